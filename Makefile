@@ -1,0 +1,79 @@
+# The whole workflow: `make` lists it. Needs Python 3.11 or newer and a package index, nothing else.
+
+PYTHON  ?= python3
+VENV    ?= .venv
+HOST    ?= 127.0.0.1
+PORT    ?= 5000
+WORKERS ?= 2
+THREADS ?= 4
+# Workers touch a file as a sign of life: in memory where there is one, so that a busy disk does not stop them.
+WORKER_TMP_DIR ?= $(firstword $(wildcard /dev/shm /tmp))
+# Further flags for gunicorn and pytest: make serve GUNICORN_FLAGS='--timeout 60', make test PYTEST_FLAGS='-k webhook'.
+GUNICORN_FLAGS ?=
+PYTEST_FLAGS   ?=
+
+BIN     := $(VENV)/bin/python
+INSTALL := $(BIN) -m pip install -qq --disable-pip-version-check --no-input
+FLASK   := $(BIN) -m flask --app example_app
+# What exists of the code; mypy and pyright refuse a folder that does not.
+CODE    := $(wildcard flask_convex_http example_app tests benchmarks)
+TYPED   := $(wildcard example_app tests/typing)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install run serve test check format cover bench
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+install: $(VENV)/.installed-dev ## Make the environment for development
+
+run: $(VENV)/.installed-run ## Run the example app with Flask's own server (PORT=5000)
+	@$(FLASK) convex migrate
+	@exec $(FLASK) run --host $(HOST) --port $(PORT)
+
+serve: $(VENV)/.installed-run ## Run the example app with gunicorn (PORT, WORKERS, THREADS)
+	@$(FLASK) convex migrate
+	@control=$$($(BIN) -m gunicorn --help | grep -o -m 1 -e '--no-control-socket' || true); \
+	exec $(BIN) -m gunicorn 'example_app:create_app()' --bind $(HOST):$(PORT) \
+		--worker-class gthread --workers $(WORKERS) --threads $(THREADS) \
+		--worker-tmp-dir $(WORKER_TMP_DIR) $$control $(GUNICORN_FLAGS)
+
+test: $(VENV)/.installed-dev ## Run the tests
+	@$(BIN) -m pytest -n auto $(PYTEST_FLAGS)
+
+check: $(VENV)/.installed-dev ## Lint, check the formatting, the types and the import rules
+	@echo '== ruff check' && $(BIN) -m ruff check .
+	@echo '== ruff format' && $(BIN) -m ruff format --check .
+	@echo '== mypy' && $(BIN) -m mypy $(CODE)
+	@echo '== pyright' && $(if $(TYPED),$(BIN) -m pyright --pythonpath $(BIN),echo 'no user-facing code yet')
+	@echo '== import rules' && $(VENV)/bin/lint-imports --no-logo
+
+format: $(VENV)/.installed-dev ## Format the code and fix what ruff can fix
+	@$(BIN) -m ruff check --fix .
+	@$(BIN) -m ruff format .
+
+cover: $(VENV)/.installed-dev ## Run the tests and show the lines they miss
+	@$(BIN) -m pytest -n auto --cov --cov-report=term-missing:skip-covered $(PYTEST_FLAGS)
+
+bench: $(VENV)/.installed-dev ## Run the benchmarks
+	@$(BIN) -m benchmarks
+
+# A stamp file says what was installed and when: again only after setup.cfg changed, or for a further extra.
+
+$(VENV)/pyvenv.cfg:
+	@command -v $(PYTHON) >/dev/null || { echo 'Python 3.11 or newer is needed: make PYTHON=/path/to/python3'; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed, this is $$($(PYTHON) -V): make PYTHON=/path/to/python3"; exit 1; }
+	@echo "Making $(VENV) with $$($(PYTHON) -V)"
+	@$(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); exit 1; }
+
+$(VENV)/.installed-run: setup.cfg pyproject.toml $(VENV)/pyvenv.cfg
+	@echo 'Installing the package and what runs it'
+	@$(INSTALL) -e '.[webhooks,serve]'
+	@touch $@
+
+$(VENV)/.installed-dev: setup.cfg pyproject.toml $(VENV)/pyvenv.cfg
+	@echo 'Installing the package and what checks it'
+	@$(INSTALL) -e '.[dev]'
+	@touch $(VENV)/.installed-run $@

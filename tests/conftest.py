@@ -1,0 +1,1 @@
+"""Shared fixtures would live here; there are none: each test builds the app it tests."""
