@@ -1,0 +1,176 @@
+"""One deployment: settings, schema, functions, database and files, without a web framework.
+
+The extension, the command line, workers and tests all come in here and share the rest.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+import types
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from flask_convex_http.blobs.base import BlobStore
+from flask_convex_http.blobs.sqlite import SQLiteBlobs
+from flask_convex_http.config import Settings, sqlite_path
+from flask_convex_http.context import ActionCtx, Auth
+from flask_convex_http.database import CreationTimes, insert
+from flask_convex_http.engines.base import Engine, Snapshot, Transaction
+from flask_convex_http.engines.sqlite import SQLiteEngine
+from flask_convex_http.errors import MigrationRequiredError
+from flask_convex_http.functions import Function
+from flask_convex_http.identity import Credentials, UserIdentity
+from flask_convex_http.migrations import Migration, Step, plan
+from flask_convex_http.query_builder import Query
+from flask_convex_http.registry import Registry
+from flask_convex_http.runtime import Caller, Runtime
+from flask_convex_http.schema import Schema
+from flask_convex_http.signing import Signing
+from flask_convex_http.storage import Files, Site
+from flask_convex_http.system import DOCUMENTS, AccessToken, ApiKey, Setting
+
+_SECRET_KEY = "secret"
+#: What access tokens start with: the prefix of API keys and this letter.
+_TOKEN_MARK = "t"
+
+_ANONYMOUS = Auth()
+
+Functions = Iterable[str | types.ModuleType | Function[Any, Any]]
+
+
+def system_clock() -> float:
+    """Now, in milliseconds since the epoch."""
+    return time.time() * 1000
+
+
+class Backend:
+    """One deployment. Making it opens nothing; the database is opened at first use.
+
+    Args:
+        settings: What the deployment sets.
+        schema: The application's tables.
+        functions: Its functions: modules, their names, or functions themselves.
+        folder: What relative paths in the settings are below.
+        clock: Answers now, in milliseconds since the epoch.
+
+    Raises:
+        RegistrationError: A function's annotations do not fit the schema, or two have one name.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        schema: Schema,
+        functions: Functions = (),
+        *,
+        folder: Path,
+        clock: Callable[[], float] = system_clock,
+    ) -> None:
+        self.settings = settings
+        self.schema = schema.extended(DOCUMENTS)
+        self.clock = clock
+        self._site: Site | None = settings.site_url.__str__ if settings.site_url else None
+        self.functions = Registry(functions)
+        self.functions.bind(self.schema)
+        self.engine: Engine = _engine(settings, self.schema, folder)
+        self.blobs: BlobStore = SQLiteBlobs(sqlite_path("CONVEX_STORAGE_URL", settings.storage_url, folder))
+        self.signing = Signing(self._secret)
+        self.files = Files(self.engine, self.schema, self.blobs, self.signing, clock)
+        self.runtime = Runtime(self.schema, self.functions, self.engine, self.files, clock)
+        self.api_keys: Credentials[ApiKey] = self._credentials(ApiKey, settings.api_key_prefix)
+        self.tokens: Credentials[AccessToken] = self._credentials(AccessToken, settings.api_key_prefix + _TOKEN_MARK)
+
+    def ctx(self, identity: UserIdentity | None = None, *, site: Site = str) -> ActionCtx:
+        """A ctx to run functions from, as in `backend.ctx().run_query(items.get, id=...)`.
+
+        Args:
+            identity: Who is calling.
+            site: Answers what URLs start with, nothing by default; the setting CONVEX_SITE_URL comes first.
+        """
+        return self.runtime.action_ctx(self.caller(identity, site))
+
+    def caller(self, identity: UserIdentity | None = None, site: Site = str) -> Caller:
+        """The outermost caller."""
+        auth = _ANONYMOUS if identity is None else Auth(identity)
+        return Caller(auth, site if self._site is None else self._site)
+
+    def run(self, name: str, arguments: Mapping[str, Any], *, identity: UserIdentity | None = None) -> Any:
+        """Run a function of any kind by name, with arguments parsed from JSON.
+
+        Raises:
+            FunctionNotFoundError: There is no function of that name.
+            ArgumentValidationError: The arguments do not match.
+        """
+        function = self.functions.find(name)
+        checked = function.check_arguments((), arguments, json=True)
+        caller = self.caller(identity).deeper()
+        if function.kind == "query":
+            return self.runtime.query(function, checked, caller)
+        if function.kind == "mutation":
+            return self.runtime.mutation(function, checked, caller)
+        return function.check_returns(function.handler(self.runtime.action_ctx(caller), **checked))
+
+    def migrate(self, *, dry_run: bool = False, allow_destructive: bool = False) -> list[Step]:
+        """Bring the database to the schema, in one transaction.
+
+        Args:
+            dry_run: Only try it, and undo it.
+            allow_destructive: Also drop columns the schema no longer has.
+
+        Returns:
+            The steps that were taken (or would be).
+
+        Raises:
+            MigrationRefusedError: Data would be lost or does not fit; nothing was changed.
+        """
+
+        def decide(migration: Migration) -> list[Step]:
+            return plan(self.schema, migration, allow_destructive=allow_destructive)
+
+        steps = self.engine.migrate(decide, dry_run=dry_run)
+        if not dry_run:
+            self._make_secret()
+        return steps
+
+    def close(self) -> None:
+        """Let go of everything that is open."""
+        self.engine.close()
+        self.blobs.close()
+
+    def _credentials(self, document: Any, prefix: str) -> Credentials[Any]:
+        return Credentials(
+            document, prefix, engine=self.engine, schema=self.schema, signing=self.signing, clock=self.clock
+        )
+
+    def _secret(self) -> str:
+        """The secret that was set, or the one kept in the database."""
+        if self.settings.secret is not None:
+            return self.settings.secret
+        with self.engine.read() as snapshot:
+            found = self._stored_secret(snapshot)
+        if found is None:
+            raise MigrationRequiredError(
+                "The deployment has no secret yet; run `flask convex migrate` or set CONVEX_SECRET"
+            )
+        return found.value
+
+    def _stored_secret(self, snapshot: Snapshot) -> Setting | None:
+        table = self.schema.table_for(Setting)
+        start = Query(snapshot, table, table.indexes["by_creation_time"])
+        return start.with_index("by_key", key=_SECRET_KEY).unique()
+
+    def _make_secret(self) -> None:
+        def work(transaction: Transaction) -> None:
+            if self._stored_secret(transaction) is None:
+                made = Setting(key=_SECRET_KEY, value=secrets.token_urlsafe(32))
+                insert(transaction, self.schema.table_for(Setting), made, CreationTimes(self.clock()))
+
+        if self.settings.secret is None:
+            self.engine.write(work)
+
+
+def _engine(settings: Settings, schema: Schema, folder: Path) -> Engine:
+    path = sqlite_path("CONVEX_DATABASE_URL", settings.database_url, folder)
+    return SQLiteEngine(path, schema, durability="full" if path else "off")

@@ -1,0 +1,286 @@
+"""Blobs in a SQLite file of their own, as rows of 256 KiB.
+
+The rules of this module:
+
+* Its file is never the main database: large files must not make small commits wait.
+* No transaction spans a call to the outside. Each chunk of a blob is written in a short transaction of its
+  own and read in one, so a slow client holds neither the writer nor a snapshot.
+* Only the last transaction of a write is synced. In WAL mode that sync covers every frame before it, so the
+  blob is durable when it is complete. A delete is not synced: a power cut may undo it, which leaves bytes
+  that no document names, and the sweep removes those.
+* sqlite3 and file system errors are translated in `_translated` and never leave raw.
+* Connections, and what checkpoints and forks demand of them, are the business of `sqlite_connections`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import shutil
+import tempfile
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sqlite_utils import Database
+from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
+
+from flask_convex_http.blobs.base import BlobExistsError, BlobStore, StoredBytes
+from flask_convex_http.blobs.sqlite_connections import Connections
+from flask_convex_http.errors import BlobNotFoundError, ConvexHTTPError, EngineError, OverloadedError
+
+#: Part of the file's format: a range is found by dividing by it, so changing it needs a migration.
+CHUNK_BYTES = 256 * 1024
+#: Twice SQLite's default reads chunks four times as fast; more makes the commit of a small file slower.
+_PAGE_BYTES = 8192
+#: Rows removed in one transaction, so that a large delete lets other writers in every few milliseconds.
+_DELETE_CHUNKS = 16
+#: Keys read in one transaction.
+_KEYS_PAGE = 500
+#: Pages copied between two words about the progress of a backup.
+_BACKUP_PAGES = 1024
+
+
+class _Row(NamedTuple):
+    id: int
+    size: int
+    is_complete: bool
+
+
+class SQLiteBlobs(BlobStore):
+    """A blob store in one SQLite file; nothing is opened before the first call.
+
+    Args:
+        path: The database file, made with its folder on first use, on a local disk. None is a private
+            temporary file that goes away with the store.
+    """
+
+    # Pages freed by a delete are reused by the next write; the file does not shrink. Incremental vacuum would
+    # shrink it, but it moves pages under the write lock, writing each twice more, and scatters the chunks of
+    # later blobs. Who wants the disk back after a great clear-out runs VACUUM.
+
+    def __init__(self, path: str | PathLike[str] | None = None) -> None:
+        temporary = Path(tempfile.mkdtemp(prefix="flask-convex-http-")) if path is None else None
+        self.path = Path(path) if path is not None else Path(temporary or "", "blobs.sqlite")
+        self._connections = Connections(self.path, _PAGE_BYTES, _create_tables)
+        # Also at the end of the program: closing the last connection tidies the write-ahead log away.
+        self._finalizer = weakref.finalize(self, _let_go, self._connections, temporary, os.getpid())
+
+    def write(self, key: str, chunks: Iterable[bytes]) -> StoredBytes:
+        blob = self._claim(key)
+        try:
+            return self._fill(blob, key, chunks)
+        except BaseException:
+            # What cannot be removed now stays unfinished: nobody can read it, and the sweep removes it.
+            with suppress(ConvexHTTPError):
+                self._remove(blob)
+            raise
+
+    def read(self, key: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        if start < 0 or (stop is not None and stop < 0):
+            raise ValueError(
+                f"read({key!r}, start={start}, stop={stop}): count bytes from 0, not from the end"
+            )
+        row = self._find(key)
+        if row is None or not row.is_complete:
+            raise BlobNotFoundError(f"There are no bytes under {key!r}")
+        return self._stream(row.id, key, start, row.size if stop is None else min(stop, row.size))
+
+    def exists(self, key: str) -> bool:
+        row = self._find(key)
+        return row is not None and row.is_complete
+
+    def delete(self, key: str) -> None:
+        row = self._find(key)
+        if row is not None:
+            self._remove(row.id)
+
+    def keys(self, older_than: float | None = None) -> Iterator[tuple[str, float]]:
+        last = -1
+        limit = float("inf") if older_than is None else older_than
+        query = "SELECT id, key, created FROM blobs WHERE id > ? AND created < ? ORDER BY id LIMIT ?"
+        while rows := self._rows(query, last, limit, _KEYS_PAGE):
+            last = rows[-1][0]
+            yield from ((key, created) for _, key, created in rows)
+
+    def total(self) -> tuple[int, int]:
+        rows = self._rows("SELECT count(*), coalesce(sum(size), 0) FROM blobs WHERE state = 'complete'")
+        count, size = rows[0]
+        return count, size
+
+    def backup(self, path: Path, progress: Callable[[int, int], None] | None = None) -> None:
+        """Write one consistent copy to a new file; `progress` is told pages done and pages in all."""
+        if path.exists():
+            raise EngineError(f"{path} exists already; name a new file")
+
+        def tell(_status: int, remaining: int, total: int) -> None:
+            if progress is not None:
+                progress(total - remaining, total)
+
+        with _translated(), self._connections.lend() as source, closing(sqlite3.connect(path)) as target:
+            # A copy in steps starts again after each write, unless its source stays in one snapshot.
+            source.execute("BEGIN")
+            try:
+                source.execute("SELECT count(*) FROM sqlite_master").fetchall()
+                source.backup(target, pages=_BACKUP_PAGES, progress=tell, sleep=0)
+            finally:
+                source.execute("ROLLBACK")
+
+    def close(self) -> None:
+        self._finalizer()
+
+    # --- a write, step by step ----------------------------------------------------------------------------
+
+    def _claim(self, key: str) -> int:
+        # Random and so never used twice: who still reads a deleted blob must not get the chunks of the next.
+        blob = secrets.randbits(63)
+        insert = "INSERT INTO blobs (id, key, created, state) VALUES (?, ?, ?, 'writing')"
+        with _translated(), self._connections.write(_PAGE_BYTES, durable=False) as connection:
+            claimed = connection.execute(
+                f"{insert} ON CONFLICT (key) DO NOTHING", (blob, key, time.time())
+            ).rowcount
+        if not claimed:
+            raise BlobExistsError(
+                f"{key!r} was written before: bytes do not change, write new ones under a new key"
+            )
+        return blob
+
+    def _fill(self, blob: int, key: str, chunks: Iterable[bytes]) -> StoredBytes:
+        digest = hashlib.sha256()
+        size = number = 0
+        held = bytearray()  # one chunk behind, because the last one goes with the row that completes the blob
+        for chunk in _rechunked(chunks):
+            digest.update(chunk)
+            size += len(chunk)
+            if held:
+                self._append(blob, key, number, held)
+                number += 1
+            held = chunk
+        stored = StoredBytes(size, digest.digest())
+        self._complete(blob, key, number, held, stored)
+        return stored
+
+    def _append(self, blob: int, key: str, number: int, chunk: bytearray) -> None:
+        with _translated(), self._connections.write(len(chunk), durable=False) as connection:
+            _insert_chunk(connection, blob, key, number, chunk)
+
+    def _complete(self, blob: int, key: str, number: int, chunk: bytearray, stored: StoredBytes) -> None:
+        update = "UPDATE blobs SET size = ?, sha256 = ?, state = 'complete' WHERE id = ?"
+        with _translated(), self._connections.write(len(chunk) + _PAGE_BYTES, durable=True) as connection:
+            _insert_chunk(connection, blob, key, number, chunk)
+            connection.execute(update, (*stored, blob))
+
+    # --- reading and removing -----------------------------------------------------------------------------
+
+    def _find(self, key: str) -> _Row | None:
+        try:
+            rows = self._rows(
+                "SELECT id, coalesce(size, 0), state = 'complete' FROM blobs WHERE key = ?", key
+            )
+        except UnicodeEncodeError:  # a lone surrogate: nothing was ever written under that
+            return None
+        return _Row(*rows[0]) if rows else None
+
+    def _stream(self, blob: int, key: str, start: int, stop: int) -> Iterator[bytes]:
+        while start < stop:
+            number, offset = divmod(start, CHUNK_BYTES)
+            rows = self._rows("SELECT data FROM chunks WHERE blob = ? AND number = ?", blob, number)
+            if not rows:
+                raise BlobNotFoundError(f"The bytes under {key!r} were deleted while they were read")
+            piece: bytes = rows[0][0][offset : offset + stop - start]
+            start += len(piece)
+            yield piece
+
+    def _remove(self, blob: int) -> None:
+        # First out of sight, so that nobody reads or completes a blob with holes; then away in batches; the
+        # row last, so that a delete that was interrupted is still among keys().
+        with _translated(), self._connections.write(_PAGE_BYTES, durable=False) as connection:
+            connection.execute("UPDATE blobs SET state = 'deleting' WHERE id = ?", (blob,))
+        while self._remove_batch(blob):
+            pass
+
+    def _remove_batch(self, blob: int) -> bool:
+        """Remove some chunks, and the row with the last of them; whether there is more to remove."""
+        batch = "SELECT rowid FROM chunks WHERE blob = ? LIMIT ?"
+        size = _DELETE_CHUNKS * CHUNK_BYTES
+        with _translated(), self._connections.write(size, durable=False) as connection:
+            delete = connection.execute(
+                f"DELETE FROM chunks WHERE rowid IN ({batch})", (blob, _DELETE_CHUNKS)
+            )
+            if delete.rowcount == _DELETE_CHUNKS:
+                return True
+            connection.execute("DELETE FROM blobs WHERE id = ?", (blob,))
+            return False
+
+    def _rows(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
+        # fetchall ends the read transaction; a cursor left half way would keep it open.
+        with _translated(), self._connections.lend() as connection:
+            return connection.execute(query, parameters).fetchall()
+
+
+def _insert_chunk(connection: sqlite3.Connection, blob: int, key: str, number: int, chunk: bytearray) -> None:
+    rows = connection.execute("SELECT 1 FROM blobs WHERE id = ? AND state = 'writing'", (blob,)).fetchall()
+    if not rows:
+        raise BlobNotFoundError(f"{key!r} was deleted while it was written")
+    if chunk:
+        connection.execute("INSERT INTO chunks (blob, number, data) VALUES (?, ?, ?)", (blob, number, chunk))
+
+
+def _rechunked(pieces: Iterable[bytes]) -> Iterator[bytearray]:
+    """The same bytes in pieces of CHUNK_BYTES, the last of which may be shorter."""
+    held = bytearray()
+    for piece in pieces:
+        rest = memoryview(piece)
+        while rest:
+            taken = rest[: CHUNK_BYTES - len(held)]
+            held += taken
+            rest = rest[len(taken) :]
+            if len(held) == CHUNK_BYTES:
+                yield held
+                held = bytearray()
+    if held:
+        yield held
+
+
+def _create_tables(connection: sqlite3.Connection) -> None:
+    database = Database(connection, execute_plugins=False)
+    database.create_table(
+        "blobs",
+        {"id": int, "key": str, "size": int, "sha256": bytes, "created": float, "state": str},
+        pk="id",
+        not_null={"key", "created", "state"},
+        if_not_exists=True,
+        strict=True,
+    )
+    database.table("blobs").create_index(["key"], unique=True, if_not_exists=True)
+    database.create_table(
+        "chunks",
+        {"blob": int, "number": int, "data": bytes},
+        pk=("blob", "number"),
+        not_null={"data"},
+        if_not_exists=True,
+        strict=True,
+    )
+
+
+def _let_go(connections: Connections, temporary: Path | None, pid: int) -> None:
+    connections.close()
+    if temporary is not None and pid == os.getpid():  # a fork's child does not own the folder
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """The one place where the errors of the database and of its files become those of the package."""
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        # "locked" is in the messages of SQLITE_BUSY and SQLITE_LOCKED; not every driver tells their codes.
+        if isinstance(error, TimeoutError) or "locked" in str(error):
+            raise OverloadedError("The file store is busy: try again in a moment") from error
+        raise EngineError(f"The file store failed: {error}") from error

@@ -1,0 +1,40 @@
+"""`flask convex ...`: the command line, on the same backend as the app.
+
+Rules of this folder: a command asks the backend and prints; it decides nothing itself. What a program reads
+(`--json`, a new key) goes to stdout; notes, progress and errors go to stderr. The exit status is 0 for done, 1 for
+failed and 2 for wrong usage.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from flask.cli import AppGroup
+
+from flask_convex_http.cli.credentials import keys, tokens
+from flask_convex_http.cli.database import backup, data, migrate
+from flask_convex_http.cli.files import files
+from flask_convex_http.cli.functions import functions, routes, run
+from flask_convex_http.cli.output import printable
+from flask_convex_http.errors import ConvexHTTPError
+
+
+class _ConvexGroup(AppGroup):
+    """Says the package's own errors in one line and exits with 1; what is unexpected keeps its traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ConvexHTTPError as error:
+            raise click.ClickException(printable(str(error))) from error
+
+
+convex_commands = _ConvexGroup(
+    "convex",
+    help="The database, functions, keys and files of this app.",
+    short_help="Database, functions, keys and files.",
+)
+
+for command in (migrate, data, backup, run, functions, routes, keys, tokens, files):
+    convex_commands.add_command(command)

@@ -1,0 +1,108 @@
+"""What commands print: tables and sentences for people, one JSON document for programs, progress on stderr."""
+
+from __future__ import annotations
+
+import datetime
+import io
+import sys
+import unicodedata
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+import msgspec
+from flask import current_app
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_GAP = "  "
+
+
+def json_option(command: F) -> F:
+    """The option `--json`; the command gets it as `as_json`."""
+    option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout, nothing else.")
+    return option(command)
+
+
+def print_json(value: Any, *, indent: int | None = None) -> None:
+    """Print one JSON document.
+
+    Args:
+        value: Documents, structs, dicts, lists and everything else that a handler may return as JSON.
+        indent: Spaces for each level, for people; all on one line if not given.
+
+    Raises:
+        click.ClickException: JSON cannot say the value.
+    """
+    try:
+        encoded = msgspec.json.encode(value, enc_hook=_encode_other)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise click.ClickException(f"The result cannot be written as JSON: {error}") from error
+    click.echo(encoded if indent is None else msgspec.json.format(encoded, indent=indent))
+
+
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print aligned columns under their headings; each cell stays on its line."""
+    lines = [[printable(cell).replace("\n", "\\n") for cell in row] for row in (headings, *rows)]
+    widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        padded = (cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True))
+        click.echo(_GAP.join(padded).rstrip())
+
+
+def note(sentence: str) -> None:
+    """Tell people something on stderr, where it does not mix with the result."""
+    click.echo(printable(sentence), err=True)
+
+
+def progress(length: int, label: str) -> Any:
+    """A progress bar on stderr, in a with statement; silent where that is not a terminal."""
+    return click.progressbar(length=length, label=label, file=sys.stderr if sys.stderr.isatty() else io.StringIO())
+
+
+def printable(text: str) -> str:
+    """A text that a terminal shows and does not obey: control characters, which data from outside may hold, escaped."""
+    return "".join(map(_shown, text))
+
+
+def shortened(text: str, width: int = 60) -> str:
+    """A text that does not fill the screen."""
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def moment(milliseconds: float | None, otherwise: str = "never") -> str:
+    """A time in milliseconds since the epoch, in UTC.
+
+    Args:
+        milliseconds: The time.
+        otherwise: What to say if there is none.
+    """
+    if milliseconds is None:
+        return otherwise
+    try:
+        time = datetime.datetime.fromtimestamp(milliseconds / 1000, datetime.UTC)
+    except (OverflowError, ValueError, OSError):  # somebody has written to the database by hand
+        return str(milliseconds)
+    return f"{time:%Y-%m-%d %H:%M:%S}Z"
+
+
+def counted(count: int, noun: str) -> str:
+    """A number and its noun: "1 file", "2 files"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _encode_other(value: object) -> Any:
+    return current_app.json.default(value)  # type: ignore[attr-defined]  # of Flask's default provider
+
+
+def _shown(character: str) -> str:
+    # Cc: control characters; Cf: marks that turn the text around; Cs: halves of characters, which no file takes.
+    if character == "\n" or unicodedata.category(character) not in ("Cc", "Cf", "Cs"):
+        return character
+    return character.encode("unicode_escape").decode()
+
+
+def _width(text: str) -> int:
+    """How many columns of a terminal a text takes."""
+    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
+    return len(text) + wide - sum(unicodedata.combining(character) > 0 for character in text)

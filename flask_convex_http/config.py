@@ -1,0 +1,131 @@
+"""Settings: the CONVEX_ keys of `app.config`, parsed once into a frozen value.
+
+What a deployment may change is here; how the application behaves is said in code. A bad value fails at start and
+the message names its key, never a secret's value.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from flask_convex_http.errors import ConfigurationError
+
+logger = logging.getLogger("flask_convex_http")
+
+MIB = 2**20
+_MEMORY = "sqlite:///:memory:"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a deployment may set; each field is the key in lower case without CONVEX_.
+
+    Attributes:
+        database_url: `sqlite:///` and a path; a relative one is below the instance folder, `:memory:` is temporary.
+        storage_url: Where the bytes of files are, in the same form. Never the database's own file.
+        secret: What API keys and URLs are signed with; None to use the one made at the first migration.
+        site_url: Where clients reach the app, such as https://example.com; None to go by the request.
+        max_body_bytes: The largest request body of a route that sets no limit of its own.
+        max_upload_bytes: The largest file that an upload URL takes.
+        api_key_prefix: What API keys start with.
+    """
+
+    database_url: str = "sqlite:///convex.db"
+    storage_url: str = "sqlite:///convex-files.db"
+    secret: str | None = field(default=None, repr=False)
+    site_url: str | None = None
+    max_body_bytes: int = 20 * MIB
+    max_upload_bytes: int = 1024 * MIB
+    api_key_prefix: str = "cvx"
+
+    @classmethod
+    def from_mapping(cls, config: Mapping[str, Any]) -> Settings:
+        """Parse the CONVEX_ keys of a Flask config.
+
+        Raises:
+            ConfigurationError: A value is wrong; the message names the key.
+        """
+        values: dict[str, Any] = {}
+        for key in sorted(key for key in config if key.startswith("CONVEX_")):
+            parse = _PARSERS.get(key)
+            if parse is None:
+                _warn_unknown(key)
+            elif config[key] is not None:
+                values[key.removeprefix("CONVEX_").lower()] = parse(key, config[key])
+        if values.get("database_url") == _MEMORY:
+            values.setdefault("storage_url", _MEMORY)
+        settings = cls(**values)
+        if settings.database_url != _MEMORY and Path(settings.storage_url) == Path(settings.database_url):
+            raise ConfigurationError("CONVEX_STORAGE_URL must name another file than CONVEX_DATABASE_URL")
+        return settings
+
+
+def sqlite_path(key: str, url: str, folder: Path) -> Path | None:
+    """The file a `sqlite:///` URL names, None for a temporary one."""
+    path = url.removeprefix("sqlite:///")
+    return None if path == ":memory:" else folder / path
+
+
+def _warn_unknown(key: str) -> None:
+    near = difflib.get_close_matches(key, _PARSERS, n=1)
+    logger.warning("%s is not a setting of flask_convex_http%s", key, f"; did you mean {near[0]}?" if near else "")
+
+
+def _text(key: str, value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ConfigurationError(f"{key} must be a text that is not empty")
+    return value.strip()
+
+
+def _database(key: str, value: Any) -> str:
+    url = _text(key, value)
+    if not url.startswith("sqlite:///") or url == "sqlite:///":
+        scheme, separator, _ = url.partition("://")  # the rest may hold a password
+        given = f", not {scheme}://..." if separator else ""
+        raise ConfigurationError(f"{key} must look like sqlite:///convex.db or sqlite:////absolute/path.db{given}")
+    return url
+
+
+def _secret(key: str, value: Any) -> str:
+    if not isinstance(value, str) or len(value) < 32:
+        raise ConfigurationError(
+            f"{key} must be a text of 32 characters or more; make one with "
+            "python -c 'import secrets; print(secrets.token_urlsafe(32))'"
+        )
+    return value
+
+
+def _site(key: str, value: Any) -> str:
+    url = _text(key, value).rstrip("/")
+    if not re.fullmatch(r"https?://[^/\s?#]+(/[^\s?#]*)?", url):
+        raise ConfigurationError(f"{key} must look like https://example.com")
+    return url
+
+
+def _bytes(key: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigurationError(f"{key} must be a number of bytes, 1 or more")
+    return value
+
+
+def _prefix(key: str, value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[a-z][a-z0-9]{0,15}", value):
+        raise ConfigurationError(f"{key} must be 1 to 16 lower-case letters and digits")
+    return value
+
+
+_PARSERS: dict[str, Callable[[str, Any], Any]] = {
+    "CONVEX_DATABASE_URL": _database,
+    "CONVEX_STORAGE_URL": _database,
+    "CONVEX_SECRET": _secret,
+    "CONVEX_SITE_URL": _site,
+    "CONVEX_MAX_BODY_BYTES": _bytes,
+    "CONVEX_MAX_UPLOAD_BYTES": _bytes,
+    "CONVEX_API_KEY_PREFIX": _prefix,
+}

@@ -1,0 +1,1 @@
+"""Databases, interchangeable: each member is one implementation of `base.Engine`."""

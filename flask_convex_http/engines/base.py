@@ -1,0 +1,97 @@
+"""The port of a database engine: what every engine can do, in rows of neutral values.
+
+All meaning is above it (`database`, `migrations`); an engine only says it in its own SQL. Rows are tuples: the
+id, the creation time, then the columns in the table's order. An engine translates its driver's errors into
+those of `errors` and lets none of them out raw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from flask_convex_http.migrations import Migration, Step
+from flask_convex_http.ranges import Segment
+from flask_convex_http.schema import Table
+
+T = TypeVar("T")
+Row = Sequence[Any]
+
+
+class Snapshot(Protocol):
+    """One consistent view of the database."""
+
+    def get(self, table: Table[Any], document_id: str) -> Row | None:
+        """The row of an id."""
+
+    def select(self, table: Table[Any], segment: Segment, *, descending: bool, limit: int | None) -> list[Row]:
+        """The rows of a segment in its order, all at once."""
+
+    def stream(self, table: Table[Any], segment: Segment, *, descending: bool) -> Iterator[Row]:
+        """The rows of a segment in its order, as they are fetched; what is written meanwhile is not seen."""
+
+    def count(self, table: Table[Any]) -> int:
+        """How many rows a table has."""
+
+
+class Transaction(Snapshot, Protocol):
+    """A view that can be written to; serialisable."""
+
+    def insert(self, table: Table[Any], row: Row) -> None:
+        """Add a row.
+
+        Raises:
+            UniqueConstraintError: A unique index has these values already.
+        """
+
+    def update(self, table: Table[Any], document_id: str, changes: Mapping[str, Any]) -> bool:
+        """Set columns of a row; whether it exists.
+
+        Raises:
+            UniqueConstraintError: A unique index has these values already.
+        """
+
+    def delete(self, table: Table[Any], document_id: str) -> bool:
+        """Remove a row; whether it existed."""
+
+    def savepoint(self) -> AbstractContextManager[None]:
+        """A part that is undone alone if an exception leaves it."""
+
+
+class Engine(Protocol):
+    """A database."""
+
+    def read(self) -> AbstractContextManager[Snapshot]:
+        """Open a snapshot.
+
+        Raises:
+            MigrationRequiredError: The tables of the schema are not there.
+        """
+
+    def lookup(self, table: Table[Any], column: str, value: Any) -> Row | None:
+        """The row that has a value in a unique column, read on its own, without a snapshot for more.
+
+        Raises:
+            MigrationRequiredError: The tables of the schema are not there.
+        """
+
+    def write(self, work: Callable[[Transaction], T]) -> T:
+        """Run work in one transaction, commit, and answer its result once the commit is durable.
+
+        An engine may run the work again from the start when it must.
+
+        Raises:
+            OverloadedError: The writer could not be had in time.
+            MigrationRequiredError: The tables of the schema are not there.
+        """
+
+    def migrate(self, plan: Callable[[Migration], Sequence[Step]], *, dry_run: bool) -> list[Step]:
+        """Ask for the steps and apply them, all in one transaction; answer the steps."""
+
+    def backup(self, path: Path, progress: Callable[[int, int], None] | None = None) -> None:
+        """Write one consistent copy to a new file; `progress` is told pages done and pages in all."""
+
+    def close(self) -> None:
+        """Let go of everything that is open."""

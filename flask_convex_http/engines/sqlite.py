@@ -1,0 +1,341 @@
+"""Documents in SQLite: transactions over the rows of one file.
+
+The hot path is plain SQL; tables and indexes are made in `sqlite_schema` with sqlite-utils. Queries read a WAL
+snapshot and never wait; mutations take the write lock before they read. The driver's errors end here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+from flask_convex_http.engines.base import Row
+from flask_convex_http.engines.sqlite_connections import (
+    DRIVER_ERRORS,
+    Connections,
+    sqlite3,
+    translate,
+    translated,
+)
+from flask_convex_http.engines.sqlite_statements import Statements
+from flask_convex_http.errors import ConfigurationError, EngineError, FunctionCallError, OverloadedError
+from flask_convex_http.migrations import Migration, Step
+from flask_convex_http.ranges import Segment
+from flask_convex_http.schema import Schema, Table
+
+T = TypeVar("T")
+
+#: Seconds a mutation waits for the writer before the client is asked to come back.
+WRITER_TIMEOUT = 10.0
+_STATEMENTS_KEPT = 512
+
+
+class SQLiteEngine:
+    """One SQLite file.
+
+    Args:
+        path: The database file; None for a temporary one that is gone when the engine is closed.
+        schema: The tables to be there.
+        durability: "full": a commit is on disk when it returns. "off": for tests, it need not be.
+        writer_timeout: Seconds a mutation waits for the writer, in this process and then among processes.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        schema: Schema,
+        *,
+        durability: str = "full",
+        writer_timeout: float = WRITER_TIMEOUT,
+    ) -> None:
+        folder = tempfile.mkdtemp(prefix="convex-") if path is None else None
+        self.path = Path(folder, "convex.db") if folder else Path(path or "")
+        self.schema = schema
+        self._durability = durability
+        self._writer_timeout = writer_timeout
+        self._connections = Connections(self._connect)
+        self._statements = Statements()
+        self._ready = False
+        self._remove_folder = weakref.finalize(self, _remove, folder, os.getpid()) if folder else None
+
+    def read(self) -> SQLiteSnapshot:
+        """Open a snapshot, to be used in a with statement."""
+        self._check_ready()
+        return SQLiteSnapshot(self._connections, self._statements, self.schema)
+
+    def lookup(self, table: Table[Any], column: str, value: Any) -> Row | None:
+        """The row that has a value in a unique column: one statement, which is a snapshot by itself."""
+        self._check_ready()
+        process = self._connections.here()
+        connection = self._connections.take(process)
+        try:
+            row: Row | None = connection.execute(self._statements.lookup(table, column), (value,)).fetchone()
+        except DRIVER_ERRORS as error:
+            raise translate(error, self.schema) from error
+        finally:
+            self._connections.give(process, connection)
+        return row
+
+    def write(self, work: Callable[[SQLiteTransaction], T]) -> T:
+        """Run work in one transaction and commit it durably."""
+        self._check_ready()
+        process = self._connections.here()
+        if getattr(process.thread, "writing", False):
+            raise FunctionCallError(
+                "A mutation was started inside a mutation, where it would wait for itself; "
+                "use ctx.run_mutation there"
+            )
+        if not process.writer.acquire(timeout=self._writer_timeout):
+            raise OverloadedError("The database is busy with other writes; try again in a moment")
+        process.thread.writing = True
+        try:
+            with SQLiteTransaction(self._connections, self._statements, self.schema) as transaction:
+                return work(transaction)
+        finally:
+            process.thread.writing = False
+            process.writer.release()
+
+    def migrate(self, plan: Callable[[Migration], Sequence[Step]], *, dry_run: bool) -> list[Step]:
+        """Ask for the steps and apply them, all in one transaction; answer the steps."""
+        from flask_convex_http.engines.sqlite_schema import SQLiteSchema
+
+        with (
+            translated(self.schema),
+            self._to_migrate(dry_run) as connection,
+            SQLiteSchema(connection, self.schema) as migration,
+        ):
+            steps = list(plan(migration))
+            migration.finish(steps, dry_run=dry_run)
+        self._ready = self._ready or not dry_run
+        return steps
+
+    def _to_migrate(self, dry_run: bool) -> contextlib.AbstractContextManager[Any]:
+        if dry_run and not self.path.exists():  # it must not make the file either
+            return contextlib.closing(sqlite3.connect(":memory:", isolation_level=None))
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(f"The folder of the database {self.path} cannot be made: {error}") from error
+        return self._connections.lend()
+
+    def backup(self, path: Path, progress: Callable[[int, int], None] | None = None) -> None:
+        """Write one consistent copy to a new file, in one go: in steps it would start again after each write."""
+        if path.exists():
+            raise ConfigurationError(f"{path} exists already; name a new file")
+        with (
+            translated(self.schema),
+            self._connections.lend() as source,
+            contextlib.closing(sqlite3.connect(path)) as target,
+        ):
+            source.backup(target, pages=-1, progress=_progress(progress))
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        self._connections.close()
+        if self._remove_folder is not None:
+            self._remove_folder()
+
+    def _connect(self) -> Any:
+        try:
+            connection = sqlite3.connect(
+                self.path,
+                timeout=self._writer_timeout,
+                isolation_level=None,
+                check_same_thread=False,
+                cached_statements=_STATEMENTS_KEPT,
+            )
+        except sqlite3.Error as error:
+            raise EngineError(f"SQLite: {error}: {self.path}") from error
+        with translated(self.schema):
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(f"PRAGMA synchronous = {'OFF' if self._durability == 'off' else 'FULL'}")
+        return connection
+
+    def _check_ready(self) -> None:
+        """Once a process: are the tables there? Asked at the first use, not when the app is made."""
+        if self._ready:
+            return
+        from flask_convex_http.engines.sqlite_schema import check_tables
+
+        there = self.path.exists()
+        with (
+            translated(self.schema),
+            self._connections.lend() if there else contextlib.nullcontext() as connection,
+        ):
+            check_tables(connection, self.schema)
+        self._ready = True
+
+
+class SQLiteSnapshot:
+    """A read transaction: one consistent view, taken at the first read."""
+
+    _begin = "BEGIN"
+
+    def __init__(self, connections: Connections, statements: Statements, schema: Schema) -> None:
+        self._connections = connections
+        self._statements = statements
+        self._schema = schema
+        self._streams: weakref.WeakSet[_Stream] | None = None
+
+    def __enter__(self) -> Any:
+        self._process = self._connections.here()
+        self._own = self._connection = self._connections.take(self._process)
+        try:
+            self._connection.execute(self._begin)
+        except sqlite3.Error as error:
+            self._connections.give(self._process, self._own)
+            raise translate(error, self._schema) from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._connection = _OVER
+        if self._process.pid != os.getpid():  # fork() inside a function: the transaction is the parent's
+            self._connections.give(self._process, self._own)
+            return
+        for stream in self._streams or ():
+            stream.close()
+        try:
+            self._own.execute("COMMIT" if kind is None else "ROLLBACK")
+        except sqlite3.Error as failure:
+            with contextlib.suppress(sqlite3.Error):
+                self._own.execute("ROLLBACK")
+            if kind is None:
+                raise translate(failure, self._schema) from failure
+        finally:
+            self._connections.give(self._process, self._own)
+
+    def get(self, table: Table[Any], document_id: str) -> Row | None:
+        try:
+            row: Row | None = self._connection.execute(self._statements.get(table), (document_id,)).fetchone()
+        except DRIVER_ERRORS as error:
+            raise translate(error, self._schema) from error
+        return row
+
+    def select(
+        self, table: Table[Any], segment: Segment, *, descending: bool, limit: int | None
+    ) -> list[Row]:
+        sql, values = self._statements.scan(table, segment, descending, limit)
+        try:
+            rows: list[Row] = self._connection.execute(sql, values).fetchall()
+        except DRIVER_ERRORS as error:
+            raise translate(error, self._schema) from error
+        return rows
+
+    def count(self, table: Table[Any]) -> int:
+        try:
+            (rows,) = self._connection.execute(f'SELECT count(*) FROM "{table.name}"').fetchone()
+        except DRIVER_ERRORS as error:
+            raise translate(error, self._schema) from error
+        return int(rows)
+
+    def stream(self, table: Table[Any], segment: Segment, *, descending: bool) -> Iterator[Row]:
+        sql, values = self._statements.scan(table, segment, descending, None)
+        try:
+            stream = _Stream(self._connection.execute(sql, values), self._schema)
+        except DRIVER_ERRORS as error:
+            raise translate(error, self._schema) from error
+        if self._streams is None:
+            self._streams = weakref.WeakSet()  # weak: a stream nobody reads any more is over
+        self._streams.add(stream)
+        return stream
+
+
+class SQLiteTransaction(SQLiteSnapshot):
+    """A write transaction. It holds the write lock from its start, so nothing it has read can change."""
+
+    _begin = "BEGIN IMMEDIATE"
+
+    def insert(self, table: Table[Any], row: Row) -> None:
+        self._write(self._statements.insert(table), row)
+
+    def update(self, table: Table[Any], document_id: str, changes: Mapping[str, Any]) -> bool:
+        sql = self._statements.update(table, tuple(changes))
+        return self._write(sql, (*changes.values(), document_id)) > 0
+
+    def delete(self, table: Table[Any], document_id: str) -> bool:
+        return self._write(self._statements.delete(table), (document_id,)) > 0
+
+    @contextlib.contextmanager
+    def savepoint(self) -> Iterator[None]:
+        self._write("SAVEPOINT nested", ())
+        try:
+            yield
+        except BaseException:
+            if not isinstance(self._connection, _Closed):
+                self._write("ROLLBACK TO nested", ())
+                self._write("RELEASE nested", ())
+            raise
+        self._write("RELEASE nested", ())
+
+    def _write(self, sql: str, values: Sequence[Any]) -> int:
+        try:
+            for stream in self._streams or ():  # an open SELECT may or may not see a write; let it see none
+                stream.detach()
+            count: int = self._connection.execute(sql, values).rowcount
+        except DRIVER_ERRORS as error:
+            if not self._own.in_transaction:  # a full disk, say: what came next would be committed by itself
+                self._connection = _Closed(f"The database has undone the whole transaction: {error}")
+            raise translate(error, self._schema) from error
+        return count
+
+
+class _Stream:
+    """Rows of a SELECT as they are fetched, until something is written or the transaction ends."""
+
+    def __init__(self, cursor: Any, schema: Schema) -> None:
+        self._cursor = cursor
+        self._rows: Iterator[Row] = cursor
+        self._schema = schema
+        self._detached = self._closed = False
+
+    def __iter__(self) -> Iterator[Row]:
+        return self
+
+    def __next__(self) -> Row:
+        if self._closed:
+            raise EngineError("A query was read on after its function had ended; collect() it inside the function")
+        try:
+            return next(self._rows)
+        except sqlite3.Error as error:
+            raise translate(error, self._schema) from error
+
+    def detach(self) -> None:
+        """Fetch what is left, so that the SELECT is over."""
+        if not self._detached and not self._closed:
+            self._rows, self._detached = iter(self._cursor.fetchall()), True
+
+    def close(self) -> None:
+        """End the SELECT; an open one would keep its snapshot alive."""
+        self._closed = True
+        self._cursor.close()
+
+
+class _Closed:
+    """What a transaction has for a connection when it is over."""
+
+    def __init__(self, why: str) -> None:
+        self._why = why
+
+    def execute(self, *_: object) -> Any:
+        raise EngineError(self._why)
+
+
+_OVER = _Closed("ctx.db was used after its function had ended; it lives as long as the function")
+
+
+def _remove(folder: str, pid: int) -> None:
+    if pid == os.getpid():  # a child of fork() leaves the parent's files alone
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _progress(tell: Callable[[int, int], None] | None) -> Callable[[int, int, int], None] | None:
+    return None if tell is None else lambda _status, remaining, total: tell(total - remaining, total)

@@ -1,0 +1,76 @@
+"""`ConvexHTTP`: wires one backend to one Flask app. Nothing else knows all the parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from flask import Flask
+
+from flask_convex_http.backend import Backend, Functions, system_clock
+from flask_convex_http.config import Settings
+from flask_convex_http.context import ActionCtx
+from flask_convex_http.errors import ConfigurationError
+from flask_convex_http.identity import UserIdentity
+from flask_convex_http.migrations import Step
+from flask_convex_http.schema import Schema
+from flask_convex_http.web.files import files
+from flask_convex_http.web.request_ids import RequestIds
+from flask_convex_http.web.state import EXTENSION, current_backend
+
+
+class ConvexHTTP:
+    """The extension. One instance may serve several apps; what belongs to one app is kept with that app.
+
+    Args:
+        app: An app to set up at once; or call `init_app` later.
+        schema: The application's tables.
+        functions: Its functions: names of modules, modules, or functions themselves.
+        clock: Answers now, in milliseconds since the epoch; for tests.
+    """
+
+    def __init__(
+        self,
+        app: Flask | None = None,
+        *,
+        schema: Schema | None = None,
+        functions: Functions = (),
+        clock: Callable[[], float] = system_clock,
+    ) -> None:
+        self.schema = schema if schema is not None else Schema()
+        self.functions = tuple(functions)
+        self.clock = clock
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Set up an app. Opens no database, starts nothing.
+
+        Raises:
+            ConfigurationError: A CONVEX_ key of `app.config` is wrong; the message names it.
+            RegistrationError: Functions and schema do not fit together.
+        """
+        from flask_convex_http.cli import convex_commands
+
+        if EXTENSION in app.extensions:
+            raise ConfigurationError("ConvexHTTP is set up for this app already; call init_app once")
+        settings = Settings.from_mapping(app.config)
+        app.extensions[EXTENSION] = Backend(
+            settings, self.schema, self.functions, folder=Path(app.instance_path), clock=self.clock
+        )
+        app.wsgi_app = RequestIds(app.wsgi_app)  # type: ignore[method-assign]  # as Flask's docs have middleware added
+        app.register_blueprint(files)
+        app.cli.add_command(convex_commands)
+
+    @property
+    def backend(self) -> Backend:
+        """The backend of the current app."""
+        return current_backend()
+
+    def ctx(self, identity: UserIdentity | None = None) -> ActionCtx:
+        """A ctx to run functions from outside a request, in an app context."""
+        return current_backend().ctx(identity)
+
+    def migrate(self, *, dry_run: bool = False, allow_destructive: bool = False) -> list[Step]:
+        """Bring the current app's database to the schema; see `Backend.migrate`."""
+        return current_backend().migrate(dry_run=dry_run, allow_destructive=allow_destructive)

@@ -1,0 +1,90 @@
+"""Document ids: how they look, how they are made, and `Id[...]`, the annotation for them.
+
+An id is its table's name, an underscore and 32 hexadecimal digits: 48 bits of milliseconds since the epoch, so
+that ids made later sort later, and 80 random bits. The table can be read off the id without asking the database.
+At run time an id is a plain `str`; what table it must belong to is checked where values are validated.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
+
+Document_co = TypeVar("Document_co", covariant=True)
+
+_ENDING = re.compile(r"_[0-9a-f]{32}\Z")
+#: A table's name is at most 64 characters, so nothing longer than this is an id.
+MAX_LENGTH = 64 + 1 + 32
+
+
+class IdOf:
+    """What `Id[User]` leaves in an annotation: the classes a reference may point to.
+
+    A class may still be a name (`Id["User"]`) when the annotation is read; `bind` puts the table's name in.
+    """
+
+    def __init__(self, targets: tuple[Any, ...]) -> None:
+        self.targets = targets
+        self.tables: frozenset[str] = frozenset()
+
+    def bind(self, table_names: dict[str, str]) -> list[str]:
+        """Resolve the targets to table names, given by class name; answer the classes that are not known."""
+        found = [pair for target in self.targets for pair in _tables_of(target, table_names)]
+        self.tables = frozenset(table for _, table in found if table is not None)
+        return [name for name, table in found if table is None]
+
+    def accepts(self, value: str) -> bool:
+        """Whether a value is an id of one of the tables (of any table while none is bound)."""
+        table = table_of(value)
+        return table is not None and (not self.tables or table in self.tables)
+
+    def __repr__(self) -> str:
+        return f"Id[{' | '.join(name for target in self.targets for name in _class_names(target))}]"
+
+
+if TYPE_CHECKING:
+
+    class Id(str, Generic[Document_co]):
+        """The id of a document of one table; a `str` at run time."""
+
+else:
+
+    class Id:
+        """The id of a document of one table; a `str` at run time."""
+
+        def __class_getitem__(cls, target: Any) -> Any:
+            targets = getattr(target, "__args__", None) or (target,)
+            return Annotated[str, IdOf(tuple(targets))]
+
+        def __new__(cls, value: str) -> str:
+            return str(value)
+
+
+def new_id(table: str, now: float) -> str:
+    """Make an id for a table at a time in milliseconds since the epoch."""
+    return f"{table}_{int(now) & 0xFFFFFFFFFFFF:012x}{os.urandom(10).hex()}"
+
+
+def table_of(value: object) -> str | None:
+    """The name of the table an id belongs to, or None if the value is not an id at all."""
+    if not isinstance(value, str) or len(value) > MAX_LENGTH or not _ENDING.match(value, len(value) - 33):
+        return None
+    table = value[:-33]  # looked at in two parts, since an expression for the whole takes three times as long
+    return table if table.isidentifier() and table.isascii() else None
+
+
+def _tables_of(target: Any, table_names: dict[str, str]) -> list[tuple[str, str | None]]:
+    """The class names of a target, each with its table or None. A class says itself which table it has: its name
+    may be shared by a class of another module."""
+    table = getattr(target, "__convex_table__", None)
+    if table is None:
+        return [(name, table_names.get(name)) for name in _class_names(target)]
+    return [(target.__name__, table.name if table.name in table_names.values() else None)]
+
+
+def _class_names(target: Any) -> list[str]:
+    if isinstance(target, str):
+        return [part.strip() for part in target.split("|")]
+    name = getattr(target, "__name__", None) or getattr(target, "__forward_arg__", None)
+    return [name if isinstance(name, str) else repr(target)]

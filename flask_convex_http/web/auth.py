@@ -1,0 +1,206 @@
+"""`@require_api_key` and `@require_bearer`: who may call a handler, answered before it runs.
+
+Put them below the route, so that they are what the route calls. A preflight is answered by CORS and never comes
+here.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, Concatenate, ParamSpec, TypeVar, overload
+
+import msgspec
+from flask import Request, Response, after_this_request, current_app
+
+from flask_convex_http.context import ActionCtx
+from flask_convex_http.errors import RegistrationError
+from flask_convex_http.functions import Query
+from flask_convex_http.identity import Credentials, UserIdentity
+from flask_convex_http.schema import Document
+from flask_convex_http.system import AccessToken, ApiKey
+from flask_convex_http.web.responses import error_response
+from flask_convex_http.web.router import REGISTERED
+from flask_convex_http.web.state import current_backend, site_of
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Handler = Callable[Concatenate[ActionCtx, Request, P], R]
+Validate = Query[..., Any] | str
+
+#: Answers the identity of a credential, or None.
+_Check = Callable[[ActionCtx, str], UserIdentity | None]
+
+
+@overload
+def require_api_key(handler: Handler[P, R], /) -> Handler[P, R | Response]: ...
+@overload
+def require_api_key(
+    *, scopes: Sequence[str] = (), validate: Validate | None = None
+) -> Callable[[Handler[P, R]], Handler[P, R | Response]]: ...
+def require_api_key(
+    handler: Callable[..., Any] | None = None, /, *, scopes: Sequence[str] = (), validate: Validate | None = None
+) -> Any:
+    """Let only requests with a valid `X-API-Key` header through.
+
+    Answers 401 `Missing API key`, 403 `Invalid API key`, 403 `Insufficient scope`.
+
+    Args:
+        handler: The handler, when used without brackets.
+        scopes: What the key must all be allowed.
+        validate: A query of yours that takes the key and answers a `UserIdentity` or None; the built-in keys
+            otherwise.
+    """
+    check = _app_check(validate) if validate is not None else _check_api_key
+
+    def decorate(handler: Callable[..., Any]) -> Callable[..., Any]:
+        return _guard(handler, _api_key_of, check, _refused_api_key, _scopes(scopes))
+
+    return decorate if handler is None else decorate(handler)
+
+
+@overload
+def require_bearer(handler: Handler[P, R], /) -> Handler[P, R | Response]: ...
+@overload
+def require_bearer(
+    *, scopes: Sequence[str] = (), validate: Validate | None = None
+) -> Callable[[Handler[P, R]], Handler[P, R | Response]]: ...
+def require_bearer(
+    handler: Callable[..., Any] | None = None, /, *, scopes: Sequence[str] = (), validate: Validate | None = None
+) -> Any:
+    """Let only requests with a valid `Authorization: Bearer` header through.
+
+    Answers 401 `Missing or invalid Authorization header`, 403 `Invalid token`, 403 `Insufficient scope`.
+
+    Args:
+        handler: The handler, when used without brackets.
+        scopes: What the token must all be allowed.
+        validate: A query of yours that takes the token and answers a `UserIdentity` or None; the built-in tokens
+            otherwise.
+    """
+    check = _app_check(validate) if validate is not None else _check_token
+
+    def decorate(handler: Callable[..., Any]) -> Callable[..., Any]:
+        return _guard(handler, _bearer_of, check, _refused_token, _scopes(scopes))
+
+    return decorate if handler is None else decorate(handler)
+
+
+def _guard(
+    handler: Callable[..., Any],
+    credential_of: Callable[[Request], str | None],
+    check: _Check,
+    refused: Callable[[bool], Response],
+    scopes: frozenset[str],
+) -> Callable[..., Any]:
+    if hasattr(handler, REGISTERED):
+        raise RegistrationError(
+            f"{getattr(handler, '__name__', handler)} is registered as a route already, without this check: "
+            "put the decorator below the route"
+        )
+
+    is_async = inspect.iscoroutinefunction(handler)
+
+    @functools.wraps(handler)
+    def guarded(ctx: ActionCtx, request: Request, *args: Any, **kwargs: Any) -> Any:
+        credential = credential_of(request)
+        if credential is None:
+            return refused(False)
+        identity = check(ctx, credential)
+        if identity is None:
+            return refused(True)
+        if not scopes.issubset(identity.scopes):
+            return error_response("Insufficient scope", 403)
+        known = current_backend().ctx(identity, site=lambda: site_of(request))
+        call = current_app.ensure_sync(handler) if is_async else handler
+        return call(known, request, *args, **kwargs)
+
+    return guarded
+
+
+def _scopes(scopes: Sequence[str]) -> frozenset[str]:
+    if isinstance(scopes, str):
+        raise RegistrationError(f"scopes={scopes!r} must be a list; write scopes=[{scopes!r}]")
+    return frozenset(scopes)
+
+
+# --- what was sent ---------------------------------------------------------------------------------------------------
+
+
+def _api_key_of(request: Request) -> str | None:
+    return request.headers.get("X-API-Key") or None
+
+
+def _bearer_of(request: Request) -> str | None:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return (token.strip() or None) if scheme.lower() == "bearer" else None
+
+
+def _refused_api_key(given: bool) -> Response:
+    return error_response("Invalid API key", 403) if given else error_response("Missing API key", 401)
+
+
+def _refused_token(given: bool) -> Response:
+    if given:
+        return error_response("Invalid token", 403)
+    return error_response("Missing or invalid Authorization header", 401, {"WWW-Authenticate": "Bearer"})
+
+
+# --- who it is -------------------------------------------------------------------------------------------------------
+
+
+def _check_api_key(ctx: ActionCtx, key: str) -> UserIdentity | None:
+    credentials: Credentials[ApiKey] = current_backend().api_keys
+    found = credentials.verify(key)
+    if found is None:
+        return None
+    _record_use_later(credentials)
+    return UserIdentity(subject=found.id, issuer="api_key", name=found.name, scopes=tuple(found.scopes))
+
+
+def _check_token(ctx: ActionCtx, token: str) -> UserIdentity | None:
+    credentials: Credentials[AccessToken] = current_backend().tokens
+    found = credentials.verify(token)
+    if found is None:
+        return None
+    _record_use_later(credentials)
+    return UserIdentity(subject=found.subject, issuer="access_token", scopes=tuple(found.scopes))
+
+
+def _record_use_later(credentials: Credentials[Any]) -> None:
+    """Write down that keys were used when the answer is on its way, and only once in a while."""
+    if not credentials.use_is_due():
+        return
+
+    def after(response: Response) -> Response:
+        response.call_on_close(credentials.record_use)
+        return response
+
+    after_this_request(after)
+
+
+def _app_check(validate: Validate) -> _Check:
+    def check(ctx: ActionCtx, credential: str) -> UserIdentity | None:
+        query: Any = current_backend().functions.resolve(validate, "query")
+        parameter = next(iter(query.parameters), None)
+        if parameter is None:
+            raise RegistrationError(f"{query.name} must take the credential: def {query.__name__}(ctx, *, token: str)")
+        return _identity(ctx.run_query(query, **{parameter: credential}))
+
+    return check
+
+
+def _identity(found: Any) -> UserIdentity | None:
+    """What the app's own query answered, as an identity: one made by it, or a document of the user it found."""
+    if found is None or found is False:
+        return None
+    if isinstance(found, UserIdentity):
+        return found
+    if isinstance(found, Document):
+        claims = msgspec.to_builtins(found)
+        return UserIdentity(subject=found.id, issuer="app", name=getattr(found, "name", None), claims=claims)
+    if isinstance(found, dict) and isinstance(found.get("subject"), str):
+        issuer, scopes = str(found.get("issuer", "app")), tuple(found.get("scopes") or ())
+        return UserIdentity(subject=found["subject"], issuer=issuer, scopes=scopes, claims=found)
+    raise TypeError("The validate= query must answer a UserIdentity, a document, a dict with a subject, or None")

@@ -1,0 +1,159 @@
+"""CORS: what a route says about other origins, checked when it is registered and applied by flask-cors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from flask import Response
+from flask_cors import cross_origin
+
+from flask_convex_http.errors import RegistrationError
+
+#: What makes flask-cors take an origin for a regular expression.
+_REGEX = re.compile(r"[*\\\]?$^\[()]")
+#: "https://*.example.com": every subdomain, of any depth, and not example.com itself.
+_SUBDOMAINS = re.compile(r"([a-z][a-z0-9+.-]*://)\*\.([a-z0-9-]+(?:\.[a-z0-9-]+)+(?::[0-9]+)?)", re.IGNORECASE)
+_GLOBAL_FLAGS = re.compile(r"\(\?[aiLmsux]+\)")
+_ANCHORED = re.compile(r".*(\\Z|\$)\Z", re.DOTALL)
+
+Origins = str | re.Pattern[str] | Sequence[str | re.Pattern[str]]
+
+
+@dataclass(frozen=True)
+class Cors:
+    """Which other origins a browser lets use a route.
+
+    Args:
+        origins: "*", an origin such as "https://example.com", all subdomains as "https://*.example.com", a regular
+            expression that ends in `\\Z`, or several of these.
+        methods: The methods a preflight allows; those registered for the path by default.
+        allow_headers: The request headers a preflight allows; those asked for by default.
+        expose_headers: The response headers scripts may read.
+        credentials: Whether cookies and Authorization of the browser's own may be sent.
+        max_age: How long a browser may keep the preflight's answer.
+
+    Raises:
+        RegistrationError: The policy would let in origins it does not mean to.
+    """
+
+    origins: Origins = "*"
+    methods: Sequence[str] | None = None
+    allow_headers: str | Sequence[str] = "*"
+    expose_headers: str | Sequence[str] | None = None
+    credentials: bool = False
+    max_age: timedelta | int = timedelta(hours=2)
+
+    def __post_init__(self) -> None:
+        origins = self._origin_list()
+        if not origins:
+            raise RegistrationError('Cors(origins=[]) lets nobody in; write cors=None, or name an origin ("*" for all)')
+        for origin in origins:
+            _check_origin(origin)
+        if self.credentials and any(_lets_anyone_in(origin) for origin in origins):
+            raise RegistrationError(
+                f"Cors(origins={self.origins!r}, credentials=True) would let every site act as your user; "
+                "name the origins"
+            )
+
+    def applier(self, methods: Sequence[str]) -> Callable[[Response], Response]:
+        """A function that puts the headers on a response to the current request.
+
+        Args:
+            methods: The methods registered for the path.
+        """
+        origins = [_resolved(origin) for origin in self._origin_list()]
+        everyone = "*" in origins
+        seconds = self.max_age.total_seconds() if isinstance(self.max_age, timedelta) else self.max_age
+        options: dict[str, Any] = {
+            "origins": "*" if everyone else origins,
+            "methods": list(self.methods or methods),
+            "allow_headers": self.allow_headers,
+            "expose_headers": self.expose_headers,
+            "supports_credentials": self.credentials,
+            "max_age": int(seconds),
+            "send_wildcard": everyone,
+            "always_send": everyone,
+            "automatic_options": False,
+        }
+        decorate = cross_origin(**options)
+
+        def apply(response: Response) -> Response:
+            if not everyone:
+                response.vary.add("Origin")  # flask-cors leaves it out for a single origin; caches need it
+            answer: Response = decorate(lambda: response)()
+            return answer
+
+        return apply
+
+    def _origin_list(self) -> list[str | re.Pattern[str]]:
+        return [self.origins] if isinstance(self.origins, (str, re.Pattern)) else list(self.origins)
+
+
+CorsOption = Cors | str | Sequence[str] | None | bool
+
+
+def cors_policy(option: CorsOption, inherited: Cors | None) -> Cors | None:
+    """The policy a route was given as `cors=`: nothing to inherit the router's, False for none."""
+    if option is None:
+        return inherited
+    if option is False:
+        return None
+    if isinstance(option, Cors):
+        return option
+    if option is True:
+        raise RegistrationError('cors=True does not say who; write cors="*" or list the origins')
+    return Cors(origins=option)
+
+
+def _check_origin(origin: str | re.Pattern[str]) -> None:
+    text = origin.pattern if isinstance(origin, re.Pattern) else origin
+    if not isinstance(text, str) or not text:
+        raise RegistrationError(f"Cors(origins={origin!r}): an origin is a text such as https://example.com")
+    if text == "*" or (isinstance(origin, str) and _SUBDOMAINS.fullmatch(origin)):
+        return
+    if isinstance(origin, re.Pattern) or _REGEX.search(text):
+        _check_pattern(origin)
+        return
+    if text != "null" and (not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+", text, re.IGNORECASE)):
+        raise RegistrationError(
+            f"Cors(origins={text!r}): an origin is a scheme and a host, such as https://example.com, no path"
+        )
+
+
+def _check_pattern(origin: str | re.Pattern[str]) -> None:
+    text = origin.pattern if isinstance(origin, re.Pattern) else origin
+    if not _ANCHORED.match(text):
+        raise RegistrationError(
+            f"Cors(origins={text!r}) is a regular expression without an end: it would also let in "
+            r"https://example.com.evil.net. Write r'https://[a-z0-9-]+\.example\.com\Z'"
+        )
+    try:
+        _resolved(origin)
+    except re.error as error:
+        raise RegistrationError(f"Cors(origins={text!r}) is not a regular expression: {error}") from None
+
+
+def _resolved(origin: str | re.Pattern[str]) -> str | re.Pattern[str]:
+    """An origin as flask-cors is given it: a text to compare with, or an expression for the whole of an origin."""
+    if isinstance(origin, re.Pattern):
+        return _whole(origin.pattern, origin.flags)
+    subdomains = _SUBDOMAINS.fullmatch(origin)
+    if subdomains is not None:
+        return _whole(rf"{re.escape(subdomains[1])}([a-z0-9-]+\.)+{re.escape(subdomains[2])}", re.IGNORECASE)
+    return _whole(origin, re.IGNORECASE) if origin != "*" and _REGEX.search(origin) else origin
+
+
+def _whole(text: str, flags: int) -> re.Pattern[str]:
+    """An anchor ends only the last alternative of `a|b\\Z`; this one ends them all."""
+    leading = _GLOBAL_FLAGS.match(text)
+    start = leading.end() if leading else 0
+    return re.compile(rf"{text[:start]}(?:{text[start:]})\Z", flags)
+
+
+def _lets_anyone_in(origin: str | re.Pattern[str]) -> bool:
+    resolved = _resolved(origin)
+    return bool(resolved.match("https://anyone.invalid")) if isinstance(resolved, re.Pattern) else resolved == "*"

@@ -1,0 +1,133 @@
+"""Serving and taking files, at the signed URLs that `ctx.storage` makes.
+
+What a browser could run is only ever offered for download, in a sandbox, under the type it was stored with.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterator
+from urllib.parse import quote
+
+from flask import Request, Response, current_app
+from werkzeug.datastructures import ETags
+from werkzeug.http import parse_date
+
+from flask_convex_http.byte_ranges import ByteRange, RangeNotSatisfiable, parse
+from flask_convex_http.context import ActionCtx
+from flask_convex_http.errors import RequestError
+from flask_convex_http.storage import PATH
+from flask_convex_http.system import StoredFile
+from flask_convex_http.web.requests import limit_body
+from flask_convex_http.web.responses import error_response, json_response
+from flask_convex_http.web.router import HttpRouter
+from flask_convex_http.web.state import current_backend
+
+# Whoever has a URL may use it from any origin: the signature is in the URL, no cookie is involved.
+files = HttpRouter("convex_files", __name__, cors="*", url_prefix=PATH)
+
+_MEDIA_TYPE = re.compile(
+    r"[\w.+-]{1,100}/[\w.+-]{1,100}([ \t]*;[ \t]*[\w.+-]+=([\w.+-]+|\"[\w .+-]*\"))*", re.ASCII
+)
+_UNKNOWN = "application/octet-stream"
+#: Types that cannot carry a script; all others are downloads. Without +: what ends in +xml is XML to a browser.
+_INLINE = re.compile(
+    r"(image/(png|jpeg|gif|webp|avif|bmp)|(audio|video)/[\w.-]+|text/plain)[ \t]*(;.*)?", re.ASCII | re.IGNORECASE
+)
+#: How long a browser may keep a file (seconds), if its URL is valid that long.
+_MAX_AGE = 24 * 3600
+
+
+@files.post("/upload")
+def upload(ctx: ActionCtx, request: Request) -> Response:
+    """Take the bytes of a file."""
+    backend = current_backend()
+    if not backend.files.upload_is_valid(request.args.get("expires", ""), request.args.get("signature", "")):
+        return error_response("Invalid or expired upload URL", 403)
+    limit_body(request, backend.settings.max_upload_bytes)
+    file_id = backend.files.store(request.stream, _media_type(request.content_type), _announced_digest(request))
+    return json_response({"storageId": file_id})
+
+
+@files.get("/<file_id>")
+def serve(ctx: ActionCtx, request: Request, file_id: str) -> Response:
+    """Send the bytes of a file, or a range of them."""
+    backend = current_backend()
+    file = backend.files.metadata(file_id)
+    if file is None:
+        return error_response("File not found", 404)
+    expires = request.args.get("expires", "")
+    if not backend.files.url_is_valid(file, expires, request.args.get("signature", "")):
+        return error_response("Invalid or expired URL", 403)
+    headers = _headers(file, expires, backend.clock() / 1000)
+    if _not_modified(request, file):
+        return current_app.response_class(status=304, headers=headers)
+    try:
+        part = parse(request.headers.get("Range"), file.size) if _range_applies(request, file) else None
+    except RangeNotSatisfiable as error:
+        return error_response("Range not satisfiable", 416, {"Content-Range": error.content_range})
+    return _send(backend.blobs.read(file.id, *(part or ())), file, part, headers)
+
+
+def _send(chunks: Iterator[bytes], file: StoredFile, part: ByteRange | None, headers: dict[str, str]) -> Response:
+    response = current_app.response_class(chunks, 200 if part is None else 206, headers, direct_passthrough=True)
+    response.content_length = file.size if part is None else part.stop - part.start
+    response.content_type = _media_type(file.content_type) or _UNKNOWN
+    if part is not None:
+        response.headers["Content-Range"] = part.content_range(file.size)
+    return response
+
+
+def _headers(file: StoredFile, expires: str, now: float) -> dict[str, str]:
+    left = _MAX_AGE if not expires else max(0, min(_MAX_AGE, int(expires) - int(now)))
+    inline = _INLINE.fullmatch(_media_type(file.content_type) or _UNKNOWN)
+    return {
+        "Accept-Ranges": "bytes",
+        "Cache-Control": f"private, max-age={left}",
+        "Content-Disposition": "inline" if inline else f"attachment; filename={quote(file.id)}",
+        "Content-Security-Policy": "sandbox; default-src 'none'",
+        "ETag": _etag(file),
+        "X-Content-Type-Options": "nosniff",
+    }
+
+
+def _etag(file: StoredFile) -> str:
+    return f'"{file.sha256}"'
+
+
+def _not_modified(request: Request, file: StoredFile) -> bool:
+    """RFC 9110, 13.1.2: a weak comparison, and `*` matches whatever is there."""
+    asked: ETags = request.if_none_match
+    return bool(asked) and asked.contains_weak(file.sha256)
+
+
+def _range_applies(request: Request, file: StoredFile) -> bool:
+    """RFC 9110, 13.1.5: with If-Range, only if the file is still the very one; we give no dates to compare with."""
+    condition = request.headers.get("If-Range")
+    return condition is None or (parse_date(condition) is None and condition.strip() == _etag(file))
+
+
+def _announced_digest(request: Request) -> bytes | None:
+    """The SHA-256 the sender says the bytes have: RFC 9530's `sha-256=:...:`, or `Digest`, which Convex takes."""
+    for header in ("Content-Digest", "Digest"):
+        for item in request.headers.get(header, "").split(","):
+            algorithm, _, value = item.strip().partition("=")
+            if algorithm.lower() == "sha-256":
+                return _decoded(value.strip(":"), header)
+    return None
+
+
+def _decoded(value: str, header: str) -> bytes:
+    try:
+        digest = base64.b64decode(value, validate=True)
+    except ValueError:
+        digest = b""
+    if len(digest) != 32:
+        raise RequestError(f"{header} must look like sha-256=:...:, with 32 bytes in base64", 400)
+    return digest
+
+
+def _media_type(sent: str | None) -> str | None:
+    """A media type that can be sent back in a header, or None."""
+    return sent if sent is not None and _MEDIA_TYPE.fullmatch(sent) else None

@@ -1,0 +1,153 @@
+"""Reading requests: JSON into types, and one bound on how large a body may be, however it is read.
+
+Werkzeug bounds a body that says how long it is. One that comes in chunks it cuts off silently (`get_data()`
+answers the first bytes as if they were all), so those are read through a stream of ours that refuses instead.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar, overload
+
+import msgspec
+from flask import Request
+from werkzeug.exceptions import ClientDisconnected
+
+from flask_convex_http.errors import PayloadTooLargeError, RequestError
+from flask_convex_http.validation import InvalidValueError, Validator
+
+T = TypeVar("T")
+
+_CHUNK = 64 * 1024
+_WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+@overload
+def read_json(request: Request) -> Any: ...
+@overload
+def read_json(request: Request, type: type[T]) -> T: ...
+def read_json(request: Request, type: Any = Any) -> Any:
+    """Parse a JSON body and check it against a type.
+
+    Args:
+        request: Flask's request.
+        type: What the body must be: a msgspec.Struct, a TypedDict, `list[int]`, ...; anything by default.
+
+    Raises:
+        RequestError: Answered as 415 for another content type, 400 for what is not JSON or does not match, with
+            the path of the field.
+        PayloadTooLargeError: The body is larger than the route takes; answered as 413.
+    """
+    mimetype = request.mimetype
+    if mimetype != "application/json" and not (mimetype.startswith("application/") and mimetype.endswith("+json")):
+        raise RequestError("Content-Type must be application/json", 415)
+    body = request.get_data()
+    try:
+        return validator(type).decode(body)
+    except InvalidValueError as error:
+        raise RequestError(str(error), 400) from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise RequestError("Invalid JSON body", 400) from None
+
+
+@functools.lru_cache(maxsize=1024)
+def _cached_validator(type: Any) -> Validator:
+    return Validator(type, f"read_json({type!r})")
+
+
+def validator(type: Any) -> Validator:
+    """The validator of a type, made once."""
+    try:
+        return _cached_validator(type)
+    except TypeError:  # an annotation that cannot be hashed
+        return Validator(type, f"read_json({type!r})")
+
+
+def has_body(environ: Mapping[str, Any]) -> bool:
+    """Whether a body may follow the request's headers."""
+    if environ.get("CONTENT_LENGTH") or "HTTP_TRANSFER_ENCODING" in environ:
+        return True
+    return environ["REQUEST_METHOD"] not in _WITHOUT_BODY
+
+
+def limit_body(request: Request, limit: int) -> None:
+    """Bound the request's body to a number of bytes; a larger one is refused where it is read."""
+    environ = request.environ
+    length = request.content_length
+    if length is not None and length > limit:
+        request.max_content_length = limit  # Werkzeug refuses it by its announced length, before a byte is read
+        return
+    stream = environ["wsgi.input"]
+    if isinstance(stream, BoundedStream):  # the bound of before does not add to this one
+        stream = stream.source
+    environ["wsgi.input"] = BoundedStream(stream, limit, length)
+    request.max_content_length = sys.maxsize
+
+
+class BoundedStream:
+    """A body that is neither longer than it may be nor shorter than it said.
+
+    Args:
+        stream: The server's stream.
+        limit: The largest number of bytes.
+        length: How many bytes were announced; None for a body in chunks.
+    """
+
+    def __init__(self, stream: Any, limit: int, length: int | None) -> None:
+        self.source = stream
+        self._limit = limit
+        self._announced = length is not None
+        self._left = limit if length is None else length
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Some bytes, or all of them.
+
+        Raises:
+            PayloadTooLargeError: There are more than the limit.
+            ClientDisconnected: There are fewer than announced; answered as 400.
+        """
+        if size is None or size < 0:
+            return b"".join(iter(lambda: self.read(_CHUNK), b""))
+        return self._take(self.source.read, size)
+
+    def readline(self, size: int | None = -1) -> bytes:
+        """A line."""
+        if size is not None and size >= 0:
+            return self._take(self.source.readline, size)
+        pieces = [self._take(self.source.readline, _CHUNK)]
+        while pieces[-1] and not pieces[-1].endswith(b"\n"):
+            pieces.append(self._take(self.source.readline, _CHUNK))
+        return b"".join(pieces)
+
+    def readlines(self, hint: int | None = -1) -> list[bytes]:
+        """All lines, or those up to about a number of bytes."""
+        lines: list[bytes] = []
+        most = hint if hint is not None and hint > 0 else sys.maxsize
+        for line in self:
+            lines.append(line)
+            most -= len(line)
+            if most <= 0:
+                break
+        return lines
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.readline, b"")
+
+    def _take(self, read: Callable[[int], bytes], size: int) -> bytes:
+        if self._left < 0:  # refused before: whoever reads on must not take what came for the whole
+            raise self._too_large()
+        most = min(size, self._left if self._announced else self._left + 1)
+        if most == 0:
+            return b""
+        data = read(most)
+        if not data and self._announced:
+            raise ClientDisconnected()
+        self._left -= len(data)
+        if self._left < 0:
+            raise self._too_large()
+        return data
+
+    def _too_large(self) -> PayloadTooLargeError:
+        return PayloadTooLargeError(f"The body is larger than {self._limit} bytes")

@@ -1,0 +1,376 @@
+"""`HttpRouter`: a Flask blueprint whose routes match as Convex's do.
+
+Rules are real Werkzeug rules, so that `url_for`, `flask routes`, converters and `url_prefix` work. What Werkzeug does
+otherwise (redirects at a slash, merging `//`, one answer for `/x` and `/x/`) is kept from happening by two
+converters: one that matches nothing behind an exact path that ends in a slash, one that matches any rest (`paths`).
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from flask import Blueprint, Flask, Request, Response, current_app, request
+
+from flask_convex_http.context import MutationCtx
+from flask_convex_http.errors import RegistrationError
+from flask_convex_http.web.cors import Cors, CorsOption, cors_policy
+from flask_convex_http.web.paths import CORS, END, OURS, prepare, rule_of, variables_of
+from flask_convex_http.web.requests import has_body, limit_body
+from flask_convex_http.web.responses import handle_error, to_response
+from flask_convex_http.web.state import backend_of, current_backend, site_of
+from flask_convex_http.webhooks.base import Provider, WebhookEvent
+
+H = TypeVar("H", bound=Callable[..., Any])
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+#: Marks a handler that is registered, so that a decorator put on top of the route, where it would do nothing, shows.
+REGISTERED = "__convex_registered__"
+
+
+@dataclass(frozen=True)
+class Route:
+    """What was registered for a path.
+
+    Attributes:
+        path: The exact path, or the prefix with `*` behind it.
+        methods: The methods it answers.
+        endpoint: The endpoint's name within the blueprint.
+        cors: Its CORS policy.
+    """
+
+    path: str
+    methods: tuple[str, ...]
+    endpoint: str
+    cors: Cors | None
+
+
+class HttpRouter(Blueprint):
+    """A blueprint whose handlers take `(ctx, request, ...)`.
+
+    An exact path beats a prefix, the longest prefix wins, `/x` and `/x/` differ, nothing redirects, HEAD runs GET, and
+    where only the method is wrong the answer is 405 with `Allow`.
+
+    Args:
+        name: The blueprint's name.
+        import_name: `__name__`.
+        cors: The CORS policy of all its routes, unless a route has its own.
+        max_body_bytes: The largest body of all its routes, unless a route has its own.
+        options: What `flask.Blueprint` takes.
+    """
+
+    def __init__(
+        self, name: str, import_name: str, *, cors: CorsOption = None, max_body_bytes: int | None = None, **options: Any
+    ) -> None:
+        super().__init__(name, import_name, **options)
+        self.routes: list[Route] = []
+        self._endpoints: set[str] = set()
+        self._taken: dict[tuple[str, str], str] = {}
+        self._cors = cors_policy(cors, None)
+        self._max_body_bytes = _checked_limit(max_body_bytes)
+        self._preflights_added = False
+        self.register_error_handler(Exception, handle_error)
+
+    def route(
+        self,
+        rule: str | None = None,
+        *,
+        path_prefix: str | None = None,
+        method: str | None = None,
+        methods: Iterable[str] | None = None,
+        cors: CorsOption = None,
+        max_body_bytes: int | None = None,
+        endpoint: str | None = None,
+        **options: Any,
+    ) -> Callable[[H], H]:
+        """Register a handler for an exact path or for everything below a prefix.
+
+        Args:
+            rule: The exact path; it may hold Flask's converters.
+            path_prefix: Instead of a path, what paths start with; the handler also gets `suffix`, what follows it.
+            method: The method, GET by default.
+            methods: Several methods.
+            cors: The CORS policy: "*", origins, a `Cors`; False for none. With one, preflights are answered.
+            max_body_bytes: The largest body; the setting CONVEX_MAX_BODY_BYTES by default.
+            endpoint: The endpoint's name; the handler's by default.
+            options: What `flask.Blueprint.route` takes.
+
+        Raises:
+            RegistrationError: The path, the method or the policy cannot work, or path and method are taken.
+        """
+        path = _checked_path(rule, path_prefix)
+        chosen = _checked_methods(method, methods)
+        policy = cors_policy(cors, self._cors)
+        limit = _checked_limit(max_body_bytes) or self._max_body_bytes
+
+        def decorate(handler: H) -> H:
+            name = self._endpoint(handler, endpoint)
+            self._refuse_twice(path, chosen)
+            view = _view(handler, path, is_prefix=path_prefix is not None, limit=limit)
+            self._add(path, name, view, chosen, policy, options)
+            _mark(handler)
+            return handler
+
+        return decorate
+
+    def get(self, rule: str | None = None, **options: Any) -> Callable[[H], H]:
+        """Register a handler for GET (and HEAD); see `route`."""
+        return self.route(rule, method="GET", **options)
+
+    def post(self, rule: str | None = None, **options: Any) -> Callable[[H], H]:
+        """Register a handler for POST; see `route`."""
+        return self.route(rule, method="POST", **options)
+
+    def put(self, rule: str | None = None, **options: Any) -> Callable[[H], H]:
+        """Register a handler for PUT; see `route`."""
+        return self.route(rule, method="PUT", **options)
+
+    def patch(self, rule: str | None = None, **options: Any) -> Callable[[H], H]:
+        """Register a handler for PATCH; see `route`."""
+        return self.route(rule, method="PATCH", **options)
+
+    def delete(self, rule: str | None = None, **options: Any) -> Callable[[H], H]:
+        """Register a handler for DELETE; see `route`."""
+        return self.route(rule, method="DELETE", **options)
+
+    def options(self, rule: str | None = None, **options: Any) -> Callable[[H], H]:
+        """Register a handler for OPTIONS, instead of the preflight that `cors=` answers; see `route`."""
+        return self.route(rule, method="OPTIONS", **options)
+
+    def webhook(
+        self, rule: str, provider: Provider, *, max_body_bytes: int | None = None, endpoint: str | None = None
+    ) -> Callable[[Callable[[MutationCtx, WebhookEvent], Any]], Callable[[MutationCtx, WebhookEvent], Any]]:
+        """Register a handler for verified webhooks; it runs as one mutation.
+
+        The signature is checked on the raw body before anything else; what does not verify is answered 400 and never
+        reaches the database. While the secret's variable is unset the answer is 503. A handler that returns
+        nothing is answered `OK`.
+
+        Args:
+            rule: The exact path.
+            provider: Who sends, with their secret: `Stripe(secret=from_env("STRIPE_WEBHOOK_SECRET"))`.
+            max_body_bytes: The largest body.
+            endpoint: The endpoint's name; the handler's by default.
+        """
+        if not isinstance(provider, Provider):
+            raise RegistrationError(
+                f"webhook({rule!r}) needs a provider, such as Stripe(secret=from_env(...)), not {provider!r}; "
+                "without one anybody could send"
+            )
+
+        def decorate(handler: Callable[[MutationCtx, WebhookEvent], Any]) -> Callable[[MutationCtx, WebhookEvent], Any]:
+            if inspect.iscoroutinefunction(handler):
+                raise RegistrationError(f"{handler.__name__} is async; a webhook runs in a transaction: write def")
+            name = self._endpoint(handler, endpoint)
+
+            def receive(ctx: object, request: Request) -> Any:
+                return _receive(handler, provider, request)
+
+            self.route(rule, method="POST", cors=False, max_body_bytes=max_body_bytes, endpoint=name)(receive)
+            _mark(handler)
+            return handler
+
+        return decorate
+
+    def register(self, app: Flask, options: dict[str, Any]) -> None:  # type: ignore[override]  # App in sansio
+        """Called by Flask when the blueprint is registered."""
+        prepare(app)
+        if not self._preflights_added:
+            self._preflights_added = True
+            self._add_preflights()
+            if any(route.cors is not None for route in self.routes):
+                self.after_request(_apply_cors)
+        super().register(app, options)
+
+    # --- registering ---------------------------------------------------------------------------------------------
+
+    def _add(
+        self,
+        path: str,
+        endpoint: str,
+        view: Callable[..., Any],
+        methods: tuple[str, ...],
+        cors: Cors | None,
+        options: dict[str, Any],
+    ) -> None:
+        view.__dict__[OURS] = True
+        if cors is not None:
+            view.__dict__[CORS] = cors.applier(methods)
+        rule, defaults = rule_of(path)
+        self.add_url_rule(
+            rule,
+            endpoint,
+            view,
+            methods=methods,
+            provide_automatic_options=False,
+            merge_slashes=False,
+            strict_slashes=True,
+            **({"defaults": defaults | options.pop("defaults", {})} if defaults else {}),
+            **options,
+        )
+        self.routes.append(Route(path, methods, endpoint, cors))
+        self._endpoints.add(endpoint)
+        self._taken.update({(path, method): endpoint for method in methods})
+
+    def _endpoint(self, handler: Callable[..., Any], endpoint: str | None) -> str:
+        name = str(endpoint or getattr(handler, "__name__", "handler"))
+        if name not in self._endpoints:
+            return name
+        if endpoint is None and hasattr(handler, REGISTERED):
+            return next(more for number in itertools.count(2) if (more := f"{name}_{number}") not in self._endpoints)
+        raise RegistrationError(
+            f"The endpoint {name!r} of {self.name!r} is taken; rename the function or pass endpoint="
+        )
+
+    def _refuse_twice(self, path: str, methods: tuple[str, ...]) -> None:
+        for method in methods:
+            taken = self._taken.get((path, method))
+            if taken is not None:
+                raise RegistrationError(
+                    f"{method} {path} is registered already, for {taken!r}; a path has one handler for a method"
+                )
+
+    def _add_preflights(self) -> None:
+        """For each path with a CORS policy and no OPTIONS handler of its own, one that answers preflights."""
+        by_path: dict[str, list[Route]] = {}
+        for route in self.routes:
+            by_path.setdefault(route.path, []).append(route)
+        for number, (path, routes) in enumerate(by_path.items()):
+            shared = [route for route in routes if route.cors is not None]
+            if shared and not any("OPTIONS" in route.methods for route in routes):
+                self._add(path, f"cors_preflight_{number}", _preflight(shared), ("OPTIONS",), None, {})
+
+
+# --- checks at registration ------------------------------------------------------------------------------------------
+
+
+def _checked_path(path: str | None, prefix: str | None) -> str:
+    if (path is None) == (prefix is None):
+        raise RegistrationError("A route has either a path or path_prefix=; write one of them")
+    given = prefix if path is None else path
+    if not isinstance(given, str):
+        raise RegistrationError(f'A path is a text, not {given!r}; write @http.get("/path")')
+    if given.startswith("//"):
+        raise RegistrationError(f"No request reaches {given!r}, since it starts with //; write a single /")
+    if path is not None:
+        if not path.startswith("/"):
+            raise RegistrationError(f"path {path!r} does not start with a /; write {'/' + path!r}")
+        if path.endswith("*"):
+            raise RegistrationError(f"path {path!r} ends in *; write path_prefix={path.rstrip('*')!r}")
+        return path
+    assert prefix is not None
+    if not prefix.startswith("/"):
+        raise RegistrationError(f"path_prefix {prefix!r} does not start with a /; write {'/' + prefix!r}")
+    if not prefix.endswith("/"):
+        raise RegistrationError(f"path_prefix {prefix!r} does not end with a /; write {prefix.rstrip('*') + '/'!r}")
+    return prefix + "*"
+
+
+def _checked_methods(method: str | None, methods: Iterable[str] | None) -> tuple[str, ...]:
+    if method is not None and methods is not None:
+        raise RegistrationError("A route has either method= or methods=; write one of them")
+    if isinstance(methods, str):
+        raise RegistrationError(f"methods={methods!r} must be a list; write methods=[{methods!r}]")
+    chosen = tuple(dict.fromkeys(str(name).upper() for name in (methods if methods is not None else [method or "GET"])))
+    if not chosen:
+        raise RegistrationError('methods=[] answers nothing; write methods=["GET"]')
+    for name in chosen:
+        if name == "HEAD":
+            raise RegistrationError("HEAD is answered by the GET route; register GET")
+        if name not in METHODS:
+            raise RegistrationError(f"{name!r} is not a method a route can have; write one of {', '.join(METHODS)}")
+    return chosen
+
+
+def _mark(handler: Callable[..., Any]) -> None:
+    try:
+        setattr(handler, REGISTERED, True)
+    except AttributeError:
+        return  # a bound method or the like; it cannot be decorated on top either
+
+
+def _checked_limit(limit: int | None) -> int | None:
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+        raise RegistrationError(f"max_body_bytes={limit!r} must be a number of bytes, 1 or more")
+    return limit
+
+
+def _suffix_name(handler: Callable[..., Any], path: str) -> str | None:
+    """What a prefix handler calls the rest of the path; None if it does not take it."""
+    parameters = list(inspect.signature(handler).parameters.values())
+    if any(parameter.name == "suffix" or parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return "suffix"
+    named = [p.name for p in parameters[2:] if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    return next((name for name in named if name not in variables_of(path)), None)
+
+
+# --- answering -------------------------------------------------------------------------------------------------------
+
+
+def _apply_cors(response: Response) -> Response:
+    """Every answer of a route with a policy carries its headers, errors included."""
+    apply = getattr(current_app.view_functions.get(request.endpoint or ""), CORS, None)
+    return response if apply is None else apply(response)
+
+
+def _view(handler: Callable[..., Any], path: str, *, is_prefix: bool, limit: int | None) -> Callable[..., Response]:
+    """The Flask view of a handler."""
+    suffix_name = _suffix_name(handler, path) if is_prefix else None
+    is_async = inspect.iscoroutinefunction(handler)
+    has_end = path.endswith("/")
+
+    def view(**values: Any) -> Response:
+        # each use of a proxy looks the object up again, so that is done once
+        app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+        current: Request = request._get_current_object()  # type: ignore[attr-defined]
+        if has_end:
+            del values[END]
+        elif is_prefix:
+            suffix = values.pop("suffix")
+            if suffix_name is not None:
+                values[suffix_name] = suffix
+        backend = backend_of(app)
+        if has_body(current.environ):
+            limit_body(current, limit or app.config["MAX_CONTENT_LENGTH"] or backend.settings.max_body_bytes)
+        ctx = backend.ctx(site=lambda: site_of(current))
+        call = app.ensure_sync(handler) if is_async else handler
+        return to_response(app, call(ctx, current, **values))
+
+    view.__name__ = getattr(handler, "__name__", "view")
+    view.__doc__ = handler.__doc__
+    return view
+
+
+def _receive(handler: Callable[[MutationCtx, WebhookEvent], Any], provider: Provider, request: Request) -> Any:
+    provider.require_secret()  # before the body is even read: nothing can be verified without one
+    backend = current_backend()
+    body = request.get_data()
+    event = provider.verify(dict(request.headers), body, now=backend.clock())
+    answer = backend.runtime.transact(lambda ctx: handler(ctx, event), backend.caller(site=lambda: site_of(request)))
+    return current_app.response_class("OK", mimetype="text/plain") if answer is None else answer
+
+
+def _preflight(routes: Sequence[Route]) -> Callable[..., Response]:
+    methods = tuple(dict.fromkeys(method for route in routes for method in route.methods))
+    by_method = {
+        method: route.cors.applier(_methods_with(routes, route.cors))
+        for route in routes
+        if route.cors
+        for method in route.methods
+    }
+
+    def preflight(**values: Any) -> Response:
+        wanted = request.headers.get("Access-Control-Request-Method", "").upper()
+        response = current_app.response_class(status=204)
+        response.headers.remove("Content-Type")
+        response.headers["Allow"] = ", ".join((*methods, "OPTIONS"))
+        return by_method.get(wanted, by_method[methods[0]])(response)
+
+    return preflight
+
+
+def _methods_with(routes: Sequence[Route], cors: Cors) -> list[str]:
+    return [method for route in routes if route.cors == cors for method in route.methods]

@@ -1,0 +1,19 @@
+"""Webhook providers: each turns headers and bytes into one `WebhookEvent` or one typed refusal.
+
+A new provider is one file beside these, a line here, and a line in the contract tests. Importing this package
+imports no vendor's library; that happens when a provider is first built.
+"""
+
+from flask_convex_http.webhooks.base import Provider as Provider
+from flask_convex_http.webhooks.base import WebhookEvent as WebhookEvent
+from flask_convex_http.webhooks.github import GitHub as GitHub
+from flask_convex_http.webhooks.hmac_signature import HmacSignature as HmacSignature
+from flask_convex_http.webhooks.secrets import EnvironmentSecret as EnvironmentSecret
+from flask_convex_http.webhooks.secrets import LabelledSecret as LabelledSecret
+from flask_convex_http.webhooks.secrets import Secret as Secret
+from flask_convex_http.webhooks.secrets import Secrets as Secrets
+from flask_convex_http.webhooks.secrets import from_env as from_env
+from flask_convex_http.webhooks.secrets import resolve as resolve
+from flask_convex_http.webhooks.standard import StandardWebhooks as StandardWebhooks
+from flask_convex_http.webhooks.stripe import Stripe as Stripe
+from flask_convex_http.webhooks.svix import Svix as Svix

@@ -1,0 +1,232 @@
+"""Any sender that signs with an HMAC in a header: every choice is spelled out where the provider is built.
+
+What is signed is a template: its literal text, `{body}`, and the values of the headers that are named for
+`{timestamp}` and `{id}`. A header that is named must be in the template: a timestamp or an id that is not
+signed can be changed by whoever repeats the delivery.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+from datetime import timedelta
+from itertools import pairwise
+from string import Formatter
+from typing import Any, Literal
+
+from flask_convex_http.errors import RegistrationError, VerificationError
+from flask_convex_http.webhooks.base import (
+    DEFAULT_TOLERANCE,
+    Content,
+    Delivery,
+    Provider,
+    parse_object,
+    parse_timestamp,
+    text_field,
+)
+from flask_convex_http.webhooks.secrets import Secrets
+
+Encoding = Literal["hex", "base64"]
+
+_ALGORITHMS = ("sha256", "sha384", "sha512", "sha3_256", "sha3_384", "sha3_512")
+_WEAK_ALGORITHMS = ("md5", "sha1")
+_ENCODINGS = ("hex", "base64")
+_FIELDS = ("body", "timestamp", "id")
+
+
+class HmacSignature(Provider):
+    """Webhooks with an HMAC of the body, and perhaps of a timestamp and an id, in a header.
+
+    Args:
+        secret: The signing secret (its UTF-8 bytes are the key), `from_env(...)`, or a list of these.
+        header: The header with the signature.
+        algorithm: sha256, sha384, sha512, sha3_256, sha3_384 or sha3_512; md5 and sha1 if allowed below.
+        encoding: How the signature is written: "hex" or "base64".
+        prefix: What stands before the signature in the header, such as `sha256=`.
+        timestamp_header: The header with the signed time in seconds since the epoch.
+        signed: The template of what is signed, such as `{timestamp}.{body}` or `v0:{timestamp}:{body}`.
+        id_header: The header with the signed id of the delivery.
+        type_header: The header with the type of the event. It is not signed.
+        id_field: The payload's field with the id. Without a header or a field the id is the body's SHA-256.
+        type_field: The payload's field with the type. Without a header or a field the type is empty.
+        tolerance: How far the timestamp may be from now, in the past and in the future; 5 minutes when left
+            out. Only with a timestamp_header.
+        allow_weak_algorithm: Take md5 or sha1, for a sender that has nothing else.
+
+    Raises:
+        RegistrationError: The choices cannot work together.
+    """
+
+    name = "hmac"
+
+    def __init__(
+        self,
+        *,
+        secret: Secrets,
+        header: str,
+        algorithm: str = "sha256",
+        encoding: Encoding = "hex",
+        prefix: str = "",
+        timestamp_header: str | None = None,
+        signed: str = "{body}",
+        id_header: str | None = None,
+        type_header: str | None = None,
+        id_field: str | None = None,
+        type_field: str | None = None,
+        tolerance: timedelta | None = None,
+        allow_weak_algorithm: bool = False,
+    ) -> None:
+        super().__init__(secret=secret, tolerance=DEFAULT_TOLERANCE if tolerance is None else tolerance)
+        if not header:
+            raise RegistrationError('header is empty: name the header with the signature, "X-Signature"')
+        if tolerance is not None and timestamp_header is None:
+            raise RegistrationError("tolerance needs timestamp_header: name that header or drop tolerance")
+        if encoding not in _ENCODINGS:
+            raise RegistrationError(f'encoding must be "hex" or "base64", not {encoding!r}')
+        _check_algorithm(algorithm, allow_weak_algorithm)
+        _check_one_of("id", id_header, id_field)
+        _check_one_of("type", type_header, type_field)
+        self._template = _parse_template(signed, {"timestamp": timestamp_header, "id": id_header})
+        self._header = header
+        self._algorithm = algorithm
+        self._encoding: Encoding = encoding
+        self._prefix = prefix
+        self._timestamp_header = timestamp_header
+        self._id_header, self._id_field = id_header, id_field
+        self._type_header, self._type_field = type_header, type_field
+        named = (header, timestamp_header, id_header, type_header)
+        self.required_headers = tuple((name,) for name in named if name)
+
+    def timestamp(self, delivery: Delivery) -> int | None:
+        """Return the timestamp header's seconds, if one was named."""
+        if self._timestamp_header is None:
+            return None
+        return parse_timestamp(delivery.header(self._timestamp_header))
+
+    def matches(self, delivery: Delivery, key: bytes) -> bool:
+        """Compare the header's signature with the HMAC of the filled template."""
+        received = decode_signature(delivery.header(self._header), self._prefix, self._encoding)
+        message = b"".join(self._part(part, delivery) for part in self._template)
+        return hmac.compare_digest(hmac.digest(key, message, self._algorithm), received)
+
+    def read(self, delivery: Delivery) -> Content:
+        """Read an event; its data is the payload."""
+        payload = parse_object(delivery.body)
+        return Content(
+            id=self._id(delivery, payload), type=self._type(delivery, payload), data=payload, payload=payload
+        )
+
+    def _part(self, part: tuple[str, str], delivery: Delivery) -> bytes:
+        literal, name = part
+        return literal.encode() + self._value(name, delivery)
+
+    def _value(self, name: str, delivery: Delivery) -> bytes:
+        if name == "body":
+            return delivery.body
+        if name == "timestamp" and self._timestamp_header:
+            return delivery.header(self._timestamp_header).encode()
+        if name == "id" and self._id_header:
+            return delivery.token(self._id_header).encode()
+        return b""
+
+    def _id(self, delivery: Delivery, payload: dict[str, Any]) -> str:
+        if self._id_header:
+            return delivery.token(self._id_header)
+        if self._id_field:
+            return _id_field(payload, self._id_field)
+        return hashlib.sha256(delivery.body).hexdigest()
+
+    def _type(self, delivery: Delivery, payload: dict[str, Any]) -> str:
+        if self._type_header:
+            return delivery.token(self._type_header)
+        if self._type_field:
+            return text_field(payload, self._type_field)
+        return ""
+
+
+def decode_signature(value: str, prefix: str, encoding: Encoding) -> bytes:
+    """Read the bytes of a signature out of a header's value.
+
+    Args:
+        value: What was received.
+        prefix: What must stand before the signature.
+        encoding: "hex" (either case) or "base64" (with its padding).
+
+    Raises:
+        VerificationError: The prefix is missing, or the rest is not in that encoding.
+    """
+    if not value.startswith(prefix):
+        raise VerificationError("malformed", f"Webhook signature does not start with {prefix}")
+    text = value[len(prefix) :]
+    try:
+        return binascii.unhexlify(text) if encoding == "hex" else base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise VerificationError("malformed", f"Webhook signature is not {encoding}") from error
+
+
+def _id_field(payload: dict[str, Any], name: str) -> str:
+    value = payload.get(name)
+    # Some senders number their events; bool is an int to Python and to nobody else.
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return text_field(payload, name)
+
+
+def _check_algorithm(algorithm: str, allow_weak: bool) -> None:
+    if algorithm in _ALGORITHMS:
+        return
+    if algorithm not in _WEAK_ALGORITHMS:
+        raise RegistrationError(f"algorithm {algorithm!r} is unknown: use one of {', '.join(_ALGORITHMS)}")
+    if not allow_weak:
+        raise RegistrationError(
+            f"algorithm {algorithm!r} is weak: use sha256, or say allow_weak_algorithm=True "
+            "for a sender that has nothing better"
+        )
+
+
+def _check_one_of(what: str, header: str | None, field: str | None) -> None:
+    if header == "" or field == "":
+        raise RegistrationError(f"{what}_header or {what}_field is an empty name: name it or leave it out")
+    if header is not None and field is not None:
+        raise RegistrationError(f"{what}_header and {what}_field are both given: the {what} has one place")
+
+
+def _parse_template(signed: str, headers: dict[str, str | None]) -> list[tuple[str, str]]:
+    """Split a template into (literal text, field after it) pairs, checked against the named headers."""
+    try:
+        parsed = list(Formatter().parse(signed))
+    except ValueError as error:
+        raise RegistrationError(f"signed={signed!r} is not a template: {error}") from error
+    for _, field, specification, conversion in parsed:
+        if field is not None and (field not in _FIELDS or specification or conversion):
+            raise RegistrationError(f"signed={signed!r} may hold only {{body}}, {{timestamp}} and {{id}}")
+    fields = [field for _, field, _, _ in parsed if field is not None]
+    if fields.count("body") != 1:
+        raise RegistrationError(f"signed={signed!r} must hold {{body}} once")
+    for name, header in headers.items():
+        _check_field(signed, fields, name, header)
+    _check_separated(signed, parsed)
+    return [(literal, field or "") for literal, field, _, _ in parsed]
+
+
+def _check_field(signed: str, fields: list[str], name: str, header: str | None) -> None:
+    if header == "":
+        raise RegistrationError(f"{name}_header is an empty name: name the header or leave it out")
+    if name in fields and header is None:
+        raise RegistrationError(f"signed={signed!r} holds {{{name}}}: name its header as {name}_header")
+    if name not in fields and header is not None:
+        raise RegistrationError(
+            f"{name}_header is given but signed={signed!r} does not hold {{{name}}}: "
+            f"a {name} that is not signed proves nothing"
+        )
+
+
+def _check_separated(signed: str, parsed: list[tuple[str, str | None, str | None, str | None]]) -> None:
+    """Refuse `{id}{timestamp}`: a character could move from one to the other under the same signature."""
+    neighbours = [
+        {before, field} for (_, before, _, _), (literal, field, _, _) in pairwise(parsed) if not literal
+    ]
+    if any("id" in pair and None not in pair for pair in neighbours):
+        raise RegistrationError(f"signed={signed!r} must separate {{id}} from the other parts")
