@@ -1,0 +1,32 @@
+"""An example application: every kind of endpoint, in one file each for tables, functions and routes."""
+
+from flask import Flask
+
+from flask_convex_http import ConvexHTTP, json_errors
+
+from .http import http
+from .schema import schema
+from .webhooks import webhooks
+
+convex = ConvexHTTP(
+    schema=schema,
+    functions=[
+        "example_app.files",
+        "example_app.items",
+        "example_app.payments",
+        "example_app.process",
+        "example_app.users",
+        "example_app.webhook_events",
+    ],
+)
+
+
+def create_app() -> Flask:
+    """The application; `flask --app example_app run` and gunicorn call this."""
+    app = Flask(__name__)
+    app.config.from_prefixed_env()
+    convex.init_app(app)
+    app.register_blueprint(http)
+    app.register_blueprint(webhooks)
+    json_errors(app)
+    return app

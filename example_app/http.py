@@ -1,0 +1,123 @@
+"""The HTTP endpoints of the example: each form of Convex's guide to HTTP actions, in Flask."""
+
+import re
+from typing import Any
+
+import msgspec
+from flask import Request, Response, redirect, render_template
+from werkzeug.wrappers import Response as BaseResponse
+
+from flask_convex_http import (
+    ActionCtx,
+    HttpRouter,
+    Id,
+    StoredFile,
+    error_response,
+    json_response,
+    read_json,
+    require_api_key,
+    require_bearer,
+)
+
+from . import files, items, process
+from .schema import Item
+
+http = HttpRouter("http", __name__, template_folder="templates")
+
+
+class NewItem(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of POST /api/items."""
+
+    name: str
+    description: str | None = None
+
+
+@http.get("/")
+def index(ctx: ActionCtx, request: Request) -> str:
+    """A page that links what is here."""
+    return render_template("index.html")
+
+
+@http.get("/health")
+def health(ctx: ActionCtx, request: Request) -> dict[str, str]:
+    """Whether the app answers."""
+    return {"status": "ok"}
+
+
+@http.post("/api/data", cors="*")
+def receive_data(ctx: ActionCtx, request: Request) -> dict[str, Any]:
+    """JSON from any origin, with a query parameter."""
+    return {"received": read_json(request), "filter": request.args.get("filter")}
+
+
+@http.post("/api/form")
+def receive_form(ctx: ActionCtx, request: Request) -> dict[str, str] | Response:
+    """A form, urlencoded or multipart."""
+    for field in ("name", "email"):
+        if not request.form.get(field):
+            return error_response(f"Missing required field: {field}", 400)
+    return {"name": request.form["name"], "email": request.form["email"]}
+
+
+@http.post("/api/upload")
+def upload(ctx: ActionCtx, request: Request) -> dict[str, str]:
+    """Raw bytes, kept as a file."""
+    file_id = ctx.storage.store(request.stream, content_type=request.content_type)
+    ctx.run_mutation(files.remember, file=file_id)
+    return {"storageId": file_id}
+
+
+@http.get("/files/<file_id>")
+def get_file(ctx: ActionCtx, request: Request, file_id: str) -> BaseResponse:
+    """A redirect to a file's own URL."""
+    url = ctx.storage.get_url(Id(file_id))
+    if url is None:
+        return error_response("File not found", 404)
+    return redirect(url, code=302)
+
+
+@http.get(path_prefix="/api/users/")
+def get_user(ctx: ActionCtx, request: Request, suffix: str) -> dict[str, str]:
+    """Everything below a path."""
+    return {"userId": suffix}
+
+
+@http.get("/api/protected")
+@require_api_key
+def protected(ctx: ActionCtx, request: Request) -> dict[str, Any]:
+    """Only with an API key: `flask convex keys create --name me`."""
+    identity = ctx.auth.get_user_identity()
+    return {"message": "Access granted", "key": identity and identity.name}
+
+
+@http.get("/api/user")
+@require_bearer
+def current_user(ctx: ActionCtx, request: Request) -> Response:
+    """Only with a token: `flask convex tokens create --subject user_1`."""
+    return json_response(ctx.auth.get_user_identity())
+
+
+@http.post("/api/items")
+def create_item(ctx: ActionCtx, request: Request) -> Response:
+    """A typed body, a mutation, and the stored document back."""
+    body = read_json(request, NewItem)
+    item_id = ctx.run_mutation(items.create, name=body.name, description=body.description)
+    return json_response(ctx.run_query(items.get, id=item_id), 201)
+
+
+@http.get("/api/items")
+def list_items(ctx: ActionCtx, request: Request) -> list[Item] | Response:
+    """The newest items."""
+    limit = request.args.get("limit", "10")
+    if not (re.fullmatch("[0-9]{1,3}", limit) and 1 <= int(limit) <= 100):
+        return error_response("limit must be a number from 1 to 100", 400)
+    return ctx.run_query(items.list_items, limit=int(limit))
+
+
+@http.post("/api/process")
+def process_body(ctx: ActionCtx, request: Request) -> dict[str, Any] | Response:
+    """A body checked by hand, with answers of its own."""
+    body = read_json(request)
+    if not isinstance(body, dict) or "data" not in body:
+        return error_response("Missing required field: data", 400)
+    return {"success": True, "result": ctx.run_action(process.process_data, data=body["data"])}
