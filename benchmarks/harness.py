@@ -1,0 +1,117 @@
+"""How things are measured: two ways of doing one job, in turns, and the ratio of their medians.
+
+Ratios hold from machine to machine, absolute figures do not. The two sides alternate, so that whatever else the
+machine does in the meantime slows both.
+"""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import timeit
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+#: Seconds one side of one round should take when `number` is left out.
+ROUND = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """What came out of two alternating measurements.
+
+    Attributes:
+        median_ours: Seconds a call of ours takes.
+        median_theirs: Seconds a call of theirs takes.
+        ratio: Ours to theirs, the median over the rounds; 2.0 is twice as slow.
+    """
+
+    median_ours: float
+    median_theirs: float
+    ratio: float
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line of a benchmark's table.
+
+    Attributes:
+        name: What was done.
+        ours: Seconds it takes with flask_convex_http.
+        theirs: Seconds it takes by hand.
+        ratio: Ours to theirs.
+        target: What the ratio should be at most.
+    """
+
+    name: str
+    ours: float
+    theirs: float
+    ratio: float
+    target: float
+
+
+def alternate(
+    ours: Callable[[], object],
+    theirs: Callable[[], object],
+    rounds: int = 9,
+    number: int | None = None,
+) -> Ratio:
+    """Time two functions in turns.
+
+    Args:
+        ours: The one that is to be judged.
+        theirs: What it is compared with.
+        rounds: How often each is timed.
+        number: Calls of each in a round; without it as many of each as take `ROUND` seconds.
+    """
+    calls_of_ours = number or _calls(ours)
+    calls_of_theirs = number or _calls(theirs)
+    pairs = []
+    for _ in range(rounds):
+        gc.collect()
+        pairs.append(
+            (
+                timeit.timeit(ours, number=calls_of_ours) / calls_of_ours,
+                timeit.timeit(theirs, number=calls_of_theirs) / calls_of_theirs,
+            )
+        )
+    return Ratio(
+        statistics.median(one for one, _ in pairs),
+        statistics.median(other for _, other in pairs),
+        statistics.median(one / other for one, other in pairs),
+    )
+
+
+def row(name: str, result: Ratio, target: float) -> Row:
+    """A measurement as a line of a table."""
+    return Row(name, result.median_ours, result.median_theirs, result.ratio, target)
+
+
+def print_table(title: str, rows: Iterable[Row]) -> bool:
+    """Print rows under a title; answers whether all of them reach their targets."""
+    rows = list(rows)
+    width = max([len(line.name) for line in rows], default=0)
+    print(title)
+    print(f"  {'':<{width}}  {'ours':>10}  {'by hand':>10}  {'ratio':>6}  {'target':>6}")
+    for line in rows:
+        mark = "" if line.ratio <= line.target else "  too slow"
+        print(
+            f"  {line.name:<{width}}  {_duration(line.ours):>10}  {_duration(line.theirs):>10}  "
+            f"{line.ratio:>6.2f}  {line.target:>6.2f}{mark}"
+        )
+    return all(line.ratio <= line.target for line in rows)
+
+
+def _calls(function: Callable[[], object]) -> int:
+    """How many calls take about `ROUND` seconds; warms the function up on the way."""
+    calls = 1
+    while (taken := timeit.timeit(function, number=calls)) < ROUND / 4:
+        calls *= 2
+    return max(1, round(calls * ROUND / taken))
+
+
+def _duration(seconds: float) -> str:
+    for unit, factor in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)):
+        if seconds * factor >= 1:
+            return f"{seconds * factor:.1f} {unit}"
+    return f"{seconds * 1e9:.0f} ns"

@@ -1,0 +1,188 @@
+"""Requests in process against plain Flask views that do the same by hand: `python -m benchmarks.views`.
+
+The peers are what one would write: `sqlite3` with a connection a thread, SHA-256 of the key, an indexed select, a
+dict that Flask turns into JSON. Requests enter as WSGI calls, so that no client library is measured.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import secrets
+import sqlite3
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from flask import Flask, Request, Response, jsonify, request
+
+from benchmarks.harness import Row, alternate, print_table, row
+from flask_convex_http import (
+    ActionCtx,
+    ConvexHTTP,
+    Document,
+    HttpRouter,
+    Id,
+    MutationCtx,
+    QueryCtx,
+    Schema,
+    internal_mutation,
+    internal_query,
+    require_api_key,
+)
+from flask_convex_http.system import ApiKey
+
+HEALTH_TARGET, PROTECTED_TARGET, ROUTES_TARGET = 1.0, 1.1, 1.2
+
+
+class Item(Document, table="items"):
+    name: str
+    description: str | None
+
+
+@internal_mutation
+def create(ctx: MutationCtx, *, name: str, description: str | None) -> Id[Item]:
+    return ctx.db.insert(Item(name=name, description=description))
+
+
+@internal_query
+def get(ctx: QueryCtx, *, id: Id[Item]) -> Item | None:
+    return ctx.db.get(id)
+
+
+def our_app(folder: str, routes: int = 0) -> tuple[Flask, str, Id[Item]]:
+    """An app of ours, a key that is valid in it and an item."""
+    app = Flask("ours", instance_path=folder)
+    convex = ConvexHTTP(app, schema=Schema(Item), functions=[create, get])
+    http = HttpRouter("http", __name__)
+
+    @http.get("/health")
+    def health(ctx: ActionCtx, request: Request) -> dict[str, str]:
+        return {"status": "ok"}
+
+    @http.get("/items/<id>")
+    @require_api_key
+    def item(ctx: ActionCtx, request: Request, id: str) -> Any:
+        return ctx.run_query(get, id=Id(id))
+
+    for number in range(routes):
+        http.get(f"/route/{number}/here", endpoint=f"route_{number}")(lambda ctx, request: {"status": "ok"})
+    app.register_blueprint(http)
+    with app.app_context():
+        convex.migrate()
+        key, _ = convex.backend.api_keys.create(
+            lambda hint, digest: ApiKey(name="bench", hint=hint, hash=digest, scopes=["read"])
+        )
+        return app, key, convex.ctx().run_mutation(create, name="Lamp", description="A lamp of glass")
+
+
+def app_by_hand(folder: str) -> tuple[Flask, str, str]:
+    """The same by hand."""
+    app = Flask("by hand", instance_path=folder)
+    local = threading.local()
+
+    def connection() -> sqlite3.Connection:
+        if not hasattr(local, "connection"):
+            local.connection = sqlite3.connect(Path(folder, "hand.db"), isolation_level=None)
+            local.connection.execute("PRAGMA journal_mode = WAL")
+        found: sqlite3.Connection = local.connection
+        return found
+
+    connection().executescript(
+        "CREATE TABLE keys (hash TEXT PRIMARY KEY, name TEXT, scopes TEXT, revoked_at REAL);"
+        "CREATE TABLE items (id TEXT PRIMARY KEY, created REAL, name TEXT, description TEXT);"
+    )
+    key, item_id = secrets.token_urlsafe(32), secrets.token_hex(16)
+    digest = hashlib.sha256(key.encode()).hexdigest()
+    connection().execute("INSERT INTO keys VALUES (?, 'bench', '[\"read\"]', NULL)", (digest,))
+    connection().execute("INSERT INTO items VALUES (?, 1.0, 'Lamp', 'A lamp of glass')", (item_id,))
+
+    @app.get("/health")
+    def health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/items/<id>")
+    def item(id: str) -> Response | tuple[Response, int]:
+        key = request.headers.get("X-API-Key")
+        if key is None:
+            return jsonify(error="Missing API key"), 401
+        digest = hashlib.sha256(key.encode()).hexdigest()
+        found = connection().execute("SELECT name, scopes, revoked_at FROM keys WHERE hash = ?", (digest,)).fetchone()
+        if found is None or found[2] is not None:
+            return jsonify(error="Invalid API key"), 403
+        row = connection().execute("SELECT id, created, name, description FROM items WHERE id = ?", (id,)).fetchone()
+        if row is None:
+            return jsonify(error="Not found"), 404
+        return jsonify(_id=row[0], _creationTime=row[1], name=row[2], description=row[3])
+
+    return app, key, item_id
+
+
+def caller(app: Flask, path: str, key: str | None = None) -> Callable[[], bytes]:
+    """A function that makes one GET request."""
+    base = {
+        "REQUEST_METHOD": "GET",
+        "SCRIPT_NAME": "",
+        "PATH_INFO": path,
+        "QUERY_STRING": "",
+        "SERVER_NAME": "localhost",
+        "SERVER_PORT": "80",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "HTTP_HOST": "localhost",
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": "http",
+        "wsgi.input": io.BytesIO(),
+        "wsgi.errors": io.StringIO(),
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+        **({"HTTP_X_API_KEY": key} if key else {}),
+    }
+    status: list[str] = []
+
+    def start_response(line: str, headers: Any, error: Any = None) -> Any:
+        status[:] = [line]
+
+    def call() -> bytes:
+        answer = app.wsgi_app(dict(base), start_response)
+        body = b"".join(answer)
+        if hasattr(answer, "close"):
+            answer.close()
+        assert status == ["200 OK"], (status, body)
+        return body
+
+    return call
+
+
+def measure() -> list[Row]:
+    """Health, a protected document, and many routes."""
+    with tempfile.TemporaryDirectory() as ours, tempfile.TemporaryDirectory() as theirs:
+        app, key, item_id = our_app(ours)
+        peer, peer_key, peer_id = app_by_hand(theirs)
+        health = alternate(caller(app, "/health"), caller(peer, "/health"))
+        protected = alternate(caller(app, f"/items/{item_id}", key), caller(peer, f"/items/{peer_id}", peer_key))
+    return [
+        row("GET /health", health, HEALTH_TARGET),
+        row("a document by id, with an API key", protected, PROTECTED_TARGET),
+        *_many_routes(),
+    ]
+
+
+def _many_routes() -> Iterator[Row]:
+    with _apps_with(10, 1000, 5000) as apps:
+        few = caller(apps[10], "/route/9/here")
+        for count in (1000, 5000):
+            yield row(f"{count} routes (by hand: 10)", alternate(caller(apps[count], f"/route/{count - 1}/here"), few), ROUTES_TARGET)
+
+
+@contextmanager
+def _apps_with(*counts: int) -> Iterator[dict[int, Flask]]:
+    with tempfile.TemporaryDirectory() as folder:
+        yield {count: our_app(f"{folder}/{count}", count)[0] for count in counts}
+
+
+if __name__ == "__main__":
+    print_table("Requests in process", measure())

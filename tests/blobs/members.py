@@ -1,0 +1,150 @@
+"""How each blob store is opened, and what the contract tests do with it in a process of its own.
+
+A new member is one line in `MEMBERS`. Whatever runs in another process is a function of this module, because
+a process that is started anew imports it by name.
+"""
+
+import hashlib
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from flask_convex_http.blobs import BlobStore, SQLiteBlobs
+
+KIB = 1024
+MIB = 1024 * KIB
+
+#: The same folder is the same store, from any process.
+MEMBERS: dict[str, Callable[[Path], BlobStore]] = {
+    "sqlite": lambda folder: SQLiteBlobs(folder / "blobs.sqlite"),
+}
+
+_SPAWN = multiprocessing.get_context("spawn")
+
+
+def start(target: Callable[..., None], *arguments: Any) -> tuple[BaseProcess, Connection]:
+    """Run a function of this module in a new process, with one end of a pipe as its last argument."""
+    here, there = _SPAWN.Pipe()
+    process = _SPAWN.Process(target=target, args=(*arguments, there))
+    process.start()
+    there.close()
+    return process, here
+
+
+def finish(process: BaseProcess) -> int | None:
+    process.join(timeout=60)
+    exitcode = process.exitcode
+    process.close()
+    return exitcode
+
+
+def body_of(name: str, size: int = 600 * KIB) -> bytes:
+    """Bytes that tell from which name they were made."""
+    block = hashlib.sha256(name.encode()).digest()
+    return (block * (size // len(block) + 1))[:size]
+
+
+def in_pieces(body: bytes, size: int) -> Iterator[bytes]:
+    for start_of_piece in range(0, len(body), size):
+        yield body[start_of_piece : start_of_piece + size]
+
+
+def content(store: BlobStore, key: str, start: int = 0, stop: int | None = None) -> bytes:
+    return b"".join(store.read(key, start, stop))
+
+
+def listed(store: BlobStore) -> list[str]:
+    return [key for key, _ in store.keys(older_than=None)]
+
+
+# --- run in another process --------------------------------------------------------------------------------
+
+
+def write_from_threads(member: str, folder: Path, name: str, pipe: Connection) -> None:
+    """Write three blobs from each of four threads, all at once with whoever else was told to."""
+    pipe.recv()
+    with closing(MEMBERS[member](folder)) as store:
+        threads = [threading.Thread(target=_write_three, args=(store, f"{name}-{n}")) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+
+def _write_three(store: BlobStore, name: str) -> None:
+    for number in range(3):
+        key = f"{name}-{number}"
+        store.write(key, in_pieces(body_of(key), 50_000))
+
+
+def write_without_end(member: str, folder: Path, key: str, pipe: Connection) -> None:
+    """Write until somebody kills the process."""
+
+    def pieces() -> Iterator[bytes]:
+        for count in range(100_000):
+            yield bytes(64 * KIB)
+            if count == 40:
+                pipe.send("under way")
+            if count > 40:
+                time.sleep(0.01)
+
+    MEMBERS[member](folder).write(key, pieces())
+
+
+def write_and_die(member: str, folder: Path, key: str, pipe: Connection) -> None:
+    """Write a blob and be gone the moment it is written, with nothing closed."""
+    MEMBERS[member](folder).write(key, [body_of(key)])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fork_and_outlive_the_parent_store(member: str, folder: Path, pipe: Connection) -> None:
+    """Use a store, fork, close it in the parent, then write on in the child."""
+    store = MEMBERS[member](folder)
+    store.write("before", [body_of("before")])
+    half_read = store.read("before")
+    next(half_read)
+    ready, go = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        store.write("child", [body_of("child")])
+        os.write(ready[1], b".")
+        os.read(go[0], 1)
+        store.write("child, later", [body_of("child, later")])
+        rest = b"".join(half_read)
+        os._exit(0 if content(store, "before").endswith(rest) and rest else 1)
+    os.read(ready[0], 1)
+    store.write("parent", [body_of("parent")])
+    store.close()
+    os.write(go[1], b".")
+    _, status = os.waitpid(child, 0)
+    pipe.send(os.waitstatus_to_exitcode(status))
+
+
+def fork_while_threads_write(member: str, folder: Path, pipe: Connection) -> None:
+    """Fork again and again while threads write, and write in each child and in the parent."""
+    with closing(MEMBERS[member](folder)) as store:
+        threads = [threading.Thread(target=_write_three, args=(store, f"thread-{n}")) for n in range(2)]
+        for thread in threads:
+            thread.start()
+        statuses = [_write_in_child(store, f"child-{n}") for n in range(5)]
+        for thread in threads:
+            thread.join()
+        store.write("parent", [body_of("parent")])
+    pipe.send(statuses)
+
+
+def _write_in_child(store: BlobStore, key: str) -> int:
+    child = os.fork()
+    if child == 0:
+        store.write(key, [body_of(key)])
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status)

@@ -1,0 +1,177 @@
+"""`flask convex keys` and `tokens`."""
+
+import datetime
+import time
+
+import pytest
+from flask import Flask
+
+from flask_convex_http.cli.options import duration
+from tests.cli.conftest import Convex
+from tests.cli.shop import make_app
+
+HOUR = 3600 * 1000
+
+
+def status_of(convex: Convex, group: str) -> list[str]:
+    """The status of each credential, oldest first."""
+    return [stored["status"] for stored in convex(group, "list", "--json").json]
+
+
+def is_valid(folder: object, key: str) -> bool:
+    """Whether a server that uses the same database takes a key."""
+    app: Flask = make_app(str(folder))
+    backend = app.extensions["convex_http"]
+    found = backend.api_keys.verify(key) or backend.tokens.verify(key)
+    backend.close()
+    return found is not None
+
+
+def test_a_new_key_is_printed_once_and_works(convex: Convex, tmp_path: object) -> None:
+    """The key alone is on stdout, a sentence says that it is not shown again, and no list shows it."""
+    made = convex("keys", "create", "--name", "ci", "--scope", "read", "--scope", "write")
+    assert made.status == 0
+    key = made.out.strip()
+    assert made.out == f"{key}\n"
+    assert "not shown again" in made.err
+    assert is_valid(tmp_path, key)
+    for listed in (convex("keys", "list"), convex("keys", "list", "--json"), convex("data", "api_keys")):
+        assert key not in listed.out
+    stored = convex("keys", "list", "--json").json[0]
+    assert (stored["name"], stored["scopes"], stored["status"]) == ("ci", ["read", "write"], "valid")
+    assert "hash" not in stored
+
+
+def test_json_of_a_new_key_is_one_document(convex: Convex, tmp_path: object) -> None:
+    """For programs the key is a field beside what is stored of it, without its hash."""
+    made = convex("keys", "create", "--name", "ci", "--expires", "12h", "--json")
+    assert is_valid(tmp_path, made.json["key"])
+    assert made.json["expires_at"] - made.json["_creationTime"] == pytest.approx(12 * HOUR, abs=60_000)
+    assert "hash" not in made.json
+    assert made.err == ""
+
+
+def test_a_date_is_in_utc(convex: Convex) -> None:
+    """A date without a zone is midnight in UTC."""
+    made = convex("keys", "create", "--name", "ci", "--expires", "2099-01-01", "--json").json
+    assert made["expires_at"] == datetime.datetime(2099, 1, 1, tzinfo=datetime.UTC).timestamp() * 1000
+
+
+@pytest.mark.parametrize("expires", ["2001-01-01", "0s", "soon", "-1d", "30", "999999999w", "37000d", "", "٣d"])
+def test_an_expiry_that_makes_no_sense_is_wrong_usage(convex: Convex, expires: str) -> None:
+    """The past and what is no time end with status 2, and no key is made."""
+    refused = convex("keys", "create", "--name", "ci", "--expires", expires)
+    assert refused.status == 2
+    assert "--expires" in refused.err
+    assert convex("keys", "list", "--json").json == []
+
+
+@pytest.mark.parametrize(
+    "options", [[], ["--name", " "], ["--name", "ci", "--scope", "a b"], ["--name", "ci", "--scope", ""]]
+)
+def test_a_key_without_a_proper_name_or_scope_is_wrong_usage(convex: Convex, options: list[str]) -> None:
+    """A name is needed, and a scope is one word."""
+    assert convex("keys", "create", *options).status == 2
+
+
+def test_a_revoked_key_stops_working(convex: Convex, tmp_path: object) -> None:
+    """Revoking by name ends the key at once; doing it again changes nothing."""
+    key = convex("keys", "create", "--name", "ci").out.strip()
+    first = convex("keys", "revoke", "ci", "--json")
+    assert first.status == 0
+    assert not is_valid(tmp_path, key)
+    again = convex("keys", "revoke", first.json["_id"], "--json")
+    assert again.json == first.json
+    assert "before" in convex("keys", "revoke", "ci").out
+
+
+def test_an_ambiguous_name_lists_the_ids(convex: Convex) -> None:
+    """Where two valid keys share a name, neither is touched, and the ids are named."""
+    ids = [convex("keys", "create", "--name", "ci", "--json").json["_id"] for _ in range(2)]
+    refused = convex("keys", "revoke", "ci")
+    assert refused.status == 1
+    assert all(key_id in refused.err for key_id in ids)
+    assert status_of(convex, "keys") == ["valid", "valid"]
+    assert convex("keys", "revoke", ids[0]).status == 0
+    assert convex("keys", "revoke", "ci").status == 0
+    assert status_of(convex, "keys") == ["revoked", "revoked"]
+
+
+@pytest.mark.parametrize("command", ["keys revoke", "keys rotate", "tokens revoke"])
+def test_what_is_not_there_cannot_be_changed(convex: Convex, command: str) -> None:
+    """An unknown id or name is an error."""
+    refused = convex(*command.split(), "nobody")
+    assert refused.status == 1
+    assert "'nobody'" in refused.err
+
+
+def test_rotation_leaves_both_keys_valid_for_a_while(convex: Convex, tmp_path: object) -> None:
+    """The new key has the name and scopes of the old one, which expires after --keep."""
+    old = convex("keys", "create", "--name", "ci", "--scope", "read", "--json").json
+    new = convex("keys", "rotate", "ci", "--keep", "2h", "--json").json
+    assert (new["name"], new["scopes"]) == ("ci", ["read"])
+    assert new["replaced"]["id"] == old["_id"]
+    assert new["replaced"]["expires_at"] == pytest.approx(time.time() * 1000 + 2 * HOUR, abs=60_000)
+    assert is_valid(tmp_path, old["key"])
+    assert is_valid(tmp_path, new["key"])
+    stored = convex("keys", "list", "--json").json
+    assert stored[0]["expires_at"] == new["replaced"]["expires_at"]
+    assert stored[1]["expires_at"] is None
+
+
+def test_rotation_can_end_the_old_key_at_once(convex: Convex, tmp_path: object) -> None:
+    """--keep 0s leaves only the new key."""
+    old = convex("keys", "create", "--name", "ci").out.strip()
+    new = convex("keys", "rotate", "ci", "--keep", "0s").out.strip()
+    assert not is_valid(tmp_path, old)
+    assert is_valid(tmp_path, new)
+    assert status_of(convex, "keys") == ["expired", "valid"]
+
+
+def test_rotation_prolongs_nothing_by_itself(convex: Convex) -> None:
+    """Neither key outlives the old key's own expiry, unless --expires says so."""
+    old = convex("keys", "create", "--name", "ci", "--expires", "1h", "--json").json
+    new = convex("keys", "rotate", "ci", "--json").json
+    assert new["expires_at"] == old["expires_at"] == new["replaced"]["expires_at"]
+    longer = convex("keys", "rotate", new["_id"], "--expires", "90d", "--json").json
+    assert longer["expires_at"] > old["expires_at"]
+
+
+def test_a_revoked_key_cannot_be_rotated(convex: Convex) -> None:
+    """Rotation would bring it back to life."""
+    convex("keys", "create", "--name", "ci")
+    convex("keys", "revoke", "ci")
+    refused = convex("keys", "rotate", "ci")
+    assert refused.status == 1
+    assert "revoked" in refused.err
+    assert len(status_of(convex, "keys")) == 1
+
+
+def test_a_token_is_made_listed_and_revoked(convex: Convex, tmp_path: object) -> None:
+    """Tokens work as keys do, for a subject."""
+    made = convex("tokens", "create", "--subject", "user_1", "--scope", "read", "--json").json
+    assert is_valid(tmp_path, made["token"])
+    shown = convex("tokens", "list").out
+    assert "user_1" in shown
+    assert made["token"] not in shown
+    assert convex("tokens", "revoke", made["_id"]).status == 0
+    assert not is_valid(tmp_path, made["token"])
+    assert status_of(convex, "tokens") == ["revoked"]
+
+
+def test_empty_lists_say_how_to_begin(convex: Convex) -> None:
+    """Where there is nothing to list, people read a sentence and programs an empty list."""
+    for group in ("keys", "tokens"):
+        assert f"flask convex {group} create" in convex(group, "list").out
+        assert convex(group, "list", "--json").json == []
+
+
+def test_durations_are_read() -> None:
+    """Each unit stands for its length."""
+    assert [duration(text).total_seconds() for text in ("90s", "2m", "1h", "1d", "1w")] == [
+        90,
+        120,
+        3600,
+        86400,
+        604800,
+    ]

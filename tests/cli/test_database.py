@@ -1,0 +1,187 @@
+"""`flask convex migrate`, `data` and `backup`."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+from flask_convex_http import ConvexHTTP, Document, Schema
+from tests.cli.conftest import Convex
+
+
+class OldLamp(Document, table="lamps"):
+    name: str
+    seen: None = None
+    tags: list[str]
+    price: int = 3
+
+
+def older_app(folder: Path) -> Flask:
+    """The shop as it was when lamps had a price."""
+    app = Flask("shop", instance_path=str(folder))
+    ConvexHTTP(app, schema=Schema(OldLamp))
+    return app
+
+
+def test_migrate_says_which_database_and_each_step(unmigrated: Convex, tmp_path: Path) -> None:
+    """The first migration names the database and what it made; the second has nothing to do."""
+    first = unmigrated("migrate")
+    assert first.status == 0
+    assert str(tmp_path / "convex.db") in first.out
+    assert "create table lamps (name, seen, tags)" in first.out
+    second = unmigrated("migrate")
+    assert second.status == 0
+    assert "Nothing to do" in second.out
+
+
+def test_a_dry_run_changes_nothing(unmigrated: Convex) -> None:
+    """A dry run lists the steps that the migration takes afterwards."""
+    planned = unmigrated("migrate", "--dry-run", "--json").json
+    assert planned["dry_run"] is True
+    assert planned["steps"]
+    assert unmigrated("data").status == 1
+    taken = unmigrated("migrate", "--json").json
+    assert taken["steps"] == planned["steps"]
+    assert unmigrated("migrate", "--json").json["steps"] == []
+
+
+def test_a_destructive_step_is_refused_until_it_is_allowed(unmigrated: Convex, tmp_path: Path) -> None:
+    """Dropping a column with data needs --allow-destructive."""
+    older = older_app(tmp_path)
+    assert older.test_cli_runner().invoke(args=["convex", "migrate"]).exit_code == 0
+    older.extensions["convex_http"].close()
+    refused = unmigrated("migrate")
+    assert refused.status == 1
+    assert refused.err.startswith("Error: ")
+    assert "lamps.price" in refused.err
+    allowed = unmigrated("migrate", "--allow-destructive", "--json")
+    assert allowed.status == 0
+    assert {"step": "drop column lamps.price and what it holds", "destructive": True} in allowed.json["steps"]
+
+
+def test_a_database_in_an_impossible_place_is_one_line(tmp_path: Path) -> None:
+    """A path that cannot be made is an error of ours, not a traceback."""
+    (tmp_path / "file").write_text("")
+    app = Flask("shop", instance_path=str(tmp_path / "file"))
+    ConvexHTTP(app)
+    result = app.test_cli_runner().invoke(args=["convex", "migrate"])
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: ")
+    assert "cannot be made" in result.stderr
+
+
+def test_tables_are_listed_with_their_rows(convex: Convex) -> None:
+    """Without a table, `data` counts the rows of each and marks the system's."""
+    convex("run", "shop:add", '{"name": "Anna"}')
+    listed = convex("data", "--json").json
+    assert listed[0] == {"table": "lamps", "rows": 1, "system": False}
+    assert {"table": "_storage", "rows": 0, "system": True} in listed
+    assert convex("data").out.splitlines()[1].split() == ["lamps", "1"]
+
+
+def test_rows_come_in_order_up_to_the_limit(convex: Convex) -> None:
+    """--order and --limit choose the rows; newest first by default."""
+    for name in ("one", "two", "three"):
+        convex("run", "shop:add", f'{{"name": "{name}"}}')
+    assert [row["name"] for row in convex("data", "lamps", "--json").json] == ["three", "two", "one"]
+    assert [row["name"] for row in convex("data", "lamps", "--order", "asc", "--limit", "2", "--json").json] == [
+        "one",
+        "two",
+    ]
+    headings, *rows = convex("data", "lamps").out.splitlines()
+    assert headings.split() == ["_id", "_creation_time", "name", "seen", "tags"]
+    assert len(rows) == 3
+
+
+@pytest.mark.parametrize("text", ["\x1b[31mred", "two\nlines", "\x9b31m", "\u202eright to left", "\x7f"])
+def test_data_cannot_command_the_terminal(convex: Convex, text: str) -> None:
+    """Control characters in a row are shown escaped, on the row's one line."""
+    assert convex("run", "shop:add", "-", stdin='{"name": ' + ascii_json(text) + "}").status == 0
+    shown = convex("data", "lamps").out
+    assert len(shown.splitlines()) == 2
+    assert text not in shown
+    assert convex("data", "lamps", "--json").json[0]["name"] == text
+
+
+def ascii_json(text: str) -> str:
+    """A text as JSON writes it in ASCII."""
+    return '"' + "".join(f"\\u{ord(character):04x}" for character in text) + '"'
+
+
+def test_secrets_are_not_shown(convex: Convex) -> None:
+    """Hashes of keys and the values of settings are left out, for people and for programs."""
+    convex("keys", "create", "--name", "ci")
+    assert "hash" not in convex("data", "api_keys", "--json").json[0]
+    assert "hash" not in convex("data", "api_keys").out
+    settings = convex("data", "_settings", "--json").json
+    assert {row["key"] for row in settings} >= {"secret"}
+    assert all("value" not in row for row in settings)
+    assert "value" not in convex("data", "_settings").out
+
+
+def test_an_unknown_table_names_the_others(convex: Convex) -> None:
+    """A table that does not exist is an error that says which there are."""
+    refused = convex("data", "lamp")
+    assert refused.status == 1
+    assert "'lamp'" in refused.err
+    assert "lamps" in refused.err
+
+
+@pytest.mark.parametrize("options", [["--limit", "0"], ["--limit", "many"], ["--order", "up"]])
+def test_wrong_options_of_data_are_wrong_usage(convex: Convex, options: list[str]) -> None:
+    """A limit or order that makes no sense ends with status 2."""
+    assert convex("data", "lamps", *options).status == 2
+
+
+def test_a_backup_is_a_database_of_its_own(convex: Convex, tmp_path: Path) -> None:
+    """The copy has the rows, opens as a database, and only its owner can read it."""
+    convex("run", "shop:add", '{"name": "Anna"}')
+    target = tmp_path / "backups" / "convex.db"
+    target.parent.mkdir()
+    done = convex("backup", str(target))
+    assert done.status == 0
+    assert "not included" in done.out
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    assert os.listdir(target.parent) == ["convex.db"]
+    app = Flask("copy", instance_path=str(target.parent))
+    ConvexHTTP(app, schema=Schema())
+    rows = app.test_cli_runner().invoke(args=["convex", "data"]).stdout
+    app.extensions["convex_http"].close()
+    assert "_settings" in rows
+
+
+def test_a_backup_with_files_has_their_bytes(convex: Convex, tmp_path: Path) -> None:
+    """--files copies the bytes of stored files, too."""
+    convex("run", "shop:store", '{"text": "a text to be found"}')
+    done = convex("backup", str(tmp_path / "a"), "--files", str(tmp_path / "b"), "--json")
+    assert done.json == {
+        "database": {"path": str(tmp_path / "a"), "bytes": (tmp_path / "a").stat().st_size},
+        "files": {"path": str(tmp_path / "b"), "bytes": (tmp_path / "b").stat().st_size},
+    }
+    assert b"a text to be found" in (tmp_path / "b").read_bytes()
+
+
+def test_a_backup_overwrites_nothing(convex: Convex, tmp_path: Path) -> None:
+    """A path that exists, for the database or the files, is refused and left alone, and nothing else is written."""
+    taken = tmp_path / "taken"
+    taken.write_text("mine")
+    for arguments in ([str(taken)], [str(tmp_path / "new"), "--files", str(taken)]):
+        refused = convex("backup", *arguments)
+        assert refused.status == 1
+        assert "exists already" in refused.err
+    assert taken.read_text() == "mine"
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_backup_into_no_folder_is_refused(convex: Convex, tmp_path: Path) -> None:
+    """The folder must exist."""
+    refused = convex("backup", str(tmp_path / "none" / "copy"))
+    assert refused.status == 1
+    assert "There is no folder" in refused.err
+
+
+def test_a_backup_needs_two_names_for_two_files(convex: Convex, tmp_path: Path) -> None:
+    """The database and the files cannot go to one path."""
+    assert convex("backup", str(tmp_path / "x"), "--files", str(tmp_path / "x")).status == 2

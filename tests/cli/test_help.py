@@ -1,0 +1,59 @@
+"""What every command has in common."""
+
+import pytest
+
+from tests.cli.commands import command_names
+from tests.cli.conftest import Convex
+
+COMMANDS = list(command_names())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_examples(convex: Convex, command: str) -> None:
+    """The help of a command shows it in use."""
+    shown = convex(*command.split(), "--help")
+    assert shown.status == 0
+    assert "Examples:" in shown.out
+    assert f"flask convex {command}" in shown.out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_speaks_json(convex: Convex, command: str) -> None:
+    """Each command can print for programs."""
+    assert "--json" in convex(*command.split(), "--help").out
+
+
+@pytest.mark.parametrize("command", ["", "keys", "tokens", "files"])
+def test_unknown_commands_are_wrong_usage(convex: Convex, command: str) -> None:
+    """A command that does not exist ends with status 2."""
+    assert convex(*command.split(), "nothing").status == 2
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "data",
+        "data lamps",
+        "run shop:lamps",
+        "keys create --name ci",
+        "keys list",
+        "keys revoke ci",
+        "keys rotate ci",
+        "tokens create --subject me",
+        "tokens list",
+        "tokens revoke x",
+        "files list",
+        "files sweep",
+        "files delete _storage_" + "0" * 32,
+        "files url _storage_" + "0" * 32,
+        "backup copy.db",
+    ],
+)
+def test_without_a_migration_the_message_says_what_to_run(unmigrated: Convex, command: str) -> None:
+    """Before the first migration each command that needs the database names the command to run."""
+    refused = unmigrated(*command.split(), "--json")
+    assert refused.status == 1
+    assert refused.err.startswith("Error: ")
+    assert "flask convex migrate" in refused.err
+    assert refused.out == ""
+    assert refused.exception is None

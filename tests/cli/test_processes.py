@@ -1,0 +1,60 @@
+"""The command line as people and scripts run it: real processes on the example app."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def convex(folder: Path, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """Run `flask convex ...` with the databases in a folder."""
+    own = {"DATABASE": "convex.db", "STORAGE": "files.db"}
+    urls = {f"FLASK_CONVEX_{key}_URL": f"sqlite:///{folder / name}" for key, name in own.items()}
+    return subprocess.run(
+        [sys.executable, "-m", "flask", "--app", "example_app", "convex", *arguments],
+        cwd=ROOT,
+        env=os.environ | urls,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_from_an_empty_folder_to_a_stored_item(tmp_path: Path) -> None:
+    """Each process sees what the one before has written; a failure has status 1 and no traceback."""
+    refused = convex(tmp_path, "run", "items:list_items")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "flask convex migrate" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert convex(tmp_path, "migrate").returncode == 0
+    assert convex(tmp_path, "run", "items:create", "-", stdin='{"name": "Lamp"}').returncode == 0
+    listed = convex(tmp_path, "run", "items:list_items", "--json")
+    assert json.loads(listed.stdout)[0]["name"] == "Lamp"
+    assert listed.stderr == ""
+
+
+def test_long_work_is_silent_without_a_terminal(tmp_path: Path) -> None:
+    """Where stderr is no terminal there is no progress bar."""
+    convex(tmp_path, "migrate")
+    copied = convex(tmp_path, "backup", str(tmp_path / "copy.db"), "--json")
+    assert copied.returncode == 0
+    assert json.loads(copied.stdout)["database"]["bytes"] > 0
+    assert copied.stderr == ""
+
+
+def test_a_key_can_be_captured_by_a_script(tmp_path: Path) -> None:
+    """Stdout is the key and nothing else."""
+    convex(tmp_path, "migrate")
+    made = convex(tmp_path, "keys", "create", "--name", "ci")
+    assert made.stdout.startswith("cvx_")
+    assert len(made.stdout.split()) == 1
+
+
+def test_wrong_usage_ends_with_status_2(tmp_path: Path) -> None:
+    """Usage errors differ from failures."""
+    assert convex(tmp_path, "data", "--limit", "none").returncode == 2

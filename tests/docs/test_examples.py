@@ -1,0 +1,117 @@
+"""The README's examples run: its files as files, its requests as requests."""
+
+import ast
+import importlib
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+from tests.docs.readme import ROOT, blocks, files, prose, sections
+
+RUN = ("A first app", "Ten-minute tour", "Deployment")
+
+
+def write(section: str, folder: Path) -> list[str]:
+    """Put the files of a section into a folder."""
+    found = files(section)
+    for name, code in found.items():
+        (folder / name).write_text(code, encoding="utf-8")
+    return list(found)
+
+
+def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `python -m ...` in a folder, with the checkout's package and no settings from outside."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("FLASK_", "PYTEST_"))}
+    environment["PYTHONPATH"] = str(ROOT)
+    command = [sys.executable, "-W", "error", "-m", *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
+
+
+def shell_lines(section: str) -> Iterator[str]:
+    """The lines of a section's shell blocks."""
+    for block in blocks(sections()[section]):
+        if block.language == "sh":
+            yield from block.code.splitlines()
+
+
+def send(app: Flask, line: str) -> None:
+    """Do what a line with curl does, and compare with what its comment says."""
+    command, _, expected = line.partition(" # ")
+    words = shlex.split(command)
+    body = words[words.index("--json") + 1] if "--json" in words else None
+    client = app.test_client()
+    path = "/" + words[-1].partition("/")[2]
+    answer = client.get(path) if body is None else client.post(path, data=body, content_type="application/json")
+    status, _, text = (expected.strip() or str(answer.status_code)).partition(" ")
+    assert answer.status_code == int(status), line
+    assert bool(expected) or answer.status_code < 300, line
+    assert text in answer.get_data(as_text=True)
+
+
+def test_every_python_block_belongs_to_a_file_that_is_run() -> None:
+    """No Python block stands in a section whose files these tests do not run."""
+    shown = [block for block in blocks() if block.language == "python"]
+    run = [block for section in RUN for block in blocks(sections()[section]) if block.language == "python"]
+    assert shown == run
+    assert {block.language for block in blocks()} == {"python", "sh"}
+
+
+def test_the_first_app_answers_as_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Saved as app.py and migrated with the command beside it, the app answers the requests as their comments say."""
+    assert write("A first app", tmp_path) == ["app.py"]
+    lines = list(shell_lines("A first app"))
+    assert "flask --app app run" in lines
+    migrate = next(line for line in lines if line.endswith("convex migrate"))
+    done = python(tmp_path, *shlex.split(migrate))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "instance" / "convex.db").exists()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    try:
+        module = importlib.import_module("app")
+        requests = [line for line in lines if line.startswith("curl")]
+        assert len(requests) == 3
+        for line in requests:
+            send(module.app, line)
+        with module.app.app_context():
+            module.convex.backend.close()
+    finally:
+        sys.modules.pop("app", None)
+
+
+def test_the_first_app_is_about_twenty_statements() -> None:
+    """The first example stays short enough to type."""
+    tree = ast.parse(files("A first app")["app.py"])
+    lines = [node for node in ast.walk(tree) if isinstance(node, ast.stmt)]
+    assert len(lines) <= 30
+
+
+def test_the_tour_and_its_tests_pass(tmp_path: Path) -> None:
+    """Saved as shop.py and test_shop.py, the tour's tests pass under pytest, with warnings as errors."""
+    assert write("Ten-minute tour", tmp_path) == ["shop.py", "test_shop.py"]
+    done = python(tmp_path, "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "--rootdir", ".", "test_shop.py")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{(tmp_path / 'test_shop.py').read_text().count('def test_')} passed" in done.stdout
+
+
+def test_the_wsgi_file_makes_an_app() -> None:
+    """The deployment example with the proxy is a module that has an app."""
+    namespace: dict[str, object] = {"__name__": "wsgi"}
+    exec(files("Deployment")["wsgi.py"], namespace)
+    assert isinstance(namespace["app"], Flask)
+
+
+def test_links_lead_somewhere() -> None:
+    """Each link within the README has its heading, each relative one its file."""
+    anchors = {re.sub(r"[^\w\s-]", "", title).lower().replace(" ", "-") for title in sections()}
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose()):
+        if target.startswith("#"):
+            assert target[1:] in anchors, target
+        elif not target.startswith("http"):
+            assert (ROOT / target).exists(), target

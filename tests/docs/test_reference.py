@@ -1,0 +1,164 @@
+"""The README's tables say what the code says: settings, commands, errors, the forms of Convex's guide."""
+
+import ast
+import re
+
+import click
+import pytest
+
+import flask_convex_http
+from flask_convex_http import ActionCtx, ConvexHTTPError, MutationCtx
+from flask_convex_http.cli import convex_commands as convex_group
+from flask_convex_http.config import _PARSERS, Settings
+from flask_convex_http.context import Auth
+from flask_convex_http.database import DatabaseWriter, SystemReader
+from flask_convex_http.storage import StorageActions, StorageReader, StorageWriter
+from tests.docs import commands
+from tests.docs.readme import README, convex_commands, rows, spans
+
+#: What `ctx` and its parts have, in a mutation or an action.
+MEMBERS: dict[str, tuple[type, ...]] = {
+    "ctx": (ActionCtx, MutationCtx),
+    "ctx.db": (DatabaseWriter,),
+    "ctx.db.system": (SystemReader,),
+    "ctx.storage": (StorageActions, StorageWriter),
+    "ctx.auth": (Auth,),
+}
+#: Names that an example may use without saying where they come from.
+ASSUMED = {
+    *("app", "chunks", "ctx", "headers", "http", "id", "item", "items", "message", "name", "process", "data"),
+    *("request", "storage_id", "Request", "Response", "Item", "NewItem", "str", "KeyError"),
+}
+FORMS = [(row[0], span) for row in rows("Coming from Convex") for span in spans(row[1])[:1]]
+
+
+# --- settings and commands -------------------------------------------------------------------------------------------
+
+
+def test_every_setting_is_in_the_table_with_its_default() -> None:
+    """The table of settings has each key once, in the order of the code, with the default of the code."""
+    table = {spans(row[0])[0]: spans(row[1])[0] for row in rows("Settings")}
+    defaults = Settings()
+    assert table == {key: str(getattr(defaults, key.removeprefix("CONVEX_").lower())) for key in _PARSERS}
+    assert list(table) == list(_PARSERS)
+
+
+def test_no_setting_is_made_up() -> None:
+    """Every CONVEX_ key that the README names is one the package reads."""
+    assert set(re.findall(r"\b(?:FLASK_)?(CONVEX_[A-Z_]+)", README)) == set(_PARSERS)
+
+
+def test_every_command_is_in_the_table() -> None:
+    """The table of commands has each command once, and each row's example is of that command."""
+    table = [spans(row[0])[0] for row in rows("Command line")]
+    assert sorted(table) == sorted(commands.names())
+    for row in rows("Command line"):
+        assert spans(row[1])[0].startswith(f"flask convex {spans(row[0])[0]}")
+
+
+@pytest.mark.parametrize("command", convex_commands())
+def test_every_command_shown_is_understood(command: str) -> None:
+    """Each `flask convex ...` in the README parses: command, options and arguments."""
+    commands.parse(command)
+
+
+def test_a_command_that_is_not_there_would_be_noticed() -> None:
+    """The reading of commands refuses unknown commands and options."""
+    with pytest.raises(AssertionError):
+        commands.parse("flask convex keys forge")
+    with pytest.raises(click.UsageError):
+        commands.parse("flask convex migrate --quickly")
+
+
+def test_every_command_takes_json() -> None:
+    """Each command has the option `--json`, as the README says."""
+    for name in commands.names():
+        found: click.Command = convex_group
+        for word in name.split():
+            assert isinstance(found, click.Group)
+            found = found.commands[word]
+        assert "--json" in {option for param in found.params for option in param.opts}, name
+
+
+# --- errors ----------------------------------------------------------------------------------------------------------
+
+
+def errors(*, public: bool) -> dict[str, type[ConvexHTTPError]]:
+    """The errors of the facade whose messages clients see, or do not."""
+    exported = vars(flask_convex_http).items()
+    found = {name: value for name, value in exported if isinstance(value, type) and issubclass(value, ConvexHTTPError)}
+    return {name: value for name, value in found.items() if value.public is public and value is not ConvexHTTPError}
+
+
+def test_the_table_of_errors_has_the_statuses_of_the_code() -> None:
+    """Each error a client sees is in the table with its status; an application's own error has what it is given."""
+    table = {re.split(r"\W", spans(row[0])[0])[0]: row[1] for row in rows("Ten-minute tour")}
+    expected = {name: str(error.status) for name, error in errors(public=True).items()}
+    assert table == expected | {"ConvexError": "yours, 400 to 599"}
+
+
+def test_the_other_errors_are_mistakes() -> None:
+    """Errors whose message no client sees are listed as mistakes in code or settings."""
+    listed = next(spans(row[1]) for row in rows("Public names") if row[0].startswith("Errors that are mistakes"))
+    assert set(listed) == set(errors(public=False))
+
+
+# --- coming from Convex -------------------------------------------------------------------------------------------
+
+
+def parsed(form: str) -> ast.Module:
+    """A form of the table as Python: a decorator gets a function, a return statement one around it."""
+    if form.startswith("@"):
+        return ast.parse(f"{form}\ndef handler(): ...")
+    return ast.parse(f"def handler():\n    {form}" if form.startswith("return") else form)
+
+
+@pytest.mark.parametrize(("theirs", "form"), FORMS)
+def test_the_forms_for_people_from_convex_exist(theirs: str, form: str) -> None:
+    """Each form beside Convex's is Python, or a command, made of what exists."""
+    if form.startswith("flask "):
+        commands.parse(form)
+        return
+    tree = parsed(form)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            owner = ast.unparse(node.value)
+            assert owner not in MEMBERS or any(hasattr(kind, node.attr) for kind in MEMBERS[owner]), ast.unparse(node)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+            known = hasattr(flask_convex_http, node.id) or node.id in ASSUMED or node.id in ("suffix", "__name__")
+            assert known, f"{node.id} in {form}"
+
+
+def test_the_table_covers_the_guide() -> None:
+    """Each form of Convex's guide to HTTP actions has a row."""
+    theirs = " ".join(row[0] for row in rows("Coming from Convex"))
+    for form in (
+        *("httpRouter", "pathPrefix", "httpAction", "runQuery", "runMutation", "runAction", "request.json()"),
+        *("request.text()", "request.arrayBuffer()", "formData()", "searchParams", "new Response(", "OPTIONS"),
+        *("storage.store", "storage.getUrl", "generateUploadUrl", "new Webhook", "constructEvent", "X-API-Key"),
+        *("Authorization", "getUserIdentity", "ConvexError", "scheduler.runAfter", "crons."),
+    ):
+        assert form in theirs, form
+
+
+def test_what_is_not_there_is_said_not_to_be() -> None:
+    """The scheduler and crons are marked as not there, and a ctx has no scheduler."""
+    missing = [row[0] for row in rows("Coming from Convex") if row[1] == "not yet"]
+    assert any("scheduler" in form for form in missing) and any("crons" in form for form in missing)
+    assert not hasattr(ActionCtx, "scheduler") and not hasattr(MutationCtx, "scheduler")
+
+
+@pytest.mark.parametrize(
+    ("kind", "members"),
+    [
+        (StorageReader, {"get_url", "get_metadata"}),
+        (StorageWriter, {"get_url", "get_metadata", "delete", "generate_upload_url", "revoke_urls"}),
+        (
+            StorageActions,
+            {"store", "get", "get_url", "get_metadata", "delete", "generate_upload_url", "revoke_urls"},
+        ),
+    ],
+)
+def test_storage_has_what_the_tour_says(kind: type, members: set[str]) -> None:
+    """`ctx.storage` of a query, a mutation and an action has the methods that the tour lists for it."""
+    assert {name for name in dir(kind) if not name.startswith("_")} == members

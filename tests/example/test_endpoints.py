@@ -1,0 +1,262 @@
+"""Every endpoint of the example but the webhooks: what is sent, what must come back and what must not."""
+
+import io
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from example_app.schema import Item, Upload
+from tests.example.application import example
+
+PREFLIGHT = {"Origin": "https://shop.example", "Access-Control-Request-Method": "POST"}
+BROWSER = {"Origin": "https://shop.example"}
+TEXT = {"data": b"{}", "content_type": "text/plain"}
+BROKEN = {"data": b'{"name": ', "content_type": "application/json"}
+ROUTERS = ("http.", "webhooks.")
+NUMBER = "limit must be a number from 1 to 100"
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A request and its answer."""
+
+    request: str
+    status: int
+    #: Texts that the body holds.
+    says: tuple[str, ...] = ()
+    #: Texts that neither the body nor the headers hold.
+    never: tuple[str, ...] = ("Traceback",)
+    #: Headers of the answer.
+    headers: dict[str, str] = field(default_factory=dict)
+    #: The methods a 405 names.
+    allow: set[str] = field(default_factory=set)
+    #: What else the client is told about the request.
+    sent: dict[str, Any] = field(default_factory=dict)
+
+
+SCENARIOS = [
+    Scenario("GET /health", 200, ('{"status":"ok"}',)),
+    Scenario("HEAD /health", 200, never=("status", "Access-Control")),
+    Scenario("POST /health", 405, ('{"error":',), allow={"GET", "HEAD"}),
+    Scenario("GET /health/", 404, ('{"error":',), never=("<html", "Location")),
+    Scenario("GET /nothing/here", 404, ('{"error":',), never=("<html",)),
+    # JSON and CORS
+    Scenario(
+        "POST /api/data?filter=active",
+        200,
+        ('"received":{"a":1}', '"filter":"active"'),
+        headers={"Access-Control-Allow-Origin": "*"},
+        sent={"json": {"a": 1}, "headers": BROWSER},
+    ),
+    Scenario("POST /api/data", 200, ('"received":[1,"two",null]', '"filter":null'), sent={"json": [1, "two", None]}),
+    Scenario("POST /api/data?filter=%C3%A9&filter=b", 200, ('"filter":"é"',), sent={"json": {}}),
+    Scenario("POST /api/data", 400, ("Invalid JSON body",), headers={"Access-Control-Allow-Origin": "*"}, sent=BROKEN),
+    Scenario("POST /api/data", 415, ("application/json",), headers={"Access-Control-Allow-Origin": "*"}, sent=TEXT),
+    Scenario("GET /api/data", 405, ('{"error":',), headers={"Access-Control-Allow-Origin": "*"}),
+    Scenario(
+        "OPTIONS /api/data",
+        204,
+        headers={
+            "Access-Control-Allow-Origin": "*",
+            "Access-Control-Allow-Methods": "POST",
+            "Access-Control-Allow-Headers": "content-type",
+        },
+        sent={"headers": PREFLIGHT | {"Access-Control-Request-Headers": "content-type"}},
+    ),
+    Scenario("OPTIONS /api/items", 405, never=("Access-Control-Allow",), sent={"headers": PREFLIGHT}),
+    # forms
+    Scenario(
+        "POST /api/form",
+        200,
+        ('"name":"Zoë & Co"', '"email":"zoe@example.org"'),
+        sent={"data": {"name": "Zoë & Co", "email": "zoe@example.org"}},
+    ),
+    Scenario(
+        "POST /api/form",
+        200,
+        ('"name":"Ada"', '"email":"ada@example.org"'),
+        sent={
+            "data": {"name": "Ada", "email": "ada@example.org", "extra": (io.BytesIO(b"\0"), "a.bin")},
+            "content_type": "multipart/form-data",
+        },
+    ),
+    Scenario("POST /api/form", 400, ("Missing required field: name",), sent={"data": {"email": "a@b"}}),
+    Scenario("POST /api/form", 400, ("Missing required field: email",), sent={"data": {"name": "Ada", "email": ""}}),
+    Scenario("POST /api/form", 400, ("Missing required field: name",), sent={"json": {"name": "Ada"}}),
+    # a prefix
+    Scenario("GET /api/users/123", 200, ('{"userId":"123"}',)),
+    Scenario("GET /api/users/a/b/", 200, ('{"userId":"a/b/"}',)),
+    Scenario("GET /api/users/", 200, ('{"userId":""}',)),
+    Scenario("GET /api/users/a%20b%3Fc", 200, ('{"userId":"a b?c"}',)),
+    Scenario("GET /api/users/%22%0d%0aSet-Cookie:x", 200, (r"\"\r\nSet-Cookie:x",)),
+    Scenario("GET /api/users", 404, ('{"error":',)),
+    Scenario("POST /api/users/123", 405, allow={"GET", "HEAD"}),
+    # items
+    Scenario("POST /api/items", 201, ('"name":"Lamp"', '"_id":"items_', '"_creationTime":'), sent={"json": {"name": "Lamp"}}),
+    Scenario(
+        "POST /api/items",
+        201,
+        ('"description":"<b>bright</b> 💡"',),
+        sent={"json": {"name": "Lamp", "description": "<b>bright</b> 💡"}},
+    ),
+    Scenario("POST /api/items", 400, ("name",), sent={"json": {}}),
+    Scenario("POST /api/items", 400, ("$.name",), sent={"json": {"name": 5}}),
+    Scenario("POST /api/items", 400, ("colour",), sent={"json": {"name": "Lamp", "colour": "red"}}),
+    Scenario("POST /api/items", 400, ('{"error":',), sent={"json": ["Lamp"]}),
+    Scenario("POST /api/items", 400, ("Invalid JSON body",), sent=BROKEN),
+    Scenario("POST /api/items", 415, ("application/json",), sent=TEXT),
+    Scenario("GET /api/items", 200, ("[]",)),
+    Scenario("GET /api/items?limit=100", 200, ("[]",)),
+    *[
+        Scenario(f"GET /api/items?limit={limit}", 400, (NUMBER,))
+        for limit in ("0", "101", "-1", "ten", "", "1.0", "1e2", "%D9%A3", "+1", "%201", "1%0A", "000001" + "9" * 5000)
+    ],
+    # an action
+    Scenario(
+        "POST /api/process",
+        200,
+        ('"success":true', '"result":{"type":"dict","data":{"n":1}}'),
+        sent={"json": {"data": {"n": 1}}},
+    ),
+    Scenario("POST /api/process", 200, ('"result":{"type":"null","data":null}',), sent={"json": {"data": None}}),
+    Scenario("POST /api/process", 415, ("application/json",), sent=TEXT),
+    Scenario("POST /api/process", 400, ('{"error":"Invalid JSON body"}',), sent=BROKEN),
+    Scenario("POST /api/process", 400, ('{"error":"Missing required field: data"}',), sent={"json": {"date": 1}}),
+    Scenario("POST /api/process", 400, ('{"error":"Missing required field: data"}',), sent={"json": ["data"]}),
+    # files
+    Scenario("GET /api/upload", 405, allow={"POST"}),
+    *[
+        Scenario(f"GET /files/{file_id}", 404, ('{"error":"File not found"}',))
+        for file_id in (
+            "nothing",
+            "_storage_" + "0" * 32,
+            "items_" + "0" * 32,
+            "_storage_",
+            "%00",
+            "..%5C..",
+            "%F0%9F%92%A1",
+            "a" * 3000,
+        )
+    ],
+    # credentials
+    Scenario("GET /api/protected", 401, ('{"error":"Missing API key"}',)),
+    Scenario("GET /api/protected", 403, ('{"error":"Invalid API key"}',), sent={"headers": {"X-API-Key": "cvx_" + "0" * 49}}),
+    Scenario("GET /api/protected", 403, never=("sesame",), sent={"headers": {"X-API-Key": "sesame"}}),
+    Scenario("GET /api/user", 401, ('{"error":"Missing or invalid Authorization header"}',)),
+    Scenario("GET /api/user", 401, sent={"headers": {"Authorization": "Basic YTpi"}}),
+    Scenario("GET /api/user", 403, ('{"error":"Invalid token"}',), sent={"headers": {"Authorization": "Bearer sesame"}}),
+]
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: f"{scenario.request[:40]}-{scenario.status}")
+def test_scenario(scenario: Scenario) -> None:
+    """Each request of the table gets the answer the table says."""
+    method, path = scenario.request.split(" ", 1)
+    with example() as app, app.client.open(path, method=method, **scenario.sent) as response:
+        body = response.get_data(as_text=True)
+        assert response.status_code == scenario.status, body
+        assert [text for text in scenario.says if text not in body] == []
+        assert [text for text in scenario.never if text in body or text in str(response.headers)] == []
+        assert {name: response.headers.get(name) for name in scenario.headers} == scenario.headers
+        assert set(response.allow) >= scenario.allow
+        if body:
+            assert response.mimetype == "application/json"
+
+
+def test_items_are_listed_newest_first_up_to_the_limit() -> None:
+    """The list holds the newest items, as many as asked for, ten by default."""
+    with example() as app:
+        made = [app.client.post("/api/items", json={"name": f"Lamp {number}"}).json for number in range(12)]
+        newest = made[::-1]
+        assert app.client.get("/api/items").json == newest[:10]
+        assert app.client.get("/api/items?limit=3").json == newest[:3]
+        assert app.client.get("/api/items?limit=100").json == newest
+        assert len(app.rows(Item)) == 12
+
+
+def test_refused_item_leaves_nothing() -> None:
+    """A body that is refused stores no item."""
+    with example() as app:
+        assert app.client.post("/api/items", json={"name": "Lamp", "colour": "red"}).status_code == 400
+        assert app.rows(Item) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"\0\xff" * 300_000, "Grüße".encode()], ids=["empty", "binary", "text"])
+def test_uploaded_bytes_come_back(content: bytes) -> None:
+    """An upload is answered with an id, below which a redirect leads to the same bytes of the same type."""
+    with example() as app:
+        answer = app.client.post("/api/upload", data=content, content_type="image/png").json
+        assert answer is not None
+        assert list(answer) == ["storageId"]
+        redirect = app.client.get(f"/files/{answer['storageId']}")
+        assert redirect.status_code == 302
+        assert re.match(r"http://localhost/api/storage/_storage_[0-9a-f]{32}\?", redirect.headers["Location"])
+        with app.client.get(redirect.headers["Location"]) as file:
+            assert (file.status_code, file.data, file.content_type) == (200, content, "image/png")
+        assert [upload.file for upload in app.rows(Upload)] == [answer["storageId"]]
+
+
+def test_uploaded_page_is_not_run_by_browsers() -> None:
+    """A page somebody uploaded is offered for download, in a sandbox."""
+    with example() as app:
+        answer = app.client.post("/api/upload", data=b"<script>alert(1)</script>", content_type="text/html").json
+        assert answer is not None
+        with app.client.get(f"/files/{answer['storageId']}", follow_redirects=True) as file:
+            assert file.headers["Content-Disposition"].startswith("attachment")
+            assert "sandbox" in file.headers["Content-Security-Policy"]
+
+
+def test_upload_over_the_limit_is_refused() -> None:
+    """One byte more than the default limit of 20 MiB is 413 in JSON, and nothing is kept."""
+    with example() as app:
+        response = app.client.post("/api/upload", data=bytes(20 * 2**20 + 1))
+        assert (response.status_code, response.mimetype) == (413, "application/json")
+        assert app.rows(Upload) == []
+
+
+def test_api_key_of_the_command_line_opens_the_protected_endpoint() -> None:
+    """A key made on the command line works until it is revoked there."""
+    with example() as app:
+        key = app.command("keys", "create", "--name", "ci")
+        headers = {"X-API-Key": key["key"]}
+        assert app.client.get("/api/protected", headers=headers).json == {"message": "Access granted", "key": "ci"}
+        app.command("keys", "revoke", "ci")
+        refused = app.client.get("/api/protected", headers=headers)
+        assert (refused.status_code, refused.json) == (403, {"error": "Invalid API key"})
+
+
+def test_token_of_the_command_line_says_who_the_user_is() -> None:
+    """A token made on the command line names its subject until it is revoked there, and is no API key."""
+    with example() as app:
+        token = app.command("tokens", "create", "--subject", "user_1", "--scope", "read")
+        headers = {"Authorization": f"Bearer {token['token']}"}
+        identity = app.client.get("/api/user", headers=headers).json
+        assert identity == {"subject": "user_1", "issuer": "access_token", "scopes": ["read"]}
+        assert app.client.get("/api/protected", headers={"X-API-Key": token["token"]}).status_code == 403
+        app.command("tokens", "revoke", token["_id"])
+        assert app.client.get("/api/user", headers=headers).status_code == 403
+
+
+def test_page_links_what_is_there() -> None:
+    """The first page is HTML, mentions every route of the example and links only what answers."""
+    with example() as app:
+        page = app.client.get("/")
+        assert (page.status_code, page.mimetype) == (200, "text/html")
+        own = {str(rule).partition("<")[0] for rule in app.app.url_map.iter_rules() if rule.endpoint.startswith(ROUTERS)}
+        assert sorted(route for route in own if route not in page.text) == []
+        links = re.findall(r'href="([^"]+)"', page.text)
+        assert len(links) >= 5
+        assert [link for link in links if app.client.get(link).status_code not in (200, 401)] == []
+
+
+def test_page_shows_a_command_that_works() -> None:
+    """The curl command of the first page names the host the page was asked from and a body the app takes."""
+    with example() as app:
+        page = app.client.get("/", base_url="http://lamps.example:8080").text
+        command = re.search(r"curl (\S+) -H 'Content-Type: application/json' -d '([^']+)'", page)
+        assert command is not None
+        assert command[1] == "http://lamps.example:8080/api/items"
+        assert app.client.post(command[1], json=json.loads(command[2])).status_code == 201

@@ -1,0 +1,241 @@
+"""The example application in processes of its own: a server on a free port, the command line, curl."""
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from example_app.schema import schema
+from flask_convex_http import Document
+from flask_convex_http.backend import Backend
+from flask_convex_http.config import Settings
+from tests.example.application import SECRETS, rows
+from tests.example.deliveries import Delivery
+
+D = TypeVar("D", bound=Document)
+
+ROOT = Path(__file__).resolve().parents[2]
+#: Seconds anything here may take before it counts as stuck; far more than it needs.
+PATIENCE = 60.0
+_ADDRESS = re.compile(r"(?:Listening at:|Running on) http://127\.0\.0\.1:(\d+)")
+_WORKER = re.compile(r"Booting worker with pid: (\d+)")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A way to serve the application; port 0 lets the system choose one that is free."""
+
+    command: tuple[str, ...]
+    #: How the process ends when it is told to: gunicorn says goodbye, Flask's server has nothing to say.
+    exit_codes: tuple[int, ...]
+
+
+_GUNICORN = "gunicorn example_app:create_app() --bind 127.0.0.1:0 --worker-class gthread --workers 2 --threads 4"
+KINDS = {
+    "flask": Kind(("flask", "--app", "example_app", "run", "--port", "0"), (-signal.SIGTERM,)),
+    "gunicorn": Kind((*_GUNICORN.split(), "--no-control-socket"), (0,)),
+}
+
+
+class Deployment:
+    """A folder with a database and files, and what works on it from outside.
+
+    Args:
+        folder: An empty folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.settings = {
+            "CONVEX_DATABASE_URL": f"sqlite:///{folder / 'app.db'}",
+            "CONVEX_STORAGE_URL": f"sqlite:///{folder / 'files.db'}",
+        }
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What every process of the deployment is started with."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("FLASK_", "GUNICORN_"))}
+        settings = {f"FLASK_{name}": value for name, value in self.settings.items()}
+        return inherited | {"PYTHONPATH": str(ROOT)} | settings | SECRETS
+
+    @contextmanager
+    def backend(self) -> Iterator[Backend]:
+        """The same database in this process."""
+        with closing(Backend(Settings.from_mapping(self.settings), schema, folder=self.folder)) as backend:
+            yield backend
+
+    def migrate(self) -> None:
+        """Make the tables."""
+        with self.backend() as backend:
+            backend.migrate()
+
+    def rows(self, document: type[D]) -> list[D]:
+        """Every document of a table, oldest first."""
+        with self.backend() as backend:
+            return rows(backend, document)
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `flask convex ...` to its end."""
+        command = [sys.executable, "-m", "flask", "--app", "example_app", "convex", *arguments]
+        return subprocess.run(
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=PATIENCE
+        )
+
+    def answer(self, *arguments: str) -> Any:
+        """What `flask convex ... --json` prints."""
+        result = self.command(*arguments, "--json")
+        assert result.returncode == 0, result.stderr
+        return json.loads(result.stdout)
+
+
+class Server:
+    """A server process that answers."""
+
+    def __init__(self, deployment: Deployment, kind: Kind) -> None:
+        self._log = deployment.folder / "server.log"
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", *kind.command],
+                cwd=deployment.folder,
+                env=deployment.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # so that its workers can be ended with it if it hangs
+            )
+        self._kind = kind
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        """What its URLs start with."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def output(self) -> str:
+        """What it has printed so far."""
+        return self._log.read_text(errors="replace")
+
+    @property
+    def workers(self) -> list[int]:
+        """The process ids of the workers started so far, gunicorn's only."""
+        return [int(pid) for pid in _WORKER.findall(self.output)]
+
+    def start(self) -> None:
+        """Wait until it answers."""
+        self.wait(lambda: _ADDRESS.search(self.output), "say where it listens")
+        found = _ADDRESS.search(self.output)
+        assert found is not None
+        self.port = int(found[1])
+        self.wait(self._is_healthy, "answer /health")
+
+    def wait(self, condition: Callable[[], Any], what: str) -> None:
+        """Wait until something is true of the server."""
+        end = time.monotonic() + PATIENCE
+        while not condition():
+            assert self._process.poll() is None, f"The server ended before it could {what}:\n{self.output}"
+            assert time.monotonic() < end, f"The server did not {what}:\n{self.output}"
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        """Ask it to end, and see that it does so as it should and has complained of nothing."""
+        assert self._process.poll() is None, f"The server has ended by itself:\n{self.output}"
+        self._process.terminate()
+        code = self._process.wait(PATIENCE)
+        assert code in self._kind.exit_codes, f"The server ended with {code}:\n{self.output}"
+        assert "Traceback" not in self.output, self.output
+
+    def kill(self) -> None:
+        """End it and its workers, whatever state they are in."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait(PATIENCE)
+
+    # --- asking it ---------------------------------------------------------------------------------------------------
+
+    def connect(self) -> http.client.HTTPConnection:
+        """A connection, to be closed by whoever asked for it."""
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+
+    def request(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> "Answer":
+        """Ask over a connection of its own; a body that is not bytes is sent as JSON."""
+        with closing(self.connect()) as connection:
+            return ask(connection, method, path, body, headers)
+
+    def deliver(self, delivery: Delivery) -> "Answer":
+        """Send a webhook."""
+        return self.request("POST", delivery.path, delivery.body, dict(delivery.headers))
+
+    def curl(self, path: str, *options: str) -> "Answer":
+        """Ask with curl, which follows what HTTP allows more closely than a library in this process."""
+        head, body = self._log.parent / "curl-head", self._log.parent / "curl-body"
+        fixed = ("curl", "-sS", "--max-time", str(PATIENCE), "--noproxy", "*", "-D", str(head), "-o", str(body))
+        body.write_bytes(b"")
+        done = subprocess.run([*fixed, "-w", "%{http_code}", *options, self.url + path], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        last = head.read_text().strip().split("\n\n")[-1]
+        return Answer(int(done.stdout), body.read_bytes(), _headers(last))
+
+    def _is_healthy(self) -> bool:
+        try:
+            return self.request("GET", "/health").status == 200
+        except OSError:
+            return False
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response that was read to its end; header names in lower case."""
+
+    status: int
+    body: bytes
+    headers: dict[str, str]
+
+    @property
+    def json(self) -> Any:
+        """The body, which must be JSON."""
+        assert self.headers["content-type"] == "application/json", self
+        return json.loads(self.body)
+
+
+@contextmanager
+def serving(kind: str, deployment: Deployment) -> Iterator[Server]:
+    """A server that answers, and ends as it should."""
+    server = Server(deployment, KINDS[kind])
+    try:
+        server.start()
+        yield server
+        server.stop()
+    finally:
+        server.kill()
+
+
+def ask(
+    connection: http.client.HTTPConnection,
+    method: str,
+    path: str,
+    body: Any = None,
+    headers: dict[str, str] | None = None,
+) -> Answer:
+    """Ask over a connection; a body that is not bytes is sent as JSON."""
+    headers = dict(headers or {})
+    if body is not None and not isinstance(body, bytes):
+        body, headers = json.dumps(body).encode(), {"Content-Type": "application/json", **headers}
+    connection.request(method, path, body, headers)
+    response = connection.getresponse()
+    return Answer(response.status, response.read(), {name.lower(): value for name, value in response.getheaders()})
+
+
+def _headers(head: str) -> dict[str, str]:
+    lines = [line.partition(":") for line in head.splitlines()[1:] if line.strip()]
+    return {name.strip().lower(): value.strip() for name, _, value in lines}

@@ -1,0 +1,160 @@
+"""The CONVEX_ settings: what each takes, and how a wrong one is reported."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flask_convex_http import ConfigurationError
+from flask_convex_http.config import Settings, sqlite_path
+
+SECRET = "correct horse battery staple, twice over"
+KEYS = [
+    "CONVEX_DATABASE_URL",
+    "CONVEX_STORAGE_URL",
+    "CONVEX_SECRET",
+    "CONVEX_SITE_URL",
+    "CONVEX_MAX_BODY_BYTES",
+    "CONVEX_MAX_UPLOAD_BYTES",
+    "CONVEX_API_KEY_PREFIX",
+]
+
+
+def refusal(key: str, value: Any) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.from_mapping({key: value})
+    return str(caught.value)
+
+
+def test_nothing_set() -> None:
+    """Everything has a default, so that an app needs no configuration."""
+    assert Settings.from_mapping({}) == Settings()
+
+
+def test_everything_set() -> None:
+    """Each key ends up in the setting of its name; other keys are Flask's and others' business."""
+    given = {
+        "CONVEX_DATABASE_URL": "sqlite:///a.db",
+        "CONVEX_STORAGE_URL": " sqlite:////srv/b.db ",
+        "CONVEX_SECRET": SECRET,
+        "CONVEX_SITE_URL": "https://example.com/app/",
+        "CONVEX_MAX_BODY_BYTES": 1,
+        "CONVEX_MAX_UPLOAD_BYTES": 2,
+        "CONVEX_API_KEY_PREFIX": "acme1",
+        "SECRET_KEY": "flask's own",
+        "convex_secret": "another one's",
+    }
+    assert Settings.from_mapping(given) == Settings(
+        database_url="sqlite:///a.db",
+        storage_url="sqlite:////srv/b.db",
+        secret=SECRET,
+        site_url="https://example.com/app",
+        max_body_bytes=1,
+        max_upload_bytes=2,
+        api_key_prefix="acme1",
+    )
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_none_is_not_set(key: str) -> None:
+    """None means that the key is not set."""
+    assert Settings.from_mapping({key: None}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *((key, value) for key in KEYS[:2] for value in ("", " ", 1, True, "a.db", "sqlite:a.db", "sqlite:///", b"x")),
+        *((key, f"{scheme}://user:password@host/db") for key in KEYS[:2] for scheme in ("mysql", "sqlite", "")),
+        *(("CONVEX_SECRET", value) for value in ("", "a" * 31, 10**40, b"a" * 40)),
+        *(
+            ("CONVEX_SITE_URL", value)
+            for value in (
+                "",
+                "example.com",
+                "ftp://example.com",
+                "https://",
+                "https:///x",
+                "https://a b",
+                "https://a?b",
+                1,
+            )
+        ),
+        *((key, value) for key in KEYS[4:6] for value in (0, -1, 1.5, "1000", True, "20 MB")),
+        *(("CONVEX_API_KEY_PREFIX", value) for value in ("", "A", "1a", "a_b", "a-b", "a" * 17, "é", 1, "a\n")),
+    ],
+)
+def test_wrong_value(key: str, value: Any) -> None:
+    """A wrong value fails at start, and the message names the key and what it should look like."""
+    assert refusal(key, value).startswith(f"{key} must ")
+
+
+def test_messages_hold_no_secrets() -> None:
+    """No message repeats a secret or what may be a password in a URL."""
+    assert "hunter2" not in refusal("CONVEX_SECRET", "hunter2")
+    assert "hunter2" not in refusal("CONVEX_DATABASE_URL", "postgres://ada:hunter2@db/app")
+    assert "hunter2" not in refusal("CONVEX_DATABASE_URL", "hunter2")
+    assert "hunter2" not in refusal("CONVEX_SITE_URL", "hunter2")
+    assert SECRET not in repr(Settings(secret=SECRET))
+
+
+@pytest.mark.parametrize(
+    ("storage", "database"),
+    [("sqlite:///a.db", "sqlite:///a.db"), ("sqlite:///./a.db", "sqlite:///a.db"), ("sqlite:////a", "sqlite:////a")],
+)
+def test_files_beside_documents(storage: str, database: str) -> None:
+    """The bytes of files have a database file of their own."""
+    with pytest.raises(ConfigurationError, match="CONVEX_STORAGE_URL must name another file than CONVEX_DATABASE_URL"):
+        Settings.from_mapping({"CONVEX_STORAGE_URL": storage, "CONVEX_DATABASE_URL": database})
+
+
+def test_temporary_database() -> None:
+    """With a temporary database the files are temporary too, unless something else is said."""
+    assert Settings.from_mapping({"CONVEX_DATABASE_URL": "sqlite:///:memory:"}).storage_url == "sqlite:///:memory:"
+    kept = {"CONVEX_DATABASE_URL": "sqlite:///:memory:", "CONVEX_STORAGE_URL": "sqlite:///a.db"}
+    assert Settings.from_mapping(kept).storage_url == "sqlite:///a.db"
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("sqlite:///a.db", Path("/instance/a.db")),
+        ("sqlite:////srv/a.db", Path("/srv/a.db")),
+        ("sqlite:///b/a.db", Path("/instance/b/a.db")),
+        ("sqlite:///:memory:", None),
+    ],
+)
+def test_relative_paths(url: str, path: Path | None) -> None:
+    """A relative path is below the instance folder."""
+    assert sqlite_path("CONVEX_DATABASE_URL", url, Path("/instance")) == path
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("CONVEX_DATABSE_URL", "; did you mean CONVEX_DATABASE_URL?"),
+        ("CONVEX_SECRET_KEY", "; did you mean CONVEX_SECRET?"),
+        ("CONVEX_QQQQQQQQQQQQQQQQQQQQ", ""),
+    ],
+)
+def test_unknown_key(key: str, hint: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A key nobody knows is warned about, with the one that was probably meant, and its value is not logged."""
+    with caplog.at_level(logging.WARNING):
+        assert Settings.from_mapping({key: "hunter2"}) == Settings()
+    assert caplog.messages == [f"{key} is not a setting of flask_convex_http{hint}"]
+
+
+VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.lists(st.text())
+
+
+@given(st.dictionaries(st.sampled_from(KEYS), VALUES))
+@settings(deadline=None, max_examples=100)
+def test_any_value(config: dict[str, Any]) -> None:
+    """Whatever is set either makes settings or is one error that names a key."""
+    try:
+        Settings.from_mapping(config)
+    except ConfigurationError as error:
+        assert str(error).split()[0] in config

@@ -1,0 +1,144 @@
+"""Ids: how they look, which table they belong to, and `Id[...]` in annotations."""
+
+import typing
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flask_convex_http import Document, Id, RegistrationError, Schema, StoredFile
+from flask_convex_http.ids import IdOf, new_id, table_of
+from flask_convex_http.validation import InvalidValueError, Validator
+
+DIGITS = "0123456789abcdef" * 2
+
+
+class User(Document, table="users"):
+    name: str
+
+
+class Team(Document, table="teams"):
+    owner: Id["User"]
+    member: Id[User] | None = None
+    anyone: Id["User | Team"] | None = None
+    photo: Id[StoredFile] | None = None
+
+
+def test_an_id_names_its_table() -> None:
+    """An id is the table's name, an underscore and 32 hexadecimal digits."""
+    made = new_id("users", 1_700_000_000_000.5)
+    assert table_of(made) == "users"
+    assert made.startswith("users_018bcfe56800")
+    assert len(made) == len("users_") + 32
+
+
+def test_later_ids_sort_later() -> None:
+    """Ids made in later milliseconds are greater as text."""
+    made = [new_id("users", time) for time in (0, 1, 2, 1e12, 1.7e12, 1.7e12 + 1)]
+    assert made == sorted(made)
+
+
+def test_ids_do_not_repeat() -> None:
+    """Ids made in the same millisecond differ."""
+    assert len({new_id("users", 5) for _ in range(1000)}) == 1000
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "users",
+        "_" + DIGITS,
+        "users_" + DIGITS[:-1],
+        "users_" + DIGITS + "0",
+        "users_" + DIGITS.upper(),
+        "users_" + "g" * 32,
+        "users_" + DIGITS + "\n",
+        " users_" + DIGITS,
+        "users-" + DIGITS,
+        "1users_" + DIGITS,
+        "üsers_" + DIGITS,
+        "users_" + "\u0661" * 32,
+        "a" * 65 + "_" + DIGITS,
+        "u\0_" + DIGITS,
+        5,
+        None,
+        b"users_" + DIGITS.encode(),
+        ["users_" + DIGITS],
+    ],
+)
+def test_what_is_no_id_has_no_table(value: Any) -> None:
+    """Only lower-case hexadecimal digits behind a table's name make an id; nothing else raises."""
+    assert table_of(value) is None
+
+
+@given(st.text() | st.from_regex(r"\A[a-z_]{1,4}_[0-9a-fA-F]{30,34}\Z"))
+def test_any_text_is_an_id_or_not(value: str) -> None:
+    """Asking for the table of any text answers what the id starts with, or None."""
+    table = table_of(value)
+    assert table is None or (value.startswith(f"{table}_") and len(value) == len(table) + 33)
+
+
+@pytest.mark.parametrize("table", ["a_", "a_b", "a_" + "0" * 31, "_storage", "a" * 64])
+def test_a_table_with_underscores_is_read_back(table: str) -> None:
+    """The table can be read off the id whatever underscores and digits its name has."""
+    assert table_of(new_id(table, 5)) == table
+
+
+def test_id_is_a_plain_string_at_run_time() -> None:
+    """Id(...) answers the text itself."""
+    assert type(Id("users_1")) is str
+
+
+@pytest.mark.parametrize(
+    ("field", "tables"),
+    [
+        ("owner", {"users"}),
+        ("member", {"users"}),
+        ("anyone", {"users", "teams"}),
+        ("photo", {"_storage"}),
+    ],
+)
+def test_references_are_checked_against_their_tables(field: str, tables: set[str]) -> None:
+    """Id[User], Id["User"], Id["User | Team"] and Id[StoredFile] take ids of exactly these tables."""
+    Schema(User, Team).extended([StoredFile])
+    validator = Validator(typing.get_type_hints(Team, include_extras=True)[field], f"Team.{field}")
+    validator.bind({"User": "users", "Team": "teams", "StoredFile": "_storage"})
+    for table in ("users", "teams", "_storage", "other"):
+        value = new_id(table, 5)
+        if table in tables:
+            assert validator.check(value) == value
+        else:
+            with pytest.raises(InvalidValueError, match="Expected an id of table"):
+                validator.check(value)
+
+
+def test_a_reference_of_two_classes_may_be_given_by_class() -> None:
+    """Id[User | Team] takes the ids of both."""
+    validator = Validator(Id[User | Team], "here")
+    assert validator.bind({"User": "users", "Team": "teams"}) == []
+    assert validator.check(new_id("teams", 5))
+
+
+def test_a_class_is_its_own_table_whatever_its_name() -> None:
+    """A reference by class goes to that class's table, even if another class has its name."""
+    marker = IdOf((User,))
+    assert marker.bind({"User": "people", "Person": "users"}) == []
+    assert marker.tables == {"users"}
+
+
+def test_a_class_outside_the_schema_is_unknown() -> None:
+    """Binding answers the classes that have no table, given by class or by name."""
+    assert IdOf((User, "Team", "Nobody")).bind({"Team": "teams"}) == ["User", "Nobody"]
+
+
+def test_a_reference_shows_how_it_was_written() -> None:
+    """The annotation's repr is what one writes."""
+    assert repr(IdOf((User, "Team"))) == "Id[User | Team]"
+
+
+def test_a_bare_id_says_too_little() -> None:
+    """Id without a class is refused with the hint to name one."""
+    with pytest.raises(RegistrationError, match=r"Id\[\.\.\.\]"):
+        Validator(Id, "User.friend")

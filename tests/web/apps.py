@@ -1,0 +1,65 @@
+"""How the tests of the edge build an app, and how they talk WSGI to it where a client would tidy up."""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+from werkzeug.test import TestResponse
+
+from flask_convex_http import ConvexHTTP, HttpRouter, Schema
+from flask_convex_http.backend import Backend
+from flask_convex_http.functions import Function
+
+
+@contextmanager
+def deployed(
+    folder: Path,
+    *routers: HttpRouter,
+    schema: Schema | None = None,
+    functions: list[Function[Any, Any]] | None = None,
+    clock: Any = None,
+    **config: Any,
+) -> Iterator[Flask]:
+    """An app with these routers on a temporary database, migrated; closed at the end."""
+    app = Flask("test_app", instance_path=str(folder))
+    app.config["CONVEX_DATABASE_URL"] = "sqlite:///:memory:"
+    app.config.update(config)
+    more = {} if clock is None else {"clock": clock}
+    convex = ConvexHTTP(app, schema=schema, functions=functions or [], **more)
+    for router in routers:
+        app.register_blueprint(router)
+    try:
+        with app.app_context():
+            convex.migrate()
+        yield app
+    finally:
+        backend_of(app).close()
+
+
+def backend_of(app: Flask) -> Backend:
+    """The app's backend."""
+    backend: Backend = app.extensions["convex_http"]
+    return backend
+
+
+def send(app: Flask, method: str, path: str, body: bytes = b"", **environ: Any) -> TestResponse:
+    """A request whose path reaches the app as it is written: no client resolves dots or merges slashes."""
+    raw = path.encode().decode("latin-1")
+    overrides = {"REQUEST_METHOD": method, "PATH_INFO": raw, "wsgi.input": io.BytesIO(body), **environ}
+    return app.test_client().open("/", method=method, environ_overrides=overrides, buffered=True)
+
+
+def chunked(app: Flask, path: str, body: bytes, **environ: Any) -> TestResponse:
+    """A POST whose body came in chunks: no length announced, the server ends the stream."""
+    return send(
+        app,
+        "POST",
+        path,
+        body,
+        HTTP_TRANSFER_ENCODING="chunked",
+        CONTENT_LENGTH="",
+        **{"wsgi.input_terminated": True, **environ},
+    )

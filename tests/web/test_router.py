@@ -1,0 +1,411 @@
+"""Routers as Flask people use them: blueprints, converters, url_for, hooks and error handlers."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Blueprint, Flask, Request, abort, g, url_for
+from flask.cli import FlaskGroup
+from werkzeug.exceptions import HTTPException
+
+from flask_convex_http import ActionCtx, HttpRouter, RegistrationError, json_errors, require_api_key
+from flask_convex_http.errors import ConvexError
+from tests.web.apps import deployed, send
+
+Handler = Callable[..., Any]
+
+
+def here(ctx: ActionCtx, request: Request, **values: Any) -> dict[str, Any]:
+    """A handler that answers what it was given."""
+    return {"method": request.method, **values}
+
+
+def test_head_runs_get(tmp_path: Path) -> None:
+    """HEAD runs the GET handler, which sees HEAD, and the body is left out."""
+    http = HttpRouter("http", __name__)
+    seen: list[str] = []
+
+    @http.get("/x")
+    def x(ctx: ActionCtx, request: Request) -> str:
+        seen.append(request.method)
+        return "body"
+
+    with deployed(tmp_path, http) as app:
+        response = send(app, "HEAD", "/x")
+    assert (response.status_code, response.data, response.headers["Content-Length"]) == (200, b"", "4")
+    assert seen == ["HEAD"]
+
+
+def test_options_is_not_answered_by_itself(tmp_path: Path) -> None:
+    """Without CORS and without an OPTIONS route, OPTIONS is a method like any other: 405 with Allow."""
+    http = HttpRouter("http", __name__)
+    http.get("/x")(here)
+    http.options("/y")(here)
+    with deployed(tmp_path, http) as app:
+        refused, answered = send(app, "OPTIONS", "/x"), send(app, "OPTIONS", "/y")
+    assert refused.status_code == 405
+    assert set(refused.headers["Allow"].split(", ")) == {"GET", "HEAD"}
+    assert answered.json == {"method": "OPTIONS"}
+
+
+def test_url_for_builds_every_kind_of_route(tmp_path: Path) -> None:
+    """url_for builds exact paths, paths that end in a slash, prefixes and converters."""
+    http = HttpRouter("http", __name__, url_prefix="/v1")
+    for endpoint, where in {
+        "exact": {"rule": "/x"},
+        "slash": {"rule": "/x/"},
+        "root": {"rule": "/"},
+        "number": {"rule": "/n/<int:id>"},
+        "below": {"path_prefix": "/below/"},
+        "both": {"path_prefix": "/o/<org>/"},
+    }.items():
+        http.route(**where, endpoint=endpoint)(here)  # type: ignore[arg-type]
+    with deployed(tmp_path, http) as app, app.test_request_context():
+        assert url_for("http.exact") == "/v1/x"
+        assert url_for("http.slash") == "/v1/x/"
+        assert url_for("http.root") == "/v1/"
+        assert url_for("http.number", id=3) == "/v1/n/3"
+        assert url_for("http.below", suffix="a/b c") == "/v1/below/a/b%20c"
+        assert url_for("http.below", suffix="") == "/v1/below/"
+        assert url_for("http.both", org="acme", suffix="x") == "/v1/o/acme/x"
+        assert url_for("http.exact", q=1) == "/v1/x?q=1"
+
+
+def test_flask_routes_lists_them(tmp_path: Path) -> None:
+    """`flask routes` shows the routes with their methods."""
+    http = HttpRouter("http", __name__)
+    http.get("/x")(here)
+    http.post(path_prefix="/below/", endpoint="below")(here)
+    with deployed(tmp_path, http) as app:
+        output = app.test_cli_runner().invoke(FlaskGroup(create_app=lambda: app), ["routes"]).output
+    assert "http.here" in output and "/x" in output
+    assert "http.below" in output and "/below/" in output
+
+
+def test_converters_reach_the_handler(tmp_path: Path) -> None:
+    """Converters of Flask work in exact paths and in prefixes; what they refuse is not found."""
+    http = HttpRouter("http", __name__)
+
+    @http.get("/n/<int:number>")
+    def number(ctx: ActionCtx, request: Request, number: int) -> dict[str, int]:
+        return {"number": number}
+
+    @http.get(path_prefix="/o/<org>/")
+    def below(ctx: ActionCtx, request: Request, org: str, rest: str) -> list[str]:
+        return [org, rest]
+
+    with deployed(tmp_path, http) as app:
+        assert send(app, "GET", "/n/12").json == {"number": 12}
+        assert send(app, "GET", "/n/x").status_code == 404
+        assert send(app, "GET", "/n/12/").status_code == 404
+        assert send(app, "GET", "/o/acme/a/b").json == ["acme", "a/b"]
+        assert send(app, "GET", "/o/acme/").json == ["acme", ""]
+        assert send(app, "GET", "/o/acme").status_code == 404
+
+
+def test_prefix_handler_may_ignore_the_suffix(tmp_path: Path) -> None:
+    """A prefix handler may call the suffix what it wants, or take none, also beside *args."""
+    http = HttpRouter("http", __name__)
+
+    @http.get(path_prefix="/named/")
+    def named(ctx: ActionCtx, request: Request, rest: str) -> str:
+        return rest
+
+    @http.get(path_prefix="/none/")
+    def none(ctx: ActionCtx, request: Request) -> str:
+        return "none"
+
+    @http.get(path_prefix="/args/")
+    def args(ctx: ActionCtx, request: Request, *more: str) -> str:
+        return "args"
+
+    with deployed(tmp_path, http) as app:
+        assert send(app, "GET", "/named/a/b").text == "a/b"
+        assert send(app, "GET", "/none/a").text == "none"
+        assert send(app, "GET", "/args/a").text == "args"
+
+
+def test_nested_blueprints(tmp_path: Path) -> None:
+    """A router within a blueprint, and within another router, has the prefixes of all."""
+    inner = HttpRouter("inner", __name__, url_prefix="/inner")
+    inner.get("/x")(here)
+    inner.get(path_prefix="/below/", endpoint="below", cors="*")(here)
+    outer = Blueprint("outer", __name__, url_prefix="/outer")
+    outer.register_blueprint(inner)
+    router = HttpRouter("router", __name__, url_prefix="/router")
+    router.register_blueprint(inner)
+    with deployed(tmp_path, router) as app:
+        app.register_blueprint(outer)
+        for start in ("/outer", "/router"):
+            assert send(app, "GET", f"{start}/inner/x").status_code == 200
+            assert send(app, "GET", f"{start}/inner/below/a").json == {"method": "GET", "suffix": "a"}
+            assert send(app, "OPTIONS", f"{start}/inner/below/a").status_code == 204
+            assert send(app, "GET", f"{start}/x").status_code == 404
+
+
+def test_one_router_serves_two_apps(tmp_path: Path) -> None:
+    """The same router can be registered on two apps, and twice on one under another name."""
+    http = HttpRouter("http", __name__)
+    http.get("/x", cors="*")(here)
+    with deployed(tmp_path, http) as first, deployed(tmp_path, http) as second:
+        second.register_blueprint(http, name="again", url_prefix="/again")
+        assert send(first, "GET", "/x").status_code == send(second, "GET", "/x").status_code == 200
+        assert send(second, "OPTIONS", "/again/x").status_code == 204
+        assert send(first, "GET", "/again/x").status_code == 404
+
+
+def test_hooks_run_around_the_handler(tmp_path: Path) -> None:
+    """before_request may answer in the handler's place, g is shared, and after_request sees the response."""
+    http = HttpRouter("http", __name__)
+
+    @http.before_request
+    def before() -> str | None:
+        g.who = "hook"
+        return None
+
+    @http.after_request
+    def after(response: Any) -> Any:
+        response.headers["X-After"] = g.who
+        return response
+
+    @http.get("/x")
+    def x(ctx: ActionCtx, request: Request) -> str:
+        return str(g.who)
+
+    closed = HttpRouter("closed", __name__, url_prefix="/closed")
+    closed.before_request(lambda: ("closed", 401))
+    closed.get(path_prefix="/")(here)
+    with deployed(tmp_path, http, closed) as app:
+        response = send(app, "GET", "/x")
+        assert (response.text, response.headers["X-After"]) == ("hook", "hook")
+        refused = send(app, "GET", "/closed/a")
+        assert (refused.text, refused.status_code, "X-After" in refused.headers) == ("closed", 401, False)
+
+
+def test_hooks_of_the_prefix_run_for_double_slashes(tmp_path: Path) -> None:
+    """`//x` reaches the prefix `/` through its own blueprint's hooks, not through those of `/x`."""
+    public = HttpRouter("public", __name__)
+    public.get("/x")(here)
+    guarded = HttpRouter("guarded", __name__)
+    guarded.get(path_prefix="/", endpoint="all")(here)
+    guarded.before_request(lambda: ("closed", 401))
+    with deployed(tmp_path, public, guarded) as app:
+        assert send(app, "GET", "/x").status_code == 200
+        assert send(app, "GET", "//x").status_code == 401
+
+
+def test_routes_of_the_host_app_stay_as_they_are(tmp_path: Path) -> None:
+    """The host app's own routes redirect at slashes and answer OPTIONS as Flask's do."""
+    http = HttpRouter("http", __name__)
+    http.post("/x")(here)
+    with deployed(tmp_path, http) as app:
+        app.add_url_rule("/own/", view_func=lambda: "own", endpoint="own")
+        assert send(app, "GET", "/own").status_code == 308
+        assert send(app, "GET", "//own/").text == "own"
+        assert send(app, "GET", "/x//own/").status_code == 404
+        assert send(app, "OPTIONS", "/own/").status_code == 200
+        assert send(app, "POST", "//own/").status_code == 405
+
+
+class AppError(Exception):
+    """An error of the tests' own."""
+
+
+def raising(http: HttpRouter, error: Exception) -> None:
+    """Register a handler that raises."""
+
+    @http.get("/raise")
+    def handler(ctx: ActionCtx, request: Request) -> str:
+        raise error
+
+
+@pytest.mark.parametrize("owner", ["blueprint", "outer", "app"])
+def test_error_handler_for_a_class(tmp_path: Path, owner: str) -> None:
+    """An error handler for a class answers, be it the router's, the outer blueprint's or the app's."""
+    http = HttpRouter("http", __name__)
+    raising(http, AppError("x"))
+    outer = Blueprint("outer", __name__, url_prefix="/outer")
+    target = {"blueprint": http, "outer": outer}.get(owner)
+    if target is not None:
+        target.register_error_handler(AppError, lambda error: (f"{owner}: {error}", 418))
+    outer.register_blueprint(http)
+    with deployed(tmp_path) as app:
+        if target is None:
+            app.register_error_handler(AppError, lambda error: (f"{owner}: {error}", 418))
+        app.register_blueprint(outer)
+        response = send(app, "GET", "/outer/raise")
+    assert (response.status_code, response.text) == (418, f"{owner}: x")
+
+
+@pytest.mark.parametrize("owner", ["blueprint", "app"])
+def test_error_handler_for_a_code(tmp_path: Path, owner: str) -> None:
+    """Handlers for 404 and 500 answer abort() and unexpected exceptions; a 500's has the original exception."""
+    http = HttpRouter("http", __name__)
+    raising(http, AppError("x"))
+
+    @http.get("/abort")
+    def aborts(ctx: ActionCtx, request: Request) -> str:
+        abort(404)
+
+    def answer(error: HTTPException) -> tuple[str, int]:
+        original = getattr(error, "original_exception", None)
+        return f"{owner} {error.code} {original!r}", error.code or 0
+
+    if owner == "blueprint":
+        http.register_error_handler(404, answer)
+        http.register_error_handler(500, answer)
+    with deployed(tmp_path, http) as app:
+        if owner == "app":
+            app.register_error_handler(404, answer)
+            app.register_error_handler(500, answer)
+        assert send(app, "GET", "/abort").text == f"{owner} 404 None"
+        failed = send(app, "GET", "/raise")
+    assert (failed.status_code, failed.text) == (500, f"{owner} 500 AppError('x')")
+
+
+def test_errors_of_ours_have_a_handler_of_their_own(tmp_path: Path) -> None:
+    """The app's handler for Exception gets unexpected errors, not those of ours that have a status."""
+    http = HttpRouter("http", __name__)
+    raising(http, AppError("x"))
+
+    @http.get("/ours")
+    def ours(ctx: ActionCtx, request: Request) -> str:
+        raise ConvexError("no tea", status=418)
+
+    with deployed(tmp_path, http) as app:
+        app.register_error_handler(Exception, lambda error: ("caught", 500))
+        assert send(app, "GET", "/raise").text == "caught"
+        assert send(app, "GET", "/ours").json == {"error": "no tea", "data": "no tea"}
+        app.error_handler_spec[None][None][ConvexError] = lambda error: ("mine", 418)
+        assert send(app, "GET", "/ours").text == "mine"
+
+
+def test_own_404_of_the_app(tmp_path: Path) -> None:
+    """Where no route is, the host app answers: HTML, or JSON after json_errors(app)."""
+    http = HttpRouter("http", __name__)
+    http.post("/x")(here)
+    with deployed(tmp_path, http) as app:
+        assert send(app, "GET", "/nowhere").content_type.startswith("text/html")
+    with deployed(tmp_path, http) as app:
+        json_errors(app)
+        missing, refused = send(app, "GET", "/nowhere"), send(app, "GET", "/x")
+    assert (missing.status_code, missing.json) == (404, {"error": "Not Found"})
+    assert (refused.status_code, refused.json, refused.headers["Allow"]) == (
+        405,
+        {"error": "Method Not Allowed"},
+        "POST",
+    )
+
+
+def test_two_routes_on_one_handler(tmp_path: Path) -> None:
+    """One handler can be stacked on several routes; each has an endpoint of its own."""
+    http = HttpRouter("http", __name__)
+
+    @http.get("/a")
+    @http.post("/a")
+    @http.get("/b")
+    def handler(ctx: ActionCtx, request: Request) -> str:
+        return request.method + request.path
+
+    with deployed(tmp_path, http) as app:
+        answers = [send(app, *pair).text for pair in (("GET", "/a"), ("POST", "/a"), ("GET", "/b"))]
+        assert send(app, "POST", "/b").status_code == 405
+    assert answers == ["GET/a", "POST/a", "GET/b"]
+    assert sorted(route.endpoint for route in http.routes) == ["handler", "handler_2", "handler_3"]
+
+
+def test_auth_above_the_route_is_refused() -> None:
+    """A check put above the route, where it would guard nothing, is refused when it is put there."""
+    http = HttpRouter("http", __name__)
+    with pytest.raises(RegistrationError, match="put the decorator below the route"):
+        require_api_key(http.get("/x")(lambda ctx, request: ""))
+
+
+WRONG: list[tuple[str, dict[str, Any]]] = [
+    ("write one of them", {}),
+    ("write one of them", {"rule": "/a", "path_prefix": "/a/"}),
+    ("write '/a'", {"rule": "a"}),
+    ("write '/'", {"rule": ""}),
+    ("path_prefix='/a/'", {"rule": "/a/*"}),
+    ("write '/a/'", {"path_prefix": "a/"}),
+    ("write '/a/'", {"path_prefix": "/a"}),
+    ("write '/a/'", {"path_prefix": "/a*"}),
+    ("write a single /", {"rule": "//a"}),
+    ("write a single /", {"path_prefix": "//"}),
+    ("write @http.get", {"rule": here}),
+    ("write one of them", {"rule": "/a", "method": "GET", "methods": ["POST"]}),
+    (r"write methods=\['GET'\]", {"rule": "/a", "methods": "GET"}),
+    (r'write methods=\["GET"\]', {"rule": "/a", "methods": []}),
+    ("register GET", {"rule": "/a", "method": "HEAD"}),
+    ("write one of GET, POST", {"rule": "/a", "method": "TRACE"}),
+    ('write cors="\\*"', {"rule": "/a", "cors": True}),
+    ("1 or more", {"rule": "/a", "max_body_bytes": 0}),
+    ("1 or more", {"rule": "/a", "max_body_bytes": "1"}),
+]
+
+
+@pytest.mark.parametrize(("message", "where"), WRONG)
+def test_what_cannot_work_is_refused(message: str, where: dict[str, Any]) -> None:
+    """A route that cannot work is refused when it is registered, and the message says what to write."""
+    http = HttpRouter("http", __name__)
+    with pytest.raises(RegistrationError, match=message):
+        http.route(**where)(here)
+    assert not http.routes
+
+
+def test_twice_is_refused() -> None:
+    """One method and path has one handler, and one endpoint name one route."""
+    http = HttpRouter("http", __name__)
+    http.get("/a")(here)
+    http.get(path_prefix="/a/")(here)
+    for where in ({"rule": "/a"}, {"path_prefix": "/a/"}):
+        with pytest.raises(RegistrationError, match="registered already"):
+            http.route(**where)(here)  # type: ignore[arg-type]
+    with pytest.raises(RegistrationError, match="pass endpoint="):
+        http.get("/b", endpoint="here")(here)
+
+
+def test_async_handler(tmp_path: Path) -> None:
+    """An async handler runs to its end, also behind a check."""
+    pytest.importorskip("asgiref")
+    http = HttpRouter("http", __name__)
+
+    @http.get("/x")
+    async def x(ctx: ActionCtx, request: Request) -> dict[str, str]:
+        return {"path": request.path}
+
+    @http.get("/guarded")
+    @require_api_key
+    async def guarded(ctx: ActionCtx, request: Request) -> dict[str, object]:
+        return {"who": ctx.auth.get_user_identity()}
+
+    with deployed(tmp_path, http) as app:
+        assert send(app, "GET", "/x").json == {"path": "/x"}
+        assert send(app, "GET", "/guarded").status_code == 401
+        key, _ = app.extensions["convex_http"].api_keys.create(api_key)
+        assert "subject" in (send(app, "GET", "/guarded", HTTP_X_API_KEY=key).json or {})["who"]
+
+
+def api_key(hint: str, hashed: str) -> Any:
+    """A key for the tests."""
+    from flask_convex_http.system import ApiKey
+
+    return ApiKey(name="test", hint=hint, hash=hashed, scopes=[])
+
+
+@pytest.mark.parametrize("count", [10, 1000, 5000])
+def test_many_routes_match(count: int) -> None:
+    """Each of thousands of routes is found, and what is beside them is not."""
+    http = HttpRouter("http", __name__)
+    for number in range(0, count, 2):
+        http.get(f"/r{number}", endpoint=f"r{number}")(here)
+        http.post(path_prefix=f"/r{number}/", endpoint=f"p{number}")(here)
+    app = Flask("many")
+    app.register_blueprint(http)
+    adapter = app.url_map.bind("localhost")
+    for number in (0, count // 2 & ~1, count - 2):
+        assert adapter.match(f"/r{number}", "GET")[0] == f"http.r{number}"
+        assert adapter.match(f"/r{number}/x/y", "POST") == (f"http.p{number}", {"suffix": "x/y"})
+        with pytest.raises(HTTPException):
+            adapter.match(f"/r{number + 1}", "GET")

@@ -1,0 +1,132 @@
+"""Random route tables and paths against the rules of matching, written down naively."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from flask import Flask, Request, Response, jsonify
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from flask_convex_http import ActionCtx, ConvexHTTP, HttpRouter
+from tests.web.apps import send
+
+FUZZ = settings(max_examples=200, deadline=None)
+METHODS = ["GET", "POST", "PUT", "DELETE", "OPTIONS"]
+SEGMENTS = ["a", "b", "ab", "A", "é", "a.b", "..", ".", "%2F", "%41", "a|b", "(x)+", " ", "a\nb", "?", "日本"]
+
+Table = dict[tuple[str, str], str]
+
+
+class Answer(NamedTuple):
+    """What a request comes to: a route's label and suffix, or a status with the allowed methods."""
+
+    status: int
+    label: str = ""
+    suffix: str | None = None
+    allow: frozenset[str] = frozenset()
+
+
+def paths(*, most: int, prefix: bool = False, request: bool = False) -> st.SearchStrategy[str]:
+    """Paths of a few segments; those of requests may have any slashes."""
+    inner = st.lists(st.sampled_from(SEGMENTS if not request else [*SEGMENTS, "", ""]), max_size=most)
+    ends = st.just("/") if prefix else st.sampled_from(["", "/"])
+    return st.builds(lambda parts, end: ("/" + "/".join(parts) + end) if parts else "/", inner, ends)
+
+
+def usable(path: str) -> bool:
+    """Whether it can be registered: no request reaches a second slash at the start."""
+    return not path.startswith("//")
+
+
+KEYS = st.one_of(
+    paths(most=3).filter(usable),
+    paths(most=2, prefix=True).filter(usable).map(lambda path: path + "*"),
+)
+TABLES = st.lists(st.tuples(KEYS, st.sampled_from(METHODS)), unique=True, max_size=12).map(
+    lambda pairs: {pair: f"route{number}" for number, pair in enumerate(pairs)}
+)
+
+
+def expected(table: Table, method: str, path: str) -> Answer:
+    """The rules, read out: exact before prefix, longest prefix, for each method; 405 only if a method is all that is
+    wrong."""
+    wanted = "GET" if method == "HEAD" else method
+    if (path, wanted) in table:
+        return Answer(200, table[path, wanted])
+    prefixes = [key[:-1] for key, of in table if key.endswith("/*") and of == wanted and path.startswith(key[:-1])]
+    if prefixes:
+        longest = max(prefixes, key=len)
+        return Answer(200, table[longest + "*", wanted], path.removeprefix(longest))
+    allow = {of for key, of in table if key == path or (key.endswith("/*") and path.startswith(key[:-1]))}
+    allow |= {"HEAD"} if "GET" in allow else set()
+    return Answer(405, allow=frozenset(allow)) if allow else Answer(404)
+
+
+def app_of(table: Table) -> Flask:
+    """An app with these routes; its handlers say which they are and what suffix they got."""
+    app = Flask("oracle", instance_path="/nowhere")
+    app.config["CONVEX_DATABASE_URL"] = "sqlite:///:memory:"
+    ConvexHTTP(app)
+    http = HttpRouter("http", "oracle")
+    for (key, method), label in table.items():
+        where = {"path_prefix": key[:-1]} if key.endswith("/*") else {"rule": key}
+        http.route(**where, method=method, endpoint=label)(handler(label))
+    app.register_blueprint(http)
+    return app
+
+
+def handler(label: str) -> Callable[..., Response]:
+    """A handler that answers its label."""
+
+    def handle(ctx: ActionCtx, request: Request, **values: Any) -> Response:
+        response = jsonify(values.get("suffix"))
+        response.headers["X-Label"] = label
+        return response
+
+    return handle
+
+
+def actual(app: Flask, method: str, path: str) -> Answer:
+    """What the app does."""
+    response = send(app, method, path)
+    if response.status_code == 200:
+        suffix = None if method == "HEAD" else response.json
+        return Answer(200, response.headers["X-Label"], suffix)
+    allow = response.headers.get("Allow", "")
+    return Answer(response.status_code, allow=frozenset(allow.split(", ") if allow else []))
+
+
+@given(
+    table=TABLES,
+    requests=st.lists(st.tuples(st.sampled_from([*METHODS, "HEAD"]), paths(most=4, request=True)), min_size=1, max_size=12),
+)
+@example(table={("/a", "GET"): "r"}, requests=[("GET", "//a"), ("POST", "//a"), ("GET", "/a/"), ("HEAD", "/a")])
+@example(table={("/a", "GET"): "r", ("/*", "GET"): "all"}, requests=[("GET", "//a"), ("HEAD", "//"), ("POST", "//a")])
+@example(table={("/a/b", "POST"): "r"}, requests=[("GET", "/a//b"), ("POST", "/a//b"), ("GET", "/a/b")])
+@example(table={("/a/b", "POST"): "r", ("/a/*", "PUT"): "p"}, requests=[("GET", "/a//b"), ("GET", "///a")])
+@FUZZ
+def test_matching_follows_the_rules(table: Table, requests: list[tuple[str, str]]) -> None:
+    """Whatever the routes and the request, the answer is the one of the rules, and never a redirect."""
+    app = app_of(table)
+    for key, method in table:
+        requests = [*requests, (method, key.rstrip("*"))]
+    for method, path in requests:
+        want = expected(table, method, path)
+        assert actual(app, method, path) == (want._replace(suffix=None) if method == "HEAD" else want), (method, path)
+
+
+def test_order_of_registration_does_not_matter() -> None:
+    """The same routes registered the other way round answer the same."""
+    table = {("/*", "GET"): "all", ("/a/*", "GET"): "below", ("/a/b", "GET"): "exact", ("/a/b/", "GET"): "slash"}
+    backwards = dict(reversed(table.items()))
+    for path in ("/", "/a", "/a/", "/a/b", "/a/b/", "/a/b/c", "/ab", "/a//b"):
+        want = expected(table, "GET", path)
+        assert actual(app_of(table), "GET", path) == actual(app_of(backwards), "GET", path) == want
+
+
+def test_invalid_utf8_in_a_path_is_no_error() -> None:
+    """Bytes that are not UTF-8 match a prefix like any others, and arrive as replacement characters."""
+    app = app_of({("/*", "GET"): "all", ("/a", "GET"): "a"})
+    response = send(app, "GET", "/", PATH_INFO="/\xff\xfe")
+    assert response.json == "\ufffd\ufffd"
+    assert send(app_of({}), "GET", "/", PATH_INFO="/\xff").status_code == 404

@@ -1,0 +1,239 @@
+"""What every provider does alike; each test runs once per provider of `senders.py`."""
+
+import time
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flask_convex_http.errors import MissingSecretError, VerificationError
+from flask_convex_http.webhooks import Provider, from_env
+from tests.webhooks.senders import (
+    BODY,
+    NOW,
+    OLD_SECRET,
+    OTHER_SECRET,
+    SECRET,
+    SENDERS,
+    VARIABLE,
+    Headers,
+    Sender,
+)
+
+FUZZ = settings(max_examples=100, deadline=None)
+
+
+@pytest.fixture(params=SENDERS, name="sender")
+def _sender(request: pytest.FixtureRequest) -> Sender:
+    return SENDERS[request.param]
+
+
+@pytest.fixture(params=[name for name, sender in SENDERS.items() if sender.timed], name="timed_sender")
+def _timed_sender(request: pytest.FixtureRequest) -> Sender:
+    return SENDERS[request.param]
+
+
+def refusal(provider: Provider, headers: Mapping[str, str], body: bytes = BODY, at: float = NOW) -> str:
+    """Return why a delivery is refused."""
+    with pytest.raises(VerificationError) as caught:
+        provider.verify(headers, body, now=at * 1000)
+    assert caught.value.status == 400
+    return caught.value.reason
+
+
+def test_valid_delivery_gives_its_event(sender: Sender) -> None:
+    """A delivery signed as the vendor signs becomes an event with everything that was received."""
+    provider = sender.provider()
+    event = provider.verify(sender.headers(), BODY, now=NOW * 1000)
+    assert (sender.event_id, sender.event_type) == (event.id, event.type)
+    assert event.payload == {"id": "evt_1", "type": "order.paid", "data": {"name": "Lámpara"}}
+    assert event.data in (event.payload, event.payload["data"])
+    assert (BODY, provider.name, NOW * 1000) == (event.body, event.provider, event.received_at)
+    assert event.secret_label == "secret 1"
+
+
+def test_now_is_the_clock_when_left_out(sender: Sender) -> None:
+    """Without `now` a delivery is verified as of the current time, in milliseconds."""
+    before = time.time() * 1000
+    event = sender.provider().verify(sender.headers(at=int(time.time())), BODY)
+    assert before <= event.received_at <= time.time() * 1000
+
+
+def test_header_names_match_in_any_case(sender: Sender) -> None:
+    """Upper-case header names verify, and the event's are lower-case."""
+    headers = {name.upper(): value for name, value in sender.headers().items()}
+    event = sender.provider().verify(headers, BODY, now=NOW * 1000)
+    assert {name.lower(): value for name, value in headers.items()} == event.headers
+
+
+def test_credentials_are_not_carried_on(sender: Sender) -> None:
+    """An event has no cookies and no Authorization header."""
+    headers = {**sender.headers(), "Cookie": "a=b", "Authorization": "Bearer c", "X-Other": "kept"}
+    event = sender.provider().verify(headers, BODY, now=NOW * 1000)
+    assert event.headers["x-other"] == "kept"
+    assert not {"cookie", "authorization"} & set(event.headers)
+
+
+def test_repr_tells_no_content(sender: Sender) -> None:
+    """The repr of an event and of its provider show neither the body nor the secret."""
+    provider = sender.provider()
+    shown = repr(provider.verify(sender.headers(), BODY, now=NOW * 1000)) + repr(provider)
+    assert "mpara" not in shown
+    assert SECRET not in shown
+
+
+def test_altered_body_is_refused(sender: Sender) -> None:
+    """One changed byte in the body is a signature that does not match."""
+    altered = BODY.replace(b"evt_1", b"evt_2")
+    assert refusal(sender.provider(), sender.headers(), altered) == "no-match"
+
+
+def test_wrong_secret_is_refused(sender: Sender) -> None:
+    """A delivery signed with somebody else's secret does not match."""
+    assert refusal(sender.provider(), sender.headers(secret=OTHER_SECRET)) == "no-match"
+
+
+def test_signature_by_another_provider_is_refused(sender: Sender) -> None:
+    """What another provider signed with its own secret is refused, whichever headers carry it."""
+    every_header: Headers = {}
+    for other in SENDERS.values():
+        refusal(sender.provider(), other.headers(secret=OTHER_SECRET))
+        every_header |= other.headers(secret=OTHER_SECRET)
+    refusal(sender.provider(), every_header)
+
+
+def test_scheme_of_another_provider_is_refused(sender: Sender) -> None:
+    """Another provider's headers are not this one's, even under one secret; Svix's own stand-ins apart."""
+    for other in SENDERS.values():
+        if other is sender or (sender is SENDERS["svix"] and other is SENDERS["standard"]):
+            continue
+        assert refusal(sender.provider(), other.headers()) == "missing-header"
+
+
+def test_missing_header_is_refused(sender: Sender) -> None:
+    """Without any one of the needed headers the refusal names it."""
+    for name in sender.needed:
+        headers = {key: value for key, value in sender.headers().items() if key != name}
+        with pytest.raises(VerificationError, match=f"^Missing {name} header$") as caught:
+            sender.provider().verify(headers, BODY, now=NOW * 1000)
+        assert caught.value.reason == "missing-header"
+
+
+@pytest.mark.parametrize("value", ["", "  "])
+def test_empty_header_is_refused(sender: Sender, value: str) -> None:
+    """An empty header is as good as none."""
+    for name in sender.needed:
+        assert refusal(sender.provider(), {**sender.headers(), name: value}) == "missing-header"
+
+
+def test_tolerance_has_two_ends(timed_sender: Sender) -> None:
+    """Five minutes either way pass, a second more does not."""
+    provider, headers = timed_sender.provider(), timed_sender.headers()
+    for at in (NOW - 300, NOW + 300):
+        provider.verify(headers, BODY, now=at * 1000)
+    assert refusal(provider, headers, at=NOW + 301) == "too-old"
+    assert refusal(provider, headers, at=NOW - 301) == "too-new"
+
+
+def test_far_future_is_refused(timed_sender: Sender) -> None:
+    """A signed timestamp far in the future, which no calendar holds, is too new."""
+    headers = timed_sender.headers()
+    far = {key: value.replace(str(NOW), "999999999999") for key, value in headers.items()}
+    assert refusal(timed_sender.provider(), far) == "too-new"
+
+
+def test_time_that_is_no_number_is_refused(timed_sender: Sender) -> None:
+    """Verifying as of a time that is not a number fails closed."""
+    assert refusal(timed_sender.provider(), timed_sender.headers(), at=float("nan")) == "too-old"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["-1750000000", "1750000000.5", "1_750_000_000", "+1750000000", "\u0661\u0667", "1" * 13],
+)
+def test_timestamp_is_digits_only(timed_sender: Sender, text: str) -> None:
+    """A timestamp in any form but plain digits is malformed."""
+    headers = timed_sender.headers()
+    changed = {key: value.replace(str(NOW), text) for key, value in headers.items()}
+    assert refusal(timed_sender.provider(), changed) == "malformed"
+
+
+def test_rotated_secrets_say_which_matched(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a secret rotates both verify, and the event says which one did."""
+    monkeypatch.setenv(VARIABLE, SECRET)
+    provider = sender.provider([from_env(VARIABLE), OLD_SECRET])
+    new = provider.verify(sender.headers(), BODY, now=NOW * 1000)
+    old = provider.verify(sender.headers(secret=OLD_SECRET), BODY, now=NOW * 1000)
+    assert (new.secret_label, old.secret_label) == (VARIABLE, "secret 2")
+
+
+def test_unset_variable_is_a_missing_secret(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A provider whose variable is unset is built, and says so with a 503 once a delivery comes."""
+    monkeypatch.delenv(VARIABLE, raising=False)
+    provider = sender.provider(from_env(VARIABLE))
+    with pytest.raises(MissingSecretError, match=f"^Environment variable {VARIABLE} is not set$") as caught:
+        provider.verify(sender.headers(), BODY, now=NOW * 1000)
+    assert caught.value.status == 503
+    monkeypatch.setenv(VARIABLE, SECRET)
+    assert provider.verify(sender.headers(), BODY, now=NOW * 1000).secret_label == VARIABLE
+
+
+def test_unusable_secret_is_named_but_not_shown(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that holds no text is not a secret, and does not stop the one beside it."""
+    monkeypatch.setenv(VARIABLE, "whsec_\udcff")
+    provider = sender.provider([from_env(VARIABLE), OLD_SECRET])
+    assert provider.verify(sender.headers(secret=OLD_SECRET), BODY, now=NOW * 1000).secret_label == "secret 2"
+    with pytest.raises(MissingSecretError, match=f"^{VARIABLE} is not a valid signing secret$") as caught:
+        provider.verify(sender.headers(), BODY, now=NOW * 1000)
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("body", [b"\xff\xfe{}", b'{"id": "\xff"}'])
+def test_body_that_is_not_text_is_refused(sender: Sender, body: bytes) -> None:
+    """Bytes that are not UTF-8 are refused, signed or not."""
+    assert refusal(sender.provider(), sender.headers(body=body), body) in ("malformed", "no-match")
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"a":' * 100_000])
+def test_deep_nesting_is_refused(sender: Sender, body: bytes) -> None:
+    """A signed body nested deeper than the stack is refused."""
+    assert refusal(sender.provider(), sender.headers(body=body), body) == "malformed"
+
+
+def test_signed_body_without_an_event_is_refused(sender: Sender) -> None:
+    """What is signed and is no JSON object is malformed, except for GitHub, which may sign any text."""
+    for body in (b"", b"[]", b"1", b"null", b'"text"', b"{", b"NaN"):
+        if sender is SENDERS["github"]:
+            sender.provider().verify(sender.headers(body=body), body)
+            continue
+        assert refusal(sender.provider(), sender.headers(body=body), body) == "malformed"
+
+
+def test_signature_alone_can_be_verified(sender: Sender) -> None:
+    """The signature of bytes that are no event can be verified without reading them."""
+    headers = sender.headers(body=b"not an event")
+    assert sender.provider().verify_signature(headers, b"not an event", now=NOW * 1000) == "secret 1"
+
+
+VALUES = st.one_of(
+    st.text(max_size=80),
+    st.from_regex(r"\A(t=[0-9]{0,13},?|v[01]a?[=,][\w+/=é ]{0,70},?| |sha256=|v0=){1,5}\Z"),
+    st.just(str(NOW)),
+)
+
+
+@given(data=st.data())
+@FUZZ
+def test_nothing_but_a_refusal_comes_of_garbage(data: st.DataObject) -> None:
+    """Whatever the headers and the body are, a refusal is the only error."""
+    sender = data.draw(st.sampled_from(list(SENDERS.values())))
+    names = st.sampled_from([*sender.needed, "Content-Type"]) | st.text(max_size=20)
+    garbage = data.draw(st.dictionaries(names, VALUES, max_size=6))
+    body = data.draw(st.binary(max_size=60) | st.just(BODY))
+    signed = sender.headers(body=body) if data.draw(st.booleans()) else {}
+    try:
+        sender.provider().verify({**signed, **garbage}, body, now=NOW * 1000)
+    except VerificationError as error:
+        assert error.reason in ("missing-header", "malformed", "too-old", "too-new", "no-match")
+        assert SECRET not in str(error)

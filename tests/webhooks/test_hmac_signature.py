@@ -1,0 +1,185 @@
+"""The HMAC provider: published vectors, its choices, and the combinations it refuses when it is built."""
+
+import base64
+import hashlib
+import hmac
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from flask_convex_http.errors import RegistrationError, VerificationError
+from flask_convex_http.webhooks import GitHub, HmacSignature, Stripe
+
+NOW = 1_750_000_000
+BODY = b'{"id": "evt_1", "number": 7, "type": "paid", "flag": true}'
+
+
+def sign(message: bytes, algorithm: str = "sha256") -> str:
+    return hmac.new(b"secret", message, algorithm).hexdigest()
+
+
+def build(**choices: Any) -> HmacSignature:
+    return HmacSignature(**{"secret": "secret", "header": "X-Signature", **choices})
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "expected"),
+    [
+        ("sha256", "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"),
+        (
+            "sha512",
+            "164b7a7bfcf819e2e395fbe73b56e0a387bd64222e831fd610270cd7ea250554"
+            "9758bf75c05a994a6d034f65f8f0e6fdcaeab1a34d4a6b4b636e070a38bce737",
+        ),
+    ],
+)
+def test_published_vectors_verify(algorithm: str, expected: str) -> None:
+    """Test case 2 of RFC 4231 verifies, in hexadecimal of either case and in base64."""
+    message = b"what do ya want for nothing?"
+    encoded = base64.b64encode(bytes.fromhex(expected)).decode()
+    for value, encoding in ((expected, "hex"), (expected.upper(), "hex"), (encoded, "base64")):
+        provider = build(secret="Jefe", algorithm=algorithm, encoding=encoding)
+        assert provider.verify_signature({"X-Signature": value}, message) == "secret 1"
+
+
+def test_slack_vector_verifies() -> None:
+    """The documented example of Slack verifies: a prefix, a version and a time in what is signed."""
+    provider = HmacSignature(
+        secret="8f742231b10e8888abcd99yyyzzz85a5",
+        header="X-Slack-Signature",
+        prefix="v0=",
+        timestamp_header="X-Slack-Request-Timestamp",
+        signed="v0:{timestamp}:{body}",
+    )
+    headers = {
+        "X-Slack-Request-Timestamp": "1531420618",
+        "X-Slack-Signature": "v0=a2114d57b48eac39b9ad189dd8316235a7b4a8d21a10bd27519666489c69b503",
+    }
+    body = (
+        b"token=xyzz0WbapA4vBCDEFasx0q6G&team_id=T1DC2JH3J&team_domain=testteamnow&channel_id=G8PSS9T3V"
+        b"&channel_name=foobar&user_id=U2CERLKJA&user_name=roadrunner&command=%2Fwebhook-collect&text="
+        b"&response_url=https%3A%2F%2Fhooks.slack.com%2Fcommands%2FT1DC2JH3J%2F397700885554"
+        b"%2F96rGlfmibIGlgcZRskXaIFfN&trigger_id=398738663015.47445629121.803a0bc887a14d10d2c447fce8b6703c"
+    )
+    assert provider.verify_signature(headers, body, now=1531420618_000) == "secret 1"
+
+
+def test_braces_in_the_template_are_doubled() -> None:
+    """A literal brace in what is signed is written twice, as in any format string."""
+    provider = build(signed="{{x}}{body}")
+    assert provider.verify({"X-Signature": sign(b"{x}" + BODY)}, BODY).payload["id"] == "evt_1"
+
+
+def test_signed_headers_are_in_the_message() -> None:
+    """The id and the time that are signed cannot be changed."""
+    provider = build(timestamp_header="X-Time", id_header="X-Id", signed="{id}.{timestamp}.{body}")
+    headers = {"X-Signature": sign(b"a.1750000000." + BODY), "X-Time": "1750000000", "X-Id": "a"}
+    assert provider.verify(headers, BODY, now=NOW * 1000).id == "a"
+    for name, value in {"X-Id": "b", "X-Time": "1750000001"}.items():
+        with pytest.raises(VerificationError, match="does not match"):
+            provider.verify({**headers, name: value}, BODY, now=NOW * 1000)
+
+
+@pytest.mark.parametrize(
+    ("choices", "expected"),
+    [
+        ({}, (hashlib.sha256(BODY).hexdigest(), "")),
+        ({"id_field": "id", "type_field": "type"}, ("evt_1", "paid")),
+        ({"id_field": "number", "type_header": "X-Type"}, ("7", "refunded")),
+    ],
+)
+def test_id_and_type_come_from_where_they_are_said(choices: Any, expected: tuple[str, str]) -> None:
+    """Without a place for them the id is the body's digest and the type is empty."""
+    event = build(**choices).verify({"X-Signature": sign(BODY), "X-Type": "refunded"}, BODY)
+    assert (event.id, event.type) == expected
+    assert event.data == event.payload
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [{"id_field": "flag"}, {"id_field": "none"}, {"type_field": "number"}, {"type_header": "X-None"}],
+)
+def test_missing_id_or_type_is_refused(choices: Any) -> None:
+    """A delivery without the id or the type that was announced is refused."""
+    with pytest.raises(VerificationError):
+        build(**choices).verify({"X-Signature": sign(BODY)}, BODY)
+
+
+def test_weak_algorithm_must_be_allowed() -> None:
+    """SHA-1 verifies only where someone wrote that it may."""
+    with pytest.raises(RegistrationError, match="'sha1' is weak"):
+        build(algorithm="sha1")
+    provider = build(algorithm="sha1", allow_weak_algorithm=True)
+    assert provider.verify({"X-Signature": sign(BODY, "sha1")}, BODY).provider == "hmac"
+
+
+def test_own_tolerance_is_kept() -> None:
+    """A tolerance of an hour takes a delivery of half an hour ago."""
+    choices = {"timestamp_header": "X-Time", "signed": "{timestamp}.{body}", "tolerance": timedelta(hours=1)}
+    headers = {"X-Signature": sign(b"1750000000." + BODY), "X-Time": "1750000000"}
+    assert build(**choices).verify(headers, BODY, now=(NOW + 1800) * 1000).body == BODY
+
+
+@pytest.mark.parametrize("value", ["a+b/", "not base64!", "YQ", "YQ==\n", "é"])
+def test_base64_in_another_form_is_refused(value: str) -> None:
+    """A signature that is not base64, or is that of something else, is refused."""
+    with pytest.raises(VerificationError) as caught:
+        build(encoding="base64").verify({"X-Signature": value}, BODY)
+    assert caught.value.reason in ("malformed", "no-match")
+
+
+@pytest.mark.parametrize("junk", ["!", "\n", "-"])
+def test_base64_with_junk_is_refused(junk: str) -> None:
+    """The right signature with a character that is no base64 is not the right signature."""
+    good = base64.b64encode(bytes.fromhex(sign(BODY))).decode()
+    assert build(encoding="base64").verify({"X-Signature": good}, BODY).body == BODY
+    with pytest.raises(VerificationError, match="is not base64"):
+        build(encoding="base64").verify({"X-Signature": good[:8] + junk + good[8:]}, BODY)
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ({"header": ""}, "header is empty"),
+        ({"algorithm": "sha257"}, "unknown: use one of sha256"),
+        ({"algorithm": "shake_128"}, "unknown: use one of sha256"),
+        ({"encoding": "base32"}, 'must be "hex" or "base64"'),
+        ({"signed": "{timestamp}"}, "must hold {body} once"),
+        ({"signed": "{body}{body}"}, "must hold {body} once"),
+        ({"signed": "{body"}, "is not a template"),
+        ({"signed": "{body!r}"}, "may hold only"),
+        ({"signed": "{body:>9}"}, "may hold only"),
+        ({"signed": "{body.__class__}"}, "may hold only"),
+        ({"signed": "{url}{body}"}, "may hold only"),
+        ({"signed": "{timestamp}.{body}"}, "name its header as timestamp_header"),
+        ({"signed": "{id}.{body}"}, "name its header as id_header"),
+        ({"timestamp_header": "X-Time"}, "a timestamp that is not signed proves nothing"),
+        ({"id_header": "X-Id"}, "an? id that is not signed proves nothing"),
+        ({"id_header": ""}, "is an empty name"),
+        ({"timestamp_header": ""}, "is an empty name"),
+        ({"type_field": ""}, "is an empty name"),
+        ({"id_header": "X-Id", "id_field": "id"}, "both given"),
+        ({"type_header": "X-Type", "type_field": "type"}, "both given"),
+        ({"id_header": "X-Id", "signed": "{id}{body}"}, "must separate {id}"),
+        ({"tolerance": timedelta(minutes=1)}, "tolerance needs timestamp_header"),
+    ],
+)
+def test_choices_that_cannot_work_are_refused_when_built(choices: Any, message: str) -> None:
+    """Every combination that would verify nothing, or too much, is refused with what to write instead."""
+    with pytest.raises(RegistrationError, match=message):
+        build(**choices)
+
+
+@pytest.mark.parametrize("tolerance", [300, 5.0, timedelta(0), timedelta(seconds=-1), None])
+def test_tolerance_is_a_positive_timedelta(tolerance: Any) -> None:
+    """A tolerance is never a bare number, and never switches the check off."""
+    with pytest.raises(RegistrationError, match="tolerance must be"):
+        Stripe(secret="whsec_a", tolerance=tolerance)
+
+
+def test_github_has_no_tolerance() -> None:
+    """GitHub signs no time, so it takes no tolerance that would do nothing."""
+    choices: Any = {"secret": "a", "tolerance": timedelta(minutes=1)}
+    with pytest.raises(TypeError):
+        GitHub(**choices)

@@ -1,0 +1,114 @@
+"""What is Stripe's own: events, thin events, and the header with one time and several signatures."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import stripe
+
+from flask_convex_http.errors import ConfigurationError, VerificationError
+from flask_convex_http.webhooks import Stripe, WebhookEvent
+
+SECRET = "whsec_test"
+NOW = 1_750_000_000
+
+
+def deliver(body: bytes, header: str | None = None) -> WebhookEvent:
+    signed = stripe.WebhookSignature.generate_signature_header(body.decode(), SECRET, NOW)
+    return Stripe(secret=SECRET).verify({"Stripe-Signature": header or signed}, body, now=NOW * 1000)
+
+
+def deliver_payload(payload: Any) -> WebhookEvent:
+    return deliver(json.dumps(payload).encode())
+
+
+def test_fixed_vector_verifies() -> None:
+    """A signature computed once, by openssl, still verifies."""
+    vector = "t=1750000000,v1=3098571e488d13b4f898ab0054694778fbb8b3ccb64c525d239de520ab51662c"
+    assert deliver(b'{"id":"evt_1","type":"charge.succeeded","data":{}}', vector).id == "evt_1"
+
+
+def test_snapshot_event_has_its_object() -> None:
+    """The data of a snapshot event holds the object that changed."""
+    event = deliver_payload({"id": "evt_1", "type": "charge.succeeded", "data": {"object": {"id": "ch_1"}}})
+    assert event.data["object"]["id"] == "ch_1"
+
+
+@pytest.mark.parametrize("rest", [{}, {"data": None}])
+def test_thin_event_has_empty_data(rest: dict[str, Any]) -> None:
+    """A thin event without data is an event, with nothing in its data and all in its payload."""
+    thin = {
+        "id": "evt_2",
+        "object": "v2.core.event",
+        "type": "v1.billing.meter.error_report_triggered",
+        **rest,
+    }
+    event = deliver_payload(thin)
+    assert (event.id, event.data, event.payload) == ("evt_2", {}, thin)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [{"type": "x"}, {"id": "evt_1"}, {"id": 1, "type": "x"}, {"id": "evt_1", "type": None}, {"id": ""}],
+)
+def test_event_without_id_or_type_is_malformed(payload: Any) -> None:
+    """A signed body whose id or type is missing or not text is refused."""
+    with pytest.raises(VerificationError, match="has no text field") as caught:
+        deliver_payload(payload)
+    assert caught.value.reason == "malformed"
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"{", "^Webhook body is not valid JSON$"),
+        (b"[" * 100_000, "^Webhook body is not valid JSON$"),
+        (b"[]", "^Webhook body is not a JSON object$"),
+    ],
+)
+def test_refused_body_says_what_is_wrong(body: bytes, message: str) -> None:
+    """A signed body that is no JSON object is refused in words for people."""
+    with pytest.raises(VerificationError, match=message):
+        deliver(body)
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["t", "t=", "t=1750000000", "v1=00", "t=1750000000,t=1750000000,v1=00", "t=1750000000=1,v1=00", ",", "="],
+)
+def test_header_in_another_form_is_refused(header: str) -> None:
+    """A header without exactly one time and a v1 signature is refused."""
+    with pytest.raises(VerificationError) as caught:
+        deliver(b"{}", header)
+    assert caught.value.reason in ("malformed", "no-match")
+
+
+def test_any_of_several_signatures_may_match() -> None:
+    """While Stripe rolls a secret the header has a signature of each, and other schemes are ignored."""
+    body = b'{"id":"evt_1","type":"x"}'
+    time_and_signature = stripe.WebhookSignature.generate_signature_header(body.decode(), SECRET, NOW)
+    timestamp, signature = time_and_signature.split(",")
+    assert deliver(body, f"{timestamp},v0=00,v1={'0' * 64},{signature}").id == "evt_1"
+    with pytest.raises(VerificationError, match="does not match"):
+        deliver(body, f"{timestamp},{signature.replace('v1', 'v0')}")
+
+
+def test_package_missing_is_said_when_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the stripe package the error says which extra to install."""
+    monkeypatch.setitem(sys.modules, "stripe", None)
+    with pytest.raises(ConfigurationError) as caught:
+        Stripe(secret=SECRET)
+    expected = 'Stripe() needs the stripe package: pip install "flask_convex_http[stripe]"'
+    assert str(caught.value) == expected
+
+
+def test_import_takes_no_vendor_library() -> None:
+    """Importing the providers imports no vendor's library."""
+    code = (
+        "import sys, flask_convex_http.webhooks; "
+        "print({'stripe', 'svix', 'standardwebhooks'} & set(sys.modules))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "set()"
