@@ -175,7 +175,11 @@ def _many_routes() -> Iterator[Row]:
     with _apps_with(10, 1000, 5000) as apps:
         few = caller(apps[10], "/route/9/here")
         for count in (1000, 5000):
-            yield row(f"{count} routes (by hand: 10)", alternate(caller(apps[count], f"/route/{count - 1}/here"), few), ROUTES_TARGET)
+            yield row(
+                f"{count} routes (by hand: 10)",
+                alternate(caller(apps[count], f"/route/{count - 1}/here"), few),
+                ROUTES_TARGET,
+            )
 
 
 @contextmanager

@@ -11,7 +11,6 @@ from flask_convex_http import (
     ActionCtx,
     HttpRouter,
     Id,
-    StoredFile,
     error_response,
     json_response,
     read_json,

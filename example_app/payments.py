@@ -17,9 +17,7 @@ def handle_checkout_complete(
     """Record a completed checkout, once."""
     paid = ctx.db.query(Payment).with_index("by_session", session_id=session_id).unique()
     if paid is None:
-        ctx.db.insert(
-            Payment(session_id=session_id, customer=customer, amount_total=amount_total, currency=currency)
-        )
+        ctx.db.insert(Payment(session_id=session_id, customer=customer, amount_total=amount_total, currency=currency))
 
 
 @internal_mutation
@@ -33,9 +31,7 @@ def handle_subscription_updated(
 ) -> None:
     """Bring a subscription to the state Stripe reports."""
     known = ctx.db.query(Subscription).with_index("by_stripe_id", stripe_id=stripe_id).unique()
-    state = Subscription(
-        stripe_id=stripe_id, status=status, customer=customer, current_period_end=current_period_end
-    )
+    state = Subscription(stripe_id=stripe_id, status=status, customer=customer, current_period_end=current_period_end)
     if known is None:
         ctx.db.insert(state)
     else:

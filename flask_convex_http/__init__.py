@@ -35,6 +35,7 @@ from flask_convex_http.errors import OverloadedError as OverloadedError
 from flask_convex_http.errors import PayloadTooLargeError as PayloadTooLargeError
 from flask_convex_http.errors import QueryError as QueryError
 from flask_convex_http.errors import RegistrationError as RegistrationError
+from flask_convex_http.errors import RequestError as RequestError
 from flask_convex_http.errors import ReturnsValidationError as ReturnsValidationError
 from flask_convex_http.errors import StorageIdError as StorageIdError
 from flask_convex_http.errors import UniqueConstraintError as UniqueConstraintError

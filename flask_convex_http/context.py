@@ -22,12 +22,7 @@ class Calls(Protocol):
     def query(self, function: Function[Any, Any] | str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
     def mutation(self, function: Function[Any, Any] | str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
     def action(self, function: Function[Any, Any] | str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
-
-
-class ActionCalls(Calls, Protocol):
-    """Runs functions on behalf of an action's ctx, and has its files."""
-
-    def storage(self) -> StorageActions: ...
+    def storage(self) -> Any: ...
 
 
 class Auth:
@@ -48,21 +43,24 @@ class QueryCtx:
 
     Attributes:
         db: The documents.
-        storage: URLs and metadata of files.
         auth: Who is calling.
         now: The time the function started, in milliseconds since the epoch; it does not move.
     """
 
-    __slots__ = ("_calls", "auth", "db", "now", "storage")
+    __slots__ = ("_calls", "auth", "db", "now")
     db: DatabaseReader
-    storage: StorageReader
 
-    def __init__(self, db: DatabaseReader, storage: StorageReader, auth: Auth, now: float, calls: Calls) -> None:
+    def __init__(self, db: DatabaseReader, auth: Auth, now: float, calls: Calls) -> None:
         self.db = db
-        self.storage = storage
         self.auth = auth
         self.now = now
         self._calls = calls
+
+    @property
+    def storage(self) -> StorageReader:
+        """URLs and metadata of files."""
+        files: StorageReader = self._calls.storage()
+        return files
 
     @overload
     def run_query(self, function: Query[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
@@ -78,14 +76,18 @@ class MutationCtx(QueryCtx):
 
     Attributes:
         db: The documents, to read and write.
-        storage: URLs and metadata of files, uploads and deletion.
         auth: Who is calling.
         now: The time the transaction started, in milliseconds since the epoch; it does not move.
     """
 
     __slots__ = ()
     db: DatabaseWriter
-    storage: StorageWriter
+
+    @property
+    def storage(self) -> StorageWriter:
+        """URLs and metadata of files, uploads and deletion."""
+        files: StorageWriter = self._calls.storage()
+        return files
 
     @overload
     def run_mutation(self, function: Mutation[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
@@ -105,14 +107,15 @@ class ActionCtx:
 
     __slots__ = ("_calls", "auth")
 
-    def __init__(self, auth: Auth, calls: ActionCalls) -> None:
+    def __init__(self, auth: Auth, calls: Calls) -> None:
         self.auth = auth
         self._calls = calls
 
     @property
     def storage(self) -> StorageActions:
         """Files, their bytes included."""
-        return self._calls.storage()
+        files: StorageActions = self._calls.storage()
+        return files
 
     @overload
     def run_query(self, function: Query[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...

@@ -7,6 +7,7 @@ tables; rows become SQL in `engines/`.
 from __future__ import annotations
 
 import math
+import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -20,6 +21,10 @@ from flask_convex_http.schema import Document, Schema, Table
 from flask_convex_http.system import READABLE
 
 D = TypeVar("D", bound=Document)
+
+
+#: Milliseconds within which two transactions count as made at the same time; a clock set back is believed.
+_SAME_TIME = 1.0
 
 
 class SystemReader:
@@ -51,6 +56,8 @@ class SystemReader:
 class DatabaseReader:
     """Reads documents from one snapshot."""
 
+    __slots__ = ("_schema", "_snapshot")
+
     def __init__(self, snapshot: Snapshot, schema: Schema) -> None:
         self._snapshot = snapshot
         self._schema = schema
@@ -66,9 +73,12 @@ class DatabaseReader:
         Raises:
             ArgumentValidationError: The value is not an id of a table of the schema.
         """
-        table = self._table_of(document_id)
-        row = self._snapshot.get(table, document_id)
-        return None if row is None else table.read(row)
+        table = self._schema.likely_table_of(document_id)
+        row = None if table is None or table.system else self._snapshot.get(table, document_id)
+        if row is None:
+            self._table_of(document_id)  # only what was not found can be no id at all
+            return None
+        return typing.cast("Table[D]", table).read(row)
 
     def query(self, document: type[D], /) -> Query[D]:
         """Start a query over the documents of a class."""
@@ -99,13 +109,15 @@ class DatabaseWriter(DatabaseReader):
     """Reads and writes documents in one transaction; reads see its own writes.
 
     Args:
-        now: The transaction's time, milliseconds since the epoch.
+        times: The creation times of what it inserts.
     """
 
-    def __init__(self, transaction: Transaction, schema: Schema, now: float) -> None:
+    __slots__ = ("_clock", "_transaction")
+
+    def __init__(self, transaction: Transaction, schema: Schema, times: CreationTimes) -> None:
         super().__init__(transaction, schema)
         self._transaction = transaction
-        self._clock = CreationTimes(now)
+        self._clock = times
 
     def insert(self, document: D, /) -> Id[D]:
         """Store a document and answer its id.
@@ -138,7 +150,8 @@ class DatabaseWriter(DatabaseReader):
         table = self._table_of(document_id)
         if type(document) is not table.document:
             raise DocumentValidationError(
-                f"replace() was given a {type(document).__name__} for an id of {table.name}; it takes a {table.document.__name__}"
+                f"replace() was given a {type(document).__name__} for an id of {table.name}; "
+                f"it takes a {table.document.__name__}"
             )
         if document.id is not UNSET and document.id != document_id:  # type: ignore[comparison-overlap]
             raise DocumentValidationError(f"{table.name}: the document given to replace() has another id - at `$._id`")
@@ -164,21 +177,34 @@ class DatabaseWriter(DatabaseReader):
 
 
 class CreationTimes:
-    """The creation times of one transaction: its own time, then the next larger numbers."""
+    """The creation times of a process's transactions: the time of each, then the next larger numbers.
 
-    def __init__(self, now: float) -> None:
+    Args:
+        now: The time of the first one, in milliseconds since the epoch.
+    """
+
+    def __init__(self, now: float = -math.inf) -> None:
         self._next = now
 
+    def begin(self, now: float) -> None:
+        """Start a transaction; one at the very time of the one before goes on after it, so that order is kept."""
+        if not now <= self._next < now + _SAME_TIME:
+            self._next = now
+
     def take(self) -> float:
+        """The next creation time."""
         time, self._next = self._next, math.nextafter(self._next, math.inf)
         return time
 
 
-def insert(transaction: Transaction, table: Table[D], document: D, clock: CreationTimes, document_id: str | None = None) -> Id[D]:
+def insert(
+    transaction: Transaction, table: Table[D], document: D, clock: CreationTimes, document_id: str | None = None
+) -> Id[D]:
     """Store a document in any table, the system's own included."""
     if document.id is not UNSET:  # type: ignore[comparison-overlap]
         raise DocumentValidationError(
-            f"{table.name}: the document has an id already; insert a new {table.document.__name__}(...) or use replace()"
+            f"{table.name}: the document has an id already; insert a new {table.document.__name__}(...) "
+            "or use replace()"
         )
     if document.creation_time is not UNSET:
         raise DocumentValidationError(f"{table.name}: the system gives the creation time - at `$._creationTime`")

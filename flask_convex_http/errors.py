@@ -200,6 +200,7 @@ class RequestError(ConvexHTTPError):
         status: The HTTP status of the answer.
     """
 
+    status = 400
     public = True
 
     def __init__(self, message: str, status: int) -> None:

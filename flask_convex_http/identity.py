@@ -124,8 +124,7 @@ class Credentials(Generic[C]):
             return None
         if found.expires_at is not None and found.expires_at <= now:
             return None
-        with self._lock:
-            self._used[found.id] = now
+        self._used[found.id] = now  # without the lock: what is lost when it is swapped was used again a moment ago
         return found
 
     def all(self) -> list[C]:
@@ -157,7 +156,7 @@ class Credentials(Generic[C]):
             used, self._used, self._recorded = self._used, {}, now
 
         def work(transaction: Transaction) -> None:
-            for document_id, time in used.items():
+            for document_id, time in list(used.items()):
                 transaction.update(self._table, document_id, {"last_used_at": time})
 
         self._engine.write(work)

@@ -136,7 +136,9 @@ class CreateIndex(Step):
 
     def __str__(self) -> str:
         what = "unique index" if self.index.unique else "index"
-        return f"create {what} {self.index.name} on {self.table.name} ({', '.join(self.index.fields) or 'creation time'})"
+        return (
+            f"create {what} {self.index.name} on {self.table.name} ({', '.join(self.index.fields) or 'creation time'})"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,8 +209,8 @@ def _add_column(table: Table[Any], column: Column, migration: Migration) -> AddC
     example = None if column.nullable else migration.any_row(table.name)
     if example is not None:
         raise MigrationRefusedError(
-            f"{table.name}.{column.name} is new and required, but there are rows without it, such as {example}: give the "
-            f"field a default in class {table.document.__name__}, or allow None"
+            f"{table.name}.{column.name} is new and required, but there are rows without it, such as {example}: "
+            f"give the field a default in class {table.document.__name__}, or allow None"
         )
     return AddColumn(table, column, None)
 
@@ -251,8 +253,8 @@ def _refuse_duplicates(table: Table[Any], index: Index, shape: TableShape, migra
     example = migration.duplicate(table.name, index.fields)
     if example is not None:
         raise MigrationRefusedError(
-            f"{table.name}: the unique index {index.name} ({', '.join(index.fields)}) cannot be made, since another row has "
-            f"the same values as {example}. Change or delete one of them first"
+            f"{table.name}: the unique index {index.name} ({', '.join(index.fields)}) cannot be made, since "
+            f"another row has the same values as {example}. Change or delete one of them first"
         )
 
 

@@ -45,7 +45,9 @@ class Page(msgspec.Struct, Generic[D], frozen=True, kw_only=True, rename="camel"
 class Source(Protocol):
     """Where a query reads from."""
 
-    def select(self, table: Table[Any], segment: Segment, *, descending: bool, limit: int | None) -> list[Sequence[Any]]:
+    def select(
+        self, table: Table[Any], segment: Segment, *, descending: bool, limit: int | None
+    ) -> list[Sequence[Any]]:
         """The rows of a segment at once."""
 
     def stream(self, table: Table[Any], segment: Segment, *, descending: bool) -> Iterator[Sequence[Any]]:
@@ -143,7 +145,9 @@ class Query(Generic[D]):
             InvalidCursorError: The cursor is not one of this query.
         """
         if not isinstance(num_items, int) or isinstance(num_items, bool) or num_items < 1:
-            raise QueryError(f"paginate(num_items={num_items!r}): the number of documents must be an integer of 1 or more")
+            raise QueryError(
+                f"paginate(num_items={num_items!r}): the number of documents must be an integer of 1 or more"
+            )
         after = None if cursor is None else self._position(cursor)
         page: list[D] = []
         last: D | None = None
@@ -192,9 +196,7 @@ class Query(Generic[D]):
 
     # --- index fields ---------------------------------------------------------------------------------------
 
-    def _index_values(
-        self, where: str, index: Index, fields: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], Range | None]:
+    def _index_values(self, where: str, index: Index, fields: dict[str, Any]) -> tuple[tuple[Any, ...], Range | None]:
         names = (*index.fields, "creation_time")
         equal: list[Any] = []
         for place, (name, value) in enumerate(fields.items()):
@@ -232,7 +234,7 @@ class Query(Generic[D]):
     def _stored_bound(self, name: str, value: Any) -> Any:
         return stored_bound(self._table.columns[name].type.kind, value)
 
-    # --- cursors --------------------------------------------------------------------------------------------------------
+    # --- cursors --------------------------------------------------------------------------------------------
 
     def _fingerprint(self) -> bytes:
         """Ties a cursor to its query; filters are code and cannot be told apart."""
@@ -254,7 +256,9 @@ class Query(Generic[D]):
             packed = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
             fingerprint, place = msgspec.msgpack.decode(packed, type=tuple[bytes, list[Any] | None])
         except (binascii.Error, msgspec.MsgspecError, ValueError, TypeError, RecursionError):
-            raise InvalidCursorError("The cursor is not a pagination cursor; pass continue_cursor as it was given") from None
+            raise InvalidCursorError(
+                "The cursor is not a pagination cursor; pass continue_cursor as it was given"
+            ) from None
         if fingerprint != self._fingerprint() or not self._fits(place):
             raise InvalidCursorError("The cursor belongs to another query; start again with cursor=None")
         return place

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
 from flask_convex_http.context import ActionCtx, Auth, MutationCtx, QueryCtx
-from flask_convex_http.database import DatabaseReader, DatabaseWriter
+from flask_convex_http.database import CreationTimes, DatabaseReader, DatabaseWriter
 from flask_convex_http.engines.base import Engine, Snapshot, Transaction
 from flask_convex_http.errors import FunctionCallError
 from flask_convex_http.functions import Function, Kind
@@ -63,6 +63,7 @@ class Runtime:
     engine: Engine
     files: Files
     clock: Callable[[], float]
+    times: CreationTimes = field(default_factory=CreationTimes)
 
     def resolve(
         self, function: AnyFunction, kind: Kind, args: Args, kwargs: Kwargs
@@ -85,13 +86,8 @@ class Runtime:
         self, snapshot: Snapshot, now: float, function: Function[Any, Any], arguments: Kwargs, caller: Caller
     ) -> Any:
         """Run a query on a snapshot that is open."""
-        ctx = QueryCtx(
-            DatabaseReader(snapshot, self.schema),
-            StorageReader(self.files, caller.site, snapshot),
-            caller.auth,
-            now,
-            QueryCalls(self, snapshot, now, caller),
-        )
+        calls = QueryCalls(self, snapshot, now, caller)
+        ctx = QueryCtx(DatabaseReader(snapshot, self.schema), caller.auth, now, calls)
         return function.check_returns(function.handler(ctx, **arguments))
 
     def mutation(self, function: Function[Any, Any], arguments: Kwargs, caller: Caller) -> Any:
@@ -105,7 +101,8 @@ class Runtime:
         def work(transaction: Transaction) -> T:
             hooks.clear()  # an engine may have to run the work again
             now = self.clock()
-            db = DatabaseWriter(transaction, self.schema, now)
+            self.times.begin(now)
+            db = DatabaseWriter(transaction, self.schema, self.times)
             return body(MutationCalls(self, transaction, db, now, hooks, caller).ctx())
 
         result = self.engine.write(work)
@@ -151,6 +148,9 @@ class QueryCalls:
         self._now = now
         self._caller = caller
 
+    def storage(self) -> StorageReader:
+        return StorageReader(self._runtime.files, self._caller.site, self._snapshot)
+
     def query(self, function: AnyFunction, args: Args, kwargs: Kwargs) -> Any:
         found, arguments = self._runtime.resolve(function, "query", args, kwargs)
         return self._runtime.query_in(self._snapshot, self._now, found, arguments, self._caller.deeper())
@@ -185,8 +185,10 @@ class MutationCalls:
 
     def ctx(self) -> MutationCtx:
         """The ctx these calls come from."""
-        storage = StorageWriter(self._runtime.files, self._caller.site, self._transaction, self._hooks.append)
-        return MutationCtx(self._db, storage, self._caller.auth, self._now, self)
+        return MutationCtx(self._db, self._caller.auth, self._now, self)
+
+    def storage(self) -> StorageWriter:
+        return StorageWriter(self._runtime.files, self._caller.site, self._transaction, self._hooks.append)
 
     def query(self, function: AnyFunction, args: Args, kwargs: Kwargs) -> Any:
         found, arguments = self._runtime.resolve(function, "query", args, kwargs)

@@ -25,7 +25,9 @@ from flask_convex_http.tables import Unique as Unique
 from flask_convex_http.tables import unique as unique
 
 if TYPE_CHECKING:
-    from typing_extensions import Self, dataclass_transform
+    from typing import Self
+
+    from typing_extensions import dataclass_transform
 
 
 if TYPE_CHECKING:
@@ -68,9 +70,7 @@ else:
             cls.__convex_table__ = None
             if table is None:
                 if indexes is not None:
-                    raise RegistrationError(
-                        f"{name} has indexes but no table: write class {name}(Document, table=...)"
-                    )
+                    raise RegistrationError(f"{name} has indexes but no table: write class {name}(Document, table=...)")
                 return cls
             table_being_built = Table(cls, table, indexes or {})
             cls.__convex_table__ = table_being_built
@@ -123,6 +123,10 @@ class Schema:
             name = getattr(document, "__name__", repr(document))
             raise RegistrationError(f"{name} is not in the schema: add it to Schema(...)")
         return table
+
+    def likely_table_of(self, document_id: Any) -> Table[Any] | None:
+        """The table an id would belong to if it is one, told by its beginning only."""
+        return self.tables.get(document_id[:-33]) if isinstance(document_id, str) else None
 
     def table_of(self, document_id: str) -> Table[Any]:
         """The table an id belongs to.

@@ -109,7 +109,7 @@ class Table(Generic[D]):
     def __init__(self, document: type[D], name: str, indexes: Mapping[str, Sequence[str] | Unique]) -> None:
         self.document = document
         self.name = name
-        self.system = document.__module__.startswith(__package__ + ".")
+        self.system = document.__module__.startswith(f"{__package__}.")
         self.fields = tuple(field for field in _struct_fields(document) if field not in _RESERVED_FIELDS)
         self._columns: dict[str, Column] | None = None
         self._check_name()
@@ -124,7 +124,8 @@ class Table(Generic[D]):
         where = self.document.__name__
         if not isinstance(self.name, str) or not _IDENTIFIER.fullmatch(self.name.lstrip("_" if self.system else "")):
             raise RegistrationError(
-                f"{where}: table name {self.name!r} must start with a letter and hold up to 64 ASCII letters, digits and _"
+                f"{where}: table name {self.name!r} must start with a letter and hold up to 64 ASCII letters, "
+                "digits and _"
             )
         if self.name.lower().startswith("sqlite_"):
             raise RegistrationError(f"{where}: table name {self.name!r} is taken by SQLite; choose another")
@@ -142,7 +143,8 @@ class Table(Generic[D]):
                 )
             if seen.setdefault(field.lower(), field) != field:
                 raise RegistrationError(
-                    f"{where}.{field} and .{seen[field.lower()]} differ in case only, which SQL does not see; rename one"
+                    f"{where}.{field} and .{seen[field.lower()]} differ in case only, which SQL does not see; "
+                    "rename one"
                 )
 
     def _add_indexes(self, indexes: Mapping[str, Sequence[str] | Unique]) -> None:
@@ -176,7 +178,8 @@ class Table(Generic[D]):
         for field in fields:
             if field in (*_RESERVED_FIELDS, ID_COLUMN, TIME_COLUMN):
                 raise RegistrationError(
-                    f"{where}: leave out {field}, which is there by itself (the creation time comes last in every index)"
+                    f"{where}: leave out {field}, which is there by itself (the creation time comes last in "
+                    "every index)"
                 )
             if field not in self.fields:
                 raise RegistrationError(f"{where} names {field!r}, which is no field of {self.document.__name__}")
@@ -212,8 +215,8 @@ class Table(Generic[D]):
             for field in index.fields:
                 if columns[field].type.kind == "json":
                     raise RegistrationError(
-                        f"{self.document.__name__}: index {index.name!r} names {field!r}, which is stored as JSON and has "
-                        "no order; index a str, int, float, bool, bytes, datetime, Enum, Literal or Id field"
+                        f"{self.document.__name__}: index {index.name!r} names {field!r}, which is stored as JSON and "
+                        "has no order; index a str, int, float, bool, bytes, datetime, Enum, Literal or Id field"
                     )
         return columns
 
@@ -278,7 +281,7 @@ class Table(Generic[D]):
             for place, name, load in self._loaders:  # noqa: B007  # the except clause names it
                 if values[place] is not None:
                     values[place] = load(values[place])
-        except (ValueError, TypeError, msgspec.MsgspecError) as error:  # somebody has written to the database by hand
+        except (ValueError, TypeError, RecursionError, msgspec.MsgspecError) as error:  # written by other means
             raise EngineError(
                 f"{self.name}.{name} of {row[0]} holds something that does not match the schema: {error}"
             ) from None

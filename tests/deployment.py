@@ -31,6 +31,10 @@ class Deployment:
         with self.backend.engine.read() as snapshot:
             return body(DatabaseReader(snapshot, self.backend.schema))
 
+    def get(self, document_id: Any) -> Any:
+        """The document of an id."""
+        return self.read(lambda db: db.get(document_id))
+
     def add(self, *documents: Document) -> list[Any]:
         """Insert documents in one transaction and answer their ids."""
         return self.write(lambda db: [db.insert(document) for document in documents])

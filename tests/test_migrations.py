@@ -2,29 +2,24 @@
 
 import datetime
 import enum
-import hashlib
-import types
+import itertools
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import msgspec
 import pytest
 
 from flask_convex_http import (
-    Document,
-    EngineError,
-    Id,
     MigrationRefusedError,
     MigrationRequiredError,
     UniqueConstraintError,
     gt,
     unique,
 )
-from flask_convex_http.migrations import plan
-from tests.deployment import Deployment, deployed, rows
-
-UNSET = object()
+from tests.deployment import Deployment, rows
+from tests.versions import everything, migrate, start, stored, thing
 
 
 class Color(enum.Enum):
@@ -34,49 +29,6 @@ class Color(enum.Enum):
 
 class Line(msgspec.Struct, frozen=True):
     street: str
-
-
-class LongLine(msgspec.Struct, frozen=True):
-    street: str
-    number: int = 5
-
-
-def thing(indexes: Any = None, *, table: str = "things", **fields: Any) -> Any:
-    """A version of the class Thing; a field is its annotation, or (annotation, default)."""
-    body: dict[str, Any] = {"__annotations__": {}, "__module__": __name__}
-    for name, field in fields.items():
-        annotation, default = field if isinstance(field, tuple) else (field, UNSET)
-        body["__annotations__"][name] = annotation
-        if default is not UNSET:
-            body[name] = default
-    return types.new_class("Thing", (Document,), {"table": table, "indexes": indexes}, lambda own: own.update(body))
-
-
-def start(folder: Path, kind: Any, *documents: Any) -> list[Any]:
-    """A deployment with that version of the class and these documents in it."""
-    with deployed(kind, folder=folder) as app:
-        return app.add(*documents)
-
-
-def migrate(folder: Path, *kinds: Any, **options: Any) -> list[str]:
-    """Bring the database to another version; answers the steps."""
-    with closing(Deployment(*kinds, folder=folder).backend) as backend:
-        return [str(step) for step in backend.migrate(**options)]
-
-
-def stored(folder: Path, kind: Any) -> list[Any]:
-    """Every document as that version of the class."""
-    with closing((app := Deployment(kind, folder=folder)).backend):
-        return app.read(lambda db: db.query(kind).collect())
-
-
-def everything(folder: Path) -> str:
-    """All tables, indexes and rows of the file."""
-    dump = rows(folder, "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name")
-    for kind, name, _, _ in list(dump):
-        if kind == "table":
-            dump += rows(folder, f'SELECT * FROM "{name}" ORDER BY 1')
-    return hashlib.sha256(repr(dump).encode()).hexdigest()
 
 
 # --- making tables -----------------------------------------------------------------------------------------------
@@ -100,14 +52,19 @@ def test_the_first_migration_makes_tables_and_indexes(tmp_path: Path) -> None:
 def test_tables_are_what_others_expect(tmp_path: Path) -> None:
     """Other programs see a strict table with a typed column per field, NOT NULL where None is not allowed."""
     kind = thing(
-        text=str, number=int, real=float, flag=bool, raw=bytes, at=datetime.datetime, tags=list[str], maybe=(str | None, None)
+        text=str,
+        number=int,
+        real=float,
+        flag=bool,
+        raw=bytes,
+        at=datetime.datetime,
+        tags=list[str],
+        maybe=(str | None, None),
     )
     migrate(tmp_path, kind)
     [(sql,)] = rows(tmp_path, "SELECT sql FROM sqlite_master WHERE name = 'things'")
     assert sql.endswith("STRICT")
-    columns = {
-        name: (kind, not_null) for _, name, kind, not_null, _, _ in rows(tmp_path, "PRAGMA table_info(things)")
-    }
+    columns = {name: (kind, not_null) for _, name, kind, not_null, _, _ in rows(tmp_path, "PRAGMA table_info(things)")}
     assert columns == {
         "_id": ("TEXT", 1),
         "_creation_time": ("REAL", 1),
@@ -153,9 +110,10 @@ def test_an_unmigrated_database_says_which_command_to_run(tmp_path: Path) -> Non
     versions = [kind, thing(name=str, size=(int, 0)), thing({"by_name": ["name"]}, name=str), thing(name=str | None)]
     for version in versions:
         with closing((app := Deployment(version, folder=tmp_path)).backend):
-            for use in (lambda app=app: app.read(lambda db: 5), lambda app=app: app.write(lambda db: 5)):
+            uses: list[Callable[[Any], Any]] = [app.read, app.write]
+            for use in uses:
                 with pytest.raises(MigrationRequiredError, match="flask convex migrate"):
-                    use()
+                    use(lambda db: 5)
         migrate(tmp_path, kind)
 
 
@@ -164,7 +122,22 @@ def test_an_unmigrated_database_says_which_command_to_run(tmp_path: Path) -> Non
 DEFAULTS: list[tuple[Any, Any]] = [
     *[
         (str, text)
-        for text in ("a')", "'x'", "TRUE", "NULL", "now()", "CURRENT_TIME", '"name"', "", "it's", "5", "a\0b", "\U0001f600", "--", "(1)")
+        for text in (
+            "a')",
+            "'x'",
+            "TRUE",
+            "NULL",
+            "now()",
+            "CURRENT_TIME",
+            '"name"',
+            "",
+            "it's",
+            "5",
+            "a\0b",
+            "\U0001f600",
+            "--",
+            "(1)",
+        )
     ],
     (int, 5),
     (int, -(2**63)),
@@ -198,9 +171,9 @@ def test_a_new_column_fills_rows_with_its_default(tmp_path: Path, annotation: An
 
 def test_a_factory_fills_rows_too(tmp_path: Path) -> None:
     """A default factory is asked once, when the column is added."""
-    asked: list[int] = []
+    numbers = itertools.count(1)
     old = thing(name=str)
-    new = thing(name=str, extra=(int, msgspec.field(default_factory=lambda: asked.append(1) or len(asked))))
+    new = thing(name=str, extra=(int, msgspec.field(default_factory=lambda: next(numbers))))
     start(tmp_path, old, old(name="a"), old(name="b"))
     migrate(tmp_path, new)
     assert [found.extra for found in stored(tmp_path, new)] == [1, 1]
@@ -211,7 +184,7 @@ def test_a_new_required_column_needs_empty_tables(tmp_path: Path) -> None:
     old, new = thing(name=str), thing(name=str, size=int)
     [thing_id] = start(tmp_path, old, old(name="a"))
     before = everything(tmp_path)
-    with pytest.raises(MigrationRefusedError, match=f"things.size is new and required.*{thing_id}.*class Thing"):
+    with pytest.raises(MigrationRefusedError, match=rf"things\.size is new and required.*{thing_id}.*class Thing"):
         migrate(tmp_path, new)
     assert everything(tmp_path) == before
     with closing((app := Deployment(old, folder=tmp_path)).backend):
@@ -256,108 +229,6 @@ def test_a_table_that_left_the_schema_stays(tmp_path: Path) -> None:
     assert (found.tags, found.at, found.flag) == (value.tags, value.at, value.flag)
 
 
-# --- changing types ------------------------------------------------------------------------------------------------
-
-NOON = datetime.datetime(2024, 5, 1, 12, tzinfo=datetime.UTC)
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "values", "expected"),
-    [
-        (int, float, [1, -5, 2**53], [1.0, -5.0, 2.0**53]),
-        (int | None, float | None, [1, None], [1.0, None]),
-        (str, Literal["a", "b"], ["a", "b", "a"], ["a", "b", "a"]),
-        (str, Color, ["red"], [Color.RED]),
-        (Color, str, [Color.RED], ["red"]),
-        (Literal["a"], Literal["a", "b"], ["a"], ["a"]),
-        (str, str | None, ["a"], ["a"]),
-        (str | None, str, ["a"], ["a"]),
-        (list[str], list[str] | None, [["a"]], [["a"]]),
-        (str, datetime.datetime, ["2024-05-01T12:00:00Z", "2024-05-01T14:00:00.000+02:00"], [NOON, NOON]),
-        (datetime.datetime, str, [NOON], ["2024-05-01T12:00:00.000000Z"]),
-        (str | int, str, ["a", "b"], ["a", "b"]),
-        (str, str | int, ["a", '"b"'], ["a", '"b"']),
-        (int, str | int, [5], [5]),
-        (Any, int, [5, -1], [5, -1]),
-        (Any, bool | None, [True, None], [True, None]),
-        (Any, datetime.datetime, ["2024-05-01T12:00:00+00:00"], [NOON]),
-        (bool, Any, [True, False], [True, False]),
-        (Line, LongLine, [Line("Main")], [LongLine("Main", 5)]),
-        (list[datetime.datetime], list[datetime.datetime] | None, [[NOON]], [[NOON]]),
-        (dict[str, str], Line, [{"street": "Main"}], [Line("Main")]),
-        (Any, list[str], [["a"], []], [["a"], []]),
-        (int, Annotated[int, msgspec.Meta(ge=1)], [1, 2], [1, 2]),
-        (bytes, bytes | None, [b"\0"], [b"\0"]),
-        (bool, bool | None, [True, False], [True, False]),
-    ],
-)
-def test_types_change_where_every_row_fits(tmp_path: Path, old: Any, new: Any, values: Any, expected: Any) -> None:
-    """A column whose values all fit the new type is changed, and they mean the same as before."""
-    before, after = thing(field=old, name=(str, "x")), thing({"by_name": ["name"]}, field=new, name=(str, "x"))
-    ids = start(tmp_path, before, *[before(field=value) for value in values])
-    migrate(tmp_path, after)
-    found = stored(tmp_path, after)
-    assert [one.field for one in found] == expected
-    assert [type(one.field) for one in found] == [type(value) for value in expected]
-    assert [one.id for one in found] == ids
-    assert migrate(tmp_path, after) == []
-    [(sql,)] = rows(tmp_path, "SELECT sql FROM sqlite_master WHERE name = 'things'")
-    assert "ANY" not in sql and sql.endswith("STRICT")
-    assert ("NOT NULL" in next(line for line in sql.splitlines() if '"field"' in line)) == (type(None) not in getattr(new, "__args__", ()) and new is not Any)
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "fitting", "wrong"),
-    [
-        (float, int, [], 1.5),
-        (float, int, [], 1.0),
-        (int, float, [1], 2**53 + 1),
-        (str, Literal["a", "b"], ["a"], "c"),
-        (str, Color, ["red"], "green"),
-        (Literal["a", "b"], Literal["a"], ["a"], "b"),
-        (str | None, str, ["a"], None),
-        (int | None, float, [1], None),
-        (list[str] | None, list[str], [["a"]], None),
-        (str, int, [], "5"),
-        (int, str, [], 5),
-        (int, bool, [], 1),
-        (bool, int, [], True),
-        (str, bytes, [], "YWJj"),
-        (str, datetime.datetime, ["2024-05-01T12:00:00Z"], "2024-05-01T12:00:00"),
-        (str, datetime.datetime, [], "yesterday"),
-        (str, list[str], [], '["a"]'),
-        (Any, int, [5], "five"),
-        (Any, str, ["a"], ["a"]),
-        (list[str], list[int], [[]], ["a"]),
-        (Line, dict[str, int], [], Line("Main")),
-        (int, Annotated[int, msgspec.Meta(ge=1)], [1], 0),
-        (str, Annotated[str, msgspec.Meta(max_length=2)], ["ab"], "abc"),
-        (str, Id["Thing"], [], "things_5"),
-    ],
-)
-def test_types_do_not_change_where_a_row_does_not_fit(
-    tmp_path: Path, old: Any, new: Any, fitting: list[Any], wrong: Any
-) -> None:
-    """One row that does not fit refuses the whole migration, and the message names it."""
-    before, after = thing(field=old), thing(field=new, more=(int, 5))
-    *_, wrong_id = start(tmp_path, before, *[before(field=value) for value in [*fitting, wrong]])
-    state = everything(tmp_path)
-    with pytest.raises(MigrationRefusedError, match=rf"things.field cannot become .*the row {wrong_id} does not fit"):
-        migrate(tmp_path, after)
-    assert everything(tmp_path) == state
-    assert len(stored(tmp_path, before)) == len(fitting) + 1
-
-
-def test_types_change_freely_without_rows(tmp_path: Path) -> None:
-    """In an empty table any type may become any other."""
-    annotations: list[Any] = [str, int | None, list[str], bytes, datetime.datetime | None, float, bool, Any, str]
-    for annotation in annotations:
-        kind = thing(field=annotation)
-        migrate(tmp_path, kind)
-        assert migrate(tmp_path, kind) == []
-        assert stored(tmp_path, kind) == []
-
-
 # --- indexes -----------------------------------------------------------------------------------------------------
 
 
@@ -381,9 +252,9 @@ def test_indexes_come_change_and_go(tmp_path: Path) -> None:
 def test_a_unique_index_over_duplicates_is_refused(tmp_path: Path) -> None:
     """Rows with the same values stand in the way of a unique index, and the message names one; None does not."""
     kind, strict = thing(code=int | None), thing({"by_code": unique("code")}, code=int | None)
-    first, _, _, _ = start(tmp_path, kind, kind(code=5), kind(code=5), kind(code=None), kind(code=None))
+    first, second, *_ = start(tmp_path, kind, kind(code=5), kind(code=5), kind(code=None), kind(code=None))
     before = everything(tmp_path)
-    with pytest.raises(MigrationRefusedError, match=rf"things: the unique index by_code \(code\).*{first}"):
+    with pytest.raises(MigrationRefusedError, match=rf"things: the unique index by_code \(code\).*({first}|{second})"):
         migrate(tmp_path, strict)
     assert everything(tmp_path) == before
     with closing((app := Deployment(kind, folder=tmp_path)).backend):
@@ -421,125 +292,3 @@ def test_an_index_may_become_unique_and_back(tmp_path: Path) -> None:
         assert migrate(tmp_path, kind)
         assert migrate(tmp_path, kind) == []
     start(tmp_path, kind, kind(code=5), kind(code=5))
-
-
-# --- other people, other versions --------------------------------------------------------------------------------
-
-
-def test_what_others_have_made_stays(tmp_path: Path) -> None:
-    """Tables, indexes, views and triggers of other people live on, also when the table they are on is made anew."""
-    kind = thing(name=str, size=int)
-    start(tmp_path, kind, kind(name="a", size=1))
-    for statement in (
-        "CREATE TABLE notes (text TEXT)",
-        "INSERT INTO notes VALUES ('mine')",
-        "CREATE INDEX my_index ON things (name, size)",
-        "CREATE VIEW names AS SELECT name FROM things",
-        "CREATE TRIGGER log AFTER INSERT ON things BEGIN INSERT INTO notes VALUES (new.name); END",
-    ):
-        rows(tmp_path, statement)
-    newer = thing({"by_size": ["size"]}, name=str | None, size=float, more=(str, "x"))
-    migrate(tmp_path, newer)
-    start(tmp_path, newer, newer(name="b", size=2.5))
-    assert rows(tmp_path, "SELECT text FROM notes") == [("mine",), ("b",)]
-    assert rows(tmp_path, "SELECT name FROM names") == [("a",), ("b",)]
-    assert rows(tmp_path, "SELECT count(*) FROM sqlite_master WHERE name = 'my_index'") == [(1,)]
-    with pytest.raises(MigrationRefusedError, match="Could not drop column things.size.*my_index"):
-        migrate(tmp_path, thing(name=str | None, more=(str, "x")), allow_destructive=True)
-
-
-def test_a_column_changed_by_others_is_noticed(tmp_path: Path) -> None:
-    """A column that somebody has added or whose type somebody has changed is seen as it is now."""
-    kind = thing(name=str)
-    start(tmp_path, kind, kind(name="a"))
-    rows(tmp_path, "ALTER TABLE things ADD COLUMN size INTEGER")
-    assert migrate(tmp_path, thing(name=str, size=int | None)) == ["change what things.size takes (its rows fit)"]
-    rows(tmp_path, "ALTER TABLE things ADD COLUMN other TEXT")
-    with pytest.raises(MigrationRefusedError, match="drop column things.other"):
-        migrate(tmp_path, thing(name=str, size=int | None))
-
-
-def test_a_lost_memory_of_the_shape_is_no_disaster(tmp_path: Path) -> None:
-    """If what is remembered of the tables is damaged, they are looked at themselves."""
-    kind = thing({"by_name": ["name"]}, name=str, size=int | None)
-    start(tmp_path, kind, kind(name="a", size=5))
-    for damage in ("nonsense", "[]", '{"things": 5}'):
-        rows(tmp_path, "UPDATE _settings SET value = ? WHERE key = 'shape'", damage)
-        assert stored(tmp_path, kind)[0].name == "a"
-        migrate(tmp_path, kind)
-
-
-def test_a_change_midway_that_fails_undoes_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever ends a migration half-way leaves the database as it was."""
-    old = thing(name=str, size=int)
-    new = thing({"by_name": ["name"]}, name=str | None, size=float, more=(str, "x"))
-    start(tmp_path, old, old(name="a", size=5))
-    before = everything(tmp_path)
-    with closing(Deployment(new, folder=tmp_path).backend) as backend:
-
-        class Failing:
-            """Steps that end in a crash after so many."""
-
-            def __init__(self, number: int) -> None:
-                self.number = number
-
-            def __call__(self, migration: Any) -> Any:
-                steps = plan(backend.schema, migration)
-                assert len(steps) == 4
-                yield from steps[: self.number]
-                yield "no step at all"
-
-        for number in range(5):
-            with pytest.raises(KeyError):
-                backend.engine.migrate(Failing(number), dry_run=False)
-            assert everything(tmp_path) == before
-            assert not rows(tmp_path, "SELECT name FROM sqlite_master WHERE name LIKE '%_new_%'")
-    assert len(migrate(tmp_path, new)) == 4
-
-
-def test_old_code_runs_on_a_newer_schema(tmp_path: Path) -> None:
-    """Code that is one schema behind goes on reading and writing, started before the migration or after it."""
-    old = thing({"by_name": ["name"]}, name=str, size=(Literal["s", "m"], "s"))
-    new = thing(
-        {"by_name": ["name"], "by_color": ["color"]},
-        name=str | None,
-        size=(Literal["s", "m", "l"], "s"),
-        color=(str, "re'd()"),
-        note=str | None,
-        tags=(list[str], []),
-        level=(int, 5),
-    )
-    with closing((running := Deployment(old, folder=tmp_path)).backend):
-        running.backend.migrate()
-        [first] = running.add(old(name="a"))
-        migrate(tmp_path, new)
-        running.add(old(name="b"))
-        running.write(lambda db: db.patch(first, size="m"))
-        assert [one.name for one in running.read(lambda db: db.query(old).collect())] == ["a", "b"]
-    with closing((restarted := Deployment(old, folder=tmp_path)).backend):
-        restarted.add(old(name="c"))
-        assert len(restarted.read(lambda db: db.query(old).with_index("by_name").collect())) == 3
-    found = stored(tmp_path, new)
-    assert [(one.name, one.color, one.note, one.level) for one in found] == [
-        (name, "re'd()", None, 5) for name in ("a", "b", "c")
-    ]
-
-
-def test_old_code_does_not_run_on_what_it_cannot_read(tmp_path: Path) -> None:
-    """Code that is behind a change it cannot live with says that the database does not fit."""
-    old, new = thing(name=str), thing(name=str | None)
-    start(tmp_path, old, old(name="a"))
-    migrate(tmp_path, new)
-    start(tmp_path, new, new(name=None))
-    with pytest.raises(MigrationRequiredError, match="does not fit the schema"):
-        stored(tmp_path, old)
-
-
-def test_a_newer_required_column_is_an_error_for_old_code(tmp_path: Path) -> None:
-    """Old code that cannot fill a required column gets an error of this package, and nothing is written."""
-    old = thing(name=str)
-    migrate(tmp_path, old)
-    migrate(tmp_path, thing(name=str, size=int))
-    with pytest.raises(EngineError, match="NOT NULL"):
-        with closing((app := Deployment(old, folder=tmp_path)).backend):
-            app.add(old(name="a"))

@@ -11,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from flask_convex_http import Document, InvalidCursorError, Page, between, gte, lt, lte
+from flask_convex_http.database import DatabaseReader, DatabaseWriter
 from flask_convex_http.query_builder import Query
 from flask_convex_http.ranges import Range
 from tests.deployment import Deployment, deployed
@@ -41,7 +42,15 @@ def _app() -> Iterator[Deployment]:
 
 
 def clear(app: Deployment) -> None:
-    app.write(lambda db: [db.delete(event.id) for event in db.query(Event)])
+    def work(db: DatabaseWriter) -> None:
+        for event in db.query(Event):
+            db.delete(event.id)
+
+    app.write(work)
+
+
+def remove(app: Deployment, event_id: Any) -> None:
+    app.write(lambda db: db.delete(event_id))
 
 
 def page(app: Deployment, cursor: str | None, num_items: int = 2, **options: Any) -> Page[Event]:
@@ -49,7 +58,7 @@ def page(app: Deployment, cursor: str | None, num_items: int = 2, **options: Any
 
 
 def ask(
-    db: Any,
+    db: DatabaseReader,
     size: Any = None,
     price: Range | None = None,
     order: Literal["asc", "desc"] = "asc",
@@ -58,7 +67,9 @@ def ask(
 ) -> Query[Event]:
     query = db.query(Event).order(order)
     if index:
-        fields = ({"size": size} if size is not None else {}) | ({"price": price} if isinstance(size, str) and price else {})
+        fields = ({"size": size} if size is not None else {}) | (
+            {"price": price} if isinstance(size, str) and price else {}
+        )
         query = query.with_index("by_size_price", **fields)
     return query if modulo == 1 else query.filter(lambda event: event.number % modulo == 0)
 
@@ -121,7 +132,7 @@ def test_pages_while_documents_come_and_go(
         for removes, place, event in meanwhile.pop() if meanwhile else ():
             if removes and staying:
                 gone = sorted(staying)[place % len(staying)]
-                app.write(lambda db, gone=gone: db.delete(gone))
+                remove(app, gone)
                 staying.remove(gone)
             else:
                 app.add(event)
@@ -135,7 +146,9 @@ def test_a_cursor_outlives_its_document(app: Deployment) -> None:
     clear(app)
     ids = app.add(*[Event(size="s", price=float(price)) for price in range(6)])
     first = page(app, None)
-    app.write(lambda db: (db.delete(ids[1]), db.patch(ids[0], price=9.0), db.delete(ids[2])))
+    app.write(lambda db: db.delete(ids[1]))
+    app.write(lambda db: db.patch(ids[0], price=9.0))
+    app.write(lambda db: db.delete(ids[2]))
     assert [event.price for event in page(app, first.continue_cursor, 9).page] == [3.0, 4.0, 5.0, 9.0]
 
 
@@ -173,18 +186,19 @@ def test_every_kind_of_value_can_be_in_a_cursor(app: Deployment) -> None:
             for flag in (False, True)
         ]
     )
-    for order in ("asc", "desc"):
 
-        def look(db: Any, cursor: str | None, order: Any = order) -> Page[Event]:
-            return db.query(Event).with_index("by_at_raw").order(order).paginate(num_items=1, cursor=cursor)
-
+    def look(db: DatabaseReader, order: Literal["asc", "desc"]) -> None:
+        query = db.query(Event).with_index("by_at_raw").order(order)
         seen: list[Event] = []
         cursor = None
-        for _ in range(8):
-            found = app.read(lambda db, look=look, cursor=cursor: look(db, cursor))
+        for number in range(8):
+            found = query.paginate(num_items=1, cursor=cursor)
             seen, cursor = [*seen, *found.page], found.continue_cursor
-        assert found.is_done
-        assert seen == app.read(lambda db, order=order: db.query(Event).with_index("by_at_raw").order(order).collect())
+            assert found.is_done == (number == 7)
+        assert seen == query.collect()
+
+    app.read(lambda db: look(db, "asc"))
+    app.read(lambda db: look(db, "desc"))
 
 
 # --- cursors that are none ---------------------------------------------------------------------------------------
@@ -307,7 +321,9 @@ def test_a_cursor_belongs_to_its_query(app: Deployment) -> None:
             page(app, cursor, **changed)
     with pytest.raises(InvalidCursorError, match="another query"):
         app.read(
-            lambda db: db.query(Other)
-            .with_index("by_size_price", size="s", price=gte(0.0))
-            .paginate(num_items=2, cursor=cursor)
+            lambda db: (
+                db.query(Other)
+                .with_index("by_size_price", size="s", price=gte(0.0))
+                .paginate(num_items=2, cursor=cursor)
+            )
         )

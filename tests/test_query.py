@@ -275,7 +275,10 @@ def test_a_range_may_end_where_no_value_can_be(app: Deployment) -> None:
 @pytest.mark.parametrize(
     ("ask", "message"),
     [
-        (lambda db: db.query(Pair).with_index("by_c"), "Index pairs.by_c not found; there are by_creation_time, by_a_b"),
+        (
+            lambda db: db.query(Pair).with_index("by_c"),
+            "Index pairs.by_c not found; there are by_creation_time, by_a_b",
+        ),
         (lambda db: db.query(Pair).with_index("by_a_b", c=1), "pairs.by_a_b does not have the field 'c'"),
         (lambda db: db.query(Pair).with_index("by_a_b", b=1), "used in order: after 0 fields comes 'a', not 'b'"),
         (lambda db: db.query(Pair).with_index("by_a_b", a=1, creation_time=1), "after 1 fields comes 'b'"),
@@ -289,7 +292,10 @@ def test_a_range_may_end_where_no_value_can_be(app: Deployment) -> None:
         (lambda db: db.query(Value).with_index("by_at", at=gt(datetime.datetime(2024, 1, 1))), "timezone"),
         (lambda db: db.query(Value).with_index("by_text", text="\ud800"), "surrogates"),
         (lambda db: db.query(Value).with_index("by_key", key="nonsense"), "Expected an id of table values"),
-        (lambda db: db.query(Pair).with_index("by_creation_time", creation_time="now"), r"milliseconds.*`\$.creation_time`"),
+        (
+            lambda db: db.query(Pair).with_index("by_creation_time", creation_time="now"),
+            r"milliseconds.*`\$.creation_time`",
+        ),
         (lambda db: db.query(Pair).with_index("by_creation_time", creation_time=None), "milliseconds"),
         (lambda db: db.query(Pair).with_index("by_creation_time", creation_time=gt(float("nan"))), "milliseconds"),
         (lambda db: db.query(Pair).with_index("by_a_b").with_index("by_a_b"), "has an index already"),

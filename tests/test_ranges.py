@@ -67,9 +67,7 @@ def test_segments_are_the_range_in_order(
     wanted = wanted if len(equal) < 2 else None
     parts = segments(ORDER, equal, wanted, nullable=frozenset("ab"), descending=descending)
     expected = [
-        row
-        for row in rows
-        if list(row[: len(equal)]) == equal and (wanted is None or within(row[len(equal)], wanted))
+        row for row in rows if list(row[: len(equal)]) == equal and (wanted is None or within(row[len(equal)], wanted))
     ]
     assert read(parts, rows, descending) == sorted(expected, key=row_key, reverse=descending)
 

@@ -64,17 +64,17 @@ class Value(Document, table="values"):
     cents: Cents = Cents(0)
     rating: Annotated[int, msgspec.Meta(ge=1)] = 1
     address: Address = Address()
-    options: Options = {}
-    tags: list[str] = []
-    counts: dict[str, int | None] = {}
-    by_number: dict[int, float] = {}
+    options: Options = msgspec.field(default_factory=lambda: Options())
+    tags: list[str] = msgspec.field(default_factory=list)
+    counts: dict[str, int | None] = msgspec.field(default_factory=dict)
+    by_number: dict[int, float] = msgspec.field(default_factory=dict)
     mixed: int | str | None = None
     pair: tuple[int, str] | None = None
-    dates: list[datetime.datetime] = []
+    dates: list[datetime.datetime] = msgspec.field(default_factory=list)
     moment: Annotated[datetime.datetime, "when"] | None = None
     day: datetime.date | None = None
     anything: Any = None
-    references: list[Id["Value"]] = []
+    references: list[Id["Value"]] = msgspec.field(default_factory=list)
 
 
 @pytest.fixture(name="app", scope="module")
@@ -196,7 +196,7 @@ def test_columns_are_readable_for_others(tmp_path: Path) -> None:
         )
     columns = "text, flag, at, color, level, address, tags, by_number, mixed, pair"
     [(text, flag, at, color, level, stored, tags, by_number, mixed, pair)] = rows(
-        tmp_path, f"SELECT {columns} FROM \"values\""
+        tmp_path, f'SELECT {columns} FROM "values"'
     )
     assert (text, flag, at, color, level) == ("a", 1, "2024-05-01T12:00:00.000000Z", "blue", -1)
     assert json.loads(stored) == {
@@ -319,7 +319,15 @@ def test_values_changed_by_hand_are_reported(tmp_path: Path, column: str, stored
 
 @pytest.mark.parametrize(
     ("kind", "value"),
-    [("text", 5), ("integer", "5"), ("integer", 2**63), ("real", math.nan), ("boolean", 1), ("blob", "a"), ("datetime", "x")],
+    [
+        ("text", 5),
+        ("integer", "5"),
+        ("integer", 2**63),
+        ("real", math.nan),
+        ("boolean", 1),
+        ("blob", "a"),
+        ("datetime", "x"),
+    ],
 )
 def test_a_range_ends_in_a_value_of_the_column(kind: Any, value: Any) -> None:
     """What a column's values cannot be compared with is refused as the end of a range."""

@@ -83,9 +83,7 @@ class SQLiteBlobs(BlobStore):
 
     def read(self, key: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
         if start < 0 or (stop is not None and stop < 0):
-            raise ValueError(
-                f"read({key!r}, start={start}, stop={stop}): count bytes from 0, not from the end"
-            )
+            raise ValueError(f"read({key!r}, start={start}, stop={stop}): count bytes from 0, not from the end")
         row = self._find(key)
         if row is None or not row.is_complete:
             raise BlobNotFoundError(f"There are no bytes under {key!r}")
@@ -141,13 +139,9 @@ class SQLiteBlobs(BlobStore):
         blob = secrets.randbits(63)
         insert = "INSERT INTO blobs (id, key, created, state) VALUES (?, ?, ?, 'writing')"
         with _translated(), self._connections.write(_PAGE_BYTES, durable=False) as connection:
-            claimed = connection.execute(
-                f"{insert} ON CONFLICT (key) DO NOTHING", (blob, key, time.time())
-            ).rowcount
+            claimed = connection.execute(f"{insert} ON CONFLICT (key) DO NOTHING", (blob, key, time.time())).rowcount
         if not claimed:
-            raise BlobExistsError(
-                f"{key!r} was written before: bytes do not change, write new ones under a new key"
-            )
+            raise BlobExistsError(f"{key!r} was written before: bytes do not change, write new ones under a new key")
         return blob
 
     def _fill(self, blob: int, key: str, chunks: Iterable[bytes]) -> StoredBytes:
@@ -179,9 +173,7 @@ class SQLiteBlobs(BlobStore):
 
     def _find(self, key: str) -> _Row | None:
         try:
-            rows = self._rows(
-                "SELECT id, coalesce(size, 0), state = 'complete' FROM blobs WHERE key = ?", key
-            )
+            rows = self._rows("SELECT id, coalesce(size, 0), state = 'complete' FROM blobs WHERE key = ?", key)
         except UnicodeEncodeError:  # a lone surrogate: nothing was ever written under that
             return None
         return _Row(*rows[0]) if rows else None
@@ -209,9 +201,7 @@ class SQLiteBlobs(BlobStore):
         batch = "SELECT rowid FROM chunks WHERE blob = ? LIMIT ?"
         size = _DELETE_CHUNKS * CHUNK_BYTES
         with _translated(), self._connections.write(size, durable=False) as connection:
-            delete = connection.execute(
-                f"DELETE FROM chunks WHERE rowid IN ({batch})", (blob, _DELETE_CHUNKS)
-            )
+            delete = connection.execute(f"DELETE FROM chunks WHERE rowid IN ({batch})", (blob, _DELETE_CHUNKS))
             if delete.rowcount == _DELETE_CHUNKS:
                 return True
             connection.execute("DELETE FROM blobs WHERE id = ?", (blob,))

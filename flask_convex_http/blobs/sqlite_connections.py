@@ -57,9 +57,7 @@ class Connections:
         create_tables: Makes the tables that are missing, given a connection in a write transaction.
     """
 
-    def __init__(
-        self, path: Path, page_bytes: int, create_tables: Callable[[sqlite3.Connection], None]
-    ) -> None:
+    def __init__(self, path: Path, page_bytes: int, create_tables: Callable[[sqlite3.Connection], None]) -> None:
         self._path = path
         self._page_bytes = page_bytes
         self._create_tables = create_tables
@@ -138,9 +136,7 @@ class Connections:
 
     def _open(self) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(
-            self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
-        )
+        connection = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         try:
             connection.execute("PRAGMA wal_autocheckpoint = 0")
             if not self._is_prepared:
@@ -235,9 +231,7 @@ def _after_fork_in_child() -> None:
     _registry_lock.release()
 
 
-os.register_at_fork(
-    before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
-)
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 
 
 # --- transactions and locks -------------------------------------------------------------------------------

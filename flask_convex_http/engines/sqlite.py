@@ -21,6 +21,7 @@ from flask_convex_http.engines.sqlite_connections import (
     DRIVER_ERRORS,
     Connections,
     sqlite3,
+    this_process,
     translate,
     translated,
 )
@@ -89,8 +90,7 @@ class SQLiteEngine:
         process = self._connections.here()
         if getattr(process.thread, "writing", False):
             raise FunctionCallError(
-                "A mutation was started inside a mutation, where it would wait for itself; "
-                "use ctx.run_mutation there"
+                "A mutation was started inside a mutation, where it would wait for itself; use ctx.run_mutation there"
             )
         if not process.writer.acquire(timeout=self._writer_timeout):
             raise OverloadedError("The database is busy with other writes; try again in a moment")
@@ -153,9 +153,12 @@ class SQLiteEngine:
             )
         except sqlite3.Error as error:
             raise EngineError(f"SQLite: {error}: {self.path}") from error
-        with translated(self.schema):
+        try:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"PRAGMA synchronous = {'OFF' if self._durability == 'off' else 'FULL'}")
+        except sqlite3.Error as error:
+            connection.close()
+            raise translate(error, self.schema) from error
         return connection
 
     def _check_ready(self) -> None:
@@ -198,7 +201,7 @@ class SQLiteSnapshot:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._connection = _OVER
-        if self._process.pid != os.getpid():  # fork() inside a function: the transaction is the parent's
+        if self._process.pid != this_process():  # fork() inside a function: the transaction is the parent's
             self._connections.give(self._process, self._own)
             return
         for stream in self._streams or ():
@@ -220,9 +223,7 @@ class SQLiteSnapshot:
             raise translate(error, self._schema) from error
         return row
 
-    def select(
-        self, table: Table[Any], segment: Segment, *, descending: bool, limit: int | None
-    ) -> list[Row]:
+    def select(self, table: Table[Any], segment: Segment, *, descending: bool, limit: int | None) -> list[Row]:
         sql, values = self._statements.scan(table, segment, descending, limit)
         try:
             rows: list[Row] = self._connection.execute(sql, values).fetchall()

@@ -65,9 +65,7 @@ def check_tables(connection: Any, schema: Schema) -> None:
     try:
         missing = [step for step in plan(schema, tables, allow_destructive=True) if step.required]
     except MigrationRefusedError as error:
-        raise MigrationRequiredError(
-            f"The database does not fit the schema: {error}. Then {_HOW_TO_MIGRATE}"
-        ) from None
+        raise MigrationRequiredError(f"The database does not fit the schema: {error}. Then {_HOW_TO_MIGRATE}") from None
     if missing:
         raise MigrationRequiredError(f"The database is not migrated ({missing[0]}, ...); {_HOW_TO_MIGRATE}")
 
@@ -85,7 +83,9 @@ class SQLiteSchema:
         self._connection.execute("BEGIN IMMEDIATE")
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._connection.execute("COMMIT" if kind is None and self._keep else "ROLLBACK")
 
     def finish(self, steps: Sequence[Step], *, dry_run: bool) -> None:
@@ -150,9 +150,7 @@ class SQLiteSchema:
         known = remembered.columns if remembered else {}
         wanted = {column.name: column.type.kind for column in self._schema.tables[name].columns.values()}
         columns = {
-            column.name: _column_shape(
-                column.type, not column.notnull, known.get(column.name), wanted.get(column.name)
-            )
+            column.name: _column_shape(column.type, not column.notnull, known.get(column.name), wanted.get(column.name))
             for column in self._database.table(name).columns
             if column.name not in (ID_COLUMN, TIME_COLUMN)
         }
@@ -315,9 +313,7 @@ def _names(columns: Sequence[str]) -> str:
     return ", ".join(f'"{name}"' for name in columns)
 
 
-def _column_shape(
-    sql_type: str, nullable: bool, remembered: ColumnShape | None, wanted: Kind | None
-) -> ColumnShape:
+def _column_shape(sql_type: str, nullable: bool, remembered: ColumnShape | None, wanted: Kind | None) -> ColumnShape:
     """What a column holds: as remembered; if somebody has made or changed it by other means, what it could hold."""
     sql_type = sql_type.upper()
     if remembered is not None and TYPES[remembered.kind] == sql_type:

@@ -27,9 +27,7 @@ from flask_convex_http.web.state import current_backend
 # Whoever has a URL may use it from any origin: the signature is in the URL, no cookie is involved.
 files = HttpRouter("convex_files", __name__, cors="*", url_prefix=PATH)
 
-_MEDIA_TYPE = re.compile(
-    r"[\w.+-]{1,100}/[\w.+-]{1,100}([ \t]*;[ \t]*[\w.+-]+=([\w.+-]+|\"[\w .+-]*\"))*", re.ASCII
-)
+_MEDIA_TYPE = re.compile(r"[\w.+-]{1,100}/[\w.+-]{1,100}([ \t]*;[ \t]*[\w.+-]+=([\w.+-]+|\"[\w .+-]*\"))*", re.ASCII)
 _UNKNOWN = "application/octet-stream"
 #: Types that cannot carry a script; all others are downloads. Without +: what ends in +xml is XML to a browser.
 _INLINE = re.compile(

@@ -1,7 +1,8 @@
 """Paths as Convex matches them, said in Werkzeug's rules.
 
 Two converters keep Werkzeug from redirecting at a slash. What rules cannot say is settled when a request starts:
-Werkzeug drops slashes at the start of a path, and counts the methods of the path with its slashes merged.
+Werkzeug drops slashes at the start of a path, counts the methods of the path with its slashes merged, and fails on
+a query that is not UTF-8.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import quote_from_bytes
 
 from flask import Flask, Request, after_this_request, request, request_started
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
@@ -21,6 +23,7 @@ OURS = "convex_route"
 #: Where a view of ours has what puts its CORS headers on a response.
 CORS = "convex_cors"
 _ROOT_PREFIX = f"/<{REST}:suffix>"
+_ASCII = bytes(range(128))
 _VARIABLE = re.compile(r"<(?:[^<>]*:)?([^<>:]+)>")
 
 
@@ -63,6 +66,8 @@ def prepare(app: Flask) -> None:
 
 def _settle(app: Flask, **_: Any) -> None:
     current: Request = request._get_current_object()  # type: ignore[attr-defined]  # each use of a proxy looks it up
+    if not current.query_string.isascii():  # Werkzeug fails on bytes that are not UTF-8, but not when they are escaped
+        current.query_string = quote_from_bytes(current.query_string, safe=_ASCII).encode()
     if "//" in current.environ["PATH_INFO"]:
         _settle_slashes(app, current)
     if isinstance(current.routing_exception, MethodNotAllowed):
@@ -70,7 +75,7 @@ def _settle(app: Flask, **_: Any) -> None:
 
 
 def _settle_cors(app: Flask, request: Request) -> None:
-    """A 405 carries the CORS headers of the path's own methods, or a browser would not show the script why it failed."""
+    """A 405 carries the CORS headers of the path's own methods, or a browser would not show a script why it failed."""
     refused = request.routing_exception
     for method in getattr(refused, "valid_methods", None) or ():
         rule = _rule_for(app, request, method)

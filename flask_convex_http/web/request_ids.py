@@ -6,6 +6,8 @@ third of what an `after_request` function does.
 
 from __future__ import annotations
 
+import itertools
+import os
 import random
 import re
 from collections.abc import Callable, Iterable
@@ -41,10 +43,21 @@ def request_id(request: Request) -> str:
     return _identity(request.environ)
 
 
+def _start_counting() -> None:
+    """Ids of a process start at a random number, so that those of two processes do not meet; then they count."""
+    global _next
+    _next = map("{:016x}".format, itertools.count(random.SystemRandom().getrandbits(63))).__next__
+
+
+_next: Callable[[], str]
+_start_counting()
+os.register_at_fork(after_in_child=_start_counting)
+
+
 def _identity(environ: Environ) -> str:
     kept: str | None = environ.get(_KEPT)
     if kept is None:
         incoming = environ.get("HTTP_X_REQUEST_ID")
-        kept = incoming if incoming and _WELL_FORMED.fullmatch(incoming) else f"{random.getrandbits(64):016x}"
+        kept = incoming if incoming and _WELL_FORMED.fullmatch(incoming) else _next()
         environ[_KEPT] = kept
     return kept

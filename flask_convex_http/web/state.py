@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from flask import Flask, Request, current_app
 
 from flask_convex_http.backend import Backend

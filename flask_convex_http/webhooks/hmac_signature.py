@@ -225,8 +225,6 @@ def _check_field(signed: str, fields: list[str], name: str, header: str | None) 
 
 def _check_separated(signed: str, parsed: list[tuple[str, str | None, str | None, str | None]]) -> None:
     """Refuse `{id}{timestamp}`: a character could move from one to the other under the same signature."""
-    neighbours = [
-        {before, field} for (_, before, _, _), (literal, field, _, _) in pairwise(parsed) if not literal
-    ]
+    neighbours = [{before, field} for (_, before, _, _), (literal, field, _, _) in pairwise(parsed) if not literal]
     if any("id" in pair and None not in pair for pair in neighbours):
         raise RegistrationError(f"signed={signed!r} must separate {{id}} from the other parts")

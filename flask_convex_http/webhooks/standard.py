@@ -56,8 +56,7 @@ class StandardScheme(Provider):
             from standardwebhooks import Webhook
         except ImportError as error:
             raise ConfigurationError(
-                f"{type(self).__name__}() needs the standardwebhooks package: "
-                'pip install "flask_convex_http[svix]"'
+                f'{type(self).__name__}() needs the standardwebhooks package: pip install "flask_convex_http[svix]"'
             ) from error
         self._webhook = Webhook
 

@@ -61,9 +61,7 @@ def test_bytes_come_back(shared_store: BlobStore, size: int, cuts: list[int], se
 
 @settings(max_examples=60, deadline=None)
 @given(size=SIZES, start_at=SIZES, stop_at=st.none() | SIZES)
-def test_any_range_is_the_slice(
-    shared_store: BlobStore, size: int, start_at: int, stop_at: int | None
-) -> None:
+def test_any_range_is_the_slice(shared_store: BlobStore, size: int, start_at: int, stop_at: int | None) -> None:
     """A half-open range reads what the same slice of the bytes is, also beyond the end and backwards."""
     key, body = uuid.uuid4().hex, body_of("range", size)
     shared_store.write(key, [body])

@@ -135,9 +135,7 @@ def test_interrupted_delete_stays_deleted(tmp_path: Path) -> None:
 
         def pieces() -> Iterator[bytes]:
             yield bytes(MIB)
-            other.execute(
-                "CREATE TRIGGER stop BEFORE DELETE ON chunks BEGIN SELECT RAISE(ABORT, 'stopped'); END"
-            )
+            other.execute("CREATE TRIGGER stop BEFORE DELETE ON chunks BEGIN SELECT RAISE(ABORT, 'stopped'); END")
             for key in ("finished", "under way"):
                 with pytest.raises(EngineError, match="stopped"):
                     store.delete(key)

@@ -64,6 +64,17 @@ def keys(rows: Sequence[Any] | Any) -> list[str]:
     return [row[0] for row in rows]
 
 
+def price(engine: Engine, key: str = "a") -> int | None:
+    """The price of an item, in a snapshot of its own."""
+    with engine.read() as snapshot:
+        return price_of(snapshot, key)
+
+
+def set_price(number: int, key: str = "a") -> Callable[[Transaction], bool]:
+    """Work that gives an item a price."""
+    return lambda transaction: transaction.update(ITEMS, key, {"price": number})
+
+
 def increment(engine: Engine, key: str) -> None:
     """Raise an item's price by one in a transaction of its own."""
 

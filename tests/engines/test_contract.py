@@ -1,76 +1,20 @@
 """What every database engine does alike; each test runs once per member of `members.py`."""
 
-import multiprocessing
-import os
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
-from pathlib import Path
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
-from flask_convex_http import (
-    ConfigurationError,
-    ConvexHTTPError,
-    EngineError,
-    FunctionCallError,
-    MigrationRequiredError,
-    OverloadedError,
-    UniqueConstraintError,
-)
+from flask_convex_http import EngineError, FunctionCallError, UniqueConstraintError
 from flask_convex_http.engines.base import Engine, Snapshot, Transaction
 from flask_convex_http.ranges import Bound
-from tests.engines.members import (
-    ITEMS,
-    MEMBERS,
-    in_child,
-    increment,
-    increment_often,
-    insert,
-    keys,
-    migrate,
-    price_of,
-    segment,
-)
-
-fork = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-
-
-@pytest.fixture(params=MEMBERS, name="member", scope="module")
-def _member(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture(name="open_engine")
-def _open_engine(member: str, tmp_path: Path) -> Iterator[Callable[..., Engine]]:
-    """Opens the same database as another process would."""
-    with ExitStack() as stack:
-        yield lambda **options: stack.enter_context(closing(MEMBERS[member](tmp_path, **options)))
-
-
-@pytest.fixture(name="engine")
-def _engine(open_engine: Callable[..., Engine]) -> Engine:
-    """A database with one item, "a", of price 1."""
-    engine = open_engine()
-    migrate(engine)
-    engine.write(lambda transaction: insert(transaction, "a", 1))
-    return engine
+from tests.engines.members import ITEMS, increment, insert, keys, price, price_of, segment, set_price
 
 
 def read(engine: Engine, body: Callable[[Snapshot], Any]) -> Any:
     with engine.read() as snapshot:
         return body(snapshot)
-
-
-def price(engine: Engine, key: str = "a") -> int | None:
-    with engine.read() as snapshot:
-        return price_of(snapshot, key)
-
-
-def set_price(number: int, key: str = "a") -> Callable[[Transaction], bool]:
-    return lambda transaction: transaction.update(ITEMS, key, {"price": number})
 
 
 def fill(engine: Engine, count: int) -> None:
@@ -105,6 +49,18 @@ def test_update_and_delete_say_whether_there_was_a_row(engine: Engine) -> None:
     assert engine.write(lambda transaction: transaction.delete(ITEMS, "nobody")) is False
     assert engine.write(lambda transaction: transaction.delete(ITEMS, "a")) is True
     assert price(engine) is None
+
+
+def test_rows_are_counted(engine: Engine) -> None:
+    """count answers how many rows a table has, one's own writes included."""
+    fill(engine, 3)
+    assert read(engine, lambda snapshot: snapshot.count(ITEMS)) == 4
+
+    def work(transaction: Transaction) -> int:
+        transaction.delete(ITEMS, "a")
+        return transaction.count(ITEMS)
+
+    assert engine.write(work) == 3
 
 
 def test_select_reads_a_segment_in_either_direction(engine: Engine) -> None:
@@ -262,7 +218,8 @@ def test_a_unique_index_refuses_a_second_row(engine: Engine) -> None:
 
 def test_none_is_unique_as_often_as_it_likes(engine: Engine) -> None:
     """Rows with None in a unique index do not collide."""
-    engine.write(lambda transaction: (insert(transaction, "b"), insert(transaction, "c")))
+    engine.write(lambda transaction: insert(transaction, "b"))
+    engine.write(lambda transaction: insert(transaction, "c"))
     assert price(engine, "c") == 0
 
 
@@ -368,17 +325,19 @@ def test_nothing_can_be_used_after_the_end(engine: Engine) -> None:
     with engine.read() as snapshot:
         kept.append(snapshot.stream(ITEMS, prices_from(0), descending=False))
     ended = kept.pop(0)
-    for use in (
+    uses: list[Callable[[], Any]] = [
         lambda: price_of(ended, "a"),
         lambda: price_of(snapshot, "a"),
         lambda: snapshot.select(ITEMS, prices_from(0), descending=False, limit=1),
+        lambda: snapshot.count(ITEMS),
         lambda: snapshot.stream(ITEMS, prices_from(0), descending=False),
         lambda: insert(ended, "b"),
         lambda: ended.update(ITEMS, "a", {"price": 9}),
         lambda: ended.delete(ITEMS, "a"),
         lambda: ended.savepoint().__enter__(),
-        *[lambda stream=stream: next(stream) for stream in kept],
-    ):
+        *[partial(next, stream) for stream in kept],
+    ]
+    for use in uses:
         with pytest.raises(EngineError, match="after its function had ended"):
             use()
     assert price(engine) == 2
@@ -395,159 +354,3 @@ def test_a_write_inside_a_read_is_allowed(engine: Engine) -> None:
     """A snapshot does not stand in the way of a transaction of the same thread."""
     read(engine, lambda snapshot: (price_of(snapshot, "a"), engine.write(set_price(2))))
     assert price(engine) == 2
-
-
-# --- threads and processes -------------------------------------------------------------------------------------
-
-
-def test_increments_of_threads_add_up(engine: Engine) -> None:
-    """Threads that read and write one row lose no update."""
-    with ThreadPoolExecutor(4) as threads:
-        list(threads.map(lambda _: [increment(engine, "a") for _ in range(25)], range(4)))
-    assert price(engine) == 101
-
-
-def test_increments_of_processes_add_up(member: str, engine: Engine, tmp_path: Path) -> None:
-    """Processes that read and write one row lose no update."""
-    gate = tmp_path / "gate"
-    spawn = multiprocessing.get_context("spawn")
-    processes = [
-        spawn.Process(target=increment_often, args=(member, tmp_path, "a", 100, gate)) for _ in range(2)
-    ]
-    for process in processes:
-        process.start()
-    gate.touch()
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0, 0]
-    assert price(engine) == 201
-
-
-def hold(engine: Engine) -> tuple[threading.Thread, threading.Event]:
-    """Keep the writer busy in another thread until the event is set."""
-    begun, release = threading.Event(), threading.Event()
-
-    def work(transaction: Transaction) -> None:
-        begun.set()
-        release.wait(30)
-
-    thread = threading.Thread(target=engine.write, args=(work,))
-    thread.start()
-    assert begun.wait(30)
-    return thread, release
-
-
-@pytest.mark.parametrize("same_process", [True, False])
-def test_a_busy_writer_is_said_to_be_busy(
-    engine: Engine, open_engine: Callable[..., Engine], same_process: bool
-) -> None:
-    """Who cannot have the writer in time is told so, may read meanwhile, and may write a moment later."""
-    impatient = open_engine(writer_timeout=0.05)
-    thread, release = hold(impatient if same_process else engine)
-    try:
-        with pytest.raises(OverloadedError, match="try again"):
-            impatient.write(set_price(2))
-        assert price(impatient) == 1
-    finally:
-        release.set()
-        thread.join()
-    assert impatient.write(set_price(3))
-
-
-@fork
-def test_a_child_of_fork_has_connections_of_its_own(engine: Engine) -> None:
-    """After fork() child and parent read and write the same database, each by itself."""
-
-    def child() -> Any:
-        before = price(engine)
-        increment(engine, "a")
-        return [before, price(engine)]
-
-    assert price(engine) == 1
-    assert in_child(child) == [1, 2]
-    increment(engine, "a")
-    assert in_child(child) == [3, 4]
-    assert price(engine) == 4
-
-
-@fork
-def test_a_child_of_a_process_that_is_writing_is_told_so(
-    engine: Engine, open_engine: Callable[..., Engine]
-) -> None:
-    """A fork() while another thread writes ends in an answer in the child, not in waiting, and harms nobody."""
-    thread, release = hold(engine)
-    answer = in_child(lambda: price(engine))
-    release.set()
-    thread.join()
-    assert answer == 1 or "forked while its parent was using the database" in answer
-    increment(engine, "a")
-    assert price(open_engine()) == 2
-
-
-@fork
-def test_a_child_leaving_the_parents_transaction_does_not_end_it(engine: Engine) -> None:
-    """A child made inside a transaction neither commits nor undoes it when it leaves it; the parent does."""
-
-    def fork_inside(transaction: Transaction) -> Any:
-        transaction.update(ITEMS, "a", {"price": 7})
-        reading, writing = os.pipe()
-        return os.fork(), reading, writing
-
-    child, reading, writing = engine.write(fork_inside)
-    if child == 0:
-        os.write(writing, b"left")
-        os._exit(0)
-    os.waitpid(child, 0)
-    assert os.read(reading, 9) == b"left"
-    os.close(reading)
-    os.close(writing)
-    assert price(engine) == 7
-    increment(engine, "a")
-    assert price(engine) == 8
-
-
-# --- the whole database ----------------------------------------------------------------------------------------
-
-
-def test_without_tables_nothing_runs(open_engine: Callable[..., Engine]) -> None:
-    """Before the first migration reading and writing say which command to run, and work after it."""
-    engine = open_engine()
-    for use in (lambda: price(engine), lambda: engine.write(set_price(2))):
-        with pytest.raises(MigrationRequiredError, match="flask convex migrate"):
-            use()
-    migrate(engine)
-    assert engine.write(set_price(2)) is False
-
-
-def test_a_backup_is_a_database_of_its_own(member: str, engine: Engine, tmp_path: Path) -> None:
-    """A backup holds what was committed when it was made, even while a transaction is open."""
-    (tmp_path / "copy").mkdir()
-    copy = tmp_path / "copy" / "contract.db"
-    told: list[tuple[int, int]] = []
-
-    def work(transaction: Transaction) -> None:
-        transaction.update(ITEMS, "a", {"price": 5})
-        engine.backup(copy, lambda done, total: told.append((done, total)))
-
-    engine.write(work)
-    with closing(MEMBERS[member](tmp_path / "copy")) as restored:
-        assert (price(restored), price(engine)) == (1, 5)
-        increment(restored, "a")
-    assert told and told[-1][0] == told[-1][1]
-
-
-def test_a_backup_replaces_nothing(engine: Engine, tmp_path: Path) -> None:
-    """A backup goes into a new file only."""
-    taken = tmp_path / "notes.txt"
-    taken.write_text("mine")
-    with pytest.raises(ConfigurationError, match="exists already"):
-        engine.backup(taken)
-    assert taken.read_text() == "mine"
-
-
-def test_impossible_values_are_our_errors(engine: Engine) -> None:
-    """What a database cannot hold is refused with an error of this package."""
-    for changes in ({"price": 2**63}, {"price": "text"}, {"price": None}, {"price": object()}):
-        with pytest.raises(ConvexHTTPError):
-            engine.write(lambda transaction, changes=changes: transaction.update(ITEMS, "a", changes))
-    assert price(engine) == 1

@@ -78,7 +78,10 @@ def test_every_segment_is_read_from_its_index(engine: SQLiteEngine) -> None:
             seen.add(sql)
             plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
             assert len(plan) == 1, (sql, plan)
-            assert f"USING INDEX items.{index}" in plan[0] or "USING INDEX sqlite_autoindex_items" in plan[0], (sql, plan)
+            assert f"USING INDEX items.{index}" in plan[0] or "USING INDEX sqlite_autoindex_items" in plan[0], (
+                sql,
+                plan,
+            )
     assert len(seen) > 100
 
 
@@ -86,7 +89,7 @@ def test_a_document_is_found_by_its_key(engine: SQLiteEngine) -> None:
     """get is a search in the primary key."""
     with engine._connections.lend() as connection:
         plan = connection.execute(f"EXPLAIN QUERY PLAN {Statements().get(ITEMS)}", ("a",)).fetchall()
-    assert ["SEARCH items USING INDEX sqlite_autoindex_items_1 (_id=?)"] == [row[3] for row in plan]
+    assert [row[3] for row in plan] == ["SEARCH items USING INDEX sqlite_autoindex_items_1 (_id=?)"]
 
 
 def test_commits_are_durable(engine: SQLiteEngine) -> None:
@@ -189,15 +192,17 @@ def test_another_program_that_holds_the_lock(tmp_path: Path) -> None:
         migrate(engine)
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            for use in (lambda: increment(engine, "a"), lambda: migrate(engine)):
-                with pytest.raises(OverloadedError):
-                    use()
+            with pytest.raises(OverloadedError):
+                increment(engine, "a")
+            with pytest.raises(OverloadedError):
+                migrate(engine)
             assert prices(engine) == {}
         increment(engine, "a")
 
 
 def test_errors_never_come_out_raw(engine: SQLiteEngine) -> None:
     """Values SQLite or its driver cannot take are errors of this package, in reading as well."""
+
     def prices_of(part: Any) -> Any:
         with engine.read() as snapshot:
             return snapshot.select(ITEMS, part, descending=False, limit=None)

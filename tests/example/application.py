@@ -1,6 +1,5 @@
 """The example application as its tests use it: a database for the moment, secrets in the environment, a client."""
 
-import base64
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -14,23 +13,13 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from example_app import convex, create_app
+from example_app.schema import Payment, Subscription, User
 from flask_convex_http import Document
 from flask_convex_http.backend import Backend
 from flask_convex_http.query_builder import Query
-from tests.example.deliveries import Delivery
+from tests.example.deliveries import SECRETS, Delivery
 
 D = TypeVar("D", bound=Document)
-
-#: What GitHub's documentation signs its example with:
-#: https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries
-GITHUB_SECRET = "It's a Secret to Everybody"
-STRIPE_SECRET = "whsec_" + "5f2b" * 16
-CLERK_SECRET = "whsec_" + base64.b64encode(b"clerk's secret, 24 bytes").decode()
-SECRETS = {
-    "STRIPE_WEBHOOK_SECRET": STRIPE_SECRET,
-    "GITHUB_WEBHOOK_SECRET": GITHUB_SECRET,
-    "CLERK_WEBHOOK_SECRET": CLERK_SECRET,
-}
 
 
 @dataclass(frozen=True)
@@ -44,6 +33,15 @@ class Example:
     def deliver(self, delivery: Delivery) -> TestResponse:
         """Send a webhook."""
         return self.client.post(delivery.path, data=delivery.body, headers=delivery.headers)
+
+    def accept(self, *deliveries: Delivery) -> None:
+        """Send webhooks that must each be answered OK."""
+        answers = [self.deliver(delivery) for delivery in deliveries]
+        assert [(answer.status_code, answer.text) for answer in answers] == [(200, "OK")] * len(deliveries)
+
+    def is_unchanged(self) -> bool:
+        """Whether nothing that webhooks change was changed, but for the record of them."""
+        return not any(self.rows(document) for document in (Payment, Subscription, User))
 
     def rows(self, document: type[D]) -> list[D]:
         """Every document of a table, oldest first."""

@@ -1,9 +1,10 @@
 """Webhooks as the providers send them: their bodies, signed by the vendors' own libraries where there is one."""
 
+import base64
 import hmac
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -12,6 +13,17 @@ import stripe
 import svix.webhooks
 
 JSON = "application/json; charset=utf-8"
+
+#: What GitHub's documentation signs its example with:
+#: https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries
+GITHUB_SECRET = "It's a Secret to Everybody"
+STRIPE_SECRET = "whsec_" + "5f2b" * 16
+CLERK_SECRET = "whsec_" + base64.b64encode(b"clerk's secret, 24 bytes").decode()
+SECRETS = {
+    "STRIPE_WEBHOOK_SECRET": STRIPE_SECRET,
+    "GITHUB_WEBHOOK_SECRET": GITHUB_SECRET,
+    "CLERK_WEBHOOK_SECRET": CLERK_SECRET,
+}
 
 
 @dataclass(frozen=True)
@@ -40,7 +52,7 @@ def encoded(event: Any) -> bytes:
     return event if isinstance(event, bytes) else json.dumps(event, indent=2).encode()
 
 
-def from_stripe(event: Any, secret: str, *, seconds_ago: int = 0) -> Delivery:
+def from_stripe(event: Any, *, secret: str = STRIPE_SECRET, seconds_ago: int = 0) -> Delivery:
     """A delivery signed by Stripe's library."""
     body = encoded(event)
     at = int(time.time()) - seconds_ago
@@ -48,7 +60,9 @@ def from_stripe(event: Any, secret: str, *, seconds_ago: int = 0) -> Delivery:
     return Delivery("/webhooks/stripe", body, {"Content-Type": JSON, "Stripe-Signature": signature})
 
 
-def from_clerk(event: Any, secret: str, *, delivery_id: str = "msg_2c1", seconds_ago: int = 0) -> Delivery:
+def from_clerk(
+    event: Any, *, secret: str = CLERK_SECRET, delivery_id: str = "msg_2c1", seconds_ago: int = 0
+) -> Delivery:
     """A delivery signed by Svix's library."""
     body = encoded(event)
     at = int(time.time()) - seconds_ago
@@ -57,7 +71,9 @@ def from_clerk(event: Any, secret: str, *, delivery_id: str = "msg_2c1", seconds
     return Delivery("/webhooks/clerk", body, {"Content-Type": JSON, **headers})
 
 
-def from_github(event: Any, secret: str, *, kind: str = "push", content_type: str = "application/json") -> Delivery:
+def from_github(
+    event: Any, *, secret: str = GITHUB_SECRET, kind: str = "push", content_type: str = "application/json"
+) -> Delivery:
     """A delivery signed as GitHub's documentation says."""
     body = encoded(event)
     signature = hmac.new(secret.encode(), body, "sha256").hexdigest()
@@ -185,3 +201,13 @@ GITHUB_PUSH: dict[str, Any] = {
     "pusher": {"name": "Codertocat", "email": "21031067+Codertocat@users.noreply.github.com"},
     "commits": [{"id": "0d1a26e67d8f5eaf1f6ba5c57fc3c7d91ac0fd1c", "message": "Grüße"}],
 }
+
+
+# --- one of each -----------------------------------------------------------------------------------------------------
+
+GENUINE: dict[str, Callable[[], Delivery]] = {
+    "stripe": lambda: from_stripe(checkout_completed()),
+    "clerk": lambda: from_clerk(clerk_user("user.created")),
+    "github": lambda: from_github(GITHUB_PUSH),
+}
+SIGNATURES = {"stripe": "Stripe-Signature", "clerk": "svix-signature", "github": "X-Hub-Signature-256"}

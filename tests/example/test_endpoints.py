@@ -13,6 +13,8 @@ from tests.example.application import example
 
 PREFLIGHT = {"Origin": "https://shop.example", "Access-Control-Request-Method": "POST"}
 BROWSER = {"Origin": "https://shop.example"}
+MADE_UP_KEY = {"X-API-Key": "cvx_" + "0" * 49}
+MADE_UP_TOKEN = {"Authorization": "Bearer sesame"}
 TEXT = {"data": b"{}", "content_type": "text/plain"}
 BROKEN = {"data": b'{"name": ', "content_type": "application/json"}
 ROUTERS = ("http.", "webhooks.")
@@ -95,7 +97,9 @@ SCENARIOS = [
     Scenario("GET /api/users", 404, ('{"error":',)),
     Scenario("POST /api/users/123", 405, allow={"GET", "HEAD"}),
     # items
-    Scenario("POST /api/items", 201, ('"name":"Lamp"', '"_id":"items_', '"_creationTime":'), sent={"json": {"name": "Lamp"}}),
+    Scenario(
+        "POST /api/items", 201, ('"name":"Lamp"', '"_id":"items_', '"_creationTime":'), sent={"json": {"name": "Lamp"}}
+    ),
     Scenario(
         "POST /api/items",
         201,
@@ -143,11 +147,11 @@ SCENARIOS = [
     ],
     # credentials
     Scenario("GET /api/protected", 401, ('{"error":"Missing API key"}',)),
-    Scenario("GET /api/protected", 403, ('{"error":"Invalid API key"}',), sent={"headers": {"X-API-Key": "cvx_" + "0" * 49}}),
+    Scenario("GET /api/protected", 403, ('{"error":"Invalid API key"}',), sent={"headers": MADE_UP_KEY}),
     Scenario("GET /api/protected", 403, never=("sesame",), sent={"headers": {"X-API-Key": "sesame"}}),
     Scenario("GET /api/user", 401, ('{"error":"Missing or invalid Authorization header"}',)),
     Scenario("GET /api/user", 401, sent={"headers": {"Authorization": "Basic YTpi"}}),
-    Scenario("GET /api/user", 403, ('{"error":"Invalid token"}',), sent={"headers": {"Authorization": "Bearer sesame"}}),
+    Scenario("GET /api/user", 403, ('{"error":"Invalid token"}',), sent={"headers": MADE_UP_TOKEN}),
 ]
 
 
@@ -245,7 +249,9 @@ def test_page_links_what_is_there() -> None:
     with example() as app:
         page = app.client.get("/")
         assert (page.status_code, page.mimetype) == (200, "text/html")
-        own = {str(rule).partition("<")[0] for rule in app.app.url_map.iter_rules() if rule.endpoint.startswith(ROUTERS)}
+        own = {
+            str(rule).partition("<")[0] for rule in app.app.url_map.iter_rules() if rule.endpoint.startswith(ROUTERS)
+        }
         assert sorted(route for route in own if route not in page.text) == []
         links = re.findall(r'href="([^"]+)"', page.text)
         assert len(links) >= 5

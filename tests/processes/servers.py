@@ -19,8 +19,8 @@ from example_app.schema import schema
 from flask_convex_http import Document
 from flask_convex_http.backend import Backend
 from flask_convex_http.config import Settings
-from tests.example.application import SECRETS, rows
-from tests.example.deliveries import Delivery
+from tests.example.application import rows
+from tests.example.deliveries import SECRETS, Delivery
 
 D = TypeVar("D", bound=Document)
 
@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0
 _ADDRESS = re.compile(r"(?:Listening at:|Running on) http://127\.0\.0\.1:(\d+)")
 _WORKER = re.compile(r"Booting worker with pid: (\d+)")
+_SERVED = re.compile(r"Served by <?(\d+)")
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,13 @@ class Kind:
     exit_codes: tuple[int, ...]
 
 
-_GUNICORN = "gunicorn example_app:create_app() --bind 127.0.0.1:0 --worker-class gthread --workers 2 --threads 4"
+_GUNICORN = (
+    "gunicorn example_app:create_app() --bind 127.0.0.1:0 "
+    "--worker-class gthread --workers 2 --threads 4 --no-control-socket"
+)
 KINDS = {
     "flask": Kind(("flask", "--app", "example_app", "run", "--port", "0"), (-signal.SIGTERM,)),
-    "gunicorn": Kind((*_GUNICORN.split(), "--no-control-socket"), (0,)),
+    "gunicorn": Kind((*_GUNICORN.split(), "--access-logfile", "-", "--access-logformat", "Served by %(p)s"), (0,)),
 }
 
 
@@ -131,6 +135,11 @@ class Server:
         """The process ids of the workers started so far, gunicorn's only."""
         return [int(pid) for pid in _WORKER.findall(self.output)]
 
+    @property
+    def busy_workers(self) -> set[int]:
+        """The process ids of the workers that have answered something, gunicorn's only."""
+        return {int(pid) for pid in _SERVED.findall(self.output)}
+
     def start(self) -> None:
         """Wait until it answers."""
         self.wait(lambda: _ADDRESS.search(self.output), "say where it listens")
@@ -216,8 +225,9 @@ def serving(kind: str, deployment: Deployment) -> Iterator[Server]:
         server.start()
         yield server
         server.stop()
-    finally:
+    except BaseException:
         server.kill()
+        raise
 
 
 def ask(

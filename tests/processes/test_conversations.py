@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from example_app.schema import Item, Payment, Upload, User, WebhookRecord
-from tests.example.application import CLERK_SECRET, STRIPE_SECRET
 from tests.example.deliveries import checkout_completed, clerk_user, from_clerk, from_stripe
 from tests.processes.servers import KINDS, Deployment, ask, serving
 
@@ -64,8 +63,8 @@ def test_webhooks_of_the_vendors_libraries_are_applied(kind: str, tmp_path: Path
     """What stripe and svix sign is applied; the same bytes tampered with are refused."""
     deployment = migrated(tmp_path)
     with serving(kind, deployment) as server:
-        checkout = from_stripe(checkout_completed(), STRIPE_SECRET)
-        user = from_clerk(clerk_user("user.created"), CLERK_SECRET)
+        checkout = from_stripe(checkout_completed())
+        user = from_clerk(clerk_user("user.created"))
         for delivery in (checkout, user):
             answer = server.deliver(delivery)
             assert (answer.status, answer.body) == (200, b"OK")
@@ -154,7 +153,7 @@ def test_server_on_a_database_without_tables_says_what_to_do(kind: str, tmp_path
             answer = server.request(method, "/api/items", body)
             assert answer.status == 503
             assert "flask convex migrate" in answer.json["error"]
-        assert server.deliver(from_stripe(checkout_completed(), STRIPE_SECRET)).status == 503
+        assert server.deliver(from_stripe(checkout_completed())).status == 503
         assert server.request("GET", "/health").status == 200
         assert deployment.command("migrate").returncode == 0
         for _ in range(6):

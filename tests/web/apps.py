@@ -45,7 +45,7 @@ def backend_of(app: Flask) -> Backend:
     return backend
 
 
-def send(app: Flask, method: str, path: str, body: bytes = b"", **environ: Any) -> TestResponse:
+def send(app: Flask, method: str, path: str, body: bytes = b"", /, **environ: Any) -> TestResponse:
     """A request whose path reaches the app as it is written: no client resolves dots or merges slashes."""
     raw = path.encode().decode("latin-1")
     overrides = {"REQUEST_METHOD": method, "PATH_INFO": raw, "wsgi.input": io.BytesIO(body), **environ}

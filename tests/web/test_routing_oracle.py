@@ -47,6 +47,9 @@ TABLES = st.lists(st.tuples(KEYS, st.sampled_from(METHODS)), unique=True, max_si
 )
 
 
+REQUESTS = st.tuples(st.sampled_from([*METHODS, "HEAD"]), paths(most=4, request=True))
+
+
 def expected(table: Table, method: str, path: str) -> Answer:
     """The rules, read out: exact before prefix, longest prefix, for each method; 405 only if a method is all that is
     wrong."""
@@ -69,7 +72,7 @@ def app_of(table: Table) -> Flask:
     ConvexHTTP(app)
     http = HttpRouter("http", "oracle")
     for (key, method), label in table.items():
-        where = {"path_prefix": key[:-1]} if key.endswith("/*") else {"rule": key}
+        where: dict[str, Any] = {"path_prefix": key[:-1]} if key.endswith("/*") else {"rule": key}
         http.route(**where, method=method, endpoint=label)(handler(label))
     app.register_blueprint(http)
     return app
@@ -98,7 +101,7 @@ def actual(app: Flask, method: str, path: str) -> Answer:
 
 @given(
     table=TABLES,
-    requests=st.lists(st.tuples(st.sampled_from([*METHODS, "HEAD"]), paths(most=4, request=True)), min_size=1, max_size=12),
+    requests=st.lists(REQUESTS, min_size=1, max_size=12),
 )
 @example(table={("/a", "GET"): "r"}, requests=[("GET", "//a"), ("POST", "//a"), ("GET", "/a/"), ("HEAD", "/a")])
 @example(table={("/a", "GET"): "r", ("/*", "GET"): "all"}, requests=[("GET", "//a"), ("HEAD", "//"), ("POST", "//a")])

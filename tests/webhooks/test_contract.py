@@ -179,6 +179,20 @@ def test_unset_variable_is_a_missing_secret(sender: Sender, monkeypatch: pytest.
     assert provider.verify(sender.headers(), BODY, now=NOW * 1000).secret_label == VARIABLE
 
 
+def test_unset_variable_comes_before_everything(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unset variable is what is said whatever was sent, even nothing at all, and can be asked for by itself."""
+    monkeypatch.delenv(VARIABLE, raising=False)
+    provider = sender.provider(from_env(VARIABLE))
+    for headers, body in (({}, b""), ({"X": "y"}, b"{"), (sender.headers(at=1), BODY)):
+        for verify in (provider.verify, provider.verify_signature):
+            with pytest.raises(MissingSecretError, match=VARIABLE):
+                verify(headers, body, now=NOW * 1000)
+    with pytest.raises(MissingSecretError, match=VARIABLE):
+        provider.require_secret()
+    monkeypatch.setenv(VARIABLE, SECRET)
+    provider.require_secret()
+
+
 def test_unusable_secret_is_named_but_not_shown(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
     """A variable that holds no text is not a secret, and does not stop the one beside it."""
     monkeypatch.setenv(VARIABLE, "whsec_\udcff")

@@ -1,5 +1,6 @@
 """What is GitHub's own: its vector, its two content types, and what it does not sign."""
 
+import hashlib
 import hmac
 from urllib.parse import urlencode
 
@@ -32,6 +33,12 @@ def deliver_form(body: bytes) -> WebhookEvent:
 def test_documented_signature_verifies() -> None:
     """The documented signature verifies without the headers that name the delivery."""
     assert GitHub(secret=SECRET).verify_signature({"X-Hub-Signature-256": SIGNATURE}, BODY) == "secret 1"
+
+
+def test_delivery_without_an_id_is_known_by_its_body() -> None:
+    """Where the unsigned id header is missing, the digest of the signed body is the id; a missing event is empty."""
+    event = GitHub(secret=SECRET).verify({"X-Hub-Signature-256": SIGNATURE}, BODY)
+    assert (event.id, event.type) == (hashlib.sha256(BODY).hexdigest(), "")
 
 
 def test_signed_text_is_its_own_payload() -> None:
@@ -72,9 +79,7 @@ def test_form_in_another_form_is_refused(body: bytes) -> None:
     assert caught.value.reason == "malformed"
 
 
-@pytest.mark.parametrize(
-    "signature", ["757107ea", "sha1=00", "sha256=", "sha256=0", "sha256=zz", "SHA256=00", "é"]
-)
+@pytest.mark.parametrize("signature", ["757107ea", "sha1=00", "sha256=", "sha256=0", "sha256=zz", "SHA256=00", "é"])
 def test_signature_in_another_form_is_refused(signature: str) -> None:
     """A signature that is not sha256= and 64 hexadecimal digits is refused."""
     with pytest.raises(VerificationError) as caught:

@@ -113,6 +113,4 @@ def test_package_missing_is_said_when_built(
     monkeypatch.setitem(sys.modules, "standardwebhooks", None)
     with pytest.raises(ConfigurationError) as caught:
         provider(secret=SECRET)
-    assert str(caught.value).startswith(
-        f"{provider.__name__}() needs the standardwebhooks package: pip install"
-    )
+    assert str(caught.value).startswith(f"{provider.__name__}() needs the standardwebhooks package: pip install")

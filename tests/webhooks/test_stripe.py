@@ -106,9 +106,6 @@ def test_package_missing_is_said_when_built(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_import_takes_no_vendor_library() -> None:
     """Importing the providers imports no vendor's library."""
-    code = (
-        "import sys, flask_convex_http.webhooks; "
-        "print({'stripe', 'svix', 'standardwebhooks'} & set(sys.modules))"
-    )
+    code = "import sys, flask_convex_http.webhooks; print({'stripe', 'svix', 'standardwebhooks'} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "set()"

@@ -1,0 +1,31 @@
+"""The databases that the contract is run on, once per member of `members.py`."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+
+from flask_convex_http.engines.base import Engine
+from tests.engines.members import MEMBERS, insert, migrate
+
+
+@pytest.fixture(params=MEMBERS, name="member", scope="module")
+def _member(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(name="open_engine")
+def _open_engine(member: str, tmp_path: Path) -> Iterator[Callable[..., Engine]]:
+    """Opens the same database as another process would."""
+    with ExitStack() as stack:
+        yield lambda **options: stack.enter_context(closing(MEMBERS[member](tmp_path, **options)))
+
+
+@pytest.fixture(name="engine")
+def _engine(open_engine: Callable[..., Engine]) -> Engine:
+    """A database with one item, "a", of price 1."""
+    engine = open_engine()
+    migrate(engine)
+    engine.write(lambda transaction: insert(transaction, "a", 1))
+    return engine

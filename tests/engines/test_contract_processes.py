@@ -1,0 +1,175 @@
+"""What every database engine does alike among threads and processes, and with its database as a whole."""
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flask_convex_http import ConfigurationError, ConvexHTTPError, MigrationRequiredError, OverloadedError
+from flask_convex_http.engines.base import Engine, Transaction
+from tests.engines.members import ITEMS, MEMBERS, in_child, increment, increment_often, migrate, price, set_price
+
+fork = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+
+
+# --- threads and processes -------------------------------------------------------------------------------------
+
+
+def test_increments_of_threads_add_up(engine: Engine) -> None:
+    """Threads that read and write one row lose no update."""
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(increment, [engine] * 100, ["a"] * 100))
+    assert price(engine) == 101
+
+
+def test_increments_of_processes_add_up(member: str, engine: Engine, tmp_path: Path) -> None:
+    """Processes that read and write one row lose no update."""
+    gate = tmp_path / "gate"
+    spawn = multiprocessing.get_context("spawn")
+    processes = [spawn.Process(target=increment_often, args=(member, tmp_path, "a", 100, gate)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    gate.touch()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert price(engine) == 201
+
+
+def hold(engine: Engine) -> tuple[threading.Thread, threading.Event]:
+    """Keep the writer busy in another thread until the event is set."""
+    begun, release = threading.Event(), threading.Event()
+
+    def work(transaction: Transaction) -> None:
+        begun.set()
+        release.wait(30)
+
+    thread = threading.Thread(target=engine.write, args=(work,))
+    thread.start()
+    assert begun.wait(30)
+    return thread, release
+
+
+@pytest.mark.parametrize("same_process", [True, False])
+def test_a_busy_writer_is_said_to_be_busy(
+    engine: Engine, open_engine: Callable[..., Engine], same_process: bool
+) -> None:
+    """Who cannot have the writer in time is told so, may read meanwhile, and may write a moment later."""
+    impatient = open_engine(writer_timeout=0.05)
+    thread, release = hold(impatient if same_process else engine)
+    try:
+        with pytest.raises(OverloadedError, match="try again"):
+            impatient.write(set_price(2))
+        assert price(impatient) == 1
+    finally:
+        release.set()
+        thread.join()
+    assert impatient.write(set_price(3))
+
+
+@fork
+def test_a_child_of_fork_has_connections_of_its_own(engine: Engine) -> None:
+    """After fork() child and parent read and write the same database, each by itself."""
+
+    def child() -> Any:
+        before = price(engine)
+        increment(engine, "a")
+        return [before, price(engine)]
+
+    assert price(engine) == 1
+    assert in_child(child) == [1, 2]
+    increment(engine, "a")
+    assert in_child(child) == [3, 4]
+    assert price(engine) == 4
+
+
+@fork
+def test_a_child_of_a_process_that_is_writing_is_told_so(engine: Engine, open_engine: Callable[..., Engine]) -> None:
+    """A fork() while another thread writes ends in an answer in the child, not in waiting, and harms nobody."""
+    thread, release = hold(engine)
+    answer = in_child(lambda: price(engine))
+    release.set()
+    thread.join()
+    assert answer == 1 or "forked while its parent was using the database" in answer
+    increment(engine, "a")
+    assert price(open_engine()) == 2
+
+
+@fork
+def test_a_child_leaving_the_parents_transaction_does_not_end_it(engine: Engine) -> None:
+    """A child made inside a transaction neither commits nor undoes it when it leaves it; the parent does."""
+
+    def fork_inside(transaction: Transaction) -> Any:
+        transaction.update(ITEMS, "a", {"price": 7})
+        reading, writing = os.pipe()
+        return os.fork(), reading, writing
+
+    child, reading, writing = engine.write(fork_inside)
+    if child == 0:
+        os.write(writing, b"left")
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(reading, 9) == b"left"
+    os.close(reading)
+    os.close(writing)
+    assert price(engine) == 7
+    increment(engine, "a")
+    assert price(engine) == 8
+
+
+# --- the whole database ----------------------------------------------------------------------------------------
+
+
+def test_without_tables_nothing_runs(open_engine: Callable[..., Engine]) -> None:
+    """Before the first migration reading and writing say which command to run, and work after it."""
+    engine = open_engine()
+    uses: list[Callable[[], Any]] = [lambda: price(engine), lambda: engine.write(set_price(2))]
+    for use in uses:
+        with pytest.raises(MigrationRequiredError, match="flask convex migrate"):
+            use()
+    migrate(engine)
+    assert engine.write(set_price(2)) is False
+
+
+def test_a_backup_is_a_database_of_its_own(member: str, engine: Engine, tmp_path: Path) -> None:
+    """A backup holds what was committed when it was made, even while a transaction is open."""
+    (tmp_path / "copy").mkdir()
+    copy = tmp_path / "copy" / "contract.db"
+    told: list[tuple[int, int]] = []
+
+    def work(transaction: Transaction) -> None:
+        transaction.update(ITEMS, "a", {"price": 5})
+        engine.backup(copy, lambda done, total: told.append((done, total)))
+
+    engine.write(work)
+    with closing(MEMBERS[member](tmp_path / "copy")) as restored:
+        assert (price(restored), price(engine)) == (1, 5)
+        increment(restored, "a")
+    assert told and told[-1][0] == told[-1][1]
+
+
+def test_a_backup_replaces_nothing(engine: Engine, tmp_path: Path) -> None:
+    """A backup goes into a new file only."""
+    taken = tmp_path / "notes.txt"
+    taken.write_text("mine")
+    with pytest.raises(ConfigurationError, match="exists already"):
+        engine.backup(taken)
+    assert taken.read_text() == "mine"
+
+
+def test_impossible_values_are_our_errors(engine: Engine) -> None:
+    """What a database cannot hold is refused with an error of this package."""
+
+    def setting(changes: dict[str, Any]) -> Callable[[Transaction], bool]:
+        return lambda transaction: transaction.update(ITEMS, "a", changes)
+
+    for changes in ({"price": 2**63}, {"price": "text"}, {"price": None}, {"price": object()}):
+        with pytest.raises(ConvexHTTPError):
+            engine.write(setting(changes))
+    assert price(engine) == 1

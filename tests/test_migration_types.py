@@ -1,0 +1,132 @@
+"""Migrations of a column's type: which changes fit the rows that are there, and which are refused."""
+
+import datetime
+import enum
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import pytest
+
+from flask_convex_http import Id, MigrationRefusedError
+from tests.deployment import rows
+from tests.versions import everything, migrate, start, stored, thing
+
+to: Any = Id
+THING_ID = to["Thing"]
+
+
+class Color(enum.Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Line(msgspec.Struct, frozen=True):
+    street: str
+
+
+class LongLine(msgspec.Struct, frozen=True):
+    street: str
+    number: int = 5
+
+
+NOON = datetime.datetime(2024, 5, 1, 12, tzinfo=datetime.UTC)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "values", "expected"),
+    [
+        (int, float, [1, -5, 2**53], [1.0, -5.0, 2.0**53]),
+        (int | None, float | None, [1, None], [1.0, None]),
+        (str, Literal["a", "b"], ["a", "b", "a"], ["a", "b", "a"]),
+        (str, Color, ["red"], [Color.RED]),
+        (Color, str, [Color.RED], ["red"]),
+        (Literal["a"], Literal["a", "b"], ["a"], ["a"]),
+        (str, str | None, ["a"], ["a"]),
+        (str | None, str, ["a"], ["a"]),
+        (list[str], list[str] | None, [["a"]], [["a"]]),
+        (str, datetime.datetime, ["2024-05-01T12:00:00Z", "2024-05-01T14:00:00.000+02:00"], [NOON, NOON]),
+        (datetime.datetime, str, [NOON], ["2024-05-01T12:00:00.000000Z"]),
+        (str | int, str, ["a", "b"], ["a", "b"]),
+        (str, str | int, ["a", '"b"'], ["a", '"b"']),
+        (int, str | int, [5], [5]),
+        (Any, int, [5, -1], [5, -1]),
+        (Any, bool | None, [True, None], [True, None]),
+        (Any, datetime.datetime, ["2024-05-01T12:00:00+00:00"], [NOON]),
+        (bool, Any, [True, False], [True, False]),
+        (Line, LongLine, [Line("Main")], [LongLine("Main", 5)]),
+        (list[datetime.datetime], list[datetime.datetime] | None, [[NOON]], [[NOON]]),
+        (dict[str, str], Line, [{"street": "Main"}], [Line("Main")]),
+        (Any, list[str], [["a"], []], [["a"], []]),
+        (int, Annotated[int, msgspec.Meta(ge=1)], [1, 2], [1, 2]),
+        (bytes, bytes | None, [b"\0"], [b"\0"]),
+        (bool, bool | None, [True, False], [True, False]),
+    ],
+)
+def test_types_change_where_every_row_fits(tmp_path: Path, old: Any, new: Any, values: Any, expected: Any) -> None:
+    """A column whose values all fit the new type is changed, and they mean the same as before."""
+    before, after = thing(field=old, name=(str, "x")), thing({"by_name": ["name"]}, field=new, name=(str, "x"))
+    ids = start(tmp_path, before, *[before(field=value) for value in values])
+    migrate(tmp_path, after)
+    found = stored(tmp_path, after)
+    assert [one.field for one in found] == expected
+    assert [type(one.field) for one in found] == [type(value) for value in expected]
+    assert [one.id for one in found] == ids
+    assert migrate(tmp_path, after) == []
+    [(sql,)] = rows(tmp_path, "SELECT sql FROM sqlite_master WHERE name = 'things'")
+    assert "ANY" not in sql and sql.endswith("STRICT")
+    assert ("NOT NULL" in next(line for line in sql.splitlines() if '"field"' in line)) == (
+        type(None) not in getattr(new, "__args__", ()) and new is not Any
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fitting", "wrong"),
+    [
+        (float, int, [], 1.5),
+        (float, int, [], 1.0),
+        (int, float, [1], 2**53 + 1),
+        (str, Literal["a", "b"], ["a"], "c"),
+        (str, Color, ["red"], "green"),
+        (Literal["a", "b"], Literal["a"], ["a"], "b"),
+        (str | None, str, ["a"], None),
+        (int | None, float, [1], None),
+        (list[str] | None, list[str], [["a"]], None),
+        (str, int, [], "5"),
+        (int, str, [], 5),
+        (int, bool, [], 1),
+        (bool, int, [], True),
+        (str, bytes, [], "YWJj"),
+        (str, datetime.datetime, ["2024-05-01T12:00:00Z"], "2024-05-01T12:00:00"),
+        (str, datetime.datetime, [], "yesterday"),
+        (str, list[str], [], '["a"]'),
+        (Any, int, [5], "five"),
+        (Any, str, ["a"], ["a"]),
+        (list[str], list[int], [[]], ["a"]),
+        (Line, dict[str, int], [], Line("Main")),
+        (int, Annotated[int, msgspec.Meta(ge=1)], [1], 0),
+        (str, Annotated[str, msgspec.Meta(max_length=2)], ["ab"], "abc"),
+        (str, THING_ID, [], "things_5"),
+    ],
+)
+def test_types_do_not_change_where_a_row_does_not_fit(
+    tmp_path: Path, old: Any, new: Any, fitting: list[Any], wrong: Any
+) -> None:
+    """One row that does not fit refuses the whole migration, and the message names it."""
+    before, after = thing(field=old), thing(field=new, more=(int, 5))
+    *_, wrong_id = start(tmp_path, before, *[before(field=value) for value in [*fitting, wrong]])
+    state = everything(tmp_path)
+    with pytest.raises(MigrationRefusedError, match=rf"things.field cannot become .*the row {wrong_id} does not fit"):
+        migrate(tmp_path, after)
+    assert everything(tmp_path) == state
+    assert len(stored(tmp_path, before)) == len(fitting) + 1
+
+
+def test_types_change_freely_without_rows(tmp_path: Path) -> None:
+    """In an empty table any type may become any other."""
+    annotations: list[Any] = [str, int | None, list[str], bytes, datetime.datetime | None, float, bool, Any, str]
+    for annotation in annotations:
+        kind = thing(field=annotation)
+        migrate(tmp_path, kind)
+        assert migrate(tmp_path, kind) == []
+        assert stored(tmp_path, kind) == []

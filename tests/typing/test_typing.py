@@ -1,0 +1,81 @@
+"""Type checkers find the mistakes of users: `user_code.py` line by line, both ways."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+USER_CODE = Path(__file__).with_name("user_code.py")
+ROOT = Path(__file__).parents[2]
+#: Messages by line.
+Found = dict[int, list[str]]
+
+
+def expected(checker: str) -> dict[int, str]:
+    """What a checker must say, by line: after its own name or after `E:`."""
+    marks: dict[int, str] = {}
+    for number, line in enumerate(USER_CODE.read_text().splitlines(), start=1):
+        for name, text in re.findall(r"# (E|mypy|pyright): (.*?)(?= # |$)", line):
+            if name in ("E", checker):
+                marks[number] = text
+    return marks
+
+
+def compare(checker: str, found: Found) -> None:
+    """Every marked line has a message that says so, and no other line has any."""
+    marks = expected(checker)
+    problems = [f"line {number}: not found: {text}" for number, text in marks.items() if number not in found]
+    for number, messages in found.items():
+        if marks.get(number) is None:
+            problems.append(f"line {number}: not expected: {messages}")
+        elif not any(marks[number] in message for message in messages):
+            problems.append(f"line {number}: said {messages} instead of: {marks[number]}")
+    assert not problems, "\n".join(sorted(problems))
+
+
+@pytest.fixture
+def user_code(tmp_path: Path) -> Path:
+    """The code as users would have it: without the comment that makes checkers pass over it."""
+    first, rest = USER_CODE.read_text().split("\n", 1)
+    assert first.startswith("# type: ignore")
+    path = tmp_path / "user_code.py"
+    path.write_text("\n" + rest)
+    return path
+
+
+def test_mypy(user_code: Path) -> None:
+    """mypy --strict finds each wrong line and no right one."""
+    command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--no-error-summary", "--no-pretty"]
+    command += ["--follow-imports=silent", f"--cache-dir={user_code.parent / 'cache'}", str(user_code)]
+    output = _run(command, user_code.parent, MYPYPATH=str(ROOT))
+    found: Found = {}
+    for number, message in re.findall(r"^user_code\.py:(\d+): error: (.*)$", output, re.MULTILINE):
+        found.setdefault(int(number), []).append(message)
+    assert found, output
+    compare("mypy", found)
+
+
+def test_pyright(user_code: Path) -> None:
+    """pyright finds each wrong line and no right one."""
+    settings = {"extraPaths": [str(ROOT)], "pythonVersion": "3.11", "typeCheckingMode": "standard"}
+    (user_code.parent / "pyrightconfig.json").write_text(json.dumps(settings))
+    command = [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", sys.executable, str(user_code)]
+    output = _run(command, user_code.parent, PYRIGHT_PYTHON_IGNORE_WARNINGS="1")
+    if not output.lstrip().startswith("{"):
+        pytest.skip(f"pyright does not run here, it may lack Node.js: {output[-300:]}")
+    found: Found = {}
+    for diagnostic in json.loads(output)["generalDiagnostics"]:
+        if diagnostic["severity"] == "error":
+            found.setdefault(diagnostic["range"]["start"]["line"] + 1, []).append(diagnostic["message"])
+    compare("pyright", found)
+
+
+def _run(command: list[str], folder: Path, **environment: str) -> str:
+    done = subprocess.run(
+        command, cwd=folder, env=os.environ | environment, capture_output=True, text=True, timeout=110
+    )
+    return done.stdout or done.stderr

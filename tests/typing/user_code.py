@@ -1,0 +1,233 @@
+# type: ignore  # half of the lines are wrong on purpose; test_typing.py checks the file without this line
+"""What users write, right and wrong: a wrong line says after `E:` what the type checkers must say about it.
+
+`mypy:` and `pyright:` stand where they say different things.
+"""
+
+import datetime
+from typing import Any, assert_type
+
+from msgspec import Struct
+
+from flask_convex_http import (
+    ActionCtx,
+    Document,
+    Id,
+    MutationCtx,
+    Page,
+    QueryCtx,
+    Schema,
+    StoredFile,
+    UserIdentity,
+    action,
+    between,
+    gte,
+    internal_action,
+    internal_mutation,
+    internal_query,
+    mutation,
+    query,
+    unique,
+)
+
+
+class User(Document, table="users", indexes={"by_clerk_id": unique("clerk_id")}):
+    clerk_id: str
+    email: str | None
+    name: str
+
+
+class Item(Document, table="items", indexes={"by_name": ["name"]}):
+    name: str
+    price: float = 0.0
+    owner: Id[User] | None = None
+    editor: "Id[User | Team] | None" = None
+    photo: Id[StoredFile] | None = None
+    tags: list[str] = []
+    added_at: datetime.datetime | None = None
+
+
+class Team(Document, table="teams"):
+    name: str
+
+
+class Size(Struct):
+    width: int
+
+
+schema = Schema(User, Item, Team)
+Schema("items")  # mypy: incompatible type "str" # pyright: "Literal['items']" is not assignable to "type[Document]"
+
+
+# --- documents -------------------------------------------------------------------------------------------------------
+
+item = Item(name="Lamp", price=3)
+assert_type(item.id, Id[Item])
+assert_type(item.creation_time, float)
+assert_type(item.price, float)
+Item()  # mypy: Missing named argument "name" # pyright: Argument missing for parameter "name"
+Item("Lamp")  # mypy: Too many positional arguments # pyright: Expected 0 positional arguments
+Item(name="Lamp", prise=3.0)  # mypy: Unexpected keyword argument "prise" # pyright: No parameter named "prise"
+Item(name=3)  # mypy: incompatible type "int" # pyright: "Literal[3]" is not assignable to "str"
+Item(name="Lamp", owner="users_1")  # mypy: expected "Id[User] | None" # pyright: not assignable to "Id[User]"
+Item(name="Lamp", id=item.id)  # mypy: Unexpected keyword argument "id" # pyright: No parameter named "id"
+User(clerk_id="user_1", name="Ada")  # mypy: Missing named argument "email" # pyright: missing for parameter "email"
+item.name = "Desk"  # mypy: Property "name" defined in "Item" is read-only # pyright: Attribute "name" is read-only
+item.id = item.id  # mypy: is read-only # pyright: Attribute "id" is read-only
+item.nmae  # mypy: "Item" has no attribute "nmae" # pyright: Cannot access attribute "nmae"
+item.owner.upper()  # mypy: has no attribute "upper" # pyright: "upper" is not a known attribute of "None"
+
+
+# --- functions -------------------------------------------------------------------------------------------------------
+
+
+@internal_mutation
+def create(ctx: MutationCtx, *, name: str, price: float = 0.0) -> Id[Item]:
+    item_id = ctx.db.insert(Item(name=name, price=price))
+    assert_type(item_id, Id[Item])
+    return item_id
+
+
+@query
+def get(ctx: QueryCtx, *, id: Id[Item]) -> Item | None:
+    return ctx.db.get(id)
+
+
+@query
+def list_names(ctx: QueryCtx, *, limit: int = 10) -> list[str]:
+    return [item.name for item in ctx.db.query(Item).take(limit)]
+
+
+@query
+def area(ctx: QueryCtx, size: Size, factor: int = 1) -> int:
+    return size.width * factor
+
+
+@internal_query
+def whoami(ctx: QueryCtx) -> UserIdentity | None:
+    return ctx.auth.get_user_identity()
+
+
+@mutation
+def rename(ctx: MutationCtx, *, id: Id[Item], name: str) -> None:
+    ctx.db.patch(id, name=name)
+
+
+@action
+def fetch(ctx: ActionCtx, *, url: str) -> int:
+    return len(url)
+
+
+@internal_action
+def fetch_all(ctx: ActionCtx, *, urls: list[str]) -> list[int]:
+    return [ctx.run_action(fetch, url=url) for url in urls]
+
+
+@query
+def untyped_result(ctx: QueryCtx, *, id: Id[Item]) -> Any:
+    return ctx.db.get(id)
+
+
+@query
+def wrong_result(ctx: QueryCtx) -> int:
+    return "1"  # mypy: Incompatible return value type # pyright: is not assignable to return type "int"
+
+
+@query  # mypy: expected "Callable[[QueryCtx], int]" # pyright: too few positional parameters
+def no_ctx() -> int:
+    return 1
+
+
+@query  # mypy: expected "Callable[[QueryCtx], None]" # pyright: "QueryCtx" is not assignable to "MutationCtx"
+def changes(ctx: MutationCtx) -> None: ...
+
+
+# --- calls through an ActionCtx --------------------------------------------------------------------------------------
+
+
+def calls(ctx: ActionCtx, user_id: Id[User], item_id: Id[Item]) -> None:
+    assert_type(ctx.run_mutation(create, name="Lamp"), Id[Item])
+    assert_type(ctx.run_mutation(create, name="Lamp", price=3.0), Id[Item])
+    ctx.run_mutation(create, nmae="Lamp")  # mypy: Unexpected keyword argument "nmae" # pyright: No parameter named "nmae"
+    ctx.run_mutation(create)  # E: "name"
+    ctx.run_mutation(create, name=3)  # E: "name"
+    ctx.run_mutation(create, name="Lamp", price="3")  # E: "price"
+    ctx.run_mutation(create, "Lamp")  # E: ositional argument
+    ctx.run_mutation(get, id=item_id)  # E: Mutation
+    ctx.run_mutation("items:create", name="Lamp")
+
+    assert_type(ctx.run_query(get, id=item_id), Item | None)
+    assert_type(ctx.run_query(list_names), list[str])
+    assert_type(sorted(ctx.run_query(list_names)), list[str])
+    assert_type(ctx.run_query(area, Size(2)), int)
+    assert_type(ctx.run_query(area, size=Size(2), factor=2), int)
+    assert_type(ctx.run_query("items:get", id=item_id), Any)
+    ctx.run_query(get, id=user_id)  # E: Id[Item]
+    ctx.run_query(get, id="items_1")  # E: Id[Item]
+    ctx.run_query(get, ident=item_id)  # E: "ident"
+    ctx.run_query(get)  # E: "id"
+    ctx.run_query(list_names, limit="10")  # E: "limit"
+    ctx.run_query(area, 2)  # E: Size
+    ctx.run_query(create, name="Lamp")  # E: Query
+    ctx.run_query(len)  # E: Query
+    ctx.run_query(get, id=item_id).name  # mypy: Item "None" of "Item | None" # pyright: attribute of "None"
+
+    assert_type(ctx.run_action(fetch, url="https://example.com"), int)
+    assert_type(ctx.run_action(fetch_all, urls=[]), list[int])
+    ctx.run_action(fetch, uri="https://example.com")  # E: "uri"
+    ctx.run_action(fetch, url=b"https://example.com")  # E: "url"
+    ctx.run_action(fetch)  # E: "url"
+    ctx.run_action(rename, id=item_id, name="Desk")  # E: Action
+    ctx.db  # mypy: "ActionCtx" has no attribute "db" # pyright: Cannot access attribute "db"
+
+    create(ctx, name="Lamp")  # mypy: "Mutation[[*, name: str, price: float = ...], Id[Item]]" not callable # pyright: callable
+    get(ctx, id=item_id)  # mypy: not callable # pyright: callable
+    fetch(ctx, url="https://example.com")  # mypy: not callable # pyright: callable
+
+
+# --- inside of queries and mutations ---------------------------------------------------------------------------------
+
+
+@query
+def reads(ctx: QueryCtx, *, user_id: Id[User], item_id: Id[Item]) -> None:
+    assert_type(ctx.db.get(item_id), Item | None)
+    assert_type(ctx.db.get(user_id), User | None)
+    assert_type(ctx.db.query(Item).collect(), list[Item])
+    assert_type(ctx.db.query(Item).filter(lambda item: item.price > 3).first(), Item | None)
+    assert_type(ctx.db.query(User).with_index("by_clerk_id", clerk_id="user_1").unique(), User | None)
+    assert_type(ctx.db.query(Item).with_index("by_name", name=gte("a")).order("desc").take(3), list[Item])
+    assert_type(ctx.db.query(Item).with_index("by_name", name=between("a", "b")).paginate(num_items=2), Page[Item])
+    assert_type([item.name for item in ctx.db.query(Item)], list[str])
+    assert_type(ctx.db.normalize_id(Item, "x"), Id[Item] | None)
+    assert_type(ctx.now, float)
+    assert_type(ctx.run_query(get, id=item_id), Item | None)
+    ctx.db.get("items_1")  # E: Id[
+    ctx.db.get(item_id).name  # mypy: Item "None" of "Item | None" # pyright: attribute of "None"
+    ctx.db.query("items")  # E: str
+    ctx.db.query(Item).order("down")  # E: order
+    ctx.db.query(Item).filter(lambda item: item.prise > 3)  # E: "prise"
+    ctx.db.insert(Item(name="Lamp"))  # E: "insert"
+    ctx.storage.delete  # E: "delete"
+    ctx.run_mutation(create, name="Lamp")  # E: "run_mutation"
+    ctx.run_action(fetch, url="")  # E: "run_action"
+    ctx.run_query(get, id=user_id)  # E: Id[Item]
+
+
+@mutation
+def writes(ctx: MutationCtx, *, user_id: Id[User], item_id: Id[Item], team_id: Id[Team]) -> None:
+    assert_type(ctx.db.insert(Team(name="A")), Id[Team])
+    assert_type(ctx.run_mutation(create, name="Lamp"), Id[Item])
+    Item(name="Lamp", owner=user_id)
+    Item(name="Lamp", editor=user_id)
+    Item(name="Lamp", editor=team_id)
+    Item(name="Lamp", editor=item_id)  # E: Id[Item]
+    Item(name="Lamp", owner=item_id)  # E: Id[Item]
+    ctx.db.replace(item_id, Item(name="Desk"))
+    ctx.db.patch(item_id, name="Desk")
+    ctx.db.delete(item_id)
+    ctx.db.insert("Lamp")  # E: str
+    ctx.db.insert(Item)  # E: type[Item]
+    ctx.db.delete("items_1")  # E: Id[
+    ctx.run_mutation(rename, id=user_id, name="Desk")  # E: Id[Item]
+    ctx.run_action(fetch, url="")  # E: "run_action"
+    ctx.now = 1.0

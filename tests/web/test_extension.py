@@ -1,0 +1,223 @@
+"""The extension: one instance, any number of apps, and nothing opened before it is needed."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask, Request
+
+from flask_convex_http import (
+    ActionCtx,
+    ConfigurationError,
+    ConvexHTTP,
+    Document,
+    HttpRouter,
+    Id,
+    MutationCtx,
+    QueryCtx,
+    RegistrationError,
+    Schema,
+    UserIdentity,
+    internal_mutation,
+    internal_query,
+    require_api_key,
+)
+from tests.web.apps import backend_of, deployed, send
+
+
+class Note(Document, table="notes"):
+    """A table of the tests."""
+
+    text: str
+
+
+@internal_mutation
+def add(ctx: MutationCtx, *, text: str) -> Id[Note]:
+    """Add a note."""
+    return ctx.db.insert(Note(text=text))
+
+
+@internal_query
+def texts(ctx: QueryCtx) -> list[str]:
+    """All notes."""
+    return [note.text for note in ctx.db.query(Note).collect()]
+
+
+@internal_query
+def who(ctx: QueryCtx) -> str | None:
+    """The subject of the caller."""
+    identity = ctx.auth.get_user_identity()
+    return None if identity is None else identity.subject
+
+
+SCHEMA = Schema(Note)
+FUNCTIONS: list[Any] = [add, texts, who]
+
+
+def notes() -> HttpRouter:
+    """Endpoints to write and to read."""
+    http = HttpRouter("http", __name__)
+
+    @http.get("/notes")
+    def get(ctx: ActionCtx, request: Request) -> list[str]:
+        return ctx.run_query(texts)
+
+    @http.post(path_prefix="/notes/")
+    def post(ctx: ActionCtx, request: Request, text: str) -> dict[str, str]:
+        return {"id": ctx.run_mutation(add, text=text)}
+
+    @http.get("/guarded")
+    @require_api_key
+    def guarded(ctx: ActionCtx, request: Request) -> str:
+        return "in"
+
+    return http
+
+
+def new_app(folder: Path, **config: Any) -> Flask:
+    """An app whose instance folder is there."""
+    folder.mkdir(exist_ok=True)
+    app = Flask("test_app", instance_path=str(folder))
+    app.config.update(config)
+    return app
+
+
+def test_two_apps_with_one_instance(tmp_path: Path) -> None:
+    """One ConvexHTTP serves two apps, each with its own database."""
+    convex, http = ConvexHTTP(schema=SCHEMA, functions=FUNCTIONS), notes()
+    apps = [new_app(tmp_path / name) for name in ("one", "two")]
+    for app in apps:
+        convex.init_app(app)
+        app.register_blueprint(http)
+        with app.app_context():
+            convex.migrate()
+    try:
+        assert send(apps[0], "POST", "/notes/first").status_code == 200
+        assert [send(app, "GET", "/notes").json for app in apps] == [["first"], []]
+        assert all((tmp_path / name / "convex.db").exists() for name in ("one", "two"))
+        with apps[1].app_context():
+            assert convex.backend is backend_of(apps[1])
+            assert convex.ctx().run_query(texts) == []
+            assert convex.ctx(UserIdentity(subject="ada", issuer="me")).run_query(who) == "ada"
+        key, _ = backend_of(apps[0]).api_keys.create(api_key)
+        assert [send(app, "GET", "/guarded", HTTP_X_API_KEY=key).status_code for app in apps] == [200, 403]
+    finally:
+        for app in apps:
+            backend_of(app).close()
+
+
+def api_key(hint: str, hash: str) -> Any:
+    """A key for the tests."""
+    from flask_convex_http.system import ApiKey
+
+    return ApiKey(name="me", hint=hint, hash=hash, scopes=[])
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_init_opens_nothing(tmp_path: Path, given: bool) -> None:
+    """Setting up, with the app given or later, makes no file and no thread, nor does a request that needs none."""
+    app, threads = new_app(tmp_path), threading.enumerate()
+    if given:
+        ConvexHTTP(app, schema=SCHEMA, functions=FUNCTIONS)
+    else:
+        ConvexHTTP(schema=SCHEMA, functions=FUNCTIONS).init_app(app)
+    app.register_blueprint(notes())
+    assert send(app, "GET", "/missing").status_code == 404
+    assert send(app, "GET", "/guarded").status_code == 401
+    assert (list(tmp_path.iterdir()), threading.enumerate()) == ([], threads)
+    backend_of(app).close()
+
+
+def test_second_init_is_refused(tmp_path: Path) -> None:
+    """Setting one app up twice, by one instance or by two, is refused."""
+    app = new_app(tmp_path)
+    convex = ConvexHTTP(app)
+    for again in (convex, ConvexHTTP()):
+        with pytest.raises(ConfigurationError, match="call init_app once"):
+            again.init_app(app)
+    backend_of(app).close()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("CONVEX_DATABASE_URL", "mysql://user:hunter2@host/db"),
+        ("CONVEX_STORAGE_URL", ""),
+        ("CONVEX_SECRET", "hunter2"),
+        ("CONVEX_SITE_URL", "example.com"),
+        ("CONVEX_MAX_BODY_BYTES", 0),
+        ("CONVEX_MAX_BODY_BYTES", "hunter2"),
+        ("CONVEX_MAX_UPLOAD_BYTES", True),
+        ("CONVEX_API_KEY_PREFIX", "A_b"),
+    ],
+)
+def test_bad_setting_is_named_at_init(tmp_path: Path, key: str, value: object) -> None:
+    """A wrong setting fails when the app is set up; the message has its name and no secret."""
+    app = new_app(tmp_path, **{key: value})
+    with pytest.raises(ConfigurationError, match=key) as caught:
+        ConvexHTTP(app)
+    assert "hunter2" not in str(caught.value)
+    assert "convex_http" not in app.extensions
+
+
+def test_functions_that_do_not_fit_are_refused_at_init(tmp_path: Path) -> None:
+    """A module that does not exist is named when the app is set up."""
+    with pytest.raises(RegistrationError, match="no_such_module"):
+        ConvexHTTP(new_app(tmp_path), functions=["no_such_module"])
+
+
+def test_unmigrated_database_is_503(tmp_path: Path) -> None:
+    """Before the first migration requests are 503 in JSON, naming the command; after it they work at once."""
+    app = new_app(tmp_path)
+    convex = ConvexHTTP(app, schema=SCHEMA, functions=FUNCTIONS)
+    app.register_blueprint(notes())
+    try:
+        for method, path in (("GET", "/notes"), ("POST", "/notes/a")):
+            response = send(app, method, path)
+            assert response.status_code == 503
+            assert "flask convex migrate" in (response.json or {})["error"]
+        with app.app_context():
+            convex.migrate()
+        assert send(app, "POST", "/notes/a").status_code == 200
+    finally:
+        backend_of(app).close()
+
+
+def test_app_without_the_extension_says_so(tmp_path: Path) -> None:
+    """A router on an app that was never set up fails with what to call."""
+    app = Flask("plain")
+    app.config["PROPAGATE_EXCEPTIONS"] = True
+    app.register_blueprint(notes())
+    with pytest.raises(RuntimeError, match=r"convex\.init_app\(app\)"):
+        send(app, "GET", "/notes")
+
+
+def test_routers_may_come_before_the_extension(tmp_path: Path) -> None:
+    """A router registered before init_app works like one registered after it."""
+    app = new_app(tmp_path, CONVEX_DATABASE_URL="sqlite:///:memory:")
+    app.register_blueprint(notes())
+    convex = ConvexHTTP(schema=SCHEMA, functions=FUNCTIONS)
+    convex.init_app(app)
+    try:
+        with app.app_context():
+            convex.migrate()
+        assert send(app, "GET", "/notes").json == []
+    finally:
+        backend_of(app).close()
+
+
+def test_host_app_is_left_alone(tmp_path: Path) -> None:
+    """The host app's own views, JSON provider, converters and error pages stay as they were."""
+    with deployed(tmp_path, notes(), schema=SCHEMA, functions=FUNCTIONS) as app:
+        app.add_url_rule("/own/<int:number>", view_func=lambda number: {"b": number, "a": 1}, endpoint="own")
+        app.add_url_rule("/fails", view_func=lambda: str(1 / 0), endpoint="fails")
+        assert send(app, "GET", "/own/3").json == {"a": 1, "b": 3}
+        assert send(app, "GET", "/fails").content_type.startswith("text/html")
+        assert app.url_map.merge_slashes and app.url_map.strict_slashes
+
+
+def test_commands_are_there(tmp_path: Path) -> None:
+    """`flask convex` is among the app's commands once it is set up."""
+    with deployed(tmp_path) as app:
+        assert "convex" in app.cli.commands

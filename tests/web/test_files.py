@@ -1,0 +1,341 @@
+"""Files over HTTP: uploads, downloads, and who may do which."""
+
+import base64
+import hashlib
+import re
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from flask import Flask
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from werkzeug.test import TestResponse
+
+from flask_convex_http import Id, StoredFile
+from flask_convex_http.storage import StorageActions
+from flask_convex_http.testing import Clock
+from tests.web.apps import backend_of, chunked, deployed, send
+
+BODY = bytes(range(256)) * 4
+MIB = 2**20
+
+
+@contextmanager
+def storing(folder: Path, clock: Clock | None = None, **config: Any) -> Iterator[tuple[Flask, StorageActions]]:
+    """An app and its `ctx.storage`."""
+    with deployed(folder, clock=clock, **config) as app:
+        yield app, backend_of(app).ctx(site=lambda: "http://localhost").storage
+
+
+def request(app: Flask, method: str, url: str, body: bytes = b"", /, **environ: Any) -> TestResponse:
+    """A request to a signed URL."""
+    parts = urlsplit(url)
+    length = {"CONTENT_LENGTH": str(len(body))} if method in ("POST", "PUT") else {}
+    return send(app, method, parts.path, body, **{"QUERY_STRING": parts.query, **length, **environ})
+
+
+def total(app: Flask) -> int:
+    """How many files have bytes."""
+    return backend_of(app).blobs.total()[0]
+
+
+def url_of(storage: StorageActions, file_id: Id[StoredFile], **options: Any) -> str:
+    """A URL of a file that is there."""
+    url = storage.get_url(file_id, **options)
+    assert url is not None
+    return url
+
+
+# --- uploads ---------------------------------------------------------------------------------------------------------
+
+
+def test_upload_and_download(tmp_path: Path) -> None:
+    """A POST to an upload URL answers the id of a file that can be read back; the URL makes a new file each time."""
+    with storing(tmp_path) as (app, storage):
+        url = storage.generate_upload_url()
+        first = request(app, "POST", url, BODY, CONTENT_TYPE="image/png").json or {}
+        second = request(app, "POST", url, BODY).json or {}
+        assert list(first) == ["storageId"] and first != second
+        response = request(app, "GET", url_of(storage, first["storageId"]))
+        assert (response.status_code, response.data, response.content_type) == (200, BODY, "image/png")
+        file = storage.get_metadata(first["storageId"])
+    assert file is not None
+    assert (file.size, file.sha256) == (len(BODY), base64.b64encode(hashlib.sha256(BODY).digest()).decode())
+
+
+def test_upload_url_expires(tmp_path: Path) -> None:
+    """An upload URL is good until it expires, an hour by default."""
+    clock = Clock()
+    with storing(tmp_path, clock) as (app, storage):
+        url, short = storage.generate_upload_url(), storage.generate_upload_url(expires_in=timedelta(minutes=1))
+        clock.advance(timedelta(minutes=2))
+        assert request(app, "POST", url, BODY).status_code == 200
+        assert request(app, "POST", short, BODY).json == {"error": "Invalid or expired upload URL"}
+        clock.advance(timedelta(minutes=58))
+        assert request(app, "POST", url, BODY).status_code == 403
+        assert total(app) == 1
+
+
+def test_tampered_upload_url_is_refused(tmp_path: Path) -> None:
+    """An upload URL with any part changed, or the signature of a file's URL, is refused and stores nothing."""
+    with storing(tmp_path) as (app, storage):
+        url = storage.generate_upload_url()
+        later = re.sub(r"expires=\d+", "expires=99999999999", url)
+        wrong = [later, url[:-1], url + "x", url.split("&")[0], url.split("?")[0], url.replace("signature=", "s=")]
+        for tampered in [*wrong, url.replace("signature=", "signature=%C3%A9"), url.replace("expires=", "expires=%ff")]:
+            assert request(app, "POST", tampered, BODY).status_code == 403
+        assert total(app) == 0
+
+
+def test_upload_takes_only_post(tmp_path: Path) -> None:
+    """Other methods are 405, and a page of any origin may ask first and then send."""
+    with storing(tmp_path) as (app, storage):
+        url = storage.generate_upload_url()
+        for method in ("PUT", "PATCH", "DELETE"):
+            refused = request(app, method, url, BODY)
+            assert (refused.status_code, refused.headers["Access-Control-Allow-Origin"]) == (405, "*")
+        asked = {
+            "HTTP_ORIGIN": "https://example.com",
+            "HTTP_ACCESS_CONTROL_REQUEST_METHOD": "POST",
+            "HTTP_ACCESS_CONTROL_REQUEST_HEADERS": "content-type",
+        }
+        preflight = request(app, "OPTIONS", url, **asked)
+        assert (preflight.status_code, preflight.headers["Access-Control-Allow-Origin"]) == (204, "*")
+        assert preflight.headers["Access-Control-Allow-Headers"] == "content-type"
+        assert "POST" in preflight.headers["Access-Control-Allow-Methods"]
+        uploaded = request(app, "POST", url, BODY, HTTP_ORIGIN="https://example.com")
+    assert (uploaded.status_code, uploaded.headers["Access-Control-Allow-Origin"]) == (200, "*")
+
+
+@pytest.mark.parametrize(
+    ("sent", "served", "inline"),
+    [
+        ("image/png", "image/png", True),
+        ("video/mp4", "video/mp4", True),
+        ("text/plain; charset=utf-8", "text/plain; charset=utf-8", True),
+        ("IMAGE/JPEG", "IMAGE/JPEG", True),
+        ("text/html", "text/html; charset=utf-8", False),
+        ("image/svg+xml", "image/svg+xml", False),
+        ("image/png+xml", "image/png+xml", False),
+        ("audio/x+xml", "audio/x+xml", False),
+        ("text/plain-x", "text/plain-x", False),
+        ("application/xhtml+xml", "application/xhtml+xml", False),
+        ("application/pdf", "application/pdf", False),
+        ("", "application/octet-stream", False),
+        ("garbage", "application/octet-stream", False),
+        ("text/plain\r\nSet-Cookie: a=b", "application/octet-stream", False),
+        ("text/plain;\n charset=utf-8", "application/octet-stream", False),
+        ("text/plain\n", "application/octet-stream", False),
+        ("image/pñg", "application/octet-stream", False),
+        ("image/png, text/html", "application/octet-stream", False),
+        ("a/" + "b" * 500, "application/octet-stream", False),
+    ],
+)
+def test_content_types_are_made_safe(tmp_path: Path, sent: str, served: str, inline: bool) -> None:
+    """Only types that cannot carry a script are shown in a browser, all others downloaded, nonsense as bytes."""
+    with storing(tmp_path) as (app, storage):
+        uploaded = request(app, "POST", storage.generate_upload_url(), b"<script>", CONTENT_TYPE=sent).json or {}
+        for file_id in (uploaded["storageId"], storage.store(b"<script>", content_type=sent or None)):
+            response = request(app, "GET", url_of(storage, file_id))
+            assert response.status_code == 200
+            assert response.content_type.removesuffix("; charset=utf-8") == served.removesuffix("; charset=utf-8")
+            assert response.headers["Content-Disposition"].startswith("inline" if inline else "attachment")
+            assert response.headers["X-Content-Type-Options"] == "nosniff"
+            assert response.headers["Content-Security-Policy"].startswith("sandbox")
+
+
+def test_upload_limit(tmp_path: Path) -> None:
+    """CONVEX_MAX_UPLOAD_BYTES bounds an upload, announced or in chunks, whatever bounds other bodies."""
+    with storing(tmp_path, CONVEX_MAX_UPLOAD_BYTES=1000, CONVEX_MAX_BODY_BYTES=10) as (app, storage):
+        parts = urlsplit(storage.generate_upload_url())
+        for size, status in ((0, 200), (1000, 200), (1001, 413)):
+            body = b"a" * size
+            assert request(app, "POST", parts.geturl(), body).status_code == status
+            assert chunked(app, parts.path, body, QUERY_STRING=parts.query).status_code == status
+        assert total(app) == 4
+
+
+def test_empty_file(tmp_path: Path) -> None:
+    """An empty file is a file; a range of it is the whole of it."""
+    with storing(tmp_path) as (app, storage):
+        file_id = (request(app, "POST", storage.generate_upload_url()).json or {})["storageId"]
+        url = url_of(storage, file_id)
+        for environ in ({}, {"HTTP_RANGE": "bytes=0-"}, {"HTTP_RANGE": "bytes=-5"}):
+            response = request(app, "GET", url, **environ)
+            assert (response.status_code, response.data, response.headers["Content-Length"]) == (200, b"", "0")
+
+
+def test_upload_that_breaks_off_stores_nothing(tmp_path: Path) -> None:
+    """A body that ends before its announced length leaves neither bytes nor a row."""
+    with storing(tmp_path) as (app, storage):
+        url = storage.generate_upload_url()
+        assert request(app, "POST", url, BODY, CONTENT_LENGTH=str(len(BODY) + 1)).status_code == 400
+        assert total(app) == 0
+        assert not list(backend_of(app).blobs.keys())
+
+
+@pytest.mark.parametrize("header", ["HTTP_DIGEST", "HTTP_CONTENT_DIGEST"])
+def test_announced_digest(tmp_path: Path, header: str) -> None:
+    """An upload whose SHA-256 was announced is kept only if it has it."""
+    colon = ":" if header == "HTTP_CONTENT_DIGEST" else ""
+
+    def announced(body: bytes) -> str:
+        return f"md5=x, sha-256={colon}{base64.b64encode(hashlib.sha256(body).digest()).decode()}{colon}"
+
+    with storing(tmp_path) as (app, storage):
+        url = storage.generate_upload_url()
+        assert request(app, "POST", url, BODY, **{header: announced(BODY)}).status_code == 200
+        wrong = request(app, "POST", url, BODY, **{header: announced(BODY + b"x")})
+        unreadable = request(app, "POST", url, BODY, **{header: "sha-256=:é:"})
+        other = request(app, "POST", url, BODY, **{header: "sha-512=:abc:"})
+        assert (wrong.status_code, unreadable.status_code, other.status_code) == (400, 400, 200)
+        assert "digest" in (wrong.json or {})["error"]
+        assert total(app) == len(list(backend_of(app).blobs.keys())) == 2
+
+
+# --- downloads -------------------------------------------------------------------------------------------------------
+
+
+def test_head_and_validators(tmp_path: Path) -> None:
+    """HEAD has the headers of GET and no body; an unchanged file is 304, with the same tag and age."""
+    with storing(tmp_path) as (app, storage):
+        url = url_of(storage, storage.store(BODY, content_type="image/png"))
+        full, head = request(app, "GET", url), request(app, "HEAD", url)
+        assert (head.status_code, head.data) == (200, b"")
+        for response in (full, head):
+            del response.headers["X-Request-Id"]
+        assert list(head.headers) == list(full.headers)
+        assert full.headers["Content-Length"] == str(len(BODY))
+        assert full.headers["Accept-Ranges"] == "bytes"
+        etag = full.headers["ETag"]
+        for condition in (etag, "W/" + etag, f'"other", {etag}', "*"):
+            response = request(app, "GET", url, HTTP_IF_NONE_MATCH=condition)
+            assert (response.status_code, response.data, response.headers["ETag"]) == (304, b"", etag)
+            assert response.headers["Cache-Control"] == full.headers["Cache-Control"]
+        for condition in ('"other"', "", "garbage é"):
+            assert request(app, "GET", url, HTTP_IF_NONE_MATCH=condition).status_code == 200
+
+
+def test_ranges(tmp_path: Path) -> None:
+    """One range is 206 with Content-Range; one beyond the end 416; what is malformed or several is the whole file."""
+    with storing(tmp_path) as (app, storage):
+        url, size = url_of(storage, storage.store(BODY)), len(BODY)
+        for header, start, stop in (("bytes=0-0", 0, 1), ("bytes=5-9", 5, 10), ("bytes=-5", size - 5, size)):
+            response = request(app, "GET", url, HTTP_RANGE=header)
+            assert (response.status_code, response.data) == (206, BODY[start:stop])
+            assert response.headers["Content-Range"] == f"bytes {start}-{stop - 1}/{size}"
+            assert response.headers["Content-Length"] == str(stop - start)
+        beyond = request(app, "GET", url, HTTP_RANGE=f"bytes={size}-")
+        assert (beyond.status_code, beyond.headers["Content-Range"]) == (416, f"bytes */{size}")
+        for header in ("bytes=0-1,3-4", "lines=0-1", "bytes=9-5", "garbage", "bytes=é-"):
+            response = request(app, "GET", url, HTTP_RANGE=header)
+            assert (response.status_code, response.data) == (200, BODY)
+        assert request(app, "HEAD", url, HTTP_RANGE="bytes=0-9").headers["Content-Length"] == "10"
+
+
+def test_if_range(tmp_path: Path) -> None:
+    """With If-Range a range counts only for the very file; a date or a weak tag never does."""
+    with storing(tmp_path) as (app, storage):
+        url = url_of(storage, storage.store(BODY))
+        etag = request(app, "GET", url).headers["ETag"]
+        conditions = {etag: 206, "W/" + etag: 200, '"other"': 200, "Wed, 21 Oct 2015 07:28:00 GMT": 200, "": 200}
+        for condition, status in conditions.items():
+            response = request(app, "GET", url, HTTP_RANGE="bytes=0-4", HTTP_IF_RANGE=condition)
+            assert response.status_code == status
+            assert response.data == (BODY[:5] if status == 206 else BODY)
+
+
+def test_url_expires(tmp_path: Path) -> None:
+    """A URL is good until it expires, and no browser may keep the file longer than that."""
+    clock = Clock()
+    with storing(tmp_path, clock) as (app, storage):
+        file_id = storage.store(BODY)
+        lasting, short = url_of(storage, file_id), url_of(storage, file_id, expires_in=timedelta(minutes=10))
+        ages = [request(app, "GET", url).headers["Cache-Control"] for url in (lasting, short)]
+        assert ages == ["private, max-age=86400", "private, max-age=600"]
+        clock.advance(timedelta(minutes=10))
+        assert request(app, "GET", short).status_code == 403
+        clock.advance(timedelta(days=1000))
+        assert request(app, "GET", lasting).status_code == 200
+
+
+def test_urls_can_be_revoked(tmp_path: Path) -> None:
+    """After revoke_urls no URL given out before works, and new ones do."""
+    with storing(tmp_path) as (app, storage):
+        file_id = storage.store(BODY)
+        before = [url_of(storage, file_id), url_of(storage, file_id, expires_in=timedelta(days=1))]
+        storage.revoke_urls(file_id)
+        assert [request(app, "GET", url).status_code for url in before] == [403, 403]
+        assert request(app, "GET", url_of(storage, file_id)).status_code == 200
+
+
+def test_tampered_url_is_refused(tmp_path: Path) -> None:
+    """A URL with any part changed, or with another file's signature, gives nothing of the file."""
+    with storing(tmp_path) as (app, storage):
+        mine, other = (url_of(storage, storage.store(body)) for body in (BODY, b"other"))
+        expiring = url_of(storage, storage.store(BODY), expires_in=timedelta(minutes=1))
+        swapped = mine.split("?")[0] + "?" + other.split("?")[1]
+        later = re.sub(r"expires=\d+", "expires=99999999999", expiring)
+        forever = re.sub(r"expires=\d+&", "", expiring)
+        doubled = mine.replace("?", "?expires=99999999999&")
+        unsigned, foreign = mine.split("?")[0], mine.replace("signature=", "signature=%C3%A9")
+        for url in (swapped, later, forever, doubled, mine[:-1], unsigned, foreign):
+            response = request(app, "GET", url)
+            assert (response.status_code, response.json) == (403, {"error": "Invalid or expired URL"})
+
+
+def test_hostile_ids_are_not_found(tmp_path: Path) -> None:
+    """Whatever is asked for in place of an id is not there, and never a server error."""
+    with storing(tmp_path) as (app, storage):
+        real = storage.store(BODY)
+
+        similar = [real + "x", real[:-1], real.upper(), "users_" + real[9:]]
+
+        @given(file_id=st.text(max_size=80) | st.sampled_from(similar))
+        @settings(max_examples=60, deadline=None)
+        def check(file_id: str) -> None:
+            path = "/api/storage/" + file_id.encode("utf-8", "replace").decode()
+            for method in ("GET", "POST", "HEAD"):
+                assert send(app, method, path, QUERY_STRING="signature=x&expires=1").status_code in (403, 404, 405)
+
+        check()
+
+
+# --- memory ----------------------------------------------------------------------------------------------------------
+
+
+class Zeros:
+    """A stream of so many zeros."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+
+    def read(self, size: int = -1) -> bytes:
+        count = self._left if size < 0 else min(size, self._left)
+        self._left -= count
+        return bytes(count)
+
+
+def test_memory_is_bounded_both_ways(tmp_path: Path) -> None:
+    """64 MiB go up and down through the app in a few MiB of memory."""
+    size = 64 * MIB
+    store = f"sqlite:///{tmp_path}/files.db"
+    with storing(tmp_path, CONVEX_STORAGE_URL=store) as (app, storage):
+        parts = urlsplit(storage.generate_upload_url())
+        tracemalloc.start()
+        try:
+            environ: dict[str, Any] = {"wsgi.input": Zeros(size), "CONTENT_LENGTH": str(size)}
+            uploaded = send(app, "POST", parts.path, QUERY_STRING=parts.query, **environ).json or {}
+            url = urlsplit(url_of(storage, uploaded["storageId"]))
+            response = app.test_client().get(f"{url.path}?{url.query}", buffered=False)
+            received = sum(len(chunk) for chunk in response.iter_encoded())
+            response.close()
+            assert (received, tracemalloc.get_traced_memory()[1] < 16 * MIB) == (size, True)
+        finally:
+            tracemalloc.stop()

@@ -1,0 +1,216 @@
+"""Whatever an outsider sends to the example application, the answer is never a server error."""
+
+import hashlib
+import hmac
+import io
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from flask import Flask
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from werkzeug.test import run_wsgi_app
+
+from example_app import convex, create_app
+from flask_convex_http.system import AccessToken, ApiKey
+from tests.web.apps import backend_of
+
+FUZZ = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+GITHUB_SECRET = "a secret of the tests"
+ENVIRONMENT = {
+    "FLASK_CONVEX_DATABASE_URL": "sqlite:///:memory:",
+    "FLASK_CONVEX_MAX_BODY_BYTES": "4000",
+    "STRIPE_WEBHOOK_SECRET": "whsec_" + "a" * 32,
+    "GITHUB_WEBHOOK_SECRET": GITHUB_SECRET,
+    "CLERK_WEBHOOK_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+}
+
+Environ = dict[str, Any]
+
+
+@contextmanager
+def running() -> Iterator[tuple[Flask, list[str]]]:
+    """The example application, migrated, and what a client may know: keys, tokens and URLs that work."""
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in ENVIRONMENT.items():
+            environment.setenv(name, value)
+        app = create_app()
+        backend = backend_of(app)
+        try:
+            with app.app_context():
+                convex.migrate()
+            key, _ = backend.api_keys.create(lambda hint, hash: ApiKey(name="a", hint=hint, hash=hash, scopes=[]))
+            token, _ = backend.tokens.create(
+                lambda hint, hash: AccessToken(subject="a", hint=hint, hash=hash, scopes=[])
+            )
+            storage = backend.ctx().storage
+            file_id = storage.store(b"0123456789", content_type="text/plain")
+            urls = [storage.get_url(file_id) or "", storage.generate_upload_url()]
+            yield app, [key, f"Bearer {token}", file_id, *urls]
+        finally:
+            backend.close()
+
+
+# --- what is sent ----------------------------------------------------------------------------------------------------
+
+LATIN = st.text(st.characters(max_codepoint=255), max_size=40)
+METHODS = st.sampled_from(["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD", "TRACE", "PROPFIND", "get"])
+SEGMENTS = st.sampled_from(
+    ["", ".", "..", "api", "items", "users", "files", "form", "data", "upload", "storage", "webhooks", "stripe"]
+) | st.text(max_size=10)
+FIELDS = st.sampled_from(["name", "description", "data", "id", "type", "object", "email", "__proto__", "_id"])
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8) | FIELDS, inner, max_size=3),
+    max_leaves=8,
+)
+BODIES = st.one_of(
+    st.binary(max_size=60),
+    st.builds(json.dumps, JSON).map(str.encode),
+    st.fixed_dictionaries({"name": JSON}, optional={"description": JSON, "data": JSON}).map(json.dumps).map(str.encode),
+    st.sampled_from(
+        [
+            b"[" * 3000,
+            b"x" * 5000,
+            b'{"name": "\\ud800"}',
+            b'{"name": "\\u0000", "data": 1e400}',
+            b'{"data": %d}' % 10**300,
+            b"name=a&email=%ff%00",
+            b'--B\r\nContent-Disposition: form-data; name="name"\r\n\r\na\r\n--B--',
+            b"--B\r\n\xff: x\r\n\r\n",
+        ]
+    ),
+)
+TYPES = st.sampled_from(
+    [
+        "application/json",
+        "application/json; charset=\xff",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=B",
+        "multipart/form-data",
+        "text/html\r\nX: y",
+        "",
+    ]
+)
+HEADERS = st.dictionaries(
+    st.sampled_from(
+        [
+            "HOST",
+            "ORIGIN",
+            "ACCESS_CONTROL_REQUEST_METHOD",
+            "ACCESS_CONTROL_REQUEST_HEADERS",
+            "AUTHORIZATION",
+            "X_API_KEY",
+            "COOKIE",
+            "RANGE",
+            "IF_RANGE",
+            "IF_NONE_MATCH",
+            "IF_MODIFIED_SINCE",
+            "ACCEPT",
+            "DIGEST",
+            "CONTENT_DIGEST",
+            "TRANSFER_ENCODING",
+            "X_REQUEST_ID",
+            "X_FORWARDED_FOR",
+            "STRIPE_SIGNATURE",
+            "SVIX_ID",
+            "SVIX_TIMESTAMP",
+            "SVIX_SIGNATURE",
+            "X_HUB_SIGNATURE_256",
+            "X_GITHUB_DELIVERY",
+            "X_GITHUB_EVENT",
+        ]
+    ),
+    LATIN
+    | st.sampled_from(["*", "bytes=0-3", "bytes=-", "1e9", "t=1,v1=a", "v1,a", "sha256=", "sha-256=:=:", "chunked"]),
+    max_size=5,
+).map(lambda headers: {f"HTTP_{name}": value for name, value in headers.items()})
+
+
+def environ_of(
+    method: str, path: str, query: str, headers: Environ, body: bytes, content_type: str, length: str
+) -> Environ:
+    """A request as a server hands it over: bytes as Latin-1."""
+    return {
+        "REQUEST_METHOD": method,
+        "SCRIPT_NAME": "",
+        "PATH_INFO": path.encode("utf-8", "replace").decode("latin-1"),
+        "QUERY_STRING": query,
+        "SERVER_NAME": "localhost",
+        "SERVER_PORT": "80",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "HTTP_HOST": "localhost",
+        "CONTENT_TYPE": content_type,
+        **({"CONTENT_LENGTH": str(len(body))} if length == "right" else {"CONTENT_LENGTH": length} if length else {}),
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": "http",
+        "wsgi.input": io.BytesIO(body),
+        "wsgi.errors": io.StringIO(),
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+        **({"wsgi.input_terminated": True} if not length else {}),
+        **headers,
+    }
+
+
+def status_of(app: Flask, environ: Environ) -> int:
+    """The status of the answer, whose headers a server can send."""
+    chunks, status, headers = run_wsgi_app(app, environ, buffered=True)
+    assert sum(len(chunk) for chunk in chunks) >= 0
+    for name, value in headers:
+        assert not {"\r", "\n", "\0"} & set(name + value)
+        (name + value).encode("latin-1")
+    return int(status.split()[0])
+
+
+LENGTHS = st.sampled_from(["right", "right", "", "0", "3", "99", "-1", "abc", "9" * 40])
+
+
+@pytest.mark.filterwarnings("ignore:Unclosed file <tempfile.SpooledTemporaryFile:ResourceWarning")
+def test_nothing_sent_is_a_server_error() -> None:
+    """Any method, path, query, headers and body are answered below 500, with headers that can be sent."""
+    with running() as (app, known):
+        paths = [rule.rule for rule in app.url_map.iter_rules()] + [url.partition("?")[0] for url in known[3:]]
+        queries = [url.partition("?")[2] for url in known[3:]]
+        anywhere = st.lists(SEGMENTS, max_size=5).map(lambda parts: "/" + "/".join(parts))
+
+        @given(
+            method=METHODS,
+            path=st.sampled_from(paths) | anywhere | st.text(max_size=20),
+            query=st.sampled_from(queries) | LATIN | st.sampled_from(["limit=9999999999", "limit=%00", "filter=%ff&a"]),
+            headers=HEADERS,
+            known_headers=st.booleans(),
+            body=BODIES,
+            content_type=TYPES | LATIN,
+            length=LENGTHS,
+        )
+        @FUZZ
+        def check(known_headers: bool, headers: Environ, **parts: Any) -> None:
+            more = {"HTTP_X_API_KEY": known[0], "HTTP_AUTHORIZATION": known[1]} if known_headers else {}
+            environ = environ_of(headers={**headers, **more}, **parts)
+            assert status_of(app, environ) < 500, environ
+
+        check()
+
+
+def test_signed_webhooks_are_no_server_error() -> None:
+    """What GitHub signs, whoever wrote what is in it, is answered below 500."""
+    with running() as (app, _):
+
+        @given(body=BODIES, event=LATIN, delivery=LATIN, content_type=TYPES)
+        @settings(max_examples=100, deadline=None)
+        def check(body: bytes, event: str, delivery: str, content_type: str) -> None:
+            headers = {
+                "HTTP_X_HUB_SIGNATURE_256": "sha256="
+                + hmac.new(GITHUB_SECRET.encode(), body, hashlib.sha256).hexdigest(),
+                "HTTP_X_GITHUB_EVENT": event,
+                "HTTP_X_GITHUB_DELIVERY": delivery,
+            }
+            environ = environ_of("POST", "/webhooks/github", "", headers, body, content_type, "right")
+            assert status_of(app, environ) < 500, environ
+
+        check()

@@ -1,0 +1,347 @@
+"""Reading requests: JSON into types, and bodies that are neither cut nor larger than they may be."""
+
+import gc
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from flask import Flask, Request
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from werkzeug.exceptions import ClientDisconnected
+from werkzeug.test import TestResponse
+
+from flask_convex_http import ActionCtx, HttpRouter, PayloadTooLargeError, read_json
+from flask_convex_http.web.requests import BoundedStream
+from tests.web.apps import chunked, deployed, send
+
+LIMIT = 100
+JSON = {"CONTENT_TYPE": "application/json"}
+
+
+class Item(msgspec.Struct, forbid_unknown_fields=True):
+    """What the tests' endpoint takes."""
+
+    name: str
+    tags: list[int] = []
+
+
+def json_router() -> HttpRouter:
+    """Endpoints that read JSON, of any kind and of one."""
+    http = HttpRouter("http", __name__)
+
+    @http.post("/any")
+    def anything(ctx: ActionCtx, request: Request) -> dict[str, Any]:
+        return {"got": read_json(request)}
+
+    @http.post("/item")
+    def item(ctx: ActionCtx, request: Request) -> Item:
+        return read_json(request, Item)
+
+    return http
+
+
+def post(app: Flask, path: str, body: bytes, content_type: str = "application/json") -> TestResponse:
+    """A POST of a body that says how long it is."""
+    return send(app, "POST", path, body, CONTENT_TYPE=content_type, CONTENT_LENGTH=str(len(body)))
+
+
+@pytest.mark.parametrize(
+    "content_type", ["", "text/plain", "application/jsonx", "text/json", "multipart/form-data; boundary=x"]
+)
+def test_other_content_types_are_415(tmp_path: Path, content_type: str) -> None:
+    """What is not sent as JSON is answered 415, whatever is in it."""
+    with deployed(tmp_path, json_router()) as app:
+        response = post(app, "/any", b"{}", content_type)
+    assert (response.status_code, response.json) == (415, {"error": "Content-Type must be application/json"})
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/json; charset=utf-8", "Application/JSON", "application/cloudevents+json"]
+)
+def test_json_content_types(tmp_path: Path, content_type: str) -> None:
+    """Parameters, upper case and `+json` types are JSON."""
+    with deployed(tmp_path, json_router()) as app:
+        assert post(app, "/any", b"[1]", content_type).json == {"got": [1]}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[1,]",
+        b"NaN",
+        b"[Infinity]",
+        b"{} {}",
+        b"'a'",
+        b"\xff",
+        b'"\xff"',
+        b'"\\ud800"',
+        b"\xef\xbb\xbf{}",
+        "{}".encode("utf-16"),
+        b"\x00",
+    ],
+)
+def test_what_is_not_json_is_400(tmp_path: Path, body: bytes) -> None:
+    """A body that is not JSON in UTF-8 is answered 400."""
+    with deployed(tmp_path, json_router()) as app:
+        response = post(app, "/any", body, "application/json; charset=utf-16")
+        assert (response.status_code, response.json) == (400, {"error": "Invalid JSON body"})
+        assert post(app, "/item", body).status_code == 400
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"a":' * 100_000, b"9" * 5000, b"1e999", b"[" * 900 + b"]" * 900])
+def test_bombs_are_400(tmp_path: Path, body: bytes) -> None:
+    """Nesting deeper than the stack and numbers beyond all bounds are answered 400; what fits is taken."""
+    with deployed(tmp_path, json_router()) as app:
+        response = post(app, "/any", body)
+        assert response.status_code in ((200, 400) if body.endswith(b"]") else (400,))
+        assert "error" in response.get_data(as_text=True) or response.status_code == 200
+
+
+def test_mismatch_is_400_with_its_path(tmp_path: Path) -> None:
+    """JSON that does not match the type is answered 400 with the path of what is wrong."""
+    with deployed(tmp_path, json_router()) as app:
+        assert post(app, "/item", b'{"name": "a", "tags": [1]}').json == {"name": "a", "tags": [1]}
+        for body, path in {
+            b'{"name": 1}': "$.name",
+            b'{"name": "a", "tags": [1, "2"]}': "$.tags[1]",
+            b'{"name": "a", "more": 1}': "more",
+            b"{}": "name",
+            b"[]": "array",
+            b'{"name": "a", "tags": [%d]}' % 10**30: "$.tags[0]",
+        }.items():
+            response = post(app, "/item", body)
+            assert response.status_code == 400
+            assert path in (response.json or {})["error"], body
+
+
+def test_doubled_keys_and_large_integers(tmp_path: Path) -> None:
+    """Of a key that comes twice the last one counts; integers of any size survive where any value is taken."""
+    with deployed(tmp_path, json_router()) as app:
+        assert post(app, "/any", b'{"a": 1, "a": 2}').json == {"got": {"a": 2}}
+        assert post(app, "/any", b"%d" % 10**40).json == {"got": 10**40}
+
+
+@pytest.mark.parametrize("query", ["q=\xff", "\x80", "q=%ff", "q=\xc3\xa9", "q=%C3%A9", "q=a%00b&q=\xff&=&&"])
+def test_query_in_any_bytes_is_no_error(tmp_path: Path, query: str) -> None:
+    """A query that is not UTF-8, escaped or not, can be read; what is UTF-8 is the text it says."""
+    http = HttpRouter("http", __name__)
+
+    @http.get("/x")
+    def x(ctx: ActionCtx, request: Request) -> dict[str, str]:
+        return {"q": request.args.get("q", ""), "url": request.url, "path": request.full_path}
+
+    with deployed(tmp_path, http) as app:
+        response = send(app, "GET", "/x", QUERY_STRING=query)
+    assert response.status_code == 200
+    if query in ("q=\xc3\xa9", "q=%C3%A9"):
+        assert (response.json or {})["q"] == "é"
+
+
+@pytest.fixture(name="_abandoned_parts")
+def abandoned_parts() -> Iterator[None]:
+    """Of a form that breaks off Werkzeug leaves the open part's temporary file to the garbage collector."""
+    yield
+    gc.collect()
+
+
+# --- bounds ----------------------------------------------------------------------------------------------------------
+
+
+def body_router() -> HttpRouter:
+    """An endpoint for each way of reading a body, with a limit of its own."""
+    http = HttpRouter("http", __name__, max_body_bytes=LIMIT)
+    ways: dict[str, Callable[[Request], Any]] = {
+        "data": lambda request: request.get_data(),
+        "stream": lambda request: request.stream.read(),
+        "pieces": lambda request: b"".join(iter(lambda: request.stream.read(7), b"")),
+        "lines": lambda request: b"".join(request.stream),
+        "json": lambda request: request.get_json(force=True),
+        "read_json": lambda request: read_json(request),
+        "form": lambda request: request.form["a"].encode(),
+        "file": lambda request: request.files["a"].read(),
+    }
+    for name, read in ways.items():
+        http.post(f"/{name}", endpoint=name)(reader(read))
+    return http
+
+
+def reader(read: Callable[[Request], Any]) -> Callable[..., Any]:
+    """A handler that reads the body in one way and answers how much there was."""
+
+    def handle(ctx: ActionCtx, request: Request) -> dict[str, int]:
+        return {"size": len(read(request))}
+
+    return handle
+
+
+def body_of(way: str, size: int) -> tuple[bytes, str]:
+    """A body of exactly this size that the way of reading understands."""
+    if way in ("json", "read_json"):
+        return b'"' + b"a" * (size - 2) + b'"', "application/json"
+    if way == "form":
+        return b"a=" + b"x" * (size - 2), "application/x-www-form-urlencoded"
+    if way == "file":
+        head, tail = b'--B\r\nContent-Disposition: form-data; name="a"; filename="f"\r\n\r\n', b"\r\n--B--\r\n"
+        return head + b"x" * (size - len(head) - len(tail)) + tail, "multipart/form-data; boundary=B"
+    return b"a" * size, "application/octet-stream"
+
+
+WAYS = ["data", "stream", "pieces", "lines", "json", "read_json", "form", "file"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_body_at_the_limit_is_taken_whole(tmp_path: Path, way: str) -> None:
+    """A body of exactly the limit arrives whole, announced or in chunks."""
+    body, content_type = body_of(way, LIMIT)
+    with deployed(tmp_path, body_router()) as app:
+        announced = post(app, f"/{way}", body, content_type)
+        in_chunks = chunked(app, f"/{way}", body, CONTENT_TYPE=content_type)
+    assert announced.status_code == in_chunks.status_code == 200
+    assert announced.json == in_chunks.json
+
+
+@pytest.mark.usefixtures("_abandoned_parts")
+@pytest.mark.filterwarnings("ignore:Unclosed file <tempfile.SpooledTemporaryFile:ResourceWarning")
+@pytest.mark.parametrize("size", [LIMIT + 1, 20 * LIMIT])
+@pytest.mark.parametrize("way", WAYS)
+def test_body_over_the_limit_is_413(tmp_path: Path, way: str, size: int) -> None:
+    """A larger body is answered 413 in JSON, announced or in chunks, and never cut."""
+    body, content_type = body_of(way, size)
+    with deployed(tmp_path, body_router()) as app:
+        for response in (
+            post(app, f"/{way}", body, content_type),
+            post_terminated(app, f"/{way}", body, content_type),
+            chunked(app, f"/{way}", body, CONTENT_TYPE=content_type),
+        ):
+            assert response.status_code == 413
+            assert list(response.json or {}) == ["error"]
+
+
+@pytest.mark.usefixtures("_abandoned_parts")
+@pytest.mark.filterwarnings("ignore:Unclosed file <tempfile.SpooledTemporaryFile:ResourceWarning")
+@pytest.mark.parametrize("way", WAYS)
+def test_body_shorter_than_announced_is_400(tmp_path: Path, way: str) -> None:
+    """A body that ends before its announced length is answered 400, and never taken for the whole."""
+    body, content_type = body_of(way, LIMIT - 10)
+    with deployed(tmp_path, body_router()) as app:
+        for more in ({}, {"wsgi.input_terminated": True}):
+            response = send(app, "POST", f"/{way}", body, CONTENT_TYPE=content_type, CONTENT_LENGTH=str(LIMIT), **more)
+            assert response.status_code == 400
+
+
+def post_terminated(app: Flask, path: str, body: bytes, content_type: str) -> TestResponse:
+    """A POST with a length, from a server that ends the stream by itself."""
+    more = {"wsgi.input_terminated": True}
+    return send(app, "POST", path, body, CONTENT_TYPE=content_type, CONTENT_LENGTH=str(len(body)), **more)
+
+
+def test_body_longer_than_announced_is_not_read_on(tmp_path: Path) -> None:
+    """What follows the announced length belongs to the next request and is left alone."""
+    with deployed(tmp_path, body_router()) as app:
+        response = send(app, "POST", "/data", b"a" * 50, CONTENT_LENGTH="20", **{"wsgi.input_terminated": True})
+    assert response.json == {"size": 20}
+
+
+@pytest.mark.parametrize("length", ["abc", "-5", "1_0", "٣", "9" * 30, "1.5"])
+def test_nonsense_lengths_give_no_server_error(tmp_path: Path, length: str) -> None:
+    """A Content-Length that is no number is an empty body, one beyond all bounds too large."""
+    with deployed(tmp_path, body_router()) as app:
+        assert send(app, "POST", "/data", b"abc", CONTENT_LENGTH=length).status_code in (200, 413)
+
+
+def test_which_limit_applies(tmp_path: Path) -> None:
+    """The route's own limit comes first, then the router's, MAX_CONTENT_LENGTH, CONVEX_MAX_BODY_BYTES."""
+    plain, limited = HttpRouter("plain", __name__), HttpRouter("limited", __name__, max_body_bytes=30)
+    read = reader(lambda request: request.get_data())
+    plain.post("/plain")(read)
+    plain.post("/own", max_body_bytes=40, endpoint="own")(read)
+    limited.post("/limited")(read)
+    limited.post("/lower", max_body_bytes=10, endpoint="lower")(read)
+
+    def largest(app: Flask, path: str) -> int:
+        taken = [size for size in (10, 20, 30, 40) if chunked(app, path, b"a" * size).status_code == 200]
+        assert taken == [size for size in (10, 20, 30, 40) if post(app, path, b"a" * size).status_code == 200]
+        assert not any(chunked(app, path, b"a" * (size + 1)).status_code == 200 for size in taken[-1:])
+        return taken[-1]
+
+    with deployed(tmp_path, plain, limited, CONVEX_MAX_BODY_BYTES=20) as app:
+        assert [largest(app, path) for path in ("/plain", "/own", "/limited", "/lower")] == [20, 40, 30, 10]
+    with deployed(tmp_path, plain, limited, CONVEX_MAX_BODY_BYTES=20, MAX_CONTENT_LENGTH=10) as app:
+        assert [largest(app, path) for path in ("/plain", "/own", "/limited", "/lower")] == [10, 40, 30, 10]
+
+
+def test_unread_body_is_no_error(tmp_path: Path) -> None:
+    """A handler that does not look at the body answers, however large it is."""
+    http = HttpRouter("http", __name__, max_body_bytes=1)
+    http.post("/x")(reader(lambda request: ""))
+    with deployed(tmp_path, http) as app:
+        assert post(app, "/x", b"a" * 100).status_code == chunked(app, "/x", b"a" * 100).status_code == 200
+
+
+class Dribble(io.RawIOBase):
+    """A stream that gives less than it is asked for, as sockets do."""
+
+    def __init__(self, data: bytes, most: int) -> None:
+        self._data = io.BytesIO(data)
+        self._most = most
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        got = self._data.read(min(len(buffer), self._most))
+        buffer[: len(got)] = got
+        return len(got)
+
+
+CALLS = st.lists(st.tuples(st.sampled_from(["read", "readline"]), st.integers(-1, 12)), max_size=12)
+
+
+@given(
+    data=st.text("a\n", max_size=40), calls=CALLS, limit=st.integers(0, 40), most=st.integers(1, 9), known=st.booleans()
+)
+@settings(max_examples=200, deadline=None)
+def test_bounded_stream_reads_as_a_file_does(
+    data: str, calls: list[tuple[str, int]], limit: int, most: int, known: bool
+) -> None:
+    """Whatever is called, the pieces are the body's in order, all of it or an error, and none beyond the limit."""
+    body = data.encode()
+    stream = BoundedStream(Dribble(body, most), limit, len(body) if known else None)
+    got = b""
+    try:
+        for name, size in calls:
+            piece = getattr(stream, name)(size)
+            assert 0 <= size >= len(piece) or size < 0
+            assert name == "read" or b"\n" not in piece[:-1]
+            got += piece
+        got += b"".join(stream)
+        assert stream.read() == stream.readline() == b""
+    except PayloadTooLargeError:
+        assert not known and len(body) > limit
+        with pytest.raises(PayloadTooLargeError):
+            stream.read()
+        return
+    assert got == body and (known or len(body) <= limit)
+
+
+@given(lines=st.lists(st.integers(0, 200_000), max_size=4), hint=st.integers(-1, 100_000))
+@settings(max_examples=25, deadline=None)
+def test_bounded_stream_reads_lines(lines: list[int], hint: int) -> None:
+    """Lines of any length are whole, and readlines() stops where a file's does."""
+    body = b"".join(b"a" * length + b"\n" for length in lines)
+    stream = BoundedStream(io.BytesIO(body), 10**6, None)
+    assert stream.readlines(hint) == io.BytesIO(body).readlines(hint)
+
+
+def test_bounded_stream_misses_what_was_announced() -> None:
+    """A stream that ends early raises, again and again."""
+    stream = BoundedStream(io.BytesIO(b"abc"), 100, 5)
+    for _ in range(2):
+        with pytest.raises(ClientDisconnected):
+            stream.read()

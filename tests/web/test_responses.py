@@ -1,0 +1,317 @@
+"""What handlers return and raise, as responses."""
+
+import enum
+import logging
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask, Request, Response, got_request_exception, redirect
+from werkzeug.test import TestResponse
+
+from flask_convex_http import (
+    ActionCtx,
+    ArgumentValidationError,
+    BlobNotFoundError,
+    ConvexError,
+    Document,
+    DocumentNotFoundError,
+    DocumentValidationError,
+    FunctionNotFoundError,
+    HttpRouter,
+    Id,
+    InvalidCursorError,
+    MigrationRequiredError,
+    MissingSecretError,
+    MutationCtx,
+    NotUniqueError,
+    OverloadedError,
+    PayloadTooLargeError,
+    QueryError,
+    ReturnsValidationError,
+    Schema,
+    StorageIdError,
+    UniqueConstraintError,
+    VerificationError,
+    error_response,
+    internal_mutation,
+    json_response,
+    mutation,
+)
+from tests.web.apps import deployed, send
+
+
+class Lamp(Document, table="lamps"):
+    """A table of the tests."""
+
+    name: str
+    made: datetime | None = None
+
+
+@internal_mutation
+def add(ctx: MutationCtx, *, name: str) -> Id[Lamp]:
+    """Add a lamp."""
+    return ctx.db.insert(Lamp(name=name, made=datetime(2026, 1, 2, tzinfo=UTC)))
+
+
+@internal_mutation
+def add_two(ctx: MutationCtx) -> list[Lamp]:
+    """Add two lamps and answer them."""
+    return [found for name in ("a", "b") if (found := ctx.db.get(ctx.db.insert(Lamp(name=name))))]
+
+
+@mutation
+def fails(ctx: MutationCtx) -> None:
+    """Fail as an application does."""
+    raise ConvexError({"message": "Out of lamps", "left": 0}, status=409)
+
+
+class Colour(enum.Enum):
+    """Something that is no JSON by itself."""
+
+    RED = "red"
+
+
+def answering(make: Callable[[ActionCtx], Any]) -> HttpRouter:
+    """A router whose one handler returns what `make` does."""
+    http = HttpRouter("http", __name__)
+
+    @http.get("/")
+    def handler(ctx: ActionCtx, request: Request) -> Any:
+        return make(ctx)
+
+    return http
+
+
+def get(folder: Path, make: Callable[[ActionCtx], Any], **config: Any) -> TestResponse:
+    """The response to one request that `make` answers."""
+    with deployed(folder, answering(make), schema=Schema(Lamp), functions=[add, add_two, fails], **config) as app:
+        return send(app, "GET", "/")
+
+
+def json_of(response: TestResponse) -> Any:
+    """What a JSON response says."""
+    assert response.content_type == "application/json"
+    return response.json
+
+
+def raising(error: Exception) -> Callable[[ActionCtx], Any]:
+    """What raises an error."""
+
+    def make(ctx: ActionCtx) -> Any:
+        raise error
+
+    return make
+
+
+def stream() -> Iterator[str]:
+    """A body in pieces."""
+    yield "a"
+    yield "b"
+
+
+RETURNED: list[tuple[Any, int, str, bytes]] = [
+    ({"a": 1}, 200, "application/json", b'{"a":1}'),
+    ([1, None], 200, "application/json", b"[1,null]"),
+    ([], 200, "application/json", b"[]"),
+    ("text", 200, "text/html; charset=utf-8", b"text"),
+    (b"\x00", 200, "text/html; charset=utf-8", b"\x00"),
+    (({"a": 1}, 201), 201, "application/json", b'{"a":1}'),
+    (("text", 202), 202, "text/html; charset=utf-8", b"text"),
+    (("text", {"Content-Type": "text/plain"}), 200, "text/plain", b"text"),
+    (([1], 203, {"X-More": "1"}), 203, "application/json", b"[1]"),
+    (Response("r", 418, mimetype="text/plain"), 418, "text/plain; charset=utf-8", b"r"),
+    ("", 200, "text/html; charset=utf-8", b""),
+]
+
+
+@pytest.mark.parametrize(("value", "status", "content_type", "body"), RETURNED)
+def test_what_flask_views_may_return(tmp_path: Path, value: Any, status: int, content_type: str, body: bytes) -> None:
+    """Dicts, lists, text, bytes, tuples and responses become what they become in Flask, JSON without spaces."""
+    response = get(tmp_path, lambda ctx: value)
+    assert (response.status_code, response.content_type, response.data) == (status, content_type, body)
+
+
+def test_generators_and_redirects(tmp_path: Path) -> None:
+    """A generator streams, and a redirect of Flask's is taken as it is."""
+    assert get(tmp_path, lambda ctx: stream()).data == b"ab"
+    assert get(tmp_path, lambda ctx: redirect("/x", code=302)).headers["Location"] == "/x"
+
+
+def test_documents(tmp_path: Path) -> None:
+    """A document and a list of documents are JSON with `_id` and `_creationTime`, also in a tuple with a status."""
+
+    def one(ctx: ActionCtx) -> Any:
+        added = ctx.run_mutation(add_two)
+        return added[0], 201, {"Location": "/lamps/1"}
+
+    response = get(tmp_path, one)
+    assert (response.status_code, response.headers["Location"]) == (201, "/lamps/1")
+    assert set(json_of(response)) == {"_id", "_creationTime", "name", "made"}
+    several = json_of(get(tmp_path, lambda ctx: ctx.run_mutation(add_two)))
+    assert [lamp["name"] for lamp in several] == ["a", "b"]
+
+
+def test_values_json_has_no_words_for(tmp_path: Path) -> None:
+    """Times are ISO 8601, bytes base64 and enums their values."""
+    value = {"at": datetime(2026, 1, 2, tzinfo=UTC), "bytes": b"\x00\xff", "colour": Colour.RED, "set": {1}}
+    assert get(tmp_path, lambda ctx: value).json == {
+        "at": "2026-01-02T00:00:00Z",
+        "bytes": "AP8=",
+        "colour": "red",
+        "set": [1],
+    }
+
+
+def test_response_helpers(tmp_path: Path) -> None:
+    """json_response and error_response take a status and headers."""
+    response = get(tmp_path, lambda ctx: json_response(Lamp(name="a"), 202, {"X-More": "1"}))
+    assert (response.status_code, response.headers["X-More"], json_of(response)["name"]) == (202, "1", "a")
+    refused = get(tmp_path, lambda ctx: error_response("no", 409, {"X-More": "1"}))
+    assert (refused.status_code, refused.headers["X-More"], refused.json) == (409, "1", {"error": "no"})
+
+
+@pytest.mark.parametrize("value", [None, 1, object(), (None, 200), ({"a": object()},)])
+def test_what_is_no_answer_is_a_logged_500(tmp_path: Path, value: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Returning nothing, or what cannot be an answer, is a 500 whose reason is in the log only."""
+    response = get(tmp_path, lambda ctx: value)
+    assert response.status_code == 500
+    assert json_of(response)["error"] == "Internal server error"
+    assert "TypeError" in caplog.text
+
+
+PUBLIC: list[tuple[Exception, int]] = [
+    (ConvexError("no"), 400),
+    (ConvexError("no", status=418), 418),
+    (ArgumentValidationError("no"), 400),
+    (DocumentValidationError("no"), 400),
+    (InvalidCursorError("no"), 400),
+    (StorageIdError("no"), 400),
+    (VerificationError("malformed", "no"), 400),
+    (FunctionNotFoundError("no"), 404),
+    (DocumentNotFoundError("no"), 404),
+    (BlobNotFoundError("no"), 404),
+    (UniqueConstraintError("no"), 409),
+    (PayloadTooLargeError("no"), 413),
+    (OverloadedError("no"), 503),
+    (MissingSecretError("no"), 503),
+    (MigrationRequiredError("no"), 503),
+]
+
+
+@pytest.mark.parametrize(("error", "status"), PUBLIC)
+def test_public_errors_have_a_status(tmp_path: Path, error: Exception, status: int) -> None:
+    """An error that may be shown is answered with its own status and message."""
+    response = get(tmp_path, raising(error))
+    assert response.status_code == status
+    assert json_of(response)["error"] == "no"
+
+
+@pytest.mark.parametrize(("error", "seconds"), [(OverloadedError("no"), "1"), (MissingSecretError("no"), "60")])
+def test_retry_after(tmp_path: Path, error: Exception, seconds: str) -> None:
+    """A 503 that passes says when to come back."""
+    assert get(tmp_path, raising(error)).headers["Retry-After"] == seconds
+
+
+def test_convex_error_carries_its_data(tmp_path: Path) -> None:
+    """A ConvexError raised in a mutation reaches the client with its data and status."""
+    response = get(tmp_path, lambda ctx: ctx.run_mutation(fails))
+    assert (response.status_code, response.json) == (
+        409,
+        {"error": "Out of lamps", "data": {"message": "Out of lamps", "left": 0}},
+    )
+
+
+def test_wrong_argument_below_a_handler_is_400(tmp_path: Path) -> None:
+    """An argument that a handler hands on unchecked is answered 400 with its path, not 500."""
+    response = get(tmp_path, lambda ctx: lamp(ctx, 1))
+    assert response.status_code == 400
+    assert "$.name" in json_of(response)["error"]
+
+
+def lamp(ctx: ActionCtx, name: Any) -> Any:
+    """Add a lamp with a name from outside."""
+    return {"id": ctx.run_mutation(add, name=name)}
+
+
+UNEXPECTED = [
+    ValueError("secret text"),
+    KeyError("secret text"),
+    NotUniqueError("secret text"),
+    QueryError("secret text"),
+    ReturnsValidationError("secret text"),
+]
+
+
+@pytest.mark.parametrize("error", UNEXPECTED)
+def test_unexpected_errors_tell_nothing(tmp_path: Path, error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    """An unexpected error is a 500 with the request's id; what happened is in the log only, and signalled."""
+    signalled: list[Exception] = []
+
+    def receive(sender: Flask, exception: Exception) -> None:
+        assert isinstance(sender, Flask)
+        signalled.append(exception)
+
+    with got_request_exception.connected_to(receive):
+        response = get(tmp_path, raising(error))
+    identity = response.headers["X-Request-Id"]
+    assert (response.status_code, response.json) == (500, {"error": "Internal server error", "requestId": identity})
+    assert b"secret text" not in response.data
+    record = next(record for record in caplog.records if record.levelno == logging.ERROR)
+    assert record.exc_info is not None and record.exc_info[1] is error
+    assert identity in record.getMessage()
+    assert signalled == [error]
+
+
+def test_log_lines_cannot_be_forged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A line break in a path stays inside its log line."""
+    http = HttpRouter("http", __name__)
+
+    @http.get(path_prefix="/")
+    def handler(ctx: ActionCtx, request: Request) -> str:
+        raise ValueError
+
+    with deployed(tmp_path, http) as app:
+        send(app, "GET", "/a\nERROR forged")
+    assert all("\n" not in record.getMessage() for record in caplog.records)
+
+
+def test_exceptions_propagate_when_asked(tmp_path: Path) -> None:
+    """With PROPAGATE_EXCEPTIONS the exception reaches the server; public errors are answered all the same."""
+    with pytest.raises(ValueError, match="secret text"):
+        get(tmp_path, raising(ValueError("secret text")), PROPAGATE_EXCEPTIONS=True)
+    assert get(tmp_path, raising(ConvexError("no")), PROPAGATE_EXCEPTIONS=True).status_code == 400
+
+
+def test_every_response_has_a_request_id(tmp_path: Path) -> None:
+    """Each response, also the host app's own and its 404, has one X-Request-Id of 16 hex digits."""
+    with deployed(tmp_path, answering(lambda ctx: "x")) as app:
+        app.add_url_rule("/own", view_func=lambda: "own")
+        app.add_url_rule("/fail", view_func=lambda: str(1 / 0), endpoint="fail")
+        identities = set()
+        for path, status in {"/": 200, "/own": 200, "/missing": 404, "/fail": 500}.items():
+            response = send(app, "GET", path)
+            (identity,) = response.headers.getlist("X-Request-Id")
+            assert response.status_code == status
+            assert len(identity) == 16 and int(identity, 16) >= 0
+            identities.add(identity)
+    assert len(identities) == 4
+
+
+@pytest.mark.parametrize("incoming", ["abc-123", "A.b_c:d/e+f=", "a" * 128])
+def test_well_formed_incoming_id_is_kept(tmp_path: Path, incoming: str) -> None:
+    """An id that a proxy gave the request is the one of the response and of the error."""
+    with deployed(tmp_path, answering(raising(ValueError()))) as app:
+        response = send(app, "GET", "/", HTTP_X_REQUEST_ID=incoming)
+    assert response.headers["X-Request-Id"] == (response.json or {})["requestId"] == incoming
+
+
+@pytest.mark.parametrize("incoming", ["", "a b", "a\r\nX-Evil: 1", "a\n", "é", "٣", "a" * 129, "<b>", "a,b"])
+def test_malformed_incoming_id_is_replaced(tmp_path: Path, incoming: str) -> None:
+    """An id that is not well formed is not repeated."""
+    with deployed(tmp_path, answering(lambda ctx: "x")) as app:
+        response = send(app, "GET", "/", HTTP_X_REQUEST_ID=incoming)
+    (identity,) = response.headers.getlist("X-Request-Id")
+    assert len(identity) == 16 and "X-Evil" not in response.headers

@@ -1,0 +1,238 @@
+"""Webhooks through a router: verified, run as one mutation, and answered."""
+
+import hashlib
+import hmac
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask, Response
+from werkzeug.test import TestResponse
+
+from flask_convex_http import (
+    ConvexError,
+    Document,
+    GitHub,
+    HmacSignature,
+    HttpRouter,
+    MutationCtx,
+    OverloadedError,
+    QueryCtx,
+    RegistrationError,
+    Schema,
+    WebhookEvent,
+    error_response,
+    from_env,
+    internal_query,
+)
+from flask_convex_http.webhooks import Secrets
+from tests.web.apps import backend_of, chunked, deployed, send
+
+SECRET, VARIABLE = "a secret of the tests", "WEB_TEST_WEBHOOK_SECRET"
+BODY = b'{"id": "evt_1", "type": "order.paid", "total": 3}'
+
+
+class Order(Document, table="orders"):
+    """What a webhook writes."""
+
+    event: str
+
+
+@internal_query
+def orders(ctx: QueryCtx) -> list[str]:
+    """What was written."""
+    return [order.event for order in ctx.db.query(Order).order("asc").collect()]
+
+
+def sign(body: bytes = BODY, secret: str = SECRET) -> str:
+    """A signature as the tests' provider makes it."""
+    return hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+
+
+def provider(secret: Secrets = SECRET) -> HmacSignature:
+    """A provider of the tests' own."""
+    return HmacSignature(secret=secret, header="X-Signature", id_field="id", type_field="type")
+
+
+@contextmanager
+def receiving(
+    folder: Path, handler: Callable[[MutationCtx, WebhookEvent], Any], secret: Secrets = SECRET, **options: Any
+) -> Iterator[Flask]:
+    """An app with one webhook."""
+    http = HttpRouter("http", __name__)
+    http.webhook("/hook", provider(secret), **options)(handler)
+    with deployed(folder, http, schema=Schema(Order), functions=[orders]) as app:
+        yield app
+
+
+def deliver(app: Flask, body: bytes = BODY, signature: str | None = None, **environ: Any) -> TestResponse:
+    """A signed delivery."""
+    signed = {
+        "HTTP_X_SIGNATURE": sign(body) if signature is None else signature,
+        "CONTENT_TYPE": "application/json",
+        "CONTENT_LENGTH": str(len(body)),
+    }
+    return send(app, "POST", "/hook", body, **(signed | environ))
+
+
+def written(app: Flask) -> list[str]:
+    """What the database has."""
+    return backend_of(app).ctx().run_query(orders)
+
+
+def store(ctx: MutationCtx, event: WebhookEvent) -> None:
+    """Write down an event."""
+    ctx.db.insert(Order(event=event.id))
+
+
+def test_handler_gets_a_transaction_and_the_event(tmp_path: Path) -> None:
+    """A handler gets the ctx of a mutation and the verified event; returning nothing answers OK."""
+    seen: list[WebhookEvent] = []
+
+    def handler(ctx: MutationCtx, event: WebhookEvent) -> None:
+        assert isinstance(ctx, MutationCtx)
+        seen.append(event)
+        store(ctx, event)
+
+    with receiving(tmp_path, handler, ["another secret", SECRET]) as app:
+        response = deliver(app)
+        assert (response.status_code, response.text, response.content_type) == (200, "OK", "text/plain; charset=utf-8")
+        assert written(app) == ["evt_1"]
+    (event,) = seen
+    assert (event.type, event.payload["total"], event.body, event.secret_label) == ("order.paid", 3, BODY, "secret 2")
+    assert abs(event.received_at - time.time() * 1000) < 60_000
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "content_type"),
+    [({"a": 1}, 200, "application/json"), (("x", 202), 202, "text/html; charset=utf-8"), ([], 200, "application/json")],
+)
+def test_handler_may_answer_something_else(tmp_path: Path, answer: Any, status: int, content_type: str) -> None:
+    """What a handler returns is answered as any handler's."""
+    with receiving(tmp_path, lambda ctx, event: answer) as app:
+        response = deliver(app)
+    assert (response.status_code, response.content_type) == (status, content_type)
+
+
+def test_error_response_commits(tmp_path: Path) -> None:
+    """Returning an error is an answer: what was written stays."""
+
+    def handler(ctx: MutationCtx, event: WebhookEvent) -> Response:
+        store(ctx, event)
+        return error_response("later", 422)
+
+    with receiving(tmp_path, handler) as app:
+        assert deliver(app).status_code == 422
+        assert written(app) == ["evt_1"]
+
+
+@pytest.mark.parametrize(("error", "status"), [(ValueError("x"), 500), (ConvexError("x", status=409), 409)])
+def test_exception_rolls_back(tmp_path: Path, error: Exception, status: int) -> None:
+    """A handler that raises leaves nothing, and the provider gets a status that makes it send again."""
+
+    def handler(ctx: MutationCtx, event: WebhookEvent) -> None:
+        store(ctx, event)
+        raise error
+
+    with receiving(tmp_path, handler) as app:
+        assert deliver(app).status_code == status
+        assert written(app) == []
+
+
+def test_refused_delivery_is_400_and_never_runs(tmp_path: Path) -> None:
+    """Without a signature, with a wrong one, or with another body, the handler is not called."""
+
+    def handler(ctx: MutationCtx, event: WebhookEvent) -> None:
+        raise AssertionError("called")
+
+    with receiving(tmp_path, handler) as app:
+        unsigned = send(app, "POST", "/hook", BODY, CONTENT_LENGTH=str(len(BODY)))
+        assert (unsigned.status_code, unsigned.json) == (400, {"error": "Missing X-Signature header"})
+        for response in (
+            deliver(app, signature=""),
+            deliver(app, signature="é"),
+            deliver(app, signature=sign(secret="wrong")),
+            deliver(app, BODY + b" ", signature=sign()),
+            deliver(app, b"not json"),
+            deliver(app, CONTENT_LENGTH=str(len(BODY) + 9)),
+        ):
+            assert response.status_code == 400
+        assert send(app, "GET", "/hook").status_code == 405
+
+
+def test_delivery_in_chunks(tmp_path: Path) -> None:
+    """A delivery in chunks verifies like one of announced length."""
+    with receiving(tmp_path, store) as app:
+        assert chunked(app, "/hook", BODY, HTTP_X_SIGNATURE=sign()).text == "OK"
+        assert written(app) == ["evt_1"]
+
+
+@pytest.mark.parametrize("limit", [len(BODY), len(BODY) - 1])
+def test_body_limit(tmp_path: Path, limit: int) -> None:
+    """A webhook's own limit answers 413, announced or in chunks."""
+    with receiving(tmp_path, lambda ctx, event: None, max_body_bytes=limit) as app:
+        status = 200 if limit == len(BODY) else 413
+        assert deliver(app).status_code == status
+        assert chunked(app, "/hook", BODY, HTTP_X_SIGNATURE=sign()).status_code == status
+
+
+def test_unset_variable_is_503_whatever_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While the secret's variable is unset every delivery is 503, which names it and says when to come back."""
+    monkeypatch.delenv(VARIABLE, raising=False)
+    with receiving(tmp_path, store, from_env(VARIABLE), max_body_bytes=10) as app:
+        for response in (
+            deliver(app),
+            deliver(app, b""),
+            deliver(app, signature=""),
+            send(app, "POST", "/hook"),
+            send(app, "POST", "/hook", b"x", CONTENT_LENGTH="9"),
+            chunked(app, "/hook", b"x" * 1000),
+        ):
+            assert (response.status_code, response.headers["Retry-After"]) == (503, "60")
+            assert response.json == {"error": f"Environment variable {VARIABLE} is not set"}
+        assert any(VARIABLE in record.getMessage() and record.levelno == logging.ERROR for record in caplog.records)
+        monkeypatch.setenv(VARIABLE, SECRET)
+        assert deliver(app, b"{}").status_code == 400
+        assert written(app) == []
+
+
+def test_label_is_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The event says which variable's secret matched."""
+    monkeypatch.setenv(VARIABLE, SECRET)
+    labels: list[str] = []
+    with receiving(tmp_path, lambda ctx, event: labels.append(event.secret_label), from_env(VARIABLE)) as app:
+        assert deliver(app).status_code == 200
+    assert labels == [VARIABLE]
+
+
+def test_busy_database_says_when_to_come_back(tmp_path: Path) -> None:
+    """A delivery that meets a busy database is 503 with Retry-After, so that it is sent again."""
+
+    def handler(ctx: MutationCtx, event: WebhookEvent) -> None:
+        raise OverloadedError("The database is busy")
+
+    with receiving(tmp_path, handler) as app:
+        response = deliver(app)
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
+
+
+@pytest.mark.parametrize("wrong", [None, "secret", GitHub, object()])
+def test_webhook_without_a_provider_is_refused(wrong: Any) -> None:
+    """A webhook that nothing verifies is refused when it is registered."""
+    with pytest.raises(RegistrationError, match="anybody could send"):
+        HttpRouter("http", __name__).webhook("/hook", wrong)
+
+
+def test_async_webhook_is_refused() -> None:
+    """A handler that would leave its transaction is refused when it is registered."""
+
+    async def handler(ctx: MutationCtx, event: WebhookEvent) -> None: ...
+
+    with pytest.raises(RegistrationError, match="write def"):
+        HttpRouter("http", __name__).webhook("/hook", provider())(handler)
