@@ -7,7 +7,7 @@ import inspect
 import re
 import sys
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -21,7 +21,6 @@ from flask_convex_http.functions import Function
 from flask_convex_http.web.cors import Cors
 from flask_convex_http.web.router import HttpRouter, Route
 from flask_convex_http.web.state import current_backend
-from flask_convex_http.webhooks.base import Provider
 
 
 @click.command()
@@ -177,7 +176,7 @@ def _route(endpoint: str, route: Route) -> dict[str, Any]:
         "methods": list(route.methods),
         "endpoint": endpoint,
         "cors": None if route.cors is None else _cors(route.cors),
-        "webhook": _provider(current_app.view_functions[endpoint]),
+        "webhook": route.provider,
     }
 
 
@@ -187,10 +186,3 @@ def _cors(policy: Cors) -> dict[str, Any]:
         "origins": [origin if isinstance(origin, str) else origin.pattern for origin in origins],
         "credentials": policy.credentials,
     }
-
-
-def _provider(view: Callable[..., Any]) -> str | None:
-    """Who sends to a webhook's view, read from what the router closed over: a route does not say it."""
-    receiver = inspect.getclosurevars(view).nonlocals.get("handler")
-    provider = inspect.getclosurevars(receiver).nonlocals.get("provider") if inspect.isfunction(receiver) else None
-    return provider.name if isinstance(provider, Provider) else None

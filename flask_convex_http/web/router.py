@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from flask import Blueprint, Flask, Request, Response, current_app, request
@@ -40,12 +40,14 @@ class Route:
         methods: The methods it answers.
         endpoint: The endpoint's name within the blueprint.
         cors: Its CORS policy.
+        provider: Whose webhooks it takes, if it does.
     """
 
     path: str
     methods: tuple[str, ...]
     endpoint: str
     cors: Cors | None
+    provider: str | None = None
 
 
 class HttpRouter(Blueprint):
@@ -170,6 +172,7 @@ class HttpRouter(Blueprint):
                 return _receive(handler, provider, request)
 
             self.route(rule, method="POST", cors=False, max_body_bytes=max_body_bytes, endpoint=name)(receive)
+            self.routes[-1] = replace(self.routes[-1], provider=provider.name)
             _mark(handler)
             return handler
 

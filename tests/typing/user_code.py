@@ -56,7 +56,7 @@ class Size(Struct):
 
 
 schema = Schema(User, Item, Team)
-Schema("items")  # mypy: incompatible type "str" # pyright: "Literal['items']" is not assignable to "type[Document]"
+Schema("items")  # mypy: incompatible type "str" # pyright: cannot be assigned to parameter "documents" of type "type[Document]"
 
 
 # --- documents -------------------------------------------------------------------------------------------------------
@@ -73,7 +73,7 @@ Item(name="Lamp", owner="users_1")  # mypy: expected "Id[User] | None" # pyright
 Item(name="Lamp", id=item.id)  # mypy: Unexpected keyword argument "id" # pyright: No parameter named "id"
 User(clerk_id="user_1", name="Ada")  # mypy: Missing named argument "email" # pyright: missing for parameter "email"
 item.name = "Desk"  # mypy: Property "name" defined in "Item" is read-only # pyright: Attribute "name" is read-only
-item.id = item.id  # mypy: is read-only # pyright: Attribute "id" is read-only
+item.id = item.id  # mypy: is read-only # pyright: Cannot assign to attribute "id"
 item.nmae  # mypy: "Item" has no attribute "nmae" # pyright: Cannot access attribute "nmae"
 item.owner.upper()  # mypy: has no attribute "upper" # pyright: "upper" is not a known attribute of "None"
 
@@ -148,12 +148,12 @@ def changes(ctx: MutationCtx) -> None: ...
 def calls(ctx: ActionCtx, user_id: Id[User], item_id: Id[Item]) -> None:
     assert_type(ctx.run_mutation(create, name="Lamp"), Id[Item])
     assert_type(ctx.run_mutation(create, name="Lamp", price=3.0), Id[Item])
-    ctx.run_mutation(create, nmae="Lamp")  # mypy: Unexpected keyword argument "nmae" # pyright: No parameter named "nmae"
-    ctx.run_mutation(create)  # E: "name"
-    ctx.run_mutation(create, name=3)  # E: "name"
-    ctx.run_mutation(create, name="Lamp", price="3")  # E: "price"
-    ctx.run_mutation(create, "Lamp")  # E: ositional argument
-    ctx.run_mutation(get, id=item_id)  # E: Mutation
+    ctx.run_mutation(create, nmae="Lamp")  # mypy: No overload variant of "run_mutation" # pyright: No parameter named "nmae"
+    ctx.run_mutation(create)  # mypy: No overload variant of "run_mutation" # pyright: "name"
+    ctx.run_mutation(create, name=3)  # mypy: No overload variant of "run_mutation" # pyright: "name"
+    ctx.run_mutation(create, name="Lamp", price="3")  # mypy: No overload variant of "run_mutation" # pyright: "price"
+    ctx.run_mutation(create, "Lamp")  # mypy: No overload variant of "run_mutation" # pyright: ositional argument
+    ctx.run_mutation(get, id=item_id)  # mypy: No overload variant of "run_mutation" # pyright: No overloads for "run_mutation"
     ctx.run_mutation("items:create", name="Lamp")
 
     assert_type(ctx.run_query(get, id=item_id), Item | None)
@@ -162,25 +162,25 @@ def calls(ctx: ActionCtx, user_id: Id[User], item_id: Id[Item]) -> None:
     assert_type(ctx.run_query(area, Size(2)), int)
     assert_type(ctx.run_query(area, size=Size(2), factor=2), int)
     assert_type(ctx.run_query("items:get", id=item_id), Any)
-    ctx.run_query(get, id=user_id)  # E: Id[Item]
-    ctx.run_query(get, id="items_1")  # E: Id[Item]
-    ctx.run_query(get, ident=item_id)  # E: "ident"
-    ctx.run_query(get)  # E: "id"
-    ctx.run_query(list_names, limit="10")  # E: "limit"
-    ctx.run_query(area, 2)  # E: Size
-    ctx.run_query(create, name="Lamp")  # E: Query
-    ctx.run_query(len)  # E: Query
+    ctx.run_query(get, id=user_id)  # mypy: No overload variant # pyright: Id[Item]
+    ctx.run_query(get, id="items_1")  # mypy: No overload variant # pyright: Id[Item]
+    ctx.run_query(get, ident=item_id)  # mypy: No overload variant of "run_query" # pyright: "ident"
+    ctx.run_query(get)  # mypy: No overload variant of "run_query" # pyright: "id"
+    ctx.run_query(list_names, limit="10")  # mypy: No overload variant of "run_query" # pyright: "limit"
+    ctx.run_query(area, 2)  # mypy: No overload variant # pyright: Size
+    ctx.run_query(create, name="Lamp")  # mypy: No overload variant of "run_query" # pyright: No overloads for "run_query"
+    ctx.run_query(len)  # mypy: No overload variant of "run_query" # pyright: No overloads for "run_query"
     ctx.run_query(get, id=item_id).name  # mypy: Item "None" of "Item | None" # pyright: attribute of "None"
 
     assert_type(ctx.run_action(fetch, url="https://example.com"), int)
     assert_type(ctx.run_action(fetch_all, urls=[]), list[int])
-    ctx.run_action(fetch, uri="https://example.com")  # E: "uri"
-    ctx.run_action(fetch, url=b"https://example.com")  # E: "url"
-    ctx.run_action(fetch)  # E: "url"
-    ctx.run_action(rename, id=item_id, name="Desk")  # E: Action
+    ctx.run_action(fetch, uri="https://example.com")  # mypy: No overload variant of "run_action" # pyright: "uri"
+    ctx.run_action(fetch, url=b"https://example.com")  # mypy: No overload variant of "run_action" # pyright: "url"
+    ctx.run_action(fetch)  # mypy: No overload variant of "run_action" # pyright: "url"
+    ctx.run_action(rename, id=item_id, name="Desk")  # mypy: No overload variant # pyright: No overloads
     ctx.db  # mypy: "ActionCtx" has no attribute "db" # pyright: Cannot access attribute "db"
 
-    create(ctx, name="Lamp")  # mypy: "Mutation[[*, name: str, price: float = ...], Id[Item]]" not callable # pyright: callable
+    create(ctx, name="Lamp")  # mypy: not callable # pyright: callable
     get(ctx, id=item_id)  # mypy: not callable # pyright: callable
     fetch(ctx, url="https://example.com")  # mypy: not callable # pyright: callable
 
@@ -203,14 +203,14 @@ def reads(ctx: QueryCtx, *, user_id: Id[User], item_id: Id[Item]) -> None:
     assert_type(ctx.run_query(get, id=item_id), Item | None)
     ctx.db.get("items_1")  # E: Id[
     ctx.db.get(item_id).name  # mypy: Item "None" of "Item | None" # pyright: attribute of "None"
-    ctx.db.query("items")  # E: str
+    ctx.db.query("items")  # mypy: "str" # pyright: Literal['items']
     ctx.db.query(Item).order("down")  # E: order
     ctx.db.query(Item).filter(lambda item: item.prise > 3)  # E: "prise"
     ctx.db.insert(Item(name="Lamp"))  # E: "insert"
     ctx.storage.delete  # E: "delete"
     ctx.run_mutation(create, name="Lamp")  # E: "run_mutation"
     ctx.run_action(fetch, url="")  # E: "run_action"
-    ctx.run_query(get, id=user_id)  # E: Id[Item]
+    ctx.run_query(get, id=user_id)  # mypy: No overload variant # pyright: Id[Item]
 
 
 @mutation
@@ -225,9 +225,9 @@ def writes(ctx: MutationCtx, *, user_id: Id[User], item_id: Id[Item], team_id: I
     ctx.db.replace(item_id, Item(name="Desk"))
     ctx.db.patch(item_id, name="Desk")
     ctx.db.delete(item_id)
-    ctx.db.insert("Lamp")  # E: str
+    ctx.db.insert("Lamp")  # mypy: "str" # pyright: Literal['Lamp']
     ctx.db.insert(Item)  # E: type[Item]
     ctx.db.delete("items_1")  # E: Id[
-    ctx.run_mutation(rename, id=user_id, name="Desk")  # E: Id[Item]
+    ctx.run_mutation(rename, id=user_id, name="Desk")  # mypy: No overload variant # pyright: Id[Item]
     ctx.run_action(fetch, url="")  # E: "run_action"
     ctx.now = 1.0
