@@ -15,7 +15,7 @@ from flask_convex_http.identity import UserIdentity
 from flask_convex_http.migrations import Step
 from flask_convex_http.schema import Schema
 from flask_convex_http.web.files import files
-from flask_convex_http.web.request_ids import RequestIds
+from flask_convex_http.web.middleware import Middleware
 from flask_convex_http.web.state import EXTENSION, current_backend
 
 
@@ -58,7 +58,7 @@ class ConvexHTTP:
         app.extensions[EXTENSION] = Backend(
             settings, self.schema, self.functions, folder=Path(app.instance_path), clock=self.clock
         )
-        app.wsgi_app = RequestIds(app.wsgi_app)  # type: ignore[method-assign]  # as Flask's docs have middleware added
+        app.wsgi_app = Middleware(app.wsgi_app)  # type: ignore[method-assign]  # as Flask's docs have middleware added
         app.register_blueprint(files)
         app.cli.add_command(convex_commands)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from typing import Any
-from urllib.parse import quote_from_bytes
 
 from flask import Flask, Request, after_this_request, request, request_started
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
@@ -23,7 +22,6 @@ OURS = "convex_route"
 #: Where a view of ours has what puts its CORS headers on a response.
 CORS = "convex_cors"
 _ROOT_PREFIX = f"/<{REST}:suffix>"
-_ASCII = bytes(range(128))
 _VARIABLE = re.compile(r"<(?:[^<>]*:)?([^<>:]+)>")
 
 
@@ -66,11 +64,10 @@ def prepare(app: Flask) -> None:
 
 def _settle(app: Flask, **_: Any) -> None:
     current: Request = request._get_current_object()  # type: ignore[attr-defined]  # each use of a proxy looks it up
-    if not current.query_string.isascii():  # Werkzeug fails on bytes that are not UTF-8, but not when they are escaped
-        current.query_string = quote_from_bytes(current.query_string, safe=_ASCII).encode()
     if "//" in current.environ["PATH_INFO"]:
         _settle_slashes(app, current)
     if isinstance(current.routing_exception, MethodNotAllowed):
+        current.routing_exception.valid_methods = sorted(current.routing_exception.valid_methods or ())
         _settle_cors(app, current)
 
 

@@ -21,6 +21,8 @@ from flask_convex_http.validation import InvalidValueError, Validator
 T = TypeVar("T")
 
 _CHUNK = 64 * 1024
+#: What is left of a body that announced more than the limit.
+_REFUSED = -1
 _WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -76,9 +78,6 @@ def limit_body(request: Request, limit: int) -> None:
     """Bound the request's body to a number of bytes; a larger one is refused where it is read."""
     environ = request.environ
     length = request.content_length
-    if length is not None and length > limit:
-        request.max_content_length = limit  # Werkzeug refuses it by its announced length, before a byte is read
-        return
     stream = environ["wsgi.input"]
     if isinstance(stream, BoundedStream):  # the bound of before does not add to this one
         stream = stream.source
@@ -99,7 +98,7 @@ class BoundedStream:
         self.source = stream
         self._limit = limit
         self._announced = length is not None
-        self._left = limit if length is None else length
+        self._left = limit if length is None else length if length <= limit else _REFUSED
 
     def read(self, size: int | None = -1) -> bytes:
         """Some bytes, or all of them.
