@@ -58,7 +58,7 @@ class ConvexHTTP:
         app.extensions[EXTENSION] = Backend(
             settings, self.schema, self.functions, folder=Path(app.instance_path), clock=self.clock
         )
-        app.wsgi_app = Middleware(app.wsgi_app)  # type: ignore[method-assign]  # as Flask's docs have middleware added
+        app.wsgi_app = Middleware(app)  # type: ignore[method-assign]  # as Flask's docs have middleware added
         app.register_blueprint(files)
         app.cli.add_command(convex_commands)
 

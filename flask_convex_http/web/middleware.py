@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import quote_from_bytes
 
-from flask import Request
+from flask import Flask, Request
+
+from flask_convex_http.web.paths import headers_of_405, settle_slashes
 
 HEADER = "X-Request-Id"
 _KEPT = "flask_convex_http.request_id"
@@ -28,8 +30,9 @@ Environ = dict[str, Any]
 class Middleware:
     """A WSGI application with request ids, and with query strings that Werkzeug can read."""
 
-    def __init__(self, wsgi_app: Callable[..., Iterable[bytes]]) -> None:
-        self._wsgi_app = wsgi_app
+    def __init__(self, app: Flask) -> None:
+        self._app = app
+        self._wsgi_app = app.wsgi_app
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         identity = _identity(environ)
@@ -37,7 +40,12 @@ class Middleware:
         if not query.isascii():  # Werkzeug fails on bytes that are not UTF-8, but not when they are escaped
             environ["QUERY_STRING"] = quote_from_bytes(query.encode("latin-1"), safe=_ASCII)
 
+        if "//" in environ.get("PATH_INFO", ""):
+            settle_slashes(self._app)
+
         def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+            if status.startswith("405"):
+                headers = headers_of_405(self._app, headers)
             headers.append((HEADER, identity))
             return start_response(status, headers, *more)
 

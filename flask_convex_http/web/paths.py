@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from flask import Flask, Request, after_this_request, request, request_started
+from flask import Flask, Request, Response, request, request_started
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.routing import BaseConverter, RequestRedirect, Rule
 from werkzeug.wsgi import get_path_info
@@ -59,30 +59,37 @@ def prepare(app: Flask) -> None:
     """Let an app match as routers do; doing it again changes nothing."""
     app.url_map.converters.setdefault(END, EndConverter)
     app.url_map.converters.setdefault(REST, RestConverter)
-    request_started.connect(_settle, app)
 
 
-def _settle(app: Flask, **_: Any) -> None:
-    current: Request = request._get_current_object()  # type: ignore[attr-defined]  # each use of a proxy looks it up
-    if "//" in current.environ["PATH_INFO"]:
-        _settle_slashes(app, current)
-    if isinstance(current.routing_exception, MethodNotAllowed):
-        current.routing_exception.valid_methods = sorted(current.routing_exception.valid_methods or ())
-        _settle_cors(app, current)
+def settle_slashes(app: Flask) -> None:
+    """From now on settle what rules cannot say of paths with `//`. Asked for when one arrives, since most apps never
+    see one and a receiver costs every request; doing it again changes nothing."""
+    request_started.connect(_settle_slashes, app)
 
 
-def _settle_cors(app: Flask, request: Request) -> None:
-    """A 405 carries the CORS headers of the path's own methods, or a browser would not show a script why it failed."""
-    refused = request.routing_exception
-    for method in getattr(refused, "valid_methods", None) or ():
+def headers_of_405(app: Flask, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The headers of a 405 with `Allow` in a fixed order and, if a method of the path has one, with its CORS policy:
+    without, a browser would not show a script why it failed."""
+    response = Response(headers=[(name, value) for name, value in headers if name.lower() != "allow"])
+    allowed = sorted(
+        {method.strip() for name, value in headers if name.lower() == "allow" for method in value.split(",")}
+    )
+    if allowed:
+        response.headers["Allow"] = ", ".join(allowed)
+    if request.url_rule is not None:  # a handler's own answer has its headers already
+        return response.headers.to_wsgi_list()
+    for method in allowed:
         rule = _rule_for(app, request, method)
         apply = getattr(app.view_functions.get(rule.endpoint), CORS, None) if rule is not None else None
         if apply is not None:
-            after_this_request(apply)
-            return
+            return list(apply(response).headers.to_wsgi_list())
+    return response.headers.to_wsgi_list()
 
 
-def _settle_slashes(app: Flask, current: Request) -> None:
+def _settle_slashes(app: Flask, **_: Any) -> None:
+    current: Request = request._get_current_object()  # type: ignore[attr-defined]  # each use of a proxy looks it up
+    if "//" not in current.environ["PATH_INFO"]:
+        return
     refused = current.routing_exception
     if current.environ["PATH_INFO"].startswith("//"):
         _match_root(app, current)
