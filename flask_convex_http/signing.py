@@ -24,7 +24,7 @@ class Signing:
         self._signers: dict[str, tuple[Signer, bytes]] = {}
 
     def digest(self, purpose: str, text: str) -> str:
-        """A keyed hash (BLAKE2b, which takes a key by itself and a fifth of the time of HMAC), hexadecimal."""
+        """A keyed hash (BLAKE2b, which takes a key by itself and half the time of HMAC), hexadecimal."""
         return hashlib.blake2b(text.encode(), key=self._of(purpose)[1], digest_size=32).hexdigest()
 
     def sign(self, purpose: str, text: str) -> str:

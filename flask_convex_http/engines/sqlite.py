@@ -33,6 +33,9 @@ from flask_convex_http.schema import Schema, Table
 
 T = TypeVar("T")
 
+#: Pages copied between two signs of progress.
+_BACKUP_PAGES = 1000
+
 #: Seconds a mutation waits for the writer before the client is asked to come back.
 WRITER_TIMEOUT = 10.0
 _STATEMENTS_KEPT = 512
@@ -126,7 +129,7 @@ class SQLiteEngine:
         return self._connections.lend()
 
     def backup(self, path: Path, progress: Callable[[int, int], None] | None = None) -> None:
-        """Write one consistent copy to a new file, in one go: in steps it would start again after each write."""
+        """Write one consistent copy to a new file, in steps, while others write."""
         if path.exists():
             raise ConfigurationError(f"{path} exists already; name a new file")
         with (
@@ -134,7 +137,13 @@ class SQLiteEngine:
             self._connections.lend() as source,
             contextlib.closing(sqlite3.connect(path)) as target,
         ):
-            source.backup(target, pages=-1, progress=_progress(progress))
+            # A copy in steps starts again after each write, unless its source stays in one snapshot.
+            source.execute("BEGIN")
+            try:
+                source.execute("SELECT count(*) FROM sqlite_master").fetchall()
+                source.backup(target, pages=_BACKUP_PAGES, progress=_progress(progress), sleep=0)
+            finally:
+                source.execute("ROLLBACK")
 
     def close(self) -> None:
         """Close the idle connections."""
