@@ -75,7 +75,9 @@ class Backend:
         self.functions = Registry(functions)
         self.functions.bind(self.schema)
         self.engine: Engine = _engine(settings, self.schema, folder)
-        self.blobs: BlobStore = SQLiteBlobs(sqlite_path("CONVEX_STORAGE_URL", settings.storage_url, folder))
+        self.blobs: BlobStore = SQLiteBlobs(
+            sqlite_path("CONVEX_STORAGE_URL", settings.storage_url, folder), timeout=settings.write_timeout
+        )
         self.signing = Signing(self._secret)
         self.files = Files(self.engine, self.schema, self.blobs, self.signing, clock)
         self.runtime = Runtime(self.schema, self.functions, self.engine, self.files, clock)
@@ -173,4 +175,10 @@ class Backend:
 
 def _engine(settings: Settings, schema: Schema, folder: Path) -> Engine:
     path = sqlite_path("CONVEX_DATABASE_URL", settings.database_url, folder)
-    return SQLiteEngine(path, schema, durability="full" if path else "off")
+    return SQLiteEngine(
+        path,
+        schema,
+        durability=settings.durability if path else "off",
+        writer_timeout=settings.write_timeout,
+        writer_queue=settings.write_queue,
+    )

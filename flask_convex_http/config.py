@@ -34,6 +34,9 @@ class Settings:
         max_body_bytes: The largest request body of a route that sets no limit of its own.
         max_upload_bytes: The largest file that an upload URL takes.
         api_key_prefix: What API keys start with.
+        durability: "full": what was answered is on the disk. "normal": a power cut may undo the last moments.
+        write_timeout: Seconds a write waits for its turn before the client is asked to come back.
+        write_queue: How many writes of one process may wait; one more is asked to come back at once.
     """
 
     database_url: str = "sqlite:///convex.db"
@@ -43,6 +46,9 @@ class Settings:
     max_body_bytes: int = 20 * MIB
     max_upload_bytes: int = 1024 * MIB
     api_key_prefix: str = "cvx"
+    durability: str = "full"
+    write_timeout: float = 10.0
+    write_queue: int = 1000
 
     @classmethod
     def from_mapping(cls, config: Mapping[str, Any]) -> Settings:
@@ -120,6 +126,24 @@ def _prefix(key: str, value: Any) -> str:
     return value
 
 
+def _durability(key: str, value: Any) -> str:
+    if value not in ("full", "normal"):
+        raise ConfigurationError(f'{key} must be "full" or "normal"')
+    return str(value)
+
+
+def _seconds(key: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 3600:
+        raise ConfigurationError(f"{key} must be a number of seconds, more than 0 and at most 3600")
+    return float(value)
+
+
+def _count(key: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigurationError(f"{key} must be a number, 1 or more")
+    return value
+
+
 _PARSERS: dict[str, Callable[[str, Any], Any]] = {
     "CONVEX_DATABASE_URL": _database,
     "CONVEX_STORAGE_URL": _database,
@@ -128,4 +152,7 @@ _PARSERS: dict[str, Callable[[str, Any], Any]] = {
     "CONVEX_MAX_BODY_BYTES": _bytes,
     "CONVEX_MAX_UPLOAD_BYTES": _bytes,
     "CONVEX_API_KEY_PREFIX": _prefix,
+    "CONVEX_DURABILITY": _durability,
+    "CONVEX_WRITE_TIMEOUT": _seconds,
+    "CONVEX_WRITE_QUEUE": _count,
 }

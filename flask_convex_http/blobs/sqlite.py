@@ -8,8 +8,8 @@ The rules of this module:
 * Only the last transaction of a write is synced. In WAL mode that sync covers every frame before it, so the
   blob is durable when it is complete. A delete is not synced: a power cut may undo it, which leaves bytes
   that no document names, and the sweep removes those.
-* sqlite3 and file system errors are translated in `_translated` and never leave raw.
-* Connections, and what checkpoints and forks demand of them, are the business of `sqlite_connections`.
+* sqlite3 and file system errors are translated here and never leave raw.
+* Connections, turns among writers, checkpoints and forks are the business of `sqlite_file`.
 """
 
 from __future__ import annotations
@@ -25,14 +25,16 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from sqlite_utils import Database
-from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
 from flask_convex_http.blobs.base import BlobExistsError, BlobStore, StoredBytes
-from flask_convex_http.blobs.sqlite_connections import Connections
 from flask_convex_http.errors import BlobNotFoundError, ConvexHTTPError, EngineError, OverloadedError
+from flask_convex_http.sqlite_connections import sqlite3
+from flask_convex_http.sqlite_file import WRITE_TIMEOUT, SQLiteFile
+
+T = TypeVar("T")
 
 #: Part of the file's format: a range is found by dividing by it, so changing it needs a migration.
 CHUNK_BYTES = 256 * 1024
@@ -58,18 +60,20 @@ class SQLiteBlobs(BlobStore):
     Args:
         path: The database file, made with its folder on first use, on a local disk. None is a private
             temporary file that goes away with the store.
+        timeout: Seconds a write waits for others.
     """
 
     # Pages freed by a delete are reused by the next write; the file does not shrink. Incremental vacuum would
     # shrink it, but it moves pages under the write lock, writing each twice more, and scatters the chunks of
     # later blobs. Who wants the disk back after a great clear-out runs VACUUM.
 
-    def __init__(self, path: str | PathLike[str] | None = None) -> None:
+    def __init__(self, path: str | PathLike[str] | None = None, *, timeout: float = WRITE_TIMEOUT) -> None:
         temporary = Path(tempfile.mkdtemp(prefix="flask-convex-http-")) if path is None else None
         self.path = Path(path) if path is not None else Path(temporary or "", "blobs.sqlite")
-        self._connections = Connections(self.path, _PAGE_BYTES, _create_tables)
+        self._file = SQLiteFile(self.path, _translate, page_bytes=_PAGE_BYTES, timeout=timeout)
+        self._is_ready = False
         # Also at the end of the program: closing the last connection tidies the write-ahead log away.
-        self._finalizer = weakref.finalize(self, _let_go, self._connections, temporary, os.getpid())
+        self._finalizer = weakref.finalize(self, _let_go, self._file, temporary, os.getpid())
 
     def write(self, key: str, chunks: Iterable[bytes]) -> StoredBytes:
         blob = self._claim(key)
@@ -120,7 +124,7 @@ class SQLiteBlobs(BlobStore):
             if progress is not None:
                 progress(total - remaining, total)
 
-        with _translated(), self._connections.lend() as source, closing(sqlite3.connect(path)) as target:
+        with self._opened().lend() as source, closing(sqlite3.connect(path)) as target:
             # A copy in steps starts again after each write, unless its source stays in one snapshot.
             source.execute("BEGIN")
             try:
@@ -138,9 +142,12 @@ class SQLiteBlobs(BlobStore):
         # Random and so never used twice: who still reads a deleted blob must not get the chunks of the next.
         blob = secrets.randbits(63)
         insert = "INSERT INTO blobs (id, key, created, state) VALUES (?, ?, ?, 'writing')"
-        with _translated(), self._connections.write(_PAGE_BYTES, durable=False) as connection:
-            claimed = connection.execute(f"{insert} ON CONFLICT (key) DO NOTHING", (blob, key, time.time())).rowcount
-        if not claimed:
+
+        def claim(connection: Any) -> int:
+            values = (blob, key, time.time())
+            return int(connection.execute(f"{insert} ON CONFLICT (key) DO NOTHING", values).rowcount)
+
+        if not self._write(claim):
             raise BlobExistsError(f"{key!r} was written before: bytes do not change, write new ones under a new key")
         return blob
 
@@ -160,14 +167,15 @@ class SQLiteBlobs(BlobStore):
         return stored
 
     def _append(self, blob: int, key: str, number: int, chunk: bytearray) -> None:
-        with _translated(), self._connections.write(len(chunk), durable=False) as connection:
-            _insert_chunk(connection, blob, key, number, chunk)
+        self._write(lambda connection: _insert_chunk(connection, blob, key, number, chunk))
 
     def _complete(self, blob: int, key: str, number: int, chunk: bytearray, stored: StoredBytes) -> None:
-        update = "UPDATE blobs SET size = ?, sha256 = ?, state = 'complete' WHERE id = ?"
-        with _translated(), self._connections.write(len(chunk) + _PAGE_BYTES, durable=True) as connection:
+        def complete(connection: Any) -> None:
             _insert_chunk(connection, blob, key, number, chunk)
+            update = "UPDATE blobs SET size = ?, sha256 = ?, state = 'complete' WHERE id = ?"
             connection.execute(update, (*stored, blob))
+
+        self._write(complete, durable=True)
 
     # --- reading and removing -----------------------------------------------------------------------------
 
@@ -191,29 +199,71 @@ class SQLiteBlobs(BlobStore):
     def _remove(self, blob: int) -> None:
         # First out of sight, so that nobody reads or completes a blob with holes; then away in batches; the
         # row last, so that a delete that was interrupted is still among keys().
-        with _translated(), self._connections.write(_PAGE_BYTES, durable=False) as connection:
-            connection.execute("UPDATE blobs SET state = 'deleting' WHERE id = ?", (blob,))
-        while self._remove_batch(blob):
+        self._write(lambda connection: connection.execute("UPDATE blobs SET state = 'deleting' WHERE id = ?", (blob,)))
+        while self._write(lambda connection: _remove_chunks(connection, blob)):
             pass
-
-    def _remove_batch(self, blob: int) -> bool:
-        """Remove some chunks, and the row with the last of them; whether there is more to remove."""
-        batch = "SELECT rowid FROM chunks WHERE blob = ? LIMIT ?"
-        size = _DELETE_CHUNKS * CHUNK_BYTES
-        with _translated(), self._connections.write(size, durable=False) as connection:
-            delete = connection.execute(f"DELETE FROM chunks WHERE rowid IN ({batch})", (blob, _DELETE_CHUNKS))
-            if delete.rowcount == _DELETE_CHUNKS:
-                return True
-            connection.execute("DELETE FROM blobs WHERE id = ?", (blob,))
-            return False
 
     def _rows(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
         # fetchall ends the read transaction; a cursor left half way would keep it open.
-        with _translated(), self._connections.lend() as connection:
-            return connection.execute(query, parameters).fetchall()
+        with self._opened().lend() as connection:
+            rows: list[tuple[Any, ...]] = connection.execute(query, parameters).fetchall()
+            return rows
+
+    def _write(self, work: Callable[[Any], T], *, durable: bool = False) -> T:
+        def run(connection: Any) -> T:
+            connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            with _transaction(connection):
+                return work(connection)
+
+        file = self._opened()
+        with file.translated():
+            return file.write(run, alone=True)
+
+    def _opened(self) -> SQLiteFile:
+        """The file, made with its tables at the first use."""
+        if not self._finalizer.alive:
+            raise EngineError(f"{self.path} was closed: make a new store to use it again")
+        if not self._is_ready:
+            self._make()
+            self._is_ready = True
+        return self._file
+
+    def _make(self) -> None:
+        def run(connection: Any) -> None:
+            with _transaction(connection):
+                _create_tables(connection)
+
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _translate(error) from error
+        with self._file.translated():
+            self._file.write(run, alone=True)
 
 
-def _insert_chunk(connection: sqlite3.Connection, blob: int, key: str, number: int, chunk: bytearray) -> None:
+@contextmanager
+def _transaction(connection: Any) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _remove_chunks(connection: Any, blob: int) -> bool:
+    """Remove some chunks, and the row with the last of them; whether there is more to remove."""
+    some = "SELECT rowid FROM chunks WHERE blob = ? LIMIT ?"
+    delete = connection.execute(f"DELETE FROM chunks WHERE rowid IN ({some})", (blob, _DELETE_CHUNKS))
+    if delete.rowcount == _DELETE_CHUNKS:
+        return True
+    connection.execute("DELETE FROM blobs WHERE id = ?", (blob,))
+    return False
+
+
+def _insert_chunk(connection: Any, blob: int, key: str, number: int, chunk: bytearray) -> None:
     rows = connection.execute("SELECT 1 FROM blobs WHERE id = ? AND state = 'writing'", (blob,)).fetchall()
     if not rows:
         raise BlobNotFoundError(f"{key!r} was deleted while it was written")
@@ -237,7 +287,7 @@ def _rechunked(pieces: Iterable[bytes]) -> Iterator[bytearray]:
         yield held
 
 
-def _create_tables(connection: sqlite3.Connection) -> None:
+def _create_tables(connection: Any) -> None:
     database = Database(connection, execute_plugins=False)
     database.create_table(
         "blobs",
@@ -258,19 +308,14 @@ def _create_tables(connection: sqlite3.Connection) -> None:
     )
 
 
-def _let_go(connections: Connections, temporary: Path | None, pid: int) -> None:
-    connections.close()
+def _let_go(file: SQLiteFile, temporary: Path | None, pid: int) -> None:
+    file.close()
     if temporary is not None and pid == os.getpid():  # a fork's child does not own the folder
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    """The one place where the errors of the database and of its files become those of the package."""
-    try:
-        yield
-    except (sqlite3.Error, OSError) as error:
-        # "locked" is in the messages of SQLITE_BUSY and SQLITE_LOCKED; not every driver tells their codes.
-        if isinstance(error, TimeoutError) or "locked" in str(error):
-            raise OverloadedError("The file store is busy: try again in a moment") from error
-        raise EngineError(f"The file store failed: {error}") from error
+def _translate(error: Exception) -> ConvexHTTPError:
+    # "locked" is in the messages of SQLITE_BUSY and SQLITE_LOCKED; not every driver tells their codes.
+    if "locked" in str(error):
+        return OverloadedError("The file store is busy: try again in a moment")
+    return EngineError(f"The file store failed: {error}")

@@ -1,7 +1,7 @@
 """Documents in SQLite: transactions over the rows of one file.
 
 The hot path is plain SQL; tables and indexes are made in `sqlite_schema` with sqlite-utils. Queries read a WAL
-snapshot and never wait; mutations take the write lock before they read. The driver's errors end here.
+snapshot and never wait; mutations go through the file's writer. The driver's errors end here.
 """
 
 from __future__ import annotations
@@ -17,28 +17,20 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from flask_convex_http.engines.base import Row
-from flask_convex_http.engines.sqlite_connections import (
-    DRIVER_ERRORS,
-    Connections,
-    sqlite3,
-    this_process,
-    translate,
-    translated,
-)
+from flask_convex_http.engines.sqlite_errors import translate
 from flask_convex_http.engines.sqlite_statements import Statements
-from flask_convex_http.errors import ConfigurationError, EngineError, FunctionCallError, OverloadedError
+from flask_convex_http.errors import ConfigurationError, EngineError
 from flask_convex_http.migrations import Migration, Step
 from flask_convex_http.ranges import Segment
 from flask_convex_http.schema import Schema, Table
+from flask_convex_http.sqlite_connections import DRIVER_ERRORS, Connections, sqlite3, this_process
+from flask_convex_http.sqlite_file import WRITE_QUEUE, WRITE_TIMEOUT, SQLiteFile
 
 T = TypeVar("T")
 
 #: Pages copied between two signs of progress.
 _BACKUP_PAGES = 1000
-
-#: Seconds a mutation waits for the writer before the client is asked to come back.
-WRITER_TIMEOUT = 10.0
-_STATEMENTS_KEPT = 512
+_SYNCHRONOUS = {"full": "FULL", "normal": "NORMAL", "off": "OFF"}
 
 
 class SQLiteEngine:
@@ -47,8 +39,10 @@ class SQLiteEngine:
     Args:
         path: The database file; None for a temporary one that is gone when the engine is closed.
         schema: The tables to be there.
-        durability: "full": a commit is on disk when it returns. "off": for tests, it need not be.
-        writer_timeout: Seconds a mutation waits for the writer, in this process and then among processes.
+        durability: "full": a commit is on disk when it returns. "normal": a power cut may undo the commits since the
+            last checkpoint. "off": for tests.
+        writer_timeout: Seconds a mutation waits for its turn, in this process and then among processes.
+        writer_queue: How many mutations of a process may wait.
     """
 
     def __init__(
@@ -57,14 +51,20 @@ class SQLiteEngine:
         schema: Schema,
         *,
         durability: str = "full",
-        writer_timeout: float = WRITER_TIMEOUT,
+        writer_timeout: float = WRITE_TIMEOUT,
+        writer_queue: int = WRITE_QUEUE,
     ) -> None:
         folder = tempfile.mkdtemp(prefix="convex-") if path is None else None
         self.path = Path(folder, "convex.db") if folder else Path(path or "")
         self.schema = schema
-        self._durability = durability
-        self._writer_timeout = writer_timeout
-        self._connections = Connections(self._connect)
+        self._file = SQLiteFile(
+            self.path,
+            lambda error: translate(error, schema),
+            synchronous=_SYNCHRONOUS[durability],
+            timeout=writer_timeout,
+            depth=writer_queue,
+        )
+        self._connections = self._file.connections
         self._statements = Statements()
         self._ready = False
         self._remove_folder = weakref.finalize(self, _remove, folder, os.getpid()) if folder else None
@@ -90,53 +90,46 @@ class SQLiteEngine:
     def write(self, work: Callable[[SQLiteTransaction], T]) -> T:
         """Run work in one transaction and commit it durably."""
         self._check_ready()
-        process = self._connections.here()
-        if getattr(process.thread, "writing", False):
-            raise FunctionCallError(
-                "A mutation was started inside a mutation, where it would wait for itself; use ctx.run_mutation there"
-            )
-        if not process.writer.acquire(timeout=self._writer_timeout):
-            raise OverloadedError("The database is busy with other writes; try again in a moment")
-        process.thread.writing = True
-        try:
-            with SQLiteTransaction(self._connections, self._statements, self.schema) as transaction:
+
+        def run(connection: Any) -> T:
+            transaction = SQLiteTransaction(connection, self._statements, self.schema)
+            try:
                 return work(transaction)
-        finally:
-            process.thread.writing = False
-            process.writer.release()
+            finally:
+                transaction.end()
+
+        return self._file.write(run)
 
     def migrate(self, plan: Callable[[Migration], Sequence[Step]], *, dry_run: bool) -> list[Step]:
         """Ask for the steps and apply them, all in one transaction; answer the steps."""
         from flask_convex_http.engines.sqlite_schema import SQLiteSchema
 
-        with (
-            translated(self.schema),
-            self._to_migrate(dry_run) as connection,
-            SQLiteSchema(connection, self.schema) as migration,
-        ):
-            steps = list(plan(migration))
-            migration.finish(steps, dry_run=dry_run)
+        def run(connection: Any) -> list[Step]:
+            with SQLiteSchema(connection, self.schema) as migration:
+                steps = list(plan(migration))
+                migration.finish(steps, dry_run=dry_run)
+            return steps
+
+        with self._file.translated():
+            if dry_run and not self.path.exists():  # it must not make the file either
+                with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as nothing:
+                    return run(nothing)
+            self._make_folder()
+            steps = self._file.write(run, alone=True)
         self._ready = self._ready or not dry_run
         return steps
 
-    def _to_migrate(self, dry_run: bool) -> contextlib.AbstractContextManager[Any]:
-        if dry_run and not self.path.exists():  # it must not make the file either
-            return contextlib.closing(sqlite3.connect(":memory:", isolation_level=None))
+    def _make_folder(self) -> None:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigurationError(f"The folder of the database {self.path} cannot be made: {error}") from error
-        return self._connections.lend()
 
     def backup(self, path: Path, progress: Callable[[int, int], None] | None = None) -> None:
         """Write one consistent copy to a new file, in steps, while others write."""
         if path.exists():
             raise ConfigurationError(f"{path} exists already; name a new file")
-        with (
-            translated(self.schema),
-            self._connections.lend() as source,
-            contextlib.closing(sqlite3.connect(path)) as target,
-        ):
+        with self._file.lend() as source, contextlib.closing(sqlite3.connect(path)) as target:
             # A copy in steps starts again after each write, unless its source stays in one snapshot.
             source.execute("BEGIN")
             try:
@@ -147,28 +140,9 @@ class SQLiteEngine:
 
     def close(self) -> None:
         """Close the idle connections."""
-        self._connections.close()
+        self._file.close()
         if self._remove_folder is not None:
             self._remove_folder()
-
-    def _connect(self) -> Any:
-        try:
-            connection = sqlite3.connect(
-                self.path,
-                timeout=self._writer_timeout,
-                isolation_level=None,
-                check_same_thread=False,
-                cached_statements=_STATEMENTS_KEPT,
-            )
-        except sqlite3.Error as error:
-            raise EngineError(f"SQLite: {error}: {self.path}") from error
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute(f"PRAGMA synchronous = {'OFF' if self._durability == 'off' else 'FULL'}")
-        except sqlite3.Error as error:
-            connection.close()
-            raise translate(error, self.schema) from error
-        return connection
 
     def _check_ready(self) -> None:
         """Once a process: are the tables there? Asked at the first use, not when the app is made."""
@@ -177,53 +151,19 @@ class SQLiteEngine:
         from flask_convex_http.engines.sqlite_schema import check_tables
 
         there = self.path.exists()
-        with (
-            translated(self.schema),
-            self._connections.lend() if there else contextlib.nullcontext() as connection,
-        ):
+        with self._file.lend() if there else contextlib.nullcontext() as connection:
             check_tables(connection, self.schema)
         self._ready = True
 
 
-class SQLiteSnapshot:
-    """A read transaction: one consistent view, taken at the first read."""
+class _Reader:
+    """Reads rows by one connection."""
 
-    _begin = "BEGIN"
-
-    def __init__(self, connections: Connections, statements: Statements, schema: Schema) -> None:
-        self._connections = connections
+    def __init__(self, connection: Any, statements: Statements, schema: Schema) -> None:
+        self._connection = connection
         self._statements = statements
         self._schema = schema
         self._streams: weakref.WeakSet[_Stream] | None = None
-
-    def __enter__(self) -> Any:
-        self._process = self._connections.here()
-        self._own = self._connection = self._connections.take(self._process)
-        try:
-            self._connection.execute(self._begin)
-        except sqlite3.Error as error:
-            self._connections.give(self._process, self._own)
-            raise translate(error, self._schema) from error
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._connection = _OVER
-        if self._process.pid != this_process():  # fork() inside a function: the transaction is the parent's
-            self._connections.give(self._process, self._own)
-            return
-        for stream in self._streams or ():
-            stream.close()
-        try:
-            self._own.execute("COMMIT" if kind is None else "ROLLBACK")
-        except sqlite3.Error as failure:
-            with contextlib.suppress(sqlite3.Error):
-                self._own.execute("ROLLBACK")
-            if kind is None:
-                raise translate(failure, self._schema) from failure
-        finally:
-            self._connections.give(self._process, self._own)
 
     def get(self, table: Table[Any], document_id: str) -> Row | None:
         try:
@@ -258,11 +198,43 @@ class SQLiteSnapshot:
         self._streams.add(stream)
         return stream
 
+    def end(self) -> None:
+        """End the streams, and refuse all that is asked from now on."""
+        self._connection = _OVER
+        for stream in self._streams or ():
+            stream.close()
 
-class SQLiteTransaction(SQLiteSnapshot):
-    """A write transaction. It holds the write lock from its start, so nothing it has read can change."""
 
-    _begin = "BEGIN IMMEDIATE"
+class SQLiteSnapshot(_Reader):
+    """A read transaction: one consistent view, taken at the first read."""
+
+    def __init__(self, connections: Connections, statements: Statements, schema: Schema) -> None:
+        super().__init__(_OVER, statements, schema)
+        self._connections = connections
+
+    def __enter__(self) -> SQLiteSnapshot:
+        self._process = self._connections.here()
+        self._own = self._connection = self._connections.take(self._process)
+        try:
+            self._connection.execute("BEGIN")
+        except sqlite3.Error as error:
+            self._connections.give(self._process, self._own)
+            raise translate(error, self._schema) from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._connection = _OVER
+        if self._process.pid == this_process():  # or else fork() was called in here, and it is the parent's
+            self.end()
+            with contextlib.suppress(sqlite3.Error):  # a reader has nothing to lose
+                self._own.execute("ROLLBACK")
+        self._connections.give(self._process, self._own)
+
+
+class SQLiteTransaction(_Reader):
+    """A write transaction. The write lock is held from its start, so nothing it has read can change."""
 
     def insert(self, table: Table[Any], row: Row) -> None:
         self._write(self._statements.insert(table), row)
@@ -287,12 +259,13 @@ class SQLiteTransaction(SQLiteSnapshot):
         self._write("RELEASE nested", ())
 
     def _write(self, sql: str, values: Sequence[Any]) -> int:
+        connection = self._connection
         try:
             for stream in self._streams or ():  # an open SELECT may or may not see a write; let it see none
                 stream.detach()
-            count: int = self._connection.execute(sql, values).rowcount
+            count: int = connection.execute(sql, values).rowcount
         except DRIVER_ERRORS as error:
-            if not self._own.in_transaction:  # a full disk, say: what came next would be committed by itself
+            if not connection.in_transaction:  # a full disk, say: what came next would be committed by itself
                 self._connection = _Closed(f"The database has undone the whole transaction: {error}")
             raise translate(error, self._schema) from error
         return count

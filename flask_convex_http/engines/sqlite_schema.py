@@ -15,7 +15,6 @@ import sqlite_utils
 from sqlite_utils.db import TransactionError, TransformError
 
 from flask_convex_http.columns import Kind
-from flask_convex_http.engines.sqlite_connections import sqlite3
 from flask_convex_http.errors import MigrationRefusedError, MigrationRequiredError
 from flask_convex_http.ids import new_id
 from flask_convex_http.migrations import (
@@ -34,6 +33,7 @@ from flask_convex_http.migrations import (
     shape_of,
 )
 from flask_convex_http.schema import ID_COLUMN, TIME_COLUMN, Column, Index, Schema, Table
+from flask_convex_http.sqlite_connections import sqlite3
 
 TYPES: dict[Kind, str] = {
     "text": "TEXT",

@@ -6,10 +6,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
-from flask_convex_http.blobs import SQLiteBlobs, sqlite_connections
+from flask_convex_http.blobs import SQLiteBlobs
 from flask_convex_http.errors import BlobNotFoundError, EngineError, OverloadedError
+from flask_convex_http.sqlite_connections import sqlite3
 from tests.blobs.members import MIB, content, listed
 
 
@@ -89,14 +89,13 @@ def test_clean_close_leaves_one_database_file(tmp_path: Path) -> None:
     path = tmp_path / "blobs.sqlite"
     with closing(SQLiteBlobs(path)) as store:
         store.write("a", [bytes(MIB)])
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["blobs.sqlite", "blobs.sqlite.lock"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["blobs.sqlite", "blobs.sqlite.lock", "blobs.sqlite.queue"]
 
 
-def test_busy_file_is_an_overload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_busy_file_is_an_overload(tmp_path: Path) -> None:
     """When somebody else keeps the file locked, a write gives up as overloaded and a read goes on."""
-    monkeypatch.setattr(sqlite_connections, "_BUSY_SECONDS", 0.05)
     path = tmp_path / "blobs.sqlite"
-    with closing(SQLiteBlobs(path)) as store, closing(sqlite3.connect(path)) as other:
+    with closing(SQLiteBlobs(path, timeout=0.05)) as store, closing(sqlite3.connect(path)) as other:
         store.write("a", [b"x"])
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(OverloadedError, match="busy"):
@@ -106,10 +105,9 @@ def test_busy_file_is_an_overload(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         store.write("b", [b"y"])
 
 
-def test_writers_queue_beside_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_writers_queue_beside_the_file(tmp_path: Path) -> None:
     """A writer waits for the lock file that others hold, and gives up as overloaded; a read goes on."""
-    monkeypatch.setattr(sqlite_connections, "_BUSY_SECONDS", 0.05)
-    with closing(SQLiteBlobs(tmp_path / "blobs.sqlite")) as store:
+    with closing(SQLiteBlobs(tmp_path / "blobs.sqlite", timeout=0.05)) as store:
         store.write("a", [b"x"])
         with open(tmp_path / "blobs.sqlite.lock", "ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -122,7 +120,7 @@ def test_writers_queue_beside_the_file(tmp_path: Path, monkeypatch: pytest.Monke
 def test_no_connection_checkpoints_by_itself(tmp_path: Path) -> None:
     """Automatic checkpoints are off on every connection, also when several are lent at once."""
     with closing(SQLiteBlobs(tmp_path / "blobs.sqlite")) as store:
-        lend = store._connections.lend
+        lend = store._file.connections.lend
         with lend() as one, lend() as two:
             pages = [connection.execute("PRAGMA wal_autocheckpoint").fetchall() for connection in (one, two)]
     assert pages == [[(0,)], [(0,)]]
@@ -172,7 +170,7 @@ def test_full_disk_leaves_nothing(tmp_path: Path) -> None:
     path = tmp_path / "blobs.sqlite"
     with closing(SQLiteBlobs(path)) as store:
         store.write("a", [b"kept"])
-        with store._connections.lend() as connection:
+        with store._file.connections.lend() as connection:
             connection.execute("PRAGMA max_page_count = 100")
         with pytest.raises(EngineError, match="full"):
             store.write("b", [bytes(5 * MIB)])

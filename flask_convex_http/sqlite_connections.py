@@ -1,8 +1,9 @@
-"""Connections to an SQLite file: who may use which, and the driver's errors as ours.
+"""Connections to a SQLite file: lent to one caller at a time, closed before a fork().
 
-Each connection is used by one thread at a time and by one process only: SQLite forbids a connection to cross
-fork(), and what it remembers of a process's locks must not either. So idle connections are closed before a fork().
-One in use cannot be: the child then leaves it alone and is refused the file, which it could read wrong.
+Each connection is used by one thread at a time and by one process only. Merely to open new ones after a fork() could
+lose data: SQLite remembers per process which locks it holds on a file, and a child inherits that memory but not the
+locks. So idle connections are closed before a fork(), and those in use are waited for a moment. If one is in use
+nevertheless, the child leaves it alone and is refused the file, which it could read wrong.
 """
 
 from __future__ import annotations
@@ -10,21 +11,23 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
 # sqlite-utils switches to pysqlite3 where that is installed. Two SQLite libraries on one file in one process drop
-# each other's locks, so the engine takes the driver from nowhere else.
+# each other's locks, so the package takes the driver from nowhere else.
 from sqlite_utils.utils import sqlite3 as sqlite3  # type: ignore[attr-defined]  # not declared as exported
 
-from flask_convex_http.errors import ConvexHTTPError, EngineError, OverloadedError, UniqueConstraintError
-from flask_convex_http.schema import Schema
+from flask_convex_http.errors import EngineError
 
 #: What the driver raises: also for an integer of more than 64 bits, and for half a surrogate pair.
 DRIVER_ERRORS = (sqlite3.Error, OverflowError, UnicodeEncodeError)
 
+#: Seconds a fork() waits for connections in use; most are for less than a millisecond.
+_FORK_PATIENCE = 1.0
 
 _pid = os.getpid()
 
@@ -35,15 +38,34 @@ def this_process() -> int:
 
 
 class Process:
-    """What belongs to one process: its connections, and which of its threads is writing."""
+    """What belongs to one process: its connections to one file."""
 
     def __init__(self, *, forked_in_use: bool = False) -> None:
         self.pid = this_process()
         self.forked_in_use = forked_in_use
         self.idle: deque[Any] = deque()
         self.open: set[Any] = set()
-        self.writer = threading.Lock()
-        self.thread = threading.local()
+        self.ready = threading.Event()
+        self.ready.set()
+
+    def pause(self) -> None:
+        """Lend nothing for now, wait for what is lent, and close it all."""
+        self.ready.clear()
+        deadline = time.monotonic() + _FORK_PATIENCE
+        while len(self.open) > len(self.idle) and time.monotonic() < deadline:
+            time.sleep(0.001)
+        self.close_idle()
+
+    def close_idle(self) -> None:
+        """Close the connections that nobody uses."""
+        with contextlib.suppress(IndexError):
+            while True:
+                self.close(self.idle.pop())
+
+    def close(self, connection: Any) -> None:
+        """Close a connection."""
+        self.open.discard(connection)
+        connection.close()
 
 
 class Connections:
@@ -57,18 +79,21 @@ class Connections:
         self._connect = connect
         self._process = Process()
         self._abandoned: list[Any] = []
-        _ALL.add(self)
+        with _forking:
+            _ALL.add(self)
 
     def here(self) -> Process:
         """What belongs to this process."""
         if self._process.pid != this_process():
             parent = self._process
             self._abandoned.append(parent)
-            self._process = Process(forked_in_use=len(parent.open) > len(parent.idle))
+            self._process = Process(forked_in_use=bool(parent.open))
         return self._process
 
     def take(self, process: Process) -> Any:
         """An idle connection, or a new one."""
+        if not process.ready.is_set():
+            process.ready.wait()
         try:
             return process.idle.pop()
         except IndexError:
@@ -89,7 +114,7 @@ class Connections:
         if process.pid != this_process():
             self._abandoned.append(connection)
         elif connection.in_transaction:  # only if a rollback failed: nobody should get such a connection
-            _close(process, connection)
+            process.close(connection)
         else:
             process.idle.append(connection)
 
@@ -105,60 +130,36 @@ class Connections:
 
     def close(self) -> None:
         """Close this process's idle connections."""
-        process = self.here()
-        with contextlib.suppress(IndexError):
-            while True:
-                _close(process, process.idle.pop())
+        self.here().close_idle()
 
 
-def _close(process: Process, connection: Any) -> None:
-    process.open.discard(connection)
-    connection.close()
+# --- forks -------------------------------------------------------------------------------------------------------
 
-
+#: Held from before a fork() until after it, so that two do not mix, and no child inherits it in strange hands.
+_forking = threading.Lock()
 _ALL: weakref.WeakSet[Connections] = weakref.WeakSet()
+_paused: list[Process] = []
 
 
 def _before_fork() -> None:
-    for connections in list(_ALL):
-        connections.close()
+    _forking.acquire()
+    _paused.extend(connections.here() for connections in _ALL)
+    for process in _paused:
+        process.pause()
+
+
+def _after_fork_in_parent() -> None:
+    for process in _paused:
+        process.ready.set()
+    _paused.clear()
+    _forking.release()
 
 
 def _after_fork_in_child() -> None:
     global _pid
     _pid = os.getpid()
+    _paused.clear()
+    _forking.release()
 
 
-os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child)
-
-
-@contextlib.contextmanager
-def translated(schema: Schema) -> Iterator[None]:
-    """Turn the driver's errors into ours."""
-    try:
-        yield
-    except DRIVER_ERRORS as error:
-        raise translate(error, schema) from error
-
-
-def translate(error: Exception, schema: Schema) -> ConvexHTTPError:
-    """Our error for one of the driver's."""
-    text = str(error)
-    if isinstance(error, sqlite3.IntegrityError) and text.startswith("UNIQUE constraint failed: "):
-        return UniqueConstraintError(_collision(text.removeprefix("UNIQUE constraint failed: "), schema))
-    if isinstance(error, OverflowError):
-        return EngineError("An integer does not fit 64 bits")
-    if isinstance(error, sqlite3.OperationalError) and text.startswith("database") and "locked" in text:
-        return OverloadedError("The database is busy with other writes; try again in a moment")
-    return EngineError(f"SQLite: {text}")
-
-
-def _collision(names: str, schema: Schema) -> str:
-    """ "users.clerk_id" as a sentence."""
-    table_name = names.partition(".")[0]
-    fields = tuple(part.partition(".")[2] for part in names.split(", "))
-    table = schema.tables.get(table_name)
-    indexes = table.indexes.values() if table else ()
-    found = [index.name for index in indexes if index.unique and index.fields == fields]
-    in_index = f" (unique index {found[0]})" if found else ""
-    return f"{table_name}: another document has the same {', '.join(fields)}{in_index}"
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -1,0 +1,30 @@
+"""SQLite's errors as the package's."""
+
+from __future__ import annotations
+
+from flask_convex_http.errors import ConvexHTTPError, EngineError, OverloadedError, UniqueConstraintError
+from flask_convex_http.schema import Schema
+from flask_convex_http.sqlite_connections import sqlite3
+
+
+def translate(error: Exception, schema: Schema) -> ConvexHTTPError:
+    """Our error for one of the driver's."""
+    text = str(error)
+    if isinstance(error, sqlite3.IntegrityError) and text.startswith("UNIQUE constraint failed: "):
+        return UniqueConstraintError(_collision(text.removeprefix("UNIQUE constraint failed: "), schema))
+    if isinstance(error, OverflowError):
+        return EngineError("An integer does not fit 64 bits")
+    if isinstance(error, sqlite3.OperationalError) and text.startswith("database") and "locked" in text:
+        return OverloadedError("The database is busy with other writes; try again in a moment")
+    return EngineError(f"SQLite: {text}")
+
+
+def _collision(names: str, schema: Schema) -> str:
+    """ "users.clerk_id" as a sentence."""
+    table_name = names.partition(".")[0]
+    fields = tuple(part.partition(".")[2] for part in names.split(", "))
+    table = schema.tables.get(table_name)
+    indexes = table.indexes.values() if table else ()
+    found = [index.name for index in indexes if index.unique and index.fields == fields]
+    in_index = f" (unique index {found[0]})" if found else ""
+    return f"{table_name}: another document has the same {', '.join(fields)}{in_index}"

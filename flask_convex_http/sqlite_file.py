@@ -1,0 +1,132 @@
+"""One SQLite file in WAL mode: how its connections are opened, lent to readers, and written through.
+
+The engine and the store of files each have one. What is in the file is their business.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from flask_convex_http.errors import ConvexHTTPError, EngineError
+from flask_convex_http.sqlite_checkpoints import LOG_BYTES
+from flask_convex_http.sqlite_connections import Connections, sqlite3, this_process
+from flask_convex_http.sqlite_writer import Writer
+
+T = TypeVar("T")
+
+#: Seconds a write waits, and how many may wait, unless the deployment says otherwise.
+WRITE_TIMEOUT, WRITE_QUEUE = 10.0, 1000
+_STATEMENTS_KEPT = 512
+
+
+class SQLiteFile:
+    """A file; nothing is opened before the first use.
+
+    Args:
+        path: Where it is, on a local disk.
+        translate: Makes the package's errors of the driver's.
+        synchronous: "FULL": a commit is on the disk when it returns. "NORMAL": a power cut, not a crash of the
+            process, may undo the commits since the last checkpoint. "OFF": a power cut may leave a broken file.
+        page_bytes: The page size of a file that is made new.
+        timeout: Seconds a write waits for its turn.
+        depth: How many writes of a process may wait.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        translate: Callable[[Exception], ConvexHTTPError],
+        *,
+        synchronous: str = "FULL",
+        page_bytes: int = 4096,
+        timeout: float = WRITE_TIMEOUT,
+        depth: int = WRITE_QUEUE,
+    ) -> None:
+        self.path = path
+        self.connections = Connections(self._connect)
+        self._translate = translate
+        self._synchronous = synchronous
+        self._page_bytes = page_bytes
+        self._timeout = timeout
+        self._depth = depth
+        self._writer = self._new_writer()
+        self._making = threading.Lock()
+
+    def write(self, work: Callable[[Any], T], *, alone: bool = False) -> T:
+        """Run work in a transaction and commit it; see `Writer.run`."""
+        if self._writer.pid != this_process():
+            self._after_fork()
+        return self._writer.run(work, alone=alone)
+
+    @contextlib.contextmanager
+    def lend(self) -> Iterator[Any]:
+        """A connection to read from; the driver's errors in the block become the package's."""
+        with self.translated(), self.connections.lend() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def translated(self) -> Iterator[None]:
+        """Turn the driver's errors into the package's."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise self._translate(error) from error
+
+    def close(self) -> None:
+        """Close what is open and not in use."""
+        self.connections.close()
+        self._writer.close()
+
+    def _new_writer(self) -> Writer:
+        return Writer(self.path, self.connections, self._translate, timeout=self._timeout, depth=self._depth)
+
+    def _after_fork(self) -> None:
+        with self._making:
+            if self._writer.pid != this_process():
+                self._writer.close()
+                self._writer = self._new_writer()
+
+    # --- opening -----------------------------------------------------------------------------------------------------
+
+    def _connect(self) -> Any:
+        try:
+            connection = sqlite3.connect(
+                self.path,
+                timeout=self._timeout,
+                isolation_level=None,
+                check_same_thread=False,
+                cached_statements=_STATEMENTS_KEPT,
+            )
+        except sqlite3.Error as error:
+            raise EngineError(f"SQLite: {error}: {self.path}") from error
+        try:
+            connection.execute("PRAGMA wal_autocheckpoint = 0")  # see sqlite_checkpoints
+            connection.execute(f"PRAGMA page_size = {self._page_bytes}")
+            self._write_ahead(connection)
+            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+            connection.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
+        except BaseException as error:
+            connection.close()
+            if isinstance(error, sqlite3.Error):
+                raise self._translate(error) from error
+            raise
+        return connection
+
+    def _write_ahead(self, connection: Any) -> None:
+        # SQLite does not wait for the change to WAL mode: of two processes that make a file, one would fail.
+        end = time.monotonic() + self._timeout
+        while True:
+            try:
+                (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+                break
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > end:
+                    raise
+                time.sleep(0.005)
+        if mode != "wal":
+            raise EngineError(f"{self.path} cannot use a write-ahead log: put it on a local disk")

@@ -1,0 +1,352 @@
+"""Who writes to a SQLite file, and when: one at a time, in turn, and many with one commit.
+
+A thread that finds nobody writing writes by itself, at once. Whoever comes meanwhile joins a queue, and a thread of
+the writer's own takes over: it runs what waits one after another on one connection, each under a savepoint, and one
+commit, which waits for the disk once, covers them all. Nobody is answered before that. There is no waiting for more
+to come: who is there when the disk is ready goes along.
+
+Among processes the same is a lock beside the file (`file_lock`), taken before SQLite's own. Waiting is bounded in
+number and in time, and its end is an `OverloadedError`. What is written, and what it means, is the caller's business.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from flask_convex_http.errors import ConvexHTTPError, EngineError, FunctionCallError, OverloadedError
+from flask_convex_http.file_lock import FileLock
+from flask_convex_http.sqlite_checkpoints import Checkpoints
+from flask_convex_http.sqlite_connections import Connections, sqlite3, this_process
+
+T = TypeVar("T")
+Work = Callable[[Any], T]
+
+#: Seconds after which a batch takes in no more: who is in it waits for the last of them.
+_BATCH_SECONDS = 0.01
+#: Seconds the writer's thread stays when there is nothing to do.
+_LINGER_SECONDS = 1.0
+
+
+class _Write:
+    """Something that waits to be written; `done` is released when its end is known."""
+
+    __slots__ = ("alone", "context", "done", "error", "result", "work")
+
+    def __init__(self, work: Work[Any], *, alone: bool) -> None:
+        self.work = work
+        self.alone = alone
+        self.context = contextvars.copy_context()  # it runs in another thread, which must look like this one
+        self.done = threading.Lock()
+        self.done.acquire()
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def fail(self, error: BaseException) -> None:
+        self.error = error
+        self.done.release()
+
+
+class Writer:
+    """The one way of a process to write to a file.
+
+    Args:
+        path: The database file.
+        connections: Where it gets its connections.
+        translate: Makes the package's errors of the driver's.
+        timeout: Seconds a write waits to be begun with.
+        depth: How many writes may wait.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        connections: Connections,
+        translate: Callable[[Exception], ConvexHTTPError],
+        *,
+        timeout: float,
+        depth: int,
+    ) -> None:
+        self.pid = this_process()
+        self._connections = connections
+        self._translate = translate
+        self._timeout = timeout
+        self._depth = depth
+        self._lock = FileLock(path)
+        self._checkpoints = Checkpoints(path)
+        self._mutex = threading.Lock()
+        self._queue: deque[_Write] = deque()
+        self._is_taken = False  # some thread has the turn, and only that thread lets go of it
+        self._thread: threading.Thread | None = None
+        self._calls = threading.Semaphore(0)
+        self._here = threading.local()
+
+    def run(self, work: Work[T], *, alone: bool = False) -> T:
+        """Run work on a connection in a transaction, commit it, and answer its result.
+
+        Args:
+            work: Gets the connection. It may be run again from the start, and in another thread.
+            alone: Whether it is to have the connection for itself and make its transactions itself.
+
+        Raises:
+            OverloadedError: It waited too long to be begun with, or too many wait already; nothing was done.
+            EngineError: The commit failed.
+            Exception: What the work raises; nothing of it is written then.
+        """
+        if getattr(self._here, "is_writing", False):
+            raise FunctionCallError(
+                "A mutation was started inside a mutation, where it would wait for itself; use ctx.run_mutation there"
+            )
+        write = self._enter(work, alone=alone)
+        if write is not None:
+            return cast(T, self._wait(write))
+        try:
+            if self._lock.try_acquire():
+                return self._write_here(work, alone=alone)
+            write = self._queue_first(work, alone=alone)  # another process writes
+        finally:
+            self._pass_on()
+        return cast(T, self._wait(write))
+
+    def close(self) -> None:
+        """Let go of the file of the lock."""
+        self._lock.close()
+
+    # --- whose turn it is --------------------------------------------------------------------------------------------
+
+    def _enter(self, work: Work[Any], *, alone: bool) -> _Write | None:
+        """Take the turn, or else a place in the queue."""
+        with self._mutex:
+            if not self._is_taken:
+                self._is_taken = True
+                return None
+            if len(self._queue) >= self._depth:
+                raise OverloadedError("Too many writes wait for the database; try again in a moment")
+            write = _Write(work, alone=alone)
+            self._queue.append(write)
+            return write
+
+    def _queue_first(self, work: Work[Any], *, alone: bool) -> _Write:
+        write = _Write(work, alone=alone)
+        with self._mutex:
+            self._queue.appendleft(write)
+        return write
+
+    def _pass_on(self) -> None:
+        """Give the turn to the writer's thread, if something waits."""
+        if self.pid != this_process():  # the work has called fork(), and this is the child: the turn is the parent's
+            return
+        with self._mutex:
+            if not self._queue:
+                self._is_taken = False
+            elif self._thread is not None:
+                self._calls.release()
+            else:
+                self._thread = threading.Thread(target=self._serve, name="convex-writer", daemon=True)
+                self._thread.start()
+
+    def _wait(self, write: _Write) -> Any:
+        try:
+            if not write.done.acquire(timeout=self._timeout):
+                if self._withdraw(write):
+                    raise OverloadedError("The database is busy with other writes; try again in a moment")
+                write.done.acquire()  # it has begun
+        except BaseException:  # Ctrl-C, for one
+            self._withdraw(write)
+            raise
+        if write.error is not None:
+            raise write.error
+        return write.result
+
+    def _withdraw(self, write: _Write) -> bool:
+        """Take a write out of the queue; whether it was still there."""
+        with self._mutex:
+            try:
+                self._queue.remove(write)
+            except ValueError:
+                return False
+            return True
+
+    # --- writing by oneself ------------------------------------------------------------------------------------------
+
+    def _write_here(self, work: Work[T], *, alone: bool) -> T:
+        """Write in this thread, which has the turn and the lock."""
+        self._here.is_writing = True
+        try:
+            with self._connections.lend() as connection:
+                result = work(connection) if alone else self._commit_one(work, connection)
+                if self.pid == this_process() and self._checkpoints.are_due():
+                    self._checkpoint(connection)
+                return result
+        finally:
+            self._here.is_writing = False
+            if self.pid == this_process():
+                self._lock.release()
+
+    def _commit_one(self, work: Work[T], connection: Any) -> T:
+        self._execute("BEGIN IMMEDIATE", connection)
+        try:
+            result = work(connection)
+        except BaseException:
+            self._roll_back(connection)
+            raise
+        if self.pid == this_process():
+            _check_transaction(connection)
+            self._commit(connection)
+        return result
+
+    # --- writing for all that wait -----------------------------------------------------------------------------------
+
+    def _serve(self) -> None:
+        """What the writer's thread does: while it has the turn, it writes what waits."""
+        self._here.is_writing = True
+        while True:
+            while self._has_next():
+                self._write_batch()
+            if not self._calls.acquire(timeout=_LINGER_SECONDS) and self._ends():
+                return
+
+    def _has_next(self) -> bool:
+        with self._mutex:
+            self._is_taken = bool(self._queue)
+            return self._is_taken
+
+    def _ends(self) -> bool:
+        with self._mutex:
+            if self._calls.acquire(blocking=False):  # called after it had stopped listening
+                return False
+            self._thread = None
+            return True
+
+    def _write_batch(self) -> None:
+        batch: list[_Write] = []
+        try:
+            self._lock.acquire()
+            try:
+                self._write_next(batch)
+            finally:
+                self._lock.release()
+        except Exception as error:  # the file cannot be opened, say
+            self._fail_all(batch, error)
+        _answer(batch)
+
+    def _write_next(self, batch: list[_Write]) -> None:
+        """Write what waits; the batch is who has no answer yet."""
+        with self._connections.lend() as connection:
+            write = self._next(alone=True)
+            if write is not None:
+                self._run(write, write.work, connection, batch)
+            else:
+                self._write_group(connection, batch)
+            if self._checkpoints.are_due():
+                _answer(batch)
+                self._checkpoint(connection)
+
+    def _write_group(self, connection: Any, batch: list[_Write]) -> None:
+        try:
+            self._execute("BEGIN IMMEDIATE", connection)
+        except OverloadedError:  # another program writes: each waits on, as long as it wants to
+            return
+        self._run_group(connection, batch)
+        if not connection.in_transaction:  # SQLite has undone it all
+            with self._mutex:
+                self._queue.extendleft(reversed(batch))
+            batch.clear()
+            return
+        self._commit(connection)
+
+    def _run_group(self, connection: Any, batch: list[_Write]) -> None:
+        """Run what waits, in the order it came."""
+        end = time.monotonic() + _BATCH_SECONDS
+        while time.monotonic() < end and (write := self._next(alone=False)) is not None:
+            self._run(write, partial(self._under_savepoint, write.work), connection, batch)
+            if not connection.in_transaction:  # a full disk, say; the others may do without this one
+                return
+
+    def _next(self, *, alone: bool) -> _Write | None:
+        with self._mutex:
+            if self._queue and self._queue[0].alone == alone:
+                return self._queue.popleft()
+            return None
+
+    def _run(self, write: _Write, work: Work[Any], connection: Any, batch: list[_Write]) -> None:
+        """Run one of those that wait. It joins the batch, or is told what is wrong with it."""
+        try:
+            write.result = write.context.run(work, connection)
+        except BaseException as error:
+            write.fail(error)
+        else:
+            batch.append(write)
+        if self.pid != this_process():  # the work has called fork(): its child has no caller here to go back to
+            os._exit(1)
+
+    def _under_savepoint(self, work: Work[T], connection: Any) -> T:
+        self._execute("SAVEPOINT one", connection)
+        try:
+            result = work(connection)
+        except BaseException:
+            if connection.in_transaction:
+                self._undo_one(connection)
+            raise
+        _check_transaction(connection)
+        self._execute("RELEASE one", connection)
+        return result
+
+    def _undo_one(self, connection: Any) -> None:
+        try:
+            self._execute("ROLLBACK TO one", connection)
+            self._execute("RELEASE one", connection)
+        except ConvexHTTPError:  # rather undo them all, and run the others again, than commit a part of this one
+            self._roll_back(connection)
+
+    def _fail_all(self, batch: list[_Write], error: Exception) -> None:
+        """Tell everybody; an error of its own each, because each raises it in a thread of its own."""
+        if not batch:
+            with self._mutex:
+                batch, self._queue = list(self._queue), deque()
+        known = isinstance(error, ConvexHTTPError)
+        for write in batch:
+            write.fail(type(error)(*error.args) if known else EngineError(f"The database failed: {error!r}"))
+        batch.clear()
+
+    # --- the connection ----------------------------------------------------------------------------------------------
+
+    def _execute(self, statement: str, connection: Any) -> None:
+        try:
+            connection.execute(statement)
+        except sqlite3.Error as error:
+            raise self._translate(error) from error
+
+    def _commit(self, connection: Any) -> None:
+        try:
+            self._execute("COMMIT", connection)
+        except BaseException:
+            self._roll_back(connection)
+            raise
+
+    def _roll_back(self, connection: Any) -> None:
+        if self.pid == this_process() and connection.in_transaction:
+            with contextlib.suppress(sqlite3.Error):  # the pool takes back no connection that is in a transaction
+                connection.execute("ROLLBACK")
+
+    def _checkpoint(self, connection: Any) -> None:
+        with self._connections.lend() as other:
+            self._checkpoints.make(connection, other)
+
+
+def _answer(written: list[_Write]) -> None:
+    while written:
+        written.pop(0).done.release()
+
+
+def _check_transaction(connection: Any) -> None:
+    if not connection.in_transaction:  # and the work has not let the error out
+        raise EngineError("The database has undone the whole transaction, for want of space perhaps")
