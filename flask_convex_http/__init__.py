@@ -38,6 +38,7 @@ from flask_convex_http.errors import RegistrationError as RegistrationError
 from flask_convex_http.errors import RequestError as RequestError
 from flask_convex_http.errors import ReturnsValidationError as ReturnsValidationError
 from flask_convex_http.errors import StorageIdError as StorageIdError
+from flask_convex_http.errors import UnavailableError as UnavailableError
 from flask_convex_http.errors import UniqueConstraintError as UniqueConstraintError
 from flask_convex_http.errors import VerificationError as VerificationError
 from flask_convex_http.extension import ConvexHTTP as ConvexHTTP

@@ -52,7 +52,8 @@ def column_type(annotation: Any, validator: Validator) -> ColumnType:
     kind = kind_of(annotation)
     if kind == "json":
         return ColumnType(kind, _store_json(annotation, validator), validator.load)
-    return ColumnType(kind, _STORE.get(kind, _store_plain)(validator), _load_plain(annotation, kind, validator))
+    store = _store_soon(annotation, _STORE.get(kind, _store_plain)(validator))
+    return ColumnType(kind, store, _load_plain(annotation, kind, validator))
 
 
 def kind_of(annotation: Any) -> Kind:
@@ -114,6 +115,21 @@ def _kind_of_values(values: list[Any]) -> Kind:
 
 
 # --- storing -------------------------------------------------------------------------------------------------------
+
+
+def _store_soon(annotation: Any, store: Store) -> Store:
+    """The same with a short cut: nearly all values of a plain `str`, say, are plainly right, and a write has many."""
+    plain = annotation
+    if get_origin(annotation) in (Union, types.UnionType):
+        members = [member for member in get_args(annotation) if member is not type(None)]
+        plain = members[0] if len(members) == 1 else None
+    if plain is str:
+        return lambda value: value if type(value) is str and value.isascii() else store(value)
+    if plain is float:
+        return lambda value: value + 0.0 if type(value) is float and value == value else store(value)
+    if plain is int:
+        return lambda value: value if type(value) is int and -(2**63) <= value < 2**63 else store(value)
+    return store
 
 
 def _store_plain(validator: Validator) -> Store:

@@ -148,6 +148,18 @@ class OverloadedError(ConvexHTTPError):
     retry_after: ClassVar[int] = 1
 
 
+class UnavailableError(EngineError):
+    """The database cannot be used at the moment, for want of space or because its disk fails.
+
+    What was asked is not acknowledged. If it was the commit that failed, it may be there after a restart nevertheless.
+    """
+
+    status = 503
+    public = True
+    #: Seconds a client should wait.
+    retry_after: ClassVar[int] = 10
+
+
 class BlobNotFoundError(ConvexHTTPError):
     """There are no bytes under that key."""
 
@@ -174,6 +186,8 @@ class MissingSecretError(ConvexHTTPError):
 
     status = 503
     public = True
+    #: Seconds a client should wait.
+    retry_after: ClassVar[int] = 60
 
 
 class VerificationError(ConvexHTTPError):

@@ -26,6 +26,9 @@ from flask_convex_http.errors import EngineError
 #: What the driver raises: also for an integer of more than 64 bits, and for half a surrogate pair.
 DRIVER_ERRORS = (sqlite3.Error, OverflowError, UnicodeEncodeError)
 
+#: What SQLite says when not the statement is wrong but the disk: SQLITE_FULL, SQLITE_IOERR and SQLITE_CANTOPEN.
+DISK_FAILURES = frozenset({"database or disk is full", "disk I/O error", "unable to open database file"})
+
 #: Seconds a fork() waits for connections in use; most are for less than a millisecond.
 _FORK_PATIENCE = 1.0
 

@@ -181,11 +181,15 @@ class Writer:
         """Write in this thread, which has the turn and the lock."""
         self._here.is_writing = True
         try:
-            with self._connections.lend() as connection:
+            process = self._connections.here()
+            connection = self._connections.take(process)
+            try:
                 result = work(connection) if alone else self._commit_one(work, connection)
                 if self.pid == this_process() and self._checkpoints.are_due():
                     self._checkpoint(connection)
                 return result
+            finally:
+                self._connections.give(process, connection)
         finally:
             self._here.is_writing = False
             if self.pid == this_process():

@@ -255,7 +255,10 @@ class Table(Generic[D]):
         Raises:
             DocumentValidationError: A value does not match its field.
         """
-        return [self.store(name, getattr(document, name)) for name in self.columns]
+        try:
+            return [column.type.store(getattr(document, name)) for name, column in self.columns.items()]
+        except InvalidValueError:  # once more, to say which it is
+            return [self.store(name, getattr(document, name)) for name in self.columns]
 
     def store(self, name: str, value: Any) -> Any:
         """One field's value, validated and as it is stored.

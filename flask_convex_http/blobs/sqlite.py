@@ -30,8 +30,14 @@ from typing import Any, NamedTuple, TypeVar
 from sqlite_utils import Database
 
 from flask_convex_http.blobs.base import BlobExistsError, BlobStore, StoredBytes
-from flask_convex_http.errors import BlobNotFoundError, ConvexHTTPError, EngineError, OverloadedError
-from flask_convex_http.sqlite_connections import sqlite3
+from flask_convex_http.errors import (
+    BlobNotFoundError,
+    ConvexHTTPError,
+    EngineError,
+    OverloadedError,
+    UnavailableError,
+)
+from flask_convex_http.sqlite_connections import DISK_FAILURES, sqlite3
 from flask_convex_http.sqlite_file import WRITE_TIMEOUT, SQLiteFile
 
 T = TypeVar("T")
@@ -318,4 +324,5 @@ def _translate(error: Exception) -> ConvexHTTPError:
     # "locked" is in the messages of SQLITE_BUSY and SQLITE_LOCKED; not every driver tells their codes.
     if "locked" in str(error):
         return OverloadedError("The file store is busy: try again in a moment")
-    return EngineError(f"The file store failed: {error}")
+    kind = UnavailableError if str(error) in DISK_FAILURES else EngineError
+    return kind(f"The file store failed: {error}")

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from flask_convex_http.errors import ConvexHTTPError, EngineError, OverloadedError, UniqueConstraintError
+from flask_convex_http.errors import (
+    ConvexHTTPError,
+    EngineError,
+    OverloadedError,
+    UnavailableError,
+    UniqueConstraintError,
+)
 from flask_convex_http.schema import Schema
-from flask_convex_http.sqlite_connections import sqlite3
+from flask_convex_http.sqlite_connections import DISK_FAILURES, sqlite3
 
 
 def translate(error: Exception, schema: Schema) -> ConvexHTTPError:
@@ -16,6 +22,8 @@ def translate(error: Exception, schema: Schema) -> ConvexHTTPError:
         return EngineError("An integer does not fit 64 bits")
     if isinstance(error, sqlite3.OperationalError) and text.startswith("database") and "locked" in text:
         return OverloadedError("The database is busy with other writes; try again in a moment")
+    if isinstance(error, sqlite3.OperationalError) and text in DISK_FAILURES:
+        return UnavailableError(f"The database cannot be used at the moment: {text}")
     return EngineError(f"SQLite: {text}")
 
 

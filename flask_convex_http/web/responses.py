@@ -16,7 +16,13 @@ from flask.signals import got_request_exception
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, InternalServerError, RequestEntityTooLarge
 
-from flask_convex_http.errors import ConvexError, ConvexHTTPError, MissingSecretError, OverloadedError
+from flask_convex_http.errors import (
+    ConvexError,
+    ConvexHTTPError,
+    MissingSecretError,
+    OverloadedError,
+    UnavailableError,
+)
 from flask_convex_http.web.middleware import request_id
 
 logger = logging.getLogger("flask_convex_http")
@@ -141,9 +147,8 @@ def _public_error(error: ConvexHTTPError) -> Response:
         logger.error("%s %r [request %s]: %s", request.method, request.path, request_id(request), error)
     if isinstance(error, ConvexError):
         return json_response({"error": error.message, "data": error.data}, error.status)
-    if isinstance(error, (OverloadedError, MissingSecretError)):
-        seconds = error.retry_after if isinstance(error, OverloadedError) else 60
-        return error_response(str(error), error.status, {"Retry-After": str(seconds)})
+    if isinstance(error, (OverloadedError, UnavailableError, MissingSecretError)):
+        return error_response(str(error), error.status, {"Retry-After": str(error.retry_after)})
     return error_response(str(error), error.status)
 
 

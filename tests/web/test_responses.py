@@ -33,6 +33,7 @@ from flask_convex_http import (
     ReturnsValidationError,
     Schema,
     StorageIdError,
+    UnavailableError,
     UniqueConstraintError,
     VerificationError,
     error_response,
@@ -196,6 +197,7 @@ PUBLIC: list[tuple[Exception, int]] = [
     (UniqueConstraintError("no"), 409),
     (PayloadTooLargeError("no"), 413),
     (OverloadedError("no"), 503),
+    (UnavailableError("no"), 503),
     (MissingSecretError("no"), 503),
     (MigrationRequiredError("no"), 503),
 ]
@@ -209,7 +211,10 @@ def test_public_errors_have_a_status(tmp_path: Path, error: Exception, status: i
     assert json_of(response)["error"] == "no"
 
 
-@pytest.mark.parametrize(("error", "seconds"), [(OverloadedError("no"), "1"), (MissingSecretError("no"), "60")])
+@pytest.mark.parametrize(
+    ("error", "seconds"),
+    [(OverloadedError("no"), "1"), (UnavailableError("no"), "10"), (MissingSecretError("no"), "60")],
+)
 def test_retry_after(tmp_path: Path, error: Exception, seconds: str) -> None:
     """A 503 that passes says when to come back."""
     assert get(tmp_path, raising(error)).headers["Retry-After"] == seconds
