@@ -22,9 +22,6 @@ CHECKPOINT_BYTES = 4 * 2**20
 #: overwriting a file is faster than growing it.
 LOG_BYTES = 2 * CHECKPOINT_BYTES
 
-#: Commits between two looks at how long the log is, which take as long as a tenth of a commit.
-_LOOK_EVERY = 8
-
 # Places in the log, from "WAL-mode File Format" (sqlite.org/fileformat2.html#walformat).
 _HEADER_BYTES = 32
 _FRAME_HEADER_BYTES = 24
@@ -44,7 +41,6 @@ class Checkpoints:
         self._log = f"{path}-wal"
         self._salt = b""
         self._bytes_at_last = 0
-        self._commits = 0
 
     def are_due(self) -> bool:
         """Whether much has been written since the last one; asked by who holds the lock, after a commit.
@@ -52,10 +48,6 @@ class Checkpoints:
         SQLite tells nobody how long the log is, and its file never shrinks by itself: a frame is of this log, and not
         what an earlier one has left there, if it has the salt of the log's header.
         """
-        self._commits += 1
-        if self._commits < _LOOK_EVERY:
-            return False
-        self._commits = 0
         try:
             descriptor = os.open(self._log, os.O_RDONLY)
         except OSError:  # no log yet

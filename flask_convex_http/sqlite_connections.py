@@ -47,28 +47,43 @@ class Process:
         self.pid = this_process()
         self.forked_in_use = forked_in_use
         self.idle: deque[Any] = deque()
-        self.open: set[Any] = set()
-        self.ready = threading.Event()
-        self.ready.set()
+        self.lent = 0
+        self._mutex = threading.Lock()
+        self._may_lend = threading.Event()
+        self._may_lend.set()
+
+    def enter(self) -> None:
+        """Count a loan, from before a connection is opened for it."""
+        while True:
+            with self._mutex:
+                if self._may_lend.is_set():
+                    self.lent += 1
+                    return
+            self._may_lend.wait()
+
+    def leave(self) -> None:
+        """The connection is back, or closed."""
+        with self._mutex:
+            self.lent -= 1
 
     def pause(self) -> None:
         """Lend nothing for now, wait for what is lent, and close it all."""
-        self.ready.clear()
+        with self._mutex:
+            self._may_lend.clear()
         deadline = time.monotonic() + _FORK_PATIENCE
-        while len(self.open) > len(self.idle) and time.monotonic() < deadline:
+        while self.lent and time.monotonic() < deadline:
             time.sleep(0.001)
         self.close_idle()
+
+    def resume(self) -> None:
+        """Lend again."""
+        self._may_lend.set()
 
     def close_idle(self) -> None:
         """Close the connections that nobody uses."""
         with contextlib.suppress(IndexError):
             while True:
-                self.close(self.idle.pop())
-
-    def close(self, connection: Any) -> None:
-        """Close a connection."""
-        self.open.discard(connection)
-        connection.close()
+                self.idle.pop().close()
 
 
 class Connections:
@@ -90,36 +105,39 @@ class Connections:
         if self._process.pid != this_process():
             parent = self._process
             self._abandoned.append(parent)
-            self._process = Process(forked_in_use=bool(parent.open))
+            self._process = Process(forked_in_use=parent.lent > 0)
         return self._process
 
     def take(self, process: Process) -> Any:
         """An idle connection, or a new one."""
-        if not process.ready.is_set():
-            process.ready.wait()
+        process.enter()
         try:
             return process.idle.pop()
         except IndexError:
             return self._new(process)
 
     def _new(self, process: Process) -> Any:
-        if process.forked_in_use:
-            raise EngineError(
-                "This process was forked while its parent was using the database, so it cannot use it safely; "
-                "start processes outside of functions, or with multiprocessing's spawn method"
-            )
-        connection = self._connect()
-        process.open.add(connection)
-        return connection
+        try:
+            if process.forked_in_use:
+                raise EngineError(
+                    "This process was forked while its parent was using the database, so it cannot use it safely; "
+                    "start processes outside of functions, or with multiprocessing's spawn method"
+                )
+            return self._connect()
+        except BaseException:
+            process.leave()
+            raise
 
     def give(self, process: Process, connection: Any) -> None:
         """Take a connection back."""
         if process.pid != this_process():
             self._abandoned.append(connection)
-        elif connection.in_transaction:  # only if a rollback failed: nobody should get such a connection
-            process.close(connection)
+            return
+        if connection.in_transaction:  # only if a rollback failed: nobody should get such a connection
+            connection.close()
         else:
             process.idle.append(connection)
+        process.leave()
 
     @contextlib.contextmanager
     def lend(self) -> Iterator[Any]:
@@ -153,7 +171,7 @@ def _before_fork() -> None:
 
 def _after_fork_in_parent() -> None:
     for process in _paused:
-        process.ready.set()
+        process.resume()
     _paused.clear()
     _forking.release()
 

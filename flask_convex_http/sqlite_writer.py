@@ -32,6 +32,8 @@ Work = Callable[[Any], T]
 
 #: Seconds after which a batch takes in no more: who is in it waits for the last of them.
 _BATCH_SECONDS = 0.01
+#: Lone commits from one look at how long the log is to the next; a look takes a tenth of the time of a small commit.
+_LOOK_EVERY = 8
 #: Seconds the writer's thread stays when there is nothing to do.
 _LINGER_SECONDS = 1.0
 
@@ -87,6 +89,7 @@ class Writer:
         self._is_taken = False  # some thread has the turn, and only that thread lets go of it
         self._thread: threading.Thread | None = None
         self._calls = threading.Semaphore(0)
+        self._lone_commits = 0
         self._here = threading.local()
 
     def run(self, work: Work[T], *, alone: bool = False) -> T:
@@ -185,8 +188,9 @@ class Writer:
             connection = self._connections.take(process)
             try:
                 result = work(connection) if alone else self._commit_one(work, connection)
-                if self.pid == this_process() and self._checkpoints.are_due():
-                    self._checkpoint(connection)
+                self._lone_commits += 1
+                if alone or self._lone_commits % _LOOK_EVERY == 0:
+                    self._checkpoint_if_due(connection)
                 return result
             finally:
                 self._connections.give(process, connection)
@@ -340,6 +344,10 @@ class Writer:
         if self.pid == this_process() and connection.in_transaction:
             with contextlib.suppress(sqlite3.Error):  # the pool takes back no connection that is in a transaction
                 connection.execute("ROLLBACK")
+
+    def _checkpoint_if_due(self, connection: Any) -> None:
+        if self.pid == this_process() and self._checkpoints.are_due():
+            self._checkpoint(connection)
 
     def _checkpoint(self, connection: Any) -> None:
         with self._connections.lend() as other:

@@ -12,8 +12,10 @@ from typing import Any
 import click
 from flask.cli import AppGroup
 
+from flask_convex_http.cli.backups import backup, restore
+from flask_convex_http.cli.check import check
 from flask_convex_http.cli.credentials import keys, tokens
-from flask_convex_http.cli.database import backup, data, migrate
+from flask_convex_http.cli.database import data, migrate
 from flask_convex_http.cli.files import files
 from flask_convex_http.cli.functions import functions, routes, run
 from flask_convex_http.cli.output import printable
@@ -36,5 +38,5 @@ convex_commands = _ConvexGroup(
     short_help="Database, functions, keys and files.",
 )
 
-for command in (migrate, data, backup, run, functions, routes, keys, tokens, files):
+for command in (migrate, data, backup, restore, check, run, functions, routes, keys, tokens, files):
     convex_commands.add_command(command)

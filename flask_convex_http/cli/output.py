@@ -60,6 +60,12 @@ def progress(length: int, label: str) -> Any:
     return click.progressbar(length=length, label=label, file=sys.stderr if sys.stderr.isatty() else io.StringIO())
 
 
+def advance(bar: Any, done: int, total: int) -> None:
+    """Move a progress bar to where the work is."""
+    bar.length = total
+    bar.update(done - bar.pos)
+
+
 def printable(text: str) -> str:
     """A text that a terminal shows and does not obey: control characters, which data from outside may hold, escaped."""
     return "".join(map(_shown, text))

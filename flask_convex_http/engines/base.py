@@ -60,6 +60,25 @@ class Transaction(Snapshot, Protocol):
         """A part that is undone alone if an exception leaves it."""
 
 
+class Restore(Protocol):
+    """Bringing a database back to a copy: looked into, and not begun."""
+
+    @property
+    def rows(self) -> int:
+        """How many rows the copy has."""
+
+    @property
+    def replaces(self) -> int | None:
+        """How many rows they replace; None if the database is damaged."""
+
+    def run(self, progress: Callable[[int, int], None] | None = None) -> Path | None:
+        """Do it: all or nothing, while others read. A damaged database is put aside; the answer is where.
+
+        Raises:
+            OverloadedError: The writer could not be had in time.
+        """
+
+
 class Engine(Protocol):
     """A database."""
 
@@ -92,6 +111,20 @@ class Engine(Protocol):
 
     def backup(self, path: Path, progress: Callable[[int, int], None] | None = None) -> None:
         """Write one consistent copy to a new file; `progress` is told pages done and pages in all."""
+
+    def restore(self, path: Path) -> Restore:
+        """Look into a copy, and answer what brings the database back to it.
+
+        Raises:
+            EngineError: It is not a sound copy of such a database.
+        """
+
+    def check(self) -> list[str]:
+        """What is wrong with the database and its tables, a sentence each that says what to do; no writer waits.
+
+        Raises:
+            MigrationRequiredError: There is no database.
+        """
 
     def close(self) -> None:
         """Let go of everything that is open."""

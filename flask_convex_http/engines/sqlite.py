@@ -24,12 +24,12 @@ from flask_convex_http.migrations import Migration, Step
 from flask_convex_http.ranges import Segment
 from flask_convex_http.schema import Schema, Table
 from flask_convex_http.sqlite_connections import DRIVER_ERRORS, Connections, sqlite3, this_process
+from flask_convex_http.sqlite_copies import copy_to
 from flask_convex_http.sqlite_file import WRITE_QUEUE, WRITE_TIMEOUT, SQLiteFile
+from flask_convex_http.sqlite_restores import Restore
 
 T = TypeVar("T")
 
-#: Pages copied between two signs of progress.
-_BACKUP_PAGES = 1000
 _SYNCHRONOUS = {"full": "FULL", "normal": "NORMAL", "off": "OFF"}
 
 
@@ -127,16 +127,29 @@ class SQLiteEngine:
 
     def backup(self, path: Path, progress: Callable[[int, int], None] | None = None) -> None:
         """Write one consistent copy to a new file, in steps, while others write."""
-        if path.exists():
-            raise ConfigurationError(f"{path} exists already; name a new file")
-        with self._file.lend() as source, contextlib.closing(sqlite3.connect(path)) as target:
-            # A copy in steps starts again after each write, unless its source stays in one snapshot.
-            source.execute("BEGIN")
-            try:
-                source.execute("SELECT count(*) FROM sqlite_master").fetchall()
-                source.backup(target, pages=_BACKUP_PAGES, progress=_progress(progress), sleep=0)
-            finally:
-                source.execute("ROLLBACK")
+        with self._file.lend() as source:
+            copy_to(source, path, progress)
+
+    def restore(self, path: Path) -> Restore:
+        """Look into a copy, and answer what brings the database back to it."""
+        from flask_convex_http.engines.sqlite_schema import SQLiteSchema
+
+        def is_ours(copy: Any) -> bool:
+            return bool(SQLiteSchema(copy, self.schema).stored_shape())
+
+        self._ready = False
+        with self._file.translated():
+            return Restore(path, self._file, is_ours)
+
+    def check(self) -> list[str]:
+        """What is wrong with the file and the tables in it, a sentence each."""
+        from flask_convex_http.engines.sqlite_check import check
+        from flask_convex_http.engines.sqlite_schema import check_tables
+
+        if not self.path.exists():  # to connect would make it
+            check_tables(None, self.schema)
+        with self._file.lend() as connection:
+            return check(connection, self.schema)
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -318,7 +331,3 @@ _OVER = _Closed("ctx.db was used after its function had ended; it lives as long 
 def _remove(folder: str, pid: int) -> None:
     if pid == os.getpid():  # a child of fork() leaves the parent's files alone
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _progress(tell: Callable[[int, int], None] | None) -> Callable[[int, int, int], None] | None:
-    return None if tell is None else lambda _status, remaining, total: tell(total - remaining, total)

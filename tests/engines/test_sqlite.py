@@ -3,7 +3,6 @@
 import gc
 import itertools
 import os
-import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -27,6 +26,7 @@ from flask_convex_http import (
 from flask_convex_http.engines.sqlite import SQLiteEngine, SQLiteTransaction
 from flask_convex_http.engines.sqlite_statements import Statements
 from flask_convex_http.ranges import Range, segments
+from flask_convex_http.sqlite_connections import sqlite3
 from tests.engines.members import ITEMS, SCHEMA, in_child, increment, insert, migrate, price_of, segment
 
 
@@ -261,15 +261,15 @@ def test_connections_are_used_again(engine: SQLiteEngine) -> None:
     for _ in range(5):
         increment(engine, "a")
         prices(engine)
-    assert len(engine._connections.here().open) == 1
+    assert len(engine._connections.here().idle) == 1
     with engine.read(), engine.read():
         pass
-    assert len(engine._connections.here().open) == 2
+    assert len(engine._connections.here().idle) == 2
 
 
 def test_forking_closes_what_is_idle(engine: SQLiteEngine) -> None:
     """No connection is open across a fork(), so that nothing of the parent's locks is in the child."""
     prices(engine)
-    assert in_child(lambda: len(engine._connections._process.open)) == 0
+    assert in_child(lambda: len(engine._connections._process.idle)) == 0
     assert os.getpid() == engine._connections.here().pid
     assert prices(engine) == {}

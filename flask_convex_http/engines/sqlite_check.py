@@ -1,0 +1,54 @@
+"""Whether an SQLite file is sound and has the tables of the schema, told in one snapshot and without changing anything.
+
+What the rows mean is looked at above the engine, in `check`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask_convex_http.engines.sqlite_schema import SQLiteSchema
+from flask_convex_http.errors import MigrationRefusedError
+from flask_convex_http.migrations import plan
+from flask_convex_http.schema import Schema
+from flask_convex_http.sqlite_connections import sqlite3
+from flask_convex_http.sqlite_copies import faults, is_damage
+
+
+def check(connection: Any, schema: Schema) -> list[str]:
+    """What is wrong, a sentence each that says what to do.
+
+    Args:
+        connection: One in no transaction.
+        schema: The tables to be there.
+    """
+    connection.execute("BEGIN")
+    try:
+        return [*map(_fault, faults(connection)), *_missing(connection, schema)]
+    except sqlite3.DatabaseError as error:
+        if not is_damage(error):
+            raise
+        return [_fault(str(error))]
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+def _fault(text: str) -> str:
+    remedy = (
+        "SQLite's REINDEX makes it anew" if " index " in text else "go back to a backup with `flask convex restore`"
+    )
+    return f"The database is damaged: {text}; {remedy}"
+
+
+def _missing(connection: Any, schema: Schema) -> list[str]:
+    """What a migration would do, without trying it: that would make writers wait."""
+    try:
+        steps = plan(schema, SQLiteSchema(connection, schema), allow_destructive=True)
+    except MigrationRefusedError as error:
+        return [f"The database does not fit the schema: {error}"]
+    option = " --allow-destructive"
+    return [
+        f"The database waits for a migration: {step}; run `flask convex migrate{option if step.destructive else ''}`"
+        for step in steps
+    ]
