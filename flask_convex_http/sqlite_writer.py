@@ -2,8 +2,8 @@
 
 A thread that finds nobody writing writes by itself, at once. Whoever comes meanwhile joins a queue, and a thread of
 the writer's own takes over: it runs what waits one after another on one connection, each under a savepoint, and one
-commit, which waits for the disk once, covers them all. Nobody is answered before that. There is no waiting for more
-to come: who is there when the disk is ready goes along.
+commit, which waits for the disk once, covers them all. Nobody is answered before that. A lone
+write waits for nobody; after a batch, those who were in it get a moment to come back before the next one begins.
 
 Among processes the same is a lock beside the file (`file_lock`), taken before SQLite's own. Waiting is bounded in
 number and in time, and its end is an `OverloadedError`. What is written, and what it means, is the caller's business.
@@ -32,6 +32,9 @@ Work = Callable[[Any], T]
 
 #: Seconds after which a batch takes in no more: who is in it waits for the last of them.
 _BATCH_SECONDS = 0.01
+#: How long a batch waits for as many as were in the one before, at most, as a part of the time that one's commit took.
+#: Without it every other commit is of one write: of the thread that is answered first and comes back first.
+_GATHERING = 0.25
 #: Lone commits from one look at how long the log is to the next; a look takes a tenth of the time of a small commit.
 _LOOK_EVERY = 8
 #: Seconds the writer's thread stays when there is nothing to do.
@@ -90,6 +93,9 @@ class Writer:
         self._thread: threading.Thread | None = None
         self._calls = threading.Semaphore(0)
         self._lone_commits = 0
+        self._awaited = 0
+        self._arrived = threading.Event()
+        self._commit_seconds = 0.0
         self._here = threading.local()
 
     def run(self, work: Work[T], *, alone: bool = False) -> T:
@@ -135,6 +141,8 @@ class Writer:
                 raise OverloadedError("Too many writes wait for the database; try again in a moment")
             write = _Write(work, alone=alone)
             self._queue.append(write)
+            if len(self._queue) == self._awaited:
+                self._arrived.set()
             return write
 
     def _queue_first(self, work: Work[Any], *, alone: bool) -> _Write:
@@ -218,7 +226,7 @@ class Writer:
         self._here.is_writing = True
         while True:
             while self._has_next():
-                self._write_batch()
+                self._gather(self._write_batch())
             if not self._calls.acquire(timeout=_LINGER_SECONDS) and self._ends():
                 return
 
@@ -234,29 +242,45 @@ class Writer:
             self._thread = None
             return True
 
-    def _write_batch(self) -> None:
+    def _gather(self, count: int) -> None:
+        """Wait a moment until as many are there as the last batch had."""
+        with self._mutex:
+            if count < 2 or len(self._queue) >= count:
+                return
+            self._awaited = count
+            self._arrived.clear()
+        self._arrived.wait(_GATHERING * self._commit_seconds)
+        with self._mutex:
+            self._awaited = 0
+
+    def _write_batch(self) -> int:
+        """Write what waits; answers how many it was."""
         batch: list[_Write] = []
+        count = 0
         try:
             self._lock.acquire()
             try:
-                self._write_next(batch)
+                count = self._write_next(batch)
             finally:
                 self._lock.release()
         except Exception as error:  # the file cannot be opened, say
             self._fail_all(batch, error)
         _answer(batch)
+        return count
 
-    def _write_next(self, batch: list[_Write]) -> None:
-        """Write what waits; the batch is who has no answer yet."""
+    def _write_next(self, batch: list[_Write]) -> int:
+        """Write what waits, and answer how many it was; the batch is who has no answer yet."""
         with self._connections.lend() as connection:
             write = self._next(alone=True)
             if write is not None:
                 self._run(write, write.work, connection, batch)
             else:
                 self._write_group(connection, batch)
+            count = len(batch)
             if self._checkpoints.are_due():
                 _answer(batch)
                 self._checkpoint(connection)
+        return count
 
     def _write_group(self, connection: Any, batch: list[_Write]) -> None:
         try:
@@ -269,7 +293,9 @@ class Writer:
                 self._queue.extendleft(reversed(batch))
             batch.clear()
             return
+        began = time.monotonic()
         self._commit(connection)
+        self._commit_seconds = time.monotonic() - began
 
     def _run_group(self, connection: Any, batch: list[_Write]) -> None:
         """Run what waits, in the order it came."""

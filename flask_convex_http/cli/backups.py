@@ -19,7 +19,7 @@ from flask_convex_http.web.state import current_backend
 
 T = TypeVar("T")
 
-_PATH = click.Path(path_type=Path)
+_PATH = click.Path(readable=False, path_type=Path)
 _SAME_FILE = "PATH and --files name the same file; name two."
 
 
