@@ -6,6 +6,7 @@ HOST    ?= 127.0.0.1
 PORT    ?= 5000
 WORKERS ?= 2
 THREADS ?= 4
+POINTS  ?= 400
 # Workers touch a file as a sign of life: in memory where there is one, so that a busy disk does not stop them.
 WORKER_TMP_DIR ?= $(firstword $(wildcard /dev/shm /tmp))
 # Further flags for gunicorn and pytest: make serve GUNICORN_FLAGS='--timeout 60', make test PYTEST_FLAGS='-k webhook'.
@@ -21,7 +22,7 @@ TYPED   := $(wildcard example_app tests/typing)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run serve test check format cover bench
+.PHONY: help install run serve test crash check format cover bench
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -41,6 +42,9 @@ serve: $(VENV)/.installed-run ## Run the example app with gunicorn (PORT, WORKER
 
 test: $(VENV)/.installed-dev ## Run the tests
 	@$(BIN) -m pytest -n auto $(PYTEST_FLAGS)
+
+crash: $(VENV)/.installed-dev ## Crash and cut the power that many times (POINTS=400), and see that nothing is lost
+	@CRASH_POINTS=$(POINTS) $(BIN) -m pytest tests/crash -n auto --timeout 0 $(PYTEST_FLAGS)
 
 check: $(VENV)/.installed-dev ## Lint, check the formatting, the types and the import rules
 	@echo '== ruff check' && $(BIN) -m ruff check .

@@ -10,7 +10,6 @@ import base64
 import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -154,8 +153,7 @@ class Check:
         for row in self._file_rows():
             self._findings.files += 1
             self._step()
-            with suppress(EngineError):  # a row that cannot be read was told among the documents
-                self._check_file(self._stored_files.read(row), told)
+            self._check_file(row, told)
         told.end("There are {} more files whose bytes are missing or damaged")
         if self._check_store is not None:
             self._note_orphans()
@@ -175,7 +173,11 @@ class Check:
             yield from rows
             after = [rows[-1][1], rows[-1][0]]
 
-    def _check_file(self, file: StoredFile, told: _Told) -> None:
+    def _check_file(self, row: Sequence[Any], told: _Told) -> None:
+        try:
+            file = self._stored_files.read(row)
+        except EngineError:  # it was told among the documents
+            return
         fault = self._fault_of(file)
         if fault is not None and self._is_there(file.id):  # not deleted meanwhile
             told.add(f"{fault}; restore the bytes from a backup, or `flask convex files delete {file.id}`")

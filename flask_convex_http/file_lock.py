@@ -66,7 +66,8 @@ class _Flock:
         try:
             descriptor = self._descriptor
             if descriptor is None:
-                descriptor = self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+                # To read is enough, so that a file made by root, in a cron job say, locks nobody else out.
+                descriptor = self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CREAT, 0o644)
             fcntl.flock(descriptor, fcntl.LOCK_EX | flags)
         except BlockingIOError:
             return False
@@ -82,6 +83,9 @@ class _Flock:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+    def __del__(self) -> None:
+        self.close()
 
 
 _ALL: weakref.WeakSet[_Flock] = weakref.WeakSet()

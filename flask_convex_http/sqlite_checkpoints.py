@@ -1,8 +1,9 @@
 """When and how the write-ahead log of a SQLite file is folded into it.
 
 SQLite 3.7.0 to 3.51.2 may corrupt the file when two checkpoints race a commit (sqlite.org/wal.html#walresetbug). So no
-connection makes checkpoints by itself: the only ones are made here, by who holds the lock beside the file, while a
-second connection holds SQLite's write lock. No other checkpoint of ours and no commit of anybody can happen meanwhile.
+connection makes checkpoints by itself: they are made here, by who holds the lock beside the file, while a second
+connection holds SQLite's write lock. No other checkpoint of ours and no commit of anybody can happen meanwhile. Only
+when the very last connection is closed SQLite makes one itself, with the file locked for everybody.
 """
 
 from __future__ import annotations

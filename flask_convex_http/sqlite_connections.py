@@ -24,7 +24,7 @@ from sqlite_utils.utils import sqlite3 as sqlite3  # type: ignore[attr-defined] 
 from flask_convex_http.errors import EngineError
 
 #: What the driver raises: also for an integer of more than 64 bits, and for half a surrogate pair.
-DRIVER_ERRORS = (sqlite3.Error, OverflowError, UnicodeEncodeError)
+DRIVER_ERRORS = (sqlite3.Error, OverflowError, UnicodeEncodeError, MemoryError)
 
 #: What SQLite says when not the statement is wrong but the disk: SQLITE_FULL, SQLITE_IOERR and SQLITE_CANTOPEN.
 DISK_FAILURES = frozenset({"database or disk is full", "disk I/O error", "unable to open database file"})
@@ -66,6 +66,11 @@ class Process:
         with self._mutex:
             self.lent -= 1
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether a fork() waits for the connections."""
+        return not self._may_lend.is_set()
+
     def pause(self) -> None:
         """Lend nothing for now, wait for what is lent, and close it all."""
         with self._mutex:
@@ -102,11 +107,13 @@ class Connections:
 
     def here(self) -> Process:
         """What belongs to this process."""
-        if self._process.pid != this_process():
-            parent = self._process
-            self._abandoned.append(parent)
-            self._process = Process(forked_in_use=parent.lent > 0)
         return self._process
+
+    def start_in_child(self) -> None:
+        """Begin anew in a child of fork()."""
+        parent = self._process
+        self._abandoned.append(parent)  # closing a connection here would disturb the parent
+        self._process = Process(forked_in_use=parent.lent > 0)
 
     def take(self, process: Process) -> Any:
         """An idle connection, or a new one."""
@@ -180,6 +187,8 @@ def _after_fork_in_child() -> None:
     global _pid
     _pid = os.getpid()
     _paused.clear()
+    for connections in list(_ALL):
+        connections.start_in_child()
     _forking.release()
 
 

@@ -6,15 +6,16 @@ The engine and the store of files each have one. What is in the file is their bu
 from __future__ import annotations
 
 import contextlib
-import threading
+import os
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 from flask_convex_http.errors import ConvexHTTPError, EngineError
 from flask_convex_http.sqlite_checkpoints import LOG_BYTES
-from flask_convex_http.sqlite_connections import Connections, sqlite3, this_process
+from flask_convex_http.sqlite_connections import Connections, sqlite3
 from flask_convex_http.sqlite_writer import Writer
 
 T = TypeVar("T")
@@ -55,12 +56,10 @@ class SQLiteFile:
         self._timeout = timeout
         self._depth = depth
         self._writer = self._new_writer()
-        self._making = threading.Lock()
+        _ALL.add(self)
 
     def write(self, work: Callable[[Any], T], *, alone: bool = False) -> T:
         """Run work in a transaction and commit it; see `Writer.run`."""
-        if self._writer.pid != this_process():
-            self._after_fork()
         return self._writer.run(work, alone=alone)
 
     @contextlib.contextmanager
@@ -85,11 +84,9 @@ class SQLiteFile:
     def _new_writer(self) -> Writer:
         return Writer(self.path, self.connections, self._translate, timeout=self._timeout, depth=self._depth)
 
-    def _after_fork(self) -> None:
-        with self._making:
-            if self._writer.pid != this_process():
-                self._writer.close()
-                self._writer = self._new_writer()
+    def start_in_child(self) -> None:
+        """Begin anew in a child of fork(), where the writer's thread does not exist."""
+        self._writer = self._new_writer()
 
     # --- opening -----------------------------------------------------------------------------------------------------
 
@@ -130,3 +127,14 @@ class SQLiteFile:
                 time.sleep(0.005)
         if mode != "wal":
             raise EngineError(f"{self.path} cannot use a write-ahead log: put it on a local disk")
+
+
+_ALL: weakref.WeakSet[SQLiteFile] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for file in list(_ALL):
+        file.start_in_child()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

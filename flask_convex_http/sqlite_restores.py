@@ -13,6 +13,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,9 @@ class Restore:
                 self._file.close()
                 return self._put_into_place(source, progress)
             with self._resized(source) as fitting, self._file.translated():
-                self._file.write(lambda target: _overwrite(fitting, target, progress), alone=True)
+                # SQLite holds the write lock from the first step to the last: it is one transaction.
+                overwrite = partial(fitting.backup, pages=PAGES, progress=told(progress), sleep=0)
+                self._file.write(overwrite, alone=True)
         return None
 
     def _put_into_place(self, source: Any, progress: Progress | None) -> Path | None:
@@ -109,16 +112,6 @@ class Restore:
                 connection.execute(f"PRAGMA page_size = {self._page_bytes}")
                 connection.execute("VACUUM")
                 yield connection
-
-
-def _overwrite(source: Any, target: Any, progress: Progress | None) -> None:
-    """Replace all pages in one transaction of the target: SQLite holds its write lock from the first to the last."""
-    before = _pragma(target, "synchronous")
-    target.execute("PRAGMA synchronous = FULL")
-    try:
-        source.backup(target, pages=PAGES, progress=told(progress), sleep=0)
-    finally:
-        target.execute(f"PRAGMA synchronous = {before}")
 
 
 # --- looking ---------------------------------------------------------------------------------------------------------

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import copy
+import logging
 import os
 import threading
 import time
@@ -27,6 +29,8 @@ from flask_convex_http.file_lock import FileLock
 from flask_convex_http.sqlite_checkpoints import Checkpoints
 from flask_convex_http.sqlite_connections import Connections, sqlite3, this_process
 
+logger = logging.getLogger("flask_convex_http")
+
 T = TypeVar("T")
 Work = Callable[[Any], T]
 
@@ -35,6 +39,8 @@ _BATCH_SECONDS = 0.01
 #: How long a batch waits for as many as were in the one before, at most, as a part of the time that one's commit took.
 #: Without it every other commit is of one write: of the thread that is answered first and comes back first.
 _GATHERING = 0.25
+#: The same in seconds, so that nobody pays for a disk that once was slow.
+_GATHERING_SECONDS = 0.001
 #: Lone commits from one look at how long the log is to the next; a look takes a tenth of the time of a small commit.
 _LOOK_EVERY = 8
 #: Seconds the writer's thread stays when there is nothing to do.
@@ -54,10 +60,6 @@ class _Write:
         self.done.acquire()
         self.result: Any = None
         self.error: BaseException | None = None
-
-    def fail(self, error: BaseException) -> None:
-        self.error = error
-        self.done.release()
 
 
 class Writer:
@@ -102,7 +104,8 @@ class Writer:
         """Run work on a connection in a transaction, commit it, and answer its result.
 
         Args:
-            work: Gets the connection. It may be run again from the start, and in another thread.
+            work: Gets the connection. It may be run again from the start, and in another thread: it sees the context
+                variables of this one, but those it sets stay there.
             alone: Whether it is to have the connection for itself and make its transactions itself.
 
         Raises:
@@ -126,8 +129,10 @@ class Writer:
         return cast(T, self._wait(write))
 
     def close(self) -> None:
-        """Let go of the file of the lock."""
-        self._lock.close()
+        """Let go of the files of the lock, unless somebody writes."""
+        with self._mutex:
+            if not self._is_taken:
+                self._lock.close()
 
     # --- whose turn it is --------------------------------------------------------------------------------------------
 
@@ -161,8 +166,20 @@ class Writer:
             elif self._thread is not None:
                 self._calls.release()
             else:
-                self._thread = threading.Thread(target=self._serve, name="convex-writer", daemon=True)
-                self._thread.start()
+                self._start_thread()
+
+    def _start_thread(self) -> None:
+        thread = threading.Thread(target=self._serve, name="convex-writer", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the system has no more threads: let the next one try, and whoever waits come back
+            logger.exception("The writer's thread could not be started")
+            self._is_taken = False
+            waiting, self._queue = list(self._queue), deque()
+            _fail(waiting, OverloadedError("The server has no thread to write with; try again in a moment"))
+            _answer(waiting)
+        else:
+            self._thread = thread
 
     def _wait(self, write: _Write) -> Any:
         try:
@@ -249,7 +266,7 @@ class Writer:
                 return
             self._awaited = count
             self._arrived.clear()
-        self._arrived.wait(_GATHERING * self._commit_seconds)
+        self._arrived.wait(min(_GATHERING * self._commit_seconds, _GATHERING_SECONDS))
         with self._mutex:
             self._awaited = 0
 
@@ -263,8 +280,11 @@ class Writer:
                 count = self._write_next(batch)
             finally:
                 self._lock.release()
-        except Exception as error:  # the file cannot be opened, say
-            self._fail_all(batch, error)
+        except Exception as error:  # the file cannot be opened, or the commit has failed
+            known = isinstance(error, ConvexHTTPError)
+            failure = error if known else EngineError(f"The database failed: {error!r}")
+            batch = batch or self._take_all()
+            _fail(batch, failure)
         _answer(batch)
         return count
 
@@ -277,9 +297,7 @@ class Writer:
             else:
                 self._write_group(connection, batch)
             count = len(batch)
-            if self._checkpoints.are_due():
-                _answer(batch)
-                self._checkpoint(connection)
+            self._checkpoint_if_due(connection, batch)
         return count
 
     def _write_group(self, connection: Any, batch: list[_Write]) -> None:
@@ -288,10 +306,8 @@ class Writer:
         except OverloadedError:  # another program writes: each waits on, as long as it wants to
             return
         self._run_group(connection, batch)
-        if not connection.in_transaction:  # SQLite has undone it all
-            with self._mutex:
-                self._queue.extendleft(reversed(batch))
-            batch.clear()
+        if not connection.in_transaction:
+            self._put_back(batch)
             return
         began = time.monotonic()
         self._commit(connection)
@@ -302,8 +318,14 @@ class Writer:
         end = time.monotonic() + _BATCH_SECONDS
         while time.monotonic() < end and (write := self._next(alone=False)) is not None:
             self._run(write, partial(self._under_savepoint, write.work), connection, batch)
-            if not connection.in_transaction:  # a full disk, say; the others may do without this one
+            if not connection.in_transaction:
                 return
+
+    def _put_back(self, batch: list[_Write]) -> None:
+        """SQLite has undone it all, for a full disk, say: the last one is told so, the others may do without it."""
+        with self._mutex:
+            self._queue.extendleft(reversed(batch[:-1]))
+        del batch[:-1]
 
     def _next(self, *, alone: bool) -> _Write | None:
         with self._mutex:
@@ -312,13 +334,13 @@ class Writer:
             return None
 
     def _run(self, write: _Write, work: Work[Any], connection: Any, batch: list[_Write]) -> None:
-        """Run one of those that wait. It joins the batch, or is told what is wrong with it."""
+        """Run one of those that wait. If it fails it hears so when all do: it may have failed for what they wrote."""
+        batch.append(write)
+        write.error = None
         try:
             write.result = write.context.run(work, connection)
         except BaseException as error:
-            write.fail(error)
-        else:
-            batch.append(write)
+            write.error = error
         if self.pid != this_process():  # the work has called fork(): its child has no caller here to go back to
             os._exit(1)
 
@@ -326,12 +348,12 @@ class Writer:
         self._execute("SAVEPOINT one", connection)
         try:
             result = work(connection)
+            _check_transaction(connection)
+            self._execute("RELEASE one", connection)
         except BaseException:
             if connection.in_transaction:
                 self._undo_one(connection)
             raise
-        _check_transaction(connection)
-        self._execute("RELEASE one", connection)
         return result
 
     def _undo_one(self, connection: Any) -> None:
@@ -341,15 +363,10 @@ class Writer:
         except ConvexHTTPError:  # rather undo them all, and run the others again, than commit a part of this one
             self._roll_back(connection)
 
-    def _fail_all(self, batch: list[_Write], error: Exception) -> None:
-        """Tell everybody; an error of its own each, because each raises it in a thread of its own."""
-        if not batch:
-            with self._mutex:
-                batch, self._queue = list(self._queue), deque()
-        known = isinstance(error, ConvexHTTPError)
-        for write in batch:
-            write.fail(type(error)(*error.args) if known else EngineError(f"The database failed: {error!r}"))
-        batch.clear()
+    def _take_all(self) -> list[_Write]:
+        with self._mutex:
+            waiting, self._queue = list(self._queue), deque()
+            return waiting
 
     # --- the connection ----------------------------------------------------------------------------------------------
 
@@ -371,18 +388,28 @@ class Writer:
             with contextlib.suppress(sqlite3.Error):  # the pool takes back no connection that is in a transaction
                 connection.execute("ROLLBACK")
 
-    def _checkpoint_if_due(self, connection: Any) -> None:
-        if self.pid == this_process() and self._checkpoints.are_due():
-            self._checkpoint(connection)
+    def _checkpoint_if_due(self, connection: Any, batch: list[_Write] | None = None) -> None:
+        """Make a checkpoint if one is due, and answer the batch first: what was committed stays so."""
+        process = self._connections.here()
+        if self.pid != this_process() or process.is_paused:
+            return
+        try:
+            if self._checkpoints.are_due():
+                _answer(batch or [])
+                with self._connections.lend() as other:
+                    self._checkpoints.make(connection, other)
+        except Exception:
+            logger.exception("A checkpoint failed; what was written is safe in the write-ahead log")
 
-    def _checkpoint(self, connection: Any) -> None:
-        with self._connections.lend() as other:
-            self._checkpoints.make(connection, other)
+
+def _fail(batch: list[_Write], error: Exception) -> None:
+    for write in batch:
+        write.error = copy.copy(error)  # each is raised in a thread of its own
 
 
-def _answer(written: list[_Write]) -> None:
-    while written:
-        written.pop(0).done.release()
+def _answer(batch: list[_Write]) -> None:
+    while batch:
+        batch.pop(0).done.release()
 
 
 def _check_transaction(connection: Any) -> None:

@@ -22,7 +22,7 @@ import tempfile
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -37,7 +37,7 @@ from flask_convex_http.errors import (
     OverloadedError,
     UnavailableError,
 )
-from flask_convex_http.sqlite_connections import DISK_FAILURES, sqlite3
+from flask_convex_http.sqlite_connections import DISK_FAILURES
 from flask_convex_http.sqlite_file import WRITE_TIMEOUT, SQLiteFile
 
 T = TypeVar("T")
@@ -50,8 +50,6 @@ _PAGE_BYTES = 8192
 _DELETE_CHUNKS = 16
 #: Keys read in one transaction.
 _KEYS_PAGE = 500
-#: Pages copied between two words about the progress of a backup.
-_BACKUP_PAGES = 1024
 
 
 class _Row(NamedTuple):
@@ -121,24 +119,6 @@ class SQLiteBlobs(BlobStore):
         count, size = rows[0]
         return count, size
 
-    def backup(self, path: Path, progress: Callable[[int, int], None] | None = None) -> None:
-        """Write one consistent copy to a new file; `progress` is told pages done and pages in all."""
-        if path.exists():
-            raise EngineError(f"{path} exists already; name a new file")
-
-        def tell(_status: int, remaining: int, total: int) -> None:
-            if progress is not None:
-                progress(total - remaining, total)
-
-        with self._opened().lend() as source, closing(sqlite3.connect(path)) as target:
-            # A copy in steps starts again after each write, unless its source stays in one snapshot.
-            source.execute("BEGIN")
-            try:
-                source.execute("SELECT count(*) FROM sqlite_master").fetchall()
-                source.backup(target, pages=_BACKUP_PAGES, progress=tell, sleep=0)
-            finally:
-                source.execute("ROLLBACK")
-
     def close(self) -> None:
         self._finalizer()
 
@@ -196,9 +176,9 @@ class SQLiteBlobs(BlobStore):
         while start < stop:
             number, offset = divmod(start, CHUNK_BYTES)
             rows = self._rows("SELECT data FROM chunks WHERE blob = ? AND number = ?", blob, number)
-            if not rows:
+            piece: bytes = rows[0][0][offset : offset + stop - start] if rows else b""
+            if not piece:
                 raise BlobNotFoundError(f"The bytes under {key!r} were deleted while they were read")
-            piece: bytes = rows[0][0][offset : offset + stop - start]
             start += len(piece)
             yield piece
 

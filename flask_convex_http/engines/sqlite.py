@@ -265,6 +265,7 @@ class SQLiteTransaction(_Reader):
         try:
             yield
         except BaseException:
+            self._refuse_if_undone()
             if not isinstance(self._connection, _Closed):
                 self._write("ROLLBACK TO nested", ())
                 self._write("RELEASE nested", ())
@@ -272,16 +273,21 @@ class SQLiteTransaction(_Reader):
         self._write("RELEASE nested", ())
 
     def _write(self, sql: str, values: Sequence[Any]) -> int:
-        connection = self._connection
         try:
             for stream in self._streams or ():  # an open SELECT may or may not see a write; let it see none
                 stream.detach()
-            count: int = connection.execute(sql, values).rowcount
+            self._refuse_if_undone()
+            count: int = self._connection.execute(sql, values).rowcount
         except DRIVER_ERRORS as error:
-            if not connection.in_transaction:  # a full disk, say: what came next would be committed by itself
-                self._connection = _Closed(f"The database has undone the whole transaction: {error}")
+            self._refuse_if_undone()
             raise translate(error, self._schema) from error
         return count
+
+    def _refuse_if_undone(self) -> None:
+        """For want of space or memory SQLite undoes the whole transaction: what came next would be committed by itself,
+        even if the function has caught the error."""
+        if not self._connection.in_transaction:
+            self._connection = _Closed("The database has undone the whole transaction")
 
 
 class _Stream:
@@ -317,6 +323,8 @@ class _Stream:
 
 class _Closed:
     """What a transaction has for a connection when it is over."""
+
+    in_transaction = True  # so that there is one message for all that is tried
 
     def __init__(self, why: str) -> None:
         self._why = why

@@ -1,7 +1,5 @@
-"""`flask convex migrate`, `data` and `backup`."""
+"""`flask convex migrate` and `data`."""
 
-import os
-import stat
 from pathlib import Path
 
 import pytest
@@ -133,55 +131,3 @@ def test_an_unknown_table_names_the_others(convex: Convex) -> None:
 def test_wrong_options_of_data_are_wrong_usage(convex: Convex, options: list[str]) -> None:
     """A limit or order that makes no sense ends with status 2."""
     assert convex("data", "lamps", *options).status == 2
-
-
-def test_a_backup_is_a_database_of_its_own(convex: Convex, tmp_path: Path) -> None:
-    """The copy has the rows, opens as a database, and only its owner can read it."""
-    convex("run", "shop:add", '{"name": "Anna"}')
-    target = tmp_path / "backups" / "convex.db"
-    target.parent.mkdir()
-    done = convex("backup", str(target))
-    assert done.status == 0
-    assert "not included" in done.out
-    assert stat.S_IMODE(target.stat().st_mode) == 0o600
-    assert os.listdir(target.parent) == ["convex.db"]
-    app = Flask("copy", instance_path=str(target.parent))
-    ConvexHTTP(app, schema=Schema())
-    rows = app.test_cli_runner().invoke(args=["convex", "data"]).stdout
-    app.extensions["convex_http"].close()
-    assert "_settings" in rows
-
-
-def test_a_backup_with_files_has_their_bytes(convex: Convex, tmp_path: Path) -> None:
-    """--files copies the bytes of stored files, too."""
-    convex("run", "shop:store", '{"text": "a text to be found"}')
-    done = convex("backup", str(tmp_path / "a"), "--files", str(tmp_path / "b"), "--json")
-    assert done.json == {
-        "database": {"path": str(tmp_path / "a"), "bytes": (tmp_path / "a").stat().st_size},
-        "files": {"path": str(tmp_path / "b"), "bytes": (tmp_path / "b").stat().st_size},
-    }
-    assert b"a text to be found" in (tmp_path / "b").read_bytes()
-
-
-def test_a_backup_overwrites_nothing(convex: Convex, tmp_path: Path) -> None:
-    """A path that exists, for the database or the files, is refused and left alone, and nothing else is written."""
-    taken = tmp_path / "taken"
-    taken.write_text("mine")
-    for arguments in ([str(taken)], [str(tmp_path / "new"), "--files", str(taken)]):
-        refused = convex("backup", *arguments)
-        assert refused.status == 1
-        assert "exists already" in refused.err
-    assert taken.read_text() == "mine"
-    assert not (tmp_path / "new").exists()
-
-
-def test_a_backup_into_no_folder_is_refused(convex: Convex, tmp_path: Path) -> None:
-    """The folder must exist."""
-    refused = convex("backup", str(tmp_path / "none" / "copy"))
-    assert refused.status == 1
-    assert "There is no folder" in refused.err
-
-
-def test_a_backup_needs_two_names_for_two_files(convex: Convex, tmp_path: Path) -> None:
-    """The database and the files cannot go to one path."""
-    assert convex("backup", str(tmp_path / "x"), "--files", str(tmp_path / "x")).status == 2

@@ -132,6 +132,24 @@ def test_a_copy_is_on_the_disk_before_it_has_its_name(
     assert synced == [(copy.stat().st_ino, False), (tmp_path.stat().st_ino, True)]
 
 
+def test_a_copy_is_of_one_moment_and_comes_to_an_end(
+    engine: Engine, open_engine: Callable[..., Engine], tmp_path: Path
+) -> None:
+    """Somebody who writes after each step neither gets into the copy nor makes it start again."""
+    other, steps = open_engine(), []
+
+    def write(done: int, total: int) -> None:
+        increment(other, "a")
+        steps.append(done)
+
+    engine.backup(tmp_path / "copy.db", write)
+    assert len(steps) > 1
+    assert steps == sorted(set(steps))
+    assert price(engine) == 1 + len(steps)
+    with closing(SQLiteEngine(tmp_path / "copy.db", SCHEMA)) as copy:
+        assert price(copy) == 1
+
+
 def test_a_copy_that_is_cut_short_leaves_nothing(engine: Engine, tmp_path: Path) -> None:
     """Who presses Ctrl-C during a backup finds no file that looks like one."""
     folder = tmp_path / "copies"

@@ -1,0 +1,345 @@
+"""`flask convex backup` and `restore`."""
+
+import json
+import os
+import shutil
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from example_app.schema import Item
+from flask_convex_http import ConvexHTTP, Schema
+from tests.cli.conftest import Convex
+from tests.cli.test_database import older_app
+from tests.deployment import rows
+from tests.processes.servers import Deployment, Server, serving
+
+
+def add(convex: Convex, *names: str) -> None:
+    """Store lamps."""
+    for name in names:
+        assert convex("run", "shop:add", json.dumps({"name": name})).status == 0
+
+
+def lamps(convex: Convex) -> list[str]:
+    """The names of the lamps, oldest first."""
+    return [row["name"] for row in convex("data", "lamps", "--order", "asc", "--json").json]
+
+
+@pytest.fixture(name="copy")
+def _copy(convex: Convex, tmp_path: Path) -> Path:
+    """A backup of when there was one lamp, Anna; now Bert is there, too."""
+    add(convex, "Anna")
+    path = tmp_path / "copies" / "copy.db"
+    path.parent.mkdir()
+    assert convex("backup", str(path)).status == 0
+    add(convex, "Bert")
+    return path
+
+
+# --- backup ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_backup_is_a_database_of_its_own(convex: Convex, tmp_path: Path) -> None:
+    """The copy has the rows, opens as a database, and only its owner can read it."""
+    convex("run", "shop:add", '{"name": "Anna"}')
+    target = tmp_path / "backups" / "convex.db"
+    target.parent.mkdir()
+    done = convex("backup", str(target))
+    assert done.status == 0
+    assert "not included" in done.out
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    assert os.listdir(target.parent) == ["convex.db"]
+    app = Flask("copy", instance_path=str(target.parent))
+    ConvexHTTP(app, schema=Schema())
+    rows = app.test_cli_runner().invoke(args=["convex", "data"]).stdout
+    app.extensions["convex_http"].close()
+    assert "_settings" in rows
+
+
+def test_a_backup_with_files_has_their_bytes(convex: Convex, tmp_path: Path) -> None:
+    """--files copies the bytes of stored files, too."""
+    convex("run", "shop:store", '{"text": "a text to be found"}')
+    done = convex("backup", str(tmp_path / "a"), "--files", str(tmp_path / "b"), "--json")
+    assert done.json == {
+        "database": {"path": str(tmp_path / "a"), "bytes": (tmp_path / "a").stat().st_size},
+        "files": {"path": str(tmp_path / "b"), "bytes": (tmp_path / "b").stat().st_size},
+    }
+    assert b"a text to be found" in (tmp_path / "b").read_bytes()
+
+
+def test_a_backup_overwrites_nothing(convex: Convex, tmp_path: Path) -> None:
+    """A path that exists, for the database or the files, is refused and left alone, and nothing else is written."""
+    taken = tmp_path / "taken"
+    taken.write_text("mine")
+    for arguments in ([str(taken)], [str(tmp_path / "new"), "--files", str(taken)]):
+        refused = convex("backup", *arguments)
+        assert refused.status == 1
+        assert "exists already" in refused.err
+    assert taken.read_text() == "mine"
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_backup_into_no_folder_is_refused(convex: Convex, tmp_path: Path) -> None:
+    """The folder must exist."""
+    refused = convex("backup", str(tmp_path / "none" / "copy"))
+    assert refused.status == 1
+    assert "There is no folder" in refused.err
+
+
+def test_a_backup_needs_two_names_for_two_files(convex: Convex, tmp_path: Path) -> None:
+    """The database and the files cannot go to one path."""
+    assert convex("backup", str(tmp_path / "x"), "--files", str(tmp_path / "x")).status == 2
+
+
+def test_a_backup_of_nothing_is_refused(unmigrated: Convex, tmp_path: Path) -> None:
+    """Without a database there is nothing to copy, and none is made."""
+    refused = unmigrated("backup", str(tmp_path / "copy.db"))
+    assert refused.status == 1
+    assert "There is no database" in refused.err
+    assert not (tmp_path / "convex.db").exists()
+
+
+# --- restore ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_restore_asks_first(convex: Convex, copy: Path) -> None:
+    """The question says what is lost; without a yes nothing is changed."""
+    for answer in ("", "n\n"):
+        asked = convex("restore", str(copy), stdin=answer)
+        assert asked.status == 1
+        assert f"The 4 rows of {copy.parents[1] / 'convex.db'} will be replaced by the 3 rows of {copy}" in asked.err
+        assert asked.out == ""
+    assert lamps(convex) == ["Anna", "Bert"]
+    done = convex("restore", str(copy), stdin="y\n")
+    assert done.status == 0
+    assert "is as it was in the backup (3 rows)" in done.out
+    assert "migrate" not in done.out
+    assert lamps(convex) == ["Anna"]
+
+
+def test_a_restore_speaks_json(convex: Convex, copy: Path, tmp_path: Path) -> None:
+    """With --yes nothing is asked, and a program reads what was done."""
+    done = convex("restore", str(copy), "--yes", "--json")
+    assert done.json == {
+        "database": str(tmp_path / "convex.db"),
+        "rows": 3,
+        "files": False,
+        "put_aside": [],
+        "migration": [],
+    }
+    assert done.err == ""
+    assert lamps(convex) == ["Anna"]
+
+
+def test_an_empty_place_is_filled_without_asking(convex: Convex, copy: Path, tmp_path: Path) -> None:
+    """Where there is no database nothing is lost, so nobody is asked."""
+    (tmp_path / "convex.db").rename(tmp_path / "lost.db")
+    for end in ("-wal", "-shm"):
+        (tmp_path / f"convex.db{end}").unlink(missing_ok=True)
+    done = convex("restore", str(copy))
+    assert (done.status, done.err) == (0, "")
+    assert lamps(convex) == ["Anna"]
+
+
+def missing(folder: Path) -> Path:
+    return folder / "missing.db"
+
+
+def a_folder(folder: Path) -> Path:
+    return folder
+
+
+def a_text(folder: Path) -> Path:
+    (folder / "text").write_text("SQLite format 4")
+    return folder / "text"
+
+
+def nothing(folder: Path) -> Path:
+    (folder / "empty").touch()
+    return folder / "empty"
+
+
+def a_header(folder: Path) -> Path:
+    (folder / "header").write_bytes(b"SQLite format 3\0")
+    return folder / "header"
+
+
+def cut_off(folder: Path) -> Path:
+    (folder / "short").write_bytes((folder / "copies" / "copy.db").read_bytes()[:50_000])
+    return folder / "short"
+
+
+def another_database(folder: Path) -> Path:
+    rows(folder / "copies", "SELECT 1")  # makes convex.db there, with nothing of ours
+    rows(folder / "copies", "CREATE TABLE notes (text)")
+    return folder / "copies" / "convex.db"
+
+
+def the_store_of_files(folder: Path) -> Path:
+    return folder / "convex-files.db"
+
+
+def itself(folder: Path) -> Path:
+    return folder / "convex.db"
+
+
+def a_link_to_itself(folder: Path) -> Path:
+    (folder / "link").symlink_to("convex.db")
+    return folder / "link"
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (missing, "does not exist"),
+        (a_folder, "is not a file"),
+        (a_text, "is not a SQLite database"),
+        (nothing, "is not a SQLite database"),
+        (a_header, "is damaged"),
+        (cut_off, "is damaged"),
+        (another_database, "not a backup of convex.db"),
+        (the_store_of_files, "not a backup of convex.db"),
+        (itself, "is the database in use itself"),
+        (a_link_to_itself, "is the database in use itself"),
+    ],
+)
+def test_what_is_no_backup_is_refused(
+    convex: Convex, copy: Path, tmp_path: Path, make: Callable[[Path], Path], why: str
+) -> None:
+    """Anything but a sound backup is an error in one line, before anybody is asked, and changes nothing."""
+    convex("run", "shop:store", '{"text": "a file"}')
+    refused = convex("restore", str(make(tmp_path)))
+    assert refused.status == 1
+    assert refused.err.startswith("Error: ")
+    assert why in refused.err
+    assert len(refused.err.splitlines()) == 1
+    assert lamps(convex) == ["Anna", "Bert"]
+
+
+def test_an_older_schema_is_to_be_migrated_next(convex: Convex, tmp_path: Path) -> None:
+    """A backup from before a change of the schema is restored, and the answer names the command that comes next."""
+    (tmp_path / "old").mkdir()
+    older = older_app(tmp_path / "old")
+    command = older.test_cli_runner().invoke
+    assert command(args=["convex", "migrate"]).exit_code == 0
+    assert command(args=["convex", "backup", str(tmp_path / "old.db")]).exit_code == 0
+    older.extensions["convex_http"].close()
+    restored = convex("restore", str(tmp_path / "old.db"), "--yes")
+    assert restored.status == 0
+    assert "flask convex migrate" in restored.out
+    assert "drop column lamps.price" in restored.out
+    assert "lamps.price" in convex("check").out
+    assert convex("migrate", "--allow-destructive").status == 0
+    assert convex("check").status == 0
+
+
+def test_files_come_back_with_their_copy(convex: Convex, tmp_path: Path) -> None:
+    """--files brings back the bytes; without it they are left as they are, and a check says what is missing."""
+    file = convex("run", "shop:store", '{"text": "hello"}').json
+    copies = [str(tmp_path / "copy.db"), "--files", str(tmp_path / "files.db")]
+    assert convex("backup", *copies).status == 0
+    assert convex("files", "delete", file).status == 0
+    assert "were left as they are" in convex("restore", copies[0], "--yes").out
+    assert file in convex("check").out
+    restored = convex("restore", *copies, stdin="y\n")
+    assert restored.status == 0
+    assert f"the bytes of stored files by those of {tmp_path / 'files.db'}" in restored.err
+    assert convex("check", "--files").status == 0
+    assert convex("files", "list", "--json").json[0]["_id"] == file
+
+
+def test_a_wrong_copy_of_files_leaves_the_database_alone(convex: Convex, copy: Path) -> None:
+    """Both copies are looked at before either is used."""
+    convex("run", "shop:store", '{"text": "hello"}')
+    twin = copy.with_name("twin.db")
+    shutil.copy(copy, twin)
+    refused = convex("restore", str(copy), "--files", str(twin), "--yes")
+    assert refused.status == 1
+    assert "not a backup of convex-files.db" in refused.err
+    assert lamps(convex) == ["Anna", "Bert"]
+    assert convex("restore", str(copy), "--files", str(copy), "--yes").status == 2
+
+
+def test_a_damaged_database_is_kept(tmp_path: Path) -> None:
+    """What SQLite cannot open is said to be damaged, and the answer says where it is now."""
+    deployment = Deployment(tmp_path)
+    deployment.migrate()
+    deployment.answer("backup", str(tmp_path / "copy.db"))
+    (tmp_path / "app.db").write_bytes(b"nonsense" * 1000)
+    checked = deployment.command("check", "--json")
+    assert checked.returncode == 1
+    assert "flask convex restore" in json.loads(checked.stdout)["problems"][0]
+    asked = deployment.command("restore", str(tmp_path / "copy.db"))
+    assert asked.returncode == 1
+    assert "is damaged" in asked.stderr
+    done = deployment.command("restore", str(tmp_path / "copy.db"), "--yes")
+    assert done.returncode == 0
+    (aside,) = tmp_path.glob("app.db.damaged-*")
+    assert str(aside) in done.stdout
+    assert aside.read_bytes() == b"nonsense" * 1000
+    assert deployment.command("check").returncode == 0
+
+
+def test_a_temporary_database_has_nothing_to_restore(copy: Path, tmp_path: Path) -> None:
+    """With a database in memory there is no place to restore to."""
+    app = Flask("memory", instance_path=str(tmp_path / "memory"))
+    app.config["CONVEX_DATABASE_URL"] = "sqlite:///:memory:"
+    ConvexHTTP(app, schema=Schema())
+    refused = app.test_cli_runner().invoke(args=["convex", "restore", str(copy), "--yes"])
+    app.extensions["convex_http"].close()
+    assert refused.exit_code == 1
+    assert "CONVEX_DATABASE_URL" in refused.stderr
+
+
+# --- while the app runs ----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def under_load(server: Server) -> Iterator[list[Any]]:
+    """Clients that store items all the time; every answer that is not 201 is in the list."""
+    wrong: list[Any] = []
+    stop = threading.Event()
+
+    def store() -> None:
+        while not stop.wait(0.005):  # the commands need a processor, too
+            answer = server.request("POST", "/api/items", {"name": "later"})
+            if answer.status != 201:
+                wrong.append(answer)
+
+    clients = [threading.Thread(target=store) for _ in range(3)]
+    for client in clients:
+        client.start()
+    try:
+        yield wrong
+    finally:
+        stop.set()
+        for client in clients:
+            client.join()
+
+
+def test_a_server_goes_on_with_what_was_restored(tmp_path: Path) -> None:
+    """Backup, restore and check work under load: no request fails, and both workers see the restored items."""
+    deployment = Deployment(tmp_path)
+    deployment.migrate()
+    with serving("gunicorn", deployment) as server:
+        server.request("POST", "/api/items", {"name": "first"})
+        with under_load(server) as wrong:
+            deployment.answer("backup", str(tmp_path / "copy.db"))
+            server.request("POST", "/api/items", {"name": "second"})
+            assert deployment.answer("check")["problems"] == []
+            restored = deployment.answer("restore", str(tmp_path / "copy.db"), "--yes")
+        assert wrong == []
+        assert (restored["put_aside"], restored["migration"]) == ([], [])
+        for _ in range(20):
+            names = {item["name"] for item in server.request("GET", "/api/items?limit=100").json}
+            assert names <= {"first", "later"}
+        assert len(server.busy_workers) == 2
+        assert deployment.answer("check")["problems"] == []
+    assert {item.name for item in deployment.rows(Item)} == {"first", "later"}

@@ -1,0 +1,130 @@
+"""How the tests of the writer make several threads meet at it: who holds it, who waits, and when it goes on.
+
+What is asserted is the tests' business.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from threading import Event
+from typing import Any
+
+from flask_convex_http.engines.base import Row
+from flask_convex_http.engines.sqlite import SQLiteEngine, SQLiteTransaction
+from tests.engines.members import ITEMS, insert, price_of, segment
+
+#: Seconds after which something that should happen at once has not happened.
+PATIENCE = 30.0
+
+Work = Callable[[SQLiteTransaction], Any]
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait until something is true."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, "It did not come about"
+        time.sleep(0.001)
+
+
+def waiting(engine: SQLiteEngine) -> int:
+    """How many writes wait; nobody outside can know, but the tests must."""
+    return len(engine._file._writer._queue)
+
+
+class Crew:
+    """Threads that write to one engine.
+
+    Args:
+        engine: The engine.
+        pool: The threads.
+    """
+
+    def __init__(self, engine: SQLiteEngine, pool: ThreadPoolExecutor) -> None:
+        self._engine = engine
+        self._pool = pool
+        self._leave = Event()
+
+    def hold(self) -> Future[Any]:
+        """Keep the writer busy until `let_go` is called."""
+        begun = Event()
+
+        def work(_: SQLiteTransaction) -> str:
+            begun.set()
+            assert self._leave.wait(PATIENCE)
+            return "held"
+
+        future = self._pool.submit(self._engine.write, work)
+        assert begun.wait(PATIENCE)
+        return future
+
+    def submit(self, body: Callable[[], Any]) -> Future[Any]:
+        """Do something in a thread."""
+        return self._pool.submit(body)
+
+    def queue(self, *works: Work) -> list[Future[Any]]:
+        """Write in one thread each; all wait, in this order, when this returns."""
+        return self.queue_calls(*(partial(self._engine.write, work) for work in works))
+
+    def queue_calls(self, *calls: Callable[[], Any]) -> list[Future[Any]]:
+        """The same for calls that write."""
+        futures = []
+        for call in calls:
+            futures.append(self.submit(call))
+            wait_until(partial(self._are_waiting, len(futures)))
+        return futures
+
+    def _are_waiting(self, count: int) -> bool:
+        return waiting(self._engine) >= count
+
+    def let_go(self) -> None:
+        """Let who holds the writer end."""
+        self._leave.set()
+
+
+@contextmanager
+def crew(engine: SQLiteEngine) -> Iterator[Crew]:
+    """A crew whose threads have ended when the block has."""
+    with ThreadPoolExecutor(40) as pool:
+        made = Crew(engine, pool)
+        try:
+            yield made
+        finally:
+            made.let_go()
+
+
+def together(engine: SQLiteEngine, *works: Work) -> list[Future[Any]]:
+    """Write works that have all waited, in this order, while another was written; they are done when this returns."""
+    with crew(engine) as members:
+        members.hold()
+        return members.queue(*works)
+
+
+def adding(key: str, **fields: Any) -> Work:
+    """Work that adds an item and answers its key."""
+
+    def work(transaction: SQLiteTransaction) -> str:
+        insert(transaction, key, **fields)
+        return key
+
+    return work
+
+
+def raising(price: int) -> Work:
+    """Work that raises the price of "a" by that, and answers what it is then."""
+
+    def work(transaction: SQLiteTransaction) -> int:
+        raised = (price_of(transaction, "a") or 0) + price
+        transaction.update(ITEMS, "a", {"price": raised})
+        return raised
+
+    return work
+
+
+def keys(engine: SQLiteEngine) -> list[str]:
+    """The keys of all items, sorted."""
+    with engine.read() as snapshot:
+        rows: list[Row] = snapshot.select(ITEMS, segment(), descending=False, limit=None)
+    return sorted(str(row[0]) for row in rows)

@@ -1,0 +1,112 @@
+"""Other processes that get in the way: what runs in them, and how a test starts, stops and ends them.
+
+Each tells that it has begun by making a file, and goes on when another one is there.
+"""
+
+import contextlib
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import Any
+
+from flask_convex_http import ConvexHTTPError
+from flask_convex_http.engines.sqlite import SQLiteEngine, SQLiteTransaction
+from flask_convex_http.file_lock import FileLock
+from tests.engines.members import SCHEMA, insert, price_of
+from tests.sqlite.crews import PATIENCE, raising, wait_until
+
+_SPAWN = multiprocessing.get_context("spawn")
+
+
+@contextmanager
+def process(body: Callable[..., None], *arguments: Any) -> Iterator[SpawnProcess]:
+    """A process that does something; killed at the end of the block if it is not over by then."""
+    started = _SPAWN.Process(target=body, args=arguments)
+    started.start()
+    try:
+        yield started
+    finally:
+        started.kill()
+        started.join(PATIENCE)
+
+
+@contextmanager
+def in_the_way(body: Callable[..., None], path: Path) -> Iterator[SpawnProcess]:
+    """A process that has begun to hold what `body` holds; it lets go of it when it is killed or told to `leave`."""
+    begun = path.with_name("begun")
+    with process(body, path, begun, path.with_name("leave")) as started:
+        wait_until(begun.exists)
+        yield started
+
+
+def leave(path: Path) -> None:
+    """Tell the process that is in the way to let go."""
+    path.with_name("leave").touch()
+
+
+def _hold(begun: Path, gone: Path) -> None:
+    begun.touch()
+    while not gone.exists():
+        time.sleep(0.002)
+
+
+def hold_mutation(path: Path, begun: Path, gone: Path) -> None:
+    """Be inside a write that has written, and commit it in the end."""
+
+    def work(transaction: SQLiteTransaction) -> None:
+        insert(transaction, "other")
+        _hold(begun, gone)
+
+    with closing(SQLiteEngine(path, SCHEMA)) as engine:
+        engine.write(work)
+
+
+def hold_lock(path: Path, begun: Path, gone: Path) -> None:
+    """Hold the lock beside the file."""
+    lock = FileLock(path)
+    lock.acquire()
+    _hold(begun, gone)
+    lock.release()
+
+
+def count_turns(path: Path, gate: Path, answer: Path, seconds: float) -> None:
+    """Take the lock again and again without a pause, and write down how often, and how long the longest wait was."""
+    lock = FileLock(path)
+    while not gate.exists():
+        time.sleep(0.002)
+    turns, longest, end = 0, 0.0, time.monotonic() + seconds
+    while (start := time.monotonic()) < end:
+        lock.acquire()
+        longest = max(longest, time.monotonic() - start)
+        time.sleep(0.001)
+        lock.release()
+        turns += 1
+    answer.write_text(f"{turns} {longest}")
+
+
+def increment_often(path: Path, times: int, gate: Path) -> None:
+    """Raise the price of "a" as often by one."""
+    with closing(SQLiteEngine(path, SCHEMA)) as engine:
+        while not gate.exists():
+            time.sleep(0.002)
+        for _ in range(times):
+            engine.write(raising(1))
+
+
+def write_after_a_failed_read(path: Path) -> None:
+    """Write, run out of memory while reading "large", carry on as if nothing had happened, and write once more."""
+
+    def work(transaction: SQLiteTransaction) -> None:
+        insert(transaction, "before")
+        with contextlib.suppress(Exception):
+            price_of(transaction, "large")
+        with contextlib.suppress(Exception):
+            insert(transaction, "after")
+
+    with closing(SQLiteEngine(path, SCHEMA)) as engine:
+        engine.write(lambda transaction: transaction._connection.execute("PRAGMA hard_heap_limit = 8000000"))
+        with contextlib.suppress(ConvexHTTPError, MemoryError):
+            engine.write(work)

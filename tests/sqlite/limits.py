@@ -1,0 +1,47 @@
+"""Real faults that need no special disk: limits of this process, lowered for a moment.
+
+The tests of one process run one after another, so nobody else meets a limit.
+"""
+
+import os
+import resource
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def _limit(kind: int, value: int) -> Iterator[None]:
+    soft, hard = resource.getrlimit(kind)
+    resource.setrlimit(kind, (value, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(kind, (soft, hard))
+
+
+@contextmanager
+def no_longer_files(path: Path) -> Iterator[None]:
+    """No file can be made longer than this one is."""
+    with _limit(resource.RLIMIT_FSIZE, path.stat().st_size):
+        yield
+
+
+@contextmanager
+def one_more_file() -> Iterator[None]:
+    """One more file can be open, not two."""
+    free = os.open(os.devnull, os.O_RDONLY)
+    os.close(free)
+    with _limit(resource.RLIMIT_NOFILE, free + 1):
+        yield
+
+
+@contextmanager
+def no_more_threads() -> Iterator[None]:
+    """No thread can be started."""
+    before = threading.stack_size(2**46)  # more than there are addresses
+    try:
+        yield
+    finally:
+        threading.stack_size(before)

@@ -1,0 +1,105 @@
+"""Connections and fork(): a child works or is refused, and never hangs, whatever the parent's threads do meanwhile."""
+
+import os
+import signal
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flask_convex_http.engines.sqlite import SQLiteEngine
+from flask_convex_http.sqlite_connections import Connections, sqlite3
+from tests.engines.members import in_child, price
+from tests.sqlite.crews import PATIENCE, adding, raising
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+
+
+def test_a_connection_that_is_being_opened_is_in_use(tmp_path: Path) -> None:
+    """A fork() while another thread opens a connection waits for that, or the child is refused the file."""
+    path, opening, go_on = tmp_path / "a.db", threading.Event(), threading.Event()
+    parent = os.getpid()
+
+    def connect() -> Any:
+        if os.getpid() == parent:
+            opening.set()
+            go_on.wait(PATIENCE)
+        return sqlite3.connect(path, check_same_thread=False)
+
+    connections = Connections(connect)
+
+    def use() -> str:
+        with connections.lend() as connection:
+            return str(connection.execute("SELECT 'works'").fetchone()[0])
+
+    with ThreadPoolExecutor(1) as pool:
+        used = pool.submit(use)
+        assert opening.wait(PATIENCE)
+        answer = in_child(use)
+        go_on.set()
+        assert used.result() == "works"
+    connections.close()
+    assert "forked while its parent was using the database" in answer
+
+
+def test_forks_among_readers_and_writers(engine: SQLiteEngine) -> None:
+    """Children of a process whose threads read and write read the same file, or are refused it; the parent's writes
+    are all there in the end."""
+    engine.write(adding("a", price=0))
+    over = threading.Event()
+
+    def write() -> int:
+        count = 0
+        while not over.is_set():
+            engine.write(raising(1))
+            count += 1
+        return count
+
+    def read() -> None:
+        while not over.is_set():
+            assert (price(engine) or 0) >= 0
+
+    with ThreadPoolExecutor(4) as pool:
+        writers = [pool.submit(write) for _ in range(2)]
+        readers = [pool.submit(read) for _ in range(2)]
+        try:
+            answers = [child_price(engine) for _ in range(10)]
+        finally:
+            over.set()
+        total = sum(writer.result() for writer in writers)
+        for reader in readers:
+            reader.result()
+    assert all(isinstance(answer, int) or "forked while its parent" in answer for answer in answers), answers
+    assert price(engine) == total
+
+
+def child_price(engine: SQLiteEngine) -> Any:
+    """What a child reads; an alarm ends one that hangs."""
+
+    def body() -> Any:
+        signal.alarm(int(PATIENCE))
+        return price(engine)
+
+    return in_child(body)
+
+
+def test_threads_of_a_child_share_its_connections(engine: SQLiteEngine) -> None:
+    """Threads of a child that use the database for the first time at once share one set of connections, so that the
+    next fork() knows of all of them."""
+    assert price(engine) is None
+
+    def body() -> int:
+        sys.setswitchinterval(1e-6)
+        barrier = threading.Barrier(8)
+
+        def first() -> int:
+            barrier.wait()
+            return id(engine._connections.here())
+
+        with ThreadPoolExecutor(8) as pool:
+            return len({future.result() for future in [pool.submit(first) for _ in range(8)]})
+
+    assert {in_child(body) for _ in range(20)} == {1}

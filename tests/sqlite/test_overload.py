@@ -1,0 +1,152 @@
+"""Waiting for the writer is bounded in number and in time, and its end says so; reading never waits."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import wait
+from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from flask_convex_http import OverloadedError
+from flask_convex_http.engines.sqlite import SQLiteEngine, SQLiteTransaction
+from flask_convex_http.sqlite_connections import sqlite3
+from tests.engines.members import insert, price_of
+from tests.sqlite.crews import PATIENCE, adding, crew, keys
+from tests.sqlite.holders import hold_lock, hold_mutation, in_the_way, leave
+
+#: Seconds a write waits in these tests, and what it may take at most until it is told.
+TIMEOUT, MARGIN = 0.3, 3.0
+
+
+@pytest.fixture(name="impatient")
+def _impatient(engine: SQLiteEngine, open_engine: Callable[..., SQLiteEngine]) -> SQLiteEngine:
+    return open_engine(writer_timeout=TIMEOUT)
+
+
+def assert_refused(engine: SQLiteEngine, key: str) -> None:
+    """A write is refused after about the time it may wait."""
+    start = time.monotonic()
+    with pytest.raises(OverloadedError, match="busy with other writes"):
+        engine.write(adding(key))
+    assert TIMEOUT * 0.9 <= time.monotonic() - start < MARGIN
+
+
+def test_more_than_may_wait(engine: SQLiteEngine, open_engine: Callable[..., SQLiteEngine]) -> None:
+    """When as many wait as may, the next one is refused at once, and nothing of it is written; when they have been
+    written there is room again."""
+    narrow = open_engine(writer_queue=3)
+    with crew(narrow) as members:
+        members.hold()
+        futures = members.queue(*(adding(f"k{number}") for number in range(3)))
+        start = time.monotonic()
+        for _ in range(3):
+            with pytest.raises(OverloadedError, match="Too many writes wait"):
+                narrow.write(adding("refused"))
+        assert time.monotonic() - start < 1
+        members.let_go()
+        wait(futures)
+    assert narrow.write(adding("later")) == "later"
+    assert keys(engine) == ["k0", "k1", "k2", "later"]
+
+
+def test_waiting_too_long(engine: SQLiteEngine, impatient: SQLiteEngine) -> None:
+    """Who has waited too long behind another thread is told so, and is not written later."""
+    with crew(impatient) as members:
+        held = members.hold()
+        start = time.monotonic()
+        late = members.queue(adding("late1"), adding("late2"))
+        wait(late)
+        assert time.monotonic() - start < MARGIN
+        assert [type(future.exception()) for future in late] == [OverloadedError] * 2
+        [patient] = members.queue(adding("patient"))
+        members.let_go()
+        assert (held.result(), patient.result()) == ("held", "patient")
+    assert impatient.write(adding("next")) == "next"
+    assert keys(engine) == ["next", "patient"]
+
+
+@contextmanager
+def foreign_transaction(path: Path) -> Iterator[None]:
+    """Another program that knows nothing of our lock holds SQLite's."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+
+
+@contextmanager
+def another_mutation(path: Path) -> Iterator[None]:
+    """Another process of ours is inside a write."""
+    with in_the_way(hold_mutation, path):
+        yield
+
+
+@contextmanager
+def stopped_mutation(path: Path) -> Iterator[None]:
+    """Another process of ours was stopped inside a write."""
+    with in_the_way(hold_mutation, path) as holder:
+        assert holder.pid
+        os.kill(holder.pid, signal.SIGSTOP)
+        yield
+
+
+@contextmanager
+def another_lock(path: Path) -> Iterator[None]:
+    """Another process holds the lock beside the file only."""
+    with in_the_way(hold_lock, path):
+        yield
+
+
+OBSTACLES = [foreign_transaction, another_mutation, stopped_mutation, another_lock]
+
+
+@pytest.mark.parametrize("obstacle", OBSTACLES)
+def test_whoever_is_in_the_way(
+    obstacle: Callable[[Path], AbstractContextManager[None]], engine: SQLiteEngine, impatient: SQLiteEngine
+) -> None:
+    """While another program holds what is needed, who writes alone and who waits in a group are told that the database
+    is busy, and queries answer at once; when it has gone all is well, and nothing that was refused is written."""
+    engine.write(adding("a"))
+    with obstacle(engine.path):
+        assert_refused(impatient, "refused1")
+        with crew(impatient) as members:
+            futures = [members.submit(lambda: assert_refused(impatient, "refused2")) for _ in range(3)]
+            start = time.monotonic()
+            assert keys(impatient) == ["a"]
+            assert time.monotonic() - start < TIMEOUT
+            for future in futures:
+                future.result()
+    assert impatient.write(adding("after")) == "after"
+    assert keys(engine) == ["a", "after"]
+
+
+def test_a_process_that_goes_on_is_not_disturbed(engine: SQLiteEngine, impatient: SQLiteEngine) -> None:
+    """A process that was stopped inside a write commits it when it goes on, and then the others write."""
+    with in_the_way(hold_mutation, engine.path) as holder:
+        assert holder.pid
+        os.kill(holder.pid, signal.SIGSTOP)
+        assert_refused(impatient, "refused")
+        os.kill(holder.pid, signal.SIGCONT)
+        leave(engine.path)
+        holder.join(PATIENCE)
+        assert holder.exitcode == 0
+    impatient.write(adding("after"))
+    assert keys(engine) == ["after", "other"]
+
+
+def test_waiting_for_another_process(engine: SQLiteEngine) -> None:
+    """Who has the patience is written when the other process is done, and sees what that has written."""
+
+    def follow(transaction: SQLiteTransaction) -> str:
+        assert price_of(transaction, "other") == 0
+        insert(transaction, "after")
+        return "written"
+
+    with in_the_way(hold_mutation, engine.path), crew(engine) as members:
+        futures = [*members.queue(follow), *members.queue(adding("later"))]
+        assert not any(future.done() for future in futures)
+        leave(engine.path)
+        assert [future.result(PATIENCE) for future in futures] == ["written", "later"]
+    assert keys(engine) == ["after", "later", "other"]

@@ -1,0 +1,122 @@
+"""What writers are answered when something fails: never less, and never more, than what is on the disk."""
+
+import gc
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import wait
+from pathlib import Path
+
+import pytest
+
+from flask_convex_http import ConvexHTTPError, EngineError, UniqueConstraintError
+from flask_convex_http.engines.sqlite import SQLiteEngine, SQLiteTransaction
+from tests.engines.members import SCHEMA
+from tests.sqlite.crews import PATIENCE, adding, crew, keys
+from tests.sqlite.holders import process, write_after_a_failed_read
+from tests.sqlite.limits import no_longer_files, no_more_threads, one_more_file
+
+
+def test_a_refusal_waits_for_what_it_is_based_on(engine: SQLiteEngine) -> None:
+    """A member that fails is answered with its batch, not before: it may have failed because of what another member has
+    written, which is not on the disk yet."""
+    begun, end = threading.Event(), threading.Event()
+
+    def last(_: SQLiteTransaction) -> None:
+        begun.set()
+        assert end.wait(PATIENCE)
+
+    with crew(engine) as members:
+        members.hold()
+        first, second, _ = members.queue(adding("a", name="Lamp"), adding("b", name="Lamp"), last)
+        members.let_go()
+        assert begun.wait(PATIENCE)
+        answered, _ = wait([first, second], timeout=0.3)
+        end.set()
+    assert answered == set()
+    assert first.result() == "a"
+    with pytest.raises(UniqueConstraintError):
+        second.result()
+
+
+def test_nobody_is_refused_for_what_was_never_written(engine: SQLiteEngine, tmp_path: Path) -> None:
+    """When a commit fails, a member that had failed because of another one's write is not told that this exists."""
+    begun, end = threading.Event(), threading.Event()
+
+    def last(_: SQLiteTransaction) -> None:
+        begun.set()
+        assert end.wait(PATIENCE)
+
+    with crew(engine) as members:
+        members.hold()
+        futures = members.queue(adding("a", name="Lamp"), adding("b", name="Lamp"), last)
+        members.let_go()
+        assert begun.wait(PATIENCE)
+        with no_longer_files(tmp_path / "contract.db-wal"):
+            end.set()
+            wait(futures)
+    assert keys(engine) == []
+    errors = [future.exception() for future in futures]
+    assert not any(isinstance(error, UniqueConstraintError) for error in errors)
+    assert all(isinstance(error, EngineError) for error in errors)
+
+
+def test_a_committed_write_is_answered_though_no_checkpoint_can_be_made(engine: SQLiteEngine) -> None:
+    """When there are no more files for the checkpoint to open, writes are still answered as written."""
+    engine.write(adding("first"))
+    with one_more_file():
+        for number in range(24):
+            assert engine.write(adding(f"k{number}", note=b"x" * 500_000)) == f"k{number}"
+    assert len(keys(engine)) == 25
+
+
+def test_those_who_wait_do_not_fail_with_a_checkpoint(engine: SQLiteEngine) -> None:
+    """A checkpoint that cannot be made is no error of those who wait meanwhile."""
+    engine.write(adding("first"))
+    with crew(engine) as members:
+        members.hold()
+        futures = members.queue(*(adding(f"k{number}", note=b"x" * 5_000_000) for number in range(4)))
+        with one_more_file():
+            members.let_go()
+            wait(futures)
+    assert [future.result() for future in futures] == ["k0", "k1", "k2", "k3"]
+
+
+def test_a_writer_without_threads_goes_on(open_engine: Callable[..., SQLiteEngine], engine: SQLiteEngine) -> None:
+    """When no thread can be started, who has written is told so, and when there are threads again all is well."""
+    impatient = open_engine(writer_timeout=0.5)
+    with crew(impatient) as members:
+        first = members.hold()
+        [second] = members.queue(adding("second"))
+        with no_more_threads():
+            members.let_go()
+            wait([first, second], PATIENCE)
+    assert first.result() == "held"
+    assert second.exception() is None or isinstance(second.exception(), ConvexHTTPError)
+    assert impatient.write(adding("third")) == "third"
+    expected = ["third"] if second.exception() else ["second", "third"]
+    assert keys(engine) == expected
+
+
+def test_a_read_that_fails_may_undo_everything(engine: SQLiteEngine) -> None:
+    """When SQLite has undone everything because of a read, for want of memory, nothing that is written after it in the
+    same function is kept, even if the error is caught: a transaction is kept as a whole or not at all."""
+    engine.write(adding("large", note=b"x" * 30_000_000))
+    with process(write_after_a_failed_read, engine.path) as child:
+        child.join(PATIENCE)
+        assert child.exitcode == 0
+    assert keys(engine) in (["large"], ["after", "before", "large"])
+
+
+def test_an_engine_that_nobody_has_any_more_keeps_no_files(tmp_path: Path) -> None:
+    """An engine that was never closed lets go of its lock files when it is collected, like its connections."""
+    engine = SQLiteEngine(tmp_path / "dropped.db", SCHEMA)
+    engine._file.write(lambda connection: None)
+    del engine
+    gc.collect()
+    open_files = [os.readlink(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd") if _is_open(name)]
+    assert [path for path in open_files if path.startswith(str(tmp_path))] == []
+
+
+def _is_open(name: str) -> bool:
+    return os.path.exists(f"/proc/self/fd/{name}")
