@@ -44,7 +44,7 @@ test: $(VENV)/.installed-dev ## Run the tests
 	@$(BIN) -m pytest -n auto $(PYTEST_FLAGS)
 
 crash: $(VENV)/.installed-dev ## Crash and cut the power that many times (POINTS=400), and see that nothing is lost
-	@CRASH_POINTS=$(POINTS) $(BIN) -m pytest tests/crash -n auto --timeout 0 $(PYTEST_FLAGS)
+	@CRASH_POINTS=$(POINTS) $(BIN) -m pytest -n auto --timeout 0 tests/crash/test_power_cut.py $(PYTEST_FLAGS)
 
 check: $(VENV)/.installed-dev ## Lint, check the formatting, the types and the import rules
 	@echo '== ruff check' && $(BIN) -m ruff check .

@@ -129,6 +129,22 @@ class SQLiteFile:
             raise EngineError(f"{self.path} cannot use a write-ahead log: put it on a local disk")
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, so that they are still there after a power cut; SQLite sees to the files.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in missing:
+        descriptor = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 _ALL: weakref.WeakSet[SQLiteFile] = weakref.WeakSet()
 
 

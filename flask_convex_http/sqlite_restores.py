@@ -31,7 +31,7 @@ from flask_convex_http.sqlite_copies import (
     new_file,
     told,
 )
-from flask_convex_http.sqlite_file import SQLiteFile
+from flask_convex_http.sqlite_file import SQLiteFile, make_folder
 
 #: The bytes of a database file that everybody who has it open keeps locked (PENDING_BYTE in SQLite's os.h).
 _LOCKED_FROM, _LOCKED_BYTES = 0x40000000, 512
@@ -93,7 +93,7 @@ class Restore:
 
     def _put_into_place(self, source: Any, progress: Progress | None) -> Path | None:
         with file_errors(self._path):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self._path.parent)
         with _taken(self._path), new_file(self._path) as copy:
             copy_pages(source, copy, progress)
             aside = _move_aside(self._path, copy)

@@ -38,7 +38,7 @@ from flask_convex_http.errors import (
     UnavailableError,
 )
 from flask_convex_http.sqlite_connections import DISK_FAILURES
-from flask_convex_http.sqlite_file import WRITE_TIMEOUT, SQLiteFile
+from flask_convex_http.sqlite_file import WRITE_TIMEOUT, SQLiteFile, make_folder
 
 T = TypeVar("T")
 
@@ -220,7 +220,7 @@ class SQLiteBlobs(BlobStore):
                 _create_tables(connection)
 
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path.parent)
         except OSError as error:
             raise _translate(error) from error
         with self._file.translated():

@@ -25,7 +25,7 @@ from flask_convex_http.ranges import Segment
 from flask_convex_http.schema import Schema, Table
 from flask_convex_http.sqlite_connections import DRIVER_ERRORS, Connections, sqlite3, this_process
 from flask_convex_http.sqlite_copies import copy_to
-from flask_convex_http.sqlite_file import WRITE_QUEUE, WRITE_TIMEOUT, SQLiteFile
+from flask_convex_http.sqlite_file import WRITE_QUEUE, WRITE_TIMEOUT, SQLiteFile, make_folder
 from flask_convex_http.sqlite_restores import Restore
 
 T = TypeVar("T")
@@ -121,7 +121,7 @@ class SQLiteEngine:
 
     def _make_folder(self) -> None:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path.parent)
         except OSError as error:
             raise ConfigurationError(f"The folder of the database {self.path} cannot be made: {error}") from error
 

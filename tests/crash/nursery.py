@@ -1,0 +1,110 @@
+"""A warm interpreter that forks worker processes in milliseconds: it has imported everything and opened nothing.
+
+Run as a program it reads orders, JSON, a line each, and answers each with a process id. `Nursery` is the other side.
+"""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from tests.crash.workers import TASKS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Nursery:
+    """Starts worker processes.
+
+    Args:
+        preload: A library that they have preloaded.
+    """
+
+    def __init__(self, preload: Path | None = None) -> None:
+        more = {"LD_PRELOAD": str(preload)} if preload else {}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", __name__],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": str(ROOT)} | more,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def start(self, task: str, environment: dict[str, str] | None = None, **arguments: Any) -> "Worker":
+        """Start a process for one of the tasks."""
+        assert self._process.stdin and self._process.stdout
+        order = {"task": task, "environment": environment or {}, "arguments": arguments}
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        return Worker(int(self._process.stdout.readline()))
+
+    def close(self) -> None:
+        """End it; its children live on."""
+        self._process.communicate()
+
+
+class Worker:
+    """A process that was forked by another one. A descriptor stands for it: its id may be given to the next.
+
+    Args:
+        pid: Its id.
+    """
+
+    def __init__(self, pid: int) -> None:
+        try:
+            self._descriptor = os.pidfd_open(pid)
+        except ProcessLookupError:
+            self._descriptor = -1
+
+    def kill(self) -> None:
+        """End it at once, whatever it is doing."""
+        if self._descriptor < 0:
+            return
+        try:
+            signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+
+    def wait(self, seconds: float = 60.0) -> None:
+        """Wait until it has ended and does nothing more to its files."""
+        if self._descriptor < 0:
+            return
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLIN)
+        assert poll.poll(seconds * 1000), "A worker process did not end"
+        os.close(self._descriptor)
+        self._descriptor = -1
+
+
+def main() -> None:
+    """Fork a child for each order."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how they ended, so none stays as a zombie
+    for line in sys.stdin:
+        order = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            _work(order)
+        print(pid, flush=True)
+
+
+def _work(order: dict[str, Any]) -> None:
+    """Carry out an order and end, without the nursery's own ending."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, 0)
+    os.dup2(nothing, 1)
+    os.environ.update(order["environment"])
+    try:
+        TASKS[order["task"]](**order["arguments"])
+    except BaseException:
+        traceback.print_exc()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""A folder whose power can be cut: what is left of its files then, and what is left after a mere crash.
+
+The processes that work in the folder have `keep_synced.c` preloaded, which keeps what they sync. What SQLite makes of
+what is left is judged elsewhere.
+"""
+
+import ctypes
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+
+@dataclass(frozen=True)
+class File:
+    """A file by its identity, which outlives its name."""
+
+    identity: str
+    content: bytes
+
+
+class Disk:
+    """A folder of files, and beside it what was synced of it.
+
+    Args:
+        folder: An empty folder for the files.
+        kept: An empty folder for what is synced, in memory if there is a choice.
+        shim: The library made of `keep_synced.c`.
+    """
+
+    def __init__(self, folder: Path, kept: Path, shim: Path) -> None:
+        self.folder = folder.resolve()
+        self._kept = kept.resolve()
+        self._shim = shim
+        self._library = ctypes.CDLL(str(shim))
+        self.settle()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a process that works in the folder is started with."""
+        return {"LD_PRELOAD": str(self._shim), "SYNCED_FROM": str(self.folder), "SYNCED_TO": str(self._kept)}
+
+    def settle(self) -> None:
+        """Take everything that is there now as synced."""
+        for path in (*self.folder.iterdir(), self.folder):
+            with _opened(path) as descriptor:
+                self._library.keep_now(descriptor, os.fsencode(self.folder), os.fsencode(self._kept))
+
+    def after_crash(self, target: Path) -> Path:
+        """The files as they are: the processes ended, the machine did not."""
+        return self.copy(self.folder, target)
+
+    @staticmethod
+    def copy(folder: Path, target: Path) -> Path:
+        """The files of a folder in a new one."""
+        return _write({path.name: path.read_bytes() for path in folder.iterdir()}, target)
+
+    def after_power_cut(self, target: Path) -> Path:
+        """Only what was synced."""
+        return _write({name: self._synced(identity) for name, identity in self._entries().items()}, target)
+
+    def after_torn_power_cut(self, target: Path, random: Random) -> Path:
+        """What was synced, and by chance this and that of what was not: names, lengths, sectors or pages."""
+        synced, latest = self._entries(), self._latest()
+        files = {}
+        for name in sorted({*synced, *latest}):
+            new = latest.get(name)
+            identity = random.choice((synced.get(name), new.identity if new else None))
+            if identity is not None:
+                kept = self._synced(identity)
+                files[name] = _torn(kept, new.content, random) if new and new.identity == identity else kept
+        return _write(files, target)
+
+    def _entries(self) -> dict[str, str]:
+        lines = (line.split(" ", 1) for line in (self._kept / "entries").read_text().splitlines())
+        return {name: identity for identity, name in lines}
+
+    def _synced(self, identity: str) -> bytes:
+        path = self._kept / identity
+        return path.read_bytes() if path.exists() else b""  # a name was synced and no byte ever
+
+    def _latest(self) -> dict[str, File]:
+        return {path.name: File(self._identity(path), path.read_bytes()) for path in self.folder.iterdir()}
+
+    def _identity(self, path: Path) -> str:
+        text = ctypes.create_string_buffer(80)
+        with _opened(path) as descriptor:
+            self._library.identity_of(descriptor, text, ctypes.c_size_t(len(text)))
+        return text.value.decode()
+
+
+class _opened:
+    """A descriptor for a with statement; of a folder, too."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> int:
+        self._descriptor = os.open(self._path, os.O_RDONLY)
+        return self._descriptor
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+
+def _torn(kept: bytes, latest: bytes, random: Random) -> bytes:
+    shorter, longer = sorted((len(kept), len(latest)))
+    size = random.choice((shorter, longer, random.randint(shorter, longer)))
+    unit = random.choice((512, 4096))
+    share = random.random()
+    torn = bytearray(kept[:size].ljust(size, b"\0"))
+    for start in range(0, min(size, len(latest)), unit):
+        if random.random() < share:
+            torn[start : start + unit] = latest[start : start + unit][: size - start]
+    return bytes(torn)
+
+
+def _write(files: dict[str, bytes], target: Path) -> Path:
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    for name, content in files.items():
+        (target / name).write_bytes(content)
+    return target

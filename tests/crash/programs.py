@@ -1,0 +1,60 @@
+"""The programs from outside that these tests need: a C compiler, and strace with the right to attach to a process."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+HERE = Path(__file__).parent
+
+
+def compiled(name: str, folder: Path) -> Path:
+    """The library made of one of the C files here."""
+    compiler = shutil.which("gcc")
+    if compiler is None:
+        missing("gcc and the headers of the C library are needed: apt-get install gcc libc6-dev")
+    library = folder / f"{name}.so"
+    flags = ("-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror")
+    subprocess.run([compiler, *flags, "-o", library, HERE / f"{name}.c", "-ldl"], check=True)
+    return library
+
+
+def strace() -> str:
+    """The path of strace, where it may attach to processes."""
+    program = shutil.which("strace")
+    if program is None:
+        missing("strace is needed: apt-get install strace")
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        attempt = [program, "-qq", "-o", os.devnull, "-p", str(process.pid)]
+        with subprocess.Popen(attempt, stderr=subprocess.PIPE, text=True) as attached:
+            while attached.poll() is None and not is_traced(process.pid):
+                time.sleep(0.005)
+            process.communicate(b"\n")
+            _, complaint = attached.communicate(timeout=30)
+    if complaint:
+        missing(f"strace may not attach to processes here: {complaint.strip()}")
+    return program
+
+
+def is_traced(pid: int) -> bool:
+    """Whether a tracer is attached to every thread of a process."""
+    return not any("TracerPid:\t0\n" in _text(path) for path in Path(f"/proc/{pid}/task").glob("*/status"))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:  # a thread that has ended meanwhile
+        return ""
+
+
+def missing(what: str) -> NoReturn:
+    """Skip the test; but where everything has to be tested, fail it."""
+    if os.environ.get("CI"):
+        pytest.fail(what)
+    pytest.skip(what)
