@@ -1,6 +1,6 @@
 """All benchmarks: `make bench`."""
 
-from benchmarks import reads, views
+from benchmarks import http_writes, reads, views, writes
 from benchmarks.harness import print_table
 
 
@@ -8,6 +8,8 @@ def main() -> None:
     """Print a table for each."""
     print_table("Reads", reads.measure())
     print_table("Requests in process", views.measure())
+    writes.print_lines()
+    http_writes.print_lines()
 
 
 if __name__ == "__main__":

@@ -107,6 +107,7 @@ class SQLiteFile:
             self._write_ahead(connection)
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             connection.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
+            connection.execute("PRAGMA temp_store = MEMORY")  # a savepoint must not need a file of its own
         except BaseException as error:
             connection.close()
             if isinstance(error, sqlite3.Error):

@@ -41,6 +41,8 @@ _BATCH_SECONDS = 0.01
 _GATHERING = 0.25
 #: The same in seconds, so that nobody pays for a disk that once was slow.
 _GATHERING_SECONDS = 0.001
+#: Batches after which that is tried again, at most, where the others do not come back so soon.
+_LONGEST_PAUSE = 255
 #: Lone commits from one look at how long the log is to the next; a look takes a tenth of the time of a small commit.
 _LOOK_EVERY = 8
 #: Seconds the writer's thread stays when there is nothing to do.
@@ -97,6 +99,7 @@ class Writer:
         self._lone_commits = 0
         self._awaited = 0
         self._arrived = threading.Event()
+        self._vain = _Vain()
         self._commit_seconds = 0.0
         self._here = threading.local()
 
@@ -183,10 +186,9 @@ class Writer:
 
     def _wait(self, write: _Write) -> Any:
         try:
-            if not write.done.acquire(timeout=self._timeout):
-                if self._withdraw(write):
+            while not write.done.acquire(timeout=self._timeout):
+                if self._withdraw(write):  # or else it has begun, and may only have to begin again
                     raise OverloadedError("The database is busy with other writes; try again in a moment")
-                write.done.acquire()  # it has begun
         except BaseException:  # Ctrl-C, for one
             self._withdraw(write)
             raise
@@ -260,15 +262,18 @@ class Writer:
             return True
 
     def _gather(self, count: int) -> None:
-        """Wait a moment until as many are there as the last batch had."""
+        """Wait a moment until as many are there as the last batch had, unless that has been in vain lately."""
+        if count < 2 or self._vain.skip():
+            return
         with self._mutex:
-            if count < 2 or len(self._queue) >= count:
+            if len(self._queue) >= count:
                 return
             self._awaited = count
             self._arrived.clear()
-        self._arrived.wait(min(_GATHERING * self._commit_seconds, _GATHERING_SECONDS))
+        came = self._arrived.wait(min(_GATHERING * self._commit_seconds, _GATHERING_SECONDS))
         with self._mutex:
             self._awaited = 0
+        self._vain.note(in_vain=not came)
 
     def _write_batch(self) -> int:
         """Write what waits; answers how many it was."""
@@ -317,7 +322,8 @@ class Writer:
         """Run what waits, in the order it came."""
         end = time.monotonic() + _BATCH_SECONDS
         while time.monotonic() < end and (write := self._next(alone=False)) is not None:
-            self._run(write, partial(self._under_savepoint, write.work), connection, batch)
+            work = partial(self._under_savepoint if batch else self._as_first, write.work)
+            self._run(write, work, connection, batch)
             if not connection.in_transaction:
                 return
 
@@ -343,6 +349,18 @@ class Writer:
             write.error = error
         if self.pid != this_process():  # the work has called fork(): its child has no caller here to go back to
             os._exit(1)
+
+    def _as_first(self, work: Work[T], connection: Any) -> T:
+        """Run what needs no savepoint, because the whole transaction can begin anew without it."""
+        try:
+            result = work(connection)
+            _check_transaction(connection)
+        except BaseException:
+            self._roll_back(connection)
+            with contextlib.suppress(ConvexHTTPError):  # without a transaction the group ends here
+                self._execute("BEGIN IMMEDIATE", connection)
+            raise
+        return result
 
     def _under_savepoint(self, work: Work[T], connection: Any) -> T:
         self._execute("SAVEPOINT one", connection)
@@ -400,6 +418,21 @@ class Writer:
                     self._checkpoints.make(connection, other)
         except Exception:
             logger.exception("A checkpoint failed; what was written is safe in the write-ahead log")
+
+
+class _Vain:
+    """Whether to try something that has failed lately: ever more seldom, until it works again."""
+
+    def __init__(self) -> None:
+        self._pause = self._left = 0
+
+    def skip(self) -> bool:
+        self._left -= 1
+        return self._left >= 0
+
+    def note(self, *, in_vain: bool) -> None:
+        self._pause = min(2 * self._pause + 1, _LONGEST_PAUSE) if in_vain else 0
+        self._left = self._pause
 
 
 def _fail(batch: list[_Write], error: Exception) -> None:

@@ -20,6 +20,9 @@ KEYS = [
     "CONVEX_MAX_BODY_BYTES",
     "CONVEX_MAX_UPLOAD_BYTES",
     "CONVEX_API_KEY_PREFIX",
+    "CONVEX_DURABILITY",
+    "CONVEX_WRITE_TIMEOUT",
+    "CONVEX_WRITE_QUEUE",
 ]
 
 
@@ -44,6 +47,9 @@ def test_everything_set() -> None:
         "CONVEX_MAX_BODY_BYTES": 1,
         "CONVEX_MAX_UPLOAD_BYTES": 2,
         "CONVEX_API_KEY_PREFIX": "acme1",
+        "CONVEX_DURABILITY": "normal",
+        "CONVEX_WRITE_TIMEOUT": 3,
+        "CONVEX_WRITE_QUEUE": 4,
         "SECRET_KEY": "flask's own",
         "convex_secret": "another one's",
     }
@@ -55,6 +61,9 @@ def test_everything_set() -> None:
         max_body_bytes=1,
         max_upload_bytes=2,
         api_key_prefix="acme1",
+        durability="normal",
+        write_timeout=3.0,
+        write_queue=4,
     )
 
 
@@ -85,11 +94,37 @@ def test_none_is_not_set(key: str) -> None:
         ),
         *((key, value) for key in KEYS[4:6] for value in (0, -1, 1.5, "1000", True, "20 MB")),
         *(("CONVEX_API_KEY_PREFIX", value) for value in ("", "A", "1a", "a_b", "a-b", "a" * 17, "é", 1, "a\n")),
+        *(("CONVEX_DURABILITY", value) for value in ("", "FULL", "off", "full ", 2, True, b"full", ["full"])),
+        *(
+            ("CONVEX_WRITE_TIMEOUT", value)
+            for value in (0, 0.0, -1, 3600.1, float("nan"), float("inf"), True, "10", 10**400)
+        ),
+        *(("CONVEX_WRITE_QUEUE", value) for value in (0, -1, 1.0, "1000", True, float("inf"))),
     ],
 )
 def test_wrong_value(key: str, value: Any) -> None:
     """A wrong value fails at start, and the message names the key and what it should look like."""
     assert refusal(key, value).startswith(f"{key} must ")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("CONVEX_DURABILITY", value) for value in ("full", "normal")),
+        *(("CONVEX_WRITE_TIMEOUT", value) for value in (0.001, 1, 2.5, 3600)),
+        *(("CONVEX_WRITE_QUEUE", value) for value in (1, 10**6)),
+    ],
+)
+def test_how_writes_are_made(key: str, value: Any) -> None:
+    """How durable writes are, and how long and how many may wait, can be anything that makes sense."""
+    made = Settings.from_mapping({key: value})
+    assert getattr(made, key.removeprefix("CONVEX_").lower()) == value
+
+
+def test_writes_are_durable_unless_said_otherwise() -> None:
+    """What was answered is on the disk by default; writes wait ten seconds, a thousand at most."""
+    made = Settings.from_mapping({})
+    assert (made.durability, made.write_timeout, made.write_queue) == ("full", 10.0, 1000)
 
 
 def test_messages_hold_no_secrets() -> None:

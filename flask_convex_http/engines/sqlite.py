@@ -219,20 +219,21 @@ class _Reader:
 
 
 class SQLiteSnapshot(_Reader):
-    """A read transaction: one consistent view, taken at the first read."""
+    """A read transaction: one consistent view, taken at the first read.
+
+    SQLite keeps a view for as long as a statement is under way, so a first `get` is simply not ended. For the many
+    queries of one `get` that saves the statements that begin and end a transaction, and with each the moments in
+    which Python lets other threads go first.
+    """
 
     def __init__(self, connections: Connections, statements: Statements, schema: Schema) -> None:
         super().__init__(_OVER, statements, schema)
         self._connections = connections
+        self._first: Any = None
 
     def __enter__(self) -> SQLiteSnapshot:
         self._process = self._connections.here()
         self._own = self._connection = self._connections.take(self._process)
-        try:
-            self._connection.execute("BEGIN")
-        except sqlite3.Error as error:
-            self._connections.give(self._process, self._own)
-            raise translate(error, self._schema) from error
         return self
 
     def __exit__(
@@ -242,8 +243,44 @@ class SQLiteSnapshot(_Reader):
         if self._process.pid == this_process():  # or else fork() was called in here, and it is the parent's
             self.end()
             with contextlib.suppress(sqlite3.Error):  # a reader has nothing to lose
-                self._own.execute("ROLLBACK")
+                self._end_view()
         self._connections.give(self._process, self._own)
+
+    def get(self, table: Table[Any], document_id: str) -> Row | None:
+        if self._first is not None:
+            return super().get(table, document_id)
+        try:
+            self._first = self._connection.execute(self._statements.get_and_stay(table), (document_id,))
+            row: Row = self._first.fetchone()
+        except DRIVER_ERRORS as error:
+            raise translate(error, self._schema) from error
+        return None if row[0] is None else row
+
+    def select(self, table: Table[Any], segment: Segment, *, descending: bool, limit: int | None) -> list[Row]:
+        self._begin()
+        return super().select(table, segment, descending=descending, limit=limit)
+
+    def count(self, table: Table[Any]) -> int:
+        self._begin()
+        return super().count(table)
+
+    def stream(self, table: Table[Any], segment: Segment, *, descending: bool) -> Iterator[Row]:
+        self._begin()
+        return super().stream(table, segment, descending=descending)
+
+    def _begin(self) -> None:
+        if self._first is not None:
+            return
+        try:
+            self._first = self._connection.execute("BEGIN")
+        except DRIVER_ERRORS as error:
+            raise translate(error, self._schema) from error
+
+    def _end_view(self) -> None:
+        if self._first is not None:
+            self._first.close()
+        if self._own.in_transaction:
+            self._own.execute("ROLLBACK")
 
 
 class SQLiteTransaction(_Reader):

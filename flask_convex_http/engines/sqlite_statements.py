@@ -23,6 +23,15 @@ class Statements:
             text = self._texts[table] = f'SELECT {columns(table)} FROM "{table.name}" WHERE "_id" = ?'
         return text
 
+    def get_and_stay(self, table: Table[Any]) -> str:
+        """`get` with two rows of NULL behind, so that the statement is not over when the row has been fetched."""
+        key = (table, "stay")
+        text = self._texts.get(key)
+        if text is None:
+            nothing = f"UNION ALL SELECT {', '.join(['NULL'] * (len(table.columns) + 2))}"
+            text = self._texts[key] = f"{self.get(table)} {nothing} {nothing}"
+        return text
+
     def lookup(self, table: Table[Any], column: str) -> str:
         key = (table, "lookup", column)
         text = self._texts.get(key)

@@ -89,7 +89,11 @@ def test_clean_close_leaves_one_database_file(tmp_path: Path) -> None:
     path = tmp_path / "blobs.sqlite"
     with closing(SQLiteBlobs(path)) as store:
         store.write("a", [bytes(MIB)])
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["blobs.sqlite", "blobs.sqlite.lock", "blobs.sqlite.queue"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "blobs.sqlite",
+        "blobs.sqlite.lock",
+        "blobs.sqlite.queue",
+    ]
 
 
 def test_busy_file_is_an_overload(tmp_path: Path) -> None:

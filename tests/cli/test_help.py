@@ -47,6 +47,7 @@ def test_unknown_commands_are_wrong_usage(convex: Convex, command: str) -> None:
         "files delete _storage_" + "0" * 32,
         "files url _storage_" + "0" * 32,
         "backup copy.db",
+        "check",
     ],
 )
 def test_without_a_migration_the_message_says_what_to_run(unmigrated: Convex, command: str) -> None:

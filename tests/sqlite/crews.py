@@ -95,6 +95,20 @@ def crew(engine: SQLiteEngine) -> Iterator[Crew]:
             made.let_go()
 
 
+def tell_statements(engine: SQLiteEngine, tell: Callable[[str], object]) -> None:
+    """Tell each statement before SQLite runs it, on every connection from now on."""
+    connections = engine._file.connections
+    connect = connections._connect
+
+    def connect_and_tell() -> Any:
+        connection = connect()
+        connection.set_trace_callback(tell)
+        return connection
+
+    connections._connect = connect_and_tell
+    engine.close()  # those that are open are not traced
+
+
 def together(engine: SQLiteEngine, *works: Work) -> list[Future[Any]]:
     """Write works that have all waited, in this order, while another was written; they are done when this returns."""
     with crew(engine) as members:

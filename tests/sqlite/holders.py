@@ -8,7 +8,7 @@ import multiprocessing
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from multiprocessing.context import SpawnProcess
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,17 @@ from flask_convex_http import ConvexHTTPError
 from flask_convex_http.engines.sqlite import SQLiteEngine, SQLiteTransaction
 from flask_convex_http.file_lock import FileLock
 from tests.engines.members import SCHEMA, insert, price_of
-from tests.sqlite.crews import PATIENCE, raising, wait_until
+from tests.sqlite.crews import PATIENCE, wait_until
 
-_SPAWN = multiprocessing.get_context("spawn")
+# They are children of a process that has imported all this once, and has no threads and nothing open.
+_PROCESSES = multiprocessing.get_context("forkserver")
+_PROCESSES.set_forkserver_preload([__name__])
 
 
 @contextmanager
-def process(body: Callable[..., None], *arguments: Any) -> Iterator[SpawnProcess]:
+def process(body: Callable[..., None], *arguments: Any) -> Iterator[ForkServerProcess]:
     """A process that does something; killed at the end of the block if it is not over by then."""
-    started = _SPAWN.Process(target=body, args=arguments)
+    started = _PROCESSES.Process(target=body, args=arguments)
     started.start()
     try:
         yield started
@@ -34,7 +36,7 @@ def process(body: Callable[..., None], *arguments: Any) -> Iterator[SpawnProcess
 
 
 @contextmanager
-def in_the_way(body: Callable[..., None], path: Path) -> Iterator[SpawnProcess]:
+def in_the_way(body: Callable[..., None], path: Path) -> Iterator[ForkServerProcess]:
     """A process that has begun to hold what `body` holds; it lets go of it when it is killed or told to `leave`."""
     begun = path.with_name("begun")
     with process(body, path, begun, path.with_name("leave")) as started:
@@ -75,6 +77,7 @@ def hold_lock(path: Path, begun: Path, gone: Path) -> None:
 def count_turns(path: Path, gate: Path, answer: Path, seconds: float) -> None:
     """Take the lock again and again without a pause, and write down how often, and how long the longest wait was."""
     lock = FileLock(path)
+    answer.touch()
     while not gate.exists():
         time.sleep(0.002)
     turns, longest, end = 0, 0.0, time.monotonic() + seconds
@@ -85,15 +88,6 @@ def count_turns(path: Path, gate: Path, answer: Path, seconds: float) -> None:
         lock.release()
         turns += 1
     answer.write_text(f"{turns} {longest}")
-
-
-def increment_often(path: Path, times: int, gate: Path) -> None:
-    """Raise the price of "a" as often by one."""
-    with closing(SQLiteEngine(path, SCHEMA)) as engine:
-        while not gate.exists():
-            time.sleep(0.002)
-        for _ in range(times):
-            engine.write(raising(1))
 
 
 def write_after_a_failed_read(path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from flask_convex_http import sqlite_connections
 from flask_convex_http.engines.sqlite import SQLiteEngine
 from flask_convex_http.sqlite_connections import Connections, sqlite3
 from tests.engines.members import in_child, price
@@ -18,8 +19,9 @@ from tests.sqlite.crews import PATIENCE, adding, raising
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 
 
-def test_a_connection_that_is_being_opened_is_in_use(tmp_path: Path) -> None:
+def test_a_connection_that_is_being_opened_is_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fork() while another thread opens a connection waits for that, or the child is refused the file."""
+    monkeypatch.setattr(sqlite_connections, "_FORK_PATIENCE", 0.1)
     path, opening, go_on = tmp_path / "a.db", threading.Event(), threading.Event()
     parent = os.getpid()
 

@@ -121,11 +121,8 @@ def test_a_child_that_outlives_the_holder(path: Path, new_lock: Callable[[], Fil
     if holder == 0:
         lock = FileLock(path)
         lock.acquire()
-        child = os.fork()
-        if child == 0:
-            time.sleep(PATIENCE)
-            os._exit(0)
-        os.write(writing, str(child).encode())
+        if os.fork() == 0:
+            os.write(writing, str(os.getpid()).encode())
         time.sleep(PATIENCE)
         os._exit(0)
     child = int(os.read(reading, 20))
@@ -146,8 +143,8 @@ def test_the_greedy_wait_too(path: Path, tmp_path: Path) -> None:
     """Of three processes that take the lock again as soon as they have let go of it, each gets its turns."""
     gate, answers = tmp_path / "gate", [tmp_path / f"answer{number}" for number in range(3)]
     with ExitStack() as stack:
-        started = [stack.enter_context(process(count_turns, path, gate, answer, 1.0)) for answer in answers]
-        time.sleep(0.5)
+        started = [stack.enter_context(process(count_turns, path, gate, answer, 0.7)) for answer in answers]
+        wait_until(lambda: all(answer.exists() for answer in answers))
         gate.touch()
         for each in started:
             each.join(PATIENCE)

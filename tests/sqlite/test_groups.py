@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from flask_convex_http import EngineError, FunctionCallError, UnavailableError, UniqueConstraintError
+from flask_convex_http import EngineError, FunctionCallError, UnavailableError, UniqueConstraintError, sqlite_writer
 from flask_convex_http.engines.sqlite import SQLiteEngine, SQLiteTransaction
 from tests.engines.members import ITEMS, increment, insert, price, price_of
 from tests.sqlite.crews import Work, adding, crew, keys, raising, together
@@ -53,8 +53,11 @@ def test_a_lone_writer_needs_nobody(engine: SQLiteEngine) -> None:
     assert commits(engine.path) - before == 10
 
 
-def test_the_thread_of_the_writer_goes_when_it_has_nothing_to_do(engine: SQLiteEngine) -> None:
+def test_the_thread_of_the_writer_goes_when_it_has_nothing_to_do(
+    engine: SQLiteEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The thread that writes for those who wait ends some time after the last of them, and comes back when needed."""
+    monkeypatch.setattr(sqlite_writer, "_LINGER_SECONDS", 0.1)
     for _ in range(2):
         threads = set(threading.enumerate())
         futures = together(engine, lambda _: threading.current_thread())

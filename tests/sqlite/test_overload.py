@@ -7,14 +7,17 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import wait
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
+from threading import Event
 
 import pytest
 
-from flask_convex_http import OverloadedError
+from flask_convex_http import OverloadedError, UnavailableError
 from flask_convex_http.engines.sqlite import SQLiteEngine, SQLiteTransaction
+from flask_convex_http.file_lock import FileLock
 from flask_convex_http.sqlite_connections import sqlite3
-from tests.engines.members import insert, price_of
-from tests.sqlite.crews import PATIENCE, adding, crew, keys
+from tests.engines.members import insert, price, price_of
+from tests.engines.model import Gate
+from tests.sqlite.crews import PATIENCE, Work, adding, crew, keys, raising
 from tests.sqlite.holders import hold_lock, hold_mutation, in_the_way, leave
 
 #: Seconds a write waits in these tests, and what it may take at most until it is told.
@@ -134,6 +137,61 @@ def test_a_process_that_goes_on_is_not_disturbed(engine: SQLiteEngine, impatient
         assert holder.exitcode == 0
     impatient.write(adding("after"))
     assert keys(engine) == ["after", "other"]
+
+
+def test_waiting_too_long_to_be_run_again(engine: SQLiteEngine, open_engine: Callable[..., SQLiteEngine]) -> None:
+    """Who has to be run again, because somebody else of its group filled the disk, does not wait for longer than it may
+    either when another program writes meanwhile."""
+    impatient, running, end = open_engine(writer_timeout=TIMEOUT), Event(), Event()
+
+    def fill(transaction: SQLiteTransaction) -> None:
+        running.set()
+        assert end.wait(PATIENCE)
+        transaction._connection.execute("PRAGMA max_page_count = 100")  # to SQLite, a full disk
+        insert(transaction, "large", note=b"x" * 10_000_000)
+
+    with crew(impatient) as members, closing(FileLock(engine.path)) as other:
+        members.hold()
+        first, full = members.queue(adding("first"), fill)
+        members.let_go()
+        assert running.wait(PATIENCE)
+        next_turn = members.submit(other.acquire)
+        time.sleep(TIMEOUT * 2)  # until the first one's patience has ended, in the middle of the group
+        end.set()
+        assert isinstance(full.exception(PATIENCE), UnavailableError)
+        next_turn.result(PATIENCE)
+        answered, _ = wait([first], MARGIN)
+        other.release()
+    assert answered
+    assert isinstance(first.exception(), OverloadedError)
+    assert keys(engine) == []
+
+
+def test_reading_while_a_mutation_is_open(engine: SQLiteEngine) -> None:
+    """While a mutation that has written is open, alone or in a group, queries of other threads answer at once, with
+    what was there before it."""
+    open_in_turn = [Gate(), Gate()]
+
+    def work(gate: Gate) -> Work:
+        def raise_price(transaction: SQLiteTransaction) -> None:
+            raising(1)(transaction)
+            gate.stop_here()
+
+        return raise_price
+
+    engine.write(adding("a", price=0))
+    with crew(engine) as members:
+        alone = members.submit(lambda: engine.write(work(open_in_turn[0])))
+        assert open_in_turn[0].reached.wait(PATIENCE)
+        [grouped] = members.queue(work(open_in_turn[1]))
+        for before, gate, future in zip((0, 1), open_in_turn, (alone, grouped), strict=True):
+            assert gate.reached.wait(PATIENCE)
+            start = time.monotonic()
+            assert [price(engine) for _ in range(20)] == [before] * 20
+            assert time.monotonic() - start < 1
+            gate.opened.set()
+            future.result(PATIENCE)
+    assert price(engine) == 2
 
 
 def test_waiting_for_another_process(engine: SQLiteEngine) -> None:

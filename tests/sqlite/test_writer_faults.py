@@ -3,6 +3,7 @@
 import gc
 import os
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import wait
 from pathlib import Path
@@ -73,13 +74,18 @@ def test_a_committed_write_is_answered_though_no_checkpoint_can_be_made(engine: 
 def test_those_who_wait_do_not_fail_with_a_checkpoint(engine: SQLiteEngine) -> None:
     """A checkpoint that cannot be made is no error of those who wait meanwhile."""
     engine.write(adding("first"))
+
+    def fill(transaction: SQLiteTransaction) -> str:
+        time.sleep(0.05)  # its group takes in nobody else, so that the others wait
+        return str(adding("large", note=b"x" * 5_000_000)(transaction))
+
     with crew(engine) as members:
         members.hold()
-        futures = members.queue(*(adding(f"k{number}", note=b"x" * 5_000_000) for number in range(4)))
+        futures = members.queue(fill, adding("k1"), adding("k2"), adding("k3"))
         with one_more_file():
             members.let_go()
             wait(futures)
-    assert [future.result() for future in futures] == ["k0", "k1", "k2", "k3"]
+    assert [future.result() for future in futures] == ["large", "k1", "k2", "k3"]
 
 
 def test_a_writer_without_threads_goes_on(open_engine: Callable[..., SQLiteEngine], engine: SQLiteEngine) -> None:
@@ -101,7 +107,7 @@ def test_a_writer_without_threads_goes_on(open_engine: Callable[..., SQLiteEngin
 def test_a_read_that_fails_may_undo_everything(engine: SQLiteEngine) -> None:
     """When SQLite has undone everything because of a read, for want of memory, nothing that is written after it in the
     same function is kept, even if the error is caught: a transaction is kept as a whole or not at all."""
-    engine.write(adding("large", note=b"x" * 30_000_000))
+    engine.write(adding("large", note=b"x" * 10_000_000))
     with process(write_after_a_failed_read, engine.path) as child:
         child.join(PATIENCE)
         assert child.exitcode == 0

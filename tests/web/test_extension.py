@@ -23,6 +23,7 @@ from flask_convex_http import (
     internal_query,
     require_api_key,
 )
+from flask_convex_http.engines.sqlite import SQLiteEngine
 from tests.web.apps import backend_of, deployed, send
 
 
@@ -150,6 +151,10 @@ def test_second_init_is_refused(tmp_path: Path) -> None:
         ("CONVEX_MAX_BODY_BYTES", "hunter2"),
         ("CONVEX_MAX_UPLOAD_BYTES", True),
         ("CONVEX_API_KEY_PREFIX", "A_b"),
+        ("CONVEX_DURABILITY", "off"),
+        ("CONVEX_WRITE_TIMEOUT", "10"),
+        ("CONVEX_WRITE_TIMEOUT", 0),
+        ("CONVEX_WRITE_QUEUE", 0),
     ],
 )
 def test_bad_setting_is_named_at_init(tmp_path: Path, key: str, value: object) -> None:
@@ -159,6 +164,17 @@ def test_bad_setting_is_named_at_init(tmp_path: Path, key: str, value: object) -
         ConvexHTTP(app)
     assert "hunter2" not in str(caught.value)
     assert "convex_http" not in app.extensions
+
+
+@pytest.mark.parametrize(("durability", "synchronous"), [(None, 2), ("full", 2), ("normal", 1)])
+def test_durability_reaches_the_database(tmp_path: Path, durability: str | None, synchronous: int) -> None:
+    """What CONVEX_DURABILITY says is how SQLite commits: synchronous=FULL unless it says "normal"."""
+    url = "sqlite:///a.db"
+    with deployed(tmp_path, schema=SCHEMA, CONVEX_DATABASE_URL=url, CONVEX_DURABILITY=durability) as app:
+        engine = backend_of(app).engine
+        assert isinstance(engine, SQLiteEngine)
+        found = engine.write(lambda transaction: transaction._connection.execute("PRAGMA synchronous").fetchone()[0])
+    assert found == synchronous
 
 
 def test_functions_that_do_not_fit_are_refused_at_init(tmp_path: Path) -> None:

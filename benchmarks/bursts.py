@@ -1,0 +1,210 @@
+"""How throughput is measured: sides that do the same work under load, in turns, in several rounds.
+
+A side does what it can for some seconds and answers a `Burst`. The ratio is the median of the rounds' ratios. What
+was acknowledged is looked for in the database afterwards: a side that lost something is no side to compare with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sqlite3
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+#: How long a side works in a round. By hand, writing is fast for a second or two, as long as one thread keeps the lock
+#: to itself; those that wait then keep the log from starting again, and some give up.
+SECONDS = 4.0
+_WIDTHS = (50, 10, 21, 9, 9, 9, 9, 7, 7, 8)
+_HEADS = ("", "durability", "", "a second", "p50", "p99", "max", "errors", "ratio", "at least")
+
+
+@dataclass(slots=True)
+class Burst:
+    """What came of working for some seconds.
+
+    Attributes:
+        seconds: How long work was begun.
+        in_time: What was acknowledged within that time: what makes the rate.
+        acknowledged: What was acknowledged at all: what must be in the database.
+        waits: Seconds each piece of work took, failed ones included.
+        errors: What went wrong, and how often.
+    """
+
+    seconds: float
+    in_time: int = 0
+    acknowledged: int = 0
+    waits: list[float] = field(default_factory=list)
+    errors: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: Burst) -> None:
+        """Count another burst as a part of this one."""
+        self.in_time += other.in_time
+        self.acknowledged += other.acknowledged
+        self.waits += other.waits
+        self.errors.update(other.errors)
+
+
+class Side(Protocol):
+    """One way of doing the work.
+
+    Attributes:
+        name: How the table calls it.
+        database: The SQLite file that must hold what it acknowledged, in the table "items".
+    """
+
+    name: str
+    database: Path
+
+    def run(self, seconds: float) -> Burst:
+        """Work for some seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What ours should reach.
+
+    Attributes:
+        ratio: Times the other side's rate, at least.
+        longest: Seconds the longest wait may take.
+        p99: Seconds 99 of 100 waits may take.
+    """
+
+    ratio: float | None = None
+    longest: float | None = None
+    p99: float | None = None
+
+    def missed(self, ours: Measured, ratio: float) -> list[str]:
+        """What was not reached, in words."""
+        words = []
+        if self.ratio is not None and ratio < self.ratio:
+            words.append(f"ratio under {self.ratio:g}x")
+        if self.longest is not None and ours.longest > self.longest:
+            words.append(f"longest wait over {self.longest:g} s")
+        if self.p99 is not None and ours.quantile(0.99) > self.p99:
+            words.append(f"p99 over {self.p99:g} s")
+        if ours.errors:
+            words.append("errors")
+        return words
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """All rounds of one side."""
+
+    name: str
+    rates: list[float]
+    waits: list[float]
+    errors: Counter[str]
+
+    @property
+    def rate(self) -> float:
+        """Acknowledged pieces of work a second, the median of the rounds."""
+        return statistics.median(self.rates)
+
+    @property
+    def longest(self) -> float:
+        """The longest wait."""
+        return max(self.waits, default=0.0)
+
+    def quantile(self, part: float) -> float:
+        """The wait that such a part of all waits does not exceed; `waits` are sorted."""
+        return self.waits[min(len(self.waits) - 1, int(part * len(self.waits)))] if self.waits else 0.0
+
+
+class LostWritesError(Exception):
+    """An acknowledged write is not in the database."""
+
+
+def alternate(sides: Sequence[Side], rounds: int, seconds: float) -> list[Measured]:
+    """Let each side work in turns, and look for what they acknowledged.
+
+    Raises:
+        LostWritesError: A side acknowledged more than it stored.
+    """
+    bursts: list[list[Burst]] = [[] for _ in sides]
+    for turn in range(rounds + 1):  # the first only opens what there is to open
+        for side, own in zip(sides, bursts, strict=True):
+            own.append(side.run(seconds if turn else min(seconds, 0.5)))
+    for side, own in zip(sides, bursts, strict=True):
+        _check_stored(side, sum(burst.acknowledged for burst in own))
+    return [_measured(side.name, own[1:]) for side, own in zip(sides, bursts, strict=True)]
+
+
+def print_head(title: str) -> None:
+    """Print a title and the names of the columns."""
+    print(title)
+    _print_cells(_HEADS)
+
+
+def print_comparison(work: str, durability: str, measured: Sequence[Measured], targets: Sequence[Target]) -> None:
+    """Print ours and what it was compared with, and which targets ours misses.
+
+    Args:
+        work: What was done.
+        durability: What the sides were set to.
+        measured: Ours, and then the others.
+        targets: What ours should reach next to each of the others.
+    """
+    ours, *others = measured
+    _print_side(work, durability, ours)
+    missed: list[str] = []
+    for other, target in zip(others, targets, strict=True):
+        ratio = _ratio(ours, other)
+        _print_side("", "", other, f"{ratio:.2f}x", "" if target.ratio is None else f"{target.ratio:g}x")
+        missed += [f"{words}, against {other.name}" for words in target.missed(ours, ratio)]
+    for words in missed:
+        print(f"    MISSED: {words}")
+    for side in measured:
+        for text, count in side.errors.most_common(3):
+            print(f"    {side.name}: {count} times {text}")
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """The options that benchmarks of throughput share."""
+    options = argparse.ArgumentParser(description=description)
+    options.add_argument("--durability", choices=["full", "normal"], action="append", help="both, without it")
+    options.add_argument("--only", default="", metavar="TEXT", help="only the lines whose name has this in it")
+    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--seconds", type=float, default=SECONDS, help="how long a side works in a round")
+    return options
+
+
+def _check_stored(side: Side, acknowledged: int) -> None:
+    connection = sqlite3.connect(side.database)
+    (stored,) = connection.execute("SELECT count(*) FROM items").fetchone()
+    connection.close()
+    if stored < acknowledged:
+        raise LostWritesError(f"{side.name} acknowledged {acknowledged} writes and stored {stored}")
+
+
+def _measured(name: str, bursts: Sequence[Burst]) -> Measured:
+    errors: Counter[str] = Counter()
+    for burst in bursts:
+        errors.update(burst.errors)
+    waits = sorted(wait for burst in bursts for wait in burst.waits)
+    return Measured(name, [burst.in_time / burst.seconds for burst in bursts], waits, errors)
+
+
+def _ratio(ours: Measured, other: Measured) -> float:
+    return statistics.median(one / max(two, 1e-9) for one, two in zip(ours.rates, other.rates, strict=True))
+
+
+def _print_side(work: str, durability: str, side: Measured, ratio: str = "", target: str = "") -> None:
+    waits = (side.quantile(0.5), side.quantile(0.99), side.longest)
+    errors = f"{side.errors.total():,}"
+    _print_cells((work, durability, side.name, f"{side.rate:,.0f}", *map(_duration, waits), errors, ratio, target))
+
+
+def _print_cells(cells: Sequence[str]) -> None:
+    left, right = 3, len(cells)
+    texts = [f"{cells[place]:<{_WIDTHS[place]}}" for place in range(left)]
+    texts += [f"{cells[place]:>{_WIDTHS[place]}}" for place in range(left, right)]
+    print("  " + " ".join(texts).rstrip(), flush=True)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1e3:.2f} ms"

@@ -1,0 +1,114 @@
+"""`POST /api/items` against Flask with `sqlite3` by hand, and against Fastify: `python -m benchmarks.http_writes`.
+
+64 connections, two workers. Slower disks are this disk with each sync delayed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import servers, slow_sync
+from benchmarks.bursts import SECONDS, Target, alternate, parser, print_comparison, print_head
+from benchmarks.servers import PeerMissingError, Server
+from benchmarks.writes import DURABILITIES, new_folders, prepare
+
+#: Threads of a worker, as `make serve` starts them.
+THREADS = 32
+BY_HAND = "by hand"
+#: How many processes it has: two as the others, or one, which never waits for another to write.
+FASTIFY = {"fastify, 2 processes": 2, "fastify, 1 process": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of the table.
+
+    Attributes:
+        name: What is done.
+        delay: Seconds each sync takes longer.
+        target: What ours should reach next to Flask by hand.
+        fastify: What it should reach next to Fastify, None for a line without it.
+    """
+
+    name: str
+    delay: float
+    target: Target
+    fastify: Target | None = None
+
+
+LINES = (
+    Line("POST /api/items, this disk", 0, Target(1.8, p99=0.1)),
+    Line("POST /api/items, syncs of 1 ms", 0.001, Target(5), fastify=Target(3)),
+    Line("POST /api/items, syncs of 4 ms", 0.004, Target(8)),
+)
+
+
+def print_lines(
+    durabilities: Sequence[str] = DURABILITIES,
+    only: str = "",
+    rounds: int = 3,
+    seconds: float = SECONDS,
+    threads: Sequence[int] = (THREADS,),
+) -> None:
+    """Measure and print all lines, or those with a text in their names."""
+    print_head(f"Durable writes over HTTP, {servers.CONNECTIONS} connections ({slow_sync.said()})")
+    for durability, line, count in itertools.product(durabilities, LINES, threads):
+        if only in line.name:
+            _print_line(line, durability, rounds, seconds, count)
+
+
+def _print_line(line: Line, durability: str, rounds: int, seconds: float, threads: int) -> None:
+    work = f"{line.name}, {servers.WORKERS} x {threads} threads"
+    try:
+        environment = slow_sync.environment(line.delay)
+    except slow_sync.NoCompilerError as error:
+        print(f"  {work}: left out, {error}")
+        return
+    targets = _targets(line) if durability == "full" else {BY_HAND: Target()}
+    names = ("ours", *targets)
+    with new_folders(*names) as folders, contextlib.ExitStack() as stack:
+        sides = [
+            stack.enter_context(_server(name, folder, durability, threads, environment))
+            for name, folder in zip(names, folders, strict=True)
+        ]
+        measured = alternate(sides, rounds, seconds)
+    print_comparison(work, durability, measured, list(targets.values()))
+
+
+def _targets(line: Line) -> dict[str, Target]:
+    """What ours is compared with, and what it should reach."""
+    targets = {BY_HAND: line.target}
+    if line.fastify is None:
+        return targets
+    try:
+        servers.install_fastify()
+    except PeerMissingError as error:
+        print(f"  {line.name}: without Fastify, {error}")
+        return targets
+    return targets | dict.fromkeys(FASTIFY, line.fastify)
+
+
+def _server(name: str, folder: Path, durability: str, threads: int, environment: Mapping[str, str]) -> Server:
+    database = prepare(name, folder, durability)
+    if name in FASTIFY:
+        command = servers.fastify(database, durability, FASTIFY[name])
+    else:
+        factory = "benchmarks.peers.by_hand:create_app" if name == BY_HAND else "benchmarks.items:create_app"
+        command = servers.gunicorn(factory, folder, durability, threads)
+    return Server(name, command, database, environment)
+
+
+def main() -> None:
+    """Print the table."""
+    options = parser("Durable writes over HTTP.")
+    options.add_argument("--threads", type=int, action="append", help="threads of a worker; may be given several times")
+    given = options.parse_args()
+    print_lines(given.durability or DURABILITIES, given.only, given.rounds, given.seconds, given.threads or (THREADS,))
+
+
+if __name__ == "__main__":
+    main()

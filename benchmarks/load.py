@@ -1,0 +1,142 @@
+"""Load over HTTP: so many connections that are kept alive, each sending its next request when the last is answered.
+
+One process and one thread with epoll, about 20 µs a request, so that the server has the machine. Only 2xx counts as
+acknowledged. What is under way when the time is up is waited for, so that the longest wait is a true one.
+
+Connections come one after another while those before them are working, and the time counts from the last: of idle
+workers that share a port, the first to wake takes nearly all that come at once, and keeps them.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import re
+import select
+import socket
+import time
+from dataclasses import dataclass
+
+from benchmarks.bursts import Burst
+
+#: Seconds an answer may take after the time is up.
+PATIENCE = 15.0
+#: Seconds from one new connection to the next.
+_PAUSE = 0.002
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
+_END_OF_HEAD = b"\r\n\r\n"
+
+
+@dataclass(slots=True)
+class _Connection:
+    socket: socket.socket
+    began: float = 0.0
+    received: bytes = b""
+
+
+def post(port: int, path: str, body: bytes) -> bytes:
+    """A POST request of JSON to this machine, as it goes over the wire."""
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost:{port}\r\nContent-Type: application/json\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def load(port: int, request: bytes, connections: int, seconds: float) -> Burst:
+    """Send one request over and over for some seconds."""
+    gc.collect()
+    gc.disable()
+    try:
+        return _Load(port, request, seconds).run(connections)
+    finally:
+        gc.enable()
+
+
+class _Load:
+    """One burst of load."""
+
+    def __init__(self, port: int, request: bytes, seconds: float) -> None:
+        self._address = ("127.0.0.1", port)
+        self._request = request
+        self._burst = Burst(seconds)
+        self._poll = select.epoll()
+        self._open: dict[int, _Connection] = {}
+        self._start = self._end = math.inf  # until all connections are there
+
+    def run(self, connections: int) -> Burst:
+        """Open the connections and work until the time is up and all is answered."""
+        for _ in range(connections):
+            self._connect()
+            self._work_until(time.monotonic() + _PAUSE)
+        self._start = time.monotonic()
+        self._end = self._start + self._burst.seconds
+        self._work_until(self._end + PATIENCE)
+        for connection in list(self._open.values()):
+            self._failed(connection, "no answer")
+        self._poll.close()
+        return self._burst
+
+    def _work_until(self, end: float) -> None:
+        while self._open and (left := end - time.monotonic()) > 0:
+            for number, _ in self._poll.poll(left):
+                self._receive(self._open[number])
+
+    def _connect(self) -> None:
+        connection = _Connection(socket.create_connection(self._address, timeout=PATIENCE))
+        connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._open[connection.socket.fileno()] = connection
+        self._poll.register(connection.socket, select.EPOLLIN)
+        self._send(connection)
+
+    def _send(self, connection: _Connection) -> None:
+        connection.began = time.monotonic()
+        connection.received = b""
+        try:
+            connection.socket.sendall(self._request)
+        except OSError as error:
+            self._failed(connection, type(error).__name__)
+
+    def _receive(self, connection: _Connection) -> None:
+        try:
+            piece = connection.socket.recv(65536)
+        except OSError as error:
+            self._failed(connection, type(error).__name__)
+            return
+        if not piece:
+            self._failed(connection, "connection closed")
+            return
+        connection.received += piece
+        if _is_whole(connection.received):
+            self._answered(connection)
+
+    def _answered(self, connection: _Connection) -> None:
+        now = time.monotonic()
+        self._burst.waits.append(now - connection.began)
+        status = connection.received[9:12]
+        if status[:1] == b"2":
+            self._burst.acknowledged += 1
+            self._burst.in_time += self._start <= now <= self._end
+        else:
+            self._burst.errors[f"status {status.decode()}"] += 1
+        if now < self._end:
+            self._send(connection)
+        else:
+            self._close(connection)
+
+    def _failed(self, connection: _Connection, reason: str) -> None:
+        self._burst.errors[reason] += 1
+        self._burst.waits.append(time.monotonic() - connection.began)
+        self._close(connection)
+        if time.monotonic() < self._end:
+            self._connect()
+
+    def _close(self, connection: _Connection) -> None:
+        del self._open[connection.socket.fileno()]
+        self._poll.unregister(connection.socket)
+        connection.socket.close()
+
+
+def _is_whole(received: bytes) -> bool:
+    head = received.find(_END_OF_HEAD)
+    if head < 0:
+        return False
+    length = _LENGTH.search(received, 0, head + len(_END_OF_HEAD))
+    return length is not None and len(received) >= head + len(_END_OF_HEAD) + int(length[1])

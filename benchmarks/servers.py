@@ -1,0 +1,137 @@
+"""Servers of `POST /api/items` as sides of a comparison: ours and Flask by hand with gunicorn, and Fastify."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from benchmarks import items
+from benchmarks.bursts import Burst
+from benchmarks.load import load, post
+
+CONNECTIONS = 64
+WORKERS = 2
+#: Seconds a server may take to start.
+_START = 20.0
+_ROOT = Path(__file__).parents[1]
+_FASTIFY = Path(__file__).with_name("peers") / "fastify"
+_BODY = json.dumps({"name": items.NAME, "description": items.DESCRIPTION}).encode()
+
+
+class PeerMissingError(Exception):
+    """What another side needs cannot be had here."""
+
+
+class Server:
+    """A server process and its workers, under load.
+
+    Args:
+        name: How the table calls it.
+        command: What starts it; `{port}` stands for the port.
+        database: The SQLite file it writes.
+        environment: Its environment.
+    """
+
+    def __init__(self, name: str, command: Sequence[str], database: Path, environment: Mapping[str, str]) -> None:
+        self.name = name
+        self.database = database
+        self._port = _free_port()
+        self._log = database.with_name("server.log")
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [part.replace("{port}", str(self._port)) for part in command],
+                cwd=_ROOT,
+                env=environment,
+                stdout=log,
+                stderr=log,
+            )
+
+    def __enter__(self) -> Server:
+        end = time.monotonic() + _START
+        while not _listens(self._port):
+            if self._process.poll() is not None or time.monotonic() > end:
+                self._process.kill()
+                raise RuntimeError(f"{self.name} did not start:\n{self._log.read_text()}")
+            time.sleep(0.05)
+        return self
+
+    def run(self, seconds: float) -> Burst:
+        """Answer requests for some seconds."""
+        return load(self._port, post(self._port, "/api/items", _BODY), CONNECTIONS, seconds)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def gunicorn(factory: str, folder: Path, durability: str, threads: int) -> list[str]:
+    """The command that serves an app with gunicorn, as `make serve` does."""
+    in_memory = next((path for path in ("/dev/shm", "/tmp") if Path(path).is_dir()), ".")
+    return [
+        *(sys.executable, "-m", "gunicorn", f"{factory}({str(folder)!r}, {durability!r})"),
+        *("--bind", "127.0.0.1:{port}", "--worker-class", "gthread", "--workers", str(WORKERS)),
+        *("--threads", str(threads), "--worker-tmp-dir", in_memory, "--log-level", "warning", *_control_socket()),
+    ]
+
+
+def fastify(database: Path, durability: str, processes: int) -> list[str]:
+    """The command that serves the endpoint with Fastify and better-sqlite3, once they are installed."""
+    return ["node", str(_FASTIFY / "server.js"), "{port}", str(database), durability, str(processes)]
+
+
+@functools.cache
+def install_fastify() -> None:
+    """Install Fastify and better-sqlite3, unless they are.
+
+    Raises:
+        PeerMissingError: There is no Node or npm, or npm cannot get or build the packages.
+    """
+    npm = shutil.which("npm")
+    if npm is None or shutil.which("node") is None:
+        raise PeerMissingError("there is no node or no npm")
+    if _fastify_works():
+        return
+    print("  (installing Fastify and better-sqlite3 with npm, which takes a minute)", flush=True)
+    command = [npm, "install", "--no-audit", "--no-fund", "--no-package-lock"]
+    installed = subprocess.run(command, cwd=_FASTIFY, capture_output=True, text=True, check=False)
+    if installed.returncode != 0 or not _fastify_works():
+        raise PeerMissingError(f"npm could not install it:\n{installed.stderr[-500:]}")
+
+
+def _fastify_works() -> bool:
+    command = ["node", "-e", "require('fastify'); new (require('better-sqlite3'))(':memory:')"]
+    return subprocess.run(command, cwd=_FASTIFY, capture_output=True, check=False).returncode == 0
+
+
+@functools.cache
+def _control_socket() -> tuple[str, ...]:
+    """The flag that keeps newer versions of gunicorn from opening a socket of their own."""
+    options = subprocess.run([sys.executable, "-m", "gunicorn", "--help"], capture_output=True, text=True, check=True)
+    return ("--no-control-socket",) if "--no-control-socket" in options.stdout else ()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
