@@ -81,11 +81,10 @@ class Server:
 
 def gunicorn(factory: str, folder: Path, durability: str, threads: int) -> list[str]:
     """The command that serves an app with gunicorn, as `make serve` does."""
-    in_memory = next((path for path in ("/dev/shm", "/tmp") if Path(path).is_dir()), ".")
     return [
-        *(sys.executable, "-m", "gunicorn", f"{factory}({str(folder)!r}, {durability!r})"),
-        *("--bind", "127.0.0.1:{port}", "--worker-class", "gthread", "--workers", str(WORKERS)),
-        *("--threads", str(threads), "--worker-tmp-dir", in_memory, "--log-level", "warning", *_control_socket()),
+        *(sys.executable, "-m", "gunicorn", "-c", "python:flask_convex_http.gunicorn"),
+        *("--bind", "127.0.0.1:{port}", "--workers", str(WORKERS), "--threads", str(threads), "--log-level", "warning"),
+        f"{factory}({str(folder)!r}, {durability!r})",
     ]
 
 
@@ -116,13 +115,6 @@ def install_fastify() -> None:
 def _fastify_works() -> bool:
     command = ["node", "-e", "require('fastify'); new (require('better-sqlite3'))(':memory:')"]
     return subprocess.run(command, cwd=_FASTIFY, capture_output=True, check=False).returncode == 0
-
-
-@functools.cache
-def _control_socket() -> tuple[str, ...]:
-    """The flag that keeps newer versions of gunicorn from opening a socket of their own."""
-    options = subprocess.run([sys.executable, "-m", "gunicorn", "--help"], capture_output=True, text=True, check=True)
-    return ("--no-control-socket",) if "--no-control-socket" in options.stdout else ()
 
 
 def _free_port() -> int:

@@ -1,4 +1,6 @@
-"""One process of writers: `python -m benchmarks.write_worker KIND FOLDER DURABILITY THREADS`.
+"""One process of writers: `python -m benchmarks.write_worker KIND FOLDER DURABILITY THREADS NUMBER`.
+
+Each process stays on a processor of its own, as gunicorn's workers do with the recommended settings.
 
 It says "ready", then takes lines "START SECONDS" (START by the monotonic clock, which all processes share) and
 answers each with a burst in JSON. Threads and connections are kept from line to line.
@@ -7,6 +9,7 @@ answers each with a burst in JSON. Threads and connections are kept from line to
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -21,8 +24,10 @@ from benchmarks.peers import by_hand
 Write = Callable[[], object]
 
 
-def main(kind: str, folder: str, durability: str, threads: str) -> None:
+def main(kind: str, folder: str, durability: str, threads: str, number: str) -> None:
     """Answer lines until there are no more."""
+    processors = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {processors[int(number) % len(processors)]})
     write = {"ours": _ours, "by hand": _by_hand}[kind](Path(folder), durability)
     count = int(threads)
     with ThreadPoolExecutor(count) as pool:

@@ -7,6 +7,7 @@ can. Slower disks are this disk with each sync delayed.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import json
 import subprocess
@@ -73,12 +74,10 @@ class Writers:
         self.database = prepare(name, folder, durability)
         arguments = [name, str(folder), durability, str(line.threads)]
         command = [sys.executable, "-m", "benchmarks.write_worker", *arguments]
-        self._processes = [
-            subprocess.Popen(
-                command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
-            )
-            for _ in range(line.processes)
-        ]
+        start = functools.partial(
+            subprocess.Popen, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        )
+        self._processes: list[subprocess.Popen[str]] = [start([*command, str(n)]) for n in range(line.processes)]
 
     def __enter__(self) -> Writers:
         for process in self._processes:

@@ -17,6 +17,11 @@ _ENDING = re.compile(r"_[0-9a-f]{32}\Z")
 #: A table's name is at most 64 characters, so nothing longer than this is an id.
 MAX_LENGTH = 64 + 1 + 32
 
+_RANDOM_BYTES, _AT_ONCE = 10, 100
+#: Random parts of ids to come: asking the system for each would let other threads run in the midst of a transaction.
+_made: list[str] = []
+os.register_at_fork(after_in_child=_made.clear)
+
 
 class IdOf:
     """What `Id[User]` leaves in an annotation: the classes a reference may point to.
@@ -63,7 +68,18 @@ else:
 
 def new_id(table: str, now: float) -> str:
     """Make an id for a table at a time in milliseconds since the epoch."""
-    return f"{table}_{int(now) & 0xFFFFFFFFFFFF:012x}{os.urandom(10).hex()}"
+    return f"{table}_{int(now) & 0xFFFFFFFFFFFF:012x}{_random_digits()}"
+
+
+def _random_digits() -> str:
+    try:
+        return _made.pop()
+    except IndexError:
+        digits = os.urandom(_AT_ONCE * _RANDOM_BYTES).hex()
+        pieces = [digits[start : start + 2 * _RANDOM_BYTES] for start in range(0, len(digits), 2 * _RANDOM_BYTES)]
+        one = pieces.pop()
+        _made.extend(pieces)
+        return one
 
 
 def table_of(value: object) -> str | None:

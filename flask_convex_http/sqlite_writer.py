@@ -43,7 +43,7 @@ _GATHERING = 0.25
 _GATHERING_SECONDS = 0.001
 #: Batches after which that is tried again, at most, where the others do not come back so soon.
 _LONGEST_PAUSE = 255
-#: Lone commits from one look at how long the log is to the next; a look takes a tenth of the time of a small commit.
+#: Commits from one look at how long the log is to the next; a look takes a tenth of the time of a small commit.
 _LOOK_EVERY = 8
 #: Seconds the writer's thread stays when there is nothing to do.
 _LINGER_SECONDS = 1.0
@@ -96,7 +96,7 @@ class Writer:
         self._is_taken = False  # some thread has the turn, and only that thread lets go of it
         self._thread: threading.Thread | None = None
         self._calls = threading.Semaphore(0)
-        self._lone_commits = 0
+        self._commits = 0
         self._awaited = 0
         self._arrived = threading.Event()
         self._vain = _Vain()
@@ -215,9 +215,7 @@ class Writer:
             connection = self._connections.take(process)
             try:
                 result = work(connection) if alone else self._commit_one(work, connection)
-                self._lone_commits += 1
-                if alone or self._lone_commits % _LOOK_EVERY == 0:
-                    self._checkpoint_if_due(connection)
+                self._checkpoint_if_due(connection, look=alone)
                 return result
             finally:
                 self._connections.give(process, connection)
@@ -270,10 +268,10 @@ class Writer:
                 return
             self._awaited = count
             self._arrived.clear()
-        came = self._arrived.wait(min(_GATHERING * self._commit_seconds, _GATHERING_SECONDS))
+        self._arrived.wait(min(_GATHERING * self._commit_seconds, _GATHERING_SECONDS))
         with self._mutex:
             self._awaited = 0
-        self._vain.note(in_vain=not came)
+            self._vain.note(in_vain=len(self._queue) < count / 2)
 
     def _write_batch(self) -> int:
         """Write what waits; answers how many it was."""
@@ -296,13 +294,13 @@ class Writer:
     def _write_next(self, batch: list[_Write]) -> int:
         """Write what waits, and answer how many it was; the batch is who has no answer yet."""
         with self._connections.lend() as connection:
-            write = self._next(alone=True)
-            if write is not None:
-                self._run(write, write.work, connection, batch)
+            alone = self._next(alone=True)
+            if alone is not None:
+                self._run(alone, alone.work, connection, batch)
             else:
                 self._write_group(connection, batch)
             count = len(batch)
-            self._checkpoint_if_due(connection, batch)
+            self._checkpoint_if_due(connection, batch, look=alone is not None)
         return count
 
     def _write_group(self, connection: Any, batch: list[_Write]) -> None:
@@ -406,10 +404,12 @@ class Writer:
             with contextlib.suppress(sqlite3.Error):  # the pool takes back no connection that is in a transaction
                 connection.execute("ROLLBACK")
 
-    def _checkpoint_if_due(self, connection: Any, batch: list[_Write] | None = None) -> None:
+    def _checkpoint_if_due(self, connection: Any, batch: list[_Write] | None = None, *, look: bool) -> None:
         """Make a checkpoint if one is due, and answer the batch first: what was committed stays so."""
-        process = self._connections.here()
-        if self.pid != this_process() or process.is_paused:
+        self._commits += 1
+        if not look and self._commits % _LOOK_EVERY:
+            return
+        if self.pid != this_process() or self._connections.here().is_paused:
             return
         try:
             if self._checkpoints.are_due():
@@ -441,8 +441,9 @@ def _fail(batch: list[_Write], error: Exception) -> None:
 
 
 def _answer(batch: list[_Write]) -> None:
-    while batch:
-        batch.pop(0).done.release()
+    for write in batch:
+        write.done.release()
+    batch.clear()
 
 
 def _check_transaction(connection: Any) -> None:

@@ -41,10 +41,7 @@ class Kind:
     exit_codes: tuple[int, ...]
 
 
-_GUNICORN = (
-    "gunicorn example_app:create_app() --bind 127.0.0.1:0 "
-    "--worker-class gthread --workers 2 --threads 4 --no-control-socket"
-)
+_GUNICORN = "gunicorn -c python:flask_convex_http.gunicorn example_app:create_app() --bind 127.0.0.1:0 --threads 4"
 KINDS = {
     "flask": Kind(("flask", "--app", "example_app", "run", "--port", "0"), (-signal.SIGTERM,)),
     "gunicorn": Kind((*_GUNICORN.split(), "--access-logfile", "-", "--access-logformat", "Served by %(p)s"), (0,)),

@@ -136,8 +136,11 @@ def test_nobody_writes_during_a_checkpoint(engine: SQLiteEngine, waits: bool) ->
     wait_until(lambda: look() == (True, True))  # a group is answered before the checkpoint that it makes due
 
 
-def test_those_who_are_committed_do_not_wait_for_a_checkpoint(engine: SQLiteEngine) -> None:
+def test_those_who_are_committed_do_not_wait_for_a_checkpoint(
+    engine: SQLiteEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A group is answered before the checkpoint that it has made due."""
+    monkeypatch.setattr("flask_convex_http.sqlite_writer._LOOK_EVERY", 1)
     answered: list[bool] = []
 
     def tell(statement: str) -> None:
