@@ -28,6 +28,7 @@ from flask_convex_http.errors import ConvexHTTPError, EngineError, FunctionCallE
 from flask_convex_http.file_lock import FileLock
 from flask_convex_http.sqlite_checkpoints import Checkpoints
 from flask_convex_http.sqlite_connections import Connections, sqlite3, this_process
+from flask_convex_http.sqlite_gathering import Gathering
 
 logger = logging.getLogger("flask_convex_http")
 
@@ -36,13 +37,6 @@ Work = Callable[[Any], T]
 
 #: Seconds after which a batch takes in no more: who is in it waits for the last of them.
 _BATCH_SECONDS = 0.01
-#: How long a batch waits for as many as were in the one before, at most, as a part of the time that one's commit took.
-#: Without it every other commit is of one write: of the thread that is answered first and comes back first.
-_GATHERING = 0.25
-#: The same in seconds, so that nobody pays for a disk that once was slow.
-_GATHERING_SECONDS = 0.001
-#: Batches after which that is tried again, at most, where the others do not come back so soon.
-_LONGEST_PAUSE = 255
 #: Commits from one look at how long the log is to the next; a look takes a tenth of the time of a small commit.
 _LOOK_EVERY = 8
 #: Seconds the writer's thread stays when there is nothing to do.
@@ -97,9 +91,7 @@ class Writer:
         self._thread: threading.Thread | None = None
         self._calls = threading.Semaphore(0)
         self._commits = 0
-        self._awaited = 0
-        self._arrived = threading.Event()
-        self._vain = _Vain()
+        self._gathering = Gathering(self._queue, self._mutex)
         self._commit_seconds = 0.0
         self._here = threading.local()
 
@@ -126,7 +118,9 @@ class Writer:
         try:
             if self._lock.try_acquire():
                 return self._write_here(work, alone=alone)
-            write = self._queue_first(work, alone=alone)  # another process writes
+            write = _Write(work, alone=alone)  # another process writes
+            with self._mutex:
+                self._queue.appendleft(write)
         finally:
             self._pass_on()
         return cast(T, self._wait(write))
@@ -149,15 +143,8 @@ class Writer:
                 raise OverloadedError("Too many writes wait for the database; try again in a moment")
             write = _Write(work, alone=alone)
             self._queue.append(write)
-            if len(self._queue) == self._awaited:
-                self._arrived.set()
+            self._gathering.note_arrival()
             return write
-
-    def _queue_first(self, work: Work[Any], *, alone: bool) -> _Write:
-        write = _Write(work, alone=alone)
-        with self._mutex:
-            self._queue.appendleft(write)
-        return write
 
     def _pass_on(self) -> None:
         """Give the turn to the writer's thread, if something waits."""
@@ -178,9 +165,7 @@ class Writer:
         except RuntimeError:  # the system has no more threads: let the next one try, and whoever waits come back
             logger.exception("The writer's thread could not be started")
             self._is_taken = False
-            waiting, self._queue = list(self._queue), deque()
-            _fail(waiting, OverloadedError("The server has no thread to write with; try again in a moment"))
-            _answer(waiting)
+            _refuse(self._empty_queue(), OverloadedError("No thread is left to write with; try again in a moment"))
         else:
             self._thread = thread
 
@@ -199,11 +184,10 @@ class Writer:
     def _withdraw(self, write: _Write) -> bool:
         """Take a write out of the queue; whether it was still there."""
         with self._mutex:
-            try:
+            is_there = write in self._queue
+            if is_there:
                 self._queue.remove(write)
-            except ValueError:
-                return False
-            return True
+            return is_there
 
     # --- writing by oneself ------------------------------------------------------------------------------------------
 
@@ -211,14 +195,10 @@ class Writer:
         """Write in this thread, which has the turn and the lock."""
         self._here.is_writing = True
         try:
-            process = self._connections.here()
-            connection = self._connections.take(process)
-            try:
+            with self._connections.lend() as connection:
                 result = work(connection) if alone else self._commit_one(work, connection)
                 self._checkpoint_if_due(connection, look=alone)
                 return result
-            finally:
-                self._connections.give(process, connection)
         finally:
             self._here.is_writing = False
             if self.pid == this_process():
@@ -243,7 +223,7 @@ class Writer:
         self._here.is_writing = True
         while True:
             while self._has_next():
-                self._gather(self._write_batch())
+                self._gathering.wait(self._write_batch(), self._commit_seconds)
             if not self._calls.acquire(timeout=_LINGER_SECONDS) and self._ends():
                 return
 
@@ -259,20 +239,6 @@ class Writer:
             self._thread = None
             return True
 
-    def _gather(self, count: int) -> None:
-        """Wait a moment until as many are there as the last batch had, unless that has been in vain lately."""
-        if count < 2 or self._vain.skip():
-            return
-        with self._mutex:
-            if len(self._queue) >= count:
-                return
-            self._awaited = count
-            self._arrived.clear()
-        self._arrived.wait(min(_GATHERING * self._commit_seconds, _GATHERING_SECONDS))
-        with self._mutex:
-            self._awaited = 0
-            self._vain.note(in_vain=len(self._queue) < count / 2)
-
     def _write_batch(self) -> int:
         """Write what waits; answers how many it was."""
         batch: list[_Write] = []
@@ -284,10 +250,9 @@ class Writer:
             finally:
                 self._lock.release()
         except Exception as error:  # the file cannot be opened, or the commit has failed
-            known = isinstance(error, ConvexHTTPError)
-            failure = error if known else EngineError(f"The database failed: {error!r}")
-            batch = batch or self._take_all()
-            _fail(batch, failure)
+            with self._mutex:
+                refused = batch or self._empty_queue()
+            _refuse(refused, error if isinstance(error, ConvexHTTPError) else EngineError(f"It failed: {error!r}"))
         _answer(batch)
         return count
 
@@ -309,8 +274,10 @@ class Writer:
         except OverloadedError:  # another program writes: each waits on, as long as it wants to
             return
         self._run_group(connection, batch)
-        if not connection.in_transaction:
-            self._put_back(batch)
+        if not connection.in_transaction:  # a full disk, say: the last one is told so, the others do without it
+            with self._mutex:
+                self._queue.extendleft(reversed(batch[:-1]))
+            del batch[:-1]
             return
         began = time.monotonic()
         self._commit(connection)
@@ -324,12 +291,6 @@ class Writer:
             self._run(write, work, connection, batch)
             if not connection.in_transaction:
                 return
-
-    def _put_back(self, batch: list[_Write]) -> None:
-        """SQLite has undone it all, for a full disk, say: the last one is told so, the others may do without it."""
-        with self._mutex:
-            self._queue.extendleft(reversed(batch[:-1]))
-        del batch[:-1]
 
     def _next(self, *, alone: bool) -> _Write | None:
         with self._mutex:
@@ -379,10 +340,11 @@ class Writer:
         except ConvexHTTPError:  # rather undo them all, and run the others again, than commit a part of this one
             self._roll_back(connection)
 
-    def _take_all(self) -> list[_Write]:
-        with self._mutex:
-            waiting, self._queue = list(self._queue), deque()
-            return waiting
+    def _empty_queue(self) -> list[_Write]:
+        """Take all that waits; the mutex is held."""
+        waiting = list(self._queue)
+        self._queue.clear()
+        return waiting
 
     # --- the connection ----------------------------------------------------------------------------------------------
 
@@ -401,7 +363,7 @@ class Writer:
 
     def _roll_back(self, connection: Any) -> None:
         if self.pid == this_process() and connection.in_transaction:
-            with contextlib.suppress(sqlite3.Error):  # the pool takes back no connection that is in a transaction
+            with contextlib.suppress(sqlite3.Error):  # the pool keeps no connection that is in a transaction
                 connection.execute("ROLLBACK")
 
     def _checkpoint_if_due(self, connection: Any, batch: list[_Write] | None = None, *, look: bool) -> None:
@@ -420,24 +382,10 @@ class Writer:
             logger.exception("A checkpoint failed; what was written is safe in the write-ahead log")
 
 
-class _Vain:
-    """Whether to try something that has failed lately: ever more seldom, until it works again."""
-
-    def __init__(self) -> None:
-        self._pause = self._left = 0
-
-    def skip(self) -> bool:
-        self._left -= 1
-        return self._left >= 0
-
-    def note(self, *, in_vain: bool) -> None:
-        self._pause = min(2 * self._pause + 1, _LONGEST_PAUSE) if in_vain else 0
-        self._left = self._pause
-
-
-def _fail(batch: list[_Write], error: Exception) -> None:
+def _refuse(batch: list[_Write], error: Exception) -> None:
     for write in batch:
         write.error = copy.copy(error)  # each is raised in a thread of its own
+    _answer(batch)
 
 
 def _answer(batch: list[_Write]) -> None:
