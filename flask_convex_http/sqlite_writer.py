@@ -252,7 +252,7 @@ class Writer:
         except Exception as error:  # the file cannot be opened, or the commit has failed
             with self._mutex:
                 refused = batch or self._empty_queue()
-            _refuse(refused, error if isinstance(error, ConvexHTTPError) else EngineError(f"It failed: {error!r}"))
+            _refuse(refused, error if isinstance(error, ConvexHTTPError) else EngineError(f"Writing failed: {error!r}"))
         _answer(batch)
         return count
 
