@@ -1,6 +1,5 @@
 """One deployment for tests that look at documents: a database without an app around it."""
 
-import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ from flask_convex_http import Document, Schema
 from flask_convex_http.backend import Backend
 from flask_convex_http.config import Settings
 from flask_convex_http.database import DatabaseReader, DatabaseWriter
+from flask_convex_http.sqlite_connections import sqlite3
 
 T = TypeVar("T")
 

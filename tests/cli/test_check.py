@@ -2,7 +2,6 @@
 
 import json
 import os
-import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 
 import flask_convex_http.check
+from flask_convex_http.sqlite_connections import sqlite3
 from tests.cli.conftest import Convex, Outcome
 from tests.deployment import rows
 

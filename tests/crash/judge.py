@@ -1,7 +1,6 @@
 """Judging a ledger after a crash: what was acknowledged is there, nothing is half-written, and it can be worked on."""
 
 import io
-import sqlite3
 from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
@@ -9,6 +8,7 @@ from uuid import uuid4
 
 from flask_convex_http import BlobNotFoundError, Id, StoredFile
 from flask_convex_http.backend import Backend
+from flask_convex_http.sqlite_connections import sqlite3
 from tests.crash.app import create_app
 from tests.crash.ledger import DATABASE, FILES, is_torn, open_ledger, post
 

@@ -1,7 +1,6 @@
 """Round after round: start a crew where the last one was killed, kill it at a random moment, judge what is left."""
 
 import shutil
-import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,6 +8,7 @@ from pathlib import Path
 from random import Random
 
 from flask_convex_http import ConvexHTTPError
+from flask_convex_http.sqlite_connections import sqlite3
 from tests.crash.clients import PATIENCE
 from tests.crash.crews import Crew, empty
 from tests.crash.judge import faults, lost

@@ -163,7 +163,7 @@ def test_a_slow_disk_makes_writers_come_back(
         with working(server, "after", count=2) as after:
             wait_until(lambda: len(after.acknowledged) > 20, "posting after the fault")
     assert [answer for answer in during.refusals if not is_clean(answer)] == []
-    assert min(answer.seconds for answer in during.refusals) < 0.8
+    assert min(answer.seconds for answer in during.refusals) < 3
     assert after.refusals == []
     left = disk.after_power_cut(memory / "cut")
     assert lost(left, [*during.acknowledged, *after.acknowledged]) == set()

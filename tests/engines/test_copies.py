@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import sqlite3
 import stat
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from flask_convex_http.engines.base import Engine
 from flask_convex_http.engines.sqlite import SQLiteEngine
 from flask_convex_http.errors import EngineError, OverloadedError
 from flask_convex_http.file_lock import FileLock
+from flask_convex_http.sqlite_connections import sqlite3
 from tests.engines.members import ITEMS, SCHEMA, increment, insert, migrate, price, price_of, set_price
 
 ROOT = Path(__file__).parents[2]
@@ -38,7 +38,8 @@ def stop(done, total):
 SQLiteEngine(Path(sys.argv[1]), SCHEMA).restore(Path(sys.argv[2])).run(stop)
 """
 _HOLD_OPEN = """
-import sqlite3, sys
+import sys
+from flask_convex_http.sqlite_connections import sqlite3
 connection = sqlite3.connect(sys.argv[1])
 connection.execute("SELECT count(*) FROM items").fetchall()
 print("open", flush=True)
