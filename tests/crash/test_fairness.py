@@ -3,6 +3,7 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from http.client import HTTPException
 from pathlib import Path
 from threading import Barrier
 
@@ -76,7 +77,10 @@ def _increment_at_once(server: Gunicorn) -> list[int]:
         barrier.wait(PATIENCE)
         for _ in range(INCREMENTS // CLIENTS):
             with closing(Connection(server.socket)) as connection:
-                answer = ask(connection, "POST", "/counters/counter")
+                try:
+                    answer = ask(connection, "POST", "/counters/counter")
+                except (OSError, HTTPException) as error:
+                    raise AssertionError(f"{error!r}; the server has said:\n{server.output}") from error
             assert answer.status == 200, answer
             totals.append(answer.json["total"])
 
