@@ -129,7 +129,7 @@ class Gunicorn:
         command = (
             f"gunicorn tests.crash.app:create_app() --bind unix:{self.socket} --no-control-socket "
             f"--worker-class gthread --workers 2 --threads 4 --worker-tmp-dir {notes} "
-            # gunicorn closes a connection that has sent nothing for so long, a new one too: a busy machine takes its time
+            # gunicorn closes a connection that has sent nothing for so long, also a new one: a busy machine is slow
             "--keep-alive 60"
         )
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("FLASK_", "GUNICORN_"))}
