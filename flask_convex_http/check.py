@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -205,7 +204,7 @@ class Check:
         if file.size < 0:
             return False
         end = self._files.blobs.read(file.id, max(file.size - 1, 0), file.size + 1)
-        return sum(map(len, _until_empty(end))) == min(file.size, 1)
+        return sum(map(len, end)) == min(file.size, 1)
 
     def _note_orphans(self) -> None:
         limit = self._files.clock() / 1000 - _ORPHAN_AGE
@@ -265,12 +264,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 def _measured(pieces: Iterable[bytes]) -> tuple[int, str]:
     size, digest = 0, hashlib.sha256()
-    for piece in _until_empty(pieces):
+    for piece in pieces:
         size += len(piece)
         digest.update(piece)
     return size, base64.b64encode(digest.digest()).decode()
-
-
-def _until_empty(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """The pieces up to one that brings nothing: a store that lacks bytes might offer it for ever."""
-    return itertools.takewhile(bool, pieces)

@@ -115,9 +115,7 @@ def _site(key: str, value: Any) -> str:
 
 
 def _bytes(key: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigurationError(f"{key} must be a number of bytes, 1 or more")
-    return value
+    return _count(key, value, "a number of bytes")
 
 
 def _prefix(key: str, value: Any) -> str:
@@ -138,9 +136,9 @@ def _seconds(key: str, value: Any) -> float:
     return float(value)
 
 
-def _count(key: str, value: Any) -> int:
+def _count(key: str, value: Any, what: str = "a number") -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigurationError(f"{key} must be a number, 1 or more")
+        raise ConfigurationError(f"{key} must be {what}, 1 or more")
     return value
 
 

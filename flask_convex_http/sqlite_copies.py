@@ -74,7 +74,7 @@ def copy_pages(source: Any, path: Path, progress: Progress | None) -> None:
             source.execute("ROLLBACK")
         # Else the copy would want a log beside it, which cannot be made where nobody may write.
         target.execute("PRAGMA journal_mode = DELETE")
-    _sync(path)
+    sync(path)
 
 
 def told(progress: Progress | None) -> Callable[[int, int, int], None]:
@@ -108,10 +108,11 @@ def file_errors(path: Path) -> Iterator[None]:
 def into_place(new: Path, path: Path) -> None:
     """Give a new file its name, so that it keeps it after a power cut."""
     new.rename(path)
-    _sync(path.parent)
+    sync(path.parent)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

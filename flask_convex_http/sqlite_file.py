@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from flask_convex_http.errors import ConvexHTTPError, EngineError
 from flask_convex_http.sqlite_checkpoints import LOG_BYTES
 from flask_convex_http.sqlite_connections import Connections, sqlite3
+from flask_convex_http.sqlite_copies import sync
 from flask_convex_http.sqlite_writer import Writer
 
 T = TypeVar("T")
@@ -139,11 +140,7 @@ def make_folder(folder: Path) -> None:
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for path in missing:
-        descriptor = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync(path.parent)
 
 
 _ALL: weakref.WeakSet[SQLiteFile] = weakref.WeakSet()

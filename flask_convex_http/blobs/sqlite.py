@@ -38,7 +38,9 @@ from flask_convex_http.errors import (
     UnavailableError,
 )
 from flask_convex_http.sqlite_connections import DISK_FAILURES
+from flask_convex_http.sqlite_copies import Progress, copy_to, faults
 from flask_convex_http.sqlite_file import WRITE_TIMEOUT, SQLiteFile, make_folder
+from flask_convex_http.sqlite_restores import Restore
 
 T = TypeVar("T")
 
@@ -118,6 +120,22 @@ class SQLiteBlobs(BlobStore):
         rows = self._rows("SELECT count(*), coalesce(sum(size), 0) FROM blobs WHERE state = 'complete'")
         count, size = rows[0]
         return count, size
+
+    def backup(self, path: Path, progress: Progress | None = None) -> None:
+        """Write one consistent copy to a new file; `progress` is told pages done and pages in all."""
+        with self._opened().lend() as source:
+            copy_to(source, path, progress)
+
+    def restore(self, path: Path) -> Restore:
+        """Look into a copy, and answer what brings the store back to it."""
+        self._is_ready = False
+        with self._file.translated():
+            return Restore(path, self._file, _has_tables)
+
+    def faults(self) -> list[str]:
+        """What SQLite finds wrong with the file, which must be there, a sentence each."""
+        with self._file.lend() as connection:
+            return faults(connection)
 
     def close(self) -> None:
         self._finalizer()
@@ -292,6 +310,11 @@ def _create_tables(connection: Any) -> None:
         if_not_exists=True,
         strict=True,
     )
+
+
+def _has_tables(connection: Any) -> bool:
+    names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    return {"blobs", "chunks"} <= names
 
 
 def _let_go(file: SQLiteFile, temporary: Path | None, pid: int) -> None:

@@ -12,7 +12,7 @@ from flask.cli import with_appcontext
 
 from flask_convex_http.backend import Backend
 from flask_convex_http.cli.output import advance, counted, json_option, note, print_json, printable, progress
-from flask_convex_http.cli.stores import back_up_store, database_path, restore_store, sqlite_store
+from flask_convex_http.cli.stores import database_path, sqlite_store
 from flask_convex_http.engines.base import Restore
 from flask_convex_http.errors import MigrationRefusedError
 from flask_convex_http.web.state import current_backend
@@ -48,7 +48,7 @@ def backup(path: Path, files_path: Path | None, as_json: bool) -> None:
     store = sqlite_store(backend) if files_path is not None else None
     _with_progress("Database", partial(backend.engine.backup, path))
     if files_path is not None and store is not None:
-        _with_progress("Files", partial(back_up_store, store, files_path))
+        _with_progress("Files", partial(store.backup, files_path))
     if as_json:
         print_json({"database": _described(path), "files": files_path and _described(files_path)})
         return
@@ -86,7 +86,7 @@ def restore(path: Path, files_path: Path | None, yes: bool, as_json: bool) -> No
     if files_path is not None and files_path.absolute() == path.absolute():
         raise click.UsageError(_SAME_FILE)
     documents = backend.engine.restore(path)
-    files = restore_store(sqlite_store(backend), files_path) if files_path is not None else None
+    files = sqlite_store(backend).restore(files_path) if files_path is not None else None
     if not yes:
         _ask(database, path, documents, files_path)
     aside = [_with_progress("Database", documents.run)]
