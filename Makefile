@@ -41,8 +41,9 @@ serve: $(VENV)/.installed-run ## Run the example app with gunicorn (PORT, WORKER
 test: $(VENV)/.installed-dev ## Run the tests
 	@$(BIN) -m pytest -n auto $(PYTEST_FLAGS)
 
-crash: $(VENV)/.installed-dev ## Crash and cut the power that many times (POINTS=400), and see that nothing is lost
-	@CRASH_POINTS=$(POINTS) $(BIN) -m pytest -n auto --timeout 0 tests/crash/test_power_cut.py $(PYTEST_FLAGS)
+crash: $(VENV)/.installed-dev ## Crash, kill and cut the power that many times (POINTS=400), and see that nothing is lost
+	@CRASH_POINTS=$(POINTS) WORKER_KILLS=$(POINTS) WORKER_BACKLOG=100000 $(BIN) -m pytest -n auto --timeout 0 \
+		tests/crash/test_power_cut.py tests/worker/test_kills.py tests/worker/test_backlog.py $(PYTEST_FLAGS)
 
 check: $(VENV)/.installed-dev ## Lint, check the formatting, the types and the import rules
 	@echo '== ruff check' && $(BIN) -m ruff check .

@@ -11,13 +11,16 @@ A request's way through the package:
    into SQL (`engines/`).
 6. The result is checked, the transaction committed, and what the handler returns becomes a response
    (`web/responses`); errors become the status their class says.
+7. What was scheduled meanwhile (`scheduler`, `jobs`) a `worker` runs, in this process or another.
 """
 
 from flask_convex_http.context import ActionCtx as ActionCtx
 from flask_convex_http.context import MutationCtx as MutationCtx
 from flask_convex_http.context import QueryCtx as QueryCtx
+from flask_convex_http.crons import Crons as Crons
 from flask_convex_http.errors import ArgumentValidationError as ArgumentValidationError
 from flask_convex_http.errors import BlobNotFoundError as BlobNotFoundError
+from flask_convex_http.errors import CallInProgressError as CallInProgressError
 from flask_convex_http.errors import ConfigurationError as ConfigurationError
 from flask_convex_http.errors import ConvexError as ConvexError
 from flask_convex_http.errors import ConvexHTTPError as ConvexHTTPError
@@ -34,9 +37,11 @@ from flask_convex_http.errors import NotUniqueError as NotUniqueError
 from flask_convex_http.errors import OverloadedError as OverloadedError
 from flask_convex_http.errors import PayloadTooLargeError as PayloadTooLargeError
 from flask_convex_http.errors import QueryError as QueryError
+from flask_convex_http.errors import RateLimitedError as RateLimitedError
 from flask_convex_http.errors import RegistrationError as RegistrationError
 from flask_convex_http.errors import RequestError as RequestError
 from flask_convex_http.errors import ReturnsValidationError as ReturnsValidationError
+from flask_convex_http.errors import SchedulingError as SchedulingError
 from flask_convex_http.errors import StorageIdError as StorageIdError
 from flask_convex_http.errors import UnavailableError as UnavailableError
 from flask_convex_http.errors import UniqueConstraintError as UniqueConstraintError
@@ -56,13 +61,16 @@ from flask_convex_http.ranges import gt as gt
 from flask_convex_http.ranges import gte as gte
 from flask_convex_http.ranges import lt as lt
 from flask_convex_http.ranges import lte as lte
+from flask_convex_http.retry import Retry as Retry
 from flask_convex_http.schema import Document as Document
 from flask_convex_http.schema import Schema as Schema
 from flask_convex_http.schema import unique as unique
+from flask_convex_http.system import ScheduledFunction as ScheduledFunction
 from flask_convex_http.system import StoredFile as StoredFile
 from flask_convex_http.web.auth import require_api_key as require_api_key
 from flask_convex_http.web.auth import require_bearer as require_bearer
 from flask_convex_http.web.cors import Cors as Cors
+from flask_convex_http.web.rate_limit import rate_limit as rate_limit
 from flask_convex_http.web.requests import read_json as read_json
 from flask_convex_http.web.responses import error_response as error_response
 from flask_convex_http.web.responses import json_errors as json_errors

@@ -16,20 +16,25 @@ from flask_convex_http.blobs.base import BlobStore
 from flask_convex_http.blobs.sqlite import SQLiteBlobs
 from flask_convex_http.config import Settings, sqlite_path
 from flask_convex_http.context import ActionCtx, Auth
+from flask_convex_http.crons import Crons
 from flask_convex_http.database import CreationTimes, insert
 from flask_convex_http.engines.base import Engine, Snapshot, Transaction
 from flask_convex_http.engines.sqlite import SQLiteEngine
 from flask_convex_http.errors import MigrationRequiredError
 from flask_convex_http.functions import Function
 from flask_convex_http.identity import Credentials, UserIdentity
+from flask_convex_http.jobs import LOOK_AFTER, Jobs
 from flask_convex_http.migrations import Migration, Step, plan
+from flask_convex_http.once import OnceCalls
 from flask_convex_http.query_builder import Query
+from flask_convex_http.rate_limits import RateLimits
 from flask_convex_http.registry import Registry
 from flask_convex_http.runtime import Caller, Runtime
 from flask_convex_http.schema import Schema
 from flask_convex_http.signing import Signing
 from flask_convex_http.storage import Files, Site
 from flask_convex_http.system import DOCUMENTS, AccessToken, ApiKey, Setting
+from flask_convex_http.ticks import Ticks
 
 _SECRET_KEY = "secret"
 #: What access tokens start with: the prefix of API keys and this letter.
@@ -52,11 +57,12 @@ class Backend:
         settings: What the deployment sets.
         schema: The application's tables.
         functions: Its functions: modules, their names, or functions themselves.
+        crons: What runs at certain times.
         folder: What relative paths in the settings are below.
         clock: Answers now, in milliseconds since the epoch.
 
     Raises:
-        RegistrationError: A function's annotations do not fit the schema, or two have one name.
+        RegistrationError: A function's annotations do not fit the schema, two have one name, or a cron cannot run.
     """
 
     def __init__(
@@ -65,6 +71,7 @@ class Backend:
         schema: Schema,
         functions: Functions = (),
         *,
+        crons: Crons | None = None,
         folder: Path,
         clock: Callable[[], float] = system_clock,
     ) -> None:
@@ -80,7 +87,17 @@ class Backend:
         )
         self.signing = Signing(self._secret)
         self.files = Files(self.engine, self.schema, self.blobs, self.signing, clock)
-        self.runtime = Runtime(self.schema, self.functions, self.engine, self.files, clock)
+        self.crons = crons if crons is not None else Crons()
+        #: What is to be done before the database is closed.
+        self.before_close: list[Callable[[], None]] = []
+        self.jobs = Jobs(self.schema, self._notify)
+        self.ticks = Ticks(self.crons, self.schema, self.jobs, self.functions)
+        self.ticks.check()
+        self.rate_limits = RateLimits(self.schema)
+        self.once = OnceCalls(self.engine, self.schema, self.signing, clock)
+        self.runtime = Runtime(
+            self.schema, self.functions, self.engine, self.files, self.jobs, self.rate_limits, self.once, clock
+        )
         self.api_keys: Credentials[ApiKey] = self._credentials(ApiKey, settings.api_key_prefix)
         self.tokens: Credentials[AccessToken] = self._credentials(AccessToken, settings.api_key_prefix + _TOKEN_MARK)
 
@@ -138,8 +155,15 @@ class Backend:
 
     def close(self) -> None:
         """Let go of everything that is open."""
+        for callback in self.before_close:
+            callback()
         self.engine.close()
         self.blobs.close()
+
+    def _notify(self, due: float) -> None:
+        """Wake the workers of other processes, unless they look by themselves before something is due."""
+        if due < self.clock() + LOOK_AFTER * 1000:
+            self.engine.notify()
 
     def _credentials(self, document: Any, prefix: str) -> Credentials[Any]:
         return Credentials(

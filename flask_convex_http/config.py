@@ -37,6 +37,10 @@ class Settings:
         durability: "full": what was answered is on the disk. "normal": a power cut may undo the last moments.
         write_timeout: Seconds a write waits for its turn before the client is asked to come back.
         write_queue: How many writes of one process may wait; one more is asked to come back at once.
+        worker: "on": serving processes run what is scheduled. "off": `flask convex worker` does that apart.
+        worker_actions: How many scheduled actions one worker runs at the same time.
+        worker_lease: Seconds after which the actions of a worker that shows no sign of life are taken for lost.
+        scheduled_retention_days: How long scheduled functions are kept after they have ended.
     """
 
     database_url: str = "sqlite:///convex.db"
@@ -49,6 +53,10 @@ class Settings:
     durability: str = "full"
     write_timeout: float = 10.0
     write_queue: int = 1000
+    worker: str = "on"
+    worker_actions: int = 8
+    worker_lease: float = 30.0
+    scheduled_retention_days: float = 7.0
 
     @classmethod
     def from_mapping(cls, config: Mapping[str, Any]) -> Settings:
@@ -136,6 +144,20 @@ def _seconds(key: str, value: Any) -> float:
     return float(value)
 
 
+def _switch(key: str, value: Any) -> str:
+    if isinstance(value, bool):  # as the environment's true and false are read
+        return "on" if value else "off"
+    if value not in ("on", "off"):
+        raise ConfigurationError(f'{key} must be "on" or "off"')
+    return str(value)
+
+
+def _days(key: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 36525:
+        raise ConfigurationError(f"{key} must be a number of days, more than 0 and at most 36525")
+    return float(value)
+
+
 def _count(key: str, value: Any, what: str = "a number") -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ConfigurationError(f"{key} must be {what}, 1 or more")
@@ -153,4 +175,8 @@ _PARSERS: dict[str, Callable[[str, Any], Any]] = {
     "CONVEX_DURABILITY": _durability,
     "CONVEX_WRITE_TIMEOUT": _seconds,
     "CONVEX_WRITE_QUEUE": _count,
+    "CONVEX_WORKER": _switch,
+    "CONVEX_WORKER_ACTIONS": _count,
+    "CONVEX_WORKER_LEASE": _seconds,
+    "CONVEX_SCHEDULED_RETENTION_DAYS": _days,
 }

@@ -5,15 +5,22 @@ A ctx holds no logic of its own. How a function is run from it is `runtime`'s wo
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 from flask_convex_http.database import DatabaseReader, DatabaseWriter
 from flask_convex_http.functions import Action, Function, Mutation, Query
 from flask_convex_http.identity import UserIdentity
+from flask_convex_http.rate_limits import Limit
+from flask_convex_http.scheduler import Job, Scheduler
 from flask_convex_http.storage import StorageActions, StorageReader, StorageWriter
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+#: How long `ctx.once` remembers.
+_REMEMBERED = timedelta(days=30)
 
 
 class Calls(Protocol):
@@ -23,6 +30,10 @@ class Calls(Protocol):
     def mutation(self, function: Function[Any, Any] | str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
     def action(self, function: Function[Any, Any] | str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
     def storage(self) -> Any: ...
+    def scheduler(self) -> Scheduler: ...
+    def rate_limit(self, limit: Limit, key: str, count: float) -> None: ...
+    def once(self, key: str, call: Callable[[str], Any], keep: timedelta) -> Any: ...
+    def job(self) -> Job: ...
 
 
 class Auth:
@@ -89,6 +100,38 @@ class MutationCtx(QueryCtx):
         files: StorageWriter = self._calls.storage()
         return files
 
+    @property
+    def scheduler(self) -> Scheduler:
+        """Functions to run later: they are scheduled if and only if this transaction commits."""
+        return self._calls.scheduler()
+
+    def rate_limit(
+        self,
+        name: str,
+        *,
+        key: str = "",
+        rate: float,
+        period: timedelta | float,
+        capacity: float | None = None,
+        count: float = 1,
+    ) -> None:
+        """Take tokens from a bucket, in this transaction: if it fails, they are not taken.
+
+        Args:
+            name: The limit's name.
+            key: Whose bucket it is, such as a user's id.
+            rate: How many tokens come back each period.
+            period: A timedelta, or seconds.
+            capacity: How many tokens the bucket holds; as many as come back in a period if not given.
+            count: How many tokens to take.
+
+        Raises:
+            RateLimitedError: There are not enough; nothing was taken. The edge answers 429 with Retry-After.
+            RegistrationError: The limit cannot work.
+            ArgumentValidationError: The count is more than the bucket holds, or the key is not a text.
+        """
+        self._calls.rate_limit(Limit.of(name, rate, period, capacity), key, count)
+
     @overload
     def run_mutation(self, function: Mutation[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
     @overload
@@ -116,6 +159,55 @@ class ActionCtx:
         """Files, their bytes included."""
         files: StorageActions = self._calls.storage()
         return files
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """Functions to run later; each is scheduled at once, whatever becomes of this action."""
+        return self._calls.scheduler()
+
+    @property
+    def idempotency_token(self) -> str:
+        """A text that is the same in every attempt of one scheduled action, and another in every other call."""
+        return self._calls.job().token
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt of a scheduled action this is, from 1; more than 1 only with `@action(retry=...)`."""
+        return self._calls.job().attempt
+
+    def once(self, key: str, call: Callable[[str], R], *, keep: timedelta = _REMEMBERED) -> R:
+        """Make a call to another service once, and answer its result then and ever after.
+
+        A result that was recorded is answered without a call. If this process dies between the call and its record,
+        the call is made again with the same token: a service that takes idempotency keys then does it once.
+
+        Args:
+            key: The application's name for the call, unique in the application: "charge:order_17".
+            call: Gets the token, which depends on the key and the deployment's secret only, and answers what JSON can
+                hold.
+            keep: How long the result is remembered.
+
+        Raises:
+            CallInProgressError: Somebody else makes the call at this moment, or died less than a minute ago.
+            ReturnsValidationError: The call was made, now or before, and JSON cannot hold its result.
+            ArgumentValidationError: The key is not a text of 1 to 1000 characters.
+            Exception: What the call raises; nothing is remembered then.
+        """
+        result: R = self._calls.once(key, call, keep)
+        return result
+
+    def rate_limit(
+        self,
+        name: str,
+        *,
+        key: str = "",
+        rate: float,
+        period: timedelta | float,
+        capacity: float | None = None,
+        count: float = 1,
+    ) -> None:
+        """Take tokens from a bucket, in a transaction of its own; see `MutationCtx.rate_limit`."""
+        self._calls.rate_limit(Limit.of(name, rate, period, capacity), key, count)
 
     @overload
     def run_query(self, function: Query[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...

@@ -17,6 +17,8 @@ class ConvexHTTPError(Exception):
     status: ClassVar[int] = 500
     #: Whether the message may be shown to a client; otherwise it goes to the log only.
     public: ClassVar[bool] = False
+    #: Seconds after which a client may come back; the edge says so in `Retry-After`.
+    retry_after: int | None = None
 
 
 class ConvexError(ConvexHTTPError):
@@ -144,8 +146,35 @@ class OverloadedError(ConvexHTTPError):
 
     status = 503
     public = True
-    #: Seconds a client should wait.
-    retry_after: ClassVar[int] = 1
+    retry_after = 1
+
+
+class RateLimitedError(ConvexHTTPError):
+    """Somebody has used up what a rate limit gives them.
+
+    Args:
+        message: Which limit.
+        retry_after: Seconds until the same is allowed again.
+    """
+
+    status = 429
+    public = True
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class CallInProgressError(ConvexHTTPError):
+    """`ctx.once` found that somebody else makes this very call at the moment."""
+
+    status = 409
+    public = True
+    retry_after = 5
+
+
+class SchedulingError(ConvexHTTPError):
+    """A function was scheduled in a way that cannot work."""
 
 
 class UnavailableError(EngineError):
@@ -156,8 +185,7 @@ class UnavailableError(EngineError):
 
     status = 503
     public = True
-    #: Seconds a client should wait.
-    retry_after: ClassVar[int] = 10
+    retry_after = 10
 
 
 class BlobNotFoundError(ConvexHTTPError):
@@ -186,8 +214,7 @@ class MissingSecretError(ConvexHTTPError):
 
     status = 503
     public = True
-    #: Seconds a client should wait.
-    retry_after: ClassVar[int] = 60
+    retry_after = 60
 
 
 class VerificationError(ConvexHTTPError):

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from flask import Flask
 
 from flask_convex_http.backend import Backend, Functions, system_clock
+from flask_convex_http.background import BackgroundWorker
 from flask_convex_http.config import Settings
 from flask_convex_http.context import ActionCtx
+from flask_convex_http.crons import Crons
 from flask_convex_http.errors import ConfigurationError
 from flask_convex_http.identity import UserIdentity
 from flask_convex_http.migrations import Step
 from flask_convex_http.schema import Schema
 from flask_convex_http.web.files import files
 from flask_convex_http.web.middleware import Middleware
-from flask_convex_http.web.state import EXTENSION, current_backend
+from flask_convex_http.web.state import EXTENSION, WORKER, current_backend
 
 
 class ConvexHTTP:
@@ -26,6 +29,7 @@ class ConvexHTTP:
         app: An app to set up at once; or call `init_app` later.
         schema: The application's tables.
         functions: Its functions: names of modules, modules, or functions themselves.
+        crons: What runs at certain times.
         clock: Answers now, in milliseconds since the epoch; for tests.
     """
 
@@ -35,10 +39,12 @@ class ConvexHTTP:
         *,
         schema: Schema | None = None,
         functions: Functions = (),
+        crons: Crons | None = None,
         clock: Callable[[], float] = system_clock,
     ) -> None:
         self.schema = schema if schema is not None else Schema()
         self.functions = tuple(functions)
+        self.crons = crons
         self.clock = clock
         if app is not None:
             self.init_app(app)
@@ -55,10 +61,12 @@ class ConvexHTTP:
         if EXTENSION in app.extensions:
             raise ConfigurationError("ConvexHTTP is set up for this app already; call init_app once")
         settings = Settings.from_mapping(app.config)
-        app.extensions[EXTENSION] = Backend(
-            settings, self.schema, self.functions, folder=Path(app.instance_path), clock=self.clock
-        )
-        app.wsgi_app = Middleware(app)  # type: ignore[method-assign]  # as Flask's docs have middleware added
+        folder = Path(app.instance_path)
+        backend = Backend(settings, self.schema, self.functions, crons=self.crons, folder=folder, clock=self.clock)
+        app.extensions[EXTENSION] = backend
+        background = app.extensions[WORKER] = BackgroundWorker(backend, app.app_context, partial(_works, app, backend))
+        backend.before_close.append(background.stop)
+        app.wsgi_app = Middleware(app, background)  # type: ignore[method-assign]  # as Flask's docs have middleware added
         app.register_blueprint(files)
         app.cli.add_command(convex_commands)
 
@@ -74,3 +82,9 @@ class ConvexHTTP:
     def migrate(self, *, dry_run: bool = False, allow_destructive: bool = False) -> list[Step]:
         """Bring the current app's database to the schema; see `Backend.migrate`."""
         return current_backend().migrate(dry_run=dry_run, allow_destructive=allow_destructive)
+
+
+def _works(app: Flask, backend: Backend) -> bool:
+    """Whether the processes that serve an app run what is scheduled. Tests do that when they want to, and see it."""
+    is_on = backend.settings.worker == "on" and not app.testing
+    return is_on and any(function.kind != "query" for function in backend.functions)

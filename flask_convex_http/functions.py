@@ -15,19 +15,20 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, Literal, ParamSpec, TypeVar, overload
 
 import msgspec
 from msgspec import UNSET
 
 from flask_convex_http.annotations import describe
-from flask_convex_http.conversion import REFUSALS, Conversion, refusal
+from flask_convex_http.conversion import REFUSALS, Conversion, one_of_json, refusal
 from flask_convex_http.errors import (
     ArgumentValidationError,
     FunctionCallError,
     RegistrationError,
     ReturnsValidationError,
 )
+from flask_convex_http.retry import Retry
 from flask_convex_http.validation import InvalidValueError, Validator
 
 if TYPE_CHECKING:
@@ -114,6 +115,27 @@ class Function(Generic[P, R_co]):
         except REFUSALS as error:
             raise ArgumentValidationError(f"{self.name}: {refusal(error)}") from None
 
+    def arguments_as_json(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
+        """The arguments that were given, validated, as JSON that `check_arguments` takes with `json=True`.
+
+        Raises:
+            ArgumentValidationError: They do not match, or JSON cannot hold one of them.
+        """
+        if args:
+            kwargs = self._by_name(args, kwargs)
+        checked = self.check_arguments((), kwargs)
+        assert self._arguments  # or else they could not have been checked
+        try:
+            text = msgspec.json.encode({name: checked[name] for name in kwargs})
+            is_same = self._arguments.read_json(text) == checked
+        except (*REFUSALS, ValueError, ArithmeticError, msgspec.MsgspecError):
+            is_same = False
+        if not is_same:
+            raise ArgumentValidationError(
+                f"{self.name}: the arguments must be values that JSON can hold (no NaN, bytes or dates in Any)"
+            )
+        return text
+
     def check_returns(self, value: Any) -> Any:
         """The result, validated.
 
@@ -174,9 +196,21 @@ class Mutation(Function[P, R_co]):
 
 
 class Action(Function[P, R_co]):
-    """A function that may talk to the world; each query or mutation it runs is its own transaction."""
+    """A function that may talk to the world; each query or mutation it runs is its own transaction.
+
+    Args:
+        handler: See `Function`.
+        public: See `Function`.
+        retry: Whether and how it is tried again where it was scheduled; None to run it at most once.
+    """
 
     kind = "action"
+
+    def __init__(self, handler: Callable[..., R_co], *, public: bool, retry: Retry | None = None) -> None:
+        super().__init__(handler, public=public)
+        if retry is not None and not isinstance(retry, Retry):
+            raise RegistrationError(f"@action(retry={retry!r}) takes a Retry(max_attempts=...)")
+        self.retry = retry
 
 
 def query(handler: Callable[Concatenate[QueryCtx, P], R]) -> Query[P, R]:
@@ -189,9 +223,18 @@ def mutation(handler: Callable[Concatenate[MutationCtx, P], R]) -> Mutation[P, R
     return Mutation(handler, public=True)
 
 
-def action(handler: Callable[Concatenate[ActionCtx, P], R]) -> Action[P, R]:
-    """Register a public action."""
-    return Action(handler, public=True)
+@overload
+def action(handler: Callable[Concatenate[ActionCtx, P], R], /) -> Action[P, R]: ...
+@overload
+def action(*, retry: Retry | None = None) -> Callable[[Callable[Concatenate[ActionCtx, P], R]], Action[P, R]]: ...
+def action(handler: Callable[..., Any] | None = None, /, *, retry: Retry | None = None) -> Any:
+    """Register a public action.
+
+    Args:
+        handler: The function.
+        retry: How it is tried again where it was scheduled and failed; without, it runs at most once.
+    """
+    return _action(handler, public=True, retry=retry)
 
 
 def internal_query(handler: Callable[Concatenate[QueryCtx, P], R]) -> Query[P, R]:
@@ -204,9 +247,21 @@ def internal_mutation(handler: Callable[Concatenate[MutationCtx, P], R]) -> Muta
     return Mutation(handler, public=False)
 
 
-def internal_action(handler: Callable[Concatenate[ActionCtx, P], R]) -> Action[P, R]:
-    """Register an action that only your own code can call."""
-    return Action(handler, public=False)
+@overload
+def internal_action(handler: Callable[Concatenate[ActionCtx, P], R], /) -> Action[P, R]: ...
+@overload
+def internal_action(
+    *, retry: Retry | None = None
+) -> Callable[[Callable[Concatenate[ActionCtx, P], R]], Action[P, R]]: ...
+def internal_action(handler: Callable[..., Any] | None = None, /, *, retry: Retry | None = None) -> Any:
+    """Register an action that only your own code can call; see `action`."""
+    return _action(handler, public=False, retry=retry)
+
+
+def _action(handler: Callable[..., Any] | None, *, public: bool, retry: Retry | None) -> Any:
+    if handler is None:
+        return functools.partial(Action, public=public, retry=retry)
+    return Action(handler, public=public, retry=retry)
 
 
 class Arguments:
@@ -229,6 +284,7 @@ class Arguments:
         ]
         struct = msgspec.defstruct("Arguments", fields, kw_only=True, forbid_unknown_fields=True)
         self._conversion = Conversion(struct, f"{where}: ")
+        self._decoder = msgspec.json.Decoder(struct, dec_hook=one_of_json)
         self._remaining = [(name, check) for name, validator in validators.items() if (check := validator.remaining)]
         self._validators = list(validators.values())
 
@@ -243,6 +299,10 @@ class Arguments:
     def check_json(self, values: Any) -> dict[str, Any]:
         """The arguments that came out of a JSON parser, by name, with those left out."""
         return self._check_rest(self._conversion.json(values), False)
+
+    def read_json(self, text: bytes) -> dict[str, Any]:
+        """The arguments that are in a JSON text, by name, with those left out."""
+        return self._check_rest(self._decoder.decode(text), False)
 
     def _check_rest(self, record: Any, trusting: bool) -> dict[str, Any]:
         arguments = msgspec.structs.asdict(record)

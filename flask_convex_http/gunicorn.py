@@ -41,3 +41,10 @@ def post_fork(server: Any, worker: Any) -> None:
     processor = getattr(worker, "convex_processor", None)
     if processor is not None:
         os.sched_setaffinity(0, {processor})
+
+
+def post_worker_init(worker: Any) -> None:
+    """Start the app's background worker at once: what is due should not wait for the first request."""
+    background = getattr(worker.wsgi, "extensions", {}).get("convex_http_worker")
+    if background is not None:
+        background.ensure()

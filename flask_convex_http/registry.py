@@ -73,6 +73,10 @@ class Registry:
             f"write ctx.run_{found.kind}(...) where that is allowed"
         )
 
+    def has(self, function: Function[Any, Any]) -> bool:
+        """Whether a function can be found by its name."""
+        return self._functions.get(function.name) is function
+
     def find(self, name: str) -> Function[Any, Any]:
         """The function of a name.
 

@@ -6,29 +6,36 @@ sub-transactions, mutations; an action runs anything, each in a transaction of i
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
 from flask_convex_http.context import ActionCtx, Auth, MutationCtx, QueryCtx
 from flask_convex_http.database import CreationTimes, DatabaseReader, DatabaseWriter
+from flask_convex_http.effects import Effects
 from flask_convex_http.engines.base import Engine, Snapshot, Transaction
 from flask_convex_http.errors import FunctionCallError
 from flask_convex_http.functions import Function, Kind
+from flask_convex_http.ids import Id, new_id
+from flask_convex_http.jobs import Jobs
+from flask_convex_http.once import OnceCalls
+from flask_convex_http.rate_limits import Limit, RateLimits
 from flask_convex_http.registry import Registry
+from flask_convex_http.scheduler import Job, Scheduler, Submission
 from flask_convex_http.schema import Schema
 from flask_convex_http.storage import Files, Site, StorageActions, StorageReader, StorageWriter
+from flask_convex_http.system import ScheduledFunction
 
 T = TypeVar("T")
 AnyFunction = Function[Any, Any] | str
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
-Hook = Callable[[], None]
-
-logger = logging.getLogger("flask_convex_http")
+#: What a function is run in, such as an application context.
+Around = Callable[[], AbstractContextManager[Any]]
 
 #: Calls within calls within calls.
 MAX_DEPTH = 8
@@ -41,17 +48,19 @@ class Caller(msgspec.Struct, frozen=True):  # one is made for each call, and a d
         auth: Who is calling.
         site: Answers what URLs start with.
         depth: How many functions this call is inside of.
+        job: What was scheduled and runs now, if it is that.
     """
 
     auth: Auth
     site: Site = str
     depth: int = 0
+    job: Job | None = None
 
     def deeper(self) -> Caller:
         """The caller of a function that this one runs."""
         if self.depth >= MAX_DEPTH:
             raise FunctionCallError(f"Functions call each other more than {MAX_DEPTH} deep; is there an endless loop?")
-        return Caller(self.auth, self.site, self.depth + 1)
+        return Caller(self.auth, self.site, self.depth + 1, self.job)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +71,9 @@ class Runtime:
     functions: Registry
     engine: Engine
     files: Files
+    jobs: Jobs
+    rate_limits: RateLimits
+    once: OnceCalls
     clock: Callable[[], float]
     times: CreationTimes = field(default_factory=CreationTimes)
 
@@ -96,32 +108,70 @@ class Runtime:
 
     def transact(self, body: Callable[[MutationCtx], T], caller: Caller) -> T:
         """Run a body in a new transaction and commit; then what was to happen after the commit."""
-        hooks: list[Hook] = []
+        return self.write(lambda calls: body(calls.ctx()), caller)
+
+    def write(self, body: Callable[[MutationCalls], T], caller: Caller) -> T:
+        """The same for a body that runs mutations itself."""
+        effects = Effects()
 
         def work(transaction: Transaction) -> T:
-            hooks.clear()  # an engine may have to run the work again
+            effects.clear()  # an engine may have to run the work again
             now = self.clock()
             self.times.begin(now)
             db = DatabaseWriter(transaction, self.schema, self.times)
-            return body(MutationCalls(self, transaction, db, now, hooks, caller).ctx())
+            return body(MutationCalls(self, transaction, db, now, effects, caller))
 
         result = self.engine.write(work)
-        for hook in hooks:
-            _run_hook(hook)
+        effects.happen()
         return result
+
+    def submission(self, when: float, function: AnyFunction, args: Args, kwargs: Kwargs) -> Submission:
+        """What is to be scheduled, checked."""
+        found: Function[Any, Any] = self.functions.find(function) if isinstance(function, str) else function
+        submission = Submission.of(found, self.schema, when, args, kwargs)
+        if not self.functions.has(found):
+            raise FunctionCallError(
+                f"{found.name} could not be found when it is due: add its module to ConvexHTTP(functions=[...])"
+            )
+        return submission
 
 
 class ActionCalls:
     """Calls from an action: each its own transaction."""
 
-    __slots__ = ("_caller", "_runtime")
+    __slots__ = ("_caller", "_job", "_runtime")
 
     def __init__(self, runtime: Runtime, caller: Caller) -> None:
         self._runtime = runtime
         self._caller = caller
+        self._job = caller.job
 
     def storage(self) -> StorageActions:
         return StorageActions(self._runtime.files, self._caller.site)
+
+    def scheduler(self) -> Scheduler:
+        return Scheduler(self, self._runtime.clock)
+
+    def schedule(self, when: float, function: AnyFunction, args: Args, kwargs: Kwargs) -> Id[ScheduledFunction]:
+        submission = self._runtime.submission(when, function, args, kwargs)
+        return self._runtime.write(lambda calls: calls.submit(submission), self._caller)
+
+    def cancel(self, job_id: Id[ScheduledFunction]) -> None:
+        self._runtime.write(lambda calls: calls.cancel(job_id), self._caller)
+
+    def rate_limit(self, limit: Limit, key: str, count: float) -> None:
+        with self._runtime.engine.read() as snapshot:  # who has used up their tokens does not make the disk busy too
+            self._runtime.rate_limits.check(snapshot, self._runtime.clock(), limit, key, count)
+        self._runtime.write(lambda calls: calls.rate_limit(limit, key, count), self._caller)
+
+    def once(self, key: str, call: Callable[[str], Any], keep: timedelta) -> Any:
+        return self._runtime.once.run(key, call, keep, owner=self.job().id)
+
+    def job(self) -> Job:
+        if self._job is None:  # it was not scheduled: a name for this one call
+            token = new_id("_scheduled_functions", self._runtime.clock())
+            self._job = Job(token, token)
+        return self._job
 
     def query(self, function: AnyFunction, args: Args, kwargs: Kwargs) -> Any:
         found, arguments = self._runtime.resolve(function, "query", args, kwargs)
@@ -161,11 +211,23 @@ class QueryCalls:
     def action(self, function: AnyFunction, args: Args, kwargs: Kwargs) -> NoReturn:
         raise FunctionCallError("A query cannot run an action: it only reads. Run both from an action or a handler")
 
+    def scheduler(self) -> NoReturn:
+        raise FunctionCallError("A query cannot schedule anything: it only reads")
+
+    def rate_limit(self, limit: Limit, key: str, count: float) -> NoReturn:
+        raise FunctionCallError("A query cannot take tokens from a bucket: it only reads")
+
+    def once(self, key: str, call: Callable[[str], Any], keep: timedelta) -> NoReturn:
+        raise FunctionCallError("A query cannot call other services: it only reads")
+
+    def job(self) -> NoReturn:
+        raise FunctionCallError("A query is not scheduled and has no token")
+
 
 class MutationCalls:
     """Calls from a mutation: queries that see its writes, and mutations as parts of its transaction."""
 
-    __slots__ = ("_caller", "_db", "_hooks", "_now", "_runtime", "_transaction")
+    __slots__ = ("_caller", "_db", "_effects", "_now", "_runtime", "transaction")
 
     def __init__(
         self,
@@ -173,14 +235,14 @@ class MutationCalls:
         transaction: Transaction,
         db: DatabaseWriter,
         now: float,
-        hooks: list[Hook],
+        effects: Effects,
         caller: Caller,
     ) -> None:
         self._runtime = runtime
-        self._transaction = transaction
+        self.transaction = transaction
         self._db = db
         self._now = now
-        self._hooks = hooks
+        self._effects = effects
         self._caller = caller
 
     def ctx(self) -> MutationCtx:
@@ -188,32 +250,68 @@ class MutationCalls:
         return MutationCtx(self._db, self._caller.auth, self._now, self)
 
     def storage(self) -> StorageWriter:
-        return StorageWriter(self._runtime.files, self._caller.site, self._transaction, self._hooks.append)
+        return StorageWriter(self._runtime.files, self._caller.site, self.transaction, self._effects.after)
+
+    def scheduler(self) -> Scheduler:
+        return Scheduler(self, lambda: self._now)
+
+    def schedule(self, when: float, function: AnyFunction, args: Args, kwargs: Kwargs) -> Id[ScheduledFunction]:
+        return self.submit(self._runtime.submission(when, function, args, kwargs))
+
+    def submit(self, submission: Submission) -> Id[ScheduledFunction]:
+        """Schedule something that was checked."""
+        jobs = self._runtime.jobs
+        self._effects.count_job(len(submission.arguments), submission.when, jobs.announce)
+        by = self._caller.job
+        is_canceled = by is not None and jobs.is_canceled(self.transaction, by.id)
+        return jobs.add(self.transaction, self._runtime.times, self._now, submission, is_canceled=is_canceled)
+
+    def cancel(self, job_id: Id[ScheduledFunction]) -> None:
+        self._runtime.jobs.cancel(self.transaction, job_id, self._now)
+
+    def rate_limit(self, limit: Limit, key: str, count: float) -> None:
+        self._runtime.rate_limits.take(self.transaction, self._runtime.times, self._now, limit, key, count)
+
+    def once(self, key: str, call: Callable[[str], Any], keep: timedelta) -> NoReturn:
+        raise FunctionCallError("A mutation cannot call other services: schedule an action that does")
+
+    def job(self) -> NoReturn:
+        raise FunctionCallError("A mutation runs once, whatever happens, and needs no token")
 
     def query(self, function: AnyFunction, args: Args, kwargs: Kwargs) -> Any:
         found, arguments = self._runtime.resolve(function, "query", args, kwargs)
-        return self._runtime.query_in(self._transaction, self._now, found, arguments, self._caller.deeper())
+        return self._runtime.query_in(self.transaction, self._now, found, arguments, self._caller.deeper())
 
     def mutation(self, function: AnyFunction, args: Args, kwargs: Kwargs) -> Any:
         found, arguments = self._runtime.resolve(function, "mutation", args, kwargs)
-        inner = MutationCalls(self._runtime, self._transaction, self._db, self._now, self._hooks, self._caller.deeper())
-        before = len(self._hooks)
+        before = self._effects.mark()
         try:
-            with self._transaction.savepoint():
-                return found.check_returns(found.handler(inner.ctx(), **arguments))
+            return self._part(found, arguments, self._caller.deeper(), self._now, self._effects)
         except BaseException:
-            del self._hooks[before:]
+            self._effects.undo(before)
             raise
+
+    def run_job(self, function: Function[Any, Any], arguments: Kwargs, job: Job, around: Around) -> None:
+        """Run a scheduled mutation as a part of this transaction; its time and its limits are its own."""
+        effects, caller = Effects(), Caller(Auth(), self._caller.site, 1, job)
+        self._part(function, arguments, caller, self._runtime.clock(), effects, around)
+        self._effects.absorb(effects)
+
+    def _part(
+        self,
+        function: Function[Any, Any],
+        arguments: Kwargs,
+        caller: Caller,
+        now: float,
+        effects: Effects,
+        around: Around = nullcontext,
+    ) -> Any:
+        """Run a mutation; its writes are undone alone if it raises."""
+        inner = MutationCalls(self._runtime, self.transaction, self._db, now, effects, caller)
+        with self.transaction.savepoint(), around():  # what fails when leaving undoes the writes, too
+            return function.check_returns(function.handler(inner.ctx(), **arguments))
 
     def action(self, function: AnyFunction, args: Args, kwargs: Kwargs) -> NoReturn:
         raise FunctionCallError(
             "A mutation cannot run an action: it must not wait for the world. Run both from an action"
         )
-
-
-def _run_hook(hook: Hook) -> None:
-    """The commit stands whatever happens now; what is left over, such as a deleted file's bytes, is swept later."""
-    try:
-        hook()
-    except Exception:
-        logger.exception("Something that was to happen after a commit failed; the commit stands")

@@ -91,6 +91,10 @@ else:
         creation_time: float | msgspec.UnsetType = UNSET
 
 
+#: Classes of the system that applications refer to; their tables come when the application is set up.
+_SYSTEM_NAMES = frozenset({"StoredFile", "ScheduledFunction"})
+
+
 class Schema:
     """The tables of an application.
 
@@ -160,7 +164,7 @@ class Schema:
         names = self.table_names
         for table in self.tables.values():
             for column in _resolved(table).values():
-                unknown = [name for name in column.validator.bind(names) if name != "StoredFile"]
+                unknown = [name for name in column.validator.bind(names) if name not in _SYSTEM_NAMES]
                 if unknown:
                     raise RegistrationError(
                         f"{table.document.__name__}.{column.name} refers to Id[{unknown[0]}], which is not in the "

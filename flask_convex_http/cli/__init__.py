@@ -15,10 +15,13 @@ from flask.cli import AppGroup
 from flask_convex_http.cli.backups import backup, restore
 from flask_convex_http.cli.check import check
 from flask_convex_http.cli.credentials import keys, tokens
+from flask_convex_http.cli.crons import crons
 from flask_convex_http.cli.database import data, migrate
 from flask_convex_http.cli.files import files
 from flask_convex_http.cli.functions import functions, routes, run
 from flask_convex_http.cli.output import printable
+from flask_convex_http.cli.scheduled import scheduled
+from flask_convex_http.cli.worker import worker
 from flask_convex_http.errors import ConvexHTTPError
 
 
@@ -34,9 +37,14 @@ class _ConvexGroup(AppGroup):
 
 convex_commands = _ConvexGroup(
     "convex",
-    help="The database, functions, keys and files of this app.",
-    short_help="Database, functions, keys and files.",
+    help="The database, functions, keys, files and scheduled work of this app.",
+    short_help="Database, functions, keys, files, scheduled work.",
 )
 
-for command in (migrate, data, backup, restore, check, run, functions, routes, keys, tokens, files):
+for command in (
+    *(migrate, data, backup, restore, check),
+    *(run, functions, routes),
+    *(keys, tokens, files),
+    *(scheduled, crons, worker),
+):
     convex_commands.add_command(command)

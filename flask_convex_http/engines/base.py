@@ -79,6 +79,19 @@ class Restore(Protocol):
         """
 
 
+class Listener(Protocol):
+    """Where a worker waits for work."""
+
+    def wait(self, timeout: float) -> None:
+        """Sleep until something is notified, or for so many seconds; not at all if it was since the last time."""
+
+    def wake(self) -> None:
+        """Wake the one that waits here; from any thread of this process."""
+
+    def close(self) -> None:
+        """Stop listening."""
+
+
 class Engine(Protocol):
     """A database."""
 
@@ -108,6 +121,12 @@ class Engine(Protocol):
 
     def migrate(self, plan: Callable[[Migration], Sequence[Step]], *, dry_run: bool) -> list[Step]:
         """Ask for the steps and apply them, all in one transaction; answer the steps."""
+
+    def notify(self) -> None:
+        """Wake whoever listens, in every process. That may fail unseen: they look by themselves once in a while."""
+
+    def listen(self) -> Listener:
+        """Begin to be woken."""
 
     def backup(self, path: Path, progress: Callable[[int, int], None] | None = None) -> None:
         """Write one consistent copy to a new file; `progress` is told pages done and pages in all."""

@@ -26,6 +26,7 @@ from flask_convex_http.schema import Schema, Table
 from flask_convex_http.sqlite_connections import DRIVER_ERRORS, Connections, sqlite3, this_process
 from flask_convex_http.sqlite_copies import copy_to
 from flask_convex_http.sqlite_file import WRITE_QUEUE, WRITE_TIMEOUT, SQLiteFile, make_folder
+from flask_convex_http.sqlite_notifications import Listener, notify
 from flask_convex_http.sqlite_restores import Restore
 
 T = TypeVar("T")
@@ -124,6 +125,14 @@ class SQLiteEngine:
             make_folder(self.path.parent)
         except OSError as error:
             raise ConfigurationError(f"The folder of the database {self.path} cannot be made: {error}") from error
+
+    def notify(self) -> None:
+        """Wake the workers of all processes."""
+        notify(self.path)
+
+    def listen(self) -> Listener:
+        """Begin to be woken."""
+        return Listener(self.path)
 
     def backup(self, path: Path, progress: Callable[[int, int], None] | None = None) -> None:
         """Write one consistent copy to a new file, in steps, while others write."""

@@ -1,5 +1,7 @@
 """Below Flask: what is done to every request and answer of the app as WSGI middleware.
 
+The first request of a process starts its background worker.
+
 Every answer says in `X-Request-Id` which request it answers, and so do our logs. Added here, no answer is without it,
 whoever made it, and it costs a third of what an `after_request` function does.
 """
@@ -16,6 +18,7 @@ from urllib.parse import quote_from_bytes
 
 from flask import Flask, Request
 
+from flask_convex_http.background import BackgroundWorker
 from flask_convex_http.web.paths import headers_of_405, settle_slashes
 
 HEADER = "X-Request-Id"
@@ -28,13 +31,21 @@ Environ = dict[str, Any]
 
 
 class Middleware:
-    """A WSGI application with request ids, and with query strings that Werkzeug can read."""
+    """A WSGI application with request ids, and with query strings that Werkzeug can read.
 
-    def __init__(self, app: Flask) -> None:
+    Args:
+        app: The Flask app.
+        background: The worker to be started in a process that serves.
+    """
+
+    def __init__(self, app: Flask, background: BackgroundWorker) -> None:
         self._app = app
+        self._background = background
         self._wsgi_app = app.wsgi_app
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if self._background.pid != os.getpid():
+            self._background.ensure()
         identity = _identity(environ)
         query = environ.get("QUERY_STRING", "")
         if not query.isascii():  # Werkzeug fails on bytes that are not UTF-8, but not when they are escaped

@@ -16,13 +16,7 @@ from flask.signals import got_request_exception
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, InternalServerError, RequestEntityTooLarge
 
-from flask_convex_http.errors import (
-    ConvexError,
-    ConvexHTTPError,
-    MissingSecretError,
-    OverloadedError,
-    UnavailableError,
-)
+from flask_convex_http.errors import ConvexError, ConvexHTTPError
 from flask_convex_http.web.middleware import request_id
 
 logger = logging.getLogger("flask_convex_http")
@@ -147,7 +141,7 @@ def _public_error(error: ConvexHTTPError) -> Response:
         logger.error("%s %r [request %s]: %s", request.method, request.path, request_id(request), error)
     if isinstance(error, ConvexError):
         return json_response({"error": error.message, "data": error.data}, error.status)
-    if isinstance(error, (OverloadedError, UnavailableError, MissingSecretError)):
+    if error.retry_after is not None:
         return error_response(str(error), error.status, {"Retry-After": str(error.retry_after)})
     return error_response(str(error), error.status)
 

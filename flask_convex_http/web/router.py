@@ -164,7 +164,7 @@ class HttpRouter(Blueprint):
             )
 
         def decorate(handler: Callable[[MutationCtx, WebhookEvent], Any]) -> Callable[[MutationCtx, WebhookEvent], Any]:
-            if inspect.iscoroutinefunction(handler):
+            if inspect.iscoroutinefunction(inspect.unwrap(handler)):
                 raise RegistrationError(f"{handler.__name__} is async; a webhook runs in a transaction: write def")
             name = self._endpoint(handler, endpoint)
 

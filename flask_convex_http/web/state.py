@@ -7,6 +7,8 @@ from flask import Flask, Request, current_app
 from flask_convex_http.backend import Backend
 
 EXTENSION = "convex_http"
+#: The app's `BackgroundWorker`.
+WORKER = "convex_http_worker"
 
 
 def current_backend() -> Backend:

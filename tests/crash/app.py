@@ -25,7 +25,7 @@ def create_app(folder: Path | None = None) -> Flask:
     """The app; its folder has to be migrated."""
     folder = Path(os.environ["LEDGER_FOLDER"]) if folder is None else folder
     app = Flask(__name__, instance_path=str(folder))
-    app.config.update(configuration(folder))
+    app.config.update(configuration(folder), CONVEX_WORKER="off")
     app.config.from_prefixed_env()  # FLASK_CONVEX_DURABILITY, say
     ConvexHTTP(app, schema=schema, functions=functions)
     app.register_blueprint(_router())

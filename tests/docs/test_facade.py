@@ -30,6 +30,7 @@ def test_every_documented_name_is_shown_or_explained() -> None:
     assert alone == {
         *("ConfigurationError", "EngineError", "FunctionCallError", "MigrationRefusedError", "NotUniqueError"),
         *("ConvexHTTPError", "QueryError", "RegistrationError", "ReturnsValidationError"),
+        "SchedulingError",
     }
 
 

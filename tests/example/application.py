@@ -61,6 +61,7 @@ def example(secrets: Mapping[str, str] = SECRETS) -> Iterator[Example]:
         for name in [*SECRETS, *(name for name in os.environ if name.startswith("FLASK_"))]:
             environment.delenv(name, raising=False)
         environment.setenv("FLASK_CONVEX_DATABASE_URL", "sqlite:///:memory:")
+        environment.setenv("FLASK_CONVEX_WORKER", "off")
         for name, value in secrets.items():
             environment.setenv(name, value)
         app = create_app()

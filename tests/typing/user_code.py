@@ -16,6 +16,8 @@ from flask_convex_http import (
     MutationCtx,
     Page,
     QueryCtx,
+    Retry,
+    ScheduledFunction,
     Schema,
     StoredFile,
     UserIdentity,
@@ -123,6 +125,22 @@ def fetch_all(ctx: ActionCtx, *, urls: list[str]) -> list[int]:
     return [ctx.run_action(fetch, url=url) for url in urls]
 
 
+@action(retry=Retry(max_attempts=3, backoff=datetime.timedelta(seconds=5)))
+def charge(ctx: ActionCtx, *, amount: int) -> str:
+    assert_type(ctx.idempotency_token, str)
+    assert_type(ctx.attempt, int)
+    return str(amount)
+
+
+@internal_action(retry=Retry(backoff=0.5))
+def send(ctx: ActionCtx, *, to: Id[User]) -> None: ...
+
+
+@internal_action()
+def sweep(ctx: ActionCtx) -> int:
+    return 0
+
+
 @query
 def untyped_result(ctx: QueryCtx, *, id: Id[Item]) -> Any:
     return ctx.db.get(id)
@@ -140,6 +158,28 @@ def no_ctx() -> int:
 
 @query  # mypy: expected "Callable[[QueryCtx], None]" # pyright: "QueryCtx" is not assignable to "MutationCtx"
 def changes(ctx: MutationCtx) -> None: ...
+
+
+@action  # mypy: expected "Callable[[ActionCtx], None]" # pyright: "ActionCtx" is not assignable to "MutationCtx"
+def acts(ctx: MutationCtx) -> None: ...
+
+
+@internal_action(retry=Retry())  # mypy: expected "Callable[[ActionCtx], None]" # pyright: "ActionCtx" is not assignable to "MutationCtx"
+def acts_again(ctx: MutationCtx) -> None: ...
+
+
+@action(retry=3)  # mypy: No overload variant of "action" # pyright: "Literal[3]" is not assignable to "Retry"
+def tries(ctx: ActionCtx) -> None: ...
+
+
+@mutation(retry=Retry())  # mypy: Unexpected keyword argument "retry" # pyright: Argument missing for parameter "handler"
+def writes_again(ctx: MutationCtx) -> None: ...
+
+
+Retry(3)  # mypy: Too many positional arguments # pyright: Expected 0 positional arguments
+Retry(attempts=3)  # E: "attempts"
+Retry(max_attempts="3")  # E: "max_attempts"
+Retry(backoff="1 s")  # E: "backoff"
 
 
 # --- calls through an ActionCtx --------------------------------------------------------------------------------------
@@ -178,11 +218,56 @@ def calls(ctx: ActionCtx, user_id: Id[User], item_id: Id[Item]) -> None:
     ctx.run_action(fetch, url=b"https://example.com")  # mypy: No overload variant of "run_action" # pyright: "url"
     ctx.run_action(fetch)  # mypy: No overload variant of "run_action" # pyright: "url"
     ctx.run_action(rename, id=item_id, name="Desk")  # mypy: No overload variant # pyright: No overloads
+    assert_type(ctx.run_action(charge, amount=3), str)
+    assert_type(ctx.run_action(sweep), int)
+    ctx.run_action(charge, amount="3")  # mypy: No overload variant of "run_action" # pyright: No overloads for "run_action"
+    ctx.run_action(send, to=item_id)  # mypy: No overload variant of "run_action" # pyright: No overloads for "run_action"
     ctx.db  # mypy: "ActionCtx" has no attribute "db" # pyright: Cannot access attribute "db"
 
     create(ctx, name="Lamp")  # mypy: not callable # pyright: callable
     get(ctx, id=item_id)  # mypy: not callable # pyright: callable
     fetch(ctx, url="https://example.com")  # mypy: not callable # pyright: callable
+
+
+# --- later and once --------------------------------------------------------------------------------------------------
+
+
+def create_charge(token: str) -> int:
+    return len(token)
+
+
+def schedules(ctx: ActionCtx, user_id: Id[User], item_id: Id[Item], when: datetime.datetime) -> None:
+    job = ctx.scheduler.run_after(60, create, name="Lamp")
+    assert_type(job, Id[ScheduledFunction])
+    assert_type(ctx.scheduler.run_after(datetime.timedelta(hours=1), charge, amount=3), Id[ScheduledFunction])
+    assert_type(ctx.scheduler.run_at(when, send, to=user_id), Id[ScheduledFunction])
+    assert_type(ctx.scheduler.run_at(when, "items:create", name="Lamp"), Id[ScheduledFunction])
+    ctx.scheduler.run_after(0.5, create, name="Lamp", price=3.0)
+    ctx.scheduler.run_after(0, sweep)
+    ctx.scheduler.run_after(0, "items:create", name="Lamp")
+    ctx.scheduler.cancel(job)
+    ctx.scheduler.run_after(0, create, nmae="Lamp")  # mypy: No overload variant of "run_after" # pyright: No overloads for "run_after"
+    ctx.scheduler.run_after(0, create)  # mypy: No overload variant of "run_after" # pyright: No overloads for "run_after"
+    ctx.scheduler.run_after(0, charge, amount="3")  # mypy: No overload variant of "run_after" # pyright: No overloads for "run_after"
+    ctx.scheduler.run_after(0, send, to=item_id)  # mypy: No overload variant of "run_after" # pyright: No overloads for "run_after"
+    ctx.scheduler.run_after(0, sweep, limit=3)  # mypy: No overload variant of "run_after" # pyright: No overloads for "run_after"
+    ctx.scheduler.run_after(0, list_names)  # mypy: No overload variant of "run_after" # pyright: No overloads for "run_after"
+    ctx.scheduler.run_after(0, create_charge)  # mypy: No overload variant of "run_after" # pyright: No overloads for "run_after"
+    ctx.scheduler.run_after("60", sweep)  # mypy: No overload variant of "run_after" # pyright: No overloads for "run_after"
+    ctx.scheduler.run_after(when, sweep)  # mypy: No overload variant of "run_after" # pyright: No overloads for "run_after"
+    ctx.scheduler.run_at(60, sweep)  # mypy: No overload variant of "run_at" # pyright: No overloads for "run_at"
+    ctx.scheduler.run_at(when, create, name=3)  # mypy: No overload variant of "run_at" # pyright: No overloads for "run_at"
+    ctx.scheduler.run_at(when, get, id=item_id)  # mypy: No overload variant of "run_at" # pyright: No overloads for "run_at"
+    ctx.scheduler.cancel(item_id)  # E: Id[ScheduledFunction]
+    ctx.scheduler.cancel("_scheduled_functions_1")  # E: Id[ScheduledFunction]
+
+    assert_type(ctx.once("charge:1", create_charge), int)
+    assert_type(ctx.once("charge:1", lambda token: token.upper(), keep=datetime.timedelta(days=1)), str)
+    ctx.once("charge:1", lambda token: token.uper())  # E: "uper"
+    ctx.once("charge:1", lambda: 1)  # mypy: expected "Callable[[str], int]" # pyright: expected 1 but received 0
+    ctx.once(1, create_charge)  # mypy: expected "str" # pyright: "Literal[1]" is not assignable to "str"
+    ctx.once("charge:1", create_charge, keep=60)  # mypy: expected "timedelta" # pyright: not assignable to "timedelta"
+    ctx.once(create_charge)  # E: "call"
 
 
 # --- inside of queries and mutations ---------------------------------------------------------------------------------
@@ -208,6 +293,9 @@ def reads(ctx: QueryCtx, *, user_id: Id[User], item_id: Id[Item]) -> None:
     ctx.db.query(Item).filter(lambda item: item.prise > 3)  # E: "prise"
     ctx.db.insert(Item(name="Lamp"))  # E: "insert"
     ctx.storage.delete  # E: "delete"
+    ctx.scheduler.run_after(0, sweep)  # E: "scheduler"
+    ctx.once("charge:1", create_charge)  # E: "once"
+    assert_type(ctx.db.system.query(ScheduledFunction).first(), ScheduledFunction | None)
     ctx.run_mutation(create, name="Lamp")  # E: "run_mutation"
     ctx.run_action(fetch, url="")  # E: "run_action"
     ctx.run_query(get, id=user_id)  # mypy: No overload variant # pyright: Id[Item]
@@ -222,6 +310,11 @@ def writes(ctx: MutationCtx, *, user_id: Id[User], item_id: Id[Item], team_id: I
     Item(name="Lamp", editor=team_id)
     Item(name="Lamp", editor=item_id)  # E: Id[Item]
     Item(name="Lamp", owner=item_id)  # E: Id[Item]
+    assert_type(ctx.scheduler.run_after(0, create, name="Lamp"), Id[ScheduledFunction])
+    ctx.scheduler.run_after(0, create, nmae="Lamp")  # mypy: No overload variant of "run_after" # pyright: No overloads for "run_after"
+    ctx.scheduler.run_after(0, get, id=item_id)  # mypy: No overload variant of "run_after" # pyright: No overloads for "run_after"
+    ctx.once("charge:1", create_charge)  # E: "once"
+    ctx.idempotency_token  # E: "idempotency_token"
     ctx.db.replace(item_id, Item(name="Desk"))
     ctx.db.patch(item_id, name="Desk")
     ctx.db.delete(item_id)

@@ -25,8 +25,7 @@ def deployed(
 ) -> Iterator[Flask]:
     """An app with these routers on a temporary database, migrated; closed at the end."""
     app = Flask("test_app", instance_path=str(folder))
-    app.config["CONVEX_DATABASE_URL"] = "sqlite:///:memory:"
-    app.config.update(config)
+    app.config.update({"CONVEX_DATABASE_URL": "sqlite:///:memory:", "CONVEX_WORKER": "off"} | config)
     more = {} if clock is None else {"clock": clock}
     convex = ConvexHTTP(app, schema=schema, functions=functions or [], **more)
     for router in routers:

@@ -77,10 +77,10 @@ def notes() -> HttpRouter:
 
 
 def new_app(folder: Path, **config: Any) -> Flask:
-    """An app whose instance folder is there."""
+    """An app whose instance folder is there, and whose requests start no worker."""
     folder.mkdir(exist_ok=True)
     app = Flask("test_app", instance_path=str(folder))
-    app.config.update(config)
+    app.config.update({"CONVEX_WORKER": "off"} | config)
     return app
 
 

@@ -1,0 +1,45 @@
+"""What a worker finds out about a row before it runs it: which function that is, and whether it can be run here."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any
+
+from flask_convex_http.engines.base import Transaction
+from flask_convex_http.errors import FunctionNotFoundError
+from flask_convex_http.functions import Function
+from flask_convex_http.jobs import Jobs
+from flask_convex_http.registry import Registry
+from flask_convex_http.system import ScheduledFunction
+
+#: Milliseconds for which a function that is not known here may be one of a newer version, which starts at the moment.
+_UNKNOWN_FOR = 60_000
+_LOOK_AGAIN = 2_000
+_LONGEST_ERROR = 2000
+
+
+def function_of(
+    job: ScheduledFunction, functions: Registry, jobs: Jobs, transaction: Transaction, now: float
+) -> Function[Any, Any] | None:
+    """The function to run; None if it cannot be run now, and the row says so."""
+    try:
+        function = functions.find(job.name)
+    except FunctionNotFoundError as error:
+        if now - max(job.scheduled_time, job.creation_time) < _UNKNOWN_FOR:
+            jobs.delay(transaction, job, now + _LOOK_AGAIN)
+        else:
+            jobs.fail(transaction, job, now, str(error))
+        return None
+    if function.kind == job.kind:
+        return function
+    if function.kind == "query":
+        jobs.fail(transaction, job, now, f"{job.name} is a query now, and cannot be scheduled")
+    else:
+        jobs.change_kind(transaction, job, function.kind)
+    return None
+
+
+def error_text(error: BaseException) -> str:
+    """An error as a row keeps it, whatever it says of itself."""
+    text = "".join(traceback.format_exception_only(error)).strip()
+    return text.encode("utf-8", "backslashreplace").decode()[:_LONGEST_ERROR]

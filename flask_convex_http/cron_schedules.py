@@ -1,0 +1,210 @@
+"""When a cron fires: every so often, or at the minutes that a cron expression matches in a time zone.
+
+Times are milliseconds since the epoch. What expressions mean is cronsim's business, what crons are `crons`'. Nothing
+here reads a clock or a database.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, tzinfo
+from itertools import islice, takewhile
+from typing import Protocol
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim, CronSimError
+
+from flask_convex_http.errors import RegistrationError
+
+#: How many ticks that were missed an expression counts at most: it finds them one by one.
+MOST_COUNTED = 1000
+_LONGEST = timedelta(days=365.25 * 5)
+_ZONE_PREFIX = "CRON_TZ="
+#: 7 as a day (5-7, 7L, 7#2), not as a step (*/7) or as which one of the month (1#7).
+_SEVEN = re.compile(r"(?<![/#0-9])0*7(?![0-9])")
+_LONE_STEP = re.compile(r"(?:^|,)\w+/")
+_FIELDS = "minute, hour, day of month, month and day of week"
+
+
+class Schedule(Protocol):
+    """The ticks of a cron. As a string it is one line that changes when they do."""
+
+    def first(self, now: float) -> float:
+        """The first tick of a cron that is new."""
+
+    def next(self, after: float) -> float:
+        """The tick after a time, or after a tick."""
+
+    def skip(self, tick: float, now: float) -> tuple[float, int]:
+        """The first tick after now, and how many there are between a tick and that one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A tick every so often, counted from the first.
+
+    Attributes:
+        milliseconds: How often.
+    """
+
+    milliseconds: int
+
+    @classmethod
+    def of(cls, every: timedelta | float) -> Interval:
+        """Check what somebody gave, a timedelta or seconds.
+
+        Raises:
+            RegistrationError: It is not a length of time from a millisecond to five years.
+        """
+        seconds = every.total_seconds() if isinstance(every, timedelta) else every
+        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+            raise RegistrationError(f"the interval must be a timedelta or seconds, not {every!r}")
+        if not 0.001 <= seconds <= _LONGEST.total_seconds():
+            raise RegistrationError(f"the interval must be from a millisecond to five years, not {every!r}")
+        return cls(round(seconds * 1000))
+
+    def __str__(self) -> str:
+        return f"every {str(self.milliseconds / 1000).removesuffix('.0')} s"
+
+    def first(self, now: float) -> float:
+        """Now."""
+        return now
+
+    def next(self, after: float) -> float:
+        """One interval later."""
+        return after + self.milliseconds
+
+    def skip(self, tick: float, now: float) -> tuple[float, int]:
+        """The first tick after now on the grid of a tick, and how many there are in between."""
+        skipped = max(math.floor((now - tick) / self.milliseconds), 0)
+        following = tick + (skipped + 1) * self.milliseconds
+        if following <= now:  # floats are rounded
+            skipped, following = skipped + 1, following + self.milliseconds
+        return following, skipped
+
+
+@dataclass(frozen=True, slots=True)
+class CronExpression:
+    """The minutes that match five fields in a time zone, as Debian's cron understands them.
+
+    Where clocks change, an expression that names its minutes and hours fires once: at the first of two equal times,
+    and at the end of an hour that is left out if it was to fire in that. One whose minute or hour starts with a star
+    goes on as time does: in both of two equal hours, and not in one that is left out.
+
+    Attributes:
+        fields: Minute, hour, day of month, month and day of week.
+        zone: The time zone.
+    """
+
+    fields: str
+    zone: tzinfo = field(default=UTC)
+
+    @classmethod
+    def of(cls, expression: str, zone: tzinfo) -> CronExpression:
+        """Read an expression such as "0 9 * * 1-5" or "CRON_TZ=Europe/Berlin 0 9 * * 1-5".
+
+        Args:
+            expression: Five fields; the prefix overrides the zone.
+            zone: The zone without the prefix.
+
+        Raises:
+            RegistrationError: It is not such an expression, or will never match.
+        """
+        if not isinstance(expression, str):
+            raise RegistrationError(f'the expression must be a text such as "0 9 * * 1-5", not {expression!r}')
+        parts = expression.split()
+        if parts and parts[0].startswith(_ZONE_PREFIX):
+            zone = zone_of(parts.pop(0).removeprefix(_ZONE_PREFIX))
+        _check(expression, parts)
+        made = cls(" ".join(parts).upper(), zone)
+        made.next(0.0)
+        return made
+
+    def __str__(self) -> str:
+        return f"{self.fields} {'UTC' if self.zone is UTC else self.zone}"
+
+    def first(self, now: float) -> float:
+        """The first minute after now that matches."""
+        return self.next(now)
+
+    def next(self, after: float) -> float:
+        """The first minute after a time that matches.
+
+        Raises:
+            RegistrationError: There is none within fifty years.
+        """
+        for tick in self._ticks(after):
+            return tick
+        raise _never_matches(self.fields)
+
+    def skip(self, tick: float, now: float) -> tuple[float, int]:
+        """The first tick after now, and how many there are between a tick and that one, counted to MOST_COUNTED."""
+        late = takewhile(lambda time: time <= now, self._ticks(tick))
+        return self.next(now), sum(1 for _ in islice(late, MOST_COUNTED))
+
+    def _ticks(self, after: float) -> Iterator[float]:
+        """The minutes after a time that match."""
+        start = datetime.fromtimestamp(after // 1000, self.zone)
+        for tick in CronSim(self.fields, start):
+            time = tick.timestamp() * 1000
+            if time > after:  # in the second of two equal hours cronsim starts with those of the first
+                yield time
+
+
+def zone_of(zone: str | tzinfo) -> tzinfo:
+    """A time zone by its IANA name, or checked.
+
+    Raises:
+        RegistrationError: It is not a time zone that has a name.
+    """
+    if zone is UTC:
+        return UTC
+    key = zone.key if isinstance(zone, ZoneInfo) else zone
+    if key == "UTC":
+        return UTC
+    if not isinstance(key, str):
+        raise RegistrationError(
+            f'the time zone must be an IANA name such as "Europe/Berlin" or a ZoneInfo, not {zone!r}'
+        )
+    try:
+        return zone if isinstance(zone, ZoneInfo) else ZoneInfo(key)
+    except (KeyError, ValueError, OSError):
+        raise RegistrationError(
+            f'there is no time zone {key!r}; write an IANA name such as "Europe/Berlin", and install tzdata where the '
+            "system has no time zones"
+        ) from None
+
+
+def _check(expression: str, parts: list[str]) -> None:
+    """Refuse what cronsim refuses, and what it takes but Convex does not."""
+    if len(parts) != 5:
+        raise RegistrationError(f"{expression!r} must have five fields ({_FIELDS}), not {len(parts)}")
+    days = parts[4].upper()
+    if _SEVEN.search(days):
+        raise RegistrationError(f"{expression!r}: the day of week is 0 to 6 or SUN to SAT; write 0 for Sunday, not 7")
+    if _LONE_STEP.search(days):
+        raise RegistrationError(f"{expression!r}: a step in the day of week needs a range, such as 1-6/2")
+    reason = _refusal(parts)
+    if reason is None:
+        return
+    if _refusal([*parts[:3], "*", parts[4]]) is None and _refusal(["0", "0", "1", *parts[3:]]) is None:
+        raise _never_matches(expression)  # each field is right, but no such month has that day
+    raise RegistrationError(f"{expression!r} is not a cron expression: {reason}; its fields are {_FIELDS}")
+
+
+def _refusal(parts: list[str]) -> str | None:
+    """What is wrong with fields according to cronsim."""
+    try:
+        CronSim(" ".join(parts), datetime.fromtimestamp(0, UTC))
+    except CronSimError as error:
+        return str(error).lower()
+    except ValueError:  # more digits than Python makes a number of
+        return "a number is too long"
+    return None
+
+
+def _never_matches(expression: str) -> RegistrationError:
+    return RegistrationError(f"{expression!r} will never match any time")

@@ -1,0 +1,234 @@
+"""The rows of `_scheduled_functions`: their states, and every step from one to the next.
+
+    pending -> success | failed | canceled              a mutation, in the transaction that runs it
+    pending -> inProgress -> success | failed           an action; canceled if somebody asks for that meanwhile
+    inProgress -> pending                               an action that is tried again
+
+Each step is a part of a transaction of the caller's and looks at the row first, so that of two who want to take it one
+does. A row's `due` says when it needs looking at next, whatever for, so that one index finds what is to be run and
+what may be forgotten. Nothing here runs a function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import msgspec
+
+from flask_convex_http.database import CreationTimes
+from flask_convex_http.engines.base import Snapshot, Transaction
+from flask_convex_http.errors import ArgumentValidationError
+from flask_convex_http.ids import Id, new_id, table_of
+from flask_convex_http.query_builder import Query
+from flask_convex_http.ranges import lte
+from flask_convex_http.scheduler import Submission
+from flask_convex_http.schema import Schema, Table
+from flask_convex_http.system import Attempt, ScheduledFunction
+
+Kind = Literal["mutation", "action"]
+Outcome = Literal["success", "failed", "lost", "stopped"]
+
+#: Seconds after which a worker looks at the database uncalled; it need not be called for what is due later.
+LOOK_AFTER = 5.0
+
+KINDS: tuple[Kind, ...] = ("mutation", "action")
+_ENDED = ("success", "failed", "canceled")
+
+
+@dataclass(slots=True)
+class Jobs:
+    """What is scheduled in an application.
+
+    Attributes:
+        schema: The application's schema.
+        announce: Tells the workers that something was scheduled, and for when.
+    """
+
+    schema: Schema
+    announce: Callable[[float], None]
+    table: Table[ScheduledFunction] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.table = self.schema.table_for(ScheduledFunction)
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+
+    def get(self, snapshot: Snapshot, job_id: str) -> ScheduledFunction | None:
+        """The row of an id, if it is there."""
+        row = snapshot.get(self.table, job_id)
+        return None if row is None else self.table.read(row)
+
+    def due(self, snapshot: Snapshot, kind: Kind, now: float, limit: int) -> list[ScheduledFunction]:
+        """What is to be run now, in the order of its time."""
+        return self._query(snapshot, state="pending", kind=kind, due=lte(now)).take(limit)
+
+    def next_due(self, snapshot: Snapshot, kind: Kind) -> float | None:
+        """When the next of a kind is to be run."""
+        job = self._query(snapshot, state="pending", kind=kind).first()
+        return None if job is None else job.due
+
+    def running(self, snapshot: Snapshot) -> list[ScheduledFunction]:
+        """The actions that are in progress, in whatever process."""
+        return self._query(snapshot, state="inProgress").collect()
+
+    def is_canceled(self, snapshot: Snapshot, job_id: str) -> bool:
+        """Whether somebody has canceled it."""
+        job = self.get(snapshot, job_id)
+        return job is not None and job.state == "canceled"
+
+    # --- steps -------------------------------------------------------------------------------------------------------
+
+    def add(
+        self,
+        transaction: Transaction,
+        times: CreationTimes,
+        now: float,
+        submission: Submission,
+        *,
+        is_canceled: bool = False,
+    ) -> Id[ScheduledFunction]:
+        """Schedule something, or write down that it was canceled before it began."""
+        time = times.take()
+        job_id = new_id(self.table.name, time)
+        row = (  # as the columns come
+            job_id,
+            time,
+            submission.name,
+            submission.arguments.decode(),
+            submission.kind,
+            "canceled" if is_canceled else "pending",
+            submission.when,
+            now if is_canceled else submission.when,
+            now if is_canceled else None,
+            None,
+            None,
+            "[]",
+        )
+        transaction.insert(self.table, row)
+        return Id(job_id)
+
+    def start(
+        self, transaction: Transaction, job: ScheduledFunction, now: float, worker: str, lease_ends: float
+    ) -> ScheduledFunction:
+        """A worker takes an action, and holds it until `lease_ends` if it does not say otherwise."""
+        attempts = [*job.attempts, Attempt(started=now)]
+        changes = {"state": "inProgress", "worker": worker, "due": lease_ends, "attempts": attempts}
+        self._change(transaction, job.id, **changes)
+        return msgspec.structs.replace(job, **changes)  # type: ignore[type-var]  # a struct, as type checkers do not know
+
+    def is_held(self, snapshot: Snapshot, job: ScheduledFunction) -> bool:
+        """Whether the worker that took an action still has it; somebody may have taken it for dead."""
+        found = self.get(snapshot, job.id)
+        if found is None or found.completed_time is not None:
+            return False
+        return found.worker == job.worker and len(found.attempts) == len(job.attempts)
+
+    def renew(self, transaction: Transaction, job_ids: list[str], worker: str, lease_ends: float) -> None:
+        """A worker says that it still runs actions. What the row says changes each time, even if the clock stands."""
+        for job_id in job_ids:
+            job = self.get(transaction, job_id)
+            if job is not None and job.state == "inProgress" and job.worker == worker:
+                self._change(transaction, job_id, due=max(lease_ends, job.due + 1))
+
+    def succeed(self, transaction: Transaction, job: ScheduledFunction, now: float) -> None:
+        """It has done what it was to do."""
+        self._end(transaction, job, now, "success", None)
+
+    def fail(
+        self, transaction: Transaction, job: ScheduledFunction, now: float, error: str, outcome: Outcome = "failed"
+    ) -> None:
+        """It has failed for good."""
+        self._end(transaction, job, now, "failed", error, outcome)
+
+    def postpone(
+        self,
+        transaction: Transaction,
+        job: ScheduledFunction,
+        now: float,
+        due: float,
+        error: str,
+        outcome: Outcome = "failed",
+    ) -> None:
+        """An attempt was not the last: it is tried again."""
+        if self.is_canceled(transaction, job.id):
+            self._end(transaction, job, now, "canceled", error, outcome)
+        else:
+            log = _closed(job.attempts, now, outcome, error)
+            self._change(transaction, job.id, state="pending", worker=None, due=due, attempts=log)
+
+    def delay(self, transaction: Transaction, job: ScheduledFunction, due: float) -> None:
+        """Look at what is pending again later."""
+        self._change(transaction, job.id, due=due)
+
+    def change_kind(self, transaction: Transaction, job: ScheduledFunction, kind: Kind) -> None:
+        """A newer version of the application made another kind of function of it."""
+        self._change(transaction, job.id, kind=kind)
+
+    def cancel(self, transaction: Transaction, job_id: str, now: float) -> bool:
+        """Keep it from running; whether that was possible.
+
+        Raises:
+            ArgumentValidationError: The value is not the id of a scheduled function.
+        """
+        if table_of(job_id) != self.table.name:
+            raise ArgumentValidationError("Expected the id of a scheduled function, as run_after() answers it")
+        job = self.get(transaction, job_id)
+        if job is None or job.state in _ENDED:
+            return False
+        completed = now if job.state == "pending" else None  # what runs has not ended yet
+        self._change(transaction, job_id, state="canceled", due=now, completed_time=completed)
+        return True
+
+    def retry(self, transaction: Transaction, job: ScheduledFunction, now: float) -> None:
+        """Run again what has ended, with the same id and token, and all its attempts before it."""
+        self._change(transaction, job.id, state="pending", due=now, completed_time=None, error=None, worker=None)
+
+    def forgettable(self, snapshot: Snapshot, before: float, limit: int) -> Sequence[str]:
+        """The ids of what has ended before a time."""
+        return [job.id for job in self._ended(snapshot, before, limit)][:limit]
+
+    def sweep(self, transaction: Transaction, before: float, limit: int) -> int:
+        """Forget what has ended before a time, at most `limit`; answers how many it was."""
+        found = self.forgettable(transaction, before, limit)
+        for job_id in found:
+            transaction.delete(self.table, job_id)
+        return len(found)
+
+    # --- rows --------------------------------------------------------------------------------------------------------
+
+    def _query(self, snapshot: Snapshot, **fields: Any) -> Query[ScheduledFunction]:
+        start = Query(snapshot, self.table, self.table.indexes["by_creation_time"])
+        return start.with_index("by_state", **fields)
+
+    def _ended(self, snapshot: Snapshot, before: float, limit: int) -> Iterator[ScheduledFunction]:
+        for state in _ENDED:
+            for kind in KINDS:
+                yield from self._query(snapshot, state=state, kind=kind, due=lte(before)).take(limit)
+
+    def _end(
+        self,
+        transaction: Transaction,
+        job: ScheduledFunction,
+        now: float,
+        state: str,
+        error: str | None,
+        outcome: Outcome = "success",
+    ) -> None:
+        changes: dict[str, Any] = {"completed_time": now}
+        if job.attempts:
+            changes["attempts"] = _closed(job.attempts, now, outcome, error)
+        if not self.is_canceled(transaction, job.id):  # by itself, say; it stays so
+            changes |= {"state": state, "error": error, "due": now}
+        self._change(transaction, job.id, **changes)
+
+    def _change(self, transaction: Transaction, job_id: str, **fields: Any) -> None:
+        changes = {name: self.table.store(name, value) for name, value in fields.items()}
+        transaction.update(self.table, job_id, changes)
+
+
+def _closed(attempts: Sequence[Attempt], now: float, outcome: Outcome, error: str | None) -> list[Attempt]:
+    """The attempts, of which the last one has ended."""
+    *before, last = attempts
+    return [*before, msgspec.structs.replace(last, ended=now, outcome=outcome, error=error)]

@@ -1,0 +1,243 @@
+"""`ctx.once`: a call to another service that is made once, as a row that holds its result.
+
+The row is there before the call is made, so that nobody else makes it meanwhile, and holds the result afterwards. Each
+attempt has a row of its own, in the place of the one before: who finds another id there was taken for lost. What lives
+here knows neither the service nor HTTP.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from flask_convex_http.checks import shown
+from flask_convex_http.database import CreationTimes, insert
+from flask_convex_http.engines.base import Engine, Transaction
+from flask_convex_http.errors import (
+    ArgumentValidationError,
+    CallInProgressError,
+    ConvexHTTPError,
+    FunctionCallError,
+    OverloadedError,
+    ReturnsValidationError,
+    UnavailableError,
+)
+from flask_convex_http.query_builder import Query
+from flask_convex_http.ranges import lte
+from flask_convex_http.schema import Schema, Table
+from flask_convex_http.signing import Signing
+from flask_convex_http.system import OnceCall
+
+T = TypeVar("T")
+
+logger = logging.getLogger("flask_convex_http")
+
+MAX_KEY_LENGTH = 1000
+#: Milliseconds after which a call that another process has started, and not ended, is taken for lost.
+LOST_AFTER = 60_000.0
+#: Seconds between attempts to write down how a call ended.
+_PAUSES = (0.05, 0.25, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class OnceCalls:
+    """The calls of an application that are made once.
+
+    Attributes:
+        engine: Where the rows are.
+        schema: The application's schema.
+        signing: Makes the tokens.
+        clock: Answers now, in milliseconds since the epoch.
+        sleep: Waits for a number of seconds.
+    """
+
+    engine: Engine
+    schema: Schema
+    signing: Signing
+    clock: Callable[[], float]
+    sleep: Callable[[float], None] = time.sleep
+    _under_way: dict[tuple[int, str], object] = field(default_factory=dict, init=False)
+
+    def run(self, key: str, call: Callable[[str], Any], keep: timedelta, owner: str) -> Any:
+        """Answer the recorded result of a call, or make the call and record it.
+
+        Args:
+            key: The application's name for it.
+            call: Makes it; gets a token that depends on the key (and the deployment's secret) only.
+            keep: How long the result is remembered.
+            owner: Who asks. Only one attempt of a scheduled function runs at a time, so what its own id has started is
+                over.
+
+        Raises:
+            ArgumentValidationError: The key is no text of 1 to 1000 characters.
+            FunctionCallError: `keep` is no timedelta of more than 0, or this is inside a mutation.
+            CallInProgressError: Somebody else makes the call, or died less than a minute after they began.
+            ReturnsValidationError: The call was made, now or before, and JSON cannot hold its result.
+            OverloadedError: The database is busy. If that is so after the call, it is made again with the same token.
+            UnavailableError: The database cannot be used; likewise.
+        """
+        wanted = _Wanted.of(key, keep, owner)
+        found = self._recorded(key)
+        if found is None:
+            with self._alone(key):
+                found = self._make(wanted, call)
+        if found.error is not None:
+            raise ReturnsValidationError(found.error)
+        return json.loads(found.result or "null")
+
+    def sweep(self, transaction: Transaction, now: float, limit: int) -> int:
+        """Remove rows that may be forgotten, at most `limit`; answers how many it was."""
+        query = Query(transaction, self._table, self._table.indexes["by_creation_time"])
+        expired = query.with_index("by_expiry", expires=lte(now)).take(limit)
+        for row in expired:
+            transaction.delete(self._table, row.id)
+        return len(expired)
+
+    @property
+    def _table(self) -> Table[OnceCall]:
+        return self.schema.table_for(OnceCall)
+
+    def _recorded(self, key: str) -> OnceCall | None:
+        """The result that is remembered."""
+        row = self.engine.lookup(self._table, "key", key)
+        found = None if row is None else self._table.read(row)
+        return found if found and _is_remembered(found, self.clock()) else None
+
+    @contextlib.contextmanager
+    def _alone(self, key: str) -> Iterator[None]:
+        """Keep this process's other threads from the call, and the call from itself, for as long as it takes."""
+        place, mine = (os.getpid(), key), object()
+        if self._under_way.setdefault(place, mine) is not mine:
+            raise _in_progress(key)
+        try:
+            yield
+        finally:
+            del self._under_way[place]
+
+    def _make(self, wanted: _Wanted, call: Callable[[str], Any]) -> OnceCall:
+        token = self.signing.sign("once", wanted.key)
+        claim = self.engine.write(lambda transaction: self._claim(transaction, wanted))
+        if isinstance(claim, OnceCall):
+            return claim
+        try:
+            answer = call(token)
+        except BaseException:
+            self._release(wanted, claim)
+            raise
+        result, error = _as_json(wanted.key, answer)
+        return self._write_patiently(lambda transaction: self._record(transaction, wanted, result, error))
+
+    # --- steps: each a transaction -----------------------------------------------------------------------------------
+
+    def _claim(self, transaction: Transaction, wanted: _Wanted) -> OnceCall | str:
+        """The result that somebody has recorded meanwhile, or the id of the row that makes the call ours."""
+        now = self.clock()
+        found = self._find(transaction, wanted.key)
+        if found and _is_remembered(found, now):
+            return found
+        if found and found.owner != wanted.owner and _may_be_under_way(found, now):
+            raise _in_progress(wanted.key)
+        return self._put(transaction, found, wanted.started(now))
+
+    def _record(self, transaction: Transaction, wanted: _Wanted, result: str | None, error: str | None) -> OnceCall:
+        """Write down how the call ended; who was taken for lost may do so too, and the first result stays."""
+        now = self.clock()
+        found = self._find(transaction, wanted.key)
+        if found and _is_remembered(found, now):
+            return found
+        row = wanted.done(found.started if found else now, now, result, error)
+        self._put(transaction, found, row)
+        return row
+
+    def _release(self, wanted: _Wanted, claim: str) -> None:
+        """Let others make a call that has failed; what was recorded or taken over meanwhile has another id."""
+        try:
+            self._write_patiently(lambda transaction: transaction.delete(self._table, claim))
+        except ConvexHTTPError:  # the call's own error says more
+            logger.exception("once(%r): that the call failed could not be written down", wanted.key)
+
+    def _write_patiently(self, work: Callable[[Transaction], T]) -> T:
+        """Write although the database is busy: the call was made, and who does not know that makes it again."""
+        for pause in _PAUSES:
+            with contextlib.suppress(OverloadedError, UnavailableError):
+                return self.engine.write(work)
+            self.sleep(pause)
+        return self.engine.write(work)
+
+    # --- rows --------------------------------------------------------------------------------------------------------
+
+    def _find(self, transaction: Transaction, key: str) -> OnceCall | None:
+        query = Query(transaction, self._table, self._table.indexes["by_creation_time"])
+        return query.with_index("by_key", key=key).first()
+
+    def _put(self, transaction: Transaction, old: OnceCall | None, new: OnceCall) -> str:
+        """Store a row in the place of another; answers its id."""
+        if old:
+            transaction.delete(self._table, old.id)
+        return insert(transaction, self._table, new, CreationTimes(self.clock()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What is asked for, checked; `keep` in milliseconds."""
+
+    key: str
+    keep: float
+    owner: str
+
+    @classmethod
+    def of(cls, key: str, keep: timedelta, owner: str) -> _Wanted:
+        if not isinstance(key, str) or not 1 <= len(key) <= MAX_KEY_LENGTH:
+            given = f"{len(key)} characters" if isinstance(key, str) else repr(key)
+            raise ArgumentValidationError(
+                f"once: the key must be a text of 1 to {MAX_KEY_LENGTH} characters, not {given}"
+            )
+        if any("\ud800" <= character <= "\udfff" for character in key):
+            raise ArgumentValidationError("once: the key must be a text without lone surrogates")
+        if not isinstance(keep, timedelta) or keep <= timedelta(0):
+            raise FunctionCallError(f"once({key!r}, keep={keep!r}): it must be a timedelta of more than 0")
+        return cls(key, keep.total_seconds() * 1000, owner)
+
+    def started(self, now: float) -> OnceCall:
+        expires = now + max(self.keep, LOST_AFTER)
+        return OnceCall(key=self.key, state="started", owner=self.owner, started=now, expires=expires)
+
+    def done(self, started: float, now: float, result: str | None, error: str | None) -> OnceCall:
+        expires = now + self.keep
+        return OnceCall(
+            key=self.key, state="done", owner=self.owner, started=started, expires=expires, result=result, error=error
+        )
+
+
+def _is_remembered(row: OnceCall, now: float) -> bool:
+    return row.state == "done" and now < row.expires
+
+
+def _may_be_under_way(row: OnceCall, now: float) -> bool:
+    """Of a time in the future nothing is known but that the clock was set back."""
+    return row.state == "started" and abs(now - row.started) < LOST_AFTER
+
+
+def _in_progress(key: str) -> CallInProgressError:
+    logger.info("once(%r): the call is being made at this moment", key)  # clients need not see the key
+    return CallInProgressError("The same call is being made at this moment; try again later")
+
+
+def _as_json(key: str, answer: Any) -> tuple[str | None, str | None]:
+    """The result as JSON, or why there is none. Any error will do: the call was made, whatever it has answered."""
+    try:
+        text = json.dumps(answer, allow_nan=False, separators=(",", ":"))
+        json.loads(text)
+    except Exception as error:
+        return None, (
+            f"once({key!r}): the call was made and will not be made again, but JSON cannot hold its result "
+            f"({shown(repr(error))}); let it answer text, numbers, lists and dicts"
+        )
+    return text, None

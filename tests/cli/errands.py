@@ -1,0 +1,148 @@
+"""An app with something to schedule, for the tests of `scheduled`, `crons` and `worker`.
+
+`flask --app tests.cli.errands:create_app` is the same in a process of its own; its folder is named by ERRANDS_FOLDER.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from flask import Flask
+
+from flask_convex_http import (
+    ActionCtx,
+    ConvexHTTP,
+    Crons,
+    Document,
+    Id,
+    MutationCtx,
+    QueryCtx,
+    Retry,
+    ScheduledFunction,
+    Schema,
+    internal_action,
+    internal_mutation,
+    internal_query,
+)
+from flask_convex_http.backend import Backend, system_clock
+from flask_convex_http.testing import Clock
+from tests.cli.conftest import Outcome
+
+#: Seconds that an action waits for its sign at most; far more than any test takes.
+_PATIENCE = 60.0
+
+
+class Errand(Document, table="errands"):
+    text: str
+
+
+@internal_mutation
+def note(ctx: MutationCtx, *, text: str) -> None:
+    """Write it down."""
+    ctx.db.insert(Errand(text=text))
+
+
+@internal_query
+def all_notes(ctx: QueryCtx) -> list[Errand]:
+    """All that was written down."""
+    return ctx.db.query(Errand).collect()
+
+
+@internal_mutation
+def need(ctx: MutationCtx, *, text: str) -> None:
+    """Fail while it is not written down."""
+    if all(errand.text != text for errand in ctx.db.query(Errand).collect()):
+        raise LookupError(f"Nobody has noted {text}")
+
+
+@internal_mutation
+def remind(ctx: MutationCtx) -> None:
+    """Schedule itself again."""
+    ctx.scheduler.run_after(0, remind)
+
+
+@internal_action
+def wait(ctx: ActionCtx, *, folder: str) -> None:
+    """Say that it has started, and wait for a sign; what was begun is begun once."""
+    _wait(ctx, Path(folder))
+
+
+@internal_action(retry=Retry(max_attempts=3, backoff=0))
+def wait_again(ctx: ActionCtx, *, folder: str) -> None:
+    """The same, and it may be tried again."""
+    _wait(ctx, Path(folder))
+
+
+def _wait(ctx: ActionCtx, folder: Path) -> None:
+    (folder / f"started-{ctx.attempt}").touch()
+    end = time.monotonic() + _PATIENCE
+    while not (folder / "go").exists() and time.monotonic() < end:
+        time.sleep(0.01)
+    ctx.run_mutation(note, text=f"attempt {ctx.attempt}")
+
+
+def make_app(folder: Path, *, crons: Crons | None = None, clock: Clock | None = None, **config: object) -> Flask:
+    """The app, with its databases in a folder."""
+    app = Flask("errands", instance_path=str(folder))
+    app.config.from_mapping(config)
+    functions = (note, all_notes, need, remind, wait, wait_again)
+    ConvexHTTP(app, schema=Schema(Errand), functions=functions, crons=crons, clock=clock or system_clock)
+    return app
+
+
+def create_app() -> Flask:
+    """The app for a process of its own."""
+    return make_app(Path(os.environ["ERRANDS_FOLDER"]))
+
+
+def create_app_with_a_cron() -> Flask:
+    """The same app with a cron that fires when a worker first sees it."""
+    crons = Crons()
+    crons.interval("sweep", 3600, note, text="swept")
+    return make_app(Path(os.environ["ERRANDS_FOLDER"]), crons=crons)
+
+
+@dataclass(frozen=True)
+class Errands:
+    """The app, its backend, and its command line in this process."""
+
+    app: Flask
+    backend: Backend
+
+    def convex(self, *arguments: str, stdin: str = "") -> Outcome:
+        """Run `flask convex ...`."""
+        result = self.app.test_cli_runner().invoke(args=["convex", *arguments], input=stdin)
+        exception = None if isinstance(result.exception, SystemExit) else result.exception
+        return Outcome(result.exit_code, result.stdout, result.stderr, exception)
+
+    def schedule(self, name: str, delay: float = 0, **arguments: object) -> Id[ScheduledFunction]:
+        """Schedule a function by its name."""
+        return self.backend.ctx().scheduler.run_after(delay, f"errands:{name}", **arguments)
+
+    def row(self, job_id: str) -> ScheduledFunction:
+        """A scheduled function as it is now."""
+        with self.backend.engine.read() as snapshot:
+            job = self.backend.jobs.get(snapshot, job_id)
+        assert job is not None
+        return job
+
+    def notes(self) -> list[str]:
+        """What was written down, in order."""
+        return [errand.text for errand in self.backend.ctx().run_query(all_notes)]
+
+
+@contextmanager
+def errands(
+    folder: Path, *, crons: Crons | None = None, clock: Clock | None = None, **config: object
+) -> Iterator[Errands]:
+    """The app on a database that is ready, closed at the end."""
+    app = make_app(folder, crons=crons, clock=clock, **config)
+    backend: Backend = app.extensions["convex_http"]
+    try:
+        backend.migrate()
+        yield Errands(app, backend)
+    finally:
+        backend.close()

@@ -1,0 +1,242 @@
+"""Rate limits: what a bucket gives and when, whatever the clock does, and which rows are kept."""
+
+import math
+from datetime import timedelta
+from fractions import Fraction
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flask_convex_http import Schema
+from flask_convex_http.rate_limits import Limit
+from flask_convex_http.testing import memory_backend
+from tests.rate_limits import NOW, buckets, sweep, take, taken_at_once
+
+MINUTE = 60_000.0
+#: What part of the tokens asked for may be missing for want of exact numbers; the bucket owes it.
+TOLERANCE = 1e-5
+
+LIMITS = st.builds(
+    lambda rate, seconds, capacity: Limit.of("limit", rate, seconds, capacity),
+    st.one_of(st.integers(1, 1000), st.floats(0.1, 1e6)),
+    st.one_of(st.integers(1, 10_000), st.floats(0.01, 1e4)),
+    st.one_of(st.integers(1, 1000), st.floats(1, 1e4)),
+)
+#: Milliseconds that pass, and which part of the bucket is asked for then.
+STEPS = st.lists(
+    st.tuples(st.one_of(st.integers(0, 100_000), st.floats(0, 1e6)), st.floats(0.001, 1)), min_size=1, max_size=20
+)
+
+
+def refill(limit: Limit) -> float:
+    """Milliseconds in which an empty bucket fills."""
+    return limit.capacity / limit.per_millisecond
+
+
+# --- what a bucket gives ---------------------------------------------------------------------------------------------
+
+
+def test_bucket_gives_its_capacity_and_then_one_at_a_time() -> None:
+    """A bucket gives all its tokens at once, then refuses, and says in how many seconds there is one more."""
+    limit = Limit.of("mail", 10, timedelta(minutes=1), None)
+    with memory_backend(Schema()) as backend:
+        assert taken_at_once(backend, limit, "ada", NOW) == 10
+        assert take(backend, limit, "ada", NOW) == 6
+        assert take(backend, limit, "ada", NOW + 5_500) == 1
+        assert take(backend, limit, "ada", NOW + 6_000) == 0
+        assert take(backend, limit, "ada", NOW + 6_000) == 6
+        assert taken_at_once(backend, limit, "ada", NOW + 60 * MINUTE) == 10
+
+
+def test_capacity_and_count() -> None:
+    """A bucket may hold more or less than comes back in a period, and several tokens or parts of one be taken."""
+    with memory_backend(Schema()) as backend:
+        burst = Limit.of("burst", 1, timedelta(seconds=1), 50)
+        assert take(backend, burst, "ada", NOW, count=50) == 0
+        assert take(backend, burst, "ada", NOW, count=3) == 3
+        assert take(backend, burst, "ada", NOW + 500, count=0.5) == 0
+        assert take(backend, burst, "ada", NOW + 500, count=0.5) == 1
+        smooth = Limit.of("smooth", 60, timedelta(minutes=1), 1)
+        assert taken_at_once(backend, smooth, "ada", NOW) == 1
+        assert taken_at_once(backend, smooth, "ada", NOW + 10 * MINUTE) == 1
+
+
+def test_names_and_keys_have_buckets_of_their_own() -> None:
+    """Who has used up one bucket has not touched that of another key or another limit."""
+    with memory_backend(Schema()) as backend:
+        one, other = Limit.of("one", 2, 60, None), Limit.of("other", 2, 60, None)
+        for limit in (one, other):
+            for key in ("", "ada", "Ada", "bob"):
+                assert taken_at_once(backend, limit, key, NOW) == 2
+
+
+def test_limit_that_was_changed() -> None:
+    """A bucket that was made when the limit was larger holds no more than the limit gives now."""
+    with memory_backend(Schema()) as backend:
+        assert take(backend, Limit.of("mail", 100, 60, None), "ada", NOW) == 0
+        assert taken_at_once(backend, Limit.of("mail", 5, 60, None), "ada", NOW) == 5
+
+
+def test_buckets_agree_with_an_exact_model() -> None:
+    """A bucket grants and refuses as exact arithmetic does, and `retry_after` is the next whole second."""
+    with memory_backend(Schema()) as backend:
+
+        @given(limit=LIMITS, steps=STEPS)
+        @settings(max_examples=100, deadline=None)
+        def check(limit: Limit, steps: list[tuple[float, float]]) -> None:
+            sweep(backend, math.inf)
+            now = NOW
+            per_second, capacity = Fraction(limit.per_millisecond) * 1000, Fraction(limit.capacity)
+            tokens = capacity
+            for passed, part in steps:
+                before, now, count = now, now + passed, limit.capacity * part
+                tokens = min(capacity, tokens + (Fraction(now) - Fraction(before)) / 1000 * per_second)
+                seconds = take(backend, limit, "ada", now, count)
+                if seconds == 0:
+                    assert tokens >= count * (1 - TOLERANCE)
+                    tokens -= Fraction(count)
+                else:
+                    assert tokens < count
+                    assert tokens + seconds * per_second >= count * (1 - TOLERANCE)
+                    assert seconds == 1 or tokens + (seconds - 1) * per_second < count
+
+        check()
+
+
+def test_no_window_gets_more_than_the_bucket_and_what_came_back() -> None:
+    """Between any two moments no more is given than a full bucket and what has come back in between."""
+    with memory_backend(Schema()) as backend:
+
+        @given(limit=LIMITS, steps=STEPS)
+        @settings(max_examples=100, deadline=None)
+        def check(limit: Limit, steps: list[tuple[float, float]]) -> None:
+            sweep(backend, math.inf)
+            now, granted = NOW, list[tuple[float, float]]()
+            for passed, part in steps:
+                now, count = now + passed, limit.capacity * part
+                if take(backend, limit, "ada", now, count) == 0:
+                    granted.append((now, count))
+            for start, (first, _) in enumerate(granted):
+                given = 0.0
+                for last, count in granted[start:]:
+                    given += count
+                    assert given <= limit.capacity * (1 + TOLERANCE) + (last - first) * limit.per_millisecond
+
+        check()
+
+
+def test_what_is_refused_is_granted_after_retry_after() -> None:
+    """Who waits for as long as the refusal says gets what was refused, if nobody else takes it."""
+    with memory_backend(Schema()) as backend:
+
+        @given(limit=LIMITS, steps=STEPS)
+        @settings(max_examples=100, deadline=None)
+        def check(limit: Limit, steps: list[tuple[float, float]]) -> None:
+            sweep(backend, math.inf)
+            now = NOW
+            for passed, part in steps:
+                now, count = now + passed, limit.capacity * part
+                seconds = take(backend, limit, "ada", now, count)
+                if seconds:
+                    now += seconds * 1000
+                    assert take(backend, limit, "ada", now, count) == 0
+
+        check()
+
+
+def test_clock_that_is_set() -> None:
+    """A clock set back or forward gives no more than a full bucket, and locks out no longer than one takes to fill."""
+    with memory_backend(Schema()) as backend:
+
+        @given(limit=LIMITS, steps=STEPS, jumps=st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=5), data=st.data())
+        @settings(max_examples=100, deadline=None)
+        def check(limit: Limit, steps: list[tuple[float, float]], jumps: list[float], data: st.DataObject) -> None:
+            sweep(backend, math.inf)
+            now = NOW
+            for jump in jumps:
+                for passed, part in steps:
+                    now += passed
+                    take(backend, limit, "ada", now, limit.capacity * part)
+                now += data.draw(st.sampled_from([jump, jump * refill(limit) / 1e9]), label="jump")
+                count = limit.capacity * data.draw(st.floats(0.5, 1), label="part")
+                given = 0.0
+                while (seconds := take(backend, limit, "ada", now, count)) == 0:
+                    given += count
+                assert given <= limit.capacity * (1 + TOLERANCE)
+                assert seconds * 1000 <= refill(limit) + 1000
+                now += refill(limit) * (1 + TOLERANCE) + 0.001
+                assert take(backend, limit, "ada", now, limit.capacity) == 0
+
+        check()
+
+
+@pytest.mark.parametrize("back", [timedelta(milliseconds=1), timedelta(seconds=59), timedelta(days=400)])
+def test_clock_set_back_opens_the_bucket(back: timedelta) -> None:
+    """When the clock is set back, by whatever it is, an empty bucket counts as full once, and as empty after that."""
+    limit = Limit.of("mail", 10, timedelta(minutes=1), None)
+    with memory_backend(Schema()) as backend:
+        assert taken_at_once(backend, limit, "ada", NOW) == 10
+        earlier = NOW - back / timedelta(milliseconds=1)
+        assert taken_at_once(backend, limit, "ada", earlier) == 10
+        assert take(backend, limit, "ada", earlier) == 6
+
+
+def test_moment_too_early_is_owed() -> None:
+    """A token may be taken a millionth of its time too early, and what was missing is missing the next time."""
+    limit = Limit.of("mail", 1, 1, None)
+    with memory_backend(Schema()) as backend:
+        assert take(backend, limit, "ada", 0.0) == 0
+        assert take(backend, limit, "ada", 999.9993) == 0
+        assert take(backend, limit, "ada", 999.9993 * 2) == 1
+        assert take(backend, limit, "ada", 2000.0) == 0
+
+
+def test_limits_at_the_edges() -> None:
+    """The fastest and the slowest limit there can be still give what they hold, and say when there is more."""
+    with memory_backend(Schema()) as backend:
+        fast = Limit.of("fast", 2**53, 0.001, None)
+        assert take(backend, fast, "", NOW, count=2**53) == 0
+        assert take(backend, fast, "", NOW, count=2**53) == 1
+        assert take(backend, fast, "", NOW, count=5e-324) == 1
+        assert take(backend, fast, "", NOW + 1, count=2**53) == 0
+        slow = Limit.of("slow", 1, timedelta(days=36_500), None)
+        assert take(backend, slow, "", NOW) == 0
+        seconds = take(backend, slow, "", NOW)
+        assert seconds == pytest.approx(36_500 * 86_400, rel=TOLERANCE)
+        assert take(backend, slow, "", NOW + seconds * 1000) == 0
+
+
+# --- rows ------------------------------------------------------------------------------------------------------------
+
+
+def test_sweep_removes_full_buckets_only() -> None:
+    """A row is removed when its bucket is full again, at most so many at a time, and others stay."""
+    limit = Limit.of("mail", 10, timedelta(minutes=1), None)
+    with memory_backend(Schema()) as backend:
+        for key in ("a", "b", "c"):
+            take(backend, limit, key, NOW)  # full again in six seconds
+        take(backend, limit, "later", NOW, count=2)
+        assert sweep(backend, NOW + 5_999) == 0
+        assert sweep(backend, NOW + 6_001, limit=2) == 2
+        assert sweep(backend, NOW + 6_001, limit=2) == 1
+        assert list(buckets(backend)) == ["later"]
+        assert sweep(backend, NOW + 12_001) == 1
+
+
+def test_sweep_changes_nothing_that_anybody_gets() -> None:
+    """With a sweep before each request the answers are the same as without."""
+    with memory_backend(Schema()) as swept, memory_backend(Schema()) as kept:
+
+        @given(limit=LIMITS, steps=STEPS)
+        @settings(max_examples=50, deadline=None)
+        def check(limit: Limit, steps: list[tuple[float, float]]) -> None:
+            for backend in (swept, kept):
+                sweep(backend, math.inf)
+            now = NOW
+            for passed, part in steps:
+                now, count = now + passed, limit.capacity * part
+                sweep(swept, now)
+                assert take(swept, limit, "ada", now, count) == take(kept, limit, "ada", now, count)
+
+        check()

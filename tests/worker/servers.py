@@ -1,0 +1,111 @@
+"""The app of these tests in processes of its own: servers, workers apart, and what they have done."""
+
+import contextlib
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from flask_convex_http.backend import Backend
+from flask_convex_http.config import Settings
+from flask_convex_http.system import ScheduledFunction
+from tests.processes import servers
+from tests.processes.servers import PATIENCE, Kind, Server
+from tests.sqlite.crews import wait_until
+from tests.worker.app import functions
+from tests.worker.runs import SCHEMA, rows, written
+
+APP = "tests.worker.app:create_app()"
+_GUNICORN = f"gunicorn {APP} --bind 127.0.0.1:0 --threads 4 --no-control-socket"
+#: Ways to serve; the last is the one that the package comes with settings for.
+KINDS = {
+    "flask": Kind(("flask", "--app", APP, "run", "--port", "0"), (-signal.SIGTERM,)),
+    "gunicorn": Kind(tuple(f"{_GUNICORN} --workers 2".split()), (0,)),
+    "gunicorn, sync": Kind(tuple(f"gunicorn {APP} --bind 127.0.0.1:0 --no-control-socket".split()), (0,)),
+    "gunicorn, preloaded": Kind(tuple(f"{_GUNICORN} --workers 2 --preload".split()), (0,)),
+    "gunicorn, our settings": Kind(tuple(f"{_GUNICORN} -c python:flask_convex_http.gunicorn".split()), (0,)),
+}
+
+
+class Deployment(servers.Deployment):
+    """A folder with a database, and what works on it from outside.
+
+    Args:
+        folder: An empty folder.
+        settings: CONVEX_ settings, in lower case without CONVEX_.
+    """
+
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        super().__init__(folder)
+        self.settings |= {f"CONVEX_{name.upper()}": str(value) for name, value in settings.items()}
+
+    @contextmanager
+    def backend(self) -> Iterator[Backend]:
+        """The same database in this process, which runs nothing."""
+        urls = {name: url for name, url in self.settings.items() if name.endswith("_URL")}
+        with closing(Backend(Settings.from_mapping(urls), SCHEMA, functions, folder=self.folder)) as backend:
+            yield backend
+
+    @property
+    def jobs(self) -> list[ScheduledFunction]:
+        """All that was scheduled, oldest first."""
+        with self.backend() as backend:
+            return rows(backend)
+
+    @property
+    def notes(self) -> list[str]:
+        """What was written, and by which process."""
+        with self.backend() as backend:
+            return written(backend)
+
+    def program(self, source: str) -> subprocess.CompletedProcess[str]:
+        """Run a Python program to its end."""
+        command = [sys.executable, "-W", "error", "-c", source]
+        return subprocess.run(
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=PATIENCE
+        )
+
+
+@contextmanager
+def serving(kind: str, deployment: Deployment, *, is_asked: bool = True) -> Iterator[Server]:
+    """A server, which ends as it should.
+
+    Args:
+        kind: Which one.
+        deployment: What it serves.
+        is_asked: Whether it is sent requests until it answers; or else it has only started its workers.
+    """
+    server = Server(deployment, KINDS[kind])
+    try:
+        if is_asked:
+            server.start()
+        else:
+            server.wait(lambda: len(server.workers) == 2, "start its workers")
+        yield server
+        server.stop()
+    except BaseException:
+        server.kill()
+        raise
+
+
+@contextmanager
+def working_apart(deployment: Deployment) -> Iterator[int]:
+    """`flask convex worker` as a process; answers its id."""
+    command = [sys.executable, "-m", "flask", "--app", APP, "convex", "worker"]
+    log = deployment.folder / "worker.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, cwd=deployment.folder, env=deployment.environment, stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        wait_until(lambda: "Working" in log.read_text() or process.poll() is not None)
+        yield process.pid
+        process.terminate()
+        assert process.wait(PATIENCE) == 0, log.read_text()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        process.wait(PATIENCE)

@@ -1,0 +1,130 @@
+"""Very many things that are due at once: the last ones take no longer than the first, because an index finds them.
+
+WORKER_BACKLOG says how many there are.
+"""
+
+import os
+import statistics
+import time
+from pathlib import Path
+
+import pytest
+
+from flask_convex_http import ActionCtx, MutationCtx, internal_action, internal_mutation
+from flask_convex_http.backend import Backend
+from flask_convex_http.database import CreationTimes
+from flask_convex_http.engines.base import Transaction
+from flask_convex_http.functions import Function
+from flask_convex_http.housekeeping import Housekeeping
+from flask_convex_http.scheduler import Submission
+from flask_convex_http.sqlite_connections import sqlite3
+from tests.sqlite.crews import tell_statements, wait_until
+from tests.worker.runs import opened, working
+
+BACKLOG = int(os.environ.get("WORKER_BACKLOG", "10000"))
+#: How many times are taken on the way.
+PARTS = 40
+
+
+@internal_mutation
+def task(ctx: MutationCtx) -> None:
+    pass
+
+
+@internal_action
+def action_task(ctx: ActionCtx) -> None:
+    pass
+
+
+def schedule(backend: Backend, count: int, function: Function[..., None] = task) -> None:
+    """Schedule many things in one transaction, past the limit of one mutation."""
+    submission = Submission.of(function, backend.schema, backend.clock(), (), {})
+
+    def work(transaction: Transaction) -> None:
+        now = backend.clock()
+        times = CreationTimes(now)
+        for _ in range(count):
+            backend.jobs.add(transaction, times, now, submission)
+
+    backend.engine.write(work)
+
+
+@pytest.mark.timeout(0 if BACKLOG > 20_000 else 120)
+def test_the_last_take_no_longer_than_the_first(tmp_path: Path) -> None:
+    """While a large backlog is drained, the time that each takes does not grow with what was done, nor shrink with what
+    is left: the first quarter of it and the last one take about as long."""
+    ends: list[float] = []
+
+    @internal_mutation
+    def timed(ctx: MutationCtx) -> None:
+        ends.append(time.process_time())  # a busy machine does not count
+
+    with opened(tmp_path, [timed], durability="normal") as backend:
+        schedule(backend, BACKLOG, timed)
+        with working(backend):
+            wait_until_drained(backend, ends)
+    assert len(ends) == BACKLOG
+    part = BACKLOG // PARTS
+    times = [ends[start + part - 1] - ends[start] for start in range(0, BACKLOG, part)]
+    first, last = statistics.median(times[: PARTS // 4]), statistics.median(times[-PARTS // 4 :])
+    assert last < 2 * first
+    assert first < 2 * last
+
+
+def wait_until_drained(backend: Backend, ends: list[float]) -> None:
+    """Wait until all have run and their commit is there."""
+    before = -1
+    while len(ends) < BACKLOG:
+        assert len(ends) > before, "It does not go on"
+        before = len(ends)
+        deadline = time.monotonic() + 30
+        while len(ends) == before and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+    def is_empty() -> bool:
+        with backend.engine.read() as snapshot:
+            return backend.jobs.next_due(snapshot, "mutation") is None
+
+    wait_until(is_empty)
+
+
+def test_all_that_a_worker_asks_is_found_by_an_index(tmp_path: Path) -> None:
+    """Every statement of a worker about scheduled functions, from looking for what is due to housekeeping, goes through
+    the index by state or the id: none reads the table from one end to the other, and none sorts."""
+    statements: set[str] = set()
+    with opened(tmp_path, [task, action_task], worker_lease=1) as backend:
+        schedule(backend, 300)
+        schedule(backend, 5, action_task)
+        tell_statements(backend.engine, statements.add)  # type: ignore[arg-type]  # it is SQLite's
+        with working(backend):
+            wait_until(lambda: _is_drained(backend))
+            Housekeeping(backend).sweep()
+        plans = {sql: plan_of(tmp_path, sql) for sql in statements if "_scheduled_functions" in sql and _is_plain(sql)}
+    asked = {sql.split()[0] for sql in plans}
+    assert {"SELECT", "UPDATE"} <= asked
+    for sql, plan in plans.items():
+        assert "SCAN" not in plan, (sql, plan)
+        assert "TEMP B-TREE" not in plan, (sql, plan)
+    claims = [sql for sql in plans if sql.startswith("SELECT") and "'pending'" in sql]
+    assert claims
+    assert all("by_state" in plans[sql] for sql in claims)
+
+
+def _is_drained(backend: Backend) -> bool:
+    with backend.engine.read() as snapshot:
+        jobs = backend.jobs
+        waiting = [jobs.next_due(snapshot, "mutation"), jobs.next_due(snapshot, "action"), *jobs.running(snapshot)]
+    return waiting == [None, None]
+
+
+def _is_plain(sql: str) -> bool:
+    return sql.split()[0] in ("SELECT", "UPDATE", "DELETE")
+
+
+def plan_of(folder: Path, sql: str) -> str:
+    """How SQLite goes about a statement."""
+    connection = sqlite3.connect(folder / "convex.db")
+    try:
+        return "; ".join(str(row[3]) for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}"))
+    finally:
+        connection.close()
