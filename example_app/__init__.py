@@ -4,6 +4,7 @@ from flask import Flask
 
 from flask_convex_http import ConvexHTTP, json_errors
 
+from .crons import crons
 from .http import http
 from .schema import schema
 from .webhooks import webhooks
@@ -15,9 +16,11 @@ convex = ConvexHTTP(
         "example_app.items",
         "example_app.payments",
         "example_app.process",
+        "example_app.reports",
         "example_app.users",
         "example_app.webhook_events",
     ],
+    crons=crons,
 )
 
 

@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 import msgspec
-from flask import Request, Response, redirect, render_template
+from flask import Request, Response, redirect, render_template, url_for
 from werkzeug.wrappers import Response as BaseResponse
 
 from flask_convex_http import (
@@ -13,13 +13,14 @@ from flask_convex_http import (
     Id,
     error_response,
     json_response,
+    rate_limit,
     read_json,
     require_api_key,
     require_bearer,
 )
 
-from . import files, items, process
-from .schema import Item
+from . import files, items, process, reports
+from .schema import Item, Report
 
 http = HttpRouter("http", __name__, template_folder="templates")
 
@@ -29,6 +30,12 @@ class NewItem(msgspec.Struct, forbid_unknown_fields=True):
 
     name: str
     description: str | None = None
+
+
+class NewReport(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of POST /api/reports."""
+
+    words: str
 
 
 @http.get("/")
@@ -120,3 +127,18 @@ def process_body(ctx: ActionCtx, request: Request) -> dict[str, Any] | Response:
     if not isinstance(body, dict) or "data" not in body:
         return error_response("Missing required field: data", 400)
     return {"success": True, "result": ctx.run_action(process.process_data, data=body["data"])}
+
+
+@http.post("/api/reports")
+@rate_limit(rate=60, period=60)
+def start_report(ctx: ActionCtx, request: Request) -> Response:
+    """Work that takes long: answered at once, done later; for each client once a second on average."""
+    report = ctx.run_mutation(reports.start, words=read_json(request, NewReport).words)
+    return json_response({"id": report}, 202, {"Location": url_for("http.get_report", report=report)})
+
+
+@http.get("/api/reports/<report>")
+def get_report(ctx: ActionCtx, request: Request, report: str) -> Response:
+    """How far it is."""
+    progress = ctx.run_query(reports.progress, report=Id[Report](report))
+    return error_response("No such report", 404) if progress is None else json_response(progress)

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from flask_convex_http import Document, Id, Schema, StoredFile, unique
+from flask_convex_http import Document, Id, ScheduledFunction, Schema, StoredFile, unique
 
 
 class User(Document, table="users", indexes={"by_clerk_id": unique("clerk_id")}):
@@ -61,4 +61,12 @@ class Upload(Document, table="uploads", indexes={"by_file": ["file"]}):
     file: Id[StoredFile]
 
 
-schema = Schema(User, Item, Payment, Subscription, WebhookRecord, Upload)
+class Report(Document, table="reports"):
+    """A report that was asked for."""
+
+    words: str
+    items: int | None = None
+    job: Id[ScheduledFunction] | None = None
+
+
+schema = Schema(User, Item, Payment, Subscription, WebhookRecord, Upload, Report)
