@@ -1,6 +1,6 @@
 """All benchmarks: `make bench`."""
 
-from benchmarks import http_writes, reads, views, writes
+from benchmarks import http_writes, jobs, reads, views, writes
 from benchmarks.harness import print_table
 
 
@@ -10,6 +10,7 @@ def main() -> None:
     print_table("Requests in process", views.measure())
     writes.print_lines()
     http_writes.print_lines()
+    jobs.print_lines()
 
 
 if __name__ == "__main__":

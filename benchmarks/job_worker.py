@@ -1,0 +1,80 @@
+"""One process that runs jobs: `python -m benchmarks.job_worker KIND FOLDER THREADS`.
+
+It says "ready", then takes lines: "fill COUNT" makes jobs that are due, "start" begins to run them, "stop" ends that.
+Each is answered by "done".
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from pathlib import Path
+from typing import Protocol
+
+from benchmarks import items, scheduling
+from benchmarks.peers.huey_jobs import Queue
+from flask_convex_http.worker import Worker
+
+#: What one mutation may schedule.
+_AT_ONCE = 1000
+
+
+class Jobs(Protocol):
+    """Jobs and what runs them."""
+
+    def fill(self, count: int, name: str, description: str) -> None:
+        """Make jobs that are due, each to insert one row."""
+
+    def start(self) -> None:
+        """Begin to run them."""
+
+    def stop(self) -> None:
+        """Stop, and wait until that is done."""
+
+
+class Ours:
+    """Scheduled mutations and a worker on a thread.
+
+    Args:
+        folder: Where the database is.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.backend = scheduling.open_backend(folder)
+
+    def fill(self, count: int, name: str, description: str) -> None:
+        """Schedule mutations for now."""
+        ctx = self.backend.ctx()
+        for before in range(0, count, _AT_ONCE):
+            part = min(_AT_ONCE, count - before)
+            ctx.run_mutation(scheduling.schedule_now, count=part, name=name, description=description)
+
+    def start(self) -> None:
+        """Begin to run them."""
+        self._worker = Worker(self.backend)
+        self._thread = threading.Thread(target=self._worker.run, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop, and wait until that is done."""
+        self._worker.stop()
+        self._thread.join()
+
+
+def main(kind: str, folder: str, threads: str) -> None:
+    """Do what the lines say until there are no more."""
+    jobs: Jobs = Ours(Path(folder)) if kind == "ours" else Queue(Path(folder), int(threads))
+    print("ready", flush=True)
+    for line in sys.stdin:
+        match line.split():
+            case ["fill", count]:
+                jobs.fill(int(count), items.NAME, items.DESCRIPTION)
+            case ["start"]:
+                jobs.start()
+            case _:
+                jobs.stop()
+        print("done", flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
