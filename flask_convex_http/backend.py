@@ -153,6 +153,14 @@ class Backend:
             self._make_secret()
         return steps
 
+    def register_crons(self) -> None:
+        """Bring the crons in the database to those of the application; nothing is written if they are the same."""
+        with self.engine.read() as snapshot:
+            if self.ticks.is_registered(snapshot):
+                return
+        now = self.clock()
+        self.engine.write(lambda transaction: self.ticks.register(transaction, CreationTimes(now), now))
+
     def close(self) -> None:
         """Let go of everything that is open."""
         for callback in self.before_close:

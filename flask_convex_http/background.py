@@ -20,6 +20,8 @@ logger = logging.getLogger("flask_convex_http")
 
 #: Seconds that actions get to end when the process ends; servers kill what takes much longer.
 _GRACE = 10.0
+#: Seconds on top for recording how they ended.
+_LAST_SECONDS = 5.0
 
 
 class BackgroundWorker:
@@ -56,12 +58,19 @@ class BackgroundWorker:
 
     def stop(self) -> None:
         """Stop it and wait for it; nothing happens where it does not run."""
-        if self._thread is None or self._worker is None or self.pid != os.getpid():
+        with self._starting:
+            worker, thread, self._thread = self._worker, self._thread, None
+        if worker is None or thread is None or self.pid != os.getpid():
             return
-        self._worker.stop()
-        self._thread.join()
-        self._thread = None
+        worker.stop()
+        thread.join(_GRACE + _LAST_SECONDS)  # a mutation may never end, and is undone with the process
         atexit.unregister(self.stop)
+
+    def close(self) -> None:
+        """Stop it; the next use starts another one."""
+        self.stop()
+        with self._starting:
+            self.pid = None
 
     def _start(self) -> None:
         self._worker = Worker(self._backend, around=self._around, grace=_GRACE)

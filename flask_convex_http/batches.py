@@ -6,22 +6,19 @@ that were due. Each is undone alone if it fails.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
 from flask_convex_http.backend import Backend
-from flask_convex_http.claims import error_text, function_of
+from flask_convex_http.claims import failure, function_of
 from flask_convex_http.engines.base import Transaction
-from flask_convex_http.errors import OverloadedError, UnavailableError
+from flask_convex_http.errors import UnavailableError
 from flask_convex_http.functions import Function
 from flask_convex_http.runtime import MutationCalls
 from flask_convex_http.scheduler import Job
 from flask_convex_http.system import ScheduledFunction
-
-logger = logging.getLogger("flask_convex_http")
 
 #: How many mutations one transaction runs at most, and seconds after which it takes in no more: others want to write.
 _MOST = 100
@@ -70,20 +67,25 @@ class Batches:
 
     def _run_due(self, calls: MutationCalls, most: int) -> None:
         end = time.monotonic() + _SECONDS
-        self._ran = []
-        for job in self._due(calls.transaction, most):
-            if self._ran and self._backend.jobs.is_canceled(calls.transaction, job.id):  # by one of those before
-                continue
-            self._running = job.id
-            self._run(job, calls)
-            self._running = None
-            self._ran.append(job.id)
-            if time.monotonic() > end:
-                break
+        self._ran, wanted = [], 1  # more each time: what is read and not run, with all its arguments, was read in vain
+        while found := self._due(calls.transaction, min(wanted, most - len(self._ran))):
+            for job in found:
+                if time.monotonic() > end and self._ran:
+                    return
+                self._run_one(job, calls)
+            wanted *= 2
+
+    def _run_one(self, job: ScheduledFunction, calls: MutationCalls) -> None:
+        if self._ran and self._backend.jobs.is_canceled(calls.transaction, job.id):  # by one of those before
+            return
+        self._running = job.id
+        self._run(job, calls)
+        self._running = None
+        self._ran.append(job.id)
 
     def _due(self, transaction: Transaction, most: int) -> list[ScheduledFunction]:
         jobs, now = self._backend.jobs, self._backend.clock()
-        found = jobs.due(transaction, "mutation", now, most + len(self._pauses))
+        found = jobs.due(transaction, "mutation", now, most + len(self._pauses)) if most else []
         return [job for job in found if not self._is_paused(job.id)][:most]
 
     def _run(self, job: ScheduledFunction, calls: MutationCalls) -> None:
@@ -102,11 +104,10 @@ class Batches:
         try:
             arguments = function.check_arguments((), job.args, json=True)
             calls.run_job(function, arguments, Job(job.id, job.id), self._around)
-        except (OverloadedError, UnavailableError):  # not the function's doing: all of the batch is tried again
-            raise
         except BaseException as error:
-            logger.exception("The scheduled mutation %s (%s) failed", job.name, job.id)
-            return error_text(error)
+            if isinstance(error, UnavailableError) and error.__cause__ is not None:  # the driver's: not the function's
+                raise  # doing, and all of the batch is tried again
+            return failure(job, error)
         return None
 
     # --- what the database has refused -------------------------------------------------------------------------------
@@ -123,7 +124,9 @@ class Batches:
         """Leave it alone for a while, longer each time, so that others come to their turn."""
         times, _ = self._pauses.get(job_id, (0, 0.0))
         pause = min(_FIRST_PAUSE * 2.0 ** min(times, 20), _LONGEST_PAUSE)
-        self._pauses[job_id] = (times + 1, time.monotonic() + pause)
+        now = time.monotonic()
+        self._pauses[job_id] = (times + 1, now + pause)
+        self._pauses = {paused: until for paused, until in self._pauses.items() if until[1] > now - _LONGEST_PAUSE}
 
     def _is_paused(self, job_id: str) -> bool:
         return job_id in self._pauses and time.monotonic() < self._pauses[job_id][1]

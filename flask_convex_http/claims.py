@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import traceback
 from typing import Any
 
@@ -11,6 +12,8 @@ from flask_convex_http.functions import Function
 from flask_convex_http.jobs import Jobs
 from flask_convex_http.registry import Registry
 from flask_convex_http.system import ScheduledFunction
+
+logger = logging.getLogger("flask_convex_http")
 
 #: Milliseconds for which a function that is not known here may be one of a newer version, which starts at the moment.
 _UNKNOWN_FOR = 60_000
@@ -39,7 +42,19 @@ def function_of(
     return None
 
 
-def error_text(error: BaseException) -> str:
-    """An error as a row keeps it, whatever it says of itself."""
-    text = "".join(traceback.format_exception_only(error)).strip()
+def failure(job: ScheduledFunction, error: BaseException) -> str:
+    """Log what a function has failed with, and answer it as a row keeps it, whatever it says of itself."""
+    text = _text(error)
+    try:
+        logger.error("The scheduled %s %s (%s) failed", job.kind, job.name, job.id, exc_info=error)
+    except BaseException:  # logging wants to show the error, too
+        logger.error("The scheduled %s %s (%s) failed: %s", job.kind, job.name, job.id, text)
+    return text
+
+
+def _text(error: BaseException) -> str:
+    try:
+        text = "".join(traceback.format_exception_only(error)).strip()
+    except BaseException:  # its notes, or the line of a SyntaxError, may be anything
+        text = type(error).__name__
     return text.encode("utf-8", "backslashreplace").decode()[:_LONGEST_ERROR]

@@ -152,6 +152,12 @@ def _switch(key: str, value: Any) -> str:
     return str(value)
 
 
+def _lease(key: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.5 <= value <= 3600:
+        raise ConfigurationError(f"{key} must be a number of seconds, 0.5 to 3600")
+    return float(value)
+
+
 def _days(key: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 36525:
         raise ConfigurationError(f"{key} must be a number of days, more than 0 and at most 36525")
@@ -177,6 +183,6 @@ _PARSERS: dict[str, Callable[[str, Any], Any]] = {
     "CONVEX_WRITE_QUEUE": _count,
     "CONVEX_WORKER": _switch,
     "CONVEX_WORKER_ACTIONS": _count,
-    "CONVEX_WORKER_LEASE": _seconds,
+    "CONVEX_WORKER_LEASE": _lease,
     "CONVEX_SCHEDULED_RETENTION_DAYS": _days,
 }

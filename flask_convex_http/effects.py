@@ -14,7 +14,7 @@ from flask_convex_http.errors import SchedulingError
 
 Hook = Callable[[], None]
 Announce = Callable[[float], None]
-Mark = tuple[int, int, int]
+Mark = tuple[int, int, int, float]
 
 logger = logging.getLogger("flask_convex_http")
 
@@ -62,11 +62,11 @@ class Effects:
 
     def mark(self) -> Mark:
         """Where a part of the transaction begins."""
-        return len(self._hooks), self._jobs, self._argument_bytes
+        return len(self._hooks), self._jobs, self._argument_bytes, self._earliest
 
     def undo(self, mark: Mark) -> None:
         """Forget what came after a mark."""
-        hooks, self._jobs, self._argument_bytes = mark
+        hooks, self._jobs, self._argument_bytes, self._earliest = mark
         del self._hooks[hooks:]
 
     def absorb(self, part: Effects) -> None:
@@ -77,7 +77,7 @@ class Effects:
 
     def happen(self) -> None:
         """The commit is done: run the hooks. It stands whatever they do; deleted files' bytes, say, are swept later."""
-        if self._announce is not None:
+        if self._announce is not None and self._earliest < math.inf:
             self._hooks.append(partial(self._announce, self._earliest))
         for hook in self._hooks:
             try:

@@ -65,7 +65,7 @@ class ConvexHTTP:
         backend = Backend(settings, self.schema, self.functions, crons=self.crons, folder=folder, clock=self.clock)
         app.extensions[EXTENSION] = backend
         background = app.extensions[WORKER] = BackgroundWorker(backend, app.app_context, partial(_works, app, backend))
-        backend.before_close.append(background.stop)
+        backend.before_close.append(background.close)
         app.wsgi_app = Middleware(app, background)  # type: ignore[method-assign]  # as Flask's docs have middleware added
         app.register_blueprint(files)
         app.cli.add_command(convex_commands)

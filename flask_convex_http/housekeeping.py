@@ -1,6 +1,6 @@
 """Forgetting what nobody needs any more: functions that ended long ago, firings, remembered calls, full buckets.
 
-A little at a time, so that nobody waits for it, and without a write where there is nothing to forget.
+A little at a time, so that nobody waits for it.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Callable
 from flask_convex_http.backend import Backend
 from flask_convex_http.engines.base import Transaction
 
-#: Rows that one transaction removes of each kind.
-_MOST = 500
+#: Rows that one transaction removes of each kind; those of scheduled functions may be large, and are read for that.
+_MOST = 50
 _DAY = 86_400_000.0
 
 Sweep = Callable[[Transaction], int]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Literal
 
 import msgspec
@@ -22,7 +23,7 @@ from flask_convex_http.engines.base import Snapshot, Transaction
 from flask_convex_http.errors import ArgumentValidationError
 from flask_convex_http.ids import Id, new_id, table_of
 from flask_convex_http.query_builder import Query
-from flask_convex_http.ranges import lte
+from flask_convex_http.ranges import gte, lte
 from flask_convex_http.scheduler import Submission
 from flask_convex_http.schema import Schema, Table
 from flask_convex_http.system import Attempt, ScheduledFunction
@@ -35,6 +36,8 @@ LOOK_AFTER = 5.0
 
 KINDS: tuple[Kind, ...] = ("mutation", "action")
 _ENDED = ("success", "failed", "canceled")
+#: When what was canceled while it ran is due: it is not to be forgotten, but its worker may die.
+_RUNS_ON = 8.64e15
 
 
 @dataclass(slots=True)
@@ -69,9 +72,14 @@ class Jobs:
         job = self._query(snapshot, state="pending", kind=kind).first()
         return None if job is None else job.due
 
+    def of_state(self, snapshot: Snapshot, state: str, kind: Kind) -> Query[ScheduledFunction]:
+        """Those of a state and a kind, in the order in which they need looking at."""
+        return self._query(snapshot, state=state, kind=kind)
+
     def running(self, snapshot: Snapshot) -> list[ScheduledFunction]:
-        """The actions that are in progress, in whatever process."""
-        return self._query(snapshot, state="inProgress").collect()
+        """The actions that run, in whatever process; those that were canceled meanwhile run on."""
+        going_on = self._query(snapshot, state="canceled", kind="action", due=gte(_RUNS_ON))
+        return [*self.of_state(snapshot, "inProgress", "action"), *going_on]
 
     def is_canceled(self, snapshot: Snapshot, job_id: str) -> bool:
         """Whether somebody has canceled it."""
@@ -129,7 +137,7 @@ class Jobs:
         """A worker says that it still runs actions. What the row says changes each time, even if the clock stands."""
         for job_id in job_ids:
             job = self.get(transaction, job_id)
-            if job is not None and job.state == "inProgress" and job.worker == worker:
+            if job is not None and job.completed_time is None and job.worker == worker:
                 self._change(transaction, job_id, due=max(lease_ends, job.due + 1))
 
     def succeed(self, transaction: Transaction, job: ScheduledFunction, now: float) -> None:
@@ -158,6 +166,11 @@ class Jobs:
             log = _closed(job.attempts, now, outcome, error)
             self._change(transaction, job.id, state="pending", worker=None, due=due, attempts=log)
 
+    def put_back(self, transaction: Transaction, job: ScheduledFunction, due: float) -> None:
+        """An action that was taken, and could not be begun: it is as it was before."""
+        if not self.is_canceled(transaction, job.id):
+            self._change(transaction, job.id, state="pending", worker=None, due=due, attempts=job.attempts[:-1])
+
     def delay(self, transaction: Transaction, job: ScheduledFunction, due: float) -> None:
         """Look at what is pending again later."""
         self._change(transaction, job.id, due=due)
@@ -177,8 +190,10 @@ class Jobs:
         job = self.get(transaction, job_id)
         if job is None or job.state in _ENDED:
             return False
-        completed = now if job.state == "pending" else None  # what runs has not ended yet
-        self._change(transaction, job_id, state="canceled", due=now, completed_time=completed)
+        if job.state == "pending":
+            self._change(transaction, job_id, state="canceled", due=now, completed_time=now)
+        else:
+            self._change(transaction, job_id, state="canceled", due=_RUNS_ON)
         return True
 
     def retry(self, transaction: Transaction, job: ScheduledFunction, now: float) -> None:
@@ -187,7 +202,7 @@ class Jobs:
 
     def forgettable(self, snapshot: Snapshot, before: float, limit: int) -> Sequence[str]:
         """The ids of what has ended before a time."""
-        return [job.id for job in self._ended(snapshot, before, limit)][:limit]
+        return [job.id for job in islice(self._ended(snapshot, before, limit), limit)]
 
     def sweep(self, transaction: Transaction, before: float, limit: int) -> int:
         """Forget what has ended before a time, at most `limit`; answers how many it was."""
@@ -216,11 +231,11 @@ class Jobs:
         error: str | None,
         outcome: Outcome = "success",
     ) -> None:
-        changes: dict[str, Any] = {"completed_time": now}
+        changes: dict[str, Any] = {"completed_time": now, "due": now}
         if job.attempts:
             changes["attempts"] = _closed(job.attempts, now, outcome, error)
         if not self.is_canceled(transaction, job.id):  # by itself, say; it stays so
-            changes |= {"state": state, "error": error, "due": now}
+            changes |= {"state": state, "error": error}
         self._change(transaction, job.id, **changes)
 
     def _change(self, transaction: Transaction, job_id: str, **fields: Any) -> None:

@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any
 
 from flask_convex_http.backend import Backend
-from flask_convex_http.claims import error_text, function_of
+from flask_convex_http.claims import failure, function_of
 from flask_convex_http.engines.base import Transaction
 from flask_convex_http.functions import Action, Function
 from flask_convex_http.leases import give_up
@@ -30,6 +30,8 @@ logger = logging.getLogger("flask_convex_http")
 
 #: Seconds between two tries to record how an action ended.
 _RECORD_AGAIN = 1.0
+#: Milliseconds until an action is taken again that no thread was left for.
+_START_AGAIN = 1000.0
 
 
 class RunningActions:
@@ -62,14 +64,14 @@ class RunningActions:
         seen, taken = self._backend.engine.write(lambda transaction: self._take_in(transaction, room))
         for job, function in taken:
             self._start(job, function)
-        return seen
+        return len(seen)
 
     def run_one(self) -> list[str]:
         """Take one that is due and run it in this thread; answers the ids of what has been dealt with."""
-        _, taken = self._backend.engine.write(lambda transaction: self._take_in(transaction, 1))
+        seen, taken = self._backend.engine.write(lambda transaction: self._take_in(transaction, 1))
         for job, function in taken:
             self._run(job, function)
-        return [job.id for job, _ in taken]
+        return seen
 
     def renew(self) -> None:
         """Show a sign of life for all that runs."""
@@ -90,17 +92,14 @@ class RunningActions:
             left = list(self._running.values())
         for job in left:
             logger.warning("The scheduled action %s (%s) was stopped before it had ended", job.name, job.id)
-            try:
-                self._backend.engine.write(partial(self._stop, job))
-            except Exception:
-                logger.exception("That could not be recorded; it will be taken for lost")
+            self._record_that(self._stop, job)
             self._forget(job)
 
     # --- taking ------------------------------------------------------------------------------------------------------
 
     def _take_in(
         self, transaction: Transaction, room: int
-    ) -> tuple[int, list[tuple[ScheduledFunction, Function[Any, Any]]]]:
+    ) -> tuple[list[str], list[tuple[ScheduledFunction, Function[Any, Any]]]]:
         jobs, functions, now = self._backend.jobs, self._backend.functions, self._backend.clock()
         due = jobs.due(transaction, "action", now, room)
         taken = []
@@ -108,7 +107,7 @@ class RunningActions:
             function = function_of(job, functions, jobs, transaction, now)
             if function is not None:
                 taken.append((jobs.start(transaction, job, now, self._worker, self._lease_ends()), function))
-        return len(due), taken
+        return [job.id for job in due], taken
 
     def _lease_ends(self) -> float:
         return self._backend.clock() + self._backend.settings.worker_lease * 1000
@@ -121,7 +120,7 @@ class RunningActions:
             thread.start()
         except RuntimeError:  # the system has no more threads
             self._forget(job)
-            self._backend.engine.write(partial(self._stop, job))
+            self._record_that(self._put_back, job)
 
     # --- running -----------------------------------------------------------------------------------------------------
 
@@ -141,8 +140,7 @@ class RunningActions:
             with self._around():
                 function.check_returns(function.handler(self._backend.runtime.action_ctx(caller), **arguments))
         except BaseException as error:
-            logger.exception("The scheduled action %s (%s) failed", job.name, job.id)
-            return error_text(error)
+            return failure(job, error)
         return None
 
     def _record(self, job: ScheduledFunction, function: Function[Any, Any], error: str | None) -> bool:
@@ -171,6 +169,18 @@ class RunningActions:
         else:
             jobs.postpone(transaction, job, now, now + retry.delay(len(job.attempts)), error)
         return True
+
+    def _record_that(self, step: Callable[[ScheduledFunction, Transaction], None], job: ScheduledFunction) -> None:
+        try:
+            self._backend.engine.write(partial(step, job))
+        except Exception:
+            logger.exception(
+                "That %s (%s) does not run could not be recorded; it will be taken for lost", job.name, job.id
+            )
+
+    def _put_back(self, job: ScheduledFunction, transaction: Transaction) -> None:
+        if self._backend.jobs.is_held(transaction, job):
+            self._backend.jobs.put_back(transaction, job, self._backend.clock() + _START_AGAIN)
 
     def _stop(self, job: ScheduledFunction, transaction: Transaction) -> None:
         if self._backend.jobs.is_held(transaction, job):

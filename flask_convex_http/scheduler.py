@@ -7,6 +7,7 @@ them is `worker`'s.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, Literal, ParamSpec, Protocol, overload
@@ -24,8 +25,11 @@ P = ParamSpec("P")
 #: How far from now something may be scheduled, and how large its arguments may be.
 MAX_YEARS = 5
 MAX_ARGUMENTS = 4 * 2**20
-#: How many levels of lists and objects they may have inside; what a worker could not read would stop all others, too.
+#: How deep arrays and objects in arguments may be in each other, as in Convex. Who reads JSON goes as deep as it does,
+#: and a row that could be written but not read would stop the workers.
 MAX_NESTING = 64
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_BRACKET = re.compile(rb"[][{}]")
 _FAR = timedelta(days=365.25 * MAX_YEARS).total_seconds() * 1000
 
 
@@ -167,22 +171,22 @@ class Submission(msgspec.Struct, frozen=True):  # a dataclass takes five times a
                 f"{function.name}: the arguments are too large to be scheduled: {len(arguments)} bytes, "
                 f"limit {MAX_ARGUMENTS}; store the data and pass its id"
             )
-        if _is_deep(arguments):
+        if _nesting(arguments) > 1 + MAX_NESTING:  # the arguments themselves are an object
             raise ArgumentValidationError(
-                f"{function.name}: the arguments are nested too deeply to be scheduled, limit {MAX_NESTING} levels"
+                f"{function.name}: the arguments are nested more than {MAX_NESTING} deep, and cannot be scheduled"
             )
         return cls(function.name, function.kind, arguments, when)
 
 
-def _is_deep(arguments: bytes) -> bool:
-    """Whether JSON is nested so deeply that a worker may not be able to read it."""
-    if arguments.count(b"[") + arguments.count(b"{") <= MAX_NESTING:
-        return False
-    level: list[Any] = [msgspec.json.decode(arguments)]
-    for _ in range(MAX_NESTING + 1):
-        groups = [each.values() if isinstance(each, dict) else each for each in level]
-        level = [each for group in groups for each in group if isinstance(each, dict | list)]
-    return bool(level)
+def _nesting(text: bytes) -> int:
+    """How deep the arrays and objects of a JSON text are in each other; 0 for what has not enough of them to matter."""
+    if text.count(b"[") + text.count(b"{") <= MAX_NESTING:
+        return 0
+    depth = deepest = 0
+    for bracket in _BRACKET.findall(_STRING.sub(b"", text)):
+        depth += 1 if bracket in b"[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _milliseconds(delay: timedelta | float) -> float:

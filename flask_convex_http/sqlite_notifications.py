@@ -66,15 +66,8 @@ class Listener:
     """
 
     def __init__(self, path: Path) -> None:
-        folder = folder_of(path)
-        folder.mkdir(exist_ok=True)
-        notify(path)  # removes what processes that died have left
-        self._pipe = folder / f"{os.getpid()}-{secrets.token_hex(4)}"
-        new = self._pipe.with_name(self._pipe.name + _NEW)
-        os.mkfifo(new)
-        # open for writing too, so that the last writer's leaving is not the end of the file
-        self._descriptor = os.open(new, os.O_RDWR | os.O_NONBLOCK)
-        new.rename(self._pipe)
+        self._path = path
+        self._pipe, self._descriptor = _make_pipe(path)
         self._is_open = True
         self._closing = threading.RLock()  # a signal handler may call in the middle of a call
 
@@ -86,15 +79,23 @@ class Listener:
         """
         poll = select.poll()
         poll.register(self._descriptor, select.POLLIN)
-        poll.poll(max(timeout, 0) * 1000)
-        with contextlib.suppress(BlockingIOError):
-            os.read(self._descriptor, _MUCH)
+        if poll.poll(max(timeout, 0) * 1000):
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._descriptor, _MUCH)
+        elif not self._pipe.exists():  # somebody has cleared the folder away
+            self._begin_again()
 
     def wake(self) -> None:
         """Wake the one that waits here; from any thread, and from a signal handler."""
         with self._closing, contextlib.suppress(BlockingIOError):
             if self._is_open:  # or else the number may be another file's
                 os.write(self._descriptor, _BYTE)
+
+    def _begin_again(self) -> None:
+        pipe, descriptor = _make_pipe(self._path)
+        with self._closing:
+            os.close(self._descriptor)
+            self._pipe, self._descriptor = pipe, descriptor
 
     def close(self) -> None:
         """Stop listening."""
@@ -103,3 +104,20 @@ class Listener:
         with self._closing:
             self._is_open = False
             os.close(self._descriptor)
+
+
+def _make_pipe(path: Path) -> tuple[Path, int]:
+    folder = folder_of(path)
+    folder.mkdir(exist_ok=True)
+    notify(path)  # removes what processes that died have left
+    pipe = folder / f"{os.getpid()}-{secrets.token_hex(4)}"
+    new = pipe.with_name(pipe.name + _NEW)
+    os.mkfifo(new)
+    try:
+        # open for writing too, so that the last writer's leaving is not the end of the file
+        descriptor = os.open(new, os.O_RDWR | os.O_NONBLOCK)
+    except OSError:  # it has no descriptor left, say; nobody else removes what is new
+        new.unlink()
+        raise
+    new.rename(pipe)
+    return pipe, descriptor

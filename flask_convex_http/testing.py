@@ -118,7 +118,7 @@ class _Runner:
 
     def run(self, advance: timedelta | None) -> list[ScheduledFunction]:
         backend = self._backend
-        self._write(self._ticks.register)
+        backend.register_crons()
         if advance is None:
             self._run_due()
         else:

@@ -82,11 +82,13 @@ class Ticks:
 
     def is_registered(self, snapshot: Snapshot) -> bool:
         """Whether the rows are as the crons are, so that `register` would write nothing."""
-        submissions = self.check()
-        rows = {row.name: row for row in self._all(snapshot)}
-        return rows.keys() == submissions.keys() and not any(
-            self._changes(self._crons[name], submission, rows[name], 0.0) for name, submission in submissions.items()
-        )
+        rows = self._all(snapshot)
+        return {row.name for row in rows} == self._crons.keys() and all(map(self.is_current, rows))
+
+    def is_current(self, row: CronJob) -> bool:
+        """Whether a row is as its cron is."""
+        cron = self._crons.get(row.name)
+        return cron is not None and not self._changes(cron, self._submission(cron), row, 0.0)
 
     def register(self, transaction: Transaction, times: CreationTimes, now: float) -> None:
         """Bring the rows to the crons; those that have not changed keep their next tick.
@@ -219,7 +221,7 @@ class Ticks:
         """Whether its last run has not ended. One that waits for a time from before the clock was set back never does
         so soon, and is canceled for the one that is due."""
         job = None if row.last_job is None else self._jobs.get(transaction, row.last_job)
-        if job is None or job.state not in ("pending", "inProgress"):
+        if job is None or job.completed_time is not None:
             return False
         if job.state == "pending" and job.scheduled_time > now + _SAME_CLOCK:
             return not self._jobs.cancel(transaction, job.id, now)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import random
 import time
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from flask_convex_http.engines.base import Listener, Transaction
 from flask_convex_http.errors import MigrationRequiredError
 from flask_convex_http.housekeeping import Housekeeping
 from flask_convex_http.jobs import LOOK_AFTER
-from flask_convex_http.leases import Leases
+from flask_convex_http.leases import Leases, sign_every
 from flask_convex_http.running import RunningActions
 
 logger = logging.getLogger("flask_convex_http")
@@ -62,6 +63,8 @@ class Worker:
         self._listener: Listener | None = None
         self._is_stopping = False  # not an Event: a signal handler may come in the middle of waiting for that
         self._is_hurried = False
+        self._is_called = False
+        self._is_deaf = False
         self._is_registered = False
         self._looks_at = math.inf
         self._next_sign = self._next_sweep = 0.0
@@ -69,21 +72,26 @@ class Worker:
     def run(self) -> None:
         """Work until `stop` is called; then let actions end, and hand back those that do not."""
         jobs = self._backend.jobs
-        announce_elsewhere, jobs.announce = jobs.announce, self._announce
+        self._pid = os.getpid()
+        self._announce_elsewhere, jobs.announce = jobs.announce, self._announce
         self._next_sweep = time.monotonic() + random.uniform(0, _SWEEP_EVERY)
+        try:
+            self._work()
+        finally:
+            jobs.announce = self._announce_elsewhere
+            self._finish()
+
+    def _work(self) -> None:
         failures = 0
         while not self._is_stopping:
             try:
-                pause = self._round()
+                self._sleep(self._round())
                 failures = 0
             except Exception as error:
                 if not (failures and isinstance(error, MigrationRequiredError)):
                     _log(error)
-                pause = min(2.0 ** min(failures, 10), _LONGEST_PAUSE)
+                self._sleep_after_failure(min(2.0 ** min(failures, 10), _LONGEST_PAUSE))
                 failures += 1
-            self._sleep(pause)
-        jobs.announce = announce_elsewhere
-        self._finish()
 
     def stop(self) -> None:
         """Have `run` end, and when called again wait no longer; from any thread, and from a signal handler."""
@@ -93,6 +101,7 @@ class Worker:
 
     def wake(self) -> None:
         """Have it look at once."""
+        self._is_called = True
         if self._listener is not None:
             self._listener.wake()
 
@@ -110,13 +119,13 @@ class Worker:
             tick = self._ticks.next_tick(snapshot, now)
             mutation = backend.jobs.next_due(snapshot, "mutation")
             action = backend.jobs.next_due(snapshot, "action")
+        done = 0
         if tick is not None and tick <= now:
             backend.engine.write(self._fire)
-            return 0.0
-        done = 0
+            done = 1
         if mutation is not None and mutation <= now:
             done += len(self._batches.run())
-        if action is not None and action <= now:
+        if action is not None and action <= now and not self._is_stopping:
             done += self._take_actions()
         if done:
             return 0.0
@@ -145,24 +154,28 @@ class Worker:
     # --- once in a while ---------------------------------------------------------------------------------------------
 
     def _begin_listening(self) -> None:
-        if self._listener is None:
-            with self._backend.engine.read():  # a database that is not there is not to get files beside it
+        if self._listener is not None:
+            return
+        with self._backend.engine.read():  # a database that is not there is not to get files beside it
+            try:
                 self._listener = self._backend.engine.listen()
+            except OSError as error:  # no descriptor is left, or the file system has no named pipes
+                self._warn_once(error)
+
+    def _warn_once(self, error: OSError) -> None:
+        if not self._is_deaf:
+            logger.warning("Other processes cannot wake this worker; it looks by itself: %s", error)
+        self._is_deaf = True
 
     def _register_crons(self) -> None:
-        if self._is_registered:
-            return
-        with self._backend.engine.read() as snapshot:
-            is_registered = self._ticks.is_registered(snapshot)
-        if not is_registered:
-            now = self._backend.clock()
-            self._backend.engine.write(lambda transaction: self._ticks.register(transaction, CreationTimes(now), now))
-        self._is_registered = True
+        if not self._is_registered:
+            self._backend.register_crons()
+            self._is_registered = True
 
     def _show_life(self) -> None:
         now = time.monotonic()
         if now >= self._next_sign:
-            self._next_sign = now + min(self._backend.settings.worker_lease / 3, LOOK_AFTER)
+            self._next_sign = now + sign_every(self._backend)
             self._actions.renew()
             self._leases.give_up_lost()
 
@@ -178,14 +191,24 @@ class Worker:
     def _sleep(self, seconds: float) -> None:
         if self._listener is None:
             end = time.monotonic() + seconds
-            while time.monotonic() < end and not self._is_stopping:
-                time.sleep(_NAP)
+            while time.monotonic() < end and not self._is_stopping and not self._is_called:
+                time.sleep(min(_NAP, max(end - time.monotonic(), 0.0)))
+            self._is_called = False
         elif seconds > 0 and not self._is_stopping:
             self._listener.wait(min(seconds, max(self._next_sign - time.monotonic(), 0.0)))
 
+    def _sleep_after_failure(self, seconds: float) -> None:
+        try:
+            self._sleep(seconds)
+        except OSError:  # somebody has closed what it listens to
+            self._listener = None
+
     def _announce(self, due: float) -> None:
         """Something was scheduled in this process."""
-        if due < self._looks_at:
+        if os.getpid() != self._pid:  # a child of fork(): the worker is the parent's
+            self._announce_elsewhere(due)
+            return
+        if due < self._looks_at or due <= self._backend.clock():  # the clock may have been set since
             self.wake()
         if not self._actions.free or self._is_stopping:
             self._backend.engine.notify()

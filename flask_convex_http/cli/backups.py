@@ -99,6 +99,8 @@ def restore(path: Path, files_path: Path | None, yes: bool, as_json: bool) -> No
         "put_aside": [str(place) for place in aside if place is not None],
         "migration": _waiting(backend),
     }
+    if not report["migration"]:
+        backend.register_crons()  # workers that run did so when they started, and will not again
     if as_json:
         print_json(report)
     else:

@@ -116,11 +116,10 @@ def _described(backend: Backend, snapshot: Snapshot) -> list[_Described]:
 
 def _known(backend: Backend, snapshot: Snapshot, cron: Cron, submission: Submission, row: CronJob | None) -> _Described:
     """A cron of the code."""
-    schedule, args = str(cron.schedule), msgspec.json.decode(submission.arguments)
     if row is None:
-        return _Described(cron.name, schedule, submission.name, None, _last_run(backend, snapshot, cron.name), "new")
-    is_same = (row.schedule, row.function, row.args) == (schedule, submission.name, args)
-    return _stored(backend, snapshot, row, "active" if is_same else "changed")
+        last_run = _last_run(backend, snapshot, cron.name)
+        return _Described(cron.name, str(cron.schedule), submission.name, None, last_run, "new")
+    return _stored(backend, snapshot, row, "active" if backend.ticks.is_current(row) else "changed")
 
 
 def _stored(backend: Backend, snapshot: Snapshot, row: CronJob, status: Status) -> _Described:

@@ -206,7 +206,7 @@ def _pending(backend: Backend, function: str | None) -> list[str]:
         return [
             job.id
             for kind in KINDS
-            for job in _by_state(backend, snapshot, "pending", kind)
+            for job in backend.jobs.of_state(snapshot, "pending", kind)
             if function is None or job.name == function
         ]
 
@@ -300,13 +300,8 @@ def _newest(backend: Backend, snapshot: Snapshot, limit: int) -> list[ScheduledF
 
 def _of_state(backend: Backend, snapshot: Snapshot, state: str, limit: int) -> list[ScheduledFunction]:
     order: Literal["asc", "desc"] = "asc" if state in _OPEN else "desc"
-    found = [job for kind in KINDS for job in _by_state(backend, snapshot, state, kind).order(order).take(limit)]
+    found = [job for kind in KINDS for job in backend.jobs.of_state(snapshot, state, kind).order(order).take(limit)]
     return sorted(found, key=lambda job: (job.due, job.creation_time), reverse=order == "desc")[:limit]
-
-
-def _by_state(backend: Backend, snapshot: Snapshot, state: str, kind: str) -> Query[ScheduledFunction]:
-    table = backend.jobs.table
-    return Query(snapshot, table, table.indexes["by_creation_time"]).with_index("by_state", state=state, kind=kind)
 
 
 def _due(job: ScheduledFunction) -> float:
