@@ -20,7 +20,7 @@ from flask_convex_http.crons import Crons
 from flask_convex_http.database import CreationTimes, insert
 from flask_convex_http.engines.base import Engine, Snapshot, Transaction
 from flask_convex_http.engines.sqlite import SQLiteEngine
-from flask_convex_http.errors import MigrationRequiredError
+from flask_convex_http.errors import MigrationRequiredError, RegistrationError
 from flask_convex_http.functions import Function
 from flask_convex_http.identity import Credentials, UserIdentity
 from flask_convex_http.jobs import LOOK_AFTER, Jobs
@@ -87,7 +87,7 @@ class Backend:
         )
         self.signing = Signing(self._secret)
         self.files = Files(self.engine, self.schema, self.blobs, self.signing, clock)
-        self.crons = crons if crons is not None else Crons()
+        self.crons = _checked_crons(crons).used()
         #: What is to be done before the database is closed.
         self.before_close: list[Callable[[], None]] = []
         self.jobs = Jobs(self.schema, self._notify)
@@ -203,6 +203,12 @@ class Backend:
 
         if self.settings.secret is None:
             self.engine.write(work)
+
+
+def _checked_crons(crons: Crons | None) -> Crons:
+    if crons is not None and not isinstance(crons, Crons):
+        raise RegistrationError(f"crons= takes a Crons(), not {crons!r}")
+    return Crons() if crons is None else crons
 
 
 def _engine(settings: Settings, schema: Schema, folder: Path) -> Engine:

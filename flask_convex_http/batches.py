@@ -34,11 +34,15 @@ class Batches:
     Args:
         backend: Where they are.
         around: What each is run in, such as an application context.
+
+    Attributes:
+        escaped: What a function raised last that is no Exception, such as Ctrl-C.
     """
 
     def __init__(self, backend: Backend, around: Callable[[], AbstractContextManager[Any]]) -> None:
         self._backend = backend
         self._around = around
+        self.escaped: BaseException | None = None
         self._running: str | None = None
         self._ran: list[str] = []
         self._one_by_one = 0
@@ -107,6 +111,7 @@ class Batches:
         except BaseException as error:
             if isinstance(error, UnavailableError) and error.__cause__ is not None:  # the driver's: not the function's
                 raise  # doing, and all of the batch is tried again
+            self.escaped = None if isinstance(error, Exception) else error
             return failure(job, error)
         return None
 

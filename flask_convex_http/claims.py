@@ -9,8 +9,9 @@ from typing import Any
 from flask_convex_http.engines.base import Transaction
 from flask_convex_http.errors import FunctionNotFoundError
 from flask_convex_http.functions import Function
-from flask_convex_http.jobs import Jobs
+from flask_convex_http.jobs import Jobs, tried
 from flask_convex_http.registry import Registry
+from flask_convex_http.retry import Retry
 from flask_convex_http.system import ScheduledFunction
 
 logger = logging.getLogger("flask_convex_http")
@@ -42,13 +43,16 @@ def function_of(
     return None
 
 
-def failure(job: ScheduledFunction, error: BaseException) -> str:
+def failure(job: ScheduledFunction, error: BaseException, retry: Retry | None = None) -> str:
     """Log what a function has failed with, and answer it as a row keeps it, whatever it says of itself."""
-    text = _text(error)
+    text, count = _text(error), tried(job)
+    level = logging.WARNING if retry is not None and count < retry.max_attempts else logging.ERROR
+    attempt = "" if retry is None else f" in attempt {count} of {max(count, retry.max_attempts)}"
+    what = f"The scheduled {job.kind} {job.name} ({job.id}) failed{attempt}"
     try:
-        logger.error("The scheduled %s %s (%s) failed", job.kind, job.name, job.id, exc_info=error)
+        logger.log(level, what, exc_info=error)
     except BaseException:  # logging wants to show the error, too
-        logger.error("The scheduled %s %s (%s) failed: %s", job.kind, job.name, job.id, text)
+        logger.log(level, "%s: %s", what, text)
     return text
 
 

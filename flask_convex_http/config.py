@@ -19,7 +19,8 @@ from flask_convex_http.errors import ConfigurationError
 logger = logging.getLogger("flask_convex_http")
 
 MIB = 2**20
-_MEMORY = "sqlite:///:memory:"
+#: A temporary database.
+MEMORY = "sqlite:///:memory:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +73,10 @@ class Settings:
                 _warn_unknown(key)
             elif config[key] is not None:
                 values[key.removeprefix("CONVEX_").lower()] = parse(key, config[key])
-        if values.get("database_url") == _MEMORY:
-            values.setdefault("storage_url", _MEMORY)
+        if values.get("database_url") == MEMORY:
+            values.setdefault("storage_url", MEMORY)
         settings = cls(**values)
-        if settings.database_url != _MEMORY and Path(settings.storage_url) == Path(settings.database_url):
+        if settings.database_url != MEMORY and Path(settings.storage_url) == Path(settings.database_url):
             raise ConfigurationError("CONVEX_STORAGE_URL must name another file than CONVEX_DATABASE_URL")
         return settings
 
@@ -148,7 +149,7 @@ def _switch(key: str, value: Any) -> str:
     if isinstance(value, bool):  # as the environment's true and false are read
         return "on" if value else "off"
     if value not in ("on", "off"):
-        raise ConfigurationError(f'{key} must be "on" or "off"')
+        raise ConfigurationError(f'{key} must be "on" or "off", not {value!r}')
     return str(value)
 
 
@@ -164,7 +165,7 @@ def _days(key: str, value: Any) -> float:
     return float(value)
 
 
-def _count(key: str, value: Any, what: str = "a number") -> int:
+def _count(key: str, value: Any, what: str = "a whole number") -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ConfigurationError(f"{key} must be {what}, 1 or more")
     return value

@@ -32,7 +32,7 @@ class Calls(Protocol):
     def storage(self) -> Any: ...
     def scheduler(self) -> Scheduler: ...
     def rate_limit(self, limit: Limit, key: str, count: float) -> None: ...
-    def once(self, key: str, call: Callable[[str], Any], keep: timedelta) -> Any: ...
+    def once(self, key: str, call: Callable[[str], Any], keep: timedelta | float) -> Any: ...
     def job(self) -> Job: ...
 
 
@@ -175,7 +175,7 @@ class ActionCtx:
         """Which attempt of a scheduled action this is, from 1; more than 1 only with `@action(retry=...)`."""
         return self._calls.job().attempt
 
-    def once(self, key: str, call: Callable[[str], R], *, keep: timedelta = _REMEMBERED) -> R:
+    def once(self, key: str, call: Callable[[str], R], *, keep: timedelta | float = _REMEMBERED) -> R:
         """Make a call to another service once, and answer its result then and ever after.
 
         A result that was recorded is answered without a call. If this process dies between the call and its record,
@@ -185,7 +185,7 @@ class ActionCtx:
             key: The application's name for the call, unique in the application: "charge:order_17".
             call: Gets the token, which depends on the key and the deployment's secret only, and answers what JSON can
                 hold.
-            keep: How long the result is remembered.
+            keep: How long the result is remembered, a timedelta or seconds.
 
         Raises:
             CallInProgressError: Somebody else makes the call at this moment, or died less than a minute ago.

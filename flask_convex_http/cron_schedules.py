@@ -26,7 +26,7 @@ _ZONE_PREFIX = "CRON_TZ="
 #: 7 as a day (5-7, 7L, 7#2), not as a step (*/7) or as which one of the month (1#7).
 _SEVEN = re.compile(r"(?<![/#0-9])0*7(?![0-9])")
 _LONE_STEP = re.compile(r"(?:^|,)\w+/")
-_FIELDS = "minute, hour, day of month, month and day of week"
+_FIELDS = "minute 0-59, hour 0-23, day of month 1-31, month 1-12 and day of week 0-6"
 
 
 class Schedule(Protocol):
@@ -181,6 +181,10 @@ def zone_of(zone: str | tzinfo) -> tzinfo:
 def _check(expression: str, parts: list[str]) -> None:
     """Refuse what cronsim refuses, and what it takes but Convex does not."""
     if len(parts) != 5:
+        if expression.startswith("@"):
+            raise RegistrationError(f"{expression!r} has no fields; write crons.daily(...) or the like, or {_FIELDS}")
+        if expression.startswith("TZ="):
+            raise RegistrationError(f"{expression!r}: write CRON_TZ= for the time zone")
         raise RegistrationError(f"{expression!r} must have five fields ({_FIELDS}), not {len(parts)}")
     days = parts[4].upper()
     if _SEVEN.search(days):

@@ -58,6 +58,7 @@ class Crons:
 
     def __init__(self, zone: str | tzinfo = "UTC") -> None:
         self._crons: dict[str, Cron] = {}
+        self._is_used = False
         try:
             self._zone = zone_of(zone)
         except RegistrationError as error:
@@ -65,6 +66,11 @@ class Crons:
 
     def __iter__(self) -> Iterator[Cron]:
         return iter(self._crons.values())
+
+    def used(self) -> Crons:
+        """Called when an application is set up with these: what came later would never run."""
+        self._is_used = True
+        return self
 
     @overload
     def interval(
@@ -236,6 +242,8 @@ class Crons:
     def _check(self, name: str, function: Any) -> None:
         if not isinstance(name, str) or not name.isascii() or not name.isprintable():
             raise _wrong(name, "the name must be a text of printable ASCII characters")
+        if self._is_used:
+            raise _wrong(name, "it was added after the app was set up, and would never run; add it before init_app")
         if name in self._crons:
             raise _wrong(name, "there is one of this name already; give each its own")
         if isinstance(function, (str, Mutation, Action)):

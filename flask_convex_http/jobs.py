@@ -196,9 +196,12 @@ class Jobs:
             self._change(transaction, job_id, state="canceled", due=_RUNS_ON)
         return True
 
-    def retry(self, transaction: Transaction, job: ScheduledFunction, now: float) -> None:
-        """Run again what has ended, with the same id and token, and all its attempts before it."""
-        self._change(transaction, job.id, state="pending", due=now, completed_time=None, error=None, worker=None)
+    def retry(self, transaction: Transaction, job: ScheduledFunction, now: float) -> float:
+        """Run again what has ended, with the same id and token, and all its attempts before it; answers when: what was
+        canceled before its time has that still."""
+        due = max(now, job.scheduled_time) if job.state == "canceled" else now
+        self._change(transaction, job.id, state="pending", due=due, completed_time=None, error=None, worker=None)
+        return due
 
     def forgettable(self, snapshot: Snapshot, before: float, limit: int) -> Sequence[str]:
         """The ids of what has ended before a time."""
@@ -241,6 +244,11 @@ class Jobs:
     def _change(self, transaction: Transaction, job_id: str, **fields: Any) -> None:
         changes = {name: self.table.store(name, value) for name, value in fields.items()}
         transaction.update(self.table, job_id, changes)
+
+
+def tried(job: ScheduledFunction) -> int:
+    """How many attempts of an action count: not those that a stopped worker did not let end."""
+    return sum(attempt.outcome != "stopped" for attempt in job.attempts)
 
 
 def _closed(attempts: Sequence[Attempt], now: float, outcome: Outcome, error: str | None) -> list[Attempt]:

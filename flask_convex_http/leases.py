@@ -15,7 +15,7 @@ from flask_convex_http.backend import Backend
 from flask_convex_http.engines.base import Transaction
 from flask_convex_http.errors import FunctionNotFoundError
 from flask_convex_http.functions import Action, Function
-from flask_convex_http.jobs import LOOK_AFTER
+from flask_convex_http.jobs import LOOK_AFTER, tried
 from flask_convex_http.retry import Retry
 from flask_convex_http.system import ScheduledFunction
 
@@ -88,18 +88,19 @@ def give_up(
     backend: Backend, transaction: Transaction, job: ScheduledFunction, outcome: Literal["lost", "stopped"]
 ) -> None:
     """End an attempt of which nobody knows how far it came: tried again if its author allows it, failed otherwise."""
-    retry, now, error = _retry_of(backend, job), backend.clock(), _ERRORS[outcome]
-    if retry is None or len(job.attempts) >= retry.max_attempts:
+    retry, now, error = retry_of(_find(backend, job)), backend.clock(), _ERRORS[outcome]
+    count = tried(job) - (outcome == "stopped")
+    if retry is None or count >= retry.max_attempts:
         backend.jobs.fail(transaction, job, now, error, outcome)
     else:
-        wait = retry.delay(len(job.attempts))
+        wait = retry.delay(max(count, 1))
         if outcome == "stopped":
             wait = max(wait, _SOONEST)
         backend.jobs.postpone(transaction, job, now, now + wait, error, outcome)
 
 
-def _retry_of(backend: Backend, job: ScheduledFunction) -> Retry | None:
-    function = _find(backend, job)
+def retry_of(function: Function[Any, Any] | None) -> Retry | None:
+    """How a function is tried again, if it is."""
     return function.retry if isinstance(function, Action) else None
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -40,6 +41,8 @@ T = TypeVar("T")
 logger = logging.getLogger("flask_convex_http")
 
 MAX_KEY_LENGTH = 1000
+#: Seconds, of a hundred years, that a result is remembered at most.
+_LONGEST = 100 * 365.25 * 86400
 #: Milliseconds after which a call that another process has started, and not ended, is taken for lost.
 LOST_AFTER = 60_000.0
 #: Seconds between attempts to write down how a call ended.
@@ -65,13 +68,13 @@ class OnceCalls:
     sleep: Callable[[float], None] = time.sleep
     _under_way: dict[tuple[int, str], object] = field(default_factory=dict, init=False)
 
-    def run(self, key: str, call: Callable[[str], Any], keep: timedelta, owner: str) -> Any:
+    def run(self, key: str, call: Callable[[str], Any], keep: timedelta | float, owner: str) -> Any:
         """Answer the recorded result of a call, or make the call and record it.
 
         Args:
             key: The application's name for it.
             call: Makes it; gets a token that depends on the key (and the deployment's secret) only.
-            keep: How long the result is remembered.
+            keep: How long the result is remembered, a timedelta or seconds.
             owner: Who asks. Only one attempt of a scheduled function runs at a time, so what its own id has started is
                 over.
 
@@ -83,7 +86,7 @@ class OnceCalls:
             OverloadedError: The database is busy. If that is so after the call, it is made again with the same token.
             UnavailableError: The database cannot be used; likewise.
         """
-        wanted = _Wanted.of(key, keep, owner)
+        wanted = _Wanted.of(key, keep, owner, call)
         found = self._recorded(key)
         if found is None:
             with self._alone(key):
@@ -193,7 +196,9 @@ class _Wanted:
     owner: str
 
     @classmethod
-    def of(cls, key: str, keep: timedelta, owner: str) -> _Wanted:
+    def of(cls, key: str, keep: timedelta | float, owner: str, call: object) -> _Wanted:
+        if not callable(call):
+            raise FunctionCallError(f"once({key!r}): the call must be a function that takes the token, not {call!r}")
         if not isinstance(key, str) or not 1 <= len(key) <= MAX_KEY_LENGTH:
             given = f"{len(key)} characters" if isinstance(key, str) else repr(key)
             raise ArgumentValidationError(
@@ -201,9 +206,10 @@ class _Wanted:
             )
         if any("\ud800" <= character <= "\udfff" for character in key):
             raise ArgumentValidationError("once: the key must be a text without lone surrogates")
-        if not isinstance(keep, timedelta) or keep <= timedelta(0):
-            raise FunctionCallError(f"once({key!r}, keep={keep!r}): it must be a timedelta of more than 0")
-        return cls(key, keep.total_seconds() * 1000, owner)
+        seconds = keep.total_seconds() if isinstance(keep, timedelta) else keep
+        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds < math.inf:
+            raise FunctionCallError(f"once({key!r}, keep={keep!r}): it must be a timedelta or seconds, more than 0")
+        return cls(key, min(seconds, _LONGEST) * 1000.0, owner)
 
     def started(self, now: float) -> OnceCall:
         expires = now + max(self.keep, LOST_AFTER)

@@ -20,8 +20,9 @@ from typing import Any
 from flask_convex_http.backend import Backend
 from flask_convex_http.claims import failure, function_of
 from flask_convex_http.engines.base import Transaction
-from flask_convex_http.functions import Action, Function
-from flask_convex_http.leases import give_up
+from flask_convex_http.functions import Function
+from flask_convex_http.jobs import tried
+from flask_convex_http.leases import give_up, retry_of
 from flask_convex_http.runtime import Caller
 from flask_convex_http.scheduler import Job
 from flask_convex_http.system import ScheduledFunction
@@ -41,6 +42,9 @@ class RunningActions:
         backend: Where they are.
         around: What each is run in, such as an application context.
         ended: Called when one has ended, from its thread.
+
+    Attributes:
+        escaped: What a function raised last that is no Exception, such as Ctrl-C.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class RunningActions:
         self._backend = backend
         self._around = around
         self._ended = ended
+        self.escaped: BaseException | None = None
         self._worker = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._running: dict[str, ScheduledFunction] = {}
         self._changed = threading.Condition()
@@ -140,7 +145,8 @@ class RunningActions:
             with self._around():
                 function.check_returns(function.handler(self._backend.runtime.action_ctx(caller), **arguments))
         except BaseException as error:
-            return failure(job, error)
+            self.escaped = None if isinstance(error, Exception) else error
+            return failure(job, error, retry_of(function))
         return None
 
     def _record(self, job: ScheduledFunction, function: Function[Any, Any], error: str | None) -> bool:
@@ -163,11 +169,11 @@ class RunningActions:
         if error is None:
             jobs.succeed(transaction, job, now)
             return True
-        retry = function.retry if isinstance(function, Action) else None
-        if retry is None or len(job.attempts) >= retry.max_attempts:
+        retry, count = retry_of(function), tried(job)
+        if retry is None or count >= retry.max_attempts:
             jobs.fail(transaction, job, now, error)
         else:
-            jobs.postpone(transaction, job, now, now + retry.delay(len(job.attempts)), error)
+            jobs.postpone(transaction, job, now, now + retry.delay(count), error)
         return True
 
     def _record_that(self, step: Callable[[ScheduledFunction, Transaction], None], job: ScheduledFunction) -> None:

@@ -164,7 +164,7 @@ class ActionCalls:
             self._runtime.rate_limits.check(snapshot, self._runtime.clock(), limit, key, count)
         self._runtime.write(lambda calls: calls.rate_limit(limit, key, count), self._caller)
 
-    def once(self, key: str, call: Callable[[str], Any], keep: timedelta) -> Any:
+    def once(self, key: str, call: Callable[[str], Any], keep: timedelta | float) -> Any:
         return self._runtime.once.run(key, call, keep, owner=self.job().id)
 
     def job(self) -> Job:
@@ -217,7 +217,7 @@ class QueryCalls:
     def rate_limit(self, limit: Limit, key: str, count: float) -> NoReturn:
         raise FunctionCallError("A query cannot take tokens from a bucket: it only reads")
 
-    def once(self, key: str, call: Callable[[str], Any], keep: timedelta) -> NoReturn:
+    def once(self, key: str, call: Callable[[str], Any], keep: timedelta | float) -> NoReturn:
         raise FunctionCallError("A query cannot call other services: it only reads")
 
     def job(self) -> NoReturn:
@@ -272,7 +272,7 @@ class MutationCalls:
     def rate_limit(self, limit: Limit, key: str, count: float) -> None:
         self._runtime.rate_limits.take(self.transaction, self._runtime.times, self._now, limit, key, count)
 
-    def once(self, key: str, call: Callable[[str], Any], keep: timedelta) -> NoReturn:
+    def once(self, key: str, call: Callable[[str], Any], keep: timedelta | float) -> NoReturn:
         raise FunctionCallError("A mutation cannot call other services: schedule an action that does")
 
     def job(self) -> NoReturn:

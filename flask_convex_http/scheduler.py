@@ -96,7 +96,7 @@ class Scheduler:
             FunctionNotFoundError: There is no function of that name.
         """
         now = self._now()
-        return self._calls.schedule(_near(now + _milliseconds(delay), now), function, args, kwargs)
+        return self._calls.schedule(_near(now + _milliseconds(delay), now, "run_after", delay), function, args, kwargs)
 
     @overload
     def run_at(
@@ -118,7 +118,7 @@ class Scheduler:
             ArgumentValidationError: The arguments do not match, or JSON cannot hold them.
             FunctionNotFoundError: There is no function of that name.
         """
-        return self._calls.schedule(_near(_moment(when), self._now()), function, args, kwargs)
+        return self._calls.schedule(_near(_moment(when), self._now(), "run_at", when), function, args, kwargs)
 
     def cancel(self, job_id: Id[ScheduledFunction], /) -> None:
         """Keep something scheduled from running.
@@ -206,8 +206,8 @@ def _moment(when: datetime) -> float:
     return when.timestamp() * 1000
 
 
-def _near(when: float, now: float) -> float:
+def _near(when: float, now: float, call: str, given: object) -> float:
     if not abs(when - now) <= _FAR:
         past_or_future = "future" if when > now else "past"
-        raise SchedulingError(f"The time to run at is more than {MAX_YEARS} years in the {past_or_future}")
+        raise SchedulingError(f"{call}({given!r}): the time is more than {MAX_YEARS} years in the {past_or_future}")
     return when

@@ -28,7 +28,7 @@ from flask import Flask
 
 from flask_convex_http.backend import Backend, Functions, system_clock
 from flask_convex_http.batches import Batches
-from flask_convex_http.config import Settings
+from flask_convex_http.config import MEMORY, Settings
 from flask_convex_http.crons import Crons
 from flask_convex_http.database import CreationTimes
 from flask_convex_http.engines.base import Transaction
@@ -80,7 +80,7 @@ def memory_backend(
         crons: Its crons.
         clock: Answers now, in milliseconds since the epoch.
     """
-    settings = Settings.from_mapping({"CONVEX_DATABASE_URL": "sqlite:///:memory:"})
+    settings = Settings.from_mapping({"CONVEX_DATABASE_URL": MEMORY})
     backend = Backend(settings, schema, functions, crons=crons, folder=Path(), clock=clock)
     try:
         backend.migrate()
@@ -100,12 +100,23 @@ def run_scheduled(target: Backend | Flask, *, advance: timedelta | None = None) 
         What ran, in order, as it is afterwards: see its `state` and `error`.
 
     Raises:
-        RuntimeError: It does not come to an end.
+        RuntimeError: It does not come to an end, or the app is not one for tests.
         TypeError: `advance` is given, but the backend was not given a `Clock`.
+        BaseException: What a function raises that is no Exception.
     """
-    if isinstance(target, Flask):
-        return _Runner(backend_of(target), target.app_context).run(advance)
-    return _Runner(target, nullcontext).run(advance)
+    if advance is not None and not (isinstance(advance, timedelta) and advance >= timedelta(0)):
+        raise TypeError(f"run_scheduled(advance={advance!r}) takes a timedelta of 0 or more")
+    if isinstance(target, Backend):
+        return _Runner(target, nullcontext).run(advance)
+    if not isinstance(target, Flask):
+        raise TypeError(f"run_scheduled() takes a backend or a Flask app, not {target!r}")
+    backend = backend_of(target)
+    if not target.testing and backend.settings.database_url != MEMORY:
+        raise RuntimeError(
+            f"run_scheduled() would run what is pending in {backend.settings.database_url}, for real; give the app "
+            f"TESTING=True, or CONVEX_DATABASE_URL={MEMORY!r}"
+        )
+    return _Runner(backend, target.app_context).run(advance)
 
 
 class _Runner:
@@ -151,6 +162,9 @@ class _Runner:
             self._ran += self._batches.run(1)
         else:
             self._ran += self._actions.run_one()
+        escaped = self._batches.escaped or self._actions.escaped
+        if escaped is not None:  # Ctrl-C, or pytest.fail()
+            raise escaped
 
     def _next_due(self) -> float:
         return min(self._times())

@@ -68,7 +68,7 @@ class Ticks:
         self._rows = schema.table_for(CronJob)
         self._runs = schema.table_for(CronRun)
         self._near: dict[str, tuple[float, float]] = {}
-        self._told: set[tuple[str, str]] = set()
+        self._told: dict[str, str] = {}
 
     # --- what the application says -----------------------------------------------------------------------------------
 
@@ -178,7 +178,7 @@ class Ticks:
             return False
         following, late = known.schedule.skip(row.next_tick, now)
         if self._is_running(transaction, row, now):
-            logger.warning("Cron %r skipped %s: its last run has not ended", row.name, _ticks(late + 1))
+            self._tell_once(row.name, row.last_job or "", "it skips its ticks until its last run (%s) has ended")
             self._change(transaction, row, next_tick=following)
             return False
         if self._has_fired(transaction, row):  # the clock was set back
@@ -254,14 +254,15 @@ class Ticks:
             kind = "query"
         if kind != "query":
             return kind
-        if (row.name, row.function) not in self._told:
-            self._told.add((row.name, row.function))
-            logger.warning(
-                "Cron %r runs %s, which is not a mutation or action here; it is left to a process that has it",
-                row.name,
-                row.function,
-            )
+        what = "%s is not a mutation or action here, and is left to a process that has it"
+        self._tell_once(row.name, row.function, what)
         return None
+
+    def _tell_once(self, name: str, about: str, what: str) -> None:
+        """Log something about a cron, unless it was said last."""
+        if self._told.get(name) != about:
+            self._told[name] = about
+            logger.warning(f"Cron %r: {what}", name, about)
 
     def _change(self, transaction: Transaction, row: CronJob, **fields: Any) -> None:
         changes = {name: self._rows.store(name, value) for name, value in fields.items()}

@@ -222,6 +222,8 @@ class Worker:
                 _log(error)
 
     def _finish(self) -> None:
+        if not self._actions.wait(0):
+            logger.warning("Stopping; actions that run have %g s to end", self._grace)
         self._wait_for_actions()
         self._actions.hand_back()
         self._backend.engine.notify()  # what is due now is for the others

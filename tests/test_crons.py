@@ -7,9 +7,18 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from flask_convex_http import ActionCtx, MutationCtx, QueryCtx, internal_action, internal_mutation, internal_query
+from flask_convex_http import (
+    ActionCtx,
+    MutationCtx,
+    QueryCtx,
+    Schema,
+    internal_action,
+    internal_mutation,
+    internal_query,
+)
 from flask_convex_http.crons import Crons
 from flask_convex_http.errors import RegistrationError
+from flask_convex_http.testing import memory_backend
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -176,3 +185,20 @@ def test_zone_that_is_none() -> None:
     """A zone that does not exist is refused when the crons are made."""
     with pytest.raises(RegistrationError, match=r"Crons\(zone='Mars/Olympus'\): there is no time zone"):
         Crons(zone="Mars/Olympus")
+
+
+@pytest.mark.parametrize("crons", [[Crons()], "app.crons", Crons, {}])
+def test_crons_that_are_none(crons: Any) -> None:
+    """Something else given as crons= is refused, and the error says what is taken."""
+    with (
+        pytest.raises(RegistrationError, match=r"crons= takes a Crons\(\), not"),
+        memory_backend(Schema(), crons=crons),
+    ):
+        pass
+
+
+def test_crons_that_come_too_late() -> None:
+    """A cron that is added after the app was set up would never run, and is refused."""
+    crons = Crons()
+    with memory_backend(Schema(), crons=crons), pytest.raises(RegistrationError, match=r"'late'.*before init_app"):
+        crons.interval("late", 5, "jobs:run")

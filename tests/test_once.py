@@ -209,10 +209,13 @@ def test_wrong_key(key: Any) -> None:
     assert (caught.value.status, service.tokens) == (400, [])
 
 
-@pytest.mark.parametrize("keep", [timedelta(0), -DAY, 60, None, math.inf])
+@pytest.mark.parametrize("keep", [timedelta(0), -DAY, 0, -1.0, True, None, "1", math.inf, math.nan])
 def test_wrong_keep(keep: Any) -> None:
-    """How long the result is remembered is a positive timedelta."""
+    """How long the result is remembered is a positive timedelta or number of seconds."""
     service = Service()
-    with memory_backend(SCHEMA) as backend, pytest.raises(FunctionCallError, match=r"keep=.*timedelta of more than 0"):
+    with (
+        memory_backend(SCHEMA) as backend,
+        pytest.raises(FunctionCallError, match=r"keep=.*timedelta or seconds, more than 0"),
+    ):
         backend.ctx().once("a", service, keep=keep)
     assert service.tokens == []

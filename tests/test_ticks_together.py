@@ -170,8 +170,7 @@ def test_function_that_is_not_here_is_left_to_others(caplog: pytest.LogCaptureFi
             assert (old.next_tick(), old.fire()) == (None, 0)
             clock.advance(timedelta(minutes=1))
         assert caplog.messages == [
-            "Cron 'sweep' runs cron_processes:count, which is not a mutation or action here; it is left to a "
-            "process that has it"
+            "Cron 'sweep': cron_processes:count is not a mutation or action here, and is left to a process that has it"
         ]
         assert new.fire() == 1
 

@@ -21,7 +21,7 @@ Status = Literal["active", "new", "changed", "removed"]
 
 _NOTES: dict[Status, str] = {
     "active": "",
-    "new": "no worker has seen it yet",
+    "new": "no worker has seen it yet: send the app a request, or start one",
     "changed": "workers run it as it was before; restart them",
     "removed": "not in the code any more; it goes when a worker starts",
 }
@@ -96,13 +96,19 @@ def crons(as_json: bool) -> None:
             moment(cron.next_tick, ""),
             moment(cron.last_run.tick if cron.last_run else None),
             _result(cron.last_run),
-            _NOTES[cron.status],
+            _note(cron),
         )
         for cron in found
     ]
     print_table(("NAME", "SCHEDULE", "FUNCTION", "NEXT", "LAST", "RESULT", "NOTE"), rows)
     if any(cron.status == "new" for cron in found) and backend.settings.worker == "off":
         note("CONVEX_WORKER is off here: `flask convex worker` runs the crons.")
+
+
+def _note(cron: _Described) -> str:
+    if cron.status == "active" and cron.last_run is not None and cron.last_run.state in ("pending", "inProgress"):
+        return "its ticks are skipped until that run has ended"
+    return _NOTES[cron.status]
 
 
 def _described(backend: Backend, snapshot: Snapshot) -> list[_Described]:

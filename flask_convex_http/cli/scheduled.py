@@ -226,7 +226,8 @@ def _cancel_pending(backend: Backend, job_ids: Iterable[str], transaction: Trans
 def retry(job_ids: Sequence[str], as_json: bool) -> None:
     """Run scheduled functions again that have failed or were canceled.
 
-    They keep their ids, and the tokens that actions have for calls to other services.
+    They keep their ids, and the tokens that actions have for calls to other services. What was canceled before its time
+    runs at its time. An action whose attempts are used up gets one more.
 
     \b
     Examples:
@@ -251,8 +252,9 @@ def _retry_one(backend: Backend, job_id: str, transaction: Transaction) -> _Step
     reason = _reason_against(job)
     if reason is not None:
         return _Step(job_id, "refused", f"{name} cannot be run again: {reason}")
-    backend.jobs.retry(transaction, job, backend.clock())
-    return _Step(job_id, "pending", f"{name} will run again")
+    now = backend.clock()
+    due = backend.jobs.retry(transaction, job, now)
+    return _Step(job_id, "pending", f"{name} will run {'again' if due <= now else 'at ' + moment(due)}")
 
 
 def _reason_against(job: ScheduledFunction) -> str | None:

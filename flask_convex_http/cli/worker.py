@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import signal
 import threading
@@ -41,6 +42,7 @@ def worker(grace: int, as_json: bool) -> None:
       flask convex worker
       flask convex worker --grace 5
     """
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")  # unless the app has said how
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # of the proxy; threads want the app
     backend = current_backend()
     with backend.engine.read():  # a database that is not there should end this at once

@@ -87,7 +87,7 @@ def _wait(ctx: ActionCtx, folder: Path) -> None:
 def make_app(folder: Path, *, crons: Crons | None = None, clock: Clock | None = None, **config: object) -> Flask:
     """The app, with its databases in a folder."""
     app = Flask("errands", instance_path=str(folder))
-    app.config.from_mapping(config)
+    app.config.from_mapping({"TESTING": True, **config})
     functions = (note, all_notes, need, remind, wait, wait_again)
     ConvexHTTP(app, schema=Schema(Errand), functions=functions, crons=crons, clock=clock or system_clock)
     return app

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from flask_convex_http.cli.output import moment
 from flask_convex_http.system import ScheduledFunction
 from flask_convex_http.testing import Clock, run_scheduled
 from tests.cli.conftest import Convex
@@ -273,12 +274,14 @@ def test_what_has_failed_runs_again(shop: Errands) -> None:
 
 
 def test_what_was_canceled_runs_again(shop: Errands) -> None:
-    """What was canceled in time is pending again, and due at once."""
-    job_id = shop.schedule("note", 3600, text="late")
-    shop.convex("scheduled", "cancel", job_id)
-    assert shop.convex("scheduled", "retry", job_id).status == 0
+    """What was canceled in time is pending again; what is not due yet has its time still, and the command says it."""
+    now, later = shop.schedule("note", text="now"), shop.schedule("note", 3600, text="later")
+    shop.convex("scheduled", "cancel", now, later)
+    tried = shop.convex("scheduled", "retry", now, later)
+    assert (tried.status, "will run again." in tried.out) == (0, True)
+    assert f"will run at {moment(shop.row(later).scheduled_time)}." in tried.out
     run_scheduled(shop.app)
-    assert (states(shop, job_id), shop.notes()) == (["success"], ["late"])
+    assert (states(shop, now, later), shop.notes()) == (["success", "pending"], ["now"])
 
 
 def test_attempts_are_counted_on(shop: Errands, tmp_path: Path) -> None:

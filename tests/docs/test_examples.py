@@ -92,6 +92,14 @@ def test_the_first_app_is_about_twenty_statements() -> None:
     assert len(lines) <= 30
 
 
+def test_type_checkers_take_the_tour(tmp_path: Path) -> None:
+    """mypy --strict has nothing to say of the tour's app."""
+    write("Ten-minute tour", tmp_path)
+    options = ["--strict", "--config-file=", f"--cache-dir={tmp_path / 'cache'}", "--follow-imports=silent"]
+    result = python(tmp_path, "mypy", *options, "shop.py")
+    assert (result.returncode, result.stdout) == (0, "Success: no issues found in 1 source file\n"), result.stdout
+
+
 def test_the_tour_and_its_tests_pass(tmp_path: Path) -> None:
     """Saved as shop.py and test_shop.py, the tour's tests pass under pytest, with warnings as errors."""
     assert write("Ten-minute tour", tmp_path) == ["shop.py", "test_shop.py"]

@@ -22,6 +22,7 @@ from flask_convex_http import (
     MutationCtx,
     RegistrationError,
     WebhookEvent,
+    internal_mutation,
     require_api_key,
 )
 from flask_convex_http.testing import Clock
@@ -283,3 +284,31 @@ def test_async_key_is_refused() -> None:
 
     with pytest.raises(RegistrationError, match="not async"):
         rate_limit(rate=1, period=MINUTE, key=key)  # type: ignore[arg-type]
+
+
+def view_of_flask() -> str:
+    """No handler: a view takes no ctx."""
+    return "ok"
+
+
+@internal_mutation
+def change(ctx: MutationCtx, *, name: str) -> None: ...
+
+
+@pytest.mark.parametrize("function", [view_of_flask, change], ids=["a view", "a mutation"])
+def test_what_is_no_handler_is_refused(function: Any) -> None:
+    """On a view of Flask, where it would do nothing, and on a mutation it is refused; the error says what to write."""
+    with pytest.raises(RegistrationError, match=r"take \(ctx, request\), not for .*write ctx\.rate_limit"):
+        rate_limit(rate=1, period=MINUTE)(function)
+
+
+def test_key_of_two_parameters_is_refused() -> None:
+    """A key that wants more than the request is refused where it is written."""
+    with pytest.raises(RegistrationError, match="must be a function of the request"):
+        rate_limit(rate=1, period=MINUTE, key=lambda ctx, request: "ada")  # type: ignore[arg-type,misc]
+
+
+def test_without_parentheses_it_says_what_is_missing() -> None:
+    """@rate_limit alone is an error that names the arguments."""
+    with pytest.raises(TypeError, match="'rate' and 'period'"):
+        rate_limit(new_handler())  # type: ignore[call-arg,arg-type]

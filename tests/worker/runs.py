@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, closing, contextmanager, nullcont
 from pathlib import Path
 from typing import Any
 
-from flask_convex_http import Document, Id, MutationCtx, QueryCtx, Schema, internal_mutation, internal_query
+from flask_convex_http import Crons, Document, Id, MutationCtx, QueryCtx, Schema, internal_mutation, internal_query
 from flask_convex_http.backend import Backend, Functions, system_clock
 from flask_convex_http.config import Settings
 from flask_convex_http.query_builder import Query
@@ -40,12 +40,18 @@ def notes(ctx: QueryCtx) -> list[str]:
 
 @contextmanager
 def opened(
-    folder: Path, functions: Functions = (), *, clock: Callable[[], float] = system_clock, **config: Any
+    folder: Path,
+    functions: Functions = (),
+    crons: Crons | None = None,
+    /,
+    *,
+    clock: Callable[[], float] = system_clock,
+    **config: Any,
 ) -> Iterator[Backend]:
     """A migrated backend in a folder; a second one on the same folder is what another process would have."""
     settings = Settings.from_mapping({f"CONVEX_{name.upper()}": value for name, value in config.items()})
     own = [write_down, notes, *functions]
-    with closing(Backend(settings, SCHEMA, own, folder=folder, clock=clock)) as backend:
+    with closing(Backend(settings, SCHEMA, own, crons=crons, folder=folder, clock=clock)) as backend:
         backend.migrate()
         yield backend
 

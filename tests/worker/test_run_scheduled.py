@@ -196,3 +196,42 @@ def test_an_app_without_a_backend() -> None:
     """An app that was not set up is an error that says so."""
     with pytest.raises((RuntimeError, ConvexHTTPError), match="ConvexHTTP"):
         run_scheduled(Flask("bare"))
+
+
+def test_an_app_that_is_not_for_tests(tmp_path: Path) -> None:
+    """What is pending in the database of an app that is not for tests is not run, and the error says what to set."""
+    url = f"sqlite:///{tmp_path}/real.db"
+    with deployed(tmp_path, schema=SCHEMA, functions=list(FUNCTIONS), CONVEX_DATABASE_URL=url) as app:
+        backend_of(app).ctx().scheduler.run_after(0, write_down, text="a letter")
+        with pytest.raises(RuntimeError, match=r"real\.db, for real; give the app TESTING=True"):
+            run_scheduled(app)
+        assert written(backend_of(app)) == []
+
+
+@pytest.mark.parametrize(("target", "advance"), [("app", None), (None, 5), (None, timedelta(seconds=-1))])
+def test_wrong_arguments(backend: Backend, target: Any, advance: Any) -> None:
+    """Something else than a backend or an app, and a time that is none, are errors that say what is taken."""
+    with pytest.raises(TypeError, match="takes a"):
+        run_scheduled(target or backend, advance=advance)
+
+
+@pytest.mark.parametrize("kind", ["mutation", "action"])
+def test_what_is_no_exception_goes_on(kind: str) -> None:
+    """Ctrl-C, and pytest.fail() inside of a function, end the test; the function has failed."""
+
+    @internal_mutation
+    def interrupt(ctx: MutationCtx) -> None:
+        raise KeyboardInterrupt
+
+    @internal_action
+    def interrupt_too(ctx: ActionCtx) -> None:
+        pytest.fail("from inside")
+
+    function: Any = interrupt if kind == "mutation" else interrupt_too
+    with memory_backend(SCHEMA, [function, *FUNCTIONS]) as backend:
+        job = backend.ctx().scheduler.run_after(0, function)
+        with pytest.raises(KeyboardInterrupt if kind == "mutation" else pytest.fail.Exception):
+            run_scheduled(backend)
+        with backend.engine.read() as snapshot:
+            found = backend.jobs.get(snapshot, job)
+        assert found is not None and found.state == "failed"
