@@ -16,7 +16,7 @@ from flask.signals import got_request_exception
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, InternalServerError, RequestEntityTooLarge
 
-from flask_convex_http.errors import ConvexError, ConvexHTTPError
+from flask_convex_http.errors import ConvexError, ConvexHTTPError, MigrationRequiredError
 from flask_convex_http.web.middleware import request_id
 
 logger = logging.getLogger("flask_convex_http")
@@ -139,6 +139,8 @@ def _handler_of_500() -> Any:
 def _public_error(error: ConvexHTTPError) -> Response:
     if error.status >= 500:
         logger.error("%s %r [request %s]: %s", request.method, request.path, request_id(request), error)
+    if isinstance(error, MigrationRequiredError):  # which tables and columns there are is for the log
+        return error_response("The database is not migrated; run `flask convex migrate`", error.status)
     if isinstance(error, ConvexError):
         return json_response({"error": error.message, "data": error.data}, error.status)
     if error.retry_after is not None:

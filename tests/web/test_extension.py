@@ -183,6 +183,23 @@ def test_functions_that_do_not_fit_are_refused_at_init(tmp_path: Path) -> None:
         ConvexHTTP(new_app(tmp_path), functions=["no_such_module"])
 
 
+def test_what_a_migration_would_do_is_for_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A client of an app whose tables wait for their migration hears the command, and nothing of the tables."""
+    before, after = new_app(tmp_path), new_app(tmp_path)
+    with before.app_context():
+        ConvexHTTP(before).migrate()
+    ConvexHTTP(after, schema=SCHEMA, functions=FUNCTIONS)
+    after.register_blueprint(notes())
+    try:
+        response = send(after, "GET", "/notes")
+        assert response.status_code == 503
+        assert response.json == {"error": "The database is not migrated; run `flask convex migrate`"}
+        assert "create table notes" in caplog.text
+    finally:
+        for app in (before, after):
+            backend_of(app).close()
+
+
 def test_unmigrated_database_is_503(tmp_path: Path) -> None:
     """Before the first migration requests are 503 in JSON, naming the command; after it they work at once."""
     app = new_app(tmp_path)
