@@ -109,8 +109,8 @@ class Batches:
             arguments = function.check_arguments((), job.args, json=True)
             calls.run_job(function, arguments, Job(job.id, job.id), self._around)
         except BaseException as error:
-            if isinstance(error, UnavailableError) and error.__cause__ is not None:  # the driver's: not the function's
-                raise  # doing, and all of the batch is tried again
+            if isinstance(error, UnavailableError) and error.by_engine:
+                raise  # not the function's doing: all of the batch is tried again
             self.escaped = None if isinstance(error, Exception) else error
             return failure(job, error)
         return None

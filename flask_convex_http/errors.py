@@ -181,11 +181,19 @@ class UnavailableError(EngineError):
     """The database cannot be used at the moment, for want of space or because its disk fails.
 
     What was asked is not acknowledged. If it was the commit that failed, it may be there after a restart nevertheless.
+
+    Args:
+        message: What is wrong.
+        by_engine: Whether it is this database, and not something that a function speaks of.
     """
 
     status = 503
     public = True
     retry_after = 10
+
+    def __init__(self, message: str = "", *, by_engine: bool = False) -> None:
+        super().__init__(message)
+        self.by_engine = by_engine
 
 
 class BlobNotFoundError(ConvexHTTPError):

@@ -33,6 +33,8 @@ _LOOK_AGAIN = 0.5
 _NAP = 0.1
 #: Seconds between two rounds of housekeeping.
 _SWEEP_EVERY = 60.0
+#: The same while there is more to forget than one round does.
+_SWEEP_AGAIN = 0.1
 #: Seconds until the next try when the database could not be used: doubled each time, to the longest.
 _LONGEST_PAUSE = 30.0
 
@@ -109,8 +111,8 @@ class Worker:
 
     def _round(self) -> float:
         """Do some of what is due; answers seconds until there may be more to do."""
-        self._begin_listening()
         self._show_life()  # first: how long it sleeps after a failure depends on it
+        self._begin_listening()
         self._register_crons()
         self._keep_house()
         self._looks_at = math.inf  # what is announced from now on may be too late for this look
@@ -137,7 +139,7 @@ class Worker:
         """Seconds until the next of these times; what was due and could not be done now waits for a call."""
         coming = [time for time in times if time is not None and time > now]
         self._looks_at = min([now + LOOK_AFTER * 1000, *coming])
-        return (self._looks_at - now) / 1000
+        return min((self._looks_at - now) / 1000, self._next_sweep - time.monotonic())
 
     def _fire(self, transaction: Transaction) -> int:
         now = self._backend.clock()
@@ -184,24 +186,26 @@ class Worker:
         if now >= self._next_sweep:
             self._next_sweep = now + _SWEEP_EVERY  # also if it fails: there is other work
             if self._housekeeping.sweep():
-                self._next_sweep = now
+                self._next_sweep = now + _SWEEP_AGAIN
 
     # --- waiting -----------------------------------------------------------------------------------------------------
 
     def _sleep(self, seconds: float) -> None:
+        seconds = min(seconds, max(self._next_sign - time.monotonic(), 0.0))
         if self._listener is None:
             end = time.monotonic() + seconds
             while time.monotonic() < end and not self._is_stopping and not self._is_called:
                 time.sleep(min(_NAP, max(end - time.monotonic(), 0.0)))
             self._is_called = False
         elif seconds > 0 and not self._is_stopping:
-            self._listener.wait(min(seconds, max(self._next_sign - time.monotonic(), 0.0)))
+            self._listener.wait(seconds)
 
     def _sleep_after_failure(self, seconds: float) -> None:
         try:
             self._sleep(seconds)
-        except OSError:  # somebody has closed what it listens to
+        except Exception:  # somebody has closed what it listens to
             self._listener = None
+            self._sleep(seconds)
 
     def _announce(self, due: float) -> None:
         """Something was scheduled in this process."""

@@ -45,6 +45,8 @@ def migrate(dry_run: bool, allow_destructive: bool, as_json: bool) -> None:
     """
     backend = current_backend()
     steps = backend.migrate(dry_run=dry_run, allow_destructive=allow_destructive)
+    if not dry_run:
+        backend.register_crons()  # those that run did so before, on a database that was replaced since, say
     path = database_path(backend)
     if as_json:
         described = [{"step": str(step), "destructive": step.destructive} for step in steps]

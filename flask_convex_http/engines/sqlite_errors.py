@@ -23,7 +23,7 @@ def translate(error: Exception, schema: Schema) -> ConvexHTTPError:
     if isinstance(error, sqlite3.OperationalError) and text.startswith("database") and "locked" in text:
         return OverloadedError("The database is busy with other writes; try again in a moment")
     if isinstance(error, sqlite3.OperationalError) and text in DISK_FAILURES:
-        return UnavailableError(f"The database cannot be used at the moment: {text}")
+        return UnavailableError(f"The database cannot be used at the moment: {text}", by_engine=True)
     return EngineError(f"SQLite: {text}")
 
 

@@ -14,11 +14,14 @@ import pytest
 from flask import Flask
 
 from example_app.schema import Item
-from flask_convex_http import ConvexHTTP, Schema
+from flask_convex_http import ConvexHTTP, Crons, Schema
 from tests.cli.conftest import Convex
+from tests.cli.errands import errands, note
 from tests.cli.test_database import older_app
 from tests.deployment import rows
 from tests.processes.servers import Deployment, Server, serving
+from tests.sqlite.crews import wait_until
+from tests.worker.runs import working
 
 
 def add(convex: Convex, *names: str) -> None:
@@ -296,6 +299,41 @@ def test_a_temporary_database_has_nothing_to_restore(copy: Path, tmp_path: Path)
     app.extensions["convex_http"].close()
     assert refused.exit_code == 1
     assert "CONVEX_DATABASE_URL" in refused.stderr
+
+
+@pytest.fixture(name="sweeping")
+def _sweeping() -> Crons:
+    """A cron that fires when it is first seen, and not again in these tests."""
+    crons = Crons()
+    crons.interval("sweep", 3600, note, text="swept")
+    return crons
+
+
+def test_workers_that_run_go_on_with_their_crons(tmp_path: Path, sweeping: Crons) -> None:
+    """After a copy from before a cron was added was restored, workers that have run all the time fire it."""
+    with errands(tmp_path) as older:
+        assert older.convex("backup", str(tmp_path / "copy.db")).status == 0
+    with errands(tmp_path, crons=sweeping, CONVEX_WORKER_LEASE=0.5) as shop, working(shop.backend):
+        wait_until(lambda: shop.notes() == ["swept"])
+        shop.schedule("note", text="lost")
+        wait_until(lambda: shop.notes() == ["swept", "lost"])
+        assert shop.convex("restore", str(tmp_path / "copy.db"), "--yes").status == 0
+        wait_until(lambda: shop.notes() == ["swept"])
+
+
+def test_crons_after_a_copy_that_had_to_be_migrated(tmp_path: Path, sweeping: Crons) -> None:
+    """The same after a copy with an older schema was restored, as soon as that is migrated."""
+    app = Flask("older", instance_path=str(tmp_path))
+    ConvexHTTP(app, schema=Schema())
+    older = app.test_cli_runner().invoke
+    assert older(args=["convex", "migrate"]).exit_code == 0
+    assert older(args=["convex", "backup", str(tmp_path / "copy.db")]).exit_code == 0
+    app.extensions["convex_http"].close()
+    with errands(tmp_path, crons=sweeping, CONVEX_WORKER_LEASE=0.5) as shop, working(shop.backend):
+        wait_until(lambda: shop.notes() == ["swept"])
+        assert shop.convex("restore", str(tmp_path / "copy.db"), "--yes").status == 0
+        assert shop.convex("migrate").status == 0
+        wait_until(lambda: shop.notes() == ["swept"])
 
 
 # --- while the app runs ----------------------------------------------------------------------------------------------

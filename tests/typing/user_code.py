@@ -266,7 +266,8 @@ def schedules(ctx: ActionCtx, user_id: Id[User], item_id: Id[Item], when: dateti
     ctx.once("charge:1", lambda token: token.uper())  # E: "uper"
     ctx.once("charge:1", lambda: 1)  # mypy: expected "Callable[[str], int]" # pyright: expected 1 but received 0
     ctx.once(1, create_charge)  # mypy: expected "str" # pyright: "Literal[1]" is not assignable to "str"
-    ctx.once("charge:1", create_charge, keep=60)  # mypy: expected "timedelta" # pyright: not assignable to "timedelta"
+    ctx.once("charge:1", create_charge, keep=60)
+    ctx.once("charge:1", create_charge, keep="1d")  # E: "keep"
     ctx.once(create_charge)  # E: "call"
 
 

@@ -23,7 +23,6 @@ from flask_convex_http import (
     HttpRouter,
     Id,
     InvalidCursorError,
-    MigrationRequiredError,
     MissingSecretError,
     MutationCtx,
     NotUniqueError,
@@ -199,7 +198,6 @@ PUBLIC: list[tuple[Exception, int]] = [
     (OverloadedError("no"), 503),
     (UnavailableError("no"), 503),
     (MissingSecretError("no"), 503),
-    (MigrationRequiredError("no"), 503),
 ]
 
 

@@ -1,5 +1,6 @@
 """Forgetting: what has ended is kept for the days set, then it goes, a little at a time; what has not ended stays."""
 
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -80,6 +81,21 @@ def test_a_little_at_a_time(tmp_path: Path) -> None:
         assert left == list(range(1299, 0, -50))
         assert rows(backend) == []
         assert housekeeping.sweep() is False
+
+
+def test_a_worker_does_not_stop_in_the_middle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that has nothing else to do, and does not have to keep house for long afterwards, forgets all there is
+    at once."""
+    monkeypatch.setattr("flask_convex_http.worker.random.uniform", lambda low, high: low)
+    clock = Clock()
+    with opened(tmp_path, [schedule_many], clock=clock) as backend:
+        backend.ctx().run_mutation(schedule_many, count=200)
+        run_scheduled(backend)
+        clock.advance(8 * DAY)
+        start = time.monotonic()
+        with working(backend):
+            wait_until(lambda: rows(backend) == [])
+        assert time.monotonic() - start < 4
 
 
 def test_a_worker_keeps_house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -142,8 +142,7 @@ def test_strange_things_in_the_folder(path: Path, listener: Listener) -> None:
 
 
 def test_a_pipe_that_was_removed(path: Path, listener: Listener) -> None:
-    """A listener whose pipe somebody has removed is not woken from outside any more, but sleeps no longer than it was
-    told to, and closes."""
+    """A listener whose pipe somebody has removed sleeps no longer than it was told to, and closes."""
     for pipe in pipes(path):
         pipe.unlink()
     notify(path)
