@@ -56,6 +56,7 @@ def get(ctx: QueryCtx, *, id: Id[Item]) -> Item | None:
 def our_app(folder: str, routes: int = 0) -> tuple[Flask, str, Id[Item]]:
     """An app of ours, a key that is valid in it and an item."""
     app = Flask("ours", instance_path=folder)
+    app.config["CONVEX_WORKER"] = "off"  # it would outlive the folder
     convex = ConvexHTTP(app, schema=Schema(Item), functions=[create, get])
     http = HttpRouter("http", __name__)
 

@@ -21,6 +21,7 @@ import msgspec
 from msgspec import UNSET
 
 from flask_convex_http.annotations import describe
+from flask_convex_http.columns import kind_of
 from flask_convex_http.conversion import REFUSALS, Conversion, one_of_json, refusal
 from flask_convex_http.errors import (
     ArgumentValidationError,
@@ -41,6 +42,7 @@ R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 Kind = Literal["query", "mutation", "action"]
 
+_PLAIN_KINDS = ("text", "integer", "boolean")
 #: Defaults of these types can be given to every call; others are copied, or one call would see what another changed.
 _UNCHANGING = (str, int, float, bytes, enum.Enum, datetime.datetime, type(None), msgspec.UnsetType)
 
@@ -127,7 +129,7 @@ class Function(Generic[P, R_co]):
         assert self._arguments  # or else they could not have been checked
         try:
             text = msgspec.json.encode({name: checked[name] for name in kwargs})
-            is_same = self._arguments.read_json(text) == checked
+            is_same = self._arguments.are_plain or self._arguments.read_json(text) == checked
         except (*REFUSALS, ValueError, ArithmeticError, msgspec.MsgspecError):
             is_same = False
         if not is_same:
@@ -272,6 +274,9 @@ class Arguments:
         hints: Their annotations.
         where: Whose they are, for messages.
 
+    Attributes:
+        are_plain: Whether all are texts, integers and booleans, which come out of JSON as they went in.
+
     Raises:
         RegistrationError: An annotation cannot be validated, or a default does not match its own.
     """
@@ -284,6 +289,7 @@ class Arguments:
         ]
         struct = msgspec.defstruct("Arguments", fields, kw_only=True, forbid_unknown_fields=True)
         self._conversion = Conversion(struct, f"{where}: ")
+        self.are_plain = all(kind_of(hints[name]) in _PLAIN_KINDS for name in parameters)
         self._decoder = msgspec.json.Decoder(struct, dec_hook=one_of_json)
         self._remaining = [(name, check) for name, validator in validators.items() if (check := validator.remaining)]
         self._validators = list(validators.values())
