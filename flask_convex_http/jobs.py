@@ -11,6 +11,7 @@ what may be forgotten. Nothing here runs a function.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -19,14 +20,16 @@ from typing import Any, Literal
 import msgspec
 
 from flask_convex_http.database import CreationTimes
-from flask_convex_http.engines.base import Snapshot, Transaction
-from flask_convex_http.errors import ArgumentValidationError
+from flask_convex_http.engines.base import Row, Snapshot, Transaction
+from flask_convex_http.errors import ArgumentValidationError, EngineError
 from flask_convex_http.ids import Id, new_id, table_of
 from flask_convex_http.query_builder import Query
-from flask_convex_http.ranges import gte, lte
+from flask_convex_http.ranges import Range, gte, lte, segments
 from flask_convex_http.scheduler import Submission
 from flask_convex_http.schema import Schema, Table
 from flask_convex_http.system import Attempt, ScheduledFunction
+
+logger = logging.getLogger("flask_convex_http")
 
 Kind = Literal["mutation", "action"]
 Outcome = Literal["success", "failed", "lost", "stopped"]
@@ -63,14 +66,21 @@ class Jobs:
         row = snapshot.get(self.table, job_id)
         return None if row is None else self.table.read(row)
 
-    def due(self, snapshot: Snapshot, kind: Kind, now: float, limit: int) -> list[ScheduledFunction]:
-        """What is to be run now, in the order of its time."""
-        return self._query(snapshot, state="pending", kind=kind, due=lte(now)).take(limit)
+    def due(self, transaction: Transaction, kind: Kind, now: float, limit: int) -> list[ScheduledFunction]:
+        """What is to be run now, in the order of its time. A row that cannot be read, because somebody has written to
+        the database by hand, has failed, or it would hold up all others."""
+        found = []
+        for row in self._pending(transaction, kind, lte(now), limit):
+            try:
+                found.append(self.table.read(row))
+            except EngineError as error:
+                self._set_aside(transaction, row[0], now, str(error))
+        return found
 
     def next_due(self, snapshot: Snapshot, kind: Kind) -> float | None:
         """When the next of a kind is to be run."""
-        job = self._query(snapshot, state="pending", kind=kind).first()
-        return None if job is None else job.due
+        rows = self._pending(snapshot, kind, None, 1)
+        return rows[0][2 + list(self.table.columns).index("due")] if rows else None
 
     def of_state(self, snapshot: Snapshot, state: str, kind: Kind) -> Query[ScheduledFunction]:
         """Those of a state and a kind, in the order in which they need looking at."""
@@ -215,6 +225,18 @@ class Jobs:
         return len(found)
 
     # --- rows --------------------------------------------------------------------------------------------------------
+
+    def _pending(self, snapshot: Snapshot, kind: Kind, due: Range | None, limit: int) -> Sequence[Row]:
+        """Rows as they are stored: arguments may be large, and need not be readable."""
+        columns = self.table.indexes["by_state"].columns
+        [segment] = segments(columns, ("pending", kind), due, nullable=self.table.nullable)
+        return snapshot.select(self.table, segment, descending=False, limit=limit)
+
+    def _set_aside(self, transaction: Transaction, job_id: str, now: float, error: str) -> None:
+        logger.error("The scheduled function %s cannot be read, and has failed: %s", job_id, error)
+        self._change(
+            transaction, job_id, state="failed", error=error, completed_time=now, due=now, args={}, attempts=[]
+        )
 
     def _query(self, snapshot: Snapshot, **fields: Any) -> Query[ScheduledFunction]:
         start = Query(snapshot, self.table, self.table.indexes["by_creation_time"])
