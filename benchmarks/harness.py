@@ -104,6 +104,7 @@ def print_table(title: str, rows: Iterable[Row]) -> bool:
 
 def _calls(function: Callable[[], object]) -> int:
     """How many calls take about `ROUND` seconds; warms the function up on the way."""
+    function()  # what is made at the first call, such as a map of 5,000 routes, would count as the time of all
     calls = 1
     while (taken := timeit.timeit(function, number=calls)) < ROUND / 4:
         calls *= 2
