@@ -161,6 +161,15 @@ class Backend:
         now = self.clock()
         self.engine.write(lambda transaction: self.ticks.register(transaction, CreationTimes(now), now))
 
+    def fire_crons(self) -> None:
+        """Schedule what the crons that are due run."""
+
+        def work(transaction: Transaction) -> None:
+            now = self.clock()
+            self.ticks.fire(transaction, CreationTimes(now), now)
+
+        self.engine.write(work)
+
     def close(self) -> None:
         """Let go of everything that is open."""
         for callback in self.before_close:

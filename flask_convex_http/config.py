@@ -140,9 +140,7 @@ def _durability(key: str, value: Any) -> str:
 
 
 def _seconds(key: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 3600:
-        raise ConfigurationError(f"{key} must be a number of seconds, more than 0 and at most 3600")
-    return float(value)
+    return _number(key, value, "seconds, more than 0 and at most 3600", most=3600)
 
 
 def _switch(key: str, value: Any) -> str:
@@ -154,14 +152,17 @@ def _switch(key: str, value: Any) -> str:
 
 
 def _lease(key: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.5 <= value <= 3600:
-        raise ConfigurationError(f"{key} must be a number of seconds, 0.5 to 3600")
-    return float(value)
+    return _number(key, value, "seconds, 0.5 to 3600", least=0.5, most=3600)
 
 
 def _days(key: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 36525:
-        raise ConfigurationError(f"{key} must be a number of days, more than 0 and at most 36525")
+    return _number(key, value, "days, more than 0 and at most 36525", most=36525)
+
+
+def _number(key: str, value: Any, what: str, *, least: float = 0.0, most: float) -> float:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not value > 0 or not least <= value <= most:
+        raise ConfigurationError(f"{key} must be a number of {what}")
     return float(value)
 
 

@@ -82,7 +82,41 @@ class QueryCtx:
         return self._calls.query(function, args, kwargs)
 
 
-class MutationCtx(QueryCtx):
+class _RateLimits:
+    """`rate_limit`, as mutations and actions have it."""
+
+    __slots__ = ()
+    _calls: Calls
+
+    def rate_limit(
+        self,
+        name: str,
+        *,
+        key: str = "",
+        rate: float,
+        period: timedelta | float,
+        capacity: float | None = None,
+        count: float = 1,
+    ) -> None:
+        """Take tokens from a bucket: in a mutation as a part of it, so that they are back if it fails, else at once.
+
+        Args:
+            name: The limit's name.
+            key: Whose bucket it is, such as a user's id.
+            rate: How many tokens come back each period.
+            period: A timedelta, or seconds.
+            capacity: How many tokens the bucket holds; as many as come back in a period if not given.
+            count: How many tokens to take.
+
+        Raises:
+            RateLimitedError: There are not enough; nothing was taken. The edge answers 429 with Retry-After.
+            RegistrationError: The limit cannot work.
+            ArgumentValidationError: The count is more than the bucket holds, or the key is not a text.
+        """
+        self._calls.rate_limit(Limit.of(name, rate, period, capacity), key, count)
+
+
+class MutationCtx(QueryCtx, _RateLimits):
     """What a mutation can reach: one transaction, all of which commits or nothing.
 
     Attributes:
@@ -105,33 +139,6 @@ class MutationCtx(QueryCtx):
         """Functions to run later: they are scheduled if and only if this transaction commits."""
         return self._calls.scheduler()
 
-    def rate_limit(
-        self,
-        name: str,
-        *,
-        key: str = "",
-        rate: float,
-        period: timedelta | float,
-        capacity: float | None = None,
-        count: float = 1,
-    ) -> None:
-        """Take tokens from a bucket, in this transaction: if it fails, they are not taken.
-
-        Args:
-            name: The limit's name.
-            key: Whose bucket it is, such as a user's id.
-            rate: How many tokens come back each period.
-            period: A timedelta, or seconds.
-            capacity: How many tokens the bucket holds; as many as come back in a period if not given.
-            count: How many tokens to take.
-
-        Raises:
-            RateLimitedError: There are not enough; nothing was taken. The edge answers 429 with Retry-After.
-            RegistrationError: The limit cannot work.
-            ArgumentValidationError: The count is more than the bucket holds, or the key is not a text.
-        """
-        self._calls.rate_limit(Limit.of(name, rate, period, capacity), key, count)
-
     @overload
     def run_mutation(self, function: Mutation[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
     @overload
@@ -141,7 +148,7 @@ class MutationCtx(QueryCtx):
         return self._calls.mutation(function, args, kwargs)
 
 
-class ActionCtx:
+class ActionCtx(_RateLimits):
     """What an action or an HTTP handler can reach: functions, each a transaction of its own, and files.
 
     Attributes:
@@ -195,19 +202,6 @@ class ActionCtx:
         """
         result: R = self._calls.once(key, call, keep)
         return result
-
-    def rate_limit(
-        self,
-        name: str,
-        *,
-        key: str = "",
-        rate: float,
-        period: timedelta | float,
-        capacity: float | None = None,
-        count: float = 1,
-    ) -> None:
-        """Take tokens from a bucket, in a transaction of its own; see `MutationCtx.rate_limit`."""
-        self._calls.rate_limit(Limit.of(name, rate, period, capacity), key, count)
 
     @overload
     def run_query(self, function: Query[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...

@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
+from flask_convex_http.durations import seconds_of
 from flask_convex_http.errors import RegistrationError
 
 #: How many ticks that were missed an expression counts at most: it finds them one by one.
@@ -59,8 +60,8 @@ class Interval:
         Raises:
             RegistrationError: It is not a length of time from a millisecond to five years.
         """
-        seconds = every.total_seconds() if isinstance(every, timedelta) else every
-        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        seconds = seconds_of(every)
+        if seconds != seconds and not isinstance(every, float):
             raise RegistrationError(f"the interval must be a timedelta or seconds, not {every!r}")
         if not 0.001 <= seconds <= _LONGEST.total_seconds():
             raise RegistrationError(f"the interval must be from a millisecond to five years, not {every!r}")

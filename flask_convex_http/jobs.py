@@ -82,13 +82,17 @@ class Jobs:
         rows = self._pending(snapshot, kind, None, 1)
         return rows[0][2 + list(self.table.columns).index("due")] if rows else None
 
-    def of_state(self, snapshot: Snapshot, state: str, kind: Kind) -> Query[ScheduledFunction]:
+    def of_state(
+        self, snapshot: Snapshot, state: str, kind: Kind, due: Range | None = None
+    ) -> Query[ScheduledFunction]:
         """Those of a state and a kind, in the order in which they need looking at."""
-        return self._query(snapshot, state=state, kind=kind)
+        start = Query(snapshot, self.table, self.table.indexes["by_creation_time"])
+        bounds = {} if due is None else {"due": due}
+        return start.with_index("by_state", state=state, kind=kind, **bounds)
 
     def running(self, snapshot: Snapshot) -> list[ScheduledFunction]:
         """The actions that run, in whatever process; those that were canceled meanwhile run on."""
-        going_on = self._query(snapshot, state="canceled", kind="action", due=gte(_RUNS_ON))
+        going_on = self.of_state(snapshot, "canceled", "action", gte(_RUNS_ON))
         return [*self.of_state(snapshot, "inProgress", "action"), *going_on]
 
     def is_canceled(self, snapshot: Snapshot, job_id: str) -> bool:
@@ -213,15 +217,11 @@ class Jobs:
         self._change(transaction, job.id, state="pending", due=due, completed_time=None, error=None, worker=None)
         return due
 
-    def forgettable(self, snapshot: Snapshot, before: float, limit: int) -> Sequence[str]:
-        """The ids of what has ended before a time."""
-        return [job.id for job in islice(self._ended(snapshot, before, limit), limit)]
-
     def sweep(self, transaction: Transaction, before: float, limit: int) -> int:
         """Forget what has ended before a time, at most `limit`; answers how many it was."""
-        found = self.forgettable(transaction, before, limit)
-        for job_id in found:
-            transaction.delete(self.table, job_id)
+        found = list(islice(self._ended(transaction, before, limit), limit))
+        for job in found:
+            transaction.delete(self.table, job.id)
         return len(found)
 
     # --- rows --------------------------------------------------------------------------------------------------------
@@ -238,14 +238,10 @@ class Jobs:
             transaction, job_id, state="failed", error=error, completed_time=now, due=now, args={}, attempts=[]
         )
 
-    def _query(self, snapshot: Snapshot, **fields: Any) -> Query[ScheduledFunction]:
-        start = Query(snapshot, self.table, self.table.indexes["by_creation_time"])
-        return start.with_index("by_state", **fields)
-
     def _ended(self, snapshot: Snapshot, before: float, limit: int) -> Iterator[ScheduledFunction]:
         for state in _ENDED:
             for kind in KINDS:
-                yield from self._query(snapshot, state=state, kind=kind, due=lte(before)).take(limit)
+                yield from self.of_state(snapshot, state, kind, lte(before)).take(limit)
 
     def _end(
         self,

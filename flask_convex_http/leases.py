@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 from flask_convex_http.backend import Backend
 from flask_convex_http.engines.base import Transaction
-from flask_convex_http.errors import FunctionNotFoundError
 from flask_convex_http.functions import Action, Function
 from flask_convex_http.jobs import LOOK_AFTER, tried
 from flask_convex_http.retry import Retry
@@ -68,7 +67,8 @@ class Leases:
 
     def _is_lost(self, job: ScheduledFunction) -> bool:
         _, silence = self._silence[job.id]
-        patience = 0.0 if _find(self._backend, job) else _UNKNOWN_FOR  # a newer version knows whether to try it again
+        is_known = self._backend.functions.get(job.name) is not None
+        patience = 0.0 if is_known else _UNKNOWN_FOR  # a newer version knows whether to try it again
         return silence > self._backend.settings.worker_lease + patience
 
     def _give_up(self, transaction: Transaction, lost: list[ScheduledFunction]) -> None:
@@ -88,7 +88,7 @@ def give_up(
     backend: Backend, transaction: Transaction, job: ScheduledFunction, outcome: Literal["lost", "stopped"]
 ) -> None:
     """End an attempt of which nobody knows how far it came: tried again if its author allows it, failed otherwise."""
-    retry, now, error = retry_of(_find(backend, job)), backend.clock(), _ERRORS[outcome]
+    retry, now, error = retry_of(backend.functions.get(job.name)), backend.clock(), _ERRORS[outcome]
     count = tried(job) - (outcome == "stopped")
     if retry is None or count >= retry.max_attempts:
         backend.jobs.fail(transaction, job, now, error, outcome)
@@ -102,10 +102,3 @@ def give_up(
 def retry_of(function: Function[Any, Any] | None) -> Retry | None:
     """How a function is tried again, if it is."""
     return function.retry if isinstance(function, Action) else None
-
-
-def _find(backend: Backend, job: ScheduledFunction) -> Function[Any, Any] | None:
-    try:
-        return backend.functions.find(job.name)
-    except FunctionNotFoundError:
-        return None

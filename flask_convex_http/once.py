@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 from flask_convex_http.checks import shown
 from flask_convex_http.database import CreationTimes, insert
+from flask_convex_http.durations import seconds_of
 from flask_convex_http.engines.base import Engine, Transaction
 from flask_convex_http.errors import (
     ArgumentValidationError,
@@ -206,8 +207,8 @@ class _Wanted:
             )
         if any("\ud800" <= character <= "\udfff" for character in key):
             raise ArgumentValidationError("once: the key must be a text without lone surrogates")
-        seconds = keep.total_seconds() if isinstance(keep, timedelta) else keep
-        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds < math.inf:
+        seconds = seconds_of(keep)
+        if not 0 < seconds < math.inf:
             raise FunctionCallError(f"once({key!r}, keep={keep!r}): it must be a timedelta or seconds, more than 0")
         return cls(key, min(seconds, _LONGEST) * 1000.0, owner)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from flask_convex_http.database import CreationTimes, insert
+from flask_convex_http.durations import seconds_of
 from flask_convex_http.engines.base import Snapshot, Transaction
 from flask_convex_http.errors import ArgumentValidationError, RateLimitedError, RegistrationError
 from flask_convex_http.query_builder import Query
@@ -64,8 +65,8 @@ class Limit:
         where = f"Rate limit {name}:"
         if not _is_number(rate) or not 0 < rate <= _MOST:
             raise RegistrationError(f"{where} rate={rate!r} must be a number of tokens above 0, at most 2**53")
-        seconds = period.total_seconds() if isinstance(period, timedelta) else period
-        if not _is_number(seconds) or not _SHORTEST_PERIOD <= seconds <= _MOST:
+        seconds = seconds_of(period)
+        if not _SHORTEST_PERIOD <= seconds <= _MOST:
             raise RegistrationError(
                 f"{where} period={period!r} must be a timedelta or a number of seconds, at least {_SHORTEST_PERIOD}"
             )

@@ -77,13 +77,17 @@ class Registry:
         """Whether a function can be found by its name."""
         return self._functions.get(function.name) is function
 
+    def get(self, name: str) -> Function[Any, Any] | None:
+        """The function of a name, if there is one."""
+        return self._functions.get(name)
+
     def find(self, name: str) -> Function[Any, Any]:
         """The function of a name.
 
         Raises:
             FunctionNotFoundError: There is none.
         """
-        function = self._functions.get(name)
+        function = self.get(name)
         if function is None:
             raise FunctionNotFoundError(f"Could not find function {shown(name)!r}; `flask convex functions` lists them")
         return function

@@ -9,6 +9,7 @@ import random
 from dataclasses import dataclass
 from datetime import timedelta
 
+from flask_convex_http.durations import seconds_of
 from flask_convex_http.errors import RegistrationError
 
 _MOST_ATTEMPTS = 100
@@ -38,7 +39,7 @@ class Retry:
             raise RegistrationError(f"Retry(max_attempts={attempts!r}) must be a number from 2 to {_MOST_ATTEMPTS}")
         for name in ("backoff", "max_backoff"):
             value = getattr(self, name)
-            if not _is_wait(value):
+            if not 0 <= seconds_of(value) <= _LONGEST.total_seconds():
                 raise RegistrationError(
                     f"Retry({name}={value!r}) must be a timedelta or seconds, from 0 to {_LONGEST.days} days"
                 )
@@ -50,15 +51,5 @@ class Retry:
             attempt: Which attempt has ended, from 1.
         """
         doublings = min(attempt - 1, _MOST_ATTEMPTS)  # those of a job that was run again by hand go on counting
-        wait = min(_seconds(self.backoff) * 2.0**doublings, _seconds(self.max_backoff))
+        wait = min(seconds_of(self.backoff) * 2.0**doublings, seconds_of(self.max_backoff))
         return wait * random.uniform(0.75, 1.25) * 1000
-
-
-def _is_wait(value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, (int, float, timedelta)):
-        return False
-    return 0 <= (value.total_seconds() if isinstance(value, timedelta) else value) <= _LONGEST.total_seconds()
-
-
-def _seconds(value: timedelta | float) -> float:
-    return value.total_seconds() if isinstance(value, timedelta) else float(value)

@@ -14,6 +14,7 @@ from typing import Any, Literal, ParamSpec, Protocol, overload
 
 import msgspec
 
+from flask_convex_http.durations import seconds_of
 from flask_convex_http.errors import ArgumentValidationError, FunctionCallError, SchedulingError
 from flask_convex_http.functions import Action, Function, Mutation
 from flask_convex_http.ids import Id
@@ -190,8 +191,8 @@ def _nesting(text: bytes) -> int:
 
 
 def _milliseconds(delay: timedelta | float) -> float:
-    seconds = delay.total_seconds() if isinstance(delay, timedelta) else delay
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not -math.inf < seconds < math.inf:
+    seconds = seconds_of(delay)
+    if not -math.inf < seconds < math.inf:
         raise SchedulingError(f"run_after({delay!r}): the delay must be a timedelta or a finite number of seconds")
     if seconds < 0:
         raise SchedulingError(f"run_after({delay!r}): the delay must not be negative")

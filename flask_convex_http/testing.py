@@ -30,8 +30,6 @@ from flask_convex_http.backend import Backend, Functions, system_clock
 from flask_convex_http.batches import Batches
 from flask_convex_http.config import MEMORY, Settings
 from flask_convex_http.crons import Crons
-from flask_convex_http.database import CreationTimes
-from flask_convex_http.engines.base import Transaction
 from flask_convex_http.running import RunningActions
 from flask_convex_http.schema import Schema
 from flask_convex_http.system import ScheduledFunction
@@ -157,7 +155,7 @@ class _Runner:
     def _run_next(self) -> None:
         tick, mutation, action = self._times()
         if tick <= min(mutation, action):
-            self._write(self._ticks.fire)
+            self._backend.fire_crons()
         elif mutation <= action:
             self._ran += self._batches.run(1)
         else:
@@ -179,7 +177,3 @@ class _Runner:
             )
         tick, mutation, action = (math.inf if time is None else time for time in times)
         return tick, mutation, action
-
-    def _write(self, body: Callable[[Transaction, CreationTimes, float], object]) -> None:
-        now = self._backend.clock()
-        self._backend.engine.write(lambda transaction: body(transaction, CreationTimes(now), now))

@@ -248,12 +248,9 @@ class Ticks:
 
     def _kind(self, row: CronJob) -> Kind | None:
         """What kind of function a row runs, if there is such a function here."""
-        try:
-            kind = self._functions.find(row.function).kind
-        except FunctionNotFoundError:
-            kind = "query"
-        if kind != "query":
-            return kind
+        function = self._functions.get(row.function)
+        if function is not None and function.kind != "query":
+            return function.kind
         what = "%s is not a mutation or action here, and is left to a process that has it"
         self._tell_once(row.name, row.function, what)
         return None

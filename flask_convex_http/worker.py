@@ -17,8 +17,7 @@ from typing import Any
 
 from flask_convex_http.backend import Backend
 from flask_convex_http.batches import Batches
-from flask_convex_http.database import CreationTimes
-from flask_convex_http.engines.base import Listener, Transaction
+from flask_convex_http.engines.base import Listener
 from flask_convex_http.errors import MigrationRequiredError
 from flask_convex_http.housekeeping import Housekeeping
 from flask_convex_http.jobs import LOOK_AFTER
@@ -123,7 +122,7 @@ class Worker:
             action = backend.jobs.next_due(snapshot, "action")
         done = 0
         if tick is not None and tick <= now:
-            backend.engine.write(self._fire)
+            backend.fire_crons()
             done = 1
         if mutation is not None and mutation <= now:
             done += len(self._batches.run())
@@ -140,10 +139,6 @@ class Worker:
         coming = [time for time in times if time is not None and time > now]
         self._looks_at = min([now + LOOK_AFTER * 1000, *coming])
         return min((self._looks_at - now) / 1000, self._next_sweep - time.monotonic())
-
-    def _fire(self, transaction: Transaction) -> int:
-        now = self._backend.clock()
-        return self._ticks.fire(transaction, CreationTimes(now), now)
 
     def _take_actions(self) -> int:
         if not self._actions.free:

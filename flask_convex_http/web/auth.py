@@ -22,7 +22,7 @@ from flask_convex_http.identity import Credentials, UserIdentity
 from flask_convex_http.schema import Document
 from flask_convex_http.system import AccessToken, ApiKey
 from flask_convex_http.web.responses import error_response
-from flask_convex_http.web.router import REGISTERED
+from flask_convex_http.web.router import refuse_above_route
 from flask_convex_http.web.state import current_backend, site_of
 
 P = ParamSpec("P")
@@ -95,12 +95,7 @@ def _guard(
     refused: Callable[[bool], Response],
     scopes: frozenset[str],
 ) -> Callable[..., Any]:
-    if hasattr(handler, REGISTERED):
-        raise RegistrationError(
-            f"{getattr(handler, '__name__', handler)} is registered as a route already, without this check: "
-            "put the decorator below the route"
-        )
-
+    refuse_above_route(handler, "check")
     is_async = inspect.iscoroutinefunction(handler)
 
     @functools.wraps(handler)

@@ -19,7 +19,7 @@ from flask_convex_http.context import ActionCtx, MutationCtx
 from flask_convex_http.errors import RegistrationError
 from flask_convex_http.functions import Function
 from flask_convex_http.rate_limits import Limit
-from flask_convex_http.web.router import REGISTERED
+from flask_convex_http.web.router import refuse_above_route
 
 H = TypeVar("H", bound=Callable[..., Any])
 
@@ -90,10 +90,7 @@ def _check(handler: Callable[..., Any], name: str | None) -> None:
             f"@rate_limit is for handlers of an HttpRouter, which take (ctx, request), not for {handler_name}; inside "
             "a function write ctx.rate_limit(...)"
         )
-    if hasattr(handler, REGISTERED):
-        raise RegistrationError(
-            f"{handler_name} is registered as a route already, without this limit: put the decorator below the route"
-        )
+    refuse_above_route(handler, "limit")
     if name in getattr(handler, _NAMES, ()):
         raise RegistrationError(
             f"{handler_name} has two rate limits that would share their buckets; give each a name= of its own"

@@ -288,6 +288,20 @@ def _checked_methods(method: str | None, methods: Iterable[str] | None) -> tuple
     return chosen
 
 
+def refuse_above_route(handler: Callable[..., Any], what: str) -> None:
+    """Refuse a decorator that is put on a handler which is registered already: the route would not call it.
+
+    Args:
+        handler: What is decorated.
+        what: What the route would go without.
+    """
+    if hasattr(handler, REGISTERED):
+        raise RegistrationError(
+            f"{getattr(handler, '__name__', handler)} is registered as a route already, without this {what}: "
+            "put the decorator below the route"
+        )
+
+
 def _mark(handler: Callable[..., Any]) -> None:
     try:
         setattr(handler, REGISTERED, True)
