@@ -204,11 +204,10 @@ def test_a_system_without_threads(tmp_path: Path) -> None:
     """An action whose thread could not be started waits until there are threads again; it loses no attempt by that."""
     once, again = action(lambda ctx: None), internal_action(retry=AT_ONCE)(_do_nothing)
     with opened(tmp_path, [once, again]) as backend, working(backend):
-        time.sleep(0.1)
+        for function in (once, again):  # before, or this thread's write could be the one that wants another thread
+            backend.ctx().scheduler.run_after(1, function)
         with no_more_threads():
-            for function in (once, again):
-                backend.ctx().scheduler.run_after(0, function)
-            time.sleep(1.5)
+            time.sleep(2.5)
             assert {job.completed_time for job in rows(backend)} == {None}
         jobs = wait_until_ended(backend)
     assert [(job.state, len(job.attempts)) for job in jobs] == [("success", 1), ("success", 1)]
