@@ -22,7 +22,8 @@ from flask_convex_http.web.paths import CORS, END, OURS, prepare, rule_of, varia
 from flask_convex_http.web.requests import has_body, limit_body
 from flask_convex_http.web.responses import handle_error, to_response
 from flask_convex_http.web.state import backend_of, current_backend, site_of
-from flask_convex_http.webhooks.base import Provider, WebhookEvent
+from flask_convex_http.webhooks.base import Provider
+from flask_convex_http.webhooks.events import WebhookEvent
 
 H = TypeVar("H", bound=Callable[..., Any])
 

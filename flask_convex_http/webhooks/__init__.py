@@ -5,7 +5,7 @@ imports no vendor's library; that happens when a provider is first built.
 """
 
 from flask_convex_http.webhooks.base import Provider as Provider
-from flask_convex_http.webhooks.base import WebhookEvent as WebhookEvent
+from flask_convex_http.webhooks.events import WebhookEvent as WebhookEvent
 from flask_convex_http.webhooks.github import GitHub as GitHub
 from flask_convex_http.webhooks.hmac_signature import HmacSignature as HmacSignature
 from flask_convex_http.webhooks.secrets import EnvironmentSecret as EnvironmentSecret

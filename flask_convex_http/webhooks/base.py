@@ -14,106 +14,23 @@ Rules of this folder:
 
 from __future__ import annotations
 
-import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, ClassVar
-
-import msgspec
+from typing import ClassVar
 
 from flask_convex_http.errors import MissingSecretError, RegistrationError, VerificationError
+from flask_convex_http.webhooks.events import Content, Delivery, WebhookEvent
+from flask_convex_http.webhooks.profiles import Profile
 from flask_convex_http.webhooks.secrets import LabelledSecret, Secrets, checked_secrets, resolve
 
 DEFAULT_TOLERANCE = timedelta(minutes=5)
 
 #: Headers an event does not carry on: they are credentials of someone, not a part of the delivery.
 _CREDENTIAL_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
-_TIMESTAMP = re.compile(r"[0-9]{1,12}")
-_HEADER_TOKEN = re.compile(r"[!-~]+")
 _MILLISECOND = timedelta(milliseconds=1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WebhookEvent:
-    """One verified delivery.
-
-    Args:
-        id: The provider's id of the event or delivery; the same for each retry.
-        type: What happened, in the provider's words; empty where the provider does not say.
-        data: The payload's own data.
-        payload: All of the parsed body.
-        body: The verified bytes.
-        headers: The headers as received, with lower-case names and without cookies and credentials.
-        provider: stripe, svix, standard, github or hmac.
-        received_at: Milliseconds since the epoch.
-        secret_label: Which secret matched: its variable's name, or `secret N`.
-    """
-
-    id: str
-    type: str
-    # A payload holds other people's personal data: the repr, which ends up in logs, leaves it out.
-    data: Any = field(repr=False)
-    payload: Any = field(repr=False)
-    body: bytes = field(repr=False)
-    headers: Mapping[str, str] = field(repr=False)
-    provider: str
-    received_at: float
-    secret_label: str
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """What was received: headers with lower-case names, the raw body, and the time in ms since the epoch."""
-
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes = field(repr=False)
-    now: float
-
-    def header(self, *names: str) -> str:
-        """Return the first of these headers that was sent.
-
-        Args:
-            names: One header's name, and others that stand in for it when it was not sent.
-
-        Returns:
-            The value as received.
-
-        Raises:
-            VerificationError: None was sent, or the first that was sent is empty.
-        """
-        values = (self.headers.get(name.lower()) for name in names)
-        value = next((value for value in values if value is not None), "")
-        if not value.strip():
-            raise VerificationError("missing-header", f"Missing {names[0]} header")
-        return value
-
-    def token(self, *names: str) -> str:
-        """Return a header that holds an identifier: printable ASCII without spaces.
-
-        Args:
-            names: As for `header`.
-
-        Raises:
-            VerificationError: The header is missing or holds something else.
-        """
-        value = self.header(*names)
-        if not _HEADER_TOKEN.fullmatch(value):
-            raise VerificationError("malformed", f"{names[0]} header is malformed")
-        return value
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Content:
-    """What a provider read in a delivery whose signature matched."""
-
-    id: str
-    type: str
-    data: Any
-    payload: Any
 
 
 class Provider(ABC):
@@ -122,19 +39,31 @@ class Provider(ABC):
     Args:
         secret: The signing secret, `from_env(...)`, or a list of these while one is being rotated.
         tolerance: How far the signed timestamp may be from now, in the past and in the future.
+        future_tolerance: The same for the future alone.
 
     Raises:
-        RegistrationError: The secret or the tolerance cannot work.
+        RegistrationError: The secret or a tolerance cannot work.
     """
 
     #: The provider's word in `WebhookEvent.provider`.
     name: ClassVar[str]
+    #: How the sender behaves; of a generic one each instance says so itself.
+    profile: Profile
     #: Headers without which there is nothing to verify; each with those that may stand in for it.
     required_headers: Sequence[tuple[str, ...]] = ()
 
-    def __init__(self, *, secret: Secrets, tolerance: timedelta = DEFAULT_TOLERANCE) -> None:
+    def __init__(
+        self,
+        *,
+        secret: Secrets,
+        tolerance: timedelta = DEFAULT_TOLERANCE,
+        future_tolerance: timedelta | None = None,
+    ) -> None:
         self._secrets = checked_secrets(secret)
-        self._tolerance = _milliseconds(tolerance)
+        self._past = _milliseconds("tolerance", tolerance)
+        self._future = self._past
+        if future_tolerance is not None:
+            self._future = _milliseconds("future_tolerance", future_tolerance)
 
     def verify(self, headers: Mapping[str, str], body: bytes, *, now: float | None = None) -> WebhookEvent:
         """Verify a delivery and read its event.
@@ -154,19 +83,7 @@ class Provider(ABC):
         with _typed_refusals():
             secrets = resolve(self._secrets)
             delivery = _delivery(headers, body, now)
-            label = self._authenticate(secrets, delivery)
-            content = self.read(delivery)
-            return WebhookEvent(
-                id=content.id,
-                type=content.type,
-                data=content.data,
-                payload=content.payload,
-                body=delivery.body,
-                headers={k: v for k, v in delivery.headers.items() if k not in _CREDENTIAL_HEADERS},
-                provider=self.name,
-                received_at=delivery.now,
-                secret_label=label,
-            )
+            return self._event(delivery, self._authenticate(secrets, delivery))
 
     def verify_signature(self, headers: Mapping[str, str], body: bytes, *, now: float | None = None) -> str:
         """Verify only the timestamp and the signature; the body may be any bytes.
@@ -187,6 +104,23 @@ class Provider(ABC):
             secrets = resolve(self._secrets)
             return self._authenticate(secrets, _delivery(headers, body, now))
 
+    def event(
+        self, headers: Mapping[str, str], body: bytes, *, received_at: float, secret_label: str = ""
+    ) -> WebhookEvent:
+        """Read the event of a delivery that was verified when it was received; nothing is verified here.
+
+        Args:
+            headers: The headers as received; case does not matter.
+            body: The raw body.
+            received_at: When that was, in milliseconds since the epoch.
+            secret_label: Which secret had matched.
+
+        Raises:
+            VerificationError: There is no event in it.
+        """
+        with _typed_refusals():
+            return self._event(_delivery(headers, body, received_at), secret_label)
+
     def require_secret(self) -> None:
         """Check that there is a secret to verify with, without looking at any delivery.
 
@@ -194,6 +128,14 @@ class Provider(ABC):
             MissingSecretError: No secret is available; the message names the variables.
         """
         resolve(self._secrets)
+
+    def available_secrets(self) -> list[LabelledSecret]:
+        """The secrets that are set now, in the order given.
+
+        Raises:
+            MissingSecretError: None is.
+        """
+        return resolve(self._secrets)
 
     # --- what a provider says ----------------------------------------------------------------------------
 
@@ -212,6 +154,29 @@ class Provider(ABC):
     @abstractmethod
     def read(self, delivery: Delivery) -> Content:
         """Read the event in a delivery whose signature matched."""
+
+    def fingerprint(self, event: WebhookEvent) -> str | None:
+        """What is the same in each copy of a delivery and cannot be forged, where the id can; None where it cannot."""
+        return None
+
+    def handshake(self, event: WebhookEvent) -> str | None:
+        """The text that answers a sender who only asks whether somebody is there; None if this is a real event."""
+        return None
+
+    def sign(self, body: bytes, *, secret: str, event_id: str, event_type: str, now: float) -> dict[str, str]:
+        """Return the headers with which this sender would deliver a body; for tests.
+
+        Args:
+            body: The body.
+            secret: The secret's value.
+            event_id: The id, where a header has it.
+            event_type: The type, where a header has it.
+            now: When it is sent, in milliseconds since the epoch.
+
+        Raises:
+            NotImplementedError: This provider cannot.
+        """
+        raise NotImplementedError(f"{type(self).__name__} cannot sign deliveries")
 
     # --- the order of the checks -------------------------------------------------------------------------
 
@@ -232,6 +197,22 @@ class Provider(ABC):
             raise MissingSecretError(f"{unusable} is not a valid signing secret")
         raise VerificationError("no-match", "Webhook signature does not match")
 
+    def _event(self, delivery: Delivery, label: str) -> WebhookEvent:
+        content = self.read(delivery)
+        kept = {name for names in self.required_headers for name in map(str.lower, names)}  # to verify it once more
+        headers = delivery.headers.items()
+        return WebhookEvent(
+            id=content.id,
+            type=content.type,
+            data=content.data,
+            payload=content.payload,
+            body=delivery.body,
+            headers={name: value for name, value in headers if name in kept or name not in _CREDENTIAL_HEADERS},
+            provider=self.name,
+            received_at=delivery.now,
+            secret_label=label,
+        )
+
     def _usable_key(self, secret: str) -> bytes | None:
         try:
             return self.key(secret)
@@ -244,55 +225,10 @@ class Provider(ABC):
             return
         age = delivery.now - timestamp * 1000
         # Written as "not within", so that an age that is not a number is refused too.
-        if not age <= self._tolerance:
+        if not age <= self._past:
             raise VerificationError("too-old", "Webhook timestamp is too old")
-        if not -age <= self._tolerance:
+        if not -age <= self._future:
             raise VerificationError("too-new", "Webhook timestamp is too far in the future")
-
-
-def parse_timestamp(text: str) -> int:
-    """Read a timestamp strictly: 1 to 12 ASCII digits, seconds since the epoch.
-
-    Args:
-        text: What was received. Signs, spaces, fractions and other scripts' digits are refused; `int()` and
-            `float()` take them.
-
-    Raises:
-        VerificationError: It is anything else.
-    """
-    if not _TIMESTAMP.fullmatch(text):
-        raise VerificationError("malformed", "Webhook timestamp is not a whole number of seconds")
-    return int(text)
-
-
-def parse_object(body: bytes) -> dict[str, Any]:
-    """Decode a body that must be one JSON object.
-
-    Args:
-        body: The verified bytes.
-
-    Raises:
-        VerificationError: It is not JSON, is nested too deeply, or is not an object.
-    """
-    try:
-        payload = msgspec.json.decode(body)
-    except (ValueError, RecursionError) as error:  # msgspec's own errors are ValueErrors
-        raise VerificationError("malformed", "Webhook body is not valid JSON") from error
-    if not isinstance(payload, dict):
-        raise VerificationError("malformed", "Webhook body is not a JSON object")
-    return payload
-
-
-def text_field(payload: Mapping[str, Any], name: str) -> str:
-    """Return a field of the payload that must be text and not empty.
-
-    Raises:
-        VerificationError: It is missing, empty or something else.
-    """
-    value = payload.get(name)
-    if not isinstance(value, str) or not value:
-        raise VerificationError("malformed", f"Webhook body has no text field {name!r}")
-    return value
 
 
 def _delivery(headers: Mapping[str, str], body: bytes, now: float | None) -> Delivery:
@@ -304,13 +240,13 @@ def _delivery(headers: Mapping[str, str], body: bytes, now: float | None) -> Del
     return Delivery(lowered, body, time.time() * 1000 if now is None else float(now))
 
 
-def _milliseconds(tolerance: timedelta) -> float:
+def _milliseconds(name: str, tolerance: timedelta) -> float:
     if not isinstance(tolerance, timedelta):
         raise RegistrationError(
-            f"tolerance must be a timedelta such as timedelta(minutes=5), not {type(tolerance).__name__}"
+            f"{name} must be a timedelta such as timedelta(minutes=5), not {type(tolerance).__name__}"
         )
     if tolerance <= timedelta(0):
-        raise RegistrationError("tolerance must be more than zero, for example timedelta(minutes=5)")
+        raise RegistrationError(f"{name} must be more than zero, for example timedelta(minutes=5)")
     return tolerance / _MILLISECOND
 
 

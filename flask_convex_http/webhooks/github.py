@@ -16,7 +16,8 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from flask_convex_http.errors import VerificationError
-from flask_convex_http.webhooks.base import Content, Delivery, Provider
+from flask_convex_http.webhooks.base import Provider
+from flask_convex_http.webhooks.events import Content, Delivery
 from flask_convex_http.webhooks.hmac_signature import decode_signature
 from flask_convex_http.webhooks.secrets import Secrets
 

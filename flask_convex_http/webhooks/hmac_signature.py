@@ -17,15 +17,9 @@ from string import Formatter
 from typing import Any, Literal
 
 from flask_convex_http.errors import RegistrationError, VerificationError
-from flask_convex_http.webhooks.base import (
-    DEFAULT_TOLERANCE,
-    Content,
-    Delivery,
-    Provider,
-    parse_object,
-    parse_timestamp,
-    text_field,
-)
+from flask_convex_http.webhooks.base import DEFAULT_TOLERANCE, Provider
+from flask_convex_http.webhooks.events import Content, Delivery
+from flask_convex_http.webhooks.parsing import parse_object, parse_timestamp, text_field
 from flask_convex_http.webhooks.secrets import Secrets
 
 Encoding = Literal["hex", "base64"]

@@ -19,15 +19,9 @@ import hmac
 from datetime import UTC, datetime, timedelta
 
 from flask_convex_http.errors import ConfigurationError, VerificationError
-from flask_convex_http.webhooks.base import (
-    DEFAULT_TOLERANCE,
-    Content,
-    Delivery,
-    Provider,
-    parse_object,
-    parse_timestamp,
-    text_field,
-)
+from flask_convex_http.webhooks.base import DEFAULT_TOLERANCE, Provider
+from flask_convex_http.webhooks.events import Content, Delivery
+from flask_convex_http.webhooks.parsing import parse_object, parse_timestamp, text_field
 from flask_convex_http.webhooks.secrets import Secrets
 
 _SECRET_PREFIX = "whsec_"

@@ -10,15 +10,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 from flask_convex_http.errors import ConfigurationError, VerificationError
-from flask_convex_http.webhooks.base import (
-    DEFAULT_TOLERANCE,
-    Content,
-    Delivery,
-    Provider,
-    parse_object,
-    parse_timestamp,
-    text_field,
-)
+from flask_convex_http.webhooks.base import DEFAULT_TOLERANCE, Provider
+from flask_convex_http.webhooks.events import Content, Delivery
+from flask_convex_http.webhooks.parsing import parse_object, parse_timestamp, text_field
 from flask_convex_http.webhooks.secrets import Secrets
 
 _HEADER = "Stripe-Signature"

@@ -1,0 +1,58 @@
+"""Reading what senders wrote, strictly: each function answers a value or raises the one typed refusal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from flask_convex_http.errors import VerificationError
+
+_TIMESTAMP = re.compile(r"[0-9]{1,12}")
+
+
+def parse_timestamp(text: str) -> int:
+    """Read a timestamp strictly: 1 to 12 ASCII digits, seconds since the epoch.
+
+    Args:
+        text: What was received. Signs, spaces, fractions and other scripts' digits are refused; `int()` and
+            `float()` take them.
+
+    Raises:
+        VerificationError: It is anything else.
+    """
+    if not _TIMESTAMP.fullmatch(text):
+        raise VerificationError("malformed", "Webhook timestamp is not a whole number of seconds")
+    return int(text)
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """Decode a body that must be one JSON object.
+
+    Args:
+        body: The verified bytes.
+
+    Raises:
+        VerificationError: It is not JSON, is nested too deeply, or is not an object.
+    """
+    try:
+        payload = msgspec.json.decode(body)
+    except (ValueError, RecursionError) as error:  # msgspec's own errors are ValueErrors
+        raise VerificationError("malformed", "Webhook body is not valid JSON") from error
+    if not isinstance(payload, dict):
+        raise VerificationError("malformed", "Webhook body is not a JSON object")
+    return payload
+
+
+def text_field(payload: Mapping[str, Any], name: str) -> str:
+    """Return a field of the payload that must be text and not empty.
+
+    Raises:
+        VerificationError: It is missing, empty or something else.
+    """
+    value = payload.get(name)
+    if not isinstance(value, str) or not value:
+        raise VerificationError("malformed", f"Webhook body has no text field {name!r}")
+    return value
