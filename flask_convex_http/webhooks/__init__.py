@@ -8,12 +8,15 @@ from flask_convex_http.webhooks.base import Provider as Provider
 from flask_convex_http.webhooks.events import WebhookEvent as WebhookEvent
 from flask_convex_http.webhooks.github import GitHub as GitHub
 from flask_convex_http.webhooks.hmac_signature import HmacSignature as HmacSignature
+from flask_convex_http.webhooks.profiles import Profile as Profile
 from flask_convex_http.webhooks.secrets import EnvironmentSecret as EnvironmentSecret
 from flask_convex_http.webhooks.secrets import LabelledSecret as LabelledSecret
 from flask_convex_http.webhooks.secrets import Secret as Secret
 from flask_convex_http.webhooks.secrets import Secrets as Secrets
 from flask_convex_http.webhooks.secrets import from_env as from_env
 from flask_convex_http.webhooks.secrets import resolve as resolve
+from flask_convex_http.webhooks.shopify import Shopify as Shopify
+from flask_convex_http.webhooks.slack import Slack as Slack
 from flask_convex_http.webhooks.standard import StandardWebhooks as StandardWebhooks
 from flask_convex_http.webhooks.stripe import Stripe as Stripe
 from flask_convex_http.webhooks.svix import Svix as Svix

@@ -24,7 +24,7 @@ from typing import ClassVar
 from flask_convex_http.errors import MissingSecretError, RegistrationError, VerificationError
 from flask_convex_http.webhooks.events import Content, Delivery, WebhookEvent
 from flask_convex_http.webhooks.profiles import Profile
-from flask_convex_http.webhooks.secrets import LabelledSecret, Secrets, checked_secrets, resolve
+from flask_convex_http.webhooks.secrets import LabelledSecret, Secrets, available, checked_secrets
 
 DEFAULT_TOLERANCE = timedelta(minutes=5)
 
@@ -81,7 +81,7 @@ class Provider(ABC):
             MissingSecretError: No secret is available, or none matched and one is unusable.
         """
         with _typed_refusals():
-            secrets = resolve(self._secrets)
+            secrets = available(self._secrets)
             delivery = _delivery(headers, body, now)
             return self._event(delivery, self._authenticate(secrets, delivery))
 
@@ -101,7 +101,7 @@ class Provider(ABC):
             MissingSecretError: No secret is available, or none matched and one is unusable.
         """
         with _typed_refusals():
-            secrets = resolve(self._secrets)
+            secrets = available(self._secrets)
             return self._authenticate(secrets, _delivery(headers, body, now))
 
     def event(
@@ -127,7 +127,7 @@ class Provider(ABC):
         Raises:
             MissingSecretError: No secret is available; the message names the variables.
         """
-        resolve(self._secrets)
+        available(self._secrets)
 
     def available_secrets(self) -> list[LabelledSecret]:
         """The secrets that are set now, in the order given.
@@ -135,7 +135,12 @@ class Provider(ABC):
         Raises:
             MissingSecretError: None is.
         """
-        return resolve(self._secrets)
+        return available(self._secrets)
+
+    @property
+    def signs_time(self) -> bool:
+        """Whether its deliveries carry a signed time, so that an old one cannot be sent again by anybody."""
+        return type(self).timestamp is not Provider.timestamp
 
     # --- what a provider says ----------------------------------------------------------------------------
 
@@ -144,7 +149,11 @@ class Provider(ABC):
         return None
 
     def key(self, secret: str) -> bytes:
-        """Return the bytes a secret stands for; raise ValueError when it stands for none."""
+        """Return the bytes a secret stands for; raise ValueError when it stands for none.
+
+        Raises:
+            MissingSecretError: What is needed to use it is not installed.
+        """
         return secret.encode()
 
     @abstractmethod
@@ -184,17 +193,17 @@ class Provider(ABC):
         for names in self.required_headers:
             delivery.header(*names)
         self._check_time(delivery)
-        unusable = ""
+        unusable: list[MissingSecretError] = []
         for secret in secrets:
-            key = self._usable_key(secret.value)
-            if key is None:
-                unusable = unusable or secret.label
+            key = self._usable_key(secret)
+            if isinstance(key, MissingSecretError):
+                unusable.append(key)
                 continue
             if self.matches(delivery, key):
                 return secret.label
         # Only now: a broken secret in the list must not refuse what another one verifies.
         if unusable:
-            raise MissingSecretError(f"{unusable} is not a valid signing secret")
+            raise unusable[0]
         raise VerificationError("no-match", "Webhook signature does not match")
 
     def _event(self, delivery: Delivery, label: str) -> WebhookEvent:
@@ -213,11 +222,13 @@ class Provider(ABC):
             secret_label=label,
         )
 
-    def _usable_key(self, secret: str) -> bytes | None:
+    def _usable_key(self, secret: LabelledSecret) -> bytes | MissingSecretError:
         try:
-            return self.key(secret)
+            return self.key(secret.value)
         except ValueError:
-            return None
+            return MissingSecretError(f"{secret.label} is not a valid signing secret")
+        except MissingSecretError as error:
+            return error
 
     def _check_time(self, delivery: Delivery) -> None:
         timestamp = self.timestamp(delivery)

@@ -26,7 +26,7 @@ class WebhookEvent:
         payload: All of the parsed body.
         body: The verified bytes.
         headers: The headers as received, with lower-case names and without cookies and credentials.
-        provider: stripe, svix, standard, github or hmac.
+        provider: stripe, svix, standard, github, slack, shopify or hmac.
         received_at: Milliseconds since the epoch.
         secret_label: Which secret matched: its variable's name, or `secret N`.
     """

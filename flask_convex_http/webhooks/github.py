@@ -1,8 +1,10 @@
 """GitHub's webhooks: `X-Hub-Signature-256` over the body, sent as JSON or as a form.
 
 What GitHub does not sign: the time, `X-GitHub-Delivery` and `X-GitHub-Event`. Whoever has seen one delivery
-can send it again under a fresh id, so whoever remembers deliveries must remember the signed body as well as
-the id.
+can send it again under a fresh id, so the body is remembered as well as the id, and a body that was there before is
+the same delivery. Two events of GitHub's own seldom have the same body, because bodies hold times, commits and ids;
+a `ping` sent twice does, and so may a repository that is starred, unstarred and starred again. Where that matters more
+than replays, `unsafe_trust_delivery_id=True` goes by the id alone.
 Rules: https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries
 """
 
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -17,8 +20,9 @@ import msgspec
 
 from flask_convex_http.errors import VerificationError
 from flask_convex_http.webhooks.base import Provider
-from flask_convex_http.webhooks.events import Content, Delivery
-from flask_convex_http.webhooks.hmac_signature import decode_signature
+from flask_convex_http.webhooks.encodings import decode_signature
+from flask_convex_http.webhooks.events import Content, Delivery, WebhookEvent
+from flask_convex_http.webhooks.profiles import Profile
 from flask_convex_http.webhooks.secrets import Secrets
 
 _HEADER = "X-Hub-Signature-256"
@@ -32,6 +36,8 @@ class GitHub(Provider):
 
     Args:
         secret: The webhook's secret (its UTF-8 bytes are the key), `from_env(...)`, or a list of these.
+        unsafe_trust_delivery_id: Take the unsigned delivery id as proof that a delivery is a new one, for senders whose
+            events have identical bodies. Whoever has seen one delivery can then have it handled again.
 
     Raises:
         RegistrationError: The secret cannot work.
@@ -39,15 +45,38 @@ class GitHub(Provider):
 
     name = "github"
     required_headers = ((_HEADER,),)
+    profile = Profile(
+        signed=("body",),
+        id_from="X-GitHub-Delivery",
+        id_is_signed=False,
+        timeout=timedelta(seconds=10),
+        # Never by itself; by hand or through the API, what is not older than three days.
+        redelivery=timedelta(days=3),
+        source="https://docs.github.com/en/webhooks/using-webhooks/handling-failed-webhook-deliveries",
+    )
 
-    def __init__(self, *, secret: Secrets) -> None:
+    def __init__(self, *, secret: Secrets, unsafe_trust_delivery_id: bool = False) -> None:
         # No tolerance: GitHub signs no time.
         super().__init__(secret=secret)
+        self._trust_delivery_id = unsafe_trust_delivery_id
 
     def matches(self, delivery: Delivery, key: bytes) -> bool:
         """Compare the header's signature with the HMAC of the body."""
         received = decode_signature(delivery.header(_HEADER), "sha256=", "hex")
         return hmac.compare_digest(hmac.digest(key, delivery.body, "sha256"), received)
+
+    def sign(self, body: bytes, *, secret: str, event_id: str, event_type: str, now: float) -> dict[str, str]:
+        """Sign as GitHub does, beside the headers that it does not sign."""
+        return {
+            "Content-Type": "application/json",
+            "User-Agent": "GitHub-Hookshot/0000000",
+            "X-GitHub-Delivery": event_id,
+            "X-GitHub-Event": event_type,
+            "X-GitHub-Hook-ID": "1",
+            "X-GitHub-Hook-Installation-Target-ID": "1",
+            "X-GitHub-Hook-Installation-Target-Type": "repository",
+            _HEADER: f"sha256={hmac.digest(self.key(secret), body, 'sha256').hex()}",
+        }
 
     def read(self, delivery: Delivery) -> Content:
         """Read an event; its data is the payload, and its id the body's digest where GitHub's own is missing."""
@@ -59,6 +88,10 @@ class GitHub(Provider):
             data=payload,
             payload=payload,
         )
+
+    def fingerprint(self, event: WebhookEvent) -> str | None:
+        """The digest of the body; the id is not signed."""
+        return None if self._trust_delivery_id else f"sha256:{_digest(event.body)}"
 
 
 def _digest(body: bytes) -> str:

@@ -8,21 +8,20 @@ signed can be changed by whoever repeats the delivery.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 from datetime import timedelta
 from itertools import pairwise
 from string import Formatter
-from typing import Any, Literal
+from typing import Any
 
-from flask_convex_http.errors import RegistrationError, VerificationError
+from flask_convex_http.errors import RegistrationError
 from flask_convex_http.webhooks.base import DEFAULT_TOLERANCE, Provider
+from flask_convex_http.webhooks.encodings import Encoding, decode_signature
 from flask_convex_http.webhooks.events import Content, Delivery
 from flask_convex_http.webhooks.parsing import parse_object, parse_timestamp, text_field
+from flask_convex_http.webhooks.profiles import Profile
 from flask_convex_http.webhooks.secrets import Secrets
-
-Encoding = Literal["hex", "base64"]
 
 _ALGORITHMS = ("sha256", "sha384", "sha512", "sha3_256", "sha3_384", "sha3_512")
 _WEAK_ALGORITHMS = ("md5", "sha1")
@@ -47,6 +46,9 @@ class HmacSignature(Provider):
         type_field: The payload's field with the type. Without a header or a field the type is empty.
         tolerance: How far the timestamp may be from now, in the past and in the future; 5 minutes when left
             out. Only with a timestamp_header.
+        future_tolerance: The same for the future alone.
+        timeout: How long the sender waits for an answer.
+        retry_window: For how long the sender may send a delivery again, by itself or when asked to.
         allow_weak_algorithm: Take md5 or sha1, for a sender that has nothing else.
 
     Raises:
@@ -70,13 +72,19 @@ class HmacSignature(Provider):
         id_field: str | None = None,
         type_field: str | None = None,
         tolerance: timedelta | None = None,
+        future_tolerance: timedelta | None = None,
+        timeout: timedelta = timedelta(seconds=10),
+        retry_window: timedelta = timedelta(days=7),
         allow_weak_algorithm: bool = False,
     ) -> None:
-        super().__init__(secret=secret, tolerance=DEFAULT_TOLERANCE if tolerance is None else tolerance)
+        past = DEFAULT_TOLERANCE if tolerance is None else tolerance
+        super().__init__(secret=secret, tolerance=past, future_tolerance=future_tolerance)
         if not header:
             raise RegistrationError('header is empty: name the header with the signature, "X-Signature"')
-        if tolerance is not None and timestamp_header is None:
-            raise RegistrationError("tolerance needs timestamp_header: name that header or drop tolerance")
+        _check_timed("tolerance", tolerance, timestamp_header)
+        _check_timed("future_tolerance", future_tolerance, timestamp_header)
+        _check_period("timeout", timeout)
+        _check_period("retry_window", retry_window)
         if encoding not in _ENCODINGS:
             raise RegistrationError(f'encoding must be "hex" or "base64", not {encoding!r}')
         _check_algorithm(algorithm, allow_weak_algorithm)
@@ -92,6 +100,18 @@ class HmacSignature(Provider):
         self._type_header, self._type_field = type_header, type_field
         named = (header, timestamp_header, id_header, type_header)
         self.required_headers = tuple((name,) for name in named if name)
+        self.profile = Profile(
+            signed=("body", *(name for name in (timestamp_header, id_header) if name)),
+            id_from=id_header or (f"body.{id_field}" if id_field else "body"),
+            id_is_signed=True,  # what is not signed cannot be named as the id
+            timeout=timeout,
+            redelivery=retry_window,
+        )
+
+    @property
+    def signs_time(self) -> bool:
+        """Whether a header with the signed time was named."""
+        return self._timestamp_header is not None
 
     def timestamp(self, delivery: Delivery) -> int | None:
         """Return the timestamp header's seconds, if one was named."""
@@ -102,8 +122,20 @@ class HmacSignature(Provider):
     def matches(self, delivery: Delivery, key: bytes) -> bool:
         """Compare the header's signature with the HMAC of the filled template."""
         received = decode_signature(delivery.header(self._header), self._prefix, self._encoding)
-        message = b"".join(self._part(part, delivery) for part in self._template)
-        return hmac.compare_digest(hmac.digest(key, message, self._algorithm), received)
+        return hmac.compare_digest(self._signature(delivery, key), received)
+
+    def sign(self, body: bytes, *, secret: str, event_id: str, event_type: str, now: float) -> dict[str, str]:
+        """Sign as this provider expects it."""
+        named = {
+            self._timestamp_header: str(int(now // 1000)),
+            self._id_header: event_id,
+            self._type_header: event_type,
+        }
+        headers = {"Content-Type": "application/json", **{name: value for name, value in named.items() if name}}
+        delivery = Delivery({name.lower(): value for name, value in headers.items()}, body, now)
+        signature = self._signature(delivery, self.key(secret))
+        text = signature.hex() if self._encoding == "hex" else base64.b64encode(signature).decode()
+        return {**headers, self._header: self._prefix + text}
 
     def read(self, delivery: Delivery) -> Content:
         """Read an event; its data is the payload."""
@@ -111,6 +143,10 @@ class HmacSignature(Provider):
         return Content(
             id=self._id(delivery, payload), type=self._type(delivery, payload), data=payload, payload=payload
         )
+
+    def _signature(self, delivery: Delivery, key: bytes) -> bytes:
+        message = b"".join(self._part(part, delivery) for part in self._template)
+        return hmac.digest(key, message, self._algorithm)
 
     def _part(self, part: tuple[str, str], delivery: Delivery) -> bytes:
         literal, name = part
@@ -140,32 +176,22 @@ class HmacSignature(Provider):
         return ""
 
 
-def decode_signature(value: str, prefix: str, encoding: Encoding) -> bytes:
-    """Read the bytes of a signature out of a header's value.
-
-    Args:
-        value: What was received.
-        prefix: What must stand before the signature.
-        encoding: "hex" (either case) or "base64" (with its padding).
-
-    Raises:
-        VerificationError: The prefix is missing, or the rest is not in that encoding.
-    """
-    if not value.startswith(prefix):
-        raise VerificationError("malformed", f"Webhook signature does not start with {prefix}")
-    text = value[len(prefix) :]
-    try:
-        return binascii.unhexlify(text) if encoding == "hex" else base64.b64decode(text, validate=True)
-    except ValueError as error:
-        raise VerificationError("malformed", f"Webhook signature is not {encoding}") from error
-
-
 def _id_field(payload: dict[str, Any], name: str) -> str:
     value = payload.get(name)
     # Some senders number their events; bool is an int to Python and to nobody else.
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     return text_field(payload, name)
+
+
+def _check_timed(name: str, tolerance: timedelta | None, timestamp_header: str | None) -> None:
+    if tolerance is not None and timestamp_header is None:
+        raise RegistrationError(f"{name} needs timestamp_header: name that header or drop {name}")
+
+
+def _check_period(name: str, period: timedelta) -> None:
+    if not isinstance(period, timedelta) or period <= timedelta(0):
+        raise RegistrationError(f"{name} must be a timedelta of more than zero, such as timedelta(days=7)")
 
 
 def _check_algorithm(algorithm: str, allow_weak: bool) -> None:

@@ -24,6 +24,7 @@ class Profile:
         redelivery: For how long people can have the same delivery sent again by hand.
         stop_status: The answer after which this sender does not send a delivery again.
         stop_headers: Headers that go with it.
+        shows_answers: Whether people see the text that the sender is answered, as those of a chat do.
         honours_retry_after: Whether the sender waits as long as a `Retry-After` says.
         source: The page that says so.
     """
@@ -36,6 +37,7 @@ class Profile:
     redelivery: timedelta = timedelta(0)
     stop_status: int = 200
     stop_headers: dict[str, str] = field(default_factory=dict)
+    shows_answers: bool = False
     honours_retry_after: bool = False
     source: str = ""
 

@@ -100,16 +100,20 @@ def resolve(secrets: Secrets) -> list[LabelledSecret]:
         MissingSecretError: None is available; the message names the variables.
         RegistrationError: Something given is not a secret.
     """
-    several = checked_secrets(secrets)
-    available = [
+    return available(checked_secrets(secrets))
+
+
+def available(secrets: Sequence[Secret]) -> list[LabelledSecret]:
+    """The same for secrets that were checked before; each delivery asks."""
+    found = [
         LabelledSecret(_label(secret, position), value)
-        for position, secret in enumerate(several, start=1)
+        for position, secret in enumerate(secrets, start=1)
         if (value := _value(secret)).strip()
     ]
-    if available:
-        return available
+    if found:
+        return found
     # Plain strings are never blank here, so all of them are variables.
-    names = [secret.name for secret in several if isinstance(secret, EnvironmentSecret)]
+    names = [secret.name for secret in secrets if isinstance(secret, EnvironmentSecret)]
     if len(names) == 1:
         raise MissingSecretError(f"Environment variable {names[0]} is not set")
     raise MissingSecretError(f"Environment variables {', '.join(names)} are not set")

@@ -13,6 +13,7 @@ from flask_convex_http.errors import ConfigurationError, VerificationError
 from flask_convex_http.webhooks.base import DEFAULT_TOLERANCE, Provider
 from flask_convex_http.webhooks.events import Content, Delivery
 from flask_convex_http.webhooks.parsing import parse_object, parse_timestamp, text_field
+from flask_convex_http.webhooks.profiles import Profile
 from flask_convex_http.webhooks.secrets import Secrets
 
 _HEADER = "Stripe-Signature"
@@ -25,17 +26,36 @@ class Stripe(Provider):
         secret: The endpoint's signing secret (`whsec_...`), `from_env(...)`, or a list of these. A list also
             serves one URL that several Stripe endpoints send to; the event's `secret_label` says which.
         tolerance: How far the signed timestamp may be from now, in the past and in the future.
+        future_tolerance: The same for the future alone.
 
     Raises:
         ConfigurationError: The stripe package is not installed.
-        RegistrationError: The secret or the tolerance cannot work.
+        RegistrationError: The secret or a tolerance cannot work.
     """
 
     name = "stripe"
     required_headers = ((_HEADER,),)
+    profile = Profile(
+        signed=("body", _HEADER),  # the t= in it
+        id_from="body.id",
+        id_is_signed=True,
+        # Stripe publishes no timeout, only that it is short.
+        timeout=timedelta(seconds=10),
+        # Published are the three days and the exponential backoff, not the steps.
+        retries=tuple(timedelta(hours=hours) for hours in (1, 2, 5, 10, 18, 36)),
+        # With `stripe events resend`, as long as Stripe keeps events.
+        redelivery=timedelta(days=30),
+        source="https://docs.stripe.com/webhooks/process-undelivered-events",
+    )
 
-    def __init__(self, *, secret: Secrets, tolerance: timedelta = DEFAULT_TOLERANCE) -> None:
-        super().__init__(secret=secret, tolerance=tolerance)
+    def __init__(
+        self,
+        *,
+        secret: Secrets,
+        tolerance: timedelta = DEFAULT_TOLERANCE,
+        future_tolerance: timedelta | None = None,
+    ) -> None:
+        super().__init__(secret=secret, tolerance=tolerance, future_tolerance=future_tolerance)
         # Importing stripe takes a quarter of a second: only who builds a Stripe() pays for it.
         try:
             from stripe import SignatureVerificationError, WebhookSignature
@@ -62,6 +82,14 @@ class Stripe(Provider):
             return bool(self._signature.verify_header(body, header, key.decode(), tolerance=None))
         except self._no_match:
             return False
+
+    def sign(self, body: bytes, *, secret: str, event_id: str, event_type: str, now: float) -> dict[str, str]:
+        """Sign with Stripe's library; the id and the type are in the body."""
+        return {
+            "Content-Type": "application/json; charset=utf-8",
+            "User-Agent": "Stripe/1.0 (+https://stripe.com/docs/webhooks)",
+            _HEADER: self._signature.generate_signature_header(body.decode(), secret, int(now // 1000)),
+        }
 
     def read(self, delivery: Delivery) -> Content:
         """Read an event; a thin one (`v2.core.event`) without data has an empty dict as its data."""

@@ -6,6 +6,9 @@ Rules: https://docs.svix.com/receiving/verifying-payloads/how-manual
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+from flask_convex_http.webhooks.profiles import Profile
 from flask_convex_http.webhooks.standard import StandardScheme
 
 
@@ -13,15 +16,35 @@ class Svix(StandardScheme):
     """Webhooks sent through Svix.
 
     Args:
-        secret: The endpoint's signing secret (`whsec_...`), `from_env(...)`, or a list of these.
+        secret: The endpoint's signing secret (`whsec_...` or `whpk_...`), `from_env(...)`, or a list of these.
         tolerance: How far the signed timestamp may be from now, in the past and in the future.
+        future_tolerance: The same for the future alone.
 
     Raises:
         ConfigurationError: The standardwebhooks package is not installed.
-        RegistrationError: The secret or the tolerance cannot work.
+        RegistrationError: The secret or a tolerance cannot work.
     """
 
     name = "svix"
+    profile = Profile(
+        signed=("svix-id", "svix-timestamp", "body"),
+        id_from="svix-id",
+        id_is_signed=True,
+        timeout=timedelta(seconds=15),
+        retries=(
+            timedelta(seconds=5),
+            timedelta(minutes=5),
+            timedelta(minutes=30),
+            timedelta(hours=2),
+            timedelta(hours=5),
+            timedelta(hours=10),
+            timedelta(hours=10),
+        ),
+        # As long as Svix keeps payloads, https://docs.svix.com/retention
+        redelivery=timedelta(days=90),
+        source="https://docs.svix.com/retries",
+    )
+    user_agent = "Svix-Webhooks/1.0 (sender-test; +https://www.svix.com/http-sender/)"
     id_headers = ("svix-id", "webhook-id")
     timestamp_headers = ("svix-timestamp", "webhook-timestamp")
     signature_headers = ("svix-signature", "webhook-signature")

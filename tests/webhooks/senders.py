@@ -4,20 +4,26 @@ A new provider is one `Sender` here; the contract tests then run on it.
 """
 
 import base64
+import hashlib
 import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
+import slack_sdk.signature
 import standardwebhooks
 import stripe
 import svix.webhooks
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from flask_convex_http.webhooks import (
     GitHub,
     HmacSignature,
     Provider,
     Secrets,
+    Shopify,
+    Slack,
     StandardWebhooks,
     Stripe,
     Svix,
@@ -33,23 +39,45 @@ VARIABLE = "CONTRACT_WEBHOOK_SECRET"
 Headers = dict[str, str]
 
 
+def key_pair(name: str) -> tuple[str, str]:
+    """The public and the private key, as Standard Webhooks writes them, that belong to a name."""
+    key = Ed25519PrivateKey.from_private_bytes(hashlib.sha256(name.encode()).digest())
+    public = key.public_key().public_bytes_raw()
+    private = key.private_bytes_raw() + public
+    return "whpk_" + base64.b64encode(public).decode(), "whsk_" + base64.b64encode(private).decode()
+
+
+PUBLIC_KEY, OLD_PUBLIC_KEY, OTHER_PUBLIC_KEY = (key_pair(name)[0] for name in ("in use", "old", "other"))
+#: The private key of each public one.
+PRIVATE_KEYS = dict(key_pair(name) for name in ("in use", "old", "other"))
+
+
 @dataclass(frozen=True)
 class Sender:
     """How one provider is built, and how its deliveries are signed."""
 
-    build: Callable[[Secrets], Provider]
+    build: Callable[..., Provider]
     sign: Callable[[str, bytes, int], Headers]
     event_id: str
     event_type: str
     #: The headers without which nothing verifies.
     needed: tuple[str, ...]
     timed: bool = True
+    #: What the receiver has.
+    secret: str = SECRET
+    old_secret: str = OLD_SECRET
+    other_secret: str = OTHER_SECRET
 
-    def provider(self, secret: Secrets = SECRET) -> Provider:
-        return self.build(secret)
+    @property
+    def signing_secret(self) -> str:
+        """What the sender has."""
+        return PRIVATE_KEYS.get(self.secret, self.secret)
 
-    def headers(self, *, secret: str = SECRET, body: bytes = BODY, at: int = NOW) -> Headers:
-        return {"Content-Type": "application/json", **self.sign(secret, body, at)}
+    def provider(self, secret: Secrets | None = None, **options: Any) -> Provider:
+        return self.build(secret=self.secret if secret is None else secret, **options)
+
+    def headers(self, *, secret: str | None = None, body: bytes = BODY, at: int = NOW) -> Headers:
+        return {"Content-Type": "application/json", **self.sign(secret or self.secret, body, at)}
 
 
 def sign_stripe(secret: str, body: bytes, at: int) -> Headers:
@@ -69,6 +97,29 @@ def sign_standard(secret: str, body: bytes, at: int) -> Headers:
     return {"webhook-id": "msg_1", "webhook-timestamp": str(at), "webhook-signature": signature}
 
 
+def sign_ed25519(secret: str, body: bytes, at: int) -> Headers:
+    seed = base64.b64decode(PRIVATE_KEYS[secret].removeprefix("whsk_"))[:32]
+    signature = Ed25519PrivateKey.from_private_bytes(seed).sign(b"msg_1.%d.%b" % (at, body))
+    encoded = base64.b64encode(signature).decode()
+    return {"webhook-id": "msg_1", "webhook-timestamp": str(at), "webhook-signature": f"v1a,{encoded}"}
+
+
+def sign_slack(secret: str, body: bytes, at: int) -> Headers:
+    verifier = slack_sdk.signature.SignatureVerifier(secret)
+    signature = verifier.generate_signature(timestamp=str(at), body=body.decode("utf-8", "replace"))
+    assert signature is not None
+    return {"X-Slack-Signature": signature, "X-Slack-Request-Timestamp": str(at)}
+
+
+def sign_shopify(secret: str, body: bytes, at: int) -> Headers:
+    signature = hmac.new(secret.encode(), body, "sha256").digest()
+    return {
+        "X-Shopify-Hmac-Sha256": base64.b64encode(signature).decode(),
+        "X-Shopify-Webhook-Id": "w-1",
+        "X-Shopify-Topic": "order.paid",
+    }
+
+
 def sign_github(secret: str, body: bytes, at: int) -> Headers:
     signature = hmac.new(secret.encode(), body, "sha256").hexdigest()
     return {
@@ -83,9 +134,10 @@ def sign_hmac(secret: str, body: bytes, at: int) -> Headers:
     return {"X-Signature": f"v0={signature}", "X-Timestamp": str(at)}
 
 
-def build_hmac(secret: Secrets) -> Provider:
+def build_hmac(secret: Secrets, **options: Any) -> Provider:
     return HmacSignature(
         secret=secret,
+        **options,
         header="X-Signature",
         prefix="v0=",
         timestamp_header="X-Timestamp",
@@ -97,12 +149,29 @@ def build_hmac(secret: Secrets) -> Provider:
 
 SVIX_HEADERS = ("svix-id", "svix-timestamp", "svix-signature")
 STANDARD_HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
-GITHUB_HEADERS = ("X-Hub-Signature-256",)
+SLACK_HEADERS = ("X-Slack-Signature", "X-Slack-Request-Timestamp")
+HMAC_HEADERS = ("X-Signature", "X-Timestamp")
+#: The id of what has none.
+DIGEST = hashlib.sha256(BODY).hexdigest()
 
 SENDERS = {
-    "stripe": Sender(lambda s: Stripe(secret=s), sign_stripe, "evt_1", "order.paid", ("Stripe-Signature",)),
-    "svix": Sender(lambda s: Svix(secret=s), sign_svix, "msg_1", "order.paid", SVIX_HEADERS),
-    "standard": Sender(lambda s: StandardWebhooks(secret=s), sign_standard, "msg_1", "order.paid", STANDARD_HEADERS),
-    "github": Sender(lambda s: GitHub(secret=s), sign_github, "d-1", "order.paid", GITHUB_HEADERS, timed=False),
-    "hmac": Sender(build_hmac, sign_hmac, "evt_1", "order.paid", ("X-Signature", "X-Timestamp")),
+    "stripe": Sender(Stripe, sign_stripe, "evt_1", "order.paid", ("Stripe-Signature",)),
+    "svix": Sender(Svix, sign_svix, "msg_1", "order.paid", SVIX_HEADERS),
+    "standard": Sender(StandardWebhooks, sign_standard, "msg_1", "order.paid", STANDARD_HEADERS),
+    "ed25519": Sender(
+        StandardWebhooks,
+        sign_ed25519,
+        "msg_1",
+        "order.paid",
+        STANDARD_HEADERS,
+        secret=PUBLIC_KEY,
+        old_secret=OLD_PUBLIC_KEY,
+        other_secret=OTHER_PUBLIC_KEY,
+    ),
+    "slack": Sender(Slack, sign_slack, DIGEST, "order.paid", SLACK_HEADERS),
+    "shopify": Sender(Shopify, sign_shopify, "w-1", "order.paid", ("X-Shopify-Hmac-Sha256",), timed=False),
+    "github": Sender(GitHub, sign_github, "d-1", "order.paid", ("X-Hub-Signature-256",), timed=False),
+    "hmac": Sender(build_hmac, sign_hmac, "evt_1", "order.paid", HMAC_HEADERS),
 }
+#: Those whose headers have the same names.
+STANDARD_FAMILY = ("svix", "standard", "ed25519")

@@ -2,20 +2,19 @@
 
 import time
 from collections.abc import Mapping
+from datetime import timedelta
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flask_convex_http.errors import MissingSecretError, VerificationError
+from flask_convex_http.errors import MissingSecretError, RegistrationError, VerificationError
 from flask_convex_http.webhooks import Provider, from_env
 from tests.webhooks.senders import (
     BODY,
     NOW,
-    OLD_SECRET,
-    OTHER_SECRET,
-    SECRET,
     SENDERS,
+    STANDARD_FAMILY,
     VARIABLE,
     Headers,
     Sender,
@@ -80,7 +79,7 @@ def test_repr_tells_no_content(sender: Sender) -> None:
     provider = sender.provider()
     shown = repr(provider.verify(sender.headers(), BODY, now=NOW * 1000)) + repr(provider)
     assert "mpara" not in shown
-    assert SECRET not in shown
+    assert sender.secret not in shown
 
 
 def test_altered_body_is_refused(sender: Sender) -> None:
@@ -91,22 +90,23 @@ def test_altered_body_is_refused(sender: Sender) -> None:
 
 def test_wrong_secret_is_refused(sender: Sender) -> None:
     """A delivery signed with somebody else's secret does not match."""
-    assert refusal(sender.provider(), sender.headers(secret=OTHER_SECRET)) == "no-match"
+    assert refusal(sender.provider(), sender.headers(secret=sender.other_secret)) == "no-match"
 
 
 def test_signature_by_another_provider_is_refused(sender: Sender) -> None:
     """What another provider signed with its own secret is refused, whichever headers carry it."""
     every_header: Headers = {}
     for other in SENDERS.values():
-        refusal(sender.provider(), other.headers(secret=OTHER_SECRET))
-        every_header |= other.headers(secret=OTHER_SECRET)
+        refusal(sender.provider(), other.headers(secret=other.other_secret))
+        every_header |= other.headers(secret=other.other_secret)
     refusal(sender.provider(), every_header)
 
 
 def test_scheme_of_another_provider_is_refused(sender: Sender) -> None:
-    """Another provider's headers are not this one's, even under one secret; Svix's own stand-ins apart."""
+    """Another provider's headers are not this one's, even under one secret; the Standard Webhooks family apart."""
+    family = [SENDERS[name] for name in STANDARD_FAMILY]
     for other in SENDERS.values():
-        if other is sender or (sender is SENDERS["svix"] and other is SENDERS["standard"]):
+        if other is sender or (sender in family and other in family):
             continue
         assert refusal(sender.provider(), other.headers()) == "missing-header"
 
@@ -136,6 +136,36 @@ def test_tolerance_has_two_ends(timed_sender: Sender) -> None:
     assert refusal(provider, headers, at=NOW - 301) == "too-new"
 
 
+def test_future_has_a_tolerance_of_its_own(timed_sender: Sender) -> None:
+    """A shorter future is refused where the past still passes, and the other way round."""
+    headers = timed_sender.headers()
+    minute, hour = timedelta(minutes=1), timedelta(hours=1)
+    strict = timed_sender.provider(future_tolerance=minute)
+    strict.verify(headers, BODY, now=(NOW - 60) * 1000)
+    strict.verify(headers, BODY, now=(NOW + 300) * 1000)
+    assert refusal(strict, headers, at=NOW - 61) == "too-new"
+    assert refusal(strict, headers, at=NOW + 301) == "too-old"
+    lenient = timed_sender.provider(tolerance=minute, future_tolerance=hour)
+    lenient.verify(headers, BODY, now=(NOW - 3600) * 1000)
+    assert refusal(lenient, headers, at=NOW - 3601) == "too-new"
+    assert refusal(lenient, headers, at=NOW + 61) == "too-old"
+
+
+@pytest.mark.parametrize("tolerance", [60, timedelta(0), timedelta(seconds=-1)])
+def test_future_tolerance_is_a_positive_timedelta(timed_sender: Sender, tolerance: object) -> None:
+    """A tolerance of the future is never a bare number, and never none at all."""
+    with pytest.raises(RegistrationError, match=r"^future_tolerance must be"):
+        timed_sender.provider(future_tolerance=tolerance)
+
+
+@pytest.mark.parametrize("name", ["tolerance", "future_tolerance"])
+@pytest.mark.parametrize("sender", [sender for sender in SENDERS.values() if not sender.timed])
+def test_untimed_provider_takes_no_tolerance(sender: Sender, name: str) -> None:
+    """Where no time is signed there is no tolerance to set that would do nothing."""
+    with pytest.raises(TypeError):
+        sender.build(secret=sender.secret, **{name: timedelta(minutes=1)})
+
+
 def test_far_future_is_refused(timed_sender: Sender) -> None:
     """A signed timestamp far in the future, which no calendar holds, is too new."""
     headers = timed_sender.headers()
@@ -161,10 +191,10 @@ def test_timestamp_is_digits_only(timed_sender: Sender, text: str) -> None:
 
 def test_rotated_secrets_say_which_matched(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
     """While a secret rotates both verify, and the event says which one did."""
-    monkeypatch.setenv(VARIABLE, SECRET)
-    provider = sender.provider([from_env(VARIABLE), OLD_SECRET])
+    monkeypatch.setenv(VARIABLE, sender.secret)
+    provider = sender.provider([from_env(VARIABLE), sender.old_secret])
     new = provider.verify(sender.headers(), BODY, now=NOW * 1000)
-    old = provider.verify(sender.headers(secret=OLD_SECRET), BODY, now=NOW * 1000)
+    old = provider.verify(sender.headers(secret=sender.old_secret), BODY, now=NOW * 1000)
     assert (new.secret_label, old.secret_label) == (VARIABLE, "secret 2")
 
 
@@ -175,7 +205,7 @@ def test_unset_variable_is_a_missing_secret(sender: Sender, monkeypatch: pytest.
     with pytest.raises(MissingSecretError, match=f"^Environment variable {VARIABLE} is not set$") as caught:
         provider.verify(sender.headers(), BODY, now=NOW * 1000)
     assert caught.value.status == 503
-    monkeypatch.setenv(VARIABLE, SECRET)
+    monkeypatch.setenv(VARIABLE, sender.secret)
     assert provider.verify(sender.headers(), BODY, now=NOW * 1000).secret_label == VARIABLE
 
 
@@ -189,15 +219,15 @@ def test_unset_variable_comes_before_everything(sender: Sender, monkeypatch: pyt
                 verify(headers, body, now=NOW * 1000)
     with pytest.raises(MissingSecretError, match=VARIABLE):
         provider.require_secret()
-    monkeypatch.setenv(VARIABLE, SECRET)
+    monkeypatch.setenv(VARIABLE, sender.secret)
     provider.require_secret()
 
 
 def test_unusable_secret_is_named_but_not_shown(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
     """A variable that holds no text is not a secret, and does not stop the one beside it."""
     monkeypatch.setenv(VARIABLE, "whsec_\udcff")
-    provider = sender.provider([from_env(VARIABLE), OLD_SECRET])
-    assert provider.verify(sender.headers(secret=OLD_SECRET), BODY, now=NOW * 1000).secret_label == "secret 2"
+    provider = sender.provider([from_env(VARIABLE), sender.old_secret])
+    assert provider.verify(sender.headers(secret=sender.old_secret), BODY, now=NOW * 1000).secret_label == "secret 2"
     with pytest.raises(MissingSecretError, match=f"^{VARIABLE} is not a valid signing secret$") as caught:
         provider.verify(sender.headers(), BODY, now=NOW * 1000)
     assert caught.value.__context__ is None
@@ -230,6 +260,75 @@ def test_signature_alone_can_be_verified(sender: Sender) -> None:
     assert sender.provider().verify_signature(headers, b"not an event", now=NOW * 1000) == "secret 1"
 
 
+def test_own_signature_is_the_senders(sender: Sender) -> None:
+    """What a provider signs for tests has the very headers that the sender's own library makes."""
+    signed = sender.provider().sign(
+        BODY, secret=sender.signing_secret, event_id=sender.event_id, event_type="order.paid", now=NOW * 1000 + 999
+    )
+    assert {name: signed[name] for name in sender.needed} == {name: sender.headers()[name] for name in sender.needed}
+    event = sender.provider().verify(signed, BODY, now=NOW * 1000)
+    assert (event.id, event.type) == (sender.event_id, "order.paid")
+    assert signed["Content-Type"].startswith("application/json")
+
+
+def test_profile_is_one_that_can_be(sender: Sender) -> None:
+    """A profile has a patience, a time in which deliveries come again, and an answer that ends it."""
+    profile = sender.provider().profile
+    assert timedelta(0) < profile.timeout <= timedelta(seconds=30)
+    assert all(wait >= timedelta(0) for wait in profile.retries)
+    assert profile.window >= sum(profile.retries, timedelta(0))
+    assert profile.window > timedelta(0)
+    assert 200 <= profile.stop_status < 300
+    # The user says how a generic sender behaves; for all others there is a page that does.
+    assert profile.source.startswith("https://") or sender is SENDERS["hmac"]
+
+
+def test_signed_time_is_known(sender: Sender) -> None:
+    """A provider says whether it signs a time, on which hangs for how long its ids are kept."""
+    assert sender.provider().signs_time is sender.timed
+
+
+def test_signed_headers_cannot_be_changed(sender: Sender) -> None:
+    """Each header that the profile calls signed refuses a delivery when it is another one."""
+    signed = sender.provider().profile.signed
+    assert "body" in signed
+    names = [name for name in sender.headers() if name in signed]
+    assert len(names) == len(signed) - 1
+    for name in names:
+        headers = sender.headers()
+        headers[name] = headers[name].replace("1", "2")
+        assert refusal(sender.provider(), headers) in ("no-match", "too-old", "too-new")
+
+
+def test_delivery_under_a_fresh_id_is_known(sender: Sender) -> None:
+    """Where the id is not signed, the fingerprint tells that a delivery with another id is the same one."""
+    provider = sender.provider()
+    event = provider.verify(sender.headers(), BODY, now=NOW * 1000)
+    if provider.profile.id_is_signed:
+        assert provider.fingerprint(event) is None
+        return
+    assert provider.profile.id_from in sender.headers()
+    again = provider.verify({**sender.headers(), provider.profile.id_from: "fresh"}, BODY, now=NOW * 1000)
+    assert (again.id, provider.fingerprint(again)) == ("fresh", provider.fingerprint(event))
+    other = BODY + b" "
+    another = provider.verify(sender.headers(body=other), other, now=NOW * 1000)
+    assert provider.fingerprint(another) != provider.fingerprint(event)
+
+
+def test_real_event_is_no_handshake(sender: Sender) -> None:
+    """A delivery of something that happened is not a question whether somebody is there."""
+    provider = sender.provider()
+    assert provider.handshake(provider.verify(sender.headers(), BODY, now=NOW * 1000)) is None
+
+
+def test_stored_delivery_gives_the_same_event(sender: Sender) -> None:
+    """A delivery that was verified when it came is read again, long after, as the same event."""
+    provider = sender.provider()
+    event = provider.verify(sender.headers(), BODY, now=NOW * 1000)
+    kept = provider.event(event.headers, BODY, received_at=NOW * 1000, secret_label="secret 1")
+    assert kept == event
+
+
 VALUES = st.one_of(
     st.text(max_size=80),
     st.from_regex(r"\A(t=[0-9]{0,13},?|v[01]a?[=,][\w+/=é ]{0,70},?| |sha256=|v0=){1,5}\Z"),
@@ -250,4 +349,4 @@ def test_nothing_but_a_refusal_comes_of_garbage(data: st.DataObject) -> None:
         sender.provider().verify({**signed, **garbage}, body, now=NOW * 1000)
     except VerificationError as error:
         assert error.reason in ("missing-header", "malformed", "too-old", "too-new", "no-match")
-        assert SECRET not in str(error)
+        assert sender.secret not in str(error)

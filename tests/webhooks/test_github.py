@@ -100,7 +100,15 @@ def test_unsigned_headers_are_plain_words(name: str) -> None:
         deliver(BODY, **{name: "a b"})
 
 
-def test_fresh_id_on_the_same_bytes_verifies() -> None:
-    """GitHub does not sign the id, so a repeated body verifies under any: remember the body as well."""
-    first, second = deliver(BODY), deliver(BODY, X_GitHub_Delivery="another")
-    assert (first.id != second.id, first.body) == (True, second.body)
+def test_fresh_id_and_event_on_the_same_bytes_are_the_same_delivery() -> None:
+    """GitHub signs neither the id nor the event's name, so a repeated body is known by itself, whatever they say."""
+    provider = GitHub(secret=SECRET)
+    first, second = deliver(BODY), deliver(BODY, X_GitHub_Delivery="another", X_GitHub_Event="push")
+    assert first.id != second.id
+    assert provider.fingerprint(first) == provider.fingerprint(second) == f"sha256:{hashlib.sha256(BODY).hexdigest()}"
+
+
+def test_delivery_id_can_be_trusted_on_request() -> None:
+    """Who says so goes by the unsigned id alone: two deliveries of the same bytes are then two."""
+    provider = GitHub(secret=SECRET, unsafe_trust_delivery_id=True)
+    assert provider.fingerprint(deliver(BODY)) is None

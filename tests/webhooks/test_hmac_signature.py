@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from flask_convex_http.errors import RegistrationError, VerificationError
-from flask_convex_http.webhooks import GitHub, HmacSignature, Stripe
+from flask_convex_http.webhooks import HmacSignature, Stripe
 
 NOW = 1_750_000_000
 BODY = b'{"id": "evt_1", "number": 7, "type": "paid", "flag": true}'
@@ -121,7 +121,7 @@ def test_own_tolerance_is_kept() -> None:
     assert build(**choices).verify(headers, BODY, now=(NOW + 1800) * 1000).body == BODY
 
 
-@pytest.mark.parametrize("value", ["a+b/", "not base64!", "YQ", "YQ==\n", "é"])
+@pytest.mark.parametrize("value", ["a+b/", "not base64!", "YQ", "YQ==\n", "YR==", "é"])
 def test_base64_in_another_form_is_refused(value: str) -> None:
     """A signature that is not base64, or is that of something else, is refused."""
     with pytest.raises(VerificationError) as caught:
@@ -162,7 +162,10 @@ def test_base64_with_junk_is_refused(junk: str) -> None:
         ({"id_header": "X-Id", "id_field": "id"}, "both given"),
         ({"type_header": "X-Type", "type_field": "type"}, "both given"),
         ({"id_header": "X-Id", "signed": "{id}{body}"}, "must separate {id}"),
-        ({"tolerance": timedelta(minutes=1)}, "tolerance needs timestamp_header"),
+        ({"tolerance": timedelta(minutes=1)}, "^tolerance needs timestamp_header"),
+        ({"future_tolerance": timedelta(minutes=1)}, "^future_tolerance needs timestamp_header"),
+        ({"timeout": timedelta(0)}, "^timeout must be a timedelta of more than zero"),
+        ({"retry_window": 7}, "^retry_window must be a timedelta of more than zero"),
     ],
 )
 def test_choices_that_cannot_work_are_refused_when_built(choices: Any, message: str) -> None:
@@ -178,8 +181,41 @@ def test_tolerance_is_a_positive_timedelta(tolerance: Any) -> None:
         Stripe(secret="whsec_a", tolerance=tolerance)
 
 
-def test_github_has_no_tolerance() -> None:
-    """GitHub signs no time, so it takes no tolerance that would do nothing."""
-    choices: Any = {"secret": "a", "tolerance": timedelta(minutes=1)}
-    with pytest.raises(TypeError):
-        GitHub(**choices)
+def test_sender_is_as_patient_as_said() -> None:
+    """How long a generic sender waits and repeats is what the user says, ten seconds and a week otherwise."""
+    profile = build().profile
+    assert (profile.timeout, profile.window) == (timedelta(seconds=10), timedelta(days=7))
+    said = build(timeout=timedelta(seconds=3), retry_window=timedelta(hours=1)).profile
+    assert (said.timeout, said.window) == (timedelta(seconds=3), timedelta(hours=1))
+
+
+@pytest.mark.parametrize(
+    ("choices", "signed", "id_from"),
+    [
+        ({}, ("body",), "body"),
+        ({"id_field": "number"}, ("body",), "body.number"),
+        ({"id_header": "X-Id", "signed": "{id}.{body}"}, ("body", "X-Id"), "X-Id"),
+        ({"timestamp_header": "X-Time", "signed": "{timestamp}.{body}"}, ("body", "X-Time"), "body"),
+    ],
+)
+def test_profile_follows_the_choices(choices: Any, signed: tuple[str, ...], id_from: str) -> None:
+    """What is signed and where the id is follow from what was chosen; an id that is not signed cannot be."""
+    profile = build(**choices).profile
+    assert (profile.signed, profile.id_from, profile.id_is_signed) == (signed, id_from, True)
+    assert build(**choices).signs_time is ("timestamp_header" in choices)
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {},
+        {"encoding": "base64", "algorithm": "sha512", "prefix": "sig="},
+        {"timestamp_header": "X-Time", "id_header": "X-Id", "signed": "{id}.{timestamp}.{body}"},
+        {"type_header": "X-Type"},
+    ],
+)
+def test_own_signature_verifies(choices: Any) -> None:
+    """Whatever the choices, what is signed for tests verifies."""
+    provider = build(**choices)
+    headers = provider.sign(BODY, secret="secret", event_id="a", event_type="paid", now=NOW * 1000)
+    assert provider.verify(headers, BODY, now=NOW * 1000).body == BODY

@@ -3,13 +3,14 @@
 import json
 import subprocess
 import sys
+import time
 from typing import Any
 
 import pytest
 import stripe
 
 from flask_convex_http.errors import ConfigurationError, VerificationError
-from flask_convex_http.webhooks import Stripe, WebhookEvent
+from flask_convex_http.webhooks import Stripe, WebhookEvent, from_env
 
 SECRET = "whsec_test"
 NOW = 1_750_000_000
@@ -47,6 +48,44 @@ def test_thin_event_has_empty_data(rest: dict[str, Any]) -> None:
     }
     event = deliver_payload(thin)
     assert (event.id, event.data, event.payload) == ("evt_2", {}, thin)
+
+
+THIN = {
+    "id": "evt_test_65UwPs1",
+    "object": "v2.core.event",
+    "type": "v1.billing.meter.error_report_triggered",
+    "livemode": False,
+    "created": "2025-06-15T15:06:40.000Z",
+    "related_object": {"id": "mtr_1", "type": "billing.meter", "url": "/v1/billing/meters/mtr_1"},
+}
+
+
+def test_thin_event_is_what_stripes_library_reads() -> None:
+    """A thin event has the id, the type and the related object that Stripe's own parser finds in it."""
+    body = json.dumps(THIN).encode()
+    provider = Stripe(secret=SECRET)
+    now = time.time() * 1000
+    headers = provider.sign(body, secret=SECRET, event_id="", event_type="", now=now)
+    client = stripe.StripeClient("sk_test_1")
+    theirs = client.parse_event_notification(body, headers["Stripe-Signature"], SECRET)
+    ours = provider.verify(headers, body, now=now)
+    assert (ours.id, ours.type) == (theirs.id, theirs.type)
+    assert ours.payload["related_object"]["id"] == "mtr_1"
+    with pytest.raises(stripe.SignatureVerificationError):
+        client.parse_event_notification(body + b" ", headers["Stripe-Signature"], SECRET)
+
+
+def test_secret_of_a_connect_endpoint_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two endpoints on one URL each have a secret, and the event says whose it was."""
+    monkeypatch.setenv("STRIPE_TEST_ACCOUNT_SECRET", "whsec_account")
+    monkeypatch.setenv("STRIPE_TEST_CONNECT_SECRET", "whsec_connect")
+    provider = Stripe(secret=[from_env("STRIPE_TEST_ACCOUNT_SECRET"), from_env("STRIPE_TEST_CONNECT_SECRET")])
+    body = b'{"id":"evt_1","type":"x","account":"acct_1"}'
+    labels = []
+    for secret in ("whsec_account", "whsec_connect"):
+        headers = provider.sign(body, secret=secret, event_id="", event_type="", now=NOW * 1000)
+        labels.append(provider.verify(headers, body, now=NOW * 1000).secret_label)
+    assert labels == ["STRIPE_TEST_ACCOUNT_SECRET", "STRIPE_TEST_CONNECT_SECRET"]
 
 
 @pytest.mark.parametrize(
@@ -106,6 +145,9 @@ def test_package_missing_is_said_when_built(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_import_takes_no_vendor_library() -> None:
     """Importing the providers imports no vendor's library."""
-    code = "import sys, flask_convex_http.webhooks; print({'stripe', 'svix', 'standardwebhooks'} & set(sys.modules))"
+    code = (
+        "import sys, flask_convex_http.webhooks\n"
+        "print({'stripe', 'svix', 'standardwebhooks', 'cryptography'} & set(sys.modules))"
+    )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "set()"

@@ -1,0 +1,91 @@
+"""The asymmetric keys of Standard Webhooks (`v1a`): `whpk_` verifies, `whsk_` signs.
+
+The `cryptography` package does the work, imported when such a key is first used.
+Rules: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md#signature-scheme
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flask_convex_http.errors import MissingSecretError
+from flask_convex_http.webhooks.encodings import decode_key
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+PUBLIC_PREFIX = "whpk_"
+PRIVATE_PREFIX = "whsk_"
+_PUBLIC_SIZE = 32
+_PRIVATE_SIZE = 64  # the seed and the public key after it
+
+
+class PublicKey(bytes):
+    """The 32 bytes of a public key; a type of its own, so that they are never taken for the key of an HMAC."""
+
+
+def public_key(secret: str) -> PublicKey:
+    """Return the public key that a `whpk_` or `whsk_` secret stands for.
+
+    Args:
+        secret: The serialized key. A private one stands for its public half.
+
+    Raises:
+        ValueError: It is neither, or damaged.
+        MissingSecretError: The cryptography package is not installed.
+    """
+    if secret.startswith(PRIVATE_PREFIX):
+        return PublicKey(_private_key(secret).public_key().public_bytes_raw())
+    key = decode_key(secret.removeprefix(PUBLIC_PREFIX))
+    if not secret.startswith(PUBLIC_PREFIX) or len(key) != _PUBLIC_SIZE:
+        raise ValueError("not a public key")
+    _require_cryptography()
+    return PublicKey(key)
+
+
+def verifies(key: PublicKey, message: bytes, signature: bytes) -> bool:
+    """Say whether a signature of the message was made with the private half of this key."""
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    try:
+        Ed25519PublicKey.from_public_bytes(bytes(key)).verify(signature, message)
+    except InvalidSignature:
+        return False
+    return True
+
+
+def sign(secret: str, message: bytes) -> bytes:
+    """Sign a message.
+
+    Args:
+        secret: A `whsk_` key.
+        message: What is signed.
+
+    Raises:
+        ValueError: It is no such key, or damaged.
+        MissingSecretError: The cryptography package is not installed.
+    """
+    return _private_key(secret).sign(message)
+
+
+def _private_key(secret: str) -> Ed25519PrivateKey:
+    raw = decode_key(secret.removeprefix(PRIVATE_PREFIX))
+    if not secret.startswith(PRIVATE_PREFIX) or len(raw) != _PRIVATE_SIZE:
+        raise ValueError("not a private key")
+    _require_cryptography()
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    key = Ed25519PrivateKey.from_private_bytes(raw[:_PUBLIC_SIZE])
+    if key.public_key().public_bytes_raw() != raw[_PUBLIC_SIZE:]:
+        raise ValueError("the halves of the private key do not belong together")
+    return key
+
+
+def _require_cryptography() -> None:
+    try:
+        import cryptography  # noqa: F401
+    except ImportError as error:
+        raise MissingSecretError(
+            'A whpk_ key needs the cryptography package: pip install "flask_convex_http[ed25519]"'
+        ) from error

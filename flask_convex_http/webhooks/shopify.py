@@ -1,0 +1,96 @@
+"""Shopify's webhooks: `X-Shopify-Hmac-Sha256` over the body.
+
+What Shopify does not sign: the time, `X-Shopify-Webhook-Id`, `X-Shopify-Topic` and the shop's domain. Whoever has seen
+one delivery can send it again under a fresh id, so the topic and the body are remembered together as well as the id.
+Not the body alone: Shopify sends the same order under `orders/create` and `orders/paid`.
+
+What that leaves open: a delivery that somebody else has seen can be sent once more under another topic. Where that
+matters, look at what the body says, such as `financial_status`, rather than at the topic; or give each topic its own
+URL and check `event.type` in its handler.
+Rules: https://shopify.dev/docs/apps/build/webhooks/verify-deliveries
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from datetime import UTC, datetime, timedelta
+
+from flask_convex_http.webhooks.base import Provider
+from flask_convex_http.webhooks.encodings import decode_signature
+from flask_convex_http.webhooks.events import Content, Delivery, WebhookEvent
+from flask_convex_http.webhooks.parsing import parse_object
+from flask_convex_http.webhooks.profiles import Profile
+from flask_convex_http.webhooks.secrets import Secrets
+
+_HEADER = "X-Shopify-Hmac-Sha256"
+_ID = "X-Shopify-Webhook-Id"
+_TOPIC = "X-Shopify-Topic"
+
+
+class Shopify(Provider):
+    """Webhooks of Shopify, delivered by HTTPS as JSON.
+
+    Args:
+        secret: The app's client secret (its UTF-8 bytes are the key), `from_env(...)`, or a list of these.
+
+    Raises:
+        RegistrationError: The secret cannot work.
+    """
+
+    name = "shopify"
+    required_headers = ((_HEADER,),)
+    profile = Profile(
+        signed=("body",),
+        id_from=_ID,
+        id_is_signed=False,
+        timeout=timedelta(seconds=5),
+        # Published are the eight retries, their four hours and the exponential backoff, not the steps.
+        retries=tuple(timedelta(minutes=minutes) for minutes in (1, 2, 4, 8, 16, 32, 64, 113)),
+        source="https://shopify.dev/changelog/updates-to-webhook-retry-mechanism",
+    )
+
+    def __init__(self, *, secret: Secrets) -> None:
+        # No tolerance: Shopify signs no time.
+        super().__init__(secret=secret)
+
+    def matches(self, delivery: Delivery, key: bytes) -> bool:
+        """Compare the header's signature with the HMAC of the body."""
+        received = decode_signature(delivery.header(_HEADER), "", "base64")
+        return hmac.compare_digest(hmac.digest(key, delivery.body, "sha256"), received)
+
+    def read(self, delivery: Delivery) -> Content:
+        """Read an event; its data is the payload, and its id a digest where Shopify's own is missing."""
+        payload = parse_object(delivery.body)
+        topic = delivery.token(_TOPIC) if delivery.headers.get(_TOPIC.lower()) else ""
+        given = delivery.headers.get(_ID.lower())
+        return Content(
+            id=delivery.token(_ID) if given else _digest(topic, delivery.body),
+            type=topic,
+            data=payload,
+            payload=payload,
+        )
+
+    def fingerprint(self, event: WebhookEvent) -> str:
+        """The digest of the topic and the body; the id is not signed."""
+        return f"sha256:{_digest(event.type, event.body)}"
+
+    def sign(self, body: bytes, *, secret: str, event_id: str, event_type: str, now: float) -> dict[str, str]:
+        """Sign as Shopify does, beside the headers that it does not sign."""
+        signature = hmac.digest(self.key(secret), body, "sha256")
+        return {
+            "Content-Type": "application/json",
+            "User-Agent": "Shopify-Captain-Hook",
+            "X-Shopify-API-Version": "2026-01",
+            _HEADER: base64.b64encode(signature).decode(),
+            "X-Shopify-Shop-Domain": "example.myshopify.com",
+            _TOPIC: event_type,
+            "X-Shopify-Triggered-At": datetime.fromtimestamp(now / 1000, tz=UTC).isoformat(),
+            _ID: event_id,
+        }
+
+
+def _digest(topic: str, body: bytes) -> str:
+    # A header holds no line feed, so that no other topic and body are the same bytes.
+    return hashlib.sha256(topic.encode() + b"\n" + body).hexdigest()
