@@ -24,6 +24,7 @@ from flask_convex_http.errors import CallInProgressError as CallInProgressError
 from flask_convex_http.errors import ConfigurationError as ConfigurationError
 from flask_convex_http.errors import ConvexError as ConvexError
 from flask_convex_http.errors import ConvexHTTPError as ConvexHTTPError
+from flask_convex_http.errors import DeadLetterError as DeadLetterError
 from flask_convex_http.errors import DocumentNotFoundError as DocumentNotFoundError
 from flask_convex_http.errors import DocumentValidationError as DocumentValidationError
 from flask_convex_http.errors import EngineError as EngineError
@@ -46,6 +47,7 @@ from flask_convex_http.errors import StorageIdError as StorageIdError
 from flask_convex_http.errors import UnavailableError as UnavailableError
 from flask_convex_http.errors import UniqueConstraintError as UniqueConstraintError
 from flask_convex_http.errors import VerificationError as VerificationError
+from flask_convex_http.errors import WebhookFailedError as WebhookFailedError
 from flask_convex_http.extension import ConvexHTTP as ConvexHTTP
 from flask_convex_http.functions import action as action
 from flask_convex_http.functions import internal_action as internal_action
@@ -67,6 +69,7 @@ from flask_convex_http.schema import Schema as Schema
 from flask_convex_http.schema import unique as unique
 from flask_convex_http.system import ScheduledFunction as ScheduledFunction
 from flask_convex_http.system import StoredFile as StoredFile
+from flask_convex_http.system import WebhookDelivery as WebhookDelivery
 from flask_convex_http.web.auth import require_api_key as require_api_key
 from flask_convex_http.web.auth import require_bearer as require_bearer
 from flask_convex_http.web.cors import Cors as Cors
@@ -78,6 +81,8 @@ from flask_convex_http.web.responses import json_response as json_response
 from flask_convex_http.web.router import HttpRouter as HttpRouter
 from flask_convex_http.webhooks import GitHub as GitHub
 from flask_convex_http.webhooks import HmacSignature as HmacSignature
+from flask_convex_http.webhooks import Shopify as Shopify
+from flask_convex_http.webhooks import Slack as Slack
 from flask_convex_http.webhooks import StandardWebhooks as StandardWebhooks
 from flask_convex_http.webhooks import Stripe as Stripe
 from flask_convex_http.webhooks import Svix as Svix

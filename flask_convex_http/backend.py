@@ -18,16 +18,19 @@ from flask_convex_http.config import Settings, sqlite_path
 from flask_convex_http.context import ActionCtx, Auth
 from flask_convex_http.crons import Crons
 from flask_convex_http.database import CreationTimes, insert
+from flask_convex_http.delivery_queue import PROCESS
 from flask_convex_http.engines.base import Engine, Snapshot, Transaction
 from flask_convex_http.engines.sqlite import SQLiteEngine
 from flask_convex_http.errors import MigrationRequiredError, RegistrationError
 from flask_convex_http.functions import Function
 from flask_convex_http.identity import Credentials, UserIdentity
+from flask_convex_http.inbox import Inbox
 from flask_convex_http.jobs import LOOK_AFTER, Jobs
 from flask_convex_http.migrations import Migration, Step, plan
 from flask_convex_http.once import OnceCalls
 from flask_convex_http.query_builder import Query
 from flask_convex_http.rate_limits import RateLimits
+from flask_convex_http.refusals import Refusals, folder_of
 from flask_convex_http.registry import Registry
 from flask_convex_http.runtime import Caller, Runtime
 from flask_convex_http.schema import Schema
@@ -35,6 +38,7 @@ from flask_convex_http.signing import Signing
 from flask_convex_http.storage import Files, Site
 from flask_convex_http.system import DOCUMENTS, AccessToken, ApiKey, Setting
 from flask_convex_http.ticks import Ticks
+from flask_convex_http.webhook_handlers import Webhooks
 
 _SECRET_KEY = "secret"
 #: What access tokens start with: the prefix of API keys and this letter.
@@ -58,6 +62,7 @@ class Backend:
         schema: The application's tables.
         functions: Its functions: modules, their names, or functions themselves.
         crons: What runs at certain times.
+        webhooks: What its webhooks are; filled by its routers.
         folder: What relative paths in the settings are below.
         clock: Answers now, in milliseconds since the epoch.
 
@@ -72,6 +77,7 @@ class Backend:
         functions: Functions = (),
         *,
         crons: Crons | None = None,
+        webhooks: Webhooks | None = None,
         folder: Path,
         clock: Callable[[], float] = system_clock,
     ) -> None:
@@ -98,6 +104,10 @@ class Backend:
         self.runtime = Runtime(
             self.schema, self.functions, self.engine, self.files, self.jobs, self.rate_limits, self.once, clock
         )
+        self.refusals = Refusals(_refusals_folder(settings, folder), clock)
+        self.webhooks = Webhooks() if webhooks is None else webhooks
+        self.inbox = Inbox(self.runtime, self.webhooks)
+        self.functions.add_own(PROCESS, self.inbox.queue.process_function())
         self.api_keys: Credentials[ApiKey] = self._credentials(ApiKey, settings.api_key_prefix)
         self.tokens: Credentials[AccessToken] = self._credentials(AccessToken, settings.api_key_prefix + _TOKEN_MARK)
 
@@ -218,6 +228,11 @@ def _checked_crons(crons: Crons | None) -> Crons:
     if crons is not None and not isinstance(crons, Crons):
         raise RegistrationError(f"crons= takes a Crons(), not {crons!r}")
     return Crons() if crons is None else crons
+
+
+def _refusals_folder(settings: Settings, folder: Path) -> Path | None:
+    path = sqlite_path("CONVEX_DATABASE_URL", settings.database_url, folder)
+    return None if path is None else folder_of(path)
 
 
 def _engine(settings: Settings, schema: Schema, folder: Path) -> Engine:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import traceback
 from typing import Any
 
 from flask_convex_http.engines.base import Transaction
 from flask_convex_http.errors import FunctionNotFoundError
+from flask_convex_http.failures import text_of
 from flask_convex_http.functions import Function
 from flask_convex_http.jobs import Jobs, tried
 from flask_convex_http.registry import Registry
@@ -19,7 +19,6 @@ logger = logging.getLogger("flask_convex_http")
 #: Milliseconds for which a function that is not known here may be one of a newer version, which starts at the moment.
 _UNKNOWN_FOR = 60_000
 _LOOK_AGAIN = 2_000
-_LONGEST_ERROR = 2000
 
 
 def function_of(
@@ -45,7 +44,7 @@ def function_of(
 
 def failure(job: ScheduledFunction, error: BaseException, retry: Retry | None = None) -> str:
     """Log what a function has failed with, and answer it as a row keeps it, whatever it says of itself."""
-    text, count = _text(error), tried(job)
+    text, count = text_of(error), tried(job)
     level = logging.WARNING if retry is not None and count < retry.max_attempts else logging.ERROR
     attempt = "" if retry is None else f" in attempt {count} of {max(count, retry.max_attempts)}"
     what = f"The scheduled {job.kind} {job.name} ({job.id}) failed{attempt}"
@@ -54,11 +53,3 @@ def failure(job: ScheduledFunction, error: BaseException, retry: Retry | None = 
     except BaseException:  # logging wants to show the error, too
         logger.log(level, "%s: %s", what, text)
     return text
-
-
-def _text(error: BaseException) -> str:
-    try:
-        text = "".join(traceback.format_exception_only(error)).strip()
-    except BaseException:  # its notes, or the line of a SyntaxError, may be anything
-        text = type(error).__name__
-    return text.encode("utf-8", "backslashreplace").decode()[:_LONGEST_ERROR]

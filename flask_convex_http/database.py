@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from msgspec import UNSET
@@ -16,6 +16,7 @@ from msgspec import UNSET
 from flask_convex_http.engines.base import Snapshot, Transaction
 from flask_convex_http.errors import ArgumentValidationError, DocumentNotFoundError, DocumentValidationError
 from flask_convex_http.ids import Id, new_id, table_of
+from flask_convex_http.newer import check_present, index_of, rank, version_fields
 from flask_convex_http.query_builder import Query
 from flask_convex_http.schema import Document, Schema, Table
 from flask_convex_http.system import READABLE
@@ -167,6 +168,51 @@ class DatabaseWriter(DatabaseReader):
         if not self._transaction.delete(table, document_id):
             raise DocumentNotFoundError(f"delete: there is no document {document_id}")
 
+    def apply_if_newer(self, document: D, /, *, by: str, version: str | Sequence[str]) -> Id[D] | None:
+        """Make a document what is stored of a thing, unless what is stored is as new or newer.
+
+        For events that come late, in any order and more than once: which state is left at the end depends on the
+        states alone. Of two with equal versions the one with the greater values is kept, field by field in the
+        class's order (as an index orders them; what is stored as JSON by its text with sorted keys). That is
+        arbitrary, and senders often count whole seconds: if another field says which of two in one second is the
+        later one, name it as well, as in `version=("updated_at", "revision")`.
+
+        A deletion that a late event must not undo has to leave a row that says so, with its own version or in a
+        table of its own, since of what is gone nothing is known to be older. Text compares by code point: "10" is
+        before "9".
+
+        Args:
+            document: The new state, as one would give it to `insert`.
+            by: A unique index; the stored document with the same values in its fields is the same thing.
+            version: The field, or the fields in order, that grow with each state. What was stored with None there,
+                before the field existed, is older than everything.
+
+        Returns:
+            The id if the document was inserted, or has replaced what was stored (whose id and creation time stay);
+            None if nothing was changed.
+
+        Raises:
+            RegistrationError: There is no such index or field, the index is not unique, or the field has no order.
+            DocumentValidationError: A value does not match its field, a field of the index or the version is None,
+                or the document was stored before.
+            UniqueConstraintError: Another document has the same values in another unique index.
+        """
+        table = self._table_for(type(document))
+        index, fields = index_of(table, by), version_fields(table, version)
+        check_is_new(table, document)
+        row = table.row(document)
+        check_present(table, document, index.fields, "tell which document it is")
+        check_present(table, document, fields, "compare versions")
+        same = {name: getattr(document, name) for name in index.fields}
+        known = Query(self._snapshot, table, index).with_index(by, **same).unique()
+        if known is None:
+            return insert(self._transaction, table, document, self._clock)
+        as_read = table.read([known.id, known.creation_time, *row])  # in UTC, say: as the stored one is
+        if rank(table, as_read, fields) <= rank(table, known, fields):
+            return None
+        self._update("apply_if_newer", table, known.id, dict(zip(table.columns, row, strict=True)))
+        return known.id
+
     def _update(self, verb: str, table: Table[Any], document_id: str, changes: Mapping[str, Any]) -> None:
         if changes:
             found = self._transaction.update(table, document_id, changes)
@@ -201,6 +247,19 @@ def insert(
     transaction: Transaction, table: Table[D], document: D, clock: CreationTimes, document_id: str | None = None
 ) -> Id[D]:
     """Store a document in any table, the system's own included."""
+    check_is_new(table, document)
+    time = clock.take()
+    document_id = document_id or new_id(table.name, time)
+    transaction.insert(table, [document_id, time, *table.row(document)])
+    return Id(document_id)
+
+
+def check_is_new(table: Table[D], document: D) -> None:
+    """Check that a document has nothing that the system gives.
+
+    Raises:
+        DocumentValidationError: It has an id or a creation time.
+    """
     if document.id is not UNSET:  # type: ignore[comparison-overlap]
         raise DocumentValidationError(
             f"{table.name}: the document has an id already; insert a new {table.document.__name__}(...) "
@@ -208,7 +267,3 @@ def insert(
         )
     if document.creation_time is not UNSET:
         raise DocumentValidationError(f"{table.name}: the system gives the creation time - at `$._creationTime`")
-    time = clock.take()
-    document_id = document_id or new_id(table.name, time)
-    transaction.insert(table, [document_id, time, *table.row(document)])
-    return Id(document_id)

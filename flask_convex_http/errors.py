@@ -241,6 +241,18 @@ class VerificationError(ConvexHTTPError):
         self.reason = reason
 
 
+class DeadLetterError(ConvexHTTPError):
+    """A webhook's handler gives a delivery up: its effects are undone, and it is not to be sent or run again.
+
+    Raise it for what no repetition can mend. The sender is answered as if all were well, because that is what stops it;
+    the delivery is kept as "dead", with this message.
+    """
+
+
+class WebhookFailedError(ConvexHTTPError):
+    """A webhook's handler has failed; its effects are undone, and the sender is to send the delivery again."""
+
+
 class RequestError(ConvexHTTPError):
     """A request is not what the endpoint takes.
 

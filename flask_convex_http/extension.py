@@ -19,7 +19,7 @@ from flask_convex_http.migrations import Step
 from flask_convex_http.schema import Schema
 from flask_convex_http.web.files import files
 from flask_convex_http.web.middleware import Middleware
-from flask_convex_http.web.state import EXTENSION, WORKER, current_backend
+from flask_convex_http.web.state import EXTENSION, WORKER, current_backend, webhooks_of
 
 
 class ConvexHTTP:
@@ -62,7 +62,15 @@ class ConvexHTTP:
             raise ConfigurationError("ConvexHTTP is set up for this app already; call init_app once")
         settings = Settings.from_mapping(app.config)
         folder = Path(app.instance_path)
-        backend = Backend(settings, self.schema, self.functions, crons=self.crons, folder=folder, clock=self.clock)
+        backend = Backend(
+            settings,
+            self.schema,
+            self.functions,
+            crons=self.crons,
+            webhooks=webhooks_of(app),
+            folder=folder,
+            clock=self.clock,
+        )
         app.extensions[EXTENSION] = backend
         background = app.extensions[WORKER] = BackgroundWorker(backend, app.app_context, partial(_works, app, backend))
         backend.before_close.append(background.close)
@@ -86,5 +94,6 @@ class ConvexHTTP:
 
 def _works(app: Flask, backend: Backend) -> bool:
     """Whether the processes that serve an app run what is scheduled. Tests do that when they want to, and see it."""
-    is_on = backend.settings.worker == "on" and not app.testing
-    return is_on and any(function.kind != "query" for function in backend.functions)
+    if backend.settings.worker != "on" or app.testing:
+        return False
+    return bool(backend.webhooks) or any(function.kind != "query" for function in backend.functions)

@@ -1,4 +1,4 @@
-"""Forgetting what nobody needs any more: functions that ended long ago, firings, remembered calls, full buckets.
+"""Forgetting what nobody needs any more: what was scheduled, firings, remembered calls, full buckets, webhooks.
 
 A little at a time, so that nobody waits for it.
 """
@@ -39,4 +39,5 @@ class Housekeeping:
             backend.ticks.sweep(transaction, before, _MOST),
             backend.once.sweep(transaction, now, _MOST),
             backend.rate_limits.sweep(transaction, now, _MOST),
+            backend.inbox.sweep(transaction, now, _MOST),
         ]

@@ -115,7 +115,7 @@ class Credentials(Generic[C]):
         """The stored document of a key that is valid now, or None."""
         if not is_credential(self.prefix, key):
             return None
-        row = self._engine.lookup(self._table, "hash", self._hash(key))
+        row = self._engine.lookup(self._table, hash=self._hash(key))
         if row is None:
             return None
         found = self._table.read(row)

@@ -29,6 +29,7 @@ class Registry:
 
     def __init__(self, sources: Iterable[str | types.ModuleType | Function[Any, Any]] = ()) -> None:
         self._functions: dict[str, Function[Any, Any]] = {}
+        self._own: dict[str, Function[Any, Any]] = {}
         if isinstance(sources, str):
             raise RegistrationError(f"functions= takes a list: write functions=[{sources!r}]")
         sources = list(sources)
@@ -75,11 +76,11 @@ class Registry:
 
     def has(self, function: Function[Any, Any]) -> bool:
         """Whether a function can be found by its name."""
-        return self._functions.get(function.name) is function
+        return self.get(function.name) is function
 
     def get(self, name: str) -> Function[Any, Any] | None:
         """The function of a name, if there is one."""
-        return self._functions.get(name)
+        return self._functions.get(name) or self._own.get(name)
 
     def find(self, name: str) -> Function[Any, Any]:
         """The function of a name.
@@ -91,6 +92,11 @@ class Registry:
         if function is None:
             raise FunctionNotFoundError(f"Could not find function {shown(name)!r}; `flask convex functions` lists them")
         return function
+
+    def add_own(self, name: str, function: Function[Any, Any]) -> None:
+        """Register a function of the package itself, which no list shows."""
+        function.name = name
+        self._own[name] = function
 
     def _add(self, name: str, function: Function[Any, Any]) -> None:
         other = self._functions.setdefault(name, function)

@@ -7,7 +7,7 @@ sub-transactions, mutations; an action runs anything, each in a transaction of i
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, NoReturn, TypeVar
@@ -110,8 +110,8 @@ class Runtime:
         """Run a body in a new transaction and commit; then what was to happen after the commit."""
         return self.write(lambda calls: body(calls.ctx()), caller)
 
-    def write(self, body: Callable[[MutationCalls], T], caller: Caller) -> T:
-        """The same for a body that runs mutations itself."""
+    def write(self, body: Callable[[MutationCalls], T], caller: Caller, *, patience: float | None = None) -> T:
+        """The same for a body that runs mutations itself; see `Engine.write` for the patience."""
         effects = Effects()
 
         def work(transaction: Transaction) -> T:
@@ -121,7 +121,7 @@ class Runtime:
             db = DatabaseWriter(transaction, self.schema, self.times)
             return body(MutationCalls(self, transaction, db, now, effects, caller))
 
-        result = self.engine.write(work)
+        result = self.engine.write(work, patience=patience)
         effects.happen()
         return result
 
@@ -134,6 +134,13 @@ class Runtime:
                 f"{found.name} could not be found when it is due: add its module to ConvexHTTP(functions=[...])"
             )
         return submission
+
+
+def calls_of(ctx: MutationCtx) -> MutationCalls:
+    """What is behind the ctx of a mutation, for functions of the package itself."""
+    calls = ctx._calls
+    assert isinstance(calls, MutationCalls)
+    return calls
 
 
 class ActionCalls:
@@ -227,7 +234,7 @@ class QueryCalls:
 class MutationCalls:
     """Calls from a mutation: queries that see its writes, and mutations as parts of its transaction."""
 
-    __slots__ = ("_caller", "_db", "_effects", "_now", "_runtime", "transaction")
+    __slots__ = ("_caller", "_db", "_effects", "_runtime", "now", "transaction")
 
     def __init__(
         self,
@@ -241,19 +248,19 @@ class MutationCalls:
         self._runtime = runtime
         self.transaction = transaction
         self._db = db
-        self._now = now
+        self.now = now
         self._effects = effects
         self._caller = caller
 
     def ctx(self) -> MutationCtx:
         """The ctx these calls come from."""
-        return MutationCtx(self._db, self._caller.auth, self._now, self)
+        return MutationCtx(self._db, self._caller.auth, self.now, self)
 
     def storage(self) -> StorageWriter:
         return StorageWriter(self._runtime.files, self._caller.site, self.transaction, self._effects.after)
 
     def scheduler(self) -> Scheduler:
-        return Scheduler(self, lambda: self._now)
+        return Scheduler(self, lambda: self.now)
 
     def schedule(self, when: float, function: AnyFunction, args: Args, kwargs: Kwargs) -> Id[ScheduledFunction]:
         return self.submit(self._runtime.submission(when, function, args, kwargs))
@@ -264,13 +271,13 @@ class MutationCalls:
         self._effects.count_job(len(submission.arguments), submission.when, jobs.announce)
         by = self._caller.job
         is_canceled = by is not None and jobs.is_canceled(self.transaction, by.id)
-        return jobs.add(self.transaction, self._runtime.times, self._now, submission, is_canceled=is_canceled)
+        return jobs.add(self.transaction, self._runtime.times, self.now, submission, is_canceled=is_canceled)
 
     def cancel(self, job_id: Id[ScheduledFunction]) -> None:
-        self._runtime.jobs.cancel(self.transaction, job_id, self._now)
+        self._runtime.jobs.cancel(self.transaction, job_id, self.now)
 
     def rate_limit(self, limit: Limit, key: str, count: float) -> None:
-        self._runtime.rate_limits.take(self.transaction, self._runtime.times, self._now, limit, key, count)
+        self._runtime.rate_limits.take(self.transaction, self._runtime.times, self.now, limit, key, count)
 
     def once(self, key: str, call: Callable[[str], Any], keep: timedelta | float) -> NoReturn:
         raise FunctionCallError("A mutation cannot call other services: schedule an action that does")
@@ -280,13 +287,19 @@ class MutationCalls:
 
     def query(self, function: AnyFunction, args: Args, kwargs: Kwargs) -> Any:
         found, arguments = self._runtime.resolve(function, "query", args, kwargs)
-        return self._runtime.query_in(self.transaction, self._now, found, arguments, self._caller.deeper())
+        return self._runtime.query_in(self.transaction, self.now, found, arguments, self._caller.deeper())
 
     def mutation(self, function: AnyFunction, args: Args, kwargs: Kwargs) -> Any:
         found, arguments = self._runtime.resolve(function, "mutation", args, kwargs)
+        inner = self._inside(self._caller.deeper(), self.now, self._effects)
+        return self.attempt(lambda: found.check_returns(found.handler(inner.ctx(), **arguments)))
+
+    def attempt(self, body: Callable[[], T]) -> T:
+        """Run a body as a part of this transaction; what it has written and caused is undone alone if it raises."""
         before = self._effects.mark()
         try:
-            return self._part(found, arguments, self._caller.deeper(), self._now, self._effects)
+            with self.transaction.savepoint():
+                return body()
         except BaseException:
             self._effects.undo(before)
             raise
@@ -294,22 +307,13 @@ class MutationCalls:
     def run_job(self, function: Function[Any, Any], arguments: Kwargs, job: Job, around: Around) -> None:
         """Run a scheduled mutation as a part of this transaction; its time and its limits are its own."""
         effects, caller = Effects(), Caller(Auth(), self._caller.site, 1, job)
-        self._part(function, arguments, caller, self._runtime.clock(), effects, around)
+        inner = self._inside(caller, self._runtime.clock(), effects)
+        with self.transaction.savepoint(), around():  # what fails when leaving undoes the writes, too
+            function.check_returns(function.handler(inner.ctx(), **arguments))
         self._effects.absorb(effects)
 
-    def _part(
-        self,
-        function: Function[Any, Any],
-        arguments: Kwargs,
-        caller: Caller,
-        now: float,
-        effects: Effects,
-        around: Around = nullcontext,
-    ) -> Any:
-        """Run a mutation; its writes are undone alone if it raises."""
-        inner = MutationCalls(self._runtime, self.transaction, self._db, now, effects, caller)
-        with self.transaction.savepoint(), around():  # what fails when leaving undoes the writes, too
-            return function.check_returns(function.handler(inner.ctx(), **arguments))
+    def _inside(self, caller: Caller, now: float, effects: Effects) -> MutationCalls:
+        return MutationCalls(self._runtime, self.transaction, self._db, now, effects, caller)
 
     def action(self, function: AnyFunction, args: Args, kwargs: Kwargs) -> NoReturn:
         raise FunctionCallError(

@@ -92,7 +92,7 @@ else:
 
 
 #: Classes of the system that applications refer to; their tables come when the application is set up.
-_SYSTEM_NAMES = frozenset({"StoredFile", "ScheduledFunction"})
+_SYSTEM_NAMES = frozenset({"StoredFile", "ScheduledFunction", "WebhookDelivery"})
 
 
 class Schema:

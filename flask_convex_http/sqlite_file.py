@@ -59,9 +59,9 @@ class SQLiteFile:
         self._writer = self._new_writer()
         _ALL.add(self)
 
-    def write(self, work: Callable[[Any], T], *, alone: bool = False) -> T:
+    def write(self, work: Callable[[Any], T], *, alone: bool = False, patience: float | None = None) -> T:
         """Run work in a transaction and commit it; see `Writer.run`."""
-        return self._writer.run(work, alone=alone)
+        return self._writer.run(work, alone=alone, patience=patience)
 
     @contextlib.contextmanager
     def lend(self) -> Iterator[Any]:

@@ -2,8 +2,8 @@
 
 A thread that finds nobody writing writes by itself, at once. Whoever comes meanwhile joins a queue, and a thread of
 the writer's own takes over: it runs what waits one after another on one connection, each under a savepoint, and one
-commit, which waits for the disk once, covers them all. Nobody is answered before that. A lone
-write waits for nobody; after a batch, those who were in it get a moment to come back before the next one begins.
+commit, which waits for the disk once, covers them all. Nobody is answered before that. A lone write waits for nobody;
+after a batch, those who were in it get a moment to come back before the next one begins.
 
 Among processes the same is a lock beside the file (`file_lock`), taken before SQLite's own. Waiting is bounded in
 number and in time, and its end is an `OverloadedError`. What is written, and what it means, is the caller's business.
@@ -95,13 +95,14 @@ class Writer:
         self._commit_seconds = 0.0
         self._here = threading.local()
 
-    def run(self, work: Work[T], *, alone: bool = False) -> T:
+    def run(self, work: Work[T], *, alone: bool = False, patience: float | None = None) -> T:
         """Run work on a connection in a transaction, commit it, and answer its result.
 
         Args:
             work: Gets the connection. It may be run again from the start, and in another thread: it sees the context
                 variables of this one, but those it sets stay there.
             alone: Whether it is to have the connection for itself and make its transactions itself.
+            patience: Seconds it waits at most to be begun with, if less than the writer's.
 
         Raises:
             OverloadedError: It waited too long to be begun with, or too many wait already; nothing was done.
@@ -114,7 +115,7 @@ class Writer:
             )
         write = self._enter(work, alone=alone)
         if write is not None:
-            return cast(T, self._wait(write))
+            return cast(T, self._wait(write, patience))
         try:
             if self._lock.try_acquire():
                 return self._write_here(work, alone=alone)
@@ -123,7 +124,7 @@ class Writer:
                 self._queue.appendleft(write)
         finally:
             self._pass_on()
-        return cast(T, self._wait(write))
+        return cast(T, self._wait(write, patience))
 
     def close(self) -> None:
         """Let go of the files of the lock, unless somebody writes."""
@@ -169,9 +170,9 @@ class Writer:
         else:
             self._thread = thread
 
-    def _wait(self, write: _Write) -> Any:
+    def _wait(self, write: _Write, patience: float | None) -> Any:
         try:
-            while not write.done.acquire(timeout=self._timeout):
+            while not write.done.acquire(timeout=min(patience or self._timeout, self._timeout)):
                 if self._withdraw(write):  # or else it has begun, and may only have to begin again
                     raise OverloadedError("The database is busy with other writes; try again in a moment")
         except BaseException:  # Ctrl-C, for one

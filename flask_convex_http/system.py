@@ -1,7 +1,7 @@
 """The tables the package itself needs; they are documents like any other.
 
-`_storage` and `_scheduled_functions` can be read by applications through `ctx.db.system`; the others cannot be
-reached from functions. Times are milliseconds since the epoch.
+`_storage`, `_scheduled_functions` and `_webhooks` can be read by applications through `ctx.db.system`; the others
+cannot be reached from functions. Times are milliseconds since the epoch.
 """
 
 from __future__ import annotations
@@ -152,6 +152,131 @@ class RateLimitBucket(
     full_at: float
 
 
+class Answer(msgspec.Struct, frozen=True):
+    """What the sender of a webhook is answered.
+
+    Attributes:
+        status: The HTTP status.
+        headers: Names and values, in order.
+        body: The bytes.
+    """
+
+    status: int = 200
+    headers: tuple[tuple[str, str], ...] = (("Content-Type", "text/plain; charset=utf-8"),)
+    body: bytes = b"OK"
+
+
+class WebhookAttempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One time that a webhook's handler was run.
+
+    Attributes:
+        started: When.
+        ended: When it ended.
+        by: Who had it run: the sender's delivery, a worker, or somebody at the command line.
+        outcome: Whether its effects were committed.
+        error: What it failed with.
+    """
+
+    started: float
+    ended: float
+    by: Literal["sender", "worker", "retry", "replay"] = "sender"
+    outcome: Literal["success", "failed", "dead"] = "success"
+    error: str | None = None
+
+
+class WebhookDelivery(
+    Document, table="_webhooks", indexes={"by_event": unique("source", "event_id"), "by_state": ["state", "expires"]}
+):
+    """A verified delivery of a webhook, and what became of it; copies of it have no row of their own.
+
+    Attributes:
+        source: Which of the application's webhooks received it.
+        event_id: The sender's id of it.
+        type: What happened, in the sender's words.
+        provider: The kind of sender.
+        state: "pending": a worker is to run its handler. "done": its effects are committed. "failed": the handler
+            failed, and runs again when the sender sends it again. "dead": it has failed for good.
+        received: When it came.
+        expires: When it may be forgotten; a copy that comes later would be taken for new.
+        secret_label: Which secret its signature was made with.
+        request_id: The request that brought it, as the log has it.
+        size: Bytes of its body, which is kept apart and forgotten sooner.
+        completed_time: When it was done or dead.
+        error: What it failed with last.
+        answer: What the sender was answered, and is for each copy; None for a plain OK.
+        lane: Whose deliveries are run one after another.
+        job: The scheduled function that runs its handler.
+        attempts: When its handler was run, in order; the newest hundred.
+    """
+
+    source: str
+    event_id: str
+    type: str
+    provider: str
+    state: Literal["pending", "done", "failed", "dead"]
+    received: float
+    expires: float
+    secret_label: str
+    request_id: str
+    size: int
+    completed_time: float | None = None
+    error: str | None = None
+    answer: Answer | None = None
+    lane: str | None = None
+    job: Id[ScheduledFunction] | None = None
+    attempts: list[WebhookAttempt] = []
+
+
+class WebhookRequest(Document, table="_webhook_requests", indexes={"by_expiry": ["expires"]}):
+    """The headers and the body of a delivery; its id has the same number as the delivery's.
+
+    Attributes:
+        headers: As received, with lower-case names, without cookies and credentials.
+        body: The verified bytes.
+        expires: When it may be forgotten.
+    """
+
+    headers: dict[str, str]
+    body: bytes
+    expires: float
+
+
+class WebhookContent(
+    Document,
+    table="_webhook_contents",
+    indexes={"by_fingerprint": unique("source", "fingerprint"), "by_expiry": ["expires"]},
+):
+    """The signed content of a delivery whose id is not signed, so that it is known under another id.
+
+    Attributes:
+        source: Which of the application's webhooks received it.
+        fingerprint: What is the same in each copy.
+        event_id: The id it came under first.
+        expires: When it may be forgotten.
+    """
+
+    source: str
+    fingerprint: str
+    event_id: str
+    expires: float
+
+
+class WebhookTurn(
+    Document, table="_webhook_turns", indexes={"by_lane": ["source", "lane"], "by_delivery": ["delivery"]}
+):
+    """The place of a delivery in its lane, for as long as it has not been dealt with.
+
+    Attributes:
+        source: Which of the application's webhooks received it.
+        lane: The lane.
+        delivery: The delivery.
+    """
+
+    source: str
+    lane: str
+    delivery: Id[WebhookDelivery]
+
+
 class ApiKey(Document, table="api_keys", indexes={"by_hash": unique("hash"), "by_name": ["name"]}):
     """An API key; only a keyed hash of it is kept.
 
@@ -194,7 +319,7 @@ class Setting(Document, table="_settings", indexes={"by_key": unique("key")}):
 
 
 #: Tables that applications may read through `ctx.db.system`.
-READABLE: tuple[type[Document], ...] = (StoredFile, ScheduledFunction)
+READABLE: tuple[type[Document], ...] = (StoredFile, ScheduledFunction, WebhookDelivery)
 DOCUMENTS: tuple[type[Document], ...] = (
     StoredFile,
     ScheduledFunction,
@@ -202,6 +327,10 @@ DOCUMENTS: tuple[type[Document], ...] = (
     CronRun,
     OnceCall,
     RateLimitBucket,
+    WebhookDelivery,
+    WebhookRequest,
+    WebhookContent,
+    WebhookTurn,
     ApiKey,
     AccessToken,
     Setting,

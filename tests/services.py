@@ -55,11 +55,11 @@ class BusyEngine:
         self._error = error
         self.fails = 0
 
-    def write(self, work: Callable[[Transaction], Any]) -> Any:
+    def write(self, work: Callable[[Transaction], Any], **options: Any) -> Any:
         if self.fails:
             self.fails -= 1
             raise self._error("not now")
-        return self._engine.write(work)
+        return self._engine.write(work, **options)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
@@ -72,8 +72,8 @@ class LateEngine:
         self._engine = engine
         self._meanwhile = meanwhile
 
-    def lookup(self, *args: Any) -> Any:
-        row = self._engine.lookup(*args)
+    def lookup(self, table: Any, **values: Any) -> Any:
+        row = self._engine.lookup(table, **values)
         self._meanwhile()
         return row
 

@@ -19,6 +19,7 @@ from flask_convex_http.annotations import describe
 from flask_convex_http.cli.output import json_option, print_json, print_table
 from flask_convex_http.functions import Function
 from flask_convex_http.web.cors import Cors
+from flask_convex_http.web.paths import path_of
 from flask_convex_http.web.router import HttpRouter, Route
 from flask_convex_http.web.state import current_backend
 
@@ -168,15 +169,12 @@ def _routes() -> Iterator[dict[str, Any]]:
 
 
 def _route(endpoint: str, route: Route) -> dict[str, Any]:
-    # The rule has the prefixes of the blueprints around it; how the router writes the end of a path is left out.
-    rule = next(current_app.url_map.iter_rules(endpoint)).rule
-    own, _, _ = route.path.partition("*")
     return {
-        "path": rule[: rule.rindex(own) + len(own)] + route.path[len(own) :],
+        "path": path_of(current_app, endpoint, route.path),
         "methods": list(route.methods),
         "endpoint": endpoint,
         "cors": None if route.cors is None else _cors(route.cors),
-        "webhook": route.provider,
+        "webhook": None if route.webhook is None else route.webhook.provider.name,
     }
 
 

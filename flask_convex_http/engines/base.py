@@ -102,17 +102,21 @@ class Engine(Protocol):
             MigrationRequiredError: The tables of the schema are not there.
         """
 
-    def lookup(self, table: Table[Any], column: str, value: Any) -> Row | None:
-        """The row that has a value in a unique column, read on its own, without a snapshot for more.
+    def lookup(self, table: Table[Any], **values: Any) -> Row | None:
+        """The row that has these values in the fields of a unique index, read on its own, without a snapshot for more.
 
         Raises:
             MigrationRequiredError: The tables of the schema are not there.
         """
 
-    def write(self, work: Callable[[Transaction], T]) -> T:
+    def write(self, work: Callable[[Transaction], T], *, patience: float | None = None) -> T:
         """Run work in one transaction, commit, and answer its result once the commit is durable.
 
         An engine may run the work again from the start when it must.
+
+        Args:
+            work: Gets the transaction.
+            patience: Seconds to wait for the writer, if that is less than the engine would.
 
         Raises:
             OverloadedError: The writer could not be had in time.

@@ -75,20 +75,22 @@ class SQLiteEngine:
         self._check_ready()
         return SQLiteSnapshot(self._connections, self._statements, self.schema)
 
-    def lookup(self, table: Table[Any], column: str, value: Any) -> Row | None:
-        """The row that has a value in a unique column: one statement, which is a snapshot by itself."""
+    def lookup(self, table: Table[Any], **values: Any) -> Row | None:
+        """The row that has these values in a unique index: one statement, which is a snapshot by itself."""
         self._check_ready()
         process = self._connections.here()
         connection = self._connections.take(process)
         try:
-            row: Row | None = connection.execute(self._statements.lookup(table, column), (value,)).fetchone()
+            row: Row | None = connection.execute(
+                self._statements.lookup(table, tuple(values)), tuple(values.values())
+            ).fetchone()
         except DRIVER_ERRORS as error:
             raise translate(error, self.schema) from error
         finally:
             self._connections.give(process, connection)
         return row
 
-    def write(self, work: Callable[[SQLiteTransaction], T]) -> T:
+    def write(self, work: Callable[[SQLiteTransaction], T], *, patience: float | None = None) -> T:
         """Run work in one transaction and commit it durably."""
         self._check_ready()
 
@@ -99,7 +101,7 @@ class SQLiteEngine:
             finally:
                 transaction.end()
 
-        return self._file.write(run)
+        return self._file.write(run, patience=patience)
 
     def migrate(self, plan: Callable[[Migration], Sequence[Step]], *, dry_run: bool) -> list[Step]:
         """Ask for the steps and apply them, all in one transaction; answer the steps."""

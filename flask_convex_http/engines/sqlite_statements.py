@@ -32,11 +32,12 @@ class Statements:
             text = self._texts[key] = f"{self.get(table)} {nothing} {nothing}"
         return text
 
-    def lookup(self, table: Table[Any], column: str) -> str:
-        key = (table, "lookup", column)
+    def lookup(self, table: Table[Any], names: tuple[str, ...]) -> str:
+        key = (table, "lookup", names)
         text = self._texts.get(key)
         if text is None:
-            text = self._texts[key] = f'SELECT {columns(table)} FROM "{table.name}" WHERE "{column}" = ?'
+            where = " AND ".join(f'"{name}" = ?' for name in names)
+            text = self._texts[key] = f'SELECT {columns(table)} FROM "{table.name}" WHERE {where}'
         return text
 
     def scan(self, table: Table[Any], segment: Segment, descending: bool, limit: int | None) -> tuple[str, list[Any]]:

@@ -50,6 +50,19 @@ def rule_of(path: str) -> tuple[str, dict[str, str]]:
     return path, {}
 
 
+def path_of(app: Flask, endpoint: str, path: str) -> str:
+    """The path of a route in an app, with the prefixes of the blueprints around it.
+
+    Args:
+        app: The app.
+        endpoint: The route's full endpoint.
+        path: Its path in its router, a prefix with `*` behind it.
+    """
+    rule = next(app.url_map.iter_rules(endpoint)).rule
+    own, _, _ = path.partition("*")
+    return rule[: rule.rindex(own) + len(own)] + path[len(own) :]
+
+
 def variables_of(path: str) -> set[str]:
     """What Flask's converters in a path are called."""
     return set(_VARIABLE.findall(path))

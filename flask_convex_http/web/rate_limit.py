@@ -13,18 +13,19 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from flask import Request, current_app, request
+from flask import Request, current_app, has_request_context, request
 
 from flask_convex_http.context import ActionCtx, MutationCtx
 from flask_convex_http.errors import RegistrationError
 from flask_convex_http.functions import Function
 from flask_convex_http.rate_limits import Limit
-from flask_convex_http.web.router import refuse_above_route
+from flask_convex_http.web.route_checks import refuse_above_route
+from flask_convex_http.web.webhooks import LIMITED
 
 H = TypeVar("H", bound=Callable[..., Any])
 
 #: Marks a handler with the names of its limits, so that two that would share their buckets by mistake show.
-_NAMES = "__convex_rate_limits__"
+_NAMES = LIMITED
 #: Who has one IPv6 address has the 2**64 of its network, and could take another for each request.
 _IPV6_NETWORK = 64
 
@@ -70,6 +71,8 @@ def rate_limit(
 
         @functools.wraps(handler)
         def limited(ctx: ActionCtx | MutationCtx, *args: Any, **kwargs: Any) -> Any:
+            if not has_request_context():  # a delivery that is run again by hand
+                return handler(ctx, *args, **kwargs)
             caller = _caller(ctx) if key is None else key(_current_request())
             if caller is not None:
                 limit = name or request.endpoint or handler.__name__

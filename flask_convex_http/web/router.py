@@ -11,25 +11,32 @@ import inspect
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from flask import Blueprint, Flask, Request, Response, current_app, request
 
-from flask_convex_http.context import MutationCtx
 from flask_convex_http.errors import RegistrationError
+from flask_convex_http.retry import Retry
 from flask_convex_http.web.cors import Cors, CorsOption, cors_policy
-from flask_convex_http.web.paths import CORS, END, OURS, prepare, rule_of, variables_of
+from flask_convex_http.web.paths import CORS, END, OURS, prepare, rule_of
 from flask_convex_http.web.requests import has_body, limit_body
 from flask_convex_http.web.responses import handle_error, to_response
-from flask_convex_http.web.state import backend_of, current_backend, site_of
+from flask_convex_http.web.route_checks import (
+    REGISTERED,
+    checked_limit,
+    checked_methods,
+    checked_path,
+    mark,
+    suffix_name,
+)
+from flask_convex_http.web.state import backend_of, site_of
+from flask_convex_http.web.webhooks import Handler as WebhookHandler
+from flask_convex_http.web.webhooks import WebhookRoute
+from flask_convex_http.webhook_handlers import Mode, Options, OrderBy
 from flask_convex_http.webhooks.base import Provider
-from flask_convex_http.webhooks.events import WebhookEvent
 
 H = TypeVar("H", bound=Callable[..., Any])
-
-METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-#: Marks a handler that is registered, so that a decorator put on top of the route, where it would do nothing, shows.
-REGISTERED = "__convex_registered__"
 
 
 @dataclass(frozen=True)
@@ -41,14 +48,14 @@ class Route:
         methods: The methods it answers.
         endpoint: The endpoint's name within the blueprint.
         cors: Its CORS policy.
-        provider: Whose webhooks it takes, if it does.
+        webhook: What receives webhooks there, if that is so.
     """
 
     path: str
     methods: tuple[str, ...]
     endpoint: str
     cors: Cors | None
-    provider: str | None = None
+    webhook: WebhookRoute | None = None
 
 
 class HttpRouter(Blueprint):
@@ -73,7 +80,7 @@ class HttpRouter(Blueprint):
         self._endpoints: set[str] = set()
         self._taken: dict[tuple[str, str], str] = {}
         self._cors = cors_policy(cors, None)
-        self._max_body_bytes = _checked_limit(max_body_bytes)
+        self._max_body_bytes = checked_limit(max_body_bytes)
         self._preflights_added = False
         self.register_error_handler(Exception, handle_error)
 
@@ -104,17 +111,17 @@ class HttpRouter(Blueprint):
         Raises:
             RegistrationError: The path, the method or the policy cannot work, or path and method are taken.
         """
-        path = _checked_path(rule, path_prefix)
-        chosen = _checked_methods(method, methods)
+        path = checked_path(rule, path_prefix)
+        chosen = checked_methods(method, methods)
         policy = cors_policy(cors, self._cors)
-        limit = _checked_limit(max_body_bytes) or self._max_body_bytes
+        limit = checked_limit(max_body_bytes) or self._max_body_bytes
 
         def decorate(handler: H) -> H:
             name = self._endpoint(handler, endpoint)
             self._refuse_twice(path, chosen)
             view = _view(handler, path, is_prefix=path_prefix is not None, limit=limit)
             self._add(path, name, view, chosen, policy, options)
-            _mark(handler)
+            mark(handler)
             return handler
 
         return decorate
@@ -144,37 +151,58 @@ class HttpRouter(Blueprint):
         return self.route(rule, method="OPTIONS", **options)
 
     def webhook(
-        self, rule: str, provider: Provider, *, max_body_bytes: int | None = None, endpoint: str | None = None
-    ) -> Callable[[Callable[[MutationCtx, WebhookEvent], Any]], Callable[[MutationCtx, WebhookEvent], Any]]:
-        """Register a handler for verified webhooks; it runs as one mutation.
+        self,
+        rule: str,
+        provider: Provider,
+        *,
+        source: str | None = None,
+        mode: Mode = "transaction",
+        retry: Retry | None = None,
+        order_by: OrderBy | None = None,
+        keep_ids: timedelta | None = None,
+        keep_bodies: timedelta | None = None,
+        max_body_bytes: int | None = None,
+        endpoint: str | None = None,
+    ) -> Callable[[WebhookHandler], WebhookHandler]:
+        """Register a handler for verified webhooks; it runs as one mutation, and its effects happen once.
 
         The signature is checked on the raw body before anything else; what does not verify is answered 400 and never
-        reaches the database. While the secret's variable is unset the answer is 503. A handler that returns
-        nothing is answered `OK`.
+        reaches the database. A copy of a delivery is answered as the first one was and runs nothing. A handler that
+        raises, or answers an error, leaves no effects and runs again when the sender tries again; one that returns
+        nothing is answered `OK`. While the secret's variable is unset the answer is 503.
 
         Args:
             rule: The exact path.
             provider: Who sends, with their secret: `Stripe(secret=from_env("STRIPE_WEBHOOK_SECRET"))`.
+            source: Its name in the inbox, which tells copies by it; the path by default. Give one if the path changes.
+            mode: "transaction" runs the handler before the sender is answered; "enqueue" records the delivery, answers
+                202, and has a worker run the handler.
+            retry: How often the worker tries, 12 times over two days by default; then the delivery is dead.
+            order_by: With "enqueue": deliveries with the same value are run one after another, in the order they came.
+                A path into the payload, such as `data.object.customer`, or a function of the event.
+            keep_ids: How long a delivery is remembered; 90 days by default, 400 where no time is signed.
+            keep_bodies: How long its headers and body are kept, to look at and to run again; 30 days by default.
             max_body_bytes: The largest body.
             endpoint: The endpoint's name; the handler's by default.
+
+        Raises:
+            RegistrationError: The options cannot work, or path and method are taken.
         """
         if not isinstance(provider, Provider):
             raise RegistrationError(
                 f"webhook({rule!r}) needs a provider, such as Stripe(secret=from_env(...)), not {provider!r}; "
                 "without one anybody could send"
             )
+        options = Options(
+            source=source, mode=mode, retry=retry, order_by=order_by, keep_ids=keep_ids, keep_bodies=keep_bodies
+        )
 
-        def decorate(handler: Callable[[MutationCtx, WebhookEvent], Any]) -> Callable[[MutationCtx, WebhookEvent], Any]:
-            if inspect.iscoroutinefunction(inspect.unwrap(handler)):
-                raise RegistrationError(f"{handler.__name__} is async; a webhook runs in a transaction: write def")
+        def decorate(handler: WebhookHandler) -> WebhookHandler:
+            webhook = WebhookRoute.of(rule, provider, handler, options)
             name = self._endpoint(handler, endpoint)
-
-            def receive(ctx: object, request: Request) -> Any:
-                return _receive(handler, provider, request)
-
-            self.route(rule, method="POST", cors=False, max_body_bytes=max_body_bytes, endpoint=name)(receive)
-            self.routes[-1] = replace(self.routes[-1], provider=provider.name)
-            _mark(handler)
+            self.route(rule, method="POST", cors=False, max_body_bytes=max_body_bytes, endpoint=name)(webhook.receive)
+            self.routes[-1] = replace(self.routes[-1], webhook=webhook)
+            mark(handler)
             return handler
 
         return decorate
@@ -188,6 +216,10 @@ class HttpRouter(Blueprint):
             if any(route.cors is not None for route in self.routes):
                 self.after_request(_apply_cors)
         super().register(app, options)
+        name = ".".join(part for part in (options.get("name_prefix"), options.get("name", self.name)) if part)
+        for route in self.routes:
+            if route.webhook is not None:
+                route.webhook.register(app, f"{name}.{route.endpoint}", route.path)
 
     # --- registering ---------------------------------------------------------------------------------------------
 
@@ -248,83 +280,6 @@ class HttpRouter(Blueprint):
                 self._add(path, f"cors_preflight_{number}", _preflight(shared), ("OPTIONS",), None, {})
 
 
-# --- checks at registration ------------------------------------------------------------------------------------------
-
-
-def _checked_path(path: str | None, prefix: str | None) -> str:
-    if (path is None) == (prefix is None):
-        raise RegistrationError("A route has either a path or path_prefix=; write one of them")
-    given = prefix if path is None else path
-    if not isinstance(given, str):
-        raise RegistrationError(f'A path is a text, not {given!r}; write @http.get("/path")')
-    if given.startswith("//"):
-        raise RegistrationError(f"No request reaches {given!r}, since it starts with //; write a single /")
-    if path is not None:
-        if not path.startswith("/"):
-            raise RegistrationError(f"path {path!r} does not start with a /; write {'/' + path!r}")
-        if path.endswith("*"):
-            raise RegistrationError(f"path {path!r} ends in *; write path_prefix={path.rstrip('*')!r}")
-        return path
-    assert prefix is not None
-    if not prefix.startswith("/"):
-        raise RegistrationError(f"path_prefix {prefix!r} does not start with a /; write {'/' + prefix!r}")
-    if not prefix.endswith("/"):
-        raise RegistrationError(f"path_prefix {prefix!r} does not end with a /; write {prefix.rstrip('*') + '/'!r}")
-    return prefix + "*"
-
-
-def _checked_methods(method: str | None, methods: Iterable[str] | None) -> tuple[str, ...]:
-    if method is not None and methods is not None:
-        raise RegistrationError("A route has either method= or methods=; write one of them")
-    if isinstance(methods, str):
-        raise RegistrationError(f"methods={methods!r} must be a list; write methods=[{methods!r}]")
-    chosen = tuple(dict.fromkeys(str(name).upper() for name in (methods if methods is not None else [method or "GET"])))
-    if not chosen:
-        raise RegistrationError('methods=[] answers nothing; write methods=["GET"]')
-    for name in chosen:
-        if name == "HEAD":
-            raise RegistrationError("HEAD is answered by the GET route; register GET")
-        if name not in METHODS:
-            raise RegistrationError(f"{name!r} is not a method a route can have; write one of {', '.join(METHODS)}")
-    return chosen
-
-
-def refuse_above_route(handler: Callable[..., Any], what: str) -> None:
-    """Refuse a decorator that is put on a handler which is registered already: the route would not call it.
-
-    Args:
-        handler: What is decorated.
-        what: What the route would go without.
-    """
-    if hasattr(handler, REGISTERED):
-        raise RegistrationError(
-            f"{getattr(handler, '__name__', handler)} is registered as a route already, without this {what}: "
-            "put the decorator below the route"
-        )
-
-
-def _mark(handler: Callable[..., Any]) -> None:
-    try:
-        setattr(handler, REGISTERED, True)
-    except AttributeError:
-        return  # a bound method or the like; it cannot be decorated on top either
-
-
-def _checked_limit(limit: int | None) -> int | None:
-    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
-        raise RegistrationError(f"max_body_bytes={limit!r} must be a number of bytes, 1 or more")
-    return limit
-
-
-def _suffix_name(handler: Callable[..., Any], path: str) -> str | None:
-    """What a prefix handler calls the rest of the path; None if it does not take it."""
-    parameters = list(inspect.signature(handler).parameters.values())
-    if any(parameter.name == "suffix" or parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return "suffix"
-    named = [p.name for p in parameters[2:] if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    return next((name for name in named if name not in variables_of(path)), None)
-
-
 # --- answering -------------------------------------------------------------------------------------------------------
 
 
@@ -336,7 +291,7 @@ def _apply_cors(response: Response) -> Response:
 
 def _view(handler: Callable[..., Any], path: str, *, is_prefix: bool, limit: int | None) -> Callable[..., Response]:
     """The Flask view of a handler."""
-    suffix_name = _suffix_name(handler, path) if is_prefix else None
+    suffix_parameter = suffix_name(handler, path) if is_prefix else None
     is_async = inspect.iscoroutinefunction(handler)
     has_end = path.endswith("/")
 
@@ -348,8 +303,8 @@ def _view(handler: Callable[..., Any], path: str, *, is_prefix: bool, limit: int
             del values[END]
         elif is_prefix:
             suffix = values.pop("suffix")
-            if suffix_name is not None:
-                values[suffix_name] = suffix
+            if suffix_parameter is not None:
+                values[suffix_parameter] = suffix
         backend = backend_of(app)
         if has_body(current.environ):
             limit_body(current, limit or app.config["MAX_CONTENT_LENGTH"] or backend.settings.max_body_bytes)
@@ -360,15 +315,6 @@ def _view(handler: Callable[..., Any], path: str, *, is_prefix: bool, limit: int
     view.__name__ = getattr(handler, "__name__", "view")
     view.__doc__ = handler.__doc__
     return view
-
-
-def _receive(handler: Callable[[MutationCtx, WebhookEvent], Any], provider: Provider, request: Request) -> Any:
-    provider.require_secret()  # before the body is even read: nothing can be verified without one
-    backend = current_backend()
-    body = request.get_data()
-    event = provider.verify(dict(request.headers), body, now=backend.clock())
-    answer = backend.runtime.transact(lambda ctx: handler(ctx, event), backend.caller(site=lambda: site_of(request)))
-    return current_app.response_class("OK", mimetype="text/plain") if answer is None else answer
 
 
 def _preflight(routes: Sequence[Route]) -> Callable[..., Response]:

@@ -5,10 +5,19 @@ from __future__ import annotations
 from flask import Flask, Request, current_app
 
 from flask_convex_http.backend import Backend
+from flask_convex_http.webhook_handlers import Webhooks
 
 EXTENSION = "convex_http"
+#: The app's `Webhooks`.
+WEBHOOKS = "convex_http_webhooks"
 #: The app's `BackgroundWorker`.
 WORKER = "convex_http_worker"
+
+
+def webhooks_of(app: Flask) -> Webhooks:
+    """The webhooks of an app, whether its routers or the extension come first."""
+    webhooks: Webhooks = app.extensions.setdefault(WEBHOOKS, Webhooks())
+    return webhooks
 
 
 def current_backend() -> Backend:

@@ -148,10 +148,10 @@ class Interrupted:
         self._engine = engine
         self._first: list[Callable[[], None]] = [first]
 
-    def write(self, work: Callable[[Transaction], Any]) -> Any:
+    def write(self, work: Callable[[Transaction], Any], **options: Any) -> Any:
         if self._first:
             self._first.pop()()
-        return self._engine.write(work)
+        return self._engine.write(work, **options)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)

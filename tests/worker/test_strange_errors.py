@@ -113,12 +113,12 @@ class Refusing:
         self._first = first
         self._writes = 0
 
-    def write(self, work: Callable[[Transaction], Any]) -> Any:
+    def write(self, work: Callable[[Transaction], Any], **options: Any) -> Any:
         self._writes += 1
         if self._writes == 2:
             self._first()
             raise UnavailableError("The disk is full")
-        return self._engine.write(work)
+        return self._engine.write(work, **options)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)

@@ -1,0 +1,338 @@
+"""The rows of the inbox: deliveries, their headers and bodies, their contents and their turns, and each step between.
+
+    (nothing) -> done | failed | dead | pending         a delivery that is new
+    failed -> done | failed | dead                      it was sent again, or run again by hand
+    pending -> done | pending | dead                    a worker runs it
+
+Each step is a part of a transaction of the caller's. Nothing here runs a handler or knows who sends.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import msgspec
+
+from flask_convex_http.database import CreationTimes, insert
+from flask_convex_http.engines.base import Engine, Row, Snapshot, Transaction
+from flask_convex_http.failures import plain
+from flask_convex_http.ids import Id, new_id, table_of
+from flask_convex_http.query_builder import Query
+from flask_convex_http.ranges import lte, segments
+from flask_convex_http.schema import ID_COLUMN, TIME_COLUMN, Schema, Table
+from flask_convex_http.system import (
+    Answer,
+    WebhookAttempt,
+    WebhookContent,
+    WebhookDelivery,
+    WebhookRequest,
+    WebhookTurn,
+)
+from flask_convex_http.webhook_handlers import Webhook
+from flask_convex_http.webhooks.events import WebhookEvent
+
+State = Literal["pending", "done", "failed", "dead"]
+
+STATES: tuple[State, ...] = ("pending", "failed", "dead", "done")
+#: When what waits for a worker may be forgotten.
+NEVER = 8.64e15
+_ENDED = ("done", "dead")
+_MOST_ATTEMPTS = 100
+_LONGEST_ID = 255
+#: Milliseconds after which the body of a delivery that is not done is looked at again.
+_LOOK_AGAIN = 86_400_000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A verified delivery that has come in.
+
+    Attributes:
+        webhook: What received it.
+        event: What it says.
+        event_id: Its id, as rows have it.
+        request_id: The request that brought it.
+        fingerprint: Its content, if its id is not signed.
+    """
+
+    webhook: Webhook
+    event: WebhookEvent
+    event_id: str
+    request_id: str
+    fingerprint: str | None
+
+    @classmethod
+    def of(cls, webhook: Webhook, event: WebhookEvent, request_id: str) -> Arrival:
+        """What came in, in texts that a database takes."""
+        return cls(webhook, event, stored_id(event.id), request_id, webhook.provider.fingerprint(event))
+
+
+@dataclass(slots=True)
+class Deliveries:
+    """The deliveries of an application.
+
+    Attributes:
+        schema: The application's schema.
+    """
+
+    schema: Schema
+    table: Table[WebhookDelivery] = field(init=False)
+    requests: Table[WebhookRequest] = field(init=False)
+    contents: Table[WebhookContent] = field(init=False)
+    turns: Table[WebhookTurn] = field(init=False)
+    _columns: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.table = self.schema.table_for(WebhookDelivery)
+        self.requests = self.schema.table_for(WebhookRequest)
+        self.contents = self.schema.table_for(WebhookContent)
+        self.turns = self.schema.table_for(WebhookTurn)
+        self._columns = (ID_COLUMN, TIME_COLUMN, *self.table.columns)
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+
+    def lookup(self, engine: Engine, arrival: Arrival) -> WebhookDelivery | None:
+        """What is known of a delivery, read without a transaction."""
+        source, event_id = arrival.webhook.source, arrival.event_id
+        row = engine.lookup(self.table, source=source, event_id=event_id)
+        if row is None and arrival.fingerprint is not None:
+            content = engine.lookup(self.contents, source=source, fingerprint=arrival.fingerprint)
+            if content is not None:
+                row = engine.lookup(self.table, source=source, event_id=self.contents.read(content).event_id)
+        return None if row is None else self.table.read(row)
+
+    def find(self, transaction: Transaction, arrival: Arrival) -> WebhookDelivery | None:
+        """The same inside of a transaction."""
+        source = arrival.webhook.source
+        rows = _rows(transaction, self.table, "by_event", source, arrival.event_id)
+        if not rows and arrival.fingerprint is not None:
+            contents = _rows(transaction, self.contents, "by_fingerprint", source, arrival.fingerprint)
+            for content in contents:
+                rows = _rows(transaction, self.table, "by_event", source, self.contents.read(content).event_id)
+        return self.table.read(rows[0]) if rows else None
+
+    def is_known_content(self, transaction: Transaction, arrival: Arrival) -> bool:
+        """Whether the content of a delivery was remembered; where the id is signed, it is known by that."""
+        source, fingerprint = arrival.webhook.source, arrival.fingerprint
+        return fingerprint is None or bool(_rows(transaction, self.contents, "by_fingerprint", source, fingerprint))
+
+    def get(self, snapshot: Snapshot, delivery_id: str) -> WebhookDelivery | None:
+        """The delivery of an id of ours."""
+        row = snapshot.get(self.table, delivery_id) if table_of(delivery_id) == self.table.name else None
+        return None if row is None else self.table.read(row)
+
+    def by_event_id(self, snapshot: Snapshot, event_id: str, sources: Sequence[str]) -> list[WebhookDelivery]:
+        """The deliveries of a sender's id."""
+        found = [row for source in sources for row in _rows(snapshot, self.table, "by_event", source, event_id)]
+        return [self.table.read(row) for row in found]
+
+    def request(self, snapshot: Snapshot, delivery_id: str) -> WebhookRequest | None:
+        """The headers and the body of a delivery, if they are kept still."""
+        row = snapshot.get(self.requests, self._request_id(delivery_id))
+        return None if row is None else self.requests.read(row)
+
+    def of_state(self, snapshot: Snapshot, state: State) -> Query[WebhookDelivery]:
+        """The deliveries in a state, in the order in which they may be forgotten."""
+        return _start(snapshot, self.table).with_index("by_state", state=state)
+
+    # --- steps -------------------------------------------------------------------------------------------------------
+
+    def add(
+        self,
+        transaction: Transaction,
+        times: CreationTimes,
+        now: float,
+        arrival: Arrival,
+        state: State,
+        *,
+        attempt: WebhookAttempt | None = None,
+        answer: Answer | None = None,
+        lane: str | None = None,
+    ) -> Id[WebhookDelivery]:
+        """Write down a delivery that is new."""
+        webhook, event = arrival.webhook, arrival.event
+        time = times.take()
+        delivery_id = new_id(self.table.name, time)
+        values = {  # as they are stored: to check them would take longer than to write them
+            "_id": delivery_id,
+            "_creation_time": time,
+            "source": webhook.source,
+            "event_id": arrival.event_id,
+            "type": plain(event.type),
+            "provider": event.provider,
+            "state": state,
+            "received": event.received_at,
+            "expires": NEVER if state == "pending" else now + webhook.keep_ids,
+            "secret_label": event.secret_label,
+            "request_id": arrival.request_id,
+            "size": len(event.body),
+            "completed_time": now if state in _ENDED else None,
+            "error": attempt.error if attempt else None,
+            "answer": _json(answer) if answer else None,
+            "lane": lane,
+            "job": None,
+            "attempts": _json([attempt] if attempt else []),
+        }
+        transaction.insert(self.table, [values[name] for name in self._columns])
+        self._keep_request(transaction, times, now, arrival, delivery_id)
+        self._remember(transaction, times, now, arrival)
+        return Id(delivery_id)
+
+    def _keep_request(
+        self, transaction: Transaction, times: CreationTimes, now: float, arrival: Arrival, delivery_id: str
+    ) -> None:
+        keep, event = arrival.webhook.keep_bodies, arrival.event
+        if keep:
+            request = WebhookRequest(headers=dict(event.headers), body=event.body, expires=now + keep)
+            insert(transaction, self.requests, request, times, self._request_id(delivery_id))
+
+    def _remember(self, transaction: Transaction, times: CreationTimes, now: float, arrival: Arrival) -> None:
+        """Remember a content, again if the delivery it came with has been forgotten."""
+        if arrival.fingerprint is None:
+            return
+        source, fingerprint = arrival.webhook.source, arrival.fingerprint
+        for row in _rows(transaction, self.contents, "by_fingerprint", source, fingerprint):
+            transaction.delete(self.contents, row[0])
+        expires = now + arrival.webhook.keep_ids
+        content = WebhookContent(source=source, fingerprint=fingerprint, event_id=arrival.event_id, expires=expires)
+        insert(transaction, self.contents, content, times)
+
+    def record(
+        self,
+        transaction: Transaction,
+        delivery: WebhookDelivery,
+        now: float,
+        state: State,
+        *,
+        attempt: WebhookAttempt,
+        answer: Answer | None = None,
+        keep_ids: float,
+    ) -> None:
+        """Write down what came of one more attempt."""
+        self.change(
+            transaction,
+            delivery.id,
+            state=state,
+            expires=NEVER if state == "pending" else now + keep_ids,
+            completed_time=now if state in _ENDED else None,
+            error=attempt.error,
+            answer=answer,
+            attempts=[*delivery.attempts, attempt][-_MOST_ATTEMPTS:],
+        )
+
+    def add_attempt(self, transaction: Transaction, delivery: WebhookDelivery, attempt: WebhookAttempt) -> None:
+        """Write down an attempt that leaves a delivery in its state."""
+        self.change(transaction, delivery.id, attempts=[*delivery.attempts, attempt][-_MOST_ATTEMPTS:])
+
+    def wait(self, transaction: Transaction, delivery_id: str, lane: str | None) -> None:
+        """A delivery that has failed waits for a worker."""
+        waiting = {"state": "pending", "expires": NEVER, "lane": lane, "completed_time": None, "answer": None}
+        self.change(transaction, delivery_id, **waiting)
+
+    def change(self, transaction: Transaction, delivery_id: str, **fields: Any) -> None:
+        """Set fields of a delivery."""
+        changes = {name: self.table.store(name, value) for name, value in fields.items()}
+        transaction.update(self.table, delivery_id, changes)
+
+    def forget(self, transaction: Transaction, delivery: WebhookDelivery) -> None:
+        """Remove all there is of a delivery; a copy that comes later is taken for new."""
+        transaction.delete(self.table, delivery.id)
+        self.forget_request(transaction, delivery.id)
+        self.leave(transaction, delivery.id)
+
+    def forget_request(self, transaction: Transaction, delivery_id: str) -> bool:
+        """Remove the headers and the body of a delivery; whether they were there."""
+        return transaction.delete(self.requests, self._request_id(delivery_id))
+
+    # --- turns -------------------------------------------------------------------------------------------------------
+
+    def queue(
+        self, transaction: Transaction, times: CreationTimes, source: str, lane: str, delivery_id: Id[WebhookDelivery]
+    ) -> bool:
+        """Give a delivery its place in a lane; whether it is the first."""
+        turn = WebhookTurn(source=source, lane=lane, delivery=delivery_id)
+        insert(transaction, self.turns, turn, times)
+        return self.first_in(transaction, source, lane) == delivery_id
+
+    def first_in(self, snapshot: Snapshot, source: str, lane: str) -> Id[WebhookDelivery] | None:
+        """The delivery whose turn it is in a lane."""
+        rows = _rows(snapshot, self.turns, "by_lane", source, lane)
+        return self.turns.read(rows[0]).delivery if rows else None
+
+    def leave(self, transaction: Transaction, delivery_id: str) -> None:
+        """A delivery has been dealt with."""
+        for row in _rows(transaction, self.turns, "by_delivery", delivery_id):
+            transaction.delete(self.turns, row[0])
+
+    # --- forgetting --------------------------------------------------------------------------------------------------
+
+    def sweep(self, transaction: Transaction, now: float, limit: int) -> int:
+        """Forget what has expired, at most `limit` of each kind; answers how many of the kind with most."""
+        return max(
+            self._sweep_deliveries(transaction, now, limit),
+            self._sweep_requests(transaction, now, limit),
+            self._sweep_contents(transaction, now, limit),
+        )
+
+    def _sweep_deliveries(self, transaction: Transaction, now: float, limit: int) -> int:
+        count = 0
+        for state in STATES:
+            expired = _start(transaction, self.table).with_index("by_state", state=state, expires=lte(now))
+            for delivery in expired.take(limit - count):
+                self.forget(transaction, delivery)
+                count += 1
+        return count
+
+    def _sweep_requests(self, transaction: Transaction, now: float, limit: int) -> int:
+        """Forget bodies; one that is still needed to run a handler stays as long as its delivery."""
+        [segment] = segments(self.requests.indexes["by_expiry"].columns, (), lte(now), nullable=self.requests.nullable)
+        expired = transaction.select(self.requests, segment, descending=False, limit=limit)
+        for row in expired:
+            delivery = self.get(transaction, f"{self.table.name}_{row[0][-32:]}")
+            if delivery is None or delivery.state == "done" or delivery.expires <= now:
+                transaction.delete(self.requests, row[0])
+            else:
+                changes = {"expires": self.requests.store("expires", now + _LOOK_AGAIN)}
+                transaction.update(self.requests, row[0], changes)
+        return len(expired)
+
+    def _sweep_contents(self, transaction: Transaction, now: float, limit: int) -> int:
+        """Forget contents; one whose delivery was done late, or is not done yet, stays as long as that."""
+        expired = _start(transaction, self.contents).with_index("by_expiry", expires=lte(now)).take(limit)
+        for content in expired:
+            rows = _rows(transaction, self.table, "by_event", content.source, content.event_id)
+            expires = self.table.read(rows[0]).expires if rows else now
+            if expires <= now:
+                transaction.delete(self.contents, content.id)
+            else:
+                changes = {"expires": self.contents.store("expires", min(expires, now + _LOOK_AGAIN))}
+                transaction.update(self.contents, content.id, changes)
+        return len(expired)
+
+    def _request_id(self, delivery_id: str) -> str:
+        return f"{self.requests.name}_{delivery_id[-32:]}"
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _start(snapshot: Snapshot, table: Table[Any]) -> Query[Any]:
+    return Query(snapshot, table, table.indexes["by_creation_time"])
+
+
+def _rows(snapshot: Snapshot, table: Table[Any], index: str, *values: Any) -> list[Row]:
+    """The first row of an index with these values."""
+    [segment] = segments(table.indexes[index].columns, values, None, nullable=table.nullable)
+    return snapshot.select(table, segment, descending=False, limit=1)
+
+
+def stored_id(event_id: str) -> str:
+    """A sender's id as rows have it: one that is very long by its digest."""
+    text = plain(event_id)
+    if len(text) <= _LONGEST_ID:
+        return text
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"

@@ -1,0 +1,205 @@
+"""The inbox: a webhook's effects happen exactly once, however often it is delivered.
+
+A delivery's row, its effects, what it schedules and the answer to its sender are one commit. A copy finds the row and
+is answered the same, and runs nothing; of two that come at the same moment the second waits for the writer and then
+finds the row of the first. A handler that fails leaves no effects: its attempt is written down by a second transaction,
+and the sender's next copy runs it again.
+
+Deliveries come in here verified. The rows are `deliveries`' business, handlers that run later are `delivery_queue`'s.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import Literal
+
+from flask_convex_http.deliveries import Arrival, Deliveries, State
+from flask_convex_http.delivery_queue import DeliveryQueue
+from flask_convex_http.engines.base import Transaction
+from flask_convex_http.errors import (
+    ConvexHTTPError,
+    DeadLetterError,
+    MigrationRequiredError,
+    OverloadedError,
+    UnavailableError,
+)
+from flask_convex_http.failures import text_of
+from flask_convex_http.runtime import Caller, MutationCalls, Runtime
+from flask_convex_http.system import Answer, WebhookAttempt, WebhookDelivery
+from flask_convex_http.webhook_handlers import DeclinedError, Webhook, Webhooks
+from flask_convex_http.webhooks.base import Provider
+from flask_convex_http.webhooks.events import WebhookEvent
+
+logger = logging.getLogger("flask_convex_http")
+
+#: What a sender is answered: that its delivery was dealt with, or that it will be.
+OK = Answer()
+ACCEPTED = Answer(202, OK.headers, b"Accepted")
+#: The same where people would see the text, or take another status for a failure.
+SILENT_OK = Answer(200, OK.headers, b"")
+#: The id is not signed, and was used before: whoever runs this content under it would leave the other one out.
+OTHER_CONTENT = Answer(409, OK.headers, b"A delivery with this id and another content has failed before")
+#: Of the time that a sender waits, how much a delivery may wait for the writer; the rest is for its handler.
+_SHARE = 0.5
+
+
+@dataclass(slots=True)
+class Inbox:
+    """What an application's webhooks have received.
+
+    Attributes:
+        runtime: Runs the handlers.
+        webhooks: The application's webhooks.
+    """
+
+    runtime: Runtime
+    webhooks: Webhooks
+    deliveries: Deliveries = field(init=False)
+    queue: DeliveryQueue = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.deliveries = Deliveries(self.runtime.schema)
+        self.queue = DeliveryQueue(self.runtime, self.webhooks, self.deliveries)
+
+    def receive(self, webhook: Webhook, event: WebhookEvent, caller: Caller, request_id: str) -> Answer:
+        """Deal with a verified delivery, and answer its sender.
+
+        Args:
+            webhook: What received it.
+            event: What it says.
+            caller: On whose behalf the handler runs.
+            request_id: The request that brought it.
+
+        Raises:
+            OverloadedError: The writer could not be had within half of the time that the sender waits.
+            Exception: What the handler raises; its effects are undone, and the attempt is written down.
+        """
+        arrival = Arrival.of(webhook, event, request_id)
+        known = self.deliveries.lookup(self.runtime.engine, arrival)
+        if known is not None and known.state != "failed":
+            return _answer_again(known, arrival)
+        return self._run(arrival, caller)
+
+    def sweep(self, transaction: Transaction, now: float, limit: int) -> int:
+        """Forget what has expired, at most `limit` of each kind; answers how many of the kind with most."""
+        return self.deliveries.sweep(transaction, now, limit)
+
+    # --- running a handler before the answer -------------------------------------------------------------------------
+
+    def _run(self, arrival: Arrival, caller: Caller) -> Answer:
+        started, patience = self.runtime.clock(), _patience(arrival.webhook.provider)
+        try:
+            return self.runtime.write(lambda calls: self._accept(calls, arrival, started), caller, patience=patience)
+        except DeclinedError as declined:
+            self._write_down(arrival, started, "failed", str(declined))
+            return declined.answer
+        except DeadLetterError as error:
+            answer = stop_answer(arrival.webhook.provider)
+            self._write_down(arrival, started, "dead", text_of(error), answer)
+            return answer
+        except Exception as error:
+            if not is_of_engine(error):
+                self._write_down(arrival, started, "failed", text_of(error))
+            raise
+
+    def _accept(self, calls: MutationCalls, arrival: Arrival, started: float) -> Answer:
+        """What is one commit: the effects of a delivery, its row, and the answer."""
+        known = self.deliveries.find(calls.transaction, arrival)
+        if known is not None and known.state != "failed":
+            return _answer_again(known, arrival)
+        if known is not None and not self.deliveries.is_known_content(calls.transaction, arrival):
+            return OTHER_CONTENT
+        if arrival.webhook.mode == "enqueue":
+            self.queue.add(calls, arrival, known)
+            return _accepted_answer(arrival.webhook.provider)
+        answer = arrival.webhook.handle(calls.ctx(), arrival.event)
+        attempt = WebhookAttempt(started=started, ended=self.runtime.clock())
+        kept = None if answer == plain_answer(arrival.webhook.provider) else answer
+        self._record(calls.transaction, arrival, known, "done", attempt, kept)
+        return answer
+
+    def _write_down(
+        self,
+        arrival: Arrival,
+        started: float,
+        state: Literal["failed", "dead"],
+        error: str,
+        answer: Answer | None = None,
+    ) -> None:
+        """Record an attempt whose effects were undone. If that fails, too, the delivery is as new.
+
+        Raises:
+            ConvexHTTPError: What is dead could not be recorded; the sender must go on sending it.
+        """
+        webhook, clock = arrival.webhook, self.runtime.clock
+        logger.warning("Webhook %s: delivery %s is %s: %s", webhook.source, arrival.event_id, state, error)
+        attempt = WebhookAttempt(started=started, ended=clock(), outcome=state, error=error)
+
+        def work(transaction: Transaction) -> None:
+            self.runtime.times.begin(clock())
+            known = self.deliveries.find(transaction, arrival)
+            if known is None or known.state == "failed":  # or else a copy was luckier meanwhile
+                self._record(transaction, arrival, known, state, attempt, answer)
+
+        try:
+            self.runtime.engine.write(work, patience=_patience(webhook.provider))
+        except ConvexHTTPError:
+            logger.exception("Webhook %s: the failed delivery %s was not recorded", webhook.source, arrival.event_id)
+            if state == "dead":  # the sender would stop, and nobody would have it
+                raise
+
+    def _record(
+        self,
+        transaction: Transaction,
+        arrival: Arrival,
+        known: WebhookDelivery | None,
+        state: State,
+        attempt: WebhookAttempt,
+        answer: Answer | None,
+    ) -> None:
+        rows, now = self.deliveries, self.runtime.clock()
+        if known is None:
+            rows.add(transaction, self.runtime.times, now, arrival, state, attempt=attempt, answer=answer)
+        else:
+            keep_ids = arrival.webhook.keep_ids
+            rows.record(transaction, known, now, state, attempt=attempt, answer=answer, keep_ids=keep_ids)
+
+
+def plain_answer(provider: Provider) -> Answer:
+    """What a sender is answered whose handler has answered nothing."""
+    return SILENT_OK if provider.profile.shows_answers else OK
+
+
+def _accepted_answer(provider: Provider) -> Answer:
+    return SILENT_OK if provider.profile.shows_answers else ACCEPTED
+
+
+def stop_answer(provider: Provider) -> Answer:
+    """What makes a sender not send a delivery again."""
+    profile, plain = provider.profile, plain_answer(provider)
+    return Answer(profile.stop_status, (*plain.headers, *profile.stop_headers.items()), plain.body)
+
+
+def is_of_engine(error: Exception) -> bool:
+    """Whether it is the database that could not be used, and not the handler that has failed."""
+    if isinstance(error, UnavailableError):
+        return error.by_engine
+    return isinstance(error, OverloadedError | MigrationRequiredError)
+
+
+def _answer_again(known: WebhookDelivery, arrival: Arrival) -> Answer:
+    if known.event_id != arrival.event_id:
+        logger.warning(
+            "Webhook %s: delivery %s is a copy of %s by its signed content, and ran nothing",
+            known.source,
+            arrival.event_id,
+            known.event_id,
+        )
+    if known.state == "pending":
+        return _accepted_answer(arrival.webhook.provider)
+    return known.answer or plain_answer(arrival.webhook.provider)
+
+
+def _patience(provider: Provider) -> float:
+    return provider.profile.timeout.total_seconds() * _SHARE

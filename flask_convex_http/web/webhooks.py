@@ -1,0 +1,148 @@
+"""Webhooks over HTTP: the view behind `HttpRouter.webhook`, from the bytes of a request to the inbox and back.
+
+The order is: is there a secret, may the body be that large, is it genuine. Only then does anything reach the database.
+What is refused is counted and kept apart (`refusals`).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Flask, Request, Response, current_app
+
+from flask_convex_http.backend import Backend
+from flask_convex_http.context import MutationCtx
+from flask_convex_http.errors import (
+    ConvexError,
+    ConvexHTTPError,
+    MissingSecretError,
+    PayloadTooLargeError,
+    RateLimitedError,
+    RegistrationError,
+    VerificationError,
+    WebhookFailedError,
+)
+from flask_convex_http.inbox import plain_answer
+from flask_convex_http.system import Answer
+from flask_convex_http.web.middleware import request_id
+from flask_convex_http.web.paths import path_of
+from flask_convex_http.web.responses import to_response
+from flask_convex_http.web.state import backend_of, site_of, webhooks_of
+from flask_convex_http.webhook_handlers import Options, Webhook
+from flask_convex_http.webhooks.base import Provider
+from flask_convex_http.webhooks.events import WebhookEvent
+
+Handler = Callable[[MutationCtx, WebhookEvent], Any]
+
+#: Marks a handler that has a rate limit; see `rate_limit`.
+LIMITED = "__convex_rate_limits__"
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookRoute:
+    """A webhook of a router, before it is known below which path.
+
+    Attributes:
+        provider: Who sends.
+        handler: What is run.
+        options: How.
+    """
+
+    provider: Provider
+    handler: Handler
+    options: Options
+
+    @classmethod
+    def of(cls, rule: str, provider: Provider, handler: Handler, options: Options) -> WebhookRoute:
+        """A webhook, checked.
+
+        Raises:
+            RegistrationError: It cannot work.
+        """
+        if inspect.iscoroutinefunction(inspect.unwrap(handler)):
+            raise RegistrationError(f"{handler.__name__} is async; a webhook runs in a transaction: write def")
+        if options.mode == "enqueue" and hasattr(handler, LIMITED):
+            raise RegistrationError(
+                f'{handler.__name__} has a rate limit, which needs the request, and mode="enqueue", which runs it '
+                "without one; drop one of them"
+            )
+        Webhook.of(rule, provider, handler.__name__, _run(handler, provider), options)  # what cannot work shows at once
+        return cls(provider, handler, options)
+
+    def register(self, app: Flask, endpoint: str, path: str) -> None:
+        """Tell an app's inbox of it, under the path it has there.
+
+        Raises:
+            RegistrationError: Another webhook has its source.
+        """
+        path = path_of(app, endpoint, path)
+        run, name = _run(self.handler, self.provider), self.handler.__name__
+        webhooks_of(app).add(Webhook.of(path, self.provider, name, run, self.options), endpoint)
+
+    def receive(self, ctx: object, request: Request) -> Response:
+        """The view."""
+        app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # of the proxy
+        backend = backend_of(app)
+        webhook = webhooks_of(app).at(request.endpoint or "")
+        event = _verified(backend, webhook, request)
+        greeting = webhook.provider.handshake(event)
+        if greeting is not None:
+            return app.response_class(greeting, mimetype="text/plain")
+        try:
+            caller = backend.caller(site=lambda: site_of(request))
+            answer = backend.inbox.receive(webhook, event, caller, request_id(request))
+        except ConvexHTTPError as error:
+            if error.status < 500 and not isinstance(error, ConvexError | RateLimitedError):
+                raise WebhookFailedError("A webhook's handler failed") from error  # nothing is wrong with the delivery
+            raise
+        return _response(app, answer)
+
+
+def _verified(backend: Backend, webhook: Webhook, request: Request) -> WebhookEvent:
+    """The event of a request, if it is genuine."""
+    body = b""
+    headers = dict(request.headers)
+    try:
+        webhook.provider.require_secret()  # before the body is even read: nothing can be verified without one
+        body = request.get_data()
+        return webhook.provider.verify(headers, body, now=backend.clock())
+    except (VerificationError, MissingSecretError, PayloadTooLargeError) as error:
+        backend.refusals.add(
+            source=webhook.source,
+            path=request.path,
+            reason=_reason(error),
+            message=str(error),
+            headers=headers,
+            body=body,
+            request_id=request_id(request),
+        )
+        raise
+
+
+def _reason(error: ConvexHTTPError) -> str:
+    if isinstance(error, VerificationError):
+        return error.reason
+    return "missing-secret" if isinstance(error, MissingSecretError) else "too-large"
+
+
+def _run(handler: Handler, provider: Provider) -> Callable[[MutationCtx, WebhookEvent], Answer]:
+    """A handler whose answer can be stored."""
+
+    def run(ctx: MutationCtx, event: WebhookEvent) -> Answer:
+        value = handler(ctx, event)
+        return plain_answer(provider) if value is None else _stored(to_response(current_app, value))
+
+    return run
+
+
+def _stored(response: Response) -> Answer:
+    response.direct_passthrough = False  # a file that is sent is read, too
+    headers = tuple((name, value) for name, value in response.headers.items() if name != "Content-Length")
+    return Answer(response.status_code, headers, response.get_data())
+
+
+def _response(app: Flask, answer: Answer) -> Response:
+    return app.response_class(answer.body, answer.status, headers=list(answer.headers))
