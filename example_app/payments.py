@@ -26,13 +26,18 @@ def handle_subscription_updated(
     *,
     stripe_id: str,
     status: str,
+    updated_at: float,
+    received_at: float,
     customer: str | None = None,
     current_period_end: int | None = None,
 ) -> None:
-    """Bring a subscription to the state Stripe reports."""
-    known = ctx.db.query(Subscription).with_index("by_stripe_id", stripe_id=stripe_id).unique()
-    state = Subscription(stripe_id=stripe_id, status=status, customer=customer, current_period_end=current_period_end)
-    if known is None:
-        ctx.db.insert(state)
-    else:
-        ctx.db.replace(known.id, state)
+    """Bring a subscription to the state Stripe reports, unless we know of a later one."""
+    state = Subscription(
+        stripe_id=stripe_id,
+        status=status,
+        customer=customer,
+        current_period_end=current_period_end,
+        updated_at=updated_at,
+        received_at=received_at,
+    )
+    ctx.db.apply_if_newer(state, by="by_stripe_id", version=("updated_at", "received_at"))

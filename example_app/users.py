@@ -2,7 +2,7 @@
 
 from flask_convex_http import Id, MutationCtx, QueryCtx, internal_mutation, internal_query
 
-from .schema import User
+from .schema import DeletedUser, User
 
 
 @internal_query
@@ -12,18 +12,25 @@ def get_by_clerk_id(ctx: QueryCtx, *, clerk_id: str) -> User | None:
 
 
 @internal_mutation
-def upsert(ctx: MutationCtx, *, clerk_id: str, email: str | None, name: str) -> Id[User]:
-    """Create the user, or bring them up to date."""
-    user = ctx.run_query(get_by_clerk_id, clerk_id=clerk_id)
-    if user is None:
-        return ctx.db.insert(User(clerk_id=clerk_id, email=email, name=name))
-    ctx.db.patch(user.id, email=email, name=name)
-    return user.id
+def upsert(
+    ctx: MutationCtx, *, clerk_id: str, email: str | None, name: str, updated_at: float, received_at: float
+) -> Id[User] | None:
+    """Create the user or bring them up to date, unless we know of a later state or of their deletion."""
+    if _deletion(ctx, clerk_id) is not None:
+        return None
+    state = User(clerk_id=clerk_id, email=email, name=name, updated_at=updated_at, received_at=received_at)
+    return ctx.db.apply_if_newer(state, by="by_clerk_id", version=("updated_at", "received_at"))
 
 
 @internal_mutation
 def remove(ctx: MutationCtx, *, clerk_id: str) -> None:
-    """Remove the user, if they are there."""
+    """Remove the user, if they are there, and for good."""
+    if _deletion(ctx, clerk_id) is None:
+        ctx.db.insert(DeletedUser(clerk_id=clerk_id))
     user = ctx.run_query(get_by_clerk_id, clerk_id=clerk_id)
     if user is not None:
         ctx.db.delete(user.id)
+
+
+def _deletion(ctx: MutationCtx, clerk_id: str) -> DeletedUser | None:
+    return ctx.db.query(DeletedUser).with_index("by_clerk_id", clerk_id=clerk_id).unique()

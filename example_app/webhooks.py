@@ -1,20 +1,24 @@
-"""Webhooks of Stripe, GitHub and Clerk: verified, recorded, and applied once."""
+"""Webhooks of Stripe, GitHub and Clerk.
 
-from collections.abc import Callable
-from typing import Any
+Each handler is one transaction with the inbox's row of the delivery: an event is applied once, however often it is
+delivered. One that cannot be applied leaves nothing but the inbox's note of why, and is applied when it is sent again.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Generic, TypeVar
 
 import msgspec
-from flask import Response
 
 from flask_convex_http import (
-    ConvexHTTPError,
+    ArgumentValidationError,
+    ConvexError,
+    DocumentValidationError,
     GitHub,
     HttpRouter,
     MutationCtx,
     Stripe,
     Svix,
     WebhookEvent,
-    error_response,
     from_env,
 )
 
@@ -23,7 +27,14 @@ from .webhook_events import Source
 
 webhooks = HttpRouter("webhooks", __name__, url_prefix="/webhooks")
 
-Effect = Callable[[], None]
+T = TypeVar("T")
+Effect = Callable[[MutationCtx, WebhookEvent], None]
+
+#: A number of seconds or milliseconds since the epoch, and not one that is too large to be either.
+Time = Annotated[int, msgspec.Meta(ge=0, le=2**43)]
+
+
+# --- what they send --------------------------------------------------------------------------------------------------
 
 
 class CheckoutSession(msgspec.Struct):
@@ -63,6 +74,19 @@ class StripeSubscription(msgspec.Struct):
         return self.current_period_end or min(ends, default=None)
 
 
+class StripeData(msgspec.Struct, Generic[T]):
+    """What Stripe wraps around the object that an event is about."""
+
+    object: T
+
+
+class StripeEvent(msgspec.Struct, Generic[T]):
+    """What we need of Stripe's event; `created` is in seconds."""
+
+    data: StripeData[T]
+    created: Time | None = None
+
+
 class EmailAddress(msgspec.Struct):
     """One of a Clerk user's addresses."""
 
@@ -71,13 +95,14 @@ class EmailAddress(msgspec.Struct):
 
 
 class ClerkUser(msgspec.Struct):
-    """What we need of Clerk's user."""
+    """What we need of Clerk's user, of whom a deletion says only the id; `updated_at` is in milliseconds."""
 
     id: str
     first_name: str | None = None
     last_name: str | None = None
     email_addresses: list[EmailAddress] = []
     primary_email_address_id: str | None = None
+    updated_at: Time | None = None
 
     @property
     def name(self) -> str:
@@ -90,83 +115,101 @@ class ClerkUser(msgspec.Struct):
         return by_id.get(self.primary_email_address_id or "", next(iter(by_id.values()), None))
 
 
-@webhooks.webhook("/stripe", Stripe(secret=from_env("STRIPE_WEBHOOK_SECRET")))
-def on_stripe(ctx: MutationCtx, event: WebhookEvent) -> Response | None:
-    """Completed checkouts and changed subscriptions."""
+class ClerkEvent(msgspec.Struct):
+    """What we need of Clerk's event."""
 
-    def checkout_completed() -> None:
-        session = msgspec.convert(event.data["object"], CheckoutSession)
-        ctx.run_mutation(
-            payments.handle_checkout_complete,
-            session_id=session.id,
-            customer=session.customer,
-            amount_total=session.amount_total,
-            currency=session.currency,
-        )
-
-    def subscription_updated() -> None:
-        subscription = msgspec.convert(event.data["object"], StripeSubscription)
-        ctx.run_mutation(
-            payments.handle_subscription_updated,
-            stripe_id=subscription.id,
-            status=subscription.status,
-            customer=subscription.customer,
-            current_period_end=subscription.period_end,
-        )
-
-    effects = {
-        "checkout.session.completed": checkout_completed,
-        "customer.subscription.updated": subscription_updated,
-    }
-    return _apply(ctx, "stripe", event, effects.get(event.type))
+    data: ClerkUser
 
 
-@webhooks.webhook("/github", GitHub(secret=from_env("GITHUB_WEBHOOK_SECRET")))
-def on_github(ctx: MutationCtx, event: WebhookEvent) -> Response | None:
-    """Whatever GitHub tells us; it is only recorded."""
-    return _apply(ctx, "github", event, None)
+# --- what we do ------------------------------------------------------------------------------------------------------
 
 
-@webhooks.webhook("/clerk", Svix(secret=from_env("CLERK_WEBHOOK_SECRET")))
-def on_clerk(ctx: MutationCtx, event: WebhookEvent) -> Response | None:
-    """Users that were created, changed or deleted."""
-
-    def upsert() -> None:
-        user = msgspec.convert(event.data, ClerkUser)
-        ctx.run_mutation(users.upsert, clerk_id=user.id, email=user.email, name=user.name)
-
-    def remove() -> None:
-        ctx.run_mutation(users.remove, clerk_id=msgspec.convert(event.data, ClerkUser).id)
-
-    effects = {"user.created": upsert, "user.updated": upsert, "user.deleted": remove}
-    return _apply(ctx, "clerk", event, effects.get(event.type))
-
-
-def _apply(ctx: MutationCtx, source: Source, event: WebhookEvent, effect: Effect | None) -> Response | None:
-    """Apply an event's effect unless it was applied before, and record the outcome in the same transaction."""
-    before = ctx.run_query(webhook_events.find, source=source, event_id=event.id)
-    if before is not None and before.status == "processed":
-        return None
-    error = _attempt(effect)
-    payload: Any = event.payload
+def checkout_completed(ctx: MutationCtx, event: WebhookEvent) -> None:
+    """Stripe: somebody has paid."""
+    session = msgspec.convert(event.payload, StripeEvent[CheckoutSession]).data.object
     ctx.run_mutation(
-        webhook_events.record,
-        source=source,
-        event_id=event.id,
-        event_type=event.type,
-        payload=payload,
-        error=error,
+        payments.handle_checkout_complete,
+        session_id=session.id,
+        customer=session.customer,
+        amount_total=session.amount_total,
+        currency=session.currency,
     )
-    # not a 2xx, so that the provider sends it again
-    return None if error is None else error_response("The event could not be applied", 422)
 
 
-def _attempt(effect: Effect | None) -> str | None:
-    """Run an effect; what it did not finish is undone by its sub-transaction."""
-    if effect is None:
-        return None
+def subscription_updated(ctx: MutationCtx, event: WebhookEvent) -> None:
+    """Stripe: a subscription has changed."""
+    told = msgspec.convert(event.payload, StripeEvent[StripeSubscription])
+    subscription = told.data.object
+    ctx.run_mutation(
+        payments.handle_subscription_updated,
+        stripe_id=subscription.id,
+        status=subscription.status,
+        customer=subscription.customer,
+        current_period_end=subscription.period_end,
+        updated_at=event.received_at if told.created is None else told.created * 1000,
+        received_at=event.received_at,
+    )
+
+
+def user_changed(ctx: MutationCtx, event: WebhookEvent) -> None:
+    """Clerk: a user was created or updated."""
+    user = msgspec.convert(event.payload, ClerkEvent).data
+    ctx.run_mutation(
+        users.upsert,
+        clerk_id=user.id,
+        email=user.email,
+        name=user.name,
+        updated_at=event.received_at if user.updated_at is None else user.updated_at,
+        received_at=event.received_at,
+    )
+
+
+def user_deleted(ctx: MutationCtx, event: WebhookEvent) -> None:
+    """Clerk: a user was deleted."""
+    ctx.run_mutation(users.remove, clerk_id=msgspec.convert(event.payload, ClerkEvent).data.id)
+
+
+STRIPE_EFFECTS = {
+    "checkout.session.completed": checkout_completed,
+    "customer.subscription.updated": subscription_updated,
+}
+CLERK_EFFECTS = {"user.created": user_changed, "user.updated": user_changed, "user.deleted": user_deleted}
+
+
+# --- where it comes in -----------------------------------------------------------------------------------------------
+
+
+@webhooks.webhook("/stripe", Stripe(secret=from_env("STRIPE_WEBHOOK_SECRET")), source="stripe")
+def on_stripe(ctx: MutationCtx, event: WebhookEvent) -> None:
+    """Completed checkouts and changed subscriptions."""
+    _apply(ctx, "stripe", event, STRIPE_EFFECTS)
+
+
+@webhooks.webhook("/github", GitHub(secret=from_env("GITHUB_WEBHOOK_SECRET")), source="github")
+def on_github(ctx: MutationCtx, event: WebhookEvent) -> None:
+    """Whatever GitHub tells us; it is only recorded."""
+    _apply(ctx, "github", event, {})
+
+
+@webhooks.webhook("/clerk", Svix(secret=from_env("CLERK_WEBHOOK_SECRET")), source="clerk")
+def on_clerk(ctx: MutationCtx, event: WebhookEvent) -> None:
+    """Users that were created, changed or deleted."""
+    _apply(ctx, "clerk", event, CLERK_EFFECTS)
+
+
+def _apply(ctx: MutationCtx, source: Source, event: WebhookEvent, effects: Mapping[str, Effect]) -> None:
+    """Apply an event and record it; one that nobody handles is only recorded."""
+    effect = effects.get(event.type, _nothing)
     try:
-        effect()
-    except (ConvexHTTPError, msgspec.ValidationError, KeyError, TypeError) as error:
-        return f"{type(error).__name__}: {error}"
-    return None
+        effect(ctx, event)
+        ctx.run_mutation(
+            webhook_events.record, source=source, event_id=event.id, event_type=event.type, payload=event.payload
+        )
+    except (msgspec.ValidationError, ArgumentValidationError, DocumentValidationError) as error:
+        # not a 2xx, so that the sender sends it again when we, or they, have mended it
+        problem = {"message": "The event could not be applied", "reason": str(error)}
+        raise ConvexError(problem, status=422) from error
+
+
+def _nothing(ctx: MutationCtx, event: WebhookEvent) -> None:
+    """What an event does that nobody handles."""

@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from example_app import convex, create_app
-from example_app.schema import Payment, Subscription, User
+from example_app.schema import DeletedUser, Payment, Subscription, User, WebhookRecord
 from flask_convex_http import Document
 from flask_convex_http.backend import Backend
 from flask_convex_http.query_builder import Query
@@ -40,8 +40,9 @@ class Example:
         assert [(answer.status_code, answer.text) for answer in answers] == [(200, "OK")] * len(deliveries)
 
     def is_unchanged(self) -> bool:
-        """Whether nothing that webhooks change was changed, but for the record of them."""
-        return not any(self.rows(document) for document in (Payment, Subscription, User))
+        """Whether nothing that webhooks change was changed."""
+        changed = (Payment, Subscription, User, DeletedUser, WebhookRecord)
+        return not any(self.rows(document) for document in changed)
 
     def rows(self, document: type[D]) -> list[D]:
         """Every document of a table, oldest first."""

@@ -132,7 +132,9 @@ def checkout_completed(event_id: str = "evt_1PqXw2LkdIwHu7ixC0ffee01", **changes
     return stripe_event("checkout.session.completed", session | changes, event_id)
 
 
-def subscription_updated(event_id: str = "evt_1PqXw9LkdIwHu7ixC0ffee02", **changes: Any) -> dict[str, Any]:
+def subscription_updated(
+    event_id: str = "evt_1PqXw9LkdIwHu7ixC0ffee02", *, created: Any = 1764000000, **changes: Any
+) -> dict[str, Any]:
     """`customer.subscription.updated`, with the period's end where Stripe's API has it since 2025-03-31."""
     price = {"id": "price_1Mow", "object": "price", "currency": "usd", "unit_amount": 1000}
     item = {"id": "si_NcLYdDxLHxlFo7", "object": "subscription_item", "price": price, "quantity": 1}
@@ -150,7 +152,7 @@ def subscription_updated(event_id: str = "evt_1PqXw9LkdIwHu7ixC0ffee02", **chang
     }
     event = stripe_event("customer.subscription.updated", subscription | changes, event_id)
     event["data"]["previous_attributes"] = {"status": "trialing"}
-    return event
+    return event | {"created": created}
 
 
 # --- what Clerk says -------------------------------------------------------------------------------------------------
@@ -176,6 +178,7 @@ def clerk_user(event_type: str, **changes: Any) -> dict[str, Any]:
         "phone_numbers": [],
         "primary_email_address_id": "idn_2",
         "public_metadata": {},
+        "updated_at": 1654012591835,
         "username": None,
     }
     attributes = {"http_request": {"client_ip": "0.0.0.0", "user_agent": "Mozilla/5.0"}}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from example_app.schema import WebhookRecord
+from flask_convex_http.system import WebhookDelivery
 from tests.example.application import Example, example
 from tests.example.deliveries import (
     GENUINE,
@@ -26,7 +26,7 @@ def refused(app: Example, delivery: Delivery) -> None:
     assert (answer.status_code, answer.mimetype) == (400, "application/json")
     assert [value for value in SECRETS.values() if value in answer.text] == []
     assert app.is_unchanged()
-    assert app.rows(WebhookRecord) == []
+    assert app.rows(WebhookDelivery) == []
 
 
 @pytest.mark.parametrize("provider", GENUINE)
@@ -88,7 +88,8 @@ def test_unset_secret_is_named(variable: str) -> None:
             answer = app.deliver(delivery)
             assert (answer.status_code, answer.mimetype) == (503, "application/json")
             assert variable in answer.text
-        assert app.rows(WebhookRecord) == []
+        assert app.is_unchanged()
+        assert app.rows(WebhookDelivery) == []
         app.accept(*[build() for name, build in GENUINE.items() if name != provider])
 
 
