@@ -10,6 +10,11 @@ What was scheduled runs when a test says so:
         backend.ctx().run_mutation(items.create_later, name="Lamp")
         run_scheduled(backend, advance=timedelta(hours=1))
 
+A webhook's sender is not needed:
+
+    answers = deliver(app.test_client(), "stripe", "checkout.session.completed", duplicate=3)
+    assert [answer.status_code for answer in answers] == [200, 200, 200]
+
 For tests of endpoints give the app `CONVEX_DATABASE_URL="sqlite:///:memory:"` and TESTING=True, without which its first
 request starts a worker, and call `convex.migrate()` in its app context.
 """
@@ -18,22 +23,28 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
 
 from flask_convex_http.backend import Backend, Functions, system_clock
 from flask_convex_http.batches import Batches
 from flask_convex_http.config import MEMORY, Settings
 from flask_convex_http.crons import Crons
 from flask_convex_http.running import RunningActions
+from flask_convex_http.samples import events as samples
+from flask_convex_http.samples.signed_deliveries import Faults, signed
 from flask_convex_http.schema import Schema
 from flask_convex_http.system import ScheduledFunction
 from flask_convex_http.web.state import backend_of
+from flask_convex_http.webhook_targets import find_target, sender_of
+from flask_convex_http.webhooks.base import Provider
 
 #: What `run_scheduled` runs before it gives up.
 _MOST_RUNS = 10_000
@@ -177,3 +188,124 @@ class _Runner:
             )
         tick, mutation, action = (math.inf if time is None else time for time in times)
         return tick, mutation, action
+
+
+# --- webhooks --------------------------------------------------------------------------------------------------------
+
+
+class Answers(Sequence[TestResponse]):
+    """What the app answered to each delivery, in the order in which they were sent.
+
+    Attributes:
+        status_code: The status of the last one.
+        text: Its body.
+        json: Its body, read as JSON; None if it is not.
+    """
+
+    def __init__(self, answers: Sequence[TestResponse]) -> None:
+        self._answers = tuple(answers)
+        self.status_code: int = self._answers[-1].status_code
+        self.text: str = self._answers[-1].text
+        self.json: Any = self._answers[-1].get_json(silent=True)
+
+    @overload
+    def __getitem__(self, index: int) -> TestResponse: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[TestResponse]: ...
+    def __getitem__(self, index: int | slice) -> TestResponse | Sequence[TestResponse]:
+        return self._answers[index]
+
+    def __len__(self) -> int:
+        return len(self._answers)
+
+    def __repr__(self) -> str:
+        return f"<Answers {', '.join(answer.status for answer in self)}>"
+
+
+def deliver(
+    client: FlaskClient,
+    provider: str | Provider,
+    event: str | Sequence[str] | Mapping[str, Any],
+    *,
+    data: Mapping[str, Any] | None = None,
+    path: str | None = None,
+    duplicate: int = 1,
+    reorder: bool = False,
+    seed: int | None = None,
+    late: timedelta | None = None,
+    tamper: bool = False,
+    old_secret: bool = False,
+    fresh_id: bool = False,
+    event_id: str | None = None,
+    event_type: str | None = None,
+) -> Answers:
+    """Send signed deliveries to a webhook of the app, as its sender would, and with the faults that senders have.
+
+    Copies come one after the other: a test client is not made for several threads. For copies at the same instant give
+    each thread a client of its own, or start the app and use `flask convex webhooks send --duplicate`.
+
+    Args:
+        client: A test client of the app.
+        provider: The webhook's source or path, its provider's name, a sender such as "clerk", or a provider.
+        event: The type of a sample event, several of them in the order in which they happen, or a whole payload.
+        data: What is to be otherwise in a sample; merged deeply, for Stripe into `data.object`, for Slack into
+            `event`, for senders that have `data` into that, else into the payload. With it the type may be any.
+        path: Where to send it, if not to the path of the webhook; needed with a provider that the app does not have.
+        duplicate: How many copies come, byte for byte the same.
+        reorder: Whether several events come in another order than they happened.
+        seed: Which other order; a random one if not given.
+        late: How long ago it happened and was signed.
+        tamper: Change the body after it was signed.
+        old_secret: Sign with the last of several secrets; where there is only one, with one that is not the app's.
+        fresh_id: Send each once more, under another id and without the secret.
+        event_id: The id of the only event; a new one if not given.
+        event_type: The type of a whole payload, for senders that put it into a header, as GitHub does.
+
+    Returns:
+        The answers.
+
+    Raises:
+        ValueError: There is no such webhook or sample, or what is asked for does not fit together.
+        MissingSecretError: The webhook has no secret that can sign.
+    """
+    faults = Faults(
+        duplicate=duplicate,
+        reorder=reorder,
+        seed=seed,
+        late=late,
+        tamper=tamper,
+        old_secret=old_secret,
+        fresh_id=fresh_id,
+    )
+    backend = backend_of(client.application)
+    signing, sender, target = _target(backend, provider, path)
+    now = backend.clock()
+    if isinstance(event, Mapping):
+        if data is not None:
+            raise ValueError("data changes a sample: put it into the payload, which is sent as it is")
+        made = [samples.whole(sender, event, event_id=event_id, event_type=event_type)]
+    else:
+        if event_type is not None:
+            raise ValueError("event_type goes with a whole payload: name the sample's type as the event")
+        types = [event] if isinstance(event, str) else list(event)
+        made = samples.events(sender, types, data, now=faults.sent_at(now), event_id=event_id)
+    deliveries = signed(signing, made, faults, now=now)
+    return Answers(
+        [
+            client.post(target, data=delivery.body, headers=dict(delivery.headers))
+            for delivery in deliveries
+            for _ in range(delivery.copies)
+        ]
+    )
+
+
+def _target(backend: Backend, provider: str | Provider, path: str | None) -> tuple[Provider, str, str]:
+    """Who signs, whose events they are, and where they go."""
+    if isinstance(provider, str):
+        webhook = find_target(backend.webhooks, provider)
+        return webhook.provider, sender_of(webhook, provider), path or webhook.path
+    own = next((webhook.path for webhook in backend.webhooks if webhook.provider is provider), None)
+    target = path or own
+    if target is None:
+        raise ValueError(f"This app has no webhook with that {provider!r}: say path=, or name the webhook's source")
+    return provider, provider.name, target

@@ -21,6 +21,7 @@ from flask_convex_http.cli.files import files
 from flask_convex_http.cli.functions import functions, routes, run
 from flask_convex_http.cli.output import printable
 from flask_convex_http.cli.scheduled import scheduled
+from flask_convex_http.cli.webhooks import webhooks
 from flask_convex_http.cli.worker import worker
 from flask_convex_http.errors import ConvexHTTPError
 
@@ -37,14 +38,14 @@ class _ConvexGroup(AppGroup):
 
 convex_commands = _ConvexGroup(
     "convex",
-    help="The database, functions, keys, files and scheduled work of this app.",
-    short_help="Database, functions, keys, files, scheduled work.",
+    help="The database, functions, keys, files, scheduled work and webhooks of this app.",
+    short_help="Database, functions, keys, files, scheduled work, webhooks.",
 )
 
 for command in (
     *(migrate, data, backup, restore, check),
     *(run, functions, routes),
     *(keys, tokens, files),
-    *(scheduled, crons, worker),
+    *(scheduled, crons, worker, webhooks),
 ):
     convex_commands.add_command(command)

@@ -1,0 +1,115 @@
+"""Which of the deliveries in the inbox are meant: by source, state, type and time, or by an id that somebody has.
+
+Only rows of `_webhooks` are read here, as a stream: never the headers and bodies, which are in a table of their own.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain, islice
+
+from flask_convex_http.deliveries import STATES, Deliveries, State, stored_id
+from flask_convex_http.engines.base import Snapshot
+from flask_convex_http.ids import Id
+from flask_convex_http.query_builder import Query
+from flask_convex_http.ranges import Range, gte, lte
+from flask_convex_http.system import WebhookDelivery
+from flask_convex_http.webhook_handlers import Webhooks
+
+_ANY = "*"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryFilter:
+    """What is asked of a delivery; each part must be so.
+
+    Attributes:
+        sources: It is of one of these; of any if None.
+        states: It is in one of these.
+        type: Its type, or the beginning of it and `*`; any if None.
+        since: It was recorded at this time or later, in milliseconds since the epoch.
+        until: It was recorded at this time or before.
+    """
+
+    sources: frozenset[str] | None = None
+    states: tuple[State, ...] = STATES
+    type: str | None = None
+    since: float | None = None
+    until: float | None = None
+
+    def matches(self, delivery: WebhookDelivery) -> bool:
+        """Whether a delivery is meant."""
+        if self.sources is not None and delivery.source not in self.sources:
+            return False
+        return delivery.state in self.states and self._is_in_time(delivery) and self._has_type(delivery.type)
+
+    def newest(self, deliveries: Deliveries, snapshot: Snapshot, limit: int) -> list[WebhookDelivery]:
+        """Those that are meant, newest first; no more than `limit` are held in memory."""
+        if "done" in self.states:
+            return self._by_time(deliveries, snapshot).order("desc").filter(self.matches).take(limit)
+        found = filter(self.matches, self._by_state(deliveries, snapshot))
+        return heapq.nlargest(limit, found, key=_time_of)
+
+    def ids(self, deliveries: Deliveries, snapshot: Snapshot, limit: int | None = None) -> list[Id[WebhookDelivery]]:
+        """The ids of those that are meant, oldest first: the order in which they came."""
+        if "done" in self.states:
+            found: Iterable[WebhookDelivery] = self._by_time(deliveries, snapshot).filter(self.matches)
+            return [delivery.id for delivery in islice(found, limit)]
+        found = filter(self.matches, self._by_state(deliveries, snapshot))
+        times = sorted((delivery.creation_time, delivery.id) for delivery in found)
+        return [delivery_id for _, delivery_id in times[:limit]]
+
+    def _by_time(self, deliveries: Deliveries, snapshot: Snapshot) -> Query[WebhookDelivery]:
+        table = deliveries.table
+        start = Query(snapshot, table, table.indexes["by_creation_time"])
+        bounds = Range()
+        if self.since is not None:
+            bounds &= gte(self.since)
+        if self.until is not None:
+            bounds &= lte(self.until)
+        return start.with_index("by_creation_time", creation_time=bounds)
+
+    def _by_state(self, deliveries: Deliveries, snapshot: Snapshot) -> Iterator[WebhookDelivery]:
+        """Most deliveries are done: the others are few, and have an index."""
+        return chain.from_iterable(deliveries.of_state(snapshot, state) for state in self.states)
+
+    def _is_in_time(self, delivery: WebhookDelivery) -> bool:
+        time = delivery.creation_time
+        return (self.since is None or time >= self.since) and (self.until is None or time <= self.until)
+
+    def _has_type(self, type: str) -> bool:
+        if self.type is None:
+            return True
+        if self.type.endswith(_ANY):
+            return type.startswith(self.type.removesuffix(_ANY))
+        return type == self.type
+
+
+def sources_of(webhooks: Webhooks, name: str) -> frozenset[str]:
+    """The sources that a name means: of the webhooks whose source, path or provider it is, or else a former one."""
+    return frozenset(webhook.source for webhook in webhooks.find(name)) or frozenset({name})
+
+
+def named(
+    deliveries: Deliveries, snapshot: Snapshot, webhooks: Webhooks, name: str, source: str | None = None
+) -> list[WebhookDelivery]:
+    """The deliveries that an id means: ours, or the sender's, which several webhooks may have received.
+
+    Args:
+        deliveries: The rows.
+        snapshot: Where they are read.
+        webhooks: The application's.
+        name: The id.
+        source: Which webhook is meant, by what `sources_of` takes; any if not given.
+    """
+    sources = frozenset(webhook.source for webhook in webhooks) if source is None else sources_of(webhooks, source)
+    own = deliveries.get(snapshot, name)
+    if own is not None:
+        return [own] if source is None or own.source in sources else []
+    return deliveries.by_event_id(snapshot, stored_id(name), sorted(sources))
+
+
+def _time_of(delivery: WebhookDelivery) -> tuple[float, str]:
+    return delivery.creation_time, delivery.id

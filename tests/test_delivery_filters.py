@@ -1,0 +1,134 @@
+"""Which deliveries filters and ids mean."""
+
+import tracemalloc
+from collections.abc import Iterator
+from datetime import timedelta
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flask_convex_http.database import CreationTimes, insert
+from flask_convex_http.deliveries import STATES, State
+from flask_convex_http.delivery_filters import DeliveryFilter, named, sources_of
+from flask_convex_http.engines.base import Transaction
+from flask_convex_http.system import WebhookDelivery
+from tests.orders import SECRET, VARIABLE, Shop, shop
+
+HOUR = timedelta(hours=1)
+NOBODY = "_webhooks_" + "0" * 32
+
+
+@pytest.fixture
+def orders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
+    """The shop."""
+    monkeypatch.setenv(VARIABLE, SECRET)
+    with shop(tmp_path) as made:
+        yield made
+
+
+def add(shop: Shop, *deliveries: WebhookDelivery) -> None:
+    """Write rows of the inbox."""
+
+    def work(transaction: Transaction) -> None:
+        times = CreationTimes(shop.clock())
+        for delivery in deliveries:
+            insert(transaction, shop.backend.inbox.deliveries.table, delivery, times)
+
+    shop.backend.engine.write(work)
+
+
+def made(number: int, source: str, state: State, type: str, expires: float) -> WebhookDelivery:
+    """A row of the inbox."""
+    return WebhookDelivery(
+        source=source,
+        event_id=f"e{number}",
+        type=type,
+        provider="hmac",
+        state=state,
+        received=0.0,
+        expires=expires,
+        secret_label="X",
+        request_id="r",
+        size=0,
+    )
+
+
+def test_filters_are_as_what_they_say(orders: Shop) -> None:
+    """Each combination of filters answers what a plain look at each row does, in order of time, and with a limit."""
+    number = 0
+    kinds: Iterator[Any] = product(("shop", "stock"), STATES, ("order.placed", "order.paid", "orders", ""))
+    for source, state, type in kinds:
+        number += 1
+        add(orders, made(number, source, state, type, expires=1000.0 - number % 7))
+        orders.clock.advance(HOUR)
+    deliveries = orders.backend.inbox.deliveries
+    with orders.backend.engine.read() as snapshot:
+        rows = DeliveryFilter().newest(deliveries, snapshot, 1000)
+        assert [row.event_id for row in rows] == [f"e{n}" for n in range(number, 0, -1)]
+        middle = rows[number // 2].creation_time
+        combinations: Iterator[Any] = product(
+            (None, frozenset({"shop"})),
+            (STATES, ("failed", "dead"), ("pending",), ("done",), ("done", "failed")),
+            (None, "order.*", "orders", "*", ""),
+            (None, middle),
+            (None, middle),
+        )
+        for sources, states, type, since, until in combinations:
+            meant = DeliveryFilter(sources=sources, states=states, type=type, since=since, until=until)
+            plain = [
+                row
+                for row in rows
+                if (sources is None or row.source in sources)
+                and row.state in states
+                and (type in (None, "*") or row.type == type or (type == "order.*" and row.type.startswith("order.")))
+                and (since is None or row.creation_time >= since)
+                and (until is None or row.creation_time <= until)
+            ]
+            assert meant.newest(deliveries, snapshot, 1000) == plain
+            assert meant.newest(deliveries, snapshot, 2) == plain[:2]
+            assert meant.ids(deliveries, snapshot) == [row.id for row in plain[::-1]]
+            assert meant.ids(deliveries, snapshot, 2) == [row.id for row in plain[::-1]][:2]
+
+
+@pytest.mark.parametrize("states", [STATES, ("dead",)])
+def test_a_long_list_takes_little_memory(orders: Shop, states: tuple[State, ...]) -> None:
+    """To find the newest of thousands, only as many as are asked for are held at once."""
+    add(orders, *(made(number, "shop", "dead", "order.placed", 1.0) for number in range(3000)))
+    meant = DeliveryFilter(states=states, type="order.*")
+    deliveries = orders.backend.inbox.deliveries
+    with orders.backend.engine.read() as snapshot:
+        meant.newest(deliveries, snapshot, 1)
+        tracemalloc.start()
+        try:
+            found = meant.newest(deliveries, snapshot, 5)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert [row.event_id for row in found] == [f"e{number}" for number in range(2999, 2994, -1)]
+    assert peak < 200_000  # 3000 of them are 3 MB
+
+
+def test_ids_are_ours_or_the_senders(orders: Shop) -> None:
+    """A delivery is found by either, in one webhook or in all that have received it; whatever an id holds."""
+    long = "e" * 1000
+    own = orders.received("e1")
+    orders.send("e1", "stock")
+    orders.send(long)
+    backend = orders.backend
+
+    def found(name: str, source: str | None = None) -> list[str]:
+        with backend.engine.read() as snapshot:
+            deliveries = named(backend.inbox.deliveries, snapshot, backend.webhooks, name, source)
+        return [delivery.source for delivery in deliveries]
+
+    assert found(own) == ["shop"]
+    assert found(own, "stock") == []
+    assert sorted(found("e1")) == ["shop", "stock"]
+    assert found("e1", "/stock") == ["stock"]
+    assert found(long) == ["shop"]
+    for name in (NOBODY, "", "\udce9", "' OR 1=1", "x" * 100_000):
+        assert found(name) == []
+    assert sources_of(backend.webhooks, "hmac") == {"shop", "stock", "partner"}
+    assert sources_of(backend.webhooks, "former") == {"former"}
