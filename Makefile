@@ -9,6 +9,7 @@ WORKERS ?= 2
 # as many requests again as 8. On a fast disk they cost nothing, because each worker stays on a processor of its own.
 THREADS ?= 32
 POINTS  ?= 400
+SECONDS ?= 60
 # Further flags for gunicorn and pytest: make serve GUNICORN_FLAGS='--timeout 60', make test PYTEST_FLAGS='-k webhook'.
 GUNICORN_FLAGS ?=
 PYTEST_FLAGS   ?=
@@ -22,7 +23,7 @@ TYPED   := $(wildcard example_app tests/typing)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run serve test crash check format cover bench
+.PHONY: help install run serve test crash fuzz check format cover bench
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -42,8 +43,13 @@ test: $(VENV)/.installed-dev ## Run the tests
 	@$(BIN) -m pytest -n auto $(PYTEST_FLAGS)
 
 crash: $(VENV)/.installed-dev ## Crash, kill and cut the power that many times (POINTS=400), and see that nothing is lost
-	@CRASH_POINTS=$(POINTS) WORKER_KILLS=$(POINTS) WORKER_BACKLOG=100000 $(BIN) -m pytest -n auto --timeout 0 \
-		tests/crash/test_power_cut.py tests/worker/test_kills.py tests/worker/test_backlog.py $(PYTEST_FLAGS)
+	@CRASH_POINTS=$(POINTS) WORKER_KILLS=$(POINTS) WORKER_BACKLOG=100000 WEBHOOK_KILLS=$(POINTS) \
+		$(BIN) -m pytest -n auto --timeout 0 tests/crash/test_power_cut.py tests/worker/test_kills.py \
+		tests/worker/test_backlog.py tests/deliveries/test_kills.py $(PYTEST_FLAGS)
+
+fuzz: $(VENV)/.installed-dev ## Send hostile deliveries to every webhook provider for a while (SECONDS=60)
+	@$(INSTALL) -e '.[fuzz]'
+	@$(BIN) tests/fuzz/fuzz_webhooks.py -max_total_time=$(SECONDS)
 
 check: $(VENV)/.installed-dev ## Lint, check the formatting, the types and the import rules
 	@echo '== ruff check' && $(BIN) -m ruff check .

@@ -15,7 +15,9 @@ from flask import Flask
 
 from tests.docs.readme import ROOT, blocks, files, prose, sections
 
-RUN = ("A first app", "Ten-minute tour", "Deployment")
+RUN = ("A first app", "Ten-minute tour", "Webhooks", "Deployment")
+#: The sections with an app and its tests, and the app's module.
+APPS = [("Ten-minute tour", "shop"), ("Webhooks", "hooks")]
 
 
 def write(section: str, folder: Path) -> list[str]:
@@ -92,20 +94,23 @@ def test_the_first_app_is_about_twenty_statements() -> None:
     assert len(lines) <= 30
 
 
-def test_type_checkers_take_the_tour(tmp_path: Path) -> None:
-    """mypy --strict has nothing to say of the tour's app."""
-    write("Ten-minute tour", tmp_path)
+@pytest.mark.parametrize(("section", "name"), APPS)
+def test_type_checkers_take_the_examples(section: str, name: str, tmp_path: Path) -> None:
+    """mypy --strict has nothing to say of the apps of the tour and of the section on webhooks."""
+    write(section, tmp_path)
     options = ["--strict", "--config-file=", f"--cache-dir={tmp_path / 'cache'}", "--follow-imports=silent"]
-    result = python(tmp_path, "mypy", *options, "shop.py")
+    result = python(tmp_path, "mypy", *options, f"{name}.py")
     assert (result.returncode, result.stdout) == (0, "Success: no issues found in 1 source file\n"), result.stdout
 
 
-def test_the_tour_and_its_tests_pass(tmp_path: Path) -> None:
-    """Saved as shop.py and test_shop.py, the tour's tests pass under pytest, with warnings as errors."""
-    assert write("Ten-minute tour", tmp_path) == ["shop.py", "test_shop.py"]
-    done = python(tmp_path, "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "--rootdir", ".", "test_shop.py")
+@pytest.mark.parametrize(("section", "name"), APPS)
+def test_the_examples_and_their_tests_pass(section: str, name: str, tmp_path: Path) -> None:
+    """Saved as shop.py and test_shop.py, or hooks.py and test_hooks.py, the tests pass, with warnings as errors."""
+    tests = f"test_{name}.py"
+    assert write(section, tmp_path) == [f"{name}.py", tests]
+    done = python(tmp_path, "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "--rootdir", ".", tests)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"{(tmp_path / 'test_shop.py').read_text().count('def test_')} passed" in done.stdout
+    assert f"{(tmp_path / tests).read_text().count('def test_')} passed" in done.stdout
 
 
 def test_the_wsgi_file_makes_an_app() -> None:

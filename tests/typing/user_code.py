@@ -7,11 +7,13 @@
 import datetime
 from typing import Any, assert_type
 
+from flask.testing import FlaskClient
 from msgspec import Struct
 
 from flask_convex_http import (
     ActionCtx,
     Document,
+    HttpRouter,
     Id,
     MutationCtx,
     Page,
@@ -20,7 +22,10 @@ from flask_convex_http import (
     ScheduledFunction,
     Schema,
     StoredFile,
+    Stripe,
     UserIdentity,
+    WebhookDelivery,
+    WebhookEvent,
     action,
     between,
     gte,
@@ -31,6 +36,7 @@ from flask_convex_http import (
     query,
     unique,
 )
+from flask_convex_http.testing import deliver
 
 
 class User(Document, table="users", indexes={"by_clerk_id": unique("clerk_id")}):
@@ -271,6 +277,28 @@ def schedules(ctx: ActionCtx, user_id: Id[User], item_id: Id[Item], when: dateti
     ctx.once(create_charge)  # E: "call"
 
 
+# --- webhooks --------------------------------------------------------------------------------------------------------
+
+
+http = HttpRouter("http", __name__)
+
+
+@http.webhook("/stripe", Stripe(secret="whsec_1"), source="stripe", mode="enqueue", order_by="data.object.customer")
+def on_stripe(ctx: MutationCtx, event: WebhookEvent) -> None:
+    assert_type(event.type, str)
+    assert_type(ctx.db.insert(Item(name=event.id)), Id[Item])
+
+
+http.webhook("/stripe", Stripe(secret="whsec_1"), mode="later")  # E: "mode"
+http.webhook("/stripe", Stripe(secret="whsec_1"), order="customer")  # E: "order"
+http.webhook("/stripe", Stripe(secret="whsec_1", tolerance=300))  # E: "tolerance"
+
+
+def delivers(client: FlaskClient) -> None:
+    assert_type(deliver(client, "stripe", "invoice.paid", duplicate=2).status_code, int)
+    deliver(client, "stripe", "invoice.paid", duplicat=2)  # E: "duplicat"
+
+
 # --- inside of queries and mutations ---------------------------------------------------------------------------------
 
 
@@ -306,6 +334,9 @@ def reads(ctx: QueryCtx, *, user_id: Id[User], item_id: Id[Item]) -> None:
 def writes(ctx: MutationCtx, *, user_id: Id[User], item_id: Id[Item], team_id: Id[Team]) -> None:
     assert_type(ctx.db.insert(Team(name="A")), Id[Team])
     assert_type(ctx.run_mutation(create, name="Lamp"), Id[Item])
+    assert_type(ctx.db.apply_if_newer(Team(name="A"), by="by_name", version="name"), Id[Team] | None)
+    ctx.db.apply_if_newer(Team(name="A"), by="by_name", versoin="name")  # E: "versoin"
+    assert_type(ctx.db.system.query(WebhookDelivery).first(), WebhookDelivery | None)
     Item(name="Lamp", owner=user_id)
     Item(name="Lamp", editor=user_id)
     Item(name="Lamp", editor=team_id)
