@@ -13,6 +13,7 @@ from typing import Any
 
 from flask_convex_http.backend import Backend
 from flask_convex_http.claims import failure, function_of
+from flask_convex_http.delivery_queue import PROCESS
 from flask_convex_http.engines.base import Transaction
 from flask_convex_http.errors import UnavailableError
 from flask_convex_http.functions import Function
@@ -102,6 +103,8 @@ class Batches:
             jobs.succeed(calls.transaction, job, clock())
         else:
             jobs.fail(calls.transaction, job, clock(), error)
+            if job.name == PROCESS:
+                self._backend.inbox.queue.take_back(calls, job.args, error)
 
     def _call(self, job: ScheduledFunction, function: Function[Any, Any], calls: MutationCalls) -> str | None:
         """Run it, and answer what it failed with."""

@@ -31,7 +31,7 @@ from flask_convex_http.system import (
     WebhookRequest,
     WebhookTurn,
 )
-from flask_convex_http.webhook_handlers import Webhook
+from flask_convex_http.webhook_handlers import DEFAULT_IDS, Webhook
 from flask_convex_http.webhooks.events import WebhookEvent
 
 State = Literal["pending", "done", "failed", "dead"]
@@ -40,9 +40,10 @@ STATES: tuple[State, ...] = ("pending", "failed", "dead", "done")
 #: When what waits for a worker may be forgotten.
 NEVER = 8.64e15
 _ENDED = ("done", "dead")
+_DEFAULT = DEFAULT_IDS.total_seconds() * 1000
 _MOST_ATTEMPTS = 100
 _LONGEST_ID = 255
-#: Milliseconds after which the body of a delivery that is not done is looked at again.
+#: Milliseconds after which the content of a delivery that is not done is looked at again.
 _LOOK_AGAIN = 86_400_000.0
 
 
@@ -156,6 +157,7 @@ class Deliveries:
         webhook, event = arrival.webhook, arrival.event
         time = times.take()
         delivery_id = new_id(self.table.name, time)
+        expires, due = _end_of(webhook, state, now)
         values = {  # as they are stored: to check them would take longer than to write them
             "_id": delivery_id,
             "_creation_time": time,
@@ -165,7 +167,8 @@ class Deliveries:
             "provider": event.provider,
             "state": state,
             "received": event.received_at,
-            "expires": NEVER if state == "pending" else now + webhook.keep_ids,
+            "expires": expires,
+            "due": due,
             "secret_label": event.secret_label,
             "request_id": arrival.request_id,
             "size": len(event.body),
@@ -177,17 +180,11 @@ class Deliveries:
             "attempts": _json([attempt] if attempt else []),
         }
         transaction.insert(self.table, [values[name] for name in self._columns])
-        self._keep_request(transaction, times, now, arrival, delivery_id)
+        if webhook.keep_bodies:
+            row = (self._request_id(delivery_id), time, _json(event.headers), event.body)  # as the columns come
+            transaction.insert(self.requests, row)
         self._remember(transaction, times, now, arrival)
         return Id(delivery_id)
-
-    def _keep_request(
-        self, transaction: Transaction, times: CreationTimes, now: float, arrival: Arrival, delivery_id: str
-    ) -> None:
-        keep, event = arrival.webhook.keep_bodies, arrival.event
-        if keep:
-            request = WebhookRequest(headers=dict(event.headers), body=event.body, expires=now + keep)
-            insert(transaction, self.requests, request, times, self._request_id(delivery_id))
 
     def _remember(self, transaction: Transaction, times: CreationTimes, now: float, arrival: Arrival) -> None:
         """Remember a content, again if the delivery it came with has been forgotten."""
@@ -209,14 +206,16 @@ class Deliveries:
         *,
         attempt: WebhookAttempt,
         answer: Answer | None = None,
-        keep_ids: float,
+        webhook: Webhook | None,
     ) -> None:
-        """Write down what came of one more attempt."""
+        """Write down what came of one more attempt; None for a webhook that is not known here."""
+        expires, due = _end_of(webhook, state, now)
         self.change(
             transaction,
             delivery.id,
             state=state,
-            expires=NEVER if state == "pending" else now + keep_ids,
+            expires=expires,
+            due=due,
             completed_time=now if state in _ENDED else None,
             error=attempt.error,
             answer=answer,
@@ -229,8 +228,8 @@ class Deliveries:
 
     def wait(self, transaction: Transaction, delivery_id: str, lane: str | None) -> None:
         """A delivery that has failed waits for a worker."""
-        waiting = {"state": "pending", "expires": NEVER, "lane": lane, "completed_time": None, "answer": None}
-        self.change(transaction, delivery_id, **waiting)
+        unended = {"completed_time": None, "answer": None}
+        self.change(transaction, delivery_id, state="pending", expires=NEVER, due=NEVER, lane=lane, **unended)
 
     def change(self, transaction: Transaction, delivery_id: str, **fields: Any) -> None:
         """Set fields of a delivery."""
@@ -271,33 +270,23 @@ class Deliveries:
 
     def sweep(self, transaction: Transaction, now: float, limit: int) -> int:
         """Forget what has expired, at most `limit` of each kind; answers how many of the kind with most."""
-        return max(
-            self._sweep_deliveries(transaction, now, limit),
-            self._sweep_requests(transaction, now, limit),
-            self._sweep_contents(transaction, now, limit),
-        )
+        return max(self._sweep_deliveries(transaction, now, limit), self._sweep_contents(transaction, now, limit))
 
     def _sweep_deliveries(self, transaction: Transaction, now: float, limit: int) -> int:
         count = 0
         for state in STATES:
-            expired = _start(transaction, self.table).with_index("by_state", state=state, expires=lte(now))
-            for delivery in expired.take(limit - count):
-                self.forget(transaction, delivery)
+            due = _start(transaction, self.table).with_index("by_state", state=state, due=lte(now))
+            for delivery in due.take(limit - count):
+                self._forget_some(transaction, delivery, now)
                 count += 1
         return count
 
-    def _sweep_requests(self, transaction: Transaction, now: float, limit: int) -> int:
-        """Forget bodies; one that is still needed to run a handler stays as long as its delivery."""
-        [segment] = segments(self.requests.indexes["by_expiry"].columns, (), lte(now), nullable=self.requests.nullable)
-        expired = transaction.select(self.requests, segment, descending=False, limit=limit)
-        for row in expired:
-            delivery = self.get(transaction, f"{self.table.name}_{row[0][-32:]}")
-            if delivery is None or delivery.state == "done" or delivery.expires <= now:
-                transaction.delete(self.requests, row[0])
-            else:
-                changes = {"expires": self.requests.store("expires", now + _LOOK_AGAIN)}
-                transaction.update(self.requests, row[0], changes)
-        return len(expired)
+    def _forget_some(self, transaction: Transaction, delivery: WebhookDelivery, now: float) -> None:
+        if delivery.expires <= now:
+            self.forget(transaction, delivery)
+        else:
+            self.forget_request(transaction, delivery.id)
+            self.change(transaction, delivery.id, due=delivery.expires)
 
     def _sweep_contents(self, transaction: Transaction, now: float, limit: int) -> int:
         """Forget contents; one whose delivery was done late, or is not done yet, stays as long as that."""
@@ -314,6 +303,14 @@ class Deliveries:
 
     def _request_id(self, delivery_id: str) -> str:
         return f"{self.requests.name}_{delivery_id[-32:]}"
+
+
+def _end_of(webhook: Webhook | None, state: State, now: float) -> tuple[float, float]:
+    """Until when a delivery is remembered, and its body kept: without that, what is not done could not be run."""
+    if state == "pending":
+        return NEVER, NEVER
+    keep_ids, keep_bodies = (_DEFAULT, _DEFAULT) if webhook is None else (webhook.keep_ids, webhook.keep_bodies)
+    return now + keep_ids, now + (keep_bodies if state == "done" else keep_ids)
 
 
 def _json(value: Any) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -22,7 +22,7 @@ from flask_convex_http.ids import Id
 from flask_convex_http.runtime import MutationCalls, Runtime, calls_of
 from flask_convex_http.scheduler import Submission
 from flask_convex_http.system import Answer, WebhookAttempt, WebhookDelivery
-from flask_convex_http.webhook_handlers import DEFAULT_IDS, DEFAULT_RETRY, Webhook, Webhooks
+from flask_convex_http.webhook_handlers import DEFAULT_RETRY, Webhook, Webhooks
 from flask_convex_http.webhooks.events import WebhookEvent
 
 Outcome = Literal["success", "failed", "dead"]
@@ -93,6 +93,15 @@ class DeliveryQueue:
         else:
             self._end(calls, delivery, webhook, self._attempt(started, "success"))
 
+    def take_back(self, calls: MutationCalls, arguments: dict[str, Any], error: str) -> None:
+        """What was to try a delivery has failed around its handler: that is a failed attempt, and others follow."""
+        delivery = self.deliveries.get(calls.transaction, str(arguments.get("delivery")))
+        if delivery is None or delivery.state != "pending":
+            return
+        now = self.runtime.clock()
+        attempt = WebhookAttempt(started=now, ended=now, by="worker", outcome="failed", error=error)
+        self._fail(calls, delivery, self.webhooks.get(delivery.source), attempt)
+
     def _handle(self, calls: MutationCalls, webhook: Webhook | None, delivery: WebhookDelivery) -> Answer:
         if webhook is None:
             raise LookupError(f"No webhook of this process has the source {delivery.source!r}; was it renamed?")
@@ -128,7 +137,7 @@ class DeliveryQueue:
         if count >= retry.max_attempts:
             self._end(calls, delivery, webhook, msgspec.structs.replace(attempt, outcome="dead"))
             return
-        self.deliveries.record(calls.transaction, delivery, attempt.ended, "pending", attempt=attempt, keep_ids=0)
+        self.deliveries.record(calls.transaction, delivery, attempt.ended, "pending", attempt=attempt, webhook=webhook)
         self._schedule(calls, delivery.id, calls.now + retry.delay(count))
 
     def _end(
@@ -136,11 +145,10 @@ class DeliveryQueue:
     ) -> None:
         """A delivery is done or dead; the next of its lane has its turn."""
         rows, transaction = self.deliveries, calls.transaction
-        keep_ids = DEFAULT_IDS.total_seconds() * 1000 if webhook is None else webhook.keep_ids
         state: State = "done" if attempt.outcome == "success" else "dead"
         if state == "dead":
             logger.error("Webhook %s: delivery %s is dead: %s", delivery.source, delivery.event_id, attempt.error)
-        rows.record(transaction, delivery, attempt.ended, state, attempt=attempt, keep_ids=keep_ids)
+        rows.record(transaction, delivery, attempt.ended, state, attempt=attempt, webhook=webhook)
         if delivery.lane is not None:
             rows.leave(transaction, delivery.id)
             self.start_next(calls, delivery.source, delivery.lane)

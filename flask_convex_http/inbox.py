@@ -22,6 +22,7 @@ from flask_convex_http.errors import (
     DeadLetterError,
     MigrationRequiredError,
     OverloadedError,
+    RateLimitedError,
     UnavailableError,
 )
 from flask_convex_http.failures import text_of
@@ -162,8 +163,8 @@ class Inbox:
         if known is None:
             rows.add(transaction, self.runtime.times, now, arrival, state, attempt=attempt, answer=answer)
         else:
-            keep_ids = arrival.webhook.keep_ids
-            rows.record(transaction, known, now, state, attempt=attempt, answer=answer, keep_ids=keep_ids)
+            webhook = arrival.webhook
+            rows.record(transaction, known, now, state, attempt=attempt, answer=answer, webhook=webhook)
 
 
 def plain_answer(provider: Provider) -> Answer:
@@ -182,10 +183,10 @@ def stop_answer(provider: Provider) -> Answer:
 
 
 def is_of_engine(error: Exception) -> bool:
-    """Whether it is the database that could not be used, and not the handler that has failed."""
+    """Whether the database could not be used, or is not to be used that often: the handler has not failed."""
     if isinstance(error, UnavailableError):
         return error.by_engine
-    return isinstance(error, OverloadedError | MigrationRequiredError)
+    return isinstance(error, OverloadedError | MigrationRequiredError | RateLimitedError)
 
 
 def _answer_again(known: WebhookDelivery, arrival: Arrival) -> Answer:

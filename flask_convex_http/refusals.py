@@ -38,7 +38,7 @@ _LONGEST_FILE = 1024 * 1024
 
 #: Files that a process writes at once, and then each second.
 _BURST = 20
-_PER_SECOND = 5.0
+_PER_SECOND = 1.0
 
 #: Credentials of somebody, and not what a delivery is judged by.
 CREDENTIAL_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})

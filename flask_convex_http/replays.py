@@ -177,9 +177,8 @@ class Replays:
             self._deliveries.add_attempt(calls.transaction, delivery, attempt)
         else:
             kept = None if answer == plain_answer(webhook.provider) else answer
-            keep_ids = webhook.keep_ids
             self._deliveries.record(
-                calls.transaction, delivery, now, "done", attempt=attempt, answer=kept, keep_ids=keep_ids
+                calls.transaction, delivery, now, "done", attempt=attempt, answer=kept, webhook=webhook
             )
         return Step(delivery.id, "done", f"{_name(delivery)}: {webhook.name} has run")
 
@@ -207,7 +206,7 @@ class Replays:
             "dead" if is_dead else "failed",
             attempt=attempt,
             answer=answer,
-            keep_ids=webhook.keep_ids,
+            webhook=webhook,
         )
 
     # --- the worker's queue ----------------------------------------------------------------------------------------

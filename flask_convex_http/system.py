@@ -185,7 +185,7 @@ class WebhookAttempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
 
 
 class WebhookDelivery(
-    Document, table="_webhooks", indexes={"by_event": unique("source", "event_id"), "by_state": ["state", "expires"]}
+    Document, table="_webhooks", indexes={"by_event": unique("source", "event_id"), "by_state": ["state", "due"]}
 ):
     """A verified delivery of a webhook, and what became of it; copies of it have no row of their own.
 
@@ -198,6 +198,7 @@ class WebhookDelivery(
             failed, and runs again when the sender sends it again. "dead": it has failed for good.
         received: When it came.
         expires: When it may be forgotten; a copy that comes later would be taken for new.
+        due: When something of it may be forgotten: first its headers and body, then all of it.
         secret_label: Which secret its signature was made with.
         request_id: The request that brought it, as the log has it.
         size: Bytes of its body, which is kept apart and forgotten sooner.
@@ -216,6 +217,7 @@ class WebhookDelivery(
     state: Literal["pending", "done", "failed", "dead"]
     received: float
     expires: float
+    due: float
     secret_label: str
     request_id: str
     size: int
@@ -227,18 +229,16 @@ class WebhookDelivery(
     attempts: list[WebhookAttempt] = []
 
 
-class WebhookRequest(Document, table="_webhook_requests", indexes={"by_expiry": ["expires"]}):
+class WebhookRequest(Document, table="_webhook_requests"):
     """The headers and the body of a delivery; its id has the same number as the delivery's.
 
     Attributes:
         headers: As received, with lower-case names, without cookies and credentials.
         body: The verified bytes.
-        expires: When it may be forgotten.
     """
 
     headers: dict[str, str]
     body: bytes
-    expires: float
 
 
 class WebhookContent(

@@ -49,6 +49,7 @@ def made(number: int, source: str, state: State, type: str, expires: float) -> W
         state=state,
         received=0.0,
         expires=expires,
+        due=expires,
         secret_label="X",
         request_id="r",
         size=0,

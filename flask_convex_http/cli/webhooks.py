@@ -213,7 +213,7 @@ def _shown(
         headers=None if request is None else dict(map(_header, request.headers, request.headers.values())),
         sha256=None if request is None else hashlib.sha256(request.body).hexdigest(),
         body=request.body if request is not None and with_body else None,
-        body_expires=None if request is None else request.expires,
+        body_expires=None if request is None else delivery.due,
         scheduled=None if delivery.job is None else backend.jobs.get(snapshot, delivery.job),
         behind=None if first == delivery.id else first,
     )
@@ -272,8 +272,8 @@ def _scheduled(shown: _Shown) -> str:
 def _body(shown: _Shown) -> str:
     if shown.body_expires is None:
         return f"{counted(shown.delivery.size, 'byte')}, forgotten"
-    size, expires = counted(shown.delivery.size, "byte"), moment(shown.body_expires)
-    return f"{size}, sha256 {shown.sha256}, forgotten from {expires} on"
+    size = f"{counted(shown.delivery.size, 'byte')}, sha256 {shown.sha256}"
+    return size if shown.body_expires >= NEVER else f"{size}, forgotten from {moment(shown.body_expires)} on"
 
 
 def _attempt(number: int, attempt: WebhookAttempt) -> tuple[str, ...]:

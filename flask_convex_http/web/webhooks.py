@@ -7,9 +7,9 @@ What is refused is counted and kept apart (`refusals`).
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from flask import Flask, Request, Response, current_app
 
@@ -28,7 +28,7 @@ from flask_convex_http.errors import (
 from flask_convex_http.inbox import plain_answer
 from flask_convex_http.system import Answer
 from flask_convex_http.web.middleware import request_id
-from flask_convex_http.web.paths import path_of
+from flask_convex_http.web.paths import path_of, variables_of
 from flask_convex_http.web.responses import to_response
 from flask_convex_http.web.state import backend_of, site_of, webhooks_of
 from flask_convex_http.webhook_handlers import Options, Webhook
@@ -63,13 +63,14 @@ class WebhookRoute:
             RegistrationError: It cannot work.
         """
         if inspect.iscoroutinefunction(inspect.unwrap(handler)):
-            raise RegistrationError(f"{handler.__name__} is async; a webhook runs in a transaction: write def")
+            raise RegistrationError(f"{_name(handler)} is async; a webhook runs in a transaction: write def")
         if options.mode == "enqueue" and hasattr(handler, LIMITED):
             raise RegistrationError(
-                f'{handler.__name__} has a rate limit, which needs the request, and mode="enqueue", which runs it '
+                f'{_name(handler)} has a rate limit, which needs the request, and mode="enqueue", which runs it '
                 "without one; drop one of them"
             )
-        Webhook.of(rule, provider, handler.__name__, _run(handler, provider), options)  # what cannot work shows at once
+        _check_fixed(rule)
+        Webhook.of(rule, provider, _name(handler), _run(handler, provider), options)  # what cannot work shows at once
         return cls(provider, handler, options)
 
     def register(self, app: Flask, endpoint: str, path: str) -> None:
@@ -79,7 +80,8 @@ class WebhookRoute:
             RegistrationError: Another webhook has its source.
         """
         path = path_of(app, endpoint, path)
-        run, name = _run(self.handler, self.provider), self.handler.__name__
+        _check_fixed(path)
+        run, name = _run(self.handler, self.provider), _name(self.handler)
         webhooks_of(app).add(Webhook.of(path, self.provider, name, run, self.options), endpoint)
 
     def receive(self, ctx: object, request: Request) -> Response:
@@ -101,10 +103,23 @@ class WebhookRoute:
         return _response(app, answer)
 
 
+def _name(handler: Handler) -> str:
+    return str(getattr(handler, "__name__", "handler"))
+
+
+def _check_fixed(path: str) -> None:
+    variables = variables_of(path)
+    if variables:
+        raise RegistrationError(
+            f"The webhook {path} has a variable, {', '.join(sorted(variables))}: a webhook is one sender at one URL; "
+            "register one for each"
+        )
+
+
 def _verified(backend: Backend, webhook: Webhook, request: Request) -> WebhookEvent:
     """The event of a request, if it is genuine."""
     body = b""
-    headers = dict(request.headers)
+    headers = cast(Mapping[str, str], request.headers)  # it has what is used of one, and a copy takes longer
     try:
         webhook.provider.require_secret()  # before the body is even read: nothing can be verified without one
         body = request.get_data()

@@ -63,9 +63,10 @@ class Delivery:
         Raises:
             VerificationError: None was sent, or the first that was sent is empty.
         """
-        values = (self.headers.get(name.lower()) for name in names)
-        value = next((value for value in values if value is not None), "")
-        if not value.strip():
+        value = self.headers.get(names[0].lower())
+        for name in names[1:]:
+            value = self.headers.get(name.lower()) if value is None else value
+        if value is None or not value.strip():
             raise VerificationError("missing-header", f"Missing {names[0]} header")
         return value
 

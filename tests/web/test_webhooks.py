@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 from flask import Flask, Response
+from werkzeug.exceptions import NotFound, ServiceUnavailable, TooManyRequests
 from werkzeug.test import TestResponse
 
 from flask_convex_http import (
     ConvexError,
     Document,
+    DocumentNotFoundError,
     GitHub,
     HmacSignature,
     HttpRouter,
@@ -24,6 +26,7 @@ from flask_convex_http import (
     QueryCtx,
     RegistrationError,
     Schema,
+    UniqueConstraintError,
     WebhookEvent,
     error_response,
     from_env,
@@ -118,21 +121,40 @@ def test_handler_may_answer_something_else(tmp_path: Path, answer: Any, status: 
     assert (response.status_code, response.content_type) == (status, content_type)
 
 
-def test_error_response_commits(tmp_path: Path) -> None:
-    """Returning an error is an answer: what was written stays."""
+def test_error_response_rolls_back(tmp_path: Path) -> None:
+    """An error that a handler returns is sent; what was written is undone, and each copy runs it again."""
+    runs: list[str] = []
 
     def handler(ctx: MutationCtx, event: WebhookEvent) -> Response:
         store(ctx, event)
+        runs.append(event.id)
         return error_response("later", 422)
 
     with receiving(tmp_path, handler) as app:
-        assert deliver(app).status_code == 422
-        assert written(app) == ["evt_1"]
+        for count in (1, 2):
+            response = deliver(app)
+            assert (response.status_code, response.json) == (422, {"error": "later"})
+            assert (written(app), len(runs)) == ([], count)
 
 
-@pytest.mark.parametrize(("error", "status"), [(ValueError("x"), 500), (ConvexError("x", status=409), 409)])
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (ValueError("x"), 500),
+        (ConvexError("x", status=409), 409),
+        (ConvexError("x", status=429), 429),
+        (ConvexError("x", status=503), 503),
+        (NotFound("x"), 404),
+        (TooManyRequests("x"), 429),
+        (ServiceUnavailable("x"), 503),
+        (DocumentNotFoundError("x"), 500),
+        (UniqueConstraintError("x"), 500),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),
+)
 def test_exception_rolls_back(tmp_path: Path, error: Exception, status: int) -> None:
-    """A handler that raises leaves nothing, and the provider gets a status that makes it send again."""
+    """A handler that raises leaves nothing. What it says to its sender is sent; an error of the package, which is the
+    handler's mistake and not the sender's, is 500."""
 
     def handler(ctx: MutationCtx, event: WebhookEvent) -> None:
         store(ctx, event)
@@ -141,6 +163,19 @@ def test_exception_rolls_back(tmp_path: Path, error: Exception, status: int) -> 
     with receiving(tmp_path, handler) as app:
         assert deliver(app).status_code == status
         assert written(app) == []
+
+
+def test_copy_is_answered_the_same_and_runs_nothing(tmp_path: Path) -> None:
+    """A delivery that comes again is answered as the first time."""
+
+    def handler(ctx: MutationCtx, event: WebhookEvent) -> Any:
+        store(ctx, event)
+        return {"count": len(ctx.db.query(Order).collect())}, 201
+
+    with receiving(tmp_path, handler) as app:
+        for response in [deliver(app) for _ in range(3)]:
+            assert (response.status_code, response.json) == (201, {"count": 1})
+        assert written(app) == ["evt_1"]
 
 
 def test_refused_delivery_is_400_and_never_runs(tmp_path: Path) -> None:

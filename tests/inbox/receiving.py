@@ -1,0 +1,161 @@
+"""How the tests of the inbox build an app with a webhook, have Stripe or another sender deliver to it, and look inside.
+
+Deliveries are signed by the vendors' own libraries (`tests.webhooks.senders`), as of the app's clock.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+from flask import Flask
+from werkzeug.test import TestResponse
+
+from flask_convex_http import (
+    Document,
+    HmacSignature,
+    HttpRouter,
+    MutationCtx,
+    Schema,
+    Stripe,
+    WebhookEvent,
+)
+from flask_convex_http.backend import Backend
+from flask_convex_http.query_builder import Query
+from flask_convex_http.system import ScheduledFunction, WebhookDelivery, WebhookRequest
+from flask_convex_http.testing import Clock, run_scheduled
+from flask_convex_http.webhooks import Provider
+from tests.web.apps import backend_of, deployed, send
+from tests.webhooks.senders import SECRET, sign_hmac, sign_stripe
+
+D = TypeVar("D", bound=Document)
+#: A database that is there after a restart.
+ON_DISK = {"CONVEX_DATABASE_URL": "sqlite:///inbox.db"}
+
+Handler = Callable[[MutationCtx, WebhookEvent], Any]
+Sign = Callable[[str, bytes, int], Mapping[str, str]]
+
+
+class Effect(Document, table="effects"):
+    """What a handler has done for an event."""
+
+    event: str
+
+
+class Boom(Exception):
+    """What handlers fail with."""
+
+
+def record(ctx: MutationCtx, event: WebhookEvent) -> None:
+    """A handler: write down the event."""
+    ctx.db.insert(Effect(event=event.id))
+
+
+def stripe() -> Provider:
+    """Stripe, with the tests' secret."""
+    return Stripe(secret=SECRET)
+
+
+def numbered() -> Provider:
+    """A sender whose ids and types are any text of the payload, signed by `sign_hmac`."""
+    return HmacSignature(
+        secret=SECRET,
+        header="X-Signature",
+        prefix="v0=",
+        timestamp_header="X-Timestamp",
+        signed="v0:{timestamp}:{body}",
+        id_field="id",
+        type_field="type",
+    )
+
+
+def payload(event_id: str = "evt_1", event_type: str = "order.paid", **subject: Any) -> bytes:
+    """An event as Stripe writes it, about an object with these fields."""
+    event = {"id": event_id, "object": "event", "type": event_type, "data": {"object": subject}}
+    return json.dumps(event).encode()
+
+
+@dataclass(frozen=True)
+class Receiver:
+    """An app that receives webhooks."""
+
+    app: Flask
+
+    @property
+    def backend(self) -> Backend:
+        """The app's backend."""
+        return backend_of(self.app)
+
+    def deliver(
+        self, event_id: str = "evt_1", event_type: str = "order.paid", *, path: str = "/hook", **subject: Any
+    ) -> TestResponse:
+        """Have Stripe deliver an event, signed by its library."""
+        return self.send(payload(event_id, event_type, **subject), sign_stripe, path=path)
+
+    def send(
+        self, body: bytes, sign: Sign = sign_hmac, *, path: str = "/hook", secret: str = SECRET, **headers: str
+    ) -> TestResponse:
+        """Have a sender deliver any bytes, with more headers, or others."""
+        signed = {"Content-Type": "application/json", **sign(secret, body, int(self.backend.clock() // 1000))}
+        signed |= {name.replace("_", "-"): value for name, value in headers.items()}
+        environ = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in signed.items()}
+        environ["CONTENT_TYPE"] = environ.pop("HTTP_CONTENT_TYPE")
+        return send(self.app, "POST", path, body, CONTENT_LENGTH=str(len(body)), **environ)
+
+    def work(self, advance: timedelta | None = None) -> list[ScheduledFunction]:
+        """Have a worker run what is due, in the app's context."""
+        return run_scheduled(self.app, advance=advance)
+
+    def rows(self, document: type[D]) -> list[D]:
+        """All documents of a table, oldest first."""
+        table = self.backend.schema.table_for(document)
+        with self.backend.engine.read() as snapshot:
+            return Query(snapshot, table, table.indexes["by_creation_time"]).collect()
+
+    @property
+    def effects(self) -> list[str]:
+        """The events that have had an effect, one for each time."""
+        return [effect.event for effect in self.rows(Effect)]
+
+    @property
+    def deliveries(self) -> list[WebhookDelivery]:
+        """What the inbox has."""
+        return self.rows(WebhookDelivery)
+
+    @property
+    def delivery(self) -> WebhookDelivery:
+        """The only delivery in the inbox."""
+        [delivery] = self.deliveries
+        return delivery
+
+    @property
+    def states(self) -> list[str]:
+        """The states of the deliveries in the inbox, oldest first."""
+        return [delivery.state for delivery in self.deliveries]
+
+    @property
+    def bodies(self) -> list[bytes]:
+        """The bodies that are kept."""
+        return [request.body for request in self.rows(WebhookRequest)]
+
+
+@contextmanager
+def receiving(
+    folder: Path,
+    handler: Handler = record,
+    provider: Provider | None = None,
+    *,
+    clock: Clock | None = None,
+    config: Mapping[str, Any] | None = None,
+    functions: list[Any] | None = None,
+    **options: Any,
+) -> Iterator[Receiver]:
+    """An app with one webhook, at /hook, on a temporary database if the config does not name one."""
+    http = HttpRouter("http", __name__)
+    http.webhook("/hook", provider or stripe(), **options)(handler)
+    more = {"TESTING": True, "PROPAGATE_EXCEPTIONS": False, **(config or {})}
+    with deployed(folder, http, schema=Schema(Effect), functions=functions, clock=clock, **more) as app:
+        yield Receiver(app)

@@ -1,0 +1,321 @@
+"""mode="enqueue": the sender is answered at once, and a worker runs the handler until it is done or dead."""
+
+import asyncio
+import itertools
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import current_app, has_request_context
+
+from flask_convex_http import (
+    DeadLetterError,
+    HttpRouter,
+    MutationCtx,
+    OverloadedError,
+    Retry,
+    Schema,
+    UnavailableError,
+    WebhookEvent,
+    error_response,
+    internal_mutation,
+)
+from flask_convex_http.system import ScheduledFunction, WebhookRequest
+from flask_convex_http.testing import Clock
+from tests.inbox.receiving import ON_DISK, Boom, Effect, Handler, Receiver, receiving, record, stripe
+from tests.inbox.test_failures import failing
+from tests.sqlite.crews import wait_until
+from tests.web.apps import deployed
+
+HOUR = timedelta(hours=1)
+ONE_MORE = Retry(max_attempts=2, backoff=10)
+
+
+def enqueueing(folder: Path, handler: Handler = record, **options: Any) -> Any:
+    """An app whose webhook answers at once."""
+    return receiving(folder, handler, mode="enqueue", **options)
+
+
+def test_the_answer_comes_first(tmp_path: Path) -> None:
+    """The sender is answered 202 when the delivery is recorded; a worker runs the handler; copies are answered 202
+    until then, and OK from then on, and have no effect."""
+    with enqueueing(tmp_path) as receiver:
+        first = receiver.deliver()
+        assert (first.status_code, first.text) == (202, "Accepted")
+        assert (receiver.states, receiver.effects, receiver.delivery.attempts) == (["pending"], [], [])
+        assert [receiver.deliver().status_code for _ in range(3)] == [202] * 3
+        assert len(receiver.rows(ScheduledFunction)) == 1
+        receiver.work()
+        assert (receiver.states, receiver.effects) == (["done"], ["evt_1"])
+        assert [(receiver.deliver().status_code, receiver.deliver().text) for _ in range(2)] == [(200, "OK")] * 2
+        assert receiver.work() == []
+        assert receiver.effects == ["evt_1"]
+
+
+def test_what_the_worker_leaves(tmp_path: Path) -> None:
+    """The row says that a worker ran it, and when; its handler's answer is of no use to anybody."""
+
+    def handler(ctx: MutationCtx, event: WebhookEvent) -> tuple[str, int]:
+        record(ctx, event)
+        return "nobody reads this", 201
+
+    with enqueueing(tmp_path, handler) as receiver:
+        receiver.deliver()
+        receiver.work()
+        [attempt] = receiver.delivery.attempts
+        assert (attempt.by, attempt.outcome, attempt.error) == ("worker", "success", None)
+        assert receiver.delivery.received <= attempt.started <= attempt.ended == receiver.delivery.completed_time
+        assert (receiver.deliver().status_code, receiver.delivery.answer) == (200, None)
+
+
+def test_the_handler_gets_the_event_as_it_was_received(tmp_path: Path) -> None:
+    """Hours later the event is as it came: its time, its headers, its body and which secret had matched."""
+    seen: list[WebhookEvent] = []
+    clock = Clock()
+    with enqueueing(tmp_path, lambda ctx, event: seen.append(event), clock=clock) as receiver:
+        received = clock()
+        receiver.deliver(customer="cus_1")
+        clock.advance(5 * HOUR)
+        receiver.work()
+        [event] = seen
+        assert (event.id, event.type, event.provider, event.secret_label) == (
+            "evt_1",
+            "order.paid",
+            "stripe",
+            "secret 1",
+        )
+        assert (event.received_at, event.data) == (received, {"object": {"customer": "cus_1"}})
+        assert [event.body] == receiver.bodies and "stripe-signature" in event.headers
+
+
+def test_where_it_runs(tmp_path: Path) -> None:
+    """A worker's handler has the app's context, and no request."""
+    seen: list[Any] = []
+
+    def handler(ctx: MutationCtx, event: WebhookEvent) -> None:
+        seen.extend([current_app.name, has_request_context()])
+
+    with enqueueing(tmp_path, handler) as receiver:
+        receiver.deliver()
+        receiver.work()
+    assert seen == ["test_app", False]
+
+
+def test_it_is_tried_again(tmp_path: Path) -> None:
+    """A handler that fails leaves no effects, and is tried again later and later, at the times that retry= says."""
+    clock = Clock()
+    retry = Retry(max_attempts=4, backoff=timedelta(minutes=1), max_backoff=timedelta(minutes=2))
+    with enqueueing(tmp_path, failing(Boom("a"), Boom("b"), Boom("c"), None), clock=clock, retry=retry) as receiver:
+        receiver.deliver()
+        receiver.work()
+        assert (receiver.states, receiver.effects, len(receiver.delivery.attempts)) == (["pending"], [], 1)
+        assert "a" in str(receiver.delivery.error)
+        assert receiver.deliver().status_code == 202
+        receiver.work(advance=HOUR)
+        delivery = receiver.delivery
+        assert (delivery.state, receiver.effects, delivery.error) == ("done", ["evt_1"], None)
+        starts = [attempt.started for attempt in delivery.attempts]
+        waits = [(later - sooner) / 60_000 for sooner, later in itertools.pairwise(starts)]
+        assert all(0.75 * wait <= actual <= 1.25 * wait for wait, actual in zip((1, 2, 2), waits, strict=True))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [Boom("the last"), SystemExit("the last"), OverloadedError("the last")],
+    ids=lambda error: type(error).__name__,
+)
+def test_it_is_dead_in_the_end(error: BaseException, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever it fails with, after the last attempt it is dead, with its error and its body; copies run nothing."""
+
+    def handler(ctx: MutationCtx, event: WebhookEvent) -> None:
+        record(ctx, event)
+        raise error
+
+    with enqueueing(tmp_path, handler, clock=Clock(), retry=ONE_MORE) as receiver:
+        receiver.deliver()
+        receiver.work(advance=HOUR)
+        dead = receiver.delivery
+        assert (dead.state, receiver.effects, len(receiver.bodies)) == ("dead", [], 1)
+        assert [attempt.outcome for attempt in dead.attempts] == ["failed", "dead"]
+        assert type(error).__name__ in str(dead.error) and dead.completed_time is not None
+        assert (receiver.deliver().status_code, receiver.work(advance=HOUR)) == (200, [])
+    assert "delivery evt_1 is dead" in caplog.text
+
+
+@pytest.mark.parametrize("status", [400, 503])
+def test_an_answered_error_is_a_failure(status: int, tmp_path: Path) -> None:
+    """An error that the handler answers is tried again like one that it raises."""
+
+    def handler(ctx: MutationCtx, event: WebhookEvent) -> Any:
+        record(ctx, event)
+        return error_response("no", status)
+
+    with enqueueing(tmp_path, handler, clock=Clock(), retry=ONE_MORE) as receiver:
+        receiver.deliver()
+        receiver.work(advance=HOUR)
+        assert (receiver.states, receiver.effects, len(receiver.delivery.attempts)) == (["dead"], [], 2)
+        assert f"The handler answered {status}" in str(receiver.delivery.error)
+
+
+def test_it_is_given_up_at_once(tmp_path: Path) -> None:
+    """DeadLetterError ends it in the first attempt."""
+    with enqueueing(tmp_path, failing(DeadLetterError("The shop closed in 2019")), clock=Clock()) as receiver:
+        receiver.deliver()
+        receiver.work(advance=HOUR)
+        dead = receiver.delivery
+        assert (dead.state, dead.error, receiver.effects) == ("dead", "The shop closed in 2019", [])
+        assert [(attempt.by, attempt.outcome) for attempt in dead.attempts] == [("worker", "dead")]
+        assert receiver.deliver().status_code == 200
+
+
+def test_trouble_of_the_database_is_no_attempt(tmp_path: Path) -> None:
+    """If the database cannot be used while a handler runs, it is run again as if nothing had been."""
+    handler = failing(UnavailableError("no space", by_engine=True), None)
+    with enqueueing(tmp_path, handler) as receiver:
+        receiver.deliver()
+        with pytest.raises(UnavailableError):
+            receiver.work()
+        assert (receiver.states, receiver.effects, receiver.delivery.attempts) == (["pending"], [], [])
+        receiver.work()
+        assert (receiver.states, receiver.effects, len(receiver.delivery.attempts)) == (["done"], ["evt_1"], 1)
+
+
+def test_what_it_schedules(tmp_path: Path) -> None:
+    """What a failed attempt has scheduled never runs; what the successful one has does."""
+
+    @internal_mutation
+    def follow(ctx: MutationCtx) -> None:
+        ctx.db.insert(Effect(event="followed"))
+
+    fails = [True]
+
+    def handler(ctx: MutationCtx, event: WebhookEvent) -> None:
+        ctx.scheduler.run_after(0, follow)
+        if fails:
+            fails.pop()
+            raise Boom
+
+    with enqueueing(tmp_path, handler, clock=Clock(), functions=[follow]) as receiver:
+        receiver.deliver()
+        receiver.work(advance=HOUR)
+        assert (receiver.effects, receiver.states) == (["followed"], ["done"])
+
+
+# --- what may have changed until it runs -----------------------------------------------------------------------------
+
+
+def test_a_webhook_that_is_gone(tmp_path: Path) -> None:
+    """A delivery whose webhook this process does not know fails like any, and the error names the source; one that is
+    there again before the last attempt is run."""
+    with enqueueing(tmp_path, source="stripe", config=ON_DISK) as receiver:
+        receiver.deliver()
+    with enqueueing(tmp_path, source="renamed", config=ON_DISK) as receiver:
+        receiver.work()
+        assert (receiver.states, receiver.effects) == (["pending"], [])
+        assert "No webhook of this process has the source 'stripe'; was it renamed?" in str(receiver.delivery.error)
+    with enqueueing(tmp_path, source="stripe", config=ON_DISK, clock=Clock()) as receiver:
+        receiver.work(advance=HOUR)
+        assert (receiver.states, receiver.effects) == (["done"], ["evt_1"])
+
+
+def test_a_webhook_that_stays_away(tmp_path: Path) -> None:
+    """If its webhook does not come back within two days or so a delivery is dead, and is there to be looked at."""
+    with enqueueing(tmp_path, source="stripe", config=ON_DISK) as receiver:
+        receiver.deliver()
+    with enqueueing(tmp_path, source="renamed", config=ON_DISK, clock=Clock()) as receiver:
+        receiver.work(advance=timedelta(days=5))
+        assert (receiver.states, len(receiver.delivery.attempts), len(receiver.bodies)) == (["dead"], 12, 1)
+
+
+def test_a_body_that_is_gone(tmp_path: Path) -> None:
+    """Without its body a delivery cannot be run, ever: it is dead at once, and the error says what helps."""
+    with enqueueing(tmp_path) as receiver:
+        receiver.deliver()
+        deliveries, [request] = receiver.backend.inbox.deliveries, receiver.rows(WebhookRequest)
+        receiver.backend.engine.write(lambda transaction: transaction.delete(deliveries.requests, request.id))
+        receiver.work()
+        assert (receiver.states, receiver.effects) == (["dead"], [])
+        assert receiver.delivery.error == "Its body was forgotten; have the sender send it again"
+
+
+def test_a_mode_that_has_changed(tmp_path: Path) -> None:
+    """What failed while the handler ran at once is enqueued by its next copy when the mode is another; what is pending
+    is run, though the mode is "transaction" now."""
+    with receiving(tmp_path, failing(Boom()), config=ON_DISK) as receiver:
+        assert receiver.deliver().status_code == 500
+    with enqueueing(tmp_path, config=ON_DISK) as receiver:
+        assert [receiver.deliver().status_code for _ in range(2)] == [202, 202]
+        assert (receiver.states, receiver.effects) == (["pending"], [])
+    with receiving(tmp_path, config=ON_DISK) as receiver:
+        assert receiver.deliver().status_code == 202
+        receiver.work()
+        assert (receiver.states, receiver.effects) == (["done"], ["evt_1"])
+        assert [attempt.by for attempt in receiver.delivery.attempts] == ["sender", "worker"]
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError("cut"), KeyboardInterrupt("cut")], ids=["cancel", "Ctrl-C"])
+def test_what_is_no_exception(error: BaseException, tmp_path: Path) -> None:
+    """What leaves a handler and is no Exception may end the worker's round, but the delivery is tried again."""
+    fails = [True]
+
+    def handler(ctx: MutationCtx, event: WebhookEvent) -> None:
+        record(ctx, event)
+        if fails:
+            fails.pop()
+            raise error
+
+    with enqueueing(tmp_path, handler, clock=Clock()) as receiver:
+        receiver.deliver()
+        with suppress(asyncio.CancelledError, KeyboardInterrupt):
+            receiver.work()
+        assert (receiver.states, receiver.effects) == (["pending"], [])
+        receiver.work(advance=HOUR)
+        assert (receiver.states, receiver.effects) == (["done"], ["evt_1"])
+
+
+def test_a_context_that_fails(tmp_path: Path) -> None:
+    """If it is the app's context that cannot be left, the handler's effects are undone, and it is tried again."""
+    seen: list[str] = []
+
+    def handler(ctx: MutationCtx, event: WebhookEvent) -> None:
+        record(ctx, event)
+        seen.append(event.id)
+
+    with enqueueing(tmp_path, handler, clock=Clock()) as receiver:
+
+        def fail_once(error: BaseException | None) -> None:
+            if len(seen) == 1:
+                raise Boom("teardown")
+
+        receiver.app.teardown_appcontext(fail_once)
+        receiver.deliver()
+        receiver.work()
+        assert (receiver.states, receiver.effects) == (["pending"], [])
+        receiver.work(advance=HOUR)
+        assert (receiver.states, receiver.effects, seen) == (["done"], ["evt_1"], ["evt_1", "evt_1"])
+        assert "teardown" in str(receiver.delivery.attempts[0].error)
+
+
+def test_a_scheduled_function_that_somebody_cancels(tmp_path: Path) -> None:
+    """Who cancels what would run a delivery has it wait, and has not lost it: it is pending still."""
+    with enqueueing(tmp_path) as receiver:
+        receiver.deliver()
+        receiver.backend.ctx().scheduler.cancel(receiver.rows(ScheduledFunction)[0].id)
+        assert (receiver.work(), receiver.states, len(receiver.bodies)) == ([], ["pending"], 1)
+
+
+# --- a worker --------------------------------------------------------------------------------------------------------
+
+
+def test_an_app_with_nothing_but_webhooks_has_a_worker(tmp_path: Path) -> None:
+    """An app without functions works off what its webhooks enqueue, in the process that serves."""
+    http = HttpRouter("http", __name__)
+    http.webhook("/hook", stripe(), mode="enqueue")(record)
+    config: dict[str, Any] = {"CONVEX_WORKER": "on", **ON_DISK}
+    with deployed(tmp_path, http, schema=Schema(Effect), **config) as app:
+        receiver = Receiver(app)
+        assert receiver.deliver().status_code == 202
+        wait_until(lambda: receiver.states == ["done"])
+        assert receiver.effects == ["evt_1"]

@@ -1,0 +1,380 @@
+"""A handler that fails: nothing of it stays but the attempt, and the sender's next copy runs it again."""
+
+import hmac
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Response, abort
+from werkzeug.exceptions import Conflict
+
+from flask_convex_http import (
+    ActionCtx,
+    ArgumentValidationError,
+    ConvexError,
+    DeadLetterError,
+    DocumentNotFoundError,
+    FunctionNotFoundError,
+    HmacSignature,
+    Id,
+    MigrationRequiredError,
+    MutationCtx,
+    OverloadedError,
+    UnavailableError,
+    VerificationError,
+    WebhookEvent,
+    error_response,
+    internal_action,
+    internal_mutation,
+)
+from flask_convex_http.engines.base import Transaction
+from flask_convex_http.system import ScheduledFunction, StoredFile
+from flask_convex_http.webhooks import Slack
+from tests.inbox.receiving import ON_DISK, Boom, Effect, Handler, Receiver, payload, receiving, record
+from tests.sqlite.limits import no_longer_files
+from tests.webhooks.senders import OTHER_SECRET, SECRET, sign_slack
+
+
+class NoText(Exception):
+    """An error that cannot be shown."""
+
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+def failing(*errors: Exception | None) -> Handler:
+    """A handler that writes, and then raises these in turn; it succeeds where one is None."""
+    left = list(errors)
+
+    def handler(ctx: MutationCtx, event: WebhookEvent) -> None:
+        record(ctx, event)
+        error = left.pop(0)
+        if error is not None:
+            raise error
+
+    return handler
+
+
+def raising(error: Callable[[], Any]) -> Handler:
+    """A handler that writes, and then raises what this does."""
+
+    def handler(ctx: MutationCtx, event: WebhookEvent) -> None:
+        record(ctx, event)
+        error()
+
+    return handler
+
+
+def test_the_next_copy_runs_again(tmp_path: Path) -> None:
+    """What has failed leaves its attempts and their errors; when a copy succeeds there is one effect, and no more."""
+    with receiving(tmp_path, failing(Boom("first"), Boom("second"), None)) as receiver:
+        assert [receiver.deliver().status_code for _ in range(2)] == [500, 500]
+        failed = receiver.delivery
+        assert (failed.state, receiver.effects, failed.completed_time) == ("failed", [], None)
+        assert failed.error is not None and "second" in failed.error
+        assert [receiver.deliver().status_code for _ in range(3)] == [200, 200, 200]
+        done = receiver.delivery
+        assert (done.id, done.state, done.error, receiver.effects) == (failed.id, "done", None, ["evt_1"])
+        assert [attempt.outcome for attempt in done.attempts] == ["failed", "failed", "success"]
+        assert [str(attempt.error).rpartition(": ")[2] for attempt in done.attempts] == ["first", "second", "None"]
+        assert done.completed_time is not None
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "retry_after"),
+    [
+        (ValueError("x"), 500, None),
+        (NoText(), 500, None),
+        (ConvexError("x", status=409), 409, None),
+        (ConvexError("x", status=429), 429, None),
+        (ConvexError("x", status=503), 503, None),
+        (Conflict("x"), 409, None),
+        (UnavailableError("The shop is closed"), 503, "10"),
+        # nothing is wrong with the delivery, whatever these say when a client's request is to blame
+        (ArgumentValidationError("x"), 500, None),
+        (DocumentNotFoundError("x"), 500, None),
+        (FunctionNotFoundError("x"), 500, None),
+        (VerificationError("no-match", "x"), 500, None),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),
+)
+def test_what_the_sender_is_told(error: Exception, status: int, retry_after: str | None, tmp_path: Path) -> None:
+    """A ConvexError and an HTTP error keep their status; whatever else goes wrong is no fault of the sender's."""
+    with receiving(tmp_path, failing(error, error)) as receiver:
+        for _ in range(2):
+            response = receiver.deliver()
+            assert (response.status_code, response.headers.get("Retry-After")) == (status, retry_after)
+        assert (receiver.effects, receiver.states, len(receiver.delivery.attempts)) == ([], ["failed"], 2)
+        assert type(error).__name__ in str(receiver.delivery.error)
+
+
+def _declines(ctx: MutationCtx, event: WebhookEvent) -> Response:
+    record(ctx, event)
+    return error_response("no such lamp", 422, {"X-Lamp": "1"})
+
+
+@pytest.mark.parametrize("answer", [_declines, raising(lambda: abort(_declined()))], ids=["returned", "aborted"])
+def test_an_error_that_is_answered(answer: Handler, tmp_path: Path) -> None:
+    """A handler that answers an error has its answer sent, and its effects undone; each copy runs it again."""
+    with receiving(tmp_path, answer) as receiver:
+        for count in (1, 2):
+            response = receiver.deliver()
+            assert (response.status_code, response.json) == (422, {"error": "no such lamp"})
+            assert response.headers["X-Lamp"] == "1"
+            assert (receiver.effects, receiver.states, len(receiver.delivery.attempts)) == ([], ["failed"], count)
+
+
+def _declined() -> Response:
+    return error_response("no such lamp", 422, {"X-Lamp": "1"})
+
+
+@pytest.mark.parametrize("status", [399, 400, 599])
+def test_what_is_an_error(status: int, tmp_path: Path) -> None:
+    """Statuses from 400 are errors, those below are answers."""
+
+    def handler(ctx: MutationCtx, event: WebhookEvent) -> tuple[str, int]:
+        record(ctx, event)
+        return "x", status
+
+    with receiving(tmp_path, handler) as receiver:
+        assert receiver.deliver().status_code == status
+        assert receiver.states == (["done"] if status < 400 else ["failed"])
+        assert len(receiver.effects) == (status < 400)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        object(),
+        5,
+        Boom,
+        ("x", "y", "z", 1),
+        ("x", 200, {"A": "b\nc"}),
+        Response(map(bytes.decode, [b"x", b"\xff"])),
+    ],
+    ids=["object", "number", "class", "tuple", "line break", "broken stream"],
+)
+def test_an_answer_that_is_none(answer: Any, tmp_path: Path) -> None:
+    """What cannot be sent fails the handler while its effects can still be undone."""
+
+    def handler(ctx: MutationCtx, event: WebhookEvent) -> Any:
+        record(ctx, event)
+        return answer
+
+    with receiving(tmp_path, handler) as receiver:
+        assert receiver.deliver().status_code == 500
+        assert (receiver.effects, receiver.states) == ([], ["failed"])
+
+
+def test_a_broken_part_that_was_caught(tmp_path: Path) -> None:
+    """A mutation that fails inside of the handler is undone alone, if the handler goes on."""
+
+    @internal_mutation
+    def part(ctx: MutationCtx) -> None:
+        ctx.db.insert(Effect(event="part"))
+        raise Boom
+
+    def handler(ctx: MutationCtx, event: WebhookEvent) -> None:
+        with pytest.raises(Boom):
+            ctx.run_mutation(part)
+        record(ctx, event)
+
+    with receiving(tmp_path, handler, functions=[part]) as receiver:
+        assert receiver.deliver().status_code == 200
+        assert receiver.effects == ["evt_1"]
+
+
+# --- given up --------------------------------------------------------------------------------------------------------
+
+
+def test_a_delivery_that_is_given_up(tmp_path: Path) -> None:
+    """DeadLetterError undoes the effects, keeps the delivery as dead, and tells the sender that all is well; copies are
+    told the same and run nothing."""
+    with receiving(tmp_path, failing(DeadLetterError("The shop closed in 2019"))) as receiver:
+        assert [(answer.status_code, answer.text) for answer in [receiver.deliver() for _ in range(3)]] == [
+            (200, "OK")
+        ] * 3
+        dead = receiver.delivery
+        assert (dead.state, dead.error, receiver.effects) == ("dead", "The shop closed in 2019", [])
+        assert [(attempt.outcome, attempt.error) for attempt in dead.attempts] == [("dead", "The shop closed in 2019")]
+        assert dead.completed_time is not None and len(receiver.bodies) == 1
+
+
+def test_one_that_failed_before_is_given_up(tmp_path: Path) -> None:
+    """It may come to that in a later attempt."""
+    with receiving(tmp_path, failing(Boom(), DeadLetterError())) as receiver:
+        assert [receiver.deliver().status_code for _ in range(3)] == [500, 200, 200]
+        assert [attempt.outcome for attempt in receiver.delivery.attempts] == ["failed", "dead"]
+        assert receiver.delivery.error == "The handler gave it up"
+
+
+def test_a_sender_that_wants_to_be_told_in_its_own_words(tmp_path: Path) -> None:
+    """Slack stops at its header."""
+    body = b'{"type": "event_callback", "event_id": "Ev1", "event": {"type": "app_mention"}}'
+    with receiving(tmp_path, failing(DeadLetterError("no")), Slack(secret=SECRET)) as receiver:
+        for _ in range(2):
+            assert receiver.send(body, sign_slack).headers["X-Slack-No-Retry"] == "1"
+        assert receiver.states == ["dead"]
+
+
+# --- what the database cannot do -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "retry_after"),
+    [
+        (OverloadedError("busy"), "1"),
+        (UnavailableError("no space", by_engine=True), "10"),
+        (MigrationRequiredError("no table"), None),
+    ],
+    ids=["busy", "disk", "not migrated"],
+)
+def test_trouble_of_the_database_is_no_attempt(error: Exception, retry_after: str | None, tmp_path: Path) -> None:
+    """While the database cannot be used nothing is recorded, and the sender is to come again."""
+    with receiving(tmp_path, failing(error, None)) as receiver:
+        response = receiver.deliver()
+        assert (response.status_code, response.headers.get("Retry-After")) == (503, retry_after)
+        assert (receiver.deliveries, receiver.effects) == ([], [])
+        assert receiver.deliver().status_code == 200
+        assert (receiver.effects, len(receiver.delivery.attempts)) == (["evt_1"], 1)
+
+
+@contextmanager
+def held_writer(receiver: Receiver) -> Iterator[None]:
+    """Somebody writes for as long as the block lasts."""
+    held, over = threading.Event(), threading.Event()
+
+    def work(transaction: Transaction) -> None:
+        held.set()
+        assert over.wait(10)
+
+    thread = threading.Thread(target=receiver.backend.engine.write, args=(work,))
+    thread.start()
+    try:
+        assert held.wait(10)
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("mode", ["transaction", "enqueue"])
+def test_a_busy_writer(mode: str, tmp_path: Path) -> None:
+    """A delivery waits for the writer for half of the time that its sender waits, and is then to come again; a copy and
+    a forgery are answered without the writer."""
+    sender = HmacSignature(secret=SECRET, header="X-Signature", id_field="id", timeout=timedelta(seconds=0.2))
+    with receiving(tmp_path, provider=sender, mode=mode) as receiver:
+        first = receiver.send(payload("evt_1"), sign_plainly).status_code
+        receiver.work()
+        with held_writer(receiver):
+            busy = receiver.send(payload("evt_2"), sign_plainly)
+            assert (busy.status_code, busy.headers.get("Retry-After")) == (503, "1")
+            assert receiver.send(payload("evt_1"), sign_plainly).status_code == 200
+            assert receiver.send(payload("evt_2"), sign_plainly, secret=OTHER_SECRET).status_code == 400
+        assert receiver.send(payload("evt_2"), sign_plainly).status_code == first
+        receiver.work()
+        assert (receiver.effects, receiver.states) == (["evt_1", "evt_2"], ["done", "done"])
+
+
+def sign_plainly(secret: str, body: bytes, at: int) -> dict[str, str]:
+    """An HMAC of the body."""
+    return {"X-Signature": hmac.new(secret.encode(), body, "sha256").hexdigest()}
+
+
+@contextmanager
+def out_of_space(folder: Path, error: Exception) -> Iterator[Receiver]:
+    """A webhook whose handler fails while the disk gets full, for as long as the block lasts."""
+    short = folder / "short"
+    short.write_bytes(b"x")
+    with ExitStack() as stack:
+
+        def handler(ctx: MutationCtx, event: WebhookEvent) -> None:
+            stack.enter_context(no_longer_files(short))
+            raise error
+
+        with receiving(folder, handler, config=ON_DISK) as receiver:
+            yield receiver
+            stack.close()
+
+
+def test_a_failure_that_cannot_be_recorded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """If a failed attempt cannot be written down the sender hears of the failure all the same, and the log, too."""
+    with out_of_space(tmp_path, ValueError("x")) as receiver:
+        assert receiver.deliver().status_code == 500
+        assert receiver.deliveries == []
+    assert "the failed delivery evt_1 was not recorded" in caplog.text
+
+
+def test_a_dead_letter_that_cannot_be_recorded(tmp_path: Path) -> None:
+    """What is given up is kept: as long as it cannot be, the sender is not told to stop."""
+    with out_of_space(tmp_path, DeadLetterError("no")) as receiver:
+        response = receiver.deliver()
+        assert (response.status_code, response.headers.get("Retry-After")) == (503, "10")
+        assert receiver.deliveries == []
+
+
+# --- what a handler may not leave, and may not do --------------------------------------------------------------------
+
+
+@internal_action
+def call_a_shop(ctx: ActionCtx) -> None:
+    """Nobody is to run this."""
+    raise AssertionError("run")
+
+
+def test_what_a_failing_handler_has_caused(tmp_path: Path) -> None:
+    """What a handler that fails has scheduled, canceled and deleted is as before."""
+    stored: list[Id[StoredFile]] = []
+    jobs: list[Id[ScheduledFunction]] = []
+
+    def handler(ctx: MutationCtx, event: WebhookEvent) -> None:
+        ctx.scheduler.run_after(0, call_a_shop)
+        ctx.scheduler.cancel(jobs[0])
+        ctx.storage.delete(stored[0])
+        raise Boom
+
+    with receiving(tmp_path, handler, functions=[call_a_shop]) as receiver:
+        ctx = receiver.backend.ctx()
+        stored.append(ctx.storage.store(b"bytes"))
+        jobs.append(ctx.scheduler.run_after(3600, call_a_shop))
+        assert receiver.deliver().status_code == 500
+        assert [(job.id, job.state) for job in receiver.rows(ScheduledFunction)] == [(jobs[0], "pending")]
+        kept = ctx.storage.get(stored[0])
+        assert kept is not None and kept.read() == b"bytes"
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (lambda ctx: ctx.run_action(call_a_shop), "no attribute 'run_action'"),
+        (lambda ctx: ctx.once("key", lambda token: None), "no attribute 'once'"),
+        (lambda ctx: ctx.storage.store(b"x"), "no attribute 'store'"),
+        (lambda ctx: ctx.db.system.delete("_webhooks_1"), "no attribute 'delete'"),
+        (lambda ctx: ctx.db.insert("x"), ""),
+    ],
+    ids=["action", "once", "store", "system", "nothing"],
+)
+def test_what_a_handler_may_not_do(body: Callable[[Any], Any], message: str, tmp_path: Path) -> None:
+    """A handler is a mutation: what waits for the world is refused, and that fails it like any mistake."""
+
+    def handler(ctx: MutationCtx, event: WebhookEvent) -> None:
+        record(ctx, event)
+        body(ctx)
+
+    with receiving(tmp_path, handler, functions=[call_a_shop]) as receiver:
+        assert receiver.deliver().status_code == 500
+        assert (receiver.effects, receiver.states) == ([], ["failed"])
+        assert message in str(receiver.delivery.error)
+
+
+def test_what_the_log_says(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The log has the source, the id and the error of a failed attempt."""
+    with receiving(tmp_path, failing(Boom("no lamp")), source="shop") as receiver:
+        receiver.deliver()
+    [warning] = [entry.getMessage() for entry in caplog.records if entry.levelno == logging.WARNING]
+    assert "Webhook shop: delivery evt_1 is failed" in warning and "no lamp" in warning

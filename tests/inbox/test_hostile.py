@@ -1,0 +1,246 @@
+"""What strangers, and senders that are not themselves, may put into a delivery; and what of it is written where."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flask_convex_http import DeadLetterError, GitHub, MutationCtx, QueryCtx, WebhookEvent, internal_query
+from flask_convex_http.system import WebhookDelivery
+from flask_convex_http.webhooks import Provider, Shopify, Slack, StandardWebhooks
+from tests.inbox.receiving import ON_DISK, Boom, numbered, payload, receiving, stripe
+from tests.inbox.test_failures import failing
+from tests.webhooks.senders import (
+    BODY,
+    OTHER_SECRET,
+    SECRET,
+    sign_github,
+    sign_hmac,
+    sign_shopify,
+    sign_slack,
+    sign_standard,
+    sign_stripe,
+)
+
+TEXTS = {
+    "NUL": "a\x00b",
+    "long": "x" * 10_000,
+    "emoji": "\U0001f600" * 300,
+    "line break": "a\r\nSet-Cookie: b",
+    "SQL": "'; DROP TABLE effects; --",
+    "ours": "_webhooks_0123456789abcdef0123456789abcdef",
+    "digest": "sha256:" + hashlib.sha256(b"x" * 10_000).hexdigest(),
+    "spaces": "   ",
+    "markup": "<script>{{7*7}}%s%n\x1b[31m",
+}
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+def test_any_id_and_any_type(text: str, tmp_path: Path) -> None:
+    """Whatever an id and a type are, the delivery has its effects once, and the inbox knows it by them."""
+    with receiving(tmp_path, provider=numbered()) as receiver:
+        body = json.dumps({"id": text, "type": text}).encode()
+        assert [receiver.send(body).status_code for _ in range(3)] == [200] * 3
+        assert (receiver.effects, receiver.states, receiver.delivery.type) == ([text], ["done"], text)
+        assert len(receiver.delivery.event_id) <= 255
+
+
+def test_long_ids_that_differ_at_their_ends(tmp_path: Path) -> None:
+    """Two very long ids are two deliveries, whatever they have in common."""
+    names = ["x" * 10_000 + end for end in ("a", "b")]
+    with receiving(tmp_path, provider=numbered()) as receiver:
+        assert [receiver.send(payload(name)).status_code for name in names * 2] == [200] * 4
+        assert receiver.effects == names
+
+
+@pytest.mark.parametrize("provider", [stripe, numbered], ids=["stripe", "hmac"])
+@pytest.mark.parametrize(
+    "event",
+    [
+        rb'{"id": "\ud800", "type": "x"}',
+        rb'{"id": "evt", "type": "\udfff\ud800"}',
+        rb'{"id": "evt", "type": "x", "data": {"object": {"\ud800": 1}}}',
+        b'{"id": "\xff", "type": "x"}',
+        b'{"id": "\xed\xa0\x80", "type": "x"}',
+        b'{"id": null, "type": "x"}',
+        b'{"id": {}, "type": []}',
+        b'{"id": 1e400, "type": "x"}',
+        b'{"id": ' + b"9" * 5000 + b', "type": "x"}',
+        b'{"id": "a", "id": "b", "type": "x"}',
+        b'{"id": "evt", "type": "x", "data": ' + b"[" * 5000 + b"]" * 5000 + b"}",
+        b"[" * 100_000,
+        b"",
+        b"null",
+        b"\x00",
+    ],
+    ids=lambda value: str(value[:24]) if isinstance(value, bytes) else None,
+)
+def test_signed_nonsense(event: bytes, provider: Callable[[], Provider], tmp_path: Path) -> None:
+    """Nothing that is signed makes an error of ours: it is run once, or refused before anything is written."""
+    sign = sign_stripe if provider is stripe else sign_hmac
+    with receiving(tmp_path, provider=provider(), mode="enqueue", order_by="data.object") as receiver:
+        statuses = {receiver.send(event, sign).status_code for _ in range(2)}
+        assert statuses in ({202}, {400})
+        receiver.work()
+        assert receiver.states == (["done"] if statuses == {202} else [])
+
+
+@pytest.mark.parametrize("value", ["", " ", "\x00", "\xff", "x" * 9000, "a b", "d-1, d-2"], ids=repr)
+def test_headers_that_are_not_signed(value: str, tmp_path: Path) -> None:
+    """GitHub's id and type may be anything: it is one delivery, or none."""
+    with receiving(tmp_path, provider=GitHub(secret=SECRET)) as receiver:
+        headers = {"X_GitHub_Delivery": value, "X_GitHub_Event": value}
+        statuses = {receiver.send(BODY, sign_github, **headers).status_code for _ in range(2)}
+        assert statuses in ({200}, {400})
+        assert len(receiver.effects) == len(receiver.deliveries) == (statuses == {200})
+
+
+SLACK_ASKS = b'{"type": "url_verification", "challenge": "3eZbrw1aB"}'
+
+
+def test_a_handshake_is_recorded_nowhere(tmp_path: Path) -> None:
+    """Slack's question whether somebody is there is answered each time, and is no delivery."""
+    with receiving(tmp_path, failing(), Slack(secret=SECRET)) as receiver:
+        answers = [receiver.send(SLACK_ASKS, sign_slack) for _ in range(2)]
+        assert [(answer.status_code, answer.text) for answer in answers] == [(200, "3eZbrw1aB")] * 2
+        assert (receiver.deliveries, receiver.bodies) == ([], [])
+        assert receiver.send(SLACK_ASKS, sign_slack, secret=OTHER_SECRET).status_code == 400
+
+
+@pytest.mark.parametrize("challenge", [b"null", b"{}", b'""', b'"\\ud800"', b"5"])
+def test_a_handshake_that_is_none(challenge: bytes, tmp_path: Path) -> None:
+    """One without a challenge is no error of ours."""
+    body = b'{"type": "url_verification", "challenge": ' + challenge + b"}"
+    with receiving(tmp_path, provider=Slack(secret=SECRET)) as receiver:
+        assert receiver.send(body, sign_slack).status_code < 500
+
+
+# --- what is refused -------------------------------------------------------------------------------------------------
+
+
+def _files(folder: Path) -> dict[str, str]:
+    """What the database's files hold; the index of the -wal beside them is memory that readers mark, too."""
+    files = (folder / "inbox.db", folder / "inbox.db-wal")
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_what_is_refused_leaves_the_database_as_it_was(tmp_path: Path) -> None:
+    """However many deliveries are refused, not a byte of the database's files changes; they are counted."""
+    with receiving(tmp_path, config=ON_DISK) as receiver:
+        receiver.deliver()
+        before = _files(tmp_path)
+        assert receiver.send(b"x", lambda *arguments: {}).status_code == 400
+        for number in range(50):
+            assert receiver.send(payload(f"evt_{number}"), sign_stripe, secret=OTHER_SECRET).status_code == 400
+        assert _files(tmp_path) == before
+        refusals = receiver.backend.refusals
+        assert refusals.counts == {("/hook", "no-match"): 50, ("/hook", "missing-header"): 1}
+        assert {refusal.reason for refusal in refusals.recent()} == {"no-match", "missing-header"}
+
+
+def test_what_is_done_is_answered_without_a_write(tmp_path: Path) -> None:
+    """A copy changes not a byte of the database's files, either."""
+    with receiving(tmp_path, config=ON_DISK) as receiver:
+        receiver.deliver()
+        before = _files(tmp_path)
+        assert [receiver.deliver().status_code for _ in range(10)] == [200] * 10
+        assert _files(tmp_path) == before
+
+
+# --- what is written where -------------------------------------------------------------------------------------------
+
+SENDERS: dict[str, tuple[Callable[..., Provider], Any]] = {
+    "stripe": (lambda: stripe(), sign_stripe),
+    "github": (lambda: GitHub(secret=SECRET), sign_github),
+    "shopify": (lambda: Shopify(secret=SECRET), sign_shopify),
+    "slack": (lambda: Slack(secret=SECRET), sign_slack),
+    "standard": (lambda: StandardWebhooks(secret=SECRET), sign_standard),
+}
+
+
+@pytest.mark.parametrize("name", SENDERS)
+def test_no_secret_and_no_payload_in_logs(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither a secret nor what a delivery says is in a log, an answer or a row's text, whatever becomes of it."""
+    build, sign = SENDERS[name]
+    caplog.set_level(logging.DEBUG)
+    body = b'{"id": "evt_1", "type": "order.paid", "data": {"name": "Jenny Rosen"}}'
+    handler = failing(Boom("no"), None)
+    with receiving(tmp_path, handler, build()) as receiver:
+        answers = [receiver.send(body, sign), receiver.send(body, sign), receiver.send(body, sign)]
+        answers += [receiver.send(body, sign, secret=OTHER_SECRET), receiver.send(b"{" + body, sign)]
+        assert [answer.status_code for answer in answers[:4]] == [500, 200, 200, 400]
+        said = caplog.text + "".join(answer.text for answer in answers) + repr(receiver.deliveries)
+    assert caplog.records
+    assert "Jenny" not in said and SECRET not in said and SECRET.removeprefix("whsec_") not in said
+
+
+def test_the_log_of_what_is_given_up(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A worker's log has the id and the error of what is dead, and nothing that the sender wrote beside that."""
+    with receiving(tmp_path, failing(DeadLetterError("no lamp")), mode="enqueue") as receiver:
+        receiver.deliver(name="Jenny Rosen")
+        receiver.work()
+    assert "delivery evt_1 is dead: no lamp" in caplog.text
+    assert "Jenny" not in caplog.text and SECRET not in caplog.text
+
+
+def test_credentials_are_not_kept(tmp_path: Path) -> None:
+    """Cookies and Authorization headers of a delivery are not kept with it."""
+    with receiving(tmp_path) as receiver:
+        receiver.send(payload(), sign_stripe, Authorization="Bearer abc", Cookie="a=secret", X_Trace="kept")
+        inbox = receiver.backend.inbox.deliveries
+        with receiver.backend.engine.read() as snapshot:
+            request = inbox.request(snapshot, receiver.delivery.id)
+        assert request is not None and request.headers["x-trace"] == "kept"
+        assert not {"authorization", "cookie"} & set(request.headers)
+
+
+# --- who may look ----------------------------------------------------------------------------------------------------
+
+
+@internal_query
+def states(ctx: QueryCtx) -> list[str]:
+    """What the application sees of its inbox."""
+    return [f"{delivery.event_id} {delivery.state}" for delivery in ctx.db.system.query(WebhookDelivery)]
+
+
+def test_applications_may_look(tmp_path: Path) -> None:
+    """The inbox can be read from functions, also from the handler, which sees what was there before it."""
+    seen: list[int] = []
+
+    def handler(ctx: MutationCtx, event: WebhookEvent) -> None:
+        seen.append(len(ctx.db.system.query(WebhookDelivery).collect()))
+        if event.id == "evt_2":
+            raise Boom
+
+    with receiving(tmp_path, handler, functions=[states]) as receiver:
+        for name in ("evt_1", "evt_2"):
+            receiver.deliver(name)
+        assert receiver.backend.ctx().run_query(states) == ["evt_1 done", "evt_2 failed"]
+        assert seen == [0, 1]
+        assert receiver.deliver("evt_3").status_code == 200
+
+
+def test_applications_may_not_write(tmp_path: Path) -> None:
+    """No handler changes the inbox's rows."""
+    kept: list[Any] = []
+
+    def handler(ctx: MutationCtx, event: WebhookEvent) -> None:
+        for delivery in ctx.db.system.query(WebhookDelivery):
+            kept.append(delivery)
+            ctx.db.delete(delivery.id)
+
+    with receiving(tmp_path, handler) as receiver:
+        assert [receiver.deliver(name).status_code for name in ("evt_1", "evt_2")] == [200, 500]
+        assert (len(kept), receiver.states) == (1, ["done", "failed"])
+
+
+def test_only_the_newest_attempts_are_kept(tmp_path: Path) -> None:
+    """However often a sender comes again, a row keeps a bounded number of attempts."""
+    with receiving(tmp_path, failing(*[Boom(str(number)) for number in range(103)])) as receiver:
+        assert {receiver.deliver().status_code for _ in range(103)} == {500}
+        attempts = receiver.delivery.attempts
+        assert (len(attempts), str(attempts[0].error)[-3:], str(attempts[-1].error)[-3:]) == (100, ": 3", "102")

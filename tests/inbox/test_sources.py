@@ -1,0 +1,256 @@
+"""What the inbox calls a webhook, and what is refused when one is registered."""
+
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Blueprint, Flask
+
+from flask_convex_http import (
+    ConvexHTTP,
+    HttpRouter,
+    MutationCtx,
+    RegistrationError,
+    Retry,
+    Schema,
+    WebhookEvent,
+    rate_limit,
+)
+from flask_convex_http.webhooks import GitHub
+from tests.inbox.receiving import Effect, Handler, Receiver, receiving, record, stripe
+from tests.web.apps import backend_of, deployed
+from tests.webhooks.senders import SECRET
+
+DAYS = timedelta(days=1)
+
+
+def router(name: str = "http", *, handler: Handler = record, path: str = "/hook", **options: Any) -> HttpRouter:
+    """A router with a webhook."""
+    http = HttpRouter(name, __name__)
+    http.webhook(path, stripe(), **options)(handler)
+    return http
+
+
+def sources(app: Flask) -> list[str]:
+    """What the app's webhooks are called."""
+    return [webhook.source for webhook in backend_of(app).webhooks]
+
+
+def below_prefixes(app: Flask, http: HttpRouter) -> None:
+    """Register a router two blueprints deep, each with a prefix."""
+    inner, outer = Blueprint("inner", __name__, url_prefix="/in"), Blueprint("outer", __name__, url_prefix="/out")
+    inner.register_blueprint(http, url_prefix="/own")
+    outer.register_blueprint(inner)
+    app.register_blueprint(outer)
+
+
+# --- what a source is called -----------------------------------------------------------------------------------------
+
+
+def test_a_source_is_the_path(tmp_path: Path) -> None:
+    """A webhook that is given no source is called by its whole path, so that two routers do not meet."""
+    http, api = router(path="/hook"), HttpRouter("api", __name__, url_prefix="/api")
+    api.webhook("/hook", stripe())(record)
+    with deployed(tmp_path, http, api, schema=Schema(Effect)) as app:
+        receiver = Receiver(app)
+        assert sources(app) == ["/api/hook", "/hook"]
+        assert [receiver.deliver(path=path).status_code for path in ("/hook", "/api/hook", "/hook")] == [200] * 3
+        assert [delivery.source for delivery in receiver.deliveries] == ["/hook", "/api/hook"]
+        assert receiver.effects == ["evt_1", "evt_1"]
+
+
+def test_a_source_below_blueprints(tmp_path: Path) -> None:
+    """The prefixes of all blueprints around it belong to the path."""
+    with deployed(tmp_path, schema=Schema(Effect)) as app:
+        below_prefixes(app, router())
+        receiver = Receiver(app)
+        assert sources(app) == ["/out/in/own/hook"]
+        assert receiver.deliver(path="/out/in/own/hook").status_code == 200
+        assert receiver.delivery.source == "/out/in/own/hook"
+
+
+@pytest.mark.parametrize("path", ["/hook", "/hook/", "/hook/x-1/ö"])
+def test_paths(path: str, tmp_path: Path) -> None:
+    """A path is its source as it is written, with a slash at its end or without."""
+    with deployed(tmp_path, router(path=path), schema=Schema(Effect)) as app:
+        assert sources(app) == [path]
+        assert Receiver(app).deliver(path=path).status_code == 200
+
+
+def test_a_source_outlives_its_path(tmp_path: Path) -> None:
+    """What has a source= is the same webhook below another path: a copy that comes there is a copy."""
+    config: dict[str, Any] = {"CONVEX_DATABASE_URL": "sqlite:///inbox.db"}
+    for path in ("/old", "/new"):
+        http = router(path=path, source="stripe")
+        with deployed(tmp_path, http, schema=Schema(Effect), **config) as app:
+            receiver = Receiver(app)
+            assert receiver.deliver(path=path).status_code == 200
+            assert (receiver.effects, receiver.delivery.source) == (["evt_1"], "stripe")
+
+
+def test_two_webhooks_with_one_source_are_refused(tmp_path: Path) -> None:
+    """One would take for a copy what the other one has received."""
+    http = router(path="/a", source="stripe")
+    http.webhook("/b", stripe(), source="stripe")(record)
+    with pytest.raises(RegistrationError, match=r"/a and /b have one source, 'stripe'.*give each its own"):
+        Flask(__name__, instance_path=str(tmp_path)).register_blueprint(http)
+
+
+def test_a_path_that_is_the_source_of_another_is_refused(tmp_path: Path) -> None:
+    """A path that was not named a source meets one that was."""
+    http = router(path="/a")
+    http.webhook("/b", stripe(), source="/a")(record)
+    with pytest.raises(RegistrationError, match="/a and /b have one source, '/a'"):
+        Flask(__name__, instance_path=str(tmp_path)).register_blueprint(http)
+
+
+def test_one_handler_for_several_webhooks(tmp_path: Path) -> None:
+    """One function may handle what several webhooks receive; each has its own inbox."""
+    http = router(path="/a")
+    http.webhook("/b", stripe())(record)
+    with deployed(tmp_path, http, schema=Schema(Effect)) as app:
+        receiver = Receiver(app)
+        assert [receiver.deliver(path=path).status_code for path in ("/a", "/b", "/a", "/b")] == [200] * 4
+        assert receiver.effects == ["evt_1", "evt_1"]
+
+
+# --- apps ------------------------------------------------------------------------------------------------------------
+
+
+def test_one_router_in_two_apps(tmp_path: Path) -> None:
+    """What one app has received is new to another one, though both have the same router."""
+    http = router()
+    schema = Schema(Effect)
+    with deployed(tmp_path / "a", http, schema=schema) as a, deployed(tmp_path / "b", schema=schema) as b:
+        b.register_blueprint(http, url_prefix="/b")
+        assert (sources(a), sources(b)) == (["/hook"], ["/b/hook"])
+        assert [Receiver(a).deliver().status_code, Receiver(b).deliver(path="/b/hook").status_code] == [200, 200]
+        assert [len(Receiver(app).deliveries) for app in (a, b)] == [1, 1]
+
+
+def test_a_router_twice_in_an_app(tmp_path: Path) -> None:
+    """A router that is registered below two prefixes has two webhooks, each of them with its own inbox."""
+    http = router()
+    with deployed(tmp_path, http, schema=Schema(Effect)) as app:
+        app.register_blueprint(http, name="again", url_prefix="/again")
+        receiver = Receiver(app)
+        assert sources(app) == ["/again/hook", "/hook"]
+        assert [receiver.deliver(path=path).status_code for path in ("/hook", "/again/hook")] == [200, 200]
+        assert receiver.effects == ["evt_1", "evt_1"]
+
+
+@pytest.mark.parametrize("router_first", [True, False])
+def test_the_router_may_come_first(router_first: bool, tmp_path: Path) -> None:
+    """Routers may be registered before the extension is set up, or after it."""
+    app = Flask(__name__, instance_path=str(tmp_path))
+    app.config.update(CONVEX_DATABASE_URL="sqlite:///:memory:", CONVEX_WORKER="off")
+    convex, http = ConvexHTTP(schema=Schema(Effect)), router()
+    if router_first:
+        app.register_blueprint(http)
+    convex.init_app(app)
+    if not router_first:
+        app.register_blueprint(http)
+    try:
+        with app.app_context():
+            convex.migrate()
+        assert Receiver(app).deliver().status_code == 200
+        assert Receiver(app).effects == ["evt_1"]
+    finally:
+        backend_of(app).close()
+
+
+def test_finding_webhooks(tmp_path: Path) -> None:
+    """A webhook is found by its source, its path, or who sends."""
+    http = router(path="/a", source="shop")
+    http.webhook("/b", stripe())(record)
+    http.webhook("/c", GitHub(secret=SECRET))(record)
+    with deployed(tmp_path, http, schema=Schema(Effect)) as app:
+        webhooks = backend_of(app).webhooks
+        found = {name: [webhook.path for webhook in webhooks.find(name)] for name in ("shop", "/a", "/b", "github")}
+        assert found == {"shop": ["/a"], "/a": ["/a"], "/b": ["/b"], "github": ["/c"]}
+        assert {webhook.path for webhook in webhooks.find("stripe")} == {"/a", "/b"}
+        assert (webhooks.find("nobody"), webhooks.get("/a"), len(webhooks)) == ([], None, 3)
+        shop = webhooks.get("shop")
+        assert shop is not None and (shop.name, shop.mode) == ("record", "transaction")
+
+
+# --- options ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"source": ""}, "source='' must be a text of 1 to 200"),
+        ({"source": "x" * 201}, "must be a text of 1 to 200"),
+        ({"source": 5}, "source=5 must be a text"),
+        ({"mode": "queue"}, "mode='queue' must be"),
+        ({"mode": None}, "mode=None must be"),
+        ({"mode": "enqueue", "retry": 3}, "retry=3 must be a Retry"),
+        ({"retry": Retry()}, 'retry= needs mode="enqueue"'),
+        ({"order_by": "data.id"}, 'order_by= needs mode="enqueue"'),
+        ({"mode": "enqueue", "order_by": ""}, "order_by='' must be a path"),
+        ({"mode": "enqueue", "order_by": "data..id"}, "must be a path"),
+        ({"mode": "enqueue", "order_by": 5}, "order_by=5 must be a path"),
+        ({"keep_ids": 5}, "keep_ids=5 must be a timedelta"),
+        ({"keep_ids": -DAYS}, "must be a timedelta of 0 or more"),
+        ({"keep_bodies": "5d"}, "keep_bodies='5d' must be a timedelta"),
+        ({"keep_bodies": -DAYS}, "must be a timedelta of 0 or more"),
+        ({"keep_ids": DAYS}, "keep_ids=1 day, 0:00:00 is too short: stripe may send a delivery again for"),
+        ({"keep_ids": timedelta(0)}, "is too short"),
+        ({"keep_ids": 100 * DAYS, "keep_bodies": 101 * DAYS}, "keep_bodies=101 days, 0:00:00 is longer than keep_ids"),
+        ({"mode": "enqueue", "keep_bodies": timedelta(0)}, "the body must be kept until its handler has run"),
+    ],
+    ids=str,
+)
+def test_options_that_cannot_work(options: dict[str, Any], message: str) -> None:
+    """An option that cannot work is refused when the webhook is defined, and the message says what to write."""
+    with pytest.raises(RegistrationError) as refused:
+        router(**options)
+    assert message in str(refused.value)
+
+
+def test_an_enqueued_rate_limit_is_refused() -> None:
+    """A worker has no request whose sender could be limited."""
+    with pytest.raises(RegistrationError, match='mode="enqueue", which runs it without one; drop one'):
+        router(handler=rate_limit(rate=1, period=DAYS)(_fresh()), mode="enqueue")
+
+
+def test_a_path_with_a_variable_is_refused() -> None:
+    """A webhook is one sender at one URL: a handler gets no part of the path, so none may vary."""
+    with pytest.raises(RegistrationError, match="tenant"):
+        router(path="/hook/<tenant>")
+
+
+def test_a_prefix_with_a_variable_is_refused(tmp_path: Path) -> None:
+    """Neither may the paths around it vary."""
+    with pytest.raises(RegistrationError, match="tenant"):
+        Flask(__name__, instance_path=str(tmp_path)).register_blueprint(router(), url_prefix="/<tenant>")
+
+
+def test_a_handler_without_a_name(tmp_path: Path) -> None:
+    """What can be called is a handler, though it is no function."""
+    with receiving(tmp_path, partial(_record_for, "shop")) as receiver:
+        assert receiver.deliver().status_code == 200
+        assert receiver.effects == ["evt_1 of shop"]
+
+
+@pytest.mark.parametrize("options", [{"keep_bodies": timedelta(0)}, {"keep_ids": 400 * DAYS}, {"mode": "enqueue"}])
+def test_options_that_work(options: dict[str, Any], tmp_path: Path) -> None:
+    """Bodies need not be kept at all, and ids may be for as long as one likes."""
+    with receiving(tmp_path, **options) as receiver:
+        assert receiver.deliver().status_code in (200, 202)
+        assert len(receiver.bodies) == ("keep_bodies" not in options)
+
+
+def _record_for(shop: str, ctx: MutationCtx, event: WebhookEvent) -> None:
+    ctx.db.insert(Effect(event=f"{event.id} of {shop}"))
+
+
+def _fresh() -> Handler:
+    """A handler that no other test decorates."""
+
+    def handler(ctx: MutationCtx, event: WebhookEvent) -> None: ...
+
+    return handler
