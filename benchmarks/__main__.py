@@ -1,6 +1,6 @@
 """All benchmarks: `make bench`."""
 
-from benchmarks import http_writes, jobs, reads, views, writes
+from benchmarks import http_writes, jobs, reads, views, webhooks, writes
 from benchmarks.harness import print_table
 
 
@@ -11,6 +11,7 @@ def main() -> None:
     writes.print_lines()
     http_writes.print_lines()
     jobs.print_lines()
+    webhooks.print_lines()
 
 
 if __name__ == "__main__":

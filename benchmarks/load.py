@@ -1,7 +1,8 @@
 """Load over HTTP: so many connections that are kept alive, each sending its next request when the last is answered.
 
 One process and one thread with epoll, about 20 µs a request, so that the server has the machine. Only 2xx counts as
-acknowledged. What is under way when the time is up is waited for, so that the longest wait is a true one.
+acknowledged, unless another status is asked for. What is under way when the time is up is waited for, so that the
+longest wait is a true one.
 
 Connections come one after another while those before them are working, and the time counts from the last: of idle
 workers that share a port, the first to wake takes nearly all that come at once, and keeps them.
@@ -15,6 +16,7 @@ import re
 import select
 import socket
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from benchmarks.bursts import Burst
@@ -40,12 +42,25 @@ def post(port: int, path: str, body: bytes) -> bytes:
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-def load(port: int, request: bytes, connections: int, seconds: float) -> Burst:
-    """Send one request over and over for some seconds."""
+def get(path: str) -> bytes:
+    """A GET request to this machine, as curl sends it."""
+    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: curl/8.14.1\r\nAccept: */*\r\n\r\n".encode()
+
+
+def load(port: int, requests: Iterator[bytes], connections: int, seconds: float, *, status: int | None = None) -> Burst:
+    """Send requests for some seconds.
+
+    Args:
+        port: Of the server on this machine.
+        requests: What is sent, one after the other; they must not end.
+        connections: How many there are.
+        seconds: How long.
+        status: The one that counts as acknowledged; any 2xx if not given.
+    """
     gc.collect()
     gc.disable()
     try:
-        return _Load(port, request, seconds).run(connections)
+        return _Load(port, requests, seconds, b"2" if status is None else str(status).encode()).run(connections)
     finally:
         gc.enable()
 
@@ -53,9 +68,10 @@ def load(port: int, request: bytes, connections: int, seconds: float) -> Burst:
 class _Load:
     """One burst of load."""
 
-    def __init__(self, port: int, request: bytes, seconds: float) -> None:
+    def __init__(self, port: int, requests: Iterator[bytes], seconds: float, status: bytes) -> None:
         self._address = ("127.0.0.1", port)
-        self._request = request
+        self._requests = requests
+        self._status = status
         self._burst = Burst(seconds)
         self._poll = select.epoll()
         self._open: dict[int, _Connection] = {}
@@ -90,7 +106,7 @@ class _Load:
         connection.began = time.monotonic()
         connection.received = b""
         try:
-            connection.socket.sendall(self._request)
+            connection.socket.sendall(next(self._requests))
         except OSError as error:
             self._failed(connection, type(error).__name__)
 
@@ -111,7 +127,7 @@ class _Load:
         now = time.monotonic()
         self._burst.waits.append(now - connection.began)
         status = connection.received[9:12]
-        if status[:1] == b"2":
+        if status.startswith(self._status):
             self._burst.acknowledged += 1
             self._burst.in_time += self._start <= now <= self._end
         else:

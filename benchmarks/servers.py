@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import shutil
 import signal
@@ -66,7 +67,7 @@ class Server:
 
     def run(self, seconds: float) -> Burst:
         """Answer requests for some seconds."""
-        return load(self._port, post(self._port, "/api/items", _BODY), CONNECTIONS, seconds)
+        return load(self._port, itertools.repeat(post(self._port, "/api/items", _BODY)), CONNECTIONS, seconds)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

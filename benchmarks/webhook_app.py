@@ -1,0 +1,32 @@
+"""The app whose webhook the benchmark of webhooks sends to, with flask_convex_http: one handler that inserts one row.
+
+Its tables are those of the benchmarks of writing.
+"""
+
+from __future__ import annotations
+
+from flask import Flask, Request
+
+from benchmarks.items import Item
+from flask_convex_http import ActionCtx, ConvexHTTP, HttpRouter, MutationCtx, Schema, Stripe, WebhookEvent, from_env
+
+http = HttpRouter("http", __name__)
+
+
+@http.webhook("/webhooks/stripe", Stripe(secret=from_env("STRIPE_WEBHOOK_SECRET")))
+def on_stripe(ctx: MutationCtx, event: WebhookEvent) -> None:
+    ctx.db.insert(Item(name=event.id, description=event.data["object"]["payment_intent"]))
+
+
+@http.get("/health")
+def health(ctx: ActionCtx, request: Request) -> dict[str, str]:
+    return {"status": "ok"}
+
+
+def create_app(folder: str, durability: str) -> Flask:
+    """The app, for gunicorn."""
+    app = Flask(__name__, instance_path=folder)
+    app.config["CONVEX_DURABILITY"] = durability
+    ConvexHTTP(app, schema=Schema(Item))
+    app.register_blueprint(http)
+    return app
