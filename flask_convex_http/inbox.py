@@ -197,9 +197,11 @@ def _answer_again(known: WebhookDelivery, arrival: Arrival) -> Answer:
             arrival.event_id,
             known.event_id,
         )
-    if known.state == "pending":
-        return _accepted_answer(arrival.webhook.provider)
-    return known.answer or plain_answer(arrival.webhook.provider)
+    provider = arrival.webhook.provider
+    if known.answer is not None:
+        return known.answer
+    is_queued = known.state == "pending" or arrival.webhook.mode == "enqueue"
+    return _accepted_answer(provider) if is_queued else plain_answer(provider)
 
 
 def _patience(provider: Provider) -> float:

@@ -39,8 +39,8 @@ def enqueueing(folder: Path, handler: Handler = record, **options: Any) -> Any:
 
 
 def test_the_answer_comes_first(tmp_path: Path) -> None:
-    """The sender is answered 202 when the delivery is recorded; a worker runs the handler; copies are answered 202
-    until then, and OK from then on, and have no effect."""
+    """The sender is answered 202 when the delivery is recorded; a worker runs the handler; copies are answered 202,
+    then and ever after, and have no effect."""
     with enqueueing(tmp_path) as receiver:
         first = receiver.deliver()
         assert (first.status_code, first.text) == (202, "Accepted")
@@ -49,7 +49,7 @@ def test_the_answer_comes_first(tmp_path: Path) -> None:
         assert len(receiver.rows(ScheduledFunction)) == 1
         receiver.work()
         assert (receiver.states, receiver.effects) == (["done"], ["evt_1"])
-        assert [(receiver.deliver().status_code, receiver.deliver().text) for _ in range(2)] == [(200, "OK")] * 2
+        assert [(receiver.deliver().status_code, receiver.deliver().text) for _ in range(2)] == [(202, "Accepted")] * 2
         assert receiver.work() == []
         assert receiver.effects == ["evt_1"]
 
@@ -67,7 +67,7 @@ def test_what_the_worker_leaves(tmp_path: Path) -> None:
         [attempt] = receiver.delivery.attempts
         assert (attempt.by, attempt.outcome, attempt.error) == ("worker", "success", None)
         assert receiver.delivery.received <= attempt.started <= attempt.ended == receiver.delivery.completed_time
-        assert (receiver.deliver().status_code, receiver.delivery.answer) == (200, None)
+        assert (receiver.deliver().status_code, receiver.delivery.answer) == (202, None)
 
 
 def test_the_handler_gets_the_event_as_it_was_received(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_it_is_dead_in_the_end(error: BaseException, tmp_path: Path, caplog: pyt
         assert (dead.state, receiver.effects, len(receiver.bodies)) == ("dead", [], 1)
         assert [attempt.outcome for attempt in dead.attempts] == ["failed", "dead"]
         assert type(error).__name__ in str(dead.error) and dead.completed_time is not None
-        assert (receiver.deliver().status_code, receiver.work(advance=HOUR)) == (200, [])
+        assert (receiver.deliver().status_code, receiver.work(advance=HOUR)) == (202, [])
     assert "delivery evt_1 is dead" in caplog.text
 
 
@@ -167,7 +167,7 @@ def test_it_is_given_up_at_once(tmp_path: Path) -> None:
         dead = receiver.delivery
         assert (dead.state, dead.error, receiver.effects) == ("dead", "The shop closed in 2019", [])
         assert [(attempt.by, attempt.outcome) for attempt in dead.attempts] == [("worker", "dead")]
-        assert receiver.deliver().status_code == 200
+        assert receiver.deliver().status_code == 202
 
 
 def test_trouble_of_the_database_is_no_attempt(tmp_path: Path) -> None:

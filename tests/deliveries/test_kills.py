@@ -1,0 +1,60 @@
+"""Kill -9 at random moments, again and again, of servers that receive webhooks, several copies of each at once.
+
+WEBHOOK_KILLS says how many times, CRASH_SEED repeats the random choices; the moments are the machine's.
+"""
+
+import os
+import time
+from contextlib import closing
+from pathlib import Path
+from random import Random
+
+from tests.deliveries.crews import Nursery, Server, at_work
+from tests.deliveries.customers import sending
+from tests.deliveries.judge import cut_short, faults, not_done_once, unfinished
+from tests.deliveries.servers import Deployment
+
+KILLS = int(os.environ.get("WEBHOOK_KILLS", "12"))
+#: Seconds until all that was accepted has ended, once nobody is killed any more.
+PATIENCE = 60.0
+
+
+def kill_often(servers: list[Server], random: Random) -> None:
+    """Kill a worker, a server or all at once; others take their places."""
+    for _ in range(KILLS):
+        time.sleep(random.choice((0.6, 0.1)) * random.random())
+        chance = random.random()
+        if chance < 0.6:
+            random.choice(servers).kill_worker(random)
+            continue
+        victims = servers if chance < 0.8 else [random.choice(servers)]
+        for server in victims:
+            server.kill()
+        for server in victims:
+            server.restart()
+
+
+def wait_until_all_has_ended(folder: Path) -> None:
+    """Wait until no delivery and no scheduled function is unfinished."""
+    end = time.monotonic() + PATIENCE
+    while found := unfinished(folder):
+        assert time.monotonic() < end, f"Stuck: {found[:5]}"
+        time.sleep(0.05)
+
+
+def test_kills_lose_no_delivery_and_repeat_none(tmp_path: Path, sockets: Path, random: Random) -> None:
+    """Whoever is killed and when, with several copies of each delivery at once, each sent until it is accepted: every
+    copy is told the same, every event has each of its effects once and in its customer's order where that was asked
+    for, and nothing is stuck."""
+    deployment = Deployment(tmp_path)
+    deployment.migrate()
+    with closing(Nursery(deployment.environment, tmp_path / "log")) as nursery, at_work(nursery, sockets) as servers:
+        with sending(servers, "customer") as customers:
+            kill_often(servers, random)
+        wait_until_all_has_ended(tmp_path)
+    acknowledged = {event for customer in customers for event in customer.acknowledged}
+    print(f"{KILLS} kills, {len(acknowledged)} events, {cut_short(tmp_path)} runs of handlers cut short")
+    assert [fault for customer in customers for fault in customer.faults] == []
+    assert all(customer.acknowledged for customer in customers)
+    assert not_done_once(tmp_path, acknowledged) == []
+    assert faults(tmp_path) == []
