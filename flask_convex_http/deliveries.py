@@ -10,8 +10,9 @@ Each step is a part of a transaction of the caller's. Nothing here runs a handle
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import msgspec
@@ -21,7 +22,7 @@ from flask_convex_http.engines.base import Engine, Row, Snapshot, Transaction
 from flask_convex_http.failures import plain
 from flask_convex_http.ids import Id, new_id, table_of
 from flask_convex_http.query_builder import Query
-from flask_convex_http.ranges import lte, segments
+from flask_convex_http.ranges import Range, lte, segments
 from flask_convex_http.schema import ID_COLUMN, TIME_COLUMN, Schema, Table
 from flask_convex_http.system import (
     Answer,
@@ -45,6 +46,8 @@ _MOST_ATTEMPTS = 100
 _LONGEST_ID = 255
 #: Milliseconds after which the content of a delivery that is not done is looked at again.
 _LOOK_AGAIN = 86_400_000.0
+#: Milliseconds after which somebody looks whether what is pending is still to be run.
+_UNSEEN = 3_600_000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,13 @@ class Arrival:
     def of(cls, webhook: Webhook, event: WebhookEvent, request_id: str) -> Arrival:
         """What came in, in texts that a database takes."""
         return cls(webhook, event, stored_id(event.id), request_id, webhook.provider.fingerprint(event))
+
+    def anew(self) -> Arrival:
+        """The same with its event read once more: a handler may have changed what it was given."""
+        event, provider = self.event, self.webhook.provider
+        received, label = event.received_at, event.secret_label
+        fresh = provider.event(event.headers, event.body, received_at=received, secret_label=label)
+        return replace(self, event=fresh)
 
 
 @dataclass(slots=True)
@@ -115,10 +125,14 @@ class Deliveries:
                 rows = _rows(transaction, self.table, "by_event", source, self.contents.read(content).event_id)
         return self.table.read(rows[0]) if rows else None
 
-    def is_known_content(self, transaction: Transaction, arrival: Arrival) -> bool:
-        """Whether the content of a delivery was remembered; where the id is signed, it is known by that."""
-        source, fingerprint = arrival.webhook.source, arrival.fingerprint
-        return fingerprint is None or bool(_rows(transaction, self.contents, "by_fingerprint", source, fingerprint))
+    def is_content_of(self, transaction: Transaction, arrival: Arrival, known: WebhookDelivery) -> bool:
+        """Whether a delivery has the content, and the type, that a known one came with; where the id is signed, it is
+        known by that. To be known from another delivery is not enough: that one's effects would happen again."""
+        if arrival.fingerprint is None:
+            return True
+        rows = _rows(transaction, self.contents, "by_fingerprint", arrival.webhook.source, arrival.fingerprint)
+        same = any(self.contents.read(row).event_id == known.event_id for row in rows)
+        return same and plain(arrival.event.type) == known.type
 
     def get(self, snapshot: Snapshot, delivery_id: str) -> WebhookDelivery | None:
         """The delivery of an id of ours."""
@@ -135,9 +149,10 @@ class Deliveries:
         row = snapshot.get(self.requests, self._request_id(delivery_id))
         return None if row is None else self.requests.read(row)
 
-    def of_state(self, snapshot: Snapshot, state: State) -> Query[WebhookDelivery]:
-        """The deliveries in a state, in the order in which they may be forgotten."""
-        return _start(snapshot, self.table).with_index("by_state", state=state)
+    def of_state(self, snapshot: Snapshot, state: State, due: Range | None = None) -> Query[WebhookDelivery]:
+        """The deliveries in a state, in the order in which they need looking at."""
+        bounds = {} if due is None else {"due": due}
+        return _start(snapshot, self.table).with_index("by_state", state=state, **bounds)
 
     # --- steps -------------------------------------------------------------------------------------------------------
 
@@ -181,10 +196,18 @@ class Deliveries:
         }
         transaction.insert(self.table, [values[name] for name in self._columns])
         if webhook.keep_bodies:
-            row = (self._request_id(delivery_id), time, _json(event.headers), event.body)  # as the columns come
-            transaction.insert(self.requests, row)
+            self._keep(transaction, time, event, delivery_id)
         self._remember(transaction, times, now, arrival)
         return Id(delivery_id)
+
+    def keep_again(self, transaction: Transaction, times: CreationTimes, event: WebhookEvent, delivery_id: str) -> None:
+        """Keep the headers and the body of a copy: those of the first one may have been forgotten."""
+        self.forget_request(transaction, delivery_id)
+        self._keep(transaction, times.take(), event, delivery_id)
+
+    def _keep(self, transaction: Transaction, time: float, event: WebhookEvent, delivery_id: str) -> None:
+        row = (self._request_id(delivery_id), time, _json(event.headers), event.body)  # as the columns come
+        transaction.insert(self.requests, row)
 
     def _remember(self, transaction: Transaction, times: CreationTimes, now: float, arrival: Arrival) -> None:
         """Remember a content, again if the delivery it came with has been forgotten."""
@@ -226,21 +249,29 @@ class Deliveries:
         """Write down an attempt that leaves a delivery in its state."""
         self.change(transaction, delivery.id, attempts=[*delivery.attempts, attempt][-_MOST_ATTEMPTS:])
 
-    def wait(self, transaction: Transaction, delivery_id: str, lane: str | None) -> None:
+    def wait(self, transaction: Transaction, now: float, delivery_id: str, lane: str | None) -> None:
         """A delivery that has failed waits for a worker."""
-        unended = {"completed_time": None, "answer": None}
-        self.change(transaction, delivery_id, state="pending", expires=NEVER, due=NEVER, lane=lane, **unended)
+        unended = {"expires": NEVER, "due": now + _UNSEEN, "completed_time": None, "answer": None}
+        self.change(transaction, delivery_id, state="pending", lane=lane, **unended)
+
+    def unseen(self, transaction: Transaction, now: float, limit: int) -> list[WebhookDelivery]:
+        """Those pending for so long that somebody should look whether they are still to be run."""
+        return self.of_state(transaction, "pending", lte(now)).take(limit)
+
+    def look_later(self, transaction: Transaction, delivery_id: str, now: float) -> None:
+        """Somebody has looked."""
+        self.change(transaction, delivery_id, due=now + _UNSEEN)
 
     def change(self, transaction: Transaction, delivery_id: str, **fields: Any) -> None:
         """Set fields of a delivery."""
         changes = {name: self.table.store(name, value) for name, value in fields.items()}
         transaction.update(self.table, delivery_id, changes)
 
-    def forget(self, transaction: Transaction, delivery: WebhookDelivery) -> None:
+    def forget(self, transaction: Transaction, delivery_id: str) -> None:
         """Remove all there is of a delivery; a copy that comes later is taken for new."""
-        transaction.delete(self.table, delivery.id)
-        self.forget_request(transaction, delivery.id)
-        self.leave(transaction, delivery.id)
+        transaction.delete(self.table, delivery_id)
+        self.forget_request(transaction, delivery_id)
+        self.leave(transaction, delivery_id)
 
     def forget_request(self, transaction: Transaction, delivery_id: str) -> bool:
         """Remove the headers and the body of a delivery; whether they were there."""
@@ -253,7 +284,10 @@ class Deliveries:
     ) -> bool:
         """Give a delivery its place in a lane; whether it is the first."""
         turn = WebhookTurn(source=source, lane=lane, delivery=delivery_id)
-        insert(transaction, self.turns, turn, times)
+        time, last = times.take(), _rows(transaction, self.turns, "by_lane", source, lane, descending=True)
+        if last:  # the clock may have been set back since
+            time = max(time, math.nextafter(last[0][1], math.inf))
+        insert(transaction, self.turns, turn, CreationTimes(time))
         return self.first_in(transaction, source, lane) == delivery_id
 
     def first_in(self, snapshot: Snapshot, source: str, lane: str) -> Id[WebhookDelivery] | None:
@@ -273,20 +307,23 @@ class Deliveries:
         return max(self._sweep_deliveries(transaction, now, limit), self._sweep_contents(transaction, now, limit))
 
     def _sweep_deliveries(self, transaction: Transaction, now: float, limit: int) -> int:
+        columns, place = self.table.indexes["by_state"].columns, self._columns.index("expires")
         count = 0
-        for state in STATES:
-            due = _start(transaction, self.table).with_index("by_state", state=state, due=lte(now))
-            for delivery in due.take(limit - count):
-                self._forget_some(transaction, delivery, now)
-                count += 1
+        for state in STATES[1:]:  # nothing of what is pending is forgotten
+            [segment] = segments(columns, (state,), lte(now), nullable=self.table.nullable)
+            # As they are stored: one that cannot be read must not keep the others.
+            rows = transaction.select(self.table, segment, descending=False, limit=limit - count)
+            for row in rows:
+                self._forget_some(transaction, row[0], row[place], now)
+            count += len(rows)
         return count
 
-    def _forget_some(self, transaction: Transaction, delivery: WebhookDelivery, now: float) -> None:
-        if delivery.expires <= now:
-            self.forget(transaction, delivery)
+    def _forget_some(self, transaction: Transaction, delivery_id: str, expires: float, now: float) -> None:
+        if expires <= now:
+            self.forget(transaction, delivery_id)
         else:
-            self.forget_request(transaction, delivery.id)
-            self.change(transaction, delivery.id, due=delivery.expires)
+            self.forget_request(transaction, delivery_id)
+            self.change(transaction, delivery_id, due=expires)
 
     def _sweep_contents(self, transaction: Transaction, now: float, limit: int) -> int:
         """Forget contents; one whose delivery was done late, or is not done yet, stays as long as that."""
@@ -308,7 +345,7 @@ class Deliveries:
 def _end_of(webhook: Webhook | None, state: State, now: float) -> tuple[float, float]:
     """Until when a delivery is remembered, and its body kept: without that, what is not done could not be run."""
     if state == "pending":
-        return NEVER, NEVER
+        return NEVER, now + _UNSEEN
     keep_ids, keep_bodies = (_DEFAULT, _DEFAULT) if webhook is None else (webhook.keep_ids, webhook.keep_bodies)
     return now + keep_ids, now + (keep_bodies if state == "done" else keep_ids)
 
@@ -321,10 +358,10 @@ def _start(snapshot: Snapshot, table: Table[Any]) -> Query[Any]:
     return Query(snapshot, table, table.indexes["by_creation_time"])
 
 
-def _rows(snapshot: Snapshot, table: Table[Any], index: str, *values: Any) -> list[Row]:
-    """The first row of an index with these values."""
+def _rows(snapshot: Snapshot, table: Table[Any], index: str, *values: Any, descending: bool = False) -> Sequence[Row]:
+    """The first row of an index with these values, or the last."""
     [segment] = segments(table.indexes[index].columns, values, None, nullable=table.nullable)
-    return snapshot.select(table, segment, descending=False, limit=1)
+    return snapshot.select(table, segment, descending=descending, limit=1)
 
 
 def stored_id(event_id: str) -> str:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, Literal
 
 import msgspec
 
 from flask_convex_http.context import MutationCtx
 from flask_convex_http.deliveries import Arrival, Deliveries, State
-from flask_convex_http.engines.base import Snapshot
+from flask_convex_http.engines.base import Snapshot, Transaction
 from flask_convex_http.errors import DeadLetterError, UnavailableError
 from flask_convex_http.failures import text_of
 from flask_convex_http.functions import Mutation, internal_mutation
@@ -29,6 +30,9 @@ Outcome = Literal["success", "failed", "dead"]
 
 logger = logging.getLogger("flask_convex_http")
 
+#: Milliseconds for which a webhook that is not known here may be one of a newer version, which starts at the moment.
+_UNKNOWN_FOR = 60_000.0
+_LOOK_AGAIN = 2_000.0
 #: The scheduled function that tries a delivery.
 PROCESS = "_webhooks:process"
 
@@ -55,6 +59,7 @@ class DeliveryQueue:
             delivery_id = rows.add(calls.transaction, self.runtime.times, now, arrival, "pending", lane=lane)
         else:
             delivery_id = known.id
+            rows.keep_again(calls.transaction, self.runtime.times, arrival.event, delivery_id)
         self.put_in(calls, delivery_id, arrival.webhook.source, lane, is_new=known is None)
 
     def put_in(
@@ -63,7 +68,7 @@ class DeliveryQueue:
         """Have a delivery tried: at once, or when it is its turn."""
         rows, transaction = self.deliveries, calls.transaction
         if not is_new:
-            rows.wait(transaction, delivery_id, lane)
+            rows.wait(transaction, calls.now, delivery_id, lane)
         if lane is None or rows.queue(transaction, self.runtime.times, source, lane, delivery_id):
             self._schedule(calls, delivery_id, calls.now)
 
@@ -82,6 +87,9 @@ class DeliveryQueue:
         if delivery is None or delivery.state != "pending":
             return
         webhook, started = self.webhooks.get(delivery.source), self.runtime.clock()
+        if webhook is None and started - delivery.received < _UNKNOWN_FOR:
+            self._schedule(calls, delivery.id, started + _LOOK_AGAIN)
+            return
         try:
             calls.attempt(lambda: self._handle(calls, webhook, delivery))
         except DeadLetterError as error:
@@ -125,7 +133,8 @@ class DeliveryQueue:
         self, calls: MutationCalls, delivery: WebhookDelivery, webhook: Webhook | None, attempt: WebhookAttempt
     ) -> None:
         retry = DEFAULT_RETRY if webhook is None else webhook.retry
-        count = 1 + sum(before.by == "worker" for before in delivery.attempts)
+        lately = takewhile(lambda before: before.outcome != "dead", reversed(delivery.attempts))
+        count = 1 + sum(before.by == "worker" for before in lately)  # one that is dead and was retried begins anew
         logger.warning(
             "Webhook %s: delivery %s failed in attempt %d of %d: %s",
             delivery.source,
@@ -159,9 +168,35 @@ class DeliveryQueue:
         if following is not None:
             self._schedule(calls, following, calls.now)
 
+    def revive(self, transaction: Transaction, now: float, limit: int) -> int:
+        """Have those tried that are pending while nothing is to try them: somebody has canceled that, or another
+        version of the application did not know it. Answers how many were looked at."""
+        self.runtime.times.begin(now)
+        found = self.deliveries.unseen(transaction, now, limit)
+        for delivery in found:
+            self.deliveries.look_later(transaction, delivery.id, now)
+            if self._is_left_alone(transaction, delivery):
+                logger.warning("Webhook %s: nothing was to run %s", delivery.source, delivery.event_id)
+                self._add_job(transaction, delivery.id, now, now)
+        return len(found)
+
+    def _is_left_alone(self, transaction: Transaction, delivery: WebhookDelivery) -> bool:
+        if delivery.lane is not None:
+            first = self.deliveries.first_in(transaction, delivery.source, delivery.lane)
+            if first != delivery.id:
+                return False
+        job = None if delivery.job is None else self.runtime.jobs.get(transaction, delivery.job)
+        return job is None or job.state != "pending"
+
     def _schedule(self, calls: MutationCalls, delivery_id: Id[WebhookDelivery], when: float) -> None:
-        job = calls.submit(Submission(PROCESS, "mutation", msgspec.json.encode({"delivery": delivery_id}), when))
-        self.deliveries.change(calls.transaction, delivery_id, job=job)
+        self._add_job(calls.transaction, delivery_id, calls.now, when)
+        calls.announce(when)
+
+    def _add_job(self, transaction: Transaction, delivery_id: Id[WebhookDelivery], now: float, when: float) -> None:
+        """Schedule a try. It does not count as one of those that the handler may schedule."""
+        submission = Submission(PROCESS, "mutation", msgspec.json.encode({"delivery": delivery_id}), when)
+        job = self.runtime.jobs.add(transaction, self.runtime.times, now, submission)
+        self.deliveries.change(transaction, delivery_id, job=job)
 
     def _attempt(self, started: float, outcome: Outcome, error: BaseException | None = None) -> WebhookAttempt:
         text = None if error is None else text_of(error)

@@ -55,10 +55,14 @@ class Effects:
                 "Too large total size of the arguments of scheduled functions from this mutation "
                 f"(limit: {MAX_ARGUMENT_BYTES} bytes)"
             )
-        self._announce = announce
-        self._earliest = min(self._earliest, due)
         self._jobs += 1
         self._argument_bytes += argument_bytes
+        self.announce(due, announce)
+
+    def announce(self, due: float, announce: Announce) -> None:
+        """After the commit, tell the workers that something was scheduled."""
+        self._announce = announce
+        self._earliest = min(self._earliest, due)
 
     def mark(self) -> Mark:
         """Where a part of the transaction begins."""

@@ -10,6 +10,7 @@ Deliveries come in here verified. The rows are `deliveries`' business, handlers 
 
 from __future__ import annotations
 
+import itertools
 import logging
 from dataclasses import dataclass, field
 from typing import Literal
@@ -24,6 +25,7 @@ from flask_convex_http.errors import (
     OverloadedError,
     RateLimitedError,
     UnavailableError,
+    WebhookFailedError,
 )
 from flask_convex_http.failures import text_of
 from flask_convex_http.runtime import Caller, MutationCalls, Runtime
@@ -39,8 +41,8 @@ OK = Answer()
 ACCEPTED = Answer(202, OK.headers, b"Accepted")
 #: The same where people would see the text, or take another status for a failure.
 SILENT_OK = Answer(200, OK.headers, b"")
-#: The id is not signed, and was used before: whoever runs this content under it would leave the other one out.
-OTHER_CONTENT = Answer(409, OK.headers, b"A delivery with this id and another content has failed before")
+#: Neither id nor type are signed, and were others before: to run this would leave out, or repeat, another delivery.
+OTHER_CONTENT = Answer(409, OK.headers, b"This delivery has failed before with another content or type")
 #: Of the time that a sender waits, how much a delivery may wait for the writer; the rest is for its handler.
 _SHARE = 0.5
 
@@ -83,15 +85,17 @@ class Inbox:
         return self._run(arrival, caller)
 
     def sweep(self, transaction: Transaction, now: float, limit: int) -> int:
-        """Forget what has expired, at most `limit` of each kind; answers how many of the kind with most."""
-        return self.deliveries.sweep(transaction, now, limit)
+        """Forget what has expired, and see to what nobody runs, at most `limit` of each kind; answers how many of the
+        kind with most."""
+        return max(self.deliveries.sweep(transaction, now, limit), self.queue.revive(transaction, now, limit))
 
     # --- running a handler before the answer -------------------------------------------------------------------------
 
     def _run(self, arrival: Arrival, caller: Caller) -> Answer:
         started, patience = self.runtime.clock(), _patience(arrival.webhook.provider)
+        runs = itertools.chain([arrival], iter(arrival.anew, None))  # the writer may have to run it again
         try:
-            return self.runtime.write(lambda calls: self._accept(calls, arrival, started), caller, patience=patience)
+            return self.runtime.write(lambda calls: self._accept(calls, next(runs), started), caller, patience=patience)
         except DeclinedError as declined:
             self._write_down(arrival, started, "failed", str(declined))
             return declined.answer
@@ -99,6 +103,9 @@ class Inbox:
             answer = stop_answer(arrival.webhook.provider)
             self._write_down(arrival, started, "dead", text_of(error), answer)
             return answer
+        except SystemExit as error:  # it is the handler that ends, and not the server
+            self._write_down(arrival, started, "failed", text_of(error))
+            raise WebhookFailedError("A webhook's handler has called sys.exit()") from error
         except Exception as error:
             if not is_of_engine(error):
                 self._write_down(arrival, started, "failed", text_of(error))
@@ -109,7 +116,7 @@ class Inbox:
         known = self.deliveries.find(calls.transaction, arrival)
         if known is not None and known.state != "failed":
             return _answer_again(known, arrival)
-        if known is not None and not self.deliveries.is_known_content(calls.transaction, arrival):
+        if known is not None and not self.deliveries.is_content_of(calls.transaction, arrival, known):
             return OTHER_CONTENT
         if arrival.webhook.mode == "enqueue":
             self.queue.add(calls, arrival, known)
@@ -191,7 +198,7 @@ def is_of_engine(error: Exception) -> bool:
 
 def _answer_again(known: WebhookDelivery, arrival: Arrival) -> Answer:
     if known.event_id != arrival.event_id:
-        logger.warning(
+        logger.info(  # anybody who has seen it can send one
             "Webhook %s: delivery %s is a copy of %s by its signed content, and ran nothing",
             known.source,
             arrival.event_id,

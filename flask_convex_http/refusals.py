@@ -330,7 +330,7 @@ def _kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
         if room < 0:
             break
         if name.lower() not in CREDENTIAL_HEADERS:
-            kept[name] = value.encode("utf-8", "replace").decode()
+            kept[_text(name)] = value.encode("utf-8", "replace").decode()
     return kept
 
 

@@ -279,7 +279,7 @@ class Replays:
     def _forget(self, calls: MutationCalls, delivery: WebhookDelivery) -> Step:
         rows, transaction, lane = self._deliveries, calls.transaction, delivery.lane
         has_turn = lane is not None and rows.first_in(transaction, delivery.source, lane) == delivery.id
-        rows.forget(transaction, delivery)
+        rows.forget(transaction, delivery.id)
         if delivery.state == "pending" and delivery.job is not None:
             calls.cancel(delivery.job)
         if lane is not None and has_turn:  # or those behind it would wait for ever

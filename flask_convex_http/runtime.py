@@ -273,6 +273,10 @@ class MutationCalls:
         is_canceled = by is not None and jobs.is_canceled(self.transaction, by.id)
         return jobs.add(self.transaction, self._runtime.times, self.now, submission, is_canceled=is_canceled)
 
+    def announce(self, due: float) -> None:
+        """After the commit, tell the workers of something that the package itself has scheduled."""
+        self._effects.announce(due, self._runtime.jobs.announce)
+
     def cancel(self, job_id: Id[ScheduledFunction]) -> None:
         self._runtime.jobs.cancel(self.transaction, job_id, self.now)
 

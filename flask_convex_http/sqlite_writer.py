@@ -99,8 +99,7 @@ class Writer:
         """Run work on a connection in a transaction, commit it, and answer its result.
 
         Args:
-            work: Gets the connection. It may be run again from the start, and in another thread: it sees the context
-                variables of this one, but those it sets stay there.
+            work: Gets the connection. It may be run again from the start, in another thread with this one's context.
             alone: Whether it is to have the connection for itself and make its transactions itself.
             patience: Seconds it waits at most to be begun with, if less than the writer's.
 
@@ -171,8 +170,9 @@ class Writer:
             self._thread = thread
 
     def _wait(self, write: _Write, patience: float | None) -> Any:
+        timeout = self._timeout if patience is None else min(patience, self._timeout)
         try:
-            while not write.done.acquire(timeout=min(patience or self._timeout, self._timeout)):
+            while not write.done.acquire(timeout=timeout):
                 if self._withdraw(write):  # or else it has begun, and may only have to begin again
                     raise OverloadedError("The database is busy with other writes; try again in a moment")
         except BaseException:  # Ctrl-C, for one

@@ -198,7 +198,8 @@ class WebhookDelivery(
             failed, and runs again when the sender sends it again. "dead": it has failed for good.
         received: When it came.
         expires: When it may be forgotten; a copy that comes later would be taken for new.
-        due: When something of it may be forgotten: first its headers and body, then all of it.
+        due: When it needs looking at: to forget its headers and body, then all of it; to see whether it is still to
+            be run.
         secret_label: Which secret its signature was made with.
         request_id: The request that brought it, as the log has it.
         size: Bytes of its body, which is kept apart and forgotten sooner.

@@ -155,7 +155,7 @@ class Webhook:
             Exception: What it raises.
         """
         answer = self.run(ctx, event)
-        if answer.status >= 400:
+        if not 200 <= answer.status < 400:
             raise DeclinedError(answer)
         return answer
 
@@ -185,7 +185,7 @@ class Webhooks:
             RegistrationError: Another one has its source.
         """
         other = self._webhooks.setdefault(webhook.source, webhook)
-        if other.path != webhook.path:
+        if other.path != webhook.path or other.provider is not webhook.provider:
             raise RegistrationError(
                 f"The webhooks {other.path} and {webhook.path} have one source, {webhook.source!r}: what one has "
                 "received the other would take for a copy; give each its own source="
@@ -208,15 +208,15 @@ class Webhooks:
 
 
 def _ids_of(provider: Provider) -> timedelta:
-    return max(DEFAULT_IDS if provider.signs_time else UNTIMED_IDS, 2 * provider.profile.window)
+    return max(DEFAULT_IDS if provider.signs_time else UNTIMED_IDS, 2 * provider.window)
 
 
 def _check_kept(path: str, provider: Provider, mode: Mode, keep_ids: timedelta, keep_bodies: timedelta) -> None:
-    window = provider.profile.window
+    window = provider.window
     if keep_ids <= window:
         raise RegistrationError(
-            f"{path}: keep_ids={keep_ids} is too short: {provider.name} may send a delivery again for {window}, and it "
-            "would be taken for a new one; keep ids longer"
+            f"{path}: keep_ids={keep_ids} is too short: {provider.name} may send a delivery again for {window}, "
+            "or anybody within the tolerance, and it would be taken for a new one; keep ids longer"
         )
     if keep_bodies > keep_ids:
         raise RegistrationError(f"{path}: keep_bodies={keep_bodies} is longer than keep_ids={keep_ids}")

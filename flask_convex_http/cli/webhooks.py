@@ -273,7 +273,7 @@ def _body(shown: _Shown) -> str:
     if shown.body_expires is None:
         return f"{counted(shown.delivery.size, 'byte')}, forgotten"
     size = f"{counted(shown.delivery.size, 'byte')}, sha256 {shown.sha256}"
-    return size if shown.body_expires >= NEVER else f"{size}, forgotten from {moment(shown.body_expires)} on"
+    return size if shown.delivery.state == "pending" else f"{size}, forgotten from {moment(shown.body_expires)} on"
 
 
 def _attempt(number: int, attempt: WebhookAttempt) -> tuple[str, ...]:

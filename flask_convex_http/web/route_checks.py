@@ -102,3 +102,17 @@ def suffix_name(handler: Callable[..., Any], path: str) -> str | None:
         return "suffix"
     named = [p.name for p in parameters[2:] if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     return next((name for name in named if name not in variables_of(path)), None)
+
+
+def takes(function: Callable[..., Any], count: int) -> bool:
+    """Whether a function can be called with so many arguments by place, and perhaps more by name."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # a built-in one, say
+        return True
+    kinds = [parameter.kind for parameter in parameters]
+    if inspect.Parameter.VAR_POSITIONAL in kinds:
+        return True
+    needed = [p for p in parameters if p.default is p.empty and p.kind is not p.KEYWORD_ONLY]
+    by_place = [kind for kind in kinds if kind <= inspect.Parameter.POSITIONAL_OR_KEYWORD]
+    return len(by_place) >= count and (count > 1 or len(needed) <= 1)

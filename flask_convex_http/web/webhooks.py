@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from flask import Flask, Request, Response, current_app
+from werkzeug.exceptions import HTTPException
 
 from flask_convex_http.backend import Backend
 from flask_convex_http.context import MutationCtx
@@ -25,15 +26,18 @@ from flask_convex_http.errors import (
     VerificationError,
     WebhookFailedError,
 )
+from flask_convex_http.functions import Function
 from flask_convex_http.inbox import plain_answer
 from flask_convex_http.system import Answer
 from flask_convex_http.web.middleware import request_id
 from flask_convex_http.web.paths import path_of, variables_of
 from flask_convex_http.web.responses import to_response
+from flask_convex_http.web.route_checks import takes
 from flask_convex_http.web.state import backend_of, site_of, webhooks_of
 from flask_convex_http.webhook_handlers import Options, Webhook
 from flask_convex_http.webhooks.base import Provider
 from flask_convex_http.webhooks.events import WebhookEvent
+from flask_convex_http.webhooks.profiles import Profile
 
 Handler = Callable[[MutationCtx, WebhookEvent], Any]
 
@@ -62,6 +66,16 @@ class WebhookRoute:
         Raises:
             RegistrationError: It cannot work.
         """
+        if not isinstance(getattr(provider, "profile", None), Profile):
+            raise RegistrationError(
+                f"{type(provider).__name__} has no profile, which says how its sender behaves; give the class "
+                "profile = Profile(...)"
+            )
+        if isinstance(handler, Function) or not takes(handler, 2):
+            raise RegistrationError(
+                f"{_name(handler)} is no handler of webhooks; write a plain function: "
+                "def handler(ctx: MutationCtx, event: WebhookEvent)"
+            )
         if inspect.iscoroutinefunction(inspect.unwrap(handler)):
             raise RegistrationError(f"{_name(handler)} is async; a webhook runs in a transaction: write def")
         if options.mode == "enqueue" and hasattr(handler, LIMITED):
@@ -147,10 +161,21 @@ def _run(handler: Handler, provider: Provider) -> Callable[[MutationCtx, Webhook
     """A handler whose answer can be stored."""
 
     def run(ctx: MutationCtx, event: WebhookEvent) -> Answer:
-        value = handler(ctx, event)
+        try:
+            value = handler(ctx, event)
+        except HTTPException as error:
+            _check_error(error)
+            raise
         return plain_answer(provider) if value is None else _stored(to_response(current_app, value))
 
     return run
+
+
+def _check_error(error: HTTPException) -> None:
+    """Who hears that all is well does not send again, and what was raised has undone everything."""
+    status = error.code if error.response is None else error.response.status_code
+    if status is not None and status < 400:
+        raise WebhookFailedError(f"abort() was given an answer of {status}, which is no error: return it") from error
 
 
 def _stored(response: Response) -> Answer:

@@ -142,6 +142,13 @@ class Provider(ABC):
         """Whether its deliveries carry a signed time, so that an old one cannot be sent again by anybody."""
         return type(self).timestamp is not Provider.timestamp
 
+    @property
+    def window(self) -> timedelta:
+        """For how long the same delivery may come again: from its sender, or from whoever has seen it, while its signed
+        time is within the tolerance."""
+        signed = timedelta(milliseconds=self._past + self._future) if self.signs_time else timedelta(0)
+        return max(self.profile.window, signed)
+
     # --- what a provider says ----------------------------------------------------------------------------
 
     def timestamp(self, delivery: Delivery) -> int | None:

@@ -37,7 +37,8 @@ class GitHub(Provider):
     Args:
         secret: The webhook's secret (its UTF-8 bytes are the key), `from_env(...)`, or a list of these.
         unsafe_trust_delivery_id: Take the unsigned delivery id as proof that a delivery is a new one, for senders whose
-            events have identical bodies. Whoever has seen one delivery can then have it handled again.
+            events have identical bodies. Whoever has seen one delivery can then have it handled again. Leave it as it
+            is once there are deliveries: what failed under the one rule is not known under the other.
 
     Raises:
         RegistrationError: The secret cannot work.
@@ -100,7 +101,9 @@ def _digest(body: bytes) -> str:
 
 def _payload(delivery: Delivery) -> Any:
     content_type = delivery.headers.get("content-type", "").partition(";")[0].strip().lower()
-    document = _form_payload(delivery.body) if content_type == _FORM else delivery.body
+    # The content type is not signed: a form repeated as JSON would be a text, in which handlers find nothing to do.
+    is_form = content_type == _FORM or delivery.body.startswith(b"payload=")
+    document = _form_payload(delivery.body) if is_form else delivery.body
     try:
         return msgspec.json.decode(document)
     except msgspec.DecodeError:
