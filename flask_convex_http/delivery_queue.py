@@ -7,7 +7,7 @@ commit with the try's own completion. Of a lane only the first is scheduled; its
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any, Literal
 
@@ -45,11 +45,13 @@ class DeliveryQueue:
         runtime: Runs the handlers.
         webhooks: The application's webhooks.
         deliveries: The rows.
+        raised: What a handler has failed with last; tests want to see it.
     """
 
     runtime: Runtime
     webhooks: Webhooks
     deliveries: Deliveries
+    raised: list[BaseException] = field(default_factory=list)
 
     def add(self, calls: MutationCalls, arrival: Arrival, known: WebhookDelivery | None) -> None:
         """Record a delivery and have it tried; `known` is its row if it failed when its handler was run at once."""
@@ -97,6 +99,7 @@ class DeliveryQueue:
         except (Exception, SystemExit) as error:
             if isinstance(error, UnavailableError) and error.by_engine:
                 raise  # not the handler's doing: it is tried again as if nothing had been
+            self.raised[:] = [error]
             self._fail(calls, delivery, webhook, self._attempt(started, "failed", error))
         else:
             self._end(calls, delivery, webhook, self._attempt(started, "success"))

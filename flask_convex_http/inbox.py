@@ -197,6 +197,13 @@ def is_of_engine(error: Exception) -> bool:
 
 
 def _answer_again(known: WebhookDelivery, arrival: Arrival) -> Answer:
+    if known.event_id == arrival.event_id and known.size != len(arrival.event.body):
+        logger.warning(
+            "Webhook %s: %s has come before with a body of another size, and ran nothing; are ids taken from where the "
+            "sender has them?",
+            known.source,
+            arrival.event_id,
+        )
     if known.event_id != arrival.event_id:
         logger.info(  # anybody who has seen it can send one
             "Webhook %s: delivery %s is a copy of %s by its signed content, and ran nothing",

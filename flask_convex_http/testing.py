@@ -37,12 +37,14 @@ from flask_convex_http.backend import Backend, Functions, system_clock
 from flask_convex_http.batches import Batches
 from flask_convex_http.config import MEMORY, Settings
 from flask_convex_http.crons import Crons
+from flask_convex_http.errors import ConvexHTTPError
 from flask_convex_http.running import RunningActions
 from flask_convex_http.samples import events as samples
 from flask_convex_http.samples.signed_deliveries import Faults, signed
 from flask_convex_http.schema import Schema
 from flask_convex_http.system import ScheduledFunction
 from flask_convex_http.web.state import backend_of
+from flask_convex_http.webhook_handlers import DeclinedError
 from flask_convex_http.webhook_targets import find_target, sender_of
 from flask_convex_http.webhooks.base import Provider
 
@@ -111,7 +113,8 @@ def run_scheduled(target: Backend | Flask, *, advance: timedelta | None = None) 
     Raises:
         RuntimeError: It does not come to an end, or the app is not one for tests.
         TypeError: `advance` is given, but the backend was not given a `Clock`.
-        BaseException: What a function raises that is no Exception.
+        BaseException: What a function raises that is no Exception; and with PROPAGATE_EXCEPTIONS, as from requests,
+            what the handler of a webhook with mode="enqueue" raises.
     """
     if advance is not None and not (isinstance(advance, timedelta) and advance >= timedelta(0)):
         raise TypeError(f"run_scheduled(advance={advance!r}) takes a timedelta of 0 or more")
@@ -125,12 +128,21 @@ def run_scheduled(target: Backend | Flask, *, advance: timedelta | None = None) 
             f"run_scheduled() would run what is pending in {backend.settings.database_url}, for real; give the app "
             f"TESTING=True, or CONVEX_DATABASE_URL={MEMORY!r}"
         )
-    return _Runner(backend, target.app_context).run(advance)
+    propagates = bool(target.config["PROPAGATE_EXCEPTIONS"])
+    return _Runner(backend, target.app_context, propagates=propagates).run(advance)
+
+
+def _is_unexpected(error: BaseException) -> bool:
+    """Whether it is no answer to the sender that somebody has meant."""
+    return not isinstance(error, DeclinedError) and not (isinstance(error, ConvexHTTPError) and error.public)
 
 
 class _Runner:
-    def __init__(self, backend: Backend, around: Callable[[], AbstractContextManager[Any]]) -> None:
+    def __init__(
+        self, backend: Backend, around: Callable[[], AbstractContextManager[Any]], *, propagates: bool = False
+    ) -> None:
         self._backend = backend
+        self._propagates = propagates
         self._ticks = backend.ticks
         self._batches = Batches(backend, around)
         self._actions = RunningActions(backend, around, lambda: None)
@@ -150,7 +162,7 @@ class _Runner:
     def _run_while_moving(self, by: timedelta) -> None:
         clock = self._backend.clock
         if not isinstance(clock, Clock):
-            raise TypeError("advance= moves a Clock: make the backend with clock=Clock()")
+            raise TypeError("advance= moves a Clock: give memory_backend() or ConvexHTTP() clock=Clock()")
         end = clock() + by.total_seconds() * 1000
         while (due := self._next_due()) <= end:
             clock.advance_to(due)  # exactly: a timedelta is rounded, and might never get there
@@ -174,6 +186,9 @@ class _Runner:
         escaped = self._batches.escaped or self._actions.escaped
         if escaped is not None:  # Ctrl-C, or pytest.fail()
             raise escaped
+        raised = self._backend.inbox.queue.raised
+        if self._propagates and raised and _is_unexpected(raised[0]):
+            raise raised.pop()
 
     def _next_due(self) -> float:
         return min(self._times())

@@ -6,6 +6,7 @@ is done with a delivery is `inbox`'s business.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,6 +18,9 @@ from flask_convex_http.retry import Retry
 from flask_convex_http.system import Answer
 from flask_convex_http.webhooks.base import Provider
 from flask_convex_http.webhooks.events import WebhookEvent
+from flask_convex_http.webhooks.parsing import field_at
+
+logger = logging.getLogger("flask_convex_http")
 
 Mode = Literal["transaction", "enqueue"]
 OrderBy = str | Callable[[WebhookEvent], Any]
@@ -69,8 +73,8 @@ class Options:
     keep_bodies: timedelta | None = None
 
     def __post_init__(self) -> None:
-        if self.source is not None and not (isinstance(self.source, str) and 0 < len(self.source) <= 200):
-            raise RegistrationError(f"source={self.source!r} must be a text of 1 to 200 characters, such as 'stripe'")
+        if self.source is not None and not _is_name(self.source):
+            raise RegistrationError(f"source={self.source!r} must be 1 to 200 printable characters, such as 'stripe'")
         if self.mode not in MODES:
             raise RegistrationError(f'mode={self.mode!r} must be "transaction" or "enqueue"')
         if self.retry is not None and not isinstance(self.retry, Retry):
@@ -142,7 +146,7 @@ class Webhook:
             run=run,
             mode=options.mode,
             retry=options.retry or DEFAULT_RETRY,
-            lane=_lane(options.order_by),
+            lane=_lane(options.order_by, path),
             keep_ids=keep_ids.total_seconds() * 1000,
             keep_bodies=keep_bodies.total_seconds() * 1000,
         )
@@ -224,23 +228,32 @@ def _check_kept(path: str, provider: Provider, mode: Mode, keep_ids: timedelta, 
         raise RegistrationError(f"{path}: with mode='enqueue' the body must be kept until its handler has run")
 
 
+def _is_name(source: object) -> bool:
+    return isinstance(source, str) and 0 < len(source) <= 200 and source.isprintable()
+
+
 def _is_path(order_by: object) -> bool:
     return isinstance(order_by, str) and bool(order_by) and all(order_by.split("."))
 
 
-def _lane(order_by: OrderBy | None) -> Callable[[WebhookEvent], str | None]:
+def _lane(order_by: OrderBy | None, path: str) -> Callable[[WebhookEvent], str | None]:
     if order_by is None:
         return lambda event: None
-    if isinstance(order_by, str):
-        path = order_by.split(".")
-        return lambda event: _as_lane(_at(path, event.payload))
-    return lambda event: _as_lane(order_by(event))
+    if callable(order_by):
+        return lambda event: _as_lane(order_by(event))
+    unseen = [order_by]
 
+    def lane(event: WebhookEvent) -> str | None:
+        found = _as_lane(field_at(event.payload, order_by))
+        if found is None and unseen:
+            unseen.clear()  # once is enough to show a misspelt path
+            logger.warning(
+                "Webhook %s: order_by=%r is not in a payload of type %r; such deliveries have no order",
+                *(path, order_by, event.type),
+            )
+        return found
 
-def _at(path: list[str], value: Any) -> Any:
-    for name in path:
-        value = value.get(name) if isinstance(value, dict) else None
-    return value
+    return lane
 
 
 def _as_lane(value: Any) -> str | None:

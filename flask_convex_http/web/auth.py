@@ -22,7 +22,7 @@ from flask_convex_http.identity import Credentials, UserIdentity
 from flask_convex_http.schema import Document
 from flask_convex_http.system import AccessToken, ApiKey
 from flask_convex_http.web.responses import error_response
-from flask_convex_http.web.route_checks import refuse_above_route
+from flask_convex_http.web.route_checks import GUARDED, refuse_above_route
 from flask_convex_http.web.state import current_backend, site_of
 
 P = ParamSpec("P")
@@ -113,6 +113,7 @@ def _guard(
         call = current_app.ensure_sync(handler) if is_async else handler
         return call(known, request, *args, **kwargs)
 
+    setattr(guarded, GUARDED, True)
     return guarded
 
 

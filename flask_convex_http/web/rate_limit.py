@@ -19,7 +19,7 @@ from flask_convex_http.context import ActionCtx, MutationCtx
 from flask_convex_http.errors import RegistrationError
 from flask_convex_http.functions import Function
 from flask_convex_http.rate_limits import Limit
-from flask_convex_http.web.route_checks import refuse_above_route, takes
+from flask_convex_http.web.route_checks import refuse_above_route
 from flask_convex_http.web.webhooks import LIMITED
 
 H = TypeVar("H", bound=Callable[..., Any])
@@ -62,7 +62,7 @@ def rate_limit(
         RegistrationError: The limit cannot work, or the decorator is above the route.
     """
     Limit.of("of a route" if name is None else name, rate, period, capacity)
-    if key is not None and (not callable(key) or inspect.iscoroutinefunction(key) or not takes(key, 1)):
+    if key is not None and (not callable(key) or inspect.iscoroutinefunction(key) or not _takes(key, 1)):
         raise RegistrationError(f"@rate_limit(key={key!r}) must be a function of the request, not async, or left out")
 
     def decorate(handler: H) -> H:
@@ -88,7 +88,7 @@ def rate_limit(
 
 def _check(handler: Callable[..., Any], name: str | None) -> None:
     handler_name = getattr(handler, "__name__", repr(handler))
-    if isinstance(handler, Function) or not takes(handler, 2):
+    if isinstance(handler, Function) or not _takes(handler, 2):
         raise RegistrationError(
             f"@rate_limit is for handlers of an HttpRouter, which take (ctx, request), not for {handler_name}; inside "
             "a function write ctx.rate_limit(...)"
@@ -98,6 +98,20 @@ def _check(handler: Callable[..., Any], name: str | None) -> None:
         raise RegistrationError(
             f"{handler_name} has two rate limits that would share their buckets; give each a name= of its own"
         )
+
+
+def _takes(function: Callable[..., Any], count: int) -> bool:
+    """Whether a function can be called with so many arguments by place, and perhaps more by name."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # a built-in one, say
+        return True
+    kinds = [parameter.kind for parameter in parameters]
+    if inspect.Parameter.VAR_POSITIONAL in kinds:
+        return True
+    needed = [p for p in parameters if p.default is p.empty and p.kind is not p.KEYWORD_ONLY]
+    by_place = [kind for kind in kinds if kind <= inspect.Parameter.POSITIONAL_OR_KEYWORD]
+    return len(by_place) >= count and (count > 1 or len(needed) <= 1)
 
 
 def _current_request() -> Request:

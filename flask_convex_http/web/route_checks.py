@@ -12,6 +12,8 @@ from flask_convex_http.web.paths import variables_of
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 #: Marks a handler that is registered, so that a decorator put on top of the route, where it would do nothing, shows.
 REGISTERED = "__convex_registered__"
+#: Marks a handler that asks for an API key or a token.
+GUARDED = "__convex_guarded__"
 
 
 def checked_path(path: str | None, prefix: str | None) -> str:
@@ -102,17 +104,3 @@ def suffix_name(handler: Callable[..., Any], path: str) -> str | None:
         return "suffix"
     named = [p.name for p in parameters[2:] if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     return next((name for name in named if name not in variables_of(path)), None)
-
-
-def takes(function: Callable[..., Any], count: int) -> bool:
-    """Whether a function can be called with so many arguments by place, and perhaps more by name."""
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):  # a built-in one, say
-        return True
-    kinds = [parameter.kind for parameter in parameters]
-    if inspect.Parameter.VAR_POSITIONAL in kinds:
-        return True
-    needed = [p for p in parameters if p.default is p.empty and p.kind is not p.KEYWORD_ONLY]
-    by_place = [kind for kind in kinds if kind <= inspect.Parameter.POSITIONAL_OR_KEYWORD]
-    return len(by_place) >= count and (count > 1 or len(needed) <= 1)

@@ -32,7 +32,7 @@ from flask_convex_http.system import Answer
 from flask_convex_http.web.middleware import request_id
 from flask_convex_http.web.paths import path_of, variables_of
 from flask_convex_http.web.responses import to_response
-from flask_convex_http.web.route_checks import takes
+from flask_convex_http.web.route_checks import GUARDED
 from flask_convex_http.web.state import backend_of, site_of, webhooks_of
 from flask_convex_http.webhook_handlers import Options, Webhook
 from flask_convex_http.webhooks.base import Provider
@@ -71,13 +71,7 @@ class WebhookRoute:
                 f"{type(provider).__name__} has no profile, which says how its sender behaves; give the class "
                 "profile = Profile(...)"
             )
-        if isinstance(handler, Function) or not takes(handler, 2):
-            raise RegistrationError(
-                f"{_name(handler)} is no handler of webhooks; write a plain function: "
-                "def handler(ctx: MutationCtx, event: WebhookEvent)"
-            )
-        if inspect.iscoroutinefunction(inspect.unwrap(handler)):
-            raise RegistrationError(f"{_name(handler)} is async; a webhook runs in a transaction: write def")
+        _check_handler(handler)
         if options.mode == "enqueue" and hasattr(handler, LIMITED):
             raise RegistrationError(
                 f'{_name(handler)} has a rate limit, which needs the request, and mode="enqueue", which runs it '
@@ -115,6 +109,34 @@ class WebhookRoute:
                 raise WebhookFailedError("A webhook's handler failed") from error  # nothing is wrong with the delivery
             raise
         return _response(app, answer)
+
+
+def _check_handler(handler: Handler) -> None:
+    if isinstance(handler, Function) or not callable(handler) or not _takes_two(handler):
+        raise RegistrationError(
+            f"{_name(handler)} is no handler of webhooks; write a plain function: "
+            f"def {_name(handler)}(ctx: MutationCtx, event: WebhookEvent)"
+        )
+    if inspect.iscoroutinefunction(inspect.unwrap(handler)):
+        raise RegistrationError(f"{_name(handler)} is async; a webhook runs in a transaction: write def")
+    if hasattr(handler, GUARDED):
+        raise RegistrationError(
+            f"{_name(handler)} asks for a key or a token, and senders of webhooks have none: their signature is "
+            "checked; drop the decorator"
+        )
+
+
+def _takes_two(handler: Handler) -> bool:
+    """Whether it takes a ctx and an event, as far as can be seen."""
+    try:
+        signature = inspect.signature(handler)
+        signature.bind(None, None)
+    except TypeError:
+        return False
+    except ValueError:  # a built-in one, say
+        return True
+    first = next(iter(signature.parameters.values())).annotation
+    return getattr(first, "__name__", first) not in ("ActionCtx", "WebhookEvent", "Request")
 
 
 def _name(handler: Handler) -> str:

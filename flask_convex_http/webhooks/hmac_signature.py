@@ -19,7 +19,7 @@ from flask_convex_http.errors import RegistrationError
 from flask_convex_http.webhooks.base import DEFAULT_TOLERANCE, Provider
 from flask_convex_http.webhooks.encodings import Encoding, decode_signature
 from flask_convex_http.webhooks.events import Content, Delivery
-from flask_convex_http.webhooks.parsing import parse_object, parse_timestamp, text_field
+from flask_convex_http.webhooks.parsing import field_at, parse_object, parse_timestamp, text_field
 from flask_convex_http.webhooks.profiles import Profile
 from flask_convex_http.webhooks.secrets import Secrets
 
@@ -42,8 +42,9 @@ class HmacSignature(Provider):
         signed: The template of what is signed, such as `{timestamp}.{body}` or `v0:{timestamp}:{body}`.
         id_header: The header with the signed id of the delivery.
         type_header: The header with the type of the event. It is not signed.
-        id_field: The payload's field with the id. Without a header or a field the id is the body's SHA-256.
-        type_field: The payload's field with the type. Without a header or a field the type is empty.
+        id_field: The payload's field with the id, or a path such as `data.id`. Without a header or a field the id is
+            the body's SHA-256, and two events with one body are one.
+        type_field: The payload's field with the type, or a path. Without a header or a field the type is empty.
         tolerance: How far the timestamp may be from now, in the past and in the future; 5 minutes when left
             out. Only with a timestamp_header.
         future_tolerance: The same for the future alone.
@@ -177,7 +178,7 @@ class HmacSignature(Provider):
 
 
 def _id_field(payload: dict[str, Any], name: str) -> str:
-    value = payload.get(name)
+    value = field_at(payload, name)
     # Some senders number their events; bool is an int to Python and to nobody else.
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)

@@ -46,13 +46,23 @@ def parse_object(body: bytes) -> dict[str, Any]:
     return payload
 
 
+def field_at(payload: Any, path: str) -> Any:
+    """Return a field of the payload, by its name or by a path such as `data.id`; None if it is not there."""
+    if isinstance(payload, Mapping) and path in payload:
+        return payload[path]
+    value = payload
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
 def text_field(payload: Mapping[str, Any], name: str) -> str:
     """Return a field of the payload that must be text and not empty.
 
     Raises:
         VerificationError: It is missing, empty or something else.
     """
-    value = payload.get(name)
+    value = field_at(payload, name)
     if not isinstance(value, str) or not value:
         raise VerificationError("malformed", f"Webhook body has no text field {name!r}")
     return value
