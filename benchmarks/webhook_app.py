@@ -5,10 +5,20 @@ Its tables are those of the benchmarks of writing.
 
 from __future__ import annotations
 
-from flask import Flask, Request
+from flask import Flask, Request, Response
 
 from benchmarks.items import Item
-from flask_convex_http import ActionCtx, ConvexHTTP, HttpRouter, MutationCtx, Schema, Stripe, WebhookEvent, from_env
+from flask_convex_http import (
+    ActionCtx,
+    ConvexHTTP,
+    HttpRouter,
+    MutationCtx,
+    Schema,
+    Stripe,
+    WebhookEvent,
+    error_response,
+    from_env,
+)
 
 http = HttpRouter("http", __name__)
 
@@ -21,6 +31,13 @@ def on_stripe(ctx: MutationCtx, event: WebhookEvent) -> None:
 @http.get("/health")
 def health(ctx: ActionCtx, request: Request) -> dict[str, str]:
     return {"status": "ok"}
+
+
+@http.post("/read")
+def read(ctx: ActionCtx, request: Request) -> Response:
+    """What any refusal costs whose body is read: the most that a refused forgery could reach."""
+    request.get_data()
+    return error_response("no", 400)
 
 
 def create_app(folder: str, durability: str) -> Flask:

@@ -59,18 +59,18 @@ class Stream:
             sent.append(ready.popleft() if ready else self._new())
             yield sent[-1]
 
-    def forgery(self) -> bytes:
+    def forgery(self, path: str = PATH) -> bytes:
         """A request that is right but for the secret."""
-        return _request(self._body, FORGERS_SECRET)
+        return _request(self._body, FORGERS_SECRET, path)
 
     def _new(self) -> bytes:
         return _request(self._body.replace(_ID, f"evt_{next(self._ids):024d}"), SECRET)
 
 
-def _request(body: str, secret: str) -> bytes:
+def _request(body: str, secret: str, path: str = PATH) -> bytes:
     content = body.encode()
     head = (
-        f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: Stripe/1.0 (+https://stripe.com/docs/webhooks)\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: Stripe/1.0 (+https://stripe.com/docs/webhooks)\r\n"
         "Accept: */*; q=0.5, application/xml\r\nCache-Control: no-cache\r\n"
         f"Content-Type: application/json; charset=utf-8\r\nContent-Length: {len(content)}\r\n"
         f"Stripe-Signature: {WebhookSignature.generate_signature_header(body, secret)}\r\n\r\n"

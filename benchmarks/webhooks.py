@@ -157,6 +157,16 @@ class Forgeries(Health):
         return self._server.repeat(webhook_load.Stream().forgery(), seconds, 400)
 
 
+class Reading(Health):
+    """The same requests to a view that reads and refuses them unseen: what of a forgery's cost is not verifying."""
+
+    name = "POST, only read"
+
+    def run(self, seconds: float) -> Burst:
+        """Refuse them for some seconds."""
+        return self._server.repeat(webhook_load.Stream().forgery("/read"), seconds, 400)
+
+
 def print_lines(
     durabilities: Sequence[str] = DURABILITIES, only: str = "", rounds: int = 3, seconds: float = SECONDS
 ) -> None:
@@ -188,10 +198,10 @@ def _print_line(line: Line, durability: str, rounds: int, seconds: float) -> Non
 
 def _print_forgeries(rounds: int, seconds: float) -> None:
     with new_folders(OURS) as [folder], WebhookServer(OURS, folder, "full", slow_sync.environment(0)) as server:
-        sides = [Forgeries(server), Health(server)]
+        sides = [Forgeries(server), Health(server), Reading(server)]
         with _untouched(server.database):
             measured = alternate(sides, rounds, seconds)
-    print_comparison(FORGERIES, "full", measured, [_REFUSED])
+    print_comparison(FORGERIES, "full", measured, [_REFUSED, Target()])
 
 
 @contextlib.contextmanager
