@@ -61,6 +61,7 @@ class Check:
         files: The database, its schema and the files.
         check_store: Answers what is wrong with the store of bytes itself, a sentence each; None if there is no store
             yet, which only to look must not make.
+        remarks: Answers what is allowed and may surprise, a sentence each, of what nobody here knows of.
         read_bytes: Whether to read all bytes of all files and compare their digests.
         progress: Is told how many documents and files were looked at, and how many there are.
     """
@@ -70,11 +71,13 @@ class Check:
         files: Files,
         *,
         check_store: Callable[[], list[str]] | None,
+        remarks: Callable[[], list[str]] = list,
         read_bytes: bool = False,
         progress: Progress | None = None,
     ) -> None:
         self._files = files
         self._check_store = check_store
+        self._remarks = remarks
         self._read_bytes = read_bytes
         self._progress = progress
         self._findings = Findings()
@@ -90,6 +93,7 @@ class Check:
         try:
             problems += self._files.engine.check()
             self._check_documents()
+            self._findings.notes += self._remarks()
             problems += self._check_store() if self._check_store is not None else []
             self._check_files()
         except MigrationRequiredError:

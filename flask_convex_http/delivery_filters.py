@@ -6,15 +6,16 @@ Only rows of `_webhooks` are read here, as a stream: never the headers and bodie
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 
 from flask_convex_http.deliveries import STATES, Deliveries, State, stored_id
-from flask_convex_http.engines.base import Snapshot
+from flask_convex_http.engines.base import Row, Snapshot
 from flask_convex_http.ids import Id
 from flask_convex_http.query_builder import Query
-from flask_convex_http.ranges import Range, gte, lte
+from flask_convex_http.ranges import Range, gt, gte, lte, segments
+from flask_convex_http.schema import ID_COLUMN, TIME_COLUMN, Table
 from flask_convex_http.system import WebhookDelivery
 from flask_convex_http.webhook_handlers import Webhooks
 
@@ -87,28 +88,61 @@ class DeliveryFilter:
         return type == self.type
 
 
-def sources_of(webhooks: Webhooks, name: str) -> frozenset[str]:
-    """The sources that a name means: of the webhooks whose source, path or provider it is, or else a former one."""
-    return frozenset(webhook.source for webhook in webhooks.find(name)) or frozenset({name})
+def stored_sources(deliveries: Deliveries, snapshot: Snapshot) -> list[str]:
+    """All sources that deliveries have, also those that no webhook of the application has any more, in order.
+
+    Only the first row of each is read: a source has many, and an application few sources.
+    """
+    table, found = deliveries.table, list[str]()
+    place = (ID_COLUMN, TIME_COLUMN, *table.columns).index("source")
+    while rows := _first_rows(snapshot, table, gt(found[-1]) if found else None):
+        found.append(rows[0][place])
+    return found
+
+
+def count_of(deliveries: Deliveries, snapshot: Snapshot, source: str, limit: int) -> int:
+    """How many deliveries a source has; no more than `limit` are counted."""
+    table = deliveries.table
+    [segment] = segments(table.indexes["by_event"].columns, (source,), None, nullable=table.nullable)
+    return sum(1 for _ in islice(snapshot.stream(table, segment, descending=False), limit))
+
+
+def sources_of(stored: Iterable[str], webhooks: Webhooks, name: str) -> frozenset[str]:
+    """The sources that a name means: the one that deliveries have, or else of the webhooks whose source, path or
+    provider it is; none if nobody has that name.
+
+    Args:
+        stored: The sources that deliveries have: of a webhook that was renamed it is the former one.
+        webhooks: The application's.
+        name: What somebody calls them.
+    """
+    if name in stored:
+        return frozenset({name})
+    return frozenset(webhook.source for webhook in webhooks.find(name))
 
 
 def named(
-    deliveries: Deliveries, snapshot: Snapshot, webhooks: Webhooks, name: str, source: str | None = None
+    deliveries: Deliveries, snapshot: Snapshot, name: str, sources: Collection[str] | None = None
 ) -> list[WebhookDelivery]:
     """The deliveries that an id means: ours, or the sender's, which several webhooks may have received.
 
     Args:
         deliveries: The rows.
         snapshot: Where they are read.
-        webhooks: The application's.
         name: The id.
-        source: Which webhook is meant, by what `sources_of` takes; any if not given.
+        sources: Which are meant; all if not given, of whatever webhooks there have ever been.
     """
-    sources = frozenset(webhook.source for webhook in webhooks) if source is None else sources_of(webhooks, source)
     own = deliveries.get(snapshot, name)
     if own is not None:
-        return [own] if source is None or own.source in sources else []
-    return deliveries.by_event_id(snapshot, stored_id(name), sorted(sources))
+        return [own] if sources is None or own.source in sources else []
+    meant = stored_sources(deliveries, snapshot) if sources is None else sorted(sources)
+    return deliveries.by_event_id(snapshot, stored_id(name), meant)
+
+
+def _first_rows(snapshot: Snapshot, table: Table[WebhookDelivery], bounds: Range | None) -> Sequence[Row]:
+    """The first row of an index whose first column is within bounds; none if there is no such row."""
+    [segment] = segments(table.indexes["by_event"].columns, (), bounds, nullable=table.nullable)
+    return snapshot.select(table, segment, descending=False, limit=1)
 
 
 def _time_of(delivery: WebhookDelivery) -> tuple[float, str]:

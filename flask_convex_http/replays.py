@@ -307,7 +307,8 @@ class Replays:
             raise _RefusedError(unknown(delivery_id))
         webhook = self.backend.webhooks.get(delivery.source)
         if webhook is None:
-            raise _refused(delivery, f"this app has no webhook with the source {delivery.source!r}; was it renamed?")
+            reason = f"this app has no webhook with the source {delivery.source!r}"
+            raise _refused(delivery, f"{reason}; if one was renamed, give it source={delivery.source!r}")
         return delivery, webhook
 
     def _event(self, snapshot: Snapshot, webhook: Webhook, delivery: WebhookDelivery) -> WebhookEvent:
@@ -315,7 +316,7 @@ class Replays:
         try:
             return self._queue.event_of(snapshot, webhook, delivery)
         except DeadLetterError as error:
-            raise _refused(delivery, text_of(error)) from error
+            raise _refused(delivery, _without_body(delivery)) from error
         except VerificationError as error:
             raise _refused(delivery, f"{webhook.provider.name} finds no event in it any more: {error}") from error
 
@@ -352,6 +353,15 @@ def unknown(name: str) -> Step:
 
 def _refused(delivery: WebhookDelivery, reason: str) -> _RefusedError:
     return _RefusedError(Step(delivery.id, "refused", f"{_name(delivery)} is left as it is: {reason}"))
+
+
+def _without_body(delivery: WebhookDelivery) -> str:
+    if delivery.state == "failed":
+        return "its body was forgotten; have the sender send it again"
+    return (
+        f"its body was forgotten, and as it is {delivery.state} a copy would run nothing: if its effects are to happen "
+        f"again, `purge {delivery.id}` and have the sender send it again"
+    )
 
 
 def _failed(delivery_id: str, attempt: WebhookAttempt) -> Step:

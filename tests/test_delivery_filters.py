@@ -11,7 +11,7 @@ import pytest
 
 from flask_convex_http.database import CreationTimes, insert
 from flask_convex_http.deliveries import STATES, State
-from flask_convex_http.delivery_filters import DeliveryFilter, named, sources_of
+from flask_convex_http.delivery_filters import DeliveryFilter, count_of, named, sources_of, stored_sources
 from flask_convex_http.engines.base import Transaction
 from flask_convex_http.system import WebhookDelivery
 from tests.orders import SECRET, VARIABLE, Shop, shop
@@ -119,17 +119,45 @@ def test_ids_are_ours_or_the_senders(orders: Shop) -> None:
     orders.send(long)
     backend = orders.backend
 
-    def found(name: str, source: str | None = None) -> list[str]:
+    def found(name: str, *sources: str) -> list[str]:
         with backend.engine.read() as snapshot:
-            deliveries = named(backend.inbox.deliveries, snapshot, backend.webhooks, name, source)
+            deliveries = named(backend.inbox.deliveries, snapshot, name, sources or None)
         return [delivery.source for delivery in deliveries]
 
     assert found(own) == ["shop"]
     assert found(own, "stock") == []
     assert sorted(found("e1")) == ["shop", "stock"]
-    assert found("e1", "/stock") == ["stock"]
+    assert found("e1", "stock", "partner") == ["stock"]
     assert found(long) == ["shop"]
     for name in (NOBODY, "", "\udce9", "' OR 1=1", "x" * 100_000):
         assert found(name) == []
-    assert sources_of(backend.webhooks, "hmac") == {"shop", "stock", "partner"}
-    assert sources_of(backend.webhooks, "former") == {"former"}
+
+
+def test_a_source_is_one_that_deliveries_have_or_that_a_webhook_is_called(orders: Shop) -> None:
+    """What is stored comes first, so that a former source is not taken for a provider of that name."""
+    webhooks = orders.backend.webhooks
+    assert sources_of([], webhooks, "hmac") == {"shop", "stock", "partner"}
+    assert sources_of(["hmac"], webhooks, "hmac") == {"hmac"}
+    assert sources_of(["shop"], webhooks, "/stock") == {"stock"}
+    assert sources_of(["former"], webhooks, "former") == {"former"}
+    assert sources_of(["former"], webhooks, "formerly") == frozenset()
+
+
+def test_all_sources_are_found_with_a_query_each(orders: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever they are of, in order; of a source with many deliveries one row is read."""
+    sources = ["", "/hooks/stripe", "a\nb", "shop", "shop ", "Shop", "\U0001f4a1"]
+    add(orders, *(made(number, source, "done", "x", 1.0) for source in sources for number in range(50)))
+    with orders.backend.engine.read() as snapshot:
+        selected: list[int] = []
+        select = type(snapshot).select
+
+        def counting(self: Any, *arguments: Any, **options: Any) -> Any:
+            rows = select(self, *arguments, **options)
+            selected.append(len(rows))
+            return rows
+
+        monkeypatch.setattr(type(snapshot), "select", counting)
+        assert stored_sources(orders.backend.inbox.deliveries, snapshot) == sorted(sources)
+        assert selected == [1] * len(sources) + [0]
+        assert count_of(orders.backend.inbox.deliveries, snapshot, "shop", 100) == 50
+        assert count_of(orders.backend.inbox.deliveries, snapshot, "shop", 20) == 20

@@ -147,6 +147,21 @@ def test_what_a_replay_schedules_is_announced(orders: Shop, monkeypatch: pytest.
     assert [job.name for job in run_scheduled(orders.backend)] == [remind.name]
 
 
+def test_what_a_copy_would_not_run_is_not_to_be_sent_again(orders: Shop, tmp_path: Path) -> None:
+    """Without its body what is done or dead must be forgotten first; a copy of what has failed runs by itself."""
+    done, gone, failed = orders.received("e1"), orders.fail("e2", error=dead()), orders.fail("e3")
+    rows(tmp_path, "DELETE FROM _webhook_requests")
+    for delivery_id, state in ((done, "done"), (gone, "dead")):
+        sentence = orders.replays.replay(delivery_id).sentence
+        assert f"as it is {state} a copy would run nothing" in sentence
+        assert f"`purge {delivery_id}`" in sentence
+    assert orders.replays.replay(failed).sentence.endswith("its body was forgotten; have the sender send it again")
+    orders.replays.purge([done], bodies_only=False, pending=False)
+    for event_id in ("e1", "e2", "e3"):
+        orders.send(event_id)
+    assert orders.numbers() == ["e1", "e1", "e3"]
+
+
 # --- retry -----------------------------------------------------------------------------------------------------------
 
 

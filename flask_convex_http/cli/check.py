@@ -7,10 +7,16 @@ from functools import partial
 import click
 from flask.cli import with_appcontext
 
+from flask_convex_http.backend import Backend
 from flask_convex_http.check import Check, Findings
 from flask_convex_http.cli.output import advance, counted, json_option, print_json, printable, progress
 from flask_convex_http.cli.stores import store_check
+from flask_convex_http.delivery_filters import count_of, stored_sources
 from flask_convex_http.web.state import current_backend
+
+#: How many deliveries of a source are counted, and of how many sources.
+_COUNTED = 1000
+_TOLD = 10
 
 
 @click.command()
@@ -22,7 +28,7 @@ def check(read_bytes: bool, as_json: bool) -> None:
 
     That is: the pages and indexes of the databases, the tables against the schema, each document against its class, and
     each stored file's bytes. Problems make the exit status 1; notes, such as a reference to a document that is not
-    there, do not. The app may run meanwhile, and nothing is changed.
+    there, or deliveries of a webhook that is not there, do not. The app may run meanwhile, and nothing is changed.
 
     \b
     Examples:
@@ -33,7 +39,10 @@ def check(read_bytes: bool, as_json: bool) -> None:
 
     with progress(1, "Check") as bar:
         tell = partial(advance, bar)
-        found = Check(backend.files, check_store=store_check(backend), read_bytes=read_bytes, progress=tell).run()
+        remarks = partial(_unknown_sources, backend)
+        found = Check(
+            backend.files, check_store=store_check(backend), remarks=remarks, read_bytes=read_bytes, progress=tell
+        ).run()
     if as_json:
         counts = {"rows": found.rows, "files": found.files}
         print_json({"problems": found.problems, "notes": found.notes, **counts})
@@ -41,6 +50,27 @@ def check(read_bytes: bool, as_json: bool) -> None:
         _print(found)
     if found.problems:
         raise click.exceptions.Exit(1)
+
+
+def _unknown_sources(backend: Backend) -> list[str]:
+    """Sources of deliveries that no webhook has: who renames one has its copies run again."""
+    deliveries = backend.inbox.deliveries
+    with backend.engine.read() as snapshot:
+        unknown = [source for source in stored_sources(deliveries, snapshot) if backend.webhooks.get(source) is None]
+        counts = {source: count_of(deliveries, snapshot, source, _COUNTED) for source in unknown[:_TOLD]}
+    told = [_unknown_source(source, count) for source, count in counts.items()]
+    if len(unknown) > _TOLD:
+        told.append(f"There are deliveries of {len(unknown) - _TOLD} more sources that no webhook of this app has")
+    return told
+
+
+def _unknown_source(source: str, count: int) -> str:
+    more = " or more" if count == _COUNTED else ""
+    have = "delivery has" if count == 1 else "deliveries have"
+    return (
+        f"{count}{more} {have} the source {source!r}, which no webhook of this app has: if one was renamed, a copy of "
+        f"what it has received would be taken for new; give that webhook source={source!r}"
+    )
 
 
 def _print(found: Findings) -> None:

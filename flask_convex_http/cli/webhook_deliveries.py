@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import datetime
 import http.client
+import re
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +37,11 @@ _MOST_COPIES = 200
 _MOST_BYTES = 64 * 1024
 #: Answers that refuse a delivery for what it is. The package's own is 400; an error handler may choose another.
 _REFUSALS = (400, 401, 403)
+#: Characters of an id that is shown.
+_LONGEST_ID = 72
+#: What is in the answer if no secret is set, and in those that are about neither secrets nor times.
+_ABOUT_SECRETS = re.compile("environment variable|signing secret", re.IGNORECASE)
+_ABOUT_CONTENT = re.compile(r"malformed|missing|\bheader\b|webhook (body|form)", re.IGNORECASE)
 
 
 class _Attempt(msgspec.Struct):
@@ -50,6 +57,7 @@ class _Attempt(msgspec.Struct):
         milliseconds: How long the answer took.
         answer: The first line of its body, or why there is none.
         connected: Whether there was anybody to answer.
+        request_id: The `X-Request-Id` of the answer; empty if it has none.
     """
 
     type: str
@@ -61,6 +69,13 @@ class _Attempt(msgspec.Struct):
     milliseconds: float
     answer: str
     connected: bool
+    request_id: str
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the app has kept it for `doctor`, as far as its answer tells."""
+        has_no_secret = self.status == 503 and bool(_ABOUT_SECRETS.search(self.answer))
+        return bool(self.request_id) and (self.status in (*_REFUSALS, 413) or has_no_secret)
 
 
 class _Reply(msgspec.Struct):
@@ -68,6 +83,11 @@ class _Reply(msgspec.Struct):
     milliseconds: float
     line: str
     connected: bool = True
+    request_id: str = ""
+
+    @property
+    def is_accepted(self) -> bool:
+        return self.status is not None and 200 <= self.status < 300
 
 
 @click.command("send")
@@ -132,10 +152,19 @@ def send(
         old_secret=old_secret,
         fresh_id=fresh_id,
     )
+    _check_types(types)
     webhook = _found(name, source)
     deliveries = _made(webhook, sender_of(webhook, name), types, _parsed(data), faults)
     address = _address(url, webhook.path)
     _report(_send_all(address, webhook, deliveries), address, as_json)
+
+
+def _check_types(types: Sequence[str]) -> None:
+    for type in types:
+        try:
+            type.encode()
+        except UnicodeEncodeError:  # what the shell was given is no UTF-8
+            raise click.BadParameter(f"{printable(repr(type))} is not text.", param_hint="'[TYPE]...'") from None
 
 
 def _list(name: str | None, as_json: bool) -> None:
@@ -153,8 +182,9 @@ def _parsed(data: str | None) -> dict[str, Any] | None:
         return None
     try:
         return msgspec.json.decode(data, type=dict[str, Any])
-    except msgspec.DecodeError as error:  # also what is JSON but no object
-        raise click.BadParameter(f"{error}: write a JSON object.", param_hint="'--data'") from error
+    except ValueError as error:  # also what is JSON but no object, or no text
+        what = "It is not text" if isinstance(error, UnicodeEncodeError) else str(error)
+        raise click.BadParameter(f"{printable(what)}: write a JSON object.", param_hint="'--data'") from error
 
 
 def _made(
@@ -172,7 +202,7 @@ def _found(name: str, source: str | None) -> Webhook:
     try:
         return find_target(current_backend().webhooks, name, source)
     except ValueError as error:
-        raise click.ClickException(printable(str(error))) from error
+        raise click.UsageError(f"{printable(str(error))}.") from error
 
 
 # --- over HTTP -------------------------------------------------------------------------------------------------------
@@ -193,7 +223,9 @@ def _address(url: str, path: str) -> SplitResult:
 
 def _send_all(address: SplitResult, webhook: Webhook, deliveries: list[SignedDelivery]) -> list[_Attempt]:
     patience = webhook.provider.profile.timeout.total_seconds()
-    return [_judged(delivery, reply) for delivery in deliveries for reply in _send_copies(address, patience, delivery)]
+    return [
+        attempt for delivery in deliveries for attempt in _judged(delivery, _send_copies(address, patience, delivery))
+    ]
 
 
 def _send_copies(address: SplitResult, patience: float, delivery: SignedDelivery) -> list[_Reply]:
@@ -229,6 +261,7 @@ def _exchange(
     connection.request("POST", target, delivery.body, dict(delivery.headers))
     answer = connection.getresponse()
     reply.line = answer.read(_MOST_BYTES).decode("utf-8", "replace").partition("\n")[0].strip()
+    reply.request_id = answer.headers.get("X-Request-Id", "")
     reply.status = answer.status
 
 
@@ -246,8 +279,17 @@ def _problem(do: Callable[[], None]) -> str:
 # --- what it means ---------------------------------------------------------------------------------------------------
 
 
-def _judged(delivery: SignedDelivery, reply: _Reply) -> _Attempt:
-    as_expected, meaning = _meaning(delivery, reply.status)
+def _judged(delivery: SignedDelivery, replies: list[_Reply]) -> list[_Attempt]:
+    """Each copy's attempt. Which one had the effect nobody can tell from outside: it is told of the first."""
+    first = next((reply for reply in replies if reply.is_accepted), None)
+    return [
+        _attempt(delivery, reply, _meaning(delivery, reply) if reply is first else _of_copy(delivery, reply, first))
+        for reply in replies
+    ]
+
+
+def _attempt(delivery: SignedDelivery, reply: _Reply, judgement: tuple[bool, str]) -> _Attempt:
+    as_expected, meaning = judgement
     return _Attempt(
         type=delivery.type,
         id=delivery.id,
@@ -258,19 +300,31 @@ def _judged(delivery: SignedDelivery, reply: _Reply) -> _Attempt:
         milliseconds=round(reply.milliseconds, 1),
         answer=reply.line,
         connected=reply.connected,
+        request_id=reply.request_id,
     )
 
 
-def _meaning(delivery: SignedDelivery, status: int | None) -> tuple[bool, str]:
+def _of_copy(delivery: SignedDelivery, reply: _Reply, first: _Reply | None) -> tuple[bool, str]:
+    if first is None or not reply.is_accepted or delivery.verdict == "refused":
+        return _meaning(delivery, reply)
+    if (reply.status, reply.line) == (first.status, first.line):
+        return True, "copy: the same answer"
+    return False, "copy: ANOTHER ANSWER, so the handler may have run twice"
+
+
+def _meaning(delivery: SignedDelivery, reply: _Reply) -> tuple[bool, str]:
+    status = reply.status
     if status is None:
         return False, "not answered"
-    accepted, refused = 200 <= status < 300, status in _REFUSALS
+    accepted, refused = reply.is_accepted, status in _REFUSALS
     if delivery.verdict == "accepted" and accepted:
         return True, f"accepted, as it should be: {delivery.reason}"
     if delivery.verdict == "refused" and refused:
         return True, f"refused, as it should be: {delivery.reason}"
     if delivery.verdict == "refused" and accepted:
         return False, f"ACCEPTED, and it should have been refused: {delivery.reason}"
+    if refused and _ABOUT_CONTENT.search(reply.line):
+        return False, "REFUSED, and not for its secret or time: see the answer"
     if refused:
         return False, "REFUSED, and it is genuine: has the app the same secret, and the same time?"
     return False, _otherwise(status)
@@ -291,23 +345,37 @@ def _report(attempts: list[_Attempt], address: SplitResult, as_json: bool) -> No
     if as_json:
         print_json(attempts)
     else:
-        rows = [
-            (
-                attempt.type,
-                attempt.id,
-                str(attempt.status or ""),
-                f"{attempt.milliseconds:.0f} ms",
-                shortened(attempt.answer),
-                attempt.meaning,
-            )
-            for attempt in attempts
-        ]
-        print_table(("TYPE", "ID", "STATUS", "TIME", "ANSWER", "MEANING"), rows)
-    wrong = sum(not attempt.as_expected for attempt in attempts)
-    if not wrong:
-        return
-    reached = any(attempt.connected for attempt in attempts)
-    hint = "" if reached else ". Is the app running? `flask run` starts it; --url says where it is"
-    raise click.ClickException(
-        f"{wrong} of {len(attempts)} answers of {address.geturl()} are not as they should be{hint}"
+        print_table(("TYPE", "ID", "STATUS", "TIME", "ANSWER", "MEANING"), list(map(_row, attempts)))
+    wrong = [attempt for attempt in attempts if not attempt.as_expected]
+    if wrong:
+        sentence = f"{len(wrong)} of {len(attempts)} answers of {address.geturl()} are not as they should be"
+        raise click.ClickException(printable(sentence + _hint(attempts, wrong)))
+
+
+def _row(attempt: _Attempt) -> tuple[str, ...]:
+    request = f" (request {shortened(attempt.request_id)})" if attempt.is_refused else ""
+    return (
+        shortened(attempt.type, 40),
+        shortened(attempt.id, _LONGEST_ID),
+        str(attempt.status or ""),
+        f"{attempt.milliseconds:.0f} ms",
+        shortened(_error_in(attempt.answer)),
+        attempt.meaning + request,
     )
+
+
+def _hint(attempts: list[_Attempt], wrong: list[_Attempt]) -> str:
+    if not any(attempt.connected for attempt in attempts):
+        return ". Is the app running? `flask run` starts it; --url says where it is"
+    refused = next((attempt for attempt in wrong if attempt.is_refused), None)
+    if refused is None:
+        return ""
+    return f". Where the app runs, `flask convex webhooks doctor {shlex.quote(refused.request_id)}` says why"
+
+
+def _error_in(line: str) -> str:
+    """An error's own words, if they are in JSON as this package writes them."""
+    try:
+        return msgspec.json.decode(line, type=dict[str, str]).get("error", line)
+    except (ValueError, RecursionError):
+        return line

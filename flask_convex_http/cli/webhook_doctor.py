@@ -25,6 +25,7 @@ from flask_convex_http.cli.output import (
     printable,
     shortened,
 )
+from flask_convex_http.delivery_filters import named
 from flask_convex_http.diagnosis.diagnose import diagnose, signed_at
 from flask_convex_http.diagnosis.findings import Finding
 from flask_convex_http.engines.base import Snapshot
@@ -174,9 +175,14 @@ def _findings(backend: Backend, refusal: Refusal) -> list[Finding]:
         return [Finding("too-large", sentence, True)]
     if _is_unread(refusal):
         return [_missing_secret(webhook.provider)]
-    others = _others(backend, webhook)
     return diagnose(
-        webhook.provider, refusal.headers, refusal.body, refusal.received_at, others, is_whole=refusal.is_whole
+        webhook.provider,
+        refusal.headers,
+        refusal.body,
+        refusal.received_at,
+        _others(backend, webhook),
+        is_whole=refusal.is_whole,
+        had_secret=refusal.reason not in ("missing-secret", "too-large"),
     )
 
 
@@ -220,12 +226,12 @@ def _examine(backend: Backend, webhook: Webhook, headers: dict[str, str], body: 
 
 def _received(backend: Backend, snapshot: Snapshot, delivery_id: str) -> WebhookDelivery | None:
     deliveries = backend.inbox.deliveries
-    found = deliveries.by_event_id(snapshot, delivery_id, [webhook.source for webhook in backend.webhooks])
+    found = named(deliveries, snapshot, delivery_id)
     if found:
-        return found[-1]
+        return max(found, key=lambda delivery: delivery.creation_time)
     newest = Query(snapshot, deliveries.table, deliveries.table.indexes["by_creation_time"]).order("desc")
     by_request = (delivery for delivery in newest.take(_LOOKED_THROUGH) if delivery.request_id == delivery_id)
-    return deliveries.get(snapshot, delivery_id) or next(by_request, None)
+    return next(by_request, None)
 
 
 _FATES = {

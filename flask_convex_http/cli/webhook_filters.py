@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -13,7 +13,7 @@ from flask_convex_http.backend import Backend
 from flask_convex_http.cli import options
 from flask_convex_http.cli.output import printable
 from flask_convex_http.deliveries import State
-from flask_convex_http.delivery_filters import DeliveryFilter, named, sources_of
+from flask_convex_http.delivery_filters import DeliveryFilter, named, sources_of, stored_sources
 from flask_convex_http.engines.base import Snapshot
 from flask_convex_http.replays import Step, unknown
 from flask_convex_http.system import WebhookDelivery
@@ -63,15 +63,19 @@ class Chosen:
         if not self.names and self.source is None and all(part is None for part in filters):
             raise click.UsageError("Give the ids of deliveries, or filters such as --source and --since.")
 
-    def filter(self, backend: Backend, states: tuple[State, ...]) -> DeliveryFilter:
+    def filter(self, backend: Backend, snapshot: Snapshot, states: tuple[State, ...]) -> DeliveryFilter:
         """What is asked of a delivery.
 
         Args:
             backend: Whose deliveries they are.
+            snapshot: Where they are read.
             states: The states that are meant if none was named.
+
+        Raises:
+            click.UsageError: Nobody has the source.
         """
         return DeliveryFilter(
-            sources=None if self.source is None else sources_of(backend.webhooks, self.source),
+            sources=sources_named(backend, snapshot, self.source),
             states=states if self.status is None else (self.status,),
             type=self.type,
             since=None if self.since is None else moment_of(self.since, backend.clock()),
@@ -80,10 +84,15 @@ class Chosen:
     def ids(
         self, backend: Backend, states: tuple[State, ...], limit: int | None = None
     ) -> tuple[list[str], list[Step]]:
-        """The ids of ours that are meant, in the order in which the deliveries came, and what cannot be meant."""
+        """The ids of ours that are meant, in the order in which the deliveries came, and what cannot be meant.
+
+        Raises:
+            click.UsageError: Nobody has the source.
+        """
         with backend.engine.read() as snapshot:
             if not self.names:
-                return list(self.filter(backend, states).ids(backend.inbox.deliveries, snapshot, limit)), []
+                meant = self.filter(backend, snapshot, states)
+                return list(meant.ids(backend.inbox.deliveries, snapshot, limit)), []
             found: dict[str, None] = {}
             problems: list[Step] = []
             for name in dict.fromkeys(self.names):
@@ -96,14 +105,44 @@ class Chosen:
 
 
 def one_of(backend: Backend, snapshot: Snapshot, name: str, source: str | None) -> WebhookDelivery | Step:
-    """The one delivery that an id means, or why that cannot be said."""
-    found = named(backend.inbox.deliveries, snapshot, backend.webhooks, name, source)
+    """The one delivery that an id means, or why that cannot be said.
+
+    Raises:
+        click.UsageError: Nobody has the source.
+    """
+    found = named(backend.inbox.deliveries, snapshot, name, sources_named(backend, snapshot, source))
     if len(found) == 1:
         return found[0]
     if not found:
         return unknown(name)
     sources = ", ".join(delivery.source for delivery in found)
     return Step(printable(name), "refused", f"Several webhooks have received {name!r}; say --source, one of {sources}")
+
+
+def sources_named(
+    backend: Backend, snapshot: Snapshot, name: str | None, others: Iterable[str] = ()
+) -> frozenset[str] | None:
+    """The sources that `--source` means, all if it was not given.
+
+    Args:
+        backend: Whose deliveries they are.
+        snapshot: Where they are read.
+        name: What was given.
+        others: Sources that are known from somewhere else.
+
+    Raises:
+        click.UsageError: Nobody has it.
+    """
+    if name is None:
+        return None
+    stored = {*others, *stored_sources(backend.inbox.deliveries, snapshot)}
+    found = sources_of(stored, backend.webhooks, name)
+    if not found:
+        known = ", ".join(sorted(stored | {webhook.source for webhook in backend.webhooks}))
+        raise click.UsageError(
+            printable(f"No webhook and no delivery has the source {name!r}; there are {known or 'none'}.")
+        )
+    return found
 
 
 def moment_of(time: Time, now: float) -> float:

@@ -228,8 +228,8 @@ def _to_forget(backend: Backend, chosen: Chosen, older_than: datetime.timedelta 
     if chosen.names:
         return chosen.ids(backend, _RUN)
     until = None if older_than is None else moment_of(older_than, backend.clock())
-    meant = changed(chosen.filter(backend, _RUN), until=until)
     with backend.engine.read() as snapshot:
+        meant = changed(chosen.filter(backend, snapshot, _RUN), until=until)
         return list(meant.ids(backend.inbox.deliveries, snapshot)), []
 
 

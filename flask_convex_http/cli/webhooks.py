@@ -13,6 +13,7 @@ from flask_convex_http.cli.output import (
     counted,
     json_option,
     moment,
+    note,
     print_json,
     print_table,
     printable,
@@ -27,19 +28,22 @@ from flask_convex_http.cli.webhook_filters import (
     one_of,
     since_option,
     source_option,
+    sources_named,
     status_option,
     type_option,
 )
 from flask_convex_http.cli.webhook_runs import purge, replay, retry
 from flask_convex_http.deliveries import NEVER, STATES
-from flask_convex_http.delivery_filters import sources_of
 from flask_convex_http.engines.base import Snapshot
 from flask_convex_http.refusals import CREDENTIAL_HEADERS, Refusal
 from flask_convex_http.replays import Step
 from flask_convex_http.system import ScheduledFunction, WebhookAttempt, WebhookDelivery, WebhookRequest
 from flask_convex_http.web.state import current_backend
+from flask_convex_http.webhook_handlers import Webhook
 
 _REFUSED = "refused"
+#: Characters of the longest sender's id that is listed: of a digest in hexadecimal, and what stands before it.
+_LONGEST_ID = 72
 
 webhooks = AppGroup("webhooks", help="The webhooks that were received.")
 
@@ -97,8 +101,9 @@ def list_deliveries(
 ) -> None:
     """List the deliveries that were received, newest first.
 
-    What was refused is not in the database: only the newest hundred are kept, in a folder beside it, and `--status
-    refused` lists them. All times are in UTC.
+    The first column has the senders' ids, which all commands take, or ours where a sender's cannot be typed. What was
+    refused is not in the database: only the newest hundred are kept, in a folder beside it, and `--status refused`
+    lists them. All times are in UTC.
 
     \b
     Examples:
@@ -114,42 +119,62 @@ def list_deliveries(
         _print_refusals(_refusals(backend, source, since)[:limit], as_json)
         return
     states = tuple(state for state in STATES if status in (None, state))
-    meant = Chosen(source=source, since=since, type=event_type).filter(backend, states)
+    chosen = Chosen(source=source, since=since, type=event_type)
     with backend.engine.read() as snapshot:
-        found = meant.newest(backend.inbox.deliveries, snapshot, limit)
+        found = chosen.filter(backend, snapshot, states).newest(backend.inbox.deliveries, snapshot, limit)
     if as_json:
         print_json(found)
-    elif not found:
-        click.echo("There are no such deliveries.")
+        return
+    if found:
+        headings = ("EVENT", "RECEIVED", "SOURCE", "TYPE", "STATE", "ATTEMPTS", "ERROR")
+        print_table(headings, [_line(delivery) for delivery in found])
     else:
-        print_table(
-            ("ID", "RECEIVED", "SOURCE", "TYPE", "EVENT", "STATE", "ATTEMPTS", "ERROR"),
-            [_line(delivery) for delivery in found],
-        )
+        click.echo("There are no such deliveries.")
+    if status is None and event_type is None:
+        _note_refused(backend, source, since)
+
+
+def _note_refused(backend: Backend, source: str | None, since: Time | None) -> None:
+    """What somebody looks for here may never have come in."""
+    count = sum(1 + refusal.others for refusal in _refusals(backend, source, since))
+    if count:
+        were = "was" if count == 1 else "were"
+        note(f"{count} {were} refused lately; `flask convex webhooks doctor` says which.")
 
 
 def _line(delivery: WebhookDelivery) -> tuple[str, ...]:
     return (
-        delivery.id,
+        _typeable(delivery),
         moment(delivery.received),
         shortened(delivery.source, 40),
         shortened(delivery.type, 40),
-        shortened(delivery.event_id, 40),
         delivery.state,
         str(len(delivery.attempts) or ""),
         shortened(delivery.error or ""),
     )
 
 
+def _typeable(delivery: WebhookDelivery) -> str:
+    """The sender's id, whole, or ours if that one cannot be copied from a terminal."""
+    event_id = delivery.event_id
+    is_short = 0 < len(event_id) <= _LONGEST_ID and event_id == event_id.strip()
+    return event_id if is_short and event_id.isprintable() else delivery.id
+
+
 def _refusals(backend: Backend, source: str | None, since: Time | None) -> list[Refusal]:
     found = backend.refusals.recent()
     if source is not None:
-        sources = sources_of(backend.webhooks, source)
-        found = [refusal for refusal in found if refusal.source in sources]
+        found = _of_source(backend, found, source)
     if since is not None:
         start = moment_of(since, backend.clock())
         found = [refusal for refusal in found if refusal.received_at >= start]
     return found
+
+
+def _of_source(backend: Backend, refusals: list[Refusal], source: str) -> list[Refusal]:
+    with backend.engine.read() as snapshot:
+        sources = sources_named(backend, snapshot, source, [refusal.source for refusal in refusals]) or ()
+    return [refusal for refusal in refusals if refusal.source in sources]
 
 
 def _print_refusals(found: list[Refusal], as_json: bool) -> None:
@@ -195,7 +220,7 @@ def show(name: str, source: str | None, with_body: bool, as_json: bool) -> None:
     if as_json:
         print_json(shown)
     elif not with_body:
-        _print(shown)
+        _print(shown, backend.webhooks.get(delivery.source))
     elif request is None:
         raise click.ClickException("Its headers and body were forgotten.")
     else:
@@ -223,7 +248,7 @@ def _header(name: str, value: str) -> tuple[str, str]:
     return name, "(not shown)" if name.lower() in CREDENTIAL_HEADERS else value
 
 
-def _print(shown: _Shown) -> None:
+def _print(shown: _Shown, webhook: Webhook | None) -> None:
     delivery = shown.delivery
     facts = {
         "ID": delivery.id,
@@ -234,7 +259,7 @@ def _print(shown: _Shown) -> None:
         "Secret": delivery.secret_label,
         "Ended": moment(delivery.completed_time, "not yet"),
         "Error": delivery.error or "",
-        "Answer": _answer(delivery),
+        "Answer": _answer(delivery, webhook),
         "Lane": (delivery.lane or "") + (f", behind {shown.behind}" if shown.behind else ""),
         "Scheduled": _scheduled(shown),
         "Forgotten": "not before it is done" if delivery.expires >= NEVER else f"from {moment(delivery.expires)} on",
@@ -252,14 +277,23 @@ def _print(shown: _Shown) -> None:
         print_table(("HEADER", "VALUE"), sorted(shown.headers.items()))
 
 
-def _answer(delivery: WebhookDelivery) -> str:
-    """What a copy is answered."""
-    if delivery.state == "pending":
-        return "202 Accepted"
+def _answer(delivery: WebhookDelivery, webhook: Webhook | None) -> str:
+    """What a copy is answered, as the first one was."""
     if delivery.state == "failed":
         return "none yet: its handler runs again when it is sent again"
     answer = delivery.answer
-    return "200 OK" if answer is None else f"{answer.status}, {counted(len(answer.body), 'byte')}"
+    if answer is not None:
+        return f"{answer.status}, {counted(len(answer.body), 'byte')}"
+    if webhook is not None and webhook.provider.profile.shows_answers:
+        return "200, 0 bytes"
+    return "202 Accepted" if _is_queued(delivery, webhook) else "200 OK"
+
+
+def _is_queued(delivery: WebhookDelivery, webhook: Webhook | None) -> bool:
+    """Whether it is, or was, a worker's; of a webhook that is not there any more, as far as its row tells."""
+    if delivery.state == "pending" or webhook is None:
+        return delivery.state == "pending" or delivery.job is not None
+    return webhook.mode == "enqueue"
 
 
 def _scheduled(shown: _Shown) -> str:

@@ -63,8 +63,8 @@ def changes(body: bytes) -> Iterator[Change]:
 
 def _all(body: bytes) -> Iterator[Change]:
     yield from _ends(body)
+    yield from _line_breaks(body)  # before JSON, whose lines are broken with LF when it is written again
     yield from _json(body)
-    yield from _line_breaks(body)
     yield from _forms(body)
     yield from _charsets(body)
     yield from _compressions(body)

@@ -16,7 +16,7 @@ import msgspec
 
 from flask_convex_http.diagnosis.body_changes import changes
 from flask_convex_http.diagnosis.findings import Finding
-from flask_convex_http.diagnosis.missing_headers import missing_headers
+from flask_convex_http.diagnosis.missing_headers import missing_headers, unversioned
 from flask_convex_http.diagnosis.secret_mistakes import mistakes
 from flask_convex_http.diagnosis.signature_forms import forms
 from flask_convex_http.errors import ConvexHTTPError, MissingSecretError, VerificationError
@@ -38,6 +38,7 @@ def diagnose(
     others: Iterable[tuple[str, Provider]] = (),
     *,
     is_whole: bool = True,
+    had_secret: bool = False,
 ) -> list[Finding]:
     """Say what is wrong with a delivery, the likeliest first.
 
@@ -48,12 +49,13 @@ def diagnose(
         received_at: When that was, in milliseconds since the epoch.
         others: The other webhooks of the application, by what people call them.
         is_whole: Whether that is all of the body. No signature can be tried on a part.
+        had_secret: Whether it is known that the app had a secret when it refused the delivery.
 
     Returns:
         At least one finding. The only one is `verifies` if nothing is wrong.
     """
     delivery = _delivery(headers, body, received_at)
-    case = _Case(provider, delivery, [other for other in others if other[1] is not provider], is_whole)
+    case = _Case(provider, delivery, [other for other in others if other[1] is not provider], is_whole, had_secret)
     found = list(_findings(case))
     # A sort keeps the order of equals: what is certain comes first, each in the order it was found.
     return sorted(dict.fromkeys(found), key=lambda finding: not finding.is_certain)
@@ -95,12 +97,18 @@ class _Case:
     """What is known of a refused delivery, and the work that may still be spent on it."""
 
     def __init__(
-        self, provider: Provider, delivery: Delivery, others: Sequence[tuple[str, Provider]], is_whole: bool
+        self,
+        provider: Provider,
+        delivery: Delivery,
+        others: Sequence[tuple[str, Provider]],
+        is_whole: bool,
+        had_secret: bool,
     ) -> None:
         self.provider = provider
         self.delivery = delivery
         self.others = others
         self.is_whole = is_whole
+        self.had_secret = had_secret
         self.own = [_Candidate(secret) for secret in _available(provider)]
         known = {candidate.secret.value for candidate in self.own}
         self.foreign = [
@@ -145,9 +153,7 @@ def _findings(case: _Case) -> Iterator[Finding]:
         yield _verifies(event.secret_label)
         return
     if isinstance(refused, MissingSecretError):
-        yield Finding(
-            "missing-secret", f"{refused}: set it where the app runs, then have the delivery sent again.", True
-        )
+        yield _missing_secret(case, refused)
     missing = list(missing_headers(case.provider, delivery, case.others))
     yield from missing
     if missing:
@@ -159,12 +165,28 @@ def _findings(case: _Case) -> Iterator[Finding]:
     yield from _time(case, signed)
     yield from _content(refused, signed)
     yield from _clues(case)
-    if signed is None:
-        yield Finding(
-            "unknown-signer",
-            "It was signed with a secret that this app does not know, or altered on the way in a way that cannot be "
-            f"undone: compare {case.labels or 'the secret'} with the sender's page, and have the delivery sent again.",
-        )
+    is_unseen = isinstance(refused, MissingSecretError) and (case.had_secret or not case.own)
+    if signed is None and not is_unseen:  # with no secret to try, nothing is known of who has signed it
+        yield unversioned(case.provider, delivery) or _unknown_signer(case)
+
+
+def _missing_secret(case: _Case, refused: MissingSecretError) -> Finding:
+    if not case.had_secret:
+        sentence = f"{refused}: set it where the app runs, and here, then have the delivery sent again."
+        return Finding("missing-secret", sentence, True)
+    sentence = (
+        f"This command does not see the secret that the app had ({refused}): run it with the app's environment "
+        "variables, to have the signature tried."
+    )
+    return Finding("unseen-secret", sentence, True)
+
+
+def _unknown_signer(case: _Case) -> Finding:
+    return Finding(
+        "unknown-signer",
+        "It was signed with a secret that this app does not know, or altered on the way in a way that cannot be "
+        f"undone: compare {case.labels or 'the secret'} with the sender's page, and have the delivery sent again.",
+    )
 
 
 def _verifies(label: str) -> Finding:

@@ -9,6 +9,7 @@ import msgspec
 Word = Literal[
     "verifies",
     "missing-secret",
+    "unseen-secret",
     "pasted-secret",
     "other-secret",
     "test-mode-secret",

@@ -1,4 +1,5 @@
-"""What is wrong with a delivery that lacks a header its provider signs in: renamed, taken away, or somebody else's."""
+"""What is wrong with a delivery that lacks a header its provider signs in, or the signature in it: renamed, taken
+away, or somebody else's."""
 
 from __future__ import annotations
 
@@ -17,6 +18,14 @@ _SIGNERS = {
     "x-hub-signature-256": ("github", "GitHub"),
     "x-slack-signature": ("slack", "Slack"),
     "x-shopify-hmac-sha256": ("shopify", "Shopify"),
+}
+#: What a signature begins with in the header of a provider that writes several, or may in another version.
+_VERSIONS = {
+    "stripe": ("Stripe-Signature", ("v1=",)),
+    "svix": ("svix-signature", ("v1,", "v1a,")),
+    "standard": ("webhook-signature", ("v1,", "v1a,")),
+    "github": ("X-Hub-Signature-256", ("sha256=",)),
+    "slack": ("X-Slack-Signature", ("v0=",)),
 }
 #: Headers that are not kept with a refused delivery.
 _NOT_KEPT = ("authorization", "cookie", "proxy-authorization")
@@ -48,6 +57,21 @@ def missing_headers(
         f"Not one of the headers that {provider.name} signs in is there: the request came from somebody else, or a "
         f"proxy lets only headers through that it knows{_through_a_proxy(delivery)}.",
     )
+
+
+def unversioned(provider: Provider, delivery: Delivery) -> Finding | None:
+    """Say that a signature's header is there, and in it no signature of the kind that the provider makes.
+
+    Args:
+        provider: Who should have sent it.
+        delivery: What was received.
+    """
+    name, prefixes = _VERSIONS.get(provider.name, ("", ()))
+    value = delivery.headers.get(name.lower(), "")
+    if not value or any(prefix in value for prefix in prefixes):
+        return None
+    sentence = f"{name} has no {prefixes[0]} signature in it: it was cut on the way, or {provider.name} has not made it"
+    return Finding("unsigned", f"{sentence}.", True)
 
 
 def _has(delivery: Delivery, names: Iterable[str]) -> bool:

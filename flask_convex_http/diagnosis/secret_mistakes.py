@@ -6,11 +6,12 @@ A mistake is told by its kind and never by the value.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 _SIGNING_PREFIX = "whsec_"
 _ASSIGNMENT = re.compile(r"(?:export )?[A-Z][A-Z0-9_]*=(.+)", re.DOTALL)
+_ESCAPES = re.compile(r"(?:\\[nr])+\Z")
 _QUOTES = "'\"`\u2018\u2019\u201c\u201d"
 
 #: What begins another credential of a provider: its beginnings, what it is, and where the signing secret is.
@@ -61,13 +62,34 @@ def _around(secret: str) -> Iterator[Mistake]:
     bare = secret.strip()
     if bare != secret:
         yield Mistake("has spaces or a line break around it", bare, True)
-    assignment = _ASSIGNMENT.fullmatch(bare)
-    if assignment and assignment[1].strip("= "):
-        bare = assignment[1].strip()
-        yield Mistake("begins with a variable's name and =", bare, True)
-    unquoted = bare.strip(_QUOTES).strip()
-    if unquoted != bare and unquoted:
-        yield Mistake("has quotes around it", unquoted, True)
+    for what, undo in _UNDONE:
+        undone = undo(bare)
+        if undone and undone != bare:
+            bare = undone
+            yield Mistake(what, bare, True)
+
+
+def _assigned(text: str) -> str:
+    assignment = _ASSIGNMENT.fullmatch(text)
+    return assignment[1].strip() if assignment and assignment[1].strip("= ") else text
+
+
+def _unquoted(text: str) -> str:
+    return text.strip(_QUOTES).strip()
+
+
+def _unescaped(text: str) -> str:
+    return _ESCAPES.sub("", text).strip()
+
+
+_ESCAPED = (r"has a line break written as \n at its end", _unescaped)
+#: What may be around a secret, from the outside inwards; a line break in quotes comes after these.
+_UNDONE: tuple[tuple[str, Callable[[str], str]], ...] = (
+    _ESCAPED,
+    ("begins with a variable's name and =", _assigned),
+    ("has quotes around it", _unquoted),
+    _ESCAPED,
+)
 
 
 def _inside(secret: str) -> Iterator[Mistake]:

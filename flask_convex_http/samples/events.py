@@ -45,6 +45,9 @@ SENDERS = {
 }
 _GENERIC = "hmac"
 _SECOND = 1000
+#: Of how much less likeness, from 0 to 1, a name is suggested beside the most like one.
+_NEARLY = 0.1
+_LONGEST_SHOWN = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,9 +196,20 @@ def _data(catalogue: dict[str, Any], described: dict[str, Any]) -> dict[str, Any
 
 def _unknown(provider: str, type: str) -> str:
     known = names(provider)
-    near = difflib.get_close_matches(type, known, n=3, cutoff=0.5)
+    near = _near(type, known)
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}."
-    return f"There is no sample of {type!r} from {provider}: {hint} An event of any type can be made from data"
+    shown = type if len(type) <= _LONGEST_SHOWN else f"{type[:_LONGEST_SHOWN]}..."
+    return (
+        f"There is no sample of {shown!r} from {provider}: {hint} With data an event of any type is made: give "
+        "--data '{}' on the command line, data={} in code"
+    )
+
+
+def _near(type: str, known: list[str]) -> list[str]:
+    """The names that a misspelt one may be: the most like it, and those that are nearly as like."""
+    found = difflib.get_close_matches(type, known, n=3, cutoff=0.5)
+    likeness = [difflib.SequenceMatcher(None, name, type).ratio() for name in found]
+    return [name for name, ratio in zip(found, likeness, strict=True) if ratio > likeness[0] - _NEARLY]
 
 
 def _senders(provider: str) -> list[str]:

@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +219,33 @@ def test_a_reference_to_nothing_is_a_note(convex: Convex, tmp_path: Path) -> Non
     assert f"shades_{1:032x} refers to {NOT_THERE}" in note
     assert "in lamp" in note
     assert convex("check").out.startswith("Note: ")
+
+
+def test_deliveries_of_no_webhook_are_a_note(convex: Convex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who renames a webhook has its copies run again: each source that no webhook has is told, with how many it has."""
+    columns = "_id, _creation_time, source, event_id, type, provider, state, received, expires, due, secret_label, "
+    columns += "request_id, size, attempts"
+    sources = ["/shop/hook", "/hook", *["former"] * 3, "\x1bnew\nline"]
+    for number, source in enumerate(sources):
+        rows(
+            tmp_path,
+            f"INSERT INTO _webhooks ({columns}) VALUES (?, 1.0, ?, ?, '', 'hmac', 'done', 1, 1, 1, 'X', 'r', 0, '[]')",
+            *(f"_webhooks_{number:032x}", source, f"e{number}"),
+        )
+    strange, one, three = notes(convex)
+    assert repr("\x1bnew\nline") in strange
+    assert one == (
+        "1 delivery has the source '/hook', which no webhook of this app has: if one was renamed, a copy of what it "
+        "has received would be taken for new; give that webhook source='/hook'"
+    )
+    assert three.startswith("3 deliveries have the source 'former'")
+    assert "\x1b" not in convex("check").out
+    module = import_module("flask_convex_http.cli.check")  # the package has a command of that name
+    monkeypatch.setattr(module, "_COUNTED", 2)
+    monkeypatch.setattr(module, "_TOLD", 1)
+    assert notes(convex)[1] == "There are deliveries of 2 more sources that no webhook of this app has"
+    rows(tmp_path, "DELETE FROM _webhooks WHERE source < 'a'")
+    assert notes(convex)[0].startswith("2 or more deliveries have the source 'former'")
 
 
 def test_secrets_are_not_told(convex: Convex, tmp_path: Path) -> None:

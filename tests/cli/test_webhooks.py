@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -42,16 +43,26 @@ def test_an_empty_list_is_a_sentence(orders: Shop) -> None:
 
 
 def test_the_list_has_the_newest_first(orders: Shop) -> None:
-    """A line for each delivery: its ids, when it came, what it is, its state and what it failed with."""
+    """A line for each delivery: the sender's id, when it came, what it is, its state and what it failed with."""
     orders.send("e1")
     orders.clock.advance(HOUR)
     failed = orders.fail("e2")
-    lines = orders.convex("webhooks", "list").out.splitlines()
-    assert lines[0].split() == ["ID", "RECEIVED", "SOURCE", "TYPE", "EVENT", "STATE", "ATTEMPTS", "ERROR"]
-    assert lines[1].split()[0] == failed
-    assert lines[1].endswith("order.placed  e2     failed  1         ValueError: The lamp is out")
+    shown = orders.convex("webhooks", "list")
+    lines = shown.out.splitlines()
+    assert lines[0].split() == ["EVENT", "RECEIVED", "SOURCE", "TYPE", "STATE", "ATTEMPTS", "ERROR"]
+    assert lines[1].startswith("e2 ")
+    assert lines[1].endswith("order.placed  failed  1         ValueError: The lamp is out")
+    assert (failed in shown.out, shown.err) == (False, "")
     assert moment(orders.delivery("e1").received) in lines[2]
     assert listed(orders, "--limit", "1") == ["e2"]
+
+
+@pytest.mark.parametrize("event_id", ["f" * 64, "d-7 (again)", "x" * 73, "two\nlines", "\u202ee1", " e1"])
+def test_each_id_that_is_listed_can_be_typed(orders: Shop, event_id: str) -> None:
+    """A sender's id is there whole, and ours in its place if it is endless or holds what nobody can copy."""
+    orders.send(event_id)
+    listed = orders.convex("webhooks", "list").out.splitlines()[1].split("  ")[0]
+    assert event_id in orders.convex("webhooks", "show", listed, "--json").json["delivery"]["event_id"]
 
 
 def test_filters_combine(orders: Shop) -> None:
@@ -63,7 +74,6 @@ def test_filters_combine(orders: Shop) -> None:
     orders.send("e4", type="refund")
     assert listed(orders, "--source", "shop") == listed(orders, "--source", "/shop") == ["e4", "e3", "e1"]
     assert listed(orders, "--source", "hmac") == ["e4", "e3", "e2", "e1"]
-    assert listed(orders, "--source", "nobody") == []
     assert listed(orders, "--since", "2h") == ["e4", "e3"]
     today = datetime.fromtimestamp(orders.clock() / 1000, UTC)
     assert listed(orders, "--since", (today - HOUR).isoformat()) == ["e4", "e3"]
@@ -82,6 +92,14 @@ def test_what_was_refused_is_listed_from_where_it_is(orders: Shop) -> None:
         deliver(orders.app.test_client(), "shop", {"id": "e1", "secret": "hush"}, tamper=True)
         deliver(orders.app.test_client(), "partner", {"id": "e2"}, tamper=True)
     assert listed(orders) == []
+    for options, said in (
+        ((), "2 were refused lately; `flask convex webhooks doctor` says which.\n"),
+        (("--source", "shop"), "1 was refused lately; `flask convex webhooks doctor` says which.\n"),
+        (("--source", "stock"), ""),
+        (("--status", "done"), ""),
+        (("--json",), ""),
+    ):
+        assert orders.convex("webhooks", "list", *options).err == said
     refused = orders.convex("webhooks", "list", "--status", "refused", "--source", "shop")
     assert "no-match" in refused.out
     (told,) = orders.convex("webhooks", "list", "--status", "refused", "--source", "shop", "--json").json
@@ -147,6 +165,79 @@ def test_show_tells_what_a_delivery_waits_for(orders: Shop) -> None:
     assert orders.convex("webhooks", "show", "e2", "--json").json["behind"] == first
     run_scheduled(orders.backend)
     assert "behind" not in orders.convex("webhooks", "show", "e2").out
+
+
+def test_show_tells_what_copies_are_answered(orders: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a worker runs is accepted, before and after it has; a chat's people see no text; a failure has no answer."""
+
+    def answer(source: str) -> str:
+        shown = orders.convex("webhooks", "show", "e1", "--source", source).out
+        return next(line.partition(":")[2].strip() for line in shown.splitlines() if line.startswith("Answer:"))
+
+    orders.fail("e1")
+    assert answer("shop") == "none yet: its handler runs again when it is sent again"
+    for source, status in (("partner", 200), ("stock", 202), ("stock", 202)):
+        sent = orders.send("e1", source)
+        assert (sent.status_code, answer(source)) == (status, f"{status} {sent.text}")
+        run_scheduled(orders.backend)
+    assert orders.delivery("e1", "stock").state == "done"
+    stock = orders.backend.webhooks.get("stock")
+    assert stock is not None
+    monkeypatch.setattr(stock.provider, "profile", replace(stock.provider.profile, shows_answers=True))
+    assert (orders.send("e1", "stock").status_code, answer("stock")) == (200, "200, 0 bytes")
+    rename(orders, "stock", "former")
+    assert answer("former") == "202 Accepted"
+
+
+# --- a webhook that is not there any more ----------------------------------------------------------------------------
+
+
+def rename(shop: Shop, source: str, former: str) -> None:
+    """Deliveries have a source that the app's webhook had once."""
+    rows(Path(shop.app.instance_path), f"UPDATE _webhooks SET source = '{former}' WHERE source = '{source}'")
+
+
+def test_deliveries_of_a_webhook_that_was_renamed_are_found(orders: Shop) -> None:
+    """By the sender's id, with and without the former source; to run them the app must have that source again."""
+    own = orders.received("e1")
+    rename(orders, "shop", "hmac")
+    for options in ([], ["--source", "hmac"]):
+        assert own in orders.convex("webhooks", "show", "e1", *options).out
+        for command in (["replay", "--yes"], ["replay", "--dry-run"]):
+            refused = orders.convex("webhooks", *command, "e1", *options)
+            assert (refused.status, "give it source='hmac'" in refused.err) == (1, True)
+    assert "State:    done" in orders.convex("webhooks", "doctor", "e1").out
+    assert "There is no delivery 'e1'" in orders.convex("webhooks", "show", "e1", "--source", "shop").err
+    orders.send("e2")
+    assert listed(orders, "--source", "hmac") == ["e1"]
+    orders.send("e1")
+    assert "one of hmac, shop" in orders.convex("webhooks", "show", "e1").err
+    assert "received" not in orders.convex("webhooks", "doctor", "e1").err
+    assert orders.convex("webhooks", "purge", "--source", "hmac", "--yes").out == "1 delivery forgotten.\n"
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["list", "list --status refused", "show e1", "replay --dry-run", "replay e1", "retry", "purge", "purge e1"],
+)
+def test_a_source_that_nobody_has_is_wrong_usage(orders: Shop, command: str) -> None:
+    """A misspelt source is not taken for one without deliveries; those that there are, are named."""
+    orders.send("e1")
+    rename(orders, "shop", "former")
+    for name in ("nope", "\udce9\x1b", ""):
+        refused = orders.convex("webhooks", *command.split(), "--source", name, "--json")
+        assert (refused.status, refused.out, refused.exception) == (2, "", None)
+        assert "; there are former, partner, shop, stock." in refused.err
+        assert "\x1b" not in refused.err
+
+
+def test_a_source_that_only_refused_deliveries_have_is_known(orders: Shop) -> None:
+    """What a webhook has refused under a former source can be listed by it."""
+    orders.backend.refusals.add(
+        source="former", path="/", reason="no-match", message="m", headers={}, body=b"", request_id="r1"
+    )
+    (told,) = orders.convex("webhooks", "list", "--status", "refused", "--source", "former", "--json").json
+    assert told["request_id"] == "r1"
 
 
 def test_show_hides_credentials(orders: Shop) -> None:

@@ -171,6 +171,18 @@ def test_a_secret_that_was_pasted_with_a_line_break_is_told(shop: Shop, monkeypa
     assert f"pasted-secret: {VARIABLE} has spaces or a line break around it" in shop.doctor(request).out
 
 
+def test_a_shell_without_the_secret_does_not_blame_the_app(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an app has refused for its signature it had a secret for: then it is this command that sees none."""
+    monkeypatch.setenv(VARIABLE, SECRET)
+    request = shop.refuse("/clerk", sign_svix("whsec_" + "bm9ib2R5" * 4, BODY, int(shop.clock() // 1000)))
+    monkeypatch.delenv(VARIABLE)
+    told = shop.doctor(request, "--json").json
+    assert [finding["word"] for finding in told["findings"]] == ["unseen-secret"]
+    assert f"This command does not see the secret that the app had (Environment variable {VARIABLE}" in (
+        shop.doctor(request).out
+    )
+
+
 def test_a_delivery_that_is_too_large_says_where_the_limit_is(shop: Shop) -> None:
     """Its body is not read at all, so nothing is said of its signature."""
     request = shop.refuse("/github", sign_github(SECRET, BODY, 0), b"x" * 200_001, status=413)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from flask import Flask, Response
 from werkzeug.serving import make_server
 
+from flask_convex_http import from_env
 from flask_convex_http.cli import convex_commands
 from flask_convex_http.cli.webhook_deliveries import send
 from flask_convex_http.samples import events as samples
@@ -115,8 +117,22 @@ def test_copies_come_at_once_and_run_once(run: Send, base: str, app: Flask) -> N
     sent = attempts(outcome)
     assert outcome.status == 0
     assert [each["status"] for each in sent] == [200] * 8
+    meanings = [each["meaning"] for each in sent]
+    assert meanings == ["accepted, as it should be: genuine", *["copy: the same answer"] * 7]
     assert len({(each["id"], each["answer"]) for each in sent}) == 1
     assert len(done(app)) == 1
+
+
+def test_a_copy_that_is_answered_otherwise_is_a_failure(tmp_path: Path) -> None:
+    """An app that answers each copy something else may have run its handler for each."""
+    numbers = count()
+    with receiving(tmp_path) as careless:
+        careless.view_functions["hooks.github"] = lambda: Response(f"order {next(numbers)}")
+        with serving(careless) as base:
+            outcome = command(careless)("github", "push", "--duplicate", "3", "--url", base)
+    assert outcome.status == 1
+    assert outcome.out.count("copy: ANOTHER ANSWER") == 2
+    assert "2 of 3 answers" in outcome.err
 
 
 @pytest.mark.parametrize("fault", [["--tamper"], ["--old-secret"], ["--late", "2h"]])
@@ -193,6 +209,37 @@ def test_another_secret_than_the_apps_is_found_out(tmp_path: Path, run: Send) ->
             outcome = run("github", "push", "--url", base)
     assert outcome.status == 1
     assert "REFUSED, and it is genuine: has the app the same secret" in outcome.out
+    (kept,) = backend_of(other).refusals.recent()
+    assert f"(request {kept.request_id})" in outcome.out
+    assert f"`flask convex webhooks doctor {kept.request_id}` says why" in outcome.err
+
+
+def test_an_app_without_a_secret_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer's own words are shown whole, and the command that says more; programs read the request's id."""
+    monkeypatch.delenv("SEND_WEBHOOK_SECRET", raising=False)
+    with receiving(tmp_path / "app") as app, receiving(tmp_path / "bare") as bare:
+        backend_of(bare).webhooks.find("github")[0].provider._secrets = (from_env("SEND_WEBHOOK_SECRET"),)
+        with serving(bare) as base:
+            outcome = command(app)("github", "push", "--url", base)
+            (sent,) = attempts(command(app)("github", "push", "--url", base, "--json"))
+        last, first = backend_of(bare).refusals.recent()
+    assert " Environment variable SEND_WEBHOOK_SECRET is not set  " in outcome.out
+    assert f"webhooks doctor {first.request_id}`" in outcome.err
+    assert (sent["status"], sent["request_id"]) == (503, last.request_id)
+
+
+def test_what_is_refused_for_its_content_is_not_blamed_on_the_secret(run: Send, base: str) -> None:
+    """A type that the app's provider does not take says to look at the answer."""
+    outcome = run("github", "\u00e9", "--data", "{}", "--url", base)
+    assert outcome.status == 1
+    assert "X-GitHub-Event header is malformed" in outcome.out
+    assert "REFUSED, and not for its secret or time: see the answer" in outcome.out
+
+
+def test_a_long_type_does_not_fill_the_screen(run: Send, base: str) -> None:
+    """Of a type without end people see the beginning, also where there is no sample of it."""
+    assert "x" * 100 not in run("hmac", "x" * 5000, "--data", "{}", "--url", base).out
+    assert "x" * 100 not in run("stripe", "x" * 5000).err
 
 
 def test_nobody_there_is_said(run: Send) -> None:
@@ -260,7 +307,7 @@ def test_the_events_there_are_are_listed(run: Send) -> None:
     assert "checkout.session.completed" in run("stripe", "--list").out
     assert "user.created" not in run("stripe", "--list").out
     assert "push" in run("/hooks/github", "--list").out
-    assert run("paypal", "--list").status == 1
+    assert run("paypal", "--list").status == 2
 
 
 @pytest.mark.parametrize(
@@ -277,10 +324,13 @@ def test_the_events_there_are_are_listed(run: Send) -> None:
         (("stripe", "invoice.paid", "--url", "http://a:99999"), 2, "is not a URL"),
         (("stripe", "invoice.paid", "--duplicate", "0"), 2, "--duplicate"),
         (("stripe", "invoice.paid", "--late", "soon"), 2, "is not a length of time"),
-        (("stripe", "invoice.paid", "--source", "/hooks/github"), 1, "takes deliveries of github, not of stripe"),
-        (("stripe", "invoice.paid", "--source", "/x"), 1, "no webhook with the source '/x'"),
-        (("svix", "user.created"), 1, "choose a source, one of /hooks/clerk, /hooks/mail"),
-        (("paypal", "x"), 1, "This app has no webhook 'paypal'"),
+        (("stripe", "invoice.paid", "--source", "/hooks/github"), 2, "takes deliveries of github, not of stripe"),
+        (("stripe", "invoice.paid", "--source", "/x"), 2, "no webhook with the source '/x'"),
+        (("svix", "user.created"), 2, "choose a source, one of /hooks/clerk, /hooks/mail"),
+        (("stripe", "\udcff"), 2, "is not text"),
+        (("\udcff", "x"), 2, r"no webhook '\udcff'"),
+        (("hmac", "x", "--data", '{"a": "\udcff"}'), 2, "It is not text: write a JSON object"),
+        (("paypal", "x"), 2, "This app has no webhook 'paypal'"),
     ],
 )
 def test_what_cannot_be_sent_is_said(run: Send, arguments: tuple[str, ...], status: int, says: str) -> None:

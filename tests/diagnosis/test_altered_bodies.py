@@ -45,6 +45,8 @@ _LINES = b'{\n "id": "evt_1",\n  "a": 1.50\n}'
         (_LINES, b"\xef\xbb\xbf" + _LINES, "a byte order mark was added"),
         (_LINES, _LINES.replace(b"\n", b"\r\n"), "from LF into CRLF"),
         (_LINES.replace(b"\n", b"\r\n"), _LINES, "from CRLF into LF"),
+        (_INDENTED, _INDENTED.replace(b"\n", b"\r\n"), "from LF into CRLF"),
+        (_INDENTED.replace(b"\n", b"\r\n"), _INDENTED, "from CRLF into LF"),
         (_FORM, unquote_plus(_FORM.decode()).encode(), "form"),
         (_FORM, _COMPACT, "taken out of the form field payload"),
         (_LINES, gzip.compress(_LINES, mtime=0), "compressed after it was signed"),

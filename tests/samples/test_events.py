@@ -164,8 +164,10 @@ def test_any_type_can_be_made_from_data() -> None:
 
 def test_an_unknown_type_names_near_ones() -> None:
     """A misspelt type is refused, with those that are nearly it."""
-    with pytest.raises(ValueError, match=r"did you mean checkout\.session\.completed"):
+    with pytest.raises(ValueError, match=r"did you mean checkout\.session\.completed\?.* --data '\{\}'"):
         samples.event("stripe", "checkout.session.complete", now=NOW)
+    with pytest.raises(ValueError, match=r"did you mean [a-z.]+subscription\.[a-z]+ or [a-z.]+subscription\.[a-z]+"):
+        samples.event("stripe", "customer.subscription", now=NOW)
     with pytest.raises(ValueError, match=r"there are contact\.created"):
         samples.event("standard", "zzz", now=NOW)
 
