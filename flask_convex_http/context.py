@@ -10,7 +10,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 
 from flask_convex_http.database import DatabaseReader, DatabaseWriter
-from flask_convex_http.errors import FunctionCallError
 from flask_convex_http.functions import Action, Function, Mutation, Query
 from flask_convex_http.identity import UserIdentity
 from flask_convex_http.rate_limits import Limit
@@ -132,12 +131,12 @@ class MutationCtx(QueryCtx, _RateLimits):
     if not TYPE_CHECKING:  # for type checkers they are simply not there
 
         def __getattr__(self, name: str) -> Any:
-            if name in ("once", "run_action", "attempt", "idempotency_token"):
-                raise FunctionCallError(
-                    f"ctx.{name} is for actions, since a mutation must not wait for the world: schedule one with "
-                    "ctx.scheduler.run_after(0, ...)"
-                )
-            raise AttributeError(f"MutationCtx has no attribute {name!r}")
+            if name not in ("once", "run_action", "attempt", "idempotency_token"):
+                raise AttributeError(f"MutationCtx has no attribute {name!r}")
+            raise AttributeError(
+                f"ctx.{name} is for actions, since a mutation must not wait for the world: schedule one with "
+                "ctx.scheduler.run_after(0, ...)"
+            )
 
     @property
     def storage(self) -> StorageWriter:
