@@ -22,6 +22,7 @@ from flask_convex_http import (
     error_response,
     internal_mutation,
 )
+from flask_convex_http.replays import Replays
 from flask_convex_http.system import ScheduledFunction, WebhookRequest
 from flask_convex_http.testing import Clock
 from tests.inbox.receiving import ON_DISK, Boom, Effect, Handler, Receiver, receiving, record, stripe
@@ -209,15 +210,30 @@ def test_what_it_schedules(tmp_path: Path) -> None:
 def test_a_webhook_that_is_gone(tmp_path: Path) -> None:
     """A delivery whose webhook this process does not know fails like any, and the error names the source; one that is
     there again before the last attempt is run."""
-    with enqueueing(tmp_path, source="stripe", config=ON_DISK) as receiver:
+    clock = Clock()
+    with enqueueing(tmp_path, source="stripe", config=ON_DISK, clock=clock) as receiver:
         receiver.deliver()
-    with enqueueing(tmp_path, source="renamed", config=ON_DISK) as receiver:
+    with enqueueing(tmp_path, source="renamed", config=ON_DISK, clock=clock) as receiver:
+        clock.advance(timedelta(seconds=61))
         receiver.work()
         assert (receiver.states, receiver.effects) == (["pending"], [])
         assert "No webhook of this process has the source 'stripe'; was it renamed?" in str(receiver.delivery.error)
-    with enqueueing(tmp_path, source="stripe", config=ON_DISK, clock=Clock()) as receiver:
+    with enqueueing(tmp_path, source="stripe", config=ON_DISK, clock=clock) as receiver:
         receiver.work(advance=HOUR)
         assert (receiver.states, receiver.effects) == (["done"], ["evt_1"])
+
+
+def test_a_webhook_that_is_not_known_yet(tmp_path: Path) -> None:
+    """While a new version starts, an old process that does not know its webhooks leaves them their attempts."""
+    clock = Clock()
+    with enqueueing(tmp_path, source="stripe", config=ON_DISK, clock=clock) as receiver:
+        receiver.deliver()
+    with enqueueing(tmp_path, source="older", config=ON_DISK, clock=clock) as receiver:
+        receiver.work(advance=timedelta(seconds=50))
+        assert (receiver.states, receiver.delivery.attempts) == (["pending"], [])
+    with enqueueing(tmp_path, source="stripe", config=ON_DISK, clock=clock) as receiver:
+        receiver.work(advance=timedelta(seconds=5))
+        assert (receiver.effects, len(receiver.delivery.attempts)) == (["evt_1"], 1)
 
 
 def test_a_webhook_that_stays_away(tmp_path: Path) -> None:
@@ -253,6 +269,47 @@ def test_a_mode_that_has_changed(tmp_path: Path) -> None:
         receiver.work()
         assert (receiver.states, receiver.effects) == (["done"], ["evt_1"])
         assert [attempt.by for attempt in receiver.delivery.attempts] == ["sender", "worker"]
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["forgotten", "never kept"])
+def test_a_copy_brings_its_body(kept: bool, tmp_path: Path) -> None:
+    """What failed while the handler ran at once, and has no body any more, is run with that of the copy that was
+    answered 202: its sender does not come again."""
+    options: dict[str, Any] = {} if kept else {"keep_bodies": timedelta(0)}
+    with receiving(tmp_path, failing(Boom()), config=ON_DISK, **options) as receiver:
+        assert receiver.deliver().status_code == 500
+        Replays(receiver.backend).purge([receiver.delivery.id], bodies_only=True, pending=False)
+        assert receiver.bodies == []
+    with enqueueing(tmp_path, config=ON_DISK) as receiver:
+        assert [receiver.deliver().status_code for _ in range(2)] == [202, 202]
+        assert len(receiver.bodies) == 1
+        receiver.work()
+        assert (receiver.states, receiver.effects) == (["done"], ["evt_1"])
+
+
+def test_a_copy_brings_another_body(tmp_path: Path) -> None:
+    """Where a signed id comes back with another content it is the newest that a worker runs, as it would have been at
+    once."""
+    seen: list[Any] = []
+    with receiving(tmp_path, failing(Boom()), config=ON_DISK) as receiver:
+        assert receiver.deliver(total=1).status_code == 500
+    with enqueueing(tmp_path, lambda ctx, event: seen.append(event.data["object"]), config=ON_DISK) as receiver:
+        assert receiver.deliver(total=2).status_code == 202
+        receiver.work()
+        assert (seen, receiver.states, len(receiver.bodies)) == ([{"total": 2}], ["done"], 1)
+
+
+def test_one_that_was_dead_begins_anew(tmp_path: Path) -> None:
+    """Who retries what is dead has mended something: it is tried as often as a new one."""
+    handler = failing(Boom("a"), Boom("b"), Boom("c"), None)
+    with enqueueing(tmp_path, handler, clock=Clock(), retry=ONE_MORE) as receiver:
+        receiver.deliver()
+        receiver.work(advance=HOUR)
+        assert receiver.states == ["dead"]
+        assert Replays(receiver.backend).retry(receiver.delivery.id).outcome == "queued"
+        receiver.work(advance=HOUR)
+        assert (receiver.states, receiver.effects) == (["done"], ["evt_1"])
+        assert [attempt.outcome for attempt in receiver.delivery.attempts] == ["failed", "dead", "failed", "success"]
 
 
 @pytest.mark.parametrize("error", [asyncio.CancelledError("cut"), KeyboardInterrupt("cut")], ids=["cancel", "Ctrl-C"])

@@ -4,6 +4,7 @@ import hmac
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -281,6 +282,16 @@ def test_a_busy_writer(mode: str, tmp_path: Path) -> None:
         assert (receiver.effects, receiver.states) == (["evt_1", "evt_2"], ["done", "done"])
 
 
+def test_a_sender_that_does_not_wait(tmp_path: Path) -> None:
+    """No patience at all is not the writer's whole timeout: who cannot be served at once is told so at once."""
+    ran: list[object] = []
+    with receiving(tmp_path) as receiver, ThreadPoolExecutor(1) as pool, held_writer(receiver):
+        waiting = pool.submit(receiver.backend.engine.write, ran.append, patience=0)
+        with pytest.raises(OverloadedError):
+            waiting.result(timeout=5)
+    assert ran == []
+
+
 def sign_plainly(secret: str, body: bytes, at: int) -> dict[str, str]:
     """An HMAC of the body."""
     return {"X-Signature": hmac.new(secret.encode(), body, "sha256").hexdigest()}
@@ -351,8 +362,8 @@ def test_what_a_failing_handler_has_caused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (lambda ctx: ctx.run_action(call_a_shop), "no attribute 'run_action'"),
-        (lambda ctx: ctx.once("key", lambda token: None), "no attribute 'once'"),
+        (lambda ctx: ctx.run_action(call_a_shop), "ctx.run_action is for actions"),
+        (lambda ctx: ctx.once("key", lambda token: None), "ctx.once is for actions"),
         (lambda ctx: ctx.storage.store(b"x"), "no attribute 'store'"),
         (lambda ctx: ctx.db.system.delete("_webhooks_1"), "no attribute 'delete'"),
         (lambda ctx: ctx.db.insert("x"), ""),

@@ -63,6 +63,22 @@ def test_one_that_fails_holds_up_its_own_lane(tmp_path: Path) -> None:
         assert receiver.effects == ["b1", "b2", "a1", "a2", "a3"]
 
 
+def test_a_clock_that_is_set_back(tmp_path: Path) -> None:
+    """What comes later waits for what came before, whatever the clock says meanwhile, and each is run once."""
+    clock = Clock()
+    with ordered(tmp_path, failing_for("a1", times=2), clock=clock) as receiver:
+        deliver_all(receiver, ("a1", "a"))
+        receiver.work()
+        for name in ("a2", "a3"):
+            clock.advance(-HOUR)
+            deliver_all(receiver, (name, "a"))
+            assert receiver.work() == []
+        assert (receiver.effects, [job.state for job in receiver.rows(ScheduledFunction)].count("pending")) == ([], 1)
+        receiver.work(advance=5 * HOUR)
+        assert (receiver.effects, receiver.states.count("done")) == (["a1", "a2", "a3"], 3)
+        assert len(receiver.rows(ScheduledFunction)) == 5
+
+
 @pytest.mark.parametrize("error", [Boom, lambda: DeadLetterError("no")], ids=["tried too often", "given up"])
 def test_one_that_is_dead_frees_its_lane(error: Callable[[], BaseException], tmp_path: Path) -> None:
     """When a delivery is dead the next one of its lane has its turn."""

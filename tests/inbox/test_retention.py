@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
-from flask_convex_http import DeadLetterError, GitHub
+from flask_convex_http import DeadLetterError, EngineError, GitHub, HttpRouter, RegistrationError, Stripe
 from flask_convex_http.housekeeping import Housekeeping
 from flask_convex_http.system import WebhookContent, WebhookDelivery, WebhookRequest, WebhookTurn
 from flask_convex_http.testing import Clock
-from tests.inbox.receiving import Boom, Receiver, numbered, payload, receiving
+from flask_convex_http.webhooks import Provider
+from tests.inbox.receiving import Boom, Receiver, numbered, payload, receiving, record
 from tests.inbox.test_failures import failing
-from tests.webhooks.senders import BODY, SECRET, sign_github
+from tests.webhooks.senders import BODY, SECRET, build_hmac, sign_github, sign_hmac, sign_stripe
 
 DAY, SECOND = timedelta(days=1), timedelta(seconds=1)
 
@@ -83,7 +84,7 @@ def test_one_that_somebody_had_forgotten(tmp_path: Path) -> None:
     with receiving(tmp_path, provider=GitHub(secret=SECRET)) as receiver:
         receiver.send(BODY, sign_github)
         inbox, delivery = receiver.backend.inbox, receiver.delivery
-        receiver.backend.engine.write(lambda transaction: inbox.deliveries.forget(transaction, delivery))
+        receiver.backend.engine.write(lambda transaction: inbox.deliveries.forget(transaction, delivery.id))
         assert [receiver.rows(table) for table in (WebhookDelivery, WebhookRequest)] == [[], []]
         assert [receiver.send(BODY, sign_github).status_code for _ in range(2)] == [200, 200]
         assert (receiver.effects, len(receiver.deliveries)) == (["d-1", "d-1"], 1)
@@ -153,3 +154,78 @@ def test_a_little_at_a_time(tmp_path: Path) -> None:
         clock.advance(60 * DAY)
         assert sweep(receiver) == [120, 70, 20]
         assert kept(receiver) == (0, 0)
+
+
+# --- what is signed for longer ---------------------------------------------------------------------------------------
+
+
+def test_ids_outlive_the_tolerance(tmp_path: Path) -> None:
+    """Whoever has seen a delivery can repeat it for as long as its time is accepted: by default its id is kept for
+    longer than that."""
+    clock, body = Clock(), payload()
+    headers = sign_stripe(SECRET, body, int(clock() // 1000))
+    with receiving(tmp_path, provider=Stripe(secret=SECRET, tolerance=365 * DAY), clock=clock) as receiver:
+        assert receiver.send(body, lambda *_: headers).status_code == 200
+        for _ in range(4):
+            clock.advance(91 * DAY)
+            assert kept(receiver)[0] == 1
+            assert receiver.send(body, lambda *_: headers).status_code == 200
+        clock.advance(2 * DAY)
+        assert receiver.send(body, lambda *_: headers).status_code == 400
+        assert receiver.effects == ["evt_1"]
+
+
+def slow() -> Provider:
+    """A sender whose deliveries are accepted from a month before their time to a month after it."""
+    return build_hmac(SECRET, tolerance=30 * DAY, retry_window=timedelta(hours=1))
+
+
+@pytest.mark.parametrize("days", [1, 30, 60])
+def test_ids_that_the_tolerance_would_outlive(days: int) -> None:
+    """Ids that would be forgotten while a delivery is still accepted are refused; so is the time to come counted."""
+    with pytest.raises(RegistrationError, match=r"is too short: hmac may send .* or anybody within the tolerance"):
+        HttpRouter("http", __name__).webhook("/hook", slow(), keep_ids=days * DAY)(record)
+
+
+def test_ids_that_just_outlive_the_tolerance(tmp_path: Path) -> None:
+    """A delivery from a clock that is far ahead is known to the last moment at which it is accepted."""
+    clock, body = Clock(), payload()
+    headers = sign_hmac(SECRET, body, int((clock() + 30 * DAY.total_seconds() * 1000) // 1000))
+    with receiving(tmp_path, provider=slow(), clock=clock, keep_ids=60 * DAY + 2 * SECOND) as receiver:
+        assert receiver.send(body, lambda *_: headers).status_code == 200
+        clock.advance(60 * DAY - SECOND)
+        sweep(receiver)
+        assert receiver.send(body, lambda *_: headers).status_code == 200
+        clock.advance(2 * SECOND)
+        assert receiver.send(body, lambda *_: headers).status_code == 400
+        assert receiver.effects == ["evt_1"]
+
+
+# --- what cannot be read ---------------------------------------------------------------------------------------------
+
+
+def spoil(receiver: Receiver, delivery_id: str) -> None:
+    """Have a row be one that this version cannot read, such as a newer version has written."""
+    table = receiver.backend.inbox.deliveries.table
+    newer = {"attempts": '[{"started":1.0,"ended":2.0,"by":"somebody new"}]'}
+    receiver.backend.engine.write(lambda transaction: transaction.update(table, delivery_id, newer))
+    with pytest.raises(EngineError, match="attempts"):
+        assert receiver.deliveries
+
+
+def test_what_cannot_be_read_is_forgotten_too(tmp_path: Path) -> None:
+    """A row that cannot be read is forgotten when it is time, and holds up neither others nor the rest of
+    housekeeping."""
+    clock = Clock()
+    with receiving(tmp_path, failing(None, Boom(), DeadLetterError("no"), None), clock=clock) as receiver:
+        for number in range(4):
+            receiver.deliver(f"evt_{number}")
+        assert receiver.states == ["done", "failed", "dead", "done"]
+        for delivery in receiver.deliveries[:3]:
+            spoil(receiver, delivery.id)
+        clock.advance(31 * DAY)
+        assert not Housekeeping(receiver.backend).sweep()
+        assert len(receiver.bodies) == 2  # of what has failed and what is dead
+        clock.advance(60 * DAY)
+        assert not Housekeeping(receiver.backend).sweep()
+        assert (receiver.deliveries, receiver.bodies) == ([], [])

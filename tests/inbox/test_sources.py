@@ -18,7 +18,8 @@ from flask_convex_http import (
     WebhookEvent,
     rate_limit,
 )
-from flask_convex_http.webhooks import GitHub
+from flask_convex_http.webhooks import GitHub, Provider
+from flask_convex_http.webhooks.events import Content, Delivery
 from tests.inbox.receiving import Effect, Handler, Receiver, receiving, record, stripe
 from tests.web.apps import backend_of, deployed
 from tests.webhooks.senders import SECRET
@@ -106,6 +107,15 @@ def test_a_path_that_is_the_source_of_another_is_refused(tmp_path: Path) -> None
         Flask(__name__, instance_path=str(tmp_path)).register_blueprint(http)
 
 
+def test_two_senders_at_one_path_are_refused(tmp_path: Path) -> None:
+    """Only one of them would be asked, and what it has received would be read as the other's."""
+    app, other = Flask(__name__, instance_path=str(tmp_path)), HttpRouter("other", __name__)
+    other.webhook("/a", GitHub(secret=SECRET), source="shop")(record)
+    app.register_blueprint(router(path="/a", source="shop"))
+    with pytest.raises(RegistrationError, match=r"have one source, 'shop'.*give each its own"):
+        app.register_blueprint(other)
+
+
 def test_one_handler_for_several_webhooks(tmp_path: Path) -> None:
     """One function may handle what several webhooks receive; each has its own inbox."""
     http = router(path="/a")
@@ -182,9 +192,10 @@ def test_finding_webhooks(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"source": ""}, "source='' must be a text of 1 to 200"),
-        ({"source": "x" * 201}, "must be a text of 1 to 200"),
-        ({"source": 5}, "source=5 must be a text"),
+        ({"source": ""}, "source='' must be 1 to 200 printable characters"),
+        ({"source": "x" * 201}, "must be 1 to 200 printable characters"),
+        ({"source": "a\nb"}, "must be 1 to 200 printable characters"),
+        ({"source": 5}, "source=5 must be 1 to 200"),
         ({"mode": "queue"}, "mode='queue' must be"),
         ({"mode": None}, "mode=None must be"),
         ({"mode": "enqueue", "retry": 3}, "retry=3 must be a Retry"),
@@ -209,6 +220,12 @@ def test_options_that_cannot_work(options: dict[str, Any], message: str) -> None
     with pytest.raises(RegistrationError) as refused:
         router(**options)
     assert message in str(refused.value)
+
+
+def test_a_provider_without_a_profile_is_refused() -> None:
+    """A provider of one's own must say how its sender behaves; the message says what to write."""
+    with pytest.raises(RegistrationError, match=r"Unprofiled has no profile.*profile = Profile\("):
+        HttpRouter("http", __name__).webhook("/hook", Unprofiled(secret=SECRET))(record)
 
 
 def test_an_enqueued_rate_limit_is_refused() -> None:
@@ -242,6 +259,20 @@ def test_options_that_work(options: dict[str, Any], tmp_path: Path) -> None:
     with receiving(tmp_path, **options) as receiver:
         assert receiver.deliver().status_code in (200, 202)
         assert len(receiver.bodies) == ("keep_bodies" not in options)
+
+
+class Unprofiled(Provider):
+    """A provider that says nothing of its sender."""
+
+    name = "unprofiled"
+
+    def matches(self, delivery: Delivery, key: bytes) -> bool:
+        """Nothing is genuine."""
+        return False
+
+    def read(self, delivery: Delivery) -> Content:
+        """Nothing is read."""
+        raise AssertionError("read")
 
 
 def _record_for(shop: str, ctx: MutationCtx, event: WebhookEvent) -> None:
