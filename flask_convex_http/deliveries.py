@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -22,7 +22,7 @@ from flask_convex_http.engines.base import Engine, Row, Snapshot, Transaction
 from flask_convex_http.failures import plain
 from flask_convex_http.ids import Id, new_id, table_of
 from flask_convex_http.query_builder import Query
-from flask_convex_http.ranges import Range, lte, segments
+from flask_convex_http.ranges import lte, segments
 from flask_convex_http.schema import ID_COLUMN, TIME_COLUMN, Schema, Table
 from flask_convex_http.system import (
     Answer,
@@ -57,6 +57,7 @@ class Arrival:
     Attributes:
         webhook: What received it.
         event: What it says.
+        headers: Its headers: a handler may have changed those of the event.
         event_id: Its id, as rows have it.
         request_id: The request that brought it.
         fingerprint: Its content, if its id is not signed.
@@ -64,6 +65,7 @@ class Arrival:
 
     webhook: Webhook
     event: WebhookEvent
+    headers: Mapping[str, str]
     event_id: str
     request_id: str
     fingerprint: str | None
@@ -71,13 +73,14 @@ class Arrival:
     @classmethod
     def of(cls, webhook: Webhook, event: WebhookEvent, request_id: str) -> Arrival:
         """What came in, in texts that a database takes."""
-        return cls(webhook, event, stored_id(event.id), request_id, webhook.provider.fingerprint(event))
+        fingerprint = webhook.provider.fingerprint(event)
+        return cls(webhook, event, dict(event.headers), stored_id(event.id), request_id, fingerprint)
 
     def anew(self) -> Arrival:
         """The same with its event read once more: a handler may have changed what it was given."""
         event, provider = self.event, self.webhook.provider
         received, label = event.received_at, event.secret_label
-        fresh = provider.event(event.headers, event.body, received_at=received, secret_label=label)
+        fresh = provider.event(self.headers, event.body, received_at=received, secret_label=label)
         return replace(self, event=fresh)
 
 
@@ -149,10 +152,14 @@ class Deliveries:
         row = snapshot.get(self.requests, self._request_id(delivery_id))
         return None if row is None else self.requests.read(row)
 
-    def of_state(self, snapshot: Snapshot, state: State, due: Range | None = None) -> Query[WebhookDelivery]:
+    def of_state(self, snapshot: Snapshot, state: State) -> Query[WebhookDelivery]:
         """The deliveries in a state, in the order in which they need looking at."""
-        bounds = {} if due is None else {"due": due}
-        return _start(snapshot, self.table).with_index("by_state", state=state, **bounds)
+        return _start(snapshot, self.table).with_index("by_state", state=state)
+
+    def _due(self, transaction: Transaction, state: State, now: float, limit: int) -> Sequence[Row]:
+        """Those that need looking at, as they are stored: one that cannot be read must not keep the others."""
+        [segment] = segments(self.table.indexes["by_state"].columns, (state,), lte(now), nullable=self.table.nullable)
+        return transaction.select(self.table, segment, descending=False, limit=limit)
 
     # --- steps -------------------------------------------------------------------------------------------------------
 
@@ -196,17 +203,17 @@ class Deliveries:
         }
         transaction.insert(self.table, [values[name] for name in self._columns])
         if webhook.keep_bodies:
-            self._keep(transaction, time, event, delivery_id)
+            self._keep(transaction, time, arrival, delivery_id)
         self._remember(transaction, times, now, arrival)
         return Id(delivery_id)
 
-    def keep_again(self, transaction: Transaction, times: CreationTimes, event: WebhookEvent, delivery_id: str) -> None:
+    def keep_again(self, transaction: Transaction, times: CreationTimes, arrival: Arrival, delivery_id: str) -> None:
         """Keep the headers and the body of a copy: those of the first one may have been forgotten."""
         self.forget_request(transaction, delivery_id)
-        self._keep(transaction, times.take(), event, delivery_id)
+        self._keep(transaction, times.take(), arrival, delivery_id)
 
-    def _keep(self, transaction: Transaction, time: float, event: WebhookEvent, delivery_id: str) -> None:
-        row = (self._request_id(delivery_id), time, _json(event.headers), event.body)  # as the columns come
+    def _keep(self, transaction: Transaction, time: float, arrival: Arrival, delivery_id: str) -> None:
+        row = (self._request_id(delivery_id), time, _json(arrival.headers), arrival.event.body)  # as the columns come
         transaction.insert(self.requests, row)
 
     def _remember(self, transaction: Transaction, times: CreationTimes, now: float, arrival: Arrival) -> None:
@@ -254,9 +261,9 @@ class Deliveries:
         unended = {"expires": NEVER, "due": now + _UNSEEN, "completed_time": None, "answer": None}
         self.change(transaction, delivery_id, state="pending", lane=lane, **unended)
 
-    def unseen(self, transaction: Transaction, now: float, limit: int) -> list[WebhookDelivery]:
-        """Those pending for so long that somebody should look whether they are still to be run."""
-        return self.of_state(transaction, "pending", lte(now)).take(limit)
+    def unseen(self, transaction: Transaction, now: float, limit: int) -> list[str]:
+        """The ids of those pending for so long that somebody should look whether they are still to be run."""
+        return [row[0] for row in self._due(transaction, "pending", now, limit)]
 
     def look_later(self, transaction: Transaction, delivery_id: str, now: float) -> None:
         """Somebody has looked."""
@@ -307,14 +314,11 @@ class Deliveries:
         return max(self._sweep_deliveries(transaction, now, limit), self._sweep_contents(transaction, now, limit))
 
     def _sweep_deliveries(self, transaction: Transaction, now: float, limit: int) -> int:
-        columns, place = self.table.indexes["by_state"].columns, self._columns.index("expires")
         count = 0
         for state in STATES[1:]:  # nothing of what is pending is forgotten
-            [segment] = segments(columns, (state,), lte(now), nullable=self.table.nullable)
-            # As they are stored: one that cannot be read must not keep the others.
-            rows = transaction.select(self.table, segment, descending=False, limit=limit - count)
+            rows = self._due(transaction, state, now, limit - count)
             for row in rows:
-                self._forget_some(transaction, row[0], row[place], now)
+                self._forget_some(transaction, row[0], self._expires(row), now)
             count += len(rows)
         return count
 
@@ -330,13 +334,17 @@ class Deliveries:
         expired = _start(transaction, self.contents).with_index("by_expiry", expires=lte(now)).take(limit)
         for content in expired:
             rows = _rows(transaction, self.table, "by_event", content.source, content.event_id)
-            expires = self.table.read(rows[0]).expires if rows else now
+            expires = self._expires(rows[0]) if rows else now
             if expires <= now:
                 transaction.delete(self.contents, content.id)
             else:
                 changes = {"expires": self.contents.store("expires", min(expires, now + _LOOK_AGAIN))}
                 transaction.update(self.contents, content.id, changes)
         return len(expired)
+
+    def _expires(self, row: Row) -> float:
+        expires: float = row[self._columns.index("expires")]
+        return expires
 
     def _request_id(self, delivery_id: str) -> str:
         return f"{self.requests.name}_{delivery_id[-32:]}"

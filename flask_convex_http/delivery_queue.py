@@ -16,7 +16,7 @@ import msgspec
 from flask_convex_http.context import MutationCtx
 from flask_convex_http.deliveries import Arrival, Deliveries, State
 from flask_convex_http.engines.base import Snapshot, Transaction
-from flask_convex_http.errors import DeadLetterError, UnavailableError
+from flask_convex_http.errors import DeadLetterError, EngineError, UnavailableError
 from flask_convex_http.failures import text_of
 from flask_convex_http.functions import Mutation, internal_mutation
 from flask_convex_http.ids import Id
@@ -61,7 +61,7 @@ class DeliveryQueue:
             delivery_id = rows.add(calls.transaction, self.runtime.times, now, arrival, "pending", lane=lane)
         else:
             delivery_id = known.id
-            rows.keep_again(calls.transaction, self.runtime.times, arrival.event, delivery_id)
+            rows.keep_again(calls.transaction, self.runtime.times, arrival, delivery_id)
         self.put_in(calls, delivery_id, arrival.webhook.source, lane, is_new=known is None)
 
     def put_in(
@@ -176,12 +176,24 @@ class DeliveryQueue:
         version of the application did not know it. Answers how many were looked at."""
         self.runtime.times.begin(now)
         found = self.deliveries.unseen(transaction, now, limit)
-        for delivery in found:
-            self.deliveries.look_later(transaction, delivery.id, now)
-            if self._is_left_alone(transaction, delivery):
+        for delivery_id in found:
+            self.deliveries.look_later(transaction, delivery_id, now)
+            delivery = self._left_alone(transaction, delivery_id)
+            if delivery is not None:
                 logger.warning("Webhook %s: nothing was to run %s", delivery.source, delivery.event_id)
                 self._add_job(transaction, delivery.id, now, now)
         return len(found)
+
+    def _left_alone(self, transaction: Transaction, delivery_id: str) -> WebhookDelivery | None:
+        """A delivery, if nothing is to try it."""
+        try:
+            delivery = self.deliveries.get(transaction, delivery_id)
+            return delivery if delivery is not None and self._is_left_alone(transaction, delivery) else None
+        except UnavailableError:
+            raise
+        except EngineError as error:  # a newer version has written it, say; that must not keep the others
+            logger.error("The delivery %s cannot be read, and waits: %s", delivery_id, error)
+            return None
 
     def _is_left_alone(self, transaction: Transaction, delivery: WebhookDelivery) -> bool:
         if delivery.lane is not None:

@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any, Literal
 
 from flask_convex_http.context import MutationCtx
-from flask_convex_http.errors import RegistrationError
+from flask_convex_http.errors import RegistrationError, WebhookFailedError
 from flask_convex_http.retry import Retry
 from flask_convex_http.system import Answer
 from flask_convex_http.webhooks.base import Provider
@@ -156,10 +156,13 @@ class Webhook:
 
         Raises:
             DeclinedError: It has answered an error.
+            WebhookFailedError: It has answered what the sender would take for no answer yet.
             Exception: What it raises.
         """
         answer = self.run(ctx, event)
-        if not 200 <= answer.status < 400:
+        if answer.status < 200:
+            raise WebhookFailedError(f"The handler answered {answer.status}, after which a client waits on: answer 200")
+        if answer.status >= 400:
             raise DeclinedError(answer)
         return answer
 

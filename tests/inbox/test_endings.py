@@ -53,7 +53,7 @@ def test_a_success_that_is_raised(end: Callable[[], Any], status: int, tmp_path:
 def test_an_answer_that_ends_nothing(status: int, tmp_path: Path) -> None:
     """After a status of 1xx a client waits for the answer: nothing is committed that a sender hears no end of."""
     with receiving(tmp_path, once(lambda: Response("x", status))) as receiver:
-        receiver.deliver()
+        assert receiver.deliver().status_code == 500
         assert (receiver.effects, receiver.states) == ([], ["failed"])
         assert f"answered {status}" in str(receiver.delivery.error)
         assert receiver.deliver().status_code == 200

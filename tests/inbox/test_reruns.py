@@ -3,14 +3,18 @@
 from concurrent.futures import wait
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import pytest
 
-from flask_convex_http import MutationCtx, UnavailableError, WebhookEvent, sqlite_writer
+from flask_convex_http import GitHub, MutationCtx, UnavailableError, WebhookEvent, sqlite_writer
 from flask_convex_http.engines.sqlite import SQLiteEngine, SQLiteTransaction
 from flask_convex_http.ids import new_id
-from tests.inbox.receiving import ON_DISK, Effect, Receiver, receiving
+from flask_convex_http.replays import Replays
+from flask_convex_http.system import WebhookRequest
+from tests.inbox.receiving import ON_DISK, Boom, Effect, Receiver, receiving
 from tests.sqlite.crews import PATIENCE, crew
+from tests.webhooks.senders import BODY, SECRET, sign_github
 
 
 def fill_the_disk(receiver: Receiver, transaction: SQLiteTransaction) -> None:
@@ -44,3 +48,20 @@ def test_the_payload_is_as_it_came(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert (delivered.result().status_code, receiver.effects, receiver.states) == (200, ["lamp"], ["done"])
     first, again = seen  # it has run twice, or else nothing was tried here
     assert (first[1], again[1], first[0]) == ("lamp", "lamp", again[0])
+
+
+def test_the_headers_are_as_they_came(tmp_path: Path) -> None:
+    """Nor do a handler's changes to the headers, where GitHub has the type, reach what is kept and run again."""
+    types: list[str] = []
+
+    def handler(ctx: MutationCtx, event: WebhookEvent) -> None:
+        types.append(event.type)
+        cast(dict[str, str], event.headers).clear()
+        raise Boom
+
+    with receiving(tmp_path, handler, GitHub(secret=SECRET)) as receiver:
+        assert receiver.send(BODY, sign_github).status_code == 500
+        assert Replays(receiver.backend).retry(receiver.delivery.id).outcome == "failed"
+        assert types == ["order.paid"] * 2
+        [request] = receiver.rows(WebhookRequest)
+        assert request.headers["x-github-event"] == "order.paid"

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from flask_convex_http import DeadLetterError, EngineError, GitHub, HttpRouter, RegistrationError, Stripe
+from flask_convex_http import DeadLetterError, EngineError, GitHub, HttpRouter, RegistrationError, Retry, Stripe
 from flask_convex_http.housekeeping import Housekeeping
-from flask_convex_http.system import WebhookContent, WebhookDelivery, WebhookRequest, WebhookTurn
+from flask_convex_http.system import ScheduledFunction, WebhookContent, WebhookDelivery, WebhookRequest, WebhookTurn
 from flask_convex_http.testing import Clock
 from flask_convex_http.webhooks import Provider
 from tests.inbox.receiving import Boom, Receiver, numbered, payload, receiving, record
@@ -229,3 +229,55 @@ def test_what_cannot_be_read_is_forgotten_too(tmp_path: Path) -> None:
         clock.advance(60 * DAY)
         assert not Housekeeping(receiver.backend).sweep()
         assert (receiver.deliveries, receiver.bodies) == ([], [])
+
+
+def test_a_pending_one_that_cannot_be_read(tmp_path: Path) -> None:
+    """What waits and cannot be read is left as it is, and the others that nothing is to run are found."""
+    clock = Clock()
+    with receiving(tmp_path, clock=clock, mode="enqueue") as receiver:
+        assert [receiver.deliver(name).status_code for name in ("evt_1", "evt_2", "evt_3")] == [202] * 3
+        first, second, _ = receiver.rows(ScheduledFunction)
+        for job in (first, second):
+            receiver.backend.ctx().scheduler.cancel(job.id)
+        spoil(receiver, receiver.deliveries[0].id)
+        clock.advance(2 * timedelta(hours=1))
+        for _ in range(2):
+            assert not Housekeeping(receiver.backend).sweep()
+        receiver.work()
+        assert (sorted(receiver.effects), len(receiver.bodies)) == (["evt_2", "evt_3"], 3)
+
+
+def test_a_try_that_cannot_be_read(tmp_path: Path) -> None:
+    """A scheduled function that cannot be read, and is not due yet, keeps housekeeping from nothing."""
+    clock = Clock()
+    retry = Retry(max_attempts=2, backoff=timedelta(hours=5), max_backoff=timedelta(hours=5))
+    with receiving(tmp_path, failing(Boom(), None), clock=clock, mode="enqueue", retry=retry) as receiver:
+        receiver.deliver()
+        receiver.work()
+        [job] = [job for job in receiver.rows(ScheduledFunction) if job.state == "pending"]
+        jobs = receiver.backend.jobs.table
+        receiver.backend.engine.write(lambda transaction: transaction.update(jobs, job.id, {"args": "{"}))
+        clock.advance(timedelta(hours=2))
+        assert not Housekeeping(receiver.backend).sweep()
+        clock.advance(timedelta(hours=5))
+        receiver.work()  # sets it aside
+        assert not Housekeeping(receiver.backend).sweep()
+        receiver.work()
+        assert (receiver.effects, receiver.states) == (["evt_1"], ["done"])
+
+
+def test_a_content_whose_delivery_cannot_be_read(tmp_path: Path) -> None:
+    """A content stays with its delivery, and goes with it, also if that cannot be read."""
+    clock = Clock()
+    handler = failing(Boom(), None)
+    with receiving(tmp_path, handler, GitHub(secret=SECRET), clock=clock) as receiver:
+        assert receiver.send(BODY, sign_github).status_code == 500
+        clock.advance(350 * DAY)
+        assert receiver.send(BODY, sign_github).status_code == 200
+        spoil(receiver, receiver.delivery.id)
+        clock.advance(100 * DAY)
+        assert not Housekeeping(receiver.backend).sweep()
+        assert len(receiver.rows(WebhookContent)) == 1
+        clock.advance(301 * DAY)
+        assert not Housekeeping(receiver.backend).sweep()
+        assert (receiver.deliveries, receiver.rows(WebhookContent)) == ([], [])
