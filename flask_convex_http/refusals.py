@@ -25,6 +25,8 @@ from pathlib import Path
 
 import msgspec
 
+from flask_convex_http.webhooks.events import CREDENTIAL_HEADERS
+
 logger = logging.getLogger("flask_convex_http")
 
 #: How many are kept.
@@ -39,9 +41,6 @@ _LONGEST_FILE = 1024 * 1024
 #: Files that a process writes at once, and then each second.
 _BURST = 20
 _PER_SECOND = 1.0
-
-#: Credentials of somebody, and not what a delivery is judged by.
-CREDENTIAL_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
 
 _ENDING = ".refused"
 #: A file that is being written; the name sorts with the others, so one that was never finished goes in its time.

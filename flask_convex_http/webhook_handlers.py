@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from flask_convex_http.context import MutationCtx
 from flask_convex_http.errors import RegistrationError, WebhookFailedError
+from flask_convex_http.failures import plain
 from flask_convex_http.retry import Retry
 from flask_convex_http.system import Answer
 from flask_convex_http.webhooks.base import Provider
@@ -263,4 +264,4 @@ def _as_lane(value: Any) -> str | None:
     """A lane's name; what is no text or number, or says nothing, has none."""
     if isinstance(value, bool) or not isinstance(value, str | int | float) or value == "":
         return None
-    return str(value).encode("utf-8", "backslashreplace").decode()[:_LONGEST_LANE]
+    return plain(str(value))[:_LONGEST_LANE]

@@ -35,11 +35,12 @@ from flask_convex_http.cli.webhook_filters import (
 from flask_convex_http.cli.webhook_runs import purge, replay, retry
 from flask_convex_http.deliveries import NEVER, STATES
 from flask_convex_http.engines.base import Snapshot
-from flask_convex_http.refusals import CREDENTIAL_HEADERS, Refusal
+from flask_convex_http.refusals import Refusal
 from flask_convex_http.replays import Step
 from flask_convex_http.system import ScheduledFunction, WebhookAttempt, WebhookDelivery, WebhookRequest
 from flask_convex_http.web.state import current_backend
 from flask_convex_http.webhook_handlers import Webhook
+from flask_convex_http.webhooks.events import CREDENTIAL_HEADERS
 
 _REFUSED = "refused"
 #: Characters of the longest sender's id that is listed: of a digest in hexadecimal, and what stands before it.

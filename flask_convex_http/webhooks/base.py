@@ -22,14 +22,12 @@ from datetime import timedelta
 from typing import ClassVar
 
 from flask_convex_http.errors import MissingSecretError, RegistrationError, VerificationError
-from flask_convex_http.webhooks.events import Content, Delivery, WebhookEvent
+from flask_convex_http.webhooks.events import CREDENTIAL_HEADERS, Content, Delivery, WebhookEvent
 from flask_convex_http.webhooks.profiles import Profile
 from flask_convex_http.webhooks.secrets import LabelledSecret, Secrets, available, checked_secrets
 
 DEFAULT_TOLERANCE = timedelta(minutes=5)
 
-#: Headers an event does not carry on: they are credentials of someone, not a part of the delivery.
-_CREDENTIAL_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
 _MILLISECOND = timedelta(milliseconds=1)
 
 
@@ -223,7 +221,7 @@ class Provider(ABC):
             data=content.data,
             payload=content.payload,
             body=delivery.body,
-            headers={name: value for name, value in headers if name in kept or name not in _CREDENTIAL_HEADERS},
+            headers={name: value for name, value in headers if name in kept or name not in CREDENTIAL_HEADERS},
             provider=self.name,
             received_at=delivery.now,
             secret_label=label,

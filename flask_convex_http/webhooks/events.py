@@ -12,6 +12,8 @@ from typing import Any
 
 from flask_convex_http.errors import VerificationError
 
+#: Headers that are credentials of somebody, and not a part of a delivery: they are not kept.
+CREDENTIAL_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
 _HEADER_TOKEN = re.compile(r"[!-~]+")
 
 
