@@ -36,7 +36,7 @@ from flask_convex_http.replays import Replays
 from flask_convex_http.system import ScheduledFunction, WebhookDelivery
 from flask_convex_http.testing import Answers, Clock, deliver, run_scheduled
 from flask_convex_http.webhooks import HmacSignature
-from tests.cli.conftest import Outcome
+from tests.cli.outcomes import Outcome
 
 VARIABLE = "ORDERS_WEBHOOK_SECRET"
 SECRET, NEW_SECRET = "the secret in use", "the secret that comes after it"
@@ -245,3 +245,8 @@ def shop(folder: Path) -> Iterator[Shop]:
 def dead() -> DeadLetterError:
     """What gives a delivery up."""
     return DeadLetterError("Nobody sells that")
+
+
+def listed(shop: Shop, *options: str) -> list[str]:
+    """The senders' ids that a list has, in its order."""
+    return [delivery["event_id"] for delivery in shop.convex("webhooks", "list", *options, "--json").json]

@@ -1,32 +1,14 @@
 """What the tests of the command line share: an app in a folder of its own, and a way to command it."""
 
-import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.cli.outcomes import Convex as Convex
+from tests.cli.outcomes import Outcome as Outcome
 from tests.cli.shop import make_app
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a command ended."""
-
-    status: int
-    out: str
-    err: str
-    exception: BaseException | None
-
-    @property
-    def json(self) -> Any:
-        """What a program reads."""
-        return json.loads(self.out)
-
-
-Convex = Callable[..., Outcome]
+from tests.orders import SECRET, VARIABLE, Shop, shop
 
 
 @pytest.fixture
@@ -48,3 +30,11 @@ def convex(unmigrated: Convex) -> Convex:
     """`flask convex ...` of an app whose database is ready."""
     assert unmigrated("migrate").status == 0
     return unmigrated
+
+
+@pytest.fixture
+def orders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
+    """The shop whose command line is used."""
+    monkeypatch.setenv(VARIABLE, SECRET)
+    with shop(tmp_path) as made:
+        yield made

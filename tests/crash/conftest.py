@@ -4,17 +4,15 @@ CRASH_POINTS says how many crashes there are in all, CRASH_SEED repeats the rand
 kills are the machine's.
 """
 
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from random import Random, SystemRandom
+from random import Random
 
 import pytest
 
 from tests.crash.nursery import Nursery
 from tests.crash.programs import compiled
+from tests.killing import seeded, short_folder
 
 
 @pytest.fixture(name="shim", scope="session")
@@ -34,15 +32,11 @@ def _nursery(shim: Path) -> Iterator[Nursery]:
 @pytest.fixture(name="memory")
 def _memory() -> Iterator[Path]:
     """A folder with a short path, in memory if there is a choice: what is copied at each sync should not wait."""
-    shared = Path("/dev/shm")
-    folder = Path(tempfile.mkdtemp(prefix="crash-", dir=shared if os.access(shared, os.W_OK) else None))
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+    with short_folder("crash-") as folder:
+        yield folder
 
 
 @pytest.fixture(name="random")
 def _random() -> Random:
     """Random choices; a failed test shows the seed that repeats them."""
-    seed = os.environ.get("CRASH_SEED") or str(SystemRandom().randrange(10**9))
-    print(f"CRASH_SEED={seed}")
-    return Random(seed)
+    return seeded()
