@@ -12,15 +12,14 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from flask_convex_http.blobs.base import BlobStore
-from flask_convex_http.blobs.sqlite import SQLiteBlobs
-from flask_convex_http.config import Settings, sqlite_path
+from flask_convex_http.blobs import BlobStore, open_blobs
+from flask_convex_http.config import Settings, is_sqlite, sqlite_path
 from flask_convex_http.context import ActionCtx, Auth
 from flask_convex_http.crons import Crons
 from flask_convex_http.database import CreationTimes, insert
 from flask_convex_http.delivery_queue import PROCESS
+from flask_convex_http.engines import open_engine
 from flask_convex_http.engines.base import Engine, Snapshot, Transaction
-from flask_convex_http.engines.sqlite import SQLiteEngine
 from flask_convex_http.errors import MigrationRequiredError, RegistrationError
 from flask_convex_http.functions import Function
 from flask_convex_http.identity import Credentials, UserIdentity
@@ -87,10 +86,8 @@ class Backend:
         self._site: Site | None = settings.site_url.__str__ if settings.site_url else None
         self.functions = Registry(functions)
         self.functions.bind(self.schema)
-        self.engine: Engine = _engine(settings, self.schema, folder)
-        self.blobs: BlobStore = SQLiteBlobs(
-            sqlite_path("CONVEX_STORAGE_URL", settings.storage_url, folder), timeout=settings.write_timeout
-        )
+        self.engine: Engine = open_engine(settings, self.schema, folder)
+        self.blobs: BlobStore = open_blobs(settings, folder)
         self.signing = Signing(self._secret)
         self.files = Files(self.engine, self.schema, self.blobs, self.signing, clock)
         self.crons = _checked_crons(crons).used()
@@ -231,16 +228,8 @@ def _checked_crons(crons: Crons | None) -> Crons:
 
 
 def _refusals_folder(settings: Settings, folder: Path) -> Path | None:
-    path = sqlite_path("CONVEX_DATABASE_URL", settings.database_url, folder)
+    """Beside the database, or below the instance folder of each machine: what is refused is for its own operator."""
+    if not is_sqlite(settings.database_url):
+        return folder_of(folder / "convex")
+    path = sqlite_path(settings.database_url, folder)
     return None if path is None else folder_of(path)
-
-
-def _engine(settings: Settings, schema: Schema, folder: Path) -> Engine:
-    path = sqlite_path("CONVEX_DATABASE_URL", settings.database_url, folder)
-    return SQLiteEngine(
-        path,
-        schema,
-        durability=settings.durability if path else "off",
-        writer_timeout=settings.write_timeout,
-        writer_queue=settings.write_queue,
-    )

@@ -21,6 +21,8 @@ logger = logging.getLogger("flask_convex_http")
 MIB = 2**20
 #: A temporary database.
 MEMORY = "sqlite:///:memory:"
+SQLITE = "sqlite:///"
+_POSTGRES = ("postgresql://", "postgres://")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +30,13 @@ class Settings:
     """What a deployment may set; each field is the key in lower case without CONVEX_.
 
     Attributes:
-        database_url: `sqlite:///` and a path; a relative one is below the instance folder, `:memory:` is temporary.
-        storage_url: Where the bytes of files are, in the same form. Never the database's own file.
+        database_url: `sqlite:///` and a path, relative ones below the instance folder and `:memory:` temporary; or
+            `postgresql://...`, as libpq takes it.
+        database_connections: How many connections to PostgreSQL one process has at most.
+        storage_url: Where the bytes of files are: `sqlite:///` and a path that is not the database's, or
+            `s3://bucket/prefix`.
+        storage_redirect: "on": who reads a file is sent to where it is, if the store can sign URLs. "off": the app
+            passes all bytes on.
         secret: What API keys and URLs are signed with; None to use the one made at the first migration.
         site_url: Where clients reach the app, such as https://example.com; None to go by the request.
         max_body_bytes: The largest request body of a route that sets no limit of its own.
@@ -44,8 +51,10 @@ class Settings:
         scheduled_retention_days: How long scheduled functions are kept after they have ended.
     """
 
-    database_url: str = "sqlite:///convex.db"
+    database_url: str = field(default="sqlite:///convex.db", repr=False)
+    database_connections: int = 10
     storage_url: str = "sqlite:///convex-files.db"
+    storage_redirect: str = "on"
     secret: str | None = field(default=None, repr=False)
     site_url: str | None = None
     max_body_bytes: int = 20 * MIB
@@ -81,9 +90,23 @@ class Settings:
         return settings
 
 
-def sqlite_path(key: str, url: str, folder: Path) -> Path | None:
+def is_sqlite(url: str) -> bool:
+    """Whether a URL names a file of SQLite's."""
+    return url.startswith(SQLITE)
+
+
+def shown_url(url: str) -> str:
+    """A URL of a setting as people may see it: without what may be a password."""
+    scheme, _, rest = url.partition("://")
+    if is_sqlite(url) or scheme == "s3":
+        return url
+    place = rest.partition("?")[0].rpartition("@")[2]
+    return f"{scheme}://{place}"
+
+
+def sqlite_path(url: str, folder: Path) -> Path | None:
     """The file a `sqlite:///` URL names, None for a temporary one."""
-    path = url.removeprefix("sqlite:///")
+    path = url.removeprefix(SQLITE)
     return None if path == ":memory:" else folder / path
 
 
@@ -100,11 +123,28 @@ def _text(key: str, value: Any) -> str:
 
 def _database(key: str, value: Any) -> str:
     url = _text(key, value)
-    if not url.startswith("sqlite:///") or url == "sqlite:///":
-        scheme, separator, _ = url.partition("://")  # the rest may hold a password
-        given = f", not {scheme}://..." if separator else ""
-        raise ConfigurationError(f"{key} must look like sqlite:///convex.db or sqlite:////absolute/path.db{given}")
+    if not _names_a_file(url) and not url.startswith(_POSTGRES):
+        raise _wrong_url(key, url, "postgresql://user@host/database")
     return url
+
+
+def _storage(key: str, value: Any) -> str:
+    url = _text(key, value)
+    if not _names_a_file(url) and not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^?#]*)?", url):
+        raise _wrong_url(key, url, "s3://bucket/prefix")
+    return url
+
+
+def _names_a_file(url: str) -> bool:
+    return is_sqlite(url) and url != SQLITE
+
+
+def _wrong_url(key: str, url: str, other: str) -> ConfigurationError:
+    scheme, separator, _ = url.partition("://")  # the rest may hold a password
+    given = f", not {scheme}://..." if separator else ""
+    return ConfigurationError(
+        f"{key} must look like sqlite:///convex.db, sqlite:////absolute/path.db or {other}{given}"
+    )
 
 
 def _secret(key: str, value: Any) -> str:
@@ -174,7 +214,9 @@ def _count(key: str, value: Any, what: str = "a whole number") -> int:
 
 _PARSERS: dict[str, Callable[[str, Any], Any]] = {
     "CONVEX_DATABASE_URL": _database,
-    "CONVEX_STORAGE_URL": _database,
+    "CONVEX_DATABASE_CONNECTIONS": _count,
+    "CONVEX_STORAGE_URL": _storage,
+    "CONVEX_STORAGE_REDIRECT": _switch,
     "CONVEX_SECRET": _secret,
     "CONVEX_SITE_URL": _site,
     "CONVEX_MAX_BODY_BYTES": _bytes,

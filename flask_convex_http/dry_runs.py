@@ -111,6 +111,10 @@ class Recording:
         """See `Snapshot`."""
         return self._transaction.count(table)
 
+    def claim(self, table: Table[Any], segment: Segment, *, limit: int) -> list[Row]:
+        """See `Transaction`."""
+        return self._transaction.claim(table, segment, limit=limit)
+
     def insert(self, table: Table[Any], row: Row) -> None:
         """See `Transaction`."""
         self._remember(table, row[0])

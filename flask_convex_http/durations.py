@@ -1,10 +1,13 @@
-"""Lengths of time as applications give them: a timedelta, or a number of seconds."""
+"""Lengths of time: as applications give them, a timedelta or a number of seconds, and what is as good as none."""
 
 from __future__ import annotations
 
 import math
 from datetime import timedelta
 from typing import Any
+
+#: Milliseconds that the clocks of two processes may differ without anybody thinking that one was set back.
+SAME_CLOCK = 60_000.0
 
 
 def seconds_of(duration: Any) -> float:

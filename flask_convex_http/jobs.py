@@ -20,11 +20,11 @@ from typing import Any, Literal
 import msgspec
 
 from flask_convex_http.database import CreationTimes
-from flask_convex_http.engines.base import Row, Snapshot, Transaction
+from flask_convex_http.engines.base import Snapshot, Transaction
 from flask_convex_http.errors import ArgumentValidationError, EngineError
 from flask_convex_http.ids import Id, new_id, table_of
 from flask_convex_http.query_builder import Query
-from flask_convex_http.ranges import Range, gte, lte, segments
+from flask_convex_http.ranges import Range, Segment, gte, lte, segments
 from flask_convex_http.scheduler import Submission
 from flask_convex_http.schema import Schema, Table
 from flask_convex_http.system import Attempt, ScheduledFunction
@@ -67,10 +67,10 @@ class Jobs:
         return None if row is None else self.table.read(row)
 
     def due(self, transaction: Transaction, kind: Kind, now: float, limit: int) -> list[ScheduledFunction]:
-        """What is to be run now, in the order of its time. A row that cannot be read, because somebody has written to
-        the database by hand, has failed, or it would hold up all others."""
+        """What is to be run now and no other worker runs, in the order of its time. A row that cannot be read, because
+        somebody has written to the database by hand, has failed, or it would hold up all others."""
         found = []
-        for row in self._pending(transaction, kind, lte(now), limit):
+        for row in transaction.claim(self.table, self._segment(kind, lte(now)), limit=limit):
             try:
                 found.append(self.table.read(row))
             except EngineError as error:
@@ -79,7 +79,7 @@ class Jobs:
 
     def next_due(self, snapshot: Snapshot, kind: Kind) -> float | None:
         """When the next of a kind is to be run."""
-        rows = self._pending(snapshot, kind, None, 1)
+        rows = snapshot.select(self.table, self._segment(kind, None), descending=False, limit=1)
         return rows[0][2 + list(self.table.columns).index("due")] if rows else None
 
     def of_state(
@@ -226,11 +226,11 @@ class Jobs:
 
     # --- rows --------------------------------------------------------------------------------------------------------
 
-    def _pending(self, snapshot: Snapshot, kind: Kind, due: Range | None, limit: int) -> Sequence[Row]:
-        """Rows as they are stored: arguments may be large, and need not be readable."""
+    def _segment(self, kind: Kind, due: Range | None) -> Segment:
+        """What is pending, as rows that are stored: arguments may be large, and need not be readable."""
         columns = self.table.indexes["by_state"].columns
         [segment] = segments(columns, ("pending", kind), due, nullable=self.table.nullable)
-        return snapshot.select(self.table, segment, descending=False, limit=limit)
+        return segment
 
     def _set_aside(self, transaction: Transaction, job_id: str, now: float, error: str) -> None:
         logger.error("The scheduled function %s cannot be read, and has failed: %s", job_id, error)

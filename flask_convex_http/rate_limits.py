@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from flask_convex_http.database import CreationTimes, insert
-from flask_convex_http.durations import seconds_of
+from flask_convex_http.durations import SAME_CLOCK, seconds_of
 from flask_convex_http.engines.base import Snapshot, Transaction
 from flask_convex_http.errors import ArgumentValidationError, RateLimitedError, RegistrationError
 from flask_convex_http.query_builder import Query
@@ -93,20 +93,22 @@ class Limit:
         if tokens < count * (1 - _SLACK):
             # half of the slack: who comes back then is to find a bit more than just enough
             missing = count * (1 - _SLACK / 2) - tokens
-            seconds = max(1, math.ceil(missing / self.per_millisecond / 1000))
+            ahead = max(bucket.time - now, 0.0) if bucket else 0.0
+            seconds = max(1, math.ceil((missing / self.per_millisecond + ahead) / 1000))
             raise RateLimitedError(f"Rate limit {self.name} exceeded; retry after {seconds} s", seconds)
         return tokens - count
 
     def full_at(self, now: float, tokens: float) -> float:
         """When a bucket that holds some tokens now is full, in milliseconds since the epoch."""
-        return now + (self.capacity - tokens) / self.per_millisecond
+        full = now + (self.capacity - tokens) / self.per_millisecond
+        return full if full > now or tokens >= self.capacity else math.nextafter(now, math.inf)
 
     def _tokens(self, bucket: RateLimitBucket | None, now: float) -> float:
-        # A time that is yet to come says nothing: the clock was set back, by nobody knows how much. Better a full
-        # bucket too many than somebody who is locked out until the clock has caught up.
-        if bucket is None or bucket.time > now:
+        # A time far ahead says nothing: the clock was set back, by nobody knows how much. Better a full bucket too many
+        # than somebody who is locked out until the clock has caught up. One a bit ahead is another machine's.
+        if bucket is None or bucket.time > now + SAME_CLOCK:
             return self.capacity
-        return min(self.capacity, bucket.tokens + (now - bucket.time) * self.per_millisecond)
+        return min(self.capacity, bucket.tokens + max(now - bucket.time, 0.0) * self.per_millisecond)
 
     def _check_count(self, count: float) -> None:
         if not _is_number(count) or not count > 0:
@@ -143,6 +145,8 @@ class RateLimits:
         key = _stored_key(limit.name, key)
         bucket = self._bucket(transaction, limit.name, key)
         tokens = limit.left(bucket, now, count)
+        if bucket is not None and bucket.time <= now + SAME_CLOCK:
+            now = max(now, bucket.time)  # a clock that is behind must not give back the same tokens twice
         table, full_at = self._table(), limit.full_at(now, tokens)
         if bucket is None:
             made = RateLimitBucket(name=limit.name, key=key, tokens=tokens, time=now, full_at=full_at)

@@ -35,7 +35,7 @@ from werkzeug.test import TestResponse
 
 from flask_convex_http.backend import Backend, Functions, system_clock
 from flask_convex_http.batches import Batches
-from flask_convex_http.config import MEMORY, Settings
+from flask_convex_http.config import MEMORY, Settings, shown_url
 from flask_convex_http.crons import Crons
 from flask_convex_http.errors import ConvexHTTPError
 from flask_convex_http.running import RunningActions
@@ -82,6 +82,7 @@ def memory_backend(
     *,
     crons: Crons | None = None,
     clock: Callable[[], float] = system_clock,
+    database_url: str = MEMORY,
 ) -> Iterator[Backend]:
     """A migrated backend on a temporary database, closed and removed at the end.
 
@@ -90,8 +91,9 @@ def memory_backend(
         functions: Its functions, as `ConvexHTTP` takes them.
         crons: Its crons.
         clock: Answers now, in milliseconds since the epoch.
+        database_url: An empty PostgreSQL to be on instead, say. It is not removed: who has made it does that.
     """
-    settings = Settings.from_mapping({"CONVEX_DATABASE_URL": MEMORY})
+    settings = Settings.from_mapping({"CONVEX_DATABASE_URL": database_url, "CONVEX_STORAGE_URL": MEMORY})
     backend = Backend(settings, schema, functions, crons=crons, folder=Path(), clock=clock)
     try:
         backend.migrate()
@@ -125,8 +127,8 @@ def run_scheduled(target: Backend | Flask, *, advance: timedelta | None = None) 
     backend = backend_of(target)
     if not target.testing and backend.settings.database_url != MEMORY:
         raise RuntimeError(
-            f"run_scheduled() would run what is pending in {backend.settings.database_url}, for real; give the app "
-            f"TESTING=True, or CONVEX_DATABASE_URL={MEMORY!r}"
+            f"run_scheduled() would run what is pending in {shown_url(backend.settings.database_url)}, for real; give the "
+            f"app TESTING=True, or CONVEX_DATABASE_URL={MEMORY!r}"
         )
     propagates = bool(target.config["PROPAGATE_EXCEPTIONS"])
     return _Runner(backend, target.app_context, propagates=propagates).run(advance)

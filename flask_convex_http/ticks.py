@@ -19,6 +19,7 @@ import msgspec
 from flask_convex_http.cron_schedules import MOST_COUNTED, Schedule
 from flask_convex_http.crons import Cron
 from flask_convex_http.database import CreationTimes, insert
+from flask_convex_http.durations import SAME_CLOCK
 from flask_convex_http.engines.base import Snapshot, Transaction
 from flask_convex_http.errors import (
     ArgumentValidationError,
@@ -36,9 +37,6 @@ from flask_convex_http.schema import Schema
 from flask_convex_http.system import CronJob, CronRun
 
 logger = logging.getLogger("flask_convex_http")
-
-#: Milliseconds that the clocks of two processes may differ without anybody thinking that one was set back.
-_SAME_CLOCK = 60_000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +210,7 @@ class Ticks:
         tick, since = self._near.get(row.name, (None, 0.0))
         if tick == row.next_tick and now >= since:  # what was near once is no further now
             return False
-        if row.next_tick > known.schedule.next(now + _SAME_CLOCK):
+        if row.next_tick > known.schedule.next(now + SAME_CLOCK):
             return True
         self._near[row.name] = (row.next_tick, now)
         return False
@@ -223,7 +221,7 @@ class Ticks:
         job = None if row.last_job is None else self._jobs.get(transaction, row.last_job)
         if job is None or job.completed_time is not None:
             return False
-        if job.state == "pending" and job.scheduled_time > now + _SAME_CLOCK:
+        if job.state == "pending" and job.scheduled_time > now + SAME_CLOCK:
             return not self._jobs.cancel(transaction, job.id, now)
         return True
 

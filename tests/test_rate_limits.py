@@ -9,9 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flask_convex_http import Schema
+from flask_convex_http.durations import SAME_CLOCK
 from flask_convex_http.rate_limits import Limit
-from flask_convex_http.testing import memory_backend
+from tests.databases import EACH_ENGINE, memory_backend
 from tests.rate_limits import NOW, buckets, sweep, take, taken_at_once
+
+pytestmark = EACH_ENGINE
 
 MINUTE = 60_000.0
 #: What part of the tokens asked for may be missing for want of exact numbers; the bucket owes it.
@@ -146,7 +149,8 @@ def test_what_is_refused_is_granted_after_retry_after() -> None:
 
 
 def test_clock_that_is_set() -> None:
-    """A clock set back or forward gives no more than a full bucket, and locks out no longer than one takes to fill."""
+    """A clock set back or forward gives no more than a full bucket, and locks out no longer than one takes to fill, and
+    the minute for which it may be another machine's."""
     with memory_backend(Schema()) as backend:
 
         @given(limit=LIMITS, steps=STEPS, jumps=st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=5), data=st.data())
@@ -164,16 +168,29 @@ def test_clock_that_is_set() -> None:
                 while (seconds := take(backend, limit, "ada", now, count)) == 0:
                     given += count
                 assert given <= limit.capacity * (1 + TOLERANCE)
-                assert seconds * 1000 <= refill(limit) + 1000
-                now += refill(limit) * (1 + TOLERANCE) + 0.001
+                assert seconds * 1000 <= refill(limit) + SAME_CLOCK + 1000
+                now += refill(limit) * (1 + TOLERANCE) + SAME_CLOCK + 0.001
                 assert take(backend, limit, "ada", now, limit.capacity) == 0
 
         check()
 
 
-@pytest.mark.parametrize("back", [timedelta(milliseconds=1), timedelta(seconds=59), timedelta(days=400)])
+@pytest.mark.parametrize("behind", [0.001, 1.0, 59.9])
+def test_clock_of_another_machine(behind: float) -> None:
+    """A machine whose clock is behind gives nothing that another one has given, and neither does that one then."""
+    limit = Limit.of("mail", 10, timedelta(minutes=1), None)
+    with memory_backend(Schema()) as backend:
+        assert taken_at_once(backend, limit, "ada", NOW) == 10
+        assert take(backend, limit, "ada", NOW - behind * 1000) == math.ceil(6 + behind)
+        assert take(backend, limit, "ada", NOW + 6_000 - behind * 1000) > 0
+        assert take(backend, limit, "ada", NOW + 6_000) == 0
+        assert take(backend, limit, "ada", NOW + 6_000 - behind * 1000) == math.ceil(6 + behind)
+        assert take(backend, limit, "ada", NOW + 6_000) == 6
+
+
+@pytest.mark.parametrize("back", [timedelta(seconds=61), timedelta(days=400)])
 def test_clock_set_back_opens_the_bucket(back: timedelta) -> None:
-    """When the clock is set back, by whatever it is, an empty bucket counts as full once, and as empty after that."""
+    """When the clock is set back by more than a minute an empty bucket counts as full once, and as empty after that."""
     limit = Limit.of("mail", 10, timedelta(minutes=1), None)
     with memory_backend(Schema()) as backend:
         assert taken_at_once(backend, limit, "ada", NOW) == 10

@@ -1,1 +1,57 @@
-"""Databases, interchangeable: each member is one implementation of `base.Engine`."""
+"""Databases, interchangeable: each member is one implementation of `base.Engine`.
+
+A new member is one file, one line here and one line in the contract tests.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flask_convex_http.config import Settings, is_sqlite, sqlite_path
+from flask_convex_http.engines.base import Engine
+from flask_convex_http.engines.sqlite import SQLiteEngine
+from flask_convex_http.errors import ConfigurationError
+from flask_convex_http.schema import Schema
+
+__all__ = ["Engine", "open_engine"]
+
+
+def open_engine(settings: Settings, schema: Schema, folder: Path) -> Engine:
+    """The database that the settings name; nothing is opened before its first use.
+
+    Args:
+        settings: Name it, and say how it is used.
+        schema: The tables to be there.
+        folder: What a relative path is below.
+
+    Raises:
+        ConfigurationError: The driver of the database is not installed.
+    """
+    if not is_sqlite(settings.database_url):
+        return _postgres(settings, schema)
+    path = sqlite_path(settings.database_url, folder)
+    return SQLiteEngine(
+        path,
+        schema,
+        durability=settings.durability if path else "off",
+        writer_timeout=settings.write_timeout,
+        writer_queue=settings.write_queue,
+    )
+
+
+def _postgres(settings: Settings, schema: Schema) -> Engine:
+    try:
+        from flask_convex_http.engines.postgres import PostgresEngine
+    except ImportError as error:
+        raise ConfigurationError(
+            f"CONVEX_DATABASE_URL names a PostgreSQL, whose driver cannot be imported ({error}); run "
+            "pip install 'flask_convex_http[postgres]'"
+        ) from error
+    return PostgresEngine(
+        settings.database_url,
+        schema,
+        durability=settings.durability,
+        timeout=settings.write_timeout,
+        connections=settings.database_connections,
+        queue=settings.write_queue,
+    )

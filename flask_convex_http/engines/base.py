@@ -56,6 +56,9 @@ class Transaction(Snapshot, Protocol):
     def delete(self, table: Table[Any], document_id: str) -> bool:
         """Remove a row; whether it existed."""
 
+    def claim(self, table: Table[Any], segment: Segment, *, limit: int) -> list[Row]:
+        """The first rows of a segment that no other transaction has claimed; they are this one's until it ends."""
+
     def savepoint(self) -> AbstractContextManager[None]:
         """A part that is undone alone if an exception leaves it."""
 

@@ -17,8 +17,9 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from flask_convex_http.engines.base import Row
+from flask_convex_http.engines.readiness import check_tables
 from flask_convex_http.engines.sqlite_errors import translate
-from flask_convex_http.engines.sqlite_statements import Statements
+from flask_convex_http.engines.sqlite_statements import SQLiteStatements
 from flask_convex_http.errors import ConfigurationError, EngineError
 from flask_convex_http.migrations import Migration, Step
 from flask_convex_http.ranges import Segment
@@ -66,7 +67,7 @@ class SQLiteEngine:
             depth=writer_queue,
         )
         self._connections = self._file.connections
-        self._statements = Statements()
+        self._statements = SQLiteStatements()
         self._ready = False
         self._remove_folder = weakref.finalize(self, _remove, folder, os.getpid()) if folder else None
 
@@ -155,7 +156,6 @@ class SQLiteEngine:
     def check(self) -> list[str]:
         """What is wrong with the file and the tables in it, a sentence each."""
         from flask_convex_http.engines.sqlite_check import check
-        from flask_convex_http.engines.sqlite_schema import check_tables
 
         if not self.path.exists():  # to connect would make it
             check_tables(None, self.schema)
@@ -172,18 +172,18 @@ class SQLiteEngine:
         """Once a process: are the tables there? Asked at the first use, not when the app is made."""
         if self._ready:
             return
-        from flask_convex_http.engines.sqlite_schema import check_tables
+        from flask_convex_http.engines.sqlite_schema import SQLiteSchema
 
         there = self.path.exists()
         with self._file.lend() if there else contextlib.nullcontext() as connection:
-            check_tables(connection, self.schema)
+            check_tables(SQLiteSchema(connection, self.schema) if connection else None, self.schema)
         self._ready = True
 
 
 class _Reader:
     """Reads rows by one connection."""
 
-    def __init__(self, connection: Any, statements: Statements, schema: Schema) -> None:
+    def __init__(self, connection: Any, statements: SQLiteStatements, schema: Schema) -> None:
         self._connection = connection
         self._statements = statements
         self._schema = schema
@@ -203,6 +203,9 @@ class _Reader:
         except DRIVER_ERRORS as error:
             raise translate(error, self._schema) from error
         return rows
+
+    def claim(self, table: Table[Any], segment: Segment, *, limit: int) -> list[Row]:
+        return self.select(table, segment, descending=False, limit=limit)  # there is one writer
 
     def count(self, table: Table[Any]) -> int:
         try:
@@ -237,7 +240,7 @@ class SQLiteSnapshot(_Reader):
     which Python lets other threads go first.
     """
 
-    def __init__(self, connections: Connections, statements: Statements, schema: Schema) -> None:
+    def __init__(self, connections: Connections, statements: SQLiteStatements, schema: Schema) -> None:
         super().__init__(_OVER, statements, schema)
         self._connections = connections
         self._first: Any = None

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from flask_convex_http.engines.readiness import waiting
 from flask_convex_http.engines.sqlite_schema import SQLiteSchema
-from flask_convex_http.errors import MigrationRefusedError
-from flask_convex_http.migrations import plan
 from flask_convex_http.schema import Schema
 from flask_convex_http.sqlite_connections import sqlite3
 from flask_convex_http.sqlite_copies import faults, is_damage
@@ -24,7 +23,7 @@ def check(connection: Any, schema: Schema) -> list[str]:
     """
     connection.execute("BEGIN")
     try:
-        return [*map(_fault, faults(connection)), *_missing(connection, schema)]
+        return [*map(_fault, faults(connection)), *waiting(SQLiteSchema(connection, schema), schema)]
     except sqlite3.DatabaseError as error:
         if not is_damage(error):
             raise
@@ -39,16 +38,3 @@ def _fault(text: str) -> str:
         "SQLite's REINDEX makes it anew" if " index " in text else "go back to a backup with `flask convex restore`"
     )
     return f"The database is damaged: {text}; {remedy}"
-
-
-def _missing(connection: Any, schema: Schema) -> list[str]:
-    """What a migration would do, without trying it: that would make writers wait."""
-    try:
-        steps = plan(schema, SQLiteSchema(connection, schema), allow_destructive=True)
-    except MigrationRefusedError as error:
-        return [f"The database does not fit the schema: {error}"]
-    option = " --allow-destructive"
-    return [
-        f"The database waits for a migration: {step}; run `flask convex migrate{option if step.destructive else ''}`"
-        for step in steps
-    ]

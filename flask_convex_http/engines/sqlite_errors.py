@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flask_convex_http.engines.collisions import taken
 from flask_convex_http.errors import (
     ConvexHTTPError,
     EngineError,
@@ -17,7 +18,7 @@ def translate(error: Exception, schema: Schema) -> ConvexHTTPError:
     """Our error for one of the driver's."""
     text = str(error)
     if isinstance(error, sqlite3.IntegrityError) and text.startswith("UNIQUE constraint failed: "):
-        return UniqueConstraintError(_collision(text.removeprefix("UNIQUE constraint failed: "), schema))
+        return _collision(text.removeprefix("UNIQUE constraint failed: "), schema)
     if isinstance(error, OverflowError):
         return EngineError("An integer does not fit 64 bits")
     if isinstance(error, sqlite3.OperationalError) and text.startswith("database") and "locked" in text:
@@ -27,12 +28,7 @@ def translate(error: Exception, schema: Schema) -> ConvexHTTPError:
     return EngineError(f"SQLite: {text}")
 
 
-def _collision(names: str, schema: Schema) -> str:
-    """ "users.clerk_id" as a sentence."""
+def _collision(names: str, schema: Schema) -> UniqueConstraintError:
+    """ "users.clerk_id" as an error."""
     table_name = names.partition(".")[0]
-    fields = tuple(part.partition(".")[2] for part in names.split(", "))
-    table = schema.tables.get(table_name)
-    indexes = table.indexes.values() if table else ()
-    found = [index.name for index in indexes if index.unique and index.fields == fields]
-    in_index = f" (unique index {found[0]})" if found else ""
-    return f"{table_name}: another document has the same {', '.join(fields)}{in_index}"
+    return taken(schema.tables.get(table_name), table_name, [part.partition(".")[2] for part in names.split(", ")])

@@ -15,7 +15,7 @@ import sqlite_utils
 from sqlite_utils.db import TransactionError, TransformError
 
 from flask_convex_http.columns import Kind
-from flask_convex_http.errors import MigrationRefusedError, MigrationRequiredError
+from flask_convex_http.errors import MigrationRefusedError
 from flask_convex_http.ids import new_id
 from flask_convex_http.migrations import (
     AddColumn,
@@ -29,7 +29,6 @@ from flask_convex_http.migrations import (
     Shape,
     Step,
     TableShape,
-    plan,
     shape_of,
 )
 from flask_convex_http.schema import ID_COLUMN, TIME_COLUMN, Column, Index, Schema, Table
@@ -45,29 +44,9 @@ TYPES: dict[Kind, str] = {
     "json": "TEXT",
 }
 _PLAIN: dict[str, Kind] = {"TEXT": "text", "INTEGER": "integer", "REAL": "real", "BLOB": "blob"}
-_HOW_TO_MIGRATE = "run `flask convex migrate` (with your app's --app) to bring it up to date"
 SHAPE_KEY = "shape"
 #: How the index ends that orders the rows of a unique one.
 _ORDER = ".order"
-
-
-def check_tables(connection: Any, schema: Schema) -> None:
-    """See that the tables of the schema are there.
-
-    Raises:
-        MigrationRequiredError: They are not; the message says which command to run.
-    """
-    if connection is None:
-        raise MigrationRequiredError(f"There is no database yet; {_HOW_TO_MIGRATE}")
-    tables = SQLiteSchema(connection, schema)
-    if tables.stored_shape().items() >= shape_of(schema).items():
-        return
-    try:
-        missing = [step for step in plan(schema, tables, allow_destructive=True) if step.required]
-    except MigrationRefusedError as error:
-        raise MigrationRequiredError(f"The database does not fit the schema: {error}. Then {_HOW_TO_MIGRATE}") from None
-    if missing:
-        raise MigrationRequiredError(f"The database is not migrated ({missing[0]}, ...); {_HOW_TO_MIGRATE}")
 
 
 class SQLiteSchema:

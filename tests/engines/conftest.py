@@ -7,12 +7,15 @@ from pathlib import Path
 import pytest
 
 from flask_convex_http.engines.base import Engine
+from tests.databases import all_from
 from tests.engines.members import MEMBERS, insert, migrate
 
 
 @pytest.fixture(params=MEMBERS, name="member", scope="module")
-def _member(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+def _member(request: pytest.FixtureRequest) -> Iterator[str]:
+    server = request.getfixturevalue("postgres") if request.param == "postgres" else None
+    with all_from(server):
+        yield str(request.param)
 
 
 @pytest.fixture(name="open_engine")

@@ -10,10 +10,12 @@ from typing import Any
 
 from flask_convex_http import Document, Schema, unique
 from flask_convex_http.engines.base import Engine, Snapshot, Transaction
+from flask_convex_http.engines.postgres import PostgresEngine
 from flask_convex_http.engines.sqlite import SQLiteEngine
 from flask_convex_http.migrations import plan
 from flask_convex_http.ranges import Segment
 from flask_convex_http.system import DOCUMENTS
+from tests.databases import in_folder
 
 
 class Item(
@@ -35,7 +37,13 @@ def _sqlite(folder: Path, schema: Schema = SCHEMA, **options: Any) -> Engine:
     return SQLiteEngine(folder / "contract.db", schema, **options)
 
 
-MEMBERS: dict[str, Callable[..., Engine]] = {"sqlite": _sqlite}
+def _postgres(folder: Path, schema: Schema = SCHEMA, *, writer_timeout: float = 10.0, **options: Any) -> Engine:
+    """In the folder is written which database it is: the server is one for all tests of a process."""
+    url = in_folder(folder)["CONVEX_DATABASE_URL"]
+    return PostgresEngine(url, schema, timeout=writer_timeout, **options)
+
+
+MEMBERS: dict[str, Callable[..., Engine]] = {"sqlite": _sqlite, "postgres": _postgres}
 
 
 def migrate(engine: Engine) -> None:

@@ -43,10 +43,11 @@ def test_increments_of_processes_add_up(member: str, engine: Engine, tmp_path: P
 
 
 def hold(engine: Engine) -> tuple[threading.Thread, threading.Event]:
-    """Keep the writer busy in another thread until the event is set."""
+    """Keep the row "a" busy in another thread until the event is set: the writer, too, where there is one."""
     begun, release = threading.Event(), threading.Event()
 
     def work(transaction: Transaction) -> None:
+        transaction.update(ITEMS, "a", {"price": 1})
         begun.set()
         release.wait(30)
 
