@@ -6,7 +6,9 @@ sub-transactions, mutations; an action runs anything, each in a transaction of i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+import itertools
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -36,6 +38,9 @@ Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
 #: What a function is run in, such as an application context.
 Around = Callable[[], AbstractContextManager[Any]]
+
+#: Values of arguments that a function cannot change.
+_UNCHANGEABLE = (str, int, float, bytes, type(None))
 
 #: Calls within calls within calls.
 MAX_DEPTH = 8
@@ -104,7 +109,8 @@ class Runtime:
 
     def mutation(self, function: Function[Any, Any], arguments: Kwargs, caller: Caller) -> Any:
         """Run a mutation in a new transaction."""
-        return self.transact(lambda ctx: function.check_returns(function.handler(ctx, **arguments)), caller)
+        each = _for_each_run(arguments)
+        return self.transact(lambda ctx: function.check_returns(function.handler(ctx, **next(each))), caller)
 
     def transact(self, body: Callable[[MutationCtx], T], caller: Caller) -> T:
         """Run a body in a new transaction and commit; then what was to happen after the commit."""
@@ -134,6 +140,17 @@ class Runtime:
                 f"{found.name} could not be found when it is due: add its module to ConvexHTTP(functions=[...])"
             )
         return submission
+
+
+def _for_each_run(arguments: Kwargs) -> Iterator[Kwargs]:
+    """The arguments, as often as a function is run: what it does to a list that it is given is undone, too."""
+    if all(isinstance(value, _UNCHANGEABLE) for value in arguments.values()):
+        return itertools.repeat(arguments)
+    try:
+        kept = copy.deepcopy(arguments)
+    except Exception:  # an open file, say, given by the application itself
+        return itertools.repeat(arguments)
+    return itertools.chain([arguments], (copy.deepcopy(kept) for _ in itertools.count()))
 
 
 def calls_of(ctx: MutationCtx) -> MutationCalls:

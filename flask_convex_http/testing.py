@@ -126,9 +126,10 @@ def run_scheduled(target: Backend | Flask, *, advance: timedelta | None = None) 
         raise TypeError(f"run_scheduled() takes a backend or a Flask app, not {target!r}")
     backend = backend_of(target)
     if not target.testing and backend.settings.database_url != MEMORY:
+        place = shown_url(backend.settings.database_url)
         raise RuntimeError(
-            f"run_scheduled() would run what is pending in {shown_url(backend.settings.database_url)}, for real; give the "
-            f"app TESTING=True, or CONVEX_DATABASE_URL={MEMORY!r}"
+            f"run_scheduled() would run what is pending in {place}, for real; give the app TESTING=True, or "
+            f"CONVEX_DATABASE_URL={MEMORY!r}"
         )
     propagates = bool(target.config["PROPAGATE_EXCEPTIONS"])
     return _Runner(backend, target.app_context, propagates=propagates).run(advance)

@@ -90,7 +90,7 @@ class Connections:
         self._pools: dict[int, psycopg_pool.ConnectionPool[PooledConnection]] = {}
         self._opening = threading.Lock()
         self._lent = threading.local()
-        self._failed_at = float("-inf")
+        self._failures = 0
         self._finalizer = weakref.finalize(self, _close, self._pools)
 
     def take(self, timeout: float | None = None) -> PooledConnection:
@@ -189,11 +189,16 @@ class Connections:
                 pool = self._open()
 
     def _none_left(self) -> ConvexHTTPError:
-        if time.monotonic() - self._failed_at < 2 * _SLICE + self.timeout:
+        if self._failures_now() > self._failures:
             return UnavailableError("The database cannot be reached at the moment", by_engine=True)
         return OverloadedError(
             f"No connection to the database was free in time, of {self._most} (CONVEX_DATABASE_CONNECTIONS)"
         )
+
+    def _failures_now(self) -> int:
+        """How often a connection could not be made."""
+        pool = self._pools.get(os.getpid())
+        return pool.get_stats().get("connections_errors", 0) if pool else 0
 
     def _open(self) -> psycopg_pool.ConnectionPool[PooledConnection]:
         with self._opening:
@@ -212,13 +217,9 @@ class Connections:
             max_waiting=self._queue,
             configure=self._configure,
             reconnect_timeout=_RECONNECT,
-            reconnect_failed=self._cannot_connect,
             num_workers=1,
             open=True,
         )
-
-    def _cannot_connect(self, _: object) -> None:
-        self._failed_at = time.monotonic()
 
     def _configure(self, connection: psycopg.Connection[Any]) -> None:
         """Prepare a new connection, in one round trip."""
@@ -243,6 +244,7 @@ class Connections:
                 "WHERE current_setting('synchronous_commit') IN ('off', 'local')"
             )
         run(connection, command.encode())
+        self._failures = self._failures_now()
 
 
 def run(connection: psycopg.Connection[Any], command: bytes) -> bytes:
