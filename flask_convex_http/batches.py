@@ -15,7 +15,7 @@ from flask_convex_http.backend import Backend
 from flask_convex_http.claims import failure, function_of
 from flask_convex_http.delivery_queue import PROCESS
 from flask_convex_http.engines.base import Transaction
-from flask_convex_http.errors import UnavailableError
+from flask_convex_http.failures import is_of_transaction
 from flask_convex_http.functions import Function
 from flask_convex_http.runtime import MutationCalls
 from flask_convex_http.scheduler import Job
@@ -112,7 +112,7 @@ class Batches:
             arguments = function.check_arguments((), job.args, json=True)
             calls.run_job(function, arguments, Job(job.id, job.id), self._around)
         except BaseException as error:
-            if isinstance(error, UnavailableError) and error.by_engine:
+            if is_of_transaction(error):
                 raise  # not the function's doing: all of the batch is tried again
             self.escaped = None if isinstance(error, Exception) else error
             return failure(job, error)

@@ -17,7 +17,7 @@ from flask_convex_http.context import MutationCtx
 from flask_convex_http.deliveries import Arrival, Deliveries, State
 from flask_convex_http.engines.base import Snapshot, Transaction
 from flask_convex_http.errors import DeadLetterError, EngineError, UnavailableError
-from flask_convex_http.failures import text_of
+from flask_convex_http.failures import is_of_transaction, text_of
 from flask_convex_http.functions import Mutation, internal_mutation
 from flask_convex_http.ids import Id
 from flask_convex_http.runtime import MutationCalls, Runtime, calls_of
@@ -97,7 +97,7 @@ class DeliveryQueue:
         except DeadLetterError as error:
             self._end(calls, delivery, webhook, self._attempt(started, "dead", error))
         except (Exception, SystemExit) as error:
-            if isinstance(error, UnavailableError) and error.by_engine:
+            if is_of_transaction(error):
                 raise  # not the handler's doing: it is tried again as if nothing had been
             self.raised[:] = [error]
             self._fail(calls, delivery, webhook, self._attempt(started, "failed", error))

@@ -149,6 +149,11 @@ class OverloadedError(ConvexHTTPError):
     retry_after = 1
 
 
+class ConflictError(OverloadedError):
+    """A transaction has met another one, and is run again from its start. A function that catches this can do nothing
+    more, and only sees it if it catches everything; a client sees it if there was no time left to run it again."""
+
+
 class RateLimitedError(ConvexHTTPError):
     """Somebody has used up what a rate limit gives them.
 

@@ -1,10 +1,10 @@
-"""What is kept of an exception that application code has raised: a text that any database takes."""
+"""What is made of an exception of application code: a text that any database takes, and whose fault it is."""
 
 from __future__ import annotations
 
 import traceback
 
-from flask_convex_http.errors import DeadLetterError
+from flask_convex_http.errors import ConflictError, DeadLetterError, UnavailableError
 
 _LONGEST = 2000
 
@@ -23,3 +23,8 @@ def text_of(error: BaseException) -> str:
 def plain(text: str) -> str:
     """A text that can be stored: without halves of characters."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def is_of_transaction(error: BaseException) -> bool:
+    """Whether it is no fault of the function's: its transaction cannot go on, and all that is in it is tried again."""
+    return isinstance(error, ConflictError) or (isinstance(error, UnavailableError) and error.by_engine)

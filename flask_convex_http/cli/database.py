@@ -17,7 +17,7 @@ from flask_convex_http.cli.output import (
     print_table,
     shortened,
 )
-from flask_convex_http.cli.stores import database_path
+from flask_convex_http.cli.stores import database_name
 from flask_convex_http.query_builder import Query
 from flask_convex_http.schema import Document, Table
 from flask_convex_http.web.state import current_backend
@@ -47,12 +47,12 @@ def migrate(dry_run: bool, allow_destructive: bool, as_json: bool) -> None:
     steps = backend.migrate(dry_run=dry_run, allow_destructive=allow_destructive)
     if not dry_run:
         backend.register_crons()  # those that run did so before, on a database that was replaced since, say
-    path = database_path(backend)
+    name = database_name(backend)
     if as_json:
         described = [{"step": str(step), "destructive": step.destructive} for step in steps]
-        print_json({"database": path and str(path), "dry_run": dry_run, "steps": described})
+        print_json({"database": name, "dry_run": dry_run, "steps": described})
         return
-    click.echo(f"Database: {path or 'a temporary one, gone when this command ends; set CONVEX_DATABASE_URL'}")
+    click.echo(f"Database: {name or 'a temporary one, gone when this command ends; set CONVEX_DATABASE_URL'}")
     for step in steps:
         click.echo(f"  {step}")
     if not steps:

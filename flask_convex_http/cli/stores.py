@@ -11,18 +11,36 @@ from flask import current_app
 
 from flask_convex_http.backend import Backend
 from flask_convex_http.blobs import SQLiteBlobs
-from flask_convex_http.config import sqlite_path
+from flask_convex_http.config import is_sqlite, shown_url, sqlite_path
 
 
 def database_path(backend: Backend) -> Path | None:
-    """The file of the documents, which need not be there; None if it is a temporary one."""
-    return sqlite_path("CONVEX_DATABASE_URL", backend.settings.database_url, Path(current_app.instance_path))
+    """The file of the documents, which need not be there; None if it is a temporary one.
+
+    Raises:
+        click.ClickException: They are not in a file.
+    """
+    url = backend.settings.database_url
+    if not is_sqlite(url):
+        raise click.ClickException(
+            f"{shown_url(url)} is copied and restored with PostgreSQL's own tools: pg_dump and pg_restore"
+        )
+    return sqlite_path(url, Path(current_app.instance_path))
+
+
+def database_name(backend: Backend) -> str | None:
+    """The database as people know it; None if it is a temporary one."""
+    url = backend.settings.database_url
+    path = sqlite_path(url, Path(current_app.instance_path)) if is_sqlite(url) else shown_url(url)
+    return None if path is None else str(path)
 
 
 def sqlite_store(backend: Backend) -> SQLiteBlobs:
     """The store of files, if it is one SQLite file."""
     if not isinstance(backend.blobs, SQLiteBlobs):
-        raise click.ClickException("This app's files are not in a database; copy them with the tools of their store")
+        raise click.ClickException(
+            f"The bytes of files are in {backend.settings.storage_url}: copy them with the tools of that store"
+        )
     return backend.blobs
 
 

@@ -11,6 +11,7 @@ import psycopg
 from psycopg.pq import ConnStatus
 
 from flask_convex_http.errors import (
+    ConflictError,
     ConvexHTTPError,
     DocumentValidationError,
     EngineError,
@@ -50,7 +51,7 @@ def translate(error: Exception) -> ConvexHTTPError:
     """Our error for one of the driver's."""
     state, text = getattr(error, "sqlstate", None) or "", _first_line(error)
     if is_conflict(error):
-        return OverloadedError("The database is busy with other writes of the same rows; try again in a moment")
+        return ConflictError("The database is busy with other writes of the same rows; try again in a moment")
     if state in _BUSY:
         return OverloadedError(f"{_BUSY[state]}; try again in a moment")
     is_of_connection = not state and type(error) in (psycopg.OperationalError, psycopg.DatabaseError)
