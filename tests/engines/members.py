@@ -56,6 +56,16 @@ def insert(transaction: Transaction, key: str, price: int = 0, **fields: Any) ->
     transaction.insert(ITEMS, [key, float(len(key)), *ITEMS.row(Item(price=price, **fields))])
 
 
+def insert_all(engine: Engine, *keys: str, price: int = 0) -> None:
+    """Add items with these ids."""
+
+    def work(transaction: Transaction) -> None:
+        for key in keys:
+            insert(transaction, key, price)
+
+    engine.write(work)
+
+
 def price_of(snapshot: Snapshot, key: str) -> int | None:
     """The price of an item, or None if there is none."""
     row = snapshot.get(ITEMS, key)

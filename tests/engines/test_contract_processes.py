@@ -5,15 +5,14 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from flask_convex_http import ConfigurationError, ConvexHTTPError, MigrationRequiredError, OverloadedError
+from flask_convex_http import ConvexHTTPError, MigrationRequiredError, OverloadedError
 from flask_convex_http.engines.base import Engine, Transaction
-from tests.engines.members import ITEMS, MEMBERS, in_child, increment, increment_often, migrate, price, set_price
+from tests.engines.members import ITEMS, in_child, increment, increment_often, migrate, price, set_price
 
 fork = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 
@@ -136,32 +135,6 @@ def test_without_tables_nothing_runs(open_engine: Callable[..., Engine]) -> None
             use()
     migrate(engine)
     assert engine.write(set_price(2)) is False
-
-
-def test_a_backup_is_a_database_of_its_own(member: str, engine: Engine, tmp_path: Path) -> None:
-    """A backup holds what was committed when it was made, even while a transaction is open."""
-    (tmp_path / "copy").mkdir()
-    copy = tmp_path / "copy" / "contract.db"
-    told: list[tuple[int, int]] = []
-
-    def work(transaction: Transaction) -> None:
-        transaction.update(ITEMS, "a", {"price": 5})
-        engine.backup(copy, lambda done, total: told.append((done, total)))
-
-    engine.write(work)
-    with closing(MEMBERS[member](tmp_path / "copy")) as restored:
-        assert (price(restored), price(engine)) == (1, 5)
-        increment(restored, "a")
-    assert told and told[-1][0] == told[-1][1]
-
-
-def test_a_backup_replaces_nothing(engine: Engine, tmp_path: Path) -> None:
-    """A backup goes into a new file only."""
-    taken = tmp_path / "notes.txt"
-    taken.write_text("mine")
-    with pytest.raises(ConfigurationError, match="exists already"):
-        engine.backup(taken)
-    assert taken.read_text() == "mine"
 
 
 def test_impossible_values_are_our_errors(engine: Engine) -> None:

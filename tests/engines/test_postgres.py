@@ -23,6 +23,7 @@ from flask_convex_http import (
 from flask_convex_http.engines.base import Transaction
 from flask_convex_http.engines.postgres import PostgresEngine
 from flask_convex_http.engines.postgres_schema import check_names, index_name
+from flask_convex_http.engines.postgres_statements import PostgresStatements
 from flask_convex_http.engines.postgres_values import MOST_INDEXED, loaded, stored
 from tests.databases import PostgresServer, all_from
 from tests.engines.members import (
@@ -31,6 +32,7 @@ from tests.engines.members import (
     SCHEMA,
     increment,
     insert,
+    insert_all,
     keys,
     migrate,
     price,
@@ -38,8 +40,7 @@ from tests.engines.members import (
     segment,
     set_price,
 )
-
-SLEEP = "SELECT pg_sleep(30)"
+from tests.engines.scans import scans
 
 
 @pytest.fixture(name="open_engine")
@@ -93,7 +94,12 @@ def test_text_with_nul_keeps_its_order(one: str, other: str) -> None:
 def test_text_with_nul_is_found(engine: PostgresEngine) -> None:
     """A text with NUL is stored, found by an index and by a range, and changed like any other."""
     names = ["", "\0", "\0\0", "\1", "\1\1", "\1\2", "a\0b"]
-    engine.write(lambda transaction: [insert(transaction, f"n{n}", name=name) for n, name in enumerate(names)])
+
+    def work(transaction: Transaction) -> None:
+        for number, name in enumerate(names):
+            insert(transaction, f"n{number}", name=name)
+
+    engine.write(work)
     with engine.read() as snapshot:
         ordered = [
             row[2]
@@ -138,6 +144,27 @@ def test_long_text_outside_of_indexes(engine: PostgresEngine) -> None:
     with engine.read() as snapshot:
         row = snapshot.get(ITEMS, "a")
     assert row is not None and len(row[5]) == 10**6
+
+
+# --- plans -------------------------------------------------------------------------------------------------------
+
+
+def test_every_segment_is_read_from_its_index(engine: PostgresEngine) -> None:
+    """No segment needs a sort: each is one run of an index, in its order."""
+    statements, seen = PostgresStatements(), set()
+    with engine._connections.lend() as connection:
+        connection.execute("SET enable_seqscan = off")  # of a table with one row it would be the quickest
+        connection.execute("SET enable_bitmapscan = off")
+        for _, part, descending in scans():
+            sql, values = statements.scan(ITEMS, part, descending, 5)
+            if sql in seen:
+                continue
+            seen.add(sql)
+            plan = [row[0] for row in connection.execute(f"EXPLAIN (COSTS off) {sql}".encode(), values)]
+            nodes = [line.strip(" ->") for line in plan]
+            assert "Sort" not in nodes and any("Index" in node and "Scan" in node for node in nodes), (sql, plan)
+        connection.execute("RESET ALL")
+    assert len(seen) > 100
 
 
 # --- names -------------------------------------------------------------------------------------------------------
@@ -277,7 +304,7 @@ def test_conflict_without_end(engine: PostgresEngine, open_engine: Callable[...,
 
 def test_claims_are_of_one(engine: PostgresEngine, open_engine: Callable[..., PostgresEngine]) -> None:
     """What a transaction has claimed nobody else gets until it ends, and nobody waits for it."""
-    engine.write(lambda transaction: [insert(transaction, key, 5) for key in "bcd"])
+    insert_all(engine, *"bcd", price=5)
     other, whole, got = open_engine(), segment(), {}
 
     def work(transaction: Transaction) -> None:
@@ -294,7 +321,7 @@ def test_claims_are_of_one(engine: PostgresEngine, open_engine: Callable[..., Po
 
 def test_long_stream_sees_nothing_that_is_written_meanwhile(engine: PostgresEngine) -> None:
     """Rows that are read in pages are those that were there at first, whoever writes in between."""
-    engine.write(lambda transaction: [insert(transaction, f"k{n:04}", n) for n in range(2500)])
+    insert_all(engine, *(f"k{number:04}" for number in range(2500)))
 
     def work(transaction: Transaction) -> list[str]:
         found = []

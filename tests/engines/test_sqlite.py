@@ -1,7 +1,6 @@
 """What is SQLite's own: its plans, its failures and its files."""
 
 import gc
-import itertools
 import os
 from collections.abc import Iterator
 from contextlib import closing
@@ -17,17 +16,12 @@ from flask_convex_http import (
     MigrationRefusedError,
     MigrationRequiredError,
     OverloadedError,
-    between,
-    gt,
-    gte,
-    lt,
-    lte,
 )
 from flask_convex_http.engines.sqlite import SQLiteEngine, SQLiteTransaction
-from flask_convex_http.engines.sqlite_statements import Statements
-from flask_convex_http.ranges import Range, segments
+from flask_convex_http.engines.sqlite_statements import SQLiteStatements
 from flask_convex_http.sqlite_connections import sqlite3
-from tests.engines.members import ITEMS, SCHEMA, in_child, increment, insert, migrate, price_of, segment
+from tests.engines.members import ITEMS, SCHEMA, in_child, increment, insert, migrate, price, price_of, segment
+from tests.engines.scans import scans
 
 
 @pytest.fixture(name="engine")
@@ -44,31 +38,10 @@ def prices(engine: SQLiteEngine) -> dict[str, int]:
 
 # --- plans -----------------------------------------------------------------------------------------------------
 
-RANGES: dict[str, list[Range | None]] = {
-    "text": [None, gt("a"), gte("a"), lt("a"), lte("a"), between("a", "b"), gt(None), lte(None), between(None, "a")],
-    "integer": [None, gt(1), gte(1), lt(1), lte(1), between(1, 2), gt(1) & lt(5)],
-}
-
-
-def scans() -> Iterator[tuple[str, Any, bool]]:
-    """Every shape of reading each index of the items: equalities, a range, a direction, a place to go on from."""
-    for index, descending in itertools.product(ITEMS.indexes.values(), (False, True)):
-        kinds = [ITEMS.columns[name].type.kind for name in index.fields]
-        values = [{"text": "a", "integer": 1}[kind] for kind in kinds]
-        for equal in range(len(kinds) + 1):
-            ranges = RANGES[kinds[equal]] if equal < len(kinds) else [None]
-            lowest = [None if name in ITEMS.nullable else 0 for name in index.fields]
-            for bounds, after in itertools.product(ranges, (None, [*values, 1.0, "a"], [*lowest, 1.0, "a"])):
-                for start in (values[:equal], lowest[:equal]):
-                    for part in segments(
-                        index.columns, start, bounds, nullable=ITEMS.nullable, descending=descending, after=after
-                    ):
-                        yield index.name, part, descending
-
 
 def test_every_segment_is_read_from_its_index(engine: SQLiteEngine) -> None:
     """No segment makes SQLite scan the table or sort: each is one run of its own index."""
-    statements = Statements()
+    statements = SQLiteStatements()
     seen = set()
     with engine._connections.lend() as connection:
         for index, part, descending in scans():
@@ -88,7 +61,7 @@ def test_every_segment_is_read_from_its_index(engine: SQLiteEngine) -> None:
 def test_a_document_is_found_by_its_key(engine: SQLiteEngine) -> None:
     """get is a search in the primary key."""
     with engine._connections.lend() as connection:
-        plan = connection.execute(f"EXPLAIN QUERY PLAN {Statements().get(ITEMS)}", ("a",)).fetchall()
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {SQLiteStatements().get(ITEMS)}", ("a",)).fetchall()
     assert [row[3] for row in plan] == ["SEARCH items USING INDEX sqlite_autoindex_items_1 (_id=?)"]
 
 
@@ -273,3 +246,33 @@ def test_forking_closes_what_is_idle(engine: SQLiteEngine) -> None:
     assert in_child(lambda: len(engine._connections._process.idle)) == 0
     assert os.getpid() == engine._connections.here().pid
     assert prices(engine) == {}
+
+
+# --- copies ----------------------------------------------------------------------------------------------------
+
+
+def test_a_backup_is_a_database_of_its_own(engine: SQLiteEngine, tmp_path: Path) -> None:
+    """A backup holds what was committed when it was made, even while a transaction is open."""
+    (tmp_path / "copy").mkdir()
+    copy = tmp_path / "copy" / "contract.db"
+    told: list[tuple[int, int]] = []
+    engine.write(lambda transaction: insert(transaction, "a", 1))
+
+    def work(transaction: SQLiteTransaction) -> None:
+        transaction.update(ITEMS, "a", {"price": 5})
+        engine.backup(copy, lambda done, total: told.append((done, total)))
+
+    engine.write(work)
+    with closing(SQLiteEngine(copy, SCHEMA)) as restored:
+        assert (price(restored), price(engine)) == (1, 5)
+        increment(restored, "a")
+    assert told and told[-1][0] == told[-1][1]
+
+
+def test_a_backup_replaces_nothing(engine: SQLiteEngine, tmp_path: Path) -> None:
+    """A backup goes into a new file only."""
+    taken = tmp_path / "notes.txt"
+    taken.write_text("mine")
+    with pytest.raises(ConfigurationError, match="exists already"):
+        engine.backup(taken)
+    assert taken.read_text() == "mine"

@@ -1,0 +1,29 @@
+"""Every shape of reading the indexes of the items."""
+
+import itertools
+from collections.abc import Iterator
+
+from flask_convex_http import between, gt, gte, lt, lte
+from flask_convex_http.ranges import Range, Segment, segments
+from tests.engines.members import ITEMS
+
+RANGES: dict[str, list[Range | None]] = {
+    "text": [None, gt("a"), gte("a"), lt("a"), lte("a"), between("a", "b"), gt(None), lte(None), between(None, "a")],
+    "integer": [None, gt(1), gte(1), lt(1), lte(1), between(1, 2), gt(1) & lt(5)],
+}
+
+
+def scans() -> Iterator[tuple[str, Segment, bool]]:
+    """Every shape of reading each index of the items: equalities, a range, a direction, a place to go on from."""
+    for index, descending in itertools.product(ITEMS.indexes.values(), (False, True)):
+        kinds = [ITEMS.columns[name].type.kind for name in index.fields]
+        values = [{"text": "a", "integer": 1}[kind] for kind in kinds]
+        for equal in range(len(kinds) + 1):
+            ranges = RANGES[kinds[equal]] if equal < len(kinds) else [None]
+            lowest = [None if name in ITEMS.nullable else 0 for name in index.fields]
+            for bounds, after in itertools.product(ranges, (None, [*values, 1.0, "a"], [*lowest, 1.0, "a"])):
+                for start in (values[:equal], lowest[:equal]):
+                    for part in segments(
+                        index.columns, start, bounds, nullable=ITEMS.nullable, descending=descending, after=after
+                    ):
+                        yield index.name, part, descending
