@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from flask_convex_http.blobs import BlobStore, open_blobs
-from flask_convex_http.config import Settings, is_sqlite, sqlite_path
+from flask_convex_http.config import MEMORY, Settings, is_sqlite, sqlite_path
 from flask_convex_http.context import ActionCtx, Auth
 from flask_convex_http.crons import Crons
 from flask_convex_http.database import CreationTimes, insert
@@ -230,6 +230,6 @@ def _checked_crons(crons: Crons | None) -> Crons:
 def _refusals_folder(settings: Settings, folder: Path) -> Path | None:
     """Beside the database, or below the instance folder of each machine: what is refused is for its own operator."""
     if not is_sqlite(settings.database_url):
-        return folder_of(folder / "convex")
+        return None if settings.storage_url == MEMORY else folder_of(folder / "convex")
     path = sqlite_path(settings.database_url, folder)
     return None if path is None else folder_of(path)

@@ -286,7 +286,7 @@ class _Folder:
         try:
             return os.open(path, flags, 0o600)
         except FileNotFoundError:
-            self._path.mkdir(mode=0o700, exist_ok=True)
+            self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
             return os.open(path, flags, 0o600)
 
     def _names(self) -> list[str]:

@@ -18,7 +18,7 @@ from typing import Any, NoReturn, TypeVar
 from flask_convex_http.engines.base import Restore, Row
 from flask_convex_http.engines.collisions import taken
 from flask_convex_http.engines.postgres_attempts import Attempts, RunAgainError
-from flask_convex_http.engines.postgres_connections import Connections, PooledConnection, run
+from flask_convex_http.engines.postgres_connections import BEGIN_READ, Connections, PooledConnection, end, run
 from flask_convex_http.engines.postgres_errors import DRIVER_ERRORS, is_conflict, is_lost, translate
 from flask_convex_http.engines.postgres_notifications import Listener, notify
 from flask_convex_http.engines.postgres_statements import PostgresStatements, guard_values
@@ -32,7 +32,6 @@ from flask_convex_http.schema import Schema, Table
 
 T = TypeVar("T")
 
-_BEGIN_READ = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _BEGIN_WRITE = b"BEGIN ISOLATION LEVEL SERIALIZABLE"
 _NO_FILE = "PostgreSQL is backed up with its own tools: pg_dump and pg_restore, or a standby and an archive of its log"
 
@@ -135,7 +134,8 @@ class PostgresEngine:
     def _write_once(self, work: Callable[[PostgresTransaction], T], seconds: float, *, is_hurried: bool) -> T:
         begin = _BEGIN_WRITE
         if is_hurried:
-            begin += f"; SET LOCAL lock_timeout = {max(int(seconds * 1000), 1)}".encode()
+            # Half: who waits for a row that others wait for waits for them first, and then for whoever holds it.
+            begin += f"; SET LOCAL lock_timeout = {max(int(seconds * 500), 1)}".encode()
         transaction = PostgresTransaction(self, self._connections.begin(begin, seconds))
         try:
             result = work(transaction)
@@ -232,12 +232,12 @@ class PostgresSnapshot(_Reader):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._connection is not None:
-            _end_quietly(self._connection, b"COMMIT")
+            end(self._connection, b"COMMIT")
         self.end()
 
     def _live(self) -> PooledConnection:
         if self._connection is None and not self._is_over:
-            self._connection = self._engine._connections.begin(_BEGIN_READ)
+            self._connection = self._engine._connections.begin(BEGIN_READ)
         return super()._live()
 
 
@@ -317,7 +317,7 @@ class PostgresTransaction(_Reader):
     def undo(self) -> None:
         """Undo everything."""
         if self._connection is not None:
-            _end_quietly(self._connection, b"ROLLBACK")
+            end(self._connection, b"ROLLBACK")
 
     def _write(self, sql: str, values: Sequence[Any]) -> int:
         for stream in self._streams or ():
@@ -353,7 +353,10 @@ class PostgresTransaction(_Reader):
         """After an error the server takes nothing more, up to a savepoint before it."""
         assert self._connection is not None
         self._error = translate(error)
-        if is_conflict(error) or is_lost(error, self._connection):
+        lost = is_lost(error, self._connection)
+        if lost:
+            self._connection.close()  # a server that takes no writes any more may be there for ever
+        if lost or is_conflict(error):
             self.conflict = self._error
         return self._error
 
@@ -368,14 +371,6 @@ class PostgresTransaction(_Reader):
             if any(row[0] != document_id for row in rows):
                 return taken(table, table.name, fields)
         return taken(table, table.name, ("_id",))
-
-
-def _end_quietly(connection: PooledConnection, command: bytes) -> None:
-    """End a transaction of which nothing is to be kept; a connection that cannot is closed."""
-    try:
-        run(connection, command)
-    except DRIVER_ERRORS:
-        connection.close()
 
 
 def _unknown(error: Exception) -> ConvexHTTPError:

@@ -21,7 +21,7 @@ from psycopg.pq import ExecStatus
 from psycopg.types.numeric import Int8BinaryDumper
 from psycopg.types.string import TextBinaryLoader, TextLoader
 
-from flask_convex_http.engines.postgres_errors import is_lost, translate
+from flask_convex_http.engines.postgres_errors import DRIVER_ERRORS, is_lost, translate
 from flask_convex_http.errors import ConfigurationError, ConvexHTTPError, OverloadedError, UnavailableError
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -43,6 +43,7 @@ _PREPARED = 1000
 _SLICE = 2.0
 #: Seconds that the pool tries by itself to make one; then the next who asks makes it try.
 _RECONNECT = 1.0
+BEGIN_READ = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 #: What a statement may take, and a transaction that waits for its application, in multiples of the write timeout.
 _STATEMENT, _IDLE = 6, 6
 
@@ -122,11 +123,14 @@ class Connections:
 
     @contextlib.contextmanager
     def lend(self) -> Iterator[PooledConnection]:
-        """A connection for a with statement, in which nothing is begun."""
-        connection = self.begin(b"SELECT 1")
+        """A connection for a with statement, in a snapshot that is only read."""
+        connection = self.begin(BEGIN_READ)
         try:
             yield connection
+        except DRIVER_ERRORS as error:
+            raise translate(error) from error
         finally:
+            end(connection, b"ROLLBACK")
             self.give(connection)
 
     def begin(self, command: bytes, timeout: float | None = None) -> PooledConnection:
@@ -230,7 +234,7 @@ class Connections:
         adapters.register_loader("json", TextBinaryLoader)
         milliseconds = self.timeout * 1000
         limits = {
-            "lock_timeout": milliseconds,
+            "lock_timeout": milliseconds / 2,  # one statement may wait twice: for those who wait, then for who holds
             "statement_timeout": milliseconds * _STATEMENT,
             "idle_in_transaction_session_timeout": milliseconds * _IDLE,
         }
@@ -256,6 +260,14 @@ def run(connection: psycopg.Connection[Any], command: bytes) -> bytes:
     if result.status not in (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK):
         raise psycopg.errors.error_from_result(result)
     return result.command_status or b""
+
+
+def end(connection: psycopg.Connection[Any], command: bytes) -> None:
+    """End a transaction of which nothing is to be kept; a connection that cannot is closed."""
+    try:
+        run(connection, command)
+    except DRIVER_ERRORS:
+        connection.close()
 
 
 def _conninfo(url: str) -> str:

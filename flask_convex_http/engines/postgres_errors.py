@@ -57,6 +57,8 @@ def translate(error: Exception) -> ConvexHTTPError:
     is_of_connection = not state and type(error) in (psycopg.OperationalError, psycopg.DatabaseError)
     if is_of_connection or state in _MOVED or state.startswith(_UNUSABLE):
         return UnavailableError(f"The database cannot be used at the moment: {text}", by_engine=True)
+    if state == "25P03":
+        return EngineError("A mutation neither read nor wrote for too long; do what takes long in an action")
     if state == "54000":
         return DocumentValidationError("A value is too long for an index of PostgreSQL")
     if isinstance(error, OverflowError):

@@ -17,7 +17,7 @@ import psycopg
 from psycopg import sql
 
 from flask_convex_http.columns import Kind
-from flask_convex_http.engines.postgres_connections import Connections, PooledConnection, run
+from flask_convex_http.engines.postgres_connections import Connections, PooledConnection, end, run
 from flask_convex_http.engines.postgres_errors import DRIVER_ERRORS, is_conflict, translate
 from flask_convex_http.engines.postgres_statements import order_of
 from flask_convex_http.engines.postgres_values import loaded, stored
@@ -95,17 +95,10 @@ def migrate(
             if not again or not left:
                 raise translate(error) from error
         finally:
-            _end(connection)
+            end(connection, b"ROLLBACK")  # after COMMIT there is nothing to undo
             connections.give(connection)
         time.sleep(random.uniform(0, _PAUSE))
     raise AssertionError
-
-
-def _end(connection: PooledConnection) -> None:
-    try:
-        run(connection, b"ROLLBACK")  # after COMMIT it says that there is nothing to undo
-    except psycopg.Error:
-        connection.close()
 
 
 class PostgresSchema:
@@ -298,6 +291,7 @@ class PostgresSchema:
                 'WHERE NOT "_id" = ANY(%s)',
                 list(step.values),
             )
+        self._refuse_others_index(step, f"{name}.old")
         self._run(f'ALTER TABLE {table} DROP COLUMN "{name}.old"')
 
     def _fill(self, step: ChangeColumn) -> None:
@@ -308,7 +302,23 @@ class PostgresSchema:
             )
 
     def _drop_column(self, step: DropColumn) -> None:
+        self._refuse_others_index(step, step.name)
         self._run(f'ALTER TABLE "{step.table.name}" DROP COLUMN "{step.name}"')
+
+    def _refuse_others_index(self, step: Step, column: str) -> None:
+        """Refuse to drop a column that is in an index which this package has not made: it would go, too."""
+        rows = self._rows(
+            "SELECT relname FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid JOIN pg_attribute "
+            "ON attrelid = indrelid AND attnum = ANY(indkey) WHERE indrelid = %s::regclass AND attname = %s",
+            f'"{step.table.name}"',
+            column,
+        )
+        known = self.stored_shape().get(step.table.name)
+        names = {*step.table.indexes, *(known.indexes if known else ())}
+        ours = {index_name(step.table.name, name + ending) for name in names for ending in ("", _ORDER)}
+        others = [name for (name,) in rows if name not in ours]
+        if others:
+            raise MigrationRefusedError(f"Could not {step}: the index {others[0]} has it. Drop that first")
 
     def _create_index(self, step: CreateIndex) -> None:
         for statement in _index_statements(step.table, step.index):
