@@ -67,6 +67,7 @@ from flask_convex_http.retry import Retry as Retry
 from flask_convex_http.schema import Document as Document
 from flask_convex_http.schema import Schema as Schema
 from flask_convex_http.schema import unique as unique
+from flask_convex_http.storage import DirectUpload as DirectUpload
 from flask_convex_http.system import ScheduledFunction as ScheduledFunction
 from flask_convex_http.system import StoredFile as StoredFile
 from flask_convex_http.system import WebhookDelivery as WebhookDelivery

@@ -2,37 +2,57 @@
 
 The bytes come first and are durable before the row is; the row goes first and the bytes after the commit. So a crash
 can leave bytes without a row, which the sweep removes, but never a row without bytes.
+
+A direct upload waits under a key of its own. It is read once, when it is finished, and only what was read then is the
+file: whoever still has its URL may send other bytes there, and the sweep removes them.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import IO, Any, cast
+from urllib.parse import quote
 
-from flask_convex_http.blobs.base import BlobStore, StoredBytes
+import msgspec
+
+from flask_convex_http.blobs.base import BlobExistsError, BlobStore, Served, StoredBytes
+from flask_convex_http.blobs.streams import CHUNK, BlobReader, Data, at_most, chunks_of
 from flask_convex_http.database import CreationTimes, insert
 from flask_convex_http.engines.base import Engine, Snapshot, Transaction
-from flask_convex_http.errors import BlobNotFoundError, RequestError, StorageIdError
+from flask_convex_http.errors import BlobNotFoundError, PayloadTooLargeError, RequestError, StorageIdError
 from flask_convex_http.ids import Id, new_id, table_of
+from flask_convex_http.media_types import UNKNOWN, is_inline, sendable
 from flask_convex_http.schema import Schema
 from flask_convex_http.signing import Signing
 from flask_convex_http.system import StoredFile
 
 #: Answers what URLs start with; asked only when a URL is made.
 Site = Callable[[], str]
-Data = bytes | bytearray | memoryview | IO[bytes] | Iterable[bytes]
 
 #: Where the edge serves files and takes uploads.
 PATH = "/api/storage"
 _TABLE = "_storage"
-_CHUNK = 256 * 1024
 #: Bytes without a row are left alone this long (seconds): an upload may still be on its way to its row.
 SWEEP_AGE = 3600.0
+#: An upload that has begun in time may be finished this much later (seconds).
+_FINISH_TIME = 3600.0
+
+
+class DirectUpload(msgspec.Struct, frozen=True, rename="camel"):
+    """Where a client sends a file in two requests: past the app, if the store of files takes it itself.
+
+    Attributes:
+        upload_url: Takes the bytes as the body of a PUT; again until the upload is finished.
+        finish_url: Takes a POST afterwards and answers `{"storageId": ...}`, the same one if it is repeated.
+    """
+
+    upload_url: str
+    finish_url: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +79,7 @@ class Files:
             RequestError: They have another digest; nothing is kept.
         """
         file_id = new_id(_TABLE, self.clock())
-        written = self.blobs.write(file_id, chunks_of(data))
+        written = self.blobs.write(file_id, chunks_of(data), served(file_id, content_type))
         try:
             if sha256 is not None and sha256 != written.sha256:
                 raise RequestError("The bytes that arrived do not have the digest that was announced", 400)
@@ -69,12 +89,18 @@ class Files:
             raise
         return Id(file_id)
 
-    def _insert(self, file_id: str, written: StoredBytes, content_type: str | None) -> None:
+    def _insert(self, file_id: str, written: StoredBytes, content_type: str | None, *, again: bool = False) -> None:
+        """Make the row; with `again` it may be there."""
         digest = base64.b64encode(written.sha256).decode()
         document = StoredFile(sha256=digest, size=written.size, content_type=content_type)
         table = self.schema.table_for(StoredFile)
         times = CreationTimes(self.clock())
-        self.engine.write(lambda transaction: insert(transaction, table, document, times, file_id))
+
+        def work(transaction: Transaction) -> None:
+            if not again or transaction.get(table, file_id) is None:
+                insert(transaction, table, document, times, file_id)
+
+        self.engine.write(work)
 
     def find(self, snapshot: Snapshot, file_id: str) -> StoredFile | None:
         """The row of a file; None if the value is no id of one."""
@@ -91,7 +117,7 @@ class Files:
 
     def open(self, file: StoredFile) -> io.BufferedReader:
         """The bytes of a file, to read from and seek in."""
-        return io.BufferedReader(_BlobReader(self.blobs, file.id, file.size), _CHUNK)
+        return io.BufferedReader(BlobReader(self.blobs, file.id, file.size), CHUNK)
 
     def delete_row(self, transaction: Transaction, file_id: str) -> None:
         """Remove the row; the bytes go after the commit."""
@@ -120,6 +146,83 @@ class Files:
             if orphan:
                 self.blobs.delete(key)
             yield key, orphan
+
+    # --- direct uploads ----------------------------------------------------------------------------------------------
+
+    def direct_upload(self, site: str, content_type: str | None, expires_in: timedelta) -> DirectUpload:
+        """URLs for a new file; nothing is kept of them here."""
+        file_id, media_type = new_id(_TABLE, self.clock()), sendable(content_type) or ""
+        until = int(self.clock() / 1000 + expires_in.total_seconds())
+        path = f"{site}{PATH}/uploads/{file_id}"
+        signature = self._sign_direct("direct upload", file_id, str(until))
+        upload = self.blobs.signed_url("PUT", _upload_key(file_id), expires_in)
+        expires = str(until + int(_FINISH_TIME))
+        query = f"expires={expires}&type={quote(media_type)}"
+        return DirectUpload(
+            upload_url=upload or f"{path}?expires={until}&signature={signature}",
+            finish_url=f"{path}?{query}&signature={self._sign_direct('direct finish', file_id, expires, media_type)}",
+        )
+
+    def direct_is_valid(self, purpose: str, file_id: str, expires: str, signature: str, media_type: str = "") -> bool:
+        """Whether a URL of a direct upload was given out here for this and has not expired."""
+        is_ours = self.signing.verify(purpose, _direct_text(file_id, expires, media_type), signature)
+        return is_ours and int(expires) > self.clock() / 1000
+
+    def take_upload(self, file_id: str, data: Data) -> None:
+        """Keep what a direct upload sends to the app, instead of what it has sent before.
+
+        Raises:
+            RequestError: The upload is finished.
+        """
+        if self.metadata(file_id) is not None:
+            raise RequestError("This upload is finished; ask for another one", 409)
+        self.blobs.delete(_upload_key(file_id))
+        self.blobs.write(_upload_key(file_id), chunks_of(data))
+
+    def finish_upload(self, file_id: str, content_type: str | None, most: int) -> Id[StoredFile]:
+        """Make a file of what was uploaded directly; once, however often it is asked for.
+
+        Args:
+            file_id: The file's id to be.
+            content_type: Its media type.
+            most: How many bytes it may have.
+
+        Raises:
+            PayloadTooLargeError: It has more; they are removed.
+            RequestError: Nothing was uploaded, or somebody finishes it at the moment.
+        """
+        if self.metadata(file_id) is None:
+            self._insert(file_id, self._adopted(file_id, content_type, most), content_type, again=True)
+        self.blobs.delete(_upload_key(file_id))
+        return Id(file_id)
+
+    def _adopted(self, file_id: str, content_type: str | None, most: int) -> StoredBytes:
+        """The bytes of an upload as those of a file, however far that has come before."""
+        upload = _upload_key(file_id)
+        try:
+            chunks = at_most(self.blobs.read(upload), most)
+            return self.blobs.write(file_id, chunks, served(file_id, content_type))
+        except PayloadTooLargeError:
+            self.blobs.delete(upload)
+            raise
+        except (BlobExistsError, BlobNotFoundError) as error:
+            return self._measured(file_id, error)
+
+    def _measured(self, file_id: str, error: Exception) -> StoredBytes:
+        """Bytes that were written before; another request has done that, or one that broke off before the row."""
+        digest, size = hashlib.sha256(), 0
+        try:
+            for chunk in self.blobs.read(file_id):
+                digest.update(chunk)
+                size += len(chunk)
+        except BlobNotFoundError:
+            if isinstance(error, BlobExistsError):
+                raise RequestError("This upload is being finished; ask again in a moment", 409) from None
+            raise RequestError("Nothing was uploaded; PUT the bytes to the upload URL first", 409) from None
+        return StoredBytes(size, digest.digest())
+
+    def _sign_direct(self, purpose: str, file_id: str, expires: str, media_type: str = "") -> str:
+        return self.signing.sign(purpose, _direct_text(file_id, expires, media_type))
 
     # --- URLs ------------------------------------------------------------------------------------------------------
 
@@ -185,6 +288,17 @@ class StorageWriter(StorageReader):
         """A URL that takes the bytes of a file by POST and answers `{"storageId": ...}`."""
         return self._files.upload_url(self._site(), expires_in)
 
+    def generate_direct_upload(
+        self, content_type: str | None = None, *, expires_in: timedelta = timedelta(hours=1)
+    ) -> DirectUpload:
+        """URLs that take a file in two requests, the bytes past the app if the store takes them itself.
+
+        Args:
+            content_type: The media type the file will be served with.
+            expires_in: How long the upload may begin; in S3 at most 7 days.
+        """
+        return self._files.direct_upload(self._site(), content_type, expires_in)
+
     def delete(self, file_id: Id[StoredFile], /) -> None:
         """Delete a file.
 
@@ -223,6 +337,17 @@ class StorageActions(StorageReader):
         """A URL that takes the bytes of a file by POST and answers `{"storageId": ...}`."""
         return self._files.upload_url(self._site(), expires_in)
 
+    def generate_direct_upload(
+        self, content_type: str | None = None, *, expires_in: timedelta = timedelta(hours=1)
+    ) -> DirectUpload:
+        """URLs that take a file in two requests, the bytes past the app if the store takes them itself.
+
+        Args:
+            content_type: The media type the file will be served with.
+            expires_in: How long the upload may begin; in S3 at most 7 days.
+        """
+        return self._files.direct_upload(self._site(), content_type, expires_in)
+
     def delete(self, file_id: Id[StoredFile], /) -> None:
         """Delete a file.
 
@@ -237,49 +362,16 @@ class StorageActions(StorageReader):
         self._files.engine.write(lambda transaction: self._files.revoke_urls(transaction, file_id))
 
 
-def chunks_of(data: Data) -> Iterator[bytes]:
-    """Bytes, a file or an iterable as pieces."""
-    if isinstance(data, (bytes, bytearray, memoryview)):
-        view = memoryview(data).cast("B")
-        return (bytes(view[start : start + _CHUNK]) for start in range(0, len(view), _CHUNK))
-    if isinstance(data, str):
-        raise TypeError("store() takes bytes, a binary file or an iterable of bytes; encode() the text first")
-    if hasattr(data, "read"):
-        return iter(lambda: cast(IO[bytes], data).read(_CHUNK), b"")
-    return (bytes(chunk) for chunk in cast(Iterable[Any], data))
+def served(file_id: str, content_type: str | None) -> Served:
+    """How a file is served: what a browser could run is only ever offered for download."""
+    media_type = sendable(content_type) or UNKNOWN
+    return Served(media_type, "inline" if is_inline(media_type) else f"attachment; filename={quote(file_id)}")
 
 
-class _BlobReader(io.RawIOBase):
-    """A blob as a raw file; `io.BufferedReader` does the rest."""
+def _upload_key(file_id: str) -> str:
+    """Where the bytes of a direct upload wait; no id of a file looks like that."""
+    return f"upload:{file_id}"
 
-    def __init__(self, blobs: BlobStore, key: str, size: int) -> None:
-        self._blobs, self._key, self._size = blobs, key, size
-        self._position = 0
-        self._chunks: Iterator[bytes] | None = None
-        self._rest = memoryview(b"")
 
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        self._position = min(max(origin + offset, 0), self._size)
-        self._chunks, self._rest = None, memoryview(b"")
-        return self._position
-
-    def readinto(self, buffer: Any) -> int:
-        if self._chunks is None:
-            self._chunks = self._blobs.read(self._key, self._position)
-        if not self._rest:
-            self._rest = memoryview(next(self._chunks, b""))
-        count = min(len(buffer), len(self._rest))
-        buffer[:count] = self._rest[:count]
-        self._rest = self._rest[count:]
-        self._position += count
-        return count
+def _direct_text(*parts: str) -> str:
+    return "\n".join(parts)  # in none of what is signed, so that no part can be taken for another

@@ -4,7 +4,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests import s3
 from tests.databases import ENGINES, PostgresServer, all_from
+
+
+def pytest_report_header() -> str:
+    """Say which S3 the tests use: one of them checks less."""
+    return s3.described()
 
 
 @pytest.fixture(name="postgres", scope="session")

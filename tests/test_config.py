@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flask_convex_http import ConfigurationError
-from flask_convex_http.config import Settings, sqlite_path
+from flask_convex_http.config import Settings, shown_url, sqlite_path
 
 SECRET = "correct horse battery staple, twice over"
 KEYS = [
@@ -130,10 +130,42 @@ def test_writes_are_durable_unless_said_otherwise() -> None:
 def test_messages_hold_no_secrets() -> None:
     """No message repeats a secret or what may be a password in a URL."""
     assert "hunter2" not in refusal("CONVEX_SECRET", "hunter2")
-    assert "hunter2" not in refusal("CONVEX_DATABASE_URL", "postgres://ada:hunter2@db/app")
+    assert "hunter2" not in refusal("CONVEX_DATABASE_URL", "mysql://ada:hunter2@db/app")
     assert "hunter2" not in refusal("CONVEX_DATABASE_URL", "hunter2")
     assert "hunter2" not in refusal("CONVEX_SITE_URL", "hunter2")
     assert SECRET not in repr(Settings(secret=SECRET))
+    url = "postgresql://ada:hunter2@db1,db2:5433/app?password=hunter2"
+    assert "hunter2" not in repr(Settings(database_url=url))
+    assert shown_url(url) == "postgresql://db1,db2:5433/app"
+
+
+@pytest.mark.parametrize("url", ["postgresql://app@db/app", "postgres:///app?host=/run/postgresql", "postgresql://"])
+def test_a_database_elsewhere(url: str) -> None:
+    """A database may be a PostgreSQL, named as libpq does."""
+    assert Settings.from_mapping({"CONVEX_DATABASE_URL": url}).database_url == url
+
+
+@pytest.mark.parametrize("url", ["s3://app-files", "s3://app-files/production/eu"])
+def test_files_in_a_bucket(url: str) -> None:
+    """The bytes of files may be in a bucket, below a prefix."""
+    assert Settings.from_mapping({"CONVEX_STORAGE_URL": url}).storage_url == url
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(
+            ("CONVEX_STORAGE_URL", url)
+            for url in ("s3://", "s3://A b", "s3://x", "s3://files?region=eu", "postgresql://a/b")
+        ),
+        *(("CONVEX_DATABASE_URL", url) for url in ("s3://app-files", "postgresql:/app", "sqlite://a.db", "sqlite:///")),
+        *(("CONVEX_DATABASE_CONNECTIONS", count) for count in (0, -1, "10", 2.5, True)),
+        *(("CONVEX_STORAGE_REDIRECT", switch) for switch in ("yes", 1, "")),
+    ],
+)
+def test_places_that_cannot_be(key: str, value: Any) -> None:
+    """A place that cannot be one is refused at start with what it should look like."""
+    assert refusal(key, value).startswith(f"{key} must ")
 
 
 @pytest.mark.parametrize(
@@ -164,7 +196,7 @@ def test_temporary_database() -> None:
 )
 def test_relative_paths(url: str, path: Path | None) -> None:
     """A relative path is below the instance folder."""
-    assert sqlite_path("CONVEX_DATABASE_URL", url, Path("/instance")) == path
+    assert sqlite_path(url, Path("/instance")) == path
 
 
 @pytest.mark.parametrize(

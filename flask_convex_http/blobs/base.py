@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from datetime import timedelta
+from typing import Literal, NamedTuple
 
 from flask_convex_http.errors import EngineError
+
+Method = Literal["GET", "HEAD", "PUT"]
 
 
 class StoredBytes(NamedTuple):
@@ -23,6 +26,18 @@ class StoredBytes(NamedTuple):
 
     size: int
     sha256: bytes
+
+
+class Served(NamedTuple):
+    """What a store that clients are sent to tells them about the bytes; one that has no clients does not keep it.
+
+    Attributes:
+        content_type: Their media type.
+        disposition: `inline`, or `attachment` for what a browser must not show.
+    """
+
+    content_type: str
+    disposition: str
 
 
 class BlobExistsError(EngineError):
@@ -38,12 +53,13 @@ class BlobStore(ABC):
     """
 
     @abstractmethod
-    def write(self, key: str, chunks: Iterable[bytes]) -> StoredBytes:
+    def write(self, key: str, chunks: Iterable[bytes], served: Served | None = None) -> StoredBytes:
         """Store bytes under a new key: not readable before this returns, and safe from a power cut after it.
 
         Args:
             key: A key under which there is nothing.
             chunks: The bytes, in pieces of any size.
+            served: How they are served where clients are sent to the store; as a download if not given.
 
         Raises:
             BlobExistsError: The key is taken, perhaps by a write that is not finished.
@@ -90,6 +106,16 @@ class BlobStore(ABC):
     @abstractmethod
     def total(self) -> tuple[int, int]:
         """How many blobs are readable, and their bytes in all."""
+
+    def signed_url(self, method: Method, key: str, expires_in: timedelta) -> str | None:
+        """A URL for one request that a client sends to the store itself; None if it is to go through the app.
+
+        Args:
+            method: What it may do. PUT stores whatever is sent, over what is there: give no key of a file.
+            key: The key; whether there is anything under it is not looked at.
+            expires_in: How long it may begin; a store may have a limit of its own.
+        """
+        return None
 
     @abstractmethod
     def close(self) -> None:

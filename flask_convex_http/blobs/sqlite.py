@@ -29,7 +29,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from sqlite_utils import Database
 
-from flask_convex_http.blobs.base import BlobExistsError, BlobStore, StoredBytes
+from flask_convex_http.blobs.base import BlobExistsError, BlobStore, Served, StoredBytes
 from flask_convex_http.errors import (
     BlobNotFoundError,
     ConvexHTTPError,
@@ -81,7 +81,7 @@ class SQLiteBlobs(BlobStore):
         # Also at the end of the program: closing the last connection tidies the write-ahead log away.
         self._finalizer = weakref.finalize(self, _let_go, self._file, temporary, os.getpid())
 
-    def write(self, key: str, chunks: Iterable[bytes]) -> StoredBytes:
+    def write(self, key: str, chunks: Iterable[bytes], served: Served | None = None) -> StoredBytes:
         blob = self._claim(key)
         try:
             return self._fill(blob, key, chunks)

@@ -1,23 +1,25 @@
 """Serving and taking files, at the signed URLs that `ctx.storage` makes.
 
-What a browser could run is only ever offered for download, in a sandbox, under the type it was stored with.
+What a browser could run is only ever offered for download, in a sandbox, under the type it was stored with. A client
+may be sent on to the store of files, which then answers ranges and conditions; the type and the download go with it.
 """
 
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Iterator
-from urllib.parse import quote
+from datetime import timedelta
 
 from flask import Request, Response, current_app
 from werkzeug.datastructures import ETags
 from werkzeug.http import parse_date
 
+from flask_convex_http.blobs.base import Method
 from flask_convex_http.byte_ranges import ByteRange, RangeNotSatisfiable, parse
 from flask_convex_http.context import ActionCtx
 from flask_convex_http.errors import RequestError
-from flask_convex_http.storage import PATH
+from flask_convex_http.media_types import sendable
+from flask_convex_http.storage import PATH, served
 from flask_convex_http.system import StoredFile
 from flask_convex_http.web.requests import limit_body
 from flask_convex_http.web.responses import error_response, json_response
@@ -27,14 +29,11 @@ from flask_convex_http.web.state import current_backend
 # Whoever has a URL may use it from any origin: the signature is in the URL, no cookie is involved.
 files = HttpRouter("convex_files", __name__, cors="*", url_prefix=PATH)
 
-_MEDIA_TYPE = re.compile(r"[\w.+-]{1,100}/[\w.+-]{1,100}([ \t]*;[ \t]*[\w.+-]+=([\w.+-]+|\"[\w .+-]*\"))*", re.ASCII)
-_UNKNOWN = "application/octet-stream"
-#: Types that cannot carry a script; all others are downloads. Without +: what ends in +xml is XML to a browser.
-_INLINE = re.compile(
-    r"(image/(png|jpeg|gif|webp|avif|bmp)|(audio|video)/[\w.-]+|text/plain)[ \t]*(;.*)?", re.ASCII | re.IGNORECASE
-)
 #: How long a browser may keep a file (seconds), if its URL is valid that long.
 _MAX_AGE = 24 * 3600
+#: How long the URL of the store is good that a client is sent to (seconds), and a browser may keep the redirect: less,
+#: so that there is time left to follow it.
+_LINK_AGE, _REDIRECT_AGE = 300, 60
 
 
 @files.post("/upload")
@@ -44,8 +43,35 @@ def upload(ctx: ActionCtx, request: Request) -> Response:
     if not backend.files.upload_is_valid(request.args.get("expires", ""), request.args.get("signature", "")):
         return error_response("Invalid or expired upload URL", 403)
     limit_body(request, backend.settings.max_upload_bytes)
-    file_id = backend.files.store(request.stream, _media_type(request.content_type), _announced_digest(request))
+    file_id = backend.files.store(request.stream, sendable(request.content_type), _announced_digest(request))
     return json_response({"storageId": file_id})
+
+
+@files.put("/uploads/<file_id>")
+def upload_directly(ctx: ActionCtx, request: Request, file_id: str) -> Response:
+    """Take the bytes of a direct upload, where the store does not."""
+    backend = current_backend()
+    if not _is_direct(request, "direct upload", file_id):
+        return error_response("Invalid or expired upload URL", 403)
+    limit_body(request, backend.settings.max_upload_bytes)
+    backend.files.take_upload(file_id, request.stream)
+    return current_app.response_class(status=200)
+
+
+@files.post("/uploads/<file_id>")
+def finish(ctx: ActionCtx, request: Request, file_id: str) -> Response:
+    """Make a file of a direct upload."""
+    backend = current_backend()
+    media_type = request.args.get("type", "")
+    if not _is_direct(request, "direct finish", file_id, media_type):
+        return error_response("Invalid or expired upload URL", 403)
+    most = backend.settings.max_upload_bytes
+    return json_response({"storageId": backend.files.finish_upload(file_id, media_type or None, most)})
+
+
+def _is_direct(request: Request, purpose: str, file_id: str, media_type: str = "") -> bool:
+    expires, signature = request.args.get("expires", ""), request.args.get("signature", "")
+    return current_backend().files.direct_is_valid(purpose, file_id, expires, signature, media_type)
 
 
 @files.get("/<file_id>")
@@ -58,7 +84,11 @@ def serve(ctx: ActionCtx, request: Request, file_id: str) -> Response:
     expires = request.args.get("expires", "")
     if not backend.files.url_is_valid(file, expires, request.args.get("signature", "")):
         return error_response("Invalid or expired URL", 403)
-    headers = _headers(file, expires, backend.clock() / 1000)
+    left = _MAX_AGE if not expires else min(_MAX_AGE, int(expires) - int(backend.clock() / 1000))
+    elsewhere = _redirect(request, file, min(left, _LINK_AGE))
+    if elsewhere is not None:
+        return elsewhere
+    headers = _headers(file, left)
     if _not_modified(request, file):
         return current_app.response_class(status=304, headers=headers)
     try:
@@ -68,22 +98,31 @@ def serve(ctx: ActionCtx, request: Request, file_id: str) -> Response:
     return _send(backend.blobs.read(file.id, *(part or ())), file, part, headers)
 
 
+def _redirect(request: Request, file: StoredFile, seconds: int) -> Response | None:
+    """Where the store serves a file itself; conditions and ranges are its business then (RFC 9110, 13.2.1)."""
+    method: Method = "HEAD" if request.method == "HEAD" else "GET"
+    location = current_backend().blobs.signed_url(method, file.id, timedelta(seconds=seconds))
+    if location is None:
+        return None
+    age = max(0, seconds - _LINK_AGE + _REDIRECT_AGE)
+    headers = {"Location": location, "Cache-Control": f"private, max-age={age}"}
+    return current_app.response_class(status=302, headers=headers)
+
+
 def _send(chunks: Iterator[bytes], file: StoredFile, part: ByteRange | None, headers: dict[str, str]) -> Response:
     response = current_app.response_class(chunks, 200 if part is None else 206, headers, direct_passthrough=True)
     response.content_length = file.size if part is None else part.stop - part.start
-    response.content_type = _media_type(file.content_type) or _UNKNOWN
+    response.content_type = served(file.id, file.content_type).content_type
     if part is not None:
         response.headers["Content-Range"] = part.content_range(file.size)
     return response
 
 
-def _headers(file: StoredFile, expires: str, now: float) -> dict[str, str]:
-    left = _MAX_AGE if not expires else max(0, min(_MAX_AGE, int(expires) - int(now)))
-    inline = _INLINE.fullmatch(_media_type(file.content_type) or _UNKNOWN)
+def _headers(file: StoredFile, left: int) -> dict[str, str]:
     return {
         "Accept-Ranges": "bytes",
         "Cache-Control": f"private, max-age={left}",
-        "Content-Disposition": "inline" if inline else f"attachment; filename={quote(file.id)}",
+        "Content-Disposition": served(file.id, file.content_type).disposition,
         "Content-Security-Policy": "sandbox; default-src 'none'",
         "ETag": _etag(file),
         "X-Content-Type-Options": "nosniff",
@@ -124,8 +163,3 @@ def _decoded(value: str, header: str) -> bytes:
     if len(digest) != 32:
         raise RequestError(f"{header} must look like sha-256=:...:, with 32 bytes in base64", 400)
     return digest
-
-
-def _media_type(sent: str | None) -> str | None:
-    """A media type that can be sent back in a header, or None."""
-    return sent if sent is not None and _MEDIA_TYPE.fullmatch(sent) else None

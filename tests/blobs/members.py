@@ -18,14 +18,31 @@ from pathlib import Path
 from typing import Any
 
 from flask_convex_http.blobs import BlobStore, SQLiteBlobs
+from flask_convex_http.blobs.s3 import S3Blobs
+from flask_convex_http.errors import EngineError
+from tests import s3
 
 KIB = 1024
 MIB = 1024 * KIB
 
+
+def s3_blobs(folder: Path) -> S3Blobs:
+    """A store that sends in parts what SQLite has more than one row for; 5 MiB is the smallest part there is."""
+    return S3Blobs(s3.url(folder), small=256 * KIB, part=5 * MIB)
+
+
 #: The same folder is the same store, from any process.
 MEMBERS: dict[str, Callable[[Path], BlobStore]] = {
     "sqlite": lambda folder: SQLiteBlobs(folder / "blobs.sqlite"),
+    "s3": s3_blobs,
 }
+
+#: What writing 64 MiB may hold in memory. obstore keeps what it is given until it is sent: three parts of 5 MiB.
+MOST_MEMORY = {"sqlite": 4 * MIB, "s3": 20 * MIB}
+
+#: How a child ends that writes to a store which was used before the fork.
+WORKED, REFUSED = 0, 2
+AFTER_A_FORK = {"sqlite": WORKED, "s3": REFUSED}
 
 _SPAWN = multiprocessing.get_context("spawn")
 
@@ -112,25 +129,36 @@ def fork_and_outlive_the_parent_store(member: str, folder: Path, pipe: Connectio
     half_read = store.read("before")
     next(half_read)
     ready, go = os.pipe(), os.pipe()
-    child = os.fork()
-    if child == 0:
+
+    def go_on() -> int:
         store.write("child", [body_of("child")])
         os.write(ready[1], b".")
         os.read(go[0], 1)
         store.write("child, later", [body_of("child, later")])
         rest = b"".join(half_read)
-        os._exit(0 if content(store, "before").endswith(rest) and rest else 1)
+        return WORKED if content(store, "before").endswith(rest) and rest else 1
+
+    child = _fork(go_on)
+    os.close(ready[1])
     os.read(ready[0], 1)
     store.write("parent", [body_of("parent")])
     store.close()
     os.write(go[1], b".")
-    _, status = os.waitpid(child, 0)
-    pipe.send(os.waitstatus_to_exitcode(status))
+    pipe.send(_ended(child))
+
+
+def fork_an_unused_store(member: str, folder: Path, pipe: Connection) -> None:
+    """Make a store, fork before its first use, and write in both processes."""
+    with closing(MEMBERS[member](folder)) as store:
+        child = _fork(lambda: _write_one(store, "child"))
+        _write_one(store, "parent")
+        pipe.send(_ended(child))
 
 
 def fork_while_threads_write(member: str, folder: Path, pipe: Connection) -> None:
     """Fork again and again while threads write, and write in each child and in the parent."""
     with closing(MEMBERS[member](folder)) as store:
+        _write_one(store, "before")
         threads = [threading.Thread(target=_write_three, args=(store, f"thread-{n}")) for n in range(2)]
         for thread in threads:
             thread.start()
@@ -142,9 +170,27 @@ def fork_while_threads_write(member: str, folder: Path, pipe: Connection) -> Non
 
 
 def _write_in_child(store: BlobStore, key: str) -> int:
+    return _ended(_fork(lambda: _write_one(store, key)))
+
+
+def _write_one(store: BlobStore, key: str) -> int:
+    store.write(key, [body_of(key)])
+    return WORKED
+
+
+def _fork(work: Callable[[], int]) -> int:
+    """A child that does something and ends with the number it answers; with REFUSED if a store was refused."""
     child = os.fork()
-    if child == 0:
-        store.write(key, [body_of(key)])
-        os._exit(0)
+    if child:
+        return child
+    try:
+        os._exit(work())
+    except EngineError as error:
+        os._exit(REFUSED if "forked" in str(error) else 1)
+    finally:
+        os._exit(1)
+
+
+def _ended(child: int) -> int:
     _, status = os.waitpid(child, 0)
     return os.waitstatus_to_exitcode(status)

@@ -152,15 +152,16 @@ def test_what_is_not_there_is_said_not_to_be() -> None:
     assert missing == ["`usePaginatedQuery`, live queries, `ConvexHttpClient`"]
 
 
+READS = {"get_url", "get_metadata"}
+WRITES = {"delete", "generate_upload_url", "generate_direct_upload", "revoke_urls"}
+
+
 @pytest.mark.parametrize(
     ("kind", "members"),
     [
-        (StorageReader, {"get_url", "get_metadata"}),
-        (StorageWriter, {"get_url", "get_metadata", "delete", "generate_upload_url", "revoke_urls"}),
-        (
-            StorageActions,
-            {"store", "get", "get_url", "get_metadata", "delete", "generate_upload_url", "revoke_urls"},
-        ),
+        (StorageReader, READS),
+        (StorageWriter, READS | WRITES),
+        (StorageActions, READS | WRITES | {"store", "get"}),
     ],
 )
 def test_storage_has_what_the_tour_says(kind: type, members: set[str]) -> None:

@@ -29,7 +29,10 @@ from flask_convex_http import (
 from flask_convex_http.backend import Backend
 from flask_convex_http.storage import StorageActions
 from flask_convex_http.testing import Clock
+from tests import stores
 from tests.web.apps import backend_of, deployed, send
+
+pytestmark = stores.EACH_STORE
 
 BODY = bytes(range(256)) * 2000
 
@@ -68,7 +71,7 @@ FUNCTIONS: list[Any] = [remove, try_to_remove, revoke, url]
 @contextmanager
 def storing(folder: Path, clock: Clock | None = None) -> Iterator[tuple[Backend, StorageActions]]:
     """A backend and its `ctx.storage`."""
-    with deployed(folder, functions=FUNCTIONS, clock=clock) as app:
+    with deployed(folder, functions=FUNCTIONS, clock=clock, **stores.config(folder)) as app:
         backend = backend_of(app)
         yield backend, backend.ctx(site=lambda: "http://localhost").storage
 
