@@ -94,7 +94,11 @@ class PostgresEngine:
         """Run work in one transaction and commit it durably; again, while it conflicts with others."""
         self._check_ready()
         is_hurried = patience is not None and patience < self._timeout
-        return self._attempts.run(lambda seconds: self._write_once(work, seconds, is_hurried=is_hurried), patience)
+
+        def attempt(seconds: float, locks: bool) -> T:
+            return self._write_once(work, seconds, is_hurried=is_hurried, locks=locks)
+
+        return self._attempts.run(attempt, patience)
 
     def migrate(self, plan: Callable[[Migration], Sequence[Step]], *, dry_run: bool) -> list[Step]:
         """Ask for the steps and apply them, all in one transaction; answer the steps."""
@@ -131,12 +135,14 @@ class PostgresEngine:
         """Close the connections."""
         self._connections.close()
 
-    def _write_once(self, work: Callable[[PostgresTransaction], T], seconds: float, *, is_hurried: bool) -> T:
+    def _write_once(
+        self, work: Callable[[PostgresTransaction], T], seconds: float, *, is_hurried: bool, locks: bool
+    ) -> T:
         begin = _BEGIN_WRITE
         if is_hurried:
             # Half: who waits for a row that others wait for waits for them first, and then for whoever holds it.
             begin += f"; SET LOCAL lock_timeout = {max(int(seconds * 500), 1)}".encode()
-        transaction = PostgresTransaction(self, self._connections.begin(begin, seconds))
+        transaction = PostgresTransaction(self, self._connections.begin(begin, seconds), locks=locks)
         try:
             result = work(transaction)
             transaction.commit()
@@ -166,6 +172,9 @@ class PostgresEngine:
 class _Reader:
     """Reads rows by one connection, in a transaction."""
 
+    #: What a SELECT of rows ends with, those of streams apart: they are many.
+    _ending = ""
+
     def __init__(self, engine: PostgresEngine) -> None:
         self._engine = engine
         self._statements = engine._statements
@@ -175,11 +184,12 @@ class _Reader:
         self._streams: weakref.WeakSet[Stream] | None = None
 
     def get(self, table: Table[Any], document_id: str) -> Row | None:
-        rows = self._fetch(table, self._statements.get(table), (document_id,))
+        rows = self._fetch(table, self._statements.get(table) + self._ending, (document_id,))
         return rows[0] if rows else None
 
     def select(self, table: Table[Any], segment: Segment, *, descending: bool, limit: int | None) -> list[Row]:
-        return self._fetch(table, *self._statements.scan(table, segment, descending, limit))
+        sql, values = self._statements.scan(table, segment, descending, limit)
+        return self._fetch(table, sql + self._ending, values)
 
     def count(self, table: Table[Any]) -> int:
         rows = self._execute(f'SELECT count(*) FROM "{table.name}"', ()).fetchall()
@@ -248,10 +258,11 @@ class PostgresTransaction(_Reader):
         conflict: Why it cannot be committed, but may be when it is run again.
     """
 
-    def __init__(self, engine: PostgresEngine, connection: PooledConnection) -> None:
+    def __init__(self, engine: PostgresEngine, connection: PooledConnection, *, locks: bool) -> None:
         super().__init__(engine)
         self._connection = connection
         self.conflict: ConvexHTTPError | None = None
+        self._ending = " FOR UPDATE" if locks else ""
         self._error: ConvexHTTPError | None = None
         self._depth = 0
         self._ended = b""

@@ -1,7 +1,8 @@
 """Running a transaction again while it conflicts with others: a bounded time, and a random while in between.
 
 PostgreSQL lets transactions run side by side and refuses to commit the one that has seen what another has changed. Who
-loses again and again would starve: after a few attempts it has its process's other writers wait until it is through.
+loses again and again would starve: after a few attempts it has its process's other writers wait until it is through,
+and then those of others, too, from when it reads a row: whose transaction is long would never get it before them.
 """
 
 from __future__ import annotations
@@ -49,12 +50,12 @@ class Attempts:
         self._turn = threading.Lock()
         self._left_alone = 0
 
-    def run(self, attempt: Callable[[float], T], patience: float | None) -> T:
+    def run(self, attempt: Callable[[float, bool], T], patience: float | None) -> T:
         """Run an attempt until one succeeds.
 
         Args:
-            attempt: Runs the transaction once; gets the seconds that are left. It raises `RunAgainError` if it is to
-                be run again, and nothing is left of it then.
+            attempt: Runs the transaction once; gets the seconds that are left, and whether it is to lock what it reads.
+                It raises `RunAgainError` if it is to be run again, and nothing is left of it then.
             patience: Seconds, if that is less than the timeout.
 
         Raises:
@@ -71,12 +72,12 @@ class Attempts:
         finally:
             self._here.is_writing = False
 
-    def _run(self, attempt: Callable[[float], T], seconds: float) -> T:
+    def _run(self, attempt: Callable[[float, bool], T], seconds: float) -> T:
         end = time.monotonic() + seconds
         if not self._left_alone:
             for pause in _PAUSES:
                 try:
-                    return attempt(max(end - time.monotonic(), 0.0))
+                    return attempt(max(end - time.monotonic(), 0.0), False)
                 except RunAgainError as again:
                     _pause(pause, end, again)
             self._left_alone = _ONE_BY_ONE
@@ -86,19 +87,19 @@ class Attempts:
         finally:
             self._turn.release()
 
-    def _run_alone(self, attempt: Callable[[float], T], end: float) -> T:
+    def _run_alone(self, attempt: Callable[[float, bool], T], end: float) -> T:
         """While the others of this process wait; those of other processes are in the way still."""
-        pause = _PAUSES[0]
+        pause, holds = _PAUSES[0], False
         while True:
             try:
-                result = attempt(max(end - time.monotonic(), 0.0))
+                result = attempt(max(end - time.monotonic(), 0.0), holds)
             except RunAgainError as again:
                 self._left_alone = _ONE_BY_ONE
                 _pause(pause, end, again)
             else:
                 self._left_alone = max(self._left_alone - 1, 0)
                 return result
-            pause = min(pause * 2, _LONGEST_PAUSE)
+            pause, holds = min(pause * 2, _LONGEST_PAUSE), True
 
     def _wait_for_turn(self, end: float) -> None:
         if not self._turn.acquire(timeout=max(end - time.monotonic(), 0.0)):

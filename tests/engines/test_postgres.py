@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -293,13 +293,28 @@ def test_conflict_without_end(engine: PostgresEngine, open_engine: Callable[...,
     impatient, other = open_engine(writer_timeout=0.2), open_engine()
 
     def work(transaction: Transaction) -> None:
-        number = price_of(transaction, "a") or 0
-        other.write(set_price(number + 1))
+        other.write(set_price(transaction.count(ITEMS)))
         transaction.update(ITEMS, "a", {"price": 0})
 
     with pytest.raises(OverloadedError, match="try again in a moment") as caught:
         impatient.write(work)
     assert caught.value.retry_after
+
+
+def test_long_transaction_beside_short_ones(engine: PostgresEngine, open_engine: Callable[..., PostgresEngine]) -> None:
+    """A transaction that others always come before, between its reading a row and its writing it, keeps them from it
+    after a few attempts, and is committed."""
+    slow, hasty = open_engine(writer_timeout=5.0), open_engine(writer_timeout=0.05)
+
+    def work(transaction: Transaction) -> None:
+        number = price_of(transaction, "a") or 0
+        with suppress(OverloadedError):
+            hasty.write(set_price(number + 1))
+        transaction.update(ITEMS, "a", {"price": -1})
+
+    slow.write(work)
+    with slow.read() as snapshot:
+        assert price_of(snapshot, "a") == -1
 
 
 def test_claims_are_of_one(engine: PostgresEngine, open_engine: Callable[..., PostgresEngine]) -> None:
