@@ -6,7 +6,7 @@ handler itself has undone does not show. Tables of the package are put into word
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal, NoReturn
 
@@ -119,6 +119,11 @@ class Recording:
         """See `Transaction`."""
         self._remember(table, row[0])
         self._transaction.insert(table, row)
+
+    def insert_all(self, table: Table[Any], rows: Sequence[Row]) -> None:
+        """See `Transaction`."""
+        for row in rows:
+            self.insert(table, row)
 
     def update(self, table: Table[Any], document_id: str, changes: Mapping[str, Any]) -> bool:
         """See `Transaction`."""

@@ -19,7 +19,7 @@ import msgspec
 from flask_convex_http.context import ActionCtx, Auth, MutationCtx, QueryCtx
 from flask_convex_http.database import CreationTimes, DatabaseReader, DatabaseWriter
 from flask_convex_http.effects import Effects
-from flask_convex_http.engines.base import Engine, Snapshot, Transaction
+from flask_convex_http.engines.base import Engine, RestartError, Snapshot, Transaction
 from flask_convex_http.errors import FunctionCallError
 from flask_convex_http.functions import Function, Kind
 from flask_convex_http.ids import Id, new_id
@@ -96,8 +96,13 @@ class Runtime:
 
     def query(self, function: Function[Any, Any], arguments: Kwargs, caller: Caller) -> Any:
         """Run a query on a new snapshot."""
-        with self.engine.read() as snapshot:
-            return self.query_in(snapshot, self.clock(), function, arguments, caller)
+        each = _for_each_run(arguments)
+        try:
+            with self.engine.read(restartable=True) as snapshot:
+                return self.query_in(snapshot, self.clock(), function, next(each), caller)
+        except RestartError:
+            with self.engine.read() as snapshot:
+                return self.query_in(snapshot, self.clock(), function, next(each), caller)
 
     def query_in(
         self, snapshot: Snapshot, now: float, function: Function[Any, Any], arguments: Kwargs, caller: Caller

@@ -12,12 +12,17 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from flask_convex_http.errors import ConvexHTTPError
 from flask_convex_http.migrations import Migration, Step
 from flask_convex_http.ranges import Segment
 from flask_convex_http.schema import Table
 
 T = TypeVar("T")
 Row = Sequence[Any]
+
+
+class RestartError(ConvexHTTPError):
+    """What was read before cannot be read again as it was; see `Engine.read`."""
 
 
 class Snapshot(Protocol):
@@ -44,6 +49,13 @@ class Transaction(Snapshot, Protocol):
 
         Raises:
             UniqueConstraintError: A unique index has these values already.
+        """
+
+    def insert_all(self, table: Table[Any], rows: Sequence[Row]) -> None:
+        """Add many rows at once.
+
+        Raises:
+            UniqueConstraintError: A unique index has the values of one of them already; some of them may be there.
         """
 
     def update(self, table: Table[Any], document_id: str, changes: Mapping[str, Any]) -> bool:
@@ -98,8 +110,12 @@ class Listener(Protocol):
 class Engine(Protocol):
     """A database."""
 
-    def read(self) -> AbstractContextManager[Snapshot]:
+    def read(self, *, restartable: bool = False) -> AbstractContextManager[Snapshot]:
         """Open a snapshot.
+
+        Args:
+            restartable: Whether the caller begins anew when `RestartError` is raised by a read or at the end, and then
+                without this. So an engine may save what it takes to keep a snapshot for a second read.
 
         Raises:
             MigrationRequiredError: The tables of the schema are not there.

@@ -11,18 +11,24 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import psycopg
 import psycopg_pool
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import ExecStatus
-from psycopg.types.numeric import Int8BinaryDumper
-from psycopg.types.string import TextBinaryLoader, TextLoader
+from psycopg.types.string import TextBinaryLoader
 
-from flask_convex_http.engines.postgres_errors import DRIVER_ERRORS, is_lost, translate
-from flask_convex_http.errors import ConfigurationError, ConvexHTTPError, OverloadedError, UnavailableError
+from flask_convex_http.engines.postgres_errors import DRIVER_ERRORS, is_conflict, is_lost, translate
+from flask_convex_http.engines.postgres_prepared import Prepared
+from flask_convex_http.errors import (
+    ConfigurationError,
+    ConvexHTTPError,
+    EngineError,
+    OverloadedError,
+    UnavailableError,
+)
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -44,12 +50,20 @@ _SLICE = 2.0
 #: Seconds that the pool tries by itself to make one; then the next who asks makes it try.
 _RECONNECT = 1.0
 BEGIN_READ = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+#: How statements are planned. Once, since LIMIT $1 is planned each time else. And each is one run of an index: to read
+#: all of a table that is small, or to sort, is never better, and who reads a whole table conflicts with all writers.
+_PLANS = {
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+    "enable_sort": "off",
+}
 #: What a statement may take, and a transaction that waits for its application, in multiples of the write timeout.
 _STATEMENT, _IDLE = 6, 6
 
 
 class PooledConnection(psycopg.Connection[tuple[Any, ...]]):
-    """A connection with the cursor that its rows come by; to make one takes as long as a short statement.
+    """A connection with its prepared statements.
 
     Attributes:
         pool: Where it is given back to, if it is of one.
@@ -58,14 +72,28 @@ class PooledConnection(psycopg.Connection[tuple[Any, ...]]):
 
     pool: psycopg_pool.ConnectionPool[PooledConnection] | None = None
     process = 0
-    _rows: psycopg.Cursor[tuple[Any, ...]] | None = None
+    _statements: Prepared | None = None
 
     @property
-    def rows(self) -> psycopg.Cursor[tuple[Any, ...]]:
-        """The cursor."""
-        if self._rows is None:
-            self._rows = self.cursor(binary=True)
-        return self._rows
+    def statements(self) -> Prepared:
+        """Its statements with values."""
+        if self._statements is None:
+            self._statements = Prepared(self, _PREPARED)
+        return self._statements
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this process may use it; after fork() it is the parent's."""
+        return self.process == os.getpid()
+
+    def check_process(self) -> None:
+        """See that this process may use it.
+
+        Raises:
+            EngineError: fork() was called meanwhile.
+        """
+        if not self.is_ours:
+            raise EngineError("The process was forked while its parent was using the database; begin anew in the child")
 
 
 class Connections:
@@ -114,7 +142,7 @@ class Connections:
     def give(self, connection: PooledConnection) -> None:
         """Give a connection back; one that cannot be used any more is replaced."""
         self._lent.count -= 1
-        if connection.process != os.getpid():  # fork() was called meanwhile: it is the parent's
+        if not connection.is_ours:
             return
         if connection.pool is None:
             connection.close()
@@ -151,6 +179,22 @@ class Connections:
                     raise translate(error) from error
             else:
                 return connection
+
+    def read(self, sql: str, values: Sequence[Any]) -> tuple[PooledConnection, list[Any]]:
+        """Take a connection and run one statement on it, outside of a transaction; answers both."""
+        end = time.monotonic() + self.timeout
+        while True:
+            connection = self.take(max(end - time.monotonic(), 0.0))
+            try:
+                return connection, connection.statements.rows(sql, values)
+            except DRIVER_ERRORS as error:
+                lost = is_lost(error, connection) or is_conflict(error)
+                self.discard(connection)
+                if not lost or time.monotonic() > end:
+                    raise translate(error) from error
+            except BaseException:
+                self.discard(connection)
+                raise
 
     def discard(self, connection: PooledConnection) -> None:
         """Give a connection back that is not to be used again."""
@@ -227,11 +271,7 @@ class Connections:
 
     def _configure(self, connection: psycopg.Connection[Any]) -> None:
         """Prepare a new connection, in one round trip."""
-        connection.prepared_max = _PREPARED
-        adapters = connection.adapters
-        adapters.register_dumper(int, Int8BinaryDumper)  # or each size of a number would be another statement
-        adapters.register_loader("json", TextLoader)
-        adapters.register_loader("json", TextBinaryLoader)
+        connection.adapters.register_loader("json", TextBinaryLoader)
         milliseconds = self.timeout * 1000
         limits = {
             "lock_timeout": milliseconds / 2,  # one statement may wait twice: for those who wait, then for who holds
@@ -239,6 +279,7 @@ class Connections:
             "idle_in_transaction_session_timeout": milliseconds * _IDLE,
         }
         settings = [f"set_config('{name}', '{max(int(value), 1)}', false)" for name, value in limits.items()]
+        settings += [f"set_config('{name}', '{value}', false)" for name, value in _PLANS.items()]
         if not self._is_durable:
             settings.append("set_config('synchronous_commit', 'off', false)")
         command = f"SELECT {', '.join(settings)}"
@@ -262,8 +303,10 @@ def run(connection: psycopg.Connection[Any], command: bytes) -> bytes:
     return result.command_status or b""
 
 
-def end(connection: psycopg.Connection[Any], command: bytes) -> None:
-    """End a transaction of which nothing is to be kept; a connection that cannot is closed."""
+def end(connection: PooledConnection, command: bytes) -> None:
+    """End a transaction of which nothing is to be kept; a connection that cannot is closed, the parent's left alone."""
+    if not connection.is_ours:
+        return
     try:
         run(connection, command)
     except DRIVER_ERRORS:
@@ -274,10 +317,12 @@ def _conninfo(url: str) -> str:
     try:
         given = conninfo_to_dict(url)
     except psycopg.Error:  # its message repeats what may be a password
+        given = {"host": "@"}
+    if "@" in str(given.get("host", "")):  # a part of the password, which would be logged as a host
         raise ConfigurationError(
             "CONVEX_DATABASE_URL must be a URL that libpq takes, such as postgresql://user@host/database; characters "
             "such as @ or / in a password are written %40 and %2F"
-        ) from None
+        )
     return make_conninfo(url, **{name: value for name, value in _DEFAULTS.items() if name not in given})
 
 

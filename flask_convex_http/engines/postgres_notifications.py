@@ -110,6 +110,6 @@ class Listener:
             self._disconnect()
 
     def _disconnect(self) -> None:
-        if self._connection is not None and self._connection.process == os.getpid():
+        if self._connection is not None and self._connection.is_ours:
             self._connection.close()
         self._connection = None

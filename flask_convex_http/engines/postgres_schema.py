@@ -19,7 +19,7 @@ from psycopg import sql
 from flask_convex_http.columns import Kind
 from flask_convex_http.engines.postgres_connections import Connections, PooledConnection, end, run
 from flask_convex_http.engines.postgres_errors import DRIVER_ERRORS, is_conflict, translate
-from flask_convex_http.engines.postgres_statements import order_of
+from flask_convex_http.engines.postgres_statements import order_of, quoted
 from flask_convex_http.engines.postgres_values import loaded, stored
 from flask_convex_http.errors import MigrationRefusedError, RegistrationError
 from flask_convex_http.ids import new_id
@@ -60,6 +60,12 @@ _KINDS: dict[str, Kind] = {
 }
 _TEXTS: tuple[Kind, ...] = ("text", "datetime", "json")
 _LONGEST_NAME = 63
+#: Every table of the server has columns of these names.
+_TAKEN = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
+#: A column that is being replaced; no field has such a name.
+_OLD = "_old"
+#: What is in the schema that the search path finds first.
+_HERE = "relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())"
 SHAPE_KEY = "shape"
 _ORDER = ".order"
 #: How often a migration is begun anew that met another one, and seconds in between.
@@ -67,10 +73,10 @@ _TRIES, _PAUSE = 20, 0.1
 
 
 def check_names(schema: Schema) -> None:
-    """See that PostgreSQL can tell the names of a schema apart: it cuts them after 63 characters.
+    """See that PostgreSQL takes the names of a schema: it cuts them after 63 characters.
 
     Raises:
-        RegistrationError: A table or a field has a longer one.
+        RegistrationError: A name is longer, or taken.
     """
     for table in schema.tables.values():
         for name in (table.name, *table.fields):
@@ -79,6 +85,9 @@ def check_names(schema: Schema) -> None:
                     f"{table.document.__name__}: the name {name!r} is longer than the {_LONGEST_NAME} characters that "
                     "PostgreSQL takes; shorten it"
                 )
+        for name in table.fields:
+            if name in _TAKEN:
+                raise RegistrationError(f"{table.document.__name__}.{name} is taken by PostgreSQL; choose another name")
 
 
 def migrate(
@@ -130,7 +139,7 @@ class PostgresSchema:
         """Keep others from writing to the tables; whether there are any."""
         names = sorted(name for name in self._schema.tables if name in self._there())
         if names:
-            run(self._connection, f"LOCK TABLE {_names(names)} IN SHARE ROW EXCLUSIVE MODE".encode())
+            run(self._connection, f"LOCK TABLE {', '.join(map(quoted, names))} IN SHARE ROW EXCLUSIVE MODE".encode())
         return bool(names)
 
     # --- what is there -------------------------------------------------------------------------------------------
@@ -160,7 +169,7 @@ class PostgresSchema:
         """The id of a row that another one equals in these columns; None equals nothing."""
         present = " AND ".join(f'"{name}" IS NOT NULL' for name in columns)
         return self._one(
-            f'SELECT min("_id") FROM "{table}" WHERE {present} GROUP BY {_names(columns)} HAVING count(*) > 1 LIMIT 1'
+            f'SELECT min("_id") FROM "{table}" WHERE {present} GROUP BY {", ".join(map(quoted, columns))} HAVING count(*) > 1 LIMIT 1'
         )
 
     def stored_shape(self) -> Shape:
@@ -175,18 +184,15 @@ class PostgresSchema:
 
     def _there(self) -> dict[str, str]:
         """Tables, views and the like where the search path finds them first: name and kind."""
-        rows = self._rows(
-            "SELECT relname, relkind::text FROM pg_class "
-            "WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'f')"
-        )
-        return dict(rows)
+        kinds = "relkind IN ('r', 'p', 'v', 'm', 'f')"
+        return dict(self._rows(f"SELECT relname, relkind::text FROM pg_class WHERE {_HERE} AND {kinds}"))
 
     def _columns_of(self, table: str) -> dict[str, tuple[str, bool]]:
         """The columns of a table: their types, and whether they may be empty."""
         rows = self._rows(
             "SELECT attname, format_type(atttypid, atttypmod), NOT attnotnull FROM pg_attribute "
-            "JOIN pg_class ON pg_class.oid = attrelid WHERE relname = %s "
-            "AND relnamespace = current_schema()::regnamespace AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+            f"JOIN pg_class ON pg_class.oid = attrelid WHERE relname = %s AND {_HERE} "
+            "AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
             table,
         )
         return {name: (sql_type, nullable) for name, sql_type, nullable in rows}
@@ -282,17 +288,17 @@ class PostgresSchema:
     def _replace_column(self, step: ChangeColumn) -> None:
         """Make a column of another type beside the old one, since no cast says what the values become."""
         table, name, kind = f'"{step.table.name}"', step.column.name, step.column.type.kind
-        self._run(f'ALTER TABLE {table} RENAME COLUMN "{name}" TO "{name}.old"')
+        self._run(f'ALTER TABLE {table} RENAME COLUMN "{name}" TO "{_OLD}"')
         self._run(f'ALTER TABLE {table} ADD COLUMN "{name}" {TYPES[kind]}')
         self._fill(step)
         if step.old.kind in _TEXTS and kind in _TEXTS:  # what says the same in both is not among the values
             self._run(
-                f'UPDATE {table} SET "{name}" = "{name}.old"::text::{TYPES[kind].partition(" ")[0]} '
+                f'UPDATE {table} SET "{name}" = "{_OLD}"::text::{TYPES[kind].partition(" ")[0]} '
                 'WHERE NOT "_id" = ANY(%s)',
                 list(step.values),
             )
-        self._refuse_others_index(step, f"{name}.old")
-        self._run(f'ALTER TABLE {table} DROP COLUMN "{name}.old"')
+        self._refuse_others_index(step, f"{_OLD}")
+        self._run(f'ALTER TABLE {table} DROP COLUMN "{_OLD}"')
 
     def _fill(self, step: ChangeColumn) -> None:
         with self._connection.cursor() as cursor:
@@ -381,10 +387,6 @@ def _index_statements(table: Table[Any], index: Index) -> Iterator[str]:
     yield f'CREATE UNIQUE INDEX "{name}" ON "{table.name}" ({", ".join(map(order_of, index.fields))})'
     if any(field in table.nullable for field in index.fields):
         yield f'CREATE INDEX "{index_name(table.name, index.name + _ORDER)}" ON "{table.name}" ({order})'
-
-
-def _names(names: Sequence[str]) -> str:
-    return ", ".join(f'"{name}"' for name in names)
 
 
 def _column_shape(sql_type: str, nullable: bool, remembered: ColumnShape | None, wanted: Kind | None) -> ColumnShape:

@@ -44,7 +44,7 @@ class PostgresStatements(Statements):
 
     def _guard(self, table: Table[Any], index: Index, names: tuple[str, ...]) -> str:
         row, same = f'"{table.name}"', f"{self.mark}"
-        where = [f'other."{name}" = {same if name in names else f"{row}.{_quoted(name)}"}' for name in index.fields]
+        where = [f'other."{name}" = {same if name in names else f"{row}.{quoted(name)}"}' for name in index.fields]
         return f' AND NOT EXISTS (SELECT 1 FROM {row} AS other WHERE other."_id" <> {same} AND {" AND ".join(where)})'
 
 
@@ -66,5 +66,6 @@ def order_of(name: str, descending: bool = False) -> str:
     return f'"{name}" DESC NULLS LAST' if descending else f'"{name}" NULLS FIRST'
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
+    """A name in SQL."""
     return f'"{name}"'

@@ -1,24 +1,32 @@
 """Rows as they are fetched, some at a time, as they were when the first was asked for.
 
 The first page is a plain statement, since most that is read in a loop is short: so it takes one round trip. What is
-longer goes on with a cursor of the server's.
+longer goes on with a cursor of the server's, in pages that are smaller the larger the rows are. What has no order
+begins with the cursor: two statements may read it in two orders.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
 from flask_convex_http.engines.base import Row
 from flask_convex_http.errors import EngineError
 
-_FIRST_PAGE = 200
-_PAGE = 1000
+_FIRST_PAGE = 20
+#: Rows of a page at most, and what they take together, about.
+_MOST, _BYTES = 1000, 2 * 2**20
 
 _OVER = "A query was read on after its function had ended; collect() it inside the function"
 
 _numbers = itertools.count()
+
+
+class Fetch(Protocol):
+    """Runs SQL with its values, and answers its rows; what is run once is not prepared."""
+
+    def __call__(self, sql: str, values: Sequence[Any], *, once: bool = False) -> list[Row]: ...
 
 
 class Stream:
@@ -30,14 +38,16 @@ class Stream:
         values: Its values.
     """
 
-    def __init__(self, fetch: Callable[[str, Sequence[Any]], list[Row]], sql: str, values: Sequence[Any]) -> None:
+    def __init__(self, fetch: Fetch, sql: str, values: Sequence[Any]) -> None:
         self._fetch = fetch
         self._sql = sql
         self._values = values
         self._cursor: str | None = None
         self._why: str | None = None
-        page = fetch(f"{sql} LIMIT {_FIRST_PAGE}", values)
-        self._is_all = len(page) < _FIRST_PAGE
+        self._read = _FIRST_PAGE if "ORDER BY" in sql else 0
+        page = fetch(f"{sql} LIMIT {self._read}", values) if self._read else []
+        self._is_all = len(page) < self._read
+        self._size = _fitting(page)
         self._rows = iter(page)
 
     def __iter__(self) -> Iterator[Row]:
@@ -48,7 +58,7 @@ class Stream:
             raise EngineError(self._why)
         row = next(self._rows, None)
         if row is None and not self._is_all:
-            self._rows = iter(self._next_page(_PAGE))
+            self._rows = iter(self._next_page(self._size))
             row = next(self._rows, None)
         if row is None:
             raise StopIteration
@@ -66,8 +76,17 @@ class Stream:
     def _next_page(self, size: int | None) -> list[Row]:
         if self._cursor is None:
             self._cursor = f"stream{next(_numbers)}"
-            declare = f"DECLARE {self._cursor} NO SCROLL CURSOR FOR {self._sql} OFFSET {_FIRST_PAGE}"
-            self._fetch(declare, self._values)
-        page = self._fetch(f"FETCH {'ALL' if size is None else size} FROM {self._cursor}", ())
+            declare = f"DECLARE {self._cursor} NO SCROLL CURSOR FOR {self._sql} OFFSET {self._read}"
+            self._fetch(declare, self._values, once=True)
+        page = self._fetch(f"FETCH {'ALL' if size is None else size} FROM {self._cursor}", (), once=True)
         self._is_all = size is None or len(page) < size
+        self._size = _fitting(page)
         return page
+
+
+def _fitting(page: Sequence[Row]) -> int:
+    """How many rows like these make the next page."""
+    if not page:
+        return _FIRST_PAGE
+    size = sum(len(value) for row in page for value in row if isinstance(value, (str, bytes)))
+    return max(1, min(_MOST, _BYTES * len(page) // max(size, 1)))

@@ -71,7 +71,7 @@ class SQLiteEngine:
         self._ready = False
         self._remove_folder = weakref.finalize(self, _remove, folder, os.getpid()) if folder else None
 
-    def read(self) -> SQLiteSnapshot:
+    def read(self, *, restartable: bool = False) -> SQLiteSnapshot:
         """Open a snapshot, to be used in a with statement."""
         self._check_ready()
         return SQLiteSnapshot(self._connections, self._statements, self.schema)
@@ -302,6 +302,10 @@ class SQLiteTransaction(_Reader):
 
     def insert(self, table: Table[Any], row: Row) -> None:
         self._write(self._statements.insert(table), row)
+
+    def insert_all(self, table: Table[Any], rows: Sequence[Row]) -> None:
+        for row in rows:
+            self.insert(table, row)
 
     def update(self, table: Table[Any], document_id: str, changes: Mapping[str, Any]) -> bool:
         sql = self._statements.update(table, tuple(changes))

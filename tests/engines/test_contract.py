@@ -34,6 +34,17 @@ def prices_from(number: int) -> Any:
 # --- rows ------------------------------------------------------------------------------------------------------
 
 
+def test_many_rows_at_once(engine: Engine) -> None:
+    """Many rows are added like one after another, and a collision of one of them is told."""
+    rows = [[f"k{number}", float(number), f"n{number}", number, None, None] for number in range(50)]
+    engine.write(lambda transaction: transaction.insert_all(ITEMS, rows))
+    engine.write(lambda transaction: transaction.insert_all(ITEMS, []))
+    assert [price(engine, key) for key in ("k0", "k49")] == [0, 49]
+    with pytest.raises(UniqueConstraintError):
+        engine.write(lambda transaction: transaction.insert_all(ITEMS, [["new", 0.0, "n7", 0, None, None]]))
+    assert price(engine, "new") is None
+
+
 def test_a_row_comes_back_as_it_went_in(engine: Engine) -> None:
     """get answers the id, the creation time and the columns in order; an unknown id has no row."""
     row = ["z", 5.5, "Lamp", 3, None, b"\0\xff"]
