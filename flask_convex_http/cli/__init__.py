@@ -19,6 +19,7 @@ from flask_convex_http.cli.crons import crons
 from flask_convex_http.cli.database import data, migrate
 from flask_convex_http.cli.files import files
 from flask_convex_http.cli.functions import functions, routes, run
+from flask_convex_http.cli.moves import move
 from flask_convex_http.cli.output import printable
 from flask_convex_http.cli.scheduled import scheduled
 from flask_convex_http.cli.webhooks import webhooks
@@ -43,7 +44,7 @@ convex_commands = _ConvexGroup(
 )
 
 for command in (
-    *(migrate, data, backup, restore, check),
+    *(migrate, data, backup, restore, check, move),
     *(run, functions, routes),
     *(keys, tokens, files),
     *(scheduled, crons, worker, webhooks),

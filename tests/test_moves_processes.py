@@ -1,0 +1,163 @@
+"""Moves as processes of their own: killed at any point and gone on with, and while an app is served and written to."""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from example_app.schema import Item, Payment
+from flask_convex_http import MutationCtx, StoredFile
+from flask_convex_http.errors import ConvexHTTPError
+from tests import s3
+from tests.databases import PostgresServer
+from tests.example.deliveries import Delivery, checkout_completed, from_stripe
+from tests.killing import seeded
+from tests.processes.servers import Deployment, Server, serving
+
+#: Rows and files that take many transactions to bring.
+ITEMS, FILES, LARGE = 2500, 8, 12 * 2**20
+KILLS = 2
+
+
+@pytest.fixture(name="target", params=["sqlite", "postgres and s3"])
+def _target(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
+    """Where to move to, as the settings say it."""
+    if request.param == "sqlite":
+        names = {"DATABASE": "there.db", "STORAGE": "there-files.db"}
+        return {f"CONVEX_{key}_URL": f"sqlite:///{tmp_path / name}" for key, name in names.items()}
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return {"CONVEX_DATABASE_URL": server.make(), "CONVEX_STORAGE_URL": s3.url(tmp_path)}
+
+
+def arguments(target: dict[str, str]) -> list[str]:
+    """The command's options for a target."""
+    return ["--to", target["CONVEX_DATABASE_URL"], "--storage", target["CONVEX_STORAGE_URL"]]
+
+
+def at(target: dict[str, str], folder: Path) -> Deployment:
+    """The deployment as it is after the cut-over."""
+    there = Deployment(folder)
+    there.settings.update(target)
+    return there
+
+
+def filled(folder: Path) -> Deployment:
+    """A deployment that has much to move."""
+    deployment = Deployment(folder)
+    deployment.migrate()
+    with deployment.backend() as backend:
+
+        def insert(ctx: MutationCtx) -> None:
+            for number in range(ITEMS):
+                ctx.db.insert(Item(name=f"Lamp {number}"))
+
+        backend.runtime.transact(insert, backend.caller())
+        for number in range(FILES):
+            backend.files.store(bytes([number]) * (LARGE if number % 4 == 0 else 100), None)
+    return deployment
+
+
+def kill_when(deployment: Deployment, there: Deployment, target: dict[str, str], done: float) -> bool:
+    """Move until so much is done, and kill it at once; whether it was in the midst of it."""
+    command = [sys.executable, "-m", "flask", "--app", "example_app", "convex", "move", *arguments(target), "--yes"]
+    process = subprocess.Popen(
+        command, cwd=there.folder, env=deployment.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    with there.backend() as backend:
+        while process.poll() is None:
+            try:
+                with backend.engine.read() as snapshot:
+                    rows = snapshot.count(backend.schema.table_for(Item))
+                files = backend.blobs.total()[0]
+            except ConvexHTTPError:  # its tables are not made yet
+                rows = files = 0
+            if rows / ITEMS + files / FILES > done:
+                break
+            time.sleep(0.002)
+    process.kill()
+    return process.wait() != 0
+
+
+def test_a_run_that_is_killed_is_gone_on_with(target: dict[str, str], tmp_path: Path) -> None:
+    """Wherever runs are killed, the next one goes on, and at the end each row and each byte is there once."""
+    here, there, random = filled(tmp_path), at(target, tmp_path), seeded()
+    killed = [kill_when(here, there, target, done) for done in sorted(random.uniform(0, 1.9) for _ in range(KILLS))]
+    assert any(killed)
+    done = here.command("move", *arguments(target), "--yes", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["same"]
+    assert there.rows(Item) == here.rows(Item)
+    assert len(there.rows(Item)) == ITEMS
+    with here.backend() as one, there.backend() as other:
+        for file in here.rows(StoredFile):
+            assert b"".join(other.blobs.read(file.id)) == b"".join(one.blobs.read(file.id))
+        assert other.blobs.total() == one.blobs.total()
+
+
+class Sender:
+    """Sends webhooks one after another, each again and again until it is taken, as Stripe does."""
+
+    def __init__(self) -> None:
+        self.server: Server | None = None
+        self.taken: list[Delivery] = []
+        self._is_over = threading.Event()
+
+    @contextmanager
+    def sending(self) -> Iterator[None]:
+        """Send as long as the block lasts."""
+        thread = threading.Thread(target=self._send)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._is_over.set()
+            thread.join()
+
+    def wait_for_more(self, count: int) -> None:
+        """Until so many more are taken."""
+        end = len(self.taken) + count
+        while len(self.taken) < end:
+            time.sleep(0.01)
+
+    def _send(self) -> None:
+        while not self._is_over.is_set():
+            number = len(self.taken)
+            delivery = from_stripe(checkout_completed(f"evt_{number}", id=f"cs_{number}"))
+            while not self._is_taken(delivery) and not self._is_over.wait(0.01):
+                pass
+            self.taken.append(delivery)
+
+    def _is_taken(self, delivery: Delivery) -> bool:
+        try:
+            return self.server is not None and self.server.deliver(delivery).status == 200
+        except OSError:  # nobody is there, or the connection broke
+            return False
+
+
+@pytest.mark.parametrize("target", ["postgres and s3"], indirect=True)
+def test_a_cut_over_loses_no_delivery(target: dict[str, str], tmp_path: Path) -> None:
+    """A run while the app works, one while it is stopped, then the app on the new database: every delivery has had its
+    effects once, and a copy of an old one is known."""
+    here, there, sender = Deployment(tmp_path), at(target, tmp_path), Sender()
+    here.migrate()
+    with sender.sending():
+        with serving("flask", here) as sender.server:
+            sender.wait_for_more(5)
+            assert here.command("move", *arguments(target), "--yes").returncode in (0, 1)
+            sender.wait_for_more(5)
+        final = here.command("move", *arguments(target), "--yes", "--json")
+        assert final.returncode == 0, final.stderr
+        with serving("flask", there) as sender.server:
+            sender.wait_for_more(5)
+            old = sender.taken[:10]
+            answers = [sender.server.deliver(delivery).status for delivery in old]
+    assert answers == [200] * len(old)
+    taken = [f"cs_{number}" for number in range(len(sender.taken))]
+    paid = [payment.session_id for payment in there.rows(Payment)]
+    assert sorted(paid) in (sorted(taken), sorted(taken[:-1]))  # the last one may have been given up
