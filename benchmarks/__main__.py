@@ -1,6 +1,6 @@
 """All benchmarks: `make bench`."""
 
-from benchmarks import http_writes, jobs, reads, views, webhooks, writes
+from benchmarks import http_writes, jobs, postgres, reads, views, webhooks, writes
 from benchmarks.harness import print_table
 
 
@@ -12,6 +12,7 @@ def main() -> None:
     http_writes.print_lines()
     jobs.print_lines()
     webhooks.print_lines()
+    postgres.print_lines()
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ was acknowledged is looked for in the database afterwards: a side that lost some
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sqlite3
 import statistics
 from collections import Counter
@@ -53,14 +54,15 @@ class Side(Protocol):
 
     Attributes:
         name: How the table calls it.
-        database: The SQLite file that must hold what it acknowledged, in the table "items".
     """
 
     name: str
-    database: Path
 
     def run(self, seconds: float) -> Burst:
         """Work for some seconds."""
+
+    def stored(self) -> int:
+        """How much of what all bursts have written is in the database; it must be what was acknowledged, or more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +136,13 @@ def alternate(sides: Sequence[Side], rounds: int, seconds: float) -> list[Measur
     return [_measured(side.name, own[1:]) for side, own in zip(sides, bursts, strict=True)]
 
 
+def items_in(database: Path) -> int:
+    """How many rows the table "items" of an SQLite file has."""
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        (items,) = connection.execute("SELECT count(*) FROM items").fetchone()
+    return int(items)
+
+
 def print_head(title: str) -> None:
     """Print a title and the names of the columns."""
     print(title)
@@ -174,9 +183,7 @@ def parser(description: str) -> argparse.ArgumentParser:
 
 
 def _check_stored(side: Side, acknowledged: int) -> None:
-    connection = sqlite3.connect(side.database)
-    (stored,) = connection.execute("SELECT count(*) FROM items").fetchone()
-    connection.close()
+    stored = side.stored()
     if stored < acknowledged:
         raise LostWritesError(f"{side.name} acknowledged {acknowledged} writes and stored {stored}")
 

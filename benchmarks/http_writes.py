@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks import servers, slow_sync
 from benchmarks.bursts import SECONDS, Target, alternate, parser, print_comparison, print_head
-from benchmarks.servers import PeerMissingError, Server
+from benchmarks.servers import ItemsServer, PeerMissingError
 from benchmarks.writes import DURABILITIES, new_folders, prepare
 
 #: Threads of a worker, as `make serve` starts them.
@@ -92,14 +92,14 @@ def _targets(line: Line) -> dict[str, Target]:
     return targets | dict.fromkeys(FASTIFY, line.fastify)
 
 
-def _server(name: str, folder: Path, durability: str, threads: int, environment: Mapping[str, str]) -> Server:
+def _server(name: str, folder: Path, durability: str, threads: int, environment: Mapping[str, str]) -> ItemsServer:
     database = prepare(name, folder, durability)
     if name in FASTIFY:
         command = servers.fastify(database, durability, FASTIFY[name])
     else:
         factory = "benchmarks.peers.by_hand:create_app" if name == BY_HAND else "benchmarks.items:create_app"
-        command = servers.gunicorn(factory, folder, durability, threads)
-    return Server(name, command, database, environment)
+        command = servers.gunicorn(f"{factory}({str(folder)!r}, {durability!r})", threads)
+    return ItemsServer(name, command, database, environment)
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ workers that share a port, the first to wake takes nearly all that come at once,
 from __future__ import annotations
 
 import gc
+import http.client
 import math
 import re
 import select
@@ -45,6 +46,15 @@ def post(port: int, path: str, body: bytes) -> bytes:
 def get(path: str) -> bytes:
     """A GET request to this machine, as curl sends it."""
     return f"GET {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: curl/8.14.1\r\nAccept: */*\r\n\r\n".encode()
+
+
+def ask(port: int, request: bytes) -> tuple[int, bytes]:
+    """Send one request; the status and the body of the answer."""
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
+        connection.sendall(request)
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        return response.status, response.read()
 
 
 def load(port: int, requests: Iterator[bytes], connections: int, seconds: float, *, status: int | None = None) -> Burst:

@@ -1,4 +1,4 @@
-"""Servers of `POST /api/items` as sides of a comparison: ours and Flask by hand with gunicorn, and Fastify."""
+"""Servers as sides of a comparison: apps with gunicorn, and `POST /api/items` with Fastify."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from benchmarks import items
-from benchmarks.bursts import Burst
+from benchmarks.bursts import Burst, items_in
 from benchmarks.load import load, post
 
 CONNECTIONS = 64
@@ -25,7 +26,7 @@ WORKERS = 2
 _START = 20.0
 _ROOT = Path(__file__).parents[1]
 _FASTIFY = Path(__file__).with_name("peers") / "fastify"
-_BODY = json.dumps({"name": items.NAME, "description": items.DESCRIPTION}).encode()
+BODY = json.dumps({"name": items.NAME, "description": items.DESCRIPTION}).encode()
 
 
 class PeerMissingError(Exception):
@@ -33,41 +34,39 @@ class PeerMissingError(Exception):
 
 
 class Server:
-    """A server process and its workers, under load.
+    """A server process and its workers.
 
     Args:
         name: How the table calls it.
         command: What starts it; `{port}` stands for the port.
-        database: The SQLite file it writes.
+        folder: Where its log is.
         environment: Its environment.
+
+    Attributes:
+        port: Where it listens.
     """
 
-    def __init__(self, name: str, command: Sequence[str], database: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, name: str, command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
         self.name = name
-        self.database = database
-        self._port = _free_port()
-        self._log = database.with_name("server.log")
+        self.port = _free_port()
+        self._log = folder / "server.log"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [part.replace("{port}", str(self._port)) for part in command],
+                [part.replace("{port}", str(self.port)) for part in command],
                 cwd=_ROOT,
                 env=environment,
                 stdout=log,
                 stderr=log,
             )
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> Self:
         end = time.monotonic() + _START
-        while not _listens(self._port):
+        while not _listens(self.port):
             if self._process.poll() is not None or time.monotonic() > end:
                 self._process.kill()
                 raise RuntimeError(f"{self.name} did not start:\n{self._log.read_text()}")
             time.sleep(0.05)
         return self
-
-    def run(self, seconds: float) -> Burst:
-        """Answer requests for some seconds."""
-        return load(self._port, itertools.repeat(post(self._port, "/api/items", _BODY)), CONNECTIONS, seconds)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -80,12 +79,41 @@ class Server:
             self._process.wait()
 
 
-def gunicorn(factory: str, folder: Path, durability: str, threads: int) -> list[str]:
-    """The command that serves an app with gunicorn, as `make serve` does."""
+class ItemsServer(Server):
+    """A server of `POST /api/items`, under load.
+
+    Args:
+        name: How the table calls it.
+        command: What starts it; `{port}` stands for the port.
+        database: The SQLite file it writes.
+        environment: Its environment.
+    """
+
+    def __init__(self, name: str, command: Sequence[str], database: Path, environment: Mapping[str, str]) -> None:
+        super().__init__(name, command, database.parent, environment)
+        self._database = database
+
+    def run(self, seconds: float) -> Burst:
+        """Answer requests for some seconds."""
+        return load(self.port, itertools.repeat(post(self.port, "/api/items", BODY)), CONNECTIONS, seconds)
+
+    def stored(self) -> int:
+        """How many items there are."""
+        return items_in(self._database)
+
+
+def gunicorn(app: str, threads: int, workers: int = WORKERS) -> list[str]:
+    """The command that serves an app with gunicorn, as `make serve` does.
+
+    Args:
+        app: What makes it, such as `module:create_app('argument')`.
+        threads: Of each worker.
+        workers: How many there are.
+    """
     return [
         *(sys.executable, "-m", "gunicorn", "-c", "python:flask_convex_http.gunicorn"),
-        *("--bind", "127.0.0.1:{port}", "--workers", str(WORKERS), "--threads", str(threads), "--log-level", "warning"),
-        f"{factory}({str(folder)!r}, {durability!r})",
+        *("--bind", "127.0.0.1:{port}", "--workers", str(workers), "--threads", str(threads), "--log-level", "warning"),
+        app,
     ]
 
 

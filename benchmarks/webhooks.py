@@ -15,6 +15,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from benchmarks import servers, slow_sync, webhook_load
 from benchmarks.bursts import (
@@ -23,6 +24,7 @@ from benchmarks.bursts import (
     LostWritesError,
     Target,
     alternate,
+    items_in,
     parser,
     print_comparison,
     print_head,
@@ -87,13 +89,13 @@ class WebhookServer(Server):
     def __init__(
         self, name: str, folder: Path, durability: str, environment: Mapping[str, str], copies: float = 0.0
     ) -> None:
-        database = _prepare(name, folder, durability)
-        command = servers.gunicorn(_FACTORIES[name], folder, durability, THREADS)
-        super().__init__(name, command, database, {**environment, "STRIPE_WEBHOOK_SECRET": webhook_load.SECRET})
+        self.database = _prepare(name, folder, durability)
+        command = servers.gunicorn(f"{_FACTORIES[name]}({str(folder)!r}, {durability!r})", THREADS)
+        super().__init__(name, command, folder, {**environment, "STRIPE_WEBHOOK_SECRET": webhook_load.SECRET})
         self._stream = webhook_load.Stream(copies)
         self._errors = 0
 
-    def __enter__(self) -> WebhookServer:
+    def __enter__(self) -> Self:
         super().__enter__()
         self.repeat(webhook_load.Stream().forgery(), _WARM_UP, 400)  # it listens before its workers are there
         return self
@@ -101,16 +103,20 @@ class WebhookServer(Server):
     def run(self, seconds: float) -> Burst:
         """Take deliveries for some seconds."""
         copied = self._stream.copied
-        burst = load(self._port, self._stream.requests(seconds), CONNECTIONS, seconds, status=200)
+        burst = load(self.port, self._stream.requests(seconds), CONNECTIONS, seconds, status=200)
         burst.acknowledged -= self._stream.copied - copied  # they must not be in the database
         self._errors += burst.errors.total()
         return burst
 
     def repeat(self, request: bytes, seconds: float, status: int) -> Burst:
         """Take one request over and over, which must be answered with a status and leave nothing."""
-        burst = load(self._port, itertools.repeat(request), CONNECTIONS, seconds, status=status)
+        burst = load(self.port, itertools.repeat(request), CONNECTIONS, seconds, status=status)
         burst.acknowledged = 0  # none is to be in the database
         return burst
+
+    def stored(self) -> int:
+        """How many rows of effects there are."""
+        return items_in(self.database)
 
     def check_once(self) -> None:
         """Look for the effects of each event: once; where requests failed, once or not at all.
@@ -139,12 +145,15 @@ class Health:
     name = "GET /health"
 
     def __init__(self, server: WebhookServer) -> None:
-        self.database = server.database
         self._server = server
 
     def run(self, seconds: float) -> Burst:
         """Answer it for some seconds."""
         return self._server.repeat(get("/health"), seconds, 200)
+
+    def stored(self) -> int:
+        """Nothing."""
+        return 0
 
 
 class Forgeries(Health):

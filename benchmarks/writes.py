@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 
 from benchmarks import items, slow_sync
-from benchmarks.bursts import SECONDS, Burst, Target, alternate, parser, print_comparison, print_head
+from benchmarks.bursts import SECONDS, Burst, Target, alternate, items_in, parser, print_comparison, print_head
 from benchmarks.peers import by_hand
 
 DURABILITIES = ("full", "normal")
@@ -95,6 +95,10 @@ class Writers:
             answer = json.loads(_answer(process))
             burst.add(Burst(**{**answer, "errors": Counter(answer["errors"])}))
         return burst
+
+    def stored(self) -> int:
+        """How many items there are."""
+        return items_in(self.database)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

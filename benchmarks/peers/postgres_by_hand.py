@@ -1,0 +1,166 @@
+"""The same by hand: what people write with Flask, psycopg and its pool.
+
+A pool for each process, opened after the fork, a transaction for each request (READ COMMITTED, as PostgreSQL has it by
+itself), and a row is locked before it is changed by what was read of it. With autocommit, what is one statement needs
+no transaction around it; few know. It knows nothing of flask_convex_http.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+from flask import Flask, Response, request
+from psycopg_pool import ConnectionPool
+from stripe import SignatureVerificationError, WebhookSignature
+
+_TABLES = """
+CREATE TABLE "items" (
+    "_id" TEXT PRIMARY KEY, "_creation_time" DOUBLE PRECISION NOT NULL, "name" TEXT NOT NULL, "description" TEXT,
+    "votes" BIGINT NOT NULL
+);
+CREATE INDEX "items_by_creation_time" ON "items" ("_creation_time", "_id");
+CREATE TABLE "events" (
+    "id" TEXT PRIMARY KEY, "type" TEXT NOT NULL, "headers" JSONB NOT NULL, "body" BYTEA NOT NULL,
+    "received" DOUBLE PRECISION NOT NULL
+);
+"""
+_COLUMNS = '"_id", "_creation_time", "name", "description", "votes"'
+_GET = f'SELECT {_COLUMNS} FROM "items" WHERE "_id" = %s'
+_NEWEST = f'SELECT {_COLUMNS} FROM "items" ORDER BY "_creation_time" DESC, "_id" DESC LIMIT 10'
+_INSERT = f'INSERT INTO "items" ({_COLUMNS}) VALUES (%s, %s, %s, %s, %s)'
+_LOCK = 'SELECT "votes" FROM "items" WHERE "_id" = %s FOR UPDATE'
+_UPDATE = 'UPDATE "items" SET "votes" = %s WHERE "_id" = %s'
+_INSERT_EVENT = """
+INSERT INTO "events" ("id", "type", "headers", "body", "received") VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING
+"""
+#: Connections of a process.
+_CONNECTIONS = 10
+#: Seconds that the signed timestamp may be off.
+_TOLERANCE = 300
+
+
+class Items:
+    """The items in a database.
+
+    Args:
+        url: The database.
+        autocommit: Whether what is one statement goes without a transaction around it.
+    """
+
+    def __init__(self, url: str, autocommit: bool) -> None:
+        settings = {"autocommit": autocommit}
+        self._pool = ConnectionPool(url, min_size=_CONNECTIONS, max_size=_CONNECTIONS, kwargs=settings, open=True)
+
+    def get(self, item_id: str) -> dict[str, Any] | None:
+        """The item of an id."""
+        with self._pool.connection() as connection:
+            row = connection.execute(_GET, (item_id,)).fetchone()
+        return None if row is None else _item(row)
+
+    def newest(self) -> list[dict[str, Any]]:
+        """The ten newest items."""
+        with self._pool.connection() as connection:
+            rows = connection.execute(_NEWEST).fetchall()
+        return [_item(row) for row in rows]
+
+    def create(self, name: str, description: str | None) -> dict[str, Any]:
+        """Store an item."""
+        row = (uuid.uuid4().hex, time.time() * 1000, name, description, 0)
+        with self._pool.connection() as connection:
+            connection.execute(_INSERT, row)
+        return _item(row)
+
+    def vote(self, item_id: str) -> int | None:
+        """Count one vote more; answers how many there are."""
+        with self._pool.connection() as connection, connection.transaction():
+            row = connection.execute(_LOCK, (item_id,)).fetchone()
+            if row is None:
+                return None
+            votes: int = row[0] + 1
+            connection.execute(_UPDATE, (votes, item_id))
+        return votes
+
+    def receive(self, event: dict[str, Any], body: bytes, headers: dict[str, str]) -> None:
+        """Deal with an event, unless that was done before."""
+        now = time.time() * 1000
+        row = (event["id"], event["type"], json.dumps(headers), body, now)
+        with self._pool.connection() as connection, connection.transaction():
+            if connection.execute(_INSERT_EVENT, row).rowcount == 0:
+                return
+            payment = event["data"]["object"]["payment_intent"]
+            connection.execute(_INSERT, (uuid.uuid4().hex, now, event["id"], payment, 0))
+
+
+def make_tables(url: str) -> None:
+    """Make the tables, once."""
+    with psycopg.connect(url) as connection:
+        connection.execute(_TABLES)
+
+
+def _item(row: Sequence[Any]) -> dict[str, Any]:
+    return {"_id": row[0], "_creationTime": row[1], "name": row[2], "description": row[3], "votes": row[4]}
+
+
+def _json(data: Any, status: int = 200) -> Response:
+    return Response(json.dumps(data, separators=(",", ":")), status, mimetype="application/json")
+
+
+def create_app(url: str, autocommit: bool) -> Flask:
+    """The endpoints in Flask, for gunicorn, which calls this after the fork."""
+    app = Flask(__name__)
+    items = Items(url, autocommit)
+    _add_items(app, items)
+    _add_webhook(app, items)
+    return app
+
+
+def _add_items(app: Flask, items: Items) -> None:
+    @app.get("/api/items/<item_id>")
+    def get_item(item_id: str) -> Response:
+        item = items.get(item_id)
+        return _json({"error": "There is no such item"}, 404) if item is None else _json(item)
+
+    @app.get("/api/items")
+    def list_items() -> Response:
+        return _json(items.newest())
+
+    @app.post("/api/items")
+    def create_item() -> Response:
+        body = request.get_json()
+        if not isinstance(body, dict):
+            return _json({"error": "Expected an object"}, 400)
+        if not body.keys() <= {"name", "description"}:
+            return _json({"error": "Unknown field"}, 400)
+        name, description = body.get("name"), body.get("description")
+        if not isinstance(name, str):
+            return _json({"error": "name must be a text"}, 400)
+        if description is not None and not isinstance(description, str):
+            return _json({"error": "description must be a text"}, 400)
+        return _json(items.create(name, description), 201)
+
+    @app.post("/api/items/<item_id>/votes")
+    def vote(item_id: str) -> Response:
+        votes = items.vote(item_id)
+        return _json({"error": "There is no such item"}, 404) if votes is None else _json({"votes": votes})
+
+
+def _add_webhook(app: Flask, items: Items) -> None:
+    secret = os.environ["STRIPE_WEBHOOK_SECRET"]
+
+    @app.post("/webhooks/stripe")
+    def on_stripe() -> tuple[str, int]:
+        body = request.get_data()
+        try:
+            signature = request.headers.get("Stripe-Signature")
+            WebhookSignature.verify_header(body.decode(), signature, secret, tolerance=_TOLERANCE)
+            event = json.loads(body)
+        except (SignatureVerificationError, ValueError):
+            return "Bad signature", 400
+        items.receive(event, body, dict(request.headers))
+        return "OK", 200
