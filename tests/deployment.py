@@ -1,7 +1,7 @@
 """One deployment for tests that look at documents: a database without an app around it."""
 
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,7 +9,7 @@ from flask_convex_http import Document, Schema
 from flask_convex_http.backend import Backend
 from flask_convex_http.config import Settings
 from flask_convex_http.database import DatabaseReader, DatabaseWriter
-from flask_convex_http.sqlite_connections import sqlite3
+from tests.databases import settings_in, temporary
 
 T = TypeVar("T")
 
@@ -17,10 +17,16 @@ MEMORY = Settings(database_url="sqlite:///:memory:", storage_url="sqlite:///:mem
 
 
 class Deployment:
-    """A backend with these tables, in a folder or for the moment only."""
+    """A backend with these tables.
 
-    def __init__(self, *documents: type[Document], folder: Path | None = None) -> None:
-        self.backend = Backend(MEMORY if folder is None else Settings(), Schema(*documents), folder=folder or Path())
+    Args:
+        documents: The tables.
+        folder: Where it is.
+        settings: Its settings, if they are not those of the folder.
+    """
+
+    def __init__(self, *documents: type[Document], folder: Path, settings: Settings | None = None) -> None:
+        self.backend = Backend(settings or settings_in(folder), Schema(*documents), folder=folder)
 
     def write(self, body: Callable[[DatabaseWriter], T]) -> T:
         """Run a body with ctx.db in one transaction."""
@@ -42,14 +48,11 @@ class Deployment:
 
 @contextmanager
 def deployed(*documents: type[Document], folder: Path | None = None) -> Iterator[Deployment]:
-    """A migrated deployment, closed at the end."""
-    deployment = Deployment(*documents, folder=folder)
-    with closing(deployment.backend):
+    """A migrated deployment in a folder, or for the moment only; closed at the end."""
+    with ExitStack() as stack:
+        config = None if folder else stack.enter_context(temporary(Schema(*documents)))
+        settings = None if config is None else Settings.from_mapping(config)
+        deployment = Deployment(*documents, folder=folder or Path(), settings=settings)
+        stack.enter_context(closing(deployment.backend))
         deployment.backend.migrate()
         yield deployment
-
-
-def rows(folder: Path, sql: str, *values: Any) -> list[Any]:
-    """What another program sees in the database file, or does to it."""
-    with closing(sqlite3.connect(folder / "convex.db", isolation_level=None)) as connection:
-        return connection.execute(sql, values).fetchall()

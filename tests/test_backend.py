@@ -25,7 +25,9 @@ from flask_convex_http import (
 from flask_convex_http.backend import Backend, Functions
 from flask_convex_http.config import Settings
 from flask_convex_http.signing import Signing
-from flask_convex_http.testing import memory_backend
+from tests.databases import EACH_ENGINE, memory_backend, settings_in
+
+pytestmark = EACH_ENGINE
 
 NOON = datetime.datetime(2026, 1, 2, 12, tzinfo=datetime.UTC)
 
@@ -90,7 +92,7 @@ def test_nothing_is_opened_before_it_is_used(tmp_path: Path) -> None:
 
 def test_before_the_first_migration(tmp_path: Path) -> None:
     """Before the database was migrated functions fail with an error that says what to run."""
-    backend = Backend(Settings(), SCHEMA, FUNCTIONS, folder=tmp_path)
+    backend = Backend(settings_in(tmp_path), SCHEMA, FUNCTIONS, folder=tmp_path)
     for name in ("add_twice", "get"):
         arguments = {"id": f"events_{'0' * 32}"} if name == "get" else {"at": "2026-01-02T12:00:00Z"}
         with pytest.raises(MigrationRequiredError, match="flask convex migrate"):
@@ -100,7 +102,7 @@ def test_before_the_first_migration(tmp_path: Path) -> None:
 
 def test_migrating_again_keeps_the_secret(tmp_path: Path) -> None:
     """The secret that the first migration makes is kept, and a dry run makes none."""
-    backend = Backend(Settings(), SCHEMA, folder=tmp_path)
+    backend = Backend(settings_in(tmp_path), SCHEMA, folder=tmp_path)
     backend.migrate(dry_run=True)
     with pytest.raises(MigrationRequiredError):
         backend.signing.sign("file", "text")
@@ -108,7 +110,7 @@ def test_migrating_again_keeps_the_secret(tmp_path: Path) -> None:
     signature = backend.signing.sign("file", "text")
     backend.migrate()
     backend.close()
-    again = Backend(Settings(), SCHEMA, folder=tmp_path)
+    again = Backend(settings_in(tmp_path), SCHEMA, folder=tmp_path)
     assert again.signing.verify("file", "text", signature)
     again.close()
 

@@ -20,11 +20,13 @@ from flask_convex_http import (
     UniqueConstraintError,
     unique,
 )
-from flask_convex_http.backend import Backend
 from flask_convex_http.database import DatabaseReader, DatabaseWriter
 from flask_convex_http.ids import new_id, table_of
 from flask_convex_http.system import AccessToken, ApiKey, Setting
-from tests.deployment import MEMORY, Deployment, deployed
+from tests.databases import EACH_ENGINE, memory_backend
+from tests.deployment import Deployment, deployed
+
+pytestmark = EACH_ENGINE
 
 
 class Profile(msgspec.Struct, frozen=True):
@@ -55,7 +57,7 @@ class Stranger(Document, table="strangers"):
 
 
 @pytest.fixture(name="app", scope="module")
-def _app() -> Iterator[Deployment]:
+def _app(each_engine: str) -> Iterator[Deployment]:
     with deployed(User, Item) as app:
         yield app
 
@@ -346,32 +348,28 @@ def test_what_is_written_is_there_the_next_time(tmp_path: Path) -> None:
 def test_creation_order_survives_a_standing_clock() -> None:
     """Transactions at the very same time keep their order; when the clock is set back its times are believed."""
     now = [1000.0]
-    backend = Backend(MEMORY, Schema(User), folder=Path(), clock=lambda: now[0])
-    backend.migrate()
+    with memory_backend(Schema(User), clock=lambda: now[0]) as backend:
 
-    def add(name: str) -> None:
-        backend.runtime.transact(lambda ctx: ctx.db.insert(User(name=name)), backend.caller())
+        def add(name: str) -> None:
+            backend.runtime.transact(lambda ctx: ctx.db.insert(User(name=name)), backend.caller())
 
-    for number in range(20):
-        add(f"{number:02}")
-    with backend.engine.read() as snapshot:
-        names = [user.name for user in DatabaseReader(snapshot, backend.schema).query(User)]
-    assert names == sorted(names)
-    now[0] = 500.0
-    add("earlier")
-    with backend.engine.read() as snapshot:
-        first = DatabaseReader(snapshot, backend.schema).query(User).first()
-    assert first is not None
-    assert (first.name, first.creation_time) == ("earlier", 500.0)
-    backend.close()
+        for number in range(20):
+            add(f"{number:02}")
+        with backend.engine.read() as snapshot:
+            names = [user.name for user in DatabaseReader(snapshot, backend.schema).query(User)]
+        assert names == sorted(names)
+        now[0] = 500.0
+        add("earlier")
+        with backend.engine.read() as snapshot:
+            first = DatabaseReader(snapshot, backend.schema).query(User).first()
+        assert first is not None
+        assert (first.name, first.creation_time) == ("earlier", 500.0)
 
 
 def test_the_clock_is_the_backends() -> None:
     """Creation times and ids come from the clock the backend was given."""
-    backend = Backend(MEMORY, Schema(User), folder=Path(), clock=lambda: 1_000_000.5)
-    backend.migrate()
-    user = backend.runtime.transact(lambda ctx: ctx.db.get(ctx.db.insert(User(name="Ada"))), backend.caller())
+    with memory_backend(Schema(User), clock=lambda: 1_000_000.5) as backend:
+        user = backend.runtime.transact(lambda ctx: ctx.db.get(ctx.db.insert(User(name="Ada"))), backend.caller())
     assert user is not None
     assert user.creation_time == 1_000_000.5
     assert user.id.startswith("users_0000000f4240")
-    backend.close()

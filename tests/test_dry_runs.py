@@ -10,8 +10,10 @@ import pytest
 from flask_convex_http import ConvexError
 from flask_convex_http.dry_runs import FieldChange
 from flask_convex_http.replays import Preview
-from flask_convex_http.sqlite_connections import sqlite3
+from tests.databases import EACH_ENGINE, everything
 from tests.orders import SECRET, VARIABLE, Shop, dead, remind, shop, store
+
+pytestmark = EACH_ENGINE
 
 HOUR = timedelta(hours=1)
 
@@ -22,15 +24,6 @@ def orders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
     monkeypatch.setenv(VARIABLE, SECRET)
     with shop(tmp_path) as made, made.app.app_context():
         yield made
-
-
-def everything(folder: Path) -> list[str]:
-    """All that is in the database."""
-    connection = sqlite3.connect(folder / "convex.db")
-    try:
-        return list(connection.iterdump())
-    finally:
-        connection.close()
 
 
 def previewed(shop: Shop, delivery_id: str) -> Preview:

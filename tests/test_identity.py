@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 
 from flask_convex_http import DocumentNotFoundError, DocumentValidationError, Schema, UserIdentity
 from flask_convex_http.backend import Backend
-from flask_convex_http.config import Settings
 from flask_convex_http.identity import LAST_USED_INTERVAL, Credentials, is_credential, make_credential
 from flask_convex_http.signing import Signing
 from flask_convex_http.system import AccessToken, ApiKey
-from flask_convex_http.testing import Clock, memory_backend
+from flask_convex_http.testing import Clock
+from tests.databases import EACH_ENGINE, memory_backend, settings_in
+
+pytestmark = EACH_ENGINE
 
 MINUTE = timedelta(milliseconds=LAST_USED_INTERVAL)
 
@@ -178,15 +180,15 @@ def test_only_a_hash_is_kept() -> None:
 
 def test_secret_is_kept_in_the_database(tmp_path: Path) -> None:
     """Without a secret in the settings one is made at the first migration, and keys stay valid after a restart."""
-    first = Backend(Settings(), Schema(), folder=tmp_path)
+    first = Backend(settings_in(tmp_path), Schema(), folder=tmp_path)
     first.migrate()
     key, _ = create(first)
     first.close()
-    second = Backend(Settings(), Schema(), folder=tmp_path)
+    second = Backend(settings_in(tmp_path), Schema(), folder=tmp_path)
     second.migrate()
     assert second.api_keys.verify(key) is not None
     second.close()
-    other = Backend(Settings(secret="another secret, of enough characters"), Schema(), folder=tmp_path)
+    other = Backend(settings_in(tmp_path, secret="another secret, of enough characters"), Schema(), folder=tmp_path)
     assert other.api_keys.verify(key) is None
     other.close()
 

@@ -8,10 +8,14 @@ import pytest
 
 from flask_convex_http import EngineError, MigrationRefusedError, MigrationRequiredError
 from flask_convex_http.migrations import plan
-from tests.deployment import Deployment, rows
-from tests.versions import everything, migrate, start, stored, thing
+from tests.databases import EACH_ENGINE, SQLITE_ONLY, everything, rows
+from tests.deployment import Deployment
+from tests.versions import migrate, start, stored, thing
+
+pytestmark = EACH_ENGINE
 
 
+@SQLITE_ONLY
 def test_what_others_have_made_stays(tmp_path: Path) -> None:
     """Tables, indexes, views and triggers of other people live on, also when the table they are on is made anew."""
     kind = thing(name=str, size=int)
@@ -34,11 +38,12 @@ def test_what_others_have_made_stays(tmp_path: Path) -> None:
         migrate(tmp_path, thing(name=str | None, more=(str, "x")), allow_destructive=True)
 
 
-def test_a_column_changed_by_others_is_noticed(tmp_path: Path) -> None:
+def test_a_column_changed_by_others_is_noticed(tmp_path: Path, each_engine: str) -> None:
     """A column that somebody has added or whose type somebody has changed is seen as it is now."""
     kind = thing(name=str)
     start(tmp_path, kind, kind(name="a"))
-    rows(tmp_path, "ALTER TABLE things ADD COLUMN size INTEGER")
+    whole = "INTEGER" if each_engine == "sqlite" else "BIGINT"
+    rows(tmp_path, f"ALTER TABLE things ADD COLUMN size {whole}")
     assert migrate(tmp_path, thing(name=str, size=int | None)) == ["change what things.size takes (its rows fit)"]
     rows(tmp_path, "ALTER TABLE things ADD COLUMN other TEXT")
     with pytest.raises(MigrationRefusedError, match=r"drop column things\.other"):
@@ -79,7 +84,6 @@ def test_a_change_midway_that_fails_undoes_all(tmp_path: Path, monkeypatch: pyte
             with pytest.raises(KeyError):
                 backend.engine.migrate(Failing(number), dry_run=False)
             assert everything(tmp_path) == before
-            assert not rows(tmp_path, "SELECT name FROM sqlite_master WHERE name LIKE '%_new_%'")
     assert len(migrate(tmp_path, new)) == 4
 
 
@@ -126,5 +130,5 @@ def test_a_newer_required_column_is_an_error_for_old_code(tmp_path: Path) -> Non
     old = thing(name=str)
     migrate(tmp_path, old)
     migrate(tmp_path, thing(name=str, size=int))
-    with pytest.raises(EngineError, match="NOT NULL"), closing((app := Deployment(old, folder=tmp_path)).backend):
+    with pytest.raises(EngineError, match=r"(?i)not.null"), closing((app := Deployment(old, folder=tmp_path)).backend):
         app.add(old(name="a"))

@@ -18,11 +18,12 @@ from flask_convex_http import (
 )
 from flask_convex_http.backend import Backend
 from flask_convex_http.config import Settings
-from flask_convex_http.testing import memory_backend
+from tests.databases import EACH_ENGINE, memory_backend, temporary
 from tests.services import SCHEMA, Boom, Service, rows
 
+pytestmark = EACH_ENGINE
+
 DAY = timedelta(days=1)
-MEMORY = "sqlite:///:memory:"
 SECRET = "a secret of the deployment, long enough"
 
 
@@ -52,8 +53,12 @@ def test_token() -> None:
     """The token depends on the key and the deployment's secret only, and the key cannot be read off it."""
     service = Service()
     for secret, keys in ((SECRET, ("order_17", "order_18")), (SECRET, ("order_17",)), (SECRET[::-1], ("order_17",))):
-        settings = Settings(database_url=MEMORY, storage_url=MEMORY, secret=secret)
-        with closing(Backend(settings, SCHEMA, folder=Path())) as backend:
+        with (
+            temporary(SCHEMA) as config,
+            closing(
+                Backend(Settings.from_mapping(config | {"CONVEX_SECRET": secret}), SCHEMA, folder=Path())
+            ) as backend,
+        ):
             backend.migrate()
             for key in keys:
                 backend.ctx().once(key, service)

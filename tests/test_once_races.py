@@ -13,10 +13,12 @@ import pytest
 
 from flask_convex_http import CallInProgressError, OverloadedError, UnavailableError
 from flask_convex_http.backend import Backend
-from flask_convex_http.config import Settings
 from flask_convex_http.once import LOST_AFTER, OnceCalls
-from flask_convex_http.testing import Clock, memory_backend
+from flask_convex_http.testing import Clock
+from tests.databases import EACH_ENGINE, memory_backend, settings_in
 from tests.services import SCHEMA, Boom, BusyEngine, LateEngine, Service, SlowService, begin, rows
+
+pytestmark = EACH_ENGINE
 
 DAY = timedelta(days=1)
 LOST = timedelta(milliseconds=LOST_AFTER)
@@ -150,7 +152,7 @@ def test_recorded_at_the_last_moment() -> None:
 
 def call_and_die(folder: Path, owner: str) -> None:
     """Make a call, and die before its result can be recorded."""
-    with closing(Backend(Settings(), SCHEMA, folder=folder)) as backend:
+    with closing(Backend(settings_in(folder), SCHEMA, folder=folder)) as backend:
 
         def call(token: str) -> None:
             (folder / "tokens").open("a").write(f"{token}\n")
@@ -164,7 +166,7 @@ def test_death_between_call_and_record(tmp_path: Path, next_one: str) -> None:
     """If a process dies between the call and its record, the same job calls again at once with the same token, and
     others once the call is taken for lost."""
     clock, service = Clock(), Service("paid")
-    with closing(Backend(Settings(), SCHEMA, folder=tmp_path, clock=clock)) as backend:
+    with closing(Backend(settings_in(tmp_path), SCHEMA, folder=tmp_path, clock=clock)) as backend:
         backend.migrate()
         for _ in range(2):  # the second one, of the same job, is not kept from it by the first
             process = multiprocessing.get_context("spawn").Process(target=call_and_die, args=(tmp_path, "the job"))

@@ -14,7 +14,10 @@ from flask_convex_http import Document, InvalidCursorError, Page, between, gte, 
 from flask_convex_http.database import DatabaseReader, DatabaseWriter
 from flask_convex_http.query_builder import Query
 from flask_convex_http.ranges import Range
+from tests.databases import EACH_ENGINE
 from tests.deployment import Deployment, deployed
+
+pytestmark = EACH_ENGINE
 
 
 class Event(
@@ -36,7 +39,7 @@ class Other(Document, table="others", indexes={"by_size_price": ["size", "price"
 
 
 @pytest.fixture(name="app", scope="module")
-def _app() -> Iterator[Deployment]:
+def _app(each_engine: str) -> Iterator[Deployment]:
     with deployed(Event, Other) as app:
         yield app
 

@@ -26,7 +26,10 @@ from flask_convex_http import (
 from flask_convex_http.database import DatabaseWriter
 from flask_convex_http.ids import new_id
 from flask_convex_http.ranges import Range
+from tests.databases import EACH_ENGINE
 from tests.deployment import Deployment, deployed
+
+pytestmark = EACH_ENGINE
 
 NOON = datetime.datetime(2024, 5, 1, 12, tzinfo=datetime.UTC)
 
@@ -69,7 +72,7 @@ class Undo(Exception):
 
 
 @pytest.fixture(name="app", scope="module")
-def _app() -> Iterator[Deployment]:
+def _app(each_engine: str) -> Iterator[Deployment]:
     with deployed(Value, Pair, Named) as app:
         yield app
 

@@ -11,10 +11,8 @@ from hypothesis import strategies as st
 from flask_convex_http import Schema
 from flask_convex_http.durations import SAME_CLOCK
 from flask_convex_http.rate_limits import Limit
-from tests.databases import EACH_ENGINE, memory_backend
+from flask_convex_http.testing import memory_backend
 from tests.rate_limits import NOW, buckets, sweep, take, taken_at_once
-
-pytestmark = EACH_ENGINE
 
 MINUTE = 60_000.0
 #: What part of the tokens asked for may be missing for want of exact numbers; the bucket owes it.

@@ -27,7 +27,9 @@ from flask_convex_http import (
     query,
 )
 from flask_convex_http.backend import Backend
-from flask_convex_http.testing import memory_backend
+from tests.databases import EACH_ENGINE, memory_backend
+
+pytestmark = EACH_ENGINE
 
 
 class Item(Document, table="items"):

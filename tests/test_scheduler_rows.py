@@ -18,8 +18,11 @@ from flask_convex_http import (
     internal_mutation,
 )
 from flask_convex_http.system import CronJob
-from flask_convex_http.testing import Clock, memory_backend, run_scheduled
+from flask_convex_http.testing import Clock, run_scheduled
+from tests.databases import EACH_ENGINE, memory_backend
 from tests.notes import FUNCTIONS, SCHEMA, Boom, Note, call, later, note, noted, row, rows, state
+
+pytestmark = EACH_ENGINE
 
 START = datetime(2026, 1, 31, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -15,8 +15,10 @@ from flask_convex_http.engines.base import Transaction
 from flask_convex_http.errors import RegistrationError
 from flask_convex_http.functions import Mutation
 from flask_convex_http.system import CronJob, CronRun, ScheduledFunction
-from flask_convex_http.testing import memory_backend
 from tests.cron_processes import DAY, FUNCTIONS, SCHEMA, Process, at, count, daily, every, process, send, sweep
+from tests.databases import EACH_ENGINE, memory_backend
+
+pytestmark = EACH_ENGINE
 
 # --- starting --------------------------------------------------------------------------------------------------------
 

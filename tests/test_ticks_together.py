@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flask_convex_http.backend import Backend
-from flask_convex_http.config import Settings
 from flask_convex_http.crons import Crons
 from flask_convex_http.system import ScheduledFunction
 from flask_convex_http.testing import Clock
 from tests.cron_processes import DAY, FUNCTIONS, MINUTE, SCHEMA, Process, at, count, daily, every, process, sweep
-from tests.deployment import rows
+from tests.databases import EACH_ENGINE, SQLITE_ONLY, rows, settings_in
+
+pytestmark = EACH_ENGINE
 
 # --- clocks that jump ------------------------------------------------------------------------------------------------
 
@@ -111,6 +112,7 @@ def test_run_of_a_wrong_clock_does_not_hold_up_its_cron() -> None:
         assert states == {at("2027-01-01 08:00"): "canceled", at("2026-01-01 08:01"): "pending"}
 
 
+@SQLITE_ONLY
 @settings(max_examples=30, deadline=None)
 @given(
     crons=st.sampled_from([every(60), every(7 * 3600), daily(8)]),
@@ -180,7 +182,7 @@ def test_many_threads_fire_a_tick_once(tmp_path: Path) -> None:
     threads, rounds = 6, 10
     clock = Clock()
     fired: list[int] = []
-    backend = Backend(Settings(), SCHEMA, FUNCTIONS, folder=tmp_path, clock=clock)
+    backend = Backend(settings_in(tmp_path), SCHEMA, FUNCTIONS, folder=tmp_path, clock=clock)
     with closing(backend):
         backend.migrate()
         processes = [Process(backend, every(60)) for _ in range(threads)]
@@ -213,16 +215,17 @@ import sys, time
 from pathlib import Path
 from flask_convex_http import Schema, internal_mutation
 from flask_convex_http.backend import Backend
-from flask_convex_http.config import Settings
 from flask_convex_http.crons import Crons
 from flask_convex_http.database import CreationTimes
+from tests.databases import settings_in
 
 @internal_mutation
 def tidy(ctx) -> None: ...
 
 crons = Crons()
 crons.interval("tidy", 0.02, tidy)
-backend = Backend(Settings(), Schema(), [tidy], crons=crons, folder=Path(sys.argv[1]))
+folder = Path(sys.argv[1])
+backend = Backend(settings_in(folder), Schema(), [tidy], crons=crons, folder=folder)
 start = backend.clock()
 
 def step(transaction):
@@ -245,7 +248,7 @@ backend.close()
 
 def test_many_processes_fire_a_tick_once(tmp_path: Path) -> None:
     """Processes that fire the crons of one database fire each tick once, and each firing is one scheduled function."""
-    with closing(Backend(Settings(), SCHEMA, folder=tmp_path)) as backend:
+    with closing(Backend(settings_in(tmp_path), SCHEMA, folder=tmp_path)) as backend:
         backend.migrate()
     command = [sys.executable, "-c", PROGRAM, str(tmp_path)]
     running = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(3)]

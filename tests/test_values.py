@@ -17,7 +17,10 @@ from flask_convex_http import Document, DocumentValidationError, EngineError, Id
 from flask_convex_http.columns import fingerprint, stored_bound
 from flask_convex_http.ids import new_id
 from flask_convex_http.validation import InvalidValueError, Validator
-from tests.deployment import Deployment, deployed, rows
+from tests.databases import EACH_ENGINE, SQLITE_ONLY, rows
+from tests.deployment import Deployment, deployed
+
+pytestmark = EACH_ENGINE
 
 Cents = NewType("Cents", int)
 
@@ -78,7 +81,7 @@ class Value(Document, table="values"):
 
 
 @pytest.fixture(name="app", scope="module")
-def _app() -> Iterator[Deployment]:
+def _app(each_engine: str) -> Iterator[Deployment]:
     with deployed(Value) as app:
         yield app
 
@@ -194,7 +197,8 @@ def test_columns_are_readable_for_others(tmp_path: Path) -> None:
                 mixed="5",
             )
         )
-    columns = "text, flag, at, color, level, address, tags, by_number, mixed, pair"
+    structured = [f"CAST({name} AS TEXT)" for name in ("address", "tags", "by_number", "mixed", "pair")]
+    columns = ", ".join(["text, flag, at, color, level", *structured])
     [(text, flag, at, color, level, stored, tags, by_number, mixed, pair)] = rows(
         tmp_path, f'SELECT {columns} FROM "values"'
     )
@@ -299,7 +303,7 @@ def test_wrong_values_are_refused(app: Deployment, fields: dict[str, Any], path:
 @pytest.mark.parametrize(
     ("column", "stored"),
     [
-        ("tags", "not json"),
+        ("tags", '"not a list"'),
         ("tags", "[5]"),
         ("address", '{"lines": 5}'),
         ("at", "yesterday"),
@@ -314,6 +318,16 @@ def test_values_changed_by_hand_are_reported(tmp_path: Path, column: str, stored
         [value_id] = app.add(Value())
         rows(tmp_path, f'UPDATE "values" SET "{column}" = ?', stored)
         with pytest.raises(EngineError, match=rf"values\.{column} of {value_id} holds something"):
+            app.read(lambda db: db.get(value_id))
+
+
+@SQLITE_ONLY
+def test_what_is_no_json_is_reported(tmp_path: Path) -> None:
+    """Nor is text in a column of JSON that is none; PostgreSQL takes no such text."""
+    with deployed(Value, folder=tmp_path) as app:
+        [value_id] = app.add(Value())
+        rows(tmp_path, 'UPDATE "values" SET tags = ?', "not json")
+        with pytest.raises(EngineError, match=rf"values\.tags of {value_id} holds something"):
             app.read(lambda db: db.get(value_id))
 
 

@@ -1,13 +1,12 @@
 """Versions of a class, and bringing a database from one to another."""
 
-import hashlib
 import types
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from flask_convex_http import Document
-from tests.deployment import Deployment, deployed, rows
+from tests.deployment import Deployment, deployed
 
 UNSET = object()
 
@@ -39,12 +38,3 @@ def stored(folder: Path, kind: Any) -> list[Any]:
     """Every document as that version of the class."""
     with closing((app := Deployment(kind, folder=folder)).backend):
         return app.read(lambda db: db.query(kind).collect())
-
-
-def everything(folder: Path) -> str:
-    """All tables, indexes and rows of the file."""
-    dump = rows(folder, "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name")
-    for kind, name, _, _ in list(dump):
-        if kind == "table":
-            dump += rows(folder, f'SELECT * FROM "{name}" ORDER BY 1')
-    return hashlib.sha256(repr(dump).encode()).hexdigest()

@@ -1,6 +1,7 @@
 """The app these tests command: two tables and functions that work, fail, and break."""
 
 import datetime
+from pathlib import Path
 
 from flask import Flask
 
@@ -21,6 +22,7 @@ from flask_convex_http import (
     query,
 )
 from flask_convex_http.web.cors import Cors
+from tests.databases import in_folder
 
 
 class Lamp(Document, table="lamps", indexes={"by_name": ["name"]}):
@@ -86,7 +88,7 @@ def hook(ctx: MutationCtx, event: WebhookEvent) -> None:
 def make_app(folder: str, **config: object) -> Flask:
     """The app, with its databases in a folder."""
     app = Flask("shop", instance_path=folder)
-    app.config.from_mapping(config)
+    app.config.from_mapping(in_folder(Path(folder)) | config)
     ConvexHTTP(app, schema=Schema(Lamp, Shade), functions=(add, lamps, refuse, crash, store))
     app.register_blueprint(router)
     return app

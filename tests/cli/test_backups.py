@@ -18,7 +18,7 @@ from flask_convex_http import ConvexHTTP, Crons, Schema
 from tests.cli.conftest import Convex
 from tests.cli.errands import errands, note
 from tests.cli.test_database import older_app
-from tests.deployment import rows
+from tests.databases import rows
 from tests.processes.servers import Deployment, Server, serving
 from tests.sqlite.crews import wait_until
 from tests.worker.runs import working

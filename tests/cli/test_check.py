@@ -14,7 +14,7 @@ import pytest
 import flask_convex_http.check
 from flask_convex_http.sqlite_connections import sqlite3
 from tests.cli.conftest import Convex, Outcome
-from tests.deployment import rows
+from tests.databases import rows
 
 NOT_THERE = "lamps_" + "0" * 32
 DAY = 86_400

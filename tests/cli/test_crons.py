@@ -10,7 +10,7 @@ import pytest
 from flask_convex_http import Crons
 from flask_convex_http.testing import Clock, run_scheduled
 from tests.cli.errands import Errands, errands, make_app, need, note
-from tests.deployment import rows
+from tests.databases import rows
 
 HOUR = datetime.timedelta(hours=1)
 NOON = datetime.datetime(2026, 3, 2, 12, tzinfo=datetime.UTC)

@@ -12,7 +12,7 @@ from flask_convex_http.system import ScheduledFunction
 from flask_convex_http.testing import Clock, run_scheduled
 from tests.cli.conftest import Convex
 from tests.cli.errands import Errands, errands, make_app
-from tests.deployment import rows
+from tests.databases import rows
 
 NOBODY = "_scheduled_functions_" + "0" * 32
 MINUTE = timedelta(minutes=1)

@@ -7,7 +7,7 @@ import pytest
 
 from flask_convex_http.cli.output import moment
 from flask_convex_http.testing import run_scheduled
-from tests.deployment import rows
+from tests.databases import rows
 from tests.orders import NEW_SECRET, VARIABLE, Shop, dead, listed
 
 HOUR = timedelta(hours=1)

@@ -11,7 +11,7 @@ import pytest
 from flask_convex_http.cli.output import moment
 from flask_convex_http.testing import deliver, run_scheduled
 from tests.cli.conftest import Convex
-from tests.deployment import rows
+from tests.databases import rows
 from tests.orders import VARIABLE, Shop, listed
 
 HOUR = timedelta(hours=1)

@@ -11,14 +11,20 @@ from tests.crash.clients import PATIENCE, Connection, ask
 from tests.crash.crews import Gunicorn
 from tests.crash.ledger import increment, open_ledger
 from tests.crash.nursery import Nursery
+from tests.databases import EACH_ENGINE
+
+pytestmark = EACH_ENGINE
 
 PROCESSES, SECONDS = 8, 2.5
 CLIENTS, INCREMENTS = 8, 200
 
 
-def test_eight_processes_get_their_turns(nursery: Nursery, tmp_path: Path) -> None:
-    """Of eight processes that write all the time none gets an error, and the luckiest writes at most twice as often as
-    the unluckiest."""
+#: How much more often the luckiest writes than the unluckiest: who is next is SQLite's queue's to say, or chance's.
+LUCK = {"sqlite": 2, "postgres": 10}
+
+
+def test_eight_processes_get_their_turns(nursery: Nursery, tmp_path: Path, each_engine: str) -> None:
+    """Of eight processes that write the same row all the time none gets an error, and none starves."""
     folder = tmp_path / "ledger"
     with closing(open_ledger(folder)) as backend:
         backend.migrate()
@@ -47,7 +53,7 @@ def test_eight_processes_get_their_turns(nursery: Nursery, tmp_path: Path) -> No
     counts = [answer.read_text() for _, answer in files]
     assert all(count.isdigit() for count in counts), counts
     shares = [int(count) for count in counts]
-    assert max(shares) <= 2 * min(shares), shares
+    assert max(shares) <= LUCK[each_engine] * min(shares), shares
     with closing(open_ledger(folder)) as backend:
         assert backend.ctx().run_mutation(increment, account="counter") == sum(shares) + 2
 

@@ -2,27 +2,26 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from contextlib import closing
 from pathlib import Path
 
-from flask_convex_http.sqlite_connections import sqlite3
-from tests.deliveries.shop import DATABASE, create_app
+from tests.databases import rows
+from tests.deliveries.shop import create_app
 
+_SCHEDULED = "SELECT args ->> 'event' FROM _scheduled_functions WHERE args ->> 'event' IS NOT NULL"
 #: What each of these selects should not be there, whenever one looks.
 _CONTRADICTIONS = {
-    "a delivery that is done and has not one effect": """
-        SELECT source, event_id, attempts, (SELECT count(*) FROM effects WHERE event = event_id) FROM _webhooks
-        WHERE state = 'done' AND (SELECT count(*) FROM effects WHERE event = event_id) <> 1
+    "a delivery that is done and has no effect": """
+        SELECT source, event_id, attempts FROM _webhooks
+        WHERE state = 'done' AND event_id NOT IN (SELECT event FROM effects)
         """,
+    "an event that has more than one effect": "SELECT event FROM effects GROUP BY event HAVING count(*) > 1",
     "an effect of no delivery that is done": """
         SELECT event FROM effects WHERE event NOT IN (SELECT event_id FROM _webhooks WHERE state = 'done')
         """,
     "a delivery that was given up": "SELECT source, event_id, attempts FROM _webhooks WHERE state = 'dead'",
     "two rows of one delivery": "SELECT event_id FROM _webhooks GROUP BY source, event_id HAVING count(*) > 1",
-    "a follow-up that was not scheduled once": """
-        SELECT event, (SELECT count(*) FROM _scheduled_functions WHERE args ->> 'event' = event) FROM effects
-        WHERE (SELECT count(*) FROM _scheduled_functions WHERE args ->> 'event' = event) <> 1
-        """,
+    "a follow-up that was not scheduled": f"SELECT event FROM effects WHERE event NOT IN ({_SCHEDULED})",
+    "a follow-up that was scheduled more than once": f"{_SCHEDULED} GROUP BY 1 HAVING count(*) > 1",
     "a follow-up that is there more than once": "SELECT event FROM follow_ups GROUP BY event HAVING count(*) > 1",
     "a follow-up of no effect": "SELECT event FROM follow_ups WHERE event NOT IN (SELECT event FROM effects)",
     "a count that is wrong": """
@@ -36,7 +35,8 @@ _CONTRADICTIONS = {
         WHERE number <> (SELECT max(number) FROM effects WHERE effects.customer = states.customer)
         """,
     "a body without a delivery": """
-        SELECT _id FROM _webhook_requests WHERE substr(_id, -32) NOT IN (SELECT substr(_id, -32) FROM _webhooks)
+        SELECT _id FROM _webhook_requests
+        WHERE replace(_id, '_webhook_requests_', '_webhooks_') NOT IN (SELECT _id FROM _webhooks)
         """,
     "a place in a lane of what does not wait": """
         SELECT delivery FROM _webhook_turns WHERE delivery NOT IN (SELECT _id FROM _webhooks WHERE state = 'pending')
@@ -67,29 +67,26 @@ def unfinished(folder: Path) -> list[str]:
 
 def lost(folder: Path, acknowledged: Iterable[str]) -> set[str]:
     """The events that were acknowledged and are neither done nor wait for a worker."""
-    with closing(sqlite3.connect(folder / DATABASE)) as connection:
-        there = connection.execute("SELECT event_id FROM _webhooks WHERE state IN ('done', 'pending')")
-        return set(acknowledged) - {event for (event,) in there}
+    there = rows(folder, "SELECT event_id FROM _webhooks WHERE state IN ('done', 'pending')")
+    return set(acknowledged) - {event for (event,) in there}
 
 
 def not_done_once(folder: Path, acknowledged: Iterable[str]) -> list[str]:
     """The events that were acknowledged and have no effect, or more than one; and how many."""
-    with closing(sqlite3.connect(folder / DATABASE)) as connection:
-        effects = Counter(event for (event,) in connection.execute("SELECT event FROM effects"))
+    effects = Counter(event for (event,) in rows(folder, "SELECT event FROM effects"))
     return [f"{event} has {effects[event]} effects" for event in acknowledged if effects[event] != 1]
 
 
 def cut_short(folder: Path) -> int:
-    """How many runs of handlers have left nothing, not even a failure: those in which a process was killed."""
+    """How many runs of handlers have left nothing, not even a failure: those in which a process was killed, and those
+    that had to make way for others."""
     runs = len((folder / "runs").read_text().splitlines())
-    with closing(sqlite3.connect(folder / DATABASE)) as connection:
-        attempts = connection.execute("SELECT sum(json_array_length(attempts)) FROM _webhooks").fetchone()[0]
+    [(attempts,)] = rows(folder, "SELECT sum(json_array_length(attempts)) FROM _webhooks")
     return runs - int(attempts or 0)
 
 
 def _found(folder: Path, contradictions: dict[str, str]) -> list[str]:
-    with closing(sqlite3.connect(folder / DATABASE)) as connection:
-        return [f"{what}: {row}" for what, sql in contradictions.items() for row in connection.execute(sql)]
+    return [f"{what}: {row}" for what, sql in contradictions.items() for row in rows(folder, sql)]
 
 
 def _complaints(folder: Path) -> list[str]:

@@ -32,12 +32,13 @@ from flask_convex_http import (
     unique,
 )
 from flask_convex_http.backend import Functions
+from tests.databases import in_folder
 from tests.example.deliveries import CLERK_SECRET, GITHUB_SECRET, STRIPE_SECRET
 from tests.webhooks.senders import SECRET as SLACK_SECRET
 
 #: What a handler that fails on purpose is answered with; so any other error is one of ours.
 FLAKY, DECLINED = 502, 504
-DATABASE, FILES = "app.db", "files.db"
+DATABASE, FILES = "convex.db", "files.db"
 #: Seconds after which a worker that was killed is known to be gone.
 LEASE = 2.0
 
@@ -203,7 +204,7 @@ def create_app(folder: Path | None = None, **config: Any) -> Flask:
         "CONVEX_DATABASE_URL": f"sqlite:///{folder / DATABASE}",
         "CONVEX_STORAGE_URL": f"sqlite:///{folder / FILES}",
     }
-    app.config.update({**urls, "CONVEX_WORKER_LEASE": LEASE, **config})
+    app.config.update({**urls, **in_folder(folder), "CONVEX_WORKER_LEASE": LEASE, **config})
     app.config.from_prefixed_env()
     ConvexHTTP(app, schema=SCHEMA, functions=functions)
     app.register_blueprint(http)

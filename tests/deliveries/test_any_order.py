@@ -14,10 +14,15 @@ from flask_convex_http import Document
 from flask_convex_http.query_builder import Query
 from flask_convex_http.system import WebhookDelivery
 from flask_convex_http.testing import run_scheduled
+from tests.databases import EACH_ENGINE, temporary
 from tests.deliveries.senders import SENDERS
 from tests.deliveries.shop import Effect, FollowUp, State, create_app
 from tests.web.apps import backend_of
 
+pytestmark = EACH_ENGINE
+
+#: How many stories there are; on PostgreSQL each takes longer.
+EXAMPLES = {"sqlite": 30, "postgres": 10}
 #: Who sends each event of a customer, how often its handler fails, and how many copies come beside those it takes.
 STORIES = st.lists(st.tuples(st.sampled_from(sorted(SENDERS)), st.integers(0, 2), st.integers(0, 2)), max_size=5)
 
@@ -25,12 +30,13 @@ STORIES = st.lists(st.tuples(st.sampled_from(sorted(SENDERS)), st.integers(0, 2)
 @pytest.fixture(name="app")
 def _app(tmp_path: Path) -> Iterator[Flask]:
     """The shop on a temporary database; what is scheduled runs when the test says so."""
-    app = create_app(tmp_path, CONVEX_DATABASE_URL="sqlite:///:memory:", CONVEX_STORAGE_URL="sqlite:///:memory:")
-    app.testing = True
-    backend = backend_of(app)
-    backend.migrate()
-    yield app
-    backend.close()
+    with temporary() as config:
+        app = create_app(tmp_path, **config)
+        app.testing = True
+        backend = backend_of(app)
+        backend.migrate()
+        yield app
+        backend.close()
 
 
 def rows(app: Flask, document: type[Document]) -> list[Any]:
@@ -41,13 +47,13 @@ def rows(app: Flask, document: type[Document]) -> list[Any]:
         return Query(snapshot, table, table.indexes["by_creation_time"]).collect()
 
 
-def test_any_order_and_multiplicity_ends_in_one_state(app: Flask) -> None:
+def test_any_order_and_multiplicity_ends_in_one_state(app: Flask, each_engine: str) -> None:
     """However the copies of some events are ordered, each event has its effect and its follow-up once, and the newest
     counts."""
     client, names = app.test_client(), itertools.count()
 
     @given(story=STORIES, data=st.data())
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=EXAMPLES[each_engine], deadline=None)
     def check(story: list[tuple[str, int, int]], data: st.DataObject) -> None:
         customer = f"customer {next(names)}"
         events = {}

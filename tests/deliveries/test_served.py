@@ -5,17 +5,21 @@ both, and what came of them.
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from uuid import uuid4
 
 import pytest
 
+from flask_convex_http import ConvexError, MutationCtx
 from flask_convex_http.system import ScheduledFunction
+from tests.databases import EACH_ENGINE
 from tests.deliveries.senders import AT_ONCE, SENDERS, together
 from tests.deliveries.servers import Deployment, Servers, serving
-from tests.deliveries.shop import DECLINED, FLAKY, Effect, FollowUp
+from tests.deliveries.shop import DECLINED, FLAKY, Effect, FollowUp, count
 from tests.processes.servers import Answer
 from tests.sqlite.crews import PATIENCE, wait_until
+
+pytestmark = EACH_ENGINE
 
 COPIES = 16
 #: Seconds after which Slack takes a delivery for failed.
@@ -26,7 +30,7 @@ every = pytest.mark.parametrize("sender", AT_ONCE)
 
 
 @pytest.fixture(name="servers", scope="module")
-def _servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+def _servers(tmp_path_factory: pytest.TempPathFactory, each_engine: str) -> Iterator[Servers]:
     with serving(tmp_path_factory.mktemp("shop")) as servers:
         yield servers
         wait_until(lambda: all(job.completed_time is not None for job in jobs(servers)))
@@ -85,9 +89,9 @@ def test_copies_to_different_workers(servers: Servers) -> None:
 
 
 @every
-def test_copies_at_the_same_instant(sender: str, servers: Servers) -> None:
-    """Sixteen copies at once, half to each server: one runs, the others wait for it, however long it takes, and all
-    are answered what it answers."""
+def test_copies_at_the_same_instant(sender: str, servers: Servers, each_engine: str) -> None:
+    """Sixteen copies at once, half to each server: one has its effects, the others wait for it, however long it takes,
+    and all are answered what it answers. Where one transaction writes at a time, none of the others runs."""
     event_id, change = new_event(ticket=True, takes=0.3)
     delivery = SENDERS[sender](event_id, change)
     answers = together(COPIES, lambda copy: servers.of(copy).deliver(delivery))
@@ -95,7 +99,8 @@ def test_copies_at_the_same_instant(sender: str, servers: Servers) -> None:
     assert {answer.body for answer in answers} == {answers[0].headers["x-ticket"].encode()}
     assert len({answer.headers["x-ticket"] for answer in answers}) == 1
     [effect] = servers.deployment.effects(event_id)
-    assert servers.deployment.runs(event_id) == [effect.process]
+    runs = servers.deployment.runs(event_id)
+    assert runs == [effect.process] or (effect.process in runs and each_engine == "postgres")
 
 
 def test_second_copy_waits_while_the_first_one_runs(servers: Servers) -> None:
@@ -115,7 +120,7 @@ def test_second_copy_waits_while_the_first_one_runs(servers: Servers) -> None:
 
 
 @pytest.mark.parametrize("fails", [1, 3])
-def test_copies_of_what_fails_first(fails: int, servers: Servers) -> None:
+def test_copies_of_what_fails_first(fails: int, servers: Servers, each_engine: str) -> None:
     """Of sixteen copies at once as many are told of a failure as failed; the next one runs, and the rest are answered
     as it was."""
     event_id, change = new_event(ticket=True, fails=fails)
@@ -125,7 +130,8 @@ def test_copies_of_what_fails_first(fails: int, servers: Servers) -> None:
     assert sorted(failed) == sorted([FLAKY, DECLINED, FLAKY][:fails])
     assert len({answer.body for answer in answers if answer.status == 201}) == 1
     assert len(servers.deployment.effects(event_id)) == 1
-    assert len(servers.deployment.runs(event_id)) == fails + 1
+    runs = len(servers.deployment.runs(event_id))
+    assert runs == fails + 1 or (runs > fails + 1 and each_engine == "postgres")  # which undoes what has run beside
 
 
 # --- by a worker -----------------------------------------------------------------------------------------------------
@@ -185,15 +191,21 @@ def test_both_kinds_of_server_run_what_waits(kind: str, servers: Servers) -> Non
 
 @contextmanager
 def busy(deployment: Deployment) -> Iterator[None]:
-    """Somebody else is in the middle of a write."""
+    """Somebody else is in the middle of a write that each handler has to wait for; it comes to nothing."""
     begun, leave = threading.Event(), threading.Event()
 
-    def hold(_: object) -> None:
+    def hold(ctx: MutationCtx) -> None:
+        count(ctx, "effects")
         begun.set()
         assert leave.wait(PATIENCE)
+        raise ConvexError
+
+    def work() -> None:
+        with suppress(ConvexError):
+            backend.runtime.transact(hold, backend.caller())
 
     with deployment.backend() as backend:
-        holder = threading.Thread(target=lambda: backend.engine.write(hold))
+        holder = threading.Thread(target=work)
         holder.start()
         try:
             assert begun.wait(PATIENCE)
@@ -206,6 +218,7 @@ def busy(deployment: Deployment) -> Iterator[None]:
 def test_busy_writer(servers: Servers) -> None:
     """While another process writes for longer than half of the time that Slack waits, a delivery and its copy are told
     in time to come back, and leave nothing; when they come back, one runs."""
+    assert servers.flask.deliver(SENDERS["slack"](*new_event())).status == 200  # so that there is a count to wait for
     event_id, change = new_event()
     delivery = SENDERS["slack"](event_id, change)
     with busy(servers.deployment):

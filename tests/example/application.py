@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import pytest
@@ -13,10 +14,11 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from example_app import convex, create_app
-from example_app.schema import DeletedUser, Payment, Subscription, User, WebhookRecord
+from example_app.schema import DeletedUser, Payment, Subscription, User, WebhookRecord, schema
 from flask_convex_http import Document
 from flask_convex_http.backend import Backend
 from flask_convex_http.query_builder import Query
+from tests.databases import temporary
 from tests.example.deliveries import SECRETS, Delivery
 
 D = TypeVar("D", bound=Document)
@@ -58,10 +60,12 @@ class Example:
 @contextmanager
 def example(secrets: Mapping[str, str] = SECRETS) -> Iterator[Example]:
     """The example application on a temporary database."""
-    with pytest.MonkeyPatch.context() as environment:
+    with pytest.MonkeyPatch.context() as environment, temporary(schema) as config, TemporaryDirectory() as folder:
+        environment.setattr(Flask, "auto_find_instance_path", lambda app: folder)  # what is refused is kept there
         for name in [*SECRETS, *(name for name in os.environ if name.startswith("FLASK_"))]:
             environment.delenv(name, raising=False)
-        environment.setenv("FLASK_CONVEX_DATABASE_URL", "sqlite:///:memory:")
+        for name, value in config.items():
+            environment.setenv(f"FLASK_{name}", value)
         environment.setenv("FLASK_CONVEX_WORKER", "off")
         for name, value in secrets.items():
             environment.setenv(name, value)

@@ -3,13 +3,17 @@
 import io
 import json
 import re
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 from example_app.schema import Item, Upload
+from tests.databases import EACH_ENGINE
 from tests.example.application import example
+
+pytestmark = EACH_ENGINE
 
 PREFLIGHT = {"Origin": "https://shop.example", "Access-Control-Request-Method": "POST"}
 BROWSER = {"Origin": "https://shop.example"}
@@ -159,7 +163,7 @@ SCENARIOS = [
 def test_scenario(scenario: Scenario) -> None:
     """Each request of the table gets the answer the table says."""
     method, path = scenario.request.split(" ", 1)
-    with example() as app, app.client.open(path, method=method, **scenario.sent) as response:
+    with example() as app, app.client.open(path, method=method, **deepcopy(scenario.sent)) as response:
         body = response.get_data(as_text=True)
         assert response.status_code == scenario.status, body
         assert [text for text in scenario.says if text not in body] == []

@@ -5,8 +5,11 @@ from datetime import timedelta
 from example_app import convex, reports
 from example_app.schema import Item, Report, schema
 from flask_convex_http import Id, ScheduledFunction
-from flask_convex_http.testing import Clock, memory_backend, run_scheduled
+from flask_convex_http.testing import Clock, run_scheduled
+from tests.databases import EACH_ENGINE, memory_backend
 from tests.example.application import Example, example
+
+pytestmark = EACH_ENGINE
 
 
 def ask(app: Example, words: str) -> str:
@@ -25,7 +28,7 @@ def test_a_report_is_made_later() -> None:
             app.client.post("/api/items", json={"name": name})
         report = ask(app, "lamp")
         assert app.client.get(f"/api/reports/{report}").get_json() == {"state": "pending", "items": None, "error": None}
-        assert [job.state for job in run_scheduled(app.app)] == ["success"]
+        assert [job.state for job in run_scheduled(app.backend)] == ["success"]
         assert app.client.get(f"/api/reports/{report}").get_json() == {"state": "success", "items": 2, "error": None}
         assert app.command("scheduled", "list")[0]["name"] == "reports:make"
 
@@ -34,7 +37,7 @@ def test_a_report_outlives_its_job() -> None:
     """A report whose scheduled function was forgotten since is done."""
     with example() as app:
         report = ask(app, "lamp")
-        run_scheduled(app.app)
+        run_scheduled(app.backend)
         jobs = app.backend.jobs
         app.backend.engine.write(lambda transaction: jobs.sweep(transaction, app.backend.clock() + 1, 10))
         assert app.rows(ScheduledFunction) == []

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from example_app.schema import DeletedUser, Subscription, User, WebhookRecord
+from tests.databases import EACH_ENGINE
 from tests.example.application import Example, example
 from tests.example.deliveries import (
     Delivery,
@@ -18,6 +19,8 @@ from tests.example.deliveries import (
     from_stripe,
     subscription_updated,
 )
+
+pytestmark = EACH_ENGINE
 
 
 @pytest.fixture(name="app")

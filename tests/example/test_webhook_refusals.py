@@ -3,6 +3,7 @@
 import pytest
 
 from flask_convex_http.system import WebhookDelivery
+from tests.databases import EACH_ENGINE
 from tests.example.application import Example, example
 from tests.example.deliveries import (
     GENUINE,
@@ -18,6 +19,8 @@ from tests.example.deliveries import (
     from_github,
     from_stripe,
 )
+
+pytestmark = EACH_ENGINE
 
 
 def refused(app: Example, delivery: Delivery) -> None:

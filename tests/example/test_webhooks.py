@@ -9,6 +9,7 @@ import pytest
 
 from example_app.schema import DeletedUser, Payment, Subscription, User, WebhookRecord
 from flask_convex_http.system import WebhookDelivery
+from tests.databases import EACH_ENGINE
 from tests.example.application import example
 from tests.example.deliveries import (
     GENUINE,
@@ -23,6 +24,8 @@ from tests.example.deliveries import (
     stripe_event,
     subscription_updated,
 )
+
+pytestmark = EACH_ENGINE
 
 CLERK_ID = "user_29w83sxmDNGwOuEthce5gg56FcC"
 HUGE = 2**70

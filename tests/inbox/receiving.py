@@ -32,8 +32,6 @@ from tests.web.apps import backend_of, deployed, send
 from tests.webhooks.senders import SECRET, sign_hmac, sign_stripe
 
 D = TypeVar("D", bound=Document)
-#: A database that is there after a restart.
-ON_DISK = {"CONVEX_DATABASE_URL": "sqlite:///inbox.db"}
 
 Handler = Callable[[MutationCtx, WebhookEvent], Any]
 Sign = Callable[[str, bytes, int], Mapping[str, str]]
@@ -149,13 +147,16 @@ def receiving(
     provider: Provider | None = None,
     *,
     clock: Clock | None = None,
+    is_kept: bool = False,
     config: Mapping[str, Any] | None = None,
     functions: list[Any] | None = None,
     **options: Any,
 ) -> Iterator[Receiver]:
-    """An app with one webhook, at /hook, on a temporary database if the config does not name one."""
+    """An app with one webhook, at /hook, on a temporary database or on the one that is kept in the folder."""
     http = HttpRouter("http", __name__)
     http.webhook("/hook", provider or stripe(), **options)(handler)
     more = {"TESTING": True, "PROPAGATE_EXCEPTIONS": False, **(config or {})}
-    with deployed(folder, http, schema=Schema(Effect), functions=functions, clock=clock, **more) as app:
+    with deployed(
+        folder, http, schema=Schema(Effect), functions=functions, clock=clock, is_kept=is_kept, **more
+    ) as app:
         yield Receiver(app)

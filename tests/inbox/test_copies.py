@@ -9,8 +9,11 @@ import pytest
 from flask import Response
 
 from flask_convex_http import GitHub, MutationCtx, WebhookEvent, json_response
-from tests.inbox.receiving import ON_DISK, Boom, Effect, Receiver, receiving, record
+from tests.databases import EACH_ENGINE
+from tests.inbox.receiving import Boom, Effect, Receiver, receiving, record
 from tests.webhooks.senders import BODY, SECRET, sign_github
+
+pytestmark = EACH_ENGINE
 
 
 def _custom(ctx: MutationCtx, event: WebhookEvent) -> Response:
@@ -85,9 +88,9 @@ def test_a_copy_signed_anew_is_a_copy(tmp_path: Path) -> None:
 
 def test_a_copy_after_a_restart(tmp_path: Path) -> None:
     """What was answered is answered again by the next process on the same file."""
-    with receiving(tmp_path, _custom, config=ON_DISK) as receiver:
+    with receiving(tmp_path, _custom, is_kept=True) as receiver:
         first = _answered(receiver.deliver())
-    with receiving(tmp_path, _custom, config=ON_DISK) as receiver:
+    with receiving(tmp_path, _custom, is_kept=True) as receiver:
         assert _answered(receiver.deliver()) == first
         assert receiver.effects == ["evt_1"]
 
@@ -103,7 +106,7 @@ def test_copies_at_the_same_moment(tmp_path: Path) -> None:
         return f"run {len(ctx.db.query(Effect).collect())}"
 
     answers: list[str] = []
-    with receiving(tmp_path, handler, config=ON_DISK) as receiver:
+    with receiving(tmp_path, handler, is_kept=True) as receiver:
         threads = [threading.Thread(target=lambda: answers.append(receiver.deliver().text)) for _ in range(4)]
         threads[0].start()
         assert inside.wait(10)
@@ -126,7 +129,7 @@ def test_copies_at_the_same_moment_of_one_that_fails(tmp_path: Path) -> None:
             fails.pop()
             raise Boom
 
-    with receiving(tmp_path, handler, config=ON_DISK) as receiver:
+    with receiving(tmp_path, handler, is_kept=True) as receiver:
         statuses: list[int] = []
         threads = [threading.Thread(target=lambda: statuses.append(receiver.deliver().status_code)) for _ in range(4)]
         for thread in threads:

@@ -10,7 +10,10 @@ from flask import Response, abort, redirect
 from werkzeug.routing import RequestRedirect
 
 from flask_convex_http import MutationCtx, WebhookEvent
-from tests.inbox.receiving import ON_DISK, Handler, receiving, record
+from tests.databases import EACH_ENGINE
+from tests.inbox.receiving import Handler, receiving, record
+
+pytestmark = EACH_ENGINE
 
 
 def once(end: Callable[[], Any]) -> Handler:
@@ -63,7 +66,7 @@ def test_an_answer_that_ends_nothing(status: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize("argument", [None, 0, 3, "no lamp"], ids=repr)
 def test_a_handler_that_wants_the_process_to_end(argument: Any, tmp_path: Path) -> None:
     """sys.exit() fails the handler like an error, and is written down; the process serves on."""
-    with receiving(tmp_path, once(lambda: sys.exit(argument)), config=ON_DISK) as receiver:
+    with receiving(tmp_path, once(lambda: sys.exit(argument)), is_kept=True) as receiver:
         assert receiver.deliver().status_code == 500
         assert (receiver.effects, receiver.states) == ([], ["failed"])
         [attempt] = receiver.delivery.attempts

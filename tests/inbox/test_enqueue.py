@@ -25,10 +25,13 @@ from flask_convex_http import (
 from flask_convex_http.replays import Replays
 from flask_convex_http.system import ScheduledFunction, WebhookRequest
 from flask_convex_http.testing import Clock
-from tests.inbox.receiving import ON_DISK, Boom, Effect, Handler, Receiver, receiving, record, stripe
+from tests.databases import EACH_ENGINE
+from tests.inbox.receiving import Boom, Effect, Handler, Receiver, receiving, record, stripe
 from tests.inbox.test_failures import failing
 from tests.sqlite.crews import wait_until
 from tests.web.apps import deployed
+
+pytestmark = EACH_ENGINE
 
 HOUR = timedelta(hours=1)
 ONE_MORE = Retry(max_attempts=2, backoff=10)
@@ -211,14 +214,14 @@ def test_a_webhook_that_is_gone(tmp_path: Path) -> None:
     """A delivery whose webhook this process does not know fails like any, and the error names the source; one that is
     there again before the last attempt is run."""
     clock = Clock()
-    with enqueueing(tmp_path, source="stripe", config=ON_DISK, clock=clock) as receiver:
+    with enqueueing(tmp_path, source="stripe", is_kept=True, clock=clock) as receiver:
         receiver.deliver()
-    with enqueueing(tmp_path, source="renamed", config=ON_DISK, clock=clock) as receiver:
+    with enqueueing(tmp_path, source="renamed", is_kept=True, clock=clock) as receiver:
         clock.advance(timedelta(seconds=61))
         receiver.work()
         assert (receiver.states, receiver.effects) == (["pending"], [])
         assert "No webhook of this process has the source 'stripe'; was it renamed?" in str(receiver.delivery.error)
-    with enqueueing(tmp_path, source="stripe", config=ON_DISK, clock=clock) as receiver:
+    with enqueueing(tmp_path, source="stripe", is_kept=True, clock=clock) as receiver:
         receiver.work(advance=HOUR)
         assert (receiver.states, receiver.effects) == (["done"], ["evt_1"])
 
@@ -226,21 +229,21 @@ def test_a_webhook_that_is_gone(tmp_path: Path) -> None:
 def test_a_webhook_that_is_not_known_yet(tmp_path: Path) -> None:
     """While a new version starts, an old process that does not know its webhooks leaves them their attempts."""
     clock = Clock()
-    with enqueueing(tmp_path, source="stripe", config=ON_DISK, clock=clock) as receiver:
+    with enqueueing(tmp_path, source="stripe", is_kept=True, clock=clock) as receiver:
         receiver.deliver()
-    with enqueueing(tmp_path, source="older", config=ON_DISK, clock=clock) as receiver:
+    with enqueueing(tmp_path, source="older", is_kept=True, clock=clock) as receiver:
         receiver.work(advance=timedelta(seconds=50))
         assert (receiver.states, receiver.delivery.attempts) == (["pending"], [])
-    with enqueueing(tmp_path, source="stripe", config=ON_DISK, clock=clock) as receiver:
+    with enqueueing(tmp_path, source="stripe", is_kept=True, clock=clock) as receiver:
         receiver.work(advance=timedelta(seconds=5))
         assert (receiver.effects, len(receiver.delivery.attempts)) == (["evt_1"], 1)
 
 
 def test_a_webhook_that_stays_away(tmp_path: Path) -> None:
     """If its webhook does not come back within two days or so a delivery is dead, and is there to be looked at."""
-    with enqueueing(tmp_path, source="stripe", config=ON_DISK) as receiver:
+    with enqueueing(tmp_path, source="stripe", is_kept=True) as receiver:
         receiver.deliver()
-    with enqueueing(tmp_path, source="renamed", config=ON_DISK, clock=Clock()) as receiver:
+    with enqueueing(tmp_path, source="renamed", is_kept=True, clock=Clock()) as receiver:
         receiver.work(advance=timedelta(days=5))
         assert (receiver.states, len(receiver.delivery.attempts), len(receiver.bodies)) == (["dead"], 12, 1)
 
@@ -259,12 +262,12 @@ def test_a_body_that_is_gone(tmp_path: Path) -> None:
 def test_a_mode_that_has_changed(tmp_path: Path) -> None:
     """What failed while the handler ran at once is enqueued by its next copy when the mode is another; what is pending
     is run, though the mode is "transaction" now."""
-    with receiving(tmp_path, failing(Boom()), config=ON_DISK) as receiver:
+    with receiving(tmp_path, failing(Boom()), is_kept=True) as receiver:
         assert receiver.deliver().status_code == 500
-    with enqueueing(tmp_path, config=ON_DISK) as receiver:
+    with enqueueing(tmp_path, is_kept=True) as receiver:
         assert [receiver.deliver().status_code for _ in range(2)] == [202, 202]
         assert (receiver.states, receiver.effects) == (["pending"], [])
-    with receiving(tmp_path, config=ON_DISK) as receiver:
+    with receiving(tmp_path, is_kept=True) as receiver:
         assert receiver.deliver().status_code == 202
         receiver.work()
         assert (receiver.states, receiver.effects) == (["done"], ["evt_1"])
@@ -276,11 +279,11 @@ def test_a_copy_brings_its_body(kept: bool, tmp_path: Path) -> None:
     """What failed while the handler ran at once, and has no body any more, is run with that of the copy that was
     answered 202: its sender does not come again."""
     options: dict[str, Any] = {} if kept else {"keep_bodies": timedelta(0)}
-    with receiving(tmp_path, failing(Boom()), config=ON_DISK, **options) as receiver:
+    with receiving(tmp_path, failing(Boom()), is_kept=True, **options) as receiver:
         assert receiver.deliver().status_code == 500
         Replays(receiver.backend).purge([receiver.delivery.id], bodies_only=True, pending=False)
         assert receiver.bodies == []
-    with enqueueing(tmp_path, config=ON_DISK) as receiver:
+    with enqueueing(tmp_path, is_kept=True) as receiver:
         assert [receiver.deliver().status_code for _ in range(2)] == [202, 202]
         assert len(receiver.bodies) == 1
         receiver.work()
@@ -291,9 +294,9 @@ def test_a_copy_brings_another_body(tmp_path: Path) -> None:
     """Where a signed id comes back with another content it is the newest that a worker runs, as it would have been at
     once."""
     seen: list[Any] = []
-    with receiving(tmp_path, failing(Boom()), config=ON_DISK) as receiver:
+    with receiving(tmp_path, failing(Boom()), is_kept=True) as receiver:
         assert receiver.deliver(total=1).status_code == 500
-    with enqueueing(tmp_path, lambda ctx, event: seen.append(event.data["object"]), config=ON_DISK) as receiver:
+    with enqueueing(tmp_path, lambda ctx, event: seen.append(event.data["object"]), is_kept=True) as receiver:
         assert receiver.deliver(total=2).status_code == 202
         receiver.work()
         assert (seen, receiver.states, len(receiver.bodies)) == ([{"total": 2}], ["done"], 1)
@@ -370,8 +373,7 @@ def test_an_app_with_nothing_but_webhooks_has_a_worker(tmp_path: Path) -> None:
     """An app without functions works off what its webhooks enqueue, in the process that serves."""
     http = HttpRouter("http", __name__)
     http.webhook("/hook", stripe(), mode="enqueue")(record)
-    config: dict[str, Any] = {"CONVEX_WORKER": "on", **ON_DISK}
-    with deployed(tmp_path, http, schema=Schema(Effect), **config) as app:
+    with deployed(tmp_path, http, schema=Schema(Effect), is_kept=True, CONVEX_WORKER="on") as app:
         receiver = Receiver(app)
         assert receiver.deliver().status_code == 202
         wait_until(lambda: receiver.states == ["done"])

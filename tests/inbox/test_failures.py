@@ -36,9 +36,12 @@ from flask_convex_http import (
 from flask_convex_http.engines.base import Transaction
 from flask_convex_http.system import ScheduledFunction, StoredFile
 from flask_convex_http.webhooks import Slack
-from tests.inbox.receiving import ON_DISK, Boom, Effect, Handler, Receiver, payload, receiving, record
+from tests.databases import EACH_ENGINE, SQLITE_ONLY
+from tests.inbox.receiving import Boom, Effect, Handler, Receiver, payload, receiving, record
 from tests.sqlite.limits import no_longer_files
 from tests.webhooks.senders import OTHER_SECRET, SECRET, sign_slack
+
+pytestmark = EACH_ENGINE
 
 
 class NoText(Exception):
@@ -151,21 +154,21 @@ def test_what_is_an_error(status: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        object(),
-        5,
-        Boom,
-        ("x", "y", "z", 1),
-        ("x", 200, {"A": "b\nc"}),
-        Response(map(bytes.decode, [b"x", b"\xff"])),
+        object,
+        lambda: 5,
+        lambda: Boom,
+        lambda: ("x", "y", "z", 1),
+        lambda: ("x", 200, {"A": "b\nc"}),
+        lambda: Response(map(bytes.decode, [b"x", b"\xff"])),
     ],
     ids=["object", "number", "class", "tuple", "line break", "broken stream"],
 )
-def test_an_answer_that_is_none(answer: Any, tmp_path: Path) -> None:
+def test_an_answer_that_is_none(answer: Callable[[], Any], tmp_path: Path) -> None:
     """What cannot be sent fails the handler while its effects can still be undone."""
 
     def handler(ctx: MutationCtx, event: WebhookEvent) -> Any:
         record(ctx, event)
-        return answer
+        return answer()
 
     with receiving(tmp_path, handler) as receiver:
         assert receiver.deliver().status_code == 500
@@ -264,6 +267,7 @@ def held_writer(receiver: Receiver) -> Iterator[None]:
         thread.join()
 
 
+@SQLITE_ONLY
 @pytest.mark.parametrize("mode", ["transaction", "enqueue"])
 def test_a_busy_writer(mode: str, tmp_path: Path) -> None:
     """A delivery waits for the writer for half of the time that its sender waits, and is then to come again; a copy and
@@ -282,6 +286,7 @@ def test_a_busy_writer(mode: str, tmp_path: Path) -> None:
         assert (receiver.effects, receiver.states) == (["evt_1", "evt_2"], ["done", "done"])
 
 
+@SQLITE_ONLY
 def test_a_sender_that_does_not_wait(tmp_path: Path) -> None:
     """No patience at all is not the writer's whole timeout: who cannot be served at once is told so at once."""
     ran: list[object] = []
@@ -308,11 +313,12 @@ def out_of_space(folder: Path, error: Exception) -> Iterator[Receiver]:
             stack.enter_context(no_longer_files(short))
             raise error
 
-        with receiving(folder, handler, config=ON_DISK) as receiver:
+        with receiving(folder, handler, is_kept=True) as receiver:
             yield receiver
             stack.close()
 
 
+@SQLITE_ONLY
 def test_a_failure_that_cannot_be_recorded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """If a failed attempt cannot be written down the sender hears of the failure all the same, and the log, too."""
     with out_of_space(tmp_path, ValueError("x")) as receiver:
@@ -321,6 +327,7 @@ def test_a_failure_that_cannot_be_recorded(tmp_path: Path, caplog: pytest.LogCap
     assert "the failed delivery evt_1 was not recorded" in caplog.text
 
 
+@SQLITE_ONLY
 def test_a_dead_letter_that_cannot_be_recorded(tmp_path: Path) -> None:
     """What is given up is kept: as long as it cannot be, the sender is not told to stop."""
     with out_of_space(tmp_path, DeadLetterError("no")) as receiver:

@@ -12,7 +12,8 @@ import pytest
 from flask_convex_http import DeadLetterError, GitHub, MutationCtx, QueryCtx, WebhookEvent, internal_query
 from flask_convex_http.system import WebhookDelivery
 from flask_convex_http.webhooks import Provider, Shopify, Slack, StandardWebhooks
-from tests.inbox.receiving import ON_DISK, Boom, numbered, payload, receiving, stripe
+from tests.databases import EACH_ENGINE, last_write
+from tests.inbox.receiving import Boom, numbered, payload, receiving, stripe
 from tests.inbox.test_failures import failing
 from tests.webhooks.senders import (
     BODY,
@@ -25,6 +26,8 @@ from tests.webhooks.senders import (
     sign_standard,
     sign_stripe,
 )
+
+pytestmark = EACH_ENGINE
 
 TEXTS = {
     "NUL": "a\x00b",
@@ -122,33 +125,27 @@ def test_a_handshake_that_is_none(challenge: bytes, tmp_path: Path) -> None:
 # --- what is refused -------------------------------------------------------------------------------------------------
 
 
-def _files(folder: Path) -> dict[str, str]:
-    """What the database's files hold; the index of the -wal beside them is memory that readers mark, too."""
-    files = (folder / "inbox.db", folder / "inbox.db-wal")
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-
-
 def test_what_is_refused_leaves_the_database_as_it_was(tmp_path: Path) -> None:
-    """However many deliveries are refused, not a byte of the database's files changes; they are counted."""
-    with receiving(tmp_path, config=ON_DISK) as receiver:
+    """However many deliveries are refused, nothing is written to the database; they are counted."""
+    with receiving(tmp_path, is_kept=True) as receiver:
         receiver.deliver()
-        before = _files(tmp_path)
+        before = last_write(tmp_path)
         assert receiver.send(b"x", lambda *arguments: {}).status_code == 400
         for number in range(50):
             assert receiver.send(payload(f"evt_{number}"), sign_stripe, secret=OTHER_SECRET).status_code == 400
-        assert _files(tmp_path) == before
+        assert last_write(tmp_path) == before
         refusals = receiver.backend.refusals
         assert refusals.counts == {("/hook", "no-match"): 50, ("/hook", "missing-header"): 1}
         assert {refusal.reason for refusal in refusals.recent()} == {"no-match", "missing-header"}
 
 
 def test_what_is_done_is_answered_without_a_write(tmp_path: Path) -> None:
-    """A copy changes not a byte of the database's files, either."""
-    with receiving(tmp_path, config=ON_DISK) as receiver:
+    """Nor is anything written for a copy."""
+    with receiving(tmp_path, is_kept=True) as receiver:
         receiver.deliver()
-        before = _files(tmp_path)
+        before = last_write(tmp_path)
         assert [receiver.deliver().status_code for _ in range(10)] == [200] * 10
-        assert _files(tmp_path) == before
+        assert last_write(tmp_path) == before
 
 
 # --- what is written where -------------------------------------------------------------------------------------------

@@ -10,7 +10,10 @@ import pytest
 from flask_convex_http import DeadLetterError, MutationCtx, Retry, WebhookEvent
 from flask_convex_http.system import ScheduledFunction, WebhookTurn
 from flask_convex_http.testing import Clock
-from tests.inbox.receiving import ON_DISK, Boom, Handler, Receiver, numbered, receiving, record
+from tests.databases import EACH_ENGINE
+from tests.inbox.receiving import Boom, Handler, Receiver, numbered, receiving, record
+
+pytestmark = EACH_ENGINE
 
 HOUR = timedelta(hours=1)
 BY_CUSTOMER = "data.object.customer"
@@ -104,10 +107,10 @@ def test_a_copy_has_no_place_of_its_own(tmp_path: Path) -> None:
 
 def test_lanes_are_of_one_webhook(tmp_path: Path) -> None:
     """The same customer of another webhook is another lane."""
-    with ordered(tmp_path, failing_for("a1"), source="one", config=ON_DISK) as receiver:
+    with ordered(tmp_path, failing_for("a1"), source="one", is_kept=True) as receiver:
         deliver_all(receiver, ("a1", "a"))
         receiver.work()
-    with ordered(tmp_path, source="two", config=ON_DISK) as receiver:
+    with ordered(tmp_path, source="two", is_kept=True) as receiver:
         deliver_all(receiver, ("a2", "a"))
         receiver.work()
         assert receiver.effects == ["a2"]
@@ -172,11 +175,11 @@ def test_a_function_of_the_event(tmp_path: Path) -> None:
 
 def test_a_function_that_fails(tmp_path: Path) -> None:
     """A function that fails is a failed attempt; when it is mended the next copy is enqueued in its lane."""
-    with ordered(tmp_path, order_by=lambda event: event.payload["customer"], config=ON_DISK) as receiver:
+    with ordered(tmp_path, order_by=lambda event: event.payload["customer"], is_kept=True) as receiver:
         assert receiver.deliver("a1", customer="a").status_code == 500
         assert (receiver.states, receiver.work()) == (["failed"], [])
         assert "KeyError" in str(receiver.delivery.error)
-    with ordered(tmp_path, config=ON_DISK) as receiver:
+    with ordered(tmp_path, is_kept=True) as receiver:
         deliver_all(receiver, ("a0", "a"), ("a1", "a"), ("a2", "a"))
         receiver.work()
         assert (receiver.effects, receiver.states) == (["a0", "a1", "a2"], ["done"] * 3)

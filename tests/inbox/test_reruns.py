@@ -1,9 +1,9 @@
-"""A handler that the writer has to run again, because another write has undone all that were written with it."""
+"""A handler that has to be run again: what it has written was undone, by another write or because of one."""
 
-from concurrent.futures import wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -12,9 +12,12 @@ from flask_convex_http.engines.sqlite import SQLiteEngine, SQLiteTransaction
 from flask_convex_http.ids import new_id
 from flask_convex_http.replays import Replays
 from flask_convex_http.system import WebhookRequest
-from tests.inbox.receiving import ON_DISK, Boom, Effect, Receiver, receiving
+from tests.databases import EACH_ENGINE, POSTGRES_ONLY, SQLITE_ONLY
+from tests.inbox.receiving import Boom, Effect, Receiver, receiving
 from tests.sqlite.crews import PATIENCE, crew
 from tests.webhooks.senders import BODY, SECRET, sign_github
+
+pytestmark = EACH_ENGINE
 
 
 def fill_the_disk(receiver: Receiver, transaction: SQLiteTransaction) -> None:
@@ -24,6 +27,7 @@ def fill_the_disk(receiver: Receiver, transaction: SQLiteTransaction) -> None:
     transaction.insert(table, (new_id(table.name, 1.0), 1.0, "x" * 10_000_000))
 
 
+@SQLITE_ONLY
 def test_the_payload_is_as_it_came(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a handler does to its event in a run that is undone is not there in the next one."""
     monkeypatch.setattr(sqlite_writer, "_BATCH_SECONDS", PATIENCE)  # or on a busy machine each is written alone
@@ -34,7 +38,7 @@ def test_the_payload_is_as_it_came(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         seen.append((event, item))
         ctx.db.insert(Effect(event=str(item)))
 
-    with receiving(tmp_path, handler, config=ON_DISK) as receiver:
+    with receiving(tmp_path, handler, is_kept=True) as receiver:
         engine = receiver.backend.engine
         assert isinstance(engine, SQLiteEngine)
         with crew(engine) as members:
@@ -48,6 +52,34 @@ def test_the_payload_is_as_it_came(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert (delivered.result().status_code, receiver.effects, receiver.states) == (200, ["lamp"], ["done"])
     first, again = seen  # it has run twice, or else nothing was tried here
     assert (first[1], again[1], first[0]) == ("lamp", "lamp", again[0])
+
+
+@POSTGRES_ONLY
+def test_the_payload_is_as_it_came_after_a_conflict(tmp_path: Path) -> None:
+    """Nor is it there where a handler runs again because somebody else has changed what it has read."""
+    seen: list[str | None] = []
+
+    with ThreadPoolExecutor(1) as pool:
+
+        def handler(ctx: MutationCtx, event: WebhookEvent) -> None:
+            seen.append(event.data["object"].pop("item", None))
+            [total] = ctx.db.query(Effect).collect()
+            if len(seen) == 1:
+                pool.submit(change, total.id, "theirs").result(PATIENCE)
+                assert ctx.db.get(total.id) == total
+            ctx.db.patch(total.id, event=f"{ctx.db.query(Effect).unique()} and {seen[-1]}")
+
+        with receiving(tmp_path, handler) as receiver:
+            change = partial(_change, receiver)
+            receiver.backend.runtime.transact(lambda ctx: ctx.db.insert(Effect(event="")), receiver.backend.caller())
+            assert receiver.deliver(item="lamp").status_code == 200
+            assert (seen, receiver.states) == (["lamp", "lamp"], ["done"])
+            [effect] = receiver.effects
+            assert "theirs" in effect and effect.endswith("and lamp")
+
+
+def _change(receiver: Receiver, effect: Any, event: str) -> None:
+    receiver.backend.runtime.transact(lambda ctx: ctx.db.patch(effect, event=event), receiver.backend.caller())
 
 
 def test_the_headers_are_as_they_came(tmp_path: Path) -> None:

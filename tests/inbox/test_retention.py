@@ -11,9 +11,12 @@ from flask_convex_http.housekeeping import Housekeeping
 from flask_convex_http.system import ScheduledFunction, WebhookContent, WebhookDelivery, WebhookRequest, WebhookTurn
 from flask_convex_http.testing import Clock
 from flask_convex_http.webhooks import Provider
+from tests.databases import EACH_ENGINE
 from tests.inbox.receiving import Boom, Receiver, numbered, payload, receiving, record
 from tests.inbox.test_failures import failing
 from tests.webhooks.senders import BODY, SECRET, build_hmac, sign_github, sign_hmac, sign_stripe
+
+pytestmark = EACH_ENGINE
 
 DAY, SECOND = timedelta(days=1), timedelta(seconds=1)
 
@@ -256,7 +259,7 @@ def test_a_try_that_cannot_be_read(tmp_path: Path) -> None:
         receiver.work()
         [job] = [job for job in receiver.rows(ScheduledFunction) if job.state == "pending"]
         jobs = receiver.backend.jobs.table
-        receiver.backend.engine.write(lambda transaction: transaction.update(jobs, job.id, {"args": "{"}))
+        receiver.backend.engine.write(lambda transaction: transaction.update(jobs, job.id, {"args": "5"}))
         clock.advance(timedelta(hours=2))
         assert not Housekeeping(receiver.backend).sweep()
         clock.advance(timedelta(hours=5))

@@ -20,9 +20,12 @@ from flask_convex_http import (
 )
 from flask_convex_http.webhooks import GitHub, Provider
 from flask_convex_http.webhooks.events import Content, Delivery
+from tests.databases import EACH_ENGINE
 from tests.inbox.receiving import Effect, Handler, Receiver, receiving, record, stripe
 from tests.web.apps import backend_of, deployed
 from tests.webhooks.senders import SECRET
+
+pytestmark = EACH_ENGINE
 
 DAYS = timedelta(days=1)
 
@@ -82,10 +85,9 @@ def test_paths(path: str, tmp_path: Path) -> None:
 
 def test_a_source_outlives_its_path(tmp_path: Path) -> None:
     """What has a source= is the same webhook below another path: a copy that comes there is a copy."""
-    config: dict[str, Any] = {"CONVEX_DATABASE_URL": "sqlite:///inbox.db"}
     for path in ("/old", "/new"):
         http = router(path=path, source="stripe")
-        with deployed(tmp_path, http, schema=Schema(Effect), **config) as app:
+        with deployed(tmp_path, http, schema=Schema(Effect), is_kept=True) as app:
             receiver = Receiver(app)
             assert receiver.deliver(path=path).status_code == 200
             assert (receiver.effects, receiver.delivery.source) == (["evt_1"], "stripe")

@@ -13,9 +13,12 @@ from flask_convex_http.housekeeping import Housekeeping
 from flask_convex_http.ids import Id
 from flask_convex_http.system import ScheduledFunction
 from flask_convex_http.testing import Clock
+from tests.databases import EACH_ENGINE
 from tests.inbox.receiving import Boom, Effect, Receiver, receiving, record
 from tests.inbox.test_failures import failing
 from tests.inbox.test_lanes import deliver_all, ordered
+
+pytestmark = EACH_ENGINE
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 Job = Id[ScheduledFunction]
@@ -33,7 +36,7 @@ def remove(backend: Backend, job: Job) -> None:
 
 def spoil(backend: Backend, job: Job) -> None:
     """As somebody does who writes to the database by hand."""
-    backend.engine.write(lambda transaction: transaction.update(backend.jobs.table, job, {"args": "{"}))
+    backend.engine.write(lambda transaction: transaction.update(backend.jobs.table, job, {"args": "5"}))
 
 
 def pending(receiver: Receiver) -> list[ScheduledFunction]:

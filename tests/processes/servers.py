@@ -19,6 +19,7 @@ from example_app.schema import schema
 from flask_convex_http import Document
 from flask_convex_http.backend import Backend
 from flask_convex_http.config import Settings
+from tests.databases import in_folder
 from tests.example.application import rows
 from tests.example.deliveries import SECRETS, Delivery
 
@@ -27,7 +28,7 @@ D = TypeVar("D", bound=Document)
 ROOT = Path(__file__).resolve().parents[2]
 #: Seconds anything here may take before it counts as stuck; far more than it needs.
 PATIENCE = 60.0
-_ADDRESS = re.compile(r"(?:Listening at:|Running on) http://127\.0\.0\.1:(\d+)")
+_ADDRESS = re.compile(r"(?:Listening at:|Running on) http://([\d.]+):(\d+)")
 _WORKER = re.compile(r"Booting worker with pid: (\d+)")
 _SERVED = re.compile(r"Served by <?(\d+)")
 
@@ -49,7 +50,7 @@ KINDS = {
 
 
 class Deployment:
-    """A folder with a database and files, and what works on it from outside.
+    """A folder with files and a database, of the engine whose turn it is, and what works on them from outside.
 
     Args:
         folder: An empty folder.
@@ -58,8 +59,9 @@ class Deployment:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.settings = {
-            "CONVEX_DATABASE_URL": f"sqlite:///{folder / 'app.db'}",
+            "CONVEX_DATABASE_URL": f"sqlite:///{folder / 'convex.db'}",
             "CONVEX_STORAGE_URL": f"sqlite:///{folder / 'files.db'}",
+            **in_folder(folder),
         }
 
     @property
@@ -115,12 +117,12 @@ class Server:
                 start_new_session=True,  # so that its workers can be ended with it if it hangs
             )
         self._kind = kind
-        self.port = 0
+        self.host, self.port = "", 0
 
     @property
     def url(self) -> str:
         """What its URLs start with."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     @property
     def output(self) -> str:
@@ -142,7 +144,7 @@ class Server:
         self.wait(lambda: _ADDRESS.search(self.output), "say where it listens")
         found = _ADDRESS.search(self.output)
         assert found is not None
-        self.port = int(found[1])
+        self.host, self.port = found[1], int(found[2])
         self.wait(self._is_healthy, "answer /health")
 
     def wait(self, condition: Callable[[], Any], what: str) -> None:
@@ -155,11 +157,15 @@ class Server:
 
     def stop(self) -> None:
         """Ask it to end, and see that it does so as it should and has complained of nothing."""
+        self.end()
+        assert "Traceback" not in self.output, self.output
+
+    def end(self) -> None:
+        """Ask it to end, and see that it does so as it should; it may have had something to complain of."""
         assert self._process.poll() is None, f"The server has ended by itself:\n{self.output}"
         self._process.terminate()
         code = self._process.wait(PATIENCE)
         assert code in self._kind.exit_codes, f"The server ended with {code}:\n{self.output}"
-        assert "Traceback" not in self.output, self.output
 
     def kill(self) -> None:
         """End it and its workers, whatever state they are in."""
@@ -171,7 +177,7 @@ class Server:
 
     def connect(self) -> http.client.HTTPConnection:
         """A connection, to be closed by whoever asked for it."""
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        return http.client.HTTPConnection(self.host, self.port, timeout=PATIENCE)
 
     def request(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> "Answer":
         """Ask over a connection of its own; a body that is not bytes is sent as JSON."""

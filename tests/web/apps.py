@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from werkzeug.test import TestResponse
 from flask_convex_http import ConvexHTTP, HttpRouter, Schema
 from flask_convex_http.backend import Backend
 from flask_convex_http.functions import Function
+from tests.databases import in_folder, temporary
 
 
 @contextmanager
@@ -21,21 +22,22 @@ def deployed(
     schema: Schema | None = None,
     functions: list[Function[Any, Any]] | None = None,
     clock: Any = None,
+    is_kept: bool = False,
     **config: Any,
 ) -> Iterator[Flask]:
-    """An app with these routers on a temporary database, migrated; closed at the end."""
+    """An app with these routers, migrated; on a temporary database or the folder's; closed at the end."""
     app = Flask("test_app", instance_path=str(folder))
-    app.config.update({"CONVEX_DATABASE_URL": "sqlite:///:memory:", "CONVEX_WORKER": "off"} | config)
     more = {} if clock is None else {"clock": clock}
-    convex = ConvexHTTP(app, schema=schema, functions=functions or [], **more)
-    for router in routers:
-        app.register_blueprint(router)
-    try:
+    with ExitStack() as stack:
+        database = in_folder(folder) if is_kept else stack.enter_context(temporary(schema or Schema()))
+        app.config.update({"CONVEX_WORKER": "off"} | database | config)
+        convex = ConvexHTTP(app, schema=schema, functions=functions or [], **more)
+        for router in routers:
+            app.register_blueprint(router)
+        stack.callback(backend_of(app).close)
         with app.app_context():
             convex.migrate()
         yield app
-    finally:
-        backend_of(app).close()
 
 
 def backend_of(app: Flask) -> Backend:

@@ -8,10 +8,10 @@ from typing import Any
 
 from flask_convex_http import Crons, Document, Id, MutationCtx, QueryCtx, Schema, internal_mutation, internal_query
 from flask_convex_http.backend import Backend, Functions, system_clock
-from flask_convex_http.config import Settings
 from flask_convex_http.query_builder import Query
 from flask_convex_http.system import ScheduledFunction
 from flask_convex_http.worker import Worker
+from tests.databases import settings_in
 from tests.sqlite.crews import PATIENCE, wait_until
 
 ENDED = ("success", "failed", "canceled")
@@ -49,7 +49,7 @@ def opened(
     **config: Any,
 ) -> Iterator[Backend]:
     """A migrated backend in a folder; a second one on the same folder is what another process would have."""
-    settings = Settings.from_mapping({f"CONVEX_{name.upper()}": value for name, value in config.items()})
+    settings = settings_in(folder, **config)
     own = [write_down, notes, *functions]
     with closing(Backend(settings, SCHEMA, own, crons=crons, folder=folder, clock=clock)) as backend:
         backend.migrate()

@@ -9,9 +9,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from flask_convex_http.backend import Backend
 from flask_convex_http.config import Settings
 from flask_convex_http.system import ScheduledFunction
+from tests.databases import in_folder
 from tests.processes import servers
 from tests.processes.servers import PATIENCE, Kind, Server
 from tests.sqlite.crews import wait_until
@@ -30,6 +33,13 @@ KINDS = {
 }
 
 
+def served_by(*kinds: str) -> pytest.MarkDecorator:
+    """Ways to serve, for a test that takes `kind`: on PostgreSQL only those that fork as ours do."""
+    pairs = [("sqlite", kind) for kind in kinds]
+    pairs += [("postgres", kind) for kind in kinds if kind in ("gunicorn, preloaded", "gunicorn, our settings")]
+    return pytest.mark.parametrize(("each_engine", "kind"), pairs, indirect=["each_engine"])
+
+
 class Deployment(servers.Deployment):
     """A folder with a database, and what works on it from outside.
 
@@ -40,6 +50,7 @@ class Deployment(servers.Deployment):
 
     def __init__(self, folder: Path, **settings: Any) -> None:
         super().__init__(folder)
+        self.settings |= in_folder(folder)
         self.settings |= {f"CONVEX_{name.upper()}": str(value) for name, value in settings.items()}
 
     @contextmanager

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from flask_convex_http import ActionCtx, Document, MutationCtx, Retry, Schema, internal_action, internal_mutation
 from flask_convex_http.backend import Backend, Functions
-from flask_convex_http.config import Settings
 from flask_convex_http.worker import Worker
 from tests.crash import nursery
 from tests.crash.workers import TASKS
+from tests.databases import settings_in
 
 #: Seconds. Long enough that nobody is taken for dead for having got no processor for a while.
 LEASE = 2.0
@@ -118,7 +118,7 @@ FUNCTIONS: Functions = (order, do, link, act, insist)
 
 def open_shop(folder: Path) -> Backend:
     """The database in a folder; opens nothing yet."""
-    settings = Settings.from_mapping({"CONVEX_WORKER_LEASE": LEASE, "CONVEX_WORKER_ACTIONS": 16})
+    settings = settings_in(folder, worker_lease=LEASE, worker_actions=16)
     return Backend(settings, SCHEMA, FUNCTIONS, folder=folder)
 
 

@@ -9,6 +9,7 @@ import pytest
 from flask import Flask
 
 from flask_convex_http import ConvexHTTP
+from tests.databases import EACH_ENGINE, SQLITE_ONLY
 from tests.processes.servers import Server
 from tests.sqlite.crews import wait_until
 from tests.sqlite.limits import no_more_threads
@@ -16,10 +17,12 @@ from tests.web.apps import backend_of, deployed
 from tests.worker import app as served
 from tests.worker.app import functions, http
 from tests.worker.runs import SCHEMA, written
-from tests.worker.servers import KINDS, Deployment, serving
+from tests.worker.servers import KINDS, Deployment, served_by, serving
 
-SERVERS = pytest.mark.parametrize("kind", KINDS)
-GUNICORNS = pytest.mark.parametrize("kind", ["gunicorn", "gunicorn, our settings"])
+pytestmark = EACH_ENGINE
+
+SERVERS = served_by(*KINDS)
+GUNICORNS = served_by("gunicorn", "gunicorn, our settings")
 
 
 def order(server: Server, text: str, **more: float) -> None:
@@ -51,6 +54,7 @@ def test_a_server_alone_runs_what_is_scheduled(kind: str, tmp_path: Path) -> Non
             assert processes <= set(server.workers)
 
 
+@SQLITE_ONLY
 @pytest.mark.parametrize("kind", ["flask", "gunicorn, our settings"])
 def test_a_server_that_is_to_run_nothing(kind: str, tmp_path: Path) -> None:
     """With CONVEX_WORKER=off the serving processes leave what is scheduled to others."""

@@ -22,9 +22,12 @@ from flask_convex_http import (
 from flask_convex_http.backend import Backend
 from flask_convex_http.functions import Function
 from flask_convex_http.system import ScheduledFunction
-from flask_convex_http.testing import Clock, memory_backend, run_scheduled
+from flask_convex_http.testing import Clock, run_scheduled
+from tests.databases import EACH_ENGINE, memory_backend
 from tests.web.apps import backend_of, deployed
 from tests.worker.runs import SCHEMA, Boom, Note, notes, rows, write_down, written
+
+pytestmark = EACH_ENGINE
 
 NOON = datetime(2030, 1, 2, 12, tzinfo=UTC)
 

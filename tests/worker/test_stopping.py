@@ -15,12 +15,15 @@ from flask_convex_http.engines.base import Engine
 from flask_convex_http.sqlite_notifications import folder_of
 from flask_convex_http.testing import Clock
 from flask_convex_http.worker import Worker
+from tests.databases import EACH_ENGINE, SQLITE_ONLY
 from tests.sqlite.crews import PATIENCE, wait_until
 from tests.web.apps import backend_of, deployed
 from tests.worker.app import functions, http
 from tests.worker.runs import SCHEMA, opened, rows, wait_until_ended, working, write_down, written
 from tests.worker.servers import Deployment
 from tests.worker.test_lost_workers import Endless, start_and_vanish
+
+pytestmark = EACH_ENGINE
 
 #: Seconds; being woken takes far less, looking by oneself about five.
 SOON = 2.0
@@ -101,8 +104,8 @@ def test_a_mutation_that_never_returns(tmp_path: Path) -> None:
 
 def test_a_backend_that_is_closed_and_used_again(tmp_path: Path) -> None:
     """After its backend was closed the next request to an app starts a worker again, and what is scheduled runs."""
-    config = {"TESTING": False, "CONVEX_WORKER": "on", "CONVEX_DATABASE_URL": f"sqlite:///{tmp_path}/app.db"}
-    with deployed(tmp_path, http, schema=SCHEMA, functions=functions, **config) as app:
+    config = {"TESTING": False, "CONVEX_WORKER": "on"}
+    with deployed(tmp_path, http, schema=SCHEMA, functions=functions, is_kept=True, **config) as app:
         for count in (1, 2):
             assert app.test_client().post("/orders", json={"text": "a"}).status_code == 201
             wait_until(lambda count=count: len(written(backend_of(app))) == count)  # type: ignore[misc]  # bound now
@@ -122,6 +125,7 @@ def descriptors_below(folder: Path) -> list[int]:
     return found
 
 
+@SQLITE_ONLY
 def test_its_pipe_is_taken_away(tmp_path: Path) -> None:
     """A worker whose open pipe becomes another file, as when a program closes all descriptors, goes on and listens
     anew."""

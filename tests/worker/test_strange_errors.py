@@ -18,10 +18,13 @@ from flask_convex_http import (
 )
 from flask_convex_http.engines.base import Engine, Transaction
 from flask_convex_http.running import RunningActions
-from tests.deployment import rows as stored_rows
+from tests.databases import EACH_ENGINE
+from tests.databases import rows as stored_rows
 from tests.sqlite.crews import PATIENCE, wait_until
 from tests.sqlite.limits import no_more_threads
 from tests.worker.runs import opened, row, rows, run_all, wait_until_ended, working, write_down, written
+
+pytestmark = EACH_ENGINE
 
 
 class NoNotes(Exception):
@@ -144,12 +147,13 @@ def test_an_action_that_cannot_be_put_back(tmp_path: Path) -> None:
         assert [job.state for job in rows(backend)] == ["inProgress", "success", "success"]
 
 
-def test_a_row_that_cannot_be_read(tmp_path: Path) -> None:
+def test_a_row_that_cannot_be_read(tmp_path: Path, each_engine: str) -> None:
     """A row that somebody has spoilt by hand has failed and can be looked at; it holds up nobody."""
     with opened(tmp_path) as backend:
         spoilt, *others = (backend.ctx().scheduler.run_after(0, write_down, text=text) for text in "abc")
         statement = "UPDATE _scheduled_functions SET args = ?, attempts = ? WHERE _id = ?"
-        stored_rows(tmp_path, statement, "[" * 100_000, "no JSON", spoilt)
+        wrong = ("[" * 100_000, "no JSON") if each_engine == "sqlite" else ("[5]", '"no list"')  # which must be JSON
+        stored_rows(tmp_path, statement, *wrong, spoilt)
         with working(backend):  # nobody can look at the rows until it has dealt with that one
             wait_until(lambda: written(backend) == ["b", "c"])
         assert [row(backend, each).state for each in (spoilt, *others)] == ["failed", "success", "success"]

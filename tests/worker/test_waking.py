@@ -13,10 +13,13 @@ import pytest
 from flask_convex_http.backend import Backend
 from flask_convex_http.sqlite_notifications import Listener, folder_of, notify
 from flask_convex_http.testing import Clock
+from tests.databases import EACH_ENGINE, SQLITE_ONLY
 from tests.sqlite.crews import PATIENCE, wait_until
 from tests.sqlite.limits import one_more_file
 from tests.worker.runs import opened, working, write_down, written
 from tests.worker.servers import Deployment
+
+pytestmark = EACH_ENGINE
 
 #: Seconds. Being woken takes far less, looking by oneself five; and what is enough to fall asleep.
 SOON = 2.0
@@ -79,6 +82,7 @@ def test_in_a_child_without_a_worker(tmp_path: Path) -> None:
 # --- pipes -----------------------------------------------------------------------------------------------------------
 
 
+@SQLITE_ONLY
 def test_where_there_can_be_no_pipes(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,6 +99,7 @@ def test_where_there_can_be_no_pipes(
     assert caplog.text.count("Other processes cannot wake this worker") == 1
 
 
+@SQLITE_ONLY
 def test_a_pipe_that_cannot_be_opened(tmp_path: Path) -> None:
     """A listener for which no descriptor is left leaves nothing behind."""
     path = tmp_path / "app.db"
@@ -104,6 +109,7 @@ def test_a_pipe_that_cannot_be_opened(tmp_path: Path) -> None:
     assert list(folder_of(path).iterdir()) == []
 
 
+@SQLITE_ONLY
 def test_pipes_that_were_removed(tmp_path: Path) -> None:
     """Who has waited in vain makes its pipe again if somebody has removed it, and is woken from then on; closing
     removes that one."""
