@@ -1,9 +1,10 @@
 """The inbox: a webhook's effects happen exactly once, however often it is delivered.
 
 A delivery's row, its effects, what it schedules and the answer to its sender are one commit. A copy finds the row and
-is answered the same, and runs nothing; of two that come at the same moment the second waits for the writer and then
-finds the row of the first. A handler that fails leaves no effects: its attempt is written down by a second transaction,
-and the sender's next copy runs it again.
+is answered the same, and runs nothing. Of two that come at the same moment the second waits for the writer and then
+finds the row of the first; where writers do not wait for each other both may run, one is committed, and the other comes
+to nothing and finds that row. A handler that fails leaves no effects: its attempt is written down by a second
+transaction, and the sender's next copy runs it again.
 
 Deliveries come in here verified. The rows are `deliveries`' business, handlers that run later are `delivery_queue`'s.
 """
@@ -82,7 +83,7 @@ class Inbox:
         known = self.deliveries.lookup(self.runtime.engine, arrival)
         if known is not None and known.state != "failed":
             return _answer_again(known, arrival)
-        return self._run(arrival, caller)
+        return self._run(arrival, caller, is_new=known is None)
 
     def sweep(self, transaction: Transaction, now: float, limit: int) -> int:
         """Forget what has expired, and see to what nobody runs, at most `limit` of each kind; answers how many of the
@@ -91,29 +92,48 @@ class Inbox:
 
     # --- running a handler before the answer -------------------------------------------------------------------------
 
-    def _run(self, arrival: Arrival, caller: Caller) -> Answer:
-        started, patience = self.runtime.clock(), _patience(arrival.webhook.provider)
-        runs = itertools.chain([arrival], iter(arrival.anew, None))  # the writer may have to run it again
+    def _run(self, arrival: Arrival, caller: Caller, *, is_new: bool) -> Answer:
+        started = self.runtime.clock()
+        # Where transactions run side by side, to look for what is not there is to conflict with all that is inserted
+        # beside it, and does not keep a copy away; the unique index does. Contents have to be looked for.
+        looks = not (is_new and self.runtime.engine.is_concurrent and arrival.fingerprint is None)
         try:
-            return self.runtime.write(lambda calls: self._accept(calls, next(runs), started), caller, patience=patience)
-        except DeclinedError as declined:
-            self._write_down(arrival, started, "failed", str(declined))
-            return declined.answer
-        except DeadLetterError as error:
+            return self._commit(arrival, caller, started, looks=looks)
+        except (Exception, SystemExit) as error:
+            if isinstance(error, Exception) and is_of_engine(error):
+                raise
+            known = None if looks else self.deliveries.lookup(self.runtime.engine, arrival)
+            if known is not None and known.state != "failed":  # a copy was quicker, and this one ran upon its effects
+                return _answer_again(known, arrival)
+            return self._fail(arrival, started, error)
+
+    def _commit(self, arrival: Arrival, caller: Caller, started: float, *, looks: bool) -> Answer:
+        # The engine may have to run it again, with an event that nobody has touched.
+        runs = itertools.chain([(arrival, looks)], ((again, True) for again in iter(arrival.anew, None)))
+
+        def accept(calls: MutationCalls) -> Answer:
+            run, looks_now = next(runs)
+            known = self.deliveries.find(calls.transaction, run) if looks_now else None
+            return self._accept(calls, run, known, started)
+
+        return self.runtime.write(accept, caller, patience=_patience(arrival.webhook.provider))
+
+    def _fail(self, arrival: Arrival, started: float, error: BaseException) -> Answer:
+        """Write a failed attempt down, and answer what the handler has meant or raise its error."""
+        if isinstance(error, DeclinedError):
+            self._write_down(arrival, started, "failed", str(error))
+            return error.answer
+        if isinstance(error, DeadLetterError):
             answer = stop_answer(arrival.webhook.provider)
             self._write_down(arrival, started, "dead", text_of(error), answer)
             return answer
-        except SystemExit as error:  # it is the handler that ends, and not the server
-            self._write_down(arrival, started, "failed", text_of(error))
+        self._write_down(arrival, started, "failed", text_of(error))
+        if isinstance(error, SystemExit):  # it is the handler that ends, and not the server
             raise WebhookFailedError("A webhook's handler has called sys.exit()") from error
-        except Exception as error:
-            if not is_of_engine(error):
-                self._write_down(arrival, started, "failed", text_of(error))
-            raise
+        raise error
 
-    def _accept(self, calls: MutationCalls, arrival: Arrival, started: float) -> Answer:
+    def _accept(self, calls: MutationCalls, arrival: Arrival, known: WebhookDelivery | None, started: float) -> Answer:
         """What is one commit: the effects of a delivery, its row, and the answer."""
-        known = self.deliveries.find(calls.transaction, arrival)
         if known is not None and known.state != "failed":
             return _answer_again(known, arrival)
         if known is not None and not self.deliveries.is_content_of(calls.transaction, arrival, known):

@@ -24,7 +24,13 @@ from flask_convex_http.blobs.base import BlobExistsError, BlobStore, Served, Sto
 from flask_convex_http.blobs.streams import CHUNK, BlobReader, Data, at_most, chunks_of
 from flask_convex_http.database import CreationTimes, insert
 from flask_convex_http.engines.base import Engine, Snapshot, Transaction
-from flask_convex_http.errors import BlobNotFoundError, PayloadTooLargeError, RequestError, StorageIdError
+from flask_convex_http.errors import (
+    BlobNotFoundError,
+    PayloadTooLargeError,
+    RequestError,
+    StorageIdError,
+    UnavailableError,
+)
 from flask_convex_http.ids import Id, new_id, table_of
 from flask_convex_http.media_types import UNKNOWN, is_inline, sendable
 from flask_convex_http.schema import Schema
@@ -84,6 +90,8 @@ class Files:
             if sha256 is not None and sha256 != written.sha256:
                 raise RequestError("The bytes that arrived do not have the digest that was announced", 400)
             self._insert(file_id, written, content_type)
+        except UnavailableError:  # the row may be there: if it is not, the sweep removes the bytes
+            raise
         except Exception:
             self.blobs.delete(file_id)
             raise

@@ -108,7 +108,13 @@ class Listener(Protocol):
 
 
 class Engine(Protocol):
-    """A database."""
+    """A database.
+
+    Attributes:
+        is_concurrent: Whether transactions run side by side, and are run again when they conflict.
+    """
+
+    is_concurrent: bool
 
     def read(self, *, restartable: bool = False) -> AbstractContextManager[Snapshot]:
         """Open a snapshot.

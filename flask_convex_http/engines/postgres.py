@@ -41,6 +41,8 @@ class PostgresEngine:
         queue: How many threads of a process may wait for one.
     """
 
+    is_concurrent = True
+
     def __init__(
         self,
         url: str,

@@ -7,9 +7,11 @@ and then those of others, too, from when it reads a row: whose transaction is lo
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -47,6 +49,10 @@ class Attempts:
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
         self._here = threading.local()
+        self._begin()
+        os.register_at_fork(after_in_child=_begin_again(weakref.ref(self)))
+
+    def _begin(self) -> None:
         self._turn = threading.Lock()
         self._left_alone = 0
 
@@ -104,6 +110,17 @@ class Attempts:
     def _wait_for_turn(self, end: float) -> None:
         if not self._turn.acquire(timeout=max(end - time.monotonic(), 0.0)):
             raise OverloadedError("The database is busy with other writes of the same rows; try again in a moment")
+
+
+def _begin_again(attempts: weakref.ref[Attempts]) -> Callable[[], None]:
+    """In a child of fork() nobody gives back a turn that a thread of the parent had."""
+
+    def begin() -> None:
+        found = attempts()
+        if found is not None:
+            found._begin()
+
+    return begin
 
 
 def _pause(seconds: float, end: float, again: RunAgainError) -> None:

@@ -27,8 +27,9 @@ DRIVER_ERRORS = (psycopg.Error, OverflowError, UnicodeEncodeError, MemoryError)
 _CONFLICTS = frozenset({"40001", "40P01", "23505", "0A000"})
 #: The server has become a standby, or ends, or begins.
 _MOVED = frozenset({"25006", "57P01", "57P02", "57P03", "57P05"})
+#: Not that either: who has waited that long has no time left. But the function has not failed.
+_HELD = "55P03"
 _BUSY = {
-    "55P03": "A row that another write holds was not let go in time",
     "57014": "A statement took too long",
     "53300": "The server has no connection left",
 }
@@ -52,6 +53,8 @@ def translate(error: Exception) -> ConvexHTTPError:
     state, text = getattr(error, "sqlstate", None) or "", _first_line(error)
     if is_conflict(error):
         return ConflictError("The database is busy with other writes of the same rows; try again in a moment")
+    if state == _HELD:
+        return ConflictError("A row that another write holds was not let go in time; try again in a moment")
     if state in _BUSY:
         return OverloadedError(f"{_BUSY[state]}; try again in a moment")
     is_of_connection = not state and type(error) in (psycopg.OperationalError, psycopg.DatabaseError)

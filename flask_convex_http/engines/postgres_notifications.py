@@ -25,6 +25,8 @@ logger = logging.getLogger("flask_convex_http")
 _CHANNEL = b"flask_convex_http"
 _BYTE = b"!"
 _MUCH = 4096
+#: Seconds that one waits for a connection to wake others by: its write is committed, and a client waits for the answer.
+_PATIENCE = 0.1
 #: Seconds until a lost connection is tried again.
 _AGAIN = 5.0
 
@@ -32,7 +34,7 @@ _AGAIN = 5.0
 def notify(connections: Connections) -> None:
     """Wake every worker that waits. If that fails, they look by themselves."""
     with contextlib.suppress(ConvexHTTPError, psycopg.Error):
-        connection = connections.begin(b"NOTIFY " + _CHANNEL)
+        connection = connections.begin(b"NOTIFY " + _CHANNEL, _PATIENCE)
         connections.give(connection)
 
 

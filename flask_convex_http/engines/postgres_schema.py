@@ -168,8 +168,9 @@ class PostgresSchema:
     def duplicate(self, table: str, columns: Sequence[str]) -> str | None:
         """The id of a row that another one equals in these columns; None equals nothing."""
         present = " AND ".join(f'"{name}" IS NOT NULL' for name in columns)
+        names = ", ".join(map(quoted, columns))
         return self._one(
-            f'SELECT min("_id") FROM "{table}" WHERE {present} GROUP BY {", ".join(map(quoted, columns))} HAVING count(*) > 1 LIMIT 1'
+            f'SELECT min("_id") FROM "{table}" WHERE {present} GROUP BY {names} HAVING count(*) > 1 LIMIT 1'
         )
 
     def stored_shape(self) -> Shape:
@@ -327,6 +328,7 @@ class PostgresSchema:
             raise MigrationRefusedError(f"Could not {step}: the index {others[0]} has it. Drop that first")
 
     def _create_index(self, step: CreateIndex) -> None:
+        self._drop_index(DropIndex(step.table, step.index.name))  # it may have been made anew with its column before
         for statement in _index_statements(step.table, step.index):
             self._run(statement)
 
@@ -335,12 +337,12 @@ class PostgresSchema:
             self._run(f'DROP INDEX IF EXISTS "{index_name(step.table.name, name)}"')
 
     def _renew_indexes(self, table: Table[Any], column: str) -> None:
-        """Make those with a column anew that were there: with the old column they are gone, and how a unique one is
-        made depends on whether it can be empty."""
+        """Make those with a column anew that stay as they were: with the old column they are gone, and how a unique one
+        is made depends on whether it can be empty. Those that change are steps of their own."""
         known = self.stored_shape().get(table.name)
         for index in table.indexes.values():
-            if column in index.fields and known is not None and index.name in known.indexes:
-                self._drop_index(DropIndex(table, index.name))
+            is_kept = known is not None and known.indexes.get(index.name) == IndexShape(index.fields, index.unique)
+            if column in index.fields and is_kept:
                 self._create_index(CreateIndex(table, index))
 
     def _remember_shape(self) -> None:

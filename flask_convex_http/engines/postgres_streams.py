@@ -45,10 +45,9 @@ class Stream:
         self._cursor: str | None = None
         self._why: str | None = None
         self._read = _FIRST_PAGE if "ORDER BY" in sql else 0
-        page = fetch(f"{sql} LIMIT {self._read}", values) if self._read else []
-        self._is_all = len(page) < self._read
-        self._size = _fitting(page)
-        self._rows = iter(page)
+        self._size = _FIRST_PAGE
+        self._is_begun, self._is_all = not self._read, False
+        self._rows: Iterator[Row] = iter(())
 
     def __iter__(self) -> Iterator[Row]:
         return self
@@ -74,12 +73,23 @@ class Stream:
         self._why = why
 
     def _next_page(self, size: int | None) -> list[Row]:
+        if not self._is_begun and size is not None:
+            return self._first_page()
         if self._cursor is None:
             self._cursor = f"stream{next(_numbers)}"
-            declare = f"DECLARE {self._cursor} NO SCROLL CURSOR FOR {self._sql} OFFSET {self._read}"
+            declare = (
+                f"DECLARE {self._cursor} NO SCROLL CURSOR FOR {self._sql} OFFSET {self._read if self._is_begun else 0}"
+            )
             self._fetch(declare, self._values, once=True)
         page = self._fetch(f"FETCH {'ALL' if size is None else size} FROM {self._cursor}", (), once=True)
         self._is_all = size is None or len(page) < size
+        self._size = _fitting(page)
+        return page
+
+    def _first_page(self) -> list[Row]:
+        """Not before it is asked for: of the segments of a query most are behind the end of what is wanted."""
+        page = self._fetch(f"{self._sql} LIMIT {self._read}", self._values)
+        self._is_begun, self._is_all = True, len(page) < self._read
         self._size = _fitting(page)
         return page
 

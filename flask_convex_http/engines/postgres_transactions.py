@@ -57,6 +57,7 @@ class _Reader:
         return int(self._rows(f'SELECT count(*) FROM "{table.name}"', ())[0][0])
 
     def stream(self, table: Table[Any], segment: Segment, *, descending: bool) -> Iterator[Row]:
+        self._live()
         sql, values = self._statements.scan(table, segment, descending, None)
         stream = Stream(partial(self._fetch, table), sql, values)
         if self._streams is None:

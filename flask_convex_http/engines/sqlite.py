@@ -47,6 +47,8 @@ class SQLiteEngine:
         writer_queue: How many mutations of a process may wait.
     """
 
+    is_concurrent = False
+
     def __init__(
         self,
         path: Path | None,

@@ -120,7 +120,8 @@ def test_copies_at_the_same_moment(tmp_path: Path) -> None:
 
 
 def test_copies_at_the_same_moment_of_one_that_fails(tmp_path: Path) -> None:
-    """If the first of several copies fails, one of those that waited for it runs the handler, and no other does."""
+    """If the first of several copies fails, one of the others has its effects committed, and no other does; the sender
+    hears of the failure, or of the other one if that was quicker."""
     fails = [True]
 
     def handler(ctx: MutationCtx, event: WebhookEvent) -> None:
@@ -136,7 +137,7 @@ def test_copies_at_the_same_moment_of_one_that_fails(tmp_path: Path) -> None:
             thread.start()
         for thread in threads:
             thread.join()
-        assert sorted(statuses) == [200, 200, 200, 500]
+        assert sorted(statuses)[:3] == [200, 200, 200] and max(statuses) in (200, 500)
         assert (receiver.effects, receiver.states) == (["evt_1"], ["done"])
 
 
