@@ -103,9 +103,12 @@ class Inbox:
             if isinstance(error, Exception) and is_of_engine(error):
                 raise
             known = None if looks else self.deliveries.lookup(self.runtime.engine, arrival)
-            if known is not None and known.state != "failed":  # a copy was quicker, and this one ran upon its effects
-                return _answer_again(known, arrival)
-            return self._fail(arrival, started, error)
+            if known is None:
+                return self._fail(arrival, started, error)
+        # A copy was quicker, and this one ran upon its effects, or met its row.
+        if known.state != "failed":
+            return _answer_again(known, arrival)
+        return self._run(arrival.anew(), caller, is_new=False)
 
     def _commit(self, arrival: Arrival, caller: Caller, started: float, *, looks: bool) -> Answer:
         # The engine may have to run it again, with an event that nobody has touched.

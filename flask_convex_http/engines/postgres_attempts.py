@@ -97,14 +97,12 @@ class Attempts:
         """While the others of this process wait; those of other processes are in the way still."""
         pause, holds = _PAUSES[0], False
         while True:
+            self._left_alone = max(self._left_alone - 1, 0)
             try:
-                result = attempt(max(end - time.monotonic(), 0.0), holds)
+                return attempt(max(end - time.monotonic(), 0.0), holds)
             except RunAgainError as again:
                 self._left_alone = _ONE_BY_ONE
                 _pause(pause, end, again)
-            else:
-                self._left_alone = max(self._left_alone - 1, 0)
-                return result
             pause, holds = min(pause * 2, _LONGEST_PAUSE), True
 
     def _wait_for_turn(self, end: float) -> None:

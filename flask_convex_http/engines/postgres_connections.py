@@ -271,6 +271,7 @@ class Connections:
 
     def _configure(self, connection: psycopg.Connection[Any]) -> None:
         """Prepare a new connection, in one round trip."""
+        connection.prepare_threshold = None  # its own cursors are used for what is rare
         connection.adapters.register_loader("json", TextBinaryLoader)
         milliseconds = self.timeout * 1000
         limits = {

@@ -23,8 +23,8 @@ from flask_convex_http.errors import (
 DRIVER_ERRORS = (psycopg.Error, OverflowError, UnicodeEncodeError, MemoryError)
 
 #: Serialization failure, deadlock; a unique index that another transaction has changed meanwhile; a table that a
-#: migration has changed under a prepared statement.
-_CONFLICTS = frozenset({"40001", "40P01", "23505", "0A000"})
+#: migration has changed under a prepared statement; a prepared statement that is gone.
+_CONFLICTS = frozenset({"40001", "40P01", "23505", "0A000", "26000"})
 #: The server has become a standby, or ends, or begins.
 _MOVED = frozenset({"25006", "57P01", "57P02", "57P03", "57P05"})
 #: Not that either: who has waited that long has no time left. But the function has not failed.

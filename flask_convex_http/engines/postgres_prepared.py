@@ -12,10 +12,13 @@ from typing import Any
 
 import psycopg
 from psycopg.adapt import Transformer
-from psycopg.pq import ExecStatus
+from psycopg.pq import DiagnosticField, ExecStatus
 from psycopg.pq.abc import PGresult
 
 _DONE = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK)
+#: A statement's table is another one now, or the server has lost it. After all other errors it is as good as before,
+#: and to prepare another one each time would fill the server's memory.
+_STALE = (b"0A000", b"26000")
 #: Numbers of PostgreSQL's types; of the unknown it finds out by itself, from the column it is compared with.
 _UNKNOWN, _BOOLEAN, _BYTES, _INTEGER, _REAL = 0, 16, 17, 20, 701
 _TEXT, _BINARY = 0, 1
@@ -78,8 +81,8 @@ class Prepared:
         types, formats, written = _sent(values)
         name = self._names.get((sql, *types)) or self._prepare(sql, types)
         result = self._libpq.exec_prepared(name, written, formats, _BINARY)  # type: ignore[arg-type]  # None is NULL
-        if result.status not in _DONE:
-            self._names.pop((sql, *types), None)  # perhaps its table is another one now
+        if result.status not in _DONE and result.error_field(DiagnosticField.SQLSTATE) in _STALE:
+            self._names.pop((sql, *types), None)
         return _checked(result)
 
     def _prepare(self, sql: str, types: Sequence[int]) -> bytes:

@@ -22,7 +22,7 @@ from flask_convex_http.engines.postgres_streams import Stream
 from flask_convex_http.engines.postgres_values import Loading, refuse_too_long, stored
 from flask_convex_http.errors import ConvexHTTPError, EngineError, UnavailableError
 from flask_convex_http.ranges import Segment
-from flask_convex_http.schema import Table
+from flask_convex_http.schema import ID_COLUMN, TIME_COLUMN, Table
 
 
 class Shared(NamedTuple):
@@ -121,7 +121,7 @@ class PostgresSnapshot(_Reader):
         if self._connection is not None and self._is_begun:
             end(self._connection, b"COMMIT")
         self.end()
-        if self._is_lost and error is None:  # a function has caught it
+        if self._is_lost and (error is None or isinstance(error, Exception)):  # whatever the function has made of it
             raise RestartError
 
     def select(self, table: Table[Any], segment: Segment, *, descending: bool, limit: int | None) -> list[Row]:
@@ -136,7 +136,7 @@ class PostgresSnapshot(_Reader):
     def _rows(self, sql: str, values: Sequence[Any], *, once: bool = False) -> list[Any]:
         if not self._is_begun and self._first is None and not self._is_over:
             self._connection, rows = self._connections.read(sql, stored(values))
-            self._first = sql, values, rows
+            self._first = sql, values, rows.copy()  # as they came: whoever gets them unescapes them in their place
             return rows
         self._begin()
         return super()._rows(sql, values, once=once)
@@ -183,15 +183,13 @@ class PostgresTransaction(_Reader):
         self._ended = b""
 
     def insert(self, table: Table[Any], row: Row) -> None:
-        names = ("_id", "_creation_time", *table.columns)
-        refuse_too_long(table, dict(zip(names, row, strict=True)))
+        refuse_too_long(table, columns_of(table), row)
         if not self._write(self._statements.insert(table), row):
-            raise self._collision(table, str(row[0]), dict(zip(names, row, strict=True)))
+            raise self._collision(table, str(row[0]), dict(zip(columns_of(table), row, strict=True)))
 
     def insert_all(self, table: Table[Any], rows: Sequence[Row]) -> None:
-        names = ("_id", "_creation_time", *table.columns)
         for row in rows:
-            refuse_too_long(table, dict(zip(names, row, strict=True)))
+            refuse_too_long(table, columns_of(table), row)
         for stream in self._streams or ():
             stream.detach()
         cursor = self._live().cursor()
@@ -203,7 +201,7 @@ class PostgresTransaction(_Reader):
             raise taken(table, table.name, ("_id",))
 
     def update(self, table: Table[Any], document_id: str, changes: Mapping[str, Any]) -> bool:
-        refuse_too_long(table, dict(changes))
+        refuse_too_long(table, changes, tuple(changes.values()))
         sql = self._statements.update(table, tuple(changes))
         guards = guard_values(table, document_id, dict(changes))
         if self._write(sql, (*changes.values(), document_id, *guards)):
@@ -211,7 +209,7 @@ class PostgresTransaction(_Reader):
         row = self.get(table, document_id) if guards else None
         if row is None:
             return False
-        there = dict(zip(("_id", "_creation_time", *table.columns), row, strict=True))
+        there = dict(zip(columns_of(table), row, strict=True))
         raise self._collision(table, document_id, {**there, **changes})
 
     def delete(self, table: Table[Any], document_id: str) -> bool:
@@ -317,6 +315,11 @@ class PostgresTransaction(_Reader):
             if any(row[0] != document_id for row in rows):
                 return taken(table, table.name, fields)
         return taken(table, table.name, ("_id",))
+
+
+def columns_of(table: Table[Any]) -> tuple[str, ...]:
+    """The columns of a row, in order."""
+    return (ID_COLUMN, TIME_COLUMN, *table.columns)
 
 
 def _unknown(error: Exception) -> ConvexHTTPError:

@@ -25,7 +25,9 @@ _ESCAPED = re.compile("\1[\1\2]")
 
 def stored(values: Iterable[Any]) -> list[Any]:
     """Values as the driver takes them."""
-    return [_escaped(value) if type(value) is str and ("\0" in value or "\1" in value) else value for value in values]
+    return [
+        _escaped(value) if isinstance(value, str) and ("\0" in value or "\1" in value) else value for value in values
+    ]
 
 
 def loaded(value: Any) -> Any:
@@ -54,18 +56,23 @@ class Loading:
         return rows
 
 
-def refuse_too_long(table: Table[Any], values: dict[str, Any]) -> None:
+def refuse_too_long(table: Table[Any], names: Iterable[str], row: Sequence[Any]) -> None:
     """Refuse what an index cannot hold, before the server does: after its error the transaction would be over.
+
+    Args:
+        table: The table.
+        names: The columns that are written.
+        row: Their values.
 
     Raises:
         DocumentValidationError: The values of an index are too long together.
     """
-    long = [name for name, value in values.items() if isinstance(value, (str, bytes)) and len(value) > _SHORT]
-    if not long:
+    if not any(type(value) in (str, bytes) and len(value) > _SHORT for value in row):
         return
+    values = dict(zip(names, row, strict=True))
     for index in table.indexes.values():
-        if not set(long).isdisjoint(index.fields) and _bytes_of(values, index.fields) > MOST_INDEXED:
-            field = next(name for name in index.fields if name in long)
+        if _bytes_of(values, index.fields) > MOST_INDEXED:
+            field = max(index.fields, key=lambda name: _bytes_of(values, (name,)))
             raise DocumentValidationError(
                 f"{table.name}: Expected at most {MOST_INDEXED} bytes in the index {index.name}, which is what "
                 f"PostgreSQL takes - at `$.{field}`"
