@@ -19,6 +19,7 @@ from flask_convex_http.errors import (
     DocumentValidationError,
     EngineError,
     MigrationRequiredError,
+    UnavailableError,
 )
 from flask_convex_http.ids import table_of
 from flask_convex_http.ranges import Segment, segments
@@ -101,7 +102,9 @@ class Check:
                 raise
             self._findings.notes.append("Documents and files were not looked at: the database has to be migrated first")
         except EngineError as error:
-            problems.append(f"The check could not go on ({error}); if that is damage, `flask convex restore` mends it")
+            is_damage = not isinstance(error, UnavailableError)
+            remedy = "; if that is damage, `flask convex restore` mends it" if is_damage else ""
+            problems.append(f"The check could not go on ({error}){remedy}")
         return self._findings
 
     def _step(self) -> None:
@@ -183,17 +186,21 @@ class Check:
             return
         fault = self._fault_of(file)
         if fault is not None and self._is_there(file.id):  # not deleted meanwhile
-            told.add(f"{fault}; restore the bytes from a backup, or `flask convex files delete {file.id}`")
+            told.add(fault)
 
     def _fault_of(self, file: StoredFile) -> str | None:
+        remedy = f"restore the bytes from a backup, or `flask convex files delete {file.id}`"
         if self._check_store is None:
-            return f"The file {file.id} has no bytes: there is no store of files"
+            return f"The file {file.id} has no bytes: there is no store of files; {remedy}"
         try:
-            return self._difference(file)
+            difference = self._difference(file)
         except BlobNotFoundError:
-            return f"The file {file.id} has no bytes, or not all of them"
+            difference = f"The file {file.id} has no bytes, or not all of them"
+        except UnavailableError:  # which says nothing of this file
+            raise
         except EngineError as error:
             return f"The bytes of the file {file.id} cannot be read: {error}"
+        return difference and f"{difference}; {remedy}"
 
     def _difference(self, file: StoredFile) -> str | None:
         if not self._read_bytes:

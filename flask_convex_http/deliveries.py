@@ -108,14 +108,14 @@ class Deliveries:
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
-    def lookup(self, engine: Engine, arrival: Arrival) -> WebhookDelivery | None:
-        """What is known of a delivery, read without a transaction."""
+    def lookup(self, engine: Engine, arrival: Arrival, patience: float) -> WebhookDelivery | None:
+        """What is known of a delivery, read without a transaction by who waits so many seconds for the database."""
         source, event_id = arrival.webhook.source, arrival.event_id
-        row = engine.lookup(self.table, source=source, event_id=event_id)
+        row = engine.lookup(self.table, patience, source=source, event_id=event_id)
         if row is None and arrival.fingerprint is not None:
-            content = engine.lookup(self.contents, source=source, fingerprint=arrival.fingerprint)
+            content = engine.lookup(self.contents, patience, source=source, fingerprint=arrival.fingerprint)
             if content is not None:
-                row = engine.lookup(self.table, source=source, event_id=self.contents.read(content).event_id)
+                row = engine.lookup(self.table, patience, source=source, event_id=self.contents.read(content).event_id)
         return None if row is None else self.table.read(row)
 
     def find(self, transaction: Transaction, arrival: Arrival) -> WebhookDelivery | None:

@@ -190,15 +190,17 @@ class UnavailableError(EngineError):
     Args:
         message: What is wrong.
         by_engine: Whether it is this database, and not something that a function speaks of.
+        detail: What the operator is to know, and clients are not: where it is, and what it has said.
     """
 
     status = 503
     public = True
     retry_after = 10
 
-    def __init__(self, message: str = "", *, by_engine: bool = False) -> None:
+    def __init__(self, message: str = "", *, by_engine: bool = False, detail: str = "") -> None:
         super().__init__(message)
         self.by_engine = by_engine
+        self.detail = detail
 
 
 class BlobNotFoundError(ConvexHTTPError):

@@ -6,6 +6,7 @@ a slow password hash would add nothing but time. What is not a key at all is ref
 
 from __future__ import annotations
 
+import logging
 import re
 import secrets
 import threading
@@ -17,13 +18,15 @@ import msgspec
 
 from flask_convex_http.database import CreationTimes, insert
 from flask_convex_http.engines.base import Engine, Transaction
-from flask_convex_http.errors import DocumentNotFoundError
+from flask_convex_http.errors import ConvexHTTPError, DocumentNotFoundError
 from flask_convex_http.query_builder import Query
 from flask_convex_http.schema import Schema, Table
 from flask_convex_http.signing import Signing
 from flask_convex_http.system import AccessToken, ApiKey
 
 C = TypeVar("C", ApiKey, AccessToken)
+
+logger = logging.getLogger("flask_convex_http")
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _RANDOM = 43  # characters for 256 bits
@@ -159,7 +162,10 @@ class Credentials(Generic[C]):
             for document_id, time in list(used.items()):
                 transaction.update(self._table, document_id, {"last_used_at": time})
 
-        self._engine.write(work)
+        try:
+            self._engine.write(work)
+        except ConvexHTTPError as error:  # the request is answered; the next minute writes a newer time
+            logger.warning("When keys were last used could not be written down: %s", error)
 
     def _hash(self, key: str) -> str:
         return self._signing.digest(self._table.name, key)

@@ -80,10 +80,13 @@ class Inbox:
             Exception: What the handler raises; its effects are undone, and the attempt is written down.
         """
         arrival = Arrival.of(webhook, event, request_id)
-        known = self.deliveries.lookup(self.runtime.engine, arrival)
+        known = self._lookup(arrival)
         if known is not None and known.state != "failed":
             return _answer_again(known, arrival)
         return self._run(arrival, caller, is_new=known is None)
+
+    def _lookup(self, arrival: Arrival) -> WebhookDelivery | None:
+        return self.deliveries.lookup(self.runtime.engine, arrival, _patience(arrival.webhook.provider))
 
     def sweep(self, transaction: Transaction, now: float, limit: int) -> int:
         """Forget what has expired, and see to what nobody runs, at most `limit` of each kind; answers how many of the
@@ -102,7 +105,7 @@ class Inbox:
         except (Exception, SystemExit) as error:
             if isinstance(error, Exception) and is_of_engine(error):
                 raise
-            known = None if looks else self.deliveries.lookup(self.runtime.engine, arrival)
+            known = None if looks else self._lookup(arrival)
             if known is None:
                 return self._fail(arrival, started, error)
         # A copy was quicker, and this one ran upon its effects, or met its row.

@@ -18,7 +18,7 @@ from typing import Any
 from flask_convex_http.backend import Backend
 from flask_convex_http.batches import Batches
 from flask_convex_http.engines.base import Listener
-from flask_convex_http.errors import MigrationRequiredError
+from flask_convex_http.errors import MigrationRequiredError, UnavailableError
 from flask_convex_http.housekeeping import Housekeeping
 from flask_convex_http.jobs import LOOK_AFTER
 from flask_convex_http.leases import Leases, sign_every
@@ -233,5 +233,7 @@ class Worker:
 def _log(error: Exception) -> None:
     if isinstance(error, MigrationRequiredError):
         logger.warning("Nothing scheduled can be run yet: %s", error)
+    elif isinstance(error, UnavailableError):
+        logger.error("The worker could not use the database; it will try again: %s", error.detail or error)
     else:
         logger.error("The worker could not use the database; it will try again", exc_info=error)

@@ -13,6 +13,20 @@ def pytest_xdist_auto_num_workers() -> int:
     return len(os.sched_getaffinity(0)) * 3 // 2
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what takes long on PostgreSQL, unless all is asked for: the same tests run on SQLite."""
+    if os.environ.get("ENGINES") == "all":
+        return
+    left_out = [item for item in items if item.get_closest_marker("at_length") and _is_on_postgres(item)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in set(left_out)]
+
+
+def _is_on_postgres(item: pytest.Item) -> bool:
+    call = getattr(item, "callspec", None)
+    return call is not None and call.params.get("each_engine") == "postgres"
+
+
 @pytest.fixture(name="postgres", scope="session")
 def _postgres() -> Iterator[PostgresServer]:
     """The PostgreSQL of this test process, started for the first test that needs one."""

@@ -35,6 +35,8 @@ with warnings.catch_warnings():
 ENGINES = ("sqlite", "postgres")
 #: The tests of a module run on each engine; see the fixture in `conftest.py`.
 EACH_ENGINE = pytest.mark.usefixtures("each_engine")
+#: Such a module takes long on PostgreSQL: that turn comes with ENGINES=all only.
+AT_LENGTH = pytest.mark.at_length
 
 #: A test of such a module that is about one of them.
 SQLITE_ONLY, POSTGRES_ONLY = (pytest.mark.parametrize("each_engine", [name], indirect=True) for name in ENGINES)

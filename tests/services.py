@@ -72,8 +72,8 @@ class LateEngine:
         self._engine = engine
         self._meanwhile = meanwhile
 
-    def lookup(self, table: Any, **values: Any) -> Any:
-        row = self._engine.lookup(table, **values)
+    def lookup(self, table: Any, /, _patience: float | None = None, **values: Any) -> Any:
+        row = self._engine.lookup(table, _patience, **values)
         self._meanwhile()
         return row
 

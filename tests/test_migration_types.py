@@ -9,10 +9,10 @@ import msgspec
 import pytest
 
 from flask_convex_http import Id, MigrationRefusedError
-from tests.databases import EACH_ENGINE, columns, everything
+from tests.databases import AT_LENGTH, EACH_ENGINE, columns, everything
 from tests.versions import migrate, start, stored, thing
 
-pytestmark = EACH_ENGINE
+pytestmark = [EACH_ENGINE, AT_LENGTH]
 
 to: Any = Id
 THING_ID = to["Thing"]

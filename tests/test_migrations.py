@@ -18,11 +18,11 @@ from flask_convex_http import (
     gt,
     unique,
 )
-from tests.databases import EACH_ENGINE, SQLITE_ONLY, columns, everything, rows
+from tests.databases import AT_LENGTH, EACH_ENGINE, SQLITE_ONLY, columns, everything, rows
 from tests.deployment import Deployment
 from tests.versions import migrate, start, stored, thing
 
-pytestmark = EACH_ENGINE
+pytestmark = [EACH_ENGINE, AT_LENGTH]
 
 
 #: Of two that every table has, and of a field of each kind.

@@ -14,10 +14,10 @@ from flask_convex_http import Document, InvalidCursorError, Page, between, gte, 
 from flask_convex_http.database import DatabaseReader, DatabaseWriter
 from flask_convex_http.query_builder import Query
 from flask_convex_http.ranges import Range
-from tests.databases import EACH_ENGINE
+from tests.databases import AT_LENGTH, EACH_ENGINE
 from tests.deployment import Deployment, deployed
 
-pytestmark = EACH_ENGINE
+pytestmark = [EACH_ENGINE, AT_LENGTH]
 
 
 class Event(

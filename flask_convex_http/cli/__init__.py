@@ -34,7 +34,8 @@ class _ConvexGroup(AppGroup):
         try:
             return super().invoke(ctx)
         except ConvexHTTPError as error:
-            raise click.ClickException(printable(str(error))) from error
+            detail = getattr(error, "detail", "")
+            raise click.ClickException(printable(f"{error}: {detail}" if detail else str(error))) from error
 
 
 convex_commands = _ConvexGroup(

@@ -127,8 +127,13 @@ class Engine(Protocol):
             MigrationRequiredError: The tables of the schema are not there.
         """
 
-    def lookup(self, table: Table[Any], **values: Any) -> Row | None:
+    def lookup(self, table: Table[Any], /, _patience: float | None = None, **values: Any) -> Row | None:
         """The row that has these values in the fields of a unique index, read on its own, without a snapshot for more.
+
+        Args:
+            table: The table.
+            _patience: Seconds to wait for the database, if less than the engine would; no field has such a name.
+            values: The values, by field.
 
         Raises:
             MigrationRequiredError: The tables of the schema are not there.

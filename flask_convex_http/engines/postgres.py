@@ -67,11 +67,11 @@ class PostgresEngine:
         self._check_ready()
         return PostgresSnapshot(self._shared, restartable=restartable)
 
-    def lookup(self, table: Table[Any], **values: Any) -> Row | None:
+    def lookup(self, table: Table[Any], /, _patience: float | None = None, **values: Any) -> Row | None:
         """The row that has these values in a unique index: one statement, which is a snapshot by itself."""
         self._check_ready()
         sql = self._shared.statements.lookup(table, tuple(values))
-        connection, rows = self._connections.read(sql, stored(values.values()))
+        connection, rows = self._connections.read(sql, stored(values.values()), _patience)
         self._connections.give(connection)
         return self._shared.loading.rows(table, rows)[0] if rows else None
 

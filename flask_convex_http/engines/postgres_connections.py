@@ -20,6 +20,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import ExecStatus
 from psycopg.types.string import TextBinaryLoader
 
+from flask_convex_http.config import shown_url
 from flask_convex_http.engines.postgres_errors import DRIVER_ERRORS, is_conflict, is_lost, translate
 from flask_convex_http.engines.postgres_prepared import Prepared
 from flask_convex_http.errors import (
@@ -112,6 +113,7 @@ class Connections:
 
     def __init__(self, url: str, *, most: int, queue: int, timeout: float, is_durable: bool) -> None:
         self._conninfo = _conninfo(url)
+        self._place = shown_url(url).partition("://")[2]
         self._most = most
         self._queue = queue
         self.timeout = timeout
@@ -120,6 +122,7 @@ class Connections:
         self._opening = threading.Lock()
         self._lent = threading.local()
         self._failures = 0
+        self._tried: tuple[float, UnavailableError | None] = (0.0, None)
         self._finalizer = weakref.finalize(self, _close, self._pools)
 
     def take(self, timeout: float | None = None) -> PooledConnection:
@@ -180,9 +183,9 @@ class Connections:
             else:
                 return connection
 
-    def read(self, sql: str, values: Sequence[Any]) -> tuple[PooledConnection, list[Any]]:
+    def read(self, sql: str, values: Sequence[Any], timeout: float | None = None) -> tuple[PooledConnection, list[Any]]:
         """Take a connection and run one statement on it, outside of a transaction; answers both."""
-        end = time.monotonic() + self.timeout
+        end = time.monotonic() + (self.timeout if timeout is None else min(timeout, self.timeout))
         while True:
             connection = self.take(max(end - time.monotonic(), 0.0))
             try:
@@ -252,8 +255,25 @@ class Connections:
         with self._opening:
             pool = self._pools.get(os.getpid())
             if pool is None or pool.closed:
+                self._try()
                 pool = self._pools[os.getpid()] = self._new_pool()
             return pool
+
+    def _try(self) -> None:
+        """See at the first use that there is such a database: what is wrong with a setting does not mend by waiting.
+
+        Raises:
+            UnavailableError: There is none, or was none a moment ago.
+        """
+        tried_at, error = self._tried
+        if error is not None and time.monotonic() < tried_at + _RECONNECT:
+            raise error
+        try:
+            self.connect().close()
+        except UnavailableError as found:
+            self._tried = time.monotonic(), found
+            raise
+        self._tried = time.monotonic(), None
 
     def _new_pool(self) -> psycopg_pool.ConnectionPool[PooledConnection]:
         return psycopg_pool.ConnectionPool(
@@ -266,6 +286,7 @@ class Connections:
             configure=self._configure,
             reconnect_timeout=_RECONNECT,
             num_workers=1,
+            name=f"PostgreSQL at {self._place}",  # as it is called in its log
             open=True,
         )
 
@@ -315,11 +336,19 @@ def end(connection: PooledConnection, command: bytes) -> None:
 
 
 def _conninfo(url: str) -> str:
+    """What libpq is told.
+
+    Raises:
+        ConfigurationError: The URL is none.
+    """
     try:
         given = conninfo_to_dict(url)
-    except psycopg.Error:  # its message repeats what may be a password
-        given = {"host": "@"}
-    if "@" in str(given.get("host", "")):  # a part of the password, which would be logged as a host
+    except psycopg.Error as error:
+        if "URI query parameter" in str(error):
+            raise ConfigurationError(f"CONVEX_DATABASE_URL: {str(error).strip()}") from None
+        given = {"host": "@"}  # the message repeats what may be a password
+    if url.partition("?")[0].count("@") > 1 or "@" in f"{given.get('host')}{given.get('dbname')}":
+        # a part of the password, which would be logged as a host
         raise ConfigurationError(
             "CONVEX_DATABASE_URL must be a URL that libpq takes, such as postgresql://user@host/database; characters "
             "such as @ or / in a password are written %40 and %2F"

@@ -5,6 +5,7 @@ The codes are of the SQL standard and of PostgreSQL's own list (appendix "Postgr
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import psycopg
@@ -18,6 +19,8 @@ from flask_convex_http.errors import (
     OverloadedError,
     UnavailableError,
 )
+
+logger = logging.getLogger("flask_convex_http")
 
 #: What the driver raises, and what Python does while it writes values.
 DRIVER_ERRORS = (psycopg.Error, OverflowError, UnicodeEncodeError, MemoryError)
@@ -59,9 +62,10 @@ def translate(error: Exception) -> ConvexHTTPError:
         return OverloadedError(f"{_BUSY[state]}; try again in a moment")
     is_of_connection = not state and type(error) in (psycopg.OperationalError, psycopg.DatabaseError)
     if is_of_connection or state in _MOVED or state.startswith(_UNUSABLE):
-        return UnavailableError(f"The database cannot be used at the moment: {text}", by_engine=True)
-    if state == "25P03":
-        return EngineError("A mutation neither read nor wrote for too long; do what takes long in an action")
+        logger.warning("The database cannot be used at the moment: %s", text)
+        return UnavailableError("The database cannot be used at the moment", by_engine=True, detail=text)
+    if state == "42501":
+        return EngineError(f"PostgreSQL: {text}; GRANT it to the app's user, or make that the owner of the database")
     if state == "54000":
         return DocumentValidationError("A value is too long for an index of PostgreSQL")
     if isinstance(error, OverflowError):

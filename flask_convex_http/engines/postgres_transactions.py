@@ -326,4 +326,4 @@ def _unknown(error: Exception) -> ConvexHTTPError:
     translated = translate(error)
     if not isinstance(translated, UnavailableError):
         return translated
-    return UnavailableError(f"{translated} Whether the last write was made is not known", by_engine=True)
+    return UnavailableError(f"{translated}. Whether the last write was made is not known", by_engine=True)

@@ -78,7 +78,7 @@ class SQLiteEngine:
         self._check_ready()
         return SQLiteSnapshot(self._connections, self._statements, self.schema)
 
-    def lookup(self, table: Table[Any], **values: Any) -> Row | None:
+    def lookup(self, table: Table[Any], /, _patience: float | None = None, **values: Any) -> Row | None:
         """The row that has these values in a unique index: one statement, which is a snapshot by itself."""
         self._check_ready()
         process = self._connections.here()

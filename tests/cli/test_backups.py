@@ -275,7 +275,7 @@ def test_a_damaged_database_is_kept(tmp_path: Path) -> None:
     deployment = Deployment(tmp_path)
     deployment.migrate()
     deployment.answer("backup", str(tmp_path / "copy.db"))
-    (tmp_path / "app.db").write_bytes(b"nonsense" * 1000)
+    (tmp_path / "convex.db").write_bytes(b"nonsense" * 1000)
     checked = deployment.command("check", "--json")
     assert checked.returncode == 1
     assert "flask convex restore" in json.loads(checked.stdout)["problems"][0]
@@ -284,7 +284,7 @@ def test_a_damaged_database_is_kept(tmp_path: Path) -> None:
     assert "is damaged" in asked.stderr
     done = deployment.command("restore", str(tmp_path / "copy.db"), "--yes")
     assert done.returncode == 0
-    (aside,) = tmp_path.glob("app.db.damaged-*")
+    (aside,) = tmp_path.glob("convex.db.damaged-*")
     assert str(aside) in done.stdout
     assert aside.read_bytes() == b"nonsense" * 1000
     assert deployment.command("check").returncode == 0

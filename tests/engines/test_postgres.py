@@ -213,11 +213,14 @@ def test_schema_with_capitals(postgres: PostgresServer) -> None:
         "postgresql://ada:hunter2@[host/app",
         "postgresql://ada:hunter2@host/app?no=1",
         "postgresql://ada:h@hunter2@host/app",
+        "postgresql://ada:h@hun/ter2@host/app",
     ],
 )
 def test_wrong_url_keeps_its_password(url: str) -> None:
     """A URL that libpq does not take is refused without saying it."""
-    with pytest.raises(ConfigurationError, match="CONVEX_DATABASE_URL must be a URL that libpq takes") as caught:
+    with pytest.raises(
+        ConfigurationError, match=r"^CONVEX_DATABASE_URL(: invalid URI query parameter| must be a URL that libpq takes)"
+    ) as caught:
         PostgresEngine(url, SCHEMA)
     assert "hunter2" not in str(caught.value)
 
@@ -469,9 +472,10 @@ def test_server_that_is_not_there(tmp_path: Path) -> None:
     """A server that cannot be reached is said to be, in the time that was given, without its password."""
     url = f"postgresql://ada:hunter2@/app?host={tmp_path}"
     engine = PostgresEngine(url, SCHEMA, timeout=0.3)
-    with closing(engine), pytest.raises(UnavailableError, match="cannot be reached") as caught:
+    with closing(engine), pytest.raises(UnavailableError, match="cannot be used") as caught:
         engine.read()
-    assert "hunter2" not in str(caught.value)
+    assert "hunter2" not in f"{caught.value} {caught.value.detail}"
+    assert "No such file" in caught.value.detail
 
 
 # --- migrations --------------------------------------------------------------------------------------------------

@@ -28,8 +28,8 @@ def copy_after_the_lookup(monkeypatch: pytest.MonkeyPatch, receiver: Receiver, s
     """Let a copy be dealt with just after the first delivery was looked up, and not found."""
     lookup, calls = Deliveries.lookup, [1]
 
-    def looked_up(self: Deliveries, engine: Engine, arrival: Arrival) -> WebhookDelivery | None:
-        found = lookup(self, engine, arrival)
+    def looked_up(self: Deliveries, engine: Engine, arrival: Arrival, patience: float) -> WebhookDelivery | None:
+        found = lookup(self, engine, arrival, patience)
         if calls:
             calls.pop()
             elsewhere(lambda: statuses.append(receiver.deliver().status_code))

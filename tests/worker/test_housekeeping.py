@@ -10,11 +10,11 @@ from flask_convex_http import MutationCtx, internal_mutation
 from flask_convex_http.backend import Backend
 from flask_convex_http.housekeeping import Housekeeping
 from flask_convex_http.testing import Clock, run_scheduled
-from tests.databases import EACH_ENGINE
+from tests.databases import AT_LENGTH, EACH_ENGINE
 from tests.sqlite.crews import wait_until
 from tests.worker.runs import Boom, opened, rows, run_all, working, write_down
 
-pytestmark = EACH_ENGINE
+pytestmark = [EACH_ENGINE, AT_LENGTH]
 
 DAY = timedelta(days=1)
 

@@ -11,10 +11,10 @@ from flask_convex_http import ActionCtx, MutationCtx, internal_action, internal_
 from flask_convex_http.batches import Batches
 from flask_convex_http.housekeeping import Housekeeping
 from flask_convex_http.testing import Clock
-from tests.databases import EACH_ENGINE
+from tests.databases import AT_LENGTH, EACH_ENGINE
 from tests.worker.runs import opened, rows
 
-pytestmark = EACH_ENGINE
+pytestmark = [EACH_ENGINE, AT_LENGTH]
 
 #: How long the arguments are, and of how many rows.
 SIZE = 200_000

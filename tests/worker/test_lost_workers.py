@@ -16,11 +16,11 @@ from flask_convex_http.engines.base import Engine, Transaction
 from flask_convex_http.leases import Leases
 from flask_convex_http.running import RunningActions
 from flask_convex_http.testing import Clock
-from tests.databases import EACH_ENGINE
+from tests.databases import AT_LENGTH, EACH_ENGINE
 from tests.sqlite.crews import PATIENCE, wait_until
 from tests.worker.runs import opened, row, rows, wait_until_ended, working, write_down, written
 
-pytestmark = EACH_ENGINE
+pytestmark = [EACH_ENGINE, AT_LENGTH]
 
 HOUR = timedelta(hours=1)
 #: Seconds; a worker then looks at the time about ten times a second.
