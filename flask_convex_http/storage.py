@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from flask_convex_http.database import CreationTimes, insert
 from flask_convex_http.engines.base import Engine, Snapshot, Transaction
 from flask_convex_http.errors import (
     BlobNotFoundError,
+    ConvexHTTPError,
     PayloadTooLargeError,
     RequestError,
     StorageIdError,
@@ -39,6 +41,8 @@ from flask_convex_http.system import StoredFile
 
 #: Answers what URLs start with; asked only when a URL is made.
 Site = Callable[[], str]
+
+logger = logging.getLogger("flask_convex_http")
 
 #: Where the edge serves files and takes uploads.
 PATH = "/api/storage"
@@ -363,7 +367,10 @@ class StorageActions(StorageReader):
             BlobNotFoundError: There is no such file.
         """
         self._files.engine.write(lambda transaction: self._files.delete_row(transaction, file_id))
-        self._files.blobs.delete(file_id)
+        try:
+            self._files.blobs.delete(file_id)
+        except ConvexHTTPError as error:  # the file is gone all the same
+            logger.warning("The bytes of %s could not be removed, and are left to the sweep: %s", file_id, error)
 
     def revoke_urls(self, file_id: Id[StoredFile], /) -> None:
         """Make every URL of the file given out so far invalid."""

@@ -23,10 +23,10 @@ from flask_convex_http import (
 from flask_convex_http.database import DatabaseReader, DatabaseWriter
 from flask_convex_http.ids import new_id, table_of
 from flask_convex_http.system import AccessToken, ApiKey, Setting
-from tests.databases import EACH_ENGINE, memory_backend
+from tests.databases import AT_LENGTH, EACH_ENGINE, memory_backend
 from tests.deployment import Deployment, deployed
 
-pytestmark = EACH_ENGINE
+pytestmark = [EACH_ENGINE, AT_LENGTH]
 
 
 class Profile(msgspec.Struct, frozen=True):

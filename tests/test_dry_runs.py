@@ -10,10 +10,10 @@ import pytest
 from flask_convex_http import ConvexError
 from flask_convex_http.dry_runs import FieldChange
 from flask_convex_http.replays import Preview
-from tests.databases import EACH_ENGINE, everything
+from tests.databases import AT_LENGTH, EACH_ENGINE, everything
 from tests.orders import SECRET, VARIABLE, Shop, dead, remind, shop, store
 
-pytestmark = EACH_ENGINE
+pytestmark = [EACH_ENGINE, AT_LENGTH]
 
 HOUR = timedelta(hours=1)
 

@@ -8,11 +8,11 @@ import pytest
 
 from flask_convex_http import EngineError, MigrationRefusedError, MigrationRequiredError
 from flask_convex_http.migrations import plan
-from tests.databases import EACH_ENGINE, SQLITE_ONLY, everything, rows
+from tests.databases import AT_LENGTH, EACH_ENGINE, SQLITE_ONLY, everything, rows
 from tests.deployment import Deployment
 from tests.versions import migrate, start, stored, thing
 
-pytestmark = EACH_ENGINE
+pytestmark = [EACH_ENGINE, AT_LENGTH]
 
 
 @SQLITE_ONLY

@@ -18,10 +18,10 @@ from flask_convex_http import (
 )
 from flask_convex_http.backend import Backend
 from flask_convex_http.config import Settings
-from tests.databases import EACH_ENGINE, memory_backend, temporary
+from tests.databases import AT_LENGTH, EACH_ENGINE, memory_backend, temporary
 from tests.services import SCHEMA, Boom, Service, rows
 
-pytestmark = EACH_ENGINE
+pytestmark = [EACH_ENGINE, AT_LENGTH]
 
 DAY = timedelta(days=1)
 SECRET = "a secret of the deployment, long enough"

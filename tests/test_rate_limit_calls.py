@@ -30,10 +30,10 @@ from flask_convex_http.config import Settings
 from flask_convex_http.errors import RateLimitedError
 from flask_convex_http.rate_limits import Limit
 from flask_convex_http.testing import Clock
-from tests.databases import EACH_ENGINE, SQLITE_ONLY, last_write, memory_backend, settings_in
+from tests.databases import AT_LENGTH, EACH_ENGINE, SQLITE_ONLY, last_write, memory_backend, settings_in
 from tests.rate_limits import NOW, buckets, take
 
-pytestmark = EACH_ENGINE
+pytestmark = [EACH_ENGINE, AT_LENGTH]
 
 
 class Boom(Exception):

@@ -16,9 +16,9 @@ from flask_convex_http.crons import Crons
 from flask_convex_http.system import ScheduledFunction
 from flask_convex_http.testing import Clock
 from tests.cron_processes import DAY, FUNCTIONS, MINUTE, SCHEMA, Process, at, count, daily, every, process, sweep
-from tests.databases import EACH_ENGINE, SQLITE_ONLY, rows, settings_in
+from tests.databases import AT_LENGTH, EACH_ENGINE, SQLITE_ONLY, rows, settings_in
 
-pytestmark = EACH_ENGINE
+pytestmark = [EACH_ENGINE, AT_LENGTH]
 
 # --- clocks that jump ------------------------------------------------------------------------------------------------
 

@@ -17,10 +17,10 @@ from flask_convex_http import Document, DocumentValidationError, EngineError, Id
 from flask_convex_http.columns import fingerprint, stored_bound
 from flask_convex_http.ids import new_id
 from flask_convex_http.validation import InvalidValueError, Validator
-from tests.databases import EACH_ENGINE, SQLITE_ONLY, rows
+from tests.databases import AT_LENGTH, EACH_ENGINE, SQLITE_ONLY, rows
 from tests.deployment import Deployment, deployed
 
-pytestmark = EACH_ENGINE
+pytestmark = [EACH_ENGINE, AT_LENGTH]
 
 Cents = NewType("Cents", int)
 

@@ -60,8 +60,8 @@ def move(to: str | None, storage: str | None, verify_only: bool, yes: bool, as_j
     _fail_if_different(report)
     if not verify_only:
         note(
-            "If the app runs, it writes where it did: stop it and run the same command again. If it is stopped, change "
-            "the settings and start it."
+            "Both sides are the same. If the app was stopped, change the settings and start it. If it runs, it writes "
+            "where it did: stop it and run the same command again."
         )
 
 
