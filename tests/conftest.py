@@ -9,8 +9,8 @@ from tests.databases import ENGINES, PostgresServer, all_from
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Twice as many processes as there are processors for `-n auto`: many tests wait for servers and clocks."""
-    return len(os.sched_getaffinity(0)) * 2
+    """Half as many processes again as there are processors for `-n auto`: many tests wait for servers and clocks."""
+    return len(os.sched_getaffinity(0)) * 3 // 2
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

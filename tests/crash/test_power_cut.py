@@ -24,7 +24,7 @@ def batches(points: int, size: int) -> list[int]:
 
 
 #: How many crashes there are in all. One in five is gunicorn's, whose start takes longer.
-POINTS = int(os.environ.get("CRASH_POINTS", "24"))
+POINTS = int(os.environ.get("CRASH_POINTS", "16"))
 SERVED = POINTS // 5
 #: Many in a row on one ledger, which grows, and then a new one.
 ROWS, ROWS_SERVED = batches(POINTS - SERVED, 16), batches(SERVED, 4)

@@ -14,12 +14,12 @@ from flask_convex_http import Document
 from flask_convex_http.query_builder import Query
 from flask_convex_http.system import WebhookDelivery
 from flask_convex_http.testing import run_scheduled
-from tests.databases import EACH_ENGINE, temporary
+from tests.databases import AT_LENGTH, EACH_ENGINE, temporary
 from tests.deliveries.senders import SENDERS
 from tests.deliveries.shop import Effect, FollowUp, State, create_app
 from tests.web.apps import backend_of
 
-pytestmark = EACH_ENGINE
+pytestmark = [EACH_ENGINE, AT_LENGTH]
 
 #: How many stories there are; on PostgreSQL each takes longer.
 EXAMPLES = {"sqlite": 30, "postgres": 10}

@@ -18,7 +18,7 @@ from tests.deliveries.judge import cut_short, faults, not_done_once, unfinished
 from tests.deliveries.servers import Deployment
 from tests.postgres.deaths import DEATHS, mortal, start
 
-KILLS = int(os.environ.get("WEBHOOK_KILLS", "12"))
+KILLS = int(os.environ.get("WEBHOOK_KILLS", "8"))
 #: Seconds until all that was accepted has ended, once nobody is killed any more.
 PATIENCE = 60.0
 

@@ -3,7 +3,7 @@
 import pytest
 
 from flask_convex_http.system import WebhookDelivery
-from tests.databases import EACH_ENGINE
+from tests.databases import AT_LENGTH, EACH_ENGINE
 from tests.example.application import Example, example
 from tests.example.deliveries import (
     GENUINE,
@@ -20,7 +20,7 @@ from tests.example.deliveries import (
     from_stripe,
 )
 
-pytestmark = EACH_ENGINE
+pytestmark = [EACH_ENGINE, AT_LENGTH]
 
 
 def refused(app: Example, delivery: Delivery) -> None:

@@ -12,7 +12,7 @@ import pytest
 from flask_convex_http import DeadLetterError, GitHub, MutationCtx, QueryCtx, WebhookEvent, internal_query
 from flask_convex_http.system import WebhookDelivery
 from flask_convex_http.webhooks import Provider, Shopify, Slack, StandardWebhooks
-from tests.databases import EACH_ENGINE, last_write
+from tests.databases import AT_LENGTH, EACH_ENGINE, last_write
 from tests.inbox.receiving import Boom, numbered, payload, receiving, stripe
 from tests.inbox.test_failures import failing
 from tests.webhooks.senders import (
@@ -27,7 +27,7 @@ from tests.webhooks.senders import (
     sign_stripe,
 )
 
-pytestmark = EACH_ENGINE
+pytestmark = [EACH_ENGINE, AT_LENGTH]
 
 TEXTS = {
     "NUL": "a\x00b",

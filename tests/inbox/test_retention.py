@@ -11,12 +11,12 @@ from flask_convex_http.housekeeping import Housekeeping
 from flask_convex_http.system import ScheduledFunction, WebhookContent, WebhookDelivery, WebhookRequest, WebhookTurn
 from flask_convex_http.testing import Clock
 from flask_convex_http.webhooks import Provider
-from tests.databases import EACH_ENGINE
+from tests.databases import AT_LENGTH, EACH_ENGINE
 from tests.inbox.receiving import Boom, Receiver, numbered, payload, receiving, record
 from tests.inbox.test_failures import failing
 from tests.webhooks.senders import BODY, SECRET, build_hmac, sign_github, sign_hmac, sign_stripe
 
-pytestmark = EACH_ENGINE
+pytestmark = [EACH_ENGINE, AT_LENGTH]
 
 DAY, SECOND = timedelta(days=1), timedelta(seconds=1)
 

@@ -13,12 +13,12 @@ from flask_convex_http.housekeeping import Housekeeping
 from flask_convex_http.ids import Id
 from flask_convex_http.system import ScheduledFunction
 from flask_convex_http.testing import Clock
-from tests.databases import EACH_ENGINE
+from tests.databases import AT_LENGTH, EACH_ENGINE
 from tests.inbox.receiving import Boom, Effect, Receiver, receiving, record
 from tests.inbox.test_failures import failing
 from tests.inbox.test_lanes import deliver_all, ordered
 
-pytestmark = EACH_ENGINE
+pytestmark = [EACH_ENGINE, AT_LENGTH]
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 Job = Id[ScheduledFunction]

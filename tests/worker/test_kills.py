@@ -21,7 +21,7 @@ from tests.worker.runs import rows
 
 pytestmark = [EACH_ENGINE, AT_LENGTH]
 
-KILLS = int(os.environ.get("WORKER_KILLS", "16"))
+KILLS = int(os.environ.get("WORKER_KILLS", "12"))
 #: Seconds until all that was scheduled has ended, once nobody is killed any more.
 PATIENCE = 60.0
 
