@@ -243,7 +243,8 @@ class Connections:
         if self._failures_now() > self._failures:
             return UnavailableError("The database cannot be reached at the moment", by_engine=True)
         return OverloadedError(
-            f"No connection to the database was free in time, of {self._most} (CONVEX_DATABASE_CONNECTIONS)"
+            f"No connection to the database was free in time, of {self._most} (CONVEX_DATABASE_CONNECTIONS); "
+            "try again in a moment"
         )
 
     def _failures_now(self) -> int:
