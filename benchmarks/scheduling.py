@@ -16,7 +16,7 @@ from benchmarks.writes import new_folders
 from flask_convex_http import Document, Id, MutationCtx, QueryCtx, Schema, internal_mutation, query
 from flask_convex_http.backend import Backend
 from flask_convex_http.config import Settings
-from flask_convex_http.system import ScheduledFunction
+from flask_convex_http.schema.system_tables import ScheduledFunction
 
 #: How much slower than inserting a row scheduling may be.
 TARGET = 1.5

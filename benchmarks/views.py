@@ -33,7 +33,7 @@ from flask_convex_http import (
     internal_query,
     require_api_key,
 )
-from flask_convex_http.system import ApiKey
+from flask_convex_http.schema.system_tables import ApiKey
 
 HEALTH_TARGET, PROTECTED_TARGET, ROUTES_TARGET = 1.0, 1.1, 1.2
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from stripe import WebhookSignature
 
-from flask_convex_http.samples import events
+from flask_convex_http.webhooks.samples import events
 
 CONNECTIONS = 32
 PATH = "/webhooks/stripe"

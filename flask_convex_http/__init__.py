@@ -1,23 +1,21 @@
-"""flask_convex_http: Convex's HTTP actions, functions and documents for Flask, on SQLite.
+"""flask_convex_http: Convex's HTTP actions, functions and documents for Flask, on SQLite or PostgreSQL.
 
-A request's way through the package:
+A request goes down through the folders of the package:
 
-1. Flask matches a URL rule that `HttpRouter` registered (`web/router`).
-2. The view bounds the body, checks the API key or token if the handler asks for one (`web/auth`), and calls the
-   handler with a ctx.
-3. The handler runs functions: `ctx.run_query(items.get, id=...)` (`context`).
-4. `runtime` checks the arguments against the function's annotations and opens a snapshot or a transaction.
-5. The function reads and writes documents through `ctx.db` (`database`, `query_builder`), which the engine turns
-   into SQL (`engines/`).
-6. The result is checked, the transaction committed, and what the handler returns becomes a response
-   (`web/responses`); errors become the status their class says.
-7. What was scheduled meanwhile (`scheduler`, `jobs`) a `worker` runs, in this process or another.
+1. `web/`: Flask matches a URL rule that `HttpRouter` registered. The view limits the body, checks the credential if the
+   handler asks for one, and calls the handler with a ctx.
+2. `runtime/`: the handler runs a function with `ctx.run_query(items.get, id=...)`. The runtime opens a snapshot or a
+   transaction.
+3. `functions/`: the arguments and the result are validated against the function's annotations.
+4. `database/`: the function reads and writes documents through `ctx.db`.
+5. `engines/`: rows are read and written in SQL, and the transaction is committed.
+
+A webhook goes `web/`, `inbox/`, `runtime/`. Scheduled work goes `scheduling/`, `worker/`, `runtime/`. Files go
+`storage/`, `storage/blobs/`. The root has the wiring (`extension`, `backend`, `config`) and what every folder uses.
 """
 
-from flask_convex_http.context import ActionCtx as ActionCtx
-from flask_convex_http.context import MutationCtx as MutationCtx
-from flask_convex_http.context import QueryCtx as QueryCtx
-from flask_convex_http.crons import Crons as Crons
+from flask_convex_http.credentials import UserIdentity as UserIdentity
+from flask_convex_http.database.query import Page as Page
 from flask_convex_http.errors import ArgumentValidationError as ArgumentValidationError
 from flask_convex_http.errors import BlobNotFoundError as BlobNotFoundError
 from flask_convex_http.errors import CallInProgressError as CallInProgressError
@@ -49,28 +47,30 @@ from flask_convex_http.errors import UniqueConstraintError as UniqueConstraintEr
 from flask_convex_http.errors import VerificationError as VerificationError
 from flask_convex_http.errors import WebhookFailedError as WebhookFailedError
 from flask_convex_http.extension import ConvexHTTP as ConvexHTTP
-from flask_convex_http.functions import action as action
-from flask_convex_http.functions import internal_action as internal_action
-from flask_convex_http.functions import internal_mutation as internal_mutation
-from flask_convex_http.functions import internal_query as internal_query
-from flask_convex_http.functions import mutation as mutation
-from flask_convex_http.functions import query as query
-from flask_convex_http.identity import UserIdentity as UserIdentity
+from flask_convex_http.functions.function import action as action
+from flask_convex_http.functions.function import internal_action as internal_action
+from flask_convex_http.functions.function import internal_mutation as internal_mutation
+from flask_convex_http.functions.function import internal_query as internal_query
+from flask_convex_http.functions.function import mutation as mutation
+from flask_convex_http.functions.function import query as query
 from flask_convex_http.ids import Id as Id
-from flask_convex_http.query_builder import Page as Page
-from flask_convex_http.ranges import between as between
-from flask_convex_http.ranges import gt as gt
-from flask_convex_http.ranges import gte as gte
-from flask_convex_http.ranges import lt as lt
-from flask_convex_http.ranges import lte as lte
 from flask_convex_http.retry import Retry as Retry
-from flask_convex_http.schema import Document as Document
-from flask_convex_http.schema import Schema as Schema
-from flask_convex_http.schema import unique as unique
-from flask_convex_http.storage import DirectUpload as DirectUpload
-from flask_convex_http.system import ScheduledFunction as ScheduledFunction
-from flask_convex_http.system import StoredFile as StoredFile
-from flask_convex_http.system import WebhookDelivery as WebhookDelivery
+from flask_convex_http.runtime.context import ActionCtx as ActionCtx
+from flask_convex_http.runtime.context import MutationCtx as MutationCtx
+from flask_convex_http.runtime.context import QueryCtx as QueryCtx
+from flask_convex_http.scheduling.crons import Crons as Crons
+from flask_convex_http.schema.documents import Document as Document
+from flask_convex_http.schema.documents import Schema as Schema
+from flask_convex_http.schema.documents import unique as unique
+from flask_convex_http.schema.index_ranges import between as between
+from flask_convex_http.schema.index_ranges import gt as gt
+from flask_convex_http.schema.index_ranges import gte as gte
+from flask_convex_http.schema.index_ranges import lt as lt
+from flask_convex_http.schema.index_ranges import lte as lte
+from flask_convex_http.schema.system_tables import ScheduledFunction as ScheduledFunction
+from flask_convex_http.schema.system_tables import StoredFile as StoredFile
+from flask_convex_http.schema.system_tables import WebhookDelivery as WebhookDelivery
+from flask_convex_http.storage.files import DirectUpload as DirectUpload
 from flask_convex_http.web.auth import require_api_key as require_api_key
 from flask_convex_http.web.auth import require_bearer as require_bearer
 from flask_convex_http.web.cors import Cors as Cors

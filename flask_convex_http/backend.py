@@ -12,38 +12,36 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from flask_convex_http.blobs import BlobStore, open_blobs
 from flask_convex_http.config import MEMORY, Settings, is_sqlite, sqlite_path
-from flask_convex_http.context import ActionCtx, Auth
-from flask_convex_http.crons import Crons
-from flask_convex_http.database import CreationTimes, insert
-from flask_convex_http.delivery_queue import PROCESS
+from flask_convex_http.credentials import Credentials, UserIdentity
+from flask_convex_http.database.db import CreationTimes, insert
+from flask_convex_http.database.query import Query
 from flask_convex_http.engines import open_engine
 from flask_convex_http.engines.base import Engine, Snapshot, Transaction
 from flask_convex_http.errors import MigrationRequiredError, RegistrationError
-from flask_convex_http.functions import Function
-from flask_convex_http.identity import Credentials, UserIdentity
-from flask_convex_http.inbox import Inbox
-from flask_convex_http.jobs import LOOK_AFTER, Jobs
-from flask_convex_http.migrations import Migration, Step, plan
+from flask_convex_http.functions.function import Function
+from flask_convex_http.functions.registry import Registry
+from flask_convex_http.inbox.inbox import Inbox
+from flask_convex_http.inbox.queue import PROCESS
+from flask_convex_http.inbox.registry import Webhooks
+from flask_convex_http.inbox.rejections import Refusals, folder_of
 from flask_convex_http.once import OnceCalls
-from flask_convex_http.query_builder import Query
 from flask_convex_http.rate_limits import RateLimits
-from flask_convex_http.refusals import Refusals, folder_of
-from flask_convex_http.registry import Registry
-from flask_convex_http.runtime import Caller, Runtime
-from flask_convex_http.schema import Schema
+from flask_convex_http.runtime.context import ActionCtx
+from flask_convex_http.runtime.runtime import Caller, Runtime
+from flask_convex_http.scheduling.cron_ticks import Ticks
+from flask_convex_http.scheduling.crons import Crons
+from flask_convex_http.scheduling.jobs import LOOK_AFTER, Jobs
+from flask_convex_http.schema.documents import Schema
+from flask_convex_http.schema.migrations import Migration, Step, plan
+from flask_convex_http.schema.system_tables import DOCUMENTS, AccessToken, ApiKey, Setting
 from flask_convex_http.signing import Signing
-from flask_convex_http.storage import Files, Site
-from flask_convex_http.system import DOCUMENTS, AccessToken, ApiKey, Setting
-from flask_convex_http.ticks import Ticks
-from flask_convex_http.webhook_handlers import Webhooks
+from flask_convex_http.storage.blobs import BlobStore, open_blobs
+from flask_convex_http.storage.files import Files, Site
 
 _SECRET_KEY = "secret"
 #: What access tokens start with: the prefix of API keys and this letter.
 _TOKEN_MARK = "t"
-
-_ANONYMOUS = Auth()
 
 Functions = Iterable[str | types.ModuleType | Function[Any, Any]]
 
@@ -83,7 +81,6 @@ class Backend:
         self.settings = settings
         self.schema = schema.extended(DOCUMENTS)
         self.clock = clock
-        self._site: Site | None = settings.site_url.__str__ if settings.site_url else None
         self.functions = Registry(functions)
         self.functions.bind(self.schema)
         self.engine: Engine = open_engine(settings, self.schema, folder)
@@ -99,7 +96,15 @@ class Backend:
         self.rate_limits = RateLimits(self.schema)
         self.once = OnceCalls(self.engine, self.schema, self.signing, clock)
         self.runtime = Runtime(
-            self.schema, self.functions, self.engine, self.files, self.jobs, self.rate_limits, self.once, clock
+            self.schema,
+            self.functions,
+            self.engine,
+            self.files,
+            self.jobs,
+            self.rate_limits,
+            self.once,
+            clock,
+            _site(settings),
         )
         self.refusals = Refusals(_refusals_folder(settings, folder), clock)
         self.webhooks = Webhooks() if webhooks is None else webhooks
@@ -119,8 +124,7 @@ class Backend:
 
     def caller(self, identity: UserIdentity | None = None, site: Site = str) -> Caller:
         """The outermost caller."""
-        auth = _ANONYMOUS if identity is None else Auth(identity)
-        return Caller(auth, site if self._site is None else self._site)
+        return self.runtime.caller(identity, site)
 
     def run(self, name: str, arguments: Mapping[str, Any], *, identity: UserIdentity | None = None) -> Any:
         """Run a function of any kind by name, with arguments parsed from JSON.
@@ -233,3 +237,7 @@ def _refusals_folder(settings: Settings, folder: Path) -> Path | None:
         return None if settings.storage_url == MEMORY else folder_of(folder / "convex")
     path = sqlite_path(settings.database_url, folder)
     return None if path is None else folder_of(path)
+
+
+def _site(settings: Settings) -> Site | None:
+    return settings.site_url.__str__ if settings.site_url else None

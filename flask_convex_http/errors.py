@@ -7,6 +7,7 @@ they arise (`engines/`, `blobs/`, `webhooks/`), and never leave those folders ra
 
 from __future__ import annotations
 
+import traceback
 from typing import Any, ClassVar
 
 
@@ -274,3 +275,28 @@ class RequestError(ConvexHTTPError):
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status  # type: ignore[misc]  # the class says the default, each instance its own
+
+
+#: Characters of an exception's text that are stored.
+_LONGEST_TEXT = 2000
+
+
+def text_of(error: BaseException) -> str:
+    """An exception in a line or a few, whatever it says of itself; at most 2000 characters."""
+    try:
+        if isinstance(error, DeadLetterError):  # somebody has put that into words
+            return plain(str(error))[:_LONGEST_TEXT] or "The handler gave it up"
+        text = "".join(traceback.format_exception_only(error)).strip()
+    except BaseException:  # its notes, or the line of a SyntaxError, may be anything
+        text = type(error).__name__
+    return plain(text)[:_LONGEST_TEXT]
+
+
+def plain(text: str) -> str:
+    """A text that can be stored: without halves of characters."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def is_of_transaction(error: BaseException) -> bool:
+    """Whether it is no fault of the function's: its transaction cannot go on, and all that is in it is tried again."""
+    return isinstance(error, ConflictError) or (isinstance(error, UnavailableError) and error.by_engine)

@@ -9,17 +9,17 @@ from pathlib import Path
 from flask import Flask
 
 from flask_convex_http.backend import Backend, Functions, system_clock
-from flask_convex_http.background import BackgroundWorker
 from flask_convex_http.config import Settings
-from flask_convex_http.context import ActionCtx
-from flask_convex_http.crons import Crons
+from flask_convex_http.credentials import UserIdentity
 from flask_convex_http.errors import ConfigurationError
-from flask_convex_http.identity import UserIdentity
-from flask_convex_http.migrations import Step
-from flask_convex_http.schema import Schema
+from flask_convex_http.runtime.context import ActionCtx
+from flask_convex_http.scheduling.crons import Crons
+from flask_convex_http.schema.documents import Schema
+from flask_convex_http.schema.migrations import Step
 from flask_convex_http.web.files import files
 from flask_convex_http.web.middleware import Middleware
 from flask_convex_http.web.state import EXTENSION, WORKER, current_backend, webhooks_of
+from flask_convex_http.worker.background import BackgroundWorker
 
 
 class ConvexHTTP:

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from flask_convex_http.checks import shown
-from flask_convex_http.database import CreationTimes, insert
+from flask_convex_http.database.db import CreationTimes, insert
+from flask_convex_http.database.query import Query
 from flask_convex_http.durations import seconds_of
 from flask_convex_http.engines.base import Engine, Transaction
 from flask_convex_http.errors import (
@@ -31,11 +31,11 @@ from flask_convex_http.errors import (
     ReturnsValidationError,
     UnavailableError,
 )
-from flask_convex_http.query_builder import Query
-from flask_convex_http.ranges import lte
-from flask_convex_http.schema import Schema, Table
+from flask_convex_http.schema.documents import Schema, Table
+from flask_convex_http.schema.index_ranges import lte
+from flask_convex_http.schema.system_tables import OnceCall
 from flask_convex_http.signing import Signing
-from flask_convex_http.system import OnceCall
+from flask_convex_http.validation.records import shown
 
 T = TypeVar("T")
 

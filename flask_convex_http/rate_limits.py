@@ -11,14 +11,14 @@ import math
 from dataclasses import dataclass
 from datetime import timedelta
 
-from flask_convex_http.database import CreationTimes, insert
+from flask_convex_http.database.db import CreationTimes, insert
+from flask_convex_http.database.query import Query
 from flask_convex_http.durations import SAME_CLOCK, seconds_of
 from flask_convex_http.engines.base import Snapshot, Transaction
 from flask_convex_http.errors import ArgumentValidationError, RateLimitedError, RegistrationError
-from flask_convex_http.query_builder import Query
-from flask_convex_http.ranges import lte
-from flask_convex_http.schema import Schema, Table
-from flask_convex_http.system import RateLimitBucket
+from flask_convex_http.schema.documents import Schema, Table
+from flask_convex_http.schema.index_ranges import lte
+from flask_convex_http.schema.system_tables import RateLimitBucket
 
 #: Beyond this a float no longer counts by ones.
 _MOST = 2**53

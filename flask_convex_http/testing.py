@@ -34,19 +34,19 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from flask_convex_http.backend import Backend, Functions, system_clock
-from flask_convex_http.batches import Batches
 from flask_convex_http.config import MEMORY, Settings, shown_url
-from flask_convex_http.crons import Crons
 from flask_convex_http.errors import ConvexHTTPError
-from flask_convex_http.running import RunningActions
-from flask_convex_http.samples import events as samples
-from flask_convex_http.samples.signed_deliveries import Faults, signed
-from flask_convex_http.schema import Schema
-from flask_convex_http.system import ScheduledFunction
+from flask_convex_http.inbox.registry import DeclinedError
+from flask_convex_http.inbox.targets import find_target, sender_of
+from flask_convex_http.scheduling.crons import Crons
+from flask_convex_http.schema.documents import Schema
+from flask_convex_http.schema.system_tables import ScheduledFunction
 from flask_convex_http.web.state import backend_of
-from flask_convex_http.webhook_handlers import DeclinedError
-from flask_convex_http.webhook_targets import find_target, sender_of
 from flask_convex_http.webhooks.base import Provider
+from flask_convex_http.webhooks.samples import events as samples
+from flask_convex_http.webhooks.samples.signed_deliveries import Faults, signed
+from flask_convex_http.worker.action_runner import RunningActions
+from flask_convex_http.worker.mutation_runner import Batches
 
 #: What `run_scheduled` runs before it gives up.
 _MOST_RUNS = 10_000

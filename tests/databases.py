@@ -26,7 +26,7 @@ import pytest
 from flask_convex_http import Crons, Document, Schema, testing
 from flask_convex_http.backend import Backend, Functions, system_clock
 from flask_convex_http.config import MEMORY, Settings
-from flask_convex_http.sqlite_connections import sqlite3
+from flask_convex_http.sqlite.connections import sqlite3
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it looks for a folder of the user's session, which there need not be

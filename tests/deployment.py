@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from flask_convex_http import Document, Schema
 from flask_convex_http.backend import Backend
 from flask_convex_http.config import Settings
-from flask_convex_http.database import DatabaseReader, DatabaseWriter
+from flask_convex_http.database.db import DatabaseReader, DatabaseWriter
 from tests.databases import settings_in, temporary
 
 T = TypeVar("T")

@@ -15,7 +15,7 @@ from flask_convex_http import (
     internal_query,
 )
 from flask_convex_http.backend import Backend
-from flask_convex_http.functions import Function
+from flask_convex_http.functions.function import Function
 
 
 class Note(Document, table="notes"):

@@ -31,9 +31,9 @@ from flask_convex_http import (
     internal_query,
 )
 from flask_convex_http.backend import Backend, Functions
-from flask_convex_http.database import DatabaseReader
-from flask_convex_http.replays import Replays
-from flask_convex_http.system import ScheduledFunction, WebhookDelivery
+from flask_convex_http.database.db import DatabaseReader
+from flask_convex_http.inbox.replay import Replays
+from flask_convex_http.schema.system_tables import ScheduledFunction, WebhookDelivery
 from flask_convex_http.testing import Answers, Clock, deliver, run_scheduled
 from flask_convex_http.webhooks import HmacSignature
 from tests.cli.outcomes import Outcome
@@ -174,7 +174,7 @@ class Shop:
 
     @property
     def replays(self) -> Replays:
-        return Replays(self.backend)
+        return Replays(self.backend.inbox)
 
     def convex(self, *arguments: str, stdin: str = "") -> Outcome:
         """Run `flask convex ...`."""

@@ -1,11 +1,11 @@
 """How the tests of rate limits take from buckets at a time of their choice, and look at their rows."""
 
 from flask_convex_http.backend import Backend
-from flask_convex_http.database import CreationTimes
+from flask_convex_http.database.db import CreationTimes
+from flask_convex_http.database.query import Query
 from flask_convex_http.errors import RateLimitedError
-from flask_convex_http.query_builder import Query
 from flask_convex_http.rate_limits import Limit
-from flask_convex_http.system import RateLimitBucket
+from flask_convex_http.schema.system_tables import RateLimitBucket
 
 #: Milliseconds since the epoch.
 NOW = 1.7e12

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from flask_convex_http import Document, Schema
-from flask_convex_http.engines.postgres import PostgresEngine
-from flask_convex_http.engines.sqlite import SQLiteEngine
+from flask_convex_http.engines.postgres.engine import PostgresEngine
+from flask_convex_http.engines.sqlite.engine import SQLiteEngine
 from tests.databases import EACH_ENGINE, SQLITE_ONLY, everything, in_folder, last_write, memory_backend, rows
 from tests.deployment import deployed
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from flask_convex_http import Document, Id, RegistrationError, Schema, StoredFile
 from flask_convex_http.ids import IdOf, new_id, table_of
-from flask_convex_http.validation import InvalidValueError, Validator
+from flask_convex_http.validation.validator import InvalidValueError, Validator
 
 DIGITS = "0123456789abcdef" * 2
 

@@ -17,7 +17,7 @@ from flask_convex_http import (
     internal_action,
     internal_mutation,
 )
-from flask_convex_http.functions import Action
+from flask_convex_http.functions.function import Action
 from flask_convex_http.testing import Clock, memory_backend, run_scheduled
 
 SECONDS = st.floats(0, 366 * 86400) | st.integers(0, 366 * 86400)

@@ -8,10 +8,10 @@ import click
 from flask.cli import with_appcontext
 
 from flask_convex_http.backend import Backend
-from flask_convex_http.check import Check, Findings
 from flask_convex_http.cli.output import advance, counted, json_option, print_json, printable, progress
 from flask_convex_http.cli.stores import store_check
-from flask_convex_http.delivery_filters import count_of, stored_sources
+from flask_convex_http.inbox.search import count_of, stored_sources
+from flask_convex_http.operations.check import Check, Findings
 from flask_convex_http.web.state import current_backend
 
 #: How many deliveries of a source are counted, and of how many sources.

@@ -12,8 +12,8 @@ from flask.cli import AppGroup
 from flask_convex_http.cli import options
 from flask_convex_http.cli.database import without
 from flask_convex_http.cli.output import json_option, moment, note, print_json, print_table
-from flask_convex_http.identity import Credentials
-from flask_convex_http.system import AccessToken, ApiKey
+from flask_convex_http.credentials import Credentials
+from flask_convex_http.schema.system_tables import AccessToken, ApiKey
 from flask_convex_http.web.state import current_backend
 
 C = TypeVar("C", ApiKey, AccessToken)

@@ -10,11 +10,11 @@ from flask.cli import with_appcontext
 
 from flask_convex_http.backend import Backend
 from flask_convex_http.cli.output import json_option, moment, note, print_json, print_table, shortened
-from flask_convex_http.crons import Cron
+from flask_convex_http.database.query import Query
 from flask_convex_http.engines.base import Snapshot
-from flask_convex_http.query_builder import Query
-from flask_convex_http.scheduler import Submission
-from flask_convex_http.system import CronJob, CronRun
+from flask_convex_http.scheduling.crons import Cron
+from flask_convex_http.scheduling.scheduler import Submission
+from flask_convex_http.schema.system_tables import CronJob, CronRun
 from flask_convex_http.web.state import current_backend
 
 Status = Literal["active", "new", "changed", "removed"]

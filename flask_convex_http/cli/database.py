@@ -18,8 +18,8 @@ from flask_convex_http.cli.output import (
     shortened,
 )
 from flask_convex_http.cli.stores import database_name
-from flask_convex_http.query_builder import Query
-from flask_convex_http.schema import Document, Table
+from flask_convex_http.database.query import Query
+from flask_convex_http.schema.documents import Document, Table
 from flask_convex_http.web.state import current_backend
 
 #: Columns of the system's own tables that hold secrets, or what stands for one; nobody needs to see them.

@@ -11,9 +11,9 @@ from flask.cli import AppGroup
 from flask_convex_http.backend import Backend
 from flask_convex_http.cli import options
 from flask_convex_http.cli.output import counted, json_option, moment, note, print_json, print_table, progress
+from flask_convex_http.database.query import Query
 from flask_convex_http.ids import Id
-from flask_convex_http.query_builder import Query
-from flask_convex_http.system import StoredFile
+from flask_convex_http.schema.system_tables import StoredFile
 from flask_convex_http.web.state import current_backend
 
 files = AppGroup("files", help="Stored files.")

@@ -15,11 +15,11 @@ import msgspec
 from flask import current_app
 from flask.cli import with_appcontext
 
-from flask_convex_http.annotations import describe
 from flask_convex_http.cli.output import json_option, print_json, print_table
-from flask_convex_http.functions import Function
+from flask_convex_http.functions.function import Function
+from flask_convex_http.validation.annotations import describe
 from flask_convex_http.web.cors import Cors
-from flask_convex_http.web.paths import path_of
+from flask_convex_http.web.matching import path_of
 from flask_convex_http.web.router import HttpRouter, Route
 from flask_convex_http.web.state import current_backend
 

@@ -14,13 +14,13 @@ from flask import current_app
 from flask.cli import with_appcontext
 
 from flask_convex_http.backend import Backend
-from flask_convex_http.blobs import open_blobs
 from flask_convex_http.cli.output import advance, counted, json_option, note, print_json, print_table, progress
 from flask_convex_http.config import MEMORY, Settings, is_sqlite, shown_url, sqlite_path
 from flask_convex_http.engines import open_engine
 from flask_convex_http.errors import ConfigurationError
-from flask_convex_http.file_copies import FilesReport
-from flask_convex_http.moves import Move, MoveReport, Side, TableReport
+from flask_convex_http.operations.move.files import FilesReport
+from flask_convex_http.operations.move.move import Move, MoveReport, Side, TableReport
+from flask_convex_http.storage.blobs import open_blobs
 from flask_convex_http.web.state import current_backend
 
 T = TypeVar("T")

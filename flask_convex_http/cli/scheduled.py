@@ -21,11 +21,11 @@ from flask_convex_http.cli.output import (
     printable,
     shortened,
 )
+from flask_convex_http.database.query import Query
 from flask_convex_http.engines.base import Snapshot, Transaction
 from flask_convex_http.ids import table_of
-from flask_convex_http.jobs import KINDS
-from flask_convex_http.query_builder import Query
-from flask_convex_http.system import Attempt, ScheduledFunction
+from flask_convex_http.scheduling.jobs import KINDS
+from flask_convex_http.schema.system_tables import Attempt, ScheduledFunction
 from flask_convex_http.web.state import current_backend
 
 #: What was asked of a scheduled function, and what came of it.

@@ -10,8 +10,8 @@ import click
 from flask import current_app
 
 from flask_convex_http.backend import Backend
-from flask_convex_http.blobs import SQLiteBlobs
 from flask_convex_http.config import is_sqlite, shown_url, sqlite_path
+from flask_convex_http.storage.blobs import SQLiteBlobs
 
 
 def database_path(backend: Backend) -> Path | None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from flask_convex_http.config import Settings, is_sqlite, sqlite_path
 from flask_convex_http.engines.base import Engine
-from flask_convex_http.engines.sqlite import SQLiteEngine
+from flask_convex_http.engines.sqlite.engine import SQLiteEngine
 from flask_convex_http.errors import ConfigurationError
-from flask_convex_http.schema import Schema
+from flask_convex_http.schema.documents import Schema
 
 __all__ = ["Engine", "open_engine"]
 
@@ -41,7 +41,7 @@ def open_engine(settings: Settings, schema: Schema, folder: Path) -> Engine:
 
 def _postgres(settings: Settings, schema: Schema) -> Engine:
     try:
-        from flask_convex_http.engines.postgres import PostgresEngine
+        from flask_convex_http.engines.postgres.engine import PostgresEngine
     except ImportError as error:
         raise ConfigurationError(
             f"CONVEX_DATABASE_URL names a PostgreSQL, whose driver cannot be imported ({error}); run "

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from flask_convex_http.errors import ConvexHTTPError
-from flask_convex_http.migrations import Migration, Step
-from flask_convex_http.ranges import Segment
-from flask_convex_http.schema import Table
+from flask_convex_http.schema.documents import Table
+from flask_convex_http.schema.index_ranges import Segment
+from flask_convex_http.schema.migrations import Migration, Step
 
 T = TypeVar("T")
 Row = Sequence[Any]

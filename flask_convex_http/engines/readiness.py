@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from flask_convex_http.errors import MigrationRefusedError, MigrationRequiredError
-from flask_convex_http.migrations import Migration, Shape, plan, shape_of
-from flask_convex_http.schema import Schema
+from flask_convex_http.schema.documents import Schema
+from flask_convex_http.schema.migrations import Migration, Shape, plan, shape_of
 
 _HOW_TO_MIGRATE = "run `flask convex migrate` (with your app's --app) to bring it up to date"
 

@@ -15,12 +15,12 @@ import msgspec
 from flask import Request, Response, after_this_request, current_app
 
 from flask_convex_http.backend import Backend
-from flask_convex_http.context import ActionCtx
+from flask_convex_http.credentials import Credentials, UserIdentity
 from flask_convex_http.errors import RegistrationError
-from flask_convex_http.functions import Query
-from flask_convex_http.identity import Credentials, UserIdentity
-from flask_convex_http.schema import Document
-from flask_convex_http.system import AccessToken, ApiKey
+from flask_convex_http.functions.function import Query
+from flask_convex_http.runtime.context import ActionCtx
+from flask_convex_http.schema.documents import Document
+from flask_convex_http.schema.system_tables import AccessToken, ApiKey
 from flask_convex_http.web.responses import error_response
 from flask_convex_http.web.route_checks import GUARDED, refuse_above_route
 from flask_convex_http.web.state import current_backend, site_of

@@ -14,13 +14,13 @@ from flask import Request, Response, current_app
 from werkzeug.datastructures import ETags
 from werkzeug.http import parse_date
 
-from flask_convex_http.blobs.base import Method
-from flask_convex_http.byte_ranges import ByteRange, RangeNotSatisfiable, parse
-from flask_convex_http.context import ActionCtx
 from flask_convex_http.errors import RequestError
-from flask_convex_http.media_types import sendable
-from flask_convex_http.storage import PATH, served
-from flask_convex_http.system import StoredFile
+from flask_convex_http.runtime.context import ActionCtx
+from flask_convex_http.schema.system_tables import StoredFile
+from flask_convex_http.storage.blobs.base import Method
+from flask_convex_http.storage.files import PATH, served
+from flask_convex_http.storage.media_types import sendable
+from flask_convex_http.web.byte_ranges import ByteRange, RangeNotSatisfiable, parse
 from flask_convex_http.web.requests import limit_body
 from flask_convex_http.web.responses import error_response, json_response
 from flask_convex_http.web.router import HttpRouter

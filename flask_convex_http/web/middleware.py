@@ -18,8 +18,8 @@ from urllib.parse import quote_from_bytes
 
 from flask import Flask, Request
 
-from flask_convex_http.background import BackgroundWorker
-from flask_convex_http.web.paths import headers_of_405, settle_slashes
+from flask_convex_http.web.matching import headers_of_405, settle_slashes
+from flask_convex_http.worker.background import BackgroundWorker
 
 HEADER = "X-Request-Id"
 _KEPT = "flask_convex_http.request_id"

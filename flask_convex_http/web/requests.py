@@ -16,7 +16,7 @@ from flask import Request
 from werkzeug.exceptions import ClientDisconnected
 
 from flask_convex_http.errors import PayloadTooLargeError, RequestError
-from flask_convex_http.validation import InvalidValueError, Validator
+from flask_convex_http.validation.validator import InvalidValueError, Validator
 
 T = TypeVar("T")
 

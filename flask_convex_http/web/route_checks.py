@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from flask_convex_http.errors import RegistrationError
-from flask_convex_http.web.paths import variables_of
+from flask_convex_http.web.matching import variables_of
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 #: Marks a handler that is registered, so that a decorator put on top of the route, where it would do nothing, shows.

@@ -17,9 +17,10 @@ from typing import Any, TypeVar
 from flask import Blueprint, Flask, Request, Response, current_app, request
 
 from flask_convex_http.errors import RegistrationError
+from flask_convex_http.inbox.registry import Mode, Options, OrderBy
 from flask_convex_http.retry import Retry
 from flask_convex_http.web.cors import Cors, CorsOption, cors_policy
-from flask_convex_http.web.paths import CORS, END, OURS, prepare, rule_of
+from flask_convex_http.web.matching import CORS, END, OURS, prepare, rule_of
 from flask_convex_http.web.requests import has_body, limit_body
 from flask_convex_http.web.responses import handle_error, to_response
 from flask_convex_http.web.route_checks import (
@@ -33,7 +34,6 @@ from flask_convex_http.web.route_checks import (
 from flask_convex_http.web.state import backend_of, site_of
 from flask_convex_http.web.webhooks import Handler as WebhookHandler
 from flask_convex_http.web.webhooks import WebhookRoute
-from flask_convex_http.webhook_handlers import Mode, Options, OrderBy
 from flask_convex_http.webhooks.base import Provider
 
 H = TypeVar("H", bound=Callable[..., Any])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask, Request, current_app
 
 from flask_convex_http.backend import Backend
-from flask_convex_http.webhook_handlers import Webhooks
+from flask_convex_http.inbox.registry import Webhooks
 
 EXTENSION = "convex_http"
 #: The app's `Webhooks`.

@@ -15,7 +15,6 @@ from flask import Flask, Request, Response, current_app
 from werkzeug.exceptions import HTTPException
 
 from flask_convex_http.backend import Backend
-from flask_convex_http.context import MutationCtx
 from flask_convex_http.errors import (
     ConvexError,
     ConvexHTTPError,
@@ -26,15 +25,16 @@ from flask_convex_http.errors import (
     VerificationError,
     WebhookFailedError,
 )
-from flask_convex_http.functions import Function
-from flask_convex_http.inbox import plain_answer
-from flask_convex_http.system import Answer
+from flask_convex_http.functions.function import Function
+from flask_convex_http.inbox.inbox import plain_answer
+from flask_convex_http.inbox.registry import Options, Webhook
+from flask_convex_http.runtime.context import MutationCtx
+from flask_convex_http.schema.system_tables import Answer
+from flask_convex_http.web.matching import path_of, variables_of
 from flask_convex_http.web.middleware import request_id
-from flask_convex_http.web.paths import path_of, variables_of
 from flask_convex_http.web.responses import to_response
 from flask_convex_http.web.route_checks import GUARDED
 from flask_convex_http.web.state import backend_of, site_of, webhooks_of
-from flask_convex_http.webhook_handlers import Options, Webhook
 from flask_convex_http.webhooks.base import Provider
 from flask_convex_http.webhooks.events import WebhookEvent
 from flask_convex_http.webhooks.profiles import Profile

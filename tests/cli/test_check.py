@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-import flask_convex_http.check
-from flask_convex_http.sqlite_connections import sqlite3
+import flask_convex_http.operations.check
+from flask_convex_http.sqlite.connections import sqlite3
 from tests.cli.conftest import Convex, Outcome
 from tests.databases import rows
 
@@ -308,7 +308,7 @@ def test_other_bytes_are_found_when_they_are_read(convex: Convex, tmp_path: Path
 
 def test_files_are_looked_at_beyond_one_page(convex: Convex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files are read some at a time, and all of them."""
-    monkeypatch.setattr(flask_convex_http.check, "_PAGE", 2)
+    monkeypatch.setattr(flask_convex_http.operations.check, "_PAGE", 2)
     files = [store(convex, str(number)) for number in range(5)]
     assert convex("check", "--json").json["files"] == 5
     in_store(tmp_path, "DELETE FROM blobs WHERE key = ?", files[4])

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from flask_convex_http.blobs import SQLiteBlobs
+from flask_convex_http.storage.blobs import SQLiteBlobs
 from tests.cli.conftest import Convex, Outcome
 from tests.cli.shop import make_app
 from tests.databases import PostgresServer

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flask_convex_http.cli.output import moment
-from flask_convex_http.system import ScheduledFunction
+from flask_convex_http.schema.system_tables import ScheduledFunction
 from flask_convex_http.testing import Clock, run_scheduled
 from tests.cli.conftest import Convex
 from tests.cli.errands import Errands, errands, make_app

@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import Protocol
 
-from flask_convex_http.sqlite_checkpoints import CHECKPOINT_BYTES
+from flask_convex_http.sqlite.checkpoints import CHECKPOINT_BYTES
 from tests.crash.clients import PATIENCE, Clients, Connection, ask
 from tests.crash.nursery import ROOT, Nursery, Worker
 

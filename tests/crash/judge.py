@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from flask_convex_http import BlobNotFoundError, Id, StoredFile
 from flask_convex_http.backend import Backend
-from flask_convex_http.sqlite_connections import sqlite3
+from flask_convex_http.sqlite.connections import sqlite3
 from tests.crash.app import create_app
 from tests.crash.ledger import DATABASE, FILES, is_torn, open_ledger, post
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 
 from flask_convex_http import ConvexHTTPError
-from flask_convex_http.sqlite_connections import sqlite3
+from flask_convex_http.sqlite.connections import sqlite3
 from tests.crash.clients import PATIENCE
 from tests.crash.crews import Crew, empty
 from tests.crash.judge import faults, lost

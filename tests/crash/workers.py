@@ -14,8 +14,9 @@ from contextlib import closing, suppress
 from pathlib import Path
 from random import Random
 
-from flask_convex_http import ConvexError, sqlite_checkpoints
+from flask_convex_http import ConvexError
 from flask_convex_http.backend import Backend
+from flask_convex_http.sqlite import checkpoints
 from tests.crash.ledger import increment, is_torn, open_ledger, post
 
 ACCOUNTS = [f"account-{number}" for number in range(6)]
@@ -47,7 +48,7 @@ def post_entries(
         settings: More settings of the app.
     """
     say = Log(Path(log))
-    sqlite_checkpoints.CHECKPOINT_BYTES = checkpoint_bytes
+    checkpoints.CHECKPOINT_BYTES = checkpoint_bytes
     try:
         for number in itertools.count():
             with closing(open_ledger(Path(folder), **settings)) as backend:

@@ -10,10 +10,10 @@ import flask_convex_http
 from flask_convex_http import ActionCtx, ConvexHTTPError, Crons, MutationCtx
 from flask_convex_http.cli import convex_commands as convex_group
 from flask_convex_http.config import _PARSERS, Settings
-from flask_convex_http.context import Auth
-from flask_convex_http.database import DatabaseWriter, SystemReader
-from flask_convex_http.scheduler import Scheduler
-from flask_convex_http.storage import StorageActions, StorageReader, StorageWriter
+from flask_convex_http.database.db import DatabaseWriter, SystemReader
+from flask_convex_http.runtime.context import Auth
+from flask_convex_http.scheduling.scheduler import Scheduler
+from flask_convex_http.storage.storage import StorageActions, StorageReader, StorageWriter
 from tests.docs import commands
 from tests.docs.readme import README, convex_commands, rows, spans
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from flask_convex_http import Document, Schema, unique
 from flask_convex_http.engines.base import Engine, Snapshot, Transaction
-from flask_convex_http.engines.postgres import PostgresEngine
-from flask_convex_http.engines.sqlite import SQLiteEngine
-from flask_convex_http.migrations import plan
-from flask_convex_http.ranges import Segment
-from flask_convex_http.system import DOCUMENTS
+from flask_convex_http.engines.postgres.engine import PostgresEngine
+from flask_convex_http.engines.sqlite.engine import SQLiteEngine
+from flask_convex_http.schema.index_ranges import Segment
+from flask_convex_http.schema.migrations import plan
+from flask_convex_http.schema.system_tables import DOCUMENTS
 from tests.databases import in_folder
 
 

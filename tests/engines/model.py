@@ -27,7 +27,7 @@ from flask_convex_http import (
     internal_query,
     unique,
 )
-from flask_convex_http.functions import Function
+from flask_convex_http.functions.function import Function
 
 #: Seconds after which something that should happen at once has not happened.
 PATIENCE = 30.0

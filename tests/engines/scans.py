@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterator
 
 from flask_convex_http import between, gt, gte, lt, lte
-from flask_convex_http.ranges import Range, Segment, segments
+from flask_convex_http.schema.index_ranges import Range, Segment, segments
 from tests.engines.members import ITEMS
 
 RANGES: dict[str, list[Range | None]] = {

@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from flask_convex_http import ConvexHTTPError, Id, Page
 from flask_convex_http.backend import Backend
 from flask_convex_http.config import Settings
-from flask_convex_http.engines.sqlite import SQLiteEngine
+from flask_convex_http.engines.sqlite.engine import SQLiteEngine
 from tests.engines import model
 from tests.engines.model import GATES, PATIENCE, Account, Gate, Order, Outcome, Rows, Size, Step, after, by_size, rows
 from tests.sqlite.crews import wait_until, waiting

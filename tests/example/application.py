@@ -17,7 +17,7 @@ from example_app import convex, create_app
 from example_app.schema import DeletedUser, Payment, Subscription, User, WebhookRecord, schema
 from flask_convex_http import Document
 from flask_convex_http.backend import Backend
-from flask_convex_http.query_builder import Query
+from flask_convex_http.database.query import Query
 from tests.databases import temporary
 from tests.example.deliveries import SECRETS, Delivery
 

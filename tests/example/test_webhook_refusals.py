@@ -2,7 +2,7 @@
 
 import pytest
 
-from flask_convex_http.system import WebhookDelivery
+from flask_convex_http.schema.system_tables import WebhookDelivery
 from tests.databases import AT_LENGTH, EACH_ENGINE
 from tests.example.application import Example, example
 from tests.example.deliveries import (

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 import pytest
 
 from example_app.schema import DeletedUser, Payment, Subscription, User, WebhookRecord
-from flask_convex_http.system import WebhookDelivery
+from flask_convex_http.schema.system_tables import WebhookDelivery
 from tests.databases import EACH_ENGINE
 from tests.example.application import example
 from tests.example.deliveries import (

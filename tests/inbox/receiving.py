@@ -24,8 +24,8 @@ from flask_convex_http import (
     WebhookEvent,
 )
 from flask_convex_http.backend import Backend
-from flask_convex_http.query_builder import Query
-from flask_convex_http.system import ScheduledFunction, WebhookDelivery, WebhookRequest
+from flask_convex_http.database.query import Query
+from flask_convex_http.schema.system_tables import ScheduledFunction, WebhookDelivery, WebhookRequest
 from flask_convex_http.testing import Clock, run_scheduled
 from flask_convex_http.webhooks import Provider
 from tests.web.apps import backend_of, deployed, send

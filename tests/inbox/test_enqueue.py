@@ -22,8 +22,8 @@ from flask_convex_http import (
     error_response,
     internal_mutation,
 )
-from flask_convex_http.replays import Replays
-from flask_convex_http.system import ScheduledFunction, WebhookRequest
+from flask_convex_http.inbox.replay import Replays
+from flask_convex_http.schema.system_tables import ScheduledFunction, WebhookRequest
 from flask_convex_http.testing import Clock
 from tests.databases import AT_LENGTH, EACH_ENGINE
 from tests.inbox.receiving import Boom, Effect, Handler, Receiver, receiving, record, stripe
@@ -281,7 +281,7 @@ def test_a_copy_brings_its_body(kept: bool, tmp_path: Path) -> None:
     options: dict[str, Any] = {} if kept else {"keep_bodies": timedelta(0)}
     with receiving(tmp_path, failing(Boom()), is_kept=True, **options) as receiver:
         assert receiver.deliver().status_code == 500
-        Replays(receiver.backend).purge([receiver.delivery.id], bodies_only=True, pending=False)
+        Replays(receiver.backend.inbox).purge([receiver.delivery.id], bodies_only=True, pending=False)
         assert receiver.bodies == []
     with enqueueing(tmp_path, is_kept=True) as receiver:
         assert [receiver.deliver().status_code for _ in range(2)] == [202, 202]
@@ -309,7 +309,7 @@ def test_one_that_was_dead_begins_anew(tmp_path: Path) -> None:
         receiver.deliver()
         receiver.work(advance=HOUR)
         assert receiver.states == ["dead"]
-        assert Replays(receiver.backend).retry(receiver.delivery.id).outcome == "queued"
+        assert Replays(receiver.backend.inbox).retry(receiver.delivery.id).outcome == "queued"
         receiver.work(advance=HOUR)
         assert (receiver.states, receiver.effects) == (["done"], ["evt_1"])
         assert [attempt.outcome for attempt in receiver.delivery.attempts] == ["failed", "dead", "failed", "success"]

@@ -34,7 +34,7 @@ from flask_convex_http import (
     internal_mutation,
 )
 from flask_convex_http.engines.base import Transaction
-from flask_convex_http.system import ScheduledFunction, StoredFile
+from flask_convex_http.schema.system_tables import ScheduledFunction, StoredFile
 from flask_convex_http.webhooks import Slack
 from tests.databases import EACH_ENGINE, SQLITE_ONLY
 from tests.inbox.receiving import Boom, Effect, Handler, Receiver, payload, receiving, record

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from flask_convex_http import DeadLetterError, GitHub, MutationCtx, QueryCtx, WebhookEvent, internal_query
-from flask_convex_http.system import WebhookDelivery
+from flask_convex_http.schema.system_tables import WebhookDelivery
 from flask_convex_http.webhooks import Provider, Shopify, Slack, StandardWebhooks
 from tests.databases import AT_LENGTH, EACH_ENGINE, last_write
 from tests.inbox.receiving import Boom, numbered, payload, receiving, stripe

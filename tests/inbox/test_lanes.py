@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from flask_convex_http import DeadLetterError, MutationCtx, Retry, WebhookEvent
-from flask_convex_http.system import ScheduledFunction, WebhookTurn
+from flask_convex_http.schema.system_tables import ScheduledFunction, WebhookTurn
 from flask_convex_http.testing import Clock
 from tests.databases import AT_LENGTH, EACH_ENGINE
 from tests.inbox.receiving import Boom, Handler, Receiver, numbered, receiving, record

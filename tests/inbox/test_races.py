@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from flask_convex_http import DeadLetterError, MutationCtx, WebhookEvent
-from flask_convex_http.deliveries import Arrival, Deliveries
 from flask_convex_http.engines.base import Engine
-from flask_convex_http.system import WebhookDelivery
+from flask_convex_http.inbox.deliveries import Arrival, Deliveries
+from flask_convex_http.schema.system_tables import WebhookDelivery
 from tests.databases import EACH_ENGINE, POSTGRES_ONLY
 from tests.inbox.receiving import Boom, Effect, Receiver, receiving, record
 

@@ -7,11 +7,12 @@ from typing import Any, cast
 
 import pytest
 
-from flask_convex_http import GitHub, MutationCtx, UnavailableError, WebhookEvent, sqlite_writer
-from flask_convex_http.engines.sqlite import SQLiteEngine, SQLiteTransaction
+from flask_convex_http import GitHub, MutationCtx, UnavailableError, WebhookEvent
+from flask_convex_http.engines.sqlite.engine import SQLiteEngine, SQLiteTransaction
 from flask_convex_http.ids import new_id
-from flask_convex_http.replays import Replays
-from flask_convex_http.system import WebhookRequest
+from flask_convex_http.inbox.replay import Replays
+from flask_convex_http.schema.system_tables import WebhookRequest
+from flask_convex_http.sqlite import writer
 from tests.databases import EACH_ENGINE, POSTGRES_ONLY, SQLITE_ONLY
 from tests.inbox.receiving import Boom, Effect, Receiver, receiving
 from tests.sqlite.crews import PATIENCE, crew
@@ -30,7 +31,7 @@ def fill_the_disk(receiver: Receiver, transaction: SQLiteTransaction) -> None:
 @SQLITE_ONLY
 def test_the_payload_is_as_it_came(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a handler does to its event in a run that is undone is not there in the next one."""
-    monkeypatch.setattr(sqlite_writer, "_BATCH_SECONDS", PATIENCE)  # or on a busy machine each is written alone
+    monkeypatch.setattr(writer, "_BATCH_SECONDS", PATIENCE)  # or on a busy machine each is written alone
     seen: list[tuple[WebhookEvent, str | None]] = []
 
     def handler(ctx: MutationCtx, event: WebhookEvent) -> None:
@@ -93,7 +94,7 @@ def test_the_headers_are_as_they_came(tmp_path: Path) -> None:
 
     with receiving(tmp_path, handler, GitHub(secret=SECRET)) as receiver:
         assert receiver.send(BODY, sign_github).status_code == 500
-        assert Replays(receiver.backend).retry(receiver.delivery.id).outcome == "failed"
+        assert Replays(receiver.backend.inbox).retry(receiver.delivery.id).outcome == "failed"
         assert types == ["order.paid"] * 2
         [request] = receiver.rows(WebhookRequest)
         assert request.headers["x-github-event"] == "order.paid"

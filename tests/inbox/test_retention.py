@@ -7,10 +7,16 @@ from typing import Any
 import pytest
 
 from flask_convex_http import DeadLetterError, EngineError, GitHub, HttpRouter, RegistrationError, Retry, Stripe
-from flask_convex_http.housekeeping import Housekeeping
-from flask_convex_http.system import ScheduledFunction, WebhookContent, WebhookDelivery, WebhookRequest, WebhookTurn
+from flask_convex_http.schema.system_tables import (
+    ScheduledFunction,
+    WebhookContent,
+    WebhookDelivery,
+    WebhookRequest,
+    WebhookTurn,
+)
 from flask_convex_http.testing import Clock
 from flask_convex_http.webhooks import Provider
+from flask_convex_http.worker.cleanup import Housekeeping
 from tests.databases import AT_LENGTH, EACH_ENGINE
 from tests.inbox.receiving import Boom, Receiver, numbered, payload, receiving, record
 from tests.inbox.test_failures import failing

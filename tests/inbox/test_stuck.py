@@ -8,11 +8,11 @@ import pytest
 
 from flask_convex_http import MutationCtx, Retry, WebhookEvent, internal_mutation
 from flask_convex_http.backend import Backend
-from flask_convex_http.effects import MAX_JOBS
-from flask_convex_http.housekeeping import Housekeeping
 from flask_convex_http.ids import Id
-from flask_convex_http.system import ScheduledFunction
+from flask_convex_http.runtime.commit_hooks import MAX_JOBS
+from flask_convex_http.schema.system_tables import ScheduledFunction
 from flask_convex_http.testing import Clock
+from flask_convex_http.worker.cleanup import Housekeeping
 from tests.databases import AT_LENGTH, EACH_ENGINE
 from tests.inbox.receiving import Boom, Effect, Receiver, receiving, record
 from tests.inbox.test_failures import failing

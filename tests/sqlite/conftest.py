@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flask_convex_http.engines.sqlite import SQLiteEngine
+from flask_convex_http.engines.sqlite.engine import SQLiteEngine
 from tests.engines.members import SCHEMA, migrate
 
 

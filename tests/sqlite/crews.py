@@ -12,7 +12,7 @@ from threading import Event
 from typing import Any
 
 from flask_convex_http.engines.base import Row
-from flask_convex_http.engines.sqlite import SQLiteEngine, SQLiteTransaction
+from flask_convex_http.engines.sqlite.engine import SQLiteEngine, SQLiteTransaction
 from tests.engines.members import ITEMS, insert, price_of, segment
 
 #: Seconds after which something that should happen at once has not happened.

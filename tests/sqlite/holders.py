@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from flask_convex_http import ConvexHTTPError
-from flask_convex_http.engines.sqlite import SQLiteEngine, SQLiteTransaction
-from flask_convex_http.file_lock import FileLock
+from flask_convex_http.engines.sqlite.engine import SQLiteEngine, SQLiteTransaction
+from flask_convex_http.sqlite.process_lock import FileLock
 from tests.engines.members import SCHEMA, insert, price_of
 from tests.sqlite.crews import PATIENCE, wait_until
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from flask_convex_http.engines.sqlite import SQLiteEngine
-from flask_convex_http.file_lock import FileLock
-from flask_convex_http.sqlite_checkpoints import CHECKPOINT_BYTES, LOG_BYTES, Checkpoints
-from flask_convex_http.sqlite_connections import sqlite3
+from flask_convex_http.engines.sqlite.engine import SQLiteEngine
+from flask_convex_http.sqlite.checkpoints import CHECKPOINT_BYTES, LOG_BYTES, Checkpoints
+from flask_convex_http.sqlite.connections import sqlite3
+from flask_convex_http.sqlite.process_lock import FileLock
 from tests.sqlite.crews import adding, crew, keys, tell_statements, together, wait_until
 
 MIB = 2**20
@@ -140,7 +140,7 @@ def test_those_who_are_committed_do_not_wait_for_a_checkpoint(
     engine: SQLiteEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A group is answered before the checkpoint that it has made due."""
-    monkeypatch.setattr("flask_convex_http.sqlite_writer._LOOK_EVERY", 1)
+    monkeypatch.setattr("flask_convex_http.sqlite.writer._LOOK_EVERY", 1)
     answered: list[bool] = []
 
     def tell(statement: str) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from flask_convex_http import sqlite_connections
-from flask_convex_http.engines.sqlite import SQLiteEngine
-from flask_convex_http.sqlite_connections import Connections, sqlite3
+from flask_convex_http.engines.sqlite.engine import SQLiteEngine
+from flask_convex_http.sqlite import connections as sqlite_connections
+from flask_convex_http.sqlite.connections import Connections, sqlite3
 from tests.engines.members import in_child, price
 from tests.sqlite.crews import PATIENCE, adding, raising
 

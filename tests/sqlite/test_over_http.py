@@ -13,8 +13,8 @@ from flask import Flask, Request, current_app, g, request
 from werkzeug.test import TestResponse
 
 from flask_convex_http import ActionCtx, Document, HttpRouter, MutationCtx, QueryCtx, Schema, mutation, query
-from flask_convex_http.engines.sqlite import SQLiteEngine
-from flask_convex_http.sqlite_connections import sqlite3
+from flask_convex_http.engines.sqlite.engine import SQLiteEngine
+from flask_convex_http.sqlite.connections import sqlite3
 from tests.sqlite.crews import Crew, crew
 from tests.sqlite.limits import no_longer_files
 from tests.web.apps import backend_of, deployed, send

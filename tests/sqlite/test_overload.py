@@ -12,9 +12,9 @@ from threading import Event
 import pytest
 
 from flask_convex_http import OverloadedError, UnavailableError
-from flask_convex_http.engines.sqlite import SQLiteEngine, SQLiteTransaction
-from flask_convex_http.file_lock import FileLock
-from flask_convex_http.sqlite_connections import sqlite3
+from flask_convex_http.engines.sqlite.engine import SQLiteEngine, SQLiteTransaction
+from flask_convex_http.sqlite.connections import sqlite3
+from flask_convex_http.sqlite.process_lock import FileLock
 from tests.engines.members import insert, price, price_of
 from tests.engines.model import Gate
 from tests.sqlite.crews import PATIENCE, Work, adding, crew, keys, raising

@@ -11,7 +11,7 @@ from werkzeug.test import TestResponse
 
 from flask_convex_http import ConvexHTTP, HttpRouter, Schema
 from flask_convex_http.backend import Backend
-from flask_convex_http.functions import Function
+from flask_convex_http.functions.function import Function
 from tests.databases import in_folder, temporary
 
 

@@ -27,8 +27,8 @@ from flask_convex_http import (
     require_bearer,
     unique,
 )
-from flask_convex_http.context import MutationCtx
-from flask_convex_http.system import AccessToken, ApiKey
+from flask_convex_http.runtime.context import MutationCtx
+from flask_convex_http.schema.system_tables import AccessToken, ApiKey
 from flask_convex_http.testing import Clock
 from tests.web.apps import backend_of, deployed, send
 

@@ -19,8 +19,9 @@ from flask import Flask, Request
 from werkzeug.test import TestResponse
 
 from flask_convex_http import ActionCtx, HttpRouter, MutationCtx, internal_mutation
-from flask_convex_http.blobs import BlobStore, Served
-from flask_convex_http.storage import DirectUpload, StorageActions
+from flask_convex_http.storage.blobs import BlobStore, Served
+from flask_convex_http.storage.files import DirectUpload
+from flask_convex_http.storage.storage import StorageActions
 from flask_convex_http.testing import Clock
 from tests import s3
 from tests.web.apps import backend_of, deployed, send

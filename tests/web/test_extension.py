@@ -23,7 +23,7 @@ from flask_convex_http import (
     internal_query,
     require_api_key,
 )
-from flask_convex_http.engines.sqlite import SQLiteEngine
+from flask_convex_http.engines.sqlite.engine import SQLiteEngine
 from tests.web.apps import backend_of, deployed, send
 
 
@@ -110,7 +110,7 @@ def test_two_apps_with_one_instance(tmp_path: Path) -> None:
 
 def api_key(hint: str, hash: str) -> Any:
     """A key for the tests."""
-    from flask_convex_http.system import ApiKey
+    from flask_convex_http.schema.system_tables import ApiKey
 
     return ApiKey(name="me", hint=hint, hash=hash, scopes=[])
 

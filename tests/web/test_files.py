@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
 from flask_convex_http import Id, StoredFile
-from flask_convex_http.storage import StorageActions
+from flask_convex_http.storage.storage import StorageActions
 from flask_convex_http.testing import Clock
 from tests import stores
 from tests.web.apps import backend_of, chunked, deployed, send

@@ -13,7 +13,7 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from flask_convex_http.storage import StorageActions
+from flask_convex_http.storage.storage import StorageActions
 from flask_convex_http.testing import Clock
 from tests import s3
 from tests.web.apps import backend_of, deployed, send

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from werkzeug.test import run_wsgi_app
 
 from example_app import convex, create_app
-from flask_convex_http.system import AccessToken, ApiKey
+from flask_convex_http.schema.system_tables import AccessToken, ApiKey
 from tests.web.apps import backend_of
 
 FUZZ = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])

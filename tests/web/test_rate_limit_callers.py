@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flask_convex_http import ActionCtx, HttpRouter, require_api_key
-from flask_convex_http.system import ApiKey
+from flask_convex_http.schema.system_tables import ApiKey
 from flask_convex_http.testing import Clock
 from flask_convex_http.web.rate_limit import rate_limit
 from tests.web.apps import backend_of, deployed

@@ -312,7 +312,7 @@ def test_async_handler(tmp_path: Path) -> None:
 
 def api_key(hint: str, hashed: str) -> Any:
     """A key for the tests."""
-    from flask_convex_http.system import ApiKey
+    from flask_convex_http.schema.system_tables import ApiKey
 
     return ApiKey(name="test", hint=hint, hash=hashed, scopes=[])
 

@@ -17,7 +17,7 @@ from flask_convex_http import (
     json_response,
     read_json,
 )
-from flask_convex_http.functions import Function
+from flask_convex_http.functions.function import Function
 from tests.worker.runs import SCHEMA, Note, notes
 
 

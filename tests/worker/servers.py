@@ -13,7 +13,7 @@ import pytest
 
 from flask_convex_http.backend import Backend
 from flask_convex_http.config import Settings
-from flask_convex_http.system import ScheduledFunction
+from flask_convex_http.schema.system_tables import ScheduledFunction
 from tests.databases import in_folder
 from tests.processes import servers
 from tests.processes.servers import PATIENCE, Kind, Server

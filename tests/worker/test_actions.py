@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from flask_convex_http import ActionCtx, Retry, internal_action
-from flask_convex_http.functions import Action
+from flask_convex_http.functions.function import Action
 from tests.databases import AT_LENGTH, EACH_ENGINE
 from tests.sqlite.crews import PATIENCE, wait_until
 from tests.sqlite.limits import no_more_threads

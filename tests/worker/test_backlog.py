@@ -12,12 +12,12 @@ import pytest
 
 from flask_convex_http import ActionCtx, MutationCtx, internal_action, internal_mutation
 from flask_convex_http.backend import Backend
-from flask_convex_http.database import CreationTimes
+from flask_convex_http.database.db import CreationTimes
 from flask_convex_http.engines.base import Transaction
-from flask_convex_http.functions import Function
-from flask_convex_http.housekeeping import Housekeeping
-from flask_convex_http.scheduler import Submission
-from flask_convex_http.sqlite_connections import sqlite3
+from flask_convex_http.functions.function import Function
+from flask_convex_http.scheduling.scheduler import Submission
+from flask_convex_http.sqlite.connections import sqlite3
+from flask_convex_http.worker.cleanup import Housekeeping
 from tests.sqlite.crews import tell_statements, wait_until
 from tests.worker.runs import opened, working
 

@@ -8,8 +8,8 @@ import pytest
 
 from flask_convex_http import ActionCtx, Crons, MutationCtx, internal_action, internal_mutation
 from flask_convex_http.backend import Backend
-from flask_convex_http.query_builder import Query
-from flask_convex_http.system import CronJob
+from flask_convex_http.database.query import Query
+from flask_convex_http.schema.system_tables import CronJob
 from flask_convex_http.testing import Clock
 from tests.databases import AT_LENGTH, EACH_ENGINE
 from tests.sqlite.crews import PATIENCE, wait_until

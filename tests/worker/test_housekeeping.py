@@ -8,8 +8,8 @@ import pytest
 
 from flask_convex_http import MutationCtx, internal_mutation
 from flask_convex_http.backend import Backend
-from flask_convex_http.housekeeping import Housekeeping
 from flask_convex_http.testing import Clock, run_scheduled
+from flask_convex_http.worker.cleanup import Housekeeping
 from tests.databases import AT_LENGTH, EACH_ENGINE
 from tests.sqlite.crews import wait_until
 from tests.worker.runs import Boom, opened, rows, run_all, working, write_down
@@ -89,7 +89,7 @@ def test_a_little_at_a_time(tmp_path: Path) -> None:
 def test_a_worker_does_not_stop_in_the_middle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that has nothing else to do, and does not have to keep house for long afterwards, forgets all there is
     at once."""
-    monkeypatch.setattr("flask_convex_http.worker.random.uniform", lambda low, high: low)
+    monkeypatch.setattr("flask_convex_http.worker.worker.random.uniform", lambda low, high: low)
     clock = Clock()
     with opened(tmp_path, [schedule_many], clock=clock) as backend:
         backend.ctx().run_mutation(schedule_many, count=200)
@@ -103,7 +103,7 @@ def test_a_worker_does_not_stop_in_the_middle(tmp_path: Path, monkeypatch: pytes
 
 def test_a_worker_keeps_house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker forgets by itself, once in a while."""
-    monkeypatch.setattr("flask_convex_http.worker._SWEEP_EVERY", 0.2)
+    monkeypatch.setattr("flask_convex_http.worker.worker._SWEEP_EVERY", 0.2)
     clock = Clock()
     with opened(tmp_path, [fail], clock=clock, worker_lease=0.5) as backend:
         schedule_all_kinds(backend)

@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random, SystemRandom
 
 from flask_convex_http.backend import Backend
-from flask_convex_http.system import ScheduledFunction
+from flask_convex_http.schema.system_tables import ScheduledFunction
 from tests.crash.nursery import Worker
 from tests.databases import AT_LENGTH, EACH_ENGINE
 from tests.databases import rows as stored_rows

@@ -8,9 +8,9 @@ from datetime import timedelta
 from pathlib import Path
 
 from flask_convex_http import ActionCtx, MutationCtx, internal_action, internal_mutation
-from flask_convex_http.batches import Batches
-from flask_convex_http.housekeeping import Housekeeping
 from flask_convex_http.testing import Clock
+from flask_convex_http.worker.cleanup import Housekeeping
+from flask_convex_http.worker.mutation_runner import Batches
 from tests.databases import AT_LENGTH, EACH_ENGINE
 from tests.worker.runs import opened, rows
 

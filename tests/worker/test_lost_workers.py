@@ -13,9 +13,9 @@ import pytest
 from flask_convex_http import ActionCtx, Retry, internal_action
 from flask_convex_http.backend import Backend
 from flask_convex_http.engines.base import Engine, Transaction
-from flask_convex_http.leases import Leases
-from flask_convex_http.running import RunningActions
 from flask_convex_http.testing import Clock
+from flask_convex_http.worker.action_runner import RunningActions
+from flask_convex_http.worker.lost_actions import Leases
 from tests.databases import AT_LENGTH, EACH_ENGINE
 from tests.sqlite.crews import PATIENCE, wait_until
 from tests.worker.runs import opened, row, rows, wait_until_ended, working, write_down, written

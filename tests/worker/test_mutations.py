@@ -20,8 +20,8 @@ from flask_convex_http import (
     internal_query,
 )
 from flask_convex_http.backend import Backend
-from flask_convex_http.effects import MAX_JOBS
-from flask_convex_http.system import ScheduledFunction
+from flask_convex_http.runtime.commit_hooks import MAX_JOBS
+from flask_convex_http.schema.system_tables import ScheduledFunction
 from flask_convex_http.testing import Clock, run_scheduled
 from tests.databases import AT_LENGTH, EACH_ENGINE
 from tests.sqlite.crews import wait_until
@@ -170,7 +170,9 @@ def test_a_wrong_result_is_a_failure(tmp_path: Path) -> None:
 
 def test_limits_are_those_of_each_mutation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two mutations in one transaction may each schedule as much as one may; more than that fails the one."""
-    monkeypatch.setattr("flask_convex_http.batches._SECONDS", 60)  # or else each has a transaction of its own
+    monkeypatch.setattr(
+        "flask_convex_http.worker.mutation_runner._SECONDS", 60
+    )  # or else each has a transaction of its own
 
     @internal_mutation
     def schedule_many(ctx: MutationCtx, *, count: int) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from flask_convex_http.sqlite_notifications import Listener, folder_of, notify
+from flask_convex_http.sqlite.wakeups import Listener, folder_of, notify
 from tests.sqlite.crews import PATIENCE, wait_until
 
 #: Seconds that nobody waits in vain; far more than being woken takes, and less than the tests' patience.
@@ -87,8 +87,7 @@ def test_calling_where_nobody_listens(path: Path) -> None:
 def test_calling_from_another_process(path: Path, listener: Listener) -> None:
     """A process that has nothing to do with the listener wakes it."""
     program = (
-        "import sys, pathlib; from flask_convex_http.sqlite_notifications import notify\n"
-        "notify(pathlib.Path(sys.argv[1]))"
+        "import sys, pathlib; from flask_convex_http.sqlite.wakeups import notify\nnotify(pathlib.Path(sys.argv[1]))"
     )
     with subprocess.Popen([sys.executable, "-c", program, str(path)]):
         assert seconds_of_waiting(listener, PATIENCE) < PATIENCE
@@ -120,7 +119,7 @@ def test_what_the_dead_have_left_is_removed(path: Path, listener: Listener) -> N
 def test_a_process_that_was_killed(path: Path) -> None:
     """Killed, a process leaves its pipe; the next call removes it and blocks nobody."""
     program = (
-        "import sys, pathlib, time; from flask_convex_http.sqlite_notifications import Listener\n"
+        "import sys, pathlib, time; from flask_convex_http.sqlite.wakeups import Listener\n"
         "Listener(pathlib.Path(sys.argv[1])); print(flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE) as process:

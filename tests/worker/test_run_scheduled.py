@@ -20,8 +20,8 @@ from flask_convex_http import (
     internal_mutation,
 )
 from flask_convex_http.backend import Backend
-from flask_convex_http.functions import Function
-from flask_convex_http.system import ScheduledFunction
+from flask_convex_http.functions.function import Function
+from flask_convex_http.schema.system_tables import ScheduledFunction
 from flask_convex_http.testing import Clock, run_scheduled
 from tests.databases import AT_LENGTH, EACH_ENGINE, memory_backend
 from tests.web.apps import backend_of, deployed

@@ -9,7 +9,7 @@ import pytest
 
 from flask_convex_http import MutationCtx, Retry, internal_mutation
 from flask_convex_http.engines.base import Engine
-from flask_convex_http.leases import Leases
+from flask_convex_http.worker.lost_actions import Leases
 from tests.databases import AT_LENGTH, EACH_ENGINE
 from tests.sqlite.crews import PATIENCE, wait_until
 from tests.worker.runs import Note, opened, row, rows, wait_until_ended, working
@@ -121,7 +121,7 @@ def test_an_action_that_only_a_newer_version_knows(tmp_path: Path) -> None:
 
 def test_an_action_that_nobody_knows_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When nobody who knows the function comes for long, the action has failed nevertheless."""
-    monkeypatch.setattr("flask_convex_http.leases._UNKNOWN_FOR", 0.2)
+    monkeypatch.setattr("flask_convex_http.worker.lost_actions._UNKNOWN_FOR", 0.2)
     work = Endless(AT_ONCE)
     with opened(tmp_path, [work.task], worker_lease=LEASE) as newer, opened(tmp_path, worker_lease=LEASE) as older:
         vanished = start_and_vanish(newer, work)

@@ -12,9 +12,9 @@ import pytest
 
 from flask_convex_http import ActionCtx, MutationCtx, Retry, internal_action, internal_mutation
 from flask_convex_http.engines.base import Engine
-from flask_convex_http.sqlite_notifications import folder_of
+from flask_convex_http.sqlite.wakeups import folder_of
 from flask_convex_http.testing import Clock
-from flask_convex_http.worker import Worker
+from flask_convex_http.worker.worker import Worker
 from tests.databases import AT_LENGTH, EACH_ENGINE, SQLITE_ONLY
 from tests.sqlite.crews import PATIENCE, wait_until
 from tests.web.apps import backend_of, deployed

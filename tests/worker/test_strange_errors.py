@@ -17,7 +17,7 @@ from flask_convex_http import (
     internal_mutation,
 )
 from flask_convex_http.engines.base import Engine, Transaction
-from flask_convex_http.running import RunningActions
+from flask_convex_http.worker.action_runner import RunningActions
 from tests.databases import AT_LENGTH, EACH_ENGINE
 from tests.databases import rows as stored_rows
 from tests.sqlite.crews import PATIENCE, wait_until

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from flask_convex_http.backend import Backend
-from flask_convex_http.sqlite_notifications import Listener, folder_of, notify
+from flask_convex_http.sqlite.wakeups import Listener, folder_of, notify
 from flask_convex_http.testing import Clock
 from tests.databases import AT_LENGTH, EACH_ENGINE, SQLITE_ONLY
 from tests.sqlite.crews import PATIENCE, wait_until
@@ -93,7 +93,7 @@ def test_where_there_can_be_no_pipes(
         time.sleep(ASLEEP)
         assert seconds_until_it_runs(backend, "own") < SOON
         assert seconds_until_it_runs(backend, "again") < SOON
-        monkeypatch.setattr("flask_convex_http.worker.LOOK_AFTER", 0.5)
+        monkeypatch.setattr("flask_convex_http.worker.worker.LOOK_AFTER", 0.5)
         assert seconds_until_it_runs(backend, "once more") < SOON
         assert seconds_until_it_runs(other, "of another process") < PATIENCE
     assert caplog.text.count("Other processes cannot wake this worker") == 1

@@ -1,0 +1,15 @@
+"""`flask convex webhooks ...`: inspect the inbox, rerun, send and diagnose deliveries."""
+
+from __future__ import annotations
+
+from flask.cli import AppGroup
+
+from flask_convex_http.cli.webhooks.doctor import doctor
+from flask_convex_http.cli.webhooks.inspect import list_deliveries, show
+from flask_convex_http.cli.webhooks.rerun import purge, replay, retry
+from flask_convex_http.cli.webhooks.send import send
+
+webhooks = AppGroup("webhooks", help="The webhooks that were received.")
+
+for command in (list_deliveries, show, send, doctor, replay, retry, purge):
+    webhooks.add_command(command)

@@ -1,0 +1,291 @@
+"""The query builder: `ctx.db.query(Item).with_index(...).order(...).take(10)`.
+
+A builder is immutable and runs nothing until a terminal method is called. What it reads goes through the one
+`Source` it was given, as segments of an index, so that what a function has read can be recorded in one place.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any, Generic, Literal, Protocol, TypeVar
+
+import msgspec
+
+from flask_convex_http.errors import InvalidCursorError, NotUniqueError, QueryError
+from flask_convex_http.schema.columns import Kind, stored_bound
+from flask_convex_http.schema.documents import ID_COLUMN, TIME_COLUMN, Document, Index, Table
+from flask_convex_http.schema.index_ranges import Bound, Range, Segment, segments
+from flask_convex_http.validation.validator import InvalidValueError
+
+D = TypeVar("D", bound=Document)
+Order = Literal["asc", "desc"]
+_STORED_AS = {"text": str, "real": float, "boolean": bool, "blob": bytes, "datetime": str}
+
+
+class Page(msgspec.Struct, Generic[D], frozen=True, kw_only=True, rename="camel"):
+    """One page of a paginated query.
+
+    Attributes:
+        page: The documents.
+        is_done: Whether the end was reached.
+        continue_cursor: What to pass as `cursor` for the page after this one.
+    """
+
+    page: list[D]
+    is_done: bool
+    continue_cursor: str
+
+
+class Source(Protocol):
+    """Where a query reads from."""
+
+    def select(
+        self, table: Table[Any], segment: Segment, *, descending: bool, limit: int | None
+    ) -> list[Sequence[Any]]:
+        """The rows of a segment at once."""
+
+    def stream(self, table: Table[Any], segment: Segment, *, descending: bool) -> Iterator[Sequence[Any]]:
+        """The rows of a segment as they are fetched."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query(Generic[D]):
+    """A query over one table; each method answers a new one.
+
+    Without an index it reads the whole table in the order of creation.
+    """
+
+    _source: Source
+    _table: Table[D]
+    _index: Index
+    _equal: tuple[Any, ...] = ()
+    _range: Range | None = None
+    _order: Order | None = None
+    _filters: tuple[Callable[[D], object], ...] = ()
+    _indexed: bool = False
+
+    def with_index(self, name: str, /, **fields: Any) -> Query[D]:
+        """Read a range of an index.
+
+        Args:
+            name: The index's name in the class statement, or "by_creation_time".
+            fields: Values of the first fields in order, then at most one range (`gt`, `gte`, `lt`, `lte`,
+                `between`). The last field is always `creation_time`.
+
+        Raises:
+            QueryError: No such index, the fields are not its first ones, or a value is of another type.
+        """
+        where = f"Index {self._table.name}.{name}"
+        if self._indexed:
+            raise QueryError(f"with_index({name!r}): the query has an index already; a query reads one")
+        index = self._table.indexes.get(name)
+        if index is None:
+            raise QueryError(f"{where} not found; there are {', '.join(self._table.indexes)}")
+        equal, bounds = self._index_values(where, index, fields)
+        return replace(self, _index=index, _equal=equal, _range=bounds, _indexed=True)
+
+    def order(self, order: Order) -> Query[D]:
+        """Read in ascending ("asc", the default) or descending ("desc") order of the index."""
+        if order not in ("asc", "desc"):
+            raise QueryError(f'order({order!r}): write order("asc") or order("desc")')
+        if self._order is not None:
+            raise QueryError("A query has one order; order() was called twice")
+        return replace(self, _order=order)
+
+    def filter(self, predicate: Callable[[D], object]) -> Query[D]:
+        """Keep the documents for which a function is true; it is asked after they were read."""
+        return replace(self, _filters=(*self._filters, predicate))
+
+    def __iter__(self) -> Iterator[D]:
+        return filter(self._keeps, self._stream(None))
+
+    def collect(self) -> list[D]:
+        """All documents."""
+        return list(self) if self._filters else self._read(None)
+
+    def take(self, count: int) -> list[D]:
+        """The first documents, at most `count`."""
+        if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+            raise QueryError(f"take({count!r}): the number of documents must be an integer of 0 or more")
+        count = min(count, 2**62)  # what SQL and Python can count to
+        return list(islice(self, count)) if self._filters else self._read(count)
+
+    def first(self) -> D | None:
+        """The first document, or None."""
+        found = self.take(1)
+        return found[0] if found else None
+
+    def unique(self) -> D | None:
+        """The only document, or None.
+
+        Raises:
+            NotUniqueError: There are more.
+        """
+        found = self.take(2)
+        if len(found) > 1:
+            raise NotUniqueError(
+                f"unique() found more than one document in {self._table.name}, such as {found[0].id} and {found[1].id}"
+            )
+        return found[0] if found else None
+
+    def paginate(self, *, num_items: int, cursor: str | None = None) -> Page[D]:
+        """One page, and a cursor for the next one.
+
+        Args:
+            num_items: How many documents at most.
+            cursor: None for the first page, then the `continue_cursor` of the page before.
+
+        Raises:
+            InvalidCursorError: The cursor is not one of this query.
+        """
+        if not isinstance(num_items, int) or isinstance(num_items, bool) or num_items < 1:
+            raise QueryError(
+                f"paginate(num_items={num_items!r}): the number of documents must be an integer of 1 or more"
+            )
+        after = None if cursor is None else self._position(cursor)
+        page: list[D] = []
+        last: D | None = None
+        for document in self._stream(after):
+            if len(page) == num_items:
+                return Page(page=page, is_done=False, continue_cursor=self._cursor(last, after))
+            if self._keeps(document):
+                page.append(document)
+            last = document
+        return Page(page=page, is_done=True, continue_cursor=self._cursor(last, after))
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+
+    def _read(self, limit: int | None) -> list[D]:
+        documents: list[D] = []
+        read = self._table.read
+        for segment in self._segments():
+            left = None if limit is None else limit - len(documents)
+            if left == 0:
+                break
+            rows = self._source.select(self._table, segment, descending=self._order == "desc", limit=left)
+            documents += [read(row) for row in rows]
+        return documents
+
+    def _stream(self, after: Sequence[Any] | None) -> Iterator[D]:
+        """The documents behind a place, unfiltered. All segments are opened at once: one opened later would show
+        what was written while an earlier one was read."""
+        descending = self._order == "desc"
+        rows = [self._source.stream(self._table, segment, descending=descending) for segment in self._segments(after)]
+        while rows:
+            yield from map(self._table.read, rows[0])
+            del rows[0]
+
+    def _segments(self, after: Sequence[Any] | None = None) -> list[Segment]:
+        return segments(
+            self._index.columns,
+            self._equal,
+            self._range,
+            nullable=self._table.nullable,
+            descending=self._order == "desc",
+            after=after,
+        )
+
+    def _keeps(self, document: D) -> bool:
+        return all(predicate(document) for predicate in self._filters)
+
+    # --- index fields ---------------------------------------------------------------------------------------
+
+    def _index_values(self, where: str, index: Index, fields: dict[str, Any]) -> tuple[tuple[Any, ...], Range | None]:
+        names = (*index.fields, "creation_time")
+        equal: list[Any] = []
+        for place, (name, value) in enumerate(fields.items()):
+            if name not in names:
+                raise QueryError(f"{where} does not have the field {name!r}; its fields are {', '.join(names)}")
+            if name != names[place]:
+                raise QueryError(
+                    f"{where} must be used in order: after {place} fields comes {names[place]!r}, not {name!r}"
+                )
+            if isinstance(value, Range):
+                if place < len(fields) - 1:
+                    raise QueryError(f"{where}: the range of {name!r} must be the last; equalities come first")
+                return tuple(equal), self._stored_range(where, name, value)
+            equal.append(self._stored(where, name, value, self._stored_value))
+        return tuple(equal), None
+
+    def _stored_range(self, where: str, name: str, bounds: Range) -> Range:
+        def end(bound: Bound | None) -> Bound | None:
+            return bound and Bound(self._stored(where, name, bound.value, self._stored_bound), bound.inclusive)
+
+        return Range(end(bounds.lower), end(bounds.upper))
+
+    def _stored(self, where: str, name: str, value: Any, store: Callable[[str, Any], Any]) -> Any:
+        """A value as the column holds it; None may be compared with every field of a document."""
+        if value is None and name != "creation_time":
+            return None
+        try:
+            return _stored_time(value) if name == "creation_time" else store(name, value)
+        except InvalidValueError as error:
+            raise QueryError(f"{where}: {error.inside('.' + name)}") from None
+
+    def _stored_value(self, name: str, value: Any) -> Any:
+        return self._table.columns[name].type.store(value)
+
+    def _stored_bound(self, name: str, value: Any) -> Any:
+        return stored_bound(self._table.columns[name].type.kind, value)
+
+    # --- cursors --------------------------------------------------------------------------------------------
+
+    def _fingerprint(self) -> bytes:
+        """Ties a cursor to its query; filters are code and cannot be told apart."""
+        what = (self._table.name, self._index.name, self._equal, repr(self._range), self._order == "desc")
+        return hashlib.blake2b(msgspec.msgpack.encode(what), digest_size=8).digest()
+
+    def _cursor(self, last: D | None, before: Sequence[Any] | None) -> str:
+        """Where a page ended: the last row's place in the index, or where the page began if it saw no row."""
+        place = self._place(last) if last is not None else before
+        packed = msgspec.msgpack.encode([self._fingerprint(), place])
+        return base64.urlsafe_b64encode(packed).decode().rstrip("=")
+
+    def _place(self, document: D) -> list[Any]:
+        fields = [self._table.store(name, getattr(document, name)) for name in self._index.fields]
+        return [*fields, document.creation_time, document.id]
+
+    def _position(self, cursor: str) -> list[Any] | None:
+        try:
+            packed = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+            fingerprint, place = msgspec.msgpack.decode(packed, type=tuple[bytes, list[Any] | None])
+        except (binascii.Error, msgspec.MsgspecError, ValueError, TypeError, RecursionError):
+            raise InvalidCursorError(
+                "The cursor is not a pagination cursor; pass continue_cursor as it was given"
+            ) from None
+        if fingerprint != self._fingerprint() or not self._fits(place):
+            raise InvalidCursorError("The cursor belongs to another query; start again with cursor=None")
+        return place
+
+    def _fits(self, place: list[Any] | None) -> bool:
+        """A cursor may have been made up: its values must be ones the database can compare."""
+        if place is None:
+            return True
+        columns = self._index.columns
+        return len(place) == len(columns) and all(map(self._fits_column, columns, place))
+
+    def _fits_column(self, name: str, value: Any) -> bool:
+        if name in (ID_COLUMN, TIME_COLUMN):
+            kind: Kind = "text" if name == ID_COLUMN else "real"
+        elif value is None:
+            return name in self._table.nullable
+        else:
+            kind = self._table.columns[name].type.kind
+        if kind == "integer":
+            return type(value) is int and -(2**63) <= value < 2**63
+        return type(value) is _STORED_AS.get(kind) and value == value
+
+
+def _stored_time(value: Any) -> float:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or value != value:
+        raise InvalidValueError("Expected a number of milliseconds since the epoch - at `$`")
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf

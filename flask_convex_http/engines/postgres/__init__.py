@@ -1,0 +1,1 @@
+"""The PostgreSQL engine: documents as rows, in serializable transactions that are retried."""

@@ -1,0 +1,1 @@
+"""The SQLite engine: documents as rows of one file."""

@@ -1,0 +1,34 @@
+"""SQLite's errors as the package's."""
+
+from __future__ import annotations
+
+from flask_convex_http.errors import (
+    ConvexHTTPError,
+    EngineError,
+    OverloadedError,
+    UnavailableError,
+    UniqueConstraintError,
+)
+from flask_convex_http.schema.documents import Schema
+from flask_convex_http.schema.tables import taken
+from flask_convex_http.sqlite.connections import DISK_FAILURES, sqlite3
+
+
+def translate(error: Exception, schema: Schema) -> ConvexHTTPError:
+    """Our error for one of the driver's."""
+    text = str(error)
+    if isinstance(error, sqlite3.IntegrityError) and text.startswith("UNIQUE constraint failed: "):
+        return _collision(text.removeprefix("UNIQUE constraint failed: "), schema)
+    if isinstance(error, OverflowError):
+        return EngineError("An integer does not fit 64 bits")
+    if isinstance(error, sqlite3.OperationalError) and text.startswith("database") and "locked" in text:
+        return OverloadedError("The database is busy with other writes; try again in a moment")
+    if isinstance(error, sqlite3.OperationalError) and text in DISK_FAILURES:
+        return UnavailableError(f"The database cannot be used at the moment: {text}", by_engine=True)
+    return EngineError(f"SQLite: {text}")
+
+
+def _collision(names: str, schema: Schema) -> UniqueConstraintError:
+    """ "users.clerk_id" as an error."""
+    table_name = names.partition(".")[0]
+    return taken(schema.tables.get(table_name), table_name, [part.partition(".")[2] for part in names.split(", ")])

@@ -1,0 +1,260 @@
+"""Queries, mutations and actions: the decorators and what they make of a function.
+
+A registered function knows how to check its arguments and its result; running it is `runtime`'s work, and finding
+it by name `registry`'s. What lives here knows no database and no HTTP.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, Literal, ParamSpec, TypeVar, overload
+
+import msgspec
+
+from flask_convex_http.errors import (
+    ArgumentValidationError,
+    FunctionCallError,
+    RegistrationError,
+    ReturnsValidationError,
+)
+from flask_convex_http.functions.arguments import Arguments, hints_of, parameters_of
+from flask_convex_http.retry import Retry
+from flask_convex_http.validation.annotations import describe
+from flask_convex_http.validation.conversion import REFUSALS, refusal
+from flask_convex_http.validation.validator import InvalidValueError, Validator
+
+if TYPE_CHECKING:
+    from flask_convex_http.runtime.context import ActionCtx, MutationCtx, QueryCtx
+    from flask_convex_http.schema.documents import Schema
+
+P = ParamSpec("P")
+R = TypeVar("R")
+#: Covariant, or mypy would not take `sorted(ctx.run_query(names))`: it looks for a query of Iterable then.
+R_co = TypeVar("R_co", covariant=True)
+Kind = Literal["query", "mutation", "action"]
+
+
+class Function(Generic[P, R_co]):
+    """A registered function: called through a ctx, never directly.
+
+    Args:
+        handler: The function itself; its first parameter is the ctx, the others are given by name.
+        public: Whether it can be called from outside, over the function API.
+
+    Raises:
+        RegistrationError: A parameter or annotation cannot work.
+    """
+
+    kind: ClassVar[Kind]
+
+    def __init__(self, handler: Callable[..., R_co], *, public: bool) -> None:
+        if not inspect.isfunction(handler):
+            raise RegistrationError(f"@{self.kind} is put on a plain function, not on {handler!r}")
+        self.handler = handler
+        self.public = public
+        self.name = plain_name(handler)
+        self.__doc__ = handler.__doc__
+        self.__module__ = handler.__module__
+        self.__name__ = handler.__name__
+        self._where = f"{handler.__module__}.{handler.__qualname__}"
+        self.parameters = parameters_of(handler, self._where)
+        self._schema: Schema | None = None
+        self._arguments: Arguments | None = None
+        self._returns: Validator | None = None
+        with contextlib.suppress(NameError):  # a forward reference is read when the function is bound to a schema
+            self._compile()
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} {self.name}>"
+
+    if not TYPE_CHECKING:  # for type checkers it is simply not callable
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            """Refuse: without a ctx of its own it would run outside its transaction."""
+            raise FunctionCallError(
+                f"{self.name} was called directly; write ctx.run_{self.kind}({self.__name__}, ...) instead"
+            )
+
+    def bind(self, schema: Schema) -> None:
+        """Resolve what the annotations say about tables; once for each schema."""
+        if self._schema is schema:
+            return
+        try:
+            self._compile()
+        except NameError as error:
+            raise RegistrationError(f"{self._where}: {error}; annotations must be readable at run time") from None
+        self._bind_ids(self._arguments, schema)
+        self._bind_ids(self._returns, schema)
+        self._schema = schema
+
+    def check_arguments(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, json: bool = False
+    ) -> dict[str, Any]:
+        """The arguments, validated, by name.
+
+        Raises:
+            ArgumentValidationError: One is missing, unknown or does not match; the message has its path.
+        """
+        if args:
+            kwargs = self._by_name(args, kwargs)
+        if self._arguments is None:
+            raise RegistrationError(f"{self._where} was called before it was bound to a schema")
+        try:
+            return self._arguments.check_json(kwargs) if json else self._arguments.check(kwargs)
+        except REFUSALS as error:
+            raise ArgumentValidationError(f"{self.name}: {refusal(error)}") from None
+
+    def arguments_as_json(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
+        """The arguments that were given, validated, as JSON that `check_arguments` takes with `json=True`.
+
+        Raises:
+            ArgumentValidationError: They do not match, or JSON cannot hold one of them.
+        """
+        if args:
+            kwargs = self._by_name(args, kwargs)
+        checked = self.check_arguments((), kwargs)
+        assert self._arguments  # or else they could not have been checked
+        try:
+            text = msgspec.json.encode({name: checked[name] for name in kwargs})
+            is_same = self._arguments.are_plain or self._arguments.read_json(text) == checked
+        except (*REFUSALS, ValueError, ArithmeticError, msgspec.MsgspecError):
+            is_same = False
+        if not is_same:
+            raise ArgumentValidationError(
+                f"{self.name}: the arguments must be values that JSON can hold (no NaN, bytes or dates in Any)"
+            )
+        return text
+
+    def check_returns(self, value: Any) -> Any:
+        """The result, validated.
+
+        Raises:
+            ReturnsValidationError: It does not match the annotation.
+        """
+        if self._returns is None:
+            return value
+        try:
+            return self._returns.check(value)
+        except InvalidValueError as error:
+            raise ReturnsValidationError(f"{self.name} returned a wrong value: {error}") from None
+
+    @property
+    def argument_types(self) -> dict[str, Any]:
+        """Annotations by parameter name."""
+        hints = hints_of(self.handler)
+        return {name: hints[name] for name in self.parameters}
+
+    def _compile(self) -> None:
+        if self._arguments is not None:
+            return
+        hints = hints_of(self.handler)
+        returns = hints.get("return", Any)
+        self._returns = None if returns is Any else Validator(returns, f"{self._where} -> {describe(returns)}")
+        self._arguments = Arguments(self.parameters, hints, self._where)
+
+    def _bind_ids(self, validator: Arguments | Validator | None, schema: Schema) -> None:
+        unknown = validator.bind(schema.table_names) if validator else []
+        if unknown:
+            raise RegistrationError(
+                f"{self._where} refers to Id[{unknown[0]}], which is not in the schema: add {unknown[0]} to Schema(...)"
+            )
+
+    def _by_name(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        positional = [name for name, kind in self.parameters.items() if kind.kind is not kind.KEYWORD_ONLY]
+        if len(args) > len(positional):
+            raise ArgumentValidationError(
+                f"{self.name}: arguments are given by name: {', '.join(self.parameters) or 'none'}"
+            )
+        named = dict(zip(positional, args, strict=False))
+        twice = named.keys() & kwargs.keys()
+        if twice:
+            raise ArgumentValidationError(f"{self.name}: argument given twice - at `$.{sorted(twice)[0]}`")
+        return named | dict(kwargs)
+
+
+class Query(Function[P, R_co]):
+    """A function that reads one snapshot of the database."""
+
+    kind = "query"
+
+
+class Mutation(Function[P, R_co]):
+    """A function that reads and writes in one serialisable transaction."""
+
+    kind = "mutation"
+
+
+class Action(Function[P, R_co]):
+    """A function that may talk to the world; each query or mutation it runs is its own transaction.
+
+    Args:
+        handler: See `Function`.
+        public: See `Function`.
+        retry: Whether and how it is tried again where it was scheduled; None to run it at most once.
+    """
+
+    kind = "action"
+
+    def __init__(self, handler: Callable[..., R_co], *, public: bool, retry: Retry | None = None) -> None:
+        super().__init__(handler, public=public)
+        if retry is not None and not isinstance(retry, Retry):
+            raise RegistrationError(f"@action(retry={retry!r}) takes a Retry(max_attempts=...)")
+        self.retry = retry
+
+
+def query(handler: Callable[Concatenate[QueryCtx, P], R]) -> Query[P, R]:
+    """Register a public query."""
+    return Query(handler, public=True)
+
+
+def mutation(handler: Callable[Concatenate[MutationCtx, P], R]) -> Mutation[P, R]:
+    """Register a public mutation."""
+    return Mutation(handler, public=True)
+
+
+@overload
+def action(handler: Callable[Concatenate[ActionCtx, P], R], /) -> Action[P, R]: ...
+@overload
+def action(*, retry: Retry | None = None) -> Callable[[Callable[Concatenate[ActionCtx, P], R]], Action[P, R]]: ...
+def action(handler: Callable[..., Any] | None = None, /, *, retry: Retry | None = None) -> Any:
+    """Register a public action.
+
+    Args:
+        handler: The function.
+        retry: How it is tried again where it was scheduled and failed; without, it runs at most once.
+    """
+    return _action(handler, public=True, retry=retry)
+
+
+def internal_query(handler: Callable[Concatenate[QueryCtx, P], R]) -> Query[P, R]:
+    """Register a query that only your own code can call."""
+    return Query(handler, public=False)
+
+
+def internal_mutation(handler: Callable[Concatenate[MutationCtx, P], R]) -> Mutation[P, R]:
+    """Register a mutation that only your own code can call."""
+    return Mutation(handler, public=False)
+
+
+@overload
+def internal_action(handler: Callable[Concatenate[ActionCtx, P], R], /) -> Action[P, R]: ...
+@overload
+def internal_action(
+    *, retry: Retry | None = None
+) -> Callable[[Callable[Concatenate[ActionCtx, P], R]], Action[P, R]]: ...
+def internal_action(handler: Callable[..., Any] | None = None, /, *, retry: Retry | None = None) -> Any:
+    """Register an action that only your own code can call; see `action`."""
+    return _action(handler, public=False, retry=retry)
+
+
+def _action(handler: Callable[..., Any] | None, *, public: bool, retry: Retry | None) -> Any:
+    if handler is None:
+        return functools.partial(Action, public=public, retry=retry)
+    return Action(handler, public=public, retry=retry)
+
+
+def plain_name(handler: Callable[..., Any]) -> str:
+    return f"{handler.__module__.rpartition('.')[2]}:{handler.__name__}"

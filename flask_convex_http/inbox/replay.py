@@ -1,0 +1,375 @@
+"""Running deliveries of webhooks again by hand, and forgetting them: for the command line, and whoever else looks.
+
+    replay      an explicit new run of a handler whose effects may be there already: they happen again
+    retry       what failed, is dead or is stuck gets its effects; what is done is refused
+    purge       deliveries, or only their headers and bodies, are forgotten
+
+A server runs on meanwhile, and senders send on. So everything is decided inside of the transaction that does it: the
+state is looked at there, and the handler's effects and the attempt are one commit. What fails leaves no effects, and is
+written down by a second transaction, as in the inbox.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+from flask_convex_http.engines.base import Snapshot, Transaction
+from flask_convex_http.errors import DeadLetterError, MissingSecretError, VerificationError, plain, text_of
+from flask_convex_http.inbox.deliveries import Deliveries
+from flask_convex_http.inbox.inbox import Inbox, is_of_engine, plain_answer, stop_answer
+from flask_convex_http.inbox.queue import DeliveryQueue
+from flask_convex_http.inbox.registry import DeclinedError, Webhook
+from flask_convex_http.runtime.dry_run import RowChange, SystemChange, dry_run
+from flask_convex_http.runtime.runtime import MutationCalls, Runtime
+from flask_convex_http.schema.system_tables import WebhookAttempt, WebhookDelivery
+from flask_convex_http.webhooks.events import WebhookEvent
+
+logger = logging.getLogger("flask_convex_http")
+
+By = Literal["retry", "replay"]
+#: What came of a delivery that something was asked of.
+Result = Literal["done", "failed", "dead", "queued", "forgotten", "refused", "unknown"]
+
+
+class Step(msgspec.Struct, frozen=True):
+    """What came of one delivery.
+
+    Attributes:
+        id: The id that was given.
+        outcome: "done": its handler has run. "queued": a worker is to run it. "refused": nothing was changed.
+        sentence: The same for people. A sender's words may be in it.
+    """
+
+    id: str = msgspec.field(name="_id")
+    outcome: Result
+    sentence: str
+
+
+class Preview(msgspec.Struct, frozen=True):
+    """What a replay would do.
+
+    Attributes:
+        id: The delivery.
+        source: Its webhook.
+        event_id: The sender's id.
+        type: What happened, in the sender's words.
+        status: What the handler would answer; None if it would fail.
+        error: What it would fail with.
+        rows: The rows of the application that would change.
+        system: What else would happen, such as functions that are scheduled.
+    """
+
+    id: str = msgspec.field(name="_id")
+    source: str
+    event_id: str
+    type: str
+    status: int | None
+    error: str | None
+    rows: list[RowChange]
+    system: list[SystemChange]
+
+
+@dataclass(frozen=True, slots=True)
+class Replays:
+    """Runs deliveries again; in an application context, as the handlers expect one.
+
+    Attributes:
+        inbox: Holds the deliveries.
+    """
+
+    inbox: Inbox
+
+    def replay(self, delivery_id: str) -> Step:
+        """Run a handler again, whether it has run or not. The delivery is verified as of the time it was received.
+
+        Raises:
+            OverloadedError: The writer could not be had in time; nothing was run.
+        """
+        return self._run(delivery_id, "replay", self._replay)
+
+    def preview(self, delivery_id: str) -> Preview | Step:
+        """What a replay would do; a step if there is nothing that could be run."""
+        try:
+            return self._preview(delivery_id)
+        except _RefusedError as refused:
+            return refused.step
+
+    def retry(self, delivery_id: str) -> Step:
+        """Have the effects of a delivery happen that have not: at once, or by a worker where one is to run it.
+
+        Raises:
+            OverloadedError: The writer could not be had in time; nothing was run.
+        """
+        step = self._run(delivery_id, "retry", self._retry)
+        if step.outcome == "queued":
+            self._runtime.jobs.announce(self._runtime.clock())
+        return step
+
+    def purge(self, delivery_ids: Sequence[str], *, bodies_only: bool, pending: bool) -> list[Step]:
+        """Forget deliveries, all in one transaction.
+
+        Args:
+            delivery_ids: Which.
+            bodies_only: Only their headers and bodies: ids go on telling copies from new deliveries.
+            pending: Also those that a worker is still to run.
+        """
+        forget = self._forget_request if bodies_only else self._forget
+
+        def work(calls: MutationCalls) -> list[Step]:
+            return [self._purge(calls, delivery_id, forget, pending) for delivery_id in delivery_ids]
+
+        return self._runtime.write(work, self._runtime.caller())
+
+    # --- running ---------------------------------------------------------------------------------------------------
+
+    def _run(self, delivery_id: str, by: By, body: Callable[[MutationCalls, str, float], Step]) -> Step:
+        runtime, started = self._runtime, self._runtime.clock()
+        try:
+            return runtime.write(lambda calls: body(calls, delivery_id, started), runtime.caller())
+        except _RefusedError as refused:
+            return refused.step
+        except (Exception, SystemExit) as error:
+            if isinstance(error, Exception) and is_of_engine(error):
+                raise
+            attempt = self._failure(started, by, error)
+            self._runtime.engine.write(lambda transaction: self._write_down(transaction, delivery_id, attempt))
+            return _failed(delivery_id, attempt)
+
+    def _replay(self, calls: MutationCalls, delivery_id: str, started: float) -> Step:
+        delivery, webhook = self._found(calls.transaction, delivery_id)
+        if delivery.state == "pending":
+            raise _refused(delivery, "it has not run yet, and a worker is to run it; `retry` has that done now")
+        event = self._verified(calls.transaction, webhook, delivery)
+        return self._handle(calls, webhook, delivery, event, "replay", started)
+
+    def _retry(self, calls: MutationCalls, delivery_id: str, started: float) -> Step:
+        delivery, webhook = self._found(calls.transaction, delivery_id)
+        if delivery.state == "done":
+            raise _refused(delivery, "its effects are there; `replay` has them happen again")
+        if delivery.state == "pending":
+            return self._hurry(calls, delivery)
+        event = self._event(calls.transaction, webhook, delivery)
+        if webhook.mode == "enqueue":
+            return self._enqueue(calls, webhook, delivery, event)
+        return self._handle(calls, webhook, delivery, event, "retry", started)
+
+    def _handle(
+        self,
+        calls: MutationCalls,
+        webhook: Webhook,
+        delivery: WebhookDelivery,
+        event: WebhookEvent,
+        by: By,
+        started: float,
+    ) -> Step:
+        """What is one commit: the effects, and the attempt. What was done keeps the answer its sender was given."""
+        answer = webhook.handle(calls.ctx(), event)
+        now = self._runtime.clock()
+        attempt = WebhookAttempt(started=started, ended=now, by=by)
+        if delivery.state == "done":
+            self._deliveries.add_attempt(calls.transaction, delivery, attempt)
+        else:
+            kept = None if answer == plain_answer(webhook.provider) else answer
+            self._deliveries.record(
+                calls.transaction, delivery, now, "done", attempt=attempt, answer=kept, webhook=webhook
+            )
+        return Step(delivery.id, "done", f"{_name(delivery)}: {webhook.name} has run")
+
+    def _failure(self, started: float, by: By, error: BaseException) -> WebhookAttempt:
+        outcome: Literal["failed", "dead"] = "dead" if isinstance(error, DeadLetterError) else "failed"
+        text = str(error) if isinstance(error, DeclinedError) else text_of(error)
+        return WebhookAttempt(started=started, ended=self._runtime.clock(), by=by, outcome=outcome, error=text)
+
+    def _write_down(self, transaction: Transaction, delivery_id: str, attempt: WebhookAttempt) -> None:
+        """Record an attempt whose effects were undone. What is done stays so, or a copy would have a second effect."""
+        delivery = self._deliveries.get(transaction, delivery_id)
+        if delivery is None:  # it was forgotten meanwhile
+            return
+        logger.warning("Webhook %s: delivery %s failed again: %s", delivery.source, delivery.event_id, attempt.error)
+        webhook = self.inbox.webhooks.get(delivery.source)
+        if delivery.state not in ("failed", "dead") or webhook is None:
+            self._deliveries.add_attempt(transaction, delivery, attempt)
+            return
+        is_dead = "dead" in (delivery.state, attempt.outcome)
+        answer = stop_answer(webhook.provider) if is_dead and delivery.state == "failed" else delivery.answer
+        self._deliveries.record(
+            transaction,
+            delivery,
+            attempt.ended,
+            "dead" if is_dead else "failed",
+            attempt=attempt,
+            answer=answer,
+            webhook=webhook,
+        )
+
+    # --- the worker's queue ----------------------------------------------------------------------------------------
+
+    def _enqueue(self, calls: MutationCalls, webhook: Webhook, delivery: WebhookDelivery, event: WebhookEvent) -> Step:
+        lane = webhook.lane(event)
+        self._queue.put_in(calls, delivery.id, delivery.source, lane, is_new=False)
+        return Step(delivery.id, "queued", f"{_name(delivery)} waits for a worker")
+
+    def _hurry(self, calls: MutationCalls, delivery: WebhookDelivery) -> Step:
+        """Have what waits be run now; once more, if its scheduled function was canceled or has gone."""
+        transaction, lane = calls.transaction, delivery.lane
+        first = None if lane is None else self._deliveries.first_in(transaction, delivery.source, lane)
+        if first is not None and first != delivery.id:
+            raise _refused(delivery, f"it waits for its turn behind {first}")
+        jobs = self._runtime.jobs
+        job = None if delivery.job is None else jobs.get(transaction, delivery.job)
+        if job is not None and job.state == "pending":
+            jobs.delay(transaction, job, min(job.due, calls.now))
+        elif lane is not None and first is not None:
+            self._queue.start_next(calls, delivery.source, lane)
+        else:
+            self._queue.put_in(calls, delivery.id, delivery.source, lane, is_new=True)
+        return Step(delivery.id, "queued", f"{_name(delivery)} is due now, and waits for a worker")
+
+    # --- a dry run -------------------------------------------------------------------------------------------------
+
+    def _preview(self, delivery_id: str) -> Preview:
+        with self._runtime.engine.read() as snapshot:
+            delivery, webhook = self._found(snapshot, delivery_id)
+            event = self._verified(snapshot, webhook, delivery)
+        outcome = dry_run(self._runtime, lambda calls: self._try(calls, webhook, event))
+        status, error = outcome.result
+        return Preview(
+            id=delivery.id,
+            source=delivery.source,
+            event_id=delivery.event_id,
+            type=delivery.type,
+            status=status,
+            error=error,
+            rows=outcome.rows,
+            system=outcome.system,
+        )
+
+    def _try(self, calls: MutationCalls, webhook: Webhook, event: WebhookEvent) -> tuple[int | None, str | None]:
+        """The status that a handler answers, and what it fails with."""
+        try:
+            return calls.attempt(lambda: webhook.handle(calls.ctx(), event)).status, None
+        except (Exception, SystemExit) as error:
+            if isinstance(error, Exception) and is_of_engine(error):
+                raise
+            return None, self._failure(calls.now, "replay", error).error
+
+    # --- forgetting ------------------------------------------------------------------------------------------------
+
+    def _purge(
+        self,
+        calls: MutationCalls,
+        delivery_id: str,
+        forget: Callable[[MutationCalls, WebhookDelivery], Step],
+        pending: bool,
+    ) -> Step:
+        delivery = self._deliveries.get(calls.transaction, delivery_id)
+        if delivery is None:
+            return unknown(delivery_id)
+        if delivery.state == "pending" and not pending:
+            return _refused(delivery, "a worker is to run it; name it by its id if that is no longer wanted").step
+        return forget(calls, delivery)
+
+    def _forget(self, calls: MutationCalls, delivery: WebhookDelivery) -> Step:
+        rows, transaction, lane = self._deliveries, calls.transaction, delivery.lane
+        has_turn = lane is not None and rows.first_in(transaction, delivery.source, lane) == delivery.id
+        rows.forget(transaction, delivery.id)
+        if delivery.state == "pending" and delivery.job is not None:
+            calls.cancel(delivery.job)
+        if lane is not None and has_turn:  # or those behind it would wait for ever
+            self._queue.start_next(calls, delivery.source, lane)
+        return Step(delivery.id, "forgotten", f"{_name(delivery)} is forgotten")
+
+    def _forget_request(self, calls: MutationCalls, delivery: WebhookDelivery) -> Step:
+        was_there = self._deliveries.forget_request(calls.transaction, delivery.id)
+        sentence = "are forgotten" if was_there else "were forgotten before"
+        return Step(delivery.id, "forgotten", f"The headers and the body of {_name(delivery)} {sentence}")
+
+    # --- what these share ------------------------------------------------------------------------------------------
+
+    @property
+    def _runtime(self) -> Runtime:
+        return self.inbox.runtime
+
+    @property
+    def _deliveries(self) -> Deliveries:
+        return self.inbox.deliveries
+
+    @property
+    def _queue(self) -> DeliveryQueue:
+        return self.inbox.queue
+
+    def _found(self, snapshot: Snapshot, delivery_id: str) -> tuple[WebhookDelivery, Webhook]:
+        delivery = self._deliveries.get(snapshot, delivery_id)
+        if delivery is None:
+            raise _RefusedError(unknown(delivery_id))
+        webhook = self.inbox.webhooks.get(delivery.source)
+        if webhook is None:
+            reason = f"this app has no webhook with the source {delivery.source!r}"
+            raise _refused(delivery, f"{reason}; if one was renamed, give it source={delivery.source!r}")
+        return delivery, webhook
+
+    def _event(self, snapshot: Snapshot, webhook: Webhook, delivery: WebhookDelivery) -> WebhookEvent:
+        """The event as it was received."""
+        try:
+            return self._queue.event_of(snapshot, webhook, delivery)
+        except DeadLetterError as error:
+            raise _refused(delivery, _without_body(delivery)) from error
+        except VerificationError as error:
+            raise _refused(delivery, f"{webhook.provider.name} finds no event in it any more: {error}") from error
+
+    def _verified(self, snapshot: Snapshot, webhook: Webhook, delivery: WebhookDelivery) -> WebhookEvent:
+        """The same, if its signature is still one of ours: as of the time it was received."""
+        event = self._event(snapshot, webhook, delivery)
+        try:
+            webhook.provider.verify(event.headers, event.body, now=delivery.received)
+        except VerificationError as error:
+            reason = (
+                f"it cannot be verified as of the time it was received: {error}. It was signed with "
+                f"{delivery.secret_label}; if that was replaced since, give the webhook the old secret beside the new "
+                "one until this is done"
+            )
+            raise _refused(delivery, reason) from error
+        except MissingSecretError as error:
+            raise _refused(delivery, f"it cannot be verified: {error}") from error
+        return event
+
+
+class _RefusedError(Exception):
+    """What was asked is not done; leaves a transaction in which nothing was written."""
+
+    def __init__(self, step: Step) -> None:
+        super().__init__(step.sentence)
+        self.step = step
+
+
+def unknown(name: str) -> Step:
+    """There is no such delivery."""
+    sentence = f"There is no delivery {name!r}; `flask convex webhooks list` lists them"
+    return Step(plain(name), "unknown", sentence)
+
+
+def _refused(delivery: WebhookDelivery, reason: str) -> _RefusedError:
+    return _RefusedError(Step(delivery.id, "refused", f"{_name(delivery)} is left as it is: {reason}"))
+
+
+def _without_body(delivery: WebhookDelivery) -> str:
+    if delivery.state == "failed":
+        return "its body was forgotten; have the sender send it again"
+    return (
+        f"its body was forgotten, and as it is {delivery.state} a copy would run nothing: if its effects are to happen "
+        f"again, `purge {delivery.id}` and have the sender send it again"
+    )
+
+
+def _failed(delivery_id: str, attempt: WebhookAttempt) -> Step:
+    outcome: Result = "dead" if attempt.outcome == "dead" else "failed"
+    return Step(delivery_id, outcome, f"{delivery_id} has failed, and left no effects: {attempt.error}")
+
+
+def _name(delivery: WebhookDelivery) -> str:
+    return f"{delivery.source} {delivery.event_id} ({delivery.id})"

@@ -1,0 +1,1 @@
+"""Operations on a whole deployment: checks, and the move to another database or file store."""

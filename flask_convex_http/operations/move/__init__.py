@@ -1,0 +1,1 @@
+"""Moves a deployment to another database or file store, resumably, with a checksum for each table."""

@@ -1,0 +1,264 @@
+"""What a field's annotation means for its column: the kind of value stored, and the way there and back.
+
+Stored values are neutral: str, int, float, bool, bytes and None, with datetimes as text and structured values as
+JSON text. An engine maps the kinds to its own SQL types and nothing more.
+"""
+
+from __future__ import annotations
+
+import datetime
+import enum
+import hashlib
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import msgspec
+
+from flask_convex_http.validation.validator import InvalidValueError, OneOf, Validator
+
+Kind = Literal["text", "integer", "real", "boolean", "blob", "datetime", "json"]
+Store = Callable[[Any], Any]
+
+_KINDS: dict[Any, Kind] = {
+    str: "text",
+    bool: "boolean",
+    int: "integer",
+    float: "real",
+    bytes: "blob",
+    datetime.datetime: "datetime",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnType:
+    """How a column holds its values.
+
+    Attributes:
+        kind: The kind of value stored.
+        store: Validates a Python value and answers what is stored; raises InvalidValueError.
+        load: From what is stored (never None) to the Python value; None if they are the same.
+    """
+
+    kind: Kind
+    store: Store
+    load: Callable[[Any], Any] | None
+
+
+def column_type(annotation: Any, validator: Validator) -> ColumnType:
+    """Choose the column for an annotation."""
+    kind = kind_of(annotation)
+    if kind == "json":
+        return ColumnType(kind, _store_json(annotation, validator), validator.load)
+    store = _store_soon(annotation, _STORE.get(kind, _store_plain)(validator))
+    return ColumnType(kind, store, _load_plain(annotation, kind, validator))
+
+
+def kind_of(annotation: Any) -> Kind:
+    """The kind of column for an annotation; everything that is not one plain type is JSON."""
+    kinds = {_plain_kind(member) for member in _members(annotation) if member is not type(None)}
+    return kinds.pop() if len(kinds) == 1 else "json"
+
+
+def stored_bound(kind: Kind, value: Any) -> Any:
+    """The end of a range, as it is stored. It need not be a value the field may have: gt(0) is a range of a field
+    that holds 1 and more.
+
+    Raises:
+        InvalidValueError: It cannot be compared with the column's values.
+    """
+    return _BOUNDS[kind](value.value if isinstance(value, enum.Enum) else value)
+
+
+def fingerprint(validator: Validator) -> str:
+    """A text that differs when an annotation starts to take other values, so that rows have to be looked at."""
+    try:
+        schema = msgspec.json.schema(validator.type, schema_hook=_schema_of_union)
+    except TypeError:
+        schema = {"type": repr(validator.annotation)}
+    tables = sorted({table for marker in validator.id_markers for table in marker.tables})
+    described = msgspec.json.encode([_what_is_checked(schema), tables], order="deterministic")
+    return hashlib.blake2b(described, digest_size=8).hexdigest()
+
+
+def _members(annotation: Any) -> tuple[Any, ...]:
+    annotation = _strip(annotation)
+    if get_origin(annotation) in (Union, types.UnionType):
+        return tuple(part for member in get_args(annotation) for part in _members(member))
+    return (annotation,)
+
+
+def _strip(annotation: Any) -> Any:
+    while True:
+        if get_origin(annotation) is Annotated:
+            annotation = get_args(annotation)[0]
+        elif isinstance(annotation, typing.NewType):
+            annotation = annotation.__supertype__
+        else:
+            return annotation
+
+
+def _plain_kind(annotation: Any) -> Kind:
+    if get_origin(annotation) is Literal:
+        values = [value for value in get_args(annotation) if value is not None]
+        return _kind_of_values(values)
+    if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
+        return _kind_of_values([member.value for member in annotation])
+    return _KINDS.get(annotation, "json") if isinstance(annotation, type) else "json"
+
+
+def _kind_of_values(values: list[Any]) -> Kind:
+    kinds: set[Kind] = {_KINDS.get(type(value), "json") for value in values}
+    return kinds.pop() if len(kinds) == 1 else "json"
+
+
+# --- storing -------------------------------------------------------------------------------------------------------
+
+
+def _store_soon(annotation: Any, store: Store) -> Store:
+    """The same with a short cut: nearly all values of a plain `str`, say, are plainly right, and a write has many."""
+    plain = annotation
+    if get_origin(annotation) in (Union, types.UnionType):
+        members = [member for member in get_args(annotation) if member is not type(None)]
+        plain = members[0] if len(members) == 1 else None
+    if plain is str:
+        return lambda value: value if type(value) is str and value.isascii() else store(value)
+    if plain is float:
+        return lambda value: value + 0.0 if type(value) is float and value == value else store(value)
+    if plain is int:
+        return lambda value: value if type(value) is int and -(2**63) <= value < 2**63 else store(value)
+    return store
+
+
+def _store_plain(validator: Validator) -> Store:
+    def store(value: Any) -> Any:
+        checked = validator.check(value)
+        return checked.value if isinstance(checked, enum.Enum) else checked
+
+    return store
+
+
+def _store_text(validator: Validator) -> Store:
+    def store(value: Any) -> Any:
+        checked = validator.check(value)
+        text = checked.value if isinstance(checked, enum.Enum) else checked
+        if text is not None and not text.isascii():
+            refuse_surrogates(text)
+        return text
+
+    return store
+
+
+def refuse_surrogates(text: str) -> None:
+    """Half a surrogate pair is not text: no database and no JSON parser takes it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidValueError("Expected text without lone surrogates - at `$`") from None
+
+
+def _store_integer(validator: Validator) -> Store:
+    def store(value: Any) -> Any:
+        checked = validator.check(value)
+        number = checked.value if isinstance(checked, enum.Enum) else checked
+        if number is not None and not -(2**63) <= number < 2**63:  # bounds of its own replace the validator's
+            raise InvalidValueError("Expected an integer of 64 bits - at `$`")
+        return number
+
+    return store
+
+
+def _store_real(validator: Validator) -> Store:
+    def store(value: Any) -> Any:
+        checked = validator.check(value)
+        if checked is None:
+            return None
+        if checked != checked:
+            raise InvalidValueError("Expected a number, got NaN (SQL has none) - at `$`")
+        return checked + 0.0  # -0.0 becomes 0.0: they are equal, but databases disagree on keeping the sign
+
+    return store
+
+
+def _store_datetime(validator: Validator) -> Store:
+    def store(value: Any) -> Any:
+        checked = validator.check(value)
+        if checked is None:
+            return None
+        if checked.utcoffset() is None:
+            raise InvalidValueError("Expected a datetime with a timezone component - at `$`")
+        try:
+            # always the same width and always UTC, so that the order of the text is the order of time
+            return checked.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ").rjust(27, "0")
+        except OverflowError:
+            raise InvalidValueError("Expected a datetime that exists in UTC - at `$`") from None
+
+    return store
+
+
+def _store_json(annotation: Any, validator: Validator) -> Store:
+    def store(value: Any) -> Any:
+        if value is None and type(None) in _members(annotation):
+            return None
+        checked = validator.check(value)
+        if checked is None:
+            return None
+        try:
+            text = msgspec.json.encode(checked)
+            same = validator.load(text) == checked
+        except (TypeError, ValueError, ArithmeticError, RecursionError, msgspec.MsgspecError):
+            same = False
+        if not same:
+            raise InvalidValueError("Expected a value that JSON can hold (no NaN, bytes or dates in Any) - at `$`")
+        return text.decode()
+
+    return store
+
+
+_STORE: dict[Kind, Callable[[Validator], Store]] = {
+    "text": _store_text,
+    "integer": _store_integer,
+    "real": _store_real,
+    "datetime": _store_datetime,
+}
+_BOUNDS: dict[Kind, Store] = {
+    kind: _STORE.get(kind, _store_plain)(Validator(annotation, kind)) for annotation, kind in _KINDS.items()
+}
+
+
+# --- loading -------------------------------------------------------------------------------------------------------
+
+
+def _load_plain(annotation: Any, kind: Kind, validator: Validator) -> Callable[[Any], Any] | None:
+    members = [member for member in _members(annotation) if member is not type(None)]
+    if any(isinstance(member, type) and issubclass(member, enum.Enum) for member in members):
+        return members[0] if len(members) == 1 else validator.check_json
+    if kind == "datetime":
+        return datetime.datetime.fromisoformat
+    return bool if kind == "boolean" else None
+
+
+# --- fingerprints --------------------------------------------------------------------------------------------------
+
+_SAID_ONLY = {"title", "description", "examples", "default"}
+
+
+def _schema_of_union(placeholder: Any) -> dict[str, Any]:
+    if not issubclass(placeholder, OneOf):
+        raise TypeError(f"{placeholder} has no schema")
+    return {"anyOf": [fingerprint(member) for member in placeholder.members]}
+
+
+def _what_is_checked(schema: Any, *, by_name: bool = False) -> Any:
+    """A JSON schema without what it only says to people."""
+    if isinstance(schema, list):
+        return [_what_is_checked(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        key: _what_is_checked(part, by_name=key in ("properties", "$defs") and not by_name)
+        for key, part in schema.items()
+        if by_name or key not in _SAID_ONLY
+    }

@@ -1,0 +1,196 @@
+"""Documents: a class per table, and the `Schema` that holds the tables together.
+
+What a table looks like is in `tables`; how a database stores it is decided in `engines/`: what lives here knows
+no SQL.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import msgspec
+from msgspec import UNSET
+
+from flask_convex_http.errors import ArgumentValidationError, RegistrationError
+from flask_convex_http.ids import Id, table_of
+from flask_convex_http.schema.tables import ID_COLUMN as ID_COLUMN
+from flask_convex_http.schema.tables import TIME_COLUMN as TIME_COLUMN
+from flask_convex_http.schema.tables import Column as Column
+from flask_convex_http.schema.tables import D as D
+from flask_convex_http.schema.tables import Index as Index
+from flask_convex_http.schema.tables import Table as Table
+from flask_convex_http.schema.tables import Unique as Unique
+from flask_convex_http.schema.tables import unique as unique
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from typing_extensions import dataclass_transform
+
+
+if TYPE_CHECKING:
+
+    @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
+    class DocumentMeta(type):
+        pass
+
+    class Document(metaclass=DocumentMeta):
+        """A row of a table, as an immutable value. Subclass it with `table=` and, if wanted, `indexes=`."""
+
+        __convex_document__: ClassVar[bool]
+
+        def __init_subclass__(
+            cls, *, table: str | None = None, indexes: Mapping[str, Sequence[str] | Unique] | None = None
+        ) -> None: ...
+
+        @property
+        def id(self) -> Id[Self]:
+            """The document's id, once it is stored."""
+
+        @property
+        def creation_time(self) -> float:
+            """When it was inserted, in milliseconds since the epoch, once it is stored."""
+
+else:
+
+    class DocumentMeta(msgspec.StructMeta):
+        """Takes the table's name and indexes from the class statement."""
+
+        def __new__(mcls, name, bases, namespace, *, table=None, indexes=None, **options):
+            below_document = any(hasattr(base, "__convex_document__") for base in bases)
+            if below_document and options:
+                raise RegistrationError(
+                    f"class {name}(Document, {next(iter(options))}=...): a document class takes table= and "
+                    "indexes= only"
+                )
+            # msgspec inherits frozen=True, but asks each class anew whether its fields are given by name
+            cls = super().__new__(mcls, name, bases, namespace, **{"kw_only": True, **options})
+            cls.__convex_table__ = None
+            if table is None:
+                if indexes is not None:
+                    raise RegistrationError(f"{name} has indexes but no table: write class {name}(Document, table=...)")
+                return cls
+            table_being_built = Table(cls, table, indexes or {})
+            cls.__convex_table__ = table_being_built
+            table_being_built.try_resolve()
+            return cls
+
+    class Document(
+        msgspec.Struct,
+        metaclass=DocumentMeta,
+        frozen=True,
+        kw_only=True,
+        rename={"id": "_id", "creation_time": "_creationTime"},
+    ):
+        """A row of a table, as an immutable value. Subclass it with `table=` and, if wanted, `indexes=`."""
+
+        __convex_document__: ClassVar[bool] = True
+        id: str | msgspec.UnsetType = UNSET
+        creation_time: float | msgspec.UnsetType = UNSET
+
+
+#: Classes of the system that applications refer to; their tables come when the application is set up.
+_SYSTEM_NAMES = frozenset({"StoredFile", "ScheduledFunction", "WebhookDelivery"})
+
+
+class Schema:
+    """The tables of an application.
+
+    Args:
+        documents: The classes, one a table.
+
+    Raises:
+        RegistrationError: Two tables have one name, or a reference points to a class that is not here.
+    """
+
+    def __init__(self, *documents: type[Document]) -> None:
+        self.tables: dict[str, Table[Any]] = {}
+        self._by_class: dict[type, Table[Any]] = {}
+        for document in documents:
+            self._add(document)
+        self.bind()
+
+    def extended(self, documents: Iterable[type[Document]]) -> Schema:
+        """This schema and the system's own tables."""
+        return Schema(*self._by_class, *documents)
+
+    def table_for(self, document: type[D]) -> Table[D]:
+        """The table of a document class.
+
+        Raises:
+            RegistrationError: The class is not in the schema.
+        """
+        table = self._by_class.get(document)
+        if table is None:
+            name = getattr(document, "__name__", repr(document))
+            raise RegistrationError(f"{name} is not in the schema: add it to Schema(...)")
+        return table
+
+    def likely_table_of(self, document_id: Any) -> Table[Any] | None:
+        """The table an id would belong to if it is one, told by its beginning only."""
+        return self.tables.get(document_id[:-33]) if isinstance(document_id, str) else None
+
+    def table_of(self, document_id: str) -> Table[Any]:
+        """The table an id belongs to.
+
+        Raises:
+            ArgumentValidationError: The value is not an id of a table of this schema.
+        """
+        name = table_of(document_id)
+        table = self.tables.get(name) if name else None
+        if table is None:
+            raise ArgumentValidationError("Expected the id of a document of this database - at `$.id`")
+        return table
+
+    @property
+    def table_names(self) -> dict[str, str]:
+        """Table names by the name of the class, where that says which class is meant.
+
+        The system's classes give way to the application's. Two of those with one name are referred to by class, as
+        in Id[shop.Item]; here they have a name that nobody writes.
+        """
+        own = [table for table in self.tables.values() if not table.system]
+        count = Counter(table.document.__name__ for table in own)
+        names = {table.document.__name__: table.name for table in self.tables.values() if table.system}
+        for table in own:
+            name = table.document.__name__
+            names[name if count[name] == 1 else f"<{table.name}>"] = table.name
+        return {name: table_name for name, table_name in names.items() if count[name] < 2}
+
+    def bind(self) -> None:
+        """Resolve the references between tables."""
+        names = self.table_names
+        for table in self.tables.values():
+            for column in _resolved(table).values():
+                unknown = [name for name in column.validator.bind(names) if name not in _SYSTEM_NAMES]
+                if unknown:
+                    raise RegistrationError(
+                        f"{table.document.__name__}.{column.name} refers to Id[{unknown[0]}], which is not in the "
+                        f"schema: add {unknown[0]} to Schema(...) (if two classes share that name, write the class "
+                        "itself instead of its name)"
+                    )
+
+    def _add(self, document: type[Document]) -> None:
+        table: Table[Any] | None = getattr(document, "__convex_table__", None)
+        if table is None:
+            name = getattr(document, "__name__", repr(document))
+            raise RegistrationError(f"Schema({name}): write class {name}(Document, table=...) to give it a table")
+        other = next((other for name, other in self.tables.items() if name.lower() == table.name.lower()), None)
+        if other is not None:
+            built_in = " (the package's own)" if other.system or table.system else ""
+            raise RegistrationError(f"Two classes have the table {table.name!r}{built_in}; give each its own name")
+        self.tables[table.name] = table
+        self._by_class[document] = table
+
+
+def _resolved(table: Table[Any]) -> dict[str, Column]:
+    """A table's columns, now that every class is defined."""
+    try:
+        return table.columns
+    except NameError as error:
+        raise RegistrationError(
+            f"{table.document.__name__}: an annotation names something that does not exist at the top level of "
+            f"{table.document.__module__}: {error}"
+        ) from None

@@ -1,0 +1,284 @@
+"""From the tables that are there to the tables of the schema: which steps, and which are refused.
+
+What lives here compares and decides, in terms of tables, columns and indexes; an engine looks and applies.
+Nothing is lost silently: a step that would lose data is refused unless it is asked for, one that existing rows
+do not fit is refused always, and both messages name the table, the field and a row.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
+
+import msgspec
+from msgspec import UNSET
+
+from flask_convex_http.errors import MigrationRefusedError
+from flask_convex_http.schema.columns import Kind, fingerprint
+from flask_convex_http.schema.documents import Column, Index, Schema, Table
+from flask_convex_http.validation.validator import InvalidValueError
+
+
+class ColumnShape(msgspec.Struct, frozen=True):
+    """A column as it is in a database.
+
+    Attributes:
+        kind: The kind of value stored.
+        nullable: Whether it may be empty.
+        checks: The fingerprint of the annotation its rows were last checked against.
+    """
+
+    kind: Kind
+    nullable: bool
+    checks: str = ""
+
+
+class IndexShape(msgspec.Struct, frozen=True):
+    """An index as it is in a database: its declared fields."""
+
+    fields: tuple[str, ...]
+    unique: bool
+
+
+class TableShape(msgspec.Struct, frozen=True):
+    """A table as it is in a database."""
+
+    columns: dict[str, ColumnShape]
+    indexes: dict[str, IndexShape]
+
+
+Shape = dict[str, TableShape]
+
+
+class Migration(Protocol):
+    """What can be looked at before deciding."""
+
+    def describe(self) -> Shape:
+        """The tables that are there."""
+
+    def rows(self, table: str, column: str) -> Iterator[tuple[str, Any]]:
+        """The id and one column of every row."""
+
+    def any_row(self, table: str) -> str | None:
+        """The id of some row."""
+
+    def duplicate(self, table: str, columns: Sequence[str]) -> str | None:
+        """The id of a row that another one equals in these columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One change of a database."""
+
+    table: Table[Any]
+    destructive: ClassVar[bool] = False
+
+    @property
+    def required(self) -> bool:
+        """Whether the application cannot run before it."""
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class CreateTable(Step):
+    def __str__(self) -> str:
+        return f"create table {self.table.name} ({', '.join(self.table.columns) or 'no fields'})"
+
+
+@dataclass(frozen=True, slots=True)
+class AddColumn(Step):
+    column: Column
+    #: What rows that are there get, as it is stored.
+    value: Any
+
+    def __str__(self) -> str:
+        return f"add column {self.table.name}.{self.column.name} ({self.column.type.kind})"
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeColumn(Step):
+    column: Column
+    old: ColumnShape
+    #: What is stored from now on, by id, where it differs from what is stored now.
+    values: dict[str, Any] = field(repr=False)
+
+    @property
+    def required(self) -> bool:
+        """Not if the rows fit and whatever fits can be stored: so code that is one schema behind keeps running."""
+        can_store = self.old.kind == self.column.type.kind and self.old.nullable >= self.column.nullable
+        return bool(self.values) or not can_store
+
+    def __str__(self) -> str:
+        name = f"{self.table.name}.{self.column.name}"
+        if not self.values and (self.old.kind, self.old.nullable) == (self.column.type.kind, self.column.nullable):
+            return f"change what {name} takes (its rows fit)"
+        return f"change column {name} to {_described(self.column)}"
+
+
+@dataclass(frozen=True, slots=True)
+class DropColumn(Step):
+    name: str
+    destructive: ClassVar[bool] = True
+
+    @property
+    def required(self) -> bool:
+        return False
+
+    def __str__(self) -> str:
+        return f"drop column {self.table.name}.{self.name} and what it holds"
+
+
+@dataclass(frozen=True, slots=True)
+class CreateIndex(Step):
+    index: Index
+
+    def __str__(self) -> str:
+        what = "unique index" if self.index.unique else "index"
+        return (
+            f"create {what} {self.index.name} on {self.table.name} ({', '.join(self.index.fields) or 'creation time'})"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DropIndex(Step):
+    name: str
+
+    @property
+    def required(self) -> bool:
+        return False
+
+    def __str__(self) -> str:
+        return f"drop index {self.name} of {self.table.name}"
+
+
+def shape_of(schema: Schema) -> Shape:
+    """The tables of a schema as they should be in a database."""
+    return {
+        table.name: TableShape(
+            {name: _column_shape(column) for name, column in table.columns.items()},
+            {index.name: IndexShape(index.fields, index.unique) for index in table.indexes.values()},
+        )
+        for table in schema.tables.values()
+    }
+
+
+def plan(schema: Schema, migration: Migration, *, allow_destructive: bool = False) -> list[Step]:
+    """The steps from what is there to the schema, in the order to take them.
+
+    Tables that are not in the schema are left alone.
+
+    Raises:
+        MigrationRefusedError: A step would lose data that nobody allowed to lose, or existing rows do not fit.
+    """
+    there = migration.describe()
+    steps: list[Step] = []
+    for table in schema.tables.values():
+        shape = there.get(table.name)
+        if shape is None:
+            steps += [CreateTable(table), *(CreateIndex(table, index) for index in table.indexes.values())]
+        else:
+            steps += _change(table, shape, migration)
+    lost = [step for step in steps if step.destructive]
+    if lost and not allow_destructive:
+        raise MigrationRefusedError(_loss(lost[0], migration))
+    return steps
+
+
+def _change(table: Table[Any], shape: TableShape, migration: Migration) -> Iterator[Step]:
+    wanted = {index.name: IndexShape(index.fields, index.unique) for index in table.indexes.values()}
+    changed = {name for name, index in shape.indexes.items() if wanted.get(name) != index}
+    yield from (DropIndex(table, name) for name in sorted(changed))
+    for name, column in table.columns.items():
+        if name not in shape.columns:
+            yield _add_column(table, column, migration)
+        elif shape.columns[name] != _column_shape(column):
+            yield _change_column(table, column, shape.columns[name], migration)
+    yield from (DropColumn(table, name) for name in shape.columns if name not in table.columns)
+    for index in table.indexes.values():
+        if index.name not in shape.indexes or index.name in changed:
+            _refuse_duplicates(table, index, shape, migration)
+            yield CreateIndex(table, index)
+
+
+def _add_column(table: Table[Any], column: Column, migration: Migration) -> AddColumn:
+    default = column.default
+    if default is not UNSET:
+        return AddColumn(table, column, table.store(column.name, default))
+    example = None if column.nullable else migration.any_row(table.name)
+    if example is not None:
+        raise MigrationRefusedError(
+            f"{table.name}.{column.name} is new and required, but there are rows without it, such as {example}: "
+            f"give the field a default in class {table.document.__name__}, or allow None"
+        )
+    return AddColumn(table, column, None)
+
+
+def _change_column(table: Table[Any], column: Column, old: ColumnShape, migration: Migration) -> ChangeColumn:
+    values = {}
+    for document_id, stored in migration.rows(table.name, column.name):
+        try:
+            fitting = None if stored is None and column.nullable else _converted(column, old.kind, stored)
+        except (ValueError, msgspec.MsgspecError) as error:
+            why = error.inside(f".{column.name}") if isinstance(error, InvalidValueError) else error
+            raise MigrationRefusedError(
+                f"{table.name}.{column.name} cannot become {_described(column)}: the row {document_id} does not fit "
+                f"({why}). Change the rows first, or keep the type"
+            ) from None
+        if fitting != stored or (old.kind != column.type.kind and type(fitting) is not type(stored)):
+            values[document_id] = fitting
+    return ChangeColumn(table, column, old, values)
+
+
+def _converted(column: Column, old: Kind, stored: Any) -> Any:
+    """What a stored value becomes in a column of another type, where that says the same."""
+    new = column.type.kind
+    if old == "json" and new == "json" and stored is not None:
+        return column.type.store(column.validator.decode(stored))
+    value = _FROM.get(old, _same)(stored) if stored is not None else None
+    if new == "datetime" and isinstance(value, str):
+        value = datetime.datetime.fromisoformat(value)
+    if new == "text" and old == "datetime":
+        value = stored
+    fitting = column.type.store(value)
+    if isinstance(fitting, float) and fitting != value:
+        raise InvalidValueError(f"{value} has more digits than a float - at `$`")
+    return fitting
+
+
+def _refuse_duplicates(table: Table[Any], index: Index, shape: TableShape, migration: Migration) -> None:
+    if not index.unique or any(name not in shape.columns for name in index.fields):
+        return
+    example = migration.duplicate(table.name, index.fields)
+    if example is not None:
+        raise MigrationRefusedError(
+            f"{table.name}: the unique index {index.name} ({', '.join(index.fields)}) cannot be made, since "
+            f"another row has the same values as {example}. Change or delete one of them first"
+        )
+
+
+def _loss(step: Step, migration: Migration) -> str:
+    example = migration.any_row(step.table.name)
+    rows = f", for example in the row {example}" if example else ""
+    return f"Refused to {step}{rows}. Run `flask convex migrate --allow-destructive` to lose it"
+
+
+def _same(stored: Any) -> Any:
+    return stored
+
+
+#: What a stored value was in Python, whatever the new annotation says.
+_FROM: dict[Kind, Callable[[Any], Any]] = {
+    "boolean": bool,
+    "json": msgspec.json.decode,
+    "datetime": datetime.datetime.fromisoformat,
+}
+
+
+def _column_shape(column: Column) -> ColumnShape:
+    return ColumnShape(column.type.kind, column.nullable, fingerprint(column.validator))
+
+
+def _described(column: Column) -> str:
+    return column.type.kind + (" or None" if column.nullable else "")

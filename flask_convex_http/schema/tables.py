@@ -1,0 +1,336 @@
+"""A table: its columns and indexes, and how a document becomes a row and comes back.
+
+What a table looks like is decided here, from a class's annotations alone. What lives here knows no SQL; how a
+database stores a table is decided in `engines/`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from flask_convex_http.errors import DocumentValidationError, EngineError, RegistrationError, UniqueConstraintError
+from flask_convex_http.schema.columns import ColumnType, column_type
+from flask_convex_http.validation.validator import InvalidValueError, Validator
+
+if TYPE_CHECKING:
+    from flask_convex_http.schema.documents import Document
+
+D = TypeVar("D", bound="Document")
+
+_IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}", re.ASCII)
+#: What every document has; a class that declares them anew would hide them.
+_RESERVED_FIELDS = {"id": str | UnsetType, "creation_time": float | UnsetType}
+_RESERVED_INDEXES = {"by_id", "by_creation_time"}
+ID_COLUMN, TIME_COLUMN = "_id", "_creation_time"
+
+
+@dataclass(frozen=True, slots=True)
+class Unique:
+    """An index in which no two documents may have the same values; see `unique`."""
+
+    fields: tuple[str, ...]
+
+
+def unique(*fields: str) -> Unique:
+    """Make an index a constraint: no two documents have the same values in these fields.
+
+    Args:
+        fields: Field names in order. Documents with None in one of them do not collide.
+    """
+    return Unique(fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """An index of a table.
+
+    Attributes:
+        name: Its name in `with_index`.
+        fields: The declared fields; the creation time is the implicit last one.
+        columns: What rows are ordered by: the fields, the creation time, the id.
+        unique: Whether it is a constraint as well.
+    """
+
+    name: str
+    fields: tuple[str, ...]
+    unique: bool = False
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (*self.fields, TIME_COLUMN, ID_COLUMN)
+
+
+@dataclass(slots=True)
+class Column:
+    """A field of a document as a column.
+
+    Attributes:
+        name: The field's name, in Python and in the database.
+        type: What is stored and how values are written and read back.
+        nullable: Whether None is allowed.
+        validator: What checks its values.
+        field: What msgspec knows of it.
+    """
+
+    name: str
+    type: ColumnType
+    nullable: bool
+    validator: Validator
+    field: msgspec.structs.FieldInfo
+
+    @property
+    def default(self) -> Any:
+        """The value of rows that were there before the column; UNSET if there is none. A factory is asked now."""
+        if self.field.default is not msgspec.NODEFAULT:
+            return self.field.default
+        return self.field.default_factory() if callable(self.field.default_factory) else UNSET
+
+
+class Table(Generic[D]):
+    """A table: what its rows look like and how a document becomes a row and comes back.
+
+    Args:
+        document: The class of its documents.
+        name: Its name; letters, digits and underscores.
+        indexes: Field names by index name.
+
+    Raises:
+        RegistrationError: A name, a field or an index cannot work.
+    """
+
+    def __init__(self, document: type[D], name: str, indexes: Mapping[str, Sequence[str] | Unique]) -> None:
+        self.document = document
+        self.name = name
+        self.system = document.__module__.startswith(f"{__package__}.")
+        self.fields = tuple(field for field in _struct_fields(document) if field not in _RESERVED_FIELDS)
+        self._columns: dict[str, Column] | None = None
+        self._check_name()
+        self._check_fields()
+        self.indexes = {"by_creation_time": Index("by_creation_time", ())}
+        self._add_indexes(indexes)
+
+    def __repr__(self) -> str:
+        return f"<Table {self.name} of {self.document.__name__}>"
+
+    def _check_name(self) -> None:
+        where = self.document.__name__
+        if not isinstance(self.name, str) or not _IDENTIFIER.fullmatch(self.name.lstrip("_" if self.system else "")):
+            raise RegistrationError(
+                f"{where}: table name {self.name!r} must start with a letter and hold up to 64 ASCII letters, "
+                "digits and _"
+            )
+        if self.name.lower().startswith("sqlite_"):
+            raise RegistrationError(f"{where}: table name {self.name!r} is taken by SQLite; choose another")
+
+    def _check_fields(self) -> None:
+        where = self.document.__name__
+        hidden = [name for cls in _own_classes(self.document) for name in vars(cls) if name in _RESERVED_FIELDS]
+        if hidden:
+            raise RegistrationError(_given_by_the_system(where, hidden[0]))
+        seen: dict[str, str] = {}
+        for field in self.fields:
+            if not _IDENTIFIER.fullmatch(field):
+                raise RegistrationError(
+                    f"{where}.{field} must start with a letter and hold up to 64 ASCII letters, digits and _"
+                )
+            if seen.setdefault(field.lower(), field) != field:
+                raise RegistrationError(
+                    f"{where}.{field} and .{seen[field.lower()]} differ in case only, which SQL does not see; "
+                    "rename one"
+                )
+
+    def _add_indexes(self, indexes: Mapping[str, Sequence[str] | Unique]) -> None:
+        if not isinstance(indexes, Mapping):
+            raise RegistrationError(
+                f'{self.document.__name__}: indexes must be a mapping, as in indexes={{"by_name": ["name"]}}'
+            )
+        seen: dict[str, str] = {}
+        for name, fields in indexes.items():
+            index = self._index(name, fields)
+            if seen.setdefault(name.lower(), name) != name:
+                raise RegistrationError(
+                    f"{self.document.__name__}: the indexes {seen[name.lower()]!r} and {name!r} differ in case only, "
+                    "which SQL does not see; rename one"
+                )
+            self.indexes[name] = index
+
+    def _index(self, name: str, declared: Sequence[str] | Unique) -> Index:
+        where = f"{self.document.__name__}: index {name!r}"
+        if isinstance(declared, str):
+            raise RegistrationError(f"{where} must list its fields: write [{declared!r}]")
+        if not isinstance(declared, (Sequence, Unique)):
+            raise RegistrationError(f'{where} must list its fields, as in ["name"] or unique("name")')
+        fields = tuple(declared.fields if isinstance(declared, Unique) else declared)
+        if not isinstance(name, str) or not _IDENTIFIER.fullmatch(name) or name.lower() in _RESERVED_INDEXES:
+            raise RegistrationError(
+                f"{where}: choose another name (ASCII letters, digits and _; by_id and by_creation_time exist)"
+            )
+        if not fields:
+            raise RegistrationError(f"{where} needs at least one field")
+        for field in fields:
+            if field in (*_RESERVED_FIELDS, ID_COLUMN, TIME_COLUMN):
+                raise RegistrationError(
+                    f"{where}: leave out {field}, which is there by itself (the creation time comes last in "
+                    "every index)"
+                )
+            if field not in self.fields:
+                raise RegistrationError(f"{where} names {field!r}, which is no field of {self.document.__name__}")
+        if len(set(fields)) < len(fields):
+            raise RegistrationError(f"{where} names a field twice")
+        return Index(name, fields, isinstance(declared, Unique))
+
+    # --- columns -------------------------------------------------------------------------------------------------
+
+    def try_resolve(self) -> None:
+        """Read the annotations now, so that mistakes show where the class is; later if a name is not known yet."""
+        try:
+            self.columns  # noqa: B018  # computed on first use
+        except NameError:
+            return
+
+    @property
+    def columns(self) -> dict[str, Column]:
+        """The columns by name, without the id and the creation time."""
+        if self._columns is None:
+            self._columns = self._resolve()
+            self._prepare()
+        return self._columns
+
+    def _resolve(self) -> dict[str, Column]:
+        hints = self._hints()
+        for name, hint in _RESERVED_FIELDS.items():
+            if hints[name] != hint:
+                raise RegistrationError(_given_by_the_system(self.document.__name__, name))
+        defaults = {field.name: field for field in msgspec.structs.fields(self.document)}  # type: ignore[arg-type]
+        columns = {name: self._column(name, hints[name], defaults[name]) for name in self.fields}
+        for index in self.indexes.values():
+            for field in index.fields:
+                if columns[field].type.kind == "json":
+                    raise RegistrationError(
+                        f"{self.document.__name__}: index {index.name!r} names {field!r}, which is stored as JSON and "
+                        "has no order; index a str, int, float, bool, bytes, datetime, Enum, Literal or Id field"
+                    )
+        return columns
+
+    def _hints(self) -> dict[str, Any]:
+        try:
+            return typing.get_type_hints(self.document, include_extras=True)
+        except NameError:
+            raise  # perhaps a class that comes further down
+        except Exception as error:
+            raise RegistrationError(f"{self.document.__name__}: an annotation cannot be read: {error}") from error
+
+    def _column(self, name: str, annotation: Any, field: msgspec.structs.FieldInfo) -> Column:
+        where = f"{self.document.__name__}.{name}"
+        validator = Validator(annotation, where)
+        column = Column(name, column_type(annotation, validator), _accepts(validator, None), validator, field)
+        if field.default is not msgspec.NODEFAULT and not _accepts(validator, field.default):
+            raise RegistrationError(f"{where}: the default {field.default!r} does not match the annotation")
+        return column
+
+    def _prepare(self) -> None:
+        columns = self._columns or {}
+        names = ("id", "creation_time", *columns)
+        self._make = _constructor(self.document, names)
+        self.nullable = frozenset(name for name, column in columns.items() if column.nullable)
+        self._loaders = [
+            (place, column.name, column.type.load)
+            for place, column in enumerate(columns.values(), start=2)
+            if column.type.load
+        ]
+
+    # --- documents and rows ----------------------------------------------------------------------------------------
+
+    def row(self, document: D) -> list[Any]:
+        """The values of a document's columns, validated and as they are stored.
+
+        Raises:
+            DocumentValidationError: A value does not match its field.
+        """
+        try:
+            return [column.type.store(getattr(document, name)) for name, column in self.columns.items()]
+        except InvalidValueError:  # once more, to say which it is
+            return [self.store(name, getattr(document, name)) for name in self.columns]
+
+    def store(self, name: str, value: Any) -> Any:
+        """One field's value, validated and as it is stored.
+
+        Raises:
+            DocumentValidationError: It does not match the field, or the table has no such field.
+        """
+        column = self.columns.get(name)
+        if column is None:
+            raise DocumentValidationError(f"{self.name}: Unknown field `{name}` - at `$.{name}`")
+        try:
+            return column.type.store(value)
+        except InvalidValueError as error:
+            raise DocumentValidationError(f"{self.name}: {error.inside('.' + name)}") from None
+
+    def read(self, row: Sequence[Any]) -> D:
+        """The document of a row: the id, the creation time and the columns in order."""
+        if not self._loaders:
+            return self._make(row)
+        values = list(row)
+        name = ""
+        try:
+            for place, name, load in self._loaders:  # noqa: B007  # the except clause names it
+                if values[place] is not None:
+                    values[place] = load(values[place])
+        except (ValueError, TypeError, RecursionError, msgspec.MsgspecError) as error:  # written by other means
+            raise EngineError(
+                f"{self.name}.{name} of {row[0]} holds something that does not match the schema: {error}"
+            ) from None
+        return self._make(values)
+
+
+def _constructor(document: type[D], names: Sequence[str]) -> Callable[[Sequence[Any]], D]:
+    """`lambda row: document(id=row[0], ...)`: five times as fast as making a dict of names for each row.
+
+    Written as source, as dataclasses and named tuples are; the names were checked to be identifiers.
+    """
+    arguments = ", ".join(f"{name}=row[{place}]" for place, name in enumerate(names))
+    make = eval(f"lambda row: document({arguments})", {"document": document})
+    return typing.cast("Callable[[Sequence[Any]], D]", make)
+
+
+def _accepts(validator: Validator, value: Any) -> bool:
+    try:
+        validator.check(value)
+    except InvalidValueError:
+        return False
+    return True
+
+
+def _own_classes(document: type) -> list[type]:
+    """A document class and its bases before Document, where something can hide what Document has."""
+    return list(itertools.takewhile(lambda cls: "__convex_document__" not in vars(cls), document.__mro__))
+
+
+def _given_by_the_system(where: str, field: str) -> str:
+    return f"{where}.{field} is given by the system to every document; choose another name"
+
+
+def _struct_fields(document: type) -> tuple[str, ...]:
+    return typing.cast("tuple[str, ...]", getattr(document, "__struct_fields__", ()))
+
+
+def taken(table: Table[Any] | None, name: str, fields: Sequence[str]) -> UniqueConstraintError:
+    """The error for values that another row has.
+
+    Args:
+        table: The table, if the schema has it.
+        name: Its name.
+        fields: The fields that are the same.
+    """
+    indexes = table.indexes.values() if table else ()
+    found = [index.name for index in indexes if index.unique and index.fields == tuple(fields)]
+    in_index = f" (unique index {found[0]})" if found else ""
+    return UniqueConstraintError(f"{name}: another document has the same {', '.join(fields)}{in_index}")

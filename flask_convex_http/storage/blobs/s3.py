@@ -1,0 +1,288 @@
+"""Blobs as objects in an S3 bucket, through obstore.
+
+The rules of this module:
+
+* An object is `<prefix>/files/<key>`, and that only: clients can be sent to it, and any tool can copy it.
+* Few bytes go in one conditional PUT. More go in parts, and a claim goes first: an empty object, marked, under the
+  very key. It keeps others out and is what `keys()` lists until the last part puts the whole in its place at once.
+* Bytes are read in requests of their own, each for the same version: a slow caller holds no connection, and never
+  gets pieces of two versions.
+
+What S3 cannot keep of the port's promise:
+
+* Few bytes (up to `small`) are not listed while they are on their way, and a second writer of the key learns it only
+  at the end. Nothing of an unfinished write is there then, either.
+* Whether the claim was deleted is looked at just before the last request. What is deleted in between is there again,
+  without a row, and the next sweep removes it.
+* A process that was killed leaves the parts that it has sent, which nobody sees but the bill: give the bucket a
+  lifecycle rule that aborts incomplete multipart uploads (AbortIncompleteMultipartUpload).
+* After a fork a store works on in the process that used it, and in the other only if none was used before.
+
+The store has to know conditional PUTs (`If-None-Match: *`), as AWS, Ceph, MinIO and R2 do. In a bucket with
+versioning a deleted blob goes on costing what it takes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from datetime import timedelta
+from itertools import chain
+from typing import Any, NamedTuple
+from urllib.parse import quote, unquote
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
+
+from flask_convex_http.errors import BlobNotFoundError, ConvexHTTPError, EngineError
+from flask_convex_http.storage.blobs.base import BlobExistsError, BlobStore, Method, Served, StoredBytes
+from flask_convex_http.storage.blobs.s3_client import Bucket, is_beyond_the_end, is_missing, is_taken
+
+MIB = 2**20
+#: So many bytes are held in memory and go in one request; more go in parts.
+SMALL = 4 * MIB
+#: The size of a part: a blob has at most 10,000. A write holds three of them in memory.
+PART = 8 * MIB
+_PARTS_AT_ONCE = 2
+#: The first request of a read is small, so that the first bytes come soon; the next ones grow.
+_FIRST_READ = 256 * 1024
+_LARGEST_READ = 4 * MIB
+_PIECE = 256 * 1024
+_FOLDER = "files"
+_LISTED = 1000
+#: Longer than that S3 signs no URL.
+_LONGEST = timedelta(days=7)
+
+#: Metadata: who wrote an object, to know one's own again; and that it is only a claim.
+_WRITER = "convex-writer"
+_CLAIM = "convex-claim"
+_DOWNLOAD = Served("application/octet-stream", "attachment")
+
+
+class _UnknownKeyError(EngineError):
+    """No bytes can be under a key."""
+
+
+class _Fetched(NamedTuple):
+    data: memoryview
+    #: Of the whole blob.
+    size: int
+    version: str | None
+
+
+class S3Blobs(BlobStore):
+    """A blob store in a bucket; nothing is opened before the first call. Credentials come from the environment.
+
+    Args:
+        url: `s3://bucket/prefix`. What else is below the prefix, such as the files of another app, the sweep removes.
+        redirects: Whether clients may be sent to the store.
+        small: How many bytes go in one request at most.
+        part: The size of a part; S3 takes no less than 5 MiB.
+    """
+
+    def __init__(self, url: str, *, redirects: bool = True, small: int = SMALL, part: int = PART) -> None:
+        self._bucket = Bucket(url)
+        self._redirects = redirects
+        self._small = small
+        self._part = part
+        self._is_closed = False
+
+    def write(self, key: str, chunks: Iterable[bytes], served: Served | None = None) -> StoredBytes:
+        attributes = _attributes(served or _DOWNLOAD)
+        source, held = iter(chunks), bytearray()
+        for chunk in source:
+            held += memoryview(chunk)
+            if len(held) > self._small:
+                return self._write_large(key, chain([held], source), attributes)
+        self._create(key, bytes(held), attributes)
+        return StoredBytes(len(held), hashlib.sha256(held).digest())
+
+    def read(self, key: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        if start < 0 or (stop is not None and stop < 0):
+            raise ValueError(f"read({key!r}, start={start}, stop={stop}): count bytes from 0, not from the end")
+        first = self._fetch(key, start, _end(start, _FIRST_READ, stop))
+        if first is None:
+            raise BlobNotFoundError(f"There are no bytes under {key!r}")
+        return self._stream(key, first, start, first.size if stop is None else min(stop, first.size))
+
+    def exists(self, key: str) -> bool:
+        return self._fetch(key, 0, 1) is not None
+
+    def delete(self, key: str) -> None:
+        with suppress(_UnknownKeyError, FileNotFoundError):
+            path = _path(key)
+            with self._bucket.translated(is_missing):
+                obstore.delete(self._store(), path)
+
+    def keys(self, older_than: float | None = None) -> Iterator[tuple[str, float]]:
+        for found in self._objects():
+            created = found["last_modified"].timestamp()
+            if older_than is None or created < older_than:
+                yield _key(found["path"]), created
+
+    def total(self) -> tuple[int, int]:
+        count = size = 0
+        for found in self._objects():
+            # Only what is empty may be a claim; a listing does not tell.
+            if found["size"] or self.exists(_key(found["path"])):
+                count, size = count + 1, size + found["size"]
+        return count, size
+
+    def signed_url(self, method: Method, key: str, expires_in: timedelta) -> str | None:
+        if not self._redirects:
+            return None
+        with self._bucket.translated():
+            return obstore.sign(self._store(), method, _path(key), min(expires_in, _LONGEST))
+
+    def close(self) -> None:
+        self._is_closed = True
+        self._bucket.close()
+
+    # --- writing --------------------------------------------------------------------------------------------
+
+    def _create(self, key: str, data: bytes, attributes: dict[str, str]) -> None:
+        """Put an object where there is none."""
+        store, path = self._store(), _path(key)
+        try:
+            with self._bucket.translated(is_taken):
+                obstore.put(store, path, data, mode="create", attributes=attributes, use_multipart=False)
+        except (AlreadyExistsError, PreconditionError):
+            if self._writer(key) != attributes[_WRITER]:  # else the answer to the first of two requests was lost
+                raise BlobExistsError(
+                    f"{key!r} was written before: bytes do not change, write new ones under a new key"
+                ) from None
+
+    def _write_large(self, key: str, chunks: Iterator[Any], attributes: dict[str, str]) -> StoredBytes:
+        self._create(key, b"", {**attributes, _CLAIM: "1"})
+        try:
+            return self._fill(key, chunks, attributes)
+        except BaseException:
+            # What cannot be removed now stays a claim: nobody can read it, and the sweep removes it.
+            with suppress(ConvexHTTPError):
+                if self._writer(key) == attributes[_WRITER]:
+                    self.delete(key)
+            raise
+
+    def _fill(self, key: str, chunks: Iterator[Any], attributes: dict[str, str]) -> StoredBytes:
+        digest, size = hashlib.sha256(), 0
+        writer: Any = obstore.open_writer(
+            self._store(), _path(key), attributes=attributes, buffer_size=self._part, max_concurrency=_PARTS_AT_ONCE
+        )
+        try:
+            for chunk in chunks:
+                piece = bytes(memoryview(chunk))  # obstore keeps it, and the caller may use a buffer again
+                digest.update(piece)
+                size += len(piece)
+                self._send(writer, piece)
+            if self._writer(key) != attributes[_WRITER]:
+                raise BlobNotFoundError(f"{key!r} was deleted while it was written")
+        except BaseException:
+            with suppress(Exception):  # the error that led here is the one to tell
+                writer.__exit__(*sys.exc_info())
+            raise
+        self._complete(key, writer, size)
+        return StoredBytes(size, digest.digest())
+
+    def _send(self, writer: Any, piece: bytes) -> None:
+        with self._bucket.translated():
+            writer.write(piece)
+
+    def _complete(self, key: str, writer: Any, size: int) -> None:
+        try:
+            with self._bucket.translated():
+                writer.close()
+        except Exception:
+            # All is well if only the answer was lost.
+            found = self._fetch(key, 0, 1)
+            if found is None or found.size != size:
+                raise
+
+    def _writer(self, key: str) -> str | None:
+        """Who has written what is under a key, finished or not."""
+        return (self._metadata(key) or {}).get(_WRITER)
+
+    # --- reading --------------------------------------------------------------------------------------------
+
+    def _fetch(self, key: str, start: int, stop: int, version: str | None = None) -> _Fetched | None:
+        """Some bytes, none of them beyond the end; None if nothing is readable under the key."""
+        if stop <= start:
+            return self._fetch_nothing(key)
+        options: Any = {"range": (start, stop), **({} if version is None else {"if_match": version})}
+        try:
+            path = _path(key)
+            with self._bucket.translated(is_missing, is_taken, is_beyond_the_end):
+                answer = obstore.get(self._store(), path, options=options)
+                return _Fetched(memoryview(answer.bytes()), answer.meta["size"], answer.meta["e_tag"])
+        except (_UnknownKeyError, FileNotFoundError, PreconditionError):
+            return None
+        except BaseError:
+            return self._fetch_nothing(key)
+
+    def _fetch_nothing(self, key: str) -> _Fetched | None:
+        metadata = self._metadata(key)
+        return None if metadata is None or _CLAIM in metadata else _Fetched(memoryview(b""), 0, None)
+
+    def _metadata(self, key: str) -> dict[str, str] | None:
+        """What an object is marked with; None if there is none."""
+        try:
+            path = _path(key)
+            with self._bucket.translated(is_missing):
+                return dict(obstore.get(self._store(), path, options={"head": True}).attributes)
+        except (_UnknownKeyError, FileNotFoundError):
+            return None
+
+    def _stream(self, key: str, piece: _Fetched, start: int, stop: int) -> Iterator[bytes]:
+        window = _FIRST_READ
+        while True:
+            yield from (bytes(piece.data[at : at + _PIECE]) for at in range(0, len(piece.data), _PIECE))
+            start += len(piece.data)
+            if start >= stop:
+                return
+            window = min(2 * window, _LARGEST_READ)
+            found = self._fetch(key, start, _end(start, window, stop), piece.version)
+            if found is None or not found.data:
+                raise BlobNotFoundError(f"The bytes under {key!r} were deleted while they were read")
+            piece = found
+
+    def _objects(self) -> Iterator[Any]:
+        pages = iter(obstore.list(self._store(), _FOLDER, chunk_size=_LISTED))
+        while True:
+            with self._bucket.translated():
+                page = next(pages, None)
+            if page is None:
+                return
+            yield from page
+
+    def _store(self) -> Any:
+        if self._is_closed:
+            raise EngineError(f"The store of files in {self._bucket.name!r} was closed: make a new one to use it again")
+        return self._bucket.store()
+
+
+def _attributes(served: Served) -> dict[str, str]:
+    return {
+        "Content-Type": served.content_type,
+        "Content-Disposition": served.disposition,
+        # Bytes do not change; who may still be sent to them is the app's to say, each time.
+        "Cache-Control": "private, max-age=86400, immutable",
+        _WRITER: secrets.token_hex(16),
+    }
+
+
+def _path(key: str) -> str:
+    """A key as the name of an object: S3 would take dots and slashes of a key for folders."""
+    try:
+        return f"{_FOLDER}/{quote(key, safe='').replace('.', '%2E').replace('%', '!')}"
+    except UnicodeEncodeError:
+        raise _UnknownKeyError(f"{key!r} has half a surrogate pair: nothing can be under that") from None
+
+
+def _key(path: str) -> str:
+    return unquote(path.removeprefix(f"{_FOLDER}/").replace("!", "%"))
+
+
+def _end(start: int, count: int, stop: int | None) -> int:
+    return start + count if stop is None else min(start + count, stop)

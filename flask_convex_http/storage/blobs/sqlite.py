@@ -1,0 +1,331 @@
+"""Blobs in a SQLite file of their own, as rows of 256 KiB.
+
+The rules of this module:
+
+* Its file is never the main database: large files must not make small commits wait.
+* No transaction spans a call to the outside. Each chunk of a blob is written in a short transaction of its
+  own and read in one, so a slow client holds neither the writer nor a snapshot.
+* Only the last transaction of a write is synced. In WAL mode that sync covers every frame before it, so the
+  blob is durable when it is complete. A delete is not synced: a power cut may undo it, which leaves bytes
+  that no document names, and the sweep removes those.
+* sqlite3 and file system errors are translated here and never leave raw.
+* Connections, turns among writers, checkpoints and forks are the business of `sqlite/`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import shutil
+import tempfile
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from sqlite_utils import Database
+
+from flask_convex_http.errors import (
+    BlobNotFoundError,
+    ConvexHTTPError,
+    EngineError,
+    OverloadedError,
+    UnavailableError,
+)
+from flask_convex_http.sqlite.backup import Progress, copy_to, faults
+from flask_convex_http.sqlite.connections import DISK_FAILURES
+from flask_convex_http.sqlite.file import WRITE_TIMEOUT, SQLiteFile, make_folder
+from flask_convex_http.sqlite.restore import Restore
+from flask_convex_http.storage.blobs.base import BlobExistsError, BlobStore, Served, StoredBytes
+
+T = TypeVar("T")
+
+#: Part of the file's format: a range is found by dividing by it, so changing it needs a migration.
+CHUNK_BYTES = 256 * 1024
+#: Twice SQLite's default reads chunks four times as fast; more makes the commit of a small file slower.
+_PAGE_BYTES = 8192
+#: Rows removed in one transaction, so that a large delete lets other writers in every few milliseconds.
+_DELETE_CHUNKS = 16
+#: Keys read in one transaction.
+_KEYS_PAGE = 500
+
+
+class _Row(NamedTuple):
+    id: int
+    size: int
+    is_complete: bool
+
+
+class SQLiteBlobs(BlobStore):
+    """A blob store in one SQLite file; nothing is opened before the first call.
+
+    Args:
+        path: The database file, made with its folder on first use, on a local disk. None is a private
+            temporary file that goes away with the store.
+        timeout: Seconds a write waits for others.
+    """
+
+    # Pages freed by a delete are reused by the next write; the file does not shrink. Incremental vacuum would
+    # shrink it, but it moves pages under the write lock, writing each twice more, and scatters the chunks of
+    # later blobs. Who wants the disk back after a great clear-out runs VACUUM.
+
+    def __init__(self, path: str | PathLike[str] | None = None, *, timeout: float = WRITE_TIMEOUT) -> None:
+        temporary = Path(tempfile.mkdtemp(prefix="flask-convex-http-")) if path is None else None
+        self.path = Path(path) if path is not None else Path(temporary or "", "blobs.sqlite")
+        self._file = SQLiteFile(self.path, _translate, page_bytes=_PAGE_BYTES, timeout=timeout)
+        self._is_ready = False
+        # Also at the end of the program: closing the last connection tidies the write-ahead log away.
+        self._finalizer = weakref.finalize(self, _let_go, self._file, temporary, os.getpid())
+
+    def write(self, key: str, chunks: Iterable[bytes], served: Served | None = None) -> StoredBytes:
+        blob = self._claim(key)
+        try:
+            return self._fill(blob, key, chunks)
+        except BaseException:
+            # What cannot be removed now stays unfinished: nobody can read it, and the sweep removes it.
+            with suppress(ConvexHTTPError):
+                self._remove(blob)
+            raise
+
+    def read(self, key: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        if start < 0 or (stop is not None and stop < 0):
+            raise ValueError(f"read({key!r}, start={start}, stop={stop}): count bytes from 0, not from the end")
+        row = self._find(key)
+        if row is None or not row.is_complete:
+            raise BlobNotFoundError(f"There are no bytes under {key!r}")
+        return self._stream(row.id, key, start, row.size if stop is None else min(stop, row.size))
+
+    def exists(self, key: str) -> bool:
+        row = self._find(key)
+        return row is not None and row.is_complete
+
+    def delete(self, key: str) -> None:
+        row = self._find(key)
+        if row is not None:
+            self._remove(row.id)
+
+    def keys(self, older_than: float | None = None) -> Iterator[tuple[str, float]]:
+        last = -1
+        limit = float("inf") if older_than is None else older_than
+        query = "SELECT id, key, created FROM blobs WHERE id > ? AND created < ? ORDER BY id LIMIT ?"
+        while rows := self._rows(query, last, limit, _KEYS_PAGE):
+            last = rows[-1][0]
+            yield from ((key, created) for _, key, created in rows)
+
+    def total(self) -> tuple[int, int]:
+        rows = self._rows("SELECT count(*), coalesce(sum(size), 0) FROM blobs WHERE state = 'complete'")
+        count, size = rows[0]
+        return count, size
+
+    def backup(self, path: Path, progress: Progress | None = None) -> None:
+        """Write one consistent copy to a new file; `progress` is told pages done and pages in all."""
+        with self._opened().lend() as source:
+            copy_to(source, path, progress)
+
+    def restore(self, path: Path) -> Restore:
+        """Look into a copy, and answer what brings the store back to it."""
+        self._is_ready = False
+        with self._file.translated():
+            return Restore(path, self._file, _has_tables)
+
+    def faults(self) -> list[str]:
+        """What SQLite finds wrong with the file, which must be there, a sentence each."""
+        with self._file.lend() as connection:
+            return faults(connection)
+
+    def close(self) -> None:
+        self._finalizer()
+
+    # --- a write, step by step ----------------------------------------------------------------------------
+
+    def _claim(self, key: str) -> int:
+        # Random and so never used twice: who still reads a deleted blob must not get the chunks of the next.
+        blob = secrets.randbits(63)
+        insert = "INSERT INTO blobs (id, key, created, state) VALUES (?, ?, ?, 'writing')"
+
+        def claim(connection: Any) -> int:
+            values = (blob, key, time.time())
+            return int(connection.execute(f"{insert} ON CONFLICT (key) DO NOTHING", values).rowcount)
+
+        if not self._write(claim):
+            raise BlobExistsError(f"{key!r} was written before: bytes do not change, write new ones under a new key")
+        return blob
+
+    def _fill(self, blob: int, key: str, chunks: Iterable[bytes]) -> StoredBytes:
+        digest = hashlib.sha256()
+        size = number = 0
+        held = bytearray()  # one chunk behind, because the last one goes with the row that completes the blob
+        for chunk in _rechunked(chunks):
+            digest.update(chunk)
+            size += len(chunk)
+            if held:
+                self._append(blob, key, number, held)
+                number += 1
+            held = chunk
+        stored = StoredBytes(size, digest.digest())
+        self._complete(blob, key, number, held, stored)
+        return stored
+
+    def _append(self, blob: int, key: str, number: int, chunk: bytearray) -> None:
+        self._write(lambda connection: _insert_chunk(connection, blob, key, number, chunk))
+
+    def _complete(self, blob: int, key: str, number: int, chunk: bytearray, stored: StoredBytes) -> None:
+        def complete(connection: Any) -> None:
+            _insert_chunk(connection, blob, key, number, chunk)
+            update = "UPDATE blobs SET size = ?, sha256 = ?, state = 'complete' WHERE id = ?"
+            connection.execute(update, (*stored, blob))
+
+        self._write(complete, durable=True)
+
+    # --- reading and removing -----------------------------------------------------------------------------
+
+    def _find(self, key: str) -> _Row | None:
+        try:
+            rows = self._rows("SELECT id, coalesce(size, 0), state = 'complete' FROM blobs WHERE key = ?", key)
+        except UnicodeEncodeError:  # a lone surrogate: nothing was ever written under that
+            return None
+        return _Row(*rows[0]) if rows else None
+
+    def _stream(self, blob: int, key: str, start: int, stop: int) -> Iterator[bytes]:
+        while start < stop:
+            number, offset = divmod(start, CHUNK_BYTES)
+            rows = self._rows("SELECT data FROM chunks WHERE blob = ? AND number = ?", blob, number)
+            piece: bytes = rows[0][0][offset : offset + stop - start] if rows else b""
+            if not piece:
+                raise BlobNotFoundError(f"The bytes under {key!r} were deleted while they were read")
+            start += len(piece)
+            yield piece
+
+    def _remove(self, blob: int) -> None:
+        # First out of sight, so that nobody reads or completes a blob with holes; then away in batches; the
+        # row last, so that a delete that was interrupted is still among keys().
+        self._write(lambda connection: connection.execute("UPDATE blobs SET state = 'deleting' WHERE id = ?", (blob,)))
+        while self._write(lambda connection: _remove_chunks(connection, blob)):
+            pass
+
+    def _rows(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
+        # fetchall ends the read transaction; a cursor left half way would keep it open.
+        with self._opened().lend() as connection:
+            rows: list[tuple[Any, ...]] = connection.execute(query, parameters).fetchall()
+            return rows
+
+    def _write(self, work: Callable[[Any], T], *, durable: bool = False) -> T:
+        def run(connection: Any) -> T:
+            connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            with _transaction(connection):
+                return work(connection)
+
+        file = self._opened()
+        with file.translated():
+            return file.write(run, alone=True)
+
+    def _opened(self) -> SQLiteFile:
+        """The file, made with its tables at the first use."""
+        if not self._finalizer.alive:
+            raise EngineError(f"{self.path} was closed: make a new store to use it again")
+        if not self._is_ready:
+            self._make()
+            self._is_ready = True
+        return self._file
+
+    def _make(self) -> None:
+        def run(connection: Any) -> None:
+            with _transaction(connection):
+                _create_tables(connection)
+
+        try:
+            make_folder(self.path.parent)
+        except OSError as error:
+            raise _translate(error) from error
+        with self._file.translated():
+            self._file.write(run, alone=True)
+
+
+@contextmanager
+def _transaction(connection: Any) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _remove_chunks(connection: Any, blob: int) -> bool:
+    """Remove some chunks, and the row with the last of them; whether there is more to remove."""
+    some = "SELECT rowid FROM chunks WHERE blob = ? LIMIT ?"
+    delete = connection.execute(f"DELETE FROM chunks WHERE rowid IN ({some})", (blob, _DELETE_CHUNKS))
+    if delete.rowcount == _DELETE_CHUNKS:
+        return True
+    connection.execute("DELETE FROM blobs WHERE id = ?", (blob,))
+    return False
+
+
+def _insert_chunk(connection: Any, blob: int, key: str, number: int, chunk: bytearray) -> None:
+    rows = connection.execute("SELECT 1 FROM blobs WHERE id = ? AND state = 'writing'", (blob,)).fetchall()
+    if not rows:
+        raise BlobNotFoundError(f"{key!r} was deleted while it was written")
+    if chunk:
+        connection.execute("INSERT INTO chunks (blob, number, data) VALUES (?, ?, ?)", (blob, number, chunk))
+
+
+def _rechunked(pieces: Iterable[bytes]) -> Iterator[bytearray]:
+    """The same bytes in pieces of CHUNK_BYTES, the last of which may be shorter."""
+    held = bytearray()
+    for piece in pieces:
+        rest = memoryview(piece)
+        while rest:
+            taken = rest[: CHUNK_BYTES - len(held)]
+            held += taken
+            rest = rest[len(taken) :]
+            if len(held) == CHUNK_BYTES:
+                yield held
+                held = bytearray()
+    if held:
+        yield held
+
+
+def _create_tables(connection: Any) -> None:
+    database = Database(connection, execute_plugins=False)
+    database.create_table(
+        "blobs",
+        {"id": int, "key": str, "size": int, "sha256": bytes, "created": float, "state": str},
+        pk="id",
+        not_null={"key", "created", "state"},
+        if_not_exists=True,
+        strict=True,
+    )
+    database.table("blobs").create_index(["key"], unique=True, if_not_exists=True)
+    database.create_table(
+        "chunks",
+        {"blob": int, "number": int, "data": bytes},
+        pk=("blob", "number"),
+        not_null={"data"},
+        if_not_exists=True,
+        strict=True,
+    )
+
+
+def _has_tables(connection: Any) -> bool:
+    names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    return {"blobs", "chunks"} <= names
+
+
+def _let_go(file: SQLiteFile, temporary: Path | None, pid: int) -> None:
+    file.close()
+    if temporary is not None and pid == os.getpid():  # a fork's child does not own the folder
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _translate(error: Exception) -> ConvexHTTPError:
+    # "locked" is in the messages of SQLITE_BUSY and SQLITE_LOCKED; not every driver tells their codes.
+    if "locked" in str(error):
+        return OverloadedError("The file store is busy: try again in a moment")
+    kind = UnavailableError if str(error) in DISK_FAILURES else EngineError
+    return kind(f"The file store failed: {error}")

@@ -1,0 +1,75 @@
+"""Blobs as people have and want them: pieces of whatever can be stored, and a file to read from.
+
+What lives here knows of no documents and of no store in particular.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator
+from typing import IO, Any, cast
+
+from flask_convex_http.errors import PayloadTooLargeError
+from flask_convex_http.storage.blobs.base import BlobStore
+
+#: What can be stored.
+Data = bytes | bytearray | memoryview | IO[bytes] | Iterable[bytes]
+CHUNK = 256 * 1024
+
+
+def chunks_of(data: Data) -> Iterator[bytes]:
+    """Bytes, a file or an iterable as pieces."""
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        view = memoryview(data).cast("B")
+        return (bytes(view[start : start + CHUNK]) for start in range(0, len(view), CHUNK))
+    if isinstance(data, str):
+        raise TypeError("store() takes bytes, a binary file or an iterable of bytes; encode() the text first")
+    if hasattr(data, "read"):
+        return iter(lambda: cast(IO[bytes], data).read(CHUNK), b"")
+    return (bytes(chunk) for chunk in cast(Iterable[Any], data))
+
+
+def at_most(chunks: Iterable[bytes], most: int) -> Iterator[bytes]:
+    """The same pieces, as long as they are not too many bytes."""
+    size = 0
+    for chunk in chunks:
+        size += len(chunk)
+        if size > most:
+            raise PayloadTooLargeError(f"The file is larger than the {most:,} bytes that may be uploaded")
+        yield chunk
+
+
+class BlobReader(io.RawIOBase):
+    """A blob as a raw file; `io.BufferedReader` does the rest."""
+
+    def __init__(self, blobs: BlobStore, key: str, size: int) -> None:
+        self._blobs, self._key, self._size = blobs, key, size
+        self._position = 0
+        self._chunks: Iterator[bytes] | None = None
+        self._rest = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = min(max(origin + offset, 0), self._size)
+        self._chunks, self._rest = None, memoryview(b"")
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        if self._chunks is None:
+            self._chunks = self._blobs.read(self._key, self._position)
+        if not self._rest:
+            self._rest = memoryview(next(self._chunks, b""))
+        count = min(len(buffer), len(self._rest))
+        buffer[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        self._position += count
+        return count

@@ -1,0 +1,273 @@
+"""`ctx.storage`: files, as a row in `_storage` and bytes in the blob store under the same id.
+
+The bytes come first and are durable before the row is; the row goes first and the bytes after the commit. So a crash
+can leave bytes without a row, which the sweep removes, but never a row without bytes.
+
+A direct upload waits under a key of its own. It is read once, when it is finished, and only what was read then is the
+file: whoever still has its URL may send other bytes there, and the sweep removes them.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from urllib.parse import quote
+
+import msgspec
+
+from flask_convex_http.database.db import CreationTimes, insert
+from flask_convex_http.engines.base import Engine, Snapshot, Transaction
+from flask_convex_http.errors import (
+    BlobNotFoundError,
+    PayloadTooLargeError,
+    RequestError,
+    StorageIdError,
+    UnavailableError,
+)
+from flask_convex_http.ids import Id, new_id, table_of
+from flask_convex_http.schema.documents import Schema
+from flask_convex_http.schema.system_tables import StoredFile
+from flask_convex_http.signing import Signing
+from flask_convex_http.storage.blobs.base import BlobExistsError, BlobStore, Served, StoredBytes
+from flask_convex_http.storage.blobs.streams import CHUNK, BlobReader, Data, at_most, chunks_of
+from flask_convex_http.storage.media_types import UNKNOWN, is_inline, sendable
+
+#: Answers what URLs start with; asked only when a URL is made.
+Site = Callable[[], str]
+
+logger = logging.getLogger("flask_convex_http")
+
+#: Where the edge serves files and takes uploads.
+PATH = "/api/storage"
+_TABLE = "_storage"
+#: Bytes without a row are left alone this long (seconds): an upload may still be on its way to its row.
+SWEEP_AGE = 3600.0
+#: An upload that has begun in time may be finished this much later (seconds).
+_FINISH_TIME = 3600.0
+
+
+class DirectUpload(msgspec.Struct, frozen=True, rename="camel"):
+    """Where a client sends a file in two requests: past the app, if the store of files takes it itself.
+
+    Attributes:
+        upload_url: Takes the bytes as the body of a PUT; again until the upload is finished.
+        finish_url: Takes a POST afterwards and answers `{"storageId": ...}`, the same one if it is repeated.
+    """
+
+    upload_url: str
+    finish_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Where files are kept and how their URLs are signed; one for an application."""
+
+    engine: Engine
+    schema: Schema
+    blobs: BlobStore
+    signing: Signing
+    clock: Callable[[], float]
+
+    # --- bytes and rows ----------------------------------------------------------------------------------------------
+
+    def store(self, data: Data, content_type: str | None, sha256: bytes | None = None) -> Id[StoredFile]:
+        """Keep bytes and make their row.
+
+        Args:
+            data: The bytes.
+            content_type: Their media type.
+            sha256: The digest they must have, if it is known.
+
+        Raises:
+            RequestError: They have another digest; nothing is kept.
+        """
+        file_id = new_id(_TABLE, self.clock())
+        written = self.blobs.write(file_id, chunks_of(data), served(file_id, content_type))
+        try:
+            if sha256 is not None and sha256 != written.sha256:
+                raise RequestError("The bytes that arrived do not have the digest that was announced", 400)
+            self._insert(file_id, written, content_type)
+        except UnavailableError:  # the row may be there: if it is not, the sweep removes the bytes
+            raise
+        except Exception:
+            self.blobs.delete(file_id)
+            raise
+        return Id(file_id)
+
+    def _insert(self, file_id: str, written: StoredBytes, content_type: str | None, *, again: bool = False) -> None:
+        """Make the row; with `again` it may be there."""
+        digest = base64.b64encode(written.sha256).decode()
+        document = StoredFile(sha256=digest, size=written.size, content_type=content_type)
+        table = self.schema.table_for(StoredFile)
+        times = CreationTimes(self.clock())
+
+        def work(transaction: Transaction) -> None:
+            if not again or transaction.get(table, file_id) is None:
+                insert(transaction, table, document, times, file_id)
+
+        self.engine.write(work)
+
+    def find(self, snapshot: Snapshot, file_id: str) -> StoredFile | None:
+        """The row of a file; None if the value is no id of one."""
+        if table_of(file_id) != _TABLE:
+            return None
+        table = self.schema.table_for(StoredFile)
+        row = snapshot.get(table, file_id)
+        return None if row is None else table.read(row)
+
+    def metadata(self, file_id: str) -> StoredFile | None:
+        """The row of a file, in a snapshot of its own."""
+        with self.engine.read() as snapshot:
+            return self.find(snapshot, file_id)
+
+    def open(self, file: StoredFile) -> io.BufferedReader:
+        """The bytes of a file, to read from and seek in."""
+        return io.BufferedReader(BlobReader(self.blobs, file.id, file.size), CHUNK)
+
+    def delete_row(self, transaction: Transaction, file_id: str) -> None:
+        """Remove the row; the bytes go after the commit."""
+        table = self.schema.table_for(StoredFile)
+        if table_of(file_id) != _TABLE:
+            raise StorageIdError("Expected the id of a stored file, as store() answers it")
+        if not transaction.delete(table, file_id):
+            raise BlobNotFoundError(f"There is no stored file {file_id}")
+
+    def revoke_urls(self, transaction: Transaction, file_id: str) -> None:
+        """Make every URL of a file given out so far invalid."""
+        file = self.find(transaction, file_id)
+        if file is None:
+            raise BlobNotFoundError("There is no such stored file")
+        transaction.update(self.schema.table_for(StoredFile), file_id, {"revision": file.revision + 1})
+
+    def sweep(self, *, older_than: float = SWEEP_AGE) -> Iterator[tuple[str, bool]]:
+        """Remove bytes that have no row; answers each key looked at and whether it was removed.
+
+        Args:
+            older_than: Leave bytes alone that were written less than this many seconds ago.
+        """
+        limit = self.clock() / 1000 - older_than
+        for key, _ in list(self.blobs.keys(older_than=limit)):
+            orphan = self.metadata(key) is None
+            if orphan:
+                self.blobs.delete(key)
+            yield key, orphan
+
+    # --- direct uploads ----------------------------------------------------------------------------------------------
+
+    def direct_upload(self, site: str, content_type: str | None, expires_in: timedelta) -> DirectUpload:
+        """URLs for a new file; nothing is kept of them here."""
+        file_id, media_type = new_id(_TABLE, self.clock()), sendable(content_type) or ""
+        until = int(self.clock() / 1000 + expires_in.total_seconds())
+        path = f"{site}{PATH}/uploads/{file_id}"
+        signature = self._sign_direct("direct upload", file_id, str(until))
+        upload = self.blobs.signed_url("PUT", _upload_key(file_id), expires_in)
+        expires = str(until + int(_FINISH_TIME))
+        query = f"expires={expires}&type={quote(media_type)}"
+        return DirectUpload(
+            upload_url=upload or f"{path}?expires={until}&signature={signature}",
+            finish_url=f"{path}?{query}&signature={self._sign_direct('direct finish', file_id, expires, media_type)}",
+        )
+
+    def direct_is_valid(self, purpose: str, file_id: str, expires: str, signature: str, media_type: str = "") -> bool:
+        """Whether a URL of a direct upload was given out here for this and has not expired."""
+        is_ours = self.signing.verify(purpose, _direct_text(file_id, expires, media_type), signature)
+        return is_ours and int(expires) > self.clock() / 1000
+
+    def take_upload(self, file_id: str, data: Data) -> None:
+        """Keep what a direct upload sends to the app, instead of what it has sent before.
+
+        Raises:
+            RequestError: The upload is finished.
+        """
+        if self.metadata(file_id) is not None:
+            raise RequestError("This upload is finished; ask for another one", 409)
+        self.blobs.delete(_upload_key(file_id))
+        self.blobs.write(_upload_key(file_id), chunks_of(data))
+
+    def finish_upload(self, file_id: str, content_type: str | None, most: int) -> Id[StoredFile]:
+        """Make a file of what was uploaded directly; once, however often it is asked for.
+
+        Args:
+            file_id: The file's id to be.
+            content_type: Its media type.
+            most: How many bytes it may have.
+
+        Raises:
+            PayloadTooLargeError: It has more; they are removed.
+            RequestError: Nothing was uploaded, or somebody finishes it at the moment.
+        """
+        if self.metadata(file_id) is None:
+            self._insert(file_id, self._adopted(file_id, content_type, most), content_type, again=True)
+        self.blobs.delete(_upload_key(file_id))
+        return Id(file_id)
+
+    def _adopted(self, file_id: str, content_type: str | None, most: int) -> StoredBytes:
+        """The bytes of an upload as those of a file, however far that has come before."""
+        upload = _upload_key(file_id)
+        try:
+            chunks = at_most(self.blobs.read(upload), most)
+            return self.blobs.write(file_id, chunks, served(file_id, content_type))
+        except PayloadTooLargeError:
+            self.blobs.delete(upload)
+            raise
+        except (BlobExistsError, BlobNotFoundError) as error:
+            return self._measured(file_id, error)
+
+    def _measured(self, file_id: str, error: Exception) -> StoredBytes:
+        """Bytes that were written before; another request has done that, or one that broke off before the row."""
+        digest, size = hashlib.sha256(), 0
+        try:
+            for chunk in self.blobs.read(file_id):
+                digest.update(chunk)
+                size += len(chunk)
+        except BlobNotFoundError:
+            if isinstance(error, BlobExistsError):
+                raise RequestError("This upload is being finished; ask again in a moment", 409) from None
+            raise RequestError("Nothing was uploaded; PUT the bytes to the upload URL first", 409) from None
+        return StoredBytes(size, digest.digest())
+
+    def _sign_direct(self, purpose: str, file_id: str, expires: str, media_type: str = "") -> str:
+        return self.signing.sign(purpose, _direct_text(file_id, expires, media_type))
+
+    # --- URLs ------------------------------------------------------------------------------------------------------
+
+    def url(self, site: str, file: StoredFile, expires_in: timedelta | None) -> str:
+        """A signed URL of a file."""
+        expires = "" if expires_in is None else str(int(self.clock() / 1000 + expires_in.total_seconds()))
+        signature = self.signing.sign("file", f"{file.id}.{file.revision}.{expires}")
+        return f"{site}{PATH}/{file.id}?{f'expires={expires}&' if expires else ''}signature={signature}"
+
+    def url_is_valid(self, file: StoredFile, expires: str, signature: str) -> bool:
+        """Whether a URL of a file was given out here, is not revoked and has not expired."""
+        if not self.signing.verify("file", f"{file.id}.{file.revision}.{expires}", signature):
+            return False
+        return not expires or int(expires) > self.clock() / 1000
+
+    def upload_url(self, site: str, expires_in: timedelta) -> str:
+        """A signed URL that takes a POST."""
+        expires = str(int(self.clock() / 1000 + expires_in.total_seconds()))
+        return f"{site}{PATH}/upload?expires={expires}&signature={self.signing.sign('upload', expires)}"
+
+    def upload_is_valid(self, expires: str, signature: str) -> bool:
+        """Whether an upload URL was given out here and has not expired."""
+        return self.signing.verify("upload", expires, signature) and int(expires) > self.clock() / 1000
+
+
+def served(file_id: str, content_type: str | None) -> Served:
+    """How a file is served: what a browser could run is only ever offered for download."""
+    media_type = sendable(content_type) or UNKNOWN
+    return Served(media_type, "inline" if is_inline(media_type) else f"attachment; filename={quote(file_id)}")
+
+
+def _upload_key(file_id: str) -> str:
+    """Where the bytes of a direct upload wait; no id of a file looks like that."""
+    return f"upload:{file_id}"
+
+
+def _direct_text(*parts: str) -> str:
+    return "\n".join(parts)  # in none of what is signed, so that no part can be taken for another

@@ -1,0 +1,245 @@
+"""Annotations become validators: one `Validator` for each annotated argument, result and document field.
+
+msgspec does the checking. What it cannot say by itself is added here: integers fit 64 bits, datetimes carry a
+zone, unions of several structs; and in `checks`: ids belong to their table, and what was made by calling a class
+holds what the class declares. Nothing is coerced: "1" is not 1. What lives here knows no database and no HTTP.
+"""
+
+from __future__ import annotations
+
+import datetime
+import typing
+from collections.abc import Iterator
+from typing import Annotated, Any, TypedDict, Union, get_args, get_origin
+
+import msgspec
+
+from flask_convex_http.errors import RegistrationError
+from flask_convex_http.ids import IdOf
+from flask_convex_http.validation.annotations import (
+    MAPPINGS,
+    SEQUENCES,
+    UNIONS,
+    describe,
+    field_types,
+    is_document,
+    is_native_union,
+    key_types,
+    msgspec_takes,
+    split_union,
+    take_apart,
+)
+from flask_convex_http.validation.conversion import REFUSALS, Conversion, one_of_json, refusal
+from flask_convex_http.validation.conversion import OneOf as OneOf
+from flask_convex_http.validation.records import Check, check_fields, check_keys, checks_of
+from flask_convex_http.validation.records import InvalidValueError as InvalidValueError
+
+
+class Validator:
+    """Checks values against one annotation.
+
+    Args:
+        annotation: Any annotation made of the supported types.
+        where: What is annotated, for messages.
+
+    Attributes:
+        type: The annotation as msgspec is given it.
+        id_markers: What the `Id[...]` in it have left.
+
+    Raises:
+        RegistrationError: The annotation cannot be validated.
+        NameError: It names a class that is not defined yet.
+    """
+
+    def __init__(self, annotation: Any, where: str) -> None:
+        self.annotation = annotation
+        self.id_markers: list[IdOf] = []
+        self._where = where
+        self._within: list[Any] = []
+        self._records: dict[Any, Check | None] = {}
+        try:
+            self.type: Any = self._rewrite(annotation)
+            self._conversion = Conversion(
+                msgspec.defstruct("Value", [("value", self.type)], array_like=True), f"{where}: "
+            )
+            self._decoder = msgspec.json.Decoder(self.type, dec_hook=one_of_json)
+            self.remaining = checks_of(annotation, self._record_check)
+        except RegistrationError:
+            raise
+        except RecursionError:
+            raise RegistrationError(f"{where}: {describe(annotation)} contains itself without end") from None
+        except (TypeError, ValueError) as error:
+            raise RegistrationError(f"{where}: {error}") from None
+
+    def bind(self, table_names: dict[str, str]) -> list[str]:
+        """Tell the ids which tables they mean; answer the class names that are not in the schema."""
+        return [name for marker in self.id_markers for name in marker.bind(table_names)]
+
+    def check(self, value: Any, *, trusting: bool = True) -> Any:
+        """Check a Python value and answer it (containers are copied).
+
+        Args:
+            value: What is to be checked.
+            trusting: Whether a document that has an id is taken to be as it came from the database.
+
+        Raises:
+            InvalidValueError: It does not match.
+        """
+        try:
+            checked = self._conversion.python((value,), trusting).value
+            if self.remaining is not None:
+                self.remaining(checked, trusting)
+        except REFUSALS as error:
+            raise refusal(error, boxed=True) from None
+        return checked
+
+    def check_json(self, value: Any) -> Any:
+        """Check a value parsed from JSON, in which dates, bytes and the like are text.
+
+        Raises:
+            InvalidValueError: It does not match.
+        """
+        try:
+            checked = self._conversion.json((value,)).value
+            if self.remaining is not None:
+                self.remaining(checked, False)
+        except REFUSALS as error:
+            raise refusal(error, boxed=True) from None
+        return checked
+
+    def decode(self, body: bytes | str) -> Any:
+        """Parse JSON and check it in one step.
+
+        Raises:
+            InvalidValueError: It does not match.
+            msgspec.DecodeError: It is not JSON.
+        """
+        try:
+            value = self._decoder.decode(body)
+            if self.remaining is not None:
+                self.remaining(value, False)
+        except UnicodeDecodeError:
+            raise msgspec.DecodeError("JSON is malformed: it is not UTF-8") from None
+        except REFUSALS as error:
+            raise refusal(error) from None
+        return value
+
+    def load(self, text: bytes | str) -> Any:
+        """Parse JSON that was checked when it was stored: its shape is checked again, not more."""
+        return self._decoder.decode(text)
+
+    # --- the type msgspec is given ------------------------------------------------------------------------------
+
+    def _rewrite(self, annotation: Any) -> Any:
+        """The annotation as a type that msgspec can check."""
+        base, said = take_apart(annotation)
+        self.id_markers += [meta for meta in said if isinstance(meta, IdOf)]
+        if base is int:
+            return Annotated[(int, *said, *_missing_bounds(said))]
+        if base is datetime.datetime:
+            return Annotated[(base, *said, *_missing_zone(said))]
+        rewritten = self._rewrite_base(base)
+        return Annotated[(rewritten, *said)] if said else rewritten
+
+    def _rewrite_base(self, base: Any) -> Any:
+        if base is object:
+            return Any
+        if isinstance(base, typing.TypeVar):
+            raise TypeError("a type variable says nothing to check; write the type itself")
+        origin, arguments = get_origin(base), get_args(base)
+        if origin in UNIONS:
+            return self._rewrite_union(arguments)
+        if origin in (*SEQUENCES, *MAPPINGS, tuple):
+            return origin[tuple(part if part is ... else self._rewrite(part) for part in arguments)]
+        if typing.is_typeddict(base):
+            return self._rewrite_keys(base)
+        if is_document(base) and not msgspec_takes(base):
+            return OneOf.of([_Instances(base)])
+        return base
+
+    def _rewrite_union(self, members: tuple[Any, ...]) -> Any:
+        values, absent = split_union(members)
+        if len(values) < 2 or is_native_union(values):
+            return Union[(*(self._rewrite(member) for member in values), *absent)]
+        placeholder = OneOf.of([Validator(member, self._where) for member in values])
+        self.id_markers += [marker for member in placeholder.members for marker in member.id_markers]
+        return Union[(placeholder, *absent)]
+
+    def _rewrite_keys(self, base: Any) -> Any:
+        if base in self._within:
+            return base  # it contains itself: further down msgspec's own rules have to do
+        self._within.append(base)
+        keys = {name: (qualifier, hint, self._rewrite(hint)) for name, (qualifier, hint) in key_types(base).items()}
+        self._within.pop()
+        if all(rewritten is hint for _, hint, rewritten in keys.values()):
+            return base
+        return TypedDict(  # type: ignore[operator]
+            base.__name__, {name: qualifier[rewritten] for name, (qualifier, _, rewritten) in keys.items()}
+        )
+
+    # --- what is checked after msgspec -----------------------------------------------------------------------------
+
+    def _record_check(self, annotation: Any) -> Check | None:
+        """The check of a class with fields or keys: what it holds, and what that holds in turn."""
+        if annotation in self._records:  # it contains itself: the check is there by the time it is needed
+            return lambda value, trusting: self._check_again(annotation, value, trusting)
+        self._records[annotation] = None
+        if typing.is_typeddict(annotation):
+            keys = {name: hint for name, (_, hint) in key_types(annotation).items()}
+            check = check_keys({name: checks_of(hint, self._record_check) for name, hint in keys.items()})
+        else:
+            types = field_types(annotation)
+            fields = [(name, self._rewrite(hint), *_unset(hint)) for name, hint in types.items()]
+            conversion = Conversion(msgspec.defstruct("Fields", fields, kw_only=True), f"{self._where}: ")
+            nested = {name: checks_of(hint, self._record_check) for name, hint in types.items()}
+            check = check_fields(annotation, types, conversion.fields, nested)
+        self._records[annotation] = check
+        return check
+
+    def _check_again(self, annotation: Any, value: Any, trusting: bool) -> None:
+        check = self._records[annotation]
+        if check is not None:
+            check(value, trusting)
+
+
+class _Instances(Validator):
+    """Stands for a document class with a field that msgspec has no words for: only instances are taken."""
+
+    def __init__(self, document: Any) -> None:
+        self.annotation, self.type, self.id_markers = document, Any, []
+
+    def check(self, value: Any, *, trusting: bool = True) -> Any:
+        if not isinstance(value, self.annotation):
+            raise InvalidValueError(f"Expected `{describe(self.annotation)}`, got `{type(value).__name__}` - at `$`")
+        return value
+
+    def check_json(self, value: Any) -> Any:
+        raise InvalidValueError(
+            f"A {describe(self.annotation)} cannot be read from JSON, since it has a union of classes without tags: "
+            "take its fields as arguments - at `$`"
+        )
+
+
+# --- annotations that cannot be validated ---------------------------------------------------------------------------
+
+
+def _missing_bounds(said: tuple[Any, ...]) -> Iterator[msgspec.Meta]:
+    """64 bits, as far as the annotation does not have bounds of its own: msgspec takes one of each."""
+    given = [meta for meta in said if isinstance(meta, msgspec.Meta)]
+    if all(meta.ge is None and meta.gt is None for meta in given):
+        yield msgspec.Meta(ge=-(2**63))
+    if all(meta.le is None and meta.lt is None for meta in given):
+        yield msgspec.Meta(le=2**63 - 1)
+
+
+def _missing_zone(said: tuple[Any, ...]) -> Iterator[msgspec.Meta]:
+    given = [meta.tz for meta in said if isinstance(meta, msgspec.Meta)]
+    if False in given:
+        raise ValueError("a datetime without a time zone says no time; leave Meta(tz=False) out")
+    if True not in given:
+        yield msgspec.Meta(tz=True)
+
+
+def _unset(hint: Any) -> tuple[Any, ...]:
+    """The default of a field that may be UNSET: msgspec takes no UNSET as a value."""
+    return (msgspec.UNSET,) if msgspec.UnsetType in get_args(take_apart(hint)[0]) else ()

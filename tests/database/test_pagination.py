@@ -1,0 +1,332 @@
+"""Pagination: pages in order while documents come and go, and cursors that may be anything."""
+
+import base64
+import datetime
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import msgspec
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from flask_convex_http import Document, InvalidCursorError, Page, between, gte, lt, lte
+from flask_convex_http.database.db import DatabaseReader, DatabaseWriter
+from flask_convex_http.database.query import Query
+from flask_convex_http.schema.index_ranges import Range
+from tests.databases import AT_LENGTH, EACH_ENGINE
+from tests.deployment import Deployment, deployed
+
+pytestmark = [EACH_ENGINE, AT_LENGTH]
+
+
+class Event(
+    Document,
+    table="events",
+    indexes={"by_size_price": ["size", "price"], "by_at_raw": ["at", "raw", "flag"]},
+):
+    size: str | None = None
+    price: float | None = None
+    number: int = 0
+    at: datetime.datetime | None = None
+    raw: bytes = b""
+    flag: bool = False
+
+
+class Other(Document, table="others", indexes={"by_size_price": ["size", "price"]}):
+    size: str | None = None
+    price: float | None = None
+
+
+@pytest.fixture(name="app", scope="module")
+def _app(each_engine: str) -> Iterator[Deployment]:
+    with deployed(Event, Other) as app:
+        yield app
+
+
+def clear(app: Deployment) -> None:
+    def work(db: DatabaseWriter) -> None:
+        for event in db.query(Event):
+            db.delete(event.id)
+
+    app.write(work)
+
+
+def remove(app: Deployment, event_id: Any) -> None:
+    app.write(lambda db: db.delete(event_id))
+
+
+def page(app: Deployment, cursor: str | None, num_items: int = 2, **options: Any) -> Page[Event]:
+    return app.read(lambda db: ask(db, **options).paginate(num_items=num_items, cursor=cursor))
+
+
+def ask(
+    db: DatabaseReader,
+    size: Any = None,
+    price: Range | None = None,
+    order: Literal["asc", "desc"] = "asc",
+    modulo: int = 1,
+    index: bool = True,
+) -> Query[Event]:
+    query = db.query(Event).order(order)
+    if index:
+        fields = ({"size": size} if size is not None else {}) | (
+            {"price": price} if isinstance(size, str) and price else {}
+        )
+        query = query.with_index("by_size_price", **fields)
+    return query if modulo == 1 else query.filter(lambda event: event.number % modulo == 0)
+
+
+sizes = st.none() | st.sampled_from(["s", "m", "\U0001f600"])
+prices = st.none() | st.sampled_from([-1.0, 0.0, 1.5, float("inf")])
+events = st.builds(Event, size=sizes, price=prices, number=st.integers(0, 5))
+options = st.fixed_dictionaries(
+    {
+        "size": st.none() | st.sampled_from(["s", lte("m"), gte(None), lt("s"), between(None, "n")]),
+        "price": st.sampled_from([None, gte(0.0), lt(1.5), between(None, 0.0)]),
+        "order": st.sampled_from(["asc", "desc"]),
+        "modulo": st.sampled_from([1, 2, 5]),
+        "index": st.booleans(),
+    }
+)
+changes = st.lists(st.tuples(st.booleans(), st.integers(0, 20), events), max_size=3)
+
+
+@settings(max_examples=100, deadline=None)
+@given(rows=st.lists(events, max_size=12), num_items=st.integers(1, 5), chosen=options)
+def test_pages_are_the_query_in_pieces(
+    app: Deployment, rows: list[Event], num_items: int, chosen: dict[str, Any]
+) -> None:
+    """One page after another gives what collect() gives, each page full but the last."""
+    clear(app)
+    app.add(*rows)
+    seen: list[Any] = []
+    cursor = None
+    while True:
+        found = page(app, cursor, num_items, **chosen)
+        seen += found.page
+        cursor = found.continue_cursor
+        if found.is_done:
+            break
+        assert len(found.page) == num_items
+    assert seen == app.read(lambda db: ask(db, **chosen).collect())
+    assert page(app, cursor, num_items, **chosen) == Page(page=[], is_done=True, continue_cursor=cursor)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    rows=st.lists(events, min_size=3, max_size=10),
+    num_items=st.integers(1, 3),
+    chosen=options,
+    meanwhile=st.lists(changes, max_size=8),
+)
+def test_pages_while_documents_come_and_go(
+    app: Deployment, rows: list[Event], num_items: int, chosen: dict[str, Any], meanwhile: list[Any]
+) -> None:
+    """Whatever is inserted or deleted between pages, no document comes twice and none that stays is left out."""
+    clear(app)
+    staying = set(app.add(*rows))
+    seen: list[str] = []
+    cursor, is_done = None, False
+    while not is_done:
+        found = page(app, cursor, num_items, **chosen)
+        seen += [event.id for event in found.page]
+        cursor, is_done = found.continue_cursor, found.is_done
+        for removes, place, event in meanwhile.pop() if meanwhile else ():
+            if removes and staying:
+                gone = sorted(staying)[place % len(staying)]
+                remove(app, gone)
+                staying.remove(gone)
+            else:
+                app.add(event)
+    assert len(seen) == len(set(seen))
+    matching = {event.id for event in app.read(lambda db: ask(db, **chosen).collect())}
+    assert staying & matching <= set(seen)
+
+
+def test_a_cursor_outlives_its_document(app: Deployment) -> None:
+    """A page goes on behind the place of a document that was deleted or moved."""
+    clear(app)
+    ids = app.add(*[Event(size="s", price=float(price)) for price in range(6)])
+    first = page(app, None)
+    app.write(lambda db: db.delete(ids[1]))
+    app.write(lambda db: db.patch(ids[0], price=9.0))
+    app.write(lambda db: db.delete(ids[2]))
+    assert [event.price for event in page(app, first.continue_cursor, 9).page] == [3.0, 4.0, 5.0, 9.0]
+
+
+def test_an_empty_query_has_a_cursor_too(app: Deployment) -> None:
+    """The cursor of a page that saw nothing is the query's start: what is inserted later comes behind it."""
+    clear(app)
+    empty = page(app, None)
+    assert (empty.page, empty.is_done) == ([], True)
+    app.add(Event(size="s"))
+    assert len(page(app, empty.continue_cursor).page) == 1
+
+
+def test_a_page_at_the_exact_end_is_the_last(app: Deployment) -> None:
+    """A full page behind which nothing comes says that it is the last."""
+    clear(app)
+    app.add(Event(), Event())
+    assert page(app, None, 2).is_done
+    assert not page(app, None, 1).is_done
+
+
+def test_a_page_in_json(app: Deployment) -> None:
+    """A page is JSON with Convex's names."""
+    clear(app)
+    assert msgspec.to_builtins(page(app, None)).keys() == {"page", "isDone", "continueCursor"}
+
+
+def test_every_kind_of_value_can_be_in_a_cursor(app: Deployment) -> None:
+    """Pages go on behind datetimes, bytes, booleans, infinities and None."""
+    clear(app)
+    app.add(
+        *[
+            Event(at=at, raw=raw, flag=flag)
+            for at in (None, datetime.datetime(2024, 5, 1, tzinfo=datetime.UTC))
+            for raw in (b"", b"\0\xff")
+            for flag in (False, True)
+        ]
+    )
+
+    def look(db: DatabaseReader, order: Literal["asc", "desc"]) -> None:
+        query = db.query(Event).with_index("by_at_raw").order(order)
+        seen: list[Event] = []
+        cursor = None
+        for number in range(8):
+            found = query.paginate(num_items=1, cursor=cursor)
+            seen, cursor = [*seen, *found.page], found.continue_cursor
+            assert found.is_done == (number == 7)
+        assert seen == query.collect()
+
+    app.read(lambda db: look(db, "asc"))
+    app.read(lambda db: look(db, "desc"))
+
+
+# --- cursors that are none ---------------------------------------------------------------------------------------
+
+
+def refused_or_page(app: Deployment, cursor: Any) -> bool:
+    """Whether a cursor was refused; anything but InvalidCursorError would come out."""
+    try:
+        page(app, cursor)
+    except InvalidCursorError:
+        return True
+    return False
+
+
+@settings(max_examples=200, deadline=None)
+@given(cursor=st.text() | st.binary().map(lambda raw: base64.urlsafe_b64encode(raw).decode()))
+@example("")
+@example("=")
+@example("\ud800")
+@example("ü" * 5)
+@example("A" * 1_000_000)
+@example(base64.b64encode(b"\x91" * 100_000).decode())
+@example(base64.b64encode(b"\x92\xc4\x08abcdefgh\xdd\xff\xff\xff\xff").decode())
+@example(base64.b64encode(b"\x92\xc4\x08abcdefgh\x91\xd6\xff\xff\xff\xff\xff").decode())
+def test_what_is_no_cursor_is_refused(app: Deployment, cursor: str) -> None:
+    """Any text that is not a cursor is an InvalidCursorError, however long and whatever it holds."""
+    assert refused_or_page(app, cursor)
+
+
+@pytest.mark.parametrize("cursor", [5, b"abc", ["a"], {}, 1.5, True])
+def test_a_cursor_is_text(app: Deployment, cursor: Any) -> None:
+    """A value of another type is refused as well."""
+    assert refused_or_page(app, cursor)
+
+
+def forged(cursor: str, place: Any) -> str:
+    """A cursor of the same query with another place in it."""
+    fingerprint, _ = msgspec.msgpack.decode(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    return base64.urlsafe_b64encode(msgspec.msgpack.encode([fingerprint, place])).decode().rstrip("=")
+
+
+anything = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats()
+    | st.text()
+    | st.binary()
+    | st.datetimes(timezones=st.just(datetime.UTC)),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=2), inner, max_size=2),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(place=anything | st.lists(anything, min_size=3, max_size=5) | st.tuples(sizes, prices, prices, st.text()))
+@example(["s", 1.5, 1.0, "x"])
+@example(["s", float("nan"), 1.0, "x"])
+@example(["s", 1.5, float("nan"), "x"])
+@example(["s", 1, 1.0, "x"])
+@example([True, 1.5, 1.0, "x"])
+@example(["s", 1.5, None, None])
+def test_a_made_up_place_is_refused_or_a_place(app: Deployment, place: Any) -> None:
+    """Who makes up a cursor gets InvalidCursorError or a page of what the query shows anyway."""
+    refused = refused_or_page(app, forged(page(app, None).continue_cursor, place))
+    fits = (
+        isinstance(place, list)
+        and len(place) == 4
+        and (place[0] is None or type(place[0]) is str)
+        and (place[1] is None or (type(place[1]) is float and place[1] == place[1]))
+        and type(place[2]) is float
+        and place[2] == place[2]
+        and type(place[3]) is str
+    )
+    if place is not None and isinstance(place, list):
+        assert refused != fits
+
+
+def test_integers_of_64_bits_only(app: Deployment) -> None:
+    """A cursor of an integer field holds what the field can hold."""
+
+    class Count(Document, table="counts", indexes={"by_number": ["number"], "by_flag": ["flag"]}):
+        number: int
+        flag: bool = True
+
+    with deployed(Count) as own:
+        own.add(Count(number=1), Count(number=2))
+
+        def look(index: str, cursor: str | None) -> Page[Count]:
+            return own.read(lambda db: db.query(Count).with_index(index).paginate(num_items=1, cursor=cursor))
+
+        start = look("by_number", None).continue_cursor
+        assert look("by_number", forged(start, [-(2**63), 1.0, "x"])).page[0].number == 1
+        for number in (2**63, 2**64 - 1, True, 1.0, None, "1"):
+            with pytest.raises(InvalidCursorError):
+                look("by_number", forged(start, [number, 1.0, "x"]))
+        start = look("by_flag", None).continue_cursor
+        for flag in (1, None, "x"):
+            with pytest.raises(InvalidCursorError):
+                look("by_flag", forged(start, [flag, 1.0, "x"]))
+
+
+def test_a_cursor_belongs_to_its_query(app: Deployment) -> None:
+    """A cursor is refused by a query of another table, index, equality, range or direction."""
+    clear(app)
+    app.add(*[Event(size="s", price=1.0) for _ in range(3)])
+    cursor = page(app, None, size="s", price=gte(0.0)).continue_cursor
+    assert page(app, cursor, size="s", price=gte(0.0)).page
+    assert page(app, cursor, size="s", price=gte(0.0), num_items=50).page
+    for changed in (
+        {"size": "m", "price": gte(0.0)},
+        {"size": "s", "price": gte(1.0)},
+        {"size": "s", "price": lt(5.0)},
+        {"size": "s"},
+        {},
+        {"size": "s", "price": gte(0.0), "order": "desc"},
+        {"index": False},
+    ):
+        with pytest.raises(InvalidCursorError, match="another query"):
+            page(app, cursor, **changed)
+    with pytest.raises(InvalidCursorError, match="another query"):
+        app.read(
+            lambda db: (
+                db.query(Other)
+                .with_index("by_size_price", size="s", price=gte(0.0))
+                .paginate(num_items=2, cursor=cursor)
+            )
+        )

@@ -1,0 +1,389 @@
+"""Queries: index order, ranges, terminal methods and errors, against a list in memory."""
+
+import datetime
+import enum
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, Literal
+
+import msgspec
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from flask_convex_http import (
+    Document,
+    EngineError,
+    Id,
+    NotUniqueError,
+    QueryError,
+    between,
+    gt,
+    gte,
+    lt,
+    lte,
+    unique,
+)
+from flask_convex_http.database.db import DatabaseWriter
+from flask_convex_http.ids import new_id
+from flask_convex_http.schema.index_ranges import Range
+from tests.databases import AT_LENGTH, EACH_ENGINE
+from tests.deployment import Deployment, deployed
+
+pytestmark = [EACH_ENGINE, AT_LENGTH]
+
+NOON = datetime.datetime(2024, 5, 1, 12, tzinfo=datetime.UTC)
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+    HIGH = 2
+
+
+class Value(
+    Document,
+    table="values",
+    indexes={f"by_{kind}": [kind] for kind in ("text", "raw", "flag", "number", "real", "at", "key", "level")},
+):
+    text: str | None = None
+    raw: bytes | None = None
+    flag: bool | None = None
+    number: int | None = None
+    real: float | None = None
+    at: datetime.datetime | None = None
+    key: Id["Value"] | None = None
+    level: Level | None = None
+
+
+class Pair(Document, table="pairs", indexes={"by_a_b": ["a", "b"]}):
+    a: int
+    b: int | None = None
+    done: bool = False
+
+
+class Named(Document, table="named", indexes={"by_name": unique("name"), "by_self": ["self", "index"]}):
+    name: str
+    self: int = 0
+    index: Annotated[int, msgspec.Meta(ge=1)] = 1
+    size: Literal["s", "m"] = "s"
+
+
+class Undo(Exception):
+    """Ends a transaction without a trace."""
+
+
+@pytest.fixture(name="app", scope="module")
+def _app(each_engine: str) -> Iterator[Deployment]:
+    with deployed(Value, Pair, Named) as app:
+        yield app
+
+
+def undone(app: Deployment, body: Callable[[DatabaseWriter], None]) -> None:
+    """Run a body in a transaction that leaves nothing."""
+
+    def work(db: DatabaseWriter) -> None:
+        body(db)
+        raise Undo
+
+    with pytest.raises(Undo):
+        app.write(work)
+
+
+zones = st.integers(-23 * 60, 23 * 60).map(lambda minutes: datetime.timezone(datetime.timedelta(minutes=minutes)))
+FIELDS: dict[str, st.SearchStrategy[Any]] = {
+    "text": st.text(max_size=4) | st.sampled_from(["a", "A", "é", "\uffff", "\U0001f600", "\ud7ff", "a\0b", "a"]),
+    "raw": st.binary(max_size=3),
+    "flag": st.booleans(),
+    "number": st.integers(-3, 3) | st.integers(-(2**63), 2**63 - 1),
+    "real": st.integers(-2, 2).map(float) | st.floats(allow_nan=False),
+    "at": st.datetimes(datetime.datetime(2, 1, 1), datetime.datetime(9998, 1, 1), timezones=zones)
+    | st.integers(0, 3).map(lambda number: NOON + datetime.timedelta(microseconds=number)),
+    "key": st.integers(0, 5).map(lambda number: new_id("values", number)[:19] + "0" * 20),
+    "level": st.sampled_from(Level),
+}
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[str, list[Any], Any, Any]:
+    """A field, its values in the order of insertion, and two ends of a range."""
+    field = draw(st.sampled_from(sorted(FIELDS)))
+    value = st.none() | FIELDS[field]
+    values = draw(st.lists(value, max_size=8))
+    end = value | (st.sampled_from(values) if values else st.none())
+    return field, values, draw(end), draw(end)
+
+
+def rank(value: Any) -> Any:
+    """The total order: None first."""
+    return (False,) if value is None else (True, value)
+
+
+HOLDS: list[tuple[Callable[[Any, Any], Range], Callable[[Any, Any, Any], bool]]] = [
+    (lambda low, high: gt(low), lambda value, low, high: value > low),
+    (lambda low, high: gte(low), lambda value, low, high: value >= low),
+    (lambda low, high: lt(high), lambda value, low, high: value < high),
+    (lambda low, high: lte(high), lambda value, low, high: value <= high),
+    (lambda low, high: between(low, high), lambda value, low, high: low <= value <= high),
+    (lambda low, high: gt(low) & lte(high), lambda value, low, high: low < value <= high),
+    (lambda low, high: lt(high) & gte(low), lambda value, low, high: low <= value < high),
+]
+
+
+@settings(max_examples=150, deadline=None)
+@given(case=cases(), descending=st.booleans(), kind=st.sampled_from(HOLDS))
+@example(("text", ["\U0001f600", "\uffff", None], "\uffff", "\uffff"), False, HOLDS[0])
+@example(("real", [float("inf"), float("-inf"), -0.0, 0.0, None], 0.0, float("inf")), True, HOLDS[4])
+@example(("number", [2**63 - 1, -(2**63), None], -(2**63), 2**63 - 1), False, HOLDS[4])
+def test_an_index_orders_and_bounds_like_a_list(app: Deployment, case: Any, descending: bool, kind: Any) -> None:
+    """Every plain kind of value is sorted and compared as Python does, None first, ties in order of creation."""
+    field, values, low, high = case
+    make, holds = kind
+
+    def look(db: DatabaseWriter) -> None:
+        ids = [db.insert(Value(**{field: value})) for value in values]
+        order = sorted(range(len(values)), key=lambda place: rank(values[place]))
+        in_order = [(ids[place], values[place]) for place in (order[::-1] if descending else order)]
+        query = db.query(Value).order("desc" if descending else "asc")
+        everything = [(value.id, getattr(value, field)) for value in query.with_index(f"by_{field}")]
+        assert everything == in_order
+        found = query.with_index(f"by_{field}", **{field: make(low, high)})
+        expected = [pair for pair in in_order if holds(rank(pair[1]), rank(low), rank(high))]
+        assert [(value.id, getattr(value, field)) for value in found.collect()] == expected
+        assert [value.id for value in found] == [key for key, _ in expected]
+        assert [value.id for value in found.take(2)] == [key for key, _ in expected[:2]]
+        equal = query.with_index(f"by_{field}", **{field: low}).collect()
+        assert [value.id for value in equal] == [key for key, value in in_order if rank(value) == rank(low)]
+
+    undone(app, look)
+
+
+@pytest.mark.parametrize(
+    ("fields", "count"),
+    [
+        ({}, 30),
+        ({"a": 1}, 6),
+        ({"a": 1, "b": 2}, 1),
+        ({"a": 1, "b": None}, 1),
+        ({"a": gt(2) & lt(4)}, 6),
+        ({"a": between(2, 4)}, 18),
+        ({"a": 1, "b": gt(2) & lt(4)}, 1),
+        ({"a": 1, "b": between(2, 4)}, 3),
+        ({"a": gt(None)}, 30),
+        ({"a": lte(None)}, 0),
+        ({"a": None}, 0),
+        ({"a": 1, "b": gt(None)}, 5),
+        ({"a": 1, "b": lt(2)}, 2),
+        ({"a": 1, "b": 2, "creation_time": gt(0)}, 1),
+        ({"a": 1, "b": 2, "creation_time": lt(0)}, 0),
+        ({"a": 1, "b": 2, "creation_time": lte(10**400)}, 1),
+        ({"a": 9}, 0),
+    ],
+)
+def test_ranges_over_two_fields(app: Deployment, fields: dict[str, Any], count: int) -> None:
+    """Equalities pin the first fields, a range bounds the next; without a lower bound None is in it."""
+
+    def look(db: DatabaseWriter) -> None:
+        for a in range(1, 6):
+            for b in (None, 1, 2, 3, 4, 5):
+                db.insert(Pair(a=a, b=b))
+        for order in ("asc", "desc"):
+            assert len(db.query(Pair).with_index("by_a_b", **fields).order(order).collect()) == count
+
+    undone(app, look)
+
+
+def test_without_an_index_the_order_is_that_of_creation(app: Deployment) -> None:
+    """A query without an index, and by_creation_time, read documents as they came."""
+
+    def look(db: DatabaseWriter) -> None:
+        ids = [db.insert(Pair(a=number)) for number in (3, 1, 2)]
+        times = [pair.creation_time for pair in db.query(Pair)]
+        assert [pair.id for pair in db.query(Pair)] == ids
+        assert [pair.id for pair in db.query(Pair).order("desc").collect()] == ids[::-1]
+        later = db.query(Pair).with_index("by_creation_time", creation_time=gt(times[0]))
+        assert [pair.id for pair in later] == ids[1:]
+        assert [pair.id for pair in db.query(Pair).with_index("by_creation_time", creation_time=times[1])] == ids[1:2]
+
+    undone(app, look)
+
+
+def test_terminal_methods(app: Deployment) -> None:
+    """collect, take, first, unique and iteration answer documents, with and without a filter."""
+
+    def look(db: DatabaseWriter) -> None:
+        query = db.query(Pair).with_index("by_a_b", a=1)
+        assert (query.collect(), query.take(3), query.first(), query.unique(), list(query)) == ([], [], None, None, [])
+        one, two, _ = [db.insert(Pair(a=1, b=number, done=number == 2)) for number in (1, 2, 3)]
+        assert [pair.b for pair in query.collect()] == [1, 2, 3]
+        assert [pair.b for pair in query.take(2)] == [1, 2]
+        assert query.take(0) == []
+        assert len(query.take(10**30)) == 3
+        assert query.first() == db.get(one)
+        done = query.filter(lambda pair: pair.done)
+        assert done.collect() == done.take(5) == done.take(10**30) == list(done) == [db.get(two)]
+        assert done.first() == done.unique() == db.get(two)
+        assert done.take(0) == []
+        assert done.filter(lambda pair: pair.b == 3).unique() is None
+
+    undone(app, look)
+
+
+def test_unique_refuses_two(app: Deployment) -> None:
+    """unique() raises when more than one document matches, and names two."""
+
+    def look(db: DatabaseWriter) -> None:
+        one, two, _ = [db.insert(Pair(a=1)) for _ in range(3)]
+        with pytest.raises(NotUniqueError, match=f"more than one document in pairs.*{one} and {two}"):
+            db.query(Pair).with_index("by_a_b", a=1).unique()
+
+    undone(app, look)
+
+
+def test_queries_are_values(app: Deployment) -> None:
+    """Each method answers a new query; the one it was called on can be run and refined again."""
+
+    def look(db: DatabaseWriter) -> None:
+        db.insert(Pair(a=1))
+        query = db.query(Pair)
+        query.order("desc").filter(lambda pair: False)
+        assert len(query.collect()) == len(query.collect()) == len(query.order("asc").collect()) == 1
+
+    undone(app, look)
+
+
+def test_fields_may_have_any_name(app: Deployment) -> None:
+    """Index fields called name, self and index are given like any other."""
+
+    def look(db: DatabaseWriter) -> None:
+        named = db.insert(Named(name="Lamp", self=5, index=7))
+        assert db.query(Named).with_index("by_name", name="Lamp").unique() == db.get(named)
+        assert db.query(Named).with_index("by_self", self=5, index=7).unique() == db.get(named)
+
+    undone(app, look)
+
+
+def test_a_range_may_end_where_no_value_can_be(app: Deployment) -> None:
+    """The ends of a range need only compare: gt(0) is a range of a field that holds 1 and more."""
+
+    def look(db: DatabaseWriter) -> None:
+        db.insert(Named(name="Lamp"))
+        assert db.query(Named).with_index("by_self", self=0, index=between(-5, 5)).unique()
+        db.insert(Value(level=Level.HIGH))
+        for bound in (gte(2), gt(Level.LOW), gt(1) & lte(Level.HIGH)):
+            found = db.query(Value).with_index("by_level", level=bound).unique()
+            assert found and found.level is Level.HIGH
+
+    undone(app, look)
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (
+            lambda db: db.query(Pair).with_index("by_c"),
+            "Index pairs.by_c not found; there are by_creation_time, by_a_b",
+        ),
+        (lambda db: db.query(Pair).with_index("by_a_b", c=1), "pairs.by_a_b does not have the field 'c'"),
+        (lambda db: db.query(Pair).with_index("by_a_b", b=1), "used in order: after 0 fields comes 'a', not 'b'"),
+        (lambda db: db.query(Pair).with_index("by_a_b", a=1, creation_time=1), "after 1 fields comes 'b'"),
+        (lambda db: db.query(Pair).with_index("by_a_b", a=gt(1), b=2), "the range of 'a' must be the last"),
+        (lambda db: db.query(Pair).with_index("by_a_b", a="1"), r"Expected `int`, got `str` - at `\$.a`"),
+        (lambda db: db.query(Pair).with_index("by_a_b", a=True), r"Expected `int`, got `bool` - at `\$.a`"),
+        (lambda db: db.query(Pair).with_index("by_a_b", a=gt(1.5)), r"Expected `int`, got `float` - at `\$.a`"),
+        (lambda db: db.query(Pair).with_index("by_a_b", a=2**63), r"at `\$.a`"),
+        (lambda db: db.query(Pair).with_index("by_a_b", a=between(0, 2**63)), r"at `\$.a`"),
+        (lambda db: db.query(Value).with_index("by_real", real=lt(float("nan"))), "NaN"),
+        (lambda db: db.query(Value).with_index("by_at", at=gt(datetime.datetime(2024, 1, 1))), "timezone"),
+        (lambda db: db.query(Value).with_index("by_text", text="\ud800"), "surrogates"),
+        (lambda db: db.query(Value).with_index("by_key", key="nonsense"), "Expected an id of table values"),
+        (
+            lambda db: db.query(Pair).with_index("by_creation_time", creation_time="now"),
+            r"milliseconds.*`\$.creation_time`",
+        ),
+        (lambda db: db.query(Pair).with_index("by_creation_time", creation_time=None), "milliseconds"),
+        (lambda db: db.query(Pair).with_index("by_creation_time", creation_time=gt(float("nan"))), "milliseconds"),
+        (lambda db: db.query(Pair).with_index("by_a_b").with_index("by_a_b"), "has an index already"),
+        (lambda db: db.query(Pair).order("up"), r'order\("asc"\) or order\("desc"\)'),
+        (lambda db: db.query(Pair).order("asc").order("desc"), "order.. was called twice"),
+        (lambda db: db.query(Pair).take(-1), r"take\(-1\)"),
+        (lambda db: db.query(Pair).take(1.0), r"take\(1.0\)"),
+        (lambda db: db.query(Pair).take(True), r"take\(True\)"),
+        (lambda db: db.query(Pair).paginate(num_items=0), r"num_items=0"),
+        (lambda db: db.query(Pair).paginate(num_items="5"), r"num_items='5'"),
+    ],
+)
+def test_a_query_that_cannot_be_answered(app: Deployment, ask: Callable[[Any], Any], message: str) -> None:
+    """A query put together wrongly raises QueryError, which says what is wrong and what to write."""
+    with pytest.raises(QueryError, match=message):
+        app.read(ask)
+
+
+# --- reading while writing ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_moving_documents_while_reading_them(app: Deployment, order: Literal["asc", "desc"]) -> None:
+    """Documents whose indexed field changes while they are read, from None to a value too, are seen once each."""
+
+    def look(db: DatabaseWriter) -> None:
+        ids = [db.insert(Pair(a=1, b=b)) for b in (None, None, None, 1, 2, 3)]
+        seen = []
+        for pair in db.query(Pair).with_index("by_a_b", a=1, b=lte(50)).order(order):
+            seen.append(pair.id)
+            db.patch(pair.id, b=None if pair.b else 40)
+            db.insert(Pair(a=1, b=2))
+        assert seen == ids[:: 1 if order == "asc" else -1]
+
+    undone(app, look)
+
+
+def test_deleting_everything_while_reading(app: Deployment) -> None:
+    """A loop that deletes what it reads deletes all of it."""
+
+    def look(db: DatabaseWriter) -> None:
+        for number in range(50):
+            db.insert(Pair(a=number, b=None if number % 2 else number))
+        for pair in db.query(Pair).with_index("by_a_b", a=gte(0)):
+            db.delete(pair.id)
+        assert db.query(Pair).first() is None
+
+    undone(app, look)
+
+
+def test_a_filter_may_write(app: Deployment) -> None:
+    """A predicate that changes the documents it is asked about changes nothing in what is read."""
+
+    def look(db: DatabaseWriter) -> None:
+        for number in range(5):
+            db.insert(Pair(a=number))
+
+        def mark(pair: Pair) -> bool:
+            db.patch(pair.id, a=pair.a + 100)
+            return pair.a % 2 == 0
+
+        assert [pair.a for pair in db.query(Pair).with_index("by_a_b").filter(mark).collect()] == [0, 2, 4]
+        assert [pair.a for pair in db.query(Pair).with_index("by_a_b")] == [100, 101, 102, 103, 104]
+
+    undone(app, look)
+
+
+def test_an_error_in_a_filter_comes_out(app: Deployment) -> None:
+    """What a predicate raises reaches the caller, and the transaction can be used on."""
+
+    def look(db: DatabaseWriter) -> None:
+        db.insert(Pair(a=0))
+        with pytest.raises(ZeroDivisionError):
+            db.query(Pair).filter(lambda pair: 1 / pair.a > 0).first()
+        assert len(db.query(Pair).collect()) == 1
+
+    undone(app, look)
+
+
+def test_a_query_kept_for_later_raises(app: Deployment) -> None:
+    """A query that is run, or read on, after its function has ended says so."""
+    with deployed(Pair) as own:
+        own.add(Pair(a=1), Pair(a=2), Pair(a=3))
+        query = own.read(lambda db: db.query(Pair))
+        begun = own.read(lambda db: (rows := iter(db.query(Pair)), next(rows))[0])
+        for use in (query.collect, query.first, lambda: next(iter(query)), lambda: next(begun)):
+            with pytest.raises(EngineError, match="after its function had ended"):
+                use()

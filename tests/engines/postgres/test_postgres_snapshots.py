@@ -1,0 +1,158 @@
+"""What a query on PostgreSQL sees: one snapshot, though its first read takes no transaction. And how it is prepared."""
+
+import enum
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from flask_convex_http import Document, Id, QueryCtx, Schema, internal_query
+from flask_convex_http.backend import Backend
+from flask_convex_http.config import Settings
+from flask_convex_http.engines.base import RestartError, Snapshot
+from flask_convex_http.engines.postgres.engine import PostgresEngine
+from tests.databases import PostgresServer, all_from, memory_backend
+from tests.engines.members import ITEMS, MEMBERS, increment, insert, insert_all, migrate, price, price_of, segment
+
+
+@pytest.fixture(name="engine")
+def _engine(postgres: PostgresServer, tmp_path: Path) -> Iterator[PostgresEngine]:
+    """A database with the items "a" and "b", of price 1."""
+    with all_from(postgres):
+        engine = MEMBERS["postgres"](tmp_path)
+        assert isinstance(engine, PostgresEngine)
+        with closing(engine):
+            migrate(engine)
+            insert_all(engine, "a", "b", price=1)
+            yield engine
+
+
+def test_second_read_sees_what_the_first_saw(engine: PostgresEngine) -> None:
+    """Two reads of a restartable snapshot are of one moment, whatever is committed after the second."""
+    with engine.read(restartable=True) as snapshot:
+        assert (price_of(snapshot, "a"), price_of(snapshot, "b")) == (1, 1)
+        increment(engine, "a")
+        increment(engine, "b")
+        assert (price_of(snapshot, "a"), price_of(snapshot, "b")) == (1, 1)
+
+
+def test_write_beside_what_was_read_is_no_matter(engine: PostgresEngine) -> None:
+    """Between two reads others may write what the first has not read; both see that, or neither."""
+    with engine.read(restartable=True) as snapshot:
+        assert price_of(snapshot, "a") == 1
+        increment(engine, "b")
+        assert price_of(snapshot, "b") == 2
+
+
+READS: list[Callable[[Snapshot], object]] = [
+    lambda snapshot: price_of(snapshot, "b"),
+    lambda snapshot: snapshot.count(ITEMS),
+    lambda snapshot: snapshot.select(ITEMS, segment(), descending=False, limit=1),
+    lambda snapshot: snapshot.select(ITEMS, segment(), descending=False, limit=None),
+    lambda snapshot: list(snapshot.stream(ITEMS, segment(), descending=False)),
+]
+
+
+@pytest.mark.parametrize("read", READS)
+def test_what_was_read_has_changed(engine: PostgresEngine, read: Callable[[Snapshot], object]) -> None:
+    """If what was read first is another by the second read, the caller has to begin anew, also if it caught that."""
+    with pytest.raises(RestartError), engine.read(restartable=True) as snapshot:
+        assert price_of(snapshot, "a") == 1
+        increment(engine, "a")
+        for _ in range(2):
+            with pytest.raises(RestartError):
+                read(snapshot)
+    assert price(engine) == 2
+
+
+def test_error_that_is_made_of_it(engine: PostgresEngine) -> None:
+    """Whatever a function makes of that, the caller hears that it has to begin anew."""
+    with pytest.raises(RestartError), engine.read(restartable=True) as snapshot:
+        assert price_of(snapshot, "a") == 1
+        increment(engine, "a")
+        try:
+            price_of(snapshot, "b")
+        except Exception as error:
+            raise ValueError from error
+
+
+class Note(Document, table="notes"):
+    number: int
+
+
+@internal_query
+def twice(ctx: QueryCtx, *, id: Id[Note], seen: list[int]) -> list[int]:
+    """Reads a note twice; somebody writes to it in between, the first time."""
+    for _ in range(2):
+        note = ctx.db.get(id)
+        seen.append(-1 if note is None else note.number)
+        if len(SEEN) == 0:
+            SEEN.append(seen[-1])
+            WRITE[0]()
+    return seen
+
+
+SEEN: list[int] = []
+WRITE: list[Callable[[], object]] = []
+
+
+def test_query_begins_anew(postgres: PostgresServer) -> None:
+    """A query whose reads would not fit each other is run again, with its arguments as they were given."""
+    SEEN.clear()
+    with all_from(postgres), memory_backend(Schema(Note), [twice]) as backend:
+        table = backend.schema.table_for(Note)
+        backend.engine.write(lambda transaction: transaction.insert(table, [f"notes_{'0' * 32}", 0.0, 1]))
+        note = Id[Note](f"notes_{'0' * 32}")
+        WRITE[:] = [
+            lambda: backend.engine.write(lambda transaction: transaction.update(table, note, {"number": 2})),
+        ]
+        assert backend.ctx().run_query(twice, id=note, seen=[]) == [2, 2]
+        assert SEEN == [1]
+
+
+class Colour(enum.StrEnum):
+    odd = "red\0ish"
+
+
+def test_text_of_another_class(engine: PostgresEngine) -> None:
+    """A text of a class of its own keeps its NUL, too."""
+    engine.write(lambda transaction: insert(transaction, "c", name=Colour.odd))
+    row = engine.lookup(ITEMS, name="red\0ish")
+    assert row is not None and row[2] == "red\0ish"
+
+
+def test_conflicts_leave_no_statements(engine: PostgresEngine) -> None:
+    """A statement stays prepared when its transaction conflicts, and is not prepared once more."""
+    other = PostgresEngine(engine._connections._conninfo, engine.schema)
+    with closing(other):
+        for number in range(10):
+            runs: list[int] = []
+
+            def work(transaction: object, number: int = number, runs: list[int] = runs) -> None:
+                runs.append(1)
+                price_of(transaction, "a")  # type: ignore[arg-type]
+                if len(runs) == 1:
+                    increment(other, "a")
+                transaction.update(ITEMS, "a", {"price": number})  # type: ignore[attr-defined]
+
+            engine.write(work)
+            assert len(runs) == 2
+        with engine._connections.lend() as connection:
+            [(count,)] = connection.execute("SELECT count(*) FROM pg_prepared_statements").fetchall()
+    assert 0 < count < 10
+
+
+def test_settings_reach_the_engine(postgres: PostgresServer) -> None:
+    """A deployment on a PostgreSQL keeps what was answered, unless it is told otherwise."""
+    url = postgres.make()
+    for durability, expected in (("full", "on"), ("normal", "off")):
+        settings = Settings.from_mapping({"CONVEX_DATABASE_URL": url, "CONVEX_DURABILITY": durability})
+        backend = Backend(settings, Schema(Note), folder=Path())
+        try:
+            assert isinstance(backend.engine, PostgresEngine)
+            with backend.engine._connections.lend() as connection:
+                assert connection.execute("SHOW synchronous_commit").fetchall() == [(expected,)]
+        finally:
+            backend.close()
+    postgres.drop(url)

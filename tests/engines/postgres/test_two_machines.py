@@ -1,0 +1,129 @@
+"""Two machines, each with an address and processes of its own, share one database behind a client that picks either:
+together they are what one would be.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from flask_convex_http import Document
+from flask_convex_http.schema.system_tables import CronRun, ScheduledFunction
+from tests.databases import PostgresServer
+from tests.engines.postgres.bank import TOKENS, Parcel, Receipt, Tick
+from tests.engines.postgres.books import faults, wait_until_all_has_ended
+from tests.engines.postgres.machines import HOSTS, Deployment, serving
+from tests.engines.postgres.payers import paying
+from tests.inbox.processes.senders import together
+from tests.processes.servers import Server
+from tests.sqlite.crews import wait_until
+
+D = TypeVar("D", bound=Document)
+
+#: Seconds that an action of a machine takes that is killed meanwhile.
+FOREVER = 600
+
+
+class Pair:
+    """Two machines at work, and what they have done.
+
+    Attributes:
+        machines: The two.
+        deployment: What they serve.
+    """
+
+    def __init__(self, machines: list[Server], deployment: Deployment) -> None:
+        self.machines = machines
+        self.deployment = deployment
+
+    def machine_of(self, process: int) -> Server:
+        """The one that a process belongs to."""
+        [machine] = [machine for machine in self.machines if process in machine.workers]
+        return machine
+
+    def rows(self, document: type[D]) -> list[D]:
+        """Every document of a table, oldest first."""
+        return self.deployment.rows(document)
+
+
+def new_pair(folder: Path, postgres: PostgresServer) -> Iterator[Pair]:
+    """Two machines, started."""
+    deployment = Deployment(folder, postgres.make())
+    deployment.migrate()
+    with serving(deployment, *HOSTS) as machines:
+        yield Pair(machines, deployment)
+
+
+@pytest.fixture(name="pair", scope="module")
+def _pair(tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer) -> Iterator[Pair]:
+    """Two machines for tests that leave them alive."""
+    yield from new_pair(tmp_path_factory.mktemp("bank"), postgres)
+
+
+@pytest.fixture(name="doomed")
+def _doomed(tmp_path: Path, postgres: PostgresServer) -> Iterator[Pair]:
+    """Two machines for a test that kills one."""
+    yield from new_pair(tmp_path, postgres)
+
+
+def test_scheduled_functions_run_once_on_either(pair: Pair) -> None:
+    """What is scheduled through both is run once, some of it by one and some by the other; no payment is lost among
+    those that others make into the same accounts at the same time."""
+    with paying(pair.machines, "either") as payers:
+        wait_until(lambda: len({pair.machine_of(row.process).host for row in pair.rows(Receipt)}) == 2)
+    wait_until_all_has_ended(pair.deployment.url)
+    assert [fault for payer in payers for fault in payer.faults] == []
+    assert faults(pair.deployment.url, [key for payer in payers for key in payer.acknowledged]) == []
+
+
+def test_crons_fire_once_a_tick(pair: Pair) -> None:
+    """Though both have the cron, each of its ticks fires once and runs once."""
+    before = len(pair.rows(CronRun))
+    wait_until(lambda: len(pair.rows(CronRun)) >= before + 3)
+    fired = [run.tick for run in pair.rows(CronRun)]
+    wait_until(lambda: len(pair.rows(Tick)) >= len(fired))
+    assert len(set(fired)) == len(fired)
+    jobs = {job.id: job for job in pair.rows(ScheduledFunction) if job.name == "bank:tick"}
+    assert Counter(run.job for run in pair.rows(CronRun)).keys() <= jobs.keys()
+    assert len(pair.rows(Tick)) <= len(jobs)
+
+
+def test_rate_limit_holds_for_both_together(pair: Pair) -> None:
+    """Asked at the same instant, twice as often as there are tokens, both together give each token once."""
+    answers = together(2 * TOKENS, lambda number: pair.machines[number % 2].request("POST", "/tokens/somebody"))
+    assert Counter(answer.status for answer in answers) == {200: TOKENS, 429: TOKENS}
+    assert all(int(answer.headers["retry-after"]) > 0 for answer in answers if answer.status == 429)
+
+
+def test_api_key_of_one_opens_the_other(pair: Pair) -> None:
+    """A key that was made through one works on the other at once; what the other revokes, the first takes no more."""
+    one, other = pair.machines
+    made = one.request("POST", "/keys/client").json
+    headers = {"X-API-Key": made["key"]}
+    for _ in range(4):  # each of its workers
+        assert other.request("GET", "/vault", headers=headers).status == 200
+    assert one.request("GET", "/vault", headers=headers).status == 200
+    assert other.request("DELETE", f"/keys/{made['id']}").status == 200
+    assert {one.request("GET", "/vault", headers=headers).status for _ in range(4)} == {403}
+
+
+def test_action_of_a_killed_machine_is_tried_again_by_the_other(doomed: Pair) -> None:
+    """When the machine that runs an action is gone, the other finds that out and makes the next attempt."""
+    assert doomed.machines[0].request("POST", f"/parcels/present?takes={FOREVER}").status == 200
+    wait_until(lambda: doomed.rows(Parcel) != [])
+    [begun] = doomed.rows(Parcel)
+    victim = doomed.machine_of(begun.process)
+    victim.kill()
+    doomed.machines.remove(victim)
+    wait_until(lambda: any(job.state == "success" for job in parcels(doomed)))
+    [job] = parcels(doomed)
+    assert [attempt.outcome for attempt in job.attempts] == ["lost", "success"]
+    done = [(row.key, row.attempt, row.process in doomed.machines[0].workers) for row in doomed.rows(Parcel)]
+    assert done == [("present begun", 1, False), ("present begun", 2, True), ("present sent", 2, True)]
+
+
+def parcels(pair: Pair) -> list[ScheduledFunction]:
+    """The actions that were scheduled."""
+    return [job for job in pair.rows(ScheduledFunction) if job.kind == "action"]

@@ -1,0 +1,162 @@
+"""Servers of the shop that are killed, and started again at once; run as a program it is what they are forked from.
+
+They are `flask run` and gunicorn themselves, in children of an interpreter that has imported everything: they start in
+milliseconds, so many can be killed.
+"""
+
+import importlib
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from random import Random
+
+from tests.crash import nursery
+from tests.crash.clients import Connection
+from tests.crash.workers import TASKS
+from tests.example.deliveries import Delivery
+from tests.processes.servers import Answer, ask
+
+_APP = "tests.inbox.processes.shop:create_app()"
+_GUNICORN = f"gunicorn {_APP} -c python:flask_convex_http.gunicorn --threads 8 --keep-alive 60 --log-level warning"
+_COMMANDS = {"flask": f"flask --app {_APP} run --host unix://", "gunicorn": f"{_GUNICORN} --bind unix:"}
+
+
+def serve(*, command: str) -> None:
+    """Be `python -m` that command, until killed."""
+    os.setsid()
+    sys.argv = command.split()
+    runpy.run_module(sys.argv[0], run_name="__main__")
+
+
+class Nursery(nursery.Nursery):
+    """Starts servers.
+
+    Args:
+        environment: What they are started with.
+        log: A file for what they say.
+    """
+
+    def __init__(self, environment: dict[str, str], log: Path) -> None:
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", __name__],
+                cwd=nursery.ROOT,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=output,
+                text=True,
+            )
+
+    def begin(self, command: str) -> "Group":
+        """Start a server."""
+        order = {"task": "serve", "environment": {}, "arguments": {"command": command}}
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        return Group(int(self._process.stdout.readline()))
+
+
+class Group(nursery.Worker):
+    """A server and the workers it has started.
+
+    Args:
+        pid: Its id.
+    """
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(pid)
+        self.pid = pid
+
+    @property
+    def children(self) -> list[int]:
+        """The ids of its workers."""
+        with suppress(FileNotFoundError):
+            return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+        return []
+
+    def kill(self) -> None:
+        """End all of it at once."""
+        with suppress(ProcessLookupError):  # it is not that far yet that it leads a group
+            os.killpg(self.pid, signal.SIGKILL)
+        super().kill()
+
+
+class Server:
+    """One server on a Unix socket, started again after each death.
+
+    Args:
+        nursery: Starts it.
+        kind: Which one.
+        socket: The socket, in a short path.
+    """
+
+    def __init__(self, nursery: Nursery, kind: str, socket: Path) -> None:
+        self._nursery, self._command, self._socket = nursery, f"{_COMMANDS[kind]}{socket}", socket
+        self._group = self._start()
+
+    def deliver(self, delivery: Delivery) -> Answer:
+        """Send a webhook over a connection of its own.
+
+        Raises:
+            OSError: It does not live.
+            HTTPException: It has died meanwhile.
+        """
+        with closing(Connection(self._socket)) as connection:
+            return ask(connection, "POST", delivery.path, delivery.body, dict(delivery.headers))
+
+    def kill_worker(self, random: Random) -> None:
+        """Kill one of gunicorn's workers, which gunicorn replaces; Flask's server itself."""
+        children = self._group.children
+        if not children:
+            self.kill()
+            self.restart()
+            return
+        with suppress(ProcessLookupError):
+            os.kill(random.choice(children), signal.SIGKILL)
+
+    def kill(self) -> None:
+        """Kill it and all its workers at once."""
+        self._group.kill()
+        self._group.wait()
+
+    def restart(self) -> None:
+        """Start it again."""
+        self._group = self._start()
+
+    def _start(self) -> Group:
+        return self._nursery.begin(self._command)
+
+
+@contextmanager
+def at_work(nursery: Nursery, sockets: Path) -> Iterator[list[Server]]:
+    """Flask's own server and gunicorn with two workers; all are killed in the end.
+
+    Args:
+        nursery: Starts them.
+        sockets: A folder with a short path.
+    """
+    servers = [Server(nursery, kind, sockets / kind) for kind in _COMMANDS]
+    try:
+        yield servers
+    finally:
+        for server in servers:
+            server.kill()
+
+
+def main() -> None:
+    """Fork a child for each order."""
+    for module in ("gunicorn.app.wsgiapp", "gunicorn.workers.gthread", "tests.inbox.processes.shop"):
+        importlib.import_module(module)
+    TASKS["serve"] = serve
+    nursery.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,347 @@
+"""Deliveries that are run again by hand, tried out, and forgotten, while senders and workers go on."""
+
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flask_convex_http import OverloadedError
+from flask_convex_http.inbox.inbox import stop_answer
+from flask_convex_http.inbox.replay import Step
+from flask_convex_http.testing import run_scheduled
+from tests.databases import AT_LENGTH, EACH_ENGINE, rows
+from tests.orders import NEW_SECRET, SECRET, VARIABLE, Shop, dead, remind, shop
+
+pytestmark = [EACH_ENGINE, AT_LENGTH]
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+NOBODY = "_webhooks_" + "0" * 32
+
+
+@pytest.fixture
+def orders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
+    """The shop, in its app context, as a command has one."""
+    monkeypatch.setenv(VARIABLE, SECRET)
+    with shop(tmp_path) as made, made.app.app_context():
+        yield made
+
+
+def by(shop: Shop, event_id: str, source: str = "shop") -> list[tuple[str, str]]:
+    """Who had a handler run, and what came of it."""
+    return [(attempt.by, attempt.outcome) for attempt in shop.delivery(event_id, source).attempts]
+
+
+# --- replay ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_replay_has_the_effects_happen_again(orders: Shop) -> None:
+    """What is done runs once more; who had that done is recorded, and the sender's answer stays."""
+    delivery_id = orders.received("e1")
+    before = orders.delivery("e1")
+    orders.clock.advance(HOUR)
+    assert orders.replays.replay(delivery_id).outcome == "done"
+    assert orders.numbers() == ["e1", "e1"]
+    assert by(orders, "e1") == [("sender", "success"), ("replay", "success")]
+    after = orders.delivery("e1")
+    assert (after.state, after.answer) == ("done", before.answer)
+    assert (after.completed_time, after.expires) == (before.completed_time, before.expires)
+    assert orders.send("e1").text == "taken: e1"
+    assert orders.numbers() == ["e1", "e1"]
+
+
+def test_a_replay_that_fails_leaves_what_was_done(orders: Shop) -> None:
+    """Its effects are undone, and the delivery stays done: a copy of it must not run."""
+    delivery_id = orders.received("e1")
+    orders.troubles.error = ValueError("The lamp is out")
+    step = orders.replays.replay(delivery_id)
+    assert step.outcome == "failed"
+    assert "ValueError: The lamp is out" in step.sentence
+    assert by(orders, "e1") == [("sender", "success"), ("replay", "failed")]
+    orders.troubles.error = None
+    assert orders.send("e1").status_code == 200
+    assert orders.numbers() == ["e1"]
+    assert (orders.delivery("e1").state, orders.delivery("e1").error) == ("done", None)
+
+
+def test_a_replay_mends_what_has_failed(orders: Shop) -> None:
+    """What has failed is done after a replay, and a copy is answered as the replay's handler did."""
+    delivery_id = orders.fail("e1")
+    assert orders.replays.replay(delivery_id).outcome == "done"
+    assert orders.delivery("e1").state == "done"
+    assert orders.send("e1").text == "taken: e1"
+    assert orders.numbers() == ["e1"]
+
+
+def test_a_replay_is_verified_as_of_the_time_it_was_received(orders: Shop) -> None:
+    """That the signature is too old by now does not matter, and the handler is given the event as it was received."""
+    delivery_id = orders.received("e1")
+    received = orders.delivery("e1").received
+    orders.clock.advance(20 * DAY)
+    assert orders.replays.replay(delivery_id).outcome == "done"
+    assert orders.delivery("e1").received == received
+
+
+def test_a_replay_needs_the_secret_it_was_signed_with(orders: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the secret was replaced a replay is refused, and says what to do; with it, it runs."""
+    delivery_id = orders.received("e1")
+    monkeypatch.setenv(VARIABLE, NEW_SECRET)
+    step = orders.replays.replay(delivery_id)
+    assert step.outcome == "refused"
+    assert VARIABLE in step.sentence
+    assert "old secret beside the new one" in step.sentence
+    assert SECRET not in step.sentence
+    assert isinstance(orders.replays.preview(delivery_id), Step)
+    monkeypatch.delenv(VARIABLE)
+    assert "is not set" in orders.replays.replay(delivery_id).sentence
+    monkeypatch.setenv(VARIABLE, SECRET)
+    assert orders.replays.replay(delivery_id).outcome == "done"
+    assert orders.numbers() == ["e1", "e1"]
+
+
+def test_what_was_altered_in_the_database_is_not_replayed(orders: Shop, tmp_path: Path) -> None:
+    """A body that is not what was signed is refused."""
+    delivery_id = orders.received("e1")
+    rows(tmp_path, "UPDATE _webhook_requests SET body = ?", b'{"id": "e1", "total": 1000000}')
+    assert orders.replays.replay(delivery_id).outcome == "refused"
+    assert orders.numbers() == ["e1"]
+
+
+def test_what_cannot_be_run_is_refused(orders: Shop, tmp_path: Path) -> None:
+    """No such delivery, no webhook of that source, no body: each is said, and nothing is run."""
+    first, second = orders.received("e1"), orders.received("e2")
+    rows(tmp_path, "UPDATE _webhooks SET source = 'former' WHERE event_id = 'e1'")
+    rows(tmp_path, "DELETE FROM _webhook_requests")
+    for run in (orders.replays.replay, orders.replays.preview):
+        for name in (NOBODY, "", "e1", "\udce9", "_scheduled_functions_" + "0" * 32, "x" * 100_000):
+            step = run(name)
+            assert isinstance(step, Step)
+            assert step.outcome == "unknown"
+        former, bodiless = run(first), run(second)
+        assert isinstance(former, Step)
+        assert isinstance(bodiless, Step)
+        assert (former.outcome, "'former'" in former.sentence) == ("refused", True)
+        assert (bodiless.outcome, "body was forgotten" in bodiless.sentence) == ("refused", True)
+    assert orders.numbers() == ["e1", "e2"]
+
+
+def test_what_waits_for_a_worker_is_not_replayed(orders: Shop) -> None:
+    """A replay beside the worker's run would be a second effect that nobody has asked for."""
+    delivery_id = orders.received("e1", "stock", item="lamp")
+    step = orders.replays.replay(delivery_id)
+    assert (step.outcome, "`retry`" in step.sentence) == ("refused", True)
+    run_scheduled(orders.backend)
+    assert orders.replays.replay(delivery_id).outcome == "done"
+    assert orders.numbers() == ["e1", "e1"]
+
+
+def test_what_a_replay_schedules_is_announced(orders: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scheduled work is a part of the commit, and workers are woken for it after that."""
+    delivery_id = orders.received("e1", type="order.followed")
+    run_scheduled(orders.backend)
+    woken: list[None] = []
+    monkeypatch.setattr(orders.backend.engine, "notify", lambda: woken.append(None))
+    assert orders.replays.replay(delivery_id).outcome == "done"
+    assert woken == [None]
+    assert [job.name for job in run_scheduled(orders.backend)] == [remind.name]
+
+
+def test_what_a_copy_would_not_run_is_not_to_be_sent_again(orders: Shop, tmp_path: Path) -> None:
+    """Without its body what is done or dead must be forgotten first; a copy of what has failed runs by itself."""
+    done, gone, failed = orders.received("e1"), orders.fail("e2", error=dead()), orders.fail("e3")
+    rows(tmp_path, "DELETE FROM _webhook_requests")
+    for delivery_id, state in ((done, "done"), (gone, "dead")):
+        sentence = orders.replays.replay(delivery_id).sentence
+        assert f"as it is {state} a copy would run nothing" in sentence
+        assert f"`purge {delivery_id}`" in sentence
+    assert orders.replays.replay(failed).sentence.endswith("its body was forgotten; have the sender send it again")
+    orders.replays.purge([done], bodies_only=False, pending=False)
+    for event_id in ("e1", "e2", "e3"):
+        orders.send(event_id)
+    assert orders.numbers() == ["e1", "e1", "e3"]
+
+
+# --- retry -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_retry_runs_what_has_failed_once(orders: Shop) -> None:
+    """The effects happen, the sender's next copy runs nothing, and a second retry is refused."""
+    delivery_id = orders.fail("e1")
+    assert orders.replays.retry(delivery_id).outcome == "done"
+    assert orders.send("e1").text == "taken: e1"
+    step = orders.replays.retry(delivery_id)
+    assert (step.outcome, "`replay`" in step.sentence) == ("refused", True)
+    assert orders.numbers() == ["e1"]
+    assert by(orders, "e1") == [("sender", "failed"), ("retry", "success")]
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "state"),
+    [
+        (ValueError("one"), ValueError("two"), "failed"),
+        (ValueError("one"), dead(), "dead"),
+        (dead(), ValueError("two"), "dead"),
+        (dead(), None, "done"),
+    ],
+)
+def test_what_comes_of_a_retry(orders: Shop, first: BaseException, then: BaseException | None, state: str) -> None:
+    """What fails again stays failed; what is given up, before or now, is dead until it is done."""
+    delivery_id = orders.fail("e1", error=first)
+    orders.troubles.error = then
+    step = orders.replays.retry(delivery_id)
+    assert step.outcome == ("done" if then is None else "dead" if isinstance(then, type(dead())) else "failed")
+    delivery = orders.delivery("e1")
+    assert (delivery.state, delivery.attempts[-1].by) == (state, "retry")
+    if state == "dead":
+        webhook = orders.backend.webhooks.get("shop")
+        assert webhook is not None
+        assert delivery.answer == stop_answer(webhook.provider)
+    orders.troubles.error = None
+    assert orders.send("e1").status_code == 200  # what is dead stops its sender
+    assert orders.numbers() == ([] if state == "dead" else ["e1"])
+
+
+def test_a_retry_needs_no_secret(orders: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What failed was verified when it came, and the effects that are due do not depend on a secret of today."""
+    delivery_id = orders.fail("e1")
+    monkeypatch.setenv(VARIABLE, NEW_SECRET)
+    assert orders.replays.retry(delivery_id).outcome == "done"
+
+
+def test_a_retry_gives_a_dead_delivery_back_to_the_worker(orders: Shop) -> None:
+    """Where a worker runs the handler it does so again, after what waits in its lane; another retry is refused."""
+    orders.fail("e1", "stock", error=dead(), item="lamp")
+    delivery_id = orders.delivery("e1", "stock").id
+    assert orders.delivery("e1", "stock").state == "dead"
+    orders.send("e2", "stock", item="lamp")
+    assert orders.replays.retry(delivery_id).outcome == "queued"
+    again = orders.replays.retry(delivery_id)
+    assert (again.outcome, "behind" in again.sentence) == ("refused", True)
+    assert orders.numbers() == []
+    orders.troubles.runs.clear()
+    run_scheduled(orders.backend)
+    assert orders.troubles.runs == ["e2", "e1"]
+    assert orders.delivery("e1", "stock").state == "done"
+
+
+def test_a_retry_brings_the_next_try_forward(orders: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that waits an hour with its next try is woken to do it now; that is one try, not two."""
+    delivery_id = orders.fail("e1", "stock")
+    job = orders.job("e1")
+    assert job.due > orders.clock()
+    woken: list[None] = []
+    monkeypatch.setattr(orders.backend.engine, "notify", lambda: woken.append(None))
+    assert orders.replays.retry(delivery_id).outcome == "queued"
+    assert woken
+    assert (orders.job("e1").id, orders.job("e1").due) == (job.id, orders.clock())
+    orders.troubles.runs.clear()
+    run_scheduled(orders.backend, advance=2 * HOUR)
+    assert orders.troubles.runs == ["e1"]
+    assert orders.numbers() == ["e1"]
+    assert orders.replays.retry(delivery_id).outcome == "refused"
+
+
+@pytest.mark.parametrize("more", [{}, {"item": "lamp"}])
+def test_a_retry_frees_what_is_stuck(orders: Shop, tmp_path: Path, more: dict[str, str]) -> None:
+    """What waits for a scheduled function that somebody has canceled is scheduled again, with or without a lane."""
+    delivery_id = orders.received("e1", "stock", **more)
+    behind = orders.received("e2", "stock", **more)
+    orders.backend.ctx().scheduler.cancel(orders.job("e1").id)
+    run_scheduled(orders.backend, advance=HOUR)
+    assert orders.delivery("e1", "stock").state == "pending"
+    assert orders.replays.retry(delivery_id).outcome == "queued"
+    run_scheduled(orders.backend)
+    assert {orders.delivery(event_id, "stock").state for event_id in ("e1", "e2")} == {"done"}
+    assert sorted(orders.numbers()) == ["e1", "e2"]
+    assert orders.replays.retry(behind).outcome == "refused"
+    assert rows(tmp_path, "SELECT count(*) FROM _webhook_turns") == [(0,)]
+
+
+def test_many_retries_at_once_have_one_effect(orders: Shop) -> None:
+    """Of several who retry at the same moment, and a copy from the sender, one runs the handler."""
+    delivery_id = orders.fail("e1")
+    found: list[str] = []
+    together = threading.Barrier(6)
+
+    def retry() -> None:
+        with orders.app.app_context():
+            together.wait(30)
+            found.append(orders.replays.retry(delivery_id).outcome)
+
+    def send() -> None:
+        together.wait(30)
+        found.append(str(orders.send("e1").status_code))
+
+    threads = [threading.Thread(target=target) for target in (retry, retry, retry, retry, send, send)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert orders.numbers() == ["e1"]
+    assert found.count("200") == 2
+    assert found.count("done") + found.count("refused") == 4
+
+
+def test_a_busy_database_is_no_failure_of_the_handler(orders: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the writer cannot be had nothing is run or written down, and the caller is told."""
+    delivery_id = orders.fail("e1")
+    write, calls = orders.backend.engine.write, count()
+
+    def busy(work: Any, **options: Any) -> Any:
+        if next(calls) == 0:
+            raise OverloadedError("not now")
+        return write(work, **options)
+
+    monkeypatch.setattr(orders.backend.engine, "write", busy)
+    with pytest.raises(OverloadedError):
+        orders.replays.retry(delivery_id)
+    assert by(orders, "e1") == [("sender", "failed")]
+
+
+# --- purge -----------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_forgotten_comes_as_new(orders: Shop, tmp_path: Path) -> None:
+    """A copy of a forgotten delivery runs again, and nothing of the first one is left."""
+    delivery_id = orders.received("e1")
+    (step,) = orders.replays.purge([delivery_id], bodies_only=False, pending=False)
+    assert step.outcome == "forgotten"
+    for table in ("_webhooks", "_webhook_requests", "_webhook_turns"):
+        assert rows(tmp_path, f"SELECT count(*) FROM {table}") == [(0,)]
+    orders.send("e1")
+    assert orders.numbers() == ["e1", "e1"]
+    assert [step.outcome for step in orders.replays.purge([NOBODY, "?"], bodies_only=False, pending=True)] == [
+        "unknown",
+        "unknown",
+    ]
+
+
+def test_bodies_go_and_ids_stay(orders: Shop, tmp_path: Path) -> None:
+    """Without its headers and body a delivery still tells its copies, and cannot be replayed any more."""
+    delivery_id = orders.received("e1")
+    (step,) = orders.replays.purge([delivery_id], bodies_only=True, pending=False)
+    assert step.outcome == "forgotten"
+    assert rows(tmp_path, "SELECT count(*) FROM _webhook_requests") == [(0,)]
+    assert orders.send("e1").text == "taken: e1"
+    assert orders.numbers() == ["e1"]
+    assert orders.replays.replay(delivery_id).outcome == "refused"
+
+
+def test_what_waits_is_forgotten_only_on_purpose(orders: Shop) -> None:
+    """What a worker is to run stays unless that is said; then the next one in its lane has its turn."""
+    first = orders.received("e1", "stock", item="lamp")
+    orders.send("e2", "stock", item="lamp")
+    orders.send("e3", "stock", item="lamp")
+    (kept,) = orders.replays.purge([first], bodies_only=False, pending=False)
+    assert kept.outcome == "refused"
+    job = orders.job("e1").id
+    second = orders.delivery("e2", "stock").id
+    for delivery_id in (second, first):  # one that waits for its turn, and the one whose turn it is
+        (gone,) = orders.replays.purge([delivery_id], bodies_only=False, pending=True)
+        assert gone.outcome == "forgotten"
+    ran = run_scheduled(orders.backend)
+    assert orders.numbers() == ["e3"]
+    assert job not in [function.id for function in ran]

@@ -1,0 +1,163 @@
+"""Which deliveries filters and ids mean."""
+
+import tracemalloc
+from collections.abc import Iterator
+from datetime import timedelta
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flask_convex_http.database.db import CreationTimes, insert
+from flask_convex_http.engines.base import Transaction
+from flask_convex_http.inbox.deliveries import STATES, State
+from flask_convex_http.inbox.search import DeliveryFilter, count_of, named, sources_of, stored_sources
+from flask_convex_http.schema.system_tables import WebhookDelivery
+from tests.orders import SECRET, VARIABLE, Shop, shop
+
+HOUR = timedelta(hours=1)
+NOBODY = "_webhooks_" + "0" * 32
+
+
+@pytest.fixture
+def orders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
+    """The shop."""
+    monkeypatch.setenv(VARIABLE, SECRET)
+    with shop(tmp_path) as made:
+        yield made
+
+
+def add(shop: Shop, *deliveries: WebhookDelivery) -> None:
+    """Write rows of the inbox."""
+
+    def work(transaction: Transaction) -> None:
+        times = CreationTimes(shop.clock())
+        for delivery in deliveries:
+            insert(transaction, shop.backend.inbox.deliveries.table, delivery, times)
+
+    shop.backend.engine.write(work)
+
+
+def made(number: int, source: str, state: State, type: str, expires: float) -> WebhookDelivery:
+    """A row of the inbox."""
+    return WebhookDelivery(
+        source=source,
+        event_id=f"e{number}",
+        type=type,
+        provider="hmac",
+        state=state,
+        received=0.0,
+        expires=expires,
+        due=expires,
+        secret_label="X",
+        request_id="r",
+        size=0,
+    )
+
+
+def test_filters_are_as_what_they_say(orders: Shop) -> None:
+    """Each combination of filters answers what a plain look at each row does, in order of time, and with a limit."""
+    number = 0
+    kinds: Iterator[Any] = product(("shop", "stock"), STATES, ("order.placed", "order.paid", "orders", ""))
+    for source, state, type in kinds:
+        number += 1
+        add(orders, made(number, source, state, type, expires=1000.0 - number % 7))
+        orders.clock.advance(HOUR)
+    deliveries = orders.backend.inbox.deliveries
+    with orders.backend.engine.read() as snapshot:
+        rows = DeliveryFilter().newest(deliveries, snapshot, 1000)
+        assert [row.event_id for row in rows] == [f"e{n}" for n in range(number, 0, -1)]
+        middle = rows[number // 2].creation_time
+        combinations: Iterator[Any] = product(
+            (None, frozenset({"shop"})),
+            (STATES, ("failed", "dead"), ("pending",), ("done",), ("done", "failed")),
+            (None, "order.*", "orders", "*", ""),
+            (None, middle),
+            (None, middle),
+        )
+        for sources, states, type, since, until in combinations:
+            meant = DeliveryFilter(sources=sources, states=states, type=type, since=since, until=until)
+            plain = [
+                row
+                for row in rows
+                if (sources is None or row.source in sources)
+                and row.state in states
+                and (type in (None, "*") or row.type == type or (type == "order.*" and row.type.startswith("order.")))
+                and (since is None or row.creation_time >= since)
+                and (until is None or row.creation_time <= until)
+            ]
+            assert meant.newest(deliveries, snapshot, 1000) == plain
+            assert meant.newest(deliveries, snapshot, 2) == plain[:2]
+            assert meant.ids(deliveries, snapshot) == [row.id for row in plain[::-1]]
+            assert meant.ids(deliveries, snapshot, 2) == [row.id for row in plain[::-1]][:2]
+
+
+@pytest.mark.parametrize("states", [STATES, ("dead",)])
+def test_a_long_list_takes_little_memory(orders: Shop, states: tuple[State, ...]) -> None:
+    """To find the newest of thousands, only as many as are asked for are held at once."""
+    add(orders, *(made(number, "shop", "dead", "order.placed", 1.0) for number in range(3000)))
+    meant = DeliveryFilter(states=states, type="order.*")
+    deliveries = orders.backend.inbox.deliveries
+    with orders.backend.engine.read() as snapshot:
+        meant.newest(deliveries, snapshot, 1)
+        tracemalloc.start()
+        try:
+            found = meant.newest(deliveries, snapshot, 5)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert [row.event_id for row in found] == [f"e{number}" for number in range(2999, 2994, -1)]
+    assert peak < 200_000  # 3000 of them are 3 MB
+
+
+def test_ids_are_ours_or_the_senders(orders: Shop) -> None:
+    """A delivery is found by either, in one webhook or in all that have received it; whatever an id holds."""
+    long = "e" * 1000
+    own = orders.received("e1")
+    orders.send("e1", "stock")
+    orders.send(long)
+    backend = orders.backend
+
+    def found(name: str, *sources: str) -> list[str]:
+        with backend.engine.read() as snapshot:
+            deliveries = named(backend.inbox.deliveries, snapshot, name, sources or None)
+        return [delivery.source for delivery in deliveries]
+
+    assert found(own) == ["shop"]
+    assert found(own, "stock") == []
+    assert sorted(found("e1")) == ["shop", "stock"]
+    assert found("e1", "stock", "partner") == ["stock"]
+    assert found(long) == ["shop"]
+    for name in (NOBODY, "", "\udce9", "' OR 1=1", "x" * 100_000):
+        assert found(name) == []
+
+
+def test_a_source_is_one_that_deliveries_have_or_that_a_webhook_is_called(orders: Shop) -> None:
+    """What is stored comes first, so that a former source is not taken for a provider of that name."""
+    webhooks = orders.backend.webhooks
+    assert sources_of([], webhooks, "hmac") == {"shop", "stock", "partner"}
+    assert sources_of(["hmac"], webhooks, "hmac") == {"hmac"}
+    assert sources_of(["shop"], webhooks, "/stock") == {"stock"}
+    assert sources_of(["former"], webhooks, "former") == {"former"}
+    assert sources_of(["former"], webhooks, "formerly") == frozenset()
+
+
+def test_all_sources_are_found_with_a_query_each(orders: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever they are of, in order; of a source with many deliveries one row is read."""
+    sources = ["", "/hooks/stripe", "a\nb", "shop", "shop ", "Shop", "\U0001f4a1"]
+    add(orders, *(made(number, source, "done", "x", 1.0) for source in sources for number in range(50)))
+    with orders.backend.engine.read() as snapshot:
+        selected: list[int] = []
+        select = type(snapshot).select
+
+        def counting(self: Any, *arguments: Any, **options: Any) -> Any:
+            rows = select(self, *arguments, **options)
+            selected.append(len(rows))
+            return rows
+
+        monkeypatch.setattr(type(snapshot), "select", counting)
+        assert stored_sources(orders.backend.inbox.deliveries, snapshot) == sorted(sources)
+        assert selected == [1] * len(sources) + [0]
+        assert count_of(orders.backend.inbox.deliveries, snapshot, "shop", 100) == 50
+        assert count_of(orders.backend.inbox.deliveries, snapshot, "shop", 20) == 20

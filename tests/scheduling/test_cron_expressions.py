@@ -1,0 +1,338 @@
+"""Schedules: which ticks they have, in UTC and where clocks change, and what is no schedule."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from itertools import islice, pairwise
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flask_convex_http.errors import RegistrationError
+from flask_convex_http.scheduling.cron_expressions import MOST_COUNTED, CronExpression, Interval, Schedule, zone_of
+
+MINUTE = 60_000.0
+DAY = 24 * 60 * MINUTE
+BERLIN = ZoneInfo("Europe/Berlin")
+NEW_YORK = ZoneInfo("America/New_York")
+
+
+def at(text: str) -> float:
+    """A time that is written down, UTC if it does not say else, in milliseconds."""
+    moment = datetime.fromisoformat(text)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000
+
+
+def ticks(schedule: Schedule, after: float) -> Iterator[float]:
+    """The ticks after a time."""
+    while True:
+        after = schedule.next(after)
+        yield after
+
+
+def clock_times(schedule: Schedule, zone: ZoneInfo, start: str, count: int) -> list[str]:
+    """The first ticks after a midnight as the clocks of a zone show them."""
+    midnight = datetime.fromisoformat(start).replace(tzinfo=zone).timestamp() * 1000
+    found = [datetime.fromtimestamp(tick / 1000, zone) for tick in islice(ticks(schedule, midnight), count)]
+    return [f"{moment:%m-%d %H:%M%z}" for moment in found]
+
+
+# --- the cases of Convex ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("expression", "now", "following"),
+    [
+        ("5 * * * *", "2023-03-01 08:35", "2023-03-01 09:05"),
+        ("30 8 * * *", "2023-02-28 08:35", "2023-03-01 08:30"),
+        ("30 12 * * 2", "2023-02-28 08:35", "2023-02-28 12:30"),
+        ("30 12 1 * *", "2023-02-28 08:35", "2023-03-01 12:30"),
+        ("0 12 * * 1,5", "2023-02-28 08:35", "2023-03-03 12:00"),
+        ("0 12 * * 1,5", "2023-03-03 12:00", "2023-03-06 12:00"),
+        ("0 9 29 2 *", "2026-01-01 00:00", "2028-02-29 09:00"),
+        ("0 9 31 * *", "2026-03-31 09:00", "2026-05-31 09:00"),
+        ("*/20 9-17/4 * * MON-FRI", "2026-01-02 17:40", "2026-01-05 09:00"),
+        ("0 0 1 * MON", "2026-01-01 00:00", "2026-01-05 00:00"),
+        ("0 9 L * *", "2026-02-01 00:00", "2026-02-28 09:00"),
+    ],
+)
+def test_next_minute_that_matches(expression: str, now: str, following: str) -> None:
+    """The next tick, and the first one of a new cron, is the first minute strictly after now that matches."""
+    schedule = CronExpression.of(expression, UTC)
+    assert schedule.next(at(now)) == schedule.first(at(now)) == at(following)
+
+
+def test_interval_starts_now() -> None:
+    """The first tick of an interval is now, each after it one interval later."""
+    schedule = Interval.of(timedelta(minutes=1))
+    now = at("2023-03-01 08:35")
+    assert schedule.first(now) == now
+    assert schedule.next(now) == at("2023-03-01 08:36")
+
+
+def test_fractions_of_a_second_count() -> None:
+    """A millisecond before a minute that minute is next, a millisecond after it the one after."""
+    schedule = CronExpression.of("* * * * *", UTC)
+    noon = at("2026-01-01 12:00")
+    assert schedule.next(noon - 0.001) == noon
+    assert schedule.next(noon) == schedule.next(noon + 0.001) == noon + MINUTE
+
+
+# --- where clocks change ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("zone", "start", "expected"),
+    [
+        (BERLIN, "2026-03-28", ["03-28 02:30+0100", "03-29 03:00+0200", "03-30 02:30+0200"]),
+        (BERLIN, "2027-03-27", ["03-27 02:30+0100", "03-28 03:00+0200", "03-29 02:30+0200"]),
+        (NEW_YORK, "2026-03-07", ["03-07 02:30-0500", "03-08 03:00-0400", "03-09 02:30-0400"]),
+        (NEW_YORK, "2027-03-13", ["03-13 02:30-0500", "03-14 03:00-0400", "03-15 02:30-0400"]),
+    ],
+)
+def test_time_that_is_left_out_fires_once(zone: ZoneInfo, start: str, expected: list[str]) -> None:
+    """What was to fire in the hour that is left out in spring fires once, at its end."""
+    assert clock_times(CronExpression.of("30 2 * * *", zone), zone, start, 3) == expected
+
+
+@pytest.mark.parametrize(
+    ("zone", "start", "hour", "expected"),
+    [
+        (BERLIN, "2026-10-24", 2, ["10-24 02:30+0200", "10-25 02:30+0200", "10-26 02:30+0100"]),
+        (BERLIN, "2027-10-30", 2, ["10-30 02:30+0200", "10-31 02:30+0200", "11-01 02:30+0100"]),
+        (NEW_YORK, "2026-10-31", 1, ["10-31 01:30-0400", "11-01 01:30-0400", "11-02 01:30-0500"]),
+        (NEW_YORK, "2027-11-06", 1, ["11-06 01:30-0400", "11-07 01:30-0400", "11-08 01:30-0500"]),
+    ],
+)
+def test_time_that_comes_twice_fires_once(zone: ZoneInfo, start: str, hour: int, expected: list[str]) -> None:
+    """What is to fire in the hour that comes twice in autumn fires the first time only."""
+    assert clock_times(CronExpression.of(f"30 {hour} * * *", zone), zone, start, 3) == expected
+
+
+def test_second_of_two_equal_hours_has_no_tick() -> None:
+    """Asked in the second of two equal hours, a schedule does not answer a tick of the first one."""
+    schedule = CronExpression.of("10,30,50 2 * * *", BERLIN)
+    for minutes in range(60):
+        after = at("2026-10-25 01:00") + minutes * MINUTE  # 02:00 for the second time
+        assert schedule.next(after) == at("2026-10-26 02:10+01:00")
+
+
+def test_hours_with_a_star_go_on_as_time_does() -> None:
+    """An hourly tick comes after each hour that passes, on days of 23 and 25 hours too."""
+    schedule = CronExpression.of("15 * * * *", BERLIN)
+    for day in ("2026-03-29", "2026-10-25"):
+        found = list(islice(ticks(schedule, at(f"{day} 00:00") - DAY), 60))
+        assert {later - earlier for earlier, later in pairwise(found)} == {60 * MINUTE}
+
+
+def test_utc_has_no_summer_time() -> None:
+    """In UTC every day has each of its ticks, those of the days that clocks change on too."""
+    schedule = CronExpression.of("30 2 * * *", UTC)
+    found = list(islice(ticks(schedule, at("2026-01-01 00:00")), 365))
+    assert found == [at("2026-01-01 02:30") + day * DAY for day in range(365)]
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "Africa/Cairo", "Pacific/Apia"])
+@settings(max_examples=30, deadline=None)
+@given(
+    minutes=st.lists(st.integers(0, 59), min_size=1, max_size=3, unique=True),
+    hours=st.lists(st.integers(0, 4), min_size=1, max_size=3, unique=True),
+    change=st.sampled_from(["03-07", "03-28", "04-23", "10-24", "10-29", "10-31"]),
+    offset=st.floats(0, 3 * DAY),
+)
+def test_ticks_in_a_zone(zone: str, minutes: list[int], hours: list[int], change: str, offset: float) -> None:
+    """Where clocks change ticks rise, match the fields unless the clock left them out, and do not depend on when they
+    are asked for."""
+    there = ZoneInfo(zone)
+    schedule = CronExpression.of(f"{','.join(map(str, minutes))} {','.join(map(str, hours))} * * *", there)
+    start = at(f"2026-{change} 00:00")
+    found = list(islice(ticks(schedule, start), 5 * len(minutes) * len(hours)))
+    assert found == sorted(set(found))
+    assert found[0] > start
+    asked = start + offset
+    assert schedule.next(asked) == next(tick for tick in found if tick > asked)
+    for tick in found:
+        moment = datetime.fromtimestamp(tick / 1000, there)
+        before = datetime.fromtimestamp(tick / 1000 - 60, there)
+        matches = moment.minute in minutes and moment.hour in hours
+        assert matches or moment.utcoffset() != before.utcoffset()
+
+
+# --- no tick too many and none too few -------------------------------------------------------------------------------
+
+
+def subset(lowest: int, highest: int) -> st.SearchStrategy[frozenset[int] | None]:
+    """Some values of a field, or all of them."""
+    return st.none() | st.frozensets(st.integers(lowest, highest), min_size=1, max_size=4)
+
+
+def written(values: frozenset[int] | None) -> str:
+    """The values as a field."""
+    return "*" if values is None else ",".join(map(str, values))
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    minutes=subset(0, 59),
+    hours=subset(0, 23),
+    days=subset(1, 28),
+    weekdays=subset(0, 6),
+    start=st.floats(at("2024-02-27 00:00"), at("2030-01-01 00:00")),
+)
+def test_no_minute_is_missed(
+    minutes: frozenset[int] | None,
+    hours: frozenset[int] | None,
+    days: frozenset[int] | None,
+    weekdays: frozenset[int] | None,
+    start: float,
+) -> None:
+    """In UTC the ticks are just the minutes whose fields match, as found by looking at each minute."""
+
+    def matches(time: float) -> bool:
+        moment = datetime.fromtimestamp(time / 1000, UTC)
+        in_month = days is None or moment.day in days
+        in_week = weekdays is None or moment.isoweekday() % 7 in weekdays
+        either = days is not None and weekdays is not None  # cron takes either of the two if both are given
+        on_day = (in_month or in_week) if either else (in_month and in_week)
+        return on_day and (minutes is None or moment.minute in minutes) and (hours is None or moment.hour in hours)
+
+    schedule = CronExpression.of(f"{written(minutes)} {written(hours)} {written(days)} * {written(weekdays)}", UTC)
+    end = start + 2 * DAY
+    first = (start // MINUTE + 1) * MINUTE
+    looked_at = [first + number * MINUTE for number in range(int((end - first) // MINUTE) + 1)]
+    found = []
+    for tick in ticks(schedule, start):
+        if tick > end:
+            break
+        found.append(tick)
+    assert found == [time for time in looked_at if matches(time)]
+
+
+# --- ticks that were missed ------------------------------------------------------------------------------------------
+
+
+@given(
+    milliseconds=st.integers(1, 10**9),
+    tick=st.floats(1.6e12, 2e12),
+    late=st.floats(0, 1e11),
+)
+def test_interval_stays_on_its_grid(milliseconds: int, tick: float, late: float) -> None:
+    """An interval that is late goes on at the first tick after now that lies whole intervals after the one it had."""
+    schedule = Interval(milliseconds)
+    following, skipped = schedule.skip(tick, tick + late)
+    assert tick + late < following <= tick + late + milliseconds + 0.001
+    assert following == tick + (skipped + 1) * milliseconds
+
+
+def test_expression_counts_what_it_skips() -> None:
+    """An expression that is late goes on at the first tick after now and says how many there were in between."""
+    schedule = CronExpression.of("0 9 * * *", UTC)
+    following, skipped = schedule.skip(at("2026-01-01 09:00"), at("2026-01-04 09:00"))
+    assert (following, skipped) == (at("2026-01-05 09:00"), 3)
+    assert schedule.skip(at("2026-01-01 09:00"), at("2026-01-01 09:01")) == (at("2026-01-02 09:00"), 0)
+
+
+def test_expression_stops_counting() -> None:
+    """After a long time the ticks that were missed are no longer counted, so that going on takes no time."""
+    schedule = CronExpression.of("* * * * *", UTC)
+    following, skipped = schedule.skip(at("2016-01-01 00:00"), at("2026-01-01 00:00"))
+    assert (following, skipped) == (at("2026-01-01 00:01"), MOST_COUNTED)
+
+
+# --- as a line -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("schedule", "line"),
+    [
+        (Interval.of(300), "every 300 s"),
+        (Interval.of(timedelta(minutes=5)), "every 300 s"),
+        (Interval.of(0.05), "every 0.05 s"),
+        (Interval.of(1_234_567.891), "every 1234567.891 s"),
+        (CronExpression.of("30 17 * * *", UTC), "30 17 * * * UTC"),
+        (CronExpression.of(" 0  9 * * mon-fri ", UTC), "0 9 * * MON-FRI UTC"),
+        (CronExpression.of("CRON_TZ=Europe/Berlin 0 9 * * *", UTC), "0 9 * * * Europe/Berlin"),
+        (CronExpression.of("CRON_TZ=UTC 0 9 * * *", BERLIN), "0 9 * * * UTC"),
+        (CronExpression.of("0 9 * * *", zone_of(ZoneInfo("UTC"))), "0 9 * * * UTC"),
+    ],
+)
+def test_schedule_as_a_line(schedule: Schedule, line: str) -> None:
+    """A schedule is one line that says its fields and its zone, however it was written down."""
+    assert str(schedule) == line
+
+
+# --- what is no schedule ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("", "must have five fields"),
+        ("0 9 * *", "must have five fields .* not 4"),
+        ("0 0 9 * * *", "must have five fields .* not 6"),
+        ("@daily", r"write crons\.daily"),
+        ("TZ=Europe/Berlin 0 9 * * *", "write CRON_TZ="),
+        ("60 * * * *", "minute 0-59"),
+        ("60 9 * * *", "bad minute"),
+        ("0 24 * * *", "bad hour"),
+        ("0 9 32 * *", "bad day-of-month"),
+        ("0 9 0 * *", "bad day-of-month"),
+        ("0 9 * 13 *", "bad month"),
+        ("0 9 1 FEBR *", "bad month"),
+        ("0 9 * * 8", "bad day-of-week"),
+        ("*/0 * * * *", "bad minute"),
+        ("30-10 * * * *", "bad minute"),
+        ("-1 * * * *", "bad minute"),
+        ("1" * 5000 + " * * * *", "a number is too long"),
+        ("0 12 * * 7", "write 0 for Sunday, not 7"),
+        ("0 12 * * 5-7", "write 0 for Sunday, not 7"),
+        ("0 12 * * 1,7L", "write 0 for Sunday, not 7"),
+        ("0 12 * * 1/2", "a step in the day of week needs a range"),
+        ("0 9 31 2 *", "'0 9 31 2 \\*' will never match any time"),
+        ("0 9 31 4,6 *", "will never match any time"),
+        ("0 0 */15 2 MON#5", "will never match any time"),
+        ("CRON_TZ=Mars/Olympus 0 9 * * *", "no time zone 'Mars/Olympus'"),
+        ("CRON_TZ= 0 9 * * *", "no time zone ''"),
+        ("CRON_TZ=Europe/Berlin", "must have five fields"),
+    ],
+)
+def test_expression_that_is_none(expression: str, message: str) -> None:
+    """What is no expression of five fields, or can never match, is refused with the reason."""
+    with pytest.raises(RegistrationError, match=message):
+        CronExpression.of(expression, UTC)
+
+
+@pytest.mark.parametrize("expression", ["0 9 * * */7", "0 9 * * 1#1", "0 9 */7 * *", "7 7 7 7 *", "0 9 * * 5L"])
+def test_seven_is_refused_as_a_day_only(expression: str) -> None:
+    """Seven may be a step, a minute, an hour or a month."""
+    assert str(CronExpression.of(expression, UTC)) == f"{expression} UTC"
+
+
+@pytest.mark.parametrize(
+    "every", [0, -1, -0.0, float("nan"), float("inf"), 1e300, 0.0001, timedelta(0), timedelta.max, timedelta.min]
+)
+def test_interval_that_is_none(every: timedelta | float) -> None:
+    """An interval is longer than nothing and not longer than five years."""
+    with pytest.raises(RegistrationError, match="from a millisecond to five years"):
+        Interval.of(every)
+
+
+@pytest.mark.parametrize("every", ["5 minutes", None, True])
+def test_interval_of_another_type(every: timedelta | float) -> None:
+    """An interval is a timedelta or a number of seconds."""
+    with pytest.raises(RegistrationError, match="must be a timedelta or seconds"):
+        Interval.of(every)
+
+
+@pytest.mark.parametrize("zone", ["Mars/Olympus", "", "../etc/passwd", "/etc/passwd", "Europe", "a\0b", "x" * 5000])
+def test_zone_that_is_none(zone: str) -> None:
+    """What is not the name of a time zone is refused, whatever it would do to the file system."""
+    with pytest.raises(RegistrationError, match="there is no time zone"):
+        zone_of(zone)
+
+
+def test_zone_without_a_name() -> None:
+    """A mere offset is no time zone: it does not know when its clocks change."""
+    with pytest.raises(RegistrationError, match="IANA name"):
+        zone_of(timezone(timedelta(hours=2)))

@@ -1,0 +1,270 @@
+"""Ticks of crons: what a start makes of them, and what each fires."""
+
+from datetime import time, timedelta
+from typing import Any, cast
+
+import pytest
+
+from flask_convex_http import (
+    MutationCtx,
+    internal_mutation,
+)
+from flask_convex_http.database.db import CreationTimes
+from flask_convex_http.engines.base import Transaction
+from flask_convex_http.errors import RegistrationError
+from flask_convex_http.functions.function import Mutation
+from flask_convex_http.scheduling.crons import Crons
+from flask_convex_http.schema.system_tables import CronJob, CronRun, ScheduledFunction
+from tests.databases import EACH_ENGINE, memory_backend
+from tests.scheduling.cron_processes import (
+    DAY,
+    FUNCTIONS,
+    SCHEMA,
+    Process,
+    at,
+    count,
+    daily,
+    every,
+    process,
+    send,
+    sweep,
+)
+
+pytestmark = EACH_ENGINE
+
+# --- starting --------------------------------------------------------------------------------------------------------
+
+
+def test_new_crons_are_added() -> None:
+    """A cron that is new gets a row with its function, its arguments and its first tick."""
+    crons = every(300)
+    crons.daily("send", time(9), "cron_processes:send", to="team")
+    with process(crons) as (one, _):
+        found = [(row.name, row.schedule, row.function, row.args, row.next_tick) for row in one.all(CronJob)]
+        assert found == [
+            ("sweep", "every 300 s", "cron_processes:sweep", {"limit": 3}, at("2026-01-01 08:00")),
+            ("send", "0 9 * * * UTC", "cron_processes:send", {"to": "team"}, at("2026-01-01 09:00")),
+        ]
+        assert one.next_tick() == at("2026-01-01 08:00")
+
+
+def test_unchanged_crons_are_not_written() -> None:
+    """A start that changes nothing writes nothing; one that does could not do without."""
+    with process(every(300)) as (one, clock):
+        one.fire()
+        before = one.row()
+        clock.advance(timedelta(hours=1))
+        with one.backend.engine.read() as snapshot:
+            reading = cast(Transaction, snapshot)
+            one.ticks.register(reading, CreationTimes(), clock())
+            with pytest.raises(AttributeError):
+                Process(one.backend, every(301)).ticks.register(reading, CreationTimes(), clock())
+        assert one.row() == before
+
+
+def test_changed_schedule_finds_its_tick_anew() -> None:
+    """A cron with another schedule is a new one as to its ticks, and remembers its last run."""
+    with process(daily(9)) as (one, clock):
+        clock.set("2026-01-01 09:00")
+        assert one.fire() == 1
+        Process(one.backend, daily(12)).register()
+        row = one.row()
+        assert (row.schedule, row.next_tick) == ("0 12 * * * UTC", at("2026-01-01 12:00"))
+        assert row.last_job == one.all(CronRun)[0].job
+
+
+@pytest.mark.parametrize("limit", [4, True, 3.0, "3", None])
+def test_changed_arguments_keep_the_tick(limit: Any) -> None:
+    """Other arguments are for the next tick, which stays as it was; equal numbers of another type are others."""
+    with process(daily()) as (one, clock):
+        crons = Crons()
+        crons.daily("sweep", time(9), sweep, limit=limit)
+        clock.set("2026-01-01 10:00")
+        Process(one.backend, crons).register()
+        row = one.row()
+        assert (row.next_tick, repr(row.args)) == (at("2026-01-01 09:00"), repr({"limit": limit}))
+
+
+def test_changed_function_keeps_the_tick() -> None:
+    """Another function is for the next tick, which stays as it was."""
+    with process(daily()) as (one, clock):
+        crons = Crons()
+        crons.daily("sweep", time(9), count)
+        clock.set("2026-01-01 10:00")
+        Process(one.backend, crons).register()
+        row = one.row()
+        assert (row.next_tick, row.function, row.args) == (at("2026-01-01 09:00"), "cron_processes:count", {})
+
+
+def test_removed_crons_are_deleted() -> None:
+    """A cron that the application has no more does not fire any more."""
+    crons = every(300)
+    crons.interval("count", 300, count)
+    with process(crons) as (one, _):
+        less = Process(one.backend, every(300))
+        less.register()
+        assert [row.name for row in one.all(CronJob)] == ["sweep"]
+        assert less.fire() == 1
+
+
+def test_what_a_cron_runs_is_checked() -> None:
+    """A function that is not there, is none that can be scheduled or has other arguments is refused by cron."""
+
+    @internal_mutation
+    def unlisted(ctx: MutationCtx) -> None: ...
+
+    def refusal(function: Any, **kwargs: Any) -> str:
+        crons = Crons()
+        crons.interval("x", 60, function, **kwargs)
+        with pytest.raises(RegistrationError) as caught:
+            Process(backend, crons).ticks.check()
+        return str(caught.value)
+
+    with memory_backend(SCHEMA, FUNCTIONS) as backend:
+        assert refusal("cron_processes:swep").startswith("Cron 'x': Could not find function 'cron_processes:swep'")
+        assert refusal("cron_processes:look").startswith("Cron 'x': cron_processes:look is a query")
+        assert refusal(unlisted).startswith("Cron 'x': Could not find function 'test_ticks:unlisted'")
+        assert refusal(send, too="team").startswith("Cron 'x': cron_processes:send: Unknown field `too` - at `$.too`")
+        assert refusal(send, to=3).startswith("Cron 'x': cron_processes:send: Expected `str`, got `int` - at `$.to`")
+        assert refusal(sweep, limit=float("nan")).startswith("Cron 'x': cron_processes:sweep: the arguments must be")
+
+
+def test_function_of_the_same_name_is_another() -> None:
+    """A function that is not the one workers find by its name is refused."""
+
+    def made() -> Mutation[[], None]:
+        @internal_mutation
+        def twin(ctx: MutationCtx) -> None: ...
+
+        return twin
+
+    crons = Crons()
+    crons.interval("x", 60, made())
+    with (
+        memory_backend(SCHEMA) as backend,
+        pytest.raises(RegistrationError, match=r"^Cron 'x': test_ticks:twin is another function; add .*test_ticks to"),
+    ):
+        Process(backend, crons, (made(),)).ticks.check()
+
+
+# --- firing ----------------------------------------------------------------------------------------------------------
+
+
+def test_tick_schedules_the_function() -> None:
+    """A tick that is due schedules the function for the tick's time, and leaves a row that says so."""
+    with process(daily()) as (one, clock):
+        clock.set("2026-01-01 09:00")
+        assert one.fire() == 1
+        [job] = one.all(ScheduledFunction)
+        tick = at("2026-01-01 09:00")
+        assert (job.name, job.args, job.kind) == ("cron_processes:sweep", {"limit": 3}, "mutation")
+        assert (job.state, job.scheduled_time, job.due) == ("pending", tick, tick)
+        [run] = one.all(CronRun)
+        assert (run.name, run.tick, run.job, run.skipped) == ("sweep", tick, job.id, 0)
+        row = one.row()
+        assert (row.next_tick, row.last_job) == (at("2026-01-02 09:00"), job.id)
+
+
+def test_actions_are_fired_as_actions() -> None:
+    """A cron of an action schedules an action."""
+    crons = Crons()
+    crons.interval("send", 60, send, to="team")
+    with process(crons) as (one, _):
+        one.fire()
+        assert [(job.name, job.kind) for job in one.all(ScheduledFunction)] == [("cron_processes:send", "action")]
+
+
+def test_nothing_fires_before_its_time() -> None:
+    """A millisecond before its time nothing fires, and afterwards each tick does once."""
+    with process(daily()) as (one, clock):
+        clock.set("2026-01-01 09:00")
+        clock.advance(timedelta(milliseconds=-1))
+        assert one.fire() == 0
+        assert one.next_tick() == at("2026-01-01 09:00")
+        clock.advance(timedelta(milliseconds=1))
+        assert (one.fire(), one.fire()) == (1, 0)
+        assert one.next_tick() == at("2026-01-02 09:00")
+
+
+def test_without_crons_there_is_no_tick() -> None:
+    """A process without crons has nothing to wait for."""
+    with process(Crons()) as (one, _):
+        assert one.next_tick() is None
+        assert one.fire() == 0
+
+
+def test_late_cron_fires_once(caplog: pytest.LogCaptureFixture) -> None:
+    """A cron that is late fires once, for the tick it had, and skips the ticks after it with a word in the log."""
+    with process(every(60)) as (one, clock):
+        clock.advance(timedelta(minutes=5, seconds=30))
+        assert one.fire() == 1
+        [run] = one.all(CronRun)
+        assert (run.tick, run.skipped) == (at("2026-01-01 08:00"), 5)
+        assert one.next_tick() == at("2026-01-01 08:06")
+        assert caplog.messages == ["Cron 'sweep' skipped 5 ticks after that of 2026-01-01 08:00:00+00:00: too late"]
+
+
+@pytest.mark.parametrize("state", ["pending", "inProgress"])
+def test_cron_whose_last_run_goes_on_is_skipped(state: str, caplog: pytest.LogCaptureFixture) -> None:
+    """While its last run has not ended a cron skips its ticks, says so once, and fires the first tick after that."""
+    crons = Crons()
+    crons.interval("send", 60, send, to="team")
+    with process(crons) as (one, clock):
+        one.fire()
+        if state == "inProgress":
+            [job] = one.all(ScheduledFunction)
+            one.backend.engine.write(
+                lambda transaction: one.backend.jobs.start(transaction, job, clock(), "worker", clock() + DAY)
+            )
+        assert [job.state for job in one.all(ScheduledFunction)] == [state]
+        clock.advance(timedelta(minutes=1))
+        assert one.fire() == 0
+        assert one.next_tick() == at("2026-01-01 08:02")
+        clock.advance(timedelta(minutes=2))
+        assert one.fire() == 0
+        [job] = one.all(ScheduledFunction)
+        assert caplog.messages == [f"Cron 'send': it skips its ticks until its last run ({job.id}) has ended"]
+        one.end_runs()
+        clock.advance(timedelta(minutes=1))
+        assert one.fire() == 1
+        assert one.fired() == [at("2026-01-01 08:00"), at("2026-01-01 08:04")]
+
+
+def test_cron_whose_last_run_was_canceled_goes_on() -> None:
+    """A run that was canceled does not hold its cron up."""
+    with process(every(60)) as (one, clock):
+        one.fire()
+        [job] = one.all(ScheduledFunction)
+        one.backend.engine.write(lambda transaction: one.backend.jobs.cancel(transaction, job.id, clock()))
+        clock.advance(timedelta(minutes=1))
+        assert one.fire() == 1
+
+
+def test_cron_whose_last_run_was_forgotten_goes_on() -> None:
+    """A run whose row is no longer there does not hold its cron up."""
+    with process(every(60)) as (one, clock):
+        one.fire()
+        one.end_runs()
+        clock.advance(timedelta(minutes=1))
+        assert one.backend.engine.write(lambda transaction: one.backend.jobs.sweep(transaction, clock(), 10)) == 1
+        assert one.fire() == 1
+
+
+# --- what was --------------------------------------------------------------------------------------------------------
+
+
+def test_old_ticks_are_forgotten() -> None:
+    """Ticks from before a time are forgotten, at most so many at once."""
+    with process(every(60)) as (one, clock):
+        for _ in range(5):
+            one.fire()
+            one.end_runs()
+            clock.advance(timedelta(minutes=1))
+
+        def swept(before: str, limit: int) -> int:
+            return one.backend.engine.write(lambda transaction: one.ticks.sweep(transaction, at(before), limit))
+
+        assert swept("2026-01-01 08:00", 10) == 0
+        assert swept("2026-01-01 08:03", 2) == 2
+        assert swept("2026-01-01 08:03", 2) == 1
+        assert one.fired() == [at("2026-01-01 08:03"), at("2026-01-01 08:04")]

@@ -1,0 +1,58 @@
+"""After a batch the writer waits a moment for those who were in it, and never for long."""
+
+import threading
+import time
+from concurrent.futures import wait
+from threading import Barrier
+
+from flask_convex_http.engines.sqlite.engine import SQLiteEngine
+from tests.engines.members import increment, price
+from tests.sqlite.crews import PATIENCE, adding, crew, tell_statements, together
+
+THREADS, TIMES = 8, 25
+#: Seconds that a slow disk takes for a sync.
+SYNC = 0.004
+
+
+def test_those_who_come_back_are_committed_together(engine: SQLiteEngine) -> None:
+    """Threads that write again as soon as they are answered are mostly committed all at once, not in two halves that
+    take turns."""
+    engine.write(adding("a", price=0))
+    commits: list[str] = []
+
+    def tell(statement: str) -> None:
+        if statement == "COMMIT":
+            commits.append(statement)
+            time.sleep(SYNC)
+
+    tell_statements(engine, tell)
+    barrier = Barrier(THREADS)
+
+    def write_often() -> None:
+        barrier.wait(PATIENCE)
+        for _ in range(TIMES):
+            increment(engine, "a")
+
+    with crew(engine) as members:
+        for future in [members.submit(write_often) for _ in range(THREADS)]:
+            future.result()
+    assert price(engine) == THREADS * TIMES
+    assert TIMES <= len(commits) < THREADS * TIMES / 5, len(commits)
+
+
+def test_nobody_waits_long_for_those_who_do_not_come_back(engine: SQLiteEngine) -> None:
+    """After a batch whose commit took long, and whose members do not come back, the next one is written at once:
+    about a millisecond later at most, however slow the disk was."""
+    slow: list[str] = []
+
+    def tell(statement: str) -> None:
+        if statement == "COMMIT" and threading.current_thread().name == "convex-writer" and not slow:
+            slow.append(statement)
+            time.sleep(1.2)
+
+    tell_statements(engine, tell)
+    wait(together(engine, *(adding(f"k{number}") for number in range(4))))
+    start = time.monotonic()
+    engine.write(adding("next"))
+    assert time.monotonic() - start < 0.15
+    assert slow

@@ -1,0 +1,171 @@
+"""The lock beside the file: one at a time, in turns, and let go of by the kernel when its holder dies."""
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from flask_convex_http import EngineError
+from flask_convex_http.sqlite.process_lock import FileLock
+from tests.engines.members import in_child
+from tests.sqlite.crews import PATIENCE, wait_until
+from tests.sqlite.holders import count_turns, hold_lock, in_the_way, leave, process
+
+fork = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+
+
+@pytest.fixture(name="path")
+def _path(tmp_path: Path) -> Path:
+    return tmp_path / "some.db"
+
+
+@pytest.fixture(name="new_lock")
+def _new_lock(path: Path) -> Iterator[Callable[[], FileLock]]:
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(closing(FileLock(path)))
+
+
+def is_free(lock: FileLock) -> bool:
+    """Whether somebody else could have it."""
+    if not lock.try_acquire():
+        return False
+    lock.release()
+    return True
+
+
+def somebody_waits(lock: FileLock) -> bool:
+    """Whether somebody stands at the head of the queue."""
+    if lock._head.take(fcntl.LOCK_NB):
+        lock._head.release()
+        return False
+    return True
+
+
+def test_two_locks_of_one_process(new_lock: Callable[[], FileLock]) -> None:
+    """Two locks of one file exclude each other in one process, too; who waits has it when it is free."""
+    one, other = new_lock(), new_lock()
+    assert one.try_acquire()
+    assert not is_free(other)
+    thread = Thread(target=other.acquire)
+    thread.start()
+    thread.join(0.1)
+    assert thread.is_alive()
+    one.release()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+    assert not is_free(one)
+    other.release()
+    assert is_free(one)
+
+
+def test_who_waits_comes_before_who_asks(new_lock: Callable[[], FileLock]) -> None:
+    """While somebody waits for the lock nobody else gets it by asking, not even when it is let go of."""
+    holder, waiter, other = new_lock(), new_lock(), new_lock()
+    holder.acquire()
+    thread = Thread(target=waiter.acquire)
+    thread.start()
+    wait_until(lambda: somebody_waits(other))
+    assert not other.try_acquire()
+    holder.release()
+    thread.join(PATIENCE)
+    assert not is_free(other)
+    waiter.release()
+    assert is_free(other)
+
+
+def test_another_process(path: Path, new_lock: Callable[[], FileLock]) -> None:
+    """What another process holds is not free until it lets go; waiting for it ends then."""
+    lock = new_lock()
+    with in_the_way(hold_lock, path) as holder:
+        assert not is_free(lock)
+        leave(path)
+        lock.acquire()
+        lock.release()
+        holder.join(PATIENCE)
+        assert holder.exitcode == 0
+
+
+def test_a_holder_that_is_killed(path: Path, new_lock: Callable[[], FileLock]) -> None:
+    """The lock of a process that was killed is free."""
+    lock = new_lock()
+    with in_the_way(hold_lock, path) as holder:
+        assert not is_free(lock)
+        holder.kill()
+        holder.join(PATIENCE)
+        assert is_free(lock)
+
+
+@fork
+def test_a_child_holds_nothing(path: Path, new_lock: Callable[[], FileLock]) -> None:
+    """A child of fork() does not hold its parent's lock, cannot have it meanwhile, and does not take it along."""
+    lock = new_lock()
+    lock.acquire()
+    assert in_child(lambda: is_free(lock)) is False
+    assert in_child(lambda: is_free(FileLock(path))) is False
+    assert not is_free(new_lock())
+    lock.release()
+    assert in_child(lambda: is_free(lock)) is True
+    assert is_free(lock)
+
+
+@fork
+def test_a_child_that_outlives_the_holder(path: Path, new_lock: Callable[[], FileLock]) -> None:
+    """When the holder has died its lock is free, although a child of it lives on."""
+    reading, writing = os.pipe()
+    holder = os.fork()
+    if holder == 0:
+        lock = FileLock(path)
+        lock.acquire()
+        if os.fork() == 0:
+            os.write(writing, str(os.getpid()).encode())
+        time.sleep(PATIENCE)
+        os._exit(0)
+    child = int(os.read(reading, 20))
+    try:
+        lock = new_lock()
+        assert not is_free(lock)
+        os.kill(holder, 9)
+        os.waitpid(holder, 0)
+        os.kill(child, 0)
+        assert is_free(lock)
+    finally:
+        os.kill(child, 9)
+        os.close(reading)
+        os.close(writing)
+
+
+def test_the_greedy_wait_too(path: Path, tmp_path: Path) -> None:
+    """Of three processes that take the lock again as soon as they have let go of it, each gets its turns."""
+    gate, answers = tmp_path / "gate", [tmp_path / f"answer{number}" for number in range(3)]
+    with ExitStack() as stack:
+        started = [stack.enter_context(process(count_turns, path, gate, answer, 0.7)) for answer in answers]
+        wait_until(lambda: all(answer.exists() for answer in answers))
+        gate.touch()
+        for each in started:
+            each.join(PATIENCE)
+    found = [answer.read_text().split() for answer in answers]
+    turns = [int(count) for count, _ in found]
+    assert min(turns) * 3 >= max(turns), turns
+    assert max(float(longest) for _, longest in found) < 0.5
+
+
+def test_a_place_where_no_lock_can_be(tmp_path: Path) -> None:
+    """A folder that is not there is an EngineError that names the file."""
+    with closing(FileLock(tmp_path / "missing" / "some.db")) as lock:
+        for use in (lock.try_acquire, lock.acquire):
+            with pytest.raises(EngineError, match="missing"):
+                use()
+
+
+def test_closing_lets_go(new_lock: Callable[[], FileLock]) -> None:
+    """A lock that is closed is free, and can be used again."""
+    lock = new_lock()
+    lock.acquire()
+    lock.close()
+    assert is_free(new_lock())
+    assert is_free(lock)

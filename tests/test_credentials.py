@@ -1,0 +1,300 @@
+"""API keys and access tokens: their form, who they are valid for, and what is kept of them."""
+
+import re
+import threading
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flask_convex_http import DocumentNotFoundError, DocumentValidationError, Schema, UserIdentity
+from flask_convex_http.backend import Backend
+from flask_convex_http.credentials import LAST_USED_INTERVAL, Credentials, is_credential, make_credential
+from flask_convex_http.schema.system_tables import AccessToken, ApiKey
+from flask_convex_http.signing import Signing
+from flask_convex_http.testing import Clock
+from tests.databases import AT_LENGTH, EACH_ENGINE, memory_backend, settings_in
+
+pytestmark = [EACH_ENGINE, AT_LENGTH]
+
+MINUTE = timedelta(milliseconds=LAST_USED_INTERVAL)
+
+
+class NoDatabase:
+    """An engine that must not be used."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"the database was asked: {name}")
+
+
+def no_secret() -> str:
+    raise AssertionError("the secret was asked for")
+
+
+def create(backend: Backend, name: str = "ci", scopes: list[str] | None = None, **more: Any) -> tuple[str, ApiKey]:
+    return backend.api_keys.create(
+        lambda hint, digest: ApiKey(name=name, hint=hint, hash=digest, scopes=scopes or [], **more)
+    )
+
+
+# --- the form of a key -----------------------------------------------------------------------------------------------
+
+
+def test_form_of_a_key() -> None:
+    """A key is its prefix, an underscore and letters and digits only: one word to select, and easy to scan for."""
+    key = make_credential("cvx")
+    assert re.fullmatch(r"cvx_[0-9A-Za-z]{43,}", key)
+    assert is_credential("cvx", key)
+    assert len({make_credential("cvx") for _ in range(1000)}) == 1000
+
+
+def test_prefix_belongs_to_the_key() -> None:
+    """A key of one prefix is none of another, not even with the prefix changed."""
+    key = make_credential("cvx")
+    assert not is_credential("cvxt", key)
+    assert not is_credential("cvxt", key.replace("cvx_", "cvxt_"))
+
+
+@given(st.data())
+@settings(deadline=None, max_examples=100)
+def test_checksum(data: st.DataObject) -> None:
+    """A key with a character changed, dropped or doubled is refused by its checksum."""
+    key = make_credential("cvx")
+    place = data.draw(st.integers(0, len(key) - 1))
+    other = data.draw(st.characters(codec="ascii").filter(lambda character: character != key[place]))
+    assert not is_credential("cvx", key[:place] + other + key[place + 1 :])
+    assert not is_credential("cvx", key[:place] + key[place + 1 :])
+    assert not is_credential("cvx", key[:place] + key[place] + key[place:])
+
+
+MALFORMED = ["", "_", "cvx", "cvx_", "\0", "\ud800", "é" * 55, "cvx_" * 9, "a" * 100_000]
+MALFORMED += ["cvx_" + "a" * length for length in range(43, 56)]
+
+
+@pytest.mark.parametrize("text", MALFORMED)
+def test_malformed_key_asks_no_database(text: str) -> None:
+    """What is not a key at all is refused without asking the database or for the secret."""
+    engine: Any = NoDatabase()
+    credentials: Credentials[ApiKey] = Credentials(
+        ApiKey, "cvx", engine=engine, schema=Schema(ApiKey), signing=Signing(no_secret), clock=Clock()
+    )
+    assert credentials.verify(text) is None
+    with pytest.raises(AssertionError, match="was asked"):
+        credentials.verify(make_credential("cvx"))
+
+
+@given(st.text(st.characters(codec=None)))
+@settings(deadline=None, max_examples=100)
+def test_any_text_is_no_key(text: str) -> None:
+    """No text makes the check fail with an error."""
+    assert not is_credential("cvx", text)
+    assert not is_credential("cvx", f"cvx_{text}")
+
+
+# --- valid or not ----------------------------------------------------------------------------------------------------
+
+
+def test_verify() -> None:
+    """A key that was made is valid; one that has the form but was not made is not."""
+    with memory_backend(Schema()) as backend:
+        key, made = create(backend, scopes=["read", "write"])
+        found = backend.api_keys.verify(key)
+        assert found == made
+        assert found is not None
+        assert (found.name, found.scopes) == ("ci", ["read", "write"])
+        assert backend.api_keys.verify(make_credential("cvx")) is None
+
+
+def test_keys_and_tokens_are_apart() -> None:
+    """An access token is not an API key, nor the other way round."""
+    with memory_backend(Schema()) as backend:
+        key, _ = create(backend)
+        token, _ = backend.tokens.create(
+            lambda hint, digest: AccessToken(subject="ada", hint=hint, hash=digest, scopes=[])
+        )
+        found = backend.tokens.verify(token)
+        assert found is not None
+        assert found.subject == "ada"
+        assert backend.tokens.verify(key) is None
+        assert backend.api_keys.verify(token) is None
+
+
+def test_expiry() -> None:
+    """A key is valid until the moment it expires."""
+    clock = Clock()
+    with memory_backend(Schema(), clock=clock) as backend:
+        key, _ = create(backend, expires_at=clock() + 1000)
+        clock.advance(timedelta(milliseconds=999))
+        assert backend.api_keys.verify(key) is not None
+        clock.advance(timedelta(milliseconds=1))
+        assert backend.api_keys.verify(key) is None
+
+
+def test_revocation() -> None:
+    """A key that is revoked is not valid any more; others are."""
+    with memory_backend(Schema()) as backend:
+        (key, made), (other, _) = create(backend), create(backend)
+        backend.api_keys.change(made.id, revoked_at=backend.clock())
+        assert backend.api_keys.verify(key) is None
+        assert backend.api_keys.verify(other) is not None
+
+
+def test_changing_what_is_not_there() -> None:
+    """Changing a key that does not exist, or a field there is not, is an error."""
+    with memory_backend(Schema()) as backend:
+        _, made = create(backend)
+        for document_id in ("nothing", f"api_keys_{'0' * 32}"):
+            with pytest.raises(DocumentNotFoundError):
+                backend.api_keys.change(document_id, name="x")
+        with pytest.raises(DocumentValidationError):
+            backend.api_keys.change(made.id, nonsense=1)
+
+
+def test_all() -> None:
+    """Keys are listed in the order they were made in."""
+    with memory_backend(Schema()) as backend:
+        names = ["a", "b", "c"]
+        for name in names:
+            create(backend, name)
+        assert [key.name for key in backend.api_keys.all()] == names
+
+
+# --- what is kept ----------------------------------------------------------------------------------------------------
+
+
+def test_only_a_hash_is_kept() -> None:
+    """Of a key its first characters and a keyed hash are kept, and the same key has another hash elsewhere."""
+    with memory_backend(Schema()) as backend:
+        key, made = create(backend)
+        assert key.startswith(made.hint)
+        assert len(made.hint) == len("cvx_") + 4
+        assert key[len(made.hint) :] not in repr(made)
+    one, other = (Signing(lambda secret=secret: secret) for secret in ("a" * 32, "b" * 32))  # type: ignore[misc]
+    assert one.digest("api_keys", key) != other.digest("api_keys", key)
+    assert one.digest("api_keys", key) != one.digest("access_tokens", key)
+    assert one.digest("api_keys", key) == one.digest("api_keys", key)
+
+
+def test_secret_is_kept_in_the_database(tmp_path: Path) -> None:
+    """Without a secret in the settings one is made at the first migration, and keys stay valid after a restart."""
+    first = Backend(settings_in(tmp_path), Schema(), folder=tmp_path)
+    first.migrate()
+    key, _ = create(first)
+    first.close()
+    second = Backend(settings_in(tmp_path), Schema(), folder=tmp_path)
+    second.migrate()
+    assert second.api_keys.verify(key) is not None
+    second.close()
+    other = Backend(settings_in(tmp_path, secret="another secret, of enough characters"), Schema(), folder=tmp_path)
+    assert other.api_keys.verify(key) is None
+    other.close()
+
+
+def test_last_use() -> None:
+    """When a key was last used is written down at most once a minute, and not while it is verified."""
+    clock = Clock()
+    with memory_backend(Schema(), clock=clock) as backend:
+        keys = backend.api_keys
+        key, _ = create(backend)
+
+        def last_used() -> float | None:
+            (document,) = keys.all()
+            return document.last_used_at
+
+        keys.record_use()
+        assert last_used() is None
+        first = clock()
+        assert keys.verify(key)
+        assert last_used() is None
+        keys.record_use()
+        assert last_used() == first
+        clock.advance(MINUTE - timedelta(milliseconds=1))
+        assert keys.verify(key)
+        keys.record_use()
+        assert last_used() == first
+        assert not keys.use_is_due()
+        clock.advance(timedelta(milliseconds=1))
+        assert keys.use_is_due()
+        keys.record_use()
+        assert last_used() == first + LAST_USED_INTERVAL - 1
+
+
+def test_refused_keys_count_as_no_use() -> None:
+    """A key that is not valid any more is not written down as used."""
+    with memory_backend(Schema()) as backend:
+        key, made = create(backend)
+        backend.api_keys.change(made.id, revoked_at=0.0)
+        assert backend.api_keys.verify(key) is None
+        backend.api_keys.record_use()
+        assert backend.api_keys.all()[0].last_used_at is None
+
+
+def test_use_by_many_threads() -> None:
+    """Keys can be verified by some threads while others write down when they were used."""
+    clock = Clock()
+    with memory_backend(Schema(), clock=clock) as backend:
+        keys = [create(backend)[0] for _ in range(4)]
+        failures: list[BaseException] = []
+
+        def use(key: str) -> None:
+            try:
+                for _ in range(50):
+                    assert backend.api_keys.verify(key)
+                    clock.advance(MINUTE)
+                    backend.api_keys.record_use()
+            except BaseException as error:
+                failures.append(error)
+
+        threads = [threading.Thread(target=use, args=(key,)) for key in keys]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert failures == []
+        assert all(document.last_used_at for document in backend.api_keys.all())
+
+
+# --- identities and signatures ---------------------------------------------------------------------------------------
+
+
+def test_token_identifier() -> None:
+    """An identity is told from those of other issuers by its token identifier."""
+    ada = UserIdentity(subject="ada", issuer="https://a.example")
+    assert ada.token_identifier == "https://a.example|ada"
+    assert ada.token_identifier != UserIdentity(subject="ada", issuer="https://b.example").token_identifier
+
+
+def test_signatures() -> None:
+    """A signature is valid for its text and purpose only."""
+    signing = Signing(lambda: "a" * 32)
+    signature = signing.sign("file", "text")
+    assert re.fullmatch(r"[A-Za-z0-9_-]+", signature)
+    assert signing.verify("file", "text", signature)
+    assert not signing.verify("upload", "text", signature)
+    assert not signing.verify("file", "texts", signature)
+    assert not Signing(lambda: "b" * 32).verify("file", "text", signature)
+
+
+@given(st.text(st.characters(codec=None)), st.text(st.characters(codec=None)))
+@settings(deadline=None, max_examples=100)
+def test_any_signature_is_refused(text: str, signature: str) -> None:
+    """Whatever is given as a signature is refused without an error."""
+    assert not Signing(lambda: "a" * 32).verify("file", text, signature)
+
+
+def test_secret_is_asked_for_once() -> None:
+    """The secret is asked for when it is first needed, and once."""
+    asked: list[int] = []
+
+    def load() -> str:
+        asked.append(1)
+        return "a" * 32
+
+    signing = Signing(load)
+    assert asked == []
+    signing.sign("file", "a")
+    signing.digest("keys", "b")
+    assert asked == [1]

@@ -1,0 +1,371 @@
+"""Which values each annotation takes, from Python and from JSON, and what it says of those it refuses."""
+
+import collections.abc
+import datetime
+import decimal
+import enum
+import json
+import uuid
+from typing import Annotated, Any, Literal, NamedTuple, NewType, NotRequired, TypedDict, TypeVar
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flask_convex_http import Document, Id, RegistrationError
+from flask_convex_http.validation.validator import InvalidValueError, Validator
+
+NOON = datetime.datetime(2026, 1, 2, 12, tzinfo=datetime.UTC)
+USER, TEAM, ITEM = (f"{table}_{'0' * 32}" for table in ("users", "teams", "items"))
+TABLES = {"User": "users", "Team": "teams", "Item": "items"}
+
+
+class User(Document, table="users"):
+    name: str
+
+
+class Team(Document, table="teams"):
+    name: str
+
+
+class Colour(enum.Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Size(enum.IntEnum):
+    SMALL = 1
+    LARGE = 2
+
+
+class Point(TypedDict):
+    x: int
+    label: NotRequired[str]
+
+
+class Owned(TypedDict):
+    owner: NotRequired[Id[User]]
+    count: int
+
+
+class Place(NamedTuple):
+    name: str
+    at: int = 0
+
+
+Name = NewType("Name", str)
+Count = NewType("Count", int)
+
+
+def validator(annotation: Any) -> Validator:
+    made = Validator(annotation, "here")
+    assert made.bind(TABLES) == []
+    return made
+
+
+def refusal(annotation: Any, value: Any) -> str:
+    with pytest.raises(InvalidValueError) as caught:
+        validator(annotation).check(value)
+    return str(caught.value)
+
+
+TAKEN: list[tuple[Any, Any]] = [
+    (str, "a"),
+    (str, ""),
+    (str, "\0 \U0001f600"),
+    (int, 0),
+    (int, 2**63 - 1),
+    (int, -(2**63)),
+    (float, 1.5),
+    (float, 1),
+    (float, float("inf")),
+    (bool, True),
+    (bytes, b"\0\xff"),
+    (None, None),
+    (datetime.datetime, NOON),
+    (datetime.date, NOON.date()),
+    (datetime.timedelta, datetime.timedelta(hours=1)),
+    (uuid.UUID, uuid.UUID(int=1)),
+    (decimal.Decimal, decimal.Decimal("1.5")),
+    (Literal["a", "b"], "a"),
+    (Literal[1, 2], 2),
+    (Literal["a", None], None),
+    (Colour, Colour.RED),
+    (Size, Size.LARGE),
+    (Id[User], USER),
+    (Id["User"], USER),
+    (Id[User | Team], TEAM),
+    (Id["User | Team"], TEAM),
+    (Id[User] | None, None),
+    (Id[User] | Id[Team], TEAM),
+    (list[int], [1, 2]),
+    (list, [1, "a"]),
+    (collections.abc.Sequence[int], [1]),
+    (set[str], {"a"}),
+    (frozenset[int], frozenset({1})),
+    (dict[str, int], {"a": 1}),
+    (dict[int, str], {1: "a"}),
+    (dict[Id[User], int], {USER: 1}),
+    (collections.abc.Mapping[str, int], {"a": 1}),
+    (tuple[int, str], (1, "a")),
+    (tuple[int, ...], (1, 2, 3)),
+    (tuple[()], ()),
+    (Point, {"x": 1}),
+    (Point, {"x": 1, "label": "a"}),
+    (Owned, {"count": 1, "owner": USER}),
+    (Place, Place("a", 1)),
+    (int | None, None),
+    (int | str, "a"),
+    (int | float | None, 1.5),
+    (list[int] | str, [1]),
+    (list[Id[User]] | Id[User], [USER]),
+    (Any, object),
+    (object, 1),
+    (Name, "a"),
+    (Count, 1),
+    (Name | None, None),
+    (Annotated[int, msgspec.Meta(ge=1)], 1),
+    (Annotated[str, msgspec.Meta(max_length=2)], "ab"),
+    (Annotated[list[int], msgspec.Meta(max_length=1)], [1]),
+    (Annotated[Count, msgspec.Meta(le=5)], 5),
+    (list[dict[str, list[int | None]]], [{"a": [1, None]}]),
+]
+
+
+@pytest.mark.parametrize(("annotation", "value"), TAKEN)
+def test_takes(annotation: Any, value: Any) -> None:
+    """A value that matches is answered as it is."""
+    assert validator(annotation).check(value) == value
+
+
+REFUSED: list[tuple[Any, Any, str]] = [
+    (str, 1, "Expected `str`, got `int` - at `$`"),
+    (str, b"a", "Expected `str`, got `bytes` - at `$`"),
+    (str, None, "Expected `str`, got `null` - at `$`"),
+    (int, "1", "Expected `int`, got `str` - at `$`"),
+    (int, True, "Expected `int`, got `bool` - at `$`"),
+    (int, 1.0, "Expected `int`, got `float` - at `$`"),
+    (int, 2**63, "Expected `int` <= 9223372036854775807 - at `$`"),
+    (int, -(2**63) - 1, "Expected `int` >= -9223372036854775808 - at `$`"),
+    (Count, 2**63, "Expected `int` <= 9223372036854775807 - at `$`"),
+    (list[int], [10**400], "- at `$[0]`"),
+    (float, "1.5", "Expected `float`, got `str` - at `$`"),
+    (float, True, "Expected `float`, got `bool` - at `$`"),
+    (float, 10**400, "- at `$`"),
+    (bool, 1, "Expected `bool`, got `int` - at `$`"),
+    (bool, "true", "Expected `bool`, got `str` - at `$`"),
+    (bytes, "YQ==", "Expected `bytes`, got `str` - at `$`"),
+    (None, 0, "Expected `null`, got `int` - at `$`"),
+    (datetime.datetime, NOON.isoformat(), "Expected `datetime`, got `str` - at `$`"),
+    (datetime.datetime, 0, "Expected `datetime`, got `int` - at `$`"),
+    (datetime.datetime, NOON.replace(tzinfo=None), "Expected `datetime` with a timezone component - at `$`"),
+    (list[datetime.datetime], [NOON.replace(tzinfo=None)], "timezone component - at `$[0]`"),
+    (Literal["a", "b"], "c", "Invalid enum value 'c' - at `$`"),
+    (Literal[1], True, "Expected `int`, got `bool` - at `$`"),
+    (Colour, "green", "Invalid enum value 'green' - at `$`"),
+    (Size, 3, "Invalid enum value 3 - at `$`"),
+    (Id[User], "x", "Expected an id of table users - at `$`"),
+    (Id[User], TEAM, "Expected an id of table users - at `$`"),
+    (Id[User], USER + "0", "Expected an id of table users - at `$`"),
+    (Id[User], USER.upper(), "Expected an id of table users - at `$`"),
+    (Id[User], 1, "Expected `str`, got `int` - at `$`"),
+    (Id[User | Team], ITEM, "Expected an id of table teams or users - at `$`"),
+    (Id[User] | None, TEAM, "Expected an id of table users - at `$`"),
+    (Id[User] | Id[Team], ITEM, "Expected Id[User] | Id[Team] - at `$`"),
+    (list[int], [1, "2"], "Expected `int`, got `str` - at `$[1]`"),
+    (list[int], "12", "Expected `array`, got `str` - at `$`"),
+    (list[Id[User]], [USER, TEAM], "Expected an id of table users - at `$[1]`"),
+    (set[Any], [[]], "The value cannot be in a set or a key"),
+    (dict[str, int], {1: 1}, "Expected `str`, got `int` as a key - at `$`"),
+    (dict[Id[User], int], {TEAM: 1}, f"Expected an id of table users - at `$['{TEAM}']`"),
+    (dict[str, Id[User]], {"a": TEAM}, "Expected an id of table users - at `$['a']`"),
+    (tuple[int, str], (1,), "Expected `array` of length 2, got 1 - at `$`"),
+    (tuple[int, str], ("a", 1), "Expected `int`, got `str` - at `$[0]`"),
+    (tuple[int, Id[User]], (1, TEAM), "Expected an id of table users - at `$[1]`"),
+    (tuple[Id[User], ...], (USER, TEAM), "Expected an id of table users - at `$[1]`"),
+    (Point, {}, "Missing required field `x` - at `$.x`"),
+    (Point, {"x": "1"}, "Expected `int`, got `str` - at `$.x`"),
+    (Point, {"x": 2**63}, "- at `$.x`"),
+    (Owned, {"count": 1, "owner": TEAM}, "Expected an id of table users - at `$.owner`"),
+    (Place, Place(1, 2), "Expected `str`, got `int` - at `$.name`"),  # type: ignore[arg-type]
+    (int | str, 1.5, "Expected `int | str`, got `float` - at `$`"),
+    (list[int] | str, ["a"], "Expected `int`, got `str` - at `$[0]`"),
+    (list[Id[User]] | Id[User], [TEAM], "Expected list[Id[User]] | Id[User] - at `$`"),
+    (Name, 1, "Expected `str`, got `int` - at `$`"),
+    (Annotated[int, msgspec.Meta(ge=1)], 0, "Expected `int` >= 1 - at `$`"),
+    (Annotated[int, msgspec.Meta(ge=1)], 2**63, "Expected `int` <= 9223372036854775807 - at `$`"),
+    (Annotated[int, msgspec.Meta(lt=9)], -(2**63) - 1, "Expected `int` >= -9223372036854775808 - at `$`"),
+    (Annotated[list[int], msgspec.Meta(max_length=1)], [2**63], "- at `$[0]`"),
+    (Annotated[list[Id[User]], msgspec.Meta(max_length=1)], [TEAM], "Expected an id of table users - at `$[0]`"),
+    (list[dict[str, list[int]]], [{"a": [1, None]}], "Expected `int`, got `null` - at `$[0][...][1]`"),
+    (list[int], (number for number in range(2)), "Expected `array`, got `generator` - at `$`"),
+    (Colour, "\ud800", "Expected text without lone surrogates - at `$`"),
+    (Point, {"\ud800": 1}, "Expected text without lone surrogates - at `$`"),
+]
+
+
+@pytest.mark.parametrize(("annotation", "value", "message"), REFUSED)
+def test_refuses(annotation: Any, value: Any, message: str) -> None:
+    """A value that does not match is refused, and the message says what was expected and where."""
+    assert message in refusal(annotation, value)
+
+
+JSON_TAKEN: list[tuple[Any, str, Any]] = [
+    (datetime.datetime, '"2026-01-02T12:00:00Z"', NOON),
+    (datetime.datetime, '"2026-01-02T13:00:00+01:00"', NOON),
+    (bytes, '"AP8="', b"\0\xff"),
+    (uuid.UUID, '"00000000-0000-0000-0000-000000000001"', uuid.UUID(int=1)),
+    (decimal.Decimal, '"1.5"', decimal.Decimal("1.5")),
+    (set[int], "[1, 2, 2]", {1, 2}),
+    (tuple[int, str], '[1, "a"]', (1, "a")),
+    (dict[int, str], '{"1": "a"}', {1: "a"}),
+    (Colour, '"red"', Colour.RED),
+    (float, "1", 1.0),
+    (Id[User] | datetime.datetime, '"2026-01-02T12:00:00Z"', NOON),
+    (Place, '["a", 1]', Place("a", 1)),
+    (Any, '{"a": [1, null, "x"]}', {"a": [1, None, "x"]}),
+]
+
+
+@pytest.mark.parametrize(("annotation", "text", "value"), JSON_TAKEN)
+def test_reads_json(annotation: Any, text: str, value: Any) -> None:
+    """What JSON has no type for is read from text, from a parsed value and from bytes alike."""
+    assert validator(annotation).check_json(json.loads(text)) == value
+    assert validator(annotation).decode(text.encode()) == value
+
+
+JSON_REFUSED: list[tuple[Any, str]] = [
+    (datetime.datetime, '"2026-01-02T12:00:00"'),
+    (datetime.datetime, '"noon"'),
+    (bytes, '"not base64!"'),
+    (int, '"1"'),
+    (int, "1.5"),
+    (int, "true"),
+    (int, "9223372036854775808"),
+    (Id[User], f'"{TEAM}"'),
+    (list[Id[User]], f'["{USER}", "{TEAM}"]'),
+    (Owned, f'{{"count": 1, "owner": "{TEAM}"}}'),
+    (None, "0"),
+]
+
+
+@pytest.mark.parametrize(("annotation", "text"), JSON_REFUSED)
+def test_refuses_json(annotation: Any, text: str) -> None:
+    """Values from JSON are checked as strictly as those from Python."""
+    with pytest.raises(InvalidValueError):
+        validator(annotation).check_json(json.loads(text))
+    with pytest.raises(InvalidValueError):
+        validator(annotation).decode(text)
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"nope", b'"\xff"', b"\xef\xbb\xbf"])
+def test_malformed_json(body: bytes) -> None:
+    """What is not JSON is told apart from JSON that does not match."""
+    with pytest.raises(msgspec.DecodeError) as caught:
+        validator(Any).decode(body)
+    assert not isinstance(caught.value, msgspec.ValidationError)
+
+
+T = TypeVar("T")
+
+
+class Tree(TypedDict):
+    children: "list[Tree]"
+
+
+class Opaque:
+    """A class msgspec knows nothing about."""
+
+
+UNSUPPORTED: list[tuple[Any, str]] = [
+    (Opaque, "values of type Opaque cannot be validated"),
+    (list[Opaque], "values of type Opaque cannot be validated"),
+    (complex, "values of type complex cannot be validated"),
+    (type, "values of type type cannot be validated"),
+    (msgspec.Raw, "values of type Raw cannot be validated"),
+    (T, "a type variable says nothing to check"),
+    (list[T], "a type variable says nothing to check"),  # type: ignore[valid-type]
+    (collections.abc.Callable[[int], str], "values of type Callable cannot be validated"),
+    (Annotated[str, msgspec.Meta(ge=1)], "Can only set `ge` on a numeric type"),
+    (Annotated[datetime.datetime, msgspec.Meta(tz=False)], "a datetime without a time zone"),
+    (Literal[1.5], "Literal"),
+    (1, "here: "),
+]
+
+
+@pytest.mark.parametrize(("annotation", "message"), UNSUPPORTED)
+def test_unsupported(annotation: Any, message: str) -> None:
+    """An annotation that cannot be validated is refused where it is written, not when a value comes."""
+    with pytest.raises(RegistrationError, match=r"^here: ") as caught:
+        Validator(annotation, "here")
+    assert message in str(caught.value)
+
+
+def test_recursive_type() -> None:
+    """A type may contain itself, and values of it are checked all the way down."""
+    assert validator(Tree).check({"children": [{"children": []}]}) == {"children": [{"children": []}]}
+    assert "`$.children[0].children`" in refusal(Tree, {"children": [{"children": 1}]})
+
+
+def test_depth_of_hostile_values() -> None:
+    """A value nested deeper than Python can follow is refused like any other wrong value."""
+    tree: dict[str, Any] = {"children": []}
+    for _ in range(100_000):
+        tree = {"children": [tree]}
+    assert "nested too deeply" in refusal(Tree, tree)
+    with pytest.raises(InvalidValueError, match="nested too deeply"):
+        validator(Tree).check_json(tree)
+    with pytest.raises(InvalidValueError, match="nested too deeply"):
+        validator(Any).decode("[" * 100_000 + "]" * 100_000)
+    while tree["children"]:
+        tree = tree["children"].pop()  # taken apart by hand: not every Python deletes so deep a value
+
+
+def test_long_names_are_cut() -> None:
+    """A message does not repeat a name of any length that a client made up."""
+    assert len(refusal(dict[str, Id[User]], {"a" * 10_000: "x"})) < 300
+
+
+def test_containers_are_copied() -> None:
+    """What was checked cannot be changed by the caller afterwards."""
+    given = [[1], [2]]
+    checked = validator(list[list[int]]).check(given)
+    given[0].append("not an int")  # type: ignore[arg-type]
+    assert checked == [[1], [2]]
+
+
+def test_unknown_class() -> None:
+    """An id of a class that is not in the schema is reported by the class's name."""
+    assert Validator(list[Id["Nobody"]] | None, "here").bind(TABLES) == ["Nobody"]  # type: ignore[name-defined]  # noqa: F821
+
+
+KEYS = st.sampled_from(["x", "owner", "count"]) | st.text()
+JSON_VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters(codec=None))
+    | st.sampled_from([USER, TEAM, "red", "2026-01-02T12:00:00Z", "x", "owner", "count"]),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["x", "owner", "count"]) | st.text(), inner)
+    ),
+    max_leaves=8,
+)
+VALIDATORS = [
+    validator(annotation) for annotation in [*(taken for taken, _ in TAKEN), Tree, dict[float, Any], set[Any]]
+]
+
+
+@given(st.sampled_from(VALIDATORS), JSON_VALUES)
+@settings(deadline=None, max_examples=300)
+def test_any_value_is_taken_or_refused(made: Validator, value: Any) -> None:
+    """Whatever comes is either answered or refused with the one error there is for that."""
+    for check in (made.check, made.check_json):
+        try:
+            checked = check(value)
+        except InvalidValueError as error:
+            assert " - at `$" in str(error)
+        else:
+            made.check(checked)

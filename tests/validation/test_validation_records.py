@@ -1,0 +1,260 @@
+"""Structs, documents and dataclasses: an instance made by calling its class has been checked by nobody before."""
+
+import dataclasses
+import datetime
+import enum
+from typing import Any, Generic, TypeVar
+
+import msgspec
+import pytest
+from msgspec import UNSET, Struct, UnsetType
+
+from flask_convex_http import Document, Id, Page, RegistrationError, Schema, query
+from flask_convex_http.backend import Backend
+from flask_convex_http.testing import memory_backend
+from flask_convex_http.validation.validator import InvalidValueError, Validator
+
+USER: Any = f"users_{'0' * 32}"
+TEAM: Any = f"teams_{'0' * 32}"
+TABLES = {"User": "users", "Team": "teams", "Shape": "shapes"}
+NAIVE = datetime.datetime(2026, 1, 2)
+T = TypeVar("T")
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+class Circle(Struct):
+    radius: float
+
+
+class Square(Struct):
+    side: float
+
+
+class Cat(Struct, tag=True):
+    owner: Id["User"]
+
+
+class Dog(Struct, tag=True):
+    owner: Id["User"]
+
+
+class User(Document, table="users"):
+    name: str
+    team: Id["Team"] | None = None
+    born: datetime.datetime | None = None
+
+
+class Team(Document, table="teams"):
+    name: str
+
+
+class Shape(Document, table="shapes"):
+    name: str
+    outline: Circle | Square
+
+
+class Order(Struct, rename="camel"):
+    item_count: int
+    buyer: Id["User"] | None = None
+    outline: Circle | None = None
+    colours: list[Colour] = []
+    note: str | UnsetType = UNSET
+    placed_at: datetime.datetime | None = None
+    pet: Cat | Dog | None = None
+    extra: Any = None
+
+
+class Node(Struct):
+    owner: Id["User"]
+    children: list["Node"] = []
+
+
+class Pair(Struct, Generic[T]):
+    first: T
+    others: list[T] = []
+
+
+@dataclasses.dataclass
+class Line:
+    start: int
+    owner: Id[User] | None = None
+
+
+class Untagged(Struct):
+    outline: Circle | Square
+
+
+def validator(annotation: Any) -> Validator:
+    made = Validator(annotation, "here")
+    assert made.bind(TABLES) == []
+    return made
+
+
+def stored(document: Any) -> Any:
+    """The document as it would come from the database."""
+    return msgspec.structs.replace(document, id=USER, creation_time=1.0)
+
+
+SOUND: list[tuple[Any, Any]] = [
+    (Order, Order(item_count=1)),
+    (Order, Order(item_count=1, buyer=USER, outline=Circle(1), colours=[Colour.RED], note="a", pet=Cat(USER))),
+    (Order, Order(item_count=1, extra={"any": object()})),
+    (list[Order], [Order(item_count=1), Order(item_count=2)]),
+    (dict[str, Order], {"a": Order(item_count=1)}),
+    (Order | str, Order(item_count=1)),
+    (Order | None, None),
+    (Circle | Square, Square(1)),
+    (list[Circle | Square] | None, [Square(1), Circle(2.5)]),
+    (Circle | Square | str, "a"),
+    (Cat | Dog, Dog(USER)),
+    (Line, Line(1, USER)),
+    (Node, Node(USER, [Node(USER)])),
+    (Pair[int], Pair(1, [2])),
+    (Pair[Id[User]], Pair(USER, [USER])),
+    (User, User(name="Ada")),
+    (User, stored(User(name="Ada"))),
+    (Shape, Shape(name="a", outline=Square(1))),
+    (list[Shape] | None, [Shape(name="a", outline=Circle(1))]),
+    (Page[User], Page(page=[stored(User(name="Ada"))], is_done=True, continue_cursor="")),
+]
+
+
+@pytest.mark.parametrize(("annotation", "value"), SOUND)
+def test_takes_instances(annotation: Any, value: Any) -> None:
+    """An instance that holds what its class declares is answered as it is."""
+    assert validator(annotation).check(value) == value
+
+
+def order(**fields: Any) -> Order:
+    return Order(**{"item_count": 1, **fields})
+
+
+UNSOUND: list[tuple[Any, Any, str]] = [
+    (Order, order(item_count="1"), "Expected `int`, got `str` - at `$.item_count`"),
+    (Order, order(item_count=2**63), "Expected `int` <= 9223372036854775807 - at `$.item_count`"),
+    (Order, order(item_count=UNSET), "Missing required field `item_count` - at `$.item_count`"),
+    (Order, order(buyer=TEAM), "Expected an id of table users - at `$.buyer`"),
+    (Order, order(outline={"radius": 1.0}), "Expected `Circle | None`, got a value that would have to be converted"),
+    (Order, order(outline=Circle("1")), "Expected `float`, got `str` - at `$.outline.radius`"),  # type: ignore[arg-type]
+    (Order, order(outline=Square(1)), "- at `$.outline`"),
+    (Order, order(colours=["red"]), "Expected `list[Colour]`, got a value that would have to be converted"),
+    (Order, order(colours=(Colour.RED,)), "Expected `list[Colour]`, got a value that would have to be converted"),
+    (Order, order(placed_at=NAIVE), "Expected `datetime` with a timezone component - at `$.placed_at`"),
+    (Order, order(placed_at="2026-01-02T00:00:00Z"), "- at `$.placed_at`"),
+    (Order, order(pet=Dog(TEAM)), "Expected an id of table users - at `$.pet.owner`"),
+    (list[Order], [order(), order(buyer="x")], "Expected an id of table users - at `$[1].buyer`"),
+    (dict[str, Order], {"a": order(buyer="x")}, "Expected an id of table users - at `$['a'].buyer`"),
+    (Order | str, order(buyer="x"), "Expected an id of table users - at `$.buyer`"),
+    (Order | None, order(buyer="x"), "Expected an id of table users - at `$.buyer`"),
+    (tuple[int, Order], (1, order(buyer="x")), "Expected an id of table users - at `$[1].buyer`"),
+    (Cat | Dog, Dog("x"), "Expected an id of table users - at `$.owner`"),  # type: ignore[arg-type]
+    (Circle | Square, Circle("1"), "Expected Circle | Square - at `$`"),  # type: ignore[arg-type]
+    (Circle | Square, User(name="Ada"), "Expected Circle | Square - at `$`"),
+    (Line, Line("1"), "Expected `int`, got `str` - at `$.start`"),  # type: ignore[arg-type]
+    (Line, Line(1, TEAM), "Expected an id of table users - at `$.owner`"),
+    (
+        Node,
+        Node(USER, [Node(USER, [Node(TEAM)])]),
+        "Expected an id of table users - at `$.children[0].children[0].owner`",
+    ),
+    (Pair[int], Pair(1, ["2"]), "Expected `int`, got `str` - at `$.others[0]`"),
+    (Pair[Id[User]], Pair(USER, [TEAM]), "Expected an id of table users - at `$.others[0]`"),
+    (User, User(name=1), "Expected `str`, got `int` - at `$.name`"),  # type: ignore[arg-type]
+    (User, User(name="Ada", team=USER), "Expected an id of table teams - at `$.team`"),
+    (User, User(name="Ada", born=NAIVE), "Expected `datetime` with a timezone component - at `$.born`"),
+    (User, Team(name="A"), "Expected `object`, got `Team` - at `$`"),
+    (list[User] | None, [User(name=1)], "Expected `str`, got `int` - at `$[0].name`"),  # type: ignore[arg-type]
+    (Shape, Shape(name="a", outline={"side": 1}), "- at `$.outline`"),  # type: ignore[arg-type]
+    (Shape, Shape(name="a", outline=Square("1")), "Expected Circle | Square - at `$.outline`"),  # type: ignore[arg-type]
+    (Shape, Circle(1), "Expected `Shape`, got `Circle` - at `$`"),
+    (Page[User], Page(page=[User(name=1)], is_done=True, continue_cursor=""), "- at `$.page[0].name`"),  # type: ignore[arg-type]
+    (Page[User], Page(page=[], is_done="yes", continue_cursor=""), "- at `$.is_done`"),  # type: ignore[arg-type]
+]
+
+
+@pytest.mark.parametrize(("annotation", "value", "message"), UNSOUND)
+def test_refuses_instances(annotation: Any, value: Any, message: str) -> None:
+    """An instance that holds what its class does not declare is refused, however deep it is."""
+    with pytest.raises(InvalidValueError) as caught:
+        validator(annotation).check(value)
+    assert message in str(caught.value)
+
+
+def test_stored_documents_are_trusted() -> None:
+    """A document that has an id is as the database gave it and is not looked at again, unless that is asked for."""
+    unsound = stored(User(name=1))  # type: ignore[arg-type]
+    made = validator(list[User])
+    assert made.check([unsound]) == [unsound]
+    with pytest.raises(InvalidValueError, match=r"\$\[0\].name"):
+        made.check([unsound], trusting=False)
+
+
+@pytest.mark.parametrize("annotation", [User, list[User] | User, User | Id[Team]])
+def test_documents_from_json_are_not_trusted(annotation: Any) -> None:
+    """A document read from JSON is checked in full even if it says that it has an id."""
+    given = {"_id": USER, "_creationTime": 1.0, "name": "Ada", "team": "not an id"}
+    with pytest.raises(InvalidValueError):
+        validator(annotation).check_json(given)
+    with pytest.raises(InvalidValueError):
+        validator(annotation).decode(msgspec.json.encode(given))
+    assert validator(annotation).check_json(given | {"team": TEAM}).team == TEAM
+
+
+def test_structs_from_json() -> None:
+    """A struct is read from JSON under the names it has there, and what it refers to is checked."""
+    made = validator(Order)
+    assert made.check_json({"itemCount": 1, "buyer": USER}) == Order(item_count=1, buyer=USER)
+    with pytest.raises(InvalidValueError, match=r"users - at `\$.buyer`"):
+        made.check_json({"itemCount": 1, "buyer": TEAM})
+    with pytest.raises(InvalidValueError, match=r"\$.item_count"):
+        made.check_json({"itemCount": 2**63})
+    with pytest.raises(InvalidValueError, match=r"timezone component - at `\$.placed_at`"):
+        made.check_json({"itemCount": 1, "placedAt": "2026-01-02T00:00:00"})
+
+
+def test_union_of_untagged_structs_from_json() -> None:
+    """Of several structs the first one that takes the value is meant."""
+    made = validator(list[Circle | Square])
+    assert made.check_json([{"side": 1.0}, {"radius": 2.0}]) == [Square(1.0), Circle(2.0)]
+    assert made.decode('[{"side": 1}]') == [Square(1.0)]
+    with pytest.raises(InvalidValueError, match=r"Expected Circle \| Square - at `\$\[0\]`"):
+        made.check_json([{"length": 1.0}])
+
+
+def test_untagged_union_in_a_struct() -> None:
+    """Inside of a struct a union of structs needs tags, and the message says so."""
+    with pytest.raises(RegistrationError, match="must be tagged"):
+        Validator(Untagged, "here")
+
+
+def test_document_with_an_untagged_union() -> None:
+    """A document with such a union can be stored, read and answered; only as JSON it is not taken."""
+
+    @query
+    def newest(ctx: Any) -> Shape | None:
+        return ctx.db.query(Shape).order("desc").first()  # type: ignore[no-any-return]
+
+    with memory_backend(Schema(Shape), [newest]) as backend:
+        add(backend, Shape(name="a", outline=Square(2.0)))
+        found = backend.ctx().run_query(newest)
+    assert found is not None
+    assert found.outline == Square(2.0)
+    with pytest.raises(InvalidValueError, match="cannot be read from JSON"):
+        validator(Shape).check_json({"name": "a", "outline": {"side": 2.0}})
+
+
+def test_forward_reference() -> None:
+    """A class that is not defined yet is reported as such, so that it can be read again later."""
+
+    class Later(Struct):
+        other: "NotYetDefined"  # type: ignore[name-defined]  # noqa: F821
+
+    with pytest.raises(NameError):
+        Validator(Later, "here")
+
+
+def add(backend: Backend, document: Document) -> None:
+    backend.runtime.transact(lambda ctx: ctx.db.insert(document), backend.caller())
