@@ -25,7 +25,7 @@ TYPED   := $(wildcard example_app tests/typing)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run serve test crash fuzz check format cover bench
+.PHONY: help install run serve test crash fuzz check format cover bench docs
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -70,6 +70,10 @@ cover: $(VENV)/.installed-dev ## Run the tests and show the lines they miss
 
 bench: $(VENV)/.installed-dev ## Run the benchmarks
 	@$(BIN) -m benchmarks
+
+docs: $(VENV)/.installed-dev ## Build the documentation in docs/_build
+	@$(BIN) -m sphinx -W --keep-going -n -q docs docs/_build
+	@echo 'file://$(CURDIR)/docs/_build/index.html'
 
 # A stamp file says what was installed and when: again only after setup.cfg changed, or for a further extra.
 

@@ -1,0 +1,37 @@
+"""Tests of the documentation: each module holds one kind of promise.
+
+* `test_pages`: every code block of the README and of `docs/` does what the page says.
+* `test_links`: every internal link has a target.
+* `test_site`: the site builds without warnings and needs no network; the README stays short.
+* `test_settings`, `test_commands`, `test_errors`, `test_coming_from`, `test_facade`: tables say what the code says.
+
+How a page is written
+---------------------
+
+A page is followed from top to bottom in an empty folder, with one shell, as a reader would. The line
+`<!-- new folder -->` starts again in another empty folder. A test that cannot run a block fails.
+
+**Python** blocks are files. The first line names the file: `# shop.py`, `# shop/schema.py`. A block without a name
+continues the file before it, and a block with a known name continues that file. `# shop.py (new version)` replaces it.
+At the end of a folder each file must pass `mypy`, each module must import, and `test_*.py` must pass under pytest, all
+with warnings as errors. `mypy` is strict for files whose functions are annotated.
+
+**`sh`** blocks are commands, one a line. **`console`** blocks are commands after `$ `, each followed by the output
+that a reader compares. In the output `...` stands for any text, also for several lines, and runs of whitespace are
+equal. A long command continues with a backslash or inside quotes. Variables, exports and `cd` last until the end of
+the folder.
+
+* A command must succeed, unless its line ends in `# exits with 1`.
+* A `curl` must get a status below 400, unless its line ends in the status: `# 400`. After the status may stand a part
+  of the body: `# 400 {"error":"..."}`.
+* `flask ... run`, `gunicorn` and `flask ... convex worker` start in the background, and end with the folder or when the
+  next server starts. Pages say `localhost:5000` or `127.0.0.1:8000`; tests use a free port and translate.
+* Commands that change the machine are only read, not run: see `shell.ELSEWHERE`. Extras in `pip install` and targets of
+  `make` must exist.
+
+**`text`** blocks are output: each must occur in what the last command or the servers of the folder have printed so far,
+with `...` as above. **`none`** blocks are drawings and are not checked.
+
+Other languages are parsed: see `languages.PARSERS`. A block whose first line is a comment with a file's name, such as
+`# compose.yaml`, is also written into the folder. A language without a parser fails.
+"""

@@ -1,0 +1,253 @@
+"""A shell that follows a page: commands with their output, requests with their status, servers in the background."""
+
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.docs.markdown import ROOT
+
+#: Commands that change the machine or need another one. They are read by `bash -n` and not run.
+ELSEWHERE = frozenset(
+    {
+        *("apt-get", "brew", "git", "pipx", "python3", "source", "sudo", "uv"),
+        *("caddy", "docker", "journalctl", "nginx", "psql", "createdb", "ngrok", "ssh", "stripe", "systemctl"),
+    }
+)
+_SERVER = re.compile(r"(python3? -m )?(flask( --app \S+)?( --debug)? (run|convex worker)|gunicorn)\b")
+_ADDRESS = re.compile(r"\b(localhost|127\.0\.0\.1|0\.0\.0\.0):(5000|8000)\b")
+_EXPECTED = re.compile(r"\s+# (?:exits with (?P<code>\d+)|(?P<status>[1-5]\d\d)(?: (?P<body>.+))?|[A-Za-z(].*)$")
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command of a page and what the page says of it.
+
+    Attributes:
+        text: The command, without the comment at its end.
+        output: What it prints, or None if the page does not show it.
+        code: The exit code.
+        status: The status of a `curl`, or None for any below 400.
+        body: A part of the body of a `curl`.
+    """
+
+    text: str
+    output: str | None = None
+    code: int = 0
+    status: int | None = None
+    body: str = ""
+
+    @property
+    def word(self) -> str:
+        """The command's first word that is not a variable's assignment."""
+        words = (word for word in self.text.split() if not re.match(r"\w+=", word))
+        return next(words, "")
+
+
+def commands(language: str, code: str) -> list[Command]:
+    """Return the commands of a `sh` or `console` block."""
+    found: list[Command] = []
+    lines = code.splitlines()
+    while lines:
+        line = lines.pop(0)
+        if not line.strip() or line.startswith("#"):
+            continue
+        if language == "console":
+            assert line.startswith("$ "), f"A console block starts with `$ `, and so does each command: {line!r}"
+            line = line[2:]
+        while not _is_complete(line):
+            assert lines, f"The command does not end: {line!r}"
+            line = f"{line}\n{lines.pop(0)}"
+        output = []
+        while language == "console" and lines and not lines[0].startswith("$ "):
+            output.append(lines.pop(0))
+        found.append(_command(line, "\n".join(output) if language == "console" and output else None))
+    return found
+
+
+def _is_complete(line: str) -> bool:
+    """Tell whether a command ends with this line."""
+    if line.endswith("\\"):
+        return False
+    try:
+        shlex.split(line, comments=True)
+    except ValueError:
+        return False
+    return True
+
+
+def _command(line: str, output: str | None) -> Command:
+    """Take the comment at a command's end apart."""
+    found = _EXPECTED.search(line)
+    if not found:
+        return Command(line, output)
+    status = int(found["status"]) if found["status"] else None
+    return Command(line[: found.start()], output, int(found["code"] or 0), status, found["body"] or "")
+
+
+def matches(expected: str, real: str) -> bool:
+    """Tell whether an output is as expected: `...` is any text, whitespace is any whitespace."""
+    pattern = _pattern(expected)
+    return re.fullmatch(pattern, " ".join(real.split())) is not None
+
+
+def occurs(expected: str, real: str) -> bool:
+    """Tell whether an expected text is somewhere in an output."""
+    return re.search(_pattern(expected), " ".join(real.split())) is not None
+
+
+def _pattern(expected: str) -> str:
+    """Return the regular expression of an expected output."""
+    return r"\s?.*?\s?".join(re.escape(part) for part in re.split(r"\s?\.\.\.\s?", " ".join(expected.split())))
+
+
+class Shell:
+    """A shell in a folder, with the checkout's package, a free port, and no settings from outside."""
+
+    def __init__(self, folder: Path) -> None:
+        """Start in an empty folder."""
+        self.folder = folder
+        self.printed = ""
+        self._port = _free_port()
+        self._servers: list[subprocess.Popen[bytes]] = []
+        self._state = folder.parent / f"{folder.name}.env"
+        self._log = folder.parent / f"{folder.name}.log"
+        self._log.touch()
+        (folder.parent / ".curlrc").write_text("silent\nshow-error\n", encoding="utf-8")
+
+    def run(self, command: Command) -> None:
+        """Run a command and compare it with what the page says.
+
+        Raises:
+            AssertionError: The output, the exit code or the status differs.
+        """
+        if command.word in ELSEWHERE or command.text.startswith((". ", "pip ", "make ", "python3 -m pip ")):
+            self._read_only(command)
+        elif _SERVER.match(command.text):
+            self._serve(command)
+        else:
+            self._run(command)
+
+    def python(self, *words: str) -> None:
+        """Run Python with the variables that the page has set.
+
+        Raises:
+            AssertionError: It fails.
+        """
+        self._run(Command(shlex.join(words)))
+
+    def log(self) -> str:
+        """Return what the last command and the servers have printed."""
+        return self._theirs(self.printed + self._log.read_text(encoding="utf-8", errors="replace"))
+
+    def close(self) -> None:
+        """End the servers."""
+        for server in self._servers:
+            if server.poll() is None:
+                os.killpg(server.pid, signal.SIGTERM)
+        for server in self._servers:
+            server.wait(30)
+        self._servers.clear()
+
+    def _read_only(self, command: Command) -> None:
+        """Check a command that is not run: its syntax, the extras it installs, the targets it makes."""
+        done = subprocess.run(["bash", "-n", "-c", command.text], capture_output=True, text=True)
+        assert done.returncode == 0, f"{command.text}: {done.stderr}"
+        setup = (ROOT / "setup.cfg").read_text(encoding="utf-8")
+        if command.word == "pip" or " pip install" in command.text:
+            for extra in re.findall(r"[\w.]\[([\w,]+)\]", command.text):
+                for name in extra.split(","):
+                    assert f"\n{name} =\n" in setup, f"{command.text}: there is no extra {name}"
+        if command.word == "make":
+            target = command.text.split()[1]
+            assert f"\n{target}: " in (ROOT / "Makefile").read_text(encoding="utf-8"), f"There is no {command.text}"
+
+    def _run(self, command: Command) -> None:
+        """Run a command to its end."""
+        text = command.text
+        if command.word == "curl":
+            text = text.replace("curl", "curl -w '%{stderr}STATUS:%{http_code}'", 1)
+        done = subprocess.run(
+            ["bash", "-c", self._script(text)],
+            cwd=self.folder,
+            env=self._environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        errors, _, status = done.stderr.partition("STATUS:")
+        self.printed = self._theirs(done.stdout + errors)
+        said = f"$ {command.text}\n{self.printed}\n--- servers\n{self._log.read_text(encoding='utf-8')}"
+        assert done.returncode == command.code, f"exits with {done.returncode}: {said}"
+        if status:
+            wanted = command.status
+            assert int(status) == wanted if wanted else int(status) < 400, f"status {status}: {said}"
+        assert occurs(command.body, self.printed), f"not {command.body!r}: {said}"
+        assert command.output is None or matches(command.output, self.printed), f"not {command.output!r}: {said}"
+
+    def _serve(self, command: Command) -> None:
+        """Start a server or worker in the background, and wait until a server accepts connections."""
+        if "convex worker" not in command.text:
+            self.close()
+        with self._log.open("ab") as log:
+            server = subprocess.Popen(
+                ["bash", "-c", self._script(f"exec {command.text}")],
+                cwd=self.folder,
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._servers.append(server)
+        deadline = time.monotonic() + 30
+        while "convex worker" not in command.text and not _accepts(self._port):
+            assert server.poll() is None and time.monotonic() < deadline, f"$ {command.text}\n{self.log()}"
+            time.sleep(0.05)
+
+    def _script(self, text: str) -> str:
+        """Return what bash runs: the command with the variables and the folder that earlier ones left."""
+        state = shlex.quote(str(self._state))
+        text = _ADDRESS.sub(rf"\1:{self._port}", text)
+        return (
+            f'set -a; if [ -e {state} ]; then . {state}; cd "$PWD"; fi\n'
+            f"trap 'code=$?; export -p > {state}; exit $code' EXIT\n{text}\n"
+        )
+
+    def _theirs(self, text: str) -> str:
+        """Return an output as a reader sees it, with the page's port and without colours."""
+        plain = re.sub(r"\x1b\[[\d;]*m", "", text)
+        return plain.replace(f":{self._port}", ":5000")
+
+    def _environment(self) -> dict[str, str]:
+        """Return the environment of every command."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("FLASK_", "PYTEST_", "AWS_"))}
+        return kept | {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT),
+            "PYTHONUNBUFFERED": "1",
+            "CURL_HOME": str(self.folder.parent),
+            "FLASK_RUN_PORT": str(self._port),
+            "GUNICORN_CMD_ARGS": f"--bind 127.0.0.1:{self._port}",
+        }
+
+
+def _free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _accepts(port: int) -> bool:
+    """Tell whether somebody listens on a port."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -1,0 +1,64 @@
+"""Every page can be followed: each code block of the README and of `docs/` does what the page says."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.docs.markdown import Block, Page, pages
+from tests.docs.workspace import Workspace
+
+#: The long README has tests of its own until its sections are pages.
+PAGES = [page for page in pages() if page.name != "README.md"]
+
+
+@pytest.mark.parametrize("page", [pytest.param(page, id=page.name) for page in PAGES])
+def test_a_page_can_be_followed(page: Page, tmp_path: Path) -> None:
+    """Done in order in an empty folder, the blocks of a page run, with the output and statuses that it shows."""
+    for number, blocks in enumerate(page.folders()):
+        Workspace(tmp_path / f"folder{number}").follow(blocks)
+
+
+@pytest.mark.parametrize(
+    ("language", "code", "message"),
+    [
+        ("python", "x = 1\n", "names its file"),
+        ("python", "# a.py\nimport nothing_like_it\n", "nothing_like_it"),
+        ("python", "# test_a.py\ndef test_a() -> None:\n    assert False\n", "assert False"),
+        ("sh", "false\n", "exits with 1"),
+        ("console", "$ echo one\ntwo\n", "two"),
+        ("sh", "pip install 'flask_convex_http[nonsense]'\n", "no extra nonsense"),
+        ("sh", "make nonsense\n", "no make nonsense"),
+        ("text", "never printed\n", "not in the output"),
+        ("json", "{]\n", "JSONDecodeError"),
+        ("yaml", "a: [\n", "ParserError"),
+        ("nginx", "server {\n", "unmatched"),
+        ("dockerfile", "FORM python\n", "FORM"),
+        ("typescript", "const = ;\n", "SyntaxError"),
+        ("ruby", "puts 1\n", "nothing checks"),
+        ("", "indented\n", "nothing checks"),
+        ("{code-block}", "x\n", "nothing checks"),
+    ],
+)
+def test_a_block_that_is_wrong_or_not_run_fails(language: str, code: str, message: str, tmp_path: Path) -> None:
+    """A block that fails, or that nothing runs or parses, makes its page fail."""
+    with pytest.raises(AssertionError, match=message):
+        Workspace(tmp_path / "folder").follow([Block(language, code, 1)])
+
+
+def test_a_page_is_followed_as_a_reader_would(tmp_path: Path) -> None:
+    """Files continue or are replaced, variables last, output and requests are compared, and a server starts."""
+    app = "# shop.py\nfrom flask import Flask\n\napp = Flask(__name__)\n"
+    view = '@app.get("/")\ndef index() -> str:\n    return "one two three"\n'
+    Workspace(tmp_path / "folder").follow(
+        [
+            Block("python", "# shop.py\nraise SystemExit\n", 1),
+            Block("python", app.replace("shop.py", "shop.py (new version)"), 2),
+            Block("python", view, 3),
+            Block("sh", "NAME=shop\nmkdir -p deep && cd deep\ncd ..\nflask --app $NAME run\n", 4),
+            Block("text", "Running on http://127.0.0.1:5000\n", 5),
+            Block("console", "$ curl localhost:5000\none ... three\n$ curl localhost:5000/x  # 404 Not Found\n", 6),
+            Block("sh", "test $NAME = nonsense  # exits with 1\n", 7),
+            Block("none", "--> a drawing", 8),
+            Block("typescript", "const a: number = 1;\n", 9),
+        ]
+    )

@@ -1,0 +1,38 @@
+"""The site is built without warnings and is read without a network."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.docs.markdown import DOCS
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built as `make docs` builds it."""
+    folder = tmp_path_factory.mktemp("site")
+    options = ["-W", "--keep-going", "-n", "-q"]
+    done = subprocess.run(
+        [sys.executable, "-m", "sphinx", *options, str(DOCS), str(folder)], capture_output=True, text=True, timeout=110
+    )
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_the_site_needs_no_network(site: Path) -> None:
+    """No page loads a script, a style, a font or an image from elsewhere."""
+    loads = re.compile(r"<(?:script|img|iframe|source)[^>]+src=\"(?:https?:)?//|<link[^>]+href=\"(?:https?:)?//")
+    for page in site.rglob("*.html"):
+        assert not loads.search(page.read_text(encoding="utf-8")), page
+    for style in site.rglob("*.css"):
+        assert not re.search(r"(?:url\(|@import)\s*[\"']?(?:https?:)?//", style.read_text(encoding="utf-8")), style
+
+
+def test_the_search_works_offline(site: Path) -> None:
+    """The search's index is part of the site and knows the words of the pages."""
+    index = (site / "searchindex.js").read_text(encoding="utf-8")
+    assert "webhook" in index
+    assert (site / "search.html").exists()
