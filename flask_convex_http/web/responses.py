@@ -17,7 +17,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, InternalServerError, RequestEntityTooLarge
 
 from flask_convex_http.errors import ConvexError, ConvexHTTPError, MigrationRequiredError
-from flask_convex_http.web.middleware import request_id
+from flask_convex_http.web.request_ids import request_id
 
 logger = logging.getLogger("flask_convex_http")
 

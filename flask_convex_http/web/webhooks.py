@@ -31,7 +31,7 @@ from flask_convex_http.inbox.registry import Options, Webhook
 from flask_convex_http.runtime.context import MutationCtx
 from flask_convex_http.schema.system_tables import Answer
 from flask_convex_http.web.matching import path_of, variables_of
-from flask_convex_http.web.middleware import request_id
+from flask_convex_http.web.request_ids import request_id
 from flask_convex_http.web.responses import to_response
 from flask_convex_http.web.route_checks import GUARDED
 from flask_convex_http.web.state import backend_of, site_of, webhooks_of
