@@ -75,5 +75,8 @@ PARSERS: dict[str, Callable[[str], object]] = {
 }
 #: Directives of MyST that hold no code of the page's own.
 DIRECTIVES = frozenset(
-    {"{toctree}", "{include}", "{literalinclude}", "{image}", "{figure}", "{contents}", "{glossary}", "{list-table}"}
+    {
+        *("{toctree}", "{include}", "{literalinclude}", "{image}", "{figure}", "{contents}", "{glossary}"),
+        *("{list-table}", "{raw}", "{eval-rst}"),
+    }
 )
