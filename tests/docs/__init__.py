@@ -13,8 +13,8 @@ A page is followed from top to bottom in an empty folder, with one shell, as a r
 
 **Python** blocks are files. The first line names the file: `# shop.py`, `# shop/schema.py`. A block without a name
 continues the file before it, and a block with a known name continues that file. `# shop.py (new version)` replaces it.
-At the end of a folder each file must pass `mypy`, each module must import, and `test_*.py` must pass under pytest, all
-with warnings as errors. `mypy` is strict for files whose functions are annotated.
+At the end of a folder each module must import, and `test_*.py` must pass under pytest, both with warnings as errors.
+mypy checks all files of a folder: strictly where a function annotates its `ctx`, but tests may lack annotations.
 
 **`sh`** blocks are commands, one a line. **`console`** blocks are commands after `$ `, each followed by the output
 that a reader compares. In the output `...` stands for any text, also for several lines, and runs of whitespace are

@@ -180,7 +180,7 @@ class Shell:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=200,
         )
         errors, _, status = done.stderr.partition("STATUS:")
         self.printed = self._theirs(done.stdout + errors)
@@ -232,6 +232,7 @@ class Shell:
         return kept | {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
+            "PYTHONDONTWRITEBYTECODE": "1",  # a file that is replaced within a second would not be compiled again
             "PYTHONUNBUFFERED": "1",
             "CURL_HOME": str(self.folder.parent),
             "FLASK_RUN_PORT": str(self._port),

@@ -11,11 +11,20 @@ from tests.docs.workspace import Workspace
 PAGES = [page for page in pages() if page.name != "README.md"]
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", [pytest.param(page, id=page.name) for page in PAGES])
 def test_a_page_can_be_followed(page: Page, tmp_path: Path) -> None:
     """Done in order in an empty folder, the blocks of a page run, with the output and statuses that it shows."""
     for number, blocks in enumerate(page.folders()):
         Workspace(tmp_path / f"folder{number}").follow(blocks)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("page", [pytest.param(page, id=page.name) for page in PAGES])
+def test_type_checkers_accept_a_page(page: Page, tmp_path: Path) -> None:
+    """mypy accepts the Python files of a page: in strict mode where functions annotate their ctx."""
+    for number, blocks in enumerate(page.folders()):
+        Workspace(tmp_path / f"folder{number}").check_types(blocks)
 
 
 @pytest.mark.parametrize(
