@@ -1,4 +1,7 @@
-"""An example application: every kind of endpoint, in one file each for tables, functions and routes."""
+"""An example application with every kind of endpoint.
+
+Tables are in `schema`, routes in `http` and `webhooks`, scheduled work in `crons`. Every other module has functions.
+"""
 
 from flask import Flask
 
@@ -25,7 +28,7 @@ convex = ConvexHTTP(
 
 
 def create_app() -> Flask:
-    """The application; `flask --app example_app run` and gunicorn call this."""
+    """Return the application; `flask --app example_app run` and gunicorn call this."""
     app = Flask(__name__)
     app.config.from_prefixed_env()
     convex.init_app(app)

@@ -1,4 +1,4 @@
-"""What runs at certain times: a line each."""
+"""Functions that run at fixed times."""
 
 from datetime import time
 
@@ -7,4 +7,4 @@ from flask_convex_http import Crons
 from . import reports
 
 crons = Crons()
-crons.daily("forget old reports", time(3, 30), reports.forget, days=30)
+crons.daily("purge old reports", time(3, 30), reports.purge, days=30)

@@ -1,4 +1,4 @@
-"""Uploads: which files were uploaded here."""
+"""Records of uploaded files."""
 
 from flask_convex_http import Id, MutationCtx, StoredFile, internal_mutation
 
@@ -6,6 +6,6 @@ from .schema import Upload
 
 
 @internal_mutation
-def remember(ctx: MutationCtx, *, file: Id[StoredFile]) -> Id[Upload]:
-    """Remember an uploaded file."""
+def record(ctx: MutationCtx, *, file: Id[StoredFile]) -> Id[Upload]:
+    """Record an uploaded file."""
     return ctx.db.insert(Upload(file=file))

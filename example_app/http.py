@@ -1,4 +1,4 @@
-"""The HTTP endpoints of the example: each form of Convex's guide to HTTP actions, in Flask."""
+"""HTTP endpoints: each form of Convex's guide to HTTP actions, in Flask."""
 
 import re
 from typing import Any
@@ -40,25 +40,25 @@ class NewReport(msgspec.Struct, forbid_unknown_fields=True):
 
 @http.get("/")
 def index(ctx: ActionCtx, request: Request) -> str:
-    """A page that links what is here."""
+    """Show a page that links the endpoints."""
     return render_template("index.html")
 
 
 @http.get("/health")
 def health(ctx: ActionCtx, request: Request) -> dict[str, str]:
-    """Whether the app answers."""
+    """Report that the app responds."""
     return {"status": "ok"}
 
 
 @http.post("/api/data", cors="*")
 def receive_data(ctx: ActionCtx, request: Request) -> dict[str, Any]:
-    """JSON from any origin, with a query parameter."""
+    """Receive JSON from any origin, with a query parameter."""
     return {"received": read_json(request), "filter": request.args.get("filter")}
 
 
 @http.post("/api/form")
 def receive_form(ctx: ActionCtx, request: Request) -> dict[str, str] | Response:
-    """A form, urlencoded or multipart."""
+    """Receive a form, urlencoded or multipart."""
     for field in ("name", "email"):
         if not request.form.get(field):
             return error_response(f"Missing required field: {field}", 400)
@@ -67,15 +67,15 @@ def receive_form(ctx: ActionCtx, request: Request) -> dict[str, str] | Response:
 
 @http.post("/api/upload")
 def upload(ctx: ActionCtx, request: Request) -> dict[str, str]:
-    """Raw bytes, kept as a file."""
+    """Store the raw bytes of the body as a file."""
     file_id = ctx.storage.store(request.stream, content_type=request.content_type)
-    ctx.run_mutation(files.remember, file=file_id)
+    ctx.run_mutation(files.record, file=file_id)
     return {"storageId": file_id}
 
 
 @http.get("/files/<file_id>")
 def get_file(ctx: ActionCtx, request: Request, file_id: str) -> BaseResponse:
-    """A redirect to a file's own URL."""
+    """Redirect to the file's signed URL."""
     url = ctx.storage.get_url(Id(file_id))
     if url is None:
         return error_response("File not found", 404)
@@ -84,14 +84,14 @@ def get_file(ctx: ActionCtx, request: Request, file_id: str) -> BaseResponse:
 
 @http.get(path_prefix="/api/users/")
 def get_user(ctx: ActionCtx, request: Request, suffix: str) -> dict[str, str]:
-    """Everything below a path."""
+    """Match every path below the prefix."""
     return {"userId": suffix}
 
 
 @http.get("/api/protected")
 @require_api_key
 def protected(ctx: ActionCtx, request: Request) -> dict[str, Any]:
-    """Only with an API key: `flask convex keys create --name me`."""
+    """Require an API key: `flask --app example_app convex keys create --name me`."""
     identity = ctx.auth.get_user_identity()
     return {"message": "Access granted", "key": identity and identity.name}
 
@@ -99,13 +99,13 @@ def protected(ctx: ActionCtx, request: Request) -> dict[str, Any]:
 @http.get("/api/user")
 @require_bearer
 def current_user(ctx: ActionCtx, request: Request) -> Response:
-    """Only with a token: `flask convex tokens create --subject user_1`."""
+    """Require a token: `flask --app example_app convex tokens create --subject user_1`."""
     return json_response(ctx.auth.get_user_identity())
 
 
 @http.post("/api/items")
 def create_item(ctx: ActionCtx, request: Request) -> Response:
-    """A typed body, a mutation, and the stored document back."""
+    """Validate a typed body, run a mutation and return the stored document."""
     body = read_json(request, NewItem)
     item_id = ctx.run_mutation(items.create, name=body.name, description=body.description)
     return json_response(ctx.run_query(items.get, id=item_id), 201)
@@ -113,7 +113,7 @@ def create_item(ctx: ActionCtx, request: Request) -> Response:
 
 @http.get("/api/items")
 def list_items(ctx: ActionCtx, request: Request) -> list[Item] | Response:
-    """The newest items."""
+    """Return the newest items."""
     limit = request.args.get("limit", "10")
     if not (re.fullmatch("[0-9]{1,3}", limit) and 1 <= int(limit) <= 100):
         return error_response("limit must be a number from 1 to 100", 400)
@@ -122,7 +122,7 @@ def list_items(ctx: ActionCtx, request: Request) -> list[Item] | Response:
 
 @http.post("/api/process")
 def process_body(ctx: ActionCtx, request: Request) -> dict[str, Any] | Response:
-    """A body checked by hand, with answers of its own."""
+    """Check a body by hand and run an action."""
     body = read_json(request)
     if not isinstance(body, dict) or "data" not in body:
         return error_response("Missing required field: data", 400)
@@ -132,13 +132,13 @@ def process_body(ctx: ActionCtx, request: Request) -> dict[str, Any] | Response:
 @http.post("/api/reports")
 @rate_limit(rate=60, period=60)
 def start_report(ctx: ActionCtx, request: Request) -> Response:
-    """Work that takes long: answered at once, done later; for each client once a second on average."""
+    """Schedule a report and respond at once; each client may do so once a second on average."""
     report = ctx.run_mutation(reports.start, words=read_json(request, NewReport).words)
     return json_response({"id": report}, 202, {"Location": url_for("http.get_report", report=report)})
 
 
 @http.get("/api/reports/<report>")
 def get_report(ctx: ActionCtx, request: Request, report: str) -> Response:
-    """How far it is."""
+    """Return the progress of a report."""
     progress = ctx.run_query(reports.progress, report=Id[Report](report))
     return error_response("No such report", 404) if progress is None else json_response(progress)

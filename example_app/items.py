@@ -1,4 +1,4 @@
-"""Items: the smallest set of functions, one to write and two to read."""
+"""Items: one mutation and two queries."""
 
 from flask_convex_http import Id, MutationCtx, QueryCtx, internal_mutation, query
 
@@ -13,11 +13,11 @@ def create(ctx: MutationCtx, *, name: str, description: str | None = None) -> Id
 
 @query
 def get(ctx: QueryCtx, *, id: Id[Item]) -> Item | None:
-    """One item."""
+    """Return the item with this id, or None."""
     return ctx.db.get(id)
 
 
 @query
 def list_items(ctx: QueryCtx, *, limit: int = 10) -> list[Item]:
-    """The newest items."""
+    """Return the newest items first."""
     return ctx.db.query(Item).order("desc").take(limit)

@@ -1,4 +1,4 @@
-"""Payments and subscriptions, as Stripe tells us of them."""
+"""Payments and subscriptions, as Stripe reports them."""
 
 from flask_convex_http import MutationCtx, internal_mutation
 
@@ -14,7 +14,7 @@ def handle_checkout_complete(
     amount_total: int | None = None,
     currency: str | None = None,
 ) -> None:
-    """Record a completed checkout, once."""
+    """Record a completed checkout, unless it is recorded already."""
     paid = ctx.db.query(Payment).with_index("by_session", session_id=session_id).unique()
     if paid is None:
         ctx.db.insert(Payment(session_id=session_id, customer=customer, amount_total=amount_total, currency=currency))
@@ -31,7 +31,7 @@ def handle_subscription_updated(
     customer: str | None = None,
     current_period_end: int | None = None,
 ) -> None:
-    """Bring a subscription to the state Stripe reports, unless we know of a later one."""
+    """Store the state of a subscription, unless a later state is stored."""
     state = Subscription(
         stripe_id=stripe_id,
         status=status,

@@ -7,6 +7,6 @@ from flask_convex_http import ActionCtx, internal_action
 
 @internal_action
 def process_data(ctx: ActionCtx, *, data: Any) -> dict[str, Any]:
-    """Say what was sent; a real one would call other services and run mutations."""
+    """Return the data with its type. A real action would call other services and run mutations."""
     kind = "null" if data is None else type(data).__name__
     return {"type": kind, "data": data}

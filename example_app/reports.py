@@ -1,4 +1,4 @@
-"""Work that takes long: asked for in a request, done later, and looked at meanwhile."""
+"""Long work: a request schedules it, a worker runs it, and clients poll its progress."""
 
 from datetime import timedelta
 
@@ -21,7 +21,7 @@ from .schema import Item, Report
 
 
 class Progress(msgspec.Struct):
-    """What became of a report so far."""
+    """The progress of a report."""
 
     state: str
     items: int | None = None
@@ -30,7 +30,7 @@ class Progress(msgspec.Struct):
 
 @internal_mutation
 def start(ctx: MutationCtx, *, words: str) -> Id[Report]:
-    """Ask for a report: it is made if and only if this transaction commits."""
+    """Schedule a report. It runs if and only if this transaction commits."""
     report = ctx.db.insert(Report(words=words))
     job = ctx.scheduler.run_after(0, make, report=report, words=words)
     ctx.db.patch(report, job=job)
@@ -39,26 +39,26 @@ def start(ctx: MutationCtx, *, words: str) -> Id[Report]:
 
 @internal_action(retry=Retry(max_attempts=3, backoff=timedelta(seconds=5)))
 def make(ctx: ActionCtx, *, report: Id[Report], words: str) -> None:
-    """Make the report; a real one would ask other services, with `ctx.once` so that none is asked twice."""
+    """Make a report. `ctx.once` keeps a retry from repeating a call to another service."""
     found = ctx.once(f"report:{report}", lambda token: ctx.run_query(count, words=words))
     ctx.run_mutation(finish, report=report, items=found)
 
 
 @internal_query
 def count(ctx: QueryCtx, *, words: str) -> int:
-    """How many items have some words in their name."""
+    """Count the items whose names contain the words."""
     return sum(words.lower() in item.name.lower() for item in ctx.db.query(Item))
 
 
 @internal_mutation
 def finish(ctx: MutationCtx, *, report: Id[Report], items: int) -> None:
-    """Write down what was found."""
+    """Store the result of a report."""
     ctx.db.patch(report, items=items)
 
 
 @internal_query
 def progress(ctx: QueryCtx, *, report: Id[Report]) -> Progress | None:
-    """How far a report is."""
+    """Return the progress of a report, or None if it does not exist."""
     found = ctx.db.get(report)
     job: ScheduledFunction | None = ctx.db.system.get(found.job) if found and found.job else None
     if found is None:
@@ -67,8 +67,8 @@ def progress(ctx: QueryCtx, *, report: Id[Report]) -> Progress | None:
 
 
 @internal_mutation
-def forget(ctx: MutationCtx, *, days: int) -> int:
-    """Remove old reports; answers how many it was."""
+def purge(ctx: MutationCtx, *, days: int) -> int:
+    """Delete reports older than this many days and return their number, at most 500 at once."""
     before = ctx.now - timedelta(days=days).total_seconds() * 1000
     old = ctx.db.query(Report).with_index("by_creation_time", creation_time=lt(before)).take(500)
     for report in old:

@@ -1,4 +1,4 @@
-"""The tables of the example: a class each."""
+"""The tables of the example, a class each."""
 
 from typing import Any, Literal
 
@@ -6,11 +6,11 @@ from flask_convex_http import Document, Id, ScheduledFunction, Schema, StoredFil
 
 
 class User(Document, table="users", indexes={"by_clerk_id": unique("clerk_id")}):
-    """A user, as Clerk's webhooks tell us of them; times are milliseconds since the epoch.
+    """A user, as Clerk's webhooks report them. Times are milliseconds since the epoch.
 
     Attributes:
-        updated_at: When Clerk says that they were so.
-        received_at: When we were told: of two events with one time, the one that came later counts.
+        updated_at: The time of this state, as Clerk reports it.
+        received_at: The time the event arrived. Of two events with one `updated_at`, the later arrival wins.
     """
 
     clerk_id: str
@@ -21,20 +21,20 @@ class User(Document, table="users", indexes={"by_clerk_id": unique("clerk_id")})
 
 
 class DeletedUser(Document, table="deleted_users", indexes={"by_clerk_id": unique("clerk_id")}):
-    """That a user was deleted, which Clerk does not undo: events that come late do not bring them back."""
+    """A deleted user. Clerk does not undo deletions, so late events must not create the user again."""
 
     clerk_id: str
 
 
 class Item(Document, table="items", indexes={"by_name": ["name"]}):
-    """Something somebody keeps a list of."""
+    """An entry of a list."""
 
     name: str
     description: str | None = None
 
 
 class Payment(Document, table="payments", indexes={"by_session": unique("session_id")}):
-    """A Stripe checkout that was completed."""
+    """A completed Stripe checkout."""
 
     session_id: str
     customer: str | None
@@ -44,12 +44,12 @@ class Payment(Document, table="payments", indexes={"by_session": unique("session
 
 
 class Subscription(Document, table="subscriptions", indexes={"by_stripe_id": unique("stripe_id")}):
-    """A Stripe subscription in its latest state; times are milliseconds since the epoch.
+    """The latest state of a Stripe subscription. Times are milliseconds since the epoch.
 
     Attributes:
-        current_period_end: Stripe's own number, in seconds.
-        updated_at: When Stripe says that it was so. Stripe counts whole seconds.
-        received_at: When we were told: of two events in one second, the one that came later counts.
+        current_period_end: The end of the paid period, in seconds as Stripe sends it.
+        updated_at: The time of this state, as Stripe reports it, in whole seconds.
+        received_at: The time the event arrived. Of two events in one second, the later arrival wins.
     """
 
     stripe_id: str
@@ -61,9 +61,9 @@ class Subscription(Document, table="subscriptions", indexes={"by_stripe_id": uni
 
 
 class WebhookRecord(Document, table="webhook_events", indexes={"by_source": ["source"]}):
-    """An event that was applied, for people to look at; what keeps it from being applied twice is the inbox.
+    """An applied event, for people to read. The inbox, not this table, keeps an event from being applied twice.
 
-    One that fails is undone with its record, and the inbox says why; "failed" and `error` are of older versions.
+    A failed event leaves no record here; the inbox has its error. "failed" and `error` were written by older versions.
     """
 
     source: Literal["stripe", "github", "clerk"]
@@ -76,13 +76,13 @@ class WebhookRecord(Document, table="webhook_events", indexes={"by_source": ["so
 
 
 class Upload(Document, table="uploads", indexes={"by_file": ["file"]}):
-    """A file that was uploaded."""
+    """An uploaded file."""
 
     file: Id[StoredFile]
 
 
 class Report(Document, table="reports"):
-    """A report that was asked for."""
+    """A requested report."""
 
     words: str
     items: int | None = None

@@ -1,4 +1,4 @@
-"""Users, kept in step with Clerk."""
+"""Users, synchronised with Clerk."""
 
 from flask_convex_http import Id, MutationCtx, QueryCtx, internal_mutation, internal_query
 
@@ -7,7 +7,7 @@ from .schema import DeletedUser, User
 
 @internal_query
 def get_by_clerk_id(ctx: QueryCtx, *, clerk_id: str) -> User | None:
-    """The user Clerk knows by an id."""
+    """Return the user with this Clerk id, or None."""
     return ctx.db.query(User).with_index("by_clerk_id", clerk_id=clerk_id).unique()
 
 
@@ -15,7 +15,7 @@ def get_by_clerk_id(ctx: QueryCtx, *, clerk_id: str) -> User | None:
 def upsert(
     ctx: MutationCtx, *, clerk_id: str, email: str | None, name: str, updated_at: float, received_at: float
 ) -> Id[User] | None:
-    """Create the user or bring them up to date, unless we know of a later state or of their deletion."""
+    """Create or update the user, unless a later state or their deletion is stored."""
     if _deletion(ctx, clerk_id) is not None:
         return None
     state = User(clerk_id=clerk_id, email=email, name=name, updated_at=updated_at, received_at=received_at)
@@ -24,7 +24,7 @@ def upsert(
 
 @internal_mutation
 def remove(ctx: MutationCtx, *, clerk_id: str) -> None:
-    """Remove the user, if they are there, and for good."""
+    """Delete the user and record the deletion."""
     if _deletion(ctx, clerk_id) is None:
         ctx.db.insert(DeletedUser(clerk_id=clerk_id))
     user = ctx.run_query(get_by_clerk_id, clerk_id=clerk_id)

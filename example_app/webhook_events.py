@@ -1,4 +1,4 @@
-"""The record of webhooks: which events were applied."""
+"""Records of applied webhook events."""
 
 from typing import Any, Literal
 

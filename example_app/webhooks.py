@@ -1,7 +1,7 @@
 """Webhooks of Stripe, GitHub and Clerk.
 
-Each handler is one transaction with the inbox's row of the delivery: an event is applied once, however often it is
-delivered. One that cannot be applied leaves nothing but the inbox's note of why, and is applied when it is sent again.
+A handler and the inbox's row of the delivery are one transaction, so duplicates of an event are applied once. A failed
+event leaves only its error in the inbox. It is applied when the sender retries.
 """
 
 from collections.abc import Callable, Mapping
@@ -30,15 +30,15 @@ webhooks = HttpRouter("webhooks", __name__, url_prefix="/webhooks")
 T = TypeVar("T")
 Effect = Callable[[MutationCtx, WebhookEvent], None]
 
-#: A number of seconds or milliseconds since the epoch, and not one that is too large to be either.
+#: Seconds or milliseconds since the epoch, with a bound that rejects nonsense.
 Time = Annotated[int, msgspec.Meta(ge=0, le=2**43)]
 
 
-# --- what they send --------------------------------------------------------------------------------------------------
+# --- payloads --------------------------------------------------------------------------------------------------------
 
 
 class CheckoutSession(msgspec.Struct):
-    """What we need of Stripe's checkout session."""
+    """The fields of Stripe's checkout session that the example uses."""
 
     id: str
     customer: str | None = None
@@ -47,19 +47,19 @@ class CheckoutSession(msgspec.Struct):
 
 
 class SubscriptionItem(msgspec.Struct):
-    """One of the prices of a subscription."""
+    """A price of a subscription."""
 
     current_period_end: int | None = None
 
 
 class SubscriptionItems(msgspec.Struct):
-    """Stripe's list of them."""
+    """Stripe's list of subscription items."""
 
     data: list[SubscriptionItem] = []
 
 
 class StripeSubscription(msgspec.Struct):
-    """What we need of Stripe's subscription."""
+    """The fields of Stripe's subscription that the example uses."""
 
     id: str
     status: str
@@ -69,33 +69,33 @@ class StripeSubscription(msgspec.Struct):
 
     @property
     def period_end(self) -> int | None:
-        """The end of what is paid for; since version 2025-03-31 of Stripe's API the items have it."""
+        """The end of the paid period. Since version 2025-03-31 of Stripe's API it is a field of the items."""
         ends = [item.current_period_end for item in self.items.data if item.current_period_end is not None]
         return self.current_period_end or min(ends, default=None)
 
 
 class StripeData(msgspec.Struct, Generic[T]):
-    """What Stripe wraps around the object that an event is about."""
+    """Stripe's wrapper of the object in an event."""
 
     object: T
 
 
 class StripeEvent(msgspec.Struct, Generic[T]):
-    """What we need of Stripe's event; `created` is in seconds."""
+    """The fields of Stripe's event that the example uses. `created` is in seconds."""
 
     data: StripeData[T]
     created: Time | None = None
 
 
 class EmailAddress(msgspec.Struct):
-    """One of a Clerk user's addresses."""
+    """An email address of a Clerk user."""
 
     id: str
     email_address: str
 
 
 class ClerkUser(msgspec.Struct):
-    """What we need of Clerk's user, of whom a deletion says only the id; `updated_at` is in milliseconds."""
+    """The fields of Clerk's user that the example uses. `updated_at` is in milliseconds; a deletion has only the id."""
 
     id: str
     first_name: str | None = None
@@ -106,26 +106,27 @@ class ClerkUser(msgspec.Struct):
 
     @property
     def name(self) -> str:
+        """First and last name, as far as known."""
         return " ".join(part for part in (self.first_name, self.last_name) if part)
 
     @property
     def email(self) -> str | None:
-        """The primary address, or the first one."""
+        """The primary address, or else the first one."""
         by_id = {address.id: address.email_address for address in self.email_addresses}
         return by_id.get(self.primary_email_address_id or "", next(iter(by_id.values()), None))
 
 
 class ClerkEvent(msgspec.Struct):
-    """What we need of Clerk's event."""
+    """The fields of Clerk's event that the example uses."""
 
     data: ClerkUser
 
 
-# --- what we do ------------------------------------------------------------------------------------------------------
+# --- effects ---------------------------------------------------------------------------------------------------------
 
 
 def checkout_completed(ctx: MutationCtx, event: WebhookEvent) -> None:
-    """Stripe: somebody has paid."""
+    """Record a payment."""
     session = msgspec.convert(event.payload, StripeEvent[CheckoutSession]).data.object
     ctx.run_mutation(
         payments.handle_checkout_complete,
@@ -137,22 +138,22 @@ def checkout_completed(ctx: MutationCtx, event: WebhookEvent) -> None:
 
 
 def subscription_updated(ctx: MutationCtx, event: WebhookEvent) -> None:
-    """Stripe: a subscription has changed."""
-    told = msgspec.convert(event.payload, StripeEvent[StripeSubscription])
-    subscription = told.data.object
+    """Store the new state of a subscription."""
+    changed = msgspec.convert(event.payload, StripeEvent[StripeSubscription])
+    subscription = changed.data.object
     ctx.run_mutation(
         payments.handle_subscription_updated,
         stripe_id=subscription.id,
         status=subscription.status,
         customer=subscription.customer,
         current_period_end=subscription.period_end,
-        updated_at=event.received_at if told.created is None else told.created * 1000,
+        updated_at=event.received_at if changed.created is None else changed.created * 1000,
         received_at=event.received_at,
     )
 
 
 def user_changed(ctx: MutationCtx, event: WebhookEvent) -> None:
-    """Clerk: a user was created or updated."""
+    """Store the new state of a user."""
     user = msgspec.convert(event.payload, ClerkEvent).data
     ctx.run_mutation(
         users.upsert,
@@ -165,7 +166,7 @@ def user_changed(ctx: MutationCtx, event: WebhookEvent) -> None:
 
 
 def user_deleted(ctx: MutationCtx, event: WebhookEvent) -> None:
-    """Clerk: a user was deleted."""
+    """Delete a user."""
     ctx.run_mutation(users.remove, clerk_id=msgspec.convert(event.payload, ClerkEvent).data.id)
 
 
@@ -176,29 +177,29 @@ STRIPE_EFFECTS = {
 CLERK_EFFECTS = {"user.created": user_changed, "user.updated": user_changed, "user.deleted": user_deleted}
 
 
-# --- where it comes in -----------------------------------------------------------------------------------------------
+# --- routes ----------------------------------------------------------------------------------------------------------
 
 
 @webhooks.webhook("/stripe", Stripe(secret=from_env("STRIPE_WEBHOOK_SECRET")), source="stripe")
 def on_stripe(ctx: MutationCtx, event: WebhookEvent) -> None:
-    """Completed checkouts and changed subscriptions."""
+    """Apply completed checkouts and changed subscriptions."""
     _apply(ctx, "stripe", event, STRIPE_EFFECTS)
 
 
 @webhooks.webhook("/github", GitHub(secret=from_env("GITHUB_WEBHOOK_SECRET")), source="github")
 def on_github(ctx: MutationCtx, event: WebhookEvent) -> None:
-    """Whatever GitHub tells us; it is only recorded."""
+    """Record every event of GitHub."""
     _apply(ctx, "github", event, {})
 
 
 @webhooks.webhook("/clerk", Svix(secret=from_env("CLERK_WEBHOOK_SECRET")), source="clerk")
 def on_clerk(ctx: MutationCtx, event: WebhookEvent) -> None:
-    """Users that were created, changed or deleted."""
+    """Apply created, changed and deleted users."""
     _apply(ctx, "clerk", event, CLERK_EFFECTS)
 
 
 def _apply(ctx: MutationCtx, source: Source, event: WebhookEvent, effects: Mapping[str, Effect]) -> None:
-    """Apply an event and record it; one that nobody handles is only recorded."""
+    """Apply an event and record it. An event of another type is only recorded."""
     effect = effects.get(event.type, _nothing)
     try:
         effect(ctx, event)
@@ -206,10 +207,10 @@ def _apply(ctx: MutationCtx, source: Source, event: WebhookEvent, effects: Mappi
             webhook_events.record, source=source, event_id=event.id, event_type=event.type, payload=event.payload
         )
     except (msgspec.ValidationError, ArgumentValidationError, DocumentValidationError) as error:
-        # not a 2xx, so that the sender sends it again when we, or they, have mended it
+        # An error status makes the sender retry, so the event is applied after a fix on either side.
         problem = {"message": "The event could not be applied", "reason": str(error)}
         raise ConvexError(problem, status=422) from error
 
 
 def _nothing(ctx: MutationCtx, event: WebhookEvent) -> None:
-    """What an event does that nobody handles."""
+    """Do nothing for an event of another type."""
