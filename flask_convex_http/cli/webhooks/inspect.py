@@ -6,6 +6,7 @@ import hashlib
 
 import click
 import msgspec
+from flask.cli import with_appcontext
 
 from flask_convex_http.backend import Backend
 from flask_convex_http.cli.output import (
@@ -88,6 +89,7 @@ class _Shown(msgspec.Struct):
 @type_option
 @click.option("--limit", type=click.IntRange(1, 100_000), default=20, show_default=True, help="How many at most.")
 @json_option
+@with_appcontext
 def list_deliveries(
     source: str | None, since: Time | None, status: str | None, event_type: str | None, limit: int, as_json: bool
 ) -> None:
@@ -192,6 +194,7 @@ def _print_refusals(found: list[Refusal], as_json: bool) -> None:
 @source_option
 @click.option("--body", "with_body", is_flag=True, help="Print the body, byte for byte, and nothing else.")
 @json_option
+@with_appcontext
 def show(name: str, source: str | None, with_body: bool, as_json: bool) -> None:
     """Show all there is of a delivery: attempts, answer, error, headers, and until when it is remembered.
 
