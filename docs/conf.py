@@ -7,7 +7,7 @@ author = "flask_convex_http contributors"
 copyright = author
 release = version = installed_version("flask_convex_http")
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_click", "sphinx_copybutton"]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build"]
 
@@ -37,3 +37,20 @@ copybutton_prompt_text = "$ "
 copybutton_only_copy_prompt_lines = True
 copybutton_remove_prompts = True
 copybutton_line_continuation_character = "\\"
+
+# "--files" and the quotes of JSON stay as they are typed.
+smartquotes = False
+
+
+def show_examples(app, ctx, lines):
+    """Show the examples in a command's help as a shell block."""
+    if "| Examples:" not in lines:
+        return
+    start = lines.index("| Examples:")
+    examples = [line.removeprefix("|").strip() for line in lines[start + 1 :] if line.strip()]
+    lines[start:] = ["Examples:", "", ".. code-block:: sh", "", *(f"   {example}" for example in examples), ""]
+
+
+def setup(app):
+    """Register what only this project needs."""
+    app.connect("sphinx-click-process-description", show_examples)

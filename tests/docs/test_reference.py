@@ -3,19 +3,16 @@
 import ast
 import re
 
-import click
 import pytest
 
 import flask_convex_http
 from flask_convex_http import ActionCtx, ConvexHTTPError, Crons, MutationCtx
-from flask_convex_http.cli import convex_commands as convex_group
-from flask_convex_http.config import _PARSERS, Settings
 from flask_convex_http.database.db import DatabaseWriter, SystemReader
 from flask_convex_http.runtime.context import Auth
 from flask_convex_http.scheduling.scheduler import Scheduler
 from flask_convex_http.storage.storage import StorageActions, StorageReader, StorageWriter
 from tests.docs import commands
-from tests.docs.readme import README, convex_commands, rows, spans
+from tests.docs.readme import convex_commands, rows, spans
 
 #: What `ctx` and its parts have, in a mutation or an action.
 MEMBERS: dict[str, tuple[type, ...]] = {
@@ -39,49 +36,10 @@ FORMS = [(row[0], span) for row in rows("Coming from Convex") for span in spans(
 # --- settings and commands -------------------------------------------------------------------------------------------
 
 
-def test_every_setting_is_in_the_table_with_its_default() -> None:
-    """The table of settings has each key once, in the order of the code, with the default of the code."""
-    table = {spans(row[0])[0]: spans(row[1])[0] for row in rows("Settings")}
-    defaults = Settings()
-    assert table == {key: str(getattr(defaults, key.removeprefix("CONVEX_").lower())) for key in _PARSERS}
-    assert list(table) == list(_PARSERS)
-
-
-def test_no_setting_is_made_up() -> None:
-    """Every CONVEX_ key that the README names is one the package reads."""
-    assert set(re.findall(r"\b(?:FLASK_)?(CONVEX_[A-Z_]+)", README)) == set(_PARSERS)
-
-
-def test_every_command_is_in_the_table() -> None:
-    """The table of commands has each command once, and each row's example is of that command."""
-    table = [spans(row[0])[0] for row in rows("Command line")]
-    assert sorted(table) == sorted(commands.names())
-    for row in rows("Command line"):
-        assert spans(row[1])[0].startswith(f"flask convex {spans(row[0])[0]}")
-
-
 @pytest.mark.parametrize("command", convex_commands())
 def test_every_command_shown_is_understood(command: str) -> None:
     """Each `flask convex ...` in the README parses: command, options and arguments."""
     commands.parse(command)
-
-
-def test_a_command_that_is_not_there_would_be_noticed() -> None:
-    """The reading of commands refuses unknown commands and options."""
-    with pytest.raises(AssertionError):
-        commands.parse("flask convex keys forge")
-    with pytest.raises(click.UsageError):
-        commands.parse("flask convex migrate --quickly")
-
-
-def test_every_command_takes_json() -> None:
-    """Each command has the option `--json`, as the README says."""
-    for name in commands.names():
-        found: click.Command = convex_group
-        for word in name.split():
-            assert isinstance(found, click.Group)
-            found = found.commands[word]
-        assert "--json" in {option for param in found.params for option in param.opts}, name
 
 
 # --- errors ----------------------------------------------------------------------------------------------------------
