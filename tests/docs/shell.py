@@ -22,6 +22,8 @@ ELSEWHERE = frozenset(
 )
 _SERVER = re.compile(r"(python3? -m )?(flask( --app \S+)?( --debug)? (run|convex worker)|gunicorn)\b")
 _ADDRESS = re.compile(r"\b(localhost|127\.0\.0\.1|0\.0\.0\.0):(5000|8000)\b")
+#: A command that sends to port 5000 unless it says otherwise.
+_SEND = re.compile(r"(\bconvex webhooks send)(?!.* --(?:url|list))")
 _EXPECTED = re.compile(r"\s+# (?:exits with (?P<code>\d+)|(?P<status>[1-5]\d\d)(?: (?P<body>.+))?|[A-Za-z(].*)$")
 
 
@@ -71,15 +73,12 @@ def commands(language: str, code: str) -> list[Command]:
     return found
 
 
-def _is_complete(line: str) -> bool:
-    """Tell whether a command ends with this line."""
-    if line.endswith("\\"):
+def _is_complete(text: str) -> bool:
+    """Tell whether a command ends here: bash waits for no quote, bracket, pipe or here-document."""
+    if text.endswith("\\"):
         return False
-    try:
-        shlex.split(line, comments=True)
-    except ValueError:
-        return False
-    return True
+    done = subprocess.run(["bash", "-n", "-c", text], capture_output=True, text=True)
+    return not re.search(r"EOF|end of file|here-document", done.stderr)
 
 
 def _command(line: str, output: str | None) -> Command:
@@ -184,7 +183,7 @@ class Shell:
         )
         errors, _, status = done.stderr.partition("STATUS:")
         self.printed = self._theirs(done.stdout + errors)
-        said = f"$ {command.text}\n{self.printed}\n--- servers\n{self._log.read_text(encoding='utf-8')}"
+        said = f"$ {command.text}\n{self.printed}\n--- servers\n{self._log.read_text(encoding='utf-8')[-2000:]}"
         assert done.returncode == command.code, f"exits with {done.returncode}: {said}"
         if status:
             wanted = command.status
@@ -215,6 +214,7 @@ class Shell:
     def _script(self, text: str) -> str:
         """Return what bash runs: the command with the variables and the folder that earlier ones left."""
         state = shlex.quote(str(self._state))
+        text = _SEND.sub(r"\1 --url http://127.0.0.1:5000", text)
         text = _ADDRESS.sub(rf"\1:{self._port}", text)
         return (
             f'set -a; if [ -e {state} ]; then . {state}; cd "$PWD"; fi\n'
