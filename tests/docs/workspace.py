@@ -107,8 +107,9 @@ class Workspace:
         files = sorted(path.relative_to(self.folder) for path in self._known)
         modules = [path for path in files if not path.name.startswith("test_")]
         tests = [str(path) for path in files if path.name.startswith("test_")]
-        for path in modules:
-            self._python("-c", f"import {'.'.join(path.with_suffix('').parts).removesuffix('.__init__')}")
+        if modules:
+            names = (".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in modules)
+            self._python("-c", f"import {', '.join(names)}")
         if tests:
             self._python("-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "--rootdir", ".", *tests)
 
