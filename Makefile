@@ -2,6 +2,7 @@
 
 PYTHON  ?= python3
 VENV    ?= .venv
+LATEST  ?= .venv-latest
 HOST    ?= 127.0.0.1
 PORT    ?= 5000
 WORKERS ?= 2
@@ -15,9 +16,17 @@ SECONDS ?= 60
 # Further flags for gunicorn and pytest: make serve GUNICORN_FLAGS='--timeout 60', make test PYTEST_FLAGS='-k webhook'.
 GUNICORN_FLAGS ?=
 PYTEST_FLAGS   ?=
+# make lock LOCK_FLAGS= keeps the locked versions and adds only what setup.cfg needs besides.
+LOCK_FLAGS     ?= --upgrade
 
 BIN     := $(VENV)/bin/python
 INSTALL := $(BIN) -m pip install -qq --disable-pip-version-check --no-input
+# The lock names every package, so pip has nothing to resolve. Compiling all files takes longer than compiling those used.
+LOCKED  := $(INSTALL) --no-compile --no-deps --require-hashes
+PACKAGE := $(INSTALL) --no-deps --no-build-isolation -e .
+# --universal: one lock for each platform, and for each Python from 3.11.0 (Debian 12 has 3.11.2).
+COMPILE := $(BIN) -m uv pip compile -q --universal --python-version 3.11.0 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(LOCK_FLAGS)
 FLASK   := $(BIN) -m flask --app example_app
 # What exists of the code; mypy and pyright refuse a folder that does not.
 CODE    := $(wildcard flask_convex_http example_app tests benchmarks)
@@ -25,12 +34,18 @@ TYPED   := $(wildcard example_app tests/typing)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run serve test crash fuzz check format cover bench docs
+.PHONY: help install lock run serve test test-latest crash fuzz check format cover bench docs
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 install: $(VENV)/.installed-dev ## Make the environment for development
+
+lock: $(VENV)/pyvenv.cfg ## Lock the newest versions of all dependencies in requirements/
+	@$(INSTALL) --upgrade uv
+	@$(COMPILE) setup.cfg requirements/build.in --extra dev -o requirements/dev.txt
+	@$(COMPILE) setup.cfg requirements/build.in --extra webhooks --extra serve -c requirements/dev.txt -o requirements/run.txt
+	@$(COMPILE) setup.cfg requirements/build.in --extra fuzz -c requirements/dev.txt -o requirements/fuzz.txt
 
 run: $(VENV)/.installed-run ## Run the example app with Flask's own server (PORT=5000)
 	@$(FLASK) convex migrate
@@ -44,6 +59,12 @@ serve: $(VENV)/.installed-run ## Run the example app with gunicorn (PORT, WORKER
 test: $(VENV)/.installed-dev ## Run the tests (ENGINES=all)
 	@ENGINES=$(ENGINES) $(BIN) -m pytest -n auto $(PYTEST_FLAGS)
 
+test-latest: ## Run the tests on the newest versions of the dependencies, in .venv-latest
+	@rm -rf $(LATEST)
+	@$(PYTHON) -m venv $(LATEST)
+	@$(LATEST)/bin/python -m pip install -qq --disable-pip-version-check --no-input -e '.[dev]'
+	@$(LATEST)/bin/python -m pytest -n auto $(PYTEST_FLAGS)
+
 crash: $(VENV)/.installed-dev ## Crash, kill and cut the power that many times (POINTS=400), and see that nothing is lost
 	@ENGINES=all CRASH_POINTS=$(POINTS) WORKER_KILLS=$(POINTS) WORKER_BACKLOG=100000 WEBHOOK_KILLS=$(POINTS) SERVER_KILLS=$(POINTS) \
 		$(BIN) -m pytest -n auto --timeout 0 tests/crash/test_power_cut.py tests/worker/test_kills.py \
@@ -51,7 +72,7 @@ crash: $(VENV)/.installed-dev ## Crash, kill and cut the power that many times (
 		tests/inbox/processes/test_power_cut.py tests/engines/postgres/test_server_deaths.py $(PYTEST_FLAGS)
 
 fuzz: $(VENV)/.installed-dev ## Send hostile deliveries to every webhook provider for a while (SECONDS=60)
-	@$(INSTALL) -e '.[fuzz]'
+	@$(LOCKED) -r requirements/fuzz.txt
 	@$(BIN) tests/fuzz/fuzz_webhooks.py -max_total_time=$(SECONDS)
 
 check: $(VENV)/.installed-dev ## Lint, check the formatting, the types and the import rules
@@ -75,7 +96,7 @@ docs: $(VENV)/.installed-dev ## Build the documentation in docs/_build
 	@$(BIN) -m sphinx -W --keep-going -n -q docs docs/_build
 	@echo 'file://$(CURDIR)/docs/_build/index.html'
 
-# A stamp file says what was installed and when: again only after setup.cfg changed, or for a further extra.
+# A stamp file says what was installed and when: again only after the lock or setup.cfg changed, or for a further extra.
 
 $(VENV)/pyvenv.cfg:
 	@command -v $(PYTHON) >/dev/null || { echo 'Python 3.11 or newer is needed: make PYTHON=/path/to/python3'; exit 1; }
@@ -84,12 +105,14 @@ $(VENV)/pyvenv.cfg:
 	@echo "Making $(VENV) with $$($(PYTHON) -V)"
 	@$(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); exit 1; }
 
-$(VENV)/.installed-run: setup.cfg pyproject.toml $(VENV)/pyvenv.cfg
+$(VENV)/.installed-run: requirements/run.txt setup.cfg pyproject.toml $(VENV)/pyvenv.cfg
 	@echo 'Installing the package and what runs it'
-	@$(INSTALL) -e '.[webhooks,serve]'
+	@$(LOCKED) -r requirements/run.txt
+	@$(PACKAGE)
 	@touch $@
 
-$(VENV)/.installed-dev: setup.cfg pyproject.toml $(VENV)/pyvenv.cfg
+$(VENV)/.installed-dev: requirements/dev.txt setup.cfg pyproject.toml $(VENV)/pyvenv.cfg
 	@echo 'Installing the package and what checks it'
-	@$(INSTALL) -e '.[dev]'
+	@$(LOCKED) -r requirements/dev.txt
+	@$(PACKAGE)
 	@touch $(VENV)/.installed-run $@

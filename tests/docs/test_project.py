@@ -2,16 +2,41 @@
 
 import re
 from collections.abc import Iterator
+from configparser import ConfigParser
 from contextlib import contextmanager
 
 import pytest
 from flask import Flask
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.docs import commands
 from tests.docs.readme import ROOT, sections, spans
 
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 INDEX = (ROOT / "example_app" / "templates" / "index.html").read_text(encoding="utf-8")
+
+
+#: A lock of requirements/ and the extras of setup.cfg that it covers.
+LOCKS = {
+    "dev": ("dev", "webhooks", "stripe", "svix", "ed25519", "serve", "postgres", "s3"),
+    "run": ("webhooks", "stripe", "svix", "ed25519", "serve"),
+}
+
+
+def required(extras: tuple[str, ...]) -> Iterator[Requirement]:
+    """Yield what setup.cfg requires for the package and for these extras."""
+    setup = ConfigParser()
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
+    lists = [setup["options"]["install_requires"], *(setup["options.extras_require"][extra] for extra in extras)]
+    for line in "\n".join(lists).splitlines():
+        if line and not line.startswith("flask_convex_http"):
+            yield Requirement(line)
+
+
+def version_of(pin: Requirement) -> str:
+    """Return the version of `name==version`."""
+    return str(pin.specifier).removeprefix("==")
 
 
 @contextmanager
@@ -42,11 +67,29 @@ def test_the_targets_of_make_exist() -> None:
     """Each `make` target that the README names is one of the Makefile's."""
     section = sections()["Two commands for the checkout"]
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    targets = set(re.findall(r"^(\w+):.*?## ", makefile, flags=re.MULTILINE))
+    targets = set(re.findall(r"^([\w-]+):.*?## ", makefile, flags=re.MULTILINE))
     named = {word for span in spans(section) if (word := span.removeprefix("make ").strip()) in targets | {"install"}}
     assert {"run", "test", "serve", "check", "format", "cover", "bench"} <= named
     assert set(re.findall(r"^make (\w+)$", section, flags=re.MULTILINE)) == {"run", "test"}
     assert {"run", "test", *named} <= targets
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_the_lock_fits_the_requirements(name: str) -> None:
+    """Each requirement of setup.cfg has a locked version within its bounds; if not, `make lock` is due."""
+    lock = (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8")
+    pins = [Requirement(line) for line in re.findall(r"^(\S+==[^\\]+) \\$", lock, flags=re.MULTILINE)]
+    for requirement in required(LOCKS[name]):
+        locked = [pin for pin in pins if pin.name == canonicalize_name(requirement.name)]
+        assert locked, f"{requirement.name} is not locked"
+        assert all(requirement.specifier.contains(version_of(pin)) for pin in locked), requirement
+
+
+@pytest.mark.parametrize("name", [*LOCKS, "fuzz"])
+def test_the_lock_names_no_machine(name: str) -> None:
+    """A lock holds names, versions and hashes: no index, no address, no absolute path."""
+    lock = (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8")
+    assert not re.search(r"://|--(extra-)?index|--find-links|(?<!\w)/\w", lock)
 
 
 def test_the_index_page_links_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
