@@ -24,7 +24,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, overload
@@ -36,8 +36,10 @@ from werkzeug.test import TestResponse
 from flask_convex_http.backend import Backend, Functions, system_clock
 from flask_convex_http.config import MEMORY, Settings, shown_url
 from flask_convex_http.errors import ConvexHTTPError
+from flask_convex_http.inbox.queue import PROCESS
 from flask_convex_http.inbox.registry import DeclinedError
 from flask_convex_http.inbox.targets import find_target, sender_of
+from flask_convex_http.runtime.runtime import AppContext
 from flask_convex_http.scheduling.crons import Crons
 from flask_convex_http.schema.documents import Schema
 from flask_convex_http.schema.system_tables import ScheduledFunction
@@ -45,8 +47,9 @@ from flask_convex_http.web.state import backend_of
 from flask_convex_http.webhooks.base import Provider
 from flask_convex_http.webhooks.samples import events as samples
 from flask_convex_http.webhooks.samples.signed_deliveries import Faults, signed
-from flask_convex_http.worker.action_runner import RunningActions
-from flask_convex_http.worker.mutation_runner import Batches
+from flask_convex_http.worker.action_runner import ActionRunner
+from flask_convex_http.worker.mutation_runner import MutationRunner
+from flask_convex_http.worker.results import JobResult
 
 #: What `run_scheduled` runs before it gives up.
 _MOST_RUNS = 10_000
@@ -135,20 +138,20 @@ def run_scheduled(target: Backend | Flask, *, advance: timedelta | None = None) 
     return _Runner(backend, target.app_context, propagates=propagates).run(advance)
 
 
-def _is_unexpected(error: BaseException) -> bool:
-    """Whether it is no answer to the sender that somebody has meant."""
-    return not isinstance(error, DeclinedError) and not (isinstance(error, ConvexHTTPError) and error.public)
+def _raise_unexpected(error: BaseException | None) -> None:
+    """Raise the exception of a webhook's handler, unless the handler meant it as the response to the sender."""
+    is_meant = isinstance(error, DeclinedError) or (isinstance(error, ConvexHTTPError) and error.public)
+    if error is not None and not is_meant:
+        raise error
 
 
 class _Runner:
-    def __init__(
-        self, backend: Backend, around: Callable[[], AbstractContextManager[Any]], *, propagates: bool = False
-    ) -> None:
+    def __init__(self, backend: Backend, app_context: AppContext, *, propagates: bool = False) -> None:
         self._backend = backend
         self._propagates = propagates
         self._ticks = backend.ticks
-        self._batches = Batches(backend, around)
-        self._actions = RunningActions(backend, around, lambda: None)
+        self._mutations = MutationRunner(backend, app_context)
+        self._actions = ActionRunner(backend, app_context)
         self._ran: list[str] = []
 
     def run(self, advance: timedelta | None) -> list[ScheduledFunction]:
@@ -183,15 +186,17 @@ class _Runner:
         if tick <= min(mutation, action):
             self._backend.fire_crons()
         elif mutation <= action:
-            self._ran += self._batches.run(1)
+            self._collect(self._mutations.run(1))
         else:
-            self._ran += self._actions.run_one()
-        escaped = self._batches.escaped or self._actions.escaped
-        if escaped is not None:  # Ctrl-C, or pytest.fail()
-            raise escaped
-        raised = self._backend.inbox.queue.raised
-        if self._propagates and raised and _is_unexpected(raised[0]):
-            raise raised.pop()
+            self._collect(self._actions.run_one())
+
+    def _collect(self, results: Sequence[JobResult]) -> None:
+        for result in results:
+            self._ran.append(result.job.id)
+            if result.error is not None and not isinstance(result.error, Exception):  # Ctrl-C, or pytest.fail()
+                raise result.error
+            if self._propagates and result.job.name == PROCESS:
+                _raise_unexpected(result.value)
 
     def _next_due(self) -> float:
         return min(self._times())

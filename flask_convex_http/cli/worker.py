@@ -47,7 +47,7 @@ def worker(grace: int, as_json: bool) -> None:
     backend = current_backend()
     with backend.engine.read():  # a database that is not there should end this at once
         pass
-    running = Worker(backend, around=app.app_context, grace=grace)
+    running = Worker(backend, app_context=app.app_context, grace=grace)
     by = _work(running, grace)
     if as_json:
         print_json({"stopped_by": signal.Signals(by).name})

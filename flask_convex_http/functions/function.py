@@ -10,7 +10,7 @@ import contextlib
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, Literal, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, Literal, ParamSpec, TypeAlias, TypeVar, overload
 
 import msgspec
 
@@ -35,6 +35,8 @@ R = TypeVar("R")
 #: Covariant, or mypy would not take `sorted(ctx.run_query(names))`: it looks for a query of Iterable then.
 R_co = TypeVar("R_co", covariant=True)
 Kind = Literal["query", "mutation", "action"]
+#: Gets the ctx of a mutation, the arguments of the run that failed and its error as a text.
+FailureHook: TypeAlias = "Callable[[MutationCtx, dict[str, Any], str], None]"
 
 
 class Function(Generic[P, R_co]):
@@ -182,9 +184,20 @@ class Query(Function[P, R_co]):
 
 
 class Mutation(Function[P, R_co]):
-    """A function that reads and writes in one serialisable transaction."""
+    """A function that reads and writes in one serialisable transaction.
+
+    Args:
+        handler: See `Function`.
+        public: See `Function`.
+        on_failure: Called after a scheduled run has failed, in the transaction that records the failure. The writes of
+            the run are rolled back by then. For functions of the package itself.
+    """
 
     kind = "mutation"
+
+    def __init__(self, handler: Callable[..., R_co], *, public: bool, on_failure: FailureHook | None = None) -> None:
+        super().__init__(handler, public=public)
+        self.on_failure = on_failure
 
 
 class Action(Function[P, R_co]):

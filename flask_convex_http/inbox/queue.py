@@ -7,7 +7,7 @@ commit with the try's own completion. Of a lane only the first is scheduled; its
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ import msgspec
 
 from flask_convex_http.engines.base import Snapshot, Transaction
 from flask_convex_http.errors import DeadLetterError, EngineError, UnavailableError, is_of_transaction, text_of
-from flask_convex_http.functions.function import Mutation, internal_mutation
+from flask_convex_http.functions.function import Mutation
 from flask_convex_http.ids import Id
 from flask_convex_http.inbox.deliveries import Arrival, Deliveries, State
 from flask_convex_http.inbox.registry import DEFAULT_RETRY, Webhook, Webhooks
@@ -44,13 +44,11 @@ class DeliveryQueue:
         runtime: Runs the handlers.
         webhooks: The application's webhooks.
         deliveries: The rows.
-        raised: What a handler has failed with last; tests want to see it.
     """
 
     runtime: Runtime
     webhooks: Webhooks
     deliveries: Deliveries
-    raised: list[BaseException] = field(default_factory=list)
 
     def add(self, calls: MutationCalls, arrival: Arrival, known: WebhookDelivery | None) -> None:
         """Record a delivery and have it tried; `known` is its row if it failed when its handler was run at once."""
@@ -73,24 +71,27 @@ class DeliveryQueue:
         if lane is None or rows.queue(transaction, self.runtime.times, source, lane, delivery_id):
             self._schedule(calls, delivery_id, calls.now)
 
-    def process_function(self) -> Mutation[..., None]:
-        """`process` as a function that can be scheduled."""
+    def process_function(self) -> Mutation[..., Any]:
+        """Return `process` as a function that can be scheduled; its value is that of `process`."""
 
-        @internal_mutation
-        def process(ctx: MutationCtx, *, delivery: str) -> None:
-            self.process(calls_of(ctx), delivery)
+        def process(ctx: MutationCtx, *, delivery: str) -> Any:
+            return self.process(calls_of(ctx), delivery)
 
-        return process
+        return Mutation(process, public=False, on_failure=self.record_failed_run)
 
-    def process(self, calls: MutationCalls, delivery_id: str) -> None:
-        """Try a delivery: its handler's effects, or none, and what comes next."""
+    def process(self, calls: MutationCalls, delivery_id: str) -> BaseException | None:
+        """Attempt a delivery: commit or roll back its handler's effects, and schedule what follows.
+
+        Returns:
+            The exception of a failed handler, which is recorded with the attempt; otherwise None.
+        """
         delivery = self.deliveries.get(calls.transaction, delivery_id)
         if delivery is None or delivery.state != "pending":
-            return
+            return None
         webhook, started = self.webhooks.get(delivery.source), self.runtime.clock()
         if webhook is None and started - delivery.received < _UNKNOWN_FOR:
             self._schedule(calls, delivery.id, started + _LOOK_AGAIN)
-            return
+            return None
         try:
             calls.attempt(lambda: self._handle(calls, webhook, delivery))
         except DeadLetterError as error:
@@ -98,13 +99,15 @@ class DeliveryQueue:
         except (Exception, SystemExit) as error:
             if is_of_transaction(error):
                 raise  # not the handler's doing: it is tried again as if nothing had been
-            self.raised[:] = [error]
             self._fail(calls, delivery, webhook, self._attempt(started, "failed", error))
+            return error
         else:
             self._end(calls, delivery, webhook, self._attempt(started, "success"))
+        return None
 
-    def take_back(self, calls: MutationCalls, arguments: dict[str, Any], error: str) -> None:
-        """What was to try a delivery has failed around its handler: that is a failed attempt, and others follow."""
+    def record_failed_run(self, ctx: MutationCtx, arguments: dict[str, Any], error: str) -> None:
+        """Record a failed attempt for a run of `process` that failed outside the handler, and schedule the next."""
+        calls = calls_of(ctx)
         delivery = self.deliveries.get(calls.transaction, str(arguments.get("delivery")))
         if delivery is None or delivery.state != "pending":
             return

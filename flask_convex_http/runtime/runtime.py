@@ -38,8 +38,8 @@ T = TypeVar("T")
 AnyFunction = Function[Any, Any] | str
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
-#: What a function is run in, such as an application context.
-Around = Callable[[], AbstractContextManager[Any]]
+#: Returns the context that a function runs in, such as Flask's application context.
+AppContext = Callable[[], AbstractContextManager[Any]]
 
 #: Values of arguments that a function cannot change.
 _UNCHANGEABLE = (str, int, float, bytes, type(None))
@@ -346,13 +346,14 @@ class MutationCalls:
             self._effects.undo(before)
             raise
 
-    def run_job(self, function: Function[Any, Any], arguments: Kwargs, job: Job, around: Around) -> None:
-        """Run a scheduled mutation as a part of this transaction; its time and its limits are its own."""
+    def run_job(self, function: Function[Any, Any], arguments: Kwargs, job: Job, app_context: AppContext) -> Any:
+        """Run a scheduled mutation as a part of this transaction, with its own time and limits; return its value."""
         effects, caller = Effects(), Caller(Auth(), self._caller.site, 1, job)
         inner = self._inside(caller, self._runtime.clock(), effects)
-        with self.transaction.savepoint(), around():  # what fails when leaving undoes the writes, too
-            function.check_returns(function.handler(inner.ctx(), **arguments))
+        with self.transaction.savepoint(), app_context():  # an error of its exit rolls back the writes, too
+            value = function.check_returns(function.handler(inner.ctx(), **arguments))
         self._effects.absorb(effects)
+        return value
 
     def _inside(self, caller: Caller, now: float, effects: Effects) -> MutationCalls:
         return MutationCalls(self._runtime, self.transaction, self._db, now, effects, caller)

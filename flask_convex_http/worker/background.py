@@ -1,6 +1,7 @@
-"""A worker on a thread of a serving process, so that `flask run` and gunicorn alone run what is scheduled.
+"""A worker on a thread of a serving process, so that `flask run` and gunicorn run jobs without a second process.
 
-It starts at the first use in the process, never in one that is forked later, and is stopped when the process ends.
+The worker starts at the first request that a process handles, never in a process that is forked later. It stops when
+the process ends.
 """
 
 from __future__ import annotations
@@ -10,45 +11,47 @@ import logging
 import os
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import Any
 
 from flask_convex_http.backend import Backend
+from flask_convex_http.runtime.runtime import AppContext
 from flask_convex_http.worker.worker import Worker
 
 logger = logging.getLogger("flask_convex_http")
 
-#: Seconds that actions get to end when the process ends; servers kill what takes much longer.
+#: Seconds that running actions have when the process ends. Servers kill a process that takes much longer.
 _GRACE = 10.0
-#: Seconds on top for recording how they ended.
-_LAST_SECONDS = 5.0
+#: Seconds after the grace for recording how the actions ended.
+_RECORDING_TIME = 5.0
 
 
 class BackgroundWorker:
     """A worker on a daemon thread.
 
     Args:
-        backend: What it works for.
-        around: What each function is run in, such as an application context.
-        is_wanted: Whether there is to be one in this process.
+        backend: The deployment whose jobs it runs.
+        app_context: Returns the context that each function runs in, such as Flask's application context.
+        is_wanted: Tells whether this process should have a worker.
+
+    Attributes:
+        pid: The process in which `ensure` was called, or None.
     """
 
     def __init__(
         self,
         backend: Backend,
-        around: Callable[[], AbstractContextManager[Any]],
+        app_context: AppContext,
         is_wanted: Callable[[], bool],
     ) -> None:
         self.pid: int | None = None
         self._backend = backend
-        self._around = around
+        self._app_context = app_context
         self._is_wanted = is_wanted
         self._starting = threading.Lock()
         self._worker: Worker | None = None
         self._thread: threading.Thread | None = None
 
     def ensure(self) -> None:
-        """Start it in this process, unless that was done or it is not wanted."""
+        """Start the worker in this process, unless that was done or it is not wanted."""
         with self._starting:
             if self.pid == os.getpid():
                 return
@@ -57,27 +60,27 @@ class BackgroundWorker:
                 self._start()
 
     def stop(self) -> None:
-        """Stop it and wait for it; nothing happens where it does not run."""
+        """Stop the worker and wait until it has ended. Do nothing if it does not run in this process."""
         with self._starting:
             worker, thread, self._thread = self._worker, self._thread, None
         if worker is None or thread is None or self.pid != os.getpid():
             return
         worker.stop()
-        thread.join(_GRACE + _LAST_SECONDS)  # a mutation may never end, and is undone with the process
+        thread.join(_GRACE + _RECORDING_TIME)  # a mutation may never end, and is rolled back with the process
         atexit.unregister(self.stop)
 
     def close(self) -> None:
-        """Stop it; the next use starts another one."""
+        """Stop the worker. The next request starts another one."""
         self.stop()
         with self._starting:
             self.pid = None
 
     def _start(self) -> None:
-        self._worker = Worker(self._backend, around=self._around, grace=_GRACE)
+        self._worker = Worker(self._backend, app_context=self._app_context, grace=_GRACE)
         thread = threading.Thread(target=self._worker.run, name="convex-worker", daemon=True)
         try:
             thread.start()
-        except RuntimeError:  # the system has no more threads: no reason to fail the request, the next one tries again
+        except RuntimeError:  # the system has no more threads: the request goes on, and the next one tries again
             logger.exception("The background worker could not be started")
             self.pid = None
             return

@@ -1,43 +1,39 @@
-"""Forgetting what nobody needs any more: what was scheduled, firings, remembered calls, full buckets, webhooks.
+"""Delete expired rows: ended jobs, cron runs, remembered calls, full rate limit buckets and old webhook deliveries.
 
-A little at a time, so that nobody waits for it.
+Each transaction deletes a few rows of each kind, so that no other writer waits for long.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from flask_convex_http.backend import Backend
 from flask_convex_http.engines.base import Transaction
 
-#: Rows that one transaction removes of each kind; those of scheduled functions may be large, and are read for that.
-_MOST = 50
+#: The most rows of each kind that one transaction deletes. Rows of jobs may be large, and are read to be deleted.
+_BATCH_SIZE = 50
 _DAY = 86_400_000.0
 
-Sweep = Callable[[Transaction], int]
 
-
-class Housekeeping:
-    """Removes rows that may go.
+class Cleaner:
+    """Deletes expired rows.
 
     Args:
-        backend: Where they are.
+        backend: The deployment.
     """
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
 
-    def sweep(self) -> bool:
-        """Remove some; whether there may be more."""
-        return max(self._backend.engine.write(self._sweep_all)) >= _MOST
+    def purge(self) -> bool:
+        """Delete one batch of expired rows of each kind, and return whether there may be more."""
+        return max(self._backend.engine.write(self._purge_batch)) >= _BATCH_SIZE
 
-    def _sweep_all(self, transaction: Transaction) -> list[int]:
+    def _purge_batch(self, transaction: Transaction) -> list[int]:
         backend, now = self._backend, self._backend.clock()
         before = now - backend.settings.scheduled_retention_days * _DAY
         return [
-            backend.jobs.sweep(transaction, before, _MOST),
-            backend.ticks.sweep(transaction, before, _MOST),
-            backend.once.sweep(transaction, now, _MOST),
-            backend.rate_limits.sweep(transaction, now, _MOST),
-            backend.inbox.sweep(transaction, now, _MOST),
+            backend.jobs.sweep(transaction, before, _BATCH_SIZE),
+            backend.ticks.sweep(transaction, before, _BATCH_SIZE),
+            backend.once.sweep(transaction, now, _BATCH_SIZE),
+            backend.rate_limits.sweep(transaction, now, _BATCH_SIZE),
+            backend.inbox.sweep(transaction, now, _BATCH_SIZE),
         ]

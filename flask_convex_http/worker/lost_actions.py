@@ -1,14 +1,15 @@
-"""Finding actions whose worker died: rows in progress that show no sign of life.
+"""Actions whose worker died: rows in progress whose lease is not renewed.
 
-A living worker changes its rows again and again. Whether one has stopped is judged by how long this process has seen
-the row unchanged, on a clock that nobody sets; what the rows say of the time is compared with themselves only. So a
-clock that jumps, here or there, kills nobody.
+A living worker renews its rows at every heartbeat. This process measures on its own monotonic clock for how long a row
+has not changed. Times in rows are only compared with the same row's earlier times, so a wall clock that jumps, here or
+on another machine, makes no action lost.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from flask_convex_http.backend import Backend
@@ -20,85 +21,105 @@ from flask_convex_http.schema.system_tables import ScheduledFunction
 
 logger = logging.getLogger("flask_convex_http")
 
-#: Seconds more for actions that are not known here.
-_UNKNOWN_FOR = 60.0
-#: Milliseconds after which an attempt that was stopped may be followed by the next: it goes on until its process ends.
-_SOONEST = 1000.0
+#: Seconds on top of the lease for functions that are unknown here: a newer version knows whether to retry them.
+_UNKNOWN_FUNCTION_GRACE = 60.0
+#: Milliseconds between an attempt that was stopped, which goes on until its process ends, and the next one.
+_MINIMUM_DELAY_AFTER_STOP = 1000.0
 _ERRORS = {
     "lost": "The worker that ran it died",
     "stopped": "The worker that ran it was stopped",
 }
 
 
-class Leases:
-    """Watches the actions in progress, those of all processes.
+@dataclass(frozen=True, slots=True)
+class _Silence:
+    """How long a row has not changed.
+
+    Attributes:
+        lease_end: The `due` of the row, which every renewal changes.
+        seconds: The time for which this process has seen that value.
+    """
+
+    lease_end: float
+    seconds: float = 0.0
+
+
+class LeaseMonitor:
+    """Watches the leases of the actions in progress, those of all processes.
 
     Args:
-        backend: Where they are.
+        backend: The deployment.
     """
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._silence: dict[str, tuple[float, float]] = {}
-        self._looked = time.monotonic()
+        self._silences: dict[str, _Silence] = {}
+        self._last_check = time.monotonic()
 
-    def give_up_lost(self) -> int:
-        """Give up what has shown no sign of life for the length of a lease; answers how many that were."""
+    def end_lost_attempts(self) -> int:
+        """End the attempts whose lease has expired, and return their number."""
         with self._backend.engine.read() as snapshot:
             running = self._backend.jobs.running(snapshot)
-        if running:  # nobody can show life while somebody else writes: if this cannot either, it counts for nothing
+        if running:  # while one writer blocks all others no worker can renew: this check waits for it, too
             self._backend.engine.write(lambda transaction: None)
-        self._watch(running)
+        self._measure(running)
         lost = [job for job in running if self._is_lost(job)]
         if lost:
-            self._backend.engine.write(lambda transaction: self._give_up(transaction, lost))
+            self._backend.engine.write(lambda transaction: self._end_attempts(transaction, lost))
         return len(lost)
 
-    def _watch(self, running: list[ScheduledFunction]) -> None:
-        """Add up how long each row has not changed. No more than the usual from one look to the next: who was stopped
-        in between, together with those it watches, or had to wait, has not seen what they did."""
+    def _measure(self, running: list[ScheduledFunction]) -> None:
+        """Add the time since the last check to the silence of each row that has not changed.
+
+        At most two heartbeats are added. If the machine was suspended, or this process had to wait, then it has not
+        seen what the other workers did in between.
+        """
         now = time.monotonic()
-        passed, self._looked = min(now - self._looked, 2 * sign_every(self._backend)), now
-        before = self._silence
-        self._silence = {job.id: (job.due, 0.0) for job in running}
-        for job_id, (due, _) in self._silence.items():
-            if job_id in before and before[job_id][0] == due:
-                self._silence[job_id] = (due, before[job_id][1] + passed)
+        elapsed, self._last_check = min(now - self._last_check, 2 * heartbeat_interval(self._backend)), now
+        known = self._silences
+        self._silences = {}
+        for job in running:
+            silence = known.get(job.id)
+            is_unchanged = silence is not None and silence.lease_end == job.due
+            seconds = silence.seconds + elapsed if silence is not None and is_unchanged else 0.0
+            self._silences[job.id] = _Silence(job.due, seconds)
 
     def _is_lost(self, job: ScheduledFunction) -> bool:
-        _, silence = self._silence[job.id]
         is_known = self._backend.functions.get(job.name) is not None
-        patience = 0.0 if is_known else _UNKNOWN_FOR  # a newer version knows whether to try it again
-        return silence > self._backend.settings.worker_lease + patience
+        grace = 0.0 if is_known else _UNKNOWN_FUNCTION_GRACE
+        return self._silences[job.id].seconds > self._backend.settings.worker_lease + grace
 
-    def _give_up(self, transaction: Transaction, lost: list[ScheduledFunction]) -> None:
+    def _end_attempts(self, transaction: Transaction, lost: list[ScheduledFunction]) -> None:
         for job in lost:
-            now = self._backend.jobs.get(transaction, job.id)
-            if now is not None and now.completed_time is None and now.due == job.due:
+            current = self._backend.jobs.get(transaction, job.id)
+            if current is not None and current.completed_time is None and current.due == job.due:
                 logger.error("The worker that ran the scheduled action %s (%s) died", job.name, job.id)
-                give_up(self._backend, transaction, now, "lost")
+                end_interrupted_attempt(self._backend, transaction, current, "lost")
 
 
-def sign_every(backend: Backend) -> float:
-    """Seconds from one sign of life to the next, and from one look at those of others to the next."""
+def heartbeat_interval(backend: Backend) -> float:
+    """Return the seconds between two renewals of a lease, which are also those between two checks of all leases."""
     return min(backend.settings.worker_lease / 3, LOOK_AFTER)
 
 
-def give_up(
+def end_interrupted_attempt(
     backend: Backend, transaction: Transaction, job: ScheduledFunction, outcome: Literal["lost", "stopped"]
 ) -> None:
-    """End an attempt of which nobody knows how far it came: tried again if its author allows it, failed otherwise."""
+    """End an attempt that may have had any of its effects: retry the action if it has a `Retry`, else fail it.
+
+    An attempt that was stopped with its worker does not count towards `max_attempts`.
+    """
     retry, now, error = retry_of(backend.functions.get(job.name)), backend.clock(), _ERRORS[outcome]
     count = tried(job) - (outcome == "stopped")
     if retry is None or count >= retry.max_attempts:
         backend.jobs.fail(transaction, job, now, error, outcome)
-    else:
-        wait = retry.delay(max(count, 1))
-        if outcome == "stopped":
-            wait = max(wait, _SOONEST)
-        backend.jobs.postpone(transaction, job, now, now + wait, error, outcome)
+        return
+    delay = retry.delay(max(count, 1))
+    if outcome == "stopped":
+        delay = max(delay, _MINIMUM_DELAY_AFTER_STOP)
+    backend.jobs.postpone(transaction, job, now, now + delay, error, outcome)
 
 
 def retry_of(function: Function[Any, Any] | None) -> Retry | None:
-    """How a function is tried again, if it is."""
+    """Return the retry policy of a function, or None if it has none."""
     return function.retry if isinstance(function, Action) else None

@@ -1,140 +1,135 @@
-"""Running scheduled mutations: many of them in one transaction, each with its own completion.
+"""Run scheduled mutations: a batch of them in one transaction, each with its own outcome.
 
-A mutation's effects, its completion and what it schedules next are one commit, and the commit is shared with others
-that were due. Each is undone alone if it fails.
+A mutation's writes, its outcome and the jobs it schedules are one commit, shared with the rest of the batch. A
+mutation that fails is rolled back alone, to its savepoint. If the database rejects the whole transaction, all jobs of
+the batch stay pending; `RejectedJobs` then finds the one that causes it.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from typing import Any
 
 from flask_convex_http.backend import Backend
 from flask_convex_http.engines.base import Transaction
-from flask_convex_http.errors import is_of_transaction
-from flask_convex_http.functions.function import Function
-from flask_convex_http.inbox.queue import PROCESS
-from flask_convex_http.runtime.runtime import MutationCalls
+from flask_convex_http.errors import is_of_transaction, text_of
+from flask_convex_http.functions.function import Function, Mutation
+from flask_convex_http.runtime.runtime import AppContext, MutationCalls
 from flask_convex_http.scheduling.scheduler import Job
 from flask_convex_http.schema.system_tables import ScheduledFunction
-from flask_convex_http.worker.resolve import failure, function_of
+from flask_convex_http.worker.rejected_jobs import RejectedJobs
+from flask_convex_http.worker.resolve import record, resolve
+from flask_convex_http.worker.results import JobResult, log_failure, log_success
 
-#: How many mutations one transaction runs at most, and seconds after which it takes in no more: others want to write.
-_MOST = 100
-_SECONDS = 0.01
-#: Seconds until something is tried again whose transaction the database has refused.
-_FIRST_PAUSE = 0.5
-_LONGEST_PAUSE = 7200.0
+#: The most mutations of one batch.
+_BATCH_SIZE = 100
+#: Seconds after which a batch takes no further mutation, since other writers wait.
+_BATCH_SECONDS = 0.01
 
 
-class Batches:
-    """Runs the mutations that are due.
-
-    Args:
-        backend: Where they are.
-        around: What each is run in, such as an application context.
+@dataclass(slots=True)
+class _Batch:
+    """The mutations of one transaction.
 
     Attributes:
-        escaped: What a function raised last that is no Exception, such as Ctrl-C.
+        running: The id of the job that runs.
+        results: The ends of the jobs that have run.
     """
 
-    def __init__(self, backend: Backend, around: Callable[[], AbstractContextManager[Any]]) -> None:
-        self._backend = backend
-        self._around = around
-        self.escaped: BaseException | None = None
-        self._running: str | None = None
-        self._ran: list[str] = []
-        self._one_by_one = 0
-        self._pauses: dict[str, tuple[int, float]] = {}
+    running: str | None = None
+    results: list[JobResult] = field(default_factory=list)
 
-    def run(self, most: int = _MOST) -> list[str]:
-        """Run what is due, as much as one transaction should; answers the ids of what has been dealt with.
+    def restart(self) -> None:
+        """Drop everything: the engine runs the transaction again."""
+        self.running, self.results = None, []
+
+
+class MutationRunner:
+    """Runs due mutations.
+
+    Args:
+        backend: The deployment.
+        app_context: Returns the context that each function runs in, such as Flask's application context.
+    """
+
+    def __init__(self, backend: Backend, app_context: AppContext) -> None:
+        self._backend = backend
+        self._app_context = app_context
+        self._rejected = RejectedJobs()
+
+    def run(self, limit: int = _BATCH_SIZE) -> list[JobResult]:
+        """Run one batch of due mutations, in the order of their time.
 
         Args:
-            most: How many at most.
+            limit: The most mutations to run.
+
+        Returns:
+            The ends of the jobs, those that could not run in this process included.
 
         Raises:
-            ConvexHTTPError: The database has refused the transaction; all that was in it is pending still.
+            ConvexHTTPError: The database rejected the transaction; all of its jobs are still pending.
         """
-        self._running, self._ran = None, []
-        most = 1 if self._one_by_one else most
+        batch, limit = _Batch(), self._rejected.limit(limit)
         try:
-            self._backend.runtime.write(lambda calls: self._run_due(calls, most), self._backend.caller())
+            self._backend.runtime.write(lambda calls: self._run_due(calls, batch, limit), self._backend.caller())
         except Exception:
-            self._find_culprit()
+            self._rejected.add([result.job.id for result in batch.results], batch.running)
             raise
-        self._one_by_one = max(self._one_by_one - len(self._ran), 0)
-        for job_id in self._ran:
-            self._pauses.pop(job_id, None)
-        return self._ran
+        self._rejected.remove([result.job.id for result in batch.results])
+        for result in batch.results:
+            if result.was_run and result.error is None:
+                log_success(result.job)
+        return batch.results
 
-    def _run_due(self, calls: MutationCalls, most: int) -> None:
-        end = time.monotonic() + _SECONDS
-        self._ran, wanted = [], 1  # more each time: what is read and not run, with all its arguments, was read in vain
-        while found := self._due(calls.transaction, min(wanted, most - len(self._ran))):
-            for job in found:
-                if time.monotonic() > end and self._ran:
+    def _run_due(self, calls: MutationCalls, batch: _Batch, limit: int) -> None:
+        batch.restart()
+        end = time.monotonic() + _BATCH_SECONDS
+        size = 1  # doubled each time: a row that is read and not run was read with all its arguments for nothing
+        while jobs := self._claim(calls.transaction, min(size, limit - len(batch.results))):
+            for job in jobs:
+                if time.monotonic() > end and batch.results:
                     return
-                self._run_one(job, calls)
-            wanted *= 2
+                self._run_one(job, calls, batch)
+            size *= 2
 
-    def _run_one(self, job: ScheduledFunction, calls: MutationCalls) -> None:
-        if self._ran and self._backend.jobs.is_canceled(calls.transaction, job.id):  # by one of those before
+    def _claim(self, transaction: Transaction, limit: int) -> list[ScheduledFunction]:
+        if not limit:
+            return []
+        due = self._backend.jobs.due(transaction, "mutation", self._backend.clock(), limit + len(self._rejected))
+        return [job for job in due if not self._rejected.is_paused(job.id)][:limit]
+
+    def _run_one(self, job: ScheduledFunction, calls: MutationCalls, batch: _Batch) -> None:
+        if batch.results and self._backend.jobs.is_canceled(calls.transaction, job.id):  # by an earlier one
             return
-        self._running = job.id
-        self._run(job, calls)
-        self._running = None
-        self._ran.append(job.id)
+        batch.running = job.id
+        batch.results.append(self._run(job, calls))
+        batch.running = None
 
-    def _due(self, transaction: Transaction, most: int) -> list[ScheduledFunction]:
-        jobs, now = self._backend.jobs, self._backend.clock()
-        found = jobs.due(transaction, "mutation", now, most + len(self._pauses)) if most else []
-        return [job for job in found if not self._is_paused(job.id)][:most]
-
-    def _run(self, job: ScheduledFunction, calls: MutationCalls) -> None:
+    def _run(self, job: ScheduledFunction, calls: MutationCalls) -> JobResult:
         jobs, clock = self._backend.jobs, self._backend.clock
-        function = function_of(job, self._backend.functions, jobs, calls.transaction, clock())
-        if function is None:
-            return
-        error = self._call(job, function, calls)
-        if error is None:
+        function = resolve(job, self._backend.functions, clock())
+        if not isinstance(function, Function):
+            record(function, job, jobs, calls.transaction, clock())
+            return JobResult(job, was_run=False)
+        result = self._call(job, function, calls)
+        if result.error is None:
             jobs.succeed(calls.transaction, job, clock())
         else:
-            jobs.fail(calls.transaction, job, clock(), error)
-            if job.name == PROCESS:
-                self._backend.inbox.queue.take_back(calls, job.args, error)
+            self._fail(job, function, calls, text_of(result.error))
+        return result
 
-    def _call(self, job: ScheduledFunction, function: Function[Any, Any], calls: MutationCalls) -> str | None:
-        """Run it, and answer what it failed with."""
+    def _fail(self, job: ScheduledFunction, function: Function[Any, Any], calls: MutationCalls, error: str) -> None:
+        self._backend.jobs.fail(calls.transaction, job, self._backend.clock(), error)
+        if isinstance(function, Mutation) and function.on_failure is not None:
+            function.on_failure(calls.ctx(), job.args, error)
+
+    def _call(self, job: ScheduledFunction, function: Function[Any, Any], calls: MutationCalls) -> JobResult:
         try:
             arguments = function.check_arguments((), job.args, json=True)
-            calls.run_job(function, arguments, Job(job.id, job.id), self._around)
+            return JobResult(job, calls.run_job(function, arguments, Job(job.id, job.id), self._app_context))
         except BaseException as error:
             if is_of_transaction(error):
-                raise  # not the function's doing: all of the batch is tried again
-            self.escaped = None if isinstance(error, Exception) else error
-            return failure(job, error)
-        return None
-
-    # --- what the database has refused -------------------------------------------------------------------------------
-
-    def _find_culprit(self) -> None:
-        """Who fills the disk should not keep the others from running: if it may be several, each is tried alone."""
-        suspects = self._ran if self._running is None else [self._running]
-        if len(suspects) == 1:
-            self._pause(suspects[0])
-        else:
-            self._one_by_one = len(suspects)
-
-    def _pause(self, job_id: str) -> None:
-        """Leave it alone for a while, longer each time, so that others come to their turn."""
-        times, _ = self._pauses.get(job_id, (0, 0.0))
-        pause = min(_FIRST_PAUSE * 2.0 ** min(times, 20), _LONGEST_PAUSE)
-        now = time.monotonic()
-        self._pauses[job_id] = (times + 1, now + pause)
-        self._pauses = {paused: until for paused, until in self._pauses.items() if until[1] > now - _LONGEST_PAUSE}
-
-    def _is_paused(self, job_id: str) -> bool:
-        return job_id in self._pauses and time.monotonic() < self._pauses[job_id][1]
+                raise  # no fault of the function: the whole batch runs again
+            log_failure(job, error)
+            return JobResult(job, error=error)

@@ -16,7 +16,7 @@ from flask_convex_http.schema.system_tables import (
 )
 from flask_convex_http.testing import Clock
 from flask_convex_http.webhooks import Provider
-from flask_convex_http.worker.cleanup import Housekeeping
+from flask_convex_http.worker.cleanup import Cleaner
 from tests.databases import AT_LENGTH, EACH_ENGINE
 from tests.inbox.receiving import Boom, Receiver, numbered, payload, receiving, record
 from tests.inbox.test_failures import failing
@@ -29,8 +29,8 @@ DAY, SECOND = timedelta(days=1), timedelta(seconds=1)
 
 def sweep(receiver: Receiver) -> list[int]:
     """Forget what may be forgotten; answers how many bodies and deliveries are left after each round."""
-    housekeeping, left = Housekeeping(receiver.backend), [len(receiver.bodies) + len(receiver.deliveries)]
-    while housekeeping.sweep():
+    housekeeping, left = Cleaner(receiver.backend), [len(receiver.bodies) + len(receiver.deliveries)]
+    while housekeeping.purge():
         left.append(len(receiver.bodies) + len(receiver.deliveries))
     return left
 
@@ -233,10 +233,10 @@ def test_what_cannot_be_read_is_forgotten_too(tmp_path: Path) -> None:
         for delivery in receiver.deliveries[:3]:
             spoil(receiver, delivery.id)
         clock.advance(31 * DAY)
-        assert not Housekeeping(receiver.backend).sweep()
+        assert not Cleaner(receiver.backend).purge()
         assert len(receiver.bodies) == 2  # of what has failed and what is dead
         clock.advance(60 * DAY)
-        assert not Housekeeping(receiver.backend).sweep()
+        assert not Cleaner(receiver.backend).purge()
         assert (receiver.deliveries, receiver.bodies) == ([], [])
 
 
@@ -251,7 +251,7 @@ def test_a_pending_one_that_cannot_be_read(tmp_path: Path) -> None:
         spoil(receiver, receiver.deliveries[0].id)
         clock.advance(2 * timedelta(hours=1))
         for _ in range(2):
-            assert not Housekeeping(receiver.backend).sweep()
+            assert not Cleaner(receiver.backend).purge()
         receiver.work()
         assert (sorted(receiver.effects), len(receiver.bodies)) == (["evt_2", "evt_3"], 3)
 
@@ -267,10 +267,10 @@ def test_a_try_that_cannot_be_read(tmp_path: Path) -> None:
         jobs = receiver.backend.jobs.table
         receiver.backend.engine.write(lambda transaction: transaction.update(jobs, job.id, {"args": "5"}))
         clock.advance(timedelta(hours=2))
-        assert not Housekeeping(receiver.backend).sweep()
+        assert not Cleaner(receiver.backend).purge()
         clock.advance(timedelta(hours=5))
         receiver.work()  # sets it aside
-        assert not Housekeeping(receiver.backend).sweep()
+        assert not Cleaner(receiver.backend).purge()
         receiver.work()
         assert (receiver.effects, receiver.states) == (["evt_1"], ["done"])
 
@@ -285,8 +285,8 @@ def test_a_content_whose_delivery_cannot_be_read(tmp_path: Path) -> None:
         assert receiver.send(BODY, sign_github).status_code == 200
         spoil(receiver, receiver.delivery.id)
         clock.advance(100 * DAY)
-        assert not Housekeeping(receiver.backend).sweep()
+        assert not Cleaner(receiver.backend).purge()
         assert len(receiver.rows(WebhookContent)) == 1
         clock.advance(301 * DAY)
-        assert not Housekeeping(receiver.backend).sweep()
+        assert not Cleaner(receiver.backend).purge()
         assert (receiver.deliveries, receiver.rows(WebhookContent)) == ([], [])

@@ -12,7 +12,7 @@ from flask_convex_http.ids import Id
 from flask_convex_http.runtime.commit_hooks import MAX_JOBS
 from flask_convex_http.schema.system_tables import ScheduledFunction
 from flask_convex_http.testing import Clock
-from flask_convex_http.worker.cleanup import Housekeeping
+from flask_convex_http.worker.cleanup import Cleaner
 from tests.databases import AT_LENGTH, EACH_ENGINE
 from tests.inbox.receiving import Boom, Effect, Receiver, receiving, record
 from tests.inbox.test_failures import failing
@@ -46,7 +46,7 @@ def pending(receiver: Receiver) -> list[ScheduledFunction]:
 
 def sweep(receiver: Receiver) -> None:
     """One round of housekeeping, after which there is no need of another at once."""
-    assert not Housekeeping(receiver.backend).sweep()
+    assert not Cleaner(receiver.backend).purge()
 
 
 @pytest.mark.parametrize("lose", [cancel, remove, spoil])

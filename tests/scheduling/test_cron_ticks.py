@@ -123,7 +123,7 @@ def test_what_a_cron_runs_is_checked() -> None:
     with memory_backend(SCHEMA, FUNCTIONS) as backend:
         assert refusal("cron_processes:swep").startswith("Cron 'x': Could not find function 'cron_processes:swep'")
         assert refusal("cron_processes:look").startswith("Cron 'x': cron_processes:look is a query")
-        assert refusal(unlisted).startswith("Cron 'x': Could not find function 'test_ticks:unlisted'")
+        assert refusal(unlisted).startswith("Cron 'x': Could not find function 'test_cron_ticks:unlisted'")
         assert refusal(send, too="team").startswith("Cron 'x': cron_processes:send: Unknown field `too` - at `$.too`")
         assert refusal(send, to=3).startswith("Cron 'x': cron_processes:send: Expected `str`, got `int` - at `$.to`")
         assert refusal(sweep, limit=float("nan")).startswith("Cron 'x': cron_processes:sweep: the arguments must be")
@@ -142,7 +142,9 @@ def test_function_of_the_same_name_is_another() -> None:
     crons.interval("x", 60, made())
     with (
         memory_backend(SCHEMA) as backend,
-        pytest.raises(RegistrationError, match=r"^Cron 'x': test_ticks:twin is another function; add .*test_ticks to"),
+        pytest.raises(
+            RegistrationError, match=r"^Cron 'x': test_cron_ticks:twin is another function; add .*test_cron_ticks to"
+        ),
     ):
         Process(backend, crons, (made(),)).ticks.check()
 

@@ -61,10 +61,10 @@ def working(
     backend: Backend,
     *,
     grace: float = PATIENCE,
-    around: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    app_context: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> Iterator[Worker]:
     """A worker that works until the block ends; then it has ended, too."""
-    worker = Worker(backend, around=around, grace=grace)
+    worker = Worker(backend, app_context=app_context, grace=grace)
     thread = threading.Thread(target=worker.run, daemon=True)
     thread.start()
     try:

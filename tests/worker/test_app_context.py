@@ -51,7 +51,7 @@ def test_each_has_an_app_context_of_its_own(function: Any, tmp_path: Path) -> No
     with app_at(tmp_path) as (app, backend):
         for text in "abc":
             backend.ctx().scheduler.run_after(0, function, text=text)
-        with working(backend, around=app.app_context):
+        with working(backend, app_context=app.app_context):
             ended = wait_until_ended(backend)
         assert {job.state for job in ended} == {"success"}
         assert sorted(written(backend)) == [f"{text} in test_app, mark None" for text in "abc"]
@@ -71,7 +71,7 @@ def test_the_context_of_each_ends(function: Any, tmp_path: Path) -> None:
 
         for text in "abc":
             backend.ctx().scheduler.run_after(0, function, text=text, fails=text == "b")
-        with working(backend, around=app.app_context):
+        with working(backend, app_context=app.app_context):
             wait_until_ended(backend)
         assert sorted(ends) == [("a", "NoneType"), ("b", "Boom"), ("c", "NoneType")]
 
@@ -87,7 +87,7 @@ def test_an_end_that_fails_undoes_the_mutation(tmp_path: Path) -> None:
 
         for text in "abc":
             backend.ctx().scheduler.run_after(0, mutate, text=text)
-        with working(backend, around=app.app_context):
+        with working(backend, app_context=app.app_context):
             ended = wait_until_ended(backend)
         assert [job.state for job in ended] == ["success", "failed", "success"]
         assert written(backend) == [f"{text} in test_app, mark None" for text in "ac"]

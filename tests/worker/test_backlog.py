@@ -17,7 +17,7 @@ from flask_convex_http.engines.base import Transaction
 from flask_convex_http.functions.function import Function
 from flask_convex_http.scheduling.scheduler import Submission
 from flask_convex_http.sqlite.connections import sqlite3
-from flask_convex_http.worker.cleanup import Housekeeping
+from flask_convex_http.worker.cleanup import Cleaner
 from tests.sqlite.crews import tell_statements, wait_until
 from tests.worker.runs import opened, working
 
@@ -98,7 +98,7 @@ def test_all_that_a_worker_asks_is_found_by_an_index(tmp_path: Path) -> None:
         tell_statements(backend.engine, statements.add)  # type: ignore[arg-type]  # it is SQLite's
         with working(backend):
             wait_until(lambda: _is_drained(backend))
-            Housekeeping(backend).sweep()
+            Cleaner(backend).purge()
         plans = {sql: plan_of(tmp_path, sql) for sql in statements if "_scheduled_functions" in sql and _is_plain(sql)}
     asked = {sql.split()[0] for sql in plans}
     assert {"SELECT", "UPDATE"} <= asked

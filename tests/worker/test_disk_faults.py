@@ -59,7 +59,7 @@ def test_a_mutation_that_fills_the_disk_does_not_block_the_others(size: int, tmp
 
 def test_what_comes_while_one_has_to_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While a mutation waits for room on the disk, others that are due later run at their time, or soon after it."""
-    monkeypatch.setattr("flask_convex_http.worker.mutation_runner._FIRST_PAUSE", 3600)
+    monkeypatch.setattr("flask_convex_http.worker.rejected_jobs._FIRST_PAUSE", 3600)
     with opened(tmp_path, [fill]) as backend:
         backend.ctx().scheduler.run_after(0, fill, size=12 * MIB)
         log = tmp_path / "convex.db-wal"

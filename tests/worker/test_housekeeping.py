@@ -9,7 +9,7 @@ import pytest
 from flask_convex_http import MutationCtx, internal_mutation
 from flask_convex_http.backend import Backend
 from flask_convex_http.testing import Clock, run_scheduled
-from flask_convex_http.worker.cleanup import Housekeeping
+from flask_convex_http.worker.cleanup import Cleaner
 from tests.databases import AT_LENGTH, EACH_ENGINE
 from tests.sqlite.crews import wait_until
 from tests.worker.runs import Boom, opened, rows, run_all, working, write_down
@@ -48,15 +48,15 @@ def test_what_has_ended_is_kept_for_some_days(config: dict[str, float], days: fl
         schedule_all_kinds(backend)
         clock.advance(timedelta(hours=1))
         run_scheduled(backend)
-        housekeeping = Housekeeping(backend)
+        housekeeping = Cleaner(backend)
         clock.advance(timedelta(days=days, hours=-1, seconds=-1))
-        housekeeping.sweep()
+        housekeeping.purge()
         assert sorted(job.state for job in rows(backend)) == ["canceled", "failed", "pending", "success"]
         clock.advance(timedelta(hours=1))  # the one that was canceled has ended an hour before the others
-        housekeeping.sweep()
+        housekeeping.purge()
         assert sorted(job.state for job in rows(backend)) == ["failed", "pending", "success"]
         clock.advance(timedelta(seconds=2))
-        housekeeping.sweep()
+        housekeeping.purge()
         assert [job.state for job in rows(backend)] == ["pending"]
 
 
@@ -66,7 +66,7 @@ def test_what_is_overdue_is_not_forgotten(tmp_path: Path) -> None:
     with opened(tmp_path, clock=clock) as backend:
         backend.ctx().scheduler.run_after(0, write_down, text="late")
         clock.advance(1000 * DAY)
-        Housekeeping(backend).sweep()
+        Cleaner(backend).purge()
         assert [job.state for job in run_scheduled(backend)] == ["success"]
 
 
@@ -78,12 +78,12 @@ def test_a_little_at_a_time(tmp_path: Path) -> None:
         backend.ctx().run_mutation(schedule_many, count=300)
         run_all(backend)
         clock.advance(8 * DAY)
-        left, housekeeping = [len(rows(backend))], Housekeeping(backend)
-        while housekeeping.sweep():
+        left, housekeeping = [len(rows(backend))], Cleaner(backend)
+        while housekeeping.purge():
             left.append(len(rows(backend)))
         assert left == list(range(1299, 0, -50))
         assert rows(backend) == []
-        assert housekeeping.sweep() is False
+        assert housekeeping.purge() is False
 
 
 def test_a_worker_does_not_stop_in_the_middle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +103,7 @@ def test_a_worker_does_not_stop_in_the_middle(tmp_path: Path, monkeypatch: pytes
 
 def test_a_worker_keeps_house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker forgets by itself, once in a while."""
-    monkeypatch.setattr("flask_convex_http.worker.worker._SWEEP_EVERY", 0.2)
+    monkeypatch.setattr("flask_convex_http.worker.worker._CLEANUP_INTERVAL", 0.2)
     clock = Clock()
     with opened(tmp_path, [fail], clock=clock, worker_lease=0.5) as backend:
         schedule_all_kinds(backend)

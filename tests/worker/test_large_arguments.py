@@ -9,8 +9,8 @@ from pathlib import Path
 
 from flask_convex_http import ActionCtx, MutationCtx, internal_action, internal_mutation
 from flask_convex_http.testing import Clock
-from flask_convex_http.worker.cleanup import Housekeeping
-from flask_convex_http.worker.mutation_runner import Batches
+from flask_convex_http.worker.cleanup import Cleaner
+from flask_convex_http.worker.mutation_runner import MutationRunner
 from tests.databases import AT_LENGTH, EACH_ENGINE
 from tests.worker.runs import opened, rows
 
@@ -75,7 +75,7 @@ def test_running(tmp_path: Path) -> None:
     with opened(tmp_path, [work, schedule]) as backend:
         backend.ctx().run_mutation(schedule)
         with measured() as peak:
-            assert len(Batches(backend, nullcontext).run()) == 1
+            assert len(MutationRunner(backend, nullcontext).run()) == 1
     assert peak.rows < 12
 
 
@@ -87,6 +87,6 @@ def test_forgetting(tmp_path: Path) -> None:
             backend.ctx().run_mutation(schedule_and_cancel)
         clock.advance(timedelta(days=8))
         with measured() as peak:
-            assert Housekeeping(backend).sweep()
+            assert Cleaner(backend).purge()
         forgotten = 2 * COUNT - len(rows(backend))
     assert 0 < peak.rows < 3 * forgotten  # each is there twice: as it was stored, and as a document

@@ -14,8 +14,8 @@ from flask_convex_http import ActionCtx, Retry, internal_action
 from flask_convex_http.backend import Backend
 from flask_convex_http.engines.base import Engine, Transaction
 from flask_convex_http.testing import Clock
-from flask_convex_http.worker.action_runner import RunningActions
-from flask_convex_http.worker.lost_actions import Leases
+from flask_convex_http.worker.action_runner import ActionRunner
+from flask_convex_http.worker.lost_actions import LeaseMonitor
 from tests.databases import AT_LENGTH, EACH_ENGINE
 from tests.sqlite.crews import PATIENCE, wait_until
 from tests.worker.runs import opened, row, rows, wait_until_ended, working, write_down, written
@@ -55,11 +55,11 @@ class Endless:
         self._end.set()
 
 
-def start_and_vanish(backend: Backend, work: Endless) -> RunningActions:
+def start_and_vanish(backend: Backend, work: Endless) -> ActionRunner:
     """Leave what a worker leaves that was killed while it ran an action: a row that nobody renews."""
     backend.ctx().scheduler.run_after(0, work.task)
-    vanished = RunningActions(backend, nullcontext, lambda: None)
-    vanished.take()
+    vanished = ActionRunner(backend, nullcontext, lambda: None)
+    vanished.start_due()
     wait_until(lambda: len(work.attempts) == 1)
     return vanished
 
@@ -100,11 +100,11 @@ def test_the_last_attempt_of_a_worker_that_is_gone(tmp_path: Path) -> None:
 
     with opened(tmp_path, [task], worker_lease=LEASE) as backend:
         job_id = backend.ctx().scheduler.run_after(0, task)
-        vanished = [RunningActions(backend, nullcontext, lambda: None) for _ in range(2)]
-        leases = Leases(backend)
+        vanished = [ActionRunner(backend, nullcontext, lambda: None) for _ in range(2)]
+        leases = LeaseMonitor(backend)
         for each in vanished:
-            wait_until(lambda each=each: each.take() == 1)  # type: ignore[misc]  # bound now, not later
-            wait_until(lambda: leases.give_up_lost() == 1)
+            wait_until(lambda each=each: each.start_due() == 1)  # type: ignore[misc]  # bound now, not later
+            wait_until(lambda: leases.end_lost_attempts() == 1)
         job = row(backend, job_id)
         end.set()
         assert all(each.wait(PATIENCE) for each in vanished)
@@ -132,12 +132,12 @@ def test_a_sign_of_life_at_the_last_moment(tmp_path: Path) -> None:
     work = Endless()
     with opened(tmp_path, [work.task], worker_lease=LEASE) as backend:
         living = start_and_vanish(backend, work)
-        leases = Leases(backend)
+        leases = LeaseMonitor(backend)
         for pause in (0.5 * LEASE, 0.6 * LEASE):
-            assert leases.give_up_lost() == 0
+            assert leases.end_lost_attempts() == 0
             time.sleep(pause)
-        backend.engine = Interrupted(backend.engine, living.renew)
-        assert leases.give_up_lost() == 1
+        backend.engine = Interrupted(backend.engine, living.renew_leases)
+        assert leases.end_lost_attempts() == 1
         assert [job.state for job in rows(backend)] == ["inProgress"]
         work.let_go()
         assert living.wait(PATIENCE)

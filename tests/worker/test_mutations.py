@@ -171,7 +171,7 @@ def test_a_wrong_result_is_a_failure(tmp_path: Path) -> None:
 def test_limits_are_those_of_each_mutation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two mutations in one transaction may each schedule as much as one may; more than that fails the one."""
     monkeypatch.setattr(
-        "flask_convex_http.worker.mutation_runner._SECONDS", 60
+        "flask_convex_http.worker.mutation_runner._BATCH_SECONDS", 60
     )  # or else each has a transaction of its own
 
     @internal_mutation

@@ -9,7 +9,7 @@ import pytest
 
 from flask_convex_http import MutationCtx, Retry, internal_mutation
 from flask_convex_http.engines.base import Engine
-from flask_convex_http.worker.lost_actions import Leases
+from flask_convex_http.worker.lost_actions import LeaseMonitor
 from tests.databases import AT_LENGTH, EACH_ENGINE
 from tests.sqlite.crews import PATIENCE, wait_until
 from tests.worker.runs import Note, opened, row, rows, wait_until_ended, working
@@ -86,12 +86,12 @@ def test_all_of_them_were_frozen(tmp_path: Path) -> None:
     the others; they have the time of a lease to show life."""
     work = Endless()
     with opened(tmp_path, [work.task], worker_lease=LEASE) as backend:
-        living, leases = start_and_vanish(backend, work), Leases(backend)
-        assert leases.give_up_lost() == 0
+        living, leases = start_and_vanish(backend, work), LeaseMonitor(backend)
+        assert leases.end_lost_attempts() == 0
         time.sleep(2 * LEASE)
-        assert leases.give_up_lost() == 0
-        living.renew()
-        assert leases.give_up_lost() == 0
+        assert leases.end_lost_attempts() == 0
+        living.renew_leases()
+        assert leases.end_lost_attempts() == 0
         work.let_go()
         assert living.wait(PATIENCE)
         assert [job.state for job in rows(backend)] == ["success"]
@@ -121,7 +121,7 @@ def test_an_action_that_only_a_newer_version_knows(tmp_path: Path) -> None:
 
 def test_an_action_that_nobody_knows_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When nobody who knows the function comes for long, the action has failed nevertheless."""
-    monkeypatch.setattr("flask_convex_http.worker.lost_actions._UNKNOWN_FOR", 0.2)
+    monkeypatch.setattr("flask_convex_http.worker.lost_actions._UNKNOWN_FUNCTION_GRACE", 0.2)
     work = Endless(AT_ONCE)
     with opened(tmp_path, [work.task], worker_lease=LEASE) as newer, opened(tmp_path, worker_lease=LEASE) as older:
         vanished = start_and_vanish(newer, work)

@@ -60,7 +60,7 @@ def test_what_was_handed_back_waits(backoff: float, seconds: tuple[float, float]
     clock, work = Clock(), Endless(Retry(max_attempts=3, backoff=backoff))
     with opened(tmp_path, [work.task], clock=clock) as backend:
         actions = start_and_vanish(backend, work)
-        actions.hand_back()
+        actions.interrupt()
         [job] = rows(backend)
         soonest, latest = (clock() + 1000 * each for each in seconds)
         assert soonest <= job.due <= latest
@@ -79,7 +79,8 @@ def test_a_mutation_that_never_returns(tmp_path: Path) -> None:
     deployment.migrate()
     program = (
         "import threading, time\n"
-        "from flask_convex_http import MutationCtx, background, internal_mutation\n"
+        "from flask_convex_http import MutationCtx, internal_mutation\n"
+        "from flask_convex_http.worker import background\n"
         "from tests.worker.app import create_app, functions, write\n"
         "begun = threading.Event()\n"
         "@internal_mutation\n"
@@ -87,7 +88,7 @@ def test_a_mutation_that_never_returns(tmp_path: Path) -> None:
         "    ctx.run_mutation(write, text='stuck')\n"
         "    begun.set()\n"
         "    time.sleep(3600)\n"
-        "background._GRACE = background._LAST_SECONDS = 0.1\n"
+        "background._GRACE = background._RECORDING_TIME = 0.1\n"
         "functions.append(stick)\n"
         "app = create_app()\n"
         "app.test_client().get('/health')\n"

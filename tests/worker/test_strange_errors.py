@@ -17,7 +17,7 @@ from flask_convex_http import (
     internal_mutation,
 )
 from flask_convex_http.engines.base import Engine, Transaction
-from flask_convex_http.worker.action_runner import RunningActions
+from flask_convex_http.worker.action_runner import ActionRunner
 from tests.databases import AT_LENGTH, EACH_ENGINE
 from tests.databases import rows as stored_rows
 from tests.sqlite.crews import PATIENCE, wait_until
@@ -140,8 +140,8 @@ def test_an_action_that_cannot_be_put_back(tmp_path: Path) -> None:
             backend.ctx().scheduler.run_after(0, do, text=text)
         shortage.enter_context(no_more_threads())
         backend.engine = Refusing(backend.engine, shortage.close)
-        actions = RunningActions(backend, nullcontext, lambda: None)
-        assert actions.take() == 3
+        actions = ActionRunner(backend, nullcontext, lambda: None)
+        assert actions.start_due() == 3
         assert actions.wait(PATIENCE)
         assert sorted(written(backend)) == ["second", "third"]
         assert [job.state for job in rows(backend)] == ["inProgress", "success", "success"]

@@ -1,0 +1,48 @@
+"""How an attempt to run a job ended: the value that runners return, and the log line of a failure."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from flask_convex_http.errors import text_of
+from flask_convex_http.retry import Retry
+from flask_convex_http.scheduling.jobs import tried
+from flask_convex_http.schema.system_tables import ScheduledFunction
+
+logger = logging.getLogger("flask_convex_http")
+
+
+@dataclass(frozen=True, slots=True)
+class JobResult:
+    """The end of one attempt.
+
+    Attributes:
+        job: The row as it was before the attempt.
+        value: The value that the function returned.
+        error: The exception that the function raised, or None.
+        was_run: Whether the function was called; False for a job that could not run in this process.
+    """
+
+    job: ScheduledFunction
+    value: Any = None
+    error: BaseException | None = None
+    was_run: bool = True
+
+
+def log_success(job: ScheduledFunction) -> None:
+    """Log that a job has ended well and that this is recorded."""
+    logger.info("The scheduled %s %s (%s) succeeded", job.kind, job.name, job.id)
+
+
+def log_failure(job: ScheduledFunction, error: BaseException, retry: Retry | None = None) -> None:
+    """Log the exception of a function with its traceback: as a warning if another attempt follows, else as an error."""
+    count = tried(job)
+    level = logging.WARNING if retry is not None and count < retry.max_attempts else logging.ERROR
+    attempt = "" if retry is None else f" in attempt {count} of {max(count, retry.max_attempts)}"
+    message = f"The scheduled {job.kind} {job.name} ({job.id}) failed{attempt}"
+    try:
+        logger.log(level, message, exc_info=error)
+    except BaseException:  # an exception may raise another one when it is formatted
+        logger.log(level, "%s: %s", message, text_of(error))
