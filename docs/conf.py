@@ -1,13 +1,23 @@
 """Configuration of the documentation: Markdown by MyST, the theme furo, nothing from the network."""
 
+import sys
 from importlib.metadata import version as installed_version
+from pathlib import Path
+
+from click import Context
+from sphinx.application import Sphinx
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "flask_convex_http"
 author = "flask_convex_http contributors"
 copyright = author
 release = version = installed_version("flask_convex_http")
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_click", "sphinx_copybutton"]
+extensions = [
+    *("myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_click", "sphinx_copybutton"),
+    "public_api",  # in _ext
+]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build"]
 
@@ -15,14 +25,16 @@ myst_enable_extensions = ["colon_fence", "deflist", "fieldlist"]
 # Headings have the same anchors here as on GitHub: page.md#a-heading.
 myst_heading_anchors = 3
 
+# Docstrings have code between single backticks.
+default_role = "literal"
 nitpicky = True
 # Types of other projects: their inventories would have to be fetched.
 nitpick_ignore_regex = [
     ("py:.*", r"(flask|werkzeug|click|msgspec|sqlite3|collections|datetime|contextlib|typing|types|pathlib)\..*"),
 ]
-autodoc_typehints = "description"
+python_maximum_signature_line_length = 100
 autodoc_member_order = "bysource"
-autodoc_class_signature = "separated"
+autodoc_preserve_defaults = True
 napoleon_numpy_docstring = False
 
 html_theme = "furo"
@@ -42,7 +54,7 @@ copybutton_line_continuation_character = "\\"
 smartquotes = False
 
 
-def show_examples(app, ctx, lines):
+def show_examples(app: Sphinx, ctx: Context, lines: list[str]) -> None:
     """Show the examples in a command's help as a shell block."""
     if "| Examples:" not in lines:
         return
@@ -51,6 +63,6 @@ def show_examples(app, ctx, lines):
     lines[start:] = ["Examples:", "", ".. code-block:: sh", "", *(f"   {example}" for example in examples), ""]
 
 
-def setup(app):
+def setup(app: Sphinx) -> None:
     """Register what only this project needs."""
     app.connect("sphinx-click-process-description", show_examples)

@@ -1,44 +1,49 @@
-"""The facade exports what the README documents, no more and no less."""
+"""The reference of the Python API has every public name, once."""
 
+import re
 import types
 
 import flask_convex_http
 import flask_convex_http.testing
-from tests.docs.readme import README, rows, spans
+from tests.docs.markdown import DOCS, ROOT, pages
+
+_DIRECTIVE = re.compile(
+    r"^\.\. auto(?:class|decorator|exception|function):: flask_convex_http\.((?:testing\.)?\w+)", flags=re.MULTILINE
+)
+API = DOCS / "reference" / "api"
 
 
 def exported(module: types.ModuleType) -> set[str]:
-    """The public names of a module, without the modules below it."""
+    """Return the public names of a module, without the modules below it."""
     found = vars(module).items()
     return {name for name, value in found if not name.startswith("_") and not isinstance(value, types.ModuleType)}
 
 
+def defined(module: types.ModuleType) -> set[str]:
+    """Return the public names that a module itself defines."""
+    return {name for name in exported(module) if getattr(vars(module)[name], "__module__", "") == module.__name__}
+
+
 def documented() -> list[str]:
-    """The names in the README's list of public names."""
-    return [name for row in rows("Public names") for name in spans(row[1])]
+    """Return the names that the reference has a directive for."""
+    return [name for path in sorted(API.glob("*.md")) for name in _DIRECTIVE.findall(path.read_text(encoding="utf-8"))]
 
 
-def test_what_is_exported_is_documented() -> None:
-    """The public names of the package are exactly those that the README lists, each once."""
-    assert sorted(documented()) == sorted(exported(flask_convex_http))
+def test_every_public_name_is_in_the_reference_once() -> None:
+    """The names in the reference are those that the package and its helpers for tests export, each once."""
+    helpers = {f"testing.{name}" for name in defined(flask_convex_http.testing)}
+    assert sorted(documented()) == sorted(exported(flask_convex_http) | helpers)
 
 
-def test_every_documented_name_is_shown_or_explained() -> None:
-    """Each public name stands somewhere else in the README too, or is one of those that explain themselves."""
-    text = README.partition("## Public names")[0]
-    alone = {name for name in documented() if f"`{name}`" not in text and name not in text}
-    assert alone == {
-        *("ConfigurationError", "EngineError", "FunctionCallError", "MigrationRefusedError", "NotUniqueError"),
-        *("ConvexHTTPError", "QueryError", "RegistrationError", "ReturnsValidationError"),
-        "SchedulingError",
-    }
-
-
-def test_the_names_for_tests_are_there() -> None:
-    """`flask_convex_http.testing` has what the README names."""
-    assert {"Clock", "memory_backend"} <= exported(flask_convex_http.testing)
+def test_every_public_name_is_used_in_a_page() -> None:
+    """Each public name also stands in a page that is no reference."""
+    text = "\n".join(page.text for page in pages() if API not in page.path.parents)
+    words = set(re.findall(r"\w+", text))
+    assert {name.removeprefix("testing.") for name in documented()} <= words
 
 
 def test_the_facade_tells_a_requests_way() -> None:
-    """The package's docstring says in numbered steps how a request goes."""
-    assert "way through the package" in (flask_convex_http.__doc__ or "")
+    """The package's docstring names the folders that a request passes, and they exist."""
+    folders = re.findall(r"`([a-z/]+)/`", flask_convex_http.__doc__ or "")
+    assert {"web", "runtime", "engines"} <= set(folders)
+    assert all((ROOT / "flask_convex_http" / folder).is_dir() for folder in folders)
