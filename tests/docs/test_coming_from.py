@@ -1,0 +1,93 @@
+"""The forms for people from Convex exist, and cover Convex's guide to HTTP actions."""
+
+import ast
+import typing
+
+import pytest
+
+import flask_convex_http
+from flask_convex_http import ActionCtx, Crons, MutationCtx, QueryCtx
+from tests.docs import commands
+from tests.docs.markdown import page, spans, table_rows
+
+CONVEX = page("coming-from/convex")
+
+
+def _returned(member: property) -> type:
+    """Return the class that a property is annotated to return."""
+    found: type = typing.get_type_hints(member.fget)["return"]
+    return found
+
+
+_DB = typing.get_type_hints(MutationCtx)["db"]
+#: What `ctx` and its parts have, in a mutation or an action.
+MEMBERS: dict[str, tuple[type, ...]] = {
+    "ctx": (ActionCtx, MutationCtx),
+    "ctx.db": (_DB,),
+    "ctx.db.system": (_returned(_DB.system),),
+    "ctx.storage": (_returned(vars(ActionCtx)["storage"]), _returned(vars(MutationCtx)["storage"])),
+    "ctx.auth": (typing.get_type_hints(QueryCtx.__init__)["auth"],),
+    "ctx.scheduler": (_returned(vars(MutationCtx)["scheduler"]),),
+    "crons": (Crons,),
+}
+#: Names that an example may use without saying where they come from.
+ASSUMED = {
+    *("app", "chunks", "ctx", "headers", "http", "id", "item", "items", "message", "name", "process", "data"),
+    *("request", "storage_id", "Request", "Response", "Item", "NewItem", "str", "KeyError", "suffix", "__name__"),
+    *("crons", "job_id", "jobs", "key", "time", "timedelta", "when"),
+}
+ROWS = table_rows(CONVEX.sections()["Form by form"])
+FORMS = [(row[0], span) for row in ROWS for span in spans(row[1])[:1]]
+
+
+def parsed(form: str) -> ast.Module:
+    """Parse a form as Python: a decorator gets a function, a return statement one around it."""
+    if form.startswith("@"):
+        return ast.parse(f"{form}\ndef handler(): ...")
+    return ast.parse(f"def handler():\n    {form}" if form.startswith("return") else form)
+
+
+@pytest.mark.parametrize(("theirs", "form"), FORMS)
+def test_each_form_exists(theirs: str, form: str) -> None:
+    """Each form beside Convex's is Python, or a command, made of what exists."""
+    if form.startswith("flask "):
+        commands.parse(form)
+        return
+    for node in ast.walk(parsed(form)):
+        if isinstance(node, ast.Attribute):
+            owner = ast.unparse(node.value)
+            assert owner not in MEMBERS or any(hasattr(kind, node.attr) for kind in MEMBERS[owner]), ast.unparse(node)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+            assert hasattr(flask_convex_http, node.id) or node.id in ASSUMED, f"{node.id} in {form}"
+
+
+def test_the_tables_cover_the_guide() -> None:
+    """Each form of Convex's guide to HTTP actions has a row."""
+    theirs = " ".join(row[0] for row in ROWS)
+    for form in (
+        *("httpRouter", "pathPrefix", "httpAction", "runQuery", "runMutation", "runAction", "request.json()"),
+        *("request.text()", "request.arrayBuffer()", "formData()", "searchParams", "new Response(", "OPTIONS"),
+        *("storage.store", "storage.getUrl", "generateUploadUrl", "new Webhook", "constructEvent", "X-API-Key"),
+        *("Authorization", "getUserIdentity", "ConvexError", "scheduler.runAfter", "crons."),
+    ):
+        assert form in theirs, form
+
+
+def test_missing_features_are_marked() -> None:
+    """Convex's own clients and live queries are marked as not available, and nothing else is."""
+    missing = [row[0] for row in ROWS if row[1] == "not yet"]
+    assert missing == ["`usePaginatedQuery`, live queries, `ConvexHttpClient`"]
+
+
+READS = {"get_url", "get_metadata"}
+WRITES = {"delete", "generate_upload_url", "generate_direct_upload", "revoke_urls"}
+
+
+@pytest.mark.parametrize(
+    ("ctx", "members"),
+    [(QueryCtx, READS), (MutationCtx, READS | WRITES), (ActionCtx, READS | WRITES | {"store", "get"})],
+)
+def test_storage_has_the_documented_methods(ctx: type, members: set[str]) -> None:
+    """`ctx.storage` of a query, a mutation and an action has the methods that the reference lists for it."""
+    storage = _returned(vars(ctx)["storage"])
+    assert {name for name in dir(storage) if not name.startswith("_")} == members
