@@ -24,7 +24,7 @@ from flask_convex_http.functions.registry import Registry
 from flask_convex_http.inbox.inbox import Inbox
 from flask_convex_http.inbox.queue import PROCESS
 from flask_convex_http.inbox.registry import Webhooks
-from flask_convex_http.inbox.rejections import Refusals, folder_of
+from flask_convex_http.inbox.rejections import Rejections, folder_of
 from flask_convex_http.once import OnceCalls
 from flask_convex_http.rate_limits import RateLimits
 from flask_convex_http.runtime.context import ActionCtx
@@ -106,7 +106,7 @@ class Backend:
             clock,
             _site(settings),
         )
-        self.refusals = Refusals(_refusals_folder(settings, folder), clock)
+        self.rejections = Rejections(_rejections_folder(settings, folder))
         self.webhooks = Webhooks() if webhooks is None else webhooks
         self.inbox = Inbox(self.runtime, self.webhooks)
         self.functions.add_own(PROCESS, self.inbox.queue.process_function())
@@ -231,8 +231,8 @@ def _checked_crons(crons: Crons | None) -> Crons:
     return Crons() if crons is None else crons
 
 
-def _refusals_folder(settings: Settings, folder: Path) -> Path | None:
-    """Beside the database, or below the instance folder of each machine: what is refused is for its own operator."""
+def _rejections_folder(settings: Settings, folder: Path) -> Path | None:
+    """Return the folder beside the SQLite database, or the one of this machine with PostgreSQL."""
     if not is_sqlite(settings.database_url):
         return None if settings.storage_url == MEMORY else folder_of(folder / "convex")
     path = sqlite_path(settings.database_url, folder)

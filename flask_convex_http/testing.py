@@ -38,7 +38,7 @@ from flask_convex_http.config import MEMORY, Settings, shown_url
 from flask_convex_http.errors import ConvexHTTPError
 from flask_convex_http.inbox.queue import PROCESS
 from flask_convex_http.inbox.registry import DeclinedError
-from flask_convex_http.inbox.targets import find_target, sender_of
+from flask_convex_http.inbox.search import find_webhook, sender_of
 from flask_convex_http.runtime.runtime import AppContext
 from flask_convex_http.scheduling.crons import Crons
 from flask_convex_http.schema.documents import Schema
@@ -325,7 +325,7 @@ def deliver(
 def _target(backend: Backend, provider: str | Provider, path: str | None) -> tuple[Provider, str, str]:
     """Who signs, whose events they are, and where they go."""
     if isinstance(provider, str):
-        webhook = find_target(backend.webhooks, provider)
+        webhook = find_webhook(backend.webhooks, provider)
         return webhook.provider, sender_of(webhook, provider), path or webhook.path
     own = next((webhook.path for webhook in backend.webhooks if webhook.provider is provider), None)
     target = path or own

@@ -10,7 +10,7 @@ from flask.cli import with_appcontext
 from flask_convex_http.backend import Backend
 from flask_convex_http.cli.output import advance, counted, json_option, print_json, printable, progress
 from flask_convex_http.cli.stores import store_check
-from flask_convex_http.inbox.search import count_of, stored_sources
+from flask_convex_http.inbox.search import count_deliveries, stored_sources
 from flask_convex_http.operations.check import Check, Findings
 from flask_convex_http.web.state import current_backend
 
@@ -57,7 +57,7 @@ def _unknown_sources(backend: Backend) -> list[str]:
     deliveries = backend.inbox.deliveries
     with backend.engine.read() as snapshot:
         unknown = [source for source in stored_sources(deliveries, snapshot) if backend.webhooks.get(source) is None]
-        counts = {source: count_of(deliveries, snapshot, source, _COUNTED) for source in unknown[:_TOLD]}
+        counts = {source: count_deliveries(deliveries, snapshot, source, _COUNTED) for source in unknown[:_TOLD]}
     told = [_unknown_source(source, count) for source, count in counts.items()]
     if len(unknown) > _TOLD:
         told.append(f"There are deliveries of {len(unknown) - _TOLD} more sources that no webhook of this app has")

@@ -1,6 +1,6 @@
-"""Which of the deliveries in the inbox are meant: by source, state, type and time, or by an id that somebody has.
+"""Finding webhooks by name, and deliveries in the inbox by id, source, state, type and time.
 
-Only rows of `_webhooks` are read here, as a stream: never the headers and bodies, which are in a table of their own.
+Only rows of `_webhooks` are read, as a stream. Headers and bodies are in a table of their own.
 """
 
 from __future__ import annotations
@@ -14,24 +14,28 @@ from flask_convex_http.database.query import Query
 from flask_convex_http.engines.base import Row, Snapshot
 from flask_convex_http.ids import Id
 from flask_convex_http.inbox.deliveries import STATES, Deliveries, State, stored_id
-from flask_convex_http.inbox.registry import Webhooks
+from flask_convex_http.inbox.registry import Webhook, Webhooks
 from flask_convex_http.schema.documents import ID_COLUMN, TIME_COLUMN, Table
 from flask_convex_http.schema.index_ranges import Range, gt, gte, lte, segments
 from flask_convex_http.schema.system_tables import WebhookDelivery
+from flask_convex_http.webhooks.samples.events import SENDERS
 
-_ANY = "*"
+_WILDCARD = "*"
+
+
+# --- deliveries ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryFilter:
-    """What is asked of a delivery; each part must be so.
+    """The conditions that a delivery must meet, all of them.
 
     Attributes:
-        sources: It is of one of these; of any if None.
-        states: It is in one of these.
-        type: Its type, or the beginning of it and `*`; any if None.
-        since: It was recorded at this time or later, in milliseconds since the epoch.
-        until: It was recorded at this time or before.
+        sources: The sources it may have, or None for any.
+        states: The states it may be in.
+        type: Its type, or the beginning of the type and `*`, or None for any.
+        since: The earliest time at which it was recorded, in milliseconds since the epoch.
+        until: The latest time at which it was recorded.
     """
 
     sources: frozenset[str] | None = None
@@ -41,20 +45,20 @@ class DeliveryFilter:
     until: float | None = None
 
     def matches(self, delivery: WebhookDelivery) -> bool:
-        """Whether a delivery is meant."""
+        """Return whether a delivery meets the conditions."""
         if self.sources is not None and delivery.source not in self.sources:
             return False
         return delivery.state in self.states and self._is_in_time(delivery) and self._has_type(delivery.type)
 
     def newest(self, deliveries: Deliveries, snapshot: Snapshot, limit: int) -> list[WebhookDelivery]:
-        """Those that are meant, newest first; no more than `limit` are held in memory."""
+        """Return the newest matching deliveries, newest first, with at most `limit` of them in memory."""
         if "done" in self.states:
             return self._by_time(deliveries, snapshot).order("desc").filter(self.matches).take(limit)
         found = filter(self.matches, self._by_state(deliveries, snapshot))
         return heapq.nlargest(limit, found, key=_time_of)
 
     def ids(self, deliveries: Deliveries, snapshot: Snapshot, limit: int | None = None) -> list[Id[WebhookDelivery]]:
-        """The ids of those that are meant, oldest first: the order in which they came."""
+        """Return the ids of the matching deliveries in the order of arrival, at most `limit` of them."""
         if "done" in self.states:
             found: Iterable[WebhookDelivery] = self._by_time(deliveries, snapshot).filter(self.matches)
             return [delivery.id for delivery in islice(found, limit)]
@@ -73,7 +77,7 @@ class DeliveryFilter:
         return start.with_index("by_creation_time", creation_time=bounds)
 
     def _by_state(self, deliveries: Deliveries, snapshot: Snapshot) -> Iterator[WebhookDelivery]:
-        """Most deliveries are done: the others are few, and have an index."""
+        # Most deliveries are done. The others are few and have an index.
         return chain.from_iterable(deliveries.of_state(snapshot, state) for state in self.states)
 
     def _is_in_time(self, delivery: WebhookDelivery) -> bool:
@@ -83,15 +87,40 @@ class DeliveryFilter:
     def _has_type(self, type: str) -> bool:
         if self.type is None:
             return True
-        if self.type.endswith(_ANY):
-            return type.startswith(self.type.removesuffix(_ANY))
+        if self.type.endswith(_WILDCARD):
+            return type.startswith(self.type.removesuffix(_WILDCARD))
         return type == self.type
 
 
-def stored_sources(deliveries: Deliveries, snapshot: Snapshot) -> list[str]:
-    """All sources that deliveries have, also those that no webhook of the application has any more, in order.
+def find_deliveries(
+    deliveries: Deliveries, snapshot: Snapshot, name: str, sources: Collection[str] | None = None
+) -> list[WebhookDelivery]:
+    """Return the deliveries with an id. Several webhooks may have received the same event id.
 
-    Only the first row of each is read: a source has many, and an application few sources.
+    Args:
+        deliveries: The inbox's tables.
+        snapshot: The snapshot to read from.
+        name: The delivery's own id, or the sender's id of the event.
+        sources: The sources to search, or None for all that any delivery has.
+    """
+    own = deliveries.get(snapshot, name)
+    if own is not None:
+        return [own] if sources is None or own.source in sources else []
+    searched = stored_sources(deliveries, snapshot) if sources is None else sorted(sources)
+    return deliveries.by_event_id(snapshot, stored_id(name), searched)
+
+
+def count_deliveries(deliveries: Deliveries, snapshot: Snapshot, source: str, limit: int) -> int:
+    """Return how many deliveries a source has, counting no more than `limit`."""
+    table = deliveries.table
+    [segment] = segments(table.indexes["by_event"].columns, (source,), None, nullable=table.nullable)
+    return sum(1 for _ in islice(snapshot.stream(table, segment, descending=False), limit))
+
+
+def stored_sources(deliveries: Deliveries, snapshot: Snapshot) -> list[str]:
+    """Return the sources of all deliveries in order, also those that no webhook of the application has any more.
+
+    One row is read for each source, because a source has many deliveries and an application has few sources.
     """
     table, found = deliveries.table, list[str]()
     place = (ID_COLUMN, TIME_COLUMN, *table.columns).index("source")
@@ -100,50 +129,75 @@ def stored_sources(deliveries: Deliveries, snapshot: Snapshot) -> list[str]:
     return found
 
 
-def count_of(deliveries: Deliveries, snapshot: Snapshot, source: str, limit: int) -> int:
-    """How many deliveries a source has; no more than `limit` are counted."""
-    table = deliveries.table
-    [segment] = segments(table.indexes["by_event"].columns, (source,), None, nullable=table.nullable)
-    return sum(1 for _ in islice(snapshot.stream(table, segment, descending=False), limit))
-
-
-def sources_of(stored: Iterable[str], webhooks: Webhooks, name: str) -> frozenset[str]:
-    """The sources that a name means: the one that deliveries have, or else of the webhooks whose source, path or
-    provider it is; none if nobody has that name.
-
-    Args:
-        stored: The sources that deliveries have: of a webhook that was renamed it is the former one.
-        webhooks: The application's.
-        name: What somebody calls them.
-    """
-    if name in stored:
-        return frozenset({name})
-    return frozenset(webhook.source for webhook in webhooks.find(name))
-
-
-def named(
-    deliveries: Deliveries, snapshot: Snapshot, name: str, sources: Collection[str] | None = None
-) -> list[WebhookDelivery]:
-    """The deliveries that an id means: ours, or the sender's, which several webhooks may have received.
-
-    Args:
-        deliveries: The rows.
-        snapshot: Where they are read.
-        name: The id.
-        sources: Which are meant; all if not given, of whatever webhooks there have ever been.
-    """
-    own = deliveries.get(snapshot, name)
-    if own is not None:
-        return [own] if sources is None or own.source in sources else []
-    meant = stored_sources(deliveries, snapshot) if sources is None else sorted(sources)
-    return deliveries.by_event_id(snapshot, stored_id(name), meant)
-
-
 def _first_rows(snapshot: Snapshot, table: Table[WebhookDelivery], bounds: Range | None) -> Sequence[Row]:
-    """The first row of an index whose first column is within bounds; none if there is no such row."""
+    """Return the first row whose source is within bounds, or nothing."""
     [segment] = segments(table.indexes["by_event"].columns, (), bounds, nullable=table.nullable)
     return snapshot.select(table, segment, descending=False, limit=1)
 
 
 def _time_of(delivery: WebhookDelivery) -> tuple[float, str]:
     return delivery.creation_time, delivery.id
+
+
+# --- webhooks --------------------------------------------------------------------------------------------------------
+
+
+def sources_named(stored: Iterable[str], webhooks: Webhooks, name: str) -> frozenset[str]:
+    """Return the sources that a name stands for, or an empty set.
+
+    Args:
+        stored: The sources that deliveries have. One of them comes first, so that a webhook's former source is not
+            taken for a provider of the same name.
+        webhooks: The application's webhooks.
+        name: A source, or a webhook's path or provider.
+    """
+    if name in stored:
+        return frozenset({name})
+    return frozenset(webhook.source for webhook in webhooks.find(name))
+
+
+def find_webhook(webhooks: Webhooks, name: str, source: str | None = None) -> Webhook:
+    """Return the one webhook with a name.
+
+    Args:
+        webhooks: The application's webhooks.
+        name: A source, path, provider or sender such as clerk. Of several webhooks with one provider it is the one
+            whose source ends in the name, as `/webhooks/clerk` does.
+        source: The webhook's source or path, where the name is ambiguous.
+
+    Raises:
+        ValueError: No webhook has this name, or several have it.
+    """
+    if source is not None:
+        return _webhook_at(webhooks, name, source)
+    found = webhooks.find(name) or webhooks.find(SENDERS.get(name, name))
+    if len(found) > 1:
+        found = [webhook for webhook in found if webhook.source.rpartition("/")[2] == name] or found
+    if not found:
+        raise ValueError(f"This app has no webhook {name!r}. {_listed(webhooks)}")
+    if len(found) > 1:
+        sources = ", ".join(webhook.source for webhook in found)
+        raise ValueError(f"This app has several webhooks {name!r}: choose a source, one of {sources}")
+    return found[0]
+
+
+def sender_of(webhook: Webhook, name: str) -> str:
+    """Return whose sample events a webhook receives: the sender it was named by, such as clerk, or its provider."""
+    provider = webhook.provider.name
+    return name if SENDERS.get(name) == provider else provider
+
+
+def _webhook_at(webhooks: Webhooks, name: str, source: str) -> Webhook:
+    webhook = next((webhook for webhook in webhooks if source in (webhook.source, webhook.path)), None)
+    if webhook is None:
+        raise ValueError(f"This app has no webhook with the source {source!r}. {_listed(webhooks)}")
+    provider = webhook.provider.name
+    if name not in (webhook.source, webhook.path) and SENDERS.get(name, name) != provider:
+        raise ValueError(f"The webhook {source!r} receives deliveries of {provider}, not of {name}")
+    return webhook
+
+
+def _listed(webhooks: Webhooks) -> str:
+    if not len(webhooks):
+        return "It has none: add one with @http.webhook(...)"
+    return "It has " + ", ".join(f"{webhook.source} ({webhook.provider.name})" for webhook in webhooks)

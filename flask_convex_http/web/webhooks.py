@@ -1,7 +1,7 @@
 """Webhooks over HTTP: the view behind `HttpRouter.webhook`, from the bytes of a request to the inbox and back.
 
 The order is: is there a secret, may the body be that large, is it genuine. Only then does anything reach the database.
-What is refused is counted and kept apart (`refusals`).
+Rejected deliveries are recorded outside the database (`inbox.rejections`).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from flask_convex_http.errors import (
 from flask_convex_http.functions.function import Function
 from flask_convex_http.inbox.inbox import plain_answer
 from flask_convex_http.inbox.registry import Options, Webhook
+from flask_convex_http.inbox.rejections import Rejection
 from flask_convex_http.runtime.context import MutationCtx
 from flask_convex_http.schema.system_tables import Answer
 from flask_convex_http.web.matching import path_of, variables_of
@@ -161,14 +162,18 @@ def _verified(backend: Backend, webhook: Webhook, request: Request) -> WebhookEv
         body = request.get_data()
         return webhook.provider.verify(headers, body, now=backend.clock())
     except (VerificationError, MissingSecretError, PayloadTooLargeError) as error:
-        backend.refusals.add(
-            source=webhook.source,
-            path=request.path,
-            reason=_reason(error),
-            message=str(error),
-            headers=headers,
-            body=body,
-            request_id=request_id(request),
+        backend.rejections.add(
+            Rejection(
+                request_id=request_id(request),
+                received_at=backend.clock(),
+                source=webhook.source,
+                path=request.path,
+                reason=_reason(error),
+                message=str(error),
+                headers=dict(headers.items()),
+                body=body,
+                size=len(body),
+            )
         )
         raise
 

@@ -1,46 +1,33 @@
-"""The deliveries that were refused: what is kept of them, how little that costs, and that nothing can make it fail."""
+"""The ring of rejected deliveries: its content, its bounds, floods, failures and concurrent writers."""
 
-import hashlib
 import json
 import logging
 import os
 import resource
 import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
-from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from flask_convex_http.inbox.rejections import KEPT, LONGEST_BODY, Refusal, Refusals, folder_of
-
-NOW = 1_750_000_000_000.0
-SIGNATURE = {"Stripe-Signature": "t=1,v1=00"}
+from flask_convex_http.inbox.rejections import KEPT, LONGEST_BODY, Rejection, Rejections, folder_of
+from tests.inbox.rejected import NOW, SIGNATURE, rejection
 
 
-class Times:
-    """A clock in milliseconds and a timer in seconds that move when they are told to."""
+class Timer:
+    """A monotonic clock that moves when a test sets it."""
 
-    def __init__(self) -> None:
-        self.now = NOW
-        self.seconds = 0.0
+    seconds = 0.0
 
-    def clock(self) -> float:
-        return self.now
-
-    def timer(self) -> float:
+    def __call__(self) -> float:
         return self.seconds
-
-    def later(self, seconds: float) -> None:
-        self.now += seconds * 1000
-        self.seconds += seconds
 
 
 @pytest.fixture
-def times() -> Times:
-    return Times()
+def timer() -> Timer:
+    return Timer()
 
 
 @pytest.fixture
@@ -49,301 +36,225 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def refusals(folder: Path, times: Times) -> Refusals:
-    return Refusals(folder, times.clock, timer=times.timer)
+def rejections(folder: Path, timer: Timer) -> Rejections:
+    return Rejections(folder, timer=timer)
 
 
-def add(refusals: Refusals, request_id: str = "r", **changes: Any) -> None:
-    """Refuse a delivery."""
-    delivery: dict[str, Any] = {
-        "source": "stripe",
-        "path": "/webhooks/stripe",
-        "reason": "no-match",
-        "message": "Webhook signature does not match",
-        "headers": SIGNATURE,
-        "body": b"{}",
-        "request_id": request_id,
-    }
-    refusals.add(**{**delivery, **changes})
+def ids(rejections: Rejections, limit: int = KEPT) -> list[str]:
+    """Return the request ids of the rejections that are kept, newest first."""
+    return [rejection.request_id for rejection in rejections.recent(limit)]
 
 
-def ids(refusals: Refusals, limit: int = KEPT) -> list[str]:
-    """The requests that are kept, newest first."""
-    return [refusal.request_id for refusal in refusals.recent(limit)]
+# --- what is kept ----------------------------------------------------------------------------------------------------
 
 
-def test_a_refused_delivery_is_kept_as_it_came(refusals: Refusals, folder: Path) -> None:
-    """What is read back is what was refused, when and why; another process reads the same."""
-    body = bytes(range(256))
-    add(refusals, "r1", body=body, event_id="evt_1", event_type="paid", path="/webhooks/é")
-    assert refusals.recent() == Refusals(folder, lambda: NOW).recent()
-    [found] = refusals.recent()
-    assert (found.request_id, found.received_at, found.source, found.path) == ("r1", NOW, "stripe", "/webhooks/é")
-    assert (found.reason, found.message) == ("no-match", "Webhook signature does not match")
-    assert (found.headers, found.body, found.size, found.sha256) == (SIGNATURE, body, 256, "")
-    assert (found.event_id, found.event_type, found.others, found.is_whole) == ("evt_1", "paid", 0, True)
+def test_a_rejection_is_read_back_as_recorded(rejections: Rejections, folder: Path) -> None:
+    """A rejection is returned as it was added, also by another process."""
+    added = rejection("r1", body=bytes(range(256)), path="/webhooks/é", headers={"X-Name": "J\xf6rg"})
+    rejections.add(added)
+    assert rejections.recent() == Rejections(folder).recent() == [added]
+    assert added.is_whole
 
 
-def test_nothing_is_made_before_the_first_refusal(refusals: Refusals, folder: Path) -> None:
-    """Asking makes no folder; the first refusal does, for the owner alone, and its file too."""
-    assert (refusals.recent(), refusals.find("r"), folder.exists()) == ([], None, False)
-    add(refusals)
+def test_nothing_is_created_before_the_first_rejection(rejections: Rejections, folder: Path) -> None:
+    """Reading creates no folder, and only the owner can read the folder and its files."""
+    assert (rejections.recent(), rejections.find("r"), folder.exists()) == ([], None, False)
+    rejections.add(rejection())
     [file] = folder.iterdir()
     assert (folder.stat().st_mode & 0o777, file.stat().st_mode & 0o777) == (0o700, 0o600)
 
 
-def test_a_temporary_database_has_its_refusals_in_memory(times: Times) -> None:
-    """Without a folder the newest hundred are kept, and none is left out however fast they come."""
-    refusals = Refusals(None, times.clock, timer=times.timer)
+def test_without_a_folder_rejections_are_kept_in_memory(timer: Timer) -> None:
+    """Without a folder the newest 100 are kept in memory, and none is skipped however fast they come."""
+    rejections = Rejections(None, timer=timer)
     for number in range(KEPT + 5):
-        add(refusals, str(number))
-    assert ids(refusals) == [str(number) for number in reversed(range(5, KEPT + 5))]
-    assert ids(refusals, 2) == ["104", "103"]
+        rejections.add(rejection(str(number)))
+    assert ids(rejections) == [str(number) for number in reversed(range(5, KEPT + 5))]
+    assert ids(rejections, 2) == ["104", "103"]
 
 
-def test_credentials_are_not_kept(refusals: Refusals, folder: Path) -> None:
-    """Cookies and credentials of somebody are in no file."""
-    secrets = {"Cookie": "hush-1", "AUTHORIZATION": "hush-2", "proxy-authorization": "hush-3"}
-    add(refusals, headers={**secrets, **SIGNATURE})
-    assert refusals.recent()[0].headers == SIGNATURE
+def test_credentials_are_not_kept(rejections: Rejections, folder: Path) -> None:
+    """Cookies and authorization headers are written to no file."""
+    credentials = {"Cookie": "hush-1", "AUTHORIZATION": "hush-2", "proxy-authorization": "hush-3"}
+    rejections.add(rejection(headers={**credentials, **SIGNATURE}))
+    assert rejections.recent()[0].headers == SIGNATURE
     assert all(b"hush" not in file.read_bytes() for file in folder.iterdir())
 
 
-def test_the_repr_shows_nothing_of_the_content(refusals: Refusals) -> None:
-    """What may end up in a log has neither headers nor body."""
-    add(refusals, "r1", body=b"hush", headers={"X": "hush"})
-    assert "hush" not in repr(refusals.recent()) and "r1" in repr(refusals.recent())
+def test_the_repr_contains_no_headers_and_no_body(rejections: Rejections) -> None:
+    """The repr, which may be logged, contains the request id but no headers and no body."""
+    rejections.add(rejection("r1", body=b"hush", headers={"X": "hush"}))
+    assert "hush" not in repr(rejections.recent()) and "r1" in repr(rejections.recent())
 
 
-def test_a_long_body_is_cut(refusals: Refusals) -> None:
-    """A body up to 64 KiB is whole; of a longer one the beginning, the size and the digest of all are kept."""
-    add(refusals, body=b"x" * LONGEST_BODY)
-    assert refusals.recent()[0].is_whole
-    longer = b"x" * LONGEST_BODY + b"y"
-    add(refusals, body=longer)
-    cut = refusals.recent()[0]
+def test_only_the_beginning_of_a_long_body_is_kept(rejections: Rejections) -> None:
+    """A body of up to 64 KiB is kept whole; of a longer one the first 64 KiB and the size are kept."""
+    rejections.add(rejection(body=b"x" * LONGEST_BODY))
+    assert rejections.recent()[0].is_whole
+    rejections.add(rejection(body=b"x" * LONGEST_BODY + b"y"))
+    [cut, _] = rejections.recent()
     assert (len(cut.body), cut.size, cut.is_whole) == (LONGEST_BODY, LONGEST_BODY + 1, False)
-    assert cut.sha256 == hashlib.sha256(longer).hexdigest()
 
 
-def test_headers_are_bounded(refusals: Refusals, folder: Path) -> None:
-    """However many and long the headers are, what is kept of them is not more than 64 KiB."""
-    add(refusals, headers={f"X-{number}": "\x01" * 8000 for number in range(100)})
-    assert sum(len(value) for value in refusals.recent()[0].headers.values()) <= 64 * 1024
+def test_headers_are_bounded(rejections: Rejections, folder: Path) -> None:
+    """At most 64 KiB of headers are kept, however many and however long they are."""
+    rejections.add(rejection(headers={f"X-{number}": "\x01" * 8000 for number in range(100)}))
+    assert sum(len(value) for value in rejections.recent()[0].headers.values()) <= 64 * 1024
     assert sum(file.stat().st_size for file in folder.iterdir()) < 1024 * 1024
+
+
+def test_a_file_is_json(rejections: Rejections, folder: Path) -> None:
+    """A file is one JSON object with the body in base64."""
+    rejections.add(rejection(body=b"hello"))
+    content = json.loads(next(folder.iterdir()).read_bytes())
+    assert content["body"] == "aGVsbG8="
+    assert content.keys() == set(Rejection.__struct_fields__)
+
+
+def test_the_newest_of_a_request_is_found(rejections: Rejections) -> None:
+    """A rejection is found by its request id; of several with one id the newest is returned."""
+    for size, request_id in enumerate(("r1", "r2", "r1")):
+        rejections.add(rejection(request_id, body=b"x" * size))
+    found = rejections.find("r1")
+    assert found is not None and found.size == 2
+    assert rejections.find("missing") is None
 
 
 # --- floods ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_flood_is_counted_and_hardly_written(refusals: Refusals, folder: Path, times: Times) -> None:
-    """Twenty are written at once, then one a second; the next that is says how many like it were not."""
+def test_a_flood_is_counted_and_hardly_written(rejections: Rejections, folder: Path, timer: Timer) -> None:
+    """Twenty files are written at once, then one a second; each tells how many were skipped before it."""
     for number in range(1000):
-        add(refusals, str(number))
-    add(refusals, "late", reason="too-old")
+        rejections.add(rejection(str(number)))
+    rejections.add(rejection("late", reason="too-old"))
     assert len(list(folder.iterdir())) == 20
-    times.later(1.0)
-    add(refusals, "next")
-    assert (refusals.recent()[0].request_id, refusals.recent()[0].others) == ("next", 980)
-    times.later(1.0)
-    add(refusals, "late again", reason="too-old")
-    assert refusals.recent()[0].others == 1
-    assert refusals.counts == {("stripe", "no-match"): 1001, ("stripe", "too-old"): 2}
+    timer.seconds += 1
+    rejections.add(rejection("next"))
+    assert (rejections.recent()[0].request_id, rejections.recent()[0].others) == ("next", 980)
+    timer.seconds += 1
+    rejections.add(rejection("late again", reason="too-old"))
+    assert rejections.recent()[0].others == 1
 
 
-def test_the_newest_hundred_stay(refusals: Refusals, folder: Path, times: Times) -> None:
-    """With each one that is written the oldest goes, also of one and the same millisecond."""
+def test_the_newest_hundred_are_kept(rejections: Rejections, folder: Path, timer: Timer) -> None:
+    """The oldest file is removed for each new one, also when the clock was set back or stands still."""
     for number in range(KEPT + 20):
-        times.seconds += 1
-        add(refusals, str(number))
+        timer.seconds += 1
+        rejections.add(rejection(str(number), received_at=NOW - number // 2))
     assert len(list(folder.iterdir())) == KEPT
-    assert ids(refusals) == [str(number) for number in reversed(range(20, KEPT + 20))]
+    assert ids(rejections) == [str(number) for number in reversed(range(20, KEPT + 20))]
 
 
-def test_processes_share_a_ring(folder: Path, times: Times) -> None:
-    """What several have refused is one list in the order of time, and the bound is that of all together."""
-    both = [Refusals(folder, times.clock, timer=times.timer) for _ in range(2)]
+def test_processes_share_the_folder(folder: Path, timer: Timer) -> None:
+    """The rejections of several processes are one list in the order of arrival, with one bound for all."""
+    both = [Rejections(folder, timer=timer) for _ in range(2)]
     for number in range(KEPT + 20):
-        times.later(1)
-        add(both[number % 2], str(number))
+        timer.seconds += 1
+        both[number % 2].add(rejection(str(number)))
     assert ids(both[0]) == ids(both[1]) == [str(number) for number in reversed(range(20, KEPT + 20))]
 
 
-def test_files_of_a_clock_that_was_wrong_go_first(refusals: Refusals, times: Times) -> None:
-    """What seems to be from the future does not keep what is newer from being kept."""
-    times.now += 10**11
-    for number in range(KEPT):
-        times.seconds += 1
-        add(refusals, f"future {number}")
-    times.now -= 10**11
-    times.later(1)
-    add(refusals, "now")
-    assert ids(refusals, 1) == ["now"]
+_PROCESS = """
+import sys
+from pathlib import Path
+from flask_convex_http.inbox.rejections import Rejections
+from tests.inbox.rejected import rejection
+
+rejections = Rejections(Path(sys.argv[1]))
+for number in range(15):
+    rejections.add(rejection(f"{sys.argv[2]}-{number}", body=b"x" * 10_000))
+"""
 
 
-# --- finding one -----------------------------------------------------------------------------------------------------
+def test_concurrent_processes_lose_nothing(folder: Path) -> None:
+    """Rejections that several processes record at the same time are all kept."""
+    processes = [subprocess.Popen([sys.executable, "-c", _PROCESS, str(folder), name]) for name in "abc"]
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    assert sorted(ids(Rejections(folder))) == sorted(f"{name}-{number}" for name in "abc" for number in range(15))
 
 
-def test_one_is_found_by_request_and_by_event(refusals: Refusals, times: Times) -> None:
-    """An id is first that of a request, then that of an event; the newest counts, and no id is none."""
-    add(refusals, "r1", event_id="evt_1")
-    times.later(1)
-    add(refusals, "r2", event_id="evt_1")
-    times.later(1)
-    add(refusals, "evt_2", event_id="")
-    times.later(1)
-    add(refusals, "r3", event_id="evt_2")
-    found = {id: refusals.find(id) for id in ("r1", "evt_1", "evt_2", "missing", "")}
-    by_id = {id: refusal.request_id if refusal else None for id, refusal in found.items()}
-    assert by_id == {"r1": "r1", "evt_1": "r2", "evt_2": "evt_2", "missing": None, "": None}
-
-
-# --- what is hostile -------------------------------------------------------------------------------------------------
-
-
-def test_what_is_found_in_the_folder_may_be_anything(
-    refusals: Refusals, folder: Path, tmp_path: Path, times: Times
-) -> None:
-    """Garbage, other people's files, pipes, folders and links are passed over, and what is not ours stays."""
-    add(refusals, "r1")
-    stem = "001750000000000-00000001-0000000"
-    for number, content in enumerate((b"", b"\xff", b"[" * 10_000, b'{"request_id": 1}', b"null", b"{}" * 600_000)):
-        (folder / f"{stem}{number}.json").write_bytes(content)
-    os.mkfifo(folder / f"{stem}7.json")
-    (folder / f"{stem}8.json").mkdir()
-    (tmp_path / "elsewhere").write_bytes((next(iter(folder.glob("*-0000000*")))).read_bytes())
-    (folder / f"{stem}9.json").symlink_to(tmp_path / "elsewhere")
-    (folder / f"{stem}a.json").symlink_to("nowhere")
-    foreign = [folder / "notes.txt", folder / "\n;rm -rf.json", Path(os.fsdecode(bytes(folder) + b"/\xff\xfe.json"))]
-    for file in foreign:
-        file.write_text("mine")
-    assert ids(refusals) == ["r1"]
-    for number in range(KEPT):
-        times.later(1)
-        add(refusals, str(number))
-    assert all(file.read_text() == "mine" for file in foreign)
-    assert ids(refusals) == [str(number) for number in reversed(range(KEPT))]
-
-
-def test_a_file_that_vanishes_is_none(refusals: Refusals, folder: Path) -> None:
-    """What another process has removed between looking and reading is passed over."""
-    add(refusals, "r1")
-    file = next(folder.iterdir())
-    file.rename(folder / "kept")
-    (folder / file.name).symlink_to("gone")
-    assert refusals.recent() == []
-
-
-def test_a_file_that_was_never_finished_is_not_read_and_goes_in_its_time(
-    refusals: Refusals, folder: Path, times: Times
-) -> None:
-    """What a process that died has left is no refusal, and is pushed out like one."""
-    folder.mkdir()
-    left = folder / "001740000000000-00000000-00000000.new"
-    left.write_bytes(b"{")
-    for number in range(KEPT):
-        times.later(1)
-        add(refusals, str(number))
-    assert not left.exists()
-    assert len(ids(refusals)) == KEPT
-
-
-@given(
-    texts=st.lists(st.text(st.characters(), max_size=50), min_size=6, max_size=6),
-    headers=st.dictionaries(st.text(st.characters(), max_size=20), st.text(st.characters(), max_size=50), max_size=4),
-    body=st.binary(max_size=200),
-)
-@settings(max_examples=60, deadline=None)
-def test_nothing_in_a_delivery_makes_it_fail(
-    tmp_path_factory: pytest.TempPathFactory, texts: list[str], headers: dict[str, str], body: bytes
-) -> None:
-    """Whatever the texts, headers and bytes are, halves of characters included, the delivery is kept in one file."""
-    folder = tmp_path_factory.mktemp("refused")
-    refusals = Refusals(folder, lambda: NOW)
-    names = ("path", "reason", "message", "request_id", "event_id", "event_type")
-    add(refusals, headers=headers, body=body, **dict(zip(names, texts, strict=True)))
-    [found] = refusals.recent()
-    assert found.body == body
-    assert [file.name.removeprefix("001750000000000-00000000-")[8:] for file in folder.iterdir()] == [".json"]
-
-
-# --- what fails ------------------------------------------------------------------------------------------------------
-
-
-def test_a_folder_that_cannot_be_had_is_said_once(folder: Path, times: Times, caplog: pytest.LogCaptureFixture) -> None:
-    """Where nothing can be written all is counted, the log says so once, and later files say how many went before."""
-    folder.write_bytes(b"a file is in the way")
-    refusals = Refusals(folder, times.clock, timer=times.timer)
-    with caplog.at_level(logging.WARNING, "flask_convex_http"):
-        for _ in range(5):
-            add(refusals)
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert "only counted" in caplog.text
-    assert (refusals.counts, refusals.recent()) == ({("stripe", "no-match"): 5}, [])
-    folder.unlink()
-    add(refusals)
-    assert refusals.recent()[0].others == 5
-
-
-def test_a_full_disk_leaves_no_half_a_file(folder: Path, times: Times) -> None:
-    """A file that cannot be written whole is removed, and the next one counts it."""
-    refusals = Refusals(folder, times.clock, timer=times.timer)
-    folder.mkdir()
-    limit_size(refusals)
-    assert list(folder.iterdir()) == []
-    add(refusals)
-    assert refusals.recent()[0].others == 1
-
-
-def limit_size(refusals: Refusals) -> None:
-    """Refuse one while no file may grow beyond a few bytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
-    try:
-        add(refusals)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, before)
-
-
-# --- threads and processes -------------------------------------------------------------------------------------------
-
-
-def test_threads_count_every_one(folder: Path, times: Times) -> None:
-    """Refused in many threads at once, each is counted, and either written or among the others of one that is."""
-    refusals = Refusals(folder, times.clock, timer=times.timer)
+def test_concurrent_threads_count_every_rejection(rejections: Rejections, timer: Timer) -> None:
+    """A rejection in one of many threads is either kept or counted as one of the others."""
 
     def flood() -> None:
         for _ in range(200):
-            add(refusals)
+            rejections.add(rejection())
 
     threads = [threading.Thread(target=flood) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    times.later(1)
-    add(refusals)
-    assert refusals.counts == {("stripe", "no-match"): 801}
-    assert sum(1 + refusal.others for refusal in refusals.recent()) == 801
+    timer.seconds += 1
+    rejections.add(rejection())
+    assert sum(1 + rejection.others for rejection in rejections.recent()) == 801
 
 
-def test_a_child_of_fork_begins_anew(refusals: Refusals, folder: Path) -> None:
-    """A child counts its own only, and goes on although a thread of its parent holds the lock at that moment."""
-    add(refusals, "parent")
-    with refusals._lock:
-        child = os.fork()
-        if child == 0:
-            add(refusals, "child")
-            os._exit(0 if refusals.counts == {("stripe", "no-match"): 1} else 1)
+# --- failures --------------------------------------------------------------------------------------------------------
+
+
+def test_other_files_in_the_folder_are_left_alone(rejections: Rejections, folder: Path, timer: Timer) -> None:
+    """A file with another name is neither read nor removed, and one with other content is skipped."""
+    rejections.add(rejection("r1"))
+    foreign = [folder / "notes.json", folder / "000000000001-0000.json", folder / "\n;rm -rf.json"]
+    for file in foreign:
+        file.write_text("mine")
+    for number, content in enumerate((b"", b"\xff", b"[" * 10_000, b'{"request_id": 1}', b"null")):
+        (folder / f"000000000000-0000000{number}.json").write_bytes(content)
+    (folder / "000000000000-0000000a.json").mkdir()
+    assert ids(rejections) == ["r1"]
+    (folder / "000000000000-0000000a.json").rmdir()
+    for number in range(KEPT):
+        timer.seconds += 1
+        rejections.add(rejection(str(number)))
+    assert all(file.read_text() == "mine" for file in foreign)
+    assert ids(rejections) == [str(number) for number in reversed(range(KEPT))]
+
+
+def test_a_folder_that_cannot_be_used_is_logged_once(
+    folder: Path, timer: Timer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If nothing can be written one warning is logged, and the next file tells how many were not kept."""
+    folder.write_bytes(b"a file is in the way")
+    rejections = Rejections(folder, timer=timer)
+    with caplog.at_level(logging.WARNING, "flask_convex_http"):
+        for _ in range(5):
+            rejections.add(rejection())
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "only counted" in caplog.text
+    assert rejections.recent() == []
+    folder.unlink()
+    rejections.add(rejection())
+    assert rejections.recent()[0].others == 5
+
+
+def test_a_full_disk_leaves_no_partial_file(rejections: Rejections, folder: Path) -> None:
+    """A file that cannot be written completely is removed, and the next one counts it."""
+    _add_with_full_disk(rejections)
+    assert list(folder.iterdir()) == []
+    rejections.add(rejection())
+    assert rejections.recent()[0].others == 1
+
+
+def _add_with_full_disk(rejections: Rejections) -> None:
+    """Add a rejection while no file may grow beyond a few bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+    try:
+        rejections.add(rejection())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+
+
+def test_a_forked_process_records_too(rejections: Rejections) -> None:
+    """A child of `os.fork` writes to the same folder as its parent."""
+    rejections.add(rejection("parent"))
+    child = os.fork()
+    if child == 0:
+        rejections.add(rejection("child"))
+        os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert sorted(ids(refusals)) == ["child", "parent"]
-
-
-def test_a_file_is_json_that_others_can_read(refusals: Refusals, folder: Path) -> None:
-    """The file is one JSON object with the body in base64."""
-    add(refusals, body=b"hello")
-    content = json.loads(next(folder.iterdir()).read_bytes())
-    assert content["body"] == "aGVsbG8="
-    assert content.keys() <= set(Refusal.__struct_fields__)
+    assert ids(rejections) == ["child", "parent"]

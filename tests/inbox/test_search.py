@@ -12,7 +12,13 @@ import pytest
 from flask_convex_http.database.db import CreationTimes, insert
 from flask_convex_http.engines.base import Transaction
 from flask_convex_http.inbox.deliveries import STATES, State
-from flask_convex_http.inbox.search import DeliveryFilter, count_of, named, sources_of, stored_sources
+from flask_convex_http.inbox.search import (
+    DeliveryFilter,
+    count_deliveries,
+    find_deliveries,
+    sources_named,
+    stored_sources,
+)
 from flask_convex_http.schema.system_tables import WebhookDelivery
 from tests.orders import SECRET, VARIABLE, Shop, shop
 
@@ -121,7 +127,7 @@ def test_ids_are_ours_or_the_senders(orders: Shop) -> None:
 
     def found(name: str, *sources: str) -> list[str]:
         with backend.engine.read() as snapshot:
-            deliveries = named(backend.inbox.deliveries, snapshot, name, sources or None)
+            deliveries = find_deliveries(backend.inbox.deliveries, snapshot, name, sources or None)
         return [delivery.source for delivery in deliveries]
 
     assert found(own) == ["shop"]
@@ -136,11 +142,11 @@ def test_ids_are_ours_or_the_senders(orders: Shop) -> None:
 def test_a_source_is_one_that_deliveries_have_or_that_a_webhook_is_called(orders: Shop) -> None:
     """What is stored comes first, so that a former source is not taken for a provider of that name."""
     webhooks = orders.backend.webhooks
-    assert sources_of([], webhooks, "hmac") == {"shop", "stock", "partner"}
-    assert sources_of(["hmac"], webhooks, "hmac") == {"hmac"}
-    assert sources_of(["shop"], webhooks, "/stock") == {"stock"}
-    assert sources_of(["former"], webhooks, "former") == {"former"}
-    assert sources_of(["former"], webhooks, "formerly") == frozenset()
+    assert sources_named([], webhooks, "hmac") == {"shop", "stock", "partner"}
+    assert sources_named(["hmac"], webhooks, "hmac") == {"hmac"}
+    assert sources_named(["shop"], webhooks, "/stock") == {"stock"}
+    assert sources_named(["former"], webhooks, "former") == {"former"}
+    assert sources_named(["former"], webhooks, "formerly") == frozenset()
 
 
 def test_all_sources_are_found_with_a_query_each(orders: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,5 +165,5 @@ def test_all_sources_are_found_with_a_query_each(orders: Shop, monkeypatch: pyte
         monkeypatch.setattr(type(snapshot), "select", counting)
         assert stored_sources(orders.backend.inbox.deliveries, snapshot) == sorted(sources)
         assert selected == [1] * len(sources) + [0]
-        assert count_of(orders.backend.inbox.deliveries, snapshot, "shop", 100) == 50
-        assert count_of(orders.backend.inbox.deliveries, snapshot, "shop", 20) == 20
+        assert count_deliveries(orders.backend.inbox.deliveries, snapshot, "shop", 100) == 50
+        assert count_deliveries(orders.backend.inbox.deliveries, snapshot, "shop", 20) == 20

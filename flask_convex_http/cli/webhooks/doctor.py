@@ -1,6 +1,6 @@
-"""What was wrong with a webhook delivery that was refused: `flask convex webhooks doctor`.
+"""`flask convex webhooks doctor`: why a delivery was rejected.
 
-What is printed holds no secret, no value of a header and nothing of a body, so it can be shown to others.
+The output contains no secret, no value of a header and nothing of a body, so it can be shown to other people.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from typing import Any, BinaryIO
 
 import click
-import msgspec
 from flask.cli import with_appcontext
 
 from flask_convex_http.backend import Backend
@@ -25,49 +24,25 @@ from flask_convex_http.cli.output import (
     printable,
     shortened,
 )
+from flask_convex_http.cli.webhooks.rejections import claimed_event, print_rejections, rejection_as_json
 from flask_convex_http.database.query import Query
-from flask_convex_http.engines.base import Snapshot
-from flask_convex_http.errors import MissingSecretError, VerificationError
 from flask_convex_http.inbox.registry import Webhook
-from flask_convex_http.inbox.rejections import Refusal
-from flask_convex_http.inbox.search import named
+from flask_convex_http.inbox.rejections import Rejection
+from flask_convex_http.inbox.search import find_deliveries, find_webhook
 from flask_convex_http.schema.system_tables import WebhookDelivery
 from flask_convex_http.web.state import current_backend
 from flask_convex_http.webhooks.base import Provider
-from flask_convex_http.webhooks.diagnosis.diagnose import diagnose, signed_at
-from flask_convex_http.webhooks.diagnosis.findings import Finding
+from flask_convex_http.webhooks.diagnosis import Finding, diagnose, signed_at
 
-#: How many received deliveries are looked through for a request's id, which no index has.
-_LOOKED_THROUGH = 1000
-_SHOWN = 20
+#: How many received deliveries are searched for a request id, which has no index.
+_SEARCHED = 1000
+_LISTED = 20
 _LARGEST_FILE = 64 * 1024 * 1024
-
-
-class _Refused(msgspec.Struct):
-    """A refusal, as programs read it.
-
-    Attributes:
-        request_id: See `Refusal`, as for the others.
-        received_at: In milliseconds since the epoch.
-        headers: The names of its headers.
-    """
-
-    request_id: str
-    received_at: float
-    source: str
-    path: str
-    reason: str
-    message: str
-    event_id: str
-    event_type: str
-    size: int
-    others: int
-    headers: list[str]
 
 
 @click.command("doctor")
 @click.argument("delivery_id", metavar="[ID]", required=False)
-@click.option("--source", metavar="NAME", help="The webhook that --headers and --body are for: its source or provider.")
+@click.option("--source", metavar="NAME", help="The webhook of --headers and --body: its source, path or provider.")
 @click.option("--headers", "headers_file", type=click.File("rb"), help='JSON, or lines such as "Name: value".')
 @click.option("--body", "body_file", type=click.File("rb"), help="The body, byte for byte.")
 @json_option
@@ -79,11 +54,11 @@ def doctor(
     body_file: BinaryIO | None,
     as_json: bool,
 ) -> None:
-    """Say why a delivery was refused, and what to do.
+    """Explain why a delivery was rejected and what to do about it.
 
-    ID is the X-Request-Id of the answer, or the id of the event. Without it the deliveries that were refused lately are
-    listed. The newest hundred are kept. A delivery that you have copied from its sender's page goes in with --source,
-    --headers and --body; it is looked at as of the time it was signed.
+    ID is the X-Request-Id of the response, or the event's id. Without it the recently rejected deliveries are listed;
+    the newest 100 are kept. To diagnose a delivery copied from the sender's page, give --source, --headers and --body.
+    Its time is checked as of the moment it was signed.
 
     \b
     Examples:
@@ -105,177 +80,144 @@ def doctor(
         _explain(backend, delivery_id.encode("utf-8", "replace").decode(), as_json)
 
 
-# --- the list --------------------------------------------------------------------------------------------------------
-
-
 def _list(backend: Backend, as_json: bool) -> None:
-    found = backend.refusals.recent()
+    rejections = backend.rejections.recent()
     counts: Counter[tuple[str, str]] = Counter()
-    for refusal in found:
-        counts[refusal.source, refusal.reason] += 1 + refusal.others
+    for rejection in rejections:
+        counts[rejection.source, rejection.reason] += 1 + rejection.others
     if as_json:
         totals = [{"source": source, "reason": reason, "count": count} for (source, reason), count in counts.items()]
-        print_json({"refusals": [_as_program_reads(refusal) for refusal in found], "counts": totals})
+        listed = [rejection_as_json(backend.webhooks, rejection) for rejection in rejections]
+        print_json({"refusals": listed, "counts": totals})
         return
-    if not found:
-        click.echo("No webhook delivery was refused lately.")
+    if not rejections:
+        click.echo("No webhook delivery was rejected recently.")
         return
-    rows = [
-        (refusal.request_id, moment(refusal.received_at), refusal.source, refusal.reason, shortened(refusal.message))
-        for refusal in found[:_SHOWN]
-    ]
-    print_table(("REQUEST ID", "RECEIVED", "SOURCE", "REASON", "MESSAGE"), rows)
+    print_rejections(rejections[:_LISTED])
     click.echo()
     print_table(("SOURCE", "REASON", "COUNT"), [(*key, str(count)) for key, count in counts.most_common()])
-    note("`flask convex webhooks doctor ID` says what was wrong with one of them.")
+    note("`flask convex webhooks doctor ID` explains one of them.")
 
 
 # --- one delivery ----------------------------------------------------------------------------------------------------
 
 
 def _explain(backend: Backend, delivery_id: str, as_json: bool) -> None:
-    refusal = backend.refusals.find(delivery_id) or _claiming(backend, delivery_id)
-    if refusal is not None:
-        _report(refusal, _findings(backend, refusal), as_json)
+    rejection = backend.rejections.find(delivery_id) or _with_event(backend, delivery_id)
+    if rejection is not None:
+        _report(backend, rejection, as_json)
         return
-    with backend.engine.read() as snapshot:
-        received = _received(backend, snapshot, delivery_id)
+    received = _received(backend, delivery_id)
     if received is None:
         raise click.ClickException(
-            f"No delivery with the id {printable(delivery_id)!r} was refused lately or received; "
-            "`flask convex webhooks doctor` lists those that were refused"
+            f"No delivery with the id {printable(delivery_id)!r} was rejected recently or received; "
+            "`flask convex webhooks doctor` lists the rejected ones"
         )
-    _tell_received(received, as_json)
+    _report_received(received, as_json)
 
 
-def _claiming(backend: Backend, event_id: str) -> Refusal | None:
-    """The newest refused delivery that says it has an event's id; nobody reads that while it is refused."""
-    return next((refusal for refusal in backend.refusals.recent() if _claimed_id(backend, refusal) == event_id), None)
+def _with_event(backend: Backend, event_id: str) -> Rejection | None:
+    """Return the newest rejected delivery that claims to have this event id, or None."""
+    events = ((rejection, claimed_event(backend.webhooks, rejection)) for rejection in backend.rejections.recent())
+    return next((rejection for rejection, event in events if event is not None and event.id == event_id), None)
 
 
-def _claimed_id(backend: Backend, refusal: Refusal) -> str | None:
-    webhook = backend.webhooks.get(refusal.source)
+def _received(backend: Backend, delivery_id: str) -> WebhookDelivery | None:
+    """Return the newest delivery in the inbox with this id, event id or request id, or None."""
+    deliveries = backend.inbox.deliveries
+    with backend.engine.read() as snapshot:
+        found = find_deliveries(deliveries, snapshot, delivery_id)
+        if found:
+            return max(found, key=lambda delivery: delivery.creation_time)
+        newest = Query(snapshot, deliveries.table, deliveries.table.indexes["by_creation_time"]).order("desc")
+        return next((found for found in newest.take(_SEARCHED) if found.request_id == delivery_id), None)
+
+
+def _examine(backend: Backend, webhook: Webhook, headers: dict[str, str], body: bytes, as_json: bool) -> None:
+    """Diagnose a delivery that was copied from the sender's page."""
+    time = signed_at(webhook.provider, headers, body)
+    received_at = backend.clock() if time is None else time
+    findings = diagnose(webhook.provider, headers, body, received_at, _others(backend, webhook))
+    if as_json:
+        print_json({"source": webhook.source, "received_at": received_at, "findings": findings})
+        return
+    if time is not None:
+        note(f"Diagnosed as of {moment(time)}, when it was signed.")
+    _print_findings(findings)
+
+
+# --- findings --------------------------------------------------------------------------------------------------------
+
+
+def _findings(backend: Backend, rejection: Rejection) -> list[Finding]:
+    webhook = backend.webhooks.get(rejection.source)
     if webhook is None:
-        return None
-    try:
-        return webhook.provider.event(refusal.headers, refusal.body, received_at=refusal.received_at).id
-    except VerificationError:
-        return None
-
-
-def _findings(backend: Backend, refusal: Refusal) -> list[Finding]:
-    webhook = backend.webhooks.get(refusal.source)
-    if webhook is None:
-        sentence = f"This app has no webhook {refusal.source!r} any more: its source or path was changed since."
+        sentence = f"This app has no webhook {rejection.source!r}: its source or path has changed since."
         return [Finding("unknown-webhook", sentence, True)]
-    if refusal.reason == "too-large":
-        sentence = (
-            "Its body is larger than the route takes, and was not read: give the webhook a larger max_body_bytes=."
-        )
+    if rejection.reason == "too-large":
+        sentence = "The body is larger than the webhook allows and was not read: give it a larger max_body_bytes=."
         return [Finding("too-large", sentence, True)]
-    if _is_unread(refusal):
-        return [_missing_secret(webhook.provider)]
+    if _is_unread(rejection):
+        sentence = f"{rejection.message}: set it where the app runs, then have the delivery sent again."
+        return [Finding("missing-secret", sentence, True)]
     return diagnose(
         webhook.provider,
-        refusal.headers,
-        refusal.body,
-        refusal.received_at,
+        rejection.headers,
+        rejection.body,
+        rejection.received_at,
         _others(backend, webhook),
-        is_whole=refusal.is_whole,
-        had_secret=refusal.reason not in ("missing-secret", "too-large"),
+        is_whole=rejection.is_whole,
+        had_secret=rejection.reason != "missing-secret",
     )
 
 
-def _is_unread(refusal: Refusal) -> bool:
-    """Whether it was refused before its body was read."""
-    return not refusal.size and refusal.reason in ("missing-secret", "too-large")
-
-
-def _missing_secret(provider: Provider) -> Finding:
-    try:
-        provider.require_secret()
-    except MissingSecretError as error:
-        sentence = f"{error}: set it where the app runs, then have the delivery sent again."
-    else:
-        sentence = (
-            "No secret was set where the app ran, and here one is: if it was set since, have the delivery sent again; "
-            "else set it where the app runs."
-        )
-    return Finding("missing-secret", sentence, True)
+def _is_unread(rejection: Rejection) -> bool:
+    """Return whether the delivery was rejected before its body was read."""
+    return not rejection.size and rejection.reason in ("missing-secret", "too-large")
 
 
 def _others(backend: Backend, webhook: Webhook) -> list[tuple[str, Provider]]:
     return [(other.source, other.provider) for other in backend.webhooks if other is not webhook]
 
 
-def _examine(backend: Backend, webhook: Webhook, headers: dict[str, str], body: bytes, as_json: bool) -> None:
-    """What is wrong with a delivery that somebody has copied."""
-    time = signed_at(webhook.provider, headers, body)
-    received_at = backend.clock() if time is None else time
-    found = diagnose(webhook.provider, headers, body, received_at, _others(backend, webhook))
+# --- printing --------------------------------------------------------------------------------------------------------
+
+
+def _report(backend: Backend, rejection: Rejection, as_json: bool) -> None:
+    findings = _findings(backend, rejection)
+    fields = rejection_as_json(backend.webhooks, rejection)
     if as_json:
-        print_json({"source": webhook.source, "received_at": received_at, "findings": found})
+        print_json({"refusal": fields, "findings": findings})
         return
-    if time is not None:
-        note(f"Looked at as of {moment(time)}, when it says it was signed.")
-    _print_findings(found)
+    others = f", and {counted(rejection.others, 'other')} like it since the one before" if rejection.others else ""
+    _print_facts(
+        {
+            "Rejected": f"{moment(rejection.received_at)} by {rejection.source}{others}",
+            "Reason": f"{rejection.reason}: {rejection.message}",
+            "Request": rejection.request_id,
+            "Event": f"{fields['event_type']} {fields['event_id']}".strip(),
+            "Headers": ", ".join(fields["headers"]),
+            "Body": "not read" if _is_unread(rejection) else counted(rejection.size, "byte"),
+        }
+    )
+    click.echo()
+    _print_findings(findings)
 
 
-# --- what has been received after all ----------------------------------------------------------------------------
-
-
-def _received(backend: Backend, snapshot: Snapshot, delivery_id: str) -> WebhookDelivery | None:
-    deliveries = backend.inbox.deliveries
-    found = named(deliveries, snapshot, delivery_id)
-    if found:
-        return max(found, key=lambda delivery: delivery.creation_time)
-    newest = Query(snapshot, deliveries.table, deliveries.table.indexes["by_creation_time"]).order("desc")
-    by_request = (delivery for delivery in newest.take(_LOOKED_THROUGH) if delivery.request_id == delivery_id)
-    return next(by_request, None)
-
-
-_FATES = {
-    "pending": "a worker is to run its handler",
-    "done": "its handler has run and its effects are committed",
-    "failed": "its handler has failed, and runs again when the sender sends it again",
-    "dead": "its handler has failed for good",
-}
-
-
-def _tell_received(delivery: WebhookDelivery, as_json: bool) -> None:
+def _report_received(delivery: WebhookDelivery, as_json: bool) -> None:
     if as_json:
         names = ("source", "event_id", "type", "state", "received", "completed_time", "request_id")
         print_json({"delivery": {"_id": delivery.id} | {name: getattr(delivery, name) for name in names}})
         return
-    facts = {
-        "Received": f"{moment(delivery.received)} by {delivery.source}",
-        "Event": f"{delivery.type} {delivery.event_id}".strip(),
-        "State": f"{delivery.state}: {_FATES[delivery.state]}",
-        "Error": delivery.error or "",
-    }
-    _print_facts(facts)
-    click.echo("It was not refused: nothing is wrong with its signature.")
-
-
-# --- printing --------------------------------------------------------------------------------------------------------
-
-
-def _report(refusal: Refusal, findings: list[Finding], as_json: bool) -> None:
-    if as_json:
-        print_json({"refusal": _as_program_reads(refusal), "findings": findings})
-        return
-    more = f", and {counted(refusal.others, 'other')} like it since the one before" if refusal.others else ""
-    facts = {
-        "Refused": f"{moment(refusal.received_at)} by {refusal.source}{more}",
-        "Reason": f"{refusal.reason}: {refusal.message}",
-        "Request": refusal.request_id,
-        "Event": f"{refusal.event_type} {refusal.event_id}".strip(),
-        "Headers": ", ".join(sorted(refusal.headers)),
-        "Body": "not read" if _is_unread(refusal) else counted(refusal.size, "byte"),
-    }
-    _print_facts(facts)
-    click.echo()
-    _print_findings(findings)
+    _print_facts(
+        {
+            "Received": f"{moment(delivery.received)} by {delivery.source}",
+            "Event": f"{delivery.type} {delivery.event_id}".strip(),
+            "State": delivery.state,
+            "Error": delivery.error or "",
+        }
+    )
+    click.echo(f"It was not rejected. `flask convex webhooks show {delivery.id}` shows its attempts.")
 
 
 def _print_facts(facts: dict[str, str]) -> None:
@@ -290,33 +232,25 @@ def _print_findings(findings: Iterable[Finding]) -> None:
         click.echo(printable(f"{finding.word}{doubt}: {finding.sentence}"))
 
 
-def _as_program_reads(refusal: Refusal) -> _Refused:
-    named = {name: getattr(refusal, name) for name in _Refused.__struct_fields__ if name != "headers"}
-    return _Refused(**named, headers=sorted(refusal.headers))
-
-
-# --- reading what was copied -----------------------------------------------------------------------------------------
+# --- reading the options ---------------------------------------------------------------------------------------------
 
 
 def _webhook(backend: Backend, name: str) -> Webhook:
-    found = backend.webhooks.find(name)
-    if len(found) == 1:
-        return found[0]
-    known = ", ".join(webhook.source for webhook in found or backend.webhooks) or "none"
-    if found:
-        raise click.UsageError(f"{len(found)} webhooks are of {name!r}; name one of them: {known}.")
-    raise click.UsageError(f"There is no webhook {name!r}. Those of this app: {known}.")
+    try:
+        return find_webhook(backend.webhooks, name)
+    except ValueError as error:
+        raise click.UsageError(f"{printable(str(error))}.") from error
 
 
 def _content(file: BinaryIO) -> bytes:
     content = file.read(_LARGEST_FILE + 1)
     if len(content) > _LARGEST_FILE:
-        raise click.UsageError(f"{file.name} is longer than 64 MiB.")
+        raise click.UsageError(f"{file.name} is larger than 64 MiB.")
     return content
 
 
 def _headers(file: BinaryIO) -> dict[str, str]:
-    """The headers in a file: a JSON object, or a line for each as HTTP or `curl -v` writes them."""
+    """Read headers written as a JSON object, or one on each line as HTTP and `curl -v` write them."""
     text = _content(file).decode("utf-8-sig", "replace").strip()
     if text.startswith("{"):
         return _json_headers(text)
@@ -331,8 +265,8 @@ def _json_headers(text: str) -> dict[str, str]:
     try:
         found: dict[str, Any] = json.loads(text)
     except (ValueError, RecursionError):
-        raise click.UsageError("--headers begins like JSON and is none.") from None
-    # Some pages write a list for each, as a header may be sent twice.
+        raise click.UsageError("--headers starts with { but is not JSON.") from None
+    # Some senders' pages show a list of values for each header.
     return {
         name: ", ".join(map(str, value)) if isinstance(value, list) else str(value) for name, value in found.items()
     }

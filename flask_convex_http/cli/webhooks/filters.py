@@ -1,4 +1,4 @@
-"""Options of `flask convex webhooks` that say which deliveries are meant, and the ids that people give."""
+"""The options of `flask convex webhooks` that select deliveries, and the search for the selected ones."""
 
 from __future__ import annotations
 
@@ -15,34 +15,41 @@ from flask_convex_http.cli.output import printable
 from flask_convex_http.engines.base import Snapshot
 from flask_convex_http.inbox.deliveries import State
 from flask_convex_http.inbox.replay import Step, unknown
-from flask_convex_http.inbox.search import DeliveryFilter, named, sources_of, stored_sources
+from flask_convex_http.inbox.search import DeliveryFilter, find_deliveries, sources_named, stored_sources
 from flask_convex_http.schema.system_tables import WebhookDelivery
 
 F = TypeVar("F", bound=Callable[..., Any])
 Time = datetime.timedelta | datetime.datetime
 
-source_option = click.option("--source", metavar="NAME", help="Those of this webhook: its source, path or provider.")
-type_option = click.option("--type", "event_type", metavar="TYPE", help="Those of this type; `invoice.*` for several.")
+source_option = click.option("--source", metavar="NAME", help="Only this webhook: its source, path or provider.")
+type_option = click.option("--type", "event_type", metavar="TYPE", help="Only this type, or several: `invoice.*`.")
 since_option = click.option(
-    "--since", type=options.time, metavar="TIME", help="Those received since: 2h ago, or a date such as 2026-01-31."
+    "--since", type=options.time, metavar="TIME", help="Only those received since then: 2h, or a date like 2026-01-31."
 )
 
 
 def status_option(*states: str) -> Callable[[F], F]:
-    """The option `--status`."""
-    return click.option("--status", type=click.Choice(states), help="Those in this state.")
+    """Return the option `--status` with these choices."""
+    return click.option("--status", type=_StatusChoice(states), help="Only those in this state.")
+
+
+class _StatusChoice(click.Choice[str]):
+    """A choice that also accepts "refused", the former name of "rejected"."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert("rejected" if value == "refused" else value, param, ctx)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Chosen:
-    """What the options and arguments of a command have named.
+class Selection:
+    """The deliveries that the arguments and options of a command select.
 
     Attributes:
-        names: Ids, ours or the senders'.
-        source: See the options, as for the others.
-        since: When, or how long ago.
-        status: A state.
-        type: A type.
+        names: Ids of deliveries, or the senders' ids of events.
+        source: The value of `--source`.
+        since: The value of `--since`.
+        status: The value of `--status`.
+        type: The value of `--type`.
     """
 
     names: Sequence[str] = ()
@@ -52,91 +59,98 @@ class Chosen:
     type: str | None = None
 
     def check(self) -> None:
-        """Refuse ids and filters together, and none of both.
+        """Refuse ids together with filters, and neither of both.
 
         Raises:
-            click.UsageError: It is so.
+            click.UsageError: The combination is refused.
         """
         filters = (self.since, self.status, self.type)
         if self.names and any(part is not None for part in filters):
-            raise click.UsageError("Give ids (and --source, if several webhooks know one), or filters.")
+            raise click.UsageError("Give ids (and --source, if several webhooks received one), or filters.")
         if not self.names and self.source is None and all(part is None for part in filters):
             raise click.UsageError("Give the ids of deliveries, or filters such as --source and --since.")
 
     def filter(self, backend: Backend, snapshot: Snapshot, states: tuple[State, ...]) -> DeliveryFilter:
-        """What is asked of a delivery.
+        """Return the conditions that the options set.
 
         Args:
-            backend: Whose deliveries they are.
-            snapshot: Where they are read.
-            states: The states that are meant if none was named.
+            backend: The application's backend.
+            snapshot: The snapshot to read the known sources from.
+            states: The states to select without `--status`.
 
         Raises:
-            click.UsageError: Nobody has the source.
+            click.UsageError: The source is unknown.
         """
         return DeliveryFilter(
-            sources=sources_named(backend, snapshot, self.source),
+            sources=requested_sources(backend, snapshot, self.source),
             states=states if self.status is None else (self.status,),
             type=self.type,
-            since=None if self.since is None else moment_of(self.since, backend.clock()),
+            since=None if self.since is None else in_milliseconds(self.since, backend.clock()),
         )
 
     def ids(
         self, backend: Backend, states: tuple[State, ...], limit: int | None = None
     ) -> tuple[list[str], list[Step]]:
-        """The ids of ours that are meant, in the order in which the deliveries came, and what cannot be meant.
+        """Return the ids of the selected deliveries, and the given ids that are unknown or ambiguous.
+
+        Args:
+            backend: The application's backend.
+            states: The states to select without `--status`.
+            limit: The maximum number of deliveries that filters select.
 
         Raises:
-            click.UsageError: Nobody has the source.
+            click.UsageError: The source is unknown.
         """
         with backend.engine.read() as snapshot:
             if not self.names:
-                meant = self.filter(backend, snapshot, states)
-                return list(meant.ids(backend.inbox.deliveries, snapshot, limit)), []
+                selected = self.filter(backend, snapshot, states)
+                return list(selected.ids(backend.inbox.deliveries, snapshot, limit)), []
             found: dict[str, None] = {}
             problems: list[Step] = []
             for name in dict.fromkeys(self.names):
-                one = one_of(backend, snapshot, name, self.source)
-                if isinstance(one, Step):
-                    problems.append(one)
+                delivery = find_one(backend, snapshot, name, self.source)
+                if isinstance(delivery, Step):
+                    problems.append(delivery)
                 else:
-                    found[one.id] = None
+                    found[delivery.id] = None
             return list(found), problems
 
 
-def one_of(backend: Backend, snapshot: Snapshot, name: str, source: str | None) -> WebhookDelivery | Step:
-    """The one delivery that an id means, or why that cannot be said.
+def find_one(backend: Backend, snapshot: Snapshot, name: str, source: str | None) -> WebhookDelivery | Step:
+    """Return the delivery with an id, or a step that says that the id is unknown or ambiguous.
 
     Raises:
-        click.UsageError: Nobody has the source.
+        click.UsageError: The source is unknown.
     """
-    found = named(backend.inbox.deliveries, snapshot, name, sources_named(backend, snapshot, source))
+    sources = requested_sources(backend, snapshot, source)
+    found = find_deliveries(backend.inbox.deliveries, snapshot, name, sources)
     if len(found) == 1:
         return found[0]
     if not found:
         return unknown(name)
-    sources = ", ".join(delivery.source for delivery in found)
-    return Step(printable(name), "refused", f"Several webhooks have received {name!r}; say --source, one of {sources}")
+    receivers = ", ".join(delivery.source for delivery in found)
+    sentence = f"Several webhooks have received {name!r}; give --source, one of {receivers}"
+    return Step(printable(name), "refused", sentence)
 
 
-def sources_named(
+def requested_sources(
     backend: Backend, snapshot: Snapshot, name: str | None, others: Iterable[str] = ()
 ) -> frozenset[str] | None:
-    """The sources that `--source` means, all if it was not given.
+    """Return the sources that `--source` selects, or None if it was not given.
 
     Args:
-        backend: Whose deliveries they are.
-        snapshot: Where they are read.
-        name: What was given.
-        others: Sources that are known from somewhere else.
+        backend: The application's backend.
+        snapshot: The snapshot to read the known sources from.
+        name: The value of `--source`.
+        others: Further known sources.
 
     Raises:
-        click.UsageError: Nobody has it.
+        click.UsageError: The source is unknown.
     """
     if name is None:
         return None
     stored = {*others, *stored_sources(backend.inbox.deliveries, snapshot)}
-    found = sources_of(stored, backend.webhooks, name)
+    found = sources_named(stored, backend.webhooks, name)
     if not found:
         known = ", ".join(sorted(stored | {webhook.source for webhook in backend.webhooks}))
         raise click.UsageError(
@@ -145,8 +159,13 @@ def sources_named(
     return found
 
 
-def moment_of(time: Time, now: float) -> float:
-    """A time in the past, in milliseconds since the epoch."""
+def in_milliseconds(time: Time, now: float) -> float:
+    """Return a date, or a length of time before now, in milliseconds since the epoch."""
     if isinstance(time, datetime.timedelta):
         return now - time.total_seconds() * 1000
     return time.timestamp() * 1000
+
+
+def counted_deliveries(count: int) -> str:
+    """Return a number of deliveries in words: "1 delivery", "2 deliveries"."""
+    return f"{count} deliver{'y' if count == 1 else 'ies'}"

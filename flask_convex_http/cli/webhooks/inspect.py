@@ -20,54 +20,43 @@ from flask_convex_http.cli.output import (
     shortened,
 )
 from flask_convex_http.cli.webhooks.filters import (
-    Chosen,
+    Selection,
     Time,
-    moment_of,
-    one_of,
+    counted_deliveries,
+    find_one,
+    in_milliseconds,
+    requested_sources,
     since_option,
     source_option,
-    sources_named,
     status_option,
     type_option,
 )
+from flask_convex_http.cli.webhooks.rejections import print_rejections, rejection_as_json
 from flask_convex_http.engines.base import Snapshot
 from flask_convex_http.inbox.deliveries import NEVER, STATES
 from flask_convex_http.inbox.registry import Webhook
-from flask_convex_http.inbox.rejections import Refusal
+from flask_convex_http.inbox.rejections import Rejection
 from flask_convex_http.inbox.replay import Step
 from flask_convex_http.schema.system_tables import ScheduledFunction, WebhookAttempt, WebhookDelivery, WebhookRequest
 from flask_convex_http.web.state import current_backend
 from flask_convex_http.webhooks.events import CREDENTIAL_HEADERS
 
-_REFUSED = "refused"
-#: Characters of the longest sender's id that is listed: of a digest in hexadecimal, and what stands before it.
+_REJECTED = "rejected"
+#: Characters of the longest event id that is listed: a digest in hexadecimal and its prefix.
 _LONGEST_ID = 72
 
 
-class _Refused(msgspec.Struct):
-    """A refused delivery, as programs read it; see `Refusal`."""
-
-    request_id: str
-    received_at: float
-    source: str
-    path: str
-    reason: str
-    message: str
-    size: int
-    others: int
-
-
-class _Shown(msgspec.Struct):
-    """All there is of a delivery, as programs read it.
+class _Details(msgspec.Struct):
+    """A delivery with everything that belongs to it, for `--json`.
 
     Attributes:
         delivery: Its row.
-        headers: As received, without credentials; None if they are not kept any more.
-        sha256: The digest of its body, hexadecimal.
-        body: The body, if it was asked for.
-        body_expires: When its headers and body may be forgotten.
-        scheduled: The scheduled function that runs its handler.
-        behind: The delivery that it waits for.
+        headers: The headers as received, without credentials, or None if they are no longer kept.
+        sha256: The hexadecimal digest of its body.
+        body: The body, if `--body` was given.
+        body_expires: When its headers and body may be purged.
+        scheduled: The job that runs its handler.
+        behind: The delivery ahead of it in its lane.
     """
 
     delivery: WebhookDelivery
@@ -85,60 +74,62 @@ class _Shown(msgspec.Struct):
 @click.command("list")
 @source_option
 @since_option
-@status_option(*STATES, _REFUSED)
+@status_option(*STATES, _REJECTED)
 @type_option
-@click.option("--limit", type=click.IntRange(1, 100_000), default=20, show_default=True, help="How many at most.")
+@click.option("--limit", type=click.IntRange(1, 100_000), default=20, show_default=True, help="The maximum number.")
 @json_option
 @with_appcontext
 def list_deliveries(
     source: str | None, since: Time | None, status: str | None, event_type: str | None, limit: int, as_json: bool
 ) -> None:
-    """List the deliveries that were received, newest first.
+    """List the deliveries in the inbox, newest first.
 
-    The first column has the senders' ids, which all commands take, or ours where a sender's cannot be typed. What was
-    refused is not in the database: only the newest hundred are kept, in a folder beside it, and `--status refused`
-    lists them. All times are in UTC.
+    The first column is the sender's id of the event, or the delivery's own id where that one cannot be typed. Every
+    command accepts both. Rejected deliveries are not in the database: the newest 100 are kept in a folder beside it,
+    and `--status rejected` lists them. All times are in UTC.
 
     \b
     Examples:
       flask convex webhooks list
       flask convex webhooks list --source stripe --since 2h --type 'invoice.*'
       flask convex webhooks list --status failed --json
-      flask convex webhooks list --status refused
+      flask convex webhooks list --status rejected
     """
     backend = current_backend()
-    if status == _REFUSED:
+    if status == _REJECTED:
         if event_type is not None:
-            raise click.UsageError("--type does not go with --status refused: nobody reads what is not genuine.")
-        _print_refusals(_refusals(backend, source, since)[:limit], as_json)
+            raise click.UsageError("--type does not go with --status rejected: their events are not verified.")
+        _print_rejections(backend, _rejections(backend, source, since)[:limit], as_json)
         return
     states = tuple(state for state in STATES if status in (None, state))
-    chosen = Chosen(source=source, since=since, type=event_type)
+    selection = Selection(source=source, since=since, type=event_type)
     with backend.engine.read() as snapshot:
-        found = chosen.filter(backend, snapshot, states).newest(backend.inbox.deliveries, snapshot, limit)
+        found = selection.filter(backend, snapshot, states).newest(backend.inbox.deliveries, snapshot, limit)
     if as_json:
         print_json(found)
         return
     if found:
         headings = ("EVENT", "RECEIVED", "SOURCE", "TYPE", "STATE", "ATTEMPTS", "ERROR")
-        print_table(headings, [_line(delivery) for delivery in found])
+        print_table(headings, [_row(delivery) for delivery in found])
     else:
-        click.echo("There are no such deliveries.")
+        click.echo("No deliveries match.")
     if status is None and event_type is None:
-        _note_refused(backend, source, since)
+        _note_rejections(backend, source, since)
 
 
-def _note_refused(backend: Backend, source: str | None, since: Time | None) -> None:
-    """What somebody looks for here may never have come in."""
-    count = sum(1 + refusal.others for refusal in _refusals(backend, source, since))
+def _note_rejections(backend: Backend, source: str | None, since: Time | None) -> None:
+    """Mention rejected deliveries: a missing delivery may be one of them."""
+    count = sum(1 + rejection.others for rejection in _rejections(backend, source, since))
     if count:
-        were = "was" if count == 1 else "were"
-        note(f"{count} {were} refused lately; `flask convex webhooks doctor` says which.")
+        note(
+            f"{counted_deliveries(count)} {'was' if count == 1 else 'were'} rejected recently; "
+            "`flask convex webhooks doctor` lists them."
+        )
 
 
-def _line(delivery: WebhookDelivery) -> tuple[str, ...]:
+def _row(delivery: WebhookDelivery) -> tuple[str, ...]:
     return (
-        _typeable(delivery),
+        _typeable_id(delivery),
         moment(delivery.received),
         shortened(delivery.source, 40),
         shortened(delivery.type, 40),
@@ -148,42 +139,33 @@ def _line(delivery: WebhookDelivery) -> tuple[str, ...]:
     )
 
 
-def _typeable(delivery: WebhookDelivery) -> str:
-    """The sender's id, whole, or ours if that one cannot be copied from a terminal."""
+def _typeable_id(delivery: WebhookDelivery) -> str:
+    """Return the sender's id of the event, or the delivery's own id if that one cannot be copied from a terminal."""
     event_id = delivery.event_id
     is_short = 0 < len(event_id) <= _LONGEST_ID and event_id == event_id.strip()
     return event_id if is_short and event_id.isprintable() else delivery.id
 
 
-def _refusals(backend: Backend, source: str | None, since: Time | None) -> list[Refusal]:
-    found = backend.refusals.recent()
+def _rejections(backend: Backend, source: str | None, since: Time | None) -> list[Rejection]:
+    """Return the rejected deliveries that `--source` and `--since` select, newest first."""
+    found = backend.rejections.recent()
     if source is not None:
-        found = _of_source(backend, found, source)
+        with backend.engine.read() as snapshot:
+            sources = requested_sources(backend, snapshot, source, [rejection.source for rejection in found]) or ()
+        found = [rejection for rejection in found if rejection.source in sources]
     if since is not None:
-        start = moment_of(since, backend.clock())
-        found = [refusal for refusal in found if refusal.received_at >= start]
+        start = in_milliseconds(since, backend.clock())
+        found = [rejection for rejection in found if rejection.received_at >= start]
     return found
 
 
-def _of_source(backend: Backend, refusals: list[Refusal], source: str) -> list[Refusal]:
-    with backend.engine.read() as snapshot:
-        sources = sources_named(backend, snapshot, source, [refusal.source for refusal in refusals]) or ()
-    return [refusal for refusal in refusals if refusal.source in sources]
-
-
-def _print_refusals(found: list[Refusal], as_json: bool) -> None:
+def _print_rejections(backend: Backend, rejections: list[Rejection], as_json: bool) -> None:
     if as_json:
-        names = _Refused.__struct_fields__
-        print_json([_Refused(**{name: getattr(refusal, name) for name in names}) for refusal in found])
-        return
-    if not found:
-        click.echo("No such delivery was refused lately.")
-        return
-    rows = [
-        (refusal.request_id, moment(refusal.received_at), refusal.source, refusal.reason, shortened(refusal.message))
-        for refusal in found
-    ]
-    print_table(("REQUEST ID", "RECEIVED", "SOURCE", "REASON", "MESSAGE"), rows)
+        print_json([rejection_as_json(backend.webhooks, rejection) for rejection in rejections])
+    elif rejections:
+        print_rejections(rejections)
+    else:
+        click.echo("No rejected deliveries match.")
 
 
 # --- show ------------------------------------------------------------------------------------------------------------
@@ -196,9 +178,9 @@ def _print_refusals(found: list[Refusal], as_json: bool) -> None:
 @json_option
 @with_appcontext
 def show(name: str, source: str | None, with_body: bool, as_json: bool) -> None:
-    """Show all there is of a delivery: attempts, answer, error, headers, and until when it is remembered.
+    """Show one delivery: state, attempts, response, error, headers, and how long it is kept.
 
-    ID is ours, or the sender's id of the event. Values of headers that are credentials are not shown.
+    ID is the sender's id of the event, or the delivery's own id. The values of credential headers are not shown.
 
     \b
     Examples:
@@ -207,28 +189,28 @@ def show(name: str, source: str | None, with_body: bool, as_json: bool) -> None:
     """
     backend = current_backend()
     with backend.engine.read() as snapshot:
-        delivery = one_of(backend, snapshot, name, source)
+        delivery = find_one(backend, snapshot, name, source)
         if isinstance(delivery, Step):
             raise click.ClickException(printable(delivery.sentence))
         request = backend.inbox.deliveries.request(snapshot, delivery.id)
-        shown = _shown(backend, snapshot, delivery, request, with_body)
+        details = _details(backend, snapshot, delivery, request, with_body)
     if as_json:
-        print_json(shown)
+        print_json(details)
     elif not with_body:
-        _print(shown, backend.webhooks.get(delivery.source))
+        _print_details(details, backend.webhooks.get(delivery.source))
     elif request is None:
-        raise click.ClickException("Its headers and body were forgotten.")
+        raise click.ClickException("Its headers and body were purged.")
     else:
         click.echo(request.body, nl=False)
 
 
-def _shown(
+def _details(
     backend: Backend, snapshot: Snapshot, delivery: WebhookDelivery, request: WebhookRequest | None, with_body: bool
-) -> _Shown:
+) -> _Details:
     first = None
     if delivery.state == "pending" and delivery.lane is not None:
         first = backend.inbox.deliveries.first_in(snapshot, delivery.source, delivery.lane)
-    return _Shown(
+    return _Details(
         delivery=delivery,
         headers=None if request is None else dict(map(_header, request.headers, request.headers.values())),
         sha256=None if request is None else hashlib.sha256(request.body).hexdigest(),
@@ -243,8 +225,8 @@ def _header(name: str, value: str) -> tuple[str, str]:
     return name, "(not shown)" if name.lower() in CREDENTIAL_HEADERS else value
 
 
-def _print(shown: _Shown, webhook: Webhook | None) -> None:
-    delivery = shown.delivery
+def _print_details(details: _Details, webhook: Webhook | None) -> None:
+    delivery = details.delivery
     facts = {
         "ID": delivery.id,
         "Source": f"{delivery.source} ({delivery.provider})",
@@ -254,11 +236,11 @@ def _print(shown: _Shown, webhook: Webhook | None) -> None:
         "Secret": delivery.secret_label,
         "Ended": moment(delivery.completed_time, "not yet"),
         "Error": delivery.error or "",
-        "Answer": _answer(delivery, webhook),
-        "Lane": (delivery.lane or "") + (f", behind {shown.behind}" if shown.behind else ""),
-        "Scheduled": _scheduled(shown),
-        "Forgotten": "not before it is done" if delivery.expires >= NEVER else f"from {moment(delivery.expires)} on",
-        "Body": _body(shown),
+        "Response": _response(delivery, webhook),
+        "Lane": (delivery.lane or "") + (f", behind {details.behind}" if details.behind else ""),
+        "Job": _job(details),
+        "Kept": "until it is done or dead" if delivery.expires >= NEVER else f"until {moment(delivery.expires)}",
+        "Body": _body(details),
     }
     for name, fact in facts.items():
         if fact:
@@ -267,42 +249,43 @@ def _print(shown: _Shown, webhook: Webhook | None) -> None:
         click.echo()
         rows = [_attempt(number, attempt) for number, attempt in enumerate(delivery.attempts, 1)]
         print_table(("ATTEMPT", "STARTED", "ENDED", "BY", "OUTCOME", "ERROR"), rows)
-    if shown.headers:
+    if details.headers:
         click.echo()
-        print_table(("HEADER", "VALUE"), sorted(shown.headers.items()))
+        print_table(("HEADER", "VALUE"), sorted(details.headers.items()))
 
 
-def _answer(delivery: WebhookDelivery, webhook: Webhook | None) -> str:
-    """What a copy is answered, as the first one was."""
+def _response(delivery: WebhookDelivery, webhook: Webhook | None) -> str:
+    """Return the response that a duplicate gets, which is the first delivery's."""
     if delivery.state == "failed":
-        return "none yet: its handler runs again when it is sent again"
-    answer = delivery.answer
-    if answer is not None:
-        return f"{answer.status}, {counted(len(answer.body), 'byte')}"
+        return "none yet: the next delivery of this event runs the handler again"
+    stored = delivery.answer
+    if stored is not None:
+        return f"{stored.status}, {counted(len(stored.body), 'byte')}"
     if webhook is not None and webhook.provider.profile.shows_answers:
         return "200, 0 bytes"
     return "202 Accepted" if _is_queued(delivery, webhook) else "200 OK"
 
 
 def _is_queued(delivery: WebhookDelivery, webhook: Webhook | None) -> bool:
-    """Whether it is, or was, a worker's; of a webhook that is not there any more, as far as its row tells."""
+    """Return whether a worker runs the delivery, or ran it. For a removed webhook the row tells, as far as it can."""
     if delivery.state == "pending" or webhook is None:
         return delivery.state == "pending" or delivery.job is not None
     return webhook.mode == "enqueue"
 
 
-def _scheduled(shown: _Shown) -> str:
-    job = shown.scheduled
+def _job(details: _Details) -> str:
+    job = details.scheduled
     if job is None:
         return ""
-    return f"{job.id}, next try at {moment(job.due)}" if job.state == "pending" else f"{job.id}, {job.state}"
+    return f"{job.id}, next attempt at {moment(job.due)}" if job.state == "pending" else f"{job.id}, {job.state}"
 
 
-def _body(shown: _Shown) -> str:
-    if shown.body_expires is None:
-        return f"{counted(shown.delivery.size, 'byte')}, forgotten"
-    size = f"{counted(shown.delivery.size, 'byte')}, sha256 {shown.sha256}"
-    return size if shown.delivery.state == "pending" else f"{size}, forgotten from {moment(shown.body_expires)} on"
+def _body(details: _Details) -> str:
+    size = counted(details.delivery.size, "byte")
+    if details.body_expires is None:
+        return f"{size}, purged"
+    size = f"{size}, sha256 {details.sha256}"
+    return size if details.delivery.state == "pending" else f"{size}, kept until {moment(details.body_expires)}"
 
 
 def _attempt(number: int, attempt: WebhookAttempt) -> tuple[str, ...]:

@@ -1,10 +1,10 @@
-"""`flask convex webhooks replay`, `retry` and `purge`: what runs deliveries again, or forgets them."""
+"""`flask convex webhooks replay`, `retry` and `purge`: run deliveries again, or delete them."""
 
 from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable, Sequence
-from dataclasses import replace as changed
+from dataclasses import replace as with_changes
 
 import click
 import msgspec
@@ -14,9 +14,10 @@ from flask_convex_http.backend import Backend
 from flask_convex_http.cli.options import duration
 from flask_convex_http.cli.output import json_option, moment, note, print_json, printable, shortened
 from flask_convex_http.cli.webhooks.filters import (
-    Chosen,
+    Selection,
     Time,
-    moment_of,
+    counted_deliveries,
+    in_milliseconds,
     since_option,
     source_option,
     status_option,
@@ -27,16 +28,16 @@ from flask_convex_http.inbox.replay import Preview, Replays, Step
 from flask_convex_http.runtime.dry_run import FieldChange, RowChange, SystemChange
 from flask_convex_http.web.state import current_backend
 
-#: States of what can be replayed, and of what is retried if no state is named.
+#: The states that can be replayed or purged, and those that are retried without `--status`.
 _RUN: tuple[State, ...] = ("failed", "dead", "done")
 _FAILED: tuple[State, ...] = ("failed", "dead")
-#: How many one transaction forgets: others want to write too.
-_AT_ONCE = 500
-#: Characters of a value that people are shown.
+#: Deliveries that one transaction purges. Longer transactions would keep other writers waiting.
+_BATCH = 500
+#: Characters of a value in a preview.
 _WIDTH = 200
 
 _ids_argument = click.argument("names", metavar="[ID]...", nargs=-1)
-_limit_option = click.option("--limit", type=click.IntRange(min=1), help="With filters: the first so many.")
+_limit_option = click.option("--limit", type=click.IntRange(min=1), help="With filters: at most so many, oldest first.")
 
 
 # --- replay ----------------------------------------------------------------------------------------------------------
@@ -50,7 +51,7 @@ _limit_option = click.option("--limit", type=click.IntRange(min=1), help="With f
 @type_option
 @_limit_option
 @click.option("--dry-run", is_flag=True, help="Show what would change, and commit nothing.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @json_option
 @with_appcontext
 def replay(
@@ -64,29 +65,29 @@ def replay(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Run the handlers of deliveries again, whatever came of them: their effects happen AGAIN.
+    """Run the handlers of deliveries AGAIN, even if they have run before: their effects happen again.
 
-    IDs are ours or the senders'. With filters all that match are run, in the order in which they came. Each is verified
-    as of the time it was received, and is a transaction of its own: what fails leaves no effects. --dry-run runs each
-    on the database as it is and undoes that; what it shows may hold personal data, and what a handler does outside of
-    the database is not undone. A delivery that waits for a worker is refused; see retry.
+    An ID is the sender's id of the event, or the delivery's own id. With filters all matching deliveries are run, in
+    the order of arrival. Each is verified as of the time it was received and is a transaction of its own: a failed one
+    has no effects. --dry-run runs each one and rolls it back. The preview may contain personal data, and effects
+    outside of the database are not rolled back. A delivery that waits for a worker is refused; use retry.
 
     \b
     Examples:
       flask convex webhooks replay evt_1Qx2Yz --dry-run
       flask convex webhooks replay --source stripe --since 2026-01-31 --type 'invoice.*'
     """
-    chosen = Chosen(names=names, source=source, since=since, status=status, type=event_type)
-    chosen.check()
+    selection = Selection(names=names, source=source, since=since, status=status, type=event_type)
+    selection.check()
     backend = current_backend()
     replays = Replays(backend.inbox)
-    ids, problems = chosen.ids(backend, _RUN, limit)
+    ids, problems = selection.ids(backend, _RUN, limit)
     if dry_run:
         _preview(replays, ids, problems, as_json)
         return
     if ids and not yes:
-        note(f"The handlers of {_deliveries(len(ids))} will run, and have their effects again.")
-        click.confirm("Go on?", abort=True, err=True)
+        note(f"The handlers of {counted_deliveries(len(ids))} will run, and their effects will happen again.")
+        click.confirm("Continue?", abort=True, err=True)
     _report(map(replays.replay, ids), problems, as_json)
 
 
@@ -100,21 +101,21 @@ def _preview(replays: Replays, ids: Iterable[str], problems: list[Step], as_json
     steps = [item for item in found if isinstance(item, Step)]
     _fail(steps, any(isinstance(item, Preview) and item.error is not None for item in found))
     if not found and not as_json:
-        click.echo("There are no such deliveries.")
+        click.echo("No deliveries match.")
 
 
 def _print_preview(preview: Preview) -> None:
-    _say(f"{preview.source} {preview.event_id} {preview.type} ({preview.id})")
+    _print_line(f"{preview.source} {preview.event_id} {preview.type} ({preview.id})")
     if preview.error is not None:
-        _say(f"  would fail, and change nothing: {preview.error}")
+        _print_line(f"  would fail and change nothing: {preview.error}")
         return
-    _say(f"  would answer {preview.status}{'' if preview.rows or preview.system else ', and change nothing'}")
+    _print_line(f"  would respond {preview.status}{'' if preview.rows or preview.system else ' and change nothing'}")
     for row in preview.rows:
-        _say(f"  {row.verb} {row.id if row.id.startswith(row.table) else f'{row.table} {row.id}'}")
+        _print_line(f"  {row.verb} {row.id if row.id.startswith(row.table) else f'{row.table} {row.id}'}")
         for name, field in row.fields.items():
-            _say(f"    {name}: {_difference(row, field)}")
+            _print_line(f"    {name}: {_difference(row, field)}")
     for change in preview.system:
-        _say(f"  {_in_words(change)}")
+        _print_line(f"  {_system_change(change)}")
 
 
 def _difference(row: RowChange, field: FieldChange) -> str:
@@ -129,7 +130,7 @@ def _value(value: object) -> str:
     return shortened(msgspec.json.encode(value).decode(), _WIDTH)
 
 
-def _in_words(change: SystemChange) -> str:
+def _system_change(change: SystemChange) -> str:
     arguments = f" {_value(change.args)}" if change.args else ""
     when = "" if change.time is None else f" for {moment(change.time)}"
     return f"{change.what}: {change.name}{arguments}{when}"
@@ -156,21 +157,21 @@ def retry(
     limit: int | None,
     as_json: bool,
 ) -> None:
-    """Have the effects of deliveries happen that have not: of those that failed, are dead, or are stuck.
+    """Run deliveries that failed, are dead or are stuck, and have not had their effects yet.
 
-    IDs are ours or the senders'. A handler that a worker runs is due at once, in its lane's order, and waits for a
-    worker; any other runs here and now. What is done is refused, also if that was a moment ago: no effect happens
-    twice. Filters without --status mean what has failed or is dead.
+    An ID is the sender's id of the event, or the delivery's own id. A handler that a worker runs becomes due at once,
+    in the order of its lane. Any other handler runs in this command. A delivery that is done is refused, so no effect
+    happens twice. Filters without --status select failed and dead deliveries.
 
     \b
     Examples:
       flask convex webhooks retry evt_1Qx2Yz
       flask convex webhooks retry --source stripe --status dead --since 2d
     """
-    chosen = Chosen(names=names, source=source, since=since, status=status, type=event_type)
-    chosen.check()
+    selection = Selection(names=names, source=source, since=since, status=status, type=event_type)
+    selection.check()
     backend = current_backend()
-    ids, problems = chosen.ids(backend, _FAILED, limit)
+    ids, problems = selection.ids(backend, _FAILED, limit)
     _report(map(Replays(backend.inbox).retry, ids), problems, as_json)
 
 
@@ -180,9 +181,9 @@ def retry(
 @click.command("purge")
 @_ids_argument
 @source_option
-@click.option("--older-than", type=duration, metavar="DURATION", help="Those received longer ago, such as 30d.")
-@click.option("--bodies-only", is_flag=True, help="Forget only headers and bodies; ids go on telling copies.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--older-than", type=duration, metavar="DURATION", help="Only those received longer ago, such as 30d.")
+@click.option("--bodies-only", is_flag=True, help="Delete only headers and bodies. Duplicates are still recognised.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @json_option
 @with_appcontext
 def purge(
@@ -193,11 +194,11 @@ def purge(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Forget deliveries, or with --bodies-only their headers and bodies, which are most of what is personal in them.
+    """Delete deliveries, or with --bodies-only their headers and bodies, which hold most of the personal data.
 
-    Who sends a forgotten delivery again has it run again: its id is not known any more. What waits for a worker is
-    forgotten only if it is named by its id. With --bodies-only a delivery cannot be replayed any more, and errors and
-    answers stay. Bodies and ids also go by themselves; see keep_bodies= and keep_ids= of a webhook.
+    If a purged delivery is sent again, its handler runs again, because the id is no longer known. A delivery that waits
+    for a worker is only purged if it is given by its ID. With --bodies-only a delivery can no longer be replayed; its
+    errors and its response stay. Bodies and ids also expire by themselves: see keep_bodies= and keep_ids= of a webhook.
 
     \b
     Examples:
@@ -205,58 +206,57 @@ def purge(
       flask convex webhooks purge evt_1Qx2Yz --yes
     """
     if names and older_than is not None:
-        raise click.UsageError("Give ids (and --source, if several webhooks know one), or filters.")
+        raise click.UsageError("Give ids (and --source, if several webhooks received one), or filters.")
     if not names and source is None and older_than is None:
         raise click.UsageError("Give the ids of deliveries, or filters such as --source and --older-than.")
     backend = current_backend()
-    ids, problems = _to_forget(backend, Chosen(names=names, source=source), older_than)
+    ids, problems = _selected(backend, Selection(names=names, source=source), older_than)
     if ids and not yes:
         what = "The headers and bodies of " if bodies_only else ""
-        note(f"{what}{_deliveries(len(ids))} will be forgotten{'' if bodies_only else '; sent again, they run again'}.")
-        click.confirm("Go on?", abort=True, err=True)
-    forget = Replays(backend.inbox).purge
-    pages = (ids[start : start + _AT_ONCE] for start in range(0, len(ids), _AT_ONCE))
-    steps = (step for page in pages for step in forget(page, bodies_only=bodies_only, pending=bool(names)))
+        warning = "" if bodies_only else " If they are sent again, they run again."
+        note(f"{what}{counted_deliveries(len(ids))} will be purged.{warning}")
+        click.confirm("Continue?", abort=True, err=True)
+    replays = Replays(backend.inbox)
+    batches = (ids[start : start + _BATCH] for start in range(0, len(ids), _BATCH))
+    steps = (step for batch in batches for step in replays.purge(batch, bodies_only=bodies_only, pending=bool(names)))
     if names:
         _report(steps, problems, as_json)
-    else:
-        count = sum(step.outcome == "forgotten" for step in steps)
-        _print_count(count, "stripped of headers and body" if bodies_only else "forgotten", as_json)
-
-
-def _to_forget(backend: Backend, chosen: Chosen, older_than: datetime.timedelta | None) -> tuple[list[str], list[Step]]:
-    if chosen.names:
-        return chosen.ids(backend, _RUN)
-    until = None if older_than is None else moment_of(older_than, backend.clock())
-    with backend.engine.read() as snapshot:
-        meant = changed(chosen.filter(backend, snapshot, _RUN), until=until)
-        return list(meant.ids(backend.inbox.deliveries, snapshot)), []
-
-
-def _print_count(count: int, fate: str, as_json: bool) -> None:
+        return
+    count = sum(step.outcome == "forgotten" for step in steps)
     if as_json:
         print_json({"forgotten": count})
     else:
-        click.echo(f"{_deliveries(count)} {fate}.")
+        click.echo(f"Purged {'the headers and bodies of ' if bodies_only else ''}{counted_deliveries(count)}.")
 
 
-# --- what these share ------------------------------------------------------------------------------------------------
+def _selected(
+    backend: Backend, selection: Selection, older_than: datetime.timedelta | None
+) -> tuple[list[str], list[Step]]:
+    if selection.names:
+        return selection.ids(backend, _RUN)
+    until = None if older_than is None else in_milliseconds(older_than, backend.clock())
+    with backend.engine.read() as snapshot:
+        selected = with_changes(selection.filter(backend, snapshot, _RUN), until=until)
+        return list(selected.ids(backend.inbox.deliveries, snapshot)), []
+
+
+# --- printing --------------------------------------------------------------------------------------------------------
 
 
 def _report(steps: Iterable[Step], problems: list[Step], as_json: bool) -> None:
-    """Say what came of each as it comes; the exit status is 1 if that was not what was asked for."""
+    """Print each step when it ends. The exit status is 1 if one of them did not do what it was asked to."""
     found: list[Step] = []
     try:
         for step in steps:
             found.append(step)
             if not as_json and not _is_failure(step):
-                _say(f"{step.sentence}.")
-    finally:  # also if the database cannot be used half-way
+                _print_line(f"{step.sentence}.")
+    finally:  # also if the database becomes unavailable between two steps
         found += problems
         if as_json:
             print_json(found)
     if not found and not as_json:
-        click.echo("There are no such deliveries.")
+        click.echo("No deliveries match.")
     _fail([step for step in found if _is_failure(step)])
 
 
@@ -271,14 +271,10 @@ def _is_failure(step: Step) -> bool:
     return step.outcome in ("failed", "dead", "refused", "unknown")
 
 
-def _deliveries(count: int) -> str:
-    return f"{count} deliver{'y' if count == 1 else 'ies'}"
-
-
-def _say(sentence: str) -> None:
+def _print_line(sentence: str) -> None:
     click.echo(_line(sentence))
 
 
 def _line(text: str) -> str:
-    """A text on one line: a sender's words may hold several."""
+    """Return a text on one line. A sender's words may have several."""
     return printable(text).replace("\n", "\\n")

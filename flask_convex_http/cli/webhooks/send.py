@@ -25,7 +25,7 @@ from flask.cli import with_appcontext
 from flask_convex_http.cli.options import duration
 from flask_convex_http.cli.output import json_option, print_json, print_table, printable, shortened
 from flask_convex_http.inbox.registry import Webhook
-from flask_convex_http.inbox.targets import find_target, sender_of
+from flask_convex_http.inbox.search import find_webhook, sender_of
 from flask_convex_http.web.state import current_backend
 from flask_convex_http.webhooks.samples import events as samples
 from flask_convex_http.webhooks.samples.signed_deliveries import Faults, SignedDelivery, Verdict, signed
@@ -200,7 +200,7 @@ def _made(
 
 def _found(name: str, source: str | None) -> Webhook:
     try:
-        return find_target(current_backend().webhooks, name, source)
+        return find_webhook(current_backend().webhooks, name, source)
     except ValueError as error:
         raise click.UsageError(f"{printable(str(error))}.") from error
 

@@ -1,7 +1,6 @@
-"""Why a delivery of a webhook was refused: each file tries one kind of mistake, `diagnose` all of them.
+"""Diagnosis of rejected deliveries: `diagnose` takes headers, a body and providers, and returns findings for people.
 
-No I/O, no web framework, no SQL: headers, bytes and providers come in, sentences go out. None holds a secret, and none
-what a delivery says.
+No I/O. A finding contains no secret, no signature and nothing of a body.
 """
 
 from flask_convex_http.webhooks.diagnosis.diagnose import diagnose as diagnose

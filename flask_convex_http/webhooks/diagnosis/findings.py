@@ -1,4 +1,4 @@
-"""What can be wrong with a refused delivery, as a word for programs and a sentence for people."""
+"""The result of a diagnosis: a word for programs and a sentence for people."""
 
 from __future__ import annotations
 
@@ -13,17 +13,12 @@ Word = Literal[
     "pasted-secret",
     "other-secret",
     "test-mode-secret",
-    "connect-secret",
     "missing-header",
-    "renamed-header",
     "other-provider",
-    "unsigned",
-    "sha1-only",
     "clock",
     "altered-body",
     "cut-body",
     "too-large",
-    "signature-encoding",
     "malformed",
     "unknown-webhook",
     "unknown-signer",
@@ -31,12 +26,12 @@ Word = Literal[
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One thing that is, or may be, wrong with a delivery.
+    """One thing that is or may be wrong with a delivery.
 
     Attributes:
-        word: What it is, for programs.
-        sentence: What it is and what to do, for people. It holds no secret, no signature and nothing of a body.
-        is_certain: Whether it was tried and found so; otherwise it only looks like it.
+        word: The kind of problem, for programs.
+        sentence: The problem and what to do about it, for people. It contains no secret, signature or body.
+        is_certain: Whether the signature confirms it. Otherwise it is only likely.
     """
 
     word: Word

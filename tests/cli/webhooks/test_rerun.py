@@ -1,4 +1,4 @@
-"""`flask convex webhooks`: replay, retry and purge."""
+"""`flask convex webhooks replay`, `retry` and `purge`."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -11,28 +11,27 @@ from tests.databases import rows
 from tests.orders import NEW_SECRET, VARIABLE, Shop, dead, listed
 
 HOUR = timedelta(hours=1)
-NOBODY = "_webhooks_" + "0" * 32
 
 
 # --- replay ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_replay_asks_first(orders: Shop) -> None:
-    """It says how many would have their effects again; only a yes, or --yes, runs them, oldest first."""
+    """The question has the number of deliveries. After yes, or with --yes, they run in the order of arrival."""
     orders.send("e1")
     orders.send("e2")
     asked = orders.convex("webhooks", "replay", "--source", "shop", stdin="n\n")
-    assert (asked.status, "2 deliveries will run, and have their effects again" in asked.err) == (1, True)
+    assert (asked.status, "2 deliveries will run, and their effects will happen again" in asked.err) == (1, True)
     assert orders.numbers() == ["e1", "e2"]
     assert orders.convex("webhooks", "replay", "--source", "shop", stdin="y\n").status == 0
     assert orders.numbers() == ["e1", "e2", "e1", "e2"]
-    told = orders.convex("webhooks", "replay", "--since", "1h", "--limit", "1", "--yes", "--json").json
-    assert [(step["_id"], step["outcome"]) for step in told] == [(orders.delivery("e1").id, "done")]
+    steps = orders.convex("webhooks", "replay", "--since", "1h", "--limit", "1", "--yes", "--json").json
+    assert [(step["_id"], step["outcome"]) for step in steps] == [(orders.delivery("e1").id, "done")]
     assert orders.numbers() == ["e1", "e2", "e1", "e2", "e1"]
 
 
-def test_each_replay_is_its_own(orders: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What cannot be run does not keep the others from running, and makes the exit status 1."""
+def test_a_replay_that_fails_does_not_stop_the_others(orders: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each replay is a transaction of its own. One that cannot run makes the exit status 1."""
     orders.send("e1")
     monkeypatch.setenv(VARIABLE, NEW_SECRET)
     orders.send("e2")
@@ -44,8 +43,8 @@ def test_each_replay_is_its_own(orders: Shop, monkeypatch: pytest.MonkeyPatch) -
     assert orders.numbers() == ["e1", "e2", "e2"]
 
 
-def test_a_dry_run_is_shown_and_undone(orders: Shop) -> None:
-    """The rows that would change are printed, field by field, and what would be scheduled; nothing is asked or done."""
+def test_a_dry_run_is_printed_and_rolled_back(orders: Shop) -> None:
+    """A dry run prints each change of a field and each scheduled job, asks nothing and commits nothing."""
     orders.send("e1")
     (order,) = orders.orders()
     orders.send("e2", type="order.doubtful")
@@ -64,39 +63,39 @@ def test_a_dry_run_is_shown_and_undone(orders: Shop) -> None:
         f'  scheduled: orders:remind {{"number":"e3"}} for {moment(orders.clock() + 60_000)}',
         f'  canceled: orders:remind {{"number":"x"}} for {moment(orders.clock() + HOUR.total_seconds() * 1000)}',
         f"  file deleted: {file}",
-        "  would answer 200, and change nothing",
+        "  would respond 200 and change nothing",
     ):
         assert line in shown.out.splitlines()
     assert orders.orders() == [order]
-    told = orders.convex("webhooks", "replay", "e3", "--dry-run", "--json").json[0]
-    assert told["rows"][0]["fields"]["is_paid"] == {"before": False, "after": True}
+    preview = orders.convex("webhooks", "replay", "e3", "--dry-run", "--json").json[0]
+    assert preview["rows"][0]["fields"]["is_paid"] == {"before": False, "after": True}
     orders.troubles.error = ValueError("not yet")
     failing = orders.convex("webhooks", "replay", "e1", "--dry-run")
-    assert (failing.status, "would fail, and change nothing: ValueError: not yet" in failing.out) == (1, True)
+    assert (failing.status, "would fail and change nothing: ValueError: not yet" in failing.out) == (1, True)
     assert len(orders.delivery("e1").attempts) == 1
 
 
 @pytest.mark.parametrize("command", ["replay", "retry"])
-def test_what_is_meant_must_be_said(orders: Shop, command: str) -> None:
-    """Neither ids nor filters, or both, are wrong usage; that nothing matches is none."""
+def test_a_selection_is_required(orders: Shop, command: str) -> None:
+    """Neither ids nor filters, or both, is a usage error. Filters that match nothing are not."""
     assert orders.convex("webhooks", command).status == 2
     assert orders.convex("webhooks", command, "e1", "--since", "1h").status == 2
     assert orders.convex("webhooks", command, "--limit", "3").status == 2
-    assert orders.convex("webhooks", command, "--since", "1h").out == "There are no such deliveries.\n"
+    assert orders.convex("webhooks", command, "--since", "1h").out == "No deliveries match.\n"
     assert orders.convex("webhooks", command, "--since", "1h", "--json").json == []
 
 
 # --- retry -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_retry_takes_what_has_failed(orders: Shop) -> None:
-    """Filters mean what has failed or is dead; it runs here, or waits for the worker that runs it."""
+def test_a_retry_selects_failed_and_dead_deliveries(orders: Shop) -> None:
+    """Filters select failed and dead deliveries, which run in the command or become due for a worker."""
     orders.send("e1")
     orders.fail("e2")
     orders.fail("e3", error=dead())
     orders.fail("e4", "stock", error=dead())
-    told = orders.convex("webhooks", "retry", "--since", "1h", "--json").json
-    assert [step["outcome"] for step in told] == ["done", "done", "queued"]
+    steps = orders.convex("webhooks", "retry", "--since", "1h", "--json").json
+    assert [step["outcome"] for step in steps] == ["done", "done", "queued"]
     run_scheduled(orders.backend)
     assert orders.numbers() == ["e1", "e2", "e3", "e4"]
     again = orders.convex("webhooks", "retry", "e2")
@@ -104,20 +103,20 @@ def test_a_retry_takes_what_has_failed(orders: Shop) -> None:
 
 
 def test_a_retry_that_fails_ends_with_1(orders: Shop) -> None:
-    """The error is on stderr, or in what programs read; the delivery is as it was."""
+    """A failed retry prints the error on stderr or as JSON, and leaves the delivery failed."""
     orders.fail("e1")
     orders.troubles.error = ValueError("still out")
     ended = orders.convex("webhooks", "retry", "e1")
     assert (ended.status, "ValueError: still out" in ended.err) == (1, True)
-    told = orders.convex("webhooks", "retry", "--status", "failed", "--json")
-    assert (told.status, told.json[0]["outcome"]) == (1, "failed")
+    ended = orders.convex("webhooks", "retry", "--status", "failed", "--json")
+    assert (ended.status, ended.json[0]["outcome"]) == (1, "failed")
     assert orders.delivery("e1").state == "failed"
 
 
-def test_what_is_stuck_is_retried_by_its_state(orders: Shop) -> None:
-    """Deliveries that wait are taken only if they are named, by id or by state."""
+def test_a_pending_delivery_is_retried_by_its_state(orders: Shop) -> None:
+    """Pending deliveries are only selected by id or with `--status pending`."""
     orders.fail("e1", "stock")
-    assert orders.convex("webhooks", "retry", "--source", "stock").out == "There are no such deliveries.\n"
+    assert orders.convex("webhooks", "retry", "--source", "stock").out == "No deliveries match.\n"
     assert "is due now" in orders.convex("webhooks", "retry", "--source", "stock", "--status", "pending").out
     run_scheduled(orders.backend)
     assert orders.delivery("e1", "stock").state == "done"
@@ -126,15 +125,18 @@ def test_what_is_stuck_is_retried_by_its_state(orders: Shop) -> None:
 # --- purge -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_purge_asks_and_forgets(orders: Shop, tmp_path: Path) -> None:
-    """It says what comes of a copy afterwards; what is younger, of another webhook, or waits, stays."""
+def test_a_purge_asks_first(orders: Shop, tmp_path: Path) -> None:
+    """The question warns about duplicates. Younger, pending and other webhooks' deliveries stay."""
     orders.send("e1")
     orders.send("e2", "partner")
     orders.send("e3", "stock")
     orders.clock.advance(3 * HOUR)
     orders.send("e4")
     asked = orders.convex("webhooks", "purge", "--older-than", "2h", stdin="n\n")
-    assert (asked.status, "2 deliveries will be forgotten; sent again, they run again" in asked.err) == (1, True)
+    assert (asked.status, "2 deliveries will be purged. If they are sent again, they run again." in asked.err) == (
+        1,
+        True,
+    )
     assert len(listed(orders)) == 4
     assert orders.convex("webhooks", "purge", "--older-than", "2h", "--source", "shop", "--yes", "--json").json == {
         "forgotten": 1
@@ -149,16 +151,16 @@ def test_a_purge_asks_and_forgets(orders: Shop, tmp_path: Path) -> None:
 
 
 def test_a_purge_of_bodies_keeps_the_ids(orders: Shop, tmp_path: Path) -> None:
-    """Personal data goes, and a copy still runs nothing."""
+    """After a purge of bodies a duplicate still does not run the handler."""
     orders.send("e1")
     ended = orders.convex("webhooks", "purge", "--source", "shop", "--bodies-only", stdin="y\n")
-    assert (ended.status, ended.out) == (0, "1 delivery stripped of headers and body.\n")
+    assert (ended.status, ended.out) == (0, "Purged the headers and bodies of 1 delivery.\n")
     assert rows(tmp_path, "SELECT count(*) FROM _webhook_requests") == [(0,)]
     orders.send("e1")
     assert orders.numbers() == ["e1"]
 
 
-def test_a_purge_says_what_it_needs(orders: Shop) -> None:
-    """Everything is never meant by saying nothing."""
+def test_a_purge_needs_a_selection(orders: Shop) -> None:
+    """Neither ids nor filters, or both, is a usage error: nothing never selects everything."""
     assert orders.convex("webhooks", "purge").status == 2
     assert orders.convex("webhooks", "purge", "e1", "--older-than", "1d").status == 2

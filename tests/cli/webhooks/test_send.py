@@ -209,7 +209,7 @@ def test_another_secret_than_the_apps_is_found_out(tmp_path: Path, run: Send) ->
             outcome = run("github", "push", "--url", base)
     assert outcome.status == 1
     assert "REFUSED, and it is genuine: has the app the same secret" in outcome.out
-    (kept,) = backend_of(other).refusals.recent()
+    (kept,) = backend_of(other).rejections.recent()
     assert f"(request {kept.request_id})" in outcome.out
     assert f"`flask convex webhooks doctor {kept.request_id}` says why" in outcome.err
 
@@ -222,7 +222,7 @@ def test_an_app_without_a_secret_is_found_out(tmp_path: Path, monkeypatch: pytes
         with serving(bare) as base:
             outcome = command(app)("github", "push", "--url", base)
             (sent,) = attempts(command(app)("github", "push", "--url", base, "--json"))
-        last, first = backend_of(bare).refusals.recent()
+        last, first = backend_of(bare).rejections.recent()
     assert " Environment variable SEND_WEBHOOK_SECRET is not set  " in outcome.out
     assert f"webhooks doctor {first.request_id}`" in outcome.err
     assert (sent["status"], sent["request_id"]) == (503, last.request_id)
@@ -324,7 +324,7 @@ def test_the_events_there_are_are_listed(run: Send) -> None:
         (("stripe", "invoice.paid", "--url", "http://a:99999"), 2, "is not a URL"),
         (("stripe", "invoice.paid", "--duplicate", "0"), 2, "--duplicate"),
         (("stripe", "invoice.paid", "--late", "soon"), 2, "is not a length of time"),
-        (("stripe", "invoice.paid", "--source", "/hooks/github"), 2, "takes deliveries of github, not of stripe"),
+        (("stripe", "invoice.paid", "--source", "/hooks/github"), 2, "receives deliveries of github, not of stripe"),
         (("stripe", "invoice.paid", "--source", "/x"), 2, "no webhook with the source '/x'"),
         (("svix", "user.created"), 2, "choose a source, one of /hooks/clerk, /hooks/mail"),
         (("stripe", "\udcff"), 2, "is not text"),

@@ -1,17 +1,16 @@
-"""Diagnoses, for the tests of what is found in them."""
+"""Helpers that diagnose a delivery and check that no finding contains a secret."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from flask_convex_http.webhooks import Provider
-from flask_convex_http.webhooks.diagnosis.diagnose import diagnose
-from flask_convex_http.webhooks.diagnosis.findings import Finding
+from flask_convex_http.webhooks.diagnosis import Finding, diagnose
 from tests.webhooks.senders import BODY, NOW, OLD_SECRET, OTHER_SECRET, SECRET
 
 Others = tuple[tuple[str, Provider], ...]
 
 
-def found(
+def findings_of(
     provider: Provider,
     headers: Mapping[str, str],
     body: bytes = BODY,
@@ -20,7 +19,7 @@ def found(
     at: float = NOW,
     is_whole: bool = True,
 ) -> list[Finding]:
-    """The findings; none of them tells a secret."""
+    """Return the findings, of which none contains a secret."""
     findings = diagnose(provider, headers, body, at * 1000, others, is_whole=is_whole)
     assert findings
     sentences = "".join(finding.sentence for finding in findings)
@@ -29,13 +28,13 @@ def found(
     return findings
 
 
-def first(*arguments: Any, **more: Any) -> tuple[str, str]:
-    """The word and the sentence of the likeliest, which is certain."""
-    finding = found(*arguments, **more)[0]
+def certain_finding(*arguments: Any, **more: Any) -> tuple[str, str]:
+    """Return the word and the sentence of the first finding, which is certain."""
+    finding = findings_of(*arguments, **more)[0]
     assert finding.is_certain
     return finding.word, finding.sentence
 
 
-def words(*arguments: Any, **more: Any) -> list[str]:
-    """The words of all."""
-    return [finding.word for finding in found(*arguments, **more)]
+def words_of(*arguments: Any, **more: Any) -> list[str]:
+    """Return the words of all findings."""
+    return [finding.word for finding in findings_of(*arguments, **more)]
