@@ -55,12 +55,14 @@ def example(monkeypatch: pytest.MonkeyPatch) -> Iterator[Flask]:
 
 
 def test_the_changelog_starts_with_what_is_unreleased() -> None:
-    """The first section of the changelog is Unreleased and lists what was added, a line each."""
+    """The first section of the changelog is Unreleased and lists each addition and removal on a line of its own."""
     first = re.split(r"^## ", CHANGELOG, flags=re.MULTILINE)[1]
     assert first.startswith("Unreleased\n")
-    added = first.partition("### Added\n")[2].strip().splitlines()
-    assert len(added) >= 10
-    assert all(re.fullmatch(r"- .{1,118}\.", line) for line in added)
+    headings = re.findall(r"^### .+$", first, flags=re.MULTILINE)
+    assert set(headings) <= {"### Added", "### Changed", "### Removed"}
+    entries = [line for line in first.splitlines()[1:] if line and line not in headings]
+    assert len(entries) >= 10
+    assert all(re.fullmatch(r"- .{1,118}\.", line) for line in entries)
 
 
 def test_the_targets_of_make_exist() -> None:
