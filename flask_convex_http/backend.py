@@ -27,8 +27,9 @@ from flask_convex_http.inbox.registry import Webhooks
 from flask_convex_http.inbox.rejections import Rejections, folder_of
 from flask_convex_http.once import OnceCalls
 from flask_convex_http.rate_limits import RateLimits
+from flask_convex_http.runtime.caller import Caller
 from flask_convex_http.runtime.context import ActionCtx
-from flask_convex_http.runtime.runtime import Caller, Runtime
+from flask_convex_http.runtime.runtime import Runtime
 from flask_convex_http.scheduling.cron_ticks import Ticks
 from flask_convex_http.scheduling.crons import Crons
 from flask_convex_http.scheduling.jobs import LOOK_AFTER, Jobs

@@ -13,7 +13,7 @@ from flask_convex_http.cli.output import json_option, moment, note, print_json, 
 from flask_convex_http.database.query import Query
 from flask_convex_http.engines.base import Snapshot
 from flask_convex_http.scheduling.crons import Cron
-from flask_convex_http.scheduling.scheduler import Submission
+from flask_convex_http.scheduling.submission import Submission
 from flask_convex_http.schema.system_tables import CronJob, CronRun
 from flask_convex_http.web.state import current_backend
 

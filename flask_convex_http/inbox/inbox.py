@@ -30,7 +30,9 @@ from flask_convex_http.errors import (
 from flask_convex_http.inbox.deliveries import Arrival, Deliveries, State
 from flask_convex_http.inbox.queue import DeliveryQueue
 from flask_convex_http.inbox.registry import DeclinedError, Webhook, Webhooks
-from flask_convex_http.runtime.runtime import Caller, MutationCalls, Runtime
+from flask_convex_http.runtime.caller import Caller
+from flask_convex_http.runtime.calls import MutationCalls
+from flask_convex_http.runtime.runtime import Runtime
 from flask_convex_http.schema.system_tables import Answer, WebhookAttempt, WebhookDelivery
 from flask_convex_http.webhooks.base import Provider
 from flask_convex_http.webhooks.events import WebhookEvent

@@ -19,9 +19,10 @@ from flask_convex_http.functions.function import Mutation
 from flask_convex_http.ids import Id
 from flask_convex_http.inbox.deliveries import Arrival, Deliveries, State
 from flask_convex_http.inbox.registry import DEFAULT_RETRY, Webhook, Webhooks
+from flask_convex_http.runtime.calls import MutationCalls, calls_of
 from flask_convex_http.runtime.context import MutationCtx
-from flask_convex_http.runtime.runtime import MutationCalls, Runtime, calls_of
-from flask_convex_http.scheduling.scheduler import Submission
+from flask_convex_http.runtime.runtime import Runtime
+from flask_convex_http.scheduling.submission import Submission
 from flask_convex_http.schema.system_tables import Answer, WebhookAttempt, WebhookDelivery
 from flask_convex_http.webhooks.events import WebhookEvent
 
@@ -207,7 +208,7 @@ class DeliveryQueue:
 
     def _schedule(self, calls: MutationCalls, delivery_id: Id[WebhookDelivery], when: float) -> None:
         self._add_job(calls.transaction, delivery_id, calls.now, when)
-        calls.announce(when)
+        calls.jobs.announce(when)
 
     def _add_job(self, transaction: Transaction, delivery_id: Id[WebhookDelivery], now: float, when: float) -> None:
         """Schedule a try. It does not count as one of those that the handler may schedule."""

@@ -24,8 +24,9 @@ from flask_convex_http.inbox.deliveries import Deliveries
 from flask_convex_http.inbox.inbox import Inbox, is_of_engine, plain_answer, stop_answer
 from flask_convex_http.inbox.queue import DeliveryQueue
 from flask_convex_http.inbox.registry import DeclinedError, Webhook
+from flask_convex_http.runtime.calls import MutationCalls
 from flask_convex_http.runtime.dry_run import RowChange, SystemChange, dry_run
-from flask_convex_http.runtime.runtime import MutationCalls, Runtime
+from flask_convex_http.runtime.runtime import Runtime
 from flask_convex_http.schema.system_tables import WebhookAttempt, WebhookDelivery
 from flask_convex_http.webhooks.events import WebhookEvent
 
@@ -279,7 +280,7 @@ class Replays:
         has_turn = lane is not None and rows.first_in(transaction, delivery.source, lane) == delivery.id
         rows.forget(transaction, delivery.id)
         if delivery.state == "pending" and delivery.job is not None:
-            calls.cancel(delivery.job)
+            calls.jobs.cancel(delivery.job)
         if lane is not None and has_turn:  # or those behind it would wait for ever
             self._queue.start_next(calls, delivery.source, lane)
         return Step(delivery.id, "forgotten", f"{_name(delivery)} is forgotten")

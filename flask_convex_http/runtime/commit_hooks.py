@@ -1,6 +1,6 @@
-"""What a transaction has beside its writes: what is to happen after its commit, and how much it has scheduled.
+"""What follows the commit of a transaction: callbacks, and the announcement of the jobs that it has scheduled.
 
-A part of a transaction that is undone takes its effects with it.
+A part of a transaction that is rolled back takes its callbacks and its jobs with it.
 """
 
 from __future__ import annotations
@@ -10,81 +10,62 @@ import math
 from collections.abc import Callable
 from functools import partial
 
-from flask_convex_http.errors import SchedulingError
+from flask_convex_http.scheduling.job_writer import CountsMark, JobCounts
 
-Hook = Callable[[], None]
-Announce = Callable[[float], None]
-Mark = tuple[int, int, int, float]
+Callback = Callable[[], None]
+HooksMark = tuple[int, CountsMark]
 
 logger = logging.getLogger("flask_convex_http")
 
-#: What one mutation may schedule: Convex's limits.
-MAX_JOBS = 1000
-MAX_ARGUMENT_BYTES = 16 * 2**20
 
+class CommitHooks:
+    """Collects what one transaction does after its commit.
 
-class Effects:
-    """What one transaction is to cause."""
+    Attributes:
+        job_counts: The jobs that it has scheduled.
+    """
 
-    __slots__ = ("_announce", "_argument_bytes", "_earliest", "_hooks", "_jobs")
+    __slots__ = ("_callbacks", "job_counts")
 
     def __init__(self) -> None:
-        self.clear()
+        self._callbacks: list[Callback] = []
+        self.job_counts = JobCounts()
 
     def clear(self) -> None:
-        """Begin anew."""
-        self._hooks: list[Hook] = []
-        self._announce: Announce | None = None
-        self._earliest = math.inf
-        self._jobs = self._argument_bytes = 0
+        """Remove everything: the transaction runs again from its start."""
+        self._callbacks.clear()
+        self.job_counts.clear()
 
-    def after(self, hook: Hook) -> None:
-        """Have something happen after the commit."""
-        self._hooks.append(hook)
+    def add(self, callback: Callback) -> None:
+        """Call a function after the commit."""
+        self._callbacks.append(callback)
 
-    def count_job(self, argument_bytes: int, due: float, announce: Announce) -> None:
-        """Count something that is scheduled; after the commit it is announced when the first of all is due.
+    def mark(self) -> HooksMark:
+        """Return the present state, for `roll_back`."""
+        return len(self._callbacks), self.job_counts.mark()
 
-        Raises:
-            SchedulingError: It is more than a mutation may schedule.
+    def roll_back(self, mark: HooksMark) -> None:
+        """Return to the state of a mark: a part of the transaction was rolled back to its savepoint."""
+        count, counts = mark
+        del self._callbacks[count:]
+        self.job_counts.roll_back(counts)
+
+    def merge(self, part: CommitHooks) -> None:
+        """Add those of a part of the transaction. Its jobs keep their own limits, so only their time is taken."""
+        self._callbacks += part._callbacks
+        self.job_counts.announce(part.job_counts.earliest)
+
+    def run(self, announce: Callable[[float], None]) -> None:
+        """Run the callbacks, then announce the first job. A failure is logged, since the commit stands.
+
+        Args:
+            announce: Gets the time of the first job, in milliseconds since the epoch.
         """
-        if self._jobs >= MAX_JOBS:
-            raise SchedulingError(f"Too many functions scheduled by this mutation (limit: {MAX_JOBS})")
-        if self._argument_bytes + argument_bytes > MAX_ARGUMENT_BYTES:
-            raise SchedulingError(
-                "Too large total size of the arguments of scheduled functions from this mutation "
-                f"(limit: {MAX_ARGUMENT_BYTES} bytes)"
-            )
-        self._jobs += 1
-        self._argument_bytes += argument_bytes
-        self.announce(due, announce)
-
-    def announce(self, due: float, announce: Announce) -> None:
-        """After the commit, tell the workers that something was scheduled."""
-        self._announce = announce
-        self._earliest = min(self._earliest, due)
-
-    def mark(self) -> Mark:
-        """Where a part of the transaction begins."""
-        return len(self._hooks), self._jobs, self._argument_bytes, self._earliest
-
-    def undo(self, mark: Mark) -> None:
-        """Forget what came after a mark."""
-        hooks, self._jobs, self._argument_bytes, self._earliest = mark
-        del self._hooks[hooks:]
-
-    def absorb(self, part: Effects) -> None:
-        """Add what a part has caused that had limits of its own."""
-        self._hooks += part._hooks
-        self._announce = part._announce or self._announce
-        self._earliest = min(self._earliest, part._earliest)
-
-    def happen(self) -> None:
-        """The commit is done: run the hooks. It stands whatever they do; deleted files' bytes, say, are swept later."""
-        if self._announce is not None and self._earliest < math.inf:
-            self._hooks.append(partial(self._announce, self._earliest))
-        for hook in self._hooks:
+        callbacks = self._callbacks
+        if self.job_counts.earliest < math.inf:
+            callbacks = [*callbacks, partial(announce, self.job_counts.earliest)]
+        for callback in callbacks:
             try:
-                hook()
+                callback()
             except Exception:
-                logger.exception("Something that was to happen after a commit failed; the commit stands")
+                logger.exception("A callback after a commit failed; the commit stands")

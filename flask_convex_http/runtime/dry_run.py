@@ -15,8 +15,9 @@ import msgspec
 from flask_convex_http.database.db import DatabaseWriter
 from flask_convex_http.engines.base import Row, Transaction
 from flask_convex_http.errors import EngineError
-from flask_convex_http.runtime.commit_hooks import Effects
-from flask_convex_http.runtime.runtime import MutationCalls, Runtime
+from flask_convex_http.runtime.calls import MutationCalls
+from flask_convex_http.runtime.commit_hooks import CommitHooks
+from flask_convex_http.runtime.runtime import Runtime
 from flask_convex_http.schema.documents import Table
 from flask_convex_http.schema.index_ranges import Segment
 from flask_convex_http.schema.system_tables import RateLimitBucket, ScheduledFunction, StoredFile
@@ -166,7 +167,7 @@ def dry_run(runtime: Runtime, body: Callable[[MutationCalls], Any]) -> Outcome:
         runtime.times.begin(now)
         db = DatabaseWriter(recording, runtime.schema, runtime.times)
         # What is to happen after the commit is collected, and left there.
-        result = body(MutationCalls(runtime, recording, db, now, Effects(), runtime.caller()))
+        result = body(MutationCalls(runtime, recording, db, now, CommitHooks(), runtime.caller()))
         changed = list(recording.changed())
         rows = [_row_change(*change) for change in changed if not change[0].system]
         raise _UndoneError(Outcome(result, rows, [_system_change(*change) for change in changed if change[0].system]))

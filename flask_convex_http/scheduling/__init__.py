@@ -1,4 +1,15 @@
-"""Scheduled functions and crons, as rows: what is due, when, and how an attempt ended.
+"""Jobs and crons: functions that run later, as rows of `_scheduled_functions`.
 
-Functions enter with arguments and a time, through `ctx.scheduler` or `Crons`. Jobs leave to a `worker`.
+A function, its arguments and a time enter through `ctx.scheduler` or a cron. Due jobs leave to a worker.
+
+The path of a job, from `ctx.scheduler.run_after` to its end:
+
+1. `scheduling/scheduler.py` computes the time and finds the function.
+2. `scheduling/submission.py` checks the function and its arguments.
+3. `scheduling/job_writer.py` counts the job against the limits of its transaction.
+4. `scheduling/jobs.py` inserts the row. After the commit, `runtime/commit_hooks.py` announces it to the workers.
+5. `worker/worker.py` wakes up when the job is due. `worker/__init__.py` has the rest of the path.
+
+A cron enters at step 2: `crons.py` holds what the application declares, `cron_expressions.py` computes the times, and
+`cron_ticks.py` schedules a job at each tick.
 """

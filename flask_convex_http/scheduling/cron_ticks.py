@@ -31,7 +31,7 @@ from flask_convex_http.functions.registry import Registry
 from flask_convex_http.scheduling.cron_expressions import MOST_COUNTED, Schedule
 from flask_convex_http.scheduling.crons import Cron
 from flask_convex_http.scheduling.jobs import Jobs, Kind
-from flask_convex_http.scheduling.scheduler import Submission
+from flask_convex_http.scheduling.submission import Submission
 from flask_convex_http.schema.documents import Schema
 from flask_convex_http.schema.index_ranges import lt
 from flask_convex_http.schema.system_tables import CronJob, CronRun

@@ -24,7 +24,7 @@ from flask_convex_http.database.query import Query
 from flask_convex_http.engines.base import Snapshot, Transaction
 from flask_convex_http.errors import ArgumentValidationError, EngineError
 from flask_convex_http.ids import Id, new_id, table_of
-from flask_convex_http.scheduling.scheduler import Submission
+from flask_convex_http.scheduling.submission import Submission
 from flask_convex_http.schema.documents import Schema, Table
 from flask_convex_http.schema.index_ranges import Range, Segment, gte, lte, segments
 from flask_convex_http.schema.system_tables import Attempt, ScheduledFunction

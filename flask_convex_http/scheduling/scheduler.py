@@ -1,75 +1,60 @@
-"""`ctx.scheduler`: functions that are to run later.
+"""`ctx.scheduler`: run a function later.
 
-What may be scheduled, for when and with what is checked here. The rows and their states are `jobs`' business, running
-them is `worker`'s.
+The time and the function are checked here, the arguments in `submission`. A transaction then writes the job
+(`job_writer`): the mutation's own, or one for each call of an action.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any, Literal, ParamSpec, Protocol, overload
-
-import msgspec
+from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 from flask_convex_http.durations import seconds_of
-from flask_convex_http.errors import ArgumentValidationError, FunctionCallError, SchedulingError
+from flask_convex_http.errors import FunctionCallError, SchedulingError
 from flask_convex_http.functions.function import Action, Function, Mutation
+from flask_convex_http.functions.registry import Registry
 from flask_convex_http.ids import Id
+from flask_convex_http.scheduling.job_writer import JobWriter
+from flask_convex_http.scheduling.submission import Submission
 from flask_convex_http.schema.documents import Schema
 from flask_convex_http.schema.system_tables import ScheduledFunction
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
-#: How far from now something may be scheduled, and how large its arguments may be.
+#: The most years between now and the time of a job, in either direction.
 MAX_YEARS = 5
-MAX_ARGUMENTS = 4 * 2**20
-#: How deep arrays and objects in arguments may be in each other, as in Convex. Who reads JSON goes as deep as it does,
-#: and a row that could be written but not read would stop the workers.
-MAX_NESTING = 64
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
-_BRACKET = re.compile(rb"[][{}]")
-_FAR = timedelta(days=365.25 * MAX_YEARS).total_seconds() * 1000
+_MAX_MILLISECONDS = timedelta(days=365.25 * MAX_YEARS).total_seconds() * 1000
 
 
-class Job(msgspec.Struct, frozen=True):
-    """Something scheduled that runs at the moment.
+class InTransaction(Protocol):
+    """Calls a body with the jobs of a transaction: an open one, or a new one that it commits."""
 
-    Attributes:
-        id: Its id.
-        token: The same in all its attempts.
-        attempt: Which attempt this is, from 1.
-    """
-
-    id: str
-    token: str
-    attempt: int = 1
-
-
-class Scheduling(Protocol):
-    """Writes down what is scheduled."""
-
-    def schedule(
-        self, when: float, function: Function[Any, Any] | str, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Id[ScheduledFunction]: ...
-    def cancel(self, job_id: Id[ScheduledFunction]) -> None: ...
+    def __call__(self, body: Callable[[JobWriter], T], /) -> T:
+        """Return the body's value."""
 
 
 class Scheduler:
-    """Schedules functions.
+    """Schedules functions of the application to run later, without the identity of the caller.
 
     Args:
-        calls: Writes them down.
-        now: Answers the time that delays count from, in milliseconds since the epoch.
+        functions: The application's functions.
+        schema: The application's schema.
+        now: Returns the time that delays count from, in milliseconds since the epoch.
+        in_transaction: Gives the transaction that a job is written in.
     """
 
-    __slots__ = ("_calls", "_now")
+    __slots__ = ("_functions", "_in_transaction", "_now", "_schema")
 
-    def __init__(self, calls: Scheduling, now: Callable[[], float]) -> None:
-        self._calls = calls
+    def __init__(
+        self, functions: Registry, schema: Schema, now: Callable[[], float], in_transaction: InTransaction
+    ) -> None:
+        self._functions = functions
+        self._schema = schema
         self._now = now
+        self._in_transaction = in_transaction
 
     @overload
     def run_after(
@@ -83,21 +68,26 @@ class Scheduler:
     @overload
     def run_after(self, delay: timedelta | float, function: str, /, **kwargs: Any) -> Id[ScheduledFunction]: ...
     def run_after(self, delay: timedelta | float, function: Any, /, *args: Any, **kwargs: Any) -> Id[ScheduledFunction]:
-        """Run a mutation or an action after a while, as nobody: the caller's identity is not kept.
+        """Run a mutation or an action after a delay.
 
         Args:
-            delay: How long, a timedelta or seconds; 0 for as soon as this is committed.
-            function: The function, or its name.
-            args: Its arguments.
-            kwargs: Its arguments.
+            delay: A timedelta or seconds, up to five years. 0 means as soon as the job is committed.
+            function: The function, or its name such as "items:create".
+            args: The function's arguments.
+            kwargs: The function's arguments.
+
+        Returns:
+            The id of the job, for `cancel` and `ctx.db.system.get`.
 
         Raises:
-            SchedulingError: The delay is negative or longer than five years, or too much is scheduled.
+            SchedulingError: The delay is negative or too long, or the mutation schedules too much.
             ArgumentValidationError: The arguments do not match, or JSON cannot hold them.
             FunctionNotFoundError: There is no function of that name.
+            FunctionCallError: The function is a query or not registered.
         """
         now = self._now()
-        return self._calls.schedule(_near(now + _milliseconds(delay), now, "run_after", delay), function, args, kwargs)
+        when = _check_distance(now + _milliseconds(delay), now, "run_after", delay)
+        return self._schedule(when, function, args, kwargs)
 
     @overload
     def run_at(
@@ -106,88 +96,49 @@ class Scheduler:
     @overload
     def run_at(self, when: datetime, function: str, /, **kwargs: Any) -> Id[ScheduledFunction]: ...
     def run_at(self, when: datetime, function: Any, /, *args: Any, **kwargs: Any) -> Id[ScheduledFunction]:
-        """Run a mutation or an action at a time; at once if that is past.
+        """Run a mutation or an action at a time, or at once if the time is past.
 
         Args:
-            when: An aware datetime, within five years.
-            function: The function, or its name.
-            args: Its arguments.
-            kwargs: Its arguments.
+            when: An aware datetime, at most five years away.
+            function: The function, or its name such as "items:create".
+            args: The function's arguments.
+            kwargs: The function's arguments.
+
+        Returns:
+            The id of the job, for `cancel` and `ctx.db.system.get`.
 
         Raises:
-            SchedulingError: The time has no zone or is too far away, or too much is scheduled.
+            SchedulingError: The time has no zone or is too far away, or the mutation schedules too much.
             ArgumentValidationError: The arguments do not match, or JSON cannot hold them.
             FunctionNotFoundError: There is no function of that name.
+            FunctionCallError: The function is a query or not registered.
         """
-        return self._calls.schedule(_near(_moment(when), self._now(), "run_at", when), function, args, kwargs)
+        return self._schedule(_check_distance(_epoch(when), self._now(), "run_at", when), function, args, kwargs)
 
     def cancel(self, job_id: Id[ScheduledFunction], /) -> None:
-        """Keep something scheduled from running.
+        """Cancel a job.
 
-        An action that runs already goes on, but what it schedules from now on is canceled too. What has ended, or was
-        forgotten since, stays as it is.
+        A pending job does not run. An action that is in progress goes on, but it is not retried, and jobs that it
+        schedules from then on are canceled. A job that has ended, or was purged, stays as it is.
 
-        Raises:
-            ArgumentValidationError: The value is not the id of a scheduled function.
-        """
-        self._calls.cancel(job_id)
-
-
-class Submission(msgspec.Struct, frozen=True):  # a dataclass takes five times as long to make
-    """What is to be scheduled, checked.
-
-    Attributes:
-        name: The function's name.
-        kind: Its kind.
-        arguments: Its arguments as JSON.
-        when: When it is to run.
-    """
-
-    name: str
-    kind: Literal["mutation", "action"]
-    arguments: bytes
-    when: float
-
-    @classmethod
-    def of(
-        cls, function: Function[Any, Any], schema: Schema, when: float, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Submission:
-        """Check a function and its arguments.
+        Args:
+            job_id: The id that `run_after` or `run_at` returned.
 
         Raises:
-            FunctionCallError: It is not a function that can be scheduled.
-            ArgumentValidationError: The arguments do not match, or JSON cannot hold them.
+            ArgumentValidationError: The value is not the id of a job.
         """
-        if not isinstance(function, Function):
+        self._in_transaction(lambda jobs: jobs.cancel(job_id))
+
+    def _schedule(
+        self, when: float, function: Function[Any, Any] | str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Id[ScheduledFunction]:
+        found: Function[Any, Any] = self._functions.find(function) if isinstance(function, str) else function
+        submission = Submission.of(found, self._schema, when, args, kwargs)
+        if not self._functions.has(found):
             raise FunctionCallError(
-                f"{getattr(function, '__name__', repr(function))} is not a registered function; decorate it with "
-                "@internal_mutation or @internal_action"
+                f"{found.name} could not be found when it is due: add its module to ConvexHTTP(functions=[...])"
             )
-        if function.kind == "query":
-            raise FunctionCallError(f"{function.name} is a query, and nobody would see its result; schedule a mutation")
-        function.bind(schema)
-        arguments = function.arguments_as_json(args, kwargs)
-        if len(arguments) > MAX_ARGUMENTS:
-            raise ArgumentValidationError(
-                f"{function.name}: the arguments are too large to be scheduled: {len(arguments)} bytes, "
-                f"limit {MAX_ARGUMENTS}; store the data and pass its id"
-            )
-        if _nesting(arguments) > 1 + MAX_NESTING:  # the arguments themselves are an object
-            raise ArgumentValidationError(
-                f"{function.name}: the arguments are nested more than {MAX_NESTING} deep, and cannot be scheduled"
-            )
-        return cls(function.name, function.kind, arguments, when)
-
-
-def _nesting(text: bytes) -> int:
-    """How deep the arrays and objects of a JSON text are in each other; 0 for what has not enough of them to matter."""
-    if text.count(b"[") + text.count(b"{") <= MAX_NESTING:
-        return 0
-    depth = deepest = 0
-    for bracket in _BRACKET.findall(_STRING.sub(b"", text)):
-        depth += 1 if bracket in b"[{" else -1
-        deepest = max(deepest, depth)
-    return deepest
+        return self._in_transaction(lambda jobs: jobs.add(submission))
 
 
 def _milliseconds(delay: timedelta | float) -> float:
@@ -196,10 +147,11 @@ def _milliseconds(delay: timedelta | float) -> float:
         raise SchedulingError(f"run_after({delay!r}): the delay must be a timedelta or a finite number of seconds")
     if seconds < 0:
         raise SchedulingError(f"run_after({delay!r}): the delay must not be negative")
-    return min(seconds, _FAR) * 1000.0  # an int may be larger than any float; what is larger is refused as too far
+    return min(seconds, _MAX_MILLISECONDS) * 1000.0  # an int may be too large for a float; that bound is too far anyway
 
 
-def _moment(when: datetime) -> float:
+def _epoch(when: datetime) -> float:
+    """Return a datetime in milliseconds since the epoch."""
     if not isinstance(when, datetime) or when.utcoffset() is None:
         raise SchedulingError(
             f"run_at({when!r}): the time must be an aware datetime, such as datetime.now(UTC) + timedelta(hours=1)"
@@ -207,8 +159,8 @@ def _moment(when: datetime) -> float:
     return when.timestamp() * 1000
 
 
-def _near(when: float, now: float, call: str, given: object) -> float:
-    if not abs(when - now) <= _FAR:
+def _check_distance(when: float, now: float, call: str, given: object) -> float:
+    if not abs(when - now) <= _MAX_MILLISECONDS:
         past_or_future = "future" if when > now else "past"
         raise SchedulingError(f"{call}({given!r}): the time is more than {MAX_YEARS} years in the {past_or_future}")
     return when

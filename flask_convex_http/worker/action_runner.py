@@ -20,9 +20,9 @@ from flask_convex_http.backend import Backend
 from flask_convex_http.engines.base import Transaction
 from flask_convex_http.errors import text_of
 from flask_convex_http.functions.function import Function
-from flask_convex_http.runtime.runtime import AppContext, Caller
+from flask_convex_http.runtime.caller import Caller, RunningJob
+from flask_convex_http.runtime.runtime import AppContext
 from flask_convex_http.scheduling.jobs import tried
-from flask_convex_http.scheduling.scheduler import Job
 from flask_convex_http.schema.system_tables import ScheduledFunction
 from flask_convex_http.worker.lost_actions import end_interrupted_attempt, retry_of
 from flask_convex_http.worker.resolve import record, resolve
@@ -150,7 +150,7 @@ class ActionRunner:
 
     def _call(self, job: ScheduledFunction, function: Function[Any, Any]) -> JobResult:
         caller = self._backend.caller()
-        caller = Caller(caller.auth, caller.site, 1, Job(job.id, job.id, len(job.attempts)))
+        caller = Caller(caller.auth, caller.site, 1, RunningJob(job.id, job.id, len(job.attempts)))
         try:
             arguments = function.check_arguments((), job.args, json=True)
             with self._app_context():

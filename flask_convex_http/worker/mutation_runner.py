@@ -15,8 +15,9 @@ from flask_convex_http.backend import Backend
 from flask_convex_http.engines.base import Transaction
 from flask_convex_http.errors import is_of_transaction, text_of
 from flask_convex_http.functions.function import Function, Mutation
-from flask_convex_http.runtime.runtime import AppContext, MutationCalls
-from flask_convex_http.scheduling.scheduler import Job
+from flask_convex_http.runtime.caller import RunningJob
+from flask_convex_http.runtime.calls import MutationCalls
+from flask_convex_http.runtime.runtime import AppContext
 from flask_convex_http.schema.system_tables import ScheduledFunction
 from flask_convex_http.worker.rejected_jobs import RejectedJobs
 from flask_convex_http.worker.resolve import record, resolve
@@ -127,7 +128,7 @@ class MutationRunner:
     def _call(self, job: ScheduledFunction, function: Function[Any, Any], calls: MutationCalls) -> JobResult:
         try:
             arguments = function.check_arguments((), job.args, json=True)
-            return JobResult(job, calls.run_job(function, arguments, Job(job.id, job.id), self._app_context))
+            return JobResult(job, calls.run_job(function, arguments, RunningJob(job.id, job.id), self._app_context))
         except BaseException as error:
             if is_of_transaction(error):
                 raise  # no fault of the function: the whole batch runs again

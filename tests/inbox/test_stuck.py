@@ -9,7 +9,7 @@ import pytest
 from flask_convex_http import MutationCtx, Retry, WebhookEvent, internal_mutation
 from flask_convex_http.backend import Backend
 from flask_convex_http.ids import Id
-from flask_convex_http.runtime.commit_hooks import MAX_JOBS
+from flask_convex_http.scheduling.job_writer import MAX_JOBS
 from flask_convex_http.schema.system_tables import ScheduledFunction
 from flask_convex_http.testing import Clock
 from flask_convex_http.worker.cleanup import Cleaner

@@ -22,7 +22,7 @@ from flask_convex_http import (
     query,
 )
 from flask_convex_http.backend import Backend
-from flask_convex_http.runtime.runtime import MAX_DEPTH
+from flask_convex_http.runtime.caller import MAX_DEPTH
 from flask_convex_http.testing import Clock, memory_backend
 
 ADA = UserIdentity(subject="ada", issuer="test")

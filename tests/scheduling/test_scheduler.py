@@ -15,7 +15,7 @@ from flask_convex_http import (
     internal_mutation,
     internal_query,
 )
-from flask_convex_http.runtime.commit_hooks import MAX_JOBS
+from flask_convex_http.scheduling.job_writer import MAX_JOBS
 from flask_convex_http.scheduling.scheduler import MAX_YEARS
 from flask_convex_http.testing import Clock, run_scheduled
 from tests.databases import AT_LENGTH, EACH_ENGINE, memory_backend

@@ -17,8 +17,8 @@ from flask_convex_http import (
     action,
     internal_mutation,
 )
-from flask_convex_http.runtime.commit_hooks import MAX_ARGUMENT_BYTES, MAX_JOBS
-from flask_convex_http.scheduling.scheduler import MAX_ARGUMENTS
+from flask_convex_http.scheduling.job_writer import MAX_ARGUMENT_BYTES, MAX_JOBS
+from flask_convex_http.scheduling.submission import MAX_ARGUMENTS
 from flask_convex_http.testing import memory_backend, run_scheduled
 from tests.notes import FUNCTIONS, SCHEMA, Boom, later, note, rows, scheduled, texts
 

@@ -20,7 +20,7 @@ from flask_convex_http import (
     internal_query,
 )
 from flask_convex_http.backend import Backend
-from flask_convex_http.runtime.commit_hooks import MAX_JOBS
+from flask_convex_http.scheduling.job_writer import MAX_JOBS
 from flask_convex_http.schema.system_tables import ScheduledFunction
 from flask_convex_http.testing import Clock, run_scheduled
 from tests.databases import AT_LENGTH, EACH_ENGINE

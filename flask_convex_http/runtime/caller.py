@@ -1,0 +1,65 @@
+"""The caller of a function: an identity, and the job that runs, if one does."""
+
+from __future__ import annotations
+
+import msgspec
+
+from flask_convex_http.credentials import UserIdentity
+from flask_convex_http.errors import FunctionCallError
+from flask_convex_http.storage.files import Site
+
+#: How deep functions may call each other.
+MAX_DEPTH = 8
+
+
+class Auth:
+    """`ctx.auth`: the identity of the caller."""
+
+    __slots__ = ("_identity",)
+
+    def __init__(self, identity: UserIdentity | None = None) -> None:
+        self._identity = identity
+
+    def get_user_identity(self) -> UserIdentity | None:
+        """Return the caller's identity, or None if the call is anonymous."""
+        return self._identity
+
+
+class RunningJob(msgspec.Struct, frozen=True):
+    """The job whose attempt runs at the moment.
+
+    Attributes:
+        id: The job's id.
+        token: The idempotency token, which is the same in all attempts.
+        attempt: The number of the attempt, from 1.
+    """
+
+    id: str
+    token: str
+    attempt: int = 1
+
+
+class Caller(msgspec.Struct, frozen=True):  # one is made for each call, and a dataclass takes five times as long
+    """On whose behalf functions run.
+
+    Attributes:
+        auth: The identity.
+        site: Returns the start of absolute URLs.
+        depth: The number of functions that this call is inside of.
+        job: The job that runs the outermost function, or None.
+    """
+
+    auth: Auth
+    site: Site = str
+    depth: int = 0
+    job: RunningJob | None = None
+
+    def deeper(self) -> Caller:
+        """Return the caller of a function that this one runs.
+
+        Raises:
+            FunctionCallError: The functions call each other too deep.
+        """
+        if self.depth >= MAX_DEPTH:
+            raise FunctionCallError(f"Functions call each other more than {MAX_DEPTH} deep; is there an endless loop?")
+        return Caller(self.auth, self.site, self.depth + 1, self.job)

@@ -1,0 +1,204 @@
+"""What a ctx can do: the calls of a query, a mutation and an action, as their contexts pass them on.
+
+These classes decide what may call what. A query runs queries on its own snapshot. A mutation runs queries and, as parts
+of its transaction, mutations. An action runs any function, each in a transaction of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from flask_convex_http.database.db import DatabaseWriter
+from flask_convex_http.engines.base import Snapshot, Transaction
+from flask_convex_http.functions.function import Function
+from flask_convex_http.ids import new_id
+from flask_convex_http.rate_limits import Limit
+from flask_convex_http.runtime.caller import Auth, Caller, RunningJob
+from flask_convex_http.runtime.commit_hooks import CommitHooks
+from flask_convex_http.runtime.context import MutationCtx
+from flask_convex_http.scheduling.job_writer import JobWriter
+from flask_convex_http.scheduling.scheduler import Scheduler
+from flask_convex_http.storage.storage import StorageActions, StorageReader, StorageWriter
+
+if TYPE_CHECKING:
+    from flask_convex_http.runtime.runtime import AnyFunction, AppContext, Args, Kwargs, Runtime
+
+T = TypeVar("T")
+
+
+class QueryCalls:
+    """The calls of a query: queries on the same snapshot.
+
+    Args:
+        runtime: Runs functions.
+        snapshot: The snapshot that the query reads.
+        now: The time of the query, in milliseconds since the epoch.
+        caller: The caller of the query.
+    """
+
+    __slots__ = ("_caller", "_runtime", "_snapshot", "now")
+
+    def __init__(self, runtime: Runtime, snapshot: Snapshot, now: float, caller: Caller) -> None:
+        self._runtime = runtime
+        self._snapshot = snapshot
+        self._caller = caller
+        self.now = now
+
+    def storage(self) -> StorageReader:
+        """Return `ctx.storage`."""
+        return StorageReader(self._runtime.files, self._caller.site, self._snapshot)
+
+    def query(self, function: AnyFunction, args: Args, kwargs: Kwargs) -> Any:
+        """Run a query on the same snapshot, and return its value."""
+        found, arguments = self._runtime.resolve(function, "query", args, kwargs)
+        return self._runtime.query_in(self._snapshot, self.now, found, arguments, self._caller.deeper())
+
+
+class MutationCalls(QueryCalls):
+    """The calls of a mutation: queries that see its writes, and mutations as parts of its transaction.
+
+    Args:
+        runtime: Runs functions.
+        transaction: The transaction that the mutation writes in.
+        db: The documents of that transaction.
+        now: The time of the transaction, in milliseconds since the epoch.
+        hooks: Collects what follows the commit.
+        caller: The caller of the mutation.
+    """
+
+    __slots__ = ("_db", "_hooks", "transaction")
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        transaction: Transaction,
+        db: DatabaseWriter,
+        now: float,
+        hooks: CommitHooks,
+        caller: Caller,
+    ) -> None:
+        super().__init__(runtime, transaction, now, caller)
+        self.transaction = transaction
+        self._db = db
+        self._hooks = hooks
+
+    def ctx(self) -> MutationCtx:
+        """Return the ctx of the mutation."""
+        return MutationCtx(self._db, self._caller.auth, self.now, self)
+
+    def storage(self) -> StorageWriter:
+        """Return `ctx.storage`."""
+        return StorageWriter(self._runtime.files, self._caller.site, self.transaction, self._hooks.add)
+
+    @property
+    def jobs(self) -> JobWriter:
+        """The jobs of this transaction."""
+        runtime, job = self._runtime, self._caller.job
+        parent = None if job is None else job.id
+        counts = self._hooks.job_counts
+        return JobWriter(runtime.jobs, self.transaction, runtime.times, self.now, counts, parent)
+
+    def scheduler(self) -> Scheduler:
+        """Return `ctx.scheduler`."""
+        runtime, jobs = self._runtime, self.jobs
+        return Scheduler(runtime.functions, runtime.schema, lambda: self.now, lambda body: body(jobs))
+
+    def rate_limit(self, limit: Limit, key: str, count: float) -> None:
+        """Take tokens from a bucket, as a part of the transaction."""
+        self._runtime.rate_limits.take(self.transaction, self._runtime.times, self.now, limit, key, count)
+
+    def mutation(self, function: AnyFunction, args: Args, kwargs: Kwargs) -> Any:
+        """Run a mutation as a part of this transaction, and return its value."""
+        found, arguments = self._runtime.resolve(function, "mutation", args, kwargs)
+        inner = self._inside(self._caller.deeper(), self.now, self._hooks)
+        return self.attempt(lambda: found.check_returns(found.handler(inner.ctx(), **arguments)))
+
+    def attempt(self, body: Callable[[], T]) -> T:
+        """Run a body as a part of this transaction. If it raises, its writes, hooks and jobs are rolled back."""
+        mark = self._hooks.mark()
+        try:
+            with self.transaction.savepoint():
+                return body()
+        except BaseException:
+            self._hooks.roll_back(mark)
+            raise
+
+    def run_job(self, function: Function[Any, Any], arguments: Kwargs, job: RunningJob, app_context: AppContext) -> Any:
+        """Run a scheduled mutation as a part of this transaction, with its own time and limits; return its value."""
+        hooks, caller = CommitHooks(), Caller(Auth(), self._caller.site, 1, job)
+        inner = self._inside(caller, self._runtime.clock(), hooks)
+        with self.transaction.savepoint(), app_context():  # an error of its exit rolls back the writes, too
+            value = function.check_returns(function.handler(inner.ctx(), **arguments))
+        self._hooks.merge(hooks)
+        return value
+
+    def _inside(self, caller: Caller, now: float, hooks: CommitHooks) -> MutationCalls:
+        return MutationCalls(self._runtime, self.transaction, self._db, now, hooks, caller)
+
+
+class ActionCalls:
+    """The calls of an action: each runs in a transaction of its own.
+
+    Args:
+        runtime: Runs functions.
+        caller: The caller of the action.
+    """
+
+    __slots__ = ("_caller", "_job", "_runtime")
+
+    def __init__(self, runtime: Runtime, caller: Caller) -> None:
+        self._runtime = runtime
+        self._caller = caller
+        self._job = caller.job
+
+    def storage(self) -> StorageActions:
+        """Return `ctx.storage`."""
+        return StorageActions(self._runtime.files, self._caller.site)
+
+    def scheduler(self) -> Scheduler:
+        """Return `ctx.scheduler`."""
+        runtime = self._runtime
+        return Scheduler(runtime.functions, runtime.schema, runtime.clock, self._with_jobs)
+
+    def rate_limit(self, limit: Limit, key: str, count: float) -> None:
+        """Take tokens from a bucket, in a transaction."""
+        with self._runtime.engine.read() as snapshot:  # a client without tokens must not cause writes
+            self._runtime.rate_limits.check(snapshot, self._runtime.clock(), limit, key, count)
+        self._runtime.write(lambda calls: calls.rate_limit(limit, key, count), self._caller)
+
+    def once(self, key: str, call: Callable[[str], Any], keep: timedelta | float) -> Any:
+        """Make a call to another service once; see `ActionCtx.once`."""
+        return self._runtime.once.run(key, call, keep, owner=self.job().id)
+
+    def job(self) -> RunningJob:
+        """Return the job that runs the action. An action without one gets a token for this call."""
+        if self._job is None:
+            token = new_id("_scheduled_functions", self._runtime.clock())
+            self._job = RunningJob(token, token)
+        return self._job
+
+    def query(self, function: AnyFunction, args: Args, kwargs: Kwargs) -> Any:
+        """Run a query on a new snapshot, and return its value."""
+        found, arguments = self._runtime.resolve(function, "query", args, kwargs)
+        return self._runtime.query(found, arguments, self._caller.deeper())
+
+    def mutation(self, function: AnyFunction, args: Args, kwargs: Kwargs) -> Any:
+        """Run a mutation in a new transaction, and return its value once it is durable."""
+        found, arguments = self._runtime.resolve(function, "mutation", args, kwargs)
+        return self._runtime.mutation(found, arguments, self._caller.deeper())
+
+    def action(self, function: AnyFunction, args: Args, kwargs: Kwargs) -> Any:
+        """Run an action, and return its value."""
+        found, arguments = self._runtime.resolve(function, "action", args, kwargs)
+        ctx = self._runtime.action_ctx(self._caller.deeper())
+        return found.check_returns(found.handler(ctx, **arguments))
+
+    def _with_jobs(self, body: Callable[[JobWriter], T], /) -> T:
+        return self._runtime.write(lambda calls: body(calls.jobs), self._caller)
+
+
+def calls_of(ctx: MutationCtx) -> MutationCalls:
+    """Return the calls behind the ctx of a mutation, for functions of the package itself."""
+    return ctx._calls
