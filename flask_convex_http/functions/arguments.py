@@ -17,7 +17,7 @@ from msgspec import UNSET
 
 from flask_convex_http.errors import RegistrationError
 from flask_convex_http.schema.columns import kind_of
-from flask_convex_http.validation.conversion import Conversion, one_of_json
+from flask_convex_http.validation.conversion import Conversion
 from flask_convex_http.validation.validator import InvalidValueError, Validator
 
 _PLAIN_KINDS = ("text", "integer", "boolean")
@@ -49,7 +49,7 @@ class Arguments:
         struct = msgspec.defstruct("Arguments", fields, kw_only=True, forbid_unknown_fields=True)
         self._conversion = Conversion(struct, f"{where}: ")
         self.are_plain = all(kind_of(hints[name]) in _PLAIN_KINDS for name in parameters)
-        self._decoder = msgspec.json.Decoder(struct, dec_hook=one_of_json)
+        self._decoder = msgspec.json.Decoder(struct)
         self._remaining = [(name, check) for name, validator in validators.items() if (check := validator.remaining)]
         self._validators = list(validators.values())
 
@@ -59,7 +59,7 @@ class Arguments:
 
     def check(self, values: Any) -> dict[str, Any]:
         """The arguments that Python code gave, by name, with those left out."""
-        return self._check_rest(self._conversion.python(values, True), True)
+        return self._check_rest(self._conversion.python(values), True)
 
     def check_json(self, values: Any) -> dict[str, Any]:
         """The arguments that came out of a JSON parser, by name, with those left out."""

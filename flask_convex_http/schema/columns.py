@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
 
-from flask_convex_http.validation.validator import InvalidValueError, OneOf, Validator
+from flask_convex_http.validation.validator import InvalidValueError, Validator
 
 Kind = Literal["text", "integer", "real", "boolean", "blob", "datetime", "json"]
 Store = Callable[[Any], Any]
@@ -75,7 +75,7 @@ def stored_bound(kind: Kind, value: Any) -> Any:
 def fingerprint(validator: Validator) -> str:
     """A text that differs when an annotation starts to take other values, so that rows have to be looked at."""
     try:
-        schema = msgspec.json.schema(validator.type, schema_hook=_schema_of_union)
+        schema = msgspec.json.schema(validator.type)
     except TypeError:
         schema = {"type": repr(validator.annotation)}
     tables = sorted({table for marker in validator.id_markers for table in marker.tables})
@@ -243,12 +243,6 @@ def _load_plain(annotation: Any, kind: Kind, validator: Validator) -> Callable[[
 # --- fingerprints --------------------------------------------------------------------------------------------------
 
 _SAID_ONLY = {"title", "description", "examples", "default"}
-
-
-def _schema_of_union(placeholder: Any) -> dict[str, Any]:
-    if not issubclass(placeholder, OneOf):
-        raise TypeError(f"{placeholder} has no schema")
-    return {"anyOf": [fingerprint(member) for member in placeholder.members]}
 
 
 def _what_is_checked(schema: Any, *, by_name: bool = False) -> Any:

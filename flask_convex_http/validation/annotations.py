@@ -12,7 +12,7 @@ import decimal
 import types
 import typing
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, NotRequired, Required, Union, get_args, get_origin
 
 import msgspec
@@ -78,12 +78,6 @@ def id_markers(annotation: Any) -> Iterator[IdOf]:
     yield from (meta for meta in said if isinstance(meta, IdOf))
     for part in get_args(base):
         yield from id_markers(part)
-
-
-def is_native_union(values: Iterable[Any]) -> bool:
-    """Whether msgspec can tell these members of a union apart by itself, and an id is not one of several."""
-    members = tuple(values)
-    return not any(True for member in members for _ in id_markers(member)) and msgspec_takes(Union[members])  # noqa: UP007
 
 
 def msgspec_takes(annotation: Any) -> bool:

@@ -10,13 +10,12 @@ import datetime
 import decimal
 import re
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 
 from flask_convex_http.errors import RegistrationError
-from flask_convex_http.validation.annotations import describe
 from flask_convex_http.validation.records import InvalidValueError, shown
 
 #: Values Python code passes as they are; from JSON they come as text and are read from it.
@@ -55,83 +54,28 @@ class Conversion:
     def __init__(self, struct: type[msgspec.Struct], where: str) -> None:
         kinds = _kinds_in(struct, where)
         self.struct = struct
-        self._trusting: dict[str, Any] = {}
-        if not kinds.isdisjoint(_INSPECTED_PYTHON_TYPES):
-            self._trusting["builtin_types"] = PYTHON_TYPES
-        self._untrusting = self._trusting
-        if msgspec.inspect.CustomType in kinds:
-            self._untrusting = self._trusting | {"dec_hook": _one_of_untrusted}
-            self._trusting = self._trusting | {"dec_hook": _one_of}
+        self._has_python_types = not kinds.isdisjoint(_INSPECTED_PYTHON_TYPES)
 
-    def python(self, value: Any, trusting: bool) -> Any:
-        """Convert what Python code gave."""
-        options = self._trusting if trusting else self._untrusting
-        return msgspec.convert(value, self.struct, **options) if options else msgspec.convert(value, self.struct)
+    def python(self, value: Any) -> Any:
+        """Convert a value of Python code."""
+        if self._has_python_types:
+            return msgspec.convert(value, self.struct, builtin_types=PYTHON_TYPES)
+        return msgspec.convert(value, self.struct)
 
-    def fields(self, values: dict[str, Any], trusting: bool) -> Any:
+    def fields(self, values: dict[str, Any]) -> Any:
         """Convert the fields of an instance.
 
         Raises:
             InvalidValueError: One does not match.
         """
         try:
-            return self.python(values, trusting)
+            return self.python(values)
         except REFUSALS as error:
             raise refusal(error) from None
 
     def json(self, value: Any) -> Any:
         """Convert what came out of a JSON parser."""
-        return msgspec.convert(value, self.struct, dec_hook=one_of_json, str_keys=True)
-
-
-class _AlwaysAnInstance(type):
-    """msgspec asks whether what a hook returned is an instance of the custom type; the hook has seen to it."""
-
-    def __instancecheck__(cls, instance: object) -> bool:
-        return True
-
-
-class Member(Protocol):
-    """What a member of a union is checked with."""
-
-    annotation: Any
-
-    def check(self, value: Any, *, trusting: bool = True) -> Any: ...
-    def check_json(self, value: Any) -> Any: ...
-
-
-class OneOf(metaclass=_AlwaysAnInstance):
-    """Stands for a union that msgspec has no words for; the first member that accepts the value wins."""
-
-    members: Sequence[Any]
-
-    @staticmethod
-    def of(members: Sequence[Any]) -> Any:
-        return _AlwaysAnInstance("OneOf", (OneOf,), {"members": members})
-
-
-def _one_of(placeholder: type[OneOf], value: Any) -> Any:
-    return _first_match(placeholder, lambda member: member.check(value))
-
-
-def _one_of_untrusted(placeholder: type[OneOf], value: Any) -> Any:
-    return _first_match(placeholder, lambda member: member.check(value, trusting=False))
-
-
-def one_of_json(placeholder: type[OneOf], value: Any) -> Any:
-    return _first_match(placeholder, lambda member: member.check_json(value))
-
-
-def _first_match(placeholder: type[OneOf], check: Callable[[Member], Any]) -> Any:
-    errors = []
-    for member in placeholder.members:
-        try:
-            return check(member)
-        except InvalidValueError as error:
-            errors.append(error)
-    if len(errors) == 1:
-        raise ValueError(errors[0].text)
-    raise ValueError(f"Expected {' | '.join(describe(member.annotation) for member in placeholder.members)}")
+        return msgspec.convert(value, self.struct, str_keys=True)
 
 
 # --- messages ----------------------------------------------------------------------------------------------------
@@ -179,7 +123,7 @@ def _kinds_in(annotation: Any, where: str) -> set[type]:
     kinds = set()
     for node in _nodes(msgspec.inspect.type_info(annotation), set()):
         kinds.add(type(node))
-        if isinstance(node, _UNCHECKED_TYPES) and not issubclass(getattr(node, "cls", object), OneOf):
+        if isinstance(node, _UNCHECKED_TYPES):
             name = getattr(getattr(node, "cls", None), "__name__", type(node).__name__.removesuffix("Type"))
             raise RegistrationError(
                 f"{where}values of type {name} cannot be validated; use str, int, float, bool, bytes, None, datetime, "

@@ -20,7 +20,6 @@ from flask_convex_http.validation.annotations import (
     UNIONS,
     describe,
     is_document,
-    is_native_union,
     is_record,
     split_union,
     take_apart,
@@ -81,8 +80,6 @@ def _check_union(members: tuple[Any, ...], record_check: MakeRecordCheck) -> Che
     values, absent = split_union(members)
     if len(values) == 1:
         return _check_present(checks_of(values[0], record_check)) if absent else checks_of(values[0], record_check)
-    if not is_native_union(values):
-        return None  # a OneOf has checked it
     checks = [(_class_of(member), checks_of(member, record_check)) for member in values]
     by_class = [(expected, check) for expected, check in checks if check is not None]
     return _check_by_class(by_class) if by_class else None
@@ -178,7 +175,7 @@ def check_keys(checks: Mapping[str, Check | None]) -> Check | None:
 def check_fields(
     record: Any,
     types: Mapping[str, Any],
-    convert: Callable[[dict[str, Any], bool], Any],
+    convert: Callable[[dict[str, Any]], Any],
     checks: Mapping[str, Check | None],
 ) -> Check:
     """The check of a class with fields.
@@ -197,7 +194,7 @@ def check_fields(
         if trusting and trusted and value.id is not UNSET:
             return
         given = {name: held for name in types if (held := getattr(value, name, UNSET)) is not UNSET}
-        made = convert(given, trusting)
+        made = convert(given)
         for name in converted:
             _refuse_converted(types[name], name, given.get(name), getattr(made, name, None))
         for name, inner in wanted.items():

@@ -1,7 +1,7 @@
 """Annotations become validators: one `Validator` for each annotated argument, result and document field.
 
 msgspec does the checking. What it cannot say by itself is added here: integers fit 64 bits, datetimes carry a
-zone, unions of several structs; and in `checks`: ids belong to their table, and what was made by calling a class
+zone; and in `records`: ids belong to their table, and what was made by calling a class
 holds what the class declares. Nothing is coerced: "1" is not 1. What lives here knows no database and no HTTP.
 """
 
@@ -22,15 +22,12 @@ from flask_convex_http.validation.annotations import (
     UNIONS,
     describe,
     field_types,
-    is_document,
-    is_native_union,
     key_types,
     msgspec_takes,
     split_union,
     take_apart,
 )
-from flask_convex_http.validation.conversion import REFUSALS, Conversion, one_of_json, refusal
-from flask_convex_http.validation.conversion import OneOf as OneOf
+from flask_convex_http.validation.conversion import REFUSALS, Conversion, refusal
 from flask_convex_http.validation.records import Check, check_fields, check_keys, checks_of
 from flask_convex_http.validation.records import InvalidValueError as InvalidValueError
 
@@ -62,7 +59,7 @@ class Validator:
             self._conversion = Conversion(
                 msgspec.defstruct("Value", [("value", self.type)], array_like=True), f"{where}: "
             )
-            self._decoder = msgspec.json.Decoder(self.type, dec_hook=one_of_json)
+            self._decoder = msgspec.json.Decoder(self.type)
             self.remaining = checks_of(annotation, self._record_check)
         except RegistrationError:
             raise
@@ -86,7 +83,7 @@ class Validator:
             InvalidValueError: It does not match.
         """
         try:
-            checked = self._conversion.python((value,), trusting).value
+            checked = self._conversion.python((value,)).value
             if self.remaining is not None:
                 self.remaining(checked, trusting)
         except REFUSALS as error:
@@ -153,17 +150,15 @@ class Validator:
             return origin[tuple(part if part is ... else self._rewrite(part) for part in arguments)]
         if typing.is_typeddict(base):
             return self._rewrite_keys(base)
-        if is_document(base) and not msgspec_takes(base):
-            return OneOf.of([_Instances(base)])
         return base
 
     def _rewrite_union(self, members: tuple[Any, ...]) -> Any:
-        values, absent = split_union(members)
-        if len(values) < 2 or is_native_union(values):
-            return Union[(*(self._rewrite(member) for member in values), *absent)]
-        placeholder = OneOf.of([Validator(member, self._where) for member in values])
-        self.id_markers += [marker for member in placeholder.members for marker in member.id_markers]
-        return Union[(placeholder, *absent)]
+        rewritten: Any = Union[tuple(self._rewrite(member) for member in members)]  # noqa: UP007
+        values, _ = split_union(members)
+        ids = [member for member in values if _is_id(member)]
+        if len(ids) > 1 or (len(values) > 1 and not msgspec_takes(rewritten)):
+            raise TypeError(_ambiguous_union(members))
+        return rewritten
 
     def _rewrite_keys(self, base: Any) -> Any:
         if base in self._within:
@@ -202,22 +197,16 @@ class Validator:
             check(value, trusting)
 
 
-class _Instances(Validator):
-    """Stands for a document class with a field that msgspec has no words for: only instances are taken."""
+def _is_id(annotation: Any) -> bool:
+    return any(isinstance(meta, IdOf) for meta in take_apart(annotation)[1])
 
-    def __init__(self, document: Any) -> None:
-        self.annotation, self.type, self.id_markers = document, Any, []
 
-    def check(self, value: Any, *, trusting: bool = True) -> Any:
-        if not isinstance(value, self.annotation):
-            raise InvalidValueError(f"Expected `{describe(self.annotation)}`, got `{type(value).__name__}` - at `$`")
-        return value
-
-    def check_json(self, value: Any) -> Any:
-        raise InvalidValueError(
-            f"A {describe(self.annotation)} cannot be read from JSON, since it has a union of classes without tags: "
-            "take its fields as arguments - at `$`"
-        )
+def _ambiguous_union(members: tuple[Any, ...]) -> str:
+    union = " | ".join(describe(member) for member in members)
+    return (
+        f"the members of {union} cannot be told apart in JSON. Write Id[A | B] for the ids of several tables, give "
+        "each msgspec.Struct of a union a tag (class A(msgspec.Struct, tag=True)), or use one type with optional fields"
+    )
 
 
 # --- annotations that cannot be validated ---------------------------------------------------------------------------

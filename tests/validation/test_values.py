@@ -63,7 +63,7 @@ class Value(Document, table="values"):
     color: Color = Color.RED
     level: Level | None = None
     size: Literal["s", "m", None] = None
-    either: Color | Literal["none"] | None = None
+    either: Literal["red", "blue"] | Literal["none"] | None = None
     cents: Cents = Cents(0)
     rating: Annotated[int, msgspec.Meta(ge=1)] = 1
     address: Address = Address()
@@ -114,7 +114,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "color": st.sampled_from(Color),
     "level": st.none() | st.sampled_from(Level),
     "size": st.sampled_from(["s", "m", None]),
-    "either": st.sampled_from([None, "none", Color.BLUE]),
+    "either": st.sampled_from([None, "none", "blue"]),
     "cents": int64,
     "rating": st.integers(1, 2**63 - 1),
     "address": st.builds(
@@ -308,7 +308,6 @@ def test_wrong_values_are_refused(app: Deployment, fields: dict[str, Any], path:
         ("address", '{"lines": 5}'),
         ("at", "yesterday"),
         ("color", "green"),
-        ("either", "green"),
         ("level", 7),
     ],
 )
@@ -386,8 +385,6 @@ def test_fingerprints_tell_what_is_taken() -> None:
         Stricter,
         Described,
         OtherTitle,
-        Line | Address,
-        Line | Described,
         dict[str, int],
         Any,
     ]
