@@ -9,6 +9,7 @@ import secrets
 import time
 import types
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,16 @@ from flask_convex_http.inbox.queue import PROCESS
 from flask_convex_http.inbox.registry import Webhooks
 from flask_convex_http.inbox.rejections import Rejections, folder_of
 from flask_convex_http.once import OnceCalls
+from flask_convex_http.operations.move.move import Move, Side
+from flask_convex_http.operations.move.target import open_move
 from flask_convex_http.rate_limits import RateLimits
 from flask_convex_http.runtime.caller import Caller
 from flask_convex_http.runtime.context import ActionCtx
 from flask_convex_http.runtime.runtime import Runtime
+from flask_convex_http.scheduling.cron_status import CronStatus, cron_statuses
 from flask_convex_http.scheduling.cron_ticks import Ticks
 from flask_convex_http.scheduling.crons import Crons
+from flask_convex_http.scheduling.job_control import JobControl
 from flask_convex_http.scheduling.jobs import LOOK_AFTER, Jobs
 from flask_convex_http.schema.documents import Schema
 from flask_convex_http.schema.migrations import Migration, Step, plan
@@ -82,6 +87,7 @@ class Backend:
         self.settings = settings
         self.schema = schema.extended(DOCUMENTS)
         self.clock = clock
+        self._folder = folder
         self.functions = Registry(functions)
         self.functions.bind(self.schema)
         self.engine: Engine = open_engine(settings, self.schema, folder)
@@ -92,6 +98,7 @@ class Backend:
         #: What is to be done before the database is closed.
         self.before_close: list[Callable[[], None]] = []
         self.jobs = Jobs(self.schema, self._notify)
+        self.job_control = JobControl(self.jobs, self.engine, clock)
         self.ticks = Ticks(self.crons, self.schema, self.jobs, self.functions)
         self.ticks.check()
         self.rate_limits = RateLimits(self.schema)
@@ -181,6 +188,32 @@ class Backend:
             self.ticks.fire(transaction, CreationTimes(now), now)
 
         self.engine.write(work)
+
+    def cron_statuses(self) -> list[CronStatus]:
+        """Return each cron with its next tick and last run, and whether code and database agree on it."""
+        with self.engine.read() as snapshot:
+            return cron_statuses(snapshot, self.schema, self.crons, self.ticks, self.jobs)
+
+    def move(self, *, database_url: str | None, storage_url: str | None) -> AbstractContextManager[Move]:
+        """Open a move of the deployment to another place, in a `with` statement.
+
+        Args:
+            database_url: The database to move to; None if the rows stay.
+            storage_url: The blob store to move to; None if the files stay.
+
+        Raises:
+            MoveRefusedError: The deployment is there already, or a place is temporary.
+        """
+        source = Side(self.engine, self.blobs, self.settings.storage_url)
+        return open_move(
+            self.schema,
+            source,
+            self.settings,
+            self.clock,
+            self._folder,
+            database_url=database_url,
+            storage_url=storage_url,
+        )
 
     def close(self) -> None:
         """Let go of everything that is open."""

@@ -121,14 +121,32 @@ def _text(key: str, value: Any) -> str:
     return value.strip()
 
 
-def _database(key: str, value: Any) -> str:
+def parse_database_url(key: str, value: Any) -> str:
+    """Return the URL of a database.
+
+    Args:
+        key: The setting or option that has the value, for the message.
+        value: The value.
+
+    Raises:
+        ConfigurationError: The value is no such URL.
+    """
     url = _text(key, value)
     if not _names_a_file(url) and not url.startswith(_POSTGRES):
         raise _wrong_url(key, url, "postgresql://user@host/database")
     return url
 
 
-def _storage(key: str, value: Any) -> str:
+def parse_storage_url(key: str, value: Any) -> str:
+    """Return the URL of a blob store.
+
+    Args:
+        key: The setting or option that has the value, for the message.
+        value: The value.
+
+    Raises:
+        ConfigurationError: The value is no such URL.
+    """
     url = _text(key, value)
     if not _names_a_file(url) and not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^?#]*)?", url):
         raise _wrong_url(key, url, "s3://bucket/prefix")
@@ -213,9 +231,9 @@ def _count(key: str, value: Any, what: str = "a whole number") -> int:
 
 
 _PARSERS: dict[str, Callable[[str, Any], Any]] = {
-    "CONVEX_DATABASE_URL": _database,
+    "CONVEX_DATABASE_URL": parse_database_url,
     "CONVEX_DATABASE_CONNECTIONS": _count,
-    "CONVEX_STORAGE_URL": _storage,
+    "CONVEX_STORAGE_URL": parse_storage_url,
     "CONVEX_STORAGE_REDIRECT": _switch,
     "CONVEX_SECRET": _secret,
     "CONVEX_SITE_URL": _site,

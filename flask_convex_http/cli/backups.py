@@ -11,7 +11,7 @@ import click
 from flask.cli import with_appcontext
 
 from flask_convex_http.backend import Backend
-from flask_convex_http.cli.output import advance, counted, json_option, note, print_json, printable, progress
+from flask_convex_http.cli.output import counted, json_option, note, print_json, printable, progress
 from flask_convex_http.cli.stores import database_path, sqlite_store
 from flask_convex_http.engines.base import Restore
 from flask_convex_http.errors import MigrationRefusedError
@@ -161,8 +161,8 @@ def _refuse_nothing_to_copy(backend: Backend) -> None:
 
 
 def _with_progress(label: str, work: Callable[[Callable[[int, int], None]], T]) -> T:
-    with progress(1, label) as bar:
-        return work(partial(advance, bar))
+    with progress(label) as advance:
+        return work(advance)
 
 
 def _described(path: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import click
 from flask.cli import with_appcontext
 
 from flask_convex_http.backend import Backend
-from flask_convex_http.cli.output import advance, counted, json_option, print_json, printable, progress
+from flask_convex_http.cli.output import counted, json_option, print_json, printable, progress
 from flask_convex_http.cli.stores import store_check
 from flask_convex_http.inbox.search import count_deliveries, stored_sources
 from flask_convex_http.operations.check import Check, Findings
@@ -37,8 +37,7 @@ def check(read_bytes: bool, as_json: bool) -> None:
     """
     backend = current_backend()
 
-    with progress(1, "Check") as bar:
-        tell = partial(advance, bar)
+    with progress("Check") as tell:
         remarks = partial(_unknown_sources, backend)
         found = Check(
             backend.files, check_store=store_check(backend), remarks=remarks, read_bytes=read_bytes, progress=tell

@@ -70,10 +70,10 @@ def sweep(older_than: datetime.timedelta, dry_run: bool, as_json: bool) -> None:
     keys = _old_keys(backend, seconds)
     looked_at = _look(backend, keys) if dry_run else backend.files.sweep(older_than=seconds)
     orphans = []
-    with progress(len(keys), "Sweep") as bar:
-        for key, is_orphan in looked_at:
+    with progress("Sweep") as advance:
+        for number, (key, is_orphan) in enumerate(looked_at, 1):
             orphans += [key] if is_orphan else []
-            bar.update(1)
+            advance(number, len(keys))
     if as_json:
         print_json({"dry_run": dry_run, "looked_at": len(keys), "removed": orphans})
         return

@@ -6,7 +6,8 @@ import datetime
 import io
 import sys
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import click
@@ -55,15 +56,24 @@ def note(sentence: str) -> None:
     click.echo(printable(sentence), err=True)
 
 
-def progress(length: int, label: str) -> Any:
-    """A progress bar on stderr, in a with statement; silent where that is not a terminal."""
-    return click.progressbar(length=length, label=label, file=sys.stderr if sys.stderr.isatty() else io.StringIO())
+@contextmanager
+def progress(label: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar on stderr if that is a terminal.
 
+    Args:
+        label: The name of the operation.
 
-def advance(bar: Any, done: int, total: int) -> None:
-    """Move a progress bar to where the work is."""
-    bar.length = total
-    bar.update(done - bar.pos)
+    Yields:
+        A function that moves the bar, given how many steps are done and how many there are in all.
+    """
+    stream = sys.stderr if sys.stderr.isatty() else io.StringIO()
+    with click.progressbar(length=1, label=label, file=stream) as bar:
+
+        def advance(done: int, total: int) -> None:
+            bar.length = total
+            bar.update(done - bar.pos)
+
+        yield advance
 
 
 def printable(text: str) -> str:

@@ -1,10 +1,9 @@
-"""Scheduled functions from the command line: look at them, cancel them, run again what has failed."""
+"""`flask convex scheduled ...`: list, show, cancel and retry jobs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from functools import partial
-from typing import Literal
+from collections.abc import Sequence
+from typing import get_args
 
 import click
 import msgspec
@@ -21,51 +20,47 @@ from flask_convex_http.cli.output import (
     printable,
     shortened,
 )
-from flask_convex_http.database.query import Query
-from flask_convex_http.engines.base import Snapshot, Transaction
-from flask_convex_http.ids import table_of
-from flask_convex_http.scheduling.jobs import KINDS
+from flask_convex_http.scheduling.job_control import JobOutcome, JobResult, JobState
 from flask_convex_http.schema.system_tables import Attempt, ScheduledFunction
 from flask_convex_http.web.state import current_backend
 
-#: What was asked of a scheduled function, and what came of it.
-Outcome = Literal["canceled", "running", "ended", "pending", "refused", "unknown"]
+#: The reason why a job in this state cannot be retried.
+_NOT_RETRIED: dict[JobState, str] = {
+    "pending": "it is pending already",
+    "inProgress": "it is running",
+    "success": "it has succeeded",
+    "failed": "it has not ended yet",
+    "canceled": "it was canceled while it ran, and has not ended yet",
+}
 
-_STATES = ("pending", "inProgress", "success", "failed", "canceled")
-_OPEN = ("pending", "inProgress")
-#: How many one transaction cancels: others want to write too.
-_AT_ONCE = 500
-#: How often `cancel --all` looks whether more was scheduled meanwhile.
-_PASSES = 20
-
-scheduled = AppGroup("scheduled", help="Scheduled functions.")
+scheduled = AppGroup("scheduled", help="Jobs: functions that run later.")
 
 
-class _Step(msgspec.Struct):
-    """What came of one id, as programs read it.
+class _ResultOutput(msgspec.Struct):
+    """The result for one id, as `--json` prints it.
 
     Attributes:
         id: The id that was given.
-        outcome: What came of it.
-        sentence: The same for people.
+        outcome: See `JobResult`.
+        sentence: The result for people.
     """
 
     id: str = msgspec.field(name="_id")
-    outcome: Outcome
+    outcome: JobOutcome
     sentence: str
 
 
-# --- looking ---------------------------------------------------------------------------------------------------------
+# --- list and show ---------------------------------------------------------------------------------------------------
 
 
 @scheduled.command("list")
-@click.option("--state", type=click.Choice(_STATES), help="Only those in this state.")
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many at most.")
+@click.option("--state", type=click.Choice(get_args(JobState)), help="Only jobs in this state.")
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many jobs to list.")
 @json_option
-def list_scheduled(state: str | None, limit: int, as_json: bool) -> None:
-    """List scheduled functions, those scheduled last first.
+def list_scheduled(state: JobState | None, limit: int, as_json: bool) -> None:
+    """List jobs, the newest first.
 
-    Of one state, what is pending or in progress comes in the order of its time, what has ended latest first. All times
+    With --state, pending and running jobs come in the order of their time, and ended jobs come last ended first. Times
     are in UTC.
 
     \b
@@ -74,45 +69,29 @@ def list_scheduled(state: str | None, limit: int, as_json: bool) -> None:
       flask convex scheduled list --state pending
       flask convex scheduled list --state failed --limit 5 --json
     """
-    backend = current_backend()
-    with backend.engine.read() as snapshot:
-        found = _newest(backend, snapshot, limit) if state is None else _of_state(backend, snapshot, state, limit)
+    found = current_backend().job_control.list_jobs(state, limit=limit)
     if as_json:
         print_json(found)
         return
     if not found:
-        click.echo(f"There are no scheduled functions{'' if state is None else ' in the state ' + state}.")
+        click.echo("There are no jobs." if state is None else f"There are no jobs in the state {state}.")
         return
-    rows = [
-        (
-            job.id,
-            job.name,
-            job.state,
-            moment(_due(job)),
-            moment(job.completed_time, ""),
-            str(len(job.attempts) or ""),
-            shortened(_error(job)),
-        )
-        for job in found
-    ]
-    print_table(("ID", "FUNCTION", "STATE", "DUE", "ENDED", "ATTEMPTS", "ERROR"), rows)
+    print_table(("ID", "FUNCTION", "STATE", "DUE", "ENDED", "ATTEMPTS", "ERROR"), [_cells(job) for job in found])
 
 
 @scheduled.command("show")
 @click.argument("job_id", metavar="ID")
 @json_option
 def show(job_id: str, as_json: bool) -> None:
-    """Show all there is to know of a scheduled function: arguments, attempts, the whole error.
+    """Show one job with its arguments, its attempts and its whole error.
 
     \b
     Examples:
       flask convex scheduled show _scheduled_functions_0190f3a1b2c3d4e5f60718293a4b5c6d
     """
-    backend = current_backend()
-    with backend.engine.read() as snapshot:
-        job = _get(backend, snapshot, job_id)
+    job = current_backend().job_control.get(job_id)
     if job is None:
-        raise click.ClickException(_unknown(job_id).sentence)
+        raise click.ClickException(_unknown(job_id))
     if as_json:
         print_json(job)
         return
@@ -131,24 +110,47 @@ def show(job_id: str, as_json: bool) -> None:
             click.echo(printable(f"{name + ':':<11}{fact}"))
     if job.attempts:
         click.echo()
-        rows = [_attempt(number, attempt) for number, attempt in enumerate(job.attempts, 1)]
+        rows = [_attempt_cells(number, attempt) for number, attempt in enumerate(job.attempts, 1)]
         print_table(("ATTEMPT", "STARTED", "ENDED", "OUTCOME", "ERROR"), rows)
 
 
-# --- canceling -------------------------------------------------------------------------------------------------------
+def _cells(job: ScheduledFunction) -> tuple[str, ...]:
+    last_error = job.attempts[-1].error if job.attempts and job.state == "pending" else None
+    return (
+        job.id,
+        job.name,
+        job.state,
+        moment(_due(job)),
+        moment(job.completed_time, ""),
+        str(len(job.attempts) or ""),
+        shortened(job.error or last_error or ""),
+    )
+
+
+def _attempt_cells(number: int, attempt: Attempt) -> tuple[str, ...]:
+    ended = moment(attempt.ended, "not yet")
+    return str(number), moment(attempt.started), ended, attempt.outcome, attempt.error or ""
+
+
+def _due(job: ScheduledFunction) -> float:
+    """Return when a job runs, or was scheduled to run. A retry may have postponed a pending job."""
+    return job.due if job.state == "pending" else job.scheduled_time
+
+
+# --- cancel and retry ------------------------------------------------------------------------------------------------
 
 
 @scheduled.command("cancel")
 @click.argument("job_ids", metavar="[ID]...", nargs=-1)
-@click.option("--all", "is_all", is_flag=True, help="All that are pending.")
-@click.option("--function", metavar="NAME", help="With --all: only those of this function.")
-@click.option("--yes", is_flag=True, help="With --all: do not ask.")
+@click.option("--all", "is_all", is_flag=True, help="Cancel all pending jobs.")
+@click.option("--function", metavar="NAME", help="With --all: only jobs of this function.")
+@click.option("--yes", is_flag=True, help="With --all: do not ask for confirmation.")
 @json_option
 def cancel(job_ids: Sequence[str], is_all: bool, function: str | None, yes: bool, as_json: bool) -> None:
-    """Keep scheduled functions from running.
+    """Keep jobs from running.
 
-    An action that runs already goes on, but is not tried again, and what it schedules from now on is canceled too. What
-    has ended stays as it is.
+    A running action continues, but it is not retried, and the jobs that it schedules from now on are canceled too. Jobs
+    that have ended stay as they are.
 
     \b
     Examples:
@@ -156,167 +158,80 @@ def cancel(job_ids: Sequence[str], is_all: bool, function: str | None, yes: bool
       flask convex scheduled cancel --all --function reports:send
     """
     if bool(job_ids) == is_all:
-        raise click.UsageError("Give the ids of those to cancel, or --all.")
+        raise click.UsageError("Give the ids of the jobs to cancel, or --all.")
     if (function is not None or yes) and not is_all:
-        raise click.UsageError("--function and --yes go with --all.")
+        raise click.UsageError("--function and --yes need --all.")
     backend = current_backend()
     if is_all:
         _cancel_all(backend, function, yes, as_json)
     else:
-        _report(backend.engine.write(partial(_cancel, backend, list(dict.fromkeys(job_ids)))), as_json)
-
-
-def _cancel(backend: Backend, job_ids: Iterable[str], transaction: Transaction) -> list[_Step]:
-    return [_cancel_one(backend, job_id, transaction) for job_id in job_ids]
-
-
-def _cancel_one(backend: Backend, job_id: str, transaction: Transaction) -> _Step:
-    job = _get(backend, transaction, job_id)
-    if job is None:
-        return _unknown(job_id)
-    name = f"{job.name} ({job_id})"
-    if not backend.jobs.cancel(transaction, job_id, backend.clock()):
-        return _Step(job_id, "ended", f"{name} has ended before: {job.state}")
-    if job.state == "inProgress":
-        return _Step(job_id, "running", f"{name} runs already and goes on; it is not tried again")
-    return _Step(job_id, "canceled", f"{name} is canceled")
-
-
-def _cancel_all(backend: Backend, function: str | None, yes: bool, as_json: bool) -> None:
-    pending, count = _pending(backend, function), 0
-    if pending and not yes:
-        note(f"{counted(len(pending), 'pending function')} will be canceled.")
-        click.confirm("Go on?", abort=True, err=True)
-    for _ in range(_PASSES):  # what ran meanwhile may have scheduled itself again
-        for start in range(0, len(pending), _AT_ONCE):
-            count += backend.engine.write(partial(_cancel_pending, backend, pending[start : start + _AT_ONCE]))
-        pending = _pending(backend, function)
-        if not pending:
-            break
-    if as_json:
-        print_json({"canceled": count, "pending": len(pending)})
-        return
-    click.echo(f"{counted(count, 'function')} canceled.")
-    if pending:
-        click.echo(f"{counted(len(pending), 'function')} more were scheduled meanwhile; stop what does that first.")
-
-
-def _pending(backend: Backend, function: str | None) -> list[str]:
-    with backend.engine.read() as snapshot:
-        return [
-            job.id
-            for kind in KINDS
-            for job in backend.jobs.of_state(snapshot, "pending", kind)
-            if function is None or job.name == function
-        ]
-
-
-def _cancel_pending(backend: Backend, job_ids: Iterable[str], transaction: Transaction) -> int:
-    found = [_get(backend, transaction, job_id) for job_id in job_ids]
-    pending = [job.id for job in found if job is not None and job.state == "pending"]
-    return sum(backend.jobs.cancel(transaction, job_id, backend.clock()) for job_id in pending)
-
-
-# --- trying again ----------------------------------------------------------------------------------------------------
+        _report([(result, _canceled(result)) for result in backend.job_control.cancel(job_ids)], as_json)
 
 
 @scheduled.command("retry")
 @click.argument("job_ids", metavar="ID...", nargs=-1, required=True)
 @json_option
 def retry(job_ids: Sequence[str], as_json: bool) -> None:
-    """Run scheduled functions again that have failed or were canceled.
+    """Run failed or canceled jobs again.
 
-    They keep their ids, and the tokens that actions have for calls to other services. What was canceled before its time
-    runs at its time. An action whose attempts are used up gets one more.
+    A job keeps its id, and an action keeps its idempotency token. A job that was canceled before its time runs at its
+    time. An action whose attempts are used up gets one more.
 
     \b
     Examples:
       flask convex scheduled retry _scheduled_functions_0190f3a1b2c3d4e5f60718293a4b5c6d
     """
     backend = current_backend()
-    steps = backend.engine.write(partial(_retry, backend, list(dict.fromkeys(job_ids))))
-    if any(step.outcome == "pending" for step in steps):
-        backend.jobs.announce(backend.clock())
-    _report(steps, as_json)
+    results = backend.job_control.retry(job_ids)
+    _report([(result, _retried(result, backend.clock())) for result in results], as_json)
 
 
-def _retry(backend: Backend, job_ids: Iterable[str], transaction: Transaction) -> list[_Step]:
-    return [_retry_one(backend, job_id, transaction) for job_id in job_ids]
-
-
-def _retry_one(backend: Backend, job_id: str, transaction: Transaction) -> _Step:
-    job = _get(backend, transaction, job_id)
-    if job is None:
-        return _unknown(job_id)
-    name = f"{job.name} ({job_id})"
-    reason = _reason_against(job)
-    if reason is not None:
-        return _Step(job_id, "refused", f"{name} cannot be run again: {reason}")
-    now = backend.clock()
-    due = backend.jobs.retry(transaction, job, now)
-    return _Step(job_id, "pending", f"{name} will run {'again' if due <= now else 'at ' + moment(due)}")
-
-
-def _reason_against(job: ScheduledFunction) -> str | None:
-    if job.state == "pending":
-        return "it is to run already"
-    if job.state == "inProgress":
-        return "it runs at the moment"
-    if job.state == "success":
-        return "it has done what it was to do"
-    if job.completed_time is None:
-        return "it was canceled while it ran, and nobody has seen it end yet"
-    return None
-
-
-# --- what these share ------------------------------------------------------------------------------------------------
-
-
-def _report(steps: list[_Step], as_json: bool) -> None:
-    """Say what came of each id; the exit status is 1 if that was not what was asked for."""
-    failures = [step for step in steps if step.outcome in ("refused", "unknown")]
+def _cancel_all(backend: Backend, function: str | None, yes: bool, as_json: bool) -> None:
+    count = len(backend.job_control.pending(function))
+    if count and not yes:
+        note(f"{counted(count, 'pending job')} will be canceled.")
+        click.confirm("Continue?", abort=True, err=True)
+    canceled, pending = backend.job_control.cancel_pending(function)
     if as_json:
-        print_json(steps)
+        print_json({"canceled": canceled, "pending": pending})
+        return
+    click.echo(f"{counted(canceled, 'job')} canceled.")
+    if pending:
+        click.echo(f"{counted(pending, 'more job')} scheduled since then; stop the process that schedules them first.")
+
+
+def _canceled(result: JobResult) -> str:
+    if result.job is None:
+        return _unknown(result.job_id)
+    name = f"{result.job.name} ({result.job_id})"
+    if result.outcome == "ended":
+        return f"{name} has ended already: {result.job.state}"
+    if result.outcome == "running":
+        return f"{name} is running and continues; it will not be retried"
+    return f"{name} is canceled"
+
+
+def _retried(result: JobResult, now: float) -> str:
+    if result.job is None:
+        return _unknown(result.job_id)
+    name = f"{result.job.name} ({result.job_id})"
+    if result.outcome == "refused":
+        return f"{name} cannot be retried: {_NOT_RETRIED[result.job.state]}"
+    return f"{name} will run {'again' if result.job.due <= now else 'at ' + moment(result.job.due)}"
+
+
+def _unknown(job_id: str) -> str:
+    return f"There is no job {job_id!r}; `flask convex scheduled list` lists the jobs"
+
+
+def _report(results: list[tuple[JobResult, str]], as_json: bool) -> None:
+    """Print the results. The exit status is 1 if a job was not found or could not be retried."""
+    failures = [sentence for result, sentence in results if result.outcome in ("refused", "unknown")]
+    if as_json:
+        print_json([_ResultOutput(result.job_id, result.outcome, sentence) for result, sentence in results])
     else:
-        for step in steps:
-            if step not in failures:
-                click.echo(f"{step.sentence}.")
+        for _, sentence in results:
+            if sentence not in failures:
+                click.echo(f"{sentence}.")
     if failures:
-        raise click.ClickException(printable("\n".join(step.sentence for step in failures)))
-
-
-def _unknown(job_id: str) -> _Step:
-    sentence = f"There is no scheduled function {job_id!r}; `flask convex scheduled list` lists them"
-    return _Step(job_id, "unknown", sentence)
-
-
-def _get(backend: Backend, snapshot: Snapshot, job_id: str) -> ScheduledFunction | None:
-    is_id = table_of(job_id) == backend.jobs.table.name  # or it may be what the database cannot even be asked for
-    return backend.jobs.get(snapshot, job_id) if is_id else None
-
-
-def _newest(backend: Backend, snapshot: Snapshot, limit: int) -> list[ScheduledFunction]:
-    table = backend.jobs.table
-    return Query(snapshot, table, table.indexes["by_creation_time"]).order("desc").take(limit)
-
-
-def _of_state(backend: Backend, snapshot: Snapshot, state: str, limit: int) -> list[ScheduledFunction]:
-    order: Literal["asc", "desc"] = "asc" if state in _OPEN else "desc"
-    found = [job for kind in KINDS for job in backend.jobs.of_state(snapshot, state, kind).order(order).take(limit)]
-    return sorted(found, key=lambda job: (job.due, job.creation_time), reverse=order == "desc")[:limit]
-
-
-def _due(job: ScheduledFunction) -> float:
-    """When it is or was to run; what is pending may have been put off."""
-    return job.due if job.state == "pending" else job.scheduled_time
-
-
-def _error(job: ScheduledFunction) -> str:
-    """What it failed with, the attempts before the next one included."""
-    last = job.attempts[-1].error if job.attempts and job.state == "pending" else None
-    return job.error or last or ""
-
-
-def _attempt(number: int, attempt: Attempt) -> tuple[str, ...]:
-    ended = moment(attempt.ended, "not yet")
-    return str(number), moment(attempt.started), ended, attempt.outcome, attempt.error or ""
+        raise click.ClickException(printable("\n".join(failures)))

@@ -12,4 +12,6 @@ The path of a job, from `ctx.scheduler.run_after` to its end:
 
 A cron enters at step 2: `crons.py` holds what the application declares, `cron_expressions.py` computes the times, and
 `cron_ticks.py` schedules a job at each tick.
+
+Operators look at jobs and crons through `job_control.py` and `cron_status.py`.
 """

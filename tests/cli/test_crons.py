@@ -23,7 +23,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def crons() -> Crons:
-    """One that succeeds and one that fails."""
+    """A cron that succeeds and one that fails."""
     made = Crons()
     made.interval("sweep", 300, note, text="swept")
     made.daily("report", datetime.time(17, 30), "errands:need", text="milk")
@@ -31,7 +31,7 @@ def crons() -> Crons:
 
 
 def shop_with(folder: Path, crons: Crons | None, clock: Clock) -> AbstractContextManager[Errands]:
-    """A version of the app on one and the same database."""
+    """Open a version of the app on the same database."""
     return errands(folder, crons=crons, clock=clock)
 
 
@@ -43,40 +43,40 @@ def shop(tmp_path: Path, crons: Crons, clock: Clock) -> Iterator[Errands]:
 
 
 def statuses(shop: Errands) -> dict[str, str]:
-    """How code and database agree on each cron."""
+    """Return the status of each cron."""
     return {cron["name"]: cron["status"] for cron in shop.convex("crons", "--json").json}
 
 
 def milliseconds(time: datetime.datetime) -> float:
-    """As the database has it."""
+    """Return a time in milliseconds since the epoch."""
     return time.timestamp() * 1000
 
 
 def test_an_app_without_crons_says_how_to_begin(tmp_path: Path, clock: Clock) -> None:
-    """Where there are none, people read a sentence and programs an empty list."""
+    """Without crons, people read how to define one and programs an empty list."""
     with shop_with(tmp_path, None, clock) as shop:
         assert "ConvexHTTP(crons=...)" in shop.convex("crons").out
         assert shop.convex("crons", "--json").json == []
 
 
-def test_a_cron_that_no_worker_has_seen_says_so(shop: Errands) -> None:
-    """Before a worker has started, schedule and function are those of the code, and there is no next time."""
+def test_a_cron_that_is_not_in_the_database_has_a_note(shop: Errands) -> None:
+    """Before a worker has started, a cron has the schedule and function of the code and no next tick."""
     shown = shop.convex("crons").out
     assert "every 300 s" in shown and "30 17 * * * UTC" in shown
-    assert shown.count("no worker has seen it yet") == 2
+    assert shown.count("not in the database yet") == 2
     sweep, report = shop.convex("crons", "--json").json
     assert (sweep["name"], sweep["function"], report["function"]) == ("sweep", "errands:note", "errands:need")
     assert (sweep["next_tick"], sweep["last_run"], sweep["status"]) == (None, None, "new")
 
 
-def test_where_serving_processes_do_not_work_the_worker_is_named(tmp_path: Path, crons: Crons) -> None:
-    """With CONVEX_WORKER off a note says which command runs the crons."""
+def test_without_background_workers_the_command_is_named(tmp_path: Path, crons: Crons) -> None:
+    """With CONVEX_WORKER=off, a note names the command that runs the crons."""
     with errands(tmp_path, crons=crons, CONVEX_WORKER="off") as shop:
         assert "flask convex worker" in shop.convex("crons").err
 
 
-def test_the_next_time_and_the_last_run_are_shown(shop: Errands) -> None:
-    """After a firing each cron has its next time; one that has fired has the time, the function and its result."""
+def test_the_next_tick_and_the_last_run_are_shown(shop: Errands) -> None:
+    """After a tick, a cron has its next tick and the time, the job and the result of its last run."""
     run_scheduled(shop.app)
     sweep, report = shop.convex("crons", "--json").json
     assert sweep["next_tick"] == milliseconds(NOON + datetime.timedelta(minutes=5))
@@ -92,7 +92,7 @@ def test_the_next_time_and_the_last_run_are_shown(shop: Errands) -> None:
 
 
 def test_a_run_that_failed_shows_its_error(shop: Errands) -> None:
-    """The result has the error of the last run, the newest one."""
+    """The result has the error of the newest run."""
     run_scheduled(shop.app, advance=HOUR * 30)
     report = shop.convex("crons", "--json").json[1]
     assert report["last_run"]["tick"] == milliseconds(NOON + HOUR * 29.5)
@@ -103,17 +103,17 @@ def test_a_run_that_failed_shows_its_error(shop: Errands) -> None:
     assert "failed: LookupError: Nobody has noted " in shop.convex("crons").out
 
 
-def test_a_run_whose_row_is_gone_is_still_a_run(shop: Errands, tmp_path: Path) -> None:
-    """What ended long ago is forgotten; that the cron fired then is not."""
+def test_a_run_whose_job_was_purged_is_shown(shop: Errands, tmp_path: Path) -> None:
+    """The last run of a cron is shown although its job has been purged."""
     run_scheduled(shop.app)
     rows(tmp_path, "delete from _scheduled_functions")
     sweep = shop.convex("crons", "--json").json[0]
     assert (sweep["last_run"]["tick"], sweep["last_run"]["state"]) == (milliseconds(NOON), None)
-    assert "forgotten" in shop.convex("crons").out
+    assert "purged" in shop.convex("crons").out
 
 
-def test_a_cron_that_was_changed_says_so_until_a_worker_starts(shop: Errands, tmp_path: Path, clock: Clock) -> None:
-    """Another schedule, function or argument in the code shows as changed, with what the workers have."""
+def test_a_changed_cron_has_a_note_until_a_worker_starts(shop: Errands, tmp_path: Path, clock: Clock) -> None:
+    """A cron with another schedule, function or argument in the code is shown as the workers run it, as changed."""
     run_scheduled(shop.app)
     for every, function, text in ((600, note, "swept"), (300, need, "swept"), (300, note, "dusted")):
         changed = Crons()
@@ -127,8 +127,8 @@ def test_a_cron_that_was_changed_says_so_until_a_worker_starts(shop: Errands, tm
         assert statuses(newer) == {"sweep": "active"}
 
 
-def test_a_cron_that_is_not_in_the_code_is_listed(shop: Errands, tmp_path: Path, clock: Clock) -> None:
-    """One that was removed is shown until a worker starts that does not have it."""
+def test_a_removed_cron_is_listed(shop: Errands, tmp_path: Path, clock: Clock) -> None:
+    """A cron that was removed from the code is listed until a worker starts without it."""
     run_scheduled(shop.app)
     with shop_with(tmp_path, None, clock) as newer:
         assert statuses(newer) == {"sweep": "removed", "report": "removed"}
@@ -138,7 +138,7 @@ def test_a_cron_that_is_not_in_the_code_is_listed(shop: Errands, tmp_path: Path,
 
 
 def test_without_a_migration_the_message_says_what_to_run(tmp_path: Path, crons: Crons) -> None:
-    """Before the first migration the command to run is named."""
+    """Before the first migration, the error names the command to run."""
     app = make_app(tmp_path, crons=crons)
     refused = app.test_cli_runner().invoke(args=["convex", "crons"])
     app.extensions["convex_http"].close()
@@ -147,5 +147,5 @@ def test_without_a_migration_the_message_says_what_to_run(tmp_path: Path, crons:
 
 
 def test_an_unknown_option_is_wrong_usage(shop: Errands) -> None:
-    """It ends with status 2."""
+    """An unknown option is wrong usage."""
     assert shop.convex("crons", "--all").status == 2

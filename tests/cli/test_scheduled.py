@@ -14,7 +14,7 @@ from tests.cli.conftest import Convex
 from tests.cli.errands import Errands, errands, make_app
 from tests.databases import rows
 
-NOBODY = "_scheduled_functions_" + "0" * 32
+UNKNOWN = "_scheduled_functions_" + "0" * 32
 MINUTE = timedelta(minutes=1)
 
 
@@ -25,13 +25,13 @@ def clock() -> Clock:
 
 @pytest.fixture
 def shop(tmp_path: Path, clock: Clock) -> Iterator[Errands]:
-    """The app with something to schedule, on a clock that stands still."""
+    """The app with functions to schedule, on a clock that stands still."""
     with errands(tmp_path, clock=clock) as made:
         yield made
 
 
 def start(shop: Errands, job_id: str) -> ScheduledFunction:
-    """Take an action as a worker does."""
+    """Start an action as a worker does."""
     backend = shop.backend
     job = shop.row(job_id)
     now = backend.clock()
@@ -39,18 +39,18 @@ def start(shop: Errands, job_id: str) -> ScheduledFunction:
 
 
 def fail(shop: Errands, job_id: str, error: str) -> None:
-    """End it as a worker does when it failed."""
+    """End a job as a worker does after a failure."""
     backend, job = shop.backend, shop.row(job_id)
     backend.engine.write(lambda transaction: backend.jobs.fail(transaction, job, backend.clock(), error))
 
 
 def ids(shop: Errands, *options: str) -> list[str]:
-    """The ids that a list has, in its order."""
+    """Return the ids of a list, in its order."""
     return [job["_id"] for job in shop.convex("scheduled", "list", *options, "--json").json]
 
 
 def states(shop: Errands, *job_ids: str) -> list[str]:
-    """The states of scheduled functions."""
+    """Return the states of jobs."""
     return [shop.row(job_id).state for job_id in job_ids]
 
 
@@ -58,14 +58,14 @@ def states(shop: Errands, *job_ids: str) -> list[str]:
 
 
 def test_an_empty_list_is_a_sentence(shop: Errands) -> None:
-    """Where nothing was scheduled, people read a sentence and programs an empty list."""
-    assert "no scheduled functions" in shop.convex("scheduled", "list").out
+    """Without jobs, people read a sentence and programs an empty list."""
+    assert "There are no jobs." in shop.convex("scheduled", "list").out
     assert "in the state failed" in shop.convex("scheduled", "list", "--state", "failed").out
     assert ids(shop) == []
 
 
-def test_the_list_has_what_was_scheduled_last_first(shop: Errands, clock: Clock) -> None:
-    """Without a state the order is that of scheduling, backwards, whenever they are due."""
+def test_the_list_has_the_newest_job_first(shop: Errands, clock: Clock) -> None:
+    """Without --state, the job that was scheduled last comes first, whenever the jobs are due."""
     late = shop.schedule("note", 3600, text="late")
     clock.advance(MINUTE)
     soon = shop.schedule("wait", 1, folder="/")
@@ -79,8 +79,8 @@ def test_the_list_has_what_was_scheduled_last_first(shop: Errands, clock: Clock)
     assert ids(shop, "--limit", "1") == [soon]
 
 
-def test_what_is_pending_comes_in_the_order_of_its_time(shop: Errands) -> None:
-    """Mutations and actions are one list: what is due first comes first, and the limit cuts off the rest."""
+def test_pending_jobs_come_in_the_order_of_their_time(shop: Errands) -> None:
+    """Pending mutations and actions are one list, the job that is due first at its top, cut at the limit."""
     delays = {"note": [30, 10], "wait": [40, 20]}
     made = {
         delay: shop.schedule(name, delay, **({"text": ""} if name == "note" else {"folder": "/"}))
@@ -92,8 +92,8 @@ def test_what_is_pending_comes_in_the_order_of_its_time(shop: Errands) -> None:
     assert ids(shop, "--state", "inProgress") == []
 
 
-def test_what_has_failed_last_comes_first(shop: Errands, clock: Clock) -> None:
-    """The list has the beginning of each error, JSON all of it."""
+def test_failed_jobs_come_last_ended_first(shop: Errands, clock: Clock) -> None:
+    """Failed jobs come last ended first, with a shortened error, which JSON has in full."""
     error = "ValueError: " + "too long " * 50
     first, second = (shop.schedule("note", text="") for _ in range(2))
     fail(shop, second, "first")
@@ -107,8 +107,8 @@ def test_what_has_failed_last_comes_first(shop: Errands, clock: Clock) -> None:
     assert listed[0]["args"] == {"text": ""}
 
 
-def test_what_is_tried_again_shows_why_and_when(shop: Errands, clock: Clock) -> None:
-    """A pending action that has failed before has its attempts, its last error, and the time of the next attempt."""
+def test_a_retried_action_shows_its_error_and_next_attempt(shop: Errands, clock: Clock) -> None:
+    """A pending action with a failed attempt shows its attempts, its last error and the time of the next one."""
     job_id = shop.schedule("wait_again", folder="/")
     job, backend = start(shop, job_id), shop.backend
     due = clock() + 90_000
@@ -120,8 +120,8 @@ def test_what_is_tried_again_shows_why_and_when(shop: Errands, clock: Clock) -> 
     assert line.split()[4] == now
 
 
-def test_a_hundred_thousand_rows_are_not_read(shop: Errands, tmp_path: Path) -> None:
-    """Each list takes a moment, however many rows there are."""
+def test_a_list_does_not_read_all_jobs(shop: Errands, tmp_path: Path) -> None:
+    """Each list takes less than half a second with 100,000 jobs."""
     rows(
         tmp_path,
         "with recursive n(i) as (select 1 union all select i + 1 from n where i < 100000) "
@@ -137,15 +137,15 @@ def test_a_hundred_thousand_rows_are_not_read(shop: Errands, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("options", [["--state", "lost"], ["--limit", "0"], ["--quickly"], ["more"]])
 def test_a_wrong_list_is_wrong_usage(shop: Errands, options: list[str]) -> None:
-    """Unknown states, limits and options end with status 2."""
+    """Unknown states, limits and options are wrong usage."""
     assert shop.convex("scheduled", "list", *options).status == 2
 
 
 # --- show ------------------------------------------------------------------------------------------------------------
 
 
-def test_everything_about_one_is_shown(shop: Errands) -> None:
-    """One scheduled function is shown with its arguments, each attempt, and its whole error."""
+def test_one_job_is_shown_in_full(shop: Errands) -> None:
+    """A job is shown with its arguments, each attempt and its whole error."""
     error = "ValueError: " + "too long " * 50 + "\x1b[31m"
     job_id = shop.schedule("wait_again", folder="/srv")
     start(shop, job_id)
@@ -160,13 +160,13 @@ def test_everything_about_one_is_shown(shop: Errands) -> None:
     assert [attempt["outcome"] for attempt in found["attempts"]] == ["failed"]
 
 
-@pytest.mark.parametrize("job_id", [NOBODY, "errands_" + "0" * 32, "nonsense", "", "\udcff"])
+@pytest.mark.parametrize("job_id", [UNKNOWN, "errands_" + "0" * 32, "nonsense", "", "\udcff"])
 @pytest.mark.parametrize("command", ["show", "cancel", "retry"])
-def test_what_is_not_there_is_an_error(shop: Errands, command: str, job_id: str) -> None:
-    """An id of no scheduled function fails in one line that names it."""
+def test_an_unknown_id_is_an_error(shop: Errands, command: str, job_id: str) -> None:
+    """An id of no job fails in one line that names it."""
     refused = shop.convex("scheduled", command, job_id)
     assert refused.status == 1
-    assert refused.err.startswith("Error: There is no scheduled function")
+    assert refused.err.startswith("Error: There is no job")
     assert refused.out == ""
     assert refused.exception is None
 
@@ -174,31 +174,31 @@ def test_what_is_not_there_is_an_error(shop: Errands, command: str, job_id: str)
 # --- cancel ----------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_pending_is_canceled(shop: Errands) -> None:
-    """It never runs; doing it again changes nothing and is no failure."""
+def test_a_pending_job_is_canceled(shop: Errands) -> None:
+    """A canceled job never runs, and to cancel it again changes nothing and is no failure."""
     job_id = shop.schedule("note", text="unwanted")
     assert "is canceled" in shop.convex("scheduled", "cancel", job_id).out
     assert run_scheduled(shop.app) == []
     assert (states(shop, job_id), shop.notes()) == (["canceled"], [])
     again = shop.convex("scheduled", "cancel", job_id)
     assert again.status == 0
-    assert "has ended before: canceled" in again.out
+    assert "has ended already: canceled" in again.out
 
 
-def test_what_runs_goes_on_and_that_is_said(shop: Errands) -> None:
-    """An action in progress is marked and goes on; it is not tried again when it fails."""
+def test_a_running_action_continues(shop: Errands) -> None:
+    """A running action that is canceled continues, and is not retried when it fails."""
     job_id = shop.schedule("wait_again", folder="/")
     job, backend = start(shop, job_id), shop.backend
     canceled = shop.convex("scheduled", "cancel", job_id)
     assert canceled.status == 0
-    assert "runs already and goes on" in canceled.out
+    assert "is running and continues" in canceled.out
     now = backend.clock()
     backend.engine.write(lambda transaction: backend.jobs.postpone(transaction, job, now, now, "OSError"))
     assert states(shop, job_id) == ["canceled"]
 
 
-def test_each_id_gets_its_answer(shop: Errands) -> None:
-    """Of several ids those that are there are dealt with; one that is not makes the exit status 1."""
+def test_each_id_has_a_result(shop: Errands) -> None:
+    """Each of several ids has a result, and an unknown one makes the exit status 1."""
     pending, done, running = (
         shop.schedule("note", text=""),
         shop.schedule("note", text=""),
@@ -206,20 +206,20 @@ def test_each_id_gets_its_answer(shop: Errands) -> None:
     )
     fail(shop, done, "ValueError")
     start(shop, running)
-    canceled = shop.convex("scheduled", "cancel", pending, done, running, NOBODY, pending, "--json")
+    canceled = shop.convex("scheduled", "cancel", pending, done, running, UNKNOWN, pending, "--json")
     assert canceled.status == 1
-    assert NOBODY in canceled.err
+    assert UNKNOWN in canceled.err
     assert [(step["_id"], step["outcome"]) for step in canceled.json] == [
         (pending, "canceled"),
         (done, "ended"),
         (running, "running"),
-        (NOBODY, "unknown"),
+        (UNKNOWN, "unknown"),
     ]
     assert states(shop, pending, done, running) == ["canceled", "failed", "canceled"]
 
 
-def test_all_that_is_pending_is_canceled(shop: Errands) -> None:
-    """More than one transaction takes are all canceled; what runs or has ended is left alone."""
+def test_all_pending_jobs_are_canceled(shop: Errands) -> None:
+    """--all cancels more jobs than one transaction has, and leaves running and ended ones alone."""
     ctx = shop.backend.ctx()
     pending = [ctx.scheduler.run_after(60, "errands:note", text=str(number)) for number in range(501)]
     running, failed = shop.schedule("wait", folder="/"), shop.schedule("note", text="")
@@ -231,61 +231,63 @@ def test_all_that_is_pending_is_canceled(shop: Errands) -> None:
     assert states(shop, running, failed) == ["inProgress", "failed"]
 
 
-def test_all_of_one_function_are_canceled(shop: Errands) -> None:
-    """With a function's name the others stay."""
+def test_all_jobs_of_one_function_are_canceled(shop: Errands) -> None:
+    """--all with --function leaves the jobs of other functions alone."""
     note, wait = shop.schedule("note", text=""), shop.schedule("wait", folder="/")
     canceled = shop.convex("scheduled", "cancel", "--all", "--function", "errands:wait", "--yes")
-    assert canceled.out == "1 function canceled.\n"
+    assert canceled.out == "1 job canceled.\n"
     assert states(shop, note, wait) == ["pending", "canceled"]
 
 
-def test_canceling_all_asks_first(shop: Errands) -> None:
-    """It says how many there are, and without a yes nothing is changed."""
+def test_canceling_all_asks_for_confirmation(shop: Errands) -> None:
+    """--all without --yes says how many jobs there are and asks; after a no nothing is changed."""
     job_id = shop.schedule("note", text="")
     asked = shop.convex("scheduled", "cancel", "--all", stdin="n\n")
     assert asked.status == 1
-    assert "1 pending function will be canceled" in asked.err
+    assert "1 pending job will be canceled" in asked.err
     assert states(shop, job_id) == ["pending"]
     assert shop.convex("scheduled", "cancel", "--all", stdin="y\n").status == 0
     assert states(shop, job_id) == ["canceled"]
-    assert shop.convex("scheduled", "cancel", "--all").out == "0 functions canceled.\n"
+    assert shop.convex("scheduled", "cancel", "--all").out == "0 jobs canceled.\n"
 
 
-@pytest.mark.parametrize("options", [[], ["--all", NOBODY], ["--function", "errands:note", NOBODY], ["--yes", NOBODY]])
+@pytest.mark.parametrize(
+    "options", [[], ["--all", UNKNOWN], ["--function", "errands:note", UNKNOWN], ["--yes", UNKNOWN]]
+)
 def test_canceling_needs_ids_or_all(shop: Errands, options: list[str]) -> None:
-    """Neither, both, and options that go with the other are wrong usage."""
+    """Neither ids nor --all, both, and options of --all with ids are wrong usage."""
     assert shop.convex("scheduled", "cancel", *options).status == 2
 
 
 # --- retry -----------------------------------------------------------------------------------------------------------
 
 
-def test_what_has_failed_runs_again(shop: Errands) -> None:
-    """It keeps its id, and its error goes when it succeeds."""
+def test_a_failed_job_runs_again(shop: Errands) -> None:
+    """A retried job keeps its id, and loses its error when it succeeds."""
     job_id = shop.schedule("need", text="milk")
     run_scheduled(shop.app)
     assert (shop.row(job_id).state, shop.row(job_id).error) == ("failed", "LookupError: Nobody has noted milk")
     shop.schedule("note", text="milk")
     run_scheduled(shop.app)
-    tried = shop.convex("scheduled", "retry", job_id)
-    assert (tried.status, "will run again" in tried.out) == (0, True)
+    retried = shop.convex("scheduled", "retry", job_id)
+    assert (retried.status, "will run again" in retried.out) == (0, True)
     assert [(job.id, job.state) for job in run_scheduled(shop.app)] == [(job_id, "success")]
     assert shop.row(job_id).error is None
 
 
-def test_what_was_canceled_runs_again(shop: Errands) -> None:
-    """What was canceled in time is pending again; what is not due yet has its time still, and the command says it."""
+def test_a_canceled_job_runs_again(shop: Errands) -> None:
+    """A canceled job is pending again, at its old time if that is still to come."""
     now, later = shop.schedule("note", text="now"), shop.schedule("note", 3600, text="later")
     shop.convex("scheduled", "cancel", now, later)
-    tried = shop.convex("scheduled", "retry", now, later)
-    assert (tried.status, "will run again." in tried.out) == (0, True)
-    assert f"will run at {moment(shop.row(later).scheduled_time)}." in tried.out
+    retried = shop.convex("scheduled", "retry", now, later)
+    assert (retried.status, "will run again." in retried.out) == (0, True)
+    assert f"will run at {moment(shop.row(later).scheduled_time)}." in retried.out
     run_scheduled(shop.app)
     assert (states(shop, now, later), shop.notes()) == (["success", "pending"], ["now"])
 
 
-def test_attempts_are_counted_on(shop: Errands, tmp_path: Path) -> None:
-    """An action that runs again keeps the log of its attempts before."""
+def test_a_retried_action_keeps_its_attempts(shop: Errands, tmp_path: Path) -> None:
+    """A retried action keeps the log of its earlier attempts."""
     (tmp_path / "go").touch()
     job_id = shop.schedule("wait", folder=str(tmp_path))
     start(shop, job_id)
@@ -296,8 +298,8 @@ def test_attempts_are_counted_on(shop: Errands, tmp_path: Path) -> None:
     assert shop.notes() == ["attempt 2"]
 
 
-def test_what_has_not_failed_is_not_run_again(shop: Errands) -> None:
-    """Each is refused with its reason and stays as it is; what can be run again with it is."""
+def test_jobs_that_did_not_fail_are_not_retried(shop: Errands) -> None:
+    """Jobs that cannot be retried are refused with a reason and stay unchanged; a failed one beside them is retried."""
     done = shop.schedule("note", text="")
     run_scheduled(shop.app)
     pending, failed = shop.schedule("note", text=""), shop.schedule("note", text="")
@@ -309,17 +311,17 @@ def test_what_has_not_failed_is_not_run_again(shop: Errands) -> None:
     before = {job_id: shop.row(job_id) for job_id in (done, pending, running, canceled)}
     refused = shop.convex("scheduled", "retry", *before, failed)
     assert refused.status == 1
-    for reason in ("has done what", "is to run already", "runs at the moment", "was canceled while it ran"):
+    for reason in ("has succeeded", "is pending already", "is running", "was canceled while it ran"):
         assert reason in refused.err
     assert failed in refused.out
     assert {job_id: shop.row(job_id) for job_id in before} == before
     assert states(shop, failed) == ["pending"]
-    outcomes = [step["outcome"] for step in shop.convex("scheduled", "retry", done, NOBODY, "--json").json]
+    outcomes = [step["outcome"] for step in shop.convex("scheduled", "retry", done, UNKNOWN, "--json").json]
     assert outcomes == ["refused", "unknown"]
 
 
-def test_a_retry_wakes_who_waits(shop: Errands, tmp_path: Path) -> None:
-    """A worker of another process is called, so that it need not look by itself."""
+def test_a_retry_wakes_workers(shop: Errands, tmp_path: Path) -> None:
+    """A retry wakes the workers of other processes at once."""
     job_id = shop.schedule("note", text="")
     fail(shop, job_id, "ValueError")
     with errands(tmp_path) as other:
@@ -334,9 +336,11 @@ def test_a_retry_wakes_who_waits(shop: Errands, tmp_path: Path) -> None:
 # --- all of them -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ["list", f"show {NOBODY}", f"cancel {NOBODY}", "cancel --all", f"retry {NOBODY}"])
+@pytest.mark.parametrize(
+    "command", ["list", f"show {UNKNOWN}", f"cancel {UNKNOWN}", "cancel --all", f"retry {UNKNOWN}"]
+)
 def test_without_a_migration_the_message_says_what_to_run(tmp_path: Path, command: str) -> None:
-    """Before the first migration each names the command to run."""
+    """Before the first migration, the error names the command to run."""
     app = make_app(tmp_path)
     refused = app.test_cli_runner().invoke(args=["convex", "scheduled", *command.split()])
     app.extensions["convex_http"].close()
@@ -346,5 +350,5 @@ def test_without_a_migration_the_message_says_what_to_run(tmp_path: Path, comman
 
 
 def test_a_group_without_a_command_is_wrong_usage(convex: Convex) -> None:
-    """`flask convex scheduled nothing` ends with status 2."""
+    """An unknown command of the group is wrong usage."""
     assert convex("scheduled", "nothing").status == 2

@@ -1,46 +1,46 @@
-"""Bring the bytes of files from one store to another, and see that they are there.
+"""Copy the bytes of files to another blob store, and verify them there.
 
-The rules of this module:
+Rules:
 
-* Bytes never change under their key, so what is there in its full size was brought before, and is not brought again.
-* What is written is read back and compared with the digest in the file's row, by the run that has written it.
-* Bytes pass through in pieces; a few files at the same time, since a store may be far away.
+* The bytes under a key never change. So a file that has its full size in the target is not copied again.
+* Copied bytes are read back and compared with the digest in the file's row.
+* Bytes stream through in chunks. Several files are copied at the same time, because a store may be far away.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TypeVar
+from functools import partial
+from itertools import islice
 
 from flask_convex_http.errors import BlobNotFoundError
+from flask_convex_http.operations.file_bytes import encoded, has_full_size, measure
 from flask_convex_http.schema.system_tables import StoredFile
-from flask_convex_http.storage.blobs.base import BlobExistsError, BlobStore
+from flask_convex_http.storage.blobs.base import BlobExistsError, BlobStore, StoredBytes
 from flask_convex_http.storage.files import served
 
-T = TypeVar("T")
-R = TypeVar("R")
+#: Copies the bytes of a file, or verifies them; returns whether it copied them.
+Work = Callable[[StoredFile], bool | None]
 
-#: Files that are brought at the same time.
-_AT_ONCE = 8
-#: How many sentences are told in full.
-_TOLD = 10
+#: Files that are copied at the same time, and files that are read from the database before the next ones.
+_THREADS, _BATCH = 8, 100
+#: Problems that a report has in full.
+_MAX_PROBLEMS = 10
+_REMEDY = "restore them from a backup, or delete the file with `flask convex files delete`"
 
 
 @dataclass
 class FilesReport:
-    """What became of the bytes of files.
+    """The files in the target after a run.
 
     Attributes:
         files: How many files there are.
         bytes: How many bytes they have.
-        copied: How many were brought now.
-        faults: How many are not as they should be.
-        problems: What is wrong with the first of these, a sentence each.
+        copied: How many files this run has copied.
+        faults: How many files have missing or wrong bytes.
+        problems: The first faults, one sentence each.
     """
 
     files: int = 0
@@ -49,135 +49,111 @@ class FilesReport:
     faults: int = 0
     problems: list[str] = field(default_factory=list)
 
-    def add_fault(self, sentence: str) -> None:
-        """One more file is not as it should be."""
+    def add_fault(self, problem: str) -> None:
+        """Count a fault."""
         self.faults += 1
-        if self.faults <= _TOLD:
-            self.problems.append(sentence)
+        if self.faults <= _MAX_PROBLEMS:
+            self.problems.append(problem)
 
 
 @dataclass(frozen=True)
-class FileCopy:
-    """Makes one store have the bytes of another.
+class FilesCopy:
+    """Gives one blob store the bytes of another.
 
     Attributes:
-        source: Where bytes are from.
-        target: Where they go.
-        is_file: Whether there is still a file of this id, where bytes are from.
+        source: The store to read.
+        target: The store to write.
+        is_file: Returns whether the source still has a file of this id.
     """
 
     source: BlobStore
     target: BlobStore
     is_file: Callable[[str], bool]
 
-    def copy(self, files: Iterable[StoredFile], progress: Callable[[int], None]) -> FilesReport:
-        """Bring what is missing.
+    def copy(self, files: Iterable[StoredFile], advance: Callable[[int], None]) -> FilesReport:
+        """Copy the files that the target does not have in full.
 
         Args:
             files: The files.
-            progress: Is told of bytes that are dealt with.
+            advance: Receives the size of each file, in bytes.
         """
-        return self._report(files, self._bring, progress)
+        return self._report(self._copy, files, advance)
 
-    def verify(self, files: Iterable[StoredFile], progress: Callable[[int], None]) -> FilesReport:
-        """Read all bytes in the target and compare their digests; nothing is brought.
+    def verify(self, files: Iterable[StoredFile], advance: Callable[[int], None]) -> FilesReport:
+        """Compare all bytes in the target with the digests of the files; copy nothing.
 
         Args:
             files: The files.
-            progress: Is told of bytes that are dealt with.
+            advance: Receives the size of each file, in bytes.
         """
-        return self._report(files, self._check, progress)
+        return self._report(self._verify, files, advance)
 
-    def _report(
-        self, files: Iterable[StoredFile], work: Callable[[StoredFile], bool], progress: Callable[[int], None]
-    ) -> FilesReport:
+    def _report(self, work: Work, files: Iterable[StoredFile], advance: Callable[[int], None]) -> FilesReport:
         report = FilesReport()
-
-        def attempt(file: StoredFile) -> tuple[StoredFile, bool, str | None]:
-            try:
-                return file, work(file), None
-            except _FaultyError as error:
-                return file, False, str(error)
-
-        for file, copied, fault in _at_once(attempt, files):
+        for file, is_copied, fault in _attempt_all(work, files):
             report.files += 1
             report.bytes += file.size
-            report.copied += copied
-            progress(file.size)
-            if fault is not None and self.is_file(file.id):  # not deleted meanwhile
+            report.copied += is_copied
+            advance(file.size)
+            if fault is not None and self.is_file(file.id):  # a file that was deleted since is no fault
                 report.add_fault(fault)
         return report
 
-    def _bring(self, file: StoredFile) -> bool:
-        """Bring one file, if it is not there; whether that was needed."""
-        if _has_size(self.target, file):
+    def _copy(self, file: StoredFile) -> bool:
+        """Copy a file unless its bytes are there, and return whether it was copied."""
+        if self._is_complete(file):
             return False
-        self._write(file)
         try:
-            return not self._check(file)
-        except _FaultyError:
-            self.target.delete(file.id)  # so that the next run brings it again
+            written = self._write(file)
+        except BlobNotFoundError:
+            raise _FaultError(f"The file {file.id} has no bytes in the source, or not all; {_REMEDY}") from None
+        try:
+            if encoded(written.sha256) != file.sha256:
+                raise _FaultError(f"The bytes of {file.id} in the source are not those that were stored; {_REMEDY}")
+            self._verify(file)
+        except _FaultError:
+            self.target.delete(file.id)  # so that the next run copies it again
             raise
+        return True
 
-    def _write(self, file: StoredFile) -> None:
+    def _is_complete(self, file: StoredFile) -> bool:
         try:
-            written = self.target.write(file.id, self._read(file), served(file.id, file.content_type))
-        except BlobExistsError:  # what a run that was killed has begun
-            self.target.delete(file.id)
-            written = self.target.write(file.id, self._read(file), served(file.id, file.content_type))
-        if _text_of(written.sha256) != file.sha256:
-            self.target.delete(file.id)
-            raise _FaultyError(f"The bytes of {file.id} in the source are not those that were stored; {_REMEDY}")
-
-    def _read(self, file: StoredFile) -> Iterator[bytes]:
-        try:
-            yield from self.source.read(file.id)
+            return has_full_size(self.target, file)
         except BlobNotFoundError:
-            raise _FaultyError(f"The file {file.id} has no bytes in the source, or not all; {_REMEDY}") from None
+            return False
 
-    def _check(self, file: StoredFile) -> bool:
-        """Read one file in the target; never brings anything."""
-        digest = hashlib.sha256()
+    def _write(self, file: StoredFile) -> StoredBytes:
+        headers = served(file.id, file.content_type)
         try:
-            for piece in self.target.read(file.id):
-                digest.update(piece)
+            return self.target.write(file.id, self.source.read(file.id), headers)
+        except BlobExistsError:  # part of the file, from a run that was killed
+            self.target.delete(file.id)
+            return self.target.write(file.id, self.source.read(file.id), headers)
+
+    def _verify(self, file: StoredFile) -> None:
+        """Compare the bytes in the target with the file's digest."""
+        try:
+            _, digest = measure(self.target, file.id)
         except BlobNotFoundError:
-            raise _FaultyError(f"The file {file.id} has no bytes in the target, or not all") from None
-        if _text_of(digest.digest()) != file.sha256:
-            raise _FaultyError(f"The bytes of {file.id} in the target are not those that were stored")
-        return False
+            raise _FaultError(f"The file {file.id} has no bytes in the target, or not all") from None
+        if digest != file.sha256:
+            raise _FaultError(f"The bytes of {file.id} in the target are not those that were stored")
 
 
-class _FaultyError(Exception):
-    """A file's bytes are not as they should be."""
+class _FaultError(Exception):
+    """The bytes of a file are missing or wrong."""
 
 
-_REMEDY = "restore them from a backup, or delete the file with `flask convex files delete`"
+def _attempt_all(work: Work, files: Iterable[StoredFile]) -> Iterator[tuple[StoredFile, bool, str | None]]:
+    """Do the work on files, several at a time. Yield each file, whether it was copied, and its fault."""
+    remaining = iter(files)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        while batch := list(islice(remaining, _BATCH)):
+            yield from pool.map(partial(_attempt, work), batch)
 
 
-def _has_size(store: BlobStore, file: StoredFile) -> bool:
-    """Whether the last byte is the last one, without reading those before."""
+def _attempt(work: Work, file: StoredFile) -> tuple[StoredFile, bool, str | None]:
     try:
-        end = store.read(file.id, max(file.size - 1, 0), file.size + 1)
-        return sum(map(len, end)) == min(file.size, 1)
-    except BlobNotFoundError:
-        return False
-
-
-def _text_of(digest: bytes) -> str:
-    return base64.b64encode(digest).decode()
-
-
-def _at_once(work: Callable[[T], R], values: Iterable[T]) -> Iterator[R]:
-    """The results of a work on values, in order, a few at the same time."""
-    pool = ThreadPoolExecutor(_AT_ONCE)
-    running: deque[Future[R]] = deque()
-    try:
-        for value in values:
-            running.append(pool.submit(work, value))
-            if len(running) > 2 * _AT_ONCE:
-                yield running.popleft().result()
-        while running:
-            yield running.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+        return file, bool(work(file)), None
+    except _FaultError as fault:
+        return file, False, str(fault)

@@ -1,54 +1,65 @@
-"""What a move writes down in the database it moves to, so that it can be told from everything else there.
+"""The settings by which a move recognizes its own rows and files in the target.
 
-Beside the rows it has brought lies how many they are and their checksum, changed in the same transactions. So whoever
-comes later, after a crash say, can tell whether a database holds just that, or something that nobody may touch.
+The record of the rows has their number and checksum for each table, and changes in the transactions that write the
+rows. So after a crash the next run can tell rows of a move from rows of an application that has started on the target.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import hashlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
+from flask_convex_http.database.db import CreationTimes, insert
 from flask_convex_http.engines.base import Engine, Row, Transaction
 from flask_convex_http.errors import ConvexHTTPError
-from flask_convex_http.ids import new_id
-from flask_convex_http.operations.move.checksums import Contents
 from flask_convex_http.schema.documents import Schema, Table
 from flask_convex_http.schema.index_ranges import Segment
 from flask_convex_http.schema.migrations import Shape
 from flask_convex_http.schema.system_tables import Setting
 
-#: What the shape of the tables is kept under, by migrations; its id tells one database from another.
-SHAPE = "shape"
+#: The key under which a migration stores the shape of the tables. The row's id identifies the database.
+_SHAPE = "shape"
 _ROWS, _FILES = "moved_rows", "moved_files"
-#: Settings that belong to one database and are not moved.
-_STAYING = frozenset({SHAPE, _ROWS, _FILES})
+#: Settings of one database, which do not move.
+_LOCAL_SETTINGS = frozenset({_SHAPE, _ROWS, _FILES})
+_DIGEST_BYTES = 16
 
 
 class MoveRefusedError(ConvexHTTPError):
-    """A move would lose or mix data, or cannot go on; what to do instead is said."""
+    """A move would lose or mix data, or cannot continue. The message says what to do instead."""
+
+
+class Contents(NamedTuple):
+    """The contents of a table. Two tables of the same rows have equal contents on every database, in any order.
+
+    Attributes:
+        rows: The number of rows.
+        checksum: The sum of their digests, as 32 hexadecimal digits.
+    """
+
+    rows: int = 0
+    checksum: str = "0" * 2 * _DIGEST_BYTES
+
+    def changed(self, removed: Sequence[Row], added: Sequence[Row]) -> Contents:
+        """Return the contents after some rows are removed and others added."""
+        total = int(self.checksum, 16) - sum(map(_digest, removed)) + sum(map(_digest, added))
+        width = 2 * _DIGEST_BYTES
+        return Contents(self.rows - len(removed) + len(added), f"{total % 16**width:0{width}x}")
 
 
 class RowsRecord(msgspec.Struct, frozen=True):
-    """Which rows a move has brought.
+    """The rows that moves have written to a database.
 
     Attributes:
-        source: The id of the database they are from.
-        tables: What each table holds: the number of rows and their checksum.
+        source: The id of the database that they come from.
+        tables: Their contents by table; a table that is not here has no rows.
     """
 
     source: str
-    tables: dict[str, tuple[int, str]]
-
-    def of(self, table: Table[Any]) -> Contents:
-        """What a table holds."""
-        rows, checksum = self.tables.get(table.name, (0, "0"))
-        return Contents(rows, int(checksum, 16))
-
-    def with_contents(self, table: Table[Any], contents: Contents) -> RowsRecord:
-        """The same with another content of a table."""
-        return RowsRecord(self.source, {**self.tables, table.name: (contents.rows, contents.checksum)})
+    tables: dict[str, Contents]
 
 
 class MoveRecords:
@@ -63,72 +74,80 @@ class MoveRecords:
         self._engine = engine
         self._table = schema.table_for(Setting)
 
-    def shape(self) -> Setting | None:
-        """The shape of the tables, as the last migration has left it."""
-        return self._find(SHAPE)
+    def database_id(self) -> str | None:
+        """Return what identifies the database, also in its copies; None before its first migration."""
+        shape = self._find(_SHAPE)
+        return None if shape is None else shape.id
 
-    def known_tables(self) -> Shape:
-        """The tables that it knew."""
-        found = self.shape()
+    def shape(self) -> Shape:
+        """Return the tables and columns of the last migration."""
+        shape = self._find(_SHAPE)
         try:
-            return {} if found is None else msgspec.json.decode(found.value, type=Shape)
-        except (msgspec.MsgspecError, ValueError):  # somebody has changed it
+            return {} if shape is None else msgspec.json.decode(shape.value, type=Shape)
+        except msgspec.MsgspecError:  # the row was changed by hand
             return {}
 
     def store(self) -> str | None:
-        """The store of files that a move has begun to fill."""
-        found = self._find(_FILES)
-        return None if found is None else found.value
+        """Return the URL of the blob store that a move has begun to fill."""
+        record = self._find(_FILES)
+        return None if record is None else record.value
 
-    def begin_store(self, url: str, now: float) -> None:
-        """Write down that a store is to be filled."""
-        found = self._find(_FILES)
-        if found is None:
+    def set_store(self, url: str, now: float) -> None:
+        """Record the blob store that a move is about to fill."""
+        record = self._find(_FILES)
+        if record is None:
             self._insert(_FILES, url, now)
         else:
-            self._engine.write(lambda transaction: transaction.update(self._table, found.id, {"value": url}))
+            self._engine.write(lambda transaction: transaction.update(self._table, record.id, {"value": url}))
 
     def rows(self) -> RowsRecord | None:
-        """Which rows a move has brought; None if there was no move."""
-        found = self._find(_ROWS)
-        if found is None:
-            return None
+        """Return the rows that moves have written, or None before the first move.
+
+        Raises:
+            MoveRefusedError: The record cannot be read.
+        """
+        record = self._find(_ROWS)
         try:
-            return msgspec.json.decode(found.value, type=RowsRecord)
-        except (msgspec.MsgspecError, ValueError):
+            return None if record is None else msgspec.json.decode(record.value, type=RowsRecord)
+        except msgspec.MsgspecError:
             raise MoveRefusedError(
-                f"What a move has written down in the database (`{_ROWS}` in _settings) cannot be read: name an empty "
+                f"The record of earlier moves in the target (`{_ROWS}` in _settings) cannot be read: name an empty "
                 "database"
             ) from None
 
     def begin_rows(self, record: RowsRecord, now: float) -> None:
-        """Write down that rows are to be brought, and what is there before."""
+        """Record the first move, with the rows that are in the target before it."""
         self._insert(_ROWS, msgspec.json.encode(record).decode(), now)
 
-    def change_rows(self, transaction: Transaction, table: Table[Any], before: Contents, after: Contents) -> None:
-        """Write down a change of a table, in the transaction that makes it.
+    def change_rows(self, transaction: Transaction, table: str, before: Contents, after: Contents) -> None:
+        """Record new contents of a table, in the transaction that writes them.
 
         Raises:
-            MoveRefusedError: The table is not what was written down last: somebody else moves to this database.
+            MoveRefusedError: The contents before are not those of the record: another move writes to this database.
         """
-        order = self._table.indexes["by_key"].columns
-        rows = transaction.select(self._table, Segment(order, (("key", _ROWS),)), descending=False, limit=1)
-        found = self._table.read(rows[0]) if rows else None
-        record = msgspec.json.decode(found.value, type=RowsRecord) if found is not None else None
-        if found is None or record is None or record.of(table) != before:
-            raise MoveRefusedError("Another move to the same database runs at the moment: let it end, or stop it")
-        changed = record.with_contents(table, after)
-        transaction.update(self._table, found.id, {"value": msgspec.json.encode(changed).decode()})
+        key = Segment(self._table.indexes["by_key"].columns, (("key", _ROWS),))
+        for row in transaction.select(self._table, key, descending=False, limit=1):
+            setting = self._table.read(row)
+            record = msgspec.json.decode(setting.value, type=RowsRecord)
+            if record.tables.get(table, Contents()) == before:
+                record.tables[table] = after
+                transaction.update(self._table, setting.id, {"value": msgspec.json.encode(record).decode()})
+                return
+        raise MoveRefusedError("Another move writes to the same database now: wait for it to end, or stop it")
 
     def _find(self, key: str) -> Setting | None:
         row = self._engine.lookup(self._table, key=key)
         return None if row is None else self._table.read(row)
 
     def _insert(self, key: str, value: str, now: float) -> None:
-        row = [new_id(self._table.name, now), now, *self._table.row(Setting(key=key, value=value))]
-        self._engine.write(lambda transaction: transaction.insert(self._table, row))
+        setting = Setting(key=key, value=value)
+        self._engine.write(lambda transaction: insert(transaction, self._table, setting, CreationTimes(now)))
 
 
 def is_moved(table: Table[Any], row: Row) -> bool:
-    """Whether a row is one that moves, and not of one database only."""
-    return table.document is not Setting or row[2] not in _STAYING
+    """Return whether a row moves. Settings of one database do not."""
+    return table.document is not Setting or row[2] not in _LOCAL_SETTINGS
+
+
+def _digest(row: Row) -> int:
+    return int.from_bytes(hashlib.blake2b(msgspec.msgpack.encode(row), digest_size=_DIGEST_BYTES).digest())

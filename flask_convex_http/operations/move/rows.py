@@ -1,19 +1,19 @@
-"""Make a table of one database what it is in another: insert what is missing, replace what differs, delete the rest.
+"""Make a table of the target equal to the table of the source.
 
-The rules of this module:
+Rules:
 
-* Both tables are read in the order of creation and merged, some rows at a time: memory does not grow with them, and
-  no snapshot stays open, however long it takes.
-* Each batch is one transaction, and what the move writes down changes with it. So it can be killed at any point;
-  who starts again finds what is there equal, and goes on behind it.
-* The source may be written meanwhile. What is missed then is brought by the next run.
+* Both tables are read oldest first, page by page, and merged. Memory does not grow with the tables, and no snapshot
+  stays open.
+* Each batch of differences is one transaction, which also changes the record of the move. So a run may be killed at any
+  point: the next one finds equal rows and continues behind them.
+* The source may be written while a run reads it. The next run copies the rows that this one missed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from flask_convex_http.engines.base import Engine, Row, Transaction
 from flask_convex_http.errors import (
@@ -22,207 +22,149 @@ from flask_convex_http.errors import (
     UnavailableError,
     UniqueConstraintError,
 )
-from flask_convex_http.operations.move.checksums import Contents, digest_of, neutral
-from flask_convex_http.operations.move.records import MoveRecords, MoveRefusedError, is_moved
+from flask_convex_http.operations.move.records import Contents, MoveRecords, MoveRefusedError, is_moved
+from flask_convex_http.operations.pages import batches, pages, row_size
 from flask_convex_http.schema.documents import Table
-from flask_convex_http.schema.index_ranges import segments
-
-T = TypeVar("T")
-
-#: How much is read in one snapshot or written in one transaction: so many rows, or about so many bytes.
-_ROWS, _BYTES = 1000, 4 * 2**20
-#: What a row takes at least.
-_ROW_BYTES = 200
 
 
-class Change(NamedTuple):
-    """A row that is not the same in both databases: what is there, what is to be there; None for nothing."""
+class RowDifference(NamedTuple):
+    """A row that is not the same in both databases.
+
+    Attributes:
+        old: The row in the target, or None.
+        new: The row in the source, or None.
+    """
 
     old: Row | None
     new: Row | None
 
 
-class RowCopy:
-    """Makes one table the same.
+class TableCopy:
+    """Makes one table of the target equal to the source's.
 
     Args:
         table: The table.
-        source: Where rows are from.
-        target: Where they go.
-        records: What a move writes down there.
-        contents: What the target's table holds.
-        progress: Is told of rows of the source that are dealt with.
+        source: The database to read.
+        target: The database to write.
+        records: The records of moves in the target.
+        contents: The contents of the target's table.
     """
 
     def __init__(
-        self,
-        table: Table[Any],
-        source: Engine,
-        target: Engine,
-        records: MoveRecords,
-        contents: Contents,
-        progress: Callable[[int], None],
+        self, table: Table[Any], source: Engine, target: Engine, records: MoveRecords, contents: Contents
     ) -> None:
         self._table = table
         self._source = source
         self._target = target
         self._records = records
         self._contents = contents
-        self._progress = progress
-        #: Rows whose place in a unique index was still taken when their turn came.
-        self._later: list[str] = []
+        self._has_conflicts = False
 
-    def run(self) -> None:
-        """Make it the same.
+    def run(self, advance: Callable[[int], None]) -> None:
+        """Write all differences to the target.
 
-        Raises:
-            MoveRefusedError: A row cannot be stored in the target, or somebody else writes to it.
-        """
-        for batch in _batches(self._changes()):
-            self._take(batch)
-        later, self._later = self._later, []
-        for document_id in later:  # one that still has no place is left to the next run: the source has changed
-            with self._source.read() as snapshot:
-                row = snapshot.get(self._table, document_id)
-            if row is not None:
-                self._take([Change(None, neutral(self._table)(row))])
-
-    def _changes(self) -> Iterator[Change]:
-        """What differs, in the order of creation."""
-        source = rows_in_order(self._source, self._table)
-        target = rows_in_order(self._target, self._table)
-        for new, old in _merged(source, target):
-            self._progress(new is not None)
-            if new is None or old is None or new != old:
-                yield Change(old, new)
-
-    def _take(self, batch: list[Change]) -> None:
-        try:
-            self._contents = self._written(batch)
-        except UnavailableError:
-            raise
-        except (DocumentValidationError, EngineError) as error:
-            if len(batch) == 1:
-                raise self._cannot_store(batch[0], error) from error
-            for change in batch:  # to find the one that does not fit
-                self._take([change])
-
-    def _written(self, batch: list[Change]) -> Contents:
-        try:
-            return self._write(batch, self._insert_all)
-        except UniqueConstraintError:
-            return self._write_what_fits(batch)
-
-    def _write_what_fits(self, batch: list[Change]) -> Contents:
-        """The same where rows have taken the places of others in a unique index: those that it has no place for yet
-        come later, when all that is to go is gone."""
-        late: list[str] = []
-
-        def fits(transaction: Transaction, row: Row) -> bool:
-            try:
-                with transaction.savepoint():
-                    transaction.insert(self._table, row)
-            except UniqueConstraintError:
-                late.append(row[0])
-                return False
-            return True
-
-        after = self._write(batch, lambda transaction, rows: [row for row in rows if fits(transaction, row)])
-        self._later += dict.fromkeys(late)  # once, though an engine may have run it again
-        return after
-
-    def _write(self, batch: list[Change], insert: Callable[[Transaction, list[Row]], list[Row]]) -> Contents:
-        """Make changes in one transaction, which an engine may run again; answers what the table holds then.
+        A row may need a value of a unique index that another row of the target still has. The second pass inserts such
+        rows: by then the first one has deleted all rows that differ.
 
         Args:
-            batch: The changes.
-            insert: Adds rows, and answers those that it has added.
+            advance: Receives how many rows of the source were compared.
+
+        Raises:
+            MoveRefusedError: A row cannot be stored in the target, or another process writes to the target.
         """
+        self._write_differences(advance)
+        if self._has_conflicts:
+            self._write_differences(lambda count: None)
 
-        def work(transaction: Transaction) -> Contents:
-            after = self._contents
-            for old in [change.old for change in batch if change.old is not None]:
-                self._delete(transaction, old)
-                after = after.minus(digest_of(old))
-            for new in insert(transaction, [change.new for change in batch if change.new is not None]):
-                after = after.plus(digest_of(new))
-            self._records.change_rows(transaction, self._table, self._contents, after)
-            return after
+    def _write_differences(self, advance: Callable[[int], None]) -> None:
+        for batch in batches(self._differences(advance), _difference_size):
+            self._apply(batch)
 
-        return self._target.write(work)
+    def _differences(self, advance: Callable[[int], None]) -> Iterator[RowDifference]:
+        """Yield the differences, oldest row first."""
+        source, target = moving_rows(self._source, self._table), moving_rows(self._target, self._table)
+        for new, old in _merge(source, target):
+            advance(new is not None)
+            if new != old:
+                yield RowDifference(old, new)
 
-    def _insert_all(self, transaction: Transaction, rows: list[Row]) -> list[Row]:
-        transaction.insert_all(self._table, rows)
-        return rows
+    def _apply(self, batch: list[RowDifference]) -> None:
+        """Write a batch; if it fails, write its differences one by one to find the row that does not fit."""
+        try:
+            self._write(batch)
+        except UnavailableError:
+            raise
+        except (DocumentValidationError, EngineError, UniqueConstraintError) as error:
+            if len(batch) > 1:
+                for difference in batch:
+                    self._apply([difference])
+            elif isinstance(error, UniqueConstraintError):
+                self._has_conflicts = True
+                self._write([RowDifference(batch[0].old, None)])
+            else:
+                raise self._not_stored(batch[0], error) from error
 
-    def _delete(self, transaction: Transaction, row: Row) -> None:
-        if not transaction.delete(self._table, row[0]):
-            raise MoveRefusedError(
-                f"{row[0]} has gone from the target meanwhile: nothing else may write there during a move"
-            )
+    def _write(self, batch: list[RowDifference]) -> None:
+        removed = [difference.old for difference in batch if difference.old is not None]
+        added = [difference.new for difference in batch if difference.new is not None]
+        after = self._contents.changed(removed, added)
 
-    def _cannot_store(self, change: Change, error: Exception) -> MoveRefusedError:
-        row = change.new or change.old or ("?",)
+        def work(transaction: Transaction) -> None:
+            for row in removed:
+                transaction.delete(self._table, row[0])
+            transaction.insert_all(self._table, added)
+            self._records.change_rows(transaction, self._table.name, self._contents, after)
+
+        self._target.write(work)
+        self._contents = after
+
+    def _not_stored(self, difference: RowDifference, error: Exception) -> MoveRefusedError:
+        row = difference.new or difference.old or ("?",)
         return MoveRefusedError(
             f"The row {row[0]} of {self._table.name} cannot be stored in the target: {error}. Change or delete it in "
             "the source, and run the same command again"
         )
 
 
-def rows_in_order(engine: Engine, table: Table[Any]) -> Iterator[Row]:
-    """The rows of a table that move, oldest first, some at a time, each time in a snapshot of its own."""
-    convert = neutral(table)
-    after: list[Any] | None = None
-    while page := _page(engine, table, after):
-        yield from (convert(row) for row in page if is_moved(table, row))
-        after = [page[-1][1], page[-1][0]]
+def moving_pages(engine: Engine, table: Table[Any]) -> Iterator[list[Row]]:
+    """Yield the rows of a table that move in pages, oldest first, with equal values on every engine."""
+    booleans = [place for place, column in enumerate(table.columns.values(), 2) if column.type.kind == "boolean"]
+    for page in pages(engine, table):
+        rows = [_with_booleans(row, booleans) if booleans else tuple(row) for row in page]
+        yield [row for row in rows if is_moved(table, row)]
 
 
-def _page(engine: Engine, table: Table[Any], after: list[Any] | None) -> list[Row]:
-    order = table.indexes["by_creation_time"].columns
-    runs = segments(order, (), None, nullable=frozenset(), after=after)
-    with engine.read() as snapshot:
-        rows = chain.from_iterable(snapshot.stream(table, run, descending=False) for run in runs)
-        return next(_cut(rows, _size), [])
+def moving_rows(engine: Engine, table: Table[Any]) -> Iterator[Row]:
+    """Yield the rows of `moving_pages` one by one."""
+    return chain.from_iterable(moving_pages(engine, table))
 
 
-def _merged(ones: Iterator[Row], others: Iterator[Row]) -> Iterator[tuple[Row | None, Row | None]]:
-    """The rows of two tables in order, those of one id together."""
-    one, other = next(ones, None), next(others, None)
-    while one is not None or other is not None:
-        if other is None or (one is not None and _place(one) < _place(other)):
-            yield one, None
-            one = next(ones, None)
-        elif one is None or _place(other) < _place(one):
-            yield None, other
-            other = next(others, None)
+def _with_booleans(row: Row, booleans: list[int]) -> Row:
+    """Return a row with True and False where SQLite has 1 and 0."""
+    values = list(row)
+    for place in booleans:
+        values[place] = None if values[place] is None else bool(values[place])
+    return tuple(values)
+
+
+def _merge(source: Iterator[Row], target: Iterator[Row]) -> Iterator[tuple[Row | None, Row | None]]:
+    """Yield the rows of both tables in order. Rows of the same id and creation time come as one pair."""
+    new, old = next(source, None), next(target, None)
+    while new is not None or old is not None:
+        if old is None or (new is not None and _place(new) < _place(old)):
+            yield new, None
+            new = next(source, None)
+        elif new is None or _place(old) < _place(new):
+            yield None, old
+            old = next(target, None)
         else:
-            yield one, other
-            one, other = next(ones, None), next(others, None)
+            yield new, old
+            new, old = next(source, None), next(target, None)
 
 
 def _place(row: Row) -> tuple[float, str]:
     return row[1], row[0]
 
 
-def _batches(changes: Iterable[Change]) -> Iterator[list[Change]]:
-    return _cut(changes, lambda change: sum(_size(row) for row in change if row is not None))
-
-
-def _cut(values: Iterable[T], size: Callable[[T], int]) -> Iterator[list[T]]:
-    """Values in pieces of which each can be held in memory."""
-    held: list[T] = []
-    total = 0
-    for value in values:
-        held.append(value)
-        total += size(value)
-        if len(held) >= _ROWS or total >= _BYTES:
-            yield held
-            held, total = [], 0
-    if held:
-        yield held
-
-
-def _size(row: Row) -> int:
-    """About how many bytes a row takes."""
-    return _ROW_BYTES + sum(len(value) for value in row if isinstance(value, (str, bytes)))
+def _difference_size(difference: RowDifference) -> int:
+    return sum(row_size(row) for row in difference if row is not None)

@@ -1,7 +1,8 @@
-"""Deployments to move between: a small shop with every kind of column, on any database and store."""
+"""Deployments to move between: a small shop with every kind of column, on any database and blob store."""
 
 import datetime
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from flask_convex_http.backend import Backend
 from flask_convex_http.config import Settings
 from flask_convex_http.database.db import DatabaseWriter
 from flask_convex_http.database.query import Query
-from flask_convex_http.operations.move.move import Move, MoveReport, Progress, Side
+from flask_convex_http.operations.move.move import Move, MoveReport, Side
+from flask_convex_http.operations.progress import Progress
 from flask_convex_http.schema.documents import Table
 from tests.databases import PostgresServer
 
@@ -35,9 +37,9 @@ class Lamp(Document, table="lamps", indexes={"by_code": unique("code"), "by_name
 
 
 SCHEMA = Schema(Maker, Lamp)
-#: From which database to which.
+#: The engines of source and target.
 PAIRS = ("sqlite-sqlite", "sqlite-postgres", "postgres-sqlite")
-#: Values that databases like to change.
+#: Values that engines store in different ways.
 ODD = (
     Lamp(code="plain"),
     Lamp(code="", name="\0 zero \1\1 one \1\2", tags=["\0", "é", "🪔", '"']),
@@ -48,7 +50,7 @@ ODD = (
 
 
 def deployment_at(database_url: str, folder: Path, schema: Schema = SCHEMA) -> Backend:
-    """A deployment on a database, with a store in a folder; nothing is made yet."""
+    """Return a deployment with a database and a blob store in a folder. Neither is created yet."""
     folder.mkdir(parents=True, exist_ok=True)
     settings = Settings(
         database_url=database_url, storage_url=f"sqlite:///{folder / 'files.db'}", write_timeout=30, durability="normal"
@@ -57,16 +59,16 @@ def deployment_at(database_url: str, folder: Path, schema: Schema = SCHEMA) -> B
 
 
 def deployment_like(backend: Backend) -> Backend:
-    """The same deployment as another process sees it."""
+    """Return the same deployment as another process sees it."""
     return Backend(backend.settings, SCHEMA, folder=Path())
 
 
 class Places:
-    """Makes deployments, each in a folder of its own, and closes them.
+    """Creates deployments, each in a folder of its own, and closes them.
 
     Args:
-        folder: Where these folders are.
-        server: Answers the PostgreSQL; asked when it is first needed.
+        folder: The parent of these folders.
+        server: Returns the PostgreSQL server; called when it is first needed.
     """
 
     def __init__(self, folder: Path, server: Callable[[], PostgresServer]) -> None:
@@ -75,34 +77,34 @@ class Places:
         self._made: list[Backend] = []
 
     def new(self, kind: str = "sqlite", schema: Schema = SCHEMA) -> Backend:
-        """A deployment of which nothing is made yet."""
+        """Return a deployment without tables."""
         folder = self._folder / str(len(self._made))
         self._made.append(deployment_at(self._url(kind, folder), folder, schema))
         return self._made[-1]
 
     def ready(self, kind: str = "sqlite", schema: Schema = SCHEMA) -> Backend:
-        """A deployment whose tables are made."""
+        """Return a deployment with its tables."""
         made = self.new(kind, schema)
         made.migrate()
         return made
 
     def again(self, backend: Backend, schema: Schema) -> Backend:
-        """The same deployment once more, with another schema."""
+        """Return the same deployment with another schema."""
         self._made.append(Backend(backend.settings, schema, folder=self._folder))
         return self._made[-1]
 
     def store_at(self, storage_url: str) -> Backend:
-        """A new deployment whose files are elsewhere."""
+        """Return a new deployment with its files elsewhere."""
         there = self.new()
         self._made.append(Backend(replace(there.settings, storage_url=storage_url), SCHEMA, folder=self._folder))
         return self._made[-1]
 
     def store_of(self, backend: Backend) -> str:
-        """The file that has the bytes."""
+        """Return the path of the blob store."""
         return backend.settings.storage_url.removeprefix("sqlite:///")
 
     def close(self) -> None:
-        """Close all."""
+        """Close all deployments."""
         for backend in self._made:
             backend.close()
 
@@ -113,32 +115,28 @@ class Places:
 
 
 def side(backend: Backend) -> Side:
-    """A deployment as a side of a move."""
+    """Return a deployment as a side of a move."""
     return Side(backend.engine, backend.blobs, backend.settings.storage_url)
 
 
 def move_of(here: Backend, there: Backend) -> Move:
-    """The move of both rows and files from one deployment to another."""
+    """Return the move of both rows and files from one deployment to another."""
     return Move(here.schema, side(here), side(there), here.clock)
 
 
 def moved(here: Backend, there: Backend) -> MoveReport:
-    """Move all, as the command does."""
-    move = move_of(here, there)
-    move.look(silent)
-    return move.run(watch)
+    """Move both rows and files from one deployment to another."""
+    return move_of(here, there).run(silent)
 
 
-def watch(label: str, work: Any) -> Any:
-    """Nobody watches."""
-    return work(silent)
-
-
-silent: Progress = lambda done, total: None  # noqa: E731
+@contextmanager
+def silent(label: str) -> Iterator[Progress]:
+    """Show no progress."""
+    yield lambda done, total: None
 
 
 def write(backend: Backend, *documents: Document) -> list[Any]:
-    """Insert documents in one transaction; answers their ids."""
+    """Insert documents in one transaction and return their ids."""
     ids: list[Any] = change(backend, lambda db: [db.insert(document) for document in documents])
     return ids
 
@@ -154,25 +152,25 @@ def change(backend: Backend, body: Any) -> Any:
 
 
 def all_rows(backend: Backend) -> dict[str, list[Any]]:
-    """All documents of all tables but the settings, by table."""
+    """Return the documents of all tables but the settings, by table."""
     tables = [table for name, table in backend.schema.tables.items() if name != "_settings"]
     return {table.name: documents(backend, table) for table in tables}
 
 
 def lamps(backend: Backend) -> list[Lamp]:
-    """All lamps, oldest first."""
+    """Return all lamps, oldest first."""
     return documents(backend, backend.schema.table_for(Lamp))
 
 
 def documents(backend: Backend, table: Table[Any]) -> list[Any]:
-    """All documents of a table, oldest first."""
+    """Return all documents of a table, oldest first."""
     with backend.engine.read() as snapshot:
         return Query(snapshot, table, table.indexes["by_creation_time"]).collect()
 
 
 @pytest.fixture(name="places")
 def places_fixture(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Places]:
-    """Where deployments are made; the server starts for the first one that needs it."""
+    """Creates deployments; the PostgreSQL server starts for the first one that needs it."""
     made = Places(tmp_path, lambda: request.getfixturevalue("postgres"))
     yield made
     made.close()
@@ -180,6 +178,6 @@ def places_fixture(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[P
 
 @pytest.fixture(name="pair", params=PAIRS)
 def pair_fixture(request: pytest.FixtureRequest, places: Places) -> tuple[Backend, Backend]:
-    """A deployment that is ready, and where it goes, of which nothing is made."""
+    """A deployment with tables, and a target without."""
     one, _, other = request.param.partition("-")
     return places.ready(one), places.new(other)

@@ -1,9 +1,10 @@
-"""Moves between databases and stores: what arrives, what a second run brings, and what is refused."""
+"""Moves between databases: the rows that arrive, and the rows that a second run copies."""
 
 import threading
 import tracemalloc
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -12,8 +13,8 @@ import pytest
 
 from flask_convex_http import Document, Schema
 from flask_convex_http.backend import Backend
-from flask_convex_http.ids import new_id
-from flask_convex_http.schema.system_tables import ApiKey, ScheduledFunction
+from flask_convex_http.operations.progress import Progress
+from flask_convex_http.schema.system_tables import ApiKey
 from tests.operations.move.moving import (
     ODD,
     Lamp,
@@ -25,21 +26,20 @@ from tests.operations.move.moving import (
     move_of,
     moved,
     silent,
-    watch,
     write,
 )
 from tests.operations.move.moving import pair_fixture as pair_fixture
 from tests.operations.move.moving import places_fixture as places_fixture
 
-#: More than are read or written at once.
+#: More rows than one page or batch has.
 MANY = 1100
 
 
-# --- what arrives ----------------------------------------------------------------------------------------------------
+# --- one run ---------------------------------------------------------------------------------------------------------
 
 
-def test_everything_is_there_as_it_was(pair: tuple[Backend, Backend]) -> None:
-    """Rows keep their ids, times and values, files their bytes; keys and URLs that were given out stay valid."""
+def test_rows_and_files_arrive_unchanged(pair: tuple[Backend, Backend]) -> None:
+    """Rows keep their ids, times and values, files keep their bytes, and issued keys and URLs stay valid."""
     here, there = pair
     (maker,) = write(here, Maker(name="Anna"))
     write(here, *ODD, Lamp(maker=maker))
@@ -56,24 +56,26 @@ def test_everything_is_there_as_it_was(pair: tuple[Backend, Backend]) -> None:
     assert b"".join(there.blobs.read(file)) == b"a photo"
 
 
-def test_there_and_back_is_where_it_began(pair: tuple[Backend, Backend], places: Places) -> None:
-    """What went to another database and came back is what it was, and checksums do not depend on the database."""
+def test_rows_that_are_moved_back_are_unchanged(pair: tuple[Backend, Backend], places: Places) -> None:
+    """Rows that moved to another database and back are unchanged, and checksums do not depend on the database."""
     here, there = pair
     write(here, *ODD)
     back = places.new("sqlite")
     out, home = moved(here, there), moved(there, back)
     assert out.is_same and home.is_same
-    assert [table.source for table in out.tables] == [table.target for table in home.tables]
+    assert {name: source for name, (source, _) in out.tables.items()} == {
+        name: target for name, (_, target) in home.tables.items()
+    }
     assert all_rows(back) == all_rows(here)
 
 
-def test_a_checksum_sees_every_change(places: Places) -> None:
-    """Each column, the creation time and the id are part of it."""
+def test_a_checksum_covers_every_column(places: Places) -> None:
+    """A change of any column or of the creation time changes the checksum."""
     here, there = places.ready(), places.new()
     (lamp,) = write(here, Lamp(code="a", name="b", watts=1, price=1.0))
     moved(here, there)
     table = there.schema.table_for(Lamp)
-    (before,) = [found.target for found in move_of(here, there).verify(watch).tables if found.name == "lamps"]
+    before = move_of(here, there).verify(silent).tables["lamps"]
     for column, value in {
         "_creation_time": 5.0,
         "code": None,
@@ -90,16 +92,15 @@ def test_a_checksum_sees_every_change(places: Places) -> None:
         assert row is not None
         names = ("_id", "_creation_time", *table.columns)
         there.engine.write(lambda it, column=column, value=value: it.update(table, lamp, {column: value}))  # type: ignore[misc]
-        report = move_of(here, there).verify(watch)
+        report = move_of(here, there).verify(silent)
         assert report.different == ["lamps"], column
         old = row[names.index(column)]
         there.engine.write(lambda it, column=column, old=old: it.update(table, lamp, {column: old}))  # type: ignore[misc]
-    (after,) = [found.target for found in move_of(here, there).verify(watch).tables if found.name == "lamps"]
-    assert after == before
+    assert move_of(here, there).verify(silent).tables["lamps"] == before
 
 
 def test_the_source_is_only_read(places: Places) -> None:
-    """A move of the database leaves the bytes of the source's file as they are."""
+    """A move does not change a byte of the source's database file."""
     here, there = places.ready(), places.new()
     write(here, *ODD)
     here.close()
@@ -110,8 +111,8 @@ def test_the_source_is_only_read(places: Places) -> None:
     assert path.read_bytes() == before
 
 
-def test_large_rows_do_not_pile_up_in_memory(places: Places) -> None:
-    """Rows of a megabyte each are read and written some at a time."""
+def test_memory_does_not_grow_with_large_rows(places: Places) -> None:
+    """Rows of a megabyte each are read and written in small batches."""
     here, there = places.ready(), places.new()
     for _ in range(40):
         write(here, Lamp(photo=bytes(2**20)))
@@ -127,8 +128,8 @@ def test_large_rows_do_not_pile_up_in_memory(places: Places) -> None:
 # --- a second run ----------------------------------------------------------------------------------------------------
 
 
-def test_a_second_run_brings_what_has_changed(pair: tuple[Backend, Backend]) -> None:
-    """What was inserted, changed and deleted since is so in the target, and the rest is left alone."""
+def test_a_second_run_copies_the_differences(pair: tuple[Backend, Backend]) -> None:
+    """A second run inserts, changes and deletes the rows that changed in the source since the first one."""
     here, there = pair
     ids = write(here, *(Lamp(code=str(number)) for number in range(MANY)))
     assert moved(here, there).is_same
@@ -140,13 +141,13 @@ def test_a_second_run_brings_what_has_changed(pair: tuple[Backend, Backend]) -> 
     assert lamps(there) == lamps(here)
 
 
-def test_rows_may_take_the_places_of_others(pair: tuple[Backend, Backend]) -> None:
-    """Values of a unique index that have gone around among many rows, and from a deleted one to another, arrive."""
+def test_rows_may_exchange_unique_values(pair: tuple[Backend, Backend]) -> None:
+    """A second run copies rows that have exchanged their values of a unique index, in several batches."""
     here, there = pair
     ids = write(here, *(Lamp(code=str(number)) for number in range(MANY)))
     assert moved(here, there).is_same
 
-    def turn(db: Any) -> None:
+    def rotate(db: Any) -> None:
         for id in ids:
             db.patch(id, code=None)
         for number, id in enumerate(ids[:-1]):
@@ -154,13 +155,13 @@ def test_rows_may_take_the_places_of_others(pair: tuple[Backend, Backend]) -> No
         db.delete(ids[-1])
         db.insert(Lamp(code="0"))
 
-    change(here, turn)
+    change(here, rotate)
     assert moved(here, there).is_same
     assert lamps(there) == lamps(here)
 
 
-def test_a_row_with_another_time_is_the_same_row(places: Places) -> None:
-    """A creation time that somebody has changed arrives, be it earlier or later than it was."""
+def test_a_changed_creation_time_arrives(places: Places) -> None:
+    """A creation time that was changed by hand arrives, whether it is earlier or later than before."""
     here, there = places.ready(), places.new()
     ids = write(here, *(Lamp(code=str(number)) for number in range(3)))
     assert moved(here, there).is_same
@@ -171,27 +172,24 @@ def test_a_row_with_another_time_is_the_same_row(places: Places) -> None:
     assert lamps(there) == lamps(here)
 
 
-@pytest.mark.parametrize("step", (1, 5))
-def test_a_run_may_end_at_any_step(pair: tuple[Backend, Backend], step: int) -> None:
-    """What a run that was interrupted has brought is there once when the next one has ended."""
+@pytest.mark.parametrize(("part", "share"), [("Checking the target", 0), ("Rows", 0.3), ("Rows", 0.9), ("Files", 0)])
+def test_a_run_may_be_interrupted_at_any_point(pair: tuple[Backend, Backend], part: str, share: float) -> None:
+    """The next run continues an interrupted one, and each row is in the target once."""
     here, there = pair
     write(here, *(Lamp(code=str(number)) for number in range(MANY)))
     write(here, *(Maker(name=str(number)) for number in range(MANY)))
     here.files.store(b"bytes", None)
     ids = [lamp.id for lamp in lamps(here)]
-    told = 0
 
-    def interrupted(label: str, work: Any) -> Any:
+    @contextmanager
+    def interrupted(label: str) -> Iterator[Progress]:
         def progress(done: int, total: int) -> None:
-            nonlocal told
-            told += 1
-            if told == step * MANY // 3:
+            if label == part and done >= share * total:
                 raise KeyboardInterrupt
 
-        return work(progress)
+        yield progress
 
     move = move_of(here, there)
-    move.look(silent)
     with suppress(KeyboardInterrupt):
         move.run(interrupted)
     change(here, lambda db: [db.delete(id) for id in ids[::5]])
@@ -199,9 +197,8 @@ def test_a_run_may_end_at_any_step(pair: tuple[Backend, Backend], step: int) -> 
     assert all_rows(there) == all_rows(here)
 
 
-def test_the_source_may_be_written_meanwhile(pair: tuple[Backend, Backend]) -> None:
-    """Runs while rows come, change, go and take each other's unique values bring what they can; the one when nobody
-    writes any more brings the rest."""
+def test_the_source_may_be_written_during_a_run(pair: tuple[Backend, Backend]) -> None:
+    """Runs while rows are inserted, changed and deleted do not fail, and the first one afterwards copies the rest."""
     here, there = pair
     write(here, *(Lamp(code=str(number)) for number in range(150)))
     over = threading.Event()
@@ -224,17 +221,17 @@ def test_the_source_may_be_written_meanwhile(pair: tuple[Backend, Backend]) -> N
 
 
 def swap(backend: Backend, one: Lamp, other: Lamp) -> None:
-    """One lamp goes, another one takes its code, and a new one that one's."""
+    """Delete one lamp, give its code to the other, and the other's code to a new lamp."""
     change(backend, lambda db: db.delete(one.id))
     change(backend, lambda db: db.patch(other.id, code=one.code, watts=other.watts + 1))
     write(backend, Lamp(code=other.code))
 
 
-# --- what is said ----------------------------------------------------------------------------------------------------
+# --- reports ---------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_not_in_the_schema_is_said(places: Places) -> None:
-    """Tables and columns that the database has from former versions of the app are left behind, and named."""
+def test_tables_and_columns_outside_the_schema_are_named(places: Places) -> None:
+    """Tables and columns of former versions of the app do not move, and the report names them."""
     here = places.ready()
 
     class Less(Document, table="lamps"):
@@ -248,30 +245,19 @@ def test_what_is_not_in_the_schema_is_said(places: Places) -> None:
     assert "lamps.photo" in report.left_behind
 
 
-def test_actions_under_way_are_counted(places: Places) -> None:
-    """What the source's workers have begun and not ended shows."""
-    here, there = places.ready(), places.new()
-    running = ScheduledFunction(name="a:b", args={}, kind="action", state="inProgress", scheduled_time=0, due=0)
-    table = here.schema.table_for(ScheduledFunction)
-    row = [new_id(table.name, 0), 0.0, *table.row(running)]
-    here.engine.write(lambda transaction: transaction.insert(table, row))
-    assert moved(here, there).actions == 1
-
-
-def test_progress_ends_at_all(places: Places) -> None:
-    """Each part tells how far it is, never more than all, and ends there."""
+def test_each_part_reports_its_progress(places: Places) -> None:
+    """The progress of each part ends at its total and never exceeds it."""
     here, there = places.ready(), places.new()
     write(here, *(Lamp(code=str(number)) for number in range(MANY)))
     here.files.store(b"bytes", None)
-    told: dict[str, list[tuple[int, int]]] = {}
+    reports: dict[str, list[tuple[int, int]]] = {}
 
-    def watching(label: str, work: Any) -> Any:
-        return work(lambda done, total: told.setdefault(label, []).append((done, total)))
+    @contextmanager
+    def recorded(label: str) -> Iterator[Progress]:
+        yield lambda done, total: reports.setdefault(label, []).append((done, total))
 
-    move = move_of(here, there)
-    move.look(silent)
-    move.run(watching)
-    assert set(told) == {"Looking", "Rows", "Files", "Comparing"}
-    for label, steps in told.items():
+    move_of(here, there).run(recorded)
+    assert set(reports) == {"Checking the target", "Rows", "Files", "Comparing"}
+    for label, steps in reports.items():
         assert all(done <= total for done, total in steps), label
         assert steps[-1][0] == steps[-1][1], label

@@ -1,4 +1,4 @@
-"""Moves as processes of their own: killed at any point and gone on with, and while an app is served and written to."""
+"""Moves as processes: killed at any point and continued, and run while an app serves requests."""
 
 import json
 import subprocess
@@ -20,14 +20,14 @@ from tests.example.deliveries import Delivery, checkout_completed, from_stripe
 from tests.killing import seeded
 from tests.processes.servers import Deployment, Server, serving
 
-#: Rows and files that take many transactions to bring.
+#: Rows and files that take many transactions to copy.
 ITEMS, FILES, LARGE = 2500, 8, 12 * 2**20
 KILLS = 2
 
 
 @pytest.fixture(name="target", params=["sqlite", "postgres and s3"])
 def _target(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
-    """Where to move to, as the settings say it."""
+    """The settings of the target."""
     if request.param == "sqlite":
         names = {"DATABASE": "there.db", "STORAGE": "there-files.db"}
         return {f"CONVEX_{key}_URL": f"sqlite:///{tmp_path / name}" for key, name in names.items()}
@@ -36,19 +36,19 @@ def _target(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
 
 
 def arguments(target: dict[str, str]) -> list[str]:
-    """The command's options for a target."""
+    """Return the command's options for a target."""
     return ["--to", target["CONVEX_DATABASE_URL"], "--storage", target["CONVEX_STORAGE_URL"]]
 
 
 def at(target: dict[str, str], folder: Path) -> Deployment:
-    """The deployment as it is after the cut-over."""
+    """Return the deployment after the cut-over."""
     there = Deployment(folder)
     there.settings.update(target)
     return there
 
 
 def filled(folder: Path) -> Deployment:
-    """A deployment that has much to move."""
+    """Return a deployment with many rows and large files."""
     deployment = Deployment(folder)
     deployment.migrate()
     with deployment.backend() as backend:
@@ -64,7 +64,7 @@ def filled(folder: Path) -> Deployment:
 
 
 def kill_when(deployment: Deployment, there: Deployment, target: dict[str, str], done: float) -> bool:
-    """Move until so much is done, and kill it at once; whether it was in the midst of it."""
+    """Move until a share of rows and files is copied, kill the process, and return whether it was still running."""
     command = [sys.executable, "-m", "flask", "--app", "example_app", "convex", "move", *arguments(target), "--yes"]
     process = subprocess.Popen(
         command, cwd=there.folder, env=deployment.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -75,7 +75,7 @@ def kill_when(deployment: Deployment, there: Deployment, target: dict[str, str],
                 with backend.engine.read() as snapshot:
                     rows = snapshot.count(backend.schema.table_for(Item))
                 files = backend.blobs.total()[0]
-            except ConvexHTTPError:  # its tables are not made yet
+            except ConvexHTTPError:  # the tables do not exist yet
                 rows = files = 0
             if rows / ITEMS + files / FILES > done:
                 break
@@ -84,8 +84,8 @@ def kill_when(deployment: Deployment, there: Deployment, target: dict[str, str],
     return process.wait() != 0
 
 
-def test_a_run_that_is_killed_is_gone_on_with(target: dict[str, str], tmp_path: Path) -> None:
-    """Wherever runs are killed, the next one goes on, and at the end each row and each byte is there once."""
+def test_a_killed_run_is_continued(target: dict[str, str], tmp_path: Path) -> None:
+    """Wherever runs are killed, the next one continues, and at the end each row and each byte is in the target once."""
     here, there, random = filled(tmp_path), at(target, tmp_path), seeded()
     killed = [kill_when(here, there, target, done) for done in sorted(random.uniform(0, 1.9) for _ in range(KILLS))]
     assert any(killed)
@@ -101,16 +101,16 @@ def test_a_run_that_is_killed_is_gone_on_with(target: dict[str, str], tmp_path: 
 
 
 class Sender:
-    """Sends webhooks one after another, each again and again until it is taken, as Stripe does."""
+    """Sends webhooks one after another, and repeats each until it is accepted, as Stripe does."""
 
     def __init__(self) -> None:
         self.server: Server | None = None
-        self.taken: list[Delivery] = []
+        self.accepted: list[Delivery] = []
         self._is_over = threading.Event()
 
     @contextmanager
     def sending(self) -> Iterator[None]:
-        """Send as long as the block lasts."""
+        """Send during a `with` statement."""
         thread = threading.Thread(target=self._send)
         thread.start()
         try:
@@ -120,30 +120,30 @@ class Sender:
             thread.join()
 
     def wait_for_more(self, count: int) -> None:
-        """Until so many more are taken."""
-        end = len(self.taken) + count
-        while len(self.taken) < end:
+        """Wait until more deliveries are accepted."""
+        end = len(self.accepted) + count
+        while len(self.accepted) < end:
             time.sleep(0.01)
 
     def _send(self) -> None:
         while not self._is_over.is_set():
-            number = len(self.taken)
+            number = len(self.accepted)
             delivery = from_stripe(checkout_completed(f"evt_{number}", id=f"cs_{number}"))
-            while not self._is_taken(delivery) and not self._is_over.wait(0.01):
+            while not self._is_accepted(delivery) and not self._is_over.wait(0.01):
                 pass
-            self.taken.append(delivery)
+            self.accepted.append(delivery)
 
-    def _is_taken(self, delivery: Delivery) -> bool:
+    def _is_accepted(self, delivery: Delivery) -> bool:
         try:
             return self.server is not None and self.server.deliver(delivery).status == 200
-        except OSError:  # nobody is there, or the connection broke
+        except OSError:  # no server, or a broken connection
             return False
 
 
 @pytest.mark.parametrize("target", ["postgres and s3"], indirect=True)
 def test_a_cut_over_loses_no_delivery(target: dict[str, str], tmp_path: Path) -> None:
-    """A run while the app works, one while it is stopped, then the app on the new database: every delivery has had its
-    effects once, and a copy of an old one is known."""
+    """A run while the app serves, a run while it is stopped, then the app on the target: each delivery has its effects
+    once, and a duplicate of an old one is recognized."""
     here, there, sender = Deployment(tmp_path), at(target, tmp_path), Sender()
     here.migrate()
     with sender.sending():
@@ -155,9 +155,9 @@ def test_a_cut_over_loses_no_delivery(target: dict[str, str], tmp_path: Path) ->
         assert final.returncode == 0, final.stderr
         with serving("flask", there) as sender.server:
             sender.wait_for_more(5)
-            old = sender.taken[:10]
-            answers = [sender.server.deliver(delivery).status for delivery in old]
-    assert answers == [200] * len(old)
-    taken = [f"cs_{number}" for number in range(len(sender.taken))]
+            old = sender.accepted[:10]
+            statuses = [sender.server.deliver(delivery).status for delivery in old]
+    assert statuses == [200] * len(old)
+    accepted = [f"cs_{number}" for number in range(len(sender.accepted))]
     paid = [payment.session_id for payment in there.rows(Payment)]
-    assert sorted(paid) in (sorted(taken), sorted(taken[:-1]))  # the last one may have been given up
+    assert sorted(paid) in (sorted(accepted), sorted(accepted[:-1]))  # the last one may not have been sent

@@ -1,5 +1,7 @@
-"""What no move does: overwrite what it has not brought, or go on where something does not fit."""
+"""Moves that are refused because they would lose or mix data."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ from flask_convex_http import Document, Schema
 from flask_convex_http.backend import Backend
 from flask_convex_http.errors import MigrationRequiredError
 from flask_convex_http.operations.move.records import MoveRefusedError
+from flask_convex_http.operations.progress import Progress
 from tests.operations.move.moving import (
     ODD,
     SCHEMA,
@@ -22,26 +25,25 @@ from tests.operations.move.moving import (
     move_of,
     moved,
     silent,
-    watch,
     write,
 )
 from tests.operations.move.moving import pair_fixture as pair_fixture
 from tests.operations.move.moving import places_fixture as places_fixture
 
 
-def test_a_target_with_rows_of_its_own_is_refused_and_left_alone(pair: tuple[Backend, Backend]) -> None:
-    """Rows that no move has brought are not lost."""
+def test_a_target_with_foreign_rows_is_refused(pair: tuple[Backend, Backend]) -> None:
+    """Rows that no move has written stay in the target."""
     here, there = pair
     write(here, *ODD)
     there.migrate()
     write(there, Lamp(code="mine"))
-    with pytest.raises(MoveRefusedError, match="lamps that no move has brought: name an empty"):
+    with pytest.raises(MoveRefusedError, match="lamps that no move has written: name an empty"):
         moved(here, there)
     assert [lamp.code for lamp in lamps(there)] == ["mine"]
 
 
-def test_a_database_that_was_only_migrated_is_as_good_as_an_empty_one(pair: tuple[Backend, Backend]) -> None:
-    """A target that has its tables and a secret of its own gets the source's secret."""
+def test_a_target_that_was_only_migrated_counts_as_empty(pair: tuple[Backend, Backend]) -> None:
+    """A target with tables and a secret of its own gets the source's secret."""
     here, there = pair
     there.migrate()
     write(here, *ODD)
@@ -52,20 +54,20 @@ def test_a_database_that_was_only_migrated_is_as_good_as_an_empty_one(pair: tupl
     again.close()
 
 
-def test_a_database_that_the_app_has_written_to_is_not_moved_to_again(pair: tuple[Backend, Backend]) -> None:
-    """After the cut-over a move from the old database would undo what the new one has."""
+def test_a_target_that_the_app_has_written_to_is_refused(pair: tuple[Backend, Backend]) -> None:
+    """After the cut-over, a move from the old database would overwrite newer rows."""
     here, there = pair
     ids = write(here, *ODD)
     assert moved(here, there).is_same
     change(there, lambda db: db.patch(ids[0], name="written after"))
     before = lamps(there)
-    with pytest.raises(MoveRefusedError, match=r"lamps is not what the move before has left.*undo what it has written"):
+    with pytest.raises(MoveRefusedError, match=r"lamps has changed since the last move.*overwrite newer data"):
         moved(here, there)
     assert lamps(there) == before
 
 
 def test_a_target_of_another_source_is_refused(places: Places) -> None:
-    """What was moved from one database is not overwritten with another."""
+    """Rows that were moved from one database are not overwritten by a move from another."""
     here, other, there = places.ready(), places.ready(), places.new()
     write(here, *ODD)
     assert moved(here, there).is_same
@@ -76,16 +78,16 @@ def test_a_target_of_another_source_is_refused(places: Places) -> None:
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
 def test_the_source_itself_is_refused(places: Places, kind: str) -> None:
-    """Two ways to the same database are told to be one."""
+    """A second URL of the source's database is recognized."""
     here = places.ready(kind)
     write(here, *ODD)
-    with pytest.raises(MoveRefusedError, match="is the database that the app has now"):
+    with pytest.raises(MoveRefusedError, match="is the database that the app uses now"):
         moved(here, places.again(here, SCHEMA))
     assert len(lamps(here)) == len(ODD)
 
 
-def test_tables_of_another_shape_are_refused_and_left_alone(pair: tuple[Backend, Backend], places: Places) -> None:
-    """A database of another app, or of a former version of this one, is not changed."""
+def test_a_target_with_another_schema_is_refused(pair: tuple[Backend, Backend], places: Places) -> None:
+    """The tables of another app, or of a former version of this one, stay unchanged."""
     here, there = pair
 
     class Other(Document, table="lamps"):
@@ -99,18 +101,18 @@ def test_tables_of_another_shape_are_refused_and_left_alone(pair: tuple[Backend,
     assert [(row.id, row.size) for row in documents(other, other.schema.table_for(Other))] == [(kept, 3)]
 
 
-def test_rows_of_a_table_that_is_new_here_are_refused(places: Places) -> None:
-    """Also where tables of the app have to be made, the others hold what a move has brought, or nothing."""
+def test_a_target_with_foreign_rows_and_missing_tables_is_refused(places: Places) -> None:
+    """Foreign rows are recognized although some tables of the app have to be created."""
     here, there = places.ready(), places.new()
     less = places.again(there, Schema(Maker))
     less.migrate()
     write(less, Maker(name="Anna"))
-    with pytest.raises(MoveRefusedError, match="makers that no move has brought"):
+    with pytest.raises(MoveRefusedError, match="makers that no move has written"):
         moved(here, there)
 
 
-def test_a_table_that_has_come_since_is_brought(places: Places) -> None:
-    """A run after the source was migrated makes the new table in the target."""
+def test_a_table_added_since_the_last_run_is_copied(places: Places) -> None:
+    """A run after a migration of the source creates the new table in the target."""
     here, there = places.ready("sqlite", Schema(Maker)), places.new()
     write(here, Maker(name="Anna"))
     assert moved(here, places.again(there, Schema(Maker))).is_same
@@ -122,7 +124,7 @@ def test_a_table_that_has_come_since_is_brought(places: Places) -> None:
 
 
 def test_a_row_that_cannot_be_stored_is_named(places: Places) -> None:
-    """PostgreSQL has no room for long text in an index: the run says which row it is, and goes on when it is gone."""
+    """A row whose text is too long for an index of PostgreSQL is named, and the next run continues without it."""
     here, there = places.ready(), places.new("postgres")
     write(here, *ODD)
     (long,) = write(here, Lamp(code="long", name="é" * 3000))
@@ -135,27 +137,28 @@ def test_a_row_that_cannot_be_stored_is_named(places: Places) -> None:
 
 
 def test_a_source_that_is_not_migrated_is_refused(places: Places) -> None:
-    """There is nothing to move before the first migration."""
+    """A source without tables is refused."""
     with pytest.raises(MigrationRequiredError):
         moved(places.new(), places.new())
 
 
-def test_there_is_nothing_to_compare_before_a_move(places: Places) -> None:
-    """To verify against an empty place says what to do, and makes nothing there."""
+def test_verify_needs_a_move_before(places: Places) -> None:
+    """To verify an empty target says to move first, and creates nothing there."""
     here, there = places.ready(), places.new()
-    with pytest.raises(MoveRefusedError, match="nothing yet to compare with"):
-        move_of(here, there).verify(watch)
+    with pytest.raises(MoveRefusedError, match="no tables to compare with"):
+        move_of(here, there).verify(silent)
     assert not Path(there.settings.database_url.removeprefix("sqlite:///")).exists()
 
 
-def test_two_moves_at_once_do_not_mix(places: Places) -> None:
-    """A run that finds another one at work ends, and the rows are there once."""
+def test_two_concurrent_moves_do_not_mix(places: Places) -> None:
+    """A run that is overtaken by another one ends with an error, and each row is in the target once."""
     here, there = places.ready(), places.new()
     write(here, *(Lamp(code=str(number)) for number in range(50)))
     other = places.again(there, SCHEMA)
 
-    def overtaken(label: str, work: Any) -> Any:
-        return work(lambda done, total: overtake() if label == "Rows" else None)
+    @contextmanager
+    def overtaken(label: str) -> Iterator[Progress]:
+        yield lambda done, total: overtake() if label == "Rows" else None
 
     def overtake() -> None:
         if not others:
@@ -163,8 +166,7 @@ def test_two_moves_at_once_do_not_mix(places: Places) -> None:
 
     others: list[Any] = []
     move = move_of(here, there)
-    move.look(silent)
-    with pytest.raises(MoveRefusedError, match="Another move to the same database"):
+    with pytest.raises(MoveRefusedError, match="Another move writes to the same database"):
         move.run(overtaken)
     assert others[0].is_same
     assert moved(here, there).is_same
