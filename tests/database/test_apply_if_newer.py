@@ -324,7 +324,7 @@ def test_document_must_be_valid_and_new(app: Deployment) -> None:
     assert known is not None
     refused(app, DocumentValidationError, "has an id already", altered(app.get(known), updated=6))
     wrong: dict[str, Any] = {"number": "x", "updated": "6"}
-    refused(app, DocumentValidationError, "Expected `int | null`, got `str` - at `$.updated`", Customer(**wrong))
+    refused(app, DocumentValidationError, "- at `$.updated`", Customer(**wrong))
     assert app.get(known).updated == 5
 
 

@@ -1,5 +1,6 @@
 """Ticks of crons: what a start makes of them, and what each fires."""
 
+import re
 from datetime import time, timedelta
 from typing import Any, cast
 
@@ -125,7 +126,7 @@ def test_what_a_cron_runs_is_checked() -> None:
         assert refusal("cron_processes:look").startswith("Cron 'x': cron_processes:look is a query")
         assert refusal(unlisted).startswith("Cron 'x': Could not find function 'test_cron_ticks:unlisted'")
         assert refusal(send, too="team").startswith("Cron 'x': cron_processes:send: Unknown field `too` - at `$.too`")
-        assert refusal(send, to=3).startswith("Cron 'x': cron_processes:send: Expected `str`, got `int` - at `$.to`")
+        assert re.fullmatch(r"Cron 'x': cron_processes:send: .+ - at `\$\.to`", refusal(send, to=3))
         assert refusal(sweep, limit=float("nan")).startswith("Cron 'x': cron_processes:sweep: the arguments must be")
 
 

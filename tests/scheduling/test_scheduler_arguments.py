@@ -251,7 +251,7 @@ def fetch(ctx: ActionCtx, url: str, *, size: Size | None = None, item: Id[Item] 
     ("args", "kwargs", "message"),
     [
         ((), {}, "Missing required field `url` - at `$.url`"),
-        ((), {"url": 7}, "Expected `str`, got `int` - at `$.url`"),
+        ((), {"url": 7}, "- at `$.url`"),
         ((), {"url": "a", "uri": "a"}, "Unknown field `uri` - at `$.uri`"),
         ((), {"url": "a", "size": {"width": "1"}}, "- at `$.size"),
         ((), {"url": "a", "item": "users_" + "0" * 32}, "- at `$.item`"),
