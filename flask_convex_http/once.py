@@ -35,7 +35,7 @@ from flask_convex_http.schema.documents import Schema, Table
 from flask_convex_http.schema.index_ranges import lte
 from flask_convex_http.schema.system_tables import OnceCall
 from flask_convex_http.signing import Signing
-from flask_convex_http.validation.records import shown
+from flask_convex_http.validation.records import shorten
 
 T = TypeVar("T")
 
@@ -245,6 +245,6 @@ def _as_json(key: str, answer: Any) -> tuple[str | None, str | None]:
     except Exception as error:
         return None, (
             f"once({key!r}): the call was made and will not be made again, but JSON cannot hold its result "
-            f"({shown(repr(error))}); let it answer text, numbers, lists and dicts"
+            f"({shorten(repr(error))}); let it answer text, numbers, lists and dicts"
         )
     return text, None

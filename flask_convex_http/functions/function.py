@@ -23,7 +23,7 @@ from flask_convex_http.errors import (
 from flask_convex_http.functions.arguments import Arguments, hints_of, parameters_of
 from flask_convex_http.retry import Retry
 from flask_convex_http.validation.annotations import describe
-from flask_convex_http.validation.conversion import REFUSALS, refusal
+from flask_convex_http.validation.conversion import CHECK_ERRORS, invalid_value
 from flask_convex_http.validation.validator import InvalidValueError, Validator
 
 if TYPE_CHECKING:
@@ -106,8 +106,8 @@ class Function(Generic[P, R_co]):
             raise RegistrationError(f"{self._where} was called before it was bound to a schema")
         try:
             return self._arguments.check_json(kwargs) if json else self._arguments.check(kwargs)
-        except REFUSALS as error:
-            raise ArgumentValidationError(f"{self.name}: {refusal(error)}") from None
+        except CHECK_ERRORS as error:
+            raise ArgumentValidationError(f"{self.name}: {invalid_value(error)}") from None
 
     def arguments_as_json(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
         """The arguments that were given, validated, as JSON that `check_arguments` takes with `json=True`.
@@ -122,7 +122,7 @@ class Function(Generic[P, R_co]):
         try:
             text = msgspec.json.encode({name: checked[name] for name in kwargs})
             is_same = self._arguments.are_plain or self._arguments.read_json(text) == checked
-        except (*REFUSALS, ValueError, ArithmeticError, msgspec.MsgspecError):
+        except (*CHECK_ERRORS, ValueError, ArithmeticError, msgspec.MsgspecError):
             is_same = False
         if not is_same:
             raise ArgumentValidationError(

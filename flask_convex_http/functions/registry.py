@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 from flask_convex_http.errors import FunctionCallError, FunctionNotFoundError, RegistrationError
 from flask_convex_http.functions.function import Function, Kind, plain_name
 from flask_convex_http.schema.documents import Schema
-from flask_convex_http.validation.records import shown
+from flask_convex_http.validation.records import shorten
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -90,7 +90,9 @@ class Registry:
         """
         function = self.get(name)
         if function is None:
-            raise FunctionNotFoundError(f"Could not find function {shown(name)!r}; `flask convex functions` lists them")
+            raise FunctionNotFoundError(
+                f"Could not find function {shorten(name)!r}; `flask convex functions` lists them"
+            )
         return function
 
     def add_own(self, name: str, function: Function[Any, Any]) -> None:

@@ -1,7 +1,4 @@
-"""Reading annotations: what one is made of, and how to say it in a message.
-
-Here annotations are only taken apart. What is done with the parts is `validation`'s and `columns`' business.
-"""
+"""Inspect annotations: split them into parts, and describe them in messages."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ NoneType = type(None)
 SEQUENCES = (list, set, frozenset, collections.abc.Sequence, collections.abc.Set, collections.abc.Collection)
 MAPPINGS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
 UNIONS = (Union, types.UnionType)
-#: Types whose values are what they are: there is nothing in them, and nothing else is made into one.
+#: Types without parts, whose values msgspec never converts from another type.
 PLAIN_TYPES = frozenset(
     {
         str,
@@ -41,12 +38,12 @@ PLAIN_TYPES = frozenset(
         decimal.Decimal,
     }
 )
-#: Members of a union that stand for a value that is not there.
+#: Members of a union that mean an absent value.
 ABSENT = (NoneType, msgspec.UnsetType)
 
 
-def unalias(annotation: Any) -> Any:
-    """What a NewType or a `type` statement stands for."""
+def resolve_alias(annotation: Any) -> Any:
+    """Return the type that a NewType or a `type` statement stands for."""
     while True:
         if isinstance(annotation, typing.NewType):
             annotation = annotation.__supertype__
@@ -56,32 +53,32 @@ def unalias(annotation: Any) -> Any:
             return annotation
 
 
-def take_apart(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
-    """The type that is meant and what `Annotated` says about it, through all aliases."""
-    annotation = unalias(annotation)
-    said: tuple[Any, ...] = ()
+def split_annotated(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
+    """Return the type inside `Annotated` and its metadata, with all aliases resolved."""
+    annotation = resolve_alias(annotation)
+    metadata: tuple[Any, ...] = ()
     while get_origin(annotation) is Annotated:
         base, *more = get_args(annotation)
-        annotation, said = unalias(base), (*more, *said)
-    return annotation, said
+        annotation, metadata = resolve_alias(base), (*more, *metadata)
+    return annotation, metadata
 
 
 def split_union(members: tuple[Any, ...]) -> tuple[list[Any], list[Any]]:
-    """The members of a union that are values, and those that stand for none."""
+    """Return the members of a union that are values, and those that mean an absent value."""
     values = [member for member in members if member not in ABSENT]
     return values, [member for member in members if member in ABSENT]
 
 
 def id_markers(annotation: Any) -> Iterator[IdOf]:
-    """What every `Id[...]` in an annotation has left there; records are not looked into."""
-    base, said = take_apart(annotation)
-    yield from (meta for meta in said if isinstance(meta, IdOf))
+    """Yield the marker of every `Id[...]` in an annotation. Fields of records are not searched."""
+    base, metadata = split_annotated(annotation)
+    yield from (meta for meta in metadata if isinstance(meta, IdOf))
     for part in get_args(base):
         yield from id_markers(part)
 
 
 def msgspec_takes(annotation: Any) -> bool:
-    """Whether msgspec can check values against an annotation."""
+    """Return whether msgspec can check values against an annotation."""
     try:
         msgspec.json.Decoder(annotation)
     except TypeError:
@@ -90,12 +87,12 @@ def msgspec_takes(annotation: Any) -> bool:
 
 
 def is_document(annotation: Any) -> bool:
-    """Whether an annotation is the class of a table's documents."""
+    """Return whether an annotation is a document class."""
     return hasattr(annotation, "__convex_document__")
 
 
 def is_record(annotation: Any) -> bool:
-    """Whether an annotation is a class whose instances are made by calling it and are checked by nobody then."""
+    """Return whether an annotation is a struct, dataclass or named tuple, whose constructors do not validate."""
     record = get_origin(annotation) or annotation
     if not isinstance(record, type):
         return False
@@ -107,19 +104,19 @@ def _is_named_tuple(record: type) -> bool:
 
 
 def field_types(annotation: Any) -> dict[str, Any]:
-    """The annotations of a record's fields, or of the keys of a TypedDict.
+    """Return the annotations of a record's fields, or of the keys of a TypedDict.
 
     Raises:
-        NameError: One names something that is not defined yet.
+        NameError: An annotation names something that is not defined yet.
     """
     record = get_origin(annotation) or annotation
-    if isinstance(record, type) and issubclass(record, msgspec.Struct):  # this one also fills in type variables
+    if isinstance(record, type) and issubclass(record, msgspec.Struct):  # fields() also substitutes type variables
         return {field.name: field.type for field in msgspec.structs.fields(annotation)}
     return typing.get_type_hints(record, include_extras=True)
 
 
 def key_types(annotation: Any) -> Mapping[str, tuple[Any, Any]]:
-    """The keys of a TypedDict: whether each is `Required` or `NotRequired`, and its annotation."""
+    """Return each key of a TypedDict with `Required` or `NotRequired` and its annotation."""
     found = {}
     for name, hint in field_types(annotation).items():
         qualifier = Required if name in annotation.__required_keys__ else NotRequired
@@ -130,9 +127,9 @@ def key_types(annotation: Any) -> Mapping[str, tuple[Any, Any]]:
 
 
 def describe(annotation: Any) -> str:
-    """An annotation as one would write it."""
-    annotation, said = take_apart(annotation)
-    for marker in said:
+    """Return an annotation as source code would write it."""
+    annotation, metadata = split_annotated(annotation)
+    for marker in metadata:
         if isinstance(marker, IdOf):
             return repr(marker)
     origin, arguments = get_origin(annotation), get_args(annotation)

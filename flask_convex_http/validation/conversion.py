@@ -1,8 +1,4 @@
-"""msgspec, as `validation` uses it: what it is called with, the unions it has no words for, and its messages.
-
-What lives here turns one value into another by a type that msgspec understands; which type that is for an
-annotation is `validation`'s work.
-"""
+"""Convert values with msgspec, and turn its errors into `InvalidValueError`."""
 
 from __future__ import annotations
 
@@ -16,9 +12,9 @@ from typing import Any
 import msgspec
 
 from flask_convex_http.errors import RegistrationError
-from flask_convex_http.validation.records import InvalidValueError, shown
+from flask_convex_http.validation.records import InvalidValueError, shorten
 
-#: Values Python code passes as they are; from JSON they come as text and are read from it.
+#: Types that Python code passes as they are, and that JSON holds as text.
 PYTHON_TYPES = (
     bytes,
     bytearray,
@@ -45,10 +41,17 @@ _FIELD = re.compile(r"Object (?P<what>missing required|contains unknown) field `
 
 
 class Conversion:
-    """msgspec's conversion to a struct, with what it must be told worked out once.
+    """Converts values to a struct, with msgspec's options computed once.
 
-    To a struct always, if need be one of one field: what msgspec has found out about a struct it remembers, while a
-    bare `list[Item] | None` it reads again at each call, which takes ten times as long as the check itself.
+    The target is always a struct. msgspec caches its analysis of a struct, but analyses a bare `list[Item] | None` at
+    each call, which takes ten times as long as the conversion.
+
+    Args:
+        struct: The target.
+        where: The annotated place, for messages.
+
+    Raises:
+        RegistrationError: The struct contains a type that msgspec cannot validate.
     """
 
     def __init__(self, struct: type[msgspec.Struct], where: str) -> None:
@@ -57,7 +60,7 @@ class Conversion:
         self._has_python_types = not kinds.isdisjoint(_INSPECTED_PYTHON_TYPES)
 
     def python(self, value: Any) -> Any:
-        """Convert a value of Python code."""
+        """Convert a value that Python code passed."""
         if self._has_python_types:
             return msgspec.convert(value, self.struct, builtin_types=PYTHON_TYPES)
         return msgspec.convert(value, self.struct)
@@ -66,26 +69,31 @@ class Conversion:
         """Convert the fields of an instance.
 
         Raises:
-            InvalidValueError: One does not match.
+            InvalidValueError: A field does not match.
         """
         try:
             return self.python(values)
-        except REFUSALS as error:
-            raise refusal(error) from None
+        except CHECK_ERRORS as error:
+            raise invalid_value(error) from None
 
     def json(self, value: Any) -> Any:
-        """Convert what came out of a JSON parser."""
+        """Convert a value that was parsed from JSON."""
         return msgspec.convert(value, self.struct, str_keys=True)
 
 
 # --- messages ----------------------------------------------------------------------------------------------------
 
-#: What a check can end with: TypeError for what cannot be in a set, UnicodeError for lone surrogates.
-REFUSALS = (InvalidValueError, msgspec.ValidationError, RecursionError, UnicodeError, TypeError)
+#: Errors of a check. TypeError means an unhashable member of a set, UnicodeError a lone surrogate.
+CHECK_ERRORS = (InvalidValueError, msgspec.ValidationError, RecursionError, UnicodeError, TypeError)
 
 
-def refusal(error: Exception, *, boxed: bool = False) -> InvalidValueError:
-    """Our error for what a check ended with."""
+def invalid_value(error: Exception, *, boxed: bool = False) -> InvalidValueError:
+    """Return the `InvalidValueError` for an error of a check.
+
+    Args:
+        error: One of `CHECK_ERRORS`.
+        boxed: Whether the value was the only element of an array, whose index the path must not show.
+    """
     if isinstance(error, InvalidValueError):
         return error
     if isinstance(error, RecursionError):
@@ -101,7 +109,7 @@ def refusal(error: Exception, *, boxed: bool = False) -> InvalidValueError:
 
 
 def readable(message: str) -> str:
-    """msgspec's message, with a path also for fields that are missing or unknown."""
+    """Return msgspec's message with a path, also for a missing or an unknown field."""
     match = _PATH.fullmatch(message)
     text, path = (match["text"], match["path"]) if match else (message, "")
     if match and match["key"]:
@@ -110,15 +118,15 @@ def readable(message: str) -> str:
     if field is None:
         return f"{text} - at `${path}`"
     what = "Missing required field" if field["what"] == "missing required" else "Unknown field"
-    name = shown(field["name"])
+    name = shorten(field["name"])
     return f"{what} `{name}` - at `${path}.{name}`"
 
 
 def _kinds_in(annotation: Any, where: str) -> set[type]:
-    """The kinds of types in an annotation.
+    """Return the msgspec classes of all types in an annotation.
 
     Raises:
-        RegistrationError: One of them msgspec would take unseen, or ask isinstance() only.
+        RegistrationError: msgspec would accept values of a type unchecked, or check them with isinstance() only.
     """
     kinds = set()
     for node in _nodes(msgspec.inspect.type_info(annotation), set()):

@@ -1,7 +1,7 @@
-"""What msgspec does not check: ids belong to their table, and instances hold what their class declares.
+"""Check what msgspec does not: the table of ids, and the fields of instances.
 
-msgspec takes an instance of the right class as it is. One that was made by calling the class has been checked by
-nobody, so its fields are checked here. A `Check` looks at a value that has the right outer shape already.
+msgspec accepts an instance of the right class without a look at its fields, and a constructor does not validate. So the
+fields of records are checked here. A `Check` receives a value whose outer type msgspec has checked.
 """
 
 from __future__ import annotations
@@ -21,49 +21,54 @@ from flask_convex_http.validation.annotations import (
     describe,
     is_document,
     is_record,
+    split_annotated,
     split_union,
-    take_apart,
 )
 
-#: Takes a value and whether documents that have an id are trusted: from inside they are as the database gave them.
+#: Takes a value, and whether documents with an id are trusted as read from the database. Raises `InvalidValueError`.
 Check = Callable[[Any, bool], None]
-#: Makes the check of a class with fields or keys; it may be asked for one that is being made.
+#: Makes the check of a class with fields or keys. A recursive class asks for a check that is still being made.
 MakeRecordCheck = Callable[[Any], Check | None]
 
 _AT = " - at `$"
-#: Longer names and keys are cut in messages: they may come from a client.
-NAME_SHOWN = 64
+#: Characters of a name or key in a message; clients choose some of them.
+_LONGEST_NAME = 64
 
 
 class InvalidValueError(ValueError):
-    """A value does not match; `str()` says what was expected and where (`$` is the value itself)."""
+    """A value does not match. The message has the expected type and the path, where `$` is the value itself."""
 
     @property
     def text(self) -> str:
-        """What was expected, without the place."""
+        """The message without the path."""
         return str(self).rpartition(_AT)[0] or str(self)
 
     def inside(self, step: str) -> InvalidValueError:
-        """The same mistake as seen from the container: the path gets one more step in front."""
+        """Return this error with one more step at the start of its path."""
         text, _, path = str(self).rpartition(_AT)
         return InvalidValueError(f"{text}{_AT}{step}{path}")
 
 
-def checks_of(annotation: Any, record_check: MakeRecordCheck) -> Check | None:
-    """What remains to be checked in a value that has the right shape; None if nothing does."""
-    base, said = take_apart(annotation)
-    for meta in said:
+def make_check(annotation: Any, record_check: MakeRecordCheck) -> Check | None:
+    """Return the check of a value whose outer type is right, or None if nothing remains to be checked.
+
+    Args:
+        annotation: The annotation of the value.
+        record_check: Makes the checks of records in it.
+    """
+    base, metadata = split_annotated(annotation)
+    for meta in metadata:
         if isinstance(meta, IdOf):
             return _check_id(meta)
     origin, parts = get_origin(base), get_args(base)
     if origin in UNIONS:
         return _check_union(parts, record_check)
     if origin is tuple and parts[-1:] != (...,):
-        return _check_places({f"[{number}]": checks_of(part, record_check) for number, part in enumerate(parts)})
+        return _check_places({f"[{number}]": make_check(part, record_check) for number, part in enumerate(parts)})
     if origin is tuple or origin in SEQUENCES:
-        return _check_items(checks_of(parts[0], record_check))
+        return _check_items(make_check(parts[0], record_check))
     if origin in MAPPINGS:
-        return _check_values(*(checks_of(part, record_check) for part in parts))
+        return _check_values(*(make_check(part, record_check) for part in parts))
     return record_check(base) if is_record(base) or typing.is_typeddict(base) else None
 
 
@@ -79,8 +84,8 @@ def _check_id(marker: IdOf) -> Check:
 def _check_union(members: tuple[Any, ...], record_check: MakeRecordCheck) -> Check | None:
     values, absent = split_union(members)
     if len(values) == 1:
-        return _check_present(checks_of(values[0], record_check)) if absent else checks_of(values[0], record_check)
-    checks = [(_class_of(member), checks_of(member, record_check)) for member in values]
+        return _check_present(make_check(values[0], record_check)) if absent else make_check(values[0], record_check)
+    checks = [(_class_of(member), make_check(member, record_check)) for member in values]
     by_class = [(expected, check) for expected, check in checks if check is not None]
     return _check_by_class(by_class) if by_class else None
 
@@ -97,7 +102,7 @@ def _check_present(inner: Check | None) -> Check | None:
 
 
 def _check_by_class(checks: list[tuple[Any, Check]]) -> Check:
-    """In a union that msgspec takes no two members have instances of one class."""
+    """Return a check that picks the member by class: in a union that msgspec accepts, no two members share one."""
 
     def check(value: Any, trusting: bool) -> None:
         for expected, inner in checks:
@@ -109,7 +114,7 @@ def _check_by_class(checks: list[tuple[Any, Check]]) -> Check:
 
 
 def _class_of(annotation: Any) -> Any:
-    base, _ = take_apart(annotation)
+    base, _ = split_annotated(annotation)
     origin = get_origin(base) or base
     if origin in MAPPINGS or typing.is_typeddict(origin):
         return dict
@@ -132,7 +137,7 @@ def _check_items(item: Check | None) -> Check | None:
 
 
 def _check_places(checks: Mapping[str, Check | None]) -> Check | None:
-    """Each place of a tuple has a check of its own."""
+    """Return the check of a tuple, from those of its items."""
     wanted = [(number, step, check) for number, (step, check) in enumerate(checks.items()) if check is not None]
     if not wanted:
         return None
@@ -150,7 +155,7 @@ def _check_values(of_key: Check | None, of_value: Check | None) -> Check | None:
 
     def check(value: Any, trusting: bool) -> None:
         for name, inner in value.items():
-            step = f"[{shown(repr(name))}]"
+            step = f"[{shorten(repr(name))}]"
             if of_key is not None:
                 _run(of_key, name, trusting, step)
             if of_value is not None:
@@ -160,7 +165,7 @@ def _check_values(of_key: Check | None, of_value: Check | None) -> Check | None:
 
 
 def check_keys(checks: Mapping[str, Check | None]) -> Check | None:
-    """The check of a TypedDict, from those of its keys."""
+    """Return the check of a TypedDict, from those of its keys, or None if no key has one."""
     wanted = {name: check for name, check in checks.items() if check is not None}
     if not wanted:
         return None
@@ -178,13 +183,13 @@ def check_fields(
     convert: Callable[[dict[str, Any]], Any],
     checks: Mapping[str, Check | None],
 ) -> Check:
-    """The check of a class with fields.
+    """Return the check of a class with fields.
 
     Args:
         record: The class.
         types: The annotations of its fields.
-        convert: Checks the fields' values as msgspec does and answers an object that has them converted.
-        checks: What remains to be checked in each field.
+        convert: Converts the fields' values with msgspec and returns an object that has them.
+        checks: The remaining check of each field.
     """
     trusted = is_document(record)
     converted = [name for name, annotation in types.items() if not _is_plain(annotation)]
@@ -196,7 +201,7 @@ def check_fields(
         given = {name: held for name in types if (held := getattr(value, name, UNSET)) is not UNSET}
         made = convert(given)
         for name in converted:
-            _refuse_converted(types[name], name, given.get(name), getattr(made, name, None))
+            _reject_converted(types[name], name, given.get(name), getattr(made, name, None))
         for name, inner in wanted.items():
             if name in given:
                 _run(inner, given[name], trusting, f".{name}")
@@ -204,8 +209,8 @@ def check_fields(
     return check
 
 
-def _refuse_converted(annotation: Any, name: str, given: Any, made: Any) -> None:
-    """A dict that would do for a struct is not one: whoever reads the field would get the dict."""
+def _reject_converted(annotation: Any, name: str, given: Any, made: Any) -> None:
+    """Raise if a field holds a value that msgspec had to convert, such as a dict where a struct is declared."""
     if given is made or given is None or given == made:
         return
     if made is not UNSET:
@@ -215,8 +220,8 @@ def _refuse_converted(annotation: Any, name: str, given: Any, made: Any) -> None
 
 
 def _is_plain(annotation: Any) -> bool:
-    """Whether a value that matches is of the very type, so that there is nothing to convert."""
-    base, _ = take_apart(annotation)
+    """Return whether a matching value is always of the type itself, so that msgspec converts nothing."""
+    base, _ = split_annotated(annotation)
     if get_origin(base) in UNIONS:
         return all(_is_plain(member) for member in get_args(base))
     return base is Any or (isinstance(base, type) and base in PLAIN_TYPES)
@@ -229,11 +234,11 @@ def _run(check: Check, value: Any, trusting: bool, step: str) -> None:
         raise error.inside(step) from None
 
 
-def shown(name: str) -> str:
-    """A name from outside, cut to a length that can be shown."""
-    return name if len(name) <= NAME_SHOWN else name[:NAME_SHOWN] + "..."
+def shorten(name: str) -> str:
+    """Return a name that a client chose, cut to a length that fits a message."""
+    return name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME] + "..."
 
 
-def names_shown(names: Iterable[str]) -> str:
-    """Names from outside, as a list for a message."""
-    return ", ".join(sorted(shown(name) for name in names))
+def join_names(names: Iterable[str]) -> str:
+    """Return names that a client chose as a comma-separated list for a message."""
+    return ", ".join(sorted(shorten(name) for name in names))

@@ -1,8 +1,7 @@
-"""Annotations become validators: one `Validator` for each annotated argument, result and document field.
+"""Validators: one for each annotated argument, result and document field.
 
-msgspec does the checking. What it cannot say by itself is added here: integers fit 64 bits, datetimes carry a
-zone; and in `records`: ids belong to their table, and what was made by calling a class
-holds what the class declares. Nothing is coerced: "1" is not 1. What lives here knows no database and no HTTP.
+msgspec checks the types. Two rules are added here: integers fit 64 bits, and datetimes have a time zone. Two more are
+in `records`: ids belong to their table, and records hold what their class declares. Nothing is coerced: "1" is not 1.
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ from flask_convex_http.validation.annotations import (
     field_types,
     key_types,
     msgspec_takes,
+    split_annotated,
     split_union,
-    take_apart,
 )
-from flask_convex_http.validation.conversion import REFUSALS, Conversion, refusal
-from flask_convex_http.validation.records import Check, check_fields, check_keys, checks_of
+from flask_convex_http.validation.conversion import CHECK_ERRORS, Conversion, invalid_value
+from flask_convex_http.validation.records import Check, check_fields, check_keys, make_check
 from flask_convex_http.validation.records import InvalidValueError as InvalidValueError
 
 
@@ -36,16 +35,16 @@ class Validator:
     """Checks values against one annotation.
 
     Args:
-        annotation: Any annotation made of the supported types.
-        where: What is annotated, for messages.
+        annotation: An annotation made of the supported types.
+        where: The annotated place, for messages.
 
     Attributes:
-        type: The annotation as msgspec is given it.
-        id_markers: What the `Id[...]` in it have left.
+        type: The annotation as rewritten for msgspec.
+        id_markers: The markers of every `Id[...]` in the annotation.
 
     Raises:
         RegistrationError: The annotation cannot be validated.
-        NameError: It names a class that is not defined yet.
+        NameError: The annotation names a class that is not defined yet.
     """
 
     def __init__(self, annotation: Any, where: str) -> None:
@@ -60,7 +59,7 @@ class Validator:
                 msgspec.defstruct("Value", [("value", self.type)], array_like=True), f"{where}: "
             )
             self._decoder = msgspec.json.Decoder(self.type)
-            self.remaining = checks_of(annotation, self._record_check)
+            self.remaining = make_check(annotation, self._record_check)
         except RegistrationError:
             raise
         except RecursionError:
@@ -69,47 +68,51 @@ class Validator:
             raise RegistrationError(f"{where}: {error}") from None
 
     def bind(self, table_names: dict[str, str]) -> list[str]:
-        """Tell the ids which tables they mean; answer the class names that are not in the schema."""
+        """Resolve the tables of all ids, and return the class names that are not in the schema.
+
+        Args:
+            table_names: The table's name of each document class, by the name of the class.
+        """
         return [name for marker in self.id_markers for name in marker.bind(table_names)]
 
     def check(self, value: Any, *, trusting: bool = True) -> Any:
-        """Check a Python value and answer it (containers are copied).
+        """Check a Python value and return it, with containers copied.
 
         Args:
-            value: What is to be checked.
-            trusting: Whether a document that has an id is taken to be as it came from the database.
+            value: The value.
+            trusting: Accept a document that has an id without a look at its fields, since the database returned it.
 
         Raises:
-            InvalidValueError: It does not match.
+            InvalidValueError: The value does not match.
         """
         try:
             checked = self._conversion.python((value,)).value
             if self.remaining is not None:
                 self.remaining(checked, trusting)
-        except REFUSALS as error:
-            raise refusal(error, boxed=True) from None
+        except CHECK_ERRORS as error:
+            raise invalid_value(error, boxed=True) from None
         return checked
 
     def check_json(self, value: Any) -> Any:
-        """Check a value parsed from JSON, in which dates, bytes and the like are text.
+        """Check a value parsed from JSON, in which dates, bytes and the like are text, and return it converted.
 
         Raises:
-            InvalidValueError: It does not match.
+            InvalidValueError: The value does not match.
         """
         try:
             checked = self._conversion.json((value,)).value
             if self.remaining is not None:
                 self.remaining(checked, False)
-        except REFUSALS as error:
-            raise refusal(error, boxed=True) from None
+        except CHECK_ERRORS as error:
+            raise invalid_value(error, boxed=True) from None
         return checked
 
     def decode(self, body: bytes | str) -> Any:
-        """Parse JSON and check it in one step.
+        """Parse JSON, check the value and return it.
 
         Raises:
-            InvalidValueError: It does not match.
-            msgspec.DecodeError: It is not JSON.
+            InvalidValueError: The value does not match.
+            msgspec.DecodeError: The body is not JSON.
         """
         try:
             value = self._decoder.decode(body)
@@ -117,26 +120,26 @@ class Validator:
                 self.remaining(value, False)
         except UnicodeDecodeError:
             raise msgspec.DecodeError("JSON is malformed: it is not UTF-8") from None
-        except REFUSALS as error:
-            raise refusal(error) from None
+        except CHECK_ERRORS as error:
+            raise invalid_value(error) from None
         return value
 
     def load(self, text: bytes | str) -> Any:
-        """Parse JSON that was checked when it was stored: its shape is checked again, not more."""
+        """Parse JSON that was checked before it was stored. Types are checked again, tables of ids are not."""
         return self._decoder.decode(text)
 
-    # --- the type msgspec is given ------------------------------------------------------------------------------
+    # --- the type for msgspec ---------------------------------------------------------------------------------------
 
     def _rewrite(self, annotation: Any) -> Any:
-        """The annotation as a type that msgspec can check."""
-        base, said = take_apart(annotation)
-        self.id_markers += [meta for meta in said if isinstance(meta, IdOf)]
+        """Return the annotation as a type that msgspec can check."""
+        base, metadata = split_annotated(annotation)
+        self.id_markers += [meta for meta in metadata if isinstance(meta, IdOf)]
         if base is int:
-            return Annotated[(int, *said, *_missing_bounds(said))]
+            return Annotated[(int, *metadata, *_missing_bounds(metadata))]
         if base is datetime.datetime:
-            return Annotated[(base, *said, *_missing_zone(said))]
+            return Annotated[(base, *metadata, *_missing_zone(metadata))]
         rewritten = self._rewrite_base(base)
-        return Annotated[(rewritten, *said)] if said else rewritten
+        return Annotated[(rewritten, *metadata)] if metadata else rewritten
 
     def _rewrite_base(self, base: Any) -> Any:
         if base is object:
@@ -162,7 +165,7 @@ class Validator:
 
     def _rewrite_keys(self, base: Any) -> Any:
         if base in self._within:
-            return base  # it contains itself: further down msgspec's own rules have to do
+            return base  # recursive: from here on msgspec's own rules apply
         self._within.append(base)
         keys = {name: (qualifier, hint, self._rewrite(hint)) for name, (qualifier, hint) in key_types(base).items()}
         self._within.pop()
@@ -172,21 +175,21 @@ class Validator:
             base.__name__, {name: qualifier[rewritten] for name, (qualifier, _, rewritten) in keys.items()}
         )
 
-    # --- what is checked after msgspec -----------------------------------------------------------------------------
+    # --- the checks after msgspec -----------------------------------------------------------------------------------
 
     def _record_check(self, annotation: Any) -> Check | None:
-        """The check of a class with fields or keys: what it holds, and what that holds in turn."""
-        if annotation in self._records:  # it contains itself: the check is there by the time it is needed
+        """Return the check of a class with fields or keys, nested ones included."""
+        if annotation in self._records:  # recursive: the check exists by the time a value is checked
             return lambda value, trusting: self._check_again(annotation, value, trusting)
         self._records[annotation] = None
         if typing.is_typeddict(annotation):
             keys = {name: hint for name, (_, hint) in key_types(annotation).items()}
-            check = check_keys({name: checks_of(hint, self._record_check) for name, hint in keys.items()})
+            check = check_keys({name: make_check(hint, self._record_check) for name, hint in keys.items()})
         else:
             types = field_types(annotation)
             fields = [(name, self._rewrite(hint), *_unset(hint)) for name, hint in types.items()]
             conversion = Conversion(msgspec.defstruct("Fields", fields, kw_only=True), f"{self._where}: ")
-            nested = {name: checks_of(hint, self._record_check) for name, hint in types.items()}
+            nested = {name: make_check(hint, self._record_check) for name, hint in types.items()}
             check = check_fields(annotation, types, conversion.fields, nested)
         self._records[annotation] = check
         return check
@@ -198,7 +201,7 @@ class Validator:
 
 
 def _is_id(annotation: Any) -> bool:
-    return any(isinstance(meta, IdOf) for meta in take_apart(annotation)[1])
+    return any(isinstance(meta, IdOf) for meta in split_annotated(annotation)[1])
 
 
 def _ambiguous_union(members: tuple[Any, ...]) -> str:
@@ -212,23 +215,23 @@ def _ambiguous_union(members: tuple[Any, ...]) -> str:
 # --- annotations that cannot be validated ---------------------------------------------------------------------------
 
 
-def _missing_bounds(said: tuple[Any, ...]) -> Iterator[msgspec.Meta]:
-    """64 bits, as far as the annotation does not have bounds of its own: msgspec takes one of each."""
-    given = [meta for meta in said if isinstance(meta, msgspec.Meta)]
+def _missing_bounds(metadata: tuple[Any, ...]) -> Iterator[msgspec.Meta]:
+    """Yield the bounds of 64 bits that the annotation lacks. msgspec accepts one lower and one upper bound."""
+    given = [meta for meta in metadata if isinstance(meta, msgspec.Meta)]
     if all(meta.ge is None and meta.gt is None for meta in given):
         yield msgspec.Meta(ge=-(2**63))
     if all(meta.le is None and meta.lt is None for meta in given):
         yield msgspec.Meta(le=2**63 - 1)
 
 
-def _missing_zone(said: tuple[Any, ...]) -> Iterator[msgspec.Meta]:
-    given = [meta.tz for meta in said if isinstance(meta, msgspec.Meta)]
+def _missing_zone(metadata: tuple[Any, ...]) -> Iterator[msgspec.Meta]:
+    given = [meta.tz for meta in metadata if isinstance(meta, msgspec.Meta)]
     if False in given:
-        raise ValueError("a datetime without a time zone says no time; leave Meta(tz=False) out")
+        raise ValueError("a datetime without a time zone is not a point in time; remove Meta(tz=False)")
     if True not in given:
         yield msgspec.Meta(tz=True)
 
 
 def _unset(hint: Any) -> tuple[Any, ...]:
-    """The default of a field that may be UNSET: msgspec takes no UNSET as a value."""
-    return (msgspec.UNSET,) if msgspec.UnsetType in get_args(take_apart(hint)[0]) else ()
+    """Return UNSET as the default of a field that may be UNSET, since msgspec does not accept it as a value."""
+    return (msgspec.UNSET,) if msgspec.UnsetType in get_args(split_annotated(hint)[0]) else ()
