@@ -16,7 +16,7 @@ from tests.docs.markdown import ROOT
 #: Commands that change the machine or need another one. They are read by `bash -n` and not run.
 ELSEWHERE = frozenset(
     {
-        *("apt-get", "brew", "git", "pipx", "python3", "source", "sudo", "uv"),
+        *(".venv/bin/python", "apt-get", "brew", "git", "pipx", "python3", "source", "sudo", "uv"),
         *("caddy", "docker", "journalctl", "nginx", "psql", "createdb", "ngrok", "ssh", "stripe", "systemctl"),
     }
 )
