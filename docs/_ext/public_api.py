@@ -15,7 +15,7 @@ import re
 import sys
 import types
 from collections.abc import Callable
-from typing import Any, get_origin, get_type_hints
+from typing import Any
 
 from docutils.nodes import Element, reference  # type: ignore[import-untyped]
 from sphinx.application import Sphinx
@@ -36,23 +36,30 @@ GIVEN = {
 # --- the parts of a ctx ----------------------------------------------------------------------------------------------
 
 
+def named(annotation: Any) -> Any:
+    """Return the class of the package that an annotation names; it may be imported for type checkers only."""
+    name = re.match(r"\w+", annotation)
+    assert name, annotation
+    modules = [module for path, module in sorted(sys.modules.items()) if path.startswith(PACKAGE)]
+    return next(vars(module)[name[0]] for module in modules if isinstance(vars(module).get(name[0]), type))
+
+
 def returned(function: Any) -> Any:
     """Return the class that a function or property is annotated to return."""
-    hint = get_type_hints(getattr(function, "fget", function))["return"]
-    return get_origin(hint) or hint
+    return named(getattr(function, "fget", function).__annotations__["return"])
 
 
 def parts() -> dict[str, Any]:
     """Return the classes behind a ctx and an extension, by the name that applications reach them under."""
     mutation, action = flask_convex_http.MutationCtx, flask_convex_http.ActionCtx
-    database = get_type_hints(mutation)["db"]
+    database = named(mutation.__annotations__["db"])
     return {
         "ctx.db": database,
         "ctx.db.system": returned(database.system),
         "ctx.db.Query": returned(database.query),
         "ctx.storage": returned(action.storage),
         "ctx.scheduler": returned(mutation.scheduler),
-        "ctx.auth": get_type_hints(flask_convex_http.QueryCtx.__init__)["auth"],
+        "ctx.auth": named(flask_convex_http.QueryCtx.__init__.__annotations__["auth"]),
         "convex.backend": returned(flask_convex_http.ConvexHTTP.backend),
     }
 

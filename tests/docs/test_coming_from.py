@@ -1,34 +1,24 @@
 """The forms for people from Convex exist, and cover Convex's guide to HTTP actions."""
 
 import ast
-import typing
+import runpy
+from typing import Any
 
 import pytest
 
 import flask_convex_http
 from flask_convex_http import ActionCtx, Crons, MutationCtx, QueryCtx
 from tests.docs import commands
-from tests.docs.markdown import page, spans, table_rows
+from tests.docs.markdown import DOCS, page, spans, table_rows
 
 CONVEX = page("coming-from/convex")
-
-
-def _returned(member: property) -> type:
-    """Return the class that a property is annotated to return."""
-    found: type = typing.get_type_hints(member.fget)["return"]
-    return found
-
-
-_DB = typing.get_type_hints(MutationCtx)["db"]
+#: The extension that documents the parts of a ctx, and finds their classes.
+_API: dict[str, Any] = runpy.run_path(str(DOCS / "_ext" / "public_api.py"))
 #: What `ctx` and its parts have, in a mutation or an action.
 MEMBERS: dict[str, tuple[type, ...]] = {
     "ctx": (ActionCtx, MutationCtx),
-    "ctx.db": (_DB,),
-    "ctx.db.system": (_returned(_DB.system),),
-    "ctx.storage": (_returned(vars(ActionCtx)["storage"]), _returned(vars(MutationCtx)["storage"])),
-    "ctx.auth": (typing.get_type_hints(QueryCtx.__init__)["auth"],),
-    "ctx.scheduler": (_returned(vars(MutationCtx)["scheduler"]),),
     "crons": (Crons,),
+    **{name: (part,) for name, part in _API["parts"]().items()},
 }
 #: Names that an example may use without saying where they come from.
 ASSUMED = {
@@ -89,5 +79,5 @@ WRITES = {"delete", "generate_upload_url", "generate_direct_upload", "revoke_url
 )
 def test_storage_has_the_documented_methods(ctx: type, members: set[str]) -> None:
     """`ctx.storage` of a query, a mutation and an action has the methods that the reference lists for it."""
-    storage = _returned(vars(ctx)["storage"])
+    storage = _API["returned"](vars(ctx)["storage"])
     assert {name for name in dir(storage) if not name.startswith("_")} == members
