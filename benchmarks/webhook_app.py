@@ -1,6 +1,6 @@
-"""The app whose webhook the benchmark of webhooks sends to, with flask_convex_http: one handler that inserts one row.
+"""The app of the webhook benchmark with flask_convex_http: a webhook whose handler inserts one row.
 
-Its tables are those of the benchmarks of writing.
+It has the tables of the write benchmarks.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ def health(ctx: ActionCtx, request: Request) -> dict[str, str]:
 
 @http.post("/read")
 def read(ctx: ActionCtx, request: Request) -> Response:
-    """What any refusal costs whose body is read: the most that a refused forgery could reach."""
+    """Read the body and reject the request: the highest rate that rejecting a forgery could reach."""
     request.get_data()
     return error_response("no", 400)
 
 
 def create_app(folder: str, durability: str) -> Flask:
-    """The app, for gunicorn."""
+    """Return the app for gunicorn."""
     app = Flask(__name__, instance_path=folder)
     app.config["CONVEX_DURABILITY"] = durability
     ConvexHTTP(app, schema=Schema(Item))

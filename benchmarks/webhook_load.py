@@ -1,6 +1,6 @@
-"""Load of webhooks: deliveries of Stripe's, signed by Stripe's own library, each of an event of its own.
+"""The load of the webhook benchmark: deliveries signed by Stripe's library, each with an event of its own.
 
-They are signed before they are sent, so that the server has the machine meanwhile.
+They are signed before they are sent, so that signing does not take the processor from the server.
 """
 
 from __future__ import annotations
@@ -12,47 +12,47 @@ from collections.abc import Iterator
 
 from stripe import WebhookSignature
 
-from flask_convex_http.webhooks.samples import events
+from flask_convex_http.webhooks.samples.events import sample_events
 
 CONNECTIONS = 32
 PATH = "/webhooks/stripe"
 SECRET = "whsec_of_the_benchmark"
-FORGERS_SECRET = "whsec_of_somebody_else"
-#: How many are signed for a second; what is needed beyond is signed while the time runs.
-_SIGNED_A_SECOND = 5000
-#: How many deliveries later a copy comes; most originals are answered by then.
-_LATER = 2 * CONNECTIONS
+FORGERS_SECRET = "whsec_of_another_sender"
+#: Deliveries that are signed in advance for each second. More are signed during the run if they are needed.
+_SIGNED_PER_SECOND = 5000
+#: Deliveries between an original and its duplicate. Most originals have their response by then.
+_DISTANCE = 2 * CONNECTIONS
 _ID = "evt_of_the_benchmark"
 
 
 class Stream:
-    """Deliveries that never end.
+    """An endless stream of deliveries.
 
     Args:
-        copies: Which part of them are copies of others.
+        duplicates: The fraction of the deliveries that are duplicates.
 
     Attributes:
-        events: How many events were delivered.
-        copied: How many copies were.
+        events: The number of events delivered so far.
+        duplicated: The number of duplicates delivered so far.
     """
 
-    def __init__(self, copies: float = 0.0) -> None:
-        self.events = self.copied = 0
-        self._copies = copies
+    def __init__(self, duplicates: float = 0.0) -> None:
+        self.events = self.duplicated = 0
+        self._duplicates = duplicates
         self._ids = itertools.count()
-        now = time.time() * 1000
-        self._body = events.event("stripe", "checkout.session.completed", now=now, event_id=_ID).body.decode()
+        [event] = sample_events("stripe", ["checkout.session.completed"], now=time.time() * 1000, event_id=_ID)
+        self._body = event.body.decode()
 
     def requests(self, seconds: float) -> Iterator[bytes]:
-        """Requests for so many seconds and then some."""
-        ready = deque(self._new() for _ in range(round(seconds * _SIGNED_A_SECOND)))
-        sent: deque[bytes] = deque(maxlen=_LATER)
+        """Yield requests without end, of which enough for so many seconds are signed at the start."""
+        ready = deque(self._new() for _ in range(round(seconds * _SIGNED_PER_SECOND)))
+        sent: deque[bytes] = deque(maxlen=_DISTANCE)
         owed = 0.0
         while True:
-            owed += self._copies
-            if owed >= 1 and len(sent) == _LATER:
+            owed += self._duplicates
+            if owed >= 1 and len(sent) == _DISTANCE:
                 owed -= 1
-                self.copied += 1
+                self.duplicated += 1
                 yield sent[0]
                 continue
             self.events += 1
@@ -60,7 +60,7 @@ class Stream:
             yield sent[-1]
 
     def forgery(self, path: str = PATH) -> bytes:
-        """A request that is right but for the secret."""
+        """Return a request that is correct except for its secret."""
         return _request(self._body, FORGERS_SECRET, path)
 
     def _new(self) -> bytes:

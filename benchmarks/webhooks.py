@@ -1,9 +1,9 @@
 """Webhooks over HTTP against Flask with Stripe's library and `sqlite3` by hand: `python -m benchmarks.webhooks`.
 
-A delivery is verified, looked for, recorded with its body and done with one row of effects, in one durable commit; each
-is of an event of its own, but for copies where a line has some. Two workers, 32 connections. Afterwards there must be
-as many rows of effects as events, neither fewer nor more. Forgeries are refused next to `GET /health` of the same
-server, and must leave the database as it was, to the byte.
+Each delivery is verified, looked up, recorded with its body and handled with one inserted row, in one durable commit.
+Each has an event of its own, except where a line has duplicates. Two workers, 32 connections. Afterwards there must be
+exactly one row for each event. Rejected forgeries are compared with `GET /health` of the same server, and must leave
+every byte of the database as it was.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from benchmarks.webhook_load import CONNECTIONS
 from benchmarks.writes import DURABILITIES, new_folders, prepare
 
 OURS, BY_HAND = "ours", "by hand"
-FORGERIES = "refused forgeries"
+FORGERIES = "rejected forgeries"
 _FACTORIES = {OURS: "benchmarks.webhook_app:create_app", BY_HAND: "benchmarks.peers.webhooks_by_hand:create_app"}
-#: Where a side has the events it has dealt with.
+#: Counts the handled events of a side.
 _EVENTS = {OURS: "SELECT count(*) FROM _webhooks WHERE state = 'done'", BY_HAND: "SELECT count(*) FROM events"}
-#: What refused forgeries should reach next to GET /health.
-_REFUSED = Target(0.8)
-#: Seconds from the first answer on that are for all workers to start.
+#: The rate that rejected forgeries should reach, relative to GET /health.
+_REJECTED = Target(0.8)
+#: Seconds after the first response until all workers have started.
 _WARM_UP = 1.0
 
 
@@ -53,76 +53,76 @@ class Line:
 
     Attributes:
         name: What is delivered.
-        delay: Seconds each sync takes longer.
-        copies: Which part of the deliveries are copies.
-        target: What ours should reach next to Flask by hand.
+        delay: Seconds by which each sync is slowed down.
+        duplicates: The fraction of the deliveries that are duplicates.
+        target: The rate that this package should reach, relative to Flask by hand.
     """
 
     name: str
     delay: float
-    copies: float
+    duplicates: float
     target: Target
 
 
 LINES = (
     Line("deliveries, this disk", 0, 0.0, Target(1.5)),
-    Line("deliveries, a tenth copies, this disk", 0, 0.1, Target(1.5)),
+    Line("deliveries, a tenth duplicates, this disk", 0, 0.1, Target(1.5)),
     Line("deliveries, syncs of 1 ms", 0.001, 0.0, Target(1.5)),
 )
 
 
 class WrittenError(Exception):
-    """Forgeries have changed the database."""
+    """A forgery has changed the database."""
 
 
 class WebhookServer(Server):
-    """A server of the webhook, as a side of a comparison.
+    """A server of the webhook, as one side of a comparison.
 
     Args:
         name: "ours" or "by hand".
-        folder: Where its database is.
-        durability: What SQLite's `synchronous` is set to.
-        environment: Its environment.
-        copies: Which part of the deliveries are copies.
+        folder: The folder of its database.
+        durability: The durability, which sets SQLite's `synchronous`.
+        environment: Its environment variables.
+        duplicates: The fraction of the deliveries that are duplicates.
     """
 
     def __init__(
-        self, name: str, folder: Path, durability: str, environment: Mapping[str, str], copies: float = 0.0
+        self, name: str, folder: Path, durability: str, environment: Mapping[str, str], duplicates: float = 0.0
     ) -> None:
         self.database = _prepare(name, folder, durability)
         command = servers.gunicorn(f"{_FACTORIES[name]}({str(folder)!r}, {durability!r})", THREADS)
         super().__init__(name, command, folder, {**environment, "STRIPE_WEBHOOK_SECRET": webhook_load.SECRET})
-        self._stream = webhook_load.Stream(copies)
+        self._stream = webhook_load.Stream(duplicates)
         self._errors = 0
 
     def __enter__(self) -> Self:
         super().__enter__()
-        self.repeat(webhook_load.Stream().forgery(), _WARM_UP, 400)  # it listens before its workers are there
+        self.repeat(webhook_load.Stream().forgery(), _WARM_UP, 400)  # gunicorn listens before its workers run
         return self
 
     def run(self, seconds: float) -> Burst:
-        """Take deliveries for some seconds."""
-        copied = self._stream.copied
+        """Send deliveries for some seconds."""
+        duplicated = self._stream.duplicated
         burst = load(self.port, self._stream.requests(seconds), CONNECTIONS, seconds, status=200)
-        burst.acknowledged -= self._stream.copied - copied  # they must not be in the database
+        burst.acknowledged -= self._stream.duplicated - duplicated  # duplicates must not be in the database
         self._errors += burst.errors.total()
         return burst
 
     def repeat(self, request: bytes, seconds: float, status: int) -> Burst:
-        """Take one request over and over, which must be answered with a status and leave nothing."""
+        """Send one request again and again, which must get this status and store nothing."""
         burst = load(self.port, itertools.repeat(request), CONNECTIONS, seconds, status=status)
-        burst.acknowledged = 0  # none is to be in the database
+        burst.acknowledged = 0  # none may be in the database
         return burst
 
     def stored(self) -> int:
-        """How many rows of effects there are."""
+        """Return the number of rows that the handler has inserted."""
         return items_in(self.database)
 
     def check_once(self) -> None:
-        """Look for the effects of each event: once; where requests failed, once or not at all.
+        """Check that each event was handled exactly once, or at most once if its request failed.
 
         Raises:
-            LostWritesError: There are others.
+            LostWritesError: An event was handled more than once, or was lost.
         """
         with contextlib.closing(sqlite3.connect(self.database)) as connection:
             rows, different = connection.execute("SELECT count(*), count(DISTINCT name) FROM items").fetchone()
@@ -130,16 +130,16 @@ class WebhookServer(Server):
         sent = self._stream.events
         if not rows == different == events or rows > sent or (rows < sent and not self._errors):
             raise LostWritesError(
-                f"{self.name}: of {sent} events {events} are recorded as done, with {rows} rows of effects, of which "
-                f"{different} are of different events"
+                f"{self.name}: of {sent} events {events} are recorded as done, and there are {rows} rows of "
+                f"{different} different events"
             )
 
 
 class Health:
-    """`GET /health`, as a side of a comparison; nothing of it is in the database.
+    """`GET /health`, as one side of a comparison. It stores nothing.
 
     Args:
-        server: Who answers.
+        server: The server to send it to.
     """
 
     name = "GET /health"
@@ -148,38 +148,38 @@ class Health:
         self._server = server
 
     def run(self, seconds: float) -> Burst:
-        """Answer it for some seconds."""
+        """Send it for some seconds."""
         return self._server.repeat(get("/health"), seconds, 200)
 
     def stored(self) -> int:
-        """Nothing."""
+        """Return 0."""
         return 0
 
 
 class Forgeries(Health):
-    """The same for forgeries. They are made for each burst: nobody looks at the signature of an old one."""
+    """Forgeries, as one side of a comparison. They are new for each burst, so that their signature is checked."""
 
     name = OURS
 
     def run(self, seconds: float) -> Burst:
-        """Refuse them for some seconds."""
+        """Send them for some seconds."""
         return self._server.repeat(webhook_load.Stream().forgery(), seconds, 400)
 
 
 class Reading(Health):
-    """The same requests to a view that reads and refuses them unseen: what of a forgery's cost is not verifying."""
+    """The same requests to a view that only reads them: the part of a forgery's cost that is not verification."""
 
     name = "POST, only read"
 
     def run(self, seconds: float) -> Burst:
-        """Refuse them for some seconds."""
+        """Send them for some seconds."""
         return self._server.repeat(webhook_load.Stream().forgery("/read"), seconds, 400)
 
 
 def print_lines(
     durabilities: Sequence[str] = DURABILITIES, only: str = "", rounds: int = 3, seconds: float = SECONDS
 ) -> None:
-    """Measure and print all lines, or those with a text in their names."""
+    """Measure and print all lines, or those whose name contains `only`."""
     print_head(f"Webhooks, {CONNECTIONS} connections ({slow_sync.said()})")
     for durability, line in itertools.product(durabilities, LINES):
         if only in line.name:
@@ -196,7 +196,7 @@ def _print_line(line: Line, durability: str, rounds: int, seconds: float) -> Non
         return
     with new_folders(OURS, BY_HAND) as folders, contextlib.ExitStack() as stack:
         sides = [
-            stack.enter_context(WebhookServer(name, folder, durability, environment, line.copies))
+            stack.enter_context(WebhookServer(name, folder, durability, environment, line.duplicates))
             for name, folder in zip((OURS, BY_HAND), folders, strict=True)
         ]
         measured = alternate(sides, rounds, seconds)
@@ -208,17 +208,17 @@ def _print_line(line: Line, durability: str, rounds: int, seconds: float) -> Non
 def _print_forgeries(rounds: int, seconds: float) -> None:
     with new_folders(OURS) as [folder], WebhookServer(OURS, folder, "full", slow_sync.environment(0)) as server:
         sides = [Forgeries(server), Health(server), Reading(server)]
-        with _untouched(server.database):
+        with _unchanged(server.database):
             measured = alternate(sides, rounds, seconds)
-    print_comparison(FORGERIES, "full", measured, [_REFUSED, Target()])
+    print_comparison(FORGERIES, "full", measured, [_REJECTED, Target()])
 
 
 @contextlib.contextmanager
-def _untouched(database: Path) -> Iterator[None]:
-    """A while in which nobody may write to a database.
+def _unchanged(database: Path) -> Iterator[None]:
+    """Check that a database is not written to inside of the with statement.
 
     Raises:
-        WrittenError: Somebody has.
+        WrittenError: The database has changed.
     """
     before = _state(database)
     yield
@@ -227,9 +227,9 @@ def _untouched(database: Path) -> Iterator[None]:
 
 
 def _state(database: Path) -> list[tuple[str, int, int, str]]:
-    """Name, size, time of the last change, and digest of the database and its log.
+    """Return name, size, time of the last change and digest of the database file and its log.
 
-    The index of the log (`-shm`) is left out: it is the processes' shared memory, in which readers too take locks.
+    The index of the log (`-shm`) is left out, because readers acquire locks in it too.
     """
     files = [database, database.with_name(f"{database.name}-wal")]
     return [
@@ -240,7 +240,7 @@ def _state(database: Path) -> list[tuple[str, int, int, str]]:
 
 
 def _prepare(name: str, folder: Path, durability: str) -> Path:
-    """Make the tables of a side."""
+    """Create the tables of a side and return its database file."""
     if name == OURS:
         return prepare(OURS, folder, durability)
     Inbox(folder / "items.db", durability).make_tables()

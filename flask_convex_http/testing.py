@@ -10,10 +10,10 @@ What was scheduled runs when a test says so:
         backend.ctx().run_mutation(items.create_later, name="Lamp")
         run_scheduled(backend, advance=timedelta(hours=1))
 
-A webhook's sender is not needed:
+`deliver` stands in for a webhook's sender:
 
-    answers = deliver(app.test_client(), "stripe", "checkout.session.completed", duplicate=3)
-    assert [answer.status_code for answer in answers] == [200, 200, 200]
+    responses = deliver(app.test_client(), "stripe", "checkout.session.completed", duplicate=3)
+    assert [response.status_code for response in responses] == [200, 200, 200]
 
 For tests of endpoints give the app `CONVEX_DATABASE_URL="sqlite:///:memory:"` and TESTING=True, without which its first
 request starts a worker, and call `convex.migrate()` in its app context.
@@ -45,8 +45,7 @@ from flask_convex_http.schema.documents import Schema
 from flask_convex_http.schema.system_tables import ScheduledFunction
 from flask_convex_http.web.state import backend_of
 from flask_convex_http.webhooks.base import Provider
-from flask_convex_http.webhooks.samples import events as samples
-from flask_convex_http.webhooks.samples.signed_deliveries import Faults, signed
+from flask_convex_http.webhooks.samples import Faults, make_deliveries
 from flask_convex_http.worker.action_runner import ActionRunner
 from flask_convex_http.worker.mutation_runner import MutationRunner
 from flask_convex_http.worker.results import JobResult
@@ -216,33 +215,37 @@ class _Runner:
 # --- webhooks --------------------------------------------------------------------------------------------------------
 
 
-class Answers(Sequence[TestResponse]):
-    """What the app answered to each delivery, in the order in which they were sent.
+class Responses(Sequence[TestResponse]):
+    """The responses to deliveries, in the order in which these were sent.
 
     Attributes:
-        status_code: The status of the last one.
-        text: Its body.
-        json: Its body, read as JSON; None if it is not.
+        status_code: The status of the last response.
+        text: The body of the last response.
+        json: The body of the last response as JSON, or None if it is not JSON.
     """
 
-    def __init__(self, answers: Sequence[TestResponse]) -> None:
-        self._answers = tuple(answers)
-        self.status_code: int = self._answers[-1].status_code
-        self.text: str = self._answers[-1].text
-        self.json: Any = self._answers[-1].get_json(silent=True)
+    def __init__(self, responses: Sequence[TestResponse]) -> None:
+        self._responses = tuple(responses)
+        self.status_code: int = self._responses[-1].status_code
+        self.text: str = self._responses[-1].text
+        self.json: Any = self._responses[-1].get_json(silent=True)
 
     @overload
     def __getitem__(self, index: int) -> TestResponse: ...
     @overload
     def __getitem__(self, index: slice) -> Sequence[TestResponse]: ...
     def __getitem__(self, index: int | slice) -> TestResponse | Sequence[TestResponse]:
-        return self._answers[index]
+        return self._responses[index]
 
     def __len__(self) -> int:
-        return len(self._answers)
+        return len(self._responses)
 
     def __repr__(self) -> str:
-        return f"<Answers {', '.join(answer.status for answer in self)}>"
+        return f"<Responses {', '.join(response.status for response in self)}>"
+
+
+#: The former name of `Responses`.
+Answers = Responses
 
 
 def deliver(
@@ -261,34 +264,34 @@ def deliver(
     fresh_id: bool = False,
     event_id: str | None = None,
     event_type: str | None = None,
-) -> Answers:
-    """Send signed deliveries to a webhook of the app, as its sender would, and with the faults that senders have.
+) -> Responses:
+    """Send signed deliveries to a webhook of the app as its sender would, with faults on request.
 
-    Copies come one after the other: a test client is not made for several threads. For copies at the same instant give
-    each thread a client of its own, or start the app and use `flask convex webhooks send --duplicate`.
+    Duplicates are sent one after another, because a test client is not thread-safe. To send them at the same moment,
+    start the app and use `flask convex webhooks send --duplicate`.
 
     Args:
         client: A test client of the app.
         provider: The webhook's source or path, its provider's name, a sender such as "clerk", or a provider.
-        event: The type of a sample event, several of them in the order in which they happen, or a whole payload.
-        data: What is to be otherwise in a sample; merged deeply, for Stripe into `data.object`, for Slack into
-            `event`, for senders that have `data` into that, else into the payload. With it the type may be any.
-        path: Where to send it, if not to the path of the webhook; needed with a provider that the app does not have.
-        duplicate: How many copies come, byte for byte the same.
-        reorder: Whether several events come in another order than they happened.
-        seed: Which other order; a random one if not given.
-        late: How long ago it happened and was signed.
+        event: The type of a sample event, several types in the order in which they happen, or a whole payload.
+        data: Changes of the sample event, merged deeply: for Stripe into `data.object`, for Slack into `event`, for
+            senders that have `data` into that, otherwise into the payload. With data the type may be any.
+        path: The path to send it to. By default the webhook's; required with a provider that the app does not have.
+        duplicate: How many times each delivery is sent, byte for byte the same.
+        reorder: Send several events in another order than they happened.
+        seed: Chooses the order of `reorder`. By default it is random.
+        late: How long ago the event happened and was signed.
         tamper: Change the body after it was signed.
-        old_secret: Sign with the last of several secrets; where there is only one, with one that is not the app's.
-        fresh_id: Send each once more, under another id and without the secret.
-        event_id: The id of the only event; a new one if not given.
+        old_secret: Sign with the last of several secrets. If the webhook has only one, a random secret signs.
+        fresh_id: Send each delivery once more under another id, as someone without the secret could.
+        event_id: The id of the only event. By default it is new.
         event_type: The type of a whole payload, for senders that put it into a header, as GitHub does.
 
     Returns:
-        The answers.
+        The responses in the order of sending.
 
     Raises:
-        ValueError: There is no such webhook or sample, or what is asked for does not fit together.
+        ValueError: There is no such webhook or sample, or the arguments do not fit together.
         MissingSecretError: The webhook has no secret that can sign.
     """
     faults = Faults(
@@ -302,33 +305,32 @@ def deliver(
     )
     backend = backend_of(client.application)
     signing, sender, target = _target(backend, provider, path)
-    now = backend.clock()
-    if isinstance(event, Mapping):
-        if data is not None:
-            raise ValueError("data changes a sample: put it into the payload, which is sent as it is")
-        made = [samples.whole(sender, event, event_id=event_id, event_type=event_type)]
-    else:
-        if event_type is not None:
-            raise ValueError("event_type goes with a whole payload: name the sample's type as the event")
-        types = [event] if isinstance(event, str) else list(event)
-        made = samples.events(sender, types, data, now=faults.sent_at(now), event_id=event_id)
-    deliveries = signed(signing, made, faults, now=now)
-    return Answers(
+    deliveries = make_deliveries(
+        signing,
+        event,
+        faults,
+        now=backend.clock(),
+        sender=sender,
+        data=data,
+        event_id=event_id,
+        event_type=event_type,
+    )
+    return Responses(
         [
             client.post(target, data=delivery.body, headers=dict(delivery.headers))
             for delivery in deliveries
-            for _ in range(delivery.copies)
+            for _ in range(delivery.count)
         ]
     )
 
 
 def _target(backend: Backend, provider: str | Provider, path: str | None) -> tuple[Provider, str, str]:
-    """Who signs, whose events they are, and where they go."""
+    """Return the provider that signs, the sender of the sample events, and the path."""
     if isinstance(provider, str):
         webhook = find_webhook(backend.webhooks, provider)
         return webhook.provider, sender_of(webhook, provider), path or webhook.path
-    own = next((webhook.path for webhook in backend.webhooks if webhook.provider is provider), None)
-    target = path or own
+    registered = next((webhook.path for webhook in backend.webhooks if webhook.provider is provider), None)
+    target = path or registered
     if target is None:
-        raise ValueError(f"This app has no webhook with that {provider!r}: say path=, or name the webhook's source")
+        raise ValueError(f"This app has no webhook with that {provider!r}: give path=, or name the webhook's source")
     return provider, provider.name, target

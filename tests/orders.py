@@ -34,7 +34,7 @@ from flask_convex_http.backend import Backend, Functions
 from flask_convex_http.database.db import DatabaseReader
 from flask_convex_http.inbox.replay import Replays
 from flask_convex_http.schema.system_tables import ScheduledFunction, WebhookDelivery
-from flask_convex_http.testing import Answers, Clock, deliver, run_scheduled
+from flask_convex_http.testing import Clock, Responses, deliver, run_scheduled
 from flask_convex_http.webhooks import HmacSignature
 from tests.cli.outcomes import Outcome
 from tests.databases import in_folder
@@ -182,7 +182,7 @@ class Shop:
         exception = None if isinstance(result.exception, SystemExit) else result.exception
         return Outcome(result.exit_code, result.stdout, result.stderr, exception)
 
-    def send(self, event_id: str, source: str = "shop", type: str = "order.placed", **more: Any) -> Answers:
+    def send(self, event_id: str, source: str = "shop", type: str = "order.placed", **more: Any) -> Responses:
         """A signed delivery."""
         self.app.testing = False  # what a handler raises is to be answered, not to come out here
         return deliver(self.app.test_client(), source, {"id": event_id, "type": type, **more}, event_id=event_id)

@@ -20,8 +20,9 @@ def exported(module: types.ModuleType) -> set[str]:
 
 
 def defined(module: types.ModuleType) -> set[str]:
-    """Return the public names that a module itself defines."""
-    return {name for name in exported(module) if getattr(vars(module)[name], "__module__", "") == module.__name__}
+    """Return the public names that a module itself defines, without aliases."""
+    own = {name: value for name, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__}
+    return {name for name in exported(module) & own.keys() if getattr(own[name], "__name__", name) == name}
 
 
 def documented() -> list[str]:

@@ -5,12 +5,12 @@ The output contains no secret, no value of a header and nothing of a body, so it
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import click
+import msgspec
 from flask.cli import with_appcontext
 
 from flask_convex_http.backend import Backend
@@ -190,16 +190,17 @@ def _report(backend: Backend, rejection: Rejection, as_json: bool) -> None:
         print_json({"refusal": fields, "findings": findings})
         return
     others = f", and {counted(rejection.others, 'other')} like it since the one before" if rejection.others else ""
-    _print_facts(
-        {
-            "Rejected": f"{moment(rejection.received_at)} by {rejection.source}{others}",
-            "Reason": f"{rejection.reason}: {rejection.message}",
-            "Request": rejection.request_id,
-            "Event": f"{fields['event_type']} {fields['event_id']}".strip(),
-            "Headers": ", ".join(fields["headers"]),
-            "Body": "not read" if _is_unread(rejection) else counted(rejection.size, "byte"),
-        }
-    )
+    facts = {
+        "Rejected": f"{moment(rejection.received_at)} by {rejection.source}{others}",
+        "Reason": f"{rejection.reason}: {rejection.message}",
+        "Request": rejection.request_id,
+        "Event": f"{fields['event_type']} {fields['event_id']}".strip(),
+        "Headers": ", ".join(fields["headers"]),
+        "Body": "not read" if _is_unread(rejection) else counted(rejection.size, "byte"),
+    }
+    for name, fact in facts.items():
+        if fact:
+            click.echo(printable(f"{name + ':':<10}{shortened(fact, 500)}").replace("\n", "\\n"))
     click.echo()
     _print_findings(findings)
 
@@ -209,21 +210,12 @@ def _report_received(delivery: WebhookDelivery, as_json: bool) -> None:
         names = ("source", "event_id", "type", "state", "received", "completed_time", "request_id")
         print_json({"delivery": {"_id": delivery.id} | {name: getattr(delivery, name) for name in names}})
         return
-    _print_facts(
-        {
-            "Received": f"{moment(delivery.received)} by {delivery.source}",
-            "Event": f"{delivery.type} {delivery.event_id}".strip(),
-            "State": delivery.state,
-            "Error": delivery.error or "",
-        }
+    click.echo(
+        printable(
+            f"It was not rejected: {delivery.source} received it at {moment(delivery.received)}, and it is "
+            f"{delivery.state}. `flask convex webhooks show {delivery.id}` shows its attempts."
+        )
     )
-    click.echo(f"It was not rejected. `flask convex webhooks show {delivery.id}` shows its attempts.")
-
-
-def _print_facts(facts: dict[str, str]) -> None:
-    for name, fact in facts.items():
-        if fact:
-            click.echo(printable(f"{name + ':':<10}{shortened(fact, 500)}").replace("\n", "\\n"))
 
 
 def _print_findings(findings: Iterable[Finding]) -> None:
@@ -263,10 +255,8 @@ def _headers(file: BinaryIO) -> dict[str, str]:
 
 def _json_headers(text: str) -> dict[str, str]:
     try:
-        found: dict[str, Any] = json.loads(text)
+        found = msgspec.json.decode(text, type=dict[str, str | list[str]])
     except (ValueError, RecursionError):
-        raise click.UsageError("--headers starts with { but is not JSON.") from None
+        raise click.UsageError("--headers starts with { but is not a JSON object of headers.") from None
     # Some senders' pages show a list of values for each header.
-    return {
-        name: ", ".join(map(str, value)) if isinstance(value, list) else str(value) for name, value in found.items()
-    }
+    return {name: ", ".join(value) if isinstance(value, list) else value for name, value in found.items()}

@@ -1,17 +1,14 @@
-"""`flask convex webhooks send`: signed test deliveries over HTTP, without the provider and without the internet.
+"""`flask convex webhooks send`: signed test deliveries over HTTP, without the sender and without the internet.
 
-The deliveries are made in `samples/signed_deliveries.py`. Nothing is read from the database here: the app that answers
-may be another process, or on another machine.
+The database is not read: the app that receives the deliveries may run in another process or on another machine.
 """
 
 from __future__ import annotations
 
-import datetime
 import http.client
-import re
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from threading import Barrier
@@ -27,83 +24,71 @@ from flask_convex_http.cli.output import json_option, print_json, print_table, p
 from flask_convex_http.inbox.registry import Webhook
 from flask_convex_http.inbox.search import find_webhook, sender_of
 from flask_convex_http.web.state import current_backend
-from flask_convex_http.webhooks.samples import events as samples
-from flask_convex_http.webhooks.samples.signed_deliveries import Faults, SignedDelivery, Verdict, signed
+from flask_convex_http.webhooks.samples import SENDERS, Faults, SignedDelivery, make_deliveries
+from flask_convex_http.webhooks.samples.events import event_types
+from flask_convex_http.webhooks.samples.signed_deliveries import Verdict
 
 _BASE = "http://127.0.0.1:5000"
-#: How many copies come at once at most: each is a thread and a connection.
-_MOST_COPIES = 200
-#: How much of an answer is read.
+#: The most duplicates that are sent at once. Each needs a thread and a connection.
+_MOST_DUPLICATES = 200
+#: Bytes of a response that are read.
 _MOST_BYTES = 64 * 1024
-#: Answers that refuse a delivery for what it is. The package's own is 400; an error handler may choose another.
-_REFUSALS = (400, 401, 403)
-#: Characters of an id that is shown.
+#: Statuses that reject a delivery. The package's own is 400; the app's error handler may choose another.
+_REJECTIONS = (400, 401, 403)
+#: Characters of an id in the table.
 _LONGEST_ID = 72
-#: What is in the answer if no secret is set, and in those that are about neither secrets nor times.
-_ABOUT_SECRETS = re.compile("environment variable|signing secret", re.IGNORECASE)
-_ABOUT_CONTENT = re.compile(r"malformed|missing|\bheader\b|webhook (body|form)", re.IGNORECASE)
 
 
 class _Attempt(msgspec.Struct):
-    """One request and what came back, as programs read it.
+    """One request and its response, for `--json`.
 
     Attributes:
         type: The event's type.
         id: The event's id.
-        expected: What the app was to do.
+        expected: What the app should do.
         as_expected: Whether it did.
-        meaning: What that means, for people.
-        status: The answer's status; None if there was no answer.
-        milliseconds: How long the answer took.
-        answer: The first line of its body, or why there is none.
-        connected: Whether there was anybody to answer.
-        request_id: The `X-Request-Id` of the answer; empty if it has none.
+        meaning: What the response means, for people.
+        status: The response's status, or None without a response.
+        milliseconds: The time until the response.
+        answer: The first line of the response's body, or why there is no response.
+        connected: Whether there was a connection.
+        request_id: The response's `X-Request-Id`, or an empty string.
     """
 
     type: str
     id: str
     expected: Verdict
-    as_expected: bool
-    meaning: str
-    status: int | None
-    milliseconds: float
-    answer: str
-    connected: bool
-    request_id: str
-
-    @property
-    def is_refused(self) -> bool:
-        """Whether the app has kept it for `doctor`, as far as its answer tells."""
-        has_no_secret = self.status == 503 and bool(_ABOUT_SECRETS.search(self.answer))
-        return bool(self.request_id) and (self.status in (*_REFUSALS, 413) or has_no_secret)
-
-
-class _Reply(msgspec.Struct):
-    status: int | None
-    milliseconds: float
-    line: str
-    connected: bool = True
+    as_expected: bool = False
+    meaning: str = ""
+    status: int | None = None
+    milliseconds: float = 0
+    answer: str = ""
+    connected: bool = False
     request_id: str = ""
 
     @property
     def is_accepted(self) -> bool:
         return self.status is not None and 200 <= self.status < 300
 
+    @property
+    def is_rejected(self) -> bool:
+        return self.status in _REJECTIONS
+
 
 @click.command("send")
 @click.argument("name", metavar="[SOURCE|PROVIDER]", required=False)
 @click.argument("types", metavar="[TYPE]...", nargs=-1)
-@click.option("--data", metavar="JSON", help="What is to be otherwise in the events; merged deeply.")
-@click.option("--url", default=_BASE, show_default=True, help="Where the app is, or the webhook's whole URL.")
-@click.option("--source", metavar="SOURCE", help="Which webhook, if several have the provider.")
-@click.option("--duplicate", type=click.IntRange(1, _MOST_COPIES), default=1, metavar="N", help="N copies at once.")
-@click.option("--reorder", is_flag=True, help="Several events in another order than they happened.")
-@click.option("--seed", type=int, help="With --reorder: which order.")
-@click.option("--late", type=duration, metavar="DURATION", help="As if it had happened and been signed that long ago.")
+@click.option("--data", metavar="JSON", help="Changes of the sample events, merged deeply.")
+@click.option("--url", default=_BASE, show_default=True, help="The URL of the app, or the whole URL of the webhook.")
+@click.option("--source", metavar="SOURCE", help="The webhook's source or path, if several have the provider.")
+@click.option("--duplicate", type=click.IntRange(1, _MOST_DUPLICATES), default=1, metavar="N", help="Send N at once.")
+@click.option("--reorder", is_flag=True, help="Send several events in another order than they happened.")
+@click.option("--seed", type=int, help="With --reorder: chooses the order.")
+@click.option("--late", type=duration, metavar="DURATION", help="Make and sign the event as of that long ago.")
 @click.option("--tamper", is_flag=True, help="Change the body after it was signed.")
 @click.option("--old-secret", is_flag=True, help="Sign with the last of several secrets, or with a wrong one.")
-@click.option("--fresh-id", is_flag=True, help="Repeat it under another id, without the secret.")
-@click.option("--list", "is_list", is_flag=True, help="List the events there are, and send nothing.")
+@click.option("--fresh-id", is_flag=True, help="Send it again under another id, without the secret.")
+@click.option("--list", "is_list", is_flag=True, help="List the sample events, and send nothing.")
 @json_option
 @with_appcontext
 def send(
@@ -112,21 +97,15 @@ def send(
     data: str | None,
     url: str,
     source: str | None,
-    duplicate: int,
-    reorder: bool,
-    seed: int | None,
-    late: datetime.timedelta | None,
-    tamper: bool,
-    old_secret: bool,
-    fresh_id: bool,
     is_list: bool,
     as_json: bool,
+    **faults: Any,
 ) -> None:
-    """Send signed test deliveries to the running app, as the provider would.
+    """Send signed test deliveries to the running app, as the sender would.
 
-    The webhook is named by its source, its path or its provider; clerk and resend are senders too. --data goes into
-    Stripe's data.object, Slack's event, the data of senders that have data, and else into the payload; with it TYPE may
-    be any. The exit code is 1 if an answer is not what it should be: a forgery accepted, or a genuine delivery refused.
+    The webhook is given by its source, path or provider, or by a sender such as clerk or resend. --data is merged into
+    Stripe's data.object, Slack's event, the data of senders that have data, and otherwise into the payload. With --data
+    the TYPE may be any. The exit status is 1 if a genuine delivery is not accepted or a forged one is not rejected.
 
     \b
     Examples:
@@ -140,37 +119,21 @@ def send(
         _list(name, as_json)
         return
     if name is None or not types:
-        raise click.UsageError("Say which webhook, and the types of the events: stripe invoice.paid. See --list.")
-    if seed is not None and not reorder:
+        raise click.UsageError("Give a webhook and the types of the events: stripe invoice.paid. See --list.")
+    if faults["seed"] is not None and not faults["reorder"]:
         raise click.UsageError("--seed goes with --reorder.")
-    faults = Faults(
-        duplicate=duplicate,
-        reorder=reorder,
-        seed=seed,
-        late=late,
-        tamper=tamper,
-        old_secret=old_secret,
-        fresh_id=fresh_id,
-    )
-    _check_types(types)
-    webhook = _found(name, source)
-    deliveries = _made(webhook, sender_of(webhook, name), types, _parsed(data), faults)
+    webhook = _webhook(name, source)
+    deliveries = _deliveries(webhook, sender_of(webhook, name), types, _parsed(data), Faults(**faults))
     address = _address(url, webhook.path)
-    _report(_send_all(address, webhook, deliveries), address, as_json)
-
-
-def _check_types(types: Sequence[str]) -> None:
-    for type in types:
-        try:
-            type.encode()
-        except UnicodeEncodeError:  # what the shell was given is no UTF-8
-            raise click.BadParameter(f"{printable(repr(type))} is not text.", param_hint="'[TYPE]...'") from None
+    timeout = webhook.provider.profile.timeout.total_seconds()
+    attempts = [attempt for delivery in deliveries for attempt in _send(address, timeout, delivery)]
+    _report(attempts, address, as_json)
 
 
 def _list(name: str | None, as_json: bool) -> None:
-    if name is not None and name not in samples.SENDERS:
-        name = _found(name, None).provider.name
-    listed = {sender: samples.names(sender) for sender in ([name] if name else samples.SENDERS)}
+    if name is not None and name not in SENDERS:
+        name = _webhook(name, None).provider.name
+    listed = {sender: event_types(sender) for sender in ([name] if name else SENDERS)}
     if as_json:
         print_json(listed)
         return
@@ -182,199 +145,148 @@ def _parsed(data: str | None) -> dict[str, Any] | None:
         return None
     try:
         return msgspec.json.decode(data, type=dict[str, Any])
-    except ValueError as error:  # also what is JSON but no object, or no text
-        what = "It is not text" if isinstance(error, UnicodeEncodeError) else str(error)
-        raise click.BadParameter(f"{printable(what)}: write a JSON object.", param_hint="'--data'") from error
+    except ValueError as error:
+        raise click.BadParameter(f"{printable(str(error))}: write a JSON object.", param_hint="'--data'") from error
 
 
-def _made(
-    webhook: Webhook, sender: str, types: Sequence[str], data: dict[str, Any] | None, faults: Faults
-) -> list[SignedDelivery]:
-    now = current_backend().clock()
-    try:
-        made = samples.events(sender, types, data, now=faults.sent_at(now))
-        return signed(webhook.provider, made, faults, now=now)
-    except (ValueError, NotImplementedError) as error:
-        raise click.ClickException(printable(str(error))) from error
-
-
-def _found(name: str, source: str | None) -> Webhook:
+def _webhook(name: str, source: str | None) -> Webhook:
     try:
         return find_webhook(current_backend().webhooks, name, source)
     except ValueError as error:
         raise click.UsageError(f"{printable(str(error))}.") from error
 
 
-# --- over HTTP -------------------------------------------------------------------------------------------------------
+def _deliveries(
+    webhook: Webhook, sender: str, types: Sequence[str], data: dict[str, Any] | None, faults: Faults
+) -> list[SignedDelivery]:
+    now = current_backend().clock()
+    try:
+        return make_deliveries(webhook.provider, types, faults, now=now, sender=sender, data=data)
+    except (ValueError, NotImplementedError) as error:
+        raise click.ClickException(printable(str(error))) from error
 
 
 def _address(url: str, path: str) -> SplitResult:
-    """The webhook's URL, from that or from where the app is."""
+    """Return the URL of a webhook. `url` is that, or the URL of the app."""
     address = urlsplit(url)
     try:
-        usable = address.scheme in ("http", "https") and bool(address.hostname) and (address.port or 1) > 0
-    except ValueError:  # a port that is none
-        usable = False
-    if not usable:
+        is_usable = address.scheme in ("http", "https") and bool(address.hostname) and (address.port or 1) > 0
+    except ValueError:  # the port is not a number
+        is_usable = False
+    if not is_usable:
         raise click.BadParameter(f"{url!r} is not a URL such as {_BASE}.", param_hint="'--url'")
     base = address.path.rstrip("/")
     return address if address.path.endswith(path) else address._replace(path=base + path)
 
 
-def _send_all(address: SplitResult, webhook: Webhook, deliveries: list[SignedDelivery]) -> list[_Attempt]:
-    patience = webhook.provider.profile.timeout.total_seconds()
-    return [
-        attempt for delivery in deliveries for attempt in _judged(delivery, _send_copies(address, patience, delivery))
-    ]
+# --- sending ---------------------------------------------------------------------------------------------------------
 
 
-def _send_copies(address: SplitResult, patience: float, delivery: SignedDelivery) -> list[_Reply]:
-    together = Barrier(delivery.copies)
+def _send(address: SplitResult, timeout: float, delivery: SignedDelivery) -> list[_Attempt]:
+    """Send a delivery as many times as it should be sent, all at once."""
+    barrier = Barrier(delivery.count)
 
-    def one(_: int) -> _Reply:
-        return _post(address, patience, delivery, together)
-
-    with ThreadPoolExecutor(delivery.copies) as threads:
-        return list(threads.map(one, range(delivery.copies)))
-
-
-def _post(address: SplitResult, patience: float, delivery: SignedDelivery, together: Barrier) -> _Reply:
-    kind = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
-    connection = kind(address.hostname or "", address.port, timeout=patience)
-    with closing(connection):
-        problem = _problem(connection.connect)
-        together.wait()  # for those too that could not connect: else nobody would go on
-        if problem:
-            return _Reply(None, 0, f"no connection: {problem}", connected=False)
-        reply = _Reply(None, 0, "")
+    def attempt(_: int) -> _Attempt:
+        made = _Attempt(delivery.type, delivery.id, delivery.verdict)
+        barrier.wait()
         started = time.perf_counter()
-        problem = _problem(lambda: _exchange(connection, address, delivery, reply))
-        reply.milliseconds = (time.perf_counter() - started) * 1000
-        reply.line = f"no answer: {problem}" if problem else reply.line
-        return reply
+        try:
+            _post(address, timeout, delivery, made)
+        except TimeoutError:
+            made.answer = "no response within the sender's timeout"
+        except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: not a valid host or header
+            made.answer = f"no {'response' if made.connected else 'connection'}: {error or type(error).__name__}"
+        made.milliseconds = round((time.perf_counter() - started) * 1000, 1)
+        return made
+
+    with ThreadPoolExecutor(delivery.count) as threads:
+        attempts = list(threads.map(attempt, range(delivery.count)))
+    first = next((attempt for attempt in attempts if attempt.is_accepted), None)
+    for made in attempts:
+        made.as_expected, made.meaning = _judgement(delivery, made, first)
+    return attempts
 
 
-def _exchange(
-    connection: http.client.HTTPConnection, address: SplitResult, delivery: SignedDelivery, reply: _Reply
-) -> None:
-    target = address._replace(scheme="", netloc="", fragment="").geturl()
-    connection.request("POST", target, delivery.body, dict(delivery.headers))
-    answer = connection.getresponse()
-    reply.line = answer.read(_MOST_BYTES).decode("utf-8", "replace").partition("\n")[0].strip()
-    reply.request_id = answer.headers.get("X-Request-Id", "")
-    reply.status = answer.status
+def _post(address: SplitResult, timeout: float, delivery: SignedDelivery, attempt: _Attempt) -> None:
+    connection_class = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
+    with closing(connection_class(address.hostname or "", address.port, timeout=timeout)) as connection:
+        connection.connect()
+        attempt.connected = True
+        target = address._replace(scheme="", netloc="", fragment="").geturl()
+        connection.request("POST", target, delivery.body, dict(delivery.headers))
+        response = connection.getresponse()
+        attempt.answer = response.read(_MOST_BYTES).decode("utf-8", "replace").partition("\n")[0].strip()
+        attempt.request_id = response.headers.get("X-Request-Id", "")
+        attempt.status = response.status
 
 
-def _problem(do: Callable[[], None]) -> str:
-    """What went wrong with the connection; nothing, if nothing did."""
-    try:
-        do()
-    except TimeoutError:
-        return "the sender would have given up by now"
-    except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: what cannot be a host or a header
-        return str(error) or type(error).__name__
-    return ""
+# --- judging ---------------------------------------------------------------------------------------------------------
 
 
-# --- what it means ---------------------------------------------------------------------------------------------------
+def _judgement(delivery: SignedDelivery, attempt: _Attempt, first: _Attempt | None) -> tuple[bool, str]:
+    """Return whether a response is as expected, and its meaning. `first` is the first accepted attempt."""
+    is_genuine = delivery.verdict == "accepted"
+    if attempt.is_accepted and not is_genuine:
+        return False, f"ACCEPTED, and it should be rejected: {delivery.reason}"
+    if attempt.is_accepted and first is not None and attempt is not first:
+        if (attempt.status, attempt.answer) == (first.status, first.answer):
+            return True, "duplicate: the same response"
+        return False, "duplicate: ANOTHER RESPONSE, so the handler may have run twice"
+    if attempt.is_accepted:
+        return True, f"accepted, as expected: {delivery.reason}"
+    if attempt.is_rejected and is_genuine:
+        return False, "REJECTED, and it is genuine: see the response"
+    if attempt.is_rejected:
+        return True, f"rejected, as expected: {delivery.reason}"
+    return False, _other_meaning(attempt.status)
 
 
-def _judged(delivery: SignedDelivery, replies: list[_Reply]) -> list[_Attempt]:
-    """Each copy's attempt. Which one had the effect nobody can tell from outside: it is told of the first."""
-    first = next((reply for reply in replies if reply.is_accepted), None)
-    return [
-        _attempt(delivery, reply, _meaning(delivery, reply) if reply is first else _of_copy(delivery, reply, first))
-        for reply in replies
-    ]
-
-
-def _attempt(delivery: SignedDelivery, reply: _Reply, judgement: tuple[bool, str]) -> _Attempt:
-    as_expected, meaning = judgement
-    return _Attempt(
-        type=delivery.type,
-        id=delivery.id,
-        expected=delivery.verdict,
-        as_expected=as_expected,
-        meaning=meaning,
-        status=reply.status,
-        milliseconds=round(reply.milliseconds, 1),
-        answer=reply.line,
-        connected=reply.connected,
-        request_id=reply.request_id,
-    )
-
-
-def _of_copy(delivery: SignedDelivery, reply: _Reply, first: _Reply | None) -> tuple[bool, str]:
-    if first is None or not reply.is_accepted or delivery.verdict == "refused":
-        return _meaning(delivery, reply)
-    if (reply.status, reply.line) == (first.status, first.line):
-        return True, "copy: the same answer"
-    return False, "copy: ANOTHER ANSWER, so the handler may have run twice"
-
-
-def _meaning(delivery: SignedDelivery, reply: _Reply) -> tuple[bool, str]:
-    status = reply.status
+def _other_meaning(status: int | None) -> str:
     if status is None:
-        return False, "not answered"
-    accepted, refused = reply.is_accepted, status in _REFUSALS
-    if delivery.verdict == "accepted" and accepted:
-        return True, f"accepted, as it should be: {delivery.reason}"
-    if delivery.verdict == "refused" and refused:
-        return True, f"refused, as it should be: {delivery.reason}"
-    if delivery.verdict == "refused" and accepted:
-        return False, f"ACCEPTED, and it should have been refused: {delivery.reason}"
-    if refused and _ABOUT_CONTENT.search(reply.line):
-        return False, "REFUSED, and not for its secret or time: see the answer"
-    if refused:
-        return False, "REFUSED, and it is genuine: has the app the same secret, and the same time?"
-    return False, _otherwise(status)
-
-
-def _otherwise(status: int) -> str:
+        return "no response"
     if status in (404, 405):
         return "there is no such webhook at this URL"
     if 300 <= status < 400:
-        return "redirected, which senders do not follow: give the URL it leads to"
+        return "redirected, and senders do not follow redirects: give the URL it leads to"
     if status in (429, 503):
-        return "the app cannot take it now; the sender would send it again"
-    return "the app failed; the sender would send it again" if status >= 500 else "neither accepted nor refused"
+        return "the app cannot accept it now; the sender would retry"
+    return "the app failed; the sender would retry" if status >= 500 else "neither accepted nor rejected"
 
 
 def _report(attempts: list[_Attempt], address: SplitResult, as_json: bool) -> None:
-    """Say what came back; the exit status is 1 if something is not as it should be."""
+    """Print the responses. The exit status is 1 if one of them is not as expected."""
     if as_json:
         print_json(attempts)
     else:
-        print_table(("TYPE", "ID", "STATUS", "TIME", "ANSWER", "MEANING"), list(map(_row, attempts)))
-    wrong = [attempt for attempt in attempts if not attempt.as_expected]
-    if wrong:
-        sentence = f"{len(wrong)} of {len(attempts)} answers of {address.geturl()} are not as they should be"
-        raise click.ClickException(printable(sentence + _hint(attempts, wrong)))
+        print_table(("TYPE", "ID", "STATUS", "TIME", "RESPONSE", "MEANING"), list(map(_row, attempts)))
+    unexpected = [attempt for attempt in attempts if not attempt.as_expected]
+    if unexpected:
+        sentence = f"{len(unexpected)} of {len(attempts)} responses from {address.geturl()} are not as expected"
+        raise click.ClickException(printable(sentence + _hint(attempts, unexpected)))
 
 
 def _row(attempt: _Attempt) -> tuple[str, ...]:
-    request = f" (request {shortened(attempt.request_id)})" if attempt.is_refused else ""
     return (
         shortened(attempt.type, 40),
         shortened(attempt.id, _LONGEST_ID),
         str(attempt.status or ""),
         f"{attempt.milliseconds:.0f} ms",
         shortened(_error_in(attempt.answer)),
-        attempt.meaning + request,
+        attempt.meaning,
     )
 
 
-def _hint(attempts: list[_Attempt], wrong: list[_Attempt]) -> str:
+def _hint(attempts: list[_Attempt], unexpected: list[_Attempt]) -> str:
     if not any(attempt.connected for attempt in attempts):
         return ". Is the app running? `flask run` starts it; --url says where it is"
-    refused = next((attempt for attempt in wrong if attempt.is_refused), None)
-    if refused is None:
+    rejected = next((attempt for attempt in unexpected if attempt.is_rejected and attempt.request_id), None)
+    if rejected is None:
         return ""
-    return f". Where the app runs, `flask convex webhooks doctor {shlex.quote(refused.request_id)}` says why"
+    return f". Where the app runs, `flask convex webhooks doctor {shlex.quote(rejected.request_id)}` explains why"
 
 
 def _error_in(line: str) -> str:
-    """An error's own words, if they are in JSON as this package writes them."""
+    """Return the error in a JSON response as this package writes it, or the line itself."""
     try:
         return msgspec.json.decode(line, type=dict[str, str]).get("error", line)
     except (ValueError, RecursionError):

@@ -1,22 +1,36 @@
-"""Realistic events of each sender, made up, for tests: the bodies; signing them is `deliveries`' business.
+"""Sample events: the bodies of test deliveries, new each time.
 
-The events are the JSON files beside this, one for each sender, in the shapes that the page named there documents. Who
-is in them (a customer, a user, a repository, a product) is the same in all samples of a sender. What happens is new
-each time: ids of events, sessions, payments, orders, commits and messages, and all times. Events that are made together
-are about the same session, payment or order, and are a second apart, the last one now.
+Each JSON file beside this module has the events of one sender, in the shapes that the page in `docs` documents:
 
-What a test wants otherwise it gives as `data`, which is merged deeply: objects field by field, everything else in place
-of what was there. It goes into Stripe's `data.object`, into Slack's `event`, into `data` of Clerk, Resend, Svix and
-Standard Webhooks, and into the payload itself for GitHub, Shopify, a generic sender, Stripe's thin events, and Slack's
-commands and interactions.
+* `envelope` is what surrounds the data of every event, `at` is the path to the data in it.
+* An event has its `data`, perhaps on top of that of another event (`like`), or its whole `payload`.
+* `{"$part": "repository"}` stands for the part of that name in `parts`.
+* `prefixes` names the event whose shape any type with that prefix has.
+
+The people, repositories and products are the same in all events of a sender. Placeholders make the rest new each time:
+
+| Placeholder | Value |
+| --- | --- |
+| `${letters24}`, `${capitals9}`, `${digits15}`, `${hex40}` | that many random characters; digits alone are a number |
+| `${uuid}` | a random UUID |
+| `${digits15:order}` | the value that `order` has in all events that are made together |
+| `${seconds}`, `${milliseconds}`, `${time}`, `${date}` | the event's time: since the epoch, a number, or in ISO 8601 |
+| `${seconds-60}` | a time that many seconds earlier or later |
+| `${event}`, `${type}` | the event's id and type |
 """
 
 from __future__ import annotations
 
 import difflib
+import json
+import random
+import re
+import string
 import uuid
-from collections.abc import Mapping, Sequence
+from collections import ChainMap
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -24,14 +38,12 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from flask_convex_http.webhooks.samples.placeholders import Placeholders
-
 Payload = Mapping[str, Any]
 
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
 
-#: All senders there are samples of, and the provider that verifies each.
+#: The senders with sample events, and the provider that verifies each.
 SENDERS = {
     "stripe": "stripe",
     "github": "github",
@@ -45,20 +57,27 @@ SENDERS = {
 }
 _GENERIC = "hmac"
 _SECOND = 1000
-#: Of how much less likeness, from 0 to 1, a name is suggested beside the most like one.
-_NEARLY = 0.1
 _LONGEST_SHOWN = 80
+
+_PLACEHOLDER = re.compile(r'(")?\$\{([a-z]+)([0-9]*)(?::([a-z_]+))?([+-][0-9]+)?\}(?(1)"|)')
+_NUMBERS = ("digits", "seconds", "milliseconds")
+_ALPHABETS = {
+    "letters": string.ascii_letters + string.digits,
+    "capitals": string.ascii_uppercase + string.digits,
+    "digits": string.digits[1:],
+    "hex": "0123456789abcdef",
+}
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """One event, ready to be signed.
+class SampleEvent:
+    """The body of an event, and what its sender may put into headers.
 
     Attributes:
-        body: What is sent.
-        id: The event's id, which is in the body or goes into a header.
-        type: The event's type, which is in the body or goes into a header.
-        content_type: What the body is.
+        body: The body.
+        id: The event's id, which is also in the body or goes into a header.
+        type: The event's type, which is also in the body or goes into a header.
+        content_type: The body's media type.
     """
 
     body: bytes = field(repr=False)
@@ -67,104 +86,61 @@ class Sample:
     content_type: str = JSON
 
 
-def names(provider: str) -> list[str]:
-    """The types of event there are samples of.
+def event_types(sender: str) -> list[str]:
+    """Return the types of the sample events of a sender, in order.
 
     Args:
-        provider: A sender, such as clerk, or a provider's name, such as svix, which has those of all that send through
-            it. Any other name has what a generic sender has.
+        sender: A sender such as clerk, or a provider such as svix, which has the events of all its senders. A name
+            without samples has the generic ones of hmac.
     """
-    return sorted(name for sender in _senders(provider) for name in _catalogue(sender)["events"])
+    return sorted(type for name in _catalogues_of(sender) for type in _catalogue(name)["events"])
 
 
-def event(provider: str, type: str, data: Payload | None = None, *, now: float, event_id: str | None = None) -> Sample:
-    """A new event.
+def sample_events(
+    sender: str, types: Sequence[str], data: Payload | None = None, *, now: float, event_id: str | None = None
+) -> list[SampleEvent]:
+    """Return new events that belong together, a second apart.
 
     Args:
-        provider: As for `names`.
-        type: The event's type. If there is no sample of it, `data` is all that is in the sender's usual envelope.
-        data: What is to be otherwise.
-        now: When it happens, in milliseconds since the epoch.
-        event_id: Its id; a new one if not given.
+        sender: The sender, as for `event_types`.
+        types: The types of the events in the order in which they happen.
+        data: Changes of each event's data, merged deeply. With data an event may have any type.
+        now: The time of the last event, in milliseconds since the epoch.
+        event_id: The id of the only event. By default ids are new.
 
     Raises:
-        ValueError: There is no sample of that type, and no data.
-    """
-    return events(provider, [type], data, now=now, event_id=event_id)[0]
-
-
-def events(
-    provider: str, types: Sequence[str], data: Payload | None = None, *, now: float, event_id: str | None = None
-) -> list[Sample]:
-    """New events that belong together, each a second after the one before.
-
-    Args:
-        provider: As for `names`.
-        types: Their types, in the order in which they happen.
-        data: What is to be otherwise, in each of them.
-        now: When the last one happens, in milliseconds since the epoch.
-        event_id: The id of the only one; new ones if not given.
-
-    Raises:
-        ValueError: There is no sample of a type, and no data; or several events are to have one id.
+        ValueError: A type has no sample and no data is given, or one id is given for several events.
     """
     if event_id is not None and len(types) != 1:
         raise ValueError(f"event_id={event_id!r} is for one event, not for {len(types)}")
     if data is not None and not isinstance(data, Mapping):
         raise ValueError(f"The data of an event must be an object such as {{'id': 'x'}}, not {data!r}")
-    known: dict[str, str] = {}
+    shared: dict[str, str] = {}
     return [
-        _make(provider, type, data, Placeholders(now - _SECOND * (len(types) - place), known), event_id)
+        _sample_event(sender, type, data, shared, now - _SECOND * (len(types) - place), event_id)
         for place, type in enumerate(types, 1)
     ]
 
 
-def whole(provider: str, payload: Payload, *, event_id: str | None = None, event_type: str | None = None) -> Sample:
-    """An event whose payload is given as it is.
+def whole_event(payload: Payload, *, event_id: str | None = None, event_type: str | None = None) -> SampleEvent:
+    """Return an event with a given payload.
 
     Args:
-        provider: As for `names`.
-        payload: All of the body; it is sent as JSON.
-        event_id: The id, for senders that put it into a header. If not given it is the payload's, or a new one.
-        event_type: The type, for senders that put it into a header; the payload's `type` if not given.
+        payload: The whole body, sent as JSON.
+        event_id: The id, for senders that put it into a header. By default the payload's id, or a new one.
+        event_type: The type, for senders that put it into a header. By default the payload's `type`.
     """
-    given = event_id or payload.get("id") or payload.get("event_id")
+    known_id = event_id or payload.get("id") or payload.get("event_id")
     type = event_type if event_type is not None else payload.get("type")
-    return Sample(
+    return SampleEvent(
         body=msgspec.json.encode(payload),
-        id=given if isinstance(given, str) else str(uuid.uuid4()),
+        id=known_id if isinstance(known_id, str) else str(uuid.uuid4()),
         type=type if isinstance(type, str) else "",
     )
 
 
-def _make(provider: str, type: str, data: Payload | None, placeholders: Placeholders, event_id: str | None) -> Sample:
-    senders = _senders(provider)
-    catalogue = next((c for c in map(_catalogue, senders) if type in c["events"]), _catalogue(senders[0]))
-    described = _described(catalogue, type)
-    if described is None and data is None:
-        raise ValueError(_unknown(provider, type))
-    described = described or {}
-    given = event_id or str(placeholders.fill(described.get("id", catalogue["id"])))
-    placeholders = placeholders.of_event(given, type, catalogue.get("parts", {}))
-    if "payload" in described:
-        payload = merged(placeholders.fill(described["payload"]), data or {})
-    else:
-        template = merged(catalogue["envelope"], described.get("envelope", {}))
-        inner = merged(placeholders.fill(_data(catalogue, described)), data or {})
-        payload = _placed(placeholders.fill(template), catalogue["at"], inner)
-    return _sample(payload, given, type, described.get("form"))
-
-
-def _sample(payload: dict[str, Any], id: str, type: str, form: str | None) -> Sample:
-    encoded = msgspec.json.encode(payload)
-    if form is None:
-        return Sample(encoded, id, type)
-    fields = payload if form == "fields" else {form: encoded.decode()}
-    return Sample(urlencode(fields).encode(), id, type, FORM)
-
-
 def merged(base: Payload, changes: Payload) -> dict[str, Any]:
-    """An object with changes in it: objects are merged field by field, everything else takes the place of what was."""
+    """Return an object with changes. Objects are merged field by field, every other value is replaced."""
     result = dict(base)
     for name, value in changes.items():
         before = result.get(name)
@@ -173,54 +149,102 @@ def merged(base: Payload, changes: Payload) -> dict[str, Any]:
     return result
 
 
-def _placed(payload: dict[str, Any], at: list[str], inner: dict[str, Any]) -> dict[str, Any]:
-    """The payload with the event's own data where it belongs."""
-    for name in reversed(at):
+# --- catalogues ------------------------------------------------------------------------------------------------------
+
+
+def _sample_event(
+    sender: str, type: str, data: Payload | None, shared: dict[str, str], now: float, event_id: str | None
+) -> SampleEvent:
+    names = _catalogues_of(sender)
+    catalogue = next((one for one in map(_catalogue, names) if type in one["events"]), _catalogue(names[0]))
+    template = _template(catalogue, type)
+    if not template and data is None:
+        raise ValueError(_no_sample(sender, type))
+    event_id = event_id or str(_filled(template.get("id", catalogue["id"]), {}, now))
+    values = ChainMap(shared, {"event": json.dumps(event_id)[1:-1], "type": json.dumps(type)[1:-1]})
+    payload = _payload(catalogue, template, data or {}, lambda template: _filled(template, values, now))
+    encoded = msgspec.json.encode(payload)
+    form = template.get("form")
+    if form is None:
+        return SampleEvent(encoded, event_id, type)
+    fields = payload if form == "fields" else {form: encoded.decode()}
+    return SampleEvent(urlencode(fields).encode(), event_id, type, FORM)
+
+
+def _template(catalogue: Payload, type: str) -> Payload:
+    """Return what the catalogue has of a type, or an empty object."""
+    events: dict[str, Payload] = catalogue["events"]
+    same_shape = (name for prefix, name in catalogue.get("prefixes", {}).items() if type.startswith(prefix))
+    return events.get(type) or events.get(next(same_shape, ""), {})
+
+
+def _payload(catalogue: Payload, template: Payload, data: Payload, fill: Callable[[Payload], Payload]) -> Payload:
+    if "payload" in template:
+        return merged(fill(template["payload"]), data)
+    base = catalogue["events"][template["like"]]["data"] if "like" in template else {}
+    inner = merged(fill(merged(base, template.get("data", {}))), data)
+    for name in reversed(catalogue["at"]):
         inner = {name: inner}
-    return merged(payload, inner)
+    return merged(fill(merged(catalogue["envelope"], template.get("envelope", {}))), inner)
 
 
-def _described(catalogue: dict[str, Any], type: str) -> dict[str, Any] | None:
-    described = catalogue["events"].get(type)
-    if described is not None:
-        return dict(described)
-    like = next((name for prefix, name in catalogue.get("prefixes", {}).items() if type.startswith(prefix)), None)
-    return None if like is None else dict(catalogue["events"][like])
-
-
-def _data(catalogue: dict[str, Any], described: dict[str, Any]) -> dict[str, Any]:
-    like = described.get("like")
-    base = {} if like is None else catalogue["events"][like]["data"]
-    return merged(base, described.get("data", {}))
-
-
-def _unknown(provider: str, type: str) -> str:
-    known = names(provider)
-    near = _near(type, known)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}."
+def _no_sample(sender: str, type: str) -> str:
+    known = event_types(sender)
+    similar = difflib.get_close_matches(type, known)
+    hint = f"did you mean {' or '.join(similar)}?" if similar else f"there are {', '.join(known)}."
     shown = type if len(type) <= _LONGEST_SHOWN else f"{type[:_LONGEST_SHOWN]}..."
     return (
-        f"There is no sample of {shown!r} from {provider}: {hint} With data an event of any type is made: give "
+        f"There is no sample of {shown!r} from {sender}: {hint} With data an event may have any type: give "
         "--data '{}' on the command line, data={} in code"
     )
 
 
-def _near(type: str, known: list[str]) -> list[str]:
-    """The names that a misspelt one may be: the most like it, and those that are nearly as like."""
-    found = difflib.get_close_matches(type, known, n=3, cutoff=0.5)
-    likeness = [difflib.SequenceMatcher(None, name, type).ratio() for name in found]
-    return [name for name, ratio in zip(found, likeness, strict=True) if ratio > likeness[0] - _NEARLY]
-
-
-def _senders(provider: str) -> list[str]:
-    through = [sender for sender, verifier in SENDERS.items() if verifier == provider]
-    if len(through) > 1:
-        return through
-    return [provider if provider in SENDERS else _GENERIC]
+def _catalogues_of(sender: str) -> list[str]:
+    senders = [name for name, provider in SENDERS.items() if provider == sender]
+    if len(senders) > 1:
+        return senders
+    return [sender if sender in SENDERS else _GENERIC]
 
 
 @cache
 def _catalogue(sender: str) -> dict[str, Any]:
-    text = (files(__package__) / f"{sender}.json").read_bytes()
-    catalogue: dict[str, Any] = msgspec.json.decode(text)
-    return catalogue
+    catalogue = json.loads((files(__package__) / f"{sender}.json").read_bytes())
+    with_parts: dict[str, Any] = _with_parts(catalogue, catalogue.get("parts", {}))
+    return with_parts
+
+
+def _with_parts(value: Any, parts: Payload) -> Any:
+    if isinstance(value, list):
+        return [_with_parts(inner, parts) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    if "$part" in value:
+        return _with_parts(parts[value["$part"]], parts)
+    return {name: _with_parts(inner, parts) for name, inner in value.items()}
+
+
+# --- placeholders ----------------------------------------------------------------------------------------------------
+
+
+def _filled(template: Any, values: MutableMapping[str, str], now: float) -> Any:
+    """Return a template with its placeholders replaced. Named values are taken from `values`, or added to them."""
+
+    def value_of(match: re.Match[str]) -> str:
+        quote, kind, size, name, offset = match.groups()
+        value = values.get(name or kind) or _new_value(kind, int(size or 0), now + _SECOND * int(offset or 0))
+        if name:
+            values[name] = value
+        return f'"{value}"' if quote and kind not in _NUMBERS else value
+
+    return json.loads(_PLACEHOLDER.sub(value_of, json.dumps(template)))
+
+
+def _new_value(kind: str, size: int, time: float) -> str:
+    if kind == "uuid":
+        return str(uuid.uuid4())
+    if kind in _ALPHABETS:
+        return "".join(random.SystemRandom().choices(_ALPHABETS[kind], k=size))
+    if kind in ("seconds", "milliseconds"):
+        return str(int(time // (_SECOND if kind == "seconds" else 1)))
+    moment = datetime.fromtimestamp(time / 1000, tz=UTC)
+    return moment.isoformat(timespec="milliseconds" if kind == "time" else "seconds").replace("+00:00", "Z")

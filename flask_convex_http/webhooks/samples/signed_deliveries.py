@@ -1,7 +1,7 @@
-"""Deliveries for tests: signed as their sender signs them, and spoiled in the ways deliveries are spoiled.
+"""Test deliveries: sample events signed as their sender signs them, and spoiled on request.
 
-Nothing is sent here. Each delivery comes with the verdict it deserves, so that whoever sends it can tell whether the
-receiver did as it should. A forgery's verdict is known by how it was made and never asked of the code under test.
+Nothing is sent here. Each delivery has the verdict that a receiver should reach, so that the caller can compare it with
+the response. The verdict of a forgery follows from how it was made and does not depend on the code under test.
 """
 
 from __future__ import annotations
@@ -9,38 +9,35 @@ from __future__ import annotations
 import base64
 import random
 import secrets
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from flask_convex_http.errors import MissingSecretError, VerificationError
 from flask_convex_http.webhooks.base import Provider
-from flask_convex_http.webhooks.samples.events import Sample
+from flask_convex_http.webhooks.samples.events import SampleEvent, sample_events, whole_event
 
 Verdict = Literal["accepted", "refused"]
 
 _MILLISECOND = timedelta(milliseconds=1)
-_ID_CHARACTERS = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Faults:
-    """What goes wrong on the way.
+    """What goes wrong between the sender and the receiver.
 
     Attributes:
-        duplicate: How many copies come, byte for byte the same.
-        reorder: Whether several events come in another order than they happened.
-        seed: Which other order; a random one if not given.
+        duplicate: How many times each delivery is sent, byte for byte the same.
+        reorder: Whether the events are sent in another order than they happened.
+        seed: Chooses the order of `reorder`. By default it is random.
         late: How long ago the event happened and was signed.
-        tamper: Whether somebody changes the body after it was signed.
-        old_secret: Whether it is signed with the last of several secrets, the one to be retired; where there is only
-            one, with a secret that is not the receiver's.
-        fresh_id: Whether somebody who has no secret sends it once more, under another id.
+        tamper: Whether the body is changed after it was signed.
+        old_secret: Whether to sign with the last of several secrets. If there is only one, a random secret signs.
+        fresh_id: Whether each delivery is sent once more under another id by someone without the secret.
 
     Raises:
-        ValueError: A value cannot be.
+        ValueError: A value is out of range.
     """
 
     duplicate: int = 1
@@ -53,110 +50,123 @@ class Faults:
 
     def __post_init__(self) -> None:
         if not isinstance(self.duplicate, int) or self.duplicate < 1:
-            raise ValueError(f"duplicate={self.duplicate!r} must be how many copies to send, 1 or more")
+            raise ValueError(f"duplicate={self.duplicate!r} must be how many times to send it, 1 or more")
         if self.late is not None and not (isinstance(self.late, timedelta) and self.late >= timedelta(0)):
             raise ValueError(f"late={self.late!r} must be a timedelta such as timedelta(hours=2)")
-
-    def sent_at(self, now: float) -> float:
-        """When the delivery is signed, both in milliseconds since the epoch."""
-        return now if self.late is None else now - self.late / _MILLISECOND
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignedDelivery:
-    """One request, and what is to become of it.
+    """A request to send, and the verdict it deserves.
 
     Attributes:
         headers: The headers.
         body: The body.
         id: The event's id.
         type: The event's type.
-        copies: How many times it comes.
-        verdict: What the receiver is to do with it.
-        reason: Why, for people.
+        count: How many times to send it.
+        verdict: Whether the receiver should accept or reject ("refused") it.
+        reason: The reason for the verdict, for people.
     """
 
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
     id: str
     type: str
-    copies: int = 1
+    count: int = 1
     verdict: Verdict = "accepted"
     reason: str = "genuine"
 
 
-def signed(provider: Provider, samples: Sequence[Sample], faults: Faults, *, now: float) -> list[SignedDelivery]:
-    """Sign events and spoil them.
+def make_deliveries(
+    provider: Provider,
+    event: str | Sequence[str] | Mapping[str, Any],
+    faults: Faults,
+    *,
+    now: float,
+    sender: str | None = None,
+    data: Mapping[str, Any] | None = None,
+    event_id: str | None = None,
+    event_type: str | None = None,
+) -> list[SignedDelivery]:
+    """Return signed deliveries in the order in which to send them.
 
     Args:
-        provider: Whose webhooks they are; its secrets sign.
-        samples: The events in the order in which they happened, made as of `faults.sent_at(now)`.
+        provider: The provider whose secrets sign.
+        event: The type of a sample event, several types in the order in which they happen, or a whole payload.
         faults: What goes wrong.
-        now: The present, in milliseconds since the epoch.
-
-    Returns:
-        The deliveries in the order to send them in, each as many times as its `copies` say.
+        now: The current time in milliseconds since the epoch.
+        sender: The sender whose sample events are used. By default the provider's.
+        data: Changes of the sample event's data, merged deeply. With data the type may be any.
+        event_id: The id of the only event. By default it is new.
+        event_type: The type of a whole payload, for senders that put it into a header.
 
     Raises:
-        MissingSecretError: No secret is set that can sign.
+        MissingSecretError: The provider has no secret that can sign.
         NotImplementedError: The provider cannot sign.
-        ValueError: The faults do not fit the events.
+        ValueError: There is no such sample, or the arguments do not fit together.
     """
-    secret = _signing_secret(provider, faults.old_secret)
+    signed_at = now if faults.late is None else now - faults.late / _MILLISECOND
+    if isinstance(event, Mapping):
+        if data is not None:
+            raise ValueError("data changes a sample: put it into the payload, which is sent as it is")
+        events = [whole_event(event, event_id=event_id, event_type=event_type)]
+    else:
+        if event_type is not None:
+            raise ValueError("event_type goes with a whole payload: name the sample's type as the event")
+        types = [event] if isinstance(event, str) else list(event)
+        events = sample_events(sender or provider.name, types, data, now=signed_at, event_id=event_id)
+    return _deliveries(provider, events, faults, signed_at, now)
+
+
+def _deliveries(
+    provider: Provider, events: list[SampleEvent], faults: Faults, signed_at: float, now: float
+) -> list[SignedDelivery]:
+    secret, is_foreign = _signing_secret(provider, faults.old_secret)
     deliveries: list[SignedDelivery] = []
-    for sample in _ordered(samples, faults):
-        genuine = _signed(provider, sample, secret, faults.sent_at(now))
-        spoiled = replace(_spoiled(provider, genuine, faults, now), copies=faults.duplicate)
-        deliveries.append(spoiled)
+    for event in _in_order(events, faults):
+        delivery = _signed(provider, event, secret, signed_at)
+        if is_foreign:
+            delivery = _forged(delivery, "signed with another secret")
+        elif _is_too_old(provider, delivery, now):
+            delivery = _forged(delivery, "it is too old")
+        if faults.tamper:
+            body = _tampered(delivery.body)
+            delivery = _forged(replace(delivery, body=body), "its body was altered after it was signed")
+        deliveries.append(replace(delivery, count=faults.duplicate))
         if faults.fresh_id:
-            deliveries.append(_replayed(provider, spoiled, sample))
+            deliveries.append(_under_fresh_id(provider, delivery))
     return deliveries
 
 
-@dataclass(frozen=True, slots=True)
-class _SigningSecret:
-    value: str = field(repr=False)
-    is_foreign: bool = False
-
-
-def _signing_secret(provider: Provider, old: bool) -> _SigningSecret:
+def _signing_secret(provider: Provider, is_old: bool) -> tuple[str, bool]:
+    """Return the secret that signs, and whether the receiver does not have it."""
     available = provider.available_secrets()
-    if not old:
-        return _SigningSecret(available[0].value)
+    if not is_old:
+        return available[0].value, False
     if len(available) > 1:
-        return _SigningSecret(available[-1].value)
-    # In the form that the strictest provider takes; for the others it is a text like any other.
-    return _SigningSecret("whsec_" + base64.b64encode(secrets.token_bytes(32)).decode(), is_foreign=True)
+        return available[-1].value, False
+    # In the form of the strictest provider. The others take any text.
+    return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode(), True
 
 
-def _ordered(samples: Sequence[Sample], faults: Faults) -> list[Sample]:
-    ordered = list(samples)
+def _in_order(events: list[SampleEvent], faults: Faults) -> list[SampleEvent]:
     if not faults.reorder:
-        return ordered
-    if len(ordered) < 2:
+        return events
+    if len(events) < 2:
         raise ValueError("reorder needs two events or more: name several types")
-    random.Random(faults.seed).shuffle(ordered)
-    return ordered[::-1] if ordered == list(samples) else ordered
+    shuffled = random.Random(faults.seed).sample(events, len(events))
+    return shuffled[::-1] if shuffled == events else shuffled
 
 
-def _signed(provider: Provider, sample: Sample, secret: _SigningSecret, at: float) -> SignedDelivery:
+def _signed(provider: Provider, event: SampleEvent, secret: str, at: float) -> SignedDelivery:
     try:
-        headers = provider.sign(sample.body, secret=secret.value, event_id=sample.id, event_type=sample.type, now=at)
+        headers = provider.sign(event.body, secret=secret, event_id=event.id, event_type=event.type, now=at)
     except ValueError as error:
         raise MissingSecretError(f"A secret of {provider.name} is not a valid signing secret") from error
     others = {name: value for name, value in headers.items() if name.lower() != "content-type"}
-    delivery = SignedDelivery(
-        headers={**others, "Content-Type": sample.content_type}, body=sample.body, id=sample.id, type=sample.type
-    )
-    return _refused(delivery, "signed with another secret") if secret.is_foreign else delivery
-
-
-def _spoiled(provider: Provider, delivery: SignedDelivery, faults: Faults, now: float) -> SignedDelivery:
-    if faults.tamper:
-        return _refused(replace(delivery, body=_tampered(delivery.body)), "its body was altered after it was signed")
-    if delivery.verdict == "accepted" and faults.late is not None and _is_too_old(provider, delivery, now):
-        return _refused(delivery, "it is too old")
-    return delivery
+    headers = {**others, "Content-Type": event.content_type}
+    return SignedDelivery(headers=headers, body=event.body, id=event.id, type=event.type)
 
 
 def _is_too_old(provider: Provider, delivery: SignedDelivery, now: float) -> bool:
@@ -168,36 +178,26 @@ def _is_too_old(provider: Provider, delivery: SignedDelivery, now: float) -> boo
 
 
 def _tampered(body: bytes) -> bytes:
-    """A body that reads as well as before and says something else."""
+    """Return a body that can still be parsed and says something else."""
     if body.endswith(b"}"):
         return body[:-1] + (b"" if body == b"{}" else b",") + b'"tampered":true}'
     return body + b"&tampered=true"
 
 
-def _replayed(provider: Provider, delivery: SignedDelivery, sample: Sample) -> SignedDelivery:
-    """The same under another id, by somebody who cannot sign: what was signed over the old id no longer matches."""
-    fresh = _other_id(sample.id)
-    headers = {name: fresh if value == sample.id else value for name, value in delivery.headers.items()}
-    body = delivery.body.replace(sample.id.encode(), fresh.encode())
+def _under_fresh_id(provider: Provider, delivery: SignedDelivery) -> SignedDelivery:
+    """Return the same delivery under another id. A signature over the former id no longer matches."""
+    fresh = delivery.id[:-8] + secrets.token_hex(4)[: len(delivery.id)]
+    headers = {name: fresh if value == delivery.id else value for name, value in delivery.headers.items()}
+    body = delivery.body.replace(delivery.id.encode(), fresh.encode())
     if headers == delivery.headers and body == delivery.body:
-        raise ValueError(f"fresh_id: a delivery of {sample.type!r} carries no id that could be another one")
-    replayed = replace(delivery, headers=headers, body=body, id=fresh, copies=1)
+        raise ValueError(f"fresh_id: a delivery of {delivery.type!r} carries no id that could be replaced")
+    replayed = replace(delivery, headers=headers, body=body, id=fresh)
     if delivery.verdict == "refused":
         return replayed
     if provider.profile.id_is_signed:
-        return _refused(replayed, "its id was altered after it was signed")
-    return replace(replayed, reason="its id is not signed, and its content has come before: it must run nothing again")
+        return _forged(replayed, "its id was altered after it was signed")
+    return replace(replayed, reason="its id is not signed and its content has come before: it must run nothing again")
 
 
-def _other_id(id: str) -> str:
-    """An id of the same form."""
-    try:
-        uuid.UUID(id)
-        return str(uuid.uuid4())
-    except ValueError:
-        tail = min(8, len(id))
-        return id[:-tail] + "".join(secrets.choice(_ID_CHARACTERS) for _ in range(tail))
-
-
-def _refused(delivery: SignedDelivery, reason: str) -> SignedDelivery:
+def _forged(delivery: SignedDelivery, reason: str) -> SignedDelivery:
     return replace(delivery, verdict="refused", reason=reason)

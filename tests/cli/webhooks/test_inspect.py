@@ -201,7 +201,7 @@ def test_deliveries_of_a_webhook_that_was_renamed_are_found(orders: Shop) -> Non
         for command in (["replay", "--yes"], ["replay", "--dry-run"]):
             outcome = orders.convex("webhooks", *command, "e1", *options)
             assert (outcome.status, "give it source='hmac'" in outcome.err) == (1, True)
-    assert "State:    done" in orders.convex("webhooks", "doctor", "e1").out
+    assert "and it is done" in orders.convex("webhooks", "doctor", "e1").out
     assert "There is no delivery 'e1'" in orders.convex("webhooks", "show", "e1", "--source", "shop").err
     orders.send("e2")
     assert listed(orders, "--source", "hmac") == ["e1"]

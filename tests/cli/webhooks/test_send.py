@@ -1,4 +1,4 @@
-"""`flask convex webhooks send`: signed deliveries over real HTTP, judged by what the app answers."""
+"""`flask convex webhooks send`: signed deliveries over HTTP to a running app, and the verdict on its responses."""
 
 import json
 import socket
@@ -18,7 +18,8 @@ from werkzeug.serving import make_server
 from flask_convex_http import from_env
 from flask_convex_http.cli import convex_commands
 from flask_convex_http.cli.webhooks.send import send
-from flask_convex_http.webhooks.samples import events as samples
+from flask_convex_http.webhooks.samples import SENDERS
+from flask_convex_http.webhooks.samples.events import event_types
 from tests.cli.conftest import Outcome
 from tests.receivers import cleared, done, receiving
 from tests.web.apps import backend_of
@@ -28,20 +29,20 @@ Send = Callable[..., Outcome]
 
 @pytest.fixture(scope="module")
 def shared_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
-    """The receiver; one for all, because an app and its database take longer than most tests here."""
+    """The receiving app. Tests share it, because creating an app and its database takes longer than most of them."""
     with receiving(tmp_path_factory.mktemp("receiver")) as app:
         yield app
 
 
 @pytest.fixture
 def app(shared_app: Flask) -> Flask:
-    """The receiver, with nothing done yet."""
+    """The receiving app without any effects."""
     return cleared(shared_app)
 
 
 @contextmanager
 def serving(app: Flask) -> Iterator[str]:
-    """Where an app listens."""
+    """Serve an app and yield its URL."""
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
@@ -55,13 +56,13 @@ def serving(app: Flask) -> Iterator[str]:
 
 @pytest.fixture
 def base(app: Flask) -> Iterator[str]:
-    """Where the receiver listens."""
+    """The URL of the receiving app."""
     with serving(app) as base:
         yield base
 
 
 def command(app: Flask) -> Send:
-    """`flask convex webhooks send ...` of an app, below a group that says errors as the real one does."""
+    """Return a function that runs `send` for an app, in a group that reports errors as `flask convex` does."""
     group = type(convex_commands)("convex")
     group.add_command(send)
 
@@ -75,12 +76,12 @@ def command(app: Flask) -> Send:
 
 @pytest.fixture
 def run(app: Flask) -> Send:
-    """The command of the receiver."""
+    """The command, run with the receiving app."""
     return command(app)
 
 
 def attempts(outcome: Outcome) -> list[dict[str, Any]]:
-    """What was sent, as programs read it."""
+    """Return the attempts that the command printed as JSON."""
     found: list[dict[str, Any]] = outcome.json
     return found
 
@@ -99,60 +100,60 @@ def attempts(outcome: Outcome) -> list[dict[str, Any]]:
     ],
 )
 def test_a_delivery_is_sent(run: Send, base: str, app: Flask, name: str, type: str) -> None:
-    """Each kind of sender's delivery is taken; the status, the time and the first line of the answer are shown."""
+    """The app accepts a delivery of every sender. Status, time and the first line of the response are printed."""
     outcome = run(name, type, "--url", base)
     assert (outcome.status, outcome.err) == (0, "")
     heading, row = outcome.out.splitlines()
-    assert heading.split() == ["TYPE", "ID", "STATUS", "TIME", "ANSWER", "MEANING"]
+    assert heading.split() == ["TYPE", "ID", "STATUS", "TIME", "RESPONSE", "MEANING"]
     assert " 200 " in row
     assert " ms " in row
     assert f"{type} done" in row
-    assert "accepted, as it should be: genuine" in row
+    assert "accepted, as expected: genuine" in row
     assert [kind for _, kind in done(app)] == [type]
 
 
-def test_copies_come_at_once_and_run_once(run: Send, base: str, app: Flask) -> None:
-    """Copies sent at the same instant are all answered alike, and one of them has the effect."""
+def test_concurrent_duplicates_run_once(run: Send, base: str, app: Flask) -> None:
+    """Duplicates sent at the same moment get the same response, and one of them has the effect."""
     outcome = run("stripe", "invoice.paid", "--duplicate", "8", "--url", base, "--json")
     sent = attempts(outcome)
     assert outcome.status == 0
     assert [each["status"] for each in sent] == [200] * 8
     meanings = [each["meaning"] for each in sent]
-    assert meanings == ["accepted, as it should be: genuine", *["copy: the same answer"] * 7]
+    assert meanings == ["accepted, as expected: genuine", *["duplicate: the same response"] * 7]
     assert len({(each["id"], each["answer"]) for each in sent}) == 1
     assert len(done(app)) == 1
 
 
-def test_a_copy_that_is_answered_otherwise_is_a_failure(tmp_path: Path) -> None:
-    """An app that answers each copy something else may have run its handler for each."""
+def test_another_response_to_a_duplicate_is_a_failure(tmp_path: Path) -> None:
+    """If duplicates get different responses the exit status is 1, because the handler may have run twice."""
     numbers = count()
     with receiving(tmp_path) as careless:
         careless.view_functions["hooks.github"] = lambda: Response(f"order {next(numbers)}")
         with serving(careless) as base:
             outcome = command(careless)("github", "push", "--duplicate", "3", "--url", base)
     assert outcome.status == 1
-    assert outcome.out.count("copy: ANOTHER ANSWER") == 2
-    assert "2 of 3 answers" in outcome.err
+    assert outcome.out.count("duplicate: ANOTHER RESPONSE") == 2
+    assert "2 of 3 responses" in outcome.err
 
 
 @pytest.mark.parametrize("fault", [["--tamper"], ["--old-secret"], ["--late", "2h"]])
-def test_a_refused_forgery_is_as_it_should_be(run: Send, base: str, app: Flask, fault: list[str]) -> None:
-    """A forgery that is refused is a success; the reason is said, and nothing has run."""
+def test_a_rejected_forgery_is_as_expected(run: Send, base: str, app: Flask, fault: list[str]) -> None:
+    """If the app rejects a forgery the exit status is 0, the reason is printed and no handler has run."""
     outcome = run("clerk", "user.created", *fault, "--url", base)
     assert outcome.status == 0
     assert " 400 " in outcome.out
-    assert "refused, as it should be: " in outcome.out
+    assert "rejected, as expected: " in outcome.out
     assert done(app) == []
 
 
-def test_the_secret_to_be_retired_is_good(run: Send, base: str) -> None:
-    """Signed with the last of several secrets a delivery is genuine."""
+def test_the_last_secret_is_accepted(run: Send, base: str) -> None:
+    """A delivery signed with the last of several secrets is genuine."""
     (sent,) = attempts(run("stripe", "invoice.paid", "--old-secret", "--url", base, "--json"))
     assert (sent["expected"], sent["status"], sent["as_expected"]) == ("accepted", 200, True)
 
 
-def test_a_replay_under_another_id_runs_nothing(run: Send, base: str, app: Flask) -> None:
-    """The replay comes after the original; where the id is not signed it is answered and runs nothing."""
+def test_a_replay_under_a_fresh_id_runs_nothing(run: Send, base: str, app: Flask) -> None:
+    """The replay follows the original. Without a signed id it gets the stored response, otherwise 400."""
     first, replay = attempts(run("github", "push", "--fresh-id", "--url", base, "--json"))
     assert first["id"] != replay["id"]
     assert (first["status"], replay["status"], first["answer"]) == (200, 200, replay["answer"])
@@ -164,8 +165,8 @@ def test_a_replay_under_another_id_runs_nothing(run: Send, base: str, app: Flask
     ]
 
 
-def test_events_come_in_another_order(run: Send, base: str, app: Flask) -> None:
-    """Several types are sent in the order given, or shuffled by a seed."""
+def test_events_are_sent_in_another_order(run: Send, base: str, app: Flask) -> None:
+    """Several events are sent in the given order, or shuffled with a seed."""
     types = ["user.created", "user.updated", "user.deleted"]
     assert run("clerk", *types, "--url", base).status == 0
     assert run("clerk", *types, "--reorder", "--seed", "1", "--url", base).status == 0
@@ -175,75 +176,74 @@ def test_events_come_in_another_order(run: Send, base: str, app: Flask) -> None:
     assert sorted(arrived[3:]) == sorted(types)
 
 
-def test_data_goes_into_the_event(run: Send, base: str, app: Flask) -> None:
-    """With data the type may be any, and the data is what the app gets."""
+def test_data_changes_the_event(run: Send, base: str, app: Flask) -> None:
+    """With --data the type may be any, and the app receives the data."""
     assert run("hmac", "lamp.lit", "--data", '{"id": "evt_7"}', "--url", base).status == 0
     assert done(app) == [("evt_7", "lamp.lit")]
 
 
 def test_a_forgery_that_is_accepted_is_a_failure(tmp_path: Path) -> None:
-    """If the app takes what was forged, that is said loudly, and the exit code is 1."""
+    """If the app accepts a forgery the exit status is 1, and the table says so in capitals."""
     with receiving(tmp_path) as careless:
         careless.view_functions["hooks.github"] = lambda: Response("OK")
         with serving(careless) as base:
             outcome = command(careless)("github", "push", "--tamper", "--url", base)
     assert outcome.status == 1
-    assert "ACCEPTED, and it should have been refused" in outcome.out
-    assert "1 of 1 answers" in outcome.err
+    assert "ACCEPTED, and it should be rejected" in outcome.out
+    assert "1 of 1 responses" in outcome.err
 
 
 def test_a_genuine_delivery_that_fails_is_a_failure(run: Send, base: str, app: Flask) -> None:
-    """A handler that fails is not what a genuine delivery should get."""
+    """If the handler fails for a genuine delivery the exit status is 1."""
     outcome = run("hmac", "order.paid", "--data", '{"fail": true}', "--url", base)
     assert outcome.status == 1
     assert " 500 " in outcome.out
-    assert "the sender would send it again" in outcome.out
+    assert "the sender would retry" in outcome.out
     assert done(app) == []
 
 
-def test_another_secret_than_the_apps_is_found_out(tmp_path: Path, run: Send) -> None:
-    """A genuine delivery that the app refuses is a failure, with what may be the cause."""
+def test_a_rejected_genuine_delivery_is_a_failure(tmp_path: Path, run: Send) -> None:
+    """If the app rejects a genuine delivery the error names the `doctor` command that explains why."""
     with receiving(tmp_path / "other") as other:
         backend_of(other).webhooks.find("github")[0].provider._secrets = ("another one",)
         with serving(other) as base:
             outcome = run("github", "push", "--url", base)
     assert outcome.status == 1
-    assert "REFUSED, and it is genuine: has the app the same secret" in outcome.out
-    (kept,) = backend_of(other).rejections.recent()
-    assert f"(request {kept.request_id})" in outcome.out
-    assert f"`flask convex webhooks doctor {kept.request_id}` says why" in outcome.err
+    assert "REJECTED, and it is genuine: see the response" in outcome.out
+    (rejection,) = backend_of(other).rejections.recent()
+    assert f"`flask convex webhooks doctor {rejection.request_id}` explains why" in outcome.err
 
 
-def test_an_app_without_a_secret_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The answer's own words are shown whole, and the command that says more; programs read the request's id."""
+def test_an_app_without_a_secret_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error in the response is printed, and the JSON output has the request id."""
     monkeypatch.delenv("SEND_WEBHOOK_SECRET", raising=False)
     with receiving(tmp_path / "app") as app, receiving(tmp_path / "bare") as bare:
         backend_of(bare).webhooks.find("github")[0].provider._secrets = (from_env("SEND_WEBHOOK_SECRET"),)
         with serving(bare) as base:
             outcome = command(app)("github", "push", "--url", base)
             (sent,) = attempts(command(app)("github", "push", "--url", base, "--json"))
-        last, first = backend_of(bare).rejections.recent()
+        last, _ = backend_of(bare).rejections.recent()
     assert " Environment variable SEND_WEBHOOK_SECRET is not set  " in outcome.out
-    assert f"webhooks doctor {first.request_id}`" in outcome.err
+    assert "the app cannot accept it now" in outcome.out
     assert (sent["status"], sent["request_id"]) == (503, last.request_id)
 
 
-def test_what_is_refused_for_its_content_is_not_blamed_on_the_secret(run: Send, base: str) -> None:
-    """A type that the app's provider does not take says to look at the answer."""
+def test_the_reason_of_a_rejection_is_printed(run: Send, base: str) -> None:
+    """The response of a rejected delivery tells what is wrong with it, such as a malformed header."""
     outcome = run("github", "\u00e9", "--data", "{}", "--url", base)
     assert outcome.status == 1
     assert "X-GitHub-Event header is malformed" in outcome.out
-    assert "REFUSED, and not for its secret or time: see the answer" in outcome.out
+    assert "REJECTED, and it is genuine: see the response" in outcome.out
 
 
 def test_a_long_type_does_not_fill_the_screen(run: Send, base: str) -> None:
-    """Of a type without end people see the beginning, also where there is no sample of it."""
+    """Only the beginning of a long type is printed, also in errors."""
     assert "x" * 100 not in run("hmac", "x" * 5000, "--data", "{}", "--url", base).out
     assert "x" * 100 not in run("stripe", "x" * 5000).err
 
 
-def test_nobody_there_is_said(run: Send) -> None:
-    """With nothing at the URL the command says how to start the app, for each copy and without waiting."""
+def test_an_app_that_does_not_run_is_reported(run: Send) -> None:
+    """If nothing listens at the URL the error says how to start the app."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         outcome = run(
@@ -254,22 +254,22 @@ def test_nobody_there_is_said(run: Send) -> None:
     assert "Is the app running? `flask run` starts it" in outcome.err
 
 
-def test_a_wrong_path_is_said(run: Send, base: str) -> None:
-    """A base with something behind it that is no webhook is said to be that."""
+def test_an_unknown_path_is_reported(run: Send, base: str) -> None:
+    """If the URL has no such webhook the table says so, and the error has the URL."""
     outcome = run("stripe", "invoice.paid", "--url", f"{base}/elsewhere")
     assert outcome.status == 1
     assert "there is no such webhook at this URL" in outcome.out
     assert f"{base}/elsewhere/hooks/stripe" in outcome.err
 
 
-def test_the_url_may_be_the_whole_one(run: Send, base: str) -> None:
-    """A URL that ends in the webhook's path is the webhook's, query and all."""
+def test_the_url_may_be_the_webhooks(run: Send, base: str) -> None:
+    """A URL that ends in the webhook's path is used as it is, with its query."""
     for url in (f"{base}/", f"{base}/hooks/stripe", f"{base}/hooks/stripe?a=1"):
         assert run("stripe", "invoice.paid", "--url", url).status == 0, url
 
 
-def test_a_silent_server_is_waited_for_as_long_as_the_sender_would(tmp_path: Path) -> None:
-    """Who does not answer in the sender's time has not answered."""
+def test_a_silent_server_times_out_as_for_the_sender(tmp_path: Path) -> None:
+    """Without a response within the sender's timeout, the attempt has no status."""
     with receiving(tmp_path) as hasty, socket.create_server(("127.0.0.1", 0)) as silent:
         provider = backend_of(hasty).webhooks.find("hmac")[0].provider
         provider.profile = replace(provider.profile, timeout=timedelta(milliseconds=100))
@@ -277,12 +277,12 @@ def test_a_silent_server_is_waited_for_as_long_as_the_sender_would(tmp_path: Pat
         outcome = command(hasty)("hmac", "order.paid", "--url", url, "--json")
     (sent,) = attempts(outcome)
     assert (outcome.status, sent["status"], sent["connected"]) == (1, None, True)
-    assert "would have given up" in sent["answer"]
+    assert "within the sender's timeout" in sent["answer"]
     assert sent["milliseconds"] >= 90
 
 
-def test_a_server_that_speaks_no_http_is_said(run: Send) -> None:
-    """What is no HTTP answer is no answer, and no traceback."""
+def test_a_server_without_http_is_reported(run: Send) -> None:
+    """Something other than an HTTP response is reported without a traceback."""
 
     def serve(listener: socket.socket) -> None:
         connection, _ = listener.accept()
@@ -297,13 +297,13 @@ def test_a_server_that_speaks_no_http_is_said(run: Send) -> None:
         outcome = run("stripe", "invoice.paid", "--url", f"http://127.0.0.1:{listener.getsockname()[1]}")
         thread.join()
     assert (outcome.status, outcome.exception) == (1, None)
-    assert "no answer: " in outcome.out
+    assert "no response: " in outcome.out
     assert "\x1b" not in outcome.out
 
 
-def test_the_events_there_are_are_listed(run: Send) -> None:
-    """`--list` names all senders' events, or one's, and sends nothing."""
-    assert run("--list", "--json").json == {sender: samples.names(sender) for sender in samples.SENDERS}
+def test_the_sample_events_are_listed(run: Send) -> None:
+    """`--list` prints the sample events of all senders or of one, and sends nothing."""
+    assert run("--list", "--json").json == {sender: event_types(sender) for sender in SENDERS}
     assert "checkout.session.completed" in run("stripe", "--list").out
     assert "user.created" not in run("stripe", "--list").out
     assert "push" in run("/hooks/github", "--list").out
@@ -313,8 +313,8 @@ def test_the_events_there_are_are_listed(run: Send) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "says"),
     [
-        ((), 2, "Say which webhook"),
-        (("stripe",), 2, "Say which webhook"),
+        ((), 2, "Give a webhook"),
+        (("stripe",), 2, "Give a webhook"),
         (("stripe", "invoice.paid", "--seed", "1"), 2, "--seed goes with --reorder"),
         (("stripe", "invoice.paid", "--reorder"), 1, "two events or more"),
         (("stripe", "invoice.payed"), 1, "did you mean invoice.paid"),
@@ -327,34 +327,35 @@ def test_the_events_there_are_are_listed(run: Send) -> None:
         (("stripe", "invoice.paid", "--source", "/hooks/github"), 2, "receives deliveries of github, not of stripe"),
         (("stripe", "invoice.paid", "--source", "/x"), 2, "no webhook with the source '/x'"),
         (("svix", "user.created"), 2, "choose a source, one of /hooks/clerk, /hooks/mail"),
-        (("stripe", "\udcff"), 2, "is not text"),
+        (("stripe", "\udcff"), 1, "There is no sample of"),
+        (("hmac", "\udcff", "--data", "{}"), 1, "surrogates not allowed"),
         (("\udcff", "x"), 2, r"no webhook '\udcff'"),
-        (("hmac", "x", "--data", '{"a": "\udcff"}'), 2, "It is not text: write a JSON object"),
+        (("hmac", "x", "--data", '{"a": "\udcff"}'), 2, "surrogates not allowed: write a JSON object"),
         (("paypal", "x"), 2, "This app has no webhook 'paypal'"),
     ],
 )
-def test_what_cannot_be_sent_is_said(run: Send, arguments: tuple[str, ...], status: int, says: str) -> None:
-    """Wrong usage, unknown names and faults that do not fit are one sentence and an exit code."""
+def test_wrong_usage_is_reported(run: Send, arguments: tuple[str, ...], status: int, says: str) -> None:
+    """Wrong options, unknown names and faults that do not fit print one sentence and set the exit status."""
     outcome = run(*arguments)
     assert (outcome.status, outcome.exception) == (status, None)
     assert says in outcome.err
 
 
-def test_a_source_chooses_among_several(run: Send, base: str, app: Flask) -> None:
-    """With `--source` Clerk's events go to another webhook of the same provider."""
+def test_a_source_selects_one_of_several_webhooks(run: Send, base: str, app: Flask) -> None:
+    """`--source` sends Clerk's events to another webhook of the same provider."""
     assert run("clerk", "user.created", "--source", "/hooks/mail", "--url", base).status == 0
     assert [kind for _, kind in done(app)] == ["user.created"]
 
 
-def test_what_no_header_takes_is_said(run: Send, base: str) -> None:
-    """A type that cannot be in a header is a sentence, not a traceback."""
+def test_an_invalid_header_value_is_reported(run: Send, base: str) -> None:
+    """A type that a header cannot contain is reported without a traceback."""
     outcome = run("github", "snow\u2603", "--data", "{}", "--url", base)
     assert (outcome.status, outcome.exception) == (1, None)
-    assert "no answer: " in outcome.out
+    assert "no response: " in outcome.out
 
 
 def test_no_secret_is_shown(run: Send, base: str) -> None:
-    """Neither secrets nor signatures are in what is printed."""
+    """The output contains no secret and no signature."""
     for flags in ((), ("--json",), ("--tamper",)):
         outcome = run("stripe", "invoice.paid", "--url", base, *flags)
         shown = outcome.out + outcome.err
