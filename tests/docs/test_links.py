@@ -20,6 +20,12 @@ def anchors(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", [pytest.param(page, id=page.name) for page in PAGES])
+def test_links_have_a_text(page: Page) -> None:
+    """A link says where it leads. Sphinx would fill an empty one in, GitHub shows nothing."""
+    assert "[](" not in page.prose()
+
+
+@pytest.mark.parametrize("page", [pytest.param(page, id=page.name) for page in PAGES])
 def test_links_lead_somewhere(page: Page) -> None:
     """A relative link's file exists, and so does the heading that it names."""
     for target in _LINK.findall(page.prose()):
