@@ -37,8 +37,8 @@ class QueryCtx:
     """
 
     __slots__ = ("_calls", "auth", "db", "now")
+    auth: Auth
     db: DatabaseReader
-    _calls: QueryCalls
 
     def __init__(self, db: DatabaseReader, auth: Auth, now: float, calls: QueryCalls) -> None:
         self.db = db
@@ -76,7 +76,8 @@ class _RateLimits:
     """The rate limits of mutations and actions."""
 
     __slots__ = ()
-    _calls: MutationCalls | ActionCalls
+    if TYPE_CHECKING:
+        _calls: MutationCalls | ActionCalls
 
     def rate_limit(
         self,
@@ -120,9 +121,10 @@ class MutationCtx(QueryCtx, _RateLimits):
 
     __slots__ = ()
     db: DatabaseWriter
-    _calls: MutationCalls
 
-    if not TYPE_CHECKING:  # type checkers report these names as missing by themselves
+    if TYPE_CHECKING:  # not evaluated, so that typing.get_type_hints works on this class
+        _calls: MutationCalls
+    else:  # for type checkers these names are missing
 
         def __getattr__(self, name: str) -> Any:
             if name not in _ACTION_ONLY:
@@ -173,7 +175,8 @@ class ActionCtx(_RateLimits):
     """
 
     __slots__ = ("_calls", "auth")
-    _calls: ActionCalls
+    if TYPE_CHECKING:
+        _calls: ActionCalls
 
     def __init__(self, auth: Auth, calls: ActionCalls) -> None:
         self.auth = auth
