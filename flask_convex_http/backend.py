@@ -174,7 +174,7 @@ class Backend:
 
     def register_crons(self) -> None:
         """Bring the crons in the database to those of the application; nothing is written if they are the same."""
-        with self.engine.read() as snapshot:
+        with self.engine.snapshot() as snapshot:
             if self.ticks.is_registered(snapshot):
                 return
         now = self.clock()
@@ -191,7 +191,7 @@ class Backend:
 
     def cron_statuses(self) -> list[CronStatus]:
         """Return each cron with its next tick and last run, and whether code and database agree on it."""
-        with self.engine.read() as snapshot:
+        with self.engine.snapshot() as snapshot:
             return cron_statuses(snapshot, self.schema, self.crons, self.ticks, self.jobs)
 
     def move(self, *, database_url: str | None, storage_url: str | None) -> AbstractContextManager[Move]:
@@ -225,7 +225,7 @@ class Backend:
     def _notify(self, due: float) -> None:
         """Wake the workers of other processes, unless they look by themselves before something is due."""
         if due < self.clock() + LOOK_AFTER * 1000:
-            self.engine.notify()
+            self.engine.notifications.notify()
 
     def _credentials(self, document: Any, prefix: str) -> Credentials[Any]:
         return Credentials(
@@ -236,7 +236,7 @@ class Backend:
         """The secret that was set, or the one kept in the database."""
         if self.settings.secret is not None:
             return self.settings.secret
-        with self.engine.read() as snapshot:
+        with self.engine.snapshot() as snapshot:
             found = self._stored_secret(snapshot)
         if found is None:
             raise MigrationRequiredError(

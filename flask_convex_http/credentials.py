@@ -118,7 +118,7 @@ class Credentials(Generic[C]):
         """The stored document of a key that is valid now, or None."""
         if not is_credential(self.prefix, key):
             return None
-        row = self._engine.lookup(self._table, hash=self._hash(key))
+        row = self._engine.lookup(self._table, {"hash": self._hash(key)})
         if row is None:
             return None
         found = self._table.read(row)
@@ -132,7 +132,7 @@ class Credentials(Generic[C]):
 
     def all(self) -> list[C]:
         """Every key, oldest first."""
-        with self._engine.read() as snapshot:
+        with self._engine.snapshot() as snapshot:
             return Query(snapshot, self._table, self._table.indexes["by_creation_time"]).collect()
 
     def change(self, document_id: str, **fields: Any) -> None:

@@ -110,7 +110,7 @@ class OnceCalls:
 
     def _recorded(self, key: str) -> OnceCall | None:
         """The result that is remembered."""
-        row = self.engine.lookup(self._table, key=key)
+        row = self.engine.lookup(self._table, {"key": key})
         found = None if row is None else self._table.read(row)
         return found if found and _is_remembered(found, self.clock()) else None
 

@@ -160,7 +160,7 @@ class _Runner:
             self._run_due()
         else:
             self._run_while_moving(advance)
-        with backend.engine.read() as snapshot:
+        with backend.engine.snapshot() as snapshot:
             rows = [backend.jobs.get(snapshot, job_id) for job_id in dict.fromkeys(self._ran)]
         return [row for row in rows if row is not None]
 
@@ -202,7 +202,7 @@ class _Runner:
 
     def _times(self) -> tuple[float, float, float]:
         jobs = self._backend.jobs
-        with self._backend.engine.read() as snapshot:
+        with self._backend.engine.snapshot() as snapshot:
             times = (
                 self._ticks.next_tick(snapshot, self._backend.clock()),
                 jobs.next_due(snapshot, "mutation"),

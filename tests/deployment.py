@@ -34,7 +34,7 @@ class Deployment:
 
     def read(self, body: Callable[[DatabaseReader], T]) -> T:
         """Run a body with the ctx.db of a query."""
-        with self.backend.engine.read() as snapshot:
+        with self.backend.engine.snapshot() as snapshot:
             return body(DatabaseReader(snapshot, self.backend.schema))
 
     def get(self, document_id: Any) -> Any:

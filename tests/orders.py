@@ -189,7 +189,7 @@ class Shop:
 
     def delivery(self, event_id: str, source: str = "shop") -> WebhookDelivery:
         """A delivery as it is now."""
-        with self.backend.engine.read() as snapshot:
+        with self.backend.engine.snapshot() as snapshot:
             (found,) = self.backend.inbox.deliveries.by_event_id(snapshot, event_id, [source])
         return found
 
@@ -211,7 +211,7 @@ class Shop:
         """The scheduled function of a delivery to /stock."""
         job_id = self.delivery(event_id, "stock").job
         assert job_id is not None
-        with self.backend.engine.read() as snapshot:
+        with self.backend.engine.snapshot() as snapshot:
             job = self.backend.jobs.get(snapshot, job_id)
         assert job is not None
         return job
@@ -222,7 +222,7 @@ class Shop:
 
     def orders(self) -> list[Order]:
         """All orders."""
-        with self.backend.engine.read() as snapshot:
+        with self.backend.engine.snapshot() as snapshot:
             return DatabaseReader(snapshot, self.backend.schema).query(Order).collect()
 
 

@@ -34,7 +34,7 @@ def taken_at_once(backend: Backend, limit: Limit, key: str, now: float) -> int:
 def buckets(backend: Backend) -> dict[str, RateLimitBucket]:
     """The rows by their keys."""
     table = backend.schema.table_for(RateLimitBucket)
-    with backend.engine.read() as snapshot:
+    with backend.engine.snapshot() as snapshot:
         rows = Query(snapshot, table, table.indexes["by_creation_time"]).collect()
     assert len({(row.name, row.key) for row in rows}) == len(rows)
     return {row.key: row for row in rows}

@@ -72,8 +72,8 @@ class LateEngine:
         self._engine = engine
         self._meanwhile = meanwhile
 
-    def lookup(self, table: Any, /, _patience: float | None = None, **values: Any) -> Any:
-        row = self._engine.lookup(table, _patience, **values)
+    def lookup(self, table: Any, values: Any, **options: Any) -> Any:
+        row = self._engine.lookup(table, values, **options)
         self._meanwhile()
         return row
 
@@ -83,7 +83,7 @@ class LateEngine:
 
 def rows(backend: Backend) -> list[OnceCall]:
     table = backend.schema.table_for(OnceCall)
-    with backend.engine.read() as snapshot:
+    with backend.engine.snapshot() as snapshot:
         return Query(snapshot, table, table.indexes["by_creation_time"]).collect()
 
 

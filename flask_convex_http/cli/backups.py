@@ -12,8 +12,8 @@ from flask.cli import with_appcontext
 
 from flask_convex_http.backend import Backend
 from flask_convex_http.cli.output import counted, json_option, note, print_json, printable, progress
-from flask_convex_http.cli.stores import database_path, sqlite_store
-from flask_convex_http.engines.base import Restore
+from flask_convex_http.cli.stores import database_backups, sqlite_store
+from flask_convex_http.engines.base import PreparedRestore
 from flask_convex_http.errors import MigrationRefusedError
 from flask_convex_http.web.state import current_backend
 
@@ -44,9 +44,10 @@ def backup(path: Path, files_path: Path | None, as_json: bool) -> None:
         _refuse_target(target)
     if files_path is not None and files_path.absolute() == path.absolute():
         raise click.UsageError(_SAME_FILE)
-    _refuse_nothing_to_copy(backend)
+    backups = database_backups(backend)
+    _refuse_nothing_to_copy(backups.path)
     store = sqlite_store(backend) if files_path is not None else None
-    _with_progress("Database", partial(backend.engine.backup, path))
+    _with_progress("Database", partial(backups.create, path))
     if files_path is not None and store is not None:
         _with_progress("Files", partial(store.backup, files_path))
     if as_json:
@@ -80,20 +81,20 @@ def restore(path: Path, files_path: Path | None, yes: bool, as_json: bool) -> No
       flask convex restore backup.db --files backup-files.db --yes
     """
     backend = current_backend()
-    database = database_path(backend)
-    if database is None:
+    backups = database_backups(backend)
+    if backups.path is None:
         raise click.ClickException("The database is a temporary one; set CONVEX_DATABASE_URL to the one to restore")
     if files_path is not None and files_path.absolute() == path.absolute():
         raise click.UsageError(_SAME_FILE)
-    documents = backend.engine.restore(path)
+    documents = backups.prepare_restore(path)
     files = sqlite_store(backend).restore(files_path) if files_path is not None else None
     if not yes:
-        _ask(database, path, documents, files_path)
+        _ask(backups.path, path, documents, files_path)
     aside = [_with_progress("Database", documents.run)]
     if files is not None:
         aside.append(_with_progress("Files", files.run))
     report = {
-        "database": str(database),
+        "database": str(backups.path),
         "rows": documents.rows,
         "files": files is not None,
         "put_aside": [str(place) for place in aside if place is not None],
@@ -107,7 +108,7 @@ def restore(path: Path, files_path: Path | None, yes: bool, as_json: bool) -> No
         _report(report)
 
 
-def _ask(database: Path, copy: Path, documents: Restore, files_path: Path | None) -> None:
+def _ask(database: Path, copy: Path, documents: PreparedRestore, files_path: Path | None) -> None:
     if documents.replaces == 0 and files_path is None:
         return  # there is nothing to lose
     old = "What is in" if documents.replaces is None else f"The {counted(documents.replaces, 'row')} of"
@@ -150,10 +151,8 @@ def _refuse_target(path: Path | None) -> None:
         raise click.ClickException(f"There is no folder {path.parent}; make it first")
 
 
-def _refuse_nothing_to_copy(backend: Backend) -> None:
-    # Not by opening it: a database that waits for its migration is the one to copy, and one that is not there would
-    # be made by looking.
-    path = database_path(backend)
+def _refuse_nothing_to_copy(path: Path | None) -> None:
+    # Without a look at its tables: a database that has to be migrated is one to copy.
     if path is None:
         raise click.ClickException("The database is a temporary one; set CONVEX_DATABASE_URL to the one to copy")
     if not path.exists():

@@ -54,7 +54,7 @@ def check(read_bytes: bool, as_json: bool) -> None:
 def _unknown_sources(backend: Backend) -> list[str]:
     """Sources of deliveries that no webhook has: who renames one has its copies run again."""
     deliveries = backend.inbox.deliveries
-    with backend.engine.read() as snapshot:
+    with backend.engine.snapshot() as snapshot:
         unknown = [source for source in stored_sources(deliveries, snapshot) if backend.webhooks.get(source) is None]
         counts = {source: count_deliveries(deliveries, snapshot, source, _COUNTED) for source in unknown[:_TOLD]}
     told = [_unknown_source(source, count) for source, count in counts.items()]

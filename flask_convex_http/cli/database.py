@@ -91,14 +91,14 @@ def data(table: str | None, limit: int, order: Literal["asc", "desc"], as_json: 
     found = backend.schema.tables.get(table)
     if found is None:
         raise click.ClickException(f"There is no table {table!r}; there are {', '.join(sorted(backend.schema.tables))}")
-    with backend.engine.read() as snapshot:
+    with backend.engine.snapshot() as snapshot:
         documents = Query(snapshot, found, found.indexes["by_creation_time"]).order(order).take(limit)
     _print_rows(found, documents, as_json)
 
 
 def _print_tables(backend: Backend, as_json: bool) -> None:
     tables = sorted(backend.schema.tables.values(), key=lambda table: (table.system, table.name))
-    with backend.engine.read() as snapshot:
+    with backend.engine.snapshot() as snapshot:
         counts = [snapshot.count(table) for table in tables]
     if as_json:
         pairs = zip(tables, counts, strict=True)

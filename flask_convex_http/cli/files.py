@@ -31,7 +31,7 @@ def list_files(as_json: bool) -> None:
     """
     backend = current_backend()
     table = backend.schema.table_for(StoredFile)
-    with backend.engine.read() as snapshot:
+    with backend.engine.snapshot() as snapshot:
         found = Query(snapshot, table, table.indexes["by_creation_time"]).collect()
     if as_json:
         print_json(found)
@@ -64,7 +64,7 @@ def sweep(older_than: datetime.timedelta, dry_run: bool, as_json: bool) -> None:
     """
     backend = current_backend()
     # Also if there is nothing to look at: which database is asked for the rows must be certain before bytes go.
-    with backend.engine.read():
+    with backend.engine.snapshot():
         pass
     seconds = older_than.total_seconds()
     keys = _old_keys(backend, seconds)

@@ -11,21 +11,23 @@ from flask import current_app
 
 from flask_convex_http.backend import Backend
 from flask_convex_http.config import is_sqlite, shown_url, sqlite_path
+from flask_convex_http.engines.base import Backups
 from flask_convex_http.storage.blobs import SQLiteBlobs
 
 
-def database_path(backend: Backend) -> Path | None:
-    """The file of the documents, which need not be there; None if it is a temporary one.
+def database_backups(backend: Backend) -> Backups:
+    """Return what makes and restores backups of the database.
 
     Raises:
-        click.ClickException: They are not in a file.
+        click.ClickException: The database has tools of its own for that.
     """
-    url = backend.settings.database_url
-    if not is_sqlite(url):
+    backups = backend.engine.backups
+    if backups is None:
         raise click.ClickException(
-            f"{shown_url(url)} is copied and restored with PostgreSQL's own tools: pg_dump and pg_restore"
+            f"{shown_url(backend.settings.database_url)} is copied and restored with PostgreSQL's own tools: pg_dump "
+            "and pg_restore"
         )
-    return sqlite_path(url, Path(current_app.instance_path))
+    return backups
 
 
 def database_name(backend: Backend) -> str | None:

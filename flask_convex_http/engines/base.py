@@ -1,8 +1,13 @@
-"""The port of a database engine: what every engine can do, in rows of neutral values.
+"""The port of a database engine: what every engine must do, and what some can do besides.
 
-All meaning is above it (`database`, `migrations`); an engine only says it in its own SQL. Rows are tuples: the
-id, the creation time, then the columns in the table's order. An engine translates its driver's errors into
-those of `errors` and lets none of them out raw.
+Rules:
+
+* Rows are tuples of neutral values: the id, the creation time, then the columns in the table's order. What they mean is
+  decided above, in `database` and `schema`. An engine says the same in its own SQL.
+* An engine decides by itself whether transactions run one after another or side by side, and when work runs again.
+  Nobody asks it.
+* Errors of the driver become errors of the package. None leaves an engine untranslated.
+* An optional capability is an attribute of the engine, which is None where the engine lacks it.
 """
 
 from __future__ import annotations
@@ -12,172 +17,260 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from flask_convex_http.errors import ConvexHTTPError
 from flask_convex_http.schema.documents import Table
 from flask_convex_http.schema.index_ranges import Segment
 from flask_convex_http.schema.migrations import Migration, Step
 
 T = TypeVar("T")
 Row = Sequence[Any]
-
-
-class RestartError(ConvexHTTPError):
-    """What was read before cannot be read again as it was; see `Engine.read`."""
+#: Is called with the number of units that are done, and of all units.
+Progress = Callable[[int, int], None]
 
 
 class Snapshot(Protocol):
     """One consistent view of the database."""
 
     def get(self, table: Table[Any], document_id: str) -> Row | None:
-        """The row of an id."""
+        """Return the row with this id, or None."""
 
     def select(self, table: Table[Any], segment: Segment, *, descending: bool, limit: int | None) -> list[Row]:
-        """The rows of a segment in its order, all at once."""
+        """Return the rows of a segment, in its order.
+
+        Args:
+            table: The table.
+            segment: A run of one index.
+            descending: Whether to read the segment backwards.
+            limit: Maximum number of rows, or None for all.
+        """
 
     def stream(self, table: Table[Any], segment: Segment, *, descending: bool) -> Iterator[Row]:
-        """The rows of a segment in its order, as they are fetched; what is written meanwhile is not seen."""
+        """Yield the rows of a segment, in its order, as they are fetched. Later writes do not show in them."""
 
     def count(self, table: Table[Any]) -> int:
-        """How many rows a table has."""
+        """Return the number of rows in a table."""
 
 
 class Transaction(Snapshot, Protocol):
-    """A view that can be written to; serialisable."""
+    """A serializable transaction: a view that can be written to, and that shows its own writes."""
 
     def insert(self, table: Table[Any], row: Row) -> None:
-        """Add a row.
+        """Insert a row.
 
         Raises:
-            UniqueConstraintError: A unique index has these values already.
+            UniqueConstraintError: Another row has the same values in a unique index.
         """
 
     def insert_all(self, table: Table[Any], rows: Sequence[Row]) -> None:
-        """Add many rows at once.
+        """Insert rows, in fewer steps than one after another.
 
         Raises:
-            UniqueConstraintError: A unique index has the values of one of them already; some of them may be there.
+            UniqueConstraintError: Another row has the same values in a unique index. Some rows may be inserted.
         """
 
     def update(self, table: Table[Any], document_id: str, changes: Mapping[str, Any]) -> bool:
-        """Set columns of a row; whether it exists.
+        """Set columns of a row and return whether it exists.
+
+        Args:
+            table: The table.
+            document_id: The id of the row.
+            changes: The new value of each column to change.
 
         Raises:
-            UniqueConstraintError: A unique index has these values already.
+            UniqueConstraintError: Another row has the same values in a unique index.
         """
 
     def delete(self, table: Table[Any], document_id: str) -> bool:
-        """Remove a row; whether it existed."""
+        """Delete a row and return whether it existed."""
 
-    def claim(self, table: Table[Any], segment: Segment, *, limit: int) -> list[Row]:
-        """The first rows of a segment that no other transaction has claimed; they are this one's until it ends."""
+    def lookup_again(self, table: Table[Any], values: Mapping[str, Any]) -> Row | None:
+        """Return the row that has these values in a unique index, or None, after a lookup has found none.
 
-    def savepoint(self) -> AbstractContextManager[None]:
-        """A part that is undone alone if an exception leaves it."""
+        The result of `Engine.lookup` may be outdated within the transaction. This call reads again, unless a read of
+        absent rows would make transactions conflict. In that case the engine returns None without a read, and inserting
+        the same values raises a UniqueConstraintError if such a row exists by now.
 
-
-class Restore(Protocol):
-    """Bringing a database back to a copy: looked into, and not begun."""
-
-    @property
-    def rows(self) -> int:
-        """How many rows the copy has."""
-
-    @property
-    def replaces(self) -> int | None:
-        """How many rows they replace; None if the database is damaged."""
-
-    def run(self, progress: Callable[[int, int], None] | None = None) -> Path | None:
-        """Do it: all or nothing, while others read. A damaged database is put aside; the answer is where.
-
-        Raises:
-            OverloadedError: The writer could not be had in time.
+        Args:
+            table: The table.
+            values: The value of each field of the unique index.
         """
 
+    def claim(self, table: Table[Any], segment: Segment, *, limit: int) -> list[Row]:
+        """Return the first rows of a segment that no other transaction has claimed, and claim them until the end."""
 
-class Listener(Protocol):
-    """Where a worker waits for work."""
-
-    def wait(self, timeout: float) -> None:
-        """Sleep until something is notified, or for so many seconds; not at all if it was since the last time."""
-
-    def wake(self) -> None:
-        """Wake the one that waits here; from any thread of this process."""
-
-    def close(self) -> None:
-        """Stop listening."""
+    def savepoint(self) -> AbstractContextManager[None]:
+        """Roll back what a `with` block wrote, and only that, if an exception leaves it."""
 
 
 class Engine(Protocol):
     """A database.
 
     Attributes:
-        is_concurrent: Whether transactions run side by side, and are run again when they conflict.
+        notifications: Wakes workers that wait for jobs.
+        backups: Makes and restores backup files. None where the database has tools of its own for that.
     """
 
-    is_concurrent: bool
+    @property
+    def notifications(self) -> Notifications: ...
 
-    def read(self, *, restartable: bool = False) -> AbstractContextManager[Snapshot]:
-        """Open a snapshot.
+    @property
+    def backups(self) -> Backups | None: ...
+
+    def read(self, query: Callable[[Snapshot], T]) -> T:
+        """Run a query on one snapshot and return its result.
+
+        The engine may run the query again from the start, on a new snapshot. A query that cannot be repeated needs
+        `snapshot`.
 
         Args:
-            restartable: Whether the caller begins anew when `RestartError` is raised by a read or at the end, and then
-                without this. So an engine may save what it takes to keep a snapshot for a second read.
+            query: Is called with the snapshot.
 
         Raises:
-            MigrationRequiredError: The tables of the schema are not there.
+            MigrationRequiredError: The tables of the schema do not exist.
         """
 
-    def lookup(self, table: Table[Any], /, _patience: float | None = None, **values: Any) -> Row | None:
-        """The row that has these values in the fields of a unique index, read on its own, without a snapshot for more.
+    def snapshot(self) -> AbstractContextManager[Snapshot]:
+        """Open a snapshot that lasts as long as a `with` statement.
+
+        Raises:
+            MigrationRequiredError: The tables of the schema do not exist.
+        """
+
+    def lookup(self, table: Table[Any], values: Mapping[str, Any], *, timeout: float | None = None) -> Row | None:
+        """Return the row that has these values in a unique index, or None.
+
+        This is one read outside of any snapshot, the cheapest there is.
 
         Args:
             table: The table.
-            _patience: Seconds to wait for the database, if less than the engine would; no field has such a name.
-            values: The values, by field.
+            values: The value of each field of the unique index.
+            timeout: Seconds to wait for the database. The engine's own timeout is the default and the maximum.
 
         Raises:
-            MigrationRequiredError: The tables of the schema are not there.
+            MigrationRequiredError: The tables of the schema do not exist.
         """
 
-    def write(self, work: Callable[[Transaction], T], *, patience: float | None = None) -> T:
-        """Run work in one transaction, commit, and answer its result once the commit is durable.
+    def write(self, work: Callable[[Transaction], T], *, timeout: float | None = None) -> T:
+        """Run work in one transaction, commit it durably, and return the result of the work.
 
-        An engine may run the work again from the start when it must.
+        The engine may run the work again from the start, in a new transaction.
 
         Args:
-            work: Gets the transaction.
-            patience: Seconds to wait for the writer, if that is less than the engine would.
+            work: Is called with the transaction.
+            timeout: Seconds to wait for other writers. The engine's own timeout is the default and the maximum.
 
         Raises:
-            OverloadedError: The writer could not be had in time.
-            MigrationRequiredError: The tables of the schema are not there.
+            OverloadedError: The timeout ended before the work could begin, or while it conflicted with others.
+            MigrationRequiredError: The tables of the schema do not exist.
         """
 
     def migrate(self, plan: Callable[[Migration], Sequence[Step]], *, dry_run: bool) -> list[Step]:
-        """Ask for the steps and apply them, all in one transaction; answer the steps."""
+        """Apply the steps of a migration in one transaction, and return them.
 
-    def notify(self) -> None:
-        """Wake whoever listens, in every process. That may fail unseen: they look by themselves once in a while."""
-
-    def listen(self) -> Listener:
-        """Begin to be woken."""
-
-    def backup(self, path: Path, progress: Callable[[int, int], None] | None = None) -> None:
-        """Write one consistent copy to a new file; `progress` is told pages done and pages in all."""
-
-    def restore(self, path: Path) -> Restore:
-        """Look into a copy, and answer what brings the database back to it.
-
-        Raises:
-            EngineError: It is not a sound copy of such a database.
+        Args:
+            plan: Returns the steps, after a look at the tables.
+            dry_run: Whether to roll back at the end, so that only errors show.
         """
 
     def check(self) -> list[str]:
-        """What is wrong with the database and its tables, a sentence each that says what to do; no writer waits.
+        """Return what is wrong with the database and its tables, without making writers wait.
+
+        Returns:
+            For each problem one sentence that says what to do.
 
         Raises:
-            MigrationRequiredError: There is no database.
+            MigrationRequiredError: The database does not exist.
         """
 
     def close(self) -> None:
-        """Let go of everything that is open."""
+        """Close all connections and files that are not in use. The engine can be used again afterwards."""
+
+
+class Notifications(Protocol):
+    """Wakes the workers of all processes that share the database."""
+
+    def notify(self) -> None:
+        """Wake every listener. Best effort: workers poll as well."""
+
+    def listen(self) -> Listener:
+        """Start to listen.
+
+        Raises:
+            OSError: The process has no file descriptor left, or the file system does not support named pipes.
+        """
+
+
+class Listener(Protocol):
+    """Waits for notifications."""
+
+    def wait(self, timeout: float) -> None:
+        """Sleep until a notification or the timeout. Return at once if one came since the last call.
+
+        Args:
+            timeout: Seconds.
+        """
+
+    def wake(self) -> None:
+        """End the current or the next `wait`. Thread-safe, and safe in a signal handler."""
+
+    def close(self) -> None:
+        """Stop listening."""
+
+
+class Backups(Protocol):
+    """Makes and restores backups, each of which is one file.
+
+    Attributes:
+        path: The file of the database, which may not exist yet. None if the database is temporary.
+    """
+
+    @property
+    def path(self) -> Path | None: ...
+
+    def create(self, path: Path, progress: Progress | None = None) -> None:
+        """Write a consistent backup to a new file, while others read and write.
+
+        Args:
+            path: The new file.
+            progress: Is called with the number of pages that are written, and of all pages.
+
+        Raises:
+            ConfigurationError: The file exists already.
+        """
+
+    def prepare_restore(self, path: Path) -> PreparedRestore:
+        """Inspect a backup and return what restores it.
+
+        Args:
+            path: The backup.
+
+        Raises:
+            EngineError: The file is damaged, or not a backup of such a database.
+        """
+
+
+class PreparedRestore(Protocol):
+    """A backup that was inspected and can be restored.
+
+    Attributes:
+        rows: The number of rows in the backup.
+        replaces: The number of rows in the database, which the restore replaces. None if the database is damaged.
+    """
+
+    @property
+    def rows(self) -> int: ...
+
+    @property
+    def replaces(self) -> int | None: ...
+
+    def run(self, progress: Progress | None = None) -> Path | None:
+        """Restore the backup completely or not at all, while others read.
+
+        Args:
+            progress: Is called with the number of pages that are written, and of all pages.
+
+        Returns:
+            Where a damaged database was moved to, or None.
+
+        Raises:
+            OverloadedError: Other writers did not stop within the timeout.
+        """

@@ -1,4 +1,4 @@
-"""Whether a database has the tables of a schema, asked without changing anything; the same for every member."""
+"""Whether a database has the tables of a schema. The same for every engine, and without changing anything."""
 
 from __future__ import annotations
 
@@ -12,17 +12,21 @@ _HOW_TO_MIGRATE = "run `flask convex migrate` (with your app's --app) to bring i
 
 
 class Tables(Migration, Protocol):
-    """The tables of a database, and how the last migration has left them."""
+    """The tables of a database, and their shape after the last migration."""
 
     def stored_shape(self) -> Shape:
-        """The shape after the last migration."""
+        """Return the shape that the last migration stored."""
 
 
 def check_tables(tables: Tables | None, schema: Schema) -> None:
-    """See that the tables of the schema are there.
+    """Check that the tables of the schema exist.
+
+    Args:
+        tables: The tables of the database, or None if there is no database.
+        schema: The tables that must exist.
 
     Raises:
-        MigrationRequiredError: They are not; the message says which command to run.
+        MigrationRequiredError: A table, column or index is missing. The message names the command to run.
     """
     if tables is None:
         raise MigrationRequiredError(f"There is no database yet; {_HOW_TO_MIGRATE}")
@@ -36,8 +40,11 @@ def check_tables(tables: Tables | None, schema: Schema) -> None:
         raise MigrationRequiredError(f"The database is not migrated ({missing[0]}, ...); {_HOW_TO_MIGRATE}")
 
 
-def waiting(tables: Tables, schema: Schema) -> list[str]:
-    """What a migration would do, a sentence each, without trying it: that would make writers wait."""
+def pending_steps(tables: Tables, schema: Schema) -> list[str]:
+    """Return what a migration would do, one sentence per step.
+
+    Nothing is tried, because a migration makes writers wait. So a step may still fail.
+    """
     try:
         steps = plan(schema, tables, allow_destructive=True)
     except MigrationRefusedError as error:

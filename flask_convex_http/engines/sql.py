@@ -1,7 +1,7 @@
-"""The SQL of rows: one text for each shape of a statement, written once.
+"""The SQL of rows that all engines share.
 
-Members share what is the same in all SQL. Names of tables and columns were checked when their class was defined;
-values are always parameters.
+Table and column names were validated when their class was defined, so they are quoted but not escaped. Values are
+always parameters.
 """
 
 from __future__ import annotations
@@ -13,30 +13,37 @@ from flask_convex_http.schema.index_ranges import Segment
 from flask_convex_http.schema.tables import Table
 
 
-class Statements:
-    """SQL texts, written once for each shape of a query."""
+class StatementCache:
+    """The text of each statement, built once per table and shape."""
 
     #: What stands for a value.
-    mark: ClassVar[str] = "?"
+    placeholder: ClassVar[str] = "?"
+    #: What follows the values of an INSERT.
+    insert_suffix: ClassVar[str] = ""
 
     def __init__(self) -> None:
         self._texts: dict[Any, str] = {}
 
     def get(self, table: Table[Any]) -> str:
+        """Return the SELECT of a row by its id."""
         text = self._texts.get(table)
         if text is None:
-            text = self._texts[table] = f'SELECT {columns(table)} FROM "{table.name}" WHERE "_id" = {self.mark}'
+            text = self._texts[table] = (
+                f'SELECT {quoted_columns(table)} FROM "{table.name}" WHERE "_id" = {self.placeholder}'
+            )
         return text
 
     def lookup(self, table: Table[Any], names: tuple[str, ...]) -> str:
+        """Return the SELECT of the rows that have certain values in these columns."""
         key = (table, "lookup", names)
         text = self._texts.get(key)
         if text is None:
-            where = " AND ".join(f'"{name}" = {self.mark}' for name in names)
-            text = self._texts[key] = f'SELECT {columns(table)} FROM "{table.name}" WHERE {where}'
+            where = " AND ".join(f'"{name}" = {self.placeholder}' for name in names)
+            text = self._texts[key] = f'SELECT {quoted_columns(table)} FROM "{table.name}" WHERE {where}'
         return text
 
     def scan(self, table: Table[Any], segment: Segment, descending: bool, limit: int | None) -> tuple[str, list[Any]]:
+        """Return the SELECT of a segment in index order, and its values."""
         lower, upper = segment.lower, segment.upper
         key = (
             table,
@@ -57,30 +64,30 @@ class Statements:
         return text, values if limit is None else [*values, limit]
 
     def insert(self, table: Table[Any]) -> str:
+        """Return the INSERT of a whole row."""
         key = (table, "insert")
         text = self._texts.get(key)
         if text is None:
-            marks = ", ".join([self.mark] * (len(table.columns) + 2))
-            text = f'INSERT INTO "{table.name}" ({columns(table)}) VALUES ({marks}){self.insert_ending}'
+            placeholders = ", ".join([self.placeholder] * (len(table.columns) + 2))
+            text = f'INSERT INTO "{table.name}" ({quoted_columns(table)}) VALUES ({placeholders}){self.insert_suffix}'
             self._texts[key] = text
         return text
 
-    #: What comes behind the values of an INSERT.
-    insert_ending: ClassVar[str] = ""
-
     def update(self, table: Table[Any], names: tuple[str, ...]) -> str:
+        """Return the UPDATE of these columns of one row."""
         key = (table, "update", names)
         text = self._texts.get(key)
         if text is None:
-            changes = ", ".join(f'"{name}" = {self.mark}' for name in names)
-            text = self._texts[key] = f'UPDATE "{table.name}" SET {changes} WHERE "_id" = {self.mark}'
+            changes = ", ".join(f'"{name}" = {self.placeholder}' for name in names)
+            text = self._texts[key] = f'UPDATE "{table.name}" SET {changes} WHERE "_id" = {self.placeholder}'
         return text
 
     def delete(self, table: Table[Any]) -> str:
-        return f'DELETE FROM "{table.name}" WHERE "_id" = {self.mark}'
+        """Return the DELETE of one row."""
+        return f'DELETE FROM "{table.name}" WHERE "_id" = {self.placeholder}'
 
     def _scan(self, table: Table[Any], segment: Segment, descending: bool, limit: int | None) -> str:
-        mark = self.mark
+        mark = self.placeholder
         where = [f'"{name}" IS NULL' if value is None else f'"{name}" = {mark}' for name, value in segment.equal]
         if segment.lower is not None:
             where.append(f'"{segment.column}" {">=" if segment.lower.inclusive else ">"} {mark}')
@@ -88,23 +95,23 @@ class Statements:
             where.append(f'"{segment.column}" IS NOT NULL')
         if segment.upper is not None:
             where.append(f'"{segment.column}" {"<=" if segment.upper.inclusive else "<"} {mark}')
-        order = ", ".join(self.sorted_by(name, descending) for name in self.ordered(segment))
+        order = ", ".join(self.order_term(name, descending) for name in self.ordered(segment))
         return (
-            f'SELECT {columns(table)} FROM "{table.name}"'
+            f'SELECT {quoted_columns(table)} FROM "{table.name}"'
             + (f" WHERE {' AND '.join(where)}" if where else "")
             + (f" ORDER BY {order}" if order else "")
             + ("" if limit is None else f" LIMIT {mark}")
         )
 
     def ordered(self, segment: Segment) -> Sequence[str]:
-        """The columns that are to be named in the order of a segment: not those that have one value."""
+        """Return the columns for the ORDER BY of a segment: all but those with an equality."""
         return segment.order[len(segment.equal) :]
 
-    def sorted_by(self, name: str, descending: bool) -> str:
-        """A column in an ORDER BY."""
+    def order_term(self, name: str, descending: bool) -> str:
+        """Return a column of an ORDER BY."""
         return f'"{name}" DESC' if descending else f'"{name}"'
 
 
-def columns(table: Table[Any]) -> str:
-    """All columns of a table, quoted, in the order of its rows."""
+def quoted_columns(table: Table[Any]) -> str:
+    """Return all columns of a table, quoted, in the order of its rows."""
     return ", ".join(f'"{name}"' for name in ("_id", "_creation_time", *table.columns))

@@ -111,11 +111,20 @@ class Deliveries:
     def lookup(self, engine: Engine, arrival: Arrival, patience: float) -> WebhookDelivery | None:
         """What is known of a delivery, read without a transaction by who waits so many seconds for the database."""
         source, event_id = arrival.webhook.source, arrival.event_id
-        row = engine.lookup(self.table, patience, source=source, event_id=event_id)
+        row = engine.lookup(self.table, {"source": source, "event_id": event_id}, timeout=patience)
         if row is None and arrival.fingerprint is not None:
-            content = engine.lookup(self.contents, patience, source=source, fingerprint=arrival.fingerprint)
+            by_content = {"source": source, "fingerprint": arrival.fingerprint}
+            content = engine.lookup(self.contents, by_content, timeout=patience)
             if content is not None:
-                row = engine.lookup(self.table, patience, source=source, event_id=self.contents.read(content).event_id)
+                by_event = {"source": source, "event_id": self.contents.read(content).event_id}
+                row = engine.lookup(self.table, by_event, timeout=patience)
+        return None if row is None else self.table.read(row)
+
+    def find_again(self, transaction: Transaction, arrival: Arrival) -> WebhookDelivery | None:
+        """Find a delivery that `lookup` has not found a moment ago; see `Transaction.lookup_again`."""
+        if arrival.fingerprint is not None:  # no unique index rejects a known content under another id
+            return self.find(transaction, arrival)
+        row = transaction.lookup_again(self.table, {"source": arrival.webhook.source, "event_id": arrival.event_id})
         return None if row is None else self.table.read(row)
 
     def find(self, transaction: Transaction, arrival: Arrival) -> WebhookDelivery | None:

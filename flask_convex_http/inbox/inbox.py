@@ -99,32 +99,30 @@ class Inbox:
 
     def _run(self, arrival: Arrival, caller: Caller, *, is_new: bool) -> Answer:
         started = self.runtime.clock()
-        # Where transactions run side by side, to look for what is not there is to conflict with all that is inserted
-        # beside it, and does not keep a copy away; the unique index does. Contents have to be looked for.
-        looks = not (is_new and self.runtime.engine.is_concurrent and arrival.fingerprint is None)
+        # The engine may have to run it again, with an event that nobody has touched.
+        runs = itertools.chain([arrival], iter(arrival.anew, None))
+        was_known = False
+
+        def accept(calls: MutationCalls) -> Answer:
+            nonlocal was_known
+            run = next(runs)
+            find = self.deliveries.find_again if is_new else self.deliveries.find
+            known = find(calls.transaction, run)
+            was_known = known is not None
+            return self._accept(calls, run, known, started)
+
         try:
-            return self._commit(arrival, caller, started, looks=looks)
+            return self.runtime.write(accept, caller, timeout=_patience(arrival.webhook.provider))
         except (Exception, SystemExit) as error:
             if isinstance(error, Exception) and is_of_engine(error):
                 raise
-            known = None if looks else self._lookup(arrival)
+            known = None if was_known else self._lookup(arrival)
             if known is None:
                 return self._fail(arrival, started, error)
         # A copy was quicker, and this one ran upon its effects, or met its row.
         if known.state != "failed":
             return _answer_again(known, arrival)
         return self._run(arrival.anew(), caller, is_new=False)
-
-    def _commit(self, arrival: Arrival, caller: Caller, started: float, *, looks: bool) -> Answer:
-        # The engine may have to run it again, with an event that nobody has touched.
-        runs = itertools.chain([(arrival, looks)], ((again, True) for again in iter(arrival.anew, None)))
-
-        def accept(calls: MutationCalls) -> Answer:
-            run, looks_now = next(runs)
-            known = self.deliveries.find(calls.transaction, run) if looks_now else None
-            return self._accept(calls, run, known, started)
-
-        return self.runtime.write(accept, caller, patience=_patience(arrival.webhook.provider))
 
     def _fail(self, arrival: Arrival, started: float, error: BaseException) -> Answer:
         """Write a failed attempt down, and answer what the handler has meant or raise its error."""
@@ -179,7 +177,7 @@ class Inbox:
                 self._record(transaction, arrival, known, state, attempt, answer)
 
         try:
-            self.runtime.engine.write(work, patience=_patience(webhook.provider))
+            self.runtime.engine.write(work, timeout=_patience(webhook.provider))
         except ConvexHTTPError:
             logger.exception("Webhook %s: the failed delivery %s was not recorded", webhook.source, arrival.event_id)
             if state == "dead":  # the sender would stop, and nobody would have it

@@ -234,7 +234,7 @@ class Replays:
     # --- a dry run -------------------------------------------------------------------------------------------------
 
     def _preview(self, delivery_id: str) -> Preview:
-        with self._runtime.engine.read() as snapshot:
+        with self._runtime.engine.snapshot() as snapshot:
             delivery, webhook = self._found(snapshot, delivery_id)
             event = self._verified(snapshot, webhook, delivery)
         outcome = dry_run(self._runtime, lambda calls: self._try(calls, webhook, event))

@@ -115,7 +115,7 @@ class Check:
     # --- documents ---------------------------------------------------------------------------------------------------
 
     def _check_documents(self) -> None:
-        with self._files.engine.read() as snapshot:
+        with self._files.engine.snapshot() as snapshot:
             tables = self._files.schema.tables.values()
             self._total = sum(map(snapshot.count, tables)) + snapshot.count(self._stored_files)
             for table in tables:
@@ -170,7 +170,7 @@ class Check:
         order = table.indexes["by_creation_time"].columns
         after: list[Any] | None = None
         while True:
-            with self._files.engine.read() as snapshot:
+            with self._files.engine.snapshot() as snapshot:
                 runs = segments(order, (), None, nullable=frozenset(), after=after)
                 rows = [row for run in runs for row in snapshot.select(table, run, descending=False, limit=_PAGE)]
             if not rows:
@@ -227,7 +227,7 @@ class Check:
             )
 
     def _is_there(self, file_id: str) -> bool:
-        with self._files.engine.read() as snapshot:
+        with self._files.engine.snapshot() as snapshot:
             return snapshot.get(self._stored_files, file_id) is not None
 
 

@@ -53,6 +53,6 @@ def row_size(row: Row) -> int:
 
 def _read_page(engine: Engine, table: Table[Any], order: tuple[str, ...], after: list[Any] | None) -> list[Row]:
     runs = segments(order, (), None, nullable=frozenset(), after=after)
-    with engine.read() as snapshot:
+    with engine.snapshot() as snapshot:
         rows = chain.from_iterable(snapshot.stream(table, run, descending=False) for run in runs)
         return next(batches(rows, row_size), [])

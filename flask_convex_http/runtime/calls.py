@@ -164,7 +164,7 @@ class ActionCalls:
 
     def rate_limit(self, limit: Limit, key: str, count: float) -> None:
         """Take tokens from a bucket, in a transaction."""
-        with self._runtime.engine.read() as snapshot:  # a client without tokens must not cause writes
+        with self._runtime.engine.snapshot() as snapshot:  # a client without tokens must not cause writes
             self._runtime.rate_limits.check(snapshot, self._runtime.clock(), limit, key, count)
         self._runtime.write(lambda calls: calls.rate_limit(limit, key, count), self._caller)
 

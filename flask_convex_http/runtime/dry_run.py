@@ -111,6 +111,10 @@ class Recording:
         """See `Snapshot`."""
         return self._transaction.count(table)
 
+    def lookup_again(self, table: Table[Any], values: Mapping[str, Any]) -> Row | None:
+        """See `Transaction`."""
+        return self._transaction.lookup_again(table, values)
+
     def claim(self, table: Table[Any], segment: Segment, *, limit: int) -> list[Row]:
         """See `Transaction`."""
         return self._transaction.claim(table, segment, limit=limit)

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from flask_convex_http.credentials import UserIdentity
 from flask_convex_http.database.db import CreationTimes, DatabaseReader, DatabaseWriter
-from flask_convex_http.engines.base import Engine, RestartError, Snapshot, Transaction
+from flask_convex_http.engines.base import Engine, Snapshot, Transaction
 from flask_convex_http.functions.function import Function, Kind
 from flask_convex_http.functions.registry import Registry
 from flask_convex_http.once import OnceCalls
@@ -97,12 +97,7 @@ class Runtime:
     def query(self, function: Function[Any, Any], arguments: Kwargs, caller: Caller) -> Any:
         """Run a query on a new snapshot, and return its value."""
         fresh = _fresh_arguments(arguments)
-        try:
-            with self.engine.read(restartable=True) as snapshot:
-                return self.query_in(snapshot, self.clock(), function, next(fresh), caller)
-        except RestartError:
-            with self.engine.read() as snapshot:
-                return self.query_in(snapshot, self.clock(), function, next(fresh), caller)
+        return self.engine.read(lambda snapshot: self.query_in(snapshot, self.clock(), function, next(fresh), caller))
 
     def query_in(
         self, snapshot: Snapshot, now: float, function: Function[Any, Any], arguments: Kwargs, caller: Caller
@@ -121,13 +116,13 @@ class Runtime:
         """Run a body as a mutation in a new transaction, and return its value once it is durable."""
         return self.write(lambda calls: body(calls.ctx()), caller)
 
-    def write(self, body: Callable[[MutationCalls], T], caller: Caller, *, patience: float | None = None) -> T:
+    def write(self, body: Callable[[MutationCalls], T], caller: Caller, *, timeout: float | None = None) -> T:
         """Run a body in a new transaction, commit, and run the commit hooks.
 
         Args:
             body: Gets the calls of the transaction. The engine may run it again, from the start.
             caller: The caller of the functions that the body runs.
-            patience: See `Engine.write`.
+            timeout: See `Engine.write`.
 
         Raises:
             OverloadedError: The writer was busy for too long.
@@ -141,7 +136,7 @@ class Runtime:
             db = DatabaseWriter(transaction, self.schema, self.times)
             return body(MutationCalls(self, transaction, db, now, hooks, caller))
 
-        result = self.engine.write(work, patience=patience)
+        result = self.engine.write(work, timeout=timeout)
         hooks.run(self.jobs.announce)
         return result
 

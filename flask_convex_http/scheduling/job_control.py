@@ -59,7 +59,7 @@ class JobControl:
                 first. Without it, all jobs come, the newest first.
             limit: The largest number of jobs.
         """
-        with self.engine.read() as snapshot:
+        with self.engine.snapshot() as snapshot:
             if state is None:
                 table = self.jobs.table
                 return Query(snapshot, table, table.indexes["by_creation_time"]).order("desc").take(limit)
@@ -71,7 +71,7 @@ class JobControl:
 
     def get(self, job_id: str) -> ScheduledFunction | None:
         """Return a job, or None if the value is no id of one."""
-        with self.engine.read() as snapshot:
+        with self.engine.snapshot() as snapshot:
             return self._find(snapshot, job_id)
 
     def cancel(self, job_ids: Iterable[str]) -> list[JobResult]:
@@ -85,7 +85,7 @@ class JobControl:
         Args:
             function: Only jobs of this function.
         """
-        with self.engine.read() as snapshot:
+        with self.engine.snapshot() as snapshot:
             jobs = [job for kind in KINDS for job in self.jobs.of_state(snapshot, "pending", kind)]
         return [job.id for job in jobs if function is None or job.name == function]
 

@@ -122,7 +122,7 @@ class Files:
 
     def metadata(self, file_id: str) -> StoredFile | None:
         """The row of a file, in a snapshot of its own."""
-        with self.engine.read() as snapshot:
+        with self.engine.snapshot() as snapshot:
             return self.find(snapshot, file_id)
 
     def open(self, file: StoredFile) -> io.BufferedReader:

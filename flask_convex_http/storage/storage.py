@@ -41,7 +41,7 @@ class StorageReader:
             return self._files.find(snapshot, file_id)
 
     def _view(self) -> AbstractContextManager[Snapshot]:
-        return self._files.engine.read() if self._snapshot is None else nullcontext(self._snapshot)
+        return self._files.engine.snapshot() if self._snapshot is None else nullcontext(self._snapshot)
 
 
 class StorageWriter(StorageReader):

@@ -58,7 +58,7 @@ class LeaseMonitor:
 
     def end_lost_attempts(self) -> int:
         """End the attempts whose lease has expired, and return their number."""
-        with self._backend.engine.read() as snapshot:
+        with self._backend.engine.snapshot() as snapshot:
             running = self._backend.jobs.running(snapshot)
         if running:  # while one writer blocks all others no worker can renew: this check waits for it, too
             self._backend.engine.write(lambda transaction: None)

@@ -34,9 +34,9 @@ class Waiter:
         """Listen to other processes, unless that was done or the system cannot."""
         if self._listener is not None:
             return
-        with self._backend.engine.read():  # fails first if there is no database: no file must appear beside it
+        with self._backend.engine.snapshot():  # fails first if there is no database: no file must appear beside it
             try:
-                self._listener = self._backend.engine.listen()
+                self._listener = self._backend.engine.notifications.listen()
             except OSError as error:  # no descriptor is left, or the file system has no named pipes
                 self._warn_once(error)
 

@@ -112,7 +112,7 @@ class Worker:
         self._clean_up()
         self._next_round = math.inf  # a job that is announced from now on may be too late for this round
         backend, now = self._backend, self._backend.clock()
-        with backend.engine.read() as snapshot:
+        with backend.engine.snapshot() as snapshot:
             tick = backend.ticks.next_tick(snapshot, now)
             mutation = backend.jobs.next_due(snapshot, "mutation")
             action = backend.jobs.next_due(snapshot, "action")
@@ -138,7 +138,7 @@ class Worker:
             return 0
         claimed = self._actions.start_due()
         if not self._actions.free_slots:  # the rest is for other workers, which may sleep
-            self._backend.engine.notify()
+            self._backend.engine.notifications.notify()
         return claimed
 
     def _pause(self, now: float, *times: float | None) -> float:
@@ -186,14 +186,14 @@ class Worker:
         if due < self._next_round or due <= self._backend.clock():  # the clock may have been set since
             self.wake()
         if not self._actions.free_slots or self._is_stopping:
-            self._backend.engine.notify()
+            self._backend.engine.notifications.notify()
 
     def _finish(self) -> None:
         if not self._actions.wait(0):
             logger.warning("The worker stops; its running actions have %g s to end", self._grace)
         self._wait_for_actions()
         self._actions.interrupt()
-        self._backend.engine.notify()  # jobs that are due now are for other workers
+        self._backend.engine.notifications.notify()  # jobs that are due now are for other workers
         self._waiter.close()
 
     def _wait_for_actions(self) -> None:

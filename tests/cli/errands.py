@@ -125,7 +125,7 @@ class Errands:
 
     def row(self, job_id: str) -> ScheduledFunction:
         """A scheduled function as it is now."""
-        with self.backend.engine.read() as snapshot:
+        with self.backend.engine.snapshot() as snapshot:
             job = self.backend.jobs.get(snapshot, job_id)
         assert job is not None
         return job

@@ -325,7 +325,7 @@ def test_a_retry_wakes_workers(shop: Errands, tmp_path: Path) -> None:
     job_id = shop.schedule("note", text="")
     fail(shop, job_id, "ValueError")
     with errands(tmp_path) as other:
-        listener = other.backend.engine.listen()
+        listener = other.backend.engine.notifications.listen()
         assert shop.convex("scheduled", "retry", job_id).status == 0
         began = time.monotonic()
         listener.wait(30)

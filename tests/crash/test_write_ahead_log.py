@@ -83,7 +83,7 @@ def test_the_log_shrinks_after_a_long_reader(backend: Backend, tmp_path: Path) -
     """A snapshot that is held while much is written makes the log grow and stays what it was; once it has ended, a few
     writes make the log's file small again."""
     entries, accounts = backend.schema.table_for(Entry), backend.schema.table_for(Account)
-    with backend.engine.read() as snapshot:
+    with backend.engine.snapshot() as snapshot:
         before = (snapshot.count(entries), snapshot.count(accounts))
         write(backend, "during", MUCH)
         assert log_size(tmp_path) > MUCH
@@ -96,7 +96,7 @@ def test_nobody_waits_for_a_checkpoint(backend: Backend) -> None:
     """While a snapshot is held and much is written, so that no checkpoint can be completed, neither the writer nor
     other readers wait."""
     entries = backend.schema.table_for(Entry)
-    with reading(backend) as readers, backend.engine.read() as snapshot:
+    with reading(backend) as readers, backend.engine.snapshot() as snapshot:
         snapshot.count(entries)
         write(backend, "during", MUCH)
     assert max(reader.result() for reader in readers) < AT_ONCE

@@ -84,7 +84,7 @@ def keys(rows: Sequence[Any] | Any) -> list[str]:
 
 def price(engine: Engine, key: str = "a") -> int | None:
     """The price of an item, in a snapshot of its own."""
-    with engine.read() as snapshot:
+    with engine.snapshot() as snapshot:
         return price_of(snapshot, key)
 
 

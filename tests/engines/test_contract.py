@@ -1,7 +1,10 @@
 """What every database engine does alike; each test runs once per member of `members.py`."""
 
+import time
 from collections.abc import Callable
+from contextlib import closing, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +16,7 @@ from tests.engines.members import ITEMS, increment, insert, keys, price, price_o
 
 
 def read(engine: Engine, body: Callable[[Snapshot], Any]) -> Any:
-    with engine.read() as snapshot:
+    with engine.snapshot() as snapshot:
         return body(snapshot)
 
 
@@ -108,7 +111,7 @@ def test_equal_columns_may_be_none(engine: Engine) -> None:
 
 def test_a_snapshot_does_not_move(engine: Engine, open_engine: Callable[..., Engine]) -> None:
     """What is committed after a snapshot's first read is not seen in it, whoever commits it."""
-    with engine.read() as snapshot:
+    with engine.snapshot() as snapshot:
         assert price_of(snapshot, "a") == 1
         engine.write(set_price(2))
         open_engine().write(set_price(3))
@@ -161,6 +164,86 @@ def test_an_exception_leaves_nothing_behind(engine: Engine, kind: type[BaseExcep
     assert (price(engine, "a"), price(engine, "b")) == (1, None)
     increment(engine, "a")
     assert price(engine) == 2
+
+
+def test_a_query_reads_one_snapshot(engine: Engine) -> None:
+    """A query that is run by `read` sees one moment, though a write is committed between its reads."""
+
+    def query(snapshot: Snapshot) -> list[int | None]:
+        first = price_of(snapshot, "a")
+        snapshot.count(ITEMS)
+        engine.write(set_price((first or 0) + 10))
+        return [first, price_of(snapshot, "a")]
+
+    first, second = engine.read(query)
+    assert first == second
+    assert price(engine) == (first or 0) + 10
+
+
+def test_an_error_of_a_query_leaves_read(engine: Engine) -> None:
+    """What a query raises is raised by `read`, and the engine goes on."""
+
+    def query(snapshot: Snapshot) -> None:
+        raise ValueError(price_of(snapshot, "a"))
+
+    with pytest.raises(ValueError, match="1"):
+        engine.read(query)
+    assert price(engine) == 1
+
+
+# --- lookups ---------------------------------------------------------------------------------------------------
+
+
+def test_lookup_reads_a_unique_index(engine: Engine) -> None:
+    """`lookup` returns the row that has the values, or None, with or without a timeout."""
+    engine.write(lambda transaction: insert(transaction, "b", 5, name="Lamp"))
+    for timeout in (None, 1.0):
+        row = engine.lookup(ITEMS, {"name": "Lamp"}, timeout=timeout)
+        assert row is not None and row[0] == "b"
+        assert engine.lookup(ITEMS, {"name": "Desk"}, timeout=timeout) is None
+
+
+def test_lookup_again_misses_no_row_for_good(engine: Engine) -> None:
+    """A row that was inserted after a lookup is found in the transaction, or rejects the insert of a second one."""
+
+    def work(transaction: Transaction) -> str:
+        row = transaction.lookup_again(ITEMS, {"name": "Lamp"})
+        if row is None:
+            insert(transaction, "c", name="Lamp")
+        return "inserted" if row is None else str(row[0])
+
+    assert engine.lookup(ITEMS, {"name": "Lamp"}) is None
+    engine.write(lambda transaction: insert(transaction, "b", name="Lamp"))
+    with suppress(UniqueConstraintError):
+        assert engine.write(work) == "b"
+    assert price(engine, "c") is None
+
+
+# --- capabilities ----------------------------------------------------------------------------------------------
+
+
+def test_a_notification_wakes_a_listener(engine: Engine, open_engine: Callable[..., Engine]) -> None:
+    """`notify` ends the wait of a listener of another engine on the same database, and `wake` that of its own."""
+    with closing(open_engine().notifications.listen()) as listener:
+        listener.wait(0)  # it may listen only from its first wait on
+        listener.wait(0)
+        for notify in (engine.notifications.notify, listener.wake):
+            started = time.monotonic()
+            notify()
+            listener.wait(30)
+            assert time.monotonic() < started + 20
+
+
+def test_a_backup_is_restored(engine: Engine, tmp_path: Path) -> None:
+    """An engine with backups writes one file, from which all rows come back. An engine without them has None."""
+    if engine.backups is None:
+        return
+    engine.backups.create(tmp_path / "backup.db")
+    engine.write(set_price(2))
+    prepared = engine.backups.prepare_restore(tmp_path / "backup.db")
+    assert prepared.rows >= 1
+    assert prepared.run() is None
+    assert price(engine) == 1
 
 
 # --- savepoints ------------------------------------------------------------------------------------------------
@@ -333,7 +416,7 @@ def test_nothing_can_be_used_after_the_end(engine: Engine) -> None:
         kept.extend([transaction, half_read, fresh])
 
     engine.write(work)
-    with engine.read() as snapshot:
+    with engine.snapshot() as snapshot:
         kept.append(snapshot.stream(ITEMS, prices_from(0), descending=False))
     ended = kept.pop(0)
     uses: list[Callable[[], Any]] = [

@@ -80,5 +80,5 @@ def example(secrets: Mapping[str, str] = SECRETS) -> Iterator[Example]:
 def rows(backend: Backend, document: type[D]) -> list[D]:
     """Every document of a table, oldest first."""
     table = backend.schema.table_for(document)
-    with backend.engine.read() as snapshot:
+    with backend.engine.snapshot() as snapshot:
         return Query(snapshot, table, table.indexes["by_creation_time"]).collect()

@@ -110,7 +110,7 @@ class Receiver:
     def rows(self, document: type[D]) -> list[D]:
         """All documents of a table, oldest first."""
         table = self.backend.schema.table_for(document)
-        with self.backend.engine.read() as snapshot:
+        with self.backend.engine.snapshot() as snapshot:
             return Query(snapshot, table, table.indexes["by_creation_time"]).collect()
 
     @property

@@ -291,7 +291,7 @@ def test_a_sender_that_does_not_wait(tmp_path: Path) -> None:
     """No patience at all is not the writer's whole timeout: who cannot be served at once is told so at once."""
     ran: list[object] = []
     with receiving(tmp_path) as receiver, ThreadPoolExecutor(1) as pool, held_writer(receiver):
-        waiting = pool.submit(receiver.backend.engine.write, ran.append, patience=0)
+        waiting = pool.submit(receiver.backend.engine.write, ran.append, timeout=0)
         with pytest.raises(OverloadedError):
             waiting.result(timeout=5)
     assert ran == []

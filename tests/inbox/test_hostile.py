@@ -188,7 +188,7 @@ def test_credentials_are_not_kept(tmp_path: Path) -> None:
     with receiving(tmp_path) as receiver:
         receiver.send(payload(), sign_stripe, Authorization="Bearer abc", Cookie="a=secret", X_Trace="kept")
         inbox = receiver.backend.inbox.deliveries
-        with receiver.backend.engine.read() as snapshot:
+        with receiver.backend.engine.snapshot() as snapshot:
             request = inbox.request(snapshot, receiver.delivery.id)
         assert request is not None and request.headers["x-trace"] == "kept"
         assert not {"authorization", "cookie"} & set(request.headers)

@@ -143,7 +143,7 @@ def test_what_a_replay_schedules_is_announced(orders: Shop, monkeypatch: pytest.
     delivery_id = orders.received("e1", type="order.followed")
     run_scheduled(orders.backend)
     woken: list[None] = []
-    monkeypatch.setattr(orders.backend.engine, "notify", lambda: woken.append(None))
+    monkeypatch.setattr(orders.backend.engine.notifications, "notify", lambda: woken.append(None))
     assert orders.replays.replay(delivery_id).outcome == "done"
     assert woken == [None]
     assert [job.name for job in run_scheduled(orders.backend)] == [remind.name]
@@ -233,7 +233,7 @@ def test_a_retry_brings_the_next_try_forward(orders: Shop, monkeypatch: pytest.M
     job = orders.job("e1")
     assert job.due > orders.clock()
     woken: list[None] = []
-    monkeypatch.setattr(orders.backend.engine, "notify", lambda: woken.append(None))
+    monkeypatch.setattr(orders.backend.engine.notifications, "notify", lambda: woken.append(None))
     assert orders.replays.retry(delivery_id).outcome == "queued"
     assert woken
     assert (orders.job("e1").id, orders.job("e1").due) == (job.id, orders.clock())

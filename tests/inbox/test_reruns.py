@@ -8,7 +8,8 @@ from typing import Any, cast
 import pytest
 
 from flask_convex_http import GitHub, MutationCtx, UnavailableError, WebhookEvent
-from flask_convex_http.engines.sqlite.engine import SQLiteEngine, SQLiteTransaction
+from flask_convex_http.engines.sqlite.engine import SQLiteEngine
+from flask_convex_http.engines.sqlite.transactions import SQLiteTransaction
 from flask_convex_http.ids import new_id
 from flask_convex_http.inbox.replay import Replays
 from flask_convex_http.schema.system_tables import WebhookRequest

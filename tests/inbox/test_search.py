@@ -71,7 +71,7 @@ def test_filters_are_as_what_they_say(orders: Shop) -> None:
         add(orders, made(number, source, state, type, expires=1000.0 - number % 7))
         orders.clock.advance(HOUR)
     deliveries = orders.backend.inbox.deliveries
-    with orders.backend.engine.read() as snapshot:
+    with orders.backend.engine.snapshot() as snapshot:
         rows = DeliveryFilter().newest(deliveries, snapshot, 1000)
         assert [row.event_id for row in rows] == [f"e{n}" for n in range(number, 0, -1)]
         middle = rows[number // 2].creation_time
@@ -105,7 +105,7 @@ def test_a_long_list_takes_little_memory(orders: Shop, states: tuple[State, ...]
     add(orders, *(made(number, "shop", "dead", "order.placed", 1.0) for number in range(3000)))
     meant = DeliveryFilter(states=states, type="order.*")
     deliveries = orders.backend.inbox.deliveries
-    with orders.backend.engine.read() as snapshot:
+    with orders.backend.engine.snapshot() as snapshot:
         meant.newest(deliveries, snapshot, 1)
         tracemalloc.start()
         try:
@@ -126,7 +126,7 @@ def test_ids_are_ours_or_the_senders(orders: Shop) -> None:
     backend = orders.backend
 
     def found(name: str, *sources: str) -> list[str]:
-        with backend.engine.read() as snapshot:
+        with backend.engine.snapshot() as snapshot:
             deliveries = find_deliveries(backend.inbox.deliveries, snapshot, name, sources or None)
         return [delivery.source for delivery in deliveries]
 
@@ -153,7 +153,7 @@ def test_all_sources_are_found_with_a_query_each(orders: Shop, monkeypatch: pyte
     """Whoever they are of, in order; of a source with many deliveries one row is read."""
     sources = ["", "/hooks/stripe", "a\nb", "shop", "shop ", "Shop", "\U0001f4a1"]
     add(orders, *(made(number, source, "done", "x", 1.0) for source in sources for number in range(50)))
-    with orders.backend.engine.read() as snapshot:
+    with orders.backend.engine.snapshot() as snapshot:
         selected: list[int] = []
         select = type(snapshot).select
 

@@ -70,7 +70,7 @@ def test_a_dry_run_leaves_nothing(orders: Shop, tmp_path: Path, monkeypatch: pyt
     told = settled(orders, "e0")
     delivery_id = orders.fail("e1", **told)
     woken: list[None] = []
-    monkeypatch.setattr(orders.backend.engine, "notify", lambda: woken.append(None))
+    monkeypatch.setattr(orders.backend.engine.notifications, "notify", lambda: woken.append(None))
     before = everything(tmp_path)
     assert previewed(orders, delivery_id).rows
     assert everything(tmp_path) == before

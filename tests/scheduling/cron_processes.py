@@ -78,7 +78,7 @@ class Process:
 
     def next_tick(self) -> float | None:
         """When there is something to fire."""
-        with self.backend.engine.read() as snapshot:
+        with self.backend.engine.snapshot() as snapshot:
             return self.ticks.next_tick(snapshot, self.backend.clock())
 
     def end_runs(self) -> None:
@@ -94,7 +94,7 @@ class Process:
     def all(self, document: type[D]) -> list[D]:
         """The rows of a table of the system's."""
         table = self.backend.schema.table_for(document)
-        with self.backend.engine.read() as snapshot:
+        with self.backend.engine.snapshot() as snapshot:
             return Query(snapshot, table, table.indexes["by_creation_time"]).collect()
 
     def row(self, name: str = "sweep") -> CronJob:

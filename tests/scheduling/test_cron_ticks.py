@@ -55,7 +55,7 @@ def test_unchanged_crons_are_not_written() -> None:
         one.fire()
         before = one.row()
         clock.advance(timedelta(hours=1))
-        with one.backend.engine.read() as snapshot:
+        with one.backend.engine.snapshot() as snapshot:
             reading = cast(Transaction, snapshot)
             one.ticks.register(reading, CreationTimes(), clock())
             with pytest.raises(AttributeError):

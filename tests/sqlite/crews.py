@@ -12,7 +12,8 @@ from threading import Event
 from typing import Any
 
 from flask_convex_http.engines.base import Row
-from flask_convex_http.engines.sqlite.engine import SQLiteEngine, SQLiteTransaction
+from flask_convex_http.engines.sqlite.engine import SQLiteEngine
+from flask_convex_http.engines.sqlite.transactions import SQLiteTransaction
 from tests.engines.members import ITEMS, insert, price_of, segment
 
 #: Seconds after which something that should happen at once has not happened.
@@ -139,6 +140,6 @@ def raising(price: int) -> Work:
 
 def keys(engine: SQLiteEngine) -> list[str]:
     """The keys of all items, sorted."""
-    with engine.read() as snapshot:
+    with engine.snapshot() as snapshot:
         rows: list[Row] = snapshot.select(ITEMS, segment(), descending=False, limit=None)
     return sorted(str(row[0]) for row in rows)

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from flask_convex_http import ConvexHTTPError
-from flask_convex_http.engines.sqlite.engine import SQLiteEngine, SQLiteTransaction
+from flask_convex_http.engines.sqlite.engine import SQLiteEngine
+from flask_convex_http.engines.sqlite.transactions import SQLiteTransaction
 from flask_convex_http.sqlite.process_lock import FileLock
 from tests.engines.members import SCHEMA, insert, price_of
 from tests.sqlite.crews import PATIENCE, wait_until

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from flask_convex_http.engines.base import Engine
 from flask_convex_http.engines.sqlite.engine import SQLiteEngine
 from flask_convex_http.errors import EngineError, OverloadedError
 from flask_convex_http.sqlite.connections import sqlite3
@@ -35,7 +34,7 @@ def stop(done, total):
     print("half", flush=True)
     time.sleep(60)
 
-SQLiteEngine(Path(sys.argv[1]), SCHEMA).restore(Path(sys.argv[2])).run(stop)
+SQLiteEngine(Path(sys.argv[1]), SCHEMA).backups.prepare_restore(Path(sys.argv[2])).run(stop)
 """
 _HOLD_OPEN = """
 import sys
@@ -77,11 +76,11 @@ def _engine(open_engine: Callable[..., SQLiteEngine]) -> SQLiteEngine:
 
 
 @pytest.fixture(name="copy")
-def _copy(engine: Engine, tmp_path: Path) -> Path:
+def _copy(engine: SQLiteEngine, tmp_path: Path) -> Path:
     """A copy of when "a" cost 1; now it costs 2."""
     copy = tmp_path / "copies" / "copy.db"
     copy.parent.mkdir()
-    engine.backup(copy)
+    engine.backups.create(copy)
     engine.write(set_price(2))
     return copy
 
@@ -117,7 +116,7 @@ def test_a_copy_is_one_file_and_needs_no_other(copy: Path) -> None:
 
 
 def test_a_copy_is_on_the_disk_before_it_has_its_name(
-    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    engine: SQLiteEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The bytes are synced first, then comes the name, then the folder is synced."""
     copy = tmp_path / "copy.db"
@@ -129,12 +128,12 @@ def test_a_copy_is_on_the_disk_before_it_has_its_name(
         synced.append((os.fstat(descriptor).st_ino, copy.exists()))
 
     monkeypatch.setattr(os, "fsync", watched)
-    engine.backup(copy)
+    engine.backups.create(copy)
     assert synced == [(copy.stat().st_ino, False), (tmp_path.stat().st_ino, True)]
 
 
 def test_a_copy_is_of_one_moment_and_comes_to_an_end(
-    engine: Engine, open_engine: Callable[..., Engine], tmp_path: Path
+    engine: SQLiteEngine, open_engine: Callable[..., SQLiteEngine], tmp_path: Path
 ) -> None:
     """Somebody who writes after each step neither gets into the copy nor makes it start again."""
     other, steps = open_engine(), []
@@ -143,7 +142,7 @@ def test_a_copy_is_of_one_moment_and_comes_to_an_end(
         increment(other, "a")
         steps.append(done)
 
-    engine.backup(tmp_path / "copy.db", write)
+    engine.backups.create(tmp_path / "copy.db", write)
     assert len(steps) > 1
     assert steps == sorted(set(steps))
     assert price(engine) == 1 + len(steps)
@@ -151,7 +150,7 @@ def test_a_copy_is_of_one_moment_and_comes_to_an_end(
         assert price(copy) == 1
 
 
-def test_a_copy_that_is_cut_short_leaves_nothing(engine: Engine, tmp_path: Path) -> None:
+def test_a_copy_that_is_cut_short_leaves_nothing(engine: SQLiteEngine, tmp_path: Path) -> None:
     """Who presses Ctrl-C during a backup finds no file that looks like one."""
     folder = tmp_path / "copies"
     folder.mkdir()
@@ -161,7 +160,7 @@ def test_a_copy_that_is_cut_short_leaves_nothing(engine: Engine, tmp_path: Path)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        engine.backup(folder / "copy.db", stop)
+        engine.backups.create(folder / "copy.db", stop)
     assert os.listdir(folder) == []
     increment(engine, "a")
     assert price(engine) == 2
@@ -170,12 +169,14 @@ def test_a_copy_that_is_cut_short_leaves_nothing(engine: Engine, tmp_path: Path)
 # --- going back to one -----------------------------------------------------------------------------------------------
 
 
-def test_who_reads_keeps_what_they_see(engine: Engine, open_engine: Callable[..., Engine], copy: Path) -> None:
+def test_who_reads_keeps_what_they_see(
+    engine: SQLiteEngine, open_engine: Callable[..., SQLiteEngine], copy: Path
+) -> None:
     """A snapshot outlives a restore; after it everybody, in other engines too, sees and changes the restored rows."""
     other = open_engine()
-    with other.read() as snapshot:
+    with other.snapshot() as snapshot:
         assert price_of(snapshot, "a") == 2
-        restore = engine.restore(copy)
+        restore = engine.backups.prepare_restore(copy)
         assert (restore.rows, restore.replaces) == (3, 3)
         assert restore.run() is None
         assert price_of(snapshot, "a") == 2
@@ -186,7 +187,9 @@ def test_who_reads_keeps_what_they_see(engine: Engine, open_engine: Callable[...
     assert engine.check() == []
 
 
-def test_a_writer_waits_for_a_restore(engine: Engine, open_engine: Callable[..., Engine], copy: Path) -> None:
+def test_a_writer_waits_for_a_restore(
+    engine: SQLiteEngine, open_engine: Callable[..., SQLiteEngine], copy: Path
+) -> None:
     """What is written while a restore runs comes after it and is kept."""
     other = open_engine()
     writer = threading.Thread(target=increment, args=(other, "a"))
@@ -196,12 +199,12 @@ def test_a_writer_waits_for_a_restore(engine: Engine, open_engine: Callable[...,
             writer.start()
         assert price(other) == 2 or done == total
 
-    engine.restore(copy).run(write_meanwhile)
+    engine.backups.prepare_restore(copy).run(write_meanwhile)
     writer.join()
     assert price(engine) == 2  # the copy's 1, and one more
 
 
-def test_a_restore_that_is_cut_short_changes_nothing(engine: Engine, copy: Path) -> None:
+def test_a_restore_that_is_cut_short_changes_nothing(engine: SQLiteEngine, copy: Path) -> None:
     """An exception in the middle leaves the old rows, and the next write goes through."""
 
     def stop(done: int, total: int) -> None:
@@ -209,14 +212,14 @@ def test_a_restore_that_is_cut_short_changes_nothing(engine: Engine, copy: Path)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        engine.restore(copy).run(stop)
+        engine.backups.prepare_restore(copy).run(stop)
     assert price(engine) == 2
     increment(engine, "a")
     assert price(engine) == 3
     assert engine.check() == []
 
 
-def test_a_restore_that_is_killed_changes_nothing(engine: Engine, live: Path, copy: Path) -> None:
+def test_a_restore_that_is_killed_changes_nothing(engine: SQLiteEngine, live: Path, copy: Path) -> None:
     """A process that dies in the middle leaves the old rows, nothing locked and nothing broken."""
     end(start(_RESTORE, live, copy), signal.SIGKILL)
     assert price(engine) == 2
@@ -225,16 +228,16 @@ def test_a_restore_that_is_killed_changes_nothing(engine: Engine, live: Path, co
     assert engine.check() == []
 
 
-def test_a_restore_does_not_wait_for_ever(open_engine: Callable[..., Engine], live: Path, copy: Path) -> None:
+def test_a_restore_does_not_wait_for_ever(open_engine: Callable[..., SQLiteEngine], live: Path, copy: Path) -> None:
     """While another program holds SQLite's own lock, a restore ends as overloaded and has changed nothing."""
     engine = open_engine(writer_timeout=0.1)
     with closing(sqlite3.connect(live, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(OverloadedError):
-            engine.restore(copy).run()
+            engine.backups.prepare_restore(copy).run()
         other.execute("ROLLBACK")
     assert price(engine) == 2
-    engine.restore(copy).run()
+    engine.backups.prepare_restore(copy).run()
     assert price(engine) == 1
 
 
@@ -246,7 +249,7 @@ def test_pages_of_another_size_are_taken(tmp_path: Path, copy: Path) -> None:
         connection.execute("PRAGMA journal_mode = WAL")
     with closing(SQLiteEngine(path, SCHEMA)) as engine:
         migrate(engine)
-        engine.restore(copy).run()
+        engine.backups.prepare_restore(copy).run()
         assert price(engine) == 1
         assert engine.check() == []
     with closing(sqlite3.connect(path)) as connection:
@@ -254,7 +257,7 @@ def test_pages_of_another_size_are_taken(tmp_path: Path, copy: Path) -> None:
     assert not [name for name in os.listdir(tmp_path) if name.startswith(".")]
 
 
-def test_a_copy_with_a_log_is_read_with_it(engine: Engine, live: Path, tmp_path: Path) -> None:
+def test_a_copy_with_a_log_is_read_with_it(engine: SQLiteEngine, live: Path, tmp_path: Path) -> None:
     """A copy that somebody made of the file and its log has what is in the log."""
     folder = tmp_path / "by hand"
     folder.mkdir()
@@ -262,22 +265,22 @@ def test_a_copy_with_a_log_is_read_with_it(engine: Engine, live: Path, tmp_path:
     for name in ("contract.db", "contract.db-wal"):
         shutil.copy(live.with_name(name), folder)
     engine.write(set_price(8))
-    engine.restore(folder / "contract.db").run()
+    engine.backups.prepare_restore(folder / "contract.db").run()
     assert price(engine) == 7
 
 
-def test_a_copy_of_another_making_is_left_as_it_is(engine: Engine, tmp_path: Path) -> None:
+def test_a_copy_of_another_making_is_left_as_it_is(engine: SQLiteEngine, tmp_path: Path) -> None:
     """A copy in WAL mode, as other tools make it, is restored without a file appearing beside it."""
     copy = tmp_path / "other" / "copy.db"
     copy.parent.mkdir()
     with (
-        closing(sqlite3.connect(engine.path)) as source,  # type: ignore[attr-defined]  # a SQLite engine's
+        closing(sqlite3.connect(engine.path)) as source,
         closing(sqlite3.connect(copy)) as target,
     ):
         source.backup(target)
     assert copy.read_bytes()[18:20] == b"\2\2"
     engine.write(set_price(2))
-    engine.restore(copy).run()
+    engine.backups.prepare_restore(copy).run()
     assert price(engine) == 1
     assert os.listdir(copy.parent) == ["copy.db"]
 
@@ -290,13 +293,13 @@ def put_aside(live: Path) -> list[str]:
     return sorted(name.partition("Z")[2] for name in os.listdir(live.parent) if ".damaged-" in name)
 
 
-def test_a_missing_file_is_put_into_place(engine: Engine, live: Path, copy: Path) -> None:
+def test_a_missing_file_is_put_into_place(engine: SQLiteEngine, live: Path, copy: Path) -> None:
     """Where there is no database the copy becomes it; a log that was left there is not taken for its own."""
     engine.close()
     log = Path(f"{live}-wal")
     live.rename(live.with_name("lost.db"))
     log.write_bytes(b"left behind")
-    restore = engine.restore(copy)
+    restore = engine.backups.prepare_restore(copy)
     assert restore.replaces == 0
     restore.run()
     assert put_aside(live) == ["-wal"]
@@ -306,13 +309,13 @@ def test_a_missing_file_is_put_into_place(engine: Engine, live: Path, copy: Path
 
 
 @pytest.mark.parametrize("damage", ["cut off", "not a database"])
-def test_a_damaged_file_is_put_aside(engine: Engine, live: Path, copy: Path, damage: str) -> None:
+def test_a_damaged_file_is_put_aside(engine: SQLiteEngine, live: Path, copy: Path, damage: str) -> None:
     """A file that SQLite cannot open is kept under another name, and its successor has its rights."""
     engine.close()
     broken = live.read_bytes()[: LARGE // 2] if damage == "cut off" else b"nonsense" * 1000
     live.write_bytes(broken)
     live.chmod(0o640)
-    restore = engine.restore(copy)
+    restore = engine.backups.prepare_restore(copy)
     assert restore.replaces is None
     aside = restore.run()
     assert aside is not None
@@ -322,37 +325,37 @@ def test_a_damaged_file_is_put_aside(engine: Engine, live: Path, copy: Path, dam
     assert engine.check() == []
 
 
-def test_a_damaged_file_in_use_is_left_alone(engine: Engine, live: Path, copy: Path) -> None:
+def test_a_damaged_file_in_use_is_left_alone(engine: SQLiteEngine, live: Path, copy: Path) -> None:
     """While another process has the damaged file open it is not replaced; afterwards it is."""
     engine.close()
     user = start(_HOLD_OPEN, live)
     os.truncate(live, LARGE // 2)
     broken = live.read_bytes()
     with pytest.raises(EngineError, match="stop the app"):
-        engine.restore(copy).run()
+        engine.backups.prepare_restore(copy).run()
     assert live.read_bytes() == broken
     assert put_aside(live) == []
     end(user, signal.SIGKILL)
-    assert engine.restore(copy).run() is not None
+    assert engine.backups.prepare_restore(copy).run() is not None
     assert price(engine) == 1
 
 
-def test_a_damaged_file_that_is_written_to_is_left_alone(engine: Engine, live: Path, copy: Path) -> None:
+def test_a_damaged_file_that_is_written_to_is_left_alone(engine: SQLiteEngine, live: Path, copy: Path) -> None:
     """While another process has the turn to write, a damaged file is not replaced."""
     engine.close()
     live.write_bytes(b"nonsense" * 1000)
     lock = FileLock(live)
     assert lock.try_acquire()
     with pytest.raises(OverloadedError, match="stop the app"):
-        engine.restore(copy).run()
+        engine.backups.prepare_restore(copy).run()
     assert put_aside(live) == []
     lock.release()
-    assert engine.restore(copy).run() is not None
+    assert engine.backups.prepare_restore(copy).run() is not None
     lock.close()
     assert price(engine) == 1
 
 
-def test_damage_inside_is_overwritten_in_place(engine: Engine, live: Path, copy: Path) -> None:
+def test_damage_inside_is_overwritten_in_place(engine: SQLiteEngine, live: Path, copy: Path) -> None:
     """A file whose pages are there, and wrong, is brought back like a sound one."""
     with closing(sqlite3.connect(live)) as connection:
         (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (ITEMS.name,)).fetchone()
@@ -362,6 +365,6 @@ def test_damage_inside_is_overwritten_in_place(engine: Engine, live: Path, copy:
         file.write(b"\xff" * 4096)
     assert engine.check() != []
     engine.close()
-    assert engine.restore(copy).run() is None
+    assert engine.backups.prepare_restore(copy).run() is None
     assert price(engine) == 1
     assert engine.check() == []

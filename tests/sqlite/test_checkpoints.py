@@ -64,7 +64,7 @@ def test_no_connection_makes_checkpoints_by_itself(engine: SQLiteEngine) -> None
     def ask(connection: Any) -> None:
         found.append(connection.execute("PRAGMA wal_autocheckpoint").fetchone()[0])
 
-    with engine.read() as first, engine.read() as second:
+    with engine.snapshot() as first, engine.snapshot() as second:
         ask(first._own)
         ask(second._own)
         engine.write(lambda transaction: ask(transaction._connection))

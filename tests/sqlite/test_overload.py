@@ -12,7 +12,8 @@ from threading import Event
 import pytest
 
 from flask_convex_http import OverloadedError, UnavailableError
-from flask_convex_http.engines.sqlite.engine import SQLiteEngine, SQLiteTransaction
+from flask_convex_http.engines.sqlite.engine import SQLiteEngine
+from flask_convex_http.engines.sqlite.transactions import SQLiteTransaction
 from flask_convex_http.sqlite.connections import sqlite3
 from flask_convex_http.sqlite.process_lock import FileLock
 from tests.engines.members import insert, price, price_of

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from flask_convex_http import EngineError, FunctionCallError, UnavailableError, UniqueConstraintError
-from flask_convex_http.engines.sqlite.engine import SQLiteEngine, SQLiteTransaction
+from flask_convex_http.engines.sqlite.engine import SQLiteEngine
+from flask_convex_http.engines.sqlite.transactions import SQLiteTransaction
 from flask_convex_http.sqlite import writer
 from tests.engines.members import ITEMS, increment, insert, price, price_of
 from tests.sqlite.crews import Work, adding, crew, keys, raising, together

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from flask_convex_http import ConvexHTTPError, EngineError, UniqueConstraintError
-from flask_convex_http.engines.sqlite.engine import SQLiteEngine, SQLiteTransaction
+from flask_convex_http.engines.sqlite.engine import SQLiteEngine
+from flask_convex_http.engines.sqlite.transactions import SQLiteTransaction
 from tests.engines.members import SCHEMA
 from tests.sqlite.crews import PATIENCE, adding, crew, keys
 from tests.sqlite.holders import process, write_after_a_failed_read

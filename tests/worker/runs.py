@@ -78,13 +78,13 @@ def working(
 def rows(backend: Backend) -> list[ScheduledFunction]:
     """All that was scheduled, oldest first."""
     table = backend.schema.table_for(ScheduledFunction)
-    with backend.engine.read() as snapshot:
+    with backend.engine.snapshot() as snapshot:
         return Query(snapshot, table, table.indexes["by_creation_time"]).collect()
 
 
 def row(backend: Backend, job_id: Id[ScheduledFunction]) -> ScheduledFunction:
     """What was scheduled under an id."""
-    with backend.engine.read() as snapshot:
+    with backend.engine.snapshot() as snapshot:
         found = backend.jobs.get(snapshot, job_id)
     assert found is not None
     return found

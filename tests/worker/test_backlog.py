@@ -82,7 +82,7 @@ def wait_until_drained(backend: Backend, ends: list[float]) -> None:
             time.sleep(0.05)
 
     def is_empty() -> bool:
-        with backend.engine.read() as snapshot:
+        with backend.engine.snapshot() as snapshot:
             return backend.jobs.next_due(snapshot, "mutation") is None
 
     wait_until(is_empty)
@@ -111,7 +111,7 @@ def test_all_that_a_worker_asks_is_found_by_an_index(tmp_path: Path) -> None:
 
 
 def _is_drained(backend: Backend) -> bool:
-    with backend.engine.read() as snapshot:
+    with backend.engine.snapshot() as snapshot:
         jobs = backend.jobs
         waiting = [jobs.next_due(snapshot, "mutation"), jobs.next_due(snapshot, "action"), *jobs.running(snapshot)]
     return waiting == [None, None]

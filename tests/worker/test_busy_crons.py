@@ -36,7 +36,7 @@ def tick(ctx: MutationCtx) -> None:
 def next_tick(backend: Backend) -> float:
     """When the only cron is to fire next."""
     table = backend.schema.table_for(CronJob)
-    with backend.engine.read() as snapshot:
+    with backend.engine.snapshot() as snapshot:
         found = Query(snapshot, table, table.indexes["by_creation_time"]).unique()
     assert found is not None
     return found.next_tick

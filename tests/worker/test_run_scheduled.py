@@ -235,6 +235,6 @@ def test_what_is_no_exception_goes_on(kind: str) -> None:
         job = backend.ctx().scheduler.run_after(0, function)
         with pytest.raises(KeyboardInterrupt if kind == "mutation" else pytest.fail.Exception):
             run_scheduled(backend)
-        with backend.engine.read() as snapshot:
+        with backend.engine.snapshot() as snapshot:
             found = backend.jobs.get(snapshot, job)
         assert found is not None and found.state == "failed"

@@ -125,7 +125,7 @@ def _with_event(backend: Backend, event_id: str) -> Rejection | None:
 def _received(backend: Backend, delivery_id: str) -> WebhookDelivery | None:
     """Return the newest delivery in the inbox with this id, event id or request id, or None."""
     deliveries = backend.inbox.deliveries
-    with backend.engine.read() as snapshot:
+    with backend.engine.snapshot() as snapshot:
         found = find_deliveries(deliveries, snapshot, delivery_id)
         if found:
             return max(found, key=lambda delivery: delivery.creation_time)

@@ -101,7 +101,7 @@ class Selection:
         Raises:
             click.UsageError: The source is unknown.
         """
-        with backend.engine.read() as snapshot:
+        with backend.engine.snapshot() as snapshot:
             if not self.names:
                 selected = self.filter(backend, snapshot, states)
                 return list(selected.ids(backend.inbox.deliveries, snapshot, limit)), []

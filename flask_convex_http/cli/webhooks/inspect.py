@@ -103,7 +103,7 @@ def list_deliveries(
         return
     states = tuple(state for state in STATES if status in (None, state))
     selection = Selection(source=source, since=since, type=event_type)
-    with backend.engine.read() as snapshot:
+    with backend.engine.snapshot() as snapshot:
         found = selection.filter(backend, snapshot, states).newest(backend.inbox.deliveries, snapshot, limit)
     if as_json:
         print_json(found)
@@ -150,7 +150,7 @@ def _rejections(backend: Backend, source: str | None, since: Time | None) -> lis
     """Return the rejected deliveries that `--source` and `--since` select, newest first."""
     found = backend.rejections.recent()
     if source is not None:
-        with backend.engine.read() as snapshot:
+        with backend.engine.snapshot() as snapshot:
             sources = requested_sources(backend, snapshot, source, [rejection.source for rejection in found]) or ()
         found = [rejection for rejection in found if rejection.source in sources]
     if since is not None:
@@ -188,7 +188,7 @@ def show(name: str, source: str | None, with_body: bool, as_json: bool) -> None:
       flask convex webhooks show _webhooks_0190f3a1b2c3d4e5f60718293a4b5c6d --body > body.json
     """
     backend = current_backend()
-    with backend.engine.read() as snapshot:
+    with backend.engine.snapshot() as snapshot:
         delivery = find_one(backend, snapshot, name, source)
         if isinstance(delivery, Step):
             raise click.ClickException(printable(delivery.sentence))

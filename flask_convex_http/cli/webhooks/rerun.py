@@ -235,7 +235,7 @@ def _selected(
     if selection.names:
         return selection.ids(backend, _RUN)
     until = None if older_than is None else in_milliseconds(older_than, backend.clock())
-    with backend.engine.read() as snapshot:
+    with backend.engine.snapshot() as snapshot:
         selected = with_changes(selection.filter(backend, snapshot, _RUN), until=until)
         return list(selected.ids(backend.inbox.deliveries, snapshot)), []
 

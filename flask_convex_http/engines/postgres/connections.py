@@ -1,7 +1,7 @@
-"""Connections to PostgreSQL: a pool for each process, opened at its first use and never shared with a child of fork().
+"""Connections to PostgreSQL: one pool per process, opened at the first use and never shared with a child of fork().
 
-A connection that has died is found out when a transaction is begun, and replaced; until then nothing was read or
-written, so nobody notices. What is lost later is the transaction's business.
+A dead connection is noticed when a transaction begins on it, and replaced. Nothing was read or written until then, so
+the replacement is invisible. A connection that is lost later is the transaction's concern.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from psycopg.types.string import TextBinaryLoader
 
 from flask_convex_http.config import shown_url
 from flask_convex_http.engines.postgres.errors import DRIVER_ERRORS, is_conflict, is_lost, translate
-from flask_convex_http.engines.postgres.prepared import Prepared
+from flask_convex_http.engines.postgres.prepared import PreparedStatements
 from flask_convex_http.errors import (
     ConfigurationError,
     ConvexHTTPError,
@@ -31,10 +31,8 @@ from flask_convex_http.errors import (
     UnavailableError,
 )
 
-Connection = psycopg.Connection[tuple[Any, ...]]
-
-#: What libpq is told unless the URL says otherwise. Of several hosts the one that takes writes is meant, which after a
-#: failover is another one; who does not answer for ten seconds is gone.
+#: Parameters for libpq that the URL does not set. Of several hosts the one that takes writes is used, which is another
+#: one after a failover. A host that does not respond for ten seconds counts as dead.
 _DEFAULTS = {
     "application_name": "flask_convex_http",
     "connect_timeout": "5",
@@ -44,107 +42,113 @@ _DEFAULTS = {
     "tcp_user_timeout": "10000",
     "target_session_attrs": "read-write",
 }
-#: Statements of one connection that the server keeps the plan of.
-_PREPARED = 1000
-#: Seconds after which who waits for a connection asks the pool anew, so that it tries again to make one.
-_SLICE = 2.0
-#: Seconds that the pool tries by itself to make one; then the next who asks makes it try.
-_RECONNECT = 1.0
+#: Maximum number of prepared statements per connection.
+_MAX_STATEMENTS = 1000
+#: Seconds after which a thread that waits for a connection asks the pool again, so that the pool tries again to open
+#: one.
+_WAIT_SLICE = 2.0
+#: Seconds for which the pool retries to open a connection by itself. Afterwards the next request for one starts it
+#: again.
+_RECONNECT_TIMEOUT = 1.0
 BEGIN_READ = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-#: How statements are planned. Once, since LIMIT $1 is planned each time else. And each is one run of an index: to read
-#: all of a table that is small, or to sort, is never better, and who reads a whole table conflicts with all writers.
-_PLANS = {
+#: Planner settings. Plans are generic, because LIMIT $1 would be planned at each execution otherwise. Every SELECT here
+#: is one run of an index. Reading all of a small table or sorting is never better, and a transaction that reads a whole
+#: table conflicts with all its writers.
+_PLANNER = {
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
     "enable_bitmapscan": "off",
     "enable_sort": "off",
 }
-#: What a statement may take, and a transaction that waits for its application, in multiples of the write timeout.
-_STATEMENT, _IDLE = 6, 6
+#: How long a statement may run, and a transaction wait for its application, in multiples of the write timeout.
+_STATEMENT_TIMEOUTS, _IDLE_TIMEOUTS = 6, 6
 
 
 class PooledConnection(psycopg.Connection[tuple[Any, ...]]):
     """A connection with its prepared statements.
 
     Attributes:
-        pool: Where it is given back to, if it is of one.
-        process: Who may use it.
+        pool: The pool that it belongs to, or None.
+        process: The id of the process that may use it.
     """
 
     pool: psycopg_pool.ConnectionPool[PooledConnection] | None = None
     process = 0
-    _statements: Prepared | None = None
+    _statements: PreparedStatements | None = None
 
     @property
-    def statements(self) -> Prepared:
-        """Its statements with values."""
+    def statements(self) -> PreparedStatements:
+        """The statements with values that are prepared on this connection."""
         if self._statements is None:
-            self._statements = Prepared(self, _PREPARED)
+            self._statements = PreparedStatements(self, _MAX_STATEMENTS)
         return self._statements
 
     @property
     def is_ours(self) -> bool:
-        """Whether this process may use it; after fork() it is the parent's."""
+        """Whether this process may use it. In a child of fork() it belongs to the parent."""
         return self.process == os.getpid()
 
     def check_process(self) -> None:
-        """See that this process may use it.
+        """Verify that this process may use it.
 
         Raises:
-            EngineError: fork() was called meanwhile.
+            EngineError: The process was forked since the connection was acquired.
         """
         if not self.is_ours:
             raise EngineError("The process was forked while its parent was using the database; begin anew in the child")
 
 
-class Connections:
+class PostgresConnections:
     """The connections of a deployment.
 
     Args:
-        url: The database, as libpq takes it.
-        most: How many connections a process has at most.
-        queue: How many threads of a process may wait for one.
-        timeout: Seconds that they wait, and that a write waits for a row.
-        is_durable: Whether a commit is to be on the disk when it returns.
+        url: The database, as a libpq URL.
+        limit: Maximum number of connections per process.
+        queue: Maximum number of threads per process that wait for a connection.
+        timeout: Seconds to wait for a connection, and for a row that another write has locked.
+        is_durable: Whether a commit must be on disk when it returns.
 
     Raises:
-        ConfigurationError: The URL is none.
+        ConfigurationError: libpq does not accept the URL.
     """
 
-    def __init__(self, url: str, *, most: int, queue: int, timeout: float, is_durable: bool) -> None:
+    def __init__(self, url: str, *, limit: int, queue: int, timeout: float, is_durable: bool) -> None:
         self._conninfo = _conninfo(url)
         self._place = shown_url(url).partition("://")[2]
-        self._most = most
+        self._limit = limit
         self._queue = queue
         self.timeout = timeout
         self._is_durable = is_durable
         self._pools: dict[int, psycopg_pool.ConnectionPool[PooledConnection]] = {}
         self._opening = threading.Lock()
-        self._lent = threading.local()
+        self._held = threading.local()
         self._failures = 0
-        self._tried: tuple[float, UnavailableError | None] = (0.0, None)
+        self._last_probe: tuple[float, UnavailableError | None] = (0.0, None)
         self._finalizer = weakref.finalize(self, _close, self._pools)
 
-    def take(self, timeout: float | None = None) -> PooledConnection:
-        """A connection that nobody else has until it is given back.
+    def acquire(self, timeout: float | None = None) -> PooledConnection:
+        """Return a connection for exclusive use until `give_back` or `discard`.
+
+        A thread that holds one already gets one outside of the pool, because waiting for the pool could mean waiting
+        for itself.
 
         Args:
-            timeout: Seconds to wait; the deployment's if not given.
+            timeout: Seconds to wait. The deployment's timeout by default.
 
         Raises:
-            OverloadedError: All are in use.
+            OverloadedError: All connections are in use.
             UnavailableError: The server cannot be reached.
         """
-        if getattr(self._lent, "count", 0):  # this thread has one: to wait for another could be to wait for itself
+        if getattr(self._held, "count", 0):
             connection = self.connect()
         else:
-            connection = self._take(time.monotonic() + (self.timeout if timeout is None else timeout))
-        self._lent.count = getattr(self._lent, "count", 0) + 1
+            connection = self._acquire(time.monotonic() + (self.timeout if timeout is None else timeout))
+        self._held.count = getattr(self._held, "count", 0) + 1
         return connection
 
-    def give(self, connection: PooledConnection) -> None:
-        """Give a connection back; one that cannot be used any more is replaced."""
-        self._lent.count -= 1
+    def give_back(self, connection: PooledConnection) -> None:
+        """Return a connection to the pool, which replaces a broken one."""
+        self._held.count -= 1
         if not connection.is_ours:
             return
         if connection.pool is None:
@@ -152,60 +156,64 @@ class Connections:
         else:
             connection.pool.putconn(connection)
 
+    def discard(self, connection: PooledConnection) -> None:
+        """Close a connection and return it to the pool, which replaces it."""
+        connection.close()
+        self.give_back(connection)
+
     @contextlib.contextmanager
-    def lend(self) -> Iterator[PooledConnection]:
-        """A connection for a with statement, in a snapshot that is only read."""
+    def borrow(self) -> Iterator[PooledConnection]:
+        """Acquire a connection in a read-only snapshot for a `with` statement."""
         connection = self.begin(BEGIN_READ)
         try:
             yield connection
         except DRIVER_ERRORS as error:
             raise translate(error) from error
         finally:
-            end(connection, b"ROLLBACK")
-            self.give(connection)
+            end_transaction(connection, b"ROLLBACK")
+            self.give_back(connection)
 
     def begin(self, command: bytes, timeout: float | None = None) -> PooledConnection:
-        """Take a connection, and begin a transaction on it.
+        """Acquire a connection and begin a transaction on it. A dead connection is replaced.
 
         Args:
-            command: What begins it.
-            timeout: Seconds to wait for a connection that works.
+            command: The SQL that begins it.
+            timeout: Seconds to wait for a connection that works. The deployment's timeout by default.
         """
-        end = time.monotonic() + (self.timeout if timeout is None else timeout)
+        deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
         while True:
-            connection = self.take(max(end - time.monotonic(), 0.0))
+            connection = self.acquire(max(deadline - time.monotonic(), 0.0))
             try:
-                run(connection, command)
+                execute(connection, command)
             except psycopg.Error as error:
                 self.discard(connection)
-                if not is_lost(error, connection) or time.monotonic() > end:
+                if not is_lost(error, connection) or time.monotonic() > deadline:
                     raise translate(error) from error
             else:
                 return connection
 
     def read(self, sql: str, values: Sequence[Any], timeout: float | None = None) -> tuple[PooledConnection, list[Any]]:
-        """Take a connection and run one statement on it, outside of a transaction; answers both."""
-        end = time.monotonic() + (self.timeout if timeout is None else min(timeout, self.timeout))
+        """Acquire a connection and run one SELECT on it, outside of a transaction.
+
+        Returns:
+            The connection, which the caller gives back, and the rows.
+        """
+        deadline = time.monotonic() + (self.timeout if timeout is None else min(timeout, self.timeout))
         while True:
-            connection = self.take(max(end - time.monotonic(), 0.0))
+            connection = self.acquire(max(deadline - time.monotonic(), 0.0))
             try:
                 return connection, connection.statements.rows(sql, values)
             except DRIVER_ERRORS as error:
-                lost = is_lost(error, connection) or is_conflict(error)
+                retryable = is_lost(error, connection) or is_conflict(error)
                 self.discard(connection)
-                if not lost or time.monotonic() > end:
+                if not retryable or time.monotonic() > deadline:
                     raise translate(error) from error
             except BaseException:
                 self.discard(connection)
                 raise
 
-    def discard(self, connection: PooledConnection) -> None:
-        """Give a connection back that is not to be used again."""
-        connection.close()
-        self.give(connection)
-
     def connect(self) -> PooledConnection:
-        """A connection of one's own.
+        """Open a connection outside of the pool.
 
         Raises:
             UnavailableError: The server cannot be reached.
@@ -219,36 +227,36 @@ class Connections:
         return connection
 
     def close(self) -> None:
-        """Close those of this process."""
+        """Close the pool of this process."""
         _close(self._pools)
 
-    def _take(self, end: float) -> PooledConnection:
+    def _acquire(self, deadline: float) -> PooledConnection:
         pool = self._pools.get(os.getpid()) or self._open()
         while True:
             try:
-                connection = pool.getconn(min(_SLICE, max(end - time.monotonic(), 0.001)))
+                connection = pool.getconn(min(_WAIT_SLICE, max(deadline - time.monotonic(), 0.001)))
                 connection.pool, connection.process = pool, os.getpid()
                 return connection
             except psycopg_pool.PoolTimeout:
-                if time.monotonic() >= end:
-                    raise self._none_left() from None
+                if time.monotonic() >= deadline:
+                    raise self._none_free() from None
             except psycopg_pool.TooManyRequests:
                 raise OverloadedError(
                     "Too many threads wait for a connection to the database; try again in a moment"
                 ) from None
-            except psycopg_pool.PoolClosed:  # by another thread, a moment ago
+            except psycopg_pool.PoolClosed:  # another thread closed it after the lookup above
                 pool = self._open()
 
-    def _none_left(self) -> ConvexHTTPError:
-        if self._failures_now() > self._failures:
+    def _none_free(self) -> ConvexHTTPError:
+        if self._count_failures() > self._failures:
             return UnavailableError("The database cannot be reached at the moment", by_engine=True)
         return OverloadedError(
-            f"No connection to the database was free in time, of {self._most} (CONVEX_DATABASE_CONNECTIONS); "
+            f"No connection to the database was free in time, of {self._limit} (CONVEX_DATABASE_CONNECTIONS); "
             "try again in a moment"
         )
 
-    def _failures_now(self) -> int:
-        """How often a connection could not be made."""
+    def _count_failures(self) -> int:
+        """Return how often the pool could not open a connection."""
         pool = self._pools.get(os.getpid())
         return pool.get_stats().get("connections_errors", 0) if pool else 0
 
@@ -256,25 +264,25 @@ class Connections:
         with self._opening:
             pool = self._pools.get(os.getpid())
             if pool is None or pool.closed:
-                self._try()
+                self._probe()
                 pool = self._pools[os.getpid()] = self._new_pool()
             return pool
 
-    def _try(self) -> None:
-        """See at the first use that there is such a database: what is wrong with a setting does not mend by waiting.
+    def _probe(self) -> None:
+        """Connect once before the pool is opened, because a wrong setting is not fixed by waiting for the pool.
 
         Raises:
-            UnavailableError: There is none, or was none a moment ago.
+            UnavailableError: The database cannot be reached, now or at a probe within the last second.
         """
-        tried_at, error = self._tried
-        if error is not None and time.monotonic() < tried_at + _RECONNECT:
+        probed_at, error = self._last_probe
+        if error is not None and time.monotonic() < probed_at + _RECONNECT_TIMEOUT:
             raise error
         try:
             self.connect().close()
         except UnavailableError as found:
-            self._tried = time.monotonic(), found
+            self._last_probe = time.monotonic(), found
             raise
-        self._tried = time.monotonic(), None
+        self._last_probe = time.monotonic(), None
 
     def _new_pool(self) -> psycopg_pool.ConnectionPool[PooledConnection]:
         return psycopg_pool.ConnectionPool(
@@ -282,43 +290,44 @@ class Connections:
             connection_class=PooledConnection,
             kwargs={"autocommit": True},
             min_size=1,
-            max_size=self._most,
+            max_size=self._limit,
             max_waiting=self._queue,
             configure=self._configure,
-            reconnect_timeout=_RECONNECT,
+            reconnect_timeout=_RECONNECT_TIMEOUT,
             num_workers=1,
-            name=f"PostgreSQL at {self._place}",  # as it is called in its log
+            name=f"PostgreSQL at {self._place}",  # shown in the pool's log lines
             open=True,
         )
 
     def _configure(self, connection: psycopg.Connection[Any]) -> None:
-        """Prepare a new connection, in one round trip."""
-        connection.prepare_threshold = None  # its own cursors are used for what is rare
+        """Configure a new connection, in one round trip."""
+        connection.prepare_threshold = None  # psycopg's own cursors are used for rare statements only
         connection.adapters.register_loader("json", TextBinaryLoader)
         milliseconds = self.timeout * 1000
-        limits = {
-            "lock_timeout": milliseconds / 2,  # one statement may wait twice: for those who wait, then for who holds
-            "statement_timeout": milliseconds * _STATEMENT,
-            "idle_in_transaction_session_timeout": milliseconds * _IDLE,
+        timeouts = {
+            # Half: one statement may wait twice, for those who wait for the row and then for the one that holds it.
+            "lock_timeout": milliseconds / 2,
+            "statement_timeout": milliseconds * _STATEMENT_TIMEOUTS,
+            "idle_in_transaction_session_timeout": milliseconds * _IDLE_TIMEOUTS,
         }
-        settings = [f"set_config('{name}', '{max(int(value), 1)}', false)" for name, value in limits.items()]
-        settings += [f"set_config('{name}', '{value}', false)" for name, value in _PLANS.items()]
+        settings = [f"set_config('{name}', '{max(int(value), 1)}', false)" for name, value in timeouts.items()]
+        settings += [f"set_config('{name}', '{value}', false)" for name, value in _PLANNER.items()]
         if not self._is_durable:
             settings.append("set_config('synchronous_commit', 'off', false)")
         command = f"SELECT {', '.join(settings)}"
-        if self._is_durable:  # stricter kinds stay as they are
+        if self._is_durable:  # a stricter setting of the server stays
             command += (
                 "; SELECT set_config('synchronous_commit', 'on', false) "
                 "WHERE current_setting('synchronous_commit') IN ('off', 'local')"
             )
-        run(connection, command.encode())
-        self._failures = self._failures_now()
+        execute(connection, command.encode())
+        self._failures = self._count_failures()
 
 
-def run(connection: psycopg.Connection[Any], command: bytes) -> bytes:
-    """Run SQL that has no values; answers what the server says was done.
+def execute(connection: psycopg.Connection[Any], command: bytes) -> bytes:
+    """Run SQL without values and return the server's status, such as `COMMIT`.
 
-    By libpq alone, which takes a quarter of the time of a cursor.
+    It uses libpq directly, which takes a quarter of the time of a cursor.
     """
     result = connection.pgconn.exec_(command)
     if result.status not in (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK):
@@ -326,30 +335,33 @@ def run(connection: psycopg.Connection[Any], command: bytes) -> bytes:
     return result.command_status or b""
 
 
-def end(connection: PooledConnection, command: bytes) -> None:
-    """End a transaction of which nothing is to be kept; a connection that cannot is closed, the parent's left alone."""
+def end_transaction(connection: PooledConnection, command: bytes) -> None:
+    """End a transaction that has nothing to keep, and close the connection if that fails.
+
+    In a child of fork() nothing happens, because the connection is the parent's.
+    """
     if not connection.is_ours:
         return
     try:
-        run(connection, command)
+        execute(connection, command)
     except DRIVER_ERRORS:
         connection.close()
 
 
 def _conninfo(url: str) -> str:
-    """What libpq is told.
+    """Return the connection string for libpq.
 
     Raises:
-        ConfigurationError: The URL is none.
+        ConfigurationError: libpq does not accept the URL.
     """
     try:
         given = conninfo_to_dict(url)
     except psycopg.Error as error:
         if "URI query parameter" in str(error):
             raise ConfigurationError(f"CONVEX_DATABASE_URL: {str(error).strip()}") from None
-        given = {"host": "@"}  # the message repeats what may be a password
+        given = {"host": "@"}  # libpq's message may repeat the password
     if url.partition("?")[0].count("@") > 1 or "@" in f"{given.get('host')}{given.get('dbname')}":
-        # a part of the password, which would be logged as a host
+        # part of the password, which would be logged as a host
         raise ConfigurationError(
             "CONVEX_DATABASE_URL must be a URL that libpq takes, such as postgresql://user@host/database; characters "
             "such as @ or / in a password are written %40 and %2F"
@@ -358,6 +370,6 @@ def _conninfo(url: str) -> str:
 
 
 def _close(pools: dict[int, psycopg_pool.ConnectionPool[PooledConnection]]) -> None:
-    pool = pools.get(os.getpid())  # a child of fork() leaves the parent's alone
+    pool = pools.get(os.getpid())  # a child of fork() must not close the parent's
     if pool is not None:
         pool.close()

@@ -1,47 +1,51 @@
-"""Documents in PostgreSQL: serialisable transactions over the rows of one database, which many machines share.
+"""The PostgreSQL engine: serializable transactions over the rows of one database, which many machines share.
 
-A mutation is a SERIALIZABLE transaction, run again while it conflicts with others; a query reads a snapshot. The hot
-path is plain SQL; tables and indexes are made in `postgres_schema`. The driver's errors end here.
+A mutation is a SERIALIZABLE transaction, retried while it conflicts with others. A query reads a snapshot. All SQL of
+rows is in `statements`, tables and indexes are made in `schema`. No error of the driver leaves this folder.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+import contextlib
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
-from flask_convex_http.engines.base import Restore, Row
-from flask_convex_http.engines.postgres.connections import Connections
-from flask_convex_http.engines.postgres.notifications import Listener, notify
-from flask_convex_http.engines.postgres.retries import Attempts, RunAgainError
+from flask_convex_http.engines.base import Row
+from flask_convex_http.engines.postgres.connections import PostgresConnections
+from flask_convex_http.engines.postgres.notifications import PostgresNotifications
+from flask_convex_http.engines.postgres.readers import PostgresReader, ReaderTools
+from flask_convex_http.engines.postgres.retries import ConflictRetries, ConflictRetryError
+from flask_convex_http.engines.postgres.snapshots import OptimisticSnapshot, PostgresSnapshot, SnapshotChangedError
 from flask_convex_http.engines.postgres.statements import PostgresStatements
-from flask_convex_http.engines.postgres.transactions import PostgresSnapshot, PostgresTransaction, Shared
-from flask_convex_http.engines.postgres.values import Loading, stored
-from flask_convex_http.engines.readiness import check_tables, waiting
-from flask_convex_http.errors import EngineError
+from flask_convex_http.engines.postgres.transactions import PostgresTransaction
+from flask_convex_http.engines.postgres.values import RowDecoder, encoded
+from flask_convex_http.engines.readiness import check_tables, pending_steps
 from flask_convex_http.schema.documents import Schema, Table
 from flask_convex_http.schema.migrations import Migration, Step
 
 T = TypeVar("T")
-
-_BEGIN_WRITE = b"BEGIN ISOLATION LEVEL SERIALIZABLE"
-_NO_FILE = "PostgreSQL is backed up with its own tools: pg_dump and pg_restore, or a standby and an archive of its log"
 
 
 class PostgresEngine:
     """One PostgreSQL database.
 
     Args:
-        url: The database, as libpq takes it.
-        schema: The tables to be there.
+        url: The database, as a libpq URL.
+        schema: The tables that must exist.
         durability: "full": a commit is on disk when it returns. "normal": a power cut of the server may undo the
-            last moments.
-        timeout: Seconds a mutation waits for a connection, for the rows of others, and until it has not conflicted.
-        connections: How many connections a process has at most.
-        queue: How many threads of a process may wait for one.
+            commits of the last moments.
+        timeout: Seconds that a mutation may wait for a connection, for rows that others have locked, and for the end
+            of conflicts.
+        connections: Maximum number of connections per process.
+        queue: Maximum number of threads per process that wait for a connection.
+
+    Attributes:
+        notifications: Wakes the workers of all processes and machines.
+        backups: None. pg_dump, pg_restore and standbys do what it would.
     """
 
-    is_concurrent = True
+    backups = None
 
     def __init__(
         self,
@@ -55,100 +59,108 @@ class PostgresEngine:
     ) -> None:
         self.schema = schema
         self._timeout = timeout
-        self._connections = Connections(
-            url, most=connections, queue=queue, timeout=timeout, is_durable=durability == "full"
+        self._connections = PostgresConnections(
+            url, limit=connections, queue=queue, timeout=timeout, is_durable=durability == "full"
         )
-        self._attempts = Attempts(timeout)
-        self._shared = Shared(self._connections, PostgresStatements(), Loading())
-        self._ready = False
+        self.notifications = PostgresNotifications(self._connections)
+        self._retries = ConflictRetries(timeout)
+        self._tools = ReaderTools(self._connections, PostgresStatements(), RowDecoder())
+        self._is_ready = False
 
-    def read(self, *, restartable: bool = False) -> PostgresSnapshot:
-        """Open a snapshot, to be used in a with statement."""
+    def read(self, query: Callable[[PostgresReader], T]) -> T:
+        """Run a query on one snapshot and return its result.
+
+        The query runs again if the rows of its first read changed before its second; see `OptimisticSnapshot`.
+        """
         self._check_ready()
-        return PostgresSnapshot(self._shared, restartable=restartable)
+        with contextlib.suppress(SnapshotChangedError), OptimisticSnapshot(self._tools) as optimistic:
+            return query(optimistic)
+        with self.snapshot() as snapshot:
+            return query(snapshot)
 
-    def lookup(self, table: Table[Any], /, _patience: float | None = None, **values: Any) -> Row | None:
-        """The row that has these values in a unique index: one statement, which is a snapshot by itself."""
+    def snapshot(self) -> PostgresSnapshot:
+        """Open a snapshot that lasts as long as a `with` statement."""
         self._check_ready()
-        sql = self._shared.statements.lookup(table, tuple(values))
-        connection, rows = self._connections.read(sql, stored(values.values()), _patience)
-        self._connections.give(connection)
-        return self._shared.loading.rows(table, rows)[0] if rows else None
+        return PostgresSnapshot(self._tools)
 
-    def write(self, work: Callable[[PostgresTransaction], T], *, patience: float | None = None) -> T:
-        """Run work in one transaction and commit it durably; again, while it conflicts with others."""
+    def lookup(self, table: Table[Any], values: Mapping[str, Any], *, timeout: float | None = None) -> Row | None:
+        """Return the row that has these values in a unique index, or None, in one round trip."""
         self._check_ready()
-        is_hurried = patience is not None and patience < self._timeout
+        sql = self._tools.statements.lookup(table, tuple(values))
+        connection, rows = self._connections.read(sql, encoded(values.values()), timeout)
+        self._connections.give_back(connection)
+        return self._tools.decoder.decode(table, rows)[0] if rows else None
 
-        def attempt(seconds: float, locks: bool) -> T:
-            return self._write_once(work, seconds, is_hurried=is_hurried, locks=locks)
+    def write(self, work: Callable[[PostgresTransaction], T], *, timeout: float | None = None) -> T:
+        """Run work in one transaction and commit it durably. Retry it while it conflicts with others."""
+        self._check_ready()
+        has_short_timeout = timeout is not None and timeout < self._timeout
+        runs = itertools.count()
 
-        return self._attempts.run(attempt, patience)
+        def attempt(seconds: float, locks_rows: bool) -> T:
+            begin = _begin_write(seconds if has_short_timeout else None)
+            connection = self._connections.begin(begin, seconds)
+            is_retry = next(runs) > 0
+            return _run(work, PostgresTransaction(self._tools, connection, locks_rows=locks_rows, is_retry=is_retry))
+
+        return self._retries.run(attempt, timeout)
 
     def migrate(self, plan: Callable[[Migration], Sequence[Step]], *, dry_run: bool) -> list[Step]:
-        """Ask for the steps and apply them, all in one transaction; answer the steps."""
+        """Apply the steps that `plan` returns in one transaction, and return them."""
         from flask_convex_http.engines.postgres.schema import migrate
 
         steps = migrate(self._connections, self.schema, plan, dry_run=dry_run)
-        self._ready = self._ready or not dry_run
+        self._is_ready = self._is_ready or not dry_run
         return steps
 
-    def notify(self) -> None:
-        """Wake the workers of all processes and machines."""
-        notify(self._connections)
-
-    def listen(self) -> Listener:
-        """Begin to be woken."""
-        return Listener(self._connections)
-
-    def backup(self, path: Path, progress: Callable[[int, int], None] | None = None) -> NoReturn:
-        """Refuse: the server has better ways."""
-        raise EngineError(_NO_FILE)
-
-    def restore(self, path: Path) -> Restore:
-        """Refuse: the server has better ways."""
-        raise EngineError(_NO_FILE)
-
     def check(self) -> list[str]:
-        """What is wrong with the tables, a sentence each; the pages are the server's business."""
-        from flask_convex_http.engines.postgres.schema import PostgresSchema
+        """Return what is wrong with the tables. The server itself verifies the pages."""
+        from flask_convex_http.engines.postgres.tables import PostgresTables
 
-        with self._connections.lend() as connection:
-            return waiting(PostgresSchema(connection, self.schema), self.schema)
+        with self._connections.borrow() as connection:
+            return pending_steps(PostgresTables(connection, self.schema), self.schema)
 
     def close(self) -> None:
         """Close the connections."""
         self._connections.close()
 
-    def _write_once(
-        self, work: Callable[[PostgresTransaction], T], seconds: float, *, is_hurried: bool, locks: bool
-    ) -> T:
-        begin = _BEGIN_WRITE
-        if is_hurried:
-            # Half: who waits for a row that others wait for waits for them first, and then for whoever holds it.
-            begin += f"; SET LOCAL lock_timeout = {max(int(seconds * 500), 1)}".encode()
-        transaction = PostgresTransaction(self._shared, self._connections.begin(begin, seconds), locks=locks)
-        try:
-            result = work(transaction)
-            transaction.commit()
-        except Exception as error:
-            transaction.undo()
-            if transaction.conflict is not None:  # whatever the function has made of it
-                raise RunAgainError(transaction.conflict) from error
-            raise
-        except BaseException:
-            transaction.undo()
-            raise
-        finally:
-            transaction.end()
-        return result
-
     def _check_ready(self) -> None:
-        """Once a process: are the tables there? Asked at the first use, not when the app is made."""
-        if self._ready:
+        """Check once per engine, at its first use, that the tables exist."""
+        if self._is_ready:
             return
-        from flask_convex_http.engines.postgres.schema import PostgresSchema
+        from flask_convex_http.engines.postgres.tables import PostgresTables
 
-        with self._connections.lend() as connection:
-            check_tables(PostgresSchema(connection, self.schema), self.schema)
-        self._ready = True
+        with self._connections.borrow() as connection:
+            check_tables(PostgresTables(connection, self.schema), self.schema)
+        self._is_ready = True
+
+
+def _begin_write(timeout: float | None) -> bytes:
+    """Return the SQL that begins a write transaction, with a limit on its waits if there is a timeout."""
+    begin = b"BEGIN ISOLATION LEVEL SERIALIZABLE"
+    if timeout is None:
+        return begin
+    # Half: a statement may wait twice, for those that wait for the row and then for the one that holds it.
+    return begin + f"; SET LOCAL lock_timeout = {max(int(timeout * 500), 1)}".encode()
+
+
+def _run(work: Callable[[PostgresTransaction], T], transaction: PostgresTransaction) -> T:
+    """Run work in a transaction and commit it.
+
+    Raises:
+        ConflictRetryError: It has conflicted with others and was rolled back, whatever the work made of that.
+    """
+    try:
+        result = work(transaction)
+        transaction.commit()
+    except Exception as error:
+        transaction.roll_back()
+        if transaction.conflict is not None:
+            raise ConflictRetryError(transaction.conflict) from error
+        raise
+    except BaseException:
+        transaction.roll_back()
+        raise
+    finally:
+        transaction.end()
+    return result

@@ -1,6 +1,6 @@
-"""PostgreSQL's errors as the package's, and what is to be done after each.
+"""The translation of psycopg's errors, and which of them a retry may fix.
 
-The codes are of the SQL standard and of PostgreSQL's own list (appendix "PostgreSQL Error Codes").
+The codes are SQLSTATEs, explained in the appendix "PostgreSQL Error Codes" of PostgreSQL's documentation.
 """
 
 from __future__ import annotations
@@ -22,46 +22,46 @@ from flask_convex_http.errors import (
 
 logger = logging.getLogger("flask_convex_http")
 
-#: What the driver raises, and what Python does while it writes values.
+#: Errors of the driver, and those that Python raises while it encodes values.
 DRIVER_ERRORS = (psycopg.Error, OverflowError, UnicodeEncodeError, MemoryError)
 
-#: Serialization failure, deadlock; a unique index that another transaction has changed meanwhile; a table that a
-#: migration has changed under a prepared statement; a prepared statement that is gone.
+#: Serialization failure, deadlock, a unique index that another transaction has changed meanwhile, a table that a
+#: migration has changed under a prepared statement, a prepared statement that the server has dropped.
 _CONFLICTS = frozenset({"40001", "40P01", "23505", "0A000", "26000"})
-#: The server has become a standby, or ends, or begins.
-_MOVED = frozenset({"25006", "57P01", "57P02", "57P03", "57P05"})
-#: Not that either: who has waited that long has no time left. But the function has not failed.
-_HELD = "55P03"
-_BUSY = {
+#: The server has become a standby, shuts down or starts up.
+_FAILOVER = frozenset({"25006", "57P01", "57P02", "57P03", "57P05"})
+#: A row lock was not acquired within lock_timeout. No retry, because no time is left for one.
+_LOCK_TIMEOUT = "55P03"
+_OVERLOADED = {
     "57014": "A statement took too long",
     "53300": "The server has no connection left",
 }
-#: Class 53 is want of space or memory, 58 a failure of the system.
-_UNUSABLE = ("53", "58", "08")
+#: Classes of SQLSTATEs: insufficient resources, system errors, connection exceptions.
+_UNAVAILABLE_CLASSES = ("53", "58", "08")
 
 
 def is_conflict(error: Exception) -> bool:
-    """Whether the same transaction may succeed when it is run again."""
+    """Return whether the same transaction may succeed when it runs again."""
     state = getattr(error, "sqlstate", None)
     return state in _CONFLICTS and (state != "0A000" or "cached plan" in str(error))
 
 
 def is_lost(error: Exception, connection: psycopg.Connection[Any]) -> bool:
-    """Whether the server cannot be reached by a connection any more, or is not the one to write to."""
-    return connection.pgconn.status == ConnStatus.BAD or getattr(error, "sqlstate", None) in _MOVED
+    """Return whether a connection is dead, or leads to a server that no longer takes writes."""
+    return connection.pgconn.status == ConnStatus.BAD or getattr(error, "sqlstate", None) in _FAILOVER
 
 
 def translate(error: Exception) -> ConvexHTTPError:
-    """Our error for one of the driver's."""
+    """Return the package's error for one of the driver's."""
     state, text = getattr(error, "sqlstate", None) or "", _first_line(error)
     if is_conflict(error):
         return ConflictError("The database is busy with other writes of the same rows; try again in a moment")
-    if state == _HELD:
-        return ConflictError("A row that another write holds was not let go in time; try again in a moment")
-    if state in _BUSY:
-        return OverloadedError(f"{_BUSY[state]}; try again in a moment")
+    if state == _LOCK_TIMEOUT:
+        return ConflictError("A row that another write holds was not released in time; try again in a moment")
+    if state in _OVERLOADED:
+        return OverloadedError(f"{_OVERLOADED[state]}; try again in a moment")
     is_of_connection = not state and type(error) in (psycopg.OperationalError, psycopg.DatabaseError)
-    if is_of_connection or state in _MOVED or state.startswith(_UNUSABLE):
+    if is_of_connection or state in _FAILOVER or state.startswith(_UNAVAILABLE_CLASSES):
         logger.warning("The database cannot be used at the moment: %s", text)
         return UnavailableError("The database cannot be used at the moment", by_engine=True, detail=text)
     if state == "42501":
@@ -74,5 +74,5 @@ def translate(error: Exception) -> ConvexHTTPError:
 
 
 def _first_line(error: Exception) -> str:
-    """Without what the server adds, which may hold values of rows."""
+    """Return the message without its details, which may contain values of rows."""
     return str(error).strip().partition("\n")[0]

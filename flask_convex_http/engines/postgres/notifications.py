@@ -1,7 +1,7 @@
-"""Waking the workers of other processes and machines, by LISTEN and NOTIFY where the server has them.
+"""Notifications between the workers of all processes and machines, by LISTEN and NOTIFY.
 
-Nothing depends on it: workers look by themselves every few seconds, and go on doing so where the server, or what stands
-before it, does not pass notifications on. What is worth waking for is in the tables only.
+They are best effort. Workers also poll every few seconds, which is all they do where the server, or a proxy in front of
+it, does not pass notifications on. A notification carries no data: the work itself is in the tables.
 """
 
 from __future__ import annotations
@@ -16,64 +16,78 @@ import time
 import psycopg
 from psycopg.pq import ConnStatus
 
-from flask_convex_http.engines.postgres.connections import Connections, PooledConnection, run
+from flask_convex_http.engines.postgres.connections import PooledConnection, PostgresConnections, execute
 from flask_convex_http.errors import ConvexHTTPError
 
 logger = logging.getLogger("flask_convex_http")
 
-#: One for all applications of a database: who is woken in vain looks once.
+#: All applications of a database share the channel. A spurious wake-up costs a worker one look at its queue.
 _CHANNEL = b"flask_convex_http"
 _BYTE = b"!"
-_MUCH = 4096
-#: Seconds that one waits for a connection to wake others by: its write is committed, and a client waits for the answer.
-_PATIENCE = 0.1
-#: Seconds until a lost connection is tried again.
-_AGAIN = 5.0
+_MAX_BYTES = 4096
+#: Seconds to wait for a connection to notify by. The write is committed, and its client waits for the response.
+_NOTIFY_TIMEOUT = 0.1
+#: Seconds until a listener connects again.
+_RECONNECT_AFTER = 5.0
 
 
-def notify(connections: Connections) -> None:
-    """Wake every worker that waits. If that fails, they look by themselves."""
-    with contextlib.suppress(ConvexHTTPError, psycopg.Error):
-        connection = connections.begin(b"NOTIFY " + _CHANNEL, _PATIENCE)
-        connections.give(connection)
-
-
-class Listener:
-    """Waits to be woken, by a connection of its own and by a pipe for this process.
+class PostgresNotifications:
+    """The notifications of a database.
 
     Args:
-        connections: Where the database is.
+        connections: The connections of the deployment.
     """
 
-    def __init__(self, connections: Connections) -> None:
+    def __init__(self, connections: PostgresConnections) -> None:
+        self._connections = connections
+
+    def notify(self) -> None:
+        """Wake every listener, in all processes and on all machines. Best effort."""
+        with contextlib.suppress(ConvexHTTPError, psycopg.Error):
+            connection = self._connections.begin(b"NOTIFY " + _CHANNEL, _NOTIFY_TIMEOUT)
+            self._connections.give_back(connection)
+
+    def listen(self) -> PostgresListener:
+        """Start to listen."""
+        return PostgresListener(self._connections)
+
+
+class PostgresListener:
+    """Waits for notifications, on a connection of its own and on a pipe within the process.
+
+    Args:
+        connections: The connections of the deployment.
+    """
+
+    def __init__(self, connections: PostgresConnections) -> None:
         self._connections = connections
         self._reading, self._writing = os.pipe()
         for descriptor in (self._reading, self._writing):
             os.set_blocking(descriptor, False)
         self._is_open = True
-        self._closing = threading.RLock()  # a signal handler may call in the middle of a call
+        self._closing = threading.RLock()  # reentrant: a signal handler may call `wake` within a call
         self._connection: PooledConnection | None = None
-        self._next_try = 0.0
+        self._next_attempt = 0.0
 
     def wait(self, timeout: float) -> None:
-        """Sleep until somebody calls, or the time is over; return at once if somebody has called since the last time.
+        """Sleep until a notification or the timeout. Return at once if one came since the last call.
 
         Args:
             timeout: Seconds.
         """
-        end = time.monotonic() + max(timeout, 0.0)
+        deadline = time.monotonic() + max(timeout, 0.0)
         self._connect()
         poll = select.poll()
         poll.register(self._reading, select.POLLIN)
         if self._connection is not None:
             poll.register(self._connection.pgconn.socket, select.POLLIN)
-        if poll.poll(max(end - time.monotonic(), 0.0) * 1000):
+        if poll.poll(max(deadline - time.monotonic(), 0.0) * 1000):
             self._drain()
 
     def wake(self) -> None:
-        """Wake the one that waits here; from any thread, and from a signal handler."""
+        """End the current or the next `wait`. Thread-safe, and safe in a signal handler."""
         with self._closing, contextlib.suppress(BlockingIOError):
-            if self._is_open:  # or else the number may be another file's
+            if self._is_open:  # after close() the descriptor may belong to another file
                 os.write(self._writing, _BYTE)
 
     def close(self) -> None:
@@ -85,22 +99,22 @@ class Listener:
         self._disconnect()
 
     def _connect(self) -> None:
-        """Listen, unless that was tried in vain a moment ago."""
-        if self._connection is not None or time.monotonic() < self._next_try:
+        """Connect, unless the last attempt has failed within the last seconds."""
+        if self._connection is not None or time.monotonic() < self._next_attempt:
             return
-        self._next_try = time.monotonic() + _AGAIN
+        self._next_attempt = time.monotonic() + _RECONNECT_AFTER
         try:
             connection = self._connections.connect()
-            run(connection, b"LISTEN " + _CHANNEL)
+            execute(connection, b"LISTEN " + _CHANNEL)
         except (ConvexHTTPError, psycopg.Error) as error:
-            logger.info("Other processes cannot wake this worker; it looks by itself: %s", error)
+            logger.info("Other processes cannot wake this worker, so it polls: %s", error)
             return
         self._connection = connection
-        self.wake()  # something may have been notified before
+        self.wake()  # a notification may have come before LISTEN
 
     def _drain(self) -> None:
         with contextlib.suppress(BlockingIOError):
-            os.read(self._reading, _MUCH)
+            os.read(self._reading, _MAX_BYTES)
         connection = self._connection
         if connection is None:
             return

@@ -1,7 +1,7 @@
-"""Statements with values: prepared once for a connection, and then run by libpq alone.
+"""Statements with values, prepared once per connection and executed by libpq directly.
 
-The driver's cursors wait in Python and look at each statement and its values anew. That takes three times as long as a
-short statement itself, and lets other threads go first more than once.
+psycopg's cursors wait in Python and adapt each statement and its values anew. Measured in an app: a request with one
+SELECT takes a quarter more processor time with them, one with two statements a fifth more.
 """
 
 from __future__ import annotations
@@ -15,26 +15,28 @@ from psycopg.adapt import Transformer
 from psycopg.pq import DiagnosticField, ExecStatus
 from psycopg.pq.abc import PGresult
 
-_DONE = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK)
-#: A statement's table is another one now, or the server has lost it. After all other errors it is as good as before,
-#: and to prepare another one each time would fill the server's memory.
+_SUCCESS = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK)
+#: SQLSTATEs after which a prepared statement is useless: its table was changed, or the server has dropped it. After any
+#: other error it stays valid, and preparing it again each time would fill the server's memory.
 _STALE = (b"0A000", b"26000")
-#: Numbers of PostgreSQL's types; of the unknown it finds out by itself, from the column it is compared with.
+#: Type OIDs of PostgreSQL. The server derives an unknown type from the column that it is compared with.
 _UNKNOWN, _BOOLEAN, _BYTES, _INTEGER, _REAL = 0, 16, 17, 20, 701
 _TEXT, _BINARY = 0, 1
 
+_Encoding = tuple[int, int, Callable[[Any], "bytes | None"]]
 
-class _Writers(dict[type, tuple[int, int, Callable[[Any], "bytes | None"]]]):
-    """For each type of values: as which type it is sent, in which format, and what writes it."""
 
-    def __missing__(self, kind: type) -> tuple[int, int, Callable[[Any], bytes | None]]:
+class _Encodings(dict[type, _Encoding]):
+    """For each Python type: the type OID, the format and the function that writes a value."""
+
+    def __missing__(self, kind: type) -> _Encoding:
         base = next((base for base in kind.__mro__ if base in self), None)
         if base is None:
             raise psycopg.ProgrammingError(f"A value of type {kind.__name__!r} cannot be stored")
         return self[base]
 
 
-_WRITERS = _Writers(
+_ENCODINGS = _Encodings(
     {
         str: (_UNKNOWN, _TEXT, str.encode),
         int: (_INTEGER, _BINARY, lambda value: value.to_bytes(8, "big", signed=True)),
@@ -46,47 +48,53 @@ _WRITERS = _Writers(
 )
 
 
-class Prepared:
-    """The statements of a connection.
+class PreparedStatements:
+    """The prepared statements of one connection.
 
     Args:
         connection: The connection.
-        most: How many of them the server keeps at a time.
+        limit: Maximum number of statements. One more, and all are dropped.
     """
 
-    def __init__(self, connection: psycopg.Connection[Any], most: int) -> None:
+    def __init__(self, connection: psycopg.Connection[Any], limit: int) -> None:
         self._libpq = connection.pgconn
-        self._reading = Transformer.from_context(connection)
-        self._most = most
+        self._transformer = Transformer.from_context(connection)
+        self._limit = limit
         self._names: dict[tuple[Any, ...], bytes] = {}
         self._numbers = itertools.count()
 
     def rows(self, sql: str, values: Sequence[Any], *, once: bool = False) -> list[tuple[Any, ...]]:
-        """The rows that a statement answers; one that is run only once is not kept."""
-        result = self._run_once(sql, values) if once else self._run(sql, values)
+        """Run a statement and return its rows.
+
+        Args:
+            sql: The statement, with `%s` for each value.
+            values: The values.
+            once: Whether to run it without preparing it, because it does not come again.
+        """
+        result = self._execute_unprepared(sql, values) if once else self._execute(sql, values)
         if not result.nfields:
             return []
-        self._reading.set_pgresult(result)
-        return self._reading.load_rows(0, result.ntuples, tuple)
+        self._transformer.set_pgresult(result)
+        return self._transformer.load_rows(0, result.ntuples, tuple)
 
     def change(self, sql: str, values: Sequence[Any]) -> int:
-        """How many rows a statement has changed."""
-        return self._run(sql, values).command_tuples or 0
+        """Run a statement and return how many rows it has changed."""
+        return self._execute(sql, values).command_tuples or 0
 
-    def _run_once(self, sql: str, values: Sequence[Any]) -> PGresult:
-        types, formats, written = _sent(values)
-        return _checked(self._libpq.exec_params(_numbered(sql), written, types, formats, _BINARY))
+    def _execute_unprepared(self, sql: str, values: Sequence[Any]) -> PGresult:
+        types, formats, data = _parameters(values)
+        return _checked(self._libpq.exec_params(_numbered(sql), data, types, formats, _BINARY))
 
-    def _run(self, sql: str, values: Sequence[Any]) -> PGresult:
-        types, formats, written = _sent(values)
+    def _execute(self, sql: str, values: Sequence[Any]) -> PGresult:
+        types, formats, data = _parameters(values)
         name = self._names.get((sql, *types)) or self._prepare(sql, types)
-        result = self._libpq.exec_prepared(name, written, formats, _BINARY)  # type: ignore[arg-type]  # None is NULL
-        if result.status not in _DONE and result.error_field(DiagnosticField.SQLSTATE) in _STALE:
+        result = self._libpq.exec_prepared(name, data, formats, _BINARY)  # type: ignore[arg-type]  # None is NULL
+        if result.status not in _SUCCESS and result.error_field(DiagnosticField.SQLSTATE) in _STALE:
             self._names.pop((sql, *types), None)
         return _checked(result)
 
     def _prepare(self, sql: str, types: Sequence[int]) -> bytes:
-        if len(self._names) >= self._most:
+        if len(self._names) >= self._limit:
             _checked(self._libpq.exec_(b"DEALLOCATE ALL"))
             self._names.clear()
         name = f"statement{next(self._numbers)}".encode()
@@ -95,23 +103,24 @@ class Prepared:
         return name
 
 
-def _sent(values: Sequence[Any]) -> tuple[list[int], list[int], list[bytes | None]]:
-    """The types, the formats and the bytes of values."""
-    types, formats, written = [], [], []
+def _parameters(values: Sequence[Any]) -> tuple[list[int], list[int], list[bytes | None]]:
+    """Return the type OIDs, the formats and the bytes of values."""
+    types, formats, data = [], [], []
     for value in values:
-        number, form, write = _WRITERS[type(value)]
-        types.append(number)
+        oid, form, encode = _ENCODINGS[type(value)]
+        types.append(oid)
         formats.append(form)
-        written.append(write(value))
-    return types, formats, written
+        data.append(encode(value))
+    return types, formats, data
 
 
 def _numbered(sql: str) -> bytes:
+    """Replace each `%s` by `$1`, `$2` and so on, as libpq takes them."""
     first, *others = sql.split("%s")
     return (first + "".join(f"${number}{part}" for number, part in enumerate(others, start=1))).encode()
 
 
 def _checked(result: PGresult) -> PGresult:
-    if result.status not in _DONE:
+    if result.status not in _SUCCESS:
         raise psycopg.errors.error_from_result(result)
     return result

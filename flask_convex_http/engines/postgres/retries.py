@@ -1,8 +1,9 @@
-"""Running a transaction again while it conflicts with others: a bounded time, and a random while in between.
+"""Retries of transactions that conflict, within a timeout and with random pauses.
 
-PostgreSQL lets transactions run side by side and refuses to commit the one that has seen what another has changed. Who
-loses again and again would starve: after a few attempts it has its process's other writers wait until it is through,
-and then those of others, too, from when it reads a row: whose transaction is long would never get it before them.
+PostgreSQL runs transactions side by side and rejects the commit of one that has read what another has changed. A
+transaction that loses again and again would starve. So after a few attempts the other writers of its process wait until
+it has committed. Against writers of other processes it then locks each row when it reads it, since a long transaction
+would never commit before theirs otherwise.
 """
 
 from __future__ import annotations
@@ -19,19 +20,19 @@ from flask_convex_http.errors import ConvexHTTPError, FunctionCallError, Overloa
 
 T = TypeVar("T")
 
-#: Seconds that a transaction waits, a random part of them, before it is run again beside the others of its process;
-#: and at most, when it is the only one.
+#: Upper bounds, in seconds, of the random pauses before the attempts that run beside other writers of the process.
 _PAUSES = (0.001, 0.002, 0.004)
-_LONGEST_PAUSE = 0.032
-#: How many transactions of a process run one by one after that.
-_ONE_BY_ONE = 20
+#: Upper bound, in seconds, of the pauses once the others wait. The bound doubles up to this value.
+_MAX_PAUSE = 0.032
+#: How many transactions of a process run one at a time after a conflict that took all of `_PAUSES`.
+_EXCLUSIVE_RUNS = 20
 
 
-class RunAgainError(Exception):
-    """A transaction has come to nothing, and may succeed when it is run again.
+class ConflictRetryError(Exception):
+    """The transaction was rolled back and may succeed when it runs again.
 
     Args:
-        error: What is raised if there is no time for that.
+        error: The error to raise if there is no time for another attempt.
     """
 
     def __init__(self, error: ConvexHTTPError) -> None:
@@ -39,90 +40,90 @@ class RunAgainError(Exception):
         self.error = error
 
 
-class Attempts:
-    """Runs the transactions of a process.
+class ConflictRetries:
+    """Runs the write transactions of a process, each until it commits.
 
     Args:
-        timeout: Seconds until one that conflicts is given up.
+        timeout: Seconds after which a transaction that conflicts fails.
     """
 
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
-        self._here = threading.local()
-        self._begin()
-        os.register_at_fork(after_in_child=_begin_again(weakref.ref(self)))
+        self._thread = threading.local()
+        self._reset()
+        os.register_at_fork(after_in_child=_reset_in_child(weakref.ref(self)))
 
-    def _begin(self) -> None:
-        self._turn = threading.Lock()
-        self._left_alone = 0
+    def _reset(self) -> None:
+        self._exclusive = threading.Lock()
+        self._exclusive_runs_left = 0
 
-    def run(self, attempt: Callable[[float, bool], T], patience: float | None) -> T:
-        """Run an attempt until one succeeds.
+    def run(self, attempt: Callable[[float, bool], T], timeout: float | None) -> T:
+        """Run attempts until one succeeds, and return its result.
 
         Args:
-            attempt: Runs the transaction once; gets the seconds that are left, and whether it is to lock what it reads.
-                It raises `RunAgainError` if it is to be run again, and nothing is left of it then.
-            patience: Seconds, if that is less than the timeout.
+            attempt: Runs the transaction once. It gets the seconds that are left, and whether to lock the rows it
+                reads. It raises `ConflictRetryError` after it has rolled back, if it may run again.
+            timeout: Seconds. The timeout of this object is the default and the maximum.
 
         Raises:
-            FunctionCallError: This thread is in the midst of one.
-            ConvexHTTPError: There was no more time.
+            FunctionCallError: A transaction of this thread is running already.
+            ConvexHTTPError: The timeout ended.
         """
-        if getattr(self._here, "is_writing", False):
+        if getattr(self._thread, "is_writing", False):
             raise FunctionCallError(
                 "A mutation was started inside a mutation, where it would wait for itself; use ctx.run_mutation there"
             )
-        self._here.is_writing = True
+        self._thread.is_writing = True
         try:
-            return self._run(attempt, self._timeout if patience is None else min(patience, self._timeout))
+            return self._run(attempt, self._timeout if timeout is None else min(timeout, self._timeout))
         finally:
-            self._here.is_writing = False
+            self._thread.is_writing = False
 
-    def _run(self, attempt: Callable[[float, bool], T], seconds: float) -> T:
-        end = time.monotonic() + seconds
-        if not self._left_alone:
+    def _run(self, attempt: Callable[[float, bool], T], timeout: float) -> T:
+        deadline = time.monotonic() + timeout
+        if not self._exclusive_runs_left:
             for pause in _PAUSES:
                 try:
-                    return attempt(max(end - time.monotonic(), 0.0), False)
-                except RunAgainError as again:
-                    _pause(pause, end, again)
-            self._left_alone = _ONE_BY_ONE
-        self._wait_for_turn(end)
+                    return attempt(max(deadline - time.monotonic(), 0.0), False)
+                except ConflictRetryError as conflict:
+                    _pause(pause, deadline, conflict)
+            self._exclusive_runs_left = _EXCLUSIVE_RUNS
+        self._acquire_exclusive(deadline)
         try:
-            return self._run_alone(attempt, end)
+            return self._run_exclusive(attempt, deadline)
         finally:
-            self._turn.release()
+            self._exclusive.release()
 
-    def _run_alone(self, attempt: Callable[[float, bool], T], end: float) -> T:
-        """While the others of this process wait; those of other processes are in the way still."""
-        pause, holds = _PAUSES[0], False
+    def _run_exclusive(self, attempt: Callable[[float, bool], T], deadline: float) -> T:
+        """Run attempts while the other writers of this process wait. Those of other processes still conflict."""
+        pause, locks_rows = _PAUSES[0], False
         while True:
-            self._left_alone = max(self._left_alone - 1, 0)
+            self._exclusive_runs_left = max(self._exclusive_runs_left - 1, 0)
             try:
-                return attempt(max(end - time.monotonic(), 0.0), holds)
-            except RunAgainError as again:
-                self._left_alone = _ONE_BY_ONE
-                _pause(pause, end, again)
-            pause, holds = min(pause * 2, _LONGEST_PAUSE), True
+                return attempt(max(deadline - time.monotonic(), 0.0), locks_rows)
+            except ConflictRetryError as conflict:
+                self._exclusive_runs_left = _EXCLUSIVE_RUNS
+                _pause(pause, deadline, conflict)
+            pause, locks_rows = min(pause * 2, _MAX_PAUSE), True
 
-    def _wait_for_turn(self, end: float) -> None:
-        if not self._turn.acquire(timeout=max(end - time.monotonic(), 0.0)):
+    def _acquire_exclusive(self, deadline: float) -> None:
+        if not self._exclusive.acquire(timeout=max(deadline - time.monotonic(), 0.0)):
             raise OverloadedError("The database is busy with other writes of the same rows; try again in a moment")
 
 
-def _begin_again(attempts: weakref.ref[Attempts]) -> Callable[[], None]:
-    """In a child of fork() nobody gives back a turn that a thread of the parent had."""
+def _reset_in_child(retries: weakref.ref[ConflictRetries]) -> Callable[[], None]:
+    """Return a hook for children of fork(), where no thread exists that would release the parent's lock."""
 
-    def begin() -> None:
-        found = attempts()
+    def reset() -> None:
+        found = retries()
         if found is not None:
-            found._begin()
+            found._reset()
 
-    return begin
+    return reset
 
 
-def _pause(seconds: float, end: float, again: RunAgainError) -> None:
-    wait = random.uniform(0, seconds)
-    if time.monotonic() + wait > end:
-        raise again.error from again.__cause__
-    time.sleep(wait)
+def _pause(limit: float, deadline: float, conflict: ConflictRetryError) -> None:
+    seconds = random.uniform(0, limit)
+    if time.monotonic() + seconds > deadline:
+        raise conflict.error from conflict.__cause__
+    time.sleep(seconds)

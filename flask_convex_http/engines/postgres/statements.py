@@ -1,6 +1,6 @@
-"""The SQL of rows in PostgreSQL, in the part of it that servers which speak its protocol share.
+"""The SQL of rows in PostgreSQL.
 
-The order is SQLite's: None first, text by code point (the columns are of the collation "C").
+The order is SQLite's: None first, text by code point. For the latter all columns have the collation "C".
 """
 
 from __future__ import annotations
@@ -8,64 +8,69 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
-from flask_convex_http.engines.sql import Statements
+from flask_convex_http.engines.sql import StatementCache
 from flask_convex_http.schema.documents import Index
 from flask_convex_http.schema.index_ranges import Segment
 from flask_convex_http.schema.tables import Table
 
 
-class PostgresStatements(Statements):
-    """SQL texts as PostgreSQL takes them."""
+class PostgresStatements(StatementCache):
+    """The SQL of rows in PostgreSQL's dialect."""
 
-    mark: ClassVar[str] = "%s"
-    #: An error would end the whole transaction, and not only the statement: who catches it could do nothing more.
-    insert_ending: ClassVar[str] = " ON CONFLICT DO NOTHING"
+    placeholder: ClassVar[str] = "%s"
+    #: Without it a collision would be an error, after which the transaction takes no more statements.
+    insert_suffix: ClassVar[str] = " ON CONFLICT DO NOTHING"
 
     def update(self, table: Table[Any], names: tuple[str, ...]) -> str:
-        """An update that does nothing if it would collide with another row."""
+        """Return an UPDATE that changes no row if the row would collide with another one."""
         key = (table, "guarded", names)
         text = self._texts.get(key)
         if text is None:
-            guards = "".join(self._guard(table, index, names) for index in touched(table, names))
+            guards = "".join(self._guard(table, index, names) for index in _unique_indexes(table, names))
             text = self._texts[key] = super().update(table, names) + guards
         return text
 
     def claim(self, table: Table[Any], segment: Segment, limit: int) -> tuple[str, list[Any]]:
+        """Return a SELECT that locks its rows and skips those that another transaction has locked, and its values."""
         text, values = self.scan(table, segment, False, limit)
         return f"{text} FOR UPDATE SKIP LOCKED", values
 
     def ordered(self, segment: Segment) -> Sequence[str]:
-        """Those that are NULL are named, too: the planner does not know that to be one value, and would sort."""
+        """Return the columns for the ORDER BY, including those that are NULL.
+
+        The planner does not treat NULL as one value, and would sort if they were missing.
+        """
         empty = [name for name, value in segment.equal if value is None]
         return (*empty, *super().ordered(segment))
 
-    def sorted_by(self, name: str, descending: bool) -> str:
-        return order_of(name, descending)
+    def order_term(self, name: str, descending: bool) -> str:
+        """Return a column of an ORDER BY."""
+        return order_term(name, descending)
 
     def _guard(self, table: Table[Any], index: Index, names: tuple[str, ...]) -> str:
-        row, same = f'"{table.name}"', f"{self.mark}"
-        where = [f'other."{name}" = {same if name in names else f"{row}.{quoted(name)}"}' for name in index.fields]
-        return f' AND NOT EXISTS (SELECT 1 FROM {row} AS other WHERE other."_id" <> {same} AND {" AND ".join(where)})'
-
-
-def touched(table: Table[Any], names: Sequence[str]) -> Iterator[Index]:
-    """The unique indexes that have one of these columns."""
-    return (index for index in table.indexes.values() if index.unique and not set(index.fields).isdisjoint(names))
+        row, value = f'"{table.name}"', self.placeholder
+        where = [f'other."{name}" = {value if name in names else f"{row}.{quoted(name)}"}' for name in index.fields]
+        return f' AND NOT EXISTS (SELECT 1 FROM {row} AS other WHERE other."_id" <> {value} AND {" AND ".join(where)})'
 
 
 def guard_values(table: Table[Any], document_id: str, changes: dict[str, Any]) -> list[Any]:
-    """The values of what an update has behind its own."""
+    """Return the values for the guards of an UPDATE, which come after its own values."""
     values: list[Any] = []
-    for index in touched(table, tuple(changes)):
+    for index in _unique_indexes(table, tuple(changes)):
         values += [document_id, *(changes[name] for name in index.fields if name in changes)]
     return values
 
 
-def order_of(name: str, descending: bool = False) -> str:
-    """A column in an ORDER BY, and in an index that it is to be read by."""
+def order_term(name: str, descending: bool = False) -> str:
+    """Return a column of an ORDER BY, or of an index that serves that order."""
     return f'"{name}" DESC NULLS LAST' if descending else f'"{name}" NULLS FIRST'
 
 
 def quoted(name: str) -> str:
-    """A name in SQL."""
+    """Return a name as an SQL identifier."""
     return f'"{name}"'
+
+
+def _unique_indexes(table: Table[Any], names: Sequence[str]) -> Iterator[Index]:
+    """Return the unique indexes that contain one of these columns."""
+    return (index for index in table.indexes.values() if index.unique and not set(index.fields).isdisjoint(names))

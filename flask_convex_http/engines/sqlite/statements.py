@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask_convex_http.engines.sql import Statements
+from flask_convex_http.engines.sql import StatementCache
 from flask_convex_http.schema.tables import Table
 
 
-class SQLiteStatements(Statements):
+class SQLiteStatements(StatementCache):
     """SQL texts as SQLite takes them: None comes first by itself, and text compares by code point."""
 
     def get_and_stay(self, table: Table[Any]) -> str:

@@ -105,7 +105,7 @@ class Move:
                 stored there.
             MigrationRequiredError: The source is not migrated.
         """
-        with self._source.engine.read():  # so that nothing is made in the target if the source is not ready
+        with self._source.engine.snapshot():  # so that nothing is made in the target if the source is not ready
             pass
         if self._moves_files:
             self._refuse_foreign_bytes()
@@ -123,10 +123,10 @@ class Move:
             MoveRefusedError: The target has no tables.
             MigrationRequiredError: The source is not migrated.
         """
-        with self._source.engine.read():
+        with self._source.engine.snapshot():
             pass
         try:
-            with self._target.engine.read():
+            with self._target.engine.snapshot():
                 pass
         except MigrationRequiredError:
             raise MoveRefusedError("The target has no tables to compare with: move to it first") from None
@@ -230,7 +230,7 @@ class Move:
                 )
 
     def _is_file(self, key: str) -> bool:
-        with self._source.engine.read() as snapshot:
+        with self._source.engine.snapshot() as snapshot:
             return snapshot.get(self._schema.table_for(StoredFile), key) is not None
 
     def _stored_files(self) -> Iterator[StoredFile]:
@@ -258,7 +258,7 @@ class Move:
         return found
 
     def _meter_of_rows(self, engine: Engine, progress: Progress) -> Meter:
-        with engine.read() as snapshot:
+        with engine.snapshot() as snapshot:
             return Meter(progress, sum(map(snapshot.count, self._schema.tables.values())))
 
     def _meter_of_bytes(self, progress: Progress) -> Meter:

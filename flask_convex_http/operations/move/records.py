@@ -136,7 +136,7 @@ class MoveRecords:
         raise MoveRefusedError("Another move writes to the same database now: wait for it to end, or stop it")
 
     def _find(self, key: str) -> Setting | None:
-        row = self._engine.lookup(self._table, key=key)
+        row = self._engine.lookup(self._table, {"key": key})
         return None if row is None else self._table.read(row)
 
     def _insert(self, key: str, value: str, now: float) -> None:

@@ -11,5 +11,5 @@ def create_app() -> Flask:
     app = bank.create_app()
     answer = app.test_client().post("/payments", json={"key": "before the fork", "account": "somebody"})
     assert answer.status_code == 200, answer
-    assert backend_of(app).engine.lookup(backend_of(app).schema.table_for(bank.Payment), key="before the fork")
+    assert backend_of(app).engine.lookup(backend_of(app).schema.table_for(bank.Payment), {"key": "before the fork"})
     return app

@@ -110,7 +110,7 @@ def test_query_whose_connection_is_cut(tmp_path: Path, url: str, postgres: Postg
     with opened(tmp_path, url) as app:
         assert pay(app).status_code == 200
         backend = backend_of(app)
-        with pytest.raises(UnavailableError), backend.engine.read() as snapshot:
+        with pytest.raises(UnavailableError), backend.engine.snapshot() as snapshot:
             assert snapshot.count(backend.schema.table_for(Payment)) == 1
             assert cut(postgres, url) > 0
             snapshot.count(backend.schema.table_for(Payment))

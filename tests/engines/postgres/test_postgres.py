@@ -23,9 +23,9 @@ from flask_convex_http import (
 )
 from flask_convex_http.engines.base import Transaction
 from flask_convex_http.engines.postgres.engine import PostgresEngine
-from flask_convex_http.engines.postgres.schema import check_names, index_name
 from flask_convex_http.engines.postgres.statements import PostgresStatements
-from flask_convex_http.engines.postgres.values import MOST_INDEXED, loaded, stored
+from flask_convex_http.engines.postgres.tables import check_names, index_name
+from flask_convex_http.engines.postgres.values import MAX_INDEX_BYTES, decoded, encoded
 from tests.databases import PostgresServer, all_from
 from tests.engines.members import (
     ITEMS,
@@ -86,9 +86,9 @@ ODD = st.text(st.sampled_from("\0\1\2aé\U0001f600"), max_size=8)
 @given(one=ODD, other=ODD)
 def test_text_with_nul_keeps_its_order(one: str, other: str) -> None:
     """Text that PostgreSQL does not take is stored so that it comes back the same, and in the same order."""
-    ours, theirs = stored([one, other])
+    ours, theirs = encoded([one, other])
     assert "\0" not in ours + theirs
-    assert (loaded(ours), loaded(theirs)) == (one, other)
+    assert (decoded(ours), decoded(theirs)) == (one, other)
     assert (ours < theirs, ours == theirs) == (one < other, one == other)
 
 
@@ -101,7 +101,7 @@ def test_text_with_nul_is_found(engine: PostgresEngine) -> None:
             insert(transaction, f"n{number}", name=name)
 
     engine.write(work)
-    with engine.read() as snapshot:
+    with engine.snapshot() as snapshot:
         ordered = [
             row[2]
             for row in snapshot.select(
@@ -109,12 +109,12 @@ def test_text_with_nul_is_found(engine: PostgresEngine) -> None:
             )
         ]
     assert ordered == sorted(names)
-    assert [engine.lookup(ITEMS, name=name)[2] for name in names] == names  # type: ignore[index]
+    assert [engine.lookup(ITEMS, {"name": name})[2] for name in names] == names  # type: ignore[index]
     assert engine.write(lambda transaction: transaction.update(ITEMS, "n1", {"name": "x\0"}))
-    assert engine.lookup(ITEMS, name="x\0") is not None
+    assert engine.lookup(ITEMS, {"name": "x\0"}) is not None
 
 
-@pytest.mark.parametrize("name", ["é" * (MOST_INDEXED // 2 + 1), "x" * (MOST_INDEXED + 1)])
+@pytest.mark.parametrize("name", ["é" * (MAX_INDEX_BYTES // 2 + 1), "x" * (MAX_INDEX_BYTES + 1)])
 def test_value_too_long_for_an_index(engine: PostgresEngine, name: str) -> None:
     """What an index cannot hold is refused as the document's fault, and the function may go on."""
 
@@ -123,7 +123,9 @@ def test_value_too_long_for_an_index(engine: PostgresEngine, name: str) -> None:
             lambda: insert(transaction, "b", name=name),
             lambda: transaction.update(ITEMS, "a", {"name": name}),
         ):
-            with pytest.raises(DocumentValidationError, match=f"items: Expected at most {MOST_INDEXED} bytes.*by_name"):
+            with pytest.raises(
+                DocumentValidationError, match=f"items: Expected at most {MAX_INDEX_BYTES} bytes.*by_name"
+            ):
                 change()
         insert(transaction, "c", 3)
 
@@ -133,16 +135,16 @@ def test_value_too_long_for_an_index(engine: PostgresEngine, name: str) -> None:
 
 def test_longest_value_of_an_index(engine: PostgresEngine) -> None:
     """What is just short enough is taken, however little of it repeats."""
-    name = "".join(chr(33 + n * 7919 % 50_000) for n in range(3000)).encode("utf-8", "ignore")[:MOST_INDEXED]
+    name = "".join(chr(33 + n * 7919 % 50_000) for n in range(3000)).encode("utf-8", "ignore")[:MAX_INDEX_BYTES]
     text = name.decode("utf-8", "ignore")
     engine.write(lambda transaction: insert(transaction, "b", name=text, size="x"))
-    assert engine.lookup(ITEMS, name=text) is not None
+    assert engine.lookup(ITEMS, {"name": text}) is not None
 
 
 def test_long_text_outside_of_indexes(engine: PostgresEngine) -> None:
     """What is in no index may be as long as it likes."""
     engine.write(lambda transaction: transaction.update(ITEMS, "a", {"note": bytes(10**6)}))
-    with engine.read() as snapshot:
+    with engine.snapshot() as snapshot:
         row = snapshot.get(ITEMS, "a")
     assert row is not None and len(row[5]) == 10**6
 
@@ -153,7 +155,7 @@ def test_long_text_outside_of_indexes(engine: PostgresEngine) -> None:
 def test_every_segment_is_read_from_its_index(engine: PostgresEngine) -> None:
     """No segment needs a sort: each is one run of an index, in its order."""
     statements, seen = PostgresStatements(), set()
-    with engine._connections.lend() as connection:
+    with engine._connections.borrow() as connection:
         for _, part, descending in scans():
             sql, values = statements.scan(ITEMS, part, descending, 5)
             if sql in seen:
@@ -357,7 +359,7 @@ def test_long_transaction_beside_short_ones(engine: PostgresEngine, open_engine:
         transaction.update(ITEMS, "a", {"price": -1})
 
     slow.write(work)
-    with slow.read() as snapshot:
+    with slow.snapshot() as snapshot:
         assert price_of(snapshot, "a") == -1
 
 
@@ -391,7 +393,7 @@ def test_long_stream_sees_nothing_that_is_written_meanwhile(engine: PostgresEngi
         return found
 
     assert len(engine.write(work)) == 2501
-    with engine.read() as snapshot:
+    with engine.snapshot() as snapshot:
         stream = snapshot.stream(ITEMS, segment(), descending=True)
         first = next(stream)[0]
         engine.write(lambda transaction: transaction.delete(ITEMS, "k0000"))
@@ -403,7 +405,7 @@ def test_long_stream_sees_nothing_that_is_written_meanwhile(engine: PostgresEngi
 
 def test_idle_connections_that_were_cut_are_replaced(engine: PostgresEngine, postgres: PostgresServer) -> None:
     """Nobody notices that connections were cut while nobody used them."""
-    for use in (lambda: price(engine), lambda: engine.lookup(ITEMS, name="x"), lambda: increment(engine, "a")):
+    for use in (lambda: price(engine), lambda: engine.lookup(ITEMS, {"name": "x"}), lambda: increment(engine, "a")):
         cut_all(postgres)
         use()
     assert price(engine) == 2
@@ -440,7 +442,7 @@ def test_connection_cut_at_the_commit(engine: PostgresEngine, postgres: Postgres
 
 def test_connection_cut_in_the_midst_of_a_query(engine: PostgresEngine, postgres: PostgresServer) -> None:
     """A query whose snapshot is lost says so, and the next one works."""
-    with engine.read() as snapshot:
+    with engine.snapshot() as snapshot:
         assert price_of(snapshot, "a") == 1
         cut_all(postgres)
         with pytest.raises(UnavailableError, match="cannot be used at the moment"):
@@ -451,7 +453,7 @@ def test_connection_cut_in_the_midst_of_a_query(engine: PostgresEngine, postgres
 def test_more_threads_than_connections(engine: PostgresEngine, open_engine: Callable[..., PostgresEngine]) -> None:
     """Threads wait for a connection, and who waits too long is told which setting gives more."""
     small = open_engine(writer_timeout=0.2, connections=1)
-    with small.read() as snapshot:
+    with small.snapshot() as snapshot:
         assert price_of(snapshot, "a") == 1
         errors: list[Exception] = []
 
@@ -473,7 +475,7 @@ def test_server_that_is_not_there(tmp_path: Path) -> None:
     url = f"postgresql://ada:hunter2@/app?host={tmp_path}"
     engine = PostgresEngine(url, SCHEMA, timeout=0.3)
     with closing(engine), pytest.raises(UnavailableError, match="cannot be used") as caught:
-        engine.read()
+        engine.snapshot()
     assert "hunter2" not in f"{caught.value} {caught.value.detail}"
     assert "No such file" in caught.value.detail
 

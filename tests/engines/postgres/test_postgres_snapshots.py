@@ -10,10 +10,11 @@ import pytest
 from flask_convex_http import Document, Id, QueryCtx, Schema, internal_query
 from flask_convex_http.backend import Backend
 from flask_convex_http.config import Settings
-from flask_convex_http.engines.base import RestartError, Snapshot
+from flask_convex_http.engines.base import Snapshot
 from flask_convex_http.engines.postgres.engine import PostgresEngine
+from flask_convex_http.engines.postgres.snapshots import SnapshotChangedError
 from tests.databases import PostgresServer, all_from, memory_backend
-from tests.engines.members import ITEMS, MEMBERS, increment, insert, insert_all, migrate, price, price_of, segment
+from tests.engines.members import ITEMS, MEMBERS, increment, insert, insert_all, migrate, price_of, segment
 
 
 @pytest.fixture(name="engine")
@@ -28,21 +29,29 @@ def _engine(postgres: PostgresServer, tmp_path: Path) -> Iterator[PostgresEngine
             yield engine
 
 
-def test_second_read_sees_what_the_first_saw(engine: PostgresEngine) -> None:
-    """Two reads of a restartable snapshot are of one moment, whatever is committed after the second."""
-    with engine.read(restartable=True) as snapshot:
-        assert (price_of(snapshot, "a"), price_of(snapshot, "b")) == (1, 1)
+def test_reads_of_one_query(engine: PostgresEngine) -> None:
+    """All reads of a query show one moment, whatever is committed after the second."""
+
+    def query(snapshot: Snapshot) -> list[int | None]:
+        first = [price_of(snapshot, key) for key in "ab"]
         increment(engine, "a")
         increment(engine, "b")
-        assert (price_of(snapshot, "a"), price_of(snapshot, "b")) == (1, 1)
+        return first + [price_of(snapshot, key) for key in "ab"]
+
+    assert engine.read(query) == [1, 1, 1, 1]
 
 
-def test_write_beside_what_was_read_is_no_matter(engine: PostgresEngine) -> None:
-    """Between two reads others may write what the first has not read; both see that, or neither."""
-    with engine.read(restartable=True) as snapshot:
-        assert price_of(snapshot, "a") == 1
+def test_write_of_other_rows_between_reads(engine: PostgresEngine) -> None:
+    """A row that is written between the first and the second read does not make the query run again."""
+    runs: list[int | None] = []
+
+    def query(snapshot: Snapshot) -> int | None:
+        runs.append(price_of(snapshot, "a"))
         increment(engine, "b")
-        assert price_of(snapshot, "b") == 2
+        return price_of(snapshot, "b")
+
+    assert engine.read(query) == 2
+    assert runs == [1]
 
 
 READS: list[Callable[[Snapshot], object]] = [
@@ -55,26 +64,38 @@ READS: list[Callable[[Snapshot], object]] = [
 
 
 @pytest.mark.parametrize("read", READS)
-def test_what_was_read_has_changed(engine: PostgresEngine, read: Callable[[Snapshot], object]) -> None:
-    """If what was read first is another by the second read, the caller has to begin anew, also if it caught that."""
-    with pytest.raises(RestartError), engine.read(restartable=True) as snapshot:
-        assert price_of(snapshot, "a") == 1
-        increment(engine, "a")
-        for _ in range(2):
-            with pytest.raises(RestartError):
-                read(snapshot)
-    assert price(engine) == 2
+def test_first_read_has_changed(engine: PostgresEngine, read: Callable[[Snapshot], object]) -> None:
+    """A query whose first read has another result by its second read runs again, even if it has caught the error."""
+    runs: list[int | None] = []
+
+    def query(snapshot: Snapshot) -> int | None:
+        runs.append(price_of(snapshot, "a"))
+        if len(runs) == 1:
+            increment(engine, "a")
+            for _ in range(2):
+                with pytest.raises(SnapshotChangedError):
+                    read(snapshot)
+        return price_of(snapshot, "a") if len(runs) > 1 else None
+
+    assert engine.read(query) == 2
+    assert runs == [1, 2]
 
 
-def test_error_that_is_made_of_it(engine: PostgresEngine) -> None:
-    """Whatever a function makes of that, the caller hears that it has to begin anew."""
-    with pytest.raises(RestartError), engine.read(restartable=True) as snapshot:
-        assert price_of(snapshot, "a") == 1
-        increment(engine, "a")
+def test_query_that_raises_because_of_a_change(engine: PostgresEngine) -> None:
+    """A query that turns the error into one of its own runs again too."""
+    runs: list[int | None] = []
+
+    def query(snapshot: Snapshot) -> int | None:
+        runs.append(price_of(snapshot, "a"))
+        if len(runs) == 1:
+            increment(engine, "a")
         try:
-            price_of(snapshot, "b")
+            return price_of(snapshot, "b")
         except Exception as error:
             raise ValueError from error
+
+    assert engine.read(query) == 1
+    assert runs == [1, 2]
 
 
 class Note(Document, table="notes"):
@@ -118,7 +139,7 @@ class Colour(enum.StrEnum):
 def test_text_of_another_class(engine: PostgresEngine) -> None:
     """A text of a class of its own keeps its NUL, too."""
     engine.write(lambda transaction: insert(transaction, "c", name=Colour.odd))
-    row = engine.lookup(ITEMS, name="red\0ish")
+    row = engine.lookup(ITEMS, {"name": "red\0ish"})
     assert row is not None and row[2] == "red\0ish"
 
 
@@ -138,7 +159,7 @@ def test_conflicts_leave_no_statements(engine: PostgresEngine) -> None:
 
             engine.write(work)
             assert len(runs) == 2
-        with engine._connections.lend() as connection:
+        with engine._connections.borrow() as connection:
             [(count,)] = connection.execute("SELECT count(*) FROM pg_prepared_statements").fetchall()
     assert 0 < count < 10
 
@@ -151,7 +172,7 @@ def test_settings_reach_the_engine(postgres: PostgresServer) -> None:
         backend = Backend(settings, Schema(Note), folder=Path())
         try:
             assert isinstance(backend.engine, PostgresEngine)
-            with backend.engine._connections.lend() as connection:
+            with backend.engine._connections.borrow() as connection:
                 assert connection.execute("SHOW synchronous_commit").fetchall() == [(expected,)]
         finally:
             backend.close()

@@ -17,8 +17,9 @@ from flask_convex_http import (
     MigrationRequiredError,
     OverloadedError,
 )
-from flask_convex_http.engines.sqlite.engine import SQLiteEngine, SQLiteTransaction
+from flask_convex_http.engines.sqlite.engine import SQLiteEngine
 from flask_convex_http.engines.sqlite.statements import SQLiteStatements
+from flask_convex_http.engines.sqlite.transactions import SQLiteTransaction
 from flask_convex_http.sqlite.connections import sqlite3
 from tests.engines.members import ITEMS, SCHEMA, in_child, increment, insert, migrate, price, price_of, segment
 from tests.engines.scans import scans
@@ -32,7 +33,7 @@ def _engine(tmp_path: Path) -> Iterator[SQLiteEngine]:
 
 
 def prices(engine: SQLiteEngine) -> dict[str, int]:
-    with engine.read() as snapshot:
+    with engine.snapshot() as snapshot:
         return {row[0]: row[3] for row in snapshot.select(ITEMS, segment(), descending=False, limit=None)}
 
 
@@ -177,7 +178,7 @@ def test_errors_never_come_out_raw(engine: SQLiteEngine) -> None:
     """Values SQLite or its driver cannot take are errors of this package, in reading as well."""
 
     def prices_of(part: Any) -> Any:
-        with engine.read() as snapshot:
+        with engine.snapshot() as snapshot:
             return snapshot.select(ITEMS, part, descending=False, limit=None)
 
     for value in (2**64, object(), "\ud800", 5j):
@@ -235,7 +236,7 @@ def test_connections_are_used_again(engine: SQLiteEngine) -> None:
         increment(engine, "a")
         prices(engine)
     assert len(engine._connections.here().idle) == 1
-    with engine.read(), engine.read():
+    with engine.snapshot(), engine.snapshot():
         pass
     assert len(engine._connections.here().idle) == 2
 
@@ -260,7 +261,7 @@ def test_a_backup_is_a_database_of_its_own(engine: SQLiteEngine, tmp_path: Path)
 
     def work(transaction: SQLiteTransaction) -> None:
         transaction.update(ITEMS, "a", {"price": 5})
-        engine.backup(copy, lambda done, total: told.append((done, total)))
+        engine.backups.create(copy, lambda done, total: told.append((done, total)))
 
     engine.write(work)
     with closing(SQLiteEngine(copy, SCHEMA)) as restored:
@@ -274,5 +275,5 @@ def test_a_backup_replaces_nothing(engine: SQLiteEngine, tmp_path: Path) -> None
     taken = tmp_path / "notes.txt"
     taken.write_text("mine")
     with pytest.raises(ConfigurationError, match="exists already"):
-        engine.backup(taken)
+        engine.backups.create(taken)
     assert taken.read_text() == "mine"

@@ -43,7 +43,7 @@ def rows(app: Flask, document: type[Document]) -> list[Any]:
     """Every document of a table, oldest first."""
     backend = backend_of(app)
     table = backend.schema.table_for(document)
-    with backend.engine.read() as snapshot:
+    with backend.engine.snapshot() as snapshot:
         return Query(snapshot, table, table.indexes["by_creation_time"]).collect()
 
 

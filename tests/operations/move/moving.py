@@ -164,7 +164,7 @@ def lamps(backend: Backend) -> list[Lamp]:
 
 def documents(backend: Backend, table: Table[Any]) -> list[Any]:
     """Return all documents of a table, oldest first."""
-    with backend.engine.read() as snapshot:
+    with backend.engine.snapshot() as snapshot:
         return Query(snapshot, table, table.indexes["by_creation_time"]).collect()
 
 

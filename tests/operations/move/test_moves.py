@@ -87,7 +87,7 @@ def test_a_checksum_covers_every_column(places: Places) -> None:
         "made": "2024-01-01T00:00:00.000000Z",
         "tags": '["a"]',
     }.items():
-        with there.engine.read() as snapshot:
+        with there.engine.snapshot() as snapshot:
             row = snapshot.get(table, lamp)
         assert row is not None
         names = ("_id", "_creation_time", *table.columns)

@@ -72,7 +72,7 @@ def kill_when(deployment: Deployment, there: Deployment, target: dict[str, str],
     with there.backend() as backend:
         while process.poll() is None:
             try:
-                with backend.engine.read() as snapshot:
+                with backend.engine.snapshot() as snapshot:
                     rows = snapshot.count(backend.schema.table_for(Item))
                 files = backend.blobs.total()[0]
             except ConvexHTTPError:  # the tables do not exist yet

@@ -1,0 +1,185 @@
+"""Inspection of tables and indexes in PostgreSQL, and the names and types that they have there.
+
+SQL types do not tell a datetime from a text, so each migration stores the shape of the tables, in `_settings`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from flask_convex_http.engines.postgres.connections import PooledConnection
+from flask_convex_http.engines.postgres.statements import quoted
+from flask_convex_http.engines.postgres.values import decoded, encoded
+from flask_convex_http.errors import MigrationRefusedError, RegistrationError
+from flask_convex_http.schema.columns import Kind
+from flask_convex_http.schema.documents import ID_COLUMN, TIME_COLUMN, Schema
+from flask_convex_http.schema.migrations import ColumnShape, IndexShape, Shape, TableShape
+
+TYPES: dict[Kind, str] = {
+    "text": 'text COLLATE "C"',
+    "integer": "bigint",
+    "real": "double precision",
+    "boolean": "boolean",
+    "blob": "bytea",
+    "datetime": 'text COLLATE "C"',
+    "json": "json",  # not jsonb, which changes numbers and rejects NUL
+}
+_KINDS: dict[str, Kind] = {
+    "text": "text",
+    "bigint": "integer",
+    "double precision": "real",
+    "boolean": "boolean",
+    "bytea": "blob",
+    "json": "json",
+    "jsonb": "json",
+}
+_MAX_NAME = 63
+#: System columns, which every table of the server has.
+_SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
+#: Restricts a query of the catalog to the first schema of the search path.
+_IN_SCHEMA = "relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())"
+SHAPE_KEY = "shape"
+
+
+class PostgresTables:
+    """The tables of a database, as they are.
+
+    Args:
+        connection: A connection in a transaction.
+        schema: The tables that must exist.
+    """
+
+    def __init__(self, connection: PooledConnection, schema: Schema) -> None:
+        self._connection = connection
+        self._schema = schema
+
+    def describe(self) -> Shape:
+        """Return the shape of the existing tables.
+
+        Raises:
+            MigrationRefusedError: A table or view that this package has not made has a name of the schema.
+        """
+        stored, kinds = self.stored_shape(), self._relations()
+        names = [name for name in sorted(self._schema.tables) if name in kinds]
+        return {name: self._describe(name, kinds[name], stored.get(name)) for name in names}
+
+    def rows(self, table: str, column: str) -> Iterator[tuple[str, Any]]:
+        """Yield the id and one column of every row."""
+        with self._connection.cursor(name="rows", binary=True) as cursor:
+            cursor.execute(f'SELECT "_id", "{column}" FROM "{table}"')
+            for row in cursor:
+                yield row[0], decoded(row[1])
+
+    def any_row(self, table: str) -> str | None:
+        """Return the id of any row, or None."""
+        return self._one(f'SELECT "_id" FROM "{table}" LIMIT 1')
+
+    def duplicate(self, table: str, columns: Sequence[str]) -> str | None:
+        """Return the id of a row that equals another one in these columns, or None. NULL equals nothing."""
+        present = " AND ".join(f'"{name}" IS NOT NULL' for name in columns)
+        names = ", ".join(map(quoted, columns))
+        return self._one(
+            f'SELECT min("_id") FROM "{table}" WHERE {present} GROUP BY {names} HAVING count(*) > 1 LIMIT 1'
+        )
+
+    def stored_shape(self) -> Shape:
+        """Return the shape that the last migration stored."""
+        if not {"key", "value"} <= self._columns_of("_settings").keys():
+            return {}
+        text = self._one("SELECT value FROM _settings WHERE key = %s", SHAPE_KEY)
+        try:
+            return msgspec.json.decode(text, type=Shape) if text else {}
+        except (msgspec.MsgspecError, ValueError, TypeError):  # edited by hand: go by the tables alone
+            return {}
+
+    def _relations(self) -> dict[str, str]:
+        """Return the kind of each table, view and the like, by name."""
+        kinds = "relkind IN ('r', 'p', 'v', 'm', 'f')"
+        return dict(self._rows(f"SELECT relname, relkind::text FROM pg_class WHERE {_IN_SCHEMA} AND {kinds}"))
+
+    def _columns_of(self, table: str) -> dict[str, tuple[str, bool]]:
+        """Return the type of each column, and whether it is nullable."""
+        rows = self._rows(
+            "SELECT attname, format_type(atttypid, atttypmod), NOT attnotnull FROM pg_attribute "
+            f"JOIN pg_class ON pg_class.oid = attrelid WHERE relname = %s AND {_IN_SCHEMA} "
+            "AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+            table,
+        )
+        return {name: (sql_type, nullable) for name, sql_type, nullable in rows}
+
+    def _indexes_of(self, table: str) -> set[str]:
+        rows = self._rows(
+            "SELECT indexname FROM pg_indexes WHERE schemaname = current_schema() AND tablename = %s", table
+        )
+        return {name for (name,) in rows}
+
+    def _describe(self, name: str, kind: str, stored: TableShape | None) -> TableShape:
+        found = self._columns_of(name)
+        if kind not in ("r", "p") or not {ID_COLUMN, TIME_COLUMN} <= found.keys():
+            raise MigrationRefusedError(
+                f"The database has a table or view {name!r} that this package has not made: rename it, or give "
+                f"class {self._schema.tables[name].document.__name__} a table of another name"
+            )
+        known = stored.columns if stored else {}
+        wanted = {column.name: column.type.kind for column in self._schema.tables[name].columns.values()}
+        columns = {
+            column: _column_shape(sql_type, nullable, known.get(column), wanted.get(column))
+            for column, (sql_type, nullable) in found.items()
+            if column not in (ID_COLUMN, TIME_COLUMN)
+        }
+        existing = self._indexes_of(name)
+        wanted_indexes = {
+            index.name: IndexShape(index.fields, index.unique) for index in self._schema.tables[name].indexes.values()
+        }
+        known_indexes = wanted_indexes | (stored.indexes if stored else {})
+        indexes = {index: shape for index, shape in known_indexes.items() if index_name(name, index) in existing}
+        return TableShape(columns, indexes)
+
+    def _rows(self, text: str, *values: Any) -> list[tuple[Any, ...]]:
+        return self._connection.execute(text, encoded(values)).fetchall()
+
+    def _one(self, text: str, *values: Any) -> str | None:
+        rows = self._rows(text, *values)
+        return rows[0][0] if rows else None
+
+    def _run(self, text: str, *values: Any) -> None:
+        self._connection.execute(text, encoded(values) if values else None)
+
+
+def check_names(schema: Schema) -> None:
+    """Check that PostgreSQL accepts the names of a schema. It truncates names after 63 characters.
+
+    Raises:
+        RegistrationError: A name is too long, or the name of a system column.
+    """
+    for table in schema.tables.values():
+        for name in (table.name, *table.fields):
+            if len(name) > _MAX_NAME:
+                raise RegistrationError(
+                    f"{table.document.__name__}: the name {name!r} is longer than the {_MAX_NAME} characters that "
+                    "PostgreSQL takes; shorten it"
+                )
+        for name in table.fields:
+            if name in _SYSTEM_COLUMNS:
+                raise RegistrationError(f"{table.document.__name__}.{name} is taken by PostgreSQL; choose another name")
+
+
+def index_name(table: str, name: str) -> str:
+    """Return an index's name in SQL, where all tables share one namespace and names have at most 63 characters."""
+    full = f"{table}.{name}"
+    if len(full) <= _MAX_NAME:
+        return full
+    return f"{full[: _MAX_NAME - 17]}.{hashlib.blake2b(full.encode(), digest_size=8).hexdigest()}"
+
+
+def _column_shape(sql_type: str, nullable: bool, stored: ColumnShape | None, wanted: Kind | None) -> ColumnShape:
+    """Return the stored shape of a column or, if it was made or changed by other means, the one that fits its type."""
+    if stored is not None and TYPES[stored.kind].partition(" COLLATE")[0] == sql_type:
+        return ColumnShape(stored.kind, nullable, stored.checks)
+    if wanted is not None and TYPES[wanted].partition(" COLLATE")[0] == sql_type:
+        return ColumnShape(wanted, nullable)
+    return ColumnShape(_KINDS.get(sql_type, "text"), nullable)

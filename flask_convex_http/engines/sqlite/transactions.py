@@ -1,0 +1,83 @@
+"""Write transactions of SQLite. Each holds the write lock from its start, so nothing that it has read can change."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from flask_convex_http.engines.base import Row
+from flask_convex_http.engines.sqlite.errors import translate
+from flask_convex_http.engines.sqlite.readers import ClosedConnection, SQLiteReader
+from flask_convex_http.schema.index_ranges import Segment
+from flask_convex_http.schema.tables import Table
+from flask_convex_http.sqlite.connections import DRIVER_ERRORS
+
+
+class SQLiteTransaction(SQLiteReader):
+    """A write transaction, on a connection on which it has begun."""
+
+    def insert(self, table: Table[Any], row: Row) -> None:
+        """Insert a row."""
+        self._write(self._statements.insert(table), row)
+
+    def insert_all(self, table: Table[Any], rows: Sequence[Row]) -> None:
+        """Insert rows."""
+        for row in rows:
+            self.insert(table, row)
+
+    def update(self, table: Table[Any], document_id: str, changes: Mapping[str, Any]) -> bool:
+        """Set columns of a row and return whether it exists."""
+        sql = self._statements.update(table, tuple(changes))
+        return self._write(sql, (*changes.values(), document_id)) > 0
+
+    def delete(self, table: Table[Any], document_id: str) -> bool:
+        """Delete a row and return whether it existed."""
+        return self._write(self._statements.delete(table), (document_id,)) > 0
+
+    def lookup_again(self, table: Table[Any], values: Mapping[str, Any]) -> Row | None:
+        """Return the row that has these values in a unique index, or None."""
+        sql = self._statements.lookup(table, tuple(values))
+        try:
+            row: Row | None = self._connection.execute(sql, tuple(values.values())).fetchone()
+        except DRIVER_ERRORS as error:
+            raise translate(error, self._schema) from error
+        return row
+
+    def claim(self, table: Table[Any], segment: Segment, *, limit: int) -> list[Row]:
+        """Return the first rows of a segment. There is one writer at a time, so all of them are unclaimed."""
+        return self.select(table, segment, descending=False, limit=limit)
+
+    @contextlib.contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Roll back what the `with` block wrote, and only that, if an exception leaves it."""
+        self._write("SAVEPOINT nested", ())
+        try:
+            yield
+        except BaseException:
+            self._close_if_rolled_back()
+            if not isinstance(self._connection, ClosedConnection):
+                self._write("ROLLBACK TO nested", ())
+                self._write("RELEASE nested", ())
+            raise
+        self._write("RELEASE nested", ())
+
+    def _write(self, sql: str, values: Sequence[Any]) -> int:
+        try:
+            for stream in self._streams or ():  # whether an active SELECT shows a write is undefined in SQLite
+                stream.detach()
+            self._close_if_rolled_back()
+            count: int = self._connection.execute(sql, values).rowcount
+        except DRIVER_ERRORS as error:
+            self._close_if_rolled_back()
+            raise translate(error, self._schema) from error
+        return count
+
+    def _close_if_rolled_back(self) -> None:
+        """Refuse all further use once SQLite has rolled the whole transaction back.
+
+        It does so by itself when the disk is full or memory runs out. Later statements would be committed one by one,
+        even though the function has caught the error.
+        """
+        if not self._connection.in_transaction:
+            self._connection = ClosedConnection("The database has undone the whole transaction")
