@@ -1,4 +1,4 @@
-"""What the README says in words about how this differs from Convex and from what people expect of Flask."""
+"""Differences from Convex, and from what people expect of Flask, that the documentation states in words."""
 
 import logging
 from collections.abc import Iterator

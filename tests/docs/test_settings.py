@@ -8,6 +8,7 @@ from flask_convex_http.config import _PARSERS, Settings
 from tests.docs.markdown import Page, page, pages, spans
 
 SETTINGS = page("reference/settings")
+LIMITS = [row for row in page("concepts/limits").rows() if "`CONVEX_" in row[1]]
 
 
 def test_every_setting_is_in_the_table_with_its_default() -> None:
@@ -29,3 +30,16 @@ def test_no_setting_is_made_up(page: Page) -> None:
     """Every CONVEX_ key that a page names is one the package reads; the page of settings shows one misspelling."""
     named = set(re.findall(r"\b(?:FLASK_)?(CONVEX_[A-Z_]+[A-Z])\b", page.text))
     assert named - {"CONVEX_WORKR"} <= set(_PARSERS)
+
+
+def as_written(value: float) -> str:
+    """Return a default as the page of limits writes it."""
+    units = [unit for unit in (2**30, 2**20) if value >= unit]
+    return f"{value / units[0]:g} {'GiB' if units[0] == 2**30 else 'MiB'}" if units else f"{value:g}"
+
+
+@pytest.mark.parametrize("row", [pytest.param(row, id=row[0]) for row in LIMITS])
+def test_a_limit_that_is_a_setting_has_its_default(row: list[str]) -> None:
+    """The page of limits gives the default of each setting that it names."""
+    [key] = [span for span in spans(row[1]) if span.startswith("CONVEX_")]
+    assert as_written(getattr(Settings(), key.removeprefix("CONVEX_").lower())) in row[1]
