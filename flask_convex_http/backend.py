@@ -8,12 +8,13 @@ from __future__ import annotations
 import secrets
 import time
 import types
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from flask_convex_http.config import MEMORY, Settings, is_sqlite, sqlite_path
+from flask_convex_http.config import Settings
 from flask_convex_http.credentials import Credentials, UserIdentity
 from flask_convex_http.database.db import CreationTimes, insert
 from flask_convex_http.database.query import Query
@@ -28,7 +29,7 @@ from flask_convex_http.inbox.registry import Webhooks
 from flask_convex_http.inbox.rejections import Rejections, folder_of
 from flask_convex_http.once import OnceCalls
 from flask_convex_http.operations.move.move import Move, Side
-from flask_convex_http.operations.move.target import open_move
+from flask_convex_http.operations.move.target import open_target
 from flask_convex_http.rate_limits import RateLimits
 from flask_convex_http.runtime.caller import Caller
 from flask_convex_http.runtime.context import ActionCtx
@@ -194,8 +195,9 @@ class Backend:
         with self.engine.snapshot() as snapshot:
             return cron_statuses(snapshot, self.schema, self.crons, self.ticks, self.jobs)
 
-    def move(self, *, database_url: str | None, storage_url: str | None) -> AbstractContextManager[Move]:
-        """Open a move of the deployment to another place, in a `with` statement.
+    @contextmanager
+    def move(self, *, database_url: str | None, storage_url: str | None) -> Iterator[Move]:
+        """Open a move of the deployment to another place, for a `with` statement.
 
         Args:
             database_url: The database to move to; None if the rows stay.
@@ -204,16 +206,14 @@ class Backend:
         Raises:
             MoveRefusedError: The deployment is there already, or a place is temporary.
         """
-        source = Side(self.engine, self.blobs, self.settings.storage_url)
-        return open_move(
-            self.schema,
-            source,
+        there = replace(
             self.settings,
-            self.clock,
-            self._folder,
-            database_url=database_url,
-            storage_url=storage_url,
+            database_url=self.settings.database_url if database_url is None else database_url,
+            storage_url=self.settings.storage_url if storage_url is None else storage_url,
         )
+        source = Side(self.engine, self.blobs, self.settings.storage(self._folder))
+        with open_target(source, self.settings, there, self.schema, self._folder) as target:
+            yield Move(self.schema, source, target, self.clock)
 
     def close(self) -> None:
         """Let go of everything that is open."""
@@ -267,10 +267,10 @@ def _checked_crons(crons: Crons | None) -> Crons:
 
 def _rejections_folder(settings: Settings, folder: Path) -> Path | None:
     """Return the folder beside the SQLite database, or the one of this machine with PostgreSQL."""
-    if not is_sqlite(settings.database_url):
-        return None if settings.storage_url == MEMORY else folder_of(folder / "convex")
-    path = sqlite_path(settings.database_url, folder)
-    return None if path is None else folder_of(path)
+    location = settings.database(folder)
+    if not location.is_sqlite:
+        return None if settings.storage(folder).is_temporary else folder_of(folder / "convex")
+    return None if location.path is None else folder_of(location.path)
 
 
 def _site(settings: Settings) -> Site | None:

@@ -1,7 +1,7 @@
-"""Settings: the CONVEX_ keys of `app.config`, parsed once into a frozen value.
+"""Settings: the `CONVEX_` keys of `app.config`, parsed once into a frozen value.
 
-What a deployment may change is here; how the application behaves is said in code. A bad value fails at start and
-the message names its key, never a secret's value.
+A setting is what one deployment may choose. A bad value fails at start, and the message names the key but never the
+value of a secret. No other module parses the URL of a database or a blob store.
 """
 
 from __future__ import annotations
@@ -19,36 +19,36 @@ from flask_convex_http.errors import ConfigurationError
 logger = logging.getLogger("flask_convex_http")
 
 MIB = 2**20
-#: A temporary database.
+#: The URL of a temporary database or blob store.
 MEMORY = "sqlite:///:memory:"
-SQLITE = "sqlite:///"
+_SQLITE = "sqlite:///"
 _POSTGRES = ("postgresql://", "postgres://")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a deployment may set; each field is the key in lower case without CONVEX_.
+    """The settings of a deployment. Each field is a key in lower case without `CONVEX_`.
 
     Attributes:
-        database_url: `sqlite:///` and a path, relative ones below the instance folder and `:memory:` temporary; or
-            `postgresql://...`, as libpq takes it.
-        database_connections: How many connections to PostgreSQL one process has at most.
-        storage_url: Where the bytes of files are: `sqlite:///` and a path that is not the database's, or
+        database_url: `sqlite:///` and a path, or a PostgreSQL URL as libpq takes it. A relative path is below the
+            instance folder, and `:memory:` is a temporary database.
+        database_connections: The largest number of PostgreSQL connections of one process.
+        storage_url: The blob store for the bytes of files: `sqlite:///` and another path than the database's, or
             `s3://bucket/prefix`.
-        storage_redirect: "on": who reads a file is sent to where it is, if the store can sign URLs. "off": the app
-            passes all bytes on.
-        secret: What API keys and URLs are signed with; None to use the one made at the first migration.
-        site_url: Where clients reach the app, such as https://example.com; None to go by the request.
-        max_body_bytes: The largest request body of a route that sets no limit of its own.
-        max_upload_bytes: The largest file that an upload URL takes.
-        api_key_prefix: What API keys start with.
-        durability: "full": what was answered is on the disk. "normal": a power cut may undo the last moments.
-        write_timeout: Seconds a write waits for its turn before the client is asked to come back.
-        write_queue: How many writes of one process may wait; one more is asked to come back at once.
-        worker: "on": serving processes run what is scheduled. "off": `flask convex worker` does that apart.
-        worker_actions: How many scheduled actions one worker runs at the same time.
-        worker_lease: Seconds after which the actions of a worker that shows no sign of life are taken for lost.
-        scheduled_retention_days: How long scheduled functions are kept after they have ended.
+        storage_redirect: "on" redirects the readers of a file to the blob store, if that can sign URLs. "off" passes
+            all bytes through the app.
+        secret: The key that signs API keys and URLs; None for the one that the first migration creates.
+        site_url: The URL at which clients reach the app, such as https://example.com; None for the one of each request.
+        max_body_bytes: The largest request body, for routes without a limit of their own.
+        max_upload_bytes: The largest file that an upload URL accepts.
+        api_key_prefix: The first letters of API keys.
+        durability: "full" syncs each commit to the disk. "normal" may lose the last commits in a power cut.
+        write_timeout: Seconds that a write waits for other writes before the response is 503.
+        write_queue: The largest number of waiting writes in one process; the response to another one is 503.
+        worker: "on" runs jobs in the processes that serve requests. "off" leaves them to `flask convex worker`.
+        worker_actions: The largest number of scheduled actions that one worker runs at the same time.
+        worker_lease: Seconds without a heartbeat after which the actions of a worker are lost.
+        scheduled_retention_days: Days that jobs are kept after they have ended.
     """
 
     database_url: str = field(default="sqlite:///convex.db", repr=False)
@@ -70,10 +70,10 @@ class Settings:
 
     @classmethod
     def from_mapping(cls, config: Mapping[str, Any]) -> Settings:
-        """Parse the CONVEX_ keys of a Flask config.
+        """Parse the `CONVEX_` keys of a Flask config. None stands for the default.
 
         Raises:
-            ConfigurationError: A value is wrong; the message names the key.
+            ConfigurationError: A value is wrong. The message begins with its key.
         """
         values: dict[str, Any] = {}
         for key in sorted(key for key in config if key.startswith("CONVEX_")):
@@ -89,25 +89,109 @@ class Settings:
             raise ConfigurationError("CONVEX_STORAGE_URL must name another file than CONVEX_DATABASE_URL")
         return settings
 
+    def database(self, folder: Path) -> Location:
+        """Return the location of the database.
 
-def is_sqlite(url: str) -> bool:
-    """Whether a URL names a file of SQLite's."""
-    return url.startswith(SQLITE)
+        Args:
+            folder: The folder of relative paths.
+        """
+        return Location.parse(self.database_url, folder)
+
+    def storage(self, folder: Path) -> Location:
+        """Return the location of the blob store.
+
+        Args:
+            folder: The folder of relative paths.
+        """
+        return Location.parse(self.storage_url, folder)
 
 
-def shown_url(url: str) -> str:
-    """A URL of a setting as people may see it: without what may be a password."""
+@dataclass(frozen=True, slots=True)
+class Location:
+    """The location of a database or a blob store. Its text has no password.
+
+    Attributes:
+        url: The URL.
+        path: The SQLite file; None on a server or in a bucket, and for a temporary database.
+    """
+
+    url: str = field(repr=False)
+    path: Path | None = None
+
+    @classmethod
+    def parse(cls, url: str, folder: Path) -> Location:
+        """Parse the URL of a setting.
+
+        Args:
+            url: A URL that `Settings` accepts.
+            folder: The folder of relative paths.
+        """
+        is_file = url.startswith(_SQLITE) and url != MEMORY
+        return cls(url, folder / url.removeprefix(_SQLITE) if is_file else None)
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether this is SQLite, in a file or temporary."""
+        return self.url.startswith(_SQLITE)
+
+    @property
+    def is_temporary(self) -> bool:
+        """Whether the data is gone when it is closed."""
+        return self.url == MEMORY
+
+    @property
+    def key(self) -> str:
+        """A text that is the same for all URLs of one file or bucket."""
+        return self.url.rstrip("/") if self.path is None else str(self.path.resolve())
+
+    def __str__(self) -> str:
+        return hide_password(self.url) if self.path is None else str(self.path)
+
+
+def hide_password(url: str) -> str:
+    """Return a URL of a setting without its user, password and query."""
     scheme, _, rest = url.partition("://")
-    if is_sqlite(url) or scheme == "s3":
+    if scheme in ("sqlite", "s3"):
         return url
-    place = rest.partition("?")[0].rpartition("@")[2]
-    return f"{scheme}://{place}"
+    return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
 
 
-def sqlite_path(url: str, folder: Path) -> Path | None:
-    """The file a `sqlite:///` URL names, None for a temporary one."""
-    path = url.removeprefix(SQLITE)
-    return None if path == ":memory:" else folder / path
+def parse_database_url(key: str, value: Any) -> str:
+    """Check the URL of a database.
+
+    Args:
+        key: The setting or option that has the value, for the message.
+        value: The value.
+
+    Returns:
+        The URL without surrounding blanks.
+
+    Raises:
+        ConfigurationError: The value is no URL of a SQLite file or a PostgreSQL database.
+    """
+    url = _text(key, value)
+    if not _names_a_file(url) and not url.startswith(_POSTGRES):
+        raise _wrong_url(key, url, "postgresql://user@host/database")
+    return url
+
+
+def parse_storage_url(key: str, value: Any) -> str:
+    """Check the URL of a blob store.
+
+    Args:
+        key: The setting or option that has the value, for the message.
+        value: The value.
+
+    Returns:
+        The URL without surrounding blanks.
+
+    Raises:
+        ConfigurationError: The value is no URL of a SQLite file or an S3 bucket.
+    """
+    url = _text(key, value)
+    if not _names_a_file(url) and not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^?#]*)?", url):
+        raise _wrong_url(key, url, "s3://bucket/prefix")
+    return url
 
 
 def _warn_unknown(key: str) -> None:
@@ -121,44 +205,12 @@ def _text(key: str, value: Any) -> str:
     return value.strip()
 
 
-def parse_database_url(key: str, value: Any) -> str:
-    """Return the URL of a database.
-
-    Args:
-        key: The setting or option that has the value, for the message.
-        value: The value.
-
-    Raises:
-        ConfigurationError: The value is no such URL.
-    """
-    url = _text(key, value)
-    if not _names_a_file(url) and not url.startswith(_POSTGRES):
-        raise _wrong_url(key, url, "postgresql://user@host/database")
-    return url
-
-
-def parse_storage_url(key: str, value: Any) -> str:
-    """Return the URL of a blob store.
-
-    Args:
-        key: The setting or option that has the value, for the message.
-        value: The value.
-
-    Raises:
-        ConfigurationError: The value is no such URL.
-    """
-    url = _text(key, value)
-    if not _names_a_file(url) and not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^?#]*)?", url):
-        raise _wrong_url(key, url, "s3://bucket/prefix")
-    return url
-
-
 def _names_a_file(url: str) -> bool:
-    return is_sqlite(url) and url != SQLITE
+    return url.startswith(_SQLITE) and url != _SQLITE
 
 
 def _wrong_url(key: str, url: str, other: str) -> ConfigurationError:
-    scheme, separator, _ = url.partition("://")  # the rest may hold a password
+    scheme, separator, _ = url.partition("://")  # the rest may have a password
     given = f", not {scheme}://..." if separator else ""
     return ConfigurationError(
         f"{key} must look like sqlite:///convex.db, sqlite:////absolute/path.db or {other}{given}"
@@ -187,7 +239,7 @@ def _bytes(key: str, value: Any) -> int:
 
 def _prefix(key: str, value: Any) -> str:
     if not isinstance(value, str) or not re.fullmatch(r"[a-z][a-z0-9]{0,15}", value):
-        raise ConfigurationError(f"{key} must be 1 to 16 lower-case letters and digits")
+        raise ConfigurationError(f"{key} must be 1 to 16 lower-case letters and digits, and must start with a letter")
     return value
 
 
@@ -202,7 +254,7 @@ def _seconds(key: str, value: Any) -> float:
 
 
 def _switch(key: str, value: Any) -> str:
-    if isinstance(value, bool):  # as the environment's true and false are read
+    if isinstance(value, bool):  # Flask reads true and false in environment variables as booleans
         return "on" if value else "off"
     if value not in ("on", "off"):
         raise ConfigurationError(f'{key} must be "on" or "off", not {value!r}')
@@ -217,16 +269,16 @@ def _days(key: str, value: Any) -> float:
     return _number(key, value, "days, more than 0 and at most 36525", most=36525)
 
 
-def _number(key: str, value: Any, what: str, *, least: float = 0.0, most: float) -> float:
+def _number(key: str, value: Any, unit: str, *, least: float = 0.0, most: float) -> float:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not value > 0 or not least <= value <= most:
-        raise ConfigurationError(f"{key} must be a number of {what}")
+        raise ConfigurationError(f"{key} must be a number of {unit}")
     return float(value)
 
 
-def _count(key: str, value: Any, what: str = "a whole number") -> int:
+def _count(key: str, value: Any, noun: str = "a whole number") -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigurationError(f"{key} must be {what}, 1 or more")
+        raise ConfigurationError(f"{key} must be {noun}, 1 or more")
     return value
 
 

@@ -34,7 +34,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from flask_convex_http.backend import Backend, Functions, system_clock
-from flask_convex_http.config import MEMORY, Settings, shown_url
+from flask_convex_http.config import MEMORY, Settings, hide_password
 from flask_convex_http.errors import ConvexHTTPError
 from flask_convex_http.inbox.queue import PROCESS
 from flask_convex_http.inbox.registry import DeclinedError
@@ -128,7 +128,7 @@ def run_scheduled(target: Backend | Flask, *, advance: timedelta | None = None) 
         raise TypeError(f"run_scheduled() takes a backend or a Flask app, not {target!r}")
     backend = backend_of(target)
     if not target.testing and backend.settings.database_url != MEMORY:
-        place = shown_url(backend.settings.database_url)
+        place = hide_password(backend.settings.database_url)
         raise RuntimeError(
             f"run_scheduled() would run what is pending in {place}, for real; give the app TESTING=True, or "
             f"CONVEX_DATABASE_URL={MEMORY!r}"

@@ -1,4 +1,4 @@
-"""The CONVEX_ settings: what each takes, and how a wrong one is reported."""
+"""The `CONVEX_` settings: the values that each accepts, and the message for a wrong one."""
 
 import logging
 from pathlib import Path
@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flask_convex_http import ConfigurationError
-from flask_convex_http.config import Settings, shown_url, sqlite_path
+from flask_convex_http.config import Location, Settings, hide_password
 
 SECRET = "correct horse battery staple, twice over"
 KEYS = [
@@ -26,19 +26,20 @@ KEYS = [
 ]
 
 
-def refusal(key: str, value: Any) -> str:
+def rejection(key: str, value: Any) -> str:
+    """Return the message for a wrong value."""
     with pytest.raises(ConfigurationError) as caught:
         Settings.from_mapping({key: value})
     return str(caught.value)
 
 
-def test_nothing_set() -> None:
-    """Everything has a default, so that an app needs no configuration."""
+def test_no_key_is_required() -> None:
+    """Every setting has a default, so an app needs no configuration."""
     assert Settings.from_mapping({}) == Settings()
 
 
-def test_everything_set() -> None:
-    """Each key ends up in the setting of its name; other keys are Flask's and others' business."""
+def test_each_key_sets_its_field() -> None:
+    """Each `CONVEX_` key sets the field of its name, and other keys are ignored."""
     given = {
         "CONVEX_DATABASE_URL": "sqlite:///a.db",
         "CONVEX_STORAGE_URL": " sqlite:////srv/b.db ",
@@ -69,7 +70,7 @@ def test_everything_set() -> None:
 
 @pytest.mark.parametrize("key", KEYS)
 def test_none_is_not_set(key: str) -> None:
-    """None means that the key is not set."""
+    """None stands for the default."""
     assert Settings.from_mapping({key: None}) == Settings()
 
 
@@ -103,8 +104,8 @@ def test_none_is_not_set(key: str) -> None:
     ],
 )
 def test_wrong_value(key: str, value: Any) -> None:
-    """A wrong value fails at start, and the message names the key and what it should look like."""
-    assert refusal(key, value).startswith(f"{key} must ")
+    """A wrong value fails at start, with a message that names the key and the expected form."""
+    assert rejection(key, value).startswith(f"{key} must ")
 
 
 @pytest.mark.parametrize(
@@ -115,39 +116,39 @@ def test_wrong_value(key: str, value: Any) -> None:
         *(("CONVEX_WRITE_QUEUE", value) for value in (1, 10**6)),
     ],
 )
-def test_how_writes_are_made(key: str, value: Any) -> None:
-    """How durable writes are, and how long and how many may wait, can be anything that makes sense."""
+def test_settings_of_writes(key: str, value: Any) -> None:
+    """Durability, timeout and queue of writes accept their whole range."""
     made = Settings.from_mapping({key: value})
     assert getattr(made, key.removeprefix("CONVEX_").lower()) == value
 
 
-def test_writes_are_durable_unless_said_otherwise() -> None:
-    """What was answered is on the disk by default; writes wait ten seconds, a thousand at most."""
+def test_writes_are_durable_by_default() -> None:
+    """By default commits are synced, writes wait up to ten seconds, and up to a thousand wait."""
     made = Settings.from_mapping({})
     assert (made.durability, made.write_timeout, made.write_queue) == ("full", 10.0, 1000)
 
 
-def test_messages_hold_no_secrets() -> None:
-    """No message repeats a secret or what may be a password in a URL."""
-    assert "hunter2" not in refusal("CONVEX_SECRET", "hunter2")
-    assert "hunter2" not in refusal("CONVEX_DATABASE_URL", "mysql://ada:hunter2@db/app")
-    assert "hunter2" not in refusal("CONVEX_DATABASE_URL", "hunter2")
-    assert "hunter2" not in refusal("CONVEX_SITE_URL", "hunter2")
+def test_messages_have_no_secrets() -> None:
+    """No message has the value of a secret or the password of a URL."""
+    assert "hunter2" not in rejection("CONVEX_SECRET", "hunter2")
+    assert "hunter2" not in rejection("CONVEX_DATABASE_URL", "mysql://ada:hunter2@db/app")
+    assert "hunter2" not in rejection("CONVEX_DATABASE_URL", "hunter2")
+    assert "hunter2" not in rejection("CONVEX_SITE_URL", "hunter2")
     assert SECRET not in repr(Settings(secret=SECRET))
     url = "postgresql://ada:hunter2@db1,db2:5433/app?password=hunter2"
     assert "hunter2" not in repr(Settings(database_url=url))
-    assert shown_url(url) == "postgresql://db1,db2:5433/app"
+    assert hide_password(url) == "postgresql://db1,db2:5433/app"
 
 
 @pytest.mark.parametrize("url", ["postgresql://app@db/app", "postgres:///app?host=/run/postgresql", "postgresql://"])
-def test_a_database_elsewhere(url: str) -> None:
-    """A database may be a PostgreSQL, named as libpq does."""
+def test_postgresql_urls_are_accepted(url: str) -> None:
+    """The database may be a PostgreSQL, in the forms that libpq takes."""
     assert Settings.from_mapping({"CONVEX_DATABASE_URL": url}).database_url == url
 
 
 @pytest.mark.parametrize("url", ["s3://app-files", "s3://app-files/production/eu"])
-def test_files_in_a_bucket(url: str) -> None:
-    """The bytes of files may be in a bucket, below a prefix."""
+def test_s3_urls_are_accepted(url: str) -> None:
+    """The blob store may be a bucket, with or without a prefix."""
     assert Settings.from_mapping({"CONVEX_STORAGE_URL": url}).storage_url == url
 
 
@@ -163,23 +164,23 @@ def test_files_in_a_bucket(url: str) -> None:
         *(("CONVEX_STORAGE_REDIRECT", switch) for switch in ("yes", 1, "")),
     ],
 )
-def test_places_that_cannot_be(key: str, value: Any) -> None:
-    """A place that cannot be one is refused at start with what it should look like."""
-    assert refusal(key, value).startswith(f"{key} must ")
+def test_impossible_places_are_rejected(key: str, value: Any) -> None:
+    """An impossible place fails at start, with a message that names the key and the expected form."""
+    assert rejection(key, value).startswith(f"{key} must ")
 
 
 @pytest.mark.parametrize(
     ("storage", "database"),
     [("sqlite:///a.db", "sqlite:///a.db"), ("sqlite:///./a.db", "sqlite:///a.db"), ("sqlite:////a", "sqlite:////a")],
 )
-def test_files_beside_documents(storage: str, database: str) -> None:
-    """The bytes of files have a database file of their own."""
+def test_database_and_blob_store_need_two_files(storage: str, database: str) -> None:
+    """The blob store cannot be in the database's file."""
     with pytest.raises(ConfigurationError, match="CONVEX_STORAGE_URL must name another file than CONVEX_DATABASE_URL"):
         Settings.from_mapping({"CONVEX_STORAGE_URL": storage, "CONVEX_DATABASE_URL": database})
 
 
 def test_temporary_database() -> None:
-    """With a temporary database the files are temporary too, unless something else is said."""
+    """With a temporary database the blob store is temporary too, unless it is set."""
     assert Settings.from_mapping({"CONVEX_DATABASE_URL": "sqlite:///:memory:"}).storage_url == "sqlite:///:memory:"
     kept = {"CONVEX_DATABASE_URL": "sqlite:///:memory:", "CONVEX_STORAGE_URL": "sqlite:///a.db"}
     assert Settings.from_mapping(kept).storage_url == "sqlite:///a.db"
@@ -196,7 +197,32 @@ def test_temporary_database() -> None:
 )
 def test_relative_paths(url: str, path: Path | None) -> None:
     """A relative path is below the instance folder."""
-    assert sqlite_path(url, Path("/instance")) == path
+    assert Location.parse(url, Path("/instance")).path == path
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        ("sqlite:///a.db", "sqlite:///b/../a.db", True),
+        ("sqlite:///a.db", "sqlite:////instance/a.db", True),
+        ("sqlite:///a.db", "sqlite:///b.db", False),
+        ("sqlite:///a.db", "sqlite:///:memory:", False),
+        ("s3://files/app", "s3://files/app/", True),
+        ("s3://files/app", "s3://files/app2", False),
+    ],
+)
+def test_locations_are_compared(one: str, other: str, is_same: bool) -> None:
+    """Two URLs of one file or bucket have the same key."""
+    folder = Path("/instance")
+    assert (Location.parse(one, folder).key == Location.parse(other, folder).key) is is_same
+
+
+def test_a_location_is_printed_without_its_password() -> None:
+    """The text of a location is its file, or its URL without user, password and query."""
+    url = "postgresql://ada:hunter2@db/app?sslmode=require"
+    assert str(Location.parse(url, Path("/instance"))) == "postgresql://db/app"
+    assert "hunter2" not in repr(Location.parse(url, Path("/instance")))
+    assert str(Location.parse("sqlite:///a.db", Path("/instance"))) == "/instance/a.db"
 
 
 @pytest.mark.parametrize(
@@ -208,7 +234,7 @@ def test_relative_paths(url: str, path: Path | None) -> None:
     ],
 )
 def test_unknown_key(key: str, hint: str, caplog: pytest.LogCaptureFixture) -> None:
-    """A key nobody knows is warned about, with the one that was probably meant, and its value is not logged."""
+    """An unknown key is logged as a warning with the most similar one, and without its value."""
     with caplog.at_level(logging.WARNING):
         assert Settings.from_mapping({key: "hunter2"}) == Settings()
     assert caplog.messages == [f"{key} is not a setting of flask_convex_http{hint}"]
@@ -220,7 +246,7 @@ VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | s
 @given(st.dictionaries(st.sampled_from(KEYS), VALUES))
 @settings(deadline=None, max_examples=100)
 def test_any_value(config: dict[str, Any]) -> None:
-    """Whatever is set either makes settings or is one error that names a key."""
+    """Any values either are valid settings or raise one error that names a key."""
     try:
         Settings.from_mapping(config)
     except ConfigurationError as error:

@@ -9,7 +9,7 @@ from flask.cli import with_appcontext
 
 from flask_convex_http.backend import Backend
 from flask_convex_http.cli.output import counted, json_option, note, print_json, print_table, progress
-from flask_convex_http.config import parse_database_url, parse_storage_url, shown_url
+from flask_convex_http.config import hide_password, parse_database_url, parse_storage_url
 from flask_convex_http.operations.move.files import FilesReport
 from flask_convex_http.operations.move.move import MoveReport
 from flask_convex_http.operations.move.records import Contents
@@ -75,16 +75,16 @@ def move(to: str | None, storage: str | None, verify_only: bool, yes: bool, as_j
 
 def _confirm(to: str | None, storage: str | None) -> None:
     if to is not None:
-        note(f"All tables will be copied to {shown_url(to)}.")
+        note(f"All tables will be copied to {hide_password(to)}.")
     if storage is not None:
-        note(f"The bytes of all files will be copied to {shown_url(storage)}.")
+        note(f"The bytes of all files will be copied to {hide_password(storage)}.")
     click.confirm("Continue?", abort=True, err=True)
 
 
 def _print(backend: Backend, report: MoveReport, to: str | None, storage: str | None) -> None:
     _print_tables(report)
     if report.files is not None:
-        _print_files(report.files, shown_url(storage or backend.settings.storage_url))
+        _print_files(report.files, hide_password(storage or backend.settings.storage_url))
     if report.left_behind:
         click.echo(f"Not in the app's schema, so not moved: {', '.join(report.left_behind)}.")
     actions = _running_actions(backend)
@@ -125,8 +125,8 @@ def _print_json(backend: Backend, report: MoveReport, to: str | None, storage: s
     print_json(
         {
             "same": report.is_same,
-            "database": shown_url(to or backend.settings.database_url),
-            "storage": shown_url(storage or backend.settings.storage_url),
+            "database": hide_password(to or backend.settings.database_url),
+            "storage": hide_password(storage or backend.settings.storage_url),
             "tables": [
                 {
                     "table": name,

@@ -10,7 +10,6 @@ import click
 from flask import current_app
 
 from flask_convex_http.backend import Backend
-from flask_convex_http.config import is_sqlite, shown_url, sqlite_path
 from flask_convex_http.engines.base import Backups
 from flask_convex_http.storage.blobs import SQLiteBlobs
 
@@ -23,18 +22,17 @@ def database_backups(backend: Backend) -> Backups:
     """
     backups = backend.engine.backups
     if backups is None:
+        location = backend.settings.database(Path(current_app.instance_path))
         raise click.ClickException(
-            f"{shown_url(backend.settings.database_url)} is copied and restored with PostgreSQL's own tools: pg_dump "
-            "and pg_restore"
+            f"{location} is copied and restored with PostgreSQL's own tools: pg_dump and pg_restore"
         )
     return backups
 
 
 def database_name(backend: Backend) -> str | None:
     """The database as people know it; None if it is a temporary one."""
-    url = backend.settings.database_url
-    path = sqlite_path(url, Path(current_app.instance_path)) if is_sqlite(url) else shown_url(url)
-    return None if path is None else str(path)
+    location = backend.settings.database(Path(current_app.instance_path))
+    return None if location.is_temporary else str(location)
 
 
 def sqlite_store(backend: Backend) -> SQLiteBlobs:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flask_convex_http.config import Settings, is_sqlite, sqlite_path
+from flask_convex_http.config import Settings
 from flask_convex_http.engines.base import Engine
 from flask_convex_http.engines.sqlite.engine import SQLiteEngine
 from flask_convex_http.errors import ConfigurationError
@@ -27,13 +27,13 @@ def open_engine(settings: Settings, schema: Schema, folder: Path) -> Engine:
     Raises:
         ConfigurationError: The driver of the database is not installed.
     """
-    if not is_sqlite(settings.database_url):
+    location = settings.database(folder)
+    if not location.is_sqlite:
         return _postgres(settings, schema)
-    path = sqlite_path(settings.database_url, folder)
     return SQLiteEngine(
-        path,
+        location.path,
         schema,
-        durability=settings.durability if path else "off",
+        durability="off" if location.is_temporary else settings.durability,
         writer_timeout=settings.write_timeout,
         writer_queue=settings.write_queue,
     )

@@ -20,7 +20,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import ExecStatus
 from psycopg.types.string import TextBinaryLoader
 
-from flask_convex_http.config import shown_url
+from flask_convex_http.config import hide_password
 from flask_convex_http.engines.postgres.errors import DRIVER_ERRORS, is_conflict, is_lost, translate
 from flask_convex_http.engines.postgres.prepared import PreparedStatements
 from flask_convex_http.errors import (
@@ -114,7 +114,7 @@ class PostgresConnections:
 
     def __init__(self, url: str, *, limit: int, queue: int, timeout: float, is_durable: bool) -> None:
         self._conninfo = _conninfo(url)
-        self._place = shown_url(url).partition("://")[2]
+        self._place = hide_password(url).partition("://")[2]
         self._limit = limit
         self._queue = queue
         self.timeout = timeout

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from flask_convex_http.config import Location
 from flask_convex_http.engines.base import Engine
 from flask_convex_http.errors import MigrationRefusedError, MigrationRequiredError
 from flask_convex_http.operations.move.files import FilesCopy, FilesReport
@@ -40,12 +41,12 @@ class Side:
     Attributes:
         engine: The database.
         blobs: The blob store.
-        store: The blob store's URL.
+        storage: The location of the blob store.
     """
 
     engine: Engine
     blobs: BlobStore
-    store: str
+    storage: Location
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ class Move:
         self._source = source
         self._target = target
         self._clock = clock
+        self._store_key = target.storage.key
         self._moves_rows = source.engine is not target.engine
         self._moves_files = source.blobs is not target.blobs
         self._files = FilesCopy(source.blobs, target.blobs, self._is_file)
@@ -212,15 +214,15 @@ class Move:
     # --- files -------------------------------------------------------------------------------------------------------
 
     def _move_files(self, display: ProgressDisplay) -> FilesReport:
-        if self._records.store() != self._target.store:
-            self._records.set_store(self._target.store, self._clock())
+        if self._records.store() != self._store_key:
+            self._records.set_store(self._store_key, self._clock())
         with display("Files") as progress:
             return self._files.copy(self._stored_files(), self._meter_of_bytes(progress).advance)
 
     def _refuse_foreign_bytes(self) -> None:
         """Refuse a store with bytes of another application: a sweep of orphaned bytes would delete them."""
         with suppress(MigrationRequiredError):  # a target without tables has no record either
-            if self._records.store() == self._target.store:
+            if self._records.store() == self._store_key:
                 return
         for key, _ in self._target.blobs.keys():  # noqa: SIM118  # a blob store is no mapping
             if not self._is_file(key):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flask_convex_http.config import Settings, is_sqlite, sqlite_path
+from flask_convex_http.config import Settings
 from flask_convex_http.errors import ConfigurationError
 from flask_convex_http.storage.blobs.base import BlobExistsError, BlobStore, Served, StoredBytes
 from flask_convex_http.storage.blobs.sqlite import SQLiteBlobs
@@ -26,8 +26,9 @@ def open_blobs(settings: Settings, folder: Path) -> BlobStore:
     Raises:
         ConfigurationError: The library of the store is not installed.
     """
-    if is_sqlite(settings.storage_url):
-        return SQLiteBlobs(sqlite_path(settings.storage_url, folder), timeout=settings.write_timeout)
+    location = settings.storage(folder)
+    if location.is_sqlite:
+        return SQLiteBlobs(location.path, timeout=settings.write_timeout)
     try:
         from flask_convex_http.storage.blobs.s3 import S3Blobs
     except ImportError as error:

@@ -116,7 +116,7 @@ class Places:
 
 def side(backend: Backend) -> Side:
     """Return a deployment as a side of a move."""
-    return Side(backend.engine, backend.blobs, backend.settings.storage_url)
+    return Side(backend.engine, backend.blobs, backend.settings.storage(Path()))
 
 
 def move_of(here: Backend, there: Backend) -> Move:

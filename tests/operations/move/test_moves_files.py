@@ -34,7 +34,7 @@ def test_only_files_move_to_another_store(places: Places) -> None:
     here, there = places.ready(), places.new()
     file = here.files.store(b"a photo", None)
     before = all_rows(here)
-    move = Move(here.schema, side(here), Side(here.engine, there.blobs, there.settings.storage_url), here.clock)
+    move = Move(here.schema, side(here), Side(here.engine, there.blobs, there.settings.storage(Path())), here.clock)
     for copied in (1, 0):
         report = move.run(silent)
         assert report.is_same and report.tables == {}
@@ -47,7 +47,7 @@ def test_only_rows_move_to_another_database(places: Places) -> None:
     """If both sides share the blob store, only rows move."""
     here, there = places.ready(), places.new()
     here.files.store(b"a photo", None)
-    move = Move(here.schema, side(here), Side(there.engine, here.blobs, here.settings.storage_url), here.clock)
+    move = Move(here.schema, side(here), Side(there.engine, here.blobs, here.settings.storage(Path())), here.clock)
     report = move.run(silent)
     assert report.is_same and report.files is None
     assert documents(there, there.schema.table_for(StoredFile)) == documents(here, here.schema.table_for(StoredFile))
