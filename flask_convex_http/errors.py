@@ -1,8 +1,7 @@
-"""Every error of the package, one sentence each.
+"""Every error of the package.
 
-Errors say what happened in the words of the domain; `status` is the HTTP status the edge answers when nobody
-caught them. What lives here knows no HTTP library and no database driver: those errors are translated where
-they arise (`engines/`, `blobs/`, `webhooks/`), and never leave those folders raw.
+`web/` turns an uncaught error into a response with its `status`. Errors of database drivers, object stores and vendors'
+libraries are translated in the folders that call them (`engines/`, `storage/blobs/`, `webhooks/`).
 """
 
 from __future__ import annotations
@@ -12,13 +11,16 @@ from typing import Any, ClassVar
 
 
 class ConvexHTTPError(Exception):
-    """Something in flask_convex_http failed."""
+    """Base class of all errors of the package.
 
-    #: The HTTP status the edge answers.
+    Attributes:
+        status: The HTTP status of the response.
+        public: Whether the response shows the message. Otherwise only the log has it.
+        retry_after: Seconds for the `Retry-After` header of the response, or None for no header.
+    """
+
     status: ClassVar[int] = 500
-    #: Whether the message may be shown to a client; otherwise it goes to the log only.
     public: ClassVar[bool] = False
-    #: Seconds after which a client may come back; the edge says so in `Retry-After`.
     retry_after: int | None = None
 
 
@@ -26,8 +28,11 @@ class ConvexError(ConvexHTTPError):
     """An application error, raised by your own functions, whose data reaches the client.
 
     Args:
-        data: Any JSON value that says what happened. A string is the message; a mapping's `message` is.
-        status: The HTTP status of the answer, 400 to 599.
+        data: Any JSON value. The message is the value itself if it is a string, or its `message` if it is a dict.
+        status: The HTTP status of the response, 400 to 599.
+
+    Raises:
+        ValueError: The status is not an error status.
     """
 
     public = True
@@ -41,7 +46,7 @@ class ConvexError(ConvexHTTPError):
 
     @property
     def message(self) -> str:
-        """The data as one line for people."""
+        """The message for the client."""
         if isinstance(self.data, str):
             return self.data
         if isinstance(self.data, dict) and isinstance(self.data.get("message"), str):
@@ -52,7 +57,7 @@ class ConvexError(ConvexHTTPError):
         return self.data if isinstance(self.data, str) else repr(self.data)
 
 
-# --- mistakes of the developer, raised when something is defined or started ------------------------------------
+# --- mistakes of the developer, raised at definition or at start -----------------------------------------------------
 
 
 class RegistrationError(ConvexHTTPError, ValueError):
@@ -71,10 +76,10 @@ class MigrationRequiredError(ConvexHTTPError):
 
 
 class MigrationRefusedError(ConvexHTTPError):
-    """A change of the schema would lose or break data that is there."""
+    """A change of the schema would lose data, or existing rows do not fit it."""
 
 
-# --- what a call can get wrong -----------------------------------------------------------------------------------
+# --- mistakes in a call ----------------------------------------------------------------------------------------------
 
 
 class ArgumentValidationError(ConvexHTTPError):
@@ -96,54 +101,54 @@ class DocumentValidationError(ConvexHTTPError):
 
 
 class FunctionNotFoundError(ConvexHTTPError):
-    """No function has that name."""
+    """No function has this name."""
 
     status = 404
     public = True
 
 
 class FunctionCallError(ConvexHTTPError):
-    """A function was called in a way its kind does not allow."""
+    """A function was called in a way that its kind does not allow."""
 
 
 class DocumentNotFoundError(ConvexHTTPError):
-    """A document to change does not exist."""
+    """The document to change does not exist."""
 
     status = 404
     public = True
 
 
 class UniqueConstraintError(ConvexHTTPError):
-    """Another document already has this value in a unique index."""
+    """Another document has the same values in a unique index."""
 
     status = 409
     public = True
 
 
 class NotUniqueError(ConvexHTTPError):
-    """unique() found more than one document."""
+    """`unique()` found more than one document."""
 
 
 class QueryError(ConvexHTTPError):
-    """A query was put together in a way that cannot be answered."""
+    """A query is built in a way that cannot run."""
 
 
 class InvalidCursorError(ConvexHTTPError):
-    """A pagination cursor is not one of this query."""
+    """A pagination cursor does not belong to this query."""
 
     status = 400
     public = True
 
 
-# --- what the world around does ------------------------------------------------------------------------------------
+# --- failures at run time --------------------------------------------------------------------------------------------
 
 
 class EngineError(ConvexHTTPError):
-    """The database could not do what was asked."""
+    """The database failed, or holds values that do not match the schema."""
 
 
 class OverloadedError(ConvexHTTPError):
-    """The database is busy; the same request may succeed a moment later."""
+    """The database is busy. The same request may succeed a moment later."""
 
     status = 503
     public = True
@@ -151,16 +156,19 @@ class OverloadedError(ConvexHTTPError):
 
 
 class ConflictError(OverloadedError):
-    """A transaction has met another one, and is run again from its start. A function that catches this can do nothing
-    more, and only sees it if it catches everything; a client sees it if there was no time left to run it again."""
+    """A transaction conflicts with another one, and is retried from its start.
+
+    A function sees this error only if it catches every exception, and cannot continue its transaction. A client sees it
+    if the time for retries is over.
+    """
 
 
 class RateLimitedError(ConvexHTTPError):
-    """Somebody has used up what a rate limit gives them.
+    """A rate limit is exceeded.
 
     Args:
-        message: Which limit.
-        retry_after: Seconds until the same is allowed again.
+        message: Names the limit.
+        retry_after: Seconds until the same call is allowed again.
     """
 
     status = 429
@@ -172,7 +180,7 @@ class RateLimitedError(ConvexHTTPError):
 
 
 class CallInProgressError(ConvexHTTPError):
-    """`ctx.once` found that somebody else makes this very call at the moment."""
+    """`ctx.once` found the same call in progress elsewhere."""
 
     status = 409
     public = True
@@ -184,14 +192,14 @@ class SchedulingError(ConvexHTTPError):
 
 
 class UnavailableError(EngineError):
-    """The database cannot be used at the moment, for want of space or because its disk fails.
+    """The database or the file store cannot be used at the moment: the disk is full or fails, or a server is away.
 
-    What was asked is not acknowledged. If it was the commit that failed, it may be there after a restart nevertheless.
+    The write is not acknowledged. If its commit failed, it may exist after a restart nevertheless.
 
     Args:
-        message: What is wrong.
-        by_engine: Whether it is this database, and not something that a function speaks of.
-        detail: What the operator is to know, and clients are not: where it is, and what it has said.
+        message: The problem, without details that a client must not see.
+        by_engine: Whether the deployment's own database raised it, and not a function.
+        detail: Details for the operator, such as the address and the driver's message.
     """
 
     status = 503
@@ -205,7 +213,7 @@ class UnavailableError(EngineError):
 
 
 class BlobNotFoundError(ConvexHTTPError):
-    """There are no bytes under that key."""
+    """The file or its bytes do not exist."""
 
     status = 404
     public = True
@@ -219,14 +227,14 @@ class StorageIdError(ConvexHTTPError):
 
 
 class PayloadTooLargeError(ConvexHTTPError):
-    """The body is larger than this endpoint takes."""
+    """The body is larger than the endpoint accepts."""
 
     status = 413
     public = True
 
 
 class MissingSecretError(ConvexHTTPError):
-    """A secret that is needed to answer is not set."""
+    """The environment variable of a secret is not set."""
 
     status = 503
     public = True
@@ -234,11 +242,11 @@ class MissingSecretError(ConvexHTTPError):
 
 
 class VerificationError(ConvexHTTPError):
-    """A webhook was refused.
+    """A webhook delivery was rejected.
 
     Args:
-        reason: A machine word: missing-header, malformed, too-old, too-new or no-match.
-        message: The same for people. It never holds a secret or an expected signature.
+        reason: A word for programs: missing-header, malformed, too-old, too-new or no-match.
+        message: The reason for people, without a secret or an expected signature.
     """
 
     status = 400
@@ -250,23 +258,23 @@ class VerificationError(ConvexHTTPError):
 
 
 class DeadLetterError(ConvexHTTPError):
-    """A webhook's handler gives a delivery up: its effects are undone, and it is not to be sent or run again.
+    """A webhook's handler dead-letters its delivery. Raise it for a delivery that no retry can process.
 
-    Raise it for what no repetition can mend. The sender is answered as if all were well, because that is what stops it;
-    the delivery is kept as "dead", with this message.
+    The effects are rolled back. The sender receives a success status, so that it stops sending. The inbox keeps the
+    delivery with the state "dead" and this message.
     """
 
 
 class WebhookFailedError(ConvexHTTPError):
-    """A webhook's handler has failed; its effects are undone, and the sender is to send the delivery again."""
+    """A webhook's handler failed. Its effects are rolled back, and the sender should retry."""
 
 
 class RequestError(ConvexHTTPError):
-    """A request is not what the endpoint takes.
+    """A request does not match what the endpoint accepts.
 
     Args:
-        message: What is wrong with it.
-        status: The HTTP status of the answer.
+        message: The mismatch.
+        status: The HTTP status of the response.
     """
 
     status = 400
@@ -277,26 +285,28 @@ class RequestError(ConvexHTTPError):
         self.status = status  # type: ignore[misc]  # the class says the default, each instance its own
 
 
+# --- exceptions of application code ----------------------------------------------------------------------------------
+
 #: Characters of an exception's text that are stored.
 _LONGEST_TEXT = 2000
 
 
 def text_of(error: BaseException) -> str:
-    """An exception in a line or a few, whatever it says of itself; at most 2000 characters."""
+    """Return an exception as text that can be stored, of at most 2,000 characters."""
     try:
-        if isinstance(error, DeadLetterError):  # somebody has put that into words
-            return plain(str(error))[:_LONGEST_TEXT] or "The handler gave it up"
+        if isinstance(error, DeadLetterError):  # the handler chose the words
+            return plain(str(error))[:_LONGEST_TEXT] or "The handler dead-lettered it"
         text = "".join(traceback.format_exception_only(error)).strip()
-    except BaseException:  # its notes, or the line of a SyntaxError, may be anything
+    except BaseException:  # str() of an exception, of its notes or of the line of a SyntaxError may raise
         text = type(error).__name__
     return plain(text)[:_LONGEST_TEXT]
 
 
 def plain(text: str) -> str:
-    """A text that can be stored: without halves of characters."""
+    """Return text with its lone surrogates escaped, which no database stores."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def is_of_transaction(error: BaseException) -> bool:
-    """Whether it is no fault of the function's: its transaction cannot go on, and all that is in it is tried again."""
+    """Return whether an error ends the whole transaction, so that the transaction is retried and no function failed."""
     return isinstance(error, ConflictError) or (isinstance(error, UnavailableError) and error.by_engine)

@@ -1,8 +1,8 @@
-"""Document ids: how they look, how they are made, and `Id[...]`, the annotation for them.
+"""Document ids, and their annotation `Id[...]`.
 
-An id is its table's name, an underscore and 32 hexadecimal digits: 48 bits of milliseconds since the epoch, so
-that ids made later sort later, and 80 random bits. The table can be read off the id without asking the database.
-At run time an id is a plain `str`; what table it must belong to is checked where values are validated.
+An id is the name of its table, an underscore and 32 hexadecimal digits. The digits are 48 bits of milliseconds since
+the epoch, so that later ids sort later, and 80 random bits. The table of an id is known without the database. At run
+time an id is a plain `str`. Its table is checked wherever values are validated.
 """
 
 from __future__ import annotations
@@ -18,15 +18,21 @@ _ENDING = re.compile(r"_[0-9a-f]{32}\Z")
 MAX_LENGTH = 64 + 1 + 32
 
 _RANDOM_BYTES, _AT_ONCE = 10, 100
-#: Random parts of ids to come: asking the system for each would let other threads run in the midst of a transaction.
+#: Random parts of future ids. A system call for each id would let other threads run inside a transaction.
 _made: list[str] = []
 os.register_at_fork(after_in_child=_made.clear)
 
 
 class IdOf:
-    """What `Id[User]` leaves in an annotation: the classes a reference may point to.
+    """The marker that `Id[User]` adds to an annotation, with the classes of the reference.
 
-    A class may still be a name (`Id["User"]`) when the annotation is read; `bind` puts the table's name in.
+    A class may be given by name (`Id["User"]`). `bind` resolves classes to the names of their tables.
+
+    Args:
+        targets: The classes or their names.
+
+    Attributes:
+        tables: The names of the tables, empty until `bind`.
     """
 
     def __init__(self, targets: tuple[Any, ...]) -> None:
@@ -34,13 +40,17 @@ class IdOf:
         self.tables: frozenset[str] = frozenset()
 
     def bind(self, table_names: dict[str, str]) -> list[str]:
-        """Resolve the targets to table names, given by class name; answer the classes that are not known."""
+        """Resolve the targets to tables, and return the names of the classes that are unknown.
+
+        Args:
+            table_names: The table's name of each document class, by the name of the class.
+        """
         found = [pair for target in self.targets for pair in _tables_of(target, table_names)]
         self.tables = frozenset(table for _, table in found if table is not None)
         return [name for name, table in found if table is None]
 
     def accepts(self, value: str) -> bool:
-        """Whether a value is an id of one of the tables (of any table while none is bound)."""
+        """Return whether a value is an id of one of the tables, or of any table before `bind`."""
         table = table_of(value)
         return table is not None and (not self.tables or table in self.tables)
 
@@ -67,7 +77,12 @@ else:
 
 
 def new_id(table: str, now: float) -> str:
-    """Make an id for a table at a time in milliseconds since the epoch."""
+    """Return a new id.
+
+    Args:
+        table: The name of the table.
+        now: Milliseconds since the epoch.
+    """
     return f"{table}_{int(now) & 0xFFFFFFFFFFFF:012x}{_random_digits()}"
 
 
@@ -83,16 +98,18 @@ def _random_digits() -> str:
 
 
 def table_of(value: object) -> str | None:
-    """The name of the table an id belongs to, or None if the value is not an id at all."""
+    """Return the name of an id's table, or None if the value is not an id."""
     if not isinstance(value, str) or len(value) > MAX_LENGTH or not _ENDING.match(value, len(value) - 33):
         return None
-    table = value[:-33]  # looked at in two parts, since an expression for the whole takes three times as long
+    table = value[:-33]  # checked in two parts, since one regular expression takes three times as long
     return table if table.isidentifier() and table.isascii() else None
 
 
 def _tables_of(target: Any, table_names: dict[str, str]) -> list[tuple[str, str | None]]:
-    """The class names of a target, each with its table or None. A class says itself which table it has: its name
-    may be shared by a class of another module."""
+    """Return the class names of a target, each with its table or None.
+
+    A class has its table itself, since a class of another module may share its name.
+    """
     table = getattr(target, "__convex_table__", None)
     if table is None:
         return [(name, table_names.get(name)) for name in _class_names(target)]

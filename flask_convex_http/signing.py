@@ -1,6 +1,6 @@
-"""The deployment's secret, and what is made with it: keyed hashes of credentials and signatures of URLs.
+"""Keyed hashes of credentials and signatures of URLs, from the deployment's secret.
 
-Each purpose has a key of its own, so that what is signed for one means nothing to another.
+Each purpose has a key of its own, so that a signature for one purpose is invalid for every other.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ class Signing:
     """Keys derived from one secret.
 
     Args:
-        load: Answers the secret; asked once, when it is first needed.
+        load: Returns the secret. Called once, at first use.
     """
 
     def __init__(self, load: Callable[[], str]) -> None:
@@ -24,18 +24,18 @@ class Signing:
         self._signers: dict[str, tuple[Signer, bytes]] = {}
 
     def digest(self, purpose: str, text: str) -> str:
-        """A keyed hash (BLAKE2b, which takes a key by itself and half the time of HMAC), hexadecimal."""
+        """Return a keyed BLAKE2b hash of a text, as 64 hexadecimal digits. It takes half the time of an HMAC."""
         return hashlib.blake2b(text.encode(), key=self._of(purpose)[1], digest_size=32).hexdigest()
 
     def sign(self, purpose: str, text: str) -> str:
-        """A signature that fits into a URL."""
+        """Return the signature of a text, in characters that a URL needs not escape."""
         return self._of(purpose)[0].get_signature(text).decode()
 
     def verify(self, purpose: str, text: str, signature: str) -> bool:
-        """Whether a signature is the one of a text; compared in constant time."""
+        """Return whether a signature is the one of a text, compared in constant time."""
         try:
             return signature.isascii() and self._of(purpose)[0].verify_signature(text, signature)
-        except UnicodeEncodeError:  # a text with half a surrogate pair: nothing of the kind was ever signed
+        except UnicodeEncodeError:  # a text with a lone surrogate was never signed
             return False
 
     def _of(self, purpose: str) -> tuple[Signer, bytes]:

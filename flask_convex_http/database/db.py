@@ -1,7 +1,6 @@
-"""`ctx.db`: reading and writing documents inside one transaction.
+"""`ctx.db`: reads and writes of documents in one snapshot or transaction.
 
-Everything a function reads and writes goes through the two classes here. What lives here knows documents and
-tables; rows become SQL in `engines/`.
+Every read and write of a function goes through the classes here.
 """
 
 from __future__ import annotations
@@ -24,26 +23,37 @@ from flask_convex_http.schema.system_tables import READABLE
 D = TypeVar("D", bound=Document)
 
 
-#: Milliseconds within which two transactions count as made at the same time; a clock set back is believed.
+#: Milliseconds within which two transactions count as simultaneous. A clock that was set back further is followed.
 _SAME_TIME = 1.0
 
 
 class SystemReader:
-    """Reads the system's tables, such as `_storage`."""
+    """Reads the package's own tables, such as `_storage`; `ctx.db.system`."""
 
     def __init__(self, snapshot: Snapshot, schema: Schema) -> None:
         self._snapshot = snapshot
         self._schema = schema
 
     def get(self, document_id: Id[D]) -> D | None:
-        """The document of an id, or None if it does not exist."""
+        """Return the document with this id, or None if it does not exist.
+
+        Raises:
+            ArgumentValidationError: The value is not an id of a readable system table.
+        """
         table = self._schema.table_of(document_id)
         self._check_readable(table.document)
         row = self._snapshot.get(table, document_id)
         return None if row is None else table.read(row)
 
     def query(self, document: type[D]) -> Query[D]:
-        """Start a query over a system table."""
+        """Start a query over a system table.
+
+        Args:
+            document: The class of its documents: `StoredFile`, `ScheduledFunction` or `WebhookDelivery`.
+
+        Raises:
+            ArgumentValidationError: The class is another one.
+        """
         self._check_readable(document)
         table = self._schema.table_for(document)
         return Query(self._snapshot, table, table.indexes["by_creation_time"])
@@ -55,7 +65,7 @@ class SystemReader:
 
 
 class DatabaseReader:
-    """Reads documents from one snapshot."""
+    """Reads documents from one snapshot; `ctx.db` of a query."""
 
     __slots__ = ("_schema", "_snapshot")
 
@@ -65,11 +75,11 @@ class DatabaseReader:
 
     @property
     def system(self) -> SystemReader:
-        """The system's tables."""
+        """The package's own tables."""
         return SystemReader(self._snapshot, self._schema)
 
     def get(self, document_id: Id[D], /) -> D | None:
-        """The document of an id, or None if it does not exist (any more).
+        """Return the document with this id, or None if it does not exist.
 
         Raises:
             ArgumentValidationError: The value is not an id of a table of the schema.
@@ -77,22 +87,34 @@ class DatabaseReader:
         table = self._schema.likely_table_of(document_id)
         row = None if table is None or table.system else self._snapshot.get(table, document_id)
         if row is None:
-            self._table_of(document_id)  # only what was not found can be no id at all
+            self._table_of(document_id)  # raises for a value that is not an id; an id that was found is one
             return None
         return typing.cast("Table[D]", table).read(row)
 
     def query(self, document: type[D], /) -> Query[D]:
-        """Start a query over the documents of a class."""
+        """Start a query over a table.
+
+        Args:
+            document: The class of its documents.
+
+        Returns:
+            A query over the whole table in the order of creation. See `Query`.
+        """
         table = self._table_for(document)
         return Query(self._snapshot, table, table.indexes["by_creation_time"])
 
     def normalize_id(self, document: type[D], value: str) -> Id[D] | None:
-        """The value as an id of a class's table, or None if it is not one. It need not exist."""
+        """Return the value as an id of a table, or None if it is not one.
+
+        Args:
+            document: The class of the table's documents.
+            value: The value. A document with this id need not exist.
+        """
         table = self._table_for(document)
         return Id(value) if table_of(value) == table.name else None
 
     def _table_of(self, document_id: str) -> Table[Any]:
-        if document_id is UNSET:  # type: ignore[comparison-overlap]  # what .id is before a document is stored
+        if document_id is UNSET:  # type: ignore[comparison-overlap]  # the .id of a document that is not stored
             raise ArgumentValidationError("The document was not stored yet and has no id; use what insert() returned")
         table = self._schema.table_of(document_id)
         if table.system:
@@ -107,10 +129,12 @@ class DatabaseReader:
 
 
 class DatabaseWriter(DatabaseReader):
-    """Reads and writes documents in one transaction; reads see its own writes.
+    """Reads and writes documents in one transaction; `ctx.db` of a mutation. Reads see its own writes.
 
     Args:
-        times: The creation times of what it inserts.
+        transaction: The transaction.
+        schema: The tables.
+        times: The creation times of inserted documents.
     """
 
     __slots__ = ("_clock", "_transaction")
@@ -121,31 +145,42 @@ class DatabaseWriter(DatabaseReader):
         self._clock = times
 
     def insert(self, document: D, /) -> Id[D]:
-        """Store a document and answer its id.
+        """Store a document.
+
+        Returns:
+            The id of the document.
 
         Raises:
-            DocumentValidationError: A value does not match its field; the message has its path.
+            DocumentValidationError: A value does not match its field. The message has its path.
             UniqueConstraintError: Another document has the same values in a unique index.
         """
         return insert(self._transaction, self._table_for(type(document)), document, self._clock)
 
     def patch(self, document_id: Id[Any], /, **fields: Any) -> None:
-        """Change some fields of a document and leave the others.
+        """Change some fields of a document and keep the others.
+
+        Args:
+            document_id: The id of the document.
+            fields: New values by field name.
 
         Raises:
-            DocumentNotFoundError: It does not exist.
-            DocumentValidationError: A field is unknown or a value does not match.
+            DocumentNotFoundError: The document does not exist.
+            DocumentValidationError: A field is unknown, or a value does not match its field.
             UniqueConstraintError: Another document has the same values in a unique index.
         """
         table = self._table_of(document_id)
         self._update("patch", table, document_id, {name: table.store(name, value) for name, value in fields.items()})
 
     def replace(self, document_id: Id[D], document: D, /) -> None:
-        """Give a document new values in all fields; its id and creation time stay.
+        """Replace all fields of a document. Its id and creation time stay.
+
+        Args:
+            document_id: The id of the document.
+            document: The new document, of the same class.
 
         Raises:
-            DocumentNotFoundError: It does not exist.
-            DocumentValidationError: A value does not match, or the document is of another table.
+            DocumentNotFoundError: The document does not exist.
+            DocumentValidationError: A value does not match its field, or the new document belongs to another table.
             UniqueConstraintError: Another document has the same values in a unique index.
         """
         table = self._table_of(document_id)
@@ -159,42 +194,41 @@ class DatabaseWriter(DatabaseReader):
         self._update("replace", table, document_id, dict(zip(table.columns, table.row(document), strict=True)))
 
     def delete(self, document_id: Id[Any], /) -> None:
-        """Remove a document.
+        """Delete a document.
 
         Raises:
-            DocumentNotFoundError: It does not exist.
+            DocumentNotFoundError: The document does not exist.
         """
         table = self._table_of(document_id)
         if not self._transaction.delete(table, document_id):
             raise DocumentNotFoundError(f"delete: there is no document {document_id}")
 
     def apply_if_newer(self, document: D, /, *, by: str, version: str | Sequence[str]) -> Id[D] | None:
-        """Make a document what is stored of a thing, unless what is stored is as new or newer.
+        """Insert the state of an object, or replace the stored state if this one is newer.
 
-        For events that come late, in any order and more than once: which state is left at the end depends on the
-        states alone. Of two with equal versions the one with the greater values is kept, field by field in the
-        class's order (as an index orders them; what is stored as JSON by its text with sorted keys). That is
-        arbitrary, and senders often count whole seconds: if another field says which of two in one second is the
-        later one, name it as well, as in `version=("updated_at", "revision")`.
+        Use it for events that arrive late, out of order or several times. The final state depends only on the set of
+        states that were applied. Of two states with equal versions, the one with the greater values wins, field by
+        field in the order of the class. Values compare as in an index, and structured values by their JSON with sorted
+        keys. This choice is arbitrary. Many senders count whole seconds, so add a second field that tells two states of
+        one second apart, as in `version=("updated_at", "revision")`.
 
-        A deletion that a late event must not undo has to leave a row that says so, with its own version or in a
-        table of its own, since of what is gone nothing is known to be older. Text compares by code point: "10" is
-        before "9".
+        Text compares by code point, so "10" comes before "9". To keep a late event from undoing a deletion, do not
+        delete the row: store the deletion in it, with its own version, or in a table of its own.
 
         Args:
-            document: The new state, as one would give it to `insert`.
-            by: A unique index; the stored document with the same values in its fields is the same thing.
-            version: The field, or the fields in order, that grow with each state. What was stored with None there,
-                before the field existed, is older than everything.
+            document: The new state, as for `insert`.
+            by: The name of a unique index. Documents with the same values in its fields are states of one object.
+            version: The field, or the fields in order, that grow with each state. A stored None is older than every
+                value.
 
         Returns:
-            The id if the document was inserted, or has replaced what was stored (whose id and creation time stay);
-            None if nothing was changed.
+            The id of the document if it was inserted or replaced, None if the stored state is as new or newer. A
+            replaced document keeps its id and creation time.
 
         Raises:
-            RegistrationError: There is no such index or field, the index is not unique, or the field has no order.
+            RegistrationError: The index or a field does not exist, the index is not unique, or a field has no order.
             DocumentValidationError: A value does not match its field, a field of the index or the version is None,
-                or the document was stored before.
+                or the document has an id already.
             UniqueConstraintError: Another document has the same values in another unique index.
         """
         table = self._table_for(type(document))
@@ -207,7 +241,7 @@ class DatabaseWriter(DatabaseReader):
         known = Query(self._snapshot, table, index).with_index(by, **same).unique()
         if known is None:
             return insert(self._transaction, table, document, self._clock)
-        as_read = table.read([known.id, known.creation_time, *row])  # in UTC, say: as the stored one is
+        as_read = table.read([known.id, known.creation_time, *row])  # normalised as the stored one is, such as to UTC
         if rank(table, as_read, fields) <= rank(table, known, fields):
             return None
         self._update("apply_if_newer", table, known.id, dict(zip(table.columns, row, strict=True)))
@@ -223,22 +257,26 @@ class DatabaseWriter(DatabaseReader):
 
 
 class CreationTimes:
-    """The creation times of a process's transactions: the time of each, then the next larger numbers.
+    """Distinct creation times for a process's transactions: the time of each, then the next larger floats.
 
     Args:
-        now: The time of the first one, in milliseconds since the epoch.
+        now: The time of the first transaction, in milliseconds since the epoch.
     """
 
     def __init__(self, now: float = -math.inf) -> None:
         self._next = now
 
     def begin(self, now: float) -> None:
-        """Start a transaction; one at the very time of the one before goes on after it, so that order is kept."""
+        """Start a transaction. One at the time of the previous transaction continues after it, to keep their order.
+
+        Args:
+            now: Milliseconds since the epoch.
+        """
         if not now <= self._next < now + _SAME_TIME:
             self._next = now
 
     def take(self) -> float:
-        """The next creation time."""
+        """Return the next creation time, in milliseconds since the epoch."""
         time, self._next = self._next, math.nextafter(self._next, math.inf)
         return time
 
@@ -246,7 +284,18 @@ class CreationTimes:
 def insert(
     transaction: Transaction, table: Table[D], document: D, clock: CreationTimes, document_id: str | None = None
 ) -> Id[D]:
-    """Store a document in any table, the system's own included."""
+    """Store a document in any table, the package's own included.
+
+    Args:
+        transaction: The transaction.
+        table: The table.
+        document: The document.
+        clock: The creation times.
+        document_id: The id of the document, or None to make one.
+
+    Returns:
+        The id of the document.
+    """
     check_is_new(table, document)
     time = clock.take()
     document_id = document_id or new_id(table.name, time)
@@ -255,10 +304,10 @@ def insert(
 
 
 def check_is_new(table: Table[D], document: D) -> None:
-    """Check that a document has nothing that the system gives.
+    """Check that a document has no id and no creation time, which `insert` assigns.
 
     Raises:
-        DocumentValidationError: It has an id or a creation time.
+        DocumentValidationError: The document has one of them.
     """
     if document.id is not UNSET:  # type: ignore[comparison-overlap]
         raise DocumentValidationError(
@@ -266,4 +315,4 @@ def check_is_new(table: Table[D], document: D) -> None:
             "or use replace()"
         )
     if document.creation_time is not UNSET:
-        raise DocumentValidationError(f"{table.name}: the system gives the creation time - at `$._creationTime`")
+        raise DocumentValidationError(f"{table.name}: insert() assigns the creation time - at `$._creationTime`")

@@ -1,7 +1,7 @@
 """The query builder: `ctx.db.query(Item).with_index(...).order(...).take(10)`.
 
-A builder is immutable and runs nothing until a terminal method is called. What it reads goes through the one
-`Source` it was given, as segments of an index, so that what a function has read can be recorded in one place.
+A builder is immutable, and reads nothing until a terminal method is called. It reads segments of an index through its
+`Source`, so that the reads of a function can be recorded in one place.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Page(msgspec.Struct, Generic[D], frozen=True, kw_only=True, rename="camel"
 
     Attributes:
         page: The documents.
-        is_done: Whether the end was reached.
-        continue_cursor: What to pass as `cursor` for the page after this one.
+        is_done: Whether this is the last page.
+        continue_cursor: The `cursor` of the next page.
     """
 
     page: list[D]
@@ -43,20 +43,20 @@ class Page(msgspec.Struct, Generic[D], frozen=True, kw_only=True, rename="camel"
 
 
 class Source(Protocol):
-    """Where a query reads from."""
+    """The snapshot or transaction that a query reads."""
 
     def select(
         self, table: Table[Any], segment: Segment, *, descending: bool, limit: int | None
     ) -> list[Sequence[Any]]:
-        """The rows of a segment at once."""
+        """Return the rows of a segment, at most `limit`."""
 
     def stream(self, table: Table[Any], segment: Segment, *, descending: bool) -> Iterator[Sequence[Any]]:
-        """The rows of a segment as they are fetched."""
+        """Yield the rows of a segment as they are fetched."""
 
 
 @dataclass(frozen=True, slots=True)
 class Query(Generic[D]):
-    """A query over one table; each method answers a new one.
+    """A query over one table. It is iterable, and each builder method returns a new query.
 
     Without an index it reads the whole table in the order of creation.
     """
@@ -79,7 +79,7 @@ class Query(Generic[D]):
                 `between`). The last field is always `creation_time`.
 
         Raises:
-            QueryError: No such index, the fields are not its first ones, or a value is of another type.
+            QueryError: The index does not exist, the fields are not its first ones, or a value is of another type.
         """
         where = f"Index {self._table.name}.{name}"
         if self._indexed:
@@ -91,7 +91,11 @@ class Query(Generic[D]):
         return replace(self, _index=index, _equal=equal, _range=bounds, _indexed=True)
 
     def order(self, order: Order) -> Query[D]:
-        """Read in ascending ("asc", the default) or descending ("desc") order of the index."""
+        """Read in ascending ("asc", the default) or descending ("desc") order of the index.
+
+        Raises:
+            QueryError: The order is another word, or is given twice.
+        """
         if order not in ("asc", "desc"):
             raise QueryError(f'order({order!r}): write order("asc") or order("desc")')
         if self._order is not None:
@@ -99,33 +103,37 @@ class Query(Generic[D]):
         return replace(self, _order=order)
 
     def filter(self, predicate: Callable[[D], object]) -> Query[D]:
-        """Keep the documents for which a function is true; it is asked after they were read."""
+        """Keep only the documents for which a Python function is true. It runs on documents that were read."""
         return replace(self, _filters=(*self._filters, predicate))
 
     def __iter__(self) -> Iterator[D]:
         return filter(self._keeps, self._stream(None))
 
     def collect(self) -> list[D]:
-        """All documents."""
+        """Return all documents."""
         return list(self) if self._filters else self._read(None)
 
     def take(self, count: int) -> list[D]:
-        """The first documents, at most `count`."""
+        """Return the first documents, at most `count`.
+
+        Raises:
+            QueryError: The count is not an integer of 0 or more.
+        """
         if not isinstance(count, int) or isinstance(count, bool) or count < 0:
             raise QueryError(f"take({count!r}): the number of documents must be an integer of 0 or more")
-        count = min(count, 2**62)  # what SQL and Python can count to
+        count = min(count, 2**62)  # the limits of SQL and of islice
         return list(islice(self, count)) if self._filters else self._read(count)
 
     def first(self) -> D | None:
-        """The first document, or None."""
+        """Return the first document, or None."""
         found = self.take(1)
         return found[0] if found else None
 
     def unique(self) -> D | None:
-        """The only document, or None.
+        """Return the only document, or None.
 
         Raises:
-            NotUniqueError: There are more.
+            NotUniqueError: There is more than one.
         """
         found = self.take(2)
         if len(found) > 1:
@@ -135,14 +143,15 @@ class Query(Generic[D]):
         return found[0] if found else None
 
     def paginate(self, *, num_items: int, cursor: str | None = None) -> Page[D]:
-        """One page, and a cursor for the next one.
+        """Return one page, with a cursor for the next one.
 
         Args:
-            num_items: How many documents at most.
-            cursor: None for the first page, then the `continue_cursor` of the page before.
+            num_items: The largest number of documents in the page, 1 or more.
+            cursor: None for the first page, then the `continue_cursor` of the previous page.
 
         Raises:
-            InvalidCursorError: The cursor is not one of this query.
+            InvalidCursorError: The cursor does not belong to this query.
+            QueryError: `num_items` is not an integer of 1 or more.
         """
         if not isinstance(num_items, int) or isinstance(num_items, bool) or num_items < 1:
             raise QueryError(
@@ -173,8 +182,10 @@ class Query(Generic[D]):
         return documents
 
     def _stream(self, after: Sequence[Any] | None) -> Iterator[D]:
-        """The documents behind a place, unfiltered. All segments are opened at once: one opened later would show
-        what was written while an earlier one was read."""
+        """Yield the documents after a position, unfiltered.
+
+        All segments are opened at once. A segment opened later would show writes made while an earlier one was read.
+        """
         descending = self._order == "desc"
         rows = [self._source.stream(self._table, segment, descending=descending) for segment in self._segments(after)]
         while rows:
@@ -220,7 +231,7 @@ class Query(Generic[D]):
         return Range(end(bounds.lower), end(bounds.upper))
 
     def _stored(self, where: str, name: str, value: Any, store: Callable[[str, Any], Any]) -> Any:
-        """A value as the column holds it; None may be compared with every field of a document."""
+        """Return a value as the column stores it. Every field of a document may be compared with None."""
         if value is None and name != "creation_time":
             return None
         try:
@@ -237,12 +248,12 @@ class Query(Generic[D]):
     # --- cursors --------------------------------------------------------------------------------------------
 
     def _fingerprint(self) -> bytes:
-        """Ties a cursor to its query; filters are code and cannot be told apart."""
-        what = (self._table.name, self._index.name, self._equal, repr(self._range), self._order == "desc")
-        return hashlib.blake2b(msgspec.msgpack.encode(what), digest_size=8).digest()
+        """Return a hash that binds a cursor to its query. Filters are code and are not part of it."""
+        identity = (self._table.name, self._index.name, self._equal, repr(self._range), self._order == "desc")
+        return hashlib.blake2b(msgspec.msgpack.encode(identity), digest_size=8).digest()
 
     def _cursor(self, last: D | None, before: Sequence[Any] | None) -> str:
-        """Where a page ended: the last row's place in the index, or where the page began if it saw no row."""
+        """Return the position of the last row in the index, or the start of the page if the page read no row."""
         place = self._place(last) if last is not None else before
         packed = msgspec.msgpack.encode([self._fingerprint(), place])
         return base64.urlsafe_b64encode(packed).decode().rstrip("=")
@@ -264,7 +275,7 @@ class Query(Generic[D]):
         return place
 
     def _fits(self, place: list[Any] | None) -> bool:
-        """A cursor may have been made up: its values must be ones the database can compare."""
+        """Return whether the database can compare the values of a cursor, which a client may have forged."""
         if place is None:
             return True
         columns = self._index.columns

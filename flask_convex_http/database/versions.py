@@ -1,7 +1,6 @@
-"""Which of two states of a thing is the newer one: what `ctx.db.apply_if_newer` goes by.
+"""The order of two states of one object, for `ctx.db.apply_if_newer`.
 
-Two states are compared by values alone, never by when they came, so that whatever order events come in, and however
-often, the same one is left at the end. What lives here reads and writes no database.
+States compare by their values and never by their arrival. Any order and number of events leaves the same state.
 """
 
 from __future__ import annotations
@@ -19,25 +18,25 @@ D = TypeVar("D", bound=Document)
 
 
 def index_of(table: Table[Any], by: str) -> Index:
-    """The index that says which documents are states of one thing.
+    """Return the unique index whose fields identify an object.
 
     Raises:
-        RegistrationError: The table has no such index, or it is not a constraint.
+        RegistrationError: The table has no such index, or it is not unique.
     """
     index = table.indexes.get(by)
     constraints = [name for name, index in table.indexes.items() if index.unique]
     if index is not None and index.unique:
         return index
-    what = "is not unique" if index else "does not exist"
-    there = f"use one of {', '.join(constraints)}" if constraints else f'declare one, such as {{"{by}": unique(...)}}'
-    raise RegistrationError(f"apply_if_newer(by={by!r}): the index {table.name}.{by} {what}; {there}")
+    problem = "is not unique" if index else "does not exist"
+    hint = f"use one of {', '.join(constraints)}" if constraints else f'declare one, such as {{"{by}": unique(...)}}'
+    raise RegistrationError(f"apply_if_newer(by={by!r}): the index {table.name}.{by} {problem}; {hint}")
 
 
 def version_fields(table: Table[Any], version: str | Sequence[str]) -> tuple[str, ...]:
-    """The fields of a version, in order.
+    """Return the fields of a version, in order.
 
     Raises:
-        RegistrationError: There is none, the table does not have one of them, or one has no order.
+        RegistrationError: There is none, the table lacks one of them, or one of them has no order.
     """
     fields = (version,) if isinstance(version, str) else tuple(version)
     if not fields:
@@ -48,16 +47,16 @@ def version_fields(table: Table[Any], version: str | Sequence[str]) -> tuple[str
 
 
 def check_present(table: Table[D], document: D, fields: Sequence[str], why: str) -> None:
-    """Check that a document has a value in each of some fields.
+    """Check that some fields of a document are not None.
 
     Args:
-        table: Its table.
+        table: The table of the document.
         document: The document.
-        fields: The fields.
-        why: What is to be done with them, for the message.
+        fields: The names of the fields.
+        why: The use of the values, for the message.
 
     Raises:
-        DocumentValidationError: One is None.
+        DocumentValidationError: A field is None.
     """
     for field in fields:
         if getattr(document, field) is None:
@@ -65,13 +64,13 @@ def check_present(table: Table[D], document: D, fields: Sequence[str], why: str)
 
 
 def rank(table: Table[D], document: D, version: Sequence[str]) -> tuple[Any, ...]:
-    """A document's place among the states of one thing: the greater one is the newer one.
+    """Return the sort key of a state. The state with the greater key is the newer one.
 
-    The version comes first. Then all fields in the class's order, so that two states tie only if they are equal.
+    The key starts with the version. All fields follow in the order of the class, so that only equal states tie.
 
     Args:
-        table: Its table.
-        document: The document, as it was read from a row.
+        table: The table of the document.
+        document: The document, as read from a row.
         version: The fields of the version.
     """
     return tuple(_comparable(table, name, getattr(document, name)) for name in (*version, *table.columns))
@@ -92,7 +91,7 @@ def _check_ordered(table: Table[Any], field: str) -> None:
 
 
 def _comparable(table: Table[Any], name: str, value: Any) -> tuple[bool, Any]:
-    """A value in an order that all values of its column have: None first, what is structured by its JSON."""
+    """Return a key that orders all values of a column: None first, structured values by their JSON."""
     if value is None:
         return False, None
     if table.columns[name].type.kind == "json":

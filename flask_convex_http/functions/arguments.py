@@ -1,4 +1,4 @@
-"""The arguments of a function: read from its signature, and validated together at each call."""
+"""Arguments of a function: read from its signature, and validated together at each call."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from flask_convex_http.validation.conversion import Conversion
 from flask_convex_http.validation.validator import InvalidValueError, Validator
 
 _PLAIN_KINDS = ("text", "integer", "boolean")
-#: Defaults of these types can be given to every call; others are copied, or one call would see what another changed.
-_UNCHANGING = (str, int, float, bytes, enum.Enum, datetime.datetime, type(None), msgspec.UnsetType)
+#: Types of defaults that every call may share. Other defaults are copied, since a function could change them.
+_IMMUTABLE = (str, int, float, bytes, enum.Enum, datetime.datetime, type(None), msgspec.UnsetType)
 
 
 class Arguments:
-    """Checks all arguments of a call at once.
+    """Validates all arguments of a call at once.
 
     Args:
         parameters: The parameters by name.
         hints: Their annotations.
-        where: Whose they are, for messages.
+        where: The function's place in the source, for messages.
 
     Attributes:
-        are_plain: Whether all are texts, integers and booleans, which come out of JSON as they went in.
+        are_plain: Whether all are texts, integers and booleans, which JSON does not change.
 
     Raises:
-        RegistrationError: An annotation cannot be validated, or a default does not match its own.
+        RegistrationError: An annotation cannot be validated, or a default does not match its annotation.
     """
 
     def __init__(self, parameters: Mapping[str, inspect.Parameter], hints: Mapping[str, Any], where: str) -> None:
@@ -54,19 +54,19 @@ class Arguments:
         self._validators = list(validators.values())
 
     def bind(self, table_names: dict[str, str]) -> list[str]:
-        """Tell the ids which tables they mean; answer the class names that are not in the schema."""
+        """Resolve the tables of all ids, and return the class names that are not in the schema."""
         return [name for validator in self._validators for name in validator.bind(table_names)]
 
     def check(self, values: Any) -> dict[str, Any]:
-        """The arguments that Python code gave, by name, with those left out."""
+        """Validate arguments that Python code passed, and return them by name with the defaults of the others."""
         return self._check_rest(self._conversion.python(values), True)
 
     def check_json(self, values: Any) -> dict[str, Any]:
-        """The arguments that came out of a JSON parser, by name, with those left out."""
+        """Validate arguments that were parsed from JSON, and return them by name with the defaults of the others."""
         return self._check_rest(self._conversion.json(values), False)
 
     def read_json(self, text: bytes) -> dict[str, Any]:
-        """The arguments that are in a JSON text, by name, with those left out."""
+        """Parse and validate arguments in JSON, and return them by name with the defaults of the others."""
         return self._check_rest(self._decoder.decode(text), False)
 
     def _check_rest(self, record: Any, trusting: bool) -> dict[str, Any]:
@@ -80,7 +80,7 @@ class Arguments:
 
 
 def hints_of(handler: Callable[..., Any]) -> dict[str, Any]:
-    """The annotations of a function without that of the ctx, whose class may be imported for type checkers only."""
+    """Return the annotations of a function, except that of the ctx, which may exist for type checkers only."""
     function: Any = inspect.unwrap(handler)
     first = next(iter(inspect.signature(function).parameters))
     annotations = {name: hint for name, hint in function.__annotations__.items() if name != first}
@@ -89,7 +89,7 @@ def hints_of(handler: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _default(parameter: inspect.Parameter, validator: Validator, where: str) -> tuple[Any, ...]:
-    """The default of a field of the arguments' struct, if it has one."""
+    """Return the default of a parameter as the last item of a field of the arguments' struct."""
     default = parameter.default
     if default is parameter.empty:
         return ()
@@ -98,12 +98,17 @@ def _default(parameter: inspect.Parameter, validator: Validator, where: str) -> 
             validator.check(default)
     except InvalidValueError as error:
         raise RegistrationError(f"{where}({parameter.name}): the default {default!r} is wrong: {error}") from None
-    if isinstance(default, _UNCHANGING):
+    if isinstance(default, _IMMUTABLE):
         return (default,)
     return (msgspec.field(default_factory=functools.partial(copy.deepcopy, default)),)
 
 
 def parameters_of(handler: Callable[..., Any], where: str) -> dict[str, inspect.Parameter]:
+    """Return the parameters of a function by name, except the ctx.
+
+    Raises:
+        RegistrationError: The function is async or a generator, has no ctx, or has a parameter without annotation.
+    """
     unplain = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
     if any(is_one(handler) for is_one in unplain):
         raise RegistrationError(f"{where} must be a plain function: no async def, no yield")

@@ -1,7 +1,6 @@
-"""Queries, mutations and actions: the decorators and what they make of a function.
+"""Queries, mutations and actions: the decorators, and the `Function` that each returns.
 
-A registered function knows how to check its arguments and its result; running it is `runtime`'s work, and finding
-it by name `registry`'s. What lives here knows no database and no HTTP.
+A `Function` validates its arguments and its result. `runtime/` runs it.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-#: Covariant, or mypy would not take `sorted(ctx.run_query(names))`: it looks for a query of Iterable then.
+#: Covariant, because mypy rejects `sorted(ctx.run_query(names))` otherwise: it expects a query of an Iterable there.
 R_co = TypeVar("R_co", covariant=True)
 Kind = Literal["query", "mutation", "action"]
 #: Gets the ctx of a mutation, the arguments of the run that failed and its error as a text.
@@ -40,14 +39,17 @@ FailureHook: TypeAlias = "Callable[[MutationCtx, dict[str, Any], str], None]"
 
 
 class Function(Generic[P, R_co]):
-    """A registered function: called through a ctx, never directly.
+    """A registered function, which is called through a ctx and never directly.
 
     Args:
-        handler: The function itself; its first parameter is the ctx, the others are given by name.
-        public: Whether it can be called from outside, over the function API.
+        handler: The decorated Python function. Its first parameter is the ctx; all others are passed by name.
+        public: Whether clients may call it over the function API.
+
+    Attributes:
+        name: Its name in the registry, such as "items:create".
 
     Raises:
-        RegistrationError: A parameter or annotation cannot work.
+        RegistrationError: A parameter or an annotation cannot work.
     """
 
     kind: ClassVar[Kind]
@@ -57,7 +59,7 @@ class Function(Generic[P, R_co]):
             raise RegistrationError(f"@{self.kind} is put on a plain function, not on {handler!r}")
         self.handler = handler
         self.public = public
-        self.name = plain_name(handler)
+        self.name = default_name(handler)
         self.__doc__ = handler.__doc__
         self.__module__ = handler.__module__
         self.__name__ = handler.__name__
@@ -66,22 +68,26 @@ class Function(Generic[P, R_co]):
         self._schema: Schema | None = None
         self._arguments: Arguments | None = None
         self._returns: Validator | None = None
-        with contextlib.suppress(NameError):  # a forward reference is read when the function is bound to a schema
+        with contextlib.suppress(NameError):  # bind() resolves forward references
             self._compile()
 
     def __repr__(self) -> str:
         return f"<{self.kind} {self.name}>"
 
-    if not TYPE_CHECKING:  # for type checkers it is simply not callable
+    if not TYPE_CHECKING:  # type checkers report a direct call themselves
 
         def __call__(self, *args: Any, **kwargs: Any) -> Any:
-            """Refuse: without a ctx of its own it would run outside its transaction."""
+            """Raise `FunctionCallError`, since a direct call would run outside a transaction."""
             raise FunctionCallError(
                 f"{self.name} was called directly; write ctx.run_{self.kind}({self.__name__}, ...) instead"
             )
 
     def bind(self, schema: Schema) -> None:
-        """Resolve what the annotations say about tables; once for each schema."""
+        """Resolve the tables that the annotations refer to. A second call with the same schema does nothing.
+
+        Raises:
+            RegistrationError: An annotation cannot be read, or refers to a class that is not in the schema.
+        """
         if self._schema is schema:
             return
         try:
@@ -95,10 +101,15 @@ class Function(Generic[P, R_co]):
     def check_arguments(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, json: bool = False
     ) -> dict[str, Any]:
-        """The arguments, validated, by name.
+        """Return the validated arguments by name, defaults included.
+
+        Args:
+            args: Positional arguments.
+            kwargs: Arguments by name.
+            json: Whether they were parsed from JSON, in which dates, bytes and the like are text.
 
         Raises:
-            ArgumentValidationError: One is missing, unknown or does not match; the message has its path.
+            ArgumentValidationError: An argument is missing, unknown or does not match. The message has its path.
         """
         if args:
             kwargs = self._by_name(args, kwargs)
@@ -110,15 +121,15 @@ class Function(Generic[P, R_co]):
             raise ArgumentValidationError(f"{self.name}: {invalid_value(error)}") from None
 
     def arguments_as_json(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
-        """The arguments that were given, validated, as JSON that `check_arguments` takes with `json=True`.
+        """Validate the given arguments, and return them as JSON that `check_arguments` accepts with `json=True`.
 
         Raises:
-            ArgumentValidationError: They do not match, or JSON cannot hold one of them.
+            ArgumentValidationError: An argument does not match, or JSON cannot hold it.
         """
         if args:
             kwargs = self._by_name(args, kwargs)
         checked = self.check_arguments((), kwargs)
-        assert self._arguments  # or else they could not have been checked
+        assert self._arguments  # check_arguments raises otherwise
         try:
             text = msgspec.json.encode({name: checked[name] for name in kwargs})
             is_same = self._arguments.are_plain or self._arguments.read_json(text) == checked
@@ -131,10 +142,10 @@ class Function(Generic[P, R_co]):
         return text
 
     def check_returns(self, value: Any) -> Any:
-        """The result, validated.
+        """Return the validated result.
 
         Raises:
-            ReturnsValidationError: It does not match the annotation.
+            ReturnsValidationError: The result does not match the annotation.
         """
         if self._returns is None:
             return value
@@ -145,7 +156,7 @@ class Function(Generic[P, R_co]):
 
     @property
     def argument_types(self) -> dict[str, Any]:
-        """Annotations by parameter name."""
+        """The annotations by parameter name."""
         hints = hints_of(self.handler)
         return {name: hints[name] for name in self.parameters}
 
@@ -184,7 +195,7 @@ class Query(Function[P, R_co]):
 
 
 class Mutation(Function[P, R_co]):
-    """A function that reads and writes in one serialisable transaction.
+    """A function that reads and writes in one serializable transaction.
 
     Args:
         handler: See `Function`.
@@ -201,12 +212,12 @@ class Mutation(Function[P, R_co]):
 
 
 class Action(Function[P, R_co]):
-    """A function that may talk to the world; each query or mutation it runs is its own transaction.
+    """A function with side effects outside the database. Each query or mutation that it runs is a transaction.
 
     Args:
         handler: See `Function`.
         public: See `Function`.
-        retry: Whether and how it is tried again where it was scheduled; None to run it at most once.
+        retry: How a scheduled run is retried, or None to run it at most once.
     """
 
     kind = "action"
@@ -219,12 +230,12 @@ class Action(Function[P, R_co]):
 
 
 def query(handler: Callable[Concatenate[QueryCtx, P], R]) -> Query[P, R]:
-    """Register a public query."""
+    """Register a public query: it reads one snapshot, and clients may call it over the function API."""
     return Query(handler, public=True)
 
 
 def mutation(handler: Callable[Concatenate[MutationCtx, P], R]) -> Mutation[P, R]:
-    """Register a public mutation."""
+    """Register a public mutation: it is one transaction, and clients may call it over the function API."""
     return Mutation(handler, public=True)
 
 
@@ -233,22 +244,22 @@ def action(handler: Callable[Concatenate[ActionCtx, P], R], /) -> Action[P, R]: 
 @overload
 def action(*, retry: Retry | None = None) -> Callable[[Callable[Concatenate[ActionCtx, P], R]], Action[P, R]]: ...
 def action(handler: Callable[..., Any] | None = None, /, *, retry: Retry | None = None) -> Any:
-    """Register a public action.
+    """Register a public action: it is not a transaction, and clients may call it over the function API.
 
     Args:
         handler: The function.
-        retry: How it is tried again where it was scheduled and failed; without, it runs at most once.
+        retry: How a scheduled run is retried after a failure. Without it, a scheduled run happens at most once.
     """
     return _action(handler, public=True, retry=retry)
 
 
 def internal_query(handler: Callable[Concatenate[QueryCtx, P], R]) -> Query[P, R]:
-    """Register a query that only your own code can call."""
+    """Register an internal query, which only your own code can call."""
     return Query(handler, public=False)
 
 
 def internal_mutation(handler: Callable[Concatenate[MutationCtx, P], R]) -> Mutation[P, R]:
-    """Register a mutation that only your own code can call."""
+    """Register an internal mutation, which only your own code can call."""
     return Mutation(handler, public=False)
 
 
@@ -259,7 +270,12 @@ def internal_action(
     *, retry: Retry | None = None
 ) -> Callable[[Callable[Concatenate[ActionCtx, P], R]], Action[P, R]]: ...
 def internal_action(handler: Callable[..., Any] | None = None, /, *, retry: Retry | None = None) -> Any:
-    """Register an action that only your own code can call; see `action`."""
+    """Register an internal action, which only your own code can call.
+
+    Args:
+        handler: The function.
+        retry: How a scheduled run is retried after a failure. Without it, a scheduled run happens at most once.
+    """
     return _action(handler, public=False, retry=retry)
 
 
@@ -269,5 +285,6 @@ def _action(handler: Callable[..., Any] | None, *, public: bool, retry: Retry | 
     return Action(handler, public=public, retry=retry)
 
 
-def plain_name(handler: Callable[..., Any]) -> str:
+def default_name(handler: Callable[..., Any]) -> str:
+    """Return the name of a function that is registered by itself: its module's last part and its own name."""
     return f"{handler.__module__.rpartition('.')[2]}:{handler.__name__}"

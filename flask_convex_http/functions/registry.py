@@ -1,4 +1,4 @@
-"""Functions by name: which modules they come from, what they are called, and which one a reference means."""
+"""The registry: finds functions by name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, ParamSpec, TypeVar
 
 from flask_convex_http.errors import FunctionCallError, FunctionNotFoundError, RegistrationError
-from flask_convex_http.functions.function import Function, Kind, plain_name
+from flask_convex_http.functions.function import Function, Kind, default_name
 from flask_convex_http.schema.documents import Schema
 from flask_convex_http.validation.records import shorten
 
@@ -19,6 +19,8 @@ R = TypeVar("R")
 
 class Registry:
     """Functions by name: `items:create` is `create` in the module `items` below the common package.
+
+    Iterating yields the application's functions in the order of their names.
 
     Args:
         sources: Modules, names of modules, or single functions.
@@ -43,10 +45,10 @@ class Registry:
         known = set(self._functions.values())
         for function in sources:
             if isinstance(function, Function) and function not in known:
-                self._add(plain_name(function.handler), function)
+                self._add(default_name(function.handler), function)
 
     def __iter__(self) -> Iterator[Function[Any, Any]]:
-        """All functions in the order of their names."""
+        """Yield the application's functions in the order of their names."""
         return iter([self._functions[name] for name in sorted(self._functions)])
 
     def bind(self, schema: Schema) -> None:
@@ -55,11 +57,11 @@ class Registry:
             function.bind(schema)
 
     def resolve(self, function: Function[P, R] | str, kind: Kind) -> Function[P, R]:
-        """The function meant by a reference or a name.
+        """Return the function that a reference or a name means.
 
         Raises:
-            FunctionNotFoundError: There is no function of that name.
-            FunctionCallError: It is of another kind, or not a registered function.
+            FunctionNotFoundError: No function has this name.
+            FunctionCallError: The function is of another kind, or is not registered.
         """
         found = self.find(function) if isinstance(function, str) else function
         if isinstance(found, Function) and found.kind == kind:
@@ -75,18 +77,18 @@ class Registry:
         )
 
     def has(self, function: Function[Any, Any]) -> bool:
-        """Whether a function can be found by its name."""
+        """Return whether a function is registered under its name."""
         return self.get(function.name) is function
 
     def get(self, name: str) -> Function[Any, Any] | None:
-        """The function of a name, if there is one."""
+        """Return the function with this name, or None."""
         return self._functions.get(name) or self._own.get(name)
 
     def find(self, name: str) -> Function[Any, Any]:
-        """The function of a name.
+        """Return the function with this name.
 
         Raises:
-            FunctionNotFoundError: There is none.
+            FunctionNotFoundError: No function has this name.
         """
         function = self.get(name)
         if function is None:
@@ -96,7 +98,7 @@ class Registry:
         return function
 
     def add_own(self, name: str, function: Function[Any, Any]) -> None:
-        """Register a function of the package itself, which no list shows."""
+        """Register a function of the package itself, which iteration leaves out."""
         function.name = name
         self._own[name] = function
 
@@ -123,7 +125,7 @@ def _module(source: str | types.ModuleType) -> types.ModuleType:
 
 
 def _common_package(names: list[str]) -> str:
-    """The package all modules are in, so that `app.items` and `app.users` are `items` and `users`."""
+    """Return the common package of all modules, so that `app.items` and `app.users` become `items` and `users`."""
     parents = [name.split(".")[:-1] for name in names]
     common = itertools.takewhile(lambda parts: len(set(parts)) == 1, zip(*parents, strict=False))
     return ".".join(parts[0] for parts in common)

@@ -1,7 +1,7 @@
-"""What a field's annotation means for its column: the kind of value stored, and the way there and back.
+"""Column types: the kind of stored value for an annotation, and the conversions to it and back.
 
-Stored values are neutral: str, int, float, bool, bytes and None, with datetimes as text and structured values as
-JSON text. An engine maps the kinds to its own SQL types and nothing more.
+Stored values are str, int, float, bool, bytes and None. Datetimes are stored as text, and structured values as JSON
+text. An engine maps the kinds to SQL types.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _KINDS: dict[Any, Kind] = {
 
 @dataclass(frozen=True, slots=True)
 class ColumnType:
-    """How a column holds its values.
+    """The type of a column.
 
     Attributes:
-        kind: The kind of value stored.
-        store: Validates a Python value and answers what is stored; raises InvalidValueError.
-        load: From what is stored (never None) to the Python value; None if they are the same.
+        kind: The kind of stored value.
+        store: Validates a Python value and returns the stored value. Raises InvalidValueError.
+        load: Returns the Python value of a stored value that is not None. None if both are the same.
     """
 
     kind: Kind
@@ -48,38 +48,39 @@ class ColumnType:
 
 
 def column_type(annotation: Any, validator: Validator) -> ColumnType:
-    """Choose the column for an annotation."""
+    """Return the column type for an annotation and its validator."""
     kind = kind_of(annotation)
     if kind == "json":
         return ColumnType(kind, _store_json(annotation, validator), validator.load)
-    store = _store_soon(annotation, _STORE.get(kind, _store_plain)(validator))
+    store = _with_fast_path(annotation, _STORE.get(kind, _store_plain)(validator))
     return ColumnType(kind, store, _load_plain(annotation, kind, validator))
 
 
 def kind_of(annotation: Any) -> Kind:
-    """The kind of column for an annotation; everything that is not one plain type is JSON."""
+    """Return the kind of column for an annotation. Every annotation that is not one plain type is "json"."""
     kinds = {_plain_kind(member) for member in _members(annotation) if member is not type(None)}
     return kinds.pop() if len(kinds) == 1 else "json"
 
 
 def stored_bound(kind: Kind, value: Any) -> Any:
-    """The end of a range, as it is stored. It need not be a value the field may have: gt(0) is a range of a field
-    that holds 1 and more.
+    """Return the end of a range as it is stored.
+
+    The field itself may exclude the value, as gt(0) is a valid range of a field of 1 and more.
 
     Raises:
-        InvalidValueError: It cannot be compared with the column's values.
+        InvalidValueError: The value cannot be compared with the values of the column.
     """
     return _BOUNDS[kind](value.value if isinstance(value, enum.Enum) else value)
 
 
 def fingerprint(validator: Validator) -> str:
-    """A text that differs when an annotation starts to take other values, so that rows have to be looked at."""
+    """Return a text that changes when an annotation starts to accept other values, so that rows must be checked."""
     try:
         schema = msgspec.json.schema(validator.type)
     except TypeError:
         schema = {"type": repr(validator.annotation)}
     tables = sorted({table for marker in validator.id_markers for table in marker.tables})
-    described = msgspec.json.encode([_what_is_checked(schema), tables], order="deterministic")
+    described = msgspec.json.encode([_constraints(schema), tables], order="deterministic")
     return hashlib.blake2b(described, digest_size=8).hexdigest()
 
 
@@ -114,11 +115,11 @@ def _kind_of_values(values: list[Any]) -> Kind:
     return kinds.pop() if len(kinds) == 1 else "json"
 
 
-# --- storing -------------------------------------------------------------------------------------------------------
+# --- from Python to stored values ------------------------------------------------------------------------------------
 
 
-def _store_soon(annotation: Any, store: Store) -> Store:
-    """The same with a short cut: nearly all values of a plain `str`, say, are plainly right, and a write has many."""
+def _with_fast_path(annotation: Any, store: Store) -> Store:
+    """Return `store` with a fast path for common values of plain types, which need no validator."""
     plain = annotation
     if get_origin(annotation) in (Union, types.UnionType):
         members = [member for member in get_args(annotation) if member is not type(None)]
@@ -145,14 +146,14 @@ def _store_text(validator: Validator) -> Store:
         checked = validator.check(value)
         text = checked.value if isinstance(checked, enum.Enum) else checked
         if text is not None and not text.isascii():
-            refuse_surrogates(text)
+            reject_surrogates(text)
         return text
 
     return store
 
 
-def refuse_surrogates(text: str) -> None:
-    """Half a surrogate pair is not text: no database and no JSON parser takes it."""
+def reject_surrogates(text: str) -> None:
+    """Raise InvalidValueError for text with a lone surrogate, which no database and no JSON parser accepts."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -163,7 +164,7 @@ def _store_integer(validator: Validator) -> Store:
     def store(value: Any) -> Any:
         checked = validator.check(value)
         number = checked.value if isinstance(checked, enum.Enum) else checked
-        if number is not None and not -(2**63) <= number < 2**63:  # bounds of its own replace the validator's
+        if number is not None and not -(2**63) <= number < 2**63:  # an annotation's own bounds replace the validator's
             raise InvalidValueError("Expected an integer of 64 bits - at `$`")
         return number
 
@@ -177,7 +178,7 @@ def _store_real(validator: Validator) -> Store:
             return None
         if checked != checked:
             raise InvalidValueError("Expected a number, got NaN (SQL has none) - at `$`")
-        return checked + 0.0  # -0.0 becomes 0.0: they are equal, but databases disagree on keeping the sign
+        return checked + 0.0  # -0.0 becomes 0.0: they are equal, and databases differ in keeping the sign
 
     return store
 
@@ -190,7 +191,7 @@ def _store_datetime(validator: Validator) -> Store:
         if checked.utcoffset() is None:
             raise InvalidValueError("Expected a datetime with a timezone component - at `$`")
         try:
-            # always the same width and always UTC, so that the order of the text is the order of time
+            # fixed width and always UTC, so that the order of text is the order of time
             return checked.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ").rjust(27, "0")
         except OverflowError:
             raise InvalidValueError("Expected a datetime that exists in UTC - at `$`") from None
@@ -228,7 +229,7 @@ _BOUNDS: dict[Kind, Store] = {
 }
 
 
-# --- loading -------------------------------------------------------------------------------------------------------
+# --- from stored values to Python ------------------------------------------------------------------------------------
 
 
 def _load_plain(annotation: Any, kind: Kind, validator: Validator) -> Callable[[Any], Any] | None:
@@ -242,17 +243,17 @@ def _load_plain(annotation: Any, kind: Kind, validator: Validator) -> Callable[[
 
 # --- fingerprints --------------------------------------------------------------------------------------------------
 
-_SAID_ONLY = {"title", "description", "examples", "default"}
+_DOCUMENTATION_KEYS = {"title", "description", "examples", "default"}
 
 
-def _what_is_checked(schema: Any, *, by_name: bool = False) -> Any:
-    """A JSON schema without what it only says to people."""
+def _constraints(schema: Any, *, by_name: bool = False) -> Any:
+    """Return a JSON schema without the keys that only document it."""
     if isinstance(schema, list):
-        return [_what_is_checked(part) for part in schema]
+        return [_constraints(part) for part in schema]
     if not isinstance(schema, dict):
         return schema
     return {
-        key: _what_is_checked(part, by_name=key in ("properties", "$defs") and not by_name)
+        key: _constraints(part, by_name=key in ("properties", "$defs") and not by_name)
         for key, part in schema.items()
-        if by_name or key not in _SAID_ONLY
+        if by_name or key not in _DOCUMENTATION_KEYS
     }

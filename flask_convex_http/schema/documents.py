@@ -1,8 +1,4 @@
-"""Documents: a class per table, and the `Schema` that holds the tables together.
-
-What a table looks like is in `tables`; how a database stores it is decided in `engines/`: what lives here knows
-no SQL.
-"""
+"""Documents: a class for each table, and the `Schema` of all tables."""
 
 from __future__ import annotations
 
@@ -34,10 +30,10 @@ if TYPE_CHECKING:
 
     @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
     class DocumentMeta(type):
-        pass
+        """The metaclass of `Document` as type checkers see it."""
 
     class Document(metaclass=DocumentMeta):
-        """A row of a table, as an immutable value. Subclass it with `table=` and, if wanted, `indexes=`."""
+        """A row of a table, as an immutable value. Subclass it with `table=` and optionally `indexes=`."""
 
         __convex_document__: ClassVar[bool]
 
@@ -47,16 +43,16 @@ if TYPE_CHECKING:
 
         @property
         def id(self) -> Id[Self]:
-            """The document's id, once it is stored."""
+            """The id of a stored document."""
 
         @property
         def creation_time(self) -> float:
-            """When it was inserted, in milliseconds since the epoch, once it is stored."""
+            """The insertion time of a stored document, in milliseconds since the epoch."""
 
 else:
 
     class DocumentMeta(msgspec.StructMeta):
-        """Takes the table's name and indexes from the class statement."""
+        """Builds the table of a document class from its class statement."""
 
         def __new__(mcls, name, bases, namespace, *, table=None, indexes=None, **options):
             below_document = any(hasattr(base, "__convex_document__") for base in bases)
@@ -65,7 +61,7 @@ else:
                     f"class {name}(Document, {next(iter(options))}=...): a document class takes table= and "
                     "indexes= only"
                 )
-            # msgspec inherits frozen=True, but asks each class anew whether its fields are given by name
+            # msgspec inherits frozen=True, but not kw_only=True
             cls = super().__new__(mcls, name, bases, namespace, **{"kw_only": True, **options})
             cls.__convex_table__ = None
             if table is None:
@@ -84,14 +80,19 @@ else:
         kw_only=True,
         rename={"id": "_id", "creation_time": "_creationTime"},
     ):
-        """A row of a table, as an immutable value. Subclass it with `table=` and, if wanted, `indexes=`."""
+        """A row of a table, as an immutable value. Subclass it with `table=` and optionally `indexes=`.
+
+        Attributes:
+            id: The id of a stored document, UNSET before.
+            creation_time: The time it was inserted, in milliseconds since the epoch, UNSET before.
+        """
 
         __convex_document__: ClassVar[bool] = True
         id: str | msgspec.UnsetType = UNSET
         creation_time: float | msgspec.UnsetType = UNSET
 
 
-#: Classes of the system that applications refer to; their tables come when the application is set up.
+#: The package's own classes that applications refer to. Their tables join the schema when the application is set up.
 _SYSTEM_NAMES = frozenset({"StoredFile", "ScheduledFunction", "WebhookDelivery"})
 
 
@@ -99,10 +100,13 @@ class Schema:
     """The tables of an application.
 
     Args:
-        documents: The classes, one a table.
+        documents: The document classes, one for each table.
+
+    Attributes:
+        tables: The tables by name.
 
     Raises:
-        RegistrationError: Two tables have one name, or a reference points to a class that is not here.
+        RegistrationError: Two tables have one name, or a reference points to a class that is not in the schema.
     """
 
     def __init__(self, *documents: type[Document]) -> None:
@@ -113,11 +117,15 @@ class Schema:
         self.bind()
 
     def extended(self, documents: Iterable[type[Document]]) -> Schema:
-        """This schema and the system's own tables."""
+        """Return a schema of these tables and more.
+
+        Args:
+            documents: The classes of the further tables.
+        """
         return Schema(*self._by_class, *documents)
 
     def table_for(self, document: type[D]) -> Table[D]:
-        """The table of a document class.
+        """Return the table of a document class.
 
         Raises:
             RegistrationError: The class is not in the schema.
@@ -129,11 +137,11 @@ class Schema:
         return table
 
     def likely_table_of(self, document_id: Any) -> Table[Any] | None:
-        """The table an id would belong to if it is one, told by its beginning only."""
+        """Return the table that a value names in its beginning, without a check that the value is an id."""
         return self.tables.get(document_id[:-33]) if isinstance(document_id, str) else None
 
     def table_of(self, document_id: str) -> Table[Any]:
-        """The table an id belongs to.
+        """Return the table of an id.
 
         Raises:
             ArgumentValidationError: The value is not an id of a table of this schema.
@@ -146,10 +154,10 @@ class Schema:
 
     @property
     def table_names(self) -> dict[str, str]:
-        """Table names by the name of the class, where that says which class is meant.
+        """The names of tables by the name of their class, as far as a class name is unambiguous.
 
-        The system's classes give way to the application's. Two of those with one name are referred to by class, as
-        in Id[shop.Item]; here they have a name that nobody writes.
+        A class of the application hides one of the package with the same name. Two classes of the application with one
+        name are referred to by class, as in Id[shop.Item], and have keys here that no annotation contains.
         """
         own = [table for table in self.tables.values() if not table.system]
         count = Counter(table.document.__name__ for table in own)
@@ -160,7 +168,11 @@ class Schema:
         return {name: table_name for name, table_name in names.items() if count[name] < 2}
 
     def bind(self) -> None:
-        """Resolve the references between tables."""
+        """Resolve the references between tables.
+
+        Raises:
+            RegistrationError: A reference points to a class that is not in the schema.
+        """
         names = self.table_names
         for table in self.tables.values():
             for column in _resolved(table).values():
@@ -186,7 +198,7 @@ class Schema:
 
 
 def _resolved(table: Table[Any]) -> dict[str, Column]:
-    """A table's columns, now that every class is defined."""
+    """Return the columns of a table, when every class is defined."""
     try:
         return table.columns
     except NameError as error:

@@ -1,9 +1,9 @@
-"""Index ranges: `gt(3)`, `between(a, b)`, and how a range over an index becomes contiguous segments.
+"""Index ranges such as `gt(3)`, and the contiguous segments that a range consists of.
 
-The order is total and the same on every database: None comes before everything else, text compares by code
-point. A segment is one run of an index that any engine can read in one go: some columns equal, then at most one
-column between two bounds. What is not one run (None and below 5, or everything after a cursor) becomes several,
-read one after another. What lives here knows no SQL.
+The order is total and the same on every database: None comes first, and text compares by code point. A segment is one
+run of an index that an engine reads with one statement: equal values in the leading columns, then at most one column
+between two bounds. A range that is not contiguous, such as None and values below 5, or all rows after a cursor, becomes
+several segments.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from flask_convex_http.errors import QueryError
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """One end of a range; None as the value is the lowest of all values."""
+    """One end of a range. None is the lowest value."""
 
     value: Any
     inclusive: bool
@@ -25,7 +25,7 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Values between two bounds; combine two with `&`."""
+    """The values between two bounds. Combine two ranges with `&`."""
 
     lower: Bound | None = None
     upper: Bound | None = None
@@ -37,27 +37,27 @@ class Range:
 
 
 def gt(value: Any) -> Range:
-    """Greater than a value."""
+    """Return the range of values greater than a value."""
     return Range(lower=Bound(value, False))
 
 
 def gte(value: Any) -> Range:
-    """Greater than a value or equal to it."""
+    """Return the range of values greater than or equal to a value."""
     return Range(lower=Bound(value, True))
 
 
 def lt(value: Any) -> Range:
-    """Less than a value; None is less than everything else."""
+    """Return the range of values less than a value. None is less than every other value."""
     return Range(upper=Bound(value, False))
 
 
 def lte(value: Any) -> Range:
-    """Less than a value or equal to it; None is less than everything else."""
+    """Return the range of values less than or equal to a value. None is less than every other value."""
     return Range(upper=Bound(value, True))
 
 
 def between(lower: Any, upper: Any) -> Range:
-    """From one value to another, both ends included."""
+    """Return the range from one value to another, both ends included."""
     return Range(Bound(lower, True), Bound(upper, True))
 
 
@@ -66,12 +66,12 @@ class Segment:
     """One contiguous run of an index.
 
     Attributes:
-        equal: The leading columns that have one value (None included), in index order.
-        column: The column after those, if it is bounded.
-        lower: Its lower bound, never None-valued.
-        upper: Its upper bound, never None-valued.
-        not_none: Whether None is left out of that column.
-        order: All columns rows are ordered by.
+        order: All columns that rows are ordered by.
+        equal: The leading columns with their values, which may be None, in the order of the index.
+        column: The column after them, if it is bounded.
+        lower: The lower bound of that column, never with the value None.
+        upper: The upper bound of that column, never with the value None.
+        not_none: Whether rows with None in that column are excluded.
     """
 
     order: tuple[str, ...]
@@ -91,15 +91,15 @@ def segments(
     descending: bool = False,
     after: Sequence[Any] | None = None,
 ) -> list[Segment]:
-    """The runs of an index that make up a range, in the order they are to be read.
+    """Return the segments of a range, in reading order.
 
     Args:
-        order: The index's columns, ending with the creation time and the id.
-        equal: Values of the leading columns.
+        order: The columns of the index, ending with the creation time and the id.
+        equal: The values of the leading columns.
         bounds: The range of the next column.
         nullable: The columns that can hold None.
-        descending: Read backwards.
-        after: A row's values of all columns in `order`; only rows behind it in reading order are wanted.
+        descending: Whether to read backwards.
+        after: A row's values of all columns in `order`, to read only the rows after it in reading order.
     """
     base = Segment(order, tuple(zip(order, equal, strict=False)))
     runs = _bounded(base, bounds, nullable)
@@ -109,7 +109,7 @@ def segments(
 
 
 def _bounded(base: Segment, bounds: Range | None, nullable: frozenset[str]) -> list[Segment]:
-    """Ascending runs for a range over the column behind the equal ones."""
+    """Return ascending segments for a range over the column after the equal ones."""
     if bounds is None:
         return [base]
     column = base.order[len(base.equal)]
@@ -124,16 +124,16 @@ def _bounded(base: Segment, bounds: Range | None, nullable: frozenset[str]) -> l
 
 
 def _holds_none(lower: Bound | None, upper: Bound | None) -> bool:
-    """Whether None, the lowest value, is within the bounds."""
+    """Return whether None, the lowest value, is within the bounds."""
     above = lower is None or (lower.value is None and lower.inclusive)
     return above and (upper is None or upper.value is not None or upper.inclusive)
 
 
 def _behind(run: Segment, after: Sequence[Any], nullable: frozenset[str], descending: bool) -> Iterator[Segment]:
-    """What of an ascending run lies behind a row in reading order, as ascending runs.
+    """Yield the part of an ascending segment after a row in reading order, as ascending segments.
 
-    The order is lexicographic: behind (a, b, c) come the rows equal in a and b and beyond in c, then those equal
-    in a and beyond in b, then those beyond in a. Read backwards, those beyond in a are the lowest.
+    The order is lexicographic. After (a, b, c) come the rows equal in a and b and beyond in c, then those equal in a
+    and beyond in b, then those beyond in a.
     """
     prefix = len(run.equal)
     place = _compare([value for _, value in run.equal], after[:prefix])
@@ -149,7 +149,7 @@ def _behind(run: Segment, after: Sequence[Any], nullable: frozenset[str], descen
 def _beyond(
     run: Segment, after: Sequence[Any], position: int, nullable: frozenset[str], descending: bool
 ) -> Iterator[Segment]:
-    """The rows that equal a row in the columns before a position and lie beyond it there."""
+    """Yield segments of the rows that equal a row in the columns before a position and lie beyond it there."""
     prefix = len(run.equal)
     if position > prefix and run.column is not None and not _within(run, after[prefix]):
         return
@@ -189,7 +189,7 @@ def _within(run: Segment, value: Any) -> bool:
 
 
 def _compare(one: Sequence[Any], other: Sequence[Any]) -> int:
-    """-1, 0 or 1 in the total order: None first, then by value."""
+    """Return -1, 0 or 1 by the total order: None first, then by value."""
     for left, right in zip(one, other, strict=False):
         if left == right and (left is None) == (right is None):
             continue

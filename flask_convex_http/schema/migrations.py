@@ -1,8 +1,8 @@
-"""From the tables that are there to the tables of the schema: which steps, and which are refused.
+"""Migrations: the steps from the tables of a database to the tables of the schema.
 
-What lives here compares and decides, in terms of tables, columns and indexes; an engine looks and applies.
-Nothing is lost silently: a step that would lose data is refused unless it is asked for, one that existing rows
-do not fit is refused always, and both messages name the table, the field and a row.
+This module decides; an engine describes the database and applies the steps. A step that would lose data is refused
+unless the operator allows it. A step that existing rows do not fit is always refused. Both messages name the table, the
+field and a row.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from flask_convex_http.validation.validator import InvalidValueError
 
 
 class ColumnShape(msgspec.Struct, frozen=True):
-    """A column as it is in a database.
+    """A column of a database.
 
     Attributes:
-        kind: The kind of value stored.
-        nullable: Whether it may be empty.
-        checks: The fingerprint of the annotation its rows were last checked against.
+        kind: The kind of stored value.
+        nullable: Whether it can hold NULL.
+        checks: The fingerprint of the annotation that its rows were last checked against.
     """
 
     kind: Kind
@@ -36,14 +36,14 @@ class ColumnShape(msgspec.Struct, frozen=True):
 
 
 class IndexShape(msgspec.Struct, frozen=True):
-    """An index as it is in a database: its declared fields."""
+    """An index of a database, with its declared fields."""
 
     fields: tuple[str, ...]
     unique: bool
 
 
 class TableShape(msgspec.Struct, frozen=True):
-    """A table as it is in a database."""
+    """A table of a database."""
 
     columns: dict[str, ColumnShape]
     indexes: dict[str, IndexShape]
@@ -53,44 +53,57 @@ Shape = dict[str, TableShape]
 
 
 class Migration(Protocol):
-    """What can be looked at before deciding."""
+    """The view of a database that `plan` decides on."""
 
     def describe(self) -> Shape:
-        """The tables that are there."""
+        """Return the existing tables."""
 
     def rows(self, table: str, column: str) -> Iterator[tuple[str, Any]]:
-        """The id and one column of every row."""
+        """Yield the id and one column of every row."""
 
     def any_row(self, table: str) -> str | None:
-        """The id of some row."""
+        """Return the id of any row, or None if there is none."""
 
     def duplicate(self, table: str, columns: Sequence[str]) -> str | None:
-        """The id of a row that another one equals in these columns."""
+        """Return the id of a row that equals another one in these columns, or None."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One change of a database."""
+    """One change of a database. `str()` describes it in a line.
+
+    Attributes:
+        table: The table.
+        destructive: Whether it loses data.
+    """
 
     table: Table[Any]
     destructive: ClassVar[bool] = False
 
     @property
     def required(self) -> bool:
-        """Whether the application cannot run before it."""
+        """Whether the application cannot run before this step."""
         return True
 
 
 @dataclass(frozen=True, slots=True)
 class CreateTable(Step):
+    """Creates a table."""
+
     def __str__(self) -> str:
         return f"create table {self.table.name} ({', '.join(self.table.columns) or 'no fields'})"
 
 
 @dataclass(frozen=True, slots=True)
 class AddColumn(Step):
+    """Adds a column.
+
+    Attributes:
+        column: The column.
+        value: The stored value for existing rows.
+    """
+
     column: Column
-    #: What rows that are there get, as it is stored.
     value: Any
 
     def __str__(self) -> str:
@@ -99,14 +112,21 @@ class AddColumn(Step):
 
 @dataclass(frozen=True, slots=True)
 class ChangeColumn(Step):
+    """Changes the type of a column, or the values that it accepts.
+
+    Attributes:
+        column: The new column.
+        old: The existing column.
+        values: The new stored values by id, of the rows whose value changes.
+    """
+
     column: Column
     old: ColumnShape
-    #: What is stored from now on, by id, where it differs from what is stored now.
     values: dict[str, Any] = field(repr=False)
 
     @property
     def required(self) -> bool:
-        """Not if the rows fit and whatever fits can be stored: so code that is one schema behind keeps running."""
+        """False if all rows fit and the column can store every new value, so that older code can still run."""
         can_store = self.old.kind == self.column.type.kind and self.old.nullable >= self.column.nullable
         return bool(self.values) or not can_store
 
@@ -119,11 +139,14 @@ class ChangeColumn(Step):
 
 @dataclass(frozen=True, slots=True)
 class DropColumn(Step):
+    """Drops a column with its values."""
+
     name: str
     destructive: ClassVar[bool] = True
 
     @property
     def required(self) -> bool:
+        """Always False."""
         return False
 
     def __str__(self) -> str:
@@ -132,21 +155,26 @@ class DropColumn(Step):
 
 @dataclass(frozen=True, slots=True)
 class CreateIndex(Step):
+    """Creates an index."""
+
     index: Index
 
     def __str__(self) -> str:
-        what = "unique index" if self.index.unique else "index"
+        kind = "unique index" if self.index.unique else "index"
         return (
-            f"create {what} {self.index.name} on {self.table.name} ({', '.join(self.index.fields) or 'creation time'})"
+            f"create {kind} {self.index.name} on {self.table.name} ({', '.join(self.index.fields) or 'creation time'})"
         )
 
 
 @dataclass(frozen=True, slots=True)
 class DropIndex(Step):
+    """Drops an index."""
+
     name: str
 
     @property
     def required(self) -> bool:
+        """Always False."""
         return False
 
     def __str__(self) -> str:
@@ -154,7 +182,7 @@ class DropIndex(Step):
 
 
 def shape_of(schema: Schema) -> Shape:
-    """The tables of a schema as they should be in a database."""
+    """Return the tables that a schema needs in a database."""
     return {
         table.name: TableShape(
             {name: _column_shape(column) for name, column in table.columns.items()},
@@ -165,17 +193,20 @@ def shape_of(schema: Schema) -> Shape:
 
 
 def plan(schema: Schema, migration: Migration, *, allow_destructive: bool = False) -> list[Step]:
-    """The steps from what is there to the schema, in the order to take them.
+    """Return the steps from the existing tables to the schema, in order. Tables outside the schema are ignored.
 
-    Tables that are not in the schema are left alone.
+    Args:
+        schema: The tables of the application.
+        migration: The database.
+        allow_destructive: Whether steps may lose data.
 
     Raises:
-        MigrationRefusedError: A step would lose data that nobody allowed to lose, or existing rows do not fit.
+        MigrationRefusedError: A step would lose data without permission, or existing rows do not fit.
     """
-    there = migration.describe()
+    existing = migration.describe()
     steps: list[Step] = []
     for table in schema.tables.values():
-        shape = there.get(table.name)
+        shape = existing.get(table.name)
         if shape is None:
             steps += [CreateTable(table), *(CreateIndex(table, index) for index in table.indexes.values())]
         else:
@@ -232,7 +263,7 @@ def _change_column(table: Table[Any], column: Column, old: ColumnShape, migratio
 
 
 def _converted(column: Column, old: Kind, stored: Any) -> Any:
-    """What a stored value becomes in a column of another type, where that says the same."""
+    """Return a stored value for a column of another type, if it keeps its meaning."""
     new = column.type.kind
     if old == "json" and new == "json" and stored is not None:
         return column.type.store(column.validator.decode(stored))
@@ -268,7 +299,7 @@ def _same(stored: Any) -> Any:
     return stored
 
 
-#: What a stored value was in Python, whatever the new annotation says.
+#: Returns the Python value of a stored value, by its old kind.
 _FROM: dict[Kind, Callable[[Any], Any]] = {
     "boolean": bool,
     "json": msgspec.json.decode,

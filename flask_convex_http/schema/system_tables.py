@@ -1,7 +1,7 @@
-"""The tables the package itself needs; they are documents like any other.
+"""The package's own tables.
 
-`_storage`, `_scheduled_functions` and `_webhooks` can be read by applications through `ctx.db.system`; the others
-cannot be reached from functions. Times are milliseconds since the epoch.
+Applications read `_storage`, `_scheduled_functions` and `_webhooks` through `ctx.db.system`. Functions cannot reach the
+other tables. All times are milliseconds since the epoch.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from flask_convex_http.schema.documents import Document, unique
 
 
 class StoredFile(Document, table="_storage"):
-    """What is known of a stored file; its bytes are in the blob store under the same id.
+    """The metadata of a stored file. Its bytes are in the blob store under the same id.
 
     Attributes:
-        sha256: The digest of the bytes, base64.
-        size: Their number.
-        content_type: The type given when it was stored.
-        revision: Signed URLs carry it; raising it revokes them.
+        sha256: The SHA-256 digest of the bytes, base64.
+        size: The number of bytes.
+        content_type: The media type given when it was stored.
+        revision: Part of every signed URL of the file. A higher revision revokes them.
     """
 
     sha256: str
@@ -31,13 +31,13 @@ class StoredFile(Document, table="_storage"):
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One time that a scheduled action was run.
+    """One attempt to run a scheduled action.
 
     Attributes:
-        started: When.
-        ended: When it ended, or when it was found that its worker is gone.
-        outcome: "lost": its worker died. "stopped": its worker was stopped before it ended.
-        error: What it failed with.
+        started: The start time.
+        ended: The end time, or the time at which its worker was found dead.
+        outcome: "lost" if its worker died, "stopped" if its worker was stopped before the end.
+        error: The error, if the attempt failed.
     """
 
     started: float
@@ -47,19 +47,19 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ScheduledFunction(Document, table="_scheduled_functions", indexes={"by_state": ["state", "kind", "due"]}):
-    """A function that was scheduled; it is kept for a while after it has ended.
+    """A job: a scheduled function. It is purged some time after its end.
 
     Attributes:
-        name: The function's name, such as "items:create".
-        args: Its arguments, as JSON has them.
-        kind: Whether it runs in one transaction with its own completion, or outside of any.
-        state: "inProgress" is only ever seen of actions.
-        scheduled_time: When it is to run.
-        due: When it needs looking at next: to run it (again), to see whether its worker lives, to forget it.
-        completed_time: When it ended.
-        error: What it failed with.
-        worker: Who runs it.
-        attempts: An action's attempts, in order.
+        name: The name of the function, such as "items:create".
+        args: The arguments, as JSON values.
+        kind: "mutation" runs in one transaction with its own completion, "action" outside a transaction.
+        state: The state. Only actions are ever "inProgress".
+        scheduled_time: The time it should run.
+        due: The time of its next step: an attempt, a check of its lease, or its purge.
+        completed_time: The end time.
+        error: The error, if it failed.
+        worker: The worker that runs it.
+        attempts: The attempts of an action, in order.
     """
 
     name: str
@@ -75,15 +75,15 @@ class ScheduledFunction(Document, table="_scheduled_functions", indexes={"by_sta
 
 
 class CronJob(Document, table="_cron_jobs", indexes={"by_name": unique("name")}):
-    """A cron, as the newest process that started knows it.
+    """A cron, as the process that started last defines it.
 
     Attributes:
         name: Its name, unique among the crons.
-        schedule: Its schedule in one line; when that changes, the next tick is found anew.
-        function: The name of the function it runs.
-        args: Its arguments, as JSON has them.
-        next_tick: When it fires next.
-        last_job: What it scheduled last.
+        schedule: Its schedule in one line. A changed schedule computes `next_tick` again.
+        function: The name of the function.
+        args: The arguments, as JSON values.
+        next_tick: The time of the next tick.
+        last_job: The job of the last tick.
     """
 
     name: str
@@ -95,13 +95,13 @@ class CronJob(Document, table="_cron_jobs", indexes={"by_name": unique("name")})
 
 
 class CronRun(Document, table="_cron_runs", indexes={"by_tick": unique("name", "tick"), "by_time": ["tick"]}):
-    """One firing of a cron: there is one row for each name and tick, so a tick fires once.
+    """One tick of a cron. The unique index on name and tick makes a tick run once.
 
     Attributes:
-        name: The cron's name.
-        tick: The time it was due.
-        job: What was scheduled.
-        skipped: How many ticks after this one were too late to be run.
+        name: The name of the cron.
+        tick: The time of the tick.
+        job: The scheduled job.
+        skipped: The number of ticks after this one that were too late to run.
     """
 
     name: str
@@ -111,16 +111,16 @@ class CronRun(Document, table="_cron_runs", indexes={"by_tick": unique("name", "
 
 
 class OnceCall(Document, table="_once_calls", indexes={"by_key": unique("key"), "by_expiry": ["expires"]}):
-    """A call to another service that is made once.
+    """A call of `ctx.once` to another service.
 
     Attributes:
-        key: The application's name for it.
+        key: The application's key of the call.
         state: "started" until its result is recorded.
-        owner: Who makes it: the id of a scheduled function, or a random text.
-        started: When.
-        result: What it answered, as JSON; None until then.
-        error: Why the result could not be recorded.
-        expires: When it may be forgotten.
+        owner: The caller: the id of a job, or a random text.
+        started: The start time.
+        result: The result as JSON, None before the end.
+        error: The reason, if the result could not be recorded.
+        expires: The time after which it is purged.
     """
 
     key: str
@@ -135,14 +135,14 @@ class OnceCall(Document, table="_once_calls", indexes={"by_key": unique("key"), 
 class RateLimitBucket(
     Document, table="_rate_limits", indexes={"by_name": unique("name", "key"), "by_full_at": ["full_at"]}
 ):
-    """How many tokens somebody has left; without a row it is all of them.
+    """The token bucket of one caller of a rate limit. A bucket without a row is full.
 
     Attributes:
-        name: The limit's name.
-        key: Whose bucket it is.
-        tokens: How many there were at the time.
-        time: The time.
-        full_at: When it is full again, and the row says nothing any more.
+        name: The name of the limit.
+        key: The caller's key.
+        tokens: The number of tokens at `time`.
+        time: The time of the last change.
+        full_at: The time at which the bucket is full again, so that the row can be purged.
     """
 
     name: str
@@ -153,12 +153,12 @@ class RateLimitBucket(
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What the sender of a webhook is answered.
+    """The stored response to a webhook delivery.
 
     Attributes:
         status: The HTTP status.
         headers: Names and values, in order.
-        body: The bytes.
+        body: The body.
     """
 
     status: int = 200
@@ -167,14 +167,14 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class WebhookAttempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One time that a webhook's handler was run.
+    """One attempt to run the handler of a webhook delivery.
 
     Attributes:
-        started: When.
-        ended: When it ended.
-        by: Who had it run: the sender's delivery, a worker, or somebody at the command line.
-        outcome: Whether its effects were committed.
-        error: What it failed with.
+        started: The start time.
+        ended: The end time.
+        by: The cause: the sender's request, a worker, or a command (`retry` or `replay`).
+        outcome: "success" if the effects are committed.
+        error: The error, if the attempt failed.
     """
 
     started: float
@@ -187,28 +187,27 @@ class WebhookAttempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
 class WebhookDelivery(
     Document, table="_webhooks", indexes={"by_event": unique("source", "event_id"), "by_state": ["state", "due"]}
 ):
-    """A verified delivery of a webhook, and what became of it; copies of it have no row of their own.
+    """A verified webhook delivery and its state. Duplicates have no row of their own.
 
     Attributes:
-        source: Which of the application's webhooks received it.
-        event_id: The sender's id of it.
-        type: What happened, in the sender's words.
-        provider: The kind of sender.
-        state: "pending": a worker is to run its handler. "done": its effects are committed. "failed": the handler
-            failed, and runs again when the sender sends it again. "dead": it has failed for good.
-        received: When it came.
-        expires: When it may be forgotten; a copy that comes later would be taken for new.
-        due: When it needs looking at: to forget its headers and body, then all of it; to see whether it is still to
-            be run.
-        secret_label: Which secret its signature was made with.
-        request_id: The request that brought it, as the log has it.
-        size: Bytes of its body, which is kept apart and forgotten sooner.
-        completed_time: When it was done or dead.
-        error: What it failed with last.
-        answer: What the sender was answered, and is for each copy; None for a plain OK.
-        lane: Whose deliveries are run one after another.
-        job: The scheduled function that runs its handler.
-        attempts: When its handler was run, in order; the newest hundred.
+        source: The name of the webhook that received it.
+        event_id: The sender's id of the event.
+        type: The sender's type of the event.
+        provider: The name of the provider.
+        state: "pending" if a worker will run its handler, "done" if its effects are committed, "failed" if the handler
+            failed and runs again when the sender retries, "dead" if it failed for good.
+        received: The time it arrived.
+        expires: The time after which it is purged. A later duplicate would count as a new event.
+        due: The time of its next step: a check that its job exists, the purge of headers and body, or its purge.
+        secret_label: The label of the secret that verified its signature.
+        request_id: The id of the request that delivered it, as in the log.
+        size: Bytes of its body, which is stored separately and purged sooner.
+        completed_time: The time it became "done" or "dead".
+        error: The error of the last failed attempt.
+        answer: The response to the sender and to each duplicate, None for a plain OK.
+        lane: The lane, whose deliveries run one after another.
+        job: The job that runs its handler.
+        attempts: The newest hundred attempts to run the handler, in order.
     """
 
     source: str
@@ -231,10 +230,10 @@ class WebhookDelivery(
 
 
 class WebhookRequest(Document, table="_webhook_requests"):
-    """The headers and the body of a delivery; its id has the same number as the delivery's.
+    """The headers and the body of a delivery. Its id ends like the delivery's.
 
     Attributes:
-        headers: As received, with lower-case names, without cookies and credentials.
+        headers: The received headers, with lower-case names, without cookies and credentials.
         body: The verified bytes.
     """
 
@@ -247,13 +246,13 @@ class WebhookContent(
     table="_webhook_contents",
     indexes={"by_fingerprint": unique("source", "fingerprint"), "by_expiry": ["expires"]},
 ):
-    """The signed content of a delivery whose id is not signed, so that it is known under another id.
+    """The signed content of a delivery whose id is not signed, to recognise a duplicate with another id.
 
     Attributes:
-        source: Which of the application's webhooks received it.
-        fingerprint: What is the same in each copy.
-        event_id: The id it came under first.
-        expires: When it may be forgotten.
+        source: The name of the webhook that received it.
+        fingerprint: A digest of the signed content, equal in all duplicates.
+        event_id: The id of the first delivery with this content.
+        expires: The time after which it is purged.
     """
 
     source: str
@@ -265,10 +264,10 @@ class WebhookContent(
 class WebhookTurn(
     Document, table="_webhook_turns", indexes={"by_lane": ["source", "lane"], "by_delivery": ["delivery"]}
 ):
-    """The place of a delivery in its lane, for as long as it has not been dealt with.
+    """The position of a pending delivery in its lane.
 
     Attributes:
-        source: Which of the application's webhooks received it.
+        source: The name of the webhook that received it.
         lane: The lane.
         delivery: The delivery.
     """
@@ -279,16 +278,16 @@ class WebhookTurn(
 
 
 class ApiKey(Document, table="api_keys", indexes={"by_hash": unique("hash"), "by_name": ["name"]}):
-    """An API key; only a keyed hash of it is kept.
+    """An API key. Only a keyed hash of it is stored.
 
     Attributes:
-        name: Whose key it is, for people.
+        name: A name for people.
         hint: The first characters of the key, to tell keys apart.
         hash: The keyed hash of the key, hexadecimal.
-        scopes: What it may be used for.
-        expires_at: Milliseconds since the epoch, None for never.
-        revoked_at: Milliseconds since the epoch, None while it is valid.
-        last_used_at: Milliseconds since the epoch, brought up to date about once a minute.
+        scopes: The scopes it grants.
+        expires_at: The expiry, None for never.
+        revoked_at: The time it was revoked, None while it is valid.
+        last_used_at: The time of its last use, updated about once a minute.
     """
 
     name: str
@@ -301,7 +300,7 @@ class ApiKey(Document, table="api_keys", indexes={"by_hash": unique("hash"), "by
 
 
 class AccessToken(Document, table="access_tokens", indexes={"by_hash": unique("hash"), "by_subject": ["subject"]}):
-    """An opaque Bearer token for a subject; only a keyed hash of it is kept. Times as in `ApiKey`."""
+    """An opaque Bearer token of a subject. Only a keyed hash of it is stored. Fields as in `ApiKey`."""
 
     subject: str
     hint: str
@@ -313,7 +312,7 @@ class AccessToken(Document, table="access_tokens", indexes={"by_hash": unique("h
 
 
 class Setting(Document, table="_settings", indexes={"by_key": unique("key")}):
-    """Something the deployment must remember, such as the shape of its tables or its secret."""
+    """A setting of the database itself, such as the shape of its tables or the deployment's secret."""
 
     key: str
     value: str

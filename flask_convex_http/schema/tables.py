@@ -1,8 +1,4 @@
-"""A table: its columns and indexes, and how a document becomes a row and comes back.
-
-What a table looks like is decided here, from a class's annotations alone. What lives here knows no SQL; how a
-database stores a table is decided in `engines/`.
-"""
+"""Tables: columns and indexes from a document class, and conversion between documents and rows."""
 
 from __future__ import annotations
 
@@ -26,7 +22,7 @@ if TYPE_CHECKING:
 D = TypeVar("D", bound="Document")
 
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}", re.ASCII)
-#: What every document has; a class that declares them anew would hide them.
+#: Fields of every document, which a class must not declare again.
 _RESERVED_FIELDS = {"id": str | UnsetType, "creation_time": float | UnsetType}
 _RESERVED_INDEXES = {"by_id", "by_creation_time"}
 ID_COLUMN, TIME_COLUMN = "_id", "_creation_time"
@@ -34,13 +30,13 @@ ID_COLUMN, TIME_COLUMN = "_id", "_creation_time"
 
 @dataclass(frozen=True, slots=True)
 class Unique:
-    """An index in which no two documents may have the same values; see `unique`."""
+    """The declaration of a unique index, as `unique` returns it."""
 
     fields: tuple[str, ...]
 
 
 def unique(*fields: str) -> Unique:
-    """Make an index a constraint: no two documents have the same values in these fields.
+    """Declare a unique index: no two documents may have the same values in these fields.
 
     Args:
         fields: Field names in order. Documents with None in one of them do not collide.
@@ -54,8 +50,7 @@ class Index:
 
     Attributes:
         name: Its name in `with_index`.
-        fields: The declared fields; the creation time is the implicit last one.
-        columns: What rows are ordered by: the fields, the creation time, the id.
+        fields: The declared fields. The creation time is the implicit last one.
         unique: Whether it is a constraint as well.
     """
 
@@ -65,6 +60,7 @@ class Index:
 
     @property
     def columns(self) -> tuple[str, ...]:
+        """The columns that rows are ordered by: the fields, the creation time and the id."""
         return (*self.fields, TIME_COLUMN, ID_COLUMN)
 
 
@@ -73,11 +69,11 @@ class Column:
     """A field of a document as a column.
 
     Attributes:
-        name: The field's name, in Python and in the database.
-        type: What is stored and how values are written and read back.
+        name: The name of the field, in Python and in the database.
+        type: The kind of stored value, with the conversions.
         nullable: Whether None is allowed.
-        validator: What checks its values.
-        field: What msgspec knows of it.
+        validator: Checks the values.
+        field: msgspec's description of the field.
     """
 
     name: str
@@ -88,19 +84,25 @@ class Column:
 
     @property
     def default(self) -> Any:
-        """The value of rows that were there before the column; UNSET if there is none. A factory is asked now."""
+        """The default for existing rows when the column is added, or UNSET. A default factory is called."""
         if self.field.default is not msgspec.NODEFAULT:
             return self.field.default
         return self.field.default_factory() if callable(self.field.default_factory) else UNSET
 
 
 class Table(Generic[D]):
-    """A table: what its rows look like and how a document becomes a row and comes back.
+    """A table: its columns and indexes, and the conversion between its documents and rows.
 
     Args:
         document: The class of its documents.
-        name: Its name; letters, digits and underscores.
+        name: Its name, of letters, digits and underscores.
         indexes: Field names by index name.
+
+    Attributes:
+        system: Whether it is one of the package's own tables.
+        fields: The names of the fields, without id and creation time.
+        indexes: The indexes by name, "by_creation_time" included.
+        nullable: The names of the columns that can hold None.
 
     Raises:
         RegistrationError: A name, a field or an index cannot work.
@@ -134,7 +136,7 @@ class Table(Generic[D]):
         where = self.document.__name__
         hidden = [name for cls in _own_classes(self.document) for name in vars(cls) if name in _RESERVED_FIELDS]
         if hidden:
-            raise RegistrationError(_given_by_the_system(where, hidden[0]))
+            raise RegistrationError(_reserved_field(where, hidden[0]))
         seen: dict[str, str] = {}
         for field in self.fields:
             if not _IDENTIFIER.fullmatch(field):
@@ -178,8 +180,7 @@ class Table(Generic[D]):
         for field in fields:
             if field in (*_RESERVED_FIELDS, ID_COLUMN, TIME_COLUMN):
                 raise RegistrationError(
-                    f"{where}: leave out {field}, which is there by itself (the creation time comes last in "
-                    "every index)"
+                    f"{where}: leave out {field}; the creation time and the id are the last columns of every index"
                 )
             if field not in self.fields:
                 raise RegistrationError(f"{where} names {field!r}, which is no field of {self.document.__name__}")
@@ -190,7 +191,7 @@ class Table(Generic[D]):
     # --- columns -------------------------------------------------------------------------------------------------
 
     def try_resolve(self) -> None:
-        """Read the annotations now, so that mistakes show where the class is; later if a name is not known yet."""
+        """Read the annotations now, so that mistakes show at the class. An undefined name postpones it."""
         try:
             self.columns  # noqa: B018  # computed on first use
         except NameError:
@@ -198,7 +199,12 @@ class Table(Generic[D]):
 
     @property
     def columns(self) -> dict[str, Column]:
-        """The columns by name, without the id and the creation time."""
+        """The columns by name, without id and creation time. Computed at first use.
+
+        Raises:
+            NameError: An annotation names a class that is not defined yet.
+            RegistrationError: An annotation or an index cannot work.
+        """
         if self._columns is None:
             self._columns = self._resolve()
             self._prepare()
@@ -208,7 +214,7 @@ class Table(Generic[D]):
         hints = self._hints()
         for name, hint in _RESERVED_FIELDS.items():
             if hints[name] != hint:
-                raise RegistrationError(_given_by_the_system(self.document.__name__, name))
+                raise RegistrationError(_reserved_field(self.document.__name__, name))
         defaults = {field.name: field for field in msgspec.structs.fields(self.document)}  # type: ignore[arg-type]
         columns = {name: self._column(name, hints[name], defaults[name]) for name in self.fields}
         for index in self.indexes.values():
@@ -224,7 +230,7 @@ class Table(Generic[D]):
         try:
             return typing.get_type_hints(self.document, include_extras=True)
         except NameError:
-            raise  # perhaps a class that comes further down
+            raise  # the class may be defined further down in the module
         except Exception as error:
             raise RegistrationError(f"{self.document.__name__}: an annotation cannot be read: {error}") from error
 
@@ -250,21 +256,21 @@ class Table(Generic[D]):
     # --- documents and rows ----------------------------------------------------------------------------------------
 
     def row(self, document: D) -> list[Any]:
-        """The values of a document's columns, validated and as they are stored.
+        """Return the validated and stored values of a document's columns.
 
         Raises:
             DocumentValidationError: A value does not match its field.
         """
         try:
             return [column.type.store(getattr(document, name)) for name, column in self.columns.items()]
-        except InvalidValueError:  # once more, to say which it is
+        except InvalidValueError:  # store() names the field
             return [self.store(name, getattr(document, name)) for name in self.columns]
 
     def store(self, name: str, value: Any) -> Any:
-        """One field's value, validated and as it is stored.
+        """Return the validated and stored value of one field.
 
         Raises:
-            DocumentValidationError: It does not match the field, or the table has no such field.
+            DocumentValidationError: The value does not match the field, or the table has no such field.
         """
         column = self.columns.get(name)
         if column is None:
@@ -275,7 +281,14 @@ class Table(Generic[D]):
             raise DocumentValidationError(f"{self.name}: {error.inside('.' + name)}") from None
 
     def read(self, row: Sequence[Any]) -> D:
-        """The document of a row: the id, the creation time and the columns in order."""
+        """Return the document of a row.
+
+        Args:
+            row: The id, the creation time and the columns in order.
+
+        Raises:
+            EngineError: A stored value does not match its field, because another program wrote it.
+        """
         if not self._loaders:
             return self._make(row)
         values = list(row)
@@ -292,9 +305,9 @@ class Table(Generic[D]):
 
 
 def _constructor(document: type[D], names: Sequence[str]) -> Callable[[Sequence[Any]], D]:
-    """`lambda row: document(id=row[0], ...)`: five times as fast as making a dict of names for each row.
+    """Return `lambda row: document(id=row[0], ...)`, which is five times as fast as keyword arguments from a dict.
 
-    Written as source, as dataclasses and named tuples are; the names were checked to be identifiers.
+    It is compiled from source, as dataclasses and named tuples are. The names were checked to be identifiers.
     """
     arguments = ", ".join(f"{name}=row[{place}]" for place, name in enumerate(names))
     make = eval(f"lambda row: document({arguments})", {"document": document})
@@ -310,25 +323,25 @@ def _accepts(validator: Validator, value: Any) -> bool:
 
 
 def _own_classes(document: type) -> list[type]:
-    """A document class and its bases before Document, where something can hide what Document has."""
+    """Return a document class and its bases before Document, whose attributes could hide those of Document."""
     return list(itertools.takewhile(lambda cls: "__convex_document__" not in vars(cls), document.__mro__))
 
 
-def _given_by_the_system(where: str, field: str) -> str:
-    return f"{where}.{field} is given by the system to every document; choose another name"
+def _reserved_field(where: str, field: str) -> str:
+    return f"{where}.{field} is a field of every document already; choose another name"
 
 
 def _struct_fields(document: type) -> tuple[str, ...]:
     return typing.cast("tuple[str, ...]", getattr(document, "__struct_fields__", ()))
 
 
-def taken(table: Table[Any] | None, name: str, fields: Sequence[str]) -> UniqueConstraintError:
-    """The error for values that another row has.
+def unique_violation(table: Table[Any] | None, name: str, fields: Sequence[str]) -> UniqueConstraintError:
+    """Return the error for a row with the same values as another one in a unique index.
 
     Args:
         table: The table, if the schema has it.
-        name: Its name.
-        fields: The fields that are the same.
+        name: The name of the table.
+        fields: The fields with the same values.
     """
     indexes = table.indexes.values() if table else ()
     found = [index.name for index in indexes if index.unique and index.fields == tuple(fields)]

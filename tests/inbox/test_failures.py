@@ -214,7 +214,7 @@ def test_one_that_failed_before_is_given_up(tmp_path: Path) -> None:
     with receiving(tmp_path, failing(Boom(), DeadLetterError())) as receiver:
         assert [receiver.deliver().status_code for _ in range(3)] == [500, 200, 200]
         assert [attempt.outcome for attempt in receiver.delivery.attempts] == ["failed", "dead"]
-        assert receiver.delivery.error == "The handler gave it up"
+        assert receiver.delivery.error == "The handler dead-lettered it"
 
 
 def test_a_sender_that_wants_to_be_told_in_its_own_words(tmp_path: Path) -> None:

@@ -239,10 +239,10 @@ def with_member(name: str, value: Any, **annotations: Any) -> Callable[[], Any]:
         (define(_hidden=int), r"Thing._hidden must start with a letter"),
         (define(**{"größe": int}), "ASCII letters"),
         (define(**{"a" * 65: int}), "up to 64"),
-        (define(id=int), "Thing.id is given by the system"),
-        (define(creation_time=float), "Thing.creation_time is given by the system"),
-        (with_member("id", property(lambda self: 5)), "Thing.id is given by the system"),
-        (with_member("creation_time", 5), "Thing.creation_time is given by the system"),
+        (define(id=int), "Thing.id is a field of every document"),
+        (define(creation_time=float), "Thing.creation_time is a field of every document"),
+        (with_member("id", property(lambda self: 5)), "Thing.id is a field of every document"),
+        (with_member("creation_time", 5), "Thing.creation_time is a field of every document"),
         (define(name=str, Name=str), "Thing.Name and .name differ in case only"),
         (define(a=int, indexes=["by_a"]), "indexes must be a mapping"),
         (define(a=int, indexes={"by_a": "a"}), r"index 'by_a' must list its fields: write \['a'\]"),
@@ -293,9 +293,9 @@ def test_an_inherited_system_field_is_refused() -> None:
     class Mixin:
         id = 5
 
-    with pytest.raises(RegistrationError, match="id is given by the system"):
+    with pytest.raises(RegistrationError, match="id is a field of every document"):
         types.new_class("Thing", (Base,), {"table": "things"})
-    with pytest.raises(RegistrationError, match="id is given by the system"):
+    with pytest.raises(RegistrationError, match="id is a field of every document"):
         types.new_class("Thing", (Mixin, Document), {"table": "things"})
 
 

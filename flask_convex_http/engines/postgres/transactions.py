@@ -18,7 +18,7 @@ from flask_convex_http.engines.postgres.statements import guard_values
 from flask_convex_http.engines.postgres.values import check_index_sizes, encoded
 from flask_convex_http.errors import ConvexHTTPError, EngineError, UnavailableError
 from flask_convex_http.schema.index_ranges import Segment
-from flask_convex_http.schema.tables import ID_COLUMN, TIME_COLUMN, Table, taken
+from flask_convex_http.schema.tables import ID_COLUMN, TIME_COLUMN, Table, unique_violation
 
 
 class PostgresTransaction(PostgresReader):
@@ -65,7 +65,7 @@ class PostgresTransaction(PostgresReader):
         except DRIVER_ERRORS as error:
             raise self._translated(error) from error
         if cursor.rowcount < len(rows):
-            raise taken(table, table.name, ("_id",))
+            raise unique_violation(table, table.name, ("_id",))
 
     def update(self, table: Table[Any], document_id: str, changes: Mapping[str, Any]) -> bool:
         """Set columns of a row and return whether it exists."""
@@ -197,8 +197,8 @@ class PostgresTransaction(PostgresReader):
                 continue
             rows = self._fetch(table, self._statements.lookup(table, fields), wanted)
             if any(row[0] != document_id for row in rows):
-                return taken(table, table.name, fields)
-        return taken(table, table.name, ("_id",))
+                return unique_violation(table, table.name, fields)
+        return unique_violation(table, table.name, ("_id",))
 
 
 def column_names(table: Table[Any]) -> tuple[str, ...]:

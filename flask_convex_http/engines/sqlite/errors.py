@@ -10,7 +10,7 @@ from flask_convex_http.errors import (
     UniqueConstraintError,
 )
 from flask_convex_http.schema.documents import Schema
-from flask_convex_http.schema.tables import taken
+from flask_convex_http.schema.tables import unique_violation
 from flask_convex_http.sqlite.connections import DISK_FAILURES, sqlite3
 
 
@@ -31,4 +31,6 @@ def translate(error: Exception, schema: Schema) -> ConvexHTTPError:
 def _collision(names: str, schema: Schema) -> UniqueConstraintError:
     """ "users.clerk_id" as an error."""
     table_name = names.partition(".")[0]
-    return taken(schema.tables.get(table_name), table_name, [part.partition(".")[2] for part in names.split(", ")])
+    return unique_violation(
+        schema.tables.get(table_name), table_name, [part.partition(".")[2] for part in names.split(", ")]
+    )
