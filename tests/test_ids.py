@@ -1,4 +1,4 @@
-"""Ids: how they look, which table they belong to, and `Id[...]` in annotations."""
+"""Ids: their form, their table, and `Id[...]` in annotations."""
 
 import typing
 from typing import Any
@@ -69,25 +69,25 @@ def test_ids_do_not_repeat() -> None:
     ],
 )
 def test_what_is_no_id_has_no_table(value: Any) -> None:
-    """Only lower-case hexadecimal digits behind a table's name make an id; nothing else raises."""
+    """Only lower-case hexadecimal digits after a table's name make an id; other values return None and never raise."""
     assert table_of(value) is None
 
 
 @given(st.text() | st.from_regex(r"\A[a-z_]{1,4}_[0-9a-fA-F]{30,34}\Z"))
 def test_any_text_is_an_id_or_not(value: str) -> None:
-    """Asking for the table of any text answers what the id starts with, or None."""
+    """The table of any text is the start of the text, or None."""
     table = table_of(value)
     assert table is None or (value.startswith(f"{table}_") and len(value) == len(table) + 33)
 
 
 @pytest.mark.parametrize("table", ["a_", "a_b", "a_" + "0" * 31, "_storage", "a" * 64])
 def test_a_table_with_underscores_is_read_back(table: str) -> None:
-    """The table can be read off the id whatever underscores and digits its name has."""
+    """The table is read from an id for any underscores and digits in its name."""
     assert table_of(new_id(table, 5)) == table
 
 
 def test_id_is_a_plain_string_at_run_time() -> None:
-    """Id(...) answers the text itself."""
+    """Id(...) returns the text itself."""
     assert type(Id("users_1")) is str
 
 
@@ -101,7 +101,7 @@ def test_id_is_a_plain_string_at_run_time() -> None:
     ],
 )
 def test_references_are_checked_against_their_tables(field: str, tables: set[str]) -> None:
-    """Id[User], Id["User"], Id["User | Team"] and Id[StoredFile] take ids of exactly these tables."""
+    """Id[User], Id["User"], Id["User | Team"] and Id[StoredFile] accept ids of exactly these tables."""
     Schema(User, Team).extended([StoredFile])
     validator = Validator(typing.get_type_hints(Team, include_extras=True)[field], f"Team.{field}")
     validator.bind({"User": "users", "Team": "teams", "StoredFile": "_storage"})
@@ -115,30 +115,30 @@ def test_references_are_checked_against_their_tables(field: str, tables: set[str
 
 
 def test_a_reference_of_two_classes_may_be_given_by_class() -> None:
-    """Id[User | Team] takes the ids of both."""
+    """Id[User | Team] accepts the ids of both."""
     validator = Validator(Id[User | Team], "here")
     assert validator.bind({"User": "users", "Team": "teams"}) == []
     assert validator.check(new_id("teams", 5))
 
 
 def test_a_class_is_its_own_table_whatever_its_name() -> None:
-    """A reference by class goes to that class's table, even if another class has its name."""
+    """A reference by class means that class's table, even if another class has the same name."""
     marker = IdOf((User,))
     assert marker.bind({"User": "people", "Person": "users"}) == []
     assert marker.tables == {"users"}
 
 
 def test_a_class_outside_the_schema_is_unknown() -> None:
-    """Binding answers the classes that have no table, given by class or by name."""
+    """Binding returns the classes without a table, given by class or by name."""
     assert IdOf((User, "Team", "Nobody")).bind({"Team": "teams"}) == ["User", "Nobody"]
 
 
 def test_a_reference_shows_how_it_was_written() -> None:
-    """The annotation's repr is what one writes."""
+    """The repr of an annotation is its source code."""
     assert repr(IdOf((User, "Team"))) == "Id[User | Team]"
 
 
 def test_a_bare_id_says_too_little() -> None:
-    """Id without a class is refused with the hint to name one."""
+    """Id without a class is refused with a hint to name one."""
     with pytest.raises(RegistrationError, match=r"Id\[\.\.\.\]"):
         Validator(Id, "User.friend")

@@ -1,4 +1,4 @@
-"""ctx.db.apply_if_newer: which state of a thing is left, whatever order its states come in, and every wrong use."""
+"""ctx.db.apply_if_newer: the final state for every order of states, and every wrong use."""
 
 import enum
 import itertools
@@ -75,7 +75,7 @@ _numbers = map(str, itertools.count(1))
 
 
 def apply(app: Deployment, *states: Customer, version: str | Sequence[str] = "updated") -> list[Id[Customer] | None]:
-    """Apply states, each in a transaction of its own, and answer what each of them was answered."""
+    """Apply states, each in a transaction of its own, and return the result of each."""
 
     def one(state: Customer) -> Id[Customer] | None:
         return app.write(lambda db: db.apply_if_newer(state, by="by_sender", version=version))
@@ -84,7 +84,7 @@ def apply(app: Deployment, *states: Customer, version: str | Sequence[str] = "up
 
 
 def stored(app: Deployment, number: str) -> Customer:
-    """The one customer with a number."""
+    """Return the one customer with a number."""
 
     found = app.read(lambda db: db.query(Customer).with_index("by_sender", sender="shop", number=number).unique())
     assert found is not None
@@ -92,13 +92,13 @@ def stored(app: Deployment, number: str) -> Customer:
 
 
 def altered(state: Any, **changes: Any) -> Customer:
-    """The same state with other values in some fields."""
+    """Return the same state with other values in some fields."""
     changed: Customer = msgspec.structs.replace(state, **changes)
     return changed
 
 
 def unstored(customer: Customer) -> Customer:
-    """A stored customer as it was before it was stored."""
+    """Return a stored customer as it was before it was stored."""
     return altered(customer, id=msgspec.UNSET, creation_time=msgspec.UNSET)
 
 
@@ -106,7 +106,7 @@ def unstored(customer: Customer) -> Customer:
 
 
 def test_first_state_is_inserted(app: Deployment) -> None:
-    """Of a thing that nothing is known of, the state is inserted and its id answered."""
+    """The first state of an object is inserted and its id returned."""
     number = next(_numbers)
     [customer_id] = apply(app, Customer(number=number, updated=5, name="Ada"))
     assert customer_id == stored(app, number).id
@@ -125,7 +125,7 @@ def test_newer_state_replaces_all_fields_and_keeps_the_id(app: Deployment) -> No
 
 
 def test_older_and_identical_states_change_nothing(app: Deployment) -> None:
-    """A state that is older, or the very one that is stored, is answered None and changes nothing."""
+    """A state that is older than the stored one, or equal to it, returns None and changes nothing."""
     number = next(_numbers)
     newest = Customer(number=number, updated=5, name="Ada", extra={"b": 1, "a": [2]})
     apply(app, newest)
@@ -135,7 +135,7 @@ def test_older_and_identical_states_change_nothing(app: Deployment) -> None:
 
 
 def test_things_do_not_touch_each_other(app: Deployment) -> None:
-    """Only the document with the same values in all fields of the index is compared with."""
+    """A state is compared only with the document that has the same values in all fields of the index."""
     number = next(_numbers)
     apply(app, Customer(number=number, updated=9))
     [other_sender] = apply(app, Customer(number=number, sender="bank", updated=1))
@@ -144,7 +144,7 @@ def test_things_do_not_touch_each_other(app: Deployment) -> None:
 
 
 def test_later_fields_of_the_version_decide_among_equal_first_ones(app: Deployment) -> None:
-    """The fields of a version are compared in order: a later one decides where the ones before are equal."""
+    """The fields of a version are compared in order: a later one decides when the earlier ones are equal."""
     number = next(_numbers)
     version = ("updated", "revision")
     states = [Customer(number=number, updated=u, revision=r) for u, r in [(2, 1.0), (1, 9.0), (2, 0.5), (2, 1.5)]]
@@ -176,7 +176,7 @@ def test_version_may_be_of_any_type_with_an_order(app: Deployment, field: str, l
 
 
 def test_version_that_was_none_is_older_than_everything(app: Deployment) -> None:
-    """What was stored before its version was known is replaced by the first state that has one."""
+    """A state stored before its version was known is replaced by the first state with a version."""
     number = next(_numbers)
     app.add(Customer(number=number, updated=None, name="Ada"))
     apply(app, Customer(number=number, updated=-5, name="Zoe"))
@@ -197,7 +197,7 @@ TIES = {
 
 @pytest.mark.parametrize("case", TIES)
 def test_tie_is_broken_by_the_values(app: Deployment, case: str) -> None:
-    """Of two states with one version the one with the greater values is left, whichever came first."""
+    """Of two states with the same version, the one with the greater values remains, in either order of arrival."""
     for order in (TIES[case], TIES[case][::-1]):
         number = next(_numbers)
         apply(app, *(altered(state, number=number) for state in order))
@@ -205,7 +205,7 @@ def test_tie_is_broken_by_the_values(app: Deployment, case: str) -> None:
 
 
 def test_states_that_are_written_differently_are_equal(app: Deployment) -> None:
-    """The same time in another zone, the same number, and keys in another order are no new state."""
+    """The same time in another zone, the same number, and keys in another order are the same state."""
     number = next(_numbers)
     noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
     one = Customer(number=number, seen=noon, revision=1.0, extra={"a": 1, "b": 2})
@@ -235,7 +235,7 @@ STATES = st.builds(
 
 @st.composite
 def histories(draw: st.DrawFn) -> tuple[list[Customer], list[Customer]]:
-    """The same states in two orders, each of them any number of times."""
+    """Return the same states in two orders, each of them any number of times."""
     states = draw(st.lists(STATES, min_size=1, max_size=5))
     repeated = [draw(st.lists(st.sampled_from(states), max_size=5)) for _ in range(2)]
     first, second = (draw(st.permutations([*states, *more])) for more in repeated)
@@ -243,7 +243,7 @@ def histories(draw: st.DrawFn) -> tuple[list[Customer], list[Customer]]:
 
 
 def outcome(app: Deployment, states: Sequence[Customer], version: Sequence[str]) -> list[Customer]:
-    """What is left of a history, without what depends on when it was inserted; nothing is kept."""
+    """Return the final state of a history, without values that depend on the time of insertion."""
 
     def body(db: DatabaseWriter) -> list[Customer]:
         for state in states:
@@ -257,7 +257,7 @@ def outcome(app: Deployment, states: Sequence[Customer], version: Sequence[str])
 
 
 def test_any_order_and_multiplicity_ends_in_the_same_state(each_engine: str) -> None:
-    """Whatever order states come in, and however often each, the same is left: of each thing the newest one."""
+    """Any order and number of states ends in the same state: the newest one of each object."""
     with deployed(Customer) as app:
 
         @given(histories=histories(), version=st.sampled_from([("updated",), ("updated", "revision"), ("seen",)]))
@@ -280,7 +280,7 @@ def rank(customer: Customer, version: Sequence[str]) -> tuple[Any, ...]:
 
 
 def refused(app: Deployment, error: type[Exception], message: str, document: Any = None, **arguments: Any) -> None:
-    """Apply something that must be refused with a message, and must leave nothing."""
+    """Apply a state that must be refused with a message and must change nothing."""
     number = next(_numbers)
     given = Customer(number=number) if document is None else document
     options = {"by": "by_sender", "version": "updated", **arguments}
@@ -291,7 +291,7 @@ def refused(app: Deployment, error: type[Exception], message: str, document: Any
 
 
 def test_index_must_be_a_constraint_of_the_table(app: Deployment) -> None:
-    """An index that is not there or not unique is refused, and the ones to use are named."""
+    """An index that does not exist or is not unique is refused, and the message names the usable ones."""
     there = "use one of by_sender, by_email"
     refused(app, RegistrationError, f"customers.by_mail does not exist; {there}", by="by_mail")
     refused(app, RegistrationError, f"customers.by_name is not unique; {there}", by="by_name")
@@ -301,7 +301,7 @@ def test_index_must_be_a_constraint_of_the_table(app: Deployment) -> None:
 
 
 def test_version_must_be_fields_with_an_order(app: Deployment) -> None:
-    """A version of no fields, of one that is not there, or of one that has no order is refused."""
+    """A version without fields, with an unknown field, or with a field that has no order is refused."""
     refused(app, RegistrationError, "needs at least one field", version=())
     refused(app, RegistrationError, "Customer has no such field; add one", version="updated_at")
     refused(app, RegistrationError, "Customer has no such field", version=["updated", "creation_time"])
@@ -319,7 +319,7 @@ def test_none_says_neither_which_thing_nor_which_version(app: Deployment) -> Non
 
 
 def test_document_must_be_valid_and_new(app: Deployment) -> None:
-    """A value that does not match, and a document that was stored already, are refused, newer or not."""
+    """A value that does not match, and a document that is stored already, are refused, newer or not."""
     [known] = apply(app, Customer(number=next(_numbers), updated=5))
     assert known is not None
     refused(app, DocumentValidationError, "has an id already", altered(app.get(known), updated=6))
@@ -339,7 +339,7 @@ def test_class_must_be_in_the_schema(app: Deployment) -> None:
 
 
 def test_other_constraints_hold(app: Deployment) -> None:
-    """A state whose values another document has in another unique index is refused and changes nothing."""
+    """A state that violates another unique index is refused and changes nothing."""
     one, two = next(_numbers), next(_numbers)
     apply(app, Customer(number=one, email=f"{one}@x"), Customer(number=two, email=f"{two}@x"))
     with pytest.raises(UniqueConstraintError):

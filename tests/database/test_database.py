@@ -1,4 +1,4 @@
-"""ctx.db: reading and writing documents, and every way of asking for the wrong thing."""
+"""ctx.db: reads and writes of documents, and every wrong use."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -67,7 +67,7 @@ def get(app: Deployment, user_id: Any) -> Any:
 
 
 def make(**fields: Any) -> User:
-    """A User that a type checker would not let pass."""
+    """Return a User that a type checker would reject."""
     return User(**fields)
 
 
@@ -75,7 +75,7 @@ def make(**fields: Any) -> User:
 
 
 def test_insert_gives_id_and_creation_time(app: Deployment) -> None:
-    """A stored document has an id of its table and the time it was inserted; the one given stays without."""
+    """A stored document has an id of its table and its insertion time; the inserted object keeps none."""
     before = time.time() * 1000
     ada = User(name="Ada")
     [user_id] = app.add(ada)
@@ -88,7 +88,7 @@ def test_insert_gives_id_and_creation_time(app: Deployment) -> None:
 
 
 def test_get_of_a_missing_document_is_none(app: Deployment) -> None:
-    """A well-formed id of nothing, or of a document that was deleted, has no document."""
+    """get returns None for an unused id and for the id of a deleted document."""
     [user_id] = app.add(User(name="Ada"))
     app.write(lambda db: db.delete(user_id))
     assert get(app, user_id) is None
@@ -96,7 +96,7 @@ def test_get_of_a_missing_document_is_none(app: Deployment) -> None:
 
 
 def test_patch_changes_only_what_is_given(app: Deployment) -> None:
-    """patch sets the fields given, structured ones as a whole, and leaves id, creation time and the rest."""
+    """patch sets the given fields, structured ones as a whole, and keeps id, creation time and the others."""
     [user_id] = app.add(User(name="Ada", profile=Profile("think", 5), tags=["a"]))
     before = get(app, user_id)
     app.write(lambda db: db.patch(user_id, profile=Profile("act"), email=None))
@@ -107,7 +107,7 @@ def test_patch_changes_only_what_is_given(app: Deployment) -> None:
 
 
 def test_replace_sets_every_field(app: Deployment) -> None:
-    """replace gives all fields new values, defaults included; id and creation time stay."""
+    """replace sets all fields, defaults included, and keeps id and creation time."""
     [user_id] = app.add(User(name="Ada", email="ada@example.com", tags=["a"]))
     before = get(app, user_id)
     app.write(lambda db: db.replace(user_id, User(name="Bob")))
@@ -117,7 +117,7 @@ def test_replace_sets_every_field(app: Deployment) -> None:
 
 
 def test_replace_takes_a_changed_copy(app: Deployment) -> None:
-    """A stored document, copied with changes, can be given back to replace; to another document it cannot."""
+    """A changed copy of a stored document can be passed to replace for its own id, and for no other."""
     [user_id, other_id] = app.add(User(name="Ada"), User(name="Eve"))
     changed = msgspec.structs.replace(get(app, user_id), name="Bob")
     app.write(lambda db: db.replace(user_id, changed))
@@ -127,7 +127,7 @@ def test_replace_takes_a_changed_copy(app: Deployment) -> None:
 
 
 def test_writes_answer_nothing(app: Deployment) -> None:
-    """patch, replace and delete answer None."""
+    """patch, replace and delete return None."""
     [user_id] = app.add(User(name="Ada"))
     uses: list[Callable[[DatabaseWriter], object]] = [
         lambda db: db.patch(user_id, name="Bob"),
@@ -138,7 +138,7 @@ def test_writes_answer_nothing(app: Deployment) -> None:
 
 
 def test_missing_documents_cannot_be_changed(app: Deployment) -> None:
-    """patch (also of nothing), replace and delete of a document that is not there say which one."""
+    """patch (also without fields), replace and delete of a missing document name its id in the error."""
     gone = new_id("users", 5)
     uses: dict[str, Callable[[Any], Any]] = {
         "patch": lambda db: db.patch(gone, name="Bob"),
@@ -152,7 +152,7 @@ def test_missing_documents_cannot_be_changed(app: Deployment) -> None:
 
 
 def test_creation_times_rise_within_a_transaction(app: Deployment) -> None:
-    """Documents inserted in one transaction have strictly rising creation times, in the order of insertion."""
+    """Documents inserted in one transaction have strictly increasing creation times, in the order of insertion."""
     ids = app.add(*[User(name=str(number)) for number in range(100)])
     times = [get(app, user_id).creation_time for user_id in ids]
     assert times == sorted(set(times))
@@ -160,7 +160,7 @@ def test_creation_times_rise_within_a_transaction(app: Deployment) -> None:
 
 
 def test_transactions_see_what_they_wrote(app: Deployment) -> None:
-    """get and query in a transaction see its inserts, patches and deletes."""
+    """get and query in a transaction see its own inserts, patches and deletes."""
 
     def look(db: DatabaseWriter) -> None:
         user_id = db.insert(User(name="own-writes"))
@@ -175,7 +175,7 @@ def test_transactions_see_what_they_wrote(app: Deployment) -> None:
 
 
 def test_a_failing_transaction_leaves_nothing(app: Deployment) -> None:
-    """When the function raises, nothing it wrote is there."""
+    """A function that raises leaves none of its writes."""
     made: list[Any] = []
 
     def fail(db: DatabaseWriter) -> None:
@@ -188,7 +188,7 @@ def test_a_failing_transaction_leaves_nothing(app: Deployment) -> None:
 
 
 def test_references_are_not_followed(app: Deployment) -> None:
-    """A reference may point to a document that is gone; deleting one leaves its references."""
+    """A reference may point to a deleted document, and deleting a document keeps references to it."""
     [user_id] = app.add(User(name="Ada"))
     [item_id] = app.add(Item(owner=user_id))
     app.write(lambda db: db.delete(user_id))
@@ -199,7 +199,7 @@ def test_references_are_not_followed(app: Deployment) -> None:
 
 
 def test_unique_indexes(app: Deployment) -> None:
-    """A value that is taken is refused in insert, patch and replace; None and one's own value are not."""
+    """A duplicate value is refused in insert, patch and replace; None and the document's own value are not."""
     [ada, bob] = app.add(User(name="Ada", email="a@x", team=1, nick="n"), User(name="Bob", email="b@x", team=1))
     uses: list[tuple[str, Callable[[Any], Any]]] = [
         ("email", lambda db: db.insert(User(name="Eve", email="a@x"))),
@@ -242,7 +242,7 @@ def test_what_is_no_id_is_refused(app: Deployment, wrong: Any) -> None:
 
 
 def test_a_document_without_an_id_says_so(app: Deployment) -> None:
-    """The id of a document that was not stored is no id, and the message says where to get it."""
+    """The id of an unstored document is refused, and the message says where to get an id."""
     with pytest.raises(ArgumentValidationError, match=r"what insert\(\) returned"):
         get(app, User(name="Ada").id)
 
@@ -270,7 +270,7 @@ def test_a_document_without_an_id_says_so(app: Deployment) -> None:
     ],
 )
 def test_what_cannot_be_done(app: Deployment, use: Any, error: type[Exception], message: str) -> None:
-    """Each wrong use raises the error that is documented for it, and changes nothing."""
+    """Each wrong use raises its documented error and changes nothing."""
     [ada_id] = app.add(User(name="Ada"))
     ada = get(app, ada_id)
     with pytest.raises(error, match=message):
@@ -279,7 +279,7 @@ def test_what_cannot_be_done(app: Deployment, use: Any, error: type[Exception], 
 
 
 def test_ids_are_normalised_by_table(app: Deployment) -> None:
-    """normalize_id answers the id if it is one of the class's table, and None for anything else."""
+    """normalize_id returns the id if it belongs to the class's table, and None for every other value."""
     user_id, item_id = new_id("users", 5), new_id("items", 5)
     values: list[Any] = [user_id, item_id, "nonsense", user_id.upper(), 5, None]
     found = app.read(lambda db: [db.normalize_id(User, value) for value in values])
@@ -298,7 +298,7 @@ SYSTEM: list[Any] = [
 
 @pytest.mark.parametrize("document", SYSTEM, ids=lambda document: type(document).__name__)
 def test_system_tables_are_out_of_reach(app: Deployment, document: Any) -> None:
-    """No method of ctx.db reads or writes a table of the system."""
+    """No method of ctx.db reads or writes a system table."""
     kind = type(document)
     key = new_id(kind.__convex_table__.name, 5)
     uses: list[Callable[[Any], Any]] = [
@@ -336,7 +336,7 @@ def test_stored_files_are_read_through_system(app: Deployment) -> None:
 
 
 def test_what_is_written_is_there_the_next_time(tmp_path: Path) -> None:
-    """Documents are in the file: another backend on the same folder reads them without migrating."""
+    """Documents are in the file: another backend on the same folder reads them without a migration."""
     with deployed(User, folder=tmp_path) as app:
         [user_id] = app.add(User(name="Ada", profile=Profile("think")))
         before = get(app, user_id)
@@ -346,7 +346,7 @@ def test_what_is_written_is_there_the_next_time(tmp_path: Path) -> None:
 
 
 def test_creation_order_survives_a_standing_clock() -> None:
-    """Transactions at the very same time keep their order; when the clock is set back its times are believed."""
+    """Simultaneous transactions keep their order; a clock that was set back is followed."""
     now = [1000.0]
     with memory_backend(Schema(User), clock=lambda: now[0]) as backend:
 
@@ -367,7 +367,7 @@ def test_creation_order_survives_a_standing_clock() -> None:
 
 
 def test_the_clock_is_the_backends() -> None:
-    """Creation times and ids come from the clock the backend was given."""
+    """Creation times and ids come from the clock of the backend."""
     with memory_backend(Schema(User), clock=lambda: 1_000_000.5) as backend:
         user = backend.runtime.transact(lambda ctx: ctx.db.get(ctx.db.insert(User(name="Ada"))), backend.caller())
     assert user is not None

@@ -1,4 +1,4 @@
-"""Pagination: pages in order while documents come and go, and cursors that may be anything."""
+"""Pagination: ordered pages during inserts and deletes, and hostile cursors."""
 
 import base64
 import datetime
@@ -97,7 +97,7 @@ changes = st.lists(st.tuples(st.booleans(), st.integers(0, 20), events), max_siz
 def test_pages_are_the_query_in_pieces(
     app: Deployment, rows: list[Event], num_items: int, chosen: dict[str, Any]
 ) -> None:
-    """One page after another gives what collect() gives, each page full but the last."""
+    """The pages together equal collect(), and each page but the last is full."""
     clear(app)
     app.add(*rows)
     seen: list[Any] = []
@@ -123,7 +123,7 @@ def test_pages_are_the_query_in_pieces(
 def test_pages_while_documents_come_and_go(
     app: Deployment, rows: list[Event], num_items: int, chosen: dict[str, Any], meanwhile: list[Any]
 ) -> None:
-    """Whatever is inserted or deleted between pages, no document comes twice and none that stays is left out."""
+    """During inserts and deletes between pages, no document appears twice and no remaining one is left out."""
     clear(app)
     staying = set(app.add(*rows))
     seen: list[str] = []
@@ -145,7 +145,7 @@ def test_pages_while_documents_come_and_go(
 
 
 def test_a_cursor_outlives_its_document(app: Deployment) -> None:
-    """A page goes on behind the place of a document that was deleted or moved."""
+    """The next page starts after the position of a document that was deleted or moved."""
     clear(app)
     ids = app.add(*[Event(size="s", price=float(price)) for price in range(6)])
     first = page(app, None)
@@ -156,7 +156,7 @@ def test_a_cursor_outlives_its_document(app: Deployment) -> None:
 
 
 def test_an_empty_query_has_a_cursor_too(app: Deployment) -> None:
-    """The cursor of a page that saw nothing is the query's start: what is inserted later comes behind it."""
+    """The cursor of an empty page is the start of the query: later inserts come after it."""
     clear(app)
     empty = page(app, None)
     assert (empty.page, empty.is_done) == ([], True)
@@ -165,7 +165,7 @@ def test_an_empty_query_has_a_cursor_too(app: Deployment) -> None:
 
 
 def test_a_page_at_the_exact_end_is_the_last(app: Deployment) -> None:
-    """A full page behind which nothing comes says that it is the last."""
+    """A full page without a document after it is the last page."""
     clear(app)
     app.add(Event(), Event())
     assert page(app, None, 2).is_done
@@ -179,7 +179,7 @@ def test_a_page_in_json(app: Deployment) -> None:
 
 
 def test_every_kind_of_value_can_be_in_a_cursor(app: Deployment) -> None:
-    """Pages go on behind datetimes, bytes, booleans, infinities and None."""
+    """Pages continue after datetimes, bytes, booleans, infinities and None."""
     clear(app)
     app.add(
         *[
@@ -208,7 +208,7 @@ def test_every_kind_of_value_can_be_in_a_cursor(app: Deployment) -> None:
 
 
 def refused_or_page(app: Deployment, cursor: Any) -> bool:
-    """Whether a cursor was refused; anything but InvalidCursorError would come out."""
+    """Return whether a cursor was refused; an error other than InvalidCursorError is raised."""
     try:
         page(app, cursor)
     except InvalidCursorError:
@@ -227,7 +227,7 @@ def refused_or_page(app: Deployment, cursor: Any) -> bool:
 @example(base64.b64encode(b"\x92\xc4\x08abcdefgh\xdd\xff\xff\xff\xff").decode())
 @example(base64.b64encode(b"\x92\xc4\x08abcdefgh\x91\xd6\xff\xff\xff\xff\xff").decode())
 def test_what_is_no_cursor_is_refused(app: Deployment, cursor: str) -> None:
-    """Any text that is not a cursor is an InvalidCursorError, however long and whatever it holds."""
+    """Any text that is not a cursor is an InvalidCursorError, regardless of length and content."""
     assert refused_or_page(app, cursor)
 
 
@@ -238,7 +238,7 @@ def test_a_cursor_is_text(app: Deployment, cursor: Any) -> None:
 
 
 def forged(cursor: str, place: Any) -> str:
-    """A cursor of the same query with another place in it."""
+    """Return a cursor of the same query with another position in it."""
     fingerprint, _ = msgspec.msgpack.decode(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
     return base64.urlsafe_b64encode(msgspec.msgpack.encode([fingerprint, place])).decode().rstrip("=")
 
@@ -265,7 +265,7 @@ anything = st.recursive(
 @example([True, 1.5, 1.0, "x"])
 @example(["s", 1.5, None, None])
 def test_a_made_up_place_is_refused_or_a_place(app: Deployment, place: Any) -> None:
-    """Who makes up a cursor gets InvalidCursorError or a page of what the query shows anyway."""
+    """A forged cursor raises InvalidCursorError or returns a page of documents that the query shows anyway."""
     refused = refused_or_page(app, forged(page(app, None).continue_cursor, place))
     fits = (
         isinstance(place, list)
@@ -281,7 +281,7 @@ def test_a_made_up_place_is_refused_or_a_place(app: Deployment, place: Any) -> N
 
 
 def test_integers_of_64_bits_only(app: Deployment) -> None:
-    """A cursor of an integer field holds what the field can hold."""
+    """A cursor of an integer field holds only integers that the field can hold."""
 
     class Count(Document, table="counts", indexes={"by_number": ["number"], "by_flag": ["flag"]}):
         number: int

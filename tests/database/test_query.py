@@ -68,7 +68,7 @@ class Named(Document, table="named", indexes={"by_name": unique("name"), "by_sel
 
 
 class Undo(Exception):
-    """Ends a transaction without a trace."""
+    """Ends a transaction without a commit."""
 
 
 @pytest.fixture(name="app", scope="module")
@@ -78,7 +78,7 @@ def _app(each_engine: str) -> Iterator[Deployment]:
 
 
 def undone(app: Deployment, body: Callable[[DatabaseWriter], None]) -> None:
-    """Run a body in a transaction that leaves nothing."""
+    """Run a body in a transaction that is rolled back."""
 
     def work(db: DatabaseWriter) -> None:
         body(db)
@@ -104,7 +104,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
 
 @st.composite
 def cases(draw: st.DrawFn) -> tuple[str, list[Any], Any, Any]:
-    """A field, its values in the order of insertion, and two ends of a range."""
+    """Return a field, its values in the order of insertion, and two ends of a range."""
     field = draw(st.sampled_from(sorted(FIELDS)))
     value = st.none() | FIELDS[field]
     values = draw(st.lists(value, max_size=8))
@@ -113,7 +113,7 @@ def cases(draw: st.DrawFn) -> tuple[str, list[Any], Any, Any]:
 
 
 def rank(value: Any) -> Any:
-    """The total order: None first."""
+    """Return a sort key of the total order: None first."""
     return (False,) if value is None else (True, value)
 
 
@@ -179,7 +179,7 @@ def test_an_index_orders_and_bounds_like_a_list(app: Deployment, case: Any, desc
     ],
 )
 def test_ranges_over_two_fields(app: Deployment, fields: dict[str, Any], count: int) -> None:
-    """Equalities pin the first fields, a range bounds the next; without a lower bound None is in it."""
+    """Equalities fix the first fields and a range bounds the next; without a lower bound it includes None."""
 
     def look(db: DatabaseWriter) -> None:
         for a in range(1, 6):
@@ -192,7 +192,7 @@ def test_ranges_over_two_fields(app: Deployment, fields: dict[str, Any], count: 
 
 
 def test_without_an_index_the_order_is_that_of_creation(app: Deployment) -> None:
-    """A query without an index, and by_creation_time, read documents as they came."""
+    """A query without an index, and by_creation_time, read documents in the order of insertion."""
 
     def look(db: DatabaseWriter) -> None:
         ids = [db.insert(Pair(a=number)) for number in (3, 1, 2)]
@@ -207,7 +207,7 @@ def test_without_an_index_the_order_is_that_of_creation(app: Deployment) -> None
 
 
 def test_terminal_methods(app: Deployment) -> None:
-    """collect, take, first, unique and iteration answer documents, with and without a filter."""
+    """collect, take, first, unique and iteration return documents, with and without a filter."""
 
     def look(db: DatabaseWriter) -> None:
         query = db.query(Pair).with_index("by_a_b", a=1)
@@ -239,7 +239,7 @@ def test_unique_refuses_two(app: Deployment) -> None:
 
 
 def test_queries_are_values(app: Deployment) -> None:
-    """Each method answers a new query; the one it was called on can be run and refined again."""
+    """Each method returns a new query, and the query it was called on can be run and refined again."""
 
     def look(db: DatabaseWriter) -> None:
         db.insert(Pair(a=1))
@@ -251,7 +251,7 @@ def test_queries_are_values(app: Deployment) -> None:
 
 
 def test_fields_may_have_any_name(app: Deployment) -> None:
-    """Index fields called name, self and index are given like any other."""
+    """Index fields may be called name, self and index."""
 
     def look(db: DatabaseWriter) -> None:
         named = db.insert(Named(name="Lamp", self=5, index=7))
@@ -262,7 +262,7 @@ def test_fields_may_have_any_name(app: Deployment) -> None:
 
 
 def test_a_range_may_end_where_no_value_can_be(app: Deployment) -> None:
-    """The ends of a range need only compare: gt(0) is a range of a field that holds 1 and more."""
+    """The ends of a range need only be comparable: gt(0) is a valid range of a field of 1 and more."""
 
     def look(db: DatabaseWriter) -> None:
         db.insert(Named(name="Lamp"))
@@ -312,7 +312,7 @@ def test_a_range_may_end_where_no_value_can_be(app: Deployment) -> None:
     ],
 )
 def test_a_query_that_cannot_be_answered(app: Deployment, ask: Callable[[Any], Any], message: str) -> None:
-    """A query put together wrongly raises QueryError, which says what is wrong and what to write."""
+    """A query that is built wrongly raises QueryError with the mistake and the fix."""
     with pytest.raises(QueryError, match=message):
         app.read(ask)
 
@@ -322,7 +322,7 @@ def test_a_query_that_cannot_be_answered(app: Deployment, ask: Callable[[Any], A
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
 def test_moving_documents_while_reading_them(app: Deployment, order: Literal["asc", "desc"]) -> None:
-    """Documents whose indexed field changes while they are read, from None to a value too, are seen once each."""
+    """Documents whose indexed field changes during the read, also from None to a value, appear once each."""
 
     def look(db: DatabaseWriter) -> None:
         ids = [db.insert(Pair(a=1, b=b)) for b in (None, None, None, 1, 2, 3)]
@@ -337,7 +337,7 @@ def test_moving_documents_while_reading_them(app: Deployment, order: Literal["as
 
 
 def test_deleting_everything_while_reading(app: Deployment) -> None:
-    """A loop that deletes what it reads deletes all of it."""
+    """A loop that deletes each document it reads deletes all of them."""
 
     def look(db: DatabaseWriter) -> None:
         for number in range(50):
@@ -350,7 +350,7 @@ def test_deleting_everything_while_reading(app: Deployment) -> None:
 
 
 def test_a_filter_may_write(app: Deployment) -> None:
-    """A predicate that changes the documents it is asked about changes nothing in what is read."""
+    """A predicate that changes the documents does not change the result of the query."""
 
     def look(db: DatabaseWriter) -> None:
         for number in range(5):
@@ -367,7 +367,7 @@ def test_a_filter_may_write(app: Deployment) -> None:
 
 
 def test_an_error_in_a_filter_comes_out(app: Deployment) -> None:
-    """What a predicate raises reaches the caller, and the transaction can be used on."""
+    """An exception of a predicate reaches the caller, and the transaction can continue."""
 
     def look(db: DatabaseWriter) -> None:
         db.insert(Pair(a=0))
@@ -379,7 +379,7 @@ def test_an_error_in_a_filter_comes_out(app: Deployment) -> None:
 
 
 def test_a_query_kept_for_later_raises(app: Deployment) -> None:
-    """A query that is run, or read on, after its function has ended says so."""
+    """A query that is run or read further after its function has ended raises an error that says so."""
     with deployed(Pair) as own:
         own.add(Pair(a=1), Pair(a=2), Pair(a=3))
         query = own.read(lambda db: db.query(Pair))

@@ -1,4 +1,4 @@
-"""The decorators: what they register, what they refuse, and how a function checks its arguments and its result."""
+"""The decorators: registration, errors at definition, and validation of arguments and results."""
 
 import datetime
 import enum
@@ -74,11 +74,11 @@ def refused(function: Any, /, *args: Any, **kwargs: Any) -> str:
 
 @query
 def echo(ctx: QueryCtx, *, text: str, limit: int = 10, level: Level = Level.LOW) -> Any:
-    """Answer the arguments."""
+    """Return the arguments."""
     return (text, limit, level)
 
 
-# --- what is registered ----------------------------------------------------------------------------------------------
+# --- registration ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_six_decorators(decorate: Callable[..., Function[Any, Any]], kind: str, 
 
 
 def test_called_directly() -> None:
-    """Calling a function without a ctx is an error that says what to write instead."""
+    """A direct call without a ctx is an error that shows the code to write instead."""
     with pytest.raises(FunctionCallError, match=r"was called directly; write ctx.run_query\(echo, ...\) instead"):
         echo(None, text="a")  # type: ignore[operator]
 
@@ -163,7 +163,7 @@ async def asynchronous_generator(ctx: Any):  # type: ignore[no-untyped-def]
     ],
 )
 def test_refused_when_defined(handler: Any, message: str) -> None:
-    """A function that cannot work is refused where it is defined, and the message says where that is."""
+    """A function that cannot work is refused at its definition, with its place in the message."""
     with pytest.raises(RegistrationError) as caught:
         query(handler)
     assert message in str(caught.value)
@@ -179,7 +179,7 @@ def test_ctx_class_for_type_checkers_only() -> None:
 
 
 def test_forward_reference() -> None:
-    """An annotation may name a class that comes later; it is read when the application is put together."""
+    """An annotation may name a class that is defined later; it is resolved when the application is assembled."""
     later: dict[str, Any] = {"__name__": "later"}
     exec("def handler(ctx, *, size: 'LaterSize') -> 'LaterSize': return size", later)
     function = query(later["handler"])
@@ -190,7 +190,7 @@ def test_forward_reference() -> None:
 
 
 def test_decorated_below() -> None:
-    """Another decorator below, made with functools.wraps, is called in the function's place."""
+    """A decorator below, made with functools.wraps, is called in place of the function."""
 
     def twice(handler: Callable[..., str]) -> Callable[..., str]:
         @functools.wraps(handler)
@@ -209,7 +209,7 @@ def test_decorated_below() -> None:
 
 
 def test_id_of_a_class_outside_the_schema() -> None:
-    """A function that refers to a table the application does not have is refused when they are put together."""
+    """A function that refers to a table outside the application's schema is refused when both are assembled."""
 
     class Stranger(Document, table="strangers"):
         name: str
@@ -242,7 +242,7 @@ def test_one_function_in_several_applications() -> None:
 
 
 def test_arguments_left_out() -> None:
-    """An argument that is left out has its default."""
+    """An omitted argument has its default."""
     assert call(echo, text="a") == ("a", 10, Level.LOW)
     assert call(echo, text="a", limit=1, level=Level.HIGH) == ("a", 1, Level.HIGH)
 
@@ -257,7 +257,7 @@ def test_wrong_arguments() -> None:
 
 
 def test_path_into_an_argument() -> None:
-    """The path of a mistake leads into lists, dictionaries, structs and documents."""
+    """The path of a wrong value leads into lists, dictionaries, structs and documents."""
 
     @query
     def take(ctx: QueryCtx, *, sizes: dict[str, list[Size]] = {}, item: Item | None = None, ids: list[Id[Item]] = []) -> None: ...  # fmt: skip  # noqa: B006, E501
@@ -269,7 +269,7 @@ def test_path_into_an_argument() -> None:
 
 
 def test_arguments_by_position() -> None:
-    """Arguments that the function itself takes by position may be given so; the others may not."""
+    """Arguments that the function takes by position may be passed by position; others may not."""
 
     @query
     def pair(ctx: QueryCtx, one: int, two: int = 2) -> list[int]:
@@ -284,7 +284,7 @@ def test_arguments_by_position() -> None:
 
 
 def test_defaults_are_not_shared() -> None:
-    """What one call does to a default that can change is not seen by the next."""
+    """A mutable default that one call changes is unchanged in the next call."""
 
     @query
     def collect(ctx: QueryCtx, *, names: list[str] = ["a"], sizes: dict[str, Size] = ONE_SIZE) -> int:  # noqa: B006
@@ -297,7 +297,7 @@ def test_defaults_are_not_shared() -> None:
 
 
 def test_arguments_are_copied() -> None:
-    """A function cannot change the lists and dictionaries it was called with."""
+    """A function cannot change the lists and dictionaries of its caller."""
 
     @query
     def clear(ctx: QueryCtx, *, names: list[str]) -> None:
@@ -309,7 +309,7 @@ def test_arguments_are_copied() -> None:
 
 
 def test_unset_default() -> None:
-    """UNSET as the default tells an argument that was left out from one that is None."""
+    """UNSET as a default tells an omitted argument from None."""
 
     @query
     def note(ctx: QueryCtx, *, text: str | UnsetType | None = UNSET, id: Id[Item] | UnsetType = UNSET) -> str:
@@ -333,7 +333,7 @@ def test_no_arguments() -> None:
 
 
 def test_arguments_named_like_internals() -> None:
-    """An argument may have any name, those used on the way to the function too."""
+    """An argument may have any name, including the names of internal parameters."""
 
     @query
     def odd(ctx: QueryCtx, *, self: int, function: int, args: int, kwargs: int, name: int, json: int) -> int:
@@ -370,7 +370,7 @@ def test_wrong_result(annotation: Any, value: Any) -> None:
 
 
 def test_result_without_annotation() -> None:
-    """A result that nothing was said about is answered as it is."""
+    """A result without an annotation is returned as it is."""
     marker = object()
 
     @query

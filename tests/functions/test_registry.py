@@ -1,4 +1,4 @@
-"""The names of functions: the module below the common package and the function's own name."""
+"""Names of functions: the module below the common package and the function's own name."""
 
 import sys
 from collections.abc import Callable
@@ -32,7 +32,7 @@ Write = Callable[[dict[str, str]], None]
 
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
-    """Writes modules that can be imported during the test."""
+    """Return a function that writes modules which can be imported during the test."""
     monkeypatch.syspath_prepend(tmp_path)
 
     def write_modules(sources: dict[str, str]) -> None:
@@ -56,20 +56,20 @@ def test_single_module(write: Write) -> None:
 
 
 def test_nested_modules(write: Write) -> None:
-    """Of several modules the common package is left out, and further levels are parts of a path."""
+    """Names of several modules leave out the common package, and further levels become a path."""
     write({"registry_nested.items": FUNCTION, "registry_nested.admin.deep.users": FUNCTION})
     assert names("registry_nested.items", "registry_nested.admin.deep.users") == ["admin/deep/users:get", "items:get"]
 
 
 def test_no_common_package(write: Write) -> None:
-    """Modules that share no package keep their full names; one that starts alike shares nothing."""
+    """Modules without a common package keep their full names; a common prefix of a name is no package."""
     write({"registry_a.items": FUNCTION, "registry_ab.items": FUNCTION, "registry_top": FUNCTION})
     assert names("registry_a.items", "registry_ab.items") == ["registry_a/items:get", "registry_ab/items:get"]
     assert names("registry_top", "registry_a.items") == ["registry_a/items:get", "registry_top:get"]
 
 
 def test_package_and_its_module(write: Write) -> None:
-    """A package may hold functions itself, beside its modules."""
+    """A package may contain functions itself, beside its modules."""
     write({"registry_package.__init__": FUNCTION, "registry_package.items": FUNCTION})
     assert names("registry_package", "registry_package.items") == [
         "registry_package/items:get",
@@ -78,7 +78,7 @@ def test_package_and_its_module(write: Write) -> None:
 
 
 def test_module_objects_and_functions(write: Write) -> None:
-    """Modules and single functions may be given as they are, and nothing is registered twice."""
+    """Modules and single functions may be passed as objects, and nothing is registered twice."""
     write({"registry_objects.items": FUNCTION, "registry_objects.admin.users": FUNCTION})
     import registry_objects.admin.users as users  # type: ignore[import-not-found]
     import registry_objects.items as items  # type: ignore[import-not-found]
@@ -89,7 +89,7 @@ def test_module_objects_and_functions(write: Write) -> None:
 
 
 def test_imported_functions_stay_where_they_are(write: Write) -> None:
-    """A module that imports a function does not have it, and an alias does not make a second one."""
+    """An imported function belongs to the module that defines it, and an alias does not register it again."""
     write(
         {
             "registry_imports.items": FUNCTION + "\nfetch = get\n",
@@ -100,7 +100,7 @@ def test_imported_functions_stay_where_they_are(write: Write) -> None:
 
 
 def test_two_functions_of_one_name(write: Write) -> None:
-    """Two functions of one name are refused."""
+    """Two functions with one name are refused."""
     write({"registry_one.items": FUNCTION, "registry_two.items": FUNCTION})
     import registry_one.items as one  # type: ignore[import-not-found]
     import registry_two.items as two  # type: ignore[import-not-found]
@@ -111,19 +111,19 @@ def test_two_functions_of_one_name(write: Write) -> None:
 
 @pytest.mark.parametrize("source", ["registry_missing.items", "registry_missing", "", ".items", 1, None, len])
 def test_what_is_no_module(source: Any) -> None:
-    """What is neither a module nor a function is refused by name."""
+    """A source that is neither a module nor a function is refused by name."""
     with pytest.raises(RegistrationError, match=r"^functions= "):
         Registry([source])
 
 
 def test_a_text_instead_of_a_list() -> None:
-    """A single name instead of a list of names is refused with what to write."""
+    """A single name instead of a list is refused with the code to write."""
     with pytest.raises(RegistrationError, match=r"write functions=\['registry_a'\]"):
         Registry("registry_a")
 
 
 def test_a_module_that_fails(write: Write) -> None:
-    """An error inside a module is not hidden, a missing import of its own included."""
+    """An error inside a module is raised as it is, also for a missing import of its own."""
     write({"registry_fails.items": "import registry_not_there", "registry_fails.users": "1 / 0"})
     with pytest.raises(ModuleNotFoundError, match="registry_not_there"):
         Registry(["registry_fails.items"])
@@ -150,14 +150,14 @@ def test_calls_by_name() -> None:
 
 
 def test_calls_by_reference_need_no_name() -> None:
-    """A function that was not registered can be called by reference."""
+    """An unregistered function can be called by reference."""
     with memory_backend(Schema()) as backend:
         assert backend.ctx().run_query(ping) == "pong"
 
 
 @pytest.mark.parametrize("name", ["test_registry:pong", "ping", "", "a" * 10_000, "\ud800", ":", "test_registry.ping"])
 def test_no_such_name(name: str) -> None:
-    """A name nobody has is a FunctionNotFoundError that says how to list the names."""
+    """An unknown name is a FunctionNotFoundError that names the command that lists functions."""
     with (
         memory_backend(Schema(), [ping]) as backend,
         pytest.raises(FunctionNotFoundError, match="flask convex functions") as caught,
@@ -167,7 +167,7 @@ def test_no_such_name(name: str) -> None:
 
 
 def test_wrong_kind() -> None:
-    """A function run as another kind is an error that says what to write."""
+    """Running a function as another kind is an error that shows the code to write."""
     with memory_backend(Schema(), [ping, change]) as backend:
         ctx: Any = backend.ctx()
         with pytest.raises(FunctionCallError, match=r"ping is a query and was run as a mutation; write ctx.run_query"):
@@ -182,6 +182,6 @@ class LooksLikeAQuery:
 
 @pytest.mark.parametrize("thing", [len, None, 1, LooksLikeAQuery()])
 def test_not_a_function(thing: Any) -> None:
-    """What was not decorated cannot be run."""
+    """An undecorated function cannot be run."""
     with memory_backend(Schema()) as backend, pytest.raises(FunctionCallError, match="decorate it with @query or"):
         backend.ctx().run_query(thing)

@@ -1,4 +1,4 @@
-"""Ranges over an index as contiguous segments, against sorting and filtering a list."""
+"""Ranges over an index as contiguous segments, compared with sorting and filtering a list."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ row_sets = st.lists(st.tuples(values, values, st.integers(0, 2)), max_size=12).m
 
 
 def key(value: Any) -> Any:
-    """The total order: None first."""
+    """Return a sort key of the total order: None first."""
     return (value is not None, value or 0)
 
 
@@ -38,7 +38,7 @@ def within(value: Any, wanted: Range | None) -> bool:
 
 
 def holds(segment: Segment, row: Any) -> bool:
-    """Whether a row is in a segment, as SQL sees it: comparing with NULL is never true."""
+    """Return whether a row is in a segment as SQL decides it: a comparison with NULL is never true."""
     named = dict(zip(ORDER, row, strict=True))
     if any(named[name] != value for name, value in segment.equal):
         return False
@@ -51,7 +51,7 @@ def holds(segment: Segment, row: Any) -> bool:
 
 
 def read(parts: list[Segment], rows: list[Any], descending: bool) -> list[Any]:
-    """What an engine answers for segments: each in order, one after the other."""
+    """Return the rows that an engine reads for segments, in order."""
     found = []
     for part in parts:
         found += sorted((row for row in rows if holds(part, row)), key=row_key, reverse=descending)
@@ -63,7 +63,7 @@ def read(parts: list[Segment], rows: list[Any], descending: bool) -> list[Any]:
 def test_segments_are_the_range_in_order(
     rows: list[Any], equal: list[Any], wanted: Range | None, descending: bool
 ) -> None:
-    """Reading the segments one after another gives exactly the rows of the range, sorted, each once."""
+    """Reading the segments in order returns exactly the rows of the range, sorted, each once."""
     wanted = wanted if len(equal) < 2 else None
     parts = segments(ORDER, equal, wanted, nullable=frozenset("ab"), descending=descending)
     expected = [
@@ -83,7 +83,7 @@ def test_segments_are_the_range_in_order(
 def test_segments_go_on_behind_any_row(
     rows: list[Any], equal: list[Any], wanted: Range | None, descending: bool, after: Any
 ) -> None:
-    """Behind a row, present or not, inside the range or not, come exactly the rows that sort behind it."""
+    """After a row, present or not, inside the range or not, the segments hold exactly the rows that sort after it."""
     parts = segments(ORDER, equal, wanted, nullable=frozenset("ab"), descending=descending, after=after)
     everything = read(segments(ORDER, equal, wanted, nullable=frozenset("ab"), descending=descending), rows, descending)
     behind = [row for row in everything if (row_key(row) < row_key(after)) == descending and row != after]
@@ -93,20 +93,20 @@ def test_segments_go_on_behind_any_row(
 @settings(max_examples=100, deadline=None)
 @given(wanted=ranges, descending=st.booleans(), after=st.none() | st.just((1, 1, 1.0, "i1")))
 def test_bounds_are_never_none(wanted: Range | None, descending: bool, after: Any) -> None:
-    """A segment's bounds have values, since SQL compares nothing with NULL; None becomes a segment of its own."""
+    """The bounds of a segment are never None, since NULL compares with nothing; None becomes a segment of its own."""
     for part in segments(ORDER, [], wanted, nullable=frozenset("ab"), descending=descending, after=after):
         assert part.lower is None or part.lower.value is not None
         assert part.upper is None or part.upper.value is not None
 
 
 def test_a_field_without_none_is_one_segment() -> None:
-    """Where a field cannot be None a range is read in one go."""
+    """A range over a field that cannot be None is one segment."""
     [part] = segments(ORDER, [5], lt(3), nullable=frozenset())
     assert (part.equal, part.column, part.upper, part.not_none) == ((("a", 5),), "b", Bound(3, False), False)
 
 
 def test_none_is_read_before_and_after() -> None:
-    """A range that holds None is two segments: None first, last when descending."""
+    """A range that includes None has two segments, with None first, or last in descending order."""
     up = segments(ORDER, [], lte(3), nullable=frozenset("a"))
     down = segments(ORDER, [], lte(3), nullable=frozenset("a"), descending=True)
     assert [part.equal for part in up] == [(("a", None),), ()]
@@ -135,7 +135,7 @@ def test_none_is_read_before_and_after() -> None:
     ],
 )
 def test_ranges_say_what_they_hold(wanted: Range, found: list[int | None]) -> None:
-    """None is the lowest value: without a lower bound a range holds it, and it can be a bound itself."""
+    """None is the lowest value: a range without a lower bound includes it, and it can be a bound itself."""
     rows = [(value, 0, 0.0, f"i{number}") for number, value in enumerate([None, 0, 1, 2, 3])]
     parts = segments(ORDER, [], wanted, nullable=frozenset("a"))
     assert [row[0] for row in read(parts, rows, False)] == found

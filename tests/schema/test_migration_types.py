@@ -1,4 +1,4 @@
-"""Migrations of a column's type: which changes fit the rows that are there, and which are refused."""
+"""Migrations of a column's type: the changes that existing rows fit, and the changes that are refused."""
 
 import datetime
 import enum
@@ -66,7 +66,7 @@ NOON = datetime.datetime(2024, 5, 1, 12, tzinfo=datetime.UTC)
     ],
 )
 def test_types_change_where_every_row_fits(tmp_path: Path, old: Any, new: Any, values: Any, expected: Any) -> None:
-    """A column whose values all fit the new type is changed, and they mean the same as before."""
+    """A column whose values all fit the new type is changed, and the values keep their meaning."""
     before, after = thing(field=old, name=(str, "x")), thing({"by_name": ["name"]}, field=new, name=(str, "x"))
     ids = start(tmp_path, before, *[before(field=value) for value in values])
     migrate(tmp_path, after)
@@ -112,7 +112,7 @@ def test_types_change_where_every_row_fits(tmp_path: Path, old: Any, new: Any, v
 def test_types_do_not_change_where_a_row_does_not_fit(
     tmp_path: Path, old: Any, new: Any, fitting: list[Any], wrong: Any
 ) -> None:
-    """One row that does not fit refuses the whole migration, and the message names it."""
+    """One row that does not fit refuses the whole migration, and the message names the row."""
     before, after = thing(field=old), thing(field=new, more=(int, 5))
     *_, wrong_id = start(tmp_path, before, *[before(field=value) for value in [*fitting, wrong]])
     state = everything(tmp_path)

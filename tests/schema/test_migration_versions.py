@@ -1,4 +1,4 @@
-"""Migrations beside other people's tables and older code, and ones that end half-way."""
+"""Migrations beside tables of other programs and beside older code, and migrations that are interrupted."""
 
 from contextlib import closing
 from pathlib import Path
@@ -17,7 +17,7 @@ pytestmark = [EACH_ENGINE, AT_LENGTH]
 
 @SQLITE_ONLY
 def test_what_others_have_made_stays(tmp_path: Path) -> None:
-    """Tables, indexes, views and triggers of other people live on, also when the table they are on is made anew."""
+    """Tables, indexes, views and triggers of other programs survive, even when their table is rebuilt."""
     kind = thing(name=str, size=int)
     start(tmp_path, kind, kind(name="a", size=1))
     for statement in (
@@ -39,7 +39,7 @@ def test_what_others_have_made_stays(tmp_path: Path) -> None:
 
 
 def test_a_column_changed_by_others_is_noticed(tmp_path: Path, each_engine: str) -> None:
-    """A column that somebody has added or whose type somebody has changed is seen as it is now."""
+    """A column that another program added, or whose type it changed, is seen as it is now."""
     kind = thing(name=str)
     start(tmp_path, kind, kind(name="a"))
     whole = "INTEGER" if each_engine == "sqlite" else "BIGINT"
@@ -51,7 +51,7 @@ def test_a_column_changed_by_others_is_noticed(tmp_path: Path, each_engine: str)
 
 
 def test_a_lost_memory_of_the_shape_is_no_disaster(tmp_path: Path) -> None:
-    """If what is remembered of the tables is damaged, they are looked at themselves."""
+    """If the stored shape of the tables is damaged, the migration inspects the tables themselves."""
     kind = thing({"by_name": ["name"]}, name=str, size=int | None)
     start(tmp_path, kind, kind(name="a", size=5))
     for damage in ("nonsense", "[]", '{"things": 5}'):
@@ -61,7 +61,7 @@ def test_a_lost_memory_of_the_shape_is_no_disaster(tmp_path: Path) -> None:
 
 
 def test_a_change_midway_that_fails_undoes_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever ends a migration half-way leaves the database as it was."""
+    """An interrupted migration leaves the database as it was."""
     old = thing(name=str, size=int)
     new = thing({"by_name": ["name"]}, name=str | None, size=float, more=(str, "x"))
     start(tmp_path, old, old(name="a", size=5))
@@ -69,7 +69,7 @@ def test_a_change_midway_that_fails_undoes_all(tmp_path: Path, monkeypatch: pyte
     with closing(Deployment(new, folder=tmp_path).backend) as backend:
 
         class Failing:
-            """Steps that end in a crash after so many."""
+            """Steps that crash after a number of them."""
 
             def __init__(self, number: int) -> None:
                 self.number = number
@@ -88,7 +88,7 @@ def test_a_change_midway_that_fails_undoes_all(tmp_path: Path, monkeypatch: pyte
 
 
 def test_old_code_runs_on_a_newer_schema(tmp_path: Path) -> None:
-    """Code that is one schema behind goes on reading and writing, started before the migration or after it."""
+    """Code that is one schema behind continues to read and write, started before the migration or after it."""
     old = thing({"by_name": ["name"]}, name=str, size=(Literal["s", "m"], "s"))
     new = thing(
         {"by_name": ["name"], "by_color": ["color"]},
@@ -116,7 +116,7 @@ def test_old_code_runs_on_a_newer_schema(tmp_path: Path) -> None:
 
 
 def test_old_code_does_not_run_on_what_it_cannot_read(tmp_path: Path) -> None:
-    """Code that is behind a change it cannot live with says that the database does not fit."""
+    """Code that is behind an incompatible change reports that the database does not fit."""
     old, new = thing(name=str), thing(name=str | None)
     start(tmp_path, old, old(name="a"))
     migrate(tmp_path, new)

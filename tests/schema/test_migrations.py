@@ -1,4 +1,4 @@
-"""Migrations: from the tables that are there to the tables of the schema, without losing anything silently."""
+"""Migrations: from the existing tables to the tables of the schema, without silent loss."""
 
 import datetime
 import enum
@@ -25,7 +25,7 @@ from tests.versions import migrate, start, stored, thing
 pytestmark = [EACH_ENGINE, AT_LENGTH]
 
 
-#: Of two that every table has, and of a field of each kind.
+#: Two columns that every table has, and a field of each kind.
 TYPES = {
     "sqlite": ["TEXT", "REAL", "TEXT", "INTEGER", "REAL", "INTEGER", "BLOB", "TEXT", "TEXT", "TEXT"],
     "postgres": [
@@ -48,7 +48,7 @@ class Line(msgspec.Struct, frozen=True):
 
 
 def test_the_first_migration_makes_tables_and_indexes(tmp_path: Path) -> None:
-    """A new database gets every table of the schema and of the package; a second migration has nothing to do."""
+    """A new database gets every table of the schema and of the package; a second migration has no steps."""
     kind = thing({"by_name": ["name"], "by_code": unique("code")}, name=str, code=int | None)
     steps = migrate(tmp_path, kind)
     assert steps[:4] == [
@@ -63,7 +63,7 @@ def test_the_first_migration_makes_tables_and_indexes(tmp_path: Path) -> None:
 
 
 def test_tables_are_what_others_expect(tmp_path: Path, each_engine: str) -> None:
-    """Other programs see a table with a typed column per field, NOT NULL where None is not allowed."""
+    """Other programs see a table with a typed column for each field, NOT NULL where None is not allowed."""
     kind = thing(
         text=str,
         number=int,
@@ -83,14 +83,14 @@ def test_tables_are_what_others_expect(tmp_path: Path, each_engine: str) -> None
 
 @SQLITE_ONLY
 def test_tables_are_strict(tmp_path: Path) -> None:
-    """SQLite is told to keep other types out of a column, which other databases do anyway."""
+    """SQLite tables are STRICT, so that a column rejects values of other types."""
     migrate(tmp_path, thing(text=str))
     [(sql,)] = rows(tmp_path, "SELECT sql FROM sqlite_master WHERE name = 'things'")
     assert sql.endswith("STRICT")
 
 
 def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
-    """A dry run answers the steps; not even a file is made, and one that is there stays as it is."""
+    """A dry run returns the steps, creates no file and changes no existing one."""
     old, new = thing(name=str), thing({"by_name": ["name"]}, name=str | None, color=(str, "red"))
     assert migrate(tmp_path / "sub", old, dry_run=True)[0] == "create table things (name)"
     assert not (tmp_path / "sub" / "convex.db").exists()
@@ -107,7 +107,7 @@ def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_dry_run_finds_what_fails(tmp_path: Path) -> None:
-    """What would be refused is refused in a dry run as well."""
+    """A dry run reports every refusal."""
     kind = thing(name=str)
     start(tmp_path, kind, kind(name="a"))
     with pytest.raises(MigrationRefusedError):
@@ -115,7 +115,7 @@ def test_a_dry_run_finds_what_fails(tmp_path: Path) -> None:
 
 
 def test_an_unmigrated_database_says_which_command_to_run(tmp_path: Path) -> None:
-    """Without tables, with a column or an index missing, reading and writing name the command."""
+    """Without tables, or with a column or an index missing, reads and writes name the command to run."""
     kind = thing(name=str)
     versions = [kind, thing(name=str, size=(int, 0)), thing({"by_name": ["name"]}, name=str), thing(name=str | None)]
     for version in versions:
@@ -167,7 +167,7 @@ DEFAULTS: list[tuple[Any, Any]] = [
 
 @pytest.mark.parametrize(("annotation", "default"), DEFAULTS)
 def test_a_new_column_fills_rows_with_its_default(tmp_path: Path, annotation: Any, default: Any) -> None:
-    """Rows that are there get the default exactly as it is, whatever SQL would make of its text."""
+    """Existing rows get exactly the default of a new column, with any characters in its text."""
     old, new = thing(name=str), thing(name=str, extra=(annotation, default))
     start(tmp_path, old, old(name="a"), old(name="b"))
     migrate(tmp_path, new)
@@ -180,7 +180,7 @@ def test_a_new_column_fills_rows_with_its_default(tmp_path: Path, annotation: An
 
 
 def test_a_factory_fills_rows_too(tmp_path: Path) -> None:
-    """A default factory is asked when the column is added, once for all rows."""
+    """A default factory is called once when the column is added, for all rows."""
     numbers = itertools.count(1)
     old = thing(name=str)
     new = thing(name=str, extra=(int, msgspec.field(default_factory=lambda: next(numbers))))
@@ -190,7 +190,7 @@ def test_a_factory_fills_rows_too(tmp_path: Path) -> None:
 
 
 def test_a_new_required_column_needs_empty_tables(tmp_path: Path) -> None:
-    """A field without a default is refused while there are rows, and the message names one; without rows it is not."""
+    """A new field without a default is refused while there are rows, and the message names one."""
     old, new = thing(name=str), thing(name=str, size=int)
     [thing_id] = start(tmp_path, old, old(name="a"))
     before = everything(tmp_path)
@@ -204,7 +204,7 @@ def test_a_new_required_column_needs_empty_tables(tmp_path: Path) -> None:
 
 
 def test_a_new_optional_column_is_none(tmp_path: Path) -> None:
-    """A field that takes None needs no default: rows that are there have None."""
+    """A new field that accepts None needs no default: existing rows have None."""
     old, new = thing(name=str), thing(name=str, size=int | None)
     start(tmp_path, old, old(name="a"))
     migrate(tmp_path, new)
@@ -215,7 +215,7 @@ def test_a_new_optional_column_is_none(tmp_path: Path) -> None:
 
 
 def test_dropping_a_column_must_be_allowed(tmp_path: Path) -> None:
-    """A field that is gone is refused with the command that allows it; allowed, its column is dropped."""
+    """A removed field is refused with the option that allows it; with the option, its column is dropped."""
     old, new = thing({"by_size": ["size"]}, name=str, size=int), thing(name=str)
     [thing_id] = start(tmp_path, old, old(name="a", size=5))
     before = everything(tmp_path)
@@ -229,7 +229,7 @@ def test_dropping_a_column_must_be_allowed(tmp_path: Path) -> None:
 
 
 def test_a_table_that_left_the_schema_stays(tmp_path: Path) -> None:
-    """A class that is no longer in the schema leaves its table; when it comes back its values are understood."""
+    """A class that left the schema leaves its table, and its values are read again when it comes back."""
     kind, other = thing(tags=list[str], at=datetime.datetime, flag=bool), thing(table="others", name=str)
     value = kind(tags=["a"], at=datetime.datetime(2024, 5, 1, tzinfo=datetime.UTC), flag=True)
     start(tmp_path, kind, value)
@@ -243,7 +243,7 @@ def test_a_table_that_left_the_schema_stays(tmp_path: Path) -> None:
 
 
 def test_indexes_come_change_and_go(tmp_path: Path) -> None:
-    """Indexes are made, made anew when their fields change, and dropped, with rows in the table."""
+    """Indexes are created, rebuilt when their fields change, and dropped, with rows in the table."""
     fields: dict[str, Any] = {"a": int, "b": int | None}
     kind = thing({"by_x": ["a"]}, **fields)
     start(tmp_path, kind, *[kind(a=number % 3, b=number) for number in range(9)])
@@ -260,7 +260,7 @@ def test_indexes_come_change_and_go(tmp_path: Path) -> None:
 
 
 def test_a_unique_index_over_duplicates_is_refused(tmp_path: Path) -> None:
-    """Rows with the same values stand in the way of a unique index, and the message names one; None does not."""
+    """Rows with the same values prevent a unique index, and the message names one; None does not."""
     kind, strict = thing(code=int | None), thing({"by_code": unique("code")}, code=int | None)
     first, second, *_ = start(tmp_path, kind, kind(code=5), kind(code=5), kind(code=None), kind(code=None))
     before = everything(tmp_path)
@@ -275,7 +275,7 @@ def test_a_unique_index_over_duplicates_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_unique_index_over_a_default_is_refused(tmp_path: Path) -> None:
-    """A new field in which all rows would be equal cannot be unique."""
+    """A new field with the same default in all rows cannot be unique."""
     old, new = thing(name=str), thing({"by_code": unique("code")}, name=str, code=(int, 5))
     start(tmp_path, old, old(name="a"), old(name="b"))
     with pytest.raises(MigrationRefusedError, match="create unique index by_code"):
@@ -283,7 +283,7 @@ def test_a_unique_index_over_a_default_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_unique_field_may_start_and_stop_taking_none(tmp_path: Path) -> None:
-    """A unique index stays one when its field begins to take None and when it no longer does."""
+    """A unique index stays unique when its field begins to accept None, and when it no longer does."""
     strict, loose = thing({"by_code": unique("code")}, code=int), thing({"by_code": unique("code")}, code=int | None)
     start(tmp_path, strict, strict(code=5))
     for kind, taken in ((loose, 5), (strict, 5), (loose, 5)):
@@ -296,7 +296,7 @@ def test_a_unique_field_may_start_and_stop_taking_none(tmp_path: Path) -> None:
 
 
 def test_an_index_may_become_unique_and_back(tmp_path: Path) -> None:
-    """A plain index and a unique one of the same name are made from one another."""
+    """A plain index becomes a unique one of the same name, and back."""
     for indexes in ({"by_code": ["code"]}, {"by_code": unique("code")}, {"by_code": ["code"]}):
         kind = thing(indexes, code=int | None)
         assert migrate(tmp_path, kind)

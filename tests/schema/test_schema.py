@@ -1,4 +1,4 @@
-"""Tables as classes: what a class statement may say, and what is refused with which words."""
+"""Tables as classes: valid class statements, and the message for each invalid one."""
 
 import datetime
 import enum
@@ -76,7 +76,7 @@ def table_of(document: type[Document]) -> Table[Any]:
 
 
 def test_a_column_is_made_for_each_field() -> None:
-    """Each annotation has its kind of column; what is not one plain type is JSON."""
+    """Each annotation has its kind of column; an annotation that is not one plain type is JSON."""
     assert {name: column.type.kind for name, column in table_of(Everything).columns.items()} == {
         "text": "text",
         "number": "integer",
@@ -102,12 +102,12 @@ def test_a_column_is_made_for_each_field() -> None:
 
 
 def test_columns_that_take_none_are_nullable() -> None:
-    """A field can be empty in SQL if its annotation takes None."""
+    """A column is nullable if its annotation accepts None."""
     assert table_of(Everything).nullable == {"maybe", "bounded", "described", "anything", "file"}
 
 
 def test_indexes_end_with_creation_time_and_id() -> None:
-    """Each index orders by its fields, then by creation time, then by id; by_creation_time is always there."""
+    """Each index orders by its fields, then by creation time, then by id; by_creation_time always exists."""
     indexes = table_of(User).indexes
     assert indexes["by_name_age"].columns == ("name", "age", "_creation_time", "_id")
     assert indexes["by_creation_time"].columns == ("_creation_time", "_id")
@@ -160,7 +160,7 @@ def test_stored_files_need_not_be_in_the_schema() -> None:
 
 
 def test_fields_are_inherited() -> None:
-    """A base without a table gives its fields to tables; a table class can be the base of another."""
+    """A base without a table passes its fields on to tables, and a table class can be the base of another."""
 
     class Named(Document):
         name: str
@@ -178,7 +178,7 @@ def test_fields_are_inherited() -> None:
 
 
 def test_a_base_without_a_table_cannot_be_in_a_schema() -> None:
-    """A schema takes classes that have a table; the message says how to give one."""
+    """A schema accepts only classes with a table; the message says how to add one."""
 
     class Named(Document):
         name: str
@@ -205,7 +205,7 @@ def test_factories_are_asked_when_a_document_is_made() -> None:
 
 
 def define(*, table: Any = "things", indexes: Any = None, **annotations: Any) -> Callable[[], Any]:
-    """A class statement, to be run."""
+    """Return a class statement, to be run."""
     return lambda: types.new_class(
         "Thing",
         (Document,),
@@ -279,7 +279,7 @@ def with_member(name: str, value: Any, **annotations: Any) -> Callable[[], Any]:
     ],
 )
 def test_a_class_that_cannot_be_a_table_is_refused(statement: Callable[[], Any], message: str) -> None:
-    """What cannot work is refused by the class statement itself, and the message says where and what to write."""
+    """The class statement itself refuses a definition that cannot work, with the place and the fix in the message."""
     with pytest.raises(RegistrationError, match=message):
         statement()
 
@@ -300,7 +300,7 @@ def test_an_inherited_system_field_is_refused() -> None:
 
 
 def test_a_name_that_never_appears_is_refused_by_the_schema() -> None:
-    """A forward reference to something that does not exist is refused when the schema is made."""
+    """A forward reference to an unknown name is refused when the schema is made."""
     statement = define(a="list[NoSuchClass]")
     with pytest.raises(RegistrationError, match=r"Thing: an annotation names something.*NoSuchClass"):
         Schema(statement())
@@ -316,7 +316,7 @@ def test_references_must_be_in_the_schema() -> None:
 
 
 def test_two_classes_cannot_share_a_table() -> None:
-    """Table names are one per schema, whatever their case, and the package's own are taken."""
+    """Table names are unique in a schema, regardless of case, and the package's own names are reserved."""
     with pytest.raises(RegistrationError, match="Two classes have the table 'Users'"):
         Schema(User, define(table="Users")())
     with pytest.raises(RegistrationError, match="Two classes have the table 'users'"):
@@ -326,7 +326,7 @@ def test_two_classes_cannot_share_a_table() -> None:
 
 
 def test_classes_may_have_the_name_of_a_system_class() -> None:
-    """An application's own Setting is what Id["Setting"] means."""
+    """An application's own class Setting is the target of Id["Setting"]."""
 
     class Setting(Document, table="settings"):
         value: str
@@ -342,7 +342,7 @@ def test_classes_may_have_the_name_of_a_system_class() -> None:
 
 
 def test_a_name_two_classes_share_is_no_reference() -> None:
-    """Two classes called Item are told apart by class; by name alone nobody knows which is meant."""
+    """Two classes called Item are referred to by class; their common name alone is ambiguous and refused."""
     one, other = define(table="shop_things")(), define(table="blog_things")()
     to: Any = Id
     by_class, by_name = to[one], to["Thing"]

@@ -1,4 +1,4 @@
-"""Which values each annotation takes, from Python and from JSON, and what it says of those it refuses."""
+"""The values that each annotation accepts, from Python and from JSON, and the message for all others."""
 
 import collections.abc
 import datetime
@@ -134,7 +134,7 @@ TAKEN: list[tuple[Any, Any]] = [
 
 @pytest.mark.parametrize(("annotation", "value"), TAKEN)
 def test_takes(annotation: Any, value: Any) -> None:
-    """A value that matches is answered as it is."""
+    """A value that matches is returned as it is."""
     assert validator(annotation).check(value) == value
 
 
@@ -205,13 +205,13 @@ REFUSED: list[tuple[Any, Any, str]] = [
 
 @pytest.mark.parametrize(("annotation", "value", "message"), REFUSED)
 def test_refuses(annotation: Any, value: Any, message: str) -> None:
-    """A value that does not match is refused, and the message says what was expected and where."""
+    """A value that does not match is refused, and the message has the expected type and the path."""
     assert message in refusal(annotation, value)
 
 
 @pytest.mark.parametrize(("type", "value"), [(str, 1), (int, "1"), (list[int], "12"), (Colour, "green")])
 def test_says_what_msgspec_says(type: Any, value: Any) -> None:
-    """What was expected is in msgspec's words, whichever those of its version are."""
+    """The expected type is worded by msgspec, in the words of its version."""
     with pytest.raises(msgspec.ValidationError) as caught:
         msgspec.convert(value, type)
     assert refusal(type, value) == f"{caught.value} - at `$`"
@@ -235,7 +235,7 @@ JSON_TAKEN: list[tuple[Any, str, Any]] = [
 
 @pytest.mark.parametrize(("annotation", "text", "value"), JSON_TAKEN)
 def test_reads_json(annotation: Any, text: str, value: Any) -> None:
-    """What JSON has no type for is read from text, from a parsed value and from bytes alike."""
+    """Types that JSON lacks are read from text, from a parsed value and from bytes alike."""
     assert validator(annotation).check_json(json.loads(text)) == value
     assert validator(annotation).decode(text.encode()) == value
 
@@ -266,7 +266,7 @@ def test_refuses_json(annotation: Any, text: str) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"{", b"nope", b'"\xff"', b"\xef\xbb\xbf"])
 def test_malformed_json(body: bytes) -> None:
-    """What is not JSON is told apart from JSON that does not match."""
+    """Malformed JSON and JSON that does not match raise different errors."""
     with pytest.raises(msgspec.DecodeError) as caught:
         validator(Any).decode(body)
     assert not isinstance(caught.value, msgspec.ValidationError)
@@ -280,7 +280,7 @@ class Tree(TypedDict):
 
 
 class Opaque:
-    """A class msgspec knows nothing about."""
+    """A class that msgspec cannot validate."""
 
 
 UNSUPPORTED: list[tuple[Any, str]] = [
@@ -305,20 +305,20 @@ UNSUPPORTED: list[tuple[Any, str]] = [
 
 @pytest.mark.parametrize(("annotation", "message"), UNSUPPORTED)
 def test_unsupported(annotation: Any, message: str) -> None:
-    """An annotation that cannot be validated is refused where it is written, not when a value comes."""
+    """An annotation that cannot be validated is refused at its definition, before any value arrives."""
     with pytest.raises(RegistrationError, match=r"^here: ") as caught:
         Validator(annotation, "here")
     assert message in str(caught.value)
 
 
 def test_recursive_type() -> None:
-    """A type may contain itself, and values of it are checked all the way down."""
+    """A type may contain itself, and its values are checked at every depth."""
     assert validator(Tree).check({"children": [{"children": []}]}) == {"children": [{"children": []}]}
     assert "`$.children[0].children`" in refusal(Tree, {"children": [{"children": 1}]})
 
 
 def test_depth_of_hostile_values() -> None:
-    """A value nested deeper than Python can follow is refused like any other wrong value."""
+    """A value nested deeper than Python's stack is refused like any other wrong value."""
     tree: dict[str, Any] = {"children": []}
     for _ in range(100_000):
         tree = {"children": [tree]}
@@ -328,16 +328,16 @@ def test_depth_of_hostile_values() -> None:
     with pytest.raises(InvalidValueError, match="nested too deeply"):
         validator(Any).decode("[" * 100_000 + "]" * 100_000)
     while tree["children"]:
-        tree = tree["children"].pop()  # taken apart by hand: not every Python deletes so deep a value
+        tree = tree["children"].pop()  # unnested by a loop, since some Python versions fail to delete so deep a value
 
 
 def test_long_names_are_cut() -> None:
-    """A message does not repeat a name of any length that a client made up."""
+    """A message does not repeat a long name that a client chose."""
     assert len(refusal(dict[str, Id[User]], {"a" * 10_000: "x"})) < 300
 
 
 def test_containers_are_copied() -> None:
-    """What was checked cannot be changed by the caller afterwards."""
+    """The caller cannot change a checked value afterwards."""
     given = [[1], [2]]
     checked = validator(list[list[int]]).check(given)
     given[0].append("not an int")  # type: ignore[arg-type]
@@ -345,7 +345,7 @@ def test_containers_are_copied() -> None:
 
 
 def test_unknown_class() -> None:
-    """An id of a class that is not in the schema is reported by the class's name."""
+    """An id of a class that is not in the schema is reported by the name of the class."""
     assert Validator(list[Id["Nobody"]] | None, "here").bind(TABLES) == ["Nobody"]  # type: ignore[name-defined]  # noqa: F821
 
 
@@ -370,7 +370,7 @@ VALIDATORS = [
 @given(st.sampled_from(VALIDATORS), JSON_VALUES)
 @settings(deadline=None, max_examples=300)
 def test_any_value_is_taken_or_refused(made: Validator, value: Any) -> None:
-    """Whatever comes is either answered or refused with the one error there is for that."""
+    """Any value is either returned or refused with an InvalidValueError."""
     for check in (made.check, made.check_json):
         try:
             checked = check(value)

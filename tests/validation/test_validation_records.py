@@ -1,4 +1,4 @@
-"""Structs, documents and dataclasses: an instance made by calling its class has been checked by nobody before."""
+"""Structs, documents and dataclasses: instances are validated, since their constructors do not validate."""
 
 import dataclasses
 import datetime
@@ -88,7 +88,7 @@ def validator(annotation: Any) -> Validator:
 
 
 def stored(document: Any) -> Any:
-    """The document as it would come from the database."""
+    """Return the document as the database would return it."""
     return msgspec.structs.replace(document, id=USER, creation_time=1.0)
 
 
@@ -113,7 +113,7 @@ SOUND: list[tuple[Any, Any]] = [
 
 @pytest.mark.parametrize(("annotation", "value"), SOUND)
 def test_takes_instances(annotation: Any, value: Any) -> None:
-    """An instance that holds what its class declares is answered as it is."""
+    """An instance that holds what its class declares is returned as it is."""
     assert validator(annotation).check(value) == value
 
 
@@ -161,14 +161,14 @@ UNSOUND: list[tuple[Any, Any, str]] = [
 
 @pytest.mark.parametrize(("annotation", "value", "message"), UNSOUND)
 def test_refuses_instances(annotation: Any, value: Any, message: str) -> None:
-    """An instance that holds what its class does not declare is refused, however deep it is."""
+    """An instance that holds another value than its class declares is refused at any depth."""
     with pytest.raises(InvalidValueError) as caught:
         validator(annotation).check(value)
     assert message in str(caught.value)
 
 
 def test_stored_documents_are_trusted() -> None:
-    """A document that has an id is as the database gave it and is not looked at again, unless that is asked for."""
+    """A document with an id is trusted as the database returned it, unless the caller asks for a check."""
     unsound = stored(User(name=1))  # type: ignore[arg-type]
     made = validator(list[User])
     assert made.check([unsound]) == [unsound]
@@ -178,7 +178,7 @@ def test_stored_documents_are_trusted() -> None:
 
 @pytest.mark.parametrize("annotation", [User, list[User] | User, User | Id[Team]])
 def test_documents_from_json_are_not_trusted(annotation: Any) -> None:
-    """A document read from JSON is checked in full even if it says that it has an id."""
+    """A document from JSON is checked in full even if it has an id."""
     given = {"_id": USER, "_creationTime": 1.0, "name": "Ada", "team": "not an id"}
     with pytest.raises(InvalidValueError):
         validator(annotation).check_json(given)
@@ -188,7 +188,7 @@ def test_documents_from_json_are_not_trusted(annotation: Any) -> None:
 
 
 def test_structs_from_json() -> None:
-    """A struct is read from JSON under the names it has there, and what it refers to is checked."""
+    """A struct is read from JSON under its JSON names, and its references are checked."""
     made = validator(Order)
     assert made.check_json({"itemCount": 1, "buyer": USER}) == Order(item_count=1, buyer=USER)
     with pytest.raises(InvalidValueError, match=r"users - at `\$.buyer`"):
@@ -201,7 +201,7 @@ def test_structs_from_json() -> None:
 
 @pytest.mark.parametrize("annotation", [Untagged, list[Untagged], Circle | Square, list[Circle | Square] | None])
 def test_untagged_union(annotation: Any) -> None:
-    """A union of structs without tags is an error when it is registered, since JSON does not tell them apart."""
+    """A union of structs without tags is an error at registration, since JSON cannot tell them apart."""
     with pytest.raises(RegistrationError, match="tag"):
         Validator(annotation, "here")
 
@@ -215,7 +215,7 @@ def test_untagged_union_in_a_document() -> None:
 
 
 def test_forward_reference() -> None:
-    """A class that is not defined yet is reported as such, so that it can be read again later."""
+    """A class that is not defined yet raises NameError, so that the annotation can be read again later."""
 
     class Later(Struct):
         other: "NotYetDefined"  # type: ignore[name-defined]  # noqa: F821

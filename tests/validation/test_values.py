@@ -1,4 +1,4 @@
-"""Values: what goes into a field comes back, and what it cannot hold is refused with its path."""
+"""Values: a stored value comes back equal, and a value that does not fit is refused with its path."""
 
 import datetime
 import enum
@@ -146,7 +146,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
 @example({"at": datetime.datetime.max.replace(tzinfo=datetime.UTC), "real": 5e-324})
 @example({"anything": [True, 1, 1.5, "\0", {"a": None}]})
 def test_values_come_back(app: Deployment, fields: dict[str, Any]) -> None:
-    """Every field gives back a value equal to the one it was given, and of the same type."""
+    """Every field returns a value equal to the stored one, and of the same type."""
     found = back(app, **fields)
     for name, value in fields.items():
         assert getattr(found, name) == value
@@ -157,7 +157,7 @@ def test_values_come_back(app: Deployment, fields: dict[str, Any]) -> None:
 @settings(max_examples=50, deadline=None)
 @given(at=moments)
 def test_times_come_back_in_utc(app: Deployment, at: datetime.datetime) -> None:
-    """A datetime of any zone comes back as the same moment in UTC, to the microsecond."""
+    """A datetime of any zone comes back as the same point in time in UTC, to the microsecond."""
     found = back(app, at=at).at
     assert found == at
     assert found is not None and found.utcoffset() == datetime.timedelta(0)
@@ -169,7 +169,7 @@ def test_minus_zero_is_zero(app: Deployment) -> None:
 
 
 def test_a_float_field_takes_integers(app: Deployment) -> None:
-    """An int given for a float comes back as a float."""
+    """An int stored in a float field comes back as a float."""
     found = back(app, real=5).real
     assert (found, type(found)) == (5.0, float)
 
@@ -285,7 +285,7 @@ for _ in range(100_000):
     ],
 )
 def test_wrong_values_are_refused(app: Deployment, fields: dict[str, Any], path: str) -> None:
-    """A value the field cannot hold is a DocumentValidationError that names its path, in insert, patch and replace."""
+    """A value that does not fit its field is a DocumentValidationError with its path, in insert, patch and replace."""
     [name] = fields
     [value_id] = app.add(Value())
     for use in (
@@ -312,7 +312,7 @@ def test_wrong_values_are_refused(app: Deployment, fields: dict[str, Any], path:
     ],
 )
 def test_values_changed_by_hand_are_reported(tmp_path: Path, column: str, stored: Any) -> None:
-    """A value that somebody else wrote and no field can hold is an EngineError that names table, field and row."""
+    """A value that another program stored and no field can hold is an EngineError that names table, field and row."""
     with deployed(Value, folder=tmp_path) as app:
         [value_id] = app.add(Value())
         rows(tmp_path, f'UPDATE "values" SET "{column}" = ?', stored)
@@ -322,7 +322,7 @@ def test_values_changed_by_hand_are_reported(tmp_path: Path, column: str, stored
 
 @SQLITE_ONLY
 def test_what_is_no_json_is_reported(tmp_path: Path) -> None:
-    """Nor is text in a column of JSON that is none; PostgreSQL takes no such text."""
+    """Malformed text in a JSON column is reported as well; PostgreSQL accepts no such text."""
     with deployed(Value, folder=tmp_path) as app:
         [value_id] = app.add(Value())
         rows(tmp_path, 'UPDATE "values" SET tags = ?', "not json")
@@ -343,13 +343,13 @@ def test_what_is_no_json_is_reported(tmp_path: Path) -> None:
     ],
 )
 def test_a_range_ends_in_a_value_of_the_column(kind: Any, value: Any) -> None:
-    """What a column's values cannot be compared with is refused as the end of a range."""
+    """A value that cannot be compared with the column's values is refused as the end of a range."""
     with pytest.raises(InvalidValueError):
         stored_bound(kind, value)
 
 
 def test_fingerprints_tell_what_is_taken() -> None:
-    """Two annotations have one fingerprint exactly if they take the same values, as far as can be told."""
+    """Two annotations have the same fingerprint exactly if they accept the same values, as far as can be determined."""
 
     class Renamed(msgspec.Struct):
         """Another class with the same fields."""
@@ -391,4 +391,4 @@ def test_fingerprints_tell_what_is_taken() -> None:
     assert len({of(annotation) for annotation in different}) == len(different)
     assert of(Annotated[int, msgspec.Meta(description="x")]) == of(Annotated[int, msgspec.Meta(title="y")])
     assert of(Cents) == of(int)
-    assert of(Line) != of(Renamed)  # the name of a class is in the schema; such a change only looks at the rows
+    assert of(Line) != of(Renamed)  # the class name is in the JSON schema; a rename only causes a check of the rows
