@@ -1,6 +1,7 @@
-"""Databases, interchangeable: each member is one implementation of `base.Engine`.
+"""Databases behind one port: rows and transactions enter, SQL leaves.
 
-A new member is one file, one line here and one line in the contract tests.
+`base` says what every engine must do and what some can do besides. Each subfolder is one engine. A new engine is a
+folder, a branch in `open_engine` and a line in the members of the contract tests.
 """
 
 from __future__ import annotations
@@ -17,19 +18,19 @@ __all__ = ["Engine", "open_engine"]
 
 
 def open_engine(settings: Settings, schema: Schema, folder: Path) -> Engine:
-    """The database that the settings name; nothing is opened before its first use.
+    """Return the engine that CONVEX_DATABASE_URL names. It connects at its first use.
 
     Args:
-        settings: Name it, and say how it is used.
-        schema: The tables to be there.
-        folder: What a relative path is below.
+        settings: The settings of the deployment.
+        schema: The tables that must exist.
+        folder: The folder of relative paths.
 
     Raises:
-        ConfigurationError: The driver of the database is not installed.
+        ConfigurationError: The URL is wrong, or the driver of the database is not installed.
     """
     location = settings.database(folder)
     if not location.is_sqlite:
-        return _postgres(settings, schema)
+        return _open_postgres(settings, schema)
     return SQLiteEngine(
         location.path,
         schema,
@@ -39,7 +40,7 @@ def open_engine(settings: Settings, schema: Schema, folder: Path) -> Engine:
     )
 
 
-def _postgres(settings: Settings, schema: Schema) -> Engine:
+def _open_postgres(settings: Settings, schema: Schema) -> Engine:
     try:
         from flask_convex_http.engines.postgres.engine import PostgresEngine
     except ImportError as error:

@@ -2,10 +2,9 @@
 
 Rules:
 
-* Rows are tuples of neutral values: the id, the creation time, then the columns in the table's order. What they mean is
-  decided above, in `database` and `schema`. An engine says the same in its own SQL.
+* Rows are tuples of neutral values: the id, the creation time, then the columns in the table's order. The packages
+  `database` and `schema` give them their meaning. An engine only expresses it in its own SQL.
 * An engine decides by itself whether transactions run one after another or side by side, and when work runs again.
-  Nobody asks it.
 * Errors of the driver become errors of the package. None leaves an engine untranslated.
 * An optional capability is an attribute of the engine, which is None where the engine lacks it.
 """
@@ -98,7 +97,7 @@ class Transaction(Snapshot, Protocol):
         """Return the first rows of a segment that no other transaction has claimed, and claim them until the end."""
 
     def savepoint(self) -> AbstractContextManager[None]:
-        """Roll back what a `with` block wrote, and only that, if an exception leaves it."""
+        """Roll back the writes of a `with` block, and only those, if an exception leaves it."""
 
 
 class Engine(Protocol):
@@ -110,10 +109,12 @@ class Engine(Protocol):
     """
 
     @property
-    def notifications(self) -> Notifications: ...
+    def notifications(self) -> Notifications:
+        """What wakes workers that wait for jobs."""
 
     @property
-    def backups(self) -> Backups | None: ...
+    def backups(self) -> Backups | None:
+        """What makes and restores backup files, or None."""
 
     def read(self, query: Callable[[Snapshot], T]) -> T:
         """Run a query on one snapshot and return its result.
@@ -172,10 +173,10 @@ class Engine(Protocol):
         """
 
     def check(self) -> list[str]:
-        """Return what is wrong with the database and its tables, without making writers wait.
+        """Return the problems of the database and its tables, without making writers wait.
 
         Returns:
-            For each problem one sentence that says what to do.
+            One sentence per problem, which also names the remedy.
 
         Raises:
             MigrationRequiredError: The database does not exist.
@@ -224,7 +225,8 @@ class Backups(Protocol):
     """
 
     @property
-    def path(self) -> Path | None: ...
+    def path(self) -> Path | None:
+        """The file of the database, or None."""
 
     def create(self, path: Path, progress: Progress | None = None) -> None:
         """Write a consistent backup to a new file, while others read and write.
@@ -257,10 +259,12 @@ class PreparedRestore(Protocol):
     """
 
     @property
-    def rows(self) -> int: ...
+    def rows(self) -> int:
+        """The number of rows in the backup."""
 
     @property
-    def replaces(self) -> int | None: ...
+    def replaces(self) -> int | None:
+        """The number of rows in the database, or None."""
 
     def run(self, progress: Progress | None = None) -> Path | None:
         """Restore the backup completely or not at all, while others read.

@@ -41,7 +41,7 @@ def check_tables(tables: Tables | None, schema: Schema) -> None:
 
 
 def pending_steps(tables: Tables, schema: Schema) -> list[str]:
-    """Return what a migration would do, one sentence per step.
+    """Return one sentence per step of the migration that is due.
 
     Nothing is tried, because a migration makes writers wait. So a step may still fail.
     """

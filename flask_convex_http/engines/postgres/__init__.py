@@ -1,1 +1,1 @@
-"""The PostgreSQL engine: documents as rows, in serializable transactions that are retried."""
+"""The PostgreSQL engine: transactions over the rows of one database enter, statements for psycopg and libpq leave."""

@@ -24,9 +24,10 @@ _cursor_numbers = itertools.count()
 
 
 class Fetch(Protocol):
-    """Runs SQL with its values and returns the rows. SQL that runs `once` is not prepared."""
+    """Runs SQL with its values and returns the rows. SQL that runs only `once` is not prepared."""
 
-    def __call__(self, sql: str, values: Sequence[Any], *, once: bool = False) -> list[Row]: ...
+    def __call__(self, sql: str, values: Sequence[Any], *, once: bool = False) -> list[Row]:
+        """Run the SQL."""
 
 
 class CursorStream:

@@ -42,7 +42,7 @@ class PostgresEngine:
 
     Attributes:
         notifications: Wakes the workers of all processes and machines.
-        backups: None. pg_dump, pg_restore and standbys do what it would.
+        backups: None, because PostgreSQL has pg_dump, pg_restore and standbys.
     """
 
     backups = None
@@ -114,7 +114,7 @@ class PostgresEngine:
         return steps
 
     def check(self) -> list[str]:
-        """Return what is wrong with the tables. The server itself verifies the pages."""
+        """Return the problems of the tables. The server itself verifies the pages."""
         from flask_convex_http.engines.postgres.tables import PostgresTables
 
         with self._connections.borrow() as connection:
@@ -148,7 +148,7 @@ def _run(work: Callable[[PostgresTransaction], T], transaction: PostgresTransact
     """Run work in a transaction and commit it.
 
     Raises:
-        ConflictRetryError: It has conflicted with others and was rolled back, whatever the work made of that.
+        ConflictRetryError: It has conflicted with others and was rolled back, even if the work has caught that error.
     """
     try:
         result = work(transaction)

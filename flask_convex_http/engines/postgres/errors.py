@@ -25,7 +25,7 @@ logger = logging.getLogger("flask_convex_http")
 #: Errors of the driver, and those that Python raises while it encodes values.
 DRIVER_ERRORS = (psycopg.Error, OverflowError, UnicodeEncodeError, MemoryError)
 
-#: Serialization failure, deadlock, a unique index that another transaction has changed meanwhile, a table that a
+#: Serialization failure, deadlock, a unique index that a concurrent transaction has changed, a table that a
 #: migration has changed under a prepared statement, a prepared statement that the server has dropped.
 _CONFLICTS = frozenset({"40001", "40P01", "23505", "0A000", "26000"})
 #: The server has become a standby, shuts down or starts up.

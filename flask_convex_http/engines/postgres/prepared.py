@@ -1,7 +1,8 @@
 """Statements with values, prepared once per connection and executed by libpq directly.
 
-psycopg's cursors wait in Python and adapt each statement and its values anew. Measured in an app: a request with one
-SELECT takes a quarter more processor time with them, one with two statements a fifth more.
+psycopg's cursors wait in Python and adapt each statement and its values at every execution. Measured in an app without
+its HTTP server, a request with one SELECT takes 16 % more processor time with them, client and server together, and one
+with a SELECT and an UPDATE 18 % more.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class PostgresReader:
         sql, values = self._statements.scan(table, segment, descending, None)
         stream = CursorStream(partial(self._fetch, table), sql, values)
         if self._streams is None:
-            self._streams = weakref.WeakSet()  # weak: a stream that nobody holds needs no closing
+            self._streams = weakref.WeakSet()  # weak: a stream without references needs no closing
         self._streams.add(stream)
         return stream
 

@@ -48,7 +48,7 @@ class OptimisticSnapshot(PostgresReader):
 
     Raises:
         SnapshotChangedError: The rows are not the same. Every later read raises it too, and so does the end of the
-            `with` statement, whatever the query made of it.
+            `with` statement, even if the query has caught it.
     """
 
     def __init__(self, tools: ReaderTools) -> None:
@@ -89,7 +89,7 @@ class OptimisticSnapshot(PostgresReader):
         return rows
 
     def _begin(self) -> None:
-        """Begin the transaction, and verify in it what the first statement returned."""
+        """Begin the transaction, and verify the rows of the first statement in it."""
         if self._is_over or self._is_begun:
             return
         if self._first is None:

@@ -1,7 +1,7 @@
 """Write transactions of PostgreSQL.
 
-A transaction that conflicts with another, or whose connection is lost, cannot go on. Whatever its function makes of the
-error, nothing of it is committed, and `conflict` says that it may run again.
+A transaction that conflicts with another, or whose connection is lost, cannot go on. Nothing of it is committed, even
+if its function has caught the error, and `conflict` says that it may run again.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class PostgresTransaction(PostgresReader):
 
     @contextlib.contextmanager
     def savepoint(self) -> Iterator[None]:
-        """Roll back what the `with` block wrote, and only that, if an exception leaves it."""
+        """Roll back the writes of the `with` block, and only those, if an exception leaves it."""
         self._depth += 1
         name = f"nested{self._depth}".encode()
         try:
@@ -183,7 +183,7 @@ class PostgresTransaction(PostgresReader):
         self._error = translate(error)
         lost = is_lost(error, self._connection)
         if lost:
-            self._connection.close()  # a server that no longer takes writes may keep it open for ever
+            self._connection.close()  # a server that no longer takes writes may keep it open
         if lost or is_conflict(error):
             self.conflict = self._error
         return self._error

@@ -1,1 +1,1 @@
-"""The SQLite engine: documents as rows of one file."""
+"""The SQLite engine: transactions over the rows of one file enter, statements for `flask_convex_http.sqlite` leave."""

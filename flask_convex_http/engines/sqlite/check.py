@@ -1,6 +1,6 @@
-"""Whether an SQLite file is sound and has the tables of the schema, told in one snapshot and without changing anything.
+"""The check of a SQLite file: its pages and indexes, and the tables of the schema.
 
-What the rows mean is looked at above the engine, in `check`.
+It reads one snapshot and changes nothing. The rows themselves are checked by `operations.check`.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from flask_convex_http.sqlite.connections import sqlite3
 
 
 def check(connection: Any, schema: Schema) -> list[str]:
-    """What is wrong, a sentence each that says what to do.
+    """Return one sentence per problem, which also names the remedy.
 
     Args:
-        connection: One in no transaction.
-        schema: The tables to be there.
+        connection: A connection in no transaction.
+        schema: The tables that must exist.
     """
     connection.execute("BEGIN")
     try:
@@ -34,7 +34,5 @@ def check(connection: Any, schema: Schema) -> list[str]:
 
 
 def _fault(text: str) -> str:
-    remedy = (
-        "SQLite's REINDEX makes it anew" if " index " in text else "go back to a backup with `flask convex restore`"
-    )
+    remedy = "SQLite's REINDEX rebuilds it" if " index " in text else "restore a backup with `flask convex restore`"
     return f"The database is damaged: {text}; {remedy}"

@@ -143,7 +143,7 @@ class SQLiteEngine:
         return steps
 
     def check(self) -> list[str]:
-        """Return what is wrong with the file and its tables."""
+        """Return the problems of the file and its tables."""
         from flask_convex_http.engines.sqlite.check import check
 
         if not self.path.exists():  # a connection would create it

@@ -1,4 +1,4 @@
-"""SQLite's errors as the package's."""
+"""The translation of the errors of SQLite's driver."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ from flask_convex_http.sqlite.connections import DISK_FAILURES, sqlite3
 
 
 def translate(error: Exception, schema: Schema) -> ConvexHTTPError:
-    """Our error for one of the driver's."""
+    """Return the package's error for one of the driver's.
+
+    Args:
+        error: The driver's error.
+        schema: The tables, to name the unique index of a collision.
+    """
     text = str(error)
     if isinstance(error, sqlite3.IntegrityError) and text.startswith("UNIQUE constraint failed: "):
         return _collision(text.removeprefix("UNIQUE constraint failed: "), schema)
@@ -29,7 +34,7 @@ def translate(error: Exception, schema: Schema) -> ConvexHTTPError:
 
 
 def _collision(names: str, schema: Schema) -> UniqueConstraintError:
-    """ "users.clerk_id" as an error."""
+    """Return the error for a collision in columns such as "users.clerk_id"."""
     table_name = names.partition(".")[0]
     return unique_violation(
         schema.tables.get(table_name), table_name, [part.partition(".")[2] for part in names.split(", ")]

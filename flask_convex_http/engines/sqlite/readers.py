@@ -64,7 +64,7 @@ class SQLiteReader:
         except DRIVER_ERRORS as error:
             raise translate(error, self._schema) from error
         if self._streams is None:
-            self._streams = weakref.WeakSet()  # weak: a stream that nobody holds needs no closing
+            self._streams = weakref.WeakSet()  # weak: a stream without references needs no closing
         self._streams.add(stream)
         return stream
 

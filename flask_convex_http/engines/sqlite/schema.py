@@ -1,7 +1,7 @@
-"""Tables and indexes in SQLite: what is there, and the steps of a migration, through sqlite-utils.
+"""Tables and indexes in SQLite: inspection, and the steps of a migration, through sqlite-utils.
 
-SQLite knows TEXT and INTEGER, not datetimes, JSON or booleans; what a column means is kept beside the tables, as
-the shape of the last migration in `_settings`.
+SQLite knows TEXT and INTEGER, but no datetimes, JSON or booleans. So each migration stores the shape of the tables, in
+`_settings`.
 """
 
 from __future__ import annotations
@@ -45,18 +45,23 @@ TYPES: dict[Kind, str] = {
 }
 _PLAIN: dict[str, Kind] = {"TEXT": "text", "INTEGER": "integer", "REAL": "real", "BLOB": "blob"}
 SHAPE_KEY = "shape"
-#: How the index ends that orders the rows of a unique one.
+#: Suffix of the index that orders the rows of a unique index whose columns may be NULL.
 _ORDER = ".order"
 
 
 class SQLiteSchema:
-    """A migration in progress; as a context manager it is one transaction."""
+    """The tables of a database. As a context manager it is one transaction, in which a migration runs.
+
+    Args:
+        connection: A connection in no transaction.
+        schema: The tables that must exist.
+    """
 
     def __init__(self, connection: Any, schema: Schema) -> None:
         self._connection = connection
         self._schema = schema
         self._database = sqlite_utils.Database(connection, execute_plugins=False)
-        self._keep = False
+        self._commits = False
 
     def __enter__(self) -> SQLiteSchema:
         self._connection.execute("BEGIN IMMEDIATE")
@@ -65,48 +70,53 @@ class SQLiteSchema:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._connection.execute("COMMIT" if kind is None and self._keep else "ROLLBACK")
+        self._connection.execute("COMMIT" if kind is None and self._commits else "ROLLBACK")
 
     def finish(self, steps: Sequence[Step], *, dry_run: bool) -> None:
-        """Take the steps; a dry run takes them too, so that what fails shows, and undoes them."""
-        for step in steps:
-            self._take(step)
-        self._remember_shape()
-        self._keep = not dry_run
+        """Apply the steps. A dry run applies them too, so that a step that fails shows, and rolls back.
 
-    # --- what is there -------------------------------------------------------------------------------------------
+        Args:
+            steps: The steps of the migration.
+            dry_run: Whether to roll back at the end of the `with` statement.
+        """
+        for step in steps:
+            self._apply(step)
+        self._store_shape()
+        self._commits = not dry_run
+
+    # --- inspection ----------------------------------------------------------------------------------------------
 
     def describe(self) -> Shape:
-        """The tables that are there.
+        """Return the shape of the existing tables.
 
         Raises:
-            MigrationRefusedError: A name of the schema is taken by something the package has not made.
+            MigrationRefusedError: A table or view that this package has not made has a name of the schema.
         """
-        remembered = self.stored_shape()
-        there = {name.lower(): name for name in self._database.table_names() + self._database.view_names()}
-        names = [name for name in sorted(self._schema.tables) if name.lower() in there]
+        stored = self.stored_shape()
+        existing = {name.lower(): name for name in self._database.table_names() + self._database.view_names()}
+        names = [name for name in sorted(self._schema.tables) if name.lower() in existing]
         for name in names:
-            self._refuse_others(name, there[name.lower()])
-        return {name: self._describe(name, remembered.get(name)) for name in names}
+            self._check_ours(name, existing[name.lower()])
+        return {name: self._describe(name, stored.get(name)) for name in names}
 
-    def _refuse_others(self, name: str, there: str) -> None:
-        if name != there or not {ID_COLUMN, TIME_COLUMN} <= self._database[there].columns_dict.keys():
+    def _check_ours(self, name: str, existing: str) -> None:
+        if name != existing or not {ID_COLUMN, TIME_COLUMN} <= self._database[existing].columns_dict.keys():
             raise MigrationRefusedError(
-                f"The database has a table or view {there!r} that this package has not made: rename it, or give "
+                f"The database has a table or view {existing!r} that this package has not made: rename it, or give "
                 f"class {self._schema.tables[name].document.__name__} a table of another name"
             )
 
     def rows(self, table: str, column: str) -> Iterator[tuple[str, Any]]:
-        """The id and one column of every row."""
+        """Yield the id and one column of every row."""
         yield from self._connection.execute(f'SELECT "_id", "{column}" FROM "{table}"')
 
     def any_row(self, table: str) -> str | None:
-        """The id of some row."""
+        """Return the id of any row, or None."""
         row = self._connection.execute(f'SELECT "_id" FROM "{table}" LIMIT 1').fetchone()
         return row[0] if row else None
 
     def duplicate(self, table: str, columns: Sequence[str]) -> str | None:
-        """The id of a row that another one equals in these columns; None equals nothing."""
+        """Return the id of a row that equals another one in these columns, or None. NULL equals nothing."""
         names = _names(columns)
         present = " AND ".join(f'"{name}" IS NOT NULL' for name in columns)
         row = self._connection.execute(
@@ -115,18 +125,18 @@ class SQLiteSchema:
         return row[0] if row else None
 
     def stored_shape(self) -> Shape:
-        """The shape after the last migration."""
+        """Return the shape that the last migration stored."""
         settings = self._database.table("_settings")
         if not settings.exists() or not {"key", "value"} <= settings.columns_dict.keys():
             return {}
         row = self._connection.execute("SELECT value FROM _settings WHERE key = ?", (SHAPE_KEY,)).fetchone()
         try:
             return msgspec.json.decode(row[0], type=Shape) if row else {}
-        except (msgspec.MsgspecError, ValueError, TypeError):  # somebody has changed it: look at the tables themselves
+        except (msgspec.MsgspecError, ValueError, TypeError):  # edited by hand: go by the tables alone
             return {}
 
-    def _describe(self, name: str, remembered: TableShape | None) -> TableShape:
-        known = remembered.columns if remembered else {}
+    def _describe(self, name: str, stored: TableShape | None) -> TableShape:
+        known = stored.columns if stored else {}
         wanted = {column.name: column.type.kind for column in self._schema.tables[name].columns.values()}
         columns = {
             column.name: _column_shape(column.type, not column.notnull, known.get(column.name), wanted.get(column.name))
@@ -143,10 +153,10 @@ class SQLiteSchema:
         }
         return TableShape(columns, indexes)
 
-    # --- taking a step -------------------------------------------------------------------------------------------
+    # --- steps ---------------------------------------------------------------------------------------------------
 
-    def _take(self, step: Step) -> None:
-        takers: dict[type, Callable[[Any], None]] = {
+    def _apply(self, step: Step) -> None:
+        methods: dict[type, Callable[[Any], None]] = {
             CreateTable: self._create_table,
             AddColumn: self._add_column,
             ChangeColumn: self._change_column,
@@ -155,10 +165,10 @@ class SQLiteSchema:
             DropIndex: self._drop_index,
         }
         try:
-            takers[type(step)](step)
+            methods[type(step)](step)
         except sqlite3.IntegrityError as error:
             raise MigrationRefusedError(f"Could not {step}: {error}. Change the rows first") from error
-        except (TransformError, TransactionError) as error:  # somebody's own constraint is in the way
+        except (TransformError, TransactionError) as error:  # a constraint that this package has not made
             raise MigrationRefusedError(f"Could not {step}: {error}") from error
 
     def _create_table(self, step: CreateTable) -> None:
@@ -177,7 +187,7 @@ class SQLiteSchema:
         )
 
     def _add_column(self, step: AddColumn) -> None:
-        # As a nullable column that is then filled: a default would have to be a constant of SQL.
+        # A nullable column is added and then filled, because a default in SQL would have to be a constant.
         name = step.column.name
         table = self._database.table(step.table.name)
         table.add_column(name, TYPES[step.column.type.kind])
@@ -192,18 +202,18 @@ class SQLiteSchema:
             )
 
     def _default(self, table: Table[Any], column: Column) -> Any:
-        """What SQL puts into a column nobody names: other people's inserts, and code that is one schema behind."""
+        """Return the default of a column in SQL, for programs that do not know it, such as the previous release."""
         is_constant = column.field.default is not msgspec.NODEFAULT or column.field.default_factory in (list, dict, set)
         value = table.store(column.name, column.default) if is_constant else None
         if isinstance(value, bytes) or (isinstance(value, str) and "\0" in value):
-            return None  # sqlite-utils does not bring it back from the table's SQL
-        # Quoted here: sqlite-utils takes some texts, such as "now()", for SQL.
+            return None  # sqlite-utils cannot parse it in the SQL of the table
+        # Quoted here, because sqlite-utils treats some texts, such as "now()", as SQL.
         return self._database.quote(value) if isinstance(value, str) else value
 
     def _change_column(self, step: ChangeColumn) -> None:
         name, wanted = step.column.name, TYPES[step.column.type.kind]
         if step.values and TYPES[step.old.kind] != wanted:
-            self._rebuild(step, "ANY", nullable=True)  # takes the old values and the new ones
+            self._rebuild(step, "ANY", nullable=True)  # accepts the old values and the new ones
         elif step.values and not step.old.nullable:
             self._rebuild(step, wanted, nullable=True)
         self._connection.executemany(
@@ -212,25 +222,25 @@ class SQLiteSchema:
         )
         self._rebuild(step, wanted, nullable=step.column.nullable)
         if step.old.nullable != step.column.nullable:
-            self._renew_unique_indexes(step)
+            self._rebuild_unique_indexes(step)
 
     def _rebuild(self, step: ChangeColumn, sql_type: str, *, nullable: bool) -> None:
         table = self._database.table(step.table.name)
-        there = next(column for column in table.columns if column.name == step.column.name)
-        if (there.type, bool(there.notnull)) == (sql_type, not nullable):
+        existing = next(column for column in table.columns if column.name == step.column.name)
+        if (existing.type, bool(existing.notnull)) == (sql_type, not nullable):
             return
-        # {name: False} for a column that is nullable would make sqlite-utils forbid NULL
-        not_null = {step.column.name: not nullable} if bool(there.notnull) == nullable else None
+        # {name: False} for a column that is nullable already makes sqlite-utils add NOT NULL
+        not_null = {step.column.name: not nullable} if bool(existing.notnull) == nullable else None
         self._transform(step.table, types={step.column.name: sql_type}, not_null=not_null)
 
     def _drop_column(self, step: DropColumn) -> None:
         try:
             self._connection.execute(f'ALTER TABLE "{step.table.name}" DROP COLUMN "{step.name}"')
-        except sqlite3.OperationalError as error:  # somebody's own index, view or trigger names it
+        except sqlite3.OperationalError as error:  # a foreign index, view or trigger uses it
             raise MigrationRefusedError(f"Could not {step}: {error}") from error
 
     def _transform(self, table: Table[Any], **changes: Any) -> None:
-        """Make a table anew with other columns; people's own triggers on it would go with the old one."""
+        """Rebuild a table with other columns, and restore its triggers, which go with the old table."""
         rebuilt = self._database.table(table.name)
         triggers = rebuilt.triggers
         rebuilt.transform(**changes)
@@ -246,16 +256,16 @@ class SQLiteSchema:
         self._connection.execute(f'DROP INDEX "{name}"')
         self._connection.execute(f'DROP INDEX IF EXISTS "{name}{_ORDER}"')
 
-    def _renew_unique_indexes(self, step: ChangeColumn) -> None:
-        """How a unique index is made depends on whether its columns can be empty."""
-        there = {index.name for index in self._database.table(step.table.name).indexes}
+    def _rebuild_unique_indexes(self, step: ChangeColumn) -> None:
+        """Rebuild the unique indexes of a column. How they are built depends on whether it is nullable."""
+        existing = {index.name for index in self._database.table(step.table.name).indexes}
         for index in step.table.indexes.values():
-            if index.unique and step.column.name in index.fields and index_name(step.table, index.name) in there:
+            if index.unique and step.column.name in index.fields and index_name(step.table, index.name) in existing:
                 self._drop_index(DropIndex(step.table, index.name))
                 self._create_index(CreateIndex(step.table, index))
 
-    def _remember_shape(self) -> None:
-        # Tables that are there but not in this schema stay known: they may come back.
+    def _store_shape(self) -> None:
+        # Tables that are not in this schema any more keep their shape: they may come back.
         shape = msgspec.json.encode(self.stored_shape() | shape_of(self._schema)).decode()
         self._connection.execute(
             "INSERT INTO _settings (_id, _creation_time, key, value) VALUES (?, ?, ?, ?) "
@@ -265,26 +275,26 @@ class SQLiteSchema:
 
 
 def index_name(table: Table[Any], name: str) -> str:
-    """An index's name in SQL, where names are shared by all tables."""
+    """Return an index's name in SQL, where all tables share one namespace."""
     return f"{table.name}.{name}"
 
 
 def _index_statements(table: Table[Any], index: Index) -> Iterator[str]:
-    """The SQL of an index.
+    """Yield the SQL of an index.
 
-    A unique one whose columns can be empty becomes two: one keeps what is there unique, one puts the rows in order.
-    With one for both, SQLite would take it for unique and sort the many rows that are empty.
+    A unique index with nullable columns becomes two: a partial unique index without NULL, and an index for the order.
+    With one index for both, SQLite would assume that rows with NULL are unique too, and sort them.
     """
     name = index_name(table, index.name)
-    can_be_empty = [field for field in index.fields if field in table.nullable]
+    nullable = [field for field in index.fields if field in table.nullable]
     order = _names(index.columns)
     if not index.unique:
         yield f'CREATE INDEX "{name}" ON "{table.name}" ({order})'
         return
-    present = " AND ".join(f'"{field}" IS NOT NULL' for field in can_be_empty)
+    present = " AND ".join(f'"{field}" IS NOT NULL' for field in nullable)
     only = f" WHERE {present}" if present else ""
     yield f'CREATE UNIQUE INDEX "{name}" ON "{table.name}" ({_names(index.fields)}){only}'
-    if can_be_empty:
+    if nullable:
         yield f'CREATE INDEX "{name}{_ORDER}" ON "{table.name}" ({order})'
 
 
@@ -292,11 +302,11 @@ def _names(columns: Sequence[str]) -> str:
     return ", ".join(f'"{name}"' for name in columns)
 
 
-def _column_shape(sql_type: str, nullable: bool, remembered: ColumnShape | None, wanted: Kind | None) -> ColumnShape:
-    """What a column holds: as remembered; if somebody has made or changed it by other means, what it could hold."""
+def _column_shape(sql_type: str, nullable: bool, stored: ColumnShape | None, wanted: Kind | None) -> ColumnShape:
+    """Return the stored shape of a column or, if it was made or changed by other means, the one that fits its type."""
     sql_type = sql_type.upper()
-    if remembered is not None and TYPES[remembered.kind] == sql_type:
-        return ColumnShape(remembered.kind, nullable, remembered.checks)
+    if stored is not None and TYPES[stored.kind] == sql_type:
+        return ColumnShape(stored.kind, nullable, stored.checks)
     if wanted is not None and TYPES[wanted] == sql_type:
         return ColumnShape(wanted, nullable)
     return ColumnShape(_PLAIN.get(sql_type, "text"), nullable)

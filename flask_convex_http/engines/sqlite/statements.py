@@ -9,10 +9,13 @@ from flask_convex_http.schema.tables import Table
 
 
 class SQLiteStatements(StatementCache):
-    """SQL texts as SQLite takes them: None comes first by itself, and text compares by code point."""
+    """The SQL of rows in SQLite's dialect, in which NULL comes first and text compares by code point by default."""
 
     def get_and_stay(self, table: Table[Any]) -> str:
-        """`get` with two rows of NULL behind, so that the statement is not over when the row has been fetched."""
+        """Return the SELECT of a row by its id, with two rows of NULL after it.
+
+        They keep the statement active, and so its snapshot, after the row was fetched.
+        """
         key = (table, "stay")
         text = self._texts.get(key)
         if text is None:

@@ -50,7 +50,7 @@ class SQLiteTransaction(SQLiteReader):
 
     @contextlib.contextmanager
     def savepoint(self) -> Iterator[None]:
-        """Roll back what the `with` block wrote, and only that, if an exception leaves it."""
+        """Roll back the writes of the `with` block, and only those, if an exception leaves it."""
         self._write("SAVEPOINT nested", ())
         try:
             yield
