@@ -15,7 +15,7 @@ from urllib.parse import quote_from_bytes
 
 from flask import Flask
 
-from flask_convex_http.web.matching import headers_of_405, settle_slashes
+from flask_convex_http.web.matching import cors_headers_of_405
 from flask_convex_http.web.request_ids import HEADER, id_of
 from flask_convex_http.worker.background import BackgroundWorker
 
@@ -45,12 +45,9 @@ class Middleware:
         if not query.isascii():  # Werkzeug fails on bytes that are not UTF-8, but not when they are escaped
             environ["QUERY_STRING"] = quote_from_bytes(query.encode("latin-1"), safe=_ASCII)
 
-        if "//" in environ.get("PATH_INFO", ""):
-            settle_slashes(self._app)
-
         def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
             if status.startswith("405"):
-                headers = headers_of_405(self._app, headers)
+                headers = cors_headers_of_405(self._app, headers)
             headers.append((HEADER, identity))
             return start_response(status, headers, *more)
 

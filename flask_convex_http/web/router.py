@@ -20,7 +20,7 @@ from flask_convex_http.errors import RegistrationError
 from flask_convex_http.inbox.registry import Mode, Options, OrderBy
 from flask_convex_http.retry import Retry
 from flask_convex_http.web.cors import Cors, CorsOption, cors_policy
-from flask_convex_http.web.matching import CORS, END, OURS, prepare, rule_of
+from flask_convex_http.web.matching import CORS, END, prepare, restore_leading_slashes, rule_of
 from flask_convex_http.web.requests import has_body, limit_body
 from flask_convex_http.web.responses import handle_error, to_response
 from flask_convex_http.web.route_checks import (
@@ -232,7 +232,6 @@ class HttpRouter(Blueprint):
         cors: Cors | None,
         options: dict[str, Any],
     ) -> None:
-        view.__dict__[OURS] = True
         if cors is not None:
             view.__dict__[CORS] = cors.applier(methods)
         rule, defaults = rule_of(path)
@@ -299,6 +298,8 @@ def _view(handler: Callable[..., Any], path: str, *, is_prefix: bool, limit: int
         # each use of a proxy looks the object up again, so that is done once
         app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
         current: Request = request._get_current_object()  # type: ignore[attr-defined]
+        if current.environ["PATH_INFO"].startswith("//"):
+            restore_leading_slashes(current, values)
         if has_end:
             del values[END]
         elif is_prefix:
