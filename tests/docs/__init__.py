@@ -1,6 +1,7 @@
 """Tests of the documentation: each module holds one kind of promise.
 
 * `test_pages`: every code block of the README and of `docs/` does what the page says.
+* `test_code`: mypy and ruff accept the Python of the pages.
 * `test_links`: every internal link has a target.
 * `test_site`: the site builds without warnings and needs no network; the README stays short.
 * `test_settings`, `test_commands`, `test_errors`, `test_coming_from`, `test_facade`: tables say what the code says.
@@ -14,7 +15,7 @@ A page is followed from top to bottom in an empty folder, with one shell, as a r
 **Python** blocks are files. The first line names the file: `# shop.py`, `# shop/schema.py`. A block without a name
 continues the file before it, and a block with a known name continues that file. `# shop.py (new version)` replaces it.
 At the end of a folder each module must import, and `test_*.py` must pass under pytest, both with warnings as errors.
-mypy checks all files of a folder: strictly where a function annotates its `ctx`, but tests may lack annotations.
+`test_code` checks them with mypy: strictly where a function annotates its `ctx`, but tests may lack annotations.
 
 **`sh`** blocks are commands, one a line. **`console`** blocks are commands after `$ `, each followed by the output
 that a reader compares. In the output `...` stands for any text, also for several lines, and runs of whitespace are

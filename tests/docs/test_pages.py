@@ -19,14 +19,6 @@ def test_a_page_can_be_followed(page: Page, tmp_path: Path) -> None:
         Workspace(tmp_path / f"folder{number}").follow(blocks)
 
 
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("page", [pytest.param(page, id=page.name) for page in PAGES])
-def test_type_checkers_accept_a_page(page: Page, tmp_path: Path) -> None:
-    """mypy accepts the Python files of a page: in strict mode where functions annotate their ctx."""
-    for number, blocks in enumerate(page.folders()):
-        Workspace(tmp_path / f"folder{number}").check_types(blocks)
-
-
 @pytest.mark.parametrize(
     ("language", "code", "message"),
     [

@@ -5,11 +5,10 @@ import sys
 from pathlib import Path
 
 from tests.docs.languages import DIRECTIVES, PARSERS
-from tests.docs.markdown import ROOT, Block
+from tests.docs.markdown import Block
 from tests.docs.shell import Shell, commands, occurs
 
 _FILE = re.compile(r"(?:#|//|;|--|<!--) (?P<name>[\w./-]*\w)(?P<new> \(new version\))?(?: -->)?\n")
-_ANNOTATED = re.compile(r"ctx: \w+Ctx")
 
 
 class Workspace:
@@ -36,25 +35,6 @@ class Workspace:
             self._shell.close()
         self._check_python()
 
-    def check_types(self, blocks: list[Block]) -> None:
-        """Write the Python files of the blocks, and check them with mypy: strictly where `ctx` is annotated.
-
-        Raises:
-            AssertionError: mypy reports an error.
-        """
-        for block in blocks:
-            if block.language == "python":
-                self._write(block.code)
-        if not self._known:
-            return
-        files = [path.relative_to(self.folder) for path in sorted(self._known)]
-        annotated = any(_ANNOTATED.search(path.read_text(encoding="utf-8")) for path in self._known)
-        cache = ROOT / ".mypy_cache" / "docs"
-        options = ["--config-file=", f"--cache-dir={cache}", "--follow-imports=silent", "--explicit-package-bases"]
-        options.append("--disable-error-code=import-untyped")  # some pages use an extension of Flask without types
-        strict = ["--strict", "--allow-untyped-defs", "--allow-incomplete-defs"] if annotated else []
-        self._python("-m", "mypy", *options, *strict, *(str(path) for path in files))
-
     def _do(self, block: Block) -> None:
         """Do what one block says, and name its line if it does something else."""
         try:
@@ -68,7 +48,7 @@ class Workspace:
             for command in commands(block.language, block.code):
                 self._shell.run(command)
         elif block.language == "python":
-            self._write(block.code)
+            self.write(block.code)
         elif block.language == "text":
             log = self._shell.log()
             assert occurs(block.code, log), f"{block.code}\nis not in the output:\n{log}"
@@ -77,7 +57,7 @@ class Workspace:
         else:
             assert block.language == "none" or block.language in DIRECTIVES, "nothing checks this directive"
 
-    def _write(self, code: str) -> None:
+    def write(self, code: str) -> None:
         """Append Python to the file that it names, or to the one before."""
         named = _FILE.match(code)
         if named:
