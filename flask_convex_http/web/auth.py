@@ -1,7 +1,6 @@
-"""`@require_api_key` and `@require_bearer`: who may call a handler, answered before it runs.
+"""`@require_api_key` and `@require_bearer`: authentication before a handler runs.
 
-Put them below the route, so that they are what the route calls. A preflight is answered by CORS and never comes
-here.
+Put them below the route, so that the route calls them. CORS responds to preflights before they run.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ R = TypeVar("R")
 Handler = Callable[Concatenate[ActionCtx, Request, P], R]
 Validate = Query[..., Any] | str
 
-#: Answers the identity of a credential, or None.
+#: Returns the identity of a credential, or None.
 _Check = Callable[[Backend, ActionCtx, str], UserIdentity | None]
 
 
@@ -43,15 +42,18 @@ def require_api_key(
 def require_api_key(
     handler: Callable[..., Any] | None = None, /, *, scopes: Sequence[str] = (), validate: Validate | None = None
 ) -> Any:
-    """Let only requests with a valid `X-API-Key` header through.
+    """Require a valid `X-API-Key` header.
 
-    Answers 401 `Missing API key`, 403 `Invalid API key`, 403 `Insufficient scope`.
+    The responses are 401 `Missing API key`, 403 `Invalid API key` and 403 `Insufficient scope`.
 
     Args:
-        handler: The handler, when used without brackets.
-        scopes: What the key must all be allowed.
-        validate: A query of yours that takes the key and answers a `UserIdentity` or None; the built-in keys
-            otherwise.
+        handler: The handler, if the decorator is used without parentheses.
+        scopes: The scopes that the key must have, all of them.
+        validate: A query of the application that takes the key and returns a `UserIdentity` or None. By default the
+            built-in keys are checked.
+
+    Raises:
+        RegistrationError: The decorator is above the route, or an argument cannot work.
     """
     check = _app_check(validate) if validate is not None else _check_api_key
 
@@ -70,15 +72,18 @@ def require_bearer(
 def require_bearer(
     handler: Callable[..., Any] | None = None, /, *, scopes: Sequence[str] = (), validate: Validate | None = None
 ) -> Any:
-    """Let only requests with a valid `Authorization: Bearer` header through.
+    """Require a valid `Authorization: Bearer` header.
 
-    Answers 401 `Missing or invalid Authorization header`, 403 `Invalid token`, 403 `Insufficient scope`.
+    The responses are 401 `Missing or invalid Authorization header`, 403 `Invalid token` and 403 `Insufficient scope`.
 
     Args:
-        handler: The handler, when used without brackets.
-        scopes: What the token must all be allowed.
-        validate: A query of yours that takes the token and answers a `UserIdentity` or None; the built-in tokens
-            otherwise.
+        handler: The handler, if the decorator is used without parentheses.
+        scopes: The scopes that the token must have, all of them.
+        validate: A query of the application that takes the token and returns a `UserIdentity` or None. By default the
+            built-in tokens are checked.
+
+    Raises:
+        RegistrationError: The decorator is above the route, or an argument cannot work.
     """
     check = _app_check(validate) if validate is not None else _check_token
 
@@ -123,11 +128,11 @@ def _scopes(scopes: Sequence[str]) -> frozenset[str]:
     return frozenset(scopes)
 
 
-# --- what was sent ---------------------------------------------------------------------------------------------------
+# --- credentials ------------------------------------------------------------------------------------------------------
 
 
 def _api_key_of(request: Request) -> str | None:
-    return request.environ.get("HTTP_X_API_KEY") or None  # as request.headers has it, in a tenth of the time
+    return request.environ.get("HTTP_X_API_KEY") or None  # a tenth of the time of request.headers
 
 
 def _bearer_of(request: Request) -> str | None:
@@ -167,7 +172,7 @@ def _check_token(backend: Backend, ctx: ActionCtx, token: str) -> UserIdentity |
 
 
 def _record_use_later(credentials: Credentials[Any]) -> None:
-    """Write down that keys were used when the answer is on its way, and only once in a while."""
+    """Record the use of keys after the response, about once a minute for each key."""
     if not credentials.use_is_due():
         return
 
@@ -190,7 +195,7 @@ def _app_check(validate: Validate) -> _Check:
 
 
 def _identity(found: Any) -> UserIdentity | None:
-    """What the app's own query answered, as an identity: one made by it, or a document of the user it found."""
+    """Return the result of the application's own query as an identity: an identity, or a document of the user."""
     if found is None or found is False:
         return None
     if isinstance(found, UserIdentity):

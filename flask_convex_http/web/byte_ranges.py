@@ -1,9 +1,7 @@
-"""Which bytes of a file a `Range` header asks for (RFC 9110, section 14), without any I/O.
+"""Evaluation of a `Range` header (RFC 9110, section 14).
 
-Here live the parsing of the header and its evaluation against a size. Conditional requests (`If-Range`), the
-response and the reading of the bytes live elsewhere. Werkzeug parses the header too, but answers 416 to a
-suffix longer than the file, where the RFC wants the whole file, and cannot tell "ignore this header" (200)
-from "not satisfiable" (416).
+Werkzeug's parser is not used: it responds with 416 to a suffix longer than the file, where the RFC wants the whole
+file, and cannot tell a header to ignore (200) from an unsatisfiable one (416).
 """
 
 from __future__ import annotations
@@ -13,9 +11,9 @@ from typing import ClassVar, NamedTuple
 
 from flask_convex_http.errors import ConvexHTTPError
 
-#: ASCII digits only: `\d` and int() also take the digits of other scripts, underscores and signs.
+#: ASCII digits only: `\d` and int() also accept the digits of other scripts, underscores and signs.
 _ONE_RANGE = re.compile(r"([0-9]*)-([0-9]*)")
-#: More digits than any size has. int() refuses thousands of digits and is slow on hundreds.
+#: More digits than any size has. int() rejects thousands of digits and is slow on hundreds.
 _MOST_DIGITS = 19
 _BLANK = " \t"
 
@@ -27,7 +25,7 @@ class ByteRange(NamedTuple):
     stop: int
 
     def content_range(self, size: int) -> str:
-        """The value of the `Content-Range` header of a 206 answer.
+        """Return the `Content-Range` header of a 206 response.
 
         Args:
             size: The size of the whole file in bytes.
@@ -36,7 +34,7 @@ class ByteRange(NamedTuple):
 
 
 class RangeNotSatisfiable(ConvexHTTPError):
-    """The file has none of the bytes that were asked for.
+    """The file has none of the requested bytes.
 
     Args:
         size: The size of the whole file in bytes.
@@ -51,7 +49,7 @@ class RangeNotSatisfiable(ConvexHTTPError):
 
     @property
     def content_range(self) -> str:
-        """The value of the `Content-Range` header of the 416 answer."""
+        """The `Content-Range` header of the 416 response."""
         return f"bytes */{self.size}"
 
 
@@ -59,13 +57,13 @@ def parse(header: str | None, size: int) -> ByteRange | None:
     """Evaluate a `Range` header against a file.
 
     Args:
-        header: The value of the header, or None when there is none.
+        header: The value of the header, or None without one.
         size: The size of the file in bytes.
 
     Returns:
-        The range to answer with 206, or None to answer with the whole file: without the header, when it is
-        malformed, in another unit or asks for several ranges (all of which RFC 9110, 14.2 lets a server
-        ignore), and for an empty file, no part of which a `Content-Range` could name.
+        The range of a 206 response, or None for a response with the whole file. None means that the header is missing,
+        malformed, in another unit or names several ranges (RFC 9110, 14.2 lets a server ignore these), or that the file
+        is empty, of which `Content-Range` can name no part.
 
     Raises:
         RangeNotSatisfiable: The range is well-formed, but the file has none of its bytes.
@@ -90,7 +88,7 @@ def _suffix(length: int, size: int) -> ByteRange:
 
 
 def _numbers_of_single_range(header: str) -> tuple[int | None, int | None] | None:
-    """The two numbers of the header's one range; None when it is anything else than one range of bytes."""
+    """Return the two numbers of the header's range, or None unless it is exactly one range of bytes."""
     unit, _, rest = header.partition("=")
     # A recipient of a list skips its empty elements (RFC 9110, 5.6.1.2).
     ranges = [item for item in (item.strip(_BLANK) for item in rest.split(",")) if item]

@@ -1,4 +1,4 @@
-"""CORS: what a route says about other origins, checked when it is registered and applied by flask-cors."""
+"""CORS policies: checked at registration, and applied by flask-cors."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from flask_cors import cross_origin
 
 from flask_convex_http.errors import RegistrationError
 
-#: What makes flask-cors take an origin for a regular expression.
+#: Characters that make flask-cors treat an origin as a regular expression.
 _REGEX = re.compile(r"[*\\\]?$^\[()]")
-#: "https://*.example.com": every subdomain, of any depth, and not example.com itself.
+#: "https://*.example.com": every subdomain at any depth, but not example.com itself.
 _SUBDOMAINS = re.compile(r"([a-z][a-z0-9+.-]*://)\*\.([a-z0-9-]+(?:\.[a-z0-9-]+)+(?::[0-9]+)?)", re.IGNORECASE)
 _GLOBAL_FLAGS = re.compile(r"\(\?[aiLmsux]+\)")
 _ANCHORED = re.compile(r".*(\\Z|\$)\Z", re.DOTALL)
@@ -25,19 +25,19 @@ Origins = str | re.Pattern[str] | Sequence[str | re.Pattern[str]]
 
 @dataclass(frozen=True)
 class Cors:
-    """Which other origins a browser lets use a route.
+    r"""A CORS policy: the other origins whose pages may use a route.
 
     Args:
         origins: "*", an origin such as "https://example.com", all subdomains as "https://*.example.com", a regular
-            expression that ends in `\\Z`, or several of these.
-        methods: The methods a preflight allows; those registered for the path by default.
-        allow_headers: The request headers a preflight allows; those asked for by default.
-        expose_headers: The response headers scripts may read.
-        credentials: Whether cookies and Authorization of the browser's own may be sent.
-        max_age: How long a browser may keep the preflight's answer.
+            expression that ends in `\Z`, or several of these.
+        methods: The methods that a preflight allows. The default is the methods registered for the path.
+        allow_headers: The request headers that a preflight allows. The default is those that it asks for.
+        expose_headers: The response headers that scripts may read.
+        credentials: Whether the browser may send its cookies and its own Authorization header.
+        max_age: How long a browser may cache the response to a preflight.
 
     Raises:
-        RegistrationError: The policy would let in origins it does not mean to.
+        RegistrationError: The policy allows origins that it is not meant to allow.
     """
 
     origins: Origins = "*"
@@ -60,7 +60,7 @@ class Cors:
             )
 
     def applier(self, methods: Sequence[str]) -> Callable[[Response], Response]:
-        """A function that puts the headers on a response to the current request.
+        """Return a function that adds the headers to a response to the current request.
 
         Args:
             methods: The methods registered for the path.
@@ -83,7 +83,7 @@ class Cors:
 
         def apply(response: Response) -> Response:
             if not everyone:
-                response.vary.add("Origin")  # flask-cors leaves it out for a single origin; caches need it
+                response.vary.add("Origin")  # caches need it, and flask-cors omits it for a single origin
             answer: Response = decorate(lambda: response)()
             return answer
 
@@ -97,7 +97,15 @@ CorsOption = Cors | str | Sequence[str] | None | bool
 
 
 def cors_policy(option: CorsOption, inherited: Cors | None) -> Cors | None:
-    """The policy a route was given as `cors=`: nothing to inherit the router's, False for none."""
+    """Return the policy for a route's `cors=` argument.
+
+    Args:
+        option: The argument: None inherits the router's policy, False means no policy.
+        inherited: The router's policy.
+
+    Raises:
+        RegistrationError: The argument is True, or not a valid policy.
+    """
     if option is None:
         return inherited
     if option is False:
@@ -138,7 +146,7 @@ def _check_pattern(origin: str | re.Pattern[str]) -> None:
 
 
 def _resolved(origin: str | re.Pattern[str]) -> str | re.Pattern[str]:
-    """An origin as flask-cors is given it: a text to compare with, or an expression for the whole of an origin."""
+    """Return an origin for flask-cors: a text to compare with, or an expression that matches a whole origin."""
     if isinstance(origin, re.Pattern):
         return _whole(origin.pattern, origin.flags)
     subdomains = _SUBDOMAINS.fullmatch(origin)
@@ -148,7 +156,7 @@ def _resolved(origin: str | re.Pattern[str]) -> str | re.Pattern[str]:
 
 
 def _whole(text: str, flags: int) -> re.Pattern[str]:
-    """An anchor ends only the last alternative of `a|b\\Z`; this one ends them all."""
+    r"""Return an expression that matches a whole origin. In `a|b\Z` the anchor belongs to the last alternative only."""
     leading = _GLOBAL_FLAGS.match(text)
     start = leading.end() if leading else 0
     return re.compile(rf"{text[:start]}(?:{text[start:]})\Z", flags)

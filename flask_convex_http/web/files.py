@@ -1,7 +1,7 @@
-"""Serving and taking files, at the signed URLs that `ctx.storage` makes.
+"""Routes for files: downloads and uploads at the signed URLs of `ctx.storage`.
 
-What a browser could run is only ever offered for download, in a sandbox, under the type it was stored with. A client
-may be sent on to the store of files, which then answers ranges and conditions; the type and the download go with it.
+A file that a browser could run is only offered as a download, in a sandbox, with its stored type. If the blob store
+serves files itself, the client is redirected there, with the type and the disposition in the URL.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from flask_convex_http.web.responses import error_response, json_response
 from flask_convex_http.web.router import HttpRouter
 from flask_convex_http.web.state import current_backend
 
-# Whoever has a URL may use it from any origin: the signature is in the URL, no cookie is involved.
+# The signature in the URL authenticates, and no cookie is involved, so every origin may use it.
 files = HttpRouter("convex_files", __name__, cors="*", url_prefix=PATH)
 
-#: How long a browser may keep a file (seconds), if its URL is valid that long.
+#: Seconds for which a browser may cache a file, if its URL is valid that long.
 _MAX_AGE = 24 * 3600
-#: How long the URL of the store is good that a client is sent to (seconds), and a browser may keep the redirect: less,
-#: so that there is time left to follow it.
+#: Seconds for which a redirect's URL in the blob store is valid, and for which a browser may cache the redirect:
+#: the latter is shorter, so that there is time left to follow it.
 _LINK_AGE, _REDIRECT_AGE = 300, 60
 
 
 @files.post("/upload")
 def upload(ctx: ActionCtx, request: Request) -> Response:
-    """Take the bytes of a file."""
+    """Store the body as a file."""
     backend = current_backend()
     if not backend.files.upload_is_valid(request.args.get("expires", ""), request.args.get("signature", "")):
         return error_response("Invalid or expired upload URL", 403)
@@ -49,7 +49,7 @@ def upload(ctx: ActionCtx, request: Request) -> Response:
 
 @files.put("/uploads/<file_id>")
 def upload_directly(ctx: ActionCtx, request: Request, file_id: str) -> Response:
-    """Take the bytes of a direct upload, where the store does not."""
+    """Store the body of a direct upload, if the blob store does not take it itself."""
     backend = current_backend()
     if not _is_direct(request, "direct upload", file_id):
         return error_response("Invalid or expired upload URL", 403)
@@ -60,7 +60,7 @@ def upload_directly(ctx: ActionCtx, request: Request, file_id: str) -> Response:
 
 @files.post("/uploads/<file_id>")
 def finish(ctx: ActionCtx, request: Request, file_id: str) -> Response:
-    """Make a file of a direct upload."""
+    """Make a file of a finished direct upload."""
     backend = current_backend()
     media_type = request.args.get("type", "")
     if not _is_direct(request, "direct finish", file_id, media_type):
@@ -99,7 +99,7 @@ def serve(ctx: ActionCtx, request: Request, file_id: str) -> Response:
 
 
 def _redirect(request: Request, file: StoredFile, seconds: int) -> Response | None:
-    """Where the store serves a file itself; conditions and ranges are its business then (RFC 9110, 13.2.1)."""
+    """Redirect to the blob store, which then evaluates conditions and ranges (RFC 9110, 13.2.1)."""
     method: Method = "HEAD" if request.method == "HEAD" else "GET"
     location = current_backend().blobs.signed_url(method, file.id, timedelta(seconds=seconds))
     if location is None:
@@ -134,19 +134,22 @@ def _etag(file: StoredFile) -> str:
 
 
 def _not_modified(request: Request, file: StoredFile) -> bool:
-    """RFC 9110, 13.1.2: a weak comparison, and `*` matches whatever is there."""
+    """Return whether If-None-Match matches. RFC 9110, 13.1.2: the comparison is weak, and `*` matches every file."""
     asked: ETags = request.if_none_match
     return bool(asked) and asked.contains_weak(file.sha256)
 
 
 def _range_applies(request: Request, file: StoredFile) -> bool:
-    """RFC 9110, 13.1.5: with If-Range, only if the file is still the very one; we give no dates to compare with."""
+    """Return whether If-Range matches the file's ETag (RFC 9110, 13.1.5).
+
+    Dates never match, since responses have none.
+    """
     condition = request.headers.get("If-Range")
     return condition is None or (parse_date(condition) is None and condition.strip() == _etag(file))
 
 
 def _announced_digest(request: Request) -> bytes | None:
-    """The SHA-256 the sender says the bytes have: RFC 9530's `sha-256=:...:`, or `Digest`, which Convex takes."""
+    """Return the announced SHA-256 digest of the body: RFC 9530's `sha-256=:...:`, or Convex's `Digest`."""
     for header in ("Content-Digest", "Digest"):
         for item in request.headers.get(header, "").split(","):
             algorithm, _, value = item.strip().partition("=")

@@ -1,7 +1,6 @@
-"""`@rate_limit`: how often somebody may call a handler, answered before it runs.
+"""`@rate_limit`: limits how often a caller may call a handler.
 
-Put it below the route, so that it is what the route calls. The buckets are `rate_limits`' business; here is who they
-belong to.
+Put it below the route, so that the route calls it. The buckets are in `rate_limits`.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ from flask_convex_http.web.webhooks import LIMITED
 
 H = TypeVar("H", bound=Callable[..., Any])
 
-#: Marks a handler with the names of its limits, so that two that would share their buckets by mistake show.
+#: The attribute of a handler with the names of its limits, to find two that share buckets by mistake.
 _NAMES = LIMITED
-#: Who has one IPv6 address has the 2**64 of its network, and could take another for each request.
+#: A client with one IPv6 address has all 2**64 of its network, and could use another one for each request.
 _IPV6_NETWORK = 64
 
 
 def rate_limit(
-    handler: None = None,  # for @rate_limit without parentheses, so that Python names what is missing
+    handler: None = None,  # for @rate_limit without parentheses, so that Python names the missing argument
     /,
     *,
     rate: float,
@@ -40,23 +39,23 @@ def rate_limit(
     key: Callable[[Request], str | None] | None = None,
     name: str | None = None,
 ) -> Callable[[H], H]:
-    """Let each caller through only so often; who comes too soon is answered 429 with `Retry-After`.
+    """Limit how often each caller may call the handler. Other calls are 429 with `Retry-After`.
 
-    Each request that is let through takes a token, which is a write; one that is refused writes nothing. Of several
-    limits the upper one is asked first, and keeps its token if a lower one refuses.
+    Each request that passes takes a token, which is a write. A rejected request writes nothing. Of several limits the
+    upper one is checked first, and keeps its token if a lower one rejects.
 
-    Below `@require_api_key` or `@require_bearer` the caller is their identity, and who was refused there takes no
-    token; above them it is the address, and everybody takes one. On a webhook the delivery was verified before, and the
-    token is taken in the handler's own transaction: a delivery that fails gives it back.
+    Below `@require_api_key` or `@require_bearer` the caller is the identity, and a rejected credential takes no token.
+    Above them the caller is the address, and every request takes a token. On a webhook the delivery is verified first,
+    and the token is taken in the handler's transaction: a failed delivery returns it.
 
     Args:
-        rate: How many tokens come back each period.
+        rate: The number of tokens added per period.
         period: A timedelta, or seconds.
-        capacity: How many requests may come at once; the rate if not given.
-        key: Whose bucket it is, by a function of the request; who it answers None for is not limited. If not given,
-            it is the identity, or else the address: of IPv6 the network (/64), and all without one share a bucket.
-            Behind a proxy the address is the proxy's, unless the app has Werkzeug's `ProxyFix`.
-        name: The limit's name, the endpoint if not given; handlers with one name, rate and capacity share buckets.
+        capacity: The largest number of tokens, which is the largest burst. The default is the rate.
+        key: A function of the request that returns the key of a bucket, or None for no limit. The default is the
+            identity, or else the address: for IPv6 the /64 network; requests without an address share a bucket. Behind
+            a proxy the address is the proxy's, unless the app uses Werkzeug's `ProxyFix`.
+        name: The name of the limit, by default the endpoint. Handlers with one name, rate and capacity share buckets.
 
     Raises:
         RegistrationError: The limit cannot work, or the decorator is above the route.
@@ -71,7 +70,7 @@ def rate_limit(
 
         @functools.wraps(handler)
         def limited(ctx: ActionCtx | MutationCtx, *args: Any, **kwargs: Any) -> Any:
-            if not has_request_context():  # a delivery that is run again by hand
+            if not has_request_context():  # a delivery that a command reruns
                 return handler(ctx, *args, **kwargs)
             caller = _caller(ctx) if key is None else key(_current_request())
             if caller is not None:
@@ -81,7 +80,7 @@ def rate_limit(
             return call(ctx, *args, **kwargs)
 
         setattr(limited, _NAMES, (*getattr(handler, _NAMES, ()), name))
-        return limited  # type: ignore[return-value]  # it takes and answers what the handler does
+        return limited  # type: ignore[return-value]  # the signature is the handler's
 
     return decorate
 
@@ -101,10 +100,10 @@ def _check(handler: Callable[..., Any], name: str | None) -> None:
 
 
 def _takes(function: Callable[..., Any], count: int) -> bool:
-    """Whether a function can be called with so many arguments by place, and perhaps more by name."""
+    """Return whether a function accepts this number of positional arguments."""
     try:
         parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):  # a built-in one, say
+    except (TypeError, ValueError):  # a built-in function, for example
         return True
     kinds = [parameter.kind for parameter in parameters]
     if inspect.Parameter.VAR_POSITIONAL in kinds:
@@ -115,13 +114,13 @@ def _takes(function: Callable[..., Any], count: int) -> bool:
 
 
 def _current_request() -> Request:
-    """The request itself: a webhook's handler is given an event in its place."""
+    """Return the current request; a webhook's handler receives an event in its place."""
     current: Request = request._get_current_object()  # type: ignore[attr-defined]  # of the proxy
     return current
 
 
 def _caller(ctx: ActionCtx | MutationCtx) -> str:
-    """Who is calling; no address is taken for an identity, whatever a proxy's header says."""
+    """Return the key of the caller. An address never equals an identity, regardless of a proxy's header."""
     identity = ctx.auth.get_user_identity()
     if identity is not None:
         return f"identity:{identity.token_identifier}"
@@ -129,11 +128,11 @@ def _caller(ctx: ActionCtx | MutationCtx) -> str:
 
 
 def _network(address: str) -> str:
-    """The address, or of IPv6 the network it is in."""
+    """Return the address, or the network of an IPv6 address."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
-        return address  # whatever the server or a proxy calls it
+        return address  # any text that the server or a proxy sets
     if isinstance(parsed, ipaddress.IPv4Address):
         return address
     if parsed.ipv4_mapped is not None:

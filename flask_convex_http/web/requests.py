@@ -1,7 +1,7 @@
-"""Reading requests: JSON into types, and one bound on how large a body may be, however it is read.
+"""Read requests: JSON into types, and the size limit of bodies.
 
-Werkzeug bounds a body that says how long it is. One that comes in chunks it cuts off silently (`get_data()`
-answers the first bytes as if they were all), so those are read through a stream of ours that refuses instead.
+Werkzeug limits a body of announced length. It cuts a chunked body off silently, and `get_data()` then returns a part
+as if it were all. Chunked bodies are therefore read through `BoundedStream`, which raises.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from flask_convex_http.validation.validator import InvalidValueError, Validator
 T = TypeVar("T")
 
 _CHUNK = 64 * 1024
-#: What is left of a body that announced more than the limit.
+#: Bytes of a too large body that are read and discarded, so that the client sees the response.
 _REFUSED = -1
 _WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -31,16 +31,19 @@ def read_json(request: Request) -> Any: ...
 @overload
 def read_json(request: Request, type: type[T]) -> T: ...
 def read_json(request: Request, type: Any = Any) -> Any:
-    """Parse a JSON body and check it against a type.
+    """Parse a JSON body and validate it.
 
     Args:
         request: Flask's request.
-        type: What the body must be: a msgspec.Struct, a TypedDict, `list[int]`, ...; anything by default.
+        type: The type of the body: a msgspec.Struct, a TypedDict, `list[int]` and so on. The default accepts any JSON.
+
+    Returns:
+        The body as a value of the type.
 
     Raises:
-        RequestError: Answered as 415 for another content type, 400 for what is not JSON or does not match, with
-            the path of the field.
-        PayloadTooLargeError: The body is larger than the route takes; answered as 413.
+        RequestError: The content type is not JSON (415), or the body is not JSON or does not match the type (400, with
+            the path of the field).
+        PayloadTooLargeError: The body is larger than the route accepts (413).
     """
     mimetype = request.mimetype
     if mimetype != "application/json" and not (mimetype.startswith("application/") and mimetype.endswith("+json")):
@@ -60,38 +63,38 @@ def _cached_validator(type: Any) -> Validator:
 
 
 def validator(type: Any) -> Validator:
-    """The validator of a type, made once."""
+    """Return the validator of a type, made once."""
     try:
         return _cached_validator(type)
-    except TypeError:  # an annotation that cannot be hashed
+    except TypeError:  # an annotation that is not hashable
         return Validator(type, f"read_json({type!r})")
 
 
 def has_body(environ: Mapping[str, Any]) -> bool:
-    """Whether a body may follow the request's headers."""
+    """Return whether a body may follow the request's headers."""
     if environ.get("CONTENT_LENGTH") or "HTTP_TRANSFER_ENCODING" in environ:
         return True
     return environ["REQUEST_METHOD"] not in _WITHOUT_BODY
 
 
 def limit_body(request: Request, limit: int) -> None:
-    """Bound the request's body to a number of bytes; a larger one is refused where it is read."""
+    """Limit the body of the request to a number of bytes. Reading a larger one raises `PayloadTooLargeError`."""
     environ = request.environ
     length = request.content_length
     stream = environ["wsgi.input"]
-    if isinstance(stream, BoundedStream):  # the bound of before does not add to this one
+    if isinstance(stream, BoundedStream):  # a second limit replaces the first
         stream = stream.source
     environ["wsgi.input"] = BoundedStream(stream, limit, length)
     request.max_content_length = sys.maxsize
 
 
 class BoundedStream:
-    """A body that is neither longer than it may be nor shorter than it said.
+    """A body that raises if it is longer than its limit or shorter than announced.
 
     Args:
         stream: The server's stream.
         limit: The largest number of bytes.
-        length: How many bytes were announced; None for a body in chunks.
+        length: The announced number of bytes, or None for a chunked body.
     """
 
     def __init__(self, stream: Any, limit: int, length: int | None) -> None:
@@ -101,18 +104,18 @@ class BoundedStream:
         self._left = limit if length is None else length if length <= limit else _REFUSED
 
     def read(self, size: int | None = -1) -> bytes:
-        """Some bytes, or all of them.
+        """Return some bytes, or all of them.
 
         Raises:
-            PayloadTooLargeError: There are more than the limit.
-            ClientDisconnected: There are fewer than announced; answered as 400.
+            PayloadTooLargeError: The body is larger than the limit.
+            ClientDisconnected: The body is shorter than announced. The response is 400.
         """
         if size is None or size < 0:
             return b"".join(iter(lambda: self.read(_CHUNK), b""))
         return self._take(self.source.read, size)
 
     def readline(self, size: int | None = -1) -> bytes:
-        """A line."""
+        """Return a line."""
         if size is not None and size >= 0:
             return self._take(self.source.readline, size)
         pieces = [self._take(self.source.readline, _CHUNK)]
@@ -121,7 +124,7 @@ class BoundedStream:
         return b"".join(pieces)
 
     def readlines(self, hint: int | None = -1) -> list[bytes]:
-        """All lines, or those up to about a number of bytes."""
+        """Return all lines, or those within about a number of bytes."""
         lines: list[bytes] = []
         most = hint if hint is not None and hint > 0 else sys.maxsize
         for line in self:
@@ -135,7 +138,7 @@ class BoundedStream:
         return iter(self.readline, b"")
 
     def _take(self, read: Callable[[int], bytes], size: int) -> bytes:
-        if self._left < 0:  # refused before: whoever reads on must not take what came for the whole
+        if self._left < 0:  # raised before: a second read must not return the rest as a whole body
             raise self._too_large()
         most = min(size, self._left if self._announced else self._left + 1)
         if most == 0:

@@ -1,7 +1,6 @@
-"""Writing responses: values to JSON, and errors to statuses in one place.
+"""Make responses: values become JSON, and errors become statuses.
 
-msgspec encodes what a handler returns, several times faster than Flask's own provider; the host app's provider
-stays as it is.
+msgspec encodes the JSON, several times faster than Flask's own provider, which stays in place for other values.
 """
 
 from __future__ import annotations
@@ -34,12 +33,12 @@ _encoder = msgspec.json.Encoder(enc_hook=_encode_other)
 
 
 def json_response(data: Any, status: int = 200, headers: Headers | None = None) -> Response:
-    """A JSON response.
+    """Return a JSON response.
 
     Args:
-        data: Documents, structs, dicts, lists and everything else JSON can say.
+        data: Documents, structs, dicts, lists and every other value that JSON can hold.
         status: The HTTP status.
-        headers: More headers.
+        headers: Further headers.
     """
     response = _json(current_app, data, status)
     if headers:
@@ -52,18 +51,18 @@ def _json(app: Flask, data: Any, status: int) -> Response:
 
 
 def error_response(message: str, status: int, headers: Headers | None = None) -> Response:
-    """A JSON response `{"error": message}`.
+    """Return a JSON response `{"error": message}`.
 
     Args:
-        message: What is wrong, for whoever sent the request.
+        message: The error, for the client.
         status: The HTTP status.
-        headers: More headers.
+        headers: Further headers.
     """
     return json_response({"error": message}, status, headers)
 
 
 def to_response(app: Flask, value: Any) -> Response:
-    """What a handler returned as a response: what a Flask view may return, or documents and other structs."""
+    """Return the response for a handler's return value: that of a Flask view, a document or another struct."""
     if isinstance(value, _ENCODED):
         return _json(app, value, 200)
     if isinstance(value, Response):
@@ -74,7 +73,7 @@ def to_response(app: Flask, value: Any) -> Response:
 
 
 def handle_error(error: Exception) -> ResponseReturnValue:
-    """Answer an exception that left a handler: the app's own error handlers first, then ours."""
+    """Return the response to an exception that left a handler. The application's own error handlers come first."""
     own = _outer_handler(error)
     if own is not None:
         return cast(ResponseReturnValue, current_app.ensure_sync(own)(error))
@@ -88,7 +87,7 @@ def handle_error(error: Exception) -> ResponseReturnValue:
 
 
 def json_errors(app: Flask) -> None:
-    """Make every HTTP error of an app JSON, the ones outside of our routes included: `{"error": "Not Found"}`.
+    """Make every HTTP error of an app JSON such as `{"error": "Not Found"}`, also outside the routers.
 
     Args:
         app: The app. Its own error handlers for a status code still come first.
@@ -110,7 +109,7 @@ def json_errors(app: Flask) -> None:
 
 
 def _outer_handler(error: Exception) -> Any:
-    """A handler of an outer blueprint or the app for the very kind of error; ours, on the blueprint, would hide it."""
+    """Return a handler of an outer blueprint or the app for this class of error, which the router's would hide."""
     for name in (*request.blueprints[1:], None):
         handlers = current_app.error_handler_spec.get(name, {}).get(None, {})
         found = handlers.get(_kind_handled(error, handlers))
@@ -120,7 +119,10 @@ def _outer_handler(error: Exception) -> Any:
 
 
 def _kind_handled(error: Exception, handlers: Mapping[type[Exception], Any]) -> Any:
-    """The nearest class of an error that has a handler; for errors of ours, `Exception` is too far."""
+    """Return the nearest class of an error that has a handler.
+
+    For errors of the package, `Exception` is too general.
+    """
     for kind in type(error).__mro__:
         if kind in handlers or kind in (ConvexHTTPError, Exception):
             return kind
@@ -139,7 +141,7 @@ def _handler_of_500() -> Any:
 def _public_error(error: ConvexHTTPError) -> Response:
     if error.status >= 500:
         logger.error("%s %r [request %s]: %s", request.method, request.path, request_id(request), error)
-    if isinstance(error, MigrationRequiredError):  # which tables and columns there are is for the log
+    if isinstance(error, MigrationRequiredError):  # the names of tables and columns are for the log only
         return error_response("The database is not migrated; run `flask convex migrate`", error.status)
     if isinstance(error, ConvexError):
         return json_response({"error": error.message, "data": error.data}, error.status)

@@ -1,4 +1,4 @@
-"""What a route is checked for when it is registered, and what a router makes of its handler's parameters."""
+"""Checks of a route at registration."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from flask_convex_http.errors import RegistrationError
 from flask_convex_http.web.matching import variables_of
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-#: Marks a handler that is registered, so that a decorator put on top of the route, where it would do nothing, shows.
+#: The attribute of a registered handler, to find a decorator that is put above the route and would do nothing.
 REGISTERED = "__convex_registered__"
-#: Marks a handler that asks for an API key or a token.
+#: The attribute of a handler that requires a credential.
 GUARDED = "__convex_guarded__"
 
 
 def checked_path(path: str | None, prefix: str | None) -> str:
-    """A path, or a prefix with `*` behind it.
+    """Return an exact path, or a prefix followed by `*`.
 
     Raises:
-        RegistrationError: It is neither, or both.
+        RegistrationError: Both, neither, or an invalid one is given.
     """
     if (path is None) == (prefix is None):
         raise RegistrationError("A route has either a path or path_prefix=; write one of them")
@@ -44,10 +44,10 @@ def checked_path(path: str | None, prefix: str | None) -> str:
 
 
 def checked_methods(method: str | None, methods: Iterable[str] | None) -> tuple[str, ...]:
-    """The methods of a route, upper case.
+    """Return the methods of a route in upper case.
 
     Raises:
-        RegistrationError: One is not a method that a route can have.
+        RegistrationError: A route cannot have one of them.
     """
     if method is not None and methods is not None:
         raise RegistrationError("A route has either method= or methods=; write one of them")
@@ -65,11 +65,14 @@ def checked_methods(method: str | None, methods: Iterable[str] | None) -> tuple[
 
 
 def refuse_above_route(handler: Callable[..., Any], what: str) -> None:
-    """Refuse a decorator that is put on a handler which is registered already: the route would not call it.
+    """Raise for a decorator above the route, which the route would not call.
 
     Args:
-        handler: What is decorated.
-        what: What the route would go without.
+        handler: The decorated handler.
+        what: The protection that the route would lack, for the message.
+
+    Raises:
+        RegistrationError: The handler is registered already.
     """
     if hasattr(handler, REGISTERED):
         raise RegistrationError(
@@ -79,18 +82,18 @@ def refuse_above_route(handler: Callable[..., Any], what: str) -> None:
 
 
 def mark(handler: Callable[..., Any]) -> None:
-    """Remember that a handler is registered; see `refuse_above_route`."""
+    """Mark a handler as registered, for `refuse_above_route`."""
     try:
         setattr(handler, REGISTERED, True)
     except AttributeError:
-        return  # a bound method or the like; it cannot be decorated on top either
+        return  # a bound method, for example, which no decorator above marks either
 
 
 def checked_limit(limit: int | None) -> int | None:
-    """A number of bytes.
+    """Return a number of bytes, or None.
 
     Raises:
-        RegistrationError: It is none.
+        RegistrationError: It is not a positive integer.
     """
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
         raise RegistrationError(f"max_body_bytes={limit!r} must be a number of bytes, 1 or more")
@@ -98,7 +101,7 @@ def checked_limit(limit: int | None) -> int | None:
 
 
 def suffix_name(handler: Callable[..., Any], path: str) -> str | None:
-    """What a prefix handler calls the rest of the path; None if it does not take it."""
+    """Return the name of a prefix handler's parameter for the rest of the path, or None if it has none."""
     parameters = list(inspect.signature(handler).parameters.values())
     if any(parameter.name == "suffix" or parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return "suffix"

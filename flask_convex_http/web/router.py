@@ -1,8 +1,8 @@
 """`HttpRouter`: a Flask blueprint whose routes match as Convex's do.
 
-Rules are real Werkzeug rules, so that `url_for`, `flask routes`, converters and `url_prefix` work. What Werkzeug does
-otherwise (redirects at a slash, merging `//`, one answer for `/x` and `/x/`) is kept from happening by two
-converters: one that matches nothing behind an exact path that ends in a slash, one that matches any rest (`paths`).
+Routes are real Werkzeug rules, so that `url_for`, `flask routes`, converters and `url_prefix` work. Two converters of
+`matching` prevent what Werkzeug does differently: redirects at a slash, merged slashes, and one view for `/x` and
+`/x/`.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ H = TypeVar("H", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class Route:
-    """What was registered for a path.
+    """A registered route.
 
     Attributes:
-        path: The exact path, or the prefix with `*` behind it.
-        methods: The methods it answers.
-        endpoint: The endpoint's name within the blueprint.
+        path: The exact path, or a prefix followed by `*`.
+        methods: Its methods.
+        endpoint: The name of the endpoint within the blueprint.
         cors: Its CORS policy.
-        webhook: What receives webhooks there, if that is so.
+        webhook: The webhook that it receives, if any.
     """
 
     path: str
@@ -61,15 +61,15 @@ class Route:
 class HttpRouter(Blueprint):
     """A blueprint whose handlers take `(ctx, request, ...)`.
 
-    An exact path beats a prefix, the longest prefix wins, `/x` and `/x/` differ, nothing redirects, HEAD runs GET, and
-    where only the method is wrong the answer is 405 with `Allow`.
+    An exact path beats a prefix, and the longest prefix wins. `/x` and `/x/` differ, and nothing redirects. HEAD runs
+    GET. A path without a route for the method is 405 with `Allow`.
 
     Args:
-        name: The blueprint's name.
+        name: The name of the blueprint.
         import_name: `__name__`.
-        cors: The CORS policy of all its routes, unless a route has its own.
-        max_body_bytes: The largest body of all its routes, unless a route has its own.
-        options: What `flask.Blueprint` takes.
+        cors: The CORS policy of routes without their own.
+        max_body_bytes: The body limit of routes without their own, in bytes.
+        options: Options of `flask.Blueprint`.
     """
 
     def __init__(
@@ -96,20 +96,21 @@ class HttpRouter(Blueprint):
         endpoint: str | None = None,
         **options: Any,
     ) -> Callable[[H], H]:
-        """Register a handler for an exact path or for everything below a prefix.
+        """Register a handler for an exact path, or for every path below a prefix.
 
         Args:
-            rule: The exact path; it may hold Flask's converters.
-            path_prefix: Instead of a path, what paths start with; the handler also gets `suffix`, what follows it.
-            method: The method, GET by default.
+            rule: The exact path, which may contain Flask's converters.
+            path_prefix: The start of the paths, instead of an exact path. The handler also gets `suffix`, the rest.
+            method: The method, by default GET.
             methods: Several methods.
-            cors: The CORS policy: "*", origins, a `Cors`; False for none. With one, preflights are answered.
-            max_body_bytes: The largest body; the setting CONVEX_MAX_BODY_BYTES by default.
-            endpoint: The endpoint's name; the handler's by default.
-            options: What `flask.Blueprint.route` takes.
+            cors: The CORS policy: "*", origins, a `Cors`, or False for none. With a policy, preflights get a response.
+            max_body_bytes: The body limit in bytes, by default the setting CONVEX_MAX_BODY_BYTES.
+            endpoint: The name of the endpoint, by default the handler's.
+            options: Options of `flask.Blueprint.route`.
 
         Raises:
-            RegistrationError: The path, the method or the policy cannot work, or path and method are taken.
+            RegistrationError: The path, the method or the policy cannot work, or path and method are registered
+                already.
         """
         path = checked_path(rule, path_prefix)
         chosen = checked_methods(method, methods)
@@ -147,7 +148,7 @@ class HttpRouter(Blueprint):
         return self.route(rule, method="DELETE", **options)
 
     def options(self, rule: str | None = None, **options: Any) -> Callable[[H], H]:
-        """Register a handler for OPTIONS, instead of the preflight that `cors=` answers; see `route`."""
+        """Register a handler for OPTIONS, which replaces the preflight of `cors=`; see `route`."""
         return self.route(rule, method="OPTIONS", **options)
 
     def webhook(
@@ -164,29 +165,30 @@ class HttpRouter(Blueprint):
         max_body_bytes: int | None = None,
         endpoint: str | None = None,
     ) -> Callable[[WebhookHandler], WebhookHandler]:
-        """Register a handler for verified webhooks; it runs as one mutation, and its effects happen once.
+        """Register a handler for verified webhooks. It runs as one mutation, and its effects happen once.
 
-        The signature is checked on the raw body before anything else; what does not verify is answered 400 and never
-        reaches the database. A copy of a delivery is answered as the first one was and runs nothing. A handler that
-        raises, or answers an error, leaves no effects and runs again when the sender tries again; one that returns
-        nothing is answered `OK`. While the secret's variable is unset the answer is 503.
+        The signature is verified on the raw body before anything else. A delivery that does not verify is rejected with
+        400 and never reaches the database. A duplicate gets the response of the first delivery and runs nothing. A
+        handler that raises, or returns an error status, leaves no effects, and runs again when the sender retries. A
+        handler that returns nothing responds with `OK`. While the variable of the secret is unset, the response is 503.
 
         Args:
             rule: The exact path.
-            provider: Who sends, with their secret: `Stripe(secret=from_env("STRIPE_WEBHOOK_SECRET"))`.
-            source: Its name in the inbox, which tells copies by it; the path by default. Give one if the path changes.
-            mode: "transaction" runs the handler before the sender is answered; "enqueue" records the delivery, answers
-                202, and has a worker run the handler.
-            retry: How often the worker tries, 12 times over two days by default; then the delivery is dead.
-            order_by: With "enqueue": deliveries with the same value are run one after another, in the order they came.
-                A path into the payload, such as `data.object.customer`, or a function of the event.
-            keep_ids: How long a delivery is remembered; 90 days by default, 400 where no time is signed.
-            keep_bodies: How long its headers and body are kept, to look at and to run again; 30 days by default.
-            max_body_bytes: The largest body.
-            endpoint: The endpoint's name; the handler's by default.
+            provider: The sender, with its secret: `Stripe(secret=from_env("STRIPE_WEBHOOK_SECRET"))`.
+            source: The name of the webhook in the inbox, by default the path. Duplicates are recognised within a
+                source, so keep it when the path changes.
+            mode: "transaction" runs the handler before the response. "enqueue" records the delivery, responds with 202,
+                and lets a worker run the handler.
+            retry: The retries of the worker, by default 12 attempts over two days. Then the delivery is dead.
+            order_by: With "enqueue": deliveries with the same value run one after another, in the order of arrival. The
+                value is a path into the payload, such as `data.object.customer`, or a function of the event.
+            keep_ids: How long a delivery is remembered, by default 90 days, or 400 days if the sender signs no time.
+            keep_bodies: How long headers and body are kept for inspection and replays, by default 30 days.
+            max_body_bytes: The body limit in bytes.
+            endpoint: The name of the endpoint, by default the handler's.
 
         Raises:
-            RegistrationError: The options cannot work, or path and method are taken.
+            RegistrationError: The options cannot work, or path and method are registered already.
         """
         if not isinstance(provider, Provider):
             raise RegistrationError(
@@ -208,7 +210,7 @@ class HttpRouter(Blueprint):
         return decorate
 
     def register(self, app: Flask, options: dict[str, Any]) -> None:  # type: ignore[override]  # App in sansio
-        """Called by Flask when the blueprint is registered."""
+        """Register the blueprint on an app; Flask calls this."""
         prepare(app)
         if not self._preflights_added:
             self._preflights_added = True
@@ -269,7 +271,7 @@ class HttpRouter(Blueprint):
                 )
 
     def _add_preflights(self) -> None:
-        """For each path with a CORS policy and no OPTIONS handler of its own, one that answers preflights."""
+        """Add a route for preflights to each path that has a CORS policy and no OPTIONS handler."""
         by_path: dict[str, list[Route]] = {}
         for route in self.routes:
             by_path.setdefault(route.path, []).append(route)
@@ -279,23 +281,23 @@ class HttpRouter(Blueprint):
                 self._add(path, f"cors_preflight_{number}", _preflight(shared), ("OPTIONS",), None, {})
 
 
-# --- answering -------------------------------------------------------------------------------------------------------
+# --- views -----------------------------------------------------------------------------------------------------------
 
 
 def _apply_cors(response: Response) -> Response:
-    """Every answer of a route with a policy carries its headers, errors included."""
+    """Add the CORS headers of the route to a response, errors included."""
     apply = getattr(current_app.view_functions.get(request.endpoint or ""), CORS, None)
     return response if apply is None else apply(response)
 
 
 def _view(handler: Callable[..., Any], path: str, *, is_prefix: bool, limit: int | None) -> Callable[..., Response]:
-    """The Flask view of a handler."""
+    """Return the Flask view of a handler."""
     suffix_parameter = suffix_name(handler, path) if is_prefix else None
     is_async = inspect.iscoroutinefunction(handler)
     has_end = path.endswith("/")
 
     def view(**values: Any) -> Response:
-        # each use of a proxy looks the object up again, so that is done once
+        # each use of a proxy looks the object up again
         app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
         current: Request = request._get_current_object()  # type: ignore[attr-defined]
         if current.environ["PATH_INFO"].startswith("//"):

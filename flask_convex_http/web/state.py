@@ -1,4 +1,4 @@
-"""What belongs to the current app and the current request: the backend, and where the site is."""
+"""State of the current app and request: the backend, the webhooks, and the start of absolute URLs."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ WORKER = "convex_http_worker"
 
 
 def webhooks_of(app: Flask) -> Webhooks:
-    """The webhooks of an app, whether its routers or the extension come first."""
+    """Return the webhooks of an app. Routers and the extension may be registered in any order."""
     webhooks: Webhooks = app.extensions.setdefault(WEBHOOKS, Webhooks())
     return webhooks
 
 
 def current_backend() -> Backend:
-    """The backend of the current app.
+    """Return the backend of the current app.
 
     Raises:
         RuntimeError: The extension was not set up for this app.
@@ -30,7 +30,7 @@ def current_backend() -> Backend:
 
 
 def backend_of(app: Flask) -> Backend:
-    """The backend of an app.
+    """Return the backend of an app.
 
     Raises:
         RuntimeError: The extension was not set up for this app.
@@ -46,5 +46,5 @@ def backend_of(app: Flask) -> Backend:
 
 
 def site_of(request: Request) -> str:
-    """Where the client reached the app, without a slash at the end."""
+    """Return the URL at which the client reached the app, without a slash at the end."""
     return request.root_url.rstrip("/")

@@ -1,6 +1,6 @@
 """Webhooks over HTTP: the view behind `HttpRouter.webhook`, from the bytes of a request to the inbox and back.
 
-The order is: is there a secret, may the body be that large, is it genuine. Only then does anything reach the database.
+The view checks the secret, the size of the body and the signature, in this order. Only then is the database used.
 Rejected deliveries are recorded outside the database (`inbox.rejections`).
 """
 
@@ -42,18 +42,18 @@ from flask_convex_http.webhooks.profiles import Profile
 
 Handler = Callable[[MutationCtx, WebhookEvent], Any]
 
-#: Marks a handler that has a rate limit; see `rate_limit`.
+#: The attribute of a handler with a rate limit; see `rate_limit`.
 LIMITED = "__convex_rate_limits__"
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookRoute:
-    """A webhook of a router, before it is known below which path.
+    """A webhook of a router, whose full path is known when the router is registered.
 
     Attributes:
-        provider: Who sends.
-        handler: What is run.
-        options: How.
+        provider: The sender.
+        handler: The handler.
+        options: The options of `HttpRouter.webhook`.
     """
 
     provider: Provider
@@ -62,10 +62,10 @@ class WebhookRoute:
 
     @classmethod
     def of(cls, rule: str, provider: Provider, handler: Handler, options: Options) -> WebhookRoute:
-        """A webhook, checked.
+        """Return a webhook, with its options checked.
 
         Raises:
-            RegistrationError: It cannot work.
+            RegistrationError: The webhook cannot work.
         """
         if not isinstance(getattr(provider, "profile", None), Profile):
             raise RegistrationError(
@@ -79,11 +79,11 @@ class WebhookRoute:
                 "without one; drop one of them"
             )
         _check_fixed(rule)
-        Webhook.of(rule, provider, _name(handler), _run(handler, provider), options)  # what cannot work shows at once
+        Webhook.of(rule, provider, _name(handler), _run(handler, provider), options)  # checks the options now
         return cls(provider, handler, options)
 
     def register(self, app: Flask, endpoint: str, path: str) -> None:
-        """Tell an app's inbox of it, under the path it has there.
+        """Add the webhook to an app's inbox, under its full path.
 
         Raises:
             RegistrationError: Another webhook has its source.
@@ -94,7 +94,7 @@ class WebhookRoute:
         webhooks_of(app).add(Webhook.of(path, self.provider, name, run, self.options), endpoint)
 
     def receive(self, ctx: object, request: Request) -> Response:
-        """The view."""
+        """Receive a delivery; the view."""
         app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # of the proxy
         backend = backend_of(app)
         webhook = webhooks_of(app).at(request.endpoint or "")
@@ -107,7 +107,7 @@ class WebhookRoute:
             answer = backend.inbox.receive(webhook, event, caller, request_id(request))
         except ConvexHTTPError as error:
             if error.status < 500 and not isinstance(error, ConvexError | RateLimitedError):
-                raise WebhookFailedError("A webhook's handler failed") from error  # nothing is wrong with the delivery
+                raise WebhookFailedError("A webhook's handler failed") from error  # the delivery itself is valid
             raise
         return _response(app, answer)
 
@@ -128,13 +128,13 @@ def _check_handler(handler: Handler) -> None:
 
 
 def _takes_two(handler: Handler) -> bool:
-    """Whether it takes a ctx and an event, as far as can be seen."""
+    """Return whether a handler accepts a ctx and an event, as far as its signature tells."""
     try:
         signature = inspect.signature(handler)
         signature.bind(None, None)
     except TypeError:
         return False
-    except ValueError:  # a built-in one, say
+    except ValueError:  # a built-in function, for example
         return True
     first = next(iter(signature.parameters.values())).annotation
     return getattr(first, "__name__", first) not in ("ActionCtx", "WebhookEvent", "Request")
@@ -154,11 +154,11 @@ def _check_fixed(path: str) -> None:
 
 
 def _verified(backend: Backend, webhook: Webhook, request: Request) -> WebhookEvent:
-    """The event of a request, if it is genuine."""
+    """Return the event of a request, if its signature verifies."""
     body = b""
-    headers = cast(Mapping[str, str], request.headers)  # it has what is used of one, and a copy takes longer
+    headers = cast(Mapping[str, str], request.headers)  # has what providers use, and a copy takes longer
     try:
-        webhook.provider.require_secret()  # before the body is even read: nothing can be verified without one
+        webhook.provider.require_secret()  # before the body is read: without a secret nothing can be verified
         body = request.get_data()
         return webhook.provider.verify(headers, body, now=backend.clock())
     except (VerificationError, MissingSecretError, PayloadTooLargeError) as error:
@@ -185,7 +185,7 @@ def _reason(error: ConvexHTTPError) -> str:
 
 
 def _run(handler: Handler, provider: Provider) -> Callable[[MutationCtx, WebhookEvent], Answer]:
-    """A handler whose answer can be stored."""
+    """Return a handler whose result is a response that can be stored."""
 
     def run(ctx: MutationCtx, event: WebhookEvent) -> Answer:
         try:
@@ -199,14 +199,14 @@ def _run(handler: Handler, provider: Provider) -> Callable[[MutationCtx, Webhook
 
 
 def _check_error(error: HTTPException) -> None:
-    """Who hears that all is well does not send again, and what was raised has undone everything."""
+    """Raise for a success status in an exception: the sender would not retry, but the effects are rolled back."""
     status = error.code if error.response is None else error.response.status_code
     if status is not None and status < 400:
         raise WebhookFailedError(f"abort() was given an answer of {status}, which is no error: return it") from error
 
 
 def _stored(response: Response) -> Answer:
-    response.direct_passthrough = False  # a file that is sent is read, too
+    response.direct_passthrough = False  # reads a response that streams a file
     headers = tuple((name, value) for name, value in response.headers.items() if name != "Content-Length")
     return Answer(response.status_code, headers, response.get_data())
 
