@@ -1,7 +1,7 @@
-"""Who is calling: the identity functions see, and the built-in API keys and access tokens.
+"""The identity of a caller, and the built-in API keys and access tokens.
 
-A key is a prefix, 256 random bits and a checksum. Only a keyed hash of it is stored: it is as random as a hash, so
-a slow password hash would add nothing but time. What is not a key at all is refused without asking the database.
+A key is a prefix, 256 random bits and a checksum. Only a keyed hash of it is stored. A slow password hash would not
+make a random key safer. A text without a valid checksum is rejected without the database.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ logger = logging.getLogger("flask_convex_http")
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _RANDOM = 43  # characters for 256 bits
 _BODY = re.compile(r"[0-9A-Za-z]{43}[0-9a-f]{8}", re.ASCII)
-#: Milliseconds between two records of when a key was used.
+#: Milliseconds between two records of the use of a key.
 LAST_USED_INTERVAL = 60_000
 
 
 class UserIdentity(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """Who is calling.
+    """The identity of a caller.
 
     Attributes:
-        subject: Who, as the issuer names them.
-        issuer: Who vouches for it.
-        name: For people.
-        email: An address, where the issuer gives one.
-        scopes: What the credential may be used for.
-        claims: What else the issuer says.
+        subject: The caller, as the issuer names them.
+        issuer: The authority that vouches for the identity.
+        name: A name for people.
+        email: The email address, if the issuer gives one.
+        scopes: The scopes of the credential.
+        claims: Further claims of the issuer.
     """
 
     subject: str
@@ -56,18 +56,18 @@ class UserIdentity(msgspec.Struct, frozen=True, kw_only=True, rename="camel", om
 
     @property
     def token_identifier(self) -> str:
-        """The identity as one text that no other issuer can give."""
+        """The identity as one text that no other issuer can produce."""
         return f"{self.issuer}|{self.subject}"
 
 
 def make_credential(prefix: str) -> str:
-    """A new key: `prefix_`, 43 random characters, 8 of checksum."""
+    """Return a new key: `prefix_`, 43 random characters and 8 of checksum."""
     body = _base62(secrets.randbits(256), _RANDOM)
     return f"{prefix}_{body}{_checksum(prefix, body)}"
 
 
 def is_credential(prefix: str, text: str) -> bool:
-    """Whether a text has the form of a key and its checksum fits; says nothing about its being valid."""
+    """Return whether a text has the form of a key and a valid checksum. The key may still be unknown or revoked."""
     head, _, rest = text.partition("_")
     return head == prefix and _BODY.fullmatch(rest) is not None and _checksum(prefix, rest[:_RANDOM]) == rest[_RANDOM:]
 
@@ -76,8 +76,8 @@ class Credentials(Generic[C]):
     """The built-in keys of one kind.
 
     Args:
-        document: What is stored of each.
-        prefix: What they start with.
+        document: The class of their documents.
+        prefix: The start of every key.
     """
 
     def __init__(
@@ -100,10 +100,10 @@ class Credentials(Generic[C]):
         self._lock = threading.Lock()
 
     def create(self, make: Callable[[str, str], C]) -> tuple[str, C]:
-        """Make a key and store what `make(hint, hash)` says of it.
+        """Create a key and store the document that `make(hint, hash)` returns.
 
         Returns:
-            The key, which is never shown again, and the stored document.
+            The key, which cannot be shown again, and the stored document.
         """
         key = make_credential(self.prefix)
         document = make(key[: len(self.prefix) + 5], self._hash(key))
@@ -115,7 +115,7 @@ class Credentials(Generic[C]):
         return key, self._engine.write(work)
 
     def verify(self, key: str) -> C | None:
-        """The stored document of a key that is valid now, or None."""
+        """Return the stored document of a key that is valid now, or None."""
         if not is_credential(self.prefix, key):
             return None
         row = self._engine.lookup(self._table, {"hash": self._hash(key)})
@@ -127,31 +127,33 @@ class Credentials(Generic[C]):
             return None
         if found.expires_at is not None and found.expires_at <= now:
             return None
-        self._used[found.id] = now  # without the lock: what is lost when it is swapped was used again a moment ago
+        self._used[found.id] = now  # without the lock: an entry that is lost in the swap was used a moment ago
         return found
 
     def all(self) -> list[C]:
-        """Every key, oldest first."""
+        """Return all keys, the oldest first."""
         with self._engine.snapshot() as snapshot:
             return Query(snapshot, self._table, self._table.indexes["by_creation_time"]).collect()
 
     def change(self, document_id: str, **fields: Any) -> None:
-        """Change what is stored of a key.
+        """Change the stored document of a key.
 
         Raises:
-            DocumentNotFoundError: There is no such key.
+            DocumentNotFoundError: The key does not exist.
         """
         changes = {name: self._table.store(name, value) for name, value in fields.items()}
         if not self._engine.write(lambda transaction: transaction.update(self._table, document_id, changes)):
             raise DocumentNotFoundError(f"There is no {document_id}")
 
     def use_is_due(self) -> bool:
-        """Whether `record_use` would write now."""
+        """Return whether `record_use` would write now."""
         return self._clock() - self._recorded >= LAST_USED_INTERVAL
 
     def record_use(self) -> None:
-        """Write down when keys were last used, at most once a minute: a write for each request would cost more
-        than the request."""
+        """Store the time of the last use of keys, at most once a minute.
+
+        A write for each request would cost more than the request.
+        """
         now = self._clock()
         with self._lock:
             if not self._used or now - self._recorded < LAST_USED_INTERVAL:
@@ -164,7 +166,7 @@ class Credentials(Generic[C]):
 
         try:
             self._engine.write(work)
-        except ConvexHTTPError as error:  # the request is answered; the next minute writes a newer time
+        except ConvexHTTPError as error:  # the request has its response; the next minute stores a newer time
             logger.warning("When keys were last used could not be written down: %s", error)
 
     def _hash(self, key: str) -> str:

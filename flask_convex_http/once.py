@@ -1,8 +1,7 @@
-"""`ctx.once`: a call to another service that is made once, as a row that holds its result.
+"""`ctx.once`: a call to another service that is made once, with its result in a row.
 
-The row is there before the call is made, so that nobody else makes it meanwhile, and holds the result afterwards. Each
-attempt has a row of its own, in the place of the one before: who finds another id there was taken for lost. What lives
-here knows neither the service nor HTTP.
+The row is inserted before the call, so that no other process makes the call concurrently, and holds the result after
+it. Each attempt replaces the row of the previous one. An attempt that finds another id there was considered lost.
 """
 
 from __future__ import annotations
@@ -42,23 +41,23 @@ T = TypeVar("T")
 logger = logging.getLogger("flask_convex_http")
 
 MAX_KEY_LENGTH = 1000
-#: Seconds, of a hundred years, that a result is remembered at most.
+#: Seconds of a hundred years, the longest retention of a result.
 _LONGEST = 100 * 365.25 * 86400
-#: Milliseconds after which a call that another process has started, and not ended, is taken for lost.
+#: Milliseconds after which an unfinished call of another process is considered lost.
 LOST_AFTER = 60_000.0
-#: Seconds between attempts to write down how a call ended.
+#: Seconds between attempts to record the end of a call.
 _PAUSES = (0.05, 0.25, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
 class OnceCalls:
-    """The calls of an application that are made once.
+    """The calls of `ctx.once`.
 
     Attributes:
-        engine: Where the rows are.
-        schema: The application's schema.
+        engine: The database.
+        schema: The tables.
         signing: Makes the tokens.
-        clock: Answers now, in milliseconds since the epoch.
+        clock: Returns the time in milliseconds since the epoch.
         sleep: Waits for a number of seconds.
     """
 
@@ -70,22 +69,23 @@ class OnceCalls:
     _under_way: dict[tuple[int, str], object] = field(default_factory=dict, init=False)
 
     def run(self, key: str, call: Callable[[str], Any], keep: timedelta | float, owner: str) -> Any:
-        """Answer the recorded result of a call, or make the call and record it.
+        """Return the recorded result of a call, or make the call and record its result.
 
         Args:
-            key: The application's name for it.
-            call: Makes it; gets a token that depends on the key (and the deployment's secret) only.
-            keep: How long the result is remembered, a timedelta or seconds.
-            owner: Who asks. Only one attempt of a scheduled function runs at a time, so what its own id has started is
+            key: The application's key of the call.
+            call: Makes the call. It gets a token that depends only on the key and the deployment's secret.
+            keep: How long the result is remembered, as a timedelta or seconds.
+            owner: The caller. Only one attempt of a job runs at a time, so an unfinished call of the same owner is
                 over.
 
         Raises:
-            ArgumentValidationError: The key is no text of 1 to 1000 characters.
-            FunctionCallError: `keep` is no timedelta of more than 0, or this is inside a mutation.
-            CallInProgressError: Somebody else makes the call, or died less than a minute after they began.
+            ArgumentValidationError: The key is not a text of 1 to 1000 characters.
+            FunctionCallError: `keep` is not a positive length of time, or this is inside a mutation.
+            CallInProgressError: Another process makes the call, or began it less than a minute ago and died.
             ReturnsValidationError: The call was made, now or before, and JSON cannot hold its result.
-            OverloadedError: The database is busy. If that is so after the call, it is made again with the same token.
-            UnavailableError: The database cannot be used; likewise.
+            OverloadedError: The database is busy. If the call was made, the next attempt makes it again with the same
+                token.
+            UnavailableError: The database cannot be used. The same holds.
         """
         wanted = _Wanted.of(key, keep, owner, call)
         found = self._recorded(key)
@@ -97,7 +97,7 @@ class OnceCalls:
         return json.loads(found.result or "null")
 
     def sweep(self, transaction: Transaction, now: float, limit: int) -> int:
-        """Remove rows that may be forgotten, at most `limit`; answers how many it was."""
+        """Delete expired rows, at most `limit`, and return their number."""
         query = Query(transaction, self._table, self._table.indexes["by_creation_time"])
         expired = query.with_index("by_expiry", expires=lte(now)).take(limit)
         for row in expired:
@@ -109,14 +109,14 @@ class OnceCalls:
         return self.schema.table_for(OnceCall)
 
     def _recorded(self, key: str) -> OnceCall | None:
-        """The result that is remembered."""
+        """Return the recorded result, or None."""
         row = self.engine.lookup(self._table, {"key": key})
         found = None if row is None else self._table.read(row)
         return found if found and _is_remembered(found, self.clock()) else None
 
     @contextlib.contextmanager
     def _alone(self, key: str) -> Iterator[None]:
-        """Keep this process's other threads from the call, and the call from itself, for as long as it takes."""
+        """Exclude other threads of this process, and a nested call with the same key, during the call."""
         place, mine = (os.getpid(), key), object()
         if self._under_way.setdefault(place, mine) is not mine:
             raise _in_progress(key)
@@ -141,7 +141,7 @@ class OnceCalls:
     # --- steps: each a transaction -----------------------------------------------------------------------------------
 
     def _claim(self, transaction: Transaction, wanted: _Wanted) -> OnceCall | str:
-        """The result that somebody has recorded meanwhile, or the id of the row that makes the call ours."""
+        """Return the result that another process has recorded, or the id of the row that claims the call."""
         now = self.clock()
         found = self._find(transaction, wanted.key)
         if found and _is_remembered(found, now):
@@ -151,7 +151,7 @@ class OnceCalls:
         return self._put(transaction, found, wanted.started(now))
 
     def _record(self, transaction: Transaction, wanted: _Wanted, result: str | None, error: str | None) -> OnceCall:
-        """Write down how the call ended; who was taken for lost may do so too, and the first result stays."""
+        """Record the end of the call. A call that was considered lost may do so too, and the first result stays."""
         now = self.clock()
         found = self._find(transaction, wanted.key)
         if found and _is_remembered(found, now):
@@ -161,14 +161,14 @@ class OnceCalls:
         return row
 
     def _release(self, wanted: _Wanted, claim: str) -> None:
-        """Let others make a call that has failed; what was recorded or taken over meanwhile has another id."""
+        """Release the claim of a failed call. A row that another process recorded or claimed has another id."""
         try:
             self._write_patiently(lambda transaction: transaction.delete(self._table, claim))
-        except ConvexHTTPError:  # the call's own error says more
+        except ConvexHTTPError:  # the call's own error is more useful
             logger.exception("once(%r): that the call failed could not be written down", wanted.key)
 
     def _write_patiently(self, work: Callable[[Transaction], T]) -> T:
-        """Write although the database is busy: the call was made, and who does not know that makes it again."""
+        """Write even if the database is busy for long: without the record, the next attempt repeats the call."""
         for pause in _PAUSES:
             with contextlib.suppress(OverloadedError, UnavailableError):
                 return self.engine.write(work)
@@ -182,7 +182,7 @@ class OnceCalls:
         return query.with_index("by_key", key=key).first()
 
     def _put(self, transaction: Transaction, old: OnceCall | None, new: OnceCall) -> str:
-        """Store a row in the place of another; answers its id."""
+        """Store a row in place of another, and return its id."""
         if old:
             transaction.delete(self._table, old.id)
         return insert(transaction, self._table, new, CreationTimes(self.clock()))
@@ -190,7 +190,7 @@ class OnceCalls:
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """What is asked for, checked; `keep` in milliseconds."""
+    """A checked request; `keep` is in milliseconds."""
 
     key: str
     keep: float
@@ -228,17 +228,17 @@ def _is_remembered(row: OnceCall, now: float) -> bool:
 
 
 def _may_be_under_way(row: OnceCall, now: float) -> bool:
-    """Of a time in the future nothing is known but that the clock was set back."""
+    """Return whether a call may still be running. A start in the future only shows that the clock was set back."""
     return row.state == "started" and abs(now - row.started) < LOST_AFTER
 
 
 def _in_progress(key: str) -> CallInProgressError:
-    logger.info("once(%r): the call is being made at this moment", key)  # clients need not see the key
+    logger.info("once(%r): the call is being made at this moment", key)  # clients must not see the key
     return CallInProgressError("The same call is being made at this moment; try again later")
 
 
 def _as_json(key: str, answer: Any) -> tuple[str | None, str | None]:
-    """The result as JSON, or why there is none. Any error will do: the call was made, whatever it has answered."""
+    """Return the result as JSON, or the reason that there is none. The call was made, so every error is caught."""
     try:
         text = json.dumps(answer, allow_nan=False, separators=(",", ":"))
         json.loads(text)

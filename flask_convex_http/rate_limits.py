@@ -1,7 +1,7 @@
-"""Rate limits: token buckets as rows, in the same transaction as what they limit.
+"""Rate limits: token buckets as rows, changed in the transaction of the limited call.
 
-A bucket holds `capacity` tokens and gets `rate` of them back each `period`, continuously. Who has no row has a full
-bucket, and a row whose bucket is full again is swept away. What lives here knows no HTTP.
+A bucket holds `capacity` tokens and gains `rate` tokens per `period`, continuously. A bucket without a row is full, and
+a row whose bucket is full again is purged.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from flask_convex_http.schema.documents import Schema, Table
 from flask_convex_http.schema.index_ranges import lte
 from flask_convex_http.schema.system_tables import RateLimitBucket
 
-#: Beyond this a float no longer counts by ones.
+#: Above this, floats no longer count by ones.
 _MOST = 2**53
-#: The shortest period, in seconds, and the longest time until an empty bucket is full, in milliseconds.
+#: The shortest period in seconds, and the longest time to fill an empty bucket in milliseconds.
 _SHORTEST_PERIOD = 0.001
 _LONGEST_REFILL = timedelta(days=36525) / timedelta(milliseconds=1)
-#: What part of the tokens asked for may be missing: sums of floats do not meet a whole token at the very moment. It is
-#: a debt, so it does not add up.
+#: The fraction of the requested tokens that may be missing, since sums of floats do not meet a whole token exactly.
+#: It is a debt, so it does not add up.
 _SLACK = 1e-6
-#: Keys that are longer, or not for people to read, are kept as a digest.
+#: Longer keys, and keys that are not printable, are stored as a digest.
 _LONGEST_KEY = 200
 _DIGEST = "sha256:"
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """What a rate limit gives.
+    """A rate limit.
 
     Attributes:
         name: Its name.
-        per_millisecond: How many tokens come back in a millisecond.
-        capacity: How many tokens a bucket holds.
+        per_millisecond: The number of tokens added per millisecond.
+        capacity: The number of tokens in a full bucket.
     """
 
     name: str
@@ -49,16 +49,16 @@ class Limit:
 
     @classmethod
     def of(cls, name: str, rate: float, period: timedelta | float, capacity: float | None) -> Limit:
-        """Check what a caller gave, and work it out.
+        """Return a checked limit.
 
         Args:
-            name: The limit's name.
-            rate: How many tokens come back each period.
+            name: The name of the limit.
+            rate: The number of tokens added per period.
             period: A timedelta, or seconds.
-            capacity: How many tokens a bucket holds; the rate if not given.
+            capacity: The number of tokens in a full bucket, by default the rate.
 
         Raises:
-            RegistrationError: It is no limit that could work.
+            RegistrationError: The limit cannot work.
         """
         if not isinstance(name, str) or not name or not name.isprintable():
             raise RegistrationError(f"A rate limit's name is printable text, such as 'send_email', not {name!r}")
@@ -77,21 +77,21 @@ class Limit:
         return cls(name, rate / milliseconds, holds)
 
     def left(self, bucket: RateLimitBucket | None, now: float, count: float) -> float:
-        """How many tokens are left in a bucket when some are taken.
+        """Return the number of tokens left in a bucket after taking some.
 
         Args:
-            bucket: The bucket's row; None is a full one.
-            now: In milliseconds since the epoch.
-            count: How many are taken.
+            bucket: The row of the bucket, or None for a full one.
+            now: Milliseconds since the epoch.
+            count: The number of tokens to take.
 
         Raises:
-            ArgumentValidationError: The bucket never holds as many, or it is no number.
-            RateLimitedError: There are not as many at the moment.
+            ArgumentValidationError: The count is not a number, or larger than the capacity.
+            RateLimitedError: The bucket does not hold enough tokens now.
         """
         self._check_count(count)
         tokens = self._tokens(bucket, now)
         if tokens < count * (1 - _SLACK):
-            # half of the slack: who comes back then is to find a bit more than just enough
+            # half of the slack, so that a call after the wait finds slightly more than enough
             missing = count * (1 - _SLACK / 2) - tokens
             ahead = max(bucket.time - now, 0.0) if bucket else 0.0
             seconds = max(1, math.ceil((missing / self.per_millisecond + ahead) / 1000))
@@ -99,13 +99,13 @@ class Limit:
         return tokens - count
 
     def full_at(self, now: float, tokens: float) -> float:
-        """When a bucket that holds some tokens now is full, in milliseconds since the epoch."""
+        """Return the time at which a bucket with some tokens now is full, in milliseconds since the epoch."""
         full = now + (self.capacity - tokens) / self.per_millisecond
         return full if full > now or tokens >= self.capacity else math.nextafter(now, math.inf)
 
     def _tokens(self, bucket: RateLimitBucket | None, now: float) -> float:
-        # A time far ahead says nothing: the clock was set back, by nobody knows how much. Better a full bucket too many
-        # than somebody who is locked out until the clock has caught up. One a bit ahead is another machine's.
+        # A time far ahead means that the clock was set back by an unknown amount. A bucket that is full too early is
+        # better than a caller who is locked out until the clock catches up. A time slightly ahead is another machine's.
         if bucket is None or bucket.time > now + SAME_CLOCK:
             return self.capacity
         return min(self.capacity, bucket.tokens + max(now - bucket.time, 0.0) * self.per_millisecond)
@@ -121,32 +121,32 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class RateLimits:
-    """The buckets of an application."""
+    """The token buckets of an application."""
 
     schema: Schema
 
     def take(
         self, transaction: Transaction, times: CreationTimes, now: float, limit: Limit, key: str, count: float
     ) -> None:
-        """Take tokens.
+        """Take tokens from a bucket.
 
         Args:
-            transaction: What they are a part of.
-            times: The creation times of what it inserts.
-            now: In milliseconds since the epoch.
+            transaction: The transaction of the limited call.
+            times: The creation times of inserted rows.
+            now: Milliseconds since the epoch.
             limit: The limit.
-            key: Whose bucket it is; any text.
-            count: How many tokens.
+            key: The key of the bucket, any text.
+            count: The number of tokens.
 
         Raises:
-            ArgumentValidationError: The key is no text, or the bucket never holds as many.
-            RateLimitedError: There are not enough; nothing was taken.
+            ArgumentValidationError: The key is not a text, or the count is larger than the capacity.
+            RateLimitedError: The bucket does not hold enough tokens. Nothing is taken.
         """
         key = _stored_key(limit.name, key)
         bucket = self._bucket(transaction, limit.name, key)
         tokens = limit.left(bucket, now, count)
         if bucket is not None and bucket.time <= now + SAME_CLOCK:
-            now = max(now, bucket.time)  # a clock that is behind must not give back the same tokens twice
+            now = max(now, bucket.time)  # a clock that is behind must not add the same tokens twice
         table, full_at = self._table(), limit.full_at(now, tokens)
         if bucket is None:
             made = RateLimitBucket(name=limit.name, key=key, tokens=tokens, time=now, full_at=full_at)
@@ -156,11 +156,11 @@ class RateLimits:
         transaction.update(table, bucket.id, {field: table.store(field, value) for field, value in fields.items()})
 
     def check(self, snapshot: Snapshot, now: float, limit: Limit, key: str, count: float) -> None:
-        """Raise what `take` would raise now, without taking."""
+        """Raise the error that `take` would raise now, and take nothing."""
         limit.left(self._bucket(snapshot, limit.name, _stored_key(limit.name, key)), now, count)
 
     def sweep(self, transaction: Transaction, now: float, limit: int) -> int:
-        """Remove rows of buckets that are full again, at most `limit`; answers how many it was."""
+        """Delete rows of full buckets, at most `limit`, and return their number."""
         full = self._query(transaction).with_index("by_full_at", full_at=lte(now)).take(limit)
         for bucket in full:
             transaction.delete(self._table(), bucket.id)
@@ -177,7 +177,7 @@ class RateLimits:
         return self.schema.table_for(RateLimitBucket)
 
 
-# --- what was given --------------------------------------------------------------------------------------------------
+# --- arguments -------------------------------------------------------------------------------------------------------
 
 
 def _checked_capacity(where: str, rate: float, capacity: float | None) -> float:
@@ -197,11 +197,11 @@ def _is_number(value: object) -> bool:
 
 
 def _shown(number: float) -> str:
-    return f"{min(number, 1e300):.15g}"  # an integer may be too long to be printed
+    return f"{min(number, 1e300):.15g}"  # an integer may be too long to print
 
 
 def _stored_key(name: str, key: str) -> str:
-    """The key as it is stored. Keys come from outside: they may be of any length, and no text a database takes."""
+    """Return the key as it is stored. Keys come from clients: they may have any length and lone surrogates."""
     if not isinstance(key, str):
         raise ArgumentValidationError(f"Rate limit {name}: the key must be text, not {type(key).__name__}")
     if len(key) <= _LONGEST_KEY and key.isprintable() and not key.startswith(_DIGEST):

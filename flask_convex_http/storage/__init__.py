@@ -1,4 +1,4 @@
-"""Stored files: what functions use as `ctx.storage`.
+"""Stored files: `ctx.storage` of functions.
 
-Bytes enter and leave as streams. Metadata are documents of the table `_storage`; the bytes are in `blobs`.
+Bytes enter and leave as streams. Metadata are documents of the table `_storage`. The bytes are in `blobs/`.
 """

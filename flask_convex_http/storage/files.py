@@ -1,10 +1,10 @@
-"""`ctx.storage`: files, as a row in `_storage` and bytes in the blob store under the same id.
+"""Stored files: a row in `_storage`, and bytes in the blob store under the same id.
 
-The bytes come first and are durable before the row is; the row goes first and the bytes after the commit. So a crash
-can leave bytes without a row, which the sweep removes, but never a row without bytes.
+A write stores the bytes durably before the row. A delete commits without the row before it deletes the bytes. A crash
+can therefore leave bytes without a row, which the sweep deletes, but never a row without bytes.
 
-A direct upload waits under a key of its own. It is read once, when it is finished, and only what was read then is the
-file: whoever still has its URL may send other bytes there, and the sweep removes them.
+A direct upload waits under a key of its own. It is read once, when it is finished, and exactly the bytes read then are
+the file. A client that still has the URL may send other bytes there, which the sweep deletes.
 """
 
 from __future__ import annotations
@@ -37,26 +37,26 @@ from flask_convex_http.storage.blobs.base import BlobExistsError, BlobStore, Ser
 from flask_convex_http.storage.blobs.streams import CHUNK, BlobReader, Data, at_most, chunks_of
 from flask_convex_http.storage.media_types import UNKNOWN, is_inline, sendable
 
-#: Answers what URLs start with; asked only when a URL is made.
+#: Returns the start of absolute URLs. Called only when a URL is made.
 Site = Callable[[], str]
 
 logger = logging.getLogger("flask_convex_http")
 
-#: Where the edge serves files and takes uploads.
+#: The path of downloads and uploads.
 PATH = "/api/storage"
 _TABLE = "_storage"
-#: Bytes without a row are left alone this long (seconds): an upload may still be on its way to its row.
+#: Seconds for which bytes without a row are kept: the upload may not have its row yet.
 SWEEP_AGE = 3600.0
-#: An upload that has begun in time may be finished this much later (seconds).
+#: Seconds by which an upload that began in time may be finished later.
 _FINISH_TIME = 3600.0
 
 
 class DirectUpload(msgspec.Struct, frozen=True, rename="camel"):
-    """Where a client sends a file in two requests: past the app, if the store of files takes it itself.
+    """The URLs of a file in two requests, which bypass the app if the blob store takes uploads itself.
 
     Attributes:
-        upload_url: Takes the bytes as the body of a PUT; again until the upload is finished.
-        finish_url: Takes a POST afterwards and answers `{"storageId": ...}`, the same one if it is repeated.
+        upload_url: Takes the bytes as the body of a PUT, any number of times until the upload is finished.
+        finish_url: Takes a POST after that and responds with `{"storageId": ...}`, the same one if repeated.
     """
 
     upload_url: str
@@ -65,7 +65,7 @@ class DirectUpload(msgspec.Struct, frozen=True, rename="camel"):
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """Where files are kept and how their URLs are signed; one for an application."""
+    """The files of an application: rows, bytes and signed URLs."""
 
     engine: Engine
     schema: Schema
@@ -76,15 +76,18 @@ class Files:
     # --- bytes and rows ----------------------------------------------------------------------------------------------
 
     def store(self, data: Data, content_type: str | None, sha256: bytes | None = None) -> Id[StoredFile]:
-        """Keep bytes and make their row.
+        """Store bytes and insert their row.
 
         Args:
             data: The bytes.
             content_type: Their media type.
-            sha256: The digest they must have, if it is known.
+            sha256: The digest they must have, if known.
+
+        Returns:
+            The id of the file.
 
         Raises:
-            RequestError: They have another digest; nothing is kept.
+            RequestError: The bytes have another digest. Nothing is stored.
         """
         file_id = new_id(_TABLE, self.clock())
         written = self.blobs.write(file_id, chunks_of(data), served(file_id, content_type))
@@ -92,7 +95,7 @@ class Files:
             if sha256 is not None and sha256 != written.sha256:
                 raise RequestError("The bytes that arrived do not have the digest that was announced", 400)
             self._insert(file_id, written, content_type)
-        except UnavailableError:  # the row may be there: if it is not, the sweep removes the bytes
+        except UnavailableError:  # the row may exist; if not, the sweep deletes the bytes
             raise
         except Exception:
             self.blobs.delete(file_id)
@@ -100,7 +103,7 @@ class Files:
         return Id(file_id)
 
     def _insert(self, file_id: str, written: StoredBytes, content_type: str | None, *, again: bool = False) -> None:
-        """Make the row; with `again` it may be there."""
+        """Insert the row. With `again` the row may exist."""
         digest = base64.b64encode(written.sha256).decode()
         document = StoredFile(sha256=digest, size=written.size, content_type=content_type)
         table = self.schema.table_for(StoredFile)
@@ -113,7 +116,7 @@ class Files:
         self.engine.write(work)
 
     def find(self, snapshot: Snapshot, file_id: str) -> StoredFile | None:
-        """The row of a file; None if the value is no id of one."""
+        """Return the row of a file, or None if the value is not the id of one."""
         if table_of(file_id) != _TABLE:
             return None
         table = self.schema.table_for(StoredFile)
@@ -121,16 +124,21 @@ class Files:
         return None if row is None else table.read(row)
 
     def metadata(self, file_id: str) -> StoredFile | None:
-        """The row of a file, in a snapshot of its own."""
+        """Return the row of a file, in a snapshot of its own, or None."""
         with self.engine.snapshot() as snapshot:
             return self.find(snapshot, file_id)
 
     def open(self, file: StoredFile) -> io.BufferedReader:
-        """The bytes of a file, to read from and seek in."""
+        """Return the bytes of a file as a seekable file object."""
         return io.BufferedReader(BlobReader(self.blobs, file.id, file.size), CHUNK)
 
     def delete_row(self, transaction: Transaction, file_id: str) -> None:
-        """Remove the row; the bytes go after the commit."""
+        """Delete the row. The caller deletes the bytes after the commit.
+
+        Raises:
+            StorageIdError: The value is not the id of a stored file.
+            BlobNotFoundError: The file does not exist.
+        """
         table = self.schema.table_for(StoredFile)
         if table_of(file_id) != _TABLE:
             raise StorageIdError("Expected the id of a stored file, as store() answers it")
@@ -138,17 +146,21 @@ class Files:
             raise BlobNotFoundError(f"There is no stored file {file_id}")
 
     def revoke_urls(self, transaction: Transaction, file_id: str) -> None:
-        """Make every URL of a file given out so far invalid."""
+        """Invalidate all URLs of a file.
+
+        Raises:
+            BlobNotFoundError: The file does not exist.
+        """
         file = self.find(transaction, file_id)
         if file is None:
             raise BlobNotFoundError("There is no such stored file")
         transaction.update(self.schema.table_for(StoredFile), file_id, {"revision": file.revision + 1})
 
     def sweep(self, *, older_than: float = SWEEP_AGE) -> Iterator[tuple[str, bool]]:
-        """Remove bytes that have no row; answers each key looked at and whether it was removed.
+        """Delete bytes without a row, and yield each key that was checked and whether it was deleted.
 
         Args:
-            older_than: Leave bytes alone that were written less than this many seconds ago.
+            older_than: Keep bytes that were written less than this many seconds ago.
         """
         limit = self.clock() / 1000 - older_than
         for key, _ in list(self.blobs.keys(older_than=limit)):
@@ -160,7 +172,7 @@ class Files:
     # --- direct uploads ----------------------------------------------------------------------------------------------
 
     def direct_upload(self, site: str, content_type: str | None, expires_in: timedelta) -> DirectUpload:
-        """URLs for a new file; nothing is kept of them here."""
+        """Return the URLs of a new file. Nothing is stored for them."""
         file_id, media_type = new_id(_TABLE, self.clock()), sendable(content_type) or ""
         until = int(self.clock() / 1000 + expires_in.total_seconds())
         path = f"{site}{PATH}/uploads/{file_id}"
@@ -174,12 +186,12 @@ class Files:
         )
 
     def direct_is_valid(self, purpose: str, file_id: str, expires: str, signature: str, media_type: str = "") -> bool:
-        """Whether a URL of a direct upload was given out here for this and has not expired."""
+        """Return whether a URL of a direct upload has a valid signature and is not expired."""
         is_ours = self.signing.verify(purpose, _direct_text(file_id, expires, media_type), signature)
         return is_ours and int(expires) > self.clock() / 1000
 
     def take_upload(self, file_id: str, data: Data) -> None:
-        """Keep what a direct upload sends to the app, instead of what it has sent before.
+        """Store the bytes of a direct upload that the app receives, in place of earlier ones.
 
         Raises:
             RequestError: The upload is finished.
@@ -190,16 +202,16 @@ class Files:
         self.blobs.write(_upload_key(file_id), chunks_of(data))
 
     def finish_upload(self, file_id: str, content_type: str | None, most: int) -> Id[StoredFile]:
-        """Make a file of what was uploaded directly; once, however often it is asked for.
+        """Make a file of directly uploaded bytes. Idempotent.
 
         Args:
-            file_id: The file's id to be.
+            file_id: The id of the new file.
             content_type: Its media type.
-            most: How many bytes it may have.
+            most: The largest number of bytes.
 
         Raises:
-            PayloadTooLargeError: It has more; they are removed.
-            RequestError: Nothing was uploaded, or somebody finishes it at the moment.
+            PayloadTooLargeError: The upload is larger. It is deleted.
+            RequestError: Nothing was uploaded, or another request is finishing it.
         """
         if self.metadata(file_id) is None:
             self._insert(file_id, self._adopted(file_id, content_type, most), content_type, again=True)
@@ -207,7 +219,7 @@ class Files:
         return Id(file_id)
 
     def _adopted(self, file_id: str, content_type: str | None, most: int) -> StoredBytes:
-        """The bytes of an upload as those of a file, however far that has come before."""
+        """Return the bytes of an upload as those of a file, also if an earlier request was interrupted half-way."""
         upload = _upload_key(file_id)
         try:
             chunks = at_most(self.blobs.read(upload), most)
@@ -219,7 +231,7 @@ class Files:
             return self._measured(file_id, error)
 
     def _measured(self, file_id: str, error: Exception) -> StoredBytes:
-        """Bytes that were written before; another request has done that, or one that broke off before the row."""
+        """Return size and digest of bytes that another or an interrupted request wrote before."""
         digest, size = hashlib.sha256(), 0
         try:
             for chunk in self.blobs.read(file_id):
@@ -237,37 +249,37 @@ class Files:
     # --- URLs ------------------------------------------------------------------------------------------------------
 
     def url(self, site: str, file: StoredFile, expires_in: timedelta | None) -> str:
-        """A signed URL of a file."""
+        """Return a signed URL of a file."""
         expires = "" if expires_in is None else str(int(self.clock() / 1000 + expires_in.total_seconds()))
         signature = self.signing.sign("file", f"{file.id}.{file.revision}.{expires}")
         return f"{site}{PATH}/{file.id}?{f'expires={expires}&' if expires else ''}signature={signature}"
 
     def url_is_valid(self, file: StoredFile, expires: str, signature: str) -> bool:
-        """Whether a URL of a file was given out here, is not revoked and has not expired."""
+        """Return whether a URL of a file has a valid signature, is not revoked and has not expired."""
         if not self.signing.verify("file", f"{file.id}.{file.revision}.{expires}", signature):
             return False
         return not expires or int(expires) > self.clock() / 1000
 
     def upload_url(self, site: str, expires_in: timedelta) -> str:
-        """A signed URL that takes a POST."""
+        """Return a signed URL that takes the bytes of a file by POST."""
         expires = str(int(self.clock() / 1000 + expires_in.total_seconds()))
         return f"{site}{PATH}/upload?expires={expires}&signature={self.signing.sign('upload', expires)}"
 
     def upload_is_valid(self, expires: str, signature: str) -> bool:
-        """Whether an upload URL was given out here and has not expired."""
+        """Return whether an upload URL has a valid signature and has not expired."""
         return self.signing.verify("upload", expires, signature) and int(expires) > self.clock() / 1000
 
 
 def served(file_id: str, content_type: str | None) -> Served:
-    """How a file is served: what a browser could run is only ever offered for download."""
+    """Return the headers of a file. A file that a browser could run is always a download."""
     media_type = sendable(content_type) or UNKNOWN
     return Served(media_type, "inline" if is_inline(media_type) else f"attachment; filename={quote(file_id)}")
 
 
 def _upload_key(file_id: str) -> str:
-    """Where the bytes of a direct upload wait; no id of a file looks like that."""
+    """Return the key of a direct upload's bytes, which no id of a file equals."""
     return f"upload:{file_id}"
 
 
 def _direct_text(*parts: str) -> str:
-    return "\n".join(parts)  # in none of what is signed, so that no part can be taken for another
+    return "\n".join(parts)  # contained in none of the parts, so that the parts of a signed text are unambiguous

@@ -19,7 +19,7 @@ logger = logging.getLogger("flask_convex_http")
 
 
 class StorageReader:
-    """Files as a query sees them."""
+    """Reads stored files; `ctx.storage` of a query."""
 
     def __init__(self, files: Files, site: Site, snapshot: Snapshot | None) -> None:
         self._files = files
@@ -27,16 +27,17 @@ class StorageReader:
         self._snapshot = snapshot
 
     def get_url(self, file_id: Id[StoredFile], /, *, expires_in: timedelta | None = None) -> str | None:
-        """A URL that anyone who has it can read the file from, or None if there is no such file.
+        """Return a URL from which anyone who has it can read the file, or None if the file does not exist.
 
         Args:
-            expires_in: How long it is valid; for ever if not given. `revoke_urls` ends it sooner.
+            file_id: The id of the file.
+            expires_in: The lifetime of the URL, by default unlimited. `revoke_urls` ends it sooner.
         """
         file = self.get_metadata(file_id)
         return None if file is None else self._files.url(self._site(), file, expires_in)
 
     def get_metadata(self, file_id: Id[StoredFile], /) -> StoredFile | None:
-        """Digest, size and type of a file, or None if there is no such file."""
+        """Return digest, size and type of a file, or None if the file does not exist."""
         with self._view() as snapshot:
             return self._files.find(snapshot, file_id)
 
@@ -45,7 +46,7 @@ class StorageReader:
 
 
 class StorageWriter(StorageReader):
-    """Files as a mutation sees them: what it deletes is gone if and when it commits."""
+    """Reads and deletes stored files; `ctx.storage` of a mutation. Deletions happen if and when it commits."""
 
     def __init__(
         self, files: Files, site: Site, transaction: Transaction, after_commit: Callable[[Callable[[], None]], None]
@@ -55,17 +56,21 @@ class StorageWriter(StorageReader):
         self._after_commit = after_commit
 
     def generate_upload_url(self, *, expires_in: timedelta = timedelta(hours=1)) -> str:
-        """A URL that takes the bytes of a file by POST and answers `{"storageId": ...}`."""
+        """Return a URL that takes the bytes of a file by POST and responds with `{"storageId": ...}`.
+
+        Args:
+            expires_in: The lifetime of the URL.
+        """
         return self._files.upload_url(self._site(), expires_in)
 
     def generate_direct_upload(
         self, content_type: str | None = None, *, expires_in: timedelta = timedelta(hours=1)
     ) -> DirectUpload:
-        """URLs that take a file in two requests, the bytes past the app if the store takes them itself.
+        """Return URLs for an upload in two requests, which bypasses the app if the blob store takes uploads itself.
 
         Args:
-            content_type: The media type the file will be served with.
-            expires_in: How long the upload may begin; in S3 at most 7 days.
+            content_type: The media type of the file.
+            expires_in: The time within which the upload must begin, at most 7 days in S3.
         """
         return self._files.direct_upload(self._site(), content_type, expires_in)
 
@@ -73,48 +78,55 @@ class StorageWriter(StorageReader):
         """Delete a file.
 
         Raises:
-            BlobNotFoundError: There is no such file.
+            BlobNotFoundError: The file does not exist.
         """
         self._files.delete_row(self._transaction, file_id)
         self._after_commit(lambda: self._files.blobs.delete(file_id))
 
     def revoke_urls(self, file_id: Id[StoredFile], /) -> None:
-        """Make every URL of the file given out so far invalid."""
+        """Invalidate all URLs of a file."""
         self._files.revoke_urls(self._transaction, file_id)
 
 
 class StorageActions(StorageReader):
-    """Files as an action sees them: each call is a transaction of its own."""
+    """Reads and writes stored files; `ctx.storage` of an action. Each call is a transaction of its own."""
 
     def __init__(self, files: Files, site: Site) -> None:
         super().__init__(files, site, None)
 
     def store(self, data: Data, /, *, content_type: str | None = None) -> Id[StoredFile]:
-        """Keep bytes; they are durable when this returns.
+        """Store a file. It is durable when this returns.
 
         Args:
-            data: Bytes, a file to read from, or an iterable of bytes; read in pieces, never as a whole.
-            content_type: The media type the file is served with.
+            data: Bytes, a file object, or an iterable of bytes. It is read in pieces, never as a whole.
+            content_type: The media type of the file.
+
+        Returns:
+            The id of the file.
         """
         return self._files.store(data, content_type)
 
     def get(self, file_id: Id[StoredFile], /) -> io.BufferedReader | None:
-        """The bytes of a file as a file to read from, or None if there is no such file."""
+        """Return the bytes of a file as a file object, or None if the file does not exist."""
         file = self.get_metadata(file_id)
         return None if file is None else self._files.open(file)
 
     def generate_upload_url(self, *, expires_in: timedelta = timedelta(hours=1)) -> str:
-        """A URL that takes the bytes of a file by POST and answers `{"storageId": ...}`."""
+        """Return a URL that takes the bytes of a file by POST and responds with `{"storageId": ...}`.
+
+        Args:
+            expires_in: The lifetime of the URL.
+        """
         return self._files.upload_url(self._site(), expires_in)
 
     def generate_direct_upload(
         self, content_type: str | None = None, *, expires_in: timedelta = timedelta(hours=1)
     ) -> DirectUpload:
-        """URLs that take a file in two requests, the bytes past the app if the store takes them itself.
+        """Return URLs for an upload in two requests, which bypasses the app if the blob store takes uploads itself.
 
         Args:
-            content_type: The media type the file will be served with.
-            expires_in: How long the upload may begin; in S3 at most 7 days.
+            content_type: The media type of the file.
+            expires_in: The time within which the upload must begin, at most 7 days in S3.
         """
         return self._files.direct_upload(self._site(), content_type, expires_in)
 
@@ -122,14 +134,14 @@ class StorageActions(StorageReader):
         """Delete a file.
 
         Raises:
-            BlobNotFoundError: There is no such file.
+            BlobNotFoundError: The file does not exist.
         """
         self._files.engine.write(lambda transaction: self._files.delete_row(transaction, file_id))
         try:
             self._files.blobs.delete(file_id)
-        except ConvexHTTPError as error:  # the file is gone all the same
+        except ConvexHTTPError as error:  # the file is deleted all the same
             logger.warning("The bytes of %s could not be removed, and are left to the sweep: %s", file_id, error)
 
     def revoke_urls(self, file_id: Id[StoredFile], /) -> None:
-        """Make every URL of the file given out so far invalid."""
+        """Invalidate all URLs of a file."""
         self._files.engine.write(lambda transaction: self._files.revoke_urls(transaction, file_id))

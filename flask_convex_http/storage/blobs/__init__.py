@@ -1,7 +1,7 @@
-"""Where the bytes of stored files lie: one port, interchangeable members.
+"""Blob stores: the bytes of stored files, behind one port with interchangeable members.
 
-`base` says what every member does; each other module is one member. A member knows bytes and keys only: no
-documents, no HTTP. A new member is one file, one line here and one line in the contract tests.
+`base` defines the port, and each other module is one member. A member knows bytes and keys, but no documents and no
+HTTP. A new member is one module, a line here and a line in the contract tests.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ __all__ = ["BlobExistsError", "BlobStore", "SQLiteBlobs", "Served", "StoredBytes
 
 
 def open_blobs(settings: Settings, folder: Path) -> BlobStore:
-    """The store that the settings name; nothing is opened before its first use.
+    """Return the blob store that the settings name. It opens nothing before its first use.
 
     Args:
-        settings: Name it.
-        folder: What a relative path is below.
+        settings: The settings.
+        folder: The folder of relative paths.
 
     Raises:
         ConfigurationError: The library of the store is not installed.

@@ -1,7 +1,6 @@
-"""The port that every blob store implements.
+"""The port of blob stores: the promises that every member keeps, and the values that cross it.
 
-What lives here is the promise and the values that cross it. How a member keeps it, and every library it needs
-for that, stays in the member's own module; only errors of the package leave it.
+A member translates the errors of its libraries. Only errors of the package leave it.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ Method = Literal["GET", "HEAD", "PUT"]
 
 
 class StoredBytes(NamedTuple):
-    """What a finished write stored.
+    """The result of a finished write.
 
     Attributes:
-        size: How many bytes.
-        sha256: Their SHA-256, as 32 raw bytes.
+        size: The number of bytes.
+        sha256: Their SHA-256 digest, as 32 raw bytes.
     """
 
     size: int
@@ -29,11 +28,11 @@ class StoredBytes(NamedTuple):
 
 
 class Served(NamedTuple):
-    """What a store that clients are sent to tells them about the bytes; one that has no clients does not keep it.
+    """The response headers of a store that serves clients itself. Other stores ignore them.
 
     Attributes:
-        content_type: Their media type.
-        disposition: `inline`, or `attachment` for what a browser must not show.
+        content_type: The media type.
+        disposition: `inline`, or `attachment` for a file that a browser must not show.
     """
 
     content_type: str
@@ -47,76 +46,76 @@ class BlobExistsError(EngineError):
 class BlobStore(ABC):
     """Bytes by key, streamed both ways in constant memory.
 
-    A key is text that the store does not look into. A store may be used from several threads and processes
-    at once, and after a fork. A call that cannot be answered raises `OverloadedError` when the same call may
-    succeed a moment later, and `EngineError` otherwise.
+    A key is opaque text. A store is safe to use from several threads and processes at once, and after a fork. A call
+    that fails raises `OverloadedError` if the same call may succeed a moment later, and `EngineError` otherwise.
     """
 
     @abstractmethod
     def write(self, key: str, chunks: Iterable[bytes], served: Served | None = None) -> StoredBytes:
-        """Store bytes under a new key: not readable before this returns, and safe from a power cut after it.
+        """Store bytes under a new key. They are not readable before this returns, and survive a power cut after it.
 
         Args:
-            key: A key under which there is nothing.
+            key: An unused key.
             chunks: The bytes, in pieces of any size.
-            served: How they are served where clients are sent to the store; as a download if not given.
+            served: The headers for clients that the store serves itself, by default those of a download.
 
         Raises:
-            BlobExistsError: The key is taken, perhaps by a write that is not finished.
-            BlobNotFoundError: The key was deleted while it was written.
-            Exception: Whatever `chunks` raises; nothing is readable under the key then.
+            BlobExistsError: The key is used, perhaps by an unfinished write.
+            BlobNotFoundError: The key was deleted during the write.
+            Exception: Any exception of `chunks`. Nothing is readable under the key then.
         """
 
     @abstractmethod
     def read(self, key: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
         """Stream the bytes from `start` up to, but not including, `stop`.
 
-        Nothing stays locked between two pieces, however slow the caller is.
+        No lock is held between two pieces, regardless of how slow the caller is.
 
         Args:
-            key: The key they were written under.
-            start: The first byte, from 0; beyond the end there are none.
-            stop: Where to stop; None, and anything beyond the end, is the end.
+            key: The key of the bytes.
+            start: The first byte, counted from 0. There are none beyond the end.
+            stop: The byte after the last one. None, or a number beyond the end, is the end.
 
         Raises:
-            BlobNotFoundError: At the call, when nothing is readable under the key; at a later piece, when the
-                bytes were deleted meanwhile.
+            BlobNotFoundError: At the call, if nothing is readable under the key. At a later piece, if the bytes were
+                deleted concurrently.
             ValueError: `start` or `stop` is negative.
         """
 
     @abstractmethod
     def exists(self, key: str) -> bool:
-        """Whether bytes are readable under the key."""
+        """Return whether bytes are readable under the key."""
 
     @abstractmethod
     def delete(self, key: str) -> None:
-        """Remove the bytes under the key, finished or not; without any, do nothing."""
+        """Delete the bytes under the key, finished or not. A missing key is ignored."""
 
     @abstractmethod
     def keys(self, older_than: float | None = None) -> Iterator[tuple[str, float]]:
-        """Every key with its creation time in seconds since the epoch, those of unfinished writes included.
+        """Yield every key with its creation time in seconds since the epoch, unfinished writes included.
 
-        Meant for the sweep of bytes that no document names. A write that runs is among them, and fails when
-        its key is deleted: let `older_than` lie further back than the longest upload.
+        It serves the sweep of orphans. Deleting the key of a running write makes the write fail, so choose `older_than`
+        further back than the longest upload.
 
         Args:
-            older_than: Only keys created before this moment, in seconds since the epoch; None is all of them.
+            older_than: Yield only keys created before this time, in seconds since the epoch. None yields all.
         """
 
     @abstractmethod
     def total(self) -> tuple[int, int]:
-        """How many blobs are readable, and their bytes in all."""
+        """Return the number of readable blobs and the sum of their bytes."""
 
     def signed_url(self, method: Method, key: str, expires_in: timedelta) -> str | None:
-        """A URL for one request that a client sends to the store itself; None if it is to go through the app.
+        """Return a URL for one request of a client to the store itself, or None if clients must use the app.
 
         Args:
-            method: What it may do. PUT stores whatever is sent, over what is there: give no key of a file.
-            key: The key; whether there is anything under it is not looked at.
-            expires_in: How long it may begin; a store may have a limit of its own.
+            method: The method of the request. PUT replaces existing bytes, so it must not be used with the key of a
+                file.
+            key: The key, which may be unused.
+            expires_in: The time within which the request must begin. A store may have a limit of its own.
         """
         return None
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of everything that is open; the store is not used afterwards. Closing twice is harmless."""
+        """Close everything that is open. The store must not be used afterwards. Idempotent."""

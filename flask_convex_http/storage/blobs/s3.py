@@ -1,25 +1,27 @@
 """Blobs as objects in an S3 bucket, through obstore.
 
-The rules of this module:
+Rules of this module:
 
-* An object is `<prefix>/files/<key>`, and that only: clients can be sent to it, and any tool can copy it.
-* Few bytes go in one conditional PUT. More go in parts, and a claim goes first: an empty object, marked, under the
-  very key. It keeps others out and is what `keys()` lists until the last part puts the whole in its place at once.
-* Bytes are read in requests of their own, each for the same version: a slow caller holds no connection, and never
-  gets pieces of two versions.
+* An object is `<prefix>/files/<key>`, and nothing else, so that clients can be redirected to it and any tool can copy
+  it.
+* A small blob is one conditional PUT. A larger one is a multipart upload after a claim, which is an empty, marked object
+  under the same key. The claim excludes other writers and is listed by `keys()`. The last request of the upload
+  replaces it with the whole blob.
+* A read is several requests for the same version. A slow caller holds no connection and never gets pieces of two
+  versions.
 
-What S3 cannot keep of the port's promise:
+Promises of the port that S3 cannot keep:
 
-* Few bytes (up to `small`) are not listed while they are on their way, and a second writer of the key learns it only
-  at the end. Nothing of an unfinished write is there then, either.
-* Whether the claim was deleted is looked at just before the last request. What is deleted in between is there again,
-  without a row, and the next sweep removes it.
-* A process that was killed leaves the parts that it has sent, which nobody sees but the bill: give the bucket a
-  lifecycle rule that aborts incomplete multipart uploads (AbortIncompleteMultipartUpload).
-* After a fork a store works on in the process that used it, and in the other only if none was used before.
+* A small blob (up to `small` bytes) is not listed during its write, and a second writer of the key fails only at the
+  end.
+* A claim is checked just before the last request. A blob that is deleted between the two exists again, without a row,
+  and the next sweep deletes it.
+* A killed process leaves the parts it has sent, which are invisible but cost money: give the bucket a lifecycle rule
+  that aborts incomplete multipart uploads (AbortIncompleteMultipartUpload).
+* After a fork a store works in the process that used it, and in the other only if no store was used before.
 
-The store has to know conditional PUTs (`If-None-Match: *`), as AWS, Ceph, MinIO and R2 do. In a bucket with
-versioning a deleted blob goes on costing what it takes.
+The store must support conditional PUTs (`If-None-Match: *`), as AWS, Ceph, MinIO and R2 do. In a bucket with
+versioning a deleted blob still takes space.
 """
 
 from __future__ import annotations
@@ -42,28 +44,28 @@ from flask_convex_http.storage.blobs.base import BlobExistsError, BlobStore, Met
 from flask_convex_http.storage.blobs.s3_client import Bucket, is_beyond_the_end, is_missing, is_taken
 
 MIB = 2**20
-#: So many bytes are held in memory and go in one request; more go in parts.
+#: Blobs up to this size are held in memory and sent in one request; larger ones are sent in parts.
 SMALL = 4 * MIB
-#: The size of a part: a blob has at most 10,000. A write holds three of them in memory.
+#: The size of a part. A blob has at most 10,000 parts, and a write holds three of them in memory.
 PART = 8 * MIB
 _PARTS_AT_ONCE = 2
-#: The first request of a read is small, so that the first bytes come soon; the next ones grow.
+#: The first request of a read is small, so that the first bytes arrive soon. The next ones grow.
 _FIRST_READ = 256 * 1024
 _LARGEST_READ = 4 * MIB
 _PIECE = 256 * 1024
 _FOLDER = "files"
 _LISTED = 1000
-#: Longer than that S3 signs no URL.
+#: The longest lifetime of a URL that S3 signs.
 _LONGEST = timedelta(days=7)
 
-#: Metadata: who wrote an object, to know one's own again; and that it is only a claim.
+#: Metadata keys: the writer of an object, to recognise its own, and the mark of a claim.
 _WRITER = "convex-writer"
 _CLAIM = "convex-claim"
 _DOWNLOAD = Served("application/octet-stream", "attachment")
 
 
 class _UnknownKeyError(EngineError):
-    """No bytes can be under a key."""
+    """No bytes can exist under this key."""
 
 
 class _Fetched(NamedTuple):
@@ -74,13 +76,13 @@ class _Fetched(NamedTuple):
 
 
 class S3Blobs(BlobStore):
-    """A blob store in a bucket; nothing is opened before the first call. Credentials come from the environment.
+    """A blob store in a bucket. It opens nothing before the first call. Credentials come from the environment.
 
     Args:
-        url: `s3://bucket/prefix`. What else is below the prefix, such as the files of another app, the sweep removes.
-        redirects: Whether clients may be sent to the store.
-        small: How many bytes go in one request at most.
-        part: The size of a part; S3 takes no less than 5 MiB.
+        url: `s3://bucket/prefix`. The sweep deletes all other objects below the prefix, such as those of another app.
+        redirects: Whether clients may be redirected to the store.
+        small: The largest number of bytes of one request.
+        part: The size of a part, at least 5 MiB for S3.
     """
 
     def __init__(self, url: str, *, redirects: bool = True, small: int = SMALL, part: int = PART) -> None:
@@ -126,7 +128,7 @@ class S3Blobs(BlobStore):
     def total(self) -> tuple[int, int]:
         count = size = 0
         for found in self._objects():
-            # Only what is empty may be a claim; a listing does not tell.
+            # Only an empty object may be a claim, which a listing does not show.
             if found["size"] or self.exists(_key(found["path"])):
                 count, size = count + 1, size + found["size"]
         return count, size
@@ -144,13 +146,13 @@ class S3Blobs(BlobStore):
     # --- writing --------------------------------------------------------------------------------------------
 
     def _create(self, key: str, data: bytes, attributes: dict[str, str]) -> None:
-        """Put an object where there is none."""
+        """Create an object, unless the key has one."""
         store, path = self._store(), _path(key)
         try:
             with self._bucket.translated(is_taken):
                 obstore.put(store, path, data, mode="create", attributes=attributes, use_multipart=False)
         except (AlreadyExistsError, PreconditionError):
-            if self._writer(key) != attributes[_WRITER]:  # else the answer to the first of two requests was lost
+            if self._writer(key) != attributes[_WRITER]:  # or the response to the first of two requests was lost
                 raise BlobExistsError(
                     f"{key!r} was written before: bytes do not change, write new ones under a new key"
                 ) from None
@@ -160,7 +162,7 @@ class S3Blobs(BlobStore):
         try:
             return self._fill(key, chunks, attributes)
         except BaseException:
-            # What cannot be removed now stays a claim: nobody can read it, and the sweep removes it.
+            # A failed deletion leaves the claim: it is not readable, and the sweep deletes it.
             with suppress(ConvexHTTPError):
                 if self._writer(key) == attributes[_WRITER]:
                     self.delete(key)
@@ -173,14 +175,14 @@ class S3Blobs(BlobStore):
         )
         try:
             for chunk in chunks:
-                piece = bytes(memoryview(chunk))  # obstore keeps it, and the caller may use a buffer again
+                piece = bytes(memoryview(chunk))  # obstore keeps it, and the caller may reuse its buffer
                 digest.update(piece)
                 size += len(piece)
                 self._send(writer, piece)
             if self._writer(key) != attributes[_WRITER]:
                 raise BlobNotFoundError(f"{key!r} was deleted while it was written")
         except BaseException:
-            with suppress(Exception):  # the error that led here is the one to tell
+            with suppress(Exception):  # the original error is the one to raise
                 writer.__exit__(*sys.exc_info())
             raise
         self._complete(key, writer, size)
@@ -195,19 +197,19 @@ class S3Blobs(BlobStore):
             with self._bucket.translated():
                 writer.close()
         except Exception:
-            # All is well if only the answer was lost.
+            # The write succeeded if only the response was lost.
             found = self._fetch(key, 0, 1)
             if found is None or found.size != size:
                 raise
 
     def _writer(self, key: str) -> str | None:
-        """Who has written what is under a key, finished or not."""
+        """Return the writer of the object under a key, finished or not."""
         return (self._metadata(key) or {}).get(_WRITER)
 
     # --- reading --------------------------------------------------------------------------------------------
 
     def _fetch(self, key: str, start: int, stop: int, version: str | None = None) -> _Fetched | None:
-        """Some bytes, none of them beyond the end; None if nothing is readable under the key."""
+        """Return some bytes, none of them beyond the end, or None if nothing is readable under the key."""
         if stop <= start:
             return self._fetch_nothing(key)
         options: Any = {"range": (start, stop), **({} if version is None else {"if_match": version})}
@@ -226,7 +228,7 @@ class S3Blobs(BlobStore):
         return None if metadata is None or _CLAIM in metadata else _Fetched(memoryview(b""), 0, None)
 
     def _metadata(self, key: str) -> dict[str, str] | None:
-        """What an object is marked with; None if there is none."""
+        """Return the metadata of an object, or None if there is none."""
         try:
             path = _path(key)
             with self._bucket.translated(is_missing):
@@ -266,14 +268,14 @@ def _attributes(served: Served) -> dict[str, str]:
     return {
         "Content-Type": served.content_type,
         "Content-Disposition": served.disposition,
-        # Bytes do not change; who may still be sent to them is the app's to say, each time.
+        # Bytes do not change, but the app decides about access for each request.
         "Cache-Control": "private, max-age=86400, immutable",
         _WRITER: secrets.token_hex(16),
     }
 
 
 def _path(key: str) -> str:
-    """A key as the name of an object: S3 would take dots and slashes of a key for folders."""
+    """Return a key as the name of an object. S3 would treat dots and slashes of a key as folders."""
     try:
         return f"{_FOLDER}/{quote(key, safe='').replace('.', '%2E').replace('%', '!')}"
     except UnicodeEncodeError:

@@ -1,10 +1,11 @@
-"""A bucket as obstore knows it: made from the environment, used in one process, its errors in our words.
+"""The bucket of an S3 store through obstore: configured from the environment, with errors of the package.
 
-What lives here knows objects and paths; which of them are blobs is the business of `s3`. Rules of this module:
+Rules of this module:
 
-* obstore's threads do not outlive a fork, and whoever waits for them then waits for ever. So a process that was
-  forked after obstore was used is refused at once, whichever store was used; forking before the first use is fine.
-* No text of obstore's leaves: it repeats requests, and so what may be a secret. Status and code say enough.
+* obstore's threads do not survive a fork, and a call in the child would wait forever. A process that was forked after
+  obstore was used is refused at once. A fork before the first use is fine.
+* obstore's texts never leave this module, since they repeat requests and so may contain secrets. Status and code are
+  enough.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from obstore.store import S3Store
 
 from flask_convex_http.errors import ConvexHTTPError, EngineError, OverloadedError, UnavailableError
 
-#: Where the AWS tools look for the address of another S3, the first one first.
+#: Variables with the address of another S3, in the order in which AWS's tools read them.
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
-#: What goes into the headers of a request.
+#: Variables whose values go into the headers of a request.
 _VALUES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION")
-#: A request is repeated while it cannot do harm; who waits for an answer to a request of their own is told soon.
+#: A request is repeated while that is safe, and fails soon enough for a client that waits.
 _RETRIES: dict[str, Any] = {
     "max_retries": 3,
     "retry_timeout": timedelta(seconds=10),
@@ -35,16 +36,16 @@ _TIMEOUTS = {"connect_timeout": "5s", "timeout": "60s"}
 
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>(\w{1,60})</Code>")
-#: Paths of the service that a cloud's machine asks for its role.
+#: Paths of the metadata service that a cloud machine asks for its role.
 _ROLE = re.compile(r"/latest/(api/token|meta-data)")
 _CREDENTIALS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 
-#: The process that has used obstore, whichever store it was.
+#: The process that has used obstore, with any store.
 _user: int | None = None
 
 
 class Bucket:
-    """A prefix in a bucket; nothing is opened before its first use.
+    """A prefix in a bucket. It opens nothing before its first use.
 
     Args:
         url: `s3://bucket/prefix`.
@@ -56,7 +57,7 @@ class Bucket:
         self._store: tuple[int, S3Store] | None = None
 
     def store(self) -> S3Store:
-        """obstore's own store.
+        """Return obstore's own store.
 
         Raises:
             EngineError: This process was forked from one that had used a store.
@@ -75,12 +76,12 @@ class Bucket:
         return self._store[1]
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self._store = None
 
     @contextmanager
     def translated(self, *expected: Callable[[Exception], bool]) -> Iterator[None]:
-        """Raise errors of obstore's as ours, but those that are expected as they are."""
+        """Translate obstore's errors into errors of the package, except the expected ones."""
         try:
             yield
         except (BaseError, ValueError, OSError) as error:
@@ -96,7 +97,7 @@ class Bucket:
         return S3Store(
             self.name,
             prefix=self._prefix or None,
-            # One request a deletion: not every store knows the one that deletes many.
+            # One request for each deletion, since some stores lack the request for many.
             config={**config, "disable_bulk_delete": True},  # type: ignore[arg-type]
             client_options=options,  # type: ignore[arg-type]
             retry_config=_RETRIES,  # type: ignore[arg-type]
@@ -126,23 +127,23 @@ class Bucket:
 
 
 def status_of(error: Exception) -> int | None:
-    """The status that the store answered, if there was an answer."""
+    """Return the HTTP status of the store's response, or None without a response."""
     found = _STATUS.search(str(error))
     return None if found is None else int(found[1])
 
 
 def is_missing(error: Exception) -> bool:
-    """Whether there is nothing at a path."""
+    """Return whether an error means that the path has no object."""
     return isinstance(error, FileNotFoundError)
 
 
 def is_taken(error: Exception) -> bool:
-    """Whether there is something, or something else, at a path."""
+    """Return whether an error means that the path has an object, or another one."""
     return status_of(error) in (409, 412)
 
 
 def is_beyond_the_end(error: Exception) -> bool:
-    """Whether an object has none of the bytes that were asked for."""
+    """Return whether an error means that the object has none of the requested bytes."""
     return status_of(error) == 416
 
 
@@ -151,7 +152,7 @@ def _code(error: Exception) -> str:
     return "" if found is None else found[1]
 
 
-# obstore takes all of this from the environment by itself, but panics about what cannot be sent.
+# obstore reads all of this from the environment itself, but panics about values that cannot be sent.
 
 
 def _check_values() -> None:
@@ -162,7 +163,7 @@ def _check_values() -> None:
 
 
 def _endpoint() -> str | None:
-    """Where another S3 than AWS's is."""
+    """Return the address of another S3 than AWS's."""
     name = next((name for name in _ENDPOINTS if os.environ.get(name)), "")
     endpoint = os.environ.get(name)
     if endpoint is not None and not re.fullmatch(r"https?://[^\s/?#@]+[^\s?#@]*", endpoint):
@@ -175,5 +176,8 @@ def _is_plain(endpoint: str | None) -> bool:
 
 
 def _style(endpoint: str | None, bucket: str) -> dict[str, Any]:
-    """AWS wants the bucket in the host, where its certificate allows that; other stores want it in the path."""
+    """Return the URL style.
+
+    AWS wants the bucket in the host if its certificate allows it; others want it in the path.
+    """
     return {"virtual_hosted_style_request": endpoint is None and "." not in bucket}

@@ -1,15 +1,15 @@
 """Blobs in a SQLite file of their own, as rows of 256 KiB.
 
-The rules of this module:
+Rules of this module:
 
-* Its file is never the main database: large files must not make small commits wait.
-* No transaction spans a call to the outside. Each chunk of a blob is written in a short transaction of its
-  own and read in one, so a slow client holds neither the writer nor a snapshot.
-* Only the last transaction of a write is synced. In WAL mode that sync covers every frame before it, so the
-  blob is durable when it is complete. A delete is not synced: a power cut may undo it, which leaves bytes
-  that no document names, and the sweep removes those.
-* sqlite3 and file system errors are translated here and never leave raw.
-* Connections, turns among writers, checkpoints and forks are the business of `sqlite/`.
+* The file is never the main database, so that large files do not delay small commits.
+* No transaction spans a call to the caller's code. Each chunk is written and read in a short transaction of its own, so
+  that a slow client holds neither the writer nor a snapshot.
+* Only the last transaction of a write is synced. In WAL mode that sync covers all frames before it, so the blob is
+  durable when it is complete. A delete is not synced. A power cut may restore its bytes without a row, which the sweep
+  deletes.
+* Errors of sqlite3 and of the file system are translated here.
+* `sqlite/` has the connections, the writer queue, the checkpoints and the handling of forks.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ from flask_convex_http.storage.blobs.base import BlobExistsError, BlobStore, Ser
 
 T = TypeVar("T")
 
-#: Part of the file's format: a range is found by dividing by it, so changing it needs a migration.
+#: Part of the file format: a range is found by division, so a change needs a migration.
 CHUNK_BYTES = 256 * 1024
-#: Twice SQLite's default reads chunks four times as fast; more makes the commit of a small file slower.
+#: Twice SQLite's default reads chunks four times as fast. A larger one slows the commit of a small file.
 _PAGE_BYTES = 8192
-#: Rows removed in one transaction, so that a large delete lets other writers in every few milliseconds.
+#: Rows deleted in one transaction, so that a large delete lets other writers in every few milliseconds.
 _DELETE_CHUNKS = 16
 #: Keys read in one transaction.
 _KEYS_PAGE = 500
@@ -61,24 +61,24 @@ class _Row(NamedTuple):
 
 
 class SQLiteBlobs(BlobStore):
-    """A blob store in one SQLite file; nothing is opened before the first call.
+    """A blob store in one SQLite file. It opens nothing before the first call.
 
     Args:
-        path: The database file, made with its folder on first use, on a local disk. None is a private
-            temporary file that goes away with the store.
-        timeout: Seconds a write waits for others.
+        path: The database file on a local disk, created with its folder on first use. None is a private temporary file,
+            which is deleted with the store.
+        timeout: Seconds for which a write waits for others.
     """
 
-    # Pages freed by a delete are reused by the next write; the file does not shrink. Incremental vacuum would
-    # shrink it, but it moves pages under the write lock, writing each twice more, and scatters the chunks of
-    # later blobs. Who wants the disk back after a great clear-out runs VACUUM.
+    # Pages freed by a delete are reused by the next write, and the file does not shrink. Incremental vacuum would
+    # shrink it, but it moves pages under the write lock, writes each twice more, and scatters the chunks of later
+    # blobs. Run VACUUM to get the disk space back after a large clean-up.
 
     def __init__(self, path: str | PathLike[str] | None = None, *, timeout: float = WRITE_TIMEOUT) -> None:
         temporary = Path(tempfile.mkdtemp(prefix="flask-convex-http-")) if path is None else None
         self.path = Path(path) if path is not None else Path(temporary or "", "blobs.sqlite")
         self._file = SQLiteFile(self.path, _translate, page_bytes=_PAGE_BYTES, timeout=timeout)
         self._is_ready = False
-        # Also at the end of the program: closing the last connection tidies the write-ahead log away.
+        # Also at exit: closing the last connection removes the write-ahead log.
         self._finalizer = weakref.finalize(self, _let_go, self._file, temporary, os.getpid())
 
     def write(self, key: str, chunks: Iterable[bytes], served: Served | None = None) -> StoredBytes:
@@ -86,7 +86,7 @@ class SQLiteBlobs(BlobStore):
         try:
             return self._fill(blob, key, chunks)
         except BaseException:
-            # What cannot be removed now stays unfinished: nobody can read it, and the sweep removes it.
+            # A failed deletion leaves an unfinished blob: it is not readable, and the sweep deletes it.
             with suppress(ConvexHTTPError):
                 self._remove(blob)
             raise
@@ -122,18 +122,18 @@ class SQLiteBlobs(BlobStore):
         return count, size
 
     def backup(self, path: Path, progress: Progress | None = None) -> None:
-        """Write one consistent copy to a new file; `progress` is told pages done and pages in all."""
+        """Write one consistent copy to a new file. `progress` is called with the pages done and all pages."""
         with self._opened().lend() as source:
             copy_to(source, path, progress)
 
     def restore(self, path: Path) -> Restore:
-        """Look into a copy, and answer what brings the store back to it."""
+        """Inspect a backup, and return the restore that brings the store back to it."""
         self._is_ready = False
         with self._file.translated():
             return Restore(path, self._file, _has_tables)
 
     def faults(self) -> list[str]:
-        """What SQLite finds wrong with the file, which must be there, a sentence each."""
+        """Yield SQLite's complaints about the file, which must exist, a sentence each."""
         with self._file.lend() as connection:
             return faults(connection)
 
@@ -143,7 +143,7 @@ class SQLiteBlobs(BlobStore):
     # --- a write, step by step ----------------------------------------------------------------------------
 
     def _claim(self, key: str) -> int:
-        # Random and so never used twice: who still reads a deleted blob must not get the chunks of the next.
+        # Random and never reused: a reader of a deleted blob must not get the chunks of the next one.
         blob = secrets.randbits(63)
         insert = "INSERT INTO blobs (id, key, created, state) VALUES (?, ?, ?, 'writing')"
 
@@ -158,7 +158,7 @@ class SQLiteBlobs(BlobStore):
     def _fill(self, blob: int, key: str, chunks: Iterable[bytes]) -> StoredBytes:
         digest = hashlib.sha256()
         size = number = 0
-        held = bytearray()  # one chunk behind, because the last one goes with the row that completes the blob
+        held = bytearray()  # one chunk behind, since the last one is written with the row that completes the blob
         for chunk in _rechunked(chunks):
             digest.update(chunk)
             size += len(chunk)
@@ -186,7 +186,7 @@ class SQLiteBlobs(BlobStore):
     def _find(self, key: str) -> _Row | None:
         try:
             rows = self._rows("SELECT id, coalesce(size, 0), state = 'complete' FROM blobs WHERE key = ?", key)
-        except UnicodeEncodeError:  # a lone surrogate: nothing was ever written under that
+        except UnicodeEncodeError:  # a lone surrogate: nothing was ever written under such a key
             return None
         return _Row(*rows[0]) if rows else None
 
@@ -201,14 +201,14 @@ class SQLiteBlobs(BlobStore):
             yield piece
 
     def _remove(self, blob: int) -> None:
-        # First out of sight, so that nobody reads or completes a blob with holes; then away in batches; the
-        # row last, so that a delete that was interrupted is still among keys().
+        # First hide the blob, so that no process reads or completes one with holes. Then delete the chunks in batches.
+        # Delete the row last, so that an interrupted delete is still among keys().
         self._write(lambda connection: connection.execute("UPDATE blobs SET state = 'deleting' WHERE id = ?", (blob,)))
         while self._write(lambda connection: _remove_chunks(connection, blob)):
             pass
 
     def _rows(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
-        # fetchall ends the read transaction; a cursor left half way would keep it open.
+        # fetchall ends the read transaction, which an unfinished cursor would keep open
         with self._opened().lend() as connection:
             rows: list[tuple[Any, ...]] = connection.execute(query, parameters).fetchall()
             return rows
@@ -224,7 +224,7 @@ class SQLiteBlobs(BlobStore):
             return file.write(run, alone=True)
 
     def _opened(self) -> SQLiteFile:
-        """The file, made with its tables at the first use."""
+        """Return the file, created with its tables at the first use."""
         if not self._finalizer.alive:
             raise EngineError(f"{self.path} was closed: make a new store to use it again")
         if not self._is_ready:
@@ -258,7 +258,7 @@ def _transaction(connection: Any) -> Iterator[None]:
 
 
 def _remove_chunks(connection: Any, blob: int) -> bool:
-    """Remove some chunks, and the row with the last of them; whether there is more to remove."""
+    """Delete some chunks, and the row with the last of them. Return whether chunks remain."""
     some = "SELECT rowid FROM chunks WHERE blob = ? LIMIT ?"
     delete = connection.execute(f"DELETE FROM chunks WHERE rowid IN ({some})", (blob, _DELETE_CHUNKS))
     if delete.rowcount == _DELETE_CHUNKS:
@@ -276,7 +276,7 @@ def _insert_chunk(connection: Any, blob: int, key: str, number: int, chunk: byte
 
 
 def _rechunked(pieces: Iterable[bytes]) -> Iterator[bytearray]:
-    """The same bytes in pieces of CHUNK_BYTES, the last of which may be shorter."""
+    """Yield the same bytes in pieces of CHUNK_BYTES. The last piece may be shorter."""
     held = bytearray()
     for piece in pieces:
         rest = memoryview(piece)
@@ -319,12 +319,12 @@ def _has_tables(connection: Any) -> bool:
 
 def _let_go(file: SQLiteFile, temporary: Path | None, pid: int) -> None:
     file.close()
-    if temporary is not None and pid == os.getpid():  # a fork's child does not own the folder
+    if temporary is not None and pid == os.getpid():  # a forked child does not own the folder
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _translate(error: Exception) -> ConvexHTTPError:
-    # "locked" is in the messages of SQLITE_BUSY and SQLITE_LOCKED; not every driver tells their codes.
+    # "locked" is in the messages of SQLITE_BUSY and SQLITE_LOCKED; not every driver has their codes
     if "locked" in str(error):
         return OverloadedError("The file store is busy: try again in a moment")
     kind = UnavailableError if str(error) in DISK_FAILURES else EngineError

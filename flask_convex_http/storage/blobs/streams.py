@@ -1,7 +1,4 @@
-"""Blobs as people have and want them: pieces of whatever can be stored, and a file to read from.
-
-What lives here knows of no documents and of no store in particular.
-"""
+"""Streams of blobs: pieces of anything that can be stored, and a file object to read a blob."""
 
 from __future__ import annotations
 
@@ -12,13 +9,13 @@ from typing import IO, Any, cast
 from flask_convex_http.errors import PayloadTooLargeError
 from flask_convex_http.storage.blobs.base import BlobStore
 
-#: What can be stored.
+#: Data that can be stored.
 Data = bytes | bytearray | memoryview | IO[bytes] | Iterable[bytes]
 CHUNK = 256 * 1024
 
 
 def chunks_of(data: Data) -> Iterator[bytes]:
-    """Bytes, a file or an iterable as pieces."""
+    """Yield bytes, a file or an iterable in pieces."""
     if isinstance(data, (bytes, bytearray, memoryview)):
         view = memoryview(data).cast("B")
         return (bytes(view[start : start + CHUNK]) for start in range(0, len(view), CHUNK))
@@ -30,7 +27,7 @@ def chunks_of(data: Data) -> Iterator[bytes]:
 
 
 def at_most(chunks: Iterable[bytes], most: int) -> Iterator[bytes]:
-    """The same pieces, as long as they are not too many bytes."""
+    """Yield the same pieces, and raise `PayloadTooLargeError` if they are too many bytes in all."""
     size = 0
     for chunk in chunks:
         size += len(chunk)
@@ -40,7 +37,7 @@ def at_most(chunks: Iterable[bytes], most: int) -> Iterator[bytes]:
 
 
 class BlobReader(io.RawIOBase):
-    """A blob as a raw file; `io.BufferedReader` does the rest."""
+    """A blob as a raw file, for `io.BufferedReader`."""
 
     def __init__(self, blobs: BlobStore, key: str, size: int) -> None:
         self._blobs, self._key, self._size = blobs, key, size
