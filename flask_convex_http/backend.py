@@ -34,11 +34,12 @@ from flask_convex_http.rate_limits import RateLimits
 from flask_convex_http.runtime.caller import Caller
 from flask_convex_http.runtime.context import ActionCtx
 from flask_convex_http.runtime.runtime import Runtime
+from flask_convex_http.scheduling.cron_registration import CronRegistration
 from flask_convex_http.scheduling.cron_status import CronStatus, cron_statuses
-from flask_convex_http.scheduling.cron_ticks import Ticks
+from flask_convex_http.scheduling.cron_ticks import CronTicks
 from flask_convex_http.scheduling.crons import Crons
 from flask_convex_http.scheduling.job_control import JobControl
-from flask_convex_http.scheduling.jobs import LOOK_AFTER, Jobs
+from flask_convex_http.scheduling.jobs import POLL_SECONDS, Jobs
 from flask_convex_http.schema.documents import Schema
 from flask_convex_http.schema.migrations import Migration, Step, plan
 from flask_convex_http.schema.system_tables import DOCUMENTS, AccessToken, ApiKey, Setting
@@ -95,13 +96,14 @@ class Backend:
         self.blobs: BlobStore = open_blobs(settings, folder)
         self.signing = Signing(self._secret)
         self.files = Files(self.engine, self.schema, self.blobs, self.signing, clock)
-        self.crons = _checked_crons(crons).used()
+        self.crons = _checked_crons(crons).freeze()
         #: What is to be done before the database is closed.
         self.before_close: list[Callable[[], None]] = []
         self.jobs = Jobs(self.schema, self._notify)
         self.job_control = JobControl(self.jobs, self.engine, clock)
-        self.ticks = Ticks(self.crons, self.schema, self.jobs, self.functions)
-        self.ticks.check()
+        self.cron_registration = CronRegistration(self.crons, self.schema, self.functions)
+        self.cron_registration.submissions()  # raises for a cron that cannot run
+        self.ticks = CronTicks(self.crons, self.schema, self.jobs, self.functions)
         self.rate_limits = RateLimits(self.schema)
         self.once = OnceCalls(self.engine, self.schema, self.signing, clock)
         self.runtime = Runtime(
@@ -176,10 +178,10 @@ class Backend:
     def register_crons(self) -> None:
         """Bring the crons in the database to those of the application; nothing is written if they are the same."""
         with self.engine.snapshot() as snapshot:
-            if self.ticks.is_registered(snapshot):
+            if self.cron_registration.is_current(snapshot):
                 return
         now = self.clock()
-        self.engine.write(lambda transaction: self.ticks.register(transaction, CreationTimes(now), now))
+        self.engine.write(lambda transaction: self.cron_registration.register(transaction, CreationTimes(now), now))
 
     def fire_crons(self) -> None:
         """Schedule what the crons that are due run."""
@@ -193,7 +195,7 @@ class Backend:
     def cron_statuses(self) -> list[CronStatus]:
         """Return each cron with its next tick and last run, and whether code and database agree on it."""
         with self.engine.snapshot() as snapshot:
-            return cron_statuses(snapshot, self.schema, self.crons, self.ticks, self.jobs)
+            return cron_statuses(snapshot, self.schema, self.crons, self.cron_registration, self.jobs)
 
     @contextmanager
     def move(self, *, database_url: str | None, storage_url: str | None) -> Iterator[Move]:
@@ -224,7 +226,7 @@ class Backend:
 
     def _notify(self, due: float) -> None:
         """Wake the workers of other processes, unless they look by themselves before something is due."""
-        if due < self.clock() + LOOK_AFTER * 1000:
+        if due < self.clock() + POLL_SECONDS * 1000:
             self.engine.notifications.notify()
 
     def _credentials(self, document: Any, prefix: str) -> Credentials[Any]:

@@ -1,4 +1,4 @@
-"""Lengths of time: as applications give them, a timedelta or a number of seconds, and what is as good as none."""
+"""Durations that applications give as a timedelta or a number of seconds, and the tolerance between clocks."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import math
 from datetime import timedelta
 from typing import Any
 
-#: Milliseconds that the clocks of two processes may differ without anybody thinking that one was set back.
-SAME_CLOCK = 60_000.0
+#: Milliseconds by which the clocks of two processes may differ. A larger difference means that a clock was set back.
+CLOCK_TOLERANCE_MS = 60_000.0
 
 
 def seconds_of(duration: Any) -> float:
-    """Seconds, unchecked: NaN, which is within no bounds, for what is no length of time. An integer stays one, since it
-    may be larger than any float."""
+    """Return the seconds of a duration, without a check of their range.
+
+    An integer stays an integer, since it may be too large for a float. Any other value is NaN, which no range contains.
+    """
     if isinstance(duration, timedelta):
         return duration.total_seconds()
     is_number = isinstance(duration, (int, float)) and not isinstance(duration, bool)

@@ -13,7 +13,7 @@ from datetime import timedelta
 
 from flask_convex_http.database.db import CreationTimes, insert
 from flask_convex_http.database.query import Query
-from flask_convex_http.durations import SAME_CLOCK, seconds_of
+from flask_convex_http.durations import CLOCK_TOLERANCE_MS, seconds_of
 from flask_convex_http.engines.base import Snapshot, Transaction
 from flask_convex_http.errors import ArgumentValidationError, RateLimitedError, RegistrationError
 from flask_convex_http.schema.documents import Schema, Table
@@ -106,7 +106,7 @@ class Limit:
     def _tokens(self, bucket: RateLimitBucket | None, now: float) -> float:
         # A time far ahead means that the clock was set back by an unknown amount. A bucket that is full too early is
         # better than a caller who is locked out until the clock catches up. A time slightly ahead is another machine's.
-        if bucket is None or bucket.time > now + SAME_CLOCK:
+        if bucket is None or bucket.time > now + CLOCK_TOLERANCE_MS:
             return self.capacity
         return min(self.capacity, bucket.tokens + max(now - bucket.time, 0.0) * self.per_millisecond)
 
@@ -145,7 +145,7 @@ class RateLimits:
         key = _stored_key(limit.name, key)
         bucket = self._bucket(transaction, limit.name, key)
         tokens = limit.left(bucket, now, count)
-        if bucket is not None and bucket.time <= now + SAME_CLOCK:
+        if bucket is not None and bucket.time <= now + CLOCK_TOLERANCE_MS:
             now = max(now, bucket.time)  # a clock that is behind must not add the same tokens twice
         table, full_at = self._table(), limit.full_at(now, tokens)
         if bucket is None:

@@ -1,6 +1,6 @@
-"""`Retry`: how often a scheduled action is tried, and how long it waits in between.
+"""`Retry`: how many attempts a scheduled action has, and how long it waits between them.
 
-Who tries it again, and when it has failed for good, is `running`'s business.
+Workers apply it (`worker/action_runner.py`), and the inbox does for webhooks with mode="enqueue".
 """
 
 from __future__ import annotations
@@ -12,21 +12,24 @@ from datetime import timedelta
 from flask_convex_http.durations import seconds_of
 from flask_convex_http.errors import RegistrationError
 
-_MOST_ATTEMPTS = 100
-_LONGEST = timedelta(days=366)
+_MAX_ATTEMPTS = 100
+_MAX_DELAY = timedelta(days=366)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """Run a scheduled action again when it fails or its worker dies: at least once, instead of at most once.
+    """A retry policy: run a scheduled action again when it fails or its worker dies.
+
+    The action then runs at least once, instead of at most once.
 
     Attributes:
-        max_attempts: How often it is run at most, the first time included; 2 to 100.
-        backoff: How long it waits before the second attempt, a timedelta or seconds; twice as long before each next.
-        max_backoff: The longest wait, a timedelta or seconds. Each wait is up to a quarter shorter or longer.
+        max_attempts: The most attempts, the first included; 2 to 100.
+        backoff: The delay before the second attempt, a timedelta or seconds. It doubles before each further attempt.
+        max_backoff: The longest delay, a timedelta or seconds. A random part of up to a quarter is added to each delay
+            or taken from it, so that actions that failed together do not run together again.
 
     Raises:
-        RegistrationError: A value cannot work.
+        RegistrationError: A value is out of range.
     """
 
     max_attempts: int = 5
@@ -35,21 +38,21 @@ class Retry:
 
     def __post_init__(self) -> None:
         attempts = self.max_attempts
-        if isinstance(attempts, bool) or not isinstance(attempts, int) or not 2 <= attempts <= _MOST_ATTEMPTS:
-            raise RegistrationError(f"Retry(max_attempts={attempts!r}) must be a number from 2 to {_MOST_ATTEMPTS}")
+        if isinstance(attempts, bool) or not isinstance(attempts, int) or not 2 <= attempts <= _MAX_ATTEMPTS:
+            raise RegistrationError(f"Retry(max_attempts={attempts!r}) must be a number from 2 to {_MAX_ATTEMPTS}")
         for name in ("backoff", "max_backoff"):
             value = getattr(self, name)
-            if not 0 <= seconds_of(value) <= _LONGEST.total_seconds():
+            if not 0 <= seconds_of(value) <= _MAX_DELAY.total_seconds():
                 raise RegistrationError(
-                    f"Retry({name}={value!r}) must be a timedelta or seconds, from 0 to {_LONGEST.days} days"
+                    f"Retry({name}={value!r}) must be a timedelta or seconds, from 0 to {_MAX_DELAY.days} days"
                 )
 
     def delay(self, attempt: int) -> float:
-        """Milliseconds from the end of an attempt to the next one; spread, so that what failed together comes apart.
+        """Return the milliseconds between the end of an attempt and the next one.
 
         Args:
-            attempt: Which attempt has ended, from 1.
+            attempt: The number of the attempt that has ended, from 1.
         """
-        doublings = min(attempt - 1, _MOST_ATTEMPTS)  # those of a job that was run again by hand go on counting
+        doublings = min(attempt - 1, _MAX_ATTEMPTS)  # an operator may run a job again, and the count goes on
         wait = min(seconds_of(self.backoff) * 2.0**doublings, seconds_of(self.max_backoff))
         return wait * random.uniform(0.75, 1.25) * 1000

@@ -48,7 +48,7 @@ from flask_convex_http.webhooks.base import Provider
 from flask_convex_http.webhooks.samples import Faults, make_deliveries
 from flask_convex_http.worker.action_runner import ActionRunner
 from flask_convex_http.worker.mutation_runner import MutationRunner
-from flask_convex_http.worker.results import JobResult
+from flask_convex_http.worker.results import AttemptResult
 
 #: What `run_scheduled` runs before it gives up.
 _MOST_RUNS = 10_000
@@ -189,7 +189,7 @@ class _Runner:
         else:
             self._collect(self._actions.run_one())
 
-    def _collect(self, results: Sequence[JobResult]) -> None:
+    def _collect(self, results: Sequence[AttemptResult]) -> None:
         for result in results:
             self._ran.append(result.job.id)
             if result.error is not None and not isinstance(result.error, Exception):  # Ctrl-C, or pytest.fail()

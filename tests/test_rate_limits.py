@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flask_convex_http import Schema
-from flask_convex_http.durations import SAME_CLOCK
+from flask_convex_http.durations import CLOCK_TOLERANCE_MS
 from flask_convex_http.rate_limits import Limit
 from flask_convex_http.testing import memory_backend
 from tests.rate_limits import NOW, buckets, sweep, take, taken_at_once
@@ -166,8 +166,8 @@ def test_clock_that_is_set() -> None:
                 while (seconds := take(backend, limit, "ada", now, count)) == 0:
                     given += count
                 assert given <= limit.capacity * (1 + TOLERANCE)
-                assert seconds * 1000 <= refill(limit) + SAME_CLOCK + 1000
-                now += refill(limit) * (1 + TOLERANCE) + SAME_CLOCK + 0.001
+                assert seconds * 1000 <= refill(limit) + CLOCK_TOLERANCE_MS + 1000
+                now += refill(limit) * (1 + TOLERANCE) + CLOCK_TOLERANCE_MS + 0.001
                 assert take(backend, limit, "ada", now, limit.capacity) == 0
 
         check()

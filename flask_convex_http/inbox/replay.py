@@ -25,7 +25,8 @@ from flask_convex_http.inbox.inbox import Inbox, is_of_engine, plain_answer, sto
 from flask_convex_http.inbox.queue import DeliveryQueue
 from flask_convex_http.inbox.registry import DeclinedError, Webhook
 from flask_convex_http.runtime.calls import MutationCalls
-from flask_convex_http.runtime.dry_run import RowChange, SystemChange, dry_run
+from flask_convex_http.runtime.dry_run import dry_run
+from flask_convex_http.runtime.row_changes import RowChange, SystemChange
 from flask_convex_http.runtime.runtime import Runtime
 from flask_convex_http.schema.system_tables import WebhookAttempt, WebhookDelivery
 from flask_convex_http.webhooks.events import WebhookEvent
@@ -224,7 +225,7 @@ class Replays:
         jobs = self._runtime.jobs
         job = None if delivery.job is None else jobs.get(transaction, delivery.job)
         if job is not None and job.state == "pending":
-            jobs.delay(transaction, job, min(job.due, calls.now))
+            jobs.reschedule(transaction, job, min(job.due, calls.now))
         elif lane is not None and first is not None:
             self._queue.start_next(calls, delivery.source, lane)
         else:

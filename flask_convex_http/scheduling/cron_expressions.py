@@ -1,7 +1,7 @@
-"""When a cron fires: every so often, or at the minutes that a cron expression matches in a time zone.
+"""The schedule of a cron: an interval, or the minutes that a cron expression matches in a time zone.
 
-Times are milliseconds since the epoch. What expressions mean is cronsim's business, what crons are `crons`'. Nothing
-here reads a clock or a database.
+Times are milliseconds since the epoch. The library cronsim computes the times of expressions. This module reads no
+clock and no database.
 """
 
 from __future__ import annotations
@@ -20,45 +20,45 @@ from cronsim import CronSim, CronSimError
 from flask_convex_http.durations import seconds_of
 from flask_convex_http.errors import RegistrationError
 
-#: How many ticks that were missed an expression counts at most: it finds them one by one.
-MOST_COUNTED = 1000
+#: The most missed ticks that an expression counts, since it finds them one by one.
+MAX_COUNTED_TICKS = 1000
 _LONGEST = timedelta(days=365.25 * 5)
 _ZONE_PREFIX = "CRON_TZ="
-#: 7 as a day (5-7, 7L, 7#2), not as a step (*/7) or as which one of the month (1#7).
+#: 7 as a day (5-7, 7L, 7#2), not as a step (*/7) or as a week of the month (1#7).
 _SEVEN = re.compile(r"(?<![/#0-9])0*7(?![0-9])")
 _LONE_STEP = re.compile(r"(?:^|,)\w+/")
 _FIELDS = "minute 0-59, hour 0-23, day of month 1-31, month 1-12 and day of week 0-6"
 
 
 class Schedule(Protocol):
-    """The ticks of a cron. As a string it is one line that changes when they do."""
+    """The ticks of a cron. Its string is one line, which is stored and compared to detect a change."""
 
     def first(self, now: float) -> float:
-        """The first tick of a cron that is new."""
+        """Return the first tick of a new cron."""
 
     def next(self, after: float) -> float:
-        """The tick after a time, or after a tick."""
+        """Return the tick after a time."""
 
     def skip(self, tick: float, now: float) -> tuple[float, int]:
-        """The first tick after now, and how many there are between a tick and that one."""
+        """Return the first tick after now, and the number of ticks between `tick` and that one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A tick every so often, counted from the first.
+    """Ticks at equal distances, counted from the first.
 
     Attributes:
-        milliseconds: How often.
+        milliseconds: The distance.
     """
 
     milliseconds: int
 
     @classmethod
     def of(cls, every: timedelta | float) -> Interval:
-        """Check what somebody gave, a timedelta or seconds.
+        """Return the interval of a timedelta or a number of seconds.
 
         Raises:
-            RegistrationError: It is not a length of time from a millisecond to five years.
+            RegistrationError: The value is not a duration from a millisecond to five years.
         """
         seconds = seconds_of(every)
         if seconds != seconds and not isinstance(every, float):
@@ -71,15 +71,15 @@ class Interval:
         return f"every {str(self.milliseconds / 1000).removesuffix('.0')} s"
 
     def first(self, now: float) -> float:
-        """Now."""
+        """Return now."""
         return now
 
     def next(self, after: float) -> float:
-        """One interval later."""
+        """Return the time one interval later."""
         return after + self.milliseconds
 
     def skip(self, tick: float, now: float) -> tuple[float, int]:
-        """The first tick after now on the grid of a tick, and how many there are in between."""
+        """Return the first tick after now, counted from `tick`, and the number of ticks in between."""
         skipped = max(math.floor((now - tick) / self.milliseconds), 0)
         following = tick + (skipped + 1) * self.milliseconds
         if following <= now:  # floats are rounded
@@ -89,11 +89,11 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class CronExpression:
-    """The minutes that match five fields in a time zone, as Debian's cron understands them.
+    """The minutes that match five fields in a time zone, by the rules of Debian's cron.
 
-    Where clocks change, an expression that names its minutes and hours fires once: at the first of two equal times,
-    and at the end of an hour that is left out if it was to fire in that. One whose minute or hour starts with a star
-    goes on as time does: in both of two equal hours, and not in one that is left out.
+    Where clocks change, an expression that names its minutes and hours fires once: at the first of two equal times, and
+    at the end of a skipped hour if its time is in that hour. An expression whose minute or hour starts with a star
+    follows the elapsed time: it fires in both of two equal hours, and not in a skipped hour.
 
     Attributes:
         fields: Minute, hour, day of month, month and day of week.
@@ -105,14 +105,14 @@ class CronExpression:
 
     @classmethod
     def of(cls, expression: str, zone: tzinfo) -> CronExpression:
-        """Read an expression such as "0 9 * * 1-5" or "CRON_TZ=Europe/Berlin 0 9 * * 1-5".
+        """Parse an expression such as "0 9 * * 1-5" or "CRON_TZ=Europe/Berlin 0 9 * * 1-5".
 
         Args:
-            expression: Five fields; the prefix overrides the zone.
-            zone: The zone without the prefix.
+            expression: Five fields. The prefix overrides the zone.
+            zone: The zone of an expression without a prefix.
 
         Raises:
-            RegistrationError: It is not such an expression, or will never match.
+            RegistrationError: The expression is invalid, or never matches.
         """
         if not isinstance(expression, str):
             raise RegistrationError(f'the expression must be a text such as "0 9 * * 1-5", not {expression!r}')
@@ -128,38 +128,38 @@ class CronExpression:
         return f"{self.fields} {'UTC' if self.zone is UTC else self.zone}"
 
     def first(self, now: float) -> float:
-        """The first minute after now that matches."""
+        """Return the first matching minute after now."""
         return self.next(now)
 
     def next(self, after: float) -> float:
-        """The first minute after a time that matches.
+        """Return the first matching minute after a time.
 
         Raises:
-            RegistrationError: There is none within fifty years.
+            RegistrationError: None matches within fifty years.
         """
         for tick in self._ticks(after):
             return tick
         raise _never_matches(self.fields)
 
     def skip(self, tick: float, now: float) -> tuple[float, int]:
-        """The first tick after now, and how many there are between a tick and that one, counted to MOST_COUNTED."""
+        """Return the first tick after now, and the number between `tick` and that one, at most MAX_COUNTED_TICKS."""
         late = takewhile(lambda time: time <= now, self._ticks(tick))
-        return self.next(now), sum(1 for _ in islice(late, MOST_COUNTED))
+        return self.next(now), sum(1 for _ in islice(late, MAX_COUNTED_TICKS))
 
     def _ticks(self, after: float) -> Iterator[float]:
-        """The minutes after a time that match."""
+        """Yield the matching minutes after a time."""
         start = datetime.fromtimestamp(after // 1000, self.zone)
         for tick in CronSim(self.fields, start):
             time = tick.timestamp() * 1000
-            if time > after:  # in the second of two equal hours cronsim starts with those of the first
+            if time > after:  # in the second of two equal hours cronsim starts with the ticks of the first
                 yield time
 
 
 def zone_of(zone: str | tzinfo) -> tzinfo:
-    """A time zone by its IANA name, or checked.
+    """Return the time zone of an IANA name, or of a ZoneInfo.
 
     Raises:
-        RegistrationError: It is not a time zone that has a name.
+        RegistrationError: The value is not a time zone with a name.
     """
     if zone is UTC:
         return UTC
@@ -180,7 +180,7 @@ def zone_of(zone: str | tzinfo) -> tzinfo:
 
 
 def _check(expression: str, parts: list[str]) -> None:
-    """Refuse what cronsim refuses, and what it takes but Convex does not."""
+    """Reject expressions that cronsim rejects, and those that it accepts and Convex does not."""
     if len(parts) != 5:
         if expression.startswith("@"):
             raise RegistrationError(f"{expression!r} has no fields; write crons.daily(...) or the like, or {_FIELDS}")
@@ -192,21 +192,21 @@ def _check(expression: str, parts: list[str]) -> None:
         raise RegistrationError(f"{expression!r}: the day of week is 0 to 6 or SUN to SAT; write 0 for Sunday, not 7")
     if _LONE_STEP.search(days):
         raise RegistrationError(f"{expression!r}: a step in the day of week needs a range, such as 1-6/2")
-    reason = _refusal(parts)
+    reason = _syntax_error(parts)
     if reason is None:
         return
-    if _refusal([*parts[:3], "*", parts[4]]) is None and _refusal(["0", "0", "1", *parts[3:]]) is None:
-        raise _never_matches(expression)  # each field is right, but no such month has that day
+    if _syntax_error([*parts[:3], "*", parts[4]]) is None and _syntax_error(["0", "0", "1", *parts[3:]]) is None:
+        raise _never_matches(expression)  # each field is valid, but no such month has that day
     raise RegistrationError(f"{expression!r} is not a cron expression: {reason}; its fields are {_FIELDS}")
 
 
-def _refusal(parts: list[str]) -> str | None:
-    """What is wrong with fields according to cronsim."""
+def _syntax_error(parts: list[str]) -> str | None:
+    """Return cronsim's error for these fields, or None."""
     try:
         CronSim(" ".join(parts), datetime.fromtimestamp(0, UTC))
     except CronSimError as error:
         return str(error).lower()
-    except ValueError:  # more digits than Python makes a number of
+    except ValueError:  # the number has more digits than int() accepts
         return "a number is too long"
     return None
 

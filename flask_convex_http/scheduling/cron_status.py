@@ -8,7 +8,7 @@ import msgspec
 
 from flask_convex_http.database.query import Query
 from flask_convex_http.engines.base import Snapshot
-from flask_convex_http.scheduling.cron_ticks import Ticks
+from flask_convex_http.scheduling.cron_registration import CronRegistration
 from flask_convex_http.scheduling.crons import Crons
 from flask_convex_http.scheduling.jobs import Jobs
 from flask_convex_http.schema.documents import Schema
@@ -54,11 +54,13 @@ class CronStatus(msgspec.Struct):
     status: Literal["active", "new", "changed", "removed"]
 
 
-def cron_statuses(snapshot: Snapshot, schema: Schema, crons: Crons, ticks: Ticks, jobs: Jobs) -> list[CronStatus]:
+def cron_statuses(
+    snapshot: Snapshot, schema: Schema, crons: Crons, registration: CronRegistration, jobs: Jobs
+) -> list[CronStatus]:
     """Return the crons of the code in their order, then those that are only in the database."""
     table = schema.table_for(CronJob)
     rows = {row.name: row for row in Query(snapshot, table, table.indexes["by_creation_time"])}
-    submissions = ticks.check()
+    submissions = registration.submissions()
     found = []
     for cron in crons:
         row = rows.pop(cron.name, None)
@@ -67,7 +69,7 @@ def cron_statuses(snapshot: Snapshot, schema: Schema, crons: Crons, ticks: Ticks
             function = submissions[cron.name].name
             found.append(CronStatus(cron.name, str(cron.schedule), function, None, run, "new"))
         else:
-            status: Literal["active", "changed"] = "active" if ticks.is_current(row) else "changed"
+            status: Literal["active", "changed"] = "active" if registration.matches(row) else "changed"
             found.append(CronStatus(row.name, row.schedule, row.function, row.next_tick, run, status))
     for row in rows.values():
         run = _last_run(snapshot, schema, jobs, row.name)

@@ -1,10 +1,11 @@
-"""`Crons`: functions that run again and again, at the times of a schedule.
+"""`Crons`: functions that run repeatedly, at the times of a schedule.
 
     crons = Crons()
     crons.interval("sweep", timedelta(minutes=5), maintenance.sweep)
     crons.daily("report", time(9, tzinfo=ZoneInfo("Europe/Berlin")), reports.send, to="team")
 
-What lives here is what an application writes down, checked. Which ticks have fired is `ticks`' business.
+This module holds what an application declares, checked. `cron_registration` brings the database to it, and `cron_ticks`
+fires.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ class Cron:
     """A function and its schedule.
 
     Attributes:
-        name: Its name, unique among the crons.
-        schedule: When it fires.
-        function: What it runs: a mutation, an action or a name.
-        args: Its arguments.
-        kwargs: Its arguments.
+        name: The cron's name, unique in the application.
+        schedule: The times at which it fires.
+        function: The mutation or action, or its name.
+        args: The function's arguments.
+        kwargs: The function's arguments.
     """
 
     name: str
@@ -44,10 +45,13 @@ class Cron:
 
 
 class Crons:
-    """The crons of an application. Each runs as nobody, and never twice at the same time: what is late is skipped.
+    """The crons of an application, for `ConvexHTTP(crons=...)`.
 
-    All methods take a name of printable ASCII characters, a schedule, the function or its name, and its arguments.
-    They raise RegistrationError where something cannot work.
+    Functions run without an identity. A cron never runs twice at the same time: while its last job has not ended, it
+    skips its ticks.
+
+    All methods take a name of printable ASCII characters, a schedule, the function or its name, and the function's
+    arguments. They raise `RegistrationError` for values that cannot work, and for a name that is used twice.
 
     Args:
         zone: The time zone of all times of day, an IANA name or a ZoneInfo.
@@ -58,7 +62,7 @@ class Crons:
 
     def __init__(self, zone: str | tzinfo = "UTC") -> None:
         self._crons: dict[str, Cron] = {}
-        self._is_used = False
+        self._is_frozen = False
         try:
             self._zone = zone_of(zone)
         except RegistrationError as error:
@@ -67,9 +71,9 @@ class Crons:
     def __iter__(self) -> Iterator[Cron]:
         return iter(self._crons.values())
 
-    def used(self) -> Crons:
-        """Called when an application is set up with these: what came later would never run."""
-        self._is_used = True
+    def freeze(self) -> Crons:
+        """Reject further crons, since an application that is set up would never run them, and return this object."""
+        self._is_frozen = True
         return self
 
     @overload
@@ -85,14 +89,14 @@ class Crons:
     @overload
     def interval(self, name: str, every: timedelta | float, function: str, /, **kwargs: Any) -> None: ...
     def interval(self, name: str, every: timedelta | float, function: Any, /, *args: Any, **kwargs: Any) -> None:
-        """Run a function every so often, the first time at once.
+        """Run a function at an interval, the first time at once.
 
         Args:
             name: The cron's name.
-            every: How often, a timedelta or seconds.
+            every: The interval, a timedelta or seconds.
             function: The function, or its name.
-            args: Its arguments.
-            kwargs: Its arguments.
+            args: The function's arguments.
+            kwargs: The function's arguments.
         """
         self._check(name, function)
         try:
@@ -114,8 +118,8 @@ class Crons:
             name: The cron's name.
             minute: The minute of the hour, 0 to 59.
             function: The function, or its name.
-            args: Its arguments.
-            kwargs: Its arguments.
+            args: The function's arguments.
+            kwargs: The function's arguments.
         """
         if not _is_within(minute, 0, 59):
             raise _wrong(name, f"the minute must be an integer from 0 to 59, not {minute!r}")
@@ -132,10 +136,10 @@ class Crons:
 
         Args:
             name: The cron's name.
-            at: The time of day, in whole minutes; its own time zone comes before that of these crons.
+            at: The time of day, in whole minutes. Its own time zone, if it has one, overrides that of these crons.
             function: The function, or its name.
-            args: Its arguments.
-            kwargs: Its arguments.
+            args: The function's arguments.
+            kwargs: The function's arguments.
         """
         self._add_at(name, at, "* * *", function, args, kwargs)
 
@@ -158,10 +162,10 @@ class Crons:
         Args:
             name: The cron's name.
             day: The day, such as "monday".
-            at: The time of day, in whole minutes; its own time zone comes before that of these crons.
+            at: The time of day, in whole minutes. Its own time zone, if it has one, overrides that of these crons.
             function: The function, or its name.
-            args: Its arguments.
-            kwargs: Its arguments.
+            args: The function's arguments.
+            kwargs: The function's arguments.
         """
         if day not in _WEEKDAYS:
             raise _wrong(name, f'the day must be one of "{", ".join(_WEEKDAYS)}", not {day!r}')
@@ -181,15 +185,15 @@ class Crons:
     @overload
     def monthly(self, name: str, day: int, at: time, function: str, /, **kwargs: Any) -> None: ...
     def monthly(self, name: str, day: int, at: time, function: Any, /, *args: Any, **kwargs: Any) -> None:
-        """Run a function every month that has the day.
+        """Run a function every month that has this day.
 
         Args:
             name: The cron's name.
             day: The day of the month, 1 to 31.
-            at: The time of day, in whole minutes; its own time zone comes before that of these crons.
+            at: The time of day, in whole minutes. Its own time zone, if it has one, overrides that of these crons.
             function: The function, or its name.
-            args: Its arguments.
-            kwargs: Its arguments.
+            args: The function's arguments.
+            kwargs: The function's arguments.
         """
         if not _is_within(day, 1, 31):
             raise _wrong(name, f"the day of the month must be an integer from 1 to 31, not {day!r}")
@@ -212,10 +216,10 @@ class Crons:
 
         Args:
             name: The cron's name.
-            expression: Five fields such as "0 9 * * 1-5"; "CRON_TZ=Europe/Berlin " before them is their time zone.
+            expression: Five fields such as "0 9 * * 1-5". The prefix "CRON_TZ=Europe/Berlin " sets their time zone.
             function: The function, or its name.
-            args: Its arguments.
-            kwargs: Its arguments.
+            args: The function's arguments.
+            kwargs: The function's arguments.
         """
         self._add(name, expression, self._zone, function, args, kwargs)
 
@@ -242,7 +246,7 @@ class Crons:
     def _check(self, name: str, function: Any) -> None:
         if not isinstance(name, str) or not name.isascii() or not name.isprintable():
             raise _wrong(name, "the name must be a text of printable ASCII characters")
-        if self._is_used:
+        if self._is_frozen:
             raise _wrong(name, "it was added after the app was set up, and would never run; add it before init_app")
         if name in self._crons:
             raise _wrong(name, "there is one of this name already; give each its own")

@@ -65,7 +65,7 @@ class JobControl:
                 return Query(snapshot, table, table.indexes["by_creation_time"]).order("desc").take(limit)
             newest_first = state not in ("pending", "inProgress")
             order: Literal["asc", "desc"] = "desc" if newest_first else "asc"
-            queries = [self.jobs.of_state(snapshot, state, kind).order(order) for kind in KINDS]
+            queries = [self.jobs.in_state(snapshot, state, kind).order(order) for kind in KINDS]
             found = [job for query in queries for job in query.take(limit)]
         return sorted(found, key=lambda job: (job.due, job.creation_time), reverse=newest_first)[:limit]
 
@@ -75,7 +75,7 @@ class JobControl:
             return self._find(snapshot, job_id)
 
     def cancel(self, job_ids: Iterable[str]) -> list[JobResult]:
-        """Cancel jobs in one transaction. A running action ends its attempt and is not retried."""
+        """Cancel jobs in one transaction. An action that runs goes on, and is not retried."""
         unique = list(dict.fromkeys(job_ids))
         return self.engine.write(lambda transaction: [self._cancel(transaction, job_id) for job_id in unique])
 
@@ -86,7 +86,7 @@ class JobControl:
             function: Only jobs of this function.
         """
         with self.engine.snapshot() as snapshot:
-            jobs = [job for kind in KINDS for job in self.jobs.of_state(snapshot, "pending", kind)]
+            jobs = [job for kind in KINDS for job in self.jobs.in_state(snapshot, "pending", kind)]
         return [job.id for job in jobs if function is None or job.name == function]
 
     def cancel_pending(self, function: str | None = None) -> tuple[int, int]:
@@ -134,7 +134,7 @@ class JobControl:
             return JobResult(job_id, "unknown", None)
         if job.state not in ("failed", "canceled") or job.completed_time is None:
             return JobResult(job_id, "refused", job)
-        self.jobs.retry(transaction, job, self.clock())
+        self.jobs.rerun(transaction, job, self.clock())
         return JobResult(job_id, "pending", self._find(transaction, job_id))
 
     def _find(self, snapshot: Snapshot, job_id: str) -> ScheduledFunction | None:

@@ -1,12 +1,12 @@
-"""The rows of `_scheduled_functions`: their states, and every step from one to the next.
+"""Jobs as rows of `_scheduled_functions`: their states, and every step from one state to the next.
 
-    pending -> success | failed | canceled              a mutation, in the transaction that runs it
-    pending -> inProgress -> success | failed           an action; canceled if somebody asks for that meanwhile
-    inProgress -> pending                               an action that is tried again
+    pending -> success | failed | canceled         a mutation, in the transaction that runs it
+    pending -> inProgress -> success | failed      an action; it is canceled if that is asked for while it runs
+    inProgress -> pending                          an action that is retried
 
-Each step is a part of a transaction of the caller's and looks at the row first, so that of two who want to take it one
-does. A row's `due` says when it needs looking at next, whatever for, so that one index finds what is to be run and
-what may be forgotten. Nothing here runs a function.
+Each step is a part of the caller's transaction and looks at the row first, so that one of two workers gets a job. `due`
+is the time of the next step of a row, whatever that is, so that one index finds the jobs to run and the rows to purge.
+Times are milliseconds since the epoch. This module runs no function.
 """
 
 from __future__ import annotations
@@ -32,24 +32,26 @@ from flask_convex_http.schema.system_tables import Attempt, ScheduledFunction
 logger = logging.getLogger("flask_convex_http")
 
 Kind = Literal["mutation", "action"]
-Outcome = Literal["success", "failed", "lost", "stopped"]
+AttemptOutcome = Literal["success", "failed", "lost", "stopped"]
 
-#: Seconds after which a worker looks at the database uncalled; it need not be called for what is due later.
-LOOK_AFTER = 5.0
+#: Seconds after which a worker looks at the database without a wake-up. A job that is due later needs none.
+POLL_SECONDS = 5.0
 
 KINDS: tuple[Kind, ...] = ("mutation", "action")
 _ENDED = ("success", "failed", "canceled")
-#: When what was canceled while it ran is due: it is not to be forgotten, but its worker may die.
-_RUNS_ON = 8.64e15
+#: `due` of an action that was canceled while it runs: it must not be purged, and its worker may die. The last time that
+#: JavaScript can represent.
+_STILL_RUNNING = 8.64e15
 
 
 @dataclass(slots=True)
 class Jobs:
-    """What is scheduled in an application.
+    """The jobs of an application.
 
     Attributes:
         schema: The application's schema.
-        announce: Tells the workers that something was scheduled, and for when.
+        announce: Wakes the workers for a job that is due at the time it gets.
+        table: The table of the rows.
     """
 
     schema: Schema
@@ -62,41 +64,43 @@ class Jobs:
     # --- reading -----------------------------------------------------------------------------------------------------
 
     def get(self, snapshot: Snapshot, job_id: str) -> ScheduledFunction | None:
-        """The row of an id, if it is there."""
+        """Return the job with this id, or None."""
         row = snapshot.get(self.table, job_id)
         return None if row is None else self.table.read(row)
 
-    def due(self, transaction: Transaction, kind: Kind, now: float, limit: int) -> list[ScheduledFunction]:
-        """What is to be run now and no other worker runs, in the order of its time. A row that cannot be read, because
-        somebody has written to the database by hand, has failed, or it would hold up all others."""
-        found = []
-        for row in transaction.claim(self.table, self._segment(kind, lte(now)), limit=limit):
+    def claim_due(self, transaction: Transaction, kind: Kind, now: float, limit: int) -> list[ScheduledFunction]:
+        """Claim due jobs that no other transaction has claimed, in the order of their time.
+
+        A row that cannot be read, such as one that was edited by hand, fails here. It would block all jobs behind it.
+        """
+        jobs = []
+        for row in transaction.claim(self.table, self._pending(kind, lte(now)), limit=limit):
             try:
-                found.append(self.table.read(row))
+                jobs.append(self.table.read(row))
             except EngineError as error:
-                self._set_aside(transaction, row[0], now, str(error))
-        return found
+                self._fail_unreadable(transaction, row[0], now, str(error))
+        return jobs
 
     def next_due(self, snapshot: Snapshot, kind: Kind) -> float | None:
-        """When the next of a kind is to be run."""
-        rows = snapshot.select(self.table, self._segment(kind, None), descending=False, limit=1)
+        """Return the time of the first pending job of a kind, or None if there is none."""
+        rows = snapshot.select(self.table, self._pending(kind, None), descending=False, limit=1)
         return rows[0][2 + list(self.table.columns).index("due")] if rows else None
 
-    def of_state(
+    def in_state(
         self, snapshot: Snapshot, state: str, kind: Kind, due: Range | None = None
     ) -> Query[ScheduledFunction]:
-        """Those of a state and a kind, in the order in which they need looking at."""
+        """Return a query of the jobs in a state and of a kind, in the order of `due`."""
         start = Query(snapshot, self.table, self.table.indexes["by_creation_time"])
         bounds = {} if due is None else {"due": due}
         return start.with_index("by_state", state=state, kind=kind, **bounds)
 
-    def running(self, snapshot: Snapshot) -> list[ScheduledFunction]:
-        """The actions that run, in whatever process; those that were canceled meanwhile run on."""
-        going_on = self.of_state(snapshot, "canceled", "action", gte(_RUNS_ON))
-        return [*self.of_state(snapshot, "inProgress", "action"), *going_on]
+    def running_actions(self, snapshot: Snapshot) -> list[ScheduledFunction]:
+        """Return the actions that run in any process, those that were canceled while they run included."""
+        canceled = self.in_state(snapshot, "canceled", "action", gte(_STILL_RUNNING))
+        return [*self.in_state(snapshot, "inProgress", "action"), *canceled]
 
     def is_canceled(self, snapshot: Snapshot, job_id: str) -> bool:
-        """Whether somebody has canceled it."""
+        """Tell whether a job is canceled."""
         job = self.get(snapshot, job_id)
         return job is not None and job.state == "canceled"
 
@@ -111,10 +115,10 @@ class Jobs:
         *,
         is_canceled: bool = False,
     ) -> Id[ScheduledFunction]:
-        """Schedule something, or write down that it was canceled before it began."""
+        """Add a pending job, or one that was canceled before it began, and return its id."""
         time = times.take()
         job_id = new_id(self.table.name, time)
-        row = (  # as the columns come
+        row = (  # in the order of the columns
             job_id,
             time,
             submission.name,
@@ -132,108 +136,114 @@ class Jobs:
         return Id(job_id)
 
     def start(
-        self, transaction: Transaction, job: ScheduledFunction, now: float, worker: str, lease_ends: float
+        self, transaction: Transaction, job: ScheduledFunction, now: float, worker: str, lease_end: float
     ) -> ScheduledFunction:
-        """A worker takes an action, and holds it until `lease_ends` if it does not say otherwise."""
+        """Start an attempt of an action by a worker, which holds the job until the lease ends; return the new row."""
         attempts = [*job.attempts, Attempt(started=now)]
-        changes = {"state": "inProgress", "worker": worker, "due": lease_ends, "attempts": attempts}
+        changes = {"state": "inProgress", "worker": worker, "due": lease_end, "attempts": attempts}
         self._change(transaction, job.id, **changes)
         return msgspec.structs.replace(job, **changes)  # type: ignore[type-var]  # a struct, as type checkers do not know
 
     def is_held(self, snapshot: Snapshot, job: ScheduledFunction) -> bool:
-        """Whether the worker that took an action still has it; somebody may have taken it for dead."""
-        found = self.get(snapshot, job.id)
-        if found is None or found.completed_time is not None:
+        """Tell whether the worker that started this attempt still holds the job. Its lease may have expired."""
+        current = self.get(snapshot, job.id)
+        if current is None or current.completed_time is not None:
             return False
-        return found.worker == job.worker and len(found.attempts) == len(job.attempts)
+        return current.worker == job.worker and len(current.attempts) == len(job.attempts)
 
-    def renew(self, transaction: Transaction, job_ids: list[str], worker: str, lease_ends: float) -> None:
-        """A worker says that it still runs actions. What the row says changes each time, even if the clock stands."""
+    def renew_leases(self, transaction: Transaction, job_ids: list[str], worker: str, lease_end: float) -> None:
+        """Renew the leases of a worker. Each renewal changes the row, even if the clock stands still."""
         for job_id in job_ids:
             job = self.get(transaction, job_id)
             if job is not None and job.completed_time is None and job.worker == worker:
-                self._change(transaction, job_id, due=max(lease_ends, job.due + 1))
+                self._change(transaction, job_id, due=max(lease_end, job.due + 1))
 
     def succeed(self, transaction: Transaction, job: ScheduledFunction, now: float) -> None:
-        """It has done what it was to do."""
+        """End a job as successful."""
         self._end(transaction, job, now, "success", None)
 
     def fail(
-        self, transaction: Transaction, job: ScheduledFunction, now: float, error: str, outcome: Outcome = "failed"
+        self,
+        transaction: Transaction,
+        job: ScheduledFunction,
+        now: float,
+        error: str,
+        outcome: AttemptOutcome = "failed",
     ) -> None:
-        """It has failed for good."""
+        """End a job as failed, without another attempt."""
         self._end(transaction, job, now, "failed", error, outcome)
 
-    def postpone(
+    def schedule_retry(
         self,
         transaction: Transaction,
         job: ScheduledFunction,
         now: float,
         due: float,
         error: str,
-        outcome: Outcome = "failed",
+        outcome: AttemptOutcome = "failed",
     ) -> None:
-        """An attempt was not the last: it is tried again."""
+        """End an attempt and make the job pending until `due`, unless it was canceled."""
         if self.is_canceled(transaction, job.id):
             self._end(transaction, job, now, "canceled", error, outcome)
         else:
-            log = _closed(job.attempts, now, outcome, error)
-            self._change(transaction, job.id, state="pending", worker=None, due=due, attempts=log)
+            attempts = _end_last(job.attempts, now, outcome, error)
+            self._change(transaction, job.id, state="pending", worker=None, due=due, attempts=attempts)
 
-    def put_back(self, transaction: Transaction, job: ScheduledFunction, due: float) -> None:
-        """An action that was taken, and could not be begun: it is as it was before."""
+    def undo_start(self, transaction: Transaction, job: ScheduledFunction, due: float) -> None:
+        """Make an action pending again whose attempt was started and could not begin."""
         if not self.is_canceled(transaction, job.id):
             self._change(transaction, job.id, state="pending", worker=None, due=due, attempts=job.attempts[:-1])
 
-    def delay(self, transaction: Transaction, job: ScheduledFunction, due: float) -> None:
-        """Look at what is pending again later."""
+    def reschedule(self, transaction: Transaction, job: ScheduledFunction, due: float) -> None:
+        """Change the time at which a pending job is looked at."""
         self._change(transaction, job.id, due=due)
 
     def change_kind(self, transaction: Transaction, job: ScheduledFunction, kind: Kind) -> None:
-        """A newer version of the application made another kind of function of it."""
+        """Change the kind of a pending job, after a newer version of the application has changed its function."""
         self._change(transaction, job.id, kind=kind)
 
     def cancel(self, transaction: Transaction, job_id: str, now: float) -> bool:
-        """Keep it from running; whether that was possible.
+        """Cancel a job, and return whether it had not ended.
 
         Raises:
-            ArgumentValidationError: The value is not the id of a scheduled function.
+            ArgumentValidationError: The value is not the id of a job.
         """
         if table_of(job_id) != self.table.name:
-            raise ArgumentValidationError("Expected the id of a scheduled function, as run_after() answers it")
+            raise ArgumentValidationError("Expected the id of a scheduled function, as run_after() returns it")
         job = self.get(transaction, job_id)
         if job is None or job.state in _ENDED:
             return False
         if job.state == "pending":
             self._change(transaction, job_id, state="canceled", due=now, completed_time=now)
         else:
-            self._change(transaction, job_id, state="canceled", due=_RUNS_ON)
+            self._change(transaction, job_id, state="canceled", due=_STILL_RUNNING)
         return True
 
-    def retry(self, transaction: Transaction, job: ScheduledFunction, now: float) -> float:
-        """Run again what has ended, with the same id and token, and all its attempts before it; answers when: what was
-        canceled before its time has that still."""
+    def rerun(self, transaction: Transaction, job: ScheduledFunction, now: float) -> None:
+        """Make a job pending again that has ended, with the same id, token and attempts.
+
+        It is due now. A job that was canceled before its scheduled time is due at that time.
+        """
         due = max(now, job.scheduled_time) if job.state == "canceled" else now
         self._change(transaction, job.id, state="pending", due=due, completed_time=None, error=None, worker=None)
-        return due
 
-    def sweep(self, transaction: Transaction, before: float, limit: int) -> int:
-        """Forget what has ended before a time, at most `limit`; answers how many it was."""
-        found = list(islice(self._ended(transaction, before, limit), limit))
-        for job in found:
+    def purge(self, transaction: Transaction, before: float, limit: int) -> int:
+        """Delete at most `limit` jobs that ended before a time, and return their number."""
+        expired = list(islice(self._ended(transaction, before, limit), limit))
+        for job in expired:
             transaction.delete(self.table, job.id)
-        return len(found)
+        return len(expired)
 
     # --- rows --------------------------------------------------------------------------------------------------------
 
-    def _segment(self, kind: Kind, due: Range | None) -> Segment:
-        """What is pending, as rows that are stored: arguments may be large, and need not be readable."""
+    def _pending(self, kind: Kind, due: Range | None) -> Segment:
+        """Return the index segment of pending jobs. Its rows are read as stored, since arguments may be large."""
         columns = self.table.indexes["by_state"].columns
         [segment] = segments(columns, ("pending", kind), due, nullable=self.table.nullable)
         return segment
 
-    def _set_aside(self, transaction: Transaction, job_id: str, now: float, error: str) -> None:
-        logger.error("The scheduled function %s cannot be read, and has failed: %s", job_id, error)
+    def _fail_unreadable(self, transaction: Transaction, job_id: str, now: float, error: str) -> None:
+        logger.error("The row of the scheduled function %s cannot be read, so the job has failed: %s", job_id, error)
         self._change(
             transaction, job_id, state="failed", error=error, completed_time=now, due=now, args={}, attempts=[]
         )
@@ -241,7 +251,7 @@ class Jobs:
     def _ended(self, snapshot: Snapshot, before: float, limit: int) -> Iterator[ScheduledFunction]:
         for state in _ENDED:
             for kind in KINDS:
-                yield from self.of_state(snapshot, state, kind, lte(before)).take(limit)
+                yield from self.in_state(snapshot, state, kind, lte(before)).take(limit)
 
     def _end(
         self,
@@ -250,12 +260,12 @@ class Jobs:
         now: float,
         state: str,
         error: str | None,
-        outcome: Outcome = "success",
+        outcome: AttemptOutcome = "success",
     ) -> None:
         changes: dict[str, Any] = {"completed_time": now, "due": now}
         if job.attempts:
-            changes["attempts"] = _closed(job.attempts, now, outcome, error)
-        if not self.is_canceled(transaction, job.id):  # by itself, say; it stays so
+            changes["attempts"] = _end_last(job.attempts, now, outcome, error)
+        if not self.is_canceled(transaction, job.id):  # a job may cancel itself, and then stays canceled
             changes |= {"state": state, "error": error}
         self._change(transaction, job.id, **changes)
 
@@ -264,12 +274,11 @@ class Jobs:
         transaction.update(self.table, job_id, changes)
 
 
-def tried(job: ScheduledFunction) -> int:
-    """How many attempts of an action count: not those that a stopped worker did not let end."""
+def count_attempts(job: ScheduledFunction) -> int:
+    """Return how many attempts count towards `max_attempts`: all but those that were stopped with their worker."""
     return sum(attempt.outcome != "stopped" for attempt in job.attempts)
 
 
-def _closed(attempts: Sequence[Attempt], now: float, outcome: Outcome, error: str | None) -> list[Attempt]:
-    """The attempts, of which the last one has ended."""
-    *before, last = attempts
-    return [*before, msgspec.structs.replace(last, ended=now, outcome=outcome, error=error)]
+def _end_last(attempts: Sequence[Attempt], now: float, outcome: AttemptOutcome, error: str | None) -> list[Attempt]:
+    *earlier, last = attempts
+    return [*earlier, msgspec.structs.replace(last, ended=now, outcome=outcome, error=error)]

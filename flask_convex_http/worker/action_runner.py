@@ -22,11 +22,11 @@ from flask_convex_http.errors import text_of
 from flask_convex_http.functions.function import Function
 from flask_convex_http.runtime.caller import Caller, RunningJob
 from flask_convex_http.runtime.runtime import AppContext
-from flask_convex_http.scheduling.jobs import tried
+from flask_convex_http.scheduling.jobs import count_attempts
 from flask_convex_http.schema.system_tables import ScheduledFunction
 from flask_convex_http.worker.lost_actions import end_interrupted_attempt, retry_of
 from flask_convex_http.worker.resolve import record, resolve
-from flask_convex_http.worker.results import JobResult, log_failure, log_success
+from flask_convex_http.worker.results import AttemptResult, log_failure, log_success
 
 logger = logging.getLogger("flask_convex_http")
 
@@ -78,10 +78,10 @@ class ActionRunner:
                 self._start(job, function)
         return len(claims)
 
-    def run_one(self) -> list[JobResult]:
+    def run_one(self) -> list[AttemptResult]:
         """Run one due action in this thread, and return its end; an empty list if none is due."""
         return [
-            JobResult(job, was_run=False) if function is None else self._run(job, function)
+            AttemptResult(job, was_run=False) if function is None else self._run(job, function)
             for job, function in self._claim_due(1)
         ]
 
@@ -90,7 +90,9 @@ class ActionRunner:
         job_ids = list(self._running)
         if job_ids:
             self._backend.engine.write(
-                lambda transaction: self._backend.jobs.renew(transaction, job_ids, self._worker, self._lease_end())
+                lambda transaction: self._backend.jobs.renew_leases(
+                    transaction, job_ids, self._worker, self._lease_end()
+                )
             )
 
     def wait(self, seconds: float) -> bool:
@@ -114,7 +116,7 @@ class ActionRunner:
 
     def _claim_in(self, transaction: Transaction, limit: int) -> list[_Claim]:
         now = self._backend.clock()
-        due = self._backend.jobs.due(transaction, "action", now, limit)
+        due = self._backend.jobs.claim_due(transaction, "action", now, limit)
         return [self._claim(transaction, job, now) for job in due]
 
     def _claim(self, transaction: Transaction, job: ScheduledFunction, now: float) -> _Claim:
@@ -136,11 +138,11 @@ class ActionRunner:
             thread.start()
         except RuntimeError:  # the system has no more threads
             self._remove(job)
-            self._write_or_log(self._put_back, job)
+            self._write_or_log(self._undo_start, job)
 
     # --- running -----------------------------------------------------------------------------------------------------
 
-    def _run(self, job: ScheduledFunction, function: Function[Any, Any]) -> JobResult:
+    def _run(self, job: ScheduledFunction, function: Function[Any, Any]) -> AttemptResult:
         result = self._call(job, function)
         while not self._record(result, function):
             time.sleep(_RECORD_AGAIN)
@@ -148,19 +150,19 @@ class ActionRunner:
         self._on_end()
         return result
 
-    def _call(self, job: ScheduledFunction, function: Function[Any, Any]) -> JobResult:
+    def _call(self, job: ScheduledFunction, function: Function[Any, Any]) -> AttemptResult:
         caller = self._backend.caller()
         caller = Caller(caller.auth, caller.site, 1, RunningJob(job.id, job.id, len(job.attempts)))
         try:
             arguments = function.check_arguments((), job.args, json=True)
             with self._app_context():
                 value = function.handler(self._backend.runtime.action_ctx(caller), **arguments)
-                return JobResult(job, function.check_returns(value))
+                return AttemptResult(job, function.check_returns(value))
         except BaseException as error:
             log_failure(job, error, retry_of(function))
-            return JobResult(job, error=error)
+            return AttemptResult(job, error=error)
 
-    def _record(self, result: JobResult, function: Function[Any, Any]) -> bool:
+    def _record(self, result: AttemptResult, function: Function[Any, Any]) -> bool:
         """Record the end of an action, and return whether that is done. Until then the action keeps its lease."""
         job = result.job
         try:
@@ -174,7 +176,7 @@ class ActionRunner:
             log_success(job)
         return True
 
-    def _end(self, transaction: Transaction, result: JobResult, function: Function[Any, Any]) -> bool:
+    def _end(self, transaction: Transaction, result: AttemptResult, function: Function[Any, Any]) -> bool:
         """Write the end to the row, and return whether this worker still held the row."""
         job, jobs, now = result.job, self._backend.jobs, self._backend.clock()
         if not jobs.is_held(transaction, job):
@@ -182,11 +184,11 @@ class ActionRunner:
         if result.error is None:
             jobs.succeed(transaction, job, now)
             return True
-        error, retry, count = text_of(result.error), retry_of(function), tried(job)
+        error, retry, count = text_of(result.error), retry_of(function), count_attempts(job)
         if retry is None or count >= retry.max_attempts:
             jobs.fail(transaction, job, now, error)
         else:
-            jobs.postpone(transaction, job, now, now + retry.delay(count), error)
+            jobs.schedule_retry(transaction, job, now, now + retry.delay(count), error)
         return True
 
     def _write_or_log(self, step: Callable[[ScheduledFunction, Transaction], None], job: ScheduledFunction) -> None:
@@ -197,9 +199,9 @@ class ActionRunner:
                 "The end of %s (%s) could not be recorded; its lease expires, and it is then lost", job.name, job.id
             )
 
-    def _put_back(self, job: ScheduledFunction, transaction: Transaction) -> None:
+    def _undo_start(self, job: ScheduledFunction, transaction: Transaction) -> None:
         if self._backend.jobs.is_held(transaction, job):
-            self._backend.jobs.put_back(transaction, job, self._backend.clock() + _START_AGAIN)
+            self._backend.jobs.undo_start(transaction, job, self._backend.clock() + _START_AGAIN)
 
     def _end_as_stopped(self, job: ScheduledFunction, transaction: Transaction) -> None:
         if self._backend.jobs.is_held(transaction, job):

@@ -31,8 +31,8 @@ class Cleaner:
         backend, now = self._backend, self._backend.clock()
         before = now - backend.settings.scheduled_retention_days * _DAY
         return [
-            backend.jobs.sweep(transaction, before, _BATCH_SIZE),
-            backend.ticks.sweep(transaction, before, _BATCH_SIZE),
+            backend.jobs.purge(transaction, before, _BATCH_SIZE),
+            backend.ticks.purge(transaction, before, _BATCH_SIZE),
             backend.once.sweep(transaction, now, _BATCH_SIZE),
             backend.rate_limits.sweep(transaction, now, _BATCH_SIZE),
             backend.inbox.sweep(transaction, now, _BATCH_SIZE),

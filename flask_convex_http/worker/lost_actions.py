@@ -16,7 +16,7 @@ from flask_convex_http.backend import Backend
 from flask_convex_http.engines.base import Transaction
 from flask_convex_http.functions.function import Action, Function
 from flask_convex_http.retry import Retry
-from flask_convex_http.scheduling.jobs import LOOK_AFTER, tried
+from flask_convex_http.scheduling.jobs import POLL_SECONDS, count_attempts
 from flask_convex_http.schema.system_tables import ScheduledFunction
 
 logger = logging.getLogger("flask_convex_http")
@@ -59,7 +59,7 @@ class LeaseMonitor:
     def end_lost_attempts(self) -> int:
         """End the attempts whose lease has expired, and return their number."""
         with self._backend.engine.snapshot() as snapshot:
-            running = self._backend.jobs.running(snapshot)
+            running = self._backend.jobs.running_actions(snapshot)
         if running:  # while one writer blocks all others no worker can renew: this check waits for it, too
             self._backend.engine.write(lambda transaction: None)
         self._measure(running)
@@ -99,7 +99,7 @@ class LeaseMonitor:
 
 def heartbeat_interval(backend: Backend) -> float:
     """Return the seconds between two renewals of a lease, which are also those between two checks of all leases."""
-    return min(backend.settings.worker_lease / 3, LOOK_AFTER)
+    return min(backend.settings.worker_lease / 3, POLL_SECONDS)
 
 
 def end_interrupted_attempt(
@@ -110,14 +110,14 @@ def end_interrupted_attempt(
     An attempt that was stopped with its worker does not count towards `max_attempts`.
     """
     retry, now, error = retry_of(backend.functions.get(job.name)), backend.clock(), _ERRORS[outcome]
-    count = tried(job) - (outcome == "stopped")
+    count = count_attempts(job) - (outcome == "stopped")
     if retry is None or count >= retry.max_attempts:
         backend.jobs.fail(transaction, job, now, error, outcome)
         return
     delay = retry.delay(max(count, 1))
     if outcome == "stopped":
         delay = max(delay, _MINIMUM_DELAY_AFTER_STOP)
-    backend.jobs.postpone(transaction, job, now, now + delay, error, outcome)
+    backend.jobs.schedule_retry(transaction, job, now, now + delay, error, outcome)
 
 
 def retry_of(function: Function[Any, Any] | None) -> Retry | None:

@@ -21,7 +21,7 @@ from flask_convex_http.runtime.runtime import AppContext
 from flask_convex_http.schema.system_tables import ScheduledFunction
 from flask_convex_http.worker.rejected_jobs import RejectedJobs
 from flask_convex_http.worker.resolve import record, resolve
-from flask_convex_http.worker.results import JobResult, log_failure, log_success
+from flask_convex_http.worker.results import AttemptResult, log_failure, log_success
 
 #: The most mutations of one batch.
 _BATCH_SIZE = 100
@@ -39,7 +39,7 @@ class _Batch:
     """
 
     running: str | None = None
-    results: list[JobResult] = field(default_factory=list)
+    results: list[AttemptResult] = field(default_factory=list)
 
     def restart(self) -> None:
         """Drop everything: the engine runs the transaction again."""
@@ -59,7 +59,7 @@ class MutationRunner:
         self._app_context = app_context
         self._rejected = RejectedJobs()
 
-    def run(self, limit: int = _BATCH_SIZE) -> list[JobResult]:
+    def run(self, limit: int = _BATCH_SIZE) -> list[AttemptResult]:
         """Run one batch of due mutations, in the order of their time.
 
         Args:
@@ -97,7 +97,7 @@ class MutationRunner:
     def _claim(self, transaction: Transaction, limit: int) -> list[ScheduledFunction]:
         if not limit:
             return []
-        due = self._backend.jobs.due(transaction, "mutation", self._backend.clock(), limit + len(self._rejected))
+        due = self._backend.jobs.claim_due(transaction, "mutation", self._backend.clock(), limit + len(self._rejected))
         return [job for job in due if not self._rejected.is_paused(job.id)][:limit]
 
     def _run_one(self, job: ScheduledFunction, calls: MutationCalls, batch: _Batch) -> None:
@@ -107,12 +107,12 @@ class MutationRunner:
         batch.results.append(self._run(job, calls))
         batch.running = None
 
-    def _run(self, job: ScheduledFunction, calls: MutationCalls) -> JobResult:
+    def _run(self, job: ScheduledFunction, calls: MutationCalls) -> AttemptResult:
         jobs, clock = self._backend.jobs, self._backend.clock
         function = resolve(job, self._backend.functions, clock())
         if not isinstance(function, Function):
             record(function, job, jobs, calls.transaction, clock())
-            return JobResult(job, was_run=False)
+            return AttemptResult(job, was_run=False)
         result = self._call(job, function, calls)
         if result.error is None:
             jobs.succeed(calls.transaction, job, clock())
@@ -125,12 +125,12 @@ class MutationRunner:
         if isinstance(function, Mutation) and function.on_failure is not None:
             function.on_failure(calls.ctx(), job.args, error)
 
-    def _call(self, job: ScheduledFunction, function: Function[Any, Any], calls: MutationCalls) -> JobResult:
+    def _call(self, job: ScheduledFunction, function: Function[Any, Any], calls: MutationCalls) -> AttemptResult:
         try:
             arguments = function.check_arguments((), job.args, json=True)
-            return JobResult(job, calls.run_job(function, arguments, RunningJob(job.id, job.id), self._app_context))
+            return AttemptResult(job, calls.run_job(function, arguments, RunningJob(job.id, job.id), self._app_context))
         except BaseException as error:
             if is_of_transaction(error):
                 raise  # no fault of the function: the whole batch runs again
             log_failure(job, error)
-            return JobResult(job, error=error)
+            return AttemptResult(job, error=error)

@@ -80,7 +80,7 @@ def record(
     """Write a decision to the row of a job."""
     match decision:
         case Deferred(due):
-            jobs.delay(transaction, job, due)
+            jobs.reschedule(transaction, job, due)
         case Unrunnable(error):
             jobs.fail(transaction, job, now, error)
         case KindChanged(kind):

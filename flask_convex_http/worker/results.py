@@ -8,14 +8,14 @@ from typing import Any
 
 from flask_convex_http.errors import text_of
 from flask_convex_http.retry import Retry
-from flask_convex_http.scheduling.jobs import tried
+from flask_convex_http.scheduling.jobs import count_attempts
 from flask_convex_http.schema.system_tables import ScheduledFunction
 
 logger = logging.getLogger("flask_convex_http")
 
 
 @dataclass(frozen=True, slots=True)
-class JobResult:
+class AttemptResult:
     """The end of one attempt.
 
     Attributes:
@@ -38,7 +38,7 @@ def log_success(job: ScheduledFunction) -> None:
 
 def log_failure(job: ScheduledFunction, error: BaseException, retry: Retry | None = None) -> None:
     """Log the exception of a function with its traceback: as a warning if another attempt follows, else as an error."""
-    count = tried(job)
+    count = count_attempts(job)
     level = logging.WARNING if retry is not None and count < retry.max_attempts else logging.ERROR
     attempt = "" if retry is None else f" in attempt {count} of {max(count, retry.max_attempts)}"
     message = f"The scheduled {job.kind} {job.name} ({job.id}) failed{attempt}"

@@ -16,7 +16,7 @@ from contextlib import nullcontext
 from flask_convex_http.backend import Backend
 from flask_convex_http.errors import MigrationRequiredError, UnavailableError
 from flask_convex_http.runtime.runtime import AppContext
-from flask_convex_http.scheduling.jobs import LOOK_AFTER
+from flask_convex_http.scheduling.jobs import POLL_SECONDS
 from flask_convex_http.worker.action_runner import ActionRunner
 from flask_convex_http.worker.cleanup import Cleaner
 from flask_convex_http.worker.lost_actions import LeaseMonitor, heartbeat_interval
@@ -144,7 +144,7 @@ class Worker:
     def _pause(self, now: float, *times: float | None) -> float:
         """Return the seconds until the next of these times; a job that was due and did not run waits for a wake-up."""
         coming = [time for time in times if time is not None and time > now]
-        self._next_round = min([now + LOOK_AFTER * 1000, *coming])
+        self._next_round = min([now + POLL_SECONDS * 1000, *coming])
         return min((self._next_round - now) / 1000, self._next_cleanup - time.monotonic())
 
     # --- periodic work -----------------------------------------------------------------------------------------------

@@ -112,7 +112,9 @@ def test_a_retried_action_shows_its_error_and_next_attempt(shop: Errands, clock:
     job_id = shop.schedule("wait_again", folder="/")
     job, backend = start(shop, job_id), shop.backend
     due = clock() + 90_000
-    backend.engine.write(lambda transaction: backend.jobs.postpone(transaction, job, clock(), due, "OSError: no line"))
+    backend.engine.write(
+        lambda transaction: backend.jobs.schedule_retry(transaction, job, clock(), due, "OSError: no line")
+    )
     clock.advance(timedelta(seconds=90))
     (line,) = shop.convex("scheduled", "list").out.splitlines()[1:]
     assert line.endswith("1         OSError: no line")
@@ -193,7 +195,7 @@ def test_a_running_action_continues(shop: Errands) -> None:
     assert canceled.status == 0
     assert "is running and continues" in canceled.out
     now = backend.clock()
-    backend.engine.write(lambda transaction: backend.jobs.postpone(transaction, job, now, now, "OSError"))
+    backend.engine.write(lambda transaction: backend.jobs.schedule_retry(transaction, job, now, now, "OSError"))
     assert states(shop, job_id) == ["canceled"]
 
 

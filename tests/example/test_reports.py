@@ -39,7 +39,7 @@ def test_a_report_outlives_its_job() -> None:
         report = ask(app, "lamp")
         run_scheduled(app.backend)
         jobs = app.backend.jobs
-        app.backend.engine.write(lambda transaction: jobs.sweep(transaction, app.backend.clock() + 1, 10))
+        app.backend.engine.write(lambda transaction: jobs.purge(transaction, app.backend.clock() + 1, 10))
         assert app.rows(ScheduledFunction) == []
         assert app.client.get(f"/api/reports/{report}").get_json()["state"] == "success"
 

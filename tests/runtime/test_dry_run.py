@@ -9,7 +9,7 @@ import pytest
 
 from flask_convex_http import ConvexError
 from flask_convex_http.inbox.replay import Preview
-from flask_convex_http.runtime.dry_run import FieldChange
+from flask_convex_http.runtime.row_changes import FieldChange
 from tests.databases import AT_LENGTH, EACH_ENGINE, everything
 from tests.orders import SECRET, VARIABLE, Shop, dead, remind, shop, store
 

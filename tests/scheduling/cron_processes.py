@@ -20,7 +20,8 @@ from flask_convex_http.database.db import CreationTimes
 from flask_convex_http.database.query import Query
 from flask_convex_http.engines.base import Transaction
 from flask_convex_http.functions.registry import Registry
-from flask_convex_http.scheduling.cron_ticks import Ticks
+from flask_convex_http.scheduling.cron_registration import CronRegistration
+from flask_convex_http.scheduling.cron_ticks import CronTicks
 from flask_convex_http.scheduling.crons import Crons
 from flask_convex_http.schema.system_tables import CronJob, CronRun, ScheduledFunction
 from flask_convex_http.testing import Clock
@@ -64,12 +65,14 @@ class Process:
 
     def __init__(self, backend: Backend, crons: Crons, functions: tuple[Any, ...] = FUNCTIONS) -> None:
         self.backend = backend
-        self.ticks = Ticks(crons, backend.schema, backend.jobs, Registry(functions))
+        registry = Registry(functions)
+        self.registration = CronRegistration(crons, backend.schema, registry)
+        self.ticks = CronTicks(crons, backend.schema, backend.jobs, registry)
 
     def register(self) -> None:
         """Start."""
         now = self.backend.clock()
-        self.backend.engine.write(lambda transaction: self.ticks.register(transaction, CreationTimes(now), now))
+        self.backend.engine.write(lambda transaction: self.registration.register(transaction, CreationTimes(now), now))
 
     def fire(self) -> int:
         """Fire what is due."""

@@ -57,9 +57,9 @@ def test_unchanged_crons_are_not_written() -> None:
         clock.advance(timedelta(hours=1))
         with one.backend.engine.snapshot() as snapshot:
             reading = cast(Transaction, snapshot)
-            one.ticks.register(reading, CreationTimes(), clock())
+            one.registration.register(reading, CreationTimes(), clock())
             with pytest.raises(AttributeError):
-                Process(one.backend, every(301)).ticks.register(reading, CreationTimes(), clock())
+                Process(one.backend, every(301)).registration.register(reading, CreationTimes(), clock())
         assert one.row() == before
 
 
@@ -118,7 +118,7 @@ def test_what_a_cron_runs_is_checked() -> None:
         crons = Crons()
         crons.interval("x", 60, function, **kwargs)
         with pytest.raises(RegistrationError) as caught:
-            Process(backend, crons).ticks.check()
+            Process(backend, crons).registration.submissions()
         return str(caught.value)
 
     with memory_backend(SCHEMA, FUNCTIONS) as backend:
@@ -147,7 +147,7 @@ def test_function_of_the_same_name_is_another() -> None:
             RegistrationError, match=r"^Cron 'x': test_cron_ticks:twin is another function; add .*test_cron_ticks to"
         ),
     ):
-        Process(backend, crons, (made(),)).ticks.check()
+        Process(backend, crons, (made(),)).registration.submissions()
 
 
 # --- firing ----------------------------------------------------------------------------------------------------------
@@ -249,7 +249,7 @@ def test_cron_whose_last_run_was_forgotten_goes_on() -> None:
         one.fire()
         one.end_runs()
         clock.advance(timedelta(minutes=1))
-        assert one.backend.engine.write(lambda transaction: one.backend.jobs.sweep(transaction, clock(), 10)) == 1
+        assert one.backend.engine.write(lambda transaction: one.backend.jobs.purge(transaction, clock(), 10)) == 1
         assert one.fire() == 1
 
 
@@ -265,7 +265,7 @@ def test_old_ticks_are_forgotten() -> None:
             clock.advance(timedelta(minutes=1))
 
         def swept(before: str, limit: int) -> int:
-            return one.backend.engine.write(lambda transaction: one.ticks.sweep(transaction, at(before), limit))
+            return one.backend.engine.write(lambda transaction: one.ticks.purge(transaction, at(before), limit))
 
         assert swept("2026-01-01 08:00", 10) == 0
         assert swept("2026-01-01 08:03", 2) == 2

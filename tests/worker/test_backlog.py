@@ -113,7 +113,11 @@ def test_all_that_a_worker_asks_is_found_by_an_index(tmp_path: Path) -> None:
 def _is_drained(backend: Backend) -> bool:
     with backend.engine.snapshot() as snapshot:
         jobs = backend.jobs
-        waiting = [jobs.next_due(snapshot, "mutation"), jobs.next_due(snapshot, "action"), *jobs.running(snapshot)]
+        waiting = [
+            jobs.next_due(snapshot, "mutation"),
+            jobs.next_due(snapshot, "action"),
+            *jobs.running_actions(snapshot),
+        ]
     return waiting == [None, None]
 
 

@@ -93,7 +93,7 @@ def test_where_there_can_be_no_pipes(
         time.sleep(ASLEEP)
         assert seconds_until_it_runs(backend, "own") < SOON
         assert seconds_until_it_runs(backend, "again") < SOON
-        monkeypatch.setattr("flask_convex_http.worker.worker.LOOK_AFTER", 0.5)
+        monkeypatch.setattr("flask_convex_http.worker.worker.POLL_SECONDS", 0.5)
         assert seconds_until_it_runs(backend, "once more") < SOON
         assert seconds_until_it_runs(other, "of another process") < PATIENCE
     assert caplog.text.count("Other processes cannot wake this worker") == 1

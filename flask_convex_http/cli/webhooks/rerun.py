@@ -25,7 +25,7 @@ from flask_convex_http.cli.webhooks.filters import (
 )
 from flask_convex_http.inbox.deliveries import State
 from flask_convex_http.inbox.replay import Preview, Replays, Step
-from flask_convex_http.runtime.dry_run import FieldChange, RowChange, SystemChange
+from flask_convex_http.runtime.row_changes import FieldChange, RowChange, SystemChange
 from flask_convex_http.web.state import current_backend
 
 #: The states that can be replayed or purged, and those that are retried without `--status`.

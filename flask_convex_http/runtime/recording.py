@@ -1,0 +1,108 @@
+"""A transaction that records which rows it changes.
+
+Only the state of a row before its first write is kept. The changes are computed at the end, so a part of the
+transaction that was rolled back to its savepoint does not appear.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple
+
+from flask_convex_http.engines.base import Row, Transaction
+from flask_convex_http.schema.documents import Table
+from flask_convex_http.schema.index_ranges import Segment
+
+
+class RecordedChange(NamedTuple):
+    """A row that differs from its state before the transaction.
+
+    Attributes:
+        table: The row's table.
+        row_id: The row's id.
+        before: The row before, or None if it is new.
+        after: The row now, or None if it is deleted.
+    """
+
+    table: Table[Any]
+    row_id: str
+    before: Row | None
+    after: Row | None
+
+
+class RecordingTransaction:
+    """A transaction that passes every call on, and records the rows it writes to.
+
+    The methods are those of `engines.base.Transaction`.
+
+    Args:
+        transaction: The transaction of the engine.
+    """
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+        self._before: dict[str, tuple[Table[Any], Row | None]] = {}
+
+    def get(self, table: Table[Any], document_id: str) -> Row | None:
+        """See `Snapshot`."""
+        return self._transaction.get(table, document_id)
+
+    def select(self, table: Table[Any], segment: Segment, *, descending: bool, limit: int | None) -> list[Row]:
+        """See `Snapshot`."""
+        return self._transaction.select(table, segment, descending=descending, limit=limit)
+
+    def stream(self, table: Table[Any], segment: Segment, *, descending: bool) -> Iterator[Row]:
+        """See `Snapshot`."""
+        return self._transaction.stream(table, segment, descending=descending)
+
+    def count(self, table: Table[Any]) -> int:
+        """See `Snapshot`."""
+        return self._transaction.count(table)
+
+    def lookup_again(self, table: Table[Any], values: Mapping[str, Any]) -> Row | None:
+        """See `Transaction`."""
+        return self._transaction.lookup_again(table, values)
+
+    def claim(self, table: Table[Any], segment: Segment, *, limit: int) -> list[Row]:
+        """See `Transaction`."""
+        return self._transaction.claim(table, segment, limit=limit)
+
+    def insert(self, table: Table[Any], row: Row) -> None:
+        """See `Transaction`."""
+        self._record(table, row[0])
+        self._transaction.insert(table, row)
+
+    def insert_all(self, table: Table[Any], rows: Sequence[Row]) -> None:
+        """See `Transaction`."""
+        for row in rows:
+            self.insert(table, row)
+
+    def update(self, table: Table[Any], document_id: str, changes: Mapping[str, Any]) -> bool:
+        """See `Transaction`."""
+        self._record(table, document_id)
+        return self._transaction.update(table, document_id, changes)
+
+    def delete(self, table: Table[Any], document_id: str) -> bool:
+        """See `Transaction`."""
+        self._record(table, document_id)
+        return self._transaction.delete(table, document_id)
+
+    def savepoint(self) -> AbstractContextManager[None]:
+        """See `Transaction`."""
+        return self._transaction.savepoint()
+
+    def changes(self) -> Iterator[RecordedChange]:
+        """Yield the rows that differ now, in the order in which they were first written."""
+        for row_id, (table, before) in self._before.items():
+            after = self._transaction.get(table, row_id)
+            if _as_list(before) != _as_list(after):
+                yield RecordedChange(table, row_id, before, after)
+
+    def _record(self, table: Table[Any], row_id: str) -> None:
+        if row_id not in self._before:
+            self._before[row_id] = (table, self._transaction.get(table, row_id))
+
+
+def _as_list(row: Row | None) -> list[Any] | None:
+    return None if row is None else list(row)
