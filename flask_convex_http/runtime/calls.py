@@ -1,7 +1,7 @@
-"""What a ctx can do: the calls of a query, a mutation and an action, as their contexts pass them on.
+"""The calls behind a ctx: running functions, scheduling, files and rate limits.
 
-These classes decide what may call what. A query runs queries on its own snapshot. A mutation runs queries and, as parts
-of its transaction, mutations. An action runs any function, each in a transaction of its own.
+The three classes also decide which kind of function may run which. A query runs queries on its own snapshot. A mutation
+runs queries and, as parts of its transaction, mutations. An action runs any function, each in a transaction of its own.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What follows the commit of a transaction: callbacks, and the announcement of the jobs that it has scheduled.
+"""The steps after a commit: callbacks, and the announcement of the jobs that the transaction has scheduled.
 
 A part of a transaction that is rolled back takes its callbacks and its jobs with it.
 """
@@ -19,7 +19,7 @@ logger = logging.getLogger("flask_convex_http")
 
 
 class CommitHooks:
-    """Collects what one transaction does after its commit.
+    """Collects the steps after the commit of one transaction.
 
     Attributes:
         job_counts: The jobs that it has scheduled.

@@ -1,4 +1,4 @@
-"""The ctx of a function: what a query, a mutation and an action can reach.
+"""The ctx of a function: `QueryCtx`, `MutationCtx` and `ActionCtx`.
 
 A ctx has no logic of its own. It passes every call on to `calls`.
 """

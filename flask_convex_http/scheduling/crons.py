@@ -4,8 +4,7 @@
     crons.interval("sweep", timedelta(minutes=5), maintenance.sweep)
     crons.daily("report", time(9, tzinfo=ZoneInfo("Europe/Berlin")), reports.send, to="team")
 
-This module holds what an application declares, checked. `cron_registration` brings the database to it, and `cron_ticks`
-fires.
+This module holds the checked declarations. `cron_registration` brings the database to them, and `cron_ticks` fires.
 """
 
 from __future__ import annotations

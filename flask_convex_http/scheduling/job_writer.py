@@ -1,6 +1,6 @@
 """The jobs of one transaction: adding and canceling them, within the limits of one mutation.
 
-The rows are written at once, as a part of the transaction. Workers are told after the commit, so `JobCounts` keeps the
+The rows are written at once, as a part of the transaction. Workers are woken after the commit, so `JobCounts` keeps the
 earliest time.
 """
 

@@ -5,7 +5,7 @@
     inProgress -> pending                          an action that is retried
 
 Each step is a part of the caller's transaction and looks at the row first, so that one of two workers gets a job. `due`
-is the time of the next step of a row, whatever that is, so that one index finds the jobs to run and the rows to purge.
+is the time of the next step of a row: a run, the end of a lease, or the purge. So one index finds all of them.
 Times are milliseconds since the epoch. This module runs no function.
 """
 

@@ -72,7 +72,7 @@ class LeaseMonitor:
         """Add the time since the last check to the silence of each row that has not changed.
 
         At most two heartbeats are added. If the machine was suspended, or this process had to wait, then it has not
-        seen what the other workers did in between.
+        seen the renewals in between.
         """
         now = time.monotonic()
         elapsed, self._last_check = min(now - self._last_check, 2 * heartbeat_interval(self._backend)), now

@@ -4,8 +4,8 @@ Rules of this module:
 
 * An object is `<prefix>/files/<key>`, and nothing else, so that clients can be redirected to it and any tool can copy
   it.
-* A small blob is one conditional PUT. A larger one is a multipart upload after a claim, which is an empty, marked object
-  under the same key. The claim excludes other writers and is listed by `keys()`. The last request of the upload
+* A small blob is one conditional PUT. A larger one is a multipart upload after a claim, which is an empty, marked
+  object under the same key. The claim excludes other writers and is listed by `keys()`. The last request of the upload
   replaces it with the whole blob.
 * A read is several requests for the same version. A slow caller holds no connection and never gets pieces of two
   versions.
