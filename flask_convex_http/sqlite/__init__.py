@@ -1,5 +1,5 @@
-"""A SQLite file that many threads and processes share: connections, the writer queue, checkpoints, backups.
+"""A SQLite file shared by many threads and processes: connections, the writer queue, checkpoints and backups.
 
-Used by the SQLite engine and by the SQLite file store. Rows and blobs are their business; this folder knows files,
-locks and commits.
+The SQLite engine and the SQLite blob store enter with work on a connection. Commits leave, and reads. This folder knows
+files, locks and commits, and nothing of rows and blobs.
 """

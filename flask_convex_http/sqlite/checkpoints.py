@@ -1,9 +1,9 @@
-"""When and how the write-ahead log of a SQLite file is folded into it.
+"""Checkpoints of the write-ahead log of a SQLite file.
 
-SQLite 3.7.0 to 3.51.2 may corrupt the file when two checkpoints race a commit (sqlite.org/wal.html#walresetbug). So no
-connection makes checkpoints by itself: they are made here, by who holds the lock beside the file, while a second
-connection holds SQLite's write lock. No other checkpoint of ours and no commit of anybody can happen meanwhile. Only
-when the very last connection is closed SQLite makes one itself, with the file locked for everybody.
+SQLite 3.7.0 to 3.51.2 may corrupt the file when two checkpoints race a commit (sqlite.org/wal.html#walresetbug).
+Automatic checkpoints are therefore off. The holder of the process lock makes them, while a second connection holds
+SQLite's write lock, so that neither another checkpoint nor any commit happens concurrently. Only closing the very last
+connection makes SQLite checkpoint itself, with the file locked for every other connection.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from flask_convex_http.sqlite.connections import sqlite3
 
 logger = logging.getLogger("flask_convex_http")
 
-#: A checkpoint waits for the disk twice, so it waits for this many bytes; SQLite's own default is about the same.
+#: Bytes of log that make a checkpoint due. It waits for the disk twice. SQLite's own default is about the same.
 CHECKPOINT_BYTES = 4 * 2**20
-#: What the log's file is cut down to when it starts again, after a long reader had made it grow. Never to nothing:
-#: overwriting a file is faster than growing it.
+#: The size the log's file is cut to when it restarts after a long reader has made it grow. It is never cut to
+#: nothing, since overwriting a file is faster than growing it.
 LOG_BYTES = 2 * CHECKPOINT_BYTES
 
-# Places in the log, from "WAL-mode File Format" (sqlite.org/fileformat2.html#walformat).
+# Offsets in the log, from "WAL-mode File Format" (sqlite.org/fileformat2.html#walformat).
 _HEADER_BYTES = 32
 _FRAME_HEADER_BYTES = 24
 _PAGE_SIZE = slice(8, 12)
@@ -32,7 +32,7 @@ _SALT_IN_FRAME = 8
 
 
 class Checkpoints:
-    """The checkpoints one process makes of one file.
+    """The checkpoints of one file by one process.
 
     Args:
         path: The database file.
@@ -44,10 +44,10 @@ class Checkpoints:
         self._bytes_at_last = 0
 
     def are_due(self) -> bool:
-        """Whether much has been written since the last one; asked by who holds the lock, after a commit.
+        """Return whether a checkpoint is due. Call it after a commit, with the lock held.
 
-        SQLite tells nobody how long the log is, and its file never shrinks by itself: a frame is of this log, and not
-        what an earlier one has left there, if it has the salt of the log's header.
+        SQLite does not report the length of the log, and the log's file never shrinks by itself. A frame belongs to the
+        current log, and not to an earlier one, if it has the salt of the log's header.
         """
         try:
             descriptor = os.open(self._log, os.O_RDONLY)
@@ -61,18 +61,18 @@ class Checkpoints:
     def _reaches(self, descriptor: int) -> bool:
         header = os.pread(descriptor, _HEADER_BYTES, 0)
         salt = header[_SALT]
-        if salt != self._salt:  # the log has started again
+        if salt != self._salt:  # the log has restarted
             self._salt, self._bytes_at_last = salt, 0
         frame_bytes = int.from_bytes(header[_PAGE_SIZE]) + _FRAME_HEADER_BYTES
         frames = (self._bytes_at_last + CHECKPOINT_BYTES) // frame_bytes
         return os.pread(descriptor, len(salt), _HEADER_BYTES + frames * frame_bytes + _SALT_IN_FRAME) == salt != b""
 
     def make(self, guard: Any, connection: Any) -> None:
-        """Fold what no reader needs any more into the file, without making anybody wait but writers.
+        """Move the frames that no reader needs into the file. Only writers wait for it.
 
         Args:
-            guard: A connection that holds the write lock meanwhile.
-            connection: The one that makes the checkpoint; it must be another one.
+            guard: A connection that holds the write lock.
+            connection: Another connection, which makes the checkpoint.
         """
         try:
             guard.execute("BEGIN IMMEDIATE")
@@ -82,6 +82,6 @@ class Checkpoints:
                 guard.execute("ROLLBACK")
             (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
             self._bytes_at_last = frames * (page_bytes + _FRAME_HEADER_BYTES)
-        except sqlite3.Error as error:  # what was written is safe in the log, and the next one does this one's work
+        except sqlite3.Error as error:  # the commits are safe in the log, and the next checkpoint catches up
             logger.warning("The write-ahead log %s could not be folded into its database: %s", self._log, error)
             self._bytes_at_last += CHECKPOINT_BYTES

@@ -1,8 +1,8 @@
-"""The moment between two batches of a writer, in which those who were in the first come back for the second.
+"""The commit delay: a short wait between two batches of a writer, in which the members of the first one return.
 
-Without it every other commit is of one write: of the thread that is answered first and asks again first. It is short,
-ends when all are there, and is left out where they do not come back so soon, as behind a web server. A lone writer
-does not meet it: there is none after a batch of one.
+Without it every other commit holds one write: that of the first thread to get its result and write again. The delay
+ends when all have returned. It is skipped for some batches after they did not, as behind a web server. A batch of one,
+and so a lone writer, has none.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Sized
 
-#: How long it lasts at most, as a part of the time that the last commit took.
+#: The longest delay, as a fraction of the duration of the last commit.
 _PART_OF_COMMIT = 0.25
-#: The same in seconds, so that nobody pays for a disk that once was slow.
+#: The longest delay in seconds, so that a disk that was slow once has no lasting cost.
 _SECONDS = 0.001
-#: Batches after which it is tried again, at most, where it has been in vain.
+#: The largest number of batches without a delay after delays without effect.
 _LONGEST_PAUSE = 255
 
 
-class Gathering:
-    """The gathering of one writer.
+class CommitDelay:
+    """The commit delay of one writer.
 
     Args:
-        queue: What waits to be written.
-        mutex: Held by whoever changes the queue.
+        queue: The waiting writes.
+        mutex: Held for each change of the queue.
     """
 
     def __init__(self, queue: Sized, mutex: threading.Lock) -> None:
@@ -34,16 +34,16 @@ class Gathering:
         self._pause = self._left = 0
 
     def note_arrival(self) -> None:
-        """Somebody has joined the queue; the mutex is held."""
+        """Count a write that joined the queue. The caller holds the mutex."""
         if len(self._queue) == self._awaited:
             self._arrived.set()
 
     def wait(self, count: int, commit_seconds: float) -> None:
-        """Wait a moment until as many are there as the last batch had, unless that has been in vain lately.
+        """Wait until as many writes are queued as the last batch had, for a moment at most.
 
         Args:
-            count: How many it had.
-            commit_seconds: How long its commit took.
+            count: The number of writes in the last batch.
+            commit_seconds: The duration of its commit.
         """
         self._left -= 1
         if count < 2 or self._left >= 0:

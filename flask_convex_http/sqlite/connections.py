@@ -1,9 +1,9 @@
-"""Connections to a SQLite file: lent to one caller at a time, closed before a fork().
+"""Connections to a SQLite file: lent to one caller at a time, and closed before a fork().
 
-Each connection is used by one thread at a time and by one process only. Merely to open new ones after a fork() could
-lose data: SQLite remembers per process which locks it holds on a file, and a child inherits that memory but not the
-locks. So idle connections are closed before a fork(), and those in use are waited for a moment. If one is in use
-nevertheless, the child leaves it alone and is refused the file, which it could read wrong.
+A connection belongs to one process and is used by one thread at a time. A fork() with open connections could lose data:
+SQLite remembers per process which locks it holds on a file, and a child inherits that memory but not the locks. Idle
+connections are therefore closed before a fork(), which waits a moment for the others. If one is still in use, the child
+leaves it alone, and is refused the file, which it could read wrongly.
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
-# sqlite-utils switches to pysqlite3 where that is installed. Two SQLite libraries on one file in one process drop
-# each other's locks, so the package takes the driver from nowhere else.
+# sqlite-utils switches to pysqlite3 if that is installed. Two SQLite libraries on one file in one process drop each
+# other's locks, so every module of the package imports the driver from here.
 from sqlite_utils.utils import sqlite3 as sqlite3  # type: ignore[attr-defined]  # not declared as exported
 
 from flask_convex_http.errors import EngineError
 
-#: What the driver raises: also for an integer of more than 64 bits, and for half a surrogate pair.
+#: Exceptions of the driver, also for an integer of more than 64 bits and for a lone surrogate.
 DRIVER_ERRORS = (sqlite3.Error, OverflowError, UnicodeEncodeError, MemoryError)
 
-#: What SQLite says when not the statement is wrong but the disk: SQLITE_FULL, SQLITE_IOERR and SQLITE_CANTOPEN.
+#: Messages of a failing disk, not of a wrong statement: SQLITE_FULL, SQLITE_IOERR and SQLITE_CANTOPEN.
 DISK_FAILURES = frozenset({"database or disk is full", "disk I/O error", "unable to open database file"})
 
-#: Seconds a fork() waits for connections in use; most are for less than a millisecond.
+#: Seconds that a fork() waits for connections in use. Most uses take less than a millisecond.
 _FORK_PATIENCE = 1.0
 
 _pid = os.getpid()
 
 
 def this_process() -> int:
-    """The id of this process, without the system call, which a request would make five times."""
+    """Return the id of this process without a system call, of which a request would make five."""
     return _pid
 
 
 class Process:
-    """What belongs to one process: its connections to one file."""
+    """The connections of one process to one file."""
 
     def __init__(self, *, forked_in_use: bool = False) -> None:
         self.pid = this_process()
@@ -53,7 +53,7 @@ class Process:
         self._may_lend.set()
 
     def enter(self) -> None:
-        """Count a loan, from before a connection is opened for it."""
+        """Count a loan, before a connection is opened for it."""
         while True:
             with self._mutex:
                 if self._may_lend.is_set():
@@ -62,17 +62,17 @@ class Process:
             self._may_lend.wait()
 
     def leave(self) -> None:
-        """The connection is back, or closed."""
+        """Count the end of a loan."""
         with self._mutex:
             self.lent -= 1
 
     @property
     def is_paused(self) -> bool:
-        """Whether a fork() waits for the connections."""
+        """Return whether a fork() waits for the connections."""
         return not self._may_lend.is_set()
 
     def pause(self) -> None:
-        """Lend nothing for now, wait for what is lent, and close it all."""
+        """Stop lending, wait for the lent connections, and close all."""
         with self._mutex:
             self._may_lend.clear()
         deadline = time.monotonic() + _FORK_PATIENCE
@@ -85,7 +85,7 @@ class Process:
         self._may_lend.set()
 
     def close_idle(self) -> None:
-        """Close the connections that nobody uses."""
+        """Close the idle connections."""
         with contextlib.suppress(IndexError):
             while True:
                 self.idle.pop().close()
@@ -95,7 +95,7 @@ class Connections:
     """The connections to one file.
 
     Args:
-        connect: Opens a new one.
+        connect: Opens a new connection.
     """
 
     def __init__(self, connect: Callable[[], Any]) -> None:
@@ -106,17 +106,17 @@ class Connections:
             _ALL.add(self)
 
     def here(self) -> Process:
-        """What belongs to this process."""
+        """Return the connections of this process."""
         return self._process
 
     def start_in_child(self) -> None:
-        """Begin anew in a child of fork()."""
+        """Start with no connections in a child of fork()."""
         parent = self._process
         self._abandoned.append(parent)  # closing a connection here would disturb the parent
         self._process = Process(forked_in_use=parent.lent > 0)
 
     def take(self, process: Process) -> Any:
-        """An idle connection, or a new one."""
+        """Return an idle connection, or a new one."""
         process.enter()
         try:
             return process.idle.pop()
@@ -140,7 +140,7 @@ class Connections:
         if process.pid != this_process():
             self._abandoned.append(connection)
             return
-        if connection.in_transaction:  # only if a rollback failed: nobody should get such a connection
+        if connection.in_transaction:  # only after a failed rollback: the connection must not be used again
             connection.close()
         else:
             process.idle.append(connection)
@@ -148,7 +148,7 @@ class Connections:
 
     @contextlib.contextmanager
     def lend(self) -> Iterator[Any]:
-        """A connection for a with statement."""
+        """Lend a connection to a with statement."""
         process = self.here()
         connection = self.take(process)
         try:
@@ -157,13 +157,13 @@ class Connections:
             self.give(process, connection)
 
     def close(self) -> None:
-        """Close this process's idle connections."""
+        """Close the idle connections of this process."""
         self.here().close_idle()
 
 
 # --- forks -------------------------------------------------------------------------------------------------------
 
-#: Held from before a fork() until after it, so that two do not mix, and no child inherits it in strange hands.
+#: Held from before a fork() until after it, so that two forks do not mix and no child inherits it held by a thread
 _forking = threading.Lock()
 _ALL: weakref.WeakSet[Connections] = weakref.WeakSet()
 _paused: list[Process] = []

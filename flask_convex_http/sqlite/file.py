@@ -1,7 +1,4 @@
-"""One SQLite file in WAL mode: how its connections are opened, lent to readers, and written through.
-
-The engine and the store of files each have one. What is in the file is their business.
-"""
+"""One SQLite file in WAL mode: connections, reads and writes. The engine and the blob store have one each."""
 
 from __future__ import annotations
 
@@ -21,22 +18,23 @@ from flask_convex_http.sqlite.writer import Writer
 
 T = TypeVar("T")
 
-#: Seconds a write waits, and how many may wait, unless the deployment says otherwise.
+#: Defaults: the seconds for which a write waits, and the number of writes that may wait.
 WRITE_TIMEOUT, WRITE_QUEUE = 10.0, 1000
 _STATEMENTS_KEPT = 512
 
 
 class SQLiteFile:
-    """A file; nothing is opened before the first use.
+    """A SQLite file. It opens nothing before its first use.
 
     Args:
-        path: Where it is, on a local disk.
-        translate: Makes the package's errors of the driver's.
-        synchronous: "FULL": a commit is on the disk when it returns. "NORMAL": a power cut, not a crash of the
-            process, may undo the commits since the last checkpoint. "OFF": a power cut may leave a broken file.
-        page_bytes: The page size of a file that is made new.
-        timeout: Seconds a write waits for its turn.
-        depth: How many writes of a process may wait.
+        path: The path, on a local disk.
+        translate: Returns the package's error for an error of the driver.
+        synchronous: With "FULL" a commit is on the disk when it returns. With "NORMAL" a power cut, but not a crash of
+            the process, may roll back the commits since the last checkpoint. With "OFF" a power cut may damage the
+            file.
+        page_bytes: The page size of a new file.
+        timeout: Seconds for which a write waits for the writer.
+        depth: The largest number of waiting writes of a process.
     """
 
     def __init__(
@@ -59,26 +57,26 @@ class SQLiteFile:
         self._writer = self._new_writer()
         _ALL.add(self)
 
-    def write(self, work: Callable[[Any], T], *, alone: bool = False, patience: float | None = None) -> T:
+    def write(self, work: Callable[[Any], T], *, alone: bool = False, timeout: float | None = None) -> T:
         """Run work in a transaction and commit it; see `Writer.run`."""
-        return self._writer.run(work, alone=alone, patience=patience)
+        return self._writer.run(work, alone=alone, timeout=timeout)
 
     @contextlib.contextmanager
     def lend(self) -> Iterator[Any]:
-        """A connection to read from; the driver's errors in the block become the package's."""
+        """Lend a connection for reading. Errors of the driver in the block become the package's."""
         with self.translated(), self.connections.lend() as connection:
             yield connection
 
     @contextlib.contextmanager
     def translated(self) -> Iterator[None]:
-        """Turn the driver's errors into the package's."""
+        """Translate errors of the driver in the block into the package's."""
         try:
             yield
         except sqlite3.Error as error:
             raise self._translate(error) from error
 
     def close(self) -> None:
-        """Close what is open and not in use."""
+        """Close the connections that are not in use."""
         self.connections.close()
         self._writer.close()
 
@@ -86,7 +84,7 @@ class SQLiteFile:
         return Writer(self.path, self.connections, self._translate, timeout=self._timeout, depth=self._depth)
 
     def start_in_child(self) -> None:
-        """Begin anew in a child of fork(), where the writer's thread does not exist."""
+        """Start without connections and without a writer thread in a child of fork()."""
         self._writer = self._new_writer()
 
     # --- opening -----------------------------------------------------------------------------------------------------
@@ -103,7 +101,7 @@ class SQLiteFile:
         except sqlite3.Error as error:
             raise EngineError(f"SQLite: {error}: {self.path}") from error
         try:
-            connection.execute("PRAGMA wal_autocheckpoint = 0")  # see sqlite_checkpoints
+            connection.execute("PRAGMA wal_autocheckpoint = 0")  # see checkpoints
             connection.execute(f"PRAGMA page_size = {self._page_bytes}")
             self._write_ahead(connection)
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
@@ -117,7 +115,7 @@ class SQLiteFile:
         return connection
 
     def _write_ahead(self, connection: Any) -> None:
-        # SQLite does not wait for the change to WAL mode: of two processes that make a file, one would fail.
+        # SQLite does not wait for the change to WAL mode, so the second of two processes that create a file would fail.
         end = time.monotonic() + self._timeout
         while True:
             try:
@@ -132,10 +130,10 @@ class SQLiteFile:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, so that they are still there after a power cut; SQLite sees to the files.
+    """Create a folder and its parents durably. SQLite syncs the names of its files itself.
 
     Raises:
-        OSError: It cannot be made.
+        OSError: The folder cannot be created.
     """
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,11 +1,11 @@
-"""A lock among processes that is taken in turns.
+"""A fair lock among processes.
 
-SQLite alone lets waiting writers race: of eight processes that write all the time, one may get every turn. So does
-flock() for who lets go of a lock and at once asks for it again. Here a process first needs the place at the head of
-the queue, a second lock, which it keeps until it has the first: whoever stands there is next, whatever others do.
+SQLite lets waiting writers race: of eight busy processes one may get every turn. flock() does the same for a process
+that releases a lock and acquires it again at once. Here a process first acquires a second lock, the head of the queue,
+and holds it until it has the first one. The process at the head is next, so no process starves.
 
-The locks lie on files of their own beside the database, because closing another handle on the database itself would
-drop SQLite's own locks on it. The kernel lets go of both when their process dies.
+Both locks are on files of their own beside the database, since closing another handle on the database file drops
+SQLite's own locks. The kernel releases them when their process dies.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from pathlib import Path
 from flask_convex_http.errors import EngineError
 
 
-class FileLock:
-    """A lock that one process at a time can hold; within a process, one thread at a time may use it.
+class ProcessLock:
+    """A fair lock that one process at a time can hold. Within a process, one thread at a time may use it.
 
     Args:
-        path: The file it is for; the locks lie beside it, made at the first use and never removed.
+        path: The database file. The files of the locks are beside it, created at the first use and never deleted.
     """
 
     def __init__(self, path: Path) -> None:
@@ -30,7 +30,7 @@ class FileLock:
         self._head = _Flock(path.with_name(f"{path.name}.queue"))
 
     def try_acquire(self) -> bool:
-        """Take it if nobody has it or waits for it; whether that worked."""
+        """Acquire the lock if no process holds it or waits for it. Return whether it was acquired."""
         if not self._head.take(fcntl.LOCK_NB):
             return False
         try:
@@ -39,7 +39,7 @@ class FileLock:
             self._head.release()
 
     def acquire(self) -> None:
-        """Wait for it, without a limit."""
+        """Acquire the lock, without a timeout."""
         self._head.take()
         try:
             self._lock.take()
@@ -47,11 +47,11 @@ class FileLock:
             self._head.release()
 
     def release(self) -> None:
-        """Let the next one have it."""
+        """Release the lock."""
         self._lock.release()
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the files."""
         self._lock.close()
         self._head.close()
 
@@ -66,7 +66,7 @@ class _Flock:
         try:
             descriptor = self._descriptor
             if descriptor is None:
-                # To read is enough, so that a file made by root, in a cron job say, locks nobody else out.
+                # Read access is enough, so that a file created by root, such as in a cron job, locks out no other user.
                 descriptor = self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CREAT, 0o644)
             fcntl.flock(descriptor, fcntl.LOCK_EX | flags)
         except BlockingIOError:
@@ -92,7 +92,7 @@ _ALL: weakref.WeakSet[_Flock] = weakref.WeakSet()
 
 
 def _after_fork_in_child() -> None:
-    # A child shares its parent's hold of a lock: kept open, it would keep the lock when the parent has died.
+    # A child shares its parent's locks: an open file would keep the lock held after the parent's death.
     for lock in list(_ALL):
         lock.close()
 

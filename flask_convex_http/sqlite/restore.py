@@ -1,7 +1,7 @@
-"""Bringing a SQLite file back to a copy of it.
+"""Restores a SQLite file from a backup.
 
-Where the file is sound this is one transaction like any other: who reads goes on reading, and a crash in the middle
-leaves what was there. A file that is missing or damaged is replaced as a whole, by a rename, and nothing is deleted.
+A sound file is restored in one transaction like any other: readers continue, and a crash leaves the old content. A
+missing or damaged file is replaced as a whole by a rename, and the old one is kept.
 """
 
 from __future__ import annotations
@@ -24,37 +24,37 @@ from flask_convex_http.sqlite.backup import (
     copy_pages,
     faults,
     file_errors,
-    into_place,
     is_damage,
     new_file,
+    rename_durably,
     told,
 )
 from flask_convex_http.sqlite.connections import sqlite3
 from flask_convex_http.sqlite.file import SQLiteFile, make_folder
-from flask_convex_http.sqlite.process_lock import FileLock
+from flask_convex_http.sqlite.process_lock import ProcessLock
 
-#: The bytes of a database file that everybody who has it open keeps locked (PENDING_BYTE in SQLite's os.h).
+#: The bytes of a database file that every open connection locks (PENDING_BYTE in SQLite's os.h).
 _LOCKED_FROM, _LOCKED_BYTES = 0x40000000, 512
 _MAGIC = b"SQLite format 3\0"
-#: The byte of a database's header that says whether it is read through a write-ahead log, and then what it is.
+#: The byte of a database's header with its read format, and its value for a write-ahead log.
 _READ_VERSION, _THROUGH_LOG = 19, b"\2"
 _BESIDE = ("-wal", "-shm", "-journal")
 
 
 class Restore:
-    """Bringing a file back to a copy: looked into when it is made, done by `run`.
+    """A restore of a file from a backup: inspected when it is made, done by `run`.
 
     Args:
-        copy: The copy.
-        file: The file, which need not be there.
-        is_ours: Whether a connection leads to tables that belong into the file.
+        copy: The backup.
+        file: The file, which may be missing.
+        is_ours: Returns whether a connection's tables belong into the file.
 
     Attributes:
-        rows: How many rows the copy has.
-        replaces: How many rows they replace; None if the file is damaged.
+        rows: The number of rows of the backup.
+        replaces: The number of rows that they replace, or None if the file is damaged.
 
     Raises:
-        EngineError: The copy is not a sound copy of such a file; nothing was changed.
+        EngineError: The backup is not a sound copy of such a file. Nothing was changed.
     """
 
     def __init__(self, copy: Path, file: SQLiteFile, is_ours: Callable[[Any], bool]) -> None:
@@ -70,23 +70,23 @@ class Restore:
         self.replaces, self._page_bytes = _state(path)
 
     def run(self, progress: Progress | None = None) -> Path | None:
-        """Do it: in one transaction, while others read, where the file is sound.
+        """Restore the file. A sound file is restored in one transaction, during reads.
 
-        A file that is missing or damaged is replaced as a whole, which needs it for itself.
+        A missing or damaged file is replaced as a whole, and must not be in use.
 
         Returns:
-            Where the damaged file was put, or None.
+            The new path of a damaged file, or None.
 
         Raises:
-            OverloadedError: Somebody else did not stop writing.
-            EngineError: The file is damaged and in use, or it cannot be written; nothing was changed.
+            OverloadedError: Other writes did not end in time.
+            EngineError: The file is damaged and in use, or cannot be written. Nothing was changed.
         """
         with _opened(self._copy, self._path) as source:
             if self._page_bytes is None:
                 self._file.close()
                 return self._put_into_place(source, progress)
             with self._resized(source) as fitting, self._file.translated():
-                # SQLite holds the write lock from the first step to the last: it is one transaction.
+                # SQLite holds the write lock from the first step to the last, so this is one transaction.
                 overwrite = partial(fitting.backup, pages=PAGES, progress=told(progress), sleep=0)
                 self._file.write(overwrite, alone=True)
         return None
@@ -97,12 +97,12 @@ class Restore:
         with _taken(self._path), new_file(self._path) as copy:
             copy_pages(source, copy, progress)
             aside = _move_aside(self._path, copy)
-            into_place(copy, self._path)
+            rename_durably(copy, self._path)
         return aside
 
     @contextlib.contextmanager
     def _resized(self, source: Any) -> Iterator[Any]:
-        """The copy in pages of the file's size, without which SQLite does not take it."""
+        """Return the backup in pages of the file's size, which SQLite requires."""
         if _pragma(source, "page_size") == self._page_bytes:
             yield source
             return
@@ -119,10 +119,10 @@ class Restore:
 
 @contextlib.contextmanager
 def _opened(copy: Path, path: Path) -> Iterator[Any]:
-    """A connection to a copy, which it never changes; another thread may use it.
+    """Yield a read-only connection to a backup, which another thread may use.
 
     Raises:
-        EngineError: It is no database, or the file itself.
+        EngineError: The backup is not a database, or is the file itself.
     """
     _refuse(copy, path)
     options = "mode=ro&immutable=1" if _needs_log(copy) else "mode=ro"
@@ -143,7 +143,7 @@ def _refuse(copy: Path, path: Path) -> None:
 
 
 def _needs_log(copy: Path) -> bool:
-    """Whether SQLite would make a log beside it only to read it, as for a copy that was made by other means."""
+    """Return whether SQLite would create a log beside the backup only to read it, as for a copy made by other means."""
     return _header(copy)[_READ_VERSION : _READ_VERSION + 1] == _THROUGH_LOG and not Path(f"{copy}-wal").exists()
 
 
@@ -161,11 +161,11 @@ def _connect(path: Path, options: str) -> Any:
 
 
 def _state(path: Path) -> tuple[int | None, int | None]:
-    """The rows of the file, None if it is damaged; the size of its pages, None if it must be replaced as a whole."""
+    """Return the number of rows of the file, None if it is damaged, and its page size, None if it must be replaced."""
     if not path.exists():
         return 0, None
     try:
-        # Only to read: whoever closes a file as the last one would fold its log into it, also if it is damaged.
+        # Read only: the last connection to close would checkpoint the log into the file, even into a damaged one.
         with closing(_connect(path, "mode=ro")) as connection:
             return _looked_at(connection)
     except sqlite3.OperationalError as error:
@@ -183,7 +183,7 @@ def _looked_at(connection: Any) -> tuple[int | None, int | None]:
     try:
         return _rows(connection), page_bytes
     except sqlite3.DatabaseError as error:
-        if is_damage(error):  # within its pages, which are replaced one by one
+        if is_damage(error):  # damage within pages, which are replaced one by one
             return None, page_bytes
         raise
 
@@ -205,8 +205,8 @@ def _pragma(connection: Any, name: str) -> int:
 
 @contextlib.contextmanager
 def _taken(path: Path) -> Iterator[None]:
-    """Nobody else has the file open or writes to it, until the block ends."""
-    lock = FileLock(path)
+    """Exclude all other connections and writers of the file during the block."""
+    lock = ProcessLock(path)
     try:
         if not lock.try_acquire():
             raise OverloadedError(f"Another process is writing to {path}; stop the app and try again")
@@ -218,7 +218,7 @@ def _taken(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _locked_bytes(path: Path) -> Iterator[None]:
-    """SQLite's own locks on a file that is there."""
+    """Hold SQLite's own locks on an existing file."""
     if not path.exists():
         yield
         return
@@ -233,9 +233,9 @@ def _locked_bytes(path: Path) -> Iterator[None]:
 
 
 def _move_aside(path: Path, successor: Path) -> Path | None:
-    """Give the file, with what lies beside it, another name, and the successor its owner and rights.
+    """Rename the file, with the files beside it, and give the successor its owner and mode.
 
-    A log that is left alone would be taken for the successor's.
+    A log that stays behind would be treated as the successor's.
     """
     time = f"{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%SZ}"
     aside = path.with_name(f"{path.name}.damaged-{time}")
@@ -252,5 +252,5 @@ def _move_aside(path: Path, successor: Path) -> Path | None:
 def _copy_rights(old: Path, new: Path) -> None:
     shutil.copymode(old, new)
     owner = old.stat()
-    with contextlib.suppress(PermissionError):  # only root can give files away
+    with contextlib.suppress(PermissionError):  # only root can change the owner
         os.chown(new, owner.st_uid, owner.st_gid)

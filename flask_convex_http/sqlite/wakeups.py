@@ -1,8 +1,8 @@
-"""Waking the workers of other processes: a named pipe for each, in a folder beside the database file.
+"""Wake-ups of the workers of other processes: a named pipe for each, in a folder beside the database file.
 
-A worker waits at its pipe and sleeps until a byte comes; nobody asks the database over and over. Pipes, because they
-work wherever the file itself can be shared, and whatever the length of its path. A pipe without a reader is what a
-process that died has left; whoever finds one removes it. What is worth waking for is in the database only.
+A worker sleeps at its pipe until a byte arrives, instead of polling the database. Pipes work wherever the file itself
+can be shared, and with paths of any length. A pipe without a reader is left by a dead process, and the next process
+that finds it deletes it. A wake-up carries no data: due jobs are in the database only.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from pathlib import Path
 _ENDING = ".workers"
 _BYTE = b"!"
 _MUCH = 4096
-#: While a pipe is made it has this ending, and nobody takes it for a dead one.
+#: The ending of a pipe that is being created, so that no process deletes it as a dead one.
 _NEW = ".new"
 
 
 def folder_of(path: Path) -> Path:
-    """Where the pipes for a database file are."""
+    """Return the folder of the pipes of a database file."""
     return path.with_name(path.name + _ENDING)
 
 
 def notify(path: Path) -> None:
-    """Wake every worker that waits.
+    """Wake every waiting worker.
 
     Args:
         path: The database file.
     """
-    folder = f"{path}{_ENDING}"  # many commits come here, and a path takes longer to make than to look into
+    folder = f"{path}{_ENDING}"  # called by many commits, and making a Path takes longer than looking into the folder
     try:
         names = os.listdir(folder)
-    except OSError:  # there never was a worker
+    except OSError:  # no worker has ever run
         return
     for name in names:
         if not name.endswith(_NEW):
@@ -47,12 +47,12 @@ def _write(pipe: str) -> None:
     try:
         descriptor = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
     except OSError as error:
-        if error.errno == errno.ENXIO:  # nobody reads it any more
+        if error.errno == errno.ENXIO:  # a dead process left it
             with contextlib.suppress(OSError):
                 os.unlink(pipe)
         return
     try:
-        with contextlib.suppress(OSError):  # full: it is awake, or will be
+        with contextlib.suppress(OSError):  # full: the worker is awake, or will be
             os.write(descriptor, _BYTE)
     finally:
         os.close(descriptor)
@@ -69,10 +69,10 @@ class Listener:
         self._path = path
         self._pipe, self._descriptor = _make_pipe(path)
         self._is_open = True
-        self._closing = threading.RLock()  # a signal handler may call in the middle of a call
+        self._closing = threading.RLock()  # a signal handler may wake in the middle of a call
 
     def wait(self, timeout: float) -> None:
-        """Sleep until somebody calls, or the time is over; return at once if somebody has called since the last time.
+        """Sleep until a wake-up or the timeout. Return at once if a wake-up has arrived since the last call.
 
         Args:
             timeout: Seconds.
@@ -82,13 +82,13 @@ class Listener:
         if poll.poll(max(timeout, 0) * 1000):
             with contextlib.suppress(BlockingIOError):
                 os.read(self._descriptor, _MUCH)
-        elif not self._pipe.exists():  # somebody has cleared the folder away
+        elif not self._pipe.exists():  # the folder was deleted
             self._begin_again()
 
     def wake(self) -> None:
-        """Wake the one that waits here; from any thread, and from a signal handler."""
+        """Wake this listener. Safe in any thread and in a signal handler."""
         with self._closing, contextlib.suppress(BlockingIOError):
-            if self._is_open:  # or else the number may be another file's
+            if self._is_open:  # otherwise the number may be another file's
                 os.write(self._descriptor, _BYTE)
 
     def _begin_again(self) -> None:
@@ -109,14 +109,14 @@ class Listener:
 def _make_pipe(path: Path) -> tuple[Path, int]:
     folder = folder_of(path)
     folder.mkdir(exist_ok=True)
-    notify(path)  # removes what processes that died have left
+    notify(path)  # deletes pipes of dead processes
     pipe = folder / f"{os.getpid()}-{secrets.token_hex(4)}"
     new = pipe.with_name(pipe.name + _NEW)
     os.mkfifo(new)
     try:
-        # open for writing too, so that the last writer's leaving is not the end of the file
+        # open for writing too, so that the end of the last writer is not the end of the file
         descriptor = os.open(new, os.O_RDWR | os.O_NONBLOCK)
-    except OSError:  # it has no descriptor left, say; nobody else removes what is new
+    except OSError:  # no descriptors are left, for example; no other process deletes a new pipe
         new.unlink()
         raise
     new.rename(pipe)

@@ -1,12 +1,12 @@
-"""Who writes to a SQLite file, and when: one at a time, in turn, and many with one commit.
+"""The writer of a SQLite file: one write at a time, in a fair order, and many writes in one commit.
 
-A thread that finds nobody writing writes by itself, at once. Whoever comes meanwhile joins a queue, and a thread of
-the writer's own takes over: it runs what waits one after another on one connection, each under a savepoint, and one
-commit, which waits for the disk once, covers them all. Nobody is answered before that. A lone write waits for nobody;
-after a batch, those who were in it get a moment to come back before the next one begins.
+A thread that finds the writer idle writes at once, by itself. Concurrent writes join a queue, and the writer's own
+thread takes over. It runs the queued writes one after another on one connection, each under a savepoint, and one commit
+syncs them all (group commit). No caller gets its result before that. A lone write never waits. After a batch its
+members get a moment to return before the next batch begins (`commit_delay`).
 
-Among processes the same is a lock beside the file (`file_lock`), taken before SQLite's own. Waiting is bounded in
-number and in time, and its end is an `OverloadedError`. What is written, and what it means, is the caller's business.
+Among processes, a fair lock beside the file (`process_lock`) is acquired before SQLite's own. Number and time of
+waiting writes are limited, and exceeding a limit is an `OverloadedError`.
 """
 
 from __future__ import annotations
@@ -26,32 +26,32 @@ from typing import Any, TypeVar, cast
 
 from flask_convex_http.errors import ConvexHTTPError, EngineError, FunctionCallError, OverloadedError
 from flask_convex_http.sqlite.checkpoints import Checkpoints
-from flask_convex_http.sqlite.commit_delay import Gathering
+from flask_convex_http.sqlite.commit_delay import CommitDelay
 from flask_convex_http.sqlite.connections import Connections, sqlite3, this_process
-from flask_convex_http.sqlite.process_lock import FileLock
+from flask_convex_http.sqlite.process_lock import ProcessLock
 
 logger = logging.getLogger("flask_convex_http")
 
 T = TypeVar("T")
 Work = Callable[[Any], T]
 
-#: Seconds after which a batch takes in no more: who is in it waits for the last of them.
+#: Seconds after which a batch accepts no more writes, since its members wait for the last one.
 _BATCH_SECONDS = 0.01
-#: Commits from one look at how long the log is to the next; a look takes a tenth of the time of a small commit.
+#: Commits between two checks of the log's length. A check takes a tenth of the time of a small commit.
 _LOOK_EVERY = 8
-#: Seconds the writer's thread stays when there is nothing to do.
+#: Seconds for which the idle writer thread stays alive.
 _LINGER_SECONDS = 1.0
 
 
 class _Write:
-    """Something that waits to be written; `done` is released when its end is known."""
+    """A waiting write. `done` is released when its result is known."""
 
     __slots__ = ("alone", "context", "done", "error", "result", "work")
 
     def __init__(self, work: Work[Any], *, alone: bool) -> None:
         self.work = work
         self.alone = alone
-        self.context = contextvars.copy_context()  # it runs in another thread, which must look like this one
+        self.context = contextvars.copy_context()  # the writer's thread runs it with the caller's context variables
         self.done = threading.Lock()
         self.done.acquire()
         self.result: Any = None
@@ -59,14 +59,14 @@ class _Write:
 
 
 class Writer:
-    """The one way of a process to write to a file.
+    """The writer of one process to one file.
 
     Args:
         path: The database file.
-        connections: Where it gets its connections.
-        translate: Makes the package's errors of the driver's.
-        timeout: Seconds a write waits to be begun with.
-        depth: How many writes may wait.
+        connections: Provides the connections.
+        translate: Returns the package's error for an error of the driver.
+        timeout: Seconds for which a write waits to start.
+        depth: The largest number of waiting writes.
     """
 
     def __init__(
@@ -83,30 +83,30 @@ class Writer:
         self._translate = translate
         self._timeout = timeout
         self._depth = depth
-        self._lock = FileLock(path)
+        self._lock = ProcessLock(path)
         self._checkpoints = Checkpoints(path)
         self._mutex = threading.Lock()
         self._queue: deque[_Write] = deque()
-        self._is_taken = False  # some thread has the turn, and only that thread lets go of it
+        self._is_taken = False  # held by the thread that writes, which alone releases it
         self._thread: threading.Thread | None = None
         self._calls = threading.Semaphore(0)
         self._commits = 0
-        self._gathering = Gathering(self._queue, self._mutex)
+        self._gathering = CommitDelay(self._queue, self._mutex)
         self._commit_seconds = 0.0
         self._here = threading.local()
 
-    def run(self, work: Work[T], *, alone: bool = False, patience: float | None = None) -> T:
-        """Run work on a connection in a transaction, commit it, and answer its result.
+    def run(self, work: Work[T], *, alone: bool = False, timeout: float | None = None) -> T:
+        """Run work on a connection in a transaction, commit it, and return its result.
 
         Args:
-            work: Gets the connection. It may be run again from the start, in another thread with this one's context.
-            alone: Whether it is to have the connection for itself and make its transactions itself.
-            patience: Seconds it waits at most to be begun with, if less than the writer's.
+            work: Gets the connection. It may be retried from its start, in another thread with this one's context.
+            alone: Whether the work gets the connection for itself and makes its transactions itself.
+            timeout: Seconds for which it waits to start, if shorter than the writer's timeout.
 
         Raises:
-            OverloadedError: It waited too long to be begun with, or too many wait already; nothing was done.
+            OverloadedError: It waited too long, or too many writes wait. Nothing was done.
             EngineError: The commit failed.
-            Exception: What the work raises; nothing of it is written then.
+            Exception: Any exception of the work. Nothing of it is written.
         """
         if getattr(self._here, "is_writing", False):
             raise FunctionCallError(
@@ -114,7 +114,7 @@ class Writer:
             )
         write = self._enter(work, alone=alone)
         if write is not None:
-            return cast(T, self._wait(write, patience))
+            return cast(T, self._wait(write, timeout))
         try:
             if self._lock.try_acquire():
                 return self._write_here(work, alone=alone)
@@ -123,10 +123,10 @@ class Writer:
                 self._queue.appendleft(write)
         finally:
             self._pass_on()
-        return cast(T, self._wait(write, patience))
+        return cast(T, self._wait(write, timeout))
 
     def close(self) -> None:
-        """Let go of the files of the lock, unless somebody writes."""
+        """Close the files of the lock, unless a write is running."""
         with self._mutex:
             if not self._is_taken:
                 self._lock.close()
@@ -134,7 +134,7 @@ class Writer:
     # --- whose turn it is --------------------------------------------------------------------------------------------
 
     def _enter(self, work: Work[Any], *, alone: bool) -> _Write | None:
-        """Take the turn, or else a place in the queue."""
+        """Acquire the writer, or join the queue."""
         with self._mutex:
             if not self._is_taken:
                 self._is_taken = True
@@ -147,8 +147,8 @@ class Writer:
             return write
 
     def _pass_on(self) -> None:
-        """Give the turn to the writer's thread, if something waits."""
-        if self.pid != this_process():  # the work has called fork(), and this is the child: the turn is the parent's
+        """Hand the writer over to its thread if writes are queued."""
+        if self.pid != this_process():  # the work called fork(), and this is the child: the writer is the parent's
             return
         with self._mutex:
             if not self._queue:
@@ -162,20 +162,20 @@ class Writer:
         thread = threading.Thread(target=self._serve, name="convex-writer", daemon=True)
         try:
             thread.start()
-        except RuntimeError:  # the system has no more threads: let the next one try, and whoever waits come back
+        except RuntimeError:  # the system has no more threads: the next write tries again, and queued ones time out
             logger.exception("The writer's thread could not be started")
             self._is_taken = False
             _refuse(self._empty_queue(), OverloadedError("No thread is left to write with; try again in a moment"))
         else:
             self._thread = thread
 
-    def _wait(self, write: _Write, patience: float | None) -> Any:
-        timeout = self._timeout if patience is None else min(patience, self._timeout)
+    def _wait(self, write: _Write, timeout: float | None) -> Any:
+        seconds = self._timeout if timeout is None else min(timeout, self._timeout)
         try:
-            while not write.done.acquire(timeout=timeout):
-                if self._withdraw(write):  # or else it has begun, and may only have to begin again
+            while not write.done.acquire(timeout=seconds):
+                if self._withdraw(write):  # otherwise it has started, and may only be retried
                     raise OverloadedError("The database is busy with other writes; try again in a moment")
-        except BaseException:  # Ctrl-C, for one
+        except BaseException:  # Ctrl-C, for example
             self._withdraw(write)
             raise
         if write.error is not None:
@@ -183,17 +183,17 @@ class Writer:
         return write.result
 
     def _withdraw(self, write: _Write) -> bool:
-        """Take a write out of the queue; whether it was still there."""
+        """Remove a write from the queue, and return whether it was still there."""
         with self._mutex:
             is_there = write in self._queue
             if is_there:
                 self._queue.remove(write)
             return is_there
 
-    # --- writing by oneself ------------------------------------------------------------------------------------------
+    # --- writes in this thread ----------------------------------------------------------------------------------------
 
     def _write_here(self, work: Work[T], *, alone: bool) -> T:
-        """Write in this thread, which has the turn and the lock."""
+        """Write in this thread, which holds the writer and the lock."""
         self._here.is_writing = True
         try:
             with self._connections.lend() as connection:
@@ -220,7 +220,7 @@ class Writer:
     # --- writing for all that wait -----------------------------------------------------------------------------------
 
     def _serve(self) -> None:
-        """What the writer's thread does: while it has the turn, it writes what waits."""
+        """Write queued writes as long as the writer belongs to this thread; the thread's main function."""
         self._here.is_writing = True
         while True:
             while self._has_next():
@@ -235,13 +235,13 @@ class Writer:
 
     def _ends(self) -> bool:
         with self._mutex:
-            if self._calls.acquire(blocking=False):  # called after it had stopped listening
+            if self._calls.acquire(blocking=False):  # a write was queued after the thread had stopped
                 return False
             self._thread = None
             return True
 
     def _write_batch(self) -> int:
-        """Write what waits; answers how many it was."""
+        """Write the queued writes, and return their number."""
         batch: list[_Write] = []
         count = 0
         try:
@@ -250,7 +250,7 @@ class Writer:
                 count = self._write_next(batch)
             finally:
                 self._lock.release()
-        except Exception as error:  # the file cannot be opened, or the commit has failed
+        except Exception as error:  # the file cannot be opened, or the commit failed
             with self._mutex:
                 refused = batch or self._empty_queue()
             _refuse(refused, error if isinstance(error, ConvexHTTPError) else EngineError(f"Writing failed: {error!r}"))
@@ -258,7 +258,7 @@ class Writer:
         return count
 
     def _write_next(self, batch: list[_Write]) -> int:
-        """Write what waits, and answer how many it was; the batch is who has no answer yet."""
+        """Write the queued writes, and return their number. The batch has the writes without a result."""
         with self._connections.lend() as connection:
             alone = self._next(alone=True)
             if alone is not None:
@@ -272,10 +272,10 @@ class Writer:
     def _write_group(self, connection: Any, batch: list[_Write]) -> None:
         try:
             self._execute("BEGIN IMMEDIATE", connection)
-        except OverloadedError:  # another program writes: each waits on, as long as it wants to
+        except OverloadedError:  # another program writes: each write waits on, within its own timeout
             return
         self._run_group(connection, batch)
-        if not connection.in_transaction:  # a full disk, say: the last one is told so, the others do without it
+        if not connection.in_transaction:  # such as after a full disk: the last write fails, the others are retried
             with self._mutex:
                 self._queue.extendleft(reversed(batch[:-1]))
             del batch[:-1]
@@ -285,7 +285,7 @@ class Writer:
         self._commit_seconds = time.monotonic() - began
 
     def _run_group(self, connection: Any, batch: list[_Write]) -> None:
-        """Run what waits, in the order it came."""
+        """Run the queued writes in order."""
         end = time.monotonic() + _BATCH_SECONDS
         while time.monotonic() < end and (write := self._next(alone=False)) is not None:
             work = partial(self._under_savepoint if batch else self._as_first, write.work)
@@ -300,18 +300,18 @@ class Writer:
             return None
 
     def _run(self, write: _Write, work: Work[Any], connection: Any, batch: list[_Write]) -> None:
-        """Run one of those that wait. If it fails it hears so when all do: it may have failed for what they wrote."""
+        """Run one queued write. Its error is raised after the commit, since it may depend on the other writes."""
         batch.append(write)
         write.error = None
         try:
             write.result = write.context.run(work, connection)
         except BaseException as error:
             write.error = error
-        if self.pid != this_process():  # the work has called fork(): its child has no caller here to go back to
+        if self.pid != this_process():  # the work called fork(): its child has no caller to return to
             os._exit(1)
 
     def _as_first(self, work: Work[T], connection: Any) -> T:
-        """Run what needs no savepoint, because the whole transaction can begin anew without it."""
+        """Run the first write without a savepoint, since the whole transaction can be retried without it."""
         try:
             result = work(connection)
             _check_transaction(connection)
@@ -338,11 +338,11 @@ class Writer:
         try:
             self._execute("ROLLBACK TO one", connection)
             self._execute("RELEASE one", connection)
-        except ConvexHTTPError:  # rather undo them all, and run the others again, than commit a part of this one
+        except ConvexHTTPError:  # roll back all and retry the others, instead of committing a part of this one
             self._roll_back(connection)
 
     def _empty_queue(self) -> list[_Write]:
-        """Take all that waits; the mutex is held."""
+        """Take all writes from the queue. The caller holds the mutex."""
         waiting = list(self._queue)
         self._queue.clear()
         return waiting
@@ -364,11 +364,11 @@ class Writer:
 
     def _roll_back(self, connection: Any) -> None:
         if self.pid == this_process() and connection.in_transaction:
-            with contextlib.suppress(sqlite3.Error):  # the pool keeps no connection that is in a transaction
+            with contextlib.suppress(sqlite3.Error):  # the pool keeps no connection with an open transaction
                 connection.execute("ROLLBACK")
 
     def _checkpoint_if_due(self, connection: Any, batch: list[_Write] | None = None, *, look: bool) -> None:
-        """Make a checkpoint if one is due, and answer the batch first: what was committed stays so."""
+        """Make a checkpoint if one is due, after the batch has its results: the commits are safe."""
         self._commits += 1
         if not look and self._commits % _LOOK_EVERY:
             return

@@ -15,7 +15,7 @@ from typing import Any
 from flask_convex_http import ConvexHTTPError
 from flask_convex_http.engines.sqlite.engine import SQLiteEngine
 from flask_convex_http.engines.sqlite.transactions import SQLiteTransaction
-from flask_convex_http.sqlite.process_lock import FileLock
+from flask_convex_http.sqlite.process_lock import ProcessLock
 from tests.engines.members import SCHEMA, insert, price_of
 from tests.sqlite.crews import PATIENCE, wait_until
 
@@ -69,7 +69,7 @@ def hold_mutation(path: Path, begun: Path, gone: Path) -> None:
 
 def hold_lock(path: Path, begun: Path, gone: Path) -> None:
     """Hold the lock beside the file."""
-    lock = FileLock(path)
+    lock = ProcessLock(path)
     lock.acquire()
     _hold(begun, gone)
     lock.release()
@@ -77,7 +77,7 @@ def hold_lock(path: Path, begun: Path, gone: Path) -> None:
 
 def count_turns(path: Path, gate: Path, answer: Path, seconds: float) -> None:
     """Take the lock again and again without a pause, and write down how often, and how long the longest wait was."""
-    lock = FileLock(path)
+    lock = ProcessLock(path)
     answer.touch()
     while not gate.exists():
         time.sleep(0.002)

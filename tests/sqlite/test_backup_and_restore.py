@@ -16,7 +16,7 @@ import pytest
 from flask_convex_http.engines.sqlite.engine import SQLiteEngine
 from flask_convex_http.errors import EngineError, OverloadedError
 from flask_convex_http.sqlite.connections import sqlite3
-from flask_convex_http.sqlite.process_lock import FileLock
+from flask_convex_http.sqlite.process_lock import ProcessLock
 from tests.engines.members import ITEMS, SCHEMA, increment, insert, migrate, price, price_of, set_price
 
 ROOT = Path(__file__).parents[2]
@@ -344,7 +344,7 @@ def test_a_damaged_file_that_is_written_to_is_left_alone(engine: SQLiteEngine, l
     """While another process has the turn to write, a damaged file is not replaced."""
     engine.close()
     live.write_bytes(b"nonsense" * 1000)
-    lock = FileLock(live)
+    lock = ProcessLock(live)
     assert lock.try_acquire()
     with pytest.raises(OverloadedError, match="stop the app"):
         engine.backups.prepare_restore(copy).run()

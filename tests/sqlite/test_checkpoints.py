@@ -11,7 +11,7 @@ import pytest
 from flask_convex_http.engines.sqlite.engine import SQLiteEngine
 from flask_convex_http.sqlite.checkpoints import CHECKPOINT_BYTES, LOG_BYTES, Checkpoints
 from flask_convex_http.sqlite.connections import sqlite3
-from flask_convex_http.sqlite.process_lock import FileLock
+from flask_convex_http.sqlite.process_lock import ProcessLock
 from tests.sqlite.crews import adding, crew, keys, tell_statements, together, wait_until
 
 MIB = 2**20
@@ -121,7 +121,7 @@ def test_nobody_writes_during_a_checkpoint(engine: SQLiteEngine, waits: bool) ->
     during: list[tuple[bool, bool]] = []
 
     def look() -> tuple[bool, bool]:
-        with closing(FileLock(engine.path)) as lock:
+        with closing(ProcessLock(engine.path)) as lock:
             return can_write(engine.path), lock.try_acquire()
 
     def tell(statement: str) -> None:

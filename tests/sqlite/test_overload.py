@@ -15,7 +15,7 @@ from flask_convex_http import OverloadedError, UnavailableError
 from flask_convex_http.engines.sqlite.engine import SQLiteEngine
 from flask_convex_http.engines.sqlite.transactions import SQLiteTransaction
 from flask_convex_http.sqlite.connections import sqlite3
-from flask_convex_http.sqlite.process_lock import FileLock
+from flask_convex_http.sqlite.process_lock import ProcessLock
 from tests.engines.members import insert, price, price_of
 from tests.engines.model import Gate
 from tests.sqlite.crews import PATIENCE, Work, adding, crew, keys, raising
@@ -151,7 +151,7 @@ def test_waiting_too_long_to_be_run_again(engine: SQLiteEngine, open_engine: Cal
         transaction._connection.execute("PRAGMA max_page_count = 100")  # to SQLite, a full disk
         insert(transaction, "large", note=b"x" * 10_000_000)
 
-    with crew(impatient) as members, closing(FileLock(engine.path)) as other:
+    with crew(impatient) as members, closing(ProcessLock(engine.path)) as other:
         members.hold()
         first, full = members.queue(adding("first"), fill)
         members.let_go()

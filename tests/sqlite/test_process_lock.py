@@ -11,7 +11,7 @@ from threading import Thread
 import pytest
 
 from flask_convex_http import EngineError
-from flask_convex_http.sqlite.process_lock import FileLock
+from flask_convex_http.sqlite.process_lock import ProcessLock
 from tests.engines.members import in_child
 from tests.sqlite.crews import PATIENCE, wait_until
 from tests.sqlite.holders import count_turns, hold_lock, in_the_way, leave, process
@@ -25,12 +25,12 @@ def _path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(name="new_lock")
-def _new_lock(path: Path) -> Iterator[Callable[[], FileLock]]:
+def _new_lock(path: Path) -> Iterator[Callable[[], ProcessLock]]:
     with ExitStack() as stack:
-        yield lambda: stack.enter_context(closing(FileLock(path)))
+        yield lambda: stack.enter_context(closing(ProcessLock(path)))
 
 
-def is_free(lock: FileLock) -> bool:
+def is_free(lock: ProcessLock) -> bool:
     """Whether somebody else could have it."""
     if not lock.try_acquire():
         return False
@@ -38,7 +38,7 @@ def is_free(lock: FileLock) -> bool:
     return True
 
 
-def somebody_waits(lock: FileLock) -> bool:
+def somebody_waits(lock: ProcessLock) -> bool:
     """Whether somebody stands at the head of the queue."""
     if lock._head.take(fcntl.LOCK_NB):
         lock._head.release()
@@ -46,7 +46,7 @@ def somebody_waits(lock: FileLock) -> bool:
     return True
 
 
-def test_two_locks_of_one_process(new_lock: Callable[[], FileLock]) -> None:
+def test_two_locks_of_one_process(new_lock: Callable[[], ProcessLock]) -> None:
     """Two locks of one file exclude each other in one process, too; who waits has it when it is free."""
     one, other = new_lock(), new_lock()
     assert one.try_acquire()
@@ -63,7 +63,7 @@ def test_two_locks_of_one_process(new_lock: Callable[[], FileLock]) -> None:
     assert is_free(one)
 
 
-def test_who_waits_comes_before_who_asks(new_lock: Callable[[], FileLock]) -> None:
+def test_who_waits_comes_before_who_asks(new_lock: Callable[[], ProcessLock]) -> None:
     """While somebody waits for the lock nobody else gets it by asking, not even when it is let go of."""
     holder, waiter, other = new_lock(), new_lock(), new_lock()
     holder.acquire()
@@ -78,7 +78,7 @@ def test_who_waits_comes_before_who_asks(new_lock: Callable[[], FileLock]) -> No
     assert is_free(other)
 
 
-def test_another_process(path: Path, new_lock: Callable[[], FileLock]) -> None:
+def test_another_process(path: Path, new_lock: Callable[[], ProcessLock]) -> None:
     """What another process holds is not free until it lets go; waiting for it ends then."""
     lock = new_lock()
     with in_the_way(hold_lock, path) as holder:
@@ -90,7 +90,7 @@ def test_another_process(path: Path, new_lock: Callable[[], FileLock]) -> None:
         assert holder.exitcode == 0
 
 
-def test_a_holder_that_is_killed(path: Path, new_lock: Callable[[], FileLock]) -> None:
+def test_a_holder_that_is_killed(path: Path, new_lock: Callable[[], ProcessLock]) -> None:
     """The lock of a process that was killed is free."""
     lock = new_lock()
     with in_the_way(hold_lock, path) as holder:
@@ -101,12 +101,12 @@ def test_a_holder_that_is_killed(path: Path, new_lock: Callable[[], FileLock]) -
 
 
 @fork
-def test_a_child_holds_nothing(path: Path, new_lock: Callable[[], FileLock]) -> None:
+def test_a_child_holds_nothing(path: Path, new_lock: Callable[[], ProcessLock]) -> None:
     """A child of fork() does not hold its parent's lock, cannot have it meanwhile, and does not take it along."""
     lock = new_lock()
     lock.acquire()
     assert in_child(lambda: is_free(lock)) is False
-    assert in_child(lambda: is_free(FileLock(path))) is False
+    assert in_child(lambda: is_free(ProcessLock(path))) is False
     assert not is_free(new_lock())
     lock.release()
     assert in_child(lambda: is_free(lock)) is True
@@ -114,12 +114,12 @@ def test_a_child_holds_nothing(path: Path, new_lock: Callable[[], FileLock]) -> 
 
 
 @fork
-def test_a_child_that_outlives_the_holder(path: Path, new_lock: Callable[[], FileLock]) -> None:
+def test_a_child_that_outlives_the_holder(path: Path, new_lock: Callable[[], ProcessLock]) -> None:
     """When the holder has died its lock is free, although a child of it lives on."""
     reading, writing = os.pipe()
     holder = os.fork()
     if holder == 0:
-        lock = FileLock(path)
+        lock = ProcessLock(path)
         lock.acquire()
         if os.fork() == 0:
             os.write(writing, str(os.getpid()).encode())
@@ -156,13 +156,13 @@ def test_the_greedy_wait_too(path: Path, tmp_path: Path) -> None:
 
 def test_a_place_where_no_lock_can_be(tmp_path: Path) -> None:
     """A folder that is not there is an EngineError that names the file."""
-    with closing(FileLock(tmp_path / "missing" / "some.db")) as lock:
+    with closing(ProcessLock(tmp_path / "missing" / "some.db")) as lock:
         for use in (lock.try_acquire, lock.acquire):
             with pytest.raises(EngineError, match="missing"):
                 use()
 
 
-def test_closing_lets_go(new_lock: Callable[[], FileLock]) -> None:
+def test_closing_lets_go(new_lock: Callable[[], ProcessLock]) -> None:
     """A lock that is closed is free, and can be used again."""
     lock = new_lock()
     lock.acquire()

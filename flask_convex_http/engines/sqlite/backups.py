@@ -9,7 +9,7 @@ from typing import Any
 from flask_convex_http.engines.base import Progress
 from flask_convex_http.engines.sqlite.schema import SQLiteSchema
 from flask_convex_http.schema.documents import Schema
-from flask_convex_http.sqlite.backup import copy_to
+from flask_convex_http.sqlite.backup import write_backup
 from flask_convex_http.sqlite.file import SQLiteFile
 from flask_convex_http.sqlite.restore import Restore
 
@@ -38,7 +38,7 @@ class SQLiteBackups:
     def create(self, path: Path, progress: Progress | None = None) -> None:
         """Write a consistent backup to a new file, in steps, while others read and write."""
         with self._file.lend() as source:
-            copy_to(source, path, progress)
+            write_backup(source, path, progress)
 
     def prepare_restore(self, path: Path) -> Restore:
         """Inspect a backup and return what restores it."""

@@ -121,7 +121,7 @@ class SQLiteEngine:
             finally:
                 transaction.end()
 
-        return self._file.write(run, patience=timeout)
+        return self._file.write(run, timeout=timeout)
 
     def migrate(self, plan: Callable[[Migration], Sequence[Step]], *, dry_run: bool) -> list[Step]:
         """Apply the steps that `plan` returns in one transaction, and return them."""

@@ -36,7 +36,7 @@ from flask_convex_http.errors import (
     OverloadedError,
     UnavailableError,
 )
-from flask_convex_http.sqlite.backup import Progress, copy_to, faults
+from flask_convex_http.sqlite.backup import Progress, faults, write_backup
 from flask_convex_http.sqlite.connections import DISK_FAILURES
 from flask_convex_http.sqlite.file import WRITE_TIMEOUT, SQLiteFile, make_folder
 from flask_convex_http.sqlite.restore import Restore
@@ -124,7 +124,7 @@ class SQLiteBlobs(BlobStore):
     def backup(self, path: Path, progress: Progress | None = None) -> None:
         """Write one consistent copy to a new file. `progress` is called with the pages done and all pages."""
         with self._opened().lend() as source:
-            copy_to(source, path, progress)
+            write_backup(source, path, progress)
 
     def restore(self, path: Path) -> Restore:
         """Inspect a backup, and return the restore that brings the store back to it."""
