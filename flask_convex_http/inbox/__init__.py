@@ -1,5 +1,6 @@
 """The inbox: a webhook delivery, its effects and its response are one commit.
 
-A verified `WebhookEvent` enters from `web`. The handler runs at most once to its end; duplicates get the stored
-response.
+A verified delivery enters from `web/` through `inbox.Inbox`. The handler runs in `runtime/`, at once or later by a
+worker through `queue`. The response leaves. A duplicate gets the stored response and runs nothing. `replay` serves
+commands.
 """

@@ -1,10 +1,12 @@
-"""The rows of the inbox: deliveries, their headers and bodies, their contents and their turns, and each step between.
+"""The rows of the inbox: deliveries, their headers and bodies, their contents and their turns in lanes.
 
-    (nothing) -> done | failed | dead | pending         a delivery that is new
-    failed -> done | failed | dead                      it was sent again, or run again by hand
+The state of a delivery changes so:
+
+    (none) -> done | failed | dead | pending            a new delivery
+    failed -> done | failed | dead                      the sender or an operator retries
     pending -> done | pending | dead                    a worker runs it
 
-Each step is a part of a transaction of the caller's. Nothing here runs a handler or knows who sends.
+Each change is part of the caller's transaction. This module runs no handler.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from flask_convex_http.inbox.registry import DEFAULT_IDS, Webhook
 from flask_convex_http.schema.documents import ID_COLUMN, TIME_COLUMN, Schema, Table
 from flask_convex_http.schema.index_ranges import lte, segments
 from flask_convex_http.schema.system_tables import (
-    Answer,
+    StoredResponse,
     WebhookAttempt,
     WebhookContent,
     WebhookDelivery,
@@ -38,29 +40,29 @@ from flask_convex_http.webhooks.events import WebhookEvent
 State = Literal["pending", "done", "failed", "dead"]
 
 STATES: tuple[State, ...] = ("pending", "failed", "dead", "done")
-#: When what waits for a worker may be forgotten.
+#: The expiry of pending deliveries.
 NEVER = 8.64e15
 _ENDED = ("done", "dead")
 _DEFAULT = DEFAULT_IDS.total_seconds() * 1000
 _MOST_ATTEMPTS = 100
 _LONGEST_ID = 255
-#: Milliseconds after which the content of a delivery that is not done is looked at again.
+#: Milliseconds after which the content of an unfinished delivery is checked again.
 _LOOK_AGAIN = 86_400_000.0
-#: Milliseconds after which somebody looks whether what is pending is still to be run.
+#: Milliseconds after which a pending delivery is checked for a missing job.
 _UNSEEN = 3_600_000.0
 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A verified delivery that has come in.
+    """A verified delivery that has arrived.
 
     Attributes:
-        webhook: What received it.
-        event: What it says.
-        headers: Its headers: a handler may have changed those of the event.
-        event_id: Its id, as rows have it.
-        request_id: The request that brought it.
-        fingerprint: Its content, if its id is not signed.
+        webhook: The webhook that received it.
+        event: The event.
+        headers: Its headers. A handler may have changed those of the event.
+        event_id: The sender's id, as rows store it.
+        request_id: The id of the request that delivered it.
+        fingerprint: A digest of its content, if its id is not signed.
     """
 
     webhook: Webhook
@@ -72,12 +74,12 @@ class Arrival:
 
     @classmethod
     def of(cls, webhook: Webhook, event: WebhookEvent, request_id: str) -> Arrival:
-        """What came in, in texts that a database takes."""
+        """Return an arrival, with texts that a database can store."""
         fingerprint = webhook.provider.fingerprint(event)
         return cls(webhook, event, dict(event.headers), stored_id(event.id), request_id, fingerprint)
 
-    def anew(self) -> Arrival:
-        """The same with its event read once more: a handler may have changed what it was given."""
+    def fresh(self) -> Arrival:
+        """Return the arrival with a fresh event, since a handler may have changed the first one."""
         event, provider = self.event, self.webhook.provider
         received, label = event.received_at, event.secret_label
         fresh = provider.event(self.headers, event.body, received_at=received, secret_label=label)
@@ -89,7 +91,7 @@ class Deliveries:
     """The deliveries of an application.
 
     Attributes:
-        schema: The application's schema.
+        schema: The tables.
     """
 
     schema: Schema
@@ -108,27 +110,32 @@ class Deliveries:
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
-    def lookup(self, engine: Engine, arrival: Arrival, patience: float) -> WebhookDelivery | None:
-        """What is known of a delivery, read without a transaction by who waits so many seconds for the database."""
+    def lookup(self, engine: Engine, arrival: Arrival, timeout: float) -> WebhookDelivery | None:
+        """Return the row of a delivery, or None, read outside a transaction.
+
+        Args:
+            arrival: The delivery.
+            timeout: Seconds for which the read waits for the database.
+        """
         source, event_id = arrival.webhook.source, arrival.event_id
-        row = engine.lookup(self.table, {"source": source, "event_id": event_id}, timeout=patience)
+        row = engine.lookup(self.table, {"source": source, "event_id": event_id}, timeout=timeout)
         if row is None and arrival.fingerprint is not None:
             by_content = {"source": source, "fingerprint": arrival.fingerprint}
-            content = engine.lookup(self.contents, by_content, timeout=patience)
+            content = engine.lookup(self.contents, by_content, timeout=timeout)
             if content is not None:
                 by_event = {"source": source, "event_id": self.contents.read(content).event_id}
-                row = engine.lookup(self.table, by_event, timeout=patience)
+                row = engine.lookup(self.table, by_event, timeout=timeout)
         return None if row is None else self.table.read(row)
 
     def find_again(self, transaction: Transaction, arrival: Arrival) -> WebhookDelivery | None:
-        """Find a delivery that `lookup` has not found a moment ago; see `Transaction.lookup_again`."""
+        """Return the row of a delivery that `lookup` did not find a moment ago; see `Transaction.lookup_again`."""
         if arrival.fingerprint is not None:  # no unique index rejects a known content under another id
             return self.find(transaction, arrival)
         row = transaction.lookup_again(self.table, {"source": arrival.webhook.source, "event_id": arrival.event_id})
         return None if row is None else self.table.read(row)
 
     def find(self, transaction: Transaction, arrival: Arrival) -> WebhookDelivery | None:
-        """The same inside of a transaction."""
+        """Return the row of a delivery, or None, inside a transaction."""
         source = arrival.webhook.source
         rows = _rows(transaction, self.table, "by_event", source, arrival.event_id)
         if not rows and arrival.fingerprint is not None:
@@ -138,8 +145,11 @@ class Deliveries:
         return self.table.read(rows[0]) if rows else None
 
     def is_content_of(self, transaction: Transaction, arrival: Arrival, known: WebhookDelivery) -> bool:
-        """Whether a delivery has the content, and the type, that a known one came with; where the id is signed, it is
-        known by that. To be known from another delivery is not enough: that one's effects would happen again."""
+        """Return whether a delivery has the content and type that a known delivery arrived with.
+
+        An unsigned id alone does not identify a delivery, or the effects of another one could happen again. A signed id
+        does.
+        """
         if arrival.fingerprint is None:
             return True
         rows = _rows(transaction, self.contents, "by_fingerprint", arrival.webhook.source, arrival.fingerprint)
@@ -147,26 +157,26 @@ class Deliveries:
         return same and plain(arrival.event.type) == known.type
 
     def get(self, snapshot: Snapshot, delivery_id: str) -> WebhookDelivery | None:
-        """The delivery of an id of ours."""
+        """Return the delivery with this id, or None."""
         row = snapshot.get(self.table, delivery_id) if table_of(delivery_id) == self.table.name else None
         return None if row is None else self.table.read(row)
 
     def by_event_id(self, snapshot: Snapshot, event_id: str, sources: Sequence[str]) -> list[WebhookDelivery]:
-        """The deliveries of a sender's id."""
+        """Return the deliveries with a sender's id."""
         found = [row for source in sources for row in _rows(snapshot, self.table, "by_event", source, event_id)]
         return [self.table.read(row) for row in found]
 
     def request(self, snapshot: Snapshot, delivery_id: str) -> WebhookRequest | None:
-        """The headers and the body of a delivery, if they are kept still."""
+        """Return headers and body of a delivery, or None if they are purged."""
         row = snapshot.get(self.requests, self._request_id(delivery_id))
         return None if row is None else self.requests.read(row)
 
     def of_state(self, snapshot: Snapshot, state: State) -> Query[WebhookDelivery]:
-        """The deliveries in a state, in the order in which they need looking at."""
+        """Return the deliveries in a state, in the order of their next step."""
         return _start(snapshot, self.table).with_index("by_state", state=state)
 
     def _due(self, transaction: Transaction, state: State, now: float, limit: int) -> Sequence[Row]:
-        """Those that need looking at, as they are stored: one that cannot be read must not keep the others."""
+        """Return the due deliveries as stored rows: an unreadable one must not block the others."""
         [segment] = segments(self.table.indexes["by_state"].columns, (state,), lte(now), nullable=self.table.nullable)
         return transaction.select(self.table, segment, descending=False, limit=limit)
 
@@ -181,15 +191,15 @@ class Deliveries:
         state: State,
         *,
         attempt: WebhookAttempt | None = None,
-        answer: Answer | None = None,
+        answer: StoredResponse | None = None,
         lane: str | None = None,
     ) -> Id[WebhookDelivery]:
-        """Write down a delivery that is new."""
+        """Insert a new delivery."""
         webhook, event = arrival.webhook, arrival.event
         time = times.take()
         delivery_id = new_id(self.table.name, time)
-        expires, due = _end_of(webhook, state, now)
-        values = {  # as they are stored: to check them would take longer than to write them
+        expires, due = _expiries(webhook, state, now)
+        values = {  # as stored rows, since validating them takes longer than writing them
             "_id": delivery_id,
             "_creation_time": time,
             "source": webhook.source,
@@ -212,21 +222,23 @@ class Deliveries:
         }
         transaction.insert(self.table, [values[name] for name in self._columns])
         if webhook.keep_bodies:
-            self._keep(transaction, time, arrival, delivery_id)
-        self._remember(transaction, times, now, arrival)
+            self._insert_request(transaction, time, arrival, delivery_id)
+        self._insert_content(transaction, times, now, arrival)
         return Id(delivery_id)
 
-    def keep_again(self, transaction: Transaction, times: CreationTimes, arrival: Arrival, delivery_id: str) -> None:
-        """Keep the headers and the body of a copy: those of the first one may have been forgotten."""
-        self.forget_request(transaction, delivery_id)
-        self._keep(transaction, times.take(), arrival, delivery_id)
+    def restore_request(
+        self, transaction: Transaction, times: CreationTimes, arrival: Arrival, delivery_id: str
+    ) -> None:
+        """Store headers and body of a duplicate again, since those of the first delivery may be purged."""
+        self.delete_request(transaction, delivery_id)
+        self._insert_request(transaction, times.take(), arrival, delivery_id)
 
-    def _keep(self, transaction: Transaction, time: float, arrival: Arrival, delivery_id: str) -> None:
-        row = (self._request_id(delivery_id), time, _json(arrival.headers), arrival.event.body)  # as the columns come
+    def _insert_request(self, transaction: Transaction, time: float, arrival: Arrival, delivery_id: str) -> None:
+        row = (self._request_id(delivery_id), time, _json(arrival.headers), arrival.event.body)  # in column order
         transaction.insert(self.requests, row)
 
-    def _remember(self, transaction: Transaction, times: CreationTimes, now: float, arrival: Arrival) -> None:
-        """Remember a content, again if the delivery it came with has been forgotten."""
+    def _insert_content(self, transaction: Transaction, times: CreationTimes, now: float, arrival: Arrival) -> None:
+        """Store a content, again if the delivery it arrived with is purged."""
         if arrival.fingerprint is None:
             return
         source, fingerprint = arrival.webhook.source, arrival.fingerprint
@@ -244,11 +256,11 @@ class Deliveries:
         state: State,
         *,
         attempt: WebhookAttempt,
-        answer: Answer | None = None,
+        answer: StoredResponse | None = None,
         webhook: Webhook | None,
     ) -> None:
-        """Write down what came of one more attempt; None for a webhook that is not known here."""
-        expires, due = _end_of(webhook, state, now)
+        """Record the outcome of one more attempt. The webhook is None if the application no longer has it."""
+        expires, due = _expiries(webhook, state, now)
         self.change(
             transaction,
             delivery.id,
@@ -262,20 +274,20 @@ class Deliveries:
         )
 
     def add_attempt(self, transaction: Transaction, delivery: WebhookDelivery, attempt: WebhookAttempt) -> None:
-        """Write down an attempt that leaves a delivery in its state."""
+        """Record an attempt that does not change the state."""
         self.change(transaction, delivery.id, attempts=[*delivery.attempts, attempt][-_MOST_ATTEMPTS:])
 
     def wait(self, transaction: Transaction, now: float, delivery_id: str, lane: str | None) -> None:
-        """A delivery that has failed waits for a worker."""
+        """Make a failed delivery wait for a worker."""
         unended = {"expires": NEVER, "due": now + _UNSEEN, "completed_time": None, "answer": None}
         self.change(transaction, delivery_id, state="pending", lane=lane, **unended)
 
-    def unseen(self, transaction: Transaction, now: float, limit: int) -> list[str]:
-        """The ids of those pending for so long that somebody should look whether they are still to be run."""
+    def unchecked(self, transaction: Transaction, now: float, limit: int) -> list[str]:
+        """Return the ids of deliveries that have been pending for so long that their job may be missing."""
         return [row[0] for row in self._due(transaction, "pending", now, limit)]
 
-    def look_later(self, transaction: Transaction, delivery_id: str, now: float) -> None:
-        """Somebody has looked."""
+    def postpone_check(self, transaction: Transaction, delivery_id: str, now: float) -> None:
+        """Postpone the next check of a delivery."""
         self.change(transaction, delivery_id, due=now + _UNSEEN)
 
     def change(self, transaction: Transaction, delivery_id: str, **fields: Any) -> None:
@@ -283,14 +295,14 @@ class Deliveries:
         changes = {name: self.table.store(name, value) for name, value in fields.items()}
         transaction.update(self.table, delivery_id, changes)
 
-    def forget(self, transaction: Transaction, delivery_id: str) -> None:
-        """Remove all there is of a delivery; a copy that comes later is taken for new."""
+    def delete(self, transaction: Transaction, delivery_id: str) -> None:
+        """Delete all rows of a delivery. A later duplicate counts as new."""
         transaction.delete(self.table, delivery_id)
-        self.forget_request(transaction, delivery_id)
-        self.leave(transaction, delivery_id)
+        self.delete_request(transaction, delivery_id)
+        self.leave_lane(transaction, delivery_id)
 
-    def forget_request(self, transaction: Transaction, delivery_id: str) -> bool:
-        """Remove the headers and the body of a delivery; whether they were there."""
+    def delete_request(self, transaction: Transaction, delivery_id: str) -> bool:
+        """Delete headers and body of a delivery, and return whether they existed."""
         return transaction.delete(self.requests, self._request_id(delivery_id))
 
     # --- turns -------------------------------------------------------------------------------------------------------
@@ -298,48 +310,48 @@ class Deliveries:
     def queue(
         self, transaction: Transaction, times: CreationTimes, source: str, lane: str, delivery_id: Id[WebhookDelivery]
     ) -> bool:
-        """Give a delivery its place in a lane; whether it is the first."""
+        """Give a delivery its turn in a lane, and return whether it is the first."""
         turn = WebhookTurn(source=source, lane=lane, delivery=delivery_id)
         time, last = times.take(), _rows(transaction, self.turns, "by_lane", source, lane, descending=True)
         if last:  # the clock may have been set back since
             time = max(time, math.nextafter(last[0][1], math.inf))
         insert(transaction, self.turns, turn, CreationTimes(time))
-        return self.first_in(transaction, source, lane) == delivery_id
+        return self.first_of_lane(transaction, source, lane) == delivery_id
 
-    def first_in(self, snapshot: Snapshot, source: str, lane: str) -> Id[WebhookDelivery] | None:
-        """The delivery whose turn it is in a lane."""
+    def first_of_lane(self, snapshot: Snapshot, source: str, lane: str) -> Id[WebhookDelivery] | None:
+        """Return the first delivery of a lane, or None."""
         rows = _rows(snapshot, self.turns, "by_lane", source, lane)
         return self.turns.read(rows[0]).delivery if rows else None
 
-    def leave(self, transaction: Transaction, delivery_id: str) -> None:
-        """A delivery has been dealt with."""
+    def leave_lane(self, transaction: Transaction, delivery_id: str) -> None:
+        """Remove a finished delivery from its lane."""
         for row in _rows(transaction, self.turns, "by_delivery", delivery_id):
             transaction.delete(self.turns, row[0])
 
     # --- forgetting --------------------------------------------------------------------------------------------------
 
     def sweep(self, transaction: Transaction, now: float, limit: int) -> int:
-        """Forget what has expired, at most `limit` of each kind; answers how many of the kind with most."""
+        """Purge expired rows, at most `limit` of each kind, and return the largest number of one kind."""
         return max(self._sweep_deliveries(transaction, now, limit), self._sweep_contents(transaction, now, limit))
 
     def _sweep_deliveries(self, transaction: Transaction, now: float, limit: int) -> int:
         count = 0
-        for state in STATES[1:]:  # nothing of what is pending is forgotten
+        for state in STATES[1:]:  # pending deliveries do not expire
             rows = self._due(transaction, state, now, limit - count)
             for row in rows:
-                self._forget_some(transaction, row[0], self._expires(row), now)
+                self._purge_expired(transaction, row[0], self._expires(row), now)
             count += len(rows)
         return count
 
-    def _forget_some(self, transaction: Transaction, delivery_id: str, expires: float, now: float) -> None:
+    def _purge_expired(self, transaction: Transaction, delivery_id: str, expires: float, now: float) -> None:
         if expires <= now:
-            self.forget(transaction, delivery_id)
+            self.delete(transaction, delivery_id)
         else:
-            self.forget_request(transaction, delivery_id)
+            self.delete_request(transaction, delivery_id)
             self.change(transaction, delivery_id, due=expires)
 
     def _sweep_contents(self, transaction: Transaction, now: float, limit: int) -> int:
-        """Forget contents; one whose delivery was done late, or is not done yet, stays as long as that."""
+        """Purge expired contents. The content of an unfinished or late delivery stays as long as the delivery."""
         expired = _start(transaction, self.contents).with_index("by_expiry", expires=lte(now)).take(limit)
         for content in expired:
             rows = _rows(transaction, self.table, "by_event", content.source, content.event_id)
@@ -359,8 +371,8 @@ class Deliveries:
         return f"{self.requests.name}_{delivery_id[-32:]}"
 
 
-def _end_of(webhook: Webhook | None, state: State, now: float) -> tuple[float, float]:
-    """Until when a delivery is remembered, and its body kept: without that, what is not done could not be run."""
+def _expiries(webhook: Webhook | None, state: State, now: float) -> tuple[float, float]:
+    """Return the expiry of a delivery and of its body, which an unfinished delivery needs to run."""
     if state == "pending":
         return NEVER, now + _UNSEEN
     keep_ids, keep_bodies = (_DEFAULT, _DEFAULT) if webhook is None else (webhook.keep_ids, webhook.keep_bodies)
@@ -376,13 +388,13 @@ def _start(snapshot: Snapshot, table: Table[Any]) -> Query[Any]:
 
 
 def _rows(snapshot: Snapshot, table: Table[Any], index: str, *values: Any, descending: bool = False) -> Sequence[Row]:
-    """The first row of an index with these values, or the last."""
+    """Return the first row of an index with these values, or the last one."""
     [segment] = segments(table.indexes[index].columns, values, None, nullable=table.nullable)
     return snapshot.select(table, segment, descending=descending, limit=1)
 
 
 def stored_id(event_id: str) -> str:
-    """A sender's id as rows have it: one that is very long by its digest."""
+    """Return a sender's id as rows store it: a very long one as its digest."""
     text = plain(event_id)
     if len(text) <= _LONGEST_ID:
         return text

@@ -1,7 +1,8 @@
-"""Webhooks whose handlers a worker runs: recorded and scheduled in one commit, then tried until done or dead.
+"""Deliveries that a worker runs: recorded and scheduled in one commit, and attempted until done or dead.
 
-Each try is a scheduled mutation. The handler's effects, the delivery's new state and what is scheduled next are one
-commit with the try's own completion. Of a lane only the first is scheduled; its end, good or bad, schedules the next.
+Each attempt is a scheduled mutation. The handler's effects, the new state of the delivery and its next job are one
+commit with the end of the attempt's job. Only the first delivery of a lane has a job. Its end, good or bad, schedules
+the next.
 """
 
 from __future__ import annotations
@@ -23,17 +24,17 @@ from flask_convex_http.runtime.calls import MutationCalls, calls_of
 from flask_convex_http.runtime.context import MutationCtx
 from flask_convex_http.runtime.runtime import Runtime
 from flask_convex_http.scheduling.submission import Submission
-from flask_convex_http.schema.system_tables import Answer, WebhookAttempt, WebhookDelivery
+from flask_convex_http.schema.system_tables import StoredResponse, WebhookAttempt, WebhookDelivery
 from flask_convex_http.webhooks.events import WebhookEvent
 
 Outcome = Literal["success", "failed", "dead"]
 
 logger = logging.getLogger("flask_convex_http")
 
-#: Milliseconds for which a webhook that is not known here may be one of a newer version, which starts at the moment.
+#: Milliseconds for which an unknown webhook may belong to a newer version of the application that is starting.
 _UNKNOWN_FOR = 60_000.0
 _LOOK_AGAIN = 2_000.0
-#: The scheduled function that tries a delivery.
+#: The name of the scheduled function that attempts a delivery.
 PROCESS = "_webhooks:process"
 
 
@@ -43,7 +44,7 @@ class DeliveryQueue:
 
     Attributes:
         runtime: Runs the handlers.
-        webhooks: The application's webhooks.
+        webhooks: The webhooks of the application.
         deliveries: The rows.
     """
 
@@ -52,20 +53,20 @@ class DeliveryQueue:
     deliveries: Deliveries
 
     def add(self, calls: MutationCalls, arrival: Arrival, known: WebhookDelivery | None) -> None:
-        """Record a delivery and have it tried; `known` is its row if it failed when its handler was run at once."""
+        """Record a delivery and schedule it. `known` is its row if an immediate run failed before."""
         rows, now = self.deliveries, calls.now
         lane = arrival.webhook.lane(arrival.event)
         if known is None:
             delivery_id = rows.add(calls.transaction, self.runtime.times, now, arrival, "pending", lane=lane)
         else:
             delivery_id = known.id
-            rows.keep_again(calls.transaction, self.runtime.times, arrival, delivery_id)
-        self.put_in(calls, delivery_id, arrival.webhook.source, lane, is_new=known is None)
+            rows.restore_request(calls.transaction, self.runtime.times, arrival, delivery_id)
+        self.schedule_or_queue(calls, delivery_id, arrival.webhook.source, lane, is_new=known is None)
 
-    def put_in(
+    def schedule_or_queue(
         self, calls: MutationCalls, delivery_id: Id[WebhookDelivery], source: str, lane: str | None, *, is_new: bool
     ) -> None:
-        """Have a delivery tried: at once, or when it is its turn."""
+        """Schedule a delivery, or queue it in its lane."""
         rows, transaction = self.deliveries, calls.transaction
         if not is_new:
             rows.wait(transaction, calls.now, delivery_id, lane)
@@ -99,7 +100,7 @@ class DeliveryQueue:
             self._end(calls, delivery, webhook, self._attempt(started, "dead", error))
         except (Exception, SystemExit) as error:
             if is_of_transaction(error):
-                raise  # not the handler's doing: it is tried again as if nothing had been
+                raise  # not the handler's fault: it is retried as if it had not run
             self._fail(calls, delivery, webhook, self._attempt(started, "failed", error))
             return error
         else:
@@ -116,31 +117,31 @@ class DeliveryQueue:
         attempt = WebhookAttempt(started=now, ended=now, by="worker", outcome="failed", error=error)
         self._fail(calls, delivery, self.webhooks.get(delivery.source), attempt)
 
-    def _handle(self, calls: MutationCalls, webhook: Webhook | None, delivery: WebhookDelivery) -> Answer:
+    def _handle(self, calls: MutationCalls, webhook: Webhook | None, delivery: WebhookDelivery) -> StoredResponse:
         if webhook is None:
             raise LookupError(f"No webhook of this process has the source {delivery.source!r}; was it renamed?")
         return webhook.handle(calls.ctx(), self.event_of(calls.transaction, webhook, delivery))
 
     def event_of(self, snapshot: Snapshot, webhook: Webhook, delivery: WebhookDelivery) -> WebhookEvent:
-        """The event of a delivery, as it was received.
+        """Return the event of a delivery, as it was received.
 
         Raises:
-            DeadLetterError: Its body is not kept any more.
+            DeadLetterError: Its body is purged.
         """
         request = self.deliveries.request(snapshot, delivery.id)
         if request is None:
-            raise DeadLetterError("Its body was forgotten; have the sender send it again")
+            raise DeadLetterError("Its body was purged; have the sender send it again")
         received, label = delivery.received, delivery.secret_label
         return webhook.provider.event(request.headers, request.body, received_at=received, secret_label=label)
 
-    # --- what comes next ---------------------------------------------------------------------------------------------
+    # --- after an attempt --------------------------------------------------------------------------------------------
 
     def _fail(
         self, calls: MutationCalls, delivery: WebhookDelivery, webhook: Webhook | None, attempt: WebhookAttempt
     ) -> None:
         retry = DEFAULT_RETRY if webhook is None else webhook.retry
         lately = takewhile(lambda before: before.outcome != "dead", reversed(delivery.attempts))
-        count = 1 + sum(before.by == "worker" for before in lately)  # one that is dead and was retried begins anew
+        count = 1 + sum(before.by == "worker" for before in lately)  # a dead delivery that was retried starts again
         logger.warning(
             "Webhook %s: delivery %s failed in attempt %d of %d: %s",
             delivery.source,
@@ -158,49 +159,52 @@ class DeliveryQueue:
     def _end(
         self, calls: MutationCalls, delivery: WebhookDelivery, webhook: Webhook | None, attempt: WebhookAttempt
     ) -> None:
-        """A delivery is done or dead; the next of its lane has its turn."""
+        """End a delivery as done or dead, and schedule the next of its lane."""
         rows, transaction = self.deliveries, calls.transaction
         state: State = "done" if attempt.outcome == "success" else "dead"
         if state == "dead":
             logger.error("Webhook %s: delivery %s is dead: %s", delivery.source, delivery.event_id, attempt.error)
         rows.record(transaction, delivery, attempt.ended, state, attempt=attempt, webhook=webhook)
         if delivery.lane is not None:
-            rows.leave(transaction, delivery.id)
+            rows.leave_lane(transaction, delivery.id)
             self.start_next(calls, delivery.source, delivery.lane)
 
     def start_next(self, calls: MutationCalls, source: str, lane: str) -> None:
-        """Have the first of a lane tried."""
-        following = self.deliveries.first_in(calls.transaction, source, lane)
+        """Schedule the first delivery of a lane."""
+        following = self.deliveries.first_of_lane(calls.transaction, source, lane)
         if following is not None:
             self._schedule(calls, following, calls.now)
 
     def revive(self, transaction: Transaction, now: float, limit: int) -> int:
-        """Have those tried that are pending while nothing is to try them: somebody has canceled that, or another
-        version of the application did not know it. Answers how many were looked at."""
+        """Schedule pending deliveries whose job was canceled, or was unknown to another version of the app.
+
+        Returns:
+            The number of deliveries that were checked.
+        """
         self.runtime.times.begin(now)
-        found = self.deliveries.unseen(transaction, now, limit)
+        found = self.deliveries.unchecked(transaction, now, limit)
         for delivery_id in found:
-            self.deliveries.look_later(transaction, delivery_id, now)
-            delivery = self._left_alone(transaction, delivery_id)
+            self.deliveries.postpone_check(transaction, delivery_id, now)
+            delivery = self._without_job(transaction, delivery_id)
             if delivery is not None:
                 logger.warning("Webhook %s: nothing was to run %s", delivery.source, delivery.event_id)
                 self._add_job(transaction, delivery.id, now, now)
         return len(found)
 
-    def _left_alone(self, transaction: Transaction, delivery_id: str) -> WebhookDelivery | None:
-        """A delivery, if nothing is to try it."""
+    def _without_job(self, transaction: Transaction, delivery_id: str) -> WebhookDelivery | None:
+        """Return a delivery if it has no job that will run it."""
         try:
             delivery = self.deliveries.get(transaction, delivery_id)
-            return delivery if delivery is not None and self._is_left_alone(transaction, delivery) else None
+            return delivery if delivery is not None and self._has_no_job(transaction, delivery) else None
         except UnavailableError:
             raise
-        except EngineError as error:  # a newer version has written it, say; that must not keep the others
+        except EngineError as error:  # a row of a newer version, for example; it must not block the others
             logger.error("The delivery %s cannot be read, and waits: %s", delivery_id, error)
             return None
 
-    def _is_left_alone(self, transaction: Transaction, delivery: WebhookDelivery) -> bool:
+    def _has_no_job(self, transaction: Transaction, delivery: WebhookDelivery) -> bool:
         if delivery.lane is not None:
-            first = self.deliveries.first_in(transaction, delivery.source, delivery.lane)
+            first = self.deliveries.first_of_lane(transaction, delivery.source, delivery.lane)
             if first != delivery.id:
                 return False
         job = None if delivery.job is None else self.runtime.jobs.get(transaction, delivery.job)
@@ -211,7 +215,7 @@ class DeliveryQueue:
         calls.jobs.announce(when)
 
     def _add_job(self, transaction: Transaction, delivery_id: Id[WebhookDelivery], now: float, when: float) -> None:
-        """Schedule a try. It does not count as one of those that the handler may schedule."""
+        """Schedule an attempt. It does not count against the handler's limit of scheduled functions."""
         submission = Submission(PROCESS, "mutation", msgspec.json.encode({"delivery": delivery_id}), when)
         job = self.runtime.jobs.add(transaction, self.runtime.times, now, submission)
         self.deliveries.change(transaction, delivery_id, job=job)

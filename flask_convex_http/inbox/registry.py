@@ -1,7 +1,6 @@
-"""The webhooks an application receives: where each comes in, who sends, and how its handler is to be run.
+"""The webhooks of an application: their paths, senders, options and handlers.
 
-A registry of them is filled when routers are registered, and read by the inbox, the workers and the command line. What
-is done with a delivery is `inbox`'s business.
+Registering a router fills the registry. The inbox, the workers and the commands read it.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Any, Literal
 from flask_convex_http.errors import RegistrationError, WebhookFailedError, plain
 from flask_convex_http.retry import Retry
 from flask_convex_http.runtime.context import MutationCtx
-from flask_convex_http.schema.system_tables import Answer
+from flask_convex_http.schema.system_tables import StoredResponse
 from flask_convex_http.webhooks.base import Provider
 from flask_convex_http.webhooks.events import WebhookEvent
 from flask_convex_http.webhooks.parsing import field_at
@@ -26,10 +25,10 @@ Mode = Literal["transaction", "enqueue"]
 OrderBy = str | Callable[[WebhookEvent], Any]
 
 MODES: tuple[Mode, ...] = ("transaction", "enqueue")
-#: How a handler is tried again that a worker runs: about two days in all.
+#: The retries of a handler that a worker runs: about two days in all.
 DEFAULT_RETRY = Retry(max_attempts=12, backoff=timedelta(seconds=10), max_backoff=timedelta(hours=12))
-#: How long bodies and ids are kept. Ids are what tells a copy from a new delivery, so they are kept longer than any
-#: sender repeats one; where no time is signed a copy may come from anybody at any time.
+#: Retention of bodies and ids. Ids identify duplicates, so they are kept longer than any sender retries. If no time is
+#: signed, anyone may send a duplicate at any time.
 DEFAULT_BODIES = timedelta(days=30)
 DEFAULT_IDS = timedelta(days=90)
 UNTIMED_IDS = timedelta(days=400)
@@ -38,31 +37,31 @@ _LONGEST_LANE = 300
 
 
 class DeclinedError(Exception):
-    """A handler has answered an error: what it has written is to be undone, and its answer sent.
+    """A handler returned an error status: roll back its effects and send its response.
 
     Args:
-        answer: The answer.
+        answer: The response.
     """
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: StoredResponse) -> None:
         super().__init__(f"The handler answered {answer.status}")
         self.answer = answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How the deliveries of one webhook are dealt with.
+    """The options of a webhook.
 
     Attributes:
-        source: Its name in the inbox; its path if not given.
-        mode: "transaction": the handler runs before the sender is answered. "enqueue": a worker runs it afterwards.
-        retry: How often the worker tries.
+        source: The name in the inbox, by default the path.
+        mode: "transaction" runs the handler before the response, "enqueue" lets a worker run it later.
+        retry: The retries of the worker.
         order_by: The lane of an event: a path into its payload, such as `data.object.customer`, or a function of it.
         keep_ids: How long a delivery is remembered.
         keep_bodies: How long its headers and body are kept.
 
     Raises:
-        RegistrationError: A value cannot work, or not with the others.
+        RegistrationError: A value cannot work, or not together with the others.
     """
 
     source: str | None = None
@@ -95,17 +94,17 @@ class Options:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Webhook:
-    """One webhook of an application.
+    """A webhook of an application.
 
     Attributes:
-        source: Its name in the inbox, unique in the application.
-        path: Its URL's path.
-        provider: Who sends.
-        name: The handler's name, for people.
-        run: Runs the handler and answers what it answers.
+        source: The name in the inbox, unique in the application.
+        path: The path of its URL.
+        provider: The sender.
+        name: The name of the handler, for people.
+        run: Runs the handler and returns its result.
         mode: See `Options`.
         retry: See `Options`.
-        lane: Answers the lane of an event, None if it has none.
+        lane: Returns the lane of an event, or None.
         keep_ids: How long a delivery is remembered, in milliseconds.
         keep_bodies: How long its headers and body are kept, in milliseconds.
     """
@@ -114,7 +113,7 @@ class Webhook:
     path: str
     provider: Provider
     name: str
-    run: Callable[[MutationCtx, WebhookEvent], Answer]
+    run: Callable[[MutationCtx, WebhookEvent], StoredResponse]
     mode: Mode = "transaction"
     retry: Retry = DEFAULT_RETRY
     lane: Callable[[WebhookEvent], str | None] = lambda event: None
@@ -127,13 +126,13 @@ class Webhook:
         path: str,
         provider: Provider,
         name: str,
-        run: Callable[[MutationCtx, WebhookEvent], Answer],
+        run: Callable[[MutationCtx, WebhookEvent], StoredResponse],
         options: Options,
     ) -> Webhook:
-        """A webhook with what its options say.
+        """Return the webhook for its options.
 
         Raises:
-            RegistrationError: Deliveries would be forgotten before the sender has stopped repeating them.
+            RegistrationError: Deliveries would be purged before the sender stops retrying.
         """
         keep_ids = options.keep_ids if options.keep_ids is not None else _ids_of(provider)
         keep_bodies = options.keep_bodies if options.keep_bodies is not None else min(DEFAULT_BODIES, keep_ids)
@@ -151,13 +150,13 @@ class Webhook:
             keep_bodies=keep_bodies.total_seconds() * 1000,
         )
 
-    def handle(self, ctx: MutationCtx, event: WebhookEvent) -> Answer:
-        """Run the handler.
+    def handle(self, ctx: MutationCtx, event: WebhookEvent) -> StoredResponse:
+        """Run the handler, and return the response.
 
         Raises:
-            DeclinedError: It has answered an error.
-            WebhookFailedError: It has answered what the sender would take for no answer yet.
-            Exception: What it raises.
+            DeclinedError: The handler returned an error status.
+            WebhookFailedError: The handler returned a status that the sender treats as a failure.
+            Exception: Any exception of the handler.
         """
         answer = self.run(ctx, event)
         if answer.status < 200:
@@ -175,21 +174,21 @@ class Webhooks:
         self._by_endpoint: dict[str, Webhook] = {}
 
     def __iter__(self) -> Iterator[Webhook]:
-        """All, in the order of their sources."""
+        """Yield all webhooks in the order of their sources."""
         return iter([self._webhooks[source] for source in sorted(self._webhooks)])
 
     def __len__(self) -> int:
         return len(self._webhooks)
 
     def add(self, webhook: Webhook, endpoint: str = "") -> None:
-        """Register one.
+        """Add a webhook.
 
         Args:
             webhook: The webhook.
-            endpoint: What the web framework calls its route.
+            endpoint: The endpoint of its route.
 
         Raises:
-            RegistrationError: Another one has its source.
+            RegistrationError: Another webhook has its source.
         """
         other = self._webhooks.setdefault(webhook.source, webhook)
         if other.path != webhook.path or other.provider is not webhook.provider:
@@ -201,15 +200,15 @@ class Webhooks:
         self._by_endpoint[endpoint] = webhook
 
     def at(self, endpoint: str) -> Webhook:
-        """The webhook of a route."""
+        """Return the webhook of a route."""
         return self._by_endpoint[endpoint]
 
     def get(self, source: str) -> Webhook | None:
-        """The webhook of a source."""
+        """Return the webhook with this source, or None."""
         return self._webhooks.get(source)
 
     def find(self, name: str) -> list[Webhook]:
-        """The webhook whose source or path this is, or else all whose provider it is."""
+        """Return the webhook with this source or path, or else all webhooks of this provider."""
         exact = [webhook for webhook in self if name in (webhook.source, webhook.path)]
         return exact or [webhook for webhook in self if webhook.provider.name == name]
 
@@ -249,7 +248,7 @@ def _lane(order_by: OrderBy | None, path: str) -> Callable[[WebhookEvent], str |
     def lane(event: WebhookEvent) -> str | None:
         found = _as_lane(field_at(event.payload, order_by))
         if found is None and unseen:
-            unseen.clear()  # once is enough to show a misspelt path
+            unseen.clear()  # one warning is enough to show a misspelt path
             logger.warning(
                 "Webhook %s: order_by=%r is not in a payload of type %r; such deliveries have no order",
                 *(path, order_by, event.type),
@@ -260,7 +259,7 @@ def _lane(order_by: OrderBy | None, path: str) -> Callable[[WebhookEvent], str |
 
 
 def _as_lane(value: Any) -> str | None:
-    """A lane's name; what is no text or number, or says nothing, has none."""
+    """Return the name of a lane, or None for a value that is no text or number, or is empty."""
     if isinstance(value, bool) or not isinstance(value, str | int | float) or value == "":
         return None
     return plain(str(value))[:_LONGEST_LANE]

@@ -1,12 +1,12 @@
-"""Running deliveries of webhooks again by hand, and forgetting them: for the command line, and whoever else looks.
+"""Reruns and purges of deliveries, for the command line and for tests.
 
-    replay      an explicit new run of a handler whose effects may be there already: they happen again
-    retry       what failed, is dead or is stuck gets its effects; what is done is refused
-    purge       deliveries, or only their headers and bodies, are forgotten
+    replay      run a handler again; effects that exist happen a second time
+    retry       run a failed, dead or stuck delivery; a done one is refused
+    purge       delete deliveries, or only their headers and bodies
 
-A server runs on meanwhile, and senders send on. So everything is decided inside of the transaction that does it: the
-state is looked at there, and the handler's effects and the attempt are one commit. What fails leaves no effects, and is
-written down by a second transaction, as in the inbox.
+Servers and senders continue concurrently. Every decision is therefore made inside the transaction that acts on it, and
+the handler's effects and the attempt are one commit. A failed run leaves no effects, and a second transaction records
+it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import msgspec
 from flask_convex_http.engines.base import Snapshot, Transaction
 from flask_convex_http.errors import DeadLetterError, MissingSecretError, VerificationError, plain, text_of
 from flask_convex_http.inbox.deliveries import Deliveries
-from flask_convex_http.inbox.inbox import Inbox, is_of_engine, plain_answer, stop_answer
+from flask_convex_http.inbox.inbox import Inbox, is_engine_failure, plain_response, stop_response
 from flask_convex_http.inbox.queue import DeliveryQueue
 from flask_convex_http.inbox.registry import DeclinedError, Webhook
 from flask_convex_http.runtime.calls import MutationCalls
@@ -34,17 +34,17 @@ from flask_convex_http.webhooks.events import WebhookEvent
 logger = logging.getLogger("flask_convex_http")
 
 By = Literal["retry", "replay"]
-#: What came of a delivery that something was asked of.
+#: The result of a command for one delivery.
 Result = Literal["done", "failed", "dead", "queued", "forgotten", "refused", "unknown"]
 
 
 class Step(msgspec.Struct, frozen=True):
-    """What came of one delivery.
+    """The result for one delivery.
 
     Attributes:
-        id: The id that was given.
-        outcome: "done": its handler has run. "queued": a worker is to run it. "refused": nothing was changed.
-        sentence: The same for people. A sender's words may be in it.
+        id: The given id.
+        outcome: "done" if its handler has run, "queued" if a worker will run it, "refused" if nothing was changed.
+        sentence: The same for people. It may contain the sender's words.
     """
 
     id: str = msgspec.field(name="_id")
@@ -53,17 +53,17 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class Preview(msgspec.Struct, frozen=True):
-    """What a replay would do.
+    """The effects that a replay would have.
 
     Attributes:
         id: The delivery.
-        source: Its webhook.
+        source: The name of its webhook.
         event_id: The sender's id.
-        type: What happened, in the sender's words.
-        status: What the handler would answer; None if it would fail.
-        error: What it would fail with.
+        type: The sender's type of the event.
+        status: The status of the response, None if the handler would fail.
+        error: The error of the handler.
         rows: The rows of the application that would change.
-        system: What else would happen, such as functions that are scheduled.
+        system: Other effects, such as scheduled functions.
     """
 
     id: str = msgspec.field(name="_id")
@@ -78,7 +78,7 @@ class Preview(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Replays:
-    """Runs deliveries again; in an application context, as the handlers expect one.
+    """Reruns deliveries. Use it in an application context, which handlers expect.
 
     Attributes:
         inbox: Holds the deliveries.
@@ -87,25 +87,31 @@ class Replays:
     inbox: Inbox
 
     def replay(self, delivery_id: str) -> Step:
-        """Run a handler again, whether it has run or not. The delivery is verified as of the time it was received.
+        """Run a handler again, whether it has run or not. The signature is verified as of the time of arrival.
+
+        Args:
+            delivery_id: The delivery.
 
         Raises:
-            OverloadedError: The writer could not be had in time; nothing was run.
+            OverloadedError: The writer was not free in time. Nothing was run.
         """
         return self._run(delivery_id, "replay", self._replay)
 
     def preview(self, delivery_id: str) -> Preview | Step:
-        """What a replay would do; a step if there is nothing that could be run."""
+        """Return the effects that a replay would have, or a step if nothing can be run."""
         try:
             return self._preview(delivery_id)
         except _RefusedError as refused:
             return refused.step
 
     def retry(self, delivery_id: str) -> Step:
-        """Have the effects of a delivery happen that have not: at once, or by a worker where one is to run it.
+        """Run a delivery whose effects have not happened, at once or by a worker, as its webhook is configured.
+
+        Args:
+            delivery_id: The delivery.
 
         Raises:
-            OverloadedError: The writer could not be had in time; nothing was run.
+            OverloadedError: The writer was not free in time. Nothing was run.
         """
         step = self._run(delivery_id, "retry", self._retry)
         if step.outcome == "queued":
@@ -113,17 +119,17 @@ class Replays:
         return step
 
     def purge(self, delivery_ids: Sequence[str], *, bodies_only: bool, pending: bool) -> list[Step]:
-        """Forget deliveries, all in one transaction.
+        """Delete deliveries, all in one transaction.
 
         Args:
-            delivery_ids: Which.
-            bodies_only: Only their headers and bodies: ids go on telling copies from new deliveries.
-            pending: Also those that a worker is still to run.
+            delivery_ids: The deliveries.
+            bodies_only: Whether to delete only their headers and bodies, and to keep recognising duplicates.
+            pending: Whether to delete also those that a worker has not run yet.
         """
-        forget = self._forget_request if bodies_only else self._forget
+        delete = self._delete_request if bodies_only else self._delete
 
         def work(calls: MutationCalls) -> list[Step]:
-            return [self._purge(calls, delivery_id, forget, pending) for delivery_id in delivery_ids]
+            return [self._purge(calls, delivery_id, delete, pending) for delivery_id in delivery_ids]
 
         return self._runtime.write(work, self._runtime.caller())
 
@@ -136,10 +142,10 @@ class Replays:
         except _RefusedError as refused:
             return refused.step
         except (Exception, SystemExit) as error:
-            if isinstance(error, Exception) and is_of_engine(error):
+            if isinstance(error, Exception) and is_engine_failure(error):
                 raise
             attempt = self._failure(started, by, error)
-            self._runtime.engine.write(lambda transaction: self._write_down(transaction, delivery_id, attempt))
+            self._runtime.engine.write(lambda transaction: self._record_attempt(transaction, delivery_id, attempt))
             return _failed(delivery_id, attempt)
 
     def _replay(self, calls: MutationCalls, delivery_id: str, started: float) -> Step:
@@ -154,7 +160,7 @@ class Replays:
         if delivery.state == "done":
             raise _refused(delivery, "its effects are there; `replay` has them happen again")
         if delivery.state == "pending":
-            return self._hurry(calls, delivery)
+            return self._run_soon(calls, delivery)
         event = self._event(calls.transaction, webhook, delivery)
         if webhook.mode == "enqueue":
             return self._enqueue(calls, webhook, delivery, event)
@@ -169,14 +175,14 @@ class Replays:
         by: By,
         started: float,
     ) -> Step:
-        """What is one commit: the effects, and the attempt. What was done keeps the answer its sender was given."""
+        """Commit the effects and the attempt. A done delivery keeps the response its sender got."""
         answer = webhook.handle(calls.ctx(), event)
         now = self._runtime.clock()
         attempt = WebhookAttempt(started=started, ended=now, by=by)
         if delivery.state == "done":
             self._deliveries.add_attempt(calls.transaction, delivery, attempt)
         else:
-            kept = None if answer == plain_answer(webhook.provider) else answer
+            kept = None if answer == plain_response(webhook.provider) else answer
             self._deliveries.record(
                 calls.transaction, delivery, now, "done", attempt=attempt, answer=kept, webhook=webhook
             )
@@ -187,10 +193,10 @@ class Replays:
         text = str(error) if isinstance(error, DeclinedError) else text_of(error)
         return WebhookAttempt(started=started, ended=self._runtime.clock(), by=by, outcome=outcome, error=text)
 
-    def _write_down(self, transaction: Transaction, delivery_id: str, attempt: WebhookAttempt) -> None:
-        """Record an attempt whose effects were undone. What is done stays so, or a copy would have a second effect."""
+    def _record_attempt(self, transaction: Transaction, delivery_id: str, attempt: WebhookAttempt) -> None:
+        """Record an attempt whose effects were rolled back. A done delivery stays done, or a duplicate would run."""
         delivery = self._deliveries.get(transaction, delivery_id)
-        if delivery is None:  # it was forgotten meanwhile
+        if delivery is None:  # it was purged concurrently
             return
         logger.warning("Webhook %s: delivery %s failed again: %s", delivery.source, delivery.event_id, attempt.error)
         webhook = self.inbox.webhooks.get(delivery.source)
@@ -198,7 +204,7 @@ class Replays:
             self._deliveries.add_attempt(transaction, delivery, attempt)
             return
         is_dead = "dead" in (delivery.state, attempt.outcome)
-        answer = stop_answer(webhook.provider) if is_dead and delivery.state == "failed" else delivery.answer
+        answer = stop_response(webhook.provider) if is_dead and delivery.state == "failed" else delivery.answer
         self._deliveries.record(
             transaction,
             delivery,
@@ -213,13 +219,13 @@ class Replays:
 
     def _enqueue(self, calls: MutationCalls, webhook: Webhook, delivery: WebhookDelivery, event: WebhookEvent) -> Step:
         lane = webhook.lane(event)
-        self._queue.put_in(calls, delivery.id, delivery.source, lane, is_new=False)
+        self._queue.schedule_or_queue(calls, delivery.id, delivery.source, lane, is_new=False)
         return Step(delivery.id, "queued", f"{_name(delivery)} waits for a worker")
 
-    def _hurry(self, calls: MutationCalls, delivery: WebhookDelivery) -> Step:
-        """Have what waits be run now; once more, if its scheduled function was canceled or has gone."""
+    def _run_soon(self, calls: MutationCalls, delivery: WebhookDelivery) -> Step:
+        """Make a waiting delivery run now. Schedule it again if its job was canceled or is missing."""
         transaction, lane = calls.transaction, delivery.lane
-        first = None if lane is None else self._deliveries.first_in(transaction, delivery.source, lane)
+        first = None if lane is None else self._deliveries.first_of_lane(transaction, delivery.source, lane)
         if first is not None and first != delivery.id:
             raise _refused(delivery, f"it waits for its turn behind {first}")
         jobs = self._runtime.jobs
@@ -229,7 +235,7 @@ class Replays:
         elif lane is not None and first is not None:
             self._queue.start_next(calls, delivery.source, lane)
         else:
-            self._queue.put_in(calls, delivery.id, delivery.source, lane, is_new=True)
+            self._queue.schedule_or_queue(calls, delivery.id, delivery.source, lane, is_new=True)
         return Step(delivery.id, "queued", f"{_name(delivery)} is due now, and waits for a worker")
 
     # --- a dry run -------------------------------------------------------------------------------------------------
@@ -238,7 +244,7 @@ class Replays:
         with self._runtime.engine.snapshot() as snapshot:
             delivery, webhook = self._found(snapshot, delivery_id)
             event = self._verified(snapshot, webhook, delivery)
-        outcome = dry_run(self._runtime, lambda calls: self._try(calls, webhook, event))
+        outcome = dry_run(self._runtime, lambda calls: self._run_handler(calls, webhook, event))
         status, error = outcome.result
         return Preview(
             id=delivery.id,
@@ -251,12 +257,14 @@ class Replays:
             system=outcome.system,
         )
 
-    def _try(self, calls: MutationCalls, webhook: Webhook, event: WebhookEvent) -> tuple[int | None, str | None]:
-        """The status that a handler answers, and what it fails with."""
+    def _run_handler(
+        self, calls: MutationCalls, webhook: Webhook, event: WebhookEvent
+    ) -> tuple[int | None, str | None]:
+        """Return the status of the handler's response, and its error."""
         try:
             return calls.attempt(lambda: webhook.handle(calls.ctx(), event)).status, None
         except (Exception, SystemExit) as error:
-            if isinstance(error, Exception) and is_of_engine(error):
+            if isinstance(error, Exception) and is_engine_failure(error):
                 raise
             return None, self._failure(calls.now, "replay", error).error
 
@@ -266,7 +274,7 @@ class Replays:
         self,
         calls: MutationCalls,
         delivery_id: str,
-        forget: Callable[[MutationCalls, WebhookDelivery], Step],
+        delete: Callable[[MutationCalls, WebhookDelivery], Step],
         pending: bool,
     ) -> Step:
         delivery = self._deliveries.get(calls.transaction, delivery_id)
@@ -274,21 +282,21 @@ class Replays:
             return unknown(delivery_id)
         if delivery.state == "pending" and not pending:
             return _refused(delivery, "a worker is to run it; name it by its id if that is no longer wanted").step
-        return forget(calls, delivery)
+        return delete(calls, delivery)
 
-    def _forget(self, calls: MutationCalls, delivery: WebhookDelivery) -> Step:
+    def _delete(self, calls: MutationCalls, delivery: WebhookDelivery) -> Step:
         rows, transaction, lane = self._deliveries, calls.transaction, delivery.lane
-        has_turn = lane is not None and rows.first_in(transaction, delivery.source, lane) == delivery.id
-        rows.forget(transaction, delivery.id)
+        has_turn = lane is not None and rows.first_of_lane(transaction, delivery.source, lane) == delivery.id
+        rows.delete(transaction, delivery.id)
         if delivery.state == "pending" and delivery.job is not None:
             calls.jobs.cancel(delivery.job)
-        if lane is not None and has_turn:  # or those behind it would wait for ever
+        if lane is not None and has_turn:  # otherwise the deliveries behind it would wait forever
             self._queue.start_next(calls, delivery.source, lane)
-        return Step(delivery.id, "forgotten", f"{_name(delivery)} is forgotten")
+        return Step(delivery.id, "forgotten", f"{_name(delivery)} is purged")
 
-    def _forget_request(self, calls: MutationCalls, delivery: WebhookDelivery) -> Step:
-        was_there = self._deliveries.forget_request(calls.transaction, delivery.id)
-        sentence = "are forgotten" if was_there else "were forgotten before"
+    def _delete_request(self, calls: MutationCalls, delivery: WebhookDelivery) -> Step:
+        was_there = self._deliveries.delete_request(calls.transaction, delivery.id)
+        sentence = "are purged" if was_there else "were purged before"
         return Step(delivery.id, "forgotten", f"The headers and the body of {_name(delivery)} {sentence}")
 
     # --- what these share ------------------------------------------------------------------------------------------
@@ -316,7 +324,7 @@ class Replays:
         return delivery, webhook
 
     def _event(self, snapshot: Snapshot, webhook: Webhook, delivery: WebhookDelivery) -> WebhookEvent:
-        """The event as it was received."""
+        """Return the event as it was received."""
         try:
             return self._queue.event_of(snapshot, webhook, delivery)
         except DeadLetterError as error:
@@ -325,7 +333,7 @@ class Replays:
             raise _refused(delivery, f"{webhook.provider.name} finds no event in it any more: {error}") from error
 
     def _verified(self, snapshot: Snapshot, webhook: Webhook, delivery: WebhookDelivery) -> WebhookEvent:
-        """The same, if its signature is still one of ours: as of the time it was received."""
+        """Return the event, if its signature verifies as of the time of arrival."""
         event = self._event(snapshot, webhook, delivery)
         try:
             webhook.provider.verify(event.headers, event.body, now=delivery.received)
@@ -342,7 +350,7 @@ class Replays:
 
 
 class _RefusedError(Exception):
-    """What was asked is not done; leaves a transaction in which nothing was written."""
+    """A rerun is refused; it ends a transaction in which nothing was written."""
 
     def __init__(self, step: Step) -> None:
         super().__init__(step.sentence)
@@ -350,7 +358,7 @@ class _RefusedError(Exception):
 
 
 def unknown(name: str) -> Step:
-    """There is no such delivery."""
+    """Return the error for an unknown delivery."""
     sentence = f"There is no delivery {name!r}; `flask convex webhooks list` lists them"
     return Step(plain(name), "unknown", sentence)
 
@@ -361,9 +369,9 @@ def _refused(delivery: WebhookDelivery, reason: str) -> _RefusedError:
 
 def _without_body(delivery: WebhookDelivery) -> str:
     if delivery.state == "failed":
-        return "its body was forgotten; have the sender send it again"
+        return "its body was purged; have the sender send it again"
     return (
-        f"its body was forgotten, and as it is {delivery.state} a copy would run nothing: if its effects are to happen "
+        f"its body was purged, and as it is {delivery.state} a copy would run nothing: if its effects are to happen "
         f"again, `purge {delivery.id}` and have the sender send it again"
     )
 

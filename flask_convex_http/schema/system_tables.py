@@ -152,7 +152,7 @@ class RateLimitBucket(
     full_at: float
 
 
-class Answer(msgspec.Struct, frozen=True):
+class StoredResponse(msgspec.Struct, frozen=True):
     """The stored response to a webhook delivery.
 
     Attributes:
@@ -223,7 +223,7 @@ class WebhookDelivery(
     size: int
     completed_time: float | None = None
     error: str | None = None
-    answer: Answer | None = None
+    answer: StoredResponse | None = None
     lane: str | None = None
     job: Id[ScheduledFunction] | None = None
     attempts: list[WebhookAttempt] = []

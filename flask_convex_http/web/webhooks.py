@@ -26,11 +26,11 @@ from flask_convex_http.errors import (
     WebhookFailedError,
 )
 from flask_convex_http.functions.function import Function
-from flask_convex_http.inbox.inbox import plain_answer
+from flask_convex_http.inbox.inbox import plain_response
 from flask_convex_http.inbox.registry import Options, Webhook
 from flask_convex_http.inbox.rejections import Rejection
 from flask_convex_http.runtime.context import MutationCtx
-from flask_convex_http.schema.system_tables import Answer
+from flask_convex_http.schema.system_tables import StoredResponse
 from flask_convex_http.web.matching import path_of, variables_of
 from flask_convex_http.web.request_ids import request_id
 from flask_convex_http.web.responses import to_response
@@ -184,16 +184,16 @@ def _reason(error: ConvexHTTPError) -> str:
     return "missing-secret" if isinstance(error, MissingSecretError) else "too-large"
 
 
-def _run(handler: Handler, provider: Provider) -> Callable[[MutationCtx, WebhookEvent], Answer]:
+def _run(handler: Handler, provider: Provider) -> Callable[[MutationCtx, WebhookEvent], StoredResponse]:
     """Return a handler whose result is a response that can be stored."""
 
-    def run(ctx: MutationCtx, event: WebhookEvent) -> Answer:
+    def run(ctx: MutationCtx, event: WebhookEvent) -> StoredResponse:
         try:
             value = handler(ctx, event)
         except HTTPException as error:
             _check_error(error)
             raise
-        return plain_answer(provider) if value is None else _stored(to_response(current_app, value))
+        return plain_response(provider) if value is None else _stored(to_response(current_app, value))
 
     return run
 
@@ -205,11 +205,11 @@ def _check_error(error: HTTPException) -> None:
         raise WebhookFailedError(f"abort() was given an answer of {status}, which is no error: return it") from error
 
 
-def _stored(response: Response) -> Answer:
+def _stored(response: Response) -> StoredResponse:
     response.direct_passthrough = False  # reads a response that streams a file
     headers = tuple((name, value) for name, value in response.headers.items() if name != "Content-Length")
-    return Answer(response.status_code, headers, response.get_data())
+    return StoredResponse(response.status_code, headers, response.get_data())
 
 
-def _response(app: Flask, answer: Answer) -> Response:
+def _response(app: Flask, answer: StoredResponse) -> Response:
     return app.response_class(answer.body, answer.status, headers=list(answer.headers))

@@ -256,7 +256,7 @@ def test_a_body_that_is_gone(tmp_path: Path) -> None:
         receiver.backend.engine.write(lambda transaction: transaction.delete(deliveries.requests, request.id))
         receiver.work()
         assert (receiver.states, receiver.effects) == (["dead"], [])
-        assert receiver.delivery.error == "Its body was forgotten; have the sender send it again"
+        assert receiver.delivery.error == "Its body was purged; have the sender send it again"
 
 
 def test_a_mode_that_has_changed(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from flask_convex_http import OverloadedError
-from flask_convex_http.inbox.inbox import stop_answer
+from flask_convex_http.inbox.inbox import stop_response
 from flask_convex_http.inbox.replay import Step
 from flask_convex_http.testing import run_scheduled
 from tests.databases import AT_LENGTH, EACH_ENGINE, rows
@@ -124,7 +124,7 @@ def test_what_cannot_be_run_is_refused(orders: Shop, tmp_path: Path) -> None:
         assert isinstance(former, Step)
         assert isinstance(bodiless, Step)
         assert (former.outcome, "'former'" in former.sentence) == ("refused", True)
-        assert (bodiless.outcome, "body was forgotten" in bodiless.sentence) == ("refused", True)
+        assert (bodiless.outcome, "body was purged" in bodiless.sentence) == ("refused", True)
     assert orders.numbers() == ["e1", "e2"]
 
 
@@ -157,7 +157,7 @@ def test_what_a_copy_would_not_run_is_not_to_be_sent_again(orders: Shop, tmp_pat
         sentence = orders.replays.replay(delivery_id).sentence
         assert f"as it is {state} a copy would run nothing" in sentence
         assert f"`purge {delivery_id}`" in sentence
-    assert orders.replays.replay(failed).sentence.endswith("its body was forgotten; have the sender send it again")
+    assert orders.replays.replay(failed).sentence.endswith("its body was purged; have the sender send it again")
     orders.replays.purge([done], bodies_only=False, pending=False)
     for event_id in ("e1", "e2", "e3"):
         orders.send(event_id)
@@ -198,7 +198,7 @@ def test_what_comes_of_a_retry(orders: Shop, first: BaseException, then: BaseExc
     if state == "dead":
         webhook = orders.backend.webhooks.get("shop")
         assert webhook is not None
-        assert delivery.answer == stop_answer(webhook.provider)
+        assert delivery.answer == stop_response(webhook.provider)
     orders.troubles.error = None
     assert orders.send("e1").status_code == 200  # what is dead stops its sender
     assert orders.numbers() == ([] if state == "dead" else ["e1"])

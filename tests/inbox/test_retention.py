@@ -93,7 +93,7 @@ def test_one_that_somebody_had_forgotten(tmp_path: Path) -> None:
     with receiving(tmp_path, provider=GitHub(secret=SECRET)) as receiver:
         receiver.send(BODY, sign_github)
         inbox, delivery = receiver.backend.inbox, receiver.delivery
-        receiver.backend.engine.write(lambda transaction: inbox.deliveries.forget(transaction, delivery.id))
+        receiver.backend.engine.write(lambda transaction: inbox.deliveries.delete(transaction, delivery.id))
         assert [receiver.rows(table) for table in (WebhookDelivery, WebhookRequest)] == [[], []]
         assert [receiver.send(BODY, sign_github).status_code for _ in range(2)] == [200, 200]
         assert (receiver.effects, len(receiver.deliveries)) == (["d-1", "d-1"], 1)

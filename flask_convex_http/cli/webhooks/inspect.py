@@ -209,7 +209,7 @@ def _details(
 ) -> _Details:
     first = None
     if delivery.state == "pending" and delivery.lane is not None:
-        first = backend.inbox.deliveries.first_in(snapshot, delivery.source, delivery.lane)
+        first = backend.inbox.deliveries.first_of_lane(snapshot, delivery.source, delivery.lane)
     return _Details(
         delivery=delivery,
         headers=None if request is None else dict(map(_header, request.headers, request.headers.values())),
