@@ -371,8 +371,8 @@ def _without_body(delivery: WebhookDelivery) -> str:
     if delivery.state == "failed":
         return "its body was purged; have the sender send it again"
     return (
-        f"its body was purged, and as it is {delivery.state} a copy would run nothing: if its effects are to happen "
-        f"again, `purge {delivery.id}` and have the sender send it again"
+        f"its body was purged, and a duplicate of a {delivery.state} delivery runs nothing. To have its effects happen "
+        f"again, run `purge {delivery.id}` and have the sender send it again"
     )
 
 

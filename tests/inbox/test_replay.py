@@ -155,7 +155,7 @@ def test_what_a_copy_would_not_run_is_not_to_be_sent_again(orders: Shop, tmp_pat
     rows(tmp_path, "DELETE FROM _webhook_requests")
     for delivery_id, state in ((done, "done"), (gone, "dead")):
         sentence = orders.replays.replay(delivery_id).sentence
-        assert f"as it is {state} a copy would run nothing" in sentence
+        assert f"a duplicate of a {state} delivery runs nothing" in sentence
         assert f"`purge {delivery_id}`" in sentence
     assert orders.replays.replay(failed).sentence.endswith("its body was purged; have the sender send it again")
     orders.replays.purge([done], bodies_only=False, pending=False)
