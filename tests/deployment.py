@@ -9,7 +9,7 @@ from flask_convex_http import Document, Schema
 from flask_convex_http.backend import Backend
 from flask_convex_http.config import Settings
 from flask_convex_http.database.db import DatabaseReader, DatabaseWriter
-from tests.databases import settings_in, temporary
+from tests.databases import settings_in, temporary_config
 
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ class Deployment:
 def deployed(*documents: type[Document], folder: Path | None = None) -> Iterator[Deployment]:
     """A migrated deployment in a folder, or for the moment only; closed at the end."""
     with ExitStack() as stack:
-        config = None if folder else stack.enter_context(temporary(Schema(*documents)))
+        config = None if folder else stack.enter_context(temporary_config(Schema(*documents)))
         settings = None if config is None else Settings.from_mapping(config)
         deployment = Deployment(*documents, folder=folder or Path(), settings=settings)
         stack.enter_context(closing(deployment.backend))

@@ -37,7 +37,7 @@ from flask_convex_http.schema.system_tables import ScheduledFunction, WebhookDel
 from flask_convex_http.testing import Clock, Responses, deliver, run_scheduled
 from flask_convex_http.webhooks import HmacSignature
 from tests.cli.outcomes import Outcome
-from tests.databases import in_folder
+from tests.databases import folder_config
 
 VARIABLE = "ORDERS_WEBHOOK_SECRET"
 SECRET, NEW_SECRET = "the secret in use", "the secret that comes after it"
@@ -230,7 +230,7 @@ class Shop:
 def shop(folder: Path) -> Iterator[Shop]:
     """The app on a database in a folder, on a clock that stands still; its secret is in the variable."""
     app = Flask("orders", instance_path=str(folder))
-    app.config.from_mapping({"TESTING": True, "CONVEX_WORKER": "off"} | in_folder(folder))
+    app.config.from_mapping({"TESTING": True, "CONVEX_WORKER": "off"} | folder_config(folder))
     clock, troubles = Clock(), Troubles()
     functions: Functions = [remind, store, add_order, numbers]
     ConvexHTTP(app, schema=Schema(Order), functions=functions, clock=clock)

@@ -25,9 +25,9 @@ from flask_convex_http import (
 from flask_convex_http.backend import Backend, Functions
 from flask_convex_http.config import Settings
 from flask_convex_http.signing import Signing
-from tests.databases import AT_LENGTH, EACH_ENGINE, memory_backend, settings_in
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES, memory_backend, settings_in
 
-pytestmark = [EACH_ENGINE, AT_LENGTH]
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 NOON = datetime.datetime(2026, 1, 2, 12, tzinfo=datetime.UTC)
 

@@ -16,9 +16,9 @@ from flask_convex_http.credentials import LAST_USED_INTERVAL, Credentials, is_cr
 from flask_convex_http.schema.system_tables import AccessToken, ApiKey
 from flask_convex_http.signing import Signing
 from flask_convex_http.testing import Clock
-from tests.databases import AT_LENGTH, EACH_ENGINE, memory_backend, settings_in
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES, memory_backend, settings_in
 
-pytestmark = [EACH_ENGINE, AT_LENGTH]
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 MINUTE = timedelta(milliseconds=LAST_USED_INTERVAL)
 

@@ -1,4 +1,4 @@
-"""The databases that tests run on: whose they are, and what is left in them."""
+"""The helpers that give tests their databases."""
 
 import signal
 import subprocess
@@ -11,35 +11,35 @@ import pytest
 from flask_convex_http import Document, Schema
 from flask_convex_http.engines.postgres.engine import PostgresEngine
 from flask_convex_http.engines.sqlite.engine import SQLiteEngine
-from tests.databases import EACH_ENGINE, SQLITE_ONLY, everything, in_folder, last_write, memory_backend, rows
+from tests.databases import EACH_ENGINE, SQLITE_ONLY, database_digest, folder_config, memory_backend, rows, write_marker
 from tests.deployment import deployed
 
 pytestmark = EACH_ENGINE
 
 ROOT = Path(__file__).parents[1]
-#: Seconds anything here may take before it counts as stuck; far more than it needs.
-PATIENCE = 60.0
+#: Seconds to wait for a process to end.
+TIMEOUT = 60.0
 
 
 class Lamp(Document, table="lamps"):
     name: str
 
 
-def test_the_engine_is_the_one_whose_turn_it_is(each_engine: str, tmp_path: Path) -> None:
-    """What is opened is on the engine of the test, for the moment or in a folder."""
+def test_the_current_engine_is_used(each_engine: str, tmp_path: Path) -> None:
+    """A temporary database and the database of a folder are on the engine of the test."""
     expected = {"sqlite": SQLiteEngine, "postgres": PostgresEngine}[each_engine]
     with memory_backend(Schema()) as backend, deployed(folder=tmp_path) as app:
         assert type(backend.engine) is type(app.backend.engine) is expected
 
 
 @SQLITE_ONLY
-def test_a_test_may_be_about_one_engine(each_engine: str) -> None:
-    """A test of such a module may be for one of them only."""
+def test_a_test_can_run_on_one_engine(each_engine: str) -> None:
+    """A test of a module that runs on each engine can be limited to one."""
     assert each_engine == "sqlite"
 
 
-def test_nothing_is_left_of_a_temporary_database() -> None:
-    """Neither documents nor the secret of one test come to the next, nor to another one at the same time."""
+def test_temporary_databases_are_independent() -> None:
+    """A temporary database has no documents and no secret of an earlier or a concurrent one."""
     secrets = []
     for _ in range(3):
         with deployed(Lamp) as one, deployed(Lamp) as other:
@@ -50,8 +50,8 @@ def test_nothing_is_left_of_a_temporary_database() -> None:
     assert len(set(secrets)) == 6
 
 
-def test_tables_are_not_those_of_others() -> None:
-    """Who has other tables gets another database."""
+def test_reused_databases_have_the_same_tables() -> None:
+    """A database is reused only for a schema with the same tables."""
     with deployed(Lamp):
         pass
     with deployed() as app:
@@ -59,32 +59,32 @@ def test_tables_are_not_those_of_others() -> None:
 
 
 def test_a_folder_has_one_database(tmp_path: Path) -> None:
-    """What is in the database of a folder is there for all who know the folder, and for nobody else."""
+    """Each folder has a database of its own, which another process finds by the folder."""
     for folder in (tmp_path / "a", tmp_path / "b"):
         with deployed(Lamp, folder=folder) as app:
             app.add(Lamp(name=folder.name))
     program = f"from tests.databases import *; print(rows(Path({str(tmp_path / 'b')!r}), 'SELECT name FROM lamps'))"
     command = [sys.executable, "-c", program]
     assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout == "[('b',)]\n"
-    assert in_folder(tmp_path / "a") == in_folder(tmp_path / "a")
+    assert folder_config(tmp_path / "a") == folder_config(tmp_path / "a")
 
 
-def test_what_was_written_shows(tmp_path: Path) -> None:
-    """Reading changes nothing that is looked at; a write does, and one that is taken back leaves all as it was."""
+def test_writes_show_in_marker_and_digest(tmp_path: Path) -> None:
+    """A write changes the marker and the digest, a read changes neither, and undoing a write restores the digest."""
     with deployed(Lamp, folder=tmp_path) as app:
-        write, all_of_it = last_write(tmp_path), everything(tmp_path)
+        marker, digest = write_marker(tmp_path), database_digest(tmp_path)
         assert app.read(lambda db: db.query(Lamp).collect()) == []
-        assert (last_write(tmp_path), everything(tmp_path)) == (write, all_of_it)
+        assert (write_marker(tmp_path), database_digest(tmp_path)) == (marker, digest)
         [lamp] = app.add(Lamp(name="a"))
-        assert last_write(tmp_path) != write
-        assert everything(tmp_path) != all_of_it
+        assert write_marker(tmp_path) != marker
+        assert database_digest(tmp_path) != digest
         rows(tmp_path, "DELETE FROM lamps WHERE _id = ?", lamp)
-        assert everything(tmp_path) == all_of_it
+        assert database_digest(tmp_path) == digest
 
 
 @pytest.mark.parametrize("each_engine", ["postgres"], indirect=True)
 def test_a_server_ends_with_its_process() -> None:
-    """However a test process ends, its PostgreSQL ends too."""
+    """The PostgreSQL server of a test process stops when the process is killed."""
     program = (
         "from tests.databases import PostgresServer\n"
         "server = PostgresServer()\n"
@@ -98,8 +98,8 @@ def test_a_server_ends_with_its_process() -> None:
         folder, pid = process.stdout.readline().split()
         assert Path(f"/proc/{pid}").exists()
         process.send_signal(signal.SIGKILL)
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while Path(f"/proc/{pid}").exists():
-        assert time.monotonic() < end, "It goes on"
+        assert time.monotonic() < end, "The server still runs"
         time.sleep(0.01)
     subprocess.run(["rm", "-r", folder], check=True)

@@ -18,10 +18,10 @@ from flask_convex_http import (
 )
 from flask_convex_http.backend import Backend
 from flask_convex_http.config import Settings
-from tests.databases import AT_LENGTH, EACH_ENGINE, memory_backend, temporary
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES, memory_backend, temporary_config
 from tests.services import SCHEMA, Boom, Service, rows
 
-pytestmark = [EACH_ENGINE, AT_LENGTH]
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 DAY = timedelta(days=1)
 SECRET = "a secret of the deployment, long enough"
@@ -54,7 +54,7 @@ def test_token() -> None:
     service = Service()
     for secret, keys in ((SECRET, ("order_17", "order_18")), (SECRET, ("order_17",)), (SECRET[::-1], ("order_17",))):
         with (
-            temporary(SCHEMA) as config,
+            temporary_config(SCHEMA) as config,
             closing(
                 Backend(Settings.from_mapping(config | {"CONVEX_SECRET": secret}), SCHEMA, folder=Path())
             ) as backend,

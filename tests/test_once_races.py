@@ -15,10 +15,10 @@ from flask_convex_http import CallInProgressError, OverloadedError, UnavailableE
 from flask_convex_http.backend import Backend
 from flask_convex_http.once import LOST_AFTER, OnceCalls
 from flask_convex_http.testing import Clock
-from tests.databases import AT_LENGTH, EACH_ENGINE, memory_backend, settings_in
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES, memory_backend, settings_in
 from tests.services import SCHEMA, Boom, BusyEngine, LateEngine, Service, SlowService, begin, rows
 
-pytestmark = [EACH_ENGINE, AT_LENGTH]
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 DAY = timedelta(days=1)
 LOST = timedelta(milliseconds=LOST_AFTER)

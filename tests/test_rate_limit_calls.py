@@ -30,10 +30,10 @@ from flask_convex_http.config import Settings
 from flask_convex_http.errors import RateLimitedError
 from flask_convex_http.rate_limits import Limit
 from flask_convex_http.testing import Clock
-from tests.databases import AT_LENGTH, EACH_ENGINE, SQLITE_ONLY, last_write, memory_backend, settings_in
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES, SQLITE_ONLY, memory_backend, settings_in, write_marker
 from tests.rate_limits import NOW, buckets, take
 
-pytestmark = [EACH_ENGINE, AT_LENGTH]
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 
 class Boom(Exception):
@@ -126,11 +126,11 @@ def test_refused_action_writes_nothing(tmp_path: Path) -> None:
     """A call outside of a mutation that is refused does not change the database; one that is let through does."""
     with closing(Backend(settings_in(tmp_path), Schema(), folder=tmp_path, clock=Clock())) as backend:
         backend.migrate()
-        writes = [last_write(tmp_path)]
+        writes = [write_marker(tmp_path)]
         for _ in range(4):
             with suppress(RateLimitedError):
                 backend.ctx().rate_limit("send", key="ada", rate=2, period=60)
-            writes.append(last_write(tmp_path))
+            writes.append(write_marker(tmp_path))
     assert len({*writes[:3]}) == 3
     assert writes[2] == writes[3] == writes[4]
 

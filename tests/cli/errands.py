@@ -30,7 +30,7 @@ from flask_convex_http import (
 from flask_convex_http.backend import Backend, system_clock
 from flask_convex_http.testing import Clock
 from tests.cli.conftest import Outcome
-from tests.databases import in_folder
+from tests.databases import folder_config
 
 #: Seconds that an action waits for its sign at most; far more than any test takes.
 _PATIENCE = 60.0
@@ -88,7 +88,7 @@ def _wait(ctx: ActionCtx, folder: Path) -> None:
 def make_app(folder: Path, *, crons: Crons | None = None, clock: Clock | None = None, **config: object) -> Flask:
     """The app, with its databases in a folder."""
     app = Flask("errands", instance_path=str(folder))
-    app.config.from_mapping({"TESTING": True, **in_folder(folder), **config})
+    app.config.from_mapping({"TESTING": True, **folder_config(folder), **config})
     functions = (note, all_notes, need, remind, wait, wait_again)
     ConvexHTTP(app, schema=Schema(Errand), functions=functions, crons=crons, clock=clock or system_clock)
     return app

@@ -22,7 +22,7 @@ from flask_convex_http import (
     query,
 )
 from flask_convex_http.web.cors import Cors
-from tests.databases import in_folder
+from tests.databases import folder_config
 
 
 class Lamp(Document, table="lamps", indexes={"by_name": ["name"]}):
@@ -88,7 +88,7 @@ def hook(ctx: MutationCtx, event: WebhookEvent) -> None:
 def make_app(folder: str, **config: object) -> Flask:
     """The app, with its databases in a folder."""
     app = Flask("shop", instance_path=folder)
-    app.config.from_mapping(in_folder(Path(folder)) | config)
+    app.config.from_mapping(folder_config(Path(folder)) | config)
     ConvexHTTP(app, schema=Schema(Lamp, Shade), functions=(add, lamps, refuse, crash, store))
     app.register_blueprint(router)
     return app

@@ -20,7 +20,7 @@ from flask_convex_http import (
 )
 from flask_convex_http.backend import Backend, Functions
 from flask_convex_http.config import Settings
-from tests.databases import in_folder
+from tests.databases import folder_config
 
 DATABASE, FILES = "ledger.db", "ledger-files.db"
 
@@ -107,7 +107,7 @@ def configuration(folder: Path, **more: object) -> dict[str, object]:
     return {
         "CONVEX_DATABASE_URL": f"sqlite:///{folder / DATABASE}",
         "CONVEX_STORAGE_URL": f"sqlite:///{folder / FILES}",
-        **in_folder(folder),
+        **folder_config(folder),
         **more,
     }
 

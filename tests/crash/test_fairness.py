@@ -11,9 +11,9 @@ from tests.crash.clients import PATIENCE, Connection, ask
 from tests.crash.crews import Gunicorn
 from tests.crash.ledger import increment, open_ledger
 from tests.crash.nursery import Nursery
-from tests.databases import AT_LENGTH, EACH_ENGINE
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
 
-pytestmark = [EACH_ENGINE, AT_LENGTH]
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 PROCESSES, SECONDS = 8, 2.5
 CLIENTS, INCREMENTS = 8, 200

@@ -22,10 +22,10 @@ from flask_convex_http import (
     unique,
 )
 from flask_convex_http.database.db import DatabaseWriter
-from tests.databases import AT_LENGTH, EACH_ENGINE
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
 from tests.deployment import Deployment, deployed
 
-pytestmark = [EACH_ENGINE, AT_LENGTH]
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 
 class Plan(enum.Enum):

@@ -23,10 +23,10 @@ from flask_convex_http import (
 from flask_convex_http.database.db import DatabaseReader, DatabaseWriter
 from flask_convex_http.ids import new_id, table_of
 from flask_convex_http.schema.system_tables import AccessToken, ApiKey, Setting
-from tests.databases import AT_LENGTH, EACH_ENGINE, memory_backend
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES, memory_backend
 from tests.deployment import Deployment, deployed
 
-pytestmark = [EACH_ENGINE, AT_LENGTH]
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 
 class Profile(msgspec.Struct, frozen=True):

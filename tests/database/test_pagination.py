@@ -14,10 +14,10 @@ from flask_convex_http import Document, InvalidCursorError, Page, between, gte, 
 from flask_convex_http.database.db import DatabaseReader, DatabaseWriter
 from flask_convex_http.database.query import Query
 from flask_convex_http.schema.index_ranges import Range
-from tests.databases import AT_LENGTH, EACH_ENGINE
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
 from tests.deployment import Deployment, deployed
 
-pytestmark = [EACH_ENGINE, AT_LENGTH]
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 
 class Event(

@@ -26,10 +26,10 @@ from flask_convex_http import (
 from flask_convex_http.database.db import DatabaseWriter
 from flask_convex_http.ids import new_id
 from flask_convex_http.schema.index_ranges import Range
-from tests.databases import AT_LENGTH, EACH_ENGINE
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
 from tests.deployment import Deployment, deployed
 
-pytestmark = [EACH_ENGINE, AT_LENGTH]
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 NOON = datetime.datetime(2024, 5, 1, 12, tzinfo=datetime.UTC)
 

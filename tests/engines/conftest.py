@@ -1,4 +1,4 @@
-"""The databases that the contract is run on, once per member of `members.py`."""
+"""Fixtures of the contract tests, which run once for each engine in `members.MEMBERS`."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -7,27 +7,27 @@ from pathlib import Path
 import pytest
 
 from flask_convex_http.engines.base import Engine
-from tests.databases import all_from
+from tests.databases import databases_from
 from tests.engines.members import MEMBERS, insert, migrate
 
 
 @pytest.fixture(params=MEMBERS, name="member", scope="module")
 def _member(request: pytest.FixtureRequest) -> Iterator[str]:
     server = request.getfixturevalue("postgres") if request.param == "postgres" else None
-    with all_from(server):
+    with databases_from(server):
         yield str(request.param)
 
 
 @pytest.fixture(name="open_engine")
 def _open_engine(member: str, tmp_path: Path) -> Iterator[Callable[..., Engine]]:
-    """Opens the same database as another process would."""
+    """Return a function that opens the database once more, as another process would."""
     with ExitStack() as stack:
         yield lambda **options: stack.enter_context(closing(MEMBERS[member](tmp_path, **options)))
 
 
 @pytest.fixture(name="engine")
 def _engine(open_engine: Callable[..., Engine]) -> Engine:
-    """A database with one item, "a", of price 1."""
+    """Return an engine whose database has one item, "a", with the price 1."""
     engine = open_engine()
     migrate(engine)
     engine.write(lambda transaction: insert(transaction, "a", 1))

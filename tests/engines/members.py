@@ -1,4 +1,7 @@
-"""The engines that the contract is run on, and the tables it uses. A new engine is one more entry of `MEMBERS`."""
+"""The engines that the contract tests run on, and the table that they use.
+
+A new engine is one more entry of `MEMBERS`.
+"""
 
 import json
 import os
@@ -15,7 +18,7 @@ from flask_convex_http.engines.sqlite.engine import SQLiteEngine
 from flask_convex_http.schema.index_ranges import Segment
 from flask_convex_http.schema.migrations import plan
 from flask_convex_http.schema.system_tables import DOCUMENTS
-from tests.databases import in_folder
+from tests.databases import folder_config
 
 
 class Item(
@@ -38,8 +41,8 @@ def _sqlite(folder: Path, schema: Schema = SCHEMA, **options: Any) -> Engine:
 
 
 def _postgres(folder: Path, schema: Schema = SCHEMA, *, writer_timeout: float = 10.0, **options: Any) -> Engine:
-    """In the folder is written which database it is: the server is one for all tests of a process."""
-    url = in_folder(folder)["CONVEX_DATABASE_URL"]
+    """Open the database that belongs to the folder. All tests of a process share one server."""
+    url = folder_config(folder)["CONVEX_DATABASE_URL"]
     return PostgresEngine(url, schema, timeout=writer_timeout, **options)
 
 
@@ -47,17 +50,17 @@ MEMBERS: dict[str, Callable[..., Engine]] = {"sqlite": _sqlite, "postgres": _pos
 
 
 def migrate(engine: Engine) -> None:
-    """Make the tables."""
+    """Create the tables."""
     engine.migrate(lambda migration: plan(SCHEMA, migration), dry_run=False)
 
 
 def insert(transaction: Transaction, key: str, price: int = 0, **fields: Any) -> None:
-    """Add an item with that id."""
+    """Insert an item with this id."""
     transaction.insert(ITEMS, [key, float(len(key)), *ITEMS.row(Item(price=price, **fields))])
 
 
 def insert_all(engine: Engine, *keys: str, price: int = 0) -> None:
-    """Add items with these ids."""
+    """Insert items with these ids."""
 
     def work(transaction: Transaction) -> None:
         for key in keys:
@@ -67,34 +70,34 @@ def insert_all(engine: Engine, *keys: str, price: int = 0) -> None:
 
 
 def price_of(snapshot: Snapshot, key: str) -> int | None:
-    """The price of an item, or None if there is none."""
+    """Return the price of an item, or None if it does not exist."""
     row = snapshot.get(ITEMS, key)
     return None if row is None else int(row[3])
 
 
 def segment(index: str = "by_price", **options: Any) -> Segment:
-    """A whole index of the items, or a part of it."""
+    """Return a segment of an index of the items, by default all of it."""
     return Segment(ITEMS.indexes[index].columns, **options)
 
 
 def keys(rows: Sequence[Any] | Any) -> list[str]:
-    """The ids of rows."""
+    """Return the ids of rows."""
     return [row[0] for row in rows]
 
 
 def price(engine: Engine, key: str = "a") -> int | None:
-    """The price of an item, in a snapshot of its own."""
+    """Return the price of an item, read on a snapshot of its own."""
     with engine.snapshot() as snapshot:
         return price_of(snapshot, key)
 
 
 def set_price(number: int, key: str = "a") -> Callable[[Transaction], bool]:
-    """Work that gives an item a price."""
+    """Return work that sets the price of an item."""
     return lambda transaction: transaction.update(ITEMS, key, {"price": number})
 
 
 def increment(engine: Engine, key: str) -> None:
-    """Raise an item's price by one in a transaction of its own."""
+    """Increment the price of an item by one, in a transaction of its own."""
 
     def work(transaction: Transaction) -> None:
         transaction.update(ITEMS, key, {"price": (price_of(transaction, key) or 0) + 1})
@@ -103,7 +106,7 @@ def increment(engine: Engine, key: str) -> None:
 
 
 def increment_often(member: str, folder: Path, key: str, times: int, gate: Path) -> None:
-    """What a process of its own does, from when the gate is there."""
+    """Increment the price of an item many times, once the gate file exists. Runs in a process of its own."""
     with closing(MEMBERS[member](folder)) as engine:
         while not gate.exists():
             time.sleep(0.005)
@@ -112,18 +115,18 @@ def increment_often(member: str, folder: Path, key: str, times: int, gate: Path)
 
 
 def in_child(body: Callable[[], Any]) -> Any:
-    """What a body answers (or the error it raises, as text) in a child made by fork()."""
+    """Return the result of a body that runs in a child made by fork(), or its error as text."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         try:
-            answer = body()
+            result = body()
         except BaseException as error:
-            answer = f"{type(error).__name__}: {error}"
-        os.write(writing, json.dumps(answer).encode())
+            result = f"{type(error).__name__}: {error}"
+        os.write(writing, json.dumps(result).encode())
         os._exit(0)
     os.close(writing)
     with open(reading, "rb") as pipe:
-        answer = json.load(pipe)
+        result = json.load(pipe)
     os.waitpid(child, 0)
-    return answer
+    return result

@@ -1,7 +1,7 @@
-"""A bank twice: in the database, and in memory as what the database must be like after the same steps.
+"""A bank in the database, and a model of it in memory, which must have the same accounts after the same steps.
 
-The gold of the vault and the balances of all accounts are 0 in sum after each transaction. How steps are chosen, and
-what runs at the same time, is the business of `test_model`.
+The gold of the vault and the balances of all accounts add up to 0 after each transaction. The steps are chosen, and run
+concurrently, by `test_model`.
 """
 
 import contextlib
@@ -29,8 +29,8 @@ from flask_convex_http import (
 )
 from flask_convex_http.functions.function import Function
 
-#: Seconds after which something that should happen at once has not happened.
-PATIENCE = 30.0
+#: Seconds to wait for another thread.
+TIMEOUT = 30.0
 
 Size = str | None
 Order = Literal["asc", "desc"]
@@ -43,17 +43,17 @@ class Account(Document, table="accounts", indexes={"by_name": unique("name"), "b
 
 
 class Vault(Document, table="vaults"):
-    """The only one; `turns` counts the transactions, so that each knows its place among them."""
+    """The only vault. `turns` counts the transactions, so that each knows its position among them."""
 
     gold: int = 0
     turns: int = 0
 
 
 class Step(msgspec.Struct, frozen=True):
-    """Something a transaction does.
+    """A step of a transaction.
 
-    "open" adds an account, "patch" gives it a new name and balance, "replace" a new size too. "part" runs further steps
-    as a part of the transaction, and goes on if that fails. "fail" fails.
+    "open" adds an account, "patch" changes its name and balance, "replace" its size too. "part" runs further steps as a
+    sub-transaction, and continues if that fails. "fail" raises an error.
     """
 
     do: Literal["open", "patch", "replace", "delete", "part", "fail"]
@@ -65,7 +65,7 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class Row(NamedTuple):
-    """An account as it is compared."""
+    """The compared fields of an account."""
 
     name: str
     balance: int
@@ -76,22 +76,22 @@ Rows = tuple[Row, ...]
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What a transaction answers: its place among all, and what it saw at its end."""
+    """The result of a transaction: its position among all, and the accounts at its end."""
 
     turn: int
     accounts: list[Account]
 
 
 class Gate:
-    """Where a function waits in its middle."""
+    """Makes a function wait until the test opens it."""
 
     def __init__(self) -> None:
         self.reached, self.opened = Event(), Event()
 
-    def stop_here(self) -> None:
-        """Wait in front of it."""
+    def wait(self) -> None:
+        """Wait until the gate is opened."""
         self.reached.set()
-        if not self.opened.wait(PATIENCE):
+        if not self.opened.wait(TIMEOUT):
             raise TimeoutError("The gate was never opened")
 
 
@@ -99,7 +99,7 @@ GATES: dict[str, Gate] = {}
 
 
 def rows(accounts: list[Account]) -> Rows:
-    """Accounts as they are compared."""
+    """Return the compared fields of accounts."""
     return tuple(Row(account.name, account.balance, account.size) for account in accounts)
 
 
@@ -107,16 +107,16 @@ def rows(accounts: list[Account]) -> Rows:
 
 
 @internal_mutation
-def found(ctx: MutationCtx) -> None:
-    """Open the bank."""
+def create_vault(ctx: MutationCtx) -> None:
+    """Create the vault."""
     ctx.db.insert(Vault())
 
 
 @internal_mutation
 def perform(ctx: MutationCtx, *, steps: list[Step]) -> Outcome:
-    """Do all steps, or nothing."""
+    """Do all steps, or none."""
     for step in steps:
-        _DOING[step.do](ctx, step)
+        _ACTIONS[step.do](ctx, step)
     vault = _vault(ctx)
     ctx.db.patch(vault.id, turns=vault.turns + 1)
     return Outcome(vault.turns + 1, ctx.db.query(Account).collect())
@@ -124,74 +124,74 @@ def perform(ctx: MutationCtx, *, steps: list[Step]) -> Outcome:
 
 @internal_mutation
 def occupy(ctx: MutationCtx, *, gate: str) -> None:
-    """Hold the writer."""
-    GATES[gate].stop_here()
+    """Hold the writer until the gate is opened."""
+    GATES[gate].wait()
 
 
 @internal_query
 def everything(ctx: QueryCtx) -> list[Account]:
-    """All accounts, in the order they were opened."""
+    """Return all accounts, in the order in which they were opened."""
     return ctx.db.query(Account).collect()
 
 
 @internal_query
 def imbalance(ctx: QueryCtx) -> int:
-    """What is never anything but 0 unless a transaction is seen in its middle."""
+    """Return the sum of gold and balances, which is not 0 if a query sees half of a transaction."""
     return sum(account.balance for account in ctx.db.query(Account)) + _vault(ctx).gold
 
 
 @internal_query
-def look_slowly(ctx: QueryCtx, *, gate: str) -> list[Account]:
-    """All accounts, of which only one is read before the gate."""
+def read_slowly(ctx: QueryCtx, *, gate: str) -> list[Account]:
+    """Return all accounts, of which only one is read before the gate."""
     stream = iter(ctx.db.query(Account))
     accounts = list(islice(stream, 1))
-    GATES[gate].stop_here()
+    GATES[gate].wait()
     accounts += stream
     if ctx.run_query(everything) != accounts or ctx.run_query(imbalance) != 0:
-        raise ConvexError("One query saw two states")
+        raise ConvexError("A query saw two states")
     return accounts
 
 
 @internal_query
 def get_slowly(ctx: QueryCtx, *, gate: str, id: Id[Account]) -> list[Account]:
-    """All accounts, of which only one, which may have been deleted, is read before the gate."""
+    """Return all accounts, after a read of one before the gate, which may have been deleted."""
     before = ctx.db.get(id)
-    GATES[gate].stop_here()
+    GATES[gate].wait()
     accounts = ctx.run_query(everything)
     known = next((account for account in accounts if account.id == id), None)
     if before != known or ctx.db.get(id) != known or ctx.run_query(imbalance) != 0:
-        raise ConvexError("One query saw two states")
+        raise ConvexError("A query saw two states")
     return accounts
 
 
 @internal_query
 def of_size(ctx: QueryCtx, *, size: Size, low: int, high: int, order: Order, count: int) -> list[Account]:
-    """Some accounts of a size, with a balance from `low` to `high`."""
+    """Return up to `count` accounts of a size with a balance from `low` to `high`."""
     found = ctx.db.query(Account).with_index("by_size", size=size, balance=between(low, high))
     return found.order(order).take(count)
 
 
 @internal_query
 def page_of_odd(ctx: QueryCtx, *, order: Order, num_items: int, cursor: str | None) -> Page[Account]:
-    """Some of the accounts with an odd balance, by size."""
+    """Return a page of the accounts with an odd balance, by size."""
     every = ctx.db.query(Account).with_index("by_size").order(order)
     return every.filter(lambda account: account.balance % 2 == 1).paginate(num_items=num_items, cursor=cursor)
 
 
 @internal_query
 def named(ctx: QueryCtx, *, name: str) -> Account | None:
-    """The account of that name."""
+    """Return the account with this name, or None."""
     return ctx.db.query(Account).with_index("by_name", name=name).unique()
 
 
 SCHEMA = Schema(Account, Vault)
 FUNCTIONS: list[Function[..., object]] = [
-    found,
+    create_vault,
     perform,
     occupy,
     everything,
     imbalance,
-    look_slowly,
+    read_slowly,
     get_slowly,
     of_size,
     page_of_odd,
@@ -249,7 +249,7 @@ def _fail(ctx: MutationCtx, step: Step) -> None:
     raise ConvexError("failed")
 
 
-_DOING: dict[str, Callable[[MutationCtx, Step], None]] = {
+_ACTIONS: dict[str, Callable[[MutationCtx, Step], None]] = {
     "open": _open,
     "patch": _patch,
     "replace": _replace,
@@ -263,10 +263,10 @@ _DOING: dict[str, Callable[[MutationCtx, Step], None]] = {
 
 
 def after(before: Rows, steps: list[Step] | tuple[Step, ...]) -> Rows:
-    """What accounts there are after these steps, in the order they were opened.
+    """Return the accounts after these steps, in the order in which they were opened.
 
     Raises:
-        ConvexHTTPError: The one that must come out of them.
+        ConvexHTTPError: The error that the database must raise.
     """
     for step in steps:
         before = _after_step(before, step)
@@ -302,6 +302,6 @@ def _distinct(changed: Rows) -> Rows:
 
 
 def by_size(accounts: Rows, order: Order) -> list[Row]:
-    """Accounts in the order of the index: by size, balance and age."""
-    ordered = sorted(accounts, key=lambda row: (row.size or "", row.balance))  # which keeps the order of age
+    """Return accounts in the order of the index: by size, balance and age."""
+    ordered = sorted(accounts, key=lambda row: (row.size or "", row.balance))  # stable, so it keeps the order of age
     return ordered if order == "asc" else ordered[::-1]

@@ -1,4 +1,4 @@
-"""Every shape of reading the indexes of the items."""
+"""Every shape of a read of the items' indexes."""
 
 import itertools
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ RANGES: dict[str, list[Range | None]] = {
 
 
 def scans() -> Iterator[tuple[str, Segment, bool]]:
-    """Every shape of reading each index of the items: equalities, a range, a direction, a place to go on from."""
+    """Yield each combination of index, equalities, range, direction and position to continue from, as a segment."""
     for index, descending in itertools.product(ITEMS.indexes.values(), (False, True)):
         kinds = [ITEMS.columns[name].type.kind for name in index.fields]
         values = [{"text": "a", "integer": 1}[kind] for kind in kinds]

@@ -1,4 +1,4 @@
-"""What every database engine does alike; each test runs once per member of `members.py`."""
+"""The contract that every engine keeps. Each test runs once for each engine in `members.MEMBERS`."""
 
 import time
 from collections.abc import Callable
@@ -21,7 +21,7 @@ def read(engine: Engine, body: Callable[[Snapshot], Any]) -> Any:
 
 
 def fill(engine: Engine, count: int) -> None:
-    """Items "k00", "k01", ... with prices 1000, 1001, ..."""
+    """Insert items "k00", "k01" and so on, with the prices 1000, 1001 and so on."""
 
     def work(transaction: Transaction) -> None:
         for number in range(count):
@@ -37,8 +37,8 @@ def prices_from(number: int) -> Any:
 # --- rows ------------------------------------------------------------------------------------------------------
 
 
-def test_many_rows_at_once(engine: Engine) -> None:
-    """Many rows are added like one after another, and a collision of one of them is told."""
+def test_insert_all(engine: Engine) -> None:
+    """`insert_all` inserts all rows, and raises if one of them collides."""
     rows = [[f"k{number}", float(number), f"n{number}", number, None, None] for number in range(50)]
     engine.write(lambda transaction: transaction.insert_all(ITEMS, rows))
     engine.write(lambda transaction: transaction.insert_all(ITEMS, []))
@@ -48,25 +48,25 @@ def test_many_rows_at_once(engine: Engine) -> None:
     assert price(engine, "new") is None
 
 
-def test_a_row_comes_back_as_it_went_in(engine: Engine) -> None:
-    """get answers the id, the creation time and the columns in order; an unknown id has no row."""
+def test_get_returns_the_inserted_row(engine: Engine) -> None:
+    """`get` returns the id, the creation time and the columns in order, and None for an unknown id."""
     row = ["z", 5.5, "Lamp", 3, None, b"\0\xff"]
     engine.write(lambda transaction: transaction.insert(ITEMS, row))
     assert list(read(engine, lambda snapshot: snapshot.get(ITEMS, "z"))) == row
-    assert read(engine, lambda snapshot: snapshot.get(ITEMS, "nobody")) is None
+    assert read(engine, lambda snapshot: snapshot.get(ITEMS, "unknown")) is None
 
 
-def test_update_and_delete_say_whether_there_was_a_row(engine: Engine) -> None:
-    """Changing or removing what is not there answers False and does nothing."""
+def test_update_and_delete_return_whether_the_row_exists(engine: Engine) -> None:
+    """An update or delete of a row that does not exist returns False."""
     assert engine.write(set_price(7)) is True
-    assert engine.write(set_price(7, "nobody")) is False
-    assert engine.write(lambda transaction: transaction.delete(ITEMS, "nobody")) is False
+    assert engine.write(set_price(7, "unknown")) is False
+    assert engine.write(lambda transaction: transaction.delete(ITEMS, "unknown")) is False
     assert engine.write(lambda transaction: transaction.delete(ITEMS, "a")) is True
     assert price(engine) is None
 
 
 def test_rows_are_counted(engine: Engine) -> None:
-    """count answers how many rows a table has, one's own writes included."""
+    """`count` returns the number of rows in a table, including writes of the same transaction."""
     fill(engine, 3)
     assert read(engine, lambda snapshot: snapshot.count(ITEMS)) == 4
 
@@ -78,11 +78,11 @@ def test_rows_are_counted(engine: Engine) -> None:
 
 
 def test_select_reads_a_segment_in_either_direction(engine: Engine) -> None:
-    """A segment's rows come in index order or backwards, at most as many as asked for."""
+    """The rows of a segment come in index order or in reverse, up to the limit."""
     fill(engine, 5)
     part = segment(column="price", lower=Bound(1001, True), upper=Bound(1004, False))
 
-    def look(snapshot: Snapshot) -> None:
+    def check(snapshot: Snapshot) -> None:
         for descending in (False, True):
             expected = ["k01", "k02", "k03"][:: -1 if descending else 1]
             assert keys(snapshot.select(ITEMS, part, descending=descending, limit=None)) == expected
@@ -90,27 +90,27 @@ def test_select_reads_a_segment_in_either_direction(engine: Engine) -> None:
             assert keys(snapshot.select(ITEMS, part, descending=descending, limit=0)) == []
             assert keys(snapshot.stream(ITEMS, part, descending=descending)) == expected
 
-    read(engine, look)
+    read(engine, check)
 
 
-def test_equal_columns_may_be_none(engine: Engine) -> None:
-    """A segment can pin a column to None, and leave None out of one."""
+def test_segments_with_none(engine: Engine) -> None:
+    """A segment can require None in a column, or exclude None from it."""
     engine.write(lambda transaction: insert(transaction, "big", 5, size="big"))
 
-    def look(snapshot: Snapshot) -> None:
+    def check(snapshot: Snapshot) -> None:
         empty = segment("by_size_price", equal=(("size", None),))
         assert keys(snapshot.select(ITEMS, empty, descending=False, limit=None)) == ["a"]
         filled = segment("by_size_price", column="size", not_none=True)
         assert keys(snapshot.select(ITEMS, filled, descending=True, limit=None)) == ["big"]
 
-    read(engine, look)
+    read(engine, check)
 
 
 # --- isolation -------------------------------------------------------------------------------------------------
 
 
-def test_a_snapshot_does_not_move(engine: Engine, open_engine: Callable[..., Engine]) -> None:
-    """What is committed after a snapshot's first read is not seen in it, whoever commits it."""
+def test_a_snapshot_does_not_change(engine: Engine, open_engine: Callable[..., Engine]) -> None:
+    """A commit after the first read of a snapshot does not show in it, in this engine and in another one."""
     with engine.snapshot() as snapshot:
         assert price_of(snapshot, "a") == 1
         engine.write(set_price(2))
@@ -122,7 +122,7 @@ def test_a_snapshot_does_not_move(engine: Engine, open_engine: Callable[..., Eng
 
 
 def test_a_transaction_sees_its_own_writes(engine: Engine) -> None:
-    """get, select and stream see what the same transaction wrote; nobody else does until it commits."""
+    """The reads of a transaction show its writes, and other readers see them only after the commit."""
 
     def work(transaction: Transaction) -> None:
         transaction.update(ITEMS, "a", {"price": 5})
@@ -139,20 +139,20 @@ def test_a_transaction_sees_its_own_writes(engine: Engine) -> None:
 
 
 def test_readers_do_not_wait_for_the_writer(engine: Engine, open_engine: Callable[..., Engine]) -> None:
-    """While a transaction is open others read the state before it, from this process and from another."""
+    """While a transaction is open, readers see the state before it, in this engine and in another one."""
     other = open_engine()
     engine.write(lambda transaction: (set_price(9)(transaction), price(other), price(engine)))
     assert price(other) == 9
 
 
-def test_write_answers_what_the_work_answers(engine: Engine) -> None:
-    """The result of the work is the result of the write."""
+def test_write_returns_the_result_of_the_work(engine: Engine) -> None:
+    """`write` returns the result of the work."""
     assert engine.write(lambda transaction: price_of(transaction, "a")) == 1
 
 
 @pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt, GeneratorExit])
 def test_an_exception_leaves_nothing_behind(engine: Engine, kind: type[BaseException]) -> None:
-    """Whatever leaves the work as an exception, all its writes are undone and the engine goes on."""
+    """An exception of any kind that leaves the work rolls back all its writes, and the engine can be used again."""
 
     def work(transaction: Transaction) -> None:
         transaction.update(ITEMS, "a", {"price": 5})
@@ -167,7 +167,7 @@ def test_an_exception_leaves_nothing_behind(engine: Engine, kind: type[BaseExcep
 
 
 def test_a_query_reads_one_snapshot(engine: Engine) -> None:
-    """A query that is run by `read` sees one moment, though a write is committed between its reads."""
+    """All reads of a query that `read` runs show one moment, though a write commits between them."""
 
     def query(snapshot: Snapshot) -> list[int | None]:
         first = price_of(snapshot, "a")
@@ -180,8 +180,8 @@ def test_a_query_reads_one_snapshot(engine: Engine) -> None:
     assert price(engine) == (first or 0) + 10
 
 
-def test_an_error_of_a_query_leaves_read(engine: Engine) -> None:
-    """What a query raises is raised by `read`, and the engine goes on."""
+def test_read_raises_the_error_of_its_query(engine: Engine) -> None:
+    """`read` raises the exception of its query, and the engine can be used again."""
 
     def query(snapshot: Snapshot) -> None:
         raise ValueError(price_of(snapshot, "a"))
@@ -203,8 +203,8 @@ def test_lookup_reads_a_unique_index(engine: Engine) -> None:
         assert engine.lookup(ITEMS, {"name": "Desk"}, timeout=timeout) is None
 
 
-def test_lookup_again_misses_no_row_for_good(engine: Engine) -> None:
-    """A row that was inserted after a lookup is found in the transaction, or rejects the insert of a second one."""
+def test_lookup_again_prevents_duplicates(engine: Engine) -> None:
+    """A row that was inserted after a lookup is either found in the transaction, or the second insert is rejected."""
 
     def work(transaction: Transaction) -> str:
         row = transaction.lookup_again(ITEMS, {"name": "Lamp"})
@@ -235,7 +235,7 @@ def test_a_notification_wakes_a_listener(engine: Engine, open_engine: Callable[.
 
 
 def test_a_backup_is_restored(engine: Engine, tmp_path: Path) -> None:
-    """An engine with backups writes one file, from which all rows come back. An engine without them has None."""
+    """An engine with backups restores all rows from a backup file. An engine without them has None."""
     if engine.backups is None:
         return
     engine.backups.create(tmp_path / "backup.db")
@@ -249,8 +249,8 @@ def test_a_backup_is_restored(engine: Engine, tmp_path: Path) -> None:
 # --- savepoints ------------------------------------------------------------------------------------------------
 
 
-def test_a_savepoint_undoes_its_own_writes_only(engine: Engine) -> None:
-    """An exception that leaves a savepoint undoes what was written in it, and what was before and after stays."""
+def test_a_savepoint_rolls_back_its_own_writes_only(engine: Engine) -> None:
+    """An exception that leaves a savepoint rolls back its writes, and keeps those before and after it."""
 
     def work(transaction: Transaction) -> None:
         insert(transaction, "before")
@@ -266,7 +266,7 @@ def test_a_savepoint_undoes_its_own_writes_only(engine: Engine) -> None:
 
 
 def test_savepoints_nest(engine: Engine) -> None:
-    """An inner savepoint that succeeded goes when the outer one fails, and the other way round it goes alone."""
+    """An inner savepoint is rolled back with the outer one, and alone if only the inner one fails."""
 
     def work(transaction: Transaction) -> None:
         with pytest.raises(ValueError), transaction.savepoint():
@@ -284,8 +284,8 @@ def test_savepoints_nest(engine: Engine) -> None:
     assert [price(engine, key) for key in ("outer_1", "inner_1", "outer_2", "inner_2")] == [None, None, 0, None]
 
 
-def test_a_failing_transaction_undoes_its_savepoints(engine: Engine) -> None:
-    """What a savepoint wrote is gone when the transaction around it fails."""
+def test_a_failing_transaction_rolls_back_its_savepoints(engine: Engine) -> None:
+    """The writes of a savepoint are rolled back when the transaction around it fails."""
 
     def work(transaction: Transaction) -> None:
         with transaction.savepoint():
@@ -300,8 +300,8 @@ def test_a_failing_transaction_undoes_its_savepoints(engine: Engine) -> None:
 # --- unique indexes --------------------------------------------------------------------------------------------
 
 
-def test_a_unique_index_refuses_a_second_row(engine: Engine) -> None:
-    """Inserting or updating to values that are there is an error that names table, field and index."""
+def test_a_unique_index_rejects_a_second_row(engine: Engine) -> None:
+    """An insert or update to values that another row has raises an error that names table, field and index."""
     engine.write(lambda transaction: insert(transaction, "b", name="Lamp"))
     message = r"items: another document has the same name \(unique index by_name\)"
     with pytest.raises(UniqueConstraintError, match=message):
@@ -310,15 +310,15 @@ def test_a_unique_index_refuses_a_second_row(engine: Engine) -> None:
         engine.write(lambda transaction: transaction.update(ITEMS, "a", {"name": "Lamp"}))
 
 
-def test_none_is_unique_as_often_as_it_likes(engine: Engine) -> None:
-    """Rows with None in a unique index do not collide."""
+def test_none_does_not_collide(engine: Engine) -> None:
+    """Several rows may have None in a unique index."""
     engine.write(lambda transaction: insert(transaction, "b"))
     engine.write(lambda transaction: insert(transaction, "c"))
     assert price(engine, "c") == 0
 
 
 def test_a_transaction_survives_a_collision(engine: Engine) -> None:
-    """Work that catches a collision goes on, and what it wrote before and after is committed."""
+    """Work that catches a collision can continue, and its writes before and after it are committed."""
 
     def work(transaction: Transaction) -> None:
         insert(transaction, "b", name="Lamp")
@@ -334,8 +334,8 @@ def test_a_transaction_survives_a_collision(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("descending", [False, True])
-def test_changing_the_indexed_field_while_reading_ends(engine: Engine, descending: bool) -> None:
-    """Rows moved ahead in the index they are read by are seen once each, and the reading ends."""
+def test_updates_of_the_index_that_is_streamed(engine: Engine, descending: bool) -> None:
+    """A stream returns each row once, though its rows move ahead in the index while it is read."""
     fill(engine, 20)
 
     def work(transaction: Transaction) -> list[str]:
@@ -350,8 +350,8 @@ def test_changing_the_indexed_field_while_reading_ends(engine: Engine, descendin
     assert price(engine, "k03") == (2503 if not descending else 503)
 
 
-def test_a_stream_shows_the_moment_it_was_opened(engine: Engine) -> None:
-    """Rows inserted, changed or deleted while a stream is read change nothing in it."""
+def test_writes_do_not_show_in_an_open_stream(engine: Engine) -> None:
+    """Rows that are inserted, updated or deleted while a stream is read do not change its rows."""
     fill(engine, 6)
 
     def work(transaction: Transaction) -> tuple[list[Any], list[str]]:
@@ -369,8 +369,8 @@ def test_a_stream_shows_the_moment_it_was_opened(engine: Engine) -> None:
     assert after == ["k01", "k02", "new", "k05"]
 
 
-def test_streams_are_read_side_by_side(engine: Engine) -> None:
-    """Several streams of one transaction are read in turn, with writes in between."""
+def test_streams_are_read_in_turn(engine: Engine) -> None:
+    """Two streams of one transaction can be read in turn, with writes in between."""
     fill(engine, 4)
 
     def work(transaction: Transaction) -> list[str]:
@@ -385,8 +385,8 @@ def test_streams_are_read_side_by_side(engine: Engine) -> None:
     assert engine.write(work) == ["k00", "k03", "k01", "k02", "k02", "k01", "k03", "k00"]
 
 
-def test_a_stream_survives_an_undone_savepoint(engine: Engine) -> None:
-    """A stream opened before a savepoint goes on after the savepoint was undone."""
+def test_a_stream_survives_a_rolled_back_savepoint(engine: Engine) -> None:
+    """A stream that was opened before a savepoint continues after the savepoint was rolled back."""
     fill(engine, 5)
 
     def work(transaction: Transaction) -> list[str]:
@@ -404,7 +404,7 @@ def test_a_stream_survives_an_undone_savepoint(engine: Engine) -> None:
 
 
 def test_nothing_can_be_used_after_the_end(engine: Engine) -> None:
-    """A snapshot, a transaction and their streams raise when they are used after their end."""
+    """Snapshots, transactions and their streams raise an error when they are used after their end."""
     fill(engine, 3)
     kept: list[Any] = []
 
@@ -437,14 +437,14 @@ def test_nothing_can_be_used_after_the_end(engine: Engine) -> None:
     assert price(engine) == 2
 
 
-def test_a_write_inside_a_write_is_refused(engine: Engine) -> None:
-    """A transaction started inside another of the same thread would wait for itself; it raises at once."""
+def test_a_write_inside_a_write_is_rejected(engine: Engine) -> None:
+    """A transaction that begins inside of another one of its thread raises an error, since it would wait for itself."""
     with pytest.raises(FunctionCallError, match="inside a mutation"):
         engine.write(lambda transaction: engine.write(set_price(2)))
     assert engine.write(set_price(3))
 
 
 def test_a_write_inside_a_read_is_allowed(engine: Engine) -> None:
-    """A snapshot does not stand in the way of a transaction of the same thread."""
+    """A thread can write while it has a snapshot open."""
     read(engine, lambda snapshot: (price_of(snapshot, "a"), engine.write(set_price(2))))
     assert price(engine) == 2

@@ -1,4 +1,4 @@
-"""What every database engine does alike among threads and processes, and with its database as a whole."""
+"""The contract that every engine keeps between threads and processes, and for the database as a whole."""
 
 import multiprocessing
 import os
@@ -21,14 +21,14 @@ fork = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarn
 
 
 def test_increments_of_threads_add_up(engine: Engine) -> None:
-    """Threads that read and write one row lose no update."""
+    """Threads that read and write the same row lose no update."""
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(increment, [engine] * 100, ["a"] * 100))
     assert price(engine) == 101
 
 
 def test_increments_of_processes_add_up(member: str, engine: Engine, tmp_path: Path) -> None:
-    """Processes that read and write one row lose no update."""
+    """Processes that read and write the same row lose no update."""
     gate = tmp_path / "gate"
     spawn = multiprocessing.get_context("spawn")
     processes = [spawn.Process(target=increment_often, args=(member, tmp_path, "a", 100, gate)) for _ in range(2)]
@@ -42,7 +42,7 @@ def test_increments_of_processes_add_up(member: str, engine: Engine, tmp_path: P
 
 
 def hold(engine: Engine) -> tuple[threading.Thread, threading.Event]:
-    """Keep the row "a" busy in another thread until the event is set: the writer, too, where there is one."""
+    """Hold the row "a", or the only writer, in another thread until the returned event is set."""
     begun, release = threading.Event(), threading.Event()
 
     def work(transaction: Transaction) -> None:
@@ -57,25 +57,23 @@ def hold(engine: Engine) -> tuple[threading.Thread, threading.Event]:
 
 
 @pytest.mark.parametrize("same_process", [True, False])
-def test_a_busy_writer_is_said_to_be_busy(
-    engine: Engine, open_engine: Callable[..., Engine], same_process: bool
-) -> None:
-    """Who cannot have the writer in time is told so, may read meanwhile, and may write a moment later."""
-    impatient = open_engine(writer_timeout=0.05)
-    thread, release = hold(impatient if same_process else engine)
+def test_a_write_times_out(engine: Engine, open_engine: Callable[..., Engine], same_process: bool) -> None:
+    """A write that has to wait for longer than its timeout raises an error. Reads work, and so does a later write."""
+    hasty = open_engine(writer_timeout=0.05)
+    thread, release = hold(hasty if same_process else engine)
     try:
         with pytest.raises(OverloadedError, match="try again"):
-            impatient.write(set_price(2))
-        assert price(impatient) == 1
+            hasty.write(set_price(2))
+        assert price(hasty) == 1
     finally:
         release.set()
         thread.join()
-    assert impatient.write(set_price(3))
+    assert hasty.write(set_price(3))
 
 
 @fork
 def test_a_child_of_fork_has_connections_of_its_own(engine: Engine) -> None:
-    """After fork() child and parent read and write the same database, each by itself."""
+    """After fork() the child and the parent both read and write the database."""
 
     def child() -> Any:
         before = price(engine)
@@ -90,20 +88,20 @@ def test_a_child_of_fork_has_connections_of_its_own(engine: Engine) -> None:
 
 
 @fork
-def test_a_child_of_a_process_that_is_writing_is_told_so(engine: Engine, open_engine: Callable[..., Engine]) -> None:
-    """A fork() while another thread writes ends in an answer in the child, not in waiting, and harms nobody."""
+def test_fork_while_another_thread_writes(engine: Engine, open_engine: Callable[..., Engine]) -> None:
+    """A child of fork() does not wait for a write of its parent: it reads, or raises an error that names the fork."""
     thread, release = hold(engine)
-    answer = in_child(lambda: price(engine))
+    result = in_child(lambda: price(engine))
     release.set()
     thread.join()
-    assert answer == 1 or "forked while its parent was using the database" in answer
+    assert result == 1 or "forked while its parent was using the database" in result
     increment(engine, "a")
     assert price(open_engine()) == 2
 
 
 @fork
 def test_a_child_leaving_the_parents_transaction_does_not_end_it(engine: Engine) -> None:
-    """A child made inside a transaction neither commits nor undoes it when it leaves it; the parent does."""
+    """A child that was forked inside a transaction neither commits it nor rolls it back; the parent commits."""
 
     def fork_inside(transaction: Transaction) -> Any:
         transaction.update(ITEMS, "a", {"price": 7})
@@ -127,7 +125,7 @@ def test_a_child_leaving_the_parents_transaction_does_not_end_it(engine: Engine)
 
 
 def test_without_tables_nothing_runs(open_engine: Callable[..., Engine]) -> None:
-    """Before the first migration reading and writing say which command to run, and work after it."""
+    """Before the first migration reads and writes raise an error that names the command. Afterwards they work."""
     engine = open_engine()
     uses: list[Callable[[], Any]] = [lambda: price(engine), lambda: engine.write(set_price(2))]
     for use in uses:
@@ -137,8 +135,8 @@ def test_without_tables_nothing_runs(open_engine: Callable[..., Engine]) -> None
     assert engine.write(set_price(2)) is False
 
 
-def test_impossible_values_are_our_errors(engine: Engine) -> None:
-    """What a database cannot hold is refused with an error of this package."""
+def test_values_that_cannot_be_stored(engine: Engine) -> None:
+    """A value that the database cannot store raises an error of the package."""
 
     def setting(changes: dict[str, Any]) -> Callable[[Transaction], bool]:
         return lambda transaction: transaction.update(ITEMS, "a", changes)

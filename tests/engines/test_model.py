@@ -1,4 +1,4 @@
-"""The database against a model in memory: whatever runs at the same time, it is as if one ran after the other.
+"""The database against a model in memory: concurrent transactions have the effects of some serial order.
 
 The tables, the functions and the model are in `model`.
 """
@@ -21,11 +21,11 @@ from flask_convex_http.backend import Backend
 from flask_convex_http.config import Settings
 from flask_convex_http.engines.sqlite.engine import SQLiteEngine
 from tests.engines import model
-from tests.engines.model import GATES, PATIENCE, Account, Gate, Order, Outcome, Rows, Size, Step, after, by_size, rows
+from tests.engines.model import GATES, TIMEOUT, Account, Gate, Order, Outcome, Rows, Size, Step, after, by_size, rows
 from tests.sqlite.crews import wait_until, waiting
 
-#: How many snapshots are open at once at most.
-LOOKERS = 3
+#: Maximum number of queries that run at the same time.
+SLOW_QUERIES = 3
 
 NAMES = st.sampled_from("abcd")
 BALANCES = st.integers(-3, 3)
@@ -47,12 +47,11 @@ STEPS = st.recursive(
 )
 TRANSACTIONS = st.lists(CHANGES | CHANGES | STEPS, min_size=1, max_size=3)
 
-Answer = Outcome | ConvexHTTPError
+Result = Outcome | ConvexHTTPError
 
 
 class Bank(RuleBasedStateMachine):
-    """Whatever is done at the same time, the accounts are what they would be had one been done after the other; a query
-    sees one state of them all the while it runs."""
+    """Concurrent transactions leave the accounts that some serial order leaves, and each query sees one state."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,33 +59,33 @@ class Bank(RuleBasedStateMachine):
         self.backend = Backend(Settings(), model.SCHEMA, model.FUNCTIONS, folder=self.folder)
         self.backend.migrate()
         self.ctx = self.backend.ctx()
-        self.ctx.run_mutation(model.found)
+        self.ctx.run_mutation(model.create_vault)
         self.accounts: Rows = ()
         self.ids: set[Id[Account]] = set()
-        self.lookers: list[tuple[Rows, Gate, Future[Rows]]] = []
-        self.pool = ThreadPoolExecutor(8 + LOOKERS)
+        self.slow_queries: list[tuple[Rows, Gate, Future[Rows]]] = []
+        self.pool = ThreadPoolExecutor(8 + SLOW_QUERIES)
         self.over = threading.Event()
         self.watcher = self.pool.submit(self.watch)
 
     def teardown(self) -> None:
         self.over.set()
-        for _, gate, _ in self.lookers:
+        for _, gate, _ in self.slow_queries:
             gate.opened.set()
         self.pool.shutdown()
         try:
-            assert self.watcher.result() == {0}, "A query saw a transaction in its middle"
-            for seen, _, looker in self.lookers:
-                assert looker.result() == seen
+            assert self.watcher.result() == {0}, "A query saw half of a transaction"
+            for expected, _, query in self.slow_queries:
+                assert query.result() == expected
             assert self.backend.engine.check() == []
         finally:
             GATES.clear()
             self.backend.close()
             shutil.rmtree(self.folder)
 
-    # --- what goes on all the time -----------------------------------------------------------------------------------
+    # --- in the background -------------------------------------------------------------------------------------------
 
     def watch(self) -> set[int]:
-        """Query all the time; answers what was seen."""
+        """Query the imbalance until the end, and return the values."""
         seen = {self.ctx.run_query(model.imbalance)}
         while not self.over.is_set():
             seen.add(self.ctx.run_query(model.imbalance))
@@ -94,7 +93,7 @@ class Bank(RuleBasedStateMachine):
         return seen
 
     def gate(self) -> tuple[str, Gate]:
-        """A new gate and its name."""
+        """Return a new gate and its name."""
         gate = Gate()
         name = str(id(gate))
         GATES[name] = gate
@@ -104,32 +103,31 @@ class Bank(RuleBasedStateMachine):
 
     @rule(steps=TRANSACTIONS)
     def write(self, steps: list[Step]) -> None:
-        """One transaction."""
-        self.settle([steps], [self.perform(steps)])
+        """Run one transaction."""
+        self.apply([steps], [self.perform(steps)])
 
     @rule(transactions=st.lists(TRANSACTIONS, min_size=2, max_size=6))
     def write_at_once(self, transactions: list[list[Step]]) -> None:
-        """Several transactions by as many threads, at the same time."""
-        self.settle(transactions, [future.result() for future in self.begin(transactions)])
+        """Run transactions concurrently, each in a thread."""
+        self.apply(transactions, [future.result() for future in self.begin(transactions)])
 
     @rule(transactions=st.lists(TRANSACTIONS, min_size=2, max_size=6))
-    def write_together(self, transactions: list[list[Step]]) -> None:
-        """Several transactions that have all waited for the writer, and so are committed together; queries meanwhile do
-        not wait."""
+    def write_as_a_group(self, transactions: list[list[Step]]) -> None:
+        """Run transactions that all wait for the writer, so that one group commit has them. A query does not wait."""
         name, gate = self.gate()
         holder = self.pool.submit(self.ctx.run_mutation, model.occupy, gate=name)
-        assert gate.reached.wait(PATIENCE)
+        assert gate.reached.wait(TIMEOUT)
         futures = self.begin(transactions)
         wait_until(partial(self.are_waiting, len(futures)))
         assert rows(self.ctx.run_query(model.everything)) == self.accounts
         gate.opened.set()
         holder.result()
-        self.settle(transactions, [future.result() for future in futures])
+        self.apply(transactions, [future.result() for future in futures])
 
-    def begin(self, transactions: list[list[Step]]) -> list[Future[Answer]]:
+    def begin(self, transactions: list[list[Step]]) -> list[Future[Result]]:
         return [self.pool.submit(self.perform, steps) for steps in transactions]
 
-    def perform(self, steps: list[Step]) -> Answer:
+    def perform(self, steps: list[Step]) -> Result:
         try:
             return self.ctx.run_mutation(model.perform, steps=steps)
         except ConvexHTTPError as error:
@@ -140,10 +138,10 @@ class Bank(RuleBasedStateMachine):
         assert isinstance(engine, SQLiteEngine)
         return waiting(engine) >= count
 
-    def settle(self, transactions: list[list[Step]], answers: list[Answer]) -> None:
-        """Do in memory what was done, in the order that it was done in; see that each was answered what it must be."""
+    def apply(self, transactions: list[list[Step]], results: list[Result]) -> None:
+        """Apply the transactions to the model in the order of their turns, and check the results."""
         done = [
-            (answer, steps) for steps, answer in zip(transactions, answers, strict=True) if isinstance(answer, Outcome)
+            (result, steps) for steps, result in zip(transactions, results, strict=True) if isinstance(result, Outcome)
         ]
         states = [self.accounts]
         for outcome, steps in sorted(done, key=lambda each: each[0].turn):
@@ -151,55 +149,55 @@ class Bank(RuleBasedStateMachine):
             assert rows(outcome.accounts) == states[-1]
             self.ids.update(account.id for account in outcome.accounts)
         self.accounts = states[-1]
-        for steps, answer in zip(transactions, answers, strict=True):
-            if isinstance(answer, ConvexHTTPError):
-                assert any(is_refused(state, steps, answer) for state in states), answer
+        for steps, result in zip(transactions, results, strict=True):
+            if isinstance(result, ConvexHTTPError):
+                assert any(raises(state, steps, result) for state in states), result
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
     @invariant()
     def is_like_the_model(self) -> None:
-        """All accounts are there, and no others, in the order of their age."""
+        """Check that the database has the accounts of the model, in the order of their age."""
         assert rows(self.ctx.run_query(model.everything)) == self.accounts
 
-    @precondition(lambda self: len(self.lookers) < LOOKERS)
+    @precondition(lambda self: len(self.slow_queries) < SLOW_QUERIES)
     @rule()
-    def begin_to_look(self) -> None:
-        """A query that will be in its middle for some time."""
+    def begin_slow_query(self) -> None:
+        """Begin a query that waits between its reads."""
         name, gate = self.gate()
-        self.look(gate, lambda: self.ctx.run_query(model.look_slowly, gate=name))
+        self.begin_query(gate, lambda: self.ctx.run_query(model.read_slowly, gate=name))
 
-    @precondition(lambda self: len(self.lookers) < LOOKERS and self.ids)
+    @precondition(lambda self: len(self.slow_queries) < SLOW_QUERIES and self.ids)
     @rule(data=st.data())
-    def begin_to_get(self, data: st.DataObject) -> None:
-        """The same with one that begins with a document, which may have been deleted."""
+    def begin_slow_get(self, data: st.DataObject) -> None:
+        """Begin a query that gets a document first, which may have been deleted, and then waits."""
         document_id = data.draw(st.sampled_from(sorted(self.ids)))
         name, gate = self.gate()
-        self.look(gate, lambda: self.ctx.run_query(model.get_slowly, gate=name, id=document_id))
+        self.begin_query(gate, lambda: self.ctx.run_query(model.get_slowly, gate=name, id=document_id))
 
-    def look(self, gate: Gate, query: Callable[[], list[Account]]) -> None:
-        looker = self.pool.submit(lambda: rows(query()))
-        assert gate.reached.wait(PATIENCE)
-        self.lookers.append((self.accounts, gate, looker))
+    def begin_query(self, gate: Gate, query: Callable[[], list[Account]]) -> None:
+        future = self.pool.submit(lambda: rows(query()))
+        assert gate.reached.wait(TIMEOUT)
+        self.slow_queries.append((self.accounts, gate, future))
 
-    @precondition(lambda self: self.lookers)
+    @precondition(lambda self: self.slow_queries)
     @rule(data=st.data())
-    def end_looking(self, data: st.DataObject) -> None:
-        """It has seen what was there when it began."""
-        seen, gate, looker = self.lookers.pop(data.draw(st.integers(0, len(self.lookers) - 1)))
+    def end_slow_query(self, data: st.DataObject) -> None:
+        """End a query, which must have seen the accounts of its beginning."""
+        expected, gate, query = self.slow_queries.pop(data.draw(st.integers(0, len(self.slow_queries) - 1)))
         gate.opened.set()
-        assert looker.result() == seen
+        assert query.result() == expected
 
     @rule(size=SIZES, low=BALANCES, high=BALANCES, order=ORDERS, count=st.integers(0, 4))
-    def look_at_a_range(self, size: Size, low: int, high: int, order: Order, count: int) -> None:
-        """A range of an index, in its order."""
+    def query_a_range(self, size: Size, low: int, high: int, order: Order, count: int) -> None:
+        """Query a range of an index, in its order."""
         found = self.ctx.run_query(model.of_size, size=size, low=low, high=high, order=order, count=count)
         fitting = [row for row in by_size(self.accounts, order) if row.size == size and low <= row.balance <= high]
         assert list(rows(found)) == fitting[:count]
 
     @rule(order=ORDERS, num_items=st.integers(1, 3))
-    def turn_pages(self, order: Order, num_items: int) -> None:
-        """All pages of a query with a filter, one query each."""
+    def query_pages(self, order: Order, num_items: int) -> None:
+        """Query all pages of a filtered index, one after another."""
         pages: list[Page[Account]] = []
         cursor = None
         while not pages or not pages[-1].is_done:
@@ -211,18 +209,18 @@ class Bank(RuleBasedStateMachine):
         assert all(len(page.page) == num_items for page in pages[:-1])
 
     @rule(name=NAMES)
-    def look_at_one(self, name: str) -> None:
-        """The account of a name, if there is one."""
+    def query_one(self, name: str) -> None:
+        """Query the account with a name, which may not exist."""
         found = self.ctx.run_query(model.named, name=name)
         assert rows([found] if found else []) == tuple(row for row in self.accounts if row.name == name)
 
 
-def is_refused(state: Rows, steps: list[Step], refusal: ConvexHTTPError) -> bool:
-    """Whether it is this error that must come of these steps in this state."""
+def raises(state: Rows, steps: list[Step], error: ConvexHTTPError) -> bool:
+    """Return whether the model raises the same error for these steps in this state."""
     try:
         after(state, steps)
     except ConvexHTTPError as expected:
-        return type(expected) is type(refusal) and getattr(expected, "data", 0) == getattr(refusal, "data", 0)
+        return type(expected) is type(error) and getattr(expected, "data", 0) == getattr(error, "data", 0)
     return False
 
 
@@ -232,5 +230,5 @@ TestBank.settings = settings(
     stateful_step_count=25,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
-    phases=[Phase.reuse, Phase.generate],  # what depends on how threads run is not to be shrunk
+    phases=[Phase.reuse, Phase.generate],  # failures that depend on the timing of threads cannot be shrunk
 )

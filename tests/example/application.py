@@ -18,7 +18,7 @@ from example_app.schema import DeletedUser, Payment, Subscription, User, Webhook
 from flask_convex_http import Document
 from flask_convex_http.backend import Backend
 from flask_convex_http.database.query import Query
-from tests.databases import temporary
+from tests.databases import temporary_config
 from tests.example.deliveries import SECRETS, Delivery
 
 D = TypeVar("D", bound=Document)
@@ -60,7 +60,11 @@ class Example:
 @contextmanager
 def example(secrets: Mapping[str, str] = SECRETS) -> Iterator[Example]:
     """The example application on a temporary database."""
-    with pytest.MonkeyPatch.context() as environment, temporary(schema) as config, TemporaryDirectory() as folder:
+    with (
+        pytest.MonkeyPatch.context() as environment,
+        temporary_config(schema) as config,
+        TemporaryDirectory() as folder,
+    ):
         environment.setattr(Flask, "auto_find_instance_path", lambda app: folder)  # what is refused is kept there
         for name in [*SECRETS, *(name for name in os.environ if name.startswith("FLASK_"))]:
             environment.delenv(name, raising=False)

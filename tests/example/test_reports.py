@@ -6,10 +6,10 @@ from example_app import convex, reports
 from example_app.schema import Item, Report, schema
 from flask_convex_http import Id, ScheduledFunction
 from flask_convex_http.testing import Clock, run_scheduled
-from tests.databases import AT_LENGTH, EACH_ENGINE, memory_backend
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES, memory_backend
 from tests.example.application import Example, example
 
-pytestmark = [EACH_ENGINE, AT_LENGTH]
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 
 def ask(app: Example, words: str) -> str:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from example_app.schema import DeletedUser, Subscription, User, WebhookRecord
-from tests.databases import AT_LENGTH, EACH_ENGINE
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
 from tests.example.application import Example, example
 from tests.example.deliveries import (
     Delivery,
@@ -20,7 +20,7 @@ from tests.example.deliveries import (
     subscription_updated,
 )
 
-pytestmark = [EACH_ENGINE, AT_LENGTH]
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 
 @pytest.fixture(name="app")

@@ -3,7 +3,7 @@
 import pytest
 
 from flask_convex_http.schema.system_tables import WebhookDelivery
-from tests.databases import AT_LENGTH, EACH_ENGINE
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
 from tests.example.application import Example, example
 from tests.example.deliveries import (
     GENUINE,
@@ -20,7 +20,7 @@ from tests.example.deliveries import (
     from_stripe,
 )
 
-pytestmark = [EACH_ENGINE, AT_LENGTH]
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 
 def refused(app: Example, delivery: Delivery) -> None:

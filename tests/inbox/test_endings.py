@@ -10,10 +10,10 @@ from flask import Response, abort, redirect
 from werkzeug.routing import RequestRedirect
 
 from flask_convex_http import MutationCtx, WebhookEvent
-from tests.databases import AT_LENGTH, EACH_ENGINE
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
 from tests.inbox.receiving import Handler, receiving, record
 
-pytestmark = [EACH_ENGINE, AT_LENGTH]
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 
 def once(end: Callable[[], Any]) -> Handler:

@@ -25,13 +25,13 @@ from flask_convex_http import (
 from flask_convex_http.inbox.replay import Replays
 from flask_convex_http.schema.system_tables import ScheduledFunction, WebhookRequest
 from flask_convex_http.testing import Clock
-from tests.databases import AT_LENGTH, EACH_ENGINE
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
 from tests.inbox.receiving import Boom, Effect, Handler, Receiver, receiving, record, stripe
 from tests.inbox.test_failures import failing
 from tests.sqlite.crews import wait_until
 from tests.web.apps import deployed
 
-pytestmark = [EACH_ENGINE, AT_LENGTH]
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 HOUR = timedelta(hours=1)
 ONE_MORE = Retry(max_attempts=2, backoff=10)

@@ -12,11 +12,11 @@ import pytest
 
 from flask_convex_http import GitHub, MutationCtx, WebhookEvent
 from flask_convex_http.webhooks import Provider, Shopify
-from tests.databases import AT_LENGTH, EACH_ENGINE
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
 from tests.inbox.receiving import Boom, Effect, Handler, Receiver, Sign, receiving
 from tests.webhooks.senders import SECRET, sign_github, sign_shopify
 
-pytestmark = [EACH_ENGINE, AT_LENGTH]
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 FORM, JSON = "application/x-www-form-urlencoded", "application/json"
 

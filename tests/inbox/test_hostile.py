@@ -12,7 +12,7 @@ import pytest
 from flask_convex_http import DeadLetterError, GitHub, MutationCtx, QueryCtx, WebhookEvent, internal_query
 from flask_convex_http.schema.system_tables import WebhookDelivery
 from flask_convex_http.webhooks import Provider, Shopify, Slack, StandardWebhooks
-from tests.databases import AT_LENGTH, EACH_ENGINE, last_write
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES, write_marker
 from tests.inbox.receiving import Boom, numbered, payload, receiving, stripe
 from tests.inbox.test_failures import failing
 from tests.webhooks.senders import (
@@ -27,7 +27,7 @@ from tests.webhooks.senders import (
     sign_stripe,
 )
 
-pytestmark = [EACH_ENGINE, AT_LENGTH]
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 TEXTS = {
     "NUL": "a\x00b",
@@ -129,11 +129,11 @@ def test_what_is_refused_leaves_the_database_as_it_was(tmp_path: Path) -> None:
     """However many deliveries are refused, nothing is written to the database."""
     with receiving(tmp_path, is_kept=True) as receiver:
         receiver.deliver()
-        before = last_write(tmp_path)
+        before = write_marker(tmp_path)
         assert receiver.send(b"x", lambda *arguments: {}).status_code == 400
         for number in range(50):
             assert receiver.send(payload(f"evt_{number}"), sign_stripe, secret=OTHER_SECRET).status_code == 400
-        assert last_write(tmp_path) == before
+        assert write_marker(tmp_path) == before
         reasons = {rejection.reason for rejection in receiver.backend.rejections.recent()}
         assert reasons == {"no-match", "missing-header"}
 
@@ -142,9 +142,9 @@ def test_what_is_done_is_answered_without_a_write(tmp_path: Path) -> None:
     """Nor is anything written for a copy."""
     with receiving(tmp_path, is_kept=True) as receiver:
         receiver.deliver()
-        before = last_write(tmp_path)
+        before = write_marker(tmp_path)
         assert [receiver.deliver().status_code for _ in range(10)] == [200] * 10
-        assert last_write(tmp_path) == before
+        assert write_marker(tmp_path) == before
 
 
 # --- what is written where -------------------------------------------------------------------------------------------

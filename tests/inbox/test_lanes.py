@@ -10,10 +10,10 @@ import pytest
 from flask_convex_http import DeadLetterError, MutationCtx, Retry, WebhookEvent
 from flask_convex_http.schema.system_tables import ScheduledFunction, WebhookTurn
 from flask_convex_http.testing import Clock
-from tests.databases import AT_LENGTH, EACH_ENGINE
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
 from tests.inbox.receiving import Boom, Handler, Receiver, numbered, receiving, record
 
-pytestmark = [EACH_ENGINE, AT_LENGTH]
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 HOUR = timedelta(hours=1)
 BY_CUSTOMER = "data.object.customer"

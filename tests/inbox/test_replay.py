@@ -13,10 +13,10 @@ from flask_convex_http import OverloadedError
 from flask_convex_http.inbox.inbox import stop_response
 from flask_convex_http.inbox.replay import Step
 from flask_convex_http.testing import run_scheduled
-from tests.databases import AT_LENGTH, EACH_ENGINE, rows
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES, rows
 from tests.orders import NEW_SECRET, SECRET, VARIABLE, Shop, dead, remind, shop
 
-pytestmark = [EACH_ENGINE, AT_LENGTH]
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 NOBODY = "_webhooks_" + "0" * 32

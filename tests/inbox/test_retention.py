@@ -17,12 +17,12 @@ from flask_convex_http.schema.system_tables import (
 from flask_convex_http.testing import Clock
 from flask_convex_http.webhooks import Provider
 from flask_convex_http.worker.cleanup import Cleaner
-from tests.databases import AT_LENGTH, EACH_ENGINE
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
 from tests.inbox.receiving import Boom, Receiver, numbered, payload, receiving, record
 from tests.inbox.test_failures import failing
 from tests.webhooks.senders import BODY, SECRET, build_hmac, sign_github, sign_hmac, sign_stripe
 
-pytestmark = [EACH_ENGINE, AT_LENGTH]
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 DAY, SECOND = timedelta(days=1), timedelta(seconds=1)
 

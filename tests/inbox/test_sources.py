@@ -20,12 +20,12 @@ from flask_convex_http import (
 )
 from flask_convex_http.webhooks import GitHub, Provider
 from flask_convex_http.webhooks.events import Content, Delivery
-from tests.databases import AT_LENGTH, EACH_ENGINE
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
 from tests.inbox.receiving import Effect, Handler, Receiver, receiving, record, stripe
 from tests.web.apps import backend_of, deployed
 from tests.webhooks.senders import SECRET
 
-pytestmark = [EACH_ENGINE, AT_LENGTH]
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 DAYS = timedelta(days=1)
 

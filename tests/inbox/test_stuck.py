@@ -13,12 +13,12 @@ from flask_convex_http.scheduling.job_writer import MAX_JOBS
 from flask_convex_http.schema.system_tables import ScheduledFunction
 from flask_convex_http.testing import Clock
 from flask_convex_http.worker.cleanup import Cleaner
-from tests.databases import AT_LENGTH, EACH_ENGINE
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
 from tests.inbox.receiving import Boom, Effect, Receiver, receiving, record
 from tests.inbox.test_failures import failing
 from tests.inbox.test_lanes import deliver_all, ordered
 
-pytestmark = [EACH_ENGINE, AT_LENGTH]
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 Job = Id[ScheduledFunction]

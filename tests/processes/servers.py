@@ -19,7 +19,7 @@ from example_app.schema import schema
 from flask_convex_http import Document
 from flask_convex_http.backend import Backend
 from flask_convex_http.config import Settings
-from tests.databases import in_folder
+from tests.databases import folder_config
 from tests.example.application import rows
 from tests.example.deliveries import SECRETS, Delivery
 
@@ -61,7 +61,7 @@ class Deployment:
         self.settings = {
             "CONVEX_DATABASE_URL": f"sqlite:///{folder / 'convex.db'}",
             "CONVEX_STORAGE_URL": f"sqlite:///{folder / 'files.db'}",
-            **in_folder(folder),
+            **folder_config(folder),
         }
 
     @property

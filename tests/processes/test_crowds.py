@@ -14,11 +14,11 @@ from threading import Barrier, Event
 import pytest
 
 from example_app.schema import Item, Payment, WebhookRecord
-from tests.databases import AT_LENGTH, EACH_ENGINE
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
 from tests.example.deliveries import checkout_completed, from_stripe
 from tests.processes.servers import KINDS, PATIENCE, Deployment, Server, serving
 
-pytestmark = [EACH_ENGINE, AT_LENGTH]
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 CLIENTS = 8
 ITEMS = 50

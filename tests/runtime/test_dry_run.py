@@ -10,10 +10,10 @@ import pytest
 from flask_convex_http import ConvexError
 from flask_convex_http.inbox.replay import Preview
 from flask_convex_http.runtime.row_changes import FieldChange
-from tests.databases import AT_LENGTH, EACH_ENGINE, everything
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES, database_digest
 from tests.orders import SECRET, VARIABLE, Shop, dead, remind, shop, store
 
-pytestmark = [EACH_ENGINE, AT_LENGTH]
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 HOUR = timedelta(hours=1)
 
@@ -71,14 +71,14 @@ def test_a_dry_run_leaves_nothing(orders: Shop, tmp_path: Path, monkeypatch: pyt
     delivery_id = orders.fail("e1", **told)
     woken: list[None] = []
     monkeypatch.setattr(orders.backend.engine.notifications, "notify", lambda: woken.append(None))
-    before = everything(tmp_path)
+    before = database_digest(tmp_path)
     assert previewed(orders, delivery_id).rows
-    assert everything(tmp_path) == before
+    assert database_digest(tmp_path) == before
     assert woken == []
     with orders.backend.ctx().storage.get(told["file"]) as file:  # type: ignore[union-attr]  # it is there
         assert file.read() == b"a receipt"
     assert orders.replays.retry(delivery_id).outcome == "done"  # what the dry run has shown, for real
-    assert everything(tmp_path) != before
+    assert database_digest(tmp_path) != before
     assert orders.backend.ctx().storage.get_metadata(told["file"]) is None
 
 
@@ -87,11 +87,11 @@ def test_a_dry_run_says_what_a_handler_fails_with(orders: Shop, tmp_path: Path, 
     """A handler that fails changes nothing, and a dry run does not write that down."""
     delivery_id = orders.received("e1")
     orders.troubles.error = error
-    before = everything(tmp_path)
+    before = database_digest(tmp_path)
     preview = previewed(orders, delivery_id)
     assert (preview.status, preview.rows, preview.system) == (None, [], [])
     assert str(error) in (preview.error or "")
-    assert everything(tmp_path) == before
+    assert database_digest(tmp_path) == before
 
 
 def test_what_a_handler_takes_back_does_not_show(orders: Shop) -> None:

@@ -15,7 +15,7 @@ from flask_convex_http.backend import Backend
 from flask_convex_http.scheduling.crons import Crons
 from flask_convex_http.schema.system_tables import ScheduledFunction
 from flask_convex_http.testing import Clock
-from tests.databases import AT_LENGTH, EACH_ENGINE, SQLITE_ONLY, rows, settings_in
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES, SQLITE_ONLY, rows, settings_in
 from tests.scheduling.cron_processes import (
     DAY,
     FUNCTIONS,
@@ -30,7 +30,7 @@ from tests.scheduling.cron_processes import (
     sweep,
 )
 
-pytestmark = [EACH_ENGINE, AT_LENGTH]
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 # --- clocks that jump ------------------------------------------------------------------------------------------------
 

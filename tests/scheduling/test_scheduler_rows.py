@@ -19,10 +19,10 @@ from flask_convex_http import (
 )
 from flask_convex_http.schema.system_tables import CronJob
 from flask_convex_http.testing import Clock, run_scheduled
-from tests.databases import AT_LENGTH, EACH_ENGINE, memory_backend
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES, memory_backend
 from tests.notes import FUNCTIONS, SCHEMA, Boom, Note, call, later, note, noted, row, rows, state
 
-pytestmark = [EACH_ENGINE, AT_LENGTH]
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 START = datetime(2026, 1, 31, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

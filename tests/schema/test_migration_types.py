@@ -9,10 +9,10 @@ import msgspec
 import pytest
 
 from flask_convex_http import Id, MigrationRefusedError
-from tests.databases import AT_LENGTH, EACH_ENGINE, columns, everything
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES, columns, database_digest
 from tests.versions import migrate, start, stored, thing
 
-pytestmark = [EACH_ENGINE, AT_LENGTH]
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 to: Any = Id
 THING_ID = to["Thing"]
@@ -115,10 +115,10 @@ def test_types_do_not_change_where_a_row_does_not_fit(
     """One row that does not fit refuses the whole migration, and the message names the row."""
     before, after = thing(field=old), thing(field=new, more=(int, 5))
     *_, wrong_id = start(tmp_path, before, *[before(field=value) for value in [*fitting, wrong]])
-    state = everything(tmp_path)
+    state = database_digest(tmp_path)
     with pytest.raises(MigrationRefusedError, match=rf"things.field cannot become .*the row {wrong_id} does not fit"):
         migrate(tmp_path, after)
-    assert everything(tmp_path) == state
+    assert database_digest(tmp_path) == state
     assert len(stored(tmp_path, before)) == len(fitting) + 1
 
 

@@ -8,11 +8,11 @@ import pytest
 
 from flask_convex_http import EngineError, MigrationRefusedError, MigrationRequiredError
 from flask_convex_http.schema.migrations import plan
-from tests.databases import AT_LENGTH, EACH_ENGINE, SQLITE_ONLY, everything, rows
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES, SQLITE_ONLY, database_digest, rows
 from tests.deployment import Deployment
 from tests.versions import migrate, start, stored, thing
 
-pytestmark = [EACH_ENGINE, AT_LENGTH]
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 
 @SQLITE_ONLY
@@ -65,7 +65,7 @@ def test_a_change_midway_that_fails_undoes_all(tmp_path: Path, monkeypatch: pyte
     old = thing(name=str, size=int)
     new = thing({"by_name": ["name"]}, name=str | None, size=float, more=(str, "x"))
     start(tmp_path, old, old(name="a", size=5))
-    before = everything(tmp_path)
+    before = database_digest(tmp_path)
     with closing(Deployment(new, folder=tmp_path).backend) as backend:
 
         class Failing:
@@ -83,7 +83,7 @@ def test_a_change_midway_that_fails_undoes_all(tmp_path: Path, monkeypatch: pyte
         for number in range(5):
             with pytest.raises(KeyError):
                 backend.engine.migrate(Failing(number), dry_run=False)
-            assert everything(tmp_path) == before
+            assert database_digest(tmp_path) == before
     assert len(migrate(tmp_path, new)) == 4
 
 

@@ -176,7 +176,7 @@ def test_reading_while_a_mutation_is_open(engine: SQLiteEngine) -> None:
     def work(gate: Gate) -> Work:
         def raise_price(transaction: SQLiteTransaction) -> None:
             raising(1)(transaction)
-            gate.stop_here()
+            gate.wait()
 
         return raise_price
 

@@ -17,10 +17,10 @@ from flask_convex_http import Document, DocumentValidationError, EngineError, Id
 from flask_convex_http.ids import new_id
 from flask_convex_http.schema.columns import fingerprint, stored_bound
 from flask_convex_http.validation.validator import InvalidValueError, Validator
-from tests.databases import AT_LENGTH, EACH_ENGINE, SQLITE_ONLY, rows
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES, SQLITE_ONLY, rows
 from tests.deployment import Deployment, deployed
 
-pytestmark = [EACH_ENGINE, AT_LENGTH]
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 Cents = NewType("Cents", int)
 

@@ -12,7 +12,7 @@ from werkzeug.test import TestResponse
 from flask_convex_http import ConvexHTTP, HttpRouter, Schema
 from flask_convex_http.backend import Backend
 from flask_convex_http.functions.function import Function
-from tests.databases import in_folder, temporary
+from tests.databases import folder_config, temporary_config
 
 
 @contextmanager
@@ -29,7 +29,7 @@ def deployed(
     app = Flask("test_app", instance_path=str(folder))
     more = {} if clock is None else {"clock": clock}
     with ExitStack() as stack:
-        database = in_folder(folder) if is_kept else stack.enter_context(temporary(schema or Schema()))
+        database = folder_config(folder) if is_kept else stack.enter_context(temporary_config(schema or Schema()))
         app.config.update({"CONVEX_WORKER": "off"} | database | config)
         convex = ConvexHTTP(app, schema=schema, functions=functions or [], **more)
         for router in routers:

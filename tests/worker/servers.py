@@ -14,7 +14,7 @@ import pytest
 from flask_convex_http.backend import Backend
 from flask_convex_http.config import Settings
 from flask_convex_http.schema.system_tables import ScheduledFunction
-from tests.databases import in_folder
+from tests.databases import folder_config
 from tests.processes import servers
 from tests.processes.servers import PATIENCE, Kind, Server
 from tests.sqlite.crews import wait_until
@@ -50,7 +50,7 @@ class Deployment(servers.Deployment):
 
     def __init__(self, folder: Path, **settings: Any) -> None:
         super().__init__(folder)
-        self.settings |= in_folder(folder)
+        self.settings |= folder_config(folder)
         self.settings |= {f"CONVEX_{name.upper()}": str(value) for name, value in settings.items()}
 
     @contextmanager

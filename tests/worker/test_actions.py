@@ -11,12 +11,12 @@ import pytest
 
 from flask_convex_http import ActionCtx, Retry, internal_action
 from flask_convex_http.functions.function import Action
-from tests.databases import AT_LENGTH, EACH_ENGINE
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
 from tests.sqlite.crews import PATIENCE, wait_until
 from tests.sqlite.limits import no_more_threads
 from tests.worker.runs import Boom, opened, row, rows, run_all, wait_until_ended, working, write_down, written
 
-pytestmark = [EACH_ENGINE, AT_LENGTH]
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 AT_ONCE = Retry(max_attempts=3, backoff=0)
 

@@ -10,11 +10,11 @@ from flask import Flask, current_app, g, has_app_context, has_request_context
 
 from flask_convex_http import ActionCtx, MutationCtx, internal_action, internal_mutation
 from flask_convex_http.backend import Backend
-from tests.databases import AT_LENGTH, EACH_ENGINE
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
 from tests.web.apps import backend_of, deployed
 from tests.worker.runs import SCHEMA, Boom, Note, notes, run_all, wait_until_ended, working, write_down, written
 
-pytestmark = [EACH_ENGINE, AT_LENGTH]
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 
 def who_and_where(text: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 
 from flask_convex_http import ConvexHTTP
-from tests.databases import AT_LENGTH, EACH_ENGINE, SQLITE_ONLY
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES, SQLITE_ONLY
 from tests.processes.servers import Server
 from tests.sqlite.crews import wait_until
 from tests.sqlite.limits import no_more_threads
@@ -19,7 +19,7 @@ from tests.worker.app import functions, http
 from tests.worker.runs import SCHEMA, written
 from tests.worker.servers import KINDS, Deployment, served_by, serving
 
-pytestmark = [EACH_ENGINE, AT_LENGTH]
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 SERVERS = served_by(*KINDS)
 GUNICORNS = served_by("gunicorn", "gunicorn, our settings")

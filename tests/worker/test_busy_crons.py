@@ -11,11 +11,11 @@ from flask_convex_http.backend import Backend
 from flask_convex_http.database.query import Query
 from flask_convex_http.schema.system_tables import CronJob
 from flask_convex_http.testing import Clock
-from tests.databases import AT_LENGTH, EACH_ENGINE
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
 from tests.sqlite.crews import PATIENCE, wait_until
 from tests.worker.runs import Note, opened, row, rows, working, write_down, written
 
-pytestmark = [EACH_ENGINE, AT_LENGTH]
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 MINUTE = timedelta(minutes=1)
 

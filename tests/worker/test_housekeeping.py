@@ -10,11 +10,11 @@ from flask_convex_http import MutationCtx, internal_mutation
 from flask_convex_http.backend import Backend
 from flask_convex_http.testing import Clock, run_scheduled
 from flask_convex_http.worker.cleanup import Cleaner
-from tests.databases import AT_LENGTH, EACH_ENGINE
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
 from tests.sqlite.crews import wait_until
 from tests.worker.runs import Boom, opened, rows, run_all, working, write_down
 
-pytestmark = [EACH_ENGINE, AT_LENGTH]
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 DAY = timedelta(days=1)
 

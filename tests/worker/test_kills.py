@@ -14,12 +14,12 @@ from random import Random, SystemRandom
 from flask_convex_http.backend import Backend
 from flask_convex_http.schema.system_tables import ScheduledFunction
 from tests.crash.nursery import Worker
-from tests.databases import AT_LENGTH, EACH_ENGINE
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
 from tests.databases import rows as stored_rows
 from tests.worker import shifts
 from tests.worker.runs import rows
 
-pytestmark = [EACH_ENGINE, AT_LENGTH]
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 KILLS = int(os.environ.get("WORKER_KILLS", "12"))
 #: Seconds until all that was scheduled has ended, once nobody is killed any more.

@@ -11,10 +11,10 @@ from flask_convex_http import ActionCtx, MutationCtx, internal_action, internal_
 from flask_convex_http.testing import Clock
 from flask_convex_http.worker.cleanup import Cleaner
 from flask_convex_http.worker.mutation_runner import MutationRunner
-from tests.databases import AT_LENGTH, EACH_ENGINE
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
 from tests.worker.runs import opened, rows
 
-pytestmark = [EACH_ENGINE, AT_LENGTH]
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 #: How long the arguments are, and of how many rows.
 SIZE = 200_000

@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.databases import AT_LENGTH, EACH_ENGINE
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
 from tests.processes.servers import Server
 from tests.sqlite.crews import wait_until
 from tests.worker import app as served
 from tests.worker.servers import Deployment, served_by, serving, working_apart
 
-pytestmark = [EACH_ENGINE, AT_LENGTH]
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 #: Milliseconds after its time in which what is due begins.
 PROMISED = 50.0

@@ -16,11 +16,11 @@ from flask_convex_http.engines.base import Engine, Transaction
 from flask_convex_http.testing import Clock
 from flask_convex_http.worker.action_runner import ActionRunner
 from flask_convex_http.worker.lost_actions import LeaseMonitor
-from tests.databases import AT_LENGTH, EACH_ENGINE
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
 from tests.sqlite.crews import PATIENCE, wait_until
 from tests.worker.runs import opened, row, rows, wait_until_ended, working, write_down, written
 
-pytestmark = [EACH_ENGINE, AT_LENGTH]
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 HOUR = timedelta(hours=1)
 #: Seconds; a worker then looks at the time about ten times a second.

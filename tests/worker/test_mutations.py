@@ -23,11 +23,11 @@ from flask_convex_http.backend import Backend
 from flask_convex_http.scheduling.job_writer import MAX_JOBS
 from flask_convex_http.schema.system_tables import ScheduledFunction
 from flask_convex_http.testing import Clock, run_scheduled
-from tests.databases import AT_LENGTH, EACH_ENGINE
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
 from tests.sqlite.crews import wait_until
 from tests.worker.runs import Boom, Note, opened, row, rows, run_all, wait_until_ended, working, write_down, written
 
-pytestmark = [EACH_ENGINE, AT_LENGTH]
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 LONG_AGO = datetime.now(UTC) - timedelta(hours=1)
 

@@ -23,11 +23,11 @@ from flask_convex_http.backend import Backend
 from flask_convex_http.functions.function import Function
 from flask_convex_http.schema.system_tables import ScheduledFunction
 from flask_convex_http.testing import Clock, run_scheduled
-from tests.databases import AT_LENGTH, EACH_ENGINE, memory_backend
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES, memory_backend
 from tests.web.apps import backend_of, deployed
 from tests.worker.runs import SCHEMA, Boom, Note, notes, rows, write_down, written
 
-pytestmark = [EACH_ENGINE, AT_LENGTH]
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 NOON = datetime(2030, 1, 2, 12, tzinfo=UTC)
 

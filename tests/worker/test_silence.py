@@ -10,12 +10,12 @@ import pytest
 from flask_convex_http import MutationCtx, Retry, internal_mutation
 from flask_convex_http.engines.base import Engine
 from flask_convex_http.worker.lost_actions import LeaseMonitor
-from tests.databases import AT_LENGTH, EACH_ENGINE
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
 from tests.sqlite.crews import PATIENCE, wait_until
 from tests.worker.runs import Note, opened, row, rows, wait_until_ended, working
 from tests.worker.test_lost_workers import LEASE, Endless, start_and_vanish
 
-pytestmark = [EACH_ENGINE, AT_LENGTH]
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 AT_ONCE = Retry(max_attempts=3, backoff=0)
 

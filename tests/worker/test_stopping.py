@@ -15,7 +15,7 @@ from flask_convex_http.engines.base import Engine
 from flask_convex_http.sqlite.wakeups import folder_of
 from flask_convex_http.testing import Clock
 from flask_convex_http.worker.worker import Worker
-from tests.databases import AT_LENGTH, EACH_ENGINE, SQLITE_ONLY
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES, SQLITE_ONLY
 from tests.sqlite.crews import PATIENCE, wait_until
 from tests.web.apps import backend_of, deployed
 from tests.worker.app import functions, http
@@ -23,7 +23,7 @@ from tests.worker.runs import SCHEMA, opened, rows, wait_until_ended, working, w
 from tests.worker.servers import Deployment
 from tests.worker.test_lost_workers import Endless, start_and_vanish
 
-pytestmark = [EACH_ENGINE, AT_LENGTH]
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 #: Seconds; being woken takes far less, looking by oneself about five.
 SOON = 2.0

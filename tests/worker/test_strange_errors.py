@@ -18,13 +18,13 @@ from flask_convex_http import (
 )
 from flask_convex_http.engines.base import Engine, Transaction
 from flask_convex_http.worker.action_runner import ActionRunner
-from tests.databases import AT_LENGTH, EACH_ENGINE
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
 from tests.databases import rows as stored_rows
 from tests.sqlite.crews import PATIENCE, wait_until
 from tests.sqlite.limits import no_more_threads
 from tests.worker.runs import opened, row, rows, run_all, wait_until_ended, working, write_down, written
 
-pytestmark = [EACH_ENGINE, AT_LENGTH]
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 
 class NoNotes(Exception):

@@ -13,13 +13,13 @@ import pytest
 from flask_convex_http.backend import Backend
 from flask_convex_http.sqlite.wakeups import Listener, folder_of, notify
 from flask_convex_http.testing import Clock
-from tests.databases import AT_LENGTH, EACH_ENGINE, SQLITE_ONLY
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES, SQLITE_ONLY
 from tests.sqlite.crews import PATIENCE, wait_until
 from tests.sqlite.limits import one_more_file
 from tests.worker.runs import opened, working, write_down, written
 from tests.worker.servers import Deployment
 
-pytestmark = [EACH_ENGINE, AT_LENGTH]
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 #: Seconds. Being woken takes far less, looking by oneself five; and what is enough to fall asleep.
 SOON = 2.0

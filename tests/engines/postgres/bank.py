@@ -1,7 +1,7 @@
-"""A bank whose books show what was lost, done twice or done by halves: `create_app()`, for servers.
+"""A bank whose tables show lost, duplicate and partial effects. `create_app()` makes it for servers.
 
-Whoever pays chooses the payment's key, so who does not know whether it was made can send it again. BANK_FOLDER is where
-its files are; the database is the one of the settings.
+A client chooses the key of a payment, so it can send the payment again when it does not know whether it was made.
+BANK_FOLDER is the folder for files. The settings name the database.
 """
 
 import os
@@ -32,16 +32,16 @@ from flask_convex_http import (
 from flask_convex_http.backend import Functions
 from flask_convex_http.schema.system_tables import ApiKey
 
-#: Seconds from one tick of the cron to the next, and those after which the actions of a dead machine are lost.
+#: Seconds between two ticks of the cron, and seconds after which the actions of a dead machine count as lost.
 INTERVAL, LEASE = 1.0, 2.0
-#: How many tokens a bucket has; they do not come back in the time that a test takes.
+#: How many tokens a bucket has. It is refilled so slowly that no token comes back during a test.
 TOKENS = 20
 
 
 class Payment(
     Document, table="payments", indexes={"by_key": unique("key"), "by_account": unique("account", "balance")}
 ):
-    """A payment; `balance` is the account's after it."""
+    """A payment. `balance` is the balance of the account after it."""
 
     key: str
     account: str
@@ -54,7 +54,7 @@ class Account(Document, table="accounts", indexes={"by_name": unique("name")}):
 
 
 class Receipt(Document, table="receipts", indexes={"by_key": ["key"]}):
-    """What each payment has done later; two of one payment would show."""
+    """The effect of the job that a payment schedules. A duplicate shows."""
 
     key: str
     process: int
@@ -65,7 +65,7 @@ class Tick(Document, table="ticks"):
 
 
 class Parcel(Document, table="parcels", indexes={"by_key": ["key"]}):
-    """What an attempt of an action has done."""
+    """The effect of one attempt of an action."""
 
     key: str
     attempt: int
@@ -76,7 +76,7 @@ SCHEMA = Schema(Payment, Account, Receipt, Tick, Parcel)
 
 
 class Order(msgspec.Struct, forbid_unknown_fields=True):
-    """What a client wants to be paid in."""
+    """The body of POST /payments."""
 
     key: str
     account: str
@@ -84,7 +84,7 @@ class Order(msgspec.Struct, forbid_unknown_fields=True):
 
 @internal_mutation
 def pay(ctx: MutationCtx, *, key: str, account: str) -> int:
-    """Pay one into an account, which takes three rows and something that is scheduled."""
+    """Pay 1 into an account, which writes three rows and schedules a job."""
     found = ctx.db.query(Account).with_index("by_name", name=account).unique()
     balance = 1 if found is None else found.balance + 1
     if found is None:
@@ -108,7 +108,7 @@ def tick(ctx: MutationCtx) -> None:
 
 @internal_query
 def is_torn(ctx: QueryCtx, *, account: str) -> bool:
-    """Whether an account and its payments disagree; in a snapshot they never do."""
+    """Return whether an account and its payments disagree. In one snapshot they never do."""
     found = ctx.db.query(Account).with_index("by_name", name=account).unique()
     last = ctx.db.query(Payment).with_index("by_account", account=account).order("desc").first()
     return (0 if found is None else found.balance) != (0 if last is None else last.balance)
@@ -121,7 +121,7 @@ def note_parcel(ctx: MutationCtx, *, key: str, attempt: int) -> None:
 
 @internal_action(retry=Retry(max_attempts=5, backoff=0))
 def send_parcel(ctx: ActionCtx, *, key: str, takes: float) -> None:
-    """Send it; the first attempt takes some seconds."""
+    """Send a parcel. The first attempt takes some seconds."""
     ctx.run_mutation(note_parcel, key=f"{key} begun", attempt=ctx.attempt)
     time.sleep(takes if ctx.attempt == 1 else 0)
     ctx.run_mutation(note_parcel, key=f"{key} sent", attempt=ctx.attempt)
@@ -145,7 +145,7 @@ def make_payment(ctx: ActionCtx, request: Request) -> dict[str, int]:
 
 
 @http.get("/accounts/<name>")
-def look_at_account(ctx: ActionCtx, request: Request, name: str) -> dict[str, bool]:
+def get_account(ctx: ActionCtx, request: Request, name: str) -> dict[str, bool]:
     return {"torn": ctx.run_query(is_torn, account=name)}
 
 
@@ -180,11 +180,11 @@ def revoke_key(ctx: ActionCtx, request: Request, key_id: str) -> dict[str, bool]
 
 
 def create_app(folder: Path | None = None, **config: Any) -> Flask:
-    """The app.
+    """Create the app.
 
     Args:
-        folder: Where its files are; BANK_FOLDER if not given.
-        config: More settings; those in the environment come first.
+        folder: The folder for files. BANK_FOLDER by default.
+        config: More settings. Those in the environment take precedence.
     """
     app = Flask(__name__, instance_path=str(folder or Path(os.environ["BANK_FOLDER"])))
     app.config.update(CONVEX_WORKER_LEASE=LEASE, **config)

@@ -1,4 +1,4 @@
-"""Machines that serve the bank, each on an address of its own, all with one database."""
+"""Machines that serve the bank, each at an address of its own, with one database."""
 
 import sys
 from collections.abc import Iterator
@@ -11,18 +11,18 @@ from tests.engines.postgres.bank import SCHEMA, Tick, functions
 from tests.processes import servers
 from tests.processes.servers import Kind, Server
 
-#: Addresses of this machine that are as good as those of two.
+#: Two addresses of this machine, for two servers that act as two machines.
 HOSTS = ("127.0.0.2", "127.0.0.3") if sys.platform == "linux" else ("127.0.0.1", "127.0.0.1")
 _SECRET = "the same on every machine of the bank"
 _GUNICORN = "--threads 8 --workers 2 --no-control-socket --keep-alive 60"
 
 
 class Deployment(servers.Deployment):
-    """The bank.
+    """The deployment of the bank.
 
     Args:
-        folder: A folder for its files, and for what its servers say.
-        url: Its database.
+        folder: The folder for files and for the logs of servers.
+        url: The database.
     """
 
     def __init__(self, folder: Path, url: str) -> None:
@@ -33,19 +33,20 @@ class Deployment(servers.Deployment):
 
     @property
     def environment(self) -> dict[str, str]:
+        """The environment of a server."""
         return super().environment | {"BANK_FOLDER": str(self.folder), "FLASK_CONVEX_SECRET": _SECRET}
 
     def machine(self, number: int) -> "Deployment":
-        """The same database, for a machine with a folder of its own."""
+        """Return a deployment with the same database and a folder of its own."""
         return Deployment(self.folder / f"machine-{number}", self.url)
 
     def ticks(self) -> int:
-        """How often the cron has run."""
+        """Return how often the cron has run."""
         return len(self.rows(Tick))
 
     @contextmanager
     def backend(self) -> Iterator[Backend]:
-        """The same database in this process, which runs nothing."""
+        """Yield a backend on the same database in this process, without a worker."""
         settings = Settings.from_mapping(self.settings | {"CONVEX_SECRET": _SECRET})
         with closing(Backend(settings, SCHEMA, functions, folder=self.folder)) as backend:
             yield backend
@@ -53,13 +54,13 @@ class Deployment(servers.Deployment):
 
 @contextmanager
 def serving(deployment: Deployment, *hosts: str, app: str = "bank", options: str = "") -> Iterator[list[Server]]:
-    """gunicorn with two workers on each of these addresses; those that are on the list in the end, end as they should.
+    """Serve the bank with gunicorn at each address, and stop the servers that are still in the list at the end.
 
     Args:
-        deployment: What they serve.
-        hosts: Their addresses.
+        deployment: The bank.
+        hosts: The addresses. Each gets two workers.
         app: The module of the app.
-        options: More of gunicorn's.
+        options: More options of gunicorn.
     """
     machines: list[Server] = []
     with ExitStack() as stack:

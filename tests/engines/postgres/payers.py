@@ -1,4 +1,4 @@
-"""Those who pay into the bank without pause, each payment again and again until it is known to be made."""
+"""Clients that pay into the bank without pause, and send each payment until its response is a success."""
 
 import itertools
 import threading
@@ -14,23 +14,23 @@ ACCOUNTS = [f"account-{number}" for number in range(6)]
 _RETRY = 0.05
 
 
-class _GaveUpError(Exception):
-    """There was no time to send any more."""
+class _AbortedError(Exception):
+    """The payer was aborted."""
 
 
 class Payer:
     """A thread that makes one payment after another.
 
     Args:
-        machines: Where to; one after the other, unless one does not answer.
-        name: What its keys start with.
-        accounts: Into which.
+        machines: The machines. A payment goes to a random one, and to the next one after an error.
+        name: The prefix of the keys.
+        accounts: The accounts to pay into, in random order.
 
     Attributes:
-        acknowledged: The keys of the payments that were answered 200, or that are there already.
-        moments: When each of them was.
-        faults: Answers that no client should get.
-        longest: How many seconds an answer took at most.
+        acknowledged: The keys of the payments whose response was 200, or 409 because the payment existed.
+        moments: The time of each of these responses, on the monotonic clock.
+        faults: Responses that a client should never get.
+        longest: The longest response time in seconds.
     """
 
     def __init__(self, machines: Sequence[Server], name: str, accounts: Sequence[str] = ACCOUNTS) -> None:
@@ -41,73 +41,73 @@ class Payer:
         self._machines, self._accounts = machines, accounts
         self._random = Random(name)
         self._keys = (f"{name}-{number}" for number in itertools.count())
-        self._stopped, self._gives_up = threading.Event(), threading.Event()
+        self._stopped, self._aborted = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Make no further payment than the one that is being made."""
+        """Stop after the current payment has succeeded."""
         self._stopped.set()
 
-    def give_up(self) -> None:
-        """Send nothing more at all."""
+    def abort(self) -> None:
+        """Stop at once, even if the current payment has not succeeded."""
         self._stopped.set()
-        self._gives_up.set()
+        self._aborted.set()
 
     def join(self) -> None:
-        """Wait until it sends nothing more."""
+        """Wait until the thread has ended."""
         self._thread.join(PATIENCE)
-        assert not self._thread.is_alive(), "A payment is not made"
+        assert not self._thread.is_alive(), "A payment does not succeed"
 
     def _run(self) -> None:
         try:
             while not self._stopped.is_set():
                 self._pay(next(self._keys))
-        except _GaveUpError:
+        except _AbortedError:
             return
 
     def _pay(self, key: str) -> None:
         account, place = self._random.choice(self._accounts), self._random.randrange(len(self._machines))
         order = {"key": key, "account": account}
-        while self._ask(place, "POST", "/payments", order) not in (200, 409):
+        while self._request(place, "POST", "/payments", order) not in (200, 409):
             place += 1
         self.acknowledged.append(key)
         self.moments.append(time.monotonic())
         if self._random.random() < 0.3:
-            self._look(account, place)
+            self._read(account, place)
 
-    def _look(self, account: str, place: int) -> None:
-        while self._ask(place, "GET", f"/accounts/{account}") != 200:
+    def _read(self, account: str, place: int) -> None:
+        while self._request(place, "GET", f"/accounts/{account}") != 200:
             place += 1
 
-    def _ask(self, place: int, method: str, path: str, body: object = None) -> int:
-        """The status; a while later, if it is one with which to come back."""
-        if self._gives_up.is_set():
-            raise _GaveUpError
+    def _request(self, place: int, method: str, path: str, body: object = None) -> int:
+        """Send a request and return the status, or 0 if there was no response. Pause after an error and after a 503."""
+        if self._aborted.is_set():
+            raise _AbortedError
         start = time.monotonic()
         try:
-            answer = self._machines[place % len(self._machines)].request(method, path, body)
+            response = self._machines[place % len(self._machines)].request(method, path, body)
         except OSError as error:
             self.faults.append(f"{method} {path}: {error!r}")
             time.sleep(_RETRY)
             return 0
         self.longest = max(self.longest, time.monotonic() - start)
-        if not _is_proper(answer):
-            self.faults.append(f"{method} {path}: {answer}")
-        if answer.status == 503:
+        if not _is_expected(response):
+            self.faults.append(f"{method} {path}: {response}")
+        if response.status == 503:
             time.sleep(_RETRY)
-        return answer.status
+        return response.status
 
 
-def _is_proper(answer: Answer) -> bool:
-    if answer.status == 503:
-        return "retry-after" in answer.headers
-    return answer.status == 409 or (answer.status == 200 and answer.json != {"torn": True})
+def _is_expected(response: Answer) -> bool:
+    if response.status == 503:
+        return "retry-after" in response.headers
+    return response.status == 409 or (response.status == 200 and response.json != {"torn": True})
 
 
 @contextmanager
 def paying(machines: Sequence[Server], name: str, count: int = 6) -> Iterator[list[Payer]]:
-    """So many payers, who go on until all their payments are made; if something fails they give up."""
+    """Run payers until the end of the `with` block, and wait until their payments have succeeded unless it fails."""
     payers = [Payer(machines, f"{name}-{number}") for number in range(count)]
     try:
         yield payers
@@ -117,4 +117,4 @@ def paying(machines: Sequence[Server], name: str, count: int = 6) -> Iterator[li
             payer.join()
     finally:
         for payer in payers:
-            payer.give_up()
+            payer.abort()

@@ -1,4 +1,4 @@
-"""The bank in a server that has used the database before it forks its workers: `create_app()`."""
+"""The bank for a server that uses the database before it forks its workers."""
 
 from flask import Flask
 
@@ -7,9 +7,9 @@ from tests.web.apps import backend_of
 
 
 def create_app() -> Flask:
-    """The app, which has made a payment; its connections stay open."""
+    """Create the app and make a payment, after which its connections stay open."""
     app = bank.create_app()
-    answer = app.test_client().post("/payments", json={"key": "before the fork", "account": "somebody"})
-    assert answer.status_code == 200, answer
+    response = app.test_client().post("/payments", json={"key": "before the fork", "account": "account"})
+    assert response.status_code == 200, response.text
     assert backend_of(app).engine.lookup(backend_of(app).schema.table_for(bank.Payment), {"key": "before the fork"})
     return app

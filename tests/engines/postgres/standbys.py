@@ -1,4 +1,4 @@
-"""A standby, which follows another server until it is told to take its place."""
+"""A standby, which replicates another server until it is promoted."""
 
 import shutil
 import subprocess
@@ -10,10 +10,10 @@ from tests.sqlite.crews import wait_until
 
 
 class Standby(PostgresServer):
-    """A server with the data of another one, in a folder of its own.
+    """A server that replicates another one.
 
     Args:
-        primary: The other one, which has been started.
+        primary: The other server, which must be running.
     """
 
     def __init__(self, primary: PostgresServer) -> None:
@@ -24,13 +24,13 @@ class Standby(PostgresServer):
         subprocess.run([program, *options], cwd=self.folder, user=self._user, check=True)
 
     def promote(self) -> None:
-        """Have it take writes, on its own."""
+        """Make this server accept writes."""
         assert self.run("SELECT pg_promote()") == [(True,)]
 
 
 @contextmanager
-def followed(primary: PostgresServer) -> Iterator[Standby]:
-    """A standby that has all that the primary has acknowledged."""
+def standby_of(primary: PostgresServer) -> Iterator[Standby]:
+    """Yield a synchronous standby, which has every commit that the primary has acknowledged."""
     standby = Standby(primary)
     try:
         standby.start()
@@ -44,5 +44,5 @@ def followed(primary: PostgresServer) -> Iterator[Standby]:
 
 
 def url_of_both(primary: PostgresServer, standby: PostgresServer, url: str) -> str:
-    """The URL of a database of the primary's, with both servers as its hosts."""
+    """Return the URL of a database with both servers as hosts."""
     return url.replace(str(primary.folder), f"{primary.folder},{standby.folder}")

@@ -1,4 +1,4 @@
-"""Connections that are cut, all in use, or of no use: what goes on unseen, and what a client is told."""
+"""Connections that break, are all in use or time out: which of that clients notice."""
 
 import threading
 import time
@@ -17,20 +17,20 @@ from flask_convex_http import MutationCtx, UnavailableError
 from flask_convex_http.backend import Backend
 from tests.databases import PostgresServer
 from tests.engines.postgres.bank import Account, Payment, create_app
-from tests.engines.postgres.deaths import mortal
-from tests.engines.postgres.lines import cut, line_to, named, schema_of
+from tests.engines.postgres.failures import durable_server
+from tests.engines.postgres.proxies import proxy_to, schema_of, terminate_connections, with_application_name
 from tests.sqlite.crews import PATIENCE, wait_until
 from tests.web.apps import backend_of
 
 
 @contextmanager
 def opened(folder: Path, url: str, *, migrates: bool = True, **config: Any) -> Iterator[Flask]:
-    """The bank on a database, whose tables are there; in this process, and without a worker.
+    """Yield the app of the bank in this process, without a worker.
 
     Args:
-        folder: For its files.
+        folder: The folder for files.
         url: The database.
-        migrates: Whether to make the tables.
+        migrates: Whether to create the tables.
         config: More settings, in lower case without CONVEX_.
     """
     settings = {f"CONVEX_{name.upper()}": value for name, value in config.items()}
@@ -45,28 +45,28 @@ def opened(folder: Path, url: str, *, migrates: bool = True, **config: Any) -> I
 
 @pytest.fixture(name="url")
 def _url(postgres: PostgresServer) -> str:
-    """An empty database."""
-    return named(postgres.make())
+    """Return the URL of an empty database."""
+    return with_application_name(postgres.make())
 
 
-def pay(app: Flask, key: str = "key", account: str = "somebody") -> TestResponse:
-    """Make a payment."""
+def pay(app: Flask, key: str = "key", account: str = "account") -> TestResponse:
+    """Send a payment."""
     return app.test_client().post("/payments", json={"key": key, "account": account})
 
 
-def look(app: Flask, account: str = "somebody") -> TestResponse:
-    """Look at an account."""
+def get_account(app: Flask, account: str = "account") -> TestResponse:
+    """Get the state of an account."""
     return app.test_client().get(f"/accounts/{account}")
 
 
 def payments(postgres: PostgresServer, url: str) -> list[str]:
-    """The keys of the payments that are there."""
+    """Return the keys of the stored payments."""
     return [key for (key,) in postgres.run(f"SELECT key FROM {schema_of(url)}.payments ORDER BY key")]
 
 
-def told_to_come_back(answer: TestResponse) -> bool:
-    """Whether a client knows that it may come back, and when."""
-    return answer.status_code == 503 and int(answer.headers["Retry-After"]) > 0
+def is_retryable(response: TestResponse) -> bool:
+    """Return whether a response asks the client to try again later."""
+    return response.status_code == 503 and int(response.headers["Retry-After"]) > 0
 
 
 def run(backend: Backend, body: Callable[[MutationCtx], Any]) -> Any:
@@ -74,63 +74,66 @@ def run(backend: Backend, body: Callable[[MutationCtx], Any]) -> Any:
     return backend.runtime.transact(body, backend.caller())
 
 
-# --- cut -------------------------------------------------------------------------------------------------------------
+# --- broken connections ----------------------------------------------------------------------------------------------
 
 
-def test_idle_connections_that_were_cut(tmp_path: Path, url: str, postgres: PostgresServer) -> None:
-    """When all connections were cut while nobody used them, no client notices, whatever is asked first."""
+def test_terminated_idle_connections(tmp_path: Path, url: str, postgres: PostgresServer) -> None:
+    """A client does not notice that all idle connections were terminated before its request."""
     with opened(tmp_path, url) as app:
         assert pay(app, "one").status_code == 200
-        asks: list[Callable[[], TestResponse]] = [lambda: pay(app, "two"), lambda: look(app), lambda: pay(app, "three")]
-        for ask in asks:
-            assert cut(postgres, url) > 0
-            assert ask().status_code == 200
+        requests: list[Callable[[], TestResponse]] = [
+            lambda: pay(app, "two"),
+            lambda: get_account(app),
+            lambda: pay(app, "three"),
+        ]
+        for request in requests:
+            assert terminate_connections(postgres, url) > 0
+            assert request().status_code == 200
         assert payments(postgres, url) == ["one", "three", "two"]
 
 
-def test_mutation_whose_connection_is_cut(tmp_path: Path, url: str, postgres: PostgresServer) -> None:
-    """A mutation whose connection is cut in the middle is run again from the start; its effects are there once."""
+def test_mutation_whose_connection_breaks(tmp_path: Path, url: str, postgres: PostgresServer) -> None:
+    """A mutation whose connection breaks is retried from the start, and its effects happen once."""
     with opened(tmp_path, url) as app:
         runs: list[int] = []
 
         def body(ctx: MutationCtx) -> None:
-            ctx.db.insert(Payment(key="first", account="somebody", balance=1))
+            ctx.db.insert(Payment(key="first", account="account", balance=1))
             runs.append(len(runs))
             if len(runs) == 1:
-                assert cut(postgres, url) > 0
-            ctx.db.insert(Payment(key="second", account="somebody", balance=2))
+                assert terminate_connections(postgres, url) > 0
+            ctx.db.insert(Payment(key="second", account="account", balance=2))
 
         run(backend_of(app), body)
         assert runs == [0, 1]
         assert payments(postgres, url) == ["first", "second"]
 
 
-def test_query_whose_connection_is_cut(tmp_path: Path, url: str, postgres: PostgresServer) -> None:
-    """A query whose connection is cut in the middle is answered 503: its snapshot is gone. The next one is answered."""
+def test_query_whose_connection_breaks(tmp_path: Path, url: str, postgres: PostgresServer) -> None:
+    """A query whose connection breaks fails as unavailable, because its snapshot is lost. The next one succeeds."""
     with opened(tmp_path, url) as app:
         assert pay(app).status_code == 200
         backend = backend_of(app)
         with pytest.raises(UnavailableError), backend.engine.snapshot() as snapshot:
             assert snapshot.count(backend.schema.table_for(Payment)) == 1
-            assert cut(postgres, url) > 0
+            assert terminate_connections(postgres, url) > 0
             snapshot.count(backend.schema.table_for(Payment))
-        assert look(app).json == {"torn": False}
+        assert get_account(app).json == {"torn": False}
 
 
 @pytest.mark.parametrize(("moment", "is_made"), [("before", False), ("after", True)])
-def test_line_that_breaks_at_the_commit(
+def test_connection_that_breaks_at_the_commit(
     moment: Any, is_made: bool, tmp_path: Path, url: str, postgres: PostgresServer
 ) -> None:
-    """Where nobody knows whether a commit was made, the client is told so with a 503; who sends the same key again
-    finds out, and nothing is there twice."""
-    with line_to(postgres, url) as (line, led), opened(tmp_path, led) as app:
+    """An unknown outcome of a commit is a 503 that says so, and a retry does not duplicate the payment."""
+    with proxy_to(postgres, url) as (proxy, proxied), opened(tmp_path, proxied) as app:
         assert pay(app, "before").status_code == 200
-        line.fails = moment
-        answer = pay(app, "unknown")
-        assert told_to_come_back(answer)
-        assert "not known" in answer.text
-        assert line.failures == 1
-        line.fails = "never"
+        proxy.fails = moment
+        response = pay(app, "unknown")
+        assert is_retryable(response)
+        assert "not known" in response.text
+        assert proxy.failures == 1
+        proxy.fails = "never"
         assert payments(postgres, url) == ["before"] + ["unknown"] * is_made
         assert pay(app, "unknown").status_code == (409 if is_made else 200)
         assert payments(postgres, url) == ["before", "unknown"]
@@ -139,18 +142,18 @@ def test_line_that_breaks_at_the_commit(
 # --- all in use ------------------------------------------------------------------------------------------------------
 
 
-def test_few_connections_for_many_threads(tmp_path: Path, url: str, postgres: PostgresServer) -> None:
-    """Sixteen threads that share two connections are all served."""
+def test_more_threads_than_connections(tmp_path: Path, url: str, postgres: PostgresServer) -> None:
+    """Sixteen threads that share two connections all succeed, and no third connection is opened."""
     with opened(tmp_path, url, database_connections=2) as app, ThreadPoolExecutor(16) as pool:
-        answers = list(pool.map(lambda number: pay(app, f"{number:03}", f"account {number % 8}"), range(160)))
-        assert {answer.status_code for answer in answers} == {200}
+        responses = list(pool.map(lambda number: pay(app, f"{number:03}", f"account {number % 8}"), range(160)))
+        assert {response.status_code for response in responses} == {200}
         assert payments(postgres, url) == [f"{number:03}" for number in range(160)]
-        asked = "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s"
-        assert postgres.run(asked, schema_of(url)) == [(2,)]
+        query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s"
+        assert postgres.run(query, schema_of(url)) == [(2,)]
 
 
 def test_no_connection_in_time(tmp_path: Path, url: str, postgres: PostgresServer) -> None:
-    """Who gets no connection within the write timeout is told to come back; nothing is left of what it asked for."""
+    """A request that gets no connection within the write timeout gets 503, and has no effects."""
     with opened(tmp_path, url, database_connections=1, write_timeout=0.3) as app:
         begun, leave = threading.Event(), threading.Event()
 
@@ -162,20 +165,20 @@ def test_no_connection_in_time(tmp_path: Path, url: str, postgres: PostgresServe
         holder = threading.Thread(target=lambda: run(backend_of(app), hold))
         holder.start()
         assert begun.wait(PATIENCE)
-        answers = [pay(app, "refused"), look(app)]
+        responses = [pay(app, "rejected"), get_account(app)]
         leave.set()
         holder.join(PATIENCE)
-        assert [told_to_come_back(answer) for answer in answers] == [True, True]
-        assert "CONVEX_DATABASE_CONNECTIONS" in answers[0].text
+        assert [is_retryable(response) for response in responses] == [True, True]
+        assert "CONVEX_DATABASE_CONNECTIONS" in responses[0].text
         wait_until(lambda: pay(app, "served").status_code == 200)
         assert payments(postgres, url) == ["served"]
 
 
-# --- of no use -------------------------------------------------------------------------------------------------------
+# --- timeouts and servers that are read-only or down -----------------------------------------------------------------
 
 
 def test_statement_that_takes_too_long(tmp_path: Path, url: str, postgres: PostgresServer) -> None:
-    """A statement that takes several times the write timeout is ended, and its client told to come back."""
+    """A statement that takes several times the write timeout is canceled, and its client gets 503."""
     with opened(tmp_path, url, write_timeout=0.1) as app:
         schema = schema_of(url)
         postgres.run(
@@ -184,22 +187,21 @@ def test_statement_that_takes_too_long(tmp_path: Path, url: str, postgres: Postg
         )
         trigger = f"{schema}.payments FOR EACH ROW EXECUTE FUNCTION {schema}.sleep()"
         postgres.run(f"CREATE TRIGGER slow BEFORE INSERT ON {trigger}")
-        wait_until(lambda: "took too long" in pay(app).text)  # or a busy machine is late in other ways, too
-        assert told_to_come_back(pay(app))
+        wait_until(lambda: "took too long" in pay(app).text)  # on a busy machine another timeout may end first
+        assert is_retryable(pay(app))
         postgres.run(f"DROP TRIGGER slow ON {schema}.payments")
         wait_until(lambda: pay(app).status_code == 200)
         assert payments(postgres, url) == ["key"]
 
 
-def test_mutation_that_does_nothing_for_too_long(tmp_path: Path, url: str, postgres: PostgresServer) -> None:
-    """A mutation that neither reads nor writes for several times the write timeout loses its transaction, and fails;
-    nothing is left of it."""
+def test_mutation_that_is_idle_for_too_long(tmp_path: Path, url: str, postgres: PostgresServer) -> None:
+    """A mutation that neither reads nor writes for several times the write timeout fails and has no effects."""
     with opened(tmp_path, url, write_timeout=0.2) as app:
 
         def body(ctx: MutationCtx) -> None:
-            ctx.db.insert(Payment(key="never", account="somebody", balance=1))
+            ctx.db.insert(Payment(key="never", account="account", balance=1))
             time.sleep(1.5)
-            ctx.db.insert(Payment(key="never, either", account="somebody", balance=2))
+            ctx.db.insert(Payment(key="never, either", account="account", balance=2))
 
         with pytest.raises(UnavailableError, match="cannot be used"):
             run(backend_of(app), body)
@@ -207,37 +209,36 @@ def test_mutation_that_does_nothing_for_too_long(tmp_path: Path, url: str, postg
         wait_until(lambda: pay(app).status_code == 200)
 
 
-def test_server_that_takes_no_writes(tmp_path: Path) -> None:
-    """While a server only reads, as a standby does, clients are told to come back, those who read as well once nothing
-    is left of the time before; and when it takes writes again they are served by the same process."""
-    with mortal() as server:
+def test_read_only_server(tmp_path: Path) -> None:
+    """Clients get 503 while the server is read-only, and the same process serves them once it takes writes again."""
+    with durable_server() as server:
         url = server.make()
         with opened(tmp_path, url, write_timeout=0.5) as app:
             assert pay(app, "before").status_code == 200
             server.run("ALTER SYSTEM SET default_transaction_read_only = on")
             server.run("SELECT pg_reload_conf()")
-            wait_until(lambda: told_to_come_back(pay(app, str(uuid4()))))
+            wait_until(lambda: is_retryable(pay(app, str(uuid4()))))
             before = payments(server, url)
-            answer = look(app)
-            assert told_to_come_back(answer) or answer.json == {"torn": False}
-            assert told_to_come_back(pay(app, "refused"))
+            response = get_account(app)
+            assert is_retryable(response) or response.json == {"torn": False}
+            assert is_retryable(pay(app, "rejected"))
             server.run("SET default_transaction_read_only = off")
             server.run("ALTER SYSTEM RESET default_transaction_read_only")
             server.run("SELECT pg_reload_conf()")
             wait_until(lambda: pay(app, "after").status_code in (200, 409))
-            assert look(app).json == {"torn": False}
+            assert get_account(app).json == {"torn": False}
             assert payments(server, url) == sorted([*before, "after"])
 
 
 def test_app_that_starts_before_its_server(tmp_path: Path) -> None:
-    """An app whose database is not there yet tells its clients to come back, and serves them when it is."""
-    with mortal() as server:
+    """An app whose database server is down responds 503, and serves its clients once the server has started."""
+    with durable_server() as server:
         url = server.make()
         with opened(tmp_path, url) as app:
             assert pay(app, "before").status_code == 200
         server.crash()
         with opened(tmp_path, url, migrates=False, write_timeout=0.2) as app:
-            assert [told_to_come_back(answer) for answer in (pay(app, "refused"), look(app))] == [True, True]
+            assert [is_retryable(response) for response in (pay(app, "rejected"), get_account(app))] == [True, True]
             server.start()
             wait_until(lambda: pay(app, "after").status_code in (200, 409))
             assert payments(server, url) == ["after", "before"]

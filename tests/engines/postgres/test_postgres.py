@@ -1,4 +1,4 @@
-"""What only the PostgreSQL engine does: its own limits, conflicts, and connections that are lost."""
+"""Behaviour of the PostgreSQL engine alone: its limits, conflicts and lost connections."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ from flask_convex_http.engines.postgres.engine import PostgresEngine
 from flask_convex_http.engines.postgres.statements import PostgresStatements
 from flask_convex_http.engines.postgres.tables import check_names, index_name
 from flask_convex_http.engines.postgres.values import MAX_INDEX_BYTES, decoded, encoded
-from tests.databases import PostgresServer, all_from
+from tests.databases import PostgresServer, databases_from
 from tests.engines.members import (
     ITEMS,
     MEMBERS,
@@ -46,7 +46,7 @@ from tests.engines.scans import scans
 
 @pytest.fixture(name="open_engine")
 def _open_engine(postgres: PostgresServer, tmp_path: Path) -> Iterator[Callable[..., PostgresEngine]]:
-    """Opens the same database as another process would."""
+    """Yield a function that opens the database once more, as another process would."""
     opened: list[PostgresEngine] = []
 
     def open_one(**options: Any) -> PostgresEngine:
@@ -55,7 +55,7 @@ def _open_engine(postgres: PostgresServer, tmp_path: Path) -> Iterator[Callable[
         opened.append(engine)
         return engine
 
-    with all_from(postgres):
+    with databases_from(postgres):
         yield open_one
         for engine in opened:
             engine.close()
@@ -63,15 +63,15 @@ def _open_engine(postgres: PostgresServer, tmp_path: Path) -> Iterator[Callable[
 
 @pytest.fixture(name="engine")
 def _engine(open_engine: Callable[..., PostgresEngine]) -> PostgresEngine:
-    """A database with one item, "a", of price 1."""
+    """Return an engine whose database has one item, "a", with the price 1."""
     engine = open_engine()
     migrate(engine)
     engine.write(lambda transaction: insert(transaction, "a", 1))
     return engine
 
 
-def cut_all(postgres: PostgresServer) -> None:
-    """End every connection but the one that does this."""
+def terminate_connections(postgres: PostgresServer) -> None:
+    """Terminate all connections except the one that runs this."""
     postgres.run(
         "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE backend_type = 'client backend' "
         "AND pid <> pg_backend_pid()"
@@ -85,15 +85,15 @@ ODD = st.text(st.sampled_from("\0\1\2aé\U0001f600"), max_size=8)
 
 @given(one=ODD, other=ODD)
 def test_text_with_nul_keeps_its_order(one: str, other: str) -> None:
-    """Text that PostgreSQL does not take is stored so that it comes back the same, and in the same order."""
-    ours, theirs = encoded([one, other])
-    assert "\0" not in ours + theirs
-    assert (decoded(ours), decoded(theirs)) == (one, other)
-    assert (ours < theirs, ours == theirs) == (one < other, one == other)
+    """Text with NUL, which PostgreSQL cannot store, is encoded without loss and in the same order."""
+    first, second = encoded([one, other])
+    assert "\0" not in first + second
+    assert (decoded(first), decoded(second)) == (one, other)
+    assert (first < second, first == second) == (one < other, one == other)
 
 
 def test_text_with_nul_is_found(engine: PostgresEngine) -> None:
-    """A text with NUL is stored, found by an index and by a range, and changed like any other."""
+    """Text with NUL can be stored, found by an index, read in order and updated."""
     names = ["", "\0", "\0\0", "\1", "\1\1", "\1\2", "a\0b"]
 
     def work(transaction: Transaction) -> None:
@@ -116,7 +116,7 @@ def test_text_with_nul_is_found(engine: PostgresEngine) -> None:
 
 @pytest.mark.parametrize("name", ["é" * (MAX_INDEX_BYTES // 2 + 1), "x" * (MAX_INDEX_BYTES + 1)])
 def test_value_too_long_for_an_index(engine: PostgresEngine, name: str) -> None:
-    """What an index cannot hold is refused as the document's fault, and the function may go on."""
+    """A value that is too long for an index raises a validation error, after which the transaction continues."""
 
     def work(transaction: Transaction) -> None:
         for change in (
@@ -134,7 +134,7 @@ def test_value_too_long_for_an_index(engine: PostgresEngine, name: str) -> None:
 
 
 def test_longest_value_of_an_index(engine: PostgresEngine) -> None:
-    """What is just short enough is taken, however little of it repeats."""
+    """The longest value that an index accepts is stored, though it cannot be compressed."""
     name = "".join(chr(33 + n * 7919 % 50_000) for n in range(3000)).encode("utf-8", "ignore")[:MAX_INDEX_BYTES]
     text = name.decode("utf-8", "ignore")
     engine.write(lambda transaction: insert(transaction, "b", name=text, size="x"))
@@ -142,7 +142,7 @@ def test_longest_value_of_an_index(engine: PostgresEngine) -> None:
 
 
 def test_long_text_outside_of_indexes(engine: PostgresEngine) -> None:
-    """What is in no index may be as long as it likes."""
+    """A value in no index may be longer than an index accepts."""
     engine.write(lambda transaction: transaction.update(ITEMS, "a", {"note": bytes(10**6)}))
     with engine.snapshot() as snapshot:
         row = snapshot.get(ITEMS, "a")
@@ -153,7 +153,7 @@ def test_long_text_outside_of_indexes(engine: PostgresEngine) -> None:
 
 
 def test_every_segment_is_read_from_its_index(engine: PostgresEngine) -> None:
-    """No segment needs a sort: each is one run of an index, in its order."""
+    """Each segment is read from its index in order, without a sort."""
     statements, seen = PostgresStatements(), set()
     with engine._connections.borrow() as connection:
         for _, part, descending in scans():
@@ -171,13 +171,13 @@ def test_every_segment_is_read_from_its_index(engine: PostgresEngine) -> None:
 
 
 def test_long_index_names_stay_apart() -> None:
-    """Names that PostgreSQL would cut to the same are told apart by a digest."""
+    """Index names that PostgreSQL would truncate to the same name differ by a digest."""
     names = {index_name("t" * 60, "x" * 60 + ending) for ending in "ab"}
     assert len(names) == 2 and all(len(name) <= 63 for name in names)
 
 
 def test_names_that_are_too_long() -> None:
-    """A table or field that PostgreSQL would cut is refused before anything is made."""
+    """A table name that PostgreSQL would truncate raises an error before the migration."""
 
     class Long(Document, table="t" * 64):
         name: str
@@ -186,8 +186,8 @@ def test_names_that_are_too_long() -> None:
         check_names(Schema(Long))
 
 
-def test_names_of_the_server() -> None:
-    """A field that has the name of a column which every table of the server has is refused before anything is made."""
+def test_names_of_system_columns() -> None:
+    """A field with the name of a system column raises an error before the migration."""
 
     class Odd(Document, table="odd"):
         xmin: str
@@ -197,7 +197,7 @@ def test_names_of_the_server() -> None:
 
 
 def test_schema_with_capitals(postgres: PostgresServer) -> None:
-    """The tables may be in a schema of any name."""
+    """The tables can be in a schema whose name needs quotes."""
     postgres.run('CREATE SCHEMA "My Schema"')
     try:
         with closing(PostgresEngine(postgres.url(r"%22My\%20Schema%22"), SCHEMA)) as engine:
@@ -218,8 +218,8 @@ def test_schema_with_capitals(postgres: PostgresServer) -> None:
         "postgresql://ada:h@hun/ter2@host/app",
     ],
 )
-def test_wrong_url_keeps_its_password(url: str) -> None:
-    """A URL that libpq does not take is refused without saying it."""
+def test_error_for_a_wrong_url_has_no_password(url: str) -> None:
+    """The error for a URL that libpq does not accept does not repeat the password."""
     with pytest.raises(
         ConfigurationError, match=r"^CONVEX_DATABASE_URL(: invalid URI query parameter| must be a URL that libpq takes)"
     ) as caught:
@@ -227,11 +227,11 @@ def test_wrong_url_keeps_its_password(url: str) -> None:
     assert "hunter2" not in str(caught.value)
 
 
-# --- errors inside of a function ---------------------------------------------------------------------------------
+# --- errors within a transaction ---------------------------------------------------------------------------------
 
 
 def test_collision_leaves_the_transaction_usable(engine: PostgresEngine) -> None:
-    """A function may catch that another document has the same values, and go on."""
+    """A transaction continues after its function has caught a collision."""
 
     def work(transaction: Transaction) -> None:
         insert(transaction, "b", 2, name="lamp")
@@ -249,7 +249,7 @@ def test_collision_leaves_the_transaction_usable(engine: PostgresEngine) -> None
 
 
 def test_error_that_is_caught_is_not_committed(engine: PostgresEngine) -> None:
-    """After an error of the server nothing more is taken and nothing committed, even if the function has caught it."""
+    """A transaction whose function has caught an error of the server takes no more statements and does not commit."""
 
     def work(transaction: Transaction) -> None:
         transaction.update(ITEMS, "a", {"price": 5})
@@ -262,8 +262,8 @@ def test_error_that_is_caught_is_not_committed(engine: PostgresEngine) -> None:
     assert price(engine) == 1
 
 
-def test_error_after_a_part_has_ended(engine: PostgresEngine) -> None:
-    """A part that has ended goes with the one around it when that fails."""
+def test_error_after_a_savepoint_has_ended(engine: PostgresEngine) -> None:
+    """A savepoint that has ended is rolled back with the one around it."""
 
     def work(transaction: Transaction) -> None:
         with pytest.raises(EngineError), transaction.savepoint():
@@ -276,8 +276,8 @@ def test_error_after_a_part_has_ended(engine: PostgresEngine) -> None:
     assert (price(engine, "b"), price(engine, "c")) == (None, 7)
 
 
-def test_error_in_a_part_is_undone_with_it(engine: PostgresEngine) -> None:
-    """After an error of the server in a part of a transaction, the rest of it goes on."""
+def test_error_in_a_savepoint_is_rolled_back_with_it(engine: PostgresEngine) -> None:
+    """A transaction continues after an error of the server in a savepoint."""
 
     def work(transaction: Transaction) -> None:
         transaction.update(ITEMS, "a", {"price": 5})
@@ -293,10 +293,10 @@ def test_error_in_a_part_is_undone_with_it(engine: PostgresEngine) -> None:
 # --- conflicts ---------------------------------------------------------------------------------------------------
 
 
-def test_conflict_is_run_again_whatever_the_function_makes_of_it(
+def test_conflict_is_retried_even_if_it_was_caught(
     engine: PostgresEngine, open_engine: Callable[..., PostgresEngine]
 ) -> None:
-    """A transaction that has read what another has changed meanwhile is run again, even if its function caught that."""
+    """A transaction is retried after a conflict, even if its function has caught the error."""
     other, seen = open_engine(), []
 
     def work(transaction: Transaction) -> str:
@@ -313,43 +313,40 @@ def test_conflict_is_run_again_whatever_the_function_makes_of_it(
     assert (seen, price(engine)) == ([1, 10], 11)
 
 
-def test_two_that_each_read_what_the_other_writes(
-    engine: PostgresEngine, open_engine: Callable[..., PostgresEngine]
-) -> None:
-    """Two transactions that would be committed in no order have one of them run again."""
+def test_write_skew(engine: PostgresEngine, open_engine: Callable[..., PostgresEngine]) -> None:
+    """Of two transactions that each read the rows of the other one is retried."""
     other, runs = open_engine(), []
 
-    def take_all(transaction: Transaction, key: str) -> None:
+    def insert_sum(transaction: Transaction, key: str) -> None:
         prices = [row[3] for row in transaction.select(ITEMS, segment(), descending=False, limit=None)]
         insert(transaction, key, sum(prices))
 
     def work(transaction: Transaction) -> None:
         runs.append(1)
-        take_all(transaction, "mine")
+        insert_sum(transaction, "first")
         if len(runs) == 1:
-            other.write(lambda theirs: take_all(theirs, "theirs"))
+            other.write(lambda concurrent: insert_sum(concurrent, "second"))
 
     engine.write(work)
     assert len(runs) == 2
-    assert (price(engine, "theirs"), price(engine, "mine")) == (1, 2)
+    assert (price(engine, "second"), price(engine, "first")) == (1, 2)
 
 
-def test_conflict_without_end(engine: PostgresEngine, open_engine: Callable[..., PostgresEngine]) -> None:
-    """A transaction that conflicts all the time is given up after a while: the client is asked to come back."""
-    impatient, other = open_engine(writer_timeout=0.2), open_engine()
+def test_conflicts_until_the_timeout(engine: PostgresEngine, open_engine: Callable[..., PostgresEngine]) -> None:
+    """A transaction that conflicts until its timeout fails with an error that asks to try again."""
+    hasty, other = open_engine(writer_timeout=0.2), open_engine()
 
     def work(transaction: Transaction) -> None:
         other.write(set_price(transaction.count(ITEMS)))
         transaction.update(ITEMS, "a", {"price": 0})
 
     with pytest.raises(OverloadedError, match="try again in a moment") as caught:
-        impatient.write(work)
+        hasty.write(work)
     assert caught.value.retry_after
 
 
-def test_long_transaction_beside_short_ones(engine: PostgresEngine, open_engine: Callable[..., PostgresEngine]) -> None:
-    """A transaction that others always come before, between its reading a row and its writing it, keeps them from it
-    after a few attempts, and is committed."""
+def test_long_transaction_among_short_ones(engine: PostgresEngine, open_engine: Callable[..., PostgresEngine]) -> None:
+    """A transaction that always loses to shorter ones commits, because it locks its rows after a few attempts."""
     slow, hasty = open_engine(writer_timeout=5.0), open_engine(writer_timeout=0.05)
 
     def work(transaction: Transaction) -> None:
@@ -363,25 +360,25 @@ def test_long_transaction_beside_short_ones(engine: PostgresEngine, open_engine:
         assert price_of(snapshot, "a") == -1
 
 
-def test_claims_are_of_one(engine: PostgresEngine, open_engine: Callable[..., PostgresEngine]) -> None:
-    """What a transaction has claimed nobody else gets until it ends, and nobody waits for it."""
+def test_claims_are_exclusive(engine: PostgresEngine, open_engine: Callable[..., PostgresEngine]) -> None:
+    """Another transaction skips claimed rows without a wait, until the transaction that claimed them ends."""
     insert_all(engine, *"bcd", price=5)
-    other, whole, got = open_engine(), segment(), {}
+    other, whole, claimed = open_engine(), segment(), {}
 
     def work(transaction: Transaction) -> None:
-        got["mine"] = keys(transaction.claim(ITEMS, whole, limit=2))
-        got["theirs"] = other.write(lambda theirs: keys(theirs.claim(ITEMS, whole, limit=10)))
+        claimed["first"] = keys(transaction.claim(ITEMS, whole, limit=2))
+        claimed["second"] = other.write(lambda concurrent: keys(concurrent.claim(ITEMS, whole, limit=10)))
 
     engine.write(work)
-    assert got == {"mine": ["a", "b"], "theirs": ["c", "d"]}
+    assert claimed == {"first": ["a", "b"], "second": ["c", "d"]}
     assert engine.write(lambda transaction: keys(transaction.claim(ITEMS, whole, limit=10))) == ["a", "b", "c", "d"]
 
 
-# --- long reads --------------------------------------------------------------------------------------------------
+# --- long streams ------------------------------------------------------------------------------------------------
 
 
-def test_long_stream_sees_nothing_that_is_written_meanwhile(engine: PostgresEngine) -> None:
-    """Rows that are read in pages are those that were there at first, whoever writes in between."""
+def test_long_stream_shows_no_later_writes(engine: PostgresEngine) -> None:
+    """A stream of several pages shows the rows of its first page's moment, though others write in between."""
     insert_all(engine, *(f"k{number:04}" for number in range(2500)))
 
     def work(transaction: Transaction) -> list[str]:
@@ -400,39 +397,39 @@ def test_long_stream_sees_nothing_that_is_written_meanwhile(engine: PostgresEngi
         assert first.startswith("z") and sum(1 for _ in stream) == 2502
 
 
-# --- connections that are lost -----------------------------------------------------------------------------------
+# --- lost connections --------------------------------------------------------------------------------------------
 
 
-def test_idle_connections_that_were_cut_are_replaced(engine: PostgresEngine, postgres: PostgresServer) -> None:
-    """Nobody notices that connections were cut while nobody used them."""
+def test_terminated_idle_connections_are_replaced(engine: PostgresEngine, postgres: PostgresServer) -> None:
+    """A read, a lookup and a write succeed after all idle connections were terminated."""
     for use in (lambda: price(engine), lambda: engine.lookup(ITEMS, {"name": "x"}), lambda: increment(engine, "a")):
-        cut_all(postgres)
+        terminate_connections(postgres)
         use()
     assert price(engine) == 2
 
 
-def test_connection_cut_in_the_midst_of_a_write(engine: PostgresEngine, postgres: PostgresServer) -> None:
-    """A transaction whose connection is cut before its commit is run again."""
+def test_connection_lost_during_a_write(engine: PostgresEngine, postgres: PostgresServer) -> None:
+    """A transaction whose connection is lost before the commit is retried."""
     runs = []
 
     def work(transaction: Transaction) -> None:
         runs.append(price_of(transaction, "a"))
         if len(runs) == 1:
-            cut_all(postgres)
+            terminate_connections(postgres)
         transaction.update(ITEMS, "a", {"price": (runs[-1] or 0) + 1})
 
     engine.write(work)
     assert (runs, price(engine)) == ([1, 1], 2)
 
 
-def test_connection_cut_at_the_commit(engine: PostgresEngine, postgres: PostgresServer) -> None:
-    """If nobody knows whether a commit was made, it is not made once more: the client hears that."""
+def test_connection_lost_at_the_commit(engine: PostgresEngine, postgres: PostgresServer) -> None:
+    """When it is unknown whether a commit was made, the transaction is not retried, and the error says so."""
     runs = []
 
     def work(transaction: Transaction) -> None:
         runs.append(1)
         transaction.update(ITEMS, "a", {"price": 7})
-        cut_all(postgres)
+        terminate_connections(postgres)
 
     with pytest.raises(UnavailableError, match="Whether the last write was made is not known") as caught:
         engine.write(work)
@@ -440,18 +437,18 @@ def test_connection_cut_at_the_commit(engine: PostgresEngine, postgres: Postgres
     assert price(engine) == 1
 
 
-def test_connection_cut_in_the_midst_of_a_query(engine: PostgresEngine, postgres: PostgresServer) -> None:
-    """A query whose snapshot is lost says so, and the next one works."""
+def test_connection_lost_during_a_query(engine: PostgresEngine, postgres: PostgresServer) -> None:
+    """A query whose snapshot is lost raises an error, and the next one works."""
     with engine.snapshot() as snapshot:
         assert price_of(snapshot, "a") == 1
-        cut_all(postgres)
+        terminate_connections(postgres)
         with pytest.raises(UnavailableError, match="cannot be used at the moment"):
             price_of(snapshot, "a")
     assert price(engine) == 1
 
 
 def test_more_threads_than_connections(engine: PostgresEngine, open_engine: Callable[..., PostgresEngine]) -> None:
-    """Threads wait for a connection, and who waits too long is told which setting gives more."""
+    """A thread that waits too long for a connection gets an error that names the setting."""
     small = open_engine(writer_timeout=0.2, connections=1)
     with small.snapshot() as snapshot:
         assert price_of(snapshot, "a") == 1
@@ -466,12 +463,12 @@ def test_more_threads_than_connections(engine: PostgresEngine, open_engine: Call
         thread = threading.Thread(target=other)
         thread.start()
         thread.join()
-        assert price(small) == 1  # this thread has one, and does not wait for itself
+        assert price(small) == 1  # this thread holds the only one, and must not wait for itself
     assert "CONVEX_DATABASE_CONNECTIONS" in str(errors[0])
 
 
-def test_server_that_is_not_there(tmp_path: Path) -> None:
-    """A server that cannot be reached is said to be, in the time that was given, without its password."""
+def test_unreachable_server(tmp_path: Path) -> None:
+    """The error for a server that cannot be reached has the cause as its detail, and no password."""
     url = f"postgresql://ada:hunter2@/app?host={tmp_path}"
     engine = PostgresEngine(url, SCHEMA, timeout=0.3)
     with closing(engine), pytest.raises(UnavailableError, match="cannot be used") as caught:
@@ -483,8 +480,8 @@ def test_server_that_is_not_there(tmp_path: Path) -> None:
 # --- migrations --------------------------------------------------------------------------------------------------
 
 
-def test_migrations_at_the_same_moment(open_engine: Callable[..., PostgresEngine]) -> None:
-    """Of several processes that migrate at once each finds the tables made once."""
+def test_concurrent_migrations(open_engine: Callable[..., PostgresEngine]) -> None:
+    """Concurrent migrations all succeed, and create the tables once."""
     engines = [open_engine() for _ in range(4)]
     errors: list[BaseException] = []
 

@@ -1,4 +1,4 @@
-"""What a query on PostgreSQL sees: one snapshot, though its first read takes no transaction. And how it is prepared."""
+"""Queries on PostgreSQL see one snapshot, though their first read has no transaction; and prepared statements."""
 
 import enum
 from collections.abc import Callable, Iterator
@@ -13,14 +13,14 @@ from flask_convex_http.config import Settings
 from flask_convex_http.engines.base import Snapshot
 from flask_convex_http.engines.postgres.engine import PostgresEngine
 from flask_convex_http.engines.postgres.snapshots import SnapshotChangedError
-from tests.databases import PostgresServer, all_from, memory_backend
+from tests.databases import PostgresServer, databases_from, memory_backend
 from tests.engines.members import ITEMS, MEMBERS, increment, insert, insert_all, migrate, price_of, segment
 
 
 @pytest.fixture(name="engine")
 def _engine(postgres: PostgresServer, tmp_path: Path) -> Iterator[PostgresEngine]:
-    """A database with the items "a" and "b", of price 1."""
-    with all_from(postgres):
+    """Yield an engine whose database has the items "a" and "b", with the price 1."""
+    with databases_from(postgres):
         engine = MEMBERS["postgres"](tmp_path)
         assert isinstance(engine, PostgresEngine)
         with closing(engine):
@@ -30,7 +30,7 @@ def _engine(postgres: PostgresServer, tmp_path: Path) -> Iterator[PostgresEngine
 
 
 def test_reads_of_one_query(engine: PostgresEngine) -> None:
-    """All reads of a query show one moment, whatever is committed after the second."""
+    """All reads of a query show one moment, though others commit after the second."""
 
     def query(snapshot: Snapshot) -> list[int | None]:
         first = [price_of(snapshot, key) for key in "ab"]
@@ -104,7 +104,7 @@ class Note(Document, table="notes"):
 
 @internal_query
 def twice(ctx: QueryCtx, *, id: Id[Note], seen: list[int]) -> list[int]:
-    """Reads a note twice; somebody writes to it in between, the first time."""
+    """Read a note twice. In the first run it is written to in between."""
     for _ in range(2):
         note = ctx.db.get(id)
         seen.append(-1 if note is None else note.number)
@@ -118,10 +118,10 @@ SEEN: list[int] = []
 WRITE: list[Callable[[], object]] = []
 
 
-def test_query_begins_anew(postgres: PostgresServer) -> None:
-    """A query whose reads would not fit each other is run again, with its arguments as they were given."""
+def test_query_function_runs_again(postgres: PostgresServer) -> None:
+    """A query function whose reads would show two moments runs again, with its arguments as they were given."""
     SEEN.clear()
-    with all_from(postgres), memory_backend(Schema(Note), [twice]) as backend:
+    with databases_from(postgres), memory_backend(Schema(Note), [twice]) as backend:
         table = backend.schema.table_for(Note)
         backend.engine.write(lambda transaction: transaction.insert(table, [f"notes_{'0' * 32}", 0.0, 1]))
         note = Id[Note](f"notes_{'0' * 32}")
@@ -136,15 +136,15 @@ class Colour(enum.StrEnum):
     odd = "red\0ish"
 
 
-def test_text_of_another_class(engine: PostgresEngine) -> None:
-    """A text of a class of its own keeps its NUL, too."""
+def test_text_of_a_subclass_of_str(engine: PostgresEngine) -> None:
+    """Text of a subclass of str is encoded like other text."""
     engine.write(lambda transaction: insert(transaction, "c", name=Colour.odd))
     row = engine.lookup(ITEMS, {"name": "red\0ish"})
     assert row is not None and row[2] == "red\0ish"
 
 
-def test_conflicts_leave_no_statements(engine: PostgresEngine) -> None:
-    """A statement stays prepared when its transaction conflicts, and is not prepared once more."""
+def test_conflicts_leak_no_prepared_statements(engine: PostgresEngine) -> None:
+    """A statement stays prepared after its transaction has conflicted, and is not prepared again."""
     other = PostgresEngine(engine._connections._conninfo, engine.schema)
     with closing(other):
         for number in range(10):
@@ -165,7 +165,7 @@ def test_conflicts_leave_no_statements(engine: PostgresEngine) -> None:
 
 
 def test_settings_reach_the_engine(postgres: PostgresServer) -> None:
-    """A deployment on a PostgreSQL keeps what was answered, unless it is told otherwise."""
+    """CONVEX_DURABILITY sets synchronous_commit."""
     url = postgres.make()
     for durability, expected in (("full", "on"), ("normal", "off")):
         settings = Settings.from_mapping({"CONVEX_DATABASE_URL": url, "CONVEX_DURABILITY": durability})

@@ -1,6 +1,4 @@
-"""Two machines, each with an address and processes of its own, share one database behind a client that picks either:
-together they are what one would be.
-"""
+"""Two machines with one database. Each has an address and processes, and clients use either."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -12,8 +10,8 @@ import pytest
 from flask_convex_http import Document
 from flask_convex_http.schema.system_tables import CronRun, ScheduledFunction
 from tests.databases import PostgresServer
+from tests.engines.postgres.audit import find_faults, wait_until_idle
 from tests.engines.postgres.bank import TOKENS, Parcel, Receipt, Tick
-from tests.engines.postgres.books import faults, wait_until_all_has_ended
 from tests.engines.postgres.machines import HOSTS, Deployment, serving
 from tests.engines.postgres.payers import paying
 from tests.inbox.processes.senders import together
@@ -22,16 +20,16 @@ from tests.sqlite.crews import wait_until
 
 D = TypeVar("D", bound=Document)
 
-#: Seconds that an action of a machine takes that is killed meanwhile.
+#: Seconds that an action takes whose machine is killed while it runs.
 FOREVER = 600
 
 
 class Pair:
-    """Two machines at work, and what they have done.
+    """Two machines that serve one deployment.
 
     Attributes:
-        machines: The two.
-        deployment: What they serve.
+        machines: The machines.
+        deployment: The deployment.
     """
 
     def __init__(self, machines: list[Server], deployment: Deployment) -> None:
@@ -39,17 +37,17 @@ class Pair:
         self.deployment = deployment
 
     def machine_of(self, process: int) -> Server:
-        """The one that a process belongs to."""
+        """Return the machine of a process."""
         [machine] = [machine for machine in self.machines if process in machine.workers]
         return machine
 
     def rows(self, document: type[D]) -> list[D]:
-        """Every document of a table, oldest first."""
+        """Return all documents of a table, oldest first."""
         return self.deployment.rows(document)
 
 
 def new_pair(folder: Path, postgres: PostgresServer) -> Iterator[Pair]:
-    """Two machines, started."""
+    """Start two machines."""
     deployment = Deployment(folder, postgres.make())
     deployment.migrate()
     with serving(deployment, *HOSTS) as machines:
@@ -58,28 +56,27 @@ def new_pair(folder: Path, postgres: PostgresServer) -> Iterator[Pair]:
 
 @pytest.fixture(name="pair", scope="module")
 def _pair(tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer) -> Iterator[Pair]:
-    """Two machines for tests that leave them alive."""
+    """Yield two machines, for tests that do not stop them."""
     yield from new_pair(tmp_path_factory.mktemp("bank"), postgres)
 
 
 @pytest.fixture(name="doomed")
 def _doomed(tmp_path: Path, postgres: PostgresServer) -> Iterator[Pair]:
-    """Two machines for a test that kills one."""
+    """Yield two machines, for a test that kills one."""
     yield from new_pair(tmp_path, postgres)
 
 
-def test_scheduled_functions_run_once_on_either(pair: Pair) -> None:
-    """What is scheduled through both is run once, some of it by one and some by the other; no payment is lost among
-    those that others make into the same accounts at the same time."""
+def test_jobs_run_once_on_either_machine(pair: Pair) -> None:
+    """Each job runs once, on either machine, and no payment into an account is lost among concurrent ones."""
     with paying(pair.machines, "either") as payers:
         wait_until(lambda: len({pair.machine_of(row.process).host for row in pair.rows(Receipt)}) == 2)
-    wait_until_all_has_ended(pair.deployment.url)
+    wait_until_idle(pair.deployment.url)
     assert [fault for payer in payers for fault in payer.faults] == []
-    assert faults(pair.deployment.url, [key for payer in payers for key in payer.acknowledged]) == []
+    assert find_faults(pair.deployment.url, [key for payer in payers for key in payer.acknowledged]) == []
 
 
 def test_crons_fire_once_a_tick(pair: Pair) -> None:
-    """Though both have the cron, each of its ticks fires once and runs once."""
+    """Each tick of a cron that both machines have fires once and runs once."""
     before = len(pair.rows(CronRun))
     wait_until(lambda: len(pair.rows(CronRun)) >= before + 3)
     fired = [run.tick for run in pair.rows(CronRun)]
@@ -90,15 +87,15 @@ def test_crons_fire_once_a_tick(pair: Pair) -> None:
     assert len(pair.rows(Tick)) <= len(jobs)
 
 
-def test_rate_limit_holds_for_both_together(pair: Pair) -> None:
-    """Asked at the same instant, twice as often as there are tokens, both together give each token once."""
-    answers = together(2 * TOKENS, lambda number: pair.machines[number % 2].request("POST", "/tokens/somebody"))
-    assert Counter(answer.status for answer in answers) == {200: TOKENS, 429: TOKENS}
-    assert all(int(answer.headers["retry-after"]) > 0 for answer in answers if answer.status == 429)
+def test_rate_limit_holds_for_both_machines(pair: Pair) -> None:
+    """Concurrent requests to both machines, twice as many as there are tokens, get each token once."""
+    responses = together(2 * TOKENS, lambda number: pair.machines[number % 2].request("POST", "/tokens/client"))
+    assert Counter(response.status for response in responses) == {200: TOKENS, 429: TOKENS}
+    assert all(int(response.headers["retry-after"]) > 0 for response in responses if response.status == 429)
 
 
-def test_api_key_of_one_opens_the_other(pair: Pair) -> None:
-    """A key that was made through one works on the other at once; what the other revokes, the first takes no more."""
+def test_api_key_of_one_machine_is_valid_on_the_other(pair: Pair) -> None:
+    """A key that one machine creates is valid on the other at once, and invalid on both once the other revokes it."""
     one, other = pair.machines
     made = one.request("POST", "/keys/client").json
     headers = {"X-API-Key": made["key"]}
@@ -109,8 +106,8 @@ def test_api_key_of_one_opens_the_other(pair: Pair) -> None:
     assert {one.request("GET", "/vault", headers=headers).status for _ in range(4)} == {403}
 
 
-def test_action_of_a_killed_machine_is_tried_again_by_the_other(doomed: Pair) -> None:
-    """When the machine that runs an action is gone, the other finds that out and makes the next attempt."""
+def test_action_of_a_killed_machine_is_retried_on_the_other(doomed: Pair) -> None:
+    """When the machine that runs an action is killed, the other one records the attempt as lost and makes the next."""
     assert doomed.machines[0].request("POST", f"/parcels/present?takes={FOREVER}").status == 200
     wait_until(lambda: doomed.rows(Parcel) != [])
     [begun] = doomed.rows(Parcel)
@@ -125,5 +122,5 @@ def test_action_of_a_killed_machine_is_tried_again_by_the_other(doomed: Pair) ->
 
 
 def parcels(pair: Pair) -> list[ScheduledFunction]:
-    """The actions that were scheduled."""
+    """Return the jobs that are actions."""
     return [job for job in pair.rows(ScheduledFunction) if job.kind == "action"]

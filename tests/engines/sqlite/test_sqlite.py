@@ -1,4 +1,4 @@
-"""What is SQLite's own: its plans, its failures and its files."""
+"""Behaviour of the SQLite engine alone: query plans, failures, files and backups."""
 
 import gc
 import os
@@ -41,7 +41,7 @@ def prices(engine: SQLiteEngine) -> dict[str, int]:
 
 
 def test_every_segment_is_read_from_its_index(engine: SQLiteEngine) -> None:
-    """No segment makes SQLite scan the table or sort: each is one run of its own index."""
+    """Each segment is read from its index in order, without a scan of the table or a sort."""
     statements = SQLiteStatements()
     seen = set()
     with engine._connections.lend() as connection:
@@ -59,15 +59,15 @@ def test_every_segment_is_read_from_its_index(engine: SQLiteEngine) -> None:
     assert len(seen) > 100
 
 
-def test_a_document_is_found_by_its_key(engine: SQLiteEngine) -> None:
-    """get is a search in the primary key."""
+def test_get_searches_the_primary_key(engine: SQLiteEngine) -> None:
+    """`get` is a search in the primary key."""
     with engine._connections.lend() as connection:
         plan = connection.execute(f"EXPLAIN QUERY PLAN {SQLiteStatements().get(ITEMS)}", ("a",)).fetchall()
     assert [row[3] for row in plan] == ["SEARCH items USING INDEX sqlite_autoindex_items_1 (_id=?)"]
 
 
 def test_commits_are_durable(engine: SQLiteEngine) -> None:
-    """Connections write ahead and wait for the disk; only an engine that is told so does not."""
+    """Connections use a write-ahead log and sync each commit, unless the durability is "off"."""
     with engine._connections.lend() as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
@@ -75,8 +75,8 @@ def test_commits_are_durable(engine: SQLiteEngine) -> None:
         assert connection.execute("PRAGMA synchronous").fetchone() == (0,)
 
 
-def test_a_stream_nobody_reads_is_over(engine: SQLiteEngine) -> None:
-    """A stream that was dropped half-way is not read to its end by the next write."""
+def test_a_dropped_stream_is_closed(engine: SQLiteEngine) -> None:
+    """A write does not fetch the rest of a stream that has no references any more."""
 
     def work(transaction: SQLiteTransaction) -> int:
         for number in range(5):
@@ -94,8 +94,8 @@ def test_a_stream_nobody_reads_is_over(engine: SQLiteEngine) -> None:
 # --- failures --------------------------------------------------------------------------------------------------
 
 
-def test_a_full_disk_undoes_the_whole_transaction(engine: SQLiteEngine) -> None:
-    """When SQLite has undone everything by itself, nothing of the rest is committed, even if the error is caught."""
+def test_a_full_disk_rolls_back_the_whole_transaction(engine: SQLiteEngine) -> None:
+    """After SQLite has rolled back by itself, no later statement is committed, even if the errors are caught."""
     engine.write(lambda transaction: insert(transaction, "before"))
     with engine._connections.lend() as connection:
         [pages] = connection.execute("PRAGMA page_count").fetchone()
@@ -121,7 +121,7 @@ def test_a_full_disk_undoes_the_whole_transaction(engine: SQLiteEngine) -> None:
 
 @pytest.mark.parametrize("content", [b"this is no database, but it is long enough to be taken for one" * 99, b"short"])
 def test_a_file_that_is_no_database(tmp_path: Path, content: bytes) -> None:
-    """A file of something else is an EngineError, and stays as it is."""
+    """A file that is no database raises an EngineError and is not changed."""
     path = tmp_path / "convex.db"
     path.write_bytes(content)
     with closing(SQLiteEngine(path, SCHEMA)) as engine:
@@ -132,7 +132,7 @@ def test_a_file_that_is_no_database(tmp_path: Path, content: bytes) -> None:
 
 
 def test_a_path_that_cannot_be_opened(tmp_path: Path) -> None:
-    """A folder in place of the file is an error that names it, and so is a folder that cannot be made."""
+    """A path that is a folder raises an error that names it, and so does a folder that cannot be created."""
     with closing(SQLiteEngine(tmp_path, SCHEMA)) as engine, pytest.raises(EngineError, match=str(tmp_path)):
         prices(engine)
     (tmp_path / "file").touch()
@@ -143,8 +143,8 @@ def test_a_path_that_cannot_be_opened(tmp_path: Path) -> None:
         migrate(engine)
 
 
-def test_tables_changed_behind_its_back(engine: SQLiteEngine, tmp_path: Path) -> None:
-    """What fails since somebody has dropped or changed a table fails with an EngineError."""
+def test_tables_that_another_program_has_changed(engine: SQLiteEngine, tmp_path: Path) -> None:
+    """Reads and writes of a table that another program has renamed raise an EngineError."""
     engine.write(lambda transaction: insert(transaction, "a", 1))
     with closing(sqlite3.connect(tmp_path / "convex.db")) as other:
         other.execute("ALTER TABLE items RENAME TO moved")
@@ -160,7 +160,7 @@ def test_tables_changed_behind_its_back(engine: SQLiteEngine, tmp_path: Path) ->
 
 
 def test_another_program_that_holds_the_lock(tmp_path: Path) -> None:
-    """A lock of another program is waited for and then said to be one, when writing and when migrating."""
+    """A write and a migration wait for another program's lock and then raise an OverloadedError. Reads do not wait."""
     path = tmp_path / "convex.db"
     with closing(SQLiteEngine(path, SCHEMA, writer_timeout=0.02)) as engine:
         migrate(engine)
@@ -175,7 +175,7 @@ def test_another_program_that_holds_the_lock(tmp_path: Path) -> None:
 
 
 def test_errors_never_come_out_raw(engine: SQLiteEngine) -> None:
-    """Values SQLite or its driver cannot take are errors of this package, in reading as well."""
+    """A value that SQLite or its driver does not accept raises an error of the package, in reads and in writes."""
 
     def prices_of(part: Any) -> Any:
         with engine.snapshot() as snapshot:
@@ -195,7 +195,7 @@ def test_errors_never_come_out_raw(engine: SQLiteEngine) -> None:
 
 
 def test_making_an_engine_opens_nothing(tmp_path: Path) -> None:
-    """The file is made by the first migration; asking before says so and makes nothing."""
+    """The first migration creates the file. A read before it raises an error and creates nothing."""
     path = tmp_path / "deep" / "down" / "convex.db"
     with closing(SQLiteEngine(path, SCHEMA)) as engine:
         with pytest.raises(MigrationRequiredError):
@@ -205,8 +205,8 @@ def test_making_an_engine_opens_nothing(tmp_path: Path) -> None:
         assert path.exists()
 
 
-def test_a_temporary_database_goes_when_it_is_closed() -> None:
-    """Without a path the database is in a folder of its own, which close() removes; a child of fork() leaves it."""
+def test_a_temporary_database_is_removed_at_close() -> None:
+    """Without a path the database is in a temporary folder, which `close` removes, except in a child of fork()."""
     engine = SQLiteEngine(None, SCHEMA)
     migrate(engine)
     assert in_child(engine.close) is None
@@ -217,8 +217,8 @@ def test_a_temporary_database_goes_when_it_is_closed() -> None:
 
 
 @pytest.mark.parametrize("statement", ["CREATE TABLE items (name TEXT)", "CREATE VIEW Items AS SELECT 1 AS _id"])
-def test_a_table_of_somebody_else_is_not_taken_over(tmp_path: Path, statement: str) -> None:
-    """A table or view that has a name of the schema but is not one of ours is left alone, and the message says so."""
+def test_a_foreign_table_is_left_alone(tmp_path: Path, statement: str) -> None:
+    """A table or view with a name of the schema that this package has not made raises an error and is not changed."""
     path = tmp_path / "convex.db"
     with closing(sqlite3.connect(path)) as other:
         other.execute(statement)
@@ -230,8 +230,8 @@ def test_a_table_of_somebody_else_is_not_taken_over(tmp_path: Path, statement: s
             prices(engine)
 
 
-def test_connections_are_used_again(engine: SQLiteEngine) -> None:
-    """One thread needs one connection, however often it reads and writes."""
+def test_connections_are_reused(engine: SQLiteEngine) -> None:
+    """A thread that reads and writes many times uses one connection, and two for two snapshots."""
     for _ in range(5):
         increment(engine, "a")
         prices(engine)
@@ -241,37 +241,36 @@ def test_connections_are_used_again(engine: SQLiteEngine) -> None:
     assert len(engine._connections.here().idle) == 2
 
 
-def test_forking_closes_what_is_idle(engine: SQLiteEngine) -> None:
-    """No connection is open across a fork(), so that nothing of the parent's locks is in the child."""
+def test_fork_closes_idle_connections(engine: SQLiteEngine) -> None:
+    """No idle connection survives a fork(), so that the child does not release locks of the parent."""
     prices(engine)
     assert in_child(lambda: len(engine._connections._process.idle)) == 0
     assert os.getpid() == engine._connections.here().pid
     assert prices(engine) == {}
 
 
-# --- copies ----------------------------------------------------------------------------------------------------
+# --- backups ---------------------------------------------------------------------------------------------------
 
 
 def test_a_backup_is_a_database_of_its_own(engine: SQLiteEngine, tmp_path: Path) -> None:
-    """A backup holds what was committed when it was made, even while a transaction is open."""
-    (tmp_path / "copy").mkdir()
-    copy = tmp_path / "copy" / "contract.db"
-    told: list[tuple[int, int]] = []
+    """A backup has the commits before it, and can be made while a transaction is open."""
+    path = tmp_path / "backup.db"
+    progress: list[tuple[int, int]] = []
     engine.write(lambda transaction: insert(transaction, "a", 1))
 
     def work(transaction: SQLiteTransaction) -> None:
         transaction.update(ITEMS, "a", {"price": 5})
-        engine.backups.create(copy, lambda done, total: told.append((done, total)))
+        engine.backups.create(path, lambda done, total: progress.append((done, total)))
 
     engine.write(work)
-    with closing(SQLiteEngine(copy, SCHEMA)) as restored:
+    with closing(SQLiteEngine(path, SCHEMA)) as restored:
         assert (price(restored), price(engine)) == (1, 5)
         increment(restored, "a")
-    assert told and told[-1][0] == told[-1][1]
+    assert progress and progress[-1][0] == progress[-1][1]
 
 
-def test_a_backup_replaces_nothing(engine: SQLiteEngine, tmp_path: Path) -> None:
-    """A backup goes into a new file only."""
+def test_a_backup_replaces_no_file(engine: SQLiteEngine, tmp_path: Path) -> None:
+    """A backup to a file that exists raises an error."""
     taken = tmp_path / "notes.txt"
     taken.write_text("mine")
     with pytest.raises(ConfigurationError, match="exists already"):

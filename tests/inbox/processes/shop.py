@@ -32,7 +32,7 @@ from flask_convex_http import (
     unique,
 )
 from flask_convex_http.backend import Functions
-from tests.databases import in_folder
+from tests.databases import folder_config
 from tests.example.deliveries import CLERK_SECRET, GITHUB_SECRET, STRIPE_SECRET
 from tests.webhooks.senders import SECRET as SLACK_SECRET
 
@@ -204,7 +204,7 @@ def create_app(folder: Path | None = None, **config: Any) -> Flask:
         "CONVEX_DATABASE_URL": f"sqlite:///{folder / DATABASE}",
         "CONVEX_STORAGE_URL": f"sqlite:///{folder / FILES}",
     }
-    app.config.update({**urls, **in_folder(folder), "CONVEX_WORKER_LEASE": LEASE, **config})
+    app.config.update({**urls, **folder_config(folder), "CONVEX_WORKER_LEASE": LEASE, **config})
     app.config.from_prefixed_env()
     ConvexHTTP(app, schema=SCHEMA, functions=functions)
     app.register_blueprint(http)

@@ -14,12 +14,12 @@ from flask_convex_http import Document
 from flask_convex_http.database.query import Query
 from flask_convex_http.schema.system_tables import WebhookDelivery
 from flask_convex_http.testing import run_scheduled
-from tests.databases import AT_LENGTH, EACH_ENGINE, temporary
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES, temporary_config
 from tests.inbox.processes.senders import SENDERS
 from tests.inbox.processes.shop import Effect, FollowUp, State, create_app
 from tests.web.apps import backend_of
 
-pytestmark = [EACH_ENGINE, AT_LENGTH]
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 #: How many stories there are; on PostgreSQL each takes longer.
 EXAMPLES = {"sqlite": 30, "postgres": 10}
@@ -30,7 +30,7 @@ STORIES = st.lists(st.tuples(st.sampled_from(sorted(SENDERS)), st.integers(0, 2)
 @pytest.fixture(name="app")
 def _app(tmp_path: Path) -> Iterator[Flask]:
     """The shop on a temporary database; what is scheduled runs when the test says so."""
-    with temporary() as config:
+    with temporary_config() as config:
         app = create_app(tmp_path, **config)
         app.testing = True
         backend = backend_of(app)

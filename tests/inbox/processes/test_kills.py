@@ -11,8 +11,8 @@ from contextlib import closing
 from pathlib import Path
 from random import Random
 
-from tests.databases import EACH_ENGINE, all_from
-from tests.engines.postgres.deaths import DEATHS, mortal, start
+from tests.databases import EACH_ENGINE, databases_from
+from tests.engines.postgres.failures import FAILURES, durable_server, start
 from tests.inbox.processes.crews import Nursery, Server, at_work
 from tests.inbox.processes.customers import sending
 from tests.inbox.processes.judge import cut_short, faults, not_done_once, unfinished
@@ -77,7 +77,7 @@ def test_kills_lose_no_delivery_and_repeat_none(tmp_path: Path, sockets: Path, r
 
 def test_kills_of_the_database_lose_no_delivery_and_repeat_none(tmp_path: Path, sockets: Path, random: Random) -> None:
     """The same where the database is killed, too, and comes back; the servers need not be started again for it."""
-    with mortal() as database, all_from(database):
+    with durable_server() as database, databases_from(database):
 
         def kill(servers: list[Server]) -> None:
             for number in range(KILLS // 2):
@@ -85,7 +85,7 @@ def test_kills_of_the_database_lose_no_delivery_and_repeat_none(tmp_path: Path, 
                 if number % 2:
                     kill_some(servers, random)
                 else:
-                    random.choice(DEATHS)(database)
+                    random.choice(FAILURES)(database)
                     time.sleep(random.choice((0, 0.3)))
                     start(database)
 

@@ -13,14 +13,14 @@ import pytest
 
 from flask_convex_http import ConvexError, MutationCtx
 from flask_convex_http.schema.system_tables import ScheduledFunction
-from tests.databases import AT_LENGTH, EACH_ENGINE
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
 from tests.inbox.processes.senders import AT_ONCE, SENDERS, together
 from tests.inbox.processes.servers import Deployment, Servers, serving
 from tests.inbox.processes.shop import DECLINED, FLAKY, Effect, FollowUp, count
 from tests.processes.servers import Answer
 from tests.sqlite.crews import PATIENCE, wait_until
 
-pytestmark = [EACH_ENGINE, AT_LENGTH]
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 COPIES = 16
 #: Seconds after which Slack takes a delivery for failed.

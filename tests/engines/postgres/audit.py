@@ -1,4 +1,4 @@
-"""Judging the books of the bank: nothing that was acknowledged is missing, nothing is there twice or by halves."""
+"""The audit of the bank: no acknowledged payment is missing, and no effect is duplicate or partial."""
 
 import time
 from collections.abc import Iterable
@@ -8,31 +8,31 @@ import psycopg
 from tests.processes.servers import PATIENCE
 
 _SCHEDULED = "SELECT args ->> 'key' FROM _scheduled_functions WHERE name = 'bank:issue_receipt'"
-#: What each of these selects should not be there, whenever one looks.
+#: None of these queries may return a row, at any time.
 _CONTRADICTIONS = {
-    "an account that is not what its payments are": """
+    "an account whose balance differs from its payments": """
         SELECT name, accounts.balance, count(*), min(payments.balance), max(payments.balance)
         FROM accounts JOIN payments ON account = name GROUP BY name, accounts.balance
         HAVING (count(*), min(payments.balance), max(payments.balance)) <> (accounts.balance, 1, accounts.balance)
         """,
-    "a receipt that is there twice": "SELECT key FROM receipts GROUP BY key HAVING count(*) > 1",
-    "a receipt of no payment": "SELECT key FROM receipts WHERE key NOT IN (SELECT key FROM payments)",
-    "a payment for which no receipt was scheduled": f"SELECT key FROM payments WHERE key NOT IN ({_SCHEDULED})",
-    "a payment for which two receipts were scheduled": f"{_SCHEDULED} GROUP BY 1 HAVING count(*) > 1",
-    "a function that has failed": """
+    "a duplicate receipt": "SELECT key FROM receipts GROUP BY key HAVING count(*) > 1",
+    "a receipt without a payment": "SELECT key FROM receipts WHERE key NOT IN (SELECT key FROM payments)",
+    "a payment without a scheduled receipt": f"SELECT key FROM payments WHERE key NOT IN ({_SCHEDULED})",
+    "a payment with two scheduled receipts": f"{_SCHEDULED} GROUP BY 1 HAVING count(*) > 1",
+    "a failed job": """
         SELECT name, args, error FROM _scheduled_functions WHERE state NOT IN ('success', 'pending', 'inProgress')
         """,
-    "a tick that has fired twice": "SELECT name, tick FROM _cron_runs GROUP BY name, tick HAVING count(*) > 1",
-    "more or fewer runs of ticks than were recorded": """
+    "a tick that fired twice": "SELECT name, tick FROM _cron_runs GROUP BY name, tick HAVING count(*) > 1",
+    "a tick whose run was not recorded, or recorded and not run": """
         SELECT run, done FROM (SELECT count(*) AS run FROM ticks) AS a, (
             SELECT count(*) AS done FROM _scheduled_functions WHERE name = 'bank:tick' AND state = 'success'
         ) AS b WHERE run <> done
         """,
 }
-#: What has not come to an end.
+#: None of these queries returns a row once all work is done.
 _UNFINISHED = {
     "a payment without its receipt": "SELECT key FROM payments WHERE key NOT IN (SELECT key FROM receipts)",
-    "a scheduled function that has not ended": """
+    "an unfinished job": """
         SELECT name, args, state FROM _scheduled_functions WHERE state IN ('pending', 'inProgress')
             AND name <> 'bank:tick'
         """,
@@ -40,20 +40,25 @@ _UNFINISHED = {
 
 
 def select(url: str, sql: str) -> list[tuple[object, ...]]:
-    """What another program sees."""
+    """Return the rows of a query that another program runs."""
     with psycopg.connect(url, autocommit=True) as connection:
         return connection.execute(sql.encode()).fetchall()
 
 
-def faults(url: str, acknowledged: Iterable[str]) -> list[str]:
-    """What is wrong in the books of a bank that has no more work to do."""
-    there = [key for (key,) in select(url, "SELECT key FROM payments")]
-    lost = sorted(set(acknowledged) - set(map(str, there)))
+def find_faults(url: str, acknowledged: Iterable[str]) -> list[str]:
+    """Return the faults in the database of a bank that has no work left.
+
+    Args:
+        url: The database.
+        acknowledged: The keys of the payments whose response was a success.
+    """
+    stored = [key for (key,) in select(url, "SELECT key FROM payments")]
+    lost = sorted(set(acknowledged) - set(map(str, stored)))
     return [f"{len(lost)} acknowledged payments are lost: {lost[:5]}"] * bool(lost) + _found(url, _CONTRADICTIONS)
 
 
-def wait_until_all_has_ended(url: str) -> None:
-    """Wait until nothing is unfinished."""
+def wait_until_idle(url: str) -> None:
+    """Wait until all jobs have ended."""
     end = time.monotonic() + PATIENCE
     while found := _found(url, _UNFINISHED):
         assert time.monotonic() < end, f"Stuck: {found[:5]}"

@@ -1,4 +1,4 @@
-"""Ways in which a PostgreSQL server ends, or does nothing any more, and comes back."""
+"""Failures of a PostgreSQL server, after each of which it comes back."""
 
 import os
 import signal
@@ -12,13 +12,13 @@ import psycopg
 from tests.databases import PostgresServer
 from tests.processes.servers import PATIENCE
 
-#: Seconds that a frozen server does nothing.
+#: Seconds for which a server is frozen.
 _FROZEN = 0.5
 
 
 @contextmanager
-def mortal() -> Iterator[PostgresServer]:
-    """A server that is there to be killed: what it has committed is on its disk."""
+def durable_server() -> Iterator[PostgresServer]:
+    """Yield a server whose commits survive its failures."""
     server = PostgresServer(fsync="on")
     try:
         server.start()
@@ -28,21 +28,21 @@ def mortal() -> Iterator[PostgresServer]:
 
 
 def kill_all(server: PostgresServer) -> None:
-    """Kill -9 of every process of the server, as if its machine were gone."""
-    for pid in processes(server):
+    """Send SIGKILL to every process of the server, as if its machine lost power."""
+    for pid in _processes(server):
         _send(pid, signal.SIGKILL)
     _wait_for_end(server)
 
 
-def kill_the_first(server: PostgresServer) -> None:
-    """Kill -9 of the process that starts the others, which then end by themselves."""
-    _send(processes(server)[0], signal.SIGKILL)
+def kill_postmaster(server: PostgresServer) -> None:
+    """Send SIGKILL to the postmaster, after which the other processes end by themselves."""
+    _send(_processes(server)[0], signal.SIGKILL)
     _wait_for_end(server)
 
 
-def kill_a_backend(server: PostgresServer) -> None:
-    """Kill -9 of a process that works for a client: the server ends all others, and comes back by itself."""
-    first, *others = processes(server)
+def kill_backend(server: PostgresServer) -> None:
+    """Send SIGKILL to the process of one client. The server ends all others and recovers by itself."""
+    first, *others = _processes(server)
     clients = [pid for pid in others if b"postgres: postgres" in _command(pid)]
     if not clients:
         _send(first, signal.SIGKILL)
@@ -52,20 +52,20 @@ def kill_a_backend(server: PostgresServer) -> None:
     _wait_until(lambda: not any(b"postgres: postgres" in _command(pid) for pid in clients))
 
 
-def stop_at_once(server: PostgresServer) -> None:
-    """What `pg_ctl stop -m immediate` does."""
+def stop_immediately(server: PostgresServer) -> None:
+    """Stop the server as `pg_ctl stop -m immediate` does."""
     server.crash()
 
 
 def stop(server: PostgresServer) -> None:
-    """What `pg_ctl stop -m fast` does: clients are thrown out, and all is written."""
-    _send(processes(server)[0], signal.SIGINT)
+    """Stop the server as `pg_ctl stop -m fast` does: it disconnects the clients and writes everything to disk."""
+    _send(_processes(server)[0], signal.SIGINT)
     _wait_for_end(server)
 
 
 def freeze(server: PostgresServer) -> None:
-    """Let it do nothing at all for a moment, as if its machine were moved: whoever asked for something waits."""
-    frozen = processes(server)
+    """Suspend all processes of the server for a moment, as a migration of its machine does."""
+    frozen = _processes(server)
     for pid in frozen:
         _send(pid, signal.SIGSTOP)
     time.sleep(_FROZEN)
@@ -73,18 +73,25 @@ def freeze(server: PostgresServer) -> None:
         _send(pid, signal.SIGCONT)
 
 
-DEATHS: list[Callable[[PostgresServer], None]] = [kill_all, kill_the_first, kill_a_backend, stop_at_once, stop, freeze]
+FAILURES: list[Callable[[PostgresServer], None]] = [
+    kill_all,
+    kill_postmaster,
+    kill_backend,
+    stop_immediately,
+    stop,
+    freeze,
+]
 
 
 def start(server: PostgresServer) -> None:
-    """Start it again, or wait until it has come back by itself."""
+    """Start the server again, or wait until it has recovered by itself."""
     if server._process is None:
         server.start()
-    _wait_until(lambda: _answers(server.url()))
+    _wait_until(lambda: _accepts_connections(server.url()))
 
 
-def processes(server: PostgresServer) -> list[int]:
-    """The ids of its processes, the one that has started the others first."""
+def _processes(server: PostgresServer) -> list[int]:
+    """Return the ids of the server's processes, the postmaster first."""
     first = int((server.folder / "data" / "postmaster.pid").read_text().split()[0])
     with suppress(FileNotFoundError):
         return [first, *map(int, Path(f"/proc/{first}/task/{first}/children").read_text().split())]
@@ -92,7 +99,7 @@ def processes(server: PostgresServer) -> list[int]:
 
 
 def _wait_for_end(server: PostgresServer) -> None:
-    """Wait until none of its processes is left: it would not start beside them."""
+    """Wait until all processes of the server have ended, because it does not start before."""
     _wait_until(lambda: not any(_is_of(server, int(pid)) for pid in filter(str.isdigit, os.listdir("/proc"))))
     server.crash()
 
@@ -100,11 +107,11 @@ def _wait_for_end(server: PostgresServer) -> None:
 def _wait_until(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < end, "The server neither ends nor answers"
+        assert time.monotonic() < end, "The server neither ends nor accepts connections"
         time.sleep(0.01)
 
 
-def _answers(url: str) -> bool:
+def _accepts_connections(url: str) -> bool:
     with suppress(psycopg.OperationalError), psycopg.connect(url):
         return True
     return False
