@@ -1,4 +1,4 @@
-"""How the tests of the inbox build an app with a webhook, have Stripe or another sender deliver to it, and look inside.
+"""An app with a webhook for the tests of the inbox, with senders and a view of the inbox.
 
 Deliveries are signed by the vendors' own libraries (`tests.webhooks.senders`), as of the app's clock.
 """
@@ -38,27 +38,27 @@ Sign = Callable[[str, bytes, int], Mapping[str, str]]
 
 
 class Effect(Document, table="effects"):
-    """What a handler has done for an event."""
+    """The effect of a handler for an event."""
 
     event: str
 
 
 class Boom(Exception):
-    """What handlers fail with."""
+    """The error of failing handlers."""
 
 
 def record(ctx: MutationCtx, event: WebhookEvent) -> None:
-    """A handler: write down the event."""
+    """Record the event; a handler."""
     ctx.db.insert(Effect(event=event.id))
 
 
 def stripe() -> Provider:
-    """Stripe, with the tests' secret."""
+    """Return Stripe, with the tests' secret."""
     return Stripe(secret=SECRET)
 
 
 def numbered() -> Provider:
-    """A sender whose ids and types are any text of the payload, signed by `sign_hmac`."""
+    """Return a provider whose ids and types are any text of the payload, signed by `sign_hmac`."""
     return HmacSignature(
         secret=SECRET,
         header="X-Signature",
@@ -71,7 +71,7 @@ def numbered() -> Provider:
 
 
 def payload(event_id: str = "evt_1", event_type: str = "order.paid", **subject: Any) -> bytes:
-    """An event as Stripe writes it, about an object with these fields."""
+    """Return an event as Stripe writes it, with an object of these fields."""
     event = {"id": event_id, "object": "event", "type": event_type, "data": {"object": subject}}
     return json.dumps(event).encode()
 
@@ -84,19 +84,19 @@ class Receiver:
 
     @property
     def backend(self) -> Backend:
-        """The app's backend."""
+        """The backend of the app."""
         return backend_of(self.app)
 
     def deliver(
         self, event_id: str = "evt_1", event_type: str = "order.paid", *, path: str = "/hook", **subject: Any
     ) -> TestResponse:
-        """Have Stripe deliver an event, signed by its library."""
+        """Deliver an event as Stripe does, signed by its library."""
         return self.send(payload(event_id, event_type, **subject), sign_stripe, path=path)
 
     def send(
         self, body: bytes, sign: Sign = sign_hmac, *, path: str = "/hook", secret: str = SECRET, **headers: str
     ) -> TestResponse:
-        """Have a sender deliver any bytes, with more headers, or others."""
+        """Send any bytes, with added or replaced headers."""
         signed = {"Content-Type": "application/json", **sign(secret, body, int(self.backend.clock() // 1000))}
         signed |= {name.replace("_", "-"): value for name, value in headers.items()}
         environ = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in signed.items()}
@@ -104,23 +104,23 @@ class Receiver:
         return send(self.app, "POST", path, body, CONTENT_LENGTH=str(len(body)), **environ)
 
     def work(self, advance: timedelta | None = None) -> list[ScheduledFunction]:
-        """Have a worker run what is due, in the app's context."""
+        """Run the due jobs as a worker does, in the app's context."""
         return run_scheduled(self.app, advance=advance)
 
     def rows(self, document: type[D]) -> list[D]:
-        """All documents of a table, oldest first."""
+        """Return all documents of a table, oldest first."""
         table = self.backend.schema.table_for(document)
         with self.backend.engine.snapshot() as snapshot:
             return Query(snapshot, table, table.indexes["by_creation_time"]).collect()
 
     @property
     def effects(self) -> list[str]:
-        """The events that have had an effect, one for each time."""
+        """The events with an effect, one entry for each effect."""
         return [effect.event for effect in self.rows(Effect)]
 
     @property
     def deliveries(self) -> list[WebhookDelivery]:
-        """What the inbox has."""
+        """The deliveries in the inbox."""
         return self.rows(WebhookDelivery)
 
     @property
@@ -136,7 +136,7 @@ class Receiver:
 
     @property
     def bodies(self) -> list[bytes]:
-        """The bodies that are kept."""
+        """The stored bodies."""
         return [request.body for request in self.rows(WebhookRequest)]
 
 
@@ -152,7 +152,7 @@ def receiving(
     functions: list[Any] | None = None,
     **options: Any,
 ) -> Iterator[Receiver]:
-    """An app with one webhook, at /hook, on a temporary database or on the one that is kept in the folder."""
+    """Yield an app with one webhook at /hook, on a temporary database or on the one in the folder."""
     http = HttpRouter("http", __name__)
     http.webhook("/hook", provider or stripe(), **options)(handler)
     more = {"TESTING": True, "PROPAGATE_EXCEPTIONS": False, **(config or {})}

@@ -1,4 +1,4 @@
-"""Handlers that end in ways that are neither an answer nor an error: no sender may take them for a success."""
+"""Handlers that end with neither a response nor an error: no sender treats them as a success."""
 
 import sys
 from collections.abc import Callable
@@ -17,7 +17,7 @@ pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 
 def once(end: Callable[[], Any]) -> Handler:
-    """A handler that ends so the first time it is run, after it has written."""
+    """Return a handler that ends this way in its first run, after a write."""
     left = [end]
 
     def handler(ctx: MutationCtx, event: WebhookEvent) -> Any:
@@ -42,8 +42,7 @@ def _redirected() -> None:
     ids=["200", "204", "redirect", "raised redirect"],
 )
 def test_a_success_that_is_raised(end: Callable[[], Any], status: int, tmp_path: Path) -> None:
-    """What is raised undoes everything, so abort() with an answer that is no error is a failure: the sender hears so
-    and sends again, and the error says what to do."""
+    """abort() with a success status is a failure, since exceptions roll back, and the error names the fix."""
     with receiving(tmp_path, once(end)) as receiver:
         assert receiver.deliver().status_code == 500
         assert (receiver.effects, receiver.states) == ([], ["failed"])
@@ -53,8 +52,8 @@ def test_a_success_that_is_raised(end: Callable[[], Any], status: int, tmp_path:
 
 
 @pytest.mark.parametrize("status", [100, 101, 199])
-def test_an_answer_that_ends_nothing(status: int, tmp_path: Path) -> None:
-    """After a status of 1xx a client waits for the answer: nothing is committed that a sender hears no end of."""
+def test_an_response_that_ends_nothing(status: int, tmp_path: Path) -> None:
+    """A client keeps waiting after a status of 1xx, so it is a failure and nothing is committed."""
     with receiving(tmp_path, once(lambda: Response("x", status))) as receiver:
         assert receiver.deliver().status_code == 500
         assert (receiver.effects, receiver.states) == ([], ["failed"])
@@ -65,7 +64,7 @@ def test_an_answer_that_ends_nothing(status: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("argument", [None, 0, 3, "no lamp"], ids=repr)
 def test_a_handler_that_wants_the_process_to_end(argument: Any, tmp_path: Path) -> None:
-    """sys.exit() fails the handler like an error, and is written down; the process serves on."""
+    """sys.exit() fails the handler like an error and is recorded; the process continues."""
     with receiving(tmp_path, once(lambda: sys.exit(argument)), is_kept=True) as receiver:
         assert receiver.deliver().status_code == 500
         assert (receiver.effects, receiver.states) == ([], ["failed"])

@@ -1,4 +1,4 @@
-"""mode="enqueue": the sender is answered at once, and a worker runs the handler until it is done or dead."""
+"""mode="enqueue": the sender gets a response at once, and a worker runs the handler until it is done or dead."""
 
 import asyncio
 import itertools
@@ -38,13 +38,12 @@ ONE_MORE = Retry(max_attempts=2, backoff=10)
 
 
 def enqueueing(folder: Path, handler: Handler = record, **options: Any) -> Any:
-    """An app whose webhook answers at once."""
+    """Yield an app whose webhook responds at once."""
     return receiving(folder, handler, mode="enqueue", **options)
 
 
-def test_the_answer_comes_first(tmp_path: Path) -> None:
-    """The sender is answered 202 when the delivery is recorded; a worker runs the handler; copies are answered 202,
-    then and ever after, and have no effect."""
+def test_the_response_comes_first(tmp_path: Path) -> None:
+    """The sender gets 202 when the delivery is recorded, and a worker runs it; duplicates run nothing."""
     with enqueueing(tmp_path) as receiver:
         first = receiver.deliver()
         assert (first.status_code, first.text) == (202, "Accepted")
@@ -59,7 +58,7 @@ def test_the_answer_comes_first(tmp_path: Path) -> None:
 
 
 def test_what_the_worker_leaves(tmp_path: Path) -> None:
-    """The row says that a worker ran it, and when; its handler's answer is of no use to anybody."""
+    """The row records the worker's attempt and its time; the handler's response is discarded."""
 
     def handler(ctx: MutationCtx, event: WebhookEvent) -> tuple[str, int]:
         record(ctx, event)
@@ -75,7 +74,7 @@ def test_what_the_worker_leaves(tmp_path: Path) -> None:
 
 
 def test_the_handler_gets_the_event_as_it_was_received(tmp_path: Path) -> None:
-    """Hours later the event is as it came: its time, its headers, its body and which secret had matched."""
+    """Hours later the event is unchanged: its time, its headers, its body and the label of its secret."""
     seen: list[WebhookEvent] = []
     clock = Clock()
     with enqueueing(tmp_path, lambda ctx, event: seen.append(event), clock=clock) as receiver:
@@ -95,7 +94,7 @@ def test_the_handler_gets_the_event_as_it_was_received(tmp_path: Path) -> None:
 
 
 def test_where_it_runs(tmp_path: Path) -> None:
-    """A worker's handler has the app's context, and no request."""
+    """A worker's handler has the app's context and no request."""
     seen: list[Any] = []
 
     def handler(ctx: MutationCtx, event: WebhookEvent) -> None:
@@ -107,8 +106,8 @@ def test_where_it_runs(tmp_path: Path) -> None:
     assert seen == ["test_app", False]
 
 
-def test_it_is_tried_again(tmp_path: Path) -> None:
-    """A handler that fails leaves no effects, and is tried again later and later, at the times that retry= says."""
+def test_it_is_retried(tmp_path: Path) -> None:
+    """A failed handler leaves no effects, and is retried at the increasing intervals of retry=."""
     clock = Clock()
     retry = Retry(max_attempts=4, backoff=timedelta(minutes=1), max_backoff=timedelta(minutes=2))
     with enqueueing(tmp_path, failing(Boom("a"), Boom("b"), Boom("c"), None), clock=clock, retry=retry) as receiver:
@@ -131,7 +130,7 @@ def test_it_is_tried_again(tmp_path: Path) -> None:
     ids=lambda error: type(error).__name__,
 )
 def test_it_is_dead_in_the_end(error: BaseException, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever it fails with, after the last attempt it is dead, with its error and its body; copies run nothing."""
+    """After the last attempt the delivery is dead, with its error and its body; duplicates run nothing."""
 
     def handler(ctx: MutationCtx, event: WebhookEvent) -> None:
         record(ctx, event)
@@ -149,8 +148,8 @@ def test_it_is_dead_in_the_end(error: BaseException, tmp_path: Path, caplog: pyt
 
 
 @pytest.mark.parametrize("status", [400, 503])
-def test_an_answered_error_is_a_failure(status: int, tmp_path: Path) -> None:
-    """An error that the handler answers is tried again like one that it raises."""
+def test_an_responded_error_is_a_failure(status: int, tmp_path: Path) -> None:
+    """A handler that returns an error status is retried like one that raises."""
 
     def handler(ctx: MutationCtx, event: WebhookEvent) -> Any:
         record(ctx, event)
@@ -163,8 +162,8 @@ def test_an_answered_error_is_a_failure(status: int, tmp_path: Path) -> None:
         assert f"The handler answered {status}" in str(receiver.delivery.error)
 
 
-def test_it_is_given_up_at_once(tmp_path: Path) -> None:
-    """DeadLetterError ends it in the first attempt."""
+def test_it_is_dead_lettered_at_once(tmp_path: Path) -> None:
+    """DeadLetterError ends the delivery in the first attempt."""
     with enqueueing(tmp_path, failing(DeadLetterError("The shop closed in 2019")), clock=Clock()) as receiver:
         receiver.deliver()
         receiver.work(advance=HOUR)
@@ -175,7 +174,7 @@ def test_it_is_given_up_at_once(tmp_path: Path) -> None:
 
 
 def test_trouble_of_the_database_is_no_attempt(tmp_path: Path) -> None:
-    """If the database cannot be used while a handler runs, it is run again as if nothing had been."""
+    """A failure of the database during a handler uses up no attempt."""
     handler = failing(UnavailableError("no space", by_engine=True), None)
     with enqueueing(tmp_path, handler) as receiver:
         receiver.deliver()
@@ -187,7 +186,7 @@ def test_trouble_of_the_database_is_no_attempt(tmp_path: Path) -> None:
 
 
 def test_what_it_schedules(tmp_path: Path) -> None:
-    """What a failed attempt has scheduled never runs; what the successful one has does."""
+    """Jobs scheduled by a failed attempt never run; those of the successful one do."""
 
     @internal_mutation
     def follow(ctx: MutationCtx) -> None:
@@ -207,12 +206,11 @@ def test_what_it_schedules(tmp_path: Path) -> None:
         assert (receiver.effects, receiver.states) == (["followed"], ["done"])
 
 
-# --- what may have changed until it runs -----------------------------------------------------------------------------
+# --- changes before the run -------------------------------------------------------------------------------------------
 
 
 def test_a_webhook_that_is_gone(tmp_path: Path) -> None:
-    """A delivery whose webhook this process does not know fails like any, and the error names the source; one that is
-    there again before the last attempt is run."""
+    """A delivery of an unknown webhook fails with the source in its error; it runs if the webhook returns in time."""
     clock = Clock()
     with enqueueing(tmp_path, source="stripe", is_kept=True, clock=clock) as receiver:
         receiver.deliver()
@@ -227,7 +225,7 @@ def test_a_webhook_that_is_gone(tmp_path: Path) -> None:
 
 
 def test_a_webhook_that_is_not_known_yet(tmp_path: Path) -> None:
-    """While a new version starts, an old process that does not know its webhooks leaves them their attempts."""
+    """During a deployment, an old process that does not know the new webhooks uses up none of their attempts."""
     clock = Clock()
     with enqueueing(tmp_path, source="stripe", is_kept=True, clock=clock) as receiver:
         receiver.deliver()
@@ -240,7 +238,7 @@ def test_a_webhook_that_is_not_known_yet(tmp_path: Path) -> None:
 
 
 def test_a_webhook_that_stays_away(tmp_path: Path) -> None:
-    """If its webhook does not come back within two days or so a delivery is dead, and is there to be looked at."""
+    """If its webhook does not return within about two days, a delivery is dead and can be inspected."""
     with enqueueing(tmp_path, source="stripe", is_kept=True) as receiver:
         receiver.deliver()
     with enqueueing(tmp_path, source="renamed", is_kept=True, clock=Clock()) as receiver:
@@ -249,7 +247,7 @@ def test_a_webhook_that_stays_away(tmp_path: Path) -> None:
 
 
 def test_a_body_that_is_gone(tmp_path: Path) -> None:
-    """Without its body a delivery cannot be run, ever: it is dead at once, and the error says what helps."""
+    """Without its body a delivery can never run: it is dead at once, and the error names the fix."""
     with enqueueing(tmp_path) as receiver:
         receiver.deliver()
         deliveries, [request] = receiver.backend.inbox.deliveries, receiver.rows(WebhookRequest)
@@ -260,8 +258,10 @@ def test_a_body_that_is_gone(tmp_path: Path) -> None:
 
 
 def test_a_mode_that_has_changed(tmp_path: Path) -> None:
-    """What failed while the handler ran at once is enqueued by its next copy when the mode is another; what is pending
-    is run, though the mode is "transaction" now."""
+    """A change of mode applies to the next duplicate of a failed delivery; a pending one still runs in a worker.
+
+    A delivery that failed in "transaction" is enqueued by its next duplicate under "enqueue".
+    """
     with receiving(tmp_path, failing(Boom()), is_kept=True) as receiver:
         assert receiver.deliver().status_code == 500
     with enqueueing(tmp_path, is_kept=True) as receiver:
@@ -275,9 +275,8 @@ def test_a_mode_that_has_changed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kept", [True, False], ids=["forgotten", "never kept"])
-def test_a_copy_brings_its_body(kept: bool, tmp_path: Path) -> None:
-    """What failed while the handler ran at once, and has no body any more, is run with that of the copy that was
-    answered 202: its sender does not come again."""
+def test_a_duplicate_brings_its_body(kept: bool, tmp_path: Path) -> None:
+    """A failed delivery without a body runs with the body of the duplicate that got 202, after which no retry comes."""
     options: dict[str, Any] = {} if kept else {"keep_bodies": timedelta(0)}
     with receiving(tmp_path, failing(Boom()), is_kept=True, **options) as receiver:
         assert receiver.deliver().status_code == 500
@@ -290,9 +289,8 @@ def test_a_copy_brings_its_body(kept: bool, tmp_path: Path) -> None:
         assert (receiver.states, receiver.effects) == (["done"], ["evt_1"])
 
 
-def test_a_copy_brings_another_body(tmp_path: Path) -> None:
-    """Where a signed id comes back with another content it is the newest that a worker runs, as it would have been at
-    once."""
+def test_a_duplicate_brings_another_body(tmp_path: Path) -> None:
+    """If a signed id returns with another content, the worker runs the newest content, as an immediate run would."""
     seen: list[Any] = []
     with receiving(tmp_path, failing(Boom()), is_kept=True) as receiver:
         assert receiver.deliver(total=1).status_code == 500
@@ -303,7 +301,7 @@ def test_a_copy_brings_another_body(tmp_path: Path) -> None:
 
 
 def test_one_that_was_dead_begins_anew(tmp_path: Path) -> None:
-    """Who retries what is dead has mended something: it is tried as often as a new one."""
+    """A retry of a dead delivery by an operator gets as many attempts as a new one."""
     handler = failing(Boom("a"), Boom("b"), Boom("c"), None)
     with enqueueing(tmp_path, handler, clock=Clock(), retry=ONE_MORE) as receiver:
         receiver.deliver()
@@ -317,7 +315,7 @@ def test_one_that_was_dead_begins_anew(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [asyncio.CancelledError("cut"), KeyboardInterrupt("cut")], ids=["cancel", "Ctrl-C"])
 def test_what_is_no_exception(error: BaseException, tmp_path: Path) -> None:
-    """What leaves a handler and is no Exception may end the worker's round, but the delivery is tried again."""
+    """A BaseException of a handler may end the worker's round, but the delivery is retried."""
     fails = [True]
 
     def handler(ctx: MutationCtx, event: WebhookEvent) -> None:
@@ -336,7 +334,7 @@ def test_what_is_no_exception(error: BaseException, tmp_path: Path) -> None:
 
 
 def test_a_context_that_fails(tmp_path: Path) -> None:
-    """If it is the app's context that cannot be left, the handler's effects are undone, and it is tried again."""
+    """If leaving the app's context fails, the handler's effects are rolled back and it is retried."""
     seen: list[str] = []
 
     def handler(ctx: MutationCtx, event: WebhookEvent) -> None:
@@ -359,7 +357,7 @@ def test_a_context_that_fails(tmp_path: Path) -> None:
 
 
 def test_a_scheduled_function_that_somebody_cancels(tmp_path: Path) -> None:
-    """Who cancels what would run a delivery has it wait, and has not lost it: it is pending still."""
+    """Canceling the job of a delivery leaves the delivery pending, not lost."""
     with enqueueing(tmp_path) as receiver:
         receiver.deliver()
         receiver.backend.ctx().scheduler.cancel(receiver.rows(ScheduledFunction)[0].id)
@@ -370,7 +368,7 @@ def test_a_scheduled_function_that_somebody_cancels(tmp_path: Path) -> None:
 
 
 def test_an_app_with_nothing_but_webhooks_has_a_worker(tmp_path: Path) -> None:
-    """An app without functions works off what its webhooks enqueue, in the process that serves."""
+    """An app without functions runs its enqueued deliveries in the serving process."""
     http = HttpRouter("http", __name__)
     http.webhook("/hook", stripe(), mode="enqueue")(record)
     with deployed(tmp_path, http, schema=Schema(Effect), is_kept=True, CONVEX_WORKER="on") as app:

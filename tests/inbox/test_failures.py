@@ -1,4 +1,4 @@
-"""A handler that fails: nothing of it stays but the attempt, and the sender's next copy runs it again."""
+"""A failed handler leaves only its attempt, and the sender's next duplicate runs it again."""
 
 import hmac
 import logging
@@ -45,14 +45,14 @@ pytestmark = EACH_ENGINE
 
 
 class NoText(Exception):
-    """An error that cannot be shown."""
+    """An error whose text cannot be read."""
 
     def __str__(self) -> str:
         raise ValueError("no text")
 
 
 def failing(*errors: Exception | None) -> Handler:
-    """A handler that writes, and then raises these in turn; it succeeds where one is None."""
+    """Return a handler that writes and then raises these errors in turn, or succeeds where one is None."""
     left = list(errors)
 
     def handler(ctx: MutationCtx, event: WebhookEvent) -> None:
@@ -65,7 +65,7 @@ def failing(*errors: Exception | None) -> Handler:
 
 
 def raising(error: Callable[[], Any]) -> Handler:
-    """A handler that writes, and then raises what this does."""
+    """Return a handler that writes and then raises this error."""
 
     def handler(ctx: MutationCtx, event: WebhookEvent) -> None:
         record(ctx, event)
@@ -74,8 +74,8 @@ def raising(error: Callable[[], Any]) -> Handler:
     return handler
 
 
-def test_the_next_copy_runs_again(tmp_path: Path) -> None:
-    """What has failed leaves its attempts and their errors; when a copy succeeds there is one effect, and no more."""
+def test_the_next_duplicate_runs_again(tmp_path: Path) -> None:
+    """A failed delivery keeps its attempts and their errors; a successful duplicate has exactly one effect."""
     with receiving(tmp_path, failing(Boom("first"), Boom("second"), None)) as receiver:
         assert [receiver.deliver().status_code for _ in range(2)] == [500, 500]
         failed = receiver.delivery
@@ -99,7 +99,7 @@ def test_the_next_copy_runs_again(tmp_path: Path) -> None:
         (ConvexError("x", status=503), 503, None),
         (Conflict("x"), 409, None),
         (UnavailableError("The shop is closed"), 503, "10"),
-        # nothing is wrong with the delivery, whatever these say when a client's request is to blame
+        # the delivery is valid, although these errors blame a client elsewhere
         (ArgumentValidationError("x"), 500, None),
         (DocumentNotFoundError("x"), 500, None),
         (FunctionNotFoundError("x"), 500, None),
@@ -108,7 +108,7 @@ def test_the_next_copy_runs_again(tmp_path: Path) -> None:
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),
 )
 def test_what_the_sender_is_told(error: Exception, status: int, retry_after: str | None, tmp_path: Path) -> None:
-    """A ConvexError and an HTTP error keep their status; whatever else goes wrong is no fault of the sender's."""
+    """A ConvexError and an HTTP error keep their status; every other error is a 500 to the sender."""
     with receiving(tmp_path, failing(error, error)) as receiver:
         for _ in range(2):
             response = receiver.deliver()
@@ -123,8 +123,8 @@ def _declines(ctx: MutationCtx, event: WebhookEvent) -> Response:
 
 
 @pytest.mark.parametrize("answer", [_declines, raising(lambda: abort(_declined()))], ids=["returned", "aborted"])
-def test_an_error_that_is_answered(answer: Handler, tmp_path: Path) -> None:
-    """A handler that answers an error has its answer sent, and its effects undone; each copy runs it again."""
+def test_an_error_that_is_responded(answer: Handler, tmp_path: Path) -> None:
+    """An error status of a handler is sent, and its effects are rolled back; each duplicate runs it again."""
     with receiving(tmp_path, answer) as receiver:
         for count in (1, 2):
             response = receiver.deliver()
@@ -139,7 +139,7 @@ def _declined() -> Response:
 
 @pytest.mark.parametrize("status", [399, 400, 599])
 def test_what_is_an_error(status: int, tmp_path: Path) -> None:
-    """Statuses from 400 are errors, those below are answers."""
+    """Statuses from 400 are errors, and lower ones are successes."""
 
     def handler(ctx: MutationCtx, event: WebhookEvent) -> tuple[str, int]:
         record(ctx, event)
@@ -163,8 +163,8 @@ def test_what_is_an_error(status: int, tmp_path: Path) -> None:
     ],
     ids=["object", "number", "class", "tuple", "line break", "broken stream"],
 )
-def test_an_answer_that_is_none(answer: Callable[[], Any], tmp_path: Path) -> None:
-    """What cannot be sent fails the handler while its effects can still be undone."""
+def test_an_response_that_is_none(answer: Callable[[], Any], tmp_path: Path) -> None:
+    """A response that cannot be sent fails the handler while its effects can still be rolled back."""
 
     def handler(ctx: MutationCtx, event: WebhookEvent) -> Any:
         record(ctx, event)
@@ -176,7 +176,7 @@ def test_an_answer_that_is_none(answer: Callable[[], Any], tmp_path: Path) -> No
 
 
 def test_a_broken_part_that_was_caught(tmp_path: Path) -> None:
-    """A mutation that fails inside of the handler is undone alone, if the handler goes on."""
+    """A mutation that fails inside the handler is rolled back alone, if the handler continues."""
 
     @internal_mutation
     def part(ctx: MutationCtx) -> None:
@@ -196,9 +196,8 @@ def test_a_broken_part_that_was_caught(tmp_path: Path) -> None:
 # --- given up --------------------------------------------------------------------------------------------------------
 
 
-def test_a_delivery_that_is_given_up(tmp_path: Path) -> None:
-    """DeadLetterError undoes the effects, keeps the delivery as dead, and tells the sender that all is well; copies are
-    told the same and run nothing."""
+def test_a_delivery_that_is_dead_lettered(tmp_path: Path) -> None:
+    """DeadLetterError rolls back, keeps the delivery as dead and responds with success; duplicates run nothing."""
     with receiving(tmp_path, failing(DeadLetterError("The shop closed in 2019"))) as receiver:
         assert [(answer.status_code, answer.text) for answer in [receiver.deliver() for _ in range(3)]] == [
             (200, "OK")
@@ -209,8 +208,8 @@ def test_a_delivery_that_is_given_up(tmp_path: Path) -> None:
         assert dead.completed_time is not None and len(receiver.bodies) == 1
 
 
-def test_one_that_failed_before_is_given_up(tmp_path: Path) -> None:
-    """It may come to that in a later attempt."""
+def test_one_that_failed_before_is_dead_lettered(tmp_path: Path) -> None:
+    """DeadLetterError works in a later attempt as well."""
     with receiving(tmp_path, failing(Boom(), DeadLetterError())) as receiver:
         assert [receiver.deliver().status_code for _ in range(3)] == [500, 200, 200]
         assert [attempt.outcome for attempt in receiver.delivery.attempts] == ["failed", "dead"]
@@ -218,7 +217,7 @@ def test_one_that_failed_before_is_given_up(tmp_path: Path) -> None:
 
 
 def test_a_sender_that_wants_to_be_told_in_its_own_words(tmp_path: Path) -> None:
-    """Slack stops at its header."""
+    """Slack stops at its own header."""
     body = b'{"type": "event_callback", "event_id": "Ev1", "event": {"type": "app_mention"}}'
     with receiving(tmp_path, failing(DeadLetterError("no")), Slack(secret=SECRET)) as receiver:
         for _ in range(2):
@@ -226,7 +225,7 @@ def test_a_sender_that_wants_to_be_told_in_its_own_words(tmp_path: Path) -> None
         assert receiver.states == ["dead"]
 
 
-# --- what the database cannot do -------------------------------------------------------------------------------------
+# --- database failures ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -239,7 +238,7 @@ def test_a_sender_that_wants_to_be_told_in_its_own_words(tmp_path: Path) -> None
     ids=["busy", "disk", "not migrated"],
 )
 def test_trouble_of_the_database_is_no_attempt(error: Exception, retry_after: str | None, tmp_path: Path) -> None:
-    """While the database cannot be used nothing is recorded, and the sender is to come again."""
+    """While the database cannot be used, nothing is recorded and the sender gets a retryable error."""
     with receiving(tmp_path, failing(error, None)) as receiver:
         response = receiver.deliver()
         assert (response.status_code, response.headers.get("Retry-After")) == (503, retry_after)
@@ -250,7 +249,7 @@ def test_trouble_of_the_database_is_no_attempt(error: Exception, retry_after: st
 
 @contextmanager
 def held_writer(receiver: Receiver) -> Iterator[None]:
-    """Somebody writes for as long as the block lasts."""
+    """Hold the writer during the block."""
     held, over = threading.Event(), threading.Event()
 
     def work(transaction: Transaction) -> None:
@@ -270,8 +269,7 @@ def held_writer(receiver: Receiver) -> Iterator[None]:
 @SQLITE_ONLY
 @pytest.mark.parametrize("mode", ["transaction", "enqueue"])
 def test_a_busy_writer(mode: str, tmp_path: Path) -> None:
-    """A delivery waits for the writer for half of the time that its sender waits, and is then to come again; a copy and
-    a forgery are answered without the writer."""
+    """A delivery waits for the writer for half of its sender's timeout; duplicates and forgeries need no writer."""
     sender = HmacSignature(secret=SECRET, header="X-Signature", id_field="id", timeout=timedelta(seconds=0.2))
     with receiving(tmp_path, provider=sender, mode=mode) as receiver:
         first = receiver.send(payload("evt_1"), sign_plainly).status_code
@@ -288,7 +286,7 @@ def test_a_busy_writer(mode: str, tmp_path: Path) -> None:
 
 @SQLITE_ONLY
 def test_a_sender_that_does_not_wait(tmp_path: Path) -> None:
-    """No patience at all is not the writer's whole timeout: who cannot be served at once is told so at once."""
+    """A sender without a timeout waits for no writer at all."""
     ran: list[object] = []
     with receiving(tmp_path) as receiver, ThreadPoolExecutor(1) as pool, held_writer(receiver):
         waiting = pool.submit(receiver.backend.engine.write, ran.append, timeout=0)
@@ -298,13 +296,13 @@ def test_a_sender_that_does_not_wait(tmp_path: Path) -> None:
 
 
 def sign_plainly(secret: str, body: bytes, at: int) -> dict[str, str]:
-    """An HMAC of the body."""
+    """Return an HMAC of the body."""
     return {"X-Signature": hmac.new(secret.encode(), body, "sha256").hexdigest()}
 
 
 @contextmanager
 def out_of_space(folder: Path, error: Exception) -> Iterator[Receiver]:
-    """A webhook whose handler fails while the disk gets full, for as long as the block lasts."""
+    """Yield a webhook whose handler fails while the disk is full."""
     short = folder / "short"
     short.write_bytes(b"x")
     with ExitStack() as stack:
@@ -320,7 +318,7 @@ def out_of_space(folder: Path, error: Exception) -> Iterator[Receiver]:
 
 @SQLITE_ONLY
 def test_a_failure_that_cannot_be_recorded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """If a failed attempt cannot be written down the sender hears of the failure all the same, and the log, too."""
+    """If a failed attempt cannot be recorded, the sender and the log still get the failure."""
     with out_of_space(tmp_path, ValueError("x")) as receiver:
         assert receiver.deliver().status_code == 500
         assert receiver.deliveries == []
@@ -329,24 +327,24 @@ def test_a_failure_that_cannot_be_recorded(tmp_path: Path, caplog: pytest.LogCap
 
 @SQLITE_ONLY
 def test_a_dead_letter_that_cannot_be_recorded(tmp_path: Path) -> None:
-    """What is given up is kept: as long as it cannot be, the sender is not told to stop."""
+    """A dead delivery that cannot be recorded does not stop the sender."""
     with out_of_space(tmp_path, DeadLetterError("no")) as receiver:
         response = receiver.deliver()
         assert (response.status_code, response.headers.get("Retry-After")) == (503, "10")
         assert receiver.deliveries == []
 
 
-# --- what a handler may not leave, and may not do --------------------------------------------------------------------
+# --- limits of a handler ----------------------------------------------------------------------------------------------
 
 
 @internal_action
 def call_a_shop(ctx: ActionCtx) -> None:
-    """Nobody is to run this."""
+    """Fail if it ever runs."""
     raise AssertionError("run")
 
 
 def test_what_a_failing_handler_has_caused(tmp_path: Path) -> None:
-    """What a handler that fails has scheduled, canceled and deleted is as before."""
+    """Jobs that a failed handler has scheduled or canceled, and files it has deleted, are as before."""
     stored: list[Id[StoredFile]] = []
     jobs: list[Id[ScheduledFunction]] = []
 
@@ -378,7 +376,7 @@ def test_what_a_failing_handler_has_caused(tmp_path: Path) -> None:
     ids=["action", "once", "store", "system", "nothing"],
 )
 def test_what_a_handler_may_not_do(body: Callable[[Any], Any], message: str, tmp_path: Path) -> None:
-    """A handler is a mutation: what waits for the world is refused, and that fails it like any mistake."""
+    """A handler is a mutation: an operation outside the transaction is refused, and fails it."""
 
     def handler(ctx: MutationCtx, event: WebhookEvent) -> None:
         record(ctx, event)

@@ -1,4 +1,4 @@
-"""What strangers, and senders that are not themselves, may put into a delivery; and what of it is written where."""
+"""Hostile deliveries, signed and unsigned, and everything that is stored or logged of them."""
 
 import hashlib
 import json
@@ -44,7 +44,7 @@ TEXTS = {
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 def test_any_id_and_any_type(text: str, tmp_path: Path) -> None:
-    """Whatever an id and a type are, the delivery has its effects once, and the inbox knows it by them."""
+    """A delivery with any id and any type has its effects once, and the inbox stores both."""
     with receiving(tmp_path, provider=numbered()) as receiver:
         body = json.dumps({"id": text, "type": text}).encode()
         assert [receiver.send(body).status_code for _ in range(3)] == [200] * 3
@@ -53,7 +53,7 @@ def test_any_id_and_any_type(text: str, tmp_path: Path) -> None:
 
 
 def test_long_ids_that_differ_at_their_ends(tmp_path: Path) -> None:
-    """Two very long ids are two deliveries, whatever they have in common."""
+    """Two very long ids that differ only at their ends are two deliveries."""
     names = ["x" * 10_000 + end for end in ("a", "b")]
     with receiving(tmp_path, provider=numbered()) as receiver:
         assert [receiver.send(payload(name)).status_code for name in names * 2] == [200] * 4
@@ -83,7 +83,7 @@ def test_long_ids_that_differ_at_their_ends(tmp_path: Path) -> None:
     ids=lambda value: str(value[:24]) if isinstance(value, bytes) else None,
 )
 def test_signed_nonsense(event: bytes, provider: Callable[[], Provider], tmp_path: Path) -> None:
-    """Nothing that is signed makes an error of ours: it is run once, or refused before anything is written."""
+    """Signed nonsense is run once or rejected before any write, and never a server error."""
     sign = sign_stripe if provider is stripe else sign_hmac
     with receiving(tmp_path, provider=provider(), mode="enqueue", order_by="data.object") as receiver:
         statuses = {receiver.send(event, sign).status_code for _ in range(2)}
@@ -94,7 +94,7 @@ def test_signed_nonsense(event: bytes, provider: Callable[[], Provider], tmp_pat
 
 @pytest.mark.parametrize("value", ["", " ", "\x00", "\xff", "x" * 9000, "a b", "d-1, d-2"], ids=repr)
 def test_headers_that_are_not_signed(value: str, tmp_path: Path) -> None:
-    """GitHub's id and type may be anything: it is one delivery, or none."""
+    """With any unsigned id and type, GitHub's body is at most one delivery."""
     with receiving(tmp_path, provider=GitHub(secret=SECRET)) as receiver:
         headers = {"X_GitHub_Delivery": value, "X_GitHub_Event": value}
         statuses = {receiver.send(BODY, sign_github, **headers).status_code for _ in range(2)}
@@ -106,7 +106,7 @@ SLACK_ASKS = b'{"type": "url_verification", "challenge": "3eZbrw1aB"}'
 
 
 def test_a_handshake_is_recorded_nowhere(tmp_path: Path) -> None:
-    """Slack's question whether somebody is there is answered each time, and is no delivery."""
+    """Slack's handshake gets its response each time and is not recorded."""
     with receiving(tmp_path, failing(), Slack(secret=SECRET)) as receiver:
         answers = [receiver.send(SLACK_ASKS, sign_slack) for _ in range(2)]
         assert [(answer.status_code, answer.text) for answer in answers] == [(200, "3eZbrw1aB")] * 2
@@ -116,17 +116,17 @@ def test_a_handshake_is_recorded_nowhere(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("challenge", [b"null", b"{}", b'""', b'"\\ud800"', b"5"])
 def test_a_handshake_that_is_none(challenge: bytes, tmp_path: Path) -> None:
-    """One without a challenge is no error of ours."""
+    """A handshake without a challenge is not a server error."""
     body = b'{"type": "url_verification", "challenge": ' + challenge + b"}"
     with receiving(tmp_path, provider=Slack(secret=SECRET)) as receiver:
         assert receiver.send(body, sign_slack).status_code < 500
 
 
-# --- what is refused -------------------------------------------------------------------------------------------------
+# --- rejections -------------------------------------------------------------------------------------------------------
 
 
 def test_what_is_refused_leaves_the_database_as_it_was(tmp_path: Path) -> None:
-    """However many deliveries are refused, nothing is written to the database."""
+    """Any number of rejected deliveries writes nothing to the database."""
     with receiving(tmp_path, is_kept=True) as receiver:
         receiver.deliver()
         before = write_marker(tmp_path)
@@ -138,8 +138,8 @@ def test_what_is_refused_leaves_the_database_as_it_was(tmp_path: Path) -> None:
         assert reasons == {"no-match", "missing-header"}
 
 
-def test_what_is_done_is_answered_without_a_write(tmp_path: Path) -> None:
-    """Nor is anything written for a copy."""
+def test_what_is_done_is_responded_without_a_write(tmp_path: Path) -> None:
+    """A duplicate of a done delivery writes nothing."""
     with receiving(tmp_path, is_kept=True) as receiver:
         receiver.deliver()
         before = write_marker(tmp_path)
@@ -147,7 +147,7 @@ def test_what_is_done_is_answered_without_a_write(tmp_path: Path) -> None:
         assert write_marker(tmp_path) == before
 
 
-# --- what is written where -------------------------------------------------------------------------------------------
+# --- storage and logs -------------------------------------------------------------------------------------------------
 
 SENDERS: dict[str, tuple[Callable[..., Provider], Any]] = {
     "stripe": (lambda: stripe(), sign_stripe),
@@ -160,7 +160,7 @@ SENDERS: dict[str, tuple[Callable[..., Provider], Any]] = {
 
 @pytest.mark.parametrize("name", SENDERS)
 def test_no_secret_and_no_payload_in_logs(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Neither a secret nor what a delivery says is in a log, an answer or a row's text, whatever becomes of it."""
+    """No secret and no payload is in a log, a response or the text of a row, for any outcome."""
     build, sign = SENDERS[name]
     caplog.set_level(logging.DEBUG)
     body = b'{"id": "evt_1", "type": "order.paid", "data": {"name": "Jenny Rosen"}}'
@@ -174,8 +174,8 @@ def test_no_secret_and_no_payload_in_logs(name: str, tmp_path: Path, caplog: pyt
     assert "Jenny" not in said and SECRET not in said and SECRET.removeprefix("whsec_") not in said
 
 
-def test_the_log_of_what_is_given_up(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A worker's log has the id and the error of what is dead, and nothing that the sender wrote beside that."""
+def test_the_log_of_what_is_dead_lettered(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The worker's log of a dead delivery has its id and error, and no other text of the sender."""
     with receiving(tmp_path, failing(DeadLetterError("no lamp")), mode="enqueue") as receiver:
         receiver.deliver(name="Jenny Rosen")
         receiver.work()
@@ -184,7 +184,7 @@ def test_the_log_of_what_is_given_up(tmp_path: Path, caplog: pytest.LogCaptureFi
 
 
 def test_credentials_are_not_kept(tmp_path: Path) -> None:
-    """Cookies and Authorization headers of a delivery are not kept with it."""
+    """Cookies and Authorization headers of a delivery are not stored."""
     with receiving(tmp_path) as receiver:
         receiver.send(payload(), sign_stripe, Authorization="Bearer abc", Cookie="a=secret", X_Trace="kept")
         inbox = receiver.backend.inbox.deliveries
@@ -199,12 +199,12 @@ def test_credentials_are_not_kept(tmp_path: Path) -> None:
 
 @internal_query
 def states(ctx: QueryCtx) -> list[str]:
-    """What the application sees of its inbox."""
+    """Return the application's view of its inbox."""
     return [f"{delivery.event_id} {delivery.state}" for delivery in ctx.db.system.query(WebhookDelivery)]
 
 
 def test_applications_may_look(tmp_path: Path) -> None:
-    """The inbox can be read from functions, also from the handler, which sees what was there before it."""
+    """Functions can read the inbox, and a handler sees its state before the delivery."""
     seen: list[int] = []
 
     def handler(ctx: MutationCtx, event: WebhookEvent) -> None:
@@ -221,7 +221,7 @@ def test_applications_may_look(tmp_path: Path) -> None:
 
 
 def test_applications_may_not_write(tmp_path: Path) -> None:
-    """No handler changes the inbox's rows."""
+    """No handler can change the inbox's rows."""
     kept: list[Any] = []
 
     def handler(ctx: MutationCtx, event: WebhookEvent) -> None:
@@ -235,7 +235,7 @@ def test_applications_may_not_write(tmp_path: Path) -> None:
 
 
 def test_only_the_newest_attempts_are_kept(tmp_path: Path) -> None:
-    """However often a sender comes again, a row keeps a bounded number of attempts."""
+    """A row keeps a bounded number of attempts."""
     with receiving(tmp_path, failing(*[Boom(str(number)) for number in range(103)])) as receiver:
         assert {receiver.deliver().status_code for _ in range(103)} == {500}
         attempts = receiver.delivery.attempts

@@ -1,4 +1,4 @@
-"""order_by=: deliveries of one lane are run one after another, in the order they came; lanes do not wait for others."""
+"""order_by=: deliveries of one lane run in the order of arrival, and lanes do not block each other."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -20,12 +20,12 @@ BY_CUSTOMER = "data.object.customer"
 
 
 def ordered(folder: Path, handler: Handler = record, order_by: Any = BY_CUSTOMER, **options: Any) -> Any:
-    """An app whose webhook has lanes."""
+    """Yield an app whose webhook has lanes."""
     return receiving(folder, handler, mode="enqueue", order_by=order_by, **options)
 
 
 def failing_for(bad: str, error: Callable[[], BaseException] = Boom, times: int = 1) -> Handler:
-    """A handler that fails so many times for one event."""
+    """Return a handler that fails this many times for one event."""
     left = [times]
 
     def handler(ctx: MutationCtx, event: WebhookEvent) -> None:
@@ -38,13 +38,13 @@ def failing_for(bad: str, error: Callable[[], BaseException] = Boom, times: int 
 
 
 def deliver_all(receiver: Receiver, *lanes: tuple[str, str]) -> None:
-    """Deliver events, each of a customer."""
+    """Deliver events, each with its customer."""
     for event_id, customer in lanes:
         assert receiver.deliver(event_id, customer=customer).status_code == 202
 
 
 def test_the_order_is_kept(tmp_path: Path) -> None:
-    """Deliveries of a lane run in the order they came, and only the first of a lane is scheduled."""
+    """Deliveries of a lane run in the order of arrival, and only the first of a lane is scheduled."""
     with ordered(tmp_path) as receiver:
         deliver_all(receiver, *[(f"evt_{number}", "cus_1") for number in range(5)])
         assert len(receiver.rows(ScheduledFunction)) == 1
@@ -55,7 +55,7 @@ def test_the_order_is_kept(tmp_path: Path) -> None:
 
 
 def test_one_that_fails_holds_up_its_own_lane(tmp_path: Path) -> None:
-    """What comes after a delivery that is tried again waits for it; other lanes go on."""
+    """A delivery that is retried blocks its own lane only."""
     with ordered(tmp_path, failing_for("a1"), clock=Clock()) as receiver:
         deliver_all(receiver, ("a1", "a"), ("b1", "b"), ("a2", "a"), ("b2", "b"))
         receiver.work()
@@ -67,7 +67,7 @@ def test_one_that_fails_holds_up_its_own_lane(tmp_path: Path) -> None:
 
 
 def test_a_clock_that_is_set_back(tmp_path: Path) -> None:
-    """What comes later waits for what came before, whatever the clock says meanwhile, and each is run once."""
+    """A later delivery waits for an earlier one although the clock is set back, and each runs once."""
     clock = Clock()
     with ordered(tmp_path, failing_for("a1", times=2), clock=clock) as receiver:
         deliver_all(receiver, ("a1", "a"))
@@ -84,7 +84,7 @@ def test_a_clock_that_is_set_back(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [Boom, lambda: DeadLetterError("no")], ids=["tried too often", "given up"])
 def test_one_that_is_dead_frees_its_lane(error: Callable[[], BaseException], tmp_path: Path) -> None:
-    """When a delivery is dead the next one of its lane has its turn."""
+    """A dead delivery frees its lane for the next one."""
     retry = Retry(max_attempts=2, backoff=1)
     with ordered(tmp_path, failing_for("a1", error, 2), clock=Clock(), retry=retry) as receiver:
         deliver_all(receiver, ("a1", "a"), ("a2", "a"), ("a3", "a"))
@@ -93,8 +93,8 @@ def test_one_that_is_dead_frees_its_lane(error: Callable[[], BaseException], tmp
         assert receiver.rows(WebhookTurn) == []
 
 
-def test_a_copy_has_no_place_of_its_own(tmp_path: Path) -> None:
-    """Copies of what waits in a lane change nothing."""
+def test_a_duplicate_has_no_place_of_its_own(tmp_path: Path) -> None:
+    """Duplicates of a waiting delivery change nothing."""
     with ordered(tmp_path) as receiver:
         deliver_all(receiver, ("a1", "a"), ("a2", "a"), ("a1", "a"), ("a2", "a"))
         assert len(receiver.rows(WebhookTurn)) == 2
@@ -120,7 +120,7 @@ def test_lanes_are_of_one_webhook(tmp_path: Path) -> None:
     "subject", [{}, {"customer": None}, {"customer": ""}, {"customer": {"id": "a"}}, {"customer": True}], ids=str
 )
 def test_what_has_no_lane(subject: dict[str, Any], tmp_path: Path) -> None:
-    """What names nobody waits for nobody."""
+    """A delivery without a lane waits for no other."""
     with ordered(tmp_path, failing_for("a1"), clock=Clock()) as receiver:
         receiver.deliver("a1", **subject)
         receiver.deliver("a2", **subject)
@@ -136,7 +136,7 @@ def test_what_has_no_lane(subject: dict[str, Any], tmp_path: Path) -> None:
     ids=["long", "odd", "emoji", "number", "fraction", "2**63", "10**30", "half a character"],
 )
 def test_strange_lanes(lane: Any, tmp_path: Path) -> None:
-    """A lane may be any text or number; two deliveries of it are run one after another."""
+    """A lane may be any text or number, and its deliveries run one after another."""
     with ordered(tmp_path, failing_for("a1"), lambda event: lane, clock=Clock()) as receiver:
         assert [receiver.deliver(name).status_code for name in ("a1", "a2")] == [202, 202]
         receiver.work()
@@ -149,7 +149,7 @@ def test_strange_lanes(lane: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [b"5", b"5e300", b"-0.0", b"1" * 40, b"1" * 5000, b"1e999", b'"\\ud800"'])
 def test_strange_lanes_of_a_payload(number: bytes, tmp_path: Path) -> None:
-    """Whatever a sender writes where the lane is taken from, it is answered, and not by an error of ours."""
+    """Any value in the payload where the lane is read is accepted without a server error."""
     body = b'{"id": "evt_1", "type": "x", "lane": ' + number + b"}"
     with ordered(tmp_path, order_by="lane", provider=numbered()) as receiver:
         assert receiver.send(body).status_code in (202, 400)
@@ -159,14 +159,14 @@ def test_strange_lanes_of_a_payload(number: bytes, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("body", [b'{"id": "1", "type": "x", "data": [1]}', b'{"id": "1", "type": "x", "data": "y"}'])
 def test_a_path_that_leads_nowhere(body: bytes, tmp_path: Path) -> None:
-    """A path into what is no object finds no lane."""
+    """A path into a value that is not an object means no lane."""
     with ordered(tmp_path, provider=numbered()) as receiver:
         assert receiver.send(body).status_code == 202
         assert receiver.delivery.lane is None
 
 
 def test_a_function_of_the_event(tmp_path: Path) -> None:
-    """A function gets the event, and its answer is the lane."""
+    """A function of the event returns the lane."""
     with ordered(tmp_path, order_by=lambda event: event.type) as receiver:
         receiver.deliver("a1", "order.paid")
         receiver.deliver("a2", "order.sent")
@@ -174,7 +174,7 @@ def test_a_function_of_the_event(tmp_path: Path) -> None:
 
 
 def test_a_function_that_fails(tmp_path: Path) -> None:
-    """A function that fails is a failed attempt; when it is mended the next copy is enqueued in its lane."""
+    """A function that raises is a failed attempt; after a fix the next duplicate is enqueued in its lane."""
     with ordered(tmp_path, order_by=lambda event: event.payload["customer"], is_kept=True) as receiver:
         assert receiver.deliver("a1", customer="a").status_code == 500
         assert (receiver.states, receiver.work()) == (["failed"], [])

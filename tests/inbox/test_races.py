@@ -1,4 +1,4 @@
-"""Copies that come between two steps of each other, where transactions run side by side."""
+"""Duplicates that arrive between two steps of each other, on a database with concurrent transactions."""
 
 import threading
 from collections.abc import Callable
@@ -18,14 +18,14 @@ pytestmark = EACH_ENGINE
 
 
 def elsewhere(body: Callable[[], object]) -> None:
-    """Have something done by another thread, and wait for it."""
+    """Run a function in another thread, and wait for it."""
     thread = threading.Thread(target=body)
     thread.start()
     thread.join()
 
 
 def copy_after_the_lookup(monkeypatch: pytest.MonkeyPatch, receiver: Receiver, statuses: list[int]) -> None:
-    """Let a copy be dealt with just after the first delivery was looked up, and not found."""
+    """Process a duplicate just after the lookup of the first delivery has found nothing."""
     lookup, calls = Deliveries.lookup, [1]
 
     def looked_up(self: Deliveries, engine: Engine, arrival: Arrival, patience: float) -> WebhookDelivery | None:
@@ -52,11 +52,10 @@ def gives_up(ctx: MutationCtx, event: WebhookEvent) -> None:
 
 @pytest.mark.parametrize("handler", [record, once_only, gives_up])
 @pytest.mark.parametrize("mode", ["inline", "enqueue"])
-def test_copy_after_the_lookup(
+def test_duplicate_after_the_lookup(
     handler: Callable[[MutationCtx, WebhookEvent], None], mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A delivery whose copy is committed after it was looked for is answered as that, whatever its handler has made of
-    the copy's effects."""
+    """A delivery whose duplicate commits after its lookup gets that response, for any reaction of its handler."""
     statuses: list[int] = []
     options: dict[str, Any] = {} if mode == "inline" else {"mode": mode}
     with receiving(tmp_path, handler, is_kept=True, **options) as receiver:
@@ -69,8 +68,8 @@ def test_copy_after_the_lookup(
         assert [attempt.outcome for attempt in row.attempts] == ["success"]
 
 
-def test_copy_that_failed_after_the_lookup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A delivery whose copy failed after it was looked for runs, and both attempts are written down in one row."""
+def test_duplicate_that_failed_after_the_lookup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A delivery whose duplicate failed after its lookup runs, and one row has both attempts."""
     statuses: list[int] = []
     fails = [True]
 
@@ -90,8 +89,8 @@ def test_copy_that_failed_after_the_lookup(tmp_path: Path, monkeypatch: pytest.M
 
 
 @POSTGRES_ONLY
-def test_copy_in_the_midst_of_the_handler(tmp_path: Path) -> None:
-    """A delivery whose copy is committed while its handler runs comes to nothing, and is answered as the copy."""
+def test_duplicate_in_the_midst_of_the_handler(tmp_path: Path) -> None:
+    """A delivery whose duplicate commits during its handler is rolled back, and gets the duplicate's response."""
     statuses: list[int] = []
     runs: list[int] = []
 

@@ -1,4 +1,4 @@
-"""Deliveries that are run again by hand, tried out, and forgotten, while senders and workers go on."""
+"""Reruns, previews and purges of deliveries by hand, concurrently with senders and workers."""
 
 import threading
 from collections.abc import Iterator
@@ -24,14 +24,14 @@ NOBODY = "_webhooks_" + "0" * 32
 
 @pytest.fixture
 def orders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
-    """The shop, in its app context, as a command has one."""
+    """Return the shop in its app context, as a command has it."""
     monkeypatch.setenv(VARIABLE, SECRET)
     with shop(tmp_path) as made, made.app.app_context():
         yield made
 
 
 def by(shop: Shop, event_id: str, source: str = "shop") -> list[tuple[str, str]]:
-    """Who had a handler run, and what came of it."""
+    """Return the cause and the outcome of each attempt."""
     return [(attempt.by, attempt.outcome) for attempt in shop.delivery(event_id, source).attempts]
 
 
@@ -39,7 +39,7 @@ def by(shop: Shop, event_id: str, source: str = "shop") -> list[tuple[str, str]]
 
 
 def test_a_replay_has_the_effects_happen_again(orders: Shop) -> None:
-    """What is done runs once more; who had that done is recorded, and the sender's answer stays."""
+    """A replay of a done delivery runs it once more and records its cause; the stored response stays."""
     delivery_id = orders.received("e1")
     before = orders.delivery("e1")
     orders.clock.advance(HOUR)
@@ -54,7 +54,7 @@ def test_a_replay_has_the_effects_happen_again(orders: Shop) -> None:
 
 
 def test_a_replay_that_fails_leaves_what_was_done(orders: Shop) -> None:
-    """Its effects are undone, and the delivery stays done: a copy of it must not run."""
+    """A failed replay is rolled back, and the delivery stays done, so that duplicates do not run."""
     delivery_id = orders.received("e1")
     orders.troubles.error = ValueError("The lamp is out")
     step = orders.replays.replay(delivery_id)
@@ -67,8 +67,8 @@ def test_a_replay_that_fails_leaves_what_was_done(orders: Shop) -> None:
     assert (orders.delivery("e1").state, orders.delivery("e1").error) == ("done", None)
 
 
-def test_a_replay_mends_what_has_failed(orders: Shop) -> None:
-    """What has failed is done after a replay, and a copy is answered as the replay's handler did."""
+def test_a_replay_fixes_what_has_failed(orders: Shop) -> None:
+    """A failed delivery is done after a replay, and a duplicate gets the response of the replay."""
     delivery_id = orders.fail("e1")
     assert orders.replays.replay(delivery_id).outcome == "done"
     assert orders.delivery("e1").state == "done"
@@ -77,7 +77,7 @@ def test_a_replay_mends_what_has_failed(orders: Shop) -> None:
 
 
 def test_a_replay_is_verified_as_of_the_time_it_was_received(orders: Shop) -> None:
-    """That the signature is too old by now does not matter, and the handler is given the event as it was received."""
+    """A replay verifies the signature as of the time of arrival, and the handler gets the event unchanged."""
     delivery_id = orders.received("e1")
     received = orders.delivery("e1").received
     orders.clock.advance(20 * DAY)
@@ -86,7 +86,7 @@ def test_a_replay_is_verified_as_of_the_time_it_was_received(orders: Shop) -> No
 
 
 def test_a_replay_needs_the_secret_it_was_signed_with(orders: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After the secret was replaced a replay is refused, and says what to do; with it, it runs."""
+    """After a rotation of the secret a replay is refused with the fix; with the old secret it runs."""
     delivery_id = orders.received("e1")
     monkeypatch.setenv(VARIABLE, NEW_SECRET)
     step = orders.replays.replay(delivery_id)
@@ -103,7 +103,7 @@ def test_a_replay_needs_the_secret_it_was_signed_with(orders: Shop, monkeypatch:
 
 
 def test_what_was_altered_in_the_database_is_not_replayed(orders: Shop, tmp_path: Path) -> None:
-    """A body that is not what was signed is refused."""
+    """A body that was changed in the database is refused, since its signature fails."""
     delivery_id = orders.received("e1")
     rows(tmp_path, "UPDATE _webhook_requests SET body = ?", b'{"id": "e1", "total": 1000000}')
     assert orders.replays.replay(delivery_id).outcome == "refused"
@@ -111,7 +111,7 @@ def test_what_was_altered_in_the_database_is_not_replayed(orders: Shop, tmp_path
 
 
 def test_what_cannot_be_run_is_refused(orders: Shop, tmp_path: Path) -> None:
-    """No such delivery, no webhook of that source, no body: each is said, and nothing is run."""
+    """An unknown delivery, an unknown webhook and a purged body are each refused with the reason."""
     first, second = orders.received("e1"), orders.received("e2")
     rows(tmp_path, "UPDATE _webhooks SET source = 'former' WHERE event_id = 'e1'")
     rows(tmp_path, "DELETE FROM _webhook_requests")
@@ -129,7 +129,7 @@ def test_what_cannot_be_run_is_refused(orders: Shop, tmp_path: Path) -> None:
 
 
 def test_what_waits_for_a_worker_is_not_replayed(orders: Shop) -> None:
-    """A replay beside the worker's run would be a second effect that nobody has asked for."""
+    """A delivery that waits for a worker is not replayed, which would cause a second effect."""
     delivery_id = orders.received("e1", "stock", item="lamp")
     step = orders.replays.replay(delivery_id)
     assert (step.outcome, "`retry`" in step.sentence) == ("refused", True)
@@ -139,7 +139,7 @@ def test_what_waits_for_a_worker_is_not_replayed(orders: Shop) -> None:
 
 
 def test_what_a_replay_schedules_is_announced(orders: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Scheduled work is a part of the commit, and workers are woken for it after that."""
+    """Jobs scheduled by a replay are part of its commit, and workers are woken after it."""
     delivery_id = orders.received("e1", type="order.followed")
     run_scheduled(orders.backend)
     woken: list[None] = []
@@ -149,8 +149,8 @@ def test_what_a_replay_schedules_is_announced(orders: Shop, monkeypatch: pytest.
     assert [job.name for job in run_scheduled(orders.backend)] == [remind.name]
 
 
-def test_what_a_copy_would_not_run_is_not_to_be_sent_again(orders: Shop, tmp_path: Path) -> None:
-    """Without its body what is done or dead must be forgotten first; a copy of what has failed runs by itself."""
+def test_what_a_duplicate_would_not_run_is_not_to_be_sent_again(orders: Shop, tmp_path: Path) -> None:
+    """Without its body a done or dead delivery must be purged first; a duplicate of a failed one runs by itself."""
     done, gone, failed = orders.received("e1"), orders.fail("e2", error=dead()), orders.fail("e3")
     rows(tmp_path, "DELETE FROM _webhook_requests")
     for delivery_id, state in ((done, "done"), (gone, "dead")):
@@ -168,7 +168,7 @@ def test_what_a_copy_would_not_run_is_not_to_be_sent_again(orders: Shop, tmp_pat
 
 
 def test_a_retry_runs_what_has_failed_once(orders: Shop) -> None:
-    """The effects happen, the sender's next copy runs nothing, and a second retry is refused."""
+    """A retry has the effects once: the sender's next duplicate runs nothing, and a second retry is refused."""
     delivery_id = orders.fail("e1")
     assert orders.replays.retry(delivery_id).outcome == "done"
     assert orders.send("e1").text == "taken: e1"
@@ -188,7 +188,7 @@ def test_a_retry_runs_what_has_failed_once(orders: Shop) -> None:
     ],
 )
 def test_what_comes_of_a_retry(orders: Shop, first: BaseException, then: BaseException | None, state: str) -> None:
-    """What fails again stays failed; what is given up, before or now, is dead until it is done."""
+    """A delivery that fails again stays failed; a dead one stays dead until it is done."""
     delivery_id = orders.fail("e1", error=first)
     orders.troubles.error = then
     step = orders.replays.retry(delivery_id)
@@ -200,19 +200,19 @@ def test_what_comes_of_a_retry(orders: Shop, first: BaseException, then: BaseExc
         assert webhook is not None
         assert delivery.answer == stop_response(webhook.provider)
     orders.troubles.error = None
-    assert orders.send("e1").status_code == 200  # what is dead stops its sender
+    assert orders.send("e1").status_code == 200  # a dead delivery stops its sender
     assert orders.numbers() == ([] if state == "dead" else ["e1"])
 
 
 def test_a_retry_needs_no_secret(orders: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What failed was verified when it came, and the effects that are due do not depend on a secret of today."""
+    """A retry needs no secret, since the delivery was verified on arrival."""
     delivery_id = orders.fail("e1")
     monkeypatch.setenv(VARIABLE, NEW_SECRET)
     assert orders.replays.retry(delivery_id).outcome == "done"
 
 
 def test_a_retry_gives_a_dead_delivery_back_to_the_worker(orders: Shop) -> None:
-    """Where a worker runs the handler it does so again, after what waits in its lane; another retry is refused."""
+    """A retry of a dead enqueued delivery queues it at the end of its lane; another retry is refused."""
     orders.fail("e1", "stock", error=dead(), item="lamp")
     delivery_id = orders.delivery("e1", "stock").id
     assert orders.delivery("e1", "stock").state == "dead"
@@ -227,8 +227,8 @@ def test_a_retry_gives_a_dead_delivery_back_to_the_worker(orders: Shop) -> None:
     assert orders.delivery("e1", "stock").state == "done"
 
 
-def test_a_retry_brings_the_next_try_forward(orders: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker that waits an hour with its next try is woken to do it now; that is one try, not two."""
+def test_a_retry_brings_the_next_attempt_forward(orders: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A retry wakes a worker that would wait an hour for the next attempt; it is one attempt, not two."""
     delivery_id = orders.fail("e1", "stock")
     job = orders.job("e1")
     assert job.due > orders.clock()
@@ -246,7 +246,7 @@ def test_a_retry_brings_the_next_try_forward(orders: Shop, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("more", [{}, {"item": "lamp"}])
 def test_a_retry_frees_what_is_stuck(orders: Shop, tmp_path: Path, more: dict[str, str]) -> None:
-    """What waits for a scheduled function that somebody has canceled is scheduled again, with or without a lane."""
+    """A pending delivery whose job was canceled is scheduled again by a retry, with or without a lane."""
     delivery_id = orders.received("e1", "stock", **more)
     behind = orders.received("e2", "stock", **more)
     orders.backend.ctx().scheduler.cancel(orders.job("e1").id)
@@ -261,7 +261,7 @@ def test_a_retry_frees_what_is_stuck(orders: Shop, tmp_path: Path, more: dict[st
 
 
 def test_many_retries_at_once_have_one_effect(orders: Shop) -> None:
-    """Of several who retry at the same moment, and a copy from the sender, one runs the handler."""
+    """Of several simultaneous retries and a duplicate from the sender, one runs the handler."""
     delivery_id = orders.fail("e1")
     found: list[str] = []
     together = threading.Barrier(6)
@@ -286,7 +286,7 @@ def test_many_retries_at_once_have_one_effect(orders: Shop) -> None:
 
 
 def test_a_busy_database_is_no_failure_of_the_handler(orders: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the writer cannot be had nothing is run or written down, and the caller is told."""
+    """While the writer is busy nothing is run or recorded, and the caller gets the error."""
     delivery_id = orders.fail("e1")
     write, calls = orders.backend.engine.write, count()
 
@@ -304,8 +304,8 @@ def test_a_busy_database_is_no_failure_of_the_handler(orders: Shop, monkeypatch:
 # --- purge -----------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_forgotten_comes_as_new(orders: Shop, tmp_path: Path) -> None:
-    """A copy of a forgotten delivery runs again, and nothing of the first one is left."""
+def test_what_is_purged_comes_as_new(orders: Shop, tmp_path: Path) -> None:
+    """A duplicate of a purged delivery runs again, and no row of the first one is left."""
     delivery_id = orders.received("e1")
     (step,) = orders.replays.purge([delivery_id], bodies_only=False, pending=False)
     assert step.outcome == "forgotten"
@@ -320,7 +320,7 @@ def test_what_is_forgotten_comes_as_new(orders: Shop, tmp_path: Path) -> None:
 
 
 def test_bodies_go_and_ids_stay(orders: Shop, tmp_path: Path) -> None:
-    """Without its headers and body a delivery still tells its copies, and cannot be replayed any more."""
+    """Without headers and body a delivery still recognises duplicates, and cannot be replayed."""
     delivery_id = orders.received("e1")
     (step,) = orders.replays.purge([delivery_id], bodies_only=True, pending=False)
     assert step.outcome == "forgotten"
@@ -330,8 +330,8 @@ def test_bodies_go_and_ids_stay(orders: Shop, tmp_path: Path) -> None:
     assert orders.replays.replay(delivery_id).outcome == "refused"
 
 
-def test_what_waits_is_forgotten_only_on_purpose(orders: Shop) -> None:
-    """What a worker is to run stays unless that is said; then the next one in its lane has its turn."""
+def test_what_waits_is_purged_only_on_purpose(orders: Shop) -> None:
+    """A purge keeps pending deliveries unless asked for them; then the next of the lane gets its turn."""
     first = orders.received("e1", "stock", item="lamp")
     orders.send("e2", "stock", item="lamp")
     orders.send("e3", "stock", item="lamp")
@@ -339,7 +339,7 @@ def test_what_waits_is_forgotten_only_on_purpose(orders: Shop) -> None:
     assert kept.outcome == "refused"
     job = orders.job("e1").id
     second = orders.delivery("e2", "stock").id
-    for delivery_id in (second, first):  # one that waits for its turn, and the one whose turn it is
+    for delivery_id in (second, first):  # one that waits for its turn, and the first of the lane
         (gone,) = orders.replays.purge([delivery_id], bodies_only=False, pending=True)
         assert gone.outcome == "forgotten"
     ran = run_scheduled(orders.backend)

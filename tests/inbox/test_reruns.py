@@ -1,4 +1,4 @@
-"""A handler that has to be run again: what it has written was undone, by another write or because of one."""
+"""Handlers that the engine runs again after a rollback caused by another write."""
 
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
@@ -23,16 +23,16 @@ pytestmark = EACH_ENGINE
 
 
 def fill_the_disk(receiver: Receiver, transaction: SQLiteTransaction) -> None:
-    """Write more than there is room for; SQLite undoes the whole transaction, and those of the others in it."""
+    """Write more than fits; SQLite rolls back the whole transaction with all its members."""
     table = receiver.backend.schema.table_for(Effect)
-    transaction._connection.execute("PRAGMA max_page_count = 500")  # to SQLite, a full disk
+    transaction._connection.execute("PRAGMA max_page_count = 500")  # a full disk to SQLite
     transaction.insert(table, (new_id(table.name, 1.0), 1.0, "x" * 10_000_000))
 
 
 @SQLITE_ONLY
 def test_the_payload_is_as_it_came(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a handler does to its event in a run that is undone is not there in the next one."""
-    monkeypatch.setattr(writer, "_BATCH_SECONDS", PATIENCE)  # or on a busy machine each is written alone
+    """Changes that a rolled back run makes to its event are not visible in the next run."""
+    monkeypatch.setattr(writer, "_BATCH_SECONDS", PATIENCE)  # on a busy machine each could be written alone otherwise
     seen: list[tuple[WebhookEvent, str | None]] = []
 
     def handler(ctx: MutationCtx, event: WebhookEvent) -> None:
@@ -52,13 +52,13 @@ def test_the_payload_is_as_it_came(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             wait([delivered, filled])
         assert isinstance(filled.exception(), UnavailableError)
         assert (delivered.result().status_code, receiver.effects, receiver.states) == (200, ["lamp"], ["done"])
-    first, again = seen  # it has run twice, or else nothing was tried here
+    first, again = seen  # it ran twice, or the test tried nothing
     assert (first[1], again[1], first[0]) == ("lamp", "lamp", again[0])
 
 
 @POSTGRES_ONLY
 def test_the_payload_is_as_it_came_after_a_conflict(tmp_path: Path) -> None:
-    """Nor is it there where a handler runs again because somebody else has changed what it has read."""
+    """The same holds for a retry after a conflict with another transaction."""
     seen: list[str | None] = []
 
     with ThreadPoolExecutor(1) as pool:
@@ -85,7 +85,7 @@ def _change(receiver: Receiver, effect: Any, event: str) -> None:
 
 
 def test_the_headers_are_as_they_came(tmp_path: Path) -> None:
-    """Nor do a handler's changes to the headers, where GitHub has the type, reach what is kept and run again."""
+    """Changes that a handler makes to GitHub's headers do not reach the stored headers."""
     types: list[str] = []
 
     def handler(ctx: MutationCtx, event: WebhookEvent) -> None:

@@ -1,4 +1,4 @@
-"""What the inbox keeps, and for how long: bodies go before ids, and what is not done keeps what it needs."""
+"""Retention of the inbox: bodies are purged before ids, and unfinished deliveries keep all they need."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -28,7 +28,7 @@ DAY, SECOND = timedelta(days=1), timedelta(seconds=1)
 
 
 def sweep(receiver: Receiver) -> list[int]:
-    """Forget what may be forgotten; answers how many bodies and deliveries are left after each round."""
+    """Purge in rounds, and return the numbers of bodies and deliveries after each."""
     housekeeping, left = Cleaner(receiver.backend), [len(receiver.bodies) + len(receiver.deliveries)]
     while housekeeping.purge():
         left.append(len(receiver.bodies) + len(receiver.deliveries))
@@ -36,7 +36,7 @@ def sweep(receiver: Receiver) -> list[int]:
 
 
 def kept(receiver: Receiver) -> tuple[int, int]:
-    """How many ids and how many bodies are kept."""
+    """Return the numbers of ids and bodies."""
     sweep(receiver)
     return len(receiver.deliveries), len(receiver.bodies)
 
@@ -47,8 +47,7 @@ def kept(receiver: Receiver) -> tuple[int, int]:
     ids=["default", "chosen", "no bodies"],
 )
 def test_bodies_go_before_ids(options: dict[str, Any], bodies: int, ids: int, tmp_path: Path) -> None:
-    """Headers and bodies are kept for a month and ids for three, or as long as it says; a copy is known without its
-    body."""
+    """By default bodies are kept for a month and ids for three; a duplicate is recognised without its body."""
     clock = Clock()
     with receiving(tmp_path, clock=clock, **options) as receiver:
         receiver.deliver()
@@ -66,7 +65,7 @@ def test_bodies_go_before_ids(options: dict[str, Any], bodies: int, ids: int, tm
 
 
 def test_who_signs_no_time_is_remembered_longer(tmp_path: Path) -> None:
-    """Where a delivery never gets too old to be sent again its id is kept for more than a year."""
+    """The ids of a sender that signs no time are kept for more than a year."""
     clock = Clock()
     with receiving(tmp_path, provider=GitHub(secret=SECRET), clock=clock) as receiver:
         receiver.send(BODY, sign_github)
@@ -77,8 +76,8 @@ def test_who_signs_no_time_is_remembered_longer(tmp_path: Path) -> None:
         assert (kept(receiver), receiver.rows(WebhookContent), receiver.effects) == ((0, 0), [], ["d-1"])
 
 
-def test_what_was_forgotten_is_new(tmp_path: Path) -> None:
-    """A delivery whose id has expired runs again, as if it had never come, under whatever id it comes."""
+def test_what_was_purged_is_new(tmp_path: Path) -> None:
+    """A delivery whose id has expired runs again under any id."""
     clock = Clock()
     with receiving(tmp_path, provider=GitHub(secret=SECRET), clock=clock) as receiver:
         receiver.send(BODY, sign_github)
@@ -88,8 +87,8 @@ def test_what_was_forgotten_is_new(tmp_path: Path) -> None:
         assert (receiver.effects, len(receiver.deliveries)) == (["d-1", "d-2"], 1)
 
 
-def test_one_that_somebody_had_forgotten(tmp_path: Path) -> None:
-    """A delivery that was forgotten by hand is new as a whole, its content, too."""
+def test_one_that_somebody_had_purged(tmp_path: Path) -> None:
+    """A delivery that an operator purged is new as a whole, with its content."""
     with receiving(tmp_path, provider=GitHub(secret=SECRET)) as receiver:
         receiver.send(BODY, sign_github)
         inbox, delivery = receiver.backend.inbox, receiver.delivery
@@ -100,7 +99,7 @@ def test_one_that_somebody_had_forgotten(tmp_path: Path) -> None:
 
 
 def test_what_is_not_done_keeps_its_body(tmp_path: Path) -> None:
-    """What has failed or is dead may be run again by somebody, and what is pending must be: their bodies stay."""
+    """Failed, dead and pending deliveries keep their bodies, since they may run again."""
     clock = Clock()
     handler = failing(Boom(), DeadLetterError("no"))
     with receiving(tmp_path, handler, clock=clock, keep_bodies=DAY) as receiver:
@@ -113,7 +112,7 @@ def test_what_is_not_done_keeps_its_body(tmp_path: Path) -> None:
 
 
 def test_what_is_pending_stays(tmp_path: Path) -> None:
-    """What waits for a worker is not forgotten, however long there is none; from its end on it is kept like others."""
+    """A pending delivery is never purged, and its retention starts at its end."""
     clock = Clock()
     with receiving(tmp_path, clock=clock, mode="enqueue", order_by="data.object.customer") as receiver:
         assert receiver.deliver(customer="cus_1").status_code == 202
@@ -128,7 +127,7 @@ def test_what_is_pending_stays(tmp_path: Path) -> None:
 
 
 def test_a_late_success_is_remembered_from_then_on(tmp_path: Path) -> None:
-    """An id's time begins anew when a delivery that had failed is done."""
+    """The retention of an id starts again when a failed delivery is done."""
     clock = Clock()
     with receiving(tmp_path, failing(Boom(), None), clock=clock) as receiver:
         assert receiver.deliver().status_code == 500
@@ -139,7 +138,7 @@ def test_a_late_success_is_remembered_from_then_on(tmp_path: Path) -> None:
 
 
 def test_a_late_success_is_remembered_by_its_content(tmp_path: Path) -> None:
-    """So does its content's, where that is what tells copies."""
+    """The same holds for its content, where that identifies duplicates."""
     clock = Clock()
     with receiving(tmp_path, failing(Boom(), None, None), GitHub(secret=SECRET), clock=clock) as receiver:
         assert receiver.send(BODY, sign_github).status_code == 500
@@ -152,7 +151,7 @@ def test_a_late_success_is_remembered_by_its_content(tmp_path: Path) -> None:
 
 
 def test_a_little_at_a_time(tmp_path: Path) -> None:
-    """One round forgets a bounded number of deliveries and of bodies; round after round all of it goes."""
+    """One round purges a bounded number of deliveries and bodies, and further rounds purge the rest."""
     clock = Clock()
     with receiving(tmp_path, provider=numbered(), clock=clock) as receiver:
         for number in range(120):
@@ -165,12 +164,11 @@ def test_a_little_at_a_time(tmp_path: Path) -> None:
         assert kept(receiver) == (0, 0)
 
 
-# --- what is signed for longer ---------------------------------------------------------------------------------------
+# --- longer tolerances ------------------------------------------------------------------------------------------------
 
 
 def test_ids_outlive_the_tolerance(tmp_path: Path) -> None:
-    """Whoever has seen a delivery can repeat it for as long as its time is accepted: by default its id is kept for
-    longer than that."""
+    """By default an id is kept for longer than the sender's timestamp is accepted."""
     clock, body = Clock(), payload()
     headers = sign_stripe(SECRET, body, int(clock() // 1000))
     with receiving(tmp_path, provider=Stripe(secret=SECRET, tolerance=365 * DAY), clock=clock) as receiver:
@@ -185,19 +183,19 @@ def test_ids_outlive_the_tolerance(tmp_path: Path) -> None:
 
 
 def slow() -> Provider:
-    """A sender whose deliveries are accepted from a month before their time to a month after it."""
+    """Return a provider that accepts deliveries from a month before their time to a month after it."""
     return build_hmac(SECRET, tolerance=30 * DAY, retry_window=timedelta(hours=1))
 
 
 @pytest.mark.parametrize("days", [1, 30, 60])
 def test_ids_that_the_tolerance_would_outlive(days: int) -> None:
-    """Ids that would be forgotten while a delivery is still accepted are refused; so is the time to come counted."""
+    """A retention shorter than the timestamp's tolerance, past and future, is refused."""
     with pytest.raises(RegistrationError, match=r"is too short: hmac may send .* or anybody within the tolerance"):
         HttpRouter("http", __name__).webhook("/hook", slow(), keep_ids=days * DAY)(record)
 
 
 def test_ids_that_just_outlive_the_tolerance(tmp_path: Path) -> None:
-    """A delivery from a clock that is far ahead is known to the last moment at which it is accepted."""
+    """A delivery of a clock that is far ahead is recognised for as long as it is accepted."""
     clock, body = Clock(), payload()
     headers = sign_hmac(SECRET, body, int((clock() + 30 * DAY.total_seconds() * 1000) // 1000))
     with receiving(tmp_path, provider=slow(), clock=clock, keep_ids=60 * DAY + 2 * SECOND) as receiver:
@@ -210,11 +208,11 @@ def test_ids_that_just_outlive_the_tolerance(tmp_path: Path) -> None:
         assert receiver.effects == ["evt_1"]
 
 
-# --- what cannot be read ---------------------------------------------------------------------------------------------
+# --- unreadable rows --------------------------------------------------------------------------------------------------
 
 
 def spoil(receiver: Receiver, delivery_id: str) -> None:
-    """Have a row be one that this version cannot read, such as a newer version has written."""
+    """Make a row unreadable for this version, as a newer version may write it."""
     table = receiver.backend.inbox.deliveries.table
     newer = {"attempts": '[{"started":1.0,"ended":2.0,"by":"somebody new"}]'}
     receiver.backend.engine.write(lambda transaction: transaction.update(table, delivery_id, newer))
@@ -222,9 +220,8 @@ def spoil(receiver: Receiver, delivery_id: str) -> None:
         assert receiver.deliveries
 
 
-def test_what_cannot_be_read_is_forgotten_too(tmp_path: Path) -> None:
-    """A row that cannot be read is forgotten when it is time, and holds up neither others nor the rest of
-    housekeeping."""
+def test_what_cannot_be_read_is_purged_too(tmp_path: Path) -> None:
+    """An unreadable row is purged in time, and blocks neither others nor the rest of housekeeping."""
     clock = Clock()
     with receiving(tmp_path, failing(None, Boom(), DeadLetterError("no"), None), clock=clock) as receiver:
         for number in range(4):
@@ -234,14 +231,14 @@ def test_what_cannot_be_read_is_forgotten_too(tmp_path: Path) -> None:
             spoil(receiver, delivery.id)
         clock.advance(31 * DAY)
         assert not Cleaner(receiver.backend).purge()
-        assert len(receiver.bodies) == 2  # of what has failed and what is dead
+        assert len(receiver.bodies) == 2  # of a failed and of a dead delivery
         clock.advance(60 * DAY)
         assert not Cleaner(receiver.backend).purge()
         assert (receiver.deliveries, receiver.bodies) == ([], [])
 
 
 def test_a_pending_one_that_cannot_be_read(tmp_path: Path) -> None:
-    """What waits and cannot be read is left as it is, and the others that nothing is to run are found."""
+    """An unreadable pending delivery is kept, and other deliveries without a job are still found."""
     clock = Clock()
     with receiving(tmp_path, clock=clock, mode="enqueue") as receiver:
         assert [receiver.deliver(name).status_code for name in ("evt_1", "evt_2", "evt_3")] == [202] * 3
@@ -257,7 +254,7 @@ def test_a_pending_one_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_a_try_that_cannot_be_read(tmp_path: Path) -> None:
-    """A scheduled function that cannot be read, and is not due yet, keeps housekeeping from nothing."""
+    """An unreadable job that is not due blocks no housekeeping."""
     clock = Clock()
     retry = Retry(max_attempts=2, backoff=timedelta(hours=5), max_backoff=timedelta(hours=5))
     with receiving(tmp_path, failing(Boom(), None), clock=clock, mode="enqueue", retry=retry) as receiver:
@@ -269,14 +266,14 @@ def test_a_try_that_cannot_be_read(tmp_path: Path) -> None:
         clock.advance(timedelta(hours=2))
         assert not Cleaner(receiver.backend).purge()
         clock.advance(timedelta(hours=5))
-        receiver.work()  # sets it aside
+        receiver.work()  # the worker sets it aside
         assert not Cleaner(receiver.backend).purge()
         receiver.work()
         assert (receiver.effects, receiver.states) == (["evt_1"], ["done"])
 
 
 def test_a_content_whose_delivery_cannot_be_read(tmp_path: Path) -> None:
-    """A content stays with its delivery, and goes with it, also if that cannot be read."""
+    """A content stays with its delivery and is purged with it, even if that is unreadable."""
     clock = Clock()
     handler = failing(Boom(), None)
     with receiving(tmp_path, handler, GitHub(secret=SECRET), clock=clock) as receiver:

@@ -63,7 +63,7 @@ def made(number: int, source: str, state: State, type: str, expires: float) -> W
 
 
 def test_filters_are_as_what_they_say(orders: Shop) -> None:
-    """Each combination of filters answers what a plain look at each row does, in order of time, and with a limit."""
+    """Each combination of filters returns the same as a plain scan of the rows, in order of time, with a limit."""
     number = 0
     kinds: Iterator[Any] = product(("shop", "stock"), STATES, ("order.placed", "order.paid", "orders", ""))
     for source, state, type in kinds:
@@ -118,7 +118,7 @@ def test_a_long_list_takes_little_memory(orders: Shop, states: tuple[State, ...]
 
 
 def test_ids_are_ours_or_the_senders(orders: Shop) -> None:
-    """A delivery is found by either, in one webhook or in all that have received it; whatever an id holds."""
+    """A delivery is found by either id, in one webhook or in all that received it, for any characters."""
     long = "e" * 1000
     own = orders.received("e1")
     orders.send("e1", "stock")
@@ -140,7 +140,7 @@ def test_ids_are_ours_or_the_senders(orders: Shop) -> None:
 
 
 def test_a_source_is_one_that_deliveries_have_or_that_a_webhook_is_called(orders: Shop) -> None:
-    """What is stored comes first, so that a former source is not taken for a provider of that name."""
+    """Stored sources come first, so that a former source is not confused with a provider of that name."""
     webhooks = orders.backend.webhooks
     assert sources_named([], webhooks, "hmac") == {"shop", "stock", "partner"}
     assert sources_named(["hmac"], webhooks, "hmac") == {"hmac"}
@@ -150,7 +150,7 @@ def test_a_source_is_one_that_deliveries_have_or_that_a_webhook_is_called(orders
 
 
 def test_all_sources_are_found_with_a_query_each(orders: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever they are of, in order; of a source with many deliveries one row is read."""
+    """All sources are found in order, with one row read for each source."""
     sources = ["", "/hooks/stripe", "a\nb", "shop", "shop ", "Shop", "\U0001f4a1"]
     add(orders, *(made(number, source, "done", "x", 1.0) for source in sources for number in range(50)))
     with orders.backend.engine.snapshot() as snapshot:

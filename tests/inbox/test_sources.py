@@ -1,4 +1,4 @@
-"""What the inbox calls a webhook, and what is refused when one is registered."""
+"""The name of a webhook in the inbox, and errors at registration."""
 
 from datetime import timedelta
 from functools import partial
@@ -31,14 +31,14 @@ DAYS = timedelta(days=1)
 
 
 def router(name: str = "http", *, handler: Handler = record, path: str = "/hook", **options: Any) -> HttpRouter:
-    """A router with a webhook."""
+    """Return a router with a webhook."""
     http = HttpRouter(name, __name__)
     http.webhook(path, stripe(), **options)(handler)
     return http
 
 
 def sources(app: Flask) -> list[str]:
-    """What the app's webhooks are called."""
+    """Return the sources of the app's webhooks."""
     return [webhook.source for webhook in backend_of(app).webhooks]
 
 
@@ -50,11 +50,11 @@ def below_prefixes(app: Flask, http: HttpRouter) -> None:
     app.register_blueprint(outer)
 
 
-# --- what a source is called -----------------------------------------------------------------------------------------
+# --- names of sources -------------------------------------------------------------------------------------------------
 
 
 def test_a_source_is_the_path(tmp_path: Path) -> None:
-    """A webhook that is given no source is called by its whole path, so that two routers do not meet."""
+    """A webhook without source= is named by its whole path, so that two routers do not collide."""
     http, api = router(path="/hook"), HttpRouter("api", __name__, url_prefix="/api")
     api.webhook("/hook", stripe())(record)
     with deployed(tmp_path, http, api, schema=Schema(Effect)) as app:
@@ -77,14 +77,14 @@ def test_a_source_below_blueprints(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["/hook", "/hook/", "/hook/x-1/ö"])
 def test_paths(path: str, tmp_path: Path) -> None:
-    """A path is its source as it is written, with a slash at its end or without."""
+    """A path is its source exactly as written, with or without a slash at its end."""
     with deployed(tmp_path, router(path=path), schema=Schema(Effect)) as app:
         assert sources(app) == [path]
         assert Receiver(app).deliver(path=path).status_code == 200
 
 
 def test_a_source_outlives_its_path(tmp_path: Path) -> None:
-    """What has a source= is the same webhook below another path: a copy that comes there is a copy."""
+    """A webhook with source= is the same below another path: duplicates there are recognised."""
     for path in ("/old", "/new"):
         http = router(path=path, source="stripe")
         with deployed(tmp_path, http, schema=Schema(Effect), is_kept=True) as app:
@@ -94,7 +94,7 @@ def test_a_source_outlives_its_path(tmp_path: Path) -> None:
 
 
 def test_two_webhooks_with_one_source_are_refused(tmp_path: Path) -> None:
-    """One would take for a copy what the other one has received."""
+    """Two webhooks with one source are refused, since one would treat the other's deliveries as duplicates."""
     http = router(path="/a", source="stripe")
     http.webhook("/b", stripe(), source="stripe")(record)
     with pytest.raises(RegistrationError, match=r"/a and /b have one source, 'stripe'.*give each its own"):
@@ -102,7 +102,7 @@ def test_two_webhooks_with_one_source_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_path_that_is_the_source_of_another_is_refused(tmp_path: Path) -> None:
-    """A path that was not named a source meets one that was."""
+    """A path that equals the source= of another webhook is refused."""
     http = router(path="/a")
     http.webhook("/b", stripe(), source="/a")(record)
     with pytest.raises(RegistrationError, match="/a and /b have one source, '/a'"):
@@ -110,7 +110,7 @@ def test_a_path_that_is_the_source_of_another_is_refused(tmp_path: Path) -> None
 
 
 def test_two_senders_at_one_path_are_refused(tmp_path: Path) -> None:
-    """Only one of them would be asked, and what it has received would be read as the other's."""
+    """Two senders at one path are refused."""
     app, other = Flask(__name__, instance_path=str(tmp_path)), HttpRouter("other", __name__)
     other.webhook("/a", GitHub(secret=SECRET), source="shop")(record)
     app.register_blueprint(router(path="/a", source="shop"))
@@ -119,7 +119,7 @@ def test_two_senders_at_one_path_are_refused(tmp_path: Path) -> None:
 
 
 def test_one_handler_for_several_webhooks(tmp_path: Path) -> None:
-    """One function may handle what several webhooks receive; each has its own inbox."""
+    """One function may handle several webhooks; each has its own inbox."""
     http = router(path="/a")
     http.webhook("/b", stripe())(record)
     with deployed(tmp_path, http, schema=Schema(Effect)) as app:
@@ -132,7 +132,7 @@ def test_one_handler_for_several_webhooks(tmp_path: Path) -> None:
 
 
 def test_one_router_in_two_apps(tmp_path: Path) -> None:
-    """What one app has received is new to another one, though both have the same router."""
+    """Two apps with the same router have separate inboxes."""
     http = router()
     schema = Schema(Effect)
     with deployed(tmp_path / "a", http, schema=schema) as a, deployed(tmp_path / "b", schema=schema) as b:
@@ -143,7 +143,7 @@ def test_one_router_in_two_apps(tmp_path: Path) -> None:
 
 
 def test_a_router_twice_in_an_app(tmp_path: Path) -> None:
-    """A router that is registered below two prefixes has two webhooks, each of them with its own inbox."""
+    """A router registered below two prefixes has two webhooks, each with its own inbox."""
     http = router()
     with deployed(tmp_path, http, schema=Schema(Effect)) as app:
         app.register_blueprint(http, name="again", url_prefix="/again")
@@ -155,7 +155,7 @@ def test_a_router_twice_in_an_app(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("router_first", [True, False])
 def test_the_router_may_come_first(router_first: bool, tmp_path: Path) -> None:
-    """Routers may be registered before the extension is set up, or after it."""
+    """Routers may be registered before or after the extension is set up."""
     app = Flask(__name__, instance_path=str(tmp_path))
     app.config.update(CONVEX_DATABASE_URL="sqlite:///:memory:", CONVEX_WORKER="off")
     convex, http = ConvexHTTP(schema=Schema(Effect)), router()
@@ -174,7 +174,7 @@ def test_the_router_may_come_first(router_first: bool, tmp_path: Path) -> None:
 
 
 def test_finding_webhooks(tmp_path: Path) -> None:
-    """A webhook is found by its source, its path, or who sends."""
+    """A webhook is found by its source, its path or its provider."""
     http = router(path="/a", source="shop")
     http.webhook("/b", stripe())(record)
     http.webhook("/c", GitHub(secret=SECRET))(record)
@@ -218,38 +218,38 @@ def test_finding_webhooks(tmp_path: Path) -> None:
     ids=str,
 )
 def test_options_that_cannot_work(options: dict[str, Any], message: str) -> None:
-    """An option that cannot work is refused when the webhook is defined, and the message says what to write."""
+    """An option that cannot work is refused at the webhook's definition, with the fix in the message."""
     with pytest.raises(RegistrationError) as refused:
         router(**options)
     assert message in str(refused.value)
 
 
 def test_a_provider_without_a_profile_is_refused() -> None:
-    """A provider of one's own must say how its sender behaves; the message says what to write."""
+    """A user's own provider without a profile is refused, with the fix in the message."""
     with pytest.raises(RegistrationError, match=r"Unprofiled has no profile.*profile = Profile\("):
         HttpRouter("http", __name__).webhook("/hook", Unprofiled(secret=SECRET))(record)
 
 
 def test_an_enqueued_rate_limit_is_refused() -> None:
-    """A worker has no request whose sender could be limited."""
+    """A rate limit on an enqueued webhook is refused, since a worker has no request to limit."""
     with pytest.raises(RegistrationError, match='mode="enqueue", which runs it without one; drop one'):
         router(handler=rate_limit(rate=1, period=DAYS)(_fresh()), mode="enqueue")
 
 
 def test_a_path_with_a_variable_is_refused() -> None:
-    """A webhook is one sender at one URL: a handler gets no part of the path, so none may vary."""
+    """A path with a variable is refused, since the handler of a webhook gets no part of the path."""
     with pytest.raises(RegistrationError, match="tenant"):
         router(path="/hook/<tenant>")
 
 
 def test_a_prefix_with_a_variable_is_refused(tmp_path: Path) -> None:
-    """Neither may the paths around it vary."""
+    """A variable in a prefix around it is refused as well."""
     with pytest.raises(RegistrationError, match="tenant"):
         Flask(__name__, instance_path=str(tmp_path)).register_blueprint(router(), url_prefix="/<tenant>")
 
 
 def test_a_handler_without_a_name(tmp_path: Path) -> None:
-    """What can be called is a handler, though it is no function."""
+    """A callable object is a valid handler."""
     with receiving(tmp_path, partial(_record_for, "shop")) as receiver:
         assert receiver.deliver().status_code == 200
         assert receiver.effects == ["evt_1 of shop"]
@@ -257,23 +257,23 @@ def test_a_handler_without_a_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("options", [{"keep_bodies": timedelta(0)}, {"keep_ids": 400 * DAYS}, {"mode": "enqueue"}])
 def test_options_that_work(options: dict[str, Any], tmp_path: Path) -> None:
-    """Bodies need not be kept at all, and ids may be for as long as one likes."""
+    """Bodies need not be kept, and ids may be kept for any time."""
     with receiving(tmp_path, **options) as receiver:
         assert receiver.deliver().status_code in (200, 202)
         assert len(receiver.bodies) == ("keep_bodies" not in options)
 
 
 class Unprofiled(Provider):
-    """A provider that says nothing of its sender."""
+    """A provider without a profile."""
 
     name = "unprofiled"
 
     def matches(self, delivery: Delivery, key: bytes) -> bool:
-        """Nothing is genuine."""
+        """Reject every delivery."""
         return False
 
     def read(self, delivery: Delivery) -> Content:
-        """Nothing is read."""
+        """Return no event."""
         raise AssertionError("read")
 
 
@@ -282,7 +282,7 @@ def _record_for(shop: str, ctx: MutationCtx, event: WebhookEvent) -> None:
 
 
 def _fresh() -> Handler:
-    """A handler that no other test decorates."""
+    """Return a handler that no other test decorates."""
 
     def handler(ctx: MutationCtx, event: WebhookEvent) -> None: ...
 

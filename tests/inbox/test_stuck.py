@@ -1,4 +1,4 @@
-"""What waits for a worker is run in the end, whatever becomes of the scheduled function that was to run it."""
+"""Pending deliveries run in the end, for any fate of their jobs."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -25,33 +25,33 @@ Job = Id[ScheduledFunction]
 
 
 def cancel(backend: Backend, job: Job) -> None:
-    """As somebody does who stops what has run wild."""
+    """Cancel a job, as an operator does."""
     backend.ctx().scheduler.cancel(job)
 
 
 def remove(backend: Backend, job: Job) -> None:
-    """As housekeeping does with what was canceled a week ago."""
+    """Delete a job, as housekeeping does a week after it was canceled."""
     backend.engine.write(lambda transaction: transaction.delete(backend.jobs.table, job))
 
 
 def spoil(backend: Backend, job: Job) -> None:
-    """As somebody does who writes to the database by hand."""
+    """Make a job unreadable."""
     backend.engine.write(lambda transaction: transaction.update(backend.jobs.table, job, {"args": "5"}))
 
 
 def pending(receiver: Receiver) -> list[ScheduledFunction]:
-    """What is scheduled, and still to be run."""
+    """Return the pending jobs."""
     return [job for job in receiver.rows(ScheduledFunction) if job.state == "pending"]
 
 
 def sweep(receiver: Receiver) -> None:
-    """One round of housekeeping, after which there is no need of another at once."""
+    """Run one round of housekeeping that needs no second one."""
     assert not Cleaner(receiver.backend).purge()
 
 
 @pytest.mark.parametrize("lose", [cancel, remove, spoil])
 def test_what_nothing_is_to_run(lose: Callable[[Backend, Job], None], tmp_path: Path) -> None:
-    """Deliveries that nothing is to run any more are found within about an hour, and run, each lane in its order."""
+    """Deliveries without a job are found within about an hour and run, each lane in its order."""
     clock = Clock()
     with ordered(tmp_path, clock=clock) as receiver:
         deliver_all(receiver, ("a1", "a"), ("a2", "a"), ("b1", "b"))
@@ -69,7 +69,7 @@ def test_what_nothing_is_to_run(lose: Callable[[Backend, Job], None], tmp_path: 
 
 
 def test_what_nothing_is_to_run_once_more(tmp_path: Path) -> None:
-    """What was found and is lost once more is found once more."""
+    """A delivery that loses its job a second time is found again."""
     clock = Clock()
     with receiving(tmp_path, clock=clock, mode="enqueue") as receiver:
         assert receiver.deliver().status_code == 202
@@ -83,7 +83,7 @@ def test_what_nothing_is_to_run_once_more(tmp_path: Path) -> None:
 
 
 def test_what_waits_for_its_time_is_left_alone(tmp_path: Path) -> None:
-    """A delivery that is to be tried again in some hours, and the one behind it, are not run before that, nor twice."""
+    """A delivery that waits for its next attempt, and the one behind it, run neither early nor twice."""
     clock, retry = Clock(), Retry(max_attempts=3, backoff=5 * HOUR, max_backoff=5 * HOUR)
     with ordered(tmp_path, failing(Boom(), None, None), clock=clock, retry=retry) as receiver:
         deliver_all(receiver, ("a1", "a"), ("a2", "a"))
@@ -99,8 +99,10 @@ def test_what_waits_for_its_time_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_handler_that_schedules_all_it_may(tmp_path: Path) -> None:
-    """The package's own tries are not counted among what a handler may schedule: one that goes up to the limit
-    succeeds also if somebody waits behind it."""
+    """The package's own jobs do not count against the handler's limit of scheduled functions.
+
+    A handler that reaches the limit succeeds even if a delivery waits behind it.
+    """
 
     @internal_mutation
     def later(ctx: MutationCtx) -> None: ...
@@ -117,7 +119,7 @@ def test_a_handler_that_schedules_all_it_may(tmp_path: Path) -> None:
 
 
 def test_a_handler_whose_scheduled_function_was_canceled(tmp_path: Path) -> None:
-    """Who cancels what runs a delivery while it runs does not cancel the one behind it."""
+    """Canceling the job of a running delivery does not cancel the delivery behind it."""
 
     def handler(ctx: MutationCtx, event: WebhookEvent) -> None:
         ctx.db.insert(Effect(event=event.id))

@@ -1,4 +1,4 @@
-"""What tests with killed servers share: a short path for their sockets, and random choices that can be repeated."""
+"""Fixtures of tests with killed servers: a short path for their sockets, and repeatable random choices."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +11,12 @@ from tests.killing import seeded, short_folder
 
 @pytest.fixture(name="sockets")
 def _sockets() -> Iterator[Path]:
-    """A folder with a short path, in memory if there is a choice."""
+    """Yield a folder with a short path, in memory if possible."""
     with short_folder("shop-") as folder:
         yield folder
 
 
 @pytest.fixture(name="random")
 def _random() -> Random:
-    """Random choices; a failed test shows the seed that repeats them."""
+    """Return random choices. A failed test shows the seed that repeats them."""
     return seeded()

@@ -1,7 +1,7 @@
-"""Servers of the shop that are killed, and started again at once; run as a program it is what they are forked from.
+"""Servers of the shop that are killed and restarted at once. Run as a program, it is the process they are forked from.
 
-They are `flask run` and gunicorn themselves, in children of an interpreter that has imported everything: they start in
-milliseconds, so many can be killed.
+The servers are `flask run` and gunicorn themselves, in children of an interpreter that has imported everything. They
+start within milliseconds, so many can be killed.
 """
 
 import importlib
@@ -28,7 +28,7 @@ _COMMANDS = {"flask": f"flask --app {_APP} run --host unix://", "gunicorn": f"{_
 
 
 def serve(*, command: str) -> None:
-    """Be `python -m` that command, until killed."""
+    """Run `python -m` with a command, until killed."""
     os.setsid()
     sys.argv = command.split()
     runpy.run_module(sys.argv[0], run_name="__main__")
@@ -38,8 +38,8 @@ class Nursery(nursery.Nursery):
     """Starts servers.
 
     Args:
-        environment: What they are started with.
-        log: A file for what they say.
+        environment: Their environment.
+        log: The file for their output.
     """
 
     def __init__(self, environment: dict[str, str], log: Path) -> None:
@@ -64,10 +64,10 @@ class Nursery(nursery.Nursery):
 
 
 class Group(nursery.Worker):
-    """A server and the workers it has started.
+    """A server and its workers.
 
     Args:
-        pid: Its id.
+        pid: The process id of the server.
     """
 
     def __init__(self, pid: int) -> None:
@@ -76,24 +76,24 @@ class Group(nursery.Worker):
 
     @property
     def children(self) -> list[int]:
-        """The ids of its workers."""
+        """Return the process ids of its workers."""
         with suppress(FileNotFoundError):
             return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
         return []
 
     def kill(self) -> None:
-        """End all of it at once."""
-        with suppress(ProcessLookupError):  # it is not that far yet that it leads a group
+        """Kill the server and its workers at once."""
+        with suppress(ProcessLookupError):  # it has not become the leader of its group yet
             os.killpg(self.pid, signal.SIGKILL)
         super().kill()
 
 
 class Server:
-    """One server on a Unix socket, started again after each death.
+    """One server on a Unix socket, restarted after each death.
 
     Args:
         nursery: Starts it.
-        kind: Which one.
+        kind: "flask" or "gunicorn".
         socket: The socket, in a short path.
     """
 
@@ -105,14 +105,14 @@ class Server:
         """Send a webhook over a connection of its own.
 
         Raises:
-            OSError: It does not live.
-            HTTPException: It has died meanwhile.
+            OSError: The server does not listen.
+            HTTPException: The server died during the request.
         """
         with closing(Connection(self._socket)) as connection:
             return ask(connection, "POST", delivery.path, delivery.body, dict(delivery.headers))
 
     def kill_worker(self, random: Random) -> None:
-        """Kill one of gunicorn's workers, which gunicorn replaces; Flask's server itself."""
+        """Kill one of gunicorn's workers, which gunicorn replaces, or Flask's server itself."""
         children = self._group.children
         if not children:
             self.kill()
@@ -122,7 +122,7 @@ class Server:
             os.kill(random.choice(children), signal.SIGKILL)
 
     def kill(self) -> None:
-        """Kill it and all its workers at once."""
+        """Kill the server and all its workers at once."""
         self._group.kill()
         self._group.wait()
 
@@ -136,7 +136,7 @@ class Server:
 
 @contextmanager
 def at_work(nursery: Nursery, sockets: Path) -> Iterator[list[Server]]:
-    """Flask's own server and gunicorn with two workers; all are killed in the end.
+    """Run Flask's own server and gunicorn with two workers, and kill all at the end.
 
     Args:
         nursery: Starts them.
@@ -151,7 +151,7 @@ def at_work(nursery: Nursery, sockets: Path) -> Iterator[list[Server]]:
 
 
 def main() -> None:
-    """Fork a child for each order."""
+    """Fork a child for each line of standard input."""
     for module in ("gunicorn.app.wsgiapp", "gunicorn.workers.gthread", "tests.inbox.processes.shop"):
         importlib.import_module(module)
     TASKS["serve"] = serve

@@ -1,4 +1,4 @@
-"""Customers about whom events are sent without pause, in copies at once, each again and again until it is accepted."""
+"""Customers: threads that send events without pause, each as simultaneous duplicates, until each event is accepted."""
 
 import http.client
 import itertools
@@ -16,33 +16,33 @@ from tests.inbox.processes.senders import AT_ONCE, SENDERS, together
 from tests.inbox.processes.shop import DECLINED, FLAKY
 from tests.processes.servers import Answer
 
-#: How many copies of each delivery are sent at the same time.
+#: The number of duplicates sent at the same time.
 COPIES = 4
-#: Seconds from one attempt to the next: as a provider's, only much shorter.
+#: Seconds between two attempts, as a provider waits, but much shorter.
 _RETRY = 0.02
-#: How many events later a delivery comes once more.
+#: The number of events after which a delivery is sent once more.
 _LATE = 10
 
 
 class RefusedError(Exception):
-    """An answer that no sender should get."""
+    """A response that no sender should get."""
 
 
 class _GaveUpError(Exception):
-    """There was no time to send any more."""
+    """The time for sending is over."""
 
 
 class Customer:
     """A thread that sends one event after another.
 
     Args:
-        servers: Where to.
-        sender: Who signs.
-        name: Whom the events are about.
+        servers: The servers.
+        sender: Signs the events.
+        name: The customer of the events.
 
     Attributes:
-        acknowledged: The events of which a copy was accepted.
-        faults: Answers that no sender should get.
+        acknowledged: The events of which a duplicate was accepted.
+        faults: Responses that no sender should get.
     """
 
     def __init__(self, servers: Sequence[Server], sender: str, name: str) -> None:
@@ -55,16 +55,16 @@ class Customer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Send no further event than the one that is being sent."""
+        """Stop after the current event."""
         self._stopped.set()
 
     def give_up(self) -> None:
-        """Send nothing more at all."""
+        """Stop at once."""
         self._stopped.set()
         self._gives_up.set()
 
     def join(self) -> None:
-        """Wait until it sends nothing more."""
+        """Wait until the thread ends."""
         self._thread.join(2 * PATIENCE)
         assert not self._thread.is_alive(), f"An event of {self._name} is not accepted: {self.faults}"
 
@@ -78,7 +78,7 @@ class Customer:
             return
 
     def _tell(self, number: int) -> None:
-        """Deliver an event in copies, and once more one that was accepted long ago."""
+        """Deliver an event as duplicates, and send one that was accepted earlier once more."""
         random = self._random
         change = {"customer": self._name, "number": number, "risk": 0.2, "ticket": random.random() < 0.5}
         change["takes"] = random.choice((0, 0.01, 0.04))
@@ -89,7 +89,7 @@ class Customer:
             self._insist({**change, "number": number - _LATE}, number)
 
     def _insist(self, change: dict[str, Any], attempt: int) -> Answer:
-        """Send a delivery until it is accepted, signed anew each time, now to this server and then to that."""
+        """Send a delivery until it is accepted, with a fresh signature each time, to the servers in turn."""
         event_id = f"{self._sender}-{self._name}-{change['number']}"
         while not self._gives_up.is_set():
             attempt += 1
@@ -104,13 +104,13 @@ class Customer:
     def _send(self, server: Server, delivery: Delivery) -> Answer | None:
         try:
             return server.deliver(delivery)
-        except (OSError, http.client.HTTPException):  # the server is not there, or was killed
+        except (OSError, http.client.HTTPException):  # the server is not listening, or was killed
             return None
 
 
 @contextmanager
 def sending(servers: Sequence[Server], name: str) -> Iterator[list[Customer]]:
-    """One customer of each sender, who go on until all their events are accepted; if something fails they give up."""
+    """Run one customer for each sender until all their events are accepted. After a failure they stop at once."""
     customers = [Customer(servers, sender, f"{name}-{sender}") for sender in SENDERS]
     try:
         yield customers
@@ -124,7 +124,7 @@ def sending(servers: Sequence[Server], name: str) -> Iterator[list[Customer]]:
 
 
 def _check(event_id: str, answer: Answer | None) -> None:
-    """Refuse all but a death, a failure on purpose, and that there was no time."""
+    """Raise for a response other than a dead server, an intended failure and the end of the time."""
     if answer is None or answer.status in (FLAKY, DECLINED):
         return
     if answer.status != 503 or "retry-after" not in answer.headers:

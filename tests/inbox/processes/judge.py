@@ -1,4 +1,4 @@
-"""Judging the shop's database: each event has all its effects, once, and nothing waits for anybody."""
+"""Checks of the shop's database: each event has all its effects once, and nothing is stuck."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from tests.databases import rows
 from tests.inbox.processes.shop import create_app
 
 _SCHEDULED = "SELECT args ->> 'event' FROM _scheduled_functions WHERE args ->> 'event' IS NOT NULL"
-#: What each of these selects should not be there, whenever one looks.
+#: Selects of rows that must never exist.
 _CONTRADICTIONS = {
     "a delivery that is done and has no effect": """
         SELECT source, event_id, attempts FROM _webhooks
@@ -42,7 +42,7 @@ _CONTRADICTIONS = {
         SELECT delivery FROM _webhook_turns WHERE delivery NOT IN (SELECT _id FROM _webhooks WHERE state = 'pending')
         """,
 }
-#: What has not come to an end.
+#: Selects of unfinished rows.
 _UNFINISHED = {
     "a delivery that waits": "SELECT source, event_id, error FROM _webhooks WHERE state = 'pending'",
     "a scheduled function that has not succeeded": """
@@ -56,30 +56,29 @@ _UNFINISHED = {
 
 
 def faults(folder: Path) -> list[str]:
-    """What is wrong with what is there, whether or not all has come to its end."""
+    """Return the faults that are visible before all work has ended, and after."""
     return _found(folder, _CONTRADICTIONS) + _complaints(folder)
 
 
 def unfinished(folder: Path) -> list[str]:
-    """What has not come to its end yet."""
+    """Return the unfinished work."""
     return _found(folder, _UNFINISHED)
 
 
 def lost(folder: Path, acknowledged: Iterable[str]) -> set[str]:
-    """The events that were acknowledged and are neither done nor wait for a worker."""
+    """Return the acknowledged events that are neither done nor wait for a worker."""
     there = rows(folder, "SELECT event_id FROM _webhooks WHERE state IN ('done', 'pending')")
     return set(acknowledged) - {event for (event,) in there}
 
 
 def not_done_once(folder: Path, acknowledged: Iterable[str]) -> list[str]:
-    """The events that were acknowledged and have no effect, or more than one; and how many."""
+    """Return the acknowledged events without an effect or with several, and their number."""
     effects = Counter(event for (event,) in rows(folder, "SELECT event FROM effects"))
     return [f"{event} has {effects[event]} effects" for event in acknowledged if effects[event] != 1]
 
 
 def cut_short(folder: Path) -> int:
-    """How many runs of handlers have left nothing, not even a failure: those in which a process was killed, and those
-    that had to make way for others."""
+    """Return the number of handler runs without a result: their process was killed, or another run took their place."""
     runs = len((folder / "runs").read_text().splitlines())
     [(attempts,)] = rows(folder, "SELECT sum(json_array_length(attempts)) FROM _webhooks")
     return runs - int(attempts or 0)
@@ -90,7 +89,7 @@ def _found(folder: Path, contradictions: dict[str, str]) -> list[str]:
 
 
 def _complaints(folder: Path) -> list[str]:
-    """What `flask convex check` says."""
+    """Return the problems that `flask convex check` reports."""
     app = create_app(folder)
     result = app.test_cli_runner().invoke(args=["convex", "check", "--files"])
     with app.app_context():

@@ -1,4 +1,4 @@
-"""The shop in processes of its own on one database, and what they have done to it."""
+"""The shop in processes of its own on one database, and the effects in it."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -25,11 +25,11 @@ KINDS = {
 
 
 class Deployment(servers.Deployment):
-    """The shop's database in a folder, and what one server of it is started with.
+    """The shop's database in a folder, and the settings of one server on it.
 
     Args:
-        data: Where the database is.
-        name: The folder in it for what the server says; the database's own if empty.
+        data: The folder of the database.
+        name: The folder in it for the server's log, by default the folder itself.
     """
 
     def __init__(self, data: Path, name: str = "") -> None:
@@ -44,42 +44,42 @@ class Deployment(servers.Deployment):
 
     @contextmanager
     def backend(self) -> Iterator[Backend]:
-        """The same database in this process, which runs nothing."""
+        """Return a backend of the same database in this process, without a worker."""
         with closing(Backend(Settings.from_mapping(self.settings), SCHEMA, functions, folder=self.data)) as backend:
             yield backend
 
     def effects(self, event_id: str) -> list[Effect]:
-        """What an event has done."""
+        """Return the effects of an event."""
         return [effect for effect in self.rows(Effect) if effect.event == event_id]
 
     def delivery(self, event_id: str) -> WebhookDelivery | None:
-        """What is recorded of an event."""
+        """Return the delivery of an event."""
         found = [row for row in self.rows(WebhookDelivery) if row.event_id == event_id]
         assert len(found) <= 1, found
         return found[0] if found else None
 
     def runs(self, event_id: str) -> list[int]:
-        """In which process each run of an event's handler was, those that failed included."""
+        """Return the processes that ran an event's handler, failed runs included."""
         runs = (self.data / "runs").read_text().splitlines()
         return [int(process) for event, process in map(str.split, runs) if event == event_id]
 
 
 @dataclass(frozen=True)
 class Servers:
-    """Two servers, three processes that answer, one database."""
+    """Two servers with three processes on one database."""
 
     deployment: Deployment
     flask: Server
     gunicorn: Server
 
     def of(self, number: int) -> Server:
-        """One after the other."""
+        """Return the servers in turn."""
         return (self.flask, self.gunicorn)[number % 2]
 
 
 @contextmanager
 def serving(folder: Path) -> Iterator[Servers]:
-    """Flask's own server and gunicorn with two workers, which end as they should."""
+    """Run Flask's own server and gunicorn with two workers, and shut them down at the end."""
     deployment = Deployment(folder)
     deployment.migrate()
     with ExitStack() as stack:

@@ -1,7 +1,7 @@
-"""A shop that is told of changes by webhooks: `create_app()`, for servers and for the test client.
+"""A shop with webhooks: `create_app()`, for servers and for the test client.
 
-No table here refuses a second effect, and each effect is counted besides, so what happens twice shows. SHOP_FOLDER is
-where the database is, and a file of all runs, those included whose effects were undone.
+No table rejects a second effect, and each effect is counted as well, so a repeated one is visible. SHOP_FOLDER is the
+folder of the database and of a file with all runs, rolled back ones included.
 """
 
 import os
@@ -36,23 +36,23 @@ from tests.databases import folder_config
 from tests.example.deliveries import CLERK_SECRET, GITHUB_SECRET, STRIPE_SECRET
 from tests.webhooks.senders import SECRET as SLACK_SECRET
 
-#: What a handler that fails on purpose is answered with; so any other error is one of ours.
+#: The response of a handler that fails on purpose. Every other error is a fault.
 FLAKY, DECLINED = 502, 504
 DATABASE, FILES = "convex.db", "files.db"
-#: Seconds after which a worker that was killed is known to be gone.
+#: Seconds after which a killed worker counts as dead.
 LEASE = 2.0
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """What an event says, and what its handler is to do beside that.
+    """The payload of an event, with instructions for its handler.
 
     Attributes:
-        customer: Whom it is about.
-        number: Which one it is of theirs, from 0.
-        takes: Seconds.
-        fails: How many runs fail.
-        risk: How likely each further run is to fail.
-        ticket: Whether the answer is one that nobody could make up twice.
+        customer: The customer of the event.
+        number: Its number among the events of the customer, from 0.
+        takes: Seconds that the handler takes.
+        fails: The number of runs that fail.
+        risk: The probability that each further run fails.
+        ticket: Whether the response contains a random text.
     """
 
     customer: str
@@ -64,7 +64,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Effect(Document, table="effects", indexes={"by_customer": ["customer"]}):
-    """What a handler did; `after` is the number of the customer's effect before."""
+    """The effect of a handler. `after` is the number of the customer's previous effect."""
 
     event: str
     customer: str
@@ -74,20 +74,20 @@ class Effect(Document, table="effects", indexes={"by_customer": ["customer"]}):
 
 
 class FollowUp(Document, table="follow_ups"):
-    """What a handler had done later."""
+    """A record of a scheduled function."""
 
     event: str
 
 
 class Counter(Document, table="counters", indexes={"by_name": ["name"]}):
-    """How many effects there are of a kind."""
+    """The number of effects of a kind."""
 
     name: str
     total: int
 
 
 class State(Document, table="states", indexes={"by_customer": unique("customer")}):
-    """The newest that is known of a customer."""
+    """The newest state of a customer."""
 
     customer: str
     number: int
@@ -103,7 +103,7 @@ def follow_up(ctx: MutationCtx, *, event: str) -> None:
 
 
 def count(ctx: MutationCtx, name: str) -> None:
-    """Count one more."""
+    """Increment a counter."""
     counter = ctx.db.query(Counter).with_index("by_name", name=name).first()
     if counter is None:
         ctx.db.insert(Counter(name=name, total=1))
@@ -112,7 +112,7 @@ def count(ctx: MutationCtx, name: str) -> None:
 
 
 def apply(ctx: MutationCtx, event: WebhookEvent, body: Any) -> Response | None:
-    """Do all that an event is to do; what fails, fails after it."""
+    """Apply all effects of an event. A failing run fails after them."""
     change = msgspec.convert(body, Change)
     last = ctx.db.query(Effect).with_index("by_customer", customer=change.customer).order("desc").first()
     effect = Effect(
@@ -132,7 +132,7 @@ def apply(ctx: MutationCtx, event: WebhookEvent, body: Any) -> Response | None:
 
 
 def _outcome(change: Change, run: int) -> Response | None:
-    """The answer, unless this run is one that fails, in one of the two ways there are."""
+    """Return the response, or fail in one of two ways if this run fails."""
     if run <= change.fails or random.random() < change.risk:
         if run % 2:
             raise ConvexError("Failed on purpose", status=FLAKY)
@@ -144,7 +144,7 @@ def _outcome(change: Change, run: int) -> Response | None:
 
 
 def note_run(event_id: str) -> int:
-    """Write down, outside of any transaction, that a handler runs; answers which run of this event it is."""
+    """Record the run of a handler outside any transaction, and return its number among the runs of the event."""
     path = Path(current_app.instance_path, "runs")
     with path.open("a") as file:
         file.write(f"{event_id} {os.getpid()}\n")
@@ -192,11 +192,11 @@ def on_queued(ctx: MutationCtx, event: WebhookEvent) -> Response | None:
 
 
 def create_app(folder: Path | None = None, **config: Any) -> Flask:
-    """The app.
+    """Return the app.
 
     Args:
-        folder: Where its database is; SHOP_FOLDER if not given.
-        config: More settings; those in the environment come first.
+        folder: The folder of the database, by default SHOP_FOLDER.
+        config: Further settings. Those of the environment win.
     """
     folder = Path(os.environ["SHOP_FOLDER"]) if folder is None else folder
     app = Flask(__name__, instance_path=str(folder))

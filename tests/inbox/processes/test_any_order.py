@@ -1,4 +1,4 @@
-"""Any order and multiplicity of events, whoever sends them and whichever handlers fail at first, ends in one state."""
+"""Any order and number of events, of every sender and with handlers that fail at first, ends in the same state."""
 
 import itertools
 from collections.abc import Iterator
@@ -21,15 +21,15 @@ from tests.web.apps import backend_of
 
 pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
-#: How many stories there are; on PostgreSQL each takes longer.
+#: The number of examples. On PostgreSQL each takes longer.
 EXAMPLES = {"sqlite": 30, "postgres": 10}
-#: Who sends each event of a customer, how often its handler fails, and how many copies come beside those it takes.
+#: The sender of each event of a customer, the number of failures of its handler, and the number of extra duplicates.
 STORIES = st.lists(st.tuples(st.sampled_from(sorted(SENDERS)), st.integers(0, 2), st.integers(0, 2)), max_size=5)
 
 
 @pytest.fixture(name="app")
 def _app(tmp_path: Path) -> Iterator[Flask]:
-    """The shop on a temporary database; what is scheduled runs when the test says so."""
+    """Yield the shop on a temporary database. Scheduled functions run when the test runs them."""
     with temporary_config() as config:
         app = create_app(tmp_path, **config)
         app.testing = True
@@ -40,7 +40,7 @@ def _app(tmp_path: Path) -> Iterator[Flask]:
 
 
 def rows(app: Flask, document: type[Document]) -> list[Any]:
-    """Every document of a table, oldest first."""
+    """Return all documents of a table, oldest first."""
     backend = backend_of(app)
     table = backend.schema.table_for(document)
     with backend.engine.snapshot() as snapshot:
@@ -48,8 +48,7 @@ def rows(app: Flask, document: type[Document]) -> list[Any]:
 
 
 def test_any_order_and_multiplicity_ends_in_one_state(app: Flask, each_engine: str) -> None:
-    """However the copies of some events are ordered, each event has its effect and its follow-up once, and the newest
-    counts."""
+    """For every order of duplicates, each event has its effect and its follow-up once, and the newest state remains."""
     client, names = app.test_client(), itertools.count()
 
     @given(story=STORIES, data=st.data())
@@ -80,7 +79,7 @@ def test_any_order_and_multiplicity_ends_in_one_state(app: Flask, each_engine: s
 
 
 def finish(app: Flask) -> None:
-    """Run what is scheduled until no delivery waits for its next attempt."""
+    """Run scheduled functions until no delivery waits for its next attempt."""
     run_scheduled(app)
     while any(row.state == "pending" for row in rows(app, WebhookDelivery)):
         run_scheduled(app)

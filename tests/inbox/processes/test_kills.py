@@ -1,7 +1,6 @@
-"""Kill -9 at random moments, again and again, of servers that receive webhooks, several copies of each at once; and of
-the PostgreSQL that they share.
+"""Kill -9 at random times of servers that receive simultaneous duplicates of webhooks, and of their PostgreSQL.
 
-WEBHOOK_KILLS says how many times, CRASH_SEED repeats the random choices; the moments are the machine's.
+WEBHOOK_KILLS is the number of kills. CRASH_SEED repeats the random choices, but not their timing.
 """
 
 import os
@@ -19,19 +18,19 @@ from tests.inbox.processes.judge import cut_short, faults, not_done_once, unfini
 from tests.inbox.processes.servers import Deployment
 
 KILLS = int(os.environ.get("WEBHOOK_KILLS", "8"))
-#: Seconds until all that was accepted has ended, once nobody is killed any more.
+#: Seconds after the last kill within which all accepted work must end.
 PATIENCE = 60.0
 
 
 def kill_often(servers: list[Server], random: Random) -> None:
-    """Kill one after the other."""
+    """Kill one process after another."""
     for _ in range(KILLS):
         time.sleep(random.choice((0.6, 0.1)) * random.random())
         kill_some(servers, random)
 
 
 def kill_some(servers: list[Server], random: Random) -> None:
-    """Kill a worker, a server or all at once; others take their places."""
+    """Kill a worker, a server or all at once. Others take their places."""
     chance = random.random()
     if chance < 0.6:
         random.choice(servers).kill_worker(random)
@@ -52,7 +51,7 @@ def wait_until_all_has_ended(folder: Path) -> None:
 
 
 def receive_and_judge(folder: Path, sockets: Path, kill: Callable[[list[Server]], None]) -> None:
-    """Receive deliveries while somebody kills, and look at what came of them."""
+    """Receive deliveries during kills, and check the database."""
     deployment = Deployment(folder)
     deployment.migrate()
     with closing(Nursery(deployment.environment, folder / "log")) as nursery, at_work(nursery, sockets) as servers:
@@ -69,14 +68,16 @@ def receive_and_judge(folder: Path, sockets: Path, kill: Callable[[list[Server]]
 
 @EACH_ENGINE
 def test_kills_lose_no_delivery_and_repeat_none(tmp_path: Path, sockets: Path, random: Random) -> None:
-    """Whoever is killed and when, with several copies of each delivery at once, each sent until it is accepted: every
-    copy is told the same, every event has each of its effects once and in its customer's order where that was asked
-    for, and nothing is stuck."""
+    """During kills, every duplicate gets the same response, every event has each effect once, and nothing is stuck.
+
+    Each delivery is sent as simultaneous duplicates until it is accepted. A customer's events keep their order where
+    the webhook asks for it.
+    """
     receive_and_judge(tmp_path, sockets, lambda servers: kill_often(servers, random))
 
 
 def test_kills_of_the_database_lose_no_delivery_and_repeat_none(tmp_path: Path, sockets: Path, random: Random) -> None:
-    """The same where the database is killed, too, and comes back; the servers need not be started again for it."""
+    """The same holds if the database is killed as well; the servers recover without a restart."""
     with durable_server() as database, databases_from(database):
 
         def kill(servers: list[Server]) -> None:

@@ -1,7 +1,7 @@
-"""The power goes while deliveries come in: what a sender was told is so, and what it was not told is whole or absent.
+"""Power cuts during deliveries: acknowledged deliveries survive, and all others are whole or absent.
 
-A power cut leaves what was synced and nothing else, or that and a random part of the rest (`tests/crash`).
-WEBHOOK_KILLS says how often, a tenth of it.
+A power cut keeps exactly the synced bytes, or these and a random part of the rest (`tests/crash`). WEBHOOK_KILLS is ten
+times the number of cuts.
 """
 
 import os
@@ -28,14 +28,16 @@ CUTS = max(1, int(os.environ.get("WEBHOOK_KILLS", "10")) // 10)
 
 @pytest.fixture(name="shim", scope="module")
 def _shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The library that keeps what is synced."""
+    """Return the library that keeps a copy of the synced bytes."""
     return compiled("keep_synced", tmp_path_factory.mktemp("shim"))
 
 
 @pytest.mark.parametrize("cut", range(CUTS))
 def test_power_cut(cut: int, shim: Path, tmp_path: Path, sockets: Path, random: Random) -> None:
-    """After a crash and after a power cut each delivery that was acknowledged is there, with its effects or waiting for
-    its worker; of the others each is there with all that belongs to it, or not at all; and what waits can be done."""
+    """After a crash and after a power cut, each acknowledged delivery exists with its effects or waits for its worker.
+
+    Each other delivery exists with all its rows, or not at all. All waiting work can be done.
+    """
     deployment = Deployment(empty(tmp_path / "disk"))
     deployment.migrate()
     disk = Disk(deployment.data, empty(sockets / "kept"), shim)
@@ -52,7 +54,7 @@ def test_power_cut(cut: int, shim: Path, tmp_path: Path, sockets: Path, random: 
 
 
 def receive_until_the_cut(nursery: Nursery, sockets: Path, random: Random) -> set[str]:
-    """Receive deliveries until all servers die at once; answers the events of which a copy was accepted."""
+    """Receive deliveries until all servers die at once, and return the events of which a duplicate was accepted."""
     with at_work(nursery, sockets) as servers, sending(servers, "customer") as customers:
         enough = random.randint(1, 40)
         wait_until(lambda: len(acknowledged(customers)) >= enough or any(customer.faults for customer in customers))
@@ -66,18 +68,18 @@ def receive_until_the_cut(nursery: Nursery, sockets: Path, random: Random) -> se
 
 
 def acknowledged(customers: list[Customer]) -> set[str]:
-    """The events of which a copy was accepted so far."""
+    """Return the events of which a duplicate is accepted so far."""
     return {event for customer in customers for event in list(customer.acknowledged)}
 
 
 def judged(folder: Path, told: set[str]) -> list[str]:
-    """What is wrong in a folder, as it is and after all that waits was done."""
+    """Return the faults of a database, before and after its waiting work is done."""
     missing = sorted(lost(folder, told))
     return [f"{missing} are lost"] * bool(missing) + (faults(folder) or finish(folder) or faults(folder))
 
 
 def finish(folder: Path) -> list[str]:
-    """Work on with what is left until nothing waits any more; answers what still does."""
+    """Run the waiting work until none is left, and return the unfinished rest."""
     app = create_app(folder, TESTING=True)
     end = time.monotonic() + PATIENCE
     with closing(app.extensions["convex_http"]):

@@ -1,6 +1,4 @@
-"""Deliveries to real servers, Flask's own and gunicorn with two workers, on one database: copies of each at once, to
-both, and what came of them.
-"""
+"""Simultaneous duplicates of deliveries to real servers, Flask's own and gunicorn with two workers, on one database."""
 
 import threading
 import time
@@ -23,7 +21,7 @@ from tests.sqlite.crews import PATIENCE, wait_until
 pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 COPIES = 16
-#: Seconds after which Slack takes a delivery for failed.
+#: Seconds after which Slack treats a delivery as failed.
 SLACK_TIMEOUT = 3.0
 
 either = pytest.mark.parametrize("kind", ["flask", "gunicorn"])
@@ -39,18 +37,18 @@ def _servers(tmp_path_factory: pytest.TempPathFactory, each_engine: str) -> Iter
 
 
 def jobs(servers: Servers) -> list[ScheduledFunction]:
-    """All that was scheduled."""
+    """Return all scheduled functions."""
     return servers.deployment.rows(ScheduledFunction)
 
 
 def new_event(**change: object) -> tuple[str, dict[str, object]]:
-    """An event that nothing was heard of, of a customer of its own."""
+    """Return a new event of a new customer."""
     name = uuid4().hex
     return f"evt_{name}", {"customer": f"cus_{name}", "number": 0, **change}
 
 
 def plain(answer: Answer) -> tuple[int, bytes]:
-    """What a sender sees of an answer."""
+    """Return the parts of a response that a sender sees."""
     return answer.status, answer.body
 
 
@@ -60,7 +58,7 @@ def plain(answer: Answer) -> tuple[int, bytes]:
 @either
 @every
 def test_signed_by_the_vendors_library(kind: str, sender: str, servers: Servers) -> None:
-    """What a vendor's library signs has its effect, and a copy that comes later none, under both servers."""
+    """A delivery signed by a vendor's library has its effect once, and a later duplicate none."""
     event_id, change = new_event()
     server = getattr(servers, kind)
     for _ in range(3):
@@ -70,8 +68,8 @@ def test_signed_by_the_vendors_library(kind: str, sender: str, servers: Servers)
     assert len(servers.deployment.runs(event_id)) == 1
 
 
-def test_copies_to_different_workers(servers: Servers) -> None:
-    """A delivery that has reached all three processes has run in one of them only."""
+def test_duplicates_to_different_workers(servers: Servers) -> None:
+    """A delivery that reaches all three processes runs in one of them only."""
     event_id, change = new_event(ticket=True)
     before = len(servers.gunicorn.output)
     first = servers.flask.deliver(SENDERS["stripe"](event_id, change))
@@ -90,9 +88,11 @@ def test_copies_to_different_workers(servers: Servers) -> None:
 
 
 @every
-def test_copies_at_the_same_instant(sender: str, servers: Servers, each_engine: str) -> None:
-    """Sixteen copies at once, half to each server: one has its effects, the others wait for it, however long it takes,
-    and all are answered what it answers. Where one transaction writes at a time, none of the others runs."""
+def test_duplicates_at_the_same_instant(sender: str, servers: Servers, each_engine: str) -> None:
+    """Of sixteen simultaneous duplicates one has effects, and all others wait for it and get its response.
+
+    Half of them go to each server. With a single writer none of the others runs.
+    """
     event_id, change = new_event(ticket=True, takes=0.3)
     delivery = SENDERS[sender](event_id, change)
     answers = together(COPIES, lambda copy: servers.of(copy).deliver(delivery))
@@ -104,8 +104,8 @@ def test_copies_at_the_same_instant(sender: str, servers: Servers, each_engine: 
     assert runs == [effect.process] or (effect.process in runs and each_engine == "postgres")
 
 
-def test_second_copy_waits_while_the_first_one_runs(servers: Servers) -> None:
-    """A copy that comes while the handler runs in another process is not answered before that one has ended."""
+def test_second_duplicate_waits_while_the_first_one_runs(servers: Servers) -> None:
+    """A duplicate that arrives while the handler runs in another process gets no response before the handler ends."""
     event_id, change = new_event(ticket=True, takes=0.6)
     delivery = SENDERS["svix"](event_id, change)
     answers: list[Answer] = []
@@ -121,9 +121,11 @@ def test_second_copy_waits_while_the_first_one_runs(servers: Servers) -> None:
 
 
 @pytest.mark.parametrize("fails", [1, 3])
-def test_copies_of_what_fails_first(fails: int, servers: Servers, each_engine: str) -> None:
-    """Of sixteen copies at once as many are told of a failure as failed, but for those that hear of one that was
-    quicker; the next one runs, and the rest are answered as it was."""
+def test_duplicates_of_what_fails_first(fails: int, servers: Servers, each_engine: str) -> None:
+    """Of sixteen duplicates of a failing event, only the failed runs get a failure.
+
+    The next one succeeds, and the rest get its response, as does a duplicate that conflicts with a faster one.
+    """
     event_id, change = new_event(ticket=True, fails=fails)
     delivery = SENDERS["stripe"](event_id, change)
     answers = together(COPIES, lambda copy: servers.of(copy).deliver(delivery))
@@ -133,7 +135,7 @@ def test_copies_of_what_fails_first(fails: int, servers: Servers, each_engine: s
     assert len({answer.body for answer in answers if answer.status == 201}) == 1
     assert len(servers.deployment.effects(event_id)) == 1
     runs = len(servers.deployment.runs(event_id))
-    assert runs == fails + 1 or (runs > fails + 1 and each_engine == "postgres")  # which undoes what has run beside
+    assert runs == fails + 1 or (runs > fails + 1 and each_engine == "postgres")  # which rolls back the concurrent runs
 
 
 # --- by a worker -----------------------------------------------------------------------------------------------------
@@ -141,8 +143,7 @@ def test_copies_of_what_fails_first(fails: int, servers: Servers, each_engine: s
 
 @either
 def test_handler_that_a_worker_runs(kind: str, servers: Servers) -> None:
-    """Copies at once of what is only recorded are all answered 202; a worker runs it until it succeeds, and what
-    that schedules, once."""
+    """Duplicates of an enqueued delivery all get 202, and a worker runs it and its scheduled work once."""
     event_id, change = new_event(fails=2)
     delivery = SENDERS["queued"](event_id, change)
     server = getattr(servers, kind)
@@ -158,8 +159,7 @@ def test_handler_that_a_worker_runs(kind: str, servers: Servers) -> None:
 
 
 def test_order_across_processes(servers: Servers) -> None:
-    """Deliveries of one customer that come in through all processes have their effects in the order in which they came,
-    though some fail first."""
+    """Deliveries of one customer through all processes have their effects in the order of arrival, despite failures."""
     customers = [f"cus_{uuid4().hex}" for _ in range(3)]
     for number in range(8):
         for place, customer in enumerate(customers, number):
@@ -175,7 +175,7 @@ def test_order_across_processes(servers: Servers) -> None:
 
 @either
 def test_both_kinds_of_server_run_what_waits(kind: str, servers: Servers) -> None:
-    """Each kind of server has a worker that takes its part of what is only recorded."""
+    """Each kind of server has a worker that runs a part of the enqueued deliveries."""
     others = set(servers.gunicorn.workers)
 
     def one_more() -> bool:
@@ -188,12 +188,12 @@ def test_both_kinds_of_server_run_what_waits(kind: str, servers: Servers) -> Non
     wait_until(one_more)
 
 
-# --- when nobody can write -------------------------------------------------------------------------------------------
+# --- a busy writer ----------------------------------------------------------------------------------------------------
 
 
 @contextmanager
 def busy(deployment: Deployment) -> Iterator[None]:
-    """Somebody else is in the middle of a write that each handler has to wait for; it comes to nothing."""
+    """Hold another write that each handler must wait for, and roll it back."""
     begun, leave = threading.Event(), threading.Event()
 
     def hold(ctx: MutationCtx) -> None:
@@ -218,8 +218,10 @@ def busy(deployment: Deployment) -> Iterator[None]:
 
 
 def test_busy_writer(servers: Servers) -> None:
-    """While another process writes for longer than half of the time that Slack waits, a delivery and its copy are told
-    in time to come back, and leave nothing; when they come back, one runs."""
+    """While another process writes for long, a delivery and its duplicate get 503 in time, and a retry runs once.
+
+    The write takes longer than half of Slack's timeout.
+    """
     assert servers.flask.deliver(SENDERS["slack"](*new_event())).status == 200  # so that there is a count to wait for
     event_id, change = new_event()
     delivery = SENDERS["slack"](event_id, change)
@@ -235,7 +237,7 @@ def test_busy_writer(servers: Servers) -> None:
 
 
 def test_known_delivery_needs_no_writer(servers: Servers) -> None:
-    """A copy of what is done is answered at once while another process writes."""
+    """A duplicate of a done delivery gets its response at once while another process writes."""
     event_id, change = new_event(ticket=True)
     delivery = SENDERS["slack"](event_id, change)
     first = servers.flask.deliver(delivery)

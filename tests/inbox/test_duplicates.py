@@ -1,4 +1,4 @@
-"""A delivery has its effects once: copies of it, at once, later, or under another id, are answered as it was."""
+"""A delivery has its effects once: simultaneous and later duplicates, under any id, get its response."""
 
 import logging
 import threading
@@ -35,7 +35,7 @@ def _redirect(ctx: MutationCtx, event: WebhookEvent) -> tuple[str, int, dict[str
 
 
 def _answered(response: Any) -> tuple[int, bytes, list[tuple[str, str]]]:
-    """What a sender sees of an answer, but for the request's own id."""
+    """Return the parts of a response that a sender sees, without the request id."""
     headers = [(name, value) for name, value in response.headers if name != "X-Request-Id"]
     return response.status_code, response.data, headers
 
@@ -45,8 +45,8 @@ def _answered(response: Any) -> tuple[int, bytes, list[tuple[str, str]]]:
     [(record, 200, b"OK"), (_custom, 201, b'{"run":1}'), (_bytes, 203, b"\x00\xffrest"), (_redirect, 303, b"")],
     ids=["nothing", "json", "stream", "redirect"],
 )
-def test_a_copy_is_answered_the_same(handler: Any, status: int, body: bytes, tmp_path: Path) -> None:
-    """A copy gets the status, the headers and the body that the first one got, and runs nothing."""
+def test_a_duplicate_is_responded_the_same(handler: Any, status: int, body: bytes, tmp_path: Path) -> None:
+    """A duplicate gets the status, headers and body of the first response, and runs nothing."""
     with receiving(tmp_path, handler) as receiver:
         first, *copies = [receiver.deliver() for _ in range(4)]
         assert (first.status_code, first.data) == (status, body)
@@ -54,8 +54,8 @@ def test_a_copy_is_answered_the_same(handler: Any, status: int, body: bytes, tmp
         assert (receiver.effects, receiver.states) == (["evt_1"], ["done"])
 
 
-def test_a_copy_has_its_own_request_id(tmp_path: Path) -> None:
-    """The row names the request that brought the delivery; a copy's answer names its own, and changes no row."""
+def test_a_duplicate_has_its_own_request_id(tmp_path: Path) -> None:
+    """The row has the id of the request that delivered it; a duplicate's response has its own, and changes no row."""
     with receiving(tmp_path) as receiver:
         first = receiver.deliver()
         before = receiver.delivery
@@ -65,7 +65,7 @@ def test_a_copy_has_its_own_request_id(tmp_path: Path) -> None:
 
 
 def test_what_the_inbox_has(tmp_path: Path) -> None:
-    """A delivery's row says where it came in, what it was, who signed it, and that it was run once."""
+    """The row of a delivery has its source, its content, the label of its secret, and one attempt."""
     with receiving(tmp_path) as receiver:
         receiver.deliver(customer="cus_1")
         delivery = receiver.delivery
@@ -77,8 +77,8 @@ def test_what_the_inbox_has(tmp_path: Path) -> None:
         assert [delivery.size] == [len(body) for body in receiver.bodies]
 
 
-def test_a_copy_signed_anew_is_a_copy(tmp_path: Path) -> None:
-    """A sender that tries again signs again, perhaps with another body around the same id: it is a copy still."""
+def test_a_duplicate_signed_anew_is_a_duplicate(tmp_path: Path) -> None:
+    """A retry with a fresh signature, perhaps with another body for the same id, is a duplicate."""
     with receiving(tmp_path) as receiver:
         assert receiver.deliver(total=1).status_code == 200
         assert receiver.deliver(total=2).status_code == 200
@@ -86,8 +86,8 @@ def test_a_copy_signed_anew_is_a_copy(tmp_path: Path) -> None:
         assert receiver.effects == ["evt_1", "evt_2"]
 
 
-def test_a_copy_after_a_restart(tmp_path: Path) -> None:
-    """What was answered is answered again by the next process on the same file."""
+def test_a_duplicate_after_a_restart(tmp_path: Path) -> None:
+    """The next process on the same file repeats the response."""
     with receiving(tmp_path, _custom, is_kept=True) as receiver:
         first = _answered(receiver.deliver())
     with receiving(tmp_path, _custom, is_kept=True) as receiver:
@@ -95,8 +95,8 @@ def test_a_copy_after_a_restart(tmp_path: Path) -> None:
         assert receiver.effects == ["evt_1"]
 
 
-def test_copies_at_the_same_moment(tmp_path: Path) -> None:
-    """Of two copies at once one runs its handler; the other waits for it, and is then answered the same."""
+def test_duplicates_at_the_same_moment(tmp_path: Path) -> None:
+    """Of two simultaneous duplicates one runs its handler; the other waits and gets the same response."""
     inside, others_may_come = threading.Event(), threading.Event()
 
     def handler(ctx: MutationCtx, event: WebhookEvent) -> str:
@@ -119,9 +119,11 @@ def test_copies_at_the_same_moment(tmp_path: Path) -> None:
         assert (answers, receiver.effects) == (["run 1"] * 4, ["evt_1"])
 
 
-def test_copies_at_the_same_moment_of_one_that_fails(tmp_path: Path) -> None:
-    """If the first of several copies fails, one of the others has its effects committed, and no other does; the sender
-    hears of the failure, or of the other one if that was quicker."""
+def test_duplicates_at_the_same_moment_of_one_that_fails(tmp_path: Path) -> None:
+    """If the first of several duplicates fails, exactly one of the others has its effects committed.
+
+    The sender of the failed one gets the failure, or the response of a faster duplicate.
+    """
     fails = [True]
 
     def handler(ctx: MutationCtx, event: WebhookEvent) -> None:
@@ -153,8 +155,10 @@ def _github(**options: Any) -> GitHub:
 
 
 def test_a_replay_under_a_fresh_id(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """GitHub does not sign its ids: a body that was there before is a copy, whatever id it comes under. The log says
-    so, but warns nobody: who has one delivery can send as many as he likes."""
+    """GitHub does not sign its ids: a known body under a fresh id is a duplicate.
+
+    The log mentions it below WARNING, since anyone who has seen a delivery can send many.
+    """
     caplog.set_level(logging.INFO, logger="flask_convex_http")
     with receiving(tmp_path, provider=_github()) as receiver:
         assert _from_github(receiver, "d-1") == 200
@@ -166,7 +170,7 @@ def test_a_replay_under_a_fresh_id(tmp_path: Path, caplog: pytest.LogCaptureFixt
 
 
 def test_a_replay_of_what_has_failed(tmp_path: Path) -> None:
-    """What has failed is the same delivery under a fresh id, too: it runs once more, and once only."""
+    """A failed delivery under a fresh id is the same delivery: it runs once more, and only once."""
     fails = [True]
 
     def handler(ctx: MutationCtx, event: WebhookEvent) -> None:
@@ -181,7 +185,7 @@ def test_a_replay_of_what_has_failed(tmp_path: Path) -> None:
 
 
 def test_other_content_under_an_id_that_was_there(tmp_path: Path) -> None:
-    """Another body under an id that is done runs nothing; the same body under its own id runs."""
+    """Another body under the id of a done delivery runs nothing; the same body under its own id runs."""
     other = BODY.replace(b"evt_1", b"evt_2")
     with receiving(tmp_path, provider=_github()) as receiver:
         assert [_from_github(receiver, "d-1"), _from_github(receiver, "d-1", other)] == [200, 200]
@@ -191,8 +195,7 @@ def test_other_content_under_an_id_that_was_there(tmp_path: Path) -> None:
 
 
 def test_other_content_under_an_id_that_has_failed(tmp_path: Path) -> None:
-    """Nobody can take the place of a delivery that has failed: another body under its id is refused, and then each runs
-    once under its own."""
+    """Another body under the id of a failed delivery is rejected, and then each runs once under its own id."""
     other = BODY.replace(b"evt_1", b"evt_2")
     fails = [True]
 
@@ -210,7 +213,7 @@ def test_other_content_under_an_id_that_has_failed(tmp_path: Path) -> None:
 
 
 def test_who_trusts_the_id(tmp_path: Path) -> None:
-    """With unsafe_trust_delivery_id only the id counts."""
+    """With unsafe_trust_delivery_id only the id identifies a delivery."""
     with receiving(tmp_path, provider=_github(unsafe_trust_delivery_id=True)) as receiver:
         assert [_from_github(receiver, name) for name in ("d-1", "d-2", "d-1")] == [200] * 3
         assert receiver.effects == ["d-1", "d-2"]

@@ -1,6 +1,6 @@
-"""GitHub and Shopify sign nothing but the body: who has seen deliveries of theirs can repeat these under other headers.
+"""GitHub and Shopify sign only the body: anyone who has seen a delivery can repeat it under other headers.
 
-Whatever such a copy is called, it has no effect that the genuine delivery has not, and takes none away from it.
+Such a forgery has no effect beyond the genuine delivery's, and removes none of its effects.
 """
 
 from collections.abc import Callable
@@ -28,10 +28,10 @@ class Forgeable:
     Attributes:
         build: Makes the provider.
         sign: Signs a body.
-        id_header: Where the id is.
-        type_header: Where the type is.
-        other_type: What a failed body under another id and type is answered: a copy, or else a delivery of its own,
-            since this sender sends one body under several types.
+        id_header: The header of the id.
+        type_header: The header of the type.
+        other_type: The response to a failed body under another id and type: a duplicate's, or that of a new delivery if
+            the sender sends one body under several types.
     """
 
     build: Callable[..., Provider]
@@ -41,7 +41,7 @@ class Forgeable:
     other_type: int
 
     def send(self, receiver: Receiver, body: bytes, delivery_id: str, event_type: str = "paid") -> int:
-        """Send a body that somebody has seen signed, under any id and type."""
+        """Send a body with a known signature, under any id and type."""
         headers = {self.id_header: delivery_id, self.type_header: event_type}
         return receiver.send(body, self.sign, **headers).status_code
 
@@ -54,7 +54,7 @@ FIRST, SECOND = b'{"number": 1}', b'{"number": 2}'
 
 
 def failing_while(down: list[bytes]) -> Handler:
-    """A handler of one type of event, which fails for as long as a body is in the list."""
+    """Return a handler of one event type, which fails while the body is in the list."""
 
     def handler(ctx: MutationCtx, event: WebhookEvent) -> None:
         if event.type != "paid" or not isinstance(event.payload, dict):
@@ -68,7 +68,7 @@ def failing_while(down: list[bytes]) -> Handler:
 
 @pytest.mark.parametrize("sender", SENDERS.values(), ids=SENDERS)
 def test_the_content_of_another_delivery(sender: Forgeable, tmp_path: Path) -> None:
-    """What is done has no effect once more under the id of a delivery that has failed, and that one is not lost."""
+    """A done content has no second effect under the id of a failed delivery, which is not lost either."""
     down = [FIRST]
     with receiving(tmp_path, failing_while(down), sender.build(secret=SECRET)) as receiver:
         assert [sender.send(receiver, SECOND, "y"), sender.send(receiver, FIRST, "x")] == [200, 500]
@@ -81,7 +81,7 @@ def test_the_content_of_another_delivery(sender: Forgeable, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("sender", SENDERS.values(), ids=SENDERS)
 def test_another_type(sender: Forgeable, tmp_path: Path) -> None:
-    """A body that has failed cannot be ended under a type for which there is nothing to do."""
+    """A failed body cannot be ended under a type without a handler."""
     down = [FIRST]
     with receiving(tmp_path, failing_while(down), sender.build(secret=SECRET)) as receiver:
         assert sender.send(receiver, FIRST, "x") == 500
@@ -94,7 +94,7 @@ def test_another_type(sender: Forgeable, tmp_path: Path) -> None:
 
 
 def test_another_content_type(tmp_path: Path) -> None:
-    """A form that has failed has the same payload, and fails alike, when it is repeated as what is no form."""
+    """A failed form has the same payload and fails again, if it is repeated with another content type."""
     form, down, seen = b"payload=%7B%22number%22%3A1%7D", [True], list[Any]()
 
     def handler(ctx: MutationCtx, event: WebhookEvent) -> None:
