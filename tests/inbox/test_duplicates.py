@@ -45,7 +45,7 @@ def _answered(response: Any) -> tuple[int, bytes, list[tuple[str, str]]]:
     [(record, 200, b"OK"), (_custom, 201, b'{"run":1}'), (_bytes, 203, b"\x00\xffrest"), (_redirect, 303, b"")],
     ids=["nothing", "json", "stream", "redirect"],
 )
-def test_a_duplicate_is_responded_the_same(handler: Any, status: int, body: bytes, tmp_path: Path) -> None:
+def test_a_duplicate_gets_the_same_response(handler: Any, status: int, body: bytes, tmp_path: Path) -> None:
     """A duplicate gets the status, headers and body of the first response, and runs nothing."""
     with receiving(tmp_path, handler) as receiver:
         first, *copies = [receiver.deliver() for _ in range(4)]
@@ -77,7 +77,7 @@ def test_what_the_inbox_has(tmp_path: Path) -> None:
         assert [delivery.size] == [len(body) for body in receiver.bodies]
 
 
-def test_a_duplicate_signed_anew_is_a_duplicate(tmp_path: Path) -> None:
+def test_a_duplicate_with_a_fresh_signature(tmp_path: Path) -> None:
     """A retry with a fresh signature, perhaps with another body for the same id, is a duplicate."""
     with receiving(tmp_path) as receiver:
         assert receiver.deliver(total=1).status_code == 200

@@ -52,7 +52,7 @@ def test_a_success_that_is_raised(end: Callable[[], Any], status: int, tmp_path:
 
 
 @pytest.mark.parametrize("status", [100, 101, 199])
-def test_an_response_that_ends_nothing(status: int, tmp_path: Path) -> None:
+def test_a_response_that_ends_nothing(status: int, tmp_path: Path) -> None:
     """A client keeps waiting after a status of 1xx, so it is a failure and nothing is committed."""
     with receiving(tmp_path, once(lambda: Response("x", status))) as receiver:
         assert receiver.deliver().status_code == 500

@@ -148,7 +148,7 @@ def test_it_is_dead_in_the_end(error: BaseException, tmp_path: Path, caplog: pyt
 
 
 @pytest.mark.parametrize("status", [400, 503])
-def test_an_responded_error_is_a_failure(status: int, tmp_path: Path) -> None:
+def test_an_error_status_is_a_failure(status: int, tmp_path: Path) -> None:
     """A handler that returns an error status is retried like one that raises."""
 
     def handler(ctx: MutationCtx, event: WebhookEvent) -> Any:

@@ -123,7 +123,7 @@ def _declines(ctx: MutationCtx, event: WebhookEvent) -> Response:
 
 
 @pytest.mark.parametrize("answer", [_declines, raising(lambda: abort(_declined()))], ids=["returned", "aborted"])
-def test_an_error_that_is_responded(answer: Handler, tmp_path: Path) -> None:
+def test_an_error_status_is_sent(answer: Handler, tmp_path: Path) -> None:
     """An error status of a handler is sent, and its effects are rolled back; each duplicate runs it again."""
     with receiving(tmp_path, answer) as receiver:
         for count in (1, 2):
@@ -163,7 +163,7 @@ def test_what_is_an_error(status: int, tmp_path: Path) -> None:
     ],
     ids=["object", "number", "class", "tuple", "line break", "broken stream"],
 )
-def test_an_response_that_is_none(answer: Callable[[], Any], tmp_path: Path) -> None:
+def test_a_response_that_is_none(answer: Callable[[], Any], tmp_path: Path) -> None:
     """A response that cannot be sent fails the handler while its effects can still be rolled back."""
 
     def handler(ctx: MutationCtx, event: WebhookEvent) -> Any:

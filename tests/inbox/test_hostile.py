@@ -138,7 +138,7 @@ def test_what_is_refused_leaves_the_database_as_it_was(tmp_path: Path) -> None:
         assert reasons == {"no-match", "missing-header"}
 
 
-def test_what_is_done_is_responded_without_a_write(tmp_path: Path) -> None:
+def test_a_duplicate_writes_nothing(tmp_path: Path) -> None:
     """A duplicate of a done delivery writes nothing."""
     with receiving(tmp_path, is_kept=True) as receiver:
         receiver.deliver()

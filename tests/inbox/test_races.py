@@ -89,7 +89,7 @@ def test_duplicate_that_failed_after_the_lookup(tmp_path: Path, monkeypatch: pyt
 
 
 @POSTGRES_ONLY
-def test_duplicate_in_the_midst_of_the_handler(tmp_path: Path) -> None:
+def test_duplicate_during_the_handler(tmp_path: Path) -> None:
     """A delivery whose duplicate commits during its handler is rolled back, and gets the duplicate's response."""
     statuses: list[int] = []
     runs: list[int] = []

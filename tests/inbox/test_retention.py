@@ -87,7 +87,7 @@ def test_what_was_purged_is_new(tmp_path: Path) -> None:
         assert (receiver.effects, len(receiver.deliveries)) == (["d-1", "d-2"], 1)
 
 
-def test_one_that_somebody_had_purged(tmp_path: Path) -> None:
+def test_a_delivery_purged_by_hand(tmp_path: Path) -> None:
     """A delivery that an operator purged is new as a whole, with its content."""
     with receiving(tmp_path, provider=GitHub(secret=SECRET)) as receiver:
         receiver.send(BODY, sign_github)
