@@ -1,6 +1,6 @@
 """One deployment: settings, schema, functions, database and files, without a web framework.
 
-The extension, the command line, workers and tests all come in here and share the rest.
+The extension, the command line, workers and tests all enter here.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,22 @@ from flask_convex_http.database.db import CreationTimes, insert
 from flask_convex_http.database.query import Query
 from flask_convex_http.engines import open_engine
 from flask_convex_http.engines.base import Engine, Snapshot, Transaction
-from flask_convex_http.errors import MigrationRequiredError, RegistrationError
+from flask_convex_http.errors import MigrationRefusedError, MigrationRequiredError, RegistrationError
+from flask_convex_http.functions.description import FunctionDescription, describe_function
 from flask_convex_http.functions.function import Function
 from flask_convex_http.functions.registry import Registry
 from flask_convex_http.inbox.inbox import Inbox
 from flask_convex_http.inbox.queue import PROCESS
 from flask_convex_http.inbox.registry import Webhooks
 from flask_convex_http.inbox.rejections import Rejections, folder_of
+from flask_convex_http.inbox.unknown_sources import describe_unknown_sources
 from flask_convex_http.once import OnceCalls
+from flask_convex_http.operations.backups import DeploymentBackups
+from flask_convex_http.operations.check import Check, Findings
 from flask_convex_http.operations.move.move import Move, Side
 from flask_convex_http.operations.move.target import open_target
+from flask_convex_http.operations.progress import Progress
+from flask_convex_http.operations.tables import Tables
 from flask_convex_http.rate_limits import RateLimits
 from flask_convex_http.runtime.caller import Caller
 from flask_convex_http.runtime.context import ActionCtx
@@ -48,28 +55,44 @@ from flask_convex_http.storage.blobs import BlobStore, open_blobs
 from flask_convex_http.storage.files import Files, Site
 
 _SECRET_KEY = "secret"
-#: What access tokens start with: the prefix of API keys and this letter.
+#: Access tokens begin with the prefix of API keys and this letter.
 _TOKEN_MARK = "t"
 
 Functions = Iterable[str | types.ModuleType | Function[Any, Any]]
 
 
 def system_clock() -> float:
-    """Now, in milliseconds since the epoch."""
+    """Return the current time in milliseconds since the epoch."""
     return time.time() * 1000
 
 
 class Backend:
-    """One deployment. Making it opens nothing; the database is opened at first use.
+    """One deployment. To create it opens nothing: the database is opened at first use.
 
     Args:
-        settings: What the deployment sets.
+        settings: The settings of the deployment.
         schema: The application's tables.
-        functions: Its functions: modules, their names, or functions themselves.
-        crons: What runs at certain times.
-        webhooks: What its webhooks are; filled by its routers.
-        folder: What relative paths in the settings are below.
-        clock: Answers now, in milliseconds since the epoch.
+        functions: The application's functions: modules, names of modules, or single functions.
+        crons: The application's crons.
+        webhooks: The application's webhooks, which its routers add; none if not given.
+        folder: The folder of relative paths in the settings.
+        clock: Returns the current time in milliseconds since the epoch.
+
+    Attributes:
+        settings: The settings.
+        location: The location of the database.
+        schema: The tables of the application and those of the package.
+        functions: The functions by name.
+        files: The stored files.
+        crons: The crons.
+        webhooks: The webhooks.
+        inbox: The deliveries that webhooks have received.
+        api_keys: The API keys.
+        tokens: The access tokens.
+        job_control: Lists, cancels and retries jobs.
+        tables: Looks into tables.
+        backups: Makes and restores backups.
+        before_close: Functions that `close` calls first.
 
     Raises:
         RegistrationError: A function's annotations do not fit the schema, two have one name, or a cron cannot run.
@@ -90,6 +113,7 @@ class Backend:
         self.schema = schema.extended(DOCUMENTS)
         self.clock = clock
         self._folder = folder
+        self.location = settings.database(folder)
         self.functions = Registry(functions)
         self.functions.bind(self.schema)
         self.engine: Engine = open_engine(settings, self.schema, folder)
@@ -97,7 +121,6 @@ class Backend:
         self.signing = Signing(self._secret)
         self.files = Files(self.engine, self.schema, self.blobs, self.signing, clock)
         self.crons = _checked_crons(crons).freeze()
-        #: What is to be done before the database is closed.
         self.before_close: list[Callable[[], None]] = []
         self.jobs = Jobs(self.schema, self._notify)
         self.job_control = JobControl(self.jobs, self.engine, clock)
@@ -123,22 +146,34 @@ class Backend:
         self.functions.add_own(PROCESS, self.inbox.queue.process_function())
         self.api_keys: Credentials[ApiKey] = self._credentials(ApiKey, settings.api_key_prefix)
         self.tokens: Credentials[AccessToken] = self._credentials(AccessToken, settings.api_key_prefix + _TOKEN_MARK)
+        self.tables = Tables(self.engine, self.schema)
+        self.backups = DeploymentBackups(
+            self.engine, self.blobs, self.location, settings.storage(folder), self._finish_restore
+        )
 
     def ctx(self, identity: UserIdentity | None = None, *, site: Site = str) -> ActionCtx:
-        """A ctx to run functions from, as in `backend.ctx().run_query(items.get, id=...)`.
+        """Return a ctx to run functions from, as in `backend.ctx().run_query(items.get, id=...)`.
 
         Args:
-            identity: Who is calling.
-            site: Answers what URLs start with, nothing by default; the setting CONVEX_SITE_URL comes first.
+            identity: The identity of the caller.
+            site: Returns the beginning of URLs, such as https://example.com. The setting CONVEX_SITE_URL comes first.
         """
         return self.runtime.action_ctx(self.caller(identity, site))
 
     def caller(self, identity: UserIdentity | None = None, site: Site = str) -> Caller:
-        """The outermost caller."""
+        """Return the caller of a function that no other function has called."""
         return self.runtime.caller(identity, site)
 
     def run(self, name: str, arguments: Mapping[str, Any], *, identity: UserIdentity | None = None) -> Any:
-        """Run a function of any kind by name, with arguments parsed from JSON.
+        """Run a function of any kind by name, internal ones included.
+
+        Args:
+            name: The function's name, such as "items:create".
+            arguments: Its arguments as JSON values: dates are text, and bytes are base64.
+            identity: The identity of the caller.
+
+        Returns:
+            The validated result of the function.
 
         Raises:
             FunctionNotFoundError: There is no function of that name.
@@ -154,29 +189,29 @@ class Backend:
         return function.check_returns(function.handler(self.runtime.action_ctx(caller), **checked))
 
     def migrate(self, *, dry_run: bool = False, allow_destructive: bool = False) -> list[Step]:
-        """Bring the database to the schema, in one transaction.
+        """Change the tables of the database to match the schema, in one transaction.
 
         Args:
-            dry_run: Only try it, and undo it.
-            allow_destructive: Also drop columns the schema no longer has.
+            dry_run: Roll back at the end.
+            allow_destructive: Also drop columns that the schema no longer has.
 
         Returns:
-            The steps that were taken (or would be).
+            The steps that were applied, or would be.
 
         Raises:
-            MigrationRefusedError: Data would be lost or does not fit; nothing was changed.
+            MigrationRefusedError: Data would be lost or does not fit. Nothing was changed.
         """
 
-        def decide(migration: Migration) -> list[Step]:
+        def plan_steps(migration: Migration) -> list[Step]:
             return plan(self.schema, migration, allow_destructive=allow_destructive)
 
-        steps = self.engine.migrate(decide, dry_run=dry_run)
+        steps = self.engine.migrate(plan_steps, dry_run=dry_run)
         if not dry_run:
             self._make_secret()
         return steps
 
     def register_crons(self) -> None:
-        """Bring the crons in the database to those of the application; nothing is written if they are the same."""
+        """Change the crons in the database to match those of the application. Writes nothing if they match."""
         with self.engine.snapshot() as snapshot:
             if self.cron_registration.is_current(snapshot):
                 return
@@ -184,13 +219,39 @@ class Backend:
         self.engine.write(lambda transaction: self.cron_registration.register(transaction, CreationTimes(now), now))
 
     def fire_crons(self) -> None:
-        """Schedule what the crons that are due run."""
+        """Schedule the jobs of the crons that are due."""
 
         def work(transaction: Transaction) -> None:
             now = self.clock()
             self.ticks.fire(transaction, CreationTimes(now), now)
 
         self.engine.write(work)
+
+    def describe_functions(self) -> list[FunctionDescription]:
+        """Return each function of the application with its arguments and result, in the order of their names."""
+        return [describe_function(function) for function in self.functions]
+
+    def check_migrated(self) -> None:
+        """Check that the database has the tables of the schema.
+
+        Raises:
+            MigrationRequiredError: It does not. The message names the command to run.
+        """
+        with self.engine.snapshot():
+            pass
+
+    def check(self, *, read_bytes: bool, progress: Progress) -> Findings:
+        """Check everything that is stored, and change nothing.
+
+        Args:
+            read_bytes: Whether to read the bytes of all files and compare their digests.
+            progress: Receives how many documents and files are checked, and how many there are.
+
+        Raises:
+            MigrationRequiredError: The database does not exist.
+        """
+        notes = partial(describe_unknown_sources, self.inbox)
+        return Check(self.files, other_notes=notes, read_bytes=read_bytes, progress=progress).run()
 
     def cron_statuses(self) -> list[CronStatus]:
         """Return each cron with its next tick and last run, and whether code and database agree on it."""
@@ -218,16 +279,29 @@ class Backend:
             yield Move(self.schema, source, target, self.clock)
 
     def close(self) -> None:
-        """Let go of everything that is open."""
+        """Close everything that is open."""
         for callback in self.before_close:
             callback()
         self.engine.close()
         self.blobs.close()
 
     def _notify(self, due: float) -> None:
-        """Wake the workers of other processes, unless they look by themselves before something is due."""
+        """Wake the workers of other processes, unless they poll before a job is due."""
         if due < self.clock() + POLL_SECONDS * 1000:
             self.engine.notifications.notify()
+
+    def _finish_restore(self) -> list[str]:
+        """Return the steps of the migration that restored tables need; without any, register the crons.
+
+        Running workers have registered theirs at their start, and will not do it again.
+        """
+        try:
+            steps = [str(step) for step in self.migrate(dry_run=True, allow_destructive=True)]
+        except MigrationRefusedError as error:
+            return [str(error)]
+        if not steps:
+            self.register_crons()
+        return steps
 
     def _credentials(self, document: Any, prefix: str) -> Credentials[Any]:
         return Credentials(
@@ -235,16 +309,16 @@ class Backend:
         )
 
     def _secret(self) -> str:
-        """The secret that was set, or the one kept in the database."""
+        """Return the secret of the settings, or the one in the database."""
         if self.settings.secret is not None:
             return self.settings.secret
         with self.engine.snapshot() as snapshot:
-            found = self._stored_secret(snapshot)
-        if found is None:
+            stored = self._stored_secret(snapshot)
+        if stored is None:
             raise MigrationRequiredError(
                 "The deployment has no secret yet; run `flask convex migrate` or set CONVEX_SECRET"
             )
-        return found.value
+        return stored.value
 
     def _stored_secret(self, snapshot: Snapshot) -> Setting | None:
         table = self.schema.table_for(Setting)
@@ -254,8 +328,8 @@ class Backend:
     def _make_secret(self) -> None:
         def work(transaction: Transaction) -> None:
             if self._stored_secret(transaction) is None:
-                made = Setting(key=_SECRET_KEY, value=secrets.token_urlsafe(32))
-                insert(transaction, self.schema.table_for(Setting), made, CreationTimes(self.clock()))
+                secret = Setting(key=_SECRET_KEY, value=secrets.token_urlsafe(32))
+                insert(transaction, self.schema.table_for(Setting), secret, CreationTimes(self.clock()))
 
         if self.settings.secret is None:
             self.engine.write(work)

@@ -12,9 +12,10 @@ import secrets
 import threading
 import zlib
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
+from msgspec import UNSET
 
 from flask_convex_http.database.db import CreationTimes, insert
 from flask_convex_http.database.query import Query
@@ -60,6 +61,12 @@ class UserIdentity(msgspec.Struct, frozen=True, kw_only=True, rename="camel", om
         return f"{self.issuer}|{self.subject}"
 
 
+def without_hash(stored: ApiKey | AccessToken) -> dict[str, Any]:
+    """Return a stored document as a JSON value, without the hash of its key."""
+    fields: dict[str, Any] = msgspec.to_builtins(stored)
+    return {name: value for name, value in fields.items() if name != "hash"}
+
+
 def make_credential(prefix: str) -> str:
     """Return a new key: `prefix_`, 43 random characters and 8 of checksum."""
     body = _base62(secrets.randbits(256), _RANDOM)
@@ -73,11 +80,15 @@ def is_credential(prefix: str, text: str) -> bool:
 
 
 class Credentials(Generic[C]):
-    """The built-in keys of one kind.
+    """The built-in API keys, or the access tokens. "Key" stands for both here.
 
     Args:
         document: The class of their documents.
         prefix: The start of every key.
+        engine: The database.
+        schema: Its tables.
+        signing: Hashes the keys.
+        clock: Returns the current time in milliseconds since the epoch.
     """
 
     def __init__(
@@ -91,6 +102,7 @@ class Credentials(Generic[C]):
         clock: Callable[[], float],
     ) -> None:
         self.prefix = prefix
+        self._document: Callable[..., C] = document
         self._table: Table[C] = schema.table_for(document)
         self._engine = engine
         self._signing = signing
@@ -99,20 +111,71 @@ class Credentials(Generic[C]):
         self._recorded = 0.0
         self._lock = threading.Lock()
 
-    def create(self, make: Callable[[str, str], C]) -> tuple[str, C]:
-        """Create a key and store the document that `make(hint, hash)` returns.
+    def create(self, *, scopes: Sequence[str] = (), expires_at: float | None = None, **fields: Any) -> tuple[str, C]:
+        """Create a key and store its hash.
+
+        Args:
+            scopes: What the key may be used for.
+            expires_at: When it expires, in milliseconds since the epoch; None for never.
+            fields: The other fields of the stored document: `name` of an API key, `subject` of an access token.
 
         Returns:
-            The key, which cannot be shown again, and the stored document.
+            The key, which cannot be read again, and the stored document.
         """
-        key = make_credential(self.prefix)
-        document = make(key[: len(self.prefix) + 5], self._hash(key))
+        key, secret_fields = self._generate()
+        document = self._document(scopes=list(scopes), expires_at=expires_at, **fields, **secret_fields)
+        return key, self._engine.write(lambda transaction: self._insert(transaction, document))
+
+    def rotate(self, document_id: str, *, old_expires_at: float, expires_at: float | None) -> tuple[str, C, C]:
+        """Create a key with the owner and the scopes of another one, which expires soon.
+
+        Args:
+            document_id: The id of the old key.
+            old_expires_at: When the old key expires at the latest, in milliseconds since the epoch.
+            expires_at: When the new key expires; None for never.
+
+        Returns:
+            The new key, which cannot be read again, and the stored documents of the new and the old key.
+
+        Raises:
+            DocumentNotFoundError: There is no such key.
+        """
+        key, secret_fields = self._generate()
+        changes: dict[str, Any] = {"id": UNSET, "creation_time": UNSET, "last_used_at": None, "expires_at": expires_at}
+
+        def work(transaction: Transaction) -> tuple[C, C]:
+            old = self._get(transaction, document_id)
+            new = msgspec.structs.replace(old, **changes, **secret_fields)  # type: ignore[type-var]  # see `Document`
+            end = old_expires_at if old.expires_at is None else min(old_expires_at, old.expires_at)
+            transaction.update(self._table, document_id, {"expires_at": end})
+            return self._insert(transaction, new), self._get(transaction, document_id)
+
+        created, old = self._engine.write(work)
+        return key, created, old
+
+    def revoke(self, document_id: str) -> C:
+        """Revoke a key for good. A key that was revoked before keeps the time of the first revocation.
+
+        Returns:
+            The stored document.
+
+        Raises:
+            DocumentNotFoundError: There is no such key.
+        """
 
         def work(transaction: Transaction) -> C:
-            document_id = insert(transaction, self._table, document, CreationTimes(self._clock()))
-            return self._table.read(_existing(transaction.get(self._table, document_id)))
+            if self._get(transaction, document_id).revoked_at is None:
+                transaction.update(self._table, document_id, {"revoked_at": self._clock()})
+            return self._get(transaction, document_id)
 
-        return key, self._engine.write(work)
+        return self._engine.write(work)
+
+    def status(self, stored: C) -> Literal["valid", "expired", "revoked"]:
+        """Return whether a key is valid now."""
+        now = self._clock()
+        if stored.revoked_at is not None and stored.revoked_at <= now:
+            return "revoked"
+        return "expired" if stored.expires_at is not None and stored.expires_at <= now else "valid"
 
     def verify(self, key: str) -> C | None:
         """Return the stored document of a key that is valid now, or None."""
@@ -122,28 +185,15 @@ class Credentials(Generic[C]):
         if row is None:
             return None
         found = self._table.read(row)
-        now = self._clock()
-        if found.revoked_at is not None and found.revoked_at <= now:
+        if self.status(found) != "valid":
             return None
-        if found.expires_at is not None and found.expires_at <= now:
-            return None
-        self._used[found.id] = now  # without the lock: an entry that is lost in the swap was used a moment ago
+        self._used[found.id] = self._clock()  # without the lock: a use that is lost in a swap was a moment ago
         return found
 
     def all(self) -> list[C]:
-        """Return all keys, the oldest first."""
+        """Return the stored documents of all keys, oldest first."""
         with self._engine.snapshot() as snapshot:
             return Query(snapshot, self._table, self._table.indexes["by_creation_time"]).collect()
-
-    def change(self, document_id: str, **fields: Any) -> None:
-        """Change the stored document of a key.
-
-        Raises:
-            DocumentNotFoundError: The key does not exist.
-        """
-        changes = {name: self._table.store(name, value) for name, value in fields.items()}
-        if not self._engine.write(lambda transaction: transaction.update(self._table, document_id, changes)):
-            raise DocumentNotFoundError(f"There is no {document_id}")
 
     def use_is_due(self) -> bool:
         """Return whether `record_use` would write now."""
@@ -167,16 +217,24 @@ class Credentials(Generic[C]):
         try:
             self._engine.write(work)
         except ConvexHTTPError as error:  # the request has its response; the next minute stores a newer time
-            logger.warning("When keys were last used could not be written down: %s", error)
+            logger.warning("The times of the last use of keys could not be stored: %s", error)
+
+    def _generate(self) -> tuple[str, dict[str, str]]:
+        """Return a new key, and the fields of its document that are derived from it."""
+        key = make_credential(self.prefix)
+        return key, {"hint": key[: len(self.prefix) + 5], "hash": self._hash(key)}
 
     def _hash(self, key: str) -> str:
         return self._signing.digest(self._table.name, key)
 
+    def _insert(self, transaction: Transaction, document: C) -> C:
+        return self._get(transaction, insert(transaction, self._table, document, CreationTimes(self._clock())))
 
-def _existing(row: Sequence[Any] | None) -> Sequence[Any]:
-    if row is None:
-        raise DocumentNotFoundError("The key was deleted while it was made")
-    return row
+    def _get(self, transaction: Transaction, document_id: str) -> C:
+        row = transaction.get(self._table, document_id)
+        if row is None:
+            raise DocumentNotFoundError(f"There is no {document_id}")
+        return self._table.read(row)
 
 
 def _checksum(prefix: str, body: str) -> str:

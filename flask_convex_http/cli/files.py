@@ -1,19 +1,15 @@
-"""Stored files from the command line: list, delete and link them, and remove bytes that belong to none."""
+"""`flask convex files ...`: list, delete and link stored files, and delete orphaned blobs."""
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
 
 import click
 from flask.cli import AppGroup
 
-from flask_convex_http.backend import Backend
 from flask_convex_http.cli import options
 from flask_convex_http.cli.output import counted, json_option, moment, note, print_json, print_table, progress
-from flask_convex_http.database.query import Query
 from flask_convex_http.ids import Id
-from flask_convex_http.schema.system_tables import StoredFile
 from flask_convex_http.web.state import current_backend
 
 files = AppGroup("files", help="Stored files.")
@@ -29,10 +25,7 @@ def list_files(as_json: bool) -> None:
       flask convex files list
       flask convex files list --json
     """
-    backend = current_backend()
-    table = backend.schema.table_for(StoredFile)
-    with backend.engine.snapshot() as snapshot:
-        found = Query(snapshot, table, table.indexes["by_creation_time"]).collect()
+    found = current_backend().files.list_files()
     if as_json:
         print_json(found)
         return
@@ -50,44 +43,36 @@ def list_files(as_json: bool) -> None:
     type=options.duration,
     default="1h",
     show_default=True,
-    help="Leave what was written since; more than an upload takes.",
+    help="Leave blobs alone that are younger. Choose more than the longest upload takes.",
 )
-@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@click.option("--dry-run", is_flag=True, help="Only list the blobs.")
 @json_option
 def sweep(older_than: datetime.timedelta, dry_run: bool, as_json: bool) -> None:
-    """Remove bytes that belong to no stored file, such as those of an upload that was cut off.
+    """Delete blobs that belong to no stored file, such as those of an interrupted upload.
 
     \b
     Examples:
       flask convex files sweep --dry-run
       flask convex files sweep --older-than 1d
     """
-    backend = current_backend()
-    # Also if there is nothing to look at: which database is asked for the rows must be certain before bytes go.
-    with backend.engine.snapshot():
-        pass
-    seconds = older_than.total_seconds()
-    keys = _old_keys(backend, seconds)
-    looked_at = _look(backend, keys) if dry_run else backend.files.sweep(older_than=seconds)
-    orphans = []
     with progress("Sweep") as advance:
-        for number, (key, is_orphan) in enumerate(looked_at, 1):
-            orphans += [key] if is_orphan else []
-            advance(number, len(keys))
+        report = current_backend().files.sweep(older_than=older_than.total_seconds(), dry_run=dry_run, progress=advance)
     if as_json:
-        print_json({"dry_run": dry_run, "looked_at": len(keys), "removed": orphans})
+        print_json({"dry_run": dry_run, "looked_at": report.checked, "removed": report.orphans})
         return
-    for key in orphans:
+    for key in report.orphans:
         click.echo(f"  {key}")
-    what = counted(len(orphans), "blob")
-    click.echo(f"{what} without a file {'to remove; nothing was changed' if dry_run else 'removed'}.")
+    outcome = "to delete; nothing was changed" if dry_run else "deleted"
+    click.echo(f"{counted(len(report.orphans), 'blob')} without a file {outcome}.")
 
 
 @files.command("delete")
 @click.argument("file", metavar="ID")
 @json_option
 def delete(file: str, as_json: bool) -> None:
-    """Delete a stored file: its row and its bytes. Documents that refer to it stay as they are.
+    """Delete a stored file: its row and its bytes.
+
+    Documents that refer to it stay as they are.
 
     \b
     Examples:
@@ -102,10 +87,16 @@ def delete(file: str, as_json: bool) -> None:
 
 @files.command("url")
 @click.argument("file", metavar="ID")
-@click.option("--expires", type=options.time, default="1h", show_default=True, help="30d, 12h or 2027-01-01 (UTC).")
+@click.option(
+    "--expires",
+    type=options.time,
+    default="1h",
+    show_default=True,
+    help="When the URL expires: 30d, 12h or 2027-01-01 (UTC).",
+)
 @json_option
 def url(file: str, expires: datetime.timedelta | datetime.datetime, as_json: bool) -> None:
-    """Print a URL that anyone who has it can read a stored file from.
+    """Print a URL from which anyone who has it can read a stored file.
 
     \b
     Examples:
@@ -123,14 +114,4 @@ def url(file: str, expires: datetime.timedelta | datetime.datetime, as_json: boo
         return
     click.echo(found)
     if not backend.settings.site_url:
-        note("That is the path only: set CONVEX_SITE_URL to where clients reach the app.")
-
-
-def _old_keys(backend: Backend, seconds: float) -> list[str]:
-    limit = backend.clock() / 1000 - seconds
-    return [key for key, _ in backend.blobs.keys(older_than=limit)]
-
-
-def _look(backend: Backend, keys: list[str]) -> Iterator[tuple[str, bool]]:
-    """What a sweep would answer, without removing anything."""
-    return ((key, backend.files.metadata(key) is None) for key in keys)
+        note("This is only the path. Set CONVEX_SITE_URL to the URL at which clients reach the app.")

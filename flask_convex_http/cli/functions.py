@@ -1,12 +1,10 @@
-"""Functions and routes from the command line: run one, list them."""
+"""`flask convex run`, `functions` and `routes`: run a function, list functions and routes."""
 
 from __future__ import annotations
 
 import contextlib
-import inspect
 import re
 import sys
-import typing
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,8 +14,7 @@ from flask import current_app
 from flask.cli import with_appcontext
 
 from flask_convex_http.cli.output import json_option, print_json, print_table
-from flask_convex_http.functions.function import Function
-from flask_convex_http.validation.annotations import describe
+from flask_convex_http.functions.description import ArgumentDescription
 from flask_convex_http.web.cors import Cors
 from flask_convex_http.web.matching import path_of
 from flask_convex_http.web.router import HttpRouter, Route
@@ -30,9 +27,9 @@ from flask_convex_http.web.state import current_backend
 @json_option
 @with_appcontext
 def run(function: str, arguments: str, as_json: bool) -> None:
-    """Run FUNCTION, internal ones included, and print its result as JSON.
+    """Run a function, public or internal, and print its result as JSON.
 
-    ARGUMENTS is a JSON object with the function's arguments; `-` reads it from stdin. What the function itself prints
+    ARGUMENTS is a JSON object with the function's arguments; `-` reads it from stdin. Output of the function itself
     goes to stderr.
 
     \b
@@ -51,22 +48,28 @@ def run(function: str, arguments: str, as_json: bool) -> None:
 @json_option
 @with_appcontext
 def functions(as_json: bool) -> None:
-    """List the functions: kind, who may call them, arguments and result.
+    """List the functions: kind, visibility, arguments and result.
 
     \b
     Examples:
       flask convex functions
       flask convex functions --json
     """
-    found = list(current_backend().functions)
+    found = current_backend().describe_functions()
     if as_json:
-        print_json([_function(function) for function in found])
+        print_json(found)
         return
     if not found:
-        click.echo("There are no functions: name their modules in ConvexHTTP(functions=[...]).")
+        click.echo("There are no functions. Name their modules in ConvexHTTP(functions=[...]).")
         return
     rows = [
-        (function.name, function.kind, _visibility(function), _signature(function), _returns(function))
+        (
+            function.name,
+            function.kind,
+            "public" if function.public else "internal",
+            ", ".join(_argument(argument) for argument in function.arguments),
+            function.returns,
+        )
         for function in found
     ]
     print_table(("FUNCTION", "KIND", "CALLABLE", "ARGUMENTS", "RETURNS"), rows)
@@ -76,9 +79,9 @@ def functions(as_json: bool) -> None:
 @json_option
 @with_appcontext
 def routes(as_json: bool) -> None:
-    """List the HTTP endpoints of the app's routers: path, CORS policy, sender of webhooks.
+    """List the routes of the app's routers: path, CORS policy and webhook provider.
 
-    A path that ends in * is a prefix. `flask routes` lists the app's other endpoints, too.
+    A path that ends in * is a prefix. `flask routes` lists all routes of the app.
 
     \b
     Examples:
@@ -90,7 +93,7 @@ def routes(as_json: bool) -> None:
         print_json(found)
         return
     if not found:
-        click.echo("There are no routes: register an HttpRouter with app.register_blueprint(...).")
+        click.echo("There are no routes. Register an HttpRouter with app.register_blueprint(...).")
         return
     rows = [
         (
@@ -119,44 +122,9 @@ def _arguments(text: str) -> dict[str, Any]:
     return arguments
 
 
-def _visibility(function: Function[Any, Any]) -> str:
-    return "public" if function.public else "internal"
-
-
-def _returns(function: Function[Any, Any]) -> str:
-    return describe(typing.get_type_hints(function.handler, include_extras=True).get("return", Any))
-
-
-def _signature(function: Function[Any, Any]) -> str:
-    return ", ".join(
-        f"{argument['name']}: {argument['type']}{'' if argument['required'] else ' = ' + argument['default']}"
-        for argument in _parameters(function)
-    )
-
-
-def _parameters(function: Function[Any, Any]) -> list[dict[str, Any]]:
-    return [
-        {"name": name, "type": describe(annotation), **_default(function.parameters[name])}
-        for name, annotation in function.argument_types.items()
-    ]
-
-
-def _default(parameter: inspect.Parameter) -> dict[str, Any]:
-    """The default as Python writes it: it need not be a value that JSON has."""
-    if parameter.default is parameter.empty:
-        return {"required": True}
-    return {"required": False, "default": repr(parameter.default)}
-
-
-def _function(function: Function[Any, Any]) -> dict[str, Any]:
-    return {
-        "name": function.name,
-        "kind": function.kind,
-        "public": function.public,
-        "arguments": _parameters(function),
-        "returns": _returns(function),
-        "description": inspect.getdoc(function.handler),
-    }
+def _argument(argument: ArgumentDescription) -> str:
+    default = "" if argument.required else f" = {argument.default}"
+    return f"{argument.name}: {argument.type}{default}"
 
 
 # --- routes ----------------------------------------------------------------------------------------------------------

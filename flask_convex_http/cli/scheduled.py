@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import click
 import msgspec
@@ -21,8 +21,10 @@ from flask_convex_http.cli.output import (
     shortened,
 )
 from flask_convex_http.scheduling.job_control import JobOutcome, JobResult, JobState
-from flask_convex_http.schema.system_tables import Attempt, ScheduledFunction
 from flask_convex_http.web.state import current_backend
+
+if TYPE_CHECKING:
+    from flask_convex_http.schema.system_tables import Attempt, ScheduledFunction
 
 #: The reason why a job in this state cannot be retried.
 _NOT_RETRIED: dict[JobState, str] = {

@@ -45,8 +45,7 @@ def worker(grace: int, as_json: bool) -> None:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")  # unless the app has said how
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # of the proxy; threads want the app
     backend = current_backend()
-    with backend.engine.snapshot():  # a database that is not there should end this at once
-        pass
+    backend.check_migrated()
     running = Worker(backend, app_context=app.app_context, grace=grace)
     by = _work(running, grace)
     if as_json:

@@ -1,19 +1,17 @@
-"""Whether what is stored makes sense: documents match their classes, files have their bytes.
+"""Check what is stored: pages and tables, documents against their classes, and files against their bytes.
 
-What lives here knows no SQL and no web framework; whether the database itself is sound is asked of the engine and the
-store of bytes. Everything is read in constant memory, and nobody who writes has to wait.
+The engine and the blob store check themselves. Everything is read in constant memory, and no writer waits.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-from flask_convex_http.engines.base import Snapshot
+from flask_convex_http.engines.base import Row, Snapshot
 from flask_convex_http.errors import (
     BlobNotFoundError,
     DocumentValidationError,
@@ -22,127 +20,111 @@ from flask_convex_http.errors import (
     UnavailableError,
 )
 from flask_convex_http.ids import table_of
+from flask_convex_http.operations.file_bytes import has_full_size, measure
+from flask_convex_http.operations.pages import pages
+from flask_convex_http.operations.progress import Meter, Progress
 from flask_convex_http.schema.documents import Column, Document, Table
-from flask_convex_http.schema.index_ranges import Segment, segments
+from flask_convex_http.schema.index_ranges import Segment
 from flask_convex_http.schema.system_tables import StoredFile
 from flask_convex_http.storage.files import Files
 
-Progress = Callable[[int, int], None]
-
-#: How many sentences of one kind are told in full.
-_TOLD = 10
-#: Seconds after which bytes without a row belong to no upload any more.
+#: Sentences of one kind that are reported in full.
+_MAX_SENTENCES = 10
+#: Seconds after which a blob without a row is no upload that is still running.
 _ORPHAN_AGE = 86_400.0
-#: Rows of files read in one snapshot, which must not stay open while their bytes are read.
-_PAGE = 500
-_PROGRESS_STEP = 100
 
 
+@dataclass
 class Findings:
-    """What a check has found.
+    """The result of a check.
 
     Attributes:
-        problems: What is wrong, a sentence each that says where and what to do.
-        notes: What is allowed and may surprise.
-        rows: How many rows were looked at, the system's own included.
-        files: How many stored files were looked at.
+        problems: What is wrong, one sentence each that says where it is and what to do.
+        notes: What is allowed but may be unexpected, one sentence each.
+        rows: How many rows were checked, those of system tables included.
+        files: How many stored files were checked.
     """
 
-    def __init__(self) -> None:
-        self.problems: list[str] = []
-        self.notes: list[str] = []
-        self.rows = 0
-        self.files = 0
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    rows: int = 0
+    files: int = 0
 
 
 class Check:
-    """One look at everything.
+    """A check of one deployment.
 
     Args:
-        files: The database, its schema and the files.
-        check_store: Answers what is wrong with the store of bytes itself, a sentence each; None if there is no store
-            yet, which only to look must not make.
-        remarks: Answers what is allowed and may surprise, a sentence each, of what nobody here knows of.
-        read_bytes: Whether to read all bytes of all files and compare their digests.
-        progress: Is told how many documents and files were looked at, and how many there are.
+        files: The database, its schema and the blob store.
+        other_notes: Returns notes on tables whose meaning this module does not know.
+        read_bytes: Whether to read the bytes of all files and compare their digests.
+        progress: Receives how many documents and files are checked.
     """
 
     def __init__(
-        self,
-        files: Files,
-        *,
-        check_store: Callable[[], list[str]] | None,
-        remarks: Callable[[], list[str]] = list,
-        read_bytes: bool = False,
-        progress: Progress | None = None,
+        self, files: Files, *, other_notes: Callable[[], list[str]], read_bytes: bool, progress: Progress
     ) -> None:
         self._files = files
-        self._check_store = check_store
-        self._remarks = remarks
+        self._other_notes = other_notes
         self._read_bytes = read_bytes
         self._progress = progress
+        self._meter = Meter(progress, 0)
         self._findings = Findings()
-        self._done = self._total = 0
 
     def run(self) -> Findings:
-        """Look at the engine's tables, the documents, the files.
+        """Check the database, the documents, the blob store and the files.
 
         Raises:
-            MigrationRequiredError: There is no database.
+            MigrationRequiredError: The database does not exist.
         """
-        problems = self._findings.problems
+        problems, notes = self._findings.problems, self._findings.notes
         try:
             problems += self._files.engine.check()
             self._check_documents()
-            self._findings.notes += self._remarks()
-            problems += self._check_store() if self._check_store is not None else []
+            notes += self._other_notes()
             self._check_files()
         except MigrationRequiredError:
             if not problems:
                 raise
-            self._findings.notes.append("Documents and files were not looked at: the database has to be migrated first")
+            notes.append("Documents and files were not checked: the database has to be migrated first")
         except EngineError as error:
             is_damage = not isinstance(error, UnavailableError)
-            remedy = "; if that is damage, `flask convex restore` mends it" if is_damage else ""
-            problems.append(f"The check could not go on ({error}){remedy}")
+            remedy = "; if the database is damaged, `flask convex restore` restores a backup" if is_damage else ""
+            problems.append(f"The check could not continue ({error}){remedy}")
         return self._findings
-
-    def _step(self) -> None:
-        self._done += 1
-        if self._progress is not None and (self._done % _PROGRESS_STEP == 0 or self._done >= self._total):
-            self._progress(min(self._done, self._total), self._total)
 
     # --- documents ---------------------------------------------------------------------------------------------------
 
     def _check_documents(self) -> None:
         with self._files.engine.snapshot() as snapshot:
             tables = self._files.schema.tables.values()
-            self._total = sum(map(snapshot.count, tables)) + snapshot.count(self._stored_files)
+            total = sum(map(snapshot.count, tables)) + snapshot.count(self._stored_files)
+            self._meter = Meter(self._progress, total)
             for table in tables:
                 self._check_table(snapshot, table)
 
     def _check_table(self, snapshot: Snapshot, table: Table[Any]) -> None:
-        mismatches, strangers = _Told(self._findings.problems), _Told(self._findings.notes)
+        mismatches, dangling = _Sentences(self._findings.problems), _Sentences(self._findings.notes)
         references = [column for column in table.columns.values() if column.validator.id_markers]
-        for row in snapshot.stream(table, Segment(()), descending=False):  # in no order: by no index, which may lie
+        for row in snapshot.stream(table, Segment(()), descending=False):  # without an index: it may be damaged
             self._findings.rows += 1
-            self._step()
-            document = _document(table, row, mismatches)
+            self._meter.advance()
+            document = _read_document(table, row, mismatches)
             if document is not None:
-                self._check_references(snapshot, document, references, strangers)
+                self._check_references(snapshot, document, references, dangling)
         mismatches.end(f"{table.name} has {{}} more documents that do not match their class")
-        strangers.end(f"{table.name} has {{}} more references to documents that are not there")
+        dangling.end(f"{table.name} has {{}} more references to documents that do not exist")
 
     def _check_references(
-        self, snapshot: Snapshot, document: Document, columns: Sequence[Column], strangers: _Told
+        self, snapshot: Snapshot, document: Document, columns: Sequence[Column], dangling: _Sentences
     ) -> None:
         for column in columns:
             for table, value in self._references(document, column):
                 if snapshot.get(table, value) is None:
-                    strangers.add(f"{document.id} refers to {value}, which is not there (in {column.name})")
+                    dangling.add(f"{document.id} refers to {value}, which does not exist (in {column.name})")
 
     def _references(self, document: Document, column: Column) -> Iterator[tuple[Table[Any], str]]:
-        """The ids in a field, each with its table: every text that is one the annotation allows."""
+        """Yield the ids in a field, each with its table: every text that is an id which the annotation allows."""
         for value in _texts(msgspec.to_builtins(getattr(document, column.name))):
             table = self._files.schema.likely_table_of(value)
             if table is not None and any(marker.accepts(value) for marker in column.validator.id_markers):
@@ -155,83 +137,67 @@ class Check:
         return self._files.schema.table_for(StoredFile)
 
     def _check_files(self) -> None:
-        told = _Told(self._findings.problems)
-        for row in self._file_rows():
-            self._findings.files += 1
-            self._step()
-            self._check_file(row, told)
-        told.end("There are {} more files whose bytes are missing or damaged")
-        if self._check_store is not None:
+        blobs = self._files.blobs
+        if blobs.is_created:  # else a check would create it
+            self._findings.problems += blobs.check()
+        faults = _Sentences(self._findings.problems)
+        for page in pages(self._files.engine, self._stored_files):
+            for row in page:
+                self._findings.files += 1
+                self._meter.advance()
+                self._check_file(row, faults)
+        faults.end("There are {} more files with missing or wrong bytes")
+        if blobs.is_created:
             self._note_orphans()
 
-    def _file_rows(self) -> Iterator[Sequence[Any]]:
-        """The rows of all files, oldest first, some at a time."""
-        table = self._stored_files
-        order = table.indexes["by_creation_time"].columns
-        after: list[Any] | None = None
-        while True:
-            with self._files.engine.snapshot() as snapshot:
-                runs = segments(order, (), None, nullable=frozenset(), after=after)
-                rows = [row for run in runs for row in snapshot.select(table, run, descending=False, limit=_PAGE)]
-            if not rows:
-                return
-            rows = rows[:_PAGE]
-            yield from rows
-            after = [rows[-1][1], rows[-1][0]]
-
-    def _check_file(self, row: Sequence[Any], told: _Told) -> None:
+    def _check_file(self, row: Row, faults: _Sentences) -> None:
         try:
             file = self._stored_files.read(row)
-        except EngineError:  # it was told among the documents
+        except EngineError:  # reported with the documents
             return
         fault = self._fault_of(file)
-        if fault is not None and self._is_there(file.id):  # not deleted meanwhile
-            told.add(fault)
+        if fault is not None and self._exists(file.id):  # a file that was deleted since is no fault
+            faults.add(fault)
 
     def _fault_of(self, file: StoredFile) -> str | None:
         remedy = f"restore the bytes from a backup, or `flask convex files delete {file.id}`"
-        if self._check_store is None:
-            return f"The file {file.id} has no bytes: there is no store of files; {remedy}"
+        if not self._files.blobs.is_created:
+            return f"The file {file.id} has no bytes: there is no blob store; {remedy}"
         try:
             difference = self._difference(file)
         except BlobNotFoundError:
             difference = f"The file {file.id} has no bytes, or not all of them"
-        except UnavailableError:  # which says nothing of this file
+        except UnavailableError:  # no fault of this file
             raise
         except EngineError as error:
             return f"The bytes of the file {file.id} cannot be read: {error}"
         return difference and f"{difference}; {remedy}"
 
     def _difference(self, file: StoredFile) -> str | None:
+        blobs = self._files.blobs
         if not self._read_bytes:
-            return None if self._has_size(file) else f"The file {file.id} has more or fewer bytes than {file.size:,}"
-        size, digest = _measured(self._files.blobs.read(file.id))
+            is_full = has_full_size(blobs, file)
+            return None if is_full else f"The file {file.id} has more or fewer bytes than {file.size:,}"
+        size, digest = measure(blobs, file.id)
         if size != file.size:
             return f"The file {file.id} has {size:,} bytes instead of {file.size:,}"
         return None if digest == file.sha256 else f"The bytes of the file {file.id} are not those that were stored"
 
-    def _has_size(self, file: StoredFile) -> bool:
-        """Whether the last byte is the last one, without reading those before."""
-        if file.size < 0:
-            return False
-        end = self._files.blobs.read(file.id, max(file.size - 1, 0), file.size + 1)
-        return sum(map(len, end)) == min(file.size, 1)
-
     def _note_orphans(self) -> None:
         limit = self._files.clock() / 1000 - _ORPHAN_AGE
-        count = sum(not self._is_there(key) for key, _ in self._files.blobs.keys(older_than=limit))
+        count = sum(not self._exists(key) for key, _ in self._files.blobs.keys(older_than=limit))
         if count:
             self._findings.notes.append(
-                f"The bytes of {count} file{'' if count == 1 else 's'} belong to no row, as a crash may leave them; "
-                "`flask convex files sweep` removes them"
+                f"{count} {'blob has' if count == 1 else 'blobs have'} no file, as a crash may leave them; "
+                "`flask convex files sweep` deletes them"
             )
 
-    def _is_there(self, file_id: str) -> bool:
+    def _exists(self, file_id: str) -> bool:
         with self._files.engine.snapshot() as snapshot:
             return snapshot.get(self._stored_files, file_id) is not None
 
 
-class _Told:
+class _Sentences:
     """Sentences of one kind: the first ones in full, the rest as a number."""
 
     def __init__(self, sentences: list[str]) -> None:
@@ -240,42 +206,34 @@ class _Told:
 
     def add(self, sentence: str) -> None:
         self._count += 1
-        if self._count <= _TOLD:
+        if self._count <= _MAX_SENTENCES:
             self._sentences.append(sentence)
 
     def end(self, rest: str) -> None:
-        """Say how many were left out."""
-        if self._count > _TOLD:
-            self._sentences.append(rest.format(self._count - _TOLD))
+        """Add how many sentences were left out."""
+        if self._count > _MAX_SENTENCES:
+            self._sentences.append(rest.format(self._count - _MAX_SENTENCES))
 
 
-def _document(table: Table[Any], row: Sequence[Any], told: _Told) -> Document | None:
-    """The document of a row, if it is one."""
+def _read_document(table: Table[Any], row: Row, mismatches: _Sentences) -> Document | None:
+    """Return the document of a row, or None if it does not match its class."""
     try:
         document: Document = table.read(row)
         table.row(document)
     except (EngineError, DocumentValidationError) as error:
-        told.add(f"The document {row[0]} does not match its class: {error}; replace or delete it")
+        mismatches.add(f"The document {row[0]} does not match its class: {error}; replace or delete it")
         return None
     if table_of(row[0]) != table.name:
-        told.add(f"The row {row[0]!r} of {table.name} has an id that belongs to no document of it; insert it anew")
+        mismatches.add(f"The row {row[0]!r} of {table.name} does not have an id of its table; insert it again")
         return None
     return document
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """All texts in a value, however deep."""
+    """Yield all texts in a value, however deep."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
         yield from (text for pair in value.items() for part in pair for text in _texts(part))
     elif isinstance(value, Iterable):
         yield from (text for part in value for text in _texts(part))
-
-
-def _measured(pieces: Iterable[bytes]) -> tuple[int, str]:
-    size, digest = 0, hashlib.sha256()
-    for piece in pieces:
-        size += len(piece)
-        digest.update(piece)
-    return size, base64.b64encode(digest.digest()).decode()

@@ -13,7 +13,7 @@ import base64
 import hashlib
 import io
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from urllib.parse import quote
@@ -21,6 +21,7 @@ from urllib.parse import quote
 import msgspec
 
 from flask_convex_http.database.db import CreationTimes, insert
+from flask_convex_http.database.query import Query
 from flask_convex_http.engines.base import Engine, Snapshot, Transaction
 from flask_convex_http.errors import (
     BlobNotFoundError,
@@ -61,6 +62,19 @@ class DirectUpload(msgspec.Struct, frozen=True, rename="camel"):
 
     upload_url: str
     finish_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class SweepReport:
+    """The result of a sweep.
+
+    Attributes:
+        checked: How many blobs were checked.
+        orphans: The keys of the blobs without a row.
+    """
+
+    checked: int
+    orphans: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,18 +170,42 @@ class Files:
             raise BlobNotFoundError("There is no such stored file")
         transaction.update(self.schema.table_for(StoredFile), file_id, {"revision": file.revision + 1})
 
-    def sweep(self, *, older_than: float = SWEEP_AGE) -> Iterator[tuple[str, bool]]:
-        """Delete bytes without a row, and yield each key that was checked and whether it was deleted.
+    def list_files(self) -> list[StoredFile]:
+        """Return the rows of all files, oldest first."""
+        table = self.schema.table_for(StoredFile)
+        with self.engine.snapshot() as snapshot:
+            return Query(snapshot, table, table.indexes["by_creation_time"]).collect()
+
+    def sweep(
+        self,
+        *,
+        older_than: float = SWEEP_AGE,
+        dry_run: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> SweepReport:
+        """Delete the blobs that have no row.
 
         Args:
-            older_than: Keep bytes that were written less than this many seconds ago.
+            older_than: Leave blobs alone that were written less than this many seconds ago.
+            dry_run: Only find them.
+            progress: Receives how many blobs were checked, and how many there are.
+
+        Raises:
+            MigrationRequiredError: The database has no tables. Its files cannot be told from orphans then.
         """
+        with self.engine.snapshot():
+            pass
         limit = self.clock() / 1000 - older_than
-        for key, _ in list(self.blobs.keys(older_than=limit)):
-            orphan = self.metadata(key) is None
-            if orphan:
-                self.blobs.delete(key)
-            yield key, orphan
+        keys = [key for key, _ in self.blobs.keys(older_than=limit)]
+        orphans = []
+        for number, key in enumerate(keys, 1):
+            if self.metadata(key) is None:
+                orphans.append(key)
+                if not dry_run:
+                    self.blobs.delete(key)
+            if progress is not None:
+                progress(number, len(keys))
+        return SweepReport(len(keys), orphans)
 
     # --- direct uploads ----------------------------------------------------------------------------------------------
 

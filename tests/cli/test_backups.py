@@ -31,13 +31,13 @@ def add(convex: Convex, *names: str) -> None:
 
 
 def lamps(convex: Convex) -> list[str]:
-    """The names of the lamps, oldest first."""
+    """Return the names of the lamps, oldest first."""
     return [row["name"] for row in convex("data", "lamps", "--order", "asc", "--json").json]
 
 
 @pytest.fixture(name="copy")
 def _copy(convex: Convex, tmp_path: Path) -> Path:
-    """A backup of when there was one lamp, Anna; now Bert is there, too."""
+    """A backup with the lamp Anna; the database has Bert, too."""
     add(convex, "Anna")
     path = tmp_path / "copies" / "copy.db"
     path.parent.mkdir()
@@ -50,7 +50,7 @@ def _copy(convex: Convex, tmp_path: Path) -> Path:
 
 
 def test_a_backup_is_a_database_of_its_own(convex: Convex, tmp_path: Path) -> None:
-    """The copy has the rows, opens as a database, and only its owner can read it."""
+    """A backup opens as a database with the rows, and only its owner can read it."""
     convex("run", "shop:add", '{"name": "Anna"}')
     target = tmp_path / "backups" / "convex.db"
     target.parent.mkdir()
@@ -66,8 +66,8 @@ def test_a_backup_is_a_database_of_its_own(convex: Convex, tmp_path: Path) -> No
     assert "_settings" in rows
 
 
-def test_a_backup_with_files_has_their_bytes(convex: Convex, tmp_path: Path) -> None:
-    """--files copies the bytes of stored files, too."""
+def test_files_are_backed_up_with_their_bytes(convex: Convex, tmp_path: Path) -> None:
+    """With --files the bytes of stored files are copied, too."""
     convex("run", "shop:store", '{"text": "a text to be found"}')
     done = convex("backup", str(tmp_path / "a"), "--files", str(tmp_path / "b"), "--json")
     assert done.json == {
@@ -78,7 +78,7 @@ def test_a_backup_with_files_has_their_bytes(convex: Convex, tmp_path: Path) -> 
 
 
 def test_a_backup_overwrites_nothing(convex: Convex, tmp_path: Path) -> None:
-    """A path that exists, for the database or the files, is refused and left alone, and nothing else is written."""
+    """A path that exists is refused, and nothing is written."""
     taken = tmp_path / "taken"
     taken.write_text("mine")
     for arguments in ([str(taken)], [str(tmp_path / "new"), "--files", str(taken)]):
@@ -90,19 +90,19 @@ def test_a_backup_overwrites_nothing(convex: Convex, tmp_path: Path) -> None:
 
 
 def test_a_backup_into_no_folder_is_refused(convex: Convex, tmp_path: Path) -> None:
-    """The folder must exist."""
+    """A backup to a folder that does not exist is refused."""
     refused = convex("backup", str(tmp_path / "none" / "copy"))
     assert refused.status == 1
     assert "There is no folder" in refused.err
 
 
 def test_a_backup_needs_two_names_for_two_files(convex: Convex, tmp_path: Path) -> None:
-    """The database and the files cannot go to one path."""
+    """One path for both the database and the files is wrong usage."""
     assert convex("backup", str(tmp_path / "x"), "--files", str(tmp_path / "x")).status == 2
 
 
 def test_a_backup_of_nothing_is_refused(unmigrated: Convex, tmp_path: Path) -> None:
-    """Without a database there is nothing to copy, and none is made."""
+    """A backup without a database is refused, and no database is created."""
     refused = unmigrated("backup", str(tmp_path / "copy.db"))
     assert refused.status == 1
     assert "There is no database" in refused.err
@@ -112,23 +112,23 @@ def test_a_backup_of_nothing_is_refused(unmigrated: Convex, tmp_path: Path) -> N
 # --- restore ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_restore_asks_first(convex: Convex, copy: Path) -> None:
-    """The question says what is lost; without a yes nothing is changed."""
-    for answer in ("", "n\n"):
-        asked = convex("restore", str(copy), stdin=answer)
+def test_a_restore_asks_for_confirmation(convex: Convex, copy: Path) -> None:
+    """Without --yes the question names the rows that are replaced; after a no nothing is changed."""
+    for stdin in ("", "n\n"):
+        asked = convex("restore", str(copy), stdin=stdin)
         assert asked.status == 1
         assert f"The 4 rows of {copy.parents[1] / 'convex.db'} will be replaced by the 3 rows of {copy}" in asked.err
         assert asked.out == ""
     assert lamps(convex) == ["Anna", "Bert"]
     done = convex("restore", str(copy), stdin="y\n")
     assert done.status == 0
-    assert "is as it was in the backup (3 rows)" in done.out
+    assert "was restored (3 rows)" in done.out
     assert "migrate" not in done.out
     assert lamps(convex) == ["Anna"]
 
 
-def test_a_restore_speaks_json(convex: Convex, copy: Path, tmp_path: Path) -> None:
-    """With --yes nothing is asked, and a program reads what was done."""
+def test_json_of_a_restore(convex: Convex, copy: Path, tmp_path: Path) -> None:
+    """With --yes and --json, nothing is asked and one document has the result."""
     done = convex("restore", str(copy), "--yes", "--json")
     assert done.json == {
         "database": str(tmp_path / "convex.db"),
@@ -141,8 +141,8 @@ def test_a_restore_speaks_json(convex: Convex, copy: Path, tmp_path: Path) -> No
     assert lamps(convex) == ["Anna"]
 
 
-def test_an_empty_place_is_filled_without_asking(convex: Convex, copy: Path, tmp_path: Path) -> None:
-    """Where there is no database nothing is lost, so nobody is asked."""
+def test_a_missing_database_is_restored_without_a_question(convex: Convex, copy: Path, tmp_path: Path) -> None:
+    """Without a database nothing can be lost, so there is no question."""
     (tmp_path / "convex.db").rename(tmp_path / "lost.db")
     for end in ("-wal", "-shm"):
         (tmp_path / f"convex.db{end}").unlink(missing_ok=True)
@@ -213,10 +213,10 @@ def a_link_to_itself(folder: Path) -> Path:
         (a_link_to_itself, "is the database in use itself"),
     ],
 )
-def test_what_is_no_backup_is_refused(
+def test_other_files_are_refused(
     convex: Convex, copy: Path, tmp_path: Path, make: Callable[[Path], Path], why: str
 ) -> None:
-    """Anything but a sound backup is an error in one line, before anybody is asked, and changes nothing."""
+    """Any file but a sound backup is an error in one line before the question, and nothing is changed."""
     convex("run", "shop:store", '{"text": "a file"}')
     refused = convex("restore", str(make(tmp_path)))
     assert refused.status == 1
@@ -226,8 +226,8 @@ def test_what_is_no_backup_is_refused(
     assert lamps(convex) == ["Anna", "Bert"]
 
 
-def test_an_older_schema_is_to_be_migrated_next(convex: Convex, tmp_path: Path) -> None:
-    """A backup from before a change of the schema is restored, and the answer names the command that comes next."""
+def test_a_backup_with_an_older_schema_needs_a_migration(convex: Convex, tmp_path: Path) -> None:
+    """A backup with an older schema is restored, and the output names the migration that must follow."""
     (tmp_path / "old").mkdir()
     older = older_app(tmp_path / "old")
     command = older.test_cli_runner().invoke
@@ -243,8 +243,8 @@ def test_an_older_schema_is_to_be_migrated_next(convex: Convex, tmp_path: Path) 
     assert convex("check").status == 0
 
 
-def test_files_come_back_with_their_copy(convex: Convex, tmp_path: Path) -> None:
-    """--files brings back the bytes; without it they are left as they are, and a check says what is missing."""
+def test_files_are_restored_from_their_backup(convex: Convex, tmp_path: Path) -> None:
+    """With --files the bytes are restored; without it they stay as they are, and a check lists missing ones."""
     file = convex("run", "shop:store", '{"text": "hello"}').json
     copies = [str(tmp_path / "copy.db"), "--files", str(tmp_path / "files.db")]
     assert convex("backup", *copies).status == 0
@@ -258,8 +258,8 @@ def test_files_come_back_with_their_copy(convex: Convex, tmp_path: Path) -> None
     assert convex("files", "list", "--json").json[0]["_id"] == file
 
 
-def test_a_wrong_copy_of_files_leaves_the_database_alone(convex: Convex, copy: Path) -> None:
-    """Both copies are looked at before either is used."""
+def test_a_wrong_backup_of_files_changes_nothing(convex: Convex, copy: Path) -> None:
+    """Both backups are inspected before the first one is restored."""
     convex("run", "shop:store", '{"text": "hello"}')
     twin = copy.with_name("twin.db")
     shutil.copy(copy, twin)
@@ -270,8 +270,8 @@ def test_a_wrong_copy_of_files_leaves_the_database_alone(convex: Convex, copy: P
     assert convex("restore", str(copy), "--files", str(copy), "--yes").status == 2
 
 
-def test_a_damaged_database_is_kept(tmp_path: Path) -> None:
-    """What SQLite cannot open is said to be damaged, and the answer says where it is now."""
+def test_a_damaged_database_is_put_aside(tmp_path: Path) -> None:
+    """A damaged database is reported, and a restore moves it aside and prints where."""
     deployment = Deployment(tmp_path)
     deployment.migrate()
     deployment.answer("backup", str(tmp_path / "copy.db"))
@@ -290,8 +290,8 @@ def test_a_damaged_database_is_kept(tmp_path: Path) -> None:
     assert deployment.command("check").returncode == 0
 
 
-def test_a_temporary_database_has_nothing_to_restore(copy: Path, tmp_path: Path) -> None:
-    """With a database in memory there is no place to restore to."""
+def test_a_temporary_database_cannot_be_restored(copy: Path, tmp_path: Path) -> None:
+    """A restore to a temporary database is refused, and the message names the setting."""
     app = Flask("memory", instance_path=str(tmp_path / "memory"))
     app.config["CONVEX_DATABASE_URL"] = "sqlite:///:memory:"
     ConvexHTTP(app, schema=Schema())
@@ -303,14 +303,14 @@ def test_a_temporary_database_has_nothing_to_restore(copy: Path, tmp_path: Path)
 
 @pytest.fixture(name="sweeping")
 def _sweeping() -> Crons:
-    """A cron that fires when it is first seen, and not again in these tests."""
+    """A cron that ticks when it is registered, and not again in these tests."""
     crons = Crons()
     crons.interval("sweep", 3600, note, text="swept")
     return crons
 
 
-def test_workers_that_run_go_on_with_their_crons(tmp_path: Path, sweeping: Crons) -> None:
-    """After a copy from before a cron was added was restored, workers that have run all the time fire it."""
+def test_running_workers_keep_their_crons_after_a_restore(tmp_path: Path, sweeping: Crons) -> None:
+    """After a restore of a backup without a cron, running workers still run that cron."""
     with errands(tmp_path) as older:
         assert older.convex("backup", str(tmp_path / "copy.db")).status == 0
     with errands(tmp_path, crons=sweeping, CONVEX_WORKER_LEASE=0.5) as shop, working(shop.backend):
@@ -321,8 +321,8 @@ def test_workers_that_run_go_on_with_their_crons(tmp_path: Path, sweeping: Crons
         wait_until(lambda: shop.notes() == ["swept"])
 
 
-def test_crons_after_a_copy_that_had_to_be_migrated(tmp_path: Path, sweeping: Crons) -> None:
-    """The same after a copy with an older schema was restored, as soon as that is migrated."""
+def test_running_workers_keep_their_crons_after_a_migration(tmp_path: Path, sweeping: Crons) -> None:
+    """After a restore of a backup with an older schema, running workers run their crons once it is migrated."""
     app = Flask("older", instance_path=str(tmp_path))
     ConvexHTTP(app, schema=Schema())
     older = app.test_cli_runner().invoke
@@ -341,15 +341,15 @@ def test_crons_after_a_copy_that_had_to_be_migrated(tmp_path: Path, sweeping: Cr
 
 @contextmanager
 def under_load(server: Server) -> Iterator[list[Any]]:
-    """Clients that store items all the time; every answer that is not 201 is in the list."""
+    """Clients that store items all the time; every response that is not 201 is in the list."""
     wrong: list[Any] = []
     stop = threading.Event()
 
     def store() -> None:
-        while not stop.wait(0.005):  # the commands need a processor, too
-            answer = server.request("POST", "/api/items", {"name": "later"})
-            if answer.status != 201:
-                wrong.append(answer)
+        while not stop.wait(0.005):  # leaves a processor for the commands
+            response = server.request("POST", "/api/items", {"name": "later"})
+            if response.status != 201:
+                wrong.append(response)
 
     clients = [threading.Thread(target=store) for _ in range(3)]
     for client in clients:
@@ -362,8 +362,8 @@ def under_load(server: Server) -> Iterator[list[Any]]:
             client.join()
 
 
-def test_a_server_goes_on_with_what_was_restored(tmp_path: Path) -> None:
-    """Backup, restore and check work under load: no request fails, and both workers see the restored items."""
+def test_backup_and_restore_work_under_load(tmp_path: Path) -> None:
+    """During a backup, a check and a restore no request fails, and then both workers see the restored items."""
     deployment = Deployment(tmp_path)
     deployment.migrate()
     with serving("gunicorn", deployment) as server:

@@ -14,12 +14,12 @@ HOUR = 3600 * 1000
 
 
 def status_of(convex: Convex, group: str) -> list[str]:
-    """The status of each credential, oldest first."""
+    """Return the status of each credential, oldest first."""
     return [stored["status"] for stored in convex(group, "list", "--json").json]
 
 
 def is_valid(folder: object, key: str) -> bool:
-    """Whether a server that uses the same database takes a key."""
+    """Return whether an app on the same database accepts a key."""
     app: Flask = make_app(str(folder))
     backend = app.extensions["convex_http"]
     found = backend.api_keys.verify(key) or backend.tokens.verify(key)
@@ -28,7 +28,7 @@ def is_valid(folder: object, key: str) -> bool:
 
 
 def test_a_new_key_is_printed_once_and_works(convex: Convex, tmp_path: object) -> None:
-    """The key alone is on stdout, a sentence says that it is not shown again, and no list shows it."""
+    """A new key alone is on stdout, works, and is in no list."""
     made = convex("keys", "create", "--name", "ci", "--scope", "read", "--scope", "write")
     assert made.status == 0
     key = made.out.strip()
@@ -43,7 +43,7 @@ def test_a_new_key_is_printed_once_and_works(convex: Convex, tmp_path: object) -
 
 
 def test_json_of_a_new_key_is_one_document(convex: Convex, tmp_path: object) -> None:
-    """For programs the key is a field beside what is stored of it, without its hash."""
+    """With --json, the key is a field beside its stored document, which has no hash."""
     made = convex("keys", "create", "--name", "ci", "--expires", "12h", "--json")
     assert is_valid(tmp_path, made.json["key"])
     assert made.json["expires_at"] - made.json["_creationTime"] == pytest.approx(12 * HOUR, abs=60_000)
@@ -58,8 +58,8 @@ def test_a_date_is_in_utc(convex: Convex) -> None:
 
 
 @pytest.mark.parametrize("expires", ["2001-01-01", "0s", "soon", "-1d", "30", "999999999w", "37000d", "", "٣d"])
-def test_an_expiry_that_makes_no_sense_is_wrong_usage(convex: Convex, expires: str) -> None:
-    """The past and what is no time end with status 2, and no key is made."""
+def test_an_impossible_expiry_is_wrong_usage(convex: Convex, expires: str) -> None:
+    """A time in the past or no time at all is wrong usage, and no key is created."""
     refused = convex("keys", "create", "--name", "ci", "--expires", expires)
     assert refused.status == 2
     assert "--expires" in refused.err
@@ -70,23 +70,23 @@ def test_an_expiry_that_makes_no_sense_is_wrong_usage(convex: Convex, expires: s
     "options", [[], ["--name", " "], ["--name", "ci", "--scope", "a b"], ["--name", "ci", "--scope", ""]]
 )
 def test_a_key_without_a_proper_name_or_scope_is_wrong_usage(convex: Convex, options: list[str]) -> None:
-    """A name is needed, and a scope is one word."""
+    """A key needs a name, and a scope is one word."""
     assert convex("keys", "create", *options).status == 2
 
 
 def test_a_revoked_key_stops_working(convex: Convex, tmp_path: object) -> None:
-    """Revoking by name ends the key at once; doing it again changes nothing."""
+    """A key that is revoked by name is invalid at once, and to revoke it again changes nothing."""
     key = convex("keys", "create", "--name", "ci").out.strip()
     first = convex("keys", "revoke", "ci", "--json")
     assert first.status == 0
     assert not is_valid(tmp_path, key)
     again = convex("keys", "revoke", first.json["_id"], "--json")
     assert again.json == first.json
-    assert "before" in convex("keys", "revoke", "ci").out
+    assert "already" in convex("keys", "revoke", "ci").out
 
 
 def test_an_ambiguous_name_lists_the_ids(convex: Convex) -> None:
-    """Where two valid keys share a name, neither is touched, and the ids are named."""
+    """If two valid keys share a name, neither is revoked, and the error lists their ids."""
     ids = [convex("keys", "create", "--name", "ci", "--json").json["_id"] for _ in range(2)]
     refused = convex("keys", "revoke", "ci")
     assert refused.status == 1
@@ -98,8 +98,8 @@ def test_an_ambiguous_name_lists_the_ids(convex: Convex) -> None:
 
 
 @pytest.mark.parametrize("command", ["keys revoke", "keys rotate", "tokens revoke"])
-def test_what_is_not_there_cannot_be_changed(convex: Convex, command: str) -> None:
-    """An unknown id or name is an error."""
+def test_unknown_credentials_are_errors(convex: Convex, command: str) -> None:
+    """An unknown id or name is an error that repeats it."""
     refused = convex(*command.split(), "nobody")
     assert refused.status == 1
     assert "'nobody'" in refused.err
@@ -120,7 +120,7 @@ def test_rotation_leaves_both_keys_valid_for_a_while(convex: Convex, tmp_path: o
 
 
 def test_rotation_can_end_the_old_key_at_once(convex: Convex, tmp_path: object) -> None:
-    """--keep 0s leaves only the new key."""
+    """With --keep 0s only the new key is valid."""
     old = convex("keys", "create", "--name", "ci").out.strip()
     new = convex("keys", "rotate", "ci", "--keep", "0s").out.strip()
     assert not is_valid(tmp_path, old)
@@ -128,8 +128,8 @@ def test_rotation_can_end_the_old_key_at_once(convex: Convex, tmp_path: object) 
     assert status_of(convex, "keys") == ["expired", "valid"]
 
 
-def test_rotation_prolongs_nothing_by_itself(convex: Convex) -> None:
-    """Neither key outlives the old key's own expiry, unless --expires says so."""
+def test_rotation_keeps_the_expiry(convex: Convex) -> None:
+    """Both keys expire when the old one would have, unless --expires is given."""
     old = convex("keys", "create", "--name", "ci", "--expires", "1h", "--json").json
     new = convex("keys", "rotate", "ci", "--json").json
     assert new["expires_at"] == old["expires_at"] == new["replaced"]["expires_at"]
@@ -138,7 +138,7 @@ def test_rotation_prolongs_nothing_by_itself(convex: Convex) -> None:
 
 
 def test_a_revoked_key_cannot_be_rotated(convex: Convex) -> None:
-    """Rotation would bring it back to life."""
+    """A revoked key cannot be rotated."""
     convex("keys", "create", "--name", "ci")
     convex("keys", "revoke", "ci")
     refused = convex("keys", "rotate", "ci")
@@ -147,8 +147,8 @@ def test_a_revoked_key_cannot_be_rotated(convex: Convex) -> None:
     assert len(status_of(convex, "keys")) == 1
 
 
-def test_a_token_is_made_listed_and_revoked(convex: Convex, tmp_path: object) -> None:
-    """Tokens work as keys do, for a subject."""
+def test_a_token_is_created_listed_and_revoked(convex: Convex, tmp_path: object) -> None:
+    """A token for a subject is created, listed and revoked as a key is."""
     made = convex("tokens", "create", "--subject", "user_1", "--scope", "read", "--json").json
     assert is_valid(tmp_path, made["token"])
     shown = convex("tokens", "list").out
@@ -159,15 +159,15 @@ def test_a_token_is_made_listed_and_revoked(convex: Convex, tmp_path: object) ->
     assert status_of(convex, "tokens") == ["revoked"]
 
 
-def test_empty_lists_say_how_to_begin(convex: Convex) -> None:
-    """Where there is nothing to list, people read a sentence and programs an empty list."""
+def test_empty_lists_name_the_command(convex: Convex) -> None:
+    """Without credentials, people read which command creates one and programs an empty list."""
     for group in ("keys", "tokens"):
         assert f"flask convex {group} create" in convex(group, "list").out
         assert convex(group, "list", "--json").json == []
 
 
 def test_durations_are_read() -> None:
-    """Each unit stands for its length."""
+    """Each unit of a duration stands for its length."""
     assert [duration(text).total_seconds() for text in ("90s", "2m", "1h", "1d", "1w")] == [
         90,
         120,

@@ -17,36 +17,36 @@ class OldLamp(Document, table="lamps"):
 
 
 def older_app(folder: Path) -> Flask:
-    """The shop as it was when lamps had a price."""
+    """Return the shop with the schema in which lamps had a price."""
     app = Flask("shop", instance_path=str(folder))
     ConvexHTTP(app, schema=Schema(OldLamp))
     return app
 
 
-def test_migrate_says_which_database_and_each_step(unmigrated: Convex, tmp_path: Path) -> None:
-    """The first migration names the database and what it made; the second has nothing to do."""
+def test_migrate_prints_the_database_and_each_step(unmigrated: Convex, tmp_path: Path) -> None:
+    """The first migration names the database and each step; the second finds that it matches the schema."""
     first = unmigrated("migrate")
     assert first.status == 0
     assert str(tmp_path / "convex.db") in first.out
     assert "create table lamps (name, seen, tags)" in first.out
     second = unmigrated("migrate")
     assert second.status == 0
-    assert "Nothing to do" in second.out
+    assert "The database matches the schema." in second.out
 
 
 def test_a_dry_run_changes_nothing(unmigrated: Convex) -> None:
-    """A dry run lists the steps that the migration takes afterwards."""
+    """A dry run prints the steps that the migration then applies, and changes nothing."""
     planned = unmigrated("migrate", "--dry-run", "--json").json
     assert planned["dry_run"] is True
     assert planned["steps"]
     assert unmigrated("data").status == 1
-    taken = unmigrated("migrate", "--json").json
-    assert taken["steps"] == planned["steps"]
+    applied = unmigrated("migrate", "--json").json
+    assert applied["steps"] == planned["steps"]
     assert unmigrated("migrate", "--json").json["steps"] == []
 
 
 def test_a_destructive_step_is_refused_until_it_is_allowed(unmigrated: Convex, tmp_path: Path) -> None:
-    """Dropping a column with data needs --allow-destructive."""
+    """A step that drops a column with data needs --allow-destructive."""
     older = older_app(tmp_path)
     assert older.test_cli_runner().invoke(args=["convex", "migrate"]).exit_code == 0
     older.extensions["convex_http"].close()
@@ -59,8 +59,8 @@ def test_a_destructive_step_is_refused_until_it_is_allowed(unmigrated: Convex, t
     assert {"step": "drop column lamps.price and what it holds", "destructive": True} in allowed.json["steps"]
 
 
-def test_a_database_in_an_impossible_place_is_one_line(tmp_path: Path) -> None:
-    """A path that cannot be made is an error of ours, not a traceback."""
+def test_an_impossible_path_is_an_error_in_one_line(tmp_path: Path) -> None:
+    """A path that cannot be created is an error in one line, without a traceback."""
     (tmp_path / "file").write_text("")
     app = Flask("shop", instance_path=str(tmp_path / "file"))
     ConvexHTTP(app)
@@ -71,7 +71,7 @@ def test_a_database_in_an_impossible_place_is_one_line(tmp_path: Path) -> None:
 
 
 def test_tables_are_listed_with_their_rows(convex: Convex) -> None:
-    """Without a table, `data` counts the rows of each and marks the system's."""
+    """Without a table, `data` lists all tables with their row counts and marks system tables."""
     convex("run", "shop:add", '{"name": "Anna"}')
     listed = convex("data", "--json").json
     assert listed[0] == {"table": "lamps", "rows": 1, "system": False}
@@ -80,7 +80,7 @@ def test_tables_are_listed_with_their_rows(convex: Convex) -> None:
 
 
 def test_rows_come_in_order_up_to_the_limit(convex: Convex) -> None:
-    """--order and --limit choose the rows; newest first by default."""
+    """--order and --limit select the rows; the newest come first by default."""
     for name in ("one", "two", "three"):
         convex("run", "shop:add", f'{{"name": "{name}"}}')
     assert [row["name"] for row in convex("data", "lamps", "--json").json] == ["three", "two", "one"]
@@ -95,7 +95,7 @@ def test_rows_come_in_order_up_to_the_limit(convex: Convex) -> None:
 
 @pytest.mark.parametrize("text", ["\x1b[31mred", "two\nlines", "\x9b31m", "\u202eright to left", "\x7f"])
 def test_data_cannot_command_the_terminal(convex: Convex, text: str) -> None:
-    """Control characters in a row are shown escaped, on the row's one line."""
+    """Control characters in a row are printed escaped, on one line."""
     assert convex("run", "shop:add", "-", stdin='{"name": ' + ascii_json(text) + "}").status == 0
     shown = convex("data", "lamps").out
     assert len(shown.splitlines()) == 2
@@ -104,12 +104,12 @@ def test_data_cannot_command_the_terminal(convex: Convex, text: str) -> None:
 
 
 def ascii_json(text: str) -> str:
-    """A text as JSON writes it in ASCII."""
+    """Return a text as ASCII JSON."""
     return '"' + "".join(f"\\u{ord(character):04x}" for character in text) + '"'
 
 
-def test_secrets_are_not_shown(convex: Convex) -> None:
-    """Hashes of keys and the values of settings are left out, for people and for programs."""
+def test_secrets_are_not_printed(convex: Convex) -> None:
+    """Hashes of keys and values of settings are neither printed nor in JSON."""
     convex("keys", "create", "--name", "ci")
     assert "hash" not in convex("data", "api_keys", "--json").json[0]
     assert "hash" not in convex("data", "api_keys").out
@@ -120,7 +120,7 @@ def test_secrets_are_not_shown(convex: Convex) -> None:
 
 
 def test_an_unknown_table_names_the_others(convex: Convex) -> None:
-    """A table that does not exist is an error that says which there are."""
+    """An unknown table is an error that lists the tables."""
     refused = convex("data", "lamp")
     assert refused.status == 1
     assert "'lamp'" in refused.err
@@ -129,5 +129,5 @@ def test_an_unknown_table_names_the_others(convex: Convex) -> None:
 
 @pytest.mark.parametrize("options", [["--limit", "0"], ["--limit", "many"], ["--order", "up"]])
 def test_wrong_options_of_data_are_wrong_usage(convex: Convex, options: list[str]) -> None:
-    """A limit or order that makes no sense ends with status 2."""
+    """An impossible limit or order is wrong usage."""
     assert convex("data", "lamps", *options).status == 2

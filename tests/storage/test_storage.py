@@ -27,6 +27,7 @@ from flask_convex_http import (
     internal_query,
 )
 from flask_convex_http.backend import Backend
+from flask_convex_http.storage.files import SweepReport
 from flask_convex_http.storage.storage import StorageActions
 from flask_convex_http.testing import Clock
 from tests import stores
@@ -224,9 +225,9 @@ def test_crash_between_bytes_and_row_leaves_only_bytes(tmp_path: Path) -> None:
         backend.engine.write(lambda transaction: backend.files.delete_row(transaction, orphan))
         assert (storage.get(orphan), storage.get_metadata(orphan)) == (None, None)
         clock.advance(timedelta(seconds=time.time() - clock() / 1000 + 3500))
-        assert list(backend.files.sweep()) == []
+        assert backend.files.sweep().checked == 0
         clock.advance(timedelta(seconds=200))
-        assert dict(backend.files.sweep()) == {kept: False, orphan: True}
+        assert backend.files.sweep() == SweepReport(checked=2, orphans=[orphan])
         assert stored(backend) == [kept]
         assert content(storage, kept) == b"kept"
 

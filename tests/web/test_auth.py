@@ -28,7 +28,6 @@ from flask_convex_http import (
     unique,
 )
 from flask_convex_http.runtime.context import MutationCtx
-from flask_convex_http.schema.system_tables import AccessToken, ApiKey
 from flask_convex_http.testing import Clock
 from tests.web.apps import backend_of, deployed, send
 
@@ -120,13 +119,13 @@ def guarded(folder: Path, clock: Clock | None = None) -> Iterator[Flask]:
 def new_key(app: Flask, *scopes: str, **fields: Any) -> str:
     """A key with these scopes."""
     keys = backend_of(app).api_keys
-    return keys.create(lambda hint, hash: ApiKey(name="me", hint=hint, hash=hash, scopes=list(scopes), **fields))[0]
+    return keys.create(name="me", scopes=scopes, **fields)[0]
 
 
 def new_token(app: Flask, *scopes: str) -> str:
     """A token with these scopes."""
     tokens = backend_of(app).tokens
-    return tokens.create(lambda hint, hash: AccessToken(subject="ada", hint=hint, hash=hash, scopes=list(scopes)))[0]
+    return tokens.create(subject="ada", scopes=scopes)[0]
 
 
 def key_answer(app: Flask, path: str, key: str | None) -> tuple[int, Any]:
@@ -196,7 +195,7 @@ def test_expired_and_revoked_keys(tmp_path: Path) -> None:
         assert key_answer(app, "/key", lasting)[0] == 200
         keys = backend_of(app).api_keys
         (found,) = (known for known in keys.all() if lasting.startswith(known.hint))
-        keys.change(found.id, revoked_at=clock())
+        keys.revoke(found.id)
         assert key_answer(app, "/key", lasting) == INVALID_KEY
 
 

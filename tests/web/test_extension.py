@@ -101,18 +101,11 @@ def test_two_apps_with_one_instance(tmp_path: Path) -> None:
             assert convex.backend is backend_of(apps[1])
             assert convex.ctx().run_query(texts) == []
             assert convex.ctx(UserIdentity(subject="ada", issuer="me")).run_query(who) == "ada"
-        key, _ = backend_of(apps[0]).api_keys.create(api_key)
+        key, _ = backend_of(apps[0]).api_keys.create(name="me")
         assert [send(app, "GET", "/guarded", HTTP_X_API_KEY=key).status_code for app in apps] == [200, 403]
     finally:
         for app in apps:
             backend_of(app).close()
-
-
-def api_key(hint: str, hash: str) -> Any:
-    """A key for the tests."""
-    from flask_convex_http.schema.system_tables import ApiKey
-
-    return ApiKey(name="me", hint=hint, hash=hash, scopes=[])
 
 
 @pytest.mark.parametrize("given", [True, False])

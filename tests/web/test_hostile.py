@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from werkzeug.test import run_wsgi_app
 
 from example_app import convex, create_app
-from flask_convex_http.schema.system_tables import AccessToken, ApiKey
 from tests.web.apps import backend_of
 
 FUZZ = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -42,10 +41,8 @@ def running() -> Iterator[tuple[Flask, list[str]]]:
         try:
             with app.app_context():
                 convex.migrate()
-            key, _ = backend.api_keys.create(lambda hint, hash: ApiKey(name="a", hint=hint, hash=hash, scopes=[]))
-            token, _ = backend.tokens.create(
-                lambda hint, hash: AccessToken(subject="a", hint=hint, hash=hash, scopes=[])
-            )
+            key, _ = backend.api_keys.create(name="a")
+            token, _ = backend.tokens.create(subject="a")
             storage = backend.ctx().storage
             file_id = storage.store(b"0123456789", content_type="text/plain")
             urls = [storage.get_url(file_id) or "", storage.generate_upload_url()]

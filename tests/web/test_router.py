@@ -305,15 +305,8 @@ def test_async_handler(tmp_path: Path) -> None:
     with deployed(tmp_path, http) as app:
         assert send(app, "GET", "/x").json == {"path": "/x"}
         assert send(app, "GET", "/guarded").status_code == 401
-        key, _ = app.extensions["convex_http"].api_keys.create(api_key)
+        key, _ = app.extensions["convex_http"].api_keys.create(name="test")
         assert "subject" in (send(app, "GET", "/guarded", HTTP_X_API_KEY=key).json or {})["who"]
-
-
-def api_key(hint: str, hashed: str) -> Any:
-    """A key for the tests."""
-    from flask_convex_http.schema.system_tables import ApiKey
-
-    return ApiKey(name="test", hint=hint, hash=hashed, scopes=[])
 
 
 @pytest.mark.parametrize("count", [10, 1000, 5000])

@@ -29,7 +29,7 @@ from flask_convex_http.sqlite.file import WRITE_QUEUE, WRITE_TIMEOUT, SQLiteFile
 from flask_convex_http.sqlite.wakeups import Listener, notify
 
 if TYPE_CHECKING:
-    from flask_convex_http.engines.sqlite.backups import SQLiteBackups
+    from flask_convex_http.sqlite.backups import SQLiteBackups
 
 T = TypeVar("T")
 
@@ -80,10 +80,14 @@ class SQLiteEngine:
     @property
     def backups(self) -> SQLiteBackups:
         """Makes and restores backups of the file."""
-        from flask_convex_http.engines.sqlite.backups import SQLiteBackups
+        from flask_convex_http.engines.sqlite.schema import SQLiteSchema
+        from flask_convex_http.sqlite.backups import SQLiteBackups
 
-        is_temporary = self._remove_folder is not None
-        return SQLiteBackups(self._file, self.schema, is_temporary=is_temporary, before_restore=self._expect_changes)
+        def has_tables(connection: Any) -> bool:
+            return bool(SQLiteSchema(connection, self.schema).stored_shape())
+
+        path = None if self._remove_folder is not None else self.path
+        return SQLiteBackups(self._file, path, has_tables, self._expect_changes)
 
     def read(self, query: Callable[[SQLiteSnapshot], T]) -> T:
         """Run a query on one snapshot and return its result."""

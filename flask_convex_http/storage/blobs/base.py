@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import Literal, NamedTuple
 
+from flask_convex_http.engines.base import Backups
 from flask_convex_http.errors import EngineError
 
 Method = Literal["GET", "HEAD", "PUT"]
@@ -104,6 +105,24 @@ class BlobStore(ABC):
     @abstractmethod
     def total(self) -> tuple[int, int]:
         """Return the number of readable blobs and the sum of their bytes."""
+
+    @property
+    def backups(self) -> Backups | None:
+        """Makes and restores backups, each of which is one file. None if the store has tools of its own for that."""
+        return None
+
+    @property
+    def is_created(self) -> bool:
+        """Whether the store exists. Some stores are created by the first call that needs them."""
+        return True
+
+    def check(self) -> list[str]:
+        """Return what is wrong with the store itself, without a look at the blobs.
+
+        Returns:
+            For each problem one sentence that says what to do.
+        """
+        return []
 
     def signed_url(self, method: Method, key: str, expires_in: timedelta) -> str | None:
         """Return a URL for one request of a client to the store itself, or None if clients must use the app.

@@ -36,10 +36,10 @@ from flask_convex_http.errors import (
     OverloadedError,
     UnavailableError,
 )
-from flask_convex_http.sqlite.backup import Progress, faults, write_backup
+from flask_convex_http.sqlite.backup import faults
+from flask_convex_http.sqlite.backups import SQLiteBackups
 from flask_convex_http.sqlite.connections import DISK_FAILURES
 from flask_convex_http.sqlite.file import WRITE_TIMEOUT, SQLiteFile, make_folder
-from flask_convex_http.sqlite.restore import Restore
 from flask_convex_http.storage.blobs.base import BlobExistsError, BlobStore, Served, StoredBytes
 
 T = TypeVar("T")
@@ -121,21 +121,18 @@ class SQLiteBlobs(BlobStore):
         count, size = rows[0]
         return count, size
 
-    def backup(self, path: Path, progress: Progress | None = None) -> None:
-        """Write one consistent copy to a new file. `progress` is called with the pages done and all pages."""
-        with self._opened().lend() as source:
-            write_backup(source, path, progress)
+    @property
+    def backups(self) -> SQLiteBackups:
+        return SQLiteBackups(self._file, self.path, _has_tables, self._expect_changes, before_create=self._opened)
 
-    def restore(self, path: Path) -> Restore:
-        """Inspect a backup, and return the restore that brings the store back to it."""
-        self._is_ready = False
-        with self._file.translated():
-            return Restore(path, self._file, _has_tables)
+    @property
+    def is_created(self) -> bool:
+        return self.path.exists()
 
-    def faults(self) -> list[str]:
-        """Yield SQLite's complaints about the file, which must exist, a sentence each."""
+    def check(self) -> list[str]:
         with self._file.lend() as connection:
-            return faults(connection)
+            found = faults(connection)
+        return [f"The blob store is damaged: {fault}; restore a backup with `restore --files`" for fault in found]
 
     def close(self) -> None:
         self._finalizer()
@@ -231,6 +228,9 @@ class SQLiteBlobs(BlobStore):
             self._make()
             self._is_ready = True
         return self._file
+
+    def _expect_changes(self) -> None:
+        self._is_ready = False
 
     def _make(self) -> None:
         def run(connection: Any) -> None:

@@ -30,7 +30,6 @@ from flask_convex_http import (
     unique,
 )
 from flask_convex_http.backend import Functions
-from flask_convex_http.schema.system_tables import ApiKey
 
 #: Seconds between two ticks of the cron, and seconds after which the actions of a dead machine count as lost.
 INTERVAL, LEASE = 1.0, 2.0
@@ -169,13 +168,13 @@ def open_vault(ctx: ActionCtx, request: Request) -> dict[str, bool]:
 @http.post("/keys/<name>")
 def make_key(ctx: ActionCtx, request: Request, name: str) -> dict[str, str]:
     keys = current_app.extensions["convex_http"].api_keys
-    key, stored = keys.create(lambda hint, digest: ApiKey(name=name, hint=hint, hash=digest, scopes=[]))
+    key, stored = keys.create(name=name)
     return {"key": key, "id": stored.id}
 
 
 @http.delete("/keys/<key_id>")
 def revoke_key(ctx: ActionCtx, request: Request, key_id: str) -> dict[str, bool]:
-    current_app.extensions["convex_http"].api_keys.change(key_id, revoked_at=0.0)
+    current_app.extensions["convex_http"].api_keys.revoke(key_id)
     return {"revoked": True}
 
 

@@ -1,0 +1,78 @@
+"""Look into tables: row counts, and rows without their secrets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from flask_convex_http.database.query import Query
+from flask_convex_http.engines.base import Engine
+from flask_convex_http.schema.documents import Schema
+
+#: Columns of system tables that hold secrets, or hashes of secrets.
+_SECRET_COLUMNS = frozenset({"hash", "value"})
+
+
+class TableCount(NamedTuple):
+    """A table and its number of rows.
+
+    Attributes:
+        name: The table's name.
+        rows: The number of rows.
+        is_system: Whether it is a table of the package, not of the application.
+    """
+
+    name: str
+    rows: int
+    is_system: bool
+
+
+class TableRows(NamedTuple):
+    """Rows of one table.
+
+    Attributes:
+        columns: The names of the columns, without those that hold secrets.
+        rows: The rows as JSON values by column, with `_id` and `_creationTime`.
+    """
+
+    columns: list[str]
+    rows: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """Reads the tables of a deployment.
+
+    Attributes:
+        engine: The database.
+        schema: Its tables.
+    """
+
+    engine: Engine
+    schema: Schema
+
+    def counts(self) -> list[TableCount]:
+        """Return all tables with their row counts, those of the application first."""
+        tables = sorted(self.schema.tables.values(), key=lambda table: (table.system, table.name))
+        with self.engine.snapshot() as snapshot:
+            return [TableCount(table.name, snapshot.count(table), table.system) for table in tables]
+
+    def read(self, name: str, *, order: Literal["asc", "desc"], limit: int) -> TableRows | None:
+        """Return rows of a table, or None if there is no such table.
+
+        Args:
+            name: The table's name.
+            order: "asc" for the oldest rows, "desc" for the newest.
+            limit: The largest number of rows.
+        """
+        table = self.schema.tables.get(name)
+        if table is None:
+            return None
+        with self.engine.snapshot() as snapshot:
+            documents = Query(snapshot, table, table.indexes["by_creation_time"]).order(order).take(limit)
+        hidden = _SECRET_COLUMNS if table.system else frozenset[str]()
+        rows = [msgspec.to_builtins(document) for document in documents]
+        visible = [{name: value for name, value in row.items() if name not in hidden} for row in rows]
+        return TableRows([column for column in table.columns if column not in hidden], visible)
