@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests import stores
 from tests.databases import ENGINES, PostgresServer, databases_from
 
 
@@ -43,4 +44,11 @@ def _each_engine(request: pytest.FixtureRequest) -> Iterator[str]:
     """Has the tests of a module run on each engine; answers which one it is."""
     server = request.getfixturevalue("postgres") if request.param == "postgres" else None
     with databases_from(server):
+        yield request.param
+
+
+@pytest.fixture(name="each_store", params=stores.STORES, scope="module")
+def _each_store(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Run the tests of a module with files in each blob store, and return which one it is."""
+    with stores.all_files_in(request.param):
         yield request.param

@@ -14,7 +14,7 @@ import pytest
 from tests import ceph, s3
 
 STORES = ("sqlite", "s3")
-#: The tests of a module run on each store; see the fixture in `web/conftest.py`.
+#: The tests of a module run on each store; see the fixture in `conftest.py`.
 EACH_STORE = pytest.mark.usefixtures("each_store")
 #: A test of what moto's server does not look at.
 NEEDS_SIGNATURES = pytest.mark.skipif(
