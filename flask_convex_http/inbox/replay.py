@@ -299,7 +299,7 @@ class Replays:
         sentence = "are purged" if was_there else "were purged before"
         return Step(delivery.id, "forgotten", f"The headers and the body of {_name(delivery)} {sentence}")
 
-    # --- what these share ------------------------------------------------------------------------------------------
+    # --- shared steps -------------------------------------------------------------------------------------------------
 
     @property
     def _runtime(self) -> Runtime:

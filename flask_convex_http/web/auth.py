@@ -150,7 +150,7 @@ def _refused_token(given: bool) -> Response:
     return error_response("Missing or invalid Authorization header", 401, {"WWW-Authenticate": "Bearer"})
 
 
-# --- who it is -------------------------------------------------------------------------------------------------------
+# --- identities -------------------------------------------------------------------------------------------------------
 
 
 def _check_api_key(backend: Backend, ctx: ActionCtx, key: str) -> UserIdentity | None:

@@ -1,4 +1,4 @@
-"""The ledger as an app that gunicorn can serve: `create_app()`; its folder is named by LEDGER_FOLDER."""
+"""The ledger as an app for gunicorn: `create_app()`, with its folder in LEDGER_FOLDER."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.crash.ledger import configuration, functions, increment, is_torn, pos
 
 
 class Posting(msgspec.Struct, forbid_unknown_fields=True):
-    """What a client sends."""
+    """The body of a posting."""
 
     key: str
     account: str
@@ -22,11 +22,11 @@ class Posting(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def create_app(folder: Path | None = None) -> Flask:
-    """The app; its folder has to be migrated."""
+    """Return the app, whose folder must be migrated."""
     folder = Path(os.environ["LEDGER_FOLDER"]) if folder is None else folder
     app = Flask(__name__, instance_path=str(folder))
     app.config.update(configuration(folder), CONVEX_WORKER="off")
-    app.config.from_prefixed_env()  # FLASK_CONVEX_DURABILITY, say
+    app.config.from_prefixed_env()  # FLASK_CONVEX_DURABILITY, for example
     ConvexHTTP(app, schema=schema, functions=functions)
     app.register_blueprint(_router())
     return app

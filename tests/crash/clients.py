@@ -1,4 +1,4 @@
-"""Clients of a ledger that is served on a Unix socket: they post without pause and remember what they were told."""
+"""Clients of a ledger on a Unix socket: they post without pause and record the responses."""
 
 import http.client
 import itertools
@@ -14,7 +14,7 @@ from typing import Any
 
 from tests.crash.workers import ACCOUNTS, NOTE_SIZES
 
-#: Seconds an answer may take before it counts as stuck; far more than it needs.
+#: Seconds after which a response counts as missing, far more than it needs.
 PATIENCE = 30.0
 
 
@@ -37,7 +37,7 @@ class Connection(http.client.HTTPConnection):
 
 @dataclass(frozen=True)
 class Answer:
-    """A response; header names in lower case."""
+    """A response, with header names in lower case."""
 
     status: int
     headers: dict[str, str]
@@ -46,13 +46,13 @@ class Answer:
 
     @property
     def json(self) -> Any:
-        """The body, which must be JSON."""
+        """Return the body, which must be JSON."""
         assert self.headers.get("content-type") == "application/json", self
         return json.loads(self.body)
 
 
 def ask(connection: Connection, method: str, path: str, body: Any = None) -> Answer:
-    """Ask over a connection; the body is sent as JSON."""
+    """Send a request over a connection, with a body in JSON."""
     start = time.monotonic()
     content = None if body is None else json.dumps(body)
     connection.request(method, path, content, {"Content-Type": "application/json"})
@@ -63,13 +63,13 @@ def ask(connection: Connection, method: str, path: str, body: Any = None) -> Ans
 
 @dataclass
 class Clients:
-    """Threads that post entries until they are told to stop.
+    """Threads that post entries until they are stopped.
 
     Attributes:
         path: The server's socket.
-        prefix: What all their keys start with.
-        acknowledged: The keys that were answered 201.
-        refusals: The answers that were neither 201 nor, where that was asked for, 400.
+        prefix: The start of all their keys.
+        acknowledged: The keys that got 201.
+        refusals: The responses that were neither 201 nor an intended 400.
     """
 
     path: Path
@@ -85,7 +85,7 @@ class Clients:
             thread.start()
 
     def stop(self) -> None:
-        """Stop, and wait until all have."""
+        """Stop, and wait until all threads have ended."""
         self._stopped.set()
         for thread in self._threads:
             thread.join(PATIENCE)
@@ -98,11 +98,14 @@ class Clients:
             try:
                 with closing(Connection(self.path)) as connection:
                     self._post(connection, keys, random)
-            except (OSError, http.client.HTTPException):  # the server is not there yet, or was killed: not acknowledged
+            except (
+                OSError,
+                http.client.HTTPException,
+            ):  # the server is down or was killed: not acknowledged
                 self._stopped.wait(0.01)
 
     def _post(self, connection: Connection, keys: Any, random: Random) -> None:
-        """Keep posting over one connection."""
+        """Post over one connection until stopped."""
         for key in keys:
             if self._stopped.is_set():
                 return

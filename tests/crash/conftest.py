@@ -1,7 +1,6 @@
-"""What crash tests share: the preloaded libraries, a warm interpreter, and a folder in memory.
+"""Fixtures of the crash tests: the preloaded libraries, a warm interpreter, and a folder in memory.
 
-CRASH_POINTS says how many crashes there are in all, CRASH_SEED repeats the random choices of a run; the moments of the
-kills are the machine's.
+CRASH_POINTS is the number of crashes, and CRASH_SEED repeats the random choices of a run, but not the timing of kills.
 """
 
 from collections.abc import Iterator
@@ -17,13 +16,13 @@ from tests.killing import seeded, short_folder
 
 @pytest.fixture(name="shim", scope="session")
 def _shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The library made of `keep_synced.c`."""
+    """Return the library made of `keep_synced.c`."""
     return compiled("keep_synced", tmp_path_factory.mktemp("shim"))
 
 
 @pytest.fixture(name="nursery", scope="session")
 def _nursery(shim: Path) -> Iterator[Nursery]:
-    """Starts worker processes that keep what they sync."""
+    """Return a nursery whose workers keep what they sync."""
     nursery = Nursery(shim)
     yield nursery
     nursery.close()
@@ -31,12 +30,12 @@ def _nursery(shim: Path) -> Iterator[Nursery]:
 
 @pytest.fixture(name="memory")
 def _memory() -> Iterator[Path]:
-    """A folder with a short path, in memory if there is a choice: what is copied at each sync should not wait."""
+    """Yield a folder with a short path, in memory if possible, since each sync copies into it."""
     with short_folder("crash-") as folder:
         yield folder
 
 
 @pytest.fixture(name="random")
 def _random() -> Random:
-    """Random choices; a failed test shows the seed that repeats them."""
+    """Return random choices. A failed test shows the seed that repeats them."""
     return seeded()

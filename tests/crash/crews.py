@@ -1,4 +1,4 @@
-"""Those who work on a ledger until they are killed: bare worker processes, or gunicorn with clients."""
+"""Crews that work on a ledger until they are killed: bare worker processes, or gunicorn with clients."""
 
 import os
 import re
@@ -16,29 +16,29 @@ from flask_convex_http.sqlite.checkpoints import CHECKPOINT_BYTES
 from tests.crash.clients import PATIENCE, Clients, Connection, ask
 from tests.crash.nursery import ROOT, Nursery, Worker
 
-#: How much is written from one checkpoint to the next: as the package has it, or so little that many are interrupted.
+#: Bytes between two checkpoints: the package's own number, or so few that many checkpoints are interrupted.
 _CHECKPOINT_BYTES = (CHECKPOINT_BYTES, 2**16)
-#: Seconds from opening to closing, when SQLite folds its log into the database and removes it, unless others use it.
+#: Seconds between opening and closing. SQLite checkpoints and deletes the log at closing, unless others use it.
 _SESSIONS = (60.0, 0.05)
 _WORKER = re.compile(r"Booting worker with pid: (\d+)")
 
 
 class Crew(Protocol):
-    """Processes at work."""
+    """Working processes."""
 
     def kill_one(self) -> None:
         """Kill one process; another takes its place."""
 
     def kill(self) -> None:
-        """Kill all, and wait until none does anything any more."""
+        """Kill all processes, and wait until they have ended."""
 
     @property
     def acknowledged(self) -> list[str]:
-        """The keys of what was acknowledged so far."""
+        """Return the keys of the entries acknowledged so far."""
 
     @property
     def errors(self) -> str:
-        """What went wrong so far, empty if nothing did."""
+        """Return the errors so far, or an empty text."""
 
 
 class Processes:
@@ -46,13 +46,13 @@ class Processes:
 
     Args:
         nursery: Starts them.
-        folder: The ledger's; made ready by the first process if it is not.
-        notes: An empty folder for what they have to say.
-        name: What their keys start with.
-        random: Chooses who is killed, how often there are checkpoints, and how long the ledger stays open.
-        environment: What they get besides.
-        is_ready: Whether the ledger's tables are there.
-        settings: More settings of the app.
+        folder: The folder of the ledger. The first process creates its tables if needed.
+        notes: An empty folder for their logs.
+        name: The start of their keys.
+        random: Chooses the victims, the checkpoints and the length of a session.
+        environment: Further variables.
+        is_ready: Whether the tables of the ledger exist.
+        settings: Further settings of the app.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Processes:
 
     def _said(self, name: str) -> str:
         path = self._notes / name
-        return path.read_text() if path.exists() else ""  # killed before it could say anything
+        return path.read_text() if path.exists() else ""  # killed before its first output
 
     def _start(self) -> Worker:
         self._started += 1
@@ -118,9 +118,9 @@ class Gunicorn:
     """gunicorn with two workers of four threads each, serving the ledger on a Unix socket.
 
     Args:
-        folder: The ledger's; its tables are there.
+        folder: The folder of the ledger, whose tables exist.
         notes: An empty folder for the socket and the log, in a short path.
-        environment: What the processes get besides.
+        environment: Further variables.
     """
 
     def __init__(self, folder: Path, notes: Path, environment: dict[str, str] | None = None) -> None:
@@ -129,7 +129,7 @@ class Gunicorn:
         command = (
             f"gunicorn tests.crash.app:create_app() --bind unix:{self.socket} --no-control-socket "
             f"--worker-class gthread --workers 2 --threads 4 --worker-tmp-dir {notes} "
-            # gunicorn closes a connection that has sent nothing for so long, also a new one: a busy machine is slow
+            # gunicorn closes an idle connection after this time, also a new one, and a busy machine is slow
             "--keep-alive 60"
         )
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("FLASK_", "GUNICORN_"))}
@@ -146,27 +146,27 @@ class Gunicorn:
                 pass_fds=(write_end,),
             )
         os.close(write_end)
-        self._alive = read_end  # its end comes when the last process has ended
+        self._alive = read_end  # the pipe ends when the last process has ended
 
     @property
     def output(self) -> str:
-        """What it has printed so far."""
+        """Return the output so far."""
         return self._log.read_text(errors="replace")
 
     @property
     def workers(self) -> list[int]:
-        """The process ids of all the workers started so far."""
+        """Return the process ids of all workers started so far."""
         return [int(pid) for pid in _WORKER.findall(self.output)]
 
     def wait_until_it_serves(self, workers: int = 2) -> None:
-        """Wait until so many workers were started and an account can be asked for."""
+        """Wait until this many workers were started and an account can be read."""
         end = time.monotonic() + PATIENCE
         while len(self.workers) < workers or not self._answers():
             assert time.monotonic() < end, f"gunicorn does not serve:\n{self.output}"
             time.sleep(0.01)
 
     def kill_worker(self, random: Random) -> None:
-        """Kill one of the workers that are there."""
+        """Kill one of the workers."""
         if self.workers:
             children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
             os.kill(int(random.choice(children)), signal.SIGKILL) if children else None
@@ -190,11 +190,11 @@ class Served:
     """gunicorn and its clients.
 
     Args:
-        folder: The ledger's; its tables are there.
+        folder: The folder of the ledger, whose tables exist.
         notes: An empty folder for the socket and the log, in a short path.
-        name: What keys start with.
-        random: Chooses who is killed.
-        environment: What the server's processes get besides.
+        name: The start of keys.
+        random: Chooses the victims.
+        environment: Further variables of the server's processes.
     """
 
     def __init__(self, folder: Path, notes: Path, name: str, random: Random, environment: dict[str, str]) -> None:
@@ -220,7 +220,7 @@ class Served:
 
 
 def empty(folder: Path) -> Path:
-    """A folder, made empty."""
+    """Return a folder without its content."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return folder

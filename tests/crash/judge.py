@@ -1,4 +1,4 @@
-"""Judging a ledger after a crash: what was acknowledged is there, nothing is half-written, and it can be worked on."""
+"""Checks of a ledger after a crash: acknowledged entries exist, nothing is half-written, and work can continue."""
 
 import io
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from flask_convex_http.sqlite.connections import sqlite3
 from tests.crash.app import create_app
 from tests.crash.ledger import DATABASE, FILES, is_torn, open_ledger, post
 
-#: What each of these selects should not be there.
+#: Selects of rows that must never exist.
 _CONTRADICTIONS = {
     "an account that does not agree with its entries": """
         SELECT name, total, entries, (SELECT sum(amount) FROM entries WHERE account = accounts._id),
@@ -41,15 +41,15 @@ _CONTRADICTIONS = {
 
 
 def faults(folder: Path) -> list[str]:
-    """What is wrong with the ledger in a folder, apart from what it may have lost; work on it goes on."""
+    """Return the faults of the ledger in a folder, except losses. It writes to the ledger."""
     with closing(open_ledger(folder)) as backend:
-        backend.migrate()  # a crash may have come before that
+        backend.migrate()  # a crash may have come before the tables
         found = _without_receipts(backend, folder) + _not_served(backend)
     return found + _broken(folder) + _complaints(folder)
 
 
 def lost(folder: Path, acknowledged: Iterable[str]) -> set[str]:
-    """The keys of the entries that were acknowledged and are not there."""
+    """Return the keys of acknowledged entries that are missing."""
     return set(acknowledged) - _keys(folder)
 
 
@@ -76,7 +76,7 @@ def _integrity(connection: sqlite3.Connection) -> list[str]:
 
 
 def _without_receipts(backend: Backend, folder: Path) -> list[str]:
-    """The entries whose receipt's bytes are not the entry's key, as they were stored."""
+    """Return the entries whose stored receipt does not hold the entry's key."""
     with closing(sqlite3.connect(folder / DATABASE)) as connection:
         receipts = connection.execute("SELECT key, receipt FROM entries WHERE receipt IS NOT NULL").fetchall()
     wrong = [key for key, receipt in receipts if _stored(backend, receipt) != key.encode()]
@@ -92,14 +92,14 @@ def _stored(backend: Backend, receipt: Id[StoredFile]) -> bytes | None:
 
 
 def _not_served(backend: Backend) -> list[str]:
-    """Whether a posting goes through, and a query sees it whole."""
+    """Return whether a posting fails, or a query sees a part of it."""
     account = f"after-{uuid4()}"
     backend.ctx().run_mutation(post, key=account, account=account, amount=1)
     return ["a new posting is torn"] if backend.ctx().run_query(is_torn, account=account) else []
 
 
 def _complaints(folder: Path) -> list[str]:
-    """What `flask convex check` says."""
+    """Return the problems that `flask convex check` reports."""
     app = create_app(folder)
     result = app.test_cli_runner().invoke(args=["convex", "check", "--files"])
     with app.app_context():

@@ -1,7 +1,7 @@
-"""A ledger that shows every half-written transaction, and the backend it is kept in.
+"""A ledger that shows every half-written transaction, and its backend.
 
-One posting writes to three tables: an entry, its account and the entry's twin. Each entry says which number it has in
-its account and what the account's total was after it, so what is lost in the middle shows, too.
+One posting writes to three tables: an entry, its account and the entry's twin. Each entry has its number in the account
+and the account's total after it, so that a loss in the middle shows as well.
 """
 
 from pathlib import Path
@@ -32,7 +32,7 @@ class Account(Document, table="accounts", indexes={"by_name": unique("name")}):
 
 
 class Entry(Document, table="entries", indexes={"by_key": unique("key"), "by_account": unique("account", "number")}):
-    """A posting; `key` was chosen by the client."""
+    """A posting; the client chose `key`."""
 
     key: str
     account: Id[Account]
@@ -77,7 +77,7 @@ def post(
 
 @internal_query
 def is_torn(ctx: QueryCtx, *, account: str) -> bool:
-    """Whether the newest entry, its twin and the account disagree; in a snapshot they never do."""
+    """Return whether the newest entry, its twin and the account disagree, which no snapshot may show."""
     found = ctx.db.query(Account).with_index("by_name", name=account).unique()
     if found is None:
         return False
@@ -103,7 +103,7 @@ functions: Functions = (post, is_torn, increment)
 
 
 def configuration(folder: Path, **more: object) -> dict[str, object]:
-    """The settings of an app whose data is in a folder."""
+    """Return the settings of an app whose data is in a folder."""
     return {
         "CONVEX_DATABASE_URL": f"sqlite:///{folder / DATABASE}",
         "CONVEX_STORAGE_URL": f"sqlite:///{folder / FILES}",
@@ -113,5 +113,5 @@ def configuration(folder: Path, **more: object) -> dict[str, object]:
 
 
 def open_ledger(folder: Path, **more: object) -> Backend:
-    """The ledger in a folder; opens nothing yet."""
+    """Return the ledger in a folder. It opens nothing yet."""
     return Backend(Settings.from_mapping(configuration(folder, **more)), schema, functions, folder=folder)

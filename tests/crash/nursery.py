@@ -1,6 +1,6 @@
-"""A warm interpreter that forks worker processes in milliseconds: it has imported everything and opened nothing.
+"""An interpreter that forks worker processes within milliseconds: it has imported everything and opened nothing.
 
-Run as a program it reads orders, JSON, a line each, and answers each with a process id. `Nursery` is the other side.
+Run as a program it reads orders as lines of JSON, and writes a process id for each. `Nursery` is the other side.
 """
 
 import json
@@ -22,7 +22,7 @@ class Nursery:
     """Starts worker processes.
 
     Args:
-        preload: A library that they have preloaded.
+        preload: A library that they preload.
     """
 
     def __init__(self, preload: Path | None = None) -> None:
@@ -37,7 +37,7 @@ class Nursery:
         )
 
     def start(self, task: str, environment: dict[str, str] | None = None, **arguments: Any) -> "Worker":
-        """Start a process for one of the tasks."""
+        """Start a process for a task."""
         assert self._process.stdin and self._process.stdout
         order = {"task": task, "environment": environment or {}, "arguments": arguments}
         self._process.stdin.write(json.dumps(order) + "\n")
@@ -45,15 +45,15 @@ class Nursery:
         return Worker(int(self._process.stdout.readline()))
 
     def close(self) -> None:
-        """End it; its children live on."""
+        """End the nursery. Its children live on."""
         self._process.communicate()
 
 
 class Worker:
-    """A process that was forked by another one. A descriptor stands for it: its id may be given to the next.
+    """A process that another one forked. A file descriptor identifies it, since its id may be reused.
 
     Args:
-        pid: Its id.
+        pid: The process id.
     """
 
     def __init__(self, pid: int) -> None:
@@ -63,7 +63,7 @@ class Worker:
             self._descriptor = -1
 
     def kill(self) -> None:
-        """End it at once, whatever it is doing."""
+        """Kill the process at once."""
         if self._descriptor < 0:
             return
         try:
@@ -72,7 +72,7 @@ class Worker:
             return
 
     def wait(self, seconds: float = 60.0) -> None:
-        """Wait until it has ended and does nothing more to its files."""
+        """Wait until the process has ended and writes no more."""
         if self._descriptor < 0:
             return
         poll = select.poll()
@@ -84,7 +84,7 @@ class Worker:
 
 def main() -> None:
     """Fork a child for each order."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how they ended, so none stays as a zombie
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no exit status is needed, so no child becomes a zombie
     for line in sys.stdin:
         order = json.loads(line)
         pid = os.fork()
@@ -94,7 +94,7 @@ def main() -> None:
 
 
 def _work(order: dict[str, Any]) -> None:
-    """Carry out an order and end, without the nursery's own ending."""
+    """Carry out an order, and exit without the nursery's own clean-up."""
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, 0)
     os.dup2(nothing, 1)

@@ -1,7 +1,6 @@
-"""A folder whose power can be cut: what is left of its files then, and what is left after a mere crash.
+"""A folder with simulated power cuts: the files that are left after one, and after a mere crash.
 
-The processes that work in the folder have `keep_synced.c` preloaded, which keeps what they sync. What SQLite makes of
-what is left is judged elsewhere.
+The processes that work in the folder preload `keep_synced.c`, which copies all that they sync.
 """
 
 import ctypes
@@ -21,11 +20,11 @@ class File:
 
 
 class Disk:
-    """A folder of files, and beside it what was synced of it.
+    """A folder of files, and beside it the synced part of it.
 
     Args:
         folder: An empty folder for the files.
-        kept: An empty folder for what is synced, in memory if there is a choice.
+        kept: An empty folder for the synced files, in memory if possible.
         shim: The library made of `keep_synced.c`.
     """
 
@@ -38,30 +37,30 @@ class Disk:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a process that works in the folder is started with."""
+        """Return the variables of a process that works in the folder."""
         return {"LD_PRELOAD": str(self._shim), "SYNCED_FROM": str(self.folder), "SYNCED_TO": str(self._kept)}
 
     def settle(self) -> None:
-        """Take everything that is there now as synced."""
+        """Treat all existing files as synced."""
         for path in (*self.folder.iterdir(), self.folder):
             with _opened(path) as descriptor:
                 self._library.keep_now(descriptor, os.fsencode(self.folder), os.fsencode(self._kept))
 
     def after_crash(self, target: Path) -> Path:
-        """The files as they are: the processes ended, the machine did not."""
+        """Return the files as they are: the processes ended, the machine did not."""
         return self.copy(self.folder, target)
 
     @staticmethod
     def copy(folder: Path, target: Path) -> Path:
-        """The files of a folder in a new one."""
+        """Copy the files of a folder to a new one."""
         return _write({path.name: path.read_bytes() for path in folder.iterdir()}, target)
 
     def after_power_cut(self, target: Path) -> Path:
-        """Only what was synced."""
+        """Return only the synced files."""
         return _write({name: self._synced(identity) for name, identity in self._entries().items()}, target)
 
     def after_torn_power_cut(self, target: Path, random: Random) -> Path:
-        """What was synced, and by chance this and that of what was not: names, lengths, sectors or pages."""
+        """Return the synced files with a random part of the rest: names, lengths, sectors or pages."""
         synced, latest = self._entries(), self._latest()
         files = {}
         for name in sorted({*synced, *latest}):
@@ -78,7 +77,7 @@ class Disk:
 
     def _synced(self, identity: str) -> bytes:
         path = self._kept / identity
-        return path.read_bytes() if path.exists() else b""  # a name was synced and no byte ever
+        return path.read_bytes() if path.exists() else b""  # a name was synced without any byte
 
     def _latest(self) -> dict[str, File]:
         return {path.name: File(self._identity(path), path.read_bytes()) for path in self.folder.iterdir()}
@@ -91,7 +90,7 @@ class Disk:
 
 
 class _opened:
-    """A descriptor for a with statement; of a folder, too."""
+    """Yield a descriptor of a file or a folder."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -1,4 +1,4 @@
-"""The programs from outside that these tests need: a C compiler, and strace with the right to attach to a process."""
+"""External programs of these tests: a C compiler, and strace with permission to attach to a process."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ HERE = Path(__file__).parent
 
 
 def compiled(name: str, folder: Path) -> Path:
-    """The library made of one of the C files here."""
+    """Return the library made of one of the C files here."""
     compiler = shutil.which("gcc")
     if compiler is None:
         missing("gcc and the headers of the C library are needed: apt-get install gcc libc6-dev")
@@ -25,7 +25,7 @@ def compiled(name: str, folder: Path) -> Path:
 
 
 def strace() -> str:
-    """The path of strace, where it may attach to processes."""
+    """Return the path of strace, if it may attach to processes."""
     program = shutil.which("strace")
     if program is None:
         missing("strace is needed: apt-get install strace")
@@ -42,19 +42,19 @@ def strace() -> str:
 
 
 def is_traced(pid: int) -> bool:
-    """Whether a tracer is attached to every thread of a process."""
+    """Return whether a tracer is attached to every thread of a process."""
     return not any("TracerPid:\t0\n" in _text(path) for path in Path(f"/proc/{pid}/task").glob("*/status"))
 
 
 def _text(path: Path) -> str:
     try:
         return path.read_text()
-    except OSError:  # a thread that has ended meanwhile
+    except OSError:  # the thread has ended concurrently
         return ""
 
 
 def missing(what: str) -> NoReturn:
-    """Skip the test; but where everything has to be tested, fail it."""
+    """Skip the test, or fail it where everything must be tested."""
     if os.environ.get("CI"):
         pytest.fail(what)
     pytest.skip(what)

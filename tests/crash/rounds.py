@@ -1,4 +1,4 @@
-"""Round after round: start a crew where the last one was killed, kill it at a random moment, judge what is left."""
+"""Rounds: start a crew where the last one was killed, kill it at a random time, and check the rest."""
 
 import shutil
 import time
@@ -14,7 +14,7 @@ from tests.crash.crews import Crew, empty
 from tests.crash.judge import faults, lost
 from tests.crash.power import Disk
 
-#: Starts a crew on a disk: given the round's name, a folder for its notes and whether the tables are there.
+#: Starts a crew on a disk, for the name of the round, a folder for its notes and whether the tables exist.
 Start = Callable[[Disk, str, Path, bool], Crew]
 
 
@@ -24,15 +24,15 @@ class Rounds:
 
     Attributes:
         start: Starts the crew of a round.
-        disk_folder: Where the ledger is; what syncing means is up to that file system.
+        disk_folder: The folder of the ledger, whose file system decides about syncs.
         memory: A folder for everything else.
         shim: The library made of `keep_synced.c`.
-        random: Chooses moments and victims.
-        longest: Seconds a crew lives at most, if it is killed after some time.
-        most: How many entries it writes at most, if it is killed after some work.
-        acknowledged: The keys of all that was acknowledged in all rounds.
-        deaths: How often a crew was killed.
-        errors: What went wrong before the last of them.
+        random: Chooses times and victims.
+        longest: The longest life of a crew in seconds, if it is killed after some time.
+        most: The largest number of its entries, if it is killed after some work.
+        acknowledged: The keys acknowledged in all rounds.
+        deaths: The number of kills.
+        errors: The errors before the last kill.
     """
 
     start: Start
@@ -47,7 +47,7 @@ class Rounds:
     errors: str = ""
 
     def crash_often(self, times: int) -> None:
-        """So many rounds; if something is wrong after one, its files are kept."""
+        """Run a number of rounds. If one leaves a fault, its files are kept."""
         for _ in range(times):
             wrong = self.crash()
             if wrong:
@@ -55,7 +55,7 @@ class Rounds:
                 raise AssertionError("\n".join([f"See {evidence}", *wrong[:10]]))
 
     def crash(self) -> list[str]:
-        """One round; answers what is wrong afterwards."""
+        """Run one round, and return the faults after it."""
         survivors = self.survivors(self.work())
         wrong = [f"{name}: {problem}" for name, folder in survivors.items() for problem in self._judged(folder)]
         if not wrong:
@@ -63,7 +63,7 @@ class Rounds:
         return [f"round {self.deaths}: {problem}" for problem in [*filter(None, [self.errors]), *wrong]]
 
     def work(self) -> Disk:
-        """Start a crew, let it live for a while, kill it."""
+        """Start a crew, let it live for a while, and kill it."""
         disk = Disk(self.disk_folder, empty(self.memory / "kept"), self.shim)
         notes = empty(self.memory / "notes")
         self.deaths += 1
@@ -77,7 +77,7 @@ class Rounds:
         return disk
 
     def survivors(self, disk: Disk) -> dict[str, Path]:
-        """What may be left: after a crash, a power cut, and a power cut that spared some of what was not synced."""
+        """Yield the possible rests: after a crash, a power cut, and a partial power cut."""
         return {
             "crash": disk.after_crash(self.memory / "crash"),
             "power cut": disk.after_power_cut(self.memory / "cut"),
@@ -85,7 +85,7 @@ class Rounds:
         }
 
     def _live(self, crew: Crew) -> None:
-        """Pass the time until the kill; sometimes with a death on the way."""
+        """Wait until the kill, sometimes with a death on the way."""
         moments = self.random.choice((self._some_time, self._some_work))
         if self.random.random() < 0.3:
             moments(crew)
@@ -93,11 +93,11 @@ class Rounds:
         moments(crew)
 
     def _some_time(self, crew: Crew) -> None:
-        """Often the first moments only, in which everything is opened."""
+        """Wait for a random time, often only for the first moments, in which everything is opened."""
         time.sleep(self.random.choice((self.longest, self.longest / 6)) * self.random.random())
 
     def _some_work(self, crew: Crew) -> None:
-        """However busy the machine is, so much is written; then a moment more."""
+        """Wait for a random amount of work, however busy the machine is, and a moment more."""
         target = len(crew.acknowledged) + self.random.randint(1, self.most)
         end = time.monotonic() + PATIENCE
         while len(crew.acknowledged) < target and not crew.errors and time.monotonic() < end:
@@ -105,7 +105,7 @@ class Rounds:
         time.sleep(0.005 * self.random.random())
 
     def _judged(self, folder: Path) -> list[str]:
-        """What is wrong in a folder; judged on a copy, as that writes to it."""
+        """Return the faults in a folder, found on a copy, since the check writes to it."""
         copy = Disk.copy(folder, self.memory / "judged")
         try:
             missing = sorted(lost(copy, self.acknowledged))

@@ -1,4 +1,4 @@
-"""Many who write at once: all get their turn, none gets an error, and no write gets lost between two others."""
+"""Many simultaneous writers: each gets its turns without errors, and no write is lost between two others."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +19,7 @@ PROCESSES, SECONDS = 8, 2.5
 CLIENTS, INCREMENTS = 8, 200
 
 
-#: How much more often the luckiest writes than the unluckiest: who is next is SQLite's queue's to say, or chance's.
+#: The largest ratio of turns between two processes. SQLite's queue and chance decide who is next.
 LUCK = {"sqlite": 2, "postgres": 10}
 
 
@@ -59,7 +59,7 @@ def test_eight_processes_get_their_turns(nursery: Nursery, tmp_path: Path, each_
 
 
 def test_parallel_increments_add_up(tmp_path: Path, memory: Path) -> None:
-    """Two hundred increments by clients of gunicorn's processes and threads make two hundred, each answered once."""
+    """Two hundred increments by clients of gunicorn's processes and threads add up, each with a response."""
     folder = tmp_path / "ledger"
     with closing(open_ledger(folder)) as backend:
         backend.migrate()
@@ -75,7 +75,7 @@ def test_parallel_increments_add_up(tmp_path: Path, memory: Path) -> None:
 
 
 def _increment_at_once(server: Gunicorn) -> list[int]:
-    """The totals that the clients were answered; a connection for each request, so that both workers get some."""
+    """Return the totals in the clients' responses. Each request has a connection, so that both workers get some."""
     barrier = Barrier(CLIENTS)
     totals: list[int] = []
 

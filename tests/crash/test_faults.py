@@ -1,7 +1,7 @@
-"""Disks that fail: while system calls answer with errors, clients get clean errors, and afterwards all is well.
+"""Failing disks: while system calls fail, clients get clean errors, and afterwards everything works.
 
-strace attaches to gunicorn's workers, makes the calls fail that write or sync the ledger's files, and lets go of them.
-The server is not started again.
+strace attaches to gunicorn's workers, makes the calls fail that write or sync the ledger's files, and detaches. The
+server is not restarted.
 """
 
 import signal
@@ -20,7 +20,7 @@ from tests.crash.ledger import DATABASE, FILES, open_ledger
 from tests.crash.power import Disk
 from tests.crash.programs import compiled, is_traced, strace
 
-#: What is injected, as strace says it: `when=1+` is always, `when=3+5` is the third time and every fifth from there on.
+#: The injected faults in strace's syntax: `when=1+` is always, `when=3+5` the third call and every fifth after it.
 FAULTS = {
     "the disk is full": "pwrite64:error=ENOSPC:when=1+",
     "the disk is full now and then": "pwrite64:error=ENOSPC:when=5+9",
@@ -29,13 +29,13 @@ FAULTS = {
     "writes fail": "pwrite64:error=EIO:when=1+",
     "nothing is written": "pwrite64:retval=0:when=1+",
 }
-#: Seconds that a fault lasts after somebody noticed it.
+#: Seconds that a fault lasts after its first effect.
 LASTING = 0.5
 
 
 @contextmanager
 def serving(folder: Path, memory: Path, shim: Path, **settings: object) -> Iterator[tuple[Gunicorn, Disk]]:
-    """gunicorn on an empty ledger, whose power can be cut."""
+    """Yield gunicorn on an empty ledger, on a disk with power cuts."""
     with closing(open_ledger(folder)) as backend:
         backend.migrate()
     disk = Disk(folder, empty(memory / "kept"), shim)
@@ -49,7 +49,7 @@ def serving(folder: Path, memory: Path, shim: Path, **settings: object) -> Itera
 
 @contextmanager
 def working(server: Gunicorn, name: str, count: int = 6) -> Iterator[Clients]:
-    """Clients at work."""
+    """Run clients during the block."""
     clients = Clients(server.socket, name, count)
     try:
         yield clients
@@ -59,7 +59,7 @@ def working(server: Gunicorn, name: str, count: int = 6) -> Iterator[Clients]:
 
 @contextmanager
 def faulty(program: str, fault: str, server: Gunicorn, files: list[Path], log: Path) -> Iterator[None]:
-    """A fault in every worker's calls on some files."""
+    """Inject a fault into every worker's calls on some files."""
     command = [program, "-f", "-qq", "-o", str(log), "-e", f"trace={fault.partition(':')[0]}", "-e", f"inject={fault}"]
     command += [option for path in files for option in ("-P", str(path))]
     command += [option for pid in server.workers for option in ("-p", str(pid))]
@@ -68,17 +68,17 @@ def faulty(program: str, fault: str, server: Gunicorn, files: list[Path], log: P
             wait_until(lambda: all(map(is_traced, server.workers)), "attaching of strace")
             yield
         finally:
-            process.send_signal(signal.SIGINT)  # upon which it lets go of them
+            process.send_signal(signal.SIGINT)  # upon which it detaches
             process.wait(PATIENCE)
 
 
 def files_of(folder: Path) -> list[Path]:
-    """The database and the store of files, and the logs beside them."""
+    """Return the database and the file store, with their logs."""
     return [folder / f"{name}{ending}" for name in (DATABASE, FILES) for ending in ("", "-wal")]
 
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:
-    """Wait until something is true."""
+    """Wait until a condition is true."""
     end = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < end, f"There was no {what}"
@@ -86,14 +86,13 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
 
 
 def is_clean(answer: Answer) -> bool:
-    """Whether an answer says in JSON that the server cannot do it now, and when to come back."""
+    """Return whether a response is a JSON error with Retry-After."""
     return answer.status == 503 and set(answer.json) == {"error"} and int(answer.headers["retry-after"]) > 0
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_failing_disk_loses_nothing(fault: str, shim: Path, tmp_path: Path, memory: Path) -> None:
-    """While the disk fails, each request is answered 201 or 503; when it works again so does the server, and all that
-    was acknowledged is there, whole, also after a power cut."""
+    """During disk faults each request is 201 or 503; afterwards the server works and nothing acknowledged is lost."""
     program, folder, log = strace(), empty(tmp_path / "disk"), tmp_path / "strace.log"
     with serving(folder, memory, shim) as (server, disk):
         with working(server, "before") as before:
@@ -116,8 +115,7 @@ def test_a_failing_disk_loses_nothing(fault: str, shim: Path, tmp_path: Path, me
 
 
 def test_a_failing_checkpoint_fails_no_request(shim: Path, tmp_path: Path, memory: Path) -> None:
-    """While the database file cannot be written, only the log beside it, all requests succeed: what is in the log is
-    safe, and is folded into the file later."""
+    """While only the log can be written, all requests succeed, and a later checkpoint catches up."""
     program, folder, log = strace(), empty(tmp_path / "disk"), tmp_path / "strace.log"
     with serving(folder, memory, shim) as (server, disk), working(server, "key") as clients:
         with faulty(program, FAULTS["writes fail"], server, [folder / DATABASE], log):
@@ -130,7 +128,7 @@ def test_a_failing_checkpoint_fails_no_request(shim: Path, tmp_path: Path, memor
 
 
 def test_a_single_request_is_answered_while_no_sync_succeeds(shim: Path, tmp_path: Path, memory: Path) -> None:
-    """Who writes alone while no sync succeeds is told so at once, and can read; afterwards the same write succeeds."""
+    """A lone write fails at once while no sync succeeds, reads work, and afterwards the same write succeeds."""
     program, folder = strace(), empty(tmp_path / "disk")
     posting = {"key": "alone", "account": "a", "amount": 1}
     with serving(folder, memory, shim) as (server, disk), closing(Connection(server.socket)) as connection:
@@ -150,8 +148,7 @@ def test_a_single_request_is_answered_while_no_sync_succeeds(shim: Path, tmp_pat
 def test_a_slow_disk_makes_writers_come_back(
     setting: dict[str, object], shim: Path, tmp_path: Path, memory: Path
 ) -> None:
-    """While a sync takes long, who waits too long or is too many is answered 503 with Retry-After, soon; afterwards
-    all succeed."""
+    """While syncs are slow, excess writes are 503 with Retry-After in time; afterwards all succeed."""
     program, folder = strace(), empty(tmp_path / "disk")
     slow = "fsync,fdatasync:delay_enter=1000000"
     with serving(folder, memory, shim, **setting) as (server, disk):
@@ -171,7 +168,7 @@ def test_a_slow_disk_makes_writers_come_back(
 
 
 def test_short_writes_are_written_to_their_end(tmp_path: Path, memory: Path) -> None:
-    """A system that writes only half of what it is given, now and then, makes no request fail and breaks nothing."""
+    """A system that sometimes writes only half of the bytes makes no request fail and damages nothing."""
     folder = empty(tmp_path / "disk").resolve()
     with closing(open_ledger(folder)) as backend:
         backend.migrate()

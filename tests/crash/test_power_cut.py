@@ -1,6 +1,6 @@
-"""Kill -9 and power cuts at random moments, again and again: what was acknowledged is there, nothing is half-written.
+"""Kill -9 and power cuts at random times: acknowledged writes survive, and nothing is half-written.
 
-A power cut leaves what was synced and nothing else (`keep_synced.c`), or that and a random part of the rest.
+A power cut keeps exactly the synced bytes (`keep_synced.c`), or these and a random part of the rest.
 """
 
 import os
@@ -19,19 +19,19 @@ from tests.crash.rounds import Rounds, Start
 
 
 def batches(points: int, size: int) -> list[int]:
-    """A number of crashes, in rows of a size and a rest."""
+    """Split a number of crashes into batches of a size and a rest."""
     return [min(size, points - start) for start in range(0, points, size)]
 
 
-#: How many crashes there are in all. One in five is gunicorn's, whose start takes longer.
+#: The number of all crashes. One in five is gunicorn's, whose start takes longer.
 POINTS = int(os.environ.get("CRASH_POINTS", "16"))
 SERVED = POINTS // 5
-#: Many in a row on one ledger, which grows, and then a new one.
+#: The number of crashes of one growing ledger, before a new one starts.
 ROWS, ROWS_SERVED = batches(POINTS - SERVED, 16), batches(SERVED, 4)
 
 
 def processes(nursery: Nursery, random: Random, **settings: str) -> Start:
-    """Starts worker processes, the first of which makes the tables if they are not there."""
+    """Return a function that starts worker processes, the first of which creates the tables if needed."""
 
     def start(disk: Disk, name: str, notes: Path, is_ready: bool) -> Crew:
         return Processes(
@@ -49,7 +49,7 @@ def processes(nursery: Nursery, random: Random, **settings: str) -> Start:
 
 
 def served(random: Random) -> Start:
-    """Starts gunicorn and clients."""
+    """Return a function that starts gunicorn and clients."""
 
     def start(disk: Disk, name: str, notes: Path, is_ready: bool) -> Crew:
         return Served(disk.folder, notes, name, random, disk.environment)
@@ -61,16 +61,14 @@ def served(random: Random) -> Start:
 def test_killed_processes_lose_nothing(
     row: int, nursery: Nursery, shim: Path, tmp_path: Path, memory: Path, random: Random
 ) -> None:
-    """Processes that write are killed again and again, from the making of the tables on: nothing acknowledged is lost,
-    nothing is half-written, with or without a power cut, and work goes on with what is left."""
+    """Writing processes are killed repeatedly, from the creation of the tables on, and lose nothing acknowledged."""
     rounds = Rounds(processes(nursery, random), empty(tmp_path / "disk"), memory, shim, random, longest=0.4)
     rounds.crash_often(ROWS[row])
 
 
 @pytest.mark.parametrize("row", range(len(ROWS_SERVED)))
 def test_killed_servers_lose_nothing(row: int, shim: Path, tmp_path: Path, memory: Path, random: Random) -> None:
-    """gunicorn and its workers are killed under load again and again: nothing that a client was answered is lost,
-    nothing is half-written, with or without a power cut, and the next server goes on with what is left."""
+    """gunicorn and its workers are killed under load repeatedly, and lose nothing that a client got a response for."""
     disk = empty(tmp_path / "disk")
     with closing(open_ledger(disk)) as backend:
         backend.migrate()
@@ -79,8 +77,7 @@ def test_killed_servers_lose_nothing(row: int, shim: Path, tmp_path: Path, memor
 
 
 def test_the_power_cut_is_one(nursery: Nursery, shim: Path, tmp_path: Path, memory: Path, random: Random) -> None:
-    """At CONVEX_DURABILITY=normal, which promises less, the same power cut loses what was acknowledged, and nothing
-    else: so it would show a commit that only says it is durable."""
+    """With CONVEX_DURABILITY=normal the same power cut loses acknowledged writes: it would show a false promise."""
     rounds = Rounds(
         processes(nursery, random, CONVEX_DURABILITY="normal"), empty(tmp_path / "disk"), memory, shim, random, 0.4
     )

@@ -1,4 +1,4 @@
-"""The write-ahead log under load: it stays small, gets small again after a long reader, and nobody waits for it."""
+"""The write-ahead log under load: it stays small, shrinks after a long reader, and no call waits for it."""
 
 import threading
 import time
@@ -13,12 +13,12 @@ from flask_convex_http.backend import Backend
 from tests.crash.ledger import DATABASE, Account, Entry, is_torn, open_ledger, post
 
 MIB = 2**20
-#: What the log's file may grow to without a long reader.
+#: The largest size of the log's file without a long reader.
 SMALL = 16 * MIB
-#: What is written meanwhile; more than twice that.
+#: The bytes written during a test, more than twice that size.
 MUCH = 40 * MIB
 NOTE = "x" * 60_000
-#: Seconds any one call may take: far more than it needs, far less than SQLite waits for a lock.
+#: The longest duration of a call in seconds: far more than it needs, far less than SQLite waits for a lock.
 AT_ONCE = 3.0
 
 
@@ -31,12 +31,12 @@ def _backend(tmp_path: Path) -> Iterator[Backend]:
 
 
 def log_size(folder: Path) -> int:
-    """How large the log's file is."""
+    """Return the size of the log's file."""
     return (folder / f"{DATABASE}-wal").stat().st_size
 
 
 def write(backend: Backend, name: str, amount: int, watch: Callable[[], object] = lambda: None) -> None:
-    """Write so many bytes, and see that no posting takes long."""
+    """Write a number of bytes, and check that no posting is slow."""
     for number in range(amount // len(NOTE)):
         start = time.monotonic()
         backend.ctx().run_mutation(post, key=f"{name}-{number}", account="a", amount=1, note=NOTE)
@@ -46,7 +46,7 @@ def write(backend: Backend, name: str, amount: int, watch: Callable[[], object] 
 
 @contextmanager
 def reading(backend: Backend, threads: int = 2) -> Iterator[list[Future[float]]]:
-    """Threads that read all the time; each answers how long its slowest query took."""
+    """Run reading threads; each returns the duration of its slowest query."""
     over = threading.Event()
 
     def read() -> float:
@@ -66,7 +66,7 @@ def reading(backend: Backend, threads: int = 2) -> Iterator[list[Future[float]]]
 
 
 def test_the_log_stays_small_under_steady_load(backend: Backend, tmp_path: Path) -> None:
-    """While several threads write much and others read, the log's file stays small."""
+    """While several threads write and others read, the log's file stays small."""
     sizes: list[int] = []
     with reading(backend) as readers, ThreadPoolExecutor(4) as pool:
         names = [f"writer-{number}" for number in range(4)]
@@ -80,8 +80,7 @@ def test_the_log_stays_small_under_steady_load(backend: Backend, tmp_path: Path)
 
 
 def test_the_log_shrinks_after_a_long_reader(backend: Backend, tmp_path: Path) -> None:
-    """A snapshot that is held while much is written makes the log grow and stays what it was; once it has ended, a few
-    writes make the log's file small again."""
+    """A snapshot during many writes makes the log grow and stays constant; after it, the log shrinks."""
     entries, accounts = backend.schema.table_for(Entry), backend.schema.table_for(Account)
     with backend.engine.snapshot() as snapshot:
         before = (snapshot.count(entries), snapshot.count(accounts))
@@ -93,8 +92,7 @@ def test_the_log_shrinks_after_a_long_reader(backend: Backend, tmp_path: Path) -
 
 
 def test_nobody_waits_for_a_checkpoint(backend: Backend) -> None:
-    """While a snapshot is held and much is written, so that no checkpoint can be completed, neither the writer nor
-    other readers wait."""
+    """While a snapshot prevents checkpoints and much is written, neither the writer nor other readers wait."""
     entries = backend.schema.table_for(Entry)
     with reading(backend) as readers, backend.engine.snapshot() as snapshot:
         snapshot.count(entries)

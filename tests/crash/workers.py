@@ -1,7 +1,7 @@
-"""What the worker processes do: post to the ledger, or contend for its writer, until they are killed or told to end.
+"""The tasks of worker processes: post to the ledger, or contend for its writer, until killed or stopped.
 
-They run the backend itself, without a server. What they have to say goes to files that are not in the ledger's folder
-and so outlive a kill and a power cut.
+They run the backend itself, without a server. Their output goes to files outside the ledger's folder, which survive a
+kill and a power cut.
 """
 
 import itertools
@@ -20,7 +20,7 @@ from flask_convex_http.sqlite import checkpoints
 from tests.crash.ledger import increment, is_torn, open_ledger, post
 
 ACCOUNTS = [f"account-{number}" for number in range(6)]
-#: How many characters notes have: mostly less than a page, sometimes many pages.
+#: The number of characters of notes: mostly less than a page, sometimes many pages.
 NOTE_SIZES = (0, 50, 300, 300, 1_000, 3_000, 20_000)
 
 
@@ -35,17 +35,17 @@ def post_entries(
     checkpoint_bytes: int,
     settings: dict[str, str],
 ) -> None:
-    """Post until killed; once in a while one that is refused, or one with a file.
+    """Post until killed, sometimes an entry that is refused, and sometimes one with a file.
 
     Args:
-        folder: The ledger's.
-        log: A folder for what is acknowledged, `acknowledged`, and for what went wrong, `errors`.
-        worker: What keys start with; no other worker ever has the same.
-        threads: How many post at the same time; one more reads.
-        migrate: Whether to make the tables first.
+        folder: The folder of the ledger.
+        log: A folder for the acknowledged keys, `acknowledged`, and the errors, `errors`.
+        worker: The unique start of its keys.
+        threads: The number of posting threads; one more reads.
+        migrate: Whether to create the tables first.
         session: Seconds after which the ledger is closed and opened again.
-        checkpoint_bytes: How much is written from one checkpoint to the next.
-        settings: More settings of the app.
+        checkpoint_bytes: Bytes between two checkpoints.
+        settings: Further settings of the app.
     """
     say = Log(Path(log))
     checkpoints.CHECKPOINT_BYTES = checkpoint_bytes
@@ -69,10 +69,10 @@ def _session(backend: Backend, say: "Log", name: str, threads: int, end: float) 
 
 
 class Log:
-    """What is to outlive the process; lines of many processes and threads do not mix.
+    """Logs that survive the process. Lines of several processes and threads do not mix.
 
     Args:
-        folder: A folder outside of the ledger's.
+        folder: A folder outside the ledger's.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -81,11 +81,11 @@ class Log:
         self._errors = os.open(folder / "errors", flags)
 
     def acknowledge(self, key: str) -> None:
-        """Note that a key's entry was written, as a server answers 201."""
+        """Record the key of a written entry, where a server would respond with 201."""
         os.write(self._acknowledged, f"{key}\n".encode())
 
     def error(self, text: str) -> None:
-        """Note something that should not happen."""
+        """Record an error."""
         os.write(self._errors, f"{text}\n".encode())
 
 
@@ -116,15 +116,15 @@ def _read(backend: Backend, seed: str, end: float) -> None:
 
 
 def contend(*, folder: str, account: str, ready: str, gate: str, seconds: float, answer: str) -> None:
-    """Increment for some seconds, from when the gate opens; answer how often it could, or what went wrong.
+    """Increment for some seconds after the gate opens, and write the number of increments or the error.
 
     Args:
-        folder: The ledger's.
-        account: Whose total is incremented.
-        ready: A file to make when ready.
-        gate: A file that is made when all are ready.
-        seconds: For how long.
-        answer: A file for the answer.
+        folder: The folder of the ledger.
+        account: The account.
+        ready: The file to create when ready.
+        gate: The file that exists when all are ready.
+        seconds: The duration.
+        answer: The file for the result.
     """
     with closing(open_ledger(Path(folder))) as backend:
         backend.ctx().run_query(is_torn, account=account)  # so that everything is open

@@ -194,7 +194,7 @@ def test_credentials_are_not_kept(tmp_path: Path) -> None:
         assert not {"authorization", "cookie"} & set(request.headers)
 
 
-# --- who may look ----------------------------------------------------------------------------------------------------
+# --- access by functions ----------------------------------------------------------------------------------------------
 
 
 @internal_query

@@ -1,4 +1,4 @@
-"""The database that the tests of the writer share, and how its file is opened once more."""
+"""Fixtures of the writer's tests: a database, and a second engine on its file."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -12,14 +12,14 @@ from tests.engines.members import SCHEMA, migrate
 
 @pytest.fixture(name="open_engine")
 def _open_engine(tmp_path: Path) -> Iterator[Callable[..., SQLiteEngine]]:
-    """Opens the same file as another process would."""
+    """Return a function that opens the same file as another process would."""
     with ExitStack() as stack:
         yield lambda **options: stack.enter_context(closing(SQLiteEngine(tmp_path / "contract.db", SCHEMA, **options)))
 
 
 @pytest.fixture(name="engine")
 def _engine(open_engine: Callable[..., SQLiteEngine]) -> SQLiteEngine:
-    """A database without items."""
+    """Return a database without items."""
     engine = open_engine()
     migrate(engine)
     return engine

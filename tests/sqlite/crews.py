@@ -1,7 +1,4 @@
-"""How the tests of the writer make several threads meet at it: who holds it, who waits, and when it goes on.
-
-What is asserted is the tests' business.
-"""
+"""Threads that meet at the writer: one holds it, others wait, and a test decides when they continue."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -16,14 +13,14 @@ from flask_convex_http.engines.sqlite.engine import SQLiteEngine
 from flask_convex_http.engines.sqlite.transactions import SQLiteTransaction
 from tests.engines.members import ITEMS, insert, price_of, segment
 
-#: Seconds after which something that should happen at once has not happened.
+#: Seconds after which an event that should be immediate counts as missing.
 PATIENCE = 30.0
 
 Work = Callable[[SQLiteTransaction], Any]
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait until something is true."""
+    """Wait until a condition is true."""
     end = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < end, "It did not come about"
@@ -31,7 +28,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 def waiting(engine: SQLiteEngine) -> int:
-    """How many writes wait; nobody outside can know, but the tests must."""
+    """Return the number of waiting writes, which only these tests need to know."""
     return len(engine._file._writer._queue)
 
 
@@ -49,7 +46,7 @@ class Crew:
         self._leave = Event()
 
     def hold(self) -> Future[Any]:
-        """Keep the writer busy until `let_go` is called."""
+        """Hold the writer until `let_go` is called."""
         begun = Event()
 
         def work(_: SQLiteTransaction) -> str:
@@ -62,15 +59,15 @@ class Crew:
         return future
 
     def submit(self, body: Callable[[], Any]) -> Future[Any]:
-        """Do something in a thread."""
+        """Run a function in a thread."""
         return self._pool.submit(body)
 
     def queue(self, *works: Work) -> list[Future[Any]]:
-        """Write in one thread each; all wait, in this order, when this returns."""
+        """Write from one thread each, and return when all wait in this order."""
         return self.queue_calls(*(partial(self._engine.write, work) for work in works))
 
     def queue_calls(self, *calls: Callable[[], Any]) -> list[Future[Any]]:
-        """The same for calls that write."""
+        """Call functions that write from one thread each, and return when all wait in this order."""
         futures = []
         for call in calls:
             futures.append(self.submit(call))
@@ -81,13 +78,13 @@ class Crew:
         return waiting(self._engine) >= count
 
     def let_go(self) -> None:
-        """Let who holds the writer end."""
+        """Release the writer."""
         self._leave.set()
 
 
 @contextmanager
 def crew(engine: SQLiteEngine) -> Iterator[Crew]:
-    """A crew whose threads have ended when the block has."""
+    """Yield a crew whose threads have ended after the block."""
     with ThreadPoolExecutor(40) as pool:
         made = Crew(engine, pool)
         try:
@@ -97,7 +94,7 @@ def crew(engine: SQLiteEngine) -> Iterator[Crew]:
 
 
 def tell_statements(engine: SQLiteEngine, tell: Callable[[str], object]) -> None:
-    """Tell each statement before SQLite runs it, on every connection from now on."""
+    """Call a function with each statement before SQLite runs it, on every connection from now on."""
     connections = engine._file.connections
     connect = connections._connect
 
@@ -107,18 +104,18 @@ def tell_statements(engine: SQLiteEngine, tell: Callable[[str], object]) -> None
         return connection
 
     connections._connect = connect_and_tell
-    engine.close()  # those that are open are not traced
+    engine.close()  # connections that are open already are not traced
 
 
 def together(engine: SQLiteEngine, *works: Work) -> list[Future[Any]]:
-    """Write works that have all waited, in this order, while another was written; they are done when this returns."""
+    """Write works that all waited, in this order, while another was written, and return when they are done."""
     with crew(engine) as members:
         members.hold()
         return members.queue(*works)
 
 
 def adding(key: str, **fields: Any) -> Work:
-    """Work that adds an item and answers its key."""
+    """Return work that adds an item and returns its key."""
 
     def work(transaction: SQLiteTransaction) -> str:
         insert(transaction, key, **fields)
@@ -128,7 +125,7 @@ def adding(key: str, **fields: Any) -> Work:
 
 
 def raising(price: int) -> Work:
-    """Work that raises the price of "a" by that, and answers what it is then."""
+    """Return work that raises the price of "a" and returns the new price."""
 
     def work(transaction: SQLiteTransaction) -> int:
         raised = (price_of(transaction, "a") or 0) + price
@@ -139,7 +136,7 @@ def raising(price: int) -> Work:
 
 
 def keys(engine: SQLiteEngine) -> list[str]:
-    """The keys of all items, sorted."""
+    """Return the keys of all items, sorted."""
     with engine.snapshot() as snapshot:
         rows: list[Row] = snapshot.select(ITEMS, segment(), descending=False, limit=None)
     return sorted(str(row[0]) for row in rows)

@@ -1,6 +1,6 @@
-"""Other processes that get in the way: what runs in them, and how a test starts, stops and ends them.
+"""Other processes that hold a lock or a transaction: their functions, and how a test starts, stops and ends them.
 
-Each tells that it has begun by making a file, and goes on when another one is there.
+Each creates a file when it has begun, and continues when another file exists.
 """
 
 import contextlib
@@ -19,14 +19,14 @@ from flask_convex_http.sqlite.process_lock import ProcessLock
 from tests.engines.members import SCHEMA, insert, price_of
 from tests.sqlite.crews import PATIENCE, wait_until
 
-# They are children of a process that has imported all this once, and has no threads and nothing open.
+# Children of a process that has imported all this once, with no threads and nothing open.
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload([__name__])
 
 
 @contextmanager
 def process(body: Callable[..., None], *arguments: Any) -> Iterator[ForkServerProcess]:
-    """A process that does something; killed at the end of the block if it is not over by then."""
+    """Run a function in a process, and kill it at the end of the block if it still runs."""
     started = _PROCESSES.Process(target=body, args=arguments)
     started.start()
     try:
@@ -38,7 +38,7 @@ def process(body: Callable[..., None], *arguments: Any) -> Iterator[ForkServerPr
 
 @contextmanager
 def in_the_way(body: Callable[..., None], path: Path) -> Iterator[ForkServerProcess]:
-    """A process that has begun to hold what `body` holds; it lets go of it when it is killed or told to `leave`."""
+    """Run a process that holds a resource. It releases it when killed or by `leave`."""
     begun = path.with_name("begun")
     with process(body, path, begun, path.with_name("leave")) as started:
         wait_until(begun.exists)
@@ -46,7 +46,7 @@ def in_the_way(body: Callable[..., None], path: Path) -> Iterator[ForkServerProc
 
 
 def leave(path: Path) -> None:
-    """Tell the process that is in the way to let go."""
+    """Tell the holding process to release its resource."""
     path.with_name("leave").touch()
 
 
@@ -57,7 +57,7 @@ def _hold(begun: Path, gone: Path) -> None:
 
 
 def hold_mutation(path: Path, begun: Path, gone: Path) -> None:
-    """Be inside a write that has written, and commit it in the end."""
+    """Stay inside a write after its first statement, and commit it at the end."""
 
     def work(transaction: SQLiteTransaction) -> None:
         insert(transaction, "other")
@@ -76,7 +76,7 @@ def hold_lock(path: Path, begun: Path, gone: Path) -> None:
 
 
 def count_turns(path: Path, gate: Path, answer: Path, seconds: float) -> None:
-    """Take the lock again and again without a pause, and write down how often, and how long the longest wait was."""
+    """Acquire the lock again and again without a pause, and record the number of turns and the longest wait."""
     lock = ProcessLock(path)
     answer.touch()
     while not gate.exists():
@@ -92,7 +92,7 @@ def count_turns(path: Path, gate: Path, answer: Path, seconds: float) -> None:
 
 
 def write_after_a_failed_read(path: Path) -> None:
-    """Write, run out of memory while reading "large", carry on as if nothing had happened, and write once more."""
+    """Write, run out of memory while reading "large", continue, and write once more."""
 
     def work(transaction: SQLiteTransaction) -> None:
         insert(transaction, "before")

@@ -1,6 +1,6 @@
-"""Real faults that need no special disk: limits of this process, lowered for a moment.
+"""Real faults without a special disk: limits of this process, lowered for a moment.
 
-The tests of one process run one after another, so nobody else meets a limit.
+The tests of one process run one after another, so no other test meets a limit.
 """
 
 import os
@@ -23,14 +23,14 @@ def _limit(kind: int, value: int) -> Iterator[None]:
 
 @contextmanager
 def no_longer_files(path: Path) -> Iterator[None]:
-    """No file can be made longer than this one is."""
+    """Let no file become longer than this one is."""
     with _limit(resource.RLIMIT_FSIZE, path.stat().st_size):
         yield
 
 
 @contextmanager
 def one_more_file() -> Iterator[None]:
-    """One more file can be open, not two."""
+    """Let one more file be opened, but not two."""
     free = os.open(os.devnull, os.O_RDONLY)
     os.close(free)
     with _limit(resource.RLIMIT_NOFILE, free + 1):
@@ -39,7 +39,7 @@ def one_more_file() -> Iterator[None]:
 
 @contextmanager
 def no_more_threads() -> Iterator[None]:
-    """No thread can be started."""
+    """Let no thread be started."""
     before = threading.stack_size(2**46)  # more than there are addresses
     try:
         yield

@@ -1,4 +1,4 @@
-"""Copies of a SQLite file and the way back to one, at the moments when something is cut short or in the way."""
+"""Backups of a SQLite file and restores from them, with interruptions and concurrent access."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ from flask_convex_http.sqlite.process_lock import ProcessLock
 from tests.engines.members import ITEMS, SCHEMA, increment, insert, migrate, price, price_of, set_price
 
 ROOT = Path(__file__).parents[2]
-#: More than is copied in one step, so that there is a middle to be cut short in.
+#: More than one step copies, so that a backup can be interrupted in its middle.
 LARGE = 5 * 2**20
 
 _RESTORE = """
@@ -53,7 +53,7 @@ def _live(tmp_path: Path) -> Path:
 
 @pytest.fixture(name="open_engine")
 def _open_engine(live: Path) -> Iterator[Callable[..., SQLiteEngine]]:
-    """Opens the live database; every one of them is closed at the end."""
+    """Return a function that opens the live database; all engines are closed at the end."""
     engines = []
 
     def make(**options: float) -> SQLiteEngine:
@@ -67,7 +67,7 @@ def _open_engine(live: Path) -> Iterator[Callable[..., SQLiteEngine]]:
 
 @pytest.fixture(name="engine")
 def _engine(open_engine: Callable[..., SQLiteEngine]) -> SQLiteEngine:
-    """A database with one item, "a", of price 1, and enough bytes for several steps."""
+    """Return a database with one item, "a", of price 1, and enough bytes for several steps."""
     engine = open_engine()
     migrate(engine)
     engine.write(lambda transaction: insert(transaction, "a", 1))
@@ -77,7 +77,7 @@ def _engine(open_engine: Callable[..., SQLiteEngine]) -> SQLiteEngine:
 
 @pytest.fixture(name="copy")
 def _copy(engine: SQLiteEngine, tmp_path: Path) -> Path:
-    """A copy of when "a" cost 1; now it costs 2."""
+    """Return a backup in which "a" costs 1; in the database it costs 2 now."""
     copy = tmp_path / "copies" / "copy.db"
     copy.parent.mkdir()
     engine.backups.create(copy)
@@ -106,7 +106,7 @@ def end(process: subprocess.Popen[str], number: int) -> None:
 
 
 def test_a_copy_is_one_file_and_needs_no_other(copy: Path) -> None:
-    """A copy is read without a log, by its owner only, and reading it leaves nothing beside it."""
+    """A backup is read without a log, by its owner only, and reading it leaves nothing beside it."""
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
     with closing(sqlite3.connect(f"{copy.as_uri()}?mode=ro", uri=True)) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
@@ -118,7 +118,7 @@ def test_a_copy_is_one_file_and_needs_no_other(copy: Path) -> None:
 def test_a_copy_is_on_the_disk_before_it_has_its_name(
     engine: SQLiteEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The bytes are synced first, then comes the name, then the folder is synced."""
+    """The bytes are synced first, then the file is renamed, then the folder is synced."""
     copy = tmp_path / "copy.db"
     synced: list[tuple[int, bool]] = []
     sync = os.fsync
@@ -135,7 +135,7 @@ def test_a_copy_is_on_the_disk_before_it_has_its_name(
 def test_a_copy_is_of_one_moment_and_comes_to_an_end(
     engine: SQLiteEngine, open_engine: Callable[..., SQLiteEngine], tmp_path: Path
 ) -> None:
-    """Somebody who writes after each step neither gets into the copy nor makes it start again."""
+    """Writes after each step neither get into the backup nor make it start again."""
     other, steps = open_engine(), []
 
     def write(done: int, total: int) -> None:
@@ -151,7 +151,7 @@ def test_a_copy_is_of_one_moment_and_comes_to_an_end(
 
 
 def test_a_copy_that_is_cut_short_leaves_nothing(engine: SQLiteEngine, tmp_path: Path) -> None:
-    """Who presses Ctrl-C during a backup finds no file that looks like one."""
+    """An interrupted backup leaves no file that looks like one."""
     folder = tmp_path / "copies"
     folder.mkdir()
 
@@ -172,7 +172,7 @@ def test_a_copy_that_is_cut_short_leaves_nothing(engine: SQLiteEngine, tmp_path:
 def test_who_reads_keeps_what_they_see(
     engine: SQLiteEngine, open_engine: Callable[..., SQLiteEngine], copy: Path
 ) -> None:
-    """A snapshot outlives a restore; after it everybody, in other engines too, sees and changes the restored rows."""
+    """A snapshot survives a restore; after it all engines read and change the restored rows."""
     other = open_engine()
     with other.snapshot() as snapshot:
         assert price_of(snapshot, "a") == 2
@@ -190,7 +190,7 @@ def test_who_reads_keeps_what_they_see(
 def test_a_writer_waits_for_a_restore(
     engine: SQLiteEngine, open_engine: Callable[..., SQLiteEngine], copy: Path
 ) -> None:
-    """What is written while a restore runs comes after it and is kept."""
+    """A write during a restore comes after it and is kept."""
     other = open_engine()
     writer = threading.Thread(target=increment, args=(other, "a"))
 
@@ -201,11 +201,11 @@ def test_a_writer_waits_for_a_restore(
 
     engine.backups.prepare_restore(copy).run(write_meanwhile)
     writer.join()
-    assert price(engine) == 2  # the copy's 1, and one more
+    assert price(engine) == 2  # the price in the backup, and one more
 
 
 def test_a_restore_that_is_cut_short_changes_nothing(engine: SQLiteEngine, copy: Path) -> None:
-    """An exception in the middle leaves the old rows, and the next write goes through."""
+    """An exception in the middle leaves the old rows, and the next write succeeds."""
 
     def stop(done: int, total: int) -> None:
         assert done < total
@@ -220,7 +220,7 @@ def test_a_restore_that_is_cut_short_changes_nothing(engine: SQLiteEngine, copy:
 
 
 def test_a_restore_that_is_killed_changes_nothing(engine: SQLiteEngine, live: Path, copy: Path) -> None:
-    """A process that dies in the middle leaves the old rows, nothing locked and nothing broken."""
+    """A process that dies in the middle leaves the old rows, no lock and no damage."""
     end(start(_RESTORE, live, copy), signal.SIGKILL)
     assert price(engine) == 2
     increment(engine, "a")
@@ -242,7 +242,7 @@ def test_a_restore_does_not_wait_for_ever(open_engine: Callable[..., SQLiteEngin
 
 
 def test_pages_of_another_size_are_taken(tmp_path: Path, copy: Path) -> None:
-    """A database that was made with larger pages keeps them and gets the copy's rows."""
+    """A database with larger pages keeps them and gets the rows of the backup."""
     path = tmp_path / "larger.db"
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA page_size = 8192")
@@ -258,7 +258,7 @@ def test_pages_of_another_size_are_taken(tmp_path: Path, copy: Path) -> None:
 
 
 def test_a_copy_with_a_log_is_read_with_it(engine: SQLiteEngine, live: Path, tmp_path: Path) -> None:
-    """A copy that somebody made of the file and its log has what is in the log."""
+    """A copy of the file and its log, made by other means, includes the content of the log."""
     folder = tmp_path / "by hand"
     folder.mkdir()
     engine.write(set_price(7))
@@ -270,7 +270,7 @@ def test_a_copy_with_a_log_is_read_with_it(engine: SQLiteEngine, live: Path, tmp
 
 
 def test_a_copy_of_another_making_is_left_as_it_is(engine: SQLiteEngine, tmp_path: Path) -> None:
-    """A copy in WAL mode, as other tools make it, is restored without a file appearing beside it."""
+    """A copy in WAL mode, as other tools make it, is restored without creating a file beside it."""
     copy = tmp_path / "other" / "copy.db"
     copy.parent.mkdir()
     with (
@@ -289,12 +289,12 @@ def test_a_copy_of_another_making_is_left_as_it_is(engine: SQLiteEngine, tmp_pat
 
 
 def put_aside(live: Path) -> list[str]:
-    """The ends of the names of what was put aside."""
+    """Return the endings of the names of files that were moved aside."""
     return sorted(name.partition("Z")[2] for name in os.listdir(live.parent) if ".damaged-" in name)
 
 
 def test_a_missing_file_is_put_into_place(engine: SQLiteEngine, live: Path, copy: Path) -> None:
-    """Where there is no database the copy becomes it; a log that was left there is not taken for its own."""
+    """A backup becomes a missing database; a log that was left there is not treated as its own."""
     engine.close()
     log = Path(f"{live}-wal")
     live.rename(live.with_name("lost.db"))
@@ -310,7 +310,7 @@ def test_a_missing_file_is_put_into_place(engine: SQLiteEngine, live: Path, copy
 
 @pytest.mark.parametrize("damage", ["cut off", "not a database"])
 def test_a_damaged_file_is_put_aside(engine: SQLiteEngine, live: Path, copy: Path, damage: str) -> None:
-    """A file that SQLite cannot open is kept under another name, and its successor has its rights."""
+    """A damaged file is kept under another name, and its successor has its owner and mode."""
     engine.close()
     broken = live.read_bytes()[: LARGE // 2] if damage == "cut off" else b"nonsense" * 1000
     live.write_bytes(broken)
@@ -326,7 +326,7 @@ def test_a_damaged_file_is_put_aside(engine: SQLiteEngine, live: Path, copy: Pat
 
 
 def test_a_damaged_file_in_use_is_left_alone(engine: SQLiteEngine, live: Path, copy: Path) -> None:
-    """While another process has the damaged file open it is not replaced; afterwards it is."""
+    """A damaged file is not replaced while another process has it open; afterwards it is."""
     engine.close()
     user = start(_HOLD_OPEN, live)
     os.truncate(live, LARGE // 2)
@@ -341,7 +341,7 @@ def test_a_damaged_file_in_use_is_left_alone(engine: SQLiteEngine, live: Path, c
 
 
 def test_a_damaged_file_that_is_written_to_is_left_alone(engine: SQLiteEngine, live: Path, copy: Path) -> None:
-    """While another process has the turn to write, a damaged file is not replaced."""
+    """A damaged file is not replaced while another process holds the writer lock."""
     engine.close()
     live.write_bytes(b"nonsense" * 1000)
     lock = ProcessLock(live)
@@ -356,7 +356,7 @@ def test_a_damaged_file_that_is_written_to_is_left_alone(engine: SQLiteEngine, l
 
 
 def test_damage_inside_is_overwritten_in_place(engine: SQLiteEngine, live: Path, copy: Path) -> None:
-    """A file whose pages are there, and wrong, is brought back like a sound one."""
+    """A file with damage within its pages is restored like a sound one."""
     with closing(sqlite3.connect(live)) as connection:
         (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (ITEMS.name,)).fetchone()
     engine.close()

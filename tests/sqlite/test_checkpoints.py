@@ -1,4 +1,4 @@
-"""Checkpoints: only ours, when they are due, and while nobody can commit."""
+"""Checkpoints: only the package's own, when they are due, and without concurrent commits."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -15,13 +15,13 @@ from flask_convex_http.sqlite.process_lock import ProcessLock
 from tests.sqlite.crews import adding, crew, keys, tell_statements, together, wait_until
 
 MIB = 2**20
-#: More than that many bytes make a checkpoint due.
+#: The number of bytes that makes a checkpoint due.
 MUCH = CHECKPOINT_BYTES + MIB
 
 
 @pytest.fixture(name="path")
 def _path(tmp_path: Path) -> Path:
-    """A file in WAL mode that this package has not opened; the log is its tests' own."""
+    """Return a file in WAL mode that this package has not opened, so that the tests own the log."""
     path = tmp_path / "plain.db"
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
@@ -31,7 +31,7 @@ def _path(tmp_path: Path) -> Path:
 
 @pytest.fixture(name="connect")
 def _connect(path: Path) -> Iterator[Callable[[], Any]]:
-    """Opens that file without automatic checkpoints, and without patience."""
+    """Return a function that opens that file without automatic checkpoints and without a timeout."""
     with ExitStack() as stack:
 
         def connect() -> Any:
@@ -43,12 +43,12 @@ def _connect(path: Path) -> Iterator[Callable[[], Any]]:
 
 
 def write(connection: Any, size: int) -> None:
-    """Commit that many bytes."""
+    """Commit a number of bytes."""
     connection.execute("INSERT INTO notes VALUES (zeroblob(?))", (size,))
 
 
 def can_write(path: Path) -> bool:
-    """Whether another program could begin to write at once."""
+    """Return whether another program could begin a write at once."""
     with closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as other:
         try:
             other.execute("BEGIN IMMEDIATE")
@@ -58,7 +58,7 @@ def can_write(path: Path) -> bool:
 
 
 def test_no_connection_makes_checkpoints_by_itself(engine: SQLiteEngine) -> None:
-    """SQLite's own checkpoints are off on all connections: those of readers, of who writes alone, and of groups."""
+    """SQLite's automatic checkpoints are off on all connections: for readers, lone writers and groups."""
     found: list[int] = []
 
     def ask(connection: Any) -> None:
@@ -73,8 +73,7 @@ def test_no_connection_makes_checkpoints_by_itself(engine: SQLiteEngine) -> None
 
 
 def test_due_when_much_was_written(path: Path, connect: Callable[[], Any]) -> None:
-    """A checkpoint is due when much was written since the last one, again and again; who makes none itself, but sees
-    those of another process, finds the same."""
+    """A checkpoint is due after many writes since the last one, which another process may have made."""
     checkpoints, others = Checkpoints(path), Checkpoints(path)
     writer, other = connect(), connect()
     assert not checkpoints.are_due()
@@ -90,8 +89,7 @@ def test_due_when_much_was_written(path: Path, connect: Callable[[], Any]) -> No
 
 
 def test_due_again_while_a_reader_keeps_the_log(path: Path, connect: Callable[[], Any]) -> None:
-    """While a snapshot keeps the log from starting again, a checkpoint is not due all the time, but when much more was
-    written."""
+    """While a snapshot keeps the log from restarting, the next checkpoint is due only after many more writes."""
     checkpoints = Checkpoints(path)
     writer, other, reader = connect(), connect(), connect()
     reader.execute("BEGIN")
@@ -107,7 +105,7 @@ def test_due_again_while_a_reader_keeps_the_log(path: Path, connect: Callable[[]
 
 
 def test_without_a_log_none_is_due(tmp_path: Path) -> None:
-    """Where there is no log, or an empty one, no checkpoint is due."""
+    """Without a log, or with an empty one, no checkpoint is due."""
     checkpoints = Checkpoints(tmp_path / "some.db")
     assert not checkpoints.are_due()
     (tmp_path / "some.db-wal").touch()
@@ -116,8 +114,7 @@ def test_without_a_log_none_is_due(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("waits", [True, False])
 def test_nobody_writes_during_a_checkpoint(engine: SQLiteEngine, waits: bool) -> None:
-    """While a checkpoint is made neither another program nor another process of ours can write, so that no commit can
-    race it; afterwards they can."""
+    """During a checkpoint neither another program nor another process of the app can write; afterwards they can."""
     during: list[tuple[bool, bool]] = []
 
     def look() -> tuple[bool, bool]:
@@ -129,17 +126,17 @@ def test_nobody_writes_during_a_checkpoint(engine: SQLiteEngine, waits: bool) ->
             during.append(look())
 
     tell_statements(engine, tell)
-    for number in range(9):  # who writes alone does not look each time whether one is due
+    for number in range(9):  # a lone writer does not check each time whether one is due
         work = adding(f"k{number}", note=b"x" * (0 if number else MUCH))
         assert (together(engine, work)[0].result() if waits else engine.write(work)) == f"k{number}"
     assert during and set(during) == {(False, False)}
-    wait_until(lambda: look() == (True, True))  # a group is answered before the checkpoint that it makes due
+    wait_until(lambda: look() == (True, True))  # a group gets its results before the checkpoint that it makes due
 
 
 def test_those_who_are_committed_do_not_wait_for_a_checkpoint(
     engine: SQLiteEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A group is answered before the checkpoint that it has made due."""
+    """A group gets its results before the checkpoint that it makes due."""
     monkeypatch.setattr("flask_convex_http.sqlite.writer._LOOK_EVERY", 1)
     answered: list[bool] = []
 
@@ -158,8 +155,7 @@ def test_those_who_are_committed_do_not_wait_for_a_checkpoint(
 def test_a_checkpoint_that_cannot_be_made(
     path: Path, connect: Callable[[], Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A checkpoint that another program keeps from being made is a warning, is not tried all the time, and the next one
-    does its work."""
+    """A checkpoint that another program prevents is a warning, and the next one catches up."""
     checkpoints = Checkpoints(path)
     writer, other, foreign = connect(), connect(), connect()
     write(writer, MUCH)
@@ -180,7 +176,7 @@ def test_a_checkpoint_that_cannot_be_made(
 
 
 def test_a_closed_database_has_no_log(engine: SQLiteEngine) -> None:
-    """When the last one closes the database, everything is in its file, and the log has gone."""
+    """When the last connection closes the database, all data is in its file, and the log is gone."""
     engine.write(adding("a"))
     assert Path(f"{engine.path}-wal").exists()
     engine.close()

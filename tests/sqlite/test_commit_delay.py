@@ -1,4 +1,4 @@
-"""After a batch the writer waits a moment for those who were in it, and never for long."""
+"""After a batch the writer waits a moment for its members, and never for long."""
 
 import threading
 import time
@@ -15,8 +15,7 @@ SYNC = 0.004
 
 
 def test_those_who_come_back_are_committed_together(engine: SQLiteEngine) -> None:
-    """Threads that write again as soon as they are answered are mostly committed all at once, not in two halves that
-    take turns."""
+    """Threads that write again at once are mostly committed together, not in two alternating halves."""
     engine.write(adding("a", price=0))
     commits: list[str] = []
 
@@ -41,8 +40,7 @@ def test_those_who_come_back_are_committed_together(engine: SQLiteEngine) -> Non
 
 
 def test_nobody_waits_long_for_those_who_do_not_come_back(engine: SQLiteEngine) -> None:
-    """After a batch whose commit took long, and whose members do not come back, the next one is written at once:
-    about a millisecond later at most, however slow the disk was."""
+    """If the members of a batch do not return, the next write waits about a millisecond at most, on any disk."""
     slow: list[str] = []
 
     def tell(statement: str) -> None:

@@ -1,4 +1,4 @@
-"""Connections and fork(): a child works or is refused, and never hangs, whatever the parent's threads do meanwhile."""
+"""Connections and fork(): a child works or is refused, and never hangs, for any activity of the parent's threads."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:Deprecati
 
 
 def test_a_connection_that_is_being_opened_is_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fork() while another thread opens a connection waits for that, or the child is refused the file."""
+    """A fork() while another thread opens a connection waits for it, or the child is refused the file."""
     monkeypatch.setattr(sqlite_connections, "_FORK_PATIENCE", 0.1)
     path, opening, go_on = tmp_path / "a.db", threading.Event(), threading.Event()
     parent = os.getpid()
@@ -48,8 +48,7 @@ def test_a_connection_that_is_being_opened_is_in_use(tmp_path: Path, monkeypatch
 
 
 def test_forks_among_readers_and_writers(engine: SQLiteEngine) -> None:
-    """Children of a process whose threads read and write read the same file, or are refused it; the parent's writes
-    are all there in the end."""
+    """Children of a process with reading and writing threads read the file or are refused; no write is lost."""
     engine.write(adding("a", price=0))
     over = threading.Event()
 
@@ -79,7 +78,7 @@ def test_forks_among_readers_and_writers(engine: SQLiteEngine) -> None:
 
 
 def child_price(engine: SQLiteEngine) -> Any:
-    """What a child reads; an alarm ends one that hangs."""
+    """Read in a child; an alarm ends a child that hangs."""
 
     def body() -> Any:
         signal.alarm(int(PATIENCE))
@@ -89,8 +88,7 @@ def child_price(engine: SQLiteEngine) -> Any:
 
 
 def test_threads_of_a_child_share_its_connections(engine: SQLiteEngine) -> None:
-    """Threads of a child that use the database for the first time at once share one set of connections, so that the
-    next fork() knows of all of them."""
+    """Threads of a child share one set of connections, so that the next fork() knows all of them."""
     assert price(engine) is None
 
     def body() -> int:

@@ -1,4 +1,4 @@
-"""The writer behind HTTP: what a client is answered while it cannot write, and whose request a mutation sees."""
+"""The writer behind HTTP: responses during overload, and the request that a mutation sees."""
 
 import threading
 import time
@@ -19,7 +19,7 @@ from tests.sqlite.crews import Crew, crew
 from tests.sqlite.limits import no_longer_files
 from tests.web.apps import backend_of, deployed, send
 
-#: Seconds a write waits in these tests, and what it may take at most until it is told.
+#: Seconds for which a write waits in these tests, and within which it must fail.
 TIMEOUT, MARGIN = 0.3, 3.0
 FILE = "notes.db"
 
@@ -30,19 +30,19 @@ class Note(Document, table="notes"):
 
 @mutation
 def add(ctx: MutationCtx, *, text: str) -> list[Any]:
-    """Add a note, and answer what is seen of the request."""
+    """Add a note, and return the request that the mutation sees."""
     ctx.db.insert(Note(text=text))
     return [request.args.get("text"), g.get("text"), current_app.name, threading.get_ident()]
 
 
 @query
 def texts(ctx: QueryCtx) -> list[str]:
-    """All notes."""
+    """Return all notes."""
     return sorted(note.text for note in ctx.db.query(Note))
 
 
 def notes() -> HttpRouter:
-    """Endpoints to write and to read."""
+    """Return a router with endpoints to write and to read."""
     http = HttpRouter("http", __name__)
 
     @http.before_request
@@ -62,7 +62,7 @@ def notes() -> HttpRouter:
 
 @contextmanager
 def app_with(folder: Path, **config: Any) -> Iterator[Flask]:
-    """An app with these settings on a file."""
+    """Return an app with these settings on a file."""
     url = f"sqlite:///{FILE}"
     with deployed(
         folder, notes(), schema=Schema(Note), functions=[add, texts], CONVEX_DATABASE_URL=url, **config
@@ -72,25 +72,25 @@ def app_with(folder: Path, **config: Any) -> Iterator[Flask]:
 
 @pytest.fixture(name="app")
 def _app(tmp_path: Path) -> Iterator[Flask]:
-    """An app whose writes do not wait for long."""
+    """Return an app whose writes do not wait for long."""
     with app_with(tmp_path, CONVEX_WRITE_TIMEOUT=TIMEOUT) as app:
         yield app
 
 
 def engine_of(app: Flask) -> SQLiteEngine:
-    """The database of an app."""
+    """Return the database of an app."""
     engine = backend_of(app).engine
     assert isinstance(engine, SQLiteEngine)
     return engine
 
 
 def posting(app: Flask, text: str) -> Callable[[], TestResponse]:
-    """A request that writes, to be made."""
+    """Return a function that sends a write."""
     return lambda: send(app, "POST", "/notes", QUERY_STRING=f"text={text}")
 
 
 def assert_come_back(response: TestResponse, seconds: int, words: str) -> None:
-    """It is a refusal in JSON that says when to come back, in the words of this package."""
+    """Assert a JSON error with Retry-After, in the words of this package."""
     assert (response.status_code, response.headers["Retry-After"]) == (503, str(seconds))
     assert set(response.json or {}) == {"error"}
     assert words in response.get_data(as_text=True)
@@ -98,7 +98,7 @@ def assert_come_back(response: TestResponse, seconds: int, words: str) -> None:
 
 
 def texts_of(app: Flask) -> Any:
-    """All notes; to read takes no time, whoever writes."""
+    """Return all notes; reads never wait."""
     start = time.monotonic()
     response = send(app, "GET", "/notes")
     assert time.monotonic() - start < MARGIN
@@ -106,8 +106,7 @@ def texts_of(app: Flask) -> Any:
 
 
 def test_too_many_writes(tmp_path: Path) -> None:
-    """When as many writes wait as CONVEX_WRITE_QUEUE says, one more is answered 503 at once and is not written; those
-    that wait are."""
+    """With CONVEX_WRITE_QUEUE waiting writes, one more is 503 at once and is not written; the others are."""
     with app_with(tmp_path, CONVEX_WRITE_QUEUE=2) as app, crew(engine_of(app)) as members:
         members.hold()
         waiting = members.queue_calls(posting(app, "a"), posting(app, "b"))
@@ -121,8 +120,7 @@ def test_too_many_writes(tmp_path: Path) -> None:
 
 
 def test_a_write_that_waits_too_long(app: Flask) -> None:
-    """Who has waited as long as CONVEX_WRITE_TIMEOUT says is answered 503 and is not written later; who comes later
-    is."""
+    """A write that waited for CONVEX_WRITE_TIMEOUT is 503 and is not written later; a later one succeeds."""
     with crew(engine_of(app)) as members:
         held = members.hold()
         start = time.monotonic()
@@ -137,8 +135,7 @@ def test_a_write_that_waits_too_long(app: Flask) -> None:
 
 
 def test_another_program_writes(app: Flask) -> None:
-    """While another program holds SQLite's own lock, writes are answered 503 and reads as ever; afterwards all is
-    well."""
+    """While another program holds SQLite's own lock, writes are 503 and reads work; afterwards all work."""
     with closing(sqlite3.connect(engine_of(app).path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with crew(engine_of(app)) as members:
@@ -153,8 +150,7 @@ def test_another_program_writes(app: Flask) -> None:
 
 @pytest.mark.parametrize("waits", [True, False])
 def test_a_full_disk(app: Flask, waits: bool) -> None:
-    """When the disk is full, who writes alone and who waits in a group are answered 503 and asked to come back in ten
-    seconds; nothing is written, and reads are answered."""
+    """When the disk is full, lone and grouped writes are 503 with ten seconds to wait; reads work."""
     posting(app, "before")()
     engine = engine_of(app)
     with crew(engine) as members, no_longer_files(Path(f"{engine.path}-wal")):
@@ -167,8 +163,7 @@ def test_a_full_disk(app: Flask, waits: bool) -> None:
 
 
 def test_a_mutation_sees_its_own_request(tmp_path: Path) -> None:
-    """Inside of a mutation `request`, `g` and `current_app` are those of the request that runs it, also when many are
-    run by one thread and committed together; each answer goes to its own client."""
+    """Inside a mutation `request`, `g` and `current_app` are those of its own request, also in a group."""
     with app_with(tmp_path) as app, crew(engine_of(app)) as members:
         answers: list[Any] = [response.json for response in grouped(members, app, "abcdefgh")]
         assert [answer[:3] for answer in answers] == [[text, text, "test_app"] for text in "abcdefgh"]
@@ -178,7 +173,7 @@ def test_a_mutation_sees_its_own_request(tmp_path: Path) -> None:
 
 
 def grouped(members: Crew, app: Flask, names: str) -> list[TestResponse]:
-    """The answers to requests that have waited for the writer together."""
+    """Return the responses to requests that waited for the writer together."""
     members.hold()
     futures = members.queue_calls(*(posting(app, text) for text in names))
     members.let_go()

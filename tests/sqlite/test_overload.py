@@ -1,4 +1,4 @@
-"""Waiting for the writer is bounded in number and in time, and its end says so; reading never waits."""
+"""Waiting for the writer is limited in number and in time with a clear error, and reads never wait."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ from tests.engines.model import Gate
 from tests.sqlite.crews import PATIENCE, Work, adding, crew, keys, raising
 from tests.sqlite.holders import hold_lock, hold_mutation, in_the_way, leave
 
-#: Seconds a write waits in these tests, and what it may take at most until it is told.
+#: Seconds for which a write waits in these tests, and within which it must fail.
 TIMEOUT, MARGIN = 0.3, 3.0
 
 
@@ -31,7 +31,7 @@ def _impatient(engine: SQLiteEngine, open_engine: Callable[..., SQLiteEngine]) -
 
 
 def assert_refused(engine: SQLiteEngine, key: str) -> None:
-    """A write is refused after about the time it may wait."""
+    """Assert that a write fails after about its timeout."""
     start = time.monotonic()
     with pytest.raises(OverloadedError, match="busy with other writes"):
         engine.write(adding(key))
@@ -39,8 +39,7 @@ def assert_refused(engine: SQLiteEngine, key: str) -> None:
 
 
 def test_more_than_may_wait(engine: SQLiteEngine, open_engine: Callable[..., SQLiteEngine]) -> None:
-    """When as many wait as may, the next one is refused at once, and nothing of it is written; when they have been
-    written there is room again."""
+    """With a full queue the next write fails at once and writes nothing; when the queue is empty there is room."""
     narrow = open_engine(writer_queue=3)
     with crew(narrow) as members:
         members.hold()
@@ -57,7 +56,7 @@ def test_more_than_may_wait(engine: SQLiteEngine, open_engine: Callable[..., SQL
 
 
 def test_waiting_too_long(engine: SQLiteEngine, impatient: SQLiteEngine) -> None:
-    """Who has waited too long behind another thread is told so, and is not written later."""
+    """A write that waited too long behind another thread fails, and is not written later."""
     with crew(impatient) as members:
         held = members.hold()
         start = time.monotonic()
@@ -74,7 +73,7 @@ def test_waiting_too_long(engine: SQLiteEngine, impatient: SQLiteEngine) -> None
 
 @contextmanager
 def foreign_transaction(path: Path) -> Iterator[None]:
-    """Another program that knows nothing of our lock holds SQLite's."""
+    """Hold SQLite's lock in a program that does not know the package's lock."""
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         yield
@@ -82,14 +81,14 @@ def foreign_transaction(path: Path) -> Iterator[None]:
 
 @contextmanager
 def another_mutation(path: Path) -> Iterator[None]:
-    """Another process of ours is inside a write."""
+    """Stay inside a write in another process of the app."""
     with in_the_way(hold_mutation, path):
         yield
 
 
 @contextmanager
 def stopped_mutation(path: Path) -> Iterator[None]:
-    """Another process of ours was stopped inside a write."""
+    """Stop another process of the app inside a write."""
     with in_the_way(hold_mutation, path) as holder:
         assert holder.pid
         os.kill(holder.pid, signal.SIGSTOP)
@@ -98,7 +97,7 @@ def stopped_mutation(path: Path) -> Iterator[None]:
 
 @contextmanager
 def another_lock(path: Path) -> Iterator[None]:
-    """Another process holds the lock beside the file only."""
+    """Hold only the lock beside the file in another process."""
     with in_the_way(hold_lock, path):
         yield
 
@@ -110,8 +109,10 @@ OBSTACLES = [foreign_transaction, another_mutation, stopped_mutation, another_lo
 def test_whoever_is_in_the_way(
     obstacle: Callable[[Path], AbstractContextManager[None]], engine: SQLiteEngine, impatient: SQLiteEngine
 ) -> None:
-    """While another program holds what is needed, who writes alone and who waits in a group are told that the database
-    is busy, and queries answer at once; when it has gone all is well, and nothing that was refused is written."""
+    """While another program holds a lock, lone and grouped writes fail as busy, and queries work.
+
+    Afterwards writes succeed, and no failed write is written.
+    """
     engine.write(adding("a"))
     with obstacle(engine.path):
         assert_refused(impatient, "refused1")
@@ -127,7 +128,7 @@ def test_whoever_is_in_the_way(
 
 
 def test_a_process_that_goes_on_is_not_disturbed(engine: SQLiteEngine, impatient: SQLiteEngine) -> None:
-    """A process that was stopped inside a write commits it when it goes on, and then the others write."""
+    """A process that was stopped inside a write commits it when it continues, and then the others write."""
     with in_the_way(hold_mutation, engine.path) as holder:
         assert holder.pid
         os.kill(holder.pid, signal.SIGSTOP)
@@ -141,14 +142,13 @@ def test_a_process_that_goes_on_is_not_disturbed(engine: SQLiteEngine, impatient
 
 
 def test_waiting_too_long_to_be_run_again(engine: SQLiteEngine, open_engine: Callable[..., SQLiteEngine]) -> None:
-    """Who has to be run again, because somebody else of its group filled the disk, does not wait for longer than it may
-    either when another program writes meanwhile."""
+    """A write that is retried after a full disk waits no longer than its timeout for another program."""
     impatient, running, end = open_engine(writer_timeout=TIMEOUT), Event(), Event()
 
     def fill(transaction: SQLiteTransaction) -> None:
         running.set()
         assert end.wait(PATIENCE)
-        transaction._connection.execute("PRAGMA max_page_count = 100")  # to SQLite, a full disk
+        transaction._connection.execute("PRAGMA max_page_count = 100")  # a full disk to SQLite
         insert(transaction, "large", note=b"x" * 10_000_000)
 
     with crew(impatient) as members, closing(ProcessLock(engine.path)) as other:
@@ -157,7 +157,7 @@ def test_waiting_too_long_to_be_run_again(engine: SQLiteEngine, open_engine: Cal
         members.let_go()
         assert running.wait(PATIENCE)
         next_turn = members.submit(other.acquire)
-        time.sleep(TIMEOUT * 2)  # until the first one's patience has ended, in the middle of the group
+        time.sleep(TIMEOUT * 2)  # until the first one's timeout has passed, in the middle of the group
         end.set()
         assert isinstance(full.exception(PATIENCE), UnavailableError)
         next_turn.result(PATIENCE)
@@ -169,8 +169,7 @@ def test_waiting_too_long_to_be_run_again(engine: SQLiteEngine, open_engine: Cal
 
 
 def test_reading_while_a_mutation_is_open(engine: SQLiteEngine) -> None:
-    """While a mutation that has written is open, alone or in a group, queries of other threads answer at once, with
-    what was there before it."""
+    """While a mutation has uncommitted writes, queries of other threads return the old state at once."""
     open_in_turn = [Gate(), Gate()]
 
     def work(gate: Gate) -> Work:
@@ -196,7 +195,7 @@ def test_reading_while_a_mutation_is_open(engine: SQLiteEngine) -> None:
 
 
 def test_waiting_for_another_process(engine: SQLiteEngine) -> None:
-    """Who has the patience is written when the other process is done, and sees what that has written."""
+    """A write with a long enough timeout runs after the other process, and sees its writes."""
 
     def follow(transaction: SQLiteTransaction) -> str:
         assert price_of(transaction, "other") == 0

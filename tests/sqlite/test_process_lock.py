@@ -1,4 +1,4 @@
-"""The lock beside the file: one at a time, in turns, and let go of by the kernel when its holder dies."""
+"""The lock beside the file: exclusive, fair, and released by the kernel when its holder dies."""
 
 import fcntl
 import os
@@ -31,7 +31,7 @@ def _new_lock(path: Path) -> Iterator[Callable[[], ProcessLock]]:
 
 
 def is_free(lock: ProcessLock) -> bool:
-    """Whether somebody else could have it."""
+    """Return whether another process could acquire the lock."""
     if not lock.try_acquire():
         return False
     lock.release()
@@ -39,7 +39,7 @@ def is_free(lock: ProcessLock) -> bool:
 
 
 def somebody_waits(lock: ProcessLock) -> bool:
-    """Whether somebody stands at the head of the queue."""
+    """Return whether a process is at the head of the queue."""
     if lock._head.take(fcntl.LOCK_NB):
         lock._head.release()
         return False
@@ -47,7 +47,7 @@ def somebody_waits(lock: ProcessLock) -> bool:
 
 
 def test_two_locks_of_one_process(new_lock: Callable[[], ProcessLock]) -> None:
-    """Two locks of one file exclude each other in one process, too; who waits has it when it is free."""
+    """Two locks of one file exclude each other in one process as well, and a waiter acquires it when it is free."""
     one, other = new_lock(), new_lock()
     assert one.try_acquire()
     assert not is_free(other)
@@ -64,7 +64,7 @@ def test_two_locks_of_one_process(new_lock: Callable[[], ProcessLock]) -> None:
 
 
 def test_who_waits_comes_before_who_asks(new_lock: Callable[[], ProcessLock]) -> None:
-    """While somebody waits for the lock nobody else gets it by asking, not even when it is let go of."""
+    """While a process waits for the lock, no other acquires it, even at the moment of its release."""
     holder, waiter, other = new_lock(), new_lock(), new_lock()
     holder.acquire()
     thread = Thread(target=waiter.acquire)
@@ -79,7 +79,7 @@ def test_who_waits_comes_before_who_asks(new_lock: Callable[[], ProcessLock]) ->
 
 
 def test_another_process(path: Path, new_lock: Callable[[], ProcessLock]) -> None:
-    """What another process holds is not free until it lets go; waiting for it ends then."""
+    """A lock of another process is held until that process releases it, and then the wait ends."""
     lock = new_lock()
     with in_the_way(hold_lock, path) as holder:
         assert not is_free(lock)
@@ -91,7 +91,7 @@ def test_another_process(path: Path, new_lock: Callable[[], ProcessLock]) -> Non
 
 
 def test_a_holder_that_is_killed(path: Path, new_lock: Callable[[], ProcessLock]) -> None:
-    """The lock of a process that was killed is free."""
+    """The lock of a killed process is free."""
     lock = new_lock()
     with in_the_way(hold_lock, path) as holder:
         assert not is_free(lock)
@@ -102,7 +102,7 @@ def test_a_holder_that_is_killed(path: Path, new_lock: Callable[[], ProcessLock]
 
 @fork
 def test_a_child_holds_nothing(path: Path, new_lock: Callable[[], ProcessLock]) -> None:
-    """A child of fork() does not hold its parent's lock, cannot have it meanwhile, and does not take it along."""
+    """A child of fork() does not hold its parent's lock, cannot acquire it, and does not keep it."""
     lock = new_lock()
     lock.acquire()
     assert in_child(lambda: is_free(lock)) is False
@@ -140,7 +140,7 @@ def test_a_child_that_outlives_the_holder(path: Path, new_lock: Callable[[], Pro
 
 
 def test_the_greedy_wait_too(path: Path, tmp_path: Path) -> None:
-    """Of three processes that take the lock again as soon as they have let go of it, each gets its turns."""
+    """Of three processes that acquire the lock again at once after releasing it, each gets its turns."""
     gate, answers = tmp_path / "gate", [tmp_path / f"answer{number}" for number in range(3)]
     with ExitStack() as stack:
         started = [stack.enter_context(process(count_turns, path, gate, answer, 0.7)) for answer in answers]
@@ -155,7 +155,7 @@ def test_the_greedy_wait_too(path: Path, tmp_path: Path) -> None:
 
 
 def test_a_place_where_no_lock_can_be(tmp_path: Path) -> None:
-    """A folder that is not there is an EngineError that names the file."""
+    """A missing folder is an EngineError that names the file."""
     with closing(ProcessLock(tmp_path / "missing" / "some.db")) as lock:
         for use in (lock.try_acquire, lock.acquire):
             with pytest.raises(EngineError, match="missing"):
@@ -163,7 +163,7 @@ def test_a_place_where_no_lock_can_be(tmp_path: Path) -> None:
 
 
 def test_closing_lets_go(new_lock: Callable[[], ProcessLock]) -> None:
-    """A lock that is closed is free, and can be used again."""
+    """A closed lock is released, and can be used again."""
     lock = new_lock()
     lock.acquire()
     lock.close()

@@ -1,4 +1,4 @@
-"""Group commit: who has waited is committed together, and yet each is a transaction of its own."""
+"""Group commit: waiting writes are committed together, and each is a transaction of its own."""
 
 import contextvars
 import threading
@@ -21,12 +21,12 @@ CALLER: contextvars.ContextVar[str] = contextvars.ContextVar("CALLER")
 
 
 def results(futures: list[Future[Any]]) -> list[Any]:
-    """What each was answered: its result, or the error's class."""
+    """Return the result of each write, or the class of its error."""
     return [type(future.exception()) if future.exception() else future.result() for future in futures]
 
 
 def commits(path: Path) -> int:
-    """How many commits the log of a database holds: a frame that ends one has the size of the database in it."""
+    """Return the number of commits in a database's log: the last frame of a commit has the size of the database."""
     log = Path(f"{path}-wal").read_bytes()
     page, salt = int.from_bytes(log[8:12]), log[16:24]
     frames = [log[start : start + 24] for start in range(32, len(log), 24 + page)]
@@ -34,8 +34,7 @@ def commits(path: Path) -> int:
 
 
 def test_who_waits_together_is_committed_together(engine: SQLiteEngine) -> None:
-    """Writes that have waited while another one ran need far fewer commits than there are, and each gets its own
-    result."""
+    """Waiting writes need far fewer commits than there are writes, and each gets its own result."""
     engine.write(adding("a", price=0))
     before = commits(engine.path)
     futures = together(engine, *[raising(1)] * 30)
@@ -45,7 +44,7 @@ def test_who_waits_together_is_committed_together(engine: SQLiteEngine) -> None:
 
 
 def test_a_lone_writer_needs_nobody(engine: SQLiteEngine) -> None:
-    """Who writes alone writes in its own thread, with a commit for each write; no thread is started."""
+    """A lone writer writes in its own thread, with a commit for each write; no thread is started."""
     before, threads = commits(engine.path), threading.enumerate()
     writers = {engine.write(lambda _: threading.get_ident()) for _ in range(3)}
     for number in range(10):
@@ -58,7 +57,7 @@ def test_a_lone_writer_needs_nobody(engine: SQLiteEngine) -> None:
 def test_the_thread_of_the_writer_goes_when_it_has_nothing_to_do(
     engine: SQLiteEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The thread that writes for those who wait ends some time after the last of them, and comes back when needed."""
+    """The writer's thread ends some time after the last queued write, and starts again when needed."""
     monkeypatch.setattr(writer, "_LINGER_SECONDS", 0.1)
     for _ in range(2):
         threads = set(threading.enumerate())
@@ -70,7 +69,7 @@ def test_the_thread_of_the_writer_goes_when_it_has_nothing_to_do(
 
 
 def failing(key: str, error: BaseException) -> Work:
-    """Work that adds an item and raises."""
+    """Return work that adds an item and raises."""
 
     def work(transaction: SQLiteTransaction) -> None:
         insert(transaction, key)
@@ -80,8 +79,7 @@ def failing(key: str, error: BaseException) -> Work:
 
 
 def test_an_error_undoes_only_its_own_member(engine: SQLiteEngine) -> None:
-    """A member that raises, even what is no Exception, leaves nothing and is told its own error; the others are
-    written."""
+    """A member that raises, even a BaseException, leaves nothing and gets its own error; the others are written."""
     mine = ValueError("mine")
     futures = together(
         engine,
@@ -107,7 +105,7 @@ def test_an_error_undoes_only_its_own_member(engine: SQLiteEngine) -> None:
 
 
 def test_a_caught_error_inside_a_member(engine: SQLiteEngine) -> None:
-    """A member whose part fails loses that part only, like who writes alone."""
+    """A member that catches the error of a part loses that part only, as a lone writer does."""
 
     def work(transaction: SQLiteTransaction) -> None:
         insert(transaction, "kept")
@@ -122,8 +120,7 @@ def test_a_caught_error_inside_a_member(engine: SQLiteEngine) -> None:
 
 
 def test_a_failed_commit_fails_everybody(engine: SQLiteEngine) -> None:
-    """When the commit of a batch fails, each of it is told so by an error of its own, nothing of it is there, and the
-    next ones are written."""
+    """When the commit of a batch fails, each member gets its own error, nothing is kept, and later writes succeed."""
     engine.write(adding("before"))
     with crew(engine) as members:
         held = members.hold()
@@ -140,7 +137,7 @@ def test_a_failed_commit_fails_everybody(engine: SQLiteEngine) -> None:
 
 
 def test_a_failed_commit_of_a_lone_writer(engine: SQLiteEngine) -> None:
-    """When the commit of who writes alone fails, it is told so, nothing of it is there, and the next one is written."""
+    """When the commit of a lone write fails, it gets the error, nothing is kept, and the next write succeeds."""
     engine.write(adding("before"))
     with no_longer_files(Path(f"{engine.path}-wal")), pytest.raises(EngineError):
         engine.write(adding("lost"))
@@ -149,7 +146,7 @@ def test_a_failed_commit_of_a_lone_writer(engine: SQLiteEngine) -> None:
 
 
 def test_who_fills_the_disk_fails_alone(engine: SQLiteEngine) -> None:
-    """When SQLite undoes everything because of one member, the others are run again and written once."""
+    """When SQLite rolls back all because of one member, the others are retried and written once."""
     engine.write(adding("a", price=0))
     runs: list[str] = []
 
@@ -164,7 +161,7 @@ def test_who_fills_the_disk_fails_alone(engine: SQLiteEngine) -> None:
     def greedy(transaction: SQLiteTransaction) -> None:
         runs.append("greedy")
         transaction.update(ITEMS, "a", {"price": 1000})
-        transaction._connection.execute("PRAGMA max_page_count = 100")  # to SQLite, a full disk
+        transaction._connection.execute("PRAGMA max_page_count = 100")  # a full disk to SQLite
         insert(transaction, "large", note=b"x" * 10_000_000)
 
     with crew(engine) as members:
@@ -179,7 +176,7 @@ def test_who_fills_the_disk_fails_alone(engine: SQLiteEngine) -> None:
 
 
 def test_a_member_sees_what_its_caller_sees(engine: SQLiteEngine) -> None:
-    """Context variables of the caller are seen by its work, whichever thread runs it."""
+    """The work sees the context variables of its caller, in any thread."""
 
     def ask(_: SQLiteTransaction) -> tuple[str, int]:
         return CALLER.get(), threading.get_ident()
@@ -199,8 +196,7 @@ def test_a_member_sees_what_its_caller_sees(engine: SQLiteEngine) -> None:
 
 @pytest.mark.parametrize("waits", [True, False])
 def test_a_write_inside_a_write_is_refused(engine: SQLiteEngine, waits: bool) -> None:
-    """A write that is started inside another one is refused at once, with what to use, not waited for; the outer one
-    goes on."""
+    """A write inside another one is refused at once with a hint, and the outer one continues."""
 
     def outer(transaction: SQLiteTransaction) -> str:
         insert(transaction, "outer")
@@ -214,7 +210,7 @@ def test_a_write_inside_a_write_is_refused(engine: SQLiteEngine, waits: bool) ->
 
 
 def test_increments_that_wait_add_up(engine: SQLiteEngine) -> None:
-    """Twenty threads with ten increments each, among them ones that fail, count every one that was answered."""
+    """Twenty threads with ten increments each, some of which fail, count every successful one."""
     engine.write(adding("a", price=0))
 
     def often() -> None:

@@ -1,4 +1,4 @@
-"""What writers are answered when something fails: never less, and never more, than what is on the disk."""
+"""Results of writers during faults: never less, and never more, than the disk has."""
 
 import gc
 import os
@@ -20,8 +20,7 @@ from tests.sqlite.limits import no_longer_files, no_more_threads, one_more_file
 
 
 def test_a_refusal_waits_for_what_it_is_based_on(engine: SQLiteEngine) -> None:
-    """A member that fails is answered with its batch, not before: it may have failed because of what another member has
-    written, which is not on the disk yet."""
+    """A failed member gets its error with its batch, since it may depend on another member's unsynced write."""
     begun, end = threading.Event(), threading.Event()
 
     def last(_: SQLiteTransaction) -> None:
@@ -42,7 +41,7 @@ def test_a_refusal_waits_for_what_it_is_based_on(engine: SQLiteEngine) -> None:
 
 
 def test_nobody_is_refused_for_what_was_never_written(engine: SQLiteEngine, tmp_path: Path) -> None:
-    """When a commit fails, a member that had failed because of another one's write is not told that this exists."""
+    """When a commit fails, no member's error reports a row that was never written."""
     begun, end = threading.Event(), threading.Event()
 
     def last(_: SQLiteTransaction) -> None:
@@ -64,7 +63,7 @@ def test_nobody_is_refused_for_what_was_never_written(engine: SQLiteEngine, tmp_
 
 
 def test_a_committed_write_is_answered_though_no_checkpoint_can_be_made(engine: SQLiteEngine) -> None:
-    """When there are no more files for the checkpoint to open, writes are still answered as written."""
+    """When no file can be opened for a checkpoint, writes are still committed and get their results."""
     engine.write(adding("first"))
     with one_more_file():
         for number in range(24):
@@ -73,11 +72,11 @@ def test_a_committed_write_is_answered_though_no_checkpoint_can_be_made(engine: 
 
 
 def test_those_who_wait_do_not_fail_with_a_checkpoint(engine: SQLiteEngine) -> None:
-    """A checkpoint that cannot be made is no error of those who wait meanwhile."""
+    """A checkpoint that fails is no error of concurrently waiting writes."""
     engine.write(adding("first"))
 
     def fill(transaction: SQLiteTransaction) -> str:
-        time.sleep(0.05)  # its group takes in nobody else, so that the others wait
+        time.sleep(0.05)  # its group accepts no other member, so that the others wait
         return str(adding("large", note=b"x" * 5_000_000)(transaction))
 
     with crew(engine) as members:
@@ -90,7 +89,7 @@ def test_those_who_wait_do_not_fail_with_a_checkpoint(engine: SQLiteEngine) -> N
 
 
 def test_a_writer_without_threads_goes_on(open_engine: Callable[..., SQLiteEngine], engine: SQLiteEngine) -> None:
-    """When no thread can be started, who has written is told so, and when there are threads again all is well."""
+    """Without threads a write still gets its result, and with threads again everything works."""
     impatient = open_engine(writer_timeout=0.5)
     with crew(impatient) as members:
         first = members.hold()
@@ -106,8 +105,10 @@ def test_a_writer_without_threads_goes_on(open_engine: Callable[..., SQLiteEngin
 
 
 def test_a_read_that_fails_may_undo_everything(engine: SQLiteEngine) -> None:
-    """When SQLite has undone everything because of a read, for want of memory, nothing that is written after it in the
-    same function is kept, even if the error is caught: a transaction is kept as a whole or not at all."""
+    """When SQLite rolls back because a read ran out of memory, the function's later writes are dropped as well.
+
+    This holds even if the error is caught: a transaction is kept as a whole or not at all.
+    """
     engine.write(adding("large", note=b"x" * 10_000_000))
     with process(write_after_a_failed_read, engine.path) as child:
         child.join(PATIENCE)
@@ -116,7 +117,7 @@ def test_a_read_that_fails_may_undo_everything(engine: SQLiteEngine) -> None:
 
 
 def test_an_engine_that_nobody_has_any_more_keeps_no_files(tmp_path: Path) -> None:
-    """An engine that was never closed lets go of its lock files when it is collected, like its connections."""
+    """An engine that was never closed closes its lock files and connections when it is collected."""
     engine = SQLiteEngine(tmp_path / "dropped.db", SCHEMA)
     engine._file.write(lambda connection: None)
     del engine
