@@ -216,8 +216,6 @@ class Shell:
         state = shlex.quote(str(self._state))
         text = _SEND.sub(r"\1 --url http://127.0.0.1:5000", text)
         text = _ADDRESS.sub(rf"\1:{self._port}", text)
-        if "convex webhooks send" in text and "--url" not in text:
-            text += f" --url http://127.0.0.1:{self._port}"
         return (
             f'set -a; if [ -e {state} ]; then . {state}; cd "$PWD"; fi\n'
             f"trap 'code=$?; export -p > {state}; exit $code' EXIT\n{text}\n"
