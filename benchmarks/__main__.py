@@ -5,7 +5,7 @@ from benchmarks.harness import print_table
 
 
 def main() -> None:
-    """Print a table for each."""
+    """Print the tables of all benchmarks."""
     print_table("Reads", reads.measure())
     print_table("Requests in process", views.measure())
     writes.print_lines()

@@ -1,7 +1,7 @@
-"""How throughput is measured: sides that do the same work under load, in turns, in several rounds.
+"""Throughput: several sides do the same work under load, alternating, in several rounds.
 
-A side does what it can for some seconds and answers a `Burst`. The ratio is the median of the rounds' ratios. What
-was acknowledged is looked for in the database afterwards: a side that lost something is no side to compare with.
+A side works for some seconds and returns a `Burst`. The ratio is the median of the rounds' ratios. Acknowledged writes
+are counted in the database afterwards, since a side that loses writes is no valid comparison.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-#: How long a side works in a round. By hand, writing is fast for a second or two, as long as one thread keeps the lock
-#: to itself; those that wait then keep the log from starting again, and some give up.
+#: Seconds of a side's turn. Writes by hand are fast for a second or two, as long as one thread keeps the lock. Then the
+#: waiting ones keep the log from restarting, and some fail.
 SECONDS = 4.0
 _WIDTHS = (50, 10, 21, 9, 9, 9, 9, 7, 7, 8)
 _HEADS = ("", "durability", "", "a second", "p50", "p99", "max", "errors", "ratio", "at least")
@@ -25,14 +25,14 @@ _HEADS = ("", "durability", "", "a second", "p50", "p99", "max", "errors", "rati
 
 @dataclass(slots=True)
 class Burst:
-    """What came of working for some seconds.
+    """The result of working for some seconds.
 
     Attributes:
-        seconds: How long work was begun.
-        in_time: What was acknowledged within that time: what makes the rate.
-        acknowledged: What was acknowledged at all: what must be in the database.
-        waits: Seconds each piece of work took, failed ones included.
-        errors: What went wrong, and how often.
+        seconds: The time within which work was started.
+        in_time: The writes acknowledged within that time, which make the rate.
+        acknowledged: All acknowledged writes, which must be in the database.
+        waits: The seconds of each write, failed ones included.
+        errors: The errors with their numbers.
     """
 
     seconds: float
@@ -42,7 +42,7 @@ class Burst:
     errors: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: Burst) -> None:
-        """Count another burst as a part of this one."""
+        """Add another burst to this one."""
         self.in_time += other.in_time
         self.acknowledged += other.acknowledged
         self.waits += other.waits
@@ -53,7 +53,7 @@ class Side(Protocol):
     """One way of doing the work.
 
     Attributes:
-        name: How the table calls it.
+        name: Its name in the table.
     """
 
     name: str
@@ -62,17 +62,17 @@ class Side(Protocol):
         """Work for some seconds."""
 
     def stored(self) -> int:
-        """How much of what all bursts have written is in the database; it must be what was acknowledged, or more."""
+        """Return the number of stored writes of all bursts, which must not be smaller than the acknowledged number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What ours should reach.
+    """The targets of this package.
 
     Attributes:
-        ratio: Times the other side's rate, at least.
-        longest: Seconds the longest wait may take.
-        p99: Seconds 99 of 100 waits may take.
+        ratio: The lowest ratio to the other side's rate.
+        longest: The longest wait in seconds.
+        p99: The 99th percentile of waits in seconds.
     """
 
     ratio: float | None = None
@@ -80,7 +80,7 @@ class Target:
     p99: float | None = None
 
     def missed(self, ours: Measured, ratio: float) -> list[str]:
-        """What was not reached, in words."""
+        """Return the missed targets, as sentences."""
         words = []
         if self.ratio is not None and ratio < self.ratio:
             words.append(f"ratio under {self.ratio:g}x")
@@ -104,7 +104,7 @@ class Measured:
 
     @property
     def rate(self) -> float:
-        """Acknowledged pieces of work a second, the median of the rounds."""
+        """The median rate of the rounds, in acknowledged writes per second."""
         return statistics.median(self.rates)
 
     @property
@@ -113,7 +113,7 @@ class Measured:
         return max(self.waits, default=0.0)
 
     def quantile(self, part: float) -> float:
-        """The wait that such a part of all waits does not exceed; `waits` are sorted."""
+        """Return a quantile of the sorted waits, for a part from 0 to 1."""
         return self.waits[min(len(self.waits) - 1, int(part * len(self.waits)))] if self.waits else 0.0
 
 
@@ -122,13 +122,13 @@ class LostWritesError(Exception):
 
 
 def alternate(sides: Sequence[Side], rounds: int, seconds: float) -> list[Measured]:
-    """Let each side work in turns, and look for what they acknowledged.
+    """Let each side work in turns, and check that it stored what it acknowledged.
 
     Raises:
         LostWritesError: A side acknowledged more than it stored.
     """
     bursts: list[list[Burst]] = [[] for _ in sides]
-    for turn in range(rounds + 1):  # the first only opens what there is to open
+    for turn in range(rounds + 1):  # the first turn only opens files and connections
         for side, own in zip(sides, bursts, strict=True):
             own.append(side.run(seconds if turn else min(seconds, 0.5)))
     for side, own in zip(sides, bursts, strict=True):
@@ -137,7 +137,7 @@ def alternate(sides: Sequence[Side], rounds: int, seconds: float) -> list[Measur
 
 
 def items_in(database: Path) -> int:
-    """How many rows the table "items" of an SQLite file has."""
+    """Return the number of rows of the table "items" in a SQLite file."""
     with contextlib.closing(sqlite3.connect(database)) as connection:
         (items,) = connection.execute("SELECT count(*) FROM items").fetchone()
     return int(items)
@@ -150,13 +150,13 @@ def print_head(title: str) -> None:
 
 
 def print_comparison(work: str, durability: str, measured: Sequence[Measured], targets: Sequence[Target]) -> None:
-    """Print ours and what it was compared with, and which targets ours misses.
+    """Print this package and its peers, and the missed targets.
 
     Args:
-        work: What was done.
-        durability: What the sides were set to.
-        measured: Ours, and then the others.
-        targets: What ours should reach next to each of the others.
+        work: The work.
+        durability: The durability of all sides.
+        measured: This package, and then its peers.
+        targets: The targets against each peer.
     """
     ours, *others = measured
     _print_side(work, durability, ours)
@@ -173,7 +173,7 @@ def print_comparison(work: str, durability: str, measured: Sequence[Measured], t
 
 
 def parser(description: str) -> argparse.ArgumentParser:
-    """The options that benchmarks of throughput share."""
+    """Return the options of all benchmarks of throughput."""
     options = argparse.ArgumentParser(description=description)
     options.add_argument("--durability", choices=["full", "normal"], action="append", help="both, without it")
     options.add_argument("--only", default="", metavar="TEXT", help="only the lines whose name has this in it")

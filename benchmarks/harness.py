@@ -1,7 +1,7 @@
-"""How things are measured: two ways of doing one job, in turns, and the ratio of their medians.
+"""Timing: two ways of doing one job, alternating, and the ratio of their medians.
 
-Ratios hold from machine to machine, absolute figures do not. The two sides alternate, so that whatever else the
-machine does in the meantime slows both.
+Ratios carry over from machine to machine, absolute times do not. The sides alternate, so that other load on the machine
+slows both.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ import timeit
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-#: Seconds one side of one round should take when `number` is left out.
+#: Seconds of one side in one round, if `number` is not given.
 ROUND = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """What came out of two alternating measurements.
+    """The result of two alternating measurements.
 
     Attributes:
-        median_ours: Seconds a call of ours takes.
-        median_theirs: Seconds a call of theirs takes.
-        ratio: Ours to theirs, the median over the rounds; 2.0 is twice as slow.
+        median_ours: Seconds of a call with this package.
+        median_theirs: Seconds of a call of the peer.
+        ratio: The median ratio of the rounds. 2.0 means twice as slow as the peer.
     """
 
     median_ours: float
@@ -36,11 +36,11 @@ class Row:
     """A line of a benchmark's table.
 
     Attributes:
-        name: What was done.
-        ours: Seconds it takes with flask_convex_http.
-        theirs: Seconds it takes by hand.
+        name: The work.
+        ours: Seconds with flask_convex_http.
+        theirs: Seconds by hand.
         ratio: Ours to theirs.
-        target: What the ratio should be at most.
+        target: The highest acceptable ratio.
     """
 
     name: str
@@ -59,10 +59,10 @@ def alternate(
     """Time two functions in turns.
 
     Args:
-        ours: The one that is to be judged.
-        theirs: What it is compared with.
-        rounds: How often each is timed.
-        number: Calls of each in a round; without it as many of each as take `ROUND` seconds.
+        ours: The function of this package.
+        theirs: The peer.
+        rounds: The number of rounds.
+        number: The number of calls of each in a round. By default as many as take `ROUND` seconds.
     """
     calls_of_ours = number or _calls(ours)
     calls_of_theirs = number or _calls(theirs)
@@ -83,12 +83,12 @@ def alternate(
 
 
 def row(name: str, result: Ratio, target: float) -> Row:
-    """A measurement as a line of a table."""
+    """Return a measurement as a line of a table."""
     return Row(name, result.median_ours, result.median_theirs, result.ratio, target)
 
 
 def print_table(title: str, rows: Iterable[Row]) -> bool:
-    """Print rows under a title; answers whether all of them reach their targets."""
+    """Print rows under a title, and return whether all reach their targets."""
     rows = list(rows)
     width = max([len(line.name) for line in rows], default=0)
     print(title)
@@ -103,8 +103,8 @@ def print_table(title: str, rows: Iterable[Row]) -> bool:
 
 
 def _calls(function: Callable[[], object]) -> int:
-    """How many calls take about `ROUND` seconds; warms the function up on the way."""
-    function()  # what is made at the first call, such as a map of 5,000 routes, would count as the time of all
+    """Return the number of calls that take about `ROUND` seconds, after a warm-up."""
+    function()  # work of the first call, such as a map of 5,000 routes, must not count
     calls = 1
     while (taken := timeit.timeit(function, number=calls)) < ROUND / 4:
         calls *= 2

@@ -1,6 +1,6 @@
 """`POST /api/items` against Flask with `sqlite3` by hand, and against Fastify: `python -m benchmarks.http_writes`.
 
-64 connections, two workers. Slower disks are this disk with each sync delayed.
+The load is 64 connections on two workers. A slower disk is this disk with each sync delayed.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from benchmarks.bursts import SECONDS, Target, alternate, parser, print_comparis
 from benchmarks.servers import ItemsServer, PeerMissingError
 from benchmarks.writes import DURABILITIES, new_folders, prepare
 
-#: Threads of a worker, as `make serve` starts them.
+#: Threads of a worker, as in `make serve`.
 THREADS = 32
 BY_HAND = "by hand"
-#: How many processes it has: two as the others, or one, which never waits for another to write.
+#: The number of its processes: two as the other sides have, or one, which never waits for another to write.
 FASTIFY = {"fastify, 2 processes": 2, "fastify, 1 process": 1}
 
 
@@ -28,10 +28,10 @@ class Line:
     """A line of the table.
 
     Attributes:
-        name: What is done.
-        delay: Seconds each sync takes longer.
-        target: What ours should reach next to Flask by hand.
-        fastify: What it should reach next to Fastify, None for a line without it.
+        name: The work.
+        delay: Seconds by which each sync is delayed.
+        target: The target against Flask by hand.
+        fastify: The target against Fastify, or None to leave it out.
     """
 
     name: str
@@ -54,8 +54,8 @@ def print_lines(
     seconds: float = SECONDS,
     threads: Sequence[int] = (THREADS,),
 ) -> None:
-    """Measure and print all lines, or those with a text in their names."""
-    print_head(f"Durable writes over HTTP, {servers.CONNECTIONS} connections ({slow_sync.said()})")
+    """Measure and print all lines, or those whose names contain a text."""
+    print_head(f"Durable writes over HTTP, {servers.CONNECTIONS} connections ({slow_sync.describe_syncs()})")
     for durability, line, count in itertools.product(durabilities, LINES, threads):
         if only in line.name:
             _print_line(line, durability, rounds, seconds, count)
@@ -80,7 +80,7 @@ def _print_line(line: Line, durability: str, rounds: int, seconds: float, thread
 
 
 def _targets(line: Line) -> dict[str, Target]:
-    """What ours is compared with, and what it should reach."""
+    """Return the peers with their targets."""
     targets = {BY_HAND: line.target}
     if line.fastify is None:
         return targets

@@ -1,6 +1,6 @@
-"""What the benchmarks of writing write, with flask_convex_http: a table, its functions, an app with one endpoint.
+"""The writes of the benchmarks with flask_convex_http: a table, its functions, and an app with one endpoint.
 
-The endpoint is what a user would write: a typed body, a mutation, and the stored document back.
+The endpoint is a user's: a typed body, a mutation, and the stored document in the response.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from flask_convex_http import (
 from flask_convex_http.backend import Backend
 from flask_convex_http.config import Settings
 
-#: With the id and the time a row of about 300 bytes.
+#: With id and time, a row has about 300 bytes.
 NAME = "Lamp"
 DESCRIPTION = "A lamp of glass. " * 14
 
@@ -65,13 +65,13 @@ def create_item(ctx: ActionCtx, request: Request) -> Response:
 
 
 def open_backend(folder: Path, durability: str) -> Backend:
-    """The deployment whose database is in a folder."""
+    """Return the backend whose database is in a folder."""
     settings = Settings.from_mapping({"CONVEX_DURABILITY": durability})
     return Backend(settings, Schema(Item), [create, get], folder=folder)
 
 
 def create_app(folder: str, durability: str) -> Flask:
-    """The app, for gunicorn."""
+    """Return the app, for gunicorn."""
     app = Flask(__name__, instance_path=folder)
     app.config["CONVEX_DURABILITY"] = durability
     ConvexHTTP(app, schema=Schema(Item), functions=[create, get])

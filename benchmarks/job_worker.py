@@ -1,7 +1,7 @@
 """One process that runs jobs: `python -m benchmarks.job_worker KIND FOLDER THREADS`.
 
-It says "ready", then takes lines: "fill COUNT" makes jobs that are due, "start" begins to run them, "stop" ends that.
-Each is answered by "done".
+It prints "ready" and reads lines: "fill COUNT" creates due jobs, "start" starts to run them, "stop" stops. It prints
+"done" after each.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ from benchmarks import items, scheduling
 from benchmarks.peers.huey_jobs import Queue
 from flask_convex_http.worker.worker import Worker
 
-#: What one mutation may schedule.
+#: The number of jobs that one mutation may schedule.
 _AT_ONCE = 1000
 
 
 class Jobs(Protocol):
-    """Jobs and what runs them."""
+    """Jobs, and the worker that runs them."""
 
     def fill(self, count: int, name: str, description: str) -> None:
-        """Make jobs that are due, each to insert one row."""
+        """Create due jobs that insert one row each."""
 
     def start(self) -> None:
-        """Begin to run them."""
+        """Start to run them."""
 
     def stop(self) -> None:
-        """Stop, and wait until that is done."""
+        """Stop, and wait for the end."""
 
 
 class Ours:
-    """Scheduled mutations and a worker on a thread.
+    """Scheduled mutations and a worker in a thread.
 
     Args:
-        folder: Where the database is.
+        folder: The folder of the database.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -50,19 +50,19 @@ class Ours:
             ctx.run_mutation(scheduling.schedule_now, count=part, name=name, description=description)
 
     def start(self) -> None:
-        """Begin to run them."""
+        """Start to run them."""
         self._worker = Worker(self.backend)
         self._thread = threading.Thread(target=self._worker.run, daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop, and wait until that is done."""
+        """Stop, and wait for the end."""
         self._worker.stop()
         self._thread.join()
 
 
 def main(kind: str, folder: str, threads: str) -> None:
-    """Do what the lines say until there are no more."""
+    """Follow the lines of standard input."""
     jobs: Jobs = Ours(Path(folder)) if kind == "ours" else Queue(Path(folder), int(threads))
     print("ready", flush=True)
     for line in sys.stdin:

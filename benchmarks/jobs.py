@@ -1,7 +1,7 @@
-"""Scheduled functions: how many a worker runs, what scheduling costs, how soon it is run: `python -m benchmarks.jobs`.
+"""Scheduled functions: throughput of a worker, cost of scheduling, and delay: `python -m benchmarks.jobs`.
 
-One worker process drains jobs that are due, each of which durably inserts one row, against huey with its SQLite
-storage. Slower disks are this disk with each sync delayed.
+One worker process drains due jobs that durably insert one row each, against huey with its SQLite storage. A slower disk
+is this disk with each sync delayed.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from benchmarks.peers.huey_jobs import Queue
 from benchmarks.writes import new_folders
 from flask_convex_http.backend import Backend
 
-#: Times as many as huey.
+#: The lowest ratio to huey's rate.
 TARGET = 2.0
-#: Threads of huey's. On two processors 2 to 8 are the fastest, which depends on the disk.
+#: The numbers of huey's threads. On two processors 2 to 8 are the fastest, depending on the disk.
 THREADS = (1, 4, 8)
 JOBS = 2000
 _WARM_UP = 300
-#: Seconds between two looks at how far a worker has come, and until it is taken for stuck.
+#: Seconds between two checks of a worker's progress, and after which it counts as stuck.
 _LOOK = 0.002
 _PATIENCE = 120.0
-#: Seconds after which an idle worker is asleep again.
+#: Seconds after which an idle worker sleeps again.
 _IDLE = 0.05
-#: How often a delay is measured.
+#: The number of measurements of a delay.
 _TIMES = 40
 
 
@@ -46,8 +46,8 @@ class Line:
     """A line of the table.
 
     Attributes:
-        name: What is done.
-        delay: Seconds each sync takes longer.
+        name: The work.
+        delay: Seconds by which each sync is delayed.
     """
 
     name: str
@@ -58,17 +58,17 @@ LINES = (Line("jobs drained, this disk", 0), Line("jobs drained, syncs of 1 ms",
 
 
 class StuckError(Exception):
-    """A worker does not come to an end."""
+    """A worker does not finish."""
 
 
 class JobProcess:
     """A process with jobs, as a side of a comparison.
 
     Args:
-        name: What the table calls it.
+        name: Its name in the table.
         kind: "ours" or "huey".
-        folder: Where its databases are.
-        threads: How many threads work; ours has one for mutations.
+        folder: The folder of its databases.
+        threads: The number of threads. This package has one for mutations.
         environment: The environment of the process.
     """
 
@@ -88,19 +88,19 @@ class JobProcess:
         self._process.communicate()
 
     def start(self) -> None:
-        """Begin to run jobs."""
+        """Start to run jobs."""
         self._tell("start")
 
     def stop(self) -> None:
-        """Stop, and wait until that is done."""
+        """Stop, and wait for the end."""
         self._tell("stop")
 
     def drain(self, count: int) -> float:
-        """Have so many jobs run; answers how many that were in a second.
+        """Run a number of jobs, and return the rate per second.
 
         Raises:
-            LostWritesError: Not each of them was run once.
-            StuckError: They do not come to an end.
+            LostWritesError: A job did not run exactly once.
+            StuckError: The jobs do not finish.
         """
         self._tell(f"fill {count}")
         with contextlib.closing(sqlite3.connect(self.database)) as connection:
@@ -130,8 +130,8 @@ class JobProcess:
 
 
 def print_lines(only: str = "", rounds: int = 3, jobs: int = JOBS, threads: Sequence[int] = THREADS) -> None:
-    """Measure and print all there is, or what has a text in its name."""
-    print(f"Jobs of one worker process, durable ({slow_sync.said()})")
+    """Measure and print all lines, or those whose names contain a text."""
+    print(f"Jobs of one worker process, durable ({slow_sync.describe_syncs()})")
     for line in LINES:
         if only in line.name:
             _print_line(line, rounds, jobs, threads)
@@ -161,7 +161,7 @@ def _print_line(line: Line, rounds: int, jobs: int, threads: Sequence[int]) -> N
 
 
 def _alternate(sides: Sequence[JobProcess], rounds: int, jobs: int) -> dict[str, list[float]]:
-    """Let each side drain in turns; jobs a second, by side and round."""
+    """Let each side drain in turns, and return the rates by side and round."""
     for side in sides:
         side.drain(_WARM_UP)
     rates: dict[str, list[float]] = {side.name: [] for side in sides}
@@ -191,7 +191,7 @@ def _threads(count: int) -> str:
 
 
 def _prepare(kind: str, folder: Path) -> Path:
-    """Make the tables; answer the file in which the jobs insert their rows."""
+    """Create the tables, and return the file into which the jobs insert their rows."""
     if kind != "ours":
         Queue(folder, 1).make_table()
         return folder / "items.db"
@@ -201,7 +201,7 @@ def _prepare(kind: str, folder: Path) -> Path:
 
 
 def _rows(connection: sqlite3.Connection) -> int:
-    """How many rows there are, without counting them: none is ever removed."""
+    """Return the number of rows without counting them, since none is ever deleted."""
     (found,) = connection.execute("SELECT max(_rowid_) FROM items").fetchone()
     return int(found or 0)
 
@@ -234,7 +234,7 @@ def _print_delay(name: str, backend: Backend, worker: Ours | JobProcess) -> None
 
 
 def _delay(backend: Backend, before: int) -> float:
-    """Seconds until something begins; negative if the worker is faster than the answer."""
+    """Return the seconds until a job starts. It is negative if the worker is faster than the caller's result."""
     time.sleep(_IDLE)
     ctx = backend.ctx()
     ctx.run_mutation(scheduling.schedule_start)
@@ -247,7 +247,7 @@ def _delay(backend: Backend, before: int) -> float:
 
 
 def main() -> None:
-    """Print it."""
+    """Print the tables."""
     options = argparse.ArgumentParser(description="Scheduled functions: how many, at what cost, how soon.")
     options.add_argument("--only", default="", metavar="TEXT", help="only what has this in its name")
     options.add_argument("--rounds", type=int, default=3)

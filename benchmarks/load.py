@@ -1,11 +1,11 @@
-"""Load over HTTP: so many connections that are kept alive, each sending its next request when the last is answered.
+"""Load over HTTP: kept-alive connections, each of which sends its next request after the last response.
 
-One process and one thread with epoll, about 20 µs a request, so that the server has the machine. Only 2xx counts as
-acknowledged, unless another status is asked for. What is under way when the time is up is waited for, so that the
-longest wait is a true one.
+One process and one thread with epoll take about 20 µs per request, so that the server gets the machine. Only 2xx counts
+as acknowledged, unless another status is given. Requests that are running at the end are waited for, so that the
+longest wait is true.
 
-Connections come one after another while those before them are working, and the time counts from the last: of idle
-workers that share a port, the first to wake takes nearly all that come at once, and keeps them.
+Connections open one after another while earlier ones work, and the time starts at the last one: of idle workers that
+share a port, the first to wake would accept nearly all simultaneous connections, and keep them.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from dataclasses import dataclass
 
 from benchmarks.bursts import Burst
 
-#: Seconds an answer may take after the time is up.
+#: Seconds for which a response is waited for after the end.
 PATIENCE = 15.0
-#: Seconds from one new connection to the next.
+#: Seconds between two new connections.
 _PAUSE = 0.002
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 _END_OF_HEAD = b"\r\n\r\n"
@@ -38,18 +38,18 @@ class _Connection:
 
 
 def post(port: int, path: str, body: bytes) -> bytes:
-    """A POST request of JSON to this machine, as it goes over the wire."""
+    """Return the bytes of a POST request with JSON."""
     head = f"POST {path} HTTP/1.1\r\nHost: localhost:{port}\r\nContent-Type: application/json\r\n"
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 def get(path: str) -> bytes:
-    """A GET request to this machine, as curl sends it."""
+    """Return the bytes of a GET request as curl sends it."""
     return f"GET {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: curl/8.14.1\r\nAccept: */*\r\n\r\n".encode()
 
 
 def ask(port: int, request: bytes) -> tuple[int, bytes]:
-    """Send one request; the status and the body of the answer."""
+    """Send one request, and return status and body of the response."""
     with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
         connection.sendall(request)
         response = http.client.HTTPResponse(connection)
@@ -61,11 +61,11 @@ def load(port: int, requests: Iterator[bytes], connections: int, seconds: float,
     """Send requests for some seconds.
 
     Args:
-        port: Of the server on this machine.
-        requests: What is sent, one after the other; they must not end.
-        connections: How many there are.
-        seconds: How long.
-        status: The one that counts as acknowledged; any 2xx if not given.
+        port: The port of the server on this machine.
+        requests: An endless iterator of requests.
+        connections: The number of connections.
+        seconds: The duration.
+        status: The status that counts as acknowledged, by default any 2xx.
     """
     gc.collect()
     gc.disable()
@@ -85,10 +85,10 @@ class _Load:
         self._burst = Burst(seconds)
         self._poll = select.epoll()
         self._open: dict[int, _Connection] = {}
-        self._start = self._end = math.inf  # until all connections are there
+        self._start = self._end = math.inf  # until all connections are open
 
     def run(self, connections: int) -> Burst:
-        """Open the connections and work until the time is up and all is answered."""
+        """Open the connections and work until the time is over and all responses have arrived."""
         for _ in range(connections):
             self._connect()
             self._work_until(time.monotonic() + _PAUSE)

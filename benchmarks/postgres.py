@@ -177,7 +177,7 @@ def print_lines(only: str = "", rounds: int = 3, seconds: float = SECONDS) -> No
     if not lines:
         return
     with new_folders("server", *SIDES) as [folder, *folders], postgres_server.started(folder) as server:
-        print_head(f"PostgreSQL {server.version}, {CONNECTIONS} connections ({slow_sync.said()})")
+        print_head(f"PostgreSQL {server.version}, {CONNECTIONS} connections ({slow_sync.describe_syncs()})")
         apps = [_prepared(name, own, server) for name, own in zip(SIDES, folders, strict=True)]
         counted = [_count_trips(app, lines) for app in apps]
         _print_rates(apps, lines, rounds, seconds)

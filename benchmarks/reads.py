@@ -1,4 +1,4 @@
-"""Reading through `ctx.run_query` against `sqlite3` by hand, on the same file: `python -m benchmarks.reads`."""
+"""Reads through `ctx.run_query` against `sqlite3` by hand, on the same file: `python -m benchmarks.reads`."""
 
 import sqlite3
 import tempfile
@@ -18,7 +18,7 @@ from flask_convex_http import (
 from flask_convex_http.backend import Backend
 from flask_convex_http.config import Settings
 
-#: How much slower than by hand reading may be.
+#: The highest acceptable ratios to reads by hand.
 ONE_TARGET, HUNDRED_TARGET = 4.0, 2.0
 _COLUMNS = '"_id", "_creation_time", "name", "description", "price"'
 
@@ -48,7 +48,7 @@ def in_range(ctx: QueryCtx, *, lower: float, upper: float) -> list[Item]:
 
 
 def measure() -> list[Row]:
-    """One document by id, and a hundred by a range of an index."""
+    """Measure one document by id, and a hundred by an index range."""
     with tempfile.TemporaryDirectory() as folder:
         backend = Backend(Settings(), Schema(Item), [fill, get, in_range], folder=Path(folder))
         backend.migrate()

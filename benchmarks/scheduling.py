@@ -1,7 +1,6 @@
-"""What scheduling a function costs next to inserting a row: `python -m benchmarks.scheduling`.
+"""The cost of scheduling a function against inserting a row: `python -m benchmarks.scheduling`.
 
-The row has the values that the function is given as arguments, and one index, as what is scheduled has. No worker runs
-meanwhile.
+The row has the function's arguments as values, and one index, as a job has. No worker runs.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ from flask_convex_http.backend import Backend
 from flask_convex_http.config import Settings
 from flask_convex_http.schema.system_tables import ScheduledFunction
 
-#: How much slower than inserting a row scheduling may be.
+#: The highest acceptable ratio to inserting a row.
 TARGET = 1.5
 _HOUR = 3600.0
-#: Of each in one mutation, and rounds of them: one mutation may schedule a thousand functions.
+#: The number of each in one mutation, and the rounds. One mutation may schedule a thousand functions.
 _MANY, _MANY_ROUNDS = 100, 9
 
 
@@ -31,7 +30,7 @@ class Note(Document, table="notes", indexes={"by_name": ["name"]}):
 
 
 class Start(Document, table="starts"):
-    """When a scheduled function began, in seconds of the clock that all processes share."""
+    """The start of a scheduled function, in seconds of the monotonic clock of all processes."""
 
     time: float
 
@@ -68,7 +67,7 @@ def starts(ctx: QueryCtx) -> list[float]:
 
 
 def open_backend(folder: Path) -> Backend:
-    """The deployment whose database is in a folder; durable."""
+    """Return the durable backend whose database is in a folder."""
     return Backend(
         Settings(),
         Schema(items.Item, Note, Start),
@@ -78,10 +77,10 @@ def open_backend(folder: Path) -> Backend:
 
 
 def measure(rounds: int = 9) -> list[Row]:
-    """One function in a mutation of its own, and many in one.
+    """Measure one function in its own mutation, and many in one.
 
     Args:
-        rounds: How often the first is measured; the second fills one mutation.
+        rounds: The number of rounds of the first. The second fills one mutation.
     """
     with new_folders("ours") as (folder,), contextlib.closing(open_backend(folder)) as backend:
         backend.migrate()

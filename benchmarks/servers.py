@@ -1,4 +1,4 @@
-"""Servers as sides of a comparison: apps with gunicorn, and `POST /api/items` with Fastify."""
+"""Servers as sides of a comparison: apps under gunicorn, and `POST /api/items` under Fastify."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from benchmarks.load import load, post
 
 CONNECTIONS = 64
 WORKERS = 2
-#: Seconds a server may take to start.
+#: Seconds within which a server must start.
 _START = 20.0
 _ROOT = Path(__file__).parents[1]
 _FASTIFY = Path(__file__).with_name("peers") / "fastify"
@@ -30,20 +30,20 @@ BODY = json.dumps({"name": items.NAME, "description": items.DESCRIPTION}).encode
 
 
 class PeerMissingError(Exception):
-    """What another side needs cannot be had here."""
+    """A peer cannot be installed here."""
 
 
 class Server:
     """A server process and its workers.
 
     Args:
-        name: How the table calls it.
-        command: What starts it; `{port}` stands for the port.
-        folder: Where its log is.
+        name: Its name in the table.
+        command: The command, in which `{port}` stands for the port.
+        folder: The folder of its log.
         environment: Its environment.
 
     Attributes:
-        port: Where it listens.
+        port: The port it listens on.
     """
 
     def __init__(self, name: str, command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
@@ -80,11 +80,11 @@ class Server:
 
 
 class ItemsServer(Server):
-    """A server of `POST /api/items`, under load.
+    """A server of `POST /api/items` under load.
 
     Args:
-        name: How the table calls it.
-        command: What starts it; `{port}` stands for the port.
+        name: Its name in the table.
+        command: The command, in which `{port}` stands for the port.
         database: The SQLite file it writes.
         environment: Its environment.
     """
@@ -94,21 +94,21 @@ class ItemsServer(Server):
         self._database = database
 
     def run(self, seconds: float) -> Burst:
-        """Answer requests for some seconds."""
+        """Serve requests for some seconds."""
         return load(self.port, itertools.repeat(post(self.port, "/api/items", BODY)), CONNECTIONS, seconds)
 
     def stored(self) -> int:
-        """How many items there are."""
+        """Return the number of items."""
         return items_in(self._database)
 
 
 def gunicorn(app: str, threads: int, workers: int = WORKERS) -> list[str]:
-    """The command that serves an app with gunicorn, as `make serve` does.
+    """Return the command that serves an app with gunicorn, as `make serve` does.
 
     Args:
-        app: What makes it, such as `module:create_app('argument')`.
-        threads: Of each worker.
-        workers: How many there are.
+        app: The factory, such as `module:create_app('argument')`.
+        threads: The threads of each worker.
+        workers: The number of workers.
     """
     return [
         *(sys.executable, "-m", "gunicorn", "-c", "python:flask_convex_http.gunicorn"),
@@ -118,16 +118,16 @@ def gunicorn(app: str, threads: int, workers: int = WORKERS) -> list[str]:
 
 
 def fastify(database: Path, durability: str, processes: int) -> list[str]:
-    """The command that serves the endpoint with Fastify and better-sqlite3, once they are installed."""
+    """Return the command that serves the endpoint with Fastify and better-sqlite3, once they are installed."""
     return ["node", str(_FASTIFY / "server.js"), "{port}", str(database), durability, str(processes)]
 
 
 @functools.cache
 def install_fastify() -> None:
-    """Install Fastify and better-sqlite3, unless they are.
+    """Install Fastify and better-sqlite3 if needed.
 
     Raises:
-        PeerMissingError: There is no Node or npm, or npm cannot get or build the packages.
+        PeerMissingError: Node or npm is missing, or npm cannot install or build the packages.
     """
     npm = shutil.which("npm")
     if npm is None or shutil.which("node") is None:

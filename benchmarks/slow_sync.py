@@ -1,4 +1,4 @@
-"""A slower disk than this one: processes whose syncs take a given time longer, by a small library that is preloaded.
+"""A slower disk: processes whose syncs are delayed by a small preloaded library.
 
 `slow_sync.c` is compiled at the first use. A real clock delays both sides of a comparison alike.
 """
@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-#: What benchmarks write, on the disk of the checkout: a temporary folder may be in memory, where a sync is free.
+#: The folder of benchmark data, on the disk of the checkout: a temporary folder may be in memory, where a sync is free.
 CACHE = Path(__file__).with_name(".cache")
 _SOURCE = Path(__file__).with_name("slow_sync.c")
 _SYNCS = """
@@ -31,14 +31,14 @@ for _ in range(50):
 
 
 class NoCompilerError(Exception):
-    """There is nothing to compile the library with."""
+    """There is no C compiler for the library."""
 
 
 def environment(delay: float) -> dict[str, str]:
-    """The environment of a process whose syncs take so many seconds longer.
+    """Return the environment of a process whose syncs are delayed.
 
     Raises:
-        NoCompilerError: There is no C compiler; a delay of 0 needs none.
+        NoCompilerError: There is no C compiler. A delay of 0 needs none.
     """
     if not delay:
         return dict(os.environ)
@@ -47,15 +47,15 @@ def environment(delay: float) -> dict[str, str]:
 
 
 def sync_time(process_environment: Mapping[str, str]) -> float:
-    """The seconds that a sync of one page takes in such an environment, the median of 50."""
+    """Return the median of 50 syncs of one page in such an environment, in seconds."""
     with tempfile.TemporaryDirectory(dir=cache()) as folder:
         command = [sys.executable, "-c", _SYNCS, f"{folder}/page"]
         answer = subprocess.run(command, env=process_environment, check=True, capture_output=True, text=True)
     return statistics.median(float(line) for line in answer.stdout.split())
 
 
-def said() -> str:
-    """What a sync takes, in words: by itself, and with a delay of a millisecond."""
+def describe_syncs() -> str:
+    """Return a sentence with the duration of a sync, without and with a delay of a millisecond."""
     words = f"a sync here takes {sync_time(environment(0)) * 1e3:.2f} ms"
     try:
         return f"{words}, one delayed by 1 ms {sync_time(environment(0.001)) * 1e3:.2f} ms"
@@ -64,7 +64,7 @@ def said() -> str:
 
 
 def cache() -> Path:
-    """The folder for what benchmarks write."""
+    """Return the folder of benchmark data."""
     CACHE.mkdir(exist_ok=True)
     return CACHE
 

@@ -1,6 +1,6 @@
 """Requests in process against plain Flask views that do the same by hand: `python -m benchmarks.views`.
 
-The peers are what one would write: `sqlite3` with a connection a thread, SHA-256 of the key, an indexed select, a
+The peers are what one would write: `sqlite3` with a connection per thread, SHA-256 of the key, an indexed select, and a
 dict that Flask turns into JSON. Requests enter as WSGI calls, so that no client library is measured.
 """
 
@@ -53,9 +53,9 @@ def get(ctx: QueryCtx, *, id: Id[Item]) -> Item | None:
 
 
 def our_app(folder: str, routes: int = 0) -> tuple[Flask, str, Id[Item]]:
-    """An app of ours, a key that is valid in it and an item."""
+    """Return an app of this package, a valid key and an item."""
     app = Flask("ours", instance_path=folder)
-    app.config["CONVEX_WORKER"] = "off"  # it would outlive the folder
+    app.config["CONVEX_WORKER"] = "off"  # the worker would outlive the folder
     convex = ConvexHTTP(app, schema=Schema(Item), functions=[create, get])
     http = HttpRouter("http", __name__)
 
@@ -78,7 +78,7 @@ def our_app(folder: str, routes: int = 0) -> tuple[Flask, str, Id[Item]]:
 
 
 def app_by_hand(folder: str) -> tuple[Flask, str, str]:
-    """The same by hand."""
+    """Return the same by hand."""
     app = Flask("by hand", instance_path=folder)
     local = threading.local()
 
@@ -120,7 +120,7 @@ def app_by_hand(folder: str) -> tuple[Flask, str, str]:
 
 
 def caller(app: Flask, path: str, key: str | None = None) -> Callable[[], bytes]:
-    """A function that makes one GET request."""
+    """Return a function that makes one GET request."""
     base = {
         "REQUEST_METHOD": "GET",
         "SCRIPT_NAME": "",
@@ -156,7 +156,7 @@ def caller(app: Flask, path: str, key: str | None = None) -> Callable[[], bytes]
 
 
 def measure() -> list[Row]:
-    """Health, a protected document, and many routes."""
+    """Measure health, a protected document, and many routes."""
     with tempfile.TemporaryDirectory() as ours, tempfile.TemporaryDirectory() as theirs:
         app, key, item_id = our_app(ours)
         peer, peer_key, peer_id = app_by_hand(theirs)

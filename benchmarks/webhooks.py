@@ -180,7 +180,7 @@ def print_lines(
     durabilities: Sequence[str] = DURABILITIES, only: str = "", rounds: int = 3, seconds: float = SECONDS
 ) -> None:
     """Measure and print all lines, or those whose name contains `only`."""
-    print_head(f"Webhooks, {CONNECTIONS} connections ({slow_sync.said()})")
+    print_head(f"Webhooks, {CONNECTIONS} connections ({slow_sync.describe_syncs()})")
     for durability, line in itertools.product(durabilities, LINES):
         if only in line.name:
             _print_line(line, durability, rounds, seconds)

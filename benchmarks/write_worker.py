@@ -1,9 +1,9 @@
 """One process of writers: `python -m benchmarks.write_worker KIND FOLDER DURABILITY THREADS NUMBER`.
 
-Each process stays on a processor of its own, as gunicorn's workers do with the recommended settings.
+Each process stays on its own processor, as gunicorn's workers do with the recommended settings.
 
-It says "ready", then takes lines "START SECONDS" (START by the monotonic clock, which all processes share) and
-answers each with a burst in JSON. Threads and connections are kept from line to line.
+It prints "ready" and reads lines "START SECONDS", with START by the monotonic clock of all processes. It prints a burst
+in JSON for each. Threads and connections are kept between lines.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Write = Callable[[], object]
 
 
 def main(kind: str, folder: str, durability: str, threads: str, number: str) -> None:
-    """Answer lines until there are no more."""
+    """Run a burst for each line of standard input."""
     processors = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {processors[int(number) % len(processors)]})
     write = {"ours": _ours, "by hand": _by_hand}[kind](Path(folder), durability)
@@ -51,7 +51,7 @@ def _by_hand(folder: Path, durability: str) -> Write:
 
 
 def _write_for(write: Write, start: float, seconds: float) -> Burst:
-    """Write, from the start on; as each thread waits for it, each takes one of these."""
+    """Write from the start on. Each thread waits for it, so each runs one of these."""
     burst = Burst(seconds)
     time.sleep(max(0.0, start - time.monotonic()))
     end = start + seconds

@@ -1,7 +1,7 @@
 """Durable writes through `ctx.run_mutation` against `sqlite3` by hand: `python -m benchmarks.writes`.
 
-Threads of real processes insert one document of about 300 bytes each in a transaction of its own, as fast as they
-can. Slower disks are this disk with each sync delayed.
+Threads of real processes insert one document of about 300 bytes each in its own transaction, as fast as they can. A
+slower disk is this disk with each sync delayed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from benchmarks.bursts import SECONDS, Burst, Target, alternate, items_in, parse
 from benchmarks.peers import by_hand
 
 DURABILITIES = ("full", "normal")
-#: Seconds between telling the processes when to start and the start.
+#: Seconds between the command to the processes and their start.
 _NOTICE = 0.05
 
 
@@ -34,11 +34,11 @@ class Line:
     """A line of the table.
 
     Attributes:
-        name: What is done.
-        processes: How many there are.
-        threads: How many writers each has.
-        delay: Seconds each sync takes longer.
-        target: What ours should reach.
+        name: The work.
+        processes: The number of processes.
+        threads: The number of writers in each.
+        delay: Seconds by which each sync is delayed.
+        target: The targets.
     """
 
     name: str
@@ -63,9 +63,9 @@ class Writers:
 
     Args:
         name: "ours" or "by hand".
-        folder: Where the database is.
+        folder: The folder of the database.
         durability: "full" or "normal".
-        line: How many writers there are.
+        line: The number of writers.
         environment: The environment of the processes.
     """
 
@@ -97,7 +97,7 @@ class Writers:
         return burst
 
     def stored(self) -> int:
-        """How many items there are."""
+        """Return the number of items."""
         return items_in(self.database)
 
     def __exit__(
@@ -116,7 +116,7 @@ def _answer(process: subprocess.Popen[str]) -> str:
 
 
 def prepare(name: str, folder: Path, durability: str) -> Path:
-    """Make the database of ours, or the one by hand, in a folder."""
+    """Create the database of this package, or the one by hand, in a folder."""
     if name != "ours":
         by_hand.Items(folder / "items.db", durability).make_table()
         return folder / "items.db"
@@ -128,7 +128,7 @@ def prepare(name: str, folder: Path, durability: str) -> Path:
 
 @contextlib.contextmanager
 def new_folders(*names: str) -> Iterator[list[Path]]:
-    """A folder for each name, on the disk of the checkout, for as long as the with statement lasts."""
+    """Yield a folder for each name, on the disk of the checkout."""
     with tempfile.TemporaryDirectory(dir=slow_sync.cache()) as root:
         folders = [Path(root, name.replace(" ", "-")) for name in names]
         for folder in folders:
@@ -139,8 +139,8 @@ def new_folders(*names: str) -> Iterator[list[Path]]:
 def print_lines(
     durabilities: Sequence[str] = DURABILITIES, only: str = "", rounds: int = 3, seconds: float = SECONDS
 ) -> None:
-    """Measure and print all lines, or those with a text in their names."""
-    print_head(f"Durable writes ({slow_sync.said()})")
+    """Measure and print all lines, or those whose names contain a text."""
+    print_head(f"Durable writes ({slow_sync.describe_syncs()})")
     for durability, line in itertools.product(durabilities, LINES):
         if only in line.name:
             _print_line(line, durability, rounds, seconds)

@@ -1,7 +1,7 @@
-"""The same by hand: what people write with `sqlite3`, and with Flask on top of it.
+"""The peer by hand: `sqlite3` as people write it, and Flask on top of it.
 
-Durable (WAL, synchronous=FULL), a connection a thread, BEGIN IMMEDIATE, and five seconds of patience with a locked
-database. It knows nothing of flask_convex_http.
+It is durable (WAL, synchronous=FULL) and has a connection per thread, BEGIN IMMEDIATE and a busy timeout of five
+seconds. It does not import flask_convex_http.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _INSERT = 'INSERT INTO "items" ("_id", "_creation_time", "name", "description") 
 
 
 class Items:
-    """The items in an SQLite file.
+    """The items in a SQLite file.
 
     Args:
         path: The file.
-        durability: What SQLite's `synchronous` is set to.
+        durability: SQLite's `synchronous` setting.
     """
 
     def __init__(self, path: Path, durability: str) -> None:
@@ -37,7 +37,7 @@ class Items:
         self._local = threading.local()
 
     def make_table(self) -> None:
-        """Make the table, once."""
+        """Create the table."""
         self._connection().execute(_TABLE)
 
     def create(self, name: str, description: str | None) -> dict[str, Any]:
@@ -64,7 +64,7 @@ class Items:
 
 
 def create_app(folder: str, durability: str) -> Flask:
-    """The endpoint in Flask, for gunicorn."""
+    """Return the app with the endpoint, for gunicorn."""
     app = Flask(__name__)
     items = Items(Path(folder, "items.db"), durability)
 

@@ -1,7 +1,7 @@
-"""The same jobs on huey with its SQLite storage, as fast as it can be told to be durable.
+"""The same jobs on huey with its SQLite storage, in its fastest durable configuration.
 
-No results are kept, nothing is compressed, and threads do the work, so that there is one process. Each task writes
-to the application's own database by hand. It knows nothing of flask_convex_http.
+No results are stored, nothing is compressed, and threads work in one process. Each task writes to the application's own
+database by hand. It does not import flask_convex_http.
 """
 
 from __future__ import annotations
@@ -17,36 +17,36 @@ _ENQUEUE = "INSERT INTO task (queue, data, priority) VALUES (?, ?, 0)"
 
 
 class Queue:
-    """A queue of huey's, and the database its tasks write to.
+    """A queue of huey, and the database that its tasks write to.
 
     Args:
-        folder: Where both are.
-        threads: How many threads work.
+        folder: The folder of both.
+        threads: The number of threads.
     """
 
     def __init__(self, folder: Path, threads: int) -> None:
         self._threads = threads
         self._items = Items(folder / "items.db", "full")
-        # a database of its own: in the application's, its threads and the tasks would wait for each other
+        # in a separate database, since its threads and the tasks would wait for each other in one
         self._huey = SqliteHuey("jobs", filename=str(folder / "huey.db"), fsync=True, results=False)
         self._task = self._huey.task(name="create")(self._items.create)
         self._consumer: Any = None
 
     def make_table(self) -> None:
-        """Make the table of the application, once."""
+        """Create the table of the application."""
         self._items.make_table()
 
     def fill(self, count: int, name: str, description: str) -> None:
-        """Enqueue tasks, all in one transaction: what that costs is not the question here."""
+        """Enqueue tasks in one transaction, whose cost is not measured."""
         tasks = (self._huey.serialize_task(self._task.s(name, description)) for _ in range(count))
         with self._huey.storage.db(commit=True) as cursor:
             cursor.executemany(_ENQUEUE, ((self._huey.name, task) for task in tasks))
 
     def start(self) -> None:
-        """Begin to work."""
+        """Start to work."""
         self._consumer = self._huey.create_consumer(workers=self._threads, periodic=False)
         self._consumer.start()
 
     def stop(self) -> None:
-        """Stop, and wait until it has."""
+        """Stop, and wait for the end."""
         self._consumer.stop(graceful=True)
