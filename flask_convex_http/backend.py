@@ -36,7 +36,7 @@ from flask_convex_http.operations.check import Check, Findings
 from flask_convex_http.operations.move.move import Move, Side
 from flask_convex_http.operations.move.target import open_target
 from flask_convex_http.operations.progress import Progress
-from flask_convex_http.operations.tables import Tables
+from flask_convex_http.operations.tables import TableReader
 from flask_convex_http.rate_limits import RateLimits
 from flask_convex_http.runtime.caller import Caller
 from flask_convex_http.runtime.context import ActionCtx
@@ -48,7 +48,7 @@ from flask_convex_http.scheduling.crons import Crons
 from flask_convex_http.scheduling.job_control import JobControl
 from flask_convex_http.scheduling.jobs import POLL_SECONDS, Jobs
 from flask_convex_http.schema.documents import Schema
-from flask_convex_http.schema.migrations import Migration, Step, plan
+from flask_convex_http.schema.migrations import Migration, MigrationStep, plan
 from flask_convex_http.schema.system_tables import DOCUMENTS, AccessToken, ApiKey, Setting
 from flask_convex_http.signing import Signing
 from flask_convex_http.storage.blobs import BlobStore, open_blobs
@@ -146,7 +146,7 @@ class Backend:
         self.functions.add_own(PROCESS, self.inbox.queue.process_function())
         self.api_keys: Credentials[ApiKey] = self._credentials(ApiKey, settings.api_key_prefix)
         self.tokens: Credentials[AccessToken] = self._credentials(AccessToken, settings.api_key_prefix + _TOKEN_MARK)
-        self.tables = Tables(self.engine, self.schema)
+        self.tables = TableReader(self.engine, self.schema)
         self.backups = DeploymentBackups(
             self.engine, self.blobs, self.location, settings.storage(folder), self._finish_restore
         )
@@ -188,7 +188,7 @@ class Backend:
             return self.runtime.mutation(function, checked, caller)
         return function.check_returns(function.handler(self.runtime.action_ctx(caller), **checked))
 
-    def migrate(self, *, dry_run: bool = False, allow_destructive: bool = False) -> list[Step]:
+    def migrate(self, *, dry_run: bool = False, allow_destructive: bool = False) -> list[MigrationStep]:
         """Change the tables of the database to match the schema, in one transaction.
 
         Args:
@@ -202,7 +202,7 @@ class Backend:
             MigrationRefusedError: Data would be lost or does not fit. Nothing was changed.
         """
 
-        def plan_steps(migration: Migration) -> list[Step]:
+        def plan_steps(migration: Migration) -> list[MigrationStep]:
             return plan(self.schema, migration, allow_destructive=allow_destructive)
 
         steps = self.engine.migrate(plan_steps, dry_run=dry_run)

@@ -15,7 +15,7 @@ from flask_convex_http.errors import ConfigurationError
 from flask_convex_http.runtime.context import ActionCtx
 from flask_convex_http.scheduling.crons import Crons
 from flask_convex_http.schema.documents import Schema
-from flask_convex_http.schema.migrations import Step
+from flask_convex_http.schema.migrations import MigrationStep
 from flask_convex_http.web.files import files
 from flask_convex_http.web.middleware import Middleware
 from flask_convex_http.web.state import EXTENSION, WORKER, current_backend, webhooks_of
@@ -87,7 +87,7 @@ class ConvexHTTP:
         """A ctx to run functions from outside a request, in an app context."""
         return current_backend().ctx(identity)
 
-    def migrate(self, *, dry_run: bool = False, allow_destructive: bool = False) -> list[Step]:
+    def migrate(self, *, dry_run: bool = False, allow_destructive: bool = False) -> list[MigrationStep]:
         """Bring the current app's database to the schema; see `Backend.migrate`."""
         return current_backend().migrate(dry_run=dry_run, allow_destructive=allow_destructive)
 

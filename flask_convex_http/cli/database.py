@@ -9,7 +9,7 @@ import msgspec
 from flask.cli import with_appcontext
 
 from flask_convex_http.cli.output import counted, json_option, moment, print_json, print_table, shortened
-from flask_convex_http.operations.tables import TableRows, Tables
+from flask_convex_http.operations.tables import TableReader, TableRows
 from flask_convex_http.web.state import current_backend
 
 
@@ -82,7 +82,7 @@ def data(table: str | None, limit: int, order: Literal["asc", "desc"], as_json: 
     _print_rows(table, found, as_json)
 
 
-def _print_tables(tables: Tables, as_json: bool) -> None:
+def _print_tables(tables: TableReader, as_json: bool) -> None:
     counts = tables.counts()
     if as_json:
         print_json([{"table": count.name, "rows": count.rows, "system": count.is_system} for count in counts])

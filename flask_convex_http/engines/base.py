@@ -18,7 +18,7 @@ from typing import Any, Protocol, TypeVar
 
 from flask_convex_http.schema.documents import Table
 from flask_convex_http.schema.index_ranges import Segment
-from flask_convex_http.schema.migrations import Migration, Step
+from flask_convex_http.schema.migrations import Migration, MigrationStep
 
 T = TypeVar("T")
 Row = Sequence[Any]
@@ -164,7 +164,7 @@ class Engine(Protocol):
             MigrationRequiredError: The tables of the schema do not exist.
         """
 
-    def migrate(self, plan: Callable[[Migration], Sequence[Step]], *, dry_run: bool) -> list[Step]:
+    def migrate(self, plan: Callable[[Migration], Sequence[MigrationStep]], *, dry_run: bool) -> list[MigrationStep]:
         """Apply the steps of a migration in one transaction, and return them.
 
         Args:

@@ -42,7 +42,7 @@ class TableRows(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Tables:
+class TableReader:
     """Reads the tables of a deployment.
 
     Attributes:

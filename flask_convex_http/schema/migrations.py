@@ -69,7 +69,7 @@ class Migration(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class MigrationStep:
     """One change of a database. `str()` describes it in a line.
 
     Attributes:
@@ -87,7 +87,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class CreateTable(Step):
+class CreateTable(MigrationStep):
     """Creates a table."""
 
     def __str__(self) -> str:
@@ -95,7 +95,7 @@ class CreateTable(Step):
 
 
 @dataclass(frozen=True, slots=True)
-class AddColumn(Step):
+class AddColumn(MigrationStep):
     """Adds a column.
 
     Attributes:
@@ -111,7 +111,7 @@ class AddColumn(Step):
 
 
 @dataclass(frozen=True, slots=True)
-class ChangeColumn(Step):
+class ChangeColumn(MigrationStep):
     """Changes the type of a column, or the values that it accepts.
 
     Attributes:
@@ -138,7 +138,7 @@ class ChangeColumn(Step):
 
 
 @dataclass(frozen=True, slots=True)
-class DropColumn(Step):
+class DropColumn(MigrationStep):
     """Drops a column with its values."""
 
     name: str
@@ -154,7 +154,7 @@ class DropColumn(Step):
 
 
 @dataclass(frozen=True, slots=True)
-class CreateIndex(Step):
+class CreateIndex(MigrationStep):
     """Creates an index."""
 
     index: Index
@@ -167,7 +167,7 @@ class CreateIndex(Step):
 
 
 @dataclass(frozen=True, slots=True)
-class DropIndex(Step):
+class DropIndex(MigrationStep):
     """Drops an index."""
 
     name: str
@@ -192,7 +192,7 @@ def shape_of(schema: Schema) -> Shape:
     }
 
 
-def plan(schema: Schema, migration: Migration, *, allow_destructive: bool = False) -> list[Step]:
+def plan(schema: Schema, migration: Migration, *, allow_destructive: bool = False) -> list[MigrationStep]:
     """Return the steps from the existing tables to the schema, in order. Tables outside the schema are ignored.
 
     Args:
@@ -204,7 +204,7 @@ def plan(schema: Schema, migration: Migration, *, allow_destructive: bool = Fals
         MigrationRefusedError: A step would lose data without permission, or existing rows do not fit.
     """
     existing = migration.describe()
-    steps: list[Step] = []
+    steps: list[MigrationStep] = []
     for table in schema.tables.values():
         shape = existing.get(table.name)
         if shape is None:
@@ -217,7 +217,7 @@ def plan(schema: Schema, migration: Migration, *, allow_destructive: bool = Fals
     return steps
 
 
-def _change(table: Table[Any], shape: TableShape, migration: Migration) -> Iterator[Step]:
+def _change(table: Table[Any], shape: TableShape, migration: Migration) -> Iterator[MigrationStep]:
     wanted = {index.name: IndexShape(index.fields, index.unique) for index in table.indexes.values()}
     changed = {name for name, index in shape.indexes.items() if wanted.get(name) != index}
     yield from (DropIndex(table, name) for name in sorted(changed))
@@ -289,7 +289,7 @@ def _refuse_duplicates(table: Table[Any], index: Index, shape: TableShape, migra
         )
 
 
-def _loss(step: Step, migration: Migration) -> str:
+def _loss(step: MigrationStep, migration: Migration) -> str:
     example = migration.any_row(step.table.name)
     rows = f", for example in the row {example}" if example else ""
     return f"Refused to {step}{rows}. Run `flask convex migrate --allow-destructive` to lose it"

@@ -22,7 +22,7 @@ from flask_convex_http.engines.postgres.transactions import PostgresTransaction
 from flask_convex_http.engines.postgres.values import RowDecoder, encoded
 from flask_convex_http.engines.readiness import check_tables, pending_steps
 from flask_convex_http.schema.documents import Schema, Table
-from flask_convex_http.schema.migrations import Migration, Step
+from flask_convex_http.schema.migrations import Migration, MigrationStep
 
 T = TypeVar("T")
 
@@ -105,7 +105,7 @@ class PostgresEngine:
 
         return self._retries.run(attempt, timeout)
 
-    def migrate(self, plan: Callable[[Migration], Sequence[Step]], *, dry_run: bool) -> list[Step]:
+    def migrate(self, plan: Callable[[Migration], Sequence[MigrationStep]], *, dry_run: bool) -> list[MigrationStep]:
         """Apply the steps that `plan` returns in one transaction, and return them."""
         from flask_convex_http.engines.postgres.schema import migrate
 

@@ -29,7 +29,7 @@ from flask_convex_http.schema.migrations import (
     DropIndex,
     IndexShape,
     Migration,
-    Step,
+    MigrationStep,
     shape_of,
 )
 
@@ -46,8 +46,12 @@ _OVERTAKEN = ("42P07", "42701", "42P06", "XX000")
 
 
 def migrate(
-    connections: PostgresConnections, schema: Schema, plan: Callable[[Migration], Sequence[Step]], *, dry_run: bool
-) -> list[Step]:
+    connections: PostgresConnections,
+    schema: Schema,
+    plan: Callable[[Migration], Sequence[MigrationStep]],
+    *,
+    dry_run: bool,
+) -> list[MigrationStep]:
     """Apply the steps that `plan` returns, in one transaction, and return them.
 
     Of two concurrent migrations one starts again after the other.
@@ -71,7 +75,7 @@ def migrate(
 class PostgresMigration(PostgresTables):
     """A migration in progress, in the transaction of its connection."""
 
-    def migrate(self, plan: Callable[[Migration], Sequence[Step]], *, dry_run: bool) -> list[Step]:
+    def migrate(self, plan: Callable[[Migration], Sequence[MigrationStep]], *, dry_run: bool) -> list[MigrationStep]:
         """Apply the steps that `plan` returns, and return them.
 
         A dry run applies them too, so that a step that fails shows, and does not commit.
@@ -95,7 +99,7 @@ class PostgresMigration(PostgresTables):
             execute(self._connection, lock.encode())
         return bool(names)
 
-    def _apply(self, step: Step) -> None:
+    def _apply(self, step: MigrationStep) -> None:
         methods: dict[type, Callable[[Any], None]] = {
             CreateTable: self._create_table,
             AddColumn: self._add_column,
@@ -179,7 +183,7 @@ class PostgresMigration(PostgresTables):
         self._keep_foreign_indexes(step, step.name)
         self._run(f'ALTER TABLE "{step.table.name}" DROP COLUMN "{step.name}"')
 
-    def _keep_foreign_indexes(self, step: Step, column: str) -> None:
+    def _keep_foreign_indexes(self, step: MigrationStep, column: str) -> None:
         """Refuse a step that drops a column of an index that this package has not made, which would be dropped too."""
         rows = self._rows(
             "SELECT relname FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid JOIN pg_attribute "

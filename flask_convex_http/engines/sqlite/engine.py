@@ -23,7 +23,7 @@ from flask_convex_http.engines.sqlite.statements import SQLiteStatements
 from flask_convex_http.engines.sqlite.transactions import SQLiteTransaction
 from flask_convex_http.errors import ConfigurationError
 from flask_convex_http.schema.documents import Schema, Table
-from flask_convex_http.schema.migrations import Migration, Step
+from flask_convex_http.schema.migrations import Migration, MigrationStep
 from flask_convex_http.sqlite.connections import DRIVER_ERRORS, sqlite3
 from flask_convex_http.sqlite.file import WRITE_QUEUE, WRITE_TIMEOUT, SQLiteFile, make_folder
 from flask_convex_http.sqlite.wakeups import Listener, notify
@@ -127,11 +127,11 @@ class SQLiteEngine:
 
         return self._file.write(run, timeout=timeout)
 
-    def migrate(self, plan: Callable[[Migration], Sequence[Step]], *, dry_run: bool) -> list[Step]:
+    def migrate(self, plan: Callable[[Migration], Sequence[MigrationStep]], *, dry_run: bool) -> list[MigrationStep]:
         """Apply the steps that `plan` returns in one transaction, and return them."""
         from flask_convex_http.engines.sqlite.schema import SQLiteSchema
 
-        def run(connection: Any) -> list[Step]:
+        def run(connection: Any) -> list[MigrationStep]:
             with SQLiteSchema(connection, self.schema) as migration:
                 steps = list(plan(migration))
                 migration.finish(steps, dry_run=dry_run)

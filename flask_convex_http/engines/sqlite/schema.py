@@ -27,8 +27,8 @@ from flask_convex_http.schema.migrations import (
     DropColumn,
     DropIndex,
     IndexShape,
+    MigrationStep,
     Shape,
-    Step,
     TableShape,
     shape_of,
 )
@@ -72,7 +72,7 @@ class SQLiteSchema:
     ) -> None:
         self._connection.execute("COMMIT" if kind is None and self._commits else "ROLLBACK")
 
-    def finish(self, steps: Sequence[Step], *, dry_run: bool) -> None:
+    def finish(self, steps: Sequence[MigrationStep], *, dry_run: bool) -> None:
         """Apply the steps. A dry run applies them too, so that a step that fails shows, and rolls back.
 
         Args:
@@ -155,7 +155,7 @@ class SQLiteSchema:
 
     # --- steps ---------------------------------------------------------------------------------------------------
 
-    def _apply(self, step: Step) -> None:
+    def _apply(self, step: MigrationStep) -> None:
         methods: dict[type, Callable[[Any], None]] = {
             CreateTable: self._create_table,
             AddColumn: self._add_column,

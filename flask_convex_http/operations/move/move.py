@@ -26,7 +26,7 @@ from flask_convex_http.operations.move.records import Contents, MoveRecords, Mov
 from flask_convex_http.operations.move.rows import TableCopy, moving_pages, moving_rows
 from flask_convex_http.operations.progress import Meter, Progress, ProgressDisplay
 from flask_convex_http.schema.documents import Schema
-from flask_convex_http.schema.migrations import CreateTable, Migration, Step, plan
+from flask_convex_http.schema.migrations import CreateTable, Migration, MigrationStep, plan
 from flask_convex_http.schema.system_tables import CronJob, Setting, StoredFile
 from flask_convex_http.storage.blobs.base import BlobStore
 
@@ -153,7 +153,7 @@ class Move:
                 copy.run(meter.advance)
             meter.finish()
 
-    def _plan(self, migration: Migration) -> list[Step]:
+    def _plan(self, migration: Migration) -> list[MigrationStep]:
         """Plan the tables that the target does not have; refuse to change those that it has."""
         try:
             steps = plan(self._schema, migration, allow_destructive=True)
