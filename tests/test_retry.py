@@ -17,7 +17,7 @@ from flask_convex_http import (
     internal_action,
     internal_mutation,
 )
-from flask_convex_http.functions.function import Action
+from flask_convex_http.functions.function import ActionFunction
 from flask_convex_http.testing import Clock, memory_backend, run_scheduled
 
 SECONDS = st.floats(0, 366 * 86400) | st.integers(0, 366 * 86400)
@@ -120,7 +120,7 @@ def test_decorators(decorate: Any, public: bool) -> None:
         return number
 
     functions = [decorate(bare), decorate()(with_parentheses), decorate(retry=retry)(with_retry)]
-    assert [type(function) for function in functions] == [Action] * 3
+    assert [type(function) for function in functions] == [ActionFunction] * 3
     assert [function.public for function in functions] == [public] * 3
     assert [function.retry for function in functions] == [None, None, retry]
     assert [function.__doc__ for function in functions] == ["Answer a number.", None, "Answer a number."]

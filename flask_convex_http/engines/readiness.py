@@ -11,14 +11,14 @@ from flask_convex_http.schema.migrations import Migration, Shape, plan, shape_of
 _HOW_TO_MIGRATE = "run `flask convex migrate` (with your app's --app) to bring it up to date"
 
 
-class Tables(Migration, Protocol):
+class StoredTables(Migration, Protocol):
     """The tables of a database, and their shape after the last migration."""
 
     def stored_shape(self) -> Shape:
         """Return the shape that the last migration stored."""
 
 
-def check_tables(tables: Tables | None, schema: Schema) -> None:
+def check_tables(tables: StoredTables | None, schema: Schema) -> None:
     """Check that the tables of the schema exist.
 
     Args:
@@ -40,7 +40,7 @@ def check_tables(tables: Tables | None, schema: Schema) -> None:
         raise MigrationRequiredError(f"The database is not migrated ({missing[0]}, ...); {_HOW_TO_MIGRATE}")
 
 
-def pending_steps(tables: Tables, schema: Schema) -> list[str]:
+def pending_steps(tables: StoredTables, schema: Schema) -> list[str]:
     """Return one sentence per step of the migration that is due.
 
     Nothing is tried, because a migration makes writers wait. So a step may still fail.

@@ -188,13 +188,13 @@ class Function(Generic[P, R_co]):
         return named | dict(kwargs)
 
 
-class Query(Function[P, R_co]):
+class QueryFunction(Function[P, R_co]):
     """A function that reads one snapshot of the database."""
 
     kind = "query"
 
 
-class Mutation(Function[P, R_co]):
+class MutationFunction(Function[P, R_co]):
     """A function that reads and writes in one serializable transaction.
 
     Args:
@@ -211,7 +211,7 @@ class Mutation(Function[P, R_co]):
         self.on_failure = on_failure
 
 
-class Action(Function[P, R_co]):
+class ActionFunction(Function[P, R_co]):
     """A function with side effects outside the database. Each query or mutation that it runs is a transaction.
 
     Args:
@@ -229,20 +229,22 @@ class Action(Function[P, R_co]):
         self.retry = retry
 
 
-def query(handler: Callable[Concatenate[QueryCtx, P], R]) -> Query[P, R]:
+def query(handler: Callable[Concatenate[QueryCtx, P], R]) -> QueryFunction[P, R]:
     """Register a public query: it reads one snapshot, and clients may call it over the function API."""
-    return Query(handler, public=True)
+    return QueryFunction(handler, public=True)
 
 
-def mutation(handler: Callable[Concatenate[MutationCtx, P], R]) -> Mutation[P, R]:
+def mutation(handler: Callable[Concatenate[MutationCtx, P], R]) -> MutationFunction[P, R]:
     """Register a public mutation: it is one transaction, and clients may call it over the function API."""
-    return Mutation(handler, public=True)
+    return MutationFunction(handler, public=True)
 
 
 @overload
-def action(handler: Callable[Concatenate[ActionCtx, P], R], /) -> Action[P, R]: ...
+def action(handler: Callable[Concatenate[ActionCtx, P], R], /) -> ActionFunction[P, R]: ...
 @overload
-def action(*, retry: Retry | None = None) -> Callable[[Callable[Concatenate[ActionCtx, P], R]], Action[P, R]]: ...
+def action(
+    *, retry: Retry | None = None
+) -> Callable[[Callable[Concatenate[ActionCtx, P], R]], ActionFunction[P, R]]: ...
 def action(handler: Callable[..., Any] | None = None, /, *, retry: Retry | None = None) -> Any:
     """Register a public action: it is not a transaction, and clients may call it over the function API.
 
@@ -253,22 +255,22 @@ def action(handler: Callable[..., Any] | None = None, /, *, retry: Retry | None 
     return _action(handler, public=True, retry=retry)
 
 
-def internal_query(handler: Callable[Concatenate[QueryCtx, P], R]) -> Query[P, R]:
+def internal_query(handler: Callable[Concatenate[QueryCtx, P], R]) -> QueryFunction[P, R]:
     """Register an internal query, which only your own code can call."""
-    return Query(handler, public=False)
+    return QueryFunction(handler, public=False)
 
 
-def internal_mutation(handler: Callable[Concatenate[MutationCtx, P], R]) -> Mutation[P, R]:
+def internal_mutation(handler: Callable[Concatenate[MutationCtx, P], R]) -> MutationFunction[P, R]:
     """Register an internal mutation, which only your own code can call."""
-    return Mutation(handler, public=False)
+    return MutationFunction(handler, public=False)
 
 
 @overload
-def internal_action(handler: Callable[Concatenate[ActionCtx, P], R], /) -> Action[P, R]: ...
+def internal_action(handler: Callable[Concatenate[ActionCtx, P], R], /) -> ActionFunction[P, R]: ...
 @overload
 def internal_action(
     *, retry: Retry | None = None
-) -> Callable[[Callable[Concatenate[ActionCtx, P], R]], Action[P, R]]: ...
+) -> Callable[[Callable[Concatenate[ActionCtx, P], R]], ActionFunction[P, R]]: ...
 def internal_action(handler: Callable[..., Any] | None = None, /, *, retry: Retry | None = None) -> Any:
     """Register an internal action, which only your own code can call.
 
@@ -281,8 +283,8 @@ def internal_action(handler: Callable[..., Any] | None = None, /, *, retry: Retr
 
 def _action(handler: Callable[..., Any] | None, *, public: bool, retry: Retry | None) -> Any:
     if handler is None:
-        return functools.partial(Action, public=public, retry=retry)
-    return Action(handler, public=public, retry=retry)
+        return functools.partial(ActionFunction, public=public, retry=retry)
+    return ActionFunction(handler, public=public, retry=retry)
 
 
 def default_name(handler: Callable[..., Any]) -> str:

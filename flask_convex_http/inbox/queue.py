@@ -16,7 +16,7 @@ import msgspec
 
 from flask_convex_http.engines.base import Snapshot, Transaction
 from flask_convex_http.errors import DeadLetterError, EngineError, UnavailableError, is_of_transaction, text_of
-from flask_convex_http.functions.function import Mutation
+from flask_convex_http.functions.function import MutationFunction
 from flask_convex_http.ids import Id
 from flask_convex_http.inbox.deliveries import Arrival, Deliveries, State
 from flask_convex_http.inbox.registry import DEFAULT_RETRY, Webhook, Webhooks
@@ -73,13 +73,13 @@ class DeliveryQueue:
         if lane is None or rows.queue(transaction, self.runtime.times, source, lane, delivery_id):
             self._schedule(calls, delivery_id, calls.now)
 
-    def process_function(self) -> Mutation[..., Any]:
+    def process_function(self) -> MutationFunction[..., Any]:
         """Return `process` as a function that can be scheduled; its value is that of `process`."""
 
         def process(ctx: MutationCtx, *, delivery: str) -> Any:
             return self.process(calls_of(ctx), delivery)
 
-        return Mutation(process, public=False, on_failure=self.record_failed_run)
+        return MutationFunction(process, public=False, on_failure=self.record_failed_run)
 
     def process(self, calls: MutationCalls, delivery_id: str) -> BaseException | None:
         """Attempt a delivery: commit or roll back its handler's effects, and schedule what follows.

@@ -38,7 +38,7 @@ By = Literal["retry", "replay"]
 Result = Literal["done", "failed", "dead", "queued", "forgotten", "refused", "unknown"]
 
 
-class Step(msgspec.Struct, frozen=True):
+class RerunResult(msgspec.Struct, frozen=True):
     """The result for one delivery.
 
     Attributes:
@@ -86,7 +86,7 @@ class Replays:
 
     inbox: Inbox
 
-    def replay(self, delivery_id: str) -> Step:
+    def replay(self, delivery_id: str) -> RerunResult:
         """Run a handler again, whether it has run or not. The signature is verified as of the time of arrival.
 
         Args:
@@ -97,14 +97,14 @@ class Replays:
         """
         return self._run(delivery_id, "replay", self._replay)
 
-    def preview(self, delivery_id: str) -> Preview | Step:
+    def preview(self, delivery_id: str) -> Preview | RerunResult:
         """Return the effects that a replay would have, or a step if nothing can be run."""
         try:
             return self._preview(delivery_id)
         except _RefusedError as refused:
             return refused.step
 
-    def retry(self, delivery_id: str) -> Step:
+    def retry(self, delivery_id: str) -> RerunResult:
         """Run a delivery whose effects have not happened, at once or by a worker, as its webhook is configured.
 
         Args:
@@ -118,7 +118,7 @@ class Replays:
             self._runtime.jobs.announce(self._runtime.clock())
         return step
 
-    def purge(self, delivery_ids: Sequence[str], *, bodies_only: bool, pending: bool) -> list[Step]:
+    def purge(self, delivery_ids: Sequence[str], *, bodies_only: bool, pending: bool) -> list[RerunResult]:
         """Delete deliveries, all in one transaction.
 
         Args:
@@ -128,14 +128,14 @@ class Replays:
         """
         delete = self._delete_request if bodies_only else self._delete
 
-        def work(calls: MutationCalls) -> list[Step]:
+        def work(calls: MutationCalls) -> list[RerunResult]:
             return [self._purge(calls, delivery_id, delete, pending) for delivery_id in delivery_ids]
 
         return self._runtime.write(work, self._runtime.caller())
 
     # --- running ---------------------------------------------------------------------------------------------------
 
-    def _run(self, delivery_id: str, by: By, body: Callable[[MutationCalls, str, float], Step]) -> Step:
+    def _run(self, delivery_id: str, by: By, body: Callable[[MutationCalls, str, float], RerunResult]) -> RerunResult:
         runtime, started = self._runtime, self._runtime.clock()
         try:
             return runtime.write(lambda calls: body(calls, delivery_id, started), runtime.caller())
@@ -148,14 +148,14 @@ class Replays:
             self._runtime.engine.write(lambda transaction: self._record_attempt(transaction, delivery_id, attempt))
             return _failed(delivery_id, attempt)
 
-    def _replay(self, calls: MutationCalls, delivery_id: str, started: float) -> Step:
+    def _replay(self, calls: MutationCalls, delivery_id: str, started: float) -> RerunResult:
         delivery, webhook = self._found(calls.transaction, delivery_id)
         if delivery.state == "pending":
             raise _refused(delivery, "it has not run yet, and a worker is to run it; `retry` has that done now")
         event = self._verified(calls.transaction, webhook, delivery)
         return self._handle(calls, webhook, delivery, event, "replay", started)
 
-    def _retry(self, calls: MutationCalls, delivery_id: str, started: float) -> Step:
+    def _retry(self, calls: MutationCalls, delivery_id: str, started: float) -> RerunResult:
         delivery, webhook = self._found(calls.transaction, delivery_id)
         if delivery.state == "done":
             raise _refused(delivery, "its effects are there; `replay` has them happen again")
@@ -174,7 +174,7 @@ class Replays:
         event: WebhookEvent,
         by: By,
         started: float,
-    ) -> Step:
+    ) -> RerunResult:
         """Commit the effects and the attempt. A done delivery keeps the response its sender got."""
         answer = webhook.handle(calls.ctx(), event)
         now = self._runtime.clock()
@@ -186,7 +186,7 @@ class Replays:
             self._deliveries.record(
                 calls.transaction, delivery, now, "done", attempt=attempt, answer=kept, webhook=webhook
             )
-        return Step(delivery.id, "done", f"{_name(delivery)}: {webhook.name} has run")
+        return RerunResult(delivery.id, "done", f"{_name(delivery)}: {webhook.name} has run")
 
     def _failure(self, started: float, by: By, error: BaseException) -> WebhookAttempt:
         outcome: Literal["failed", "dead"] = "dead" if isinstance(error, DeadLetterError) else "failed"
@@ -217,12 +217,14 @@ class Replays:
 
     # --- the worker's queue ----------------------------------------------------------------------------------------
 
-    def _enqueue(self, calls: MutationCalls, webhook: Webhook, delivery: WebhookDelivery, event: WebhookEvent) -> Step:
+    def _enqueue(
+        self, calls: MutationCalls, webhook: Webhook, delivery: WebhookDelivery, event: WebhookEvent
+    ) -> RerunResult:
         lane = webhook.lane(event)
         self._queue.schedule_or_queue(calls, delivery.id, delivery.source, lane, is_new=False)
-        return Step(delivery.id, "queued", f"{_name(delivery)} waits for a worker")
+        return RerunResult(delivery.id, "queued", f"{_name(delivery)} waits for a worker")
 
-    def _run_soon(self, calls: MutationCalls, delivery: WebhookDelivery) -> Step:
+    def _run_soon(self, calls: MutationCalls, delivery: WebhookDelivery) -> RerunResult:
         """Make a waiting delivery run now. Schedule it again if its job was canceled or is missing."""
         transaction, lane = calls.transaction, delivery.lane
         first = None if lane is None else self._deliveries.first_of_lane(transaction, delivery.source, lane)
@@ -236,7 +238,7 @@ class Replays:
             self._queue.start_next(calls, delivery.source, lane)
         else:
             self._queue.schedule_or_queue(calls, delivery.id, delivery.source, lane, is_new=True)
-        return Step(delivery.id, "queued", f"{_name(delivery)} is due now, and waits for a worker")
+        return RerunResult(delivery.id, "queued", f"{_name(delivery)} is due now, and waits for a worker")
 
     # --- a dry run -------------------------------------------------------------------------------------------------
 
@@ -274,9 +276,9 @@ class Replays:
         self,
         calls: MutationCalls,
         delivery_id: str,
-        delete: Callable[[MutationCalls, WebhookDelivery], Step],
+        delete: Callable[[MutationCalls, WebhookDelivery], RerunResult],
         pending: bool,
-    ) -> Step:
+    ) -> RerunResult:
         delivery = self._deliveries.get(calls.transaction, delivery_id)
         if delivery is None:
             return unknown(delivery_id)
@@ -284,7 +286,7 @@ class Replays:
             return _refused(delivery, "a worker is to run it; name it by its id if that is no longer wanted").step
         return delete(calls, delivery)
 
-    def _delete(self, calls: MutationCalls, delivery: WebhookDelivery) -> Step:
+    def _delete(self, calls: MutationCalls, delivery: WebhookDelivery) -> RerunResult:
         rows, transaction, lane = self._deliveries, calls.transaction, delivery.lane
         has_turn = lane is not None and rows.first_of_lane(transaction, delivery.source, lane) == delivery.id
         rows.delete(transaction, delivery.id)
@@ -292,12 +294,12 @@ class Replays:
             calls.jobs.cancel(delivery.job)
         if lane is not None and has_turn:  # otherwise the deliveries behind it would wait forever
             self._queue.start_next(calls, delivery.source, lane)
-        return Step(delivery.id, "forgotten", f"{_name(delivery)} is purged")
+        return RerunResult(delivery.id, "forgotten", f"{_name(delivery)} is purged")
 
-    def _delete_request(self, calls: MutationCalls, delivery: WebhookDelivery) -> Step:
+    def _delete_request(self, calls: MutationCalls, delivery: WebhookDelivery) -> RerunResult:
         was_there = self._deliveries.delete_request(calls.transaction, delivery.id)
         sentence = "are purged" if was_there else "were purged before"
-        return Step(delivery.id, "forgotten", f"The headers and the body of {_name(delivery)} {sentence}")
+        return RerunResult(delivery.id, "forgotten", f"The headers and the body of {_name(delivery)} {sentence}")
 
     # --- shared steps -------------------------------------------------------------------------------------------------
 
@@ -352,19 +354,19 @@ class Replays:
 class _RefusedError(Exception):
     """A rerun is refused; it ends a transaction in which nothing was written."""
 
-    def __init__(self, step: Step) -> None:
+    def __init__(self, step: RerunResult) -> None:
         super().__init__(step.sentence)
         self.step = step
 
 
-def unknown(name: str) -> Step:
+def unknown(name: str) -> RerunResult:
     """Return the error for an unknown delivery."""
     sentence = f"There is no delivery {name!r}; `flask convex webhooks list` lists them"
-    return Step(plain(name), "unknown", sentence)
+    return RerunResult(plain(name), "unknown", sentence)
 
 
 def _refused(delivery: WebhookDelivery, reason: str) -> _RefusedError:
-    return _RefusedError(Step(delivery.id, "refused", f"{_name(delivery)} is left as it is: {reason}"))
+    return _RefusedError(RerunResult(delivery.id, "refused", f"{_name(delivery)} is left as it is: {reason}"))
 
 
 def _without_body(delivery: WebhookDelivery) -> str:
@@ -376,9 +378,9 @@ def _without_body(delivery: WebhookDelivery) -> str:
     )
 
 
-def _failed(delivery_id: str, attempt: WebhookAttempt) -> Step:
+def _failed(delivery_id: str, attempt: WebhookAttempt) -> RerunResult:
     outcome: Result = "dead" if attempt.outcome == "dead" else "failed"
-    return Step(delivery_id, outcome, f"{delivery_id} has failed, and left no effects: {attempt.error}")
+    return RerunResult(delivery_id, outcome, f"{delivery_id} has failed, and left no effects: {attempt.error}")
 
 
 def _name(delivery: WebhookDelivery) -> str:

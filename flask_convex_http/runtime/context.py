@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from flask_convex_http.database.db import DatabaseReader, DatabaseWriter
-from flask_convex_http.functions.function import Action, Mutation, Query
+from flask_convex_http.functions.function import ActionFunction, MutationFunction, QueryFunction
 from flask_convex_http.rate_limits import Limit
 from flask_convex_http.runtime.caller import Auth as Auth
 from flask_convex_http.scheduling.scheduler import Scheduler
@@ -52,7 +52,7 @@ class QueryCtx:
         return self._calls.storage()
 
     @overload
-    def run_query(self, function: Query[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    def run_query(self, function: QueryFunction[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
     @overload
     def run_query(self, function: str, /, **kwargs: Any) -> Any: ...
     def run_query(self, function: Any, /, *args: Any, **kwargs: Any) -> Any:
@@ -145,7 +145,7 @@ class MutationCtx(QueryCtx, _RateLimits):
         return self._calls.scheduler()
 
     @overload
-    def run_mutation(self, function: Mutation[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    def run_mutation(self, function: MutationFunction[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
     @overload
     def run_mutation(self, function: str, /, **kwargs: Any) -> Any: ...
     def run_mutation(self, function: Any, /, *args: Any, **kwargs: Any) -> Any:
@@ -224,7 +224,7 @@ class ActionCtx(_RateLimits):
         return result
 
     @overload
-    def run_query(self, function: Query[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    def run_query(self, function: QueryFunction[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
     @overload
     def run_query(self, function: str, /, **kwargs: Any) -> Any: ...
     def run_query(self, function: Any, /, *args: Any, **kwargs: Any) -> Any:
@@ -232,7 +232,7 @@ class ActionCtx(_RateLimits):
         return self._calls.query(function, args, kwargs)
 
     @overload
-    def run_mutation(self, function: Mutation[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    def run_mutation(self, function: MutationFunction[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
     @overload
     def run_mutation(self, function: str, /, **kwargs: Any) -> Any: ...
     def run_mutation(self, function: Any, /, *args: Any, **kwargs: Any) -> Any:
@@ -240,7 +240,7 @@ class ActionCtx(_RateLimits):
         return self._calls.mutation(function, args, kwargs)
 
     @overload
-    def run_action(self, function: Action[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    def run_action(self, function: ActionFunction[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
     @overload
     def run_action(self, function: str, /, **kwargs: Any) -> Any: ...
     def run_action(self, function: Any, /, *args: Any, **kwargs: Any) -> Any:

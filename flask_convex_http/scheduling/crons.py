@@ -15,7 +15,7 @@ from datetime import time, timedelta, tzinfo
 from typing import Any, Literal, ParamSpec, get_args, overload
 
 from flask_convex_http.errors import RegistrationError
-from flask_convex_http.functions.function import Action, Function, Mutation
+from flask_convex_http.functions.function import ActionFunction, Function, MutationFunction
 from flask_convex_http.scheduling.cron_expressions import CronExpression, Interval, Schedule, zone_of
 
 P = ParamSpec("P")
@@ -80,7 +80,7 @@ class Crons:
         self,
         name: str,
         every: timedelta | float,
-        function: Mutation[P, Any] | Action[P, Any],
+        function: MutationFunction[P, Any] | ActionFunction[P, Any],
         /,
         *args: P.args,
         **kwargs: P.kwargs,
@@ -106,7 +106,13 @@ class Crons:
 
     @overload
     def hourly(
-        self, name: str, minute: int, function: Mutation[P, Any] | Action[P, Any], /, *args: P.args, **kwargs: P.kwargs
+        self,
+        name: str,
+        minute: int,
+        function: MutationFunction[P, Any] | ActionFunction[P, Any],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> None: ...
     @overload
     def hourly(self, name: str, minute: int, function: str, /, **kwargs: Any) -> None: ...
@@ -126,7 +132,13 @@ class Crons:
 
     @overload
     def daily(
-        self, name: str, at: time, function: Mutation[P, Any] | Action[P, Any], /, *args: P.args, **kwargs: P.kwargs
+        self,
+        name: str,
+        at: time,
+        function: MutationFunction[P, Any] | ActionFunction[P, Any],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> None: ...
     @overload
     def daily(self, name: str, at: time, function: str, /, **kwargs: Any) -> None: ...
@@ -148,7 +160,7 @@ class Crons:
         name: str,
         day: Weekday,
         at: time,
-        function: Mutation[P, Any] | Action[P, Any],
+        function: MutationFunction[P, Any] | ActionFunction[P, Any],
         /,
         *args: P.args,
         **kwargs: P.kwargs,
@@ -176,7 +188,7 @@ class Crons:
         name: str,
         day: int,
         at: time,
-        function: Mutation[P, Any] | Action[P, Any],
+        function: MutationFunction[P, Any] | ActionFunction[P, Any],
         /,
         *args: P.args,
         **kwargs: P.kwargs,
@@ -203,7 +215,7 @@ class Crons:
         self,
         name: str,
         expression: str,
-        function: Mutation[P, Any] | Action[P, Any],
+        function: MutationFunction[P, Any] | ActionFunction[P, Any],
         /,
         *args: P.args,
         **kwargs: P.kwargs,
@@ -249,7 +261,7 @@ class Crons:
             raise _wrong(name, "it was added after the app was set up, and would never run; add it before init_app")
         if name in self._crons:
             raise _wrong(name, "there is one of this name already; give each its own")
-        if isinstance(function, (str, Mutation, Action)):
+        if isinstance(function, (str, MutationFunction, ActionFunction)):
             return
         if isinstance(function, Function):
             raise _wrong(name, f"{function.name} is a query, and nobody would see its result; write a mutation")

@@ -13,7 +13,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 from flask_convex_http.durations import seconds_of
 from flask_convex_http.errors import FunctionCallError, SchedulingError
-from flask_convex_http.functions.function import Action, Function, Mutation
+from flask_convex_http.functions.function import ActionFunction, Function, MutationFunction
 from flask_convex_http.functions.registry import Registry
 from flask_convex_http.ids import Id
 from flask_convex_http.scheduling.job_writer import JobWriter
@@ -60,7 +60,7 @@ class Scheduler:
     def run_after(
         self,
         delay: timedelta | float,
-        function: Mutation[P, Any] | Action[P, Any],
+        function: MutationFunction[P, Any] | ActionFunction[P, Any],
         /,
         *args: P.args,
         **kwargs: P.kwargs,
@@ -91,7 +91,12 @@ class Scheduler:
 
     @overload
     def run_at(
-        self, when: datetime, function: Mutation[P, Any] | Action[P, Any], /, *args: P.args, **kwargs: P.kwargs
+        self,
+        when: datetime,
+        function: MutationFunction[P, Any] | ActionFunction[P, Any],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> Id[ScheduledFunction]: ...
     @overload
     def run_at(self, when: datetime, function: str, /, **kwargs: Any) -> Id[ScheduledFunction]: ...

@@ -58,7 +58,7 @@ def _write(pipe: str) -> None:
         os.close(descriptor)
 
 
-class Listener:
+class PipeListener:
     """Waits to be woken.
 
     Args:

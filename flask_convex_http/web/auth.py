@@ -16,7 +16,7 @@ from flask import Request, Response, after_this_request, current_app
 from flask_convex_http.backend import Backend
 from flask_convex_http.credentials import Credentials, UserIdentity
 from flask_convex_http.errors import RegistrationError
-from flask_convex_http.functions.function import Query
+from flask_convex_http.functions.function import QueryFunction
 from flask_convex_http.runtime.context import ActionCtx
 from flask_convex_http.schema.documents import Document
 from flask_convex_http.schema.system_tables import AccessToken, ApiKey
@@ -27,7 +27,7 @@ from flask_convex_http.web.state import current_backend, site_of
 P = ParamSpec("P")
 R = TypeVar("R")
 Handler = Callable[Concatenate[ActionCtx, Request, P], R]
-Validate = Query[..., Any] | str
+Validate = QueryFunction[..., Any] | str
 
 #: Returns the identity of a credential, or None.
 _Check = Callable[[Backend, ActionCtx, str], UserIdentity | None]

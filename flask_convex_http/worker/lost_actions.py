@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from flask_convex_http.backend import Backend
 from flask_convex_http.engines.base import Transaction
-from flask_convex_http.functions.function import Action, Function
+from flask_convex_http.functions.function import ActionFunction, Function
 from flask_convex_http.retry import Retry
 from flask_convex_http.scheduling.jobs import POLL_SECONDS, count_attempts
 from flask_convex_http.schema.system_tables import ScheduledFunction
@@ -122,4 +122,4 @@ def end_interrupted_attempt(
 
 def retry_of(function: Function[Any, Any] | None) -> Retry | None:
     """Return the retry policy of a function, or None if it has none."""
-    return function.retry if isinstance(function, Action) else None
+    return function.retry if isinstance(function, ActionFunction) else None

@@ -14,7 +14,7 @@ from typing import Any
 from flask_convex_http.backend import Backend
 from flask_convex_http.engines.base import Transaction
 from flask_convex_http.errors import is_of_transaction, text_of
-from flask_convex_http.functions.function import Function, Mutation
+from flask_convex_http.functions.function import Function, MutationFunction
 from flask_convex_http.runtime.caller import RunningJob
 from flask_convex_http.runtime.calls import MutationCalls
 from flask_convex_http.runtime.runtime import AppContext
@@ -122,7 +122,7 @@ class MutationRunner:
 
     def _fail(self, job: ScheduledFunction, function: Function[Any, Any], calls: MutationCalls, error: str) -> None:
         self._backend.jobs.fail(calls.transaction, job, self._backend.clock(), error)
-        if isinstance(function, Mutation) and function.on_failure is not None:
+        if isinstance(function, MutationFunction) and function.on_failure is not None:
             function.on_failure(calls.ctx(), job.args, error)
 
     def _call(self, job: ScheduledFunction, function: Function[Any, Any], calls: MutationCalls) -> AttemptResult:

@@ -11,7 +11,7 @@ import pytest
 
 from flask_convex_http import OverloadedError
 from flask_convex_http.inbox.inbox import stop_response
-from flask_convex_http.inbox.replay import Step
+from flask_convex_http.inbox.replay import RerunResult
 from flask_convex_http.testing import run_scheduled
 from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES, rows
 from tests.orders import NEW_SECRET, SECRET, VARIABLE, Shop, dead, remind, shop
@@ -94,7 +94,7 @@ def test_a_replay_needs_the_secret_it_was_signed_with(orders: Shop, monkeypatch:
     assert VARIABLE in step.sentence
     assert "old secret beside the new one" in step.sentence
     assert SECRET not in step.sentence
-    assert isinstance(orders.replays.preview(delivery_id), Step)
+    assert isinstance(orders.replays.preview(delivery_id), RerunResult)
     monkeypatch.delenv(VARIABLE)
     assert "is not set" in orders.replays.replay(delivery_id).sentence
     monkeypatch.setenv(VARIABLE, SECRET)
@@ -118,11 +118,11 @@ def test_what_cannot_be_run_is_refused(orders: Shop, tmp_path: Path) -> None:
     for run in (orders.replays.replay, orders.replays.preview):
         for name in (NOBODY, "", "e1", "\udce9", "_scheduled_functions_" + "0" * 32, "x" * 100_000):
             step = run(name)
-            assert isinstance(step, Step)
+            assert isinstance(step, RerunResult)
             assert step.outcome == "unknown"
         former, bodiless = run(first), run(second)
-        assert isinstance(former, Step)
-        assert isinstance(bodiless, Step)
+        assert isinstance(former, RerunResult)
+        assert isinstance(bodiless, RerunResult)
         assert (former.outcome, "'former'" in former.sentence) == ("refused", True)
         assert (bodiless.outcome, "body was purged" in bodiless.sentence) == ("refused", True)
     assert orders.numbers() == ["e1", "e2"]

@@ -13,7 +13,7 @@ from flask_convex_http import (
 from flask_convex_http.database.db import CreationTimes
 from flask_convex_http.engines.base import Transaction
 from flask_convex_http.errors import RegistrationError
-from flask_convex_http.functions.function import Mutation
+from flask_convex_http.functions.function import MutationFunction
 from flask_convex_http.scheduling.crons import Crons
 from flask_convex_http.schema.system_tables import CronJob, CronRun, ScheduledFunction
 from tests.databases import EACH_ENGINE, memory_backend
@@ -133,7 +133,7 @@ def test_what_a_cron_runs_is_checked() -> None:
 def test_function_of_the_same_name_is_another() -> None:
     """A function that is not the one workers find by its name is refused."""
 
-    def made() -> Mutation[[], None]:
+    def made() -> MutationFunction[[], None]:
         @internal_mutation
         def twin(ctx: MutationCtx) -> None: ...
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from flask_convex_http import ActionCtx, Retry, internal_action
-from flask_convex_http.functions.function import Action
+from flask_convex_http.functions.function import ActionFunction
 from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
 from tests.sqlite.crews import PATIENCE, wait_until
 from tests.sqlite.limits import no_more_threads
@@ -46,7 +46,7 @@ class Slow:
         self._end.set()
 
 
-def action(body: Callable[[ActionCtx], object], retry: Retry | None = None) -> Action[[], None]:
+def action(body: Callable[[ActionCtx], object], retry: Retry | None = None) -> ActionFunction[[], None]:
     """An action that does this."""
 
     def task(ctx: ActionCtx) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from flask_convex_http.backend import Backend
-from flask_convex_http.sqlite.wakeups import Listener, folder_of, notify
+from flask_convex_http.sqlite.wakeups import PipeListener, folder_of, notify
 from flask_convex_http.testing import Clock
 from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES, SQLITE_ONLY
 from tests.sqlite.crews import PATIENCE, wait_until
@@ -103,9 +103,9 @@ def test_where_there_can_be_no_pipes(
 def test_a_pipe_that_cannot_be_opened(tmp_path: Path) -> None:
     """A listener for which no descriptor is left leaves nothing behind."""
     path = tmp_path / "app.db"
-    Listener(path).close()
+    PipeListener(path).close()
     with one_more_file(), open(os.devnull, "rb"), pytest.raises(OSError, match="Too many open files"):
-        Listener(path)
+        PipeListener(path)
     assert list(folder_of(path).iterdir()) == []
 
 
@@ -114,7 +114,7 @@ def test_pipes_that_were_removed(tmp_path: Path) -> None:
     """Who has waited in vain makes its pipe again if somebody has removed it, and is woken from then on; closing
     removes that one."""
     path = tmp_path / "app.db"
-    with closing(Listener(path)) as listener:
+    with closing(PipeListener(path)) as listener:
         shutil.rmtree(folder_of(path))
         listener.wait(0.05)
         threading.Timer(0.05, notify, [path]).start()

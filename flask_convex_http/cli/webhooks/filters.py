@@ -14,7 +14,7 @@ from flask_convex_http.cli import options
 from flask_convex_http.cli.output import printable
 from flask_convex_http.engines.base import Snapshot
 from flask_convex_http.inbox.deliveries import State
-from flask_convex_http.inbox.replay import Step, unknown
+from flask_convex_http.inbox.replay import RerunResult, unknown
 from flask_convex_http.inbox.search import DeliveryFilter, find_deliveries, sources_named, stored_sources
 from flask_convex_http.schema.system_tables import WebhookDelivery
 
@@ -90,7 +90,7 @@ class Selection:
 
     def ids(
         self, backend: Backend, states: tuple[State, ...], limit: int | None = None
-    ) -> tuple[list[str], list[Step]]:
+    ) -> tuple[list[str], list[RerunResult]]:
         """Return the ids of the selected deliveries, and the given ids that are unknown or ambiguous.
 
         Args:
@@ -106,17 +106,17 @@ class Selection:
                 selected = self.filter(backend, snapshot, states)
                 return list(selected.ids(backend.inbox.deliveries, snapshot, limit)), []
             found: dict[str, None] = {}
-            problems: list[Step] = []
+            problems: list[RerunResult] = []
             for name in dict.fromkeys(self.names):
                 delivery = find_one(backend, snapshot, name, self.source)
-                if isinstance(delivery, Step):
+                if isinstance(delivery, RerunResult):
                     problems.append(delivery)
                 else:
                     found[delivery.id] = None
             return list(found), problems
 
 
-def find_one(backend: Backend, snapshot: Snapshot, name: str, source: str | None) -> WebhookDelivery | Step:
+def find_one(backend: Backend, snapshot: Snapshot, name: str, source: str | None) -> WebhookDelivery | RerunResult:
     """Return the delivery with an id, or a step that says that the id is unknown or ambiguous.
 
     Raises:
@@ -130,7 +130,7 @@ def find_one(backend: Backend, snapshot: Snapshot, name: str, source: str | None
         return unknown(name)
     receivers = ", ".join(delivery.source for delivery in found)
     sentence = f"Several webhooks have received {name!r}; give --source, one of {receivers}"
-    return Step(printable(name), "refused", sentence)
+    return RerunResult(printable(name), "refused", sentence)
 
 
 def requested_sources(

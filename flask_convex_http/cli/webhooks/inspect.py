@@ -36,7 +36,7 @@ from flask_convex_http.engines.base import Snapshot
 from flask_convex_http.inbox.deliveries import NEVER, STATES
 from flask_convex_http.inbox.registry import Webhook
 from flask_convex_http.inbox.rejections import Rejection
-from flask_convex_http.inbox.replay import Step
+from flask_convex_http.inbox.replay import RerunResult
 from flask_convex_http.schema.system_tables import ScheduledFunction, WebhookAttempt, WebhookDelivery, WebhookRequest
 from flask_convex_http.web.state import current_backend
 from flask_convex_http.webhooks.events import CREDENTIAL_HEADERS
@@ -190,7 +190,7 @@ def show(name: str, source: str | None, with_body: bool, as_json: bool) -> None:
     backend = current_backend()
     with backend.engine.snapshot() as snapshot:
         delivery = find_one(backend, snapshot, name, source)
-        if isinstance(delivery, Step):
+        if isinstance(delivery, RerunResult):
             raise click.ClickException(printable(delivery.sentence))
         request = backend.inbox.deliveries.request(snapshot, delivery.id)
         details = _details(backend, snapshot, delivery, request, with_body)

@@ -24,7 +24,7 @@ from flask_convex_http.cli.webhooks.filters import (
     type_option,
 )
 from flask_convex_http.inbox.deliveries import State
-from flask_convex_http.inbox.replay import Preview, Replays, Step
+from flask_convex_http.inbox.replay import Preview, Replays, RerunResult
 from flask_convex_http.runtime.row_changes import FieldChange, RowChange, SystemChange
 from flask_convex_http.web.state import current_backend
 
@@ -91,14 +91,14 @@ def replay(
     _report(map(replays.replay, ids), problems, as_json)
 
 
-def _preview(replays: Replays, ids: Iterable[str], problems: list[Step], as_json: bool) -> None:
-    found: list[Preview | Step] = [*map(replays.preview, ids), *problems]
+def _preview(replays: Replays, ids: Iterable[str], problems: list[RerunResult], as_json: bool) -> None:
+    found: list[Preview | RerunResult] = [*map(replays.preview, ids), *problems]
     if as_json:
         print_json(found)
     for item in found:
         if not as_json and isinstance(item, Preview):
             _print_preview(item)
-    steps = [item for item in found if isinstance(item, Step)]
+    steps = [item for item in found if isinstance(item, RerunResult)]
     _fail(steps, any(isinstance(item, Preview) and item.error is not None for item in found))
     if not found and not as_json:
         click.echo("No deliveries match.")
@@ -231,7 +231,7 @@ def purge(
 
 def _selected(
     backend: Backend, selection: Selection, older_than: datetime.timedelta | None
-) -> tuple[list[str], list[Step]]:
+) -> tuple[list[str], list[RerunResult]]:
     if selection.names:
         return selection.ids(backend, _RUN)
     until = None if older_than is None else in_milliseconds(older_than, backend.clock())
@@ -243,9 +243,9 @@ def _selected(
 # --- printing --------------------------------------------------------------------------------------------------------
 
 
-def _report(steps: Iterable[Step], problems: list[Step], as_json: bool) -> None:
+def _report(steps: Iterable[RerunResult], problems: list[RerunResult], as_json: bool) -> None:
     """Print each step when it ends. The exit status is 1 if one of them did not do what it was asked to."""
-    found: list[Step] = []
+    found: list[RerunResult] = []
     try:
         for step in steps:
             found.append(step)
@@ -260,14 +260,14 @@ def _report(steps: Iterable[Step], problems: list[Step], as_json: bool) -> None:
     _fail([step for step in found if _is_failure(step)])
 
 
-def _fail(steps: Sequence[Step], also: bool = False) -> None:
+def _fail(steps: Sequence[RerunResult], also: bool = False) -> None:
     if steps:
         raise click.ClickException("\n".join(_line(step.sentence) for step in steps))
     if also:
         raise click.exceptions.Exit(1)
 
 
-def _is_failure(step: Step) -> bool:
+def _is_failure(step: RerunResult) -> bool:
     return step.outcome in ("failed", "dead", "refused", "unknown")
 
 

@@ -26,7 +26,7 @@ from flask_convex_http.schema.documents import Schema, Table
 from flask_convex_http.schema.migrations import Migration, MigrationStep
 from flask_convex_http.sqlite.connections import DRIVER_ERRORS, sqlite3
 from flask_convex_http.sqlite.file import WRITE_QUEUE, WRITE_TIMEOUT, SQLiteFile, make_folder
-from flask_convex_http.sqlite.wakeups import Listener, notify
+from flask_convex_http.sqlite.wakeups import PipeListener, notify
 
 if TYPE_CHECKING:
     from flask_convex_http.sqlite.backups import SQLiteBackups
@@ -196,9 +196,9 @@ class SQLiteNotifications:
         """Wake every listener. Best effort."""
         notify(self._path)
 
-    def listen(self) -> Listener:
+    def listen(self) -> PipeListener:
         """Start to listen."""
-        return Listener(self._path)
+        return PipeListener(self._path)
 
 
 def _remove(folder: str, pid: int) -> None:
