@@ -11,10 +11,9 @@ Each change is part of the caller's transaction. This module runs no handler.
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
@@ -24,6 +23,7 @@ from flask_convex_http.database.query import Query
 from flask_convex_http.engines.base import Engine, Row, Snapshot, Transaction
 from flask_convex_http.errors import plain
 from flask_convex_http.ids import Id, new_id, table_of
+from flask_convex_http.inbox.arrival import Arrival
 from flask_convex_http.inbox.registry import DEFAULT_IDS, Webhook
 from flask_convex_http.schema.documents import ID_COLUMN, TIME_COLUMN, Schema, Table
 from flask_convex_http.schema.index_ranges import lte, segments
@@ -35,7 +35,6 @@ from flask_convex_http.schema.system_tables import (
     WebhookRequest,
     WebhookTurn,
 )
-from flask_convex_http.webhooks.events import WebhookEvent
 
 State = Literal["pending", "done", "failed", "dead"]
 
@@ -45,45 +44,10 @@ NEVER = 8.64e15
 _ENDED = ("done", "dead")
 _DEFAULT = DEFAULT_IDS.total_seconds() * 1000
 _MOST_ATTEMPTS = 100
-_LONGEST_ID = 255
 #: Milliseconds after which the content of an unfinished delivery is checked again.
 _LOOK_AGAIN = 86_400_000.0
 #: Milliseconds after which a pending delivery is checked for a missing job.
 _UNSEEN = 3_600_000.0
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """A verified delivery that has arrived.
-
-    Attributes:
-        webhook: The webhook that received it.
-        event: The event.
-        headers: Its headers. A handler may have changed those of the event.
-        event_id: The sender's id, as rows store it.
-        request_id: The id of the request that delivered it.
-        fingerprint: A digest of its content, if its id is not signed.
-    """
-
-    webhook: Webhook
-    event: WebhookEvent
-    headers: Mapping[str, str]
-    event_id: str
-    request_id: str
-    fingerprint: str | None
-
-    @classmethod
-    def of(cls, webhook: Webhook, event: WebhookEvent, request_id: str) -> Arrival:
-        """Return an arrival, with texts that a database can store."""
-        fingerprint = webhook.provider.fingerprint(event)
-        return cls(webhook, event, dict(event.headers), stored_id(event.id), request_id, fingerprint)
-
-    def fresh(self) -> Arrival:
-        """Return the arrival with a fresh event, since a handler may have changed the first one."""
-        event, provider = self.event, self.webhook.provider
-        received, label = event.received_at, event.secret_label
-        fresh = provider.event(self.headers, event.body, received_at=received, secret_label=label)
-        return replace(self, event=fresh)
 
 
 @dataclass(slots=True)
@@ -391,11 +355,3 @@ def _rows(snapshot: Snapshot, table: Table[Any], index: str, *values: Any, desce
     """Return the first row of an index with these values, or the last one."""
     [segment] = segments(table.indexes[index].columns, values, None, nullable=table.nullable)
     return snapshot.select(table, segment, descending=descending, limit=1)
-
-
-def stored_id(event_id: str) -> str:
-    """Return a sender's id as rows store it: a very long one as its digest."""
-    text = plain(event_id)
-    if len(text) <= _LONGEST_ID:
-        return text
-    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"

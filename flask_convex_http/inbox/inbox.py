@@ -26,7 +26,8 @@ from flask_convex_http.errors import (
     WebhookFailedError,
     text_of,
 )
-from flask_convex_http.inbox.deliveries import Arrival, Deliveries, State
+from flask_convex_http.inbox.arrival import Arrival
+from flask_convex_http.inbox.deliveries import Deliveries, State
 from flask_convex_http.inbox.queue import DeliveryQueue
 from flask_convex_http.inbox.registry import DeclinedError, Webhook, Webhooks
 from flask_convex_http.runtime.caller import Caller

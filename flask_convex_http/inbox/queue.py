@@ -18,7 +18,8 @@ from flask_convex_http.engines.base import Snapshot, Transaction
 from flask_convex_http.errors import DeadLetterError, EngineError, UnavailableError, is_of_transaction, text_of
 from flask_convex_http.functions.function import MutationFunction
 from flask_convex_http.ids import Id
-from flask_convex_http.inbox.deliveries import Arrival, Deliveries, State
+from flask_convex_http.inbox.arrival import Arrival
+from flask_convex_http.inbox.deliveries import Deliveries, State
 from flask_convex_http.inbox.registry import DEFAULT_RETRY, Webhook, Webhooks
 from flask_convex_http.runtime.calls import MutationCalls, calls_of
 from flask_convex_http.runtime.context import MutationCtx

@@ -13,7 +13,8 @@ from itertools import chain, islice
 from flask_convex_http.database.query import Query
 from flask_convex_http.engines.base import Row, Snapshot
 from flask_convex_http.ids import Id
-from flask_convex_http.inbox.deliveries import STATES, Deliveries, State, stored_id
+from flask_convex_http.inbox.arrival import stored_id
+from flask_convex_http.inbox.deliveries import STATES, Deliveries, State
 from flask_convex_http.inbox.registry import Webhook, Webhooks
 from flask_convex_http.schema.documents import ID_COLUMN, TIME_COLUMN, Table
 from flask_convex_http.schema.index_ranges import Range, gt, gte, lte, segments

@@ -9,7 +9,8 @@ import pytest
 
 from flask_convex_http import DeadLetterError, MutationCtx, WebhookEvent
 from flask_convex_http.engines.base import Engine
-from flask_convex_http.inbox.deliveries import Arrival, Deliveries
+from flask_convex_http.inbox.arrival import Arrival
+from flask_convex_http.inbox.deliveries import Deliveries
 from flask_convex_http.schema.system_tables import WebhookDelivery
 from tests.databases import EACH_ENGINE, POSTGRES_ONLY
 from tests.inbox.receiving import Boom, Effect, Receiver, receiving, record
