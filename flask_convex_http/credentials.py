@@ -19,7 +19,7 @@ from msgspec import UNSET
 
 from flask_convex_http.database.db import CreationTimes, insert
 from flask_convex_http.database.query import Query
-from flask_convex_http.engines.base import Engine, Transaction
+from flask_convex_http.engines import Engine, Transaction
 from flask_convex_http.errors import ConvexHTTPError, DocumentNotFoundError
 from flask_convex_http.schema.documents import Schema, Table
 from flask_convex_http.schema.system_tables import AccessToken, ApiKey

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from flask_convex_http.database.db import CreationTimes, insert
 from flask_convex_http.database.query import Query
 from flask_convex_http.durations import seconds_of
-from flask_convex_http.engines.base import Engine, Transaction
+from flask_convex_http.engines import Engine, Transaction
 from flask_convex_http.errors import (
     ArgumentValidationError,
     CallInProgressError,

@@ -14,7 +14,7 @@ from datetime import timedelta
 from flask_convex_http.database.db import CreationTimes, insert
 from flask_convex_http.database.query import Query
 from flask_convex_http.durations import CLOCK_TOLERANCE_MS, seconds_of
-from flask_convex_http.engines.base import Snapshot, Transaction
+from flask_convex_http.engines import Snapshot, Transaction
 from flask_convex_http.errors import ArgumentValidationError, RateLimitedError, RegistrationError
 from flask_convex_http.schema.documents import Schema, Table
 from flask_convex_http.schema.index_ranges import lte

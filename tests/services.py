@@ -8,7 +8,7 @@ from flask_convex_http import Schema
 from flask_convex_http.backend import Backend
 from flask_convex_http.database.db import CreationTimes, insert
 from flask_convex_http.database.query import Query
-from flask_convex_http.engines.base import Engine, Transaction
+from flask_convex_http.engines import Engine, Transaction
 from flask_convex_http.once import LOST_AFTER
 from flask_convex_http.schema.system_tables import OnceCall
 

@@ -1,8 +1,8 @@
-"""The same by hand: what people write with Flask, psycopg and its pool.
+"""The same app by hand, as people write it with Flask, psycopg and its pool, without flask_convex_http.
 
-A pool for each process, opened after the fork, a transaction for each request (READ COMMITTED, as PostgreSQL has it by
-itself), and a row is locked before it is changed by what was read of it. With autocommit, what is one statement needs
-no transaction around it; few know. It knows nothing of flask_convex_http.
+Each process has a pool, opened after the fork. Each request has a transaction in READ COMMITTED, PostgreSQL's default,
+and a row is locked before a change that depends on its value. With autocommit a single statement has no transaction
+around it, which saves two round trips.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ _UPDATE = 'UPDATE "items" SET "votes" = %s WHERE "_id" = %s'
 _INSERT_EVENT = """
 INSERT INTO "events" ("id", "type", "headers", "body", "received") VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING
 """
-#: Connections of a process.
+#: Connections per process.
 _CONNECTIONS = 10
-#: Seconds that the signed timestamp may be off.
+#: Seconds by which the signed timestamp may be off.
 _TOLERANCE = 300
 
 
@@ -50,7 +50,7 @@ class Items:
 
     Args:
         url: The database.
-        autocommit: Whether what is one statement goes without a transaction around it.
+        autocommit: Whether a single statement has no transaction around it.
     """
 
     def __init__(self, url: str, autocommit: bool) -> None:
@@ -58,13 +58,13 @@ class Items:
         self._pool = ConnectionPool(url, min_size=_CONNECTIONS, max_size=_CONNECTIONS, kwargs=settings, open=True)
 
     def get(self, item_id: str) -> dict[str, Any] | None:
-        """The item of an id."""
+        """Return the item with this id, or None."""
         with self._pool.connection() as connection:
             row = connection.execute(_GET, (item_id,)).fetchone()
         return None if row is None else _item(row)
 
     def newest(self) -> list[dict[str, Any]]:
-        """The ten newest items."""
+        """Return the ten newest items."""
         with self._pool.connection() as connection:
             rows = connection.execute(_NEWEST).fetchall()
         return [_item(row) for row in rows]
@@ -77,7 +77,7 @@ class Items:
         return _item(row)
 
     def vote(self, item_id: str) -> int | None:
-        """Count one vote more; answers how many there are."""
+        """Add a vote to an item and return its number of votes."""
         with self._pool.connection() as connection, connection.transaction():
             row = connection.execute(_LOCK, (item_id,)).fetchone()
             if row is None:
@@ -87,7 +87,7 @@ class Items:
         return votes
 
     def receive(self, event: dict[str, Any], body: bytes, headers: dict[str, str]) -> None:
-        """Deal with an event, unless that was done before."""
+        """Process an event, unless it is a duplicate."""
         now = time.time() * 1000
         row = (event["id"], event["type"], json.dumps(headers), body, now)
         with self._pool.connection() as connection, connection.transaction():
@@ -98,7 +98,7 @@ class Items:
 
 
 def make_tables(url: str) -> None:
-    """Make the tables, once."""
+    """Create the tables."""
     with psycopg.connect(url) as connection:
         connection.execute(_TABLES)
 
@@ -112,7 +112,7 @@ def _json(data: Any, status: int = 200) -> Response:
 
 
 def create_app(url: str, autocommit: bool) -> Flask:
-    """The endpoints in Flask, for gunicorn, which calls this after the fork."""
+    """Create the app. gunicorn calls this after the fork."""
     app = Flask(__name__)
     items = Items(url, autocommit)
     _add_items(app, items)

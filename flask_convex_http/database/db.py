@@ -14,7 +14,7 @@ from msgspec import UNSET
 
 from flask_convex_http.database.query import Query
 from flask_convex_http.database.versions import check_present, index_of, rank, version_fields
-from flask_convex_http.engines.base import Snapshot, Transaction
+from flask_convex_http.engines import Snapshot, Transaction
 from flask_convex_http.errors import ArgumentValidationError, DocumentNotFoundError, DocumentValidationError
 from flask_convex_http.ids import Id, new_id, table_of
 from flask_convex_http.schema.documents import Document, Schema, Table

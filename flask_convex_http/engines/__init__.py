@@ -9,12 +9,21 @@ from __future__ import annotations
 from pathlib import Path
 
 from flask_convex_http.config import Settings
-from flask_convex_http.engines.base import Engine
+from flask_convex_http.engines.base import Backups, Engine, Listener, PreparedRestore, Row, Snapshot, Transaction
 from flask_convex_http.engines.sqlite.engine import SQLiteEngine
 from flask_convex_http.errors import ConfigurationError
 from flask_convex_http.schema.documents import Schema
 
-__all__ = ["Engine", "open_engine"]
+__all__ = [
+    "Backups",
+    "Engine",
+    "Listener",
+    "PreparedRestore",
+    "Row",
+    "Snapshot",
+    "Transaction",
+    "open_engine",
+]
 
 
 def open_engine(settings: Settings, schema: Schema, folder: Path) -> Engine:

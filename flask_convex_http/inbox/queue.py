@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from flask_convex_http.engines.base import Snapshot, Transaction
+from flask_convex_http.engines import Snapshot, Transaction
 from flask_convex_http.errors import DeadLetterError, EngineError, UnavailableError, is_of_transaction, text_of
 from flask_convex_http.functions.function import MutationFunction
 from flask_convex_http.ids import Id

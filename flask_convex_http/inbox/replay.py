@@ -18,7 +18,7 @@ from typing import Literal
 
 import msgspec
 
-from flask_convex_http.engines.base import Snapshot, Transaction
+from flask_convex_http.engines import Snapshot, Transaction
 from flask_convex_http.errors import DeadLetterError, MissingSecretError, VerificationError, plain, text_of
 from flask_convex_http.inbox.deliveries import Deliveries
 from flask_convex_http.inbox.inbox import Inbox, is_engine_failure, plain_response, stop_response

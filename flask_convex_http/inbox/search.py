@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 
 from flask_convex_http.database.query import Query
-from flask_convex_http.engines.base import Row, Snapshot
+from flask_convex_http.engines import Row, Snapshot
 from flask_convex_http.ids import Id
 from flask_convex_http.inbox.arrival import stored_id
 from flask_convex_http.inbox.deliveries import STATES, Deliveries, State

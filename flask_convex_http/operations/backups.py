@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flask_convex_http.config import Location
-from flask_convex_http.engines.base import Backups, Engine, PreparedRestore
+from flask_convex_http.engines import Backups, Engine, PreparedRestore
 from flask_convex_http.errors import ConfigurationError, MigrationRequiredError
 from flask_convex_http.operations.progress import ProgressDisplay
 from flask_convex_http.storage.blobs.base import BlobStore

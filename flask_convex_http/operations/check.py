@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from flask_convex_http.engines.base import Row, Snapshot
+from flask_convex_http.engines import Row, Snapshot
 from flask_convex_http.errors import (
     BlobNotFoundError,
     DocumentValidationError,

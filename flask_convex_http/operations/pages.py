@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Any, TypeVar
 
-from flask_convex_http.engines.base import Engine, Row
+from flask_convex_http.engines import Engine, Row
 from flask_convex_http.schema.documents import Table
 from flask_convex_http.schema.index_ranges import segments
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from flask_convex_http.database.query import Query
-from flask_convex_http.engines.base import Engine
+from flask_convex_http.engines import Engine
 from flask_convex_http.schema.documents import Schema
 
 #: Columns of system tables that hold secrets, or hashes of secrets.

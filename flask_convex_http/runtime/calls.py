@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask_convex_http.database.db import DatabaseWriter
-from flask_convex_http.engines.base import Snapshot, Transaction
+from flask_convex_http.engines import Snapshot, Transaction
 from flask_convex_http.functions.function import Function
 from flask_convex_http.ids import new_id
 from flask_convex_http.rate_limits import Limit

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from flask_convex_http.database.db import DatabaseWriter
-from flask_convex_http.engines.base import Transaction
+from flask_convex_http.engines import Transaction
 from flask_convex_http.runtime.calls import MutationCalls
 from flask_convex_http.runtime.commit_hooks import CommitHooks
 from flask_convex_http.runtime.recording import RecordingTransaction

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
-from flask_convex_http.engines.base import Row, Transaction
+from flask_convex_http.engines import Row, Transaction
 from flask_convex_http.schema.documents import Table
 from flask_convex_http.schema.index_ranges import Segment
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from flask_convex_http.engines.base import Row
+from flask_convex_http.engines import Row
 from flask_convex_http.errors import EngineError
 from flask_convex_http.runtime.recording import RecordedChange
 from flask_convex_http.schema.documents import Table

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from flask_convex_http.credentials import UserIdentity
 from flask_convex_http.database.db import CreationTimes, DatabaseReader, DatabaseWriter
-from flask_convex_http.engines.base import Engine, Snapshot, Transaction
+from flask_convex_http.engines import Engine, Snapshot, Transaction
 from flask_convex_http.functions.function import Function, Kind
 from flask_convex_http.functions.registry import Registry
 from flask_convex_http.once import OnceCalls

@@ -12,7 +12,7 @@ import msgspec
 
 from flask_convex_http.database.db import CreationTimes, insert
 from flask_convex_http.database.query import Query
-from flask_convex_http.engines.base import Snapshot, Transaction
+from flask_convex_http.engines import Snapshot, Transaction
 from flask_convex_http.errors import (
     ArgumentValidationError,
     FunctionCallError,

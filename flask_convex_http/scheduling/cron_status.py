@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from flask_convex_http.database.query import Query
-from flask_convex_http.engines.base import Snapshot
+from flask_convex_http.engines import Snapshot
 from flask_convex_http.scheduling.cron_registration import CronRegistration
 from flask_convex_http.scheduling.crons import Crons
 from flask_convex_http.scheduling.jobs import Jobs

@@ -20,7 +20,7 @@ import msgspec
 from flask_convex_http.database.db import CreationTimes, insert
 from flask_convex_http.database.query import Query
 from flask_convex_http.durations import CLOCK_TOLERANCE_MS
-from flask_convex_http.engines.base import Snapshot, Transaction
+from flask_convex_http.engines import Snapshot, Transaction
 from flask_convex_http.functions.registry import Registry
 from flask_convex_http.ids import Id
 from flask_convex_http.scheduling.cron_expressions import MAX_COUNTED_TICKS, Schedule

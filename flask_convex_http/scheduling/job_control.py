@@ -8,7 +8,7 @@ from functools import partial
 from typing import Literal, NamedTuple
 
 from flask_convex_http.database.query import Query
-from flask_convex_http.engines.base import Engine, Snapshot, Transaction
+from flask_convex_http.engines import Engine, Snapshot, Transaction
 from flask_convex_http.ids import table_of
 from flask_convex_http.scheduling.jobs import KINDS, Jobs
 from flask_convex_http.schema.system_tables import ScheduledFunction

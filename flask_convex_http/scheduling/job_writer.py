@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 
 from flask_convex_http.database.db import CreationTimes
-from flask_convex_http.engines.base import Transaction
+from flask_convex_http.engines import Transaction
 from flask_convex_http.errors import SchedulingError
 from flask_convex_http.ids import Id
 from flask_convex_http.scheduling.jobs import Jobs

@@ -21,7 +21,7 @@ import msgspec
 
 from flask_convex_http.database.db import CreationTimes
 from flask_convex_http.database.query import Query
-from flask_convex_http.engines.base import Snapshot, Transaction
+from flask_convex_http.engines import Snapshot, Transaction
 from flask_convex_http.errors import ArgumentValidationError, EngineError
 from flask_convex_http.ids import Id, new_id, table_of
 from flask_convex_http.scheduling.submission import Submission

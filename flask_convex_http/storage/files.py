@@ -22,7 +22,7 @@ import msgspec
 
 from flask_convex_http.database.db import CreationTimes, insert
 from flask_convex_http.database.query import Query
-from flask_convex_http.engines.base import Engine, Snapshot, Transaction
+from flask_convex_http.engines import Engine, Snapshot, Transaction
 from flask_convex_http.errors import (
     BlobNotFoundError,
     PayloadTooLargeError,

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from flask_convex_http.backend import Backend
-from flask_convex_http.engines.base import Transaction
+from flask_convex_http.engines import Transaction
 from flask_convex_http.errors import text_of
 from flask_convex_http.functions.function import Function
 from flask_convex_http.runtime.caller import Caller, RunningJob

@@ -6,7 +6,7 @@ Each transaction deletes a few rows of each kind, so that no other writer waits 
 from __future__ import annotations
 
 from flask_convex_http.backend import Backend
-from flask_convex_http.engines.base import Transaction
+from flask_convex_http.engines import Transaction
 
 #: The most rows of each kind that one transaction deletes. Rows of jobs may be large, and are read to be deleted.
 _BATCH_SIZE = 50

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from flask_convex_http.backend import Backend
-from flask_convex_http.engines.base import Transaction
+from flask_convex_http.engines import Transaction
 from flask_convex_http.functions.function import ActionFunction, Function
 from flask_convex_http.retry import Retry
 from flask_convex_http.scheduling.jobs import POLL_SECONDS, count_attempts

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flask_convex_http.backend import Backend
-from flask_convex_http.engines.base import Transaction
+from flask_convex_http.engines import Transaction
 from flask_convex_http.errors import is_of_transaction, text_of
 from flask_convex_http.functions.function import Function, MutationFunction
 from flask_convex_http.runtime.caller import RunningJob

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from flask_convex_http.engines.base import Transaction
+from flask_convex_http.engines import Transaction
 from flask_convex_http.errors import FunctionNotFoundError
 from flask_convex_http.functions.function import Function
 from flask_convex_http.functions.registry import Registry

@@ -9,7 +9,7 @@ import logging
 import time
 
 from flask_convex_http.backend import Backend
-from flask_convex_http.engines.base import Listener
+from flask_convex_http.engines import Listener
 
 logger = logging.getLogger("flask_convex_http")
 

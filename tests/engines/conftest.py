@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flask_convex_http.engines.base import Engine
+from flask_convex_http.engines import Engine
 from tests.databases import databases_from
 from tests.engines.members import MEMBERS, insert, migrate
 

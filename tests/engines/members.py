@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from flask_convex_http import Document, Schema, unique
-from flask_convex_http.engines.base import Engine, Snapshot, Transaction
+from flask_convex_http.engines import Engine, Snapshot, Transaction
 from flask_convex_http.engines.postgres.engine import PostgresEngine
 from flask_convex_http.engines.sqlite.engine import SQLiteEngine
 from flask_convex_http.schema.index_ranges import Segment

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from flask_convex_http import EngineError, FunctionCallError, UniqueConstraintError
-from flask_convex_http.engines.base import Engine, Snapshot, Transaction
+from flask_convex_http.engines import Engine, Snapshot, Transaction
 from flask_convex_http.schema.index_ranges import Bound
 from tests.engines.members import ITEMS, increment, insert, keys, price, price_of, segment, set_price
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from flask_convex_http import ConvexHTTPError, MigrationRequiredError, OverloadedError
-from flask_convex_http.engines.base import Engine, Transaction
+from flask_convex_http.engines import Engine, Transaction
 from tests.engines.members import ITEMS, in_child, increment, increment_often, migrate, price, set_price
 
 fork = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")

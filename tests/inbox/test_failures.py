@@ -33,7 +33,7 @@ from flask_convex_http import (
     internal_action,
     internal_mutation,
 )
-from flask_convex_http.engines.base import Transaction
+from flask_convex_http.engines import Transaction
 from flask_convex_http.schema.system_tables import ScheduledFunction, StoredFile
 from flask_convex_http.webhooks import Slack
 from tests.databases import EACH_ENGINE, SQLITE_ONLY

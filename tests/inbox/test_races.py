@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from flask_convex_http import DeadLetterError, MutationCtx, WebhookEvent
-from flask_convex_http.engines.base import Engine
+from flask_convex_http.engines import Engine
 from flask_convex_http.inbox.arrival import Arrival
 from flask_convex_http.inbox.deliveries import Deliveries
 from flask_convex_http.schema.system_tables import WebhookDelivery

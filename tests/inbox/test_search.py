@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from flask_convex_http.database.db import CreationTimes, insert
-from flask_convex_http.engines.base import Transaction
+from flask_convex_http.engines import Transaction
 from flask_convex_http.inbox.deliveries import STATES, State
 from flask_convex_http.inbox.search import (
     DeliveryFilter,

@@ -18,7 +18,7 @@ from flask_convex_http import (
 from flask_convex_http.backend import Backend
 from flask_convex_http.database.db import CreationTimes
 from flask_convex_http.database.query import Query
-from flask_convex_http.engines.base import Transaction
+from flask_convex_http.engines import Transaction
 from flask_convex_http.functions.registry import Registry
 from flask_convex_http.scheduling.cron_registration import CronRegistration
 from flask_convex_http.scheduling.cron_ticks import CronTicks

@@ -11,7 +11,7 @@ from flask_convex_http import (
     internal_mutation,
 )
 from flask_convex_http.database.db import CreationTimes
-from flask_convex_http.engines.base import Transaction
+from flask_convex_http.engines import Transaction
 from flask_convex_http.errors import RegistrationError
 from flask_convex_http.functions.function import MutationFunction
 from flask_convex_http.scheduling.crons import Crons

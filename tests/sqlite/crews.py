@@ -8,7 +8,7 @@ from functools import partial
 from threading import Event
 from typing import Any
 
-from flask_convex_http.engines.base import Row
+from flask_convex_http.engines import Row
 from flask_convex_http.engines.sqlite.engine import SQLiteEngine
 from flask_convex_http.engines.sqlite.transactions import SQLiteTransaction
 from tests.engines.members import ITEMS, insert, price_of, segment

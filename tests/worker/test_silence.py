@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import pytest
 
 from flask_convex_http import MutationCtx, Retry, internal_mutation
-from flask_convex_http.engines.base import Engine
+from flask_convex_http.engines import Engine
 from flask_convex_http.worker.lost_actions import LeaseMonitor
 from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
 from tests.sqlite.crews import PATIENCE, wait_until

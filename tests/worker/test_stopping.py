@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from flask_convex_http import ActionCtx, MutationCtx, Retry, internal_action, internal_mutation
-from flask_convex_http.engines.base import Engine
+from flask_convex_http.engines import Engine
 from flask_convex_http.sqlite.wakeups import folder_of
 from flask_convex_http.testing import Clock
 from flask_convex_http.worker.worker import Worker

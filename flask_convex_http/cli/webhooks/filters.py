@@ -12,7 +12,7 @@ import click
 from flask_convex_http.backend import Backend
 from flask_convex_http.cli import options
 from flask_convex_http.cli.output import printable
-from flask_convex_http.engines.base import Snapshot
+from flask_convex_http.engines import Snapshot
 from flask_convex_http.inbox.deliveries import State
 from flask_convex_http.inbox.replay import RerunResult, unknown
 from flask_convex_http.inbox.search import DeliveryFilter, find_deliveries, sources_named, stored_sources

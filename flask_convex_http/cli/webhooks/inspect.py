@@ -32,7 +32,7 @@ from flask_convex_http.cli.webhooks.filters import (
     type_option,
 )
 from flask_convex_http.cli.webhooks.rejections import print_rejections, rejection_as_json
-from flask_convex_http.engines.base import Snapshot
+from flask_convex_http.engines import Snapshot
 from flask_convex_http.inbox.deliveries import NEVER, STATES
 from flask_convex_http.inbox.registry import Webhook
 from flask_convex_http.inbox.rejections import Rejection

@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from flask_convex_http.config import Location
-from flask_convex_http.engines.base import Engine
+from flask_convex_http.engines import Engine
 from flask_convex_http.errors import MigrationRefusedError, MigrationRequiredError
 from flask_convex_http.operations.move.files import FilesCopy, FilesReport
 from flask_convex_http.operations.move.records import Contents, MoveRecords, MoveRefusedError, RowsRecord

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from flask_convex_http.database.db import CreationTimes, insert
-from flask_convex_http.engines.base import Engine, Row, Transaction
+from flask_convex_http.engines import Engine, Row, Transaction
 from flask_convex_http.errors import ConvexHTTPError
 from flask_convex_http.schema.documents import Schema, Table
 from flask_convex_http.schema.index_ranges import Segment

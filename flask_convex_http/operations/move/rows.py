@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any, NamedTuple
 
-from flask_convex_http.engines.base import Engine, Row, Transaction
+from flask_convex_http.engines import Engine, Row, Transaction
 from flask_convex_http.errors import (
     DocumentValidationError,
     EngineError,

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import Literal, NamedTuple
 
-from flask_convex_http.engines.base import Backups
+from flask_convex_http.engines import Backups
 from flask_convex_http.errors import EngineError
 
 Method = Literal["GET", "HEAD", "PUT"]

@@ -21,7 +21,7 @@ from flask_convex_http import (
     UnavailableError,
     UniqueConstraintError,
 )
-from flask_convex_http.engines.base import Transaction
+from flask_convex_http.engines import Transaction
 from flask_convex_http.engines.postgres.engine import PostgresEngine
 from flask_convex_http.engines.postgres.statements import PostgresStatements
 from flask_convex_http.engines.postgres.tables import check_names, index_name

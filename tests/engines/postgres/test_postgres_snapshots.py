@@ -10,7 +10,7 @@ import pytest
 from flask_convex_http import Document, Id, QueryCtx, Schema, internal_query
 from flask_convex_http.backend import Backend
 from flask_convex_http.config import Settings
-from flask_convex_http.engines.base import Snapshot
+from flask_convex_http.engines import Snapshot
 from flask_convex_http.engines.postgres.engine import PostgresEngine
 from flask_convex_http.engines.postgres.snapshots import SnapshotChangedError
 from tests.databases import PostgresServer, databases_from, memory_backend
