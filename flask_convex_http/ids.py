@@ -69,6 +69,7 @@ else:
         """The id of a document of one table; a `str` at run time."""
 
         def __class_getitem__(cls, target: Any) -> Any:
+            """Return the annotation of a reference to a class, a union of classes, or their names."""
             targets = getattr(target, "__args__", None) or (target,)
             return Annotated[str, IdOf(tuple(targets))]
 

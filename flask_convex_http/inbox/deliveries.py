@@ -78,6 +78,7 @@ class Deliveries:
         """Return the row of a delivery, or None, read outside a transaction.
 
         Args:
+            engine: The database.
             arrival: The delivery.
             timeout: Seconds for which the read waits for the database.
         """

@@ -55,6 +55,7 @@ else:
         """Builds the table of a document class from its class statement."""
 
         def __new__(mcls, name, bases, namespace, *, table=None, indexes=None, **options):
+            """Return the class, with its table if the statement names one."""
             below_document = any(hasattr(base, "__convex_document__") for base in bases)
             if below_document and options:
                 raise RegistrationError(

@@ -36,6 +36,7 @@ class Middleware:
         self._wsgi_app = app.wsgi_app
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Handle one request."""
         if self._background.pid != os.getpid():
             self._background.ensure()
         identity = id_of(environ)

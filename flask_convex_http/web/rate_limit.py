@@ -49,6 +49,7 @@ def rate_limit(
     and the token is taken in the handler's transaction: a failed delivery returns it.
 
     Args:
+        handler: Must be left out.
         rate: The number of tokens added per period.
         period: A timedelta, or seconds.
         capacity: The largest number of tokens, which is the largest burst. The default is the rate.

@@ -93,6 +93,7 @@ class S3Blobs(BlobStore):
         self._is_closed = False
 
     def write(self, key: str, chunks: Iterable[bytes], served: Served | None = None) -> StoredBytes:
+        """See `BlobStore`."""
         attributes = _attributes(served or _DOWNLOAD)
         source, held = iter(chunks), bytearray()
         for chunk in source:
@@ -103,6 +104,7 @@ class S3Blobs(BlobStore):
         return StoredBytes(len(held), hashlib.sha256(held).digest())
 
     def read(self, key: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        """See `BlobStore`."""
         if start < 0 or (stop is not None and stop < 0):
             raise ValueError(f"read({key!r}, start={start}, stop={stop}): count bytes from 0, not from the end")
         first = self._fetch(key, start, _end(start, _FIRST_READ, stop))
@@ -111,21 +113,25 @@ class S3Blobs(BlobStore):
         return self._stream(key, first, start, first.size if stop is None else min(stop, first.size))
 
     def exists(self, key: str) -> bool:
+        """See `BlobStore`."""
         return self._fetch(key, 0, 1) is not None
 
     def delete(self, key: str) -> None:
+        """See `BlobStore`."""
         with suppress(_UnknownKeyError, FileNotFoundError):
             path = _path(key)
             with self._bucket.translated(is_missing):
                 obstore.delete(self._store(), path)
 
     def keys(self, older_than: float | None = None) -> Iterator[tuple[str, float]]:
+        """See `BlobStore`."""
         for found in self._objects():
             created = found["last_modified"].timestamp()
             if older_than is None or created < older_than:
                 yield _key(found["path"]), created
 
     def total(self) -> tuple[int, int]:
+        """See `BlobStore`."""
         count = size = 0
         for found in self._objects():
             # Only an empty object may be a claim, which a listing does not show.
@@ -134,12 +140,14 @@ class S3Blobs(BlobStore):
         return count, size
 
     def signed_url(self, method: Method, key: str, expires_in: timedelta) -> str | None:
+        """See `BlobStore`."""
         if not self._redirects:
             return None
         with self._bucket.translated():
             return obstore.sign(self._store(), method, _path(key), min(expires_in, _LONGEST))
 
     def close(self) -> None:
+        """See `BlobStore`."""
         self._is_closed = True
         self._bucket.close()
 

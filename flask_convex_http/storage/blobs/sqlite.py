@@ -82,6 +82,7 @@ class SQLiteBlobs(BlobStore):
         self._finalizer = weakref.finalize(self, _let_go, self._file, temporary, os.getpid())
 
     def write(self, key: str, chunks: Iterable[bytes], served: Served | None = None) -> StoredBytes:
+        """See `BlobStore`."""
         blob = self._claim(key)
         try:
             return self._fill(blob, key, chunks)
@@ -92,6 +93,7 @@ class SQLiteBlobs(BlobStore):
             raise
 
     def read(self, key: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        """See `BlobStore`."""
         if start < 0 or (stop is not None and stop < 0):
             raise ValueError(f"read({key!r}, start={start}, stop={stop}): count bytes from 0, not from the end")
         row = self._find(key)
@@ -100,15 +102,18 @@ class SQLiteBlobs(BlobStore):
         return self._stream(row.id, key, start, row.size if stop is None else min(stop, row.size))
 
     def exists(self, key: str) -> bool:
+        """See `BlobStore`."""
         row = self._find(key)
         return row is not None and row.is_complete
 
     def delete(self, key: str) -> None:
+        """See `BlobStore`."""
         row = self._find(key)
         if row is not None:
             self._remove(row.id)
 
     def keys(self, older_than: float | None = None) -> Iterator[tuple[str, float]]:
+        """See `BlobStore`."""
         last = -1
         limit = float("inf") if older_than is None else older_than
         query = "SELECT id, key, created FROM blobs WHERE id > ? AND created < ? ORDER BY id LIMIT ?"
@@ -117,24 +122,29 @@ class SQLiteBlobs(BlobStore):
             yield from ((key, created) for _, key, created in rows)
 
     def total(self) -> tuple[int, int]:
+        """See `BlobStore`."""
         rows = self._rows("SELECT count(*), coalesce(sum(size), 0) FROM blobs WHERE state = 'complete'")
         count, size = rows[0]
         return count, size
 
     @property
     def backups(self) -> SQLiteBackups:
+        """See `BlobStore`."""
         return SQLiteBackups(self._file, self.path, _has_tables, self._expect_changes, before_create=self._opened)
 
     @property
     def is_created(self) -> bool:
+        """See `BlobStore`."""
         return self.path.exists()
 
     def check(self) -> list[str]:
+        """See `BlobStore`."""
         with self._file.lend() as connection:
             found = faults(connection)
         return [f"The blob store is damaged: {fault}; restore a backup with `restore --files`" for fault in found]
 
     def close(self) -> None:
+        """See `BlobStore`."""
         self._finalizer()
 
     # --- a write, step by step ----------------------------------------------------------------------------

@@ -46,21 +46,26 @@ class BlobReader(io.RawIOBase):
         self._rest = memoryview(b"")
 
     def readable(self) -> bool:
+        """See `io.RawIOBase`."""
         return True
 
     def seekable(self) -> bool:
+        """See `io.RawIOBase`."""
         return True
 
     def tell(self) -> int:
+        """See `io.RawIOBase`."""
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """See `io.RawIOBase`."""
         origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
         self._position = min(max(origin + offset, 0), self._size)
         self._chunks, self._rest = None, memoryview(b"")
         return self._position
 
     def readinto(self, buffer: Any) -> int:
+        """See `io.RawIOBase`."""
         if self._chunks is None:
             self._chunks = self._blobs.read(self._key, self._position)
         if not self._rest:
