@@ -19,7 +19,8 @@ from flask_convex_http.config import Settings
 from flask_convex_http.credentials import Credentials, UserIdentity
 from flask_convex_http.database.db import CreationTimes, insert
 from flask_convex_http.database.query import Query
-from flask_convex_http.engines import Engine, Snapshot, Transaction, open_engine
+from flask_convex_http.engines import Engine, Snapshot, Transaction
+from flask_convex_http.engines.factory import open_engine
 from flask_convex_http.errors import MigrationRefusedError, MigrationRequiredError, RegistrationError
 from flask_convex_http.functions.description import FunctionDescription, describe_function
 from flask_convex_http.functions.function import Function

@@ -1,67 +1,13 @@
 """Databases behind one port: rows and transactions enter, SQL leaves.
 
 `base` says what every engine must do and what some can do besides. Each subfolder is one engine. A new engine is a
-folder, a branch in `open_engine` and a line in the members of the contract tests.
+folder, a branch in `factory` and a line in the members of the contract tests.
 """
 
-from __future__ import annotations
-
-from pathlib import Path
-
-from flask_convex_http.config import Settings
-from flask_convex_http.engines.base import Backups, Engine, Listener, PreparedRestore, Row, Snapshot, Transaction
-from flask_convex_http.engines.sqlite.engine import SQLiteEngine
-from flask_convex_http.errors import ConfigurationError
-from flask_convex_http.schema.documents import Schema
-
-__all__ = [
-    "Backups",
-    "Engine",
-    "Listener",
-    "PreparedRestore",
-    "Row",
-    "Snapshot",
-    "Transaction",
-    "open_engine",
-]
-
-
-def open_engine(settings: Settings, schema: Schema, folder: Path) -> Engine:
-    """Return the engine that CONVEX_DATABASE_URL names. It connects at its first use.
-
-    Args:
-        settings: The settings of the deployment.
-        schema: The tables that must exist.
-        folder: The folder of relative paths.
-
-    Raises:
-        ConfigurationError: The URL is wrong, or the driver of the database is not installed.
-    """
-    location = settings.database(folder)
-    if not location.is_sqlite:
-        return _open_postgres(settings, schema)
-    return SQLiteEngine(
-        location.path,
-        schema,
-        durability="off" if location.is_temporary else settings.durability,
-        writer_timeout=settings.write_timeout,
-        writer_queue=settings.write_queue,
-    )
-
-
-def _open_postgres(settings: Settings, schema: Schema) -> Engine:
-    try:
-        from flask_convex_http.engines.postgres.engine import PostgresEngine
-    except ImportError as error:
-        raise ConfigurationError(
-            f"CONVEX_DATABASE_URL names a PostgreSQL, whose driver cannot be imported ({error}); run "
-            "pip install 'flask_convex_http[postgres]'"
-        ) from error
-    return PostgresEngine(
-        settings.database_url,
-        schema,
-        durability=settings.durability,
-        timeout=settings.write_timeout,
-        connections=settings.database_connections,
-        queue=settings.write_queue,
-    )
+from flask_convex_http.engines.base import Backups as Backups
+from flask_convex_http.engines.base import Engine as Engine
+from flask_convex_http.engines.base import Listener as Listener
+from flask_convex_http.engines.base import PreparedRestore as PreparedRestore
+from flask_convex_http.engines.base import Row as Row
+from flask_convex_http.engines.base import Snapshot as Snapshot
+from flask_convex_http.engines.base import Transaction as Transaction

@@ -143,7 +143,8 @@ class Provider(ABC):
     @property
     def window(self) -> timedelta:
         """For how long the same delivery may come again: from its sender, or from whoever has seen it, while its signed
-        time is within the tolerance."""
+        time is within the tolerance.
+        """
         signed = timedelta(milliseconds=self._past + self._future) if self.signs_time else timedelta(0)
         return max(self.profile.window, signed)
 

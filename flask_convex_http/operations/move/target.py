@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from flask_convex_http.config import Settings
-from flask_convex_http.engines import open_engine
+from flask_convex_http.engines.factory import open_engine
 from flask_convex_http.operations.move.move import Side
 from flask_convex_http.operations.move.records import MoveRefusedError
 from flask_convex_http.schema.documents import Schema

@@ -1,0 +1,52 @@
+"""Choose and make the engine that the settings name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flask_convex_http.config import Settings
+from flask_convex_http.engines.base import Engine
+from flask_convex_http.engines.sqlite.engine import SQLiteEngine
+from flask_convex_http.errors import ConfigurationError
+from flask_convex_http.schema.documents import Schema
+
+
+def open_engine(settings: Settings, schema: Schema, folder: Path) -> Engine:
+    """Return the engine that CONVEX_DATABASE_URL names. It connects at its first use.
+
+    Args:
+        settings: The settings of the deployment.
+        schema: The tables that must exist.
+        folder: The folder of relative paths.
+
+    Raises:
+        ConfigurationError: The URL is wrong, or the driver of the database is not installed.
+    """
+    location = settings.database(folder)
+    if not location.is_sqlite:
+        return _open_postgres(settings, schema)
+    return SQLiteEngine(
+        location.path,
+        schema,
+        durability="off" if location.is_temporary else settings.durability,
+        writer_timeout=settings.write_timeout,
+        writer_queue=settings.write_queue,
+    )
+
+
+def _open_postgres(settings: Settings, schema: Schema) -> Engine:
+    try:
+        from flask_convex_http.engines.postgres.engine import PostgresEngine
+    except ImportError as error:
+        raise ConfigurationError(
+            f"CONVEX_DATABASE_URL names a PostgreSQL, whose driver cannot be imported ({error}); run "
+            "pip install 'flask_convex_http[postgres]'"
+        ) from error
+    return PostgresEngine(
+        settings.database_url,
+        schema,
+        durability=settings.durability,
+        timeout=settings.write_timeout,
+        connections=settings.database_connections,
+        queue=settings.write_queue,
+    )
