@@ -74,6 +74,7 @@ else:
             return Annotated[str, IdOf(tuple(targets))]
 
         def __new__(cls, value: str) -> str:
+            """Return the text itself."""
             return str(value)
 
 
