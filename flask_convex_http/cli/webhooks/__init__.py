@@ -1,4 +1,7 @@
-"""`flask convex webhooks ...`: inspect the inbox, rerun, send and diagnose deliveries."""
+"""`flask convex webhooks`: inspect, rerun, send and diagnose deliveries.
+
+Each command reads its arguments, asks the backend and prints. `filters` and `rejections` are what they share.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from flask_convex_http.cli.webhooks.inspect import list_deliveries, show
 from flask_convex_http.cli.webhooks.rerun import purge, replay, retry
 from flask_convex_http.cli.webhooks.send import send
 
-webhooks = AppGroup("webhooks", help="The webhooks that were received.")
+webhooks = AppGroup("webhooks", help="Inspect, rerun, send and diagnose webhook deliveries.")
 
 for command in (list_deliveries, show, send, doctor, replay, retry, purge):
     webhooks.add_command(command)

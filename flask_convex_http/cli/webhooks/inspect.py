@@ -178,7 +178,7 @@ def _print_rejections(backend: Backend, rejections: list[Rejection], as_json: bo
 @json_option
 @with_appcontext
 def show(name: str, source: str | None, with_body: bool, as_json: bool) -> None:
-    """Show one delivery: state, attempts, response, error, headers, and how long it is kept.
+    """Show one delivery with its attempts, response and headers.
 
     ID is the sender's id of the event, or the delivery's own id. The values of credential headers are not shown.
 

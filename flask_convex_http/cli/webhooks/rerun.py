@@ -65,12 +65,13 @@ def replay(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Run the handlers of deliveries AGAIN, even if they have run before: their effects happen again.
+    """Run handlers AGAIN: their effects happen again.
 
-    An ID is the sender's id of the event, or the delivery's own id. With filters all matching deliveries are run, in
-    the order of arrival. Each is verified as of the time it was received and is a transaction of its own: a failed one
-    has no effects. --dry-run runs each one and rolls it back. The preview may contain personal data, and effects
-    outside of the database are not rolled back. A delivery that waits for a worker is refused; use retry.
+    An ID is the sender's id of the event, or the delivery's own id. With filters all matching deliveries run in the
+    order of arrival, also those that are done. Each is verified as of the time it was received and is a transaction of
+    its own: a failed one has no effects. --dry-run runs each one and rolls it back. The preview may contain personal
+    data, and effects outside of the database are not rolled back. A delivery that waits for a worker is refused; use
+    retry.
 
     \b
     Examples:
@@ -157,7 +158,7 @@ def retry(
     limit: int | None,
     as_json: bool,
 ) -> None:
-    """Run deliveries that failed, are dead or are stuck, and have not had their effects yet.
+    """Run deliveries that failed, are dead or are stuck.
 
     An ID is the sender's id of the event, or the delivery's own id. A handler that a worker runs becomes due at once,
     in the order of its lane. Any other handler runs in this command. A delivery that is done is refused, so no effect
@@ -194,11 +195,12 @@ def purge(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Delete deliveries, or with --bodies-only their headers and bodies, which hold most of the personal data.
+    """Delete deliveries, or only their headers and bodies.
 
     If a purged delivery is sent again, its handler runs again, because the id is no longer known. A delivery that waits
-    for a worker is only purged if it is given by its ID. With --bodies-only a delivery can no longer be replayed; its
-    errors and its response stay. Bodies and ids also expire by themselves: see keep_bodies= and keep_ids= of a webhook.
+    for a worker is only purged if it is given by its ID. --bodies-only deletes most of the personal data and keeps ids,
+    errors and responses; the delivery can no longer be replayed. Bodies and ids also expire by themselves: see
+    keep_bodies= and keep_ids= of a webhook.
 
     \b
     Examples:
@@ -213,7 +215,7 @@ def purge(
     ids, problems = _selected(backend, Selection(names=names, source=source), older_than)
     if ids and not yes:
         what = "The headers and bodies of " if bodies_only else ""
-        warning = "" if bodies_only else " If they are sent again, they run again."
+        warning = "" if bodies_only else " A purged delivery that is sent again runs again."
         note(f"{what}{counted_deliveries(len(ids))} will be purged.{warning}")
         click.confirm("Continue?", abort=True, err=True)
     replays = Replays(backend.inbox)

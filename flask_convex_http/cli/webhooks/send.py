@@ -81,7 +81,7 @@ class _Attempt(msgspec.Struct):
 @click.option("--data", metavar="JSON", help="Changes of the sample events, merged deeply.")
 @click.option("--url", default=_BASE, show_default=True, help="The URL of the app, or the whole URL of the webhook.")
 @click.option("--source", metavar="SOURCE", help="The webhook's source or path, if several have the provider.")
-@click.option("--duplicate", type=click.IntRange(1, _MOST_DUPLICATES), default=1, metavar="N", help="Send N at once.")
+@click.option("--duplicate", type=click.IntRange(1, _MOST_DUPLICATES), default=1, metavar="N", help="Send it N times at once.")
 @click.option("--reorder", is_flag=True, help="Send several events in another order than they happened.")
 @click.option("--seed", type=int, help="With --reorder: chooses the order.")
 @click.option("--late", type=duration, metavar="DURATION", help="Make and sign the event as of that long ago.")
@@ -101,7 +101,7 @@ def send(
     as_json: bool,
     **faults: Any,
 ) -> None:
-    """Send signed test deliveries to the running app, as the sender would.
+    """Send signed test deliveries to the running app.
 
     The webhook is given by its source, path or provider, or by a sender such as clerk or resend. --data is merged into
     Stripe's data.object, Slack's event, the data of senders that have data, and otherwise into the payload. With --data
@@ -119,7 +119,7 @@ def send(
         _list(name, as_json)
         return
     if name is None or not types:
-        raise click.UsageError("Give a webhook and the types of the events: stripe invoice.paid. See --list.")
+        raise click.UsageError("Give a webhook and one or more event types, such as stripe invoice.paid. --list prints the types.")
     if faults["seed"] is not None and not faults["reorder"]:
         raise click.UsageError("--seed goes with --reorder.")
     webhook = _webhook(name, source)

@@ -133,7 +133,7 @@ def test_a_purge_asks_first(orders: Shop, tmp_path: Path) -> None:
     orders.clock.advance(3 * HOUR)
     orders.send("e4")
     asked = orders.convex("webhooks", "purge", "--older-than", "2h", stdin="n\n")
-    assert (asked.status, "2 deliveries will be purged. If they are sent again, they run again." in asked.err) == (
+    assert (asked.status, "2 deliveries will be purged. A purged delivery that is sent again runs again." in asked.err) == (
         1,
         True,
     )

@@ -157,7 +157,7 @@ def test_a_replay_under_a_fresh_id_runs_nothing(run: Send, base: str, app: Flask
     first, replay = attempts(run("github", "push", "--fresh-id", "--url", base, "--json"))
     assert first["id"] != replay["id"]
     assert (first["status"], replay["status"], first["answer"]) == (200, 200, replay["answer"])
-    assert "content has come before" in replay["meaning"]
+    assert "a duplicate by its content" in replay["meaning"]
     assert len(done(app)) == 1
     assert [each["status"] for each in attempts(run("slack", "message", "--fresh-id", "--url", base, "--json"))] == [
         200,
