@@ -184,7 +184,7 @@ def _read(path: Path) -> Rejection | None:
 
 
 def _shortened(rejection: Rejection, others: int) -> Rejection:
-    """Return what is kept of a rejection: no credentials, and not more than the bounds allow."""
+    """Return a rejection without credentials, and cut to the bounds."""
     headers: dict[str, str] = {}
     room = _LONGEST_HEADERS
     for name, value in rejection.headers.items():

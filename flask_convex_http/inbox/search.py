@@ -147,8 +147,8 @@ def sources_named(stored: Iterable[str], webhooks: Webhooks, name: str) -> froze
     """Return the sources that a name stands for, or an empty set.
 
     Args:
-        stored: The sources that deliveries have. One of them comes first, so that a webhook's former source is not
-            taken for a provider of the same name.
+        stored: The sources that deliveries have. They come first, so that a webhook's former source is not confused
+            with a provider of the same name.
         webhooks: The application's webhooks.
         name: A source, or a webhook's path or provider.
     """

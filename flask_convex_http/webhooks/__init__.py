@@ -1,7 +1,7 @@
-"""Webhook providers: each turns headers and bytes into one `WebhookEvent` or one typed refusal.
+"""Webhook providers: headers and a body enter, a verified `WebhookEvent` or a `VerificationError` leaves.
 
-A new provider is one file beside these, a line here, and a line in the contract tests. Importing this package
-imports no vendor's library; that happens when a provider is first built.
+A new provider is one file beside these, a line here, and a line in the contract tests. Importing this package does not
+import a vendor's library. That happens when a provider is first created.
 """
 
 from flask_convex_http.webhooks.base import Provider as Provider

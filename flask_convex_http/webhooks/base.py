@@ -1,15 +1,14 @@
-"""What every webhook provider shares: the event, the delivery, and the order of the checks.
+"""The base class of webhook providers, with the order of the checks.
 
 Rules of this folder:
 
-* No I/O: headers and bytes come in, a `WebhookEvent` or one typed refusal goes out. No web framework, no SQL.
-* `verify()` raises `VerificationError` or `MissingSecretError` and nothing else, whatever the sender sent.
-  Vendors' libraries raise half a dozen exceptions on hostile input; they are translated here, in one place.
-* The order is: secrets are there, headers are there, timestamp, signature. Only then is the body parsed. Secrets
-  come first so that an unset variable shows at the first request, whatever it looks like.
-* A provider is a small file: a subclass of `Provider` that says which headers it needs and when a signature
-  matches.
-* Time comes in as `now`, so that a delivery can be verified as of the moment it was received.
+* No I/O: headers and a body enter, a `WebhookEvent` or one typed error leaves. No web framework, no SQL.
+* `verify()` raises `VerificationError` or `MissingSecretError` and nothing else, for any input.
+  Vendors' libraries raise half a dozen exceptions on hostile input. They are translated here, in one place.
+* The order is: secrets, required headers, timestamp, signature. Only then is the body parsed. Secrets come first, so
+  that an unset variable shows at the first request of any kind.
+* A provider is a small file: a subclass of `Provider` with the headers it needs and the check of a signature.
+* The time is the argument `now`, so that a delivery can be verified as of the moment it was received.
 """
 
 from __future__ import annotations
@@ -32,22 +31,22 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 
 class Provider(ABC):
-    """A sender of webhooks, and how its deliveries are verified.
+    """A provider of webhooks: verifies deliveries and reads their events.
 
     Args:
-        secret: The signing secret, `from_env(...)`, or a list of these while one is being rotated.
+        secret: The signing secret, `from_env(...)`, or a list of these while a secret is rotated.
         tolerance: How far the signed timestamp may be from now, in the past and in the future.
-        future_tolerance: The same for the future alone.
+        future_tolerance: How far it may be in the future, if that differs.
 
     Raises:
-        RegistrationError: The secret or a tolerance cannot work.
+        RegistrationError: The secret or a tolerance is invalid.
     """
 
-    #: The provider's word in `WebhookEvent.provider`.
+    #: The name in `WebhookEvent.provider`.
     name: ClassVar[str]
-    #: How the sender behaves; of a generic one each instance says so itself.
+    #: How the sender behaves. A generic provider sets it for each instance.
     profile: Profile
-    #: Headers without which there is nothing to verify; each with those that may stand in for it.
+    #: The headers that a delivery must have, each with the headers that may replace it.
     required_headers: Sequence[tuple[str, ...]] = ()
 
     def __init__(
@@ -67,129 +66,134 @@ class Provider(ABC):
         """Verify a delivery and read its event.
 
         Args:
-            headers: The headers as received; case does not matter.
+            headers: The headers as received. Their case does not matter.
             body: The raw body.
-            now: Milliseconds since the epoch to verify as of; the current time when left out.
+            now: The time to verify as of, in milliseconds since the epoch. By default the current time.
 
         Returns:
             The verified event.
 
         Raises:
-            VerificationError: The delivery is refused; `reason` says why.
-            MissingSecretError: No secret is available, or none matched and one is unusable.
+            VerificationError: The delivery is rejected. `reason` is the machine-readable reason.
+            MissingSecretError: No secret is available, or no secret matches and one is malformed.
         """
-        with _typed_refusals():
+        with _typed_errors():
             secrets = available(self._secrets)
             delivery = _delivery(headers, body, now)
             return self._event(delivery, self._authenticate(secrets, delivery))
 
     def verify_signature(self, headers: Mapping[str, str], body: bytes, *, now: float | None = None) -> str:
-        """Verify only the timestamp and the signature; the body may be any bytes.
+        """Verify only the timestamp and the signature. The body may be any bytes.
 
         Args:
-            headers: The headers as received; case does not matter.
+            headers: The headers as received. Their case does not matter.
             body: The raw body.
-            now: Milliseconds since the epoch to verify as of; the current time when left out.
+            now: The time to verify as of, in milliseconds since the epoch. By default the current time.
 
         Returns:
             The label of the secret that matched.
 
         Raises:
-            VerificationError: The delivery is refused; `reason` says why.
-            MissingSecretError: No secret is available, or none matched and one is unusable.
+            VerificationError: The delivery is rejected. `reason` is the machine-readable reason.
+            MissingSecretError: No secret is available, or no secret matches and one is malformed.
         """
-        with _typed_refusals():
+        with _typed_errors():
             secrets = available(self._secrets)
             return self._authenticate(secrets, _delivery(headers, body, now))
 
     def event(
         self, headers: Mapping[str, str], body: bytes, *, received_at: float, secret_label: str = ""
     ) -> WebhookEvent:
-        """Read the event of a delivery that was verified when it was received; nothing is verified here.
+        """Read the event of a delivery without verifying it, because that was done when it was received.
 
         Args:
-            headers: The headers as received; case does not matter.
+            headers: The headers as received. Their case does not matter.
             body: The raw body.
-            received_at: When that was, in milliseconds since the epoch.
-            secret_label: Which secret had matched.
+            received_at: When it was received, in milliseconds since the epoch.
+            secret_label: The label of the secret that matched.
 
         Raises:
-            VerificationError: There is no event in it.
+            VerificationError: The body contains no event.
         """
-        with _typed_refusals():
+        with _typed_errors():
             return self._event(_delivery(headers, body, received_at), secret_label)
 
     def require_secret(self) -> None:
-        """Check that there is a secret to verify with, without looking at any delivery.
+        """Check that a secret is available, before a delivery is read.
 
         Raises:
-            MissingSecretError: No secret is available; the message names the variables.
+            MissingSecretError: No secret is available. The message has the names of the variables.
         """
         available(self._secrets)
 
     def available_secrets(self) -> list[LabelledSecret]:
-        """The secrets that are set now, in the order given.
+        """Return the secrets that are set now, in the given order.
 
         Raises:
-            MissingSecretError: None is.
+            MissingSecretError: No secret is set.
         """
         return available(self._secrets)
 
     @property
     def signs_time(self) -> bool:
-        """Whether its deliveries carry a signed time, so that an old one cannot be sent again by anybody."""
+        """Whether deliveries have a signed time, so that an old one cannot be replayed."""
         return type(self).timestamp is not Provider.timestamp
 
     @property
     def window(self) -> timedelta:
-        """For how long the same delivery may come again: from its sender, or from whoever has seen it, while its signed
-        time is within the tolerance.
-        """
+        """How long the same delivery may be sent again, by its sender or as a replay within the tolerance."""
         signed = timedelta(milliseconds=self._past + self._future) if self.signs_time else timedelta(0)
         return max(self.profile.window, signed)
 
-    # --- what a provider says ----------------------------------------------------------------------------
+    # --- for subclasses to define ------------------------------------------------------------------------
 
     def timestamp(self, delivery: Delivery) -> int | None:
-        """Return the signed timestamp in seconds since the epoch, or None where the provider signs none."""
+        """Return the signed timestamp in seconds since the epoch, or None if the provider does not sign one."""
         return None
 
     def key(self, secret: str) -> bytes:
-        """Return the bytes a secret stands for; raise ValueError when it stands for none.
+        """Return the key that a secret stands for.
+
+        Args:
+            secret: The secret's value.
 
         Raises:
-            MissingSecretError: What is needed to use it is not installed.
+            ValueError: The secret is malformed.
+            MissingSecretError: A package that this kind of secret needs is not installed.
         """
         return secret.encode()
 
     @abstractmethod
     def matches(self, delivery: Delivery, key: bytes) -> bool:
-        """Say, in constant time, whether a signature of the delivery was made with this key."""
+        """Return whether a signature of the delivery was made with this key, compared in constant time."""
 
     @abstractmethod
     def read(self, delivery: Delivery) -> Content:
-        """Read the event in a delivery whose signature matched."""
+        """Read the event of a delivery whose signature matched."""
 
     def fingerprint(self, event: WebhookEvent) -> str | None:
-        """What is the same in each copy of a delivery and cannot be forged, where the id can; None where it cannot."""
+        """Return a digest of the signed content if the id is not signed, or None if it is.
+
+        A replay under another id has the same fingerprint, and is recognised as a duplicate by it.
+        """
         return None
 
     def handshake(self, event: WebhookEvent) -> str | None:
-        """The text that answers a sender who only asks whether somebody is there; None if this is a real event."""
+        """Return the response to a sender that verifies a new URL, or None for a real event."""
         return None
 
     def sign(self, body: bytes, *, secret: str, event_id: str, event_type: str, now: float) -> dict[str, str]:
-        """Return the headers with which this sender would deliver a body; for tests.
+        """Return the headers with which the sender would deliver a body, for test deliveries.
 
         Args:
             body: The body.
             secret: The secret's value.
-            event_id: The id, where a header has it.
-            event_type: The type, where a header has it.
+            event_id: The event's id, for senders that put it into a header.
+            event_type: The event's type, for senders that put it into a header.
             now: When it is sent, in milliseconds since the epoch.
 
         Raises:
-            NotImplementedError: This provider cannot.
+            NotImplementedError: The provider cannot sign.
         """
         raise NotImplementedError(f"{type(self).__name__} cannot sign deliveries")
 
@@ -207,14 +211,16 @@ class Provider(ABC):
                 continue
             if self.matches(delivery, key):
                 return secret.label
-        # Only now: a broken secret in the list must not refuse what another one verifies.
+        # Only now: a malformed secret must not reject a delivery that another secret verifies.
         if unusable:
             raise unusable[0]
         raise VerificationError("no-match", "Webhook signature does not match")
 
     def _event(self, delivery: Delivery, label: str) -> WebhookEvent:
         content = self.read(delivery)
-        kept = {name for names in self.required_headers for name in map(str.lower, names)}  # to verify it once more
+        kept = {
+            name for names in self.required_headers for name in map(str.lower, names)
+        }  # so that it can be verified again
         headers = delivery.headers.items()
         return WebhookEvent(
             id=content.id,
@@ -241,7 +247,7 @@ class Provider(ABC):
         if timestamp is None:
             return
         age = delivery.now - timestamp * 1000
-        # Written as "not within", so that an age that is not a number is refused too.
+        # Written as "not within", so that an age that is not a number is rejected too.
         if not age <= self._past:
             raise VerificationError("too-old", "Webhook timestamp is too old")
         if not -age <= self._future:
@@ -252,7 +258,7 @@ def _delivery(headers: Mapping[str, str], body: bytes, now: float | None) -> Del
     lowered: dict[str, str] = {}
     for name, value in headers.items():
         name = name.lower()
-        # RFC 9110, 5.3: a header sent twice is the same as one with both values joined.
+        # RFC 9110, 5.3: a header sent twice equals one with both values joined.
         lowered[name] = f"{lowered[name]}, {value}" if name in lowered else value
     return Delivery(lowered, body, time.time() * 1000 if now is None else float(now))
 
@@ -268,7 +274,8 @@ def _milliseconds(name: str, tolerance: timedelta) -> float:
 
 
 @contextmanager
-def _typed_refusals() -> Iterator[None]:
+def _typed_errors() -> Iterator[None]:
+    """Turn any other exception into a `VerificationError`."""
     try:
         yield
     except (VerificationError, MissingSecretError):

@@ -1,6 +1,6 @@
-"""The asymmetric keys of Standard Webhooks (`v1a`): `whpk_` verifies, `whsk_` signs.
+"""The asymmetric keys of Standard Webhooks (`v1a`): a `whpk_` key verifies, a `whsk_` key signs.
 
-The `cryptography` package does the work, imported when such a key is first used.
+The `cryptography` package is imported when such a key is first used.
 Rules: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md#signature-scheme
 """
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 PUBLIC_PREFIX = "whpk_"
 PRIVATE_PREFIX = "whsk_"
 _PUBLIC_SIZE = 32
-_PRIVATE_SIZE = 64  # the seed and the public key after it
+_PRIVATE_SIZE = 64  # the seed, followed by the public key
 
 
 class PublicKey(bytes):
-    """The 32 bytes of a public key; a type of its own, so that they are never taken for the key of an HMAC."""
+    """The 32 bytes of a public key, as a type that cannot be confused with the key of an HMAC."""
 
 
 def public_key(secret: str) -> PublicKey:
-    """Return the public key that a `whpk_` or `whsk_` secret stands for.
+    """Return the public key of a `whpk_` or `whsk_` secret.
 
     Args:
-        secret: The serialized key. A private one stands for its public half.
+        secret: The serialized key. A private key has its public key in it.
 
     Raises:
-        ValueError: It is neither, or damaged.
+        ValueError: The secret is neither, or malformed.
         MissingSecretError: The cryptography package is not installed.
     """
     if secret.startswith(PRIVATE_PREFIX):
@@ -44,7 +44,7 @@ def public_key(secret: str) -> PublicKey:
 
 
 def verifies(key: PublicKey, message: bytes, signature: bytes) -> bool:
-    """Say whether a signature of the message was made with the private half of this key."""
+    """Return whether a signature of the message was made with the private key of this public key."""
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -60,10 +60,10 @@ def sign(secret: str, message: bytes) -> bytes:
 
     Args:
         secret: A `whsk_` key.
-        message: What is signed.
+        message: The message to sign.
 
     Raises:
-        ValueError: It is no such key, or damaged.
+        ValueError: The secret is not a `whsk_` key, or malformed.
         MissingSecretError: The cryptography package is not installed.
     """
     return _private_key(secret).sign(message)
@@ -78,7 +78,7 @@ def _private_key(secret: str) -> Ed25519PrivateKey:
 
     key = Ed25519PrivateKey.from_private_bytes(raw[:_PUBLIC_SIZE])
     if key.public_key().public_bytes_raw() != raw[_PUBLIC_SIZE:]:
-        raise ValueError("the halves of the private key do not belong together")
+        raise ValueError("the public key in the private key is not its own")
     return key
 
 

@@ -1,7 +1,7 @@
-"""How signatures and keys are written as text: hexadecimal and base64, read strictly.
+"""Strict decoding of signatures and keys written in hexadecimal or base64.
 
-Strictly, because a text that two readers understand differently is where forgeries hide: nothing outside the alphabet,
-and only the one spelling that an encoder would have written.
+Only the one spelling that an encoder writes is accepted, because a text that two decoders read differently helps
+forgers.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ Encoding = Literal["hex", "base64"]
 
 
 def decode_signature(value: str, prefix: str, encoding: Encoding) -> bytes:
-    """Read the bytes of a signature out of a header's value.
+    """Return the bytes of a signature in a header.
 
     Args:
-        value: What was received.
-        prefix: What must stand before the signature.
-        encoding: "hex" (either case) or "base64" (with its padding).
+        value: The header's value as received.
+        prefix: The required text before the signature.
+        encoding: "hex" in either case, or "base64" with its padding.
 
     Raises:
-        VerificationError: The prefix is missing, or the rest is not in that encoding.
+        VerificationError: The prefix is missing, or the rest is not in this encoding.
     """
     if not value.startswith(prefix):
         raise VerificationError("malformed", f"Webhook signature does not start with {prefix}")
@@ -36,23 +36,23 @@ def decode_signature(value: str, prefix: str, encoding: Encoding) -> bytes:
 
 
 def decode_base64(text: str) -> bytes:
-    """Read base64 as an encoder writes it: padded, and with no bits left over.
+    """Decode base64 as an encoder writes it: padded, and without unused bits.
 
     Raises:
-        ValueError: It is anything else.
+        ValueError: The text is not such base64.
     """
     decoded = base64.b64decode(text, validate=True)
-    # validate=True takes "QR==" for "QQ==": one signature would have many spellings.
+    # validate=True decodes "QR==" like "QQ==", so one signature would have many spellings.
     if base64.b64encode(decoded) != text.encode():
         raise ValueError("not the base64 that an encoder writes")
     return decoded
 
 
 def decode_key(text: str) -> bytes:
-    """Read the base64 of a key; the padding may be missing.
+    """Decode the base64 of a key, with or without its padding.
 
     Raises:
-        ValueError: It is not base64, or empty.
+        ValueError: The text is not base64, or empty.
     """
     bare = text.rstrip("=")
     key = base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)

@@ -1,7 +1,4 @@
-"""What a webhook is, before and after it is verified: headers and bytes that came in, and the event that was in them.
-
-Only values are here; whether a delivery is genuine is `base`'s business.
-"""
+"""The values of a webhook: the delivery as received, and the event that was verified in it."""
 
 from __future__ import annotations
 
@@ -12,30 +9,30 @@ from typing import Any
 
 from flask_convex_http.errors import VerificationError
 
-#: Headers that are credentials of somebody, and not a part of a delivery: they are not kept.
+#: Headers that hold credentials. They are not part of a delivery and are not kept.
 CREDENTIAL_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
 _HEADER_TOKEN = re.compile(r"[!-~]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookEvent:
-    """One verified delivery.
+    """The event of a verified delivery.
 
     Args:
-        id: The provider's id of the event or delivery; the same for each retry.
-        type: What happened, in the provider's words; empty where the provider does not say.
-        data: The payload's own data.
-        payload: All of the parsed body.
+        id: The sender's id of the event or delivery, the same for each retry.
+        type: The sender's type of the event, or an empty string if it has none.
+        data: The data in the payload, or the payload itself if the sender has no such field.
+        payload: The whole parsed body.
         body: The verified bytes.
         headers: The headers as received, with lower-case names and without cookies and credentials.
-        provider: stripe, svix, standard, github, slack, shopify or hmac.
-        received_at: Milliseconds since the epoch.
-        secret_label: Which secret matched: its variable's name, or `secret N`.
+        provider: The provider's name: stripe, svix, standard, github, slack, shopify or hmac.
+        received_at: When the delivery was received, in milliseconds since the epoch.
+        secret_label: The secret that matched: the name of its variable, or `secret N`.
     """
 
     id: str
     type: str
-    # A payload holds other people's personal data: the repr, which ends up in logs, leaves it out.
+    # A payload contains personal data, so the repr, which may be logged, leaves it out.
     data: Any = field(repr=False)
     payload: Any = field(repr=False)
     body: bytes = field(repr=False)
@@ -47,23 +44,20 @@ class WebhookEvent:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What was received: headers with lower-case names, the raw body, and the time in ms since the epoch."""
+    """A received delivery: headers with lower-case names, the raw body, and the time in ms since the epoch."""
 
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
     now: float
 
     def header(self, *names: str) -> str:
-        """Return the first of these headers that was sent.
+        """Return the value of the first of these headers that is present.
 
         Args:
-            names: One header's name, and others that stand in for it when it was not sent.
-
-        Returns:
-            The value as received.
+            names: The name of a header, and names that replace it when it is missing.
 
         Raises:
-            VerificationError: None was sent, or the first that was sent is empty.
+            VerificationError: All are missing, or the first present one is empty.
         """
         value = self.headers.get(names[0].lower())
         for name in names[1:]:
@@ -73,13 +67,13 @@ class Delivery:
         return value
 
     def token(self, *names: str) -> str:
-        """Return a header that holds an identifier: printable ASCII without spaces.
+        """Return the value of a header that holds an identifier: printable ASCII without spaces.
 
         Args:
-            names: As for `header`.
+            names: The names, as for `header`.
 
         Raises:
-            VerificationError: The header is missing or holds something else.
+            VerificationError: The header is missing, or its value is not an identifier.
         """
         value = self.header(*names)
         if not _HEADER_TOKEN.fullmatch(value):
@@ -89,7 +83,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Content:
-    """What a provider read in a delivery whose signature matched."""
+    """The id, type, data and payload that a provider reads from a verified delivery."""
 
     id: str
     type: str

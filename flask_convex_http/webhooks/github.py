@@ -1,10 +1,10 @@
 """GitHub's webhooks: `X-Hub-Signature-256` over the body, sent as JSON or as a form.
 
-What GitHub does not sign: the time, `X-GitHub-Delivery` and `X-GitHub-Event`. Whoever has seen one delivery
-can send it again under a fresh id, so the body is remembered as well as the id, and a body that was there before is
-the same delivery. Two events of GitHub's own seldom have the same body, because bodies hold times, commits and ids;
-a `ping` sent twice does, and so may a repository that is starred, unstarred and starred again. Where that matters more
-than replays, `unsafe_trust_delivery_id=True` goes by the id alone.
+GitHub does not sign the time, `X-GitHub-Delivery` and `X-GitHub-Event`. Anyone who has seen a delivery can send it
+again under a fresh id. Therefore the body is remembered beside the id, and a known body is a duplicate. Two of GitHub's
+events seldom have the same body, because bodies contain times, commits and ids. A `ping` sent twice does, and so may a
+repository that is starred, unstarred and starred again. If such events matter more than replays,
+`unsafe_trust_delivery_id=True` uses the id alone.
 Rules: https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries
 """
 
@@ -32,16 +32,16 @@ _FORM = "application/x-www-form-urlencoded"
 class GitHub(Provider):
     """Webhooks of GitHub.
 
-    A signed body that is not JSON is still GitHub's word: its payload and data are then the text itself.
+    A signed body that is not JSON is accepted too. Its payload and data are the text.
 
     Args:
         secret: The webhook's secret (its UTF-8 bytes are the key), `from_env(...)`, or a list of these.
-        unsafe_trust_delivery_id: Take the unsigned delivery id as proof that a delivery is a new one, for senders whose
-            events have identical bodies. Whoever has seen one delivery can then have it handled again. Leave it as it
-            is once there are deliveries: what failed under the one rule is not known under the other.
+        unsafe_trust_delivery_id: Treat a delivery with a new, unsigned delivery id as new, for senders whose events
+            have identical bodies. Anyone who has seen a delivery can then have it handled again. Do not change this
+            once there are deliveries, because failed ones would no longer be recognised.
 
     Raises:
-        RegistrationError: The secret cannot work.
+        RegistrationError: The secret is invalid.
     """
 
     name = "github"
@@ -51,13 +51,13 @@ class GitHub(Provider):
         id_from="X-GitHub-Delivery",
         id_is_signed=False,
         timeout=timedelta(seconds=10),
-        # Never by itself; by hand or through the API, what is not older than three days.
+        # GitHub does not retry. People can redeliver by hand or through the API within three days.
         redelivery=timedelta(days=3),
         source="https://docs.github.com/en/webhooks/using-webhooks/handling-failed-webhook-deliveries",
     )
 
     def __init__(self, *, secret: Secrets, unsafe_trust_delivery_id: bool = False) -> None:
-        # No tolerance: GitHub signs no time.
+        # No tolerance: GitHub does not sign a time.
         super().__init__(secret=secret)
         self._trust_delivery_id = unsafe_trust_delivery_id
 
@@ -67,7 +67,7 @@ class GitHub(Provider):
         return hmac.compare_digest(hmac.digest(key, delivery.body, "sha256"), received)
 
     def sign(self, body: bytes, *, secret: str, event_id: str, event_type: str, now: float) -> dict[str, str]:
-        """Sign as GitHub does, beside the headers that it does not sign."""
+        """Sign as GitHub does, and add the headers that it does not sign."""
         return {
             "Content-Type": "application/json",
             "User-Agent": "GitHub-Hookshot/0000000",
@@ -80,7 +80,7 @@ class GitHub(Provider):
         }
 
     def read(self, delivery: Delivery) -> Content:
-        """Read an event; its data is the payload, and its id the body's digest where GitHub's own is missing."""
+        """Read an event. Its data is the payload, and its id the body's digest if GitHub's own is missing."""
         payload = _payload(delivery)
         given = delivery.headers
         return Content(
@@ -91,7 +91,7 @@ class GitHub(Provider):
         )
 
     def fingerprint(self, event: WebhookEvent) -> str | None:
-        """The digest of the body; the id is not signed."""
+        """Return the digest of the body, because the id is not signed."""
         return None if self._trust_delivery_id else f"sha256:{_digest(event.body)}"
 
 
@@ -101,7 +101,7 @@ def _digest(body: bytes) -> str:
 
 def _payload(delivery: Delivery) -> Any:
     content_type = delivery.headers.get("content-type", "").partition(";")[0].strip().lower()
-    # The content type is not signed: a form repeated as JSON would be a text, in which handlers find nothing to do.
+    # The content type is not signed. A form replayed as JSON would be a text, in which handlers find nothing to do.
     is_form = content_type == _FORM or delivery.body.startswith(b"payload=")
     document = _form_payload(delivery.body) if is_form else delivery.body
     try:
@@ -111,8 +111,8 @@ def _payload(delivery: Delivery) -> Any:
 
 
 def _form_payload(body: bytes) -> bytes:
-    # The content type is not signed: without these checks, who repeats a JSON delivery as a form could choose
-    # the payload from a text in it, such as an issue's title "&payload=...".
+    # The content type is not signed. Without these checks, someone who replays a JSON delivery as a form could choose
+    # the payload with a text in it, such as an issue's title "&payload=...".
     fields = parse_qsl(body.decode(), strict_parsing=True, errors="strict")
     if not body.startswith(b"payload=") or len(fields) != 1:
         raise VerificationError("malformed", "Webhook form must have one field, payload")

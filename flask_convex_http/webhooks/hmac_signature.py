@@ -1,8 +1,7 @@
-"""Any sender that signs with an HMAC in a header: every choice is spelled out where the provider is built.
+"""A provider for any sender that signs with an HMAC in a header. Every choice is an argument.
 
-What is signed is a template: its literal text, `{body}`, and the values of the headers that are named for
-`{timestamp}` and `{id}`. A header that is named must be in the template: a timestamp or an id that is not
-signed can be changed by whoever repeats the delivery.
+The signed message is a template of literal text, `{body}`, and the headers named for `{timestamp}` and `{id}`. A named
+header must be in the template, because anyone who replays the delivery could change an unsigned timestamp or id.
 """
 
 from __future__ import annotations
@@ -30,30 +29,30 @@ _FIELDS = ("body", "timestamp", "id")
 
 
 class HmacSignature(Provider):
-    """Webhooks with an HMAC of the body, and perhaps of a timestamp and an id, in a header.
+    """Webhooks with an HMAC in a header: of the body, and optionally of a timestamp and an id.
 
     Args:
         secret: The signing secret (its UTF-8 bytes are the key), `from_env(...)`, or a list of these.
         header: The header with the signature.
-        algorithm: sha256, sha384, sha512, sha3_256, sha3_384 or sha3_512; md5 and sha1 if allowed below.
-        encoding: How the signature is written: "hex" or "base64".
-        prefix: What stands before the signature in the header, such as `sha256=`.
+        algorithm: sha256, sha384, sha512, sha3_256, sha3_384 or sha3_512, or md5 or sha1 if allowed below.
+        encoding: The encoding of the signature: "hex" or "base64".
+        prefix: The text before the signature in the header, such as `sha256=`.
         timestamp_header: The header with the signed time in seconds since the epoch.
-        signed: The template of what is signed, such as `{timestamp}.{body}` or `v0:{timestamp}:{body}`.
+        signed: The template of the signed message, such as `{timestamp}.{body}` or `v0:{timestamp}:{body}`.
         id_header: The header with the signed id of the delivery.
         type_header: The header with the type of the event. It is not signed.
         id_field: The payload's field with the id, or a path such as `data.id`. Without a header or a field the id is
-            the body's SHA-256, and two events with one body are one.
+            the body's SHA-256, so that two events with the same body are one.
         type_field: The payload's field with the type, or a path. Without a header or a field the type is empty.
-        tolerance: How far the timestamp may be from now, in the past and in the future; 5 minutes when left
-            out. Only with a timestamp_header.
-        future_tolerance: The same for the future alone.
-        timeout: How long the sender waits for an answer.
-        retry_window: For how long the sender may send a delivery again, by itself or when asked to.
-        allow_weak_algorithm: Take md5 or sha1, for a sender that has nothing else.
+        tolerance: How far the timestamp may be from now, in the past and in the future. By default 5 minutes. Requires
+            `timestamp_header`.
+        future_tolerance: How far it may be in the future, if that differs.
+        timeout: How long the sender waits for a response.
+        retry_window: How long the sender may send the same delivery again, by itself or on request.
+        allow_weak_algorithm: Allow md5 and sha1, for a sender that has nothing else.
 
     Raises:
-        RegistrationError: The choices cannot work together.
+        RegistrationError: A choice is invalid, or does not fit the others.
     """
 
     name = "hmac"
@@ -104,18 +103,18 @@ class HmacSignature(Provider):
         self.profile = Profile(
             signed=("body", *(name for name in (timestamp_header, id_header) if name)),
             id_from=id_header or (f"body.{id_field}" if id_field else "body"),
-            id_is_signed=True,  # what is not signed cannot be named as the id
+            id_is_signed=True,  # an unsigned header cannot be named as the id
             timeout=timeout,
             redelivery=retry_window,
         )
 
     @property
     def signs_time(self) -> bool:
-        """Whether a header with the signed time was named."""
+        """Whether a header with a signed time was named."""
         return self._timestamp_header is not None
 
     def timestamp(self, delivery: Delivery) -> int | None:
-        """Return the timestamp header's seconds, if one was named."""
+        """Return the seconds in the timestamp header, or None if no header was named."""
         if self._timestamp_header is None:
             return None
         return parse_timestamp(delivery.header(self._timestamp_header))
@@ -126,7 +125,7 @@ class HmacSignature(Provider):
         return hmac.compare_digest(self._signature(delivery, key), received)
 
     def sign(self, body: bytes, *, secret: str, event_id: str, event_type: str, now: float) -> dict[str, str]:
-        """Sign as this provider expects it."""
+        """Sign as this provider verifies."""
         named = {
             self._timestamp_header: str(int(now // 1000)),
             self._id_header: event_id,
@@ -139,7 +138,7 @@ class HmacSignature(Provider):
         return {**headers, self._header: self._prefix + text}
 
     def read(self, delivery: Delivery) -> Content:
-        """Read an event; its data is the payload."""
+        """Read an event. Its data is the payload."""
         payload = parse_object(delivery.body)
         return Content(
             id=self._id(delivery, payload), type=self._type(delivery, payload), data=payload, payload=payload
@@ -179,7 +178,7 @@ class HmacSignature(Provider):
 
 def _id_field(payload: dict[str, Any], name: str) -> str:
     value = field_at(payload, name)
-    # Some senders number their events; bool is an int to Python and to nobody else.
+    # Some senders number their events. In Python a bool is an int too.
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     return text_field(payload, name)
@@ -215,7 +214,7 @@ def _check_one_of(what: str, header: str | None, field: str | None) -> None:
 
 
 def _parse_template(signed: str, headers: dict[str, str | None]) -> list[tuple[str, str]]:
-    """Split a template into (literal text, field after it) pairs, checked against the named headers."""
+    """Return a template as pairs of literal text and the field after it, checked against the named headers."""
     try:
         parsed = list(Formatter().parse(signed))
     except ValueError as error:
@@ -245,7 +244,7 @@ def _check_field(signed: str, fields: list[str], name: str, header: str | None) 
 
 
 def _check_separated(signed: str, parsed: list[tuple[str, str | None, str | None, str | None]]) -> None:
-    """Refuse `{id}{timestamp}`: a character could move from one to the other under the same signature."""
+    """Reject `{id}{timestamp}`: a character could move from one to the other under the same signature."""
     neighbours = [{before, field} for (_, before, _, _), (literal, field, _, _) in pairwise(parsed) if not literal]
     if any("id" in pair and None not in pair for pair in neighbours):
         raise RegistrationError(f"signed={signed!r} must separate {{id}} from the other parts")

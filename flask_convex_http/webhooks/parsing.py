@@ -1,4 +1,4 @@
-"""Reading what senders wrote, strictly: each function answers a value or raises the one typed refusal."""
+"""Strict parsing of what senders write. Each function returns a value or raises `VerificationError`."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _TIMESTAMP = re.compile(r"[0-9]{1,12}")
 
 
 def parse_timestamp(text: str) -> int:
-    """Read a timestamp strictly: 1 to 12 ASCII digits, seconds since the epoch.
+    """Parse a timestamp of 1 to 12 ASCII digits, in seconds since the epoch.
 
     Args:
-        text: What was received. Signs, spaces, fractions and other scripts' digits are refused; `int()` and
-            `float()` take them.
+        text: The timestamp as received. Signs, spaces, fractions and digits of other scripts are rejected, although
+            `int()` and `float()` accept them.
 
     Raises:
-        VerificationError: It is anything else.
+        VerificationError: The text is not such a timestamp.
     """
     if not _TIMESTAMP.fullmatch(text):
         raise VerificationError("malformed", "Webhook timestamp is not a whole number of seconds")
@@ -29,13 +29,13 @@ def parse_timestamp(text: str) -> int:
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
-    """Decode a body that must be one JSON object.
+    """Parse a body that must be one JSON object.
 
     Args:
         body: The verified bytes.
 
     Raises:
-        VerificationError: It is not JSON, is nested too deeply, or is not an object.
+        VerificationError: The body is not JSON, is nested too deeply, or is not an object.
     """
     try:
         payload = msgspec.json.decode(body)
@@ -47,7 +47,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
 
 
 def field_at(payload: Any, path: str) -> Any:
-    """Return a field of the payload, by its name or by a path such as `data.id`; None if it is not there."""
+    """Return a field of the payload by its name or a path such as `data.id`, or None if it is missing."""
     if isinstance(payload, Mapping) and path in payload:
         return payload[path]
     value = payload
@@ -57,10 +57,10 @@ def field_at(payload: Any, path: str) -> Any:
 
 
 def text_field(payload: Mapping[str, Any], name: str) -> str:
-    """Return a field of the payload that must be text and not empty.
+    """Return a field of the payload that must be a text and not empty.
 
     Raises:
-        VerificationError: It is missing, empty or something else.
+        VerificationError: The field is missing, empty or not a text.
     """
     value = field_at(payload, name)
     if not isinstance(value, str) or not value:

@@ -1,7 +1,7 @@
-"""What is known of a sender of webhooks beside its signature: how patient it is, how long it repeats, how to stop it.
+"""The behaviour of a sender: its timeout, its retries, and the response that stops them.
 
-Each provider has a `Profile`; the inbox keeps ids and answers by it. The figures are the vendors', from the page
-that each profile names.
+Each provider has a `Profile`. The inbox derives the retention of ids and the response to a delivery from it. The
+figures are the vendors', from the page in `source`.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from datetime import timedelta
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """How a sender behaves.
+    """The behaviour of a sender.
 
     Attributes:
-        signed: What the signature covers: `body`, and names of headers.
+        signed: The signed parts of a delivery: `body` and the names of headers.
         id_from: Where the id of a delivery is: the name of a header, or `body` and a field of it.
-        id_is_signed: Whether the signature covers that id. If not, a replay may come under another one.
-        timeout: How long the sender waits for an answer.
-        retries: The waits before each further attempt of a delivery that failed, as published or nearly so; empty for a
-            sender that does not try again by itself.
-        redelivery: For how long people can have the same delivery sent again by hand.
-        stop_status: The answer after which this sender does not send a delivery again.
-        stop_headers: Headers that go with it.
-        shows_answers: Whether people see the text that the sender is answered, as those of a chat do.
-        honours_retry_after: Whether the sender waits as long as a `Retry-After` says.
-        source: The page that says so.
+        id_is_signed: Whether the signature covers the id. If not, a replay may have another one.
+        timeout: How long the sender waits for a response.
+        retries: The waits before each retry of a failed delivery, as published or close to it. Empty for a sender that
+            does not retry.
+        redelivery: How long people can have the same delivery sent again by hand.
+        stop_status: The status after which this sender does not retry.
+        stop_headers: The headers of the response that stops the sender.
+        shows_answers: Whether people see the text of the response, as in a chat.
+        honours_retry_after: Whether the sender waits as long as `Retry-After` tells it to.
+        source: The page that documents these figures.
     """
 
     signed: tuple[str, ...]
@@ -43,5 +43,5 @@ class Profile:
 
     @property
     def window(self) -> timedelta:
-        """For how long the same delivery may come again."""
+        """How long the sender may send the same delivery again."""
         return max(sum(self.retries, timedelta(0)), self.redelivery)

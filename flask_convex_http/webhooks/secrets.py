@@ -1,7 +1,7 @@
-"""Signing secrets: a plain string, or the name of an environment variable that is read when it is needed.
+"""Signing secrets: a plain string, or an environment variable that is read at each verification.
 
-Rules: a plain string is always the secret itself and never a variable's name; `from_env()` is always a name
-and never a secret. A secret's value is in no message and in no repr; what names it is its label.
+A plain string is always the secret itself, and `from_env()` always takes a name. Messages and reprs never contain a
+secret's value, only its label.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentSecret:
-    """A secret kept in an environment variable.
+    """A secret in an environment variable.
 
     Args:
-        name: The variable's name. The value is not kept here.
+        name: The variable's name. The value is not stored.
 
     Raises:
-        RegistrationError: The name cannot be that of a variable.
+        RegistrationError: The name is not a valid name of a variable.
     """
 
     name: str
 
     def __post_init__(self) -> None:
-        # Someone may hand over the secret itself, so the message must not repeat what it was given.
+        # The argument may be the secret itself, so the message must not repeat it.
         if not _is_variable_name(self.name):
             raise RegistrationError(
                 "from_env() takes the name of an environment variable, such as "
@@ -45,38 +45,38 @@ Secrets: TypeAlias = Secret | Sequence[Secret]
 
 @dataclass(frozen=True, slots=True)
 class LabelledSecret:
-    """A secret's value beside the label that may be logged."""
+    """A secret's value, and the label that stands for it in messages."""
 
     label: str
     value: str = field(repr=False)
 
 
 def from_env(name: str) -> EnvironmentSecret:
-    """Name the environment variable that holds a secret; it is read at each verification.
+    """Return a secret that is read from an environment variable at each verification.
 
     Args:
         name: The variable's name, for example `STRIPE_WEBHOOK_SECRET`.
 
     Returns:
-        The secret to give to a provider, alone or in a list.
+        A secret for a provider, alone or in a list.
 
     Raises:
-        RegistrationError: The name cannot be that of a variable.
+        RegistrationError: The name is not a valid name of a variable.
     """
     return EnvironmentSecret(name)
 
 
 def checked_secrets(secrets: Secrets) -> tuple[Secret, ...]:
-    """Check what a provider was given as its secret, without reading the environment.
+    """Check the secrets of a provider without reading the environment.
 
     Args:
         secrets: One secret or a sequence of them.
 
     Returns:
-        The same as a tuple, in the order given.
+        The secrets as a tuple, in the given order.
 
     Raises:
-        RegistrationError: No secret, an empty one, or something that is not a secret.
+        RegistrationError: There is no secret, or one is empty or not a secret.
     """
     several = _as_tuple(secrets)
     if not several:
@@ -87,24 +87,24 @@ def checked_secrets(secrets: Secrets) -> tuple[Secret, ...]:
 
 
 def resolve(secrets: Secrets) -> list[LabelledSecret]:
-    """Read the secrets that are available now.
+    """Return the secrets that are available now.
 
     Args:
-        secrets: One secret or a sequence of them. Unset and empty variables are skipped while one is left.
+        secrets: One secret or a sequence of them. Unset and empty variables are skipped.
 
     Returns:
-        The secrets in the order given. A variable's label is its name, a plain string's is `secret N`
-        by position.
+        The secrets in the given order. The label of a variable is its name, that of a plain string `secret N` by its
+        position.
 
     Raises:
-        MissingSecretError: None is available; the message names the variables.
-        RegistrationError: Something given is not a secret.
+        MissingSecretError: No secret is available. The message has the names of the variables.
+        RegistrationError: An item is not a secret.
     """
     return available(checked_secrets(secrets))
 
 
 def available(secrets: Sequence[Secret]) -> list[LabelledSecret]:
-    """The same for secrets that were checked before; each delivery asks."""
+    """Return the available ones of checked secrets. Called for each delivery, so it does not check them again."""
     found = [
         LabelledSecret(_label(secret, position), value)
         for position, secret in enumerate(secrets, start=1)

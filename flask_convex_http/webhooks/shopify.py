@@ -1,12 +1,11 @@
 """Shopify's webhooks: `X-Shopify-Hmac-Sha256` over the body.
 
-What Shopify does not sign: the time, `X-Shopify-Webhook-Id`, `X-Shopify-Topic` and the shop's domain. Whoever has seen
-one delivery can send it again under a fresh id, so the topic and the body are remembered together as well as the id.
-Not the body alone: Shopify sends the same order under `orders/create` and `orders/paid`.
+Shopify does not sign the time, `X-Shopify-Webhook-Id`, `X-Shopify-Topic` and the shop's domain. Anyone who has seen a
+delivery can send it again under a fresh id. Therefore the topic and the body together are remembered beside the id.
+The body alone is not enough: Shopify sends the same order under `orders/create` and `orders/paid`.
 
-What that leaves open: a delivery that somebody else has seen can be sent once more under another topic. Where that
-matters, look at what the body says, such as `financial_status`, rather than at the topic; or give each topic its own
-URL and check `event.type` in its handler.
+One gap remains: a delivery can be replayed once under another topic. If that matters, use the body, such as its
+`financial_status`, instead of the topic, or give each topic a URL of its own and check `event.type` in its handler.
 Rules: https://shopify.dev/docs/apps/build/webhooks/verify-deliveries
 """
 
@@ -36,7 +35,7 @@ class Shopify(Provider):
         secret: The app's client secret (its UTF-8 bytes are the key), `from_env(...)`, or a list of these.
 
     Raises:
-        RegistrationError: The secret cannot work.
+        RegistrationError: The secret is invalid.
     """
 
     name = "shopify"
@@ -46,13 +45,13 @@ class Shopify(Provider):
         id_from=_ID,
         id_is_signed=False,
         timeout=timedelta(seconds=5),
-        # Published are the eight retries, their four hours and the exponential backoff, not the steps.
+        # Shopify publishes eight retries within four hours with exponential backoff, but not the waits.
         retries=tuple(timedelta(minutes=minutes) for minutes in (1, 2, 4, 8, 16, 32, 64, 113)),
         source="https://shopify.dev/changelog/updates-to-webhook-retry-mechanism",
     )
 
     def __init__(self, *, secret: Secrets) -> None:
-        # No tolerance: Shopify signs no time.
+        # No tolerance: Shopify does not sign a time.
         super().__init__(secret=secret)
 
     def matches(self, delivery: Delivery, key: bytes) -> bool:
@@ -61,7 +60,7 @@ class Shopify(Provider):
         return hmac.compare_digest(hmac.digest(key, delivery.body, "sha256"), received)
 
     def read(self, delivery: Delivery) -> Content:
-        """Read an event; its data is the payload, and its id a digest where Shopify's own is missing."""
+        """Read an event. Its data is the payload, and its id a digest if Shopify's own is missing."""
         payload = parse_object(delivery.body)
         topic = delivery.token(_TOPIC) if delivery.headers.get(_TOPIC.lower()) else ""
         given = delivery.headers.get(_ID.lower())
@@ -73,11 +72,11 @@ class Shopify(Provider):
         )
 
     def fingerprint(self, event: WebhookEvent) -> str:
-        """The digest of the topic and the body; the id is not signed."""
+        """Return the digest of the topic and the body, because the id is not signed."""
         return f"sha256:{_digest(event.type, event.body)}"
 
     def sign(self, body: bytes, *, secret: str, event_id: str, event_type: str, now: float) -> dict[str, str]:
-        """Sign as Shopify does, beside the headers that it does not sign."""
+        """Sign as Shopify does, and add the headers that it does not sign."""
         signature = hmac.digest(self.key(secret), body, "sha256")
         return {
             "Content-Type": "application/json",
@@ -92,5 +91,5 @@ class Shopify(Provider):
 
 
 def _digest(topic: str, body: bytes) -> str:
-    # A header holds no line feed, so that no other topic and body are the same bytes.
+    # A header cannot contain a line feed, so another topic and body cannot give the same bytes.
     return hashlib.sha256(topic.encode() + b"\n" + body).hexdigest()

@@ -1,12 +1,11 @@
-"""Slack's requests: events, slash commands and interactions, all signed alike.
+"""Slack's requests: events, slash commands and interactions, all signed in the same way.
 
-Slack's own library is not used: its check is the few lines below, and raises `ValueError` on a timestamp that is no
-number.
+Slack's own library is not used: its check is a few lines, and raises `ValueError` for a timestamp that is not a number.
 Rules: https://docs.slack.dev/authentication/verifying-requests-from-slack
 
-Stricter than that library, each for a reason: a timestamp is digits only (theirs takes whatever `int()` takes), and a
-signed body that is neither a JSON object nor a form is refused. More lenient: the tolerance is yours to choose, and a
-signature's hexadecimal digits may be in upper case.
+Stricter than that library: a timestamp has only digits (the library accepts what `int()` accepts), and a signed body
+that is neither a JSON object nor a form is rejected. More lenient: the tolerance can be chosen, and the hexadecimal
+digits of a signature may be in upper case.
 """
 
 from __future__ import annotations
@@ -33,21 +32,21 @@ _TIMESTAMP = "X-Slack-Request-Timestamp"
 class Slack(Provider):
     """Requests of Slack: the Events API, slash commands and interactivity.
 
-    | What | `type` | `data` | `id` |
+    | Request | `type` | `data` | `id` |
     | --- | --- | --- | --- |
     | an event | the inner event's type, `app_mention` | the inner event | `event_id` |
     | a slash command | the command, `/deploy` | the form's fields | `trigger_id` |
     | an interaction | the payload's type, `block_actions` | the payload | `trigger_id` |
 
-    What has no such id is known by its body's SHA-256.
+    Without such an id the id is the body's SHA-256.
 
     Args:
         secret: The app's signing secret, `from_env(...)`, or a list of these.
         tolerance: How far the signed timestamp may be from now, in the past and in the future.
-        future_tolerance: The same for the future alone.
+        future_tolerance: How far it may be in the future, if that differs.
 
     Raises:
-        RegistrationError: The secret or a tolerance cannot work.
+        RegistrationError: The secret or a tolerance is invalid.
     """
 
     name = "slack"
@@ -58,7 +57,7 @@ class Slack(Provider):
         id_is_signed=True,
         timeout=timedelta(seconds=3),
         retries=(timedelta(0), timedelta(minutes=1), timedelta(minutes=5)),
-        # Delayed Events, where an app has them on: once an hour for a day.
+        # With Delayed Events, an option of the app: once an hour for a day.
         redelivery=timedelta(hours=25),
         stop_headers={"X-Slack-No-Retry": "1"},
         shows_answers=True,
@@ -75,7 +74,7 @@ class Slack(Provider):
         super().__init__(secret=secret, tolerance=tolerance, future_tolerance=future_tolerance)
 
     def timestamp(self, delivery: Delivery) -> int:
-        """Return the timestamp header's seconds."""
+        """Return the seconds in the timestamp header."""
         return parse_timestamp(delivery.header(_TIMESTAMP))
 
     def matches(self, delivery: Delivery, key: bytes) -> bool:
@@ -86,7 +85,7 @@ class Slack(Provider):
     def read(self, delivery: Delivery) -> Content:
         """Read an event, a slash command or an interaction."""
         body = delivery.body
-        # By the signed bytes alone: the content type is not signed, and no form begins with a brace.
+        # Only the signed bytes decide: the content type is not signed, and no form begins with a brace.
         if body.lstrip()[:1] == b"{":
             return _event(body, parse_object(body))
         fields = _fields(body)
@@ -95,13 +94,13 @@ class Slack(Provider):
         return Content(id=_id(body, fields, "trigger_id"), type=fields.get("command", ""), data=fields, payload=fields)
 
     def handshake(self, event: WebhookEvent) -> str | None:
-        """The challenge with which Slack asks whether this URL is yours."""
+        """Return the challenge with which Slack verifies a new URL."""
         if event.type != "url_verification" or event.payload.get("type") != "url_verification":
             return None
         return text_field(event.payload, "challenge")
 
     def sign(self, body: bytes, *, secret: str, event_id: str, event_type: str, now: float) -> dict[str, str]:
-        """Sign as Slack does; the id and the type are in the body."""
+        """Sign as Slack does. The id and the type are in the body."""
         timestamp = str(int(now // 1000))
         is_json = body.lstrip()[:1] == b"{"
         return {

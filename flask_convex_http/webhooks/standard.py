@@ -1,16 +1,20 @@
-"""Standard Webhooks, and what it shares with Svix, from which it comes.
+"""Standard Webhooks, and the signature scheme that it shares with Svix.
 
-A `whsec_` secret verifies `v1` signatures (HMAC), a `whpk_` public key `v1a` ones (ed25519), and neither the other's.
-An HMAC is computed by the `standardwebhooks` package, which Svix's own library delegates to; it knows no `v1a`.
-Comparing is ours, because theirs refuses the whole delivery, by an untyped exception, over one malformed
-entry of the list.
+A `whsec_` secret verifies `v1` signatures (HMAC), a `whpk_` public key verifies `v1a` signatures (ed25519). The
+`standardwebhooks` package, which Svix's own library also uses, computes the HMAC. It does not support `v1a`. Signatures
+are compared here, because the package raises an untyped exception for the whole delivery if one entry of the list is
+malformed.
 Rules: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 
-Stricter than the vendor's library, each for a reason: a timestamp is digits only (theirs takes " 12.9 "), an id holds
-no full stop (it separates the signed parts), a signature is in the one base64 form that was computed, a body is a JSON
-object, a secret is `whsec_` and real base64 (theirs drops what is not base64, which turns a pasted mistake into a weak
-key), and of a list's `v1a` entries the first ten count. More lenient: a malformed entry of the list does not spoil the
-good one beside it.
+Stricter than the package:
+
+* A timestamp has only digits. The package accepts " 12.9 ".
+* An id contains no full stop, which separates the signed parts.
+* A signature has exactly the base64 that was computed, and only the first ten `v1a` entries of a list are checked.
+* A body is a JSON object.
+* A secret is `whsec_` and valid base64. The package skips invalid characters, which makes a weak key of a bad paste.
+
+More lenient: a malformed entry of the list does not reject the valid one beside it.
 """
 
 from __future__ import annotations
@@ -30,27 +34,27 @@ from flask_convex_http.webhooks.secrets import Secrets
 
 _SECRET_PREFIX = "whsec_"
 _ASYMMETRIC = "v1a,"
-#: Verifying costs more than hashing, and anybody can send a long list.
+#: The `v1a` entries that are checked. A check costs more than a hash, and anyone can send a long list.
 _MOST_ASYMMETRIC = 10
 
 
 class StandardScheme(Provider):
-    """The signature scheme of Standard Webhooks; a subclass says which headers carry it.
+    """The signature scheme of Standard Webhooks. A subclass names the headers.
 
     Args:
         secret: The endpoint's signing secret (`whsec_...` or `whpk_...`), `from_env(...)`, or a list of these.
         tolerance: How far the signed timestamp may be from now, in the past and in the future.
-        future_tolerance: The same for the future alone.
+        future_tolerance: How far it may be in the future, if that differs.
 
     Raises:
         ConfigurationError: The standardwebhooks package is not installed.
-        RegistrationError: The secret or a tolerance cannot work.
+        RegistrationError: The secret or a tolerance is invalid.
     """
 
     id_headers: tuple[str, ...]
     timestamp_headers: tuple[str, ...]
     signature_headers: tuple[str, ...]
-    #: What senders of this kind call themselves, for deliveries of tests.
+    #: The `User-Agent` of test deliveries.
     user_agent = "Standard-Webhooks/1.0"
 
     def __init__(
@@ -71,11 +75,11 @@ class StandardScheme(Provider):
         self._webhook = Webhook
 
     def timestamp(self, delivery: Delivery) -> int:
-        """Return the timestamp header's seconds."""
+        """Return the seconds in the timestamp header."""
         return parse_timestamp(delivery.header(*self.timestamp_headers))
 
     def key(self, secret: str) -> bytes:
-        """Decode `whsec_`, `whpk_` or `whsk_` and base64; the padding may be missing."""
+        """Decode a secret: `whsec_`, `whpk_` or `whsk_`, and base64 with or without its padding."""
         if secret.startswith((PUBLIC_PREFIX, PRIVATE_PREFIX)):
             return public_key(secret)
         if not secret.startswith(_SECRET_PREFIX):
@@ -83,7 +87,7 @@ class StandardScheme(Provider):
         return decode_key(secret.removeprefix(_SECRET_PREFIX))
 
     def matches(self, delivery: Delivery, key: bytes) -> bool:
-        """Look for a signature by this key in the list; those of the other scheme, or of none, never match."""
+        """Return whether the list has a signature by this key. Entries of the other scheme never match."""
         entries = delivery.header(*self.signature_headers).split(" ")
         if isinstance(key, PublicKey):
             return self._matches_public(delivery, key, entries)
@@ -92,7 +96,7 @@ class StandardScheme(Provider):
         return any(matched)
 
     def sign(self, body: bytes, *, secret: str, event_id: str, event_type: str, now: float) -> dict[str, str]:
-        """Sign with the standardwebhooks package, or with a `whsk_` key; the type is in the body."""
+        """Sign with the standardwebhooks package, or with a `whsk_` key. The type is in the body."""
         seconds = int(now // 1000)
         return {
             "Content-Type": "application/json",
@@ -103,11 +107,11 @@ class StandardScheme(Provider):
         }
 
     def read(self, delivery: Delivery) -> Content:
-        """Read an event; its data is the payload itself where the sender has no `data`."""
+        """Read an event. Its data is the payload if the sender has no `data`."""
         payload = parse_object(delivery.body)
         return Content(
             id=self._id(delivery),
-            # The specification recommends a type and does not require it.
+            # The specification recommends a type but does not require it.
             type=text_field(payload, "type") if "type" in payload else "",
             data=payload.get("data", payload),
             payload=payload,
@@ -143,7 +147,7 @@ def _verifies(key: PublicKey, content: bytes, text: str) -> bool:
     try:
         signature = decode_base64(text)
     except ValueError:
-        return False  # a malformed entry of the list does not spoil the good one beside it
+        return False  # a malformed entry of the list does not reject the valid one beside it
     return verifies(key, content, signature)
 
 
@@ -153,15 +157,15 @@ class StandardWebhooks(StandardScheme):
     Args:
         secret: The endpoint's signing secret (`whsec_...` or `whpk_...`), `from_env(...)`, or a list of these.
         tolerance: How far the signed timestamp may be from now, in the past and in the future.
-        future_tolerance: The same for the future alone.
+        future_tolerance: How far it may be in the future, if that differs.
 
     Raises:
         ConfigurationError: The standardwebhooks package is not installed.
-        RegistrationError: The secret or a tolerance cannot work.
+        RegistrationError: The secret or a tolerance is invalid.
     """
 
     name = "standard"
-    # Senders choose for themselves; these are the figures that the specification recommends.
+    # Senders choose their own figures. These are the ones that the specification recommends.
     profile = Profile(
         signed=("webhook-id", "webhook-timestamp", "body"),
         id_from="webhook-id",

@@ -1,7 +1,7 @@
-"""Stripe's webhooks: the `Stripe-Signature` header, judged by Stripe's own library.
+"""Stripe's webhooks: the `Stripe-Signature` header, verified by Stripe's own library.
 
-Only the signature is Stripe's code. The timestamp is ours, because theirs takes any time in the future, the
-first of several `t=` and whatever `int()` takes.
+The library verifies only the signature. The timestamp is checked here, because the library accepts any time in the
+future, the first of several `t=`, and everything that `int()` accepts.
 Rules: https://docs.stripe.com/webhooks#verify-manually
 """
 
@@ -23,14 +23,14 @@ class Stripe(Provider):
     """Webhooks of Stripe, both snapshot and thin events.
 
     Args:
-        secret: The endpoint's signing secret (`whsec_...`), `from_env(...)`, or a list of these. A list also
-            serves one URL that several Stripe endpoints send to; the event's `secret_label` says which.
+        secret: The endpoint's signing secret (`whsec_...`), `from_env(...)`, or a list of these. With a list several
+            Stripe endpoints can send to one URL. The event's `secret_label` tells which endpoint sent it.
         tolerance: How far the signed timestamp may be from now, in the past and in the future.
-        future_tolerance: The same for the future alone.
+        future_tolerance: How far it may be in the future, if that differs.
 
     Raises:
         ConfigurationError: The stripe package is not installed.
-        RegistrationError: The secret or a tolerance cannot work.
+        RegistrationError: The secret or a tolerance is invalid.
     """
 
     name = "stripe"
@@ -39,11 +39,11 @@ class Stripe(Provider):
         signed=("body", _HEADER),  # the t= in it
         id_from="body.id",
         id_is_signed=True,
-        # Stripe publishes no timeout, only that it is short.
+        # Stripe does not publish its timeout, only that it is short.
         timeout=timedelta(seconds=10),
-        # Published are the three days and the exponential backoff, not the steps.
+        # Stripe publishes three days with exponential backoff, but not the waits.
         retries=tuple(timedelta(hours=hours) for hours in (1, 2, 5, 10, 18, 36)),
-        # With `stripe events resend`, as long as Stripe keeps events.
+        # `stripe events resend` works as long as Stripe keeps the event.
         redelivery=timedelta(days=30),
         source="https://docs.stripe.com/webhooks/process-undelivered-events",
     )
@@ -56,7 +56,7 @@ class Stripe(Provider):
         future_tolerance: timedelta | None = None,
     ) -> None:
         super().__init__(secret=secret, tolerance=tolerance, future_tolerance=future_tolerance)
-        # Importing stripe takes a quarter of a second: only who builds a Stripe() pays for it.
+        # Importing stripe takes a quarter of a second, so it is imported when the first Stripe() is created.
         try:
             from stripe import SignatureVerificationError, WebhookSignature
         except ImportError as error:
@@ -67,7 +67,7 @@ class Stripe(Provider):
         self._no_match = SignatureVerificationError
 
     def timestamp(self, delivery: Delivery) -> int:
-        """Return the one `t=` of the header."""
+        """Return the seconds in the header's one `t=`."""
         items = [item.partition("=") for item in delivery.header(_HEADER).split(",")]
         timestamps = [value for name, _, value in items if name == "t"]
         if len(timestamps) != 1:
@@ -75,8 +75,8 @@ class Stripe(Provider):
         return parse_timestamp(timestamps[0])
 
     def matches(self, delivery: Delivery, key: bytes) -> bool:
-        """Ask Stripe's library, without its own check of the time."""
-        # Text, because older releases of the library format the payload's bytes as b'...' and match nothing.
+        """Verify the signature with Stripe's library, without its check of the time."""
+        # Text, because older releases of the library format bytes as b'...' and never match.
         body, header = delivery.body.decode(), delivery.header(_HEADER)
         try:
             return bool(self._signature.verify_header(body, header, key.decode(), tolerance=None))
@@ -84,7 +84,7 @@ class Stripe(Provider):
             return False
 
     def sign(self, body: bytes, *, secret: str, event_id: str, event_type: str, now: float) -> dict[str, str]:
-        """Sign with Stripe's library; the id and the type are in the body."""
+        """Sign with Stripe's library. The id and the type are in the body."""
         return {
             "Content-Type": "application/json; charset=utf-8",
             "User-Agent": "Stripe/1.0 (+https://stripe.com/docs/webhooks)",
@@ -92,7 +92,7 @@ class Stripe(Provider):
         }
 
     def read(self, delivery: Delivery) -> Content:
-        """Read an event; a thin one (`v2.core.event`) without data has an empty dict as its data."""
+        """Read an event. A thin event (`v2.core.event`) without data has an empty dict as its data."""
         payload = parse_object(delivery.body)
         data = payload.get("data")
         return Content(

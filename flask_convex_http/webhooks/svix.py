@@ -1,6 +1,6 @@
 """Svix's webhooks (Clerk, Resend and others send through it): Standard Webhooks under `svix-*` headers.
 
-The scheme itself is in `standard.py`. Svix sends both families of headers, so `webhook-*` stand in.
+The scheme is in `standard.py`. Svix sends both families of headers, so `webhook-*` replaces a missing `svix-*`.
 Rules: https://docs.svix.com/receiving/verifying-payloads/how-manual
 """
 
@@ -18,11 +18,11 @@ class Svix(StandardScheme):
     Args:
         secret: The endpoint's signing secret (`whsec_...` or `whpk_...`), `from_env(...)`, or a list of these.
         tolerance: How far the signed timestamp may be from now, in the past and in the future.
-        future_tolerance: The same for the future alone.
+        future_tolerance: How far it may be in the future, if that differs.
 
     Raises:
         ConfigurationError: The standardwebhooks package is not installed.
-        RegistrationError: The secret or a tolerance cannot work.
+        RegistrationError: The secret or a tolerance is invalid.
     """
 
     name = "svix"

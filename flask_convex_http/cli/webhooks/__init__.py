@@ -1,6 +1,6 @@
 """`flask convex webhooks`: inspect, rerun, send and diagnose deliveries.
 
-Each command reads its arguments, asks the backend and prints. `filters` and `rejections` are what they share.
+Each command reads its arguments, asks the backend and prints. The commands share `filters` and `rejections`.
 """
 
 from __future__ import annotations

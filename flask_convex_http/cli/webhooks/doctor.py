@@ -54,7 +54,7 @@ def doctor(
     body_file: BinaryIO | None,
     as_json: bool,
 ) -> None:
-    """Explain why a delivery was rejected and what to do about it.
+    """Explain why a delivery was rejected, and how to fix it.
 
     ID is the X-Request-Id of the response, or the event's id. Without it the recently rejected deliveries are listed;
     the newest 100 are kept. To diagnose a delivery copied from the sender's page, give --source, --headers and --body.

@@ -246,7 +246,7 @@ def _selected(
 
 
 def _report(steps: Iterable[RerunResult], problems: list[RerunResult], as_json: bool) -> None:
-    """Print each step when it ends. The exit status is 1 if one of them did not do what it was asked to."""
+    """Print each step when it ends. The exit status is 1 if one of them failed or was refused."""
     found: list[RerunResult] = []
     try:
         for step in steps:

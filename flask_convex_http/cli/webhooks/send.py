@@ -30,9 +30,9 @@ from flask_convex_http.webhooks.samples.signed_deliveries import Verdict
 
 _BASE = "http://127.0.0.1:5000"
 #: The most duplicates that are sent at once. Each needs a thread and a connection.
-_MOST_DUPLICATES = 200
+_MOST = 200
 #: Bytes of a response that are read.
-_MOST_BYTES = 64 * 1024
+_LONGEST_RESPONSE = 64 * 1024
 #: Statuses that reject a delivery. The package's own is 400; the app's error handler may choose another.
 _REJECTIONS = (400, 401, 403)
 #: Characters of an id in the table.
@@ -45,12 +45,12 @@ class _Attempt(msgspec.Struct):
     Attributes:
         type: The event's type.
         id: The event's id.
-        expected: What the app should do.
+        expected: The verdict that the app should reach.
         as_expected: Whether it did.
-        meaning: What the response means, for people.
+        meaning: An explanation of the response for people.
         status: The response's status, or None without a response.
         milliseconds: The time until the response.
-        answer: The first line of the response's body, or why there is no response.
+        answer: The first line of the response's body, or the reason why there is none.
         connected: Whether there was a connection.
         request_id: The response's `X-Request-Id`, or an empty string.
     """
@@ -81,7 +81,7 @@ class _Attempt(msgspec.Struct):
 @click.option("--data", metavar="JSON", help="Changes of the sample events, merged deeply.")
 @click.option("--url", default=_BASE, show_default=True, help="The URL of the app, or the whole URL of the webhook.")
 @click.option("--source", metavar="SOURCE", help="The webhook's source or path, if several have the provider.")
-@click.option("--duplicate", type=click.IntRange(1, _MOST_DUPLICATES), default=1, metavar="N", help="Send it N times at once.")
+@click.option("--duplicate", type=click.IntRange(1, _MOST), default=1, metavar="N", help="Send it N times at once.")
 @click.option("--reorder", is_flag=True, help="Send several events in another order than they happened.")
 @click.option("--seed", type=int, help="With --reorder: chooses the order.")
 @click.option("--late", type=duration, metavar="DURATION", help="Make and sign the event as of that long ago.")
@@ -119,7 +119,7 @@ def send(
         _list(name, as_json)
         return
     if name is None or not types:
-        raise click.UsageError("Give a webhook and one or more event types, such as stripe invoice.paid. --list prints the types.")
+        raise click.UsageError("Give a webhook and event types, such as stripe invoice.paid. --list prints the types.")
     if faults["seed"] is not None and not faults["reorder"]:
         raise click.UsageError("--seed goes with --reorder.")
     webhook = _webhook(name, source)
@@ -215,7 +215,7 @@ def _post(address: SplitResult, timeout: float, delivery: SignedDelivery, attemp
         target = address._replace(scheme="", netloc="", fragment="").geturl()
         connection.request("POST", target, delivery.body, dict(delivery.headers))
         response = connection.getresponse()
-        attempt.answer = response.read(_MOST_BYTES).decode("utf-8", "replace").partition("\n")[0].strip()
+        attempt.answer = response.read(_LONGEST_RESPONSE).decode("utf-8", "replace").partition("\n")[0].strip()
         attempt.request_id = response.headers.get("X-Request-Id", "")
         attempt.status = response.status
 

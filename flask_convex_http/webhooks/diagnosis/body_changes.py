@@ -25,7 +25,7 @@ def other_spellings(body: bytes) -> Iterator[tuple[str, bytes]]:
         body: The body as received. Nothing is yielded for one longer than `LONGEST`.
 
     Yields:
-        What was done to the body since, as a clause, and the body before that.
+        The change that the body underwent since, as a clause, and the body before it.
     """
     if len(body) > LONGEST:
         return

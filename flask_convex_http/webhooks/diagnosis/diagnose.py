@@ -32,7 +32,7 @@ def diagnose(
     is_whole: bool = True,
     had_secret: bool = False,
 ) -> list[Finding]:
-    """Return what is wrong with a delivery.
+    """Return the problems of a delivery.
 
     Args:
         provider: The provider that rejected it, with the secrets that are set now.

@@ -30,7 +30,7 @@ class Finding(msgspec.Struct, frozen=True):
 
     Attributes:
         word: The kind of problem, for programs.
-        sentence: The problem and what to do about it, for people. It contains no secret, signature or body.
+        sentence: The problem and its remedy, for people. It contains no secret, no signature and nothing of the body.
         is_certain: Whether the signature confirms it. Otherwise it is only likely.
     """
 

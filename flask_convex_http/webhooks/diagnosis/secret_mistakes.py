@@ -19,7 +19,7 @@ _CREDENTIALS = (
 
 
 def visible_mistake(secret: str) -> str:
-    """Return what is wrong with a secret by its look, as a clause that follows its name, or an empty string."""
+    """Return the mistake that a secret shows by itself, as a clause that follows its name, or an empty string."""
     bare = bare_secret(secret)
     if bare.startswith(_CREDENTIALS):
         return "is an API key or an access token, not a signing secret"
@@ -52,5 +52,5 @@ def corrections(secret: str) -> Iterator[tuple[str, str]]:
 
 
 def bare_secret(secret: str) -> str:
-    """Return a secret without white space, quotes, a literal `\\n` and a variable's name around it."""
+    """Return a secret without white space, quotes, escaped line breaks and a variable's name around it."""
     return _ENDS.sub("", _VARIABLE.sub("", _ENDS.sub("", secret))) or secret

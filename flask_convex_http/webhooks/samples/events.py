@@ -172,7 +172,7 @@ def _sample_event(
 
 
 def _template(catalogue: Payload, type: str) -> Payload:
-    """Return what the catalogue has of a type, or an empty object."""
+    """Return the catalogue's entry for a type, or an empty object."""
     events: dict[str, Payload] = catalogue["events"]
     same_shape = (name for prefix, name in catalogue.get("prefixes", {}).items() if type.startswith(prefix))
     return events.get(type) or events.get(next(same_shape, ""), {})

@@ -25,7 +25,7 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Faults:
-    """What goes wrong between the sender and the receiver.
+    """The faults of a test delivery.
 
     Attributes:
         duplicate: How many times each delivery is sent, byte for byte the same.
@@ -94,7 +94,7 @@ def make_deliveries(
     Args:
         provider: The provider whose secrets sign.
         event: The type of a sample event, several types in the order in which they happen, or a whole payload.
-        faults: What goes wrong.
+        faults: The faults of the deliveries.
         now: The current time in milliseconds since the epoch.
         sender: The sender whose sample events are used. By default the provider's.
         data: Changes of the sample event's data, merged deeply. With data the type may be any.
