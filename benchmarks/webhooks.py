@@ -52,7 +52,7 @@ class Line:
     """A line of the table.
 
     Attributes:
-        name: What is delivered.
+        name: The deliveries of this line.
         delay: Seconds by which each sync is slowed down.
         duplicates: The fraction of the deliveries that are duplicates.
         target: The rate that this package should reach, relative to Flask by hand.

@@ -1,4 +1,4 @@
-"""An app with a webhook of each provider, and what it was told: for tests of the deliveries that tests send."""
+"""An app with a webhook of each provider, which records the events that it has handled."""
 
 import base64
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ from tests.web.apps import backend_of, deployed
 
 
 def whsec(text: str) -> str:
-    """A secret in the form that Svix and Standard Webhooks take."""
+    """Return a secret in the form that Svix and Standard Webhooks use."""
     return "whsec_" + base64.b64encode(text.encode()).decode()
 
 
@@ -37,7 +37,7 @@ SECRET, RETIRED = whsec("the secret that is in use"), whsec("the secret to be re
 
 
 class Effect(Document, table="effects"):
-    """What a delivery has done."""
+    """The effect of a handled delivery."""
 
     event: str
     type: str
@@ -45,19 +45,19 @@ class Effect(Document, table="effects"):
 
 @internal_query
 def effects(ctx: QueryCtx) -> list[tuple[str, str]]:
-    """What was done, in order."""
+    """Return the handled events in order."""
     return [(effect.event, effect.type) for effect in ctx.db.query(Effect).order("asc").collect()]
 
 
 @internal_mutation
-def forget(ctx: MutationCtx) -> None:
-    """Let what was done be forgotten, so that one app serves many tests; what came stays in the inbox."""
+def clear(ctx: MutationCtx) -> None:
+    """Delete all effects, so that tests can share an app. Its inbox stays."""
     for effect in ctx.db.query(Effect).collect():
         ctx.db.delete(effect.id)
 
 
 def record(ctx: MutationCtx, event: WebhookEvent) -> str:
-    """Every webhook here does this, unless the event says otherwise."""
+    """Insert an effect, and fail if the event says so. The handler of every webhook."""
     ctx.db.insert(Effect(event=event.id, type=event.type))
     if event.payload.get("fail"):
         raise ConvexError("The lamp is out", status=500)
@@ -65,7 +65,7 @@ def record(ctx: MutationCtx, event: WebhookEvent) -> str:
 
 
 def webhooks() -> HttpRouter:
-    """The webhooks."""
+    """Return a router with a webhook of each provider."""
     router = HttpRouter("hooks", __name__, url_prefix="/hooks")
     providers = {
         "stripe": Stripe(secret=[SECRET, RETIRED]),
@@ -84,18 +84,18 @@ def webhooks() -> HttpRouter:
 
 @contextmanager
 def receiving(folder: Path, **config: Any) -> Iterator[Flask]:
-    """The app on a temporary database."""
-    with deployed(folder, webhooks(), schema=Schema(Effect), functions=[effects, forget], **config) as app:
+    """Run the app on a temporary database."""
+    with deployed(folder, webhooks(), schema=Schema(Effect), functions=[effects, clear], **config) as app:
         yield app
 
 
 def done(app: Flask) -> list[tuple[str, str]]:
-    """Which events had an effect."""
+    """Return the id and type of the events that had an effect, in order."""
     result: list[tuple[str, str]] = backend_of(app).ctx().run_query(effects)
     return result
 
 
 def cleared(app: Flask) -> Flask:
-    """The app as if nothing had been done yet."""
-    backend_of(app).ctx().run_mutation(forget)
+    """Return the app without any effects."""
+    backend_of(app).ctx().run_mutation(clear)
     return app

@@ -78,7 +78,7 @@ class Rejection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def folder_of(path: Path) -> Path:
-    """Return the folder in which the rejections of a database file are kept."""
+    """Return the folder of the rejections of a database file: `convex.db.refused` beside `convex.db`."""
     return path.with_name(path.name + ".refused")
 
 

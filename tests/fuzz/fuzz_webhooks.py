@@ -1,7 +1,7 @@
-"""Look for a webhook that is accepted and should not be, or refused by anything but a typed error, with atheris.
+"""Fuzz the verification of webhooks with atheris: look for accepted forgeries and untyped errors.
 
-`make fuzz SECONDS=60` runs it; `python tests/fuzz/fuzz_webhooks.py -help=1` lists libFuzzer's own options. What it
-finds is written to `crash-...` in the current folder; give it that file's name to see it again.
+`make fuzz SECONDS=60` runs it, and `python tests/fuzz/fuzz_webhooks.py -help=1` lists libFuzzer's options. An input
+that fails is written to `crash-...` in the current folder. Give that file's name to run it again.
 """
 
 import importlib
@@ -14,22 +14,22 @@ _INPUTS = "tests.fuzz.webhook_inputs"
 
 
 def main() -> int:
-    """Fuzz until told to stop; from the seeds, where no files or folders are given."""
+    """Fuzz until interrupted, from the seeds unless files or folders are given."""
     sys.path.insert(0, str(Path(__file__).parents[2]))
     if any(not argument.startswith("-") for argument in sys.argv[1:]):
         return fuzz()
     with TemporaryDirectory() as folder:
         for number, seed in enumerate(importlib.import_module(_INPUTS).seeds()):
             Path(folder, str(number)).write_bytes(seed)
-        # Another process, because libFuzzer ends its own without coming back here.
+        # In another process, because libFuzzer exits without returning.
         return subprocess.run([sys.executable, *sys.argv, folder], check=False).returncode
 
 
 def fuzz() -> int:
-    """Hand this process over to libFuzzer."""
-    # By name: type checkers and the tests need not have atheris.
+    """Run libFuzzer in this process."""
+    # By name, so that type checkers and the tests do not need atheris.
     atheris = importlib.import_module("atheris")
-    # Instrumented is what is imported here for the first time: only our own code, so that coverage leads into it.
+    # Only modules first imported here are instrumented: the package itself, so that coverage guides the fuzzer into it.
     with atheris.instrument_imports(include=["flask_convex_http.webhooks"]):
         inputs = importlib.import_module(_INPUTS)
     atheris.Setup(sys.argv, inputs.one_input)

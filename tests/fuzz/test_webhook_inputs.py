@@ -1,4 +1,4 @@
-"""The fuzzer's own checks, on a few inputs without the fuzzer: that they pass on good code and fail on bad."""
+"""The fuzzer's checks without the fuzzer: they pass on the package and fail on a faulty provider."""
 
 import pytest
 from hypothesis import given, settings
@@ -15,7 +15,7 @@ INDEX = {name: index for index, name in enumerate(sorted(SENDERS))}
 @given(st.binary(max_size=200))
 @settings(max_examples=100, deadline=None)
 def test_any_input_passes(data: bytes) -> None:
-    """No input is accepted as a delivery or ends in an untyped error."""
+    """Any input is rejected with a typed error."""
     one_input(data)
 
 
@@ -24,18 +24,18 @@ def test_any_input_passes(data: bytes) -> None:
     "data", [b"\x00{}", b"\x00", b"\xff1\xff1\xff1\xff1\xff1\xff1\xff1\xff1\xff{", b"\x07" + b"\xff" * 8]
 )
 def test_each_provider_is_reached(name: str, data: bytes) -> None:
-    """Inputs for each provider pass, those that leave the genuine delivery as it is among them."""
+    """Inputs for each provider pass, also those that do not change the genuine delivery."""
     one_input(bytes([INDEX[name]]) + data)
 
 
 def test_seeds_pass() -> None:
-    """What the fuzzer starts from passes."""
+    """The fuzzer's seeds pass."""
     for seed in seeds():
         one_input(seed)
 
 
 def test_forgery_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A provider that accepts what it should not is reported."""
+    """A provider that accepts a forgery is reported."""
     monkeypatch.setattr(Slack, "matches", lambda *_: True)
     monkeypatch.setattr(Slack, "timestamp", lambda *_: None)
     with pytest.raises(AssertionError, match="slack accepted a forgery"):
@@ -43,7 +43,7 @@ def test_forgery_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_untyped_error_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A provider that raises anything else is reported."""
+    """A provider that raises an untyped error is reported."""
 
     def explode(*_: object, **__: object) -> None:
         raise ValueError("not typed")
@@ -54,7 +54,7 @@ def test_untyped_error_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_other_body_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A provider that verifies the headers without the body is reported."""
+    """A provider that does not verify the body is reported."""
 
     def verify(*_: object, **__: object) -> None:
         raise VerificationError("no-match", "refused")

@@ -1,8 +1,8 @@
-"""What the fuzzer of webhooks does with the bytes it makes up; it needs no fuzzer itself.
+"""The checks that the fuzzer runs on each input. They do not need the fuzzer.
 
-Two things are tried with each input. One is a delivery made of nothing but the input: whatever it is, it is refused
-with a typed error, because the fuzzer does not know the secret. The other is a genuine delivery that the input changes:
-what is accepted has the very body that was signed, and the vendor's library accepts it too.
+Each input is used twice. As a delivery of its own it is rejected with a typed error, because the fuzzer does not know
+the secret. As a change of a genuine delivery it is only accepted if the body is the signed one and the vendor's library
+accepts it too.
 """
 
 import time
@@ -22,7 +22,7 @@ _FURTHER = ("Content-Type", "X-GitHub-Delivery", "X-GitHub-Event", "X-Shopify-We
 
 
 def seeds() -> Iterator[bytes]:
-    """Inputs to start from: bodies of every kind for each provider; with no headers, with all, with changed ones."""
+    """Yield inputs to start from: each kind of body for each provider, with no, all, and changed headers."""
     bodies = (
         BODY,
         b'{"type": "event_callback", "event_id": "Ev1", "event": {"type": "app_mention"}}',
@@ -42,7 +42,7 @@ def one_input(data: bytes) -> None:
     """Try one input on one provider.
 
     Args:
-        data: The first byte chooses the provider, the second the headers that follow; parts are separated by 0xFF.
+        data: The first byte selects the provider, the second the headers that follow. 0xFF separates the parts.
     """
     if len(data) < 2:
         return
@@ -50,28 +50,29 @@ def one_input(data: bytes) -> None:
     parts = iter(data[2:].split(b"\xff"))
     headers = _headers(SENDERS[name], data[1], parts)
     body = b"\xff".join(parts)
-    _is_refused(_PROVIDERS[name], headers, body)
-    _is_read_or_refused(_PROVIDERS[name], headers, body)
-    _is_no_forgery(name, headers, body)
+    _check_forgery(_PROVIDERS[name], headers, body)
+    _check_reading(_PROVIDERS[name], headers, body)
+    _check_change(name, headers, body)
 
 
 def _headers(sender: Sender, chosen: int, parts: Iterator[bytes]) -> Headers:
     names = [*sender.needed, *_FURTHER]
-    # As a server hands headers on: bytes as ISO-8859-1.
+    # A server decodes the bytes of headers as ISO-8859-1.
     return {name: next(parts, b"").decode("latin-1") for bit, name in enumerate(names) if chosen >> bit & 1}
 
 
-def _is_refused(provider: Provider, headers: Headers, body: bytes) -> None:
+def _check_forgery(provider: Provider, headers: Headers, body: bytes) -> None:
+    """Check that a delivery made of the input alone is rejected."""
     reason = _verdict(lambda: provider.verify(headers, body))
     assert reason in _REASONS, f"{provider.name} accepted a forgery: {headers} {body!r}"
 
 
-def _is_read_or_refused(provider: Provider, headers: Headers, body: bytes) -> None:
-    """Bodies that were signed are read by what follows the verification, so that must refuse typed, too."""
+def _check_reading(provider: Provider, headers: Headers, body: bytes) -> None:
+    """Check that a body, as if it had been signed, is read or rejected with a typed error."""
 
     def read() -> None:
         event = provider.event(headers, body, received_at=time.time() * 1000)
-        # Both become text in the database: bytes of UTF-8.
+        # Both are stored as text, so UTF-8 must be able to encode them.
         assert event.id.encode()
         event.type.encode()
         provider.fingerprint(event)
@@ -80,28 +81,29 @@ def _is_read_or_refused(provider: Provider, headers: Headers, body: bytes) -> No
     assert _verdict(read) in ("accepted", "malformed", "missing-header")
 
 
-def _is_no_forgery(name: str, headers: Headers, body: bytes) -> None:
+def _check_change(name: str, headers: Headers, body: bytes) -> None:
+    """Check that a genuine delivery changed by the input is only accepted with its own body."""
     sender = SENDERS[name]
     good = sender.headers(at=int(time.time()))
-    # A change may be one of headers, one of the body, or both.
+    # The headers, the body or both may change.
     received = {**good, **{key: _changed(good.get(key, ""), value) for key, value in headers.items()}}
     sent = _changed(BODY.decode("latin-1"), body.decode("latin-1")).encode("latin-1") if body else BODY
     if _verdict(lambda: _PROVIDERS[name].verify_signature(received, sent)) != "accepted":
         return
     assert sent == BODY, f"{name} accepted another body: {received} {sent!r}"
-    assert name not in VENDORS or VENDORS[name](_as_written(name, received), sent), f"only {name} accepts {received}"
+    assert name not in VENDORS or VENDORS[name](_strictly(name, received), sent), f"only {name} accepts {received}"
 
 
 def _changed(good: str, value: str) -> str:
-    """Insert a value like "@7abc" into the genuine one, at a place that its second character says; else replace it."""
+    """Insert a value like "@7abc" at the place that its second character gives, or replace the genuine one."""
     if len(value) < 3 or value[0] != "@":
         return value
     place = ord(value[1]) % (len(good) + 1)
     return good[:place] + value[2:] + good[place:]
 
 
-def _as_written(name: str, headers: Headers) -> Headers:
-    """Take back the two things in which this library is the more lenient one, as the documentation lists them."""
+def _strictly(name: str, headers: Headers) -> Headers:
+    """Undo the two documented ways in which this package is more lenient than the vendors."""
     if name == "slack":
         return {**headers, "X-Slack-Signature": headers["X-Slack-Signature"].lower()}
     key = next((key for key in headers if key in ("svix-signature", "webhook-signature")), None)

@@ -45,7 +45,7 @@ def ids(rejections: Rejections, limit: int = KEPT) -> list[str]:
     return [rejection.request_id for rejection in rejections.recent(limit)]
 
 
-# --- content ----------------------------------------------------------------------------------------------------------
+# --- content and bounds ----------------------------------------------------------------------------------------------
 
 
 def test_a_rejection_is_read_back_as_recorded(rejections: Rejections, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Which deliveries filters and ids mean."""
+"""Searching the inbox by filters, ids and sources."""
 
 import tracemalloc
 from collections.abc import Iterator
@@ -23,19 +23,19 @@ from flask_convex_http.schema.system_tables import WebhookDelivery
 from tests.orders import SECRET, VARIABLE, Shop, shop
 
 HOUR = timedelta(hours=1)
-NOBODY = "_webhooks_" + "0" * 32
+UNKNOWN_ID = "_webhooks_" + "0" * 32
 
 
 @pytest.fixture
 def orders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
-    """The shop."""
+    """The shop whose inbox is searched."""
     monkeypatch.setenv(VARIABLE, SECRET)
     with shop(tmp_path) as made:
         yield made
 
 
 def add(shop: Shop, *deliveries: WebhookDelivery) -> None:
-    """Write rows of the inbox."""
+    """Insert rows into the inbox."""
 
     def work(transaction: Transaction) -> None:
         times = CreationTimes(shop.clock())
@@ -45,8 +45,8 @@ def add(shop: Shop, *deliveries: WebhookDelivery) -> None:
     shop.backend.engine.write(work)
 
 
-def made(number: int, source: str, state: State, type: str, expires: float) -> WebhookDelivery:
-    """A row of the inbox."""
+def row(number: int, source: str, state: State, type: str, expires: float) -> WebhookDelivery:
+    """Return a row of the inbox."""
     return WebhookDelivery(
         source=source,
         event_id=f"e{number}",
@@ -62,13 +62,13 @@ def made(number: int, source: str, state: State, type: str, expires: float) -> W
     )
 
 
-def test_filters_are_as_what_they_say(orders: Shop) -> None:
+def test_filters_equal_a_plain_loop(orders: Shop) -> None:
     """Each combination of filters returns the same as a plain scan of the rows, in order of time, with a limit."""
     number = 0
     kinds: Iterator[Any] = product(("shop", "stock"), STATES, ("order.placed", "order.paid", "orders", ""))
     for source, state, type in kinds:
         number += 1
-        add(orders, made(number, source, state, type, expires=1000.0 - number % 7))
+        add(orders, row(number, source, state, type, expires=1000.0 - number % 7))
         orders.clock.advance(HOUR)
     deliveries = orders.backend.inbox.deliveries
     with orders.backend.engine.snapshot() as snapshot:
@@ -83,8 +83,8 @@ def test_filters_are_as_what_they_say(orders: Shop) -> None:
             (None, middle),
         )
         for sources, states, type, since, until in combinations:
-            meant = DeliveryFilter(sources=sources, states=states, type=type, since=since, until=until)
-            plain = [
+            conditions = DeliveryFilter(sources=sources, states=states, type=type, since=since, until=until)
+            expected = [
                 row
                 for row in rows
                 if (sources is None or row.source in sources)
@@ -93,23 +93,23 @@ def test_filters_are_as_what_they_say(orders: Shop) -> None:
                 and (since is None or row.creation_time >= since)
                 and (until is None or row.creation_time <= until)
             ]
-            assert meant.newest(deliveries, snapshot, 1000) == plain
-            assert meant.newest(deliveries, snapshot, 2) == plain[:2]
-            assert meant.ids(deliveries, snapshot) == [row.id for row in plain[::-1]]
-            assert meant.ids(deliveries, snapshot, 2) == [row.id for row in plain[::-1]][:2]
+            assert conditions.newest(deliveries, snapshot, 1000) == expected
+            assert conditions.newest(deliveries, snapshot, 2) == expected[:2]
+            assert conditions.ids(deliveries, snapshot) == [row.id for row in expected[::-1]]
+            assert conditions.ids(deliveries, snapshot, 2) == [row.id for row in expected[::-1]][:2]
 
 
 @pytest.mark.parametrize("states", [STATES, ("dead",)])
 def test_a_long_list_takes_little_memory(orders: Shop, states: tuple[State, ...]) -> None:
-    """To find the newest of thousands, only as many as are asked for are held at once."""
-    add(orders, *(made(number, "shop", "dead", "order.placed", 1.0) for number in range(3000)))
-    meant = DeliveryFilter(states=states, type="order.*")
+    """Only as many deliveries as requested are held in memory, among thousands that match."""
+    add(orders, *(row(number, "shop", "dead", "order.placed", 1.0) for number in range(3000)))
+    conditions = DeliveryFilter(states=states, type="order.*")
     deliveries = orders.backend.inbox.deliveries
     with orders.backend.engine.snapshot() as snapshot:
-        meant.newest(deliveries, snapshot, 1)
+        conditions.newest(deliveries, snapshot, 1)
         tracemalloc.start()
         try:
-            found = meant.newest(deliveries, snapshot, 5)
+            found = conditions.newest(deliveries, snapshot, 5)
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
@@ -117,7 +117,7 @@ def test_a_long_list_takes_little_memory(orders: Shop, states: tuple[State, ...]
     assert peak < 200_000  # 3000 of them are 3 MB
 
 
-def test_ids_are_ours_or_the_senders(orders: Shop) -> None:
+def test_a_delivery_is_found_by_either_id(orders: Shop) -> None:
     """A delivery is found by either id, in one webhook or in all that received it, for any characters."""
     long = "e" * 1000
     own = orders.received("e1")
@@ -135,11 +135,11 @@ def test_ids_are_ours_or_the_senders(orders: Shop) -> None:
     assert sorted(found("e1")) == ["shop", "stock"]
     assert found("e1", "stock", "partner") == ["stock"]
     assert found(long) == ["shop"]
-    for name in (NOBODY, "", "\udce9", "' OR 1=1", "x" * 100_000):
+    for name in (UNKNOWN_ID, "", "\udce9", "' OR 1=1", "x" * 100_000):
         assert found(name) == []
 
 
-def test_a_source_is_one_that_deliveries_have_or_that_a_webhook_is_called(orders: Shop) -> None:
+def test_a_stored_source_comes_before_a_provider(orders: Shop) -> None:
     """Stored sources come first, so that a former source is not confused with a provider of that name."""
     webhooks = orders.backend.webhooks
     assert sources_named([], webhooks, "hmac") == {"shop", "stock", "partner"}
@@ -149,10 +149,10 @@ def test_a_source_is_one_that_deliveries_have_or_that_a_webhook_is_called(orders
     assert sources_named(["former"], webhooks, "formerly") == frozenset()
 
 
-def test_all_sources_are_found_with_a_query_each(orders: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_sources_are_found_with_one_query_each(orders: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """All sources are found in order, with one row read for each source."""
     sources = ["", "/hooks/stripe", "a\nb", "shop", "shop ", "Shop", "\U0001f4a1"]
-    add(orders, *(made(number, source, "done", "x", 1.0) for source in sources for number in range(50)))
+    add(orders, *(row(number, source, "done", "x", 1.0) for source in sources for number in range(50)))
     with orders.backend.engine.snapshot() as snapshot:
         selected: list[int] = []
         select = type(snapshot).select

@@ -1,6 +1,6 @@
-"""How each provider is built and its deliveries are signed, by the vendor's own library where there is one.
+"""Senders for tests: how each provider is created, and how the vendor's own library signs its deliveries.
 
-A new provider is one `Sender` here; the contract tests then run on it.
+A new provider is one `Sender` here. The contract tests then run on it.
 """
 
 import base64
@@ -33,14 +33,14 @@ BODY = b'{"id": "evt_1", "type": "order.paid", "data": {"name": "L\xc3\xa1mpara"
 NOW = 1_750_000_000
 SECRET = "whsec_" + base64.b64encode(b"the secret in use, 24 bytes!").decode()
 OLD_SECRET = "whsec_" + base64.b64encode(b"the secret being retired now").decode()
-OTHER_SECRET = "whsec_" + base64.b64encode(b"a secret of somebody else...").decode()
+OTHER_SECRET = "whsec_" + base64.b64encode(b"a secret of another sender..").decode()
 VARIABLE = "CONTRACT_WEBHOOK_SECRET"
 
 Headers = dict[str, str]
 
 
 def key_pair(name: str) -> tuple[str, str]:
-    """The public and the private key, as Standard Webhooks writes them, that belong to a name."""
+    """Return the public and the private key of a name, as Standard Webhooks writes them."""
     key = Ed25519PrivateKey.from_private_bytes(hashlib.sha256(name.encode()).digest())
     public = key.public_key().public_bytes_raw()
     private = key.private_bytes_raw() + public
@@ -54,50 +54,56 @@ PRIVATE_KEYS = dict(key_pair(name) for name in ("in use", "old", "other"))
 
 @dataclass(frozen=True)
 class Sender:
-    """How one provider is built, and how its deliveries are signed."""
+    """A provider with a delivery of it that the vendor's library, or its documented rule, has signed."""
 
     build: Callable[..., Provider]
     sign: Callable[[str, bytes, int], Headers]
     event_id: str
     event_type: str
-    #: The headers without which nothing verifies.
+    #: The required headers.
     needed: tuple[str, ...]
     timed: bool = True
-    #: What the receiver has.
+    #: The receiver's secret.
     secret: str = SECRET
     old_secret: str = OLD_SECRET
     other_secret: str = OTHER_SECRET
 
     @property
     def signing_secret(self) -> str:
-        """What the sender has."""
+        """The sender's secret, which is a private key where the receiver has a public one."""
         return PRIVATE_KEYS.get(self.secret, self.secret)
 
     def provider(self, secret: Secrets | None = None, **options: Any) -> Provider:
+        """Create the provider."""
         return self.build(secret=self.secret if secret is None else secret, **options)
 
     def headers(self, *, secret: str | None = None, body: bytes = BODY, at: int = NOW) -> Headers:
+        """Sign a body and return the headers of the delivery."""
         return {"Content-Type": "application/json", **self.sign(secret or self.secret, body, at)}
 
 
 def sign_stripe(secret: str, body: bytes, at: int) -> Headers:
+    """Sign with Stripe's library."""
     text = body.decode("utf-8", "replace")
     return {"Stripe-Signature": stripe.WebhookSignature.generate_signature_header(text, secret, at)}
 
 
 def sign_svix(secret: str, body: bytes, at: int) -> Headers:
+    """Sign with Svix's library."""
     when, text = datetime.fromtimestamp(at, tz=UTC), body.decode("utf-8", "replace")
     signature = svix.webhooks.Webhook(secret).sign("msg_1", when, text)
     return {"svix-id": "msg_1", "svix-timestamp": str(at), "svix-signature": signature}
 
 
 def sign_standard(secret: str, body: bytes, at: int) -> Headers:
+    """Sign with the standardwebhooks package."""
     when, text = datetime.fromtimestamp(at, tz=UTC), body.decode("utf-8", "replace")
     signature = standardwebhooks.Webhook(secret).sign("msg_1", when, text)
     return {"webhook-id": "msg_1", "webhook-timestamp": str(at), "webhook-signature": signature}
 
 
 def sign_ed25519(secret: str, body: bytes, at: int) -> Headers:
+    """Sign with the private key of a public key."""
     seed = base64.b64decode(PRIVATE_KEYS[secret].removeprefix("whsk_"))[:32]
     signature = Ed25519PrivateKey.from_private_bytes(seed).sign(b"msg_1.%d.%b" % (at, body))
     encoded = base64.b64encode(signature).decode()
@@ -105,6 +111,7 @@ def sign_ed25519(secret: str, body: bytes, at: int) -> Headers:
 
 
 def sign_slack(secret: str, body: bytes, at: int) -> Headers:
+    """Sign with Slack's library."""
     verifier = slack_sdk.signature.SignatureVerifier(secret)
     signature = verifier.generate_signature(timestamp=str(at), body=body.decode("utf-8", "replace"))
     assert signature is not None
@@ -112,6 +119,7 @@ def sign_slack(secret: str, body: bytes, at: int) -> Headers:
 
 
 def sign_shopify(secret: str, body: bytes, at: int) -> Headers:
+    """Sign by Shopify's documented rule."""
     signature = hmac.new(secret.encode(), body, "sha256").digest()
     return {
         "X-Shopify-Hmac-Sha256": base64.b64encode(signature).decode(),
@@ -121,6 +129,7 @@ def sign_shopify(secret: str, body: bytes, at: int) -> Headers:
 
 
 def sign_github(secret: str, body: bytes, at: int) -> Headers:
+    """Sign by GitHub's documented rule."""
     signature = hmac.new(secret.encode(), body, "sha256").hexdigest()
     return {
         "X-Hub-Signature-256": f"sha256={signature}",
@@ -130,11 +139,13 @@ def sign_github(secret: str, body: bytes, at: int) -> Headers:
 
 
 def sign_hmac(secret: str, body: bytes, at: int) -> Headers:
+    """Sign with an HMAC over a version, the time and the body."""
     signature = hmac.new(secret.encode(), b"v0:%d:%b" % (at, body), "sha256").hexdigest()
     return {"X-Signature": f"v0={signature}", "X-Timestamp": str(at)}
 
 
 def build_hmac(secret: Secrets, **options: Any) -> Provider:
+    """Create the provider that verifies `sign_hmac`."""
     return HmacSignature(
         secret=secret,
         **options,
@@ -151,7 +162,7 @@ SVIX_HEADERS = ("svix-id", "svix-timestamp", "svix-signature")
 STANDARD_HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
 SLACK_HEADERS = ("X-Slack-Signature", "X-Slack-Request-Timestamp")
 HMAC_HEADERS = ("X-Signature", "X-Timestamp")
-#: The id of what has none.
+#: The id of a delivery without one.
 DIGEST = hashlib.sha256(BODY).hexdigest()
 
 SENDERS = {
@@ -173,5 +184,5 @@ SENDERS = {
     "github": Sender(GitHub, sign_github, "d-1", "order.paid", ("X-Hub-Signature-256",), timed=False),
     "hmac": Sender(build_hmac, sign_hmac, "evt_1", "order.paid", HMAC_HEADERS),
 }
-#: Those whose headers have the same names.
+#: The providers whose headers have the same names.
 STANDARD_FAMILY = ("svix", "standard", "ed25519")

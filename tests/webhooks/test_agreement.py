@@ -1,4 +1,4 @@
-"""Whether a delivery verifies is what the vendor's library says, apart from the differences named here."""
+"""Agreement with the vendors' libraries on which deliveries verify, apart from the listed differences."""
 
 import time
 from collections.abc import Callable
@@ -21,6 +21,7 @@ FUZZ = settings(max_examples=100, deadline=None)
 
 
 def stripe_accepts(headers: Headers, body: bytes) -> bool:
+    """Return whether Stripe's library accepts a delivery."""
     try:
         stripe.WebhookSignature.verify_header(body, headers.get("Stripe-Signature"), SECRET, tolerance=300)
     except Exception:
@@ -29,6 +30,7 @@ def stripe_accepts(headers: Headers, body: bytes) -> bool:
 
 
 def svix_accepts(headers: Headers, body: bytes) -> bool:
+    """Return whether Svix's library accepts a delivery."""
     try:
         svix.webhooks.Webhook(SECRET).verify(body, headers)
     except Exception:
@@ -37,6 +39,7 @@ def svix_accepts(headers: Headers, body: bytes) -> bool:
 
 
 def standard_accepts(headers: Headers, body: bytes) -> bool:
+    """Return whether the standardwebhooks package accepts a delivery."""
     try:
         standardwebhooks.Webhook(SECRET).verify(body, headers, json_parse=False)
     except Exception:
@@ -45,6 +48,7 @@ def standard_accepts(headers: Headers, body: bytes) -> bool:
 
 
 def slack_accepts(headers: Headers, body: bytes) -> bool:
+    """Return whether Slack's library accepts a delivery."""
     try:
         return slack_sdk.signature.SignatureVerifier(SECRET).is_valid_request(body, headers)
     except Exception:
@@ -60,6 +64,7 @@ VENDORS: dict[str, Callable[[Headers, bytes], bool]] = {
 
 
 def accepts(provider: Provider, headers: Headers, body: bytes) -> bool:
+    """Return whether a provider accepts a delivery."""
     try:
         provider.verify_signature(headers, body)
     except VerificationError:
@@ -69,12 +74,9 @@ def accepts(provider: Provider, headers: Headers, body: bytes) -> bool:
 
 @st.composite
 def deliveries(draw: st.DrawFn, name: str) -> tuple[Headers, bytes]:
-    """Signed deliveries, most of them with one thing wrong.
-
-    Left out is what `DIFFERENCES` lists.
-    """
+    """Draw signed deliveries, most of them with one fault that is not in `DIFFERENCES`."""
     oldest, newest = (-400, 0) if name == "stripe" else (-400, 400)
-    # Not the very edge of the tolerance: the two verdicts are some microseconds apart.
+    # Not the very edge of the tolerance, because the two verdicts are reached some microseconds apart.
     age = draw(st.integers(oldest, newest).filter(lambda seconds: abs(abs(seconds) - 300) > 5))
     body = draw(st.binary(max_size=40) | st.text(max_size=40).map(str.encode) | st.just(BODY))
     secret = draw(st.sampled_from([SECRET, SECRET, SECRET, OTHER_SECRET]))
@@ -101,14 +103,14 @@ def deliveries(draw: st.DrawFn, name: str) -> tuple[Headers, bytes]:
 @given(data=st.data())
 @FUZZ
 def test_verdict_is_the_vendors(name: str, data: st.DataObject) -> None:
-    """Whether a delivery verifies is what the vendor's own library says."""
+    """A delivery verifies if and only if the vendor's own library accepts it."""
     headers, body = data.draw(deliveries(name))
     assert VENDORS[name](headers, body) == accepts(SENDERS[name].provider(), headers, body)
 
 
 @pytest.mark.parametrize("name", VENDORS)
 def test_own_tolerance_replaces_the_vendors(name: str) -> None:
-    """A longer tolerance accepts what the vendor's five minutes refuse."""
+    """A longer tolerance accepts a delivery that the vendor's five minutes reject."""
     headers = SENDERS[name].headers(at=int(time.time()) - 3600)
     assert not VENDORS[name](headers, BODY)
     assert not accepts(SENDERS[name].provider(), headers, BODY)
@@ -118,8 +120,8 @@ def test_own_tolerance_replaces_the_vendors(name: str) -> None:
 @pytest.mark.parametrize("name", ["svix", "standard"])
 @pytest.mark.parametrize("entry", ["v1", "v1,", "v1,a,b", "v1,not base64!", "", "v2,c2lnbmF0dXJl", "v1a,é"])
 @pytest.mark.parametrize("template", ["{entry} {good}", "{good} {entry}"])
-def test_odd_entry_does_not_spoil_the_good_one(name: str, entry: str, template: str) -> None:
-    """Difference: beside a signature that matches, entries that are malformed are ignored."""
+def test_malformed_entry_does_not_reject_a_valid_one(name: str, entry: str, template: str) -> None:
+    """Difference: malformed entries beside a matching signature are ignored."""
     headers = SENDERS[name].headers(at=int(time.time()))
     key = next(key for key in headers if key.endswith("signature"))
     headers[key] = template.format(entry=entry, good=headers[key])
@@ -128,7 +130,7 @@ def test_odd_entry_does_not_spoil_the_good_one(name: str, entry: str, template: 
 
 @pytest.mark.parametrize("name", VENDORS)
 def test_own_signature_is_accepted_by_the_vendor(name: str) -> None:
-    """What a provider signs for tests is accepted by the vendor's own library, and nothing else by that signature."""
+    """The vendor's library accepts what a provider signs, and rejects it with another body or secret."""
     provider, now = SENDERS[name].provider(), time.time() * 1000
     for body in (BODY, b"", "é".encode()):
         headers = provider.sign(body, secret=SECRET, event_id="msg_1", event_type="order.paid", now=now)
@@ -137,12 +139,12 @@ def test_own_signature_is_accepted_by_the_vendor(name: str) -> None:
         assert not VENDORS[name](provider.sign(body, secret=OTHER_SECRET, event_id="a", event_type="", now=now), body)
 
 
-# --- where we differ ---------------------------------------------------------------------------------------------
+# --- differences -------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A delivery on which the verdicts differ, and why ours is what it is."""
+    """A delivery on which the verdicts differ, and the reason for the difference."""
 
     name: str
     vendor_accepts: bool
@@ -151,27 +153,30 @@ class Difference:
 
 
 def now_headers(name: str, seconds: int = 0) -> Headers:
+    """Sign a delivery now, or so many seconds later."""
     return SENDERS[name].headers(at=int(time.time()) + seconds)
 
 
 def respelled(name: str, suffix: str, change: Callable[[str], str]) -> Callable[[], Headers]:
-    """A good delivery in which one header is written in another way."""
+    """Return a function that makes a valid delivery in which one header is written differently."""
 
     def headers() -> Headers:
-        good = now_headers(name)
-        key = next(key for key in good if key.lower().endswith(suffix))
-        return {**good, key: change(good[key])}
+        valid = now_headers(name)
+        key = next(key for key in valid if key.lower().endswith(suffix))
+        return {**valid, key: change(valid[key])}
 
     return headers
 
 
 def standard_signed(message: str) -> Headers:
+    """Sign a delivery with an id as Standard Webhooks does."""
     at = int(time.time())
     signature = standardwebhooks.Webhook(SECRET).sign(message, datetime.fromtimestamp(at, tz=UTC), BODY.decode())
     return {"webhook-id": message, "webhook-timestamp": str(at), "webhook-signature": signature}
 
 
 def slack_signed(timestamp: str) -> Headers:
+    """Sign a delivery with a timestamp as Slack does."""
     verifier = slack_sdk.signature.SignatureVerifier(SECRET)
     signature = verifier.generate_signature(timestamp=timestamp, body=BODY)
     assert signature is not None
@@ -179,30 +184,30 @@ def slack_signed(timestamp: str) -> Headers:
 
 
 def standard_differences(name: str) -> list[Difference]:
-    """Those of Standard Webhooks, which are Svix's too: its library is the same."""
+    """Return the differences of Standard Webhooks, which Svix shares because its library is the same."""
     return [
         Difference(
             name,
             True,
-            "a fraction in the timestamp is cut off, so that many timestamps share a signature",
+            "a fraction of the timestamp is cut off, so that many timestamps share a signature",
             respelled(name, "timestamp", lambda value: value + ".9"),
         ),
         Difference(
             name,
             True,
-            "spaces around the timestamp are one more spelling of what was signed",
+            "spaces around the timestamp are another spelling of the signed timestamp",
             respelled(name, "timestamp", lambda value: f" {value} "),
         ),
         Difference(
             name,
             True,
-            "characters that are no base64 are skipped in a signature",
+            "invalid characters in a signature are skipped",
             respelled(name, "signature", lambda value: value.replace("v1,", "v1,!-")),
         ),
         Difference(
             name,
             False,
-            "a malformed entry in the list does not spoil the good one beside it",
+            "a malformed entry of the list does not reject the valid one beside it",
             respelled(name, "signature", lambda value: "v1 " + value),
         ),
     ]
@@ -215,13 +220,13 @@ DIFFERENCES = [
     Difference(
         "stripe",
         True,
-        "of two timestamps nobody can say which one was signed",
+        "of two timestamps either may be the signed one",
         respelled("stripe", "signature", lambda value: value + ",t=1"),
     ),
     Difference(
         "stripe",
         True,
-        "a timestamp is digits, and not whatever int() takes",
+        "a timestamp has only digits",
         respelled("stripe", "signature", lambda value: value.replace("t=", "t=+")),
     ),
     *standard_differences("standard"),
@@ -233,7 +238,7 @@ DIFFERENCES = [
         lambda: standard_signed("msg.1"),
     ),
     Difference("standard", True, "an id is one printable word", lambda: standard_signed("msg 1")),
-    Difference("slack", True, "a timestamp is digits, and not whatever int() takes", lambda: slack_signed(plus_now())),
+    Difference("slack", True, "a timestamp has only digits", lambda: slack_signed(plus_now())),
     Difference(
         "slack",
         False,
@@ -244,19 +249,20 @@ DIFFERENCES = [
 
 
 def plus_now() -> str:
+    """Return the current time with a plus sign."""
     return f"+{int(time.time())}"
 
 
 @pytest.mark.parametrize("difference", DIFFERENCES, ids=lambda difference: f"{difference.name}: {difference.why}")
-def test_verdicts_differ_where_the_documentation_says(difference: Difference) -> None:
-    """On each listed delivery the vendor's library says one thing and we say the other."""
+def test_verdicts_differ_as_documented(difference: Difference) -> None:
+    """On each listed delivery the verdict is the opposite of the vendor's."""
     headers = difference.headers()
     assert VENDORS[difference.name](headers, BODY) is difference.vendor_accepts
     assert accepts(SENDERS[difference.name].provider(), headers, BODY) is not difference.vendor_accepts
 
 
-def test_secret_that_is_no_base64_is_ours_to_refuse() -> None:
-    """Difference: the vendor's library drops what is not base64 in a secret, and we call the secret damaged."""
+def test_secret_that_is_not_base64_is_malformed() -> None:
+    """Difference: the vendor's library skips invalid characters of a secret, which is reported as malformed here."""
     damaged = SECRET.replace("whsec_", "whsec_!!")
     headers = standard_signed("msg_1")
     assert standardwebhooks.Webhook(damaged).verify(BODY, headers)

@@ -1,4 +1,4 @@
-"""The HMAC provider: published vectors, its choices, and the combinations it refuses when it is built."""
+"""HmacSignature: published vectors, its choices, and invalid combinations of them."""
 
 import base64
 import hashlib
@@ -16,10 +16,12 @@ BODY = b'{"id": "evt_1", "number": 7, "type": "paid", "flag": true}'
 
 
 def sign(message: bytes, algorithm: str = "sha256") -> str:
+    """Return the HMAC of a message in hexadecimal."""
     return hmac.new(b"secret", message, algorithm).hexdigest()
 
 
 def build(**choices: Any) -> HmacSignature:
+    """Create a provider with these choices."""
     return HmacSignature(**{"secret": "secret", "header": "X-Signature", **choices})
 
 
@@ -35,7 +37,7 @@ def build(**choices: Any) -> HmacSignature:
     ],
 )
 def test_published_vectors_verify(algorithm: str, expected: str) -> None:
-    """Test case 2 of RFC 4231 verifies, in hexadecimal of either case and in base64."""
+    """Test case 2 of RFC 4231 verifies in hexadecimal of either case and in base64."""
     message = b"what do ya want for nothing?"
     encoded = base64.b64encode(bytes.fromhex(expected)).decode()
     for value, encoding in ((expected, "hex"), (expected.upper(), "hex"), (encoded, "base64")):
@@ -44,7 +46,7 @@ def test_published_vectors_verify(algorithm: str, expected: str) -> None:
 
 
 def test_slack_vector_verifies() -> None:
-    """The documented example of Slack verifies: a prefix, a version and a time in what is signed."""
+    """Slack's documented example verifies, with a prefix, a version and a signed time."""
     provider = HmacSignature(
         secret="8f742231b10e8888abcd99yyyzzz85a5",
         header="X-Slack-Signature",
@@ -66,13 +68,13 @@ def test_slack_vector_verifies() -> None:
 
 
 def test_braces_in_the_template_are_doubled() -> None:
-    """A literal brace in what is signed is written twice, as in any format string."""
+    """A literal brace in the template is written twice, as in a format string."""
     provider = build(signed="{{x}}{body}")
     assert provider.verify({"X-Signature": sign(b"{x}" + BODY)}, BODY).payload["id"] == "evt_1"
 
 
 def test_signed_headers_are_in_the_message() -> None:
-    """The id and the time that are signed cannot be changed."""
+    """A change of the signed id or time rejects the delivery."""
     provider = build(timestamp_header="X-Time", id_header="X-Id", signed="{id}.{timestamp}.{body}")
     headers = {"X-Signature": sign(b"a.1750000000." + BODY), "X-Time": "1750000000", "X-Id": "a"}
     assert provider.verify(headers, BODY, now=NOW * 1000).id == "a"
@@ -89,8 +91,8 @@ def test_signed_headers_are_in_the_message() -> None:
         ({"id_field": "number", "type_header": "X-Type"}, ("7", "refunded")),
     ],
 )
-def test_id_and_type_come_from_where_they_are_said(choices: Any, expected: tuple[str, str]) -> None:
-    """Without a place for them the id is the body's digest and the type is empty."""
+def test_id_and_type_come_from_the_named_places(choices: Any, expected: tuple[str, str]) -> None:
+    """Id and type come from the named header or field. By default they are the digest and empty."""
     event = build(**choices).verify({"X-Signature": sign(BODY), "X-Type": "refunded"}, BODY)
     assert (event.id, event.type) == expected
     assert event.data == event.payload
@@ -100,38 +102,38 @@ def test_id_and_type_come_from_where_they_are_said(choices: Any, expected: tuple
     "choices",
     [{"id_field": "flag"}, {"id_field": "none"}, {"type_field": "number"}, {"type_header": "X-None"}],
 )
-def test_missing_id_or_type_is_refused(choices: Any) -> None:
-    """A delivery without the id or the type that was announced is refused."""
+def test_missing_id_or_type_is_rejected(choices: Any) -> None:
+    """A delivery without the named id or type is rejected."""
     with pytest.raises(VerificationError):
         build(**choices).verify({"X-Signature": sign(BODY)}, BODY)
 
 
 def test_weak_algorithm_must_be_allowed() -> None:
-    """SHA-1 verifies only where someone wrote that it may."""
+    """SHA-1 is accepted only with `allow_weak_algorithm`."""
     with pytest.raises(RegistrationError, match="'sha1' is weak"):
         build(algorithm="sha1")
     provider = build(algorithm="sha1", allow_weak_algorithm=True)
     assert provider.verify({"X-Signature": sign(BODY, "sha1")}, BODY).provider == "hmac"
 
 
-def test_own_tolerance_is_kept() -> None:
-    """A tolerance of an hour takes a delivery of half an hour ago."""
+def test_tolerance_can_be_longer() -> None:
+    """With a tolerance of an hour a delivery of half an hour ago is accepted."""
     choices = {"timestamp_header": "X-Time", "signed": "{timestamp}.{body}", "tolerance": timedelta(hours=1)}
     headers = {"X-Signature": sign(b"1750000000." + BODY), "X-Time": "1750000000"}
     assert build(**choices).verify(headers, BODY, now=(NOW + 1800) * 1000).body == BODY
 
 
 @pytest.mark.parametrize("value", ["a+b/", "not base64!", "YQ", "YQ==\n", "YR==", "é"])
-def test_base64_in_another_form_is_refused(value: str) -> None:
-    """A signature that is not base64, or is that of something else, is refused."""
+def test_malformed_base64_is_rejected(value: str) -> None:
+    """A signature that is not base64, or encodes something else, is rejected."""
     with pytest.raises(VerificationError) as caught:
         build(encoding="base64").verify({"X-Signature": value}, BODY)
     assert caught.value.reason in ("malformed", "no-match")
 
 
 @pytest.mark.parametrize("junk", ["!", "\n", "-"])
-def test_base64_with_junk_is_refused(junk: str) -> None:
-    """The right signature with a character that is no base64 is not the right signature."""
+def test_base64_with_invalid_characters_is_rejected(junk: str) -> None:
+    """The correct signature with an invalid character in it is rejected."""
     good = base64.b64encode(bytes.fromhex(sign(BODY))).decode()
     assert build(encoding="base64").verify({"X-Signature": good}, BODY).body == BODY
     with pytest.raises(VerificationError, match="is not base64"):
@@ -168,21 +170,21 @@ def test_base64_with_junk_is_refused(junk: str) -> None:
         ({"retry_window": 7}, "^retry_window must be a timedelta of more than zero"),
     ],
 )
-def test_choices_that_cannot_work_are_refused_when_built(choices: Any, message: str) -> None:
-    """Every combination that would verify nothing, or too much, is refused with what to write instead."""
+def test_invalid_choices_are_rejected_at_creation(choices: Any, message: str) -> None:
+    """A combination that would verify nothing, or too much, raises RegistrationError with the remedy."""
     with pytest.raises(RegistrationError, match=message):
         build(**choices)
 
 
 @pytest.mark.parametrize("tolerance", [300, 5.0, timedelta(0), timedelta(seconds=-1), None])
 def test_tolerance_is_a_positive_timedelta(tolerance: Any) -> None:
-    """A tolerance is never a bare number, and never switches the check off."""
+    """A tolerance must be a timedelta of more than zero."""
     with pytest.raises(RegistrationError, match="tolerance must be"):
         Stripe(secret="whsec_a", tolerance=tolerance)
 
 
-def test_sender_is_as_patient_as_said() -> None:
-    """How long a generic sender waits and repeats is what the user says, ten seconds and a week otherwise."""
+def test_profile_has_the_given_times() -> None:
+    """Timeout and retry window are the given ones, by default ten seconds and a week."""
     profile = build().profile
     assert (profile.timeout, profile.window) == (timedelta(seconds=10), timedelta(days=7))
     said = build(timeout=timedelta(seconds=3), retry_window=timedelta(hours=1)).profile
@@ -199,7 +201,7 @@ def test_sender_is_as_patient_as_said() -> None:
     ],
 )
 def test_profile_follows_the_choices(choices: Any, signed: tuple[str, ...], id_from: str) -> None:
-    """What is signed and where the id is follow from what was chosen; an id that is not signed cannot be."""
+    """The profile lists the signed parts and the place of the id, which is always signed."""
     profile = build(**choices).profile
     assert (profile.signed, profile.id_from, profile.id_is_signed) == (signed, id_from, True)
     assert build(**choices).signs_time is ("timestamp_header" in choices)
@@ -215,7 +217,7 @@ def test_profile_follows_the_choices(choices: Any, signed: tuple[str, ...], id_f
     ],
 )
 def test_own_signature_verifies(choices: Any) -> None:
-    """Whatever the choices, what is signed for tests verifies."""
+    """A delivery that the provider signs verifies, for any choices."""
     provider = build(**choices)
     headers = provider.sign(BODY, secret="secret", event_id="a", event_type="paid", now=NOW * 1000)
     assert provider.verify(headers, BODY, now=NOW * 1000).body == BODY

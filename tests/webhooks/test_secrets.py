@@ -1,4 +1,4 @@
-"""Secrets: what may be given, what is read when, and what is never shown."""
+"""Secrets: valid arguments, when a variable is read, and that no value is shown."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ VARIABLE = "SECRETS_TEST_VARIABLE"
 
 
 def test_variable_is_read_when_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A variable's value is the one it has at the moment, under the variable's name."""
+    """The current value of a variable is returned, with the variable's name as its label."""
     secret = from_env(VARIABLE)
     for value in ("one", "two"):
         monkeypatch.setenv(VARIABLE, value)
@@ -19,21 +19,21 @@ def test_variable_is_read_when_needed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_plain_strings_are_labelled_by_position(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A plain string's label is its place in the list, whatever stands before it."""
+    """The label of a plain string is its position in the list."""
     monkeypatch.setenv(VARIABLE, "one")
     labels = [secret.label for secret in resolve(["a", from_env(VARIABLE), "b"])]
     assert labels == ["secret 1", VARIABLE, "secret 3"]
 
 
 def test_plain_string_is_no_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A plain string that happens to be the name of a variable is the secret itself."""
+    """A plain string that equals a variable's name is the secret itself."""
     monkeypatch.setenv(VARIABLE, "value")
     assert resolve(VARIABLE) == [LabelledSecret("secret 1", VARIABLE)]
 
 
 @pytest.mark.parametrize("value", ["", "  \n"])
 def test_empty_variables_are_skipped(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
-    """Unset and empty variables are passed over as long as another secret is there."""
+    """Unset and empty variables are skipped as long as another secret is available."""
     monkeypatch.setenv(VARIABLE, value)
     monkeypatch.delenv("SECRETS_TEST_UNSET", raising=False)
     secrets: list[Secret] = [from_env(VARIABLE), from_env("SECRETS_TEST_UNSET"), "plain"]
@@ -45,29 +45,29 @@ def test_empty_variables_are_skipped(monkeypatch: pytest.MonkeyPatch, value: str
 
 
 def test_reprs_show_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No repr shows a secret's value."""
+    """No repr contains a secret's value."""
     monkeypatch.setenv(VARIABLE, "hidden-value")
     secret = from_env(VARIABLE)
     assert "hidden-value" not in repr([secret, resolve(secret), GitHub(secret="hidden-value")])
 
 
 @pytest.mark.parametrize("secret", [None, 1, b"bytes", ["a", None], [b"bytes"], [["a"]], {"a": 1}, object()])
-def test_other_things_are_no_secret(secret: Any) -> None:
-    """What is neither a string nor from_env() is refused when the provider is built."""
+def test_other_types_are_rejected(secret: Any) -> None:
+    """A value that is neither a string nor from_env() raises RegistrationError."""
     with pytest.raises(RegistrationError, match="must be a string or from_env"):
         GitHub(secret=secret)
 
 
 @pytest.mark.parametrize("secret", ["", " ", [], (), ["a", ""]])
-def test_empty_secret_is_refused(secret: Any) -> None:
-    """An empty secret, or none at all, is refused when the provider is built."""
+def test_empty_secret_is_rejected(secret: Any) -> None:
+    """An empty secret or list raises RegistrationError."""
     with pytest.raises(RegistrationError, match="is empty"):
         GitHub(secret=secret)
 
 
 @pytest.mark.parametrize("name", ["", "A B", "1A", "A=B", "whsec_c2VjcmV0", "sk-live", None, 1, b"A"])
 def test_from_env_takes_only_names(name: Any) -> None:
-    """What cannot be a variable's name is refused and not repeated, for it may be the secret."""
+    """An invalid variable name raises RegistrationError without repeating it, because it may be the secret."""
     with pytest.raises(RegistrationError, match="name of an environment variable") as caught:
         from_env(name)
     assert "whsec_c2VjcmV0" not in str(caught.value)

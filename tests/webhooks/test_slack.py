@@ -1,4 +1,4 @@
-"""What is Slack's own: its vector, its three kinds of body, and the challenge."""
+"""Slack: its documented request, its three kinds of body, and its challenge."""
 
 import hashlib
 import json
@@ -27,21 +27,24 @@ PROVIDER = Slack(secret=SECRET)
 
 
 def deliver(body: bytes, **changes: str) -> WebhookEvent:
+    """Sign a request, change some headers, and verify it."""
     headers = PROVIDER.sign(body, secret=SECRET, event_id="", event_type="", now=NOW * 1000)
     headers.update({name.replace("_", "-"): value for name, value in changes.items()})
     return PROVIDER.verify(headers, body, now=NOW * 1000)
 
 
 def deliver_json(payload: Any) -> WebhookEvent:
+    """Verify a request whose body is JSON."""
     return deliver(json.dumps(payload).encode())
 
 
 def digest(body: bytes) -> str:
+    """Return the SHA-256 of a body in hexadecimal."""
     return hashlib.sha256(body).hexdigest()
 
 
 def test_documented_command_verifies() -> None:
-    """The documented example is a slash command: its fields, empty ones too, under its trigger's id."""
+    """The documented slash command has its fields, also the empty ones, and its trigger's id."""
     headers = {"X-Slack-Request-Timestamp": str(NOW), "X-Slack-Signature": SIGNATURE}
     event = PROVIDER.verify(headers, BODY, now=NOW * 1000)
     assert (event.type, event.id) == (
@@ -52,42 +55,42 @@ def test_documented_command_verifies() -> None:
 
 
 def test_event_has_the_inner_event_as_its_data() -> None:
-    """An event's id is the envelope's, its type and data are the inner event's."""
+    """The id of an event is the envelope's. Its type and data are the inner event's."""
     event = deliver_json({"type": "event_callback", "event_id": "Ev1", "event": MENTION})
     assert (event.id, event.type, event.data) == ("Ev1", "app_mention", MENTION)
     assert event.payload["type"] == "event_callback"
 
 
 def test_envelope_without_an_event_is_its_own_data() -> None:
-    """What Slack says about the app itself has no inner event and no id: its digest is the id."""
+    """Without an inner event the data is the envelope, and without an id the digest is the id."""
     limited = {"type": "app_rate_limited", "team_id": "T1", "minute_rate_limited": 1518467820}
     event = deliver_json(limited)
     assert (event.id, event.type, event.data) == (digest(event.body), "app_rate_limited", limited)
 
 
 def test_interaction_has_its_payload_as_data() -> None:
-    """A form with one payload is the JSON in it, whatever characters that holds."""
+    """The data of an interaction is the JSON in its payload field, with every character intact."""
     payload = {"type": "block_actions", "trigger_id": "1.2.abc", "text": "a&b=c+d é %41"}
     event = deliver(urlencode({"payload": json.dumps(payload)}).encode())
     assert (event.id, event.type, event.data) == ("1.2.abc", "block_actions", payload)
 
 
 def test_form_without_a_trigger_is_known_by_its_body() -> None:
-    """A form that has no id of its own has its body's digest."""
+    """The id of a form without a trigger is its digest."""
     event = deliver(b"ssl_check=1&token=a")
     assert (event.id, event.type) == (digest(b"ssl_check=1&token=a"), "")
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "application/x-www-form-urlencoded", "text/plain", ""])
 def test_unsigned_content_type_changes_nothing(content_type: str) -> None:
-    """How a body is read depends on its signed bytes alone."""
+    """Only the signed bytes decide how a body is read, not the content type."""
     event = json.dumps({"type": "event_callback", "event_id": "Ev1", "event": {**MENTION, "text": "&payload={}"}})
     assert deliver(event.encode(), Content_Type=content_type).type == "app_mention"
     assert deliver(BODY, Content_Type=content_type).type == "/webhook-collect"
 
 
-def test_challenge_is_answered() -> None:
-    """Slack's question whether the URL is yours is answered with its challenge, and a real event is no question."""
+def test_challenge_is_returned() -> None:
+    """`handshake` returns the challenge of a URL verification, and None for a real event."""
     question = deliver_json({"type": "url_verification", "token": "a", "challenge": "3eZbrw1aB"})
     assert PROVIDER.handshake(question) == "3eZbrw1aB"
     assert PROVIDER.handshake(deliver_json({"type": "a", "challenge": "b"})) is None
@@ -96,8 +99,8 @@ def test_challenge_is_answered() -> None:
 
 
 @pytest.mark.parametrize("challenge", [None, 1, "", ["a"]])
-def test_challenge_that_is_no_text_is_refused(challenge: Any) -> None:
-    """A question without a text to repeat is malformed."""
+def test_challenge_that_is_not_a_text_is_rejected(challenge: Any) -> None:
+    """A URL verification without a text as its challenge is malformed."""
     question = deliver_json({"type": "url_verification", "challenge": challenge})
     with pytest.raises(VerificationError, match="no text field 'challenge'"):
         PROVIDER.handshake(question)
@@ -126,16 +129,16 @@ def test_challenge_that_is_no_text_is_refused(challenge: Any) -> None:
         b"&".join(b"a%d=1" % number for number in range(101)),
     ],
 )
-def test_signed_body_in_another_form_is_refused(body: bytes) -> None:
-    """A signed body that is none of Slack's is malformed."""
+def test_signed_body_of_another_kind_is_rejected(body: bytes) -> None:
+    """A signed body of none of Slack's kinds is malformed."""
     with pytest.raises(VerificationError) as caught:
         deliver(body)
     assert caught.value.reason == "malformed"
 
 
 @pytest.mark.parametrize("signature", ["v0=", "v1=00", "v0=zz", "a2114d57", "v0=00,v0=00", "é"])
-def test_signature_in_another_form_is_refused(signature: str) -> None:
-    """A signature that is not v0= and hexadecimal digits is refused."""
+def test_malformed_signature_is_rejected(signature: str) -> None:
+    """A signature that is not v0= and hexadecimal digits is rejected."""
     with pytest.raises(VerificationError) as caught:
         deliver(BODY, X_Slack_Signature=signature)
     assert caught.value.reason in ("malformed", "no-match")
@@ -145,6 +148,7 @@ NAMES = ["type", "event", "event_id", "trigger_id", "payload", "command", "chall
 
 
 def fields(values: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """Draw objects with the names that Slack's bodies have."""
     return st.dictionaries(st.sampled_from(NAMES), values, max_size=4)
 
 
@@ -157,8 +161,8 @@ JSON = st.recursive(st.none() | st.booleans() | st.text(max_size=8), lambda inne
     | st.binary(max_size=30)
 )
 @settings(max_examples=100, deadline=None)
-def test_any_signed_body_is_an_event_or_refused(body: bytes) -> None:
-    """Whatever was signed is read, with an id to know it by, or refused for one reason."""
+def test_any_signed_body_is_read_or_rejected(body: bytes) -> None:
+    """Any signed body becomes an event with an id, or is malformed."""
     try:
         event = deliver(body)
         PROVIDER.handshake(event)

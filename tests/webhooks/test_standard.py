@@ -1,4 +1,4 @@
-"""What is Standard Webhooks' and Svix's own: their vector, their secrets, their header names."""
+"""Standard Webhooks and Svix: the documented vector, the kinds of secrets, and the names of headers."""
 
 import base64
 import json
@@ -22,6 +22,7 @@ SIGNATURE = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
 
 def headers(prefix: str, *, message: str = ID, signature: str = SIGNATURE) -> dict[str, str]:
+    """Return the headers of the documented example."""
     return {
         f"{prefix}-id": message,
         f"{prefix}-timestamp": str(NOW),
@@ -30,6 +31,7 @@ def headers(prefix: str, *, message: str = ID, signature: str = SIGNATURE) -> di
 
 
 def deliver_payload(payload: Any, message: str = ID) -> WebhookEvent:
+    """Sign and verify a delivery with this payload."""
     body = json.dumps(payload)
     signature = standardwebhooks.Webhook(SECRET).sign(message, datetime.fromtimestamp(NOW, tz=UTC), body)
     received = headers("webhook", message=message, signature=signature)
@@ -38,13 +40,13 @@ def deliver_payload(payload: Any, message: str = ID) -> WebhookEvent:
 
 @pytest.mark.parametrize("prefix", ["svix", "webhook"])
 def test_documented_vector_verifies(prefix: str) -> None:
-    """The documented example verifies, under either family of headers for Svix."""
+    """The documented example verifies with Svix under either family of headers."""
     event = Svix(secret=SECRET).verify(headers(prefix), BODY, now=NOW * 1000)
     assert (event.id, event.type, event.provider) == (ID, "", "svix")
 
 
 def test_standard_webhooks_reads_only_its_own_headers() -> None:
-    """Svix's headers are nothing to a Standard Webhooks endpoint."""
+    """A Standard Webhooks endpoint does not read Svix's headers."""
     provider = StandardWebhooks(secret=SECRET)
     assert provider.verify(headers("webhook"), BODY, now=NOW * 1000).id == ID
     with pytest.raises(VerificationError, match="Missing webhook-id header"):
@@ -52,28 +54,28 @@ def test_standard_webhooks_reads_only_its_own_headers() -> None:
 
 
 def test_svix_headers_come_before_the_others() -> None:
-    """When both families are there, Svix's own are judged, even when they are wrong."""
+    """If both families are present, Svix's own headers are verified, even if they are wrong."""
     mixed = headers("webhook") | headers("svix", signature="v1,AAAA")
     with pytest.raises(VerificationError, match="does not match"):
         Svix(secret=SECRET).verify(mixed, BODY, now=NOW * 1000)
 
 
-def test_data_is_the_payload_when_there_is_none() -> None:
-    """Some senders put the event's data at the top of the payload."""
+def test_data_defaults_to_the_payload() -> None:
+    """The data is the payload if the payload has no field `data`."""
     assert deliver_payload({"type": "a", "data": None}).data is None
     assert deliver_payload({"type": "a", "name": "b"}).data == {"type": "a", "name": "b"}
 
 
 @pytest.mark.parametrize("kind", [1, None, "", ["a"]])
-def test_type_is_text_when_there_is_one(kind: Any) -> None:
-    """A type may be left out, and is malformed when it is not text."""
+def test_type_is_a_text(kind: Any) -> None:
+    """A type may be missing, and is malformed if it is not a text."""
     with pytest.raises(VerificationError, match=r"no text field 'type'"):
         deliver_payload({"type": kind})
 
 
 @pytest.mark.parametrize("message", ["msg.1", "msg 1", "msg\u00e9", "msg\n1"])
-def test_id_is_one_unambiguous_word(message: str) -> None:
-    """An id with a full stop could trade characters with the timestamp, and others are no ids."""
+def test_id_is_unambiguous(message: str) -> None:
+    """An id is a printable word without a full stop, which could trade characters with the timestamp."""
     with pytest.raises(VerificationError, match="webhook-id header") as caught:
         deliver_payload({"type": "a"}, message)
     assert caught.value.reason == "malformed"
@@ -91,14 +93,14 @@ def test_id_is_one_unambiguous_word(message: str) -> None:
         "whsec_é",
     ],
 )
-def test_secret_in_another_form_is_named_but_not_shown(secret: str) -> None:
-    """A secret that is not whsec_ and base64 is a 503 that names its label only."""
+def test_malformed_secret_is_named_but_not_shown(secret: str) -> None:
+    """A secret that is not whsec_ and base64 raises MissingSecretError with its label only."""
     with pytest.raises(MissingSecretError, match=r"^secret 1 is not a valid signing secret$"):
         Svix(secret=secret).verify(headers("svix"), BODY, now=NOW * 1000)
 
 
 def test_secret_may_lack_padding() -> None:
-    """A secret whose base64 padding was cut off is the same secret."""
+    """A secret without its base64 padding is the same secret."""
     padded = "whsec_" + base64.b64encode(b"twenty-five bytes of key.").decode()
     signature = standardwebhooks.Webhook(padded).sign(ID, datetime.fromtimestamp(NOW, tz=UTC), BODY.decode())
     for secret in (padded, padded.rstrip("=")):
@@ -107,10 +109,10 @@ def test_secret_may_lack_padding() -> None:
 
 
 @pytest.mark.parametrize("provider", [Svix, StandardWebhooks])
-def test_package_missing_is_said_when_built(
+def test_missing_package_is_reported_at_creation(
     monkeypatch: pytest.MonkeyPatch, provider: type[Svix | StandardWebhooks]
 ) -> None:
-    """Without the standardwebhooks package the error says which extra to install."""
+    """Without the standardwebhooks package ConfigurationError names the extra to install."""
     monkeypatch.setitem(sys.modules, "standardwebhooks", None)
     with pytest.raises(ConfigurationError) as caught:
         provider(secret=SECRET)
@@ -121,12 +123,12 @@ def test_package_missing_is_said_when_built(
 
 PRIVATE_KEY = PRIVATE_KEYS[PUBLIC_KEY]
 EVENT = b'{"type": "a"}'
-#: The secret of an HMAC whose bytes are those of the public key, which everybody may know.
+#: A symmetric secret with the bytes of the public key, which is not secret.
 SECRET_OF_THE_PUBLIC_KEY = PUBLIC_KEY.replace("whpk_", "whsec_")
 
 
 def matched(secret: str | list[str], received: dict[str, str]) -> str | None:
-    """The label of the secret that matched, if one did."""
+    """Return the label of the secret that matched, or None."""
     try:
         return StandardWebhooks(secret=secret).verify(received, EVENT, now=NOW * 1000).secret_label
     except VerificationError as error:
@@ -135,35 +137,35 @@ def matched(secret: str | list[str], received: dict[str, str]) -> str | None:
 
 
 def test_public_key_verifies_what_the_private_one_signed() -> None:
-    """A whpk_ key verifies the v1a signature of its own whsk_ key, and no other's."""
+    """A whpk_ key verifies the v1a signature of its whsk_ key and of no other."""
     received = sign_ed25519(PUBLIC_KEY, EVENT, NOW)
     assert matched(PUBLIC_KEY, received) == "secret 1"
     assert matched(OTHER_PUBLIC_KEY, received) is None
 
 
 def test_private_key_stands_for_its_public_one() -> None:
-    """A test that has only the whsk_ key can sign and verify with it."""
+    """A whsk_ key can sign and verify."""
     provider = StandardWebhooks(secret=PRIVATE_KEY)
     received = provider.sign(EVENT, secret=PRIVATE_KEY, event_id="msg_1", event_type="a", now=NOW * 1000)
     assert matched(PRIVATE_KEY, received) == matched(PUBLIC_KEY, received) == "secret 1"
 
 
 def test_public_key_cannot_sign() -> None:
-    """Who only has the public key is told which one signs."""
+    """A whpk_ key cannot sign, and the error names the key that can."""
     with pytest.raises(MissingSecretError, match="whsk_ key that belongs to it"):
         StandardWebhooks(secret=PUBLIC_KEY).sign(b"", secret=PUBLIC_KEY, event_id="a", event_type="", now=0)
 
 
 def test_public_key_is_never_the_key_of_an_hmac() -> None:
-    """Knowing the public key, which is no secret, does not help to forge: an HMAC made with its bytes is nothing."""
+    """An HMAC made with the bytes of the public key, which is no secret, does not verify."""
     forged = sign_standard(SECRET_OF_THE_PUBLIC_KEY, EVENT, NOW)
     assert matched(PUBLIC_KEY, forged) is None
     digest = forged["webhook-signature"].removeprefix("v1,")
     assert matched(PUBLIC_KEY, {**forged, "webhook-signature": f"v1a,{digest}"}) is None
 
 
-def test_signature_of_one_scheme_is_nothing_in_the_other() -> None:
-    """A v1a signature named v1 is not looked at by a public key, and a symmetric secret looks at no v1a."""
+def test_signature_of_the_other_scheme_is_ignored() -> None:
+    """A public key ignores v1 signatures, and a symmetric secret ignores v1a signatures."""
     received = sign_ed25519(PUBLIC_KEY, EVENT, NOW)
     renamed = {**received, "webhook-signature": received["webhook-signature"].replace("v1a,", "v1,")}
     assert matched(PUBLIC_KEY, renamed) is None
@@ -174,7 +176,7 @@ def test_signature_of_one_scheme_is_nothing_in_the_other() -> None:
 
 
 def test_both_schemes_beside_each_other() -> None:
-    """While a sender moves from one scheme to the other, its list has both, and either receiver finds its own."""
+    """A list with signatures of both schemes verifies with either kind of secret."""
     symmetric, asymmetric = sign_standard(SECRET, EVENT, NOW), sign_ed25519(PUBLIC_KEY, EVENT, NOW)
     both = f"{symmetric['webhook-signature']} {asymmetric['webhook-signature']}"
     for received in (symmetric, {**symmetric, "webhook-signature": both}):
@@ -185,8 +187,8 @@ def test_both_schemes_beside_each_other() -> None:
 
 
 @pytest.mark.parametrize("entry", ["v1a", "v1a,", "v1a,AAAA", "v1a,not base64!", "v1a,é", "v1a,v1a,", "", "v2,AAAA"])
-def test_malformed_asymmetric_entry_spoils_nothing(entry: str) -> None:
-    """Beside the good signature a malformed one is ignored, and alone it does not match."""
+def test_malformed_asymmetric_entry_is_ignored(entry: str) -> None:
+    """A malformed entry beside a valid signature is ignored, and does not match alone."""
     received = sign_ed25519(PUBLIC_KEY, EVENT, NOW)
     good = received["webhook-signature"]
     for both in (f"{entry} {good}", f"{good} {entry}"):
@@ -195,7 +197,7 @@ def test_malformed_asymmetric_entry_spoils_nothing(entry: str) -> None:
 
 
 def test_asymmetric_signature_has_one_spelling() -> None:
-    """Base64 whose last bits differ, or without its padding, is not what the sender wrote."""
+    """Base64 with other unused bits, or without its padding, does not match."""
     received = sign_ed25519(PUBLIC_KEY, EVENT, NOW)
     good = received["webhook-signature"]
     assert good.endswith("==")
@@ -205,8 +207,8 @@ def test_asymmetric_signature_has_one_spelling() -> None:
         assert matched(PUBLIC_KEY, {**received, "webhook-signature": spelling}) is None
 
 
-def test_long_list_is_not_verified_to_its_end() -> None:
-    """Of a list's asymmetric signatures the first ten count, so that a long list costs the receiver nothing."""
+def test_only_ten_asymmetric_entries_are_checked() -> None:
+    """Only the first ten v1a entries of a list are checked, so that a long list is cheap."""
     received = sign_ed25519(PUBLIC_KEY, EVENT, NOW)
     good, bad = received["webhook-signature"], "v1a," + base64.b64encode(bytes(64)).decode()
     assert matched(PUBLIC_KEY, {**received, "webhook-signature": f"{bad} " * 9 + good}) == "secret 1"
@@ -226,14 +228,14 @@ def test_long_list_is_not_verified_to_its_end() -> None:
         "whsk_" + base64.b64encode(base64.b64decode(PRIVATE_KEY[5:])[:32] + bytes(32)).decode(),
     ],
 )
-def test_damaged_key_is_named_but_not_shown(secret: str) -> None:
-    """A key of another size, or whose halves do not belong together, is a 503 that names its label only."""
+def test_malformed_key_is_named_but_not_shown(secret: str) -> None:
+    """A key of another size, or whose halves do not fit, raises MissingSecretError with its label only."""
     with pytest.raises(MissingSecretError, match=r"^secret 1 is not a valid signing secret$"):
         StandardWebhooks(secret=secret).verify(sign_ed25519(PUBLIC_KEY, EVENT, NOW), EVENT, now=NOW * 1000)
 
 
-def test_cryptography_missing_is_said_when_a_key_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the cryptography package a public key is a 503 naming the extra, unless another secret verifies."""
+def test_missing_cryptography_is_reported_at_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the cryptography package a public key raises MissingSecretError unless another secret matches."""
     received = sign_ed25519(PUBLIC_KEY, EVENT, NOW)
     monkeypatch.setitem(sys.modules, "cryptography", None)
     for secret in (PUBLIC_KEY, PRIVATE_KEY):
@@ -242,8 +244,8 @@ def test_cryptography_missing_is_said_when_a_key_needs_it(monkeypatch: pytest.Mo
     assert matched([PUBLIC_KEY, SECRET], sign_standard(SECRET, EVENT, NOW)) == "secret 2"
 
 
-def test_keys_are_read_as_they_are_written() -> None:
-    """The two keys of a pair are those of the specification: 32 bytes, and 64 with the public ones last."""
+def test_keys_have_the_specified_form() -> None:
+    """A public key has 32 bytes, a private key 64 that end with the public key."""
     public, private = key_pair("any")
     assert len(base64.b64decode(public[5:])) == 32
     assert base64.b64decode(private[5:])[32:] == base64.b64decode(public[5:])

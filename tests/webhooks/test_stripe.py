@@ -1,4 +1,4 @@
-"""What is Stripe's own: events, thin events, and the header with one time and several signatures."""
+"""Stripe: snapshot and thin events, and a header with one time and several signatures."""
 
 import json
 import subprocess
@@ -17,16 +17,18 @@ NOW = 1_750_000_000
 
 
 def deliver(body: bytes, header: str | None = None) -> WebhookEvent:
+    """Sign a body with Stripe's library and verify it."""
     signed = stripe.WebhookSignature.generate_signature_header(body.decode(), SECRET, NOW)
     return Stripe(secret=SECRET).verify({"Stripe-Signature": header or signed}, body, now=NOW * 1000)
 
 
 def deliver_payload(payload: Any) -> WebhookEvent:
+    """Sign and verify a delivery with this payload."""
     return deliver(json.dumps(payload).encode())
 
 
 def test_fixed_vector_verifies() -> None:
-    """A signature computed once, by openssl, still verifies."""
+    """A signature that openssl once computed still verifies."""
     vector = "t=1750000000,v1=3098571e488d13b4f898ab0054694778fbb8b3ccb64c525d239de520ab51662c"
     assert deliver(b'{"id":"evt_1","type":"charge.succeeded","data":{}}', vector).id == "evt_1"
 
@@ -39,7 +41,7 @@ def test_snapshot_event_has_its_object() -> None:
 
 @pytest.mark.parametrize("rest", [{}, {"data": None}])
 def test_thin_event_has_empty_data(rest: dict[str, Any]) -> None:
-    """A thin event without data is an event, with nothing in its data and all in its payload."""
+    """A thin event without data has empty data, and everything in its payload."""
     thin = {
         "id": "evt_2",
         "object": "v2.core.event",
@@ -61,7 +63,7 @@ THIN = {
 
 
 def test_thin_event_is_what_stripes_library_reads() -> None:
-    """A thin event has the id, the type and the related object that Stripe's own parser finds in it."""
+    """A thin event has the id, type and related object that Stripe's own parser finds."""
     body = json.dumps(THIN).encode()
     provider = Stripe(secret=SECRET)
     now = time.time() * 1000
@@ -75,8 +77,8 @@ def test_thin_event_is_what_stripes_library_reads() -> None:
         client.parse_event_notification(body + b" ", headers["Stripe-Signature"], SECRET)
 
 
-def test_secret_of_a_connect_endpoint_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two endpoints on one URL each have a secret, and the event says whose it was."""
+def test_secret_label_tells_endpoints_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If two endpoints send to one URL, the event has the label of the secret that matched."""
     monkeypatch.setenv("STRIPE_TEST_ACCOUNT_SECRET", "whsec_account")
     monkeypatch.setenv("STRIPE_TEST_CONNECT_SECRET", "whsec_connect")
     provider = Stripe(secret=[from_env("STRIPE_TEST_ACCOUNT_SECRET"), from_env("STRIPE_TEST_CONNECT_SECRET")])
@@ -93,7 +95,7 @@ def test_secret_of_a_connect_endpoint_is_told_apart(monkeypatch: pytest.MonkeyPa
     [{"type": "x"}, {"id": "evt_1"}, {"id": 1, "type": "x"}, {"id": "evt_1", "type": None}, {"id": ""}],
 )
 def test_event_without_id_or_type_is_malformed(payload: Any) -> None:
-    """A signed body whose id or type is missing or not text is refused."""
+    """A signed body whose id or type is missing or not a text is malformed."""
     with pytest.raises(VerificationError, match="has no text field") as caught:
         deliver_payload(payload)
     assert caught.value.reason == "malformed"
@@ -107,8 +109,8 @@ def test_event_without_id_or_type_is_malformed(payload: Any) -> None:
         (b"[]", "^Webhook body is not a JSON object$"),
     ],
 )
-def test_refused_body_says_what_is_wrong(body: bytes, message: str) -> None:
-    """A signed body that is no JSON object is refused in words for people."""
+def test_malformed_body_is_explained(body: bytes, message: str) -> None:
+    """A signed body that is not a JSON object is rejected with a sentence for people."""
     with pytest.raises(VerificationError, match=message):
         deliver(body)
 
@@ -117,15 +119,15 @@ def test_refused_body_says_what_is_wrong(body: bytes, message: str) -> None:
     "header",
     ["t", "t=", "t=1750000000", "v1=00", "t=1750000000,t=1750000000,v1=00", "t=1750000000=1,v1=00", ",", "="],
 )
-def test_header_in_another_form_is_refused(header: str) -> None:
-    """A header without exactly one time and a v1 signature is refused."""
+def test_malformed_header_is_rejected(header: str) -> None:
+    """A header without exactly one time and a v1 signature is rejected."""
     with pytest.raises(VerificationError) as caught:
         deliver(b"{}", header)
     assert caught.value.reason in ("malformed", "no-match")
 
 
 def test_any_of_several_signatures_may_match() -> None:
-    """While Stripe rolls a secret the header has a signature of each, and other schemes are ignored."""
+    """If the header has several signatures, one match is enough, and other schemes are ignored."""
     body = b'{"id":"evt_1","type":"x"}'
     time_and_signature = stripe.WebhookSignature.generate_signature_header(body.decode(), SECRET, NOW)
     timestamp, signature = time_and_signature.split(",")
@@ -134,8 +136,8 @@ def test_any_of_several_signatures_may_match() -> None:
         deliver(body, f"{timestamp},{signature.replace('v1', 'v0')}")
 
 
-def test_package_missing_is_said_when_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the stripe package the error says which extra to install."""
+def test_missing_package_is_reported_at_creation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the stripe package ConfigurationError names the extra to install."""
     monkeypatch.setitem(sys.modules, "stripe", None)
     with pytest.raises(ConfigurationError) as caught:
         Stripe(secret=SECRET)
@@ -143,8 +145,8 @@ def test_package_missing_is_said_when_built(monkeypatch: pytest.MonkeyPatch) -> 
     assert str(caught.value) == expected
 
 
-def test_import_takes_no_vendor_library() -> None:
-    """Importing the providers imports no vendor's library."""
+def test_import_loads_no_vendor_library() -> None:
+    """Importing the providers does not import a vendor's library."""
     code = (
         "import sys, flask_convex_http.webhooks\n"
         "print({'stripe', 'svix', 'standardwebhooks', 'cryptography'} & set(sys.modules))"

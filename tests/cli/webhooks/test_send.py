@@ -229,7 +229,7 @@ def test_an_app_without_a_secret_is_reported(tmp_path: Path, monkeypatch: pytest
 
 
 def test_the_reason_of_a_rejection_is_printed(run: Send, base: str) -> None:
-    """The response of a rejected delivery tells what is wrong with it, such as a malformed header."""
+    """The response to a rejected delivery is printed, such as an error about a malformed header."""
     outcome = run("github", "\u00e9", "--data", "{}", "--url", base)
     assert outcome.status == 1
     assert "X-GitHub-Event header is malformed" in outcome.out

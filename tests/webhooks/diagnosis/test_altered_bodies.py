@@ -1,4 +1,4 @@
-"""Diagnosis of bodies that were changed after they were signed, and what a hostile body costs."""
+"""Diagnosis of bodies that were changed after they were signed, and the cost of a hostile body."""
 
 import gzip
 import itertools
@@ -106,7 +106,7 @@ def test_a_signed_body_that_is_no_event_is_malformed() -> None:
     ids=["deep", "wide", "digits", "long"],
 )
 def test_a_hostile_body_costs_seconds_at_most(body: bytes) -> None:
-    """The work is bounded whatever the body contains, also with many webhooks and secrets."""
+    """The work is bounded for any body, also with many webhooks and secrets."""
     others = tuple((f"/{number}", Svix(secret=OTHER_SECRET)) for number in range(10))
     provider = StandardWebhooks(secret=[SECRET, OLD_SECRET])
     started = time.process_time()

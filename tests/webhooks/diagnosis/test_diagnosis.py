@@ -47,7 +47,7 @@ def test_a_missing_header_is_named() -> None:
 
 
 def test_an_empty_header_is_reported_as_empty() -> None:
-    """A header that a proxy has cleared is told apart from a missing one."""
+    """A header that a proxy has cleared is reported as empty, not as missing."""
     word, sentence = certain_finding(SENDERS["stripe"].provider(), {"Stripe-Signature": " "})
     assert (word, "Stripe-Signature is empty" in sentence) == ("missing-header", True)
 
@@ -76,7 +76,7 @@ def test_a_signature_among_the_credentials_was_not_kept() -> None:
     ],
 )
 def test_a_malformed_signature_is_a_hint(name: str, header: str, value: str) -> None:
-    """A signature in another form than the provider's repeats what the provider says about it."""
+    """A signature in another form than the provider's has a finding with the provider's own message."""
     sender = SENDERS[name]
     [finding] = findings_of(sender.provider(), {**sender.headers(), header: value})
     assert (finding.word, finding.is_certain) == ("malformed", False)
