@@ -50,7 +50,7 @@ def test_arguments_that_are_no_json_object_are_wrong_usage(convex: Convex, argum
     """What is not a JSON object ends with status 2."""
     refused = convex("run", "shop:add", arguments)
     assert refused.status == 2
-    assert "Usage:" in refused.err
+    assert "ARGUMENTS" in refused.err
 
 
 def test_an_application_error_is_one_line(convex: Convex) -> None:

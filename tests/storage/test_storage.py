@@ -17,6 +17,7 @@ from flask_convex_http import (
     ActionCtx,
     BlobNotFoundError,
     ConvexError,
+    DocumentValidationError,
     HttpRouter,
     Id,
     MutationCtx,
@@ -199,7 +200,7 @@ def test_revoking_in_a_mutation(tmp_path: Path) -> None:
 def test_failure_before_the_row_leaves_nothing(tmp_path: Path) -> None:
     """If the row cannot be written, here for a type that is no text, the bytes are removed again."""
     with storing(tmp_path) as (backend, storage):
-        with pytest.raises(Exception, match="surrogate"):
+        with pytest.raises(DocumentValidationError, match="surrogates"):
             storage.store(BODY, content_type="\ud800")
         assert stored(backend) == []
 

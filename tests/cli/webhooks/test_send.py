@@ -328,9 +328,9 @@ def test_the_sample_events_are_listed(run: Send) -> None:
         (("stripe", "invoice.paid", "--source", "/x"), 2, "no webhook with the source '/x'"),
         (("svix", "user.created"), 2, "choose a source, one of /hooks/clerk, /hooks/mail"),
         (("stripe", "\udcff"), 1, "There is no sample of"),
-        (("hmac", "\udcff", "--data", "{}"), 1, "surrogates not allowed"),
+        (("hmac", "\udcff", "--data", "{}"), 1, "Error: "),
         (("\udcff", "x"), 2, r"no webhook '\udcff'"),
-        (("hmac", "x", "--data", '{"a": "\udcff"}'), 2, "surrogates not allowed: write a JSON object"),
+        (("hmac", "x", "--data", '{"a": "\udcff"}'), 2, ": write a JSON object"),
         (("paypal", "x"), 2, "This app has no webhook 'paypal'"),
     ],
 )
