@@ -264,7 +264,7 @@ class Crons:
         if isinstance(function, (str, MutationFunction, ActionFunction)):
             return
         if isinstance(function, Function):
-            raise _wrong(name, f"{function.name} is a query, and nobody would see its result; write a mutation")
+            raise _wrong(name, f"{function.name} is a query, and its result would be lost; write a mutation")
         raise _wrong(
             name,
             f"{getattr(function, '__name__', repr(function))} is not a registered function; decorate it with "

@@ -61,7 +61,7 @@ class JobCounts:
         self.earliest = min(self.earliest, due)
 
     def clear(self) -> None:
-        """Forget all jobs: the transaction runs again from its start."""
+        """Reset the counts: the transaction runs again from its start."""
         self.roll_back((0, 0, math.inf))
 
     def mark(self) -> CountsMark:

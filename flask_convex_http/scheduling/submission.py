@@ -51,7 +51,7 @@ class Submission(msgspec.Struct, frozen=True):  # a dataclass takes five times a
                 "@internal_mutation or @internal_action"
             )
         if function.kind == "query":
-            raise FunctionCallError(f"{function.name} is a query, and nobody would see its result; schedule a mutation")
+            raise FunctionCallError(f"{function.name} is a query, and its result would be lost; schedule a mutation")
         function.bind(schema)
         arguments = function.arguments_as_json(args, kwargs)
         _check_size(function.name, arguments)

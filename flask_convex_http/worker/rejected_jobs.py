@@ -37,9 +37,9 @@ class RejectedJobs:
     def __len__(self) -> int:
         return len(self._pauses)
 
-    def limit(self, wanted: int) -> int:
+    def limit(self, requested: int) -> int:
         """Return how many jobs the next batch may run: one, while the cause of a rejection is unknown."""
-        return 1 if self._suspects else wanted
+        return 1 if self._suspects else requested
 
     def add(self, completed: list[str], running: str | None) -> None:
         """Record a rejected batch.

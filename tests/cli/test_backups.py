@@ -21,7 +21,7 @@ from tests.cli.test_database import older_app
 from tests.databases import rows
 from tests.processes.servers import Deployment, Server, serving
 from tests.sqlite.crews import wait_until
-from tests.worker.runs import working
+from tests.worker.workers import running_worker
 
 
 def add(convex: Convex, *names: str) -> None:
@@ -313,7 +313,7 @@ def test_running_workers_keep_their_crons_after_a_restore(tmp_path: Path, sweepi
     """After a restore of a backup without a cron, running workers still run that cron."""
     with errands(tmp_path) as older:
         assert older.convex("backup", str(tmp_path / "copy.db")).status == 0
-    with errands(tmp_path, crons=sweeping, CONVEX_WORKER_LEASE=0.5) as shop, working(shop.backend):
+    with errands(tmp_path, crons=sweeping, CONVEX_WORKER_LEASE=0.5) as shop, running_worker(shop.backend):
         wait_until(lambda: shop.notes() == ["swept"])
         shop.schedule("note", text="lost")
         wait_until(lambda: shop.notes() == ["swept", "lost"])
@@ -329,7 +329,7 @@ def test_running_workers_keep_their_crons_after_a_migration(tmp_path: Path, swee
     assert older(args=["convex", "migrate"]).exit_code == 0
     assert older(args=["convex", "backup", str(tmp_path / "copy.db")]).exit_code == 0
     app.extensions["convex_http"].close()
-    with errands(tmp_path, crons=sweeping, CONVEX_WORKER_LEASE=0.5) as shop, working(shop.backend):
+    with errands(tmp_path, crons=sweeping, CONVEX_WORKER_LEASE=0.5) as shop, running_worker(shop.backend):
         wait_until(lambda: shop.notes() == ["swept"])
         assert shop.convex("restore", str(tmp_path / "copy.db"), "--yes").status == 0
         assert shop.convex("migrate").status == 0

@@ -1,4 +1,4 @@
-"""What a replay would do: shown, and undone."""
+"""Dry runs: the changes that a replay would make are shown and rolled back."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -20,32 +20,32 @@ HOUR = timedelta(hours=1)
 
 @pytest.fixture
 def orders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
-    """The shop, in its app context, as a command has one."""
+    """Open the shop in its application context."""
     monkeypatch.setenv(VARIABLE, SECRET)
     with shop(tmp_path) as made, made.app.app_context():
         yield made
 
 
 def previewed(shop: Shop, delivery_id: str) -> Preview:
-    """What a replay would do, where one is possible."""
+    """Return the preview of a replay that is possible."""
     preview = shop.replays.preview(delivery_id)
     assert isinstance(preview, Preview)
     return preview
 
 
 def later(shop: Shop) -> str:
-    """Something that is scheduled."""
+    """Schedule a job."""
     return shop.backend.ctx().scheduler.run_after(HOUR, remind, number="later")
 
 
 def settled(shop: Shop, paid: str, gone: str = "nothing") -> dict[str, Any]:
-    """What the event says whose handler does all that one can."""
+    """Return the event whose handler makes every kind of change."""
     file_id = shop.backend.ctx().run_action(store)
     return {"type": "order.settled", "paid": paid, "gone": gone, "job": later(shop), "file": file_id}
 
 
 def test_a_dry_run_shows_each_change(orders: Shop) -> None:
-    """Rows by table, id and fields before and after; what is scheduled, canceled and deleted in words."""
+    """A dry run shows rows with their fields before and after, and changes of jobs and files in words."""
     orders.send("paid")
     orders.send("gone")
     paid, gone = orders.orders()
@@ -66,7 +66,7 @@ def test_a_dry_run_shows_each_change(orders: Shop) -> None:
 
 
 def test_a_dry_run_leaves_nothing(orders: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not a byte of the database is another, the bytes of a deleted file are there, and no worker is woken."""
+    """A dry run changes no byte of the database, deletes no file and wakes no worker."""
     told = settled(orders, "e0")
     delivery_id = orders.fail("e1", **told)
     woken: list[None] = []
@@ -77,14 +77,14 @@ def test_a_dry_run_leaves_nothing(orders: Shop, tmp_path: Path, monkeypatch: pyt
     assert woken == []
     with orders.backend.ctx().storage.get(told["file"]) as file:  # type: ignore[union-attr]  # it is there
         assert file.read() == b"a receipt"
-    assert orders.replays.retry(delivery_id).outcome == "done"  # what the dry run has shown, for real
+    assert orders.replays.retry(delivery_id).outcome == "done"  # the changes of the dry run, committed
     assert database_digest(tmp_path) != before
     assert orders.backend.ctx().storage.get_metadata(told["file"]) is None
 
 
 @pytest.mark.parametrize("error", [ValueError("The lamp is out"), ConvexError("no"), SystemExit("stop"), dead()])
-def test_a_dry_run_says_what_a_handler_fails_with(orders: Shop, tmp_path: Path, error: BaseException) -> None:
-    """A handler that fails changes nothing, and a dry run does not write that down."""
+def test_a_handler_that_fails(orders: Shop, tmp_path: Path, error: BaseException) -> None:
+    """A dry run of a handler that fails returns its error, and records nothing."""
     delivery_id = orders.received("e1")
     orders.troubles.error = error
     before = database_digest(tmp_path)
@@ -94,7 +94,7 @@ def test_a_dry_run_says_what_a_handler_fails_with(orders: Shop, tmp_path: Path, 
     assert database_digest(tmp_path) == before
 
 
-def test_what_a_handler_takes_back_does_not_show(orders: Shop) -> None:
-    """A part that was undone, and a row that was inserted and deleted, are no changes."""
+def test_writes_without_a_result(orders: Shop) -> None:
+    """Rolled back writes, and a row that was inserted and deleted, are no changes."""
     preview = previewed(orders, orders.received("e1", type="order.doubtful"))
     assert (preview.status, preview.rows, preview.system) == (200, [], [])

@@ -1,4 +1,4 @@
-"""Running functions: transactions and parts of them, what may call what, and what calls have in common."""
+"""Running functions: transactions, inner mutations, snapshots, and the steps after a commit."""
 
 import contextlib
 import threading
@@ -40,7 +40,7 @@ SCHEMA = Schema(Item)
 
 
 class Boom(Exception):
-    """What the functions here fail with."""
+    """The exception that functions of these tests raise."""
 
 
 @internal_mutation
@@ -67,7 +67,7 @@ def stored(backend: Backend) -> list[str]:
 
 
 def test_mutation_commits_wholly_or_not() -> None:
-    """A mutation that ends well leaves all of its writes, one that raises leaves none."""
+    """A mutation that returns commits all of its writes, one that raises none."""
 
     @mutation
     def two(ctx: MutationCtx, *, fail: bool) -> None:
@@ -84,8 +84,8 @@ def test_mutation_commits_wholly_or_not() -> None:
         assert stored(backend) == ["a", "b"]
 
 
-def test_wrong_result_undoes_the_mutation() -> None:
-    """A mutation whose result does not match its annotation leaves nothing behind."""
+def test_wrong_result_rolls_back_the_mutation() -> None:
+    """A mutation whose result does not match its annotation is rolled back."""
 
     @mutation
     def wrong(ctx: MutationCtx) -> int:
@@ -98,8 +98,8 @@ def test_wrong_result_undoes_the_mutation() -> None:
         assert stored(backend) == []
 
 
-def test_inner_mutation_that_fails_is_undone_alone() -> None:
-    """Of a mutation inside a mutation that raises only its own writes vanish, if the outer one catches that."""
+def test_inner_mutation_is_rolled_back_alone() -> None:
+    """An inner mutation whose exception is caught is rolled back alone."""
 
     @mutation
     def outer(ctx: MutationCtx) -> list[str]:
@@ -114,8 +114,8 @@ def test_inner_mutation_that_fails_is_undone_alone() -> None:
         assert stored(backend) == ["before", "after"]
 
 
-def test_inner_result_that_is_wrong_is_undone_alone() -> None:
-    """A mutation inside a mutation whose result is wrong counts as one that raised."""
+def test_inner_mutation_with_a_wrong_result() -> None:
+    """An inner mutation whose result does not match is rolled back alone."""
 
     @internal_mutation
     def wrong(ctx: MutationCtx) -> int:
@@ -133,8 +133,8 @@ def test_inner_result_that_is_wrong_is_undone_alone() -> None:
         assert stored(backend) == ["before"]
 
 
-def test_outer_mutation_that_fails_undoes_inner_ones() -> None:
-    """If the outer mutation raises, the inner ones that ended well vanish too."""
+def test_outer_mutation_rolls_back_inner_ones() -> None:
+    """An outer mutation that raises rolls back its inner ones."""
 
     @mutation
     def outer(ctx: MutationCtx) -> None:
@@ -154,7 +154,7 @@ PLANS = st.recursive(
 
 @internal_mutation
 def carry_out(ctx: MutationCtx, *, steps: list[Any], path: str = "", fails: bool = False) -> list[str]:
-    """Write, or run a part that fails or not; answer the names that should be there of it."""
+    """Write, or run an inner mutation, and return the names that should be committed."""
     kept: list[str] = []
     for number, step in enumerate(steps):
         name = f"{path}.{number}"
@@ -162,7 +162,7 @@ def carry_out(ctx: MutationCtx, *, steps: list[Any], path: str = "", fails: bool
             ctx.db.insert(Item(name=name))
             kept.append(name)
             continue
-        with contextlib.suppress(Boom, FunctionCallError):  # the latter: nested too deep
+        with contextlib.suppress(Boom, FunctionCallError):  # FunctionCallError: nested too deep
             kept += ctx.run_mutation(carry_out, steps=step[1], path=name, fails=step[0])
     if fails:
         raise Boom
@@ -175,8 +175,8 @@ def clear(ctx: MutationCtx) -> None:
         ctx.db.delete(item.id)
 
 
-def test_any_nesting_of_parts() -> None:
-    """However parts of a transaction are nested, what stays is what was written in parts that ended well."""
+def test_any_nesting() -> None:
+    """With any nesting of mutations exactly the writes of those that returned are committed."""
     with memory_backend(SCHEMA) as backend:
 
         @given(st.lists(PLANS, max_size=4))
@@ -190,7 +190,7 @@ def test_any_nesting_of_parts() -> None:
 
 
 def test_query_in_a_mutation_sees_its_writes() -> None:
-    """A query that a mutation runs sees what the mutation has written so far."""
+    """A query that a mutation runs sees its writes."""
 
     @mutation
     def count_twice(ctx: MutationCtx) -> list[list[str]]:
@@ -203,7 +203,7 @@ def test_query_in_a_mutation_sees_its_writes() -> None:
 
 
 def test_calls_of_an_action_are_separate_transactions() -> None:
-    """What an action's mutation has written stays although the action raises, and others see it at once."""
+    """A mutation of an action is committed and visible at once, even if the action raises."""
 
     @action
     def two_steps(ctx: ActionCtx) -> None:
@@ -220,7 +220,7 @@ def test_calls_of_an_action_are_separate_transactions() -> None:
 
 
 def test_query_sees_one_snapshot() -> None:
-    """What another thread commits while a query runs is not seen by it, nor by the queries it runs."""
+    """A query, and the queries it runs, do not see a concurrent commit."""
 
     @query
     def look_twice(ctx: QueryCtx) -> list[list[str]]:
@@ -236,7 +236,7 @@ def test_query_sees_one_snapshot() -> None:
 
 
 def test_mutation_through_another_ctx() -> None:
-    """A mutation started inside a mutation through another ctx would wait for itself: it is an error instead."""
+    """A mutation inside a mutation through another ctx is an error, since it would wait for itself."""
 
     @mutation
     def outer(ctx: MutationCtx) -> None:
@@ -252,7 +252,7 @@ def test_mutation_through_another_ctx() -> None:
 
 
 def test_ctx_after_its_function() -> None:
-    """A ctx that was kept after its function has ended cannot be used any more."""
+    """A ctx cannot be used after its function has ended."""
     kept: list[Any] = []
 
     @mutation
@@ -288,7 +288,7 @@ def has_bytes(backend: Backend, file: str) -> bool:
 
 
 def test_files_go_after_the_commit() -> None:
-    """The bytes of a file a mutation deletes are there until it commits, and stay if it does not."""
+    """The bytes of a file that a mutation deletes are deleted after the commit, or stay without one."""
 
     @mutation
     def look(ctx: MutationCtx, *, file: Id[StoredFile], fail: bool) -> None:
@@ -309,7 +309,7 @@ def test_files_go_after_the_commit() -> None:
 
 
 def test_files_of_an_inner_mutation_that_failed_stay() -> None:
-    """A file that an undone part of a transaction had deleted keeps its row and its bytes."""
+    """A file that a rolled back inner mutation deleted keeps its row and its bytes."""
 
     @mutation
     def outer(ctx: MutationCtx, *, kept: Id[StoredFile], deleted: Id[StoredFile]) -> None:
@@ -328,7 +328,7 @@ def test_files_of_an_inner_mutation_that_failed_stay() -> None:
 
 
 def test_failure_after_the_commit(caplog: pytest.LogCaptureFixture) -> None:
-    """What fails after a commit is logged; the commit stands and the caller gets its result."""
+    """A failure after a commit is logged. The commit stands, and the caller gets its result."""
     with memory_backend(SCHEMA) as backend:
         file = backend.ctx().storage.store(b"bytes")
         backend.blobs.close()

@@ -1,4 +1,4 @@
-"""What may call what, how deep, and what all functions on the way have in common."""
+"""Calls between functions: allowed kinds, depth, time, identity and application errors."""
 
 from datetime import timedelta
 from typing import Any
@@ -49,11 +49,11 @@ def stored(backend: Backend) -> list[str]:
     return backend.ctx().run_query(names)
 
 
-# --- what may call what ----------------------------------------------------------------------------------------------
+# --- allowed calls ---------------------------------------------------------------------------------------------------
 
 
 def test_a_query_only_reads() -> None:
-    """A query has no way to write: its ctx runs no mutations and no actions."""
+    """The ctx of a query runs no mutation and no action."""
 
     @query
     def sly(ctx: Any) -> list[bool]:
@@ -64,7 +64,7 @@ def test_a_query_only_reads() -> None:
 
 
 def test_a_mutation_runs_no_action() -> None:
-    """A mutation cannot run an action."""
+    """The ctx of a mutation runs no action."""
 
     @mutation
     def sly(ctx: Any) -> list[bool]:
@@ -75,7 +75,7 @@ def test_a_mutation_runs_no_action() -> None:
 
 
 def test_an_action_has_no_database() -> None:
-    """An action reaches documents through functions only."""
+    """The ctx of an action has no `db`."""
 
     @action
     def sly(ctx: Any) -> list[bool]:
@@ -86,7 +86,7 @@ def test_an_action_has_no_database() -> None:
 
 
 def test_wrong_kind_inside_functions() -> None:
-    """The kind of a function is looked at before its arguments."""
+    """The kind of a function is checked before its arguments."""
 
     @mutation
     def outer(ctx: Any) -> None:
@@ -98,7 +98,7 @@ def test_wrong_kind_inside_functions() -> None:
 
 @pytest.mark.parametrize("decorate", [query, mutation, action])
 def test_endless_calls(decorate: Any) -> None:
-    """Functions that call themselves without end are stopped, and what they have done is undone."""
+    """Functions that call themselves without end raise, and are rolled back."""
     calls: list[int] = []
 
     @decorate  # type: ignore[untyped-decorator]
@@ -113,11 +113,11 @@ def test_endless_calls(decorate: Any) -> None:
     assert len(calls) == MAX_DEPTH
 
 
-# --- what calls have in common --------------------------------------------------------------------------------------
+# --- shared by all calls ---------------------------------------------------------------------------------------------
 
 
-def test_now_stands_still() -> None:
-    """ctx.now is the time a transaction started, for all functions in it, whatever the clock does meanwhile."""
+def test_now_does_not_move() -> None:
+    """`ctx.now` is the start of the transaction for all functions in it, even if the clock moves."""
     clock = Clock()
 
     @internal_query
@@ -140,7 +140,7 @@ def test_now_stands_still() -> None:
 
 
 def test_creation_times_grow_within_a_transaction() -> None:
-    """Documents of one transaction, of its parts too, are in the order they were inserted in."""
+    """Documents of one transaction, inner mutations included, are in the order of their insertion."""
     clock = Clock()
 
     @mutation
@@ -156,8 +156,8 @@ def test_creation_times_grow_within_a_transaction() -> None:
     assert times == sorted(set(times))
 
 
-def test_identity_flows_down() -> None:
-    """Every function on the way knows who called the outermost one."""
+def test_identity_is_passed_on() -> None:
+    """Every inner function has the identity of the outermost caller."""
 
     @internal_query
     def who(ctx: QueryCtx) -> UserIdentity | None:
@@ -178,7 +178,7 @@ def test_identity_flows_down() -> None:
 
 
 def test_application_errors() -> None:
-    """A ConvexError passes through any number of calls with its data and status, and undoes the transaction."""
+    """A ConvexError passes through all calls with its data and status, and rolls back the transaction."""
 
     @internal_mutation
     def refuse(ctx: MutationCtx) -> None:
@@ -203,6 +203,6 @@ def test_application_errors() -> None:
 
 @pytest.mark.parametrize("status", [0, 200, 399, 600])
 def test_application_error_status(status: int) -> None:
-    """A ConvexError has the status of an error."""
+    """A ConvexError with a status that is no error is rejected."""
     with pytest.raises(ValueError, match="is not an error status: use 400 to 599"):
         ConvexError("no", status=status)

@@ -1,4 +1,4 @@
-"""Processes with crons on one database, without the worker that would fire them; and a clock that jumps."""
+"""Processes with crons on one database, without the worker that would fire them, and a settable clock."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,12 +55,12 @@ FUNCTIONS = (sweep, count, send, look)
 
 
 class Process:
-    """The crons of one process on a database that others may use too.
+    """The crons of one process, on a database that other processes may use too.
 
     Args:
         backend: The database, and a clock.
-        crons: What this process knows of crons.
-        functions: What it knows of functions.
+        crons: The crons in the code of this process.
+        functions: The functions in the code of this process.
     """
 
     def __init__(self, backend: Backend, crons: Crons, functions: tuple[Any, ...] = FUNCTIONS) -> None:
@@ -70,22 +70,22 @@ class Process:
         self.ticks = CronTicks(crons, backend.schema, backend.jobs, registry)
 
     def register(self) -> None:
-        """Start."""
+        """Register the crons, like a worker that starts."""
         now = self.backend.clock()
         self.backend.engine.write(lambda transaction: self.registration.register(transaction, CreationTimes(now), now))
 
     def fire(self) -> int:
-        """Fire what is due."""
+        """Fire the due crons."""
         now = self.backend.clock()
         return self.backend.engine.write(lambda transaction: self.ticks.fire(transaction, CreationTimes(now), now))
 
     def next_tick(self) -> float | None:
-        """When there is something to fire."""
+        """Return the time of the next tick."""
         with self.backend.engine.snapshot() as snapshot:
             return self.ticks.next_tick(snapshot, self.backend.clock())
 
-    def end_runs(self) -> None:
-        """End what was fired."""
+    def end_jobs(self) -> None:
+        """End all jobs of the ticks."""
 
         def work(transaction: Transaction) -> None:
             for job in self.all(ScheduledFunction):
@@ -95,38 +95,38 @@ class Process:
         self.backend.engine.write(work)
 
     def all(self, document: type[D]) -> list[D]:
-        """The rows of a table of the system's."""
+        """Return all rows of a system table."""
         table = self.backend.schema.table_for(document)
         with self.backend.engine.snapshot() as snapshot:
             return Query(snapshot, table, table.indexes["by_creation_time"]).collect()
 
     def row(self, name: str = "sweep") -> CronJob:
-        """The row of a cron."""
+        """Return the row of a cron."""
         return next(row for row in self.all(CronJob) if row.name == name)
 
     def fired(self) -> list[float]:
-        """The ticks that have fired, in the order of the time that the clock showed then."""
+        """Return the ticks that have fired, in the order in which they did."""
         return [run.tick for run in self.all(CronRun)]
 
 
-class ClockThere(Clock):
+class SettableClock(Clock):
     """A clock that can be set."""
 
     def set(self, text: str) -> float:
-        """Set it to a time in UTC."""
+        """Set the clock to a time in UTC."""
         self._now = at(text)
         return self._now
 
 
 def at(text: str) -> float:
-    """A time in UTC, in milliseconds."""
+    """Return a time in UTC, in milliseconds since the epoch."""
     return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * 1000
 
 
 @contextmanager
-def process(crons: Crons, start: str = "2026-01-01 08:00") -> Iterator[tuple[Process, ClockThere]]:
-    """A process that has started, and its clock."""
-    clock = ClockThere()
+def process(crons: Crons, start: str = "2026-01-01 08:00") -> Iterator[tuple[Process, SettableClock]]:
+    """Start a process, with a clock."""
+    clock = SettableClock()
     clock.set(start)
     with memory_backend(SCHEMA, FUNCTIONS, clock=clock) as backend:
         started = Process(backend, crons)
@@ -135,14 +135,14 @@ def process(crons: Crons, start: str = "2026-01-01 08:00") -> Iterator[tuple[Pro
 
 
 def every(seconds: float) -> Crons:
-    """A cron with an interval."""
+    """Return a cron with an interval."""
     crons = Crons()
     crons.interval("sweep", seconds, sweep, limit=3)
     return crons
 
 
 def daily(hour: int = 9) -> Crons:
-    """A cron of each day."""
+    """Return a daily cron."""
     crons = Crons()
     crons.daily("sweep", time(hour), sweep, limit=3)
     return crons

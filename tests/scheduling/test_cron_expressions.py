@@ -1,4 +1,4 @@
-"""Schedules: which ticks they have, in UTC and where clocks change, and what is no schedule."""
+"""Schedules: their ticks in UTC and where clocks change, and invalid ones."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
@@ -19,26 +19,26 @@ NEW_YORK = ZoneInfo("America/New_York")
 
 
 def at(text: str) -> float:
-    """A time that is written down, UTC if it does not say else, in milliseconds."""
+    """Return a time in ISO 8601, in UTC without an offset, in milliseconds since the epoch."""
     moment = datetime.fromisoformat(text)
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000
 
 
 def ticks(schedule: Schedule, after: float) -> Iterator[float]:
-    """The ticks after a time."""
+    """Return the ticks after a time."""
     while True:
         after = schedule.next(after)
         yield after
 
 
 def clock_times(schedule: Schedule, zone: ZoneInfo, start: str, count: int) -> list[str]:
-    """The first ticks after a midnight as the clocks of a zone show them."""
+    """Return the first ticks after a midnight, as the clocks of a zone show them."""
     midnight = datetime.fromisoformat(start).replace(tzinfo=zone).timestamp() * 1000
     found = [datetime.fromtimestamp(tick / 1000, zone) for tick in islice(ticks(schedule, midnight), count)]
     return [f"{moment:%m-%d %H:%M%z}" for moment in found]
 
 
-# --- the cases of Convex ---------------------------------------------------------------------------------------------
+# --- cases from Convex -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -58,13 +58,13 @@ def clock_times(schedule: Schedule, zone: ZoneInfo, start: str, count: int) -> l
     ],
 )
 def test_next_minute_that_matches(expression: str, now: str, following: str) -> None:
-    """The next tick, and the first one of a new cron, is the first minute strictly after now that matches."""
+    """The next tick, and the first of a new cron, is the first matching minute strictly after now."""
     schedule = CronExpression.of(expression, UTC)
     assert schedule.next(at(now)) == schedule.first(at(now)) == at(following)
 
 
 def test_interval_starts_now() -> None:
-    """The first tick of an interval is now, each after it one interval later."""
+    """The first tick of an interval is now, each further one an interval later."""
     schedule = Interval.of(timedelta(minutes=1))
     now = at("2023-03-01 08:35")
     assert schedule.first(now) == now
@@ -72,7 +72,7 @@ def test_interval_starts_now() -> None:
 
 
 def test_fractions_of_a_second_count() -> None:
-    """A millisecond before a minute that minute is next, a millisecond after it the one after."""
+    """A matching minute is the next tick until it begins, and not after."""
     schedule = CronExpression.of("* * * * *", UTC)
     noon = at("2026-01-01 12:00")
     assert schedule.next(noon - 0.001) == noon
@@ -91,8 +91,8 @@ def test_fractions_of_a_second_count() -> None:
         (NEW_YORK, "2027-03-13", ["03-13 02:30-0500", "03-14 03:00-0400", "03-15 02:30-0400"]),
     ],
 )
-def test_time_that_is_left_out_fires_once(zone: ZoneInfo, start: str, expected: list[str]) -> None:
-    """What was to fire in the hour that is left out in spring fires once, at its end."""
+def test_skipped_time_fires_once(zone: ZoneInfo, start: str, expected: list[str]) -> None:
+    """A time in the skipped hour of spring fires once, at the end of that hour."""
     assert clock_times(CronExpression.of("30 2 * * *", zone), zone, start, 3) == expected
 
 
@@ -105,21 +105,21 @@ def test_time_that_is_left_out_fires_once(zone: ZoneInfo, start: str, expected: 
         (NEW_YORK, "2027-11-06", 1, ["11-06 01:30-0400", "11-07 01:30-0400", "11-08 01:30-0500"]),
     ],
 )
-def test_time_that_comes_twice_fires_once(zone: ZoneInfo, start: str, hour: int, expected: list[str]) -> None:
-    """What is to fire in the hour that comes twice in autumn fires the first time only."""
+def test_repeated_time_fires_once(zone: ZoneInfo, start: str, hour: int, expected: list[str]) -> None:
+    """A time in the repeated hour of autumn fires only the first time."""
     assert clock_times(CronExpression.of(f"30 {hour} * * *", zone), zone, start, 3) == expected
 
 
 def test_second_of_two_equal_hours_has_no_tick() -> None:
-    """Asked in the second of two equal hours, a schedule does not answer a tick of the first one."""
+    """In the second of two equal hours a schedule does not return ticks of the first."""
     schedule = CronExpression.of("10,30,50 2 * * *", BERLIN)
     for minutes in range(60):
-        after = at("2026-10-25 01:00") + minutes * MINUTE  # 02:00 for the second time
+        after = at("2026-10-25 01:00") + minutes * MINUTE  # the second 02:00 of the night
         assert schedule.next(after) == at("2026-10-26 02:10+01:00")
 
 
-def test_hours_with_a_star_go_on_as_time_does() -> None:
-    """An hourly tick comes after each hour that passes, on days of 23 and 25 hours too."""
+def test_hours_with_a_star_follow_elapsed_time() -> None:
+    """An hourly tick follows each elapsed hour, on days of 23 and 25 hours too."""
     schedule = CronExpression.of("15 * * * *", BERLIN)
     for day in ("2026-03-29", "2026-10-25"):
         found = list(islice(ticks(schedule, at(f"{day} 00:00") - DAY), 60))
@@ -127,7 +127,7 @@ def test_hours_with_a_star_go_on_as_time_does() -> None:
 
 
 def test_utc_has_no_summer_time() -> None:
-    """In UTC every day has each of its ticks, those of the days that clocks change on too."""
+    """In UTC each day has all of its ticks, also when clocks change elsewhere."""
     schedule = CronExpression.of("30 2 * * *", UTC)
     found = list(islice(ticks(schedule, at("2026-01-01 00:00")), 365))
     assert found == [at("2026-01-01 02:30") + day * DAY for day in range(365)]
@@ -142,8 +142,10 @@ def test_utc_has_no_summer_time() -> None:
     offset=st.floats(0, 3 * DAY),
 )
 def test_ticks_in_a_zone(zone: str, minutes: list[int], hours: list[int], change: str, offset: float) -> None:
-    """Where clocks change ticks rise, match the fields unless the clock left them out, and do not depend on when they
-    are asked for."""
+    """Where clocks change ticks ascend, match the fields, and do not depend on the time of the call.
+
+    A tick that the clock skips is the exception to the match.
+    """
     there = ZoneInfo(zone)
     schedule = CronExpression.of(f"{','.join(map(str, minutes))} {','.join(map(str, hours))} * * *", there)
     start = at(f"2026-{change} 00:00")
@@ -159,16 +161,16 @@ def test_ticks_in_a_zone(zone: str, minutes: list[int], hours: list[int], change
         assert matches or moment.utcoffset() != before.utcoffset()
 
 
-# --- no tick too many and none too few -------------------------------------------------------------------------------
+# --- exactly the matching ticks --------------------------------------------------------------------------------------
 
 
 def subset(lowest: int, highest: int) -> st.SearchStrategy[frozenset[int] | None]:
-    """Some values of a field, or all of them."""
+    """Draw some values of a field, or all."""
     return st.none() | st.frozensets(st.integers(lowest, highest), min_size=1, max_size=4)
 
 
-def written(values: frozenset[int] | None) -> str:
-    """The values as a field."""
+def field_text(values: frozenset[int] | None) -> str:
+    """Return values as the text of a field."""
     return "*" if values is None else ",".join(map(str, values))
 
 
@@ -187,7 +189,7 @@ def test_no_minute_is_missed(
     weekdays: frozenset[int] | None,
     start: float,
 ) -> None:
-    """In UTC the ticks are just the minutes whose fields match, as found by looking at each minute."""
+    """In UTC the ticks are exactly the minutes whose fields match, as found by trying each minute."""
 
     def matches(time: float) -> bool:
         moment = datetime.fromtimestamp(time / 1000, UTC)
@@ -197,7 +199,8 @@ def test_no_minute_is_missed(
         on_day = (in_month or in_week) if either else (in_month and in_week)
         return on_day and (minutes is None or moment.minute in minutes) and (hours is None or moment.hour in hours)
 
-    schedule = CronExpression.of(f"{written(minutes)} {written(hours)} {written(days)} * {written(weekdays)}", UTC)
+    fields = [field_text(values) for values in (minutes, hours, days, None, weekdays)]
+    schedule = CronExpression.of(" ".join(fields), UTC)
     end = start + 2 * DAY
     first = (start // MINUTE + 1) * MINUTE
     looked_at = [first + number * MINUTE for number in range(int((end - first) // MINUTE) + 1)]
@@ -209,7 +212,7 @@ def test_no_minute_is_missed(
     assert found == [time for time in looked_at if matches(time)]
 
 
-# --- ticks that were missed ------------------------------------------------------------------------------------------
+# --- missed ticks ----------------------------------------------------------------------------------------------------
 
 
 @given(
@@ -218,15 +221,15 @@ def test_no_minute_is_missed(
     late=st.floats(0, 1e11),
 )
 def test_interval_stays_on_its_grid(milliseconds: int, tick: float, late: float) -> None:
-    """An interval that is late goes on at the first tick after now that lies whole intervals after the one it had."""
+    """A late interval continues at the first tick after now that is a multiple of the interval away."""
     schedule = Interval(milliseconds)
     following, skipped = schedule.skip(tick, tick + late)
     assert tick + late < following <= tick + late + milliseconds + 0.001
     assert following == tick + (skipped + 1) * milliseconds
 
 
-def test_expression_counts_what_it_skips() -> None:
-    """An expression that is late goes on at the first tick after now and says how many there were in between."""
+def test_expression_counts_skipped_ticks() -> None:
+    """A late expression continues at the first tick after now, and counts the skipped ticks."""
     schedule = CronExpression.of("0 9 * * *", UTC)
     following, skipped = schedule.skip(at("2026-01-01 09:00"), at("2026-01-04 09:00"))
     assert (following, skipped) == (at("2026-01-05 09:00"), 3)
@@ -234,13 +237,13 @@ def test_expression_counts_what_it_skips() -> None:
 
 
 def test_expression_stops_counting() -> None:
-    """After a long time the ticks that were missed are no longer counted, so that going on takes no time."""
+    """An expression stops counting after many skipped ticks, so that it takes no time."""
     schedule = CronExpression.of("* * * * *", UTC)
     following, skipped = schedule.skip(at("2016-01-01 00:00"), at("2026-01-01 00:00"))
     assert (following, skipped) == (at("2026-01-01 00:01"), MAX_COUNTED_TICKS)
 
 
-# --- as a line -------------------------------------------------------------------------------------------------------
+# --- strings ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -258,11 +261,11 @@ def test_expression_stops_counting() -> None:
     ],
 )
 def test_schedule_as_a_line(schedule: Schedule, line: str) -> None:
-    """A schedule is one line that says its fields and its zone, however it was written down."""
+    """The string of a schedule has its fields and its zone in a normal form."""
     assert str(schedule) == line
 
 
-# --- what is no schedule ---------------------------------------------------------------------------------------------
+# --- invalid schedules -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -297,42 +300,42 @@ def test_schedule_as_a_line(schedule: Schedule, line: str) -> None:
         ("CRON_TZ=Europe/Berlin", "must have five fields"),
     ],
 )
-def test_expression_that_is_none(expression: str, message: str) -> None:
-    """What is no expression of five fields, or can never match, is refused with the reason."""
+def test_invalid_expression(expression: str, message: str) -> None:
+    """An invalid expression, or one that never matches, is rejected with the reason."""
     with pytest.raises(RegistrationError, match=message):
         CronExpression.of(expression, UTC)
 
 
 @pytest.mark.parametrize("expression", ["0 9 * * */7", "0 9 * * 1#1", "0 9 */7 * *", "7 7 7 7 *", "0 9 * * 5L"])
-def test_seven_is_refused_as_a_day_only(expression: str) -> None:
-    """Seven may be a step, a minute, an hour or a month."""
+def test_seven_is_rejected_as_a_day_only(expression: str) -> None:
+    """Seven is rejected as a day only. It is valid as a step, a minute, an hour or a month."""
     assert str(CronExpression.of(expression, UTC)) == f"{expression} UTC"
 
 
 @pytest.mark.parametrize(
     "every", [0, -1, -0.0, float("nan"), float("inf"), 1e300, 0.0001, timedelta(0), timedelta.max, timedelta.min]
 )
-def test_interval_that_is_none(every: timedelta | float) -> None:
-    """An interval is longer than nothing and not longer than five years."""
+def test_invalid_interval(every: timedelta | float) -> None:
+    """An interval outside of a millisecond to five years is rejected."""
     with pytest.raises(RegistrationError, match="from a millisecond to five years"):
         Interval.of(every)
 
 
 @pytest.mark.parametrize("every", ["5 minutes", None, True])
 def test_interval_of_another_type(every: timedelta | float) -> None:
-    """An interval is a timedelta or a number of seconds."""
+    """An interval that is neither a timedelta nor a number of seconds is rejected."""
     with pytest.raises(RegistrationError, match="must be a timedelta or seconds"):
         Interval.of(every)
 
 
 @pytest.mark.parametrize("zone", ["Mars/Olympus", "", "../etc/passwd", "/etc/passwd", "Europe", "a\0b", "x" * 5000])
-def test_zone_that_is_none(zone: str) -> None:
-    """What is not the name of a time zone is refused, whatever it would do to the file system."""
+def test_invalid_zone(zone: str) -> None:
+    """A value that is not the name of a time zone is rejected, even if it is a path."""
     with pytest.raises(RegistrationError, match="there is no time zone"):
         zone_of(zone)
 
 
 def test_zone_without_a_name() -> None:
-    """A mere offset is no time zone: it does not know when its clocks change."""
+    """A fixed offset is rejected, since it does not know when its clocks change."""
     with pytest.raises(RegistrationError, match="IANA name"):
         zone_of(timezone(timedelta(hours=2)))

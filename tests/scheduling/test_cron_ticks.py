@@ -1,4 +1,4 @@
-"""Ticks of crons: what a start makes of them, and what each fires."""
+"""Registration of crons when a worker starts, and the jobs of their ticks."""
 
 import re
 from datetime import time, timedelta
@@ -33,11 +33,11 @@ from tests.scheduling.cron_processes import (
 
 pytestmark = EACH_ENGINE
 
-# --- starting --------------------------------------------------------------------------------------------------------
+# --- registration ----------------------------------------------------------------------------------------------------
 
 
 def test_new_crons_are_added() -> None:
-    """A cron that is new gets a row with its function, its arguments and its first tick."""
+    """A new cron gets a row with its function, its arguments and its first tick."""
     crons = every(300)
     crons.daily("send", time(9), "cron_processes:send", to="team")
     with process(crons) as (one, _):
@@ -50,7 +50,7 @@ def test_new_crons_are_added() -> None:
 
 
 def test_unchanged_crons_are_not_written() -> None:
-    """A start that changes nothing writes nothing; one that does could not do without."""
+    """A start without changes writes nothing."""
     with process(every(300)) as (one, clock):
         one.fire()
         before = one.row()
@@ -63,8 +63,8 @@ def test_unchanged_crons_are_not_written() -> None:
         assert one.row() == before
 
 
-def test_changed_schedule_finds_its_tick_anew() -> None:
-    """A cron with another schedule is a new one as to its ticks, and remembers its last run."""
+def test_changed_schedule_has_a_new_tick() -> None:
+    """A cron with a changed schedule gets a new tick, and keeps its last run."""
     with process(daily(9)) as (one, clock):
         clock.set("2026-01-01 09:00")
         assert one.fire() == 1
@@ -76,7 +76,7 @@ def test_changed_schedule_finds_its_tick_anew() -> None:
 
 @pytest.mark.parametrize("limit", [4, True, 3.0, "3", None])
 def test_changed_arguments_keep_the_tick(limit: Any) -> None:
-    """Other arguments are for the next tick, which stays as it was; equal numbers of another type are others."""
+    """Changed arguments keep the tick. Equal numbers of another type are a change."""
     with process(daily()) as (one, clock):
         crons = Crons()
         crons.daily("sweep", time(9), sweep, limit=limit)
@@ -87,7 +87,7 @@ def test_changed_arguments_keep_the_tick(limit: Any) -> None:
 
 
 def test_changed_function_keeps_the_tick() -> None:
-    """Another function is for the next tick, which stays as it was."""
+    """A changed function keeps the tick."""
     with process(daily()) as (one, clock):
         crons = Crons()
         crons.daily("sweep", time(9), count)
@@ -98,7 +98,7 @@ def test_changed_function_keeps_the_tick() -> None:
 
 
 def test_removed_crons_are_deleted() -> None:
-    """A cron that the application has no more does not fire any more."""
+    """A cron that was removed from the code does not fire any more."""
     crons = every(300)
     crons.interval("count", 300, count)
     with process(crons) as (one, _):
@@ -108,13 +108,13 @@ def test_removed_crons_are_deleted() -> None:
         assert less.fire() == 1
 
 
-def test_what_a_cron_runs_is_checked() -> None:
-    """A function that is not there, is none that can be scheduled or has other arguments is refused by cron."""
+def test_function_and_arguments_are_checked() -> None:
+    """A cron of an unknown function, a query, or with wrong arguments is rejected."""
 
     @internal_mutation
     def unlisted(ctx: MutationCtx) -> None: ...
 
-    def refusal(function: Any, **kwargs: Any) -> str:
+    def rejection(function: Any, **kwargs: Any) -> str:
         crons = Crons()
         crons.interval("x", 60, function, **kwargs)
         with pytest.raises(RegistrationError) as caught:
@@ -122,16 +122,16 @@ def test_what_a_cron_runs_is_checked() -> None:
         return str(caught.value)
 
     with memory_backend(SCHEMA, FUNCTIONS) as backend:
-        assert refusal("cron_processes:swep").startswith("Cron 'x': Could not find function 'cron_processes:swep'")
-        assert refusal("cron_processes:look").startswith("Cron 'x': cron_processes:look is a query")
-        assert refusal(unlisted).startswith("Cron 'x': Could not find function 'test_cron_ticks:unlisted'")
-        assert refusal(send, too="team").startswith("Cron 'x': cron_processes:send: Unknown field `too` - at `$.too`")
-        assert re.fullmatch(r"Cron 'x': cron_processes:send: .+ - at `\$\.to`", refusal(send, to=3))
-        assert refusal(sweep, limit=float("nan")).startswith("Cron 'x': cron_processes:sweep: the arguments must be")
+        assert rejection("cron_processes:swep").startswith("Cron 'x': Could not find function 'cron_processes:swep'")
+        assert rejection("cron_processes:look").startswith("Cron 'x': cron_processes:look is a query")
+        assert rejection(unlisted).startswith("Cron 'x': Could not find function 'test_cron_ticks:unlisted'")
+        assert rejection(send, too="team").startswith("Cron 'x': cron_processes:send: Unknown field `too` - at `$.too`")
+        assert re.fullmatch(r"Cron 'x': cron_processes:send: .+ - at `\$\.to`", rejection(send, to=3))
+        assert rejection(sweep, limit=float("nan")).startswith("Cron 'x': cron_processes:sweep: the arguments must be")
 
 
-def test_function_of_the_same_name_is_another() -> None:
-    """A function that is not the one workers find by its name is refused."""
+def test_function_of_the_same_name() -> None:
+    """A cron of a function that is not the registered one of its name is rejected."""
 
     def made() -> MutationFunction[[], None]:
         @internal_mutation
@@ -154,7 +154,7 @@ def test_function_of_the_same_name_is_another() -> None:
 
 
 def test_tick_schedules_the_function() -> None:
-    """A tick that is due schedules the function for the tick's time, and leaves a row that says so."""
+    """A due tick schedules a job for the tick's time, and records it."""
     with process(daily()) as (one, clock):
         clock.set("2026-01-01 09:00")
         assert one.fire() == 1
@@ -178,7 +178,7 @@ def test_actions_are_fired_as_actions() -> None:
 
 
 def test_nothing_fires_before_its_time() -> None:
-    """A millisecond before its time nothing fires, and afterwards each tick does once."""
+    """No tick fires a millisecond before its time, and each fires once afterwards."""
     with process(daily()) as (one, clock):
         clock.set("2026-01-01 09:00")
         clock.advance(timedelta(milliseconds=-1))
@@ -190,14 +190,14 @@ def test_nothing_fires_before_its_time() -> None:
 
 
 def test_without_crons_there_is_no_tick() -> None:
-    """A process without crons has nothing to wait for."""
+    """A process without crons has no next tick."""
     with process(Crons()) as (one, _):
         assert one.next_tick() is None
         assert one.fire() == 0
 
 
 def test_late_cron_fires_once(caplog: pytest.LogCaptureFixture) -> None:
-    """A cron that is late fires once, for the tick it had, and skips the ticks after it with a word in the log."""
+    """A late cron fires once, skips the ticks that it missed, and logs that."""
     with process(every(60)) as (one, clock):
         clock.advance(timedelta(minutes=5, seconds=30))
         assert one.fire() == 1
@@ -208,8 +208,8 @@ def test_late_cron_fires_once(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.parametrize("state", ["pending", "inProgress"])
-def test_cron_whose_last_run_goes_on_is_skipped(state: str, caplog: pytest.LogCaptureFixture) -> None:
-    """While its last run has not ended a cron skips its ticks, says so once, and fires the first tick after that."""
+def test_cron_whose_last_job_has_not_ended(state: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A cron whose last job has not ended skips its ticks and warns once."""
     crons = Crons()
     crons.interval("send", 60, send, to="team")
     with process(crons) as (one, clock):
@@ -227,14 +227,14 @@ def test_cron_whose_last_run_goes_on_is_skipped(state: str, caplog: pytest.LogCa
         assert one.fire() == 0
         [job] = one.all(ScheduledFunction)
         assert caplog.messages == [f"Cron 'send': it skips its ticks until its last run ({job.id}) has ended"]
-        one.end_runs()
+        one.end_jobs()
         clock.advance(timedelta(minutes=1))
         assert one.fire() == 1
         assert one.fired() == [at("2026-01-01 08:00"), at("2026-01-01 08:04")]
 
 
-def test_cron_whose_last_run_was_canceled_goes_on() -> None:
-    """A run that was canceled does not hold its cron up."""
+def test_cron_whose_last_job_was_canceled() -> None:
+    """A canceled job does not block its cron."""
     with process(every(60)) as (one, clock):
         one.fire()
         [job] = one.all(ScheduledFunction)
@@ -243,25 +243,25 @@ def test_cron_whose_last_run_was_canceled_goes_on() -> None:
         assert one.fire() == 1
 
 
-def test_cron_whose_last_run_was_forgotten_goes_on() -> None:
-    """A run whose row is no longer there does not hold its cron up."""
+def test_cron_whose_last_job_was_purged() -> None:
+    """A purged job does not block its cron."""
     with process(every(60)) as (one, clock):
         one.fire()
-        one.end_runs()
+        one.end_jobs()
         clock.advance(timedelta(minutes=1))
         assert one.backend.engine.write(lambda transaction: one.backend.jobs.purge(transaction, clock(), 10)) == 1
         assert one.fire() == 1
 
 
-# --- what was --------------------------------------------------------------------------------------------------------
+# --- old ticks -------------------------------------------------------------------------------------------------------
 
 
-def test_old_ticks_are_forgotten() -> None:
-    """Ticks from before a time are forgotten, at most so many at once."""
+def test_old_ticks_are_purged() -> None:
+    """Records of old ticks are purged, a limited number at a time."""
     with process(every(60)) as (one, clock):
         for _ in range(5):
             one.fire()
-            one.end_runs()
+            one.end_jobs()
             clock.advance(timedelta(minutes=1))
 
         def swept(before: str, limit: int) -> int:

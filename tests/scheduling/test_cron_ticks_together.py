@@ -1,4 +1,4 @@
-"""Ticks of crons: each fires once, whoever fires it and whatever the clock does."""
+"""Each tick fires once, with several processes and with clocks that jump."""
 
 import subprocess
 import sys
@@ -36,11 +36,11 @@ pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 
 def test_clock_set_back_fires_no_tick_twice() -> None:
-    """When the clock comes to the time of a tick for the second time, nothing fires; the next day it does again."""
+    """A tick does not fire again when the clock shows its time a second time."""
     with process(daily()) as (one, clock):
         clock.set("2026-01-01 09:00")
         assert one.fire() == 1
-        one.end_runs()
+        one.end_jobs()
         clock.set("2026-01-01 07:00")
         assert one.fire() == 0
         assert one.next_tick() == at("2026-01-01 09:00")
@@ -54,11 +54,11 @@ def test_clock_set_back_fires_no_tick_twice() -> None:
 
 @pytest.mark.parametrize("crons", [every(60), daily(8)])
 def test_clock_set_forward_fires_once(crons: Crons) -> None:
-    """When the clock jumps a year ahead a cron fires once and goes on from there."""
+    """A cron fires once when the clock jumps a year ahead, and continues there."""
     with process(crons, "2026-01-01 07:59") as (one, clock):
         clock.set("2027-01-01 08:00")
         assert (one.fire(), one.fire()) == (1, 0)
-        one.end_runs()
+        one.end_jobs()
         tick = one.next_tick()
         assert tick is not None
         assert clock() < tick <= clock() + DAY
@@ -67,12 +67,12 @@ def test_clock_set_forward_fires_once(crons: Crons) -> None:
 
 
 @pytest.mark.parametrize("crons", [every(60), daily(8)])
-def test_clock_set_back_a_year_stops_no_cron(crons: Crons, caplog: pytest.LogCaptureFixture) -> None:
-    """When the clock was a year ahead and is right again, a cron goes on by the clock that is right, and says so."""
+def test_clock_set_back_a_year(crons: Crons, caplog: pytest.LogCaptureFixture) -> None:
+    """A cron continues when a clock that was a year ahead is corrected, and logs that."""
     with process(crons, "2027-01-01 08:00") as (one, clock):
         clock.advance(timedelta(days=1))
         one.fire()
-        one.end_runs()
+        one.end_jobs()
         assert one.next_tick() == one.row().next_tick
         caplog.clear()
         now = clock.set("2026-01-01 08:00")
@@ -89,10 +89,10 @@ def test_clock_set_back_a_year_stops_no_cron(crons: Crons, caplog: pytest.LogCap
 
 
 def test_restart_after_the_clock_was_set_back() -> None:
-    """A process that starts after the clock was set back finds the tick anew too."""
+    """A process that starts after the clock was set back computes the tick again, too."""
     with process(every(60), "2027-01-01 08:00") as (one, clock):
         one.fire()
-        one.end_runs()
+        one.end_jobs()
         now = clock.set("2026-01-01 08:00")
         other = Process(one.backend, every(60))
         other.register()
@@ -101,19 +101,19 @@ def test_restart_after_the_clock_was_set_back() -> None:
         assert other.next_tick() == now + MINUTE
 
 
-def test_clock_that_is_put_right_changes_nothing() -> None:
-    """A step back of some seconds, as of clocks that are kept right, leaves the next tick where it is."""
+def test_small_correction_of_the_clock() -> None:
+    """A correction of the clock by some seconds keeps the next tick."""
     with process(daily()) as (one, clock):
         clock.set("2026-01-01 09:00")
         one.fire()
-        one.end_runs()
+        one.end_jobs()
         clock.advance(timedelta(seconds=-30))
         assert one.fire() == 0
         assert one.next_tick() == at("2026-01-02 09:00")
 
 
-def test_run_of_a_wrong_clock_does_not_hold_up_its_cron() -> None:
-    """What waits for a time that the clock was set back from is canceled, and the cron fires."""
+def test_job_of_a_wrong_clock_is_canceled() -> None:
+    """A job that waits for a time of a wrong clock is canceled, and its cron fires."""
     with process(every(60), "2027-01-01 08:00") as (one, clock):
         one.fire()
         clock.set("2026-01-01 08:00")
@@ -133,7 +133,7 @@ def test_run_of_a_wrong_clock_does_not_hold_up_its_cron() -> None:
     ),
 )
 def test_however_the_clock_moves(crons: Crons, moves: list[tuple[float, bool]]) -> None:
-    """However the clock moves, no tick fires before its time or twice, and none is further away than it should be."""
+    """No movement of the clock fires a tick early or twice, or puts one out of reach."""
     [cron] = crons
     with process(crons) as (one, clock):
         for by, ends in moves:
@@ -145,7 +145,7 @@ def test_however_the_clock_moves(crons: Crons, moves: list[tuple[float, bool]]) 
             assert all(tick <= clock() for tick in new)
             assert clock() < one.row().next_tick <= cron.schedule.next(clock() + MINUTE)
             if ends:
-                one.end_runs()
+                one.end_jobs()
         assert len(one.fired()) == len(one.all(ScheduledFunction))
 
 
@@ -153,7 +153,7 @@ def test_however_the_clock_moves(crons: Crons, moves: list[tuple[float, bool]]) 
 
 
 def test_cron_with_another_schedule_is_left_to_others() -> None:
-    """An old process does not fire a cron whose schedule a newer one has changed, nor waits for it."""
+    """An old process does not fire a cron whose schedule a newer one has changed."""
     with process(daily()) as (old, clock):
         new = Process(old.backend, every(60))
         new.register()
@@ -163,7 +163,7 @@ def test_cron_with_another_schedule_is_left_to_others() -> None:
 
 
 def test_cron_with_another_function_is_fired_as_the_row_says() -> None:
-    """An old process fires what a newer one has made of a cron, if it has the function."""
+    """An old process fires a changed cron as its row says, if it has the function."""
     with process(every(60)) as (old, _):
         crons = Crons()
         crons.interval("sweep", 60, sweep, limit=99)
@@ -172,8 +172,8 @@ def test_cron_with_another_function_is_fired_as_the_row_says() -> None:
         assert [job.args for job in old.all(ScheduledFunction)] == [{"limit": 99}]
 
 
-def test_function_that_is_not_here_is_left_to_others(caplog: pytest.LogCaptureFixture) -> None:
-    """A cron whose function a process does not have is left alone there; it says so once."""
+def test_unknown_function_is_left_to_others(caplog: pytest.LogCaptureFixture) -> None:
+    """A process leaves a cron whose function it does not have, and warns once."""
     with process(every(60)) as (one, clock):
         crons = Crons()
         crons.interval("sweep", 60, count)
@@ -190,7 +190,7 @@ def test_function_that_is_not_here_is_left_to_others(caplog: pytest.LogCaptureFi
 
 
 def test_many_threads_fire_a_tick_once(tmp_path: Path) -> None:
-    """Of many that see a tick at the same time one fires it."""
+    """Several threads that see a due tick at the same time fire it once."""
     threads, rounds = 6, 10
     clock = Clock()
     fired: list[int] = []
@@ -201,7 +201,7 @@ def test_many_threads_fire_a_tick_once(tmp_path: Path) -> None:
         processes[0].register()
 
         def end_round() -> None:
-            processes[0].end_runs()
+            processes[0].end_jobs()
             clock.advance(timedelta(minutes=1))
 
         together = threading.Barrier(threads, timeout=60)
@@ -259,7 +259,7 @@ backend.close()
 
 
 def test_many_processes_fire_a_tick_once(tmp_path: Path) -> None:
-    """Processes that fire the crons of one database fire each tick once, and each firing is one scheduled function."""
+    """Several processes fire each tick once, and each firing is one job."""
     with closing(Backend(settings_in(tmp_path), SCHEMA, folder=tmp_path)) as backend:
         backend.migrate()
     command = [sys.executable, "-c", PROGRAM, str(tmp_path)]

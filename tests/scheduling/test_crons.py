@@ -1,4 +1,4 @@
-"""Writing crons down: what each method makes of its schedule, and what is refused where it is written."""
+"""`Crons`: the schedule that each method makes, and values that are rejected."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, time, timedelta, timezone
@@ -37,12 +37,12 @@ def look(ctx: QueryCtx) -> int:
 
 
 def lines(crons: Crons) -> dict[str, str]:
-    """The schedules by name."""
+    """Return the schedules by name."""
     return {cron.name: str(cron.schedule) for cron in crons}
 
 
 def test_each_method_has_its_schedule() -> None:
-    """Each method makes a schedule of what it is given, in UTC."""
+    """Each method makes a schedule of its arguments, in UTC."""
     crons = Crons()
     crons.interval("interval", timedelta(minutes=5), sweep)
     crons.interval("seconds", 90, sweep)
@@ -64,7 +64,7 @@ def test_each_method_has_its_schedule() -> None:
 
 @pytest.mark.parametrize("zone", ["Europe/Berlin", BERLIN])
 def test_zone_of_all_crons(zone: str | ZoneInfo) -> None:
-    """The zone of the crons is that of all times of day; a zone of its own comes before it."""
+    """The zone of the crons is that of all times of day, unless a time has its own."""
     crons = Crons(zone=zone)
     crons.hourly("hourly", 5, sweep)
     crons.daily("daily", time(9), sweep)
@@ -81,7 +81,7 @@ def test_zone_of_all_crons(zone: str | ZoneInfo) -> None:
 
 
 def test_weekly_fires_on_its_day() -> None:
-    """A weekly cron fires on the day of the week it names."""
+    """A weekly cron fires on its day of the week."""
     days = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
     crons = Crons()
     for day in days:
@@ -92,7 +92,7 @@ def test_weekly_fires_on_its_day() -> None:
 
 
 def test_function_and_arguments_are_kept() -> None:
-    """A cron runs a mutation, an action or a function by its name, with the arguments it was given."""
+    """A cron runs a mutation, an action or a function by name, with its arguments."""
     crons = Crons()
     crons.interval("sweep", 60, sweep, limit=3)
     crons.daily("send", time(9), send, to="team")
@@ -104,8 +104,8 @@ def test_function_and_arguments_are_kept() -> None:
     ]
 
 
-def test_arguments_may_be_called_like_those_of_the_method() -> None:
-    """An argument of the function may have the name of one of the method's own."""
+def test_arguments_with_names_of_the_method() -> None:
+    """Arguments of the function may have the names of the method's own parameters."""
 
     @internal_mutation
     def greet(ctx: MutationCtx, *, name: str, every: int, function: str) -> None: ...
@@ -116,7 +116,10 @@ def test_arguments_may_be_called_like_those_of_the_method() -> None:
 
 
 def test_misspelt_arguments_are_found_by_type_checkers() -> None:
-    """mypy refuses arguments that do not fit the function; each of these comments would be an error if it did not."""
+    """mypy rejects arguments that do not fit the function.
+
+    A comment without an error would be an error itself.
+    """
     crons = Crons()
     crons.interval("a", 60, sweep, limti=3)  # type: ignore[call-overload]
     crons.hourly("b", 5, sweep, limti=3)  # type: ignore[call-overload]
@@ -127,7 +130,7 @@ def test_misspelt_arguments_are_found_by_type_checkers() -> None:
     assert [cron.name for cron in crons] == list("abcdef")
 
 
-# --- what is refused -------------------------------------------------------------------------------------------------
+# --- invalid values --------------------------------------------------------------------------------------------------
 
 Write = Callable[[Any], None]
 
@@ -152,13 +155,13 @@ Write = Callable[[Any], None]
         (lambda crons: crons.cron("x", "0 9 * * 7", sweep), "write 0 for Sunday"),
         (lambda crons: crons.cron("x", "0 9 30 2 *", sweep), "will never match any time"),
         (lambda crons: crons.cron("x", 5, sweep), "the expression must be a text"),
-        (lambda crons: crons.interval("x", 5, look), "look is a query, and nobody would see its result"),
+        (lambda crons: crons.interval("x", 5, look), "look is a query, and its result would be lost"),
         (lambda crons: crons.interval("x", 5, print), "print is not a registered function; decorate it"),
         (lambda crons: crons.daily("x", time(9), sweep.handler), "sweep is not a registered function; decorate it"),
     ],
 )
-def test_what_cannot_work_is_refused(write: Write, message: str) -> None:
-    """What cannot work is refused where it is written down, with the cron's name; nothing of it is kept."""
+def test_invalid_values(write: Write, message: str) -> None:
+    """Values that cannot work are rejected with the cron's name, and leave no cron."""
     crons = Crons()
     with pytest.raises(RegistrationError, match=f"^Cron 'x': .*{message}"):
         write(crons)
@@ -166,14 +169,14 @@ def test_what_cannot_work_is_refused(write: Write, message: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["größe", "a\nb", "\x7f", "a\u200bb", 5, None])
-def test_name_that_is_none(name: Any) -> None:
-    """A name is of printable ASCII characters."""
+def test_invalid_name(name: Any) -> None:
+    """A name with other than printable ASCII characters is rejected."""
     with pytest.raises(RegistrationError, match="the name must be a text of printable ASCII characters"):
         Crons().interval(name, 5, sweep)
 
 
-def test_name_is_there_once() -> None:
-    """Two crons cannot have one name, whichever methods they are written with."""
+def test_duplicate_name() -> None:
+    """A second cron of the same name is rejected, whichever methods made them."""
     crons = Crons()
     crons.interval("sweep", 60, sweep)
     with pytest.raises(RegistrationError, match="Cron 'sweep': there is one of this name already"):
@@ -181,15 +184,15 @@ def test_name_is_there_once() -> None:
     assert lines(crons) == {"sweep": "every 60 s"}
 
 
-def test_zone_that_is_none() -> None:
-    """A zone that does not exist is refused when the crons are made."""
+def test_invalid_zone() -> None:
+    """A zone that does not exist is rejected by the constructor."""
     with pytest.raises(RegistrationError, match=r"Crons\(zone='Mars/Olympus'\): there is no time zone"):
         Crons(zone="Mars/Olympus")
 
 
 @pytest.mark.parametrize("crons", [[Crons()], "app.crons", Crons, {}])
-def test_crons_that_are_none(crons: Any) -> None:
-    """Something else given as crons= is refused, and the error says what is taken."""
+def test_invalid_crons(crons: Any) -> None:
+    """Another value for crons= is rejected, and the error names the right type."""
     with (
         pytest.raises(RegistrationError, match=r"crons= takes a Crons\(\), not"),
         memory_backend(Schema(), crons=crons),
@@ -197,8 +200,8 @@ def test_crons_that_are_none(crons: Any) -> None:
         pass
 
 
-def test_crons_that_come_too_late() -> None:
-    """A cron that is added after the app was set up would never run, and is refused."""
+def test_late_cron() -> None:
+    """A cron that is added after the app was set up is rejected, since it would never run."""
     crons = Crons()
     with memory_backend(Schema(), crons=crons), pytest.raises(RegistrationError, match=r"'late'.*before init_app"):
         crons.interval("late", 5, "jobs:run")

@@ -1,4 +1,4 @@
-"""`ctx.scheduler`: what is scheduled from mutations and actions, when it runs, and which times are refused."""
+"""`ctx.scheduler`: jobs of mutations and actions, the time of their run, and times that are rejected."""
 
 import math
 from datetime import UTC, date, datetime, timedelta, timezone
@@ -33,7 +33,7 @@ ADA = UserIdentity(subject="ada", issuer="test")
 
 
 def test_scheduled_with_the_commit() -> None:
-    """What a mutation schedules is there once it has committed, runs after it and not within, and succeeds."""
+    """A job that a mutation schedules exists after the commit, and runs after it."""
 
     @internal_mutation
     def outer(ctx: MutationCtx) -> list[str]:
@@ -54,7 +54,7 @@ def test_scheduled_with_the_commit() -> None:
 
 
 def test_failed_mutation_schedules_nothing() -> None:
-    """What a mutation that fails has scheduled never existed."""
+    """A mutation that fails has scheduled no job."""
     with memory_backend(SCHEMA, FUNCTIONS) as backend:
         with pytest.raises(Boom):
             backend.ctx().run_mutation(later, text="a", fail=True)
@@ -62,8 +62,8 @@ def test_failed_mutation_schedules_nothing() -> None:
         assert run_scheduled(backend) == []
 
 
-def test_undone_part_schedules_nothing() -> None:
-    """What a part of a mutation has scheduled vanishes with the part; what is around it stays."""
+def test_rolled_back_mutation_schedules_nothing() -> None:
+    """Jobs of an inner mutation that was rolled back do not exist. Those around it do."""
 
     @internal_mutation
     def outer(ctx: MutationCtx) -> None:
@@ -79,7 +79,7 @@ def test_undone_part_schedules_nothing() -> None:
 
 
 def test_failed_job_leaves_nothing() -> None:
-    """A scheduled mutation that fails has written and scheduled nothing, is not run again, and says why it failed."""
+    """A scheduled mutation that fails leaves no write and no job, does not run again, and has an error."""
 
     @internal_mutation
     def fail(ctx: MutationCtx) -> None:
@@ -98,7 +98,7 @@ def test_failed_job_leaves_nothing() -> None:
 
 
 def test_chain() -> None:
-    """A job may schedule the next one for ever: that is no nesting."""
+    """A job may schedule the next one without a limit, since that is no nesting."""
 
     @internal_mutation
     def count_down(ctx: MutationCtx, *, number: int) -> None:
@@ -117,7 +117,7 @@ def test_chain() -> None:
 
 
 def test_action_schedules_at_once() -> None:
-    """What an action schedules is there at once, and stays although the action fails."""
+    """A job that an action schedules exists at once, and stays if the action fails."""
 
     @internal_action
     def outer(ctx: ActionCtx) -> None:
@@ -133,7 +133,7 @@ def test_action_schedules_at_once() -> None:
 
 
 def test_action_schedules_without_limit() -> None:
-    """The limit is a mutation's: an action schedules each thing in a transaction of its own."""
+    """The limit of jobs is a mutation's. An action schedules each in its own transaction."""
     with memory_backend(SCHEMA, FUNCTIONS) as backend:
         ctx = backend.ctx()
         for _ in range(MAX_JOBS + 1):
@@ -142,7 +142,7 @@ def test_action_schedules_without_limit() -> None:
 
 
 def test_queries_schedule_nothing() -> None:
-    """A query has no scheduler, and the one of a mutation around it is not handed on."""
+    """A query has no scheduler, even inside a mutation."""
 
     @internal_query
     def sly(ctx: Any) -> bool:
@@ -153,7 +153,7 @@ def test_queries_schedule_nothing() -> None:
 
 
 def test_identity_is_not_kept() -> None:
-    """Who schedules is not who runs: a job is nobody's."""
+    """A job runs without the identity of the caller that scheduled it."""
     seen: list[Any] = []
 
     @internal_mutation
@@ -182,7 +182,7 @@ def test_identity_is_not_kept() -> None:
 
 
 def test_order_of_time() -> None:
-    """Jobs run in the order of their times, not of their making, and none before its time."""
+    """Jobs run in the order of their times, and none before its time."""
     clock = Clock(START)
     with memory_backend(SCHEMA, FUNCTIONS, clock=clock) as backend:
         scheduler = backend.ctx().scheduler
@@ -198,8 +198,8 @@ def test_order_of_time() -> None:
 
 
 @pytest.mark.parametrize("kind", [note, call], ids=["mutation", "action"])
-def test_not_a_moment_early(kind: Any) -> None:
-    """A job is not run a millisecond before its time, and is run at it."""
+def test_not_a_millisecond_early(kind: Any) -> None:
+    """A job does not run a millisecond before its time, and runs at it."""
     clock = Clock(START)
     with memory_backend(SCHEMA, FUNCTIONS, clock=clock) as backend:
         backend.ctx().scheduler.run_after(60, kind, text="a")
@@ -218,7 +218,7 @@ def test_same_time() -> None:
 
 
 def test_delay_counts_from_the_start_of_the_mutation() -> None:
-    """In a mutation a delay counts from `ctx.now`, which stands still."""
+    """In a mutation a delay counts from `ctx.now`, which does not change."""
 
     @internal_mutation
     def slow(ctx: MutationCtx) -> float:
@@ -236,7 +236,7 @@ def test_delay_counts_from_the_start_of_the_mutation() -> None:
 
 @pytest.mark.parametrize("when", [START - HOUR, START - YEARS, START])
 def test_past(when: datetime) -> None:
-    """What is scheduled for the past runs at once."""
+    """A job with a past time runs at once."""
     with memory_backend(SCHEMA, FUNCTIONS, clock=Clock(START)) as backend:
         backend.ctx().scheduler.run_at(when, note, text="a")
         (job,) = run_scheduled(backend)
@@ -244,7 +244,7 @@ def test_past(when: datetime) -> None:
 
 
 def test_zones() -> None:
-    """A time is the moment that it names, whatever its zone."""
+    """A time in any zone means the same moment."""
     when = datetime(2026, 3, 1, 9, tzinfo=timezone(timedelta(hours=9)))
     with memory_backend(SCHEMA, FUNCTIONS, clock=Clock(START)) as backend:
         backend.ctx().scheduler.run_at(when, note)
@@ -254,7 +254,7 @@ def test_zones() -> None:
 
 @pytest.mark.parametrize("delay", [0, 0.0, 1e-9, 7, timedelta(0), YEARS, YEARS.total_seconds()])
 def test_delays(delay: Any) -> None:
-    """A delay is a timedelta or seconds, from nothing to five years."""
+    """A delay is a timedelta or seconds, from zero to five years."""
     with memory_backend(SCHEMA, FUNCTIONS, clock=Clock(START)) as backend:
         backend.ctx().scheduler.run_after(delay, note)
         (job,) = backend.ctx().run_query(rows)
@@ -283,7 +283,7 @@ def test_delays(delay: Any) -> None:
     ],
 )
 def test_wrong_delay(delay: Any, message: str) -> None:
-    """Other delays are refused, from a mutation and from an action."""
+    """Other delays are rejected, in a mutation and in an action."""
 
     @internal_mutation
     def inside(ctx: MutationCtx) -> None:
@@ -312,7 +312,7 @@ def test_wrong_delay(delay: Any, message: str) -> None:
     ],
 )
 def test_wrong_time(when: Any, message: str) -> None:
-    """A time is an aware datetime within five years."""
+    """A time that is not aware or not within five years is rejected."""
     with memory_backend(SCHEMA, FUNCTIONS, clock=Clock(START)) as backend:
         with pytest.raises(SchedulingError, match=message):
             backend.ctx().scheduler.run_at(when, note)

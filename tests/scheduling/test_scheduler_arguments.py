@@ -1,4 +1,4 @@
-"""The arguments of what is scheduled: checked at once, kept as JSON, and what they were when the function runs."""
+"""Arguments of jobs: checked when they are scheduled, stored as JSON, and equal when the function runs."""
 
 import datetime
 import enum
@@ -66,7 +66,7 @@ ZONE = datetime.timezone(datetime.timedelta(hours=5, minutes=30))
 
 
 def arguments_of(annotation: Any, value: Any) -> list[Any]:
-    """What a mutation and an action get that were scheduled with a value."""
+    """Return the arguments that a mutation and an action get which were scheduled with a value."""
     got: list[Any] = []
 
     def take(ctx: MutationCtx, *, value: annotation) -> None:
@@ -118,7 +118,7 @@ VALUES: list[tuple[Any, Any]] = [
 
 @pytest.mark.parametrize(("annotation", "value"), VALUES, ids=lambda value: ascii(value)[:40])
 def test_round_trip(annotation: Any, value: Any) -> None:
-    """A value arrives as it was given, with its type, whatever its annotation."""
+    """A value of any annotation arrives as it was given, with its type."""
     got = arguments_of(annotation, value)
     assert got == [value, value]
     if annotation is not float:
@@ -182,8 +182,8 @@ def nested(depth: int) -> Any:
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_what_json_cannot_hold(value: Any) -> None:
-    """Where an annotation does not say what to make of it (Any), a value that is not JSON's is refused at once."""
+def test_values_that_json_cannot_hold(value: Any) -> None:
+    """A value that JSON cannot hold is rejected at once where the annotation is Any."""
 
     @internal_mutation
     def take(ctx: MutationCtx, *, value: Any) -> None: ...
@@ -194,8 +194,8 @@ def test_what_json_cannot_hold(value: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_numbers_that_are_none(value: float) -> None:
-    """A float that is no number is refused too: JSON has none, and it would arrive as None."""
+def test_nan_and_infinity(value: float) -> None:
+    """NaN and infinity are rejected, since JSON would turn them into null."""
 
     @internal_mutation
     def take(ctx: MutationCtx, *, value: float | None) -> None: ...
@@ -204,11 +204,11 @@ def test_numbers_that_are_none(value: float) -> None:
         backend.ctx().scheduler.run_after(0, take, value=value)
 
 
-# --- how they are given ----------------------------------------------------------------------------------------------
+# --- defaults, copies and errors -------------------------------------------------------------------------------------
 
 
 def test_defaults_are_those_of_the_run() -> None:
-    """What is not given is not kept: the defaults are those of the function that runs, a new copy for each run."""
+    """Defaults are not stored. Each run gets a new copy of the function's present ones."""
     got: list[Any] = []
 
     @internal_mutation
@@ -226,8 +226,8 @@ def test_defaults_are_those_of_the_run() -> None:
     assert got == [(7, ["seen"], UNSET), (8, ["seen"], UNSET), (9, ["a", "seen"], "b")]
 
 
-def test_arguments_are_those_of_the_moment() -> None:
-    """What the caller does with a value after it was scheduled changes nothing."""
+def test_arguments_are_copied() -> None:
+    """Changing a value after it was scheduled does not change the job."""
     got: list[Any] = []
 
     @internal_mutation
@@ -262,7 +262,7 @@ def fetch(ctx: ActionCtx, url: str, *, size: Size | None = None, item: Id[Item] 
 def test_wrong_arguments(
     function: Function[Any, Any] | str, args: tuple[Any, ...], kwargs: dict[str, Any], message: str
 ) -> None:
-    """Arguments that do not match are refused when the function is scheduled, with their path, not when it runs."""
+    """Arguments that do not match are rejected when they are scheduled, with their path."""
 
     @internal_mutation
     def inside(ctx: MutationCtx) -> None:

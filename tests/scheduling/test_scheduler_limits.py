@@ -1,4 +1,4 @@
-"""`ctx.scheduler`: how much can be scheduled, and what."""
+"""`ctx.scheduler`: the limits of one mutation, and functions that cannot be scheduled."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -37,7 +37,7 @@ def schedule_many(ctx: MutationCtx, *, sizes: list[int], fail: bool = False) -> 
 
 
 def test_number_of_jobs() -> None:
-    """A mutation schedules a thousand functions at most; the next one is refused and can be caught."""
+    """A mutation schedules at most a thousand jobs, and the error of the next can be caught."""
 
     @internal_mutation
     def outer(ctx: MutationCtx) -> None:
@@ -52,8 +52,8 @@ def test_number_of_jobs() -> None:
         assert len(scheduled(backend)) == MAX_JOBS
 
 
-def test_undone_jobs_do_not_count() -> None:
-    """What was scheduled in an undone part takes nothing from the limits, neither in number nor in size."""
+def test_rolled_back_jobs_do_not_count() -> None:
+    """Jobs of an inner mutation that was rolled back count towards no limit."""
     large = (MAX_ARGUMENTS - 1000,) * 3
 
     @internal_mutation
@@ -70,8 +70,8 @@ def test_undone_jobs_do_not_count() -> None:
         assert len(scheduled(backend)) == MAX_JOBS
 
 
-def test_limits_are_of_one_job() -> None:
-    """Jobs that run in one transaction have the limits each for itself."""
+def test_each_job_has_its_own_limits() -> None:
+    """Each job of a batch has its own limits."""
     with memory_backend(SCHEMA, [*FUNCTIONS, schedule_many]) as backend:
         for _ in range(2):
             backend.ctx().scheduler.run_after(0, schedule_many, sizes=[1] * MAX_JOBS)
@@ -80,7 +80,7 @@ def test_limits_are_of_one_job() -> None:
 
 
 def test_size_of_arguments() -> None:
-    """The arguments of one job are 4 MiB of JSON at most, those of all jobs of a mutation 16 MiB."""
+    """The arguments of one job are at most 4 MiB of JSON, those of all jobs of a mutation 16 MiB."""
     largest = MAX_ARGUMENTS - len(b'{"text":""}')
 
     @internal_mutation
@@ -97,7 +97,7 @@ def test_size_of_arguments() -> None:
         assert [len(text) for text in scheduled(backend)] == [largest] * 4
 
 
-# --- what can be scheduled -------------------------------------------------------------------------------------------
+# --- functions -------------------------------------------------------------------------------------------------------
 
 
 @action
@@ -106,7 +106,7 @@ def public(ctx: ActionCtx) -> None: ...
 
 @pytest.mark.parametrize("function", ["test_scheduler_limits:public", public])
 def test_by_name_and_by_reference(function: Any) -> None:
-    """A function is scheduled by name or by reference, a public or an internal one."""
+    """A public or internal function is scheduled by name or by reference."""
     with memory_backend(SCHEMA, [public]) as backend:
         backend.ctx().scheduler.run_after(0, function)
         assert [(job.name, job.kind, job.state) for job in run_scheduled(backend)] == [
@@ -121,10 +121,10 @@ def plain(ctx: Any) -> None: ...
 def elsewhere(ctx: MutationCtx) -> None: ...
 
 
-REFUSED: list[tuple[Any, type[Exception], str]] = [
+REJECTED: list[tuple[Any, type[Exception], str]] = [
     ("notes:nothing", FunctionNotFoundError, "Could not find function 'notes:nothing'"),
     ("", FunctionNotFoundError, "Could not find function ''"),
-    (texts, FunctionCallError, "notes:texts is a query, and nobody would see its result"),
+    (texts, FunctionCallError, "notes:texts is a query, and its result would be lost"),
     ("notes:texts", FunctionCallError, "notes:texts is a query"),
     (plain, FunctionCallError, "plain is not a registered function; decorate it"),
     (None, FunctionCallError, "None is not a registered function"),
@@ -132,9 +132,9 @@ REFUSED: list[tuple[Any, type[Exception], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("function", "error", "message"), REFUSED)
-def test_what_cannot_be_scheduled(function: Any, error: type[Exception], message: str) -> None:
-    """Queries, plain functions and what could not be found by its name later are refused when they are scheduled."""
+@pytest.mark.parametrize(("function", "error", "message"), REJECTED)
+def test_functions_that_cannot_be_scheduled(function: Any, error: type[Exception], message: str) -> None:
+    """Queries, plain functions and functions that no worker could find are rejected when scheduled."""
 
     @internal_mutation
     def inside(ctx: MutationCtx) -> None:

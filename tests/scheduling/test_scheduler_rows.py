@@ -1,4 +1,4 @@
-"""What is scheduled, as rows that functions read, and how it is canceled."""
+"""Jobs as rows that functions read, and their cancellation."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -32,7 +32,7 @@ HOUR = timedelta(hours=1)
 
 
 def test_row() -> None:
-    """What is scheduled can be read as a document, by its id and by a query, before it runs and after."""
+    """A job can be read as a document, by its id and by a query, before it runs and after."""
     clock = Clock(START)
     now = START.timestamp() * 1000
     with memory_backend(SCHEMA, FUNCTIONS, clock=clock) as backend:
@@ -49,7 +49,7 @@ def test_row() -> None:
 
 
 def test_action_in_progress() -> None:
-    """An action sees itself in progress; afterwards its attempt is in the row."""
+    """An action sees itself in progress, and its attempt is recorded afterwards."""
     seen: list[Any] = []
 
     @internal_action
@@ -65,7 +65,7 @@ def test_action_in_progress() -> None:
 
 
 def test_rows_cannot_be_written() -> None:
-    """Applications read the rows through `ctx.db.system` and write them through the scheduler only."""
+    """Applications read jobs through `ctx.db.system`, and change them through the scheduler only."""
 
     @internal_mutation
     def write(ctx: MutationCtx, *, job: Id[ScheduledFunction]) -> None:
@@ -92,7 +92,7 @@ def test_rows_cannot_be_written() -> None:
 
 
 def test_id_in_a_document() -> None:
-    """A document can hold the id of what was scheduled for it."""
+    """A document can hold the id of a job."""
 
     class Reminder(Document, table="reminders"):
         job: Id[ScheduledFunction] | None = None
@@ -114,7 +114,7 @@ def test_id_in_a_document() -> None:
         assert [job.state for job in ctx.run_query(rows)] == ["canceled"]
 
 
-# --- cancel ----------------------------------------------------------------------------------------------------------
+# --- cancellation ----------------------------------------------------------------------------------------------------
 
 
 @internal_mutation
@@ -127,7 +127,7 @@ def cancel(ctx: MutationCtx, *, job: Id[ScheduledFunction], fail: bool = False) 
 @pytest.mark.parametrize("kind", [note, call], ids=["mutation", "action"])
 @pytest.mark.parametrize("by", ["mutation", "action"])
 def test_cancel_pending(kind: Any, by: str) -> None:
-    """What is canceled before its time never runs, and says when it was canceled."""
+    """A job that is canceled before its time does not run, and has a completed time."""
     clock = Clock(START)
     with memory_backend(SCHEMA, FUNCTIONS, clock=clock) as backend:
         ctx = backend.ctx()
@@ -147,7 +147,7 @@ def test_cancel_pending(kind: Any, by: str) -> None:
 
 
 def test_cancel_is_part_of_the_mutation() -> None:
-    """A mutation that fails has canceled nothing."""
+    """A mutation that fails has canceled no job."""
     with memory_backend(SCHEMA, FUNCTIONS) as backend:
         job = backend.ctx().scheduler.run_after(0, note, text="a")
         with pytest.raises(Boom):
@@ -157,7 +157,7 @@ def test_cancel_is_part_of_the_mutation() -> None:
 
 
 def test_schedule_and_cancel_in_one_mutation() -> None:
-    """What a mutation schedules and cancels does not run."""
+    """A job that a mutation schedules and cancels does not run."""
 
     @internal_mutation
     def outer(ctx: MutationCtx) -> None:
@@ -170,8 +170,8 @@ def test_schedule_and_cancel_in_one_mutation() -> None:
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_cancel_what_has_ended(fails: bool) -> None:
-    """What has ended stays as it ended."""
+def test_cancel_an_ended_job(fails: bool) -> None:
+    """Canceling an ended job changes nothing."""
 
     @internal_mutation
     def end(ctx: MutationCtx) -> None:
@@ -186,22 +186,22 @@ def test_cancel_what_has_ended(fails: bool) -> None:
         assert job.state == ("failed" if fails else "success")
 
 
-def test_cancel_what_was_forgotten() -> None:
-    """To cancel what ended so long ago that it was forgotten is nothing."""
+def test_cancel_a_purged_job() -> None:
+    """Canceling a purged job does nothing."""
     with memory_backend(SCHEMA, FUNCTIONS) as backend:
         backend.ctx().scheduler.cancel(Id("_scheduled_functions_" + 32 * "0"))
 
 
 @pytest.mark.parametrize("wrong", ["", "x", None, 7, "notes_" + 32 * "0", "_scheduled_functions_1", b"bytes"])
-def test_cancel_what_is_no_job(wrong: Any) -> None:
-    """What is no id of a scheduled function is refused as the client's fault."""
+def test_cancel_another_value(wrong: Any) -> None:
+    """A value that is not the id of a job is rejected as the client's fault."""
     message = "Expected the id of a scheduled function"
     with memory_backend(SCHEMA, FUNCTIONS) as backend, pytest.raises(ArgumentValidationError, match=message):
         backend.ctx().scheduler.cancel(wrong)
 
 
 def test_mutation_cancels_itself() -> None:
-    """A scheduled mutation that cancels itself has done what it did, and is canceled."""
+    """A scheduled mutation that cancels itself keeps its writes, and is canceled."""
     own: list[Any] = []
 
     @internal_mutation
@@ -218,8 +218,8 @@ def test_mutation_cancels_itself() -> None:
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_cancel_what_runs(fails: bool) -> None:
-    """An action that is canceled while it runs goes on to its end, but what it schedules from then on is canceled."""
+def test_cancel_a_running_action(fails: bool) -> None:
+    """An action that is canceled while it runs goes on. Jobs that it schedules from then on are canceled."""
     jobs: list[Any] = []
 
     @internal_action

@@ -1,4 +1,4 @@
-"""An app whose requests schedule things, for servers: `create_app()`; its functions tell which process ran them."""
+"""An app whose requests schedule jobs, for servers. Its functions record which process ran them."""
 
 import os
 import time
@@ -18,11 +18,11 @@ from flask_convex_http import (
     read_json,
 )
 from flask_convex_http.functions.function import Function
-from tests.worker.runs import SCHEMA, Note, notes
+from tests.worker.workers import SCHEMA, Note, notes
 
 
-class Order(msgspec.Struct, forbid_unknown_fields=True):
-    """What a client wants to be run: a mutation, or an action that takes some seconds."""
+class JobRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """The job that a request asks for: a mutation, or an action that takes some seconds."""
 
     text: str
     delay: float = 0
@@ -31,17 +31,19 @@ class Order(msgspec.Struct, forbid_unknown_fields=True):
 
 @internal_mutation
 def write(ctx: MutationCtx, *, text: str) -> None:
+    """Insert a note with the id of this process."""
     ctx.db.insert(Note(text=f"{text} {os.getpid()}"))
 
 
 @internal_mutation
 def write_lateness(ctx: MutationCtx, *, due: float) -> None:
-    """Write down how many milliseconds after its time this has begun."""
+    """Insert the milliseconds between the due time and the start of this function."""
     ctx.db.insert(Note(text=str(time.time() * 1000 - due)))
 
 
 @internal_action
 def take_time(ctx: ActionCtx, *, text: str, takes: float) -> None:
+    """Insert a note at the begin and at the end of some seconds."""
     ctx.run_mutation(write, text=f"{text} begun")
     time.sleep(takes)
     ctx.run_mutation(write, text=f"{text} ended")
@@ -56,9 +58,9 @@ def health(ctx: ActionCtx, request: Request) -> Response:
     return json_response({"ok": True})
 
 
-@http.post("/orders")
-def order(ctx: ActionCtx, request: Request) -> Response:
-    wanted = read_json(request, Order)
+@http.post("/jobs")
+def schedule_job(ctx: ActionCtx, request: Request) -> Response:
+    wanted = read_json(request, JobRequest)
     if wanted.takes is None:
         job = ctx.scheduler.run_after(wanted.delay, write, text=wanted.text)
     else:
@@ -67,14 +69,14 @@ def order(ctx: ActionCtx, request: Request) -> Response:
 
 
 @http.post("/lateness/<float:delay>")
-def order_lateness(ctx: ActionCtx, request: Request, delay: float) -> Response:
+def schedule_lateness(ctx: ActionCtx, request: Request, delay: float) -> Response:
     due = time.time() * 1000 + delay * 1000
     ctx.scheduler.run_after(delay, write_lateness, due=due)
     return json_response({}, 201)
 
 
 def create_app() -> Flask:
-    """The app, as FLASK_CONVEX_ variables of the environment say."""
+    """Return the app, configured by the FLASK_CONVEX_ variables of the environment."""
     app = Flask(__name__)
     app.config.from_prefixed_env()
     ConvexHTTP(app, schema=SCHEMA, functions=functions)

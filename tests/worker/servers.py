@@ -1,4 +1,4 @@
-"""The app of these tests in processes of its own: servers, workers apart, and what they have done."""
+"""Run the test app in processes of its own: servers, separate workers, and a view of their database."""
 
 import contextlib
 import signal
@@ -19,11 +19,11 @@ from tests.processes import servers
 from tests.processes.servers import PATIENCE, Kind, Server
 from tests.sqlite.crews import wait_until
 from tests.worker.app import functions
-from tests.worker.runs import SCHEMA, rows, written
+from tests.worker.workers import SCHEMA, all_jobs, written_notes
 
 APP = "tests.worker.app:create_app()"
 _GUNICORN = f"gunicorn {APP} --bind 127.0.0.1:0 --threads 4 --no-control-socket"
-#: Ways to serve; the last is the one that the package comes with settings for.
+#: The kinds of servers. The last one uses the settings that come with the package.
 KINDS = {
     "flask": Kind(("flask", "--app", APP, "run", "--port", "0"), (-signal.SIGTERM,)),
     "gunicorn": Kind(tuple(f"{_GUNICORN} --workers 2".split()), (0,)),
@@ -34,14 +34,17 @@ KINDS = {
 
 
 def served_by(*kinds: str) -> pytest.MarkDecorator:
-    """Ways to serve, for a test that takes `kind`: on PostgreSQL only those that fork as ours do."""
+    """Parametrize a test that takes `kind` by servers.
+
+    On PostgreSQL only those run that fork like the package's own settings.
+    """
     pairs = [("sqlite", kind) for kind in kinds]
     pairs += [("postgres", kind) for kind in kinds if kind in ("gunicorn, preloaded", "gunicorn, our settings")]
     return pytest.mark.parametrize(("each_engine", "kind"), pairs, indirect=["each_engine"])
 
 
 class Deployment(servers.Deployment):
-    """A folder with a database, and what works on it from outside.
+    """A folder with a database, and the settings of the processes that use it.
 
     Args:
         folder: An empty folder.
@@ -55,22 +58,22 @@ class Deployment(servers.Deployment):
 
     @contextmanager
     def backend(self) -> Iterator[Backend]:
-        """The same database in this process, which runs nothing."""
+        """Open the same database in this process, without a worker."""
         urls = {name: url for name, url in self.settings.items() if name.endswith("_URL")}
         with closing(Backend(Settings.from_mapping(urls), SCHEMA, functions, folder=self.folder)) as backend:
             yield backend
 
     @property
     def jobs(self) -> list[ScheduledFunction]:
-        """All that was scheduled, oldest first."""
+        """All jobs, oldest first."""
         with self.backend() as backend:
-            return rows(backend)
+            return all_jobs(backend)
 
     @property
     def notes(self) -> list[str]:
-        """What was written, and by which process."""
+        """All notes, each with the process that inserted it."""
         with self.backend() as backend:
-            return written(backend)
+            return written_notes(backend)
 
     def program(self, source: str) -> subprocess.CompletedProcess[str]:
         """Run a Python program to its end."""
@@ -81,17 +84,17 @@ class Deployment(servers.Deployment):
 
 
 @contextmanager
-def serving(kind: str, deployment: Deployment, *, is_asked: bool = True) -> Iterator[Server]:
-    """A server, which ends as it should.
+def serving(kind: str, deployment: Deployment, *, sends_requests: bool = True) -> Iterator[Server]:
+    """Run a server, and stop it in the ordinary way.
 
     Args:
-        kind: Which one.
-        deployment: What it serves.
-        is_asked: Whether it is sent requests until it answers; or else it has only started its workers.
+        kind: The kind of server.
+        deployment: The deployment that it serves.
+        sends_requests: Whether to send requests until one succeeds. Without, only its workers are started.
     """
     server = Server(deployment, KINDS[kind])
     try:
-        if is_asked:
+        if sends_requests:
             server.start()
         else:
             server.wait(lambda: len(server.workers) == 2, "start its workers")
@@ -103,8 +106,8 @@ def serving(kind: str, deployment: Deployment, *, is_asked: bool = True) -> Iter
 
 
 @contextmanager
-def working_apart(deployment: Deployment) -> Iterator[int]:
-    """`flask convex worker` as a process; answers its id."""
+def worker_process(deployment: Deployment) -> Iterator[int]:
+    """Run `flask convex worker` as a process, and return its id."""
     command = [sys.executable, "-m", "flask", "--app", APP, "convex", "worker"]
     log = deployment.folder / "worker.log"
     with log.open("wb") as output:

@@ -1,4 +1,4 @@
-"""Servers that run what is scheduled by themselves, on a thread of theirs: when it starts, and how it ends."""
+"""The worker on a thread of a serving process: when it starts and how it ends."""
 
 import os
 import threading
@@ -16,8 +16,8 @@ from tests.sqlite.limits import no_more_threads
 from tests.web.apps import backend_of, deployed
 from tests.worker import app as served
 from tests.worker.app import functions, http
-from tests.worker.runs import SCHEMA, written
 from tests.worker.servers import KINDS, Deployment, served_by, serving
+from tests.worker.workers import SCHEMA, written_notes
 
 pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
@@ -25,12 +25,13 @@ SERVERS = served_by(*KINDS)
 GUNICORNS = served_by("gunicorn", "gunicorn, our settings")
 
 
-def order(server: Server, text: str, **more: float) -> None:
-    """Have something scheduled by a request."""
-    assert server.request("POST", "/orders", {"text": text, **more}).status == 201
+def schedule(server: Server, text: str, **more: float) -> None:
+    """Let a request schedule a job."""
+    assert server.request("POST", "/jobs", {"text": text, **more}).status == 201
 
 
 def worker_threads() -> list[threading.Thread]:
+    """Return the worker threads of this process."""
     return [thread for thread in threading.enumerate() if thread.name == "convex-worker"]
 
 
@@ -38,54 +39,54 @@ def worker_threads() -> list[threading.Thread]:
 
 
 @SERVERS
-def test_a_server_alone_runs_what_is_scheduled(kind: str, tmp_path: Path) -> None:
-    """What a request schedules, for now or for later, is run by the processes that serve, without any other."""
+def test_a_server_runs_jobs(kind: str, tmp_path: Path) -> None:
+    """The serving processes run the jobs that requests schedule, for now or for later."""
     deployment = Deployment(tmp_path)
     deployment.migrate()
     with serving(kind, deployment) as server:
-        order(server, "now")
-        order(server, "later", delay=0.5)
-        order(server, "action", takes=0.1)
+        schedule(server, "now")
+        schedule(server, "later", delay=0.5)
+        schedule(server, "action", takes=0.1)
         server.wait(lambda: len(deployment.notes) == 4, "run what was scheduled")
         ran = {note.rpartition(" ")[0] for note in deployment.notes}
         processes = {int(note.rpartition(" ")[2]) for note in deployment.notes}
         assert ran == {"now", "later", "action begun", "action ended"}
-        if server.workers:  # not the process above them, which has loaded the app if that was asked for
+        if server.workers:  # not the parent, which has loaded the app too if it is preloaded
             assert processes <= set(server.workers)
 
 
 @SQLITE_ONLY
 @pytest.mark.parametrize("kind", ["flask", "gunicorn, our settings"])
-def test_a_server_that_is_to_run_nothing(kind: str, tmp_path: Path) -> None:
-    """With CONVEX_WORKER=off the serving processes leave what is scheduled to others."""
+def test_worker_off(kind: str, tmp_path: Path) -> None:
+    """With CONVEX_WORKER=off the serving processes run no jobs."""
     deployment = Deployment(tmp_path, worker="off")
     deployment.migrate()
     with serving(kind, deployment) as server:
-        order(server, "never")
+        schedule(server, "never")
         time.sleep(1)
         assert [job.state for job in deployment.jobs] == ["pending"]
 
 
-def test_with_our_settings_nobody_has_to_ask(tmp_path: Path) -> None:
-    """What was due before the server was started is run though no request comes."""
+def test_gunicorn_settings_need_no_request(tmp_path: Path) -> None:
+    """With the package's gunicorn settings a job that was due before the start runs without a request."""
     deployment = Deployment(tmp_path)
     deployment.migrate()
     with deployment.backend() as backend:
         backend.ctx().scheduler.run_after(0, served.write, text="due")
-    with serving("gunicorn, our settings", deployment, is_asked=False) as server:
+    with serving("gunicorn, our settings", deployment, sends_requests=False) as server:
         server.wait(lambda: len(deployment.notes) == 1, "run what was due")
 
 
 @GUNICORNS
 def test_two_workers_run_nothing_twice(kind: str, tmp_path: Path) -> None:
-    """Of many things that both workers of a server see each is run once."""
+    """Two processes of one server run each job once."""
     deployment = Deployment(tmp_path)
     deployment.migrate()
     with serving(kind, deployment) as server:
         for number in range(40):
-            order(server, f"m{number}")
-            order(server, f"a{number}", takes=0)
-        server.wait(lambda: all(job.completed_time is not None for job in deployment.jobs), "run everything")
+            schedule(server, f"m{number}")
+            schedule(server, f"a{number}", takes=0)
+        server.wait(lambda: all(job.completed_time is not None for job in deployment.jobs), "run database_digest")
         texts = sorted(note.rpartition(" ")[0] for note in deployment.notes)
     expected = [f"m{number}" for number in range(40)]
     expected += [f"a{number} {event}" for number in range(40) for event in ("begun", "ended")]
@@ -95,11 +96,11 @@ def test_two_workers_run_nothing_twice(kind: str, tmp_path: Path) -> None:
 
 @GUNICORNS
 def test_a_server_that_is_stopped_lets_actions_end(kind: str, tmp_path: Path) -> None:
-    """A server that is told to end waits a while for the actions that run."""
+    """A server that is stopped waits for running actions."""
     deployment = Deployment(tmp_path)
     deployment.migrate()
     with serving(kind, deployment) as server:
-        order(server, "long", takes=1.5)
+        schedule(server, "long", takes=1.5)
         server.wait(lambda: len(deployment.notes) == 1, "begin the action")
     assert [note.rpartition(" ")[0] for note in deployment.notes] == ["long begun", "long ended"]
     assert [job.state for job in deployment.jobs] == ["success"]
@@ -109,62 +110,62 @@ def test_a_server_that_is_stopped_lets_actions_end(kind: str, tmp_path: Path) ->
 
 
 def test_it_starts_with_the_first_request_and_ends_with_the_backend(tmp_path: Path) -> None:
-    """Setting up an app starts nothing; its first request starts one thread, the next none; closing ends it."""
+    """The first request starts one thread, the second none, and closing the backend ends it."""
     with deployed(tmp_path, http, schema=SCHEMA, functions=functions, TESTING=False, CONVEX_WORKER="on") as app:
         assert worker_threads() == []
         for text in ("a", "b"):
-            assert app.test_client().post("/orders", json={"text": text}).status_code == 201
+            assert app.test_client().post("/jobs", json={"text": text}).status_code == 201
         [thread] = worker_threads()
-        wait_until(lambda: written(backend_of(app)) == [f"a {os.getpid()}", f"b {os.getpid()}"])
+        wait_until(lambda: written_notes(backend_of(app)) == [f"a {os.getpid()}", f"b {os.getpid()}"])
     assert not thread.is_alive()
     assert worker_threads() == []
 
 
-def test_tests_start_none(tmp_path: Path) -> None:
-    """An app with TESTING set runs what is scheduled only when its test says so."""
+def test_testing_starts_no_worker(tmp_path: Path) -> None:
+    """An app with TESTING starts no worker."""
     with deployed(tmp_path, http, schema=SCHEMA, functions=functions, TESTING=True, CONVEX_WORKER="on") as app:
-        assert app.test_client().post("/orders", json={"text": "a"}).status_code == 201
+        assert app.test_client().post("/jobs", json={"text": "a"}).status_code == 201
         assert worker_threads() == []
 
 
-def test_an_app_with_nothing_to_run_starts_none(tmp_path: Path) -> None:
-    """An app that has no functions that could be scheduled has no thread either."""
+def test_an_app_without_jobs_starts_no_worker(tmp_path: Path) -> None:
+    """An app without functions that can be scheduled starts no worker."""
     with deployed(tmp_path, TESTING=False, CONVEX_WORKER="on") as app:
         app.test_client().get("/")
         assert worker_threads() == []
 
 
 def test_a_system_without_threads(tmp_path: Path) -> None:
-    """A request is answered though the thread cannot be started; a later one starts it."""
+    """A request succeeds though the thread cannot start, and a later request starts it."""
     with deployed(tmp_path, http, schema=SCHEMA, functions=functions, TESTING=False, CONVEX_WORKER="on") as app:
         client = app.test_client()
         with no_more_threads():
-            assert client.post("/orders", json={"text": "a"}).status_code == 201
+            assert client.post("/jobs", json={"text": "a"}).status_code == 201
         assert worker_threads() == []
         assert client.get("/health").status_code == 200
-        wait_until(lambda: len(written(backend_of(app))) == 1)
+        wait_until(lambda: len(written_notes(backend_of(app))) == 1)
 
 
 def test_before_the_first_migration(tmp_path: Path) -> None:
-    """Requests are answered while there is no database, no files are made, and the thread goes on when there is one."""
+    """Without a database requests get responses, no file appears, and the worker runs after the migration."""
     app = Flask("test_app", instance_path=str(tmp_path / "instance"))
     convex = ConvexHTTP(app, schema=SCHEMA, functions=functions)
     app.register_blueprint(http)
     try:
         client = app.test_client()
         assert client.get("/health").status_code == 200
-        assert client.post("/orders", json={"text": "a"}).status_code == 503
+        assert client.post("/jobs", json={"text": "a"}).status_code == 503
         assert not (tmp_path / "instance").exists()
         with app.app_context():
             convex.migrate()
-        assert client.post("/orders", json={"text": "a"}).status_code == 201
-        wait_until(lambda: len(written(backend_of(app))) == 1)
+        assert client.post("/jobs", json={"text": "a"}).status_code == 201
+        wait_until(lambda: len(written_notes(backend_of(app))) == 1)
     finally:
         backend_of(app).close()
 
 
-def test_in_a_child_of_a_process_that_works(tmp_path: Path) -> None:
-    """A process that is forked from one that runs a worker starts its own with its first request, and ends it alone."""
+def test_a_forked_process_has_its_own_worker(tmp_path: Path) -> None:
+    """A forked process starts its own worker with its first request, and stops only that."""
     deployment = Deployment(tmp_path)
     deployment.migrate()
     program = (
@@ -173,13 +174,13 @@ def test_in_a_child_of_a_process_that_works(tmp_path: Path) -> None:
         "app = create_app()\n"
         "backend = app.extensions['convex_http']\n"
         "def post(text):\n"
-        "    assert app.test_client().post('/orders', json={'text': text}).status_code == 201\n"
+        "    assert app.test_client().post('/jobs', json={'text': text}).status_code == 201\n"
         "    time.sleep(1)\n"
         "post('parent')\n"
         "read_end, write_end = os.pipe()\n"
         "child = os.fork()\n"
         "if child == 0:\n"
-        "    os.read(read_end, 1)\n"  # when the parent's worker has ended
+        "    os.read(read_end, 1)\n"  # after the parent's worker has ended
         "    post('child')\n"
         "else:\n"
         "    post('again')\n"

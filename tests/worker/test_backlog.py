@@ -1,6 +1,6 @@
-"""Very many things that are due at once: the last ones take no longer than the first, because an index finds them.
+"""A large backlog of due jobs: the last ones take no longer than the first, since an index finds them.
 
-WORKER_BACKLOG says how many there are.
+WORKER_BACKLOG is the number of jobs.
 """
 
 import os
@@ -19,10 +19,10 @@ from flask_convex_http.scheduling.submission import Submission
 from flask_convex_http.sqlite.connections import sqlite3
 from flask_convex_http.worker.cleanup import Cleaner
 from tests.sqlite.crews import tell_statements, wait_until
-from tests.worker.runs import opened, working
+from tests.worker.workers import open_backend, running_worker
 
 BACKLOG = int(os.environ.get("WORKER_BACKLOG", "10000"))
-#: How many times are taken on the way.
+#: The number of measurements.
 PARTS = 40
 
 
@@ -37,7 +37,7 @@ def action_task(ctx: ActionCtx) -> None:
 
 
 def schedule(backend: Backend, count: int, function: Function[..., None] = task) -> None:
-    """Schedule many things in one transaction, past the limit of one mutation."""
+    """Schedule jobs in one transaction, beyond the limit of one mutation."""
     submission = Submission.of(function, backend.schema, backend.clock(), (), {})
 
     def work(transaction: Transaction) -> None:
@@ -51,17 +51,16 @@ def schedule(backend: Backend, count: int, function: Function[..., None] = task)
 
 @pytest.mark.timeout(0 if BACKLOG > 20_000 else 120)
 def test_the_last_take_no_longer_than_the_first(tmp_path: Path) -> None:
-    """While a large backlog is drained, the time that each takes does not grow with what was done, nor shrink with what
-    is left: the first quarter of it and the last one take about as long."""
+    """While a backlog is drained, the time of a job depends neither on the ended jobs nor on the pending ones."""
     ends: list[float] = []
 
     @internal_mutation
     def timed(ctx: MutationCtx) -> None:
-        ends.append(time.process_time())  # a busy machine does not count
+        ends.append(time.process_time())  # not the wall clock, since the machine may be busy
 
-    with opened(tmp_path, [timed], durability="normal") as backend:
+    with open_backend(tmp_path, [timed], durability="normal") as backend:
         schedule(backend, BACKLOG, timed)
-        with working(backend):
+        with running_worker(backend):
             wait_until_drained(backend, ends)
     assert len(ends) == BACKLOG
     part = BACKLOG // PARTS
@@ -72,10 +71,10 @@ def test_the_last_take_no_longer_than_the_first(tmp_path: Path) -> None:
 
 
 def wait_until_drained(backend: Backend, ends: list[float]) -> None:
-    """Wait until all have run and their commit is there."""
+    """Wait until all jobs have run and their commit is visible."""
     before = -1
     while len(ends) < BACKLOG:
-        assert len(ends) > before, "It does not go on"
+        assert len(ends) > before, "The worker is stuck"
         before = len(ends)
         deadline = time.monotonic() + 30
         while len(ends) == before and time.monotonic() < deadline:
@@ -88,15 +87,17 @@ def wait_until_drained(backend: Backend, ends: list[float]) -> None:
     wait_until(is_empty)
 
 
-def test_all_that_a_worker_asks_is_found_by_an_index(tmp_path: Path) -> None:
-    """Every statement of a worker about scheduled functions, from looking for what is due to housekeeping, goes through
-    the index by state or the id: none reads the table from one end to the other, and none sorts."""
+def test_every_statement_uses_an_index(tmp_path: Path) -> None:
+    """All statements of a worker about jobs, cleanup included, use the index by state or the id.
+
+    None scans the table, and none sorts.
+    """
     statements: set[str] = set()
-    with opened(tmp_path, [task, action_task], worker_lease=1) as backend:
+    with open_backend(tmp_path, [task, action_task], worker_lease=1) as backend:
         schedule(backend, 300)
         schedule(backend, 5, action_task)
         tell_statements(backend.engine, statements.add)  # type: ignore[arg-type]  # it is SQLite's
-        with working(backend):
+        with running_worker(backend):
             wait_until(lambda: _is_drained(backend))
             Cleaner(backend).purge()
         plans = {sql: plan_of(tmp_path, sql) for sql in statements if "_scheduled_functions" in sql and _is_plain(sql)}
@@ -126,7 +127,7 @@ def _is_plain(sql: str) -> bool:
 
 
 def plan_of(folder: Path, sql: str) -> str:
-    """How SQLite goes about a statement."""
+    """Return SQLite's query plan of a statement."""
     connection = sqlite3.connect(folder / "convex.db")
     try:
         return "; ".join(str(row[3]) for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}"))

@@ -1,4 +1,4 @@
-"""Many rows with large arguments: what runs or forgets them never has more than a few in memory, nor in its way."""
+"""Jobs with large arguments: running and deleting them holds only a few rows in memory."""
 
 import time
 import tracemalloc
@@ -12,44 +12,46 @@ from flask_convex_http.testing import Clock
 from flask_convex_http.worker.cleanup import Cleaner
 from flask_convex_http.worker.mutation_runner import MutationRunner
 from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
-from tests.worker.runs import opened, rows
+from tests.worker.workers import all_jobs, open_backend
 
 pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
-#: How long the arguments are, and of how many rows.
+#: The bytes of one row's arguments, and the number of rows.
 SIZE = 200_000
 COUNT = 60
 
 
 @internal_mutation
 def work(ctx: MutationCtx, *, text: str) -> None:
-    """Take longer than a transaction should."""
+    """Take longer than a batch should."""
     time.sleep(0.02)
 
 
 @internal_action
-def act(ctx: ActionCtx, *, text: str) -> None: ...
+def act(ctx: ActionCtx, *, text: str) -> None:
+    """Do nothing."""
 
 
 @internal_mutation
 def schedule(ctx: MutationCtx) -> None:
+    """Schedule mutations with large arguments."""
     for _ in range(COUNT):
         ctx.scheduler.run_after(0, work, text="x" * SIZE)
 
 
 @internal_mutation
 def schedule_and_cancel(ctx: MutationCtx) -> None:
-    """Leave as many rows that have ended of each kind."""
+    """Leave equally many ended jobs of each kind."""
     for _ in range(COUNT // 2):
         ctx.scheduler.cancel(ctx.scheduler.run_after(0, work, text="x" * SIZE))
         ctx.scheduler.cancel(ctx.scheduler.run_after(0, act, text="x" * SIZE))
 
 
 class Peak:
-    """The most memory that was in use at a time.
+    """The peak of the allocated memory.
 
     Attributes:
-        rows: How many rows' arguments it would hold.
+        rows: The number of rows whose arguments would fill it.
     """
 
     rows = 0.0
@@ -57,7 +59,7 @@ class Peak:
 
 @contextmanager
 def measured() -> Iterator[Peak]:
-    """What the block needs more than what is there before it."""
+    """Measure the memory that the block allocates on top of the memory before it."""
     peak = Peak()
     tracemalloc.start()
     try:
@@ -69,24 +71,23 @@ def measured() -> Iterator[Peak]:
     peak.rows = (most - before) / SIZE
 
 
-def test_running(tmp_path: Path) -> None:
-    """A transaction that has time for one mutation reads a few of those that are due, not all that it could run if they
-    were quicker."""
-    with opened(tmp_path, [work, schedule]) as backend:
+def test_memory_of_a_batch(tmp_path: Path) -> None:
+    """A batch with time for one mutation reads a few due rows, not as many as it could run at most."""
+    with open_backend(tmp_path, [work, schedule]) as backend:
         backend.ctx().run_mutation(schedule)
         with measured() as peak:
             assert len(MutationRunner(backend, nullcontext).run()) == 1
     assert peak.rows < 12
 
 
-def test_forgetting(tmp_path: Path) -> None:
-    """A transaction that forgets some rows reads so many and no more, whatever they were and ended with."""
+def test_memory_of_the_cleanup(tmp_path: Path) -> None:
+    """A batch of the cleanup reads only the rows that it deletes."""
     clock = Clock()
-    with opened(tmp_path, [work, act, schedule_and_cancel], clock=clock) as backend:
+    with open_backend(tmp_path, [work, act, schedule_and_cancel], clock=clock) as backend:
         for _ in range(2):
             backend.ctx().run_mutation(schedule_and_cancel)
         clock.advance(timedelta(days=8))
         with measured() as peak:
             assert Cleaner(backend).purge()
-        forgotten = 2 * COUNT - len(rows(backend))
-    assert 0 < peak.rows < 3 * forgotten  # each is there twice: as it was stored, and as a document
+        deleted = 2 * COUNT - len(all_jobs(backend))
+    assert 0 < peak.rows < 3 * deleted  # each is in memory twice: as it is stored, and as a document

@@ -1,4 +1,4 @@
-"""Workers that are stopped, break, or are started again: what they leave to the next one, and how long they take."""
+"""Workers that are stopped, interrupted or started again: the state they leave, and the time they take."""
 
 import contextlib
 import os
@@ -19,20 +19,28 @@ from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES, SQLITE_ONLY
 from tests.sqlite.crews import PATIENCE, wait_until
 from tests.web.apps import backend_of, deployed
 from tests.worker.app import functions, http
-from tests.worker.runs import SCHEMA, opened, rows, wait_until_ended, working, write_down, written
 from tests.worker.servers import Deployment
-from tests.worker.test_lost_workers import Endless, start_and_vanish
+from tests.worker.test_lost_actions import EndlessAction, start_and_abandon
+from tests.worker.workers import (
+    SCHEMA,
+    all_jobs,
+    open_backend,
+    running_worker,
+    wait_until_ended,
+    write_note,
+    written_notes,
+)
 
 pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
-#: Seconds; being woken takes far less, looking by oneself about five.
+#: Seconds. A wake-up takes far less, polling about five.
 SOON = 2.0
 
 # --- stopped ---------------------------------------------------------------------------------------------------------
 
 
 def test_stopped_in_the_middle_of_a_batch(tmp_path: Path) -> None:
-    """A worker that is stopped while it runs mutations begins no action after them."""
+    """A worker that is stopped during a batch of mutations starts no action afterwards."""
     begun, go_on = threading.Event(), threading.Event()
 
     @internal_mutation
@@ -43,38 +51,39 @@ def test_stopped_in_the_middle_of_a_batch(tmp_path: Path) -> None:
     @internal_action
     def act(ctx: ActionCtx) -> None: ...
 
-    with opened(tmp_path, [hold, act]) as backend:
+    with open_backend(tmp_path, [hold, act]) as backend:
         for function in (hold, act):
             backend.ctx().scheduler.run_after(0, function)
-        with working(backend) as worker:
+        with running_worker(backend) as worker:
             assert begun.wait(PATIENCE)
             worker.stop()
             go_on.set()
-        assert [job.state for job in rows(backend)] == ["success", "pending"]
+        assert [job.state for job in all_jobs(backend)] == ["success", "pending"]
 
 
 @pytest.mark.parametrize(("backoff", "seconds"), [(0, (1, 1)), (100, (75, 125))], ids=["at once", "after a while"])
-def test_what_was_handed_back_waits(backoff: float, seconds: tuple[float, float], tmp_path: Path) -> None:
-    """An attempt that did not end in time goes on until its process is gone; the next one follows after its author's
-    wait, and after a second at the soonest."""
-    clock, work = Clock(), Endless(Retry(max_attempts=3, backoff=backoff))
-    with opened(tmp_path, [work.task], clock=clock) as backend:
-        actions = start_and_vanish(backend, work)
+def test_the_attempt_after_a_stopped_one_waits(backoff: float, seconds: tuple[float, float], tmp_path: Path) -> None:
+    """The attempt after a stopped one starts after the backoff, and after one second at the earliest.
+
+    The stopped attempt runs on until its process ends.
+    """
+    clock, work = Clock(), EndlessAction(Retry(max_attempts=3, backoff=backoff))
+    with open_backend(tmp_path, [work.task], clock=clock) as backend:
+        actions = start_and_abandon(backend, work)
         actions.interrupt()
-        [job] = rows(backend)
+        [job] = all_jobs(backend)
         soonest, latest = (clock() + 1000 * each for each in seconds)
         assert soonest <= job.due <= latest
-        with working(backend):
+        with running_worker(backend):
             clock.advance(timedelta(milliseconds=latest - clock()))
-            backend.ctx().scheduler.run_after(0, write_down, text="wakes it")
+            backend.ctx().scheduler.run_after(0, write_note, text="wakes it")
             wait_until_ended(backend)
-        work.let_go()
+        work.release()
     assert [number for number, _ in work.attempts] == [1, 2]
 
 
 def test_a_mutation_that_never_returns(tmp_path: Path) -> None:
-    """A process ends though a mutation in its worker does not; with the process the mutation is undone, and is pending
-    for others."""
+    """A process ends during an endless mutation, which is rolled back and pending for other workers."""
     deployment = Deployment(tmp_path)
     deployment.migrate()
     program = (
@@ -104,53 +113,59 @@ def test_a_mutation_that_never_returns(tmp_path: Path) -> None:
 
 
 def test_a_backend_that_is_closed_and_used_again(tmp_path: Path) -> None:
-    """After its backend was closed the next request to an app starts a worker again, and what is scheduled runs."""
+    """The next request after a close starts a worker again, and jobs run."""
     config = {"TESTING": False, "CONVEX_WORKER": "on"}
     with deployed(tmp_path, http, schema=SCHEMA, functions=functions, is_kept=True, **config) as app:
         for count in (1, 2):
-            assert app.test_client().post("/orders", json={"text": "a"}).status_code == 201
-            wait_until(lambda count=count: len(written(backend_of(app))) == count)  # type: ignore[misc]  # bound now
+            assert app.test_client().post("/jobs", json={"text": "a"}).status_code == 201
+            wait_until(lambda count=count: len(written_notes(backend_of(app))) == count)  # type: ignore[misc]  # bound now
             backend_of(app).close()
 
 
-# --- broken ----------------------------------------------------------------------------------------------------------
+# --- interrupted -----------------------------------------------------------------------------------------------------
 
 
 def descriptors_below(folder: Path) -> list[int]:
-    """What this process has open in a folder."""
+    """Return the descriptors of this process that are open in a folder."""
     found = []
     for link in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # that of the folder we look at
+        with contextlib.suppress(FileNotFoundError):  # the descriptor of /proc/self/fd itself
             if link.readlink().parent == folder:
                 found.append(int(link.name))
     return found
 
 
 @SQLITE_ONLY
-def test_its_pipe_is_taken_away(tmp_path: Path) -> None:
-    """A worker whose open pipe becomes another file, as when a program closes all descriptors, goes on and listens
-    anew."""
+def test_a_pipe_that_becomes_another_file(tmp_path: Path) -> None:
+    """A worker whose pipe becomes another file, as after closing all descriptors, listens again."""
     folder = folder_of(tmp_path / "convex.db")
-    with opened(tmp_path) as backend, opened(tmp_path) as other, working(backend):
+    with open_backend(tmp_path) as backend, open_backend(tmp_path) as other, running_worker(backend):
         wait_until(lambda: descriptors_below(folder) != [])
-        [taken] = descriptors_below(folder)
+        [reused] = descriptors_below(folder)
         with open(os.devnull, "wb") as another:
-            os.dup2(another.fileno(), taken)
+            os.dup2(another.fileno(), reused)
         try:
-            other.ctx().scheduler.run_after(0, write_down, text="first")
-            wait_until(lambda: written(other) == ["first"])
+            other.ctx().scheduler.run_after(0, write_note, text="first")
+            wait_until(lambda: written_notes(other) == ["first"])
             wait_until(lambda: descriptors_below(folder) != [])
         finally:
-            os.close(taken)
+            os.close(reused)
 
 
-class TornOut:
+class InterruptedListener:
     """An engine whose listener is interrupted when it waits."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def listen(self) -> "TornOut":
+    @property
+    def notifications(self) -> "InterruptedListener":
+        return self
+
+    def notify(self) -> None:
+        self._engine.notifications.notify()
+
+    def listen(self) -> "InterruptedListener":
         return self
 
     def wait(self, timeout: float) -> None:
@@ -164,16 +179,16 @@ class TornOut:
         return getattr(self._engine, name)
 
 
-def test_what_a_broken_worker_leaves(tmp_path: Path) -> None:
-    """When a worker has been interrupted, what its process schedules wakes the workers of others at once."""
-    with opened(tmp_path) as backend, opened(tmp_path) as other, working(other):
+def test_jobs_after_an_interrupted_worker(tmp_path: Path) -> None:
+    """After a worker was interrupted, jobs of its process wake the workers of other processes at once."""
+    with open_backend(tmp_path) as backend, open_backend(tmp_path) as other, running_worker(other):
         engine = backend.engine
-        backend.engine = TornOut(engine)
+        backend.engine = InterruptedListener(engine)
         with pytest.raises(KeyboardInterrupt):
             Worker(backend).run()
         backend.engine = engine
-        time.sleep(0.3)  # until the other one sleeps
+        time.sleep(0.3)  # until the other worker sleeps
         start = time.monotonic()
-        backend.ctx().scheduler.run_after(0, write_down, text="a")
-        wait_until(lambda: written(backend) == ["a"])
+        backend.ctx().scheduler.run_after(0, write_note, text="a")
+        wait_until(lambda: written_notes(backend) == ["a"])
         assert time.monotonic() - start < SOON

@@ -1,4 +1,4 @@
-"""Crons at work: what one that is always due leaves to the others, and what counts as a run that has not ended."""
+"""Crons with a running worker: one that is always due, and a last job that has not ended."""
 
 import threading
 from datetime import timedelta
@@ -13,15 +13,15 @@ from flask_convex_http.schema.system_tables import CronJob
 from flask_convex_http.testing import Clock
 from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
 from tests.sqlite.crews import PATIENCE, wait_until
-from tests.worker.runs import Note, opened, row, rows, working, write_down, written
+from tests.worker.workers import Note, all_jobs, get_job, open_backend, running_worker, write_note, written_notes
 
 pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 MINUTE = timedelta(minutes=1)
 
 
-class Hurry(Clock):
-    """A clock that shows a later minute whenever somebody looks."""
+class FastClock(Clock):
+    """A clock that advances a minute at each look."""
 
     def __call__(self) -> float:
         self.advance(MINUTE)
@@ -30,11 +30,12 @@ class Hurry(Clock):
 
 @internal_mutation
 def tick(ctx: MutationCtx) -> None:
+    """Insert a note."""
     ctx.db.insert(Note(text="tick"))
 
 
 def next_tick(backend: Backend) -> float:
-    """When the only cron is to fire next."""
+    """Return the next tick of the only cron."""
     table = backend.schema.table_for(CronJob)
     with backend.engine.snapshot() as snapshot:
         found = Query(snapshot, table, table.indexes["by_creation_time"]).unique()
@@ -43,9 +44,8 @@ def next_tick(backend: Backend) -> float:
 
 
 def test_a_cron_that_is_always_due(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A cron whose next tick is due before its last one is written keeps nothing else from running, neither mutations
-    nor actions nor its own runs."""
-    caplog.set_level("ERROR", logger="flask_convex_http")  # it says of each round how many ticks it was late
+    """A cron that is always due does not keep mutations, actions or its own jobs from running."""
+    caplog.set_level("ERROR", logger="flask_convex_http")  # each round logs how many ticks it skipped
     acted = threading.Event()
 
     @internal_action
@@ -54,16 +54,16 @@ def test_a_cron_that_is_always_due(tmp_path: Path, caplog: pytest.LogCaptureFixt
 
     crons = Crons()
     crons.interval("always due", 1, tick)
-    with opened(tmp_path, [tick, act], crons, clock=Hurry()) as backend:
-        backend.ctx().scheduler.run_after(0, write_down, text="a mutation")
+    with open_backend(tmp_path, [tick, act], crons, clock=FastClock()) as backend:
+        backend.ctx().scheduler.run_after(0, write_note, text="a mutation")
         backend.ctx().scheduler.run_after(0, act)
-        with working(backend):
-            wait_until(lambda: {"a mutation", "tick"} <= set(written(backend)))
+        with running_worker(backend):
+            wait_until(lambda: {"a mutation", "tick"} <= set(written_notes(backend)))
             assert acted.wait(PATIENCE)
 
 
-def test_a_canceled_run_goes_on(tmp_path: Path) -> None:
-    """A run that was canceled while it runs has not ended: until it has, its cron skips its ticks."""
+def test_a_canceled_action_still_blocks_its_cron(tmp_path: Path) -> None:
+    """A cron skips its ticks until a job that was canceled while it runs has ended."""
     begun: list[str] = []
     end = threading.Event()
 
@@ -74,14 +74,14 @@ def test_a_canceled_run_goes_on(tmp_path: Path) -> None:
 
     crons, clock = Crons(), Clock()
     crons.interval("each minute", MINUTE, act)
-    with opened(tmp_path, [act], crons, clock=clock, worker_lease=0.5) as backend, working(backend):
+    with open_backend(tmp_path, [act], crons, clock=clock, worker_lease=0.5) as backend, running_worker(backend):
         wait_until(lambda: len(begun) == 1)
-        [job] = rows(backend)
+        [job] = all_jobs(backend)
         backend.ctx().scheduler.cancel(job.id)
         clock.advance(MINUTE * 1.5)
         wait_until(lambda: next_tick(backend) > clock())
-        assert len(rows(backend)) == 1
+        assert len(all_jobs(backend)) == 1
         end.set()
-        wait_until(lambda: row(backend, job.id).completed_time is not None)
+        wait_until(lambda: get_job(backend, job.id).completed_time is not None)
         clock.advance(MINUTE)
         wait_until(lambda: len(begun) == 2)

@@ -1,4 +1,4 @@
-"""How the tests of the worker run one: in a thread of this process, on a database that others may open as well."""
+"""Run workers on threads of the test process, on a database that other backends may open too."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -25,21 +25,23 @@ SCHEMA = Schema(Note)
 
 
 class Boom(Exception):
-    """What the functions here fail with."""
+    """The exception that functions of these tests raise."""
 
 
 @internal_mutation
-def write_down(ctx: MutationCtx, *, text: str) -> None:
+def write_note(ctx: MutationCtx, *, text: str) -> None:
+    """Insert a note."""
     ctx.db.insert(Note(text=text))
 
 
 @internal_query
 def notes(ctx: QueryCtx) -> list[str]:
+    """Return the texts of all notes."""
     return [note.text for note in ctx.db.query(Note)]
 
 
 @contextmanager
-def opened(
+def open_backend(
     folder: Path,
     functions: Functions = (),
     crons: Crons | None = None,
@@ -48,22 +50,25 @@ def opened(
     clock: Callable[[], float] = system_clock,
     **config: Any,
 ) -> Iterator[Backend]:
-    """A migrated backend in a folder; a second one on the same folder is what another process would have."""
+    """Open a migrated backend in a folder.
+
+    A second backend on the same folder stands for a second process.
+    """
     settings = settings_in(folder, **config)
-    own = [write_down, notes, *functions]
+    own = [write_note, notes, *functions]
     with closing(Backend(settings, SCHEMA, own, crons=crons, folder=folder, clock=clock)) as backend:
         backend.migrate()
         yield backend
 
 
 @contextmanager
-def working(
+def running_worker(
     backend: Backend,
     *,
     grace: float = PATIENCE,
     app_context: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> Iterator[Worker]:
-    """A worker that works until the block ends; then it has ended, too."""
+    """Run a worker until the block ends, and wait until it has ended."""
     worker = Worker(backend, app_context=app_context, grace=grace)
     thread = threading.Thread(target=worker.run, daemon=True)
     thread.start()
@@ -75,33 +80,33 @@ def working(
         assert not thread.is_alive(), "The worker does not end"
 
 
-def rows(backend: Backend) -> list[ScheduledFunction]:
-    """All that was scheduled, oldest first."""
+def all_jobs(backend: Backend) -> list[ScheduledFunction]:
+    """Return all jobs, oldest first."""
     table = backend.schema.table_for(ScheduledFunction)
     with backend.engine.snapshot() as snapshot:
         return Query(snapshot, table, table.indexes["by_creation_time"]).collect()
 
 
-def row(backend: Backend, job_id: Id[ScheduledFunction]) -> ScheduledFunction:
-    """What was scheduled under an id."""
+def get_job(backend: Backend, job_id: Id[ScheduledFunction]) -> ScheduledFunction:
+    """Return the job with this id."""
     with backend.engine.snapshot() as snapshot:
         found = backend.jobs.get(snapshot, job_id)
     assert found is not None
     return found
 
 
-def written(backend: Backend) -> list[str]:
-    """The notes, in the order they were written."""
+def written_notes(backend: Backend) -> list[str]:
+    """Return the texts of all notes, in the order in which they were inserted."""
     return backend.ctx().run_query(notes)
 
 
 def wait_until_ended(backend: Backend) -> list[ScheduledFunction]:
-    """Wait until nothing is pending or in progress; answers all rows."""
-    wait_until(lambda: all(each.completed_time is not None for each in rows(backend)))
-    return rows(backend)
+    """Wait until no job is pending or in progress, and return all jobs."""
+    wait_until(lambda: all(each.completed_time is not None for each in all_jobs(backend)))
+    return all_jobs(backend)
 
 
 def run_all(backend: Backend) -> list[ScheduledFunction]:
-    """Have a worker run everything, and what that schedules; answers all rows."""
-    with working(backend):
+    """Let a worker run all jobs, and those that they schedule; return all jobs."""
+    with running_worker(backend):
         return wait_until_ended(backend)

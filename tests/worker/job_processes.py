@@ -1,6 +1,6 @@
-"""Processes that work on one database and are killed: some schedule things, others run them.
+"""Processes that schedule and run jobs on one database, and are killed.
 
-Run as a program it is a warm interpreter that forks them in milliseconds, as that of the crash tests does.
+Run as a program this module is a warm interpreter that forks them in milliseconds, like that of the crash tests.
 """
 
 import fcntl
@@ -20,12 +20,12 @@ from tests.crash import nursery
 from tests.crash.workers import TASKS
 from tests.databases import settings_in
 
-#: Seconds. Long enough that nobody is taken for dead for having got no processor for a while.
+#: Seconds. Long enough that a process that waits for a processor does not lose its lease.
 LEASE = 2.0
-#: How many links a chain has.
+#: The links of a chain.
 LINKS = 6
-#: Where actions write what outlives them.
-_FOLDER = "SHIFTS_FOLDER"
+#: The environment variable with the folder where actions write notes that outlive them.
+_FOLDER = "JOB_PROCESSES_FOLDER"
 
 
 class Counter(Document, table="counters"):
@@ -33,36 +33,36 @@ class Counter(Document, table="counters"):
 
 
 class Effect(Document, table="effects", indexes={"by_key": ["key"]}):
-    """What a scheduled function did."""
+    """The record that a scheduled function has run."""
 
     key: str
 
 
-class Order(Document, table="orders", indexes={"by_number": ["number"]}):
-    """A number for which everything was scheduled."""
+class Batch(Document, table="batches", indexes={"by_number": ["number"]}):
+    """A number for which all jobs were scheduled."""
 
     number: int
 
 
-SCHEMA = Schema(Counter, Effect, Order)
+SCHEMA = Schema(Counter, Effect, Batch)
 
 
 @internal_mutation
-def order(ctx: MutationCtx) -> None:
-    """Schedule one of each kind for the next number."""
-    last = ctx.db.query(Order).with_index("by_number").order("desc").first()
+def schedule_batch(ctx: MutationCtx) -> None:
+    """Schedule one job of each kind for the next number."""
+    last = ctx.db.query(Batch).with_index("by_number").order("desc").first()
     number = 0 if last is None else last.number + 1
-    ctx.db.insert(Order(number=number))
-    ctx.scheduler.run_after(0, do, key=f"now-{number}")
-    ctx.scheduler.run_after(random.random(), do, key=f"later-{number}")
+    ctx.db.insert(Batch(number=number))
+    ctx.scheduler.run_after(0, have_effect, key=f"now-{number}")
+    ctx.scheduler.run_after(random.random(), have_effect, key=f"later-{number}")
     ctx.scheduler.run_after(0, link, chain=number, number=0)
-    ctx.scheduler.run_after(0, act, key=f"act-{number}")
-    ctx.scheduler.run_after(0, insist, key=f"insist-{number}")
+    ctx.scheduler.run_after(0, act_once, key=f"act_once-{number}")
+    ctx.scheduler.run_after(0, act_with_retry, key=f"act_with_retry-{number}")
 
 
 @internal_mutation
-def do(ctx: MutationCtx, *, key: str) -> None:
-    """Have an effect: a row, and a count that tells of each."""
+def have_effect(ctx: MutationCtx, *, key: str) -> None:
+    """Have an effect: a row, and a counter that counts the rows."""
     ctx.db.insert(Effect(key=key))
     counter = ctx.db.query(Counter).first()
     if counter is None:
@@ -73,27 +73,32 @@ def do(ctx: MutationCtx, *, key: str) -> None:
 
 @internal_mutation
 def link(ctx: MutationCtx, *, chain: int, number: int) -> None:
-    """Have an effect and schedule the next link."""
-    ctx.run_mutation(do, key=f"chain-{chain}-{number}")
+    """Have an effect, and schedule the next link of a chain."""
+    ctx.run_mutation(have_effect, key=f"chain-{chain}-{number}")
     if number + 1 < LINKS:
         ctx.scheduler.run_after(random.choice((0, 0.05)), link, chain=chain, number=number + 1)
 
 
 @internal_action
-def act(ctx: ActionCtx, *, key: str) -> None:
-    with _noted(ctx, key):
-        ctx.run_mutation(do, key=key)
+def act_once(ctx: ActionCtx, *, key: str) -> None:
+    """Have an effect from an action that runs at most once."""
+    with _noted_attempt(ctx, key):
+        ctx.run_mutation(have_effect, key=key)
 
 
 @internal_action(retry=Retry(max_attempts=100, backoff=0))
-def insist(ctx: ActionCtx, *, key: str) -> None:
-    with _noted(ctx, key):
-        ctx.run_mutation(do, key=key)
+def act_with_retry(ctx: ActionCtx, *, key: str) -> None:
+    """Have an effect from an action that is retried."""
+    with _noted_attempt(ctx, key):
+        ctx.run_mutation(have_effect, key=key)
 
 
 @contextmanager
-def _noted(ctx: ActionCtx, key: str) -> Iterator[None]:
-    """Note that an attempt begins, and whether another one is going on: what it holds ends with its process."""
+def _noted_attempt(ctx: ActionCtx, key: str) -> Iterator[None]:
+    """Note the start of an attempt, and whether another attempt is running.
+
+    The lock that it holds ends with its process.
+    """
     folder = Path(os.environ[_FOLDER])
     with (folder / f"{key}.lock").open("w") as held:
         try:
@@ -113,11 +118,11 @@ def _note(folder: Path, line: str) -> None:
         os.close(descriptor)
 
 
-FUNCTIONS: Functions = (order, do, link, act, insist)
+FUNCTIONS: Functions = (schedule_batch, have_effect, link, act_once, act_with_retry)
 
 
-def open_shop(folder: Path) -> Backend:
-    """The database in a folder; opens nothing yet."""
+def open_backend(folder: Path) -> Backend:
+    """Return the backend of the database in a folder, without opening the database."""
     settings = settings_in(folder, worker_lease=LEASE, worker_actions=16)
     return Backend(settings, SCHEMA, FUNCTIONS, folder=folder)
 
@@ -126,24 +131,24 @@ def open_shop(folder: Path) -> Backend:
 
 
 def run(*, folder: str) -> None:
-    """Run what is scheduled, until killed."""
-    with closing(open_shop(Path(folder))) as backend:
+    """Run jobs until the process is killed."""
+    with closing(open_backend(Path(folder))) as backend:
         Worker(backend).run()
 
 
-def place_orders(*, folder: str) -> None:
-    """Schedule again and again, until killed."""
-    with closing(open_shop(Path(folder))) as backend:
+def schedule_batches(*, folder: str) -> None:
+    """Schedule jobs until the process is killed."""
+    with closing(open_backend(Path(folder))) as backend:
         while True:
-            backend.ctx().run_mutation(order)
+            backend.ctx().run_mutation(schedule_batch)
             time.sleep(0.04)
 
 
-class Shifts(nursery.Nursery):
-    """Starts such processes.
+class JobProcesses(nursery.Nursery):
+    """Starts these processes.
 
     Args:
-        folder: Where actions write what outlives them.
+        folder: Where actions write notes that outlive them.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -160,10 +165,10 @@ class Shifts(nursery.Nursery):
 
 
 def main() -> None:
-    """Fork a child for each order."""
-    from tests.worker import shifts  # not as __main__: functions are known by the name of their module
+    """Fork a child for each command."""
+    from tests.worker import job_processes  # not as __main__: functions have the name of their module
 
-    TASKS["run"], TASKS["place_orders"] = shifts.run, shifts.place_orders
+    TASKS["run"], TASKS["schedule_batches"] = job_processes.run, job_processes.schedule_batches
     nursery.main()
 
 

@@ -1,4 +1,4 @@
-"""Waking workers of other processes through named pipes: nobody is forgotten, and what the dead leave is removed."""
+"""Wake-ups between processes through named pipes: no listener is missed, and pipes of dead processes go."""
 
 import os
 import subprocess
@@ -15,17 +15,19 @@ import pytest
 from flask_convex_http.sqlite.wakeups import PipeListener, folder_of, notify
 from tests.sqlite.crews import PATIENCE, wait_until
 
-#: Seconds that nobody waits in vain; far more than being woken takes, and less than the tests' patience.
-LONG = 10.0
+#: Seconds of a wait that a wake-up should end. Far more than one takes, and less than the timeout of a test.
+TIMEOUT = 10.0
 
 
-def seconds_of_waiting(listener: PipeListener, timeout: float = LONG) -> float:
+def seconds_waited(listener: PipeListener, timeout: float = TIMEOUT) -> float:
+    """Return the seconds of a wait."""
     start = time.monotonic()
     listener.wait(timeout)
     return time.monotonic() - start
 
 
 def pipes(path: Path) -> list[Path]:
+    """Return the pipes of a database."""
     return sorted(folder_of(path).iterdir())
 
 
@@ -40,61 +42,61 @@ def _listener(path: Path) -> Iterator[PipeListener]:
         yield listener
 
 
-def test_everybody_is_woken(path: Path) -> None:
-    """One call wakes all who sleep."""
+def test_one_notification_wakes_all(path: Path) -> None:
+    """One notification wakes all listeners."""
     listeners = [PipeListener(path) for _ in range(8)]
     for listener in listeners:
-        listener.wait(0)  # each new one has called those before it
+        listener.wait(0)  # each new listener has notified the earlier ones
     with ThreadPoolExecutor(8) as pool:
-        waits = [pool.submit(seconds_of_waiting, listener) for listener in listeners]
+        waits = [pool.submit(seconds_waited, listener) for listener in listeners]
         time.sleep(0.1)
         assert not any(wait.done() for wait in waits)
         notify(path)
-        assert all(wait.result(PATIENCE) < LONG for wait in waits)
+        assert all(wait.result(PATIENCE) < TIMEOUT for wait in waits)
     for listener in listeners:
         listener.close()
 
 
 @pytest.mark.parametrize("times", [1, 3, 100_000], ids=["once", "often", "more often than a pipe holds"])
-def test_a_call_before_the_wait_counts(times: int, path: Path, listener: PipeListener) -> None:
-    """Whoever was called before they went to sleep does not sleep; however often that was, soon they sleep again."""
+def test_a_notification_before_the_wait(times: int, path: Path, listener: PipeListener) -> None:
+    """A notification before the wait ends it at once, and later waits are not spurious."""
     for _ in range(times):
         listener.wake()
     notify(path)
-    assert seconds_of_waiting(listener) < LONG
-    wait_until(lambda: seconds_of_waiting(listener, 0.05) >= 0.05)
+    assert seconds_waited(listener) < TIMEOUT
+    wait_until(lambda: seconds_waited(listener, 0.05) >= 0.05)
 
 
-def test_sleeping_ends_by_itself(listener: PipeListener) -> None:
-    """Who is not called sleeps as long as it was told to, and no longer."""
-    assert 0.2 <= seconds_of_waiting(listener, 0.2) < LONG
-    assert seconds_of_waiting(listener, 0) < LONG
-    assert seconds_of_waiting(listener, -1) < LONG
+def test_timeout(listener: PipeListener) -> None:
+    """A wait without a notification ends after its timeout."""
+    assert 0.2 <= seconds_waited(listener, 0.2) < TIMEOUT
+    assert seconds_waited(listener, 0) < TIMEOUT
+    assert seconds_waited(listener, -1) < TIMEOUT
 
 
-def test_waking_oneself(listener: PipeListener) -> None:
-    """A thread of the same process wakes a listener without a look at the folder."""
+def test_wake_in_the_same_process(listener: PipeListener) -> None:
+    """A thread of the same process wakes a listener without the folder."""
     threading.Timer(0.05, listener.wake).start()
-    assert seconds_of_waiting(listener) < LONG
+    assert seconds_waited(listener) < TIMEOUT
 
 
-def test_calling_where_nobody_listens(path: Path) -> None:
-    """Where there never was a worker a call does nothing, and leaves nothing behind."""
+def test_notification_without_listeners(path: Path) -> None:
+    """A notification without listeners does nothing and creates no file."""
     notify(path)
     assert list(path.parent.iterdir()) == []
 
 
-def test_calling_from_another_process(path: Path, listener: PipeListener) -> None:
-    """A process that has nothing to do with the listener wakes it."""
+def test_notification_from_another_process(path: Path, listener: PipeListener) -> None:
+    """Another process wakes a listener."""
     program = (
         "import sys, pathlib; from flask_convex_http.sqlite.wakeups import notify\nnotify(pathlib.Path(sys.argv[1]))"
     )
     with subprocess.Popen([sys.executable, "-c", program, str(path)]):
-        assert seconds_of_waiting(listener, PATIENCE) < PATIENCE
+        assert seconds_waited(listener, PATIENCE) < PATIENCE
 
 
 def test_a_listener_leaves_nothing(path: Path) -> None:
-    """Closing removes the pipe and closes the file; waking what is closed does nothing."""
+    """Closing removes the pipe and its descriptor. Waking a closed listener does nothing."""
     before = set(os.listdir("/proc/self/fd"))
     listener = PipeListener(path)
     assert len(pipes(path)) == 1
@@ -104,8 +106,8 @@ def test_a_listener_leaves_nothing(path: Path) -> None:
     assert set(os.listdir("/proc/self/fd")) == before
 
 
-def test_what_the_dead_have_left_is_removed(path: Path, listener: PipeListener) -> None:
-    """A pipe that nobody reads any more is removed by the next call, and by the next listener; others stay."""
+def test_pipes_of_dead_processes(path: Path, listener: PipeListener) -> None:
+    """A pipe without a reader is removed by the next notification or listener. Others stay."""
     [own] = pipes(path)
     wakes: list[Callable[[], None]] = [lambda: notify(path), lambda: PipeListener(path).close()]
     for wake in wakes:
@@ -117,7 +119,7 @@ def test_what_the_dead_have_left_is_removed(path: Path, listener: PipeListener) 
 
 
 def test_a_process_that_was_killed(path: Path) -> None:
-    """Killed, a process leaves its pipe; the next call removes it and blocks nobody."""
+    """The pipe of a killed process is removed by the next notification, which does not block."""
     program = (
         "import sys, pathlib, time; from flask_convex_http.sqlite.wakeups import PipeListener\n"
         "PipeListener(pathlib.Path(sys.argv[1])); print(flush=True); time.sleep(60)"
@@ -131,25 +133,25 @@ def test_a_process_that_was_killed(path: Path) -> None:
     assert pipes(path) == []
 
 
-def test_strange_things_in_the_folder(path: Path, listener: PipeListener) -> None:
-    """A file or folder that somebody has put there disturbs nobody."""
+def test_other_files_in_the_folder(path: Path, listener: PipeListener) -> None:
+    """Other files and folders beside the pipes do no harm."""
     folder = folder_of(path)
     (folder / "folder").mkdir()
     (folder / "file").write_bytes(b"")
     notify(path)
-    assert seconds_of_waiting(listener) < LONG
+    assert seconds_waited(listener) < TIMEOUT
 
 
 def test_a_pipe_that_was_removed(path: Path, listener: PipeListener) -> None:
-    """A listener whose pipe somebody has removed sleeps no longer than it was told to, and closes."""
+    """A listener whose pipe was removed waits no longer than its timeout, and closes."""
     for pipe in pipes(path):
         pipe.unlink()
     notify(path)
-    assert seconds_of_waiting(listener, 0.1) < LONG
+    assert seconds_waited(listener, 0.1) < TIMEOUT
 
 
 def test_while_listeners_come_and_go(path: Path, listener: PipeListener) -> None:
-    """However many come and go meanwhile, no call that is made after the last wait is lost."""
+    """No notification after a wait is lost while other listeners come and go."""
     over = threading.Event()
 
     def come_and_go() -> None:
@@ -161,7 +163,7 @@ def test_while_listeners_come_and_go(path: Path, listener: PipeListener) -> None
         try:
             for _ in range(200):
                 notify(path)
-                assert seconds_of_waiting(listener) < LONG
+                assert seconds_waited(listener) < TIMEOUT
         finally:
             over.set()
         for each in crowd:

@@ -1,4 +1,4 @@
-"""Who is woken where that is hard: after a fork, when the clock was set, without pipes, and when they were removed."""
+"""Wake-ups in hard cases: after a fork, after a clock jump, without pipes, and with removed pipes."""
 
 import os
 import shutil
@@ -16,21 +16,21 @@ from flask_convex_http.testing import Clock
 from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES, SQLITE_ONLY
 from tests.sqlite.crews import PATIENCE, wait_until
 from tests.sqlite.limits import one_more_file
-from tests.worker.runs import opened, working, write_down, written
 from tests.worker.servers import Deployment
+from tests.worker.workers import open_backend, running_worker, write_note, written_notes
 
 pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
-#: Seconds. Being woken takes far less, looking by oneself five; and what is enough to fall asleep.
-SOON = 2.0
-ASLEEP = 0.3
+#: A wake-up takes far less than the first, polling takes five seconds. The second is enough to fall asleep.
+SOON_SECONDS = 2.0
+ASLEEP_SECONDS = 0.3
 
 
-def seconds_until_it_runs(scheduling: Backend, text: str) -> float:
-    """How long it takes from scheduling to its end."""
+def seconds_until_run(backend: Backend, text: str) -> float:
+    """Return the seconds from scheduling a job to its end."""
     start = time.monotonic()
-    scheduling.ctx().scheduler.run_after(0, write_down, text=text)
-    wait_until(lambda: text in written(scheduling))
+    backend.ctx().scheduler.run_after(0, write_note, text=text)
+    wait_until(lambda: text in written_notes(backend))
     return time.monotonic() - start
 
 
@@ -39,18 +39,16 @@ def seconds_until_it_runs(scheduling: Backend, text: str) -> float:
 
 @pytest.mark.parametrize("hours", [1, -1], ids=["forward", "backward"])
 def test_after_the_clock_was_set(hours: int, tmp_path: Path) -> None:
-    """What is due at once wakes the worker of its process, though by the clock it went to sleep with it is later than
-    its next look."""
+    """A due job wakes the worker of its process after the clock was set forward or back."""
     clock = Clock()
-    with opened(tmp_path, clock=clock) as backend, working(backend):
-        time.sleep(ASLEEP)
+    with open_backend(tmp_path, clock=clock) as backend, running_worker(backend):
+        time.sleep(ASLEEP_SECONDS)
         clock.advance(timedelta(hours=hours))
-        assert seconds_until_it_runs(backend, "a") < SOON
+        assert seconds_until_run(backend, "a") < SOON_SECONDS
 
 
 def test_in_a_child_without_a_worker(tmp_path: Path) -> None:
-    """A process that was forked from one with a worker has none itself; what it schedules wakes that of the other one,
-    whatever that meant to do next when the child was born."""
+    """A forked process without a worker wakes the workers of other processes."""
     deployment = Deployment(tmp_path)
     deployment.migrate()
     program = (
@@ -60,10 +58,10 @@ def test_in_a_child_without_a_worker(tmp_path: Path) -> None:
         "app.test_client().get('/health')\n"
         "backend = app.extensions['convex_http']\n"
         "backend.ctx().scheduler.run_after(0.6, write, text='next')\n"
-        f"time.sleep({ASLEEP})\n"
+        f"time.sleep({ASLEEP_SECONDS})\n"
         "child = os.fork()\n"
         "if child == 0:\n"
-        "    time.sleep(0.8)\n"  # then the worker sleeps for longer than the child knows of
+        "    time.sleep(0.8)\n"  # by then the worker sleeps longer than the child knows
         "    backend.ctx().scheduler.run_after(0.2, write_lateness, due=(time.time() + 0.2) * 1000)\n"
         "    os._exit(0)\n"
         "os.waitpid(child, 0)\n"
@@ -76,7 +74,7 @@ def test_in_a_child_without_a_worker(tmp_path: Path) -> None:
     done = deployment.program(program)
     assert (done.returncode, done.stderr) == (0, "")
     _, lateness = deployment.notes
-    assert 0 <= float(lateness) < SOON * 1000
+    assert 0 <= float(lateness) < SOON_SECONDS * 1000
 
 
 # --- pipes -----------------------------------------------------------------------------------------------------------
@@ -86,22 +84,24 @@ def test_in_a_child_without_a_worker(tmp_path: Path) -> None:
 def test_where_there_can_be_no_pipes(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a pipe a worker says so once, is woken by its own process, and looks by itself for what others
-    schedule."""
+    """Without a pipe a worker warns once, and jobs of its own process wake it.
+
+    It polls for jobs of other processes.
+    """
     folder_of(tmp_path / "convex.db").write_text("in the way")
-    with opened(tmp_path) as backend, opened(tmp_path) as other, working(backend):
-        time.sleep(ASLEEP)
-        assert seconds_until_it_runs(backend, "own") < SOON
-        assert seconds_until_it_runs(backend, "again") < SOON
+    with open_backend(tmp_path) as backend, open_backend(tmp_path) as other, running_worker(backend):
+        time.sleep(ASLEEP_SECONDS)
+        assert seconds_until_run(backend, "own") < SOON_SECONDS
+        assert seconds_until_run(backend, "again") < SOON_SECONDS
         monkeypatch.setattr("flask_convex_http.worker.worker.POLL_SECONDS", 0.5)
-        assert seconds_until_it_runs(backend, "once more") < SOON
-        assert seconds_until_it_runs(other, "of another process") < PATIENCE
+        assert seconds_until_run(backend, "once more") < SOON_SECONDS
+        assert seconds_until_run(other, "of another process") < PATIENCE
     assert caplog.text.count("Other processes cannot wake this worker") == 1
 
 
 @SQLITE_ONLY
 def test_a_pipe_that_cannot_be_opened(tmp_path: Path) -> None:
-    """A listener for which no descriptor is left leaves nothing behind."""
+    """A listener for which no descriptor is left leaves no file."""
     path = tmp_path / "app.db"
     PipeListener(path).close()
     with one_more_file(), open(os.devnull, "rb"), pytest.raises(OSError, match="Too many open files"):
@@ -111,8 +111,7 @@ def test_a_pipe_that_cannot_be_opened(tmp_path: Path) -> None:
 
 @SQLITE_ONLY
 def test_pipes_that_were_removed(tmp_path: Path) -> None:
-    """Who has waited in vain makes its pipe again if somebody has removed it, and is woken from then on; closing
-    removes that one."""
+    """A listener whose pipe was removed makes it again after a wait, and removes it when it closes."""
     path = tmp_path / "app.db"
     with closing(PipeListener(path)) as listener:
         shutil.rmtree(folder_of(path))
@@ -120,5 +119,5 @@ def test_pipes_that_were_removed(tmp_path: Path) -> None:
         threading.Timer(0.05, notify, [path]).start()
         start = time.monotonic()
         listener.wait(PATIENCE)
-        assert time.monotonic() - start < SOON
+        assert time.monotonic() - start < SOON_SECONDS
     assert list(folder_of(path).iterdir()) == []
