@@ -27,6 +27,8 @@ the folder.
   of the body: `# 400 {"error":"..."}`.
 * `flask ... run`, `gunicorn` and `flask ... convex worker` start in the background, and end with the folder or when the
   next server starts. Pages say `localhost:5000` or `127.0.0.1:8000`; tests use a free port and translate.
+* `postgresql://app@db.internal/app` and `s3://app-files/production` are an empty PostgreSQL and an empty place in S3,
+  new in each folder. Variables of AWS are those of that S3.
 * Commands that change the machine are only read, not run: see `shell.ELSEWHERE`. Extras in `pip install` and targets of
   `make` must exist.
 

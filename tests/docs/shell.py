@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.docs.markdown import ROOT
+from tests.docs.services import Services
 
 #: Commands that change the machine or need another one. They are read by `bash -n` and not run.
 ELSEWHERE = frozenset(
@@ -26,6 +27,8 @@ _ADDRESS = re.compile(r"\b(localhost|127\.0\.0\.1|0\.0\.0\.0):(5000|8000)\b")
 _SEND = re.compile(r"(\bconvex webhooks send)(?!.* --(?:url|list))")
 #: What msgspec says of a value: its words change from version to version.
 _MSGSPEC = re.compile(r"Expected `[^`]*`, got `[^`]*`")
+#: Variables of S3 that a page sets, and that are those of the test's own server.
+_CREDENTIALS = re.compile(r"\bAWS_\w+=\S+")
 _EXPECTED = re.compile(r"\s+# (?:exits with (?P<code>\d+)|(?P<status>[1-5]\d\d)(?: (?P<body>.+))?|[A-Za-z(].*)$")
 
 
@@ -112,9 +115,10 @@ def _pattern(expected: str) -> str:
 class Shell:
     """A shell in a folder, with the checkout's package, a free port, and no settings from outside."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, services: Services) -> None:
         """Start in an empty folder."""
         self.folder = folder
+        self._services = services
         self.printed = ""
         self._port = _free_port()
         self._servers: list[subprocess.Popen[bytes]] = []
@@ -219,6 +223,10 @@ class Shell:
         state = shlex.quote(str(self._state))
         text = _SEND.sub(r"\1 --url http://127.0.0.1:5000", text)
         text = _ADDRESS.sub(rf"\1:{self._port}", text)
+        if self._services.environment:
+            text = _CREDENTIALS.sub("", text)
+        for place, real in self._services.places.items():
+            text = text.replace(place, real)
         return (
             f'set -a; if [ -e {state} ]; then . {state}; cd "$PWD"; fi\n'
             f"trap 'code=$?; export -p > {state}; exit $code' EXIT\n{text}\n"
@@ -232,15 +240,19 @@ class Shell:
     def _environment(self) -> dict[str, str]:
         """Return the environment of every command."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("FLASK_", "PYTEST_", "AWS_"))}
-        return kept | {
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "PYTHONPATH": str(ROOT),
-            "PYTHONDONTWRITEBYTECODE": "1",  # a file that is replaced within a second would not be compiled again
-            "PYTHONUNBUFFERED": "1",
-            "CURL_HOME": str(self.folder.parent),
-            "FLASK_RUN_PORT": str(self._port),
-            "GUNICORN_CMD_ARGS": f"--bind 127.0.0.1:{self._port}",
-        }
+        return (
+            kept
+            | self._services.environment
+            | {
+                "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+                "PYTHONPATH": str(ROOT),
+                "PYTHONDONTWRITEBYTECODE": "1",  # a file that is replaced within a second would not be compiled again
+                "PYTHONUNBUFFERED": "1",
+                "CURL_HOME": str(self.folder.parent),
+                "FLASK_RUN_PORT": str(self._port),
+                "GUNICORN_CMD_ARGS": f"--bind 127.0.0.1:{self._port}",
+            }
+        )
 
 
 def _free_port() -> int:

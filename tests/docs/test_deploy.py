@@ -1,6 +1,6 @@
 """The files in `docs/deploy` fit the package, each other and the pages that show them.
 
-No container runs here: the files are read, and what they start is started without one.
+No container runs here: the files are read, and their commands run without one.
 """
 
 import configparser

@@ -104,14 +104,14 @@ def nginx(folder: Path, port: int) -> Iterator[tuple[int, int]]:
 
 
 def certificate(folder: Path) -> None:
-    """Write a certificate that nobody trusts, and its key."""
+    """Write a self-signed certificate and its key."""
     options = ["-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=shop.example"]
     files = ["-keyout", str(folder / "privkey.pem"), "-out", str(folder / "fullchain.pem")]
     subprocess.run(["openssl", "req", *options, *files], check=True, capture_output=True)
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
+    """Return a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

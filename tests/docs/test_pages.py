@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.markdown import Block, Page, pages
+from tests.docs.services import services
 from tests.docs.workspace import Workspace
 
 #: The long README has tests of its own until its sections are pages.
@@ -16,7 +17,9 @@ PAGES = [page for page in pages() if page.name != "README.md"]
 def test_a_page_can_be_followed(page: Page, tmp_path: Path) -> None:
     """Done in order in an empty folder, the blocks of a page run, with the output and statuses that it shows."""
     for number, blocks in enumerate(page.folders()):
-        Workspace(tmp_path / f"folder{number}").follow(blocks)
+        folder = tmp_path / f"folder{number}"
+        with services(blocks, folder) as started:
+            Workspace(folder, started).follow(blocks)
 
 
 @pytest.mark.parametrize(

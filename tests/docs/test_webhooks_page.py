@@ -1,4 +1,4 @@
-"""The handlers of the guide to webhooks do what the page says, with what senders really send."""
+"""The handlers of the guide to webhooks do as the page says, with the bodies that senders really send."""
 
 import hashlib
 import hmac
@@ -90,7 +90,7 @@ class Inbox:
 
 
 def _of_type(modules: dict[str, ModuleType], test: Any) -> list[Any]:
-    """Return what the modules define, as opposed to import, and passes a test."""
+    """Return the values that the modules define, not those that they import, that pass a test."""
     own = {
         id(value): value
         for module in modules.values()
@@ -185,7 +185,7 @@ def replies() -> Iterator[tuple[str, list[Any]]]:
 
 
 def test_forms_without_answers_are_kept(inbox: Inbox) -> None:
-    """Typeform's duplicate is one, and a form may have no answers."""
+    """A duplicate of Typeform has no effect, and a form may be empty."""
     sent = {"event_id": "e1", "event_type": "form_response", "form_response": {"form_id": "f", "answers": [1]}}
     assert inbox.send("typeform", sent, duplicate=2) == [200, 200]
     empty = {"event_id": "e2", "event_type": "form_response", "form_response": {"form_id": "f"}}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tests.docs.languages import DIRECTIVES, PARSERS
 from tests.docs.markdown import Block
+from tests.docs.services import Services
 from tests.docs.shell import Shell, commands, occurs
 
 _FILE = re.compile(r"(?:#|//|;|--|<!--) (?P<name>[\w./-]*\w)(?P<new> \(new version\))?(?: -->)?\n")
@@ -14,11 +15,11 @@ _FILE = re.compile(r"(?:#|//|;|--|<!--) (?P<name>[\w./-]*\w)(?P<new> \(new versi
 class Workspace:
     """A folder that a page fills and works in."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, services: Services | None = None) -> None:
         """Start with an empty folder."""
         folder.mkdir()
         self.folder = folder
-        self._shell = Shell(folder)
+        self._shell = Shell(folder, services or Services())
         self._file: Path | None = None
         self._known: set[Path] = set()
 
