@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 import msgspec
@@ -25,17 +25,18 @@ from flask_convex_http.cli.output import (
     shortened,
 )
 from flask_convex_http.cli.webhooks.rejections import claimed_event, print_rejections, rejection_as_json
-from flask_convex_http.database.query import Query
+from flask_convex_http.inbox.reader import InboxReader
 from flask_convex_http.inbox.registry import Webhook
 from flask_convex_http.inbox.rejections import Rejection
-from flask_convex_http.inbox.search import find_deliveries, find_webhook
-from flask_convex_http.schema.system_tables import WebhookDelivery
+from flask_convex_http.inbox.search import find_webhook
 from flask_convex_http.web.state import current_backend
 from flask_convex_http.webhooks.base import Provider
 from flask_convex_http.webhooks.diagnosis import Finding, diagnose, signed_at
 
-#: How many received deliveries are searched for a request id, which has no index.
-_SEARCHED = 1000
+if TYPE_CHECKING:
+    from flask_convex_http.schema.system_tables import WebhookDelivery
+
+#: How many rejected deliveries are listed.
 _LISTED = 20
 _LARGEST_FILE = 64 * 1024 * 1024
 
@@ -124,13 +125,9 @@ def _with_event(backend: Backend, event_id: str) -> Rejection | None:
 
 def _received(backend: Backend, delivery_id: str) -> WebhookDelivery | None:
     """Return the newest delivery in the inbox with this id, event id or request id, or None."""
-    deliveries = backend.inbox.deliveries
-    with backend.engine.snapshot() as snapshot:
-        found = find_deliveries(deliveries, snapshot, delivery_id)
-        if found:
-            return max(found, key=lambda delivery: delivery.creation_time)
-        newest = Query(snapshot, deliveries.table, deliveries.table.indexes["by_creation_time"]).order("desc")
-        return next((found for found in newest.take(_SEARCHED) if found.request_id == delivery_id), None)
+    reader = InboxReader(backend.inbox)
+    found = reader.find(delivery_id)
+    return max(found, key=lambda delivery: delivery.creation_time) if found else reader.find_request(delivery_id)
 
 
 def _examine(backend: Backend, webhook: Webhook, headers: dict[str, str], body: bytes, as_json: bool) -> None:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from flask_convex_http.backend import Backend
 from flask_convex_http.cli import options
 from flask_convex_http.cli.output import printable
-from flask_convex_http.engines import Snapshot
 from flask_convex_http.inbox.deliveries import State
+from flask_convex_http.inbox.reader import InboxReader
 from flask_convex_http.inbox.replay import RerunResult, unknown
-from flask_convex_http.inbox.search import DeliveryFilter, find_deliveries, sources_named, stored_sources
-from flask_convex_http.schema.system_tables import WebhookDelivery
+from flask_convex_http.inbox.search import DeliveryFilter
+
+if TYPE_CHECKING:
+    from flask_convex_http.schema.system_tables import WebhookDelivery
 
 F = TypeVar("F", bound=Callable[..., Any])
 Time = datetime.timedelta | datetime.datetime
@@ -70,19 +72,18 @@ class Selection:
         if not self.names and self.source is None and all(part is None for part in filters):
             raise click.UsageError("Give the ids of deliveries, or filters such as --source and --since.")
 
-    def filter(self, backend: Backend, snapshot: Snapshot, states: tuple[State, ...]) -> DeliveryFilter:
+    def conditions(self, backend: Backend, states: tuple[State, ...]) -> DeliveryFilter:
         """Return the conditions that the options set.
 
         Args:
             backend: The application's backend.
-            snapshot: The snapshot to read the known sources from.
             states: The states to select without `--status`.
 
         Raises:
             click.UsageError: The source is unknown.
         """
         return DeliveryFilter(
-            sources=requested_sources(backend, snapshot, self.source),
+            sources=requested_sources(backend, self.source),
             states=states if self.status is None else (self.status,),
             type=self.type,
             since=None if self.since is None else in_milliseconds(self.since, backend.clock()),
@@ -91,7 +92,7 @@ class Selection:
     def ids(
         self, backend: Backend, states: tuple[State, ...], limit: int | None = None
     ) -> tuple[list[str], list[RerunResult]]:
-        """Return the ids of the selected deliveries, and the given ids that are unknown or ambiguous.
+        """Return the ids of the selected deliveries, and a result for each given id that is unknown or ambiguous.
 
         Args:
             backend: The application's backend.
@@ -101,29 +102,26 @@ class Selection:
         Raises:
             click.UsageError: The source is unknown.
         """
-        with backend.engine.snapshot() as snapshot:
-            if not self.names:
-                selected = self.filter(backend, snapshot, states)
-                return list(selected.ids(backend.inbox.deliveries, snapshot, limit)), []
-            found: dict[str, None] = {}
-            problems: list[RerunResult] = []
-            for name in dict.fromkeys(self.names):
-                delivery = find_one(backend, snapshot, name, self.source)
-                if isinstance(delivery, RerunResult):
-                    problems.append(delivery)
-                else:
-                    found[delivery.id] = None
-            return list(found), problems
+        if not self.names:
+            return list(InboxReader(backend.inbox).ids(self.conditions(backend, states), limit)), []
+        found: dict[str, None] = {}
+        problems: list[RerunResult] = []
+        for name in dict.fromkeys(self.names):
+            delivery = find_one(backend, name, self.source)
+            if isinstance(delivery, RerunResult):
+                problems.append(delivery)
+            else:
+                found[delivery.id] = None
+        return list(found), problems
 
 
-def find_one(backend: Backend, snapshot: Snapshot, name: str, source: str | None) -> WebhookDelivery | RerunResult:
-    """Return the delivery with an id, or a step that says that the id is unknown or ambiguous.
+def find_one(backend: Backend, name: str, source: str | None) -> WebhookDelivery | RerunResult:
+    """Return the delivery with an id, or a result that says that the id is unknown or ambiguous.
 
     Raises:
         click.UsageError: The source is unknown.
     """
-    sources = requested_sources(backend, snapshot, source)
-    found = find_deliveries(backend.inbox.deliveries, snapshot, name, sources)
+    found = InboxReader(backend.inbox).find(name, requested_sources(backend, source))
     if len(found) == 1:
         return found[0]
     if not found:
@@ -133,14 +131,11 @@ def find_one(backend: Backend, snapshot: Snapshot, name: str, source: str | None
     return RerunResult(printable(name), "refused", sentence)
 
 
-def requested_sources(
-    backend: Backend, snapshot: Snapshot, name: str | None, others: Iterable[str] = ()
-) -> frozenset[str] | None:
+def requested_sources(backend: Backend, name: str | None, others: Iterable[str] = ()) -> frozenset[str] | None:
     """Return the sources that `--source` selects, or None if it was not given.
 
     Args:
         backend: The application's backend.
-        snapshot: The snapshot to read the known sources from.
         name: The value of `--source`.
         others: Further known sources.
 
@@ -149,14 +144,10 @@ def requested_sources(
     """
     if name is None:
         return None
-    stored = {*others, *stored_sources(backend.inbox.deliveries, snapshot)}
-    found = sources_named(stored, backend.webhooks, name)
-    if not found:
-        known = ", ".join(sorted(stored | {webhook.source for webhook in backend.webhooks}))
-        raise click.UsageError(
-            printable(f"No webhook and no delivery has the source {name!r}; there are {known or 'none'}.")
-        )
-    return found
+    try:
+        return InboxReader(backend.inbox).sources(name, others)
+    except ValueError as error:
+        raise click.UsageError(printable(f"{error}.")) from error
 
 
 def in_milliseconds(time: Time, now: float) -> float:

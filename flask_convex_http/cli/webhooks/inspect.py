@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
+from typing import TYPE_CHECKING
 
 import click
-import msgspec
 from flask.cli import with_appcontext
 
 from flask_convex_http.backend import Backend
@@ -32,40 +31,19 @@ from flask_convex_http.cli.webhooks.filters import (
     type_option,
 )
 from flask_convex_http.cli.webhooks.rejections import print_rejections, rejection_as_json
-from flask_convex_http.engines import Snapshot
 from flask_convex_http.inbox.deliveries import NEVER, STATES
+from flask_convex_http.inbox.reader import DeliveryDetails, InboxReader
 from flask_convex_http.inbox.registry import Webhook
 from flask_convex_http.inbox.rejections import Rejection
 from flask_convex_http.inbox.replay import RerunResult
-from flask_convex_http.schema.system_tables import ScheduledFunction, WebhookAttempt, WebhookDelivery, WebhookRequest
 from flask_convex_http.web.state import current_backend
-from flask_convex_http.webhooks.events import CREDENTIAL_HEADERS
+
+if TYPE_CHECKING:
+    from flask_convex_http.schema.system_tables import WebhookAttempt, WebhookDelivery
 
 _REJECTED = "rejected"
 #: Characters of the longest event id that is listed: a digest in hexadecimal and its prefix.
 _LONGEST_ID = 72
-
-
-class _Details(msgspec.Struct):
-    """A delivery with everything that belongs to it, for `--json`.
-
-    Attributes:
-        delivery: Its row.
-        headers: The headers as received, without credentials, or None if they are no longer kept.
-        sha256: The hexadecimal digest of its body.
-        body: The body, if `--body` was given.
-        body_expires: When its headers and body may be purged.
-        scheduled: The job that runs its handler.
-        behind: The delivery ahead of it in its lane.
-    """
-
-    delivery: WebhookDelivery
-    headers: dict[str, str] | None
-    sha256: str | None
-    body: bytes | None
-    body_expires: float | None
-    scheduled: ScheduledFunction | None
-    behind: str | None
 
 
 # --- list ------------------------------------------------------------------------------------------------------------
@@ -103,8 +81,7 @@ def list_deliveries(
         return
     states = tuple(state for state in STATES if status in (None, state))
     selection = Selection(source=source, since=since, type=event_type)
-    with backend.engine.snapshot() as snapshot:
-        found = selection.filter(backend, snapshot, states).newest(backend.inbox.deliveries, snapshot, limit)
+    found = InboxReader(backend.inbox).newest(selection.conditions(backend, states), limit)
     if as_json:
         print_json(found)
         return
@@ -150,8 +127,7 @@ def _rejections(backend: Backend, source: str | None, since: Time | None) -> lis
     """Return the rejected deliveries that `--source` and `--since` select, newest first."""
     found = backend.rejections.recent()
     if source is not None:
-        with backend.engine.snapshot() as snapshot:
-            sources = requested_sources(backend, snapshot, source, [rejection.source for rejection in found]) or ()
+        sources = requested_sources(backend, source, [rejection.source for rejection in found]) or ()
         found = [rejection for rejection in found if rejection.source in sources]
     if since is not None:
         start = in_milliseconds(since, backend.clock())
@@ -188,44 +164,21 @@ def show(name: str, source: str | None, with_body: bool, as_json: bool) -> None:
       flask convex webhooks show _webhooks_0190f3a1b2c3d4e5f60718293a4b5c6d --body > body.json
     """
     backend = current_backend()
-    with backend.engine.snapshot() as snapshot:
-        delivery = find_one(backend, snapshot, name, source)
-        if isinstance(delivery, RerunResult):
-            raise click.ClickException(printable(delivery.sentence))
-        request = backend.inbox.deliveries.request(snapshot, delivery.id)
-        details = _details(backend, snapshot, delivery, request, with_body)
+    delivery = find_one(backend, name, source)
+    if isinstance(delivery, RerunResult):
+        raise click.ClickException(printable(delivery.sentence))
+    details = InboxReader(backend.inbox).details(delivery, with_body=with_body)
     if as_json:
         print_json(details)
     elif not with_body:
         _print_details(details, backend.webhooks.get(delivery.source))
-    elif request is None:
+    elif details.body is None:
         raise click.ClickException("Its headers and body were purged.")
     else:
-        click.echo(request.body, nl=False)
+        click.echo(details.body, nl=False)
 
 
-def _details(
-    backend: Backend, snapshot: Snapshot, delivery: WebhookDelivery, request: WebhookRequest | None, with_body: bool
-) -> _Details:
-    first = None
-    if delivery.state == "pending" and delivery.lane is not None:
-        first = backend.inbox.deliveries.first_of_lane(snapshot, delivery.source, delivery.lane)
-    return _Details(
-        delivery=delivery,
-        headers=None if request is None else dict(map(_header, request.headers, request.headers.values())),
-        sha256=None if request is None else hashlib.sha256(request.body).hexdigest(),
-        body=request.body if request is not None and with_body else None,
-        body_expires=None if request is None else delivery.due,
-        scheduled=None if delivery.job is None else backend.jobs.get(snapshot, delivery.job),
-        behind=None if first == delivery.id else first,
-    )
-
-
-def _header(name: str, value: str) -> tuple[str, str]:
-    return name, "(not shown)" if name.lower() in CREDENTIAL_HEADERS else value
-
-
-def _print_details(details: _Details, webhook: Webhook | None) -> None:
+def _print_details(details: DeliveryDetails, webhook: Webhook | None) -> None:
     delivery = details.delivery
     facts = {
         "ID": delivery.id,
@@ -273,14 +226,14 @@ def _is_queued(delivery: WebhookDelivery, webhook: Webhook | None) -> bool:
     return webhook.mode == "enqueue"
 
 
-def _job(details: _Details) -> str:
+def _job(details: DeliveryDetails) -> str:
     job = details.scheduled
     if job is None:
         return ""
     return f"{job.id}, next attempt at {moment(job.due)}" if job.state == "pending" else f"{job.id}, {job.state}"
 
 
-def _body(details: _Details) -> str:
+def _body(details: DeliveryDetails) -> str:
     size = counted(details.delivery.size, "byte")
     if details.body_expires is None:
         return f"{size}, purged"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterable, Sequence
 from dataclasses import replace as with_changes
+from itertools import chain
 
 import click
 import msgspec
@@ -24,6 +25,7 @@ from flask_convex_http.cli.webhooks.filters import (
     type_option,
 )
 from flask_convex_http.inbox.deliveries import State
+from flask_convex_http.inbox.reader import InboxReader
 from flask_convex_http.inbox.replay import Preview, Replays, RerunResult
 from flask_convex_http.runtime.row_changes import FieldChange, RowChange, SystemChange
 from flask_convex_http.web.state import current_backend
@@ -99,8 +101,8 @@ def _preview(replays: Replays, ids: Iterable[str], problems: list[RerunResult], 
     for item in found:
         if not as_json and isinstance(item, Preview):
             _print_preview(item)
-    steps = [item for item in found if isinstance(item, RerunResult)]
-    _fail(steps, any(isinstance(item, Preview) and item.error is not None for item in found))
+    results = [item for item in found if isinstance(item, RerunResult)]
+    _fail(results, any(isinstance(item, Preview) and item.error is not None for item in found))
     if not found and not as_json:
         click.echo("No deliveries match.")
 
@@ -220,11 +222,12 @@ def purge(
         click.confirm("Continue?", abort=True, err=True)
     replays = Replays(backend.inbox)
     batches = (ids[start : start + _BATCH] for start in range(0, len(ids), _BATCH))
-    steps = (step for batch in batches for step in replays.purge(batch, bodies_only=bodies_only, pending=bool(names)))
+    purged = (replays.purge(batch, bodies_only=bodies_only, pending=bool(names)) for batch in batches)
+    results = chain.from_iterable(purged)
     if names:
-        _report(steps, problems, as_json)
+        _report(results, problems, as_json)
         return
-    count = sum(step.outcome == "forgotten" for step in steps)
+    count = sum(result.outcome == "forgotten" for result in results)
     if as_json:
         print_json({"forgotten": count})
     else:
@@ -237,40 +240,39 @@ def _selected(
     if selection.names:
         return selection.ids(backend, _RUN)
     until = None if older_than is None else in_milliseconds(older_than, backend.clock())
-    with backend.engine.snapshot() as snapshot:
-        selected = with_changes(selection.filter(backend, snapshot, _RUN), until=until)
-        return list(selected.ids(backend.inbox.deliveries, snapshot)), []
+    conditions = with_changes(selection.conditions(backend, _RUN), until=until)
+    return list(InboxReader(backend.inbox).ids(conditions)), []
 
 
 # --- printing --------------------------------------------------------------------------------------------------------
 
 
-def _report(steps: Iterable[RerunResult], problems: list[RerunResult], as_json: bool) -> None:
-    """Print each step when it ends. The exit status is 1 if one of them failed or was refused."""
+def _report(results: Iterable[RerunResult], problems: list[RerunResult], as_json: bool) -> None:
+    """Print each result as it arrives. The exit status is 1 if one of them failed or was refused."""
     found: list[RerunResult] = []
     try:
-        for step in steps:
-            found.append(step)
-            if not as_json and not _is_failure(step):
-                _print_line(f"{step.sentence}.")
-    finally:  # also if the database becomes unavailable between two steps
+        for result in results:
+            found.append(result)
+            if not as_json and not _is_failure(result):
+                _print_line(f"{result.sentence}.")
+    finally:  # also if the database becomes unavailable between two results
         found += problems
         if as_json:
             print_json(found)
     if not found and not as_json:
         click.echo("No deliveries match.")
-    _fail([step for step in found if _is_failure(step)])
+    _fail([result for result in found if _is_failure(result)])
 
 
-def _fail(steps: Sequence[RerunResult], also: bool = False) -> None:
-    if steps:
-        raise click.ClickException("\n".join(_line(step.sentence) for step in steps))
+def _fail(results: Sequence[RerunResult], also: bool = False) -> None:
+    if results:
+        raise click.ClickException("\n".join(_line(result.sentence) for result in results))
     if also:
         raise click.exceptions.Exit(1)
 
 
-def _is_failure(step: RerunResult) -> bool:
-    return step.outcome in ("failed", "dead", "refused", "unknown")
+def _is_failure(result: RerunResult) -> bool:
+    return result.outcome in ("failed", "dead", "refused", "unknown")
 
 
 def _print_line(sentence: str) -> None:
