@@ -13,7 +13,7 @@ from typing import Protocol
 
 from benchmarks import items, scheduling
 from benchmarks.peers.huey_jobs import Queue
-from flask_convex_http.worker.worker import Worker
+from flask_convex_http.worker import Worker
 
 #: The number of jobs that one mutation may schedule.
 _AT_ONCE = 1000

@@ -55,10 +55,10 @@ from flask_convex_http.functions.function import mutation as mutation
 from flask_convex_http.functions.function import query as query
 from flask_convex_http.ids import Id as Id
 from flask_convex_http.retry import Retry as Retry
-from flask_convex_http.runtime.context import ActionCtx as ActionCtx
-from flask_convex_http.runtime.context import MutationCtx as MutationCtx
-from flask_convex_http.runtime.context import QueryCtx as QueryCtx
-from flask_convex_http.scheduling.crons import Crons as Crons
+from flask_convex_http.runtime import ActionCtx as ActionCtx
+from flask_convex_http.runtime import MutationCtx as MutationCtx
+from flask_convex_http.runtime import QueryCtx as QueryCtx
+from flask_convex_http.scheduling import Crons as Crons
 from flask_convex_http.schema.documents import Document as Document
 from flask_convex_http.schema.documents import Schema as Schema
 from flask_convex_http.schema.documents import unique as unique

@@ -38,15 +38,17 @@ from flask_convex_http.operations.move.target import open_target
 from flask_convex_http.operations.progress import Progress
 from flask_convex_http.operations.tables import TableReader
 from flask_convex_http.rate_limits import RateLimits
-from flask_convex_http.runtime.caller import Caller
-from flask_convex_http.runtime.context import ActionCtx
-from flask_convex_http.runtime.runtime import Runtime
-from flask_convex_http.scheduling.cron_registration import CronRegistration
-from flask_convex_http.scheduling.cron_status import CronStatus, cron_statuses
-from flask_convex_http.scheduling.cron_ticks import CronTicks
-from flask_convex_http.scheduling.crons import Crons
-from flask_convex_http.scheduling.job_control import JobControl
-from flask_convex_http.scheduling.jobs import POLL_SECONDS, Jobs
+from flask_convex_http.runtime import ActionCtx, Caller, Runtime
+from flask_convex_http.scheduling import (
+    POLL_SECONDS,
+    CronRegistration,
+    Crons,
+    CronStatus,
+    CronTicks,
+    JobControl,
+    Jobs,
+    cron_statuses,
+)
 from flask_convex_http.schema.documents import Schema
 from flask_convex_http.schema.migrations import Migration, MigrationStep, plan
 from flask_convex_http.schema.system_tables import DOCUMENTS, AccessToken, ApiKey, Setting

@@ -12,14 +12,14 @@ from flask_convex_http.backend import Backend, Functions, system_clock
 from flask_convex_http.config import Settings
 from flask_convex_http.credentials import UserIdentity
 from flask_convex_http.errors import ConfigurationError
-from flask_convex_http.runtime.context import ActionCtx
-from flask_convex_http.scheduling.crons import Crons
+from flask_convex_http.runtime import ActionCtx
+from flask_convex_http.scheduling import Crons
 from flask_convex_http.schema.documents import Schema
 from flask_convex_http.schema.migrations import MigrationStep
 from flask_convex_http.web.files import files
 from flask_convex_http.web.middleware import Middleware
 from flask_convex_http.web.state import EXTENSION, WORKER, current_backend, webhooks_of
-from flask_convex_http.worker.background import BackgroundWorker
+from flask_convex_http.worker import BackgroundWorker
 
 
 class ConvexHTTP:

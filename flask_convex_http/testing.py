@@ -39,16 +39,14 @@ from flask_convex_http.errors import ConvexHTTPError
 from flask_convex_http.inbox.queue import PROCESS
 from flask_convex_http.inbox.registry import DeclinedError
 from flask_convex_http.inbox.search import find_webhook, sender_of
-from flask_convex_http.runtime.runtime import AppContext
-from flask_convex_http.scheduling.crons import Crons
+from flask_convex_http.runtime import AppContext
+from flask_convex_http.scheduling import Crons
 from flask_convex_http.schema.documents import Schema
 from flask_convex_http.schema.system_tables import ScheduledFunction
 from flask_convex_http.web.state import backend_of
 from flask_convex_http.webhooks.base import Provider
 from flask_convex_http.webhooks.samples import Faults, make_deliveries
-from flask_convex_http.worker.action_runner import ActionRunner
-from flask_convex_http.worker.mutation_runner import MutationRunner
-from flask_convex_http.worker.results import AttemptResult
+from flask_convex_http.worker import ActionRunner, AttemptResult, MutationRunner
 
 #: What `run_scheduled` runs before it gives up.
 _MOST_RUNS = 10_000

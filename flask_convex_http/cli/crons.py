@@ -6,7 +6,7 @@ import click
 from flask.cli import with_appcontext
 
 from flask_convex_http.cli.output import json_option, moment, note, print_json, print_table, shortened
-from flask_convex_http.scheduling.cron_status import CronStatus, LastRun
+from flask_convex_http.scheduling import CronStatus, LastRun
 from flask_convex_http.web.state import current_backend
 
 _NOTES = {

@@ -20,7 +20,7 @@ from flask_convex_http.cli.output import (
     printable,
     shortened,
 )
-from flask_convex_http.scheduling.job_control import JobOutcome, JobResult, JobState
+from flask_convex_http.scheduling import JobOutcome, JobResult, JobState
 from flask_convex_http.web.state import current_backend
 
 if TYPE_CHECKING:

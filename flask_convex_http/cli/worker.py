@@ -13,7 +13,7 @@ from flask.cli import with_appcontext
 
 from flask_convex_http.cli.output import json_option, note, print_json
 from flask_convex_http.web.state import current_backend
-from flask_convex_http.worker.worker import Worker
+from flask_convex_http.worker import Worker
 
 #: Seconds that the worker gets to hand back what runs when it is stopped a second time.
 _LAST_SECONDS = 5.0

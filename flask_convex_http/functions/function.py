@@ -26,7 +26,7 @@ from flask_convex_http.validation.conversion import CHECK_ERRORS, invalid_value
 from flask_convex_http.validation.validator import InvalidValueError, Validator
 
 if TYPE_CHECKING:
-    from flask_convex_http.runtime.context import ActionCtx, MutationCtx, QueryCtx
+    from flask_convex_http.runtime import ActionCtx, MutationCtx, QueryCtx
     from flask_convex_http.schema.documents import Schema
 
 P = ParamSpec("P")

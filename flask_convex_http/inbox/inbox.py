@@ -30,9 +30,7 @@ from flask_convex_http.inbox.arrival import Arrival
 from flask_convex_http.inbox.deliveries import Deliveries, State
 from flask_convex_http.inbox.queue import DeliveryQueue
 from flask_convex_http.inbox.registry import DeclinedError, Webhook, Webhooks
-from flask_convex_http.runtime.caller import Caller
-from flask_convex_http.runtime.calls import MutationCalls
-from flask_convex_http.runtime.runtime import Runtime
+from flask_convex_http.runtime import Caller, MutationCalls, Runtime
 from flask_convex_http.schema.system_tables import StoredResponse, WebhookAttempt, WebhookDelivery
 from flask_convex_http.webhooks.base import Provider
 from flask_convex_http.webhooks.events import WebhookEvent

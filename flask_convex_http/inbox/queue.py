@@ -21,10 +21,8 @@ from flask_convex_http.ids import Id
 from flask_convex_http.inbox.arrival import Arrival
 from flask_convex_http.inbox.deliveries import Deliveries, State
 from flask_convex_http.inbox.registry import DEFAULT_RETRY, Webhook, Webhooks
-from flask_convex_http.runtime.calls import MutationCalls, calls_of
-from flask_convex_http.runtime.context import MutationCtx
-from flask_convex_http.runtime.runtime import Runtime
-from flask_convex_http.scheduling.submission import Submission
+from flask_convex_http.runtime import MutationCalls, MutationCtx, Runtime, calls_of
+from flask_convex_http.scheduling import Submission
 from flask_convex_http.schema.system_tables import StoredResponse, WebhookAttempt, WebhookDelivery
 from flask_convex_http.webhooks.events import WebhookEvent
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from flask_convex_http.errors import RegistrationError, WebhookFailedError, plain
 from flask_convex_http.retry import Retry
-from flask_convex_http.runtime.context import MutationCtx
+from flask_convex_http.runtime import MutationCtx
 from flask_convex_http.schema.system_tables import StoredResponse
 from flask_convex_http.webhooks.base import Provider
 from flask_convex_http.webhooks.events import WebhookEvent

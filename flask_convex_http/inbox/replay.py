@@ -24,10 +24,9 @@ from flask_convex_http.inbox.deliveries import Deliveries
 from flask_convex_http.inbox.inbox import Inbox, is_engine_failure, plain_response, stop_response
 from flask_convex_http.inbox.queue import DeliveryQueue
 from flask_convex_http.inbox.registry import DeclinedError, Webhook
-from flask_convex_http.runtime.calls import MutationCalls
+from flask_convex_http.runtime import MutationCalls, Runtime
 from flask_convex_http.runtime.dry_run import dry_run
 from flask_convex_http.runtime.row_changes import RowChange, SystemChange
-from flask_convex_http.runtime.runtime import Runtime
 from flask_convex_http.schema.system_tables import WebhookAttempt, WebhookDelivery
 from flask_convex_http.webhooks.events import WebhookEvent
 

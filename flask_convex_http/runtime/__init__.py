@@ -3,3 +3,12 @@
 A function, its checked arguments and a caller enter through `runtime.Runtime`. The function receives a ctx (`context`),
 whose calls lead back here (`calls`). The checked result leaves, after the commit and its hooks (`commit_hooks`).
 """
+
+from flask_convex_http.runtime.caller import Caller as Caller
+from flask_convex_http.runtime.calls import MutationCalls as MutationCalls
+from flask_convex_http.runtime.calls import calls_of as calls_of
+from flask_convex_http.runtime.context import ActionCtx as ActionCtx
+from flask_convex_http.runtime.context import MutationCtx as MutationCtx
+from flask_convex_http.runtime.context import QueryCtx as QueryCtx
+from flask_convex_http.runtime.runtime import AppContext as AppContext
+from flask_convex_http.runtime.runtime import Runtime as Runtime

@@ -18,8 +18,8 @@ from flask_convex_http.rate_limits import Limit
 from flask_convex_http.runtime.caller import Auth, Caller, RunningJob
 from flask_convex_http.runtime.commit_hooks import CommitHooks
 from flask_convex_http.runtime.context import MutationCtx
+from flask_convex_http.scheduling import Scheduler
 from flask_convex_http.scheduling.job_writer import JobWriter
-from flask_convex_http.scheduling.scheduler import Scheduler
 from flask_convex_http.storage.storage import StorageActions, StorageReader, StorageWriter
 
 if TYPE_CHECKING:

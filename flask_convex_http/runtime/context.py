@@ -13,7 +13,7 @@ from flask_convex_http.database.db import DatabaseReader, DatabaseWriter
 from flask_convex_http.functions.function import ActionFunction, MutationFunction, QueryFunction
 from flask_convex_http.rate_limits import Limit
 from flask_convex_http.runtime.caller import Auth as Auth
-from flask_convex_http.scheduling.scheduler import Scheduler
+from flask_convex_http.scheduling import Scheduler
 from flask_convex_http.storage.storage import StorageActions, StorageReader, StorageWriter
 
 if TYPE_CHECKING:

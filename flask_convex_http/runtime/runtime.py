@@ -23,7 +23,7 @@ from flask_convex_http.runtime.caller import Auth, Caller
 from flask_convex_http.runtime.calls import ActionCalls, MutationCalls, QueryCalls
 from flask_convex_http.runtime.commit_hooks import CommitHooks
 from flask_convex_http.runtime.context import ActionCtx, MutationCtx, QueryCtx
-from flask_convex_http.scheduling.jobs import Jobs
+from flask_convex_http.scheduling import Jobs
 from flask_convex_http.schema.documents import Schema
 from flask_convex_http.storage.files import Files, Site
 

@@ -15,3 +15,18 @@ and `cron_ticks.py` schedules a job at each tick.
 
 Operators look at jobs and crons through `job_control.py` and `cron_status.py`.
 """
+
+from flask_convex_http.scheduling.cron_registration import CronRegistration as CronRegistration
+from flask_convex_http.scheduling.cron_status import CronStatus as CronStatus
+from flask_convex_http.scheduling.cron_status import LastRun as LastRun
+from flask_convex_http.scheduling.cron_status import cron_statuses as cron_statuses
+from flask_convex_http.scheduling.cron_ticks import CronTicks as CronTicks
+from flask_convex_http.scheduling.crons import Crons as Crons
+from flask_convex_http.scheduling.job_control import JobControl as JobControl
+from flask_convex_http.scheduling.job_control import JobOutcome as JobOutcome
+from flask_convex_http.scheduling.job_control import JobResult as JobResult
+from flask_convex_http.scheduling.job_control import JobState as JobState
+from flask_convex_http.scheduling.jobs import POLL_SECONDS as POLL_SECONDS
+from flask_convex_http.scheduling.jobs import Jobs as Jobs
+from flask_convex_http.scheduling.scheduler import Scheduler as Scheduler
+from flask_convex_http.scheduling.submission import Submission as Submission

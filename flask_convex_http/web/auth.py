@@ -17,7 +17,7 @@ from flask_convex_http.backend import Backend
 from flask_convex_http.credentials import Credentials, UserIdentity
 from flask_convex_http.errors import RegistrationError
 from flask_convex_http.functions.function import QueryFunction
-from flask_convex_http.runtime.context import ActionCtx
+from flask_convex_http.runtime import ActionCtx
 from flask_convex_http.schema.documents import Document
 from flask_convex_http.schema.system_tables import AccessToken, ApiKey
 from flask_convex_http.web.responses import error_response

@@ -15,7 +15,7 @@ from werkzeug.datastructures import ETags
 from werkzeug.http import parse_date
 
 from flask_convex_http.errors import RequestError
-from flask_convex_http.runtime.context import ActionCtx
+from flask_convex_http.runtime import ActionCtx
 from flask_convex_http.schema.system_tables import StoredFile
 from flask_convex_http.storage.blobs.base import Method
 from flask_convex_http.storage.files import PATH, served

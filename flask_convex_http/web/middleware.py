@@ -15,7 +15,7 @@ from flask import Flask
 
 from flask_convex_http.web.matching import cors_headers_of_405
 from flask_convex_http.web.request_ids import HEADER, id_of
-from flask_convex_http.worker.background import BackgroundWorker
+from flask_convex_http.worker import BackgroundWorker
 
 _ASCII = bytes(range(128))
 

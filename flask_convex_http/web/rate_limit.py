@@ -17,7 +17,7 @@ from flask import Request, current_app, has_request_context, request
 from flask_convex_http.errors import RegistrationError
 from flask_convex_http.functions.function import Function
 from flask_convex_http.rate_limits import Limit
-from flask_convex_http.runtime.context import ActionCtx, MutationCtx
+from flask_convex_http.runtime import ActionCtx, MutationCtx
 from flask_convex_http.web.route_checks import refuse_above_route
 from flask_convex_http.web.webhooks import LIMITED
 

@@ -29,7 +29,7 @@ from flask_convex_http.functions.function import Function
 from flask_convex_http.inbox.inbox import plain_response
 from flask_convex_http.inbox.registry import Options, Webhook
 from flask_convex_http.inbox.rejections import Rejection
-from flask_convex_http.runtime.context import MutationCtx
+from flask_convex_http.runtime import MutationCtx
 from flask_convex_http.schema.system_tables import StoredResponse
 from flask_convex_http.web.matching import path_of, variables_of
 from flask_convex_http.web.request_ids import request_id

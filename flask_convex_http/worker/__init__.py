@@ -21,3 +21,9 @@ The path of an action:
 
 `background.py` runs a worker on a thread of a serving process. `cleanup.py` deletes expired rows.
 """
+
+from flask_convex_http.worker.action_runner import ActionRunner as ActionRunner
+from flask_convex_http.worker.background import BackgroundWorker as BackgroundWorker
+from flask_convex_http.worker.mutation_runner import MutationRunner as MutationRunner
+from flask_convex_http.worker.results import AttemptResult as AttemptResult
+from flask_convex_http.worker.worker import Worker as Worker

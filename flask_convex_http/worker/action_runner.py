@@ -20,8 +20,8 @@ from flask_convex_http.backend import Backend
 from flask_convex_http.engines import Transaction
 from flask_convex_http.errors import text_of
 from flask_convex_http.functions.function import Function
+from flask_convex_http.runtime import AppContext
 from flask_convex_http.runtime.caller import Caller, RunningJob
-from flask_convex_http.runtime.runtime import AppContext
 from flask_convex_http.scheduling.jobs import count_attempts
 from flask_convex_http.schema.system_tables import ScheduledFunction
 from flask_convex_http.worker.lost_actions import end_interrupted_attempt, retry_of

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 
 from flask_convex_http.backend import Backend
-from flask_convex_http.runtime.runtime import AppContext
+from flask_convex_http.runtime import AppContext
 from flask_convex_http.worker.worker import Worker
 
 logger = logging.getLogger("flask_convex_http")

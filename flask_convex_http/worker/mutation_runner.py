@@ -15,9 +15,8 @@ from flask_convex_http.backend import Backend
 from flask_convex_http.engines import Transaction
 from flask_convex_http.errors import is_of_transaction, text_of
 from flask_convex_http.functions.function import Function, MutationFunction
+from flask_convex_http.runtime import AppContext, MutationCalls
 from flask_convex_http.runtime.caller import RunningJob
-from flask_convex_http.runtime.calls import MutationCalls
-from flask_convex_http.runtime.runtime import AppContext
 from flask_convex_http.schema.system_tables import ScheduledFunction
 from flask_convex_http.worker.rejected_jobs import RejectedJobs
 from flask_convex_http.worker.resolve import record, resolve

@@ -15,8 +15,8 @@ from contextlib import nullcontext
 
 from flask_convex_http.backend import Backend
 from flask_convex_http.errors import MigrationRequiredError, UnavailableError
-from flask_convex_http.runtime.runtime import AppContext
-from flask_convex_http.scheduling.jobs import POLL_SECONDS
+from flask_convex_http.runtime import AppContext
+from flask_convex_http.scheduling import POLL_SECONDS
 from flask_convex_http.worker.action_runner import ActionRunner
 from flask_convex_http.worker.cleanup import Cleaner
 from flask_convex_http.worker.lost_actions import LeaseMonitor, heartbeat_interval

@@ -14,7 +14,7 @@ from flask_convex_http.database.db import CreationTimes
 from flask_convex_http.engines import Transaction
 from flask_convex_http.errors import RegistrationError
 from flask_convex_http.functions.function import MutationFunction
-from flask_convex_http.scheduling.crons import Crons
+from flask_convex_http.scheduling import Crons
 from flask_convex_http.schema.system_tables import CronJob, CronRun, ScheduledFunction
 from tests.databases import EACH_ENGINE, memory_backend
 from tests.scheduling.cron_processes import (

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flask_convex_http.backend import Backend
-from flask_convex_http.scheduling.crons import Crons
+from flask_convex_http.scheduling import Crons
 from flask_convex_http.schema.system_tables import ScheduledFunction
 from flask_convex_http.testing import Clock
 from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES, SQLITE_ONLY, rows, settings_in
@@ -227,7 +227,7 @@ import sys, time
 from pathlib import Path
 from flask_convex_http import Schema, internal_mutation
 from flask_convex_http.backend import Backend
-from flask_convex_http.scheduling.crons import Crons
+from flask_convex_http.scheduling import Crons
 from flask_convex_http.database.db import CreationTimes
 from tests.databases import settings_in
 

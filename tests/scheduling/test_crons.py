@@ -17,7 +17,7 @@ from flask_convex_http import (
     internal_query,
 )
 from flask_convex_http.errors import RegistrationError
-from flask_convex_http.scheduling.crons import Crons
+from flask_convex_http.scheduling import Crons
 from flask_convex_http.testing import memory_backend
 
 BERLIN = ZoneInfo("Europe/Berlin")

@@ -27,7 +27,7 @@ from flask_convex_http import (
     require_bearer,
     unique,
 )
-from flask_convex_http.runtime.context import MutationCtx
+from flask_convex_http.runtime import MutationCtx
 from flask_convex_http.testing import Clock
 from tests.web.apps import backend_of, deployed, send
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from flask_convex_http import ActionCtx, Document, MutationCtx, Retry, Schema, internal_action, internal_mutation
 from flask_convex_http.backend import Backend, Functions
-from flask_convex_http.worker.worker import Worker
+from flask_convex_http.worker import Worker
 from tests.crash import nursery
 from tests.crash.workers import TASKS
 from tests.databases import settings_in

@@ -15,7 +15,7 @@ from flask_convex_http.backend import Backend
 from flask_convex_http.database.db import CreationTimes
 from flask_convex_http.engines import Transaction
 from flask_convex_http.functions.function import Function
-from flask_convex_http.scheduling.submission import Submission
+from flask_convex_http.scheduling import Submission
 from flask_convex_http.sqlite.connections import sqlite3
 from flask_convex_http.worker.cleanup import Cleaner
 from tests.sqlite.crews import tell_statements, wait_until

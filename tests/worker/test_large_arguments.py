@@ -9,8 +9,8 @@ from pathlib import Path
 
 from flask_convex_http import ActionCtx, MutationCtx, internal_action, internal_mutation
 from flask_convex_http.testing import Clock
+from flask_convex_http.worker import MutationRunner
 from flask_convex_http.worker.cleanup import Cleaner
-from flask_convex_http.worker.mutation_runner import MutationRunner
 from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
 from tests.worker.workers import all_jobs, open_backend
 

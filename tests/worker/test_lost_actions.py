@@ -14,7 +14,7 @@ from flask_convex_http import ActionCtx, Retry, internal_action
 from flask_convex_http.backend import Backend
 from flask_convex_http.engines import Engine, Transaction
 from flask_convex_http.testing import Clock
-from flask_convex_http.worker.action_runner import ActionRunner
+from flask_convex_http.worker import ActionRunner
 from flask_convex_http.worker.lost_actions import LeaseMonitor
 from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
 from tests.sqlite.crews import PATIENCE, wait_until

@@ -14,7 +14,7 @@ from flask_convex_http import ActionCtx, MutationCtx, Retry, internal_action, in
 from flask_convex_http.engines import Engine
 from flask_convex_http.sqlite.wakeups import folder_of
 from flask_convex_http.testing import Clock
-from flask_convex_http.worker.worker import Worker
+from flask_convex_http.worker import Worker
 from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES, SQLITE_ONLY
 from tests.sqlite.crews import PATIENCE, wait_until
 from tests.web.apps import backend_of, deployed

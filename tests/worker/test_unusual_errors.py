@@ -17,7 +17,7 @@ from flask_convex_http import (
     internal_mutation,
 )
 from flask_convex_http.engines import Engine, Transaction
-from flask_convex_http.worker.action_runner import ActionRunner
+from flask_convex_http.worker import ActionRunner
 from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
 from tests.databases import rows as stored_rows
 from tests.sqlite.crews import PATIENCE, wait_until

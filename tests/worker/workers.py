@@ -10,7 +10,7 @@ from flask_convex_http import Crons, Document, Id, MutationCtx, QueryCtx, Schema
 from flask_convex_http.backend import Backend, Functions, system_clock
 from flask_convex_http.database.query import Query
 from flask_convex_http.schema.system_tables import ScheduledFunction
-from flask_convex_http.worker.worker import Worker
+from flask_convex_http.worker import Worker
 from tests.databases import settings_in
 from tests.sqlite.crews import PATIENCE, wait_until
 
