@@ -96,7 +96,7 @@ class OnceCalls:
             raise ReturnsValidationError(found.error)
         return json.loads(found.result or "null")
 
-    def sweep(self, transaction: Transaction, now: float, limit: int) -> int:
+    def purge(self, transaction: Transaction, now: float, limit: int) -> int:
         """Delete expired rows, at most `limit`, and return their number."""
         query = Query(transaction, self._table, self._table.indexes["by_creation_time"])
         expired = query.with_index("by_expiry", expires=lte(now)).take(limit)

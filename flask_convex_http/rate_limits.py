@@ -159,7 +159,7 @@ class RateLimits:
         """Raise the error that `take` would raise now, and take nothing."""
         limit.left(self._bucket(snapshot, limit.name, _stored_key(limit.name, key)), now, count)
 
-    def sweep(self, transaction: Transaction, now: float, limit: int) -> int:
+    def purge(self, transaction: Transaction, now: float, limit: int) -> int:
         """Delete rows of full buckets, at most `limit`, and return their number."""
         full = self._query(transaction).with_index("by_full_at", full_at=lte(now)).take(limit)
         for bucket in full:

@@ -42,4 +42,4 @@ def buckets(backend: Backend) -> dict[str, RateLimitBucket]:
 
 def sweep(backend: Backend, now: float, limit: int = 100) -> int:
     """Remove rows of full buckets."""
-    return backend.engine.write(lambda transaction: backend.rate_limits.sweep(transaction, now, limit))
+    return backend.engine.write(lambda transaction: backend.rate_limits.purge(transaction, now, limit))

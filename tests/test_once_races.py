@@ -25,7 +25,7 @@ LOST = timedelta(milliseconds=LOST_AFTER)
 
 
 def sweep(backend: Backend, limit: int = 100) -> int:
-    return backend.engine.write(lambda transaction: backend.once.sweep(transaction, backend.clock(), limit))
+    return backend.engine.write(lambda transaction: backend.once.purge(transaction, backend.clock(), limit))
 
 
 # --- several at the same time ----------------------------------------------------------------------------------------

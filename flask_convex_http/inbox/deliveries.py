@@ -295,7 +295,7 @@ class Deliveries:
 
     # --- forgetting --------------------------------------------------------------------------------------------------
 
-    def sweep(self, transaction: Transaction, now: float, limit: int) -> int:
+    def purge(self, transaction: Transaction, now: float, limit: int) -> int:
         """Purge expired rows, at most `limit` of each kind, and return the largest number of one kind."""
         return max(self._sweep_deliveries(transaction, now, limit), self._sweep_contents(transaction, now, limit))
 

@@ -88,13 +88,13 @@ class Inbox:
     def _lookup(self, arrival: Arrival) -> WebhookDelivery | None:
         return self.deliveries.lookup(self.runtime.engine, arrival, _writer_timeout(arrival.webhook.provider))
 
-    def sweep(self, transaction: Transaction, now: float, limit: int) -> int:
+    def purge(self, transaction: Transaction, now: float, limit: int) -> int:
         """Purge expired deliveries and revive pending ones without a job, at most `limit` of each kind.
 
         Returns:
             The largest number of one kind.
         """
-        return max(self.deliveries.sweep(transaction, now, limit), self.queue.revive(transaction, now, limit))
+        return max(self.deliveries.purge(transaction, now, limit), self.queue.revive(transaction, now, limit))
 
     # --- running the handler before the response ---------------------------------------------------------------------
 

@@ -33,7 +33,7 @@ class Cleaner:
         return [
             backend.jobs.purge(transaction, before, _BATCH_SIZE),
             backend.ticks.purge(transaction, before, _BATCH_SIZE),
-            backend.once.sweep(transaction, now, _BATCH_SIZE),
-            backend.rate_limits.sweep(transaction, now, _BATCH_SIZE),
-            backend.inbox.sweep(transaction, now, _BATCH_SIZE),
+            backend.once.purge(transaction, now, _BATCH_SIZE),
+            backend.rate_limits.purge(transaction, now, _BATCH_SIZE),
+            backend.inbox.purge(transaction, now, _BATCH_SIZE),
         ]
