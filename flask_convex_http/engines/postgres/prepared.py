@@ -1,7 +1,7 @@
 """Statements with values, prepared once per connection and executed by libpq directly.
 
-psycopg's cursors wait in Python and adapt each statement and its values at every execution. With them an app takes 13 %
-more processor time for a request that writes (`benchmarks/postgres.py`).
+psycopg's cursors wait in Python and adapt each statement and its values at every execution. With them an app takes 7 to
+15 % more processor time for a request that writes (`benchmarks/postgres.py`).
 """
 
 from __future__ import annotations
