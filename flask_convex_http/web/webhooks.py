@@ -170,7 +170,7 @@ def _verified(backend: Backend, webhook: Webhook, request: Request) -> WebhookEv
                 path=request.path,
                 reason=_reason(error),
                 message=str(error),
-                headers=dict(headers.items()),
+                headers=headers,
                 body=body,
                 size=len(body),
             )
