@@ -95,11 +95,14 @@ def page(name: str) -> Page:
     return Page(DOCS / f"{name}.md")
 
 
+README = Page(ROOT / "README.md")
+
+
 @cache
 def pages() -> list[Page]:
     """Return the README and every page of `docs/`."""
     found = [path for path in sorted(DOCS.rglob("*.md")) if "_build" not in path.parts]
-    return [Page(path) for path in (ROOT / "README.md", *found)]
+    return [README, *(Page(path) for path in found)]
 
 
 def spans(text: str) -> list[str]:

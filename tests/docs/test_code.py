@@ -50,8 +50,6 @@ def code(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     """All Python of the pages whose functions annotate their ctx, or of the others."""
     folder = tmp_path_factory.mktemp(request.param)
     for page in pages():
-        if page.name == "README.md":
-            continue
         for number, blocks in enumerate(page.folders()):
             python = [block for block in blocks if block.language == "python"]
             is_strict = any(_ANNOTATED.search(block.code) for block in python)

@@ -8,7 +8,6 @@ import pytest
 from tests.docs.markdown import Page, pages
 
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
-PAGES = [page for page in pages() if page.name != "README.md"]
 
 
 def anchors(path: Path) -> set[str]:
@@ -19,13 +18,13 @@ def anchors(path: Path) -> set[str]:
     return slugs | set(re.findall(r"^\(([\w-]+)\)=$", text, flags=re.MULTILINE))
 
 
-@pytest.mark.parametrize("page", [pytest.param(page, id=page.name) for page in PAGES])
+@pytest.mark.parametrize("page", [pytest.param(page, id=page.name) for page in pages()])
 def test_links_have_a_text(page: Page) -> None:
     """A link says where it leads. Sphinx would fill an empty one in, GitHub shows nothing."""
     assert "[](" not in page.prose()
 
 
-@pytest.mark.parametrize("page", [pytest.param(page, id=page.name) for page in PAGES])
+@pytest.mark.parametrize("page", [pytest.param(page, id=page.name) for page in pages()])
 def test_links_lead_somewhere(page: Page) -> None:
     """A relative link's file exists, and so does the heading that it names."""
     for target in _LINK.findall(page.prose()):

@@ -8,12 +8,9 @@ from tests.docs.markdown import Block, Page, pages
 from tests.docs.services import services
 from tests.docs.workspace import Workspace
 
-#: The long README has tests of its own until its sections are pages.
-PAGES = [page for page in pages() if page.name != "README.md"]
-
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("page", [pytest.param(page, id=page.name) for page in PAGES])
+@pytest.mark.parametrize("page", [pytest.param(page, id=page.name) for page in pages()])
 def test_a_page_can_be_followed(page: Page, tmp_path: Path) -> None:
     """Done in order in an empty folder, the blocks of a page run, with the output and statuses that it shows."""
     for number, blocks in enumerate(page.folders()):

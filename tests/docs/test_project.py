@@ -1,4 +1,4 @@
-"""The changelog, the Makefile and the example's index page say what is there."""
+"""The changelog, the Makefile, the locks and the example's index page are up to date."""
 
 import re
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.docs import commands
-from tests.docs.readme import ROOT, sections, spans
+from tests.docs.markdown import README, ROOT, spans
 
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 INDEX = (ROOT / "example_app" / "templates" / "index.html").read_text(encoding="utf-8")
@@ -67,11 +67,11 @@ def test_the_changelog_starts_with_what_is_unreleased() -> None:
 
 def test_the_targets_of_make_exist() -> None:
     """Each `make` target that the README names is one of the Makefile's."""
-    section = sections()["Two commands for the checkout"]
+    section = README.sections()["Two commands for the checkout"]
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([\w-]+):.*?## ", makefile, flags=re.MULTILINE))
     named = {word for span in spans(section) if (word := span.removeprefix("make ").strip()) in targets | {"install"}}
-    assert {"run", "test", "serve", "check", "format", "cover", "bench"} <= named
+    assert {"run", "test", "serve", "check", "format", "cover", "bench", "docs"} <= named
     assert set(re.findall(r"^make (\w+)$", section, flags=re.MULTILINE)) == {"run", "test"}
     assert {"run", "test", *named} <= targets
 

@@ -1,4 +1,4 @@
-"""The site is built without warnings and is read without a network."""
+"""The site is built without warnings and is read without a network; the README is short, and no page is empty."""
 
 import re
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.markdown import DOCS
+from tests.docs.markdown import DOCS, README, Page, pages
 
 
 @pytest.fixture(scope="module")
@@ -36,3 +36,14 @@ def test_the_search_works_offline(site: Path) -> None:
     index = (site / "searchindex.js").read_text(encoding="utf-8")
     assert "webhook" in index
     assert (site / "search.html").exists()
+
+
+def test_the_readme_is_short() -> None:
+    """The README has at most 200 lines; everything else has a page."""
+    assert len(README.text.splitlines()) <= 200
+
+
+@pytest.mark.parametrize("page", [pytest.param(page, id=page.name) for page in pages()])
+def test_no_page_is_a_stub(page: Page) -> None:
+    """Each page has more than its title."""
+    assert len(page.text.splitlines()) > 1
