@@ -165,7 +165,7 @@ class OnceCalls:
         try:
             self._write_patiently(lambda transaction: transaction.delete(self._table, claim))
         except ConvexHTTPError:  # the call's own error is more useful
-            logger.exception("once(%r): that the call failed could not be written down", wanted.key)
+            logger.exception("once(%r): could not record that the call failed", wanted.key)
 
     def _write_patiently(self, work: Callable[[Transaction], T]) -> T:
         """Write even if the database is busy for long: without the record, the next attempt repeats the call."""

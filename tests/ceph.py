@@ -1,4 +1,4 @@
-"""The smallest Ceph that speaks S3: a monitor, a store in memory and a gateway, on ports of 127.0.0.1 that are free."""
+"""A minimal Ceph cluster with an S3 gateway: a monitor, a store in memory and a gateway, on free local ports."""
 
 import shutil
 import socket
@@ -12,11 +12,11 @@ from pathlib import Path
 
 PROGRAMS = ("ceph", "ceph-authtool", "ceph-mon", "ceph-osd", "monmaptool", "radosgw", "radosgw-admin")
 _ACCESS_KEY, _SECRET_KEY = "convexaccess", "convexsecret"
-#: Seconds a daemon may take to answer, and to end when it is told to.
-_PATIENCE = 60.0
-_GRACE = 5.0
+#: The timeouts for a daemon to respond and to stop, in seconds.
+_TIMEOUT = 60.0
+_STOP_TIMEOUT = 5.0
 
-# One copy of each object, on one machine, and nobody asks for a password but S3 itself.
+# One replica of each object on one machine. Only S3 requests are authenticated.
 _CONFIGURATION = """\
 [global]
 fsid = {fsid}
@@ -65,23 +65,23 @@ rgw_gc_processor_period = 10
 
 
 def is_installed() -> bool:
-    """Whether all programs are there."""
+    """Return whether all programs are installed."""
     return all(shutil.which(program) for program in PROGRAMS)
 
 
 def environment(endpoint: str) -> dict[str, str]:
-    """What AWS's tools, and obstore, take from the environment."""
+    """Return the environment variables that AWS's tools and obstore read."""
     return {
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_ACCESS_KEY_ID": _ACCESS_KEY,
         "AWS_SECRET_ACCESS_KEY": _SECRET_KEY,
         "AWS_REGION": "us-east-1",
-        "AWS_DEFAULT_REGION": "us-east-1",  # boto3 knows only this one
+        "AWS_DEFAULT_REGION": "us-east-1",  # the only region that boto3 accepts here
     }
 
 
 def start(folder: Path) -> tuple[dict[str, str], Callable[[], None]]:
-    """Start all of it; answers the environment for clients, and what stops it."""
+    """Start the cluster, and return the environment of its clients and a function that stops it."""
     cluster = _Cluster(folder)
     try:
         cluster.start()
@@ -114,7 +114,7 @@ class _Cluster:
         self._run("radosgw-admin", "-n", "client.rgw", "user", "create", "--uid=convex", "--display-name=convex", *keys)
 
     def stop(self) -> None:
-        """End the daemons, the last one first."""
+        """Stop the daemons in reverse order."""
         self._daemons.close()
 
     def _start_monitor(self) -> None:
@@ -135,7 +135,7 @@ class _Cluster:
         self._daemon("ceph-osd", "-i", "0")
 
     def _wait_for_gateway(self) -> None:
-        end = time.monotonic() + _PATIENCE
+        end = time.monotonic() + _TIMEOUT
         while True:
             try:
                 urllib.request.urlopen(self.endpoint, timeout=5).close()
@@ -150,11 +150,11 @@ class _Cluster:
             [*command, "-c", str(self._configuration)] if command[0] != "monmaptool" else command,
             check=True,
             stdout=subprocess.DEVNULL,
-            timeout=_PATIENCE,
+            timeout=_TIMEOUT,
         )
 
     def _daemon(self, *command: str) -> None:
-        """A program in the foreground, so that it is ours to end."""
+        """Start a program in the foreground, as a child process that this process can stop."""
         process = subprocess.Popen([*command, "-f", "-c", str(self._configuration)], stdin=subprocess.DEVNULL)
         self._daemons.callback(_end, process)
 
@@ -162,7 +162,7 @@ class _Cluster:
 def _end(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     with suppress(subprocess.TimeoutExpired):
-        process.wait(_GRACE)
+        process.wait(_STOP_TIMEOUT)
     process.kill()
     process.wait()
 

@@ -1,4 +1,4 @@
-"""What every family shares: which database a test runs on, and how many processes run tests."""
+"""Fixtures and hooks of all tests: the database and blob store of a test, and the number of test processes."""
 
 import os
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from tests.databases import ENGINES, PostgresServer, databases_from
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Half as many processes again as there are processors for `-n auto`: many tests wait for servers and clocks."""
+    """Return one and a half processes per CPU for `-n auto`, because many tests wait for servers and clocks."""
     return len(os.sched_getaffinity(0)) * 3 // 2
 
 
@@ -30,7 +30,7 @@ def _is_on_postgres(item: pytest.Item) -> bool:
 
 @pytest.fixture(name="postgres", scope="session")
 def _postgres() -> Iterator[PostgresServer]:
-    """The PostgreSQL of this test process, started for the first test that needs one."""
+    """Yield the PostgreSQL server of this test process, which starts with the first test that needs one."""
     server = PostgresServer()
     try:
         server.start()
@@ -41,7 +41,7 @@ def _postgres() -> Iterator[PostgresServer]:
 
 @pytest.fixture(name="each_engine", params=ENGINES, scope="module")
 def _each_engine(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Has the tests of a module run on each engine; answers which one it is."""
+    """Run the tests of a module on each engine, and return the engine's name."""
     server = request.getfixturevalue("postgres") if request.param == "postgres" else None
     with databases_from(server):
         yield request.param
@@ -49,6 +49,6 @@ def _each_engine(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture(name="each_store", params=stores.STORES, scope="module")
 def _each_store(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Run the tests of a module with files in each blob store, and return which one it is."""
+    """Run the tests of a module with files in each blob store, and return the store's name."""
     with stores.all_files_in(request.param):
         yield request.param

@@ -1,4 +1,4 @@
-"""One deployment for tests that look at documents: a database without an app around it."""
+"""A database without an app, for tests that read and write documents."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -21,34 +21,34 @@ class Deployment:
 
     Args:
         documents: The tables.
-        folder: Where it is.
-        settings: Its settings, if they are not those of the folder.
+        folder: The folder of the database.
+        settings: The settings, by default those of the folder.
     """
 
     def __init__(self, *documents: type[Document], folder: Path, settings: Settings | None = None) -> None:
         self.backend = Backend(settings or settings_in(folder), Schema(*documents), folder=folder)
 
     def write(self, body: Callable[[DatabaseWriter], T]) -> T:
-        """Run a body with ctx.db in one transaction."""
+        """Run a function of ctx.db in one transaction."""
         return self.backend.runtime.transact(lambda ctx: body(ctx.db), self.backend.caller())
 
     def read(self, body: Callable[[DatabaseReader], T]) -> T:
-        """Run a body with the ctx.db of a query."""
+        """Run a function of a query's ctx.db."""
         with self.backend.engine.snapshot() as snapshot:
             return body(DatabaseReader(snapshot, self.backend.schema))
 
     def get(self, document_id: Any) -> Any:
-        """The document of an id."""
+        """Return the document with this id, or None."""
         return self.read(lambda db: db.get(document_id))
 
     def add(self, *documents: Document) -> list[Any]:
-        """Insert documents in one transaction and answer their ids."""
+        """Insert documents in one transaction and return their ids."""
         return self.write(lambda db: [db.insert(document) for document in documents])
 
 
 @contextmanager
 def deployed(*documents: type[Document], folder: Path | None = None) -> Iterator[Deployment]:
-    """A migrated deployment in a folder, or for the moment only; closed at the end."""
+    """Yield a migrated deployment in a folder, or on a temporary database, and close it at the end."""
     with ExitStack() as stack:
         config = None if folder else stack.enter_context(temporary_config(Schema(*documents)))
         settings = None if config is None else Settings.from_mapping(config)

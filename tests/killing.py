@@ -1,4 +1,4 @@
-"""What tests with killed processes share: a short path for their sockets, and random choices that can be repeated."""
+"""Helpers for tests that kill processes: a short path for sockets, and random choices that can be repeated."""
 
 import os
 import shutil
@@ -11,15 +11,15 @@ from random import Random, SystemRandom
 
 @contextmanager
 def short_folder(prefix: str) -> Iterator[Path]:
-    """A folder with a short path, in memory if there is a choice; gone afterwards."""
+    """Yield a temporary folder with a short path, in memory where possible."""
     shared = Path("/dev/shm")
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=shared if os.access(shared, os.W_OK) else None))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def seeded() -> Random:
-    """Random choices; a failed test shows the seed that repeats them."""
+def seeded_random() -> Random:
+    """Return a random generator, and print the seed that repeats a failed test."""
     seed = os.environ.get("CRASH_SEED") or str(SystemRandom().randrange(10**9))
     print(f"CRASH_SEED={seed}")
     return Random(seed)

@@ -1,4 +1,4 @@
-"""An application that schedules: notes, written down now or later."""
+"""An application that schedules jobs: notes that are inserted now or later."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ SCHEMA = Schema(Note)
 
 
 class Boom(Exception):
-    """What the functions here fail with."""
+    """An error of the functions in this module."""
 
 
 @internal_mutation
@@ -65,12 +65,12 @@ def row(ctx: QueryCtx, *, job: Id[ScheduledFunction]) -> Any:
 FUNCTIONS: list[Function[Any, Any]] = [note, call, later, texts, rows, row]
 
 
-def scheduled(backend: Backend) -> list[str]:
-    """The texts that are to be noted."""
+def scheduled_texts(backend: Backend) -> list[str]:
+    """Return the texts of the scheduled jobs."""
     return [job.args["text"] for job in backend.ctx().run_query(rows)]
 
 
-def noted(backend: Backend) -> list[str]:
+def noted_texts(backend: Backend) -> list[str]:
     return backend.ctx().run_query(texts)
 
 

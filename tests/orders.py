@@ -1,7 +1,7 @@
-"""A shop whose orders come by webhooks, for tests of what is done with deliveries afterwards.
+"""A shop that receives orders by webhook, for tests of listing, replaying and searching deliveries.
 
-/shop       its handler runs before the sender is answered
-/stock      a worker runs its handler; one after the other for each item
+/shop       the handler runs before the response
+/stock      a worker runs the handler, in order of each item
 /partner    signed in the Authorization header
 """
 
@@ -41,12 +41,12 @@ from tests.databases import folder_config
 
 VARIABLE = "ORDERS_WEBHOOK_SECRET"
 SECRET, NEW_SECRET = "the secret in use", "the secret that comes after it"
-#: How a worker tries again.
+#: The worker's retries.
 RETRY = Retry(max_attempts=2, backoff=timedelta(hours=1))
 
 
 class Order(Document, table="orders", indexes={"by_number": ["number"]}):
-    """What a delivery has done."""
+    """An order that a handler inserts."""
 
     number: str
     total: int
@@ -56,7 +56,7 @@ class Order(Document, table="orders", indexes={"by_number": ["number"]}):
 
 @internal_mutation
 def remind(ctx: MutationCtx, *, number: str) -> None:
-    """What is scheduled for later."""
+    """Do nothing; a job for later."""
 
 
 @internal_action
@@ -67,31 +67,31 @@ def store(ctx: ActionCtx) -> str:
 
 @internal_mutation
 def add_order(ctx: MutationCtx, *, number: str, total: int) -> None:
-    """A part of a handler."""
+    """Insert an order, in a nested mutation of a handler."""
     ctx.db.insert(Order(number=number, total=total))
 
 
 @internal_query
 def numbers(ctx: QueryCtx) -> list[str]:
-    """The numbers of all orders, in order."""
+    """Return the numbers of all orders, oldest first."""
     return [order.number for order in ctx.db.query(Order).order("asc").collect()]
 
 
 @dataclass
-class Troubles:
-    """What the handlers do with each type; a test may set it.
+class Faults:
+    """Faults of the handlers, which a test may set.
 
     Attributes:
-        error: What they raise, after they have written.
-        runs: The ids of the events that they were run with.
+        error: An error that the handlers raise after their writes, or None.
+        runs: The event ids of all runs of a handler.
     """
 
     error: BaseException | None = None
     runs: list[str] = field(default_factory=list)
 
 
-def make_router(troubles: Troubles) -> HttpRouter:
-    """The webhooks."""
+def make_router(faults: Faults) -> HttpRouter:
+    """Return a router with the webhooks."""
     router = HttpRouter("orders", __name__)
     secret = from_env(VARIABLE)
     shop = HmacSignature(
@@ -118,21 +118,21 @@ def make_router(troubles: Troubles) -> HttpRouter:
         handle(ctx, event)
 
     def handle(ctx: MutationCtx, event: WebhookEvent) -> None:
-        troubles.runs.append(event.id)
+        faults.runs.append(event.id)
         _EFFECTS.get(event.type, order_placed)(ctx, event.payload)
-        if troubles.error is not None:
-            raise troubles.error
+        if faults.error is not None:
+            raise faults.error
 
     return router
 
 
 def order_placed(ctx: MutationCtx, payload: dict[str, Any]) -> None:
-    """One row."""
+    """Insert one order."""
     ctx.db.insert(Order(number=payload["id"], total=payload.get("total", 1)))
 
 
 def order_settled(ctx: MutationCtx, payload: dict[str, Any]) -> None:
-    """All that a handler can do to the database."""
+    """Use every operation that a handler has on the database, jobs and files."""
     for order in ctx.db.query(Order).with_index("by_number", number=payload["paid"]).collect():
         ctx.db.patch(order.id, is_paid=True, tags=["settled"])
     for order in ctx.db.query(Order).with_index("by_number", number=payload["gone"]).collect():
@@ -144,7 +144,7 @@ def order_settled(ctx: MutationCtx, payload: dict[str, Any]) -> None:
 
 
 def order_doubtful(ctx: MutationCtx, payload: dict[str, Any]) -> None:
-    """What is written and taken back."""
+    """Write and roll back, and write and delete."""
     try:
         ctx.run_mutation(add_order, number="doubtful", total=2**70)
     except Exception:
@@ -152,7 +152,7 @@ def order_doubtful(ctx: MutationCtx, payload: dict[str, Any]) -> None:
 
 
 def order_followed(ctx: MutationCtx, payload: dict[str, Any]) -> None:
-    """Something that is to run at once."""
+    """Schedule a job that is due at once."""
     ctx.scheduler.run_after(0, remind, number=payload["id"])
 
 
@@ -161,11 +161,11 @@ _EFFECTS = {"order.settled": order_settled, "order.doubtful": order_doubtful, "o
 
 @dataclass(frozen=True)
 class Shop:
-    """The app, and what is asked of it."""
+    """The app, with helpers that deliver to it and read from it."""
 
     app: Flask
     clock: Clock
-    troubles: Troubles
+    faults: Faults
 
     @property
     def backend(self) -> Backend:
@@ -183,32 +183,32 @@ class Shop:
         return Outcome(result.exit_code, result.stdout, result.stderr, exception)
 
     def send(self, event_id: str, source: str = "shop", type: str = "order.placed", **more: Any) -> Responses:
-        """A signed delivery."""
-        self.app.testing = False  # what a handler raises is to be answered, not to come out here
+        """Send a signed delivery."""
+        self.app.testing = False  # so that a handler's error becomes a response instead of leaving the client
         return deliver(self.app.test_client(), source, {"id": event_id, "type": type, **more}, event_id=event_id)
 
     def delivery(self, event_id: str, source: str = "shop") -> WebhookDelivery:
-        """A delivery as it is now."""
+        """Return the current row of a delivery."""
         with self.backend.engine.snapshot() as snapshot:
             (found,) = self.backend.inbox.deliveries.by_event_id(snapshot, event_id, [source])
         return found
 
-    def received(self, event_id: str, source: str = "shop", **more: Any) -> str:
-        """Send a delivery, and answer our id of it."""
+    def receive(self, event_id: str, source: str = "shop", **more: Any) -> str:
+        """Send a delivery and return the id of its row."""
         self.send(event_id, source, **more)
         return self.delivery(event_id, source).id
 
     def fail(self, event_id: str, source: str = "shop", error: BaseException | None = None, **more: Any) -> str:
-        """A delivery whose handler has failed; then it is mended."""
-        self.troubles.error = error or ValueError("The lamp is out")
-        delivery_id = self.received(event_id, source, **more)
+        """Send a delivery whose handler fails, fix the handler, and return the id of the delivery's row."""
+        self.faults.error = error or ValueError("The lamp is out")
+        delivery_id = self.receive(event_id, source, **more)
         if source == "stock":
             run_scheduled(self.backend)
-        self.troubles.error = None
+        self.faults.error = None
         return delivery_id
 
     def job(self, event_id: str) -> ScheduledFunction:
-        """The scheduled function of a delivery to /stock."""
+        """Return the job of a delivery to /stock."""
         job_id = self.delivery(event_id, "stock").job
         assert job_id is not None
         with self.backend.engine.snapshot() as snapshot:
@@ -217,37 +217,37 @@ class Shop:
         return job
 
     def numbers(self) -> list[str]:
-        """The numbers of all orders."""
+        """Return the numbers of all orders, oldest first."""
         return self.backend.ctx().run_query(numbers)
 
     def orders(self) -> list[Order]:
-        """All orders."""
+        """Return all orders."""
         with self.backend.engine.snapshot() as snapshot:
             return DatabaseReader(snapshot, self.backend.schema).query(Order).collect()
 
 
 @contextmanager
 def shop(folder: Path) -> Iterator[Shop]:
-    """The app on a database in a folder, on a clock that stands still; its secret is in the variable."""
+    """Yield the app on a database in a folder, with a clock that stands still and the secret in its variable."""
     app = Flask("orders", instance_path=str(folder))
     app.config.from_mapping({"TESTING": True, "CONVEX_WORKER": "off"} | folder_config(folder))
-    clock, troubles = Clock(), Troubles()
+    clock, faults = Clock(), Faults()
     functions: Functions = [remind, store, add_order, numbers]
     ConvexHTTP(app, schema=Schema(Order), functions=functions, clock=clock)
-    app.register_blueprint(make_router(troubles))
-    made = Shop(app, clock, troubles)
+    app.register_blueprint(make_router(faults))
+    running = Shop(app, clock, faults)
     try:
-        made.backend.migrate()
-        yield made
+        running.backend.migrate()
+        yield running
     finally:
-        made.backend.close()
+        running.backend.close()
 
 
-def dead() -> DeadLetterError:
-    """What gives a delivery up."""
+def dead_letter_error() -> DeadLetterError:
+    """Return an error that dead-letters a delivery."""
     return DeadLetterError("Nobody sells that")
 
 
-def listed(shop: Shop, *options: str) -> list[str]:
-    """The senders' ids that a list has, in its order."""
+def list_event_ids(shop: Shop, *options: str) -> list[str]:
+    """Return the senders' event ids in the order of `webhooks list`."""
     return [delivery["event_id"] for delivery in shop.convex("webhooks", "list", *options, "--json").json]

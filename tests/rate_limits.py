@@ -1,4 +1,4 @@
-"""How the tests of rate limits take from buckets at a time of their choice, and look at their rows."""
+"""Helpers that take tokens from buckets at a chosen time, and read the buckets' rows."""
 
 from flask_convex_http.backend import Backend
 from flask_convex_http.database.db import CreationTimes
@@ -12,7 +12,7 @@ NOW = 1.7e12
 
 
 def take(backend: Backend, limit: Limit, key: str, now: float, count: float = 1) -> int:
-    """Take tokens in a transaction; 0 if there were enough, or else the seconds to wait."""
+    """Take tokens in a transaction, and return the seconds to wait, or 0 if there were enough."""
     try:
         backend.engine.write(
             lambda transaction: backend.rate_limits.take(transaction, CreationTimes(now), now, limit, key, count)
@@ -23,8 +23,8 @@ def take(backend: Backend, limit: Limit, key: str, now: float, count: float = 1)
     return 0
 
 
-def taken_at_once(backend: Backend, limit: Limit, key: str, now: float) -> int:
-    """How many tokens a bucket gives, one by one, while the time stands still."""
+def count_available(backend: Backend, limit: Limit, key: str, now: float) -> int:
+    """Return how many single tokens a bucket gives at one moment."""
     count = 0
     while take(backend, limit, key, now) == 0:
         count += 1
@@ -32,7 +32,7 @@ def taken_at_once(backend: Backend, limit: Limit, key: str, now: float) -> int:
 
 
 def buckets(backend: Backend) -> dict[str, RateLimitBucket]:
-    """The rows by their keys."""
+    """Return the rows by their keys."""
     table = backend.schema.table_for(RateLimitBucket)
     with backend.engine.snapshot() as snapshot:
         rows = Query(snapshot, table, table.indexes["by_creation_time"]).collect()
@@ -40,6 +40,6 @@ def buckets(backend: Backend) -> dict[str, RateLimitBucket]:
     return {row.key: row for row in rows}
 
 
-def sweep(backend: Backend, now: float, limit: int = 100) -> int:
-    """Remove rows of full buckets."""
+def purge(backend: Backend, now: float, limit: int = 100) -> int:
+    """Delete the rows of full buckets, and return how many."""
     return backend.engine.write(lambda transaction: backend.rate_limits.purge(transaction, now, limit))

@@ -1,7 +1,8 @@
-"""A real S3 for the tests: a Ceph gateway where it is installed, moto's server otherwise; one for a whole run.
+"""An S3 server for one test run: a Ceph gateway where Ceph is installed, moto's server otherwise.
 
-Ceph checks signatures, moto does not. Debian has it in ceph-mon, ceph-osd and radosgw; with CI set it has to be there.
-The server is a program of its own (`python -m tests.s3 FOLDER PID`), which ends when the run does, killed or not.
+Ceph checks signatures, and moto does not. Debian's packages are ceph-mon, ceph-osd and radosgw, and with CI set they
+are required. The server is a separate program (`python -m tests.s3 FOLDER PID`), which stops when the test run ends or
+is killed.
 """
 
 import fcntl
@@ -21,17 +22,17 @@ from tests import ceph
 
 ROOT = Path(__file__).resolve().parents[1]
 BUCKET = "convex"
-#: Seconds a server may take to start.
-_PATIENCE = 90.0
-#: Says that the environment names a server already: in a process that a test has started.
+#: The timeout for a server to start, in seconds.
+_START_TIMEOUT = 90.0
+#: The variable that is set when the environment names a server, also in processes that a test starts.
 _KIND = "CONVEX_TESTS_S3"
 
 
 def kind() -> str:
-    """Which server the tests use.
+    """Return the server that the tests use, "ceph" or "moto".
 
     Raises:
-        RuntimeError: CI is set, but Ceph is not there.
+        RuntimeError: CI is set and Ceph is not installed.
     """
     if ceph.is_installed():
         return "ceph"
@@ -40,36 +41,36 @@ def kind() -> str:
     return "moto"
 
 
-def described() -> str:
-    """Which server the tests use, for people."""
+def describe() -> str:
+    """Return a description of the server for the test report."""
     if ceph.is_installed():
         return "S3: a Ceph gateway"
     return "S3: moto's server, which takes any signature; Ceph needs ceph-mon, ceph-osd and radosgw"
 
 
 def use_server() -> None:
-    """Have the environment name a server with a bucket; it is started if nobody in this run has."""
+    """Set the environment to a server with a bucket, and start the server if this run has none."""
     if _KIND not in os.environ:
-        os.environ.update({_KIND: kind(), **json.loads(_started().read_text())})
+        os.environ.update({_KIND: kind(), **json.loads(_environment_file().read_text())})
 
 
 def url(folder: Path) -> str:
-    """What CONVEX_STORAGE_URL may be, another one for each folder, and the same in each process."""
+    """Return a value for CONVEX_STORAGE_URL that depends on the folder only, in every process."""
     use_server()
     return f"s3://{BUCKET}{folder}/deep"
 
 
-def _started() -> Path:
-    """The file with the environment, written when the server answers."""
-    in_crew = "PYTEST_XDIST_WORKER" in os.environ
-    run = os.environ["PYTEST_XDIST_TESTRUNUID"] if in_crew else str(os.getpid())
+def _environment_file() -> Path:
+    """Return the file with the environment of a started server."""
+    in_xdist = "PYTEST_XDIST_WORKER" in os.environ
+    run = os.environ["PYTEST_XDIST_TESTRUNUID"] if in_xdist else str(os.getpid())
     folder = Path(tempfile.gettempdir(), f"convex-s3-{run}")
     folder.mkdir(exist_ok=True)
     ready = folder / "environment.json"
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not ready.exists():
-            _start(folder, ready, os.getppid() if in_crew else os.getpid())
+            _start(folder, ready, os.getppid() if in_xdist else os.getpid())
     return ready
 
 
@@ -79,19 +80,19 @@ def _start(folder: Path, ready: Path, user: int) -> None:
         server = subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
-    end = time.monotonic() + _PATIENCE
+    end = time.monotonic() + _START_TIMEOUT
     while not ready.exists():
         if server.poll() is not None or time.monotonic() > end:
             raise RuntimeError(f"The S3 for the tests did not start:\n{(folder / 'log').read_text()}")
         time.sleep(0.05)
-    server.returncode = 0  # it outlives this process, and nobody waits for it
+    server.returncode = 0  # the server outlives this process, so suppress the warning about a running child
 
 
-# --- the program ---------------------------------------------------------------------------------------------------
+# --- the server's program -------------------------------------------------------------------------------------------
 
 
 def serve(folder: Path, user: int) -> None:
-    """Serve until a process is gone."""
+    """Run the server until a process has ended."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     environment, stop = ceph.start(folder / "ceph") if kind() == "ceph" else _moto()
     try:

@@ -1,4 +1,4 @@
-"""What `ctx.once` has to do with: other services, databases that are busy or slow, and its rows."""
+"""Helpers for tests of `ctx.once`: other services, busy or slow databases, and the rows of calls."""
 
 import threading
 from collections.abc import Callable
@@ -16,29 +16,29 @@ SCHEMA = Schema()
 
 
 class Boom(Exception):
-    """What the calls here fail with."""
+    """An error of the calls in this module."""
 
 
 class Service:
-    """Another service: it remembers the tokens it was called with, and fails while it is told to."""
+    """A service that records the tokens of its calls, and fails while `is_down`."""
 
-    def __init__(self, answer: Any = None) -> None:
+    def __init__(self, result: Any = None) -> None:
         self.tokens: list[str] = []
-        self.answer = answer
+        self.result = result
         self.is_down = False
 
     def __call__(self, token: str) -> Any:
         self.tokens.append(token)
         if self.is_down:
             raise Boom
-        return self.answer
+        return self.result
 
 
 class SlowService(Service):
-    """One whose call takes until it is told to end."""
+    """A service whose call blocks until `end` is set."""
 
-    def __init__(self, answer: Any = None) -> None:
-        super().__init__(answer)
+    def __init__(self, result: Any = None) -> None:
+        super().__init__(result)
         self.begun, self.end = threading.Event(), threading.Event()
 
     def __call__(self, token: str) -> Any:
@@ -48,7 +48,7 @@ class SlowService(Service):
 
 
 class BusyEngine:
-    """An engine whose next writes fail, as often as it is told."""
+    """An engine whose next `fails` writes fail."""
 
     def __init__(self, engine: Engine, error: type[Exception]) -> None:
         self._engine = engine
@@ -65,16 +65,16 @@ class BusyEngine:
         return getattr(self._engine, name)
 
 
-class LateEngine:
-    """An engine on which something happens right after a row was looked for."""
+class HookedEngine:
+    """An engine that calls a function after each lookup."""
 
-    def __init__(self, engine: Engine, meanwhile: Callable[[], object]) -> None:
+    def __init__(self, engine: Engine, hook: Callable[[], object]) -> None:
         self._engine = engine
-        self._meanwhile = meanwhile
+        self._hook = hook
 
     def lookup(self, table: Any, values: Any, **options: Any) -> Any:
         row = self._engine.lookup(table, values, **options)
-        self._meanwhile()
+        self._hook()
         return row
 
     def __getattr__(self, name: str) -> Any:
@@ -87,8 +87,8 @@ def rows(backend: Backend) -> list[OnceCall]:
         return Query(snapshot, table, table.indexes["by_creation_time"]).collect()
 
 
-def begin(backend: Backend, key: str, owner: str) -> None:
-    """Leave behind what a process leaves that dies in the midst of a call."""
+def insert_started_call(backend: Backend, key: str, owner: str) -> None:
+    """Insert the row that a process leaves when it dies during a call."""
 
     def work(transaction: Transaction) -> None:
         now = backend.clock()

@@ -1,7 +1,7 @@
-"""The stores that tests have files in: SQLite's, and S3.
+"""The blob stores of the tests, SQLite's and S3.
 
-A module whose tests hold for each says `pytestmark = EACH_STORE`, and makes its apps with `config(folder)`; its tests
-then run once on each. Elsewhere files are in SQLite's store.
+A module that sets `pytestmark = EACH_STORE` and configures its apps with `config(folder)` runs once on each store. All
+other tests use SQLite's.
 """
 
 from collections.abc import Iterator
@@ -14,28 +14,28 @@ import pytest
 from tests import ceph, s3
 
 STORES = ("sqlite", "s3")
-#: The tests of a module run on each store; see the fixture in `conftest.py`.
+#: Runs the tests of a module on each store; see the fixture in `conftest.py`.
 EACH_STORE = pytest.mark.usefixtures("each_store")
-#: A test of what moto's server does not look at.
+#: Skips a test of signatures, which moto's server does not check.
 NEEDS_SIGNATURES = pytest.mark.skipif(
     not ceph.is_installed(), reason="moto's server takes any signature, and Ceph is not installed"
 )
 
-#: Whether the files of the module that runs are in S3.
-_is_turn = False
+#: Whether the current module has its files in S3.
+_is_s3 = False
 
 
 def config(folder: Path) -> dict[str, Any]:
-    """Where an app has its files: in the store whose turn it is, and read through the app from any of them."""
-    return {"CONVEX_STORAGE_URL": s3.url(folder), "CONVEX_STORAGE_REDIRECT": "off"} if _is_turn else {}
+    """Return the settings of the current store. Files in S3 are sent by the app, without redirects."""
+    return {"CONVEX_STORAGE_URL": s3.url(folder), "CONVEX_STORAGE_REDIRECT": "off"} if _is_s3 else {}
 
 
 @contextmanager
 def all_files_in(store: str) -> Iterator[None]:
-    """Let every app that is made have its files there, as long as the block lasts."""
-    global _is_turn
-    _is_turn, before = store == "s3", _is_turn
+    """Put the files of every app in this block into a store."""
+    global _is_s3
+    _is_s3, before = store == "s3", _is_s3
     try:
         yield
     finally:
-        _is_turn = before
+        _is_s3 = before

@@ -1,4 +1,4 @@
-"""A deployment without a web framework: functions by name with arguments from JSON, and its beginning and end."""
+"""A backend without a web framework: functions by name with arguments from JSON, migration, and closing."""
 
 import datetime
 import json
@@ -58,7 +58,7 @@ FUNCTIONS: Functions = [add, get, add_twice]
 
 
 def test_run_by_name() -> None:
-    """A function of any kind runs by name, and dates, bytes and sets among its arguments are read from JSON."""
+    """A function of any kind runs by name, and dates, bytes and sets are decoded from JSON arguments."""
     arguments = json.loads('{"at": "2026-01-02T13:00:00+01:00", "payload": "AP8=", "tags": ["a", "b"]}')
     with memory_backend(SCHEMA, FUNCTIONS) as backend:
         event_id = backend.run("test_backend:add", arguments)
@@ -72,26 +72,26 @@ def test_run_by_name() -> None:
     [{}, [], None, "x", 1, {"at": 1}, {"at": "noon"}, {"at": "2026-01-02T12:00:00"}, {"at": NOON.isoformat(), "x": 1}],
 )
 def test_run_with_wrong_arguments(arguments: Any) -> None:
-    """Arguments that do not match are refused, whatever JSON they are."""
+    """Arguments that do not match the function raise ArgumentValidationError, also if they are no object."""
     with memory_backend(SCHEMA, FUNCTIONS) as backend, pytest.raises(ArgumentValidationError, match=r"- at `\$"):
         backend.run("test_backend:add_twice", arguments)
 
 
-def test_run_what_is_not_there() -> None:
-    """A name nobody has is an error."""
+def test_run_unknown_function() -> None:
+    """An unknown name raises FunctionNotFoundError."""
     with memory_backend(SCHEMA, FUNCTIONS) as backend, pytest.raises(FunctionNotFoundError):
         backend.run("test_backend:nothing", {})
 
 
-def test_nothing_is_opened_before_it_is_used(tmp_path: Path) -> None:
-    """Making a backend touches no file."""
+def test_nothing_is_opened_before_use(tmp_path: Path) -> None:
+    """Creating a backend opens no file."""
     backend = Backend(Settings(), SCHEMA, FUNCTIONS, folder=tmp_path / "instance")
     assert list(tmp_path.iterdir()) == []
     backend.close()
 
 
 def test_before_the_first_migration(tmp_path: Path) -> None:
-    """Before the database was migrated functions fail with an error that says what to run."""
+    """Before the first migration every function raises MigrationRequiredError, which names the command."""
     backend = Backend(settings_in(tmp_path), SCHEMA, FUNCTIONS, folder=tmp_path)
     for name in ("add_twice", "get"):
         arguments = {"id": f"events_{'0' * 32}"} if name == "get" else {"at": "2026-01-02T12:00:00Z"}
@@ -100,8 +100,8 @@ def test_before_the_first_migration(tmp_path: Path) -> None:
     backend.close()
 
 
-def test_migrating_again_keeps_the_secret(tmp_path: Path) -> None:
-    """The secret that the first migration makes is kept, and a dry run makes none."""
+def test_later_migration_keeps_the_secret(tmp_path: Path) -> None:
+    """The first migration creates a secret that later ones keep, and a dry run creates none."""
     backend = Backend(settings_in(tmp_path), SCHEMA, folder=tmp_path)
     backend.migrate(dry_run=True)
     with pytest.raises(MigrationRequiredError):
@@ -110,13 +110,13 @@ def test_migrating_again_keeps_the_secret(tmp_path: Path) -> None:
     signature = backend.signing.sign("file", "text")
     backend.migrate()
     backend.close()
-    again = Backend(settings_in(tmp_path), SCHEMA, folder=tmp_path)
-    assert again.signing.verify("file", "text", signature)
-    again.close()
+    reopened = Backend(settings_in(tmp_path), SCHEMA, folder=tmp_path)
+    assert reopened.signing.verify("file", "text", signature)
+    reopened.close()
 
 
 def test_secret_from_the_settings() -> None:
-    """A secret in the settings is the one that counts."""
+    """A secret in the settings takes precedence."""
     secret = "a secret of more than 32 characters"
     settings = Settings(database_url="sqlite:///:memory:", storage_url="sqlite:///:memory:", secret=secret)
     backend = Backend(settings, SCHEMA, folder=Path())
@@ -124,14 +124,14 @@ def test_secret_from_the_settings() -> None:
     backend.close()
 
 
-def test_wrong_functions_fail_at_the_start() -> None:
-    """Functions that do not fit the schema fail when the application is put together, not when they are called."""
+def test_invalid_functions_fail_at_the_start() -> None:
+    """Functions that do not fit the schema raise RegistrationError when the backend is created."""
     with pytest.raises(RegistrationError, match=r"refers to Id\[Event\], which is not in the schema"):
         Backend(Settings(), Schema(), FUNCTIONS, folder=Path())
 
 
 def test_site() -> None:
-    """URLs start with the site of the settings, or else with the one of the caller."""
+    """URLs start with the site of the settings, or else with that of the caller."""
     with memory_backend(SCHEMA) as backend:
         assert (
             backend.ctx(site=lambda: "https://a.example").storage.generate_upload_url().startswith("https://a.example/")

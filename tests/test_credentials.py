@@ -1,4 +1,4 @@
-"""API keys and access tokens: their form, who they are valid for, and what is kept of them."""
+"""API keys and access tokens: their form, their validity, and their stored rows."""
 
 import re
 import threading
@@ -27,22 +27,22 @@ class NoDatabase:
     """An engine that must not be used."""
 
     def __getattr__(self, name: str) -> Any:
-        raise AssertionError(f"the database was asked: {name}")
+        raise AssertionError(f"the database was used: {name}")
 
 
 def no_secret() -> str:
-    raise AssertionError("the secret was asked for")
+    raise AssertionError("the secret was loaded")
 
 
 def create(backend: Backend, name: str = "ci", scopes: list[str] | None = None, **more: Any) -> tuple[str, ApiKey]:
     return backend.api_keys.create(name=name, scopes=scopes or [], **more)
 
 
-# --- the form of a key -----------------------------------------------------------------------------------------------
+# --- form of a key ---------------------------------------------------------------------------------------------------
 
 
 def test_form_of_a_key() -> None:
-    """A key is its prefix, an underscore and letters and digits only: one word to select, and easy to scan for."""
+    """A key is its prefix, an underscore, and letters and digits, so that it is easy to select and to scan for."""
     key = make_credential("cvx")
     assert re.fullmatch(r"cvx_[0-9A-Za-z]{43,}", key)
     assert is_credential("cvx", key)
@@ -50,7 +50,7 @@ def test_form_of_a_key() -> None:
 
 
 def test_prefix_belongs_to_the_key() -> None:
-    """A key of one prefix is none of another, not even with the prefix changed."""
+    """A key is invalid under another prefix, even if its own prefix is replaced."""
     key = make_credential("cvx")
     assert not is_credential("cvxt", key)
     assert not is_credential("cvxt", key.replace("cvx_", "cvxt_"))
@@ -59,7 +59,7 @@ def test_prefix_belongs_to_the_key() -> None:
 @given(st.data())
 @settings(deadline=None, max_examples=100)
 def test_checksum(data: st.DataObject) -> None:
-    """A key with a character changed, dropped or doubled is refused by its checksum."""
+    """The checksum rejects a key with a character changed, dropped or doubled."""
     key = make_credential("cvx")
     place = data.draw(st.integers(0, len(key) - 1))
     other = data.draw(st.characters(codec="ascii").filter(lambda character: character != key[place]))
@@ -73,41 +73,41 @@ MALFORMED += ["cvx_" + "a" * length for length in range(43, 56)]
 
 
 @pytest.mark.parametrize("text", MALFORMED)
-def test_malformed_key_asks_no_database(text: str) -> None:
-    """What is not a key at all is refused without asking the database or for the secret."""
+def test_malformed_key_needs_no_database(text: str) -> None:
+    """A malformed key is rejected without a query and without the secret."""
     engine: Any = NoDatabase()
     credentials: Credentials[ApiKey] = Credentials(
         ApiKey, "cvx", engine=engine, schema=Schema(ApiKey), signing=Signing(no_secret), clock=Clock()
     )
     assert credentials.verify(text) is None
-    with pytest.raises(AssertionError, match="was asked"):
+    with pytest.raises(AssertionError, match=r"was (used|loaded)"):
         credentials.verify(make_credential("cvx"))
 
 
 @given(st.text(st.characters(codec=None)))
 @settings(deadline=None, max_examples=100)
-def test_any_text_is_no_key(text: str) -> None:
-    """No text makes the check fail with an error."""
+def test_any_text_can_be_checked(text: str) -> None:
+    """Checking any text raises no error."""
     assert not is_credential("cvx", text)
     assert not is_credential("cvx", f"cvx_{text}")
 
 
-# --- valid or not ----------------------------------------------------------------------------------------------------
+# --- validity --------------------------------------------------------------------------------------------------------
 
 
 def test_verify() -> None:
-    """A key that was made is valid; one that has the form but was not made is not."""
+    """A created key is valid, and a well-formed key that was not created is invalid."""
     with memory_backend(Schema()) as backend:
-        key, made = create(backend, scopes=["read", "write"])
+        key, created = create(backend, scopes=["read", "write"])
         found = backend.api_keys.verify(key)
-        assert found == made
+        assert found == created
         assert found is not None
         assert (found.name, found.scopes) == ("ci", ["read", "write"])
         assert backend.api_keys.verify(make_credential("cvx")) is None
 
 
-def test_keys_and_tokens_are_apart() -> None:
-    """An access token is not an API key, nor the other way round."""
+def test_keys_and_tokens_are_separate() -> None:
+    """An access token is no API key, nor the other way round."""
     with memory_backend(Schema()) as backend:
         key, _ = create(backend)
         token, _ = backend.tokens.create(subject="ada")
@@ -119,7 +119,7 @@ def test_keys_and_tokens_are_apart() -> None:
 
 
 def test_expiry() -> None:
-    """A key is valid until the moment it expires."""
+    """A key is valid until the moment at which it expires."""
     clock = Clock()
     with memory_backend(Schema(), clock=clock) as backend:
         key, _ = create(backend, expires_at=clock() + 1000)
@@ -130,18 +130,18 @@ def test_expiry() -> None:
 
 
 def test_revocation() -> None:
-    """A revoked key is not valid any more, keeps the time of its first revocation, and leaves other keys valid."""
+    """A revoked key is invalid, keeps the time of its first revocation, and leaves other keys valid."""
     with memory_backend(Schema()) as backend:
-        (key, made), (other, _) = create(backend), create(backend)
-        revoked = backend.api_keys.revoke(made.id)
+        (key, created), (other, _) = create(backend), create(backend)
+        revoked = backend.api_keys.revoke(created.id)
         assert backend.api_keys.status(revoked) == "revoked"
-        assert backend.api_keys.revoke(made.id) == revoked
+        assert backend.api_keys.revoke(created.id) == revoked
         assert backend.api_keys.verify(key) is None
         assert backend.api_keys.verify(other) is not None
 
 
 def test_rotation() -> None:
-    """A rotated key has the name and scopes of the old one, which expires no later than it would have."""
+    """A rotated key has the name and scopes of the old key, which expires no later than before."""
     clock = Clock()
     with memory_backend(Schema(), clock=clock) as backend:
         old_key, old = create(backend, scopes=["read"], expires_at=clock() + 1000)
@@ -152,7 +152,7 @@ def test_rotation() -> None:
 
 
 def test_unknown_keys_cannot_be_changed() -> None:
-    """To revoke or rotate a key that does not exist is an error."""
+    """Revoking or rotating an unknown key raises DocumentNotFoundError."""
     with memory_backend(Schema()) as backend:
         for document_id in ("nothing", f"api_keys_{'0' * 32}"):
             with pytest.raises(DocumentNotFoundError):
@@ -162,7 +162,7 @@ def test_unknown_keys_cannot_be_changed() -> None:
 
 
 def test_all() -> None:
-    """Keys are listed in the order they were made in."""
+    """Keys are listed in the order of their creation."""
     with memory_backend(Schema()) as backend:
         names = ["a", "b", "c"]
         for name in names:
@@ -170,24 +170,24 @@ def test_all() -> None:
         assert [key.name for key in backend.api_keys.all()] == names
 
 
-# --- what is kept ----------------------------------------------------------------------------------------------------
+# --- stored rows -----------------------------------------------------------------------------------------------------
 
 
-def test_only_a_hash_is_kept() -> None:
-    """Of a key its first characters and a keyed hash are kept, and the same key has another hash elsewhere."""
+def test_only_a_hash_is_stored() -> None:
+    """A row has the first characters of the key and a hash, which depends on the secret and the table."""
     with memory_backend(Schema()) as backend:
-        key, made = create(backend)
-        assert key.startswith(made.hint)
-        assert len(made.hint) == len("cvx_") + 4
-        assert key[len(made.hint) :] not in repr(made)
+        key, created = create(backend)
+        assert key.startswith(created.hint)
+        assert len(created.hint) == len("cvx_") + 4
+        assert key[len(created.hint) :] not in repr(created)
     one, other = (Signing(lambda secret=secret: secret) for secret in ("a" * 32, "b" * 32))  # type: ignore[misc]
     assert one.digest("api_keys", key) != other.digest("api_keys", key)
     assert one.digest("api_keys", key) != one.digest("access_tokens", key)
     assert one.digest("api_keys", key) == one.digest("api_keys", key)
 
 
-def test_secret_is_kept_in_the_database(tmp_path: Path) -> None:
-    """Without a secret in the settings one is made at the first migration, and keys stay valid after a restart."""
+def test_secret_is_stored_in_the_database(tmp_path: Path) -> None:
+    """Without a secret in the settings the first migration creates one, and keys stay valid after a restart."""
     first = Backend(settings_in(tmp_path), Schema(), folder=tmp_path)
     first.migrate()
     key, _ = create(first)
@@ -202,7 +202,7 @@ def test_secret_is_kept_in_the_database(tmp_path: Path) -> None:
 
 
 def test_last_use() -> None:
-    """When a key was last used is written down at most once a minute, and not while it is verified."""
+    """The last use is recorded by record_use() instead of verify(), and at most once a minute."""
     clock = Clock()
     with memory_backend(Schema(), clock=clock) as backend:
         keys = backend.api_keys
@@ -230,18 +230,18 @@ def test_last_use() -> None:
         assert last_used() == first + LAST_USED_INTERVAL - 1
 
 
-def test_refused_keys_count_as_no_use() -> None:
-    """A key that is not valid any more is not written down as used."""
+def test_rejected_key_is_not_recorded_as_used() -> None:
+    """A rejected key is not recorded as used."""
     with memory_backend(Schema()) as backend:
-        key, made = create(backend)
-        backend.api_keys.revoke(made.id)
+        key, created = create(backend)
+        backend.api_keys.revoke(created.id)
         assert backend.api_keys.verify(key) is None
         backend.api_keys.record_use()
         assert backend.api_keys.all()[0].last_used_at is None
 
 
 def test_use_by_many_threads() -> None:
-    """Keys can be verified by some threads while others write down when they were used."""
+    """Threads can verify keys while others record their use."""
     clock = Clock()
     with memory_backend(Schema(), clock=clock) as backend:
         keys = [create(backend)[0] for _ in range(4)]
@@ -269,14 +269,14 @@ def test_use_by_many_threads() -> None:
 
 
 def test_token_identifier() -> None:
-    """An identity is told from those of other issuers by its token identifier."""
+    """The token identifier differs between issuers."""
     ada = UserIdentity(subject="ada", issuer="https://a.example")
     assert ada.token_identifier == "https://a.example|ada"
     assert ada.token_identifier != UserIdentity(subject="ada", issuer="https://b.example").token_identifier
 
 
 def test_signatures() -> None:
-    """A signature is valid for its text and purpose only."""
+    """A signature is valid for its text, its purpose and its secret only."""
     signing = Signing(lambda: "a" * 32)
     signature = signing.sign("file", "text")
     assert re.fullmatch(r"[A-Za-z0-9_-]+", signature)
@@ -288,21 +288,21 @@ def test_signatures() -> None:
 
 @given(st.text(st.characters(codec=None)), st.text(st.characters(codec=None)))
 @settings(deadline=None, max_examples=100)
-def test_any_signature_is_refused(text: str, signature: str) -> None:
-    """Whatever is given as a signature is refused without an error."""
+def test_other_signatures_are_invalid(text: str, signature: str) -> None:
+    """Any other text is an invalid signature and raises no error."""
     assert not Signing(lambda: "a" * 32).verify("file", text, signature)
 
 
-def test_secret_is_asked_for_once() -> None:
-    """The secret is asked for when it is first needed, and once."""
-    asked: list[int] = []
+def test_secret_is_loaded_once() -> None:
+    """The secret is loaded once, when it is first needed."""
+    loads: list[int] = []
 
     def load() -> str:
-        asked.append(1)
+        loads.append(1)
         return "a" * 32
 
     signing = Signing(load)
-    assert asked == []
+    assert loads == []
     signing.sign("file", "a")
     signing.digest("keys", "b")
-    assert asked == [1]
+    assert loads == [1]

@@ -25,18 +25,18 @@ class Team(Document, table="teams"):
     photo: Id[StoredFile] | None = None
 
 
-def test_an_id_names_its_table() -> None:
+def test_id_names_its_table() -> None:
     """An id is the table's name, an underscore and 32 hexadecimal digits."""
-    made = new_id("users", 1_700_000_000_000.5)
-    assert table_of(made) == "users"
-    assert made.startswith("users_018bcfe56800")
-    assert len(made) == len("users_") + 32
+    new = new_id("users", 1_700_000_000_000.5)
+    assert table_of(new) == "users"
+    assert new.startswith("users_018bcfe56800")
+    assert len(new) == len("users_") + 32
 
 
 def test_later_ids_sort_later() -> None:
     """Ids made in later milliseconds are greater as text."""
-    made = [new_id("users", time) for time in (0, 1, 2, 1e12, 1.7e12, 1.7e12 + 1)]
-    assert made == sorted(made)
+    new = [new_id("users", time) for time in (0, 1, 2, 1e12, 1.7e12, 1.7e12 + 1)]
+    assert new == sorted(new)
 
 
 def test_ids_do_not_repeat() -> None:
@@ -68,20 +68,20 @@ def test_ids_do_not_repeat() -> None:
         ["users_" + DIGITS],
     ],
 )
-def test_what_is_no_id_has_no_table(value: Any) -> None:
+def test_invalid_ids_have_no_table(value: Any) -> None:
     """Only lower-case hexadecimal digits after a table's name make an id; other values return None and never raise."""
     assert table_of(value) is None
 
 
 @given(st.text() | st.from_regex(r"\A[a-z_]{1,4}_[0-9a-fA-F]{30,34}\Z"))
-def test_any_text_is_an_id_or_not(value: str) -> None:
+def test_table_of_any_text(value: str) -> None:
     """The table of any text is the start of the text, or None."""
     table = table_of(value)
     assert table is None or (value.startswith(f"{table}_") and len(value) == len(table) + 33)
 
 
 @pytest.mark.parametrize("table", ["a_", "a_b", "a_" + "0" * 31, "_storage", "a" * 64])
-def test_a_table_with_underscores_is_read_back(table: str) -> None:
+def test_table_with_underscores(table: str) -> None:
     """The table is read from an id for any underscores and digits in its name."""
     assert table_of(new_id(table, 5)) == table
 
@@ -114,31 +114,31 @@ def test_references_are_checked_against_their_tables(field: str, tables: set[str
                 validator.check(value)
 
 
-def test_a_reference_of_two_classes_may_be_given_by_class() -> None:
+def test_reference_to_two_classes() -> None:
     """Id[User | Team] accepts the ids of both."""
     validator = Validator(Id[User | Team], "here")
     assert validator.bind({"User": "users", "Team": "teams"}) == []
     assert validator.check(new_id("teams", 5))
 
 
-def test_a_class_is_its_own_table_whatever_its_name() -> None:
+def test_class_means_its_own_table() -> None:
     """A reference by class means that class's table, even if another class has the same name."""
     marker = IdOf((User,))
     assert marker.bind({"User": "people", "Person": "users"}) == []
     assert marker.tables == {"users"}
 
 
-def test_a_class_outside_the_schema_is_unknown() -> None:
+def test_class_outside_the_schema_is_unknown() -> None:
     """Binding returns the classes without a table, given by class or by name."""
     assert IdOf((User, "Team", "Nobody")).bind({"Team": "teams"}) == ["User", "Nobody"]
 
 
-def test_a_reference_shows_how_it_was_written() -> None:
+def test_repr_is_the_source_code() -> None:
     """The repr of an annotation is its source code."""
     assert repr(IdOf((User, "Team"))) == "Id[User | Team]"
 
 
-def test_a_bare_id_says_too_little() -> None:
-    """Id without a class is refused with a hint to name one."""
+def test_bare_id_is_rejected() -> None:
+    """Id without a class raises RegistrationError, which suggests to name one."""
     with pytest.raises(RegistrationError, match=r"Id\[\.\.\.\]"):
         Validator(Id, "User.friend")

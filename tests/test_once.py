@@ -1,4 +1,4 @@
-"""`ctx.once`: that a call is made once, what is remembered of it and for how long."""
+"""`ctx.once`: one call per key, the stored result, and rejected arguments."""
 
 import math
 from contextlib import closing
@@ -31,7 +31,7 @@ SECRET = "a secret of the deployment, long enough"
 
 
 def test_one_call() -> None:
-    """A call is made once; whoever asks for it later gets the result it had then."""
+    """A call is made once, and later calls with the key return its result."""
     service = Service({"charge": "ch_1"})
     with memory_backend(SCHEMA) as backend:
         results = [backend.ctx().once("charge:1", service) for _ in range(3)]
@@ -39,8 +39,8 @@ def test_one_call() -> None:
     assert len(service.tokens) == 1
 
 
-def test_keys_are_calls_of_their_own() -> None:
-    """Each key is a call of its own, with a token of its own; keys are compared letter by letter."""
+def test_each_key_has_its_own_call() -> None:
+    """Each key has its own call and its own token, and keys are compared character by character."""
     service = Service()
     with memory_backend(SCHEMA) as backend:
         for key in ("a", "A", "a ", "é", "e\u0301", "\U0001f600", "x" * 1000, "a\0b"):
@@ -50,7 +50,7 @@ def test_keys_are_calls_of_their_own() -> None:
 
 
 def test_token() -> None:
-    """The token depends on the key and the deployment's secret only, and the key cannot be read off it."""
+    """The token depends on the key and the deployment's secret only, and does not reveal the key."""
     service = Service()
     for secret, keys in ((SECRET, ("order_17", "order_18")), (SECRET, ("order_17",)), (SECRET[::-1], ("order_17",))):
         with (
@@ -70,7 +70,7 @@ def test_token() -> None:
 
 
 def test_failed_call() -> None:
-    """What the call raises comes out, nothing is remembered, and the next try has the same token."""
+    """A failed call raises its error and stores nothing, and the next attempt has the same token."""
     service = Service("paid")
     service.is_down = True
     with memory_backend(SCHEMA) as backend:
@@ -84,7 +84,7 @@ def test_failed_call() -> None:
 
 
 def test_interrupted_call() -> None:
-    """A call that is interrupted, by the process's end say, leaves nothing that others would have to wait for."""
+    """A call that the end of the process interrupts leaves no row for others to wait for."""
 
     def interrupted(token: str) -> None:
         raise SystemExit
@@ -115,7 +115,7 @@ def test_call_within_a_call() -> None:
 
 
 def test_call_runs_functions() -> None:
-    """No transaction is open while the call is made: it may read and write by itself, and nobody waits for it."""
+    """The call runs outside of all transactions, so that it may read and write."""
     with memory_backend(SCHEMA) as backend:
         ctx = backend.ctx()
         assert ctx.once("a", lambda token: ctx.run_mutation(double, number=4)) == 8
@@ -127,18 +127,18 @@ def double(ctx: MutationCtx, *, number: int) -> int:
 
 
 def test_not_in_a_mutation() -> None:
-    """In a mutation there is no once, and the one of an action around it refuses before the call is made."""
+    """A mutation has no `once`, and that of an outer action raises FunctionCallError before the call."""
     service = Service()
     with memory_backend(SCHEMA) as backend:
         ctx: Any = backend.ctx()
 
         @internal_mutation
-        def sly(inner: MutationCtx) -> None:
+        def call_once(inner: MutationCtx) -> None:
             assert not hasattr(inner, "once")
             ctx.once("a", service)
 
         with pytest.raises(FunctionCallError, match="inside a mutation"):
-            ctx.run_mutation(sly)
+            ctx.run_mutation(call_once)
         assert rows(backend) == []
     assert service.tokens == []
 
@@ -147,7 +147,7 @@ def test_not_in_a_mutation() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "remembered"),
+    ("result", "expected"),
     [
         (None, None),
         (True, True),
@@ -159,34 +159,44 @@ def test_not_in_a_mutation() -> None:
         ({1: "a"}, {"1": "a"}),
     ],
 )
-def test_results(answer: Any, remembered: Any) -> None:
-    """The first answer is the one that is remembered, as JSON has it: tuples are lists."""
-    service = Service(answer)
+def test_results(result: Any, expected: Any) -> None:
+    """The stored result is the JSON form of the first result, in which tuples are lists."""
+    service = Service(result)
     with memory_backend(SCHEMA) as backend:
         results = [backend.ctx().once("a", service) for _ in range(2)]
-    assert results == [remembered, remembered]
-    assert [type(result) for result in results] == [type(remembered)] * 2
+    assert results == [expected, expected]
+    assert [type(result) for result in results] == [type(expected)] * 2
 
 
-def endless() -> list[Any]:
+def circular_list() -> list[Any]:
     circle: list[Any] = []
     circle.append(circle)
     return circle
 
 
-class Sly(dict[str, Any]):
+class UnprintableDict(dict[str, Any]):
     def items(self) -> Any:
         raise Boom("\ud800" * 1000)
 
 
 @pytest.mark.parametrize(
-    "answer",
-    [b"bytes", {1, 2}, datetime.now(UTC), math.nan, {"a": [math.inf]}, object(), Service(), endless(), Sly(a=1)],
-    ids=lambda answer: type(answer).__name__,
+    "result",
+    [
+        b"bytes",
+        {1, 2},
+        datetime.now(UTC),
+        math.nan,
+        {"a": [math.inf]},
+        object(),
+        Service(),
+        circular_list(),
+        UnprintableDict(a=1),
+    ],
+    ids=lambda result: type(result).__name__,
 )
-def test_result_that_json_cannot_hold(answer: Any) -> None:
-    """A result that JSON cannot hold is an error, now and later, but the call is not made again: it was made."""
-    service = Service(answer)
+def test_result_without_a_json_form(result: Any) -> None:
+    """A result without a JSON form raises an error each time, and the call is not repeated."""
+    service = Service(result)
     with memory_backend(SCHEMA) as backend:
         messages = []
         for _ in range(3):
@@ -199,13 +209,12 @@ def test_result_that_json_cannot_hold(answer: Any) -> None:
     assert len(service.tokens) == 1
 
 
-# --- what is refused -------------------------------------------------------------------------------------------------
+# --- rejected arguments ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("key", ["", "x" * 1001, "\ud800", None, 7, b"key", ["key"]], ids=ascii)
 def test_wrong_key(key: Any) -> None:
-    """A key that is no text of 1 to 1000 characters is refused before the call: as the client's fault, since keys are
-    often made of what clients send."""
+    """A key that is not a text of 1 to 1000 characters is a 400, because keys often come from clients."""
     service = Service()
     with memory_backend(SCHEMA) as backend:
         with pytest.raises(ArgumentValidationError, match="once: the key must be a text") as caught:
@@ -216,7 +225,7 @@ def test_wrong_key(key: Any) -> None:
 
 @pytest.mark.parametrize("keep", [timedelta(0), -DAY, 0, -1.0, True, None, "1", math.inf, math.nan])
 def test_wrong_keep(keep: Any) -> None:
-    """How long the result is remembered is a positive timedelta or number of seconds."""
+    """A `keep` that is not positive raises FunctionCallError."""
     service = Service()
     with (
         memory_backend(SCHEMA) as backend,

@@ -1,4 +1,4 @@
-"""Rate limits as functions use them: in which transaction tokens are taken, and what may be asked for."""
+"""`ctx.rate_limit` in functions: the transaction that takes the tokens, and the accepted arguments."""
 
 import enum
 import math
@@ -37,15 +37,15 @@ pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 
 class Boom(Exception):
-    """What the functions here fail with."""
+    """An error of the functions in this module."""
 
 
-# --- in which transaction --------------------------------------------------------------------------------------------
+# --- transactions ----------------------------------------------------------------------------------------------------
 
 
 @mutation
 def send(ctx: MutationCtx, *, fail: bool = False) -> None:
-    """Take one of two tokens, and fail or not."""
+    """Take one of two tokens, and fail on request."""
     ctx.rate_limit("send", key="ada", rate=2, period=timedelta(minutes=1))
     if fail:
         raise Boom
@@ -53,7 +53,7 @@ def send(ctx: MutationCtx, *, fail: bool = False) -> None:
 
 @mutation
 def send_and_catch(ctx: MutationCtx) -> None:
-    """Take one of two tokens for good, and one for a part that fails."""
+    """Take one of two tokens, and roll back another with a nested mutation."""
     ctx.run_mutation(send)
     with suppress(Boom):
         ctx.run_mutation(send, fail=True)
@@ -61,14 +61,14 @@ def send_and_catch(ctx: MutationCtx) -> None:
 
 @action
 def send_from_action(ctx: ActionCtx, *, fail: bool = False) -> None:
-    """Take one of two tokens, and fail or not."""
+    """Take one of two tokens, and fail on request."""
     ctx.rate_limit("send", key="ada", rate=2, period=60)
     if fail:
         raise Boom
 
 
-def granted(call: Callable[[], Any]) -> int:
-    """How often something can be done before it is refused; everything else it raises counts too."""
+def count_allowed(call: Callable[[], Any]) -> int:
+    """Return how many calls are allowed before the first RateLimitedError; calls that raise Boom count."""
     for number in range(100):
         try:
             with suppress(Boom):
@@ -78,52 +78,52 @@ def granted(call: Callable[[], Any]) -> int:
     return 100
 
 
-def test_mutation_that_fails_gives_its_tokens_back() -> None:
-    """Tokens are a part of the mutation that takes them: one that fails has not taken any."""
+def test_failed_mutation_returns_its_tokens() -> None:
+    """A mutation that fails takes no tokens."""
     with memory_backend(Schema(), clock=Clock()) as backend:
         ctx = backend.ctx()
-        assert granted(lambda: ctx.run_mutation(send, fail=True)) == 100
+        assert count_allowed(lambda: ctx.run_mutation(send, fail=True)) == 100
         assert buckets(backend) == {}
-        assert granted(lambda: ctx.run_mutation(send)) == 2
+        assert count_allowed(lambda: ctx.run_mutation(send)) == 2
 
 
-def test_part_that_fails_gives_its_tokens_back_alone() -> None:
-    """Of a part of a mutation that fails only its own tokens come back."""
+def test_failed_nested_mutation_returns_only_its_tokens() -> None:
+    """A nested mutation that fails returns its own tokens only."""
     with memory_backend(Schema(), clock=Clock()) as backend:
-        assert granted(lambda: backend.ctx().run_mutation(send_and_catch)) == 1
+        assert count_allowed(lambda: backend.ctx().run_mutation(send_and_catch)) == 1
         assert buckets(backend)["ada"].tokens == 1
 
 
-def test_mutation_that_catches_a_refusal_commits() -> None:
-    """A refusal that a mutation catches takes nothing and undoes nothing."""
+def test_mutation_that_catches_the_error_commits() -> None:
+    """A mutation that catches RateLimitedError commits, and the rejected call takes nothing."""
 
     @mutation
-    def send_what_is_left(ctx: MutationCtx) -> int:
-        return granted(lambda: ctx.rate_limit("send", key="ada", rate=3, period=60))
+    def send_all(ctx: MutationCtx) -> int:
+        return count_allowed(lambda: ctx.rate_limit("send", key="ada", rate=3, period=60))
 
     with memory_backend(Schema(), clock=Clock()) as backend:
-        assert backend.ctx().run_mutation(send_what_is_left) == 3
+        assert backend.ctx().run_mutation(send_all) == 3
         assert buckets(backend)["ada"].tokens == 0
 
 
-def test_action_takes_at_once() -> None:
-    """Tokens that an action takes are taken, whatever becomes of it."""
+def test_failed_action_keeps_its_tokens() -> None:
+    """An action that fails keeps the tokens it took."""
     with memory_backend(Schema(), clock=Clock()) as backend:
-        assert granted(lambda: backend.ctx().run_action(send_from_action, fail=True)) == 2
+        assert count_allowed(lambda: backend.ctx().run_action(send_from_action, fail=True)) == 2
 
 
-def test_clock_of_the_application_counts() -> None:
-    """Tokens come back as the application's clock goes."""
+def test_tokens_return_by_the_application_clock() -> None:
+    """Tokens return by the application's clock."""
     clock = Clock()
     with memory_backend(Schema(), clock=clock) as backend:
         ctx = backend.ctx()
-        assert granted(lambda: ctx.run_mutation(send)) == 2
+        assert count_allowed(lambda: ctx.run_mutation(send)) == 2
         clock.advance(timedelta(seconds=30))
-        assert granted(lambda: ctx.run_mutation(send)) == 1
+        assert count_allowed(lambda: ctx.run_mutation(send)) == 1
 
 
-def test_refused_action_writes_nothing(tmp_path: Path) -> None:
-    """A call outside of a mutation that is refused does not change the database; one that is let through does."""
+def test_rejected_call_writes_nothing(tmp_path: Path) -> None:
+    """Outside of a mutation a rejected call does not write to the database; an allowed one does."""
     with closing(Backend(settings_in(tmp_path), Schema(), folder=tmp_path, clock=Clock())) as backend:
         backend.migrate()
         writes = [write_marker(tmp_path)]
@@ -136,10 +136,10 @@ def test_refused_action_writes_nothing(tmp_path: Path) -> None:
 
 
 @SQLITE_ONLY
-def test_refused_action_waits_for_no_writer(tmp_path: Path) -> None:
-    """A call outside of a mutation is refused even while somebody else writes; one with a token left has to wait."""
-    impatient = Settings.from_mapping({"CONVEX_WRITE_TIMEOUT": 0.5})
-    backend = Backend(impatient, Schema(), folder=tmp_path, clock=Clock())
+def test_rejected_call_does_not_wait_for_writers(tmp_path: Path) -> None:
+    """Outside of a mutation a rejected call does not wait for writers, while an allowed one does."""
+    settings_with_timeout = Settings.from_mapping({"CONVEX_WRITE_TIMEOUT": 0.5})
+    backend = Backend(settings_with_timeout, Schema(), folder=tmp_path, clock=Clock())
     other = sqlite3.connect(tmp_path / "convex.db", isolation_level=None)
     try:
         backend.migrate()
@@ -155,8 +155,8 @@ def test_refused_action_waits_for_no_writer(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("where", ["mutation", "action"])
-def test_threads_never_take_more_than_there_are(where: str) -> None:
-    """Many threads at once get as many tokens as the bucket holds, no more and no fewer."""
+def test_concurrent_threads(where: str) -> None:
+    """Concurrent threads get exactly as many tokens as the bucket holds."""
 
     @mutation
     def one(ctx: MutationCtx) -> None:
@@ -168,9 +168,9 @@ def test_threads_never_take_more_than_there_are(where: str) -> None:
         def work() -> None:
             ctx = backend.ctx()
             if where == "mutation":
-                counts.append(granted(lambda: ctx.run_mutation(one)))
+                counts.append(count_allowed(lambda: ctx.run_mutation(one)))
             else:
-                counts.append(granted(lambda: ctx.rate_limit("send", rate=20, period=60)))
+                counts.append(count_allowed(lambda: ctx.rate_limit("send", rate=20, period=60)))
 
         threads = [threading.Thread(target=work) for _ in range(8)]
         for thread in threads:
@@ -181,22 +181,22 @@ def test_threads_never_take_more_than_there_are(where: str) -> None:
     assert sum(counts) == 20
 
 
-# --- what is given ---------------------------------------------------------------------------------------------------
+# --- arguments -------------------------------------------------------------------------------------------------------
 
 
 class Plan(enum.StrEnum):
-    """Keys of an enumeration."""
+    """An enumeration of keys."""
 
     FREE = "free"
 
 
 def test_any_text_is_a_key() -> None:
-    """Keys come from outside: any text is one, and no two share a bucket."""
+    """Any text is a key with its own bucket, and a long one is stored as a hash."""
     limit = Limit.of("mail", 1, 60, None)
-    odd = ["", " ", "\0", "\0\0", "a\0", "\ud800", "\udc00", "\ud83d\ude00", "\U0001f600", "é", "e\u0301", Plan.FREE]
+    short = ["", " ", "\0", "\0\0", "a\0", "\ud800", "\udc00", "\ud83d\ude00", "\U0001f600", "é", "e\u0301", Plan.FREE]
     long = ["x" * 200, "x" * 201, "x" * 1_000_000, "x" * 1_000_001]
     with memory_backend(Schema()) as backend:
-        for key in odd + long:
+        for key in short + long:
             assert take(backend, limit, key, NOW) == 0
             assert take(backend, limit, key, NOW) == 60
         digests = [key for key in buckets(backend) if key.startswith("sha256:")]
@@ -206,8 +206,8 @@ def test_any_text_is_a_key() -> None:
         assert max(map(len, buckets(backend))) == 200
 
 
-def test_no_text_gives_an_error() -> None:
-    """Whatever the text, a key has a bucket, and it is its own."""
+def test_no_text_raises_an_error() -> None:
+    """No text raises an error, and each has its own bucket."""
     limit = Limit.of("mail", 1, 60, None)
     seen: set[str] = set()
     with memory_backend(Schema()) as backend:
@@ -222,8 +222,8 @@ def test_no_text_gives_an_error() -> None:
 
 
 @pytest.mark.parametrize("key", [None, 17, b"ada", ["ada"]])
-def test_key_that_is_no_text(key: Any) -> None:
-    """What is no text is refused as a wrong argument."""
+def test_key_that_is_not_text(key: Any) -> None:
+    """A key that is not text raises ArgumentValidationError."""
     with memory_backend(Schema()) as backend:
         with pytest.raises(ArgumentValidationError, match="mail: the key must be text, not"):
             backend.ctx().rate_limit("mail", key=key, rate=1, period=60)
@@ -231,8 +231,8 @@ def test_key_that_is_no_text(key: Any) -> None:
 
 
 @pytest.mark.parametrize("count", [0, -1, math.nan, -math.inf, True, "1", None])
-def test_count_that_takes_nothing(count: Any) -> None:
-    """A count that is not a number above 0 is refused as a wrong argument."""
+def test_invalid_count(count: Any) -> None:
+    """A count that is not a number above 0 raises ArgumentValidationError."""
     with memory_backend(Schema()) as backend, pytest.raises(ArgumentValidationError, match="must be a number above 0"):
         backend.ctx().rate_limit("mail", rate=1, period=60, count=count)
 
@@ -242,15 +242,15 @@ def test_count_that_takes_nothing(count: Any) -> None:
     [(11, "11"), (10.5, "10.5"), (1_000_000, "1000000"), (math.inf, "1e+300"), (10**5000, "1e+300")],
     ids=["integer", "part", "large", "infinite", "huge"],
 )
-def test_count_that_no_bucket_holds(count: float, shown: str) -> None:
-    """A count above the capacity would never be granted, and is refused as a wrong argument in Convex's words."""
+def test_count_above_the_capacity(count: float, shown: str) -> None:
+    """A count above the capacity raises ArgumentValidationError with Convex's message."""
     with memory_backend(Schema()) as backend, pytest.raises(ArgumentValidationError) as caught:
         backend.ctx().rate_limit("mail", rate=10, period=60, count=count)
     assert str(caught.value) == f"Rate limit mail count {shown} exceeds 10."
 
 
-def test_refusal_is_for_clients() -> None:
-    """A refusal is a public 429 that names the limit, and says when to come back."""
+def test_error_is_public() -> None:
+    """RateLimitedError is a public 429 with the name of the limit and Retry-After."""
     with memory_backend(Schema(), clock=Clock()) as backend:
         backend.ctx().rate_limit("mail", rate=1, period=timedelta(hours=1))
         with pytest.raises(ConvexHTTPError) as caught:
@@ -260,14 +260,14 @@ def test_refusal_is_for_clients() -> None:
 
 
 @pytest.mark.parametrize("name", ["", None, 5, "a\nb", "\ud800"])
-def test_names_that_cannot_be(name: Any) -> None:
-    """A name is text that can be shown."""
+def test_invalid_names(name: Any) -> None:
+    """A name that is not printable text raises RegistrationError."""
     with pytest.raises(RegistrationError, match="name is printable text"):
         Limit.of(name, 1, 1, None)
 
 
 @pytest.mark.parametrize(
-    ("rate", "period", "capacity", "said"),
+    ("rate", "period", "capacity", "expected"),
     [
         (0, 1, 1, "rate=0 must be a number of tokens above 0"),
         (-1, 1, 1, "rate=-1 must"),
@@ -294,9 +294,9 @@ def test_names_that_cannot_be(name: Any) -> None:
         (5e-324, 2**53, 1, "more than 100 years"),
     ],
 )
-def test_limits_that_cannot_work(rate: Any, period: Any, capacity: Any, said: str) -> None:
-    """A limit that gives nothing, or for ever, or is no number is a mistake, and says which of its parts."""
+def test_invalid_limits(rate: Any, period: Any, capacity: Any, expected: str) -> None:
+    """A rate, period or capacity that cannot work raises RegistrationError, which names it."""
     with pytest.raises(RegistrationError) as caught:
         Limit.of("mail", rate, period, capacity)
     assert str(caught.value).startswith("Rate limit mail: ")
-    assert said in str(caught.value)
+    assert expected in str(caught.value)

@@ -18,20 +18,20 @@ from tests.receivers import SECRET, cleared, done, receiving, whsec
 
 @pytest.fixture(scope="module")
 def shared_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
-    """The receiving app. Tests share it, because creating an app and its database takes longer than most of them."""
+    """Yield the receiving app, which tests share because creating its database takes longer than most of them."""
     with receiving(tmp_path_factory.mktemp("receiver")) as app:
         yield app
 
 
 @pytest.fixture
 def app(shared_app: Flask) -> Flask:
-    """The receiving app without any effects."""
+    """Return the receiving app without any effects."""
     return cleared(shared_app)
 
 
 @pytest.fixture
 def client(app: Flask) -> FlaskClient:
-    """A test client of the receiving app."""
+    """Return a test client of the receiving app."""
     return app.test_client()
 
 
@@ -90,12 +90,12 @@ def test_each_delivery_is_a_new_event(client: FlaskClient, app: Flask) -> None:
 
 def test_events_are_sent_in_order_or_reordered(client: FlaskClient, app: Flask) -> None:
     """Several events are sent in the given order, or in another one with `reorder`."""
-    happened = ["user.created", "user.updated", "user.deleted"]
-    assert len(deliver(client, "clerk", happened)) == 3
-    assert types(app) == happened
-    deliver(client, "clerk", happened, reorder=True, seed=3)
-    assert types(app)[3:] != happened
-    assert sorted(types(app)[3:]) == sorted(happened)
+    sent = ["user.created", "user.updated", "user.deleted"]
+    assert len(deliver(client, "clerk", sent)) == 3
+    assert types(app) == sent
+    deliver(client, "clerk", sent, reorder=True, seed=3)
+    assert types(app)[3:] != sent
+    assert sorted(types(app)[3:]) == sorted(sent)
 
 
 def test_forgeries_have_no_effect(client: FlaskClient, app: Flask) -> None:
@@ -155,15 +155,15 @@ def test_the_apps_clock_is_used(tmp_path: Path) -> None:
 def test_a_provider_object_signs(client: FlaskClient, app: Flask) -> None:
     """A provider object signs with its own secret and sends to any path. Another secret is rejected."""
     assert deliver(client, GitHub(secret=SECRET), "push", path="/hooks/github").status_code == 200
-    stranger = Stripe(secret=whsec("of somebody else entirely"))
-    assert deliver(client, stranger, "invoice.paid", path="/hooks/stripe").status_code == 400
+    other = Stripe(secret=whsec("of another endpoint"))
+    assert deliver(client, other, "invoice.paid", path="/hooks/stripe").status_code == 400
     registered = app.extensions["convex_http"].webhooks.get("/hooks/github").provider
     assert deliver(client, registered, "ping").status_code == 200
     assert types(app) == ["push", "ping"]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "options", "says"),
+    ("arguments", "options", "message"),
     [
         (("paypal", "x"), {}, r"no webhook 'paypal'\. It has .*/hooks/stripe \(stripe\)"),
         (("svix", "user.created"), {}, "several webhooks 'svix': choose a source, one of /hooks/clerk, /hooks/mail"),
@@ -176,10 +176,10 @@ def test_a_provider_object_signs(client: FlaskClient, app: Flask) -> None:
     ],
 )
 def test_wrong_arguments_raise_before_sending(
-    client: FlaskClient, app: Flask, arguments: tuple[Any, ...], options: dict[str, Any], says: str
+    client: FlaskClient, app: Flask, arguments: tuple[Any, ...], options: dict[str, Any], message: str
 ) -> None:
     """An unknown or ambiguous name, and arguments that do not fit, raise ValueError before anything is sent."""
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(ValueError, match=message):
         deliver(client, *arguments, **options)
     assert done(app) == []
 

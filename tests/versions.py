@@ -1,4 +1,4 @@
-"""Versions of a class, and bringing a database from one to another."""
+"""Versions of one document class, and migrations between them."""
 
 import types
 from contextlib import closing
@@ -12,7 +12,7 @@ UNSET = object()
 
 
 def thing(indexes: Any = None, *, table: str = "things", **fields: Any) -> Any:
-    """A version of the class Thing; a field is its annotation, or (annotation, default)."""
+    """Return a version of the class Thing; a field is its annotation, or (annotation, default)."""
     body: dict[str, Any] = {"__annotations__": {}, "__module__": __name__}
     for name, field in fields.items():
         annotation, default = field if isinstance(field, tuple) else (field, UNSET)
@@ -22,19 +22,19 @@ def thing(indexes: Any = None, *, table: str = "things", **fields: Any) -> Any:
     return types.new_class("Thing", (Document,), {"table": table, "indexes": indexes}, lambda own: own.update(body))
 
 
-def start(folder: Path, kind: Any, *documents: Any) -> list[Any]:
-    """A deployment with that version of the class and these documents in it."""
+def create_with(folder: Path, kind: Any, *documents: Any) -> list[Any]:
+    """Create a database with this version of the class, insert documents and return their ids."""
     with deployed(kind, folder=folder) as app:
         return app.add(*documents)
 
 
 def migrate(folder: Path, *kinds: Any, **options: Any) -> list[str]:
-    """Bring the database to another version; answers the steps."""
+    """Migrate the database to other classes and return the steps."""
     with closing(Deployment(*kinds, folder=folder).backend) as backend:
         return [str(step) for step in backend.migrate(**options)]
 
 
-def stored(folder: Path, kind: Any) -> list[Any]:
-    """Every document as that version of the class."""
+def all_documents(folder: Path, kind: Any) -> list[Any]:
+    """Return all documents as instances of this version of the class."""
     with closing((app := Deployment(kind, folder=folder)).backend):
         return app.read(lambda db: db.query(kind).collect())

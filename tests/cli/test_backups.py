@@ -274,7 +274,7 @@ def test_a_damaged_database_is_put_aside(tmp_path: Path) -> None:
     """A damaged database is reported, and a restore moves it aside and prints where."""
     deployment = Deployment(tmp_path)
     deployment.migrate()
-    deployment.answer("backup", str(tmp_path / "copy.db"))
+    deployment.command_json("backup", str(tmp_path / "copy.db"))
     (tmp_path / "convex.db").write_bytes(b"nonsense" * 1000)
     checked = deployment.command("check", "--json")
     assert checked.returncode == 1
@@ -369,15 +369,15 @@ def test_backup_and_restore_work_under_load(tmp_path: Path) -> None:
     with serving("gunicorn", deployment) as server:
         server.request("POST", "/api/items", {"name": "first"})
         with under_load(server) as wrong:
-            deployment.answer("backup", str(tmp_path / "copy.db"))
+            deployment.command_json("backup", str(tmp_path / "copy.db"))
             server.request("POST", "/api/items", {"name": "second"})
-            assert deployment.answer("check")["problems"] == []
-            restored = deployment.answer("restore", str(tmp_path / "copy.db"), "--yes")
+            assert deployment.command_json("check")["problems"] == []
+            restored = deployment.command_json("restore", str(tmp_path / "copy.db"), "--yes")
         assert wrong == []
         assert (restored["put_aside"], restored["migration"]) == ([], [])
         for _ in range(20):
             names = {item["name"] for item in server.request("GET", "/api/items?limit=100").json}
             assert names <= {"first", "later"}
         assert len(server.busy_workers) == 2
-        assert deployment.answer("check")["problems"] == []
+        assert deployment.command_json("check")["problems"] == []
     assert {item.name for item in deployment.rows(Item)} == {"first", "later"}

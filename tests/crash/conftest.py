@@ -11,7 +11,7 @@ import pytest
 
 from tests.crash.nursery import Nursery
 from tests.crash.programs import compiled
-from tests.killing import seeded, short_folder
+from tests.killing import seeded_random, short_folder
 
 
 @pytest.fixture(name="shim", scope="session")
@@ -38,4 +38,4 @@ def _memory() -> Iterator[Path]:
 @pytest.fixture(name="random")
 def _random() -> Random:
     """Return random choices. A failed test shows the seed that repeats them."""
-    return seeded()
+    return seeded_random()

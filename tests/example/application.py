@@ -1,4 +1,4 @@
-"""The example application as its tests use it: a database for the moment, secrets in the environment, a client."""
+"""The example application on a temporary database, with secrets in the environment and a client."""
 
 import json
 import os
@@ -26,7 +26,7 @@ D = TypeVar("D", bound=Document)
 
 @dataclass(frozen=True)
 class Example:
-    """The running application."""
+    """The example application, running."""
 
     app: Flask
     client: FlaskClient
@@ -37,21 +37,21 @@ class Example:
         return self.client.post(delivery.path, data=delivery.body, headers=delivery.headers)
 
     def accept(self, *deliveries: Delivery) -> None:
-        """Send webhooks that must each be answered OK."""
-        answers = [self.deliver(delivery) for delivery in deliveries]
-        assert [(answer.status_code, answer.text) for answer in answers] == [(200, "OK")] * len(deliveries)
+        """Send webhooks and check that each response is 200 OK."""
+        responses = [self.deliver(delivery) for delivery in deliveries]
+        assert [(response.status_code, response.text) for response in responses] == [(200, "OK")] * len(deliveries)
 
     def is_unchanged(self) -> bool:
-        """Whether nothing that webhooks change was changed."""
+        """Return whether the tables that webhooks change are empty."""
         changed = (Payment, Subscription, User, DeletedUser, WebhookRecord)
         return not any(self.rows(document) for document in changed)
 
     def rows(self, document: type[D]) -> list[D]:
-        """Every document of a table, oldest first."""
+        """Return all documents of a table, oldest first."""
         return rows(self.backend, document)
 
     def command(self, *arguments: str) -> Any:
-        """Run `flask convex ... --json` and answer what it printed."""
+        """Run `flask convex ... --json` and return the decoded output."""
         result = self.app.test_cli_runner().invoke(args=["convex", *arguments, "--json"])
         assert result.exit_code == 0, result.output
         return json.loads(result.stdout)
@@ -59,13 +59,13 @@ class Example:
 
 @contextmanager
 def example(secrets: Mapping[str, str] = SECRETS) -> Iterator[Example]:
-    """The example application on a temporary database."""
+    """Yield the example application on a temporary database."""
     with (
         pytest.MonkeyPatch.context() as environment,
         temporary_config(schema) as config,
         TemporaryDirectory() as folder,
     ):
-        environment.setattr(Flask, "auto_find_instance_path", lambda app: folder)  # what is refused is kept there
+        environment.setattr(Flask, "auto_find_instance_path", lambda app: folder)  # the folder of rejected deliveries
         for name in [*SECRETS, *(name for name in os.environ if name.startswith("FLASK_"))]:
             environment.delenv(name, raising=False)
         for name, value in config.items():
@@ -82,7 +82,7 @@ def example(secrets: Mapping[str, str] = SECRETS) -> Iterator[Example]:
 
 
 def rows(backend: Backend, document: type[D]) -> list[D]:
-    """Every document of a table, oldest first."""
+    """Return all documents of a table, oldest first."""
     table = backend.schema.table_for(document)
     with backend.engine.snapshot() as snapshot:
         return Query(snapshot, table, table.indexes["by_creation_time"]).collect()

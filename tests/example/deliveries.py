@@ -1,4 +1,4 @@
-"""Webhooks as the providers send them: their bodies, signed by the vendors' own libraries where there is one."""
+"""Webhooks in the form of each provider, signed by the provider's own library where one exists."""
 
 import base64
 import hmac
@@ -14,7 +14,7 @@ import svix.webhooks
 
 JSON = "application/json; charset=utf-8"
 
-#: What GitHub's documentation signs its example with:
+#: The secret of the example in GitHub's documentation:
 #: https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries
 GITHUB_SECRET = "It's a Secret to Everybody"
 STRIPE_SECRET = "whsec_" + "5f2b" * 16
@@ -28,32 +28,32 @@ SECRETS = {
 
 @dataclass(frozen=True)
 class Delivery:
-    """One webhook, ready to be sent."""
+    """A webhook, ready to be sent."""
 
     path: str
     body: bytes
     headers: Mapping[str, str]
 
     def with_body(self, body: bytes) -> "Delivery":
-        """The same headers over another body, as somebody on the way would send it."""
+        """Return a delivery with the same headers and another body, as an attacker would send it."""
         return replace(self, body=body)
 
     def with_header(self, name: str, value: str) -> "Delivery":
-        """The same delivery with another value of a header."""
+        """Return the delivery with another value of a header."""
         return replace(self, headers={**self.headers, name: value})
 
     def without_header(self, name: str) -> "Delivery":
-        """The same delivery with a header left out."""
+        """Return the delivery without this header."""
         return replace(self, headers={key: value for key, value in self.headers.items() if key != name})
 
 
 def encoded(event: Any) -> bytes:
-    """An event as a body; bytes are one already."""
+    """Return an event as a body, or bytes as they are."""
     return event if isinstance(event, bytes) else json.dumps(event, indent=2).encode()
 
 
 def from_stripe(event: Any, *, secret: str = STRIPE_SECRET, seconds_ago: int = 0) -> Delivery:
-    """A delivery signed by Stripe's library."""
+    """Return a delivery that Stripe's library has signed."""
     body = encoded(event)
     at = int(time.time()) - seconds_ago
     signature = stripe.WebhookSignature.generate_signature_header(body.decode(), secret, at)
@@ -63,7 +63,7 @@ def from_stripe(event: Any, *, secret: str = STRIPE_SECRET, seconds_ago: int = 0
 def from_clerk(
     event: Any, *, secret: str = CLERK_SECRET, delivery_id: str = "msg_2c1", seconds_ago: int = 0
 ) -> Delivery:
-    """A delivery signed by Svix's library."""
+    """Return a delivery that Svix's library has signed."""
     body = encoded(event)
     at = int(time.time()) - seconds_ago
     signature = svix.webhooks.Webhook(secret).sign(delivery_id, datetime.fromtimestamp(at, UTC), body.decode())
@@ -74,7 +74,7 @@ def from_clerk(
 def from_github(
     event: Any, *, secret: str = GITHUB_SECRET, kind: str = "push", content_type: str = "application/json"
 ) -> Delivery:
-    """A delivery signed as GitHub's documentation says."""
+    """Return a delivery that is signed as GitHub's documentation describes."""
     body = encoded(event)
     signature = hmac.new(secret.encode(), body, "sha256").hexdigest()
     headers = {
@@ -88,11 +88,11 @@ def from_github(
     return Delivery("/webhooks/github", body, headers)
 
 
-# --- what Stripe says ------------------------------------------------------------------------------------------------
+# --- events of Stripe ------------------------------------------------------------------------------------------------
 
 
 def stripe_event(event_type: str, subject: Any, event_id: str = "evt_1PqXw2LkdIwHu7ixC0ffee01") -> dict[str, Any]:
-    """An event around the object it is about."""
+    """Return an event of Stripe about this object."""
     return {
         "id": event_id,
         "object": "event",
@@ -107,7 +107,7 @@ def stripe_event(event_type: str, subject: Any, event_id: str = "evt_1PqXw2LkdIw
 
 
 def checkout_completed(event_id: str = "evt_1PqXw2LkdIwHu7ixC0ffee01", **changes: Any) -> dict[str, Any]:
-    """`checkout.session.completed`."""
+    """Return a `checkout.session.completed` event."""
     session = {
         "id": "cs_test_a1Yz6bZ3vSfIYw0wFQ9WmD5sA7",
         "object": "checkout.session",
@@ -135,7 +135,7 @@ def checkout_completed(event_id: str = "evt_1PqXw2LkdIwHu7ixC0ffee01", **changes
 def subscription_updated(
     event_id: str = "evt_1PqXw9LkdIwHu7ixC0ffee02", *, created: Any = 1764000000, **changes: Any
 ) -> dict[str, Any]:
-    """`customer.subscription.updated`, with the period's end where Stripe's API has it since 2025-03-31."""
+    """Return a `customer.subscription.updated` event with the period's end in its items, as of API 2025-03-31."""
     price = {"id": "price_1Mow", "object": "price", "currency": "usd", "unit_amount": 1000}
     item = {"id": "si_NcLYdDxLHxlFo7", "object": "subscription_item", "price": price, "quantity": 1}
     item |= {"current_period_start": 1764000000, "current_period_end": 1766592000}
@@ -155,11 +155,11 @@ def subscription_updated(
     return event | {"created": created}
 
 
-# --- what Clerk says -------------------------------------------------------------------------------------------------
+# --- events of Clerk -------------------------------------------------------------------------------------------------
 
 
 def clerk_user(event_type: str, **changes: Any) -> dict[str, Any]:
-    """`user.created` and `user.updated`."""
+    """Return a `user.created` or `user.updated` event."""
     second = {"id": "idn_2", "object": "email_address", "email_address": "ada@work.example", "reserved": False}
     first = {"id": "idn_1", "object": "email_address", "email_address": "ada@example.org", "reserved": False}
     user = {
@@ -186,7 +186,7 @@ def clerk_user(event_type: str, **changes: Any) -> dict[str, Any]:
 
 
 def clerk_user_deleted(user_id: str = "user_29w83sxmDNGwOuEthce5gg56FcC") -> dict[str, Any]:
-    """`user.deleted`."""
+    """Return a `user.deleted` event."""
     return {
         "data": {"deleted": True, "id": user_id, "object": "user"},
         "object": "event",
@@ -194,7 +194,7 @@ def clerk_user_deleted(user_id: str = "user_29w83sxmDNGwOuEthce5gg56FcC") -> dic
     }
 
 
-# --- what GitHub says ------------------------------------------------------------------------------------------------
+# --- events of GitHub ------------------------------------------------------------------------------------------------
 
 GITHUB_PUSH: dict[str, Any] = {
     "ref": "refs/heads/main",
@@ -206,9 +206,9 @@ GITHUB_PUSH: dict[str, Any] = {
 }
 
 
-# --- one of each -----------------------------------------------------------------------------------------------------
+# --- one valid delivery of each provider ------------------------------------------------------------------------------
 
-GENUINE: dict[str, Callable[[], Delivery]] = {
+VALID_DELIVERIES: dict[str, Callable[[], Delivery]] = {
     "stripe": lambda: from_stripe(checkout_completed()),
     "clerk": lambda: from_clerk(clerk_user("user.created")),
     "github": lambda: from_github(GITHUB_PUSH),

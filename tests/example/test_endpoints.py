@@ -1,4 +1,4 @@
-"""Every endpoint of the example but the webhooks: what is sent, what must come back and what must not."""
+"""The endpoints of the example application, except its webhooks."""
 
 import io
 import json
@@ -17,8 +17,8 @@ pytestmark = EACH_ENGINE
 
 PREFLIGHT = {"Origin": "https://shop.example", "Access-Control-Request-Method": "POST"}
 BROWSER = {"Origin": "https://shop.example"}
-MADE_UP_KEY = {"X-API-Key": "cvx_" + "0" * 49}
-MADE_UP_TOKEN = {"Authorization": "Bearer sesame"}
+UNKNOWN_KEY = {"X-API-Key": "cvx_" + "0" * 49}
+UNKNOWN_TOKEN = {"Authorization": "Bearer sesame"}
 TEXT = {"data": b"{}", "content_type": "text/plain"}
 BROKEN = {"data": b'{"name": ', "content_type": "application/json"}
 ROUTERS = ("http.", "webhooks.")
@@ -27,28 +27,28 @@ NUMBER = "limit must be a number from 1 to 100"
 
 @dataclass(frozen=True)
 class Scenario:
-    """A request and its answer."""
+    """A request and the expected response."""
 
     request: str
     status: int
-    #: Texts that the body holds.
-    says: tuple[str, ...] = ()
-    #: Texts that neither the body nor the headers hold.
-    never: tuple[str, ...] = ("Traceback",)
-    #: Headers of the answer.
+    #: Texts in the body.
+    contains: tuple[str, ...] = ()
+    #: Texts in neither the body nor the headers.
+    excludes: tuple[str, ...] = ("Traceback",)
+    #: Headers of the response.
     headers: dict[str, str] = field(default_factory=dict)
-    #: The methods a 405 names.
-    allow: set[str] = field(default_factory=set)
-    #: What else the client is told about the request.
+    #: The methods that a 405 names in Allow.
+    methods: set[str] = field(default_factory=set)
+    #: Further arguments for the client's request.
     sent: dict[str, Any] = field(default_factory=dict)
 
 
 SCENARIOS = [
     Scenario("GET /health", 200, ('{"status":"ok"}',)),
-    Scenario("HEAD /health", 200, never=("status", "Access-Control")),
-    Scenario("POST /health", 405, ('{"error":',), allow={"GET", "HEAD"}),
-    Scenario("GET /health/", 404, ('{"error":',), never=("<html", "Location")),
-    Scenario("GET /nothing/here", 404, ('{"error":',), never=("<html",)),
+    Scenario("HEAD /health", 200, excludes=("status", "Access-Control")),
+    Scenario("POST /health", 405, ('{"error":',), methods={"GET", "HEAD"}),
+    Scenario("GET /health/", 404, ('{"error":',), excludes=("<html", "Location")),
+    Scenario("GET /nothing/here", 404, ('{"error":',), excludes=("<html",)),
     # JSON and CORS
     Scenario(
         "POST /api/data?filter=active",
@@ -72,7 +72,7 @@ SCENARIOS = [
         },
         sent={"headers": PREFLIGHT | {"Access-Control-Request-Headers": "content-type"}},
     ),
-    Scenario("OPTIONS /api/items", 405, never=("Access-Control-Allow",), sent={"headers": PREFLIGHT}),
+    Scenario("OPTIONS /api/items", 405, excludes=("Access-Control-Allow",), sent={"headers": PREFLIGHT}),
     # forms
     Scenario(
         "POST /api/form",
@@ -99,7 +99,7 @@ SCENARIOS = [
     Scenario("GET /api/users/a%20b%3Fc", 200, ('{"userId":"a b?c"}',)),
     Scenario("GET /api/users/%22%0d%0aSet-Cookie:x", 200, (r"\"\r\nSet-Cookie:x",)),
     Scenario("GET /api/users", 404, ('{"error":',)),
-    Scenario("POST /api/users/123", 405, allow={"GET", "HEAD"}),
+    Scenario("POST /api/users/123", 405, methods={"GET", "HEAD"}),
     # items
     Scenario(
         "POST /api/items", 201, ('"name":"Lamp"', '"_id":"items_', '"_creationTime":'), sent={"json": {"name": "Lamp"}}
@@ -135,7 +135,7 @@ SCENARIOS = [
     Scenario("POST /api/process", 400, ('{"error":"Missing required field: data"}',), sent={"json": {"date": 1}}),
     Scenario("POST /api/process", 400, ('{"error":"Missing required field: data"}',), sent={"json": ["data"]}),
     # files
-    Scenario("GET /api/upload", 405, allow={"POST"}),
+    Scenario("GET /api/upload", 405, methods={"POST"}),
     *[
         Scenario(f"GET /files/{file_id}", 404, ('{"error":"File not found"}',))
         for file_id in (
@@ -151,93 +151,93 @@ SCENARIOS = [
     ],
     # credentials
     Scenario("GET /api/protected", 401, ('{"error":"Missing API key"}',)),
-    Scenario("GET /api/protected", 403, ('{"error":"Invalid API key"}',), sent={"headers": MADE_UP_KEY}),
-    Scenario("GET /api/protected", 403, never=("sesame",), sent={"headers": {"X-API-Key": "sesame"}}),
+    Scenario("GET /api/protected", 403, ('{"error":"Invalid API key"}',), sent={"headers": UNKNOWN_KEY}),
+    Scenario("GET /api/protected", 403, excludes=("sesame",), sent={"headers": {"X-API-Key": "sesame"}}),
     Scenario("GET /api/user", 401, ('{"error":"Missing or invalid Authorization header"}',)),
     Scenario("GET /api/user", 401, sent={"headers": {"Authorization": "Basic YTpi"}}),
-    Scenario("GET /api/user", 403, ('{"error":"Invalid token"}',), sent={"headers": MADE_UP_TOKEN}),
+    Scenario("GET /api/user", 403, ('{"error":"Invalid token"}',), sent={"headers": UNKNOWN_TOKEN}),
 ]
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: f"{scenario.request[:40]}-{scenario.status}")
 def test_scenario(scenario: Scenario) -> None:
-    """Each request of the table gets the answer the table says."""
+    """Each request of the table has the response of the table."""
     method, path = scenario.request.split(" ", 1)
     with example() as app, app.client.open(path, method=method, **deepcopy(scenario.sent)) as response:
         body = response.get_data(as_text=True)
         assert response.status_code == scenario.status, body
-        assert [text for text in scenario.says if text not in body] == []
-        assert [text for text in scenario.never if text in body or text in str(response.headers)] == []
+        assert [text for text in scenario.contains if text not in body] == []
+        assert [text for text in scenario.excludes if text in body or text in str(response.headers)] == []
         assert {name: response.headers.get(name) for name in scenario.headers} == scenario.headers
-        assert set(response.allow) >= scenario.allow
+        assert set(response.allow) >= scenario.methods
         if body:
             assert response.mimetype == "application/json"
 
 
 def test_items_are_listed_newest_first_up_to_the_limit() -> None:
-    """The list holds the newest items, as many as asked for, ten by default."""
+    """The list has the newest items, up to the limit, which is ten by default."""
     with example() as app:
-        made = [app.client.post("/api/items", json={"name": f"Lamp {number}"}).json for number in range(12)]
-        newest = made[::-1]
+        created = [app.client.post("/api/items", json={"name": f"Lamp {number}"}).json for number in range(12)]
+        newest = created[::-1]
         assert app.client.get("/api/items").json == newest[:10]
         assert app.client.get("/api/items?limit=3").json == newest[:3]
         assert app.client.get("/api/items?limit=100").json == newest
         assert len(app.rows(Item)) == 12
 
 
-def test_refused_item_leaves_nothing() -> None:
-    """A body that is refused stores no item."""
+def test_rejected_item_is_not_stored() -> None:
+    """A rejected body stores no item."""
     with example() as app:
         assert app.client.post("/api/items", json={"name": "Lamp", "colour": "red"}).status_code == 400
         assert app.rows(Item) == []
 
 
 @pytest.mark.parametrize("content", [b"", b"\0\xff" * 300_000, "Grüße".encode()], ids=["empty", "binary", "text"])
-def test_uploaded_bytes_come_back(content: bytes) -> None:
-    """An upload is answered with an id, below which a redirect leads to the same bytes of the same type."""
+def test_uploaded_bytes_can_be_downloaded(content: bytes) -> None:
+    """An upload returns an id, whose URL redirects to the same bytes with the same content type."""
     with example() as app:
-        answer = app.client.post("/api/upload", data=content, content_type="image/png").json
-        assert answer is not None
-        assert list(answer) == ["storageId"]
-        redirect = app.client.get(f"/files/{answer['storageId']}")
+        uploaded = app.client.post("/api/upload", data=content, content_type="image/png").json
+        assert uploaded is not None
+        assert list(uploaded) == ["storageId"]
+        redirect = app.client.get(f"/files/{uploaded['storageId']}")
         assert redirect.status_code == 302
         assert re.match(r"http://localhost/api/storage/_storage_[0-9a-f]{32}\?", redirect.headers["Location"])
         with app.client.get(redirect.headers["Location"]) as file:
             assert (file.status_code, file.data, file.content_type) == (200, content, "image/png")
-        assert [upload.file for upload in app.rows(Upload)] == [answer["storageId"]]
+        assert [upload.file for upload in app.rows(Upload)] == [uploaded["storageId"]]
 
 
-def test_uploaded_page_is_not_run_by_browsers() -> None:
-    """A page somebody uploaded is offered for download, in a sandbox."""
+def test_uploaded_html_is_a_download() -> None:
+    """An uploaded HTML page is a download with a sandbox policy."""
     with example() as app:
-        answer = app.client.post("/api/upload", data=b"<script>alert(1)</script>", content_type="text/html").json
-        assert answer is not None
-        with app.client.get(f"/files/{answer['storageId']}", follow_redirects=True) as file:
+        uploaded = app.client.post("/api/upload", data=b"<script>alert(1)</script>", content_type="text/html").json
+        assert uploaded is not None
+        with app.client.get(f"/files/{uploaded['storageId']}", follow_redirects=True) as file:
             assert file.headers["Content-Disposition"].startswith("attachment")
             assert "sandbox" in file.headers["Content-Security-Policy"]
 
 
-def test_upload_over_the_limit_is_refused() -> None:
-    """One byte more than the default limit of 20 MiB is 413 in JSON, and nothing is kept."""
+def test_upload_over_the_limit_is_413() -> None:
+    """An upload of one byte more than the default limit of 20 MiB is 413 in JSON, and nothing is stored."""
     with example() as app:
         response = app.client.post("/api/upload", data=bytes(20 * 2**20 + 1))
         assert (response.status_code, response.mimetype) == (413, "application/json")
         assert app.rows(Upload) == []
 
 
-def test_api_key_of_the_command_line_opens_the_protected_endpoint() -> None:
-    """A key made on the command line works until it is revoked there."""
+def test_api_key_from_the_cli() -> None:
+    """A key that the CLI created works until the CLI revokes it."""
     with example() as app:
         key = app.command("keys", "create", "--name", "ci")
         headers = {"X-API-Key": key["key"]}
         assert app.client.get("/api/protected", headers=headers).json == {"message": "Access granted", "key": "ci"}
         app.command("keys", "revoke", "ci")
-        refused = app.client.get("/api/protected", headers=headers)
-        assert (refused.status_code, refused.json) == (403, {"error": "Invalid API key"})
+        response = app.client.get("/api/protected", headers=headers)
+        assert (response.status_code, response.json) == (403, {"error": "Invalid API key"})
 
 
-def test_token_of_the_command_line_says_who_the_user_is() -> None:
-    """A token made on the command line names its subject until it is revoked there, and is no API key."""
+def test_token_from_the_cli() -> None:
+    """A token that the CLI created names its subject until the CLI revokes it, and is no API key."""
     with example() as app:
         token = app.command("tokens", "create", "--subject", "user_1", "--scope", "read")
         headers = {"Authorization": f"Bearer {token['token']}"}
@@ -248,8 +248,8 @@ def test_token_of_the_command_line_says_who_the_user_is() -> None:
         assert app.client.get("/api/user", headers=headers).status_code == 403
 
 
-def test_page_links_what_is_there() -> None:
-    """The first page is HTML, mentions every route of the example and links only what answers."""
+def test_first_page_has_no_broken_link() -> None:
+    """The first page is HTML, mentions every route of the example, and has no broken link."""
     with example() as app:
         page = app.client.get("/")
         assert (page.status_code, page.mimetype) == (200, "text/html")
@@ -262,8 +262,8 @@ def test_page_links_what_is_there() -> None:
         assert [link for link in links if app.client.get(link).status_code not in (200, 401)] == []
 
 
-def test_page_shows_a_command_that_works() -> None:
-    """The curl command of the first page names the host the page was asked from and a body the app takes."""
+def test_first_page_shows_a_working_command() -> None:
+    """The curl command of the first page has the host of the request and a body that the app accepts."""
     with example() as app:
         page = app.client.get("/", base_url="http://lamps.example:8080").text
         command = re.search(r"curl (\S+) -H 'Content-Type: application/json' -d '([^']+)'", page)

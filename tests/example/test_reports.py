@@ -1,4 +1,4 @@
-"""Reports of the example application: work that is asked for in a request and done later."""
+"""Reports of the example application, which a request schedules and a worker creates."""
 
 from datetime import timedelta
 
@@ -12,31 +12,31 @@ from tests.example.application import Example, example
 pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 
-def ask(app: Example, words: str) -> str:
-    """Ask for a report and answer its id."""
-    answer = app.client.post("/api/reports", json={"words": words})
-    assert answer.status_code == 202
-    report = str(answer.get_json()["id"])
-    assert answer.headers["Location"] == f"/api/reports/{report}"
+def request_report(app: Example, words: str) -> str:
+    """Request a report and return its id."""
+    response = app.client.post("/api/reports", json={"words": words})
+    assert response.status_code == 202
+    report = str(response.get_json()["id"])
+    assert response.headers["Location"] == f"/api/reports/{report}"
     return report
 
 
-def test_a_report_is_made_later() -> None:
-    """A report is pending when it was asked for, and holds what was found when what is scheduled has run."""
+def test_report_is_created_by_a_job() -> None:
+    """A report is pending after the request, and has its result after the job has run."""
     with example() as app:
         for name in ("Red lamp", "Lamp", "Chair"):
             app.client.post("/api/items", json={"name": name})
-        report = ask(app, "lamp")
+        report = request_report(app, "lamp")
         assert app.client.get(f"/api/reports/{report}").get_json() == {"state": "pending", "items": None, "error": None}
         assert [job.state for job in run_scheduled(app.backend)] == ["success"]
         assert app.client.get(f"/api/reports/{report}").get_json() == {"state": "success", "items": 2, "error": None}
         assert app.command("scheduled", "list")[0]["name"] == "reports:make"
 
 
-def test_a_report_outlives_its_job() -> None:
-    """A report whose scheduled function was forgotten since is done."""
+def test_report_outlives_its_job() -> None:
+    """A report whose job was purged is in the state success."""
     with example() as app:
-        report = ask(app, "lamp")
+        report = request_report(app, "lamp")
         run_scheduled(app.backend)
         jobs = app.backend.jobs
         app.backend.engine.write(lambda transaction: jobs.purge(transaction, app.backend.clock() + 1, 10))
@@ -44,8 +44,8 @@ def test_a_report_outlives_its_job() -> None:
         assert app.client.get(f"/api/reports/{report}").get_json()["state"] == "success"
 
 
-def test_wrong_reports() -> None:
-    """An id of a report that is not there is 404, one that is no id of a report 400, a body that does not fit 400."""
+def test_invalid_requests() -> None:
+    """An unknown report id is 404, an invalid id and an invalid body are 400."""
     with example() as app:
         gone = "reports_" + "0" * 32
         assert app.client.get(f"/api/reports/{gone}").status_code == 404
@@ -54,18 +54,18 @@ def test_wrong_reports() -> None:
         assert app.rows(ScheduledFunction) == []
 
 
-def test_too_many_reports() -> None:
-    """Who asks for more than 60 reports in a minute is told to come back, and nothing is scheduled for them."""
+def test_rate_limit_of_reports() -> None:
+    """More than 60 requests in a minute are 429 with Retry-After, and schedule nothing."""
     with example() as app:
-        answers = [app.client.post("/api/reports", json={"words": "lamp"}) for _ in range(64)]
-        refused = [answer for answer in answers if answer.status_code == 429]
-        assert refused and {answer.status_code for answer in answers} == {202, 429}
-        assert 1 <= int(refused[-1].headers["Retry-After"]) <= 2
-        assert len(app.rows(Report)) == 64 - len(refused)
+        responses = [app.client.post("/api/reports", json={"words": "lamp"}) for _ in range(64)]
+        limited = [response for response in responses if response.status_code == 429]
+        assert limited and {response.status_code for response in responses} == {202, 429}
+        assert 1 <= int(limited[-1].headers["Retry-After"]) <= 2
+        assert len(app.rows(Report)) == 64 - len(limited)
 
 
-def test_old_reports_are_forgotten() -> None:
-    """The cron removes reports that are older than 30 days, and only those."""
+def test_old_reports_are_purged() -> None:
+    """The cron purges reports that are older than 30 days, and no others."""
     functions, clock = convex.functions, Clock()
     with memory_backend(schema, functions, crons=convex.crons, clock=clock) as backend:
         ctx = backend.ctx()
@@ -77,8 +77,8 @@ def test_old_reports_are_forgotten() -> None:
         assert found == {old: False, new: True}
 
 
-def test_functions_of_items_still_count() -> None:
-    """Words are found in names whatever their case."""
+def test_words_match_in_any_case() -> None:
+    """The words of a report match names in any case."""
     with memory_backend(schema, convex.functions, clock=Clock()) as backend:
         ids: list[Id[Item]] = [backend.ctx().run_mutation("items:create", name=name) for name in ("LAMP", "Desk")]
         assert len(ids) == 2

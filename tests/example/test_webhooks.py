@@ -1,4 +1,4 @@
-"""The webhooks of the example: what a verified event does, once, and what everything else does not do."""
+"""The example's webhooks: the effects of each event, once per event, and events that cannot be applied."""
 
 import json
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from flask_convex_http.schema.system_tables import WebhookDelivery
 from tests.databases import EACH_ENGINE
 from tests.example.application import example
 from tests.example.deliveries import (
-    GENUINE,
     GITHUB_PUSH,
+    VALID_DELIVERIES,
     Delivery,
     checkout_completed,
     clerk_user,
@@ -31,11 +31,11 @@ CLERK_ID = "user_29w83sxmDNGwOuEthce5gg56FcC"
 HUGE = 2**70
 
 
-# --- what an event does ----------------------------------------------------------------------------------------------
+# --- effects of events -----------------------------------------------------------------------------------------------
 
 
 def test_completed_checkout_becomes_a_payment() -> None:
-    """A completed checkout is one payment, and its event is recorded whole."""
+    """A completed checkout inserts one payment, and its event is recorded whole."""
     with example() as app:
         before = app.backend.clock()
         app.accept(from_stripe(checkout_completed()))
@@ -50,7 +50,7 @@ def test_completed_checkout_becomes_a_payment() -> None:
 
 
 def test_checkout_of_a_guest_becomes_a_payment() -> None:
-    """A checkout without customer, amount and currency, as a set-up session is, becomes a payment too."""
+    """A checkout without customer, amount and currency, such as a set-up session, inserts a payment too."""
     with example() as app:
         app.accept(from_stripe(checkout_completed(customer=None, amount_total=None, currency=None, mode="setup")))
         (payment,) = app.rows(Payment)
@@ -58,7 +58,7 @@ def test_checkout_of_a_guest_becomes_a_payment() -> None:
 
 
 def test_subscription_has_its_latest_state() -> None:
-    """Each update of a subscription replaces what was known of it."""
+    """Each update of a subscription replaces its stored state."""
     with example() as app:
         app.accept(
             from_stripe(subscription_updated("evt_1")),
@@ -72,7 +72,7 @@ def test_subscription_has_its_latest_state() -> None:
 
 
 def test_end_of_the_period_is_found_in_both_versions_of_the_api() -> None:
-    """The period's end is read from the items, where Stripe has it now, and from the subscription, where it was."""
+    """The period's end is read from the items or, as older versions of Stripe's API have it, from the subscription."""
     with example() as app:
         app.accept(from_stripe(subscription_updated("evt_1")))
         old = subscription_updated("evt_2", id="sub_old", items={"data": []}, current_period_end=1700000000)
@@ -81,7 +81,7 @@ def test_end_of_the_period_is_found_in_both_versions_of_the_api() -> None:
 
 
 def test_clerk_creates_updates_and_deletes_a_user() -> None:
-    """A user of Clerk's is here from their creation to their deletion, with the primary address."""
+    """A user exists from Clerk's creation event to the deletion event, with the primary address."""
     with example() as app:
         app.accept(from_clerk(clerk_user("user.created"), delivery_id="msg_1"))
         (user,) = app.rows(User)
@@ -103,7 +103,7 @@ def test_clerk_creates_updates_and_deletes_a_user() -> None:
 
 @dataclass(frozen=True)
 class ClerkCase:
-    """What Clerk says of a user, and who is here then."""
+    """Changes to Clerk's user, and the expected row."""
 
     name: str
     changes: dict[str, Any]
@@ -121,16 +121,16 @@ class ClerkCase:
     ],
     ids=lambda case: case.name,
 )
-def test_sparse_user_of_clerk_is_kept(case: ClerkCase) -> None:
-    """What Clerk leaves out of a user is left out here, also when the update comes before the creation."""
+def test_user_of_clerk_with_missing_fields(case: ClerkCase) -> None:
+    """A user with missing fields is stored without them, also if the update arrives before the creation."""
     with example() as app:
         app.accept(from_clerk(clerk_user("user.updated", **case.changes)))
         (user,) = app.rows(User)
         assert (user.name, user.email) == (case.user_name, case.email)
 
 
-def test_deleting_an_unknown_user_is_fine() -> None:
-    """The deletion of a user who is not here is processed and remembered."""
+def test_deletion_of_an_unknown_user_is_recorded() -> None:
+    """The deletion of an unknown user is processed and recorded."""
     with example() as app:
         app.accept(from_clerk(clerk_user_deleted("user_nobody")))
         assert app.rows(User) == []
@@ -139,7 +139,7 @@ def test_deleting_an_unknown_user_is_fine() -> None:
 
 
 def test_example_of_github_is_verified() -> None:
-    """The request of GitHub's documentation, with its signature written out, is accepted and recorded."""
+    """The request of GitHub's documentation, with the signature given there, is accepted and recorded."""
     signature = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
     documented = Delivery("/webhooks/github", b"Hello, World!", {"X-Hub-Signature-256": signature})
     with example() as app:
@@ -150,7 +150,7 @@ def test_example_of_github_is_verified() -> None:
 
 @pytest.mark.parametrize("form", [False, True], ids=["json", "form"])
 def test_push_of_github_is_recorded(form: bool) -> None:
-    """A push is recorded with its payload, whichever content type the webhook was set to."""
+    """A push is recorded with its payload, in both content types that GitHub sends."""
     body = urlencode({"payload": json.dumps(GITHUB_PUSH)}).encode()
     delivery = from_github(body, content_type="application/x-www-form-urlencoded") if form else from_github(GITHUB_PUSH)
     with example() as app:
@@ -161,7 +161,7 @@ def test_push_of_github_is_recorded(form: bool) -> None:
 
 OTHER_TYPES = {
     "invoice": lambda: from_stripe(stripe_event("invoice.paid", {"id": "in_1"})),
-    "odd name": lambda: from_stripe(stripe_event("__init__", {"id": "x"})),
+    "name of a method": lambda: from_stripe(stripe_event("__init__", {"id": "x"})),
     "session": lambda: from_clerk({"type": "session.created", "object": "event", "data": {"id": "sess_1"}}),
     "no type": lambda: from_clerk({"data": {"id": "without a type"}}),
     "ping": lambda: from_github({"zen": "Keep it logically awesome."}, kind="ping"),
@@ -170,32 +170,32 @@ OTHER_TYPES = {
 
 @pytest.mark.parametrize("case", OTHER_TYPES)
 def test_event_of_another_type_is_only_recorded(case: str) -> None:
-    """An event nobody handles is answered OK and recorded, and changes nothing else."""
+    """An event without a handler is accepted and recorded, and changes nothing else."""
     with example() as app:
         app.accept(OTHER_TYPES[case]())
         assert [app.rows(document) for document in (Payment, Subscription, User, DeletedUser)] == [[]] * 4
         assert [record.status for record in app.rows(WebhookRecord)] == ["processed"]
 
 
-# --- once ------------------------------------------------------------------------------------------------------------
+# --- duplicates ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("provider", GENUINE)
+@pytest.mark.parametrize("provider", VALID_DELIVERIES)
 def test_repeated_delivery_is_applied_once(provider: str) -> None:
-    """A delivery that comes three times is answered OK three times and runs once: it leaves what it left at first."""
+    """A delivery that arrives three times is accepted each time and runs once."""
     with example() as app:
-        delivery = GENUINE[provider]()
+        delivery = VALID_DELIVERIES[provider]()
         app.accept(delivery)
         tables = (Payment, User, WebhookRecord, WebhookDelivery)
         after_one = [app.rows(table) for table in tables]
-        app.accept(delivery, GENUINE[provider]())
+        app.accept(delivery, VALID_DELIVERIES[provider]())
         assert [app.rows(table) for table in tables] == after_one
         [inbox] = app.rows(WebhookDelivery)
         assert (inbox.source, inbox.state, len(inbox.attempts)) == (provider, "done", 1)
 
 
 def test_two_events_of_one_checkout_are_one_payment() -> None:
-    """Two events about the same checkout make one payment and two records."""
+    """Two events about the same checkout insert one payment and two records."""
     with example() as app:
         app.accept(from_stripe(checkout_completed("evt_1")), from_stripe(checkout_completed("evt_2")))
         assert len(app.rows(Payment)) == 1
@@ -203,15 +203,15 @@ def test_two_events_of_one_checkout_are_one_payment() -> None:
 
 
 def test_same_id_of_two_providers_is_two_events() -> None:
-    """An id that two providers use is an event of each."""
+    """The same event id from two providers is two events."""
     with example() as app:
         app.accept(from_stripe(checkout_completed("same")), from_clerk(clerk_user("user.created"), delivery_id="same"))
         assert (len(app.rows(Payment)), len(app.rows(User)), len(app.rows(WebhookRecord))) == (1, 1, 2)
 
 
-# --- signed, but not what it should be -------------------------------------------------------------------------------
+# --- signed events that cannot be applied ----------------------------------------------------------------------------
 
-OUT_OF_SHAPE = {
+INVALID_EVENTS = {
     "session is a list": lambda: from_stripe(stripe_event("checkout.session.completed", [])),
     "session is null": lambda: from_stripe(stripe_event("checkout.session.completed", None)),
     "session without id": lambda: from_stripe(stripe_event("checkout.session.completed", {"amount_total": 1})),
@@ -238,17 +238,17 @@ OUT_OF_SHAPE = {
     "user is null": lambda: from_clerk({"type": "user.created", "data": None}),
     "addresses are a text": lambda: from_clerk(clerk_user("user.updated", email_addresses="ada@example.org")),
     "address is incomplete": lambda: from_clerk(clerk_user("user.updated", email_addresses=[{"id": "idn_1"}])),
-    "deleted nobody": lambda: from_clerk({"type": "user.deleted", "data": {"deleted": True}}),
+    "deletion without id": lambda: from_clerk({"type": "user.deleted", "data": {"deleted": True}}),
 }
 
 
-@pytest.mark.parametrize("case", OUT_OF_SHAPE)
-def test_event_out_of_shape_fails(case: str) -> None:
-    """A signed event that cannot be applied is 422 and has no effect; the inbox has the attempt and its error."""
+@pytest.mark.parametrize("case", INVALID_EVENTS)
+def test_invalid_event_is_422(case: str) -> None:
+    """A signed event that cannot be applied is 422 without effect, and the inbox has the attempt and its error."""
     with example() as app:
-        answer = app.deliver(OUT_OF_SHAPE[case]())
-        body = json.loads(answer.data)
-        assert (answer.status_code, body["error"]) == (422, "The event could not be applied")
+        response = app.deliver(INVALID_EVENTS[case]())
+        body = json.loads(response.data)
+        assert (response.status_code, body["error"]) == (422, "The event could not be applied")
         assert app.is_unchanged()
         [inbox] = app.rows(WebhookDelivery)
         assert (inbox.state, [attempt.outcome for attempt in inbox.attempts]) == ("failed", ["failed"])
@@ -256,8 +256,8 @@ def test_event_out_of_shape_fails(case: str) -> None:
         assert body["data"]["reason"] in (inbox.error or "")
 
 
-def test_failed_event_can_be_delivered_again() -> None:
-    """An event that failed is run again when it is sent again; in shape it is applied, and the inbox says so."""
+def test_duplicate_of_a_failed_event_runs_again() -> None:
+    """A duplicate of a failed event runs again, and the inbox records each attempt."""
     with example() as app:
         assert app.deliver(from_stripe(checkout_completed("evt_1", id=None))).status_code == 422
         assert app.deliver(from_stripe(checkout_completed("evt_1", id=None))).status_code == 422
@@ -273,16 +273,16 @@ def test_failed_event_can_be_delivered_again() -> None:
     [b"", b"{", b"[]", b"null", b'"evt"', b"{}", b'{"id": 1, "type": "a"}', b'{"id": "", "type": "a"}', b"[" * 10_000],
     ids=lambda body: body[:12].decode() or "empty",
 )
-def test_signed_body_that_is_no_event_is_refused(body: bytes) -> None:
-    """A signed body that Stripe would not send is 400 and is not recorded."""
+def test_signed_body_that_is_no_event_is_400(body: bytes) -> None:
+    """A signed body that is no event of Stripe is 400 and is not recorded."""
     with example() as app:
         assert app.deliver(from_stripe(body)).status_code == 400
         assert app.is_unchanged()
         assert app.rows(WebhookDelivery) == []
 
 
-def test_odd_texts_and_numbers_of_a_payload_are_kept() -> None:
-    """A payload with NUL, quotes, other scripts and numbers over 64 bits is recorded as it was sent."""
+def test_unusual_payload_is_recorded_unchanged() -> None:
+    """A payload with NUL, quotes, other scripts and numbers over 64 bits is recorded unchanged."""
     odd = {"nul": "a\0b", "quotes": "'\";--", "script": "日本💡", "huge": HUGE, "list": [1.5, None, True]}
     with example() as app:
         app.accept(from_github(odd))

@@ -14,7 +14,7 @@ from flask_convex_http.inbox.inbox import stop_response
 from flask_convex_http.inbox.replay import RerunResult
 from flask_convex_http.testing import run_scheduled
 from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES, rows
-from tests.orders import NEW_SECRET, SECRET, VARIABLE, Shop, dead, remind, shop
+from tests.orders import NEW_SECRET, SECRET, VARIABLE, Shop, dead_letter_error, remind, shop
 
 pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
@@ -40,7 +40,7 @@ def by(shop: Shop, event_id: str, source: str = "shop") -> list[tuple[str, str]]
 
 def test_a_replay_has_the_effects_happen_again(orders: Shop) -> None:
     """A replay of a done delivery runs it once more and records its cause; the stored response stays."""
-    delivery_id = orders.received("e1")
+    delivery_id = orders.receive("e1")
     before = orders.delivery("e1")
     orders.clock.advance(HOUR)
     assert orders.replays.replay(delivery_id).outcome == "done"
@@ -55,13 +55,13 @@ def test_a_replay_has_the_effects_happen_again(orders: Shop) -> None:
 
 def test_a_replay_that_fails_leaves_what_was_done(orders: Shop) -> None:
     """A failed replay is rolled back, and the delivery stays done, so that duplicates do not run."""
-    delivery_id = orders.received("e1")
-    orders.troubles.error = ValueError("The lamp is out")
+    delivery_id = orders.receive("e1")
+    orders.faults.error = ValueError("The lamp is out")
     step = orders.replays.replay(delivery_id)
     assert step.outcome == "failed"
     assert "ValueError: The lamp is out" in step.sentence
     assert by(orders, "e1") == [("sender", "success"), ("replay", "failed")]
-    orders.troubles.error = None
+    orders.faults.error = None
     assert orders.send("e1").status_code == 200
     assert orders.numbers() == ["e1"]
     assert (orders.delivery("e1").state, orders.delivery("e1").error) == ("done", None)
@@ -78,7 +78,7 @@ def test_a_replay_fixes_what_has_failed(orders: Shop) -> None:
 
 def test_a_replay_is_verified_as_of_the_time_it_was_received(orders: Shop) -> None:
     """A replay verifies the signature as of the time of arrival, and the handler gets the event unchanged."""
-    delivery_id = orders.received("e1")
+    delivery_id = orders.receive("e1")
     received = orders.delivery("e1").received
     orders.clock.advance(20 * DAY)
     assert orders.replays.replay(delivery_id).outcome == "done"
@@ -87,7 +87,7 @@ def test_a_replay_is_verified_as_of_the_time_it_was_received(orders: Shop) -> No
 
 def test_a_replay_needs_the_secret_it_was_signed_with(orders: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a rotation of the secret a replay is refused with the fix; with the old secret it runs."""
-    delivery_id = orders.received("e1")
+    delivery_id = orders.receive("e1")
     monkeypatch.setenv(VARIABLE, NEW_SECRET)
     step = orders.replays.replay(delivery_id)
     assert step.outcome == "refused"
@@ -104,7 +104,7 @@ def test_a_replay_needs_the_secret_it_was_signed_with(orders: Shop, monkeypatch:
 
 def test_what_was_altered_in_the_database_is_not_replayed(orders: Shop, tmp_path: Path) -> None:
     """A body that was changed in the database is refused, since its signature fails."""
-    delivery_id = orders.received("e1")
+    delivery_id = orders.receive("e1")
     rows(tmp_path, "UPDATE _webhook_requests SET body = ?", b'{"id": "e1", "total": 1000000}')
     assert orders.replays.replay(delivery_id).outcome == "refused"
     assert orders.numbers() == ["e1"]
@@ -112,7 +112,7 @@ def test_what_was_altered_in_the_database_is_not_replayed(orders: Shop, tmp_path
 
 def test_what_cannot_be_run_is_refused(orders: Shop, tmp_path: Path) -> None:
     """An unknown delivery, an unknown webhook and a purged body are each refused with the reason."""
-    first, second = orders.received("e1"), orders.received("e2")
+    first, second = orders.receive("e1"), orders.receive("e2")
     rows(tmp_path, "UPDATE _webhooks SET source = 'former' WHERE event_id = 'e1'")
     rows(tmp_path, "DELETE FROM _webhook_requests")
     for run in (orders.replays.replay, orders.replays.preview):
@@ -130,7 +130,7 @@ def test_what_cannot_be_run_is_refused(orders: Shop, tmp_path: Path) -> None:
 
 def test_what_waits_for_a_worker_is_not_replayed(orders: Shop) -> None:
     """A delivery that waits for a worker is not replayed, which would cause a second effect."""
-    delivery_id = orders.received("e1", "stock", item="lamp")
+    delivery_id = orders.receive("e1", "stock", item="lamp")
     step = orders.replays.replay(delivery_id)
     assert (step.outcome, "`retry`" in step.sentence) == ("refused", True)
     run_scheduled(orders.backend)
@@ -140,7 +140,7 @@ def test_what_waits_for_a_worker_is_not_replayed(orders: Shop) -> None:
 
 def test_what_a_replay_schedules_is_announced(orders: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Jobs scheduled by a replay are part of its commit, and workers are woken after it."""
-    delivery_id = orders.received("e1", type="order.followed")
+    delivery_id = orders.receive("e1", type="order.followed")
     run_scheduled(orders.backend)
     woken: list[None] = []
     monkeypatch.setattr(orders.backend.engine.notifications, "notify", lambda: woken.append(None))
@@ -151,7 +151,7 @@ def test_what_a_replay_schedules_is_announced(orders: Shop, monkeypatch: pytest.
 
 def test_what_a_duplicate_would_not_run_is_not_to_be_sent_again(orders: Shop, tmp_path: Path) -> None:
     """Without its body a done or dead delivery must be purged first; a duplicate of a failed one runs by itself."""
-    done, gone, failed = orders.received("e1"), orders.fail("e2", error=dead()), orders.fail("e3")
+    done, gone, failed = orders.receive("e1"), orders.fail("e2", error=dead_letter_error()), orders.fail("e3")
     rows(tmp_path, "DELETE FROM _webhook_requests")
     for delivery_id, state in ((done, "done"), (gone, "dead")):
         sentence = orders.replays.replay(delivery_id).sentence
@@ -182,24 +182,26 @@ def test_a_retry_runs_what_has_failed_once(orders: Shop) -> None:
     ("first", "then", "state"),
     [
         (ValueError("one"), ValueError("two"), "failed"),
-        (ValueError("one"), dead(), "dead"),
-        (dead(), ValueError("two"), "dead"),
-        (dead(), None, "done"),
+        (ValueError("one"), dead_letter_error(), "dead"),
+        (dead_letter_error(), ValueError("two"), "dead"),
+        (dead_letter_error(), None, "done"),
     ],
 )
 def test_what_comes_of_a_retry(orders: Shop, first: BaseException, then: BaseException | None, state: str) -> None:
     """A delivery that fails again stays failed; a dead one stays dead until it is done."""
     delivery_id = orders.fail("e1", error=first)
-    orders.troubles.error = then
+    orders.faults.error = then
     step = orders.replays.retry(delivery_id)
-    assert step.outcome == ("done" if then is None else "dead" if isinstance(then, type(dead())) else "failed")
+    assert step.outcome == (
+        "done" if then is None else "dead" if isinstance(then, type(dead_letter_error())) else "failed"
+    )
     delivery = orders.delivery("e1")
     assert (delivery.state, delivery.attempts[-1].by) == (state, "retry")
     if state == "dead":
         webhook = orders.backend.webhooks.get("shop")
         assert webhook is not None
         assert delivery.answer == stop_response(webhook.provider)
-    orders.troubles.error = None
+    orders.faults.error = None
     assert orders.send("e1").status_code == 200  # a dead delivery stops its sender
     assert orders.numbers() == ([] if state == "dead" else ["e1"])
 
@@ -213,7 +215,7 @@ def test_a_retry_needs_no_secret(orders: Shop, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_retry_gives_a_dead_delivery_back_to_the_worker(orders: Shop) -> None:
     """A retry of a dead enqueued delivery queues it at the end of its lane; another retry is refused."""
-    orders.fail("e1", "stock", error=dead(), item="lamp")
+    orders.fail("e1", "stock", error=dead_letter_error(), item="lamp")
     delivery_id = orders.delivery("e1", "stock").id
     assert orders.delivery("e1", "stock").state == "dead"
     orders.send("e2", "stock", item="lamp")
@@ -221,9 +223,9 @@ def test_a_retry_gives_a_dead_delivery_back_to_the_worker(orders: Shop) -> None:
     again = orders.replays.retry(delivery_id)
     assert (again.outcome, "behind" in again.sentence) == ("refused", True)
     assert orders.numbers() == []
-    orders.troubles.runs.clear()
+    orders.faults.runs.clear()
     run_scheduled(orders.backend)
-    assert orders.troubles.runs == ["e2", "e1"]
+    assert orders.faults.runs == ["e2", "e1"]
     assert orders.delivery("e1", "stock").state == "done"
 
 
@@ -237,9 +239,9 @@ def test_a_retry_brings_the_next_attempt_forward(orders: Shop, monkeypatch: pyte
     assert orders.replays.retry(delivery_id).outcome == "queued"
     assert woken
     assert (orders.job("e1").id, orders.job("e1").due) == (job.id, orders.clock())
-    orders.troubles.runs.clear()
+    orders.faults.runs.clear()
     run_scheduled(orders.backend, advance=2 * HOUR)
-    assert orders.troubles.runs == ["e1"]
+    assert orders.faults.runs == ["e1"]
     assert orders.numbers() == ["e1"]
     assert orders.replays.retry(delivery_id).outcome == "refused"
 
@@ -247,8 +249,8 @@ def test_a_retry_brings_the_next_attempt_forward(orders: Shop, monkeypatch: pyte
 @pytest.mark.parametrize("more", [{}, {"item": "lamp"}])
 def test_a_retry_frees_what_is_stuck(orders: Shop, tmp_path: Path, more: dict[str, str]) -> None:
     """A pending delivery whose job was canceled is scheduled again by a retry, with or without a lane."""
-    delivery_id = orders.received("e1", "stock", **more)
-    behind = orders.received("e2", "stock", **more)
+    delivery_id = orders.receive("e1", "stock", **more)
+    behind = orders.receive("e2", "stock", **more)
     orders.backend.ctx().scheduler.cancel(orders.job("e1").id)
     run_scheduled(orders.backend, advance=HOUR)
     assert orders.delivery("e1", "stock").state == "pending"
@@ -306,7 +308,7 @@ def test_a_busy_database_is_no_failure_of_the_handler(orders: Shop, monkeypatch:
 
 def test_what_is_purged_comes_as_new(orders: Shop, tmp_path: Path) -> None:
     """A duplicate of a purged delivery runs again, and no row of the first one is left."""
-    delivery_id = orders.received("e1")
+    delivery_id = orders.receive("e1")
     (step,) = orders.replays.purge([delivery_id], bodies_only=False, pending=False)
     assert step.outcome == "forgotten"
     for table in ("_webhooks", "_webhook_requests", "_webhook_turns"):
@@ -321,7 +323,7 @@ def test_what_is_purged_comes_as_new(orders: Shop, tmp_path: Path) -> None:
 
 def test_bodies_go_and_ids_stay(orders: Shop, tmp_path: Path) -> None:
     """Without headers and body a delivery still recognises duplicates, and cannot be replayed."""
-    delivery_id = orders.received("e1")
+    delivery_id = orders.receive("e1")
     (step,) = orders.replays.purge([delivery_id], bodies_only=True, pending=False)
     assert step.outcome == "forgotten"
     assert rows(tmp_path, "SELECT count(*) FROM _webhook_requests") == [(0,)]
@@ -332,7 +334,7 @@ def test_bodies_go_and_ids_stay(orders: Shop, tmp_path: Path) -> None:
 
 def test_what_waits_is_purged_only_on_purpose(orders: Shop) -> None:
     """A purge keeps pending deliveries unless asked for them; then the next of the lane gets its turn."""
-    first = orders.received("e1", "stock", item="lamp")
+    first = orders.receive("e1", "stock", item="lamp")
     orders.send("e2", "stock", item="lamp")
     orders.send("e3", "stock", item="lamp")
     (kept,) = orders.replays.purge([first], bodies_only=False, pending=False)

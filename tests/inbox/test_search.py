@@ -120,7 +120,7 @@ def test_a_long_list_takes_little_memory(orders: Shop, states: tuple[State, ...]
 def test_a_delivery_is_found_by_either_id(orders: Shop) -> None:
     """A delivery is found by either id, in one webhook or in all that received it, for any characters."""
     long = "e" * 1000
-    own = orders.received("e1")
+    own = orders.receive("e1")
     orders.send("e1", "stock")
     orders.send(long)
     backend = orders.backend

@@ -1,4 +1,4 @@
-"""The example application in processes of its own: a server on a free port, the command line, curl."""
+"""The example application in its own processes: a server on a free port, the CLI and curl."""
 
 import contextlib
 import http.client
@@ -26,8 +26,8 @@ from tests.example.deliveries import SECRETS, Delivery
 D = TypeVar("D", bound=Document)
 
 ROOT = Path(__file__).resolve().parents[2]
-#: Seconds anything here may take before it counts as stuck; far more than it needs.
-PATIENCE = 60.0
+#: The timeout of every wait in these tests, in seconds.
+TIMEOUT = 60.0
 _ADDRESS = re.compile(r"(?:Listening at:|Running on) http://([\d.]+):(\d+)")
 _WORKER = re.compile(r"Booting worker with pid: (\d+)")
 _SERVED = re.compile(r"Served by <?(\d+)")
@@ -35,10 +35,10 @@ _SERVED = re.compile(r"Served by <?(\d+)")
 
 @dataclass(frozen=True)
 class Kind:
-    """A way to serve the application; port 0 lets the system choose one that is free."""
+    """A way to serve the application; port 0 lets the system choose a free one."""
 
     command: tuple[str, ...]
-    #: How the process ends when it is told to: gunicorn says goodbye, Flask's server has nothing to say.
+    #: The exit statuses after SIGTERM: gunicorn exits by itself, and Flask's server dies of the signal.
     exit_codes: tuple[int, ...]
 
 
@@ -50,7 +50,7 @@ KINDS = {
 
 
 class Deployment:
-    """A folder with files and a database, of the engine whose turn it is, and what works on them from outside.
+    """A folder with files and a database of the engine under test, and the processes that work on them.
 
     Args:
         folder: An empty folder.
@@ -66,24 +66,24 @@ class Deployment:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What every process of the deployment is started with."""
+        """The environment of every process of the deployment."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("FLASK_", "GUNICORN_"))}
         settings = {f"FLASK_{name}": value for name, value in self.settings.items()}
         return inherited | {"PYTHONPATH": str(ROOT)} | settings | SECRETS
 
     @contextmanager
     def backend(self) -> Iterator[Backend]:
-        """The same database in this process."""
+        """Yield a backend on the same database, in this process."""
         with closing(Backend(Settings.from_mapping(self.settings), schema, folder=self.folder)) as backend:
             yield backend
 
     def migrate(self) -> None:
-        """Make the tables."""
+        """Create the tables."""
         with self.backend() as backend:
             backend.migrate()
 
     def rows(self, document: type[D]) -> list[D]:
-        """Every document of a table, oldest first."""
+        """Return all documents of a table, oldest first."""
         with self.backend() as backend:
             return rows(backend, document)
 
@@ -91,18 +91,18 @@ class Deployment:
         """Run `flask convex ...` to its end."""
         command = [sys.executable, "-m", "flask", "--app", "example_app", "convex", *arguments]
         return subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=PATIENCE
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=TIMEOUT
         )
 
-    def answer(self, *arguments: str) -> Any:
-        """What `flask convex ... --json` prints."""
+    def command_json(self, *arguments: str) -> Any:
+        """Run `flask convex ... --json` and return the decoded output."""
         result = self.command(*arguments, "--json")
         assert result.returncode == 0, result.stderr
         return json.loads(result.stdout)
 
 
 class Server:
-    """A server process that answers."""
+    """A process that serves the application."""
 
     def __init__(self, deployment: Deployment, kind: Kind) -> None:
         self._log = deployment.folder / "server.log"
@@ -114,89 +114,89 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # so that its workers can be ended with it if it hangs
+                start_new_session=True,  # so that kill() reaches its workers too
             )
         self._kind = kind
         self.host, self.port = "", 0
 
     @property
     def url(self) -> str:
-        """What its URLs start with."""
+        """The start of its URLs."""
         return f"http://{self.host}:{self.port}"
 
     @property
     def output(self) -> str:
-        """What it has printed so far."""
+        """The output so far."""
         return self._log.read_text(errors="replace")
 
     @property
     def workers(self) -> list[int]:
-        """The process ids of the workers started so far, gunicorn's only."""
+        """The process ids of gunicorn's workers so far."""
         return [int(pid) for pid in _WORKER.findall(self.output)]
 
     @property
     def busy_workers(self) -> set[int]:
-        """The process ids of the workers that have answered something, gunicorn's only."""
+        """The process ids of gunicorn's workers that have served a request."""
         return {int(pid) for pid in _SERVED.findall(self.output)}
 
     def start(self) -> None:
-        """Wait until it answers."""
-        self.wait(lambda: _ADDRESS.search(self.output), "say where it listens")
+        """Wait until the server responds."""
+        self.wait(lambda: _ADDRESS.search(self.output), "log its address")
         found = _ADDRESS.search(self.output)
         assert found is not None
         self.host, self.port = found[1], int(found[2])
-        self.wait(self._is_healthy, "answer /health")
+        self.wait(self._is_healthy, "respond to /health")
 
     def wait(self, condition: Callable[[], Any], what: str) -> None:
-        """Wait until something is true of the server."""
-        end = time.monotonic() + PATIENCE
+        """Wait until a condition holds; `what` completes the error message "The server did not ..."."""
+        end = time.monotonic() + TIMEOUT
         while not condition():
             assert self._process.poll() is None, f"The server ended before it could {what}:\n{self.output}"
             assert time.monotonic() < end, f"The server did not {what}:\n{self.output}"
             time.sleep(0.02)
 
     def stop(self) -> None:
-        """Ask it to end, and see that it does so as it should and has complained of nothing."""
-        self.end()
+        """Stop the server, and check its exit status and that it logged no traceback."""
+        self.terminate()
         assert "Traceback" not in self.output, self.output
 
-    def end(self) -> None:
-        """Ask it to end, and see that it does so as it should; it may have had something to complain of."""
+    def terminate(self) -> None:
+        """Stop the server, and check its exit status only."""
         assert self._process.poll() is None, f"The server has ended by itself:\n{self.output}"
         self._process.terminate()
-        code = self._process.wait(PATIENCE)
+        code = self._process.wait(TIMEOUT)
         assert code in self._kind.exit_codes, f"The server ended with {code}:\n{self.output}"
 
     def kill(self) -> None:
-        """End it and its workers, whatever state they are in."""
+        """Kill the server and its workers."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait(PATIENCE)
+        self._process.wait(TIMEOUT)
 
-    # --- asking it ---------------------------------------------------------------------------------------------------
+    # --- requests ----------------------------------------------------------------------------------------------------
 
     def connect(self) -> http.client.HTTPConnection:
-        """A connection, to be closed by whoever asked for it."""
-        return http.client.HTTPConnection(self.host, self.port, timeout=PATIENCE)
+        """Return a connection, which the caller closes."""
+        return http.client.HTTPConnection(self.host, self.port, timeout=TIMEOUT)
 
-    def request(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> "Answer":
-        """Ask over a connection of its own; a body that is not bytes is sent as JSON."""
+    def request(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> "Response":
+        """Send a request on a new connection; a body that is not bytes is sent as JSON."""
         with closing(self.connect()) as connection:
-            return ask(connection, method, path, body, headers)
+            return send_request(connection, method, path, body, headers)
 
-    def deliver(self, delivery: Delivery) -> "Answer":
+    def deliver(self, delivery: Delivery) -> "Response":
         """Send a webhook."""
         return self.request("POST", delivery.path, delivery.body, dict(delivery.headers))
 
-    def curl(self, path: str, *options: str) -> "Answer":
-        """Ask with curl, which follows what HTTP allows more closely than a library in this process."""
+    def curl(self, path: str, *options: str) -> "Response":
+        """Send a request with curl, which follows HTTP more closely than a Python client."""
         head, body = self._log.parent / "curl-head", self._log.parent / "curl-body"
-        fixed = ("curl", "-sS", "--max-time", str(PATIENCE), "--noproxy", "*", "-D", str(head), "-o", str(body))
+        fixed = ("curl", "-sS", "--max-time", str(TIMEOUT), "--noproxy", "*", "-D", str(head), "-o", str(body))
         body.write_bytes(b"")
         done = subprocess.run([*fixed, "-w", "%{http_code}", *options, self.url + path], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         last = head.read_text().strip().split("\n\n")[-1]
-        return Answer(int(done.stdout), body.read_bytes(), _headers(last))
+        return Response(int(done.stdout), body.read_bytes(), _headers(last))
 
     def _is_healthy(self) -> bool:
         try:
@@ -206,8 +206,8 @@ class Server:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A response that was read to its end; header names in lower case."""
+class Response:
+    """A response that was read to its end; header names are in lower case."""
 
     status: int
     body: bytes
@@ -222,7 +222,7 @@ class Answer:
 
 @contextmanager
 def serving(kind: str, deployment: Deployment) -> Iterator[Server]:
-    """A server that answers, and ends as it should."""
+    """Yield a server that responds, and stop it at the end."""
     server = Server(deployment, KINDS[kind])
     try:
         server.start()
@@ -233,20 +233,20 @@ def serving(kind: str, deployment: Deployment) -> Iterator[Server]:
         raise
 
 
-def ask(
+def send_request(
     connection: http.client.HTTPConnection,
     method: str,
     path: str,
     body: Any = None,
     headers: dict[str, str] | None = None,
-) -> Answer:
-    """Ask over a connection; a body that is not bytes is sent as JSON."""
+) -> Response:
+    """Send a request on this connection; a body that is not bytes is sent as JSON."""
     headers = dict(headers or {})
     if body is not None and not isinstance(body, bytes):
         body, headers = json.dumps(body).encode(), {"Content-Type": "application/json", **headers}
     connection.request(method, path, body, headers)
     response = connection.getresponse()
-    return Answer(response.status, response.read(), {name.lower(): value for name, value in response.getheaders()})
+    return Response(response.status, response.read(), {name.lower(): value for name, value in response.getheaders()})
 
 
 def _headers(head: str) -> dict[str, str]:

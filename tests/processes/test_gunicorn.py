@@ -1,4 +1,4 @@
-"""The settings for gunicorn that come with the package."""
+"""The gunicorn settings of the package."""
 
 import os
 from pathlib import Path
@@ -13,22 +13,22 @@ needs_processors = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="
 
 
 @needs_processors
-def test_each_worker_has_a_processor_of_its_own(tmp_path: Path) -> None:
-    """Two workers keep to two processors, all their threads included; the process above them keeps to none."""
+def test_each_worker_is_pinned_to_its_own_processor(tmp_path: Path) -> None:
+    """Each of two workers is pinned to its own processor, with all its threads, and the master is not pinned."""
     deployment = Deployment(tmp_path)
     deployment.migrate()
     with serving("gunicorn", deployment) as server:
         server.wait(lambda: len(server.workers) == 2, "start two workers")
         processors = [os.sched_getaffinity(worker) for worker in server.workers]
-        above = os.sched_getaffinity(os.getpid())
+        process_cpus = os.sched_getaffinity(os.getpid())
         assert [len(own) for own in processors] == [1, 1]
         assert processors[0] != processors[1]
-        assert set.union(*processors) <= above
+        assert set.union(*processors) <= process_cpus
 
 
 @needs_processors
-def test_a_new_worker_takes_the_processor_that_is_free() -> None:
-    """A worker that comes for one that has died gets that one's processor, not the next in line."""
+def test_new_worker_takes_the_free_processor() -> None:
+    """A worker that replaces a dead one takes over its processor."""
     workers = [SimpleNamespace() for _ in range(3)]
     arbiter = SimpleNamespace(WORKERS={})
     for worker in workers[:2]:

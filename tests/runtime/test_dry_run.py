@@ -11,7 +11,7 @@ from flask_convex_http import ConvexError
 from flask_convex_http.inbox.replay import Preview
 from flask_convex_http.runtime.row_changes import FieldChange
 from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES, database_digest
-from tests.orders import SECRET, VARIABLE, Shop, dead, remind, shop, store
+from tests.orders import SECRET, VARIABLE, Shop, dead_letter_error, remind, shop, store
 
 pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
@@ -82,11 +82,13 @@ def test_a_dry_run_leaves_nothing(orders: Shop, tmp_path: Path, monkeypatch: pyt
     assert orders.backend.ctx().storage.get_metadata(told["file"]) is None
 
 
-@pytest.mark.parametrize("error", [ValueError("The lamp is out"), ConvexError("no"), SystemExit("stop"), dead()])
+@pytest.mark.parametrize(
+    "error", [ValueError("The lamp is out"), ConvexError("no"), SystemExit("stop"), dead_letter_error()]
+)
 def test_a_handler_that_fails(orders: Shop, tmp_path: Path, error: BaseException) -> None:
     """A dry run of a handler that fails returns its error, and records nothing."""
-    delivery_id = orders.received("e1")
-    orders.troubles.error = error
+    delivery_id = orders.receive("e1")
+    orders.faults.error = error
     before = database_digest(tmp_path)
     preview = previewed(orders, delivery_id)
     assert (preview.status, preview.rows, preview.system) == (None, [], [])
@@ -96,5 +98,5 @@ def test_a_handler_that_fails(orders: Shop, tmp_path: Path, error: BaseException
 
 def test_writes_without_a_result(orders: Shop) -> None:
     """Rolled back writes, and a row that was inserted and deleted, are no changes."""
-    preview = previewed(orders, orders.received("e1", type="order.doubtful"))
+    preview = previewed(orders, orders.receive("e1", type="order.doubtful"))
     assert (preview.status, preview.rows, preview.system) == (200, [], [])

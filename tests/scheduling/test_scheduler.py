@@ -19,7 +19,7 @@ from flask_convex_http.scheduling.job_writer import MAX_JOBS
 from flask_convex_http.scheduling.scheduler import MAX_YEARS
 from flask_convex_http.testing import Clock, run_scheduled
 from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES, memory_backend
-from tests.notes import FUNCTIONS, SCHEMA, Boom, Note, call, later, note, noted, row, rows, scheduled, texts
+from tests.notes import FUNCTIONS, SCHEMA, Boom, Note, call, later, note, noted_texts, row, rows, scheduled_texts, texts
 
 pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
@@ -43,13 +43,13 @@ def test_scheduled_with_the_commit() -> None:
 
     with memory_backend(SCHEMA, FUNCTIONS) as backend:
         assert backend.ctx().run_mutation(outer) == []
-        assert noted(backend) == []
+        assert noted_texts(backend) == []
         assert [job.state for job in backend.ctx().run_query(rows)] == ["pending", "pending"]
         assert [(job.name, job.state) for job in run_scheduled(backend)] == [
             ("notes:note", "success"),
             ("notes:call", "success"),
         ]
-        assert noted(backend) == ["a", "b"]
+        assert noted_texts(backend) == ["a", "b"]
         assert run_scheduled(backend) == []
 
 
@@ -58,7 +58,7 @@ def test_failed_mutation_schedules_nothing() -> None:
     with memory_backend(SCHEMA, FUNCTIONS) as backend:
         with pytest.raises(Boom):
             backend.ctx().run_mutation(later, text="a", fail=True)
-        assert scheduled(backend) == []
+        assert scheduled_texts(backend) == []
         assert run_scheduled(backend) == []
 
 
@@ -75,7 +75,7 @@ def test_rolled_back_mutation_schedules_nothing() -> None:
     with memory_backend(SCHEMA, FUNCTIONS) as backend:
         backend.ctx().run_mutation(outer)
         run_scheduled(backend)
-        assert noted(backend) == ["before", "after"]
+        assert noted_texts(backend) == ["before", "after"]
 
 
 def test_failed_job_leaves_nothing() -> None:
@@ -93,7 +93,7 @@ def test_failed_job_leaves_nothing() -> None:
         assert job.state == "failed"
         assert "no luck" in (job.error or "")
         assert job.completed_time is not None
-        assert noted(backend) == []
+        assert noted_texts(backend) == []
         assert run_scheduled(backend) == []
 
 
@@ -110,7 +110,7 @@ def test_chain() -> None:
     with memory_backend(SCHEMA, [*FUNCTIONS, count_down], clock=clock) as backend:
         backend.ctx().scheduler.run_after(1, count_down, number=20)
         assert len(run_scheduled(backend, advance=timedelta(seconds=20))) == 20
-        assert noted(backend) == [str(number) for number in range(20, 0, -1)]
+        assert noted_texts(backend) == [str(number) for number in range(20, 0, -1)]
 
 
 # --- from actions ----------------------------------------------------------------------------------------------------
@@ -129,7 +129,7 @@ def test_action_schedules_at_once() -> None:
         with pytest.raises(Boom):
             backend.ctx().run_action(outer)
         run_scheduled(backend)
-        assert noted(backend) == ["a"]
+        assert noted_texts(backend) == ["a"]
 
 
 def test_action_schedules_without_limit() -> None:
@@ -193,8 +193,8 @@ def test_order_of_time() -> None:
         assert run_scheduled(backend) == []
         for number, text in enumerate(["at once", "first", "second", "third"]):
             run_scheduled(backend, advance=timedelta(seconds=1) if number == 0 else HOUR)
-            assert noted(backend)[-1] == text
-            assert len(noted(backend)) == number + 1
+            assert noted_texts(backend)[-1] == text
+            assert len(noted_texts(backend)) == number + 1
 
 
 @pytest.mark.parametrize("kind", [note, call], ids=["mutation", "action"])
@@ -214,7 +214,7 @@ def test_same_time() -> None:
         for number in range(20):
             backend.ctx().scheduler.run_at(START + HOUR, note, text=str(number))
         run_scheduled(backend, advance=HOUR)
-        assert noted(backend) == [str(number) for number in range(20)]
+        assert noted_texts(backend) == [str(number) for number in range(20)]
 
 
 def test_delay_counts_from_the_start_of_the_mutation() -> None:
@@ -294,7 +294,7 @@ def test_wrong_delay(delay: Any, message: str) -> None:
         for schedule in (lambda: ctx.run_mutation(inside), lambda: ctx.scheduler.run_after(delay, note)):
             with pytest.raises(SchedulingError, match=message):
                 schedule()
-        assert scheduled(backend) == []
+        assert scheduled_texts(backend) == []
 
 
 @pytest.mark.parametrize(
@@ -316,4 +316,4 @@ def test_wrong_time(when: Any, message: str) -> None:
     with memory_backend(SCHEMA, FUNCTIONS, clock=Clock(START)) as backend:
         with pytest.raises(SchedulingError, match=message):
             backend.ctx().scheduler.run_at(when, note)
-        assert scheduled(backend) == []
+        assert scheduled_texts(backend) == []

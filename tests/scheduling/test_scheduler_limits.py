@@ -20,7 +20,7 @@ from flask_convex_http import (
 from flask_convex_http.scheduling.job_writer import MAX_ARGUMENT_BYTES, MAX_JOBS
 from flask_convex_http.scheduling.submission import MAX_ARGUMENTS
 from flask_convex_http.testing import memory_backend, run_scheduled
-from tests.notes import FUNCTIONS, SCHEMA, Boom, later, note, rows, scheduled, texts
+from tests.notes import FUNCTIONS, SCHEMA, Boom, later, note, rows, scheduled_texts, texts
 
 START = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -49,7 +49,7 @@ def test_number_of_jobs() -> None:
 
     with memory_backend(SCHEMA, FUNCTIONS) as backend:
         backend.ctx().run_mutation(outer)
-        assert len(scheduled(backend)) == MAX_JOBS
+        assert len(scheduled_texts(backend)) == MAX_JOBS
 
 
 def test_rolled_back_jobs_do_not_count() -> None:
@@ -67,7 +67,7 @@ def test_rolled_back_jobs_do_not_count() -> None:
 
     with memory_backend(SCHEMA, FUNCTIONS) as backend:
         backend.ctx().run_mutation(outer)
-        assert len(scheduled(backend)) == MAX_JOBS
+        assert len(scheduled_texts(backend)) == MAX_JOBS
 
 
 def test_each_job_has_its_own_limits() -> None:
@@ -94,7 +94,7 @@ def test_size_of_arguments() -> None:
 
     with memory_backend(SCHEMA, FUNCTIONS) as backend:
         backend.ctx().run_mutation(outer)
-        assert [len(text) for text in scheduled(backend)] == [largest] * 4
+        assert [len(text) for text in scheduled_texts(backend)] == [largest] * 4
 
 
 # --- functions -------------------------------------------------------------------------------------------------------

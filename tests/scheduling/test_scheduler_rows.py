@@ -20,7 +20,7 @@ from flask_convex_http import (
 from flask_convex_http.schema.system_tables import CronJob
 from flask_convex_http.testing import Clock, run_scheduled
 from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES, memory_backend
-from tests.notes import FUNCTIONS, SCHEMA, Boom, Note, call, later, note, noted, row, rows, state
+from tests.notes import FUNCTIONS, SCHEMA, Boom, Note, call, later, note, noted_texts, row, rows, state
 
 pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
@@ -141,7 +141,7 @@ def test_cancel_pending(kind: Any, by: str) -> None:
         found = ctx.run_query(row, job=job)
         assert (found.state, found.completed_time) == ("canceled", (START + HOUR / 2).timestamp() * 1000)
         run_scheduled(backend, advance=HOUR)
-        assert noted(backend) == ["b"]
+        assert noted_texts(backend) == ["b"]
         ctx.scheduler.cancel(job)
         assert ctx.run_query(row, job=job) == found
 
@@ -153,7 +153,7 @@ def test_cancel_is_part_of_the_mutation() -> None:
         with pytest.raises(Boom):
             backend.ctx().run_mutation(cancel, job=job, fail=True)
         run_scheduled(backend)
-        assert (state(backend, job), noted(backend)) == ("success", ["a"])
+        assert (state(backend, job), noted_texts(backend)) == ("success", ["a"])
 
 
 def test_schedule_and_cancel_in_one_mutation() -> None:
@@ -214,7 +214,7 @@ def test_mutation_cancels_itself() -> None:
         own.append(backend.ctx().scheduler.run_after(0, give_up))
         run_scheduled(backend)
         assert [state(backend, job) for job in own] == ["canceled", "canceled"]
-        assert noted(backend) == ["a"]
+        assert noted_texts(backend) == ["a"]
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -237,5 +237,5 @@ def test_cancel_a_running_action(fails: bool) -> None:
         jobs.append(backend.ctx().scheduler.run_after(0, go_on))
         run_scheduled(backend)
         assert [state(backend, job) for job in jobs] == ["canceled", "success", "canceled", "canceled", "success"]
-        assert noted(backend) == ["directly", "before", "by another"]
+        assert noted_texts(backend) == ["directly", "before", "by another"]
         assert backend.ctx().run_query(row, job=jobs[0]).completed_time is not None

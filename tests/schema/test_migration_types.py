@@ -10,7 +10,7 @@ import pytest
 
 from flask_convex_http import Id, MigrationRefusedError
 from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES, columns, database_digest
-from tests.versions import migrate, start, stored, thing
+from tests.versions import all_documents, create_with, migrate, thing
 
 pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
@@ -68,9 +68,9 @@ NOON = datetime.datetime(2024, 5, 1, 12, tzinfo=datetime.UTC)
 def test_types_change_where_every_row_fits(tmp_path: Path, old: Any, new: Any, values: Any, expected: Any) -> None:
     """A column whose values all fit the new type is changed, and the values keep their meaning."""
     before, after = thing(field=old, name=(str, "x")), thing({"by_name": ["name"]}, field=new, name=(str, "x"))
-    ids = start(tmp_path, before, *[before(field=value) for value in values])
+    ids = create_with(tmp_path, before, *[before(field=value) for value in values])
     migrate(tmp_path, after)
-    found = stored(tmp_path, after)
+    found = all_documents(tmp_path, after)
     assert [one.field for one in found] == expected
     assert [type(one.field) for one in found] == [type(value) for value in expected]
     assert [one.id for one in found] == ids
@@ -114,12 +114,12 @@ def test_types_do_not_change_where_a_row_does_not_fit(
 ) -> None:
     """One row that does not fit refuses the whole migration, and the message names the row."""
     before, after = thing(field=old), thing(field=new, more=(int, 5))
-    *_, wrong_id = start(tmp_path, before, *[before(field=value) for value in [*fitting, wrong]])
+    *_, wrong_id = create_with(tmp_path, before, *[before(field=value) for value in [*fitting, wrong]])
     state = database_digest(tmp_path)
     with pytest.raises(MigrationRefusedError, match=rf"things.field cannot become .*the row {wrong_id} does not fit"):
         migrate(tmp_path, after)
     assert database_digest(tmp_path) == state
-    assert len(stored(tmp_path, before)) == len(fitting) + 1
+    assert len(all_documents(tmp_path, before)) == len(fitting) + 1
 
 
 def test_types_change_freely_without_rows(tmp_path: Path) -> None:
@@ -129,4 +129,4 @@ def test_types_change_freely_without_rows(tmp_path: Path) -> None:
         kind = thing(field=annotation)
         migrate(tmp_path, kind)
         assert migrate(tmp_path, kind) == []
-        assert stored(tmp_path, kind) == []
+        assert all_documents(tmp_path, kind) == []

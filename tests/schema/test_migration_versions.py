@@ -10,7 +10,7 @@ from flask_convex_http import EngineError, MigrationRefusedError, MigrationRequi
 from flask_convex_http.schema.migrations import plan
 from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES, SQLITE_ONLY, database_digest, rows
 from tests.deployment import Deployment
-from tests.versions import migrate, start, stored, thing
+from tests.versions import all_documents, create_with, migrate, thing
 
 pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
@@ -19,7 +19,7 @@ pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 def test_what_others_have_made_stays(tmp_path: Path) -> None:
     """Tables, indexes, views and triggers of other programs survive, even when their table is rebuilt."""
     kind = thing(name=str, size=int)
-    start(tmp_path, kind, kind(name="a", size=1))
+    create_with(tmp_path, kind, kind(name="a", size=1))
     for statement in (
         "CREATE TABLE notes (text TEXT)",
         "INSERT INTO notes VALUES ('mine')",
@@ -30,7 +30,7 @@ def test_what_others_have_made_stays(tmp_path: Path) -> None:
         rows(tmp_path, statement)
     newer = thing({"by_size": ["size"]}, name=str | None, size=float, more=(str, "x"))
     migrate(tmp_path, newer)
-    start(tmp_path, newer, newer(name="b", size=2.5))
+    create_with(tmp_path, newer, newer(name="b", size=2.5))
     assert rows(tmp_path, "SELECT text FROM notes") == [("mine",), ("b",)]
     assert rows(tmp_path, "SELECT name FROM names") == [("a",), ("b",)]
     assert rows(tmp_path, "SELECT count(*) FROM sqlite_master WHERE name = 'my_index'") == [(1,)]
@@ -41,7 +41,7 @@ def test_what_others_have_made_stays(tmp_path: Path) -> None:
 def test_a_column_changed_by_others_is_noticed(tmp_path: Path, each_engine: str) -> None:
     """A column that another program added, or whose type it changed, is seen as it is now."""
     kind = thing(name=str)
-    start(tmp_path, kind, kind(name="a"))
+    create_with(tmp_path, kind, kind(name="a"))
     whole = "INTEGER" if each_engine == "sqlite" else "BIGINT"
     rows(tmp_path, f"ALTER TABLE things ADD COLUMN size {whole}")
     assert migrate(tmp_path, thing(name=str, size=int | None)) == ["change what things.size takes (its rows fit)"]
@@ -53,10 +53,10 @@ def test_a_column_changed_by_others_is_noticed(tmp_path: Path, each_engine: str)
 def test_a_lost_memory_of_the_shape_is_no_disaster(tmp_path: Path) -> None:
     """If the stored shape of the tables is damaged, the migration inspects the tables themselves."""
     kind = thing({"by_name": ["name"]}, name=str, size=int | None)
-    start(tmp_path, kind, kind(name="a", size=5))
+    create_with(tmp_path, kind, kind(name="a", size=5))
     for damage in ("nonsense", "[]", '{"things": 5}'):
         rows(tmp_path, "UPDATE _settings SET value = ? WHERE key = 'shape'", damage)
-        assert stored(tmp_path, kind)[0].name == "a"
+        assert all_documents(tmp_path, kind)[0].name == "a"
         migrate(tmp_path, kind)
 
 
@@ -64,7 +64,7 @@ def test_a_change_midway_that_fails_undoes_all(tmp_path: Path, monkeypatch: pyte
     """An interrupted migration leaves the database as it was."""
     old = thing(name=str, size=int)
     new = thing({"by_name": ["name"]}, name=str | None, size=float, more=(str, "x"))
-    start(tmp_path, old, old(name="a", size=5))
+    create_with(tmp_path, old, old(name="a", size=5))
     before = database_digest(tmp_path)
     with closing(Deployment(new, folder=tmp_path).backend) as backend:
 
@@ -109,7 +109,7 @@ def test_old_code_runs_on_a_newer_schema(tmp_path: Path) -> None:
     with closing((restarted := Deployment(old, folder=tmp_path)).backend):
         restarted.add(old(name="c"))
         assert len(restarted.read(lambda db: db.query(old).with_index("by_name").collect())) == 3
-    found = stored(tmp_path, new)
+    found = all_documents(tmp_path, new)
     assert [(one.name, one.color, one.note, one.level) for one in found] == [
         (name, "re'd()", None, 5) for name in ("a", "b", "c")
     ]
@@ -118,11 +118,11 @@ def test_old_code_runs_on_a_newer_schema(tmp_path: Path) -> None:
 def test_old_code_does_not_run_on_what_it_cannot_read(tmp_path: Path) -> None:
     """Code that is behind an incompatible change reports that the database does not fit."""
     old, new = thing(name=str), thing(name=str | None)
-    start(tmp_path, old, old(name="a"))
+    create_with(tmp_path, old, old(name="a"))
     migrate(tmp_path, new)
-    start(tmp_path, new, new(name=None))
+    create_with(tmp_path, new, new(name=None))
     with pytest.raises(MigrationRequiredError, match="does not fit the schema"):
-        stored(tmp_path, old)
+        all_documents(tmp_path, old)
 
 
 def test_a_newer_required_column_is_an_error_for_old_code(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from flask_convex_http import (
 )
 from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES, SQLITE_ONLY, columns, database_digest, rows
 from tests.deployment import Deployment
-from tests.versions import migrate, start, stored, thing
+from tests.versions import all_documents, create_with, migrate, thing
 
 pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
@@ -94,7 +94,7 @@ def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
     old, new = thing(name=str), thing({"by_name": ["name"]}, name=str | None, color=(str, "red"))
     assert migrate(tmp_path / "sub", old, dry_run=True)[0] == "create table things (name)"
     assert not (tmp_path / "sub" / "convex.db").exists()
-    start(tmp_path, old, old(name="a"))
+    create_with(tmp_path, old, old(name="a"))
     before = database_digest(tmp_path)
     steps = migrate(tmp_path, new, dry_run=True)
     assert steps == [
@@ -109,7 +109,7 @@ def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
 def test_a_dry_run_finds_what_fails(tmp_path: Path) -> None:
     """A dry run reports every refusal."""
     kind = thing(name=str)
-    start(tmp_path, kind, kind(name="a"))
+    create_with(tmp_path, kind, kind(name="a"))
     with pytest.raises(MigrationRefusedError):
         migrate(tmp_path, thing(name=str, size=int), dry_run=True)
 
@@ -169,14 +169,14 @@ DEFAULTS: list[tuple[Any, Any]] = [
 def test_a_new_column_fills_rows_with_its_default(tmp_path: Path, annotation: Any, default: Any) -> None:
     """Existing rows get exactly the default of a new column, with any characters in its text."""
     old, new = thing(name=str), thing(name=str, extra=(annotation, default))
-    start(tmp_path, old, old(name="a"), old(name="b"))
+    create_with(tmp_path, old, old(name="a"), old(name="b"))
     migrate(tmp_path, new)
-    assert [(found.name, found.extra) for found in stored(tmp_path, new)] == [("a", default), ("b", default)]
+    assert [(found.name, found.extra) for found in all_documents(tmp_path, new)] == [("a", default), ("b", default)]
     assert migrate(tmp_path, new) == []
     # ... and later changes of the table keep it
     newer = thing(name=str | None, extra=(annotation, default), more=(int, 1))
     migrate(tmp_path, newer)
-    assert [found.extra for found in stored(tmp_path, newer)] == [default, default]
+    assert [found.extra for found in all_documents(tmp_path, newer)] == [default, default]
 
 
 def test_a_factory_fills_rows_too(tmp_path: Path) -> None:
@@ -184,15 +184,15 @@ def test_a_factory_fills_rows_too(tmp_path: Path) -> None:
     numbers = itertools.count(1)
     old = thing(name=str)
     new = thing(name=str, extra=(int, msgspec.field(default_factory=lambda: next(numbers))))
-    start(tmp_path, old, old(name="a"), old(name="b"))
+    create_with(tmp_path, old, old(name="a"), old(name="b"))
     migrate(tmp_path, new)
-    assert len({found.extra for found in stored(tmp_path, new)}) == 1
+    assert len({found.extra for found in all_documents(tmp_path, new)}) == 1
 
 
 def test_a_new_required_column_needs_empty_tables(tmp_path: Path) -> None:
     """A new field without a default is refused while there are rows, and the message names one."""
     old, new = thing(name=str), thing(name=str, size=int)
-    [thing_id] = start(tmp_path, old, old(name="a"))
+    [thing_id] = create_with(tmp_path, old, old(name="a"))
     before = database_digest(tmp_path)
     with pytest.raises(MigrationRefusedError, match=rf"things\.size is new and required.*{thing_id}.*class Thing"):
         migrate(tmp_path, new)
@@ -200,15 +200,15 @@ def test_a_new_required_column_needs_empty_tables(tmp_path: Path) -> None:
     with closing((app := Deployment(old, folder=tmp_path)).backend):
         app.write(lambda db: db.delete(thing_id))
     assert migrate(tmp_path, new) == ["add column things.size (integer)"]
-    start(tmp_path, new, new(name="a", size=5))
+    create_with(tmp_path, new, new(name="a", size=5))
 
 
 def test_a_new_optional_column_is_none(tmp_path: Path) -> None:
     """A new field that accepts None needs no default: existing rows have None."""
     old, new = thing(name=str), thing(name=str, size=int | None)
-    start(tmp_path, old, old(name="a"))
+    create_with(tmp_path, old, old(name="a"))
     migrate(tmp_path, new)
-    assert stored(tmp_path, new)[0].size is None
+    assert all_documents(tmp_path, new)[0].size is None
 
 
 # --- dropping columns --------------------------------------------------------------------------------------------
@@ -217,14 +217,14 @@ def test_a_new_optional_column_is_none(tmp_path: Path) -> None:
 def test_dropping_a_column_must_be_allowed(tmp_path: Path) -> None:
     """A removed field is refused with the option that allows it; with the option, its column is dropped."""
     old, new = thing({"by_size": ["size"]}, name=str, size=int), thing(name=str)
-    [thing_id] = start(tmp_path, old, old(name="a", size=5))
+    [thing_id] = create_with(tmp_path, old, old(name="a", size=5))
     before = database_digest(tmp_path)
     with pytest.raises(MigrationRefusedError, match=rf"drop column things.size.*{thing_id}.*--allow-destructive"):
         migrate(tmp_path, new)
     assert database_digest(tmp_path) == before
     steps = migrate(tmp_path, new, allow_destructive=True)
     assert steps == ["drop index by_size of things", "drop column things.size and what it holds"]
-    assert stored(tmp_path, new)[0].name == "a"
+    assert all_documents(tmp_path, new)[0].name == "a"
     assert migrate(tmp_path, new) == []
 
 
@@ -232,10 +232,10 @@ def test_a_table_that_left_the_schema_stays(tmp_path: Path) -> None:
     """A class that left the schema leaves its table, and its values are read again when it comes back."""
     kind, other = thing(tags=list[str], at=datetime.datetime, flag=bool), thing(table="others", name=str)
     value = kind(tags=["a"], at=datetime.datetime(2024, 5, 1, tzinfo=datetime.UTC), flag=True)
-    start(tmp_path, kind, value)
+    create_with(tmp_path, kind, value)
     assert "create table others (name)" in migrate(tmp_path, other)
     assert migrate(tmp_path, kind, other) == []
-    [found] = stored(tmp_path, kind)
+    [found] = all_documents(tmp_path, kind)
     assert (found.tags, found.at, found.flag) == (value.tags, value.at, value.flag)
 
 
@@ -246,7 +246,7 @@ def test_indexes_come_change_and_go(tmp_path: Path) -> None:
     """Indexes are created, rebuilt when their fields change, and dropped, with rows in the table."""
     fields: dict[str, Any] = {"a": int, "b": int | None}
     kind = thing({"by_x": ["a"]}, **fields)
-    start(tmp_path, kind, *[kind(a=number % 3, b=number) for number in range(9)])
+    create_with(tmp_path, kind, *[kind(a=number % 3, b=number) for number in range(9)])
     changed = thing({"by_x": ["b", "a"], "by_y": ["a"]}, **fields)
     assert migrate(tmp_path, changed) == [
         "drop index by_x of things",
@@ -262,7 +262,7 @@ def test_indexes_come_change_and_go(tmp_path: Path) -> None:
 def test_a_unique_index_over_duplicates_is_refused(tmp_path: Path) -> None:
     """Rows with the same values prevent a unique index, and the message names one; None does not."""
     kind, strict = thing(code=int | None), thing({"by_code": unique("code")}, code=int | None)
-    first, second, *_ = start(tmp_path, kind, kind(code=5), kind(code=5), kind(code=None), kind(code=None))
+    first, second, *_ = create_with(tmp_path, kind, kind(code=5), kind(code=5), kind(code=None), kind(code=None))
     before = database_digest(tmp_path)
     with pytest.raises(MigrationRefusedError, match=rf"things: the unique index by_code \(code\).*({first}|{second})"):
         migrate(tmp_path, strict)
@@ -271,13 +271,13 @@ def test_a_unique_index_over_duplicates_is_refused(tmp_path: Path) -> None:
         app.write(lambda db: db.patch(first, code=6))
     assert migrate(tmp_path, strict) == ["create unique index by_code on things (code)"]
     with pytest.raises(UniqueConstraintError):
-        start(tmp_path, strict, strict(code=6))
+        create_with(tmp_path, strict, strict(code=6))
 
 
 def test_a_unique_index_over_a_default_is_refused(tmp_path: Path) -> None:
     """A new field with the same default in all rows cannot be unique."""
     old, new = thing(name=str), thing({"by_code": unique("code")}, name=str, code=(int, 5))
-    start(tmp_path, old, old(name="a"), old(name="b"))
+    create_with(tmp_path, old, old(name="a"), old(name="b"))
     with pytest.raises(MigrationRefusedError, match="create unique index by_code"):
         migrate(tmp_path, new)
 
@@ -285,14 +285,14 @@ def test_a_unique_index_over_a_default_is_refused(tmp_path: Path) -> None:
 def test_a_unique_field_may_start_and_stop_taking_none(tmp_path: Path) -> None:
     """A unique index stays unique when its field begins to accept None, and when it no longer does."""
     strict, loose = thing({"by_code": unique("code")}, code=int), thing({"by_code": unique("code")}, code=int | None)
-    start(tmp_path, strict, strict(code=5))
+    create_with(tmp_path, strict, strict(code=5))
     for kind, taken in ((loose, 5), (strict, 5), (loose, 5)):
         assert len(migrate(tmp_path, kind)) == 1
         with pytest.raises(UniqueConstraintError):
-            start(tmp_path, kind, kind(code=taken))
+            create_with(tmp_path, kind, kind(code=taken))
         assert migrate(tmp_path, kind) == []
-    start(tmp_path, loose, loose(code=None), loose(code=None))
-    assert [one.code for one in stored(tmp_path, loose)] == [5, None, None]
+    create_with(tmp_path, loose, loose(code=None), loose(code=None))
+    assert [one.code for one in all_documents(tmp_path, loose)] == [5, None, None]
 
 
 def test_an_index_may_become_unique_and_back(tmp_path: Path) -> None:
@@ -301,4 +301,4 @@ def test_an_index_may_become_unique_and_back(tmp_path: Path) -> None:
         kind = thing(indexes, code=int | None)
         assert migrate(tmp_path, kind)
         assert migrate(tmp_path, kind) == []
-    start(tmp_path, kind, kind(code=5), kind(code=5))
+    create_with(tmp_path, kind, kind(code=5), kind(code=5))

@@ -1,4 +1,4 @@
-"""`ctx.storage`: bytes and rows that agree, whatever fails in between."""
+"""`ctx.storage`: bytes and rows that agree after any failure."""
 
 import io
 import time
@@ -41,7 +41,7 @@ BODY = bytes(range(256)) * 2000
 
 @internal_mutation
 def remove(ctx: MutationCtx, *, file: Id[StoredFile], fail: bool = False) -> bool:
-    """Delete a file and answer whether it is still to be seen in the transaction; then perhaps fail."""
+    """Delete a file and return whether the transaction still sees it, or fail after the deletion."""
     ctx.storage.delete(file)
     if fail:
         raise ConvexError("no")
@@ -50,7 +50,7 @@ def remove(ctx: MutationCtx, *, file: Id[StoredFile], fail: bool = False) -> boo
 
 @internal_mutation
 def try_to_remove(ctx: MutationCtx, *, file: Id[StoredFile]) -> None:
-    """Run a deletion that fails, and go on."""
+    """Run a deletion that fails, and catch its error."""
     with pytest.raises(ConvexError):
         ctx.run_mutation(remove, file=file, fail=True)
 
@@ -63,7 +63,7 @@ def revoke(ctx: MutationCtx, *, file: Id[StoredFile]) -> None:
 
 @internal_query
 def url(ctx: QueryCtx, *, file: Id[StoredFile]) -> str | None:
-    """The URL of a file."""
+    """Return the URL of a file, or None."""
     return ctx.storage.get_url(file)
 
 
@@ -72,22 +72,22 @@ FUNCTIONS: list[Any] = [remove, try_to_remove, revoke, url]
 
 @contextmanager
 def storing(folder: Path, clock: Clock | None = None) -> Iterator[tuple[Backend, StorageActions]]:
-    """A backend and its `ctx.storage`."""
+    """Yield a backend and its `ctx.storage`."""
     with deployed(folder, functions=FUNCTIONS, clock=clock, **stores.config(folder)) as app:
         backend = backend_of(app)
         yield backend, backend.ctx(site=lambda: "http://localhost").storage
 
 
 def content(storage: StorageActions, file_id: Id[StoredFile]) -> bytes:
-    """All bytes of a file."""
+    """Return all bytes of a file."""
     file = storage.get(file_id)
     assert file is not None
     with file:
         return file.read()
 
 
-def stored(backend: Backend) -> list[str]:
-    """What the blob store has bytes for."""
+def stored_keys(backend: Backend) -> list[str]:
+    """Return the keys in the blob store."""
     keys = backend.blobs.keys()
     return [key for key, _ in keys]
 
@@ -103,8 +103,8 @@ def stored(backend: Backend) -> list[str]:
         lambda: iter([BODY]),
     ],
 )
-def test_what_can_be_stored(tmp_path: Path, make: Any) -> None:
-    """Bytes, a file to read from and an iterable of bytes are stored alike."""
+def test_storable_data(tmp_path: Path, make: Any) -> None:
+    """Bytes, a file object and an iterable of bytes can be stored."""
     with storing(tmp_path) as (_, storage):
         file_id = storage.store(make(), content_type="a/b")
         assert content(storage, file_id) == BODY
@@ -113,16 +113,16 @@ def test_what_can_be_stored(tmp_path: Path, make: Any) -> None:
 
 
 @pytest.mark.parametrize("data", ["text", 1, None, ["text"], io.StringIO("text")])
-def test_what_cannot_be_stored(tmp_path: Path, data: Any) -> None:
-    """Text and other things are a TypeError, and leave nothing."""
+def test_invalid_data(tmp_path: Path, data: Any) -> None:
+    """Any other value raises TypeError, and nothing is stored."""
     with storing(tmp_path) as (backend, storage):
         with pytest.raises(TypeError):
             storage.store(data)
-        assert stored(backend) == []
+        assert stored_keys(backend) == []
 
 
 def test_get_is_a_file(tmp_path: Path) -> None:
-    """A stored file can be read, sought in and iterated over as any other; one that is not there is None."""
+    """get() returns a file object with read, seek and iteration, or None if the file does not exist."""
     text = b"one\ntwo\nthree"
     with storing(tmp_path) as (_, storage):
         file_id = storage.store(text)
@@ -139,7 +139,7 @@ def test_get_is_a_file(tmp_path: Path) -> None:
 
 
 def test_reading_and_seeking_as_in_memory(tmp_path: Path) -> None:
-    """Any sequence of reads and seeks gives what it gives on the same bytes in memory."""
+    """Any sequence of reads and seeks returns the same bytes as io.BytesIO."""
     with storing(tmp_path) as (_, storage):
         file_id = storage.store(BODY)
 
@@ -156,28 +156,28 @@ def test_reading_and_seeking_as_in_memory(tmp_path: Path) -> None:
         check()
 
 
-def test_deleting_takes_row_and_bytes(tmp_path: Path) -> None:
-    """A deleted file is gone: no bytes, no row, no URL; deleting it again is an error."""
+def test_delete_removes_row_and_bytes(tmp_path: Path) -> None:
+    """Deleting a file removes bytes, row and URL, and deleting it again raises BlobNotFoundError."""
     with storing(tmp_path) as (backend, storage):
         file_id = storage.store(BODY)
         storage.delete(file_id)
         assert (storage.get(file_id), storage.get_metadata(file_id), storage.get_url(file_id)) == (None, None, None)
-        assert stored(backend) == []
+        assert stored_keys(backend) == []
         with pytest.raises(BlobNotFoundError):
             storage.delete(file_id)
 
 
-def test_deleting_in_a_mutation_takes_the_bytes_after_the_commit(tmp_path: Path) -> None:
-    """A mutation that deletes a file sees it gone, and the bytes go when it commits."""
+def test_delete_in_a_mutation_removes_the_bytes_on_commit(tmp_path: Path) -> None:
+    """A mutation that deletes a file no longer sees it, and its commit removes the bytes."""
     with storing(tmp_path) as (backend, storage):
         file_id = storage.store(BODY)
         assert backend.ctx().run_mutation(remove, file=file_id) is False
-        assert (storage.get(file_id), stored(backend)) == (None, [])
+        assert (storage.get(file_id), stored_keys(backend)) == (None, [])
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_deleting_that_is_rolled_back_keeps_the_file(tmp_path: Path, whole: bool) -> None:
-    """If the mutation, or the sub-transaction, that deleted a file fails, the file is still there."""
+def test_rolled_back_delete_keeps_the_file(tmp_path: Path, whole: bool) -> None:
+    """A mutation, or a nested one, that fails after it deleted a file keeps the file."""
     with storing(tmp_path) as (backend, storage):
         file_id = storage.store(BODY)
         if whole:
@@ -189,7 +189,7 @@ def test_deleting_that_is_rolled_back_keeps_the_file(tmp_path: Path, whole: bool
 
 
 def test_revoking_in_a_mutation(tmp_path: Path) -> None:
-    """Revoking changes the URL that a query gives out."""
+    """Revoking in a mutation changes the URL that queries return."""
     with storing(tmp_path) as (backend, storage):
         file_id, ctx = storage.store(b"x"), backend.ctx()
         before = ctx.run_query(url, file=file_id)
@@ -198,15 +198,15 @@ def test_revoking_in_a_mutation(tmp_path: Path) -> None:
 
 
 def test_failure_before_the_row_leaves_nothing(tmp_path: Path) -> None:
-    """If the row cannot be written, here for a type that is no text, the bytes are removed again."""
+    """If the row cannot be inserted, here because of an invalid content type, the bytes are removed."""
     with storing(tmp_path) as (backend, storage):
         with pytest.raises(DocumentValidationError, match="surrogates"):
             storage.store(BODY, content_type="\ud800")
-        assert stored(backend) == []
+        assert stored_keys(backend) == []
 
 
 def test_failure_while_reading_leaves_nothing(tmp_path: Path) -> None:
-    """If the data cannot be read to its end nothing is stored, and the error is the reader's own."""
+    """If reading the data fails, the reader's error is raised and nothing is stored."""
 
     def breaking() -> Iterator[bytes]:
         yield BODY
@@ -215,11 +215,11 @@ def test_failure_while_reading_leaves_nothing(tmp_path: Path) -> None:
     with storing(tmp_path) as (backend, storage):
         with pytest.raises(ConnectionError):
             storage.store(breaking())
-        assert stored(backend) == []
+        assert stored_keys(backend) == []
 
 
 def test_crash_between_bytes_and_row_leaves_only_bytes(tmp_path: Path) -> None:
-    """Bytes without a row, as a crash leaves them, are no file; the sweep takes them after an hour."""
+    """Bytes without a row, as a crash leaves them, are no file, and the sweep removes them after an hour."""
     clock = Clock()
     with storing(tmp_path, clock) as (backend, storage):
         kept, orphan = storage.store(b"kept"), storage.store(b"orphan")
@@ -229,12 +229,12 @@ def test_crash_between_bytes_and_row_leaves_only_bytes(tmp_path: Path) -> None:
         assert backend.files.sweep().checked == 0
         clock.advance(timedelta(seconds=200))
         assert backend.files.sweep() == SweepReport(checked=2, orphans=[orphan])
-        assert stored(backend) == [kept]
+        assert stored_keys(backend) == [kept]
         assert content(storage, kept) == b"kept"
 
 
-def test_ids_of_other_things(tmp_path: Path) -> None:
-    """What is no id of a file is None to read and an error to delete."""
+def test_invalid_file_ids(tmp_path: Path) -> None:
+    """An invalid or unknown file id reads as None and raises an error on delete and revoke_urls."""
     with storing(tmp_path) as (_, storage):
         for wrong in ("", "x", "users_" + "0" * 32, "_storage_" + "0" * 32, "\x00", "é" * 50):
             file_id: Id[StoredFile] = Id(wrong)
@@ -244,8 +244,8 @@ def test_ids_of_other_things(tmp_path: Path) -> None:
                     change(file_id)
 
 
-def test_urls_start_where_the_request_came_in(tmp_path: Path) -> None:
-    """A URL made for a request starts where that request came in; CONVEX_SITE_URL comes first."""
+def test_urls_start_with_the_address_of_the_request(tmp_path: Path) -> None:
+    """A URL starts with CONVEX_SITE_URL, or else with the address of the request."""
     http = HttpRouter("http", __name__)
 
     @http.get("/url")

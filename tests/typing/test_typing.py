@@ -1,4 +1,4 @@
-"""Type checkers find the mistakes of users: `user_code.py` line by line, both ways."""
+"""mypy and pyright report the wrong lines of `user_code.py`, and no others."""
 
 import json
 import os
@@ -11,12 +11,12 @@ import pytest
 
 USER_CODE = Path(__file__).with_name("user_code.py")
 ROOT = Path(__file__).parents[2]
-#: Messages by line.
+#: Messages by line number.
 Found = dict[int, list[str]]
 
 
 def expected(checker: str) -> dict[int, str]:
-    """What a checker must say, by line: after its own name or after `E:`."""
+    """Return the expected message of a checker by line, which follows its name or `E:`."""
     marks: dict[int, str] = {}
     for number, line in enumerate(USER_CODE.read_text().splitlines(), start=1):
         for name, text in re.findall(r"# (E|mypy|pyright): (.*?)(?= # |$)", line):
@@ -26,20 +26,20 @@ def expected(checker: str) -> dict[int, str]:
 
 
 def compare(checker: str, found: Found) -> None:
-    """Every marked line has a message that says so, and no other line has any."""
+    """Check that every marked line has its message, and that no other line has one."""
     marks = expected(checker)
     problems = [f"line {number}: not found: {text}" for number, text in marks.items() if number not in found]
     for number, messages in found.items():
         if marks.get(number) is None:
             problems.append(f"line {number}: not expected: {messages}")
         elif not any(marks[number] in message for message in messages):
-            problems.append(f"line {number}: said {messages} instead of: {marks[number]}")
+            problems.append(f"line {number}: got {messages} instead of: {marks[number]}")
     assert not problems, "\n".join(sorted(problems))
 
 
 @pytest.fixture
 def user_code(tmp_path: Path) -> Path:
-    """The code as users would have it: without the comment that makes checkers pass over it."""
+    """Return a copy of the code without the comment that excludes it from type checks."""
     first, rest = USER_CODE.read_text().split("\n", 1)
     assert first.startswith("# type: ignore")
     path = tmp_path / "user_code.py"
@@ -48,7 +48,7 @@ def user_code(tmp_path: Path) -> Path:
 
 
 def test_mypy(user_code: Path) -> None:
-    """mypy --strict finds each wrong line and no right one."""
+    """`mypy --strict` reports each wrong line and no right one."""
     command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--no-error-summary", "--no-pretty"]
     command += ["--follow-imports=silent", f"--cache-dir={user_code.parent / 'cache'}", str(user_code)]
     output = _run(command, user_code.parent, MYPYPATH=str(ROOT))
@@ -60,7 +60,7 @@ def test_mypy(user_code: Path) -> None:
 
 
 def test_pyright(user_code: Path) -> None:
-    """pyright finds each wrong line and no right one."""
+    """`pyright` reports each wrong line and no right one."""
     settings = {"extraPaths": [str(ROOT)], "pythonVersion": "3.11", "typeCheckingMode": "standard"}
     (user_code.parent / "pyrightconfig.json").write_text(json.dumps(settings))
     command = [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", sys.executable, str(user_code)]

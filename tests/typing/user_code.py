@@ -1,7 +1,7 @@
 # type: ignore  # half of the lines are wrong on purpose; test_typing.py checks the file without this line
-"""What users write, right and wrong: a wrong line says after `E:` what the type checkers must say about it.
+"""Right and wrong code of users. A wrong line has the expected message of the type checkers after `E:`.
 
-`mypy:` and `pyright:` stand where they say different things.
+`mypy:` and `pyright:` precede messages that differ.
 """
 
 import datetime

@@ -1,4 +1,4 @@
-"""How the tests of the edge build an app, and how they talk WSGI to it where a client would tidy up."""
+"""Helpers that build an app for the tests of HTTP, and send it raw WSGI requests that no client normalizes."""
 
 import io
 from collections.abc import Iterator
@@ -25,7 +25,10 @@ def deployed(
     is_kept: bool = False,
     **config: Any,
 ) -> Iterator[Flask]:
-    """An app with these routers, migrated; on a temporary database or the folder's; closed at the end."""
+    """Yield a migrated app with these routers, and close it at the end.
+
+    `is_kept` puts the database into the folder, where a later app finds it, instead of into a temporary place.
+    """
     app = Flask("test_app", instance_path=str(folder))
     more = {} if clock is None else {"clock": clock}
     with ExitStack() as stack:
@@ -41,20 +44,20 @@ def deployed(
 
 
 def backend_of(app: Flask) -> Backend:
-    """The app's backend."""
+    """Return the app's backend."""
     backend: Backend = app.extensions["convex_http"]
     return backend
 
 
 def send(app: Flask, method: str, path: str, body: bytes = b"", /, **environ: Any) -> TestResponse:
-    """A request whose path reaches the app as it is written: no client resolves dots or merges slashes."""
+    """Send a request whose path reaches the app as it is written, without resolving dots or merging slashes."""
     raw = path.encode().decode("latin-1")
     overrides = {"REQUEST_METHOD": method, "PATH_INFO": raw, "wsgi.input": io.BytesIO(body), **environ}
     return app.test_client().open("/", method=method, environ_overrides=overrides, buffered=True)
 
 
-def chunked(app: Flask, path: str, body: bytes, **environ: Any) -> TestResponse:
-    """A POST whose body came in chunks: no length announced, the server ends the stream."""
+def send_chunked(app: Flask, path: str, body: bytes, **environ: Any) -> TestResponse:
+    """Send a POST with a chunked body: no length is announced, and the server ends the stream."""
     return send(
         app,
         "POST",

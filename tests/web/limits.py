@@ -1,4 +1,4 @@
-"""How the tests of `@rate_limit` build an app with a limited route, and how often that lets them through."""
+"""Helpers that build an app with a rate-limited route, and count the requests that it allows."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ MINUTE = timedelta(minutes=1)
 
 
 def new_handler() -> Callable[[ActionCtx, Request], str]:
-    """A handler that answers; a new one, for a registered one takes no limit."""
+    """Return a new handler, because `@rate_limit` rejects a handler that is registered already."""
 
     def ok(ctx: ActionCtx, request: Request) -> str:
         return "ok"
@@ -26,8 +26,8 @@ def new_handler() -> Callable[[ActionCtx, Request], str]:
 
 
 @contextmanager
-def limited(folder: Path, clock: Clock | None = None, **options: Any) -> Iterator[Flask]:
-    """An app with one route that lets one request a minute through, if the options do not say otherwise."""
+def limited_app(folder: Path, clock: Clock | None = None, **options: Any) -> Iterator[Flask]:
+    """Yield an app with one route that allows one request a minute, unless the options say otherwise."""
     http = HttpRouter("http", __name__)
     chosen: dict[str, Any] = {"rate": 1, "period": MINUTE} | options
     http.get("/x")(rate_limit(**chosen)(new_handler()))
@@ -36,20 +36,20 @@ def limited(folder: Path, clock: Clock | None = None, **options: Any) -> Iterato
 
 
 def status(app: Flask, path: str = "/x", method: str = "GET", **environ: Any) -> int:
-    """The status of a request."""
+    """Send a request and return the status."""
     return send(app, method, path, **environ).status_code
 
 
-def passed(app: Flask, path: str = "/x", **environ: Any) -> int:
-    """How many requests are let through before one is refused."""
+def count_allowed(app: Flask, path: str = "/x", **environ: Any) -> int:
+    """Return how many requests are allowed before the first 429."""
     for number in range(50):
-        answer = status(app, path, **environ)
-        if answer == 429:
+        code = status(app, path, **environ)
+        if code == 429:
             return number
-        assert answer == 200
+        assert code == 200
     return 50
 
 
 def from_address(address: Any) -> dict[str, Any]:
-    """What makes a request come from an address."""
+    """Return the WSGI variables of a request from this address."""
     return {"REMOTE_ADDR": address}

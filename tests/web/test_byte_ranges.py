@@ -1,4 +1,4 @@
-"""Which part of a file a Range header asks for."""
+"""Parsing of the Range header."""
 
 import pytest
 from hypothesis import example, given
@@ -31,13 +31,13 @@ HUGE = "9" * 5000
     ],
 )
 def test_satisfiable_range(header: str, expected: tuple[int, int]) -> None:
-    """One range that the file has, if only in part, is answered with what there is of it."""
+    """A range that the file has, if only in part, is returned, cut to the file's size."""
     assert parse(header, SIZE) == expected
 
 
 @pytest.mark.parametrize("header", ["bytes=10-", "bytes=10-20", f"bytes={HUGE}-", "bytes=-0", "bytes=-000"])
 def test_unsatisfiable_range(header: str) -> None:
-    """One well-formed range of which the file has nothing is refused, with the size for the answer."""
+    """A well-formed range beyond the file raises RangeNotSatisfiable, with the Content-Range of the 416 response."""
     with pytest.raises(RangeNotSatisfiable) as caught:
         parse(header, SIZE)
     assert (caught.value.status, caught.value.content_range) == (416, "bytes */10")
@@ -76,24 +76,24 @@ def test_unsatisfiable_range(header: str) -> None:
     ],
 )
 def test_ignored_header(header: str | None) -> None:
-    """A header that is missing, malformed, in another unit or asks for several ranges changes nothing."""
+    """A header that is missing, malformed, in another unit or with several ranges is ignored."""
     assert parse(header, SIZE) is None
 
 
 @pytest.mark.parametrize("header", ["bytes=0-", "bytes=-5", "bytes=5-9", "bytes=-0"])
 def test_empty_file_has_no_parts(header: str) -> None:
-    """An empty file is answered whole, because no Content-Range could name a part of it."""
+    """An empty file is sent whole, because no Content-Range could name a part of it."""
     assert parse(header, 0) is None
 
 
 def test_content_range_counts_both_ends() -> None:
-    """The answer's header names the last byte, not the one after it."""
+    """Content-Range names the last byte, not the byte after it."""
     assert ByteRange(2, 6).content_range(SIZE) == "bytes 2-5/10"
 
 
 @given(st.integers(0, 30), st.none() | st.integers(0, 30), st.integers(1, 20))
 def test_agrees_with_counting(first: int, last: int | None, size: int) -> None:
-    """A range holds exactly the positions of the file from the first to the last that was named."""
+    """A range holds exactly the positions from the first to the last one named."""
     named = [position for position in range(size) if first <= position <= (size if last is None else last)]
     header = f"bytes={first}-{'' if last is None else last}"
     if last is not None and last < first:
@@ -107,10 +107,10 @@ def test_agrees_with_counting(first: int, last: int | None, size: int) -> None:
 
 @given(st.text() | st.from_regex(r"bytes=[0-9,\- ]*", fullmatch=True), st.integers(0, 2**63 - 1))
 @example("bytes=-1", 2**63 - 1)
-def test_any_text_is_answered(header: str, size: int) -> None:
-    """Whatever the header holds, the answer is a part of the file, all of it, or a refusal."""
+def test_any_header_is_parsed(header: str, size: int) -> None:
+    """Any header yields a part of the file, the whole file or RangeNotSatisfiable."""
     try:
-        answer = parse(header, size)
+        found = parse(header, size)
     except RangeNotSatisfiable:
         return
-    assert answer is None or 0 <= answer.start < answer.stop <= size
+    assert found is None or 0 <= found.start < found.stop <= size

@@ -1,4 +1,4 @@
-"""CORS: who gets headers, on which answers, and what is refused when it is registered."""
+"""CORS: the origins that a policy allows, the responses that carry its headers, and the policies that are rejected."""
 
 import re
 from pathlib import Path
@@ -27,35 +27,35 @@ ALLOWED = "Access-Control-Allow-Origin"
 
 
 def ok(ctx: ActionCtx, request: Request, **values: Any) -> str:
-    """A handler that answers."""
+    """Return "ok"."""
     return "ok"
 
 
-def ask(app: Flask, method: str, path: str, origin: str | None = SITE, **environ: Any) -> TestResponse:
-    """A request from a page of an origin."""
+def send_from(app: Flask, method: str, path: str, origin: str | None = SITE, **environ: Any) -> TestResponse:
+    """Send a request with this Origin header."""
     return send(app, method, path, **({} if origin is None else {"HTTP_ORIGIN": origin}), **environ)
 
 
 def preflight(app: Flask, path: str, method: str = "GET", origin: str = SITE, headers: str = "") -> TestResponse:
-    """What a browser asks before the request itself."""
-    asked = {"HTTP_ACCESS_CONTROL_REQUEST_METHOD": method, "HTTP_ACCESS_CONTROL_REQUEST_HEADERS": headers}
-    return ask(app, "OPTIONS", path, origin, **{key: value for key, value in asked.items() if value})
+    """Send a browser's preflight request."""
+    request = {"HTTP_ACCESS_CONTROL_REQUEST_METHOD": method, "HTTP_ACCESS_CONTROL_REQUEST_HEADERS": headers}
+    return send_from(app, "OPTIONS", path, origin, **{key: value for key, value in request.items() if value})
 
 
-def lets_in(folder: Path, cors: Any, *origins: str) -> list[bool]:
-    """Which of some origins a policy lets in."""
+def allows(folder: Path, cors: Any, *origins: str) -> list[bool]:
+    """Return which of these origins a policy allows, and check that preflights agree."""
     http = HttpRouter("http", __name__)
     http.get("/x", cors=cors)(ok)
     with deployed(folder, http) as app:
-        answers = [ask(app, "GET", "/x", origin).headers.get(ALLOWED) for origin in origins]
+        headers = [send_from(app, "GET", "/x", origin).headers.get(ALLOWED) for origin in origins]
         preflights = [preflight(app, "/x", origin=origin).headers.get(ALLOWED) for origin in origins]
-    assert answers == preflights
-    assert all(answer in (None, "*", origin) for answer, origin in zip(answers, origins, strict=True))
-    return [answer is not None for answer in answers]
+    assert headers == preflights
+    assert all(header in (None, "*", origin) for header, origin in zip(headers, origins, strict=True))
+    return [header is not None for header in headers]
 
 
 def test_preflight_of_exact_and_prefix_routes(tmp_path: Path) -> None:
-    """A preflight is answered 204 with the path's methods and the headers that were asked for."""
+    """A preflight is 204 with the methods of the path and the headers that the browser asked for."""
     http = HttpRouter("http", __name__, url_prefix="/v1")
     http.get("/x", cors="*")(ok)
     http.post("/x", cors="*", endpoint="post")(ok)
@@ -73,34 +73,34 @@ def test_preflight_of_exact_and_prefix_routes(tmp_path: Path) -> None:
 
 
 def test_preflight_comes_before_auth(tmp_path: Path) -> None:
-    """A preflight carries no credentials and is answered without any."""
+    """A preflight carries no credentials and passes without any."""
     http = HttpRouter("http", __name__)
     http.get("/x", cors=SITE)(require_api_key(lambda ctx, request: "ok"))
     with deployed(tmp_path, http) as app:
         assert preflight(app, "/x").status_code == 204
-        refused = ask(app, "GET", "/x")
-    assert (refused.status_code, refused.headers[ALLOWED]) == (401, SITE)
+        rejected = send_from(app, "GET", "/x")
+    assert (rejected.status_code, rejected.headers[ALLOWED]) == (401, SITE)
 
 
 def test_policies_differ_by_method(tmp_path: Path) -> None:
-    """Each method of a path has its own policy, in the answer and in the preflight."""
+    """Each method of a path has its own policy, for responses and for preflights."""
     http = HttpRouter("http", __name__)
     http.get("/x", cors="*")(ok)
     http.post("/x", cors=SITE, endpoint="post")(ok)
     http.put("/x", endpoint="put")(ok)
     other = "https://other.example"
     with deployed(tmp_path, http) as app:
-        assert ask(app, "GET", "/x", other).headers[ALLOWED] == "*"
-        assert ALLOWED not in ask(app, "POST", "/x", other).headers
-        assert ask(app, "POST", "/x").headers[ALLOWED] == SITE
-        assert ALLOWED not in ask(app, "PUT", "/x").headers
+        assert send_from(app, "GET", "/x", other).headers[ALLOWED] == "*"
+        assert ALLOWED not in send_from(app, "POST", "/x", other).headers
+        assert send_from(app, "POST", "/x").headers[ALLOWED] == SITE
+        assert ALLOWED not in send_from(app, "PUT", "/x").headers
         assert preflight(app, "/x", "GET", other).headers[ALLOWED] == "*"
         assert ALLOWED not in preflight(app, "/x", "POST", other).headers
         assert preflight(app, "/x", "POST").headers["Access-Control-Allow-Methods"] == "POST"
 
 
 def test_headers_on_every_status(tmp_path: Path) -> None:
-    """Refusals and failures carry the headers too, or a page could not see why."""
+    """Error responses carry the CORS headers too, so that a page can read them."""
     http = HttpRouter("http", __name__, cors=[SITE], max_body_bytes=10)
 
     @http.post("/x")
@@ -120,22 +120,22 @@ def test_headers_on_every_status(tmp_path: Path) -> None:
         with deployed(tmp_path, http) as app:
             if with_json:
                 json_errors(app)
-            answers = {
+            responses = {
                 200: send(app, "POST", "/x", b"[1]", HTTP_ORIGIN=SITE, CONTENT_LENGTH="3", **json_body),
                 400: send(app, "POST", "/x", b"[1", HTTP_ORIGIN=SITE, CONTENT_LENGTH="2", **json_body),
-                401: ask(app, "GET", "/status/401"),
-                403: ask(app, "GET", "/status/403"),
-                404: ask(app, "GET", "/status/404"),
-                405: ask(app, "DELETE", "/x"),
+                401: send_from(app, "GET", "/status/401"),
+                403: send_from(app, "GET", "/status/403"),
+                404: send_from(app, "GET", "/status/404"),
+                405: send_from(app, "DELETE", "/x"),
                 413: send(app, "POST", "/x", b"1" * 99, HTTP_ORIGIN=SITE, CONTENT_LENGTH="99", **json_body),
                 415: send(app, "POST", "/x", b"1", HTTP_ORIGIN=SITE, CONTENT_LENGTH="1"),
-                500: ask(app, "GET", "/fail/a"),
+                500: send_from(app, "GET", "/fail/a"),
             }
-            below = ask(app, "POST", "/fail/a")
-        for code, response in {**answers, 405: below}.items():
+            below = send_from(app, "POST", "/fail/a")
+        for code, response in {**responses, 405: below}.items():
             assert (response.status_code, response.headers.get(ALLOWED)) == (code, SITE)
             assert "Origin" in response.headers["Vary"]
-        assert (answers[405].status_code, answers[405].headers[ALLOWED]) == (405, SITE)
+        assert (responses[405].status_code, responses[405].headers[ALLOWED]) == (405, SITE)
 
 
 def test_vary_is_added_to_the_handlers_own(tmp_path: Path) -> None:
@@ -148,28 +148,28 @@ def test_vary_is_added_to_the_handlers_own(tmp_path: Path) -> None:
 
     with deployed(tmp_path, http) as app:
         for origin in (SITE, EVIL, None):
-            vary = ask(app, "GET", "/x", origin).headers.getlist("Vary")
+            vary = send_from(app, "GET", "/x", origin).headers.getlist("Vary")
             assert {name.strip() for line in vary for name in line.split(",")} == {"Accept", "Origin"}
 
 
 def test_lists_and_patterns_of_origins(tmp_path: Path) -> None:
     """A policy may name one origin, several, a regular expression, or all subdomains."""
     deep, other = "https://a.b.example.com", "http://localhost:3000"
-    asked = (SITE, deep, other, EVIL, "https://a.example.com.evil.net", "null")
-    assert lets_in(tmp_path, SITE, *asked) == [True, False, False, False, False, False]
-    assert lets_in(tmp_path, [SITE, other], *asked) == [True, False, True, False, False, False]
-    assert lets_in(tmp_path, r"https://([a-z.]+\.)?example\.com\Z", *asked) == [True, True, False, False, False, False]
+    origins = (SITE, deep, other, EVIL, "https://a.example.com.evil.net", "null")
+    assert allows(tmp_path, SITE, *origins) == [True, False, False, False, False, False]
+    assert allows(tmp_path, [SITE, other], *origins) == [True, False, True, False, False, False]
+    assert allows(tmp_path, r"https://([a-z.]+\.)?example\.com\Z", *origins) == [True, True, False, False, False, False]
     pattern = re.compile(r"https://[a-z.]+\.example\.com\Z")
-    assert lets_in(tmp_path, Cors([pattern, other]), *asked) == [False, True, True, False, False, False]
-    assert lets_in(tmp_path, "https://*.example.com", *asked) == [False, True, False, False, False, False]
-    assert lets_in(tmp_path, "*", *asked) == [True] * 6
-    assert lets_in(tmp_path, Cors(["null"]), *asked) == [False, False, False, False, False, True]
+    assert allows(tmp_path, Cors([pattern, other]), *origins) == [False, True, True, False, False, False]
+    assert allows(tmp_path, "https://*.example.com", *origins) == [False, True, False, False, False, False]
+    assert allows(tmp_path, "*", *origins) == [True] * 6
+    assert allows(tmp_path, Cors(["null"]), *origins) == [False, False, False, False, False, True]
 
 
 def test_subdomains_are_whole_labels(tmp_path: Path) -> None:
-    """`https://*.example.com` lets in subdomains of any depth, by https, on the default port."""
-    asked = ["https://a.example.com", "https://A.EXAMPLE.com", "https://a-1.b.example.com"]
-    refused = [
+    """`https://*.example.com` allows subdomains of any depth, by https, on the default port."""
+    origins = ["https://a.example.com", "https://A.EXAMPLE.com", "https://a-1.b.example.com"]
+    rejected = [
         "http://a.example.com",
         "https://example.com",
         "https://evilexample.com",
@@ -183,24 +183,24 @@ def test_subdomains_are_whole_labels(tmp_path: Path) -> None:
         "https://a.example.com.",
         "xhttps://a.example.com",
     ]
-    assert lets_in(tmp_path, "https://*.example.com", *asked, *refused) == [True] * 3 + [False] * len(refused)
-    assert lets_in(tmp_path, "https://*.example.com:8443", "https://a.example.com:8443", *asked[:1]) == [True, False]
+    assert allows(tmp_path, "https://*.example.com", *origins, *rejected) == [True] * 3 + [False] * len(rejected)
+    assert allows(tmp_path, "https://*.example.com:8443", "https://a.example.com:8443", *origins[:1]) == [True, False]
 
 
 def test_every_alternative_of_a_pattern_is_anchored(tmp_path: Path) -> None:
-    """An anchor at the end of `a|b` holds for both."""
+    """The anchor at the end of a pattern `a|b` applies to both alternatives."""
     for pattern in (
         r"https://a\.example\.com|https://b\.example\.com\Z",
         r"(?i)https://a\.example\.com|https://b\.example\.com$",
     ):
-        asked = ("https://a.example.com", "https://b.example.com", "https://a.example.com.evil.net")
-        assert lets_in(tmp_path, pattern, *asked) == [True, True, False]
+        origins = ("https://a.example.com", "https://b.example.com", "https://a.example.com.evil.net")
+        assert allows(tmp_path, pattern, *origins) == [True, True, False]
 
 
 @given(tail=st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=12))
 @settings(max_examples=60, deadline=None)
 def test_nothing_may_follow_an_allowed_origin(tail: str) -> None:
-    """No policy for an origin lets in another that only starts with it."""
+    """No policy allows an origin that merely starts with an allowed one."""
     for cors in (SITE, r"https://example\.com\Z", r"https://example\.com|https://b\.example\Z"):
         http = HttpRouter("http", __name__)
         http.get("/x", cors=cors)(ok)
@@ -212,16 +212,16 @@ def test_nothing_may_follow_an_allowed_origin(tail: str) -> None:
 
 
 def test_credentials(tmp_path: Path) -> None:
-    """With credentials the origin is named and the answer says so; a stranger is told nothing."""
+    """With credentials the response names the origin; another origin receives no CORS header."""
     http = HttpRouter("http", __name__)
     http.get("/x", cors=Cors([SITE], credentials=True, expose_headers=["X-A"], max_age=60))(ok)
     with deployed(tmp_path, http) as app:
-        response, asked, stranger = ask(app, "GET", "/x"), preflight(app, "/x"), ask(app, "GET", "/x", EVIL)
-    assert response.headers[ALLOWED] == asked.headers[ALLOWED] == SITE
+        response, options, other = send_from(app, "GET", "/x"), preflight(app, "/x"), send_from(app, "GET", "/x", EVIL)
+    assert response.headers[ALLOWED] == options.headers[ALLOWED] == SITE
     assert response.headers["Access-Control-Allow-Credentials"] == "true"
     assert response.headers["Access-Control-Expose-Headers"] == "X-A"
-    assert asked.headers["Access-Control-Max-Age"] == "60"
-    assert not [name for name, _ in stranger.headers if name.startswith("Access-Control")]
+    assert options.headers["Access-Control-Max-Age"] == "60"
+    assert not [name for name, _ in other.headers if name.startswith("Access-Control")]
 
 
 @pytest.mark.parametrize(
@@ -245,14 +245,14 @@ def test_credentials(tmp_path: Path) -> None:
         ("an origin is a text", {"origins": [1]}),
     ],
 )
-def test_dangerous_policies_are_refused(message: str, policy: dict[str, Any]) -> None:
-    """A policy that lets in more than it seems to is refused when it is made."""
+def test_dangerous_policies_are_rejected(message: str, policy: dict[str, Any]) -> None:
+    """A policy that allows more than it seems to, or no origin, raises RegistrationError."""
     with pytest.raises(RegistrationError, match=message):
         Cors(**policy)
 
 
 def test_explicit_options_route_wins(tmp_path: Path) -> None:
-    """An OPTIONS route of one's own is called instead of the preflight, for an exact path and for a prefix."""
+    """An application's own OPTIONS route replaces the preflight, for an exact path and for a prefix."""
     http = HttpRouter("http", __name__, cors="*")
     http.get("/x")(ok)
     http.options("/x", endpoint="mine")(ok)
@@ -265,25 +265,25 @@ def test_explicit_options_route_wins(tmp_path: Path) -> None:
 
 
 def test_router_policy_and_overrides(tmp_path: Path) -> None:
-    """A router's policy holds for its routes, unless a route has its own or none."""
+    """A router's policy applies to its routes, unless a route has its own policy or none."""
     http = HttpRouter("http", __name__, cors=[SITE])
     http.get("/inherited")(ok)
     http.get("/own", cors="*", endpoint="own")(ok)
     http.get("/none", cors=False, endpoint="none")(ok)
     with deployed(tmp_path, http) as app:
-        allowed = [ask(app, "GET", path).headers.get(ALLOWED) for path in ("/inherited", "/own", "/none")]
+        allowed = [send_from(app, "GET", path).headers.get(ALLOWED) for path in ("/inherited", "/own", "/none")]
         assert preflight(app, "/none").status_code == 405
     assert allowed == [SITE, "*", None]
 
 
 def test_no_headers_without_a_policy(tmp_path: Path) -> None:
-    """Routes without a policy, the host app's own routes and its 404 have no CORS header at all."""
+    """Routes without a policy, the host app's own routes and its 404 have no CORS header."""
     http = HttpRouter("http", __name__)
     http.get("/x")(ok)
     http.get("/y", cors="*", endpoint="y")(ok)
     with deployed(tmp_path, http) as app:
         app.add_url_rule("/own", view_func=lambda: "own")
         for method, path in (("GET", "/x"), ("POST", "/x"), ("GET", "/own"), ("POST", "/own"), ("GET", "/missing")):
-            response = ask(app, method, path)
+            response = send_from(app, method, path)
             assert not [name for name, _ in response.headers if name.startswith("Access-Control")]
             assert "Vary" not in response.headers

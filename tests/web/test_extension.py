@@ -1,4 +1,4 @@
-"""The extension: one instance, any number of apps, and nothing opened before it is needed."""
+"""The extension: one instance serves several apps, and opens nothing before a request needs it."""
 
 import threading
 from pathlib import Path
@@ -28,7 +28,7 @@ from tests.web.apps import backend_of, deployed, send
 
 
 class Note(Document, table="notes"):
-    """A table of the tests."""
+    """A note."""
 
     text: str
 
@@ -41,13 +41,13 @@ def add(ctx: MutationCtx, *, text: str) -> Id[Note]:
 
 @internal_query
 def texts(ctx: QueryCtx) -> list[str]:
-    """All notes."""
+    """Return the texts of all notes."""
     return [note.text for note in ctx.db.query(Note).collect()]
 
 
 @internal_query
 def who(ctx: QueryCtx) -> str | None:
-    """The subject of the caller."""
+    """Return the caller's subject, or None."""
     identity = ctx.auth.get_user_identity()
     return None if identity is None else identity.subject
 
@@ -57,7 +57,7 @@ FUNCTIONS: list[Any] = [add, texts, who]
 
 
 def notes() -> HttpRouter:
-    """Endpoints to write and to read."""
+    """Return a router with endpoints that write, read, and require an API key."""
     http = HttpRouter("http", __name__)
 
     @http.get("/notes")
@@ -77,7 +77,7 @@ def notes() -> HttpRouter:
 
 
 def new_app(folder: Path, **config: Any) -> Flask:
-    """An app whose instance folder is there, and whose requests start no worker."""
+    """Return an app whose instance folder exists, and whose requests start no worker."""
     folder.mkdir(exist_ok=True)
     app = Flask("test_app", instance_path=str(folder))
     app.config.update({"CONVEX_WORKER": "off"} | config)
@@ -110,7 +110,7 @@ def test_two_apps_with_one_instance(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("given", [True, False])
 def test_init_opens_nothing(tmp_path: Path, given: bool) -> None:
-    """Setting up, with the app given or later, makes no file and no thread, nor does a request that needs none."""
+    """Neither init, with the app given now or later, nor a request without a database creates a file or a thread."""
     app, threads = new_app(tmp_path), threading.enumerate()
     if given:
         ConvexHTTP(app, schema=SCHEMA, functions=FUNCTIONS)
@@ -123,8 +123,8 @@ def test_init_opens_nothing(tmp_path: Path, given: bool) -> None:
     backend_of(app).close()
 
 
-def test_second_init_is_refused(tmp_path: Path) -> None:
-    """Setting one app up twice, by one instance or by two, is refused."""
+def test_second_init_is_rejected(tmp_path: Path) -> None:
+    """A second init_app of one app raises ConfigurationError, also by another instance."""
     app = new_app(tmp_path)
     convex = ConvexHTTP(app)
     for again in (convex, ConvexHTTP()):
@@ -151,7 +151,7 @@ def test_second_init_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_bad_setting_is_named_at_init(tmp_path: Path, key: str, value: object) -> None:
-    """A wrong setting fails when the app is set up; the message has its name and no secret."""
+    """A wrong setting fails at init; the message names it and shows no secret."""
     app = new_app(tmp_path, **{key: value})
     with pytest.raises(ConfigurationError, match=key) as caught:
         ConvexHTTP(app)
@@ -161,7 +161,7 @@ def test_bad_setting_is_named_at_init(tmp_path: Path, key: str, value: object) -
 
 @pytest.mark.parametrize(("durability", "synchronous"), [(None, 2), ("full", 2), ("normal", 1)])
 def test_durability_reaches_the_database(tmp_path: Path, durability: str | None, synchronous: int) -> None:
-    """What CONVEX_DURABILITY says is how SQLite commits: synchronous=FULL unless it says "normal"."""
+    """CONVEX_DURABILITY sets SQLite's synchronous: FULL by default, NORMAL for "normal"."""
     url = "sqlite:///a.db"
     with deployed(tmp_path, schema=SCHEMA, CONVEX_DATABASE_URL=url, CONVEX_DURABILITY=durability) as app:
         engine = backend_of(app).engine
@@ -170,14 +170,14 @@ def test_durability_reaches_the_database(tmp_path: Path, durability: str | None,
     assert found == synchronous
 
 
-def test_functions_that_do_not_fit_are_refused_at_init(tmp_path: Path) -> None:
-    """A module that does not exist is named when the app is set up."""
+def test_missing_functions_module_is_rejected_at_init(tmp_path: Path) -> None:
+    """A functions module that does not exist raises RegistrationError at init."""
     with pytest.raises(RegistrationError, match="no_such_module"):
         ConvexHTTP(new_app(tmp_path), functions=["no_such_module"])
 
 
-def test_what_a_migration_would_do_is_for_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A client of an app whose tables wait for their migration hears the command, and nothing of the tables."""
+def test_pending_migration_is_described_in_the_log_only(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The 503 of an app with a pending migration names the command; only the log names the tables."""
     before, after = new_app(tmp_path), new_app(tmp_path)
     with before.app_context():
         ConvexHTTP(before).migrate()
@@ -194,7 +194,7 @@ def test_what_a_migration_would_do_is_for_the_log(tmp_path: Path, caplog: pytest
 
 
 def test_unmigrated_database_is_503(tmp_path: Path) -> None:
-    """Before the first migration requests are 503 in JSON, naming the command; after it they work at once."""
+    """Before the first migration requests are 503 and name the command; after it they work at once."""
     app = new_app(tmp_path)
     convex = ConvexHTTP(app, schema=SCHEMA, functions=FUNCTIONS)
     app.register_blueprint(notes())
@@ -210,8 +210,8 @@ def test_unmigrated_database_is_503(tmp_path: Path) -> None:
         backend_of(app).close()
 
 
-def test_app_without_the_extension_says_so(tmp_path: Path) -> None:
-    """A router on an app that was never set up fails with what to call."""
+def test_app_without_the_extension_raises(tmp_path: Path) -> None:
+    """A router on an app without the extension raises RuntimeError, which names `init_app`."""
     app = Flask("plain")
     app.config["PROPAGATE_EXCEPTIONS"] = True
     app.register_blueprint(notes())
@@ -220,7 +220,7 @@ def test_app_without_the_extension_says_so(tmp_path: Path) -> None:
 
 
 def test_routers_may_come_before_the_extension(tmp_path: Path) -> None:
-    """A router registered before init_app works like one registered after it."""
+    """A router that is registered before init_app works like one that is registered after it."""
     app = new_app(tmp_path, CONVEX_DATABASE_URL="sqlite:///:memory:")
     app.register_blueprint(notes())
     convex = ConvexHTTP(schema=SCHEMA, functions=FUNCTIONS)
@@ -233,7 +233,7 @@ def test_routers_may_come_before_the_extension(tmp_path: Path) -> None:
         backend_of(app).close()
 
 
-def test_host_app_is_left_alone(tmp_path: Path) -> None:
+def test_host_app_is_unchanged(tmp_path: Path) -> None:
     """The host app's own views, JSON provider, converters and error pages stay as they were."""
     with deployed(tmp_path, notes(), schema=SCHEMA, functions=FUNCTIONS) as app:
         app.add_url_rule("/own/<int:number>", view_func=lambda number: {"b": number, "a": 1}, endpoint="own")
@@ -243,7 +243,7 @@ def test_host_app_is_left_alone(tmp_path: Path) -> None:
         assert app.url_map.merge_slashes and app.url_map.strict_slashes
 
 
-def test_commands_are_there(tmp_path: Path) -> None:
-    """`flask convex` is among the app's commands once it is set up."""
+def test_commands_are_registered(tmp_path: Path) -> None:
+    """`flask convex` is among the app's commands after init_app."""
     with deployed(tmp_path) as app:
         assert "convex" in app.cli.commands

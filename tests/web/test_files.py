@@ -1,4 +1,4 @@
-"""Files over HTTP, through the app: uploads, downloads, and who may do which."""
+"""Files over HTTP through the app: uploads, downloads, signed URLs, and bounded memory."""
 
 import base64
 import hashlib
@@ -21,7 +21,7 @@ from flask_convex_http import Id, StoredFile
 from flask_convex_http.storage.storage import StorageActions
 from flask_convex_http.testing import Clock
 from tests import stores
-from tests.web.apps import backend_of, chunked, deployed, send
+from tests.web.apps import backend_of, deployed, send, send_chunked
 
 pytestmark = stores.EACH_STORE
 
@@ -31,25 +31,25 @@ MIB = 2**20
 
 @contextmanager
 def storing(folder: Path, clock: Clock | None = None, **config: Any) -> Iterator[tuple[Flask, StorageActions]]:
-    """An app and its `ctx.storage`."""
+    """Yield an app and its `ctx.storage`."""
     with deployed(folder, clock=clock, **stores.config(folder), **config) as app:
         yield app, backend_of(app).ctx(site=lambda: "http://localhost").storage
 
 
 def request(app: Flask, method: str, url: str, body: bytes = b"", /, **environ: Any) -> TestResponse:
-    """A request to a signed URL."""
+    """Send a request to a signed URL."""
     parts = urlsplit(url)
     length = {"CONTENT_LENGTH": str(len(body))} if method in ("POST", "PUT") else {}
     return send(app, method, parts.path, body, **{"QUERY_STRING": parts.query, **length, **environ})
 
 
-def total(app: Flask) -> int:
-    """How many files have bytes."""
+def count_blobs(app: Flask) -> int:
+    """Return the number of blobs."""
     return backend_of(app).blobs.total()[0]
 
 
 def url_of(storage: StorageActions, file_id: Id[StoredFile], **options: Any) -> str:
-    """A URL of a file that is there."""
+    """Return a URL of a file that exists."""
     url = storage.get_url(file_id, **options)
     assert url is not None
     return url
@@ -59,7 +59,7 @@ def url_of(storage: StorageActions, file_id: Id[StoredFile], **options: Any) -> 
 
 
 def test_upload_and_download(tmp_path: Path) -> None:
-    """A POST to an upload URL answers the id of a file that can be read back; the URL makes a new file each time."""
+    """A POST to an upload URL returns the id of a readable file, a new one each time."""
     with storing(tmp_path) as (app, storage):
         url = storage.generate_upload_url()
         first = request(app, "POST", url, BODY, CONTENT_TYPE="image/png").json or {}
@@ -73,7 +73,7 @@ def test_upload_and_download(tmp_path: Path) -> None:
 
 
 def test_upload_url_expires(tmp_path: Path) -> None:
-    """An upload URL is good until it expires, an hour by default."""
+    """An upload URL is valid until it expires, after an hour by default."""
     clock = Clock()
     with storing(tmp_path, clock) as (app, storage):
         url, short = storage.generate_upload_url(), storage.generate_upload_url(expires_in=timedelta(minutes=1))
@@ -82,33 +82,33 @@ def test_upload_url_expires(tmp_path: Path) -> None:
         assert request(app, "POST", short, BODY).json == {"error": "Invalid or expired upload URL"}
         clock.advance(timedelta(minutes=58))
         assert request(app, "POST", url, BODY).status_code == 403
-        assert total(app) == 1
+        assert count_blobs(app) == 1
 
 
-def test_tampered_upload_url_is_refused(tmp_path: Path) -> None:
-    """An upload URL with any part changed, or the signature of a file's URL, is refused and stores nothing."""
+def test_tampered_upload_url_is_rejected(tmp_path: Path) -> None:
+    """A changed or unsigned upload URL is rejected and stores nothing."""
     with storing(tmp_path) as (app, storage):
         url = storage.generate_upload_url()
         later = re.sub(r"expires=\d+", "expires=99999999999", url)
         wrong = [later, url[:-1], url + "x", url.split("&")[0], url.split("?")[0], url.replace("signature=", "s=")]
         for tampered in [*wrong, url.replace("signature=", "signature=%C3%A9"), url.replace("expires=", "expires=%ff")]:
             assert request(app, "POST", tampered, BODY).status_code == 403
-        assert total(app) == 0
+        assert count_blobs(app) == 0
 
 
 def test_upload_takes_only_post(tmp_path: Path) -> None:
-    """Other methods are 405, and a page of any origin may ask first and then send."""
+    """An upload URL accepts only POST, from pages of any origin."""
     with storing(tmp_path) as (app, storage):
         url = storage.generate_upload_url()
         for method in ("PUT", "PATCH", "DELETE"):
-            refused = request(app, method, url, BODY)
-            assert (refused.status_code, refused.headers["Access-Control-Allow-Origin"]) == (405, "*")
-        asked = {
+            response = request(app, method, url, BODY)
+            assert (response.status_code, response.headers["Access-Control-Allow-Origin"]) == (405, "*")
+        preflight_headers = {
             "HTTP_ORIGIN": "https://example.com",
             "HTTP_ACCESS_CONTROL_REQUEST_METHOD": "POST",
             "HTTP_ACCESS_CONTROL_REQUEST_HEADERS": "content-type",
         }
-        preflight = request(app, "OPTIONS", url, **asked)
+        preflight = request(app, "OPTIONS", url, **preflight_headers)
         assert (preflight.status_code, preflight.headers["Access-Control-Allow-Origin"]) == (204, "*")
         assert preflight.headers["Access-Control-Allow-Headers"] == "content-type"
         assert "POST" in preflight.headers["Access-Control-Allow-Methods"]
@@ -141,7 +141,7 @@ def test_upload_takes_only_post(tmp_path: Path) -> None:
     ],
 )
 def test_content_types_are_made_safe(tmp_path: Path, sent: str, served: str, inline: bool) -> None:
-    """Only types that cannot carry a script are shown in a browser, all others downloaded, nonsense as bytes."""
+    """Only types that cannot carry a script are shown inline, and a malformed type is application/octet-stream."""
     with storing(tmp_path) as (app, storage):
         uploaded = request(app, "POST", storage.generate_upload_url(), b"<script>", CONTENT_TYPE=sent).json or {}
         for file_id in (uploaded["storageId"], storage.store(b"<script>", content_type=sent or None)):
@@ -154,18 +154,18 @@ def test_content_types_are_made_safe(tmp_path: Path, sent: str, served: str, inl
 
 
 def test_upload_limit(tmp_path: Path) -> None:
-    """CONVEX_MAX_UPLOAD_BYTES bounds an upload, announced or in chunks, whatever bounds other bodies."""
+    """CONVEX_MAX_UPLOAD_BYTES limits an upload, announced or in chunks, independently of the limit of other bodies."""
     with storing(tmp_path, CONVEX_MAX_UPLOAD_BYTES=1000, CONVEX_MAX_BODY_BYTES=10) as (app, storage):
         parts = urlsplit(storage.generate_upload_url())
         for size, status in ((0, 200), (1000, 200), (1001, 413)):
             body = b"a" * size
             assert request(app, "POST", parts.geturl(), body).status_code == status
-            assert chunked(app, parts.path, body, QUERY_STRING=parts.query).status_code == status
-        assert total(app) == 4
+            assert send_chunked(app, parts.path, body, QUERY_STRING=parts.query).status_code == status
+        assert count_blobs(app) == 4
 
 
 def test_empty_file(tmp_path: Path) -> None:
-    """An empty file is a file; a range of it is the whole of it."""
+    """An empty file can be stored, and a range of it is the whole file."""
     with storing(tmp_path) as (app, storage):
         file_id = (request(app, "POST", storage.generate_upload_url()).json or {})["storageId"]
         url = url_of(storage, file_id)
@@ -174,18 +174,18 @@ def test_empty_file(tmp_path: Path) -> None:
             assert (response.status_code, response.data, response.headers["Content-Length"]) == (200, b"", "0")
 
 
-def test_upload_that_breaks_off_stores_nothing(tmp_path: Path) -> None:
+def test_incomplete_upload_stores_nothing(tmp_path: Path) -> None:
     """A body that ends before its announced length leaves neither bytes nor a row."""
     with storing(tmp_path) as (app, storage):
         url = storage.generate_upload_url()
         assert request(app, "POST", url, BODY, CONTENT_LENGTH=str(len(BODY) + 1)).status_code == 400
-        assert total(app) == 0
+        assert count_blobs(app) == 0
         assert not list(backend_of(app).blobs.keys())
 
 
 @pytest.mark.parametrize("header", ["HTTP_DIGEST", "HTTP_CONTENT_DIGEST"])
 def test_announced_digest(tmp_path: Path, header: str) -> None:
-    """An upload whose SHA-256 was announced is kept only if it has it."""
+    """An upload with an announced SHA-256 is stored only if its bytes match."""
     colon = ":" if header == "HTTP_CONTENT_DIGEST" else ""
 
     def announced(body: bytes) -> str:
@@ -199,14 +199,14 @@ def test_announced_digest(tmp_path: Path, header: str) -> None:
         other = request(app, "POST", url, BODY, **{header: "sha-512=:abc:"})
         assert (wrong.status_code, unreadable.status_code, other.status_code) == (400, 400, 200)
         assert "digest" in (wrong.json or {})["error"]
-        assert total(app) == len(list(backend_of(app).blobs.keys())) == 2
+        assert count_blobs(app) == len(list(backend_of(app).blobs.keys())) == 2
 
 
 # --- downloads -------------------------------------------------------------------------------------------------------
 
 
 def test_head_and_validators(tmp_path: Path) -> None:
-    """HEAD has the headers of GET and no body; an unchanged file is 304, with the same tag and age."""
+    """HEAD has the headers of GET and no body; an unchanged file is 304, with the same ETag and Cache-Control."""
     with storing(tmp_path) as (app, storage):
         url = url_of(storage, storage.store(BODY, content_type="image/png"))
         full, head = request(app, "GET", url), request(app, "HEAD", url)
@@ -226,7 +226,7 @@ def test_head_and_validators(tmp_path: Path) -> None:
 
 
 def test_ranges(tmp_path: Path) -> None:
-    """One range is 206 with Content-Range; one beyond the end 416; what is malformed or several is the whole file."""
+    """One range is 206 with Content-Range, a range beyond the end is 416, and any other Range header is ignored."""
     with storing(tmp_path) as (app, storage):
         url, size = url_of(storage, storage.store(BODY)), len(BODY)
         for header, start, stop in (("bytes=0-0", 0, 1), ("bytes=5-9", 5, 10), ("bytes=-5", size - 5, size)):
@@ -243,7 +243,7 @@ def test_ranges(tmp_path: Path) -> None:
 
 
 def test_if_range(tmp_path: Path) -> None:
-    """With If-Range a range counts only for the very file; a date or a weak tag never does."""
+    """With If-Range a range is sent only for the same strong ETag, never for a date or a weak ETag."""
     with storing(tmp_path) as (app, storage):
         url = url_of(storage, storage.store(BODY))
         etag = request(app, "GET", url).headers["ETag"]
@@ -255,7 +255,7 @@ def test_if_range(tmp_path: Path) -> None:
 
 
 def test_url_expires(tmp_path: Path) -> None:
-    """A URL is good until it expires, and no browser may keep the file longer than that."""
+    """A URL is valid until it expires, and Cache-Control keeps no browser's copy longer than that."""
     clock = Clock()
     with storing(tmp_path, clock) as (app, storage):
         file_id = storage.store(BODY)
@@ -269,7 +269,7 @@ def test_url_expires(tmp_path: Path) -> None:
 
 
 def test_urls_can_be_revoked(tmp_path: Path) -> None:
-    """After revoke_urls no URL given out before works, and new ones do."""
+    """After revoke_urls every older URL is rejected, and new URLs work."""
     with storing(tmp_path) as (app, storage):
         file_id = storage.store(BODY)
         before = [url_of(storage, file_id), url_of(storage, file_id, expires_in=timedelta(days=1))]
@@ -278,23 +278,23 @@ def test_urls_can_be_revoked(tmp_path: Path) -> None:
         assert request(app, "GET", url_of(storage, file_id)).status_code == 200
 
 
-def test_tampered_url_is_refused(tmp_path: Path) -> None:
-    """A URL with any part changed, or with another file's signature, gives nothing of the file."""
+def test_tampered_url_is_rejected(tmp_path: Path) -> None:
+    """A changed URL, or one with another file's signature, is rejected."""
     with storing(tmp_path) as (app, storage):
         mine, other = (url_of(storage, storage.store(body)) for body in (BODY, b"other"))
         expiring = url_of(storage, storage.store(BODY), expires_in=timedelta(minutes=1))
         swapped = mine.split("?")[0] + "?" + other.split("?")[1]
         later = re.sub(r"expires=\d+", "expires=99999999999", expiring)
-        forever = re.sub(r"expires=\d+&", "", expiring)
+        unlimited = re.sub(r"expires=\d+&", "", expiring)
         doubled = mine.replace("?", "?expires=99999999999&")
         unsigned, foreign = mine.split("?")[0], mine.replace("signature=", "signature=%C3%A9")
-        for url in (swapped, later, forever, doubled, mine[:-1], unsigned, foreign):
+        for url in (swapped, later, unlimited, doubled, mine[:-1], unsigned, foreign):
             response = request(app, "GET", url)
             assert (response.status_code, response.json) == (403, {"error": "Invalid or expired URL"})
 
 
 def test_hostile_ids_are_not_found(tmp_path: Path) -> None:
-    """Whatever is asked for in place of an id is not there, and never a server error."""
+    """No text in place of a file id causes a server error."""
     with storing(tmp_path) as (app, storage):
         real = storage.store(BODY)
 
@@ -314,7 +314,7 @@ def test_hostile_ids_are_not_found(tmp_path: Path) -> None:
 
 
 class Zeros:
-    """A stream of so many zeros."""
+    """A stream of zeros."""
 
     def __init__(self, size: int) -> None:
         self._left = size
@@ -325,8 +325,11 @@ class Zeros:
         return bytes(count)
 
 
-def test_memory_is_bounded_both_ways(tmp_path: Path, each_store: str) -> None:
-    """64 MiB go up and down through the app in a few MiB of memory; to S3 in three parts of 8 MiB at a time."""
+def test_memory_is_bounded(tmp_path: Path, each_store: str) -> None:
+    """An upload and a download of 64 MiB take less than 16 MiB of memory, or 32 MiB with S3.
+
+    S3 takes three parts of 8 MiB at a time.
+    """
     size, most = 64 * MIB, {"sqlite": 16 * MIB, "s3": 32 * MIB}[each_store]
     with storing(tmp_path) as (app, storage):
         parts = urlsplit(storage.generate_upload_url())

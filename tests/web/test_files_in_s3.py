@@ -1,4 +1,4 @@
-"""Files in S3: clients are sent on to the store, and what protects them goes with it."""
+"""Files in S3: the app redirects clients to the store, with the same checks and protective headers."""
 
 import urllib.error
 import urllib.request
@@ -23,32 +23,32 @@ BODY = bytes(range(256)) * 4
 
 @contextmanager
 def storing(folder: Path, clock: Clock | None = None, **config: Any) -> Iterator[tuple[Flask, StorageActions]]:
-    """An app with its files in S3, and its `ctx.storage`."""
+    """Yield an app with its files in S3, and its `ctx.storage`."""
     with deployed(folder, clock=clock, **{"CONVEX_STORAGE_URL": s3.url(folder)} | config) as app:
         yield app, backend_of(app).ctx(site=lambda: "http://localhost").storage
 
 
 def request(app: Flask, method: str, url: str | None, body: bytes = b"", /, **environ: Any) -> TestResponse:
-    """A request to a signed URL of the app."""
+    """Send a request to a signed URL of the app."""
     parts = urlsplit(url or "")
     length = {"CONTENT_LENGTH": str(len(body))} if method == "POST" else {}
     return send(app, method, parts.path, body, **{"QUERY_STRING": parts.query, **length, **environ})
 
 
 def follow(redirect: TestResponse, method: str = "GET", **headers: str) -> tuple[int, Any, bytes]:
-    """What a client gets where it is sent: status, headers, body."""
+    """Follow a redirect and return status, headers and body."""
     assert redirect.status_code == 302
     sent = urllib.request.Request(redirect.headers["Location"], None, headers, method=method)
     try:
-        with urllib.request.urlopen(sent, timeout=30) as answer:
-            return answer.status, answer.headers, answer.read()
+        with urllib.request.urlopen(sent, timeout=30) as response:
+            return response.status, response.headers, response.read()
     except urllib.error.HTTPError as error:
         with error:
             return error.code, error.headers, error.read()
 
 
 def test_upload_and_download(tmp_path: Path) -> None:
-    """What was posted to an upload URL is read from the store, where the signed URL of the app sends its client."""
+    """A file that was posted to an upload URL is downloaded from the store, to which the app redirects."""
     with storing(tmp_path) as (app, storage):
         uploaded = request(app, "POST", storage.generate_upload_url(), BODY, CONTENT_TYPE="image/png").json or {}
         redirect = request(app, "GET", storage.get_url(uploaded["storageId"]))
@@ -59,7 +59,7 @@ def test_upload_and_download(tmp_path: Path) -> None:
 
 
 def test_head_and_ranges(tmp_path: Path) -> None:
-    """A HEAD is sent on as one, and a range and a condition are evaluated by the store."""
+    """A HEAD is redirected, and the store evaluates ranges."""
     with storing(tmp_path) as (app, storage):
         url = storage.get_url(storage.store(BODY))
         head = request(app, "HEAD", url)
@@ -73,8 +73,8 @@ def test_head_and_ranges(tmp_path: Path) -> None:
         assert follow(beyond, Range="bytes=5000-")[0] == 416
 
 
-def test_what_could_run_is_a_download(tmp_path: Path) -> None:
-    """A page, an image with scripts and nonsense are downloads from the store, too, stored in either way."""
+def test_scriptable_types_are_downloads(tmp_path: Path) -> None:
+    """HTML, SVG and malformed types are downloads from the store too, uploaded or stored by the app."""
     expected = {"text/html": "text/html", "image/svg+xml": "image/svg+xml", "a\r\nb": "application/octet-stream"}
     with storing(tmp_path) as (app, storage):
         for sent, media_type in expected.items():
@@ -86,21 +86,24 @@ def test_what_could_run_is_a_download(tmp_path: Path) -> None:
                 assert headers["Content-Disposition"] == f"attachment; filename={file_id}"
 
 
-def test_a_redirect_is_not_kept_longer_than_it_is_good(tmp_path: Path) -> None:
-    """The store's URL is good for minutes, and never longer than the app's; a browser forgets it sooner."""
+def test_redirect_is_cached_shorter_than_it_is_valid(tmp_path: Path) -> None:
+    """The store's URL is valid for at most five minutes, never outlives the app's URL, and is cached for less."""
     with storing(tmp_path, Clock()) as (app, storage):
         file_id = storage.store(BODY)
         ages = {None: (300, 60), 3600: (300, 60), 280: (280, 40), 60: (60, 0), 1: (1, 0)}
-        for seconds, (good, kept) in ages.items():
+        for seconds, (lifetime, max_age) in ages.items():
             expires_in = None if seconds is None else timedelta(seconds=seconds)
-            answer = request(app, "GET", storage.get_url(file_id, expires_in=expires_in))
-            query = parse_qs(urlsplit(answer.headers["Location"]).query)
-            assert abs(int(query["X-Amz-Expires"][0]) - good) <= 1
-            assert answer.headers["Cache-Control"] in (f"private, max-age={kept}", f"private, max-age={kept + 1}")
+            response = request(app, "GET", storage.get_url(file_id, expires_in=expires_in))
+            query = parse_qs(urlsplit(response.headers["Location"]).query)
+            assert abs(int(query["X-Amz-Expires"][0]) - lifetime) <= 1
+            assert response.headers["Cache-Control"] in (
+                f"private, max-age={max_age}",
+                f"private, max-age={max_age + 1}",
+            )
 
 
-def test_nobody_is_sent_on_without_a_right(tmp_path: Path) -> None:
-    """A URL that is tampered with, expired or revoked, or of a deleted file, is refused by the app."""
+def test_rejected_url_is_not_redirected(tmp_path: Path) -> None:
+    """The app rejects a URL that was changed, has expired or was revoked, or whose file was deleted."""
     clock = Clock()
     with storing(tmp_path, clock) as (app, storage):
         file_id = storage.store(BODY)
@@ -116,16 +119,16 @@ def test_nobody_is_sent_on_without_a_right(tmp_path: Path) -> None:
         assert request(app, "GET", renewed).status_code == 404
 
 
-def test_other_origins_are_let_through(tmp_path: Path) -> None:
-    """A page of any origin may follow the redirect, as far as the app is asked."""
+def test_redirect_allows_any_origin(tmp_path: Path) -> None:
+    """The redirect allows pages of any origin."""
     with storing(tmp_path) as (app, storage):
         url = storage.get_url(storage.store(BODY))
-        answer = request(app, "GET", url, HTTP_ORIGIN="https://example.com")
-        assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (302, "*")
+        response = request(app, "GET", url, HTTP_ORIGIN="https://example.com")
+        assert (response.status_code, response.headers["Access-Control-Allow-Origin"]) == (302, "*")
 
 
-def test_the_app_can_pass_the_bytes_on(tmp_path: Path) -> None:
-    """With CONVEX_STORAGE_REDIRECT=off the app answers itself, with its own headers."""
+def test_redirects_can_be_turned_off(tmp_path: Path) -> None:
+    """With CONVEX_STORAGE_REDIRECT=off the app sends the bytes itself, with its own headers."""
     with storing(tmp_path, CONVEX_STORAGE_REDIRECT="off") as (app, storage):
         url = storage.get_url(storage.store(BODY, content_type="text/html"))
         whole, part = request(app, "GET", url), request(app, "GET", url, HTTP_RANGE="bytes=0-3")
@@ -133,10 +136,10 @@ def test_the_app_can_pass_the_bytes_on(tmp_path: Path) -> None:
         assert whole.headers["Content-Security-Policy"].startswith("sandbox")
 
 
-def test_no_answer_of_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While the store cannot be reached an upload is a 503 that says when to come back, and leaves no row."""
+def test_unreachable_store_is_503(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the store cannot be reached an upload is a 503 with Retry-After."""
     with storing(tmp_path) as (app, storage):
         monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
-        answer = request(app, "POST", storage.generate_upload_url(), BODY)
-        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "10")
-        assert answer.json == {"error": "The file store does not answer"}
+        response = request(app, "POST", storage.generate_upload_url(), BODY)
+        assert (response.status_code, response.headers["Retry-After"]) == (503, "10")
+        assert response.json == {"error": "The file store does not answer"}

@@ -1,4 +1,4 @@
-"""Whatever an outsider sends to the example application, the answer is never a server error."""
+"""No request from outside causes a server error in the example application."""
 
 import hashlib
 import hmac
@@ -32,7 +32,7 @@ Environ = dict[str, Any]
 
 @contextmanager
 def running() -> Iterator[tuple[Flask, list[str]]]:
-    """The example application, migrated, and what a client may know: keys, tokens and URLs that work."""
+    """Yield the migrated example application, and credentials and URLs that a client could know."""
     with pytest.MonkeyPatch.context() as environment:
         for name, value in ENVIRONMENT.items():
             environment.setenv(name, value)
@@ -51,7 +51,7 @@ def running() -> Iterator[tuple[Flask, list[str]]]:
             backend.close()
 
 
-# --- what is sent ----------------------------------------------------------------------------------------------------
+# --- requests --------------------------------------------------------------------------------------------------------
 
 LATIN = st.text(st.characters(max_codepoint=255), max_size=40)
 METHODS = st.sampled_from(["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD", "TRACE", "PROPFIND", "get"])
@@ -130,7 +130,7 @@ HEADERS = st.dictionaries(
 def environ_of(
     method: str, path: str, query: str, headers: Environ, body: bytes, content_type: str, length: str
 ) -> Environ:
-    """A request as a server hands it over: bytes as Latin-1."""
+    """Return the WSGI variables as a server sets them, with bytes as Latin-1."""
     return {
         "REQUEST_METHOD": method,
         "SCRIPT_NAME": "",
@@ -155,7 +155,7 @@ def environ_of(
 
 
 def status_of(app: Flask, environ: Environ) -> int:
-    """The status of the answer, whose headers a server can send."""
+    """Return the status of the response, after checking that a server could send its headers."""
     chunks, status, headers = run_wsgi_app(app, environ, buffered=True)
     assert sum(len(chunk) for chunk in chunks) >= 0
     for name, value in headers:
@@ -168,8 +168,8 @@ LENGTHS = st.sampled_from(["right", "right", "", "0", "3", "99", "-1", "abc", "9
 
 
 @pytest.mark.filterwarnings("ignore:Unclosed file <tempfile.SpooledTemporaryFile:ResourceWarning")
-def test_nothing_sent_is_a_server_error() -> None:
-    """Any method, path, query, headers and body are answered below 500, with headers that can be sent."""
+def test_no_request_causes_a_server_error() -> None:
+    """Any method, path, query, headers and body have a status below 500 and headers that can be sent."""
     with running() as (app, known):
         paths = [rule.rule for rule in app.url_map.iter_rules()] + [url.partition("?")[0] for url in known[3:]]
         queries = [url.partition("?")[2] for url in known[3:]]
@@ -194,8 +194,8 @@ def test_nothing_sent_is_a_server_error() -> None:
         check()
 
 
-def test_signed_webhooks_are_no_server_error() -> None:
-    """What GitHub signs, whoever wrote what is in it, is answered below 500."""
+def test_no_signed_webhook_causes_a_server_error() -> None:
+    """Any content that is signed as GitHub's has a status below 500."""
     with running() as (app, _):
 
         @given(body=BODIES, event=LATIN, delivery=LATIN, content_type=TYPES)

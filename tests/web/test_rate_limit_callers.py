@@ -1,4 +1,4 @@
-"""`@rate_limit`: whose bucket a request takes from, whatever its address or the key the app makes of it."""
+"""`@rate_limit`: the bucket of a request, by identity, by address or by the application's own key."""
 
 from pathlib import Path
 
@@ -11,15 +11,15 @@ from flask_convex_http import ActionCtx, HttpRouter, require_api_key
 from flask_convex_http.testing import Clock
 from flask_convex_http.web.rate_limit import rate_limit
 from tests.web.apps import backend_of, deployed
-from tests.web.limits import MINUTE, from_address, limited, new_handler, passed, status
+from tests.web.limits import MINUTE, count_allowed, from_address, limited_app, new_handler, status
 
 
-def test_callers_without_identity_are_told_apart_by_address(tmp_path: Path) -> None:
-    """Without an identity each address has a bucket of its own."""
-    with limited(tmp_path, rate=2) as app:
-        assert passed(app, **from_address("192.0.2.1")) == 2
-        assert passed(app, **from_address("192.0.2.2")) == 2
-        assert passed(app, **from_address("192.0.2.1")) == 0
+def test_callers_without_identity_differ_by_address(tmp_path: Path) -> None:
+    """Without an identity each address has its own bucket."""
+    with limited_app(tmp_path, rate=2) as app:
+        assert count_allowed(app, **from_address("192.0.2.1")) == 2
+        assert count_allowed(app, **from_address("192.0.2.2")) == 2
+        assert count_allowed(app, **from_address("192.0.2.1")) == 0
 
 
 @pytest.mark.parametrize(
@@ -32,8 +32,8 @@ def test_callers_without_identity_are_told_apart_by_address(tmp_path: Path) -> N
     ],
 )
 def test_ipv6_networks_share_a_bucket(tmp_path: Path, address: str, same: str, other: str) -> None:
-    """Addresses of one IPv6 network have one bucket; IPv4 addresses in IPv6 notation are those IPv4 addresses."""
-    with limited(tmp_path) as app:
+    """Addresses of one IPv6 /64 network share a bucket, and an IPv4-mapped address is the IPv4 address."""
+    with limited_app(tmp_path) as app:
         assert status(app, **from_address(address)) == 200
         assert status(app, **from_address(same)) == 429
         assert status(app, **from_address(other)) == 200
@@ -43,19 +43,19 @@ def test_ipv6_networks_share_a_bucket(tmp_path: Path, address: str, same: str, o
     "address", [None, "", "unix:", "localhost", "192.0.2.01", "1.2.3.4.5", "9" * 100_000, ":" * 1000, "\x00", "\xff"]
 )
 def test_odd_addresses(tmp_path: Path, address: str | None) -> None:
-    """Whatever a server or a proxy gives as the address, or nothing, is somebody with a bucket."""
-    with limited(tmp_path) as app:
-        assert passed(app, **from_address(address)) == 1
-        assert passed(app, **from_address("192.0.2.1")) == 1
+    """Any text that a server or a proxy sets as the address, or none, has a bucket."""
+    with limited_app(tmp_path) as app:
+        assert count_allowed(app, **from_address(address)) == 1
+        assert count_allowed(app, **from_address("192.0.2.1")) == 1
 
 
 def new_key(app: Flask) -> str:
-    """An API key."""
+    """Create an API key."""
     return backend_of(app).api_keys.create(name="me")[0]
 
 
-def test_below_a_check_the_identity_counts(tmp_path: Path) -> None:
-    """Below `@require_api_key` each identity has its bucket, wherever it calls from; who is refused takes no token."""
+def test_limit_below_a_check_is_per_identity(tmp_path: Path) -> None:
+    """Below `@require_api_key` each identity has its bucket, at any address, and a rejected key takes no token."""
     http = HttpRouter("http", __name__)
 
     @http.get("/x")
@@ -67,14 +67,14 @@ def test_below_a_check_the_identity_counts(tmp_path: Path) -> None:
     with deployed(tmp_path, http, clock=Clock()) as app:
         one, other = new_key(app), new_key(app)
         assert [status(app), status(app, HTTP_X_API_KEY="nonsense"), status(app)] == [401, 403, 401]
-        assert passed(app, HTTP_X_API_KEY=one, **from_address("192.0.2.1")) == 2
-        assert passed(app, HTTP_X_API_KEY=one, **from_address("192.0.2.2")) == 0
-        assert passed(app, HTTP_X_API_KEY=other, **from_address("192.0.2.1")) == 2
+        assert count_allowed(app, HTTP_X_API_KEY=one, **from_address("192.0.2.1")) == 2
+        assert count_allowed(app, HTTP_X_API_KEY=one, **from_address("192.0.2.2")) == 0
+        assert count_allowed(app, HTTP_X_API_KEY=other, **from_address("192.0.2.1")) == 2
         assert status(app) == 401
 
 
-def test_above_a_check_everybody_counts(tmp_path: Path) -> None:
-    """Above `@require_api_key` the address counts, and wrong keys take tokens, so that guessing is limited."""
+def test_limit_above_a_check_is_per_address(tmp_path: Path) -> None:
+    """Above `@require_api_key` the address has the bucket, and wrong keys take tokens, so that guessing is limited."""
     http = HttpRouter("http", __name__)
 
     @http.get("/x")
@@ -91,7 +91,7 @@ def test_above_a_check_everybody_counts(tmp_path: Path) -> None:
 
 
 def test_address_is_never_an_identity(tmp_path: Path) -> None:
-    """An address that a proxy made up cannot use up the tokens of somebody with an identity."""
+    """A forged address cannot use up the tokens of an identity."""
     http = HttpRouter("http", __name__)
     http.get("/open", endpoint="open")(rate_limit(rate=1, period=MINUTE, name="both")(new_handler()))
     http.get("/key", endpoint="key")(require_api_key(rate_limit(rate=1, period=MINUTE, name="both")(new_handler())))
@@ -103,34 +103,34 @@ def test_address_is_never_an_identity(tmp_path: Path) -> None:
         assert status(app, "/key", HTTP_X_API_KEY=key) == 200
 
 
-def test_key_of_ones_own(tmp_path: Path) -> None:
-    """A function of the request says whose bucket it is; the empty text is somebody, None is not limited."""
-    with limited(tmp_path, key=lambda request: request.args.get("user")) as app:
-        assert passed(app, QUERY_STRING="user=ada") == 1
-        assert passed(app, QUERY_STRING="user=ada", **from_address("192.0.2.9")) == 0
-        assert passed(app, QUERY_STRING="user=bob") == 1
-        assert passed(app, QUERY_STRING="user=") == 1
-        assert passed(app) == 50
+def test_custom_key(tmp_path: Path) -> None:
+    """The bucket may be chosen by key=, a function of the request: "" has a bucket too, and None is not limited."""
+    with limited_app(tmp_path, key=lambda request: request.args.get("user")) as app:
+        assert count_allowed(app, QUERY_STRING="user=ada") == 1
+        assert count_allowed(app, QUERY_STRING="user=ada", **from_address("192.0.2.9")) == 0
+        assert count_allowed(app, QUERY_STRING="user=bob") == 1
+        assert count_allowed(app, QUERY_STRING="user=") == 1
+        assert count_allowed(app) == 50
 
 
-def test_key_that_is_no_text_is_a_bad_request(tmp_path: Path) -> None:
-    """A key that came as something else from outside, such as a number in JSON, is answered 400."""
+def test_key_that_is_not_text_is_400(tmp_path: Path) -> None:
+    """A key that is not text, such as a number from JSON, is a 400."""
     http = HttpRouter("http", __name__)
     http.post("/x")(rate_limit(rate=1, period=MINUTE, key=lambda request: request.get_json())(new_handler()))
     with deployed(tmp_path, http, clock=Clock()) as app:
         for body in (b"17", b"[]", b'{"a": 1}', b"true"):
-            refused = app.test_client().post("/x", data=body, content_type="application/json")
-            assert refused.status_code == 400
-            assert "the key must be text" in refused.text
+            response = app.test_client().post("/x", data=body, content_type="application/json")
+            assert response.status_code == 400
+            assert "the key must be text" in response.text
         for body in (b'"ada"', b'"\\ud800"', b'"\\u0000"', b'"' + b"x" * 1_000_000 + b'"'):
-            answers = [app.test_client().post("/x", data=body, content_type="application/json") for _ in range(2)]
-            assert [answer.status_code for answer in answers] == [200, 429]
+            responses = [app.test_client().post("/x", data=body, content_type="application/json") for _ in range(2)]
+            assert [response.status_code for response in responses] == [200, 429]
 
 
-def test_no_key_gives_a_server_error(tmp_path: Path) -> None:
-    """Whatever is sent, the answer is the handler's or a refusal."""
+def test_no_key_causes_a_server_error(tmp_path: Path) -> None:
+    """No key causes a server error."""
     seen: set[str] = set()
-    with limited(tmp_path, key=lambda request: request.headers.get("X-User", "")) as app:
+    with limited_app(tmp_path, key=lambda request: request.headers.get("X-User", "")) as app:
 
         @given(value=st.text(st.characters(max_codepoint=255, exclude_characters="\r\n"), max_size=400))
         @settings(max_examples=50, deadline=None)

@@ -1,4 +1,4 @@
-"""Reading requests: JSON into types, and bodies that are neither cut nor larger than they may be."""
+"""Request bodies: JSON decoded into types, and bodies that are neither truncated nor over the limit."""
 
 import gc
 import io
@@ -16,21 +16,21 @@ from werkzeug.test import TestResponse
 
 from flask_convex_http import ActionCtx, HttpRouter, PayloadTooLargeError, read_json
 from flask_convex_http.web.requests import BoundedStream
-from tests.web.apps import chunked, deployed, send
+from tests.web.apps import deployed, send, send_chunked
 
 LIMIT = 100
 JSON = {"CONTENT_TYPE": "application/json"}
 
 
 class Item(msgspec.Struct, forbid_unknown_fields=True):
-    """What the tests' endpoint takes."""
+    """The body that the endpoint accepts."""
 
     name: str
     tags: list[int] = []
 
 
 def json_router() -> HttpRouter:
-    """Endpoints that read JSON, of any kind and of one."""
+    """Return a router whose endpoints read any JSON, and JSON of one type."""
     http = HttpRouter("http", __name__)
 
     @http.post("/any")
@@ -45,7 +45,7 @@ def json_router() -> HttpRouter:
 
 
 def post(app: Flask, path: str, body: bytes, content_type: str = "application/json") -> TestResponse:
-    """A POST of a body that says how long it is."""
+    """Send a POST that announces the length of its body."""
     return send(app, "POST", path, body, CONTENT_TYPE=content_type, CONTENT_LENGTH=str(len(body)))
 
 
@@ -53,7 +53,7 @@ def post(app: Flask, path: str, body: bytes, content_type: str = "application/js
     "content_type", ["", "text/plain", "application/jsonx", "text/json", "multipart/form-data; boundary=x"]
 )
 def test_other_content_types_are_415(tmp_path: Path, content_type: str) -> None:
-    """What is not sent as JSON is answered 415, whatever is in it."""
+    """A body of another content type is 415, regardless of its content."""
     with deployed(tmp_path, json_router()) as app:
         response = post(app, "/any", b"{}", content_type)
     assert (response.status_code, response.json) == (415, {"error": "Content-Type must be application/json"})
@@ -63,7 +63,7 @@ def test_other_content_types_are_415(tmp_path: Path, content_type: str) -> None:
     "content_type", ["application/json; charset=utf-8", "Application/JSON", "application/cloudevents+json"]
 )
 def test_json_content_types(tmp_path: Path, content_type: str) -> None:
-    """Parameters, upper case and `+json` types are JSON."""
+    """A JSON content type may have parameters, upper case and a `+json` suffix."""
     with deployed(tmp_path, json_router()) as app:
         assert post(app, "/any", b"[1]", content_type).json == {"got": [1]}
 
@@ -86,8 +86,8 @@ def test_json_content_types(tmp_path: Path, content_type: str) -> None:
         b"\x00",
     ],
 )
-def test_what_is_not_json_is_400(tmp_path: Path, body: bytes) -> None:
-    """A body that is not JSON in UTF-8 is answered 400."""
+def test_invalid_json_is_400(tmp_path: Path, body: bytes) -> None:
+    """A body that is not JSON in UTF-8 is 400."""
     with deployed(tmp_path, json_router()) as app:
         response = post(app, "/any", body, "application/json; charset=utf-16")
         assert (response.status_code, response.json) == (400, {"error": "Invalid JSON body"})
@@ -96,7 +96,7 @@ def test_what_is_not_json_is_400(tmp_path: Path, body: bytes) -> None:
 
 @pytest.mark.parametrize("body", [b"[" * 100_000, b'{"a":' * 100_000, b"9" * 5000, b"1e999", b"[" * 900 + b"]" * 900])
 def test_bombs_are_400(tmp_path: Path, body: bytes) -> None:
-    """Nesting deeper than the stack and numbers beyond all bounds are answered 400; what fits is taken."""
+    """Nesting deeper than the stack and numbers out of range are 400."""
     with deployed(tmp_path, json_router()) as app:
         response = post(app, "/any", body)
         assert response.status_code in ((200, 400) if body.endswith(b"]") else (400,))
@@ -104,7 +104,7 @@ def test_bombs_are_400(tmp_path: Path, body: bytes) -> None:
 
 
 def test_mismatch_is_400_with_its_path(tmp_path: Path) -> None:
-    """JSON that does not match the type is answered 400 with the path of what is wrong."""
+    """JSON that does not match the type is 400, with the path of the mismatch."""
     with deployed(tmp_path, json_router()) as app:
         assert post(app, "/item", b'{"name": "a", "tags": [1]}').json == {"name": "a", "tags": [1]}
         for body, path in {
@@ -120,8 +120,8 @@ def test_mismatch_is_400_with_its_path(tmp_path: Path) -> None:
             assert path in (response.json or {})["error"], body
 
 
-def test_doubled_keys_and_large_integers(tmp_path: Path) -> None:
-    """Of a key that comes twice the last one counts; integers of any size survive where any value is taken."""
+def test_duplicate_keys_and_large_integers(tmp_path: Path) -> None:
+    """Of a duplicate key the last value counts, and integers of any size are decoded exactly."""
     with deployed(tmp_path, json_router()) as app:
         assert post(app, "/any", b'{"a": 1, "a": 2}').json == {"got": {"a": 2}}
         assert post(app, "/any", b"%d" % 10**40).json == {"got": 10**40}
@@ -129,7 +129,7 @@ def test_doubled_keys_and_large_integers(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("query", ["q=\xff", "\x80", "q=%ff", "q=\xc3\xa9", "q=%C3%A9", "q=a%00b&q=\xff&=&&"])
 def test_query_in_any_bytes_is_no_error(tmp_path: Path, query: str) -> None:
-    """A query that is not UTF-8, escaped or not, can be read; what is UTF-8 is the text it says."""
+    """A query string that is not UTF-8 can be read, and UTF-8 is decoded, escaped or not."""
     http = HttpRouter("http", __name__)
 
     @http.get("/x")
@@ -145,7 +145,7 @@ def test_query_in_any_bytes_is_no_error(tmp_path: Path, query: str) -> None:
 
 @pytest.fixture(name="_abandoned_parts")
 def abandoned_parts() -> Iterator[None]:
-    """Of a form that breaks off Werkzeug leaves the open part's temporary file to the garbage collector."""
+    """Collect the temporary file that Werkzeug leaves open when a form breaks off."""
     yield
     gc.collect()
 
@@ -154,7 +154,7 @@ def abandoned_parts() -> Iterator[None]:
 
 
 def body_router() -> HttpRouter:
-    """An endpoint for each way of reading a body, with a limit of its own."""
+    """Return a router with an endpoint for each way to read a body, and a body limit."""
     http = HttpRouter("http", __name__, max_body_bytes=LIMIT)
     ways: dict[str, Callable[[Request], Any]] = {
         "data": lambda request: request.get_data(),
@@ -172,7 +172,7 @@ def body_router() -> HttpRouter:
 
 
 def reader(read: Callable[[Request], Any]) -> Callable[..., Any]:
-    """A handler that reads the body in one way and answers how much there was."""
+    """Return a handler that reads the body in one way and returns its size."""
 
     def handle(ctx: ActionCtx, request: Request) -> dict[str, int]:
         return {"size": len(read(request))}
@@ -181,7 +181,7 @@ def reader(read: Callable[[Request], Any]) -> Callable[..., Any]:
 
 
 def body_of(way: str, size: int) -> tuple[bytes, str]:
-    """A body of exactly this size that the way of reading understands."""
+    """Return a body of exactly this size that can be read in this way, and its content type."""
     if way in ("json", "read_json"):
         return b'"' + b"a" * (size - 2) + b'"', "application/json"
     if way == "form":
@@ -196,12 +196,12 @@ WAYS = ["data", "stream", "pieces", "lines", "json", "read_json", "form", "file"
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_body_at_the_limit_is_taken_whole(tmp_path: Path, way: str) -> None:
+def test_body_at_the_limit_is_accepted(tmp_path: Path, way: str) -> None:
     """A body of exactly the limit arrives whole, announced or in chunks."""
     body, content_type = body_of(way, LIMIT)
     with deployed(tmp_path, body_router()) as app:
         announced = post(app, f"/{way}", body, content_type)
-        in_chunks = chunked(app, f"/{way}", body, CONTENT_TYPE=content_type)
+        in_chunks = send_chunked(app, f"/{way}", body, CONTENT_TYPE=content_type)
     assert announced.status_code == in_chunks.status_code == 200
     assert announced.json == in_chunks.json
 
@@ -211,13 +211,13 @@ def test_body_at_the_limit_is_taken_whole(tmp_path: Path, way: str) -> None:
 @pytest.mark.parametrize("size", [LIMIT + 1, 20 * LIMIT])
 @pytest.mark.parametrize("way", WAYS)
 def test_body_over_the_limit_is_413(tmp_path: Path, way: str, size: int) -> None:
-    """A larger body is answered 413 in JSON, announced or in chunks, and never cut."""
+    """A larger body is 413 in JSON, announced or in chunks, and is never truncated."""
     body, content_type = body_of(way, size)
     with deployed(tmp_path, body_router()) as app:
         for response in (
             post(app, f"/{way}", body, content_type),
             post_terminated(app, f"/{way}", body, content_type),
-            chunked(app, f"/{way}", body, CONTENT_TYPE=content_type),
+            send_chunked(app, f"/{way}", body, CONTENT_TYPE=content_type),
         ):
             assert response.status_code == 413
             assert list(response.json or {}) == ["error"]
@@ -227,7 +227,7 @@ def test_body_over_the_limit_is_413(tmp_path: Path, way: str, size: int) -> None
 @pytest.mark.filterwarnings("ignore:Unclosed file <tempfile.SpooledTemporaryFile:ResourceWarning")
 @pytest.mark.parametrize("way", WAYS)
 def test_body_shorter_than_announced_is_400(tmp_path: Path, way: str) -> None:
-    """A body that ends before its announced length is answered 400, and never taken for the whole."""
+    """A body that ends before its announced length is 400."""
     body, content_type = body_of(way, LIMIT - 10)
     with deployed(tmp_path, body_router()) as app:
         for more in ({}, {"wsgi.input_terminated": True}):
@@ -236,27 +236,27 @@ def test_body_shorter_than_announced_is_400(tmp_path: Path, way: str) -> None:
 
 
 def post_terminated(app: Flask, path: str, body: bytes, content_type: str) -> TestResponse:
-    """A POST with a length, from a server that ends the stream by itself."""
+    """Send a POST with a length on a server that ends the stream itself."""
     more = {"wsgi.input_terminated": True}
     return send(app, "POST", path, body, CONTENT_TYPE=content_type, CONTENT_LENGTH=str(len(body)), **more)
 
 
 def test_body_longer_than_announced_is_not_read_on(tmp_path: Path) -> None:
-    """What follows the announced length belongs to the next request and is left alone."""
+    """Bytes after the announced length belong to the next request and are not read."""
     with deployed(tmp_path, body_router()) as app:
         response = send(app, "POST", "/data", b"a" * 50, CONTENT_LENGTH="20", **{"wsgi.input_terminated": True})
     assert response.json == {"size": 20}
 
 
 @pytest.mark.parametrize("length", ["abc", "-5", "1_0", "٣", "9" * 30, "1.5"])
-def test_nonsense_lengths_give_no_server_error(tmp_path: Path, length: str) -> None:
-    """A Content-Length that is no number is an empty body, one beyond all bounds too large."""
+def test_malformed_lengths_cause_no_server_error(tmp_path: Path, length: str) -> None:
+    """A malformed Content-Length is an empty body, and a huge one is 413."""
     with deployed(tmp_path, body_router()) as app:
         assert send(app, "POST", "/data", b"abc", CONTENT_LENGTH=length).status_code in (200, 413)
 
 
 def test_which_limit_applies(tmp_path: Path) -> None:
-    """The route's own limit comes first, then the router's, MAX_CONTENT_LENGTH, CONVEX_MAX_BODY_BYTES."""
+    """The route's own limit comes first, then the router's, MAX_CONTENT_LENGTH and CONVEX_MAX_BODY_BYTES."""
     plain, limited = HttpRouter("plain", __name__), HttpRouter("limited", __name__, max_body_bytes=30)
     read = reader(lambda request: request.get_data())
     plain.post("/plain")(read)
@@ -265,9 +265,9 @@ def test_which_limit_applies(tmp_path: Path) -> None:
     limited.post("/lower", max_body_bytes=10, endpoint="lower")(read)
 
     def largest(app: Flask, path: str) -> int:
-        taken = [size for size in (10, 20, 30, 40) if chunked(app, path, b"a" * size).status_code == 200]
+        taken = [size for size in (10, 20, 30, 40) if send_chunked(app, path, b"a" * size).status_code == 200]
         assert taken == [size for size in (10, 20, 30, 40) if post(app, path, b"a" * size).status_code == 200]
-        assert not any(chunked(app, path, b"a" * (size + 1)).status_code == 200 for size in taken[-1:])
+        assert not any(send_chunked(app, path, b"a" * (size + 1)).status_code == 200 for size in taken[-1:])
         return taken[-1]
 
     with deployed(tmp_path, plain, limited, CONVEX_MAX_BODY_BYTES=20) as app:
@@ -277,15 +277,15 @@ def test_which_limit_applies(tmp_path: Path) -> None:
 
 
 def test_unread_body_is_no_error(tmp_path: Path) -> None:
-    """A handler that does not look at the body answers, however large it is."""
+    """A handler that does not read the body may return, however large the body is."""
     http = HttpRouter("http", __name__, max_body_bytes=1)
     http.post("/x")(reader(lambda request: ""))
     with deployed(tmp_path, http) as app:
-        assert post(app, "/x", b"a" * 100).status_code == chunked(app, "/x", b"a" * 100).status_code == 200
+        assert post(app, "/x", b"a" * 100).status_code == send_chunked(app, "/x", b"a" * 100).status_code == 200
 
 
-class Dribble(io.RawIOBase):
-    """A stream that gives less than it is asked for, as sockets do."""
+class SlowStream(io.RawIOBase):
+    """A stream that returns less than requested, as sockets do."""
 
     def __init__(self, data: bytes, most: int) -> None:
         self._data = io.BytesIO(data)
@@ -310,9 +310,9 @@ CALLS = st.lists(st.tuples(st.sampled_from(["read", "readline"]), st.integers(-1
 def test_bounded_stream_reads_as_a_file_does(
     data: str, calls: list[tuple[str, int]], limit: int, most: int, known: bool
 ) -> None:
-    """Whatever is called, the pieces are the body's in order, all of it or an error, and none beyond the limit."""
+    """A bounded stream returns the body in order, whole or with an error, and nothing beyond the limit."""
     body = data.encode()
-    stream = BoundedStream(Dribble(body, most), limit, len(body) if known else None)
+    stream = BoundedStream(SlowStream(body, most), limit, len(body) if known else None)
     got = b""
     try:
         for name, size in calls:
@@ -339,8 +339,8 @@ def test_bounded_stream_reads_lines(lines: list[int], hint: int) -> None:
     assert stream.readlines(hint) == io.BytesIO(body).readlines(hint)
 
 
-def test_bounded_stream_misses_what_was_announced() -> None:
-    """A stream that ends early raises, again and again."""
+def test_truncated_stream_raises() -> None:
+    """A stream that ends before the announced length raises on every read."""
     stream = BoundedStream(io.BytesIO(b"abc"), 100, 5)
     for _ in range(2):
         with pytest.raises(ClientDisconnected):

@@ -1,4 +1,4 @@
-"""What handlers return and raise, as responses."""
+"""Responses made of the values that handlers return and the errors that they raise."""
 
 import enum
 import logging
@@ -44,7 +44,7 @@ from tests.web.apps import deployed, send
 
 
 class Lamp(Document, table="lamps"):
-    """A table of the tests."""
+    """A lamp."""
 
     name: str
     made: datetime | None = None
@@ -58,24 +58,24 @@ def add(ctx: MutationCtx, *, name: str) -> Id[Lamp]:
 
 @internal_mutation
 def add_two(ctx: MutationCtx) -> list[Lamp]:
-    """Add two lamps and answer them."""
+    """Add two lamps and return them."""
     return [found for name in ("a", "b") if (found := ctx.db.get(ctx.db.insert(Lamp(name=name))))]
 
 
 @mutation
 def fails(ctx: MutationCtx) -> None:
-    """Fail as an application does."""
+    """Raise an error of the application."""
     raise ConvexError({"message": "Out of lamps", "left": 0}, status=409)
 
 
 class Colour(enum.Enum):
-    """Something that is no JSON by itself."""
+    """A value that JSON has no form for."""
 
     RED = "red"
 
 
-def answering(make: Callable[[ActionCtx], Any]) -> HttpRouter:
-    """A router whose one handler returns what `make` does."""
+def router_returning(make: Callable[[ActionCtx], Any]) -> HttpRouter:
+    """Return a router whose one handler returns the result of `make`."""
     http = HttpRouter("http", __name__)
 
     @http.get("/")
@@ -86,19 +86,21 @@ def answering(make: Callable[[ActionCtx], Any]) -> HttpRouter:
 
 
 def get(folder: Path, make: Callable[[ActionCtx], Any], **config: Any) -> TestResponse:
-    """The response to one request that `make` answers."""
-    with deployed(folder, answering(make), schema=Schema(Lamp), functions=[add, add_two, fails], **config) as app:
+    """Return the response to one request, which `make` produces."""
+    with deployed(
+        folder, router_returning(make), schema=Schema(Lamp), functions=[add, add_two, fails], **config
+    ) as app:
         return send(app, "GET", "/")
 
 
 def json_of(response: TestResponse) -> Any:
-    """What a JSON response says."""
+    """Return the body of a JSON response."""
     assert response.content_type == "application/json"
     return response.json
 
 
 def raising(error: Exception) -> Callable[[ActionCtx], Any]:
-    """What raises an error."""
+    """Return a handler that raises this error."""
 
     def make(ctx: ActionCtx) -> Any:
         raise error
@@ -107,7 +109,7 @@ def raising(error: Exception) -> Callable[[ActionCtx], Any]:
 
 
 def stream() -> Iterator[str]:
-    """A body in pieces."""
+    """Yield a body in pieces."""
     yield "a"
     yield "b"
 
@@ -128,14 +130,14 @@ RETURNED: list[tuple[Any, int, str, bytes]] = [
 
 
 @pytest.mark.parametrize(("value", "status", "content_type", "body"), RETURNED)
-def test_what_flask_views_may_return(tmp_path: Path, value: Any, status: int, content_type: str, body: bytes) -> None:
-    """Dicts, lists, text, bytes, tuples and responses become what they become in Flask, JSON without spaces."""
+def test_return_values_of_flask_views(tmp_path: Path, value: Any, status: int, content_type: str, body: bytes) -> None:
+    """Dicts, lists, text, bytes, tuples and responses become the same as in Flask, with compact JSON."""
     response = get(tmp_path, lambda ctx: value)
     assert (response.status_code, response.content_type, response.data) == (status, content_type, body)
 
 
 def test_generators_and_redirects(tmp_path: Path) -> None:
-    """A generator streams, and a redirect of Flask's is taken as it is."""
+    """A generator streams, and a redirect of Flask passes unchanged."""
     assert get(tmp_path, lambda ctx: stream()).data == b"ab"
     assert get(tmp_path, lambda ctx: redirect("/x", code=302)).headers["Location"] == "/x"
 
@@ -154,8 +156,8 @@ def test_documents(tmp_path: Path) -> None:
     assert [lamp["name"] for lamp in several] == ["a", "b"]
 
 
-def test_values_json_has_no_words_for(tmp_path: Path) -> None:
-    """Times are ISO 8601, bytes base64 and enums their values."""
+def test_values_that_json_cannot_express(tmp_path: Path) -> None:
+    """In JSON, times are ISO 8601, bytes are base64, enums their values and sets lists."""
     value = {"at": datetime(2026, 1, 2, tzinfo=UTC), "bytes": b"\x00\xff", "colour": Colour.RED, "set": {1}}
     assert get(tmp_path, lambda ctx: value).json == {
         "at": "2026-01-02T00:00:00Z",
@@ -169,13 +171,13 @@ def test_response_helpers(tmp_path: Path) -> None:
     """json_response and error_response take a status and headers."""
     response = get(tmp_path, lambda ctx: json_response(Lamp(name="a"), 202, {"X-More": "1"}))
     assert (response.status_code, response.headers["X-More"], json_of(response)["name"]) == (202, "1", "a")
-    refused = get(tmp_path, lambda ctx: error_response("no", 409, {"X-More": "1"}))
-    assert (refused.status_code, refused.headers["X-More"], refused.json) == (409, "1", {"error": "no"})
+    response = get(tmp_path, lambda ctx: error_response("no", 409, {"X-More": "1"}))
+    assert (response.status_code, response.headers["X-More"], response.json) == (409, "1", {"error": "no"})
 
 
 @pytest.mark.parametrize("value", [None, 1, object(), (None, 200), ({"a": object()},)])
-def test_what_is_no_answer_is_a_logged_500(tmp_path: Path, value: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """Returning nothing, or what cannot be an answer, is a 500 whose reason is in the log only."""
+def test_invalid_return_value_is_a_logged_500(tmp_path: Path, value: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """A return value that is no response is a 500, and only the log has the reason."""
     response = get(tmp_path, lambda ctx: value)
     assert response.status_code == 500
     assert json_of(response)["error"] == "Internal server error"
@@ -203,7 +205,7 @@ PUBLIC: list[tuple[Exception, int]] = [
 
 @pytest.mark.parametrize(("error", "status"), PUBLIC)
 def test_public_errors_have_a_status(tmp_path: Path, error: Exception, status: int) -> None:
-    """An error that may be shown is answered with its own status and message."""
+    """A public error has its own status and message."""
     response = get(tmp_path, raising(error))
     assert response.status_code == status
     assert json_of(response)["error"] == "no"
@@ -214,12 +216,12 @@ def test_public_errors_have_a_status(tmp_path: Path, error: Exception, status: i
     [(OverloadedError("no"), "1"), (UnavailableError("no"), "10"), (MissingSecretError("no"), "60")],
 )
 def test_retry_after(tmp_path: Path, error: Exception, seconds: str) -> None:
-    """A 503 that passes says when to come back."""
+    """A 503 of a temporary failure has Retry-After."""
     assert get(tmp_path, raising(error)).headers["Retry-After"] == seconds
 
 
 def test_convex_error_carries_its_data(tmp_path: Path) -> None:
-    """A ConvexError raised in a mutation reaches the client with its data and status."""
+    """A ConvexError that is raised in a mutation reaches the client with its data and status."""
     response = get(tmp_path, lambda ctx: ctx.run_mutation(fails))
     assert (response.status_code, response.json) == (
         409,
@@ -228,14 +230,14 @@ def test_convex_error_carries_its_data(tmp_path: Path) -> None:
 
 
 def test_wrong_argument_below_a_handler_is_400(tmp_path: Path) -> None:
-    """An argument that a handler hands on unchecked is answered 400 with its path, not 500."""
-    response = get(tmp_path, lambda ctx: lamp(ctx, 1))
+    """A wrong argument that a handler passes to a mutation unchecked is a 400 with its path."""
+    response = get(tmp_path, lambda ctx: add_lamp(ctx, 1))
     assert response.status_code == 400
     assert "$.name" in json_of(response)["error"]
 
 
-def lamp(ctx: ActionCtx, name: Any) -> Any:
-    """Add a lamp with a name from outside."""
+def add_lamp(ctx: ActionCtx, name: Any) -> Any:
+    """Add a lamp with an unchecked name."""
     return {"id": ctx.run_mutation(add, name=name)}
 
 
@@ -249,8 +251,8 @@ UNEXPECTED = [
 
 
 @pytest.mark.parametrize("error", UNEXPECTED)
-def test_unexpected_errors_tell_nothing(tmp_path: Path, error: Exception, caplog: pytest.LogCaptureFixture) -> None:
-    """An unexpected error is a 500 with the request's id; what happened is in the log only, and signalled."""
+def test_unexpected_errors_are_not_shown(tmp_path: Path, error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    """An unexpected error is a 500 with the request id; only the log and the signal have the exception."""
     signalled: list[Exception] = []
 
     def receive(sender: Flask, exception: Exception) -> None:
@@ -269,7 +271,7 @@ def test_unexpected_errors_tell_nothing(tmp_path: Path, error: Exception, caplog
 
 
 def test_log_lines_cannot_be_forged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A line break in a path stays inside its log line."""
+    """A line break in a path cannot forge a log line."""
     http = HttpRouter("http", __name__)
 
     @http.get(path_prefix="/")
@@ -282,7 +284,7 @@ def test_log_lines_cannot_be_forged(tmp_path: Path, caplog: pytest.LogCaptureFix
 
 
 def test_exceptions_propagate_when_asked(tmp_path: Path) -> None:
-    """With PROPAGATE_EXCEPTIONS the exception reaches the server; public errors are answered all the same."""
+    """With PROPAGATE_EXCEPTIONS unexpected errors reach the server, and public errors are still responses."""
     with pytest.raises(ValueError, match="secret text"):
         get(tmp_path, raising(ValueError("secret text")), PROPAGATE_EXCEPTIONS=True)
     assert get(tmp_path, raising(ConvexError("no")), PROPAGATE_EXCEPTIONS=True).status_code == 400
@@ -290,7 +292,7 @@ def test_exceptions_propagate_when_asked(tmp_path: Path) -> None:
 
 def test_every_response_has_a_request_id(tmp_path: Path) -> None:
     """Each response, also the host app's own and its 404, has one X-Request-Id of 16 hex digits."""
-    with deployed(tmp_path, answering(lambda ctx: "x")) as app:
+    with deployed(tmp_path, router_returning(lambda ctx: "x")) as app:
         app.add_url_rule("/own", view_func=lambda: "own")
         app.add_url_rule("/fail", view_func=lambda: str(1 / 0), endpoint="fail")
         identities = set()
@@ -305,16 +307,16 @@ def test_every_response_has_a_request_id(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("incoming", ["abc-123", "A.b_c:d/e+f=", "a" * 128])
 def test_well_formed_incoming_id_is_kept(tmp_path: Path, incoming: str) -> None:
-    """An id that a proxy gave the request is the one of the response and of the error."""
-    with deployed(tmp_path, answering(raising(ValueError()))) as app:
+    """A well-formed id from a proxy is kept, in the response header and in the error."""
+    with deployed(tmp_path, router_returning(raising(ValueError()))) as app:
         response = send(app, "GET", "/", HTTP_X_REQUEST_ID=incoming)
     assert response.headers["X-Request-Id"] == (response.json or {})["requestId"] == incoming
 
 
 @pytest.mark.parametrize("incoming", ["", "a b", "a\r\nX-Evil: 1", "a\n", "é", "٣", "a" * 129, "<b>", "a,b"])
 def test_malformed_incoming_id_is_replaced(tmp_path: Path, incoming: str) -> None:
-    """An id that is not well formed is not repeated."""
-    with deployed(tmp_path, answering(lambda ctx: "x")) as app:
+    """A malformed id from outside is replaced."""
+    with deployed(tmp_path, router_returning(lambda ctx: "x")) as app:
         response = send(app, "GET", "/", HTTP_X_REQUEST_ID=incoming)
     (identity,) = response.headers.getlist("X-Request-Id")
     assert len(identity) == 16 and "X-Evil" not in response.headers

@@ -1,4 +1,4 @@
-"""Routers as Flask people use them: blueprints, converters, url_for, hooks and error handlers."""
+"""Routers as Flask blueprints: converters, url_for, hooks, nesting, and rejected routes."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,13 +15,13 @@ from tests.web.apps import deployed, send
 Handler = Callable[..., Any]
 
 
-def here(ctx: ActionCtx, request: Request, **values: Any) -> dict[str, Any]:
-    """A handler that answers what it was given."""
+def echo(ctx: ActionCtx, request: Request, **values: Any) -> dict[str, Any]:
+    """Return the method and the values of the route."""
     return {"method": request.method, **values}
 
 
 def test_head_runs_get(tmp_path: Path) -> None:
-    """HEAD runs the GET handler, which sees HEAD, and the body is left out."""
+    """HEAD runs the GET handler, which sees the method HEAD, and the response has no body."""
     http = HttpRouter("http", __name__)
     seen: list[str] = []
 
@@ -36,16 +36,16 @@ def test_head_runs_get(tmp_path: Path) -> None:
     assert seen == ["HEAD"]
 
 
-def test_options_is_not_answered_by_itself(tmp_path: Path) -> None:
-    """Without CORS and without an OPTIONS route, OPTIONS is a method like any other: 405 with Allow."""
+def test_options_without_a_route_is_405(tmp_path: Path) -> None:
+    """Without CORS and without an OPTIONS route, OPTIONS is a 405 with Allow."""
     http = HttpRouter("http", __name__)
-    http.get("/x")(here)
-    http.options("/y")(here)
+    http.get("/x")(echo)
+    http.options("/y")(echo)
     with deployed(tmp_path, http) as app:
-        refused, answered = send(app, "OPTIONS", "/x"), send(app, "OPTIONS", "/y")
-    assert refused.status_code == 405
-    assert set(refused.headers["Allow"].split(", ")) == {"GET", "HEAD"}
-    assert answered.json == {"method": "OPTIONS"}
+        missing, response = send(app, "OPTIONS", "/x"), send(app, "OPTIONS", "/y")
+    assert missing.status_code == 405
+    assert set(missing.headers["Allow"].split(", ")) == {"GET", "HEAD"}
+    assert response.json == {"method": "OPTIONS"}
 
 
 def test_url_for_builds_every_kind_of_route(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_url_for_builds_every_kind_of_route(tmp_path: Path) -> None:
         "below": {"path_prefix": "/below/"},
         "both": {"path_prefix": "/o/<org>/"},
     }.items():
-        http.route(**where, endpoint=endpoint)(here)  # type: ignore[arg-type]
+        http.route(**where, endpoint=endpoint)(echo)  # type: ignore[arg-type]
     with deployed(tmp_path, http) as app, app.test_request_context():
         assert url_for("http.exact") == "/v1/x"
         assert url_for("http.slash") == "/v1/x/"
@@ -72,18 +72,18 @@ def test_url_for_builds_every_kind_of_route(tmp_path: Path) -> None:
 
 
 def test_flask_routes_lists_them(tmp_path: Path) -> None:
-    """`flask routes` shows the routes with their methods."""
+    """`flask routes` lists the routes."""
     http = HttpRouter("http", __name__)
-    http.get("/x")(here)
-    http.post(path_prefix="/below/", endpoint="below")(here)
+    http.get("/x")(echo)
+    http.post(path_prefix="/below/", endpoint="below")(echo)
     with deployed(tmp_path, http) as app:
         output = app.test_cli_runner().invoke(FlaskGroup(create_app=lambda: app), ["routes"]).output
-    assert "http.here" in output and "/x" in output
+    assert "http.echo" in output and "/x" in output
     assert "http.below" in output and "/below/" in output
 
 
 def test_converters_reach_the_handler(tmp_path: Path) -> None:
-    """Converters of Flask work in exact paths and in prefixes; what they refuse is not found."""
+    """Flask's converters work in exact paths and in prefixes, and a value that they do not match is a 404."""
     http = HttpRouter("http", __name__)
 
     @http.get("/n/<int:number>")
@@ -104,7 +104,7 @@ def test_converters_reach_the_handler(tmp_path: Path) -> None:
 
 
 def test_prefix_handler_may_ignore_the_suffix(tmp_path: Path) -> None:
-    """A prefix handler may call the suffix what it wants, or take none, also beside *args."""
+    """A prefix handler may give the suffix any name, or take none, also with *args."""
     http = HttpRouter("http", __name__)
 
     @http.get(path_prefix="/named/")
@@ -126,10 +126,10 @@ def test_prefix_handler_may_ignore_the_suffix(tmp_path: Path) -> None:
 
 
 def test_nested_blueprints(tmp_path: Path) -> None:
-    """A router within a blueprint, and within another router, has the prefixes of all."""
+    """A router within a blueprint or another router has the prefixes of both."""
     inner = HttpRouter("inner", __name__, url_prefix="/inner")
-    inner.get("/x")(here)
-    inner.get(path_prefix="/below/", endpoint="below", cors="*")(here)
+    inner.get("/x")(echo)
+    inner.get(path_prefix="/below/", endpoint="below", cors="*")(echo)
     outer = Blueprint("outer", __name__, url_prefix="/outer")
     outer.register_blueprint(inner)
     router = HttpRouter("router", __name__, url_prefix="/router")
@@ -144,9 +144,9 @@ def test_nested_blueprints(tmp_path: Path) -> None:
 
 
 def test_one_router_serves_two_apps(tmp_path: Path) -> None:
-    """The same router can be registered on two apps, and twice on one under another name."""
+    """A router can be registered on two apps, and twice on one under another name."""
     http = HttpRouter("http", __name__)
-    http.get("/x", cors="*")(here)
+    http.get("/x", cors="*")(echo)
     with deployed(tmp_path, http) as first, deployed(tmp_path, http) as second:
         second.register_blueprint(http, name="again", url_prefix="/again")
         assert send(first, "GET", "/x").status_code == send(second, "GET", "/x").status_code == 200
@@ -155,7 +155,7 @@ def test_one_router_serves_two_apps(tmp_path: Path) -> None:
 
 
 def test_hooks_run_around_the_handler(tmp_path: Path) -> None:
-    """before_request may answer in the handler's place, g is shared, and after_request sees the response."""
+    """before_request may respond instead of the handler, g is shared, and after_request sees the response."""
     http = HttpRouter("http", __name__)
 
     @http.before_request
@@ -174,19 +174,19 @@ def test_hooks_run_around_the_handler(tmp_path: Path) -> None:
 
     closed = HttpRouter("closed", __name__, url_prefix="/closed")
     closed.before_request(lambda: ("closed", 401))
-    closed.get(path_prefix="/")(here)
+    closed.get(path_prefix="/")(echo)
     with deployed(tmp_path, http, closed) as app:
         response = send(app, "GET", "/x")
         assert (response.text, response.headers["X-After"]) == ("hook", "hook")
-        refused = send(app, "GET", "/closed/a")
-        assert (refused.text, refused.status_code, "X-After" in refused.headers) == ("closed", 401, False)
+        response = send(app, "GET", "/closed/a")
+        assert (response.text, response.status_code, "X-After" in response.headers) == ("closed", 401, False)
 
 
 def test_double_slashes_match_the_prefix_only(tmp_path: Path) -> None:
     """A path that starts with `//` matches the prefix `/` and no exact path."""
     http = HttpRouter("http", __name__)
-    http.get("/x")(here)
-    http.post(path_prefix="/", endpoint="all")(here)
+    http.get("/x")(echo)
+    http.post(path_prefix="/", endpoint="all")(echo)
     with deployed(tmp_path, http) as app:
         assert send(app, "GET", "/x").status_code == 200
         assert send(app, "GET", "//x").status_code == 404
@@ -194,10 +194,10 @@ def test_double_slashes_match_the_prefix_only(tmp_path: Path) -> None:
 
 
 def test_lenient_host_app_does_not_loosen_routes(tmp_path: Path) -> None:
-    """Also on an app whose own routes take a slash at the end or leave it, `/x` and `/x/` differ."""
+    """`/x` and `/x/` differ even on an app with strict_slashes=False."""
     http = HttpRouter("http", __name__)
-    http.get("/x")(here)
-    http.get("/y/", endpoint="y")(here)
+    http.get("/x")(echo)
+    http.get("/y/", endpoint="y")(echo)
     app = Flask("lenient", instance_path=str(tmp_path))
     app.url_map.strict_slashes = False
     app.config["CONVEX_DATABASE_URL"] = "sqlite:///:memory:"
@@ -207,10 +207,10 @@ def test_lenient_host_app_does_not_loosen_routes(tmp_path: Path) -> None:
     assert statuses == [200, 404, 404, 200]
 
 
-def test_routes_of_the_host_app_stay_as_they_are(tmp_path: Path) -> None:
-    """The host app's own routes redirect at slashes and answer OPTIONS as Flask's do."""
+def test_routes_of_the_host_app_are_unchanged(tmp_path: Path) -> None:
+    """The host app's own routes still redirect to the trailing slash and support OPTIONS."""
     http = HttpRouter("http", __name__)
-    http.post("/x")(here)
+    http.post("/x")(echo)
     with deployed(tmp_path, http) as app:
         app.add_url_rule("/own/", view_func=lambda: "own", endpoint="own")
         assert send(app, "GET", "/own").status_code == 308
@@ -221,7 +221,7 @@ def test_routes_of_the_host_app_stay_as_they_are(tmp_path: Path) -> None:
 
 
 def test_two_routes_on_one_handler(tmp_path: Path) -> None:
-    """One handler can be stacked on several routes; each has an endpoint of its own."""
+    """One handler can have several routes, each with its own endpoint."""
     http = HttpRouter("http", __name__)
 
     @http.get("/a")
@@ -231,14 +231,14 @@ def test_two_routes_on_one_handler(tmp_path: Path) -> None:
         return request.method + request.path
 
     with deployed(tmp_path, http) as app:
-        answers = [send(app, *pair).text for pair in (("GET", "/a"), ("POST", "/a"), ("GET", "/b"))]
+        texts = [send(app, *pair).text for pair in (("GET", "/a"), ("POST", "/a"), ("GET", "/b"))]
         assert send(app, "POST", "/b").status_code == 405
-    assert answers == ["GET/a", "POST/a", "GET/b"]
+    assert texts == ["GET/a", "POST/a", "GET/b"]
     assert sorted(route.endpoint for route in http.routes) == ["handler", "handler_2", "handler_3"]
 
 
-def test_auth_above_the_route_is_refused() -> None:
-    """A check put above the route, where it would guard nothing, is refused when it is put there."""
+def test_auth_above_the_route_is_rejected() -> None:
+    """A check above the route, where it would guard nothing, raises RegistrationError."""
     http = HttpRouter("http", __name__)
     with pytest.raises(RegistrationError, match="put the decorator below the route"):
         require_api_key(http.get("/x")(lambda ctx, request: ""))
@@ -255,7 +255,7 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
     ("write '/a/'", {"path_prefix": "/a*"}),
     ("write a single /", {"rule": "//a"}),
     ("write a single /", {"path_prefix": "//"}),
-    ("write @http.get", {"rule": here}),
+    ("write @http.get", {"rule": echo}),
     ("write one of them", {"rule": "/a", "method": "GET", "methods": ["POST"]}),
     (r"write methods=\['GET'\]", {"rule": "/a", "methods": "GET"}),
     (r'write methods=\["GET"\]', {"rule": "/a", "methods": []}),
@@ -268,24 +268,24 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("message", "where"), WRONG)
-def test_what_cannot_work_is_refused(message: str, where: dict[str, Any]) -> None:
-    """A route that cannot work is refused when it is registered, and the message says what to write."""
+def test_invalid_route_is_rejected(message: str, where: dict[str, Any]) -> None:
+    """A route that cannot work raises RegistrationError, which suggests a correct one."""
     http = HttpRouter("http", __name__)
     with pytest.raises(RegistrationError, match=message):
-        http.route(**where)(here)
+        http.route(**where)(echo)
     assert not http.routes
 
 
-def test_twice_is_refused() -> None:
-    """One method and path has one handler, and one endpoint name one route."""
+def test_second_route_is_rejected() -> None:
+    """A second handler for a method and path, or a second route for an endpoint, raises RegistrationError."""
     http = HttpRouter("http", __name__)
-    http.get("/a")(here)
-    http.get(path_prefix="/a/")(here)
+    http.get("/a")(echo)
+    http.get(path_prefix="/a/")(echo)
     for where in ({"rule": "/a"}, {"path_prefix": "/a/"}):
         with pytest.raises(RegistrationError, match="registered already"):
-            http.route(**where)(here)  # type: ignore[arg-type]
+            http.route(**where)(echo)  # type: ignore[arg-type]
     with pytest.raises(RegistrationError, match="pass endpoint="):
-        http.get("/b", endpoint="here")(here)
+        http.get("/b", endpoint="echo")(echo)
 
 
 def test_async_handler(tmp_path: Path) -> None:
@@ -311,11 +311,11 @@ def test_async_handler(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("count", [10, 1000, 5000])
 def test_many_routes_match(count: int) -> None:
-    """Each of thousands of routes is found, and what is beside them is not."""
+    """Each of thousands of routes is found, and other paths are a 404."""
     http = HttpRouter("http", __name__)
     for number in range(0, count, 2):
-        http.get(f"/r{number}", endpoint=f"r{number}")(here)
-        http.post(path_prefix=f"/r{number}/", endpoint=f"p{number}")(here)
+        http.get(f"/r{number}", endpoint=f"r{number}")(echo)
+        http.post(path_prefix=f"/r{number}/", endpoint=f"p{number}")(echo)
     app = Flask("many")
     app.register_blueprint(http)
     adapter = app.url_map.bind("localhost")

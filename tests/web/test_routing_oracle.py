@@ -1,4 +1,4 @@
-"""Random route tables and paths against the rules of matching, written down naively."""
+"""Random route tables and paths, compared with a plain implementation of the matching rules."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -17,8 +17,8 @@ SEGMENTS = ["a", "b", "ab", "A", "é", "a.b", "..", ".", "%2F", "%41", "a|b", "(
 Table = dict[tuple[str, str], str]
 
 
-class Answer(NamedTuple):
-    """What a request comes to: a route's label and suffix, or a status with the allowed methods."""
+class Result(NamedTuple):
+    """The result of a request: a route's label and suffix, or a status with the allowed methods."""
 
     status: int
     label: str = ""
@@ -27,20 +27,20 @@ class Answer(NamedTuple):
 
 
 def paths(*, most: int, prefix: bool = False, request: bool = False) -> st.SearchStrategy[str]:
-    """Paths of a few segments; those of requests may have any slashes."""
+    """Generate paths of a few segments; paths of requests may have any slashes."""
     inner = st.lists(st.sampled_from(SEGMENTS if not request else [*SEGMENTS, "", ""]), max_size=most)
     ends = st.just("/") if prefix else st.sampled_from(["", "/"])
     return st.builds(lambda parts, end: ("/" + "/".join(parts) + end) if parts else "/", inner, ends)
 
 
-def usable(path: str) -> bool:
-    """Whether it can be registered: no request reaches a second slash at the start."""
+def can_be_registered(path: str) -> bool:
+    """Return whether a route with this path can be registered."""
     return not path.startswith("//")
 
 
 KEYS = st.one_of(
-    paths(most=3).filter(usable),
-    paths(most=2, prefix=True).filter(usable).map(lambda path: path + "*"),
+    paths(most=3).filter(can_be_registered),
+    paths(most=2, prefix=True).filter(can_be_registered).map(lambda path: path + "*"),
 )
 TABLES = st.lists(st.tuples(KEYS, st.sampled_from(METHODS)), unique=True, max_size=12).map(
     lambda pairs: {pair: f"route{number}" for number, pair in enumerate(pairs)}
@@ -50,32 +50,35 @@ TABLES = st.lists(st.tuples(KEYS, st.sampled_from(METHODS)), unique=True, max_si
 REQUESTS = st.tuples(st.sampled_from([*METHODS, "HEAD"]), paths(most=4, request=True))
 
 
-def expected(table: Table, method: str, path: str) -> Answer:
-    """The rules, read out: exact before prefix, longest prefix, for each method; 405 only if a method is all that is
-    wrong."""
+def expected(table: Table, method: str, path: str) -> Result:
+    """Return the result by the rules.
+
+    For each method an exact path comes before a prefix, and a longer prefix before a shorter one. 405 is only for a
+    path that has other methods.
+    """
     wanted = "GET" if method == "HEAD" else method
     if path.startswith("//"):
         return expected_of_slashes(table, method, path)
     if (path, wanted) in table:
-        return Answer(200, table[path, wanted])
+        return Result(200, table[path, wanted])
     prefixes = [key[:-1] for key, of in table if key.endswith("/*") and of == wanted and path.startswith(key[:-1])]
     if prefixes:
         longest = max(prefixes, key=len)
-        return Answer(200, table[longest + "*", wanted], path.removeprefix(longest))
+        return Result(200, table[longest + "*", wanted], path.removeprefix(longest))
     allow = {of for key, of in table if key == path or (key.endswith("/*") and path.startswith(key[:-1]))}
     allow |= {"HEAD"} if "GET" in allow else set()
-    return Answer(405, allow=frozenset(allow)) if allow else Answer(404)
+    return Result(405, allow=frozenset(allow)) if allow else Result(404)
 
 
-def expected_of_slashes(table: Table, method: str, path: str) -> Answer:
+def expected_of_slashes(table: Table, method: str, path: str) -> Result:
     """Return the result of a path that starts with `//`: the prefix `/`, unless another route has the path without."""
     found = expected(table, method, "/" + path.lstrip("/"))
     root = table.get(("/*", "GET" if method == "HEAD" else method))
-    return Answer(200, root, path[1:]) if found.status == 200 and found.label == root else Answer(404)
+    return Result(200, root, path[1:]) if found.status == 200 and found.label == root else Result(404)
 
 
-def app_of(table: Table) -> Flask:
-    """An app with these routes; its handlers say which they are and what suffix they got."""
+def build_app(table: Table) -> Flask:
+    """Return an app with these routes, whose handlers return their label and the suffix."""
     app = Flask("oracle", instance_path="/nowhere")
     app.config["CONVEX_DATABASE_URL"] = "sqlite:///:memory:"
     ConvexHTTP(app)
@@ -88,7 +91,7 @@ def app_of(table: Table) -> Flask:
 
 
 def handler(label: str) -> Callable[..., Response]:
-    """A handler that answers its label."""
+    """Return a handler that returns this label and the suffix."""
 
     def handle(ctx: ActionCtx, request: Request, **values: Any) -> Response:
         response = jsonify(values.get("suffix"))
@@ -98,14 +101,14 @@ def handler(label: str) -> Callable[..., Response]:
     return handle
 
 
-def actual(app: Flask, method: str, path: str) -> Answer:
-    """What the app does."""
+def actual(app: Flask, method: str, path: str) -> Result:
+    """Return the result of a request to the app."""
     response = send(app, method, path)
     if response.status_code == 200:
         suffix = None if method == "HEAD" else response.json
-        return Answer(200, response.headers["X-Label"], suffix)
+        return Result(200, response.headers["X-Label"], suffix)
     allow = response.headers.get("Allow", "")
-    return Answer(response.status_code, allow=frozenset(allow.split(", ") if allow else []))
+    return Result(response.status_code, allow=frozenset(allow.split(", ") if allow else []))
 
 
 @given(
@@ -118,8 +121,8 @@ def actual(app: Flask, method: str, path: str) -> Answer:
 @example(table={("/a/b", "POST"): "r", ("/a/*", "PUT"): "p"}, requests=[("GET", "/a//b"), ("GET", "///a")])
 @FUZZ
 def test_matching_follows_the_rules(table: Table, requests: list[tuple[str, str]]) -> None:
-    """Whatever the routes and the request, the answer is the one of the rules, and never a redirect."""
-    app = app_of(table)
+    """Every request has the result of the rules, and no request is redirected."""
+    app = build_app(table)
     for key, method in table:
         requests = [*requests, (method, key.rstrip("*"))]
     for method, path in requests:
@@ -131,17 +134,17 @@ def test_matching_follows_the_rules(table: Table, requests: list[tuple[str, str]
 
 
 def test_order_of_registration_does_not_matter() -> None:
-    """The same routes registered the other way round answer the same."""
+    """The order of registration does not matter."""
     table = {("/*", "GET"): "all", ("/a/*", "GET"): "below", ("/a/b", "GET"): "exact", ("/a/b/", "GET"): "slash"}
     backwards = dict(reversed(table.items()))
     for path in ("/", "/a", "/a/", "/a/b", "/a/b/", "/a/b/c", "/ab", "/a//b"):
         want = expected(table, "GET", path)
-        assert actual(app_of(table), "GET", path) == actual(app_of(backwards), "GET", path) == want
+        assert actual(build_app(table), "GET", path) == actual(build_app(backwards), "GET", path) == want
 
 
 def test_invalid_utf8_in_a_path_is_no_error() -> None:
-    """Bytes that are not UTF-8 match a prefix like any others, and arrive as replacement characters."""
-    app = app_of({("/*", "GET"): "all", ("/a", "GET"): "a"})
+    """Bytes that are not UTF-8 match a prefix and arrive as replacement characters."""
+    app = build_app({("/*", "GET"): "all", ("/a", "GET"): "a"})
     response = send(app, "GET", "/", PATH_INFO="/\xff\xfe")
     assert response.json == "\ufffd\ufffd"
-    assert send(app_of({}), "GET", "/", PATH_INFO="/\xff").status_code == 404
+    assert send(build_app({}), "GET", "/", PATH_INFO="/\xff").status_code == 404

@@ -1,4 +1,4 @@
-"""What the package gives to applications' own tests."""
+"""The clock and the memory backend, for the tests of applications."""
 
 import threading
 from datetime import UTC, datetime, timedelta
@@ -24,7 +24,7 @@ from tests.web.apps import deployed, send
 
 
 class Note(Document, table="notes"):
-    """A table of the tests."""
+    """A note."""
 
     text: str
 
@@ -37,13 +37,13 @@ def add(ctx: MutationCtx, *, text: str) -> Id[Note]:
 
 @internal_query
 def texts(ctx: QueryCtx) -> list[str]:
-    """All notes."""
+    """Return the texts of all notes."""
     return [note.text for note in ctx.db.query(Note).collect()]
 
 
 @internal_query
 def now(ctx: QueryCtx) -> float:
-    """The time of the query."""
+    """Return the time of the query."""
     return ctx.now
 
 
@@ -51,7 +51,7 @@ FUNCTIONS: list[Any] = [add, texts, now]
 
 
 def test_clock_stands_still() -> None:
-    """A clock starts where it is told, stays there, and moves by what it is told."""
+    """A clock starts at the given time, stands still, and moves only by advance()."""
     clock = Clock(datetime(2026, 1, 1, tzinfo=UTC))
     assert clock() == clock() == 1_767_225_600_000
     clock.advance(timedelta(milliseconds=1, hours=1))
@@ -61,7 +61,7 @@ def test_clock_stands_still() -> None:
 
 
 def test_clock_starts_now() -> None:
-    """Without a time a clock starts at the present."""
+    """Without a start time a clock starts at the present."""
     before = datetime.now(UTC).timestamp() * 1000
     assert before <= Clock()() <= datetime.now(UTC).timestamp() * 1000
 
@@ -94,13 +94,13 @@ def test_memory_backends_are_separate() -> None:
 
 
 def test_memory_backend_closes_after_an_error() -> None:
-    """An exception in the block leaves nothing open and is not swallowed."""
+    """An exception in the block closes the memory backend and propagates."""
     with pytest.raises(KeyError), memory_backend(Schema(Note), FUNCTIONS):
         raise KeyError
 
 
 def test_app_takes_a_clock(tmp_path: Path) -> None:
-    """An app's own tests can stop its clock, too."""
+    """ConvexHTTP takes a clock, so that an app's tests can control time."""
     clock, http = Clock(), HttpRouter("http", __name__)
 
     @http.get("/now")

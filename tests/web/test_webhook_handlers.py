@@ -1,4 +1,4 @@
-"""What may be a handler of webhooks, and what its mistakes look like: when it is registered, and when it runs."""
+"""Handlers of webhooks: the signatures that are accepted, and how mistakes in a handler are reported."""
 
 import logging
 from collections.abc import Callable
@@ -24,50 +24,53 @@ SENDER = HmacSignature(secret="a secret of the tests", header="X-Signature", id_
 
 
 def receive(ctx: MutationCtx, event: WebhookEvent) -> None:
-    """A handler that does nothing."""
+    """Do nothing."""
 
 
-def one(ctx: MutationCtx) -> None:
-    """Takes no event."""
+def takes_no_event(ctx: MutationCtx) -> None:
+    """Take no event."""
 
 
-def three(ctx: MutationCtx, event: WebhookEvent, more: int) -> None:
-    """Takes one too many."""
+def takes_three(ctx: MutationCtx, event: WebhookEvent, more: int) -> None:
+    """Take one parameter too many."""
 
 
-def by_name(ctx: MutationCtx, *, event: WebhookEvent) -> None:
-    """Takes the event by name."""
+def takes_event_by_name(ctx: MutationCtx, *, event: WebhookEvent) -> None:
+    """Take the event as a keyword-only parameter."""
 
 
-def swapped(event: WebhookEvent, ctx: MutationCtx) -> None:
-    """Takes them the other way round."""
+def takes_swapped(event: WebhookEvent, ctx: MutationCtx) -> None:
+    """Take the parameters in the wrong order."""
 
 
-def of_an_action(ctx: ActionCtx, event: WebhookEvent) -> None:
-    """Expects more than it is given."""
+def takes_action_ctx(ctx: ActionCtx, event: WebhookEvent) -> None:
+    """Require an ActionCtx, while a webhook's handler receives a MutationCtx."""
 
 
 @internal_mutation
 def function(ctx: MutationCtx, *, event: str) -> None:
-    """A function, and no handler."""
+    """Be a registered function, which is no handler."""
 
 
 @require_api_key
 def guarded(ctx: ActionCtx, event: Any) -> None:
-    """Asks for what no sender has."""
+    """Require an API key, which no sender has."""
 
 
-@pytest.mark.parametrize("handler", [one, three, by_name, swapped, of_an_action, function, guarded, "x", None])
-def test_what_cannot_be_a_handler_is_refused_at_once(handler: Any) -> None:
-    """What could not be called with a ctx and an event is refused when it is registered, with what to write instead."""
+@pytest.mark.parametrize(
+    "handler",
+    [takes_no_event, takes_three, takes_event_by_name, takes_swapped, takes_action_ctx, function, guarded, "x", None],
+)
+def test_invalid_handler_is_rejected(handler: Any) -> None:
+    """A callable that cannot take a ctx and an event raises RegistrationError, which suggests a correct one."""
     http = HttpRouter("http", __name__)
     with pytest.raises(RegistrationError, match=r"write a plain function|drop the decorator"):
         http.webhook("/hook", SENDER)(handler)
 
 
 @pytest.mark.parametrize("handler", [receive, lambda ctx, event: None, lambda *both: None])
-def test_what_takes_two_is_a_handler(handler: Callable[..., Any], tmp_path: Path) -> None:
-    """Annotated or not, what takes a ctx and an event is a handler."""
+def test_handler_takes_two_parameters(handler: Callable[..., Any], tmp_path: Path) -> None:
+    """Any callable that takes a ctx and an event is a handler, annotated or not."""
     http = HttpRouter("http", __name__)
     http.webhook("/hook", SENDER, source="shop")(handler)
     with deployed(tmp_path, http) as app:
@@ -75,8 +78,8 @@ def test_what_takes_two_is_a_handler(handler: Callable[..., Any], tmp_path: Path
 
 
 @pytest.mark.parametrize("name", ["once", "run_action", "idempotency_token", "attempt"])
-def test_what_only_actions_have_is_explained(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A handler that reaches for what only actions have is told to schedule one."""
+def test_attribute_of_actions_is_explained(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A handler that uses an attribute of ActionCtx is a 500, and the log suggests to schedule an action."""
     http = HttpRouter("http", __name__)
     http.webhook("/hook", SENDER, source="shop")(lambda ctx, event: getattr(ctx, name))
     with deployed(tmp_path, http) as app:
@@ -85,8 +88,8 @@ def test_what_only_actions_have_is_explained(name: str, tmp_path: Path, caplog: 
     assert "ctx.scheduler.run_after(0" in caplog.text
 
 
-def test_a_copy_with_another_body_is_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Two bodies under one id are one delivery, and the log says so: ids may be taken from the wrong field."""
+def test_duplicate_with_another_body_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A duplicate with a body of another size is accepted and logged once, as id_field may name the wrong field."""
     http = HttpRouter("http", __name__)
     http.webhook("/hook", SENDER, source="shop")(receive)
     with deployed(tmp_path, http) as app:
@@ -96,8 +99,8 @@ def test_a_copy_with_another_body_is_told_of(tmp_path: Path, caplog: pytest.LogC
     assert [record.message.count("with a body of another size") for record in caplog.records] == [1]
 
 
-def test_a_misspelt_order_is_told_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """order_by= that names what a payload does not have is logged at the first delivery."""
+def test_wrong_order_by_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """An order_by= path that payloads do not have is logged once, at the first delivery."""
     http = HttpRouter("http", __name__)
     http.webhook("/hook", SENDER, source="shop", mode="enqueue", order_by="dta.customer")(receive)
     with caplog.at_level(logging.WARNING), deployed(tmp_path, http) as app:
@@ -108,8 +111,8 @@ def test_a_misspelt_order_is_told_of_once(tmp_path: Path, caplog: pytest.LogCapt
 
 
 @pytest.mark.parametrize("propagates", [True, False])
-def test_what_a_worker_would_run_fails_where_a_test_sees_it(propagates: bool, tmp_path: Path) -> None:
-    """With PROPAGATE_EXCEPTIONS a bug in a handler that a worker runs leaves run_scheduled, as those of requests do."""
+def test_bug_in_an_enqueued_handler_is_raised_by_run_scheduled(propagates: bool, tmp_path: Path) -> None:
+    """With PROPAGATE_EXCEPTIONS an unexpected error of a handler that a worker runs is raised by run_scheduled."""
 
     def handler(ctx: MutationCtx, event: WebhookEvent) -> None:
         raise ZeroDivisionError("a bug")

@@ -1,4 +1,4 @@
-"""Webhooks through a router: verified, run as one mutation, and answered."""
+"""Webhooks on a router: verification, the handler's transaction, and the responses to senders."""
 
 import hashlib
 import hmac
@@ -33,31 +33,31 @@ from flask_convex_http import (
     internal_query,
 )
 from flask_convex_http.webhooks import Secrets
-from tests.web.apps import backend_of, chunked, deployed, send
+from tests.web.apps import backend_of, deployed, send, send_chunked
 
 SECRET, VARIABLE = "a secret of the tests", "WEB_TEST_WEBHOOK_SECRET"
 BODY = b'{"id": "evt_1", "type": "order.paid", "total": 3}'
 
 
 class Order(Document, table="orders"):
-    """What a webhook writes."""
+    """An order that a webhook inserts."""
 
     event: str
 
 
 @internal_query
 def orders(ctx: QueryCtx) -> list[str]:
-    """What was written."""
+    """Return the event ids of all orders."""
     return [order.event for order in ctx.db.query(Order).order("asc").collect()]
 
 
 def sign(body: bytes = BODY, secret: str = SECRET) -> str:
-    """A signature as the tests' provider makes it."""
+    """Return the provider's signature of a body."""
     return hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
 
 
 def provider(secret: Secrets = SECRET) -> HmacSignature:
-    """A provider of the tests' own."""
+    """Return a provider with this secret."""
     return HmacSignature(secret=secret, header="X-Signature", id_field="id", type_field="type")
 
 
@@ -65,7 +65,7 @@ def provider(secret: Secrets = SECRET) -> HmacSignature:
 def receiving(
     folder: Path, handler: Callable[[MutationCtx, WebhookEvent], Any], secret: Secrets = SECRET, **options: Any
 ) -> Iterator[Flask]:
-    """An app with one webhook."""
+    """Yield an app with one webhook."""
     http = HttpRouter("http", __name__)
     http.webhook("/hook", provider(secret), **options)(handler)
     with deployed(folder, http, schema=Schema(Order), functions=[orders]) as app:
@@ -73,7 +73,7 @@ def receiving(
 
 
 def deliver(app: Flask, body: bytes = BODY, signature: str | None = None, **environ: Any) -> TestResponse:
-    """A signed delivery."""
+    """Send a delivery, signed unless a signature is given."""
     signed = {
         "HTTP_X_SIGNATURE": sign(body) if signature is None else signature,
         "CONTENT_TYPE": "application/json",
@@ -82,18 +82,18 @@ def deliver(app: Flask, body: bytes = BODY, signature: str | None = None, **envi
     return send(app, "POST", "/hook", body, **(signed | environ))
 
 
-def written(app: Flask) -> list[str]:
-    """What the database has."""
+def stored_events(app: Flask) -> list[str]:
+    """Return the event ids of all orders in the database."""
     return backend_of(app).ctx().run_query(orders)
 
 
 def store(ctx: MutationCtx, event: WebhookEvent) -> None:
-    """Write down an event."""
+    """Insert an order with the event's id."""
     ctx.db.insert(Order(event=event.id))
 
 
 def test_handler_gets_a_transaction_and_the_event(tmp_path: Path) -> None:
-    """A handler gets the ctx of a mutation and the verified event; returning nothing answers OK."""
+    """A handler receives the ctx of a mutation and the verified event; returning None responds "OK"."""
     seen: list[WebhookEvent] = []
 
     def handler(ctx: MutationCtx, event: WebhookEvent) -> None:
@@ -104,25 +104,25 @@ def test_handler_gets_a_transaction_and_the_event(tmp_path: Path) -> None:
     with receiving(tmp_path, handler, ["another secret", SECRET]) as app:
         response = deliver(app)
         assert (response.status_code, response.text, response.content_type) == (200, "OK", "text/plain; charset=utf-8")
-        assert written(app) == ["evt_1"]
+        assert stored_events(app) == ["evt_1"]
     (event,) = seen
     assert (event.type, event.payload["total"], event.body, event.secret_label) == ("order.paid", 3, BODY, "secret 2")
     assert abs(event.received_at - time.time() * 1000) < 60_000
 
 
 @pytest.mark.parametrize(
-    ("answer", "status", "content_type"),
+    ("value", "status", "content_type"),
     [({"a": 1}, 200, "application/json"), (("x", 202), 202, "text/html; charset=utf-8"), ([], 200, "application/json")],
 )
-def test_handler_may_answer_something_else(tmp_path: Path, answer: Any, status: int, content_type: str) -> None:
-    """What a handler returns is answered as any handler's."""
-    with receiving(tmp_path, lambda ctx, event: answer) as app:
+def test_handler_may_return_any_response(tmp_path: Path, value: Any, status: int, content_type: str) -> None:
+    """A handler of a webhook may return any value that another handler may return."""
+    with receiving(tmp_path, lambda ctx, event: value) as app:
         response = deliver(app)
     assert (response.status_code, response.content_type) == (status, content_type)
 
 
 def test_error_response_rolls_back(tmp_path: Path) -> None:
-    """An error that a handler returns is sent; what was written is undone, and each copy runs it again."""
+    """An error response that a handler returns is sent and rolls back, and each duplicate runs the handler again."""
     runs: list[str] = []
 
     def handler(ctx: MutationCtx, event: WebhookEvent) -> Response:
@@ -134,7 +134,7 @@ def test_error_response_rolls_back(tmp_path: Path) -> None:
         for count in (1, 2):
             response = deliver(app)
             assert (response.status_code, response.json) == (422, {"error": "later"})
-            assert (written(app), len(runs)) == ([], count)
+            assert (stored_events(app), len(runs)) == ([], count)
 
 
 @pytest.mark.parametrize(
@@ -153,8 +153,11 @@ def test_error_response_rolls_back(tmp_path: Path) -> None:
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),
 )
 def test_exception_rolls_back(tmp_path: Path, error: Exception, status: int) -> None:
-    """A handler that raises leaves nothing. What it says to its sender is sent; an error of the package, which is the
-    handler's mistake and not the sender's, is 500."""
+    """An exception rolls back.
+
+    The sender receives the status of a ConvexError or an HTTPException. Any other error of the package is the handler's
+    mistake and a 500.
+    """
 
     def handler(ctx: MutationCtx, event: WebhookEvent) -> None:
         store(ctx, event)
@@ -162,11 +165,11 @@ def test_exception_rolls_back(tmp_path: Path, error: Exception, status: int) -> 
 
     with receiving(tmp_path, handler) as app:
         assert deliver(app).status_code == status
-        assert written(app) == []
+        assert stored_events(app) == []
 
 
-def test_copy_is_answered_the_same_and_runs_nothing(tmp_path: Path) -> None:
-    """A delivery that comes again is answered as the first time."""
+def test_duplicate_returns_the_stored_response(tmp_path: Path) -> None:
+    """A duplicate returns the stored response and does not run the handler."""
 
     def handler(ctx: MutationCtx, event: WebhookEvent) -> Any:
         store(ctx, event)
@@ -175,11 +178,11 @@ def test_copy_is_answered_the_same_and_runs_nothing(tmp_path: Path) -> None:
     with receiving(tmp_path, handler) as app:
         for response in [deliver(app) for _ in range(3)]:
             assert (response.status_code, response.json) == (201, {"count": 1})
-        assert written(app) == ["evt_1"]
+        assert stored_events(app) == ["evt_1"]
 
 
-def test_refused_delivery_is_400_and_never_runs(tmp_path: Path) -> None:
-    """Without a signature, with a wrong one, or with another body, the handler is not called."""
+def test_rejected_delivery_is_400(tmp_path: Path) -> None:
+    """A delivery without a valid signature is 400 and does not run the handler."""
 
     def handler(ctx: MutationCtx, event: WebhookEvent) -> None:
         raise AssertionError("called")
@@ -200,25 +203,25 @@ def test_refused_delivery_is_400_and_never_runs(tmp_path: Path) -> None:
 
 
 def test_delivery_in_chunks(tmp_path: Path) -> None:
-    """A delivery in chunks verifies like one of announced length."""
+    """A chunked delivery verifies like one with an announced length."""
     with receiving(tmp_path, store) as app:
-        assert chunked(app, "/hook", BODY, HTTP_X_SIGNATURE=sign()).text == "OK"
-        assert written(app) == ["evt_1"]
+        assert send_chunked(app, "/hook", BODY, HTTP_X_SIGNATURE=sign()).text == "OK"
+        assert stored_events(app) == ["evt_1"]
 
 
 @pytest.mark.parametrize("limit", [len(BODY), len(BODY) - 1])
 def test_body_limit(tmp_path: Path, limit: int) -> None:
-    """A webhook's own limit answers 413, announced or in chunks."""
+    """A webhook's own body limit is a 413, announced or in chunks."""
     with receiving(tmp_path, lambda ctx, event: None, max_body_bytes=limit) as app:
         status = 200 if limit == len(BODY) else 413
         assert deliver(app).status_code == status
-        assert chunked(app, "/hook", BODY, HTTP_X_SIGNATURE=sign()).status_code == status
+        assert send_chunked(app, "/hook", BODY, HTTP_X_SIGNATURE=sign()).status_code == status
 
 
-def test_unset_variable_is_503_whatever_comes(
+def test_unset_variable_is_503(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """While the secret's variable is unset every delivery is 503, which names it and says when to come back."""
+    """While the variable of the secret is unset every delivery is a 503 that names it, with Retry-After."""
     monkeypatch.delenv(VARIABLE, raising=False)
     with receiving(tmp_path, store, from_env(VARIABLE), max_body_bytes=10) as app:
         for response in (
@@ -227,18 +230,18 @@ def test_unset_variable_is_503_whatever_comes(
             deliver(app, signature=""),
             send(app, "POST", "/hook"),
             send(app, "POST", "/hook", b"x", CONTENT_LENGTH="9"),
-            chunked(app, "/hook", b"x" * 1000),
+            send_chunked(app, "/hook", b"x" * 1000),
         ):
             assert (response.status_code, response.headers["Retry-After"]) == (503, "60")
             assert response.json == {"error": f"Environment variable {VARIABLE} is not set"}
         assert any(VARIABLE in record.getMessage() and record.levelno == logging.ERROR for record in caplog.records)
         monkeypatch.setenv(VARIABLE, SECRET)
         assert deliver(app, b"{}").status_code == 400
-        assert written(app) == []
+        assert stored_events(app) == []
 
 
 def test_label_is_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The event says which variable's secret matched."""
+    """The event's secret_label is the variable whose secret matched."""
     monkeypatch.setenv(VARIABLE, SECRET)
     labels: list[str] = []
     with receiving(tmp_path, lambda ctx, event: labels.append(event.secret_label), from_env(VARIABLE)) as app:
@@ -246,8 +249,8 @@ def test_label_is_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert labels == [VARIABLE]
 
 
-def test_busy_database_says_when_to_come_back(tmp_path: Path) -> None:
-    """A delivery that meets a busy database is 503 with Retry-After, so that it is sent again."""
+def test_busy_database_is_503_with_retry_after(tmp_path: Path) -> None:
+    """A delivery that meets a busy database is a 503 with Retry-After, so that the sender retries."""
 
     def handler(ctx: MutationCtx, event: WebhookEvent) -> None:
         raise OverloadedError("The database is busy")
@@ -258,14 +261,14 @@ def test_busy_database_says_when_to_come_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("wrong", [None, "secret", GitHub, object()])
-def test_webhook_without_a_provider_is_refused(wrong: Any) -> None:
-    """A webhook that nothing verifies is refused when it is registered."""
+def test_webhook_without_a_provider_is_rejected(wrong: Any) -> None:
+    """A webhook without a provider raises RegistrationError."""
     with pytest.raises(RegistrationError, match="anybody could send"):
         HttpRouter("http", __name__).webhook("/hook", wrong)
 
 
-def test_async_webhook_is_refused() -> None:
-    """A handler that would leave its transaction is refused when it is registered."""
+def test_async_webhook_is_rejected() -> None:
+    """An async handler of a webhook raises RegistrationError, because it would leave its transaction."""
 
     async def handler(ctx: MutationCtx, event: WebhookEvent) -> None: ...
 

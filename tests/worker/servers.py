@@ -16,7 +16,7 @@ from flask_convex_http.config import Settings
 from flask_convex_http.schema.system_tables import ScheduledFunction
 from tests.databases import folder_config
 from tests.processes import servers
-from tests.processes.servers import PATIENCE, Kind, Server
+from tests.processes.servers import TIMEOUT, Kind, Server
 from tests.sqlite.crews import wait_until
 from tests.worker.app import functions
 from tests.worker.workers import SCHEMA, all_jobs, written_notes
@@ -79,7 +79,7 @@ class Deployment(servers.Deployment):
         """Run a Python program to its end."""
         command = [sys.executable, "-W", "error", "-c", source]
         return subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=PATIENCE
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=TIMEOUT
         )
 
 
@@ -118,8 +118,8 @@ def worker_process(deployment: Deployment) -> Iterator[int]:
         wait_until(lambda: "Working" in log.read_text() or process.poll() is not None)
         yield process.pid
         process.terminate()
-        assert process.wait(PATIENCE) == 0, log.read_text()
+        assert process.wait(TIMEOUT) == 0, log.read_text()
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
-        process.wait(PATIENCE)
+        process.wait(TIMEOUT)

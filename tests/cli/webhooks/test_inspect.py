@@ -13,7 +13,7 @@ from flask_convex_http.testing import deliver, run_scheduled
 from tests.cli.conftest import Convex
 from tests.databases import rows
 from tests.inbox.rejected import rejection
-from tests.orders import VARIABLE, Shop, listed
+from tests.orders import VARIABLE, Shop, list_event_ids
 
 HOUR = timedelta(hours=1)
 UNKNOWN_ID = "_webhooks_" + "0" * 32
@@ -26,7 +26,7 @@ def test_an_empty_list_is_a_sentence(orders: Shop) -> None:
     """If nothing was received a sentence is printed, or an empty list as JSON."""
     assert orders.convex("webhooks", "list").out == "No deliveries match.\n"
     assert orders.convex("webhooks", "list", "--status", "rejected").out == "No rejected deliveries match.\n"
-    assert listed(orders) == listed(orders, "--status", "dead") == []
+    assert list_event_ids(orders) == list_event_ids(orders, "--status", "dead") == []
 
 
 def test_the_newest_delivery_is_listed_first(orders: Shop) -> None:
@@ -41,7 +41,7 @@ def test_the_newest_delivery_is_listed_first(orders: Shop) -> None:
     assert lines[1].endswith("order.placed  failed  1         ValueError: The lamp is out")
     assert (failed in shown.out, shown.err) == (False, "")
     assert moment(orders.delivery("e1").received) in lines[2]
-    assert listed(orders, "--limit", "1") == ["e2"]
+    assert list_event_ids(orders, "--limit", "1") == ["e2"]
 
 
 @pytest.mark.parametrize("event_id", ["f" * 64, "d-7 (again)", "x" * 73, "two\nlines", "\u202ee1", " e1"])
@@ -59,17 +59,21 @@ def test_filters_combine(orders: Shop) -> None:
     orders.clock.advance(3 * HOUR)
     orders.fail("e3")
     orders.send("e4", type="refund")
-    assert listed(orders, "--source", "shop") == listed(orders, "--source", "/shop") == ["e4", "e3", "e1"]
-    assert listed(orders, "--source", "hmac") == ["e4", "e3", "e2", "e1"]
-    assert listed(orders, "--since", "2h") == ["e4", "e3"]
+    assert (
+        list_event_ids(orders, "--source", "shop") == list_event_ids(orders, "--source", "/shop") == ["e4", "e3", "e1"]
+    )
+    assert list_event_ids(orders, "--source", "hmac") == ["e4", "e3", "e2", "e1"]
+    assert list_event_ids(orders, "--since", "2h") == ["e4", "e3"]
     today = datetime.fromtimestamp(orders.clock() / 1000, UTC)
-    assert listed(orders, "--since", (today - HOUR).isoformat()) == ["e4", "e3"]
-    assert listed(orders, "--since", "0001-01-01") == ["e4", "e3", "e2", "e1"]
-    assert listed(orders, "--status", "failed") == ["e3"]
-    assert listed(orders, "--status", "pending") == ["e2"]
-    assert listed(orders, "--type", "order.*") == ["e3", "e2", "e1"]
-    assert listed(orders, "--type", "order") == []
-    assert listed(orders, "--type", "order.*", "--source", "shop", "--status", "done", "--since", "1d") == ["e1"]
+    assert list_event_ids(orders, "--since", (today - HOUR).isoformat()) == ["e4", "e3"]
+    assert list_event_ids(orders, "--since", "0001-01-01") == ["e4", "e3", "e2", "e1"]
+    assert list_event_ids(orders, "--status", "failed") == ["e3"]
+    assert list_event_ids(orders, "--status", "pending") == ["e2"]
+    assert list_event_ids(orders, "--type", "order.*") == ["e3", "e2", "e1"]
+    assert list_event_ids(orders, "--type", "order") == []
+    assert list_event_ids(orders, "--type", "order.*", "--source", "shop", "--status", "done", "--since", "1d") == [
+        "e1"
+    ]
     assert orders.convex("webhooks", "list", "--since", "yesterday").status == 2
 
 
@@ -78,7 +82,7 @@ def test_rejected_deliveries_are_listed_apart(orders: Shop) -> None:
     with orders.app.app_context():
         deliver(orders.app.test_client(), "shop", {"id": "e1", "secret": "hush"}, tamper=True)
         deliver(orders.app.test_client(), "partner", {"id": "e2"}, tamper=True)
-    assert listed(orders) == []
+    assert list_event_ids(orders) == []
     for options, said in (
         ((), "2 deliveries were rejected recently; `flask convex webhooks doctor` lists them.\n"),
         (("--source", "shop"), "1 delivery was rejected recently; `flask convex webhooks doctor` lists them.\n"),
@@ -107,10 +111,10 @@ def test_the_former_name_of_the_state_is_accepted(orders: Shop) -> None:
 
 def test_a_sender_cannot_control_the_terminal(orders: Shop) -> None:
     """Control characters in an id, a type or an error are printed escaped, on one line."""
-    orders.troubles.error = ValueError("\x1b]0;title\x07\nnext")
+    orders.faults.error = ValueError("\x1b]0;title\x07\nnext")
     orders.send("\x1b[2J\n\u202ee1", type="\x1b[31mred\r\n")
     own = rows(Path(orders.app.instance_path), "SELECT _id FROM _webhooks")[0][0]
-    orders.troubles.error = None
+    orders.faults.error = None
     for arguments in (("list",), ("show", own), ("replay", own, "--dry-run"), ("replay", own, "--yes")):
         shown = orders.convex("webhooks", *arguments)
         assert shown.status == 0
@@ -150,7 +154,7 @@ def test_show_prints_the_whole_delivery(orders: Shop) -> None:
 
 def test_show_prints_what_a_delivery_waits_for(orders: Shop) -> None:
     """A pending delivery shows its job, the time of the next attempt and the delivery ahead in its lane."""
-    first = orders.received("e1", "stock", item="lamp")
+    first = orders.receive("e1", "stock", item="lamp")
     orders.send("e2", "stock", item="lamp")
     job = orders.job("e1")
     shown = orders.convex("webhooks", "show", "e1").out
@@ -194,7 +198,7 @@ def rename(shop: Shop, source: str, former: str) -> None:
 
 def test_deliveries_of_a_webhook_that_was_renamed_are_found(orders: Shop) -> None:
     """Deliveries are found with and without the former source, and only run if a webhook has that source again."""
-    own = orders.received("e1")
+    own = orders.receive("e1")
     rename(orders, "shop", "hmac")
     for options in ([], ["--source", "hmac"]):
         assert own in orders.convex("webhooks", "show", "e1", *options).out
@@ -204,7 +208,7 @@ def test_deliveries_of_a_webhook_that_was_renamed_are_found(orders: Shop) -> Non
     assert "and it is done" in orders.convex("webhooks", "doctor", "e1").out
     assert "There is no delivery 'e1'" in orders.convex("webhooks", "show", "e1", "--source", "shop").err
     orders.send("e2")
-    assert listed(orders, "--source", "hmac") == ["e1"]
+    assert list_event_ids(orders, "--source", "hmac") == ["e1"]
     orders.send("e1")
     assert "one of hmac, shop" in orders.convex("webhooks", "show", "e1").err
     assert "received" not in orders.convex("webhooks", "doctor", "e1").err

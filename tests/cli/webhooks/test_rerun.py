@@ -8,7 +8,7 @@ import pytest
 from flask_convex_http.cli.output import moment
 from flask_convex_http.testing import run_scheduled
 from tests.databases import rows
-from tests.orders import NEW_SECRET, VARIABLE, Shop, dead, listed
+from tests.orders import NEW_SECRET, VARIABLE, Shop, dead_letter_error, list_event_ids
 
 HOUR = timedelta(hours=1)
 
@@ -50,9 +50,9 @@ def test_a_dry_run_is_printed_and_rolled_back(orders: Shop) -> None:
     orders.send("e2", type="order.doubtful")
     job = orders.backend.ctx().scheduler.run_after(HOUR, "orders:remind", number="x")
     file = orders.backend.ctx().run_action("orders:store")
-    orders.troubles.error = ValueError("not yet")
+    orders.faults.error = ValueError("not yet")
     orders.send("e3", type="order.settled", paid="e1", gone="", job=job, file=file)
-    orders.troubles.error = None
+    orders.faults.error = None
     shown = orders.convex("webhooks", "replay", "--source", "shop", "--dry-run")
     assert (shown.status, shown.err) == (0, "")
     for line in (
@@ -69,7 +69,7 @@ def test_a_dry_run_is_printed_and_rolled_back(orders: Shop) -> None:
     assert orders.orders() == [order]
     preview = orders.convex("webhooks", "replay", "e3", "--dry-run", "--json").json[0]
     assert preview["rows"][0]["fields"]["is_paid"] == {"before": False, "after": True}
-    orders.troubles.error = ValueError("not yet")
+    orders.faults.error = ValueError("not yet")
     failing = orders.convex("webhooks", "replay", "e1", "--dry-run")
     assert (failing.status, "would fail and change nothing: ValueError: not yet" in failing.out) == (1, True)
     assert len(orders.delivery("e1").attempts) == 1
@@ -92,8 +92,8 @@ def test_a_retry_selects_failed_and_dead_deliveries(orders: Shop) -> None:
     """Filters select failed and dead deliveries, which run in the command or become due for a worker."""
     orders.send("e1")
     orders.fail("e2")
-    orders.fail("e3", error=dead())
-    orders.fail("e4", "stock", error=dead())
+    orders.fail("e3", error=dead_letter_error())
+    orders.fail("e4", "stock", error=dead_letter_error())
     steps = orders.convex("webhooks", "retry", "--since", "1h", "--json").json
     assert [step["outcome"] for step in steps] == ["done", "done", "queued"]
     run_scheduled(orders.backend)
@@ -105,7 +105,7 @@ def test_a_retry_selects_failed_and_dead_deliveries(orders: Shop) -> None:
 def test_a_retry_that_fails_ends_with_1(orders: Shop) -> None:
     """A failed retry prints the error on stderr or as JSON, and leaves the delivery failed."""
     orders.fail("e1")
-    orders.troubles.error = ValueError("still out")
+    orders.faults.error = ValueError("still out")
     ended = orders.convex("webhooks", "retry", "e1")
     assert (ended.status, "ValueError: still out" in ended.err) == (1, True)
     ended = orders.convex("webhooks", "retry", "--status", "failed", "--json")
@@ -135,16 +135,16 @@ def test_a_purge_asks_first(orders: Shop, tmp_path: Path) -> None:
     asked = orders.convex("webhooks", "purge", "--older-than", "2h", stdin="n\n")
     assert asked.status == 1
     assert "2 deliveries will be purged. A purged delivery that is sent again runs again." in asked.err
-    assert len(listed(orders)) == 4
+    assert len(list_event_ids(orders)) == 4
     assert orders.convex("webhooks", "purge", "--older-than", "2h", "--source", "shop", "--yes", "--json").json == {
         "forgotten": 1
     }
-    assert listed(orders) == ["e4", "e3", "e2"]
+    assert list_event_ids(orders) == ["e4", "e3", "e2"]
     assert "3 deliveries" not in orders.convex("webhooks", "purge", "--source", "hmac", "--yes").out
-    assert listed(orders) == ["e3"]
+    assert list_event_ids(orders) == ["e3"]
     assert rows(tmp_path, "SELECT count(*) FROM _webhook_requests") == [(1,)]
     assert orders.convex("webhooks", "purge", "e3", "e9", "--yes").status == 1
-    assert listed(orders) == []
+    assert list_event_ids(orders) == []
     assert run_scheduled(orders.backend) == []
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import psycopg
 
-from tests.processes.servers import PATIENCE
+from tests.processes.servers import TIMEOUT
 
 _SCHEDULED = "SELECT args ->> 'key' FROM _scheduled_functions WHERE name = 'bank:issue_receipt'"
 #: None of these queries may return a row, at any time.
@@ -59,7 +59,7 @@ def find_faults(url: str, acknowledged: Iterable[str]) -> list[str]:
 
 def wait_until_idle(url: str) -> None:
     """Wait until all jobs have ended."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while found := _found(url, _UNFINISHED):
         assert time.monotonic() < end, f"Stuck: {found[:5]}"
         time.sleep(0.1)

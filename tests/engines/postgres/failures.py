@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 
 from tests.databases import PostgresServer
-from tests.processes.servers import PATIENCE
+from tests.processes.servers import TIMEOUT
 
 #: Seconds for which a server is frozen.
 _FROZEN = 0.5
@@ -105,7 +105,7 @@ def _wait_for_end(server: PostgresServer) -> None:
 
 
 def _wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while not condition():
         assert time.monotonic() < end, "The server neither ends nor accepts connections"
         time.sleep(0.01)

@@ -73,4 +73,4 @@ def serving(deployment: Deployment, *hosts: str, app: str = "bank", options: str
             machine.wait(lambda: len(machine.workers) == 2, "start two workers")  # noqa: B023  # it waits here
         yield machines
         for machine in machines:
-            machine.end()
+            machine.terminate()

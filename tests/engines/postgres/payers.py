@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from random import Random
 
-from tests.processes.servers import PATIENCE, Answer, Server
+from tests.processes.servers import TIMEOUT, Response, Server
 
 ACCOUNTS = [f"account-{number}" for number in range(6)]
 #: Seconds until a payment is sent again.
@@ -56,7 +56,7 @@ class Payer:
 
     def join(self) -> None:
         """Wait until the thread has ended."""
-        self._thread.join(PATIENCE)
+        self._thread.join(TIMEOUT)
         assert not self._thread.is_alive(), "A payment does not succeed"
 
     def _run(self) -> None:
@@ -99,7 +99,7 @@ class Payer:
         return response.status
 
 
-def _is_expected(response: Answer) -> bool:
+def _is_expected(response: Response) -> bool:
     if response.status == 503:
         return "retry-after" in response.headers
     return response.status == 409 or (response.status == 200 and response.json != {"torn": True})

@@ -14,7 +14,7 @@ from tests.engines.postgres.audit import find_faults, wait_until_idle
 from tests.engines.postgres.failures import FAILURES, durable_server, start
 from tests.engines.postgres.machines import HOSTS, Deployment, serving
 from tests.engines.postgres.payers import Payer, paying
-from tests.killing import seeded
+from tests.killing import seeded_random
 from tests.sqlite.crews import wait_until
 
 KILLS = int(os.environ.get("SERVER_KILLS", "3"))
@@ -51,7 +51,7 @@ def test_failures_of_the_server_under_load(tmp_path: Path) -> None:
     No acknowledged payment is lost, and none is made twice though clients repeat them. Clients get 503 with Retry-After
     while the server is down. Afterwards jobs run once and ticks fire once.
     """
-    random = seeded()
+    random = seeded_random()
     with durable_server() as server:
         deployment = Deployment(tmp_path, server.make())
         deployment.migrate()

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from tests.killing import seeded, short_folder
+from tests.killing import seeded_random, short_folder
 
 
 @pytest.fixture(name="sockets")
@@ -19,4 +19,4 @@ def _sockets() -> Iterator[Path]:
 @pytest.fixture(name="random")
 def _random() -> Random:
     """Return random choices. A failed test shows the seed that repeats them."""
-    return seeded()
+    return seeded_random()

@@ -20,7 +20,7 @@ from tests.crash import nursery
 from tests.crash.clients import Connection
 from tests.crash.workers import TASKS
 from tests.example.deliveries import Delivery
-from tests.processes.servers import Answer, ask
+from tests.processes.servers import Response, send_request
 
 _APP = "tests.inbox.processes.shop:create_app()"
 _GUNICORN = f"gunicorn {_APP} -c python:flask_convex_http.gunicorn --threads 8 --keep-alive 60 --log-level warning"
@@ -101,7 +101,7 @@ class Server:
         self._nursery, self._command, self._socket = nursery, f"{_COMMANDS[kind]}{socket}", socket
         self._group = self._start()
 
-    def deliver(self, delivery: Delivery) -> Answer:
+    def deliver(self, delivery: Delivery) -> Response:
         """Send a webhook over a connection of its own.
 
         Raises:
@@ -109,7 +109,7 @@ class Server:
             HTTPException: The server died during the request.
         """
         with closing(Connection(self._socket)) as connection:
-            return ask(connection, "POST", delivery.path, delivery.body, dict(delivery.headers))
+            return send_request(connection, "POST", delivery.path, delivery.body, dict(delivery.headers))
 
     def kill_worker(self, random: Random) -> None:
         """Kill one of gunicorn's workers, which gunicorn replaces, or Flask's server itself."""

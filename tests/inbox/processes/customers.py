@@ -14,7 +14,7 @@ from tests.example.deliveries import Delivery
 from tests.inbox.processes.crews import Server
 from tests.inbox.processes.senders import AT_ONCE, SENDERS, together
 from tests.inbox.processes.shop import DECLINED, FLAKY
-from tests.processes.servers import Answer
+from tests.processes.servers import Response
 
 #: The number of duplicates sent at the same time.
 COPIES = 4
@@ -88,7 +88,7 @@ class Customer:
         if number >= _LATE:
             self._insist({**change, "number": number - _LATE}, number)
 
-    def _insist(self, change: dict[str, Any], attempt: int) -> Answer:
+    def _insist(self, change: dict[str, Any], attempt: int) -> Response:
         """Send a delivery until it is accepted, with a fresh signature each time, to the servers in turn."""
         event_id = f"{self._sender}-{self._name}-{change['number']}"
         while not self._gives_up.is_set():
@@ -101,7 +101,7 @@ class Customer:
             time.sleep(_RETRY)
         raise _GaveUpError
 
-    def _send(self, server: Server, delivery: Delivery) -> Answer | None:
+    def _send(self, server: Server, delivery: Delivery) -> Response | None:
         try:
             return server.deliver(delivery)
         except (OSError, http.client.HTTPException):  # the server is not listening, or was killed
@@ -123,7 +123,7 @@ def sending(servers: Sequence[Server], name: str) -> Iterator[list[Customer]]:
             customer.give_up()
 
 
-def _check(event_id: str, answer: Answer | None) -> None:
+def _check(event_id: str, answer: Response | None) -> None:
     """Raise for a response other than a dead server, an intended failure and the end of the time."""
     if answer is None or answer.status in (FLAKY, DECLINED):
         return

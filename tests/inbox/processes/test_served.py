@@ -15,7 +15,7 @@ from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
 from tests.inbox.processes.senders import AT_ONCE, SENDERS, together
 from tests.inbox.processes.servers import Deployment, Servers, serving
 from tests.inbox.processes.shop import DECLINED, FLAKY, Effect, FollowUp, count
-from tests.processes.servers import Answer
+from tests.processes.servers import Response
 from tests.sqlite.crews import PATIENCE, wait_until
 
 pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
@@ -47,7 +47,7 @@ def new_event(**change: object) -> tuple[str, dict[str, object]]:
     return f"evt_{name}", {"customer": f"cus_{name}", "number": 0, **change}
 
 
-def plain(answer: Answer) -> tuple[int, bytes]:
+def plain(answer: Response) -> tuple[int, bytes]:
     """Return the parts of a response that a sender sees."""
     return answer.status, answer.body
 
@@ -108,7 +108,7 @@ def test_second_duplicate_waits_while_the_first_one_runs(servers: Servers) -> No
     """A duplicate that arrives while the handler runs in another process gets no response before the handler ends."""
     event_id, change = new_event(ticket=True, takes=0.6)
     delivery = SENDERS["svix"](event_id, change)
-    answers: list[Answer] = []
+    answers: list[Response] = []
     first = threading.Thread(target=lambda: answers.append(servers.flask.deliver(delivery)))
     first.start()
     wait_until(lambda: len(servers.deployment.runs(event_id)) == 1)

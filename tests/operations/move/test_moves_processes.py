@@ -17,7 +17,7 @@ from flask_convex_http.errors import ConvexHTTPError
 from tests import s3
 from tests.databases import PostgresServer
 from tests.example.deliveries import Delivery, checkout_completed, from_stripe
-from tests.killing import seeded
+from tests.killing import seeded_random
 from tests.processes.servers import Deployment, Server, serving
 
 #: Rows and files that take many transactions to copy.
@@ -86,7 +86,7 @@ def kill_when(deployment: Deployment, there: Deployment, target: dict[str, str],
 
 def test_a_killed_run_is_continued(target: dict[str, str], tmp_path: Path) -> None:
     """Wherever runs are killed, the next one continues, and at the end each row and each byte is in the target once."""
-    here, there, random = filled(tmp_path), at(target, tmp_path), seeded()
+    here, there, random = filled(tmp_path), at(target, tmp_path), seeded_random()
     killed = [kill_when(here, there, target, done) for done in sorted(random.uniform(0, 1.9) for _ in range(KILLS))]
     assert any(killed)
     done = here.command("move", *arguments(target), "--yes", "--json")

@@ -1,4 +1,4 @@
-"""A line to a server that breaks: it passes on what is sent, and may cut the answers short."""
+"""A proxy in front of a server that cuts connections while it sends responses."""
 
 import socket
 import threading
@@ -10,17 +10,17 @@ _PIECE = 64 * 1024
 _REQUESTS = (b"GET ", b"PUT ", b"POST ", b"HEAD ", b"DELETE ")
 
 
-class Line:
-    """A port of its own in front of a server.
+class FaultyProxy:
+    """A proxy with its own port in front of a server.
 
     Args:
         endpoint: The server's URL.
 
     Attributes:
-        method: Which requests the faults are for; others pass.
-        faults: After how many bytes the next answers to these are cut, one each, None for one that is not; then all
-            is well.
-        cut: How many were cut.
+        method: The method of the requests that the faults apply to, as bytes.
+        faults: For each of these requests in turn, the number of bytes after which its response is cut, or None to pass
+            it whole. Further responses pass whole.
+        cut: The number of responses that were cut.
     """
 
     def __init__(self, endpoint: str) -> None:
@@ -33,7 +33,7 @@ class Line:
         self.cut = 0
 
     def run(self) -> None:
-        """Serve until it is closed."""
+        """Serve until the proxy is closed."""
         while True:
             try:
                 client, _ = self._port.accept()
@@ -42,7 +42,7 @@ class Line:
             threading.Thread(target=self._pass_on, args=(client,), daemon=True).start()
 
     def close(self) -> None:
-        """Take no more connections."""
+        """Accept no more connections."""
         with suppress(OSError):
             self._port.shutdown(socket.SHUT_RDWR)
         self._port.close()
@@ -50,14 +50,14 @@ class Line:
     def _pass_on(self, client: socket.socket) -> None:
         with client, socket.create_connection(self._server) as server, suppress(OSError):
             faults: list[int | None] = []
-            threading.Thread(target=self._answer, args=(server, client, faults), daemon=True).start()
+            threading.Thread(target=self._pass_back, args=(server, client, faults), daemon=True).start()
             while sent := client.recv(_PIECE):
                 if sent.startswith(_REQUESTS):
-                    is_meant = bool(self.method) and sent.startswith(self.method)
-                    faults.append(self.faults.pop(0) if is_meant and self.faults else None)
+                    applies = bool(self.method) and sent.startswith(self.method)
+                    faults.append(self.faults.pop(0) if applies and self.faults else None)
                 server.sendall(sent)
 
-    def _answer(self, server: socket.socket, client: socket.socket, faults: list[int | None]) -> None:
+    def _pass_back(self, server: socket.socket, client: socket.socket, faults: list[int | None]) -> None:
         with suppress(OSError):
             while got := server.recv(_PIECE):
                 fault = faults[-1]
@@ -69,13 +69,13 @@ class Line:
 
 
 @contextmanager
-def line_to(endpoint: str) -> Iterator[Line]:
-    """A line to a server, closed at the end."""
-    line = Line(endpoint)
-    thread = threading.Thread(target=line.run)
+def faulty_proxy_to(endpoint: str) -> Iterator[FaultyProxy]:
+    """Yield a proxy in front of a server, and close it at the end."""
+    proxy = FaultyProxy(endpoint)
+    thread = threading.Thread(target=proxy.run)
     thread.start()
     try:
-        yield line
+        yield proxy
     finally:
-        line.close()
+        proxy.close()
         thread.join()

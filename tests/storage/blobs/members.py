@@ -1,7 +1,7 @@
-"""How each blob store is opened, and what the contract tests do with it in a process of its own.
+"""The blob stores under test, and the functions that the contract tests run in other processes.
 
-A new member is one line in `MEMBERS`. Whatever runs in another process is a function of this module, because
-a process that is started anew imports it by name.
+A new store is one line in `MEMBERS`. A function that runs in another process is in this module, because a spawned
+process imports it by name.
 """
 
 import hashlib
@@ -27,22 +27,22 @@ MIB = 1024 * KIB
 
 
 def s3_blobs(folder: Path) -> S3Blobs:
-    """A store that sends in parts what SQLite has more than one row for; 5 MiB is the smallest part there is."""
+    """Return a store that uploads in parts where SQLite uses several rows; S3's smallest part is 5 MiB."""
     return S3Blobs(s3.url(folder), small=256 * KIB, part=5 * MIB)
 
 
-#: The same folder is the same store, from any process.
+#: Opens a store. The same folder is the same store, from any process.
 MEMBERS: dict[str, Callable[[Path], BlobStore]] = {
     "sqlite": lambda folder: SQLiteBlobs(folder / "blobs.sqlite"),
     "s3": s3_blobs,
 }
 
-#: What writing 64 MiB may hold in memory. obstore keeps what it is given until it is sent: three parts of 5 MiB.
-MOST_MEMORY = {"sqlite": 4 * MIB, "s3": 20 * MIB}
+#: The peak memory of writing 64 MiB. obstore keeps three parts of 5 MiB until they are sent.
+MAX_MEMORY = {"sqlite": 4 * MIB, "s3": 20 * MIB}
 
-#: How a child ends that writes to a store which was used before the fork.
+#: The exit status of a child that writes to a store which was used before the fork.
 WORKED, REFUSED = 0, 2
-AFTER_A_FORK = {"sqlite": WORKED, "s3": REFUSED}
+EXIT_AFTER_FORK = {"sqlite": WORKED, "s3": REFUSED}
 
 _SPAWN = multiprocessing.get_context("spawn")
 
@@ -64,7 +64,7 @@ def finish(process: BaseProcess) -> int | None:
 
 
 def body_of(name: str, size: int = 600 * KIB) -> bytes:
-    """Bytes that tell from which name they were made."""
+    """Return bytes that are derived from a name."""
     block = hashlib.sha256(name.encode()).digest()
     return (block * (size // len(block) + 1))[:size]
 
@@ -78,15 +78,15 @@ def content(store: BlobStore, key: str, start: int = 0, stop: int | None = None)
     return b"".join(store.read(key, start, stop))
 
 
-def listed(store: BlobStore) -> list[str]:
+def list_keys(store: BlobStore) -> list[str]:
     return [key for key, _ in store.keys(older_than=None)]
 
 
-# --- run in another process --------------------------------------------------------------------------------
+# --- functions for other processes ----------------------------------------------------------------------------
 
 
 def write_from_threads(member: str, folder: Path, name: str, pipe: Connection) -> None:
-    """Write three blobs from each of four threads, all at once with whoever else was told to."""
+    """Write three blobs from each of four threads, after the signal that starts all processes."""
     pipe.recv()
     with closing(MEMBERS[member](folder)) as store:
         threads = [threading.Thread(target=_write_three, args=(store, f"{name}-{n}")) for n in range(4)]
@@ -103,7 +103,7 @@ def _write_three(store: BlobStore, name: str) -> None:
 
 
 def write_without_end(member: str, folder: Path, key: str, pipe: Connection) -> None:
-    """Write until somebody kills the process."""
+    """Write until the process is killed."""
 
     def pieces() -> Iterator[bytes]:
         for count in range(100_000):
@@ -117,13 +117,13 @@ def write_without_end(member: str, folder: Path, key: str, pipe: Connection) -> 
 
 
 def write_and_die(member: str, folder: Path, key: str, pipe: Connection) -> None:
-    """Write a blob and be gone the moment it is written, with nothing closed."""
+    """Write a blob and kill the process as soon as write() has returned, with nothing closed."""
     MEMBERS[member](folder).write(key, [body_of(key)])
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def fork_and_outlive_the_parent_store(member: str, folder: Path, pipe: Connection) -> None:
-    """Use a store, fork, close it in the parent, then write on in the child."""
+    """Use a store, fork, close it in the parent, and then write in the child."""
     store = MEMBERS[member](folder)
     store.write("before", [body_of("before")])
     half_read = store.read("before")
@@ -144,19 +144,19 @@ def fork_and_outlive_the_parent_store(member: str, folder: Path, pipe: Connectio
     store.write("parent", [body_of("parent")])
     store.close()
     os.write(go[1], b".")
-    pipe.send(_ended(child))
+    pipe.send(_wait_for(child))
 
 
 def fork_an_unused_store(member: str, folder: Path, pipe: Connection) -> None:
-    """Make a store, fork before its first use, and write in both processes."""
+    """Open a store, fork before its first use, and write in both processes."""
     with closing(MEMBERS[member](folder)) as store:
         child = _fork(lambda: _write_one(store, "child"))
         _write_one(store, "parent")
-        pipe.send(_ended(child))
+        pipe.send(_wait_for(child))
 
 
 def fork_while_threads_write(member: str, folder: Path, pipe: Connection) -> None:
-    """Fork again and again while threads write, and write in each child and in the parent."""
+    """Fork repeatedly while threads write, and write in each child and in the parent."""
     with closing(MEMBERS[member](folder)) as store:
         _write_one(store, "before")
         threads = [threading.Thread(target=_write_three, args=(store, f"thread-{n}")) for n in range(2)]
@@ -170,7 +170,7 @@ def fork_while_threads_write(member: str, folder: Path, pipe: Connection) -> Non
 
 
 def _write_in_child(store: BlobStore, key: str) -> int:
-    return _ended(_fork(lambda: _write_one(store, key)))
+    return _wait_for(_fork(lambda: _write_one(store, key)))
 
 
 def _write_one(store: BlobStore, key: str) -> int:
@@ -179,7 +179,7 @@ def _write_one(store: BlobStore, key: str) -> int:
 
 
 def _fork(work: Callable[[], int]) -> int:
-    """A child that does something and ends with the number it answers; with REFUSED if a store was refused."""
+    """Fork a child that exits with the status of `work`, or with REFUSED if the store raises because of the fork."""
     child = os.fork()
     if child:
         return child
@@ -191,6 +191,6 @@ def _fork(work: Callable[[], int]) -> int:
         os._exit(1)
 
 
-def _ended(child: int) -> int:
+def _wait_for(child: int) -> int:
     _, status = os.waitpid(child, 0)
     return os.waitstatus_to_exitcode(status)

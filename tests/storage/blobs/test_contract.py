@@ -1,4 +1,4 @@
-"""What every blob store does alike; each test runs once per member of `members.py`."""
+"""The contract of blob stores; each test runs once per member of `members.py`."""
 
 import hashlib
 import random
@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from flask_convex_http.errors import BlobNotFoundError
 from flask_convex_http.storage.blobs import BlobExistsError, BlobStore
 from tests.storage.blobs import members
-from tests.storage.blobs.members import KIB, MEMBERS, MIB, body_of, content, finish, in_pieces, listed, start
+from tests.storage.blobs.members import KIB, MEMBERS, MIB, body_of, content, finish, in_pieces, list_keys, start
 
-#: Around the places where a store may cut: nothing, one byte, a chunk of 256 KiB and its neighbours, two.
+#: Sizes around the limits of a chunk: nothing, one byte, 256 KiB and its neighbours, 512 KiB.
 SIZES = st.one_of(
     st.integers(0, 100),
     st.integers(256 * KIB - 2, 256 * KIB + 2),
@@ -42,7 +42,7 @@ def _store(member: str, tmp_path: Path) -> Iterator[BlobStore]:
 
 @pytest.fixture(name="shared_store", scope="module")
 def _shared_store(member: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BlobStore]:
-    """For examples by the hundred, each under a key of its own."""
+    """Yield one store for hundreds of examples, each of which uses its own key."""
     store = MEMBERS[member](tmp_path_factory.mktemp("shared"))
     yield store
     store.close()
@@ -51,7 +51,7 @@ def _shared_store(member: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
 @settings(max_examples=40, deadline=None)
 @given(size=SIZES, cuts=st.lists(st.integers(0, 700 * KIB), max_size=12), seed=st.integers(0, 9))
 def test_bytes_come_back(shared_store: BlobStore, size: int, cuts: list[int], seed: int) -> None:
-    """Whatever pieces the bytes come in, the same bytes come back, with their size and SHA-256."""
+    """The bytes are read as they were written, in any pieces, and write() returns their size and SHA-256."""
     key, body = uuid.uuid4().hex, random.Random(seed).randbytes(size)
     edges = sorted({0, size, *(cut for cut in cuts if cut < size)})
     stored = shared_store.write(key, (body[first:last] for first, last in pairwise(edges)))
@@ -62,21 +62,21 @@ def test_bytes_come_back(shared_store: BlobStore, size: int, cuts: list[int], se
 @settings(max_examples=60, deadline=None)
 @given(size=SIZES, start_at=SIZES, stop_at=st.none() | SIZES)
 def test_any_range_is_the_slice(shared_store: BlobStore, size: int, start_at: int, stop_at: int | None) -> None:
-    """A half-open range reads what the same slice of the bytes is, also beyond the end and backwards."""
+    """A half-open range reads the same bytes as a slice, also beyond the end and backwards."""
     key, body = uuid.uuid4().hex, body_of("range", size)
     shared_store.write(key, [body])
     assert content(shared_store, key, start_at, stop_at) == body[start_at:stop_at]
 
 
 def test_empty_blob_exists(store: BlobStore) -> None:
-    """A blob of no bytes is there all the same, whether it came as no pieces or as empty ones."""
+    """An empty blob exists, whether it was written as no pieces or as empty ones."""
     assert store.write("none", []) == store.write("empty", [b"", b""]) == (0, hashlib.sha256().digest())
     assert store.exists("none")
     assert content(store, "empty") == b""
 
 
 def test_large_blob(store: BlobStore) -> None:
-    """5 MiB in uneven pieces come back whole, and from the middle."""
+    """A blob of 5 MiB in uneven pieces can be read whole and from the middle."""
     body = random.Random(5).randbytes(5 * MIB)
     store.write("large", in_pieces(body, 99_991))
     assert content(store, "large") == body
@@ -84,7 +84,7 @@ def test_large_blob(store: BlobStore) -> None:
 
 
 def test_memory_stays_small(member: str, store: BlobStore) -> None:
-    """64 MiB pass in both directions without ever being in memory together."""
+    """Writing and reading 64 MiB needs a small part of that memory."""
     piece = bytes(MIB)
     tracemalloc.start()
     try:
@@ -94,11 +94,11 @@ def test_memory_stays_small(member: str, store: BlobStore) -> None:
     finally:
         tracemalloc.stop()
     assert read == 64 * MIB
-    assert peak < members.MOST_MEMORY[member]
+    assert peak < members.MAX_MEMORY[member]
 
 
-def test_one_huge_piece_is_cut(store: BlobStore) -> None:
-    """A single piece of many MiB is read back in pieces of a bounded size."""
+def test_huge_piece_is_split(store: BlobStore) -> None:
+    """A single piece of 5 MiB is read in pieces of at most 1 MiB."""
     store.write("huge", [bytes(5 * MIB)])
     assert max(len(piece) for piece in store.read("huge")) <= MIB
 
@@ -109,17 +109,17 @@ def test_keys_are_opaque(store: BlobStore) -> None:
     for key in keys:
         store.write(key, [key.encode()])
     assert [content(store, key) for key in keys] == [key.encode() for key in keys]
-    assert sorted(listed(store)) == sorted(keys)
+    assert sorted(list_keys(store)) == sorted(keys)
 
 
 def test_unknown_key_fails_at_the_call(store: BlobStore) -> None:
-    """Reading what is not there fails when read() is called, before any answer has begun."""
+    """Reading an unknown key fails when read() is called, before the first piece."""
     with pytest.raises(BlobNotFoundError, match="'nothing'"):
         store.read("nothing")
 
 
 def test_key_that_is_not_unicode_is_unknown(store: BlobStore) -> None:
-    """A key with a lone surrogate, as a hostile URL may hold, is merely not there."""
+    """A key with a lone surrogate, which a hostile URL may contain, is an unknown key."""
     assert not store.exists("\udc80")
     store.delete("\udc80")
     with pytest.raises(BlobNotFoundError):
@@ -127,15 +127,15 @@ def test_key_that_is_not_unicode_is_unknown(store: BlobStore) -> None:
 
 
 @pytest.mark.parametrize(("start_at", "stop_at"), [(-1, None), (0, -1)])
-def test_negative_range_is_refused(store: BlobStore, start_at: int, stop_at: int) -> None:
-    """A range counted from the end is a mistake of the caller."""
+def test_negative_range_is_rejected(store: BlobStore, start_at: int, stop_at: int) -> None:
+    """A negative position in a range raises ValueError."""
     store.write("a", [b"abc"])
     with pytest.raises(ValueError, match="count bytes from 0"):
         store.read("a", start_at, stop_at)
 
 
-def test_second_write_is_refused(store: BlobStore) -> None:
-    """A key is written once: a second write fails and leaves the first bytes alone."""
+def test_second_write_is_rejected(store: BlobStore) -> None:
+    """A second write of a key raises BlobExistsError and keeps the first bytes."""
     store.write("a", [b"first"])
     with pytest.raises(BlobExistsError, match="'a'"):
         store.write("a", [b"second"])
@@ -144,7 +144,7 @@ def test_second_write_is_refused(store: BlobStore) -> None:
 
 @pytest.mark.parametrize("size", [0, 10, MIB])
 def test_failing_source_leaves_nothing(store: BlobStore, size: int) -> None:
-    """When the source of the bytes fails, its own error comes out and the key is free again."""
+    """When the source of the bytes fails, its own error is raised and the key is free again."""
 
     def pieces() -> Iterator[bytes]:
         yield bytes(size)
@@ -158,19 +158,19 @@ def test_failing_source_leaves_nothing(store: BlobStore, size: int) -> None:
     assert content(store, "a") == b"again"
 
 
-def test_a_piece_that_is_not_bytes_is_refused(store: BlobStore) -> None:
-    """Text among the pieces is a TypeError and leaves nothing."""
+def test_piece_that_is_not_bytes_is_rejected(store: BlobStore) -> None:
+    """A piece of text raises TypeError, and nothing is stored."""
     with pytest.raises(TypeError):
         store.write("a", ["text"])  # type: ignore[list-item]
     assert list(store.keys()) == []
 
 
 def test_nothing_is_readable_before_the_end(store: BlobStore) -> None:
-    """While a blob is being written it is listed, but neither there nor readable nor writable."""
+    """A blob that is being written is listed, but it neither exists nor can be read or written."""
 
     def pieces() -> Iterator[bytes]:
         yield bytes(MIB)
-        assert listed(store) == ["a"]
+        assert list_keys(store) == ["a"]
         assert not store.exists("a")
         assert store.total() == (0, 0)
         with pytest.raises(BlobNotFoundError):
@@ -184,7 +184,7 @@ def test_nothing_is_readable_before_the_end(store: BlobStore) -> None:
 
 
 def test_waiting_for_a_client_holds_nothing(store: BlobStore) -> None:
-    """While one write waits for its next piece, others write, read and delete."""
+    """While a write waits for its next piece, others can write, read and delete."""
 
     def pieces() -> Iterator[bytes]:
         for number in range(3):
@@ -198,7 +198,7 @@ def test_waiting_for_a_client_holds_nothing(store: BlobStore) -> None:
 
 
 def test_deleted_while_written(store: BlobStore) -> None:
-    """A write whose key is deleted under it fails, instead of completing a blob with holes."""
+    """A write whose key is deleted concurrently fails, instead of completing a blob with holes."""
 
     def pieces() -> Iterator[bytes]:
         yield bytes(MIB)
@@ -211,7 +211,7 @@ def test_deleted_while_written(store: BlobStore) -> None:
 
 
 def test_deleted_while_read(store: BlobStore) -> None:
-    """A reader whose blob is deleted, and even written anew, fails instead of mixing or cutting bytes."""
+    """A reader whose blob is deleted, or replaced, fails instead of returning mixed or truncated bytes."""
     store.write("a", [bytes(2 * MIB)])
     pieces = store.read("a")
     next(pieces)
@@ -222,7 +222,7 @@ def test_deleted_while_read(store: BlobStore) -> None:
 
 
 def test_delete_is_idempotent(store: BlobStore) -> None:
-    """Deleting removes the bytes, and deleting again or what never was does nothing."""
+    """Deleting removes the bytes, and deleting a missing key does nothing."""
     store.write("a", [bytes(5 * MIB)])
     store.write("b", [b"stays"])
     for key in ("a", "a", "never was"):
@@ -231,28 +231,28 @@ def test_delete_is_idempotent(store: BlobStore) -> None:
     assert store.total() == (1, 5)
 
 
-def test_total_counts_what_is_readable(store: BlobStore) -> None:
-    """total() is the number of blobs and the sum of their sizes."""
+def test_total(store: BlobStore) -> None:
+    """total() returns the number of blobs and the sum of their sizes."""
     assert store.total() == (0, 0)
     store.write("a", [bytes(10)])
     store.write("b", [bytes(MIB)])
     assert store.total() == (2, MIB + 10)
 
 
-def test_keys_tells_when_each_was_made(store: BlobStore) -> None:
-    """keys() gives every key with its creation time, and can leave the young ones out."""
+def test_keys_and_creation_times(store: BlobStore) -> None:
+    """keys() yields every key with its creation time, and can exclude recent ones."""
     before = time.time()
     for number in range(3):
         store.write(str(number), [b"x"])
-    made = dict(store.keys())
-    assert sorted(made) == ["0", "1", "2"]
-    assert all(before - 1 <= created <= time.time() + 1 for created in made.values())
+    created_at = dict(store.keys())
+    assert sorted(created_at) == ["0", "1", "2"]
+    assert all(before - 1 <= created <= time.time() + 1 for created in created_at.values())
     assert list(store.keys(older_than=before - 60)) == []
-    assert dict(store.keys(older_than=time.time() + 60)) == made
+    assert dict(store.keys(older_than=time.time() + 60)) == created_at
 
 
-def test_keys_goes_on_while_keys_are_deleted(store: BlobStore) -> None:
-    """Deleting each key as it is listed, as a sweep does, misses none."""
+def test_keys_may_be_deleted_during_iteration(store: BlobStore) -> None:
+    """A loop over keys() that deletes each key, as a sweep does, misses none."""
     for number in range(20):
         store.write(str(number), [b"x"])
     for key, _ in store.keys(older_than=time.time() + 60):
@@ -260,25 +260,25 @@ def test_keys_goes_on_while_keys_are_deleted(store: BlobStore) -> None:
     assert store.total() == (0, 0)
 
 
-def test_closing_twice_is_harmless(member: str, tmp_path: Path) -> None:
-    """A store can be closed twice, unused too, and what it stored is there when it is opened again."""
+def test_close_is_idempotent(member: str, tmp_path: Path) -> None:
+    """A store can be closed twice, even unused, and its blobs exist when it is opened again."""
     store = MEMBERS[member](tmp_path)
     store.write("a", [b"kept"])
     store.close()
     store.close()
     MEMBERS[member](tmp_path).close()
-    again = MEMBERS[member](tmp_path)
-    assert content(again, "a") == b"kept"
-    again.close()
+    reopened = MEMBERS[member](tmp_path)
+    assert content(reopened, "a") == b"kept"
+    reopened.close()
 
 
 def test_threads_race_for_one_key(store: BlobStore) -> None:
-    """Of many threads that write the same key at once, exactly one succeeds."""
+    """Of several threads that write the same key concurrently, exactly one succeeds."""
     outcomes: list[str] = []
-    together = threading.Barrier(6)
+    barrier = threading.Barrier(6)
 
     def write(name: str) -> None:
-        together.wait()
+        barrier.wait()
         try:
             store.write("a", in_pieces(body_of(name), 70_000))
         except BlobExistsError:
@@ -294,41 +294,41 @@ def test_threads_race_for_one_key(store: BlobStore) -> None:
     assert content(store, "a") == body_of(outcomes[0])
 
 
-def test_threads_and_processes_write_at_once(member: str, tmp_path: Path) -> None:
-    """Four threads in each of two processes, which also make the store, write at once and lose nothing."""
+def test_threads_and_processes_write_concurrently(member: str, tmp_path: Path) -> None:
+    """Two processes with four threads each create the store and write concurrently without loss."""
     started = [start(members.write_from_threads, member, tmp_path, name) for name in ("one", "two")]
     for _, pipe in started:
         pipe.send("go")
     assert [finish(process) for process, _ in started] == [0, 0]
     store = MEMBERS[member](tmp_path)
-    keys = listed(store)
+    keys = list_keys(store)
     assert len(keys) == 24
     assert all(content(store, key) == body_of(key) for key in keys)
     store.close()
 
 
 def test_killed_while_writing(member: str, store: BlobStore, tmp_path: Path) -> None:
-    """A process killed while it writes leaves nothing readable, and a key for the sweep to delete."""
+    """A process that is killed during a write leaves nothing readable, and a key that the sweep can delete."""
     process, pipe = start(members.write_without_end, member, tmp_path, "cut")
     assert pipe.recv() == "under way"
     process.kill()
     finish(process)
     assert not store.exists("cut")
-    assert listed(store) == ["cut"]
+    assert list_keys(store) == ["cut"]
     store.delete("cut")
     assert list(store.keys()) == []
     store.write("next", [b"works"])
 
 
 def test_killed_after_writing(member: str, store: BlobStore, tmp_path: Path) -> None:
-    """A blob is there for good once write() has returned, though its process was killed at once."""
+    """A blob is durable once write() has returned, even if the process is killed at once."""
     process, _ = start(members.write_and_die, member, tmp_path, "a")
     finish(process)
     assert content(store, "a") == body_of("a")
 
 
 def test_store_is_used_after_a_fork(member: str, store: BlobStore, tmp_path: Path) -> None:
-    """A store that was made, but not used, before a fork works in parent and child."""
+    """A store that was opened before a fork, but not used, works in parent and child."""
     process, pipe = start(members.fork_an_unused_store, member, tmp_path)
     assert pipe.recv() == 0
     assert finish(process) == 0
@@ -336,21 +336,21 @@ def test_store_is_used_after_a_fork(member: str, store: BlobStore, tmp_path: Pat
 
 
 def test_store_survives_a_fork(member: str, store: BlobStore, tmp_path: Path) -> None:
-    """After a fork the parent goes on with the same store, and the child either does, too, or is refused at once."""
+    """After a fork the store works in the parent; in the child it works or raises an error at once."""
     process, pipe = start(members.fork_and_outlive_the_parent_store, member, tmp_path)
-    assert pipe.recv() == members.AFTER_A_FORK[member]
+    assert pipe.recv() == members.EXIT_AFTER_FORK[member]
     assert finish(process) == 0
-    works = members.AFTER_A_FORK[member] == members.WORKED
+    works = members.EXIT_AFTER_FORK[member] == members.WORKED
     expected = ["before", "parent", *(["child", "child, later"] if works else [])]
-    assert sorted(listed(store)) == sorted(expected)
+    assert sorted(list_keys(store)) == sorted(expected)
     assert all(content(store, key) == body_of(key) for key in expected)
 
 
 def test_forks_while_threads_write(member: str, store: BlobStore, tmp_path: Path) -> None:
-    """Forking in the midst of other threads' writes neither hangs nor loses what anybody wrote."""
+    """Forks during the writes of other threads neither hang nor lose blobs."""
     process, pipe = start(members.fork_while_threads_write, member, tmp_path)
-    assert pipe.recv() == [members.AFTER_A_FORK[member]] * 5
+    assert pipe.recv() == [members.EXIT_AFTER_FORK[member]] * 5
     assert finish(process) == 0
-    keys = listed(store)
-    assert len(keys) == 2 * 3 + 2 + (5 if members.AFTER_A_FORK[member] == members.WORKED else 0)
+    keys = list_keys(store)
+    assert len(keys) == 2 * 3 + 2 + (5 if members.EXIT_AFTER_FORK[member] == members.WORKED else 0)
     assert all(content(store, key) == body_of(key) for key in keys)

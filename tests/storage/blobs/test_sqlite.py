@@ -1,4 +1,4 @@
-"""What is SQLite's own: locks, the write-ahead log, errors, and the private temporary file."""
+"""The SQLite store: locks, the write-ahead log, errors, and the private temporary file."""
 
 import fcntl
 from collections.abc import Iterator
@@ -10,24 +10,24 @@ import pytest
 from flask_convex_http.errors import BlobNotFoundError, EngineError, OverloadedError
 from flask_convex_http.sqlite.connections import sqlite3
 from flask_convex_http.storage.blobs import SQLiteBlobs
-from tests.storage.blobs.members import MIB, content, listed
+from tests.storage.blobs.members import MIB, content, list_keys
 
 
 def test_nothing_is_opened_before_the_first_call(tmp_path: Path) -> None:
-    """A store that is made but not used leaves no trace on the disk."""
+    """A store that is never used creates no file."""
     SQLiteBlobs(tmp_path / "folder" / "blobs.sqlite").close()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_folder_is_made(tmp_path: Path) -> None:
-    """The folder of the file need not exist."""
+def test_folder_is_created(tmp_path: Path) -> None:
+    """The folder of the file is created."""
     with closing(SQLiteBlobs(tmp_path / "a" / "b" / "blobs.sqlite")) as store:
         store.write("a", [b"x"])
     assert (tmp_path / "a" / "b" / "blobs.sqlite").exists()
 
 
 def test_without_a_path_the_file_is_private() -> None:
-    """Without a path each store has a temporary file of its own, gone when it is closed."""
+    """Without a path each store has its own temporary file, which close() deletes."""
     one, two = SQLiteBlobs(), SQLiteBlobs()
     one.write("a", [b"x"])
     assert not two.exists("a")
@@ -37,7 +37,7 @@ def test_without_a_path_the_file_is_private() -> None:
 
 
 def test_collected_without_close() -> None:
-    """A store that is dropped without being closed closes itself, and its temporary file goes too."""
+    """A store that is garbage-collected closes itself and deletes its temporary file."""
     store = SQLiteBlobs()
     store.write("a", [b"x"])
     folder = store.path.parent
@@ -45,8 +45,8 @@ def test_collected_without_close() -> None:
     assert not folder.exists()
 
 
-def test_closed_store_says_so(tmp_path: Path) -> None:
-    """Using a store after close() is an error that says what to do."""
+def test_closed_store_raises(tmp_path: Path) -> None:
+    """Using a store after close() raises an error with the fix."""
     store = SQLiteBlobs(tmp_path / "blobs.sqlite")
     store.close()
     with pytest.raises(EngineError, match="make a new store"):
@@ -54,7 +54,7 @@ def test_closed_store_says_so(tmp_path: Path) -> None:
 
 
 def test_half_read_blob_holds_no_snapshot(tmp_path: Path) -> None:
-    """Between two pieces of a read there is no open transaction: the log can be emptied."""
+    """Between two pieces of a read no transaction is open, so that a checkpoint can truncate the WAL."""
     path = tmp_path / "blobs.sqlite"
     with closing(SQLiteBlobs(path)) as store, closing(sqlite3.connect(path)) as other:
         store.write("a", [bytes(2 * MIB)])
@@ -66,7 +66,7 @@ def test_half_read_blob_holds_no_snapshot(tmp_path: Path) -> None:
 
 
 def test_write_ahead_log_stays_small(tmp_path: Path) -> None:
-    """A large upload and a large delete are checkpointed on the way, instead of doubling on the disk."""
+    """A large write or delete checkpoints on the way, so that the WAL stays small."""
     path = tmp_path / "blobs.sqlite"
     with closing(SQLiteBlobs(path)) as store:
         store.write("a", (bytes(MIB) for _ in range(32)))
@@ -74,8 +74,8 @@ def test_write_ahead_log_stays_small(tmp_path: Path) -> None:
         assert (tmp_path / "blobs.sqlite-wal").stat().st_size < 12 * MIB
 
 
-def test_space_is_used_again(tmp_path: Path) -> None:
-    """What a delete frees, the next write takes: the file does not grow."""
+def test_space_is_reused(tmp_path: Path) -> None:
+    """A write reuses the space of deleted blobs, so that the file does not grow."""
     path = tmp_path / "blobs.sqlite"
     with closing(SQLiteBlobs(path)) as store:
         for number in range(5):
@@ -85,7 +85,7 @@ def test_space_is_used_again(tmp_path: Path) -> None:
 
 
 def test_clean_close_leaves_one_database_file(tmp_path: Path) -> None:
-    """Closing the last store folds the write-ahead log into the file."""
+    """Closing the last store checkpoints the WAL into the file and removes it."""
     path = tmp_path / "blobs.sqlite"
     with closing(SQLiteBlobs(path)) as store:
         store.write("a", [bytes(MIB)])
@@ -97,7 +97,7 @@ def test_clean_close_leaves_one_database_file(tmp_path: Path) -> None:
 
 
 def test_busy_file_is_an_overload(tmp_path: Path) -> None:
-    """When somebody else keeps the file locked, a write gives up as overloaded and a read goes on."""
+    """While another connection holds SQLite's write lock, a write raises OverloadedError and a read succeeds."""
     path = tmp_path / "blobs.sqlite"
     with closing(SQLiteBlobs(path, timeout=0.05)) as store, closing(sqlite3.connect(path)) as other:
         store.write("a", [b"x"])
@@ -110,7 +110,7 @@ def test_busy_file_is_an_overload(tmp_path: Path) -> None:
 
 
 def test_writers_queue_beside_the_file(tmp_path: Path) -> None:
-    """A writer waits for the lock file that others hold, and gives up as overloaded; a read goes on."""
+    """A writer waits for the lock file until its timeout and raises OverloadedError; a read does not wait."""
     with closing(SQLiteBlobs(tmp_path / "blobs.sqlite", timeout=0.05)) as store:
         store.write("a", [b"x"])
         with open(tmp_path / "blobs.sqlite.lock", "ab") as lock:
@@ -122,7 +122,7 @@ def test_writers_queue_beside_the_file(tmp_path: Path) -> None:
 
 
 def test_no_connection_checkpoints_by_itself(tmp_path: Path) -> None:
-    """Automatic checkpoints are off on every connection, also when several are lent at once."""
+    """Automatic checkpoints are off on every connection, also when several are in use."""
     with closing(SQLiteBlobs(tmp_path / "blobs.sqlite")) as store:
         lend = store._file.connections.lend
         with lend() as one, lend() as two:
@@ -131,7 +131,7 @@ def test_no_connection_checkpoints_by_itself(tmp_path: Path) -> None:
 
 
 def test_interrupted_delete_stays_deleted(tmp_path: Path) -> None:
-    """A delete that stops half way leaves a key to sweep, not readable and never completed by a write."""
+    """A delete that is interrupted leaves a key for the sweep, which is not readable and which no write completes."""
     path = tmp_path / "blobs.sqlite"
     with closing(SQLiteBlobs(path)) as store, closing(sqlite3.connect(path)) as other:
 
@@ -143,34 +143,34 @@ def test_interrupted_delete_stays_deleted(tmp_path: Path) -> None:
                     store.delete(key)
             other.execute("DROP TRIGGER stop")
             assert not store.exists("finished")
-            assert sorted(listed(store)) == ["finished", "under way"]
+            assert sorted(list_keys(store)) == ["finished", "under way"]
             yield bytes(MIB)
 
         store.write("finished", [bytes(MIB)])
         with pytest.raises(BlobNotFoundError, match="deleted while it was written"):
             store.write("under way", pieces())
         store.delete("finished")
-        assert listed(store) == []
+        assert list_keys(store) == []
         assert other.execute("SELECT count(*) FROM chunks").fetchall() == [(0,)]
 
 
-def test_a_file_that_is_no_database(tmp_path: Path) -> None:
-    """A file that is something else is an error of the package, not of the driver."""
+def test_file_that_is_no_database(tmp_path: Path) -> None:
+    """A file that is no database raises EngineError instead of the driver's error."""
     path = tmp_path / "blobs.sqlite"
     path.write_bytes(b"certainly not a database " * 100)
     with closing(SQLiteBlobs(path)) as store, pytest.raises(EngineError, match="The file store failed: "):
         store.write("a", [b"x"])
 
 
-def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
-    """A path below a file is an error of the package, not of the file system."""
+def test_folder_that_cannot_be_created(tmp_path: Path) -> None:
+    """A path below a file raises EngineError instead of the file system's error."""
     (tmp_path / "file").write_bytes(b"")
     with closing(SQLiteBlobs(tmp_path / "file" / "blobs.sqlite")) as store, pytest.raises(EngineError):
         store.exists("a")
 
 
 def test_full_disk_leaves_nothing(tmp_path: Path) -> None:
-    """When the file may grow no further, the write fails as a whole and what was there stays."""
+    """A write to a full file fails as a whole and keeps the other blobs."""
     path = tmp_path / "blobs.sqlite"
     with closing(SQLiteBlobs(path)) as store:
         store.write("a", [b"kept"])
@@ -178,5 +178,5 @@ def test_full_disk_leaves_nothing(tmp_path: Path) -> None:
             connection.execute("PRAGMA max_page_count = 100")
         with pytest.raises(EngineError, match="The file store failed: "):
             store.write("b", [bytes(5 * MIB)])
-        assert listed(store) == ["a"]
+        assert list_keys(store) == ["a"]
         assert content(store, "a") == b"kept"
