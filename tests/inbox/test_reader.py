@@ -20,7 +20,7 @@ def orders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
 
 def test_deliveries_are_found_by_conditions_and_ids(orders: Shop) -> None:
     """A delivery is found by conditions, its own id, the event's id and the request's id."""
-    delivery_id = orders.received("e1")
+    delivery_id = orders.receive("e1")
     orders.send("e2")
     reader, delivery = InboxReader(orders.backend.inbox), orders.delivery("e1")
     assert [found.event_id for found in reader.newest(DeliveryFilter(), 10)] == ["e2", "e1"]
@@ -53,7 +53,7 @@ def test_details_hide_credentials_and_the_body(orders: Shop) -> None:
 
 def test_details_have_the_job_and_the_delivery_ahead(orders: Shop) -> None:
     """A pending delivery has its job, or the delivery ahead of it in its lane."""
-    first = orders.received("e1", "stock", item="lamp")
+    first = orders.receive("e1", "stock", item="lamp")
     orders.send("e2", "stock", item="lamp")
     reader = InboxReader(orders.backend.inbox)
     ahead = reader.details(orders.delivery("e1", "stock"), with_body=False)
