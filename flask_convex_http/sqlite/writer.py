@@ -397,4 +397,4 @@ def _answer(batch: list[_Write]) -> None:
 
 def _check_transaction(connection: Any) -> None:
     if not connection.in_transaction:  # and the work has not let the error out
-        raise EngineError("The database has undone the whole transaction, for want of space perhaps")
+        raise EngineError("The database has rolled back the whole transaction, for want of space perhaps")

@@ -95,7 +95,9 @@ class PooledConnection(psycopg.Connection[tuple[Any, ...]]):
             EngineError: The process was forked since the connection was acquired.
         """
         if not self.is_ours:
-            raise EngineError("The process was forked while its parent was using the database; begin anew in the child")
+            raise EngineError(
+                "The process was forked while its parent was using the database; start again in the child"
+            )
 
 
 class PostgresConnections:

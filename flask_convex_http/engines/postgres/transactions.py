@@ -134,7 +134,7 @@ class PostgresTransaction(PostgresReader):
                 raise self._translated(error) from error
             raise _outcome_unknown(error) from error
         if status != b"COMMIT":
-            raise EngineError(f"The database has answered COMMIT with {status.decode()}")
+            raise EngineError(f"The database responded to COMMIT with {status.decode()}")
 
     def roll_back(self) -> None:
         """Roll everything back."""

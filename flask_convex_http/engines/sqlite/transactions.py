@@ -80,4 +80,4 @@ class SQLiteTransaction(SQLiteReader):
         even though the function has caught the error.
         """
         if not self._connection.in_transaction:
-            self._connection = ClosedConnection("The database has undone the whole transaction")
+            self._connection = ClosedConnection("The database has rolled back the whole transaction")

@@ -105,12 +105,12 @@ def test_a_full_disk_rolls_back_the_whole_transaction(engine: SQLiteEngine) -> N
         insert(transaction, "small")
         with pytest.raises(EngineError, match="cannot be used at the moment"), transaction.savepoint():
             insert(transaction, "large", note=b"x" * 10_000_000)
-        with pytest.raises(EngineError, match="undone the whole transaction"):
+        with pytest.raises(EngineError, match="rolled back the whole transaction"):
             insert(transaction, "after")
-        with pytest.raises(EngineError, match="undone the whole transaction"):
+        with pytest.raises(EngineError, match="rolled back the whole transaction"):
             price_of(transaction, "before")
 
-    with pytest.raises(EngineError, match="undone the whole transaction"):
+    with pytest.raises(EngineError, match="rolled back the whole transaction"):
         engine.write(work)
     assert prices(engine) == {"before": 0}
     with engine._connections.lend() as connection:
