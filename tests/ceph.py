@@ -8,6 +8,7 @@ import urllib.request
 import uuid
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from http.client import HTTPException
 from pathlib import Path
 
 PROGRAMS = ("ceph", "ceph-authtool", "ceph-mon", "ceph-osd", "monmaptool", "radosgw", "radosgw-admin")
@@ -140,7 +141,7 @@ class _Cluster:
             try:
                 urllib.request.urlopen(self.endpoint, timeout=5).close()
                 return
-            except OSError:
+            except (OSError, HTTPException):
                 if time.monotonic() > end:
                     raise
             time.sleep(0.1)

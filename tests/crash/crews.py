@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from http.client import HTTPException
 from pathlib import Path
 from random import Random
 from typing import Protocol
@@ -182,7 +183,7 @@ class Gunicorn:
         try:
             with closing(Connection(self.socket)) as connection:
                 return ask(connection, "GET", "/accounts/nobody").status == 200
-        except OSError:
+        except (OSError, HTTPException):
             return False
 
 

@@ -42,7 +42,12 @@ class Kind:
     exit_codes: tuple[int, ...]
 
 
-_GUNICORN = "gunicorn -c python:flask_convex_http.gunicorn example_app:create_app() --bind 127.0.0.1:0 --threads 4"
+#: gunicorn closes a connection that is silent for this time, also a new one, and a busy machine is slow.
+KEEP_ALIVE = "--keep-alive 60"
+_GUNICORN = (
+    "gunicorn -c python:flask_convex_http.gunicorn example_app:create_app() --bind 127.0.0.1:0 --threads 4 "
+    f"{KEEP_ALIVE}"
+)
 KINDS = {
     "flask": Kind(("flask", "--app", "example_app", "run", "--port", "0"), (-signal.SIGTERM,)),
     "gunicorn": Kind((*_GUNICORN.split(), "--access-logfile", "-", "--access-logformat", "Served by %(p)s"), (0,)),
@@ -240,13 +245,23 @@ def send_request(
     body: Any = None,
     headers: dict[str, str] | None = None,
 ) -> Response:
-    """Send a request on this connection; a body that is not bytes is sent as JSON."""
+    """Send a request over a connection and return the response; a body that is not bytes is sent as JSON.
+
+    Raises:
+        OSError: The connection broke. Where http.client says otherwise, as of a response that was cut off, this is a
+            ConnectionError too.
+    """
     headers = dict(headers or {})
     if body is not None and not isinstance(body, bytes):
         body, headers = json.dumps(body).encode(), {"Content-Type": "application/json", **headers}
-    connection.request(method, path, body, headers)
-    response = connection.getresponse()
-    return Response(response.status, response.read(), {name.lower(): value for name, value in response.getheaders()})
+    try:
+        connection.request(method, path, body, headers)
+        response = connection.getresponse()
+        return Response(
+            response.status, response.read(), {name.lower(): value for name, value in response.getheaders()}
+        )
+    except http.client.HTTPException as error:
+        raise ConnectionError(f"{method} {path}: {error!r}") from error
 
 
 def _headers(head: str) -> dict[str, str]:

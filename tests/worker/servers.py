@@ -16,13 +16,13 @@ from flask_convex_http.config import Settings
 from flask_convex_http.schema.system_tables import ScheduledFunction
 from tests.databases import folder_config
 from tests.processes import servers
-from tests.processes.servers import TIMEOUT, Kind, Server
+from tests.processes.servers import KEEP_ALIVE, TIMEOUT, Kind, Server
 from tests.sqlite.crews import wait_until
 from tests.worker.app import functions
 from tests.worker.workers import SCHEMA, all_jobs, written_notes
 
 APP = "tests.worker.app:create_app()"
-_GUNICORN = f"gunicorn {APP} --bind 127.0.0.1:0 --threads 4 --no-control-socket"
+_GUNICORN = f"gunicorn {APP} --bind 127.0.0.1:0 --threads 4 --no-control-socket {KEEP_ALIVE}"
 #: The kinds of servers. The last one uses the settings that come with the package.
 KINDS = {
     "flask": Kind(("flask", "--app", APP, "run", "--port", "0"), (-signal.SIGTERM,)),

@@ -17,7 +17,9 @@ from tests.processes.servers import Kind, Server
 D = TypeVar("D", bound=Document)
 
 _APP = "tests.inbox.processes.shop:create_app()"
-_GUNICORN = f"gunicorn -c python:flask_convex_http.gunicorn {_APP} --bind 127.0.0.1:0 --access-logfile -"
+_GUNICORN = (
+    f"gunicorn -c python:flask_convex_http.gunicorn {_APP} --bind 127.0.0.1:0 {servers.KEEP_ALIVE} --access-logfile -"
+)
 KINDS = {
     "flask": Kind(("flask", "--app", _APP, "run", "--port", "0"), servers.KINDS["flask"].exit_codes),
     "gunicorn": Kind((*_GUNICORN.split(), "--access-logformat", "Served by %(p)s"), (0,)),

@@ -107,22 +107,23 @@ class Sender:
         self.server: Server | None = None
         self.accepted: list[Delivery] = []
         self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._send)
 
     @contextmanager
     def sending(self) -> Iterator[None]:
         """Send during a `with` statement."""
-        thread = threading.Thread(target=self._send)
-        thread.start()
+        self._thread.start()
         try:
             yield
         finally:
             self._is_over.set()
-            thread.join()
+            self._thread.join()
 
     def wait_for_more(self, count: int) -> None:
         """Wait until more deliveries are accepted."""
         end = len(self.accepted) + count
         while len(self.accepted) < end:
+            assert self._thread.is_alive(), "The sender has ended"
             time.sleep(0.01)
 
     def _send(self) -> None:
