@@ -15,7 +15,7 @@ from flask_convex_http import Document, Schema, unique
 from flask_convex_http.engines import Engine, Snapshot, Transaction
 from flask_convex_http.engines.postgres.engine import PostgresEngine
 from flask_convex_http.engines.sqlite.engine import SQLiteEngine
-from flask_convex_http.schema.index_ranges import Segment
+from flask_convex_http.schema.index_ranges import Bound, Segment
 from flask_convex_http.schema.migrations import plan
 from flask_convex_http.schema.system_tables import DOCUMENTS
 from tests.databases import folder_config
@@ -69,6 +69,16 @@ def insert_all(engine: Engine, *keys: str, price: int = 0) -> None:
     engine.write(work)
 
 
+def insert_numbered(engine: Engine, count: int) -> None:
+    """Insert items "k00", "k01" and so on, with the prices 1000, 1001 and so on."""
+
+    def work(transaction: Transaction) -> None:
+        for number in range(count):
+            insert(transaction, f"k{number:02}", 1000 + number)
+
+    engine.write(work)
+
+
 def price_of(snapshot: Snapshot, key: str) -> int | None:
     """Return the price of an item, or None if it does not exist."""
     row = snapshot.get(ITEMS, key)
@@ -78,6 +88,11 @@ def price_of(snapshot: Snapshot, key: str) -> int | None:
 def segment(index: str = "by_price", **options: Any) -> Segment:
     """Return a segment of an index of the items, by default all of it."""
     return Segment(ITEMS.indexes[index].columns, **options)
+
+
+def prices_from(number: int) -> Segment:
+    """Return the segment of the items with at least this price, by price."""
+    return segment(column="price", lower=Bound(number, True))
 
 
 def keys(rows: Sequence[Any] | Any) -> list[str]:
