@@ -1,7 +1,7 @@
 """Settings: the `CONVEX_` keys of `app.config`, parsed once into a frozen value.
 
-A setting is what one deployment may choose. A bad value fails at start, and the message names the key but never the
-value of a secret. No other module parses the URL of a database or a blob store.
+Settings differ between deployments. A bad value fails at start, and the message names the key but never the value of a
+secret. No other module parses the URL of a database or a blob store.
 """
 
 from __future__ import annotations

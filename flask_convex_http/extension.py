@@ -1,4 +1,4 @@
-"""`ConvexHTTP`: wires one backend to one Flask app. Nothing else knows all the parts."""
+"""`ConvexHTTP`: connects one backend to one Flask app. No other module knows all parts."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from flask_convex_http.worker import BackgroundWorker
 
 
 class ConvexHTTP:
-    """The extension. One instance may serve several apps; what belongs to one app is kept with that app.
+    """The Flask extension. One instance may serve several apps: the state of an app is in `app.extensions`.
 
     Args:
-        app: An app to set up at once; or call `init_app` later.
-        schema: The application's tables.
-        functions: Its functions: names of modules, modules, or functions themselves.
-        crons: What runs at certain times.
-        clock: Answers now, in milliseconds since the epoch; for tests.
+        app: The app to set up; None to call `init_app` later.
+        schema: The application's tables; none by default.
+        functions: The application's functions: names of modules, modules, or single functions.
+        crons: The application's crons.
+        clock: Returns the current time in milliseconds since the epoch. Tests pass a `Clock`.
     """
 
     def __init__(
@@ -50,10 +50,13 @@ class ConvexHTTP:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
-        """Set up an app. Opens no database, starts nothing.
+        """Set up an app. This opens no database and starts no thread.
+
+        Args:
+            app: The app. Its `CONVEX_` configuration must be complete.
 
         Raises:
-            ConfigurationError: A CONVEX_ key of `app.config` is wrong; the message names it.
+            ConfigurationError: A `CONVEX_` key of `app.config` is wrong, or the app was set up before.
             RegistrationError: Functions and schema do not fit together.
         """
         from flask_convex_http.cli import convex_commands
@@ -72,7 +75,8 @@ class ConvexHTTP:
             clock=self.clock,
         )
         app.extensions[EXTENSION] = backend
-        background = app.extensions[WORKER] = BackgroundWorker(backend, app.app_context, partial(_works, app, backend))
+        background = BackgroundWorker(backend, app.app_context, partial(_runs_jobs, app, backend))
+        app.extensions[WORKER] = background
         backend.before_close.append(background.close)
         app.wsgi_app = Middleware(app, background)  # type: ignore[method-assign]  # as Flask's docs have middleware added
         app.register_blueprint(files)
@@ -80,20 +84,35 @@ class ConvexHTTP:
 
     @property
     def backend(self) -> Backend:
-        """The backend of the current app."""
+        """The backend of the current app. Needs an app context."""
         return current_backend()
 
     def ctx(self, identity: UserIdentity | None = None) -> ActionCtx:
-        """A ctx to run functions from outside a request, in an app context."""
+        """Return a ctx to run functions from outside of a request, in an app context.
+
+        Args:
+            identity: The identity of the caller, or None.
+        """
         return current_backend().ctx(identity)
 
     def migrate(self, *, dry_run: bool = False, allow_destructive: bool = False) -> list[MigrationStep]:
-        """Bring the current app's database to the schema; see `Backend.migrate`."""
+        """Change the tables of the current app's database to match the schema, in one transaction.
+
+        Args:
+            dry_run: Roll back at the end.
+            allow_destructive: Also drop columns that the schema no longer has.
+
+        Returns:
+            The steps that were applied, or would be.
+
+        Raises:
+            MigrationRefusedError: Data would be lost or does not fit. Nothing was changed.
+        """
         return current_backend().migrate(dry_run=dry_run, allow_destructive=allow_destructive)
 
 
-def _works(app: Flask, backend: Backend) -> bool:
-    """Whether the processes that serve an app run what is scheduled. Tests do that when they want to, and see it."""
+def _runs_jobs(app: Flask, backend: Backend) -> bool:
+    """Return whether the processes that serve an app run its jobs. Tests run them with `run_scheduled`."""
     if backend.settings.worker != "on" or app.testing:
         return False
     return bool(backend.webhooks) or any(function.kind != "query" for function in backend.functions)

@@ -1,6 +1,7 @@
 """Settings for gunicorn: `gunicorn -c python:flask_convex_http.gunicorn 'shop:create_app()'`.
 
-What is given on the command line comes first: `--workers 4`. Nothing of gunicorn is imported; it reads these names.
+Options on the command line come first: `--workers 4`. gunicorn reads the names of this module, which imports nothing of
+gunicorn.
 """
 
 from __future__ import annotations
@@ -11,32 +12,33 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-#: Threads wait for the disk and for slow clients without holding up others. Not gevent: SQLite's calls would block it.
+#: Threads wait for the disk and for slow clients, and do not block each other. SQLite's calls would block gevent.
 worker_class = "gthread"
-#: One for each of two processors; and one goes on when the other dies. More do not write faster.
+#: One for each of two processors. One serves while the other restarts. More workers do not write faster.
 workers = 2
-#: Writes that wait at the same time share one wait for the disk: with syncs of 4 ms 32 threads answer half as many
-#: requests again as 8. On a fast disk they cost nothing, because of what `post_fork` does.
+#: Writes that wait at the same time share one sync. With syncs of 4 ms, 32 threads serve 1.5 times the requests of 8
+#: threads. On a fast disk they cost nothing, because `post_fork` keeps each worker on its processor.
 threads = 32
-#: Workers touch a file as a sign of life: in memory, so that a busy disk does not stop them.
+#: Workers touch a file as a heartbeat. It is in memory, so that a busy disk does not delay it.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None
-#: Newer versions of gunicorn open one in the home folder; older ones ignore this.
+#: Newer versions of gunicorn open a control socket in the home folder. Older versions ignore this setting.
 control_socket_disable = True
 
 
 def pre_fork(server: Any, worker: Any) -> None:
-    """Choose a processor for a new worker: the one with the fewest so far."""
+    """Choose the processor with the fewest workers for a new worker."""
     if not hasattr(os, "sched_getaffinity") or not getattr(sys, "_is_gil_enabled", lambda: True)():
-        return  # not Linux, or a Python whose threads do run at the same time
-    taken = Counter(getattr(other, "convex_processor", None) for other in server.WORKERS.values())
-    worker.convex_processor = min(sorted(os.sched_getaffinity(0)), key=lambda processor: taken[processor])
+        return  # not Linux, or a Python whose threads run in parallel
+    used = Counter(getattr(other, "convex_processor", None) for other in server.WORKERS.values())
+    worker.convex_processor = min(sorted(os.sched_getaffinity(0)), key=lambda processor: used[processor])
 
 
 def post_fork(server: Any, worker: Any) -> None:
     """Keep a worker on its processor.
 
-    Only one thread of a Python process runs at a time. Where they may change processors, each turn is handed from one
-    to the other, which costs more than the turn itself: Flask apps of all kinds answer a third more requests like this.
+    Only one thread of a Python process runs at a time. If the threads run on several processors, the interpreter's lock
+    moves between processors at each switch, which costs more than the work in between. Measured with Flask apps of
+    several kinds: a third more requests per second with one processor for each worker.
     """
     processor = getattr(worker, "convex_processor", None)
     if processor is not None:
@@ -44,7 +46,7 @@ def post_fork(server: Any, worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Start the app's background worker at once: what is due should not wait for the first request."""
+    """Start the app's background worker, so that due jobs do not wait for the first request."""
     background = getattr(worker.wsgi, "extensions", {}).get("convex_http_worker")
     if background is not None:
         background.ensure()

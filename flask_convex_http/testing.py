@@ -1,9 +1,9 @@
-"""What tests of applications need: a backend that is gone afterwards, and a clock that stands still.
+"""Helpers for tests of applications: a temporary backend, a clock that stands still, and signed deliveries.
 
     with memory_backend(schema, functions=["my_app.items"]) as backend:
         item_id = backend.ctx().run_mutation(items.create, name="Lamp")
 
-What was scheduled runs when a test says so:
+`run_scheduled` runs jobs in the test:
 
     clock = Clock()
     with memory_backend(schema, functions=["my_app.items"], clock=clock) as backend:
@@ -15,8 +15,8 @@ What was scheduled runs when a test says so:
     responses = deliver(app.test_client(), "stripe", "checkout.session.completed", duplicate=3)
     assert [response.status_code for response in responses] == [200, 200, 200]
 
-For tests of endpoints give the app `CONVEX_DATABASE_URL="sqlite:///:memory:"` and TESTING=True, without which its first
-request starts a worker, and call `convex.migrate()` in its app context.
+For tests of endpoints, give the app `CONVEX_DATABASE_URL="sqlite:///:memory:"` and `TESTING=True`, and call
+`convex.migrate()` in its app context. Without `TESTING` the first request starts a worker.
 """
 
 from __future__ import annotations
@@ -48,30 +48,30 @@ from flask_convex_http.webhooks.base import Provider
 from flask_convex_http.webhooks.samples import Faults, make_deliveries
 from flask_convex_http.worker import ActionRunner, AttemptResult, MutationRunner
 
-#: What `run_scheduled` runs before it gives up.
-_MOST_RUNS = 10_000
+#: Jobs that `run_scheduled` runs before it raises an error.
+_MAX_RUNS = 10_000
 
 
 class Clock:
-    """A clock that moves only when it is told to; pass it as `clock=`.
+    """A clock that stands still until it is moved. Pass it as `clock=` to a backend or an extension.
 
     Args:
-        now: Where it starts, an aware datetime; the present if not given.
+        now: The time at which it starts, an aware datetime. The default is the current time.
     """
 
     def __init__(self, now: datetime | None = None) -> None:
         self._now = time.time() * 1000 if now is None else now.timestamp() * 1000
 
     def __call__(self) -> float:
-        """Now, in milliseconds since the epoch."""
+        """Return the time in milliseconds since the epoch."""
         return self._now
 
     def advance(self, by: timedelta) -> None:
-        """Move on (or back)."""
+        """Move the clock forward, or back by a negative duration."""
         self._now += by.total_seconds() * 1000
 
     def advance_to(self, time: float) -> None:
-        """Move on to a time, in milliseconds since the epoch; a clock that is there already stays."""
+        """Move the clock forward to a time in milliseconds since the epoch. A later clock stays as it is."""
         self._now = max(self._now, time)
 
 
@@ -84,14 +84,14 @@ def memory_backend(
     clock: Callable[[], float] = system_clock,
     database_url: str = MEMORY,
 ) -> Iterator[Backend]:
-    """A migrated backend on a temporary database, closed and removed at the end.
+    """Open a migrated backend on a temporary database, for a `with` statement.
 
     Args:
         schema: The application's tables.
-        functions: Its functions, as `ConvexHTTP` takes them.
-        crons: Its crons.
-        clock: Answers now, in milliseconds since the epoch.
-        database_url: An empty PostgreSQL to be on instead, say. It is not removed: who has made it does that.
+        functions: The application's functions, as `ConvexHTTP` takes them.
+        crons: The application's crons.
+        clock: Returns the current time in milliseconds since the epoch.
+        database_url: Another empty database, such as a PostgreSQL one. It is not removed at the end.
     """
     settings = Settings.from_mapping({"CONVEX_DATABASE_URL": database_url, "CONVEX_STORAGE_URL": MEMORY})
     backend = Backend(settings, schema, functions, crons=crons, folder=Path(), clock=clock)
@@ -103,20 +103,20 @@ def memory_backend(
 
 
 def run_scheduled(target: Backend | Flask, *, advance: timedelta | None = None) -> list[ScheduledFunction]:
-    """Run what is due, in the order of its time and in this thread, until nothing is; crons fire too.
+    """Run due jobs and crons in this thread, in the order of their time, until none is due.
 
     Args:
         target: A backend, or an app with one.
-        advance: Move the backend's `Clock` on by that much, stopping at each time that something is due.
+        advance: How far to move the backend's `Clock`. It stops at each time at which a job or cron is due.
 
     Returns:
-        What ran, in order, as it is afterwards: see its `state` and `error`.
+        The jobs in the order in which they ran, as they are afterwards: see their `state` and `error`.
 
     Raises:
-        RuntimeError: It does not come to an end, or the app is not one for tests.
-        TypeError: `advance` is given, but the backend was not given a `Clock`.
-        BaseException: What a function raises that is no Exception; and with PROPAGATE_EXCEPTIONS, as from requests,
-            what the handler of a webhook with mode="enqueue" raises.
+        RuntimeError: More than 10,000 jobs ran, or the app is not one for tests.
+        TypeError: `advance` is given, but the backend has no `Clock`.
+        BaseException: An error of a function that is no `Exception`, such as a failure of pytest. With
+            `PROPAGATE_EXCEPTIONS`, also an error of the handler of a webhook with `mode="enqueue"`.
     """
     if advance is not None and not (isinstance(advance, timedelta) and advance >= timedelta(0)):
         raise TypeError(f"run_scheduled(advance={advance!r}) takes a timedelta of 0 or more")
@@ -128,7 +128,7 @@ def run_scheduled(target: Backend | Flask, *, advance: timedelta | None = None) 
     if not target.testing and backend.settings.database_url != MEMORY:
         place = hide_password(backend.settings.database_url)
         raise RuntimeError(
-            f"run_scheduled() would run what is pending in {place}, for real; give the app TESTING=True, or "
+            f"run_scheduled() would run the pending jobs in {place}, for real; give the app TESTING=True, or "
             f"CONVEX_DATABASE_URL={MEMORY!r}"
         )
     propagates = bool(target.config["PROPAGATE_EXCEPTIONS"])
@@ -143,6 +143,8 @@ def _raise_unexpected(error: BaseException | None) -> None:
 
 
 class _Runner:
+    """Runs due jobs one at a time."""
+
     def __init__(self, backend: Backend, app_context: AppContext, *, propagates: bool = False) -> None:
         self._backend = backend
         self._propagates = propagates
@@ -175,8 +177,8 @@ class _Runner:
     def _run_due(self) -> None:
         while self._next_due() <= self._backend.clock():
             self._run_next()
-            if len(self._ran) > _MOST_RUNS:
-                raise RuntimeError(f"More than {_MOST_RUNS} scheduled functions ran; does one schedule itself at once?")
+            if len(self._ran) > _MAX_RUNS:
+                raise RuntimeError(f"More than {_MAX_RUNS} jobs ran; does one schedule itself without a delay?")
 
     def _run_next(self) -> None:
         tick, mutation, action = self._times()

@@ -1,8 +1,10 @@
 """`flask convex ...`: the command line, on the same backend as the app.
 
-Rules of this folder: a command asks the backend and prints; it decides nothing itself. What a program reads
-(`--json`, a new key) goes to stdout; notes, progress and errors go to stderr. The exit status is 0 for done, 1 for
-failed and 2 for wrong usage.
+Rules:
+
+* A command asks the backend and prints. It decides nothing, and reads no database itself.
+* Results go to stdout, as text or as one JSON document. Notes, progress and errors go to stderr.
+* The exit status is 0 for success, 1 for failure and 2 for wrong usage.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from flask_convex_http.errors import ConvexHTTPError
 
 
 class _ConvexGroup(AppGroup):
-    """Says the package's own errors in one line and exits with 1; what is unexpected keeps its traceback."""
+    """Prints errors of the package in one line and exits with 1. Other errors keep their traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -40,8 +42,8 @@ class _ConvexGroup(AppGroup):
 
 convex_commands = _ConvexGroup(
     "convex",
-    help="The database, functions, keys, files, scheduled work and webhooks of this app.",
-    short_help="Database, functions, keys, files, scheduled work, webhooks.",
+    help="The database, functions, keys, files, jobs and webhooks of this app.",
+    short_help="Database, functions, keys, files, jobs, webhooks.",
 )
 
 for command in (

@@ -77,7 +77,7 @@ def data(table: str | None, limit: int, order: Literal["asc", "desc"], as_json: 
         return
     found = tables.read(table, order=order, limit=limit)
     if found is None:
-        names = ", ".join(sorted(count.name for count in tables.counts()))
+        names = ", ".join(count.name for count in tables.counts())
         raise click.ClickException(f"There is no table {table!r}; there are {names}")
     _print_rows(table, found, as_json)
 

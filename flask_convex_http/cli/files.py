@@ -78,7 +78,10 @@ def delete(file: str, as_json: bool) -> None:
     Examples:
       flask convex files delete _storage_0190f3a1b2c3d4e5f60718293a4b5c6d
     """
-    current_backend().ctx().storage.delete(Id(file))
+    backend = current_backend()
+    if backend.files.metadata(file) is None:
+        raise click.ClickException(_unknown(file))
+    backend.ctx().storage.delete(Id(file))
     if as_json:
         print_json({"deleted": file})
         return
@@ -108,10 +111,14 @@ def url(file: str, expires: datetime.timedelta | datetime.datetime, as_json: boo
     end = options.expires_at(expires, now) or now
     found = backend.ctx().storage.get_url(Id(file), expires_in=datetime.timedelta(milliseconds=end - now))
     if found is None:
-        raise click.ClickException(f"There is no stored file {file!r}; `flask convex files list` lists them")
+        raise click.ClickException(_unknown(file))
     if as_json:
         print_json({"url": found, "expires_at": end})
         return
     click.echo(found)
     if not backend.settings.site_url:
         note("This is only the path. Set CONVEX_SITE_URL to the URL at which clients reach the app.")
+
+
+def _unknown(file: str) -> str:
+    return f"There is no stored file {file!r}; `flask convex files list` lists them"

@@ -27,10 +27,10 @@ from flask_convex_http.web.state import current_backend
 @json_option
 @with_appcontext
 def run(function: str, arguments: str, as_json: bool) -> None:
-    """Run a function, public or internal, and print its result as JSON.
+    """Run a function and print its result as JSON.
 
-    ARGUMENTS is a JSON object with the function's arguments; `-` reads it from stdin. Output of the function itself
-    goes to stderr.
+    FUNCTION is the name of a public or internal function. ARGUMENTS is a JSON object with its arguments; `-` reads it
+    from stdin. Text that the function prints goes to stderr.
 
     \b
     Examples:
@@ -72,16 +72,17 @@ def functions(as_json: bool) -> None:
         )
         for function in found
     ]
-    print_table(("FUNCTION", "KIND", "CALLABLE", "ARGUMENTS", "RETURNS"), rows)
+    print_table(("FUNCTION", "KIND", "VISIBILITY", "ARGUMENTS", "RETURNS"), rows)
 
 
 @click.command()
 @json_option
 @with_appcontext
 def routes(as_json: bool) -> None:
-    """List the routes of the app's routers: path, CORS policy and webhook provider.
+    """List the routes with their CORS policy or webhook provider.
 
-    A path that ends in * is a prefix. `flask routes` lists all routes of the app.
+    These are the routes of each HttpRouter. A path that ends in * is a prefix. `flask routes` lists all routes of the
+    app.
 
     \b
     Examples:

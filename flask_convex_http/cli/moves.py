@@ -42,14 +42,18 @@ def _storage_url(ctx: click.Context, param: click.Parameter, value: str | None) 
 @json_option
 @with_appcontext
 def move(to: str | None, storage: str | None, verify_only: bool, yes: bool, as_json: bool) -> None:
-    """Copy the tables, the files, or both to another place, and compare both sides.
+    """Copy tables and files to another database and store.
 
-    Run it while the app serves requests, which may take long. Then stop the app and run the same command again: it
-    copies the rows and files that have changed since. If both sides are the same then, change the settings and start
-    the app. A run that was interrupted is continued by the next one. The app's own data is only read.
+    --to copies all tables, --storage the bytes of all files. Then both sides are compared. Use it in three steps:
 
-    The target must be empty, or hold only what earlier runs have written. The exit status is 1 if the sides differ, as
-    they do while the app writes.
+    1. Run it while the app serves requests, which may take long.
+
+    2. Stop the app and run the same command again. It copies the rows and files that have changed since.
+
+    3. If both sides are the same, change the settings and start the app.
+
+    The app's own data is only read. The target must be empty, or hold only what earlier runs have written. The next run
+    continues an interrupted one. The exit status is 1 if the sides differ, as they do while the app writes.
 
     \b
     Examples:

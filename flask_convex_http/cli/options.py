@@ -1,4 +1,4 @@
-"""Values of options, as functions that click takes for types: how long (`30d`), until when (`30d`, `2027-01-01`)."""
+"""Types of options, as functions for click: durations such as `30d`, and times such as `30d` or `2027-01-01`."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _FORM = "a number and s, m, h, d or w, such as 90s, 12h or 30d"
 
 
 def duration(text: str) -> datetime.timedelta:
-    """A length of time, such as 12h.
+    """Parse a duration such as 12h.
 
     Raises:
-        click.BadParameter: The text is something else.
+        click.BadParameter: The text is no duration, or one of more than 100 years.
     """
     match = _DURATION.fullmatch(text)
     if match is None:
-        raise click.BadParameter(f"{text!r} is not a length of time: write {_FORM}.")
+        raise click.BadParameter(f"{text!r} is not a duration: write {_FORM}.")
     try:
         length = datetime.timedelta(**{_UNITS[match[2]]: int(match[1])})
     except OverflowError:
@@ -32,10 +32,10 @@ def duration(text: str) -> datetime.timedelta:
 
 
 def time(text: str) -> datetime.timedelta | datetime.datetime:
-    """A length of time from now, or a date; without a zone it is in UTC.
+    """Parse a duration from now, or a date. A date without a time zone is in UTC.
 
     Raises:
-        click.BadParameter: The text is something else.
+        click.BadParameter: The text is neither.
     """
     if _DURATION.fullmatch(text):
         return duration(text)
@@ -47,23 +47,23 @@ def time(text: str) -> datetime.timedelta | datetime.datetime:
 
 
 def expires_at(expiry: datetime.timedelta | datetime.datetime | None, now: float) -> float | None:
-    """When something expires.
+    """Return the time of `--expires`.
 
     Args:
-        expiry: What `time` answered.
-        now: Now, in milliseconds since the epoch.
+        expiry: A result of `time`, or None if the option was not given.
+        now: The current time in milliseconds since the epoch.
 
     Returns:
-        Milliseconds since the epoch; None if nothing was given.
+        The time in milliseconds since the epoch, or None.
 
     Raises:
-        click.BadParameter: That is not after now.
+        click.BadParameter: The time is not in the future.
     """
     if expiry is None:
         return None
     end = _milliseconds(expiry, now)
     if end <= now:
-        raise click.BadParameter("the time must lie in the future.", param_hint="'--expires'")
+        raise click.BadParameter("the time must be in the future.", param_hint="'--expires'")
     return end
 
 

@@ -1,4 +1,4 @@
-"""What commands print: tables and sentences for people, one JSON document for programs, progress on stderr."""
+"""Output of commands: tables and sentences for people, one JSON document for programs, progress on stderr."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _GAP = "  "
 
 
 def json_option(command: F) -> F:
-    """The option `--json`; the command gets it as `as_json`."""
+    """Add the option `--json` to a command, which receives it as `as_json`."""
     option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout, nothing else.")
     return option(command)
 
@@ -29,11 +29,11 @@ def print_json(value: Any, *, indent: int | None = None) -> None:
     """Print one JSON document.
 
     Args:
-        value: Documents, structs, dicts, lists and everything else that a handler may return as JSON.
-        indent: Spaces for each level, for people; all on one line if not given.
+        value: Any value that a handler may return as JSON: documents, structs, dicts, lists and others.
+        indent: Spaces for each level. Without it the document is one line.
 
     Raises:
-        click.ClickException: JSON cannot say the value.
+        click.ClickException: The value cannot be written as JSON.
     """
     try:
         encoded = msgspec.json.encode(value, enc_hook=_encode_other)
@@ -43,7 +43,7 @@ def print_json(value: Any, *, indent: int | None = None) -> None:
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print aligned columns under their headings; each cell stays on its line."""
+    """Print aligned columns under their headings. A line break in a cell is printed as `\\n`."""
     lines = [[printable(cell).replace("\n", "\\n") for cell in row] for row in (headings, *rows)]
     widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
     for line in lines:
@@ -52,7 +52,7 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def note(sentence: str) -> None:
-    """Tell people something on stderr, where it does not mix with the result."""
+    """Print a sentence for people on stderr, apart from the result."""
     click.echo(printable(sentence), err=True)
 
 
@@ -77,48 +77,48 @@ def progress(label: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def printable(text: str) -> str:
-    """A text that a terminal shows and does not obey: control characters, which data from outside may hold, escaped."""
+    """Escape control characters, so that data from outside cannot command the terminal."""
     return "".join(map(_shown, text))
 
 
 def shortened(text: str, width: int = 60) -> str:
-    """A text that does not fill the screen."""
+    """Cut a text to a number of characters."""
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def moment(milliseconds: float | None, otherwise: str = "never") -> str:
-    """A time in milliseconds since the epoch, in UTC.
+    """Format a time in UTC.
 
     Args:
-        milliseconds: The time.
-        otherwise: What to say if there is none.
+        milliseconds: The time in milliseconds since the epoch, or None.
+        otherwise: The text for None.
     """
     if milliseconds is None:
         return otherwise
     try:
         time = datetime.datetime.fromtimestamp(milliseconds / 1000, datetime.UTC)
-    except (OverflowError, ValueError, OSError):  # somebody has written to the database by hand
+    except (OverflowError, ValueError, OSError):  # the row was changed by hand
         return str(milliseconds)
     return f"{time:%Y-%m-%d %H:%M:%S}Z"
 
 
 def counted(count: int, noun: str) -> str:
-    """A number and its noun: "1 file", "2 files"."""
+    """Format a number and its noun: "1 file", "2 files"."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _encode_other(value: object) -> Any:
-    return current_app.json.default(value)  # type: ignore[attr-defined]  # of Flask's default provider
+    return current_app.json.default(value)  # type: ignore[attr-defined]  # a method of Flask's default provider
 
 
 def _shown(character: str) -> str:
-    # Cc: control characters; Cf: marks that turn the text around; Cs: halves of characters, which no file takes.
+    # Cc: control characters. Cf: marks that change the direction of text. Cs: surrogates, which cannot be encoded.
     if character == "\n" or unicodedata.category(character) not in ("Cc", "Cf", "Cs"):
         return character
     return character.encode("unicode_escape").decode()
 
 
 def _width(text: str) -> int:
-    """How many columns of a terminal a text takes."""
+    """Return how many columns of a terminal a text fills."""
     wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
     return len(text) + wide - sum(unicodedata.combining(character) > 0 for character in text)

@@ -1,4 +1,4 @@
-"""Check what is stored: pages and tables, documents against their classes, and files against their bytes.
+"""Check all stored data: pages and tables, documents against their classes, and files against their bytes.
 
 The engine and the blob store check themselves. Everything is read in constant memory, and no writer waits.
 """
@@ -39,8 +39,8 @@ class Findings:
     """The result of a check.
 
     Attributes:
-        problems: What is wrong, one sentence each that says where it is and what to do.
-        notes: What is allowed but may be unexpected, one sentence each.
+        problems: One sentence for each problem, with its place and its remedy.
+        notes: One sentence for each fact that is allowed but may be unexpected.
         rows: How many rows were checked, those of system tables included.
         files: How many stored files were checked.
     """

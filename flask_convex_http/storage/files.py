@@ -155,7 +155,7 @@ class Files:
         """
         table = self.schema.table_for(StoredFile)
         if table_of(file_id) != _TABLE:
-            raise StorageIdError("Expected the id of a stored file, as store() answers it")
+            raise StorageIdError("Expected the id of a stored file, as store() returns it")
         if not transaction.delete(table, file_id):
             raise BlobNotFoundError(f"There is no stored file {file_id}")
 

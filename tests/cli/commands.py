@@ -1,4 +1,4 @@
-"""Every command there is, by walking the groups."""
+"""The names of all commands."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from flask_convex_http.cli import convex_commands
 
 
 def command_names(group: click.Group = convex_commands, before: str = "") -> Iterator[str]:
-    """The commands as one types them behind `flask convex`: `migrate`, `keys create`."""
+    """Yield each command as it is typed after `flask convex`, such as `keys create`."""
     for name, command in sorted(group.commands.items()):
         if isinstance(command, click.Group):
             yield from command_names(command, f"{before}{name} ")

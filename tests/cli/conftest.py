@@ -1,4 +1,4 @@
-"""What the tests of the command line share: an app in a folder of its own, and a way to command it."""
+"""Fixtures of the command line: an app in a folder of its own, and a function that runs its commands."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.orders import SECRET, VARIABLE, Shop, shop
 
 @pytest.fixture
 def unmigrated(tmp_path: Path) -> Iterator[Convex]:
-    """`flask convex ...` of an app whose database is not there yet."""
+    """Runs `flask convex ...` of an app without a database."""
     app = make_app(str(tmp_path))
 
     def convex(*arguments: str, stdin: str = "") -> Outcome:
@@ -27,14 +27,14 @@ def unmigrated(tmp_path: Path) -> Iterator[Convex]:
 
 @pytest.fixture
 def convex(unmigrated: Convex) -> Convex:
-    """`flask convex ...` of an app whose database is ready."""
+    """Runs `flask convex ...` of an app with a migrated database."""
     assert unmigrated("migrate").status == 0
     return unmigrated
 
 
 @pytest.fixture
 def orders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
-    """The shop whose command line is used."""
+    """The shop of webhooks whose command line is used."""
     monkeypatch.setenv(VARIABLE, SECRET)
     with shop(tmp_path) as made:
         yield made

@@ -1,6 +1,6 @@
-"""An app with something to schedule, for the tests of `scheduled`, `crons` and `worker`.
+"""An app with functions to schedule, for the tests of `scheduled`, `crons` and `worker`.
 
-`flask --app tests.cli.errands:create_app` is the same in a process of its own; its folder is named by ERRANDS_FOLDER.
+`flask --app tests.cli.errands:create_app` is the same app in a process of its own, in the folder ERRANDS_FOLDER.
 """
 
 import os
@@ -32,8 +32,8 @@ from flask_convex_http.testing import Clock
 from tests.cli.conftest import Outcome
 from tests.databases import folder_config
 
-#: Seconds that an action waits for its sign at most; far more than any test takes.
-_PATIENCE = 60.0
+#: Seconds that an action waits for its file. No test needs a tenth of it.
+_TIMEOUT = 60.0
 
 
 class Errand(Document, table="errands"):
@@ -42,51 +42,51 @@ class Errand(Document, table="errands"):
 
 @internal_mutation
 def note(ctx: MutationCtx, *, text: str) -> None:
-    """Write it down."""
+    """Store a text."""
     ctx.db.insert(Errand(text=text))
 
 
 @internal_query
 def all_notes(ctx: QueryCtx) -> list[Errand]:
-    """All that was written down."""
+    """Return all stored texts."""
     return ctx.db.query(Errand).collect()
 
 
 @internal_mutation
 def need(ctx: MutationCtx, *, text: str) -> None:
-    """Fail while it is not written down."""
+    """Fail unless a text is stored."""
     if all(errand.text != text for errand in ctx.db.query(Errand).collect()):
         raise LookupError(f"Nobody has noted {text}")
 
 
 @internal_mutation
 def remind(ctx: MutationCtx) -> None:
-    """Schedule itself again."""
+    """Schedule the same function again."""
     ctx.scheduler.run_after(0, remind)
 
 
 @internal_action
 def wait(ctx: ActionCtx, *, folder: str) -> None:
-    """Say that it has started, and wait for a sign; what was begun is begun once."""
+    """Create a file at the start, and wait for another one. Runs at most once."""
     _wait(ctx, Path(folder))
 
 
 @internal_action(retry=Retry(max_attempts=3, backoff=0))
 def wait_again(ctx: ActionCtx, *, folder: str) -> None:
-    """The same, and it may be tried again."""
+    """Do the same as `wait`, with retries."""
     _wait(ctx, Path(folder))
 
 
 def _wait(ctx: ActionCtx, folder: Path) -> None:
     (folder / f"started-{ctx.attempt}").touch()
-    end = time.monotonic() + _PATIENCE
+    end = time.monotonic() + _TIMEOUT
     while not (folder / "go").exists() and time.monotonic() < end:
         time.sleep(0.01)
     ctx.run_mutation(note, text=f"attempt {ctx.attempt}")
 
 
 def make_app(folder: Path, *, crons: Crons | None = None, clock: Clock | None = None, **config: object) -> Flask:
-    """The app, with its databases in a folder."""
+    """Return the app with its databases in a folder."""
     app = Flask("errands", instance_path=str(folder))
     app.config.from_mapping({"TESTING": True, **folder_config(folder), **config})
     functions = (note, all_notes, need, remind, wait, wait_again)
@@ -95,12 +95,12 @@ def make_app(folder: Path, *, crons: Crons | None = None, clock: Clock | None = 
 
 
 def create_app() -> Flask:
-    """The app for a process of its own."""
+    """Return the app for a process of its own."""
     return make_app(Path(os.environ["ERRANDS_FOLDER"]))
 
 
 def create_app_with_a_cron() -> Flask:
-    """The same app with a cron that fires when a worker first sees it."""
+    """Return the app with a cron that ticks when a worker registers it."""
     crons = Crons()
     crons.interval("sweep", 3600, note, text="swept")
     return make_app(Path(os.environ["ERRANDS_FOLDER"]), crons=crons)
@@ -124,14 +124,14 @@ class Errands:
         return self.backend.ctx().scheduler.run_after(delay, f"errands:{name}", **arguments)
 
     def row(self, job_id: str) -> ScheduledFunction:
-        """A scheduled function as it is now."""
+        """Return the current row of a job."""
         with self.backend.engine.snapshot() as snapshot:
             job = self.backend.jobs.get(snapshot, job_id)
         assert job is not None
         return job
 
     def notes(self) -> list[str]:
-        """What was written down, in order."""
+        """Return the stored texts in order."""
         return [errand.text for errand in self.backend.ctx().run_query(all_notes)]
 
 
@@ -139,7 +139,7 @@ class Errands:
 def errands(
     folder: Path, *, crons: Crons | None = None, clock: Clock | None = None, **config: object
 ) -> Iterator[Errands]:
-    """The app on a database that is ready, closed at the end."""
+    """Open the app on a migrated database, for a `with` statement."""
     app = make_app(folder, crons=crons, clock=clock, **config)
     backend: Backend = app.extensions["convex_http"]
     try:

@@ -1,4 +1,4 @@
-"""How a command of `flask convex` ends, and what runs one."""
+"""The result of a command of `flask convex`, and the type of a function that runs one."""
 
 import json
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a command ended."""
+    """The result of a command."""
 
     status: int
     out: str
@@ -17,7 +17,7 @@ class Outcome:
 
     @property
     def json(self) -> Any:
-        """What a program reads."""
+        """The JSON document on stdout."""
         return json.loads(self.out)
 
 

@@ -1,4 +1,4 @@
-"""The app these tests command: two tables and functions that work, fail, and break."""
+"""The app of these tests: two tables, and functions that succeed, raise errors and crash."""
 
 import datetime
 from pathlib import Path
@@ -86,7 +86,7 @@ def hook(ctx: MutationCtx, event: WebhookEvent) -> None:
 
 
 def make_app(folder: str, **config: object) -> Flask:
-    """The app, with its databases in a folder."""
+    """Return the app with its databases in a folder."""
     app = Flask("shop", instance_path=folder)
     app.config.from_mapping(folder_config(Path(folder)) | config)
     ConvexHTTP(app, schema=Schema(Lamp, Shade), functions=(add, lamps, refuse, crash, store))

@@ -137,7 +137,7 @@ def test_a_removed_cron_is_listed(shop: Errands, tmp_path: Path, clock: Clock) -
         assert statuses(newer) == {}
 
 
-def test_without_a_migration_the_message_says_what_to_run(tmp_path: Path, crons: Crons) -> None:
+def test_without_a_migration_the_error_names_the_command(tmp_path: Path, crons: Crons) -> None:
     """Before the first migration, the error names the command to run."""
     app = make_app(tmp_path, crons=crons)
     refused = app.test_cli_runner().invoke(args=["convex", "crons"])

@@ -12,7 +12,7 @@ NO_FILE = "_storage_" + "0" * 32
 
 
 def leave_bytes(folder: Path) -> str:
-    """Store bytes that no row names, as a crash would."""
+    """Store a blob without a row, as a crash may leave it."""
     blobs = SQLiteBlobs(folder / "convex-files.db")
     blobs.write("lost", [b"bytes"])
     blobs.close()
@@ -20,7 +20,7 @@ def leave_bytes(folder: Path) -> str:
 
 
 def stored_keys(folder: Path) -> set[str]:
-    """What is in the store of bytes."""
+    """Return the keys of all blobs."""
     blobs = SQLiteBlobs(folder / "convex-files.db")
     found = set(dict(blobs.keys()))
     blobs.close()
@@ -28,7 +28,7 @@ def stored_keys(folder: Path) -> set[str]:
 
 
 def test_files_are_listed(convex: Convex) -> None:
-    """The list has the id, the size and the type of each file."""
+    """Each file is listed with its id, size and type."""
     assert "no stored files" in convex("files", "list").out
     file = convex("run", "shop:store", '{"text": "hello"}').json
     (listed,) = convex("files", "list", "--json").json
@@ -38,8 +38,8 @@ def test_files_are_listed(convex: Convex) -> None:
     assert "1 file, 5 bytes." in shown
 
 
-def test_a_sweep_removes_only_bytes_without_a_file(convex: Convex, tmp_path: Path) -> None:
-    """A dry run says what would go; the sweep removes it and leaves files alone."""
+def test_a_sweep_deletes_orphaned_blobs(convex: Convex, tmp_path: Path) -> None:
+    """A dry run lists the orphaned blobs, and a sweep deletes them and leaves files alone."""
     file = convex("run", "shop:store", '{"text": "hello"}').json
     lost = leave_bytes(tmp_path)
     planned = convex("files", "sweep", "--older-than", "0s", "--dry-run", "--json")
@@ -52,15 +52,15 @@ def test_a_sweep_removes_only_bytes_without_a_file(convex: Convex, tmp_path: Pat
     assert stored_keys(tmp_path) == {file}
 
 
-def test_a_sweep_leaves_what_is_new(convex: Convex, tmp_path: Path) -> None:
-    """By default bytes of the last hour stay: they may belong to an upload."""
+def test_a_sweep_leaves_new_blobs(convex: Convex, tmp_path: Path) -> None:
+    """By default a sweep leaves blobs of the last hour, which may belong to an upload."""
     lost = leave_bytes(tmp_path)
     assert convex("files", "sweep", "--json").json["removed"] == []
     assert stored_keys(tmp_path) == {lost}
 
 
 def test_a_file_is_deleted_with_its_bytes(convex: Convex, tmp_path: Path) -> None:
-    """After a delete neither the row nor the bytes are there."""
+    """Deleting a file removes its row and its bytes."""
     file = convex("run", "shop:store", '{"text": "hello"}').json
     assert convex("files", "delete", file).status == 0
     assert convex("files", "list", "--json").json == []
@@ -70,8 +70,8 @@ def test_a_file_is_deleted_with_its_bytes(convex: Convex, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("command", ["delete", "url"])
 @pytest.mark.parametrize("file", [NO_FILE, "nonsense", "", "\udcff"])
-def test_a_file_that_is_not_there_is_an_error(convex: Convex, command: str, file: str) -> None:
-    """An id of no file fails in one line."""
+def test_an_unknown_file_is_an_error(convex: Convex, command: str, file: str) -> None:
+    """An id of no file is an error in one line."""
     refused = convex("files", command, file)
     assert refused.status == 1
     assert refused.err.startswith("Error: ")
@@ -79,7 +79,7 @@ def test_a_file_that_is_not_there_is_an_error(convex: Convex, command: str, file
 
 
 def test_a_url_opens_the_file(convex: Convex, tmp_path: Path) -> None:
-    """The printed URL is served by the app, and a note says that it lacks the site."""
+    """The printed URL opens the file, and a note says that it is only the path."""
     file = convex("run", "shop:store", '{"text": "hello"}').json
     linked = convex("files", "url", file)
     assert "CONVEX_SITE_URL" in linked.err
@@ -91,7 +91,7 @@ def test_a_url_opens_the_file(convex: Convex, tmp_path: Path) -> None:
 
 
 def test_a_url_starts_with_the_site(convex: Convex, tmp_path: Path) -> None:
-    """With CONVEX_SITE_URL the URL is whole."""
+    """With CONVEX_SITE_URL the URL is complete."""
     file = convex("run", "shop:store", '{"text": "hello"}').json
     app = make_app(str(tmp_path), CONVEX_SITE_URL="https://example.com")
     linked = app.test_cli_runner().invoke(args=["convex", "files", "url", file])

@@ -6,7 +6,7 @@ from tests.cli.conftest import Convex
 
 
 def test_run_prints_the_result_as_json(convex: Convex) -> None:
-    """An internal mutation runs, and its result is JSON for people and for programs."""
+    """An internal mutation runs, and its result is printed as JSON."""
     made = convex("run", "shop:add", '{"name": "Anna", "tags": ["a"]}', "--json")
     assert made.status == 0
     assert made.json.startswith("lamps_")
@@ -15,15 +15,15 @@ def test_run_prints_the_result_as_json(convex: Convex) -> None:
     assert len(listed.out.splitlines()) > 1
 
 
-def test_what_a_function_prints_is_not_its_result(convex: Convex) -> None:
-    """Output of the function itself goes to stderr."""
+def test_output_of_a_function_goes_to_stderr(convex: Convex) -> None:
+    """Text that the function prints goes to stderr, apart from its result."""
     listed = convex("run", "shop:lamps", "--json")
     assert listed.out == "[]\n"
     assert "looking" in listed.err
 
 
 def test_run_reads_arguments_from_stdin(convex: Convex) -> None:
-    """`-` stands for stdin."""
+    """The argument `-` reads the arguments from stdin."""
     assert convex("run", "shop:add", "-", stdin='{"name": "Anna"}').status == 0
     assert convex("data", "lamps", "--json").json[0]["name"] == "Anna"
 
@@ -37,7 +37,7 @@ def test_run_reads_arguments_from_stdin(convex: Convex) -> None:
     ],
 )
 def test_wrong_arguments_name_the_path(convex: Convex, arguments: str, message: str) -> None:
-    """Arguments that do not match fail with the path of the wrong one."""
+    """Wrong arguments are an error that names the path of the value."""
     refused = convex("run", "shop:add", arguments)
     assert refused.status == 1
     assert refused.err.startswith("Error: shop:add")
@@ -47,14 +47,14 @@ def test_wrong_arguments_name_the_path(convex: Convex, arguments: str, message: 
 
 @pytest.mark.parametrize("arguments", ["{", "[]", "1", "null", "", "\udcff", "[" * 5000])
 def test_arguments_that_are_no_json_object_are_wrong_usage(convex: Convex, arguments: str) -> None:
-    """What is not a JSON object ends with status 2."""
+    """Arguments that are no JSON object are wrong usage."""
     refused = convex("run", "shop:add", arguments)
     assert refused.status == 2
     assert "ARGUMENTS" in refused.err
 
 
 def test_an_application_error_is_one_line(convex: Convex) -> None:
-    """A ConvexError of the function is printed without a traceback."""
+    """A ConvexError of the function is an error in one line."""
     refused = convex("run", "shop:refuse", "--json")
     assert refused.status == 1
     assert "No lamps today" in refused.err
@@ -63,21 +63,21 @@ def test_an_application_error_is_one_line(convex: Convex) -> None:
 
 
 def test_an_unexpected_exception_keeps_its_traceback(convex: Convex) -> None:
-    """A mistake in the function comes out as it is."""
+    """An unexpected exception of the function keeps its traceback."""
     crashed = convex("run", "shop:crash")
     assert crashed.status == 1
     assert isinstance(crashed.exception, ZeroDivisionError)
 
 
 def test_an_unknown_function_is_an_error(convex: Convex) -> None:
-    """A name that no function has fails and says how to list them."""
+    """An unknown function is an error that names the command to list them."""
     refused = convex("run", "shop:nothing")
     assert refused.status == 1
     assert "flask convex functions" in refused.err
 
 
 def test_functions_are_listed_with_their_types(unmigrated: Convex) -> None:
-    """The list has kind, visibility, arguments and result, and needs no database."""
+    """Functions are listed with kind, visibility, arguments and result, without a database."""
     listed = {function["name"]: function for function in unmigrated("functions", "--json").json}
     assert listed["shop:add"] == {
         "name": "shop:add",
@@ -95,8 +95,8 @@ def test_functions_are_listed_with_their_types(unmigrated: Convex) -> None:
     assert "internal" in shown
 
 
-def test_routes_are_listed_as_they_were_written(unmigrated: Convex) -> None:
-    """The list has full paths, prefixes with a star, CORS origins and who sends webhooks."""
+def test_routes_are_listed(unmigrated: Convex) -> None:
+    """Routes are listed with their whole path, a star for a prefix, CORS origins and webhook provider."""
     listed = {(route["path"], route["methods"][0]): route for route in unmigrated("routes", "--json").json}
     assert listed["/shop/", "GET"]["endpoint"] == "shop.index"
     assert listed["/shop/files/*", "GET"]["webhook"] is None

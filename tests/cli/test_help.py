@@ -1,4 +1,4 @@
-"""What every command has in common."""
+"""Behaviour that all commands share."""
 
 import pytest
 
@@ -10,7 +10,7 @@ COMMANDS = list(command_names())
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_has_examples(convex: Convex, command: str) -> None:
-    """The help of a command shows it in use."""
+    """The help of each command has examples."""
     shown = convex(*command.split(), "--help")
     assert shown.status == 0
     assert "Examples:" in shown.out
@@ -18,14 +18,14 @@ def test_help_has_examples(convex: Convex, command: str) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_speaks_json(convex: Convex, command: str) -> None:
-    """Each command can print for programs."""
+def test_every_command_has_json(convex: Convex, command: str) -> None:
+    """Each command has the option --json."""
     assert "--json" in convex(*command.split(), "--help").out
 
 
 @pytest.mark.parametrize("command", ["", "keys", "tokens", "files"])
 def test_unknown_commands_are_wrong_usage(convex: Convex, command: str) -> None:
-    """A command that does not exist ends with status 2."""
+    """An unknown command is wrong usage."""
     assert convex(*command.split(), "nothing").status == 2
 
 
@@ -50,8 +50,8 @@ def test_unknown_commands_are_wrong_usage(convex: Convex, command: str) -> None:
         "check",
     ],
 )
-def test_without_a_migration_the_message_says_what_to_run(unmigrated: Convex, command: str) -> None:
-    """Before the first migration each command that needs the database names the command to run."""
+def test_without_a_migration_the_error_names_the_command(unmigrated: Convex, command: str) -> None:
+    """Before the first migration, each command that needs the database names the command to run."""
     refused = unmigrated(*command.split(), "--json")
     assert refused.status == 1
     assert refused.err.startswith("Error: ")

@@ -1,4 +1,4 @@
-"""The command line as people and scripts run it: real processes on the example app."""
+"""Commands as processes on the example app."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def convex(folder: Path, *arguments: str, stdin: str = "") -> subprocess.Complet
 
 
 def test_from_an_empty_folder_to_a_stored_item(tmp_path: Path) -> None:
-    """Each process sees what the one before has written; a failure has status 1 and no traceback."""
+    """From an empty folder, one process migrates, the next one stores an item, and the third one lists it."""
     refused = convex(tmp_path, "run", "items:list_items")
     assert (refused.returncode, refused.stdout) == (1, "")
     assert "flask convex migrate" in refused.stderr
@@ -39,7 +39,7 @@ def test_from_an_empty_folder_to_a_stored_item(tmp_path: Path) -> None:
 
 
 def test_long_work_is_silent_without_a_terminal(tmp_path: Path) -> None:
-    """Where stderr is no terminal there is no progress bar."""
+    """Without a terminal there is no progress bar."""
     convex(tmp_path, "migrate")
     copied = convex(tmp_path, "backup", str(tmp_path / "copy.db"), "--json")
     assert copied.returncode == 0
@@ -48,7 +48,7 @@ def test_long_work_is_silent_without_a_terminal(tmp_path: Path) -> None:
 
 
 def test_a_key_can_be_captured_by_a_script(tmp_path: Path) -> None:
-    """Stdout is the key and nothing else."""
+    """Stdout of a new key is the key alone."""
     convex(tmp_path, "migrate")
     made = convex(tmp_path, "keys", "create", "--name", "ci")
     assert made.stdout.startswith("cvx_")
@@ -56,5 +56,5 @@ def test_a_key_can_be_captured_by_a_script(tmp_path: Path) -> None:
 
 
 def test_wrong_usage_ends_with_status_2(tmp_path: Path) -> None:
-    """Usage errors differ from failures."""
+    """Wrong usage has exit status 2."""
     assert convex(tmp_path, "data", "--limit", "none").returncode == 2

@@ -341,7 +341,7 @@ def test_a_retry_wakes_workers(shop: Errands, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "command", ["list", f"show {UNKNOWN}", f"cancel {UNKNOWN}", "cancel --all", f"retry {UNKNOWN}"]
 )
-def test_without_a_migration_the_message_says_what_to_run(tmp_path: Path, command: str) -> None:
+def test_without_a_migration_the_error_names_the_command(tmp_path: Path, command: str) -> None:
     """Before the first migration, the error names the command to run."""
     app = make_app(tmp_path)
     refused = app.test_cli_runner().invoke(args=["convex", "scheduled", *command.split()])

@@ -323,7 +323,7 @@ def test_the_sample_events_are_listed(run: Send) -> None:
         (("stripe", "invoice.paid", "--url", "localhost:5000"), 2, "is not a URL such as http://127.0.0.1:5000"),
         (("stripe", "invoice.paid", "--url", "http://a:99999"), 2, "is not a URL"),
         (("stripe", "invoice.paid", "--duplicate", "0"), 2, "--duplicate"),
-        (("stripe", "invoice.paid", "--late", "soon"), 2, "is not a length of time"),
+        (("stripe", "invoice.paid", "--late", "soon"), 2, "is not a duration"),
         (("stripe", "invoice.paid", "--source", "/hooks/github"), 2, "receives deliveries of github, not of stripe"),
         (("stripe", "invoice.paid", "--source", "/x"), 2, "no webhook with the source '/x'"),
         (("svix", "user.created"), 2, "choose a source, one of /hooks/clerk, /hooks/mail"),

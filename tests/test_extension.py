@@ -85,7 +85,7 @@ def new_app(folder: Path, **config: Any) -> Flask:
 
 
 def test_two_apps_with_one_instance(tmp_path: Path) -> None:
-    """One ConvexHTTP serves two apps, each with its own database."""
+    """One ConvexHTTP serves two apps, each with a database of its own."""
     convex, http = ConvexHTTP(schema=SCHEMA, functions=FUNCTIONS), notes()
     apps = [new_app(tmp_path / name) for name in ("one", "two")]
     for app in apps:

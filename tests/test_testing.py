@@ -67,7 +67,7 @@ def test_clock_starts_now() -> None:
 
 
 def test_memory_backend_runs_functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A memory backend is migrated, runs functions at the clock's time, also from another thread, and makes no file."""
+    """A memory backend is migrated, runs functions of any thread at the clock's time, and creates no file."""
     monkeypatch.chdir(tmp_path)
     clock = Clock()
     with memory_backend(Schema(Note), functions=FUNCTIONS, clock=clock) as backend:
@@ -85,7 +85,7 @@ def test_memory_backend_runs_functions(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_memory_backends_are_separate() -> None:
-    """Two memory backends share nothing, one after the other or at the same time."""
+    """Two memory backends share nothing, whether they are open at the same time or not."""
     with memory_backend(Schema(Note), FUNCTIONS) as first, memory_backend(Schema(Note), FUNCTIONS) as second:
         first.ctx().run_mutation(add, text="a")
         assert second.ctx().run_query(texts) == []
