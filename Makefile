@@ -75,9 +75,10 @@ fuzz: $(VENV)/.installed-dev ## Send hostile deliveries to every webhook provide
 	@$(LOCKED) -r requirements/fuzz.txt
 	@$(BIN) tests/fuzz/fuzz_webhooks.py -max_total_time=$(SECONDS)
 
-check: $(VENV)/.installed-dev ## Lint, check the formatting, the types and the import rules
+check: $(VENV)/.installed-dev ## Lint, check the formatting, the spelling, the types and the import rules
 	@echo '== ruff check' && $(BIN) -m ruff check .
 	@echo '== ruff format' && $(BIN) -m ruff format --check .
+	@echo '== codespell' && $(VENV)/bin/codespell $$(git ls-files '*.py' '*.md' '*.cfg' '*.html')
 	@echo '== mypy' && $(BIN) -m mypy $(CODE)
 	@echo '== pyright' && $(if $(TYPED),$(BIN) -m pyright --pythonpath $(BIN),echo 'no user-facing code yet')
 	@echo '== import rules' && $(VENV)/bin/lint-imports --no-logo
