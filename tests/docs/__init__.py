@@ -1,10 +1,10 @@
-"""Tests of the documentation: each module holds one kind of promise.
+"""Tests of the documentation, one module for each promise of the pages.
 
-* `test_pages`: every code block of the README and of `docs/` does what the page says.
+* `test_pages`: every code block of the README and of `docs/` works as documented.
 * `test_code`: mypy and ruff accept the Python of the pages.
 * `test_links`: every internal link has a target.
 * `test_site`: the site builds without warnings and needs no network; the README stays short.
-* `test_settings`, `test_commands`, `test_errors`, `test_coming_from`, `test_facade`: tables say what the code says.
+* `test_settings`, `test_commands`, `test_errors`, `test_coming_from`, `test_facade`: the tables match the code.
 
 How a page is written
 ---------------------
@@ -32,7 +32,7 @@ the folder.
 * Commands that change the machine are only read, not run: see `shell.ELSEWHERE`. Extras in `pip install` and targets of
   `make` must exist.
 
-**`text`** blocks are output: each must occur in what the last command or the servers of the folder have printed so far,
+**`text`** blocks are output: each must occur in the output of the last command or of the folder's servers,
 with `...` as above. **`none`** blocks are drawings and are not checked.
 
 Other languages are parsed: see `languages.PARSERS`. A block whose first line is a comment with a file's name, such as

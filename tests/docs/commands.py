@@ -1,4 +1,4 @@
-"""Reading a `flask convex ...` command as click would, without running it."""
+"""Parse a `flask convex ...` command with click's parser, without running it."""
 
 import contextlib
 import io
@@ -10,14 +10,14 @@ from flask_convex_http.cli import convex_commands
 
 
 def parse(text: str) -> None:
-    """Refuse a command that the command line would not understand.
+    """Check that the CLI accepts a command.
 
     Args:
         text: The whole command, such as `flask --app app convex data items`.
 
     Raises:
-        AssertionError: There is no such command.
-        click.UsageError: Its options or arguments are wrong.
+        AssertionError: The command does not exist.
+        click.UsageError: An option or argument is wrong.
     """
     words = shlex.split(text, comments=True)
     rest = words[words.index("convex") + 1 :]
@@ -31,7 +31,7 @@ def parse(text: str) -> None:
 
 
 def names(group: click.Group = convex_commands, before: str = "") -> list[str]:
-    """Every command that does something, such as `keys create`."""
+    """Return the names of all commands, such as `keys create`, without the groups."""
     found: list[str] = []
     for name, command in group.commands.items():
         whole = f"{before}{name}"

@@ -16,7 +16,7 @@ _DOCKERFILE = re.compile(
 
 
 def _ini(code: str) -> None:
-    """Parse an INI file; systemd's units may name a key twice."""
+    """Parse an INI file, in which a systemd unit may repeat a key."""
     parser = configparser.ConfigParser(strict=False, interpolation=None, allow_no_value=True)
     parser.read_string(code)
     assert parser.sections(), "no [section]"
@@ -62,7 +62,7 @@ def _html(code: str) -> None:
     parser.close()
 
 
-#: What checks a block of each language that is not run.
+#: The parser for each language whose blocks are not run.
 PARSERS: dict[str, Callable[[str], object]] = {
     "dockerfile": _dockerfile,
     "html": _html,
@@ -73,7 +73,7 @@ PARSERS: dict[str, Callable[[str], object]] = {
     "typescript": _typescript,
     "yaml": lambda code: list(yaml.safe_load_all(code)),
 }
-#: Directives of MyST that hold no code of the page's own.
+#: MyST directives that contain no code of the page.
 DIRECTIVES = frozenset(
     {
         *("{toctree}", "{include}", "{literalinclude}", "{image}", "{figure}", "{contents}", "{glossary}"),

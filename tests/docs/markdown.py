@@ -106,7 +106,7 @@ def pages() -> list[Page]:
 
 
 def spans(text: str) -> list[str]:
-    """Return what stands between backticks."""
+    """Return the texts between backticks."""
     return _SPAN.findall(text)
 
 

@@ -1,4 +1,4 @@
-"""A real PostgreSQL and a real S3 in the place of those that pages name."""
+"""A real PostgreSQL and a real S3 for the addresses that pages name."""
 
 import os
 import shlex
@@ -11,18 +11,18 @@ from tests import s3
 from tests.databases import PostgresServer
 from tests.docs.markdown import Block
 
-#: The places that pages name.
+#: The addresses in the pages.
 DATABASE, STORAGE = "postgresql://app@db.internal/app", "s3://app-files/production"
 _AWS = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_DEFAULT_REGION")
 
 
 @dataclass(frozen=True)
 class Services:
-    """The services that a folder's commands reach.
+    """The services that a folder's commands use.
 
     Attributes:
-        places: What stands for each place that a page names, quoted for the shell.
-        environment: The variables that clients of the services need.
+        places: The real address for each address of the pages, quoted for the shell.
+        environment: The environment variables of the services' clients.
     """
 
     places: dict[str, str] = field(default_factory=dict)
@@ -31,7 +31,7 @@ class Services:
 
 @contextmanager
 def services(blocks: list[Block], folder: Path) -> Iterator[Services]:
-    """Start the services that the commands of a folder name; none, if they name none."""
+    """Start the services that the commands of a folder name."""
     commands = "\n".join(block.code for block in blocks if block.language in ("sh", "console"))
     if DATABASE not in commands and STORAGE not in commands:
         yield Services()

@@ -1,4 +1,4 @@
-"""A shell that follows a page: commands with their output, requests with their status, servers in the background."""
+"""A shell that runs a page: commands with their output, requests with their status, servers in the background."""
 
 import os
 import re
@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.docs.markdown import ROOT
 from tests.docs.services import Services
 
-#: Commands that change the machine or need another one. They are read by `bash -n` and not run.
+#: Commands that change this machine or need another one. `bash -n` checks them, and nothing runs them.
 ELSEWHERE = frozenset(
     {
         *(".venv/bin/python", "apt-get", "brew", "git", "pipx", "python3", "source", "sudo", "uv"),
@@ -23,25 +23,25 @@ ELSEWHERE = frozenset(
 )
 _SERVER = re.compile(r"(python3? -m )?(flask( --app \S+)?( --debug)? (run|convex worker)|gunicorn)\b")
 _ADDRESS = re.compile(r"\b(localhost|127\.0\.0\.1|0\.0\.0\.0):(5000|8000)\b")
-#: A command that sends to port 5000 unless it says otherwise.
+#: A command that sends to port 5000 by default.
 _SEND = re.compile(r"(\bconvex webhooks send)(?!.* --(?:url|list))")
-#: What msgspec says of a value: its words change from version to version.
+#: A message of msgspec, whose wording differs between versions.
 _MSGSPEC = re.compile(r"Expected `[^`]*`, got `[^`]*`")
-#: Variables of S3 that a page sets, and that are those of the test's own server.
+#: Variables of S3 in a page, which the test's own server replaces.
 _CREDENTIALS = re.compile(r"\bAWS_\w+=\S+")
 _EXPECTED = re.compile(r"\s+# (?:exits with (?P<code>\d+)|(?P<status>[1-5]\d\d)(?: (?P<body>.+))?|[A-Za-z(].*)$")
 
 
 @dataclass(frozen=True)
 class Command:
-    """One command of a page and what the page says of it.
+    """A command of a page with its documented result.
 
     Attributes:
         text: The command, without the comment at its end.
-        output: What it prints, or None if the page does not show it.
-        code: The exit code.
-        status: The status of a `curl`, or None for any below 400.
-        body: A part of the body of a `curl`.
+        output: The output, or None if the page does not show it.
+        code: The exit status.
+        status: The HTTP status of a `curl`, or None for any below 400.
+        body: A part of the response body of a `curl`.
     """
 
     text: str
@@ -52,7 +52,7 @@ class Command:
 
     @property
     def word(self) -> str:
-        """The command's first word that is not a variable's assignment."""
+        """The first word after any variable assignments."""
         words = (word for word in self.text.split() if not re.match(r"\w+=", word))
         return next(words, "")
 
@@ -79,7 +79,7 @@ def commands(language: str, code: str) -> list[Command]:
 
 
 def _is_complete(text: str) -> bool:
-    """Tell whether a command ends here: bash waits for no quote, bracket, pipe or here-document."""
+    """Return whether bash sees a complete command, without an open quote, bracket, pipe or here-document."""
     if text.endswith("\\"):
         return False
     done = subprocess.run(["bash", "-n", "-c", text], capture_output=True, text=True)
@@ -87,7 +87,7 @@ def _is_complete(text: str) -> bool:
 
 
 def _command(line: str, output: str | None) -> Command:
-    """Take the comment at a command's end apart."""
+    """Split the comment from the end of a command."""
     found = _EXPECTED.search(line)
     if not found:
         return Command(line, output)
@@ -96,13 +96,13 @@ def _command(line: str, output: str | None) -> Command:
 
 
 def matches(expected: str, real: str) -> bool:
-    """Tell whether an output is as expected: `...` is any text, whitespace is any whitespace."""
+    """Return whether an output is as expected: `...` is any text, whitespace is any whitespace."""
     pattern = _pattern(expected)
     return re.fullmatch(pattern, " ".join(real.split())) is not None
 
 
 def occurs(expected: str, real: str) -> bool:
-    """Tell whether an expected text is somewhere in an output."""
+    """Return whether an expected text is somewhere in an output."""
     return re.search(_pattern(expected), " ".join(real.split())) is not None
 
 
@@ -128,10 +128,10 @@ class Shell:
         (folder.parent / ".curlrc").write_text("silent\nshow-error\n", encoding="utf-8")
 
     def run(self, command: Command) -> None:
-        """Run a command and compare it with what the page says.
+        """Run a command and compare it with the page.
 
         Raises:
-            AssertionError: The output, the exit code or the status differs.
+            AssertionError: The output, the exit status or the HTTP status differs.
         """
         if command.word in ELSEWHERE or command.text.startswith((". ", "pip ", "make ", "python3 -m pip ")):
             self._read_only(command)
@@ -144,16 +144,16 @@ class Shell:
         """Run Python with the variables that the page has set.
 
         Raises:
-            AssertionError: It fails.
+            AssertionError: The exit status is not 0.
         """
         self._run(Command(shlex.join(words)))
 
     def log(self) -> str:
-        """Return what the last command and the servers have printed."""
-        return self._theirs(self.printed + self._log.read_text(encoding="utf-8", errors="replace"))
+        """Return the output of the last command and of the servers."""
+        return self._as_shown(self.printed + self._log.read_text(encoding="utf-8", errors="replace"))
 
     def close(self) -> None:
-        """End the servers."""
+        """Stop the servers."""
         for server in self._servers:
             if server.poll() is None:
                 os.killpg(server.pid, signal.SIGTERM)
@@ -189,14 +189,14 @@ class Shell:
             timeout=200,
         )
         errors, _, status = done.stderr.partition("STATUS:")
-        self.printed = self._theirs(done.stdout + errors)
-        said = f"$ {command.text}\n{self.printed}\n--- servers\n{self._log.read_text(encoding='utf-8')[-2000:]}"
-        assert done.returncode == command.code, f"exits with {done.returncode}: {said}"
+        self.printed = self._as_shown(done.stdout + errors)
+        context = f"$ {command.text}\n{self.printed}\n--- servers\n{self._log.read_text(encoding='utf-8')[-2000:]}"
+        assert done.returncode == command.code, f"exits with {done.returncode}: {context}"
         if status:
             wanted = command.status
-            assert int(status) == wanted if wanted else int(status) < 400, f"status {status}: {said}"
-        assert occurs(command.body, self.printed), f"not {command.body!r}: {said}"
-        assert command.output is None or matches(command.output, self.printed), f"not {command.output!r}: {said}"
+            assert int(status) == wanted if wanted else int(status) < 400, f"status {status}: {context}"
+        assert occurs(command.body, self.printed), f"not {command.body!r}: {context}"
+        assert command.output is None or matches(command.output, self.printed), f"not {command.output!r}: {context}"
 
     def _serve(self, command: Command) -> None:
         """Start a server or worker in the background, and wait until a server accepts connections."""
@@ -219,7 +219,7 @@ class Shell:
             time.sleep(0.05)
 
     def _script(self, text: str) -> str:
-        """Return what bash runs: the command with the variables and the folder that earlier ones left."""
+        """Return the script for bash: the command, with the variables and the working directory of the earlier ones."""
         state = shlex.quote(str(self._state))
         text = _SEND.sub(r"\1 --url http://127.0.0.1:5000", text)
         text = _ADDRESS.sub(rf"\1:{self._port}", text)
@@ -232,8 +232,8 @@ class Shell:
             f"trap 'code=$?; export -p > {state}; exit $code' EXIT\n{text}\n"
         )
 
-    def _theirs(self, text: str) -> str:
-        """Return an output as a reader sees it, with the page's port and without colours."""
+    def _as_shown(self, text: str) -> str:
+        """Return an output in the reader's form, with the page's port and without colours."""
         plain = re.sub(r"\x1b\[[\d;]*m", "", text)
         return plain.replace(f":{self._port}", ":5000")
 
@@ -246,7 +246,7 @@ class Shell:
             | {
                 "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
                 "PYTHONPATH": str(ROOT),
-                "PYTHONDONTWRITEBYTECODE": "1",  # a file that is replaced within a second would not be compiled again
+                "PYTHONDONTWRITEBYTECODE": "1",  # a file may be replaced within a second
                 "PYTHONUNBUFFERED": "1",
                 "CURL_HOME": str(self.folder.parent),
                 "FLASK_RUN_PORT": str(self._port),
@@ -256,7 +256,7 @@ class Shell:
 
 
 def _free_port() -> int:
-    """Return a port that nobody listens on."""
+    """Return a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -264,6 +264,6 @@ def _free_port() -> int:
 
 
 def _accepts(port: int) -> bool:
-    """Tell whether somebody listens on a port."""
+    """Return whether a server listens on a port."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0

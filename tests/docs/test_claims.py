@@ -1,4 +1,4 @@
-"""Differences from Convex, and from what people expect of Flask, that the documentation states in words."""
+"""Differences from Convex and from Flask that the documentation states in prose."""
 
 import logging
 from collections.abc import Iterator
@@ -24,13 +24,13 @@ from flask_convex_http.testing import memory_backend
 
 @query
 def double(ctx: QueryCtx, *, price: float) -> float:
-    """Twice a price."""
+    """Return twice a price."""
     return price * 2
 
 
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[FlaskClient]:
-    """An app with a handler for each claim."""
+    """Yield a client of an app with a handler for each claim."""
     http = HttpRouter("http", __name__)
 
     @http.get("/text")
@@ -41,8 +41,8 @@ def client(tmp_path: Path) -> Iterator[FlaskClient]:
     def decoded(ctx: ActionCtx, request: Request) -> dict[str, bool]:
         return {"anonymous": ctx.auth.get_user_identity() is None}
 
-    @http.get("/refused")
-    def refused(ctx: ActionCtx, request: Request) -> None:
+    @http.get("/rejected")
+    def rejected(ctx: ActionCtx, request: Request) -> None:
         raise ConvexError("Not today")
 
     @http.get("/broken")
@@ -60,41 +60,41 @@ def client(tmp_path: Path) -> Iterator[FlaskClient]:
 
 
 def test_a_string_is_html(client: FlaskClient) -> None:
-    """A string that a handler returns is text/html, as in all of Flask."""
+    """A text that a handler returns is text/html, as in Flask."""
     assert client.get("/text").mimetype == "text/html"
 
 
-def test_paths_are_decoded_and_a_bad_token_is_nobody(client: FlaskClient) -> None:
-    """A percent-encoded path matches the plain one; without a decorator an unknown token is nobody and no error."""
-    answer = client.get("/caf%C3%A9", headers={"Authorization": "Bearer nonsense"})
-    assert answer.get_json() == {"anonymous": True}
+def test_paths_are_decoded_and_an_unknown_token_is_ignored(client: FlaskClient) -> None:
+    """A percent-encoded path matches the plain one. Without a decorator an unknown token is ignored."""
+    response = client.get("/caf%C3%A9", headers={"Authorization": "Bearer nonsense"})
+    assert response.get_json() == {"anonymous": True}
 
 
 def test_a_wrong_method_is_405_and_a_wrong_path_404(client: FlaskClient) -> None:
-    """Where only the method is wrong the answer is 405 with Allow; without json_errors both pages are Flask's HTML."""
+    """A wrong method is 405 with Allow, a wrong path 404, and without json_errors both are Flask's HTML pages."""
     wrong = client.delete("/text")
     assert wrong.status_code == 405 and set(wrong.headers["Allow"].split(", ")) == {"GET", "HEAD"}
     missing = client.get("/text/")
     assert missing.status_code == 404 and missing.mimetype == wrong.mimetype == "text/html"
 
 
-def test_an_application_error_is_400_unless_it_says_otherwise(client: FlaskClient) -> None:
-    """A ConvexError that leaves a handler is answered with its message, its data and 400."""
-    answer = client.get("/refused")
-    assert answer.status_code == 400 and answer.get_json() == {"error": "Not today", "data": "Not today"}
+def test_an_application_error_is_400_by_default(client: FlaskClient) -> None:
+    """The response to a ConvexError has its message, its data and by default the status 400."""
+    response = client.get("/rejected")
+    assert response.status_code == 400 and response.get_json() == {"error": "Not today", "data": "Not today"}
 
 
-def test_an_unexpected_error_says_nothing(client: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
-    """An exception is a plain 500 with the request's id, in tests too; what it says is in the log only."""
+def test_an_unexpected_error_is_not_shown(client: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
+    """An unexpected error is a 500 with the request id, in tests too, and only the log has its message."""
     with caplog.at_level(logging.ERROR):
-        answer = client.get("/broken")
-    assert answer.status_code == 500
-    assert answer.get_json() == {"error": "Internal server error", "requestId": answer.headers["X-Request-Id"]}
+        response = client.get("/broken")
+    assert response.status_code == 500
+    assert response.get_json() == {"error": "Internal server error", "requestId": response.headers["X-Request-Id"]}
     assert "hunter2" in caplog.text
 
 
 def test_only_an_int_for_a_float_is_converted() -> None:
-    """Where a float is expected an int is taken, and a text is not."""
+    """A float parameter accepts an int and rejects a text."""
     with memory_backend(Schema(), functions=[double]) as backend:
         assert backend.ctx().run_query(double, price=2) == 4.0
         with pytest.raises(ArgumentValidationError, match=r"\$\.price"):
@@ -102,6 +102,6 @@ def test_only_an_int_for_a_float_is_converted() -> None:
 
 
 def test_a_webhook_needs_a_provider() -> None:
-    """A webhook's route without a provider is refused when it is defined."""
+    """A webhook without a provider raises RegistrationError."""
     with pytest.raises(RegistrationError, match="needs a provider"):
         HttpRouter("http", __name__).webhook("/hook", None)  # type: ignore[arg-type]  # the mistake under test

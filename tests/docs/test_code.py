@@ -1,4 +1,4 @@
-"""The Python of the pages is well typed and has no unused names."""
+"""mypy and ruff accept the Python of the pages."""
 
 import re
 import subprocess
@@ -47,7 +47,7 @@ def _from(found: re.Match[str], own: set[str], suffix: str) -> str:
 
 @pytest.fixture(scope="module", params=["strict", "plain"])
 def code(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
-    """All Python of the pages whose functions annotate their ctx, or of the others."""
+    """Return all Python of the pages whose functions annotate their ctx, or of the others."""
     folder = tmp_path_factory.mktemp(request.param)
     for page in pages():
         for number, blocks in enumerate(page.folders()):
@@ -60,7 +60,7 @@ def code(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def run(folder: Path, *arguments: str) -> None:
-    """Run a checker in a folder; its output is the message if it reports something."""
+    """Run a checker in a folder, and fail with its output if it reports something."""
     command = [sys.executable, "-m", *arguments]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env={"PYTHONPATH": str(ROOT)})
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""The forms for people from Convex exist, and cover Convex's guide to HTTP actions."""
+"""The page for people from Convex names what exists, and covers Convex's guide to HTTP actions."""
 
 import ast
 import runpy
@@ -14,13 +14,13 @@ from tests.docs.markdown import DOCS, page, spans, table_rows
 CONVEX = page("coming-from/convex")
 #: The extension that documents the parts of a ctx, and finds their classes.
 _API: dict[str, Any] = runpy.run_path(str(DOCS / "_ext" / "public_api.py"))
-#: What `ctx` and its parts have, in a mutation or an action.
+#: The attributes of `ctx` and of its parts, in a mutation or an action.
 MEMBERS: dict[str, tuple[type, ...]] = {
     "ctx": (ActionCtx, MutationCtx),
     "crons": (Crons,),
     **{name: (part,) for name, part in _API["parts"]().items()},
 }
-#: Names that an example may use without saying where they come from.
+#: Names that an example may use without an import.
 ASSUMED = {
     *("app", "chunks", "ctx", "headers", "http", "id", "item", "items", "message", "name", "process", "data"),
     *("request", "storage_id", "Request", "Response", "Item", "NewItem", "str", "KeyError", "suffix", "__name__"),
@@ -31,7 +31,7 @@ FORMS = [(row[0], span) for row in ROWS for span in spans(row[1])[:1]]
 
 
 def parsed(form: str) -> ast.Module:
-    """Parse a form as Python: a decorator gets a function, a return statement one around it."""
+    """Parse a form as Python: add a function to a decorator, and a function around a return statement."""
     if form.startswith("@"):
         return ast.parse(f"{form}\ndef handler(): ...")
     return ast.parse(f"def handler():\n    {form}" if form.startswith("return") else form)
@@ -39,7 +39,7 @@ def parsed(form: str) -> ast.Module:
 
 @pytest.mark.parametrize(("theirs", "form"), FORMS)
 def test_each_form_exists(theirs: str, form: str) -> None:
-    """Each form beside Convex's is Python, or a command, made of what exists."""
+    """Each form in the tables is Python or a command, and every name in it exists."""
     if form.startswith("flask "):
         commands.parse(form)
         return
@@ -64,7 +64,7 @@ def test_the_tables_cover_the_guide() -> None:
 
 
 def test_missing_features_are_marked() -> None:
-    """Convex's own clients and live queries are marked as not available, and nothing else is."""
+    """Convex's own clients and live queries are marked as not available, and no other feature is."""
     missing = [row[0] for row in ROWS if row[1] == "not yet"]
     assert missing == ["`usePaginatedQuery`, live queries, `ConvexHttpClient`"]
 

@@ -1,4 +1,4 @@
-"""Commands that pages show are understood, and the page of commands lists each of them."""
+"""Commands in the pages can be parsed, and the page of commands lists every command."""
 
 import re
 
@@ -14,7 +14,7 @@ _CONVEX = re.compile(r"flask (?:--app \S+ )?convex .+")
 
 
 def shown(page: Page) -> list[str]:
-    """Return every `flask convex ...` that stands between backticks on a page."""
+    """Return every `flask convex ...` between backticks on a page."""
     return [text for text in spans(page.prose()) if _CONVEX.fullmatch(text) and "..." not in text]
 
 
@@ -22,7 +22,7 @@ SHOWN = [pytest.param(command, id=f"{page.name}: {command}") for page in pages()
 
 
 def test_every_command_is_in_a_table() -> None:
-    """The tables have each command once, and each row's example is of that command."""
+    """The tables have each command once, with an example of that command."""
     rows = COMMANDS.rows()
     assert sorted(spans(row[0])[0] for row in rows) == sorted(commands.names())
     for row in rows:
@@ -30,22 +30,22 @@ def test_every_command_is_in_a_table() -> None:
 
 
 @pytest.mark.parametrize("command", SHOWN)
-def test_every_command_in_the_text_is_understood(command: str) -> None:
-    """Each `flask convex ...` between backticks is the name of a command, or parses with its options and arguments."""
+def test_every_command_in_the_text_can_be_parsed(command: str) -> None:
+    """Each `flask convex ...` between backticks is the name of a command, or can be parsed with its options."""
     if command.partition("convex ")[2] not in commands.names():
         commands.parse(command)
 
 
-def test_a_command_that_does_not_exist_is_noticed() -> None:
-    """Unknown commands and options are refused."""
+def test_an_unknown_command_is_rejected() -> None:
+    """The parser of these tests rejects unknown commands and options."""
     with pytest.raises(AssertionError):
         commands.parse("flask convex keys forge")
     with pytest.raises(click.UsageError):
         commands.parse("flask convex migrate --quickly")
 
 
-def test_every_command_takes_json() -> None:
-    """Each command has the option `--json`, as the page says."""
+def test_every_command_has_json() -> None:
+    """Each command has the option `--json`, as documented."""
     for name in commands.names():
         found: click.Command = convex_group
         for word in name.split():

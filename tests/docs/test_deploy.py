@@ -56,7 +56,7 @@ def compose(name: str) -> dict[str, Any]:
 
 
 def unit(name: str) -> configparser.SectionProxy:
-    """Return the section of a unit that says what runs."""
+    """Return the section [Timer] or [Service] of a unit."""
     parser = configparser.ConfigParser(strict=False, interpolation=None)
     parser.optionxform = str  # type: ignore[assignment,method-assign]  # systemd's keys have capitals
     parser.read_string((DEPLOY / name).read_text(encoding="utf-8"))
@@ -70,7 +70,7 @@ def unit_environment() -> dict[str, str]:
 
 
 def settings(environment: dict[str, str]) -> Settings:
-    """Parse the settings of an environment; an unknown one fails.
+    """Parse the settings of an environment, and reject unknown ones.
 
     Raises:
         AssertionError: A variable is not a setting.
@@ -94,7 +94,7 @@ def listening_port(words: list[str]) -> int:
 
 
 def shop(folder: Path) -> dict[str, str]:
-    """Write the app of the page on Docker; return the environment that starts it there."""
+    """Write the app of the page on Docker, and return the environment that starts it there."""
     [code] = [block.code for block in page("deploying/docker").blocks() if block.code.startswith("# shop.py")]
     (folder / "shop.py").write_text(code, encoding="utf-8")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("FLASK_", "GUNICORN_"))}
@@ -128,7 +128,7 @@ def test_the_data_of_the_image_is_in_its_volume() -> None:
 
 
 def test_the_ports_of_the_image_agree() -> None:
-    """The exposed port is the one that gunicorn listens on and that the health check asks."""
+    """gunicorn listens on the exposed port, which the health check uses too."""
     port = listening_port(json.loads(instruction("CMD")))
     assert int(instruction("EXPOSE")) == port
     assert f"http://127.0.0.1:{port}/health" in instruction("HEALTHCHECK")
@@ -225,7 +225,7 @@ def test_the_service_has_time_to_stop() -> None:
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not installed")
 def test_systemd_accepts_the_units(tmp_path: Path) -> None:
-    """`systemd-analyze verify` has nothing to say, apart from the paths of this machine."""
+    """`systemd-analyze verify` reports nothing except paths that do not exist on this machine."""
     for path in (*DEPLOY.glob("*.service"), *DEPLOY.glob("*.timer")):
         text = path.read_text(encoding="utf-8").replace("/srv/shop/venv/bin", str(BIN))
         text = text.replace("/srv/shop/backup.sh", str(DEPLOY / "backup.sh"))

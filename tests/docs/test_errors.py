@@ -17,7 +17,7 @@ _CONVERSION = re.compile(r"%[srdg]")
 
 
 def errors(*, public: bool) -> dict[str, type[ConvexHTTPError]]:
-    """Return the exported errors whose messages clients see, or do not."""
+    """Return the exported errors that clients see, or those that they do not."""
     exported = vars(flask_convex_http).items()
     found = {name: value for name, value in exported if isinstance(value, type) and issubclass(value, ConvexHTTPError)}
     return {name: value for name, value in found.items() if value.public is public and value is not ConvexHTTPError}
@@ -39,7 +39,7 @@ def test_every_class_is_explained() -> None:
 
 @cache
 def messages() -> list[str]:
-    """Return the texts of the package, with `…` for what is filled in."""
+    """Return the message templates of the package, with `…` for each placeholder."""
     found = []
     for path in sorted((ROOT / "flask_convex_http").rglob("*.py")):
         nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
@@ -59,11 +59,11 @@ def quoted() -> list[str]:
     """Return the messages in the tables of messages."""
     tables = [text for text in ERRORS.sections().values() if "\n| Message |" in text]
     found = [quote for text in tables for row in table_rows(text) for _, quote in _QUOTE.findall(row[0])]
-    return [quote for quote in found if not quote.startswith("AttributeError")]  # Python's own
+    return [quote for quote in found if not quote.startswith("AttributeError")]  # a message of Python
 
 
 @pytest.mark.parametrize("quote", quoted())
 def test_a_quoted_message_exists(quote: str) -> None:
-    """The words of each quoted message stand in this order in one message of the package."""
+    """Each quoted message of the page occurs in the package, with its words in the same order."""
     pattern = ".*".join(re.escape(part) for part in quote.split("…") if part.strip())
     assert any(re.search(pattern, message, flags=re.DOTALL) for message in messages()), quote

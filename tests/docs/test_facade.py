@@ -43,7 +43,7 @@ def test_every_public_name_is_used_in_a_page() -> None:
     assert {name.removeprefix("testing.") for name in documented()} <= words
 
 
-def test_the_facade_tells_a_requests_way() -> None:
+def test_the_package_docstring_names_the_folders() -> None:
     """The package's docstring names the folders that a request passes, and they exist."""
     folders = re.findall(r"`([a-z/]+)/`", flask_convex_http.__doc__ or "")
     assert {"web", "runtime", "engines"} <= set(folders)

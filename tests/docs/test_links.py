@@ -1,4 +1,4 @@
-"""Links between pages have a target."""
+"""Links between pages have a text and a target."""
 
 import re
 from pathlib import Path
@@ -20,13 +20,13 @@ def anchors(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("page", [pytest.param(page, id=page.name) for page in pages()])
 def test_links_have_a_text(page: Page) -> None:
-    """A link says where it leads. Sphinx would fill an empty one in, GitHub shows nothing."""
+    """Every link has a text, because Sphinx would fill in an empty one but GitHub shows nothing."""
     assert "[](" not in page.prose()
 
 
 @pytest.mark.parametrize("page", [pytest.param(page, id=page.name) for page in pages()])
-def test_links_lead_somewhere(page: Page) -> None:
-    """A relative link's file exists, and so does the heading that it names."""
+def test_links_have_a_target(page: Page) -> None:
+    """The file of a relative link exists, and the heading that it names."""
     for target in _LINK.findall(page.prose()):
         if re.match(r"\w+:", target):
             continue

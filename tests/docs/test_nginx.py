@@ -1,4 +1,4 @@
-"""nginx with the file of the page passes requests on as the page says."""
+"""nginx with the configuration of the page passes requests on as documented."""
 
 import http.client
 import re
@@ -23,7 +23,7 @@ CONFIGURATION = (DOCS / "deploy" / "nginx.conf").read_text(encoding="utf-8")
 
 
 def test_nginx_takes_bodies_that_the_app_takes() -> None:
-    """The limits of nginx are the defaults of the settings, and it passes requests to gunicorn's port."""
+    """nginx's limits are the defaults of the settings, and it passes requests to gunicorn's port."""
     small, large = re.findall(r"client_max_body_size (\d+)([mg]);", CONFIGURATION)
     units = {"m": 2**20, "g": 2**30}
     assert int(small[0]) * units[small[1]] == Settings().max_body_bytes
@@ -55,7 +55,7 @@ def test_requests_come_through_nginx(tmp_path: Path) -> None:
 
 @contextmanager
 def upstream() -> Iterator[tuple[int, dict[str, str]]]:
-    """A server in the place of gunicorn: its port, and the headers of the last request."""
+    """Yield the port of a server that stands in for gunicorn, and the headers of its last request."""
     seen: dict[str, str] = {}
 
     class Handler(BaseHTTPRequestHandler):
@@ -77,7 +77,7 @@ def upstream() -> Iterator[tuple[int, dict[str, str]]]:
 
 @contextmanager
 def nginx(folder: Path, port: int) -> Iterator[tuple[int, int]]:
-    """nginx with the file of the page, on free ports, in front of a port: its ports for HTTP and HTTPS."""
+    """Yield the HTTP and HTTPS ports of nginx with the configuration of the page, in front of a port."""
     plain, secure = free_port(), free_port()
     certificate(folder)
     text = re.sub(r"^ *listen \[::\].*\n", "", CONFIGURATION, flags=re.MULTILINE)

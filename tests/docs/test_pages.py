@@ -1,4 +1,4 @@
-"""Every page can be followed: each code block of the README and of `docs/` does what the page says."""
+"""Every page can be followed: each code block of the README and of `docs/` works as documented."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from tests.docs.workspace import Workspace
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", [pytest.param(page, id=page.name) for page in pages()])
 def test_a_page_can_be_followed(page: Page, tmp_path: Path) -> None:
-    """Done in order in an empty folder, the blocks of a page run, with the output and statuses that it shows."""
+    """The blocks of a page run in order in an empty folder, with the documented output and statuses."""
     for number, blocks in enumerate(page.folders()):
         folder = tmp_path / f"folder{number}"
         with services(blocks, folder) as started:
@@ -41,13 +41,13 @@ def test_a_page_can_be_followed(page: Page, tmp_path: Path) -> None:
     ],
 )
 def test_a_block_that_is_wrong_or_not_run_fails(language: str, code: str, message: str, tmp_path: Path) -> None:
-    """A block that fails, or that nothing runs or parses, makes its page fail."""
+    """A block that fails, or that no test runs or parses, fails its page."""
     with pytest.raises(AssertionError, match=message):
         Workspace(tmp_path / "folder").follow([Block(language, code, 1)])
 
 
 def test_a_page_is_followed_as_a_reader_would(tmp_path: Path) -> None:
-    """Files continue or are replaced, variables last, output and requests are compared, and a server starts."""
+    """Files continue or are replaced, variables persist, output and requests are compared, and servers start."""
     app = "# shop.py\nfrom flask import Flask\n\napp = Flask(__name__)\n"
     view = '@app.get("/")\ndef index() -> str:\n    return "one two three"\n'
     Workspace(tmp_path / "folder").follow(

@@ -41,7 +41,7 @@ def version_of(pin: Requirement) -> str:
 
 @contextmanager
 def example(monkeypatch: pytest.MonkeyPatch) -> Iterator[Flask]:
-    """The example app on a temporary database."""
+    """Yield the example app on a temporary database."""
     import example_app
 
     monkeypatch.setenv("FLASK_CONVEX_DATABASE_URL", "sqlite:///:memory:")
@@ -54,8 +54,8 @@ def example(monkeypatch: pytest.MonkeyPatch) -> Iterator[Flask]:
             example_app.convex.backend.close()
 
 
-def test_the_changelog_starts_with_what_is_unreleased() -> None:
-    """The first section of the changelog is Unreleased and lists each addition and removal on a line of its own."""
+def test_the_changelog_starts_with_unreleased_changes() -> None:
+    """The first section of the changelog is Unreleased, with each addition and removal on its own line."""
     first = re.split(r"^## ", CHANGELOG, flags=re.MULTILINE)[1]
     assert first.startswith("Unreleased\n")
     headings = re.findall(r"^### .+$", first, flags=re.MULTILINE)
@@ -94,8 +94,8 @@ def test_the_lock_names_no_machine(name: str) -> None:
     assert not re.search(r"://|--(extra-)?index|--find-links|(?<!\w)/\w", lock)
 
 
-def test_the_index_page_links_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each link on the example's index page answers, with something or with a question for a credential."""
+def test_the_index_page_has_no_broken_link(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No link on the example's index page is broken; some need a credential."""
     with example(monkeypatch) as app:
         client = app.test_client()
         page = client.get("/").get_data(as_text=True)
@@ -106,7 +106,7 @@ def test_the_index_page_links_what_is_there(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_index_page_names_endpoints_that_exist(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each `METHOD /path` on the index page has a rule, and each of the app's paths is on the page."""
+    """Each `METHOD /path` on the index page exists, and each path of the app is on the page."""
     with example(monkeypatch) as app:
         adapter = app.url_map.bind("localhost")
         named = re.findall(r"<code>([A-Z]+) (/[^<?]*)", INDEX)
@@ -120,8 +120,8 @@ def test_the_index_page_names_endpoints_that_exist(monkeypatch: pytest.MonkeyPat
             assert not own or last in INDEX, f"{rule.rule} is not on the index page"
 
 
-def test_the_commands_on_the_index_page_are_understood() -> None:
-    """Each `flask convex ...` on the index page parses."""
+def test_the_commands_on_the_index_page_can_be_parsed() -> None:
+    """Each `flask convex ...` on the index page can be parsed."""
     shown = re.findall(r"<code>(flask (?:--app \S+ )?convex [^<]+)</code>", INDEX)
     assert shown
     for command in shown:

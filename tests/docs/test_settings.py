@@ -1,4 +1,4 @@
-"""The page of settings says what the code says, and no page names a setting that does not exist."""
+"""The page of settings matches the code, and no page names an unknown setting."""
 
 import re
 
@@ -12,7 +12,7 @@ LIMITS = [row for row in page("concepts/limits").rows() if "`CONVEX_" in row[1]]
 
 
 def test_every_setting_is_in_the_table_with_its_default() -> None:
-    """The table has each key once, in the order of the code, with the default of the code."""
+    """The table has each key once, in the order of the code, with its default."""
     table = {spans(row[0])[0]: spans(row[1])[0] for row in SETTINGS.rows() if "](#convex_" in row[0]}
     defaults = Settings()
     assert table == {key: str(getattr(defaults, key.removeprefix("CONVEX_").lower())) for key in _PARSERS}
@@ -27,13 +27,13 @@ def test_every_setting_has_a_section() -> None:
 
 @pytest.mark.parametrize("page", [pytest.param(page, id=page.name) for page in pages()])
 def test_no_setting_is_made_up(page: Page) -> None:
-    """Every CONVEX_ key that a page names is one the package reads; the page of settings shows one misspelling."""
+    """Every CONVEX_ key in a page is a setting, except one misspelling that the page of settings shows."""
     named = set(re.findall(r"\b(?:FLASK_)?(CONVEX_[A-Z_]+[A-Z])\b", page.text))
     assert named - {"CONVEX_WORKR"} <= set(_PARSERS)
 
 
 def as_written(value: float) -> str:
-    """Return a default as the page of limits writes it."""
+    """Return a default in the notation of the page of limits."""
     units = [unit for unit in (2**30, 2**20) if value >= unit]
     return f"{value / units[0]:g} {'GiB' if units[0] == 2**30 else 'MiB'}" if units else f"{value:g}"
 

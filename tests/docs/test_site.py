@@ -1,4 +1,4 @@
-"""The site is built without warnings and is read without a network; the README is short, and no page is empty."""
+"""The site builds without warnings and works offline, the README is short, and no page is empty."""
 
 import re
 import subprocess
@@ -12,7 +12,7 @@ from tests.docs.markdown import DOCS, README, Page, pages
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site, built as `make docs` builds it."""
+    """Build the site as `make docs` does, and return its folder."""
     folder = tmp_path_factory.mktemp("site")
     options = ["-W", "--keep-going", "-n", "-q"]
     done = subprocess.run(
@@ -32,7 +32,7 @@ def test_the_site_needs_no_network(site: Path) -> None:
 
 
 def test_the_search_works_offline(site: Path) -> None:
-    """The search's index is part of the site and knows the words of the pages."""
+    """The search index is part of the site and contains the words of the pages."""
     index = (site / "searchindex.js").read_text(encoding="utf-8")
     assert "webhook" in index
     assert (site / "search.html").exists()

@@ -1,4 +1,4 @@
-"""The handlers of the guide to webhooks do as the page says, with the bodies that senders really send."""
+"""The handlers of the guide to webhooks work as documented, with real bodies of the senders."""
 
 import hashlib
 import hmac
@@ -30,7 +30,7 @@ _SVIX = "whsec_" + "c2VjcmV0" * 4
 
 @pytest.fixture
 def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, ModuleType]]:
-    """The modules of the page's section on senders, imported."""
+    """Return the modules of the page's section on senders."""
     sources: dict[str, str] = {}
     name = ""
     for block in SENDERS:
@@ -81,7 +81,7 @@ class Inbox:
         return self._convex.ctx().run_query(self._rows, table=table)
 
     def work(self) -> list[tuple[str, str]]:
-        """Run the scheduled functions; return their names and states."""
+        """Run the scheduled functions, and return their names and states."""
         return [(job.name, job.state) for job in run_scheduled(self._app)]
 
     def send(self, *arguments: Any, **options: Any) -> list[int]:
@@ -90,7 +90,7 @@ class Inbox:
 
 
 def _of_type(modules: dict[str, ModuleType], test: Any) -> list[Any]:
-    """Return the values that the modules define, not those that they import, that pass a test."""
+    """Return the values that the modules define themselves and that pass a test."""
     own = {
         id(value): value
         for module in modules.values()
@@ -102,7 +102,7 @@ def _of_type(modules: dict[str, ModuleType], test: Any) -> list[Any]:
 
 @pytest.fixture
 def inbox(modules: dict[str, ModuleType]) -> Iterator[Inbox]:
-    """An app with every sender of the page."""
+    """Yield an app with every sender of the page."""
     made = Inbox(modules)
     with made.client.application.app_context():
         backend = made.client.application.extensions["convex_http"]
@@ -140,7 +140,7 @@ def test_github_sends_more_than_pushes_of_commits(inbox: Inbox) -> None:
 
 
 def test_an_order_is_paid_whichever_topic_comes_first(inbox: Inbox) -> None:
-    """Topics about one order end in one row, and a late one does not undo the payment."""
+    """The topics of one order end in one row, and a late topic does not overwrite the payment."""
     same = {"id": 7, "email": None}
     assert inbox.send("shopify", "orders/paid", data={**same, "financial_status": "paid"}) == [200]
     assert inbox.send("shopify", "orders/create", data={**same, "financial_status": "pending"}) == [200]
@@ -150,7 +150,7 @@ def test_an_order_is_paid_whichever_topic_comes_first(inbox: Inbox) -> None:
 
 
 def test_slack_gets_its_replies(inbox: Inbox) -> None:
-    """A command is replied to at once, a button by an action, and only people's messages are kept."""
+    """A command gets a reply at once, a button through an action, and only messages of people are stored."""
     said = deliver(inbox.client, "slack", "slash_command", data={"text": ""})
     assert said.json == {"response_type": "ephemeral", "text": "The mill received: status"}
     for message in ({}, {"bot_id": "B1"}, {"subtype": "message_changed", "text": None}):
@@ -166,7 +166,7 @@ def test_slack_gets_its_replies(inbox: Inbox) -> None:
 
 @contextmanager
 def replies() -> Iterator[tuple[str, list[Any]]]:
-    """A server that keeps the JSON that is posted to it: its URL, and the list of bodies."""
+    """Yield the URL of a server that stores the posted JSON, and the list of bodies."""
     received: list[Any] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -185,7 +185,7 @@ def replies() -> Iterator[tuple[str, list[Any]]]:
 
 
 def test_forms_without_answers_are_kept(inbox: Inbox) -> None:
-    """A duplicate of Typeform has no effect, and a form may be empty."""
+    """A form of Typeform may be empty, and its duplicate has no effect."""
     sent = {"event_id": "e1", "event_type": "form_response", "form_response": {"form_id": "f", "answers": [1]}}
     assert inbox.send("typeform", sent, duplicate=2) == [200, 200]
     empty = {"event_id": "e2", "event_type": "form_response", "form_response": {"form_id": "f"}}
@@ -222,13 +222,13 @@ def test_the_signature_checked_by_hand(inbox: Inbox, header: str, body: bytes, s
 
 
 def test_each_store_has_a_url_of_its_own(inbox: Inbox) -> None:
-    """Both stores receive, each with its own secret."""
+    """Two stores have one webhook each, with its own secret."""
     assert inbox.send("/stores/berlin/webhooks", "orders/create") == [200]
     assert inbox.send("shopify-paris", "orders/create") == [200]
 
 
 def test_clerk_events_in_any_order_end_in_a_deletion(inbox: Inbox) -> None:
-    """Other types have no account, names may be null, and a late update does not undo a deletion."""
+    """Other types insert no account, names may be null, and a late update does not restore a deleted account."""
     assert inbox.send("clerk", ["user.created", "user.updated", "user.deleted"], reorder=True) == [202, 202, 202]
     assert inbox.send("clerk", "session.created") == [202]
     assert inbox.send("clerk", "organization.created") == [202]

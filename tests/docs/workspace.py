@@ -1,4 +1,4 @@
-"""A folder in which a page is followed: its files, its shell, and the checks of its Python at the end."""
+"""A folder in which a page is followed: its files, its shell, and the final checks of its Python."""
 
 import re
 import sys
@@ -24,10 +24,10 @@ class Workspace:
         self._known: set[Path] = set()
 
     def follow(self, blocks: list[Block]) -> None:
-        """Do what the blocks say, in order, then check the Python files.
+        """Run the blocks in order, then check the Python files.
 
         Raises:
-            AssertionError: A block does not do what the page says.
+            AssertionError: A block does not work as documented.
         """
         try:
             for block in blocks:
@@ -37,14 +37,14 @@ class Workspace:
         self._check_python()
 
     def _do(self, block: Block) -> None:
-        """Do what one block says, and name its line if it does something else."""
+        """Run one block, and add its line to the error if it fails."""
         try:
             self._run(block)
         except AssertionError as error:
             raise AssertionError(f"line {block.line} ({block.language}): {error}") from error
 
     def _run(self, block: Block) -> None:
-        """Run, write or parse a block, as its language asks."""
+        """Run, write or parse a block, depending on its language."""
         if block.language in ("sh", "console"):
             for command in commands(block.language, block.code):
                 self._shell.run(command)
@@ -85,7 +85,7 @@ class Workspace:
             path.write_text(block.code, encoding="utf-8")
 
     def _check_python(self) -> None:
-        """Import each module, run the tests."""
+        """Import each module and run the tests."""
         files = sorted(path.relative_to(self.folder) for path in self._known)
         modules = [path for path in files if not path.name.startswith("test_")]
         tests = [str(path) for path in files if path.name.startswith("test_")]
