@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flask_convex_http.sqlite.backup import Progress, write_backup
 from flask_convex_http.sqlite.file import SQLiteFile
+from flask_convex_http.sqlite.page_copy import Progress, write_backup
 from flask_convex_http.sqlite.restore import Restore
 
 

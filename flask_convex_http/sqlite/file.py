@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from flask_convex_http.errors import ConvexHTTPError, EngineError
-from flask_convex_http.sqlite.backup import sync
 from flask_convex_http.sqlite.checkpoints import LOG_BYTES
 from flask_convex_http.sqlite.connections import Connections, sqlite3
+from flask_convex_http.sqlite.durable_files import sync
 from flask_convex_http.sqlite.writer import Writer
 
 T = TypeVar("T")

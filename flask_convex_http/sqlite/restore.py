@@ -18,19 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from flask_convex_http.errors import EngineError, OverloadedError
-from flask_convex_http.sqlite.backup import (
-    PAGES,
-    Progress,
-    copy_pages,
-    faults,
-    file_errors,
-    is_damage,
-    new_file,
-    rename_durably,
-    told,
-)
 from flask_convex_http.sqlite.connections import sqlite3
+from flask_convex_http.sqlite.durable_files import file_errors, new_file, rename_durably
 from flask_convex_http.sqlite.file import SQLiteFile, make_folder
+from flask_convex_http.sqlite.integrity import faults, is_damage
+from flask_convex_http.sqlite.page_copy import PAGES, Progress, copy_pages, driver_progress
 from flask_convex_http.sqlite.process_lock import ProcessLock
 
 #: The bytes of a database file that every open connection locks (PENDING_BYTE in SQLite's os.h).
@@ -87,7 +79,7 @@ class Restore:
                 return self._put_into_place(source, progress)
             with self._resized(source) as fitting, self._file.translated():
                 # SQLite holds the write lock from the first step to the last, so this is one transaction.
-                overwrite = partial(fitting.backup, pages=PAGES, progress=told(progress), sleep=0)
+                overwrite = partial(fitting.backup, pages=PAGES, progress=driver_progress(progress), sleep=0)
                 self._file.write(overwrite, alone=True)
         return None
 

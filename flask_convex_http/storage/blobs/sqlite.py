@@ -36,10 +36,10 @@ from flask_convex_http.errors import (
     OverloadedError,
     UnavailableError,
 )
-from flask_convex_http.sqlite.backup import faults
 from flask_convex_http.sqlite.backups import SQLiteBackups
 from flask_convex_http.sqlite.connections import DISK_FAILURES
 from flask_convex_http.sqlite.file import WRITE_TIMEOUT, SQLiteFile, make_folder
+from flask_convex_http.sqlite.integrity import faults
 from flask_convex_http.storage.blobs.base import BlobExistsError, BlobStore, Served, StoredBytes
 
 T = TypeVar("T")

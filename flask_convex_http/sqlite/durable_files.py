@@ -1,0 +1,42 @@
+"""Durable changes of the file system: new files, renames and syncs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from flask_convex_http.errors import EngineError
+
+
+@contextlib.contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """Yield the path of a temporary file beside a file. It is deleted at the end if it still exists."""
+    with file_errors(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
+        yield Path(folder, path.name)
+
+
+@contextlib.contextmanager
+def file_errors(path: Path) -> Iterator[None]:
+    """Translate errors of the file system into errors of the package."""
+    try:
+        yield
+    except OSError as error:
+        raise EngineError(f"{path} cannot be written: {error}") from error
+
+
+def rename_durably(new: Path, path: Path) -> None:
+    """Rename a new file into place, durably."""
+    new.rename(path)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Sync a file, or the names in a folder, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
