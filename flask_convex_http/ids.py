@@ -1,8 +1,8 @@
 """Document ids, and their annotation `Id[...]`.
 
 An id is the name of its table, an underscore and 32 hexadecimal digits. The digits are 48 bits of milliseconds since
-the epoch, so that later ids sort later, and 80 random bits. The table of an id is known without the database. At run
-time an id is a plain `str`. Its table is checked wherever values are validated.
+the epoch, so that later ids sort later, and 80 random bits. The table of an id can be read from it without the
+database. At run time an id is a plain `str`. Validation checks that its table is one that the annotation allows.
 """
 
 from __future__ import annotations
@@ -14,22 +14,23 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 Document_co = TypeVar("Document_co", covariant=True)
 
 _ENDING = re.compile(r"_[0-9a-f]{32}\Z")
-#: A table's name is at most 64 characters, so nothing longer than this is an id.
+#: The maximum length of an id in characters. The name of a table has at most 64.
 MAX_LENGTH = 64 + 1 + 32
 
 _RANDOM_BYTES, _AT_ONCE = 10, 100
-#: Random parts of future ids. A system call for each id would let other threads run inside a transaction.
+#: Random digits of future ids, made in batches. `os.urandom` releases the GIL, and a call for each id would let other
+#: threads delay the transaction that inserts.
 _made: list[str] = []
 os.register_at_fork(after_in_child=_made.clear)
 
 
 class IdOf:
-    """The marker that `Id[User]` adds to an annotation, with the classes of the reference.
+    """The marker in the annotation `Id[User]` that says which tables' ids are valid.
 
     A class may be given by name (`Id["User"]`). `bind` resolves classes to the names of their tables.
 
     Args:
-        targets: The classes or their names.
+        targets: The document classes or their names.
 
     Attributes:
         tables: The names of the tables, empty until `bind`.
@@ -40,17 +41,17 @@ class IdOf:
         self.tables: frozenset[str] = frozenset()
 
     def bind(self, table_names: dict[str, str]) -> list[str]:
-        """Resolve the targets to tables, and return the names of the classes that are unknown.
+        """Resolve the targets to tables, and return the names of unknown classes.
 
         Args:
-            table_names: The table's name of each document class, by the name of the class.
+            table_names: The names of the tables, by the name of their document class.
         """
         found = [pair for target in self.targets for pair in _tables_of(target, table_names)]
         self.tables = frozenset(table for _, table in found if table is not None)
         return [name for name, table in found if table is None]
 
     def accepts(self, value: str) -> bool:
-        """Return whether a value is an id of one of the tables, or of any table before `bind`."""
+        """Return whether a value is an id of one of the tables. Before `bind`, the ids of all tables are accepted."""
         table = table_of(value)
         return table is not None and (not self.tables or table in self.tables)
 
@@ -69,12 +70,12 @@ else:
         """The id of a document of one table; a `str` at run time."""
 
         def __class_getitem__(cls, target: Any) -> Any:
-            """Return the annotation of a reference to a class, a union of classes, or their names."""
+            """Return the annotation for ids of a document class, a union of classes, or classes given by name."""
             targets = getattr(target, "__args__", None) or (target,)
             return Annotated[str, IdOf(tuple(targets))]
 
         def __new__(cls, value: str) -> str:
-            """Return the text itself."""
+            """Return the value as a plain `str`."""
             return str(value)
 
 
@@ -108,9 +109,9 @@ def table_of(value: object) -> str | None:
 
 
 def _tables_of(target: Any, table_names: dict[str, str]) -> list[tuple[str, str | None]]:
-    """Return the class names of a target, each with its table or None.
+    """Return the class names of a target, each with its table, or with None if it is unknown.
 
-    A class has its table itself, since a class of another module may share its name.
+    A class is resolved by its own table and not by its name, which a class of another module may share.
     """
     table = getattr(target, "__convex_table__", None)
     if table is None:

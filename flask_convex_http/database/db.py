@@ -23,7 +23,7 @@ from flask_convex_http.schema.system_tables import READABLE
 D = TypeVar("D", bound=Document)
 
 
-#: Milliseconds within which two transactions count as simultaneous. A clock that was set back further is followed.
+#: How far creation times may be ahead of the clock, in milliseconds. A clock that is further behind was set back.
 _SAME_TIME = 1.0
 
 
@@ -82,12 +82,12 @@ class DatabaseReader:
         """Return the document with this id, or None if it does not exist.
 
         Raises:
-            ArgumentValidationError: The value is not an id of a table of the schema.
+            ArgumentValidationError: The value is not an id of one of the application's tables.
         """
         table = self._schema.likely_table_of(document_id)
         row = None if table is None or table.system else self._snapshot.get(table, document_id)
         if row is None:
-            self._table_of(document_id)  # raises for a value that is not an id; an id that was found is one
+            self._table_of(document_id)  # raises for an invalid id, which no row has
             return None
         return typing.cast("Table[D]", table).read(row)
 
@@ -134,7 +134,7 @@ class DatabaseWriter(DatabaseReader):
     Args:
         transaction: The transaction.
         schema: The tables.
-        times: The creation times of inserted documents.
+        times: Assigns the creation times of inserted documents.
     """
 
     __slots__ = ("_clock", "_transaction")
@@ -151,7 +151,8 @@ class DatabaseWriter(DatabaseReader):
             The id of the document.
 
         Raises:
-            DocumentValidationError: A value does not match its field. The message has its path.
+            DocumentValidationError: A value does not match its field, or the document has an id already. The message
+                has the path of the value.
             UniqueConstraintError: Another document has the same values in a unique index.
         """
         return insert(self._transaction, self._table_for(type(document)), document, self._clock)
@@ -206,27 +207,30 @@ class DatabaseWriter(DatabaseReader):
     def apply_if_newer(self, document: D, /, *, by: str, version: str | Sequence[str]) -> Id[D] | None:
         """Insert the state of an object, or replace the stored state if this one is newer.
 
-        Use it for events that arrive late, out of order or several times. The final state depends only on the set of
-        states that were applied. Of two states with equal versions, the one with the greater values wins, field by
-        field in the order of the class. Values compare as in an index, and structured values by their JSON with sorted
-        keys. This choice is arbitrary. Many senders count whole seconds, so add a second field that tells two states of
-        one second apart, as in `version=("updated_at", "revision")`.
+        Use it for events that arrive late, out of order or several times. The final state depends only on which states
+        were applied, and not on their order.
 
-        Text compares by code point, so "10" comes before "9". To keep a late event from undoing a deletion, do not
-        delete the row: store the deletion in it, with its own version, or in a table of its own.
+        Versions compare as in an index. Text compares by code point, so "10" comes before "9". Many senders count
+        whole seconds, so name a second field that tells two states of one second apart, as in
+        `version=("updated_at", "revision")`. If two versions are equal, the state with the greater fields wins, in the
+        order of the class. That choice is arbitrary, but always the same.
+
+        A late event would insert a deleted document again. To prevent that, mark the document as deleted instead, and
+        give the mark a version.
 
         Args:
             document: The new state, as for `insert`.
             by: The name of a unique index. Documents with the same values in its fields are states of one object.
-            version: The field, or the fields in order, that grow with each state. A stored None is older than every
-                value.
+            version: The field, or the fields in order, whose value grows with each state. A stored None is older than
+                every value.
 
         Returns:
             The id of the document if it was inserted or replaced, None if the stored state is as new or newer. A
             replaced document keeps its id and creation time.
 
         Raises:
-            RegistrationError: The index or a field does not exist, the index is not unique, or a field has no order.
+            RegistrationError: The index or a field of the version does not exist, the index is not unique, or a field
+                of the version is stored as JSON, which has no order.
             DocumentValidationError: A value does not match its field, a field of the index or the version is None,
                 or the document has an id already.
             UniqueConstraintError: Another document has the same values in another unique index.
@@ -241,7 +245,7 @@ class DatabaseWriter(DatabaseReader):
         known = Query(self._snapshot, table, index).with_index(by, **same).unique()
         if known is None:
             return insert(self._transaction, table, document, self._clock)
-        as_read = table.read([known.id, known.creation_time, *row])  # normalised as the stored one is, such as to UTC
+        as_read = table.read([known.id, known.creation_time, *row])  # normalised like the stored one, as to UTC
         if rank(table, as_read, fields) <= rank(table, known, fields):
             return None
         self._update("apply_if_newer", table, known.id, dict(zip(table.columns, row, strict=True)))
@@ -257,26 +261,32 @@ class DatabaseWriter(DatabaseReader):
 
 
 class CreationTimes:
-    """Distinct creation times for a process's transactions: the time of each, then the next larger floats.
+    """Assigns the creation times of the documents that a process inserts.
+
+    The first document of a transaction gets the time of the transaction, and each further one the next larger float.
+    Documents thus sort in the order in which they were inserted, and their times differ unless the clock is set back.
 
     Args:
-        now: The time of the first transaction, in milliseconds since the epoch.
+        now: The first creation time, in milliseconds since the epoch.
     """
 
     def __init__(self, now: float = -math.inf) -> None:
         self._next = now
 
     def begin(self, now: float) -> None:
-        """Start a transaction. One at the time of the previous transaction continues after it, to keep their order.
+        """Start a transaction.
+
+        If the clock has not advanced beyond the last creation time, the next one follows it, to keep the order of
+        transactions. If the clock was set back by a millisecond or more, the next one is `now`.
 
         Args:
-            now: Milliseconds since the epoch.
+            now: The time of the transaction, in milliseconds since the epoch.
         """
         if not now <= self._next < now + _SAME_TIME:
             self._next = now
 
     def take(self) -> float:
-        """Return the next creation time, in milliseconds since the epoch."""
+        """Assign the next creation time and return it, in milliseconds since the epoch."""
         time, self._next = self._next, math.nextafter(self._next, math.inf)
         return time
 
@@ -290,11 +300,15 @@ def insert(
         transaction: The transaction.
         table: The table.
         document: The document.
-        clock: The creation times.
+        clock: Assigns the creation time.
         document_id: The id of the document, or None to make one.
 
     Returns:
         The id of the document.
+
+    Raises:
+        DocumentValidationError: A value does not match its field, or the document has an id already.
+        UniqueConstraintError: Another document has the same values in a unique index.
     """
     check_is_new(table, document)
     time = clock.take()

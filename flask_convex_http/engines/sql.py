@@ -1,4 +1,4 @@
-"""The SQL of rows that all engines share.
+"""The statements that read and write rows, as far as all engines share them.
 
 Table and column names were validated when their class was defined, so they are quoted but not escaped. Values are
 always parameters.
@@ -14,11 +14,14 @@ from flask_convex_http.schema.tables import Table
 
 
 class StatementCache:
-    """The text of each statement, built once per table and shape."""
+    """Builds the SQL of each statement once, and keeps it.
 
-    #: What stands for a value.
+    Two calls share a text if they differ in their values only.
+    """
+
+    #: The placeholder of a parameter.
     placeholder: ClassVar[str] = "?"
-    #: What follows the values of an INSERT.
+    #: SQL that is appended to each INSERT.
     insert_suffix: ClassVar[str] = ""
 
     def __init__(self) -> None:
@@ -34,7 +37,7 @@ class StatementCache:
         return text
 
     def lookup(self, table: Table[Any], names: tuple[str, ...]) -> str:
-        """Return the SELECT of the rows that have certain values in these columns."""
+        """Return the SELECT of the rows in which these columns equal the parameters. NULL equals nothing."""
         key = (table, "lookup", names)
         text = self._texts.get(key)
         if text is None:
@@ -43,7 +46,7 @@ class StatementCache:
         return text
 
     def scan(self, table: Table[Any], segment: Segment, descending: bool, limit: int | None) -> tuple[str, list[Any]]:
-        """Return the SELECT of a segment in index order, and its values."""
+        """Return the SELECT of a segment's rows in the order of its index, and the parameters."""
         lower, upper = segment.lower, segment.upper
         key = (
             table,
@@ -74,7 +77,7 @@ class StatementCache:
         return text
 
     def update(self, table: Table[Any], names: tuple[str, ...]) -> str:
-        """Return the UPDATE of these columns of one row."""
+        """Return the UPDATE of these columns of one row. The id is the last parameter."""
         key = (table, "update", names)
         text = self._texts.get(key)
         if text is None:
@@ -104,14 +107,14 @@ class StatementCache:
         )
 
     def ordered(self, segment: Segment) -> Sequence[str]:
-        """Return the columns for the ORDER BY of a segment: all but those with an equality."""
+        """Return the columns in the ORDER BY of a segment. Those that equal one value are left out."""
         return segment.order[len(segment.equal) :]
 
     def order_term(self, name: str, descending: bool) -> str:
-        """Return a column of an ORDER BY."""
+        """Return the term of an ORDER BY for one column."""
         return f'"{name}" DESC' if descending else f'"{name}"'
 
 
 def quoted_columns(table: Table[Any]) -> str:
-    """Return all columns of a table, quoted, in the order of its rows."""
+    """Return all columns of a table as SQL, in the order in which a `Row` has their values."""
     return ", ".join(f'"{name}"' for name in ("_id", "_creation_time", *table.columns))

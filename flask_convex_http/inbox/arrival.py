@@ -1,4 +1,4 @@
-"""Verified deliveries as they arrive."""
+"""Verified deliveries that have just arrived and have no row yet."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from flask_convex_http.errors import plain
 from flask_convex_http.inbox.registry import Webhook
 from flask_convex_http.webhooks.events import WebhookEvent
 
-#: Characters of the longest sender's id that rows store as it is.
+#: The maximum length of a stored event id, in characters. Longer ids are stored as their digest.
 _LONGEST_ID = 255
 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A verified delivery that has arrived.
+    """A verified delivery that has just arrived.
 
     Attributes:
         webhook: The webhook that received it.
-        event: The event.
-        headers: Its headers. A handler may have changed those of the event.
-        event_id: The sender's id, as rows store it.
+        event: The verified event.
+        headers: A copy of the event's headers, made before a handler could change them.
+        event_id: The sender's id of the event, in the form of `stored_id`.
         request_id: The id of the request that delivered it.
-        fingerprint: A digest of its content, if its id is not signed.
+        fingerprint: A digest of the signed content, by which a duplicate with another id is recognised. None if the
+            sender signs the id.
     """
 
     webhook: Webhook
@@ -36,12 +37,18 @@ class Arrival:
 
     @classmethod
     def of(cls, webhook: Webhook, event: WebhookEvent, request_id: str) -> Arrival:
-        """Return an arrival, with texts that a database can store."""
+        """Return the arrival of an event at a webhook.
+
+        Args:
+            webhook: The webhook that received the event.
+            event: The verified event, which no handler has seen yet.
+            request_id: The id of the request that delivered it.
+        """
         fingerprint = webhook.provider.fingerprint(event)
         return cls(webhook, event, dict(event.headers), stored_id(event.id), request_id, fingerprint)
 
     def fresh(self) -> Arrival:
-        """Return the arrival with a fresh event, since a handler may have changed the first one."""
+        """Return a copy of the arrival whose event is parsed again, since a handler may have changed the first one."""
         event, provider = self.event, self.webhook.provider
         received, label = event.received_at, event.secret_label
         fresh = provider.event(self.headers, event.body, received_at=received, secret_label=label)
@@ -49,7 +56,10 @@ class Arrival:
 
 
 def stored_id(event_id: str) -> str:
-    """Return a sender's id as rows store it: a very long one as its digest."""
+    """Return a sender's event id in the form in which it is stored.
+
+    Lone surrogates are escaped. An id of more than 255 characters becomes its SHA-256 digest.
+    """
     text = plain(event_id)
     if len(text) <= _LONGEST_ID:
         return text

@@ -293,7 +293,7 @@ class Deliveries:
         for row in _rows(transaction, self.turns, "by_delivery", delivery_id):
             transaction.delete(self.turns, row[0])
 
-    # --- forgetting --------------------------------------------------------------------------------------------------
+    # --- purging -----------------------------------------------------------------------------------------------------
 
     def purge(self, transaction: Transaction, now: float, limit: int) -> int:
         """Purge expired rows, at most `limit` of each kind, and return the largest number of one kind."""

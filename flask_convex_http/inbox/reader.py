@@ -1,4 +1,4 @@
-"""Reads of the inbox for commands, each in a snapshot of its own."""
+"""Reads of the inbox for the command line, each in a snapshot of its own."""
 
 from __future__ import annotations
 
@@ -15,21 +15,24 @@ from flask_convex_http.inbox.search import DeliveryFilter, find_deliveries, sour
 from flask_convex_http.schema.system_tables import ScheduledFunction, WebhookDelivery
 from flask_convex_http.webhooks.events import CREDENTIAL_HEADERS
 
-#: How many deliveries are searched for a request id, which has no index.
+#: The number of newest deliveries that are searched for a request id, which has no index.
 _SEARCHED = 1000
 
 
 class DeliveryDetails(msgspec.Struct):
-    """A delivery with everything that belongs to it.
+    """A delivery, its request, its job and its place in its lane.
 
     Attributes:
-        delivery: Its row.
-        headers: The headers as received, with the values of credentials hidden, or None if they are no longer kept.
-        sha256: The hexadecimal digest of its body.
-        body: The body, if it was requested.
-        body_expires: When its headers and body may be purged, in milliseconds since the epoch.
-        scheduled: The job that runs its handler.
-        behind: The delivery ahead of it in its lane.
+        delivery: The row of the delivery.
+        headers: The received headers with the values of credentials hidden, or None if they are not stored or were
+            purged.
+        sha256: The hexadecimal SHA-256 digest of the body, or None if the body is not stored.
+        body: The body, or None if it is not stored or was not asked for.
+        body_expires: The time at which headers and body expire, in milliseconds since the epoch, or None if they are
+            not stored. It has no meaning while the delivery is pending, since it does not expire then.
+        scheduled: The job that runs the handler, or None if there is none.
+        behind: The id of the first delivery in the lane, which must finish before this one can run, or None if the
+            delivery does not wait in a lane.
     """
 
     delivery: WebhookDelivery
@@ -52,17 +55,22 @@ class InboxReader:
     inbox: Inbox
 
     def newest(self, conditions: DeliveryFilter, limit: int) -> list[WebhookDelivery]:
-        """Return the newest matching deliveries, newest first."""
+        """Return at most `limit` of the newest matching deliveries, newest first."""
         with self.inbox.runtime.engine.snapshot() as snapshot:
             return conditions.newest(self.inbox.deliveries, snapshot, limit)
 
     def ids(self, conditions: DeliveryFilter, limit: int | None = None) -> list[Id[WebhookDelivery]]:
-        """Return the ids of the matching deliveries in the order of arrival."""
+        """Return the ids of the oldest matching deliveries in the order of arrival, at most `limit` of them."""
         with self.inbox.runtime.engine.snapshot() as snapshot:
             return conditions.ids(self.inbox.deliveries, snapshot, limit)
 
     def find(self, name: str, sources: Collection[str] | None = None) -> list[WebhookDelivery]:
-        """Return the deliveries with an id, their own or the sender's, in these sources or in all."""
+        """Return the deliveries with an id. Several webhooks may have received the same event id.
+
+        Args:
+            name: The delivery's own id, or the sender's id of the event.
+            sources: The sources to search, or None for all that any delivery has.
+        """
         with self.inbox.runtime.engine.snapshot() as snapshot:
             return find_deliveries(self.inbox.deliveries, snapshot, name, sources)
 
@@ -74,11 +82,11 @@ class InboxReader:
             return next((found for found in newest.take(_SEARCHED) if found.request_id == request_id), None)
 
     def sources(self, name: str, others: Iterable[str] = ()) -> frozenset[str]:
-        """Return the sources that a name stands for.
+        """Return the sources that a name given on the command line refers to.
 
         Args:
-            name: A source, or a webhook's path or provider.
-            others: Known sources beside those of deliveries and webhooks.
+            name: A source, or the path or provider of one or more webhooks.
+            others: Further sources that may be named, such as those of rejected deliveries.
 
         Raises:
             ValueError: The name is unknown. The message lists the known sources.
@@ -92,7 +100,7 @@ class InboxReader:
         return found
 
     def details(self, delivery: WebhookDelivery, *, with_body: bool) -> DeliveryDetails:
-        """Return everything that belongs to a delivery, with or without its body."""
+        """Return the details of a delivery, with its body only if `with_body` is true."""
         deliveries, first = self.inbox.deliveries, None
         with self.inbox.runtime.engine.snapshot() as snapshot:
             request = deliveries.request(snapshot, delivery.id)

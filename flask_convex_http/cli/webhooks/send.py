@@ -1,6 +1,7 @@
 """`flask convex webhooks send`: signed test deliveries over HTTP, without the sender and without the internet.
 
-The database is not read: the app that receives the deliveries may run in another process or on another machine.
+The command does not read the database. The app that receives the deliveries may run in another process or on another
+machine.
 """
 
 from __future__ import annotations
@@ -29,29 +30,29 @@ from flask_convex_http.webhooks.samples.events import event_types
 from flask_convex_http.webhooks.samples.signed_deliveries import Verdict
 
 _BASE = "http://127.0.0.1:5000"
-#: The most duplicates that are sent at once. Each needs a thread and a connection.
+#: The maximum number of duplicates that are sent at once. Each needs a thread and a connection.
 _MOST = 200
-#: Bytes of a response that are read.
+#: The maximum number of bytes that are read of a response.
 _LONGEST_RESPONSE = 64 * 1024
 #: Statuses that reject a delivery. The package's own is 400; the app's error handler may choose another.
 _REJECTIONS = (400, 401, 403)
-#: Characters of an id in the table.
+#: The maximum number of characters of an id in the printed table.
 _LONGEST_ID = 72
 
 
 class _Attempt(msgspec.Struct):
-    """One request and its response, for `--json`.
+    """One request and its response. `--json` prints all attributes.
 
     Attributes:
         type: The event's type.
         id: The event's id.
-        expected: The verdict that the app should reach.
-        as_expected: Whether it did.
+        expected: "accepted", or "refused" if the app should reject the delivery.
+        as_expected: Whether the response is the expected one.
         meaning: An explanation of the response for people.
         status: The response's status, or None without a response.
-        milliseconds: The time until the response.
-        answer: The first line of the response's body, or the reason why there is none.
-        connected: Whether there was a connection.
+        milliseconds: The time until the response or the failure.
+        answer: The first line of the response's body, or the reason why there is no response.
+        connected: Whether the connection to the app was opened.
         request_id: The response's `X-Request-Id`, or an empty string.
     """
 
@@ -103,9 +104,10 @@ def send(
 ) -> None:
     """Send signed test deliveries to the running app.
 
-    The webhook is given by its source, path or provider, or by a sender such as clerk or resend. --data is merged into
-    Stripe's data.object, Slack's event, the data of senders that have data, and otherwise into the payload. With --data
-    the TYPE may be any. The exit status is 1 if a genuine delivery is not accepted or a forged one is not rejected.
+    The webhook is given by its source, path or provider, or by a sender such as clerk or resend. --data is a JSON
+    object that is merged into the sample: for Stripe into data.object, for Slack into event, for senders whose events
+    have data into that, and otherwise into the whole payload. With --data any TYPE is allowed. The exit status is 1 if
+    a genuine delivery is not accepted or a forged one is not rejected.
 
     \b
     Examples:
@@ -167,7 +169,12 @@ def _deliveries(
 
 
 def _address(url: str, path: str) -> SplitResult:
-    """Return the URL of a webhook. `url` is that, or the URL of the app."""
+    """Return the URL to send to.
+
+    Args:
+        url: The URL of the app or of the webhook.
+        path: The webhook's path, which is appended unless the URL ends with it.
+    """
     address = urlsplit(url)
     try:
         is_usable = address.scheme in ("http", "https") and bool(address.hostname) and (address.port or 1) > 0
@@ -183,7 +190,7 @@ def _address(url: str, path: str) -> SplitResult:
 
 
 def _send(address: SplitResult, timeout: float, delivery: SignedDelivery) -> list[_Attempt]:
-    """Send a delivery as many times as it should be sent, all at once."""
+    """Send a delivery `delivery.count` times at once, and return the attempts."""
     barrier = Barrier(delivery.count)
 
     def attempt(_: int) -> _Attempt:
@@ -224,7 +231,13 @@ def _post(address: SplitResult, timeout: float, delivery: SignedDelivery, attemp
 
 
 def _judgement(delivery: SignedDelivery, attempt: _Attempt, first: _Attempt | None) -> tuple[bool, str]:
-    """Return whether a response is as expected, and its meaning. `first` is the first accepted attempt."""
+    """Return whether a response is as expected, and its meaning.
+
+    Args:
+        delivery: The delivery that was sent.
+        attempt: The attempt to judge.
+        first: The first accepted attempt of the same delivery, which the others must equal, or None.
+    """
     is_genuine = delivery.verdict == "accepted"
     if attempt.is_accepted and not is_genuine:
         return False, f"ACCEPTED, and it should be rejected: {delivery.reason}"
@@ -254,7 +267,11 @@ def _other_meaning(status: int | None) -> str:
 
 
 def _report(attempts: list[_Attempt], address: SplitResult, as_json: bool) -> None:
-    """Print the responses. The exit status is 1 if one of them is not as expected."""
+    """Print the responses.
+
+    Raises:
+        click.ClickException: A response is not as expected.
+    """
     if as_json:
         print_json(attempts)
     else:
@@ -286,7 +303,7 @@ def _hint(attempts: list[_Attempt], unexpected: list[_Attempt]) -> str:
 
 
 def _error_in(line: str) -> str:
-    """Return the error in a JSON response as this package writes it, or the line itself."""
+    """Return the `error` of a JSON response of this package, or the line itself if it is none."""
     try:
         return msgspec.json.decode(line, type=dict[str, str]).get("error", line)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Migrations of PostgreSQL: the steps, in one transaction, since DDL is transactional."""
+"""Migrations of PostgreSQL: all steps in one transaction, since DDL is transactional there."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ from flask_convex_http.schema.migrations import (
 _TEXTS: tuple[Kind, ...] = ("text", "datetime", "json")
 #: The name of a column while it is being replaced. No field starts with an underscore.
 _OLD = "_old"
-#: Suffix of the index that orders the rows of a unique index whose columns may be NULL.
+#: Suffix of the second index that `_index_statements` builds beside a unique index.
 _ORDER = ".order"
-#: How many attempts a migration has beside concurrent ones, and the longest pause in seconds between two of them.
+#: The number of attempts of a migration that conflicts with concurrent ones, and the maximum seconds between two.
 _ATTEMPTS, _MAX_PAUSE = 20, 0.1
-#: SQLSTATEs of a migration that another one has overtaken: duplicate table, column or schema, and "tuple concurrently
-#: updated".
+#: SQLSTATEs that say that a concurrent migration was faster: duplicate table, column or schema, and "tuple
+#: concurrently updated".
 _OVERTAKEN = ("42P07", "42701", "42P06", "XX000")
 
 
@@ -54,7 +54,13 @@ def migrate(
 ) -> list[MigrationStep]:
     """Apply the steps that `plan` returns, in one transaction, and return them.
 
-    Of two concurrent migrations one starts again after the other.
+    A migration that conflicts with a concurrent one is retried.
+
+    Args:
+        connections: The connections of the engine.
+        schema: The application's schema.
+        plan: Returns the steps for the tables that exist. It may be called several times.
+        dry_run: Whether to roll the steps back.
     """
     check_names(schema)
     for attempts_left in reversed(range(_ATTEMPTS)):
@@ -78,7 +84,7 @@ class PostgresMigration(PostgresTables):
     def migrate(self, plan: Callable[[Migration], Sequence[MigrationStep]], *, dry_run: bool) -> list[MigrationStep]:
         """Apply the steps that `plan` returns, and return them.
 
-        A dry run applies them too, so that a step that fails shows, and does not commit.
+        A dry run applies them too, to find the steps that fail, but does not commit.
         """
         steps = list(plan(self))
         if steps and self._lock():  # the rows may have changed before the lock
@@ -122,7 +128,10 @@ class PostgresMigration(PostgresTables):
         self._run(f'CREATE TABLE "{step.table.name}" ({", ".join(columns)})')
 
     def _definition(self, table: Table[Any], column: Column) -> str:
-        """Return the SQL of a column. Its default is for programs that do not know it, such as the previous release."""
+        """Return the SQL of a column.
+
+        Its default serves inserts by programs that do not know the column, such as the previous release of the app.
+        """
         default, nullable = self._default(table, column), "" if column.nullable else " NOT NULL"
         return f'"{column.name}" {TYPES[column.type.kind]}{nullable}' + (f" DEFAULT {default}" if default else "")
 
@@ -141,7 +150,7 @@ class PostgresMigration(PostgresTables):
         self._finish(step.table, column)
 
     def _finish(self, table: Table[Any], column: Column) -> None:
-        """Set the default of a column that has its values, and NOT NULL where it applies."""
+        """Set the default and the nullability of a column, after its rows have their values."""
         alter, default = f'ALTER TABLE "{table.name}" ALTER COLUMN "{column.name}"', self._default(table, column)
         self._run(f"{alter} SET DEFAULT {default}" if default else f"{alter} DROP DEFAULT")
         self._run(f"{alter} {'DROP' if column.nullable else 'SET'} NOT NULL")
@@ -158,7 +167,10 @@ class PostgresMigration(PostgresTables):
             self._rebuild_indexes(step.table, name)
 
     def _replace_column(self, step: ChangeColumn) -> None:
-        """Replace a column by one of another type. No cast would convert the values as the migration does."""
+        """Replace a column by one of another type.
+
+        The values come from the migration's plan, since no cast of PostgreSQL converts them in the same way.
+        """
         table, name, kind = f'"{step.table.name}"', step.column.name, step.column.type.kind
         self._run(f'ALTER TABLE {table} RENAME COLUMN "{name}" TO "{_OLD}"')
         self._run(f'ALTER TABLE {table} ADD COLUMN "{name}" {TYPES[kind]}')
@@ -184,7 +196,10 @@ class PostgresMigration(PostgresTables):
         self._run(f'ALTER TABLE "{step.table.name}" DROP COLUMN "{step.name}"')
 
     def _keep_foreign_indexes(self, step: MigrationStep, column: str) -> None:
-        """Refuse a step that drops a column of an index that this package has not made, which would be dropped too."""
+        """Refuse a step that drops a column if another program has created an index on it.
+
+        PostgreSQL would drop that index with the column.
+        """
         rows = self._rows(
             "SELECT relname FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid JOIN pg_attribute "
             "ON attrelid = indrelid AND attnum = ANY(indkey) WHERE indrelid = %s::regclass AND attname = %s",
@@ -208,10 +223,10 @@ class PostgresMigration(PostgresTables):
             self._run(f'DROP INDEX IF EXISTS "{index_name(step.table.name, name)}"')
 
     def _rebuild_indexes(self, table: Table[Any], column: str) -> None:
-        """Rebuild the unchanged indexes of a replaced column. Those that change are steps of their own.
+        """Rebuild the indexes on a column whose type or nullability has changed.
 
-        They were dropped with the old column. How a unique index is built also depends on whether the column is
-        nullable.
+        PostgreSQL drops them with a replaced column, and whether a unique index needs a second one depends on the
+        nullability. Indexes whose own declaration has changed are left out, since they are steps of their own.
         """
         known = self.stored_shape().get(table.name)
         for index in table.indexes.values():
@@ -220,7 +235,7 @@ class PostgresMigration(PostgresTables):
                 self._create_index(CreateIndex(table, index))
 
     def _store_shape(self) -> None:
-        # Tables that are not in this schema any more keep their shape: they may come back.
+        # Keep the shape of tables that have left the schema: a later release may declare them again.
         shape = msgspec.json.encode(self.stored_shape() | shape_of(self._schema)).decode()
         self._run(
             "INSERT INTO _settings (_id, _creation_time, key, value) VALUES (%s, %s, %s, %s) "
@@ -233,9 +248,11 @@ class PostgresMigration(PostgresTables):
 
 
 def _index_statements(table: Table[Any], index: Index) -> Iterator[str]:
-    """Yield the SQL of an index.
+    """Yield the statements that create an index.
 
-    A unique index has its fields only. If they are nullable, a second index orders the rows that are NULL in them.
+    An index that is not unique ends in the creation time and the id, so that it orders all rows. A unique index has
+    only the declared fields. If one of them is nullable, several rows may have NULL in it, and a second index that is
+    not unique orders these.
     """
     order = ", ".join(map(order_term, index.columns))
     name = index_name(table.name, index.name)

@@ -1,4 +1,4 @@
-"""Snapshots of PostgreSQL: one that lasts, and one that costs a query of a single read no transaction."""
+"""Snapshots of PostgreSQL: one with a transaction, and one that needs no transaction for a single read."""
 
 from __future__ import annotations
 
@@ -36,20 +36,23 @@ class PostgresSnapshot(PostgresReader):
 
 
 class SnapshotChangedError(ConvexHTTPError):
-    """The first read of an `OptimisticSnapshot` has another result now, so its query must run again."""
+    """Rows that a query has read changed before its next read, so the query must be retried."""
 
 
 class OptimisticSnapshot(PostgresReader):
-    """A snapshot that begins its transaction only at the second read.
+    """A snapshot whose first read needs no transaction.
 
-    A single statement is a consistent view by itself, and most queries are one statement. That takes one round trip
-    instead of three: with transactions a read takes 20 % more processor time, of the app and the server together
-    (`benchmarks/postgres.py`). At a second read the transaction is begun and the first statement runs again in it. If
-    its rows are the same, everything the query has seen belongs to the snapshot of that transaction.
+    A single statement is a consistent view by itself, and most queries are one statement. Without a transaction they
+    take one round trip instead of three, and the app and the server together use less processor time: a transaction
+    adds 20 % to it (`benchmarks/postgres.py`).
+
+    The second read begins a transaction and repeats the first statement in it. If its rows are the same, everything
+    that the query has read belongs to the snapshot of that transaction. A first read that has no limit, or that
+    streams its rows, begins the transaction at once, because repeating it would be expensive.
 
     Raises:
-        SnapshotChangedError: The rows are not the same. Every later read raises it too, and so does the end of the
-            `with` statement, even if the query has caught it.
+        SnapshotChangedError: The repeated statement returned other rows. Every later read raises it too, and so does
+            the end of the `with` statement, even if the query has caught it.
     """
 
     def __init__(self, tools: ReaderTools) -> None:
@@ -72,7 +75,7 @@ class OptimisticSnapshot(PostgresReader):
 
     def select(self, table: Table[Any], segment: Segment, *, descending: bool, limit: int | None) -> list[Row]:
         """Return the rows of a segment, in its order."""
-        if limit is None:  # the result may be large, and must not be read twice
+        if limit is None:  # repeating the statement would read the whole result twice
             self._begin()
         return super().select(table, segment, descending=descending, limit=limit)
 
@@ -90,7 +93,11 @@ class OptimisticSnapshot(PostgresReader):
         return rows
 
     def _begin(self) -> None:
-        """Begin the transaction, and verify the rows of the first statement in it."""
+        """Begin the transaction, unless it has begun, and repeat the first statement in it.
+
+        Raises:
+            SnapshotChangedError: The statement returned other rows.
+        """
         if self._is_over or self._is_begun:
             return
         if self._first is None:
@@ -101,7 +108,7 @@ class OptimisticSnapshot(PostgresReader):
             raise SnapshotChangedError
 
     def _repeats(self, sql: str, values: Sequence[Any], rows: list[Any]) -> bool:
-        """Return whether a statement returns these rows in a new transaction."""
+        """Begin the transaction, and return whether the statement returns the same rows in it."""
         try:
             connection = super()._live()
             execute(connection, BEGIN_READ)

@@ -1,6 +1,6 @@
-"""The SQL of rows in PostgreSQL.
+"""The statements that read and write rows in PostgreSQL.
 
-The order is SQLite's: None first, text by code point. For the latter all columns have the collation "C".
+The order is SQLite's: NULL first, text by code point. For the latter all columns have the collation "C".
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from flask_convex_http.schema.tables import Table
 
 
 class PostgresStatements(StatementCache):
-    """The SQL of rows in PostgreSQL's dialect."""
+    """The statements that read and write rows, in PostgreSQL's dialect."""
 
     placeholder: ClassVar[str] = "%s"
-    #: Without it a collision would be an error, after which the transaction takes no more statements.
+    #: A violated unique index would be an error otherwise, after which the transaction accepts no more statements.
     insert_suffix: ClassVar[str] = " ON CONFLICT DO NOTHING"
 
     def update(self, table: Table[Any], names: tuple[str, ...]) -> str:
-        """Return an UPDATE that changes no row if the row would collide with another one."""
+        """Return an UPDATE that changes no row if the change would violate a unique index."""
         key = (table, "guarded", names)
         text = self._texts.get(key)
         if text is None:
@@ -31,7 +31,7 @@ class PostgresStatements(StatementCache):
         return text
 
     def claim(self, table: Table[Any], segment: Segment, limit: int) -> tuple[str, list[Any]]:
-        """Return a SELECT that locks its rows and skips those that another transaction has locked, and its values."""
+        """Return a SELECT that locks its rows and skips locked ones, and its parameters."""
         text, values = self.scan(table, segment, False, limit)
         return f"{text} FOR UPDATE SKIP LOCKED", values
 
@@ -44,7 +44,7 @@ class PostgresStatements(StatementCache):
         return (*empty, *super().ordered(segment))
 
     def order_term(self, name: str, descending: bool) -> str:
-        """Return a column of an ORDER BY."""
+        """Return the term of an ORDER BY for one column."""
         return order_term(name, descending)
 
     def _guard(self, table: Table[Any], index: Index, names: tuple[str, ...]) -> str:
@@ -54,7 +54,7 @@ class PostgresStatements(StatementCache):
 
 
 def guard_values(table: Table[Any], document_id: str, changes: dict[str, Any]) -> list[Any]:
-    """Return the values for the guards of an UPDATE, which come after its own values."""
+    """Return the parameters of the conditions that `update` adds, which come after its own parameters."""
     values: list[Any] = []
     for index in _unique_indexes(table, tuple(changes)):
         values += [document_id, *(changes[name] for name in index.fields if name in changes)]
@@ -62,7 +62,7 @@ def guard_values(table: Table[Any], document_id: str, changes: dict[str, Any]) -
 
 
 def order_term(name: str, descending: bool = False) -> str:
-    """Return a column of an ORDER BY, or of an index that serves that order."""
+    """Return the term for one column of an ORDER BY, or of an index that serves that order."""
     return f'"{name}" DESC NULLS LAST' if descending else f'"{name}" NULLS FIRST'
 
 

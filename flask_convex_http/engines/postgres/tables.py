@@ -1,6 +1,7 @@
 """Inspection of tables and indexes in PostgreSQL, and the names and types that they have there.
 
-SQL types do not tell a datetime from a text, so each migration stores the shape of the tables, in `_settings`.
+The type of a column does not tell whether it stores datetimes or other text. Each migration therefore stores the shape
+of the tables in `_settings`: their columns with kinds, and their indexes.
 """
 
 from __future__ import annotations
@@ -38,19 +39,19 @@ _KINDS: dict[str, Kind] = {
     "jsonb": "json",
 }
 _MAX_NAME = 63
-#: System columns, which every table of the server has.
+#: System columns, which PostgreSQL adds to every table.
 _SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
-#: Restricts a query of the catalog to the first schema of the search path.
+#: A condition that restricts a query of the system catalogs to the first schema of the search path.
 _IN_SCHEMA = "relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())"
 SHAPE_KEY = "shape"
 
 
 class PostgresTables:
-    """The tables of a database, as they are.
+    """Reads the tables of a database for a migration.
 
     Args:
         connection: A connection in a transaction.
-        schema: The tables that must exist.
+        schema: The application's schema. Other tables of the database are ignored.
     """
 
     def __init__(self, connection: PooledConnection, schema: Schema) -> None:
@@ -58,10 +59,11 @@ class PostgresTables:
         self._schema = schema
 
     def describe(self) -> Shape:
-        """Return the shape of the existing tables.
+        """Return the shape of the tables of the schema that exist.
 
         Raises:
-            MigrationRefusedError: A table or view that this package has not made has a name of the schema.
+            MigrationRefusedError: A table or view has the name of one of the schema's tables, but another program has
+                created it.
         """
         stored, kinds = self.stored_shape(), self._relations()
         names = [name for name in sorted(self._schema.tables) if name in kinds]
@@ -79,7 +81,10 @@ class PostgresTables:
         return self._one(f'SELECT "_id" FROM "{table}" LIMIT 1')
 
     def duplicate(self, table: str, columns: Sequence[str]) -> str | None:
-        """Return the id of a row that equals another one in these columns, or None. NULL equals nothing."""
+        """Return the id of a row that has the same values as another row in these columns, or None.
+
+        NULL equals nothing.
+        """
         present = " AND ".join(f'"{name}" IS NOT NULL' for name in columns)
         names = ", ".join(map(quoted, columns))
         return self._one(
@@ -87,22 +92,22 @@ class PostgresTables:
         )
 
     def stored_shape(self) -> Shape:
-        """Return the shape that the last migration stored."""
+        """Return the shape that the last migration stored, which is empty if there is none or it is unreadable."""
         if not {"key", "value"} <= self._columns_of("_settings").keys():
             return {}
         text = self._one("SELECT value FROM _settings WHERE key = %s", SHAPE_KEY)
         try:
             return msgspec.json.decode(text, type=Shape) if text else {}
-        except (msgspec.MsgspecError, ValueError, TypeError):  # edited by hand: go by the tables alone
+        except (msgspec.MsgspecError, ValueError, TypeError):  # edited by hand: rely on the tables alone
             return {}
 
     def _relations(self) -> dict[str, str]:
-        """Return the kind of each table, view and the like, by name."""
+        """Return the `relkind` of each table and view, by name."""
         kinds = "relkind IN ('r', 'p', 'v', 'm', 'f')"
         return dict(self._rows(f"SELECT relname, relkind::text FROM pg_class WHERE {_IN_SCHEMA} AND {kinds}"))
 
     def _columns_of(self, table: str) -> dict[str, tuple[str, bool]]:
-        """Return the type of each column, and whether it is nullable."""
+        """Return the SQL type of each column and whether it is nullable, by name."""
         rows = self._rows(
             "SELECT attname, format_type(atttypid, atttypmod), NOT attnotnull FROM pg_attribute "
             f"JOIN pg_class ON pg_class.oid = attrelid WHERE relname = %s AND {_IN_SCHEMA} "
@@ -151,10 +156,11 @@ class PostgresTables:
 
 
 def check_names(schema: Schema) -> None:
-    """Check that PostgreSQL accepts the names of a schema. It truncates names after 63 characters.
+    """Check that PostgreSQL accepts the names of a schema's tables and fields.
 
     Raises:
-        RegistrationError: A name is too long, or the name of a system column.
+        RegistrationError: A name has more than 63 characters, which PostgreSQL would truncate, or is the name of a
+            system column.
     """
     for table in schema.tables.values():
         for name in (table.name, *table.fields):
@@ -169,7 +175,11 @@ def check_names(schema: Schema) -> None:
 
 
 def index_name(table: str, name: str) -> str:
-    """Return an index's name in SQL, where all tables share one namespace and names have at most 63 characters."""
+    """Return the name of an index in SQL.
+
+    It includes the table, since the indexes of all tables share one namespace. A name of more than 63 characters is
+    shortened and ends in its digest.
+    """
     full = f"{table}.{name}"
     if len(full) <= _MAX_NAME:
         return full
@@ -177,7 +187,14 @@ def index_name(table: str, name: str) -> str:
 
 
 def _column_shape(sql_type: str, nullable: bool, stored: ColumnShape | None, wanted: Kind | None) -> ColumnShape:
-    """Return the stored shape of a column or, if it was made or changed by other means, the one that fits its type."""
+    """Return the shape of a column.
+
+    Args:
+        sql_type: The type that the column has.
+        nullable: Whether it is nullable.
+        stored: The shape that the last migration stored. It is ignored if the type has changed since.
+        wanted: The kind in the schema, which is assumed if its type is that of the column.
+    """
     if stored is not None and TYPES[stored.kind].partition(" COLLATE")[0] == sql_type:
         return ColumnShape(stored.kind, nullable, stored.checks)
     if wanted is not None and TYPES[wanted].partition(" COLLATE")[0] == sql_type:

@@ -1,4 +1,4 @@
-"""The SQL of rows in SQLite."""
+"""The statements that read and write rows in SQLite."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from flask_convex_http.schema.tables import Table
 
 
 class SQLiteStatements(StatementCache):
-    """The SQL of rows in SQLite's dialect, in which NULL comes first and text compares by code point by default."""
+    """The statements that read and write rows, in SQLite's dialect.
+
+    SQLite sorts NULL first and compares text by code point, as this package does, so the order needs no clauses.
+    """
 
     def get_and_stay(self, table: Table[Any]) -> str:
-        """Return the SELECT of a row by its id, with two rows of NULL after it.
+        """Return a SELECT of a row by its id that stays active after the row was fetched.
 
-        They keep the statement active, and so its snapshot, after the row was fetched.
+        An active statement keeps its snapshot, without a transaction. SQLite ends a statement after its last row, so
+        two rows of NULL follow the row.
         """
         key = (table, "stay")
         text = self._texts.get(key)
