@@ -31,12 +31,8 @@ from flask_convex_http.inbox.registry import Webhooks
 from flask_convex_http.inbox.rejections import Rejections, folder_of
 from flask_convex_http.inbox.unknown_sources import describe_unknown_sources
 from flask_convex_http.once import OnceCalls
-from flask_convex_http.operations.backups import DeploymentBackups
-from flask_convex_http.operations.check import Check, Findings
-from flask_convex_http.operations.move.move import Move, Side
-from flask_convex_http.operations.move.target import open_target
-from flask_convex_http.operations.progress import Progress
-from flask_convex_http.operations.tables import TableReader
+from flask_convex_http.operations import Check, DeploymentBackups, Findings, Progress, TableReader
+from flask_convex_http.operations.move import Move, Side, open_target
 from flask_convex_http.rate_limits import RateLimits
 from flask_convex_http.runtime import ActionCtx, Caller, Runtime
 from flask_convex_http.scheduling import (

@@ -118,14 +118,14 @@ def test_wrong_value(key: str, value: Any) -> None:
 )
 def test_settings_of_writes(key: str, value: Any) -> None:
     """Durability, timeout and queue of writes accept their whole range."""
-    made = Settings.from_mapping({key: value})
-    assert getattr(made, key.removeprefix("CONVEX_").lower()) == value
+    parsed = Settings.from_mapping({key: value})
+    assert getattr(parsed, key.removeprefix("CONVEX_").lower()) == value
 
 
 def test_writes_are_durable_by_default() -> None:
     """By default commits are synced, writes wait up to ten seconds, and up to a thousand wait."""
-    made = Settings.from_mapping({})
-    assert (made.durability, made.write_timeout, made.write_queue) == ("full", 10.0, 1000)
+    parsed = Settings.from_mapping({})
+    assert (parsed.durability, parsed.write_timeout, parsed.write_queue) == ("full", 10.0, 1000)
 
 
 def test_messages_have_no_secrets() -> None:

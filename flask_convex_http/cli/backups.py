@@ -9,7 +9,7 @@ import click
 from flask.cli import with_appcontext
 
 from flask_convex_http.cli.output import counted, json_option, note, print_json, printable, progress
-from flask_convex_http.operations.backups import DeploymentRestore
+from flask_convex_http.operations import DeploymentRestore
 from flask_convex_http.web.state import current_backend
 
 _PATH = click.Path(readable=False, path_type=Path)

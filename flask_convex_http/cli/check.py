@@ -6,7 +6,7 @@ import click
 from flask.cli import with_appcontext
 
 from flask_convex_http.cli.output import counted, json_option, print_json, printable, progress
-from flask_convex_http.operations.check import Findings
+from flask_convex_http.operations import Findings
 from flask_convex_http.web.state import current_backend
 
 

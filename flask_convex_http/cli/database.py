@@ -9,7 +9,7 @@ import msgspec
 from flask.cli import with_appcontext
 
 from flask_convex_http.cli.output import counted, json_option, moment, print_json, print_table, shortened
-from flask_convex_http.operations.tables import TableReader, TableRows
+from flask_convex_http.operations import TableReader, TableRows
 from flask_convex_http.web.state import current_backend
 
 

@@ -10,9 +10,7 @@ from flask.cli import with_appcontext
 from flask_convex_http.backend import Backend
 from flask_convex_http.cli.output import counted, json_option, note, print_json, print_table, progress
 from flask_convex_http.config import hide_password, parse_database_url, parse_storage_url
-from flask_convex_http.operations.move.files import FilesReport
-from flask_convex_http.operations.move.move import MoveReport
-from flask_convex_http.operations.move.records import Contents
+from flask_convex_http.operations.move import Contents, FilesReport, MoveReport
 from flask_convex_http.web.state import current_backend
 
 #: Running actions that are counted.

@@ -3,3 +3,11 @@
 The parts of a backend enter: engine, blob store, files, settings. Reports leave, which the command line prints. An
 operation works on any engine and any blob store, and in constant memory.
 """
+
+from flask_convex_http.operations.backups import DeploymentBackups as DeploymentBackups
+from flask_convex_http.operations.backups import DeploymentRestore as DeploymentRestore
+from flask_convex_http.operations.check import Check as Check
+from flask_convex_http.operations.check import Findings as Findings
+from flask_convex_http.operations.progress import Progress as Progress
+from flask_convex_http.operations.tables import TableReader as TableReader
+from flask_convex_http.operations.tables import TableRows as TableRows

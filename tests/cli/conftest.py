@@ -36,5 +36,5 @@ def convex(unmigrated: Convex) -> Convex:
 def orders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
     """The shop of webhooks whose command line is used."""
     monkeypatch.setenv(VARIABLE, SECRET)
-    with shop(tmp_path) as made:
-        yield made
+    with shop(tmp_path) as created:
+        yield created

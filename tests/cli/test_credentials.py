@@ -29,11 +29,11 @@ def is_valid(folder: object, key: str) -> bool:
 
 def test_a_new_key_is_printed_once_and_works(convex: Convex, tmp_path: object) -> None:
     """A new key alone is on stdout, works, and is in no list."""
-    made = convex("keys", "create", "--name", "ci", "--scope", "read", "--scope", "write")
-    assert made.status == 0
-    key = made.out.strip()
-    assert made.out == f"{key}\n"
-    assert "not shown again" in made.err
+    created = convex("keys", "create", "--name", "ci", "--scope", "read", "--scope", "write")
+    assert created.status == 0
+    key = created.out.strip()
+    assert created.out == f"{key}\n"
+    assert "not shown again" in created.err
     assert is_valid(tmp_path, key)
     for listed in (convex("keys", "list"), convex("keys", "list", "--json"), convex("data", "api_keys")):
         assert key not in listed.out
@@ -44,17 +44,17 @@ def test_a_new_key_is_printed_once_and_works(convex: Convex, tmp_path: object) -
 
 def test_json_of_a_new_key_is_one_document(convex: Convex, tmp_path: object) -> None:
     """With --json, the key is a field beside its stored document, which has no hash."""
-    made = convex("keys", "create", "--name", "ci", "--expires", "12h", "--json")
-    assert is_valid(tmp_path, made.json["key"])
-    assert made.json["expires_at"] - made.json["_creationTime"] == pytest.approx(12 * HOUR, abs=60_000)
-    assert "hash" not in made.json
-    assert made.err == ""
+    created = convex("keys", "create", "--name", "ci", "--expires", "12h", "--json")
+    assert is_valid(tmp_path, created.json["key"])
+    assert created.json["expires_at"] - created.json["_creationTime"] == pytest.approx(12 * HOUR, abs=60_000)
+    assert "hash" not in created.json
+    assert created.err == ""
 
 
 def test_a_date_is_in_utc(convex: Convex) -> None:
     """A date without a zone is midnight in UTC."""
-    made = convex("keys", "create", "--name", "ci", "--expires", "2099-01-01", "--json").json
-    assert made["expires_at"] == datetime.datetime(2099, 1, 1, tzinfo=datetime.UTC).timestamp() * 1000
+    created = convex("keys", "create", "--name", "ci", "--expires", "2099-01-01", "--json").json
+    assert created["expires_at"] == datetime.datetime(2099, 1, 1, tzinfo=datetime.UTC).timestamp() * 1000
 
 
 @pytest.mark.parametrize("expires", ["2001-01-01", "0s", "soon", "-1d", "30", "999999999w", "37000d", "", "٣d"])
@@ -149,13 +149,13 @@ def test_a_revoked_key_cannot_be_rotated(convex: Convex) -> None:
 
 def test_a_token_is_created_listed_and_revoked(convex: Convex, tmp_path: object) -> None:
     """A token for a subject is created, listed and revoked as a key is."""
-    made = convex("tokens", "create", "--subject", "user_1", "--scope", "read", "--json").json
-    assert is_valid(tmp_path, made["token"])
+    created = convex("tokens", "create", "--subject", "user_1", "--scope", "read", "--json").json
+    assert is_valid(tmp_path, created["token"])
     shown = convex("tokens", "list").out
     assert "user_1" in shown
-    assert made["token"] not in shown
-    assert convex("tokens", "revoke", made["_id"]).status == 0
-    assert not is_valid(tmp_path, made["token"])
+    assert created["token"] not in shown
+    assert convex("tokens", "revoke", created["_id"]).status == 0
+    assert not is_valid(tmp_path, created["token"])
     assert status_of(convex, "tokens") == ["revoked"]
 
 

@@ -24,10 +24,10 @@ def clock() -> Clock:
 @pytest.fixture
 def crons() -> Crons:
     """A cron that succeeds and one that fails."""
-    made = Crons()
-    made.interval("sweep", 300, note, text="swept")
-    made.daily("report", datetime.time(17, 30), "errands:need", text="milk")
-    return made
+    created = Crons()
+    created.interval("sweep", 300, note, text="swept")
+    created.daily("report", datetime.time(17, 30), "errands:need", text="milk")
+    return created
 
 
 def shop_with(folder: Path, crons: Crons | None, clock: Clock) -> AbstractContextManager[Errands]:
@@ -38,8 +38,8 @@ def shop_with(folder: Path, crons: Crons | None, clock: Clock) -> AbstractContex
 @pytest.fixture
 def shop(tmp_path: Path, crons: Crons, clock: Clock) -> Iterator[Errands]:
     """The app with its crons, at noon."""
-    with shop_with(tmp_path, crons, clock) as made:
-        yield made
+    with shop_with(tmp_path, crons, clock) as created:
+        yield created
 
 
 def statuses(shop: Errands) -> dict[str, str]:

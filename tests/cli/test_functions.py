@@ -7,9 +7,9 @@ from tests.cli.conftest import Convex
 
 def test_run_prints_the_result_as_json(convex: Convex) -> None:
     """An internal mutation runs, and its result is printed as JSON."""
-    made = convex("run", "shop:add", '{"name": "Anna", "tags": ["a"]}', "--json")
-    assert made.status == 0
-    assert made.json.startswith("lamps_")
+    created = convex("run", "shop:add", '{"name": "Anna", "tags": ["a"]}', "--json")
+    assert created.status == 0
+    assert created.json.startswith("lamps_")
     listed = convex("run", "shop:lamps")
     assert listed.json[0]["name"] == "Anna"
     assert len(listed.out.splitlines()) > 1

@@ -50,9 +50,9 @@ def test_long_work_is_silent_without_a_terminal(tmp_path: Path) -> None:
 def test_a_key_can_be_captured_by_a_script(tmp_path: Path) -> None:
     """Stdout of a new key is the key alone."""
     convex(tmp_path, "migrate")
-    made = convex(tmp_path, "keys", "create", "--name", "ci")
-    assert made.stdout.startswith("cvx_")
-    assert len(made.stdout.split()) == 1
+    created = convex(tmp_path, "keys", "create", "--name", "ci")
+    assert created.stdout.startswith("cvx_")
+    assert len(created.stdout.split()) == 1
 
 
 def test_wrong_usage_ends_with_status_2(tmp_path: Path) -> None:

@@ -26,8 +26,8 @@ def clock() -> Clock:
 @pytest.fixture
 def shop(tmp_path: Path, clock: Clock) -> Iterator[Errands]:
     """The app with functions to schedule, on a clock that stands still."""
-    with errands(tmp_path, clock=clock) as made:
-        yield made
+    with errands(tmp_path, clock=clock) as created:
+        yield created
 
 
 def start(shop: Errands, job_id: str) -> ScheduledFunction:
@@ -82,13 +82,13 @@ def test_the_list_has_the_newest_job_first(shop: Errands, clock: Clock) -> None:
 def test_pending_jobs_come_in_the_order_of_their_time(shop: Errands) -> None:
     """Pending mutations and actions are one list, the job that is due first at its top, cut at the limit."""
     delays = {"note": [30, 10], "wait": [40, 20]}
-    made = {
+    created = {
         delay: shop.schedule(name, delay, **({"text": ""} if name == "note" else {"folder": "/"}))
         for name in delays
         for delay in delays[name]
     }
-    assert ids(shop, "--state", "pending") == [made[delay] for delay in (10, 20, 30, 40)]
-    assert ids(shop, "--state", "pending", "--limit", "3") == [made[delay] for delay in (10, 20, 30)]
+    assert ids(shop, "--state", "pending") == [created[delay] for delay in (10, 20, 30, 40)]
+    assert ids(shop, "--state", "pending", "--limit", "3") == [created[delay] for delay in (10, 20, 30)]
     assert ids(shop, "--state", "inProgress") == []
 
 

@@ -89,8 +89,8 @@ def working(folder: Path, *options: str, app: str = "create_app") -> Iterator[Wo
 @pytest.fixture
 def shop(tmp_path: Path) -> Iterator[Errands]:
     """The app in this process, on the same database."""
-    with errands(tmp_path) as made:
-        yield made
+    with errands(tmp_path) as created:
+        yield created
 
 
 def begin(shop: Errands, worker: WorkerProcess, name: str, folder: Path) -> str:

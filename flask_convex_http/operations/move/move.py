@@ -107,7 +107,7 @@ class Move:
                 stored there.
             MigrationRequiredError: The source is not migrated.
         """
-        with self._source.engine.snapshot():  # so that nothing is made in the target if the source is not ready
+        with self._source.engine.snapshot():  # nothing is created in the target if the source is not ready
             pass
         if self._moves_files:
             self._refuse_foreign_bytes()
