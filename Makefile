@@ -10,8 +10,6 @@ WORKERS ?= 2
 # as many requests again as 8. On a fast disk they cost nothing, because each worker stays on a processor of its own.
 THREADS ?= 32
 POINTS  ?= 400
-# ENGINES=all also runs on PostgreSQL what takes long there: twice as long in all.
-ENGINES ?= some
 SECONDS ?= 60
 # Further flags for gunicorn and pytest: make serve GUNICORN_FLAGS='--timeout 60', make test PYTEST_FLAGS='-k webhook'.
 GUNICORN_FLAGS ?=
@@ -34,7 +32,7 @@ TYPED   := $(wildcard example_app tests/typing)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install lock run serve test test-latest crash fuzz check format cover bench docs
+.PHONY: help install lock run serve test test-long test-latest crash fuzz check format cover bench docs
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -56,8 +54,11 @@ serve: $(VENV)/.installed-run ## Run the example app with gunicorn (PORT, WORKER
 	@exec $(BIN) -m gunicorn -c python:flask_convex_http.gunicorn 'example_app:create_app()' \
 		--bind $(HOST):$(PORT) --workers $(WORKERS) --threads $(THREADS) $(GUNICORN_FLAGS)
 
-test: $(VENV)/.installed-dev ## Run the tests (ENGINES=all)
-	@ENGINES=$(ENGINES) $(BIN) -m pytest -n auto $(PYTEST_FLAGS)
+test: $(VENV)/.installed-dev ## Run the tests
+	@$(BIN) -m pytest -n auto $(PYTEST_FLAGS)
+
+test-long: $(VENV)/.installed-dev ## Run what `make test` leaves out, and its samples at length
+	@$(BIN) -m pytest -n auto --long $(PYTEST_FLAGS)
 
 test-latest: ## Run the tests on the newest versions of the dependencies, in .venv-latest
 	@rm -rf $(LATEST)
@@ -66,8 +67,8 @@ test-latest: ## Run the tests on the newest versions of the dependencies, in .ve
 	@$(LATEST)/bin/python -m pytest -n auto $(PYTEST_FLAGS)
 
 crash: $(VENV)/.installed-dev ## Crash, kill and cut the power that many times (POINTS=400), and see that nothing is lost
-	@ENGINES=all CRASH_POINTS=$(POINTS) WORKER_KILLS=$(POINTS) WORKER_BACKLOG=100000 WEBHOOK_KILLS=$(POINTS) SERVER_KILLS=$(POINTS) \
-		$(BIN) -m pytest -n auto --timeout 0 tests/crash/test_power_cut.py tests/worker/test_kills.py \
+	@CRASH_POINTS=$(POINTS) WORKER_KILLS=$(POINTS) WORKER_BACKLOG=100000 WEBHOOK_KILLS=$(POINTS) SERVER_KILLS=$(POINTS) \
+		$(BIN) -m pytest -n auto --long --timeout 0 tests/crash/test_power_cut.py tests/worker/test_kills.py \
 		tests/worker/test_backlog.py tests/inbox/processes/test_kills.py \
 		tests/inbox/processes/test_power_cut.py tests/engines/postgres/test_server_failures.py $(PYTEST_FLAGS)
 

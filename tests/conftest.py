@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests import stores
+from tests import lengths, stores
 from tests.databases import ENGINES, PostgresServer, databases_from
 
 
@@ -14,18 +14,22 @@ def pytest_xdist_auto_num_workers() -> int:
     return len(os.sched_getaffinity(0)) * 3 // 2
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--long`."""
+    parser.addoption(
+        "--long", action="store_true", help="run what is left out otherwise, and samples at length"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the length of the run."""
+    lengths.choose(is_long=config.getoption("--long"))
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect tests that take long on PostgreSQL, unless ENGINES=all. They run on SQLite too."""
-    if os.environ.get("ENGINES") == "all":
-        return
-    left_out = [item for item in items if item.get_closest_marker("slow_on_postgres") and _is_on_postgres(item)]
-    config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if item not in set(left_out)]
-
-
-def _is_on_postgres(item: pytest.Item) -> bool:
-    call = getattr(item, "callspec", None)
-    return call is not None and call.params.get("each_engine") == "postgres"
+    """Deselect the tests of the other length."""
+    config.hook.pytest_deselected(items=[item for item in items if not lengths.is_chosen(item)])
+    items[:] = [item for item in items if lengths.is_chosen(item)]
 
 
 @pytest.fixture(name="postgres", scope="session")

@@ -35,8 +35,8 @@ with warnings.catch_warnings():
 ENGINES = ("sqlite", "postgres")
 #: Runs the tests of a module on each engine; see the fixture in `conftest.py`.
 EACH_ENGINE = pytest.mark.usefixtures("each_engine")
-#: Runs the tests of such a module on PostgreSQL only with ENGINES=all, because they take long there.
-SLOW_ON_POSTGRES = pytest.mark.slow_on_postgres
+#: Leaves the turn of PostgreSQL to `make test-long`, because the tests of such a module take long there.
+SLOW_ON_POSTGRES = pytest.mark.long(engine="postgres")
 
 #: Runs a test of such a module on one engine only.
 SQLITE_ONLY, POSTGRES_ONLY = (pytest.mark.parametrize("each_engine", [name], indirect=True) for name in ENGINES)
