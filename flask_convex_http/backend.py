@@ -5,6 +5,7 @@ The extension, the command line, workers and tests all enter here.
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 import types
@@ -51,6 +52,8 @@ from flask_convex_http.schema.system_tables import DOCUMENTS, AccessToken, ApiKe
 from flask_convex_http.signing import Signing
 from flask_convex_http.storage.blobs import BlobStore, open_blobs
 from flask_convex_http.storage.files import Files, Site
+
+logger = logging.getLogger("flask_convex_http")
 
 _SECRET_KEY = "secret"
 #: Access tokens begin with the prefix of API keys and this letter.
@@ -205,7 +208,8 @@ class Backend:
 
         steps = self.engine.migrate(plan_steps, dry_run=dry_run)
         if not dry_run:
-            self._make_secret()
+            self._create_secret()
+            self._log(steps)
         return steps
 
     def register_crons(self) -> None:
@@ -288,6 +292,12 @@ class Backend:
         if due < self.clock() + POLL_SECONDS * 1000:
             self.engine.notifications.notify()
 
+    def _log(self, steps: list[MigrationStep]) -> None:
+        if steps:
+            logger.info("Migrated the database %s: %d steps", self.location, len(steps))
+        for step in steps:
+            logger.debug("Migrated the database %s: %s", self.location, step)
+
     def _finish_restore(self) -> list[str]:
         """Return the steps of the migration that restored tables need; without any, register the crons.
 
@@ -323,7 +333,7 @@ class Backend:
         start = Query(snapshot, table, table.indexes["by_creation_time"])
         return start.with_index("by_key", key=_SECRET_KEY).unique()
 
-    def _make_secret(self) -> None:
+    def _create_secret(self) -> None:
         def work(transaction: Transaction) -> None:
             if self._stored_secret(transaction) is None:
                 secret = Setting(key=_SECRET_KEY, value=secrets.token_urlsafe(32))

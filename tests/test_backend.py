@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,21 @@ def test_later_migration_keeps_the_secret(tmp_path: Path) -> None:
     reopened = Backend(settings_in(tmp_path), SCHEMA, folder=tmp_path)
     assert reopened.signing.verify("file", "text", signature)
     reopened.close()
+
+
+def test_a_migration_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A migration is one line at INFO, and each of its steps one at DEBUG; a second migration has nothing to log."""
+    backend = Backend(settings_in(tmp_path), SCHEMA, folder=tmp_path)
+    with caplog.at_level(logging.DEBUG, "flask_convex_http"):
+        backend.migrate(dry_run=True)
+        assert caplog.records == []
+        steps = backend.migrate()
+        first, *others = caplog.records
+        backend.migrate()
+    backend.close()
+    assert first.levelno == logging.INFO and first.getMessage().endswith(f": {len(steps)} steps")
+    assert [record.levelno for record in others] == [logging.DEBUG] * len(steps)
+    assert len(caplog.records) == 1 + len(steps)
 
 
 def test_secret_from_the_settings() -> None:
