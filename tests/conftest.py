@@ -16,9 +16,7 @@ def pytest_xdist_auto_num_workers() -> int:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add `--long`."""
-    parser.addoption(
-        "--long", action="store_true", help="run what is left out otherwise, and samples at length"
-    )
+    parser.addoption("--long", action="store_true", help="run what is left out otherwise, and samples at length")
 
 
 def pytest_configure(config: pytest.Config) -> None:
