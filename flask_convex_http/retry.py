@@ -23,7 +23,7 @@ class Retry:
     The action then runs at least once, instead of at most once.
 
     Attributes:
-        max_attempts: The most attempts, the first included; 2 to 100.
+        max_attempts: The maximum number of attempts, including the first, from 2 to 100.
         backoff: The delay before the second attempt, a timedelta or seconds. It doubles before each further attempt.
         max_backoff: The longest delay, a timedelta or seconds. A random part of up to a quarter is added to each delay
             or taken from it, so that actions that failed together do not run together again.

@@ -86,7 +86,9 @@ class DeploymentBackups:
             display: Shows the progress of each part.
 
         Raises:
-            ConfigurationError: There is nothing to back up to one file, or a new file cannot be created.
+            ConfigurationError: The database is not a permanent SQLite file, the blob store is not a SQLite file, or a
+                new file exists already or has no folder.
+            MigrationRequiredError: The database does not exist.
         """
         for target in (path, files_path):
             _check_target(target)
@@ -108,7 +110,7 @@ class DeploymentBackups:
             files_path: The backup of the blob store, or None to leave that as it is.
 
         Raises:
-            ConfigurationError: There is no file to restore to.
+            ConfigurationError: The database is not a permanent SQLite file, or the blob store is not a SQLite file.
             EngineError: A backup is damaged or is not one of this deployment.
         """
         source, backups = self._database()

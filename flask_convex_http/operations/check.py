@@ -28,9 +28,9 @@ from flask_convex_http.schema.index_ranges import Segment
 from flask_convex_http.schema.system_tables import StoredFile
 from flask_convex_http.storage.files import Files
 
-#: Sentences of one kind that are reported in full.
+#: The maximum number of sentences of one kind that are reported in full.
 _MAX_SENTENCES = 10
-#: Seconds after which a blob without a row is no upload that is still running.
+#: Seconds after which a blob without a row cannot belong to a running upload.
 _ORPHAN_AGE = 86_400.0
 
 
@@ -58,7 +58,7 @@ class Check:
         files: The database, its schema and the blob store.
         other_notes: Returns notes on tables whose meaning this module does not know.
         read_bytes: Whether to read the bytes of all files and compare their digests.
-        progress: Receives how many documents and files are checked.
+        progress: Called with the number of documents and files that are checked.
     """
 
     def __init__(

@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 #: A page or batch ends with this many rows, or with about this many bytes.
 _MAX_ROWS, _MAX_BYTES = 1000, 4 * 2**20
-#: The least that a row counts, in bytes.
+#: The size in bytes that is counted for each row besides its text and bytes.
 _ROW_BYTES = 200
 
 
@@ -32,7 +32,7 @@ def batches(values: Iterable[T], size_of: Callable[[T], int]) -> Iterator[list[T
 
     Args:
         values: The values.
-        size_of: Returns about how many bytes a value has.
+        size_of: Returns the approximate size of a value in bytes.
     """
     batch: list[T] = []
     size = 0
@@ -47,7 +47,7 @@ def batches(values: Iterable[T], size_of: Callable[[T], int]) -> Iterator[list[T
 
 
 def row_size(row: Row) -> int:
-    """Return about how many bytes a row has."""
+    """Return the approximate size of a row in bytes."""
     return _ROW_BYTES + sum(len(value) for value in row if isinstance(value, (str, bytes)))
 
 

@@ -1,7 +1,8 @@
 """Runs functions: contexts, transactions, and the calls of one function from another.
 
 A function, its checked arguments and a caller enter through `runtime.Runtime`. The function receives a ctx (`context`),
-whose calls lead back here (`calls`). The checked result leaves, after the commit and its hooks (`commit_hooks`).
+whose calls lead back here (`calls`). The checked result leaves, after the commit and its hooks (`commit_hooks`). A dry
+run (`dry_run`) rolls back instead, and the changes that it has recorded leave.
 """
 
 from flask_convex_http.runtime.caller import Caller as Caller

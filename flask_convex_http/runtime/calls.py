@@ -1,7 +1,8 @@
 """The calls behind a ctx: running functions, scheduling, files and rate limits.
 
 The three classes also decide which kind of function may run which. A query runs queries on its own snapshot. A mutation
-runs queries and, as parts of its transaction, mutations. An action runs any function, each in a transaction of its own.
+runs queries and mutations as parts of its transaction. An action runs queries on new snapshots, mutations in new
+transactions, and other actions.
 """
 
 from __future__ import annotations
@@ -62,9 +63,9 @@ class MutationCalls(QueryCalls):
     Args:
         runtime: Runs functions.
         transaction: The transaction that the mutation writes in.
-        db: The documents of that transaction.
+        db: The `ctx.db` of that transaction.
         now: The time of the transaction, in milliseconds since the epoch.
-        hooks: Collects what follows the commit.
+        hooks: Collects the steps after the commit.
         caller: The caller of the mutation.
     """
 
@@ -94,7 +95,7 @@ class MutationCalls(QueryCalls):
 
     @property
     def jobs(self) -> JobWriter:
-        """The jobs of this transaction."""
+        """The writer of jobs in this transaction."""
         runtime, job = self._runtime, self._caller.job
         parent = None if job is None else job.id
         counts = self._hooks.job_counts
@@ -106,7 +107,11 @@ class MutationCalls(QueryCalls):
         return Scheduler(runtime.functions, runtime.schema, lambda: self.now, lambda body: body(jobs))
 
     def rate_limit(self, limit: Limit, key: str, count: float) -> None:
-        """Take tokens from a bucket, as a part of the transaction."""
+        """Take tokens from a bucket, as a part of the transaction.
+
+        Raises:
+            RateLimitedError: The bucket has too few tokens.
+        """
         self._runtime.rate_limits.take(self.transaction, self._runtime.times, self.now, limit, key, count)
 
     def mutation(self, function: AnyFunction, args: Args, kwargs: Kwargs) -> Any:
@@ -116,7 +121,7 @@ class MutationCalls(QueryCalls):
         return self.attempt(lambda: found.check_returns(found.handler(inner.ctx(), **arguments)))
 
     def attempt(self, body: Callable[[], T]) -> T:
-        """Run a body as a part of this transaction. If it raises, its writes, hooks and jobs are rolled back."""
+        """Call a function at a savepoint. If it raises, its writes, hooks and jobs are rolled back."""
         mark = self._hooks.mark()
         try:
             with self.transaction.savepoint():
@@ -126,10 +131,13 @@ class MutationCalls(QueryCalls):
             raise
 
     def run_job(self, function: Function[Any, Any], arguments: Kwargs, job: RunningJob, app_context: AppContext) -> Any:
-        """Run a scheduled mutation as a part of this transaction, with its own time and limits; return its value."""
+        """Run a scheduled mutation as a part of this transaction, and return its value.
+
+        It has its own time, its own limits on jobs, and no identity. If it raises, its writes are rolled back.
+        """
         hooks, caller = CommitHooks(), Caller(Auth(), self._caller.site, 1, job)
         inner = self._inside(caller, self._runtime.clock(), hooks)
-        with self.transaction.savepoint(), app_context():  # an error of its exit rolls back the writes, too
+        with self.transaction.savepoint(), app_context():  # in this order: an error in teardown rolls back too
             value = function.check_returns(function.handler(inner.ctx(), **arguments))
         self._hooks.merge(hooks)
         return value
@@ -139,7 +147,7 @@ class MutationCalls(QueryCalls):
 
 
 class ActionCalls:
-    """The calls of an action: each runs in a transaction of its own.
+    """The calls of an action, each with a snapshot or transaction of its own.
 
     Args:
         runtime: Runs functions.
@@ -163,7 +171,11 @@ class ActionCalls:
         return Scheduler(runtime.functions, runtime.schema, runtime.clock, self._with_jobs)
 
     def rate_limit(self, limit: Limit, key: str, count: float) -> None:
-        """Take tokens from a bucket, in a transaction."""
+        """Take tokens from a bucket, in a transaction of its own.
+
+        Raises:
+            RateLimitedError: The bucket has too few tokens.
+        """
         with self._runtime.engine.snapshot() as snapshot:  # a client without tokens must not cause writes
             self._runtime.rate_limits.check(snapshot, self._runtime.clock(), limit, key, count)
         self._runtime.write(lambda calls: calls.rate_limit(limit, key, count), self._caller)
@@ -173,7 +185,7 @@ class ActionCalls:
         return self._runtime.once.run(key, call, keep, owner=self.job().id)
 
     def job(self) -> RunningJob:
-        """Return the job that runs the action. An action without one gets a token for this call."""
+        """Return the job that runs the action, or a placeholder with a new token if it was called directly."""
         if self._job is None:
             token = new_id("_scheduled_functions", self._runtime.clock())
             self._job = RunningJob(token, token)
@@ -185,7 +197,7 @@ class ActionCalls:
         return self._runtime.query(found, arguments, self._caller.deeper())
 
     def mutation(self, function: AnyFunction, args: Args, kwargs: Kwargs) -> Any:
-        """Run a mutation in a new transaction, and return its value once it is durable."""
+        """Run a mutation in a new transaction, and return its value after the commit."""
         found, arguments = self._runtime.resolve(function, "mutation", args, kwargs)
         return self._runtime.mutation(found, arguments, self._caller.deeper())
 

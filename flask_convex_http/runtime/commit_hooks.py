@@ -1,6 +1,6 @@
 """The steps after a commit: callbacks, and the announcement of the jobs that the transaction has scheduled.
 
-A part of a transaction that is rolled back takes its callbacks and its jobs with it.
+If the transaction is rolled back to a savepoint, the callbacks and jobs that were added since are dropped.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class CommitHooks:
     """Collects the steps after the commit of one transaction.
 
     Attributes:
-        job_counts: The jobs that it has scheduled.
+        job_counts: Counts the jobs that the transaction has scheduled.
     """
 
     __slots__ = ("_callbacks", "job_counts")
@@ -32,7 +32,7 @@ class CommitHooks:
         self.job_counts = JobCounts()
 
     def clear(self) -> None:
-        """Remove everything: the transaction runs again from its start."""
+        """Remove all steps, because the transaction is retried from its start."""
         self._callbacks.clear()
         self.job_counts.clear()
 
@@ -41,25 +41,30 @@ class CommitHooks:
         self._callbacks.append(callback)
 
     def mark(self) -> HooksMark:
-        """Return the present state, for `roll_back`."""
+        """Return the current state, for `roll_back`."""
         return len(self._callbacks), self.job_counts.mark()
 
     def roll_back(self, mark: HooksMark) -> None:
-        """Return to the state of a mark: a part of the transaction was rolled back to its savepoint."""
+        """Restore the state of a mark, because the transaction was rolled back to a savepoint."""
         count, counts = mark
         del self._callbacks[count:]
         self.job_counts.roll_back(counts)
 
     def merge(self, part: CommitHooks) -> None:
-        """Add those of a part of the transaction. Its jobs keep their own limits, so only their time is taken."""
+        """Add the steps of a scheduled mutation that ran as a part of the transaction.
+
+        The limits on jobs hold for each mutation, so its jobs are announced and not counted.
+        """
         self._callbacks += part._callbacks
         self.job_counts.announce(part.job_counts.earliest)
 
     def run(self, announce: Callable[[float], None]) -> None:
-        """Run the callbacks, then announce the first job. A failure is logged, since the commit stands.
+        """Run the callbacks, then announce the earliest job, if there is one.
+
+        An exception is logged and does not keep the next step from running, since the transaction is committed.
 
         Args:
-            announce: Gets the time of the first job, in milliseconds since the epoch.
+            announce: Called with the time of the earliest job, in milliseconds since the epoch.
         """
         callbacks = self._callbacks
         if self.job_counts.earliest < math.inf:

@@ -1,4 +1,7 @@
-"""Recorded changes as values that can be printed: rows by their fields, the package's own rows in words."""
+"""The changes of a dry run as values that can be printed.
+
+A row of the application is described by its fields, and a row of the package by what the change means.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,12 @@ Verb = Literal["inserted", "changed", "deleted"]
 
 
 class FieldChange(msgspec.Struct, frozen=True):
-    """A change of one field, with values as the database stores them.
+    """A change of one field.
+
+    Values are as the database stores them, except that booleans and structured values are decoded.
 
     Attributes:
-        before: The value before, or None if the row is new.
+        before: The value before, or None if the row would be new.
         after: The value after, or None if the row would be deleted.
     """
 
@@ -35,7 +40,7 @@ class RowChange(msgspec.Struct, frozen=True):
         table: The row's table.
         id: The row's id.
         verb: The kind of change.
-        fields: The fields that would differ.
+        fields: The fields that would differ, by name. All fields of a row that is inserted or deleted.
     """
 
     table: str
@@ -52,7 +57,7 @@ class SystemChange(msgspec.Struct, frozen=True):
             table for any other row.
         name: Its subject: a function, a file, a rate limit or the id of a row.
         args: The arguments of a function, or the key of a rate limit.
-        time: The time of a function's run, in milliseconds since the epoch.
+        time: The time at which a scheduled function runs, in milliseconds since the epoch.
     """
 
     what: str
@@ -75,7 +80,7 @@ def row_change(change: RecordedChange) -> RowChange:
 
 
 def system_change(change: RecordedChange) -> SystemChange:
-    """Describe a change of one of the package's own rows."""
+    """Describe a change of a row in the package's own tables."""
     table, row_id, before, after = change
     describe = _DESCRIPTIONS.get(table.document)
     try:
@@ -96,7 +101,7 @@ def _fields(table: Table[Any], row: Row | None) -> dict[str, Any]:
 
 
 def _value(kind: str, value: Any) -> Any:
-    """Convert a stored value to its JSON form."""
+    """Decode a stored boolean or structured value, and return any other value as it is."""
     if value is None:
         return None
     if kind == "boolean":

@@ -10,10 +10,11 @@ The path of a job, from `ctx.scheduler.run_after` to its end:
 4. `scheduling/jobs.py` inserts the row. After the commit, `runtime/commit_hooks.py` announces it to the workers.
 5. `worker/worker.py` wakes up when the job is due. `worker/__init__.py` has the rest of the path.
 
-A cron enters at step 2: `crons.py` holds the declarations of the application, `cron_expressions.py` computes the times,
-and `cron_ticks.py` schedules a job at each tick.
+A cron enters at step 4. `crons.py` holds the declarations of the application. `cron_registration.py` checks them as in
+step 2 and stores them when a worker starts. `cron_expressions.py` computes the times, and `cron_ticks.py` adds a job at
+each tick.
 
-Operators look at jobs and crons through `job_control.py` and `cron_status.py`.
+Operators list, cancel and retry jobs through `job_control.py`, and list crons through `cron_status.py`.
 """
 
 from flask_convex_http.scheduling.cron_registration import CronRegistration as CronRegistration

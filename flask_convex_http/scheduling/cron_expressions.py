@@ -20,7 +20,7 @@ from cronsim import CronSim, CronSimError
 from flask_convex_http.durations import seconds_of
 from flask_convex_http.errors import RegistrationError
 
-#: The most missed ticks that an expression counts, since it finds them one by one.
+#: The maximum number of missed ticks that an expression counts, since it finds them one by one.
 MAX_COUNTED_TICKS = 1000
 _LONGEST = timedelta(days=365.25 * 5)
 _ZONE_PREFIX = "CRON_TZ="

@@ -1,6 +1,6 @@
-"""The rows of crons in the database, which a worker brings to the application's code when it starts.
+"""Registration of crons: a worker that starts stores the crons of the application's code as rows.
 
-A cron whose schedule has not changed keeps its next tick. A cron that the code does not have any more loses its row.
+A cron whose schedule has not changed keeps its next tick. The row of a cron that has left the code is deleted.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ class CronRegistration:
         return {name: self._submission(cron) for name, cron in self._crons.items()}
 
     def is_current(self, snapshot: Snapshot) -> bool:
-        """Tell whether all rows match the code, so that `register` would write nothing."""
+        """Return whether all rows match the code, so that `register` would write nothing."""
         rows = self._rows(snapshot)
         return {row.name for row in rows} == self._crons.keys() and all(map(self.matches, rows))
 
     def matches(self, row: CronJob) -> bool:
-        """Tell whether one row matches the code."""
+        """Return whether one row matches the code."""
         cron = self._crons.get(row.name)
         return cron is not None and not self._changes(cron, self._submission(cron), row, 0.0)
 

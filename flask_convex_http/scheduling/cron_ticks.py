@@ -1,10 +1,10 @@
 """The ticks of crons: when each cron fires next, and which of its ticks have fired.
 
-Any number of processes may fire the crons of one database. Each step is a part of the caller's transaction and looks at
-the rows first, so that a tick fires once. A tick schedules a job like any other; this module runs no function.
+Any number of processes may fire the crons of one database. Each step is a part of the caller's transaction and reads
+the rows first, so that a tick fires once. To fire a tick is to add a job. This module runs no function.
 
 A process fires only the crons that it knows. A row with another schedule, or with a function that the process does not
-have, belongs to a newer or older version of the application and is left to that.
+have, belongs to a newer or older version of the application, whose workers fire it.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ logger = logging.getLogger("flask_convex_http")
 
 @dataclass(frozen=True, slots=True)
 class _KnownCron:
-    """A row that this process can fire.
+    """A cron that this process can fire.
 
     Attributes:
-        row: The row.
-        schedule: The schedule, parsed.
+        row: The cron's row.
+        schedule: The parsed schedule.
         kind: The kind of the row's function.
     """
 
@@ -65,15 +65,15 @@ class CronTicks:
         self._functions = functions
         self._rows = schema.table_for(CronJob)
         self._runs = schema.table_for(CronRun)
-        #: By cron: a tick that was found to be in reach, and the time of that.
+        #: The last tick of each cron that `_is_out_of_reach` found to be in reach, and the time of that check.
         self._ticks_in_reach: dict[str, tuple[float, float]] = {}
-        #: By cron: the subject of the last warning.
+        #: The subject of the last warning about each cron.
         self._warned_of: dict[str, str] = {}
 
     def next_tick(self, snapshot: Snapshot, now: float) -> float | None:
-        """Return the time of the next call of `fire`, or None without crons.
+        """Return the time at which `fire` must be called next, or None without crons.
 
-        The time is now if a tick is further away than its schedule allows.
+        It is `now` if a stored tick is further away than its schedule allows, since `fire` corrects it.
         """
         if not self._crons:
             return None
@@ -83,13 +83,13 @@ class CronTicks:
     def fire(self, transaction: Transaction, times: CreationTimes, now: float) -> int:
         """Schedule the jobs of all due crons, and return their number.
 
-        A cron that is late fires once, and skips the ticks that it missed. A cron whose last job has not ended skips
-        all of them.
+        A cron that has missed several ticks fires once, for the first of them, and skips the rest. A cron whose last
+        job has not ended does not fire, and skips them all.
         """
         return sum(self._step(transaction, times, now, cron) for cron in self._known(transaction))
 
     def purge(self, transaction: Transaction, before: float, limit: int) -> int:
-        """Delete at most `limit` records of ticks that were due before a time, and return their number."""
+        """Delete at most `limit` records of ticks before a time, and return their number."""
         start = Query(transaction, self._runs, self._runs.indexes["by_creation_time"])
         expired = start.with_index("by_time", tick=lt(before)).take(limit)
         for run in expired:
@@ -130,7 +130,7 @@ class CronTicks:
         return job_id
 
     def _bring_into_reach(self, transaction: Transaction, cron: _KnownCron, now: float) -> None:
-        """Compute the next tick again if it is out of reach. The cron would wait for a time that a wrong clock set."""
+        """Compute the next tick again if it is out of reach, since it was computed while the clock was wrong."""
         if not self._is_out_of_reach(cron, now):
             return
         row, next_tick = cron.row, cron.schedule.next(now)
@@ -143,10 +143,10 @@ class CronTicks:
         self._change(transaction, row, next_tick=next_tick)
 
     def _is_out_of_reach(self, cron: _KnownCron, now: float) -> bool:
-        """Tell whether the next tick is later than the schedule allows on any clock that is about right."""
+        """Return whether the next tick is later than the schedule allows, with a tolerance for the clock."""
         row = cron.row
         tick, since = self._ticks_in_reach.get(row.name, (None, 0.0))
-        if tick == row.next_tick and now >= since:  # time has passed, so the tick is not further away now
+        if tick == row.next_tick and now >= since:  # it was in reach at an earlier time, so it still is
             return False
         if row.next_tick > cron.schedule.next(now + CLOCK_TOLERANCE_MS):
             return True
@@ -154,9 +154,10 @@ class CronTicks:
         return False
 
     def _is_running(self, transaction: Transaction, row: CronJob, now: float) -> bool:
-        """Tell whether the last job of a cron has not ended.
+        """Return whether the last job of a cron has not ended.
 
-        A job that waits for a time from before the clock was set back does not end soon. It is canceled.
+        A pending job whose time is in the future was added before the clock was set back. It is canceled, so that the
+        cron does not wait for it.
         """
         job = None if row.last_job is None else self._jobs.get(transaction, row.last_job)
         if job is None or job.completed_time is not None:
@@ -172,7 +173,7 @@ class CronTicks:
     # --- rows --------------------------------------------------------------------------------------------------------
 
     def _known(self, snapshot: Snapshot) -> Iterator[_KnownCron]:
-        """Yield the rows that this process can fire."""
+        """Yield the crons that this process can fire."""
         for row in Query(snapshot, self._rows, self._rows.indexes["by_creation_time"]).collect():
             cron = self._crons.get(row.name)
             if cron is None or str(cron.schedule) != row.schedule:
@@ -190,7 +191,7 @@ class CronTicks:
         return None
 
     def _warn_once(self, name: str, subject: str, message: str) -> None:
-        """Log a warning about a cron, unless the last one was about the same subject."""
+        """Log a warning about a cron, unless its last warning had the same subject."""
         if self._warned_of.get(name) != subject:
             self._warned_of[name] = subject
             logger.warning(f"Cron %r: {message}", name, subject)

@@ -4,7 +4,8 @@
     crons.interval("sweep", timedelta(minutes=5), maintenance.sweep)
     crons.daily("report", time(9, tzinfo=ZoneInfo("Europe/Berlin")), reports.send, to="team")
 
-This module holds the checked declarations. `cron_registration` brings the database to them, and `cron_ticks` fires.
+This module holds the checked declarations. `cron_registration` stores them in the database, and `cron_ticks` fires
+them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""List, cancel and retry jobs: what an operator does with them."""
+"""Operations on jobs for operators: list, cancel and retry."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from flask_convex_http.schema.system_tables import ScheduledFunction
 JobState = Literal["pending", "inProgress", "success", "failed", "canceled"]
 JobOutcome = Literal["canceled", "running", "ended", "pending", "refused", "unknown"]
 
-#: Jobs that one transaction cancels. Other writers wait that long.
+#: The maximum number of jobs that one transaction cancels, since other writers wait for it.
 _BATCH = 500
-#: How often `cancel_pending` looks for jobs that were scheduled while it ran.
+#: The maximum number of times that `cancel_pending` lists the jobs that were scheduled while it ran.
 _MAX_PASSES = 20
 
 
@@ -27,9 +27,10 @@ class JobResult(NamedTuple):
 
     Attributes:
         job_id: The id that was given.
-        outcome: "canceled"; "running" for an action that was canceled while it runs; "ended" for a job that had ended
-            before; "pending" for a job that will run again; "refused" for one that cannot; "unknown" for no job.
-        job: The job afterwards, or None if there is no such job.
+        outcome: After `cancel`: "canceled", "running" for an action that was canceled but runs to its end, or "ended"
+            for a job that had ended before. After `retry`: "pending", or "refused" for a job that has not failed and
+            was not canceled, or that has not ended. After both: "unknown" if there is no such job.
+        job: The job before it was canceled, or after it was made pending. None if there is no such job.
     """
 
     job_id: str
@@ -55,9 +56,9 @@ class JobControl:
         """Return jobs.
 
         Args:
-            state: Only jobs in this state. Pending and running jobs come in the order of their time, ended ones last
-                first. Without it, all jobs come, the newest first.
-            limit: The largest number of jobs.
+            state: Only jobs in this state. Pending and running jobs come in the order of their time, and of ended jobs
+                the last one comes first. By default all jobs, the newest first.
+            limit: The maximum number of jobs.
         """
         with self.engine.snapshot() as snapshot:
             if state is None:
@@ -70,12 +71,12 @@ class JobControl:
         return sorted(found, key=lambda job: (job.due, job.creation_time), reverse=newest_first)[:limit]
 
     def get(self, job_id: str) -> ScheduledFunction | None:
-        """Return a job, or None if the value is no id of one."""
+        """Return the job with this id, or None. The value may be any text."""
         with self.engine.snapshot() as snapshot:
             return self._find(snapshot, job_id)
 
     def cancel(self, job_ids: Iterable[str]) -> list[JobResult]:
-        """Cancel jobs in one transaction. An action that runs goes on, and is not retried."""
+        """Cancel jobs in one transaction. A running action runs to its end, but is not retried."""
         unique = list(dict.fromkeys(job_ids))
         return self.engine.write(lambda transaction: [self._cancel(transaction, job_id) for job_id in unique])
 
@@ -90,13 +91,14 @@ class JobControl:
         return [job.id for job in jobs if function is None or job.name == function]
 
     def cancel_pending(self, function: str | None = None) -> tuple[int, int]:
-        """Cancel all pending jobs, and those that are scheduled until all are canceled.
+        """Cancel all pending jobs, and repeat that for jobs that were scheduled in between.
 
         Args:
             function: Only jobs of this function.
 
         Returns:
-            How many were canceled, and how many are pending because they were scheduled faster than canceled.
+            The number of canceled jobs, and the number of jobs that are still pending because they were scheduled
+            faster than canceled.
         """
         count, pending = 0, self.pending(function)
         for _ in range(_MAX_PASSES):
@@ -108,7 +110,10 @@ class JobControl:
         return count, len(pending)
 
     def retry(self, job_ids: Iterable[str]) -> list[JobResult]:
-        """Run failed and canceled jobs again, under their old ids. A job canceled before its time runs at its time."""
+        """Make failed and canceled jobs pending again, in one transaction. They keep their ids.
+
+        A job is due at once, unless it was canceled before its scheduled time. It keeps that time.
+        """
         unique = list(dict.fromkeys(job_ids))
         results = self.engine.write(lambda transaction: [self._retry(transaction, job_id) for job_id in unique])
         if any(result.outcome == "pending" for result in results):
@@ -138,5 +143,5 @@ class JobControl:
         return JobResult(job_id, "pending", self._find(transaction, job_id))
 
     def _find(self, snapshot: Snapshot, job_id: str) -> ScheduledFunction | None:
-        # Text that is no id may hold characters that a database does not even take in a query.
+        # Other text may hold characters that a database rejects even in a query.
         return self.jobs.get(snapshot, job_id) if table_of(job_id) == self.jobs.table.name else None

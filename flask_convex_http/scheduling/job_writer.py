@@ -17,7 +17,7 @@ from flask_convex_http.scheduling.jobs import Jobs
 from flask_convex_http.scheduling.submission import Submission
 from flask_convex_http.schema.system_tables import ScheduledFunction
 
-#: The most jobs that one mutation may schedule, and the most bytes of their arguments: Convex's limits.
+#: Convex's limits for one mutation: the number of jobs that it schedules, and the bytes of their arguments.
 MAX_JOBS = 1000
 MAX_ARGUMENT_BYTES = 16 * 2**20
 
@@ -61,15 +61,15 @@ class JobCounts:
         self.earliest = min(self.earliest, due)
 
     def clear(self) -> None:
-        """Reset the counts: the transaction runs again from its start."""
+        """Reset the counts, because the transaction is retried from its start."""
         self.roll_back((0, 0, math.inf))
 
     def mark(self) -> CountsMark:
-        """Return the present counts, for `roll_back`."""
+        """Return the current counts, for `roll_back`."""
         return self.jobs, self.argument_bytes, self.earliest
 
     def roll_back(self, mark: CountsMark) -> None:
-        """Return to the counts of a mark: a part of the transaction was rolled back to its savepoint."""
+        """Restore the counts of a mark, because the transaction was rolled back to a savepoint."""
         self.jobs, self.argument_bytes, self.earliest = mark
 
 

@@ -100,7 +100,7 @@ class Jobs:
         return [*self.in_state(snapshot, "inProgress", "action"), *canceled]
 
     def is_canceled(self, snapshot: Snapshot, job_id: str) -> bool:
-        """Tell whether a job is canceled."""
+        """Return whether a job is canceled."""
         job = self.get(snapshot, job_id)
         return job is not None and job.state == "canceled"
 
@@ -145,7 +145,7 @@ class Jobs:
         return msgspec.structs.replace(job, **changes)  # type: ignore[type-var]  # a struct, as type checkers do not know
 
     def is_held(self, snapshot: Snapshot, job: ScheduledFunction) -> bool:
-        """Tell whether the worker that started this attempt still holds the job. Its lease may have expired."""
+        """Return whether the worker that started this attempt still holds the job. Its lease may have expired."""
         current = self.get(snapshot, job.id)
         if current is None or current.completed_time is not None:
             return False

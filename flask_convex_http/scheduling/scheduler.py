@@ -24,7 +24,7 @@ from flask_convex_http.schema.system_tables import ScheduledFunction
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: The most years between now and the time of a job, in either direction.
+#: The maximum number of years between now and the time of a job, in either direction.
 MAX_YEARS = 5
 _MAX_MILLISECONDS = timedelta(days=365.25 * MAX_YEARS).total_seconds() * 1000
 

@@ -11,9 +11,9 @@ from flask_convex_http.errors import ArgumentValidationError, FunctionCallError
 from flask_convex_http.functions.function import Function
 from flask_convex_http.schema.documents import Schema
 
-#: The most bytes of one job's arguments, as JSON.
+#: The maximum size of one job's arguments, in bytes of JSON.
 MAX_ARGUMENTS = 4 * 2**20
-#: The deepest nesting of arrays and objects in arguments, as in Convex. JSON parsers recurse, so a row that is nested
+#: The maximum nesting of arrays and objects in arguments, as in Convex. JSON parsers recurse, so a row that is nested
 #: deeper could be written but not read, and would stop the workers.
 MAX_NESTING = 64
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')

@@ -25,7 +25,7 @@ class EnvironmentSecret:
         name: The variable's name. The value is not stored.
 
     Raises:
-        RegistrationError: The name is not a valid name of a variable.
+        RegistrationError: The name is not a valid name of a variable, or looks like a secret (`whsec_...`).
     """
 
     name: str
@@ -58,10 +58,10 @@ def from_env(name: str) -> EnvironmentSecret:
         name: The variable's name, for example `STRIPE_WEBHOOK_SECRET`.
 
     Returns:
-        A secret for a provider, alone or in a list.
+        A value for the argument `secret` of a provider, alone or in a list.
 
     Raises:
-        RegistrationError: The name is not a valid name of a variable.
+        RegistrationError: The name is not a valid name of a variable, or looks like a secret (`whsec_...`).
     """
     return EnvironmentSecret(name)
 
@@ -76,7 +76,7 @@ def checked_secrets(secrets: Secrets) -> tuple[Secret, ...]:
         The secrets as a tuple, in the given order.
 
     Raises:
-        RegistrationError: There is no secret, or one is empty or not a secret.
+        RegistrationError: The list is empty, or an item is blank or of another type.
     """
     several = _as_tuple(secrets)
     if not several:
@@ -93,18 +93,24 @@ def resolve(secrets: Secrets) -> list[LabelledSecret]:
         secrets: One secret or a sequence of them. Unset and empty variables are skipped.
 
     Returns:
-        The secrets in the given order. The label of a variable is its name, that of a plain string `secret N` by its
-        position.
+        The secrets in the given order. The label of a variable is its name. The label of a plain string is `secret N`,
+        where N is its position, counted from 1.
 
     Raises:
         MissingSecretError: No secret is available. The message has the names of the variables.
-        RegistrationError: An item is not a secret.
+        RegistrationError: The list is empty, or an item is blank or of another type.
     """
     return available(checked_secrets(secrets))
 
 
 def available(secrets: Sequence[Secret]) -> list[LabelledSecret]:
-    """Return the available ones of checked secrets. Called for each delivery, so it does not check them again."""
+    """Return those of some checked secrets that are available now.
+
+    It runs for each delivery, so it does not check the secrets again.
+
+    Raises:
+        MissingSecretError: No secret is available. The message has the names of the variables.
+    """
     found = [
         LabelledSecret(_label(secret, position), value)
         for position, secret in enumerate(secrets, start=1)

@@ -1,6 +1,7 @@
 """Runs due jobs and fires crons, on any number of threads, processes and machines.
 
-Jobs of `scheduling` enter. Calls of `runtime` leave, and each job's outcome as a row.
+Due jobs and ticks of crons enter, as rows that `scheduling` has written. The functions are called through `runtime`.
+The outcome of each job leaves as a change of its row.
 
 The path of a mutation, continued from `scheduling/__init__.py`:
 
@@ -8,18 +9,21 @@ The path of a mutation, continued from `scheduling/__init__.py`:
 7. `worker/mutation_runner.py` claims a batch of due mutations in one transaction, and `worker/resolve.py` finds the
    function of each.
 8. `runtime/calls.py` runs the function as a part of that transaction, at a savepoint.
-9. `scheduling/jobs.py` records success or failure in the same transaction. A hook of the function may follow a failure.
+9. `scheduling/jobs.py` records success or failure in the same transaction. After a failure, the function's `on_failure`
+   is called.
 
 The path of an action:
 
 6. `worker/worker.py` finds that an action is due.
 7. `worker/action_runner.py` claims it, and `worker/resolve.py` finds the function. The commit of the claim marks the
    job as in progress, with a lease.
-8. `worker/action_runner.py` runs the function on a thread, with a ctx of `runtime/calls.py`, and renews the lease.
+8. `worker/action_runner.py` runs the function on a thread, with an `ActionCtx` of `runtime/context.py`. The heartbeat
+   of `worker/worker.py` renews the lease.
 9. `scheduling/jobs.py` records success, failure or a retry in a transaction of its own.
 10. If the worker died instead, `worker/lost_actions.py` of another worker finds the expired lease.
 
-`background.py` runs a worker on a thread of a serving process. `cleanup.py` deletes expired rows.
+`background.py` runs a worker on a thread of a serving process, and `waiter.py` lets it sleep. `rejected_jobs.py` keeps
+one job from blocking the others. `cleanup.py` deletes expired rows.
 """
 
 from flask_convex_http.worker.action_runner import ActionRunner as ActionRunner

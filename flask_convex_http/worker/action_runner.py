@@ -1,7 +1,7 @@
 """Run scheduled actions, each on a thread of its own, up to a limit at the same time.
 
-An action is marked as in progress, durably, before it starts. From then on its worker renews the row's lease until the
-end is recorded. A row whose lease is not renewed belongs to a worker that died (`lost_actions`).
+A committed transaction marks an action as in progress before it starts. From then on its worker renews the row's lease
+until the result is recorded. A row whose lease is not renewed belongs to a worker that died (`lost_actions`).
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from flask_convex_http.worker.results import AttemptResult, log_failure, log_suc
 
 logger = logging.getLogger("flask_convex_http")
 
-#: Seconds between two attempts to record the end of an action.
+#: Seconds between two attempts to record the result of an action.
 _RECORD_AGAIN = 1.0
-#: Milliseconds until an action is due again for which the system had no thread.
+#: Milliseconds after which an action is due again if the system had no thread for it.
 _START_AGAIN = 1000.0
 
 
 class _Claim(NamedTuple):
-    """A due job that this worker took. Without a function it could not run here, and its row says so."""
+    """A due job that this worker has claimed. The function is None if the job cannot run in this process."""
 
     job: ScheduledFunction
     function: Function[Any, Any] | None
@@ -67,7 +67,7 @@ class ActionRunner:
 
     @property
     def free_slots(self) -> int:
-        """How many more actions may start."""
+        """The number of further actions that may start now."""
         return max(self._backend.settings.worker_actions - len(self._running), 0)
 
     def start_due(self) -> int:
@@ -79,7 +79,7 @@ class ActionRunner:
         return len(claims)
 
     def run_one(self) -> list[AttemptResult]:
-        """Run one due action in this thread, and return its end; an empty list if none is due."""
+        """Run one due action in this thread, and return its result, or an empty list if none is due."""
         return [
             AttemptResult(job, was_run=False) if function is None else self._run(job, function)
             for job, function in self._claim_due(1)
@@ -96,12 +96,12 @@ class ActionRunner:
             )
 
     def wait(self, seconds: float) -> bool:
-        """Wait at most this long until no action runs, and return whether none does."""
+        """Wait until no action runs, at most this many seconds, and return whether none runs."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._running, seconds)
 
     def interrupt(self) -> None:
-        """End the attempts of all actions that still run: with a `Retry` they run again elsewhere, else they fail."""
+        """Record the attempts of all running actions as stopped. Actions with a `Retry` are retried, others fail."""
         with self._changed:
             remaining = list(self._running.values())
         for job in remaining:
@@ -163,7 +163,10 @@ class ActionRunner:
             return AttemptResult(job, error=error)
 
     def _record(self, result: AttemptResult, function: Function[Any, Any]) -> bool:
-        """Record the end of an action, and return whether that is done. Until then the action keeps its lease."""
+        """Record the result of an action, and return False if it must be tried again.
+
+        The action keeps its lease until then. An action that was interrupted is not tried again.
+        """
         job = result.job
         try:
             is_held = self._backend.engine.write(lambda transaction: self._end(transaction, result, function))
@@ -177,7 +180,7 @@ class ActionRunner:
         return True
 
     def _end(self, transaction: Transaction, result: AttemptResult, function: Function[Any, Any]) -> bool:
-        """Write the end to the row, and return whether this worker still held the row."""
+        """Write the result to the row, and return whether this worker still held the row. If not, write nothing."""
         job, jobs, now = result.job, self._backend.jobs, self._backend.clock()
         if not jobs.is_held(transaction, job):
             return False

@@ -1,4 +1,4 @@
-"""Delete expired rows: ended jobs, cron runs, remembered calls, full rate limit buckets and old webhook deliveries.
+"""Delete expired rows: ended jobs, ticks of crons, results of `ctx.once`, full buckets and old webhook deliveries.
 
 Each transaction deletes a few rows of each kind, so that no other writer waits for long.
 """
@@ -8,7 +8,8 @@ from __future__ import annotations
 from flask_convex_http.backend import Backend
 from flask_convex_http.engines import Transaction
 
-#: The most rows of each kind that one transaction deletes. Rows of jobs may be large, and are read to be deleted.
+#: The maximum number of rows of each kind that one transaction deletes. Deleting a job reads its row, which may be
+#: large.
 _BATCH_SIZE = 50
 _DAY = 86_400_000.0
 

@@ -21,9 +21,10 @@ from flask_convex_http.schema.system_tables import ScheduledFunction
 
 logger = logging.getLogger("flask_convex_http")
 
-#: Seconds on top of the lease for functions that are unknown here: a newer version knows whether to retry them.
+#: Seconds on top of the lease for functions that this process does not know, so that a newer version of the application
+#: can end their attempts first: it knows whether to retry them.
 _UNKNOWN_FUNCTION_GRACE = 60.0
-#: Milliseconds between an attempt that was stopped, which goes on until its process ends, and the next one.
+#: The minimum delay before the retry of a stopped attempt, in milliseconds. Its thread runs until its process ends.
 _MINIMUM_DELAY_AFTER_STOP = 1000.0
 _ERRORS = {
     "lost": "The worker that ran it died",
@@ -45,7 +46,7 @@ class _Silence:
 
 
 class LeaseMonitor:
-    """Watches the leases of the actions in progress, those of all processes.
+    """Watches the leases of the actions in progress, in all processes.
 
     Args:
         backend: The deployment.
@@ -60,7 +61,7 @@ class LeaseMonitor:
         """End the attempts whose lease has expired, and return their number."""
         with self._backend.engine.snapshot() as snapshot:
             running = self._backend.jobs.running_actions(snapshot)
-        if running:  # while one writer blocks all others no worker can renew: this check waits for it, too
+        if running:  # wait for the write lock as a renewal does, so that a long write makes no action look lost
             self._backend.engine.write(lambda transaction: None)
         self._measure(running)
         lost = [job for job in running if self._is_lost(job)]
@@ -71,8 +72,8 @@ class LeaseMonitor:
     def _measure(self, running: list[ScheduledFunction]) -> None:
         """Add the time since the last check to the silence of each row that has not changed.
 
-        At most two heartbeats are added. If the machine was suspended, or this process had to wait, then it has not
-        seen the renewals in between.
+        At most two heartbeat intervals are added. A longer time means that the machine was suspended or this process
+        had to wait, so that it cannot have seen the renewals.
         """
         now = time.monotonic()
         elapsed, self._last_check = min(now - self._last_check, 2 * heartbeat_interval(self._backend)), now
@@ -105,9 +106,10 @@ def heartbeat_interval(backend: Backend) -> float:
 def end_interrupted_attempt(
     backend: Backend, transaction: Transaction, job: ScheduledFunction, outcome: Literal["lost", "stopped"]
 ) -> None:
-    """End an attempt that may have had any of its effects: retry the action if it has a `Retry`, else fail it.
+    """End an attempt that was lost or stopped, of which it is unknown how far it came.
 
-    An attempt that was stopped with its worker does not count towards `max_attempts`.
+    An action with a `Retry` is retried while it has attempts left. Any other action fails. An attempt that was stopped
+    with its worker does not count towards `max_attempts`.
     """
     retry, now, error = retry_of(backend.functions.get(job.name)), backend.clock(), _ERRORS[outcome]
     count = count_attempts(job) - (outcome == "stopped")

@@ -22,9 +22,9 @@ from flask_convex_http.worker.rejected_jobs import RejectedJobs
 from flask_convex_http.worker.resolve import record, resolve
 from flask_convex_http.worker.results import AttemptResult, log_failure, log_success
 
-#: The most mutations of one batch.
+#: The maximum number of mutations in one batch.
 _BATCH_SIZE = 100
-#: Seconds after which a batch takes no further mutation, since other writers wait.
+#: Seconds after which a batch starts no further mutation, since other writers wait.
 _BATCH_SECONDS = 0.01
 
 
@@ -33,15 +33,15 @@ class _Batch:
     """The mutations of one transaction.
 
     Attributes:
-        running: The id of the job that runs.
-        results: The ends of the jobs that have run.
+        running: The id of the job that runs at the moment, or None.
+        results: The results of the jobs that were handled.
     """
 
     running: str | None = None
     results: list[AttemptResult] = field(default_factory=list)
 
     def restart(self) -> None:
-        """Drop everything: the engine runs the transaction again."""
+        """Drop all results, because the engine retries the transaction."""
         self.running, self.results = None, []
 
 
@@ -62,13 +62,13 @@ class MutationRunner:
         """Run one batch of due mutations, in the order of their time.
 
         Args:
-            limit: The most mutations to run.
+            limit: The maximum number of mutations to run.
 
         Returns:
-            The ends of the jobs, those that could not run in this process included.
+            The results of the jobs, including those that could not run in this process.
 
         Raises:
-            ConvexHTTPError: The database rejected the transaction; all of its jobs are still pending.
+            ConvexHTTPError: The database rejected the transaction. All of its jobs are still pending.
         """
         batch, limit = _Batch(), self._rejected.limit(limit)
         try:
@@ -85,7 +85,7 @@ class MutationRunner:
     def _run_due(self, calls: MutationCalls, batch: _Batch, limit: int) -> None:
         batch.restart()
         end = time.monotonic() + _BATCH_SECONDS
-        size = 1  # doubled each time: a row that is read and not run was read with all its arguments for nothing
+        size = 1  # doubled each time, so that few rows are read that there is no time left to run
         while jobs := self._claim(calls.transaction, min(size, limit - len(batch.results))):
             for job in jobs:
                 if time.monotonic() > end and batch.results:
@@ -100,7 +100,7 @@ class MutationRunner:
         return [job for job in due if not self._rejected.is_paused(job.id)][:limit]
 
     def _run_one(self, job: ScheduledFunction, calls: MutationCalls, batch: _Batch) -> None:
-        if batch.results and self._backend.jobs.is_canceled(calls.transaction, job.id):  # by an earlier one
+        if batch.results and self._backend.jobs.is_canceled(calls.transaction, job.id):  # by an earlier job
             return
         batch.running = job.id
         batch.results.append(self._run(job, calls))
@@ -130,6 +130,6 @@ class MutationRunner:
             return AttemptResult(job, calls.run_job(function, arguments, RunningJob(job.id, job.id), self._app_context))
         except BaseException as error:
             if is_of_transaction(error):
-                raise  # no fault of the function: the whole batch runs again
+                raise  # not a failure of the function: the whole batch is retried
             log_failure(job, error)
             return AttemptResult(job, error=error)

@@ -61,7 +61,7 @@ class RejectedJobs:
             self._pauses.pop(job_id, None)
 
     def is_paused(self, job_id: str) -> bool:
-        """Tell whether a job must not run yet."""
+        """Return whether a job must not run yet."""
         return job_id in self._pauses and time.monotonic() < self._pauses[job_id].end
 
     def _pause(self, job_id: str) -> None:

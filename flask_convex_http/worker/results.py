@@ -16,7 +16,7 @@ logger = logging.getLogger("flask_convex_http")
 
 @dataclass(frozen=True, slots=True)
 class AttemptResult:
-    """The end of one attempt.
+    """The result of one attempt to run a job.
 
     Attributes:
         job: The row as it was before the attempt.

@@ -1,6 +1,6 @@
-"""Where a worker sleeps, until a time or until another thread or process wakes it.
+"""The sleep of a worker, which ends at a time or when another thread or process wakes it.
 
-Other processes wake it through the engine's listener. Where the system has none left, it polls.
+Other processes wake it through the engine's listener. If the system cannot provide a listener, the worker polls.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class Waiter:
         self._has_warned = False
 
     def open(self) -> None:
-        """Listen to other processes, unless that was done or the system cannot."""
+        """Start to listen to other processes, unless it listens already or the system has no listener left."""
         if self._listener is not None:
             return
-        with self._backend.engine.snapshot():  # fails first if there is no database: no file must appear beside it
+        with self._backend.engine.snapshot():  # raises without a database, before listen() creates a file
             try:
                 self._listener = self._backend.engine.notifications.listen()
             except OSError as error:  # no descriptor is left, or the file system has no named pipes
@@ -54,7 +54,7 @@ class Waiter:
             self._listener.wait(seconds)
 
     def sleep_after_failure(self, seconds: float) -> None:
-        """Sleep for this long, or until woken, even if the listener was closed with the database."""
+        """Sleep for this long, or until woken. Poll if the listener was closed with the database."""
         try:
             self.sleep(seconds)
         except Exception:

@@ -25,14 +25,14 @@ from flask_convex_http.worker.waiter import Waiter
 
 logger = logging.getLogger("flask_convex_http")
 
-#: Seconds until the next round while a due mutation cannot run.
+#: The maximum seconds until the next round while a due mutation cannot run.
 _BLOCKED_PAUSE = 0.5
-#: Seconds between two looks at the actions that still run when the worker stops.
+#: Seconds between two checks whether actions still run, while the worker stops.
 _STOP_INTERVAL = 0.1
-#: Seconds between two cleanups, and while there is more to delete than one cleanup does.
+#: Seconds between two cleanups, and between two batches of one cleanup.
 _CLEANUP_INTERVAL = 60.0
 _NEXT_CLEANUP_BATCH = 0.1
-#: Seconds of the longest pause after failures; the pause doubles with each failure.
+#: The maximum pause after failures, in seconds. The pause doubles with each failure.
 _LONGEST_PAUSE = 30.0
 
 
@@ -79,7 +79,7 @@ class Worker:
             self._finish()
 
     def stop(self) -> None:
-        """Make `run` return; a second call skips the grace. Thread-safe, and safe in a signal handler."""
+        """Make `run` return. A second call skips the grace. Thread-safe, and safe in a signal handler."""
         self._skips_grace = self._is_stopping
         self._is_stopping = True
         self.wake()
@@ -106,7 +106,7 @@ class Worker:
 
     def _run_round(self) -> float:
         """Run some of the due jobs, and return the seconds until the next round."""
-        self._send_heartbeat()  # first: the pause after a failure depends on it
+        self._send_heartbeat()  # first: a failure pauses until the next heartbeat, which must not be due yet
         self._waiter.open()
         self._register_crons()
         self._clean_up()
@@ -119,7 +119,7 @@ class Worker:
         if self._run_due(now, tick, mutation, action):
             return 0.0
         pause = self._pause(now, tick, mutation, action)
-        is_blocked = mutation is not None and mutation <= now  # and hides the time of the jobs behind it
+        is_blocked = mutation is not None and mutation <= now  # the time of the job behind it is unknown
         return min(pause, _BLOCKED_PAUSE) if is_blocked else pause
 
     def _run_due(self, now: float, tick: float | None, mutation: float | None, action: float | None) -> int:
@@ -137,12 +137,15 @@ class Worker:
         if not self._actions.free_slots:
             return 0
         claimed = self._actions.start_due()
-        if not self._actions.free_slots:  # the rest is for other workers, which may sleep
+        if not self._actions.free_slots:  # wake other workers for the remaining actions
             self._backend.engine.notifications.notify()
         return claimed
 
     def _pause(self, now: float, *times: float | None) -> float:
-        """Return the seconds until the next of these times; a job that was due and did not run waits for a wake-up."""
+        """Return the seconds until the first of these times that lies in the future.
+
+        A due action that did not run is left to other workers, or waits for a slot. `wake` is called when one is free.
+        """
         coming = [time for time in times if time is not None and time > now]
         self._next_round = min([now + POLL_SECONDS * 1000, *coming])
         return min((self._next_round - now) / 1000, self._next_cleanup - time.monotonic())
@@ -179,11 +182,11 @@ class Worker:
     # --- announcements and the end -----------------------------------------------------------------------------------
 
     def _announce(self, due: float) -> None:
-        """Wake this worker or others for a job that this process has scheduled."""
-        if os.getpid() != self._pid:  # in a child of fork() the worker does not run
+        """Wake this worker, and others if it has no free slot, for a job that this process has scheduled."""
+        if os.getpid() != self._pid:  # a forked child, in which the worker does not run
             self._announce_to_others(due)
             return
-        if due < self._next_round or due <= self._backend.clock():  # the clock may have been set since
+        if due < self._next_round or due <= self._backend.clock():  # the clock may have been set forward
             self.wake()
         if not self._actions.free_slots or self._is_stopping:
             self._backend.engine.notifications.notify()
@@ -193,7 +196,7 @@ class Worker:
             logger.warning("The worker stops; its running actions have %g s to end", self._grace)
         self._wait_for_actions()
         self._actions.interrupt()
-        self._backend.engine.notifications.notify()  # jobs that are due now are for other workers
+        self._backend.engine.notifications.notify()  # other workers must run the jobs that are due
         self._waiter.close()
 
     def _wait_for_actions(self) -> None:

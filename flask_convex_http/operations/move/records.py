@@ -33,18 +33,18 @@ class MoveRefusedError(ConvexHTTPError):
 
 
 class Contents(NamedTuple):
-    """The contents of a table. Two tables of the same rows have equal contents on every database, in any order.
+    """The row count and checksum of a table. They do not depend on the engine and the order of the rows.
 
     Attributes:
         rows: The number of rows.
-        checksum: The sum of their digests, as 32 hexadecimal digits.
+        checksum: The sum of the rows' digests, as 32 hexadecimal digits.
     """
 
     rows: int = 0
     checksum: str = "0" * 2 * _DIGEST_BYTES
 
     def changed(self, removed: Sequence[Row], added: Sequence[Row]) -> Contents:
-        """Return the contents after some rows are removed and others added."""
+        """Return the contents as they are after some rows were removed and others added."""
         total = int(self.checksum, 16) - sum(map(_digest, removed)) + sum(map(_digest, added))
         width = 2 * _DIGEST_BYTES
         return Contents(self.rows - len(removed) + len(added), f"{total % 16**width:0{width}x}")
@@ -75,7 +75,7 @@ class MoveRecords:
         self._table = schema.table_for(Setting)
 
     def database_id(self) -> str | None:
-        """Return what identifies the database, also in its copies; None before its first migration."""
+        """Return the id of the database, which its copies share, or None before its first migration."""
         shape = self._find(_SHAPE)
         return None if shape is None else shape.id
 
@@ -88,7 +88,7 @@ class MoveRecords:
             return {}
 
     def store(self) -> str | None:
-        """Return the URL of the blob store that a move has begun to fill."""
+        """Return the URL of the blob store that a move has begun to fill, or None before the first move of files."""
         record = self._find(_FILES)
         return None if record is None else record.value
 
@@ -123,7 +123,7 @@ class MoveRecords:
         """Record new contents of a table, in the transaction that writes them.
 
         Raises:
-            MoveRefusedError: The contents before are not those of the record: another move writes to this database.
+            MoveRefusedError: The record has other contents than `before`, because another move writes to this database.
         """
         key = Segment(self._table.indexes["by_key"].columns, (("key", _ROWS),))
         for row in transaction.select(self._table, key, descending=False, limit=1):

@@ -4,8 +4,8 @@ Rules:
 
 * Both tables are read oldest first, page by page, and merged. Memory does not grow with the tables, and no snapshot
   stays open.
-* Each batch of differences is one transaction, which also changes the record of the move. So a run may be killed at any
-  point: the next one finds equal rows and continues behind them.
+* Each batch of differences is one transaction, which also changes the record of the move. A run may thus be killed at
+  any point. The next run skips the rows that are equal.
 * The source may be written while a run reads it. The next run copies the rows that this one missed.
 """
 
@@ -47,7 +47,7 @@ class TableCopy:
         source: The database to read.
         target: The database to write.
         records: The records of moves in the target.
-        contents: The contents of the target's table.
+        contents: The row count and checksum of the target's table before the run.
     """
 
     def __init__(
@@ -63,11 +63,11 @@ class TableCopy:
     def run(self, advance: Callable[[int], None]) -> None:
         """Write all differences to the target.
 
-        A row may need a value of a unique index that another row of the target still has. The second pass inserts such
-        rows: by then the first one has deleted all rows that differ.
+        A row may violate a unique index because a row of the target, which a later batch deletes or replaces, still has
+        its values. The first pass leaves such rows out, and a second pass inserts them.
 
         Args:
-            advance: Receives how many rows of the source were compared.
+            advance: Called with the number of the source's rows that were compared since the last call.
 
         Raises:
             MoveRefusedError: A row cannot be stored in the target, or another process writes to the target.
@@ -89,7 +89,7 @@ class TableCopy:
                 yield RowDifference(old, new)
 
     def _apply(self, batch: list[RowDifference]) -> None:
-        """Write a batch; if it fails, write its differences one by one to find the row that does not fit."""
+        """Write a batch. If that fails, write its differences one by one to find the row that does not fit."""
         try:
             self._write(batch)
         except UnavailableError:
@@ -127,7 +127,10 @@ class TableCopy:
 
 
 def moving_pages(engine: Engine, table: Table[Any]) -> Iterator[list[Row]]:
-    """Yield the rows of a table that move in pages, oldest first, with equal values on every engine."""
+    """Yield pages of the rows that a move copies, oldest first.
+
+    Booleans are True and False on every engine, so that rows of two engines compare equal.
+    """
     booleans = [place for place, column in enumerate(table.columns.values(), 2) if column.type.kind == "boolean"]
     for page in pages(engine, table):
         rows = [_with_booleans(row, booleans) if booleans else tuple(row) for row in page]
@@ -148,7 +151,10 @@ def _with_booleans(row: Row, booleans: list[int]) -> Row:
 
 
 def _merge(source: Iterator[Row], target: Iterator[Row]) -> Iterator[tuple[Row | None, Row | None]]:
-    """Yield the rows of both tables in order. Rows of the same id and creation time come as one pair."""
+    """Yield the rows of both tables in order, as pairs of a source row and a target row.
+
+    Rows with the same id and creation time form a pair. Any other row is paired with None.
+    """
     new, old = next(source, None), next(target, None)
     while new is not None or old is not None:
         if old is None or (new is not None and _place(new) < _place(old)):

@@ -1,7 +1,7 @@
 """Blob stores: the bytes of stored files, behind one port with interchangeable members.
 
-`base` defines the port, and each other module is one member. A member knows bytes and keys, but no documents and no
-HTTP. A new member is one module, a line here and a line in the contract tests.
+Keys and bytes enter and leave. A store knows no documents and no HTTP. `base` defines the port, `sqlite` and `s3` are
+the members. A new member is a module, a branch in `open_blobs` and a line in the contract tests.
 """
 
 from __future__ import annotations

@@ -16,9 +16,9 @@ Promises of the port that S3 cannot keep:
   end.
 * A claim is checked just before the last request. A blob that is deleted between the two exists again, without a row,
   and the next sweep deletes it.
-* A killed process leaves the parts it has sent, which are invisible but cost money: give the bucket a lifecycle rule
-  that aborts incomplete multipart uploads (AbortIncompleteMultipartUpload).
-* After a fork a store works in the process that used it, and in the other only if no store was used before.
+* A killed process leaves the parts that it has sent, which are invisible but cost money. Give the bucket a lifecycle
+  rule that aborts incomplete multipart uploads (AbortIncompleteMultipartUpload).
+* A process that was forked after any S3 store was used cannot use one. The parent can.
 
 The store must support conditional PUTs (`If-None-Match: *`), as AWS, Ceph, MinIO and R2 do. In a bucket with
 versioning a deleted blob still takes space.
@@ -58,19 +58,19 @@ _LISTED = 1000
 #: The longest lifetime of a URL that S3 signs.
 _LONGEST = timedelta(days=7)
 
-#: Metadata keys: the writer of an object, to recognise its own, and the mark of a claim.
+#: Metadata keys: the random id of the write that made an object, and the mark of a claim.
 _WRITER = "convex-writer"
 _CLAIM = "convex-claim"
 _DOWNLOAD = Served("application/octet-stream", "attachment")
 
 
 class _UnknownKeyError(EngineError):
-    """No bytes can exist under this key."""
+    """A key cannot be the name of an object, so nothing is stored under it."""
 
 
 class _Fetched(NamedTuple):
     data: memoryview
-    #: Of the whole blob.
+    #: The size of the whole blob, in bytes.
     size: int
     version: str | None
 
@@ -81,8 +81,8 @@ class S3Blobs(BlobStore):
     Args:
         url: `s3://bucket/prefix`. The sweep deletes all other objects below the prefix, such as those of another app.
         redirects: Whether clients may be redirected to the store.
-        small: The largest number of bytes of one request.
-        part: The size of a part, at least 5 MiB for S3.
+        small: The maximum size of a blob that is written in one request, in bytes.
+        part: The size of a part of a larger blob, in bytes. S3 requires at least 5 MiB.
     """
 
     def __init__(self, url: str, *, redirects: bool = True, small: int = SMALL, part: int = PART) -> None:
@@ -134,7 +134,7 @@ class S3Blobs(BlobStore):
         """See `BlobStore`."""
         count = size = 0
         for found in self._objects():
-            # Only an empty object may be a claim, which a listing does not show.
+            # A listing does not show which objects are claims, but a claim is empty.
             if found["size"] or self.exists(_key(found["path"])):
                 count, size = count + 1, size + found["size"]
         return count, size
@@ -154,13 +154,17 @@ class S3Blobs(BlobStore):
     # --- writing --------------------------------------------------------------------------------------------
 
     def _create(self, key: str, data: bytes, attributes: dict[str, str]) -> None:
-        """Create an object, unless the key has one."""
+        """Create an object.
+
+        Raises:
+            BlobExistsError: The key has an object of another write.
+        """
         store, path = self._store(), _path(key)
         try:
             with self._bucket.translated(is_taken):
                 obstore.put(store, path, data, mode="create", attributes=attributes, use_multipart=False)
         except (AlreadyExistsError, PreconditionError):
-            if self._writer(key) != attributes[_WRITER]:  # or the response to the first of two requests was lost
+            if self._writer(key) != attributes[_WRITER]:  # else a retried request found its own object
                 raise BlobExistsError(
                     f"{key!r} was written before: bytes do not change, write new ones under a new key"
                 ) from None
@@ -211,13 +215,16 @@ class S3Blobs(BlobStore):
                 raise
 
     def _writer(self, key: str) -> str | None:
-        """Return the writer of the object under a key, finished or not."""
+        """Return the id of the write that made the object or claim under a key, or None if there is none."""
         return (self._metadata(key) or {}).get(_WRITER)
 
     # --- reading --------------------------------------------------------------------------------------------
 
     def _fetch(self, key: str, start: int, stop: int, version: str | None = None) -> _Fetched | None:
-        """Return some bytes, none of them beyond the end, or None if nothing is readable under the key."""
+        """Return the bytes from `start` to `stop` or the end, or None if nothing is readable under the key.
+
+        With a version, return None if the object has another version.
+        """
         if stop <= start:
             return self._fetch_nothing(key)
         options: Any = {"range": (start, stop), **({} if version is None else {"if_match": version})}
@@ -283,7 +290,7 @@ def _attributes(served: Served) -> dict[str, str]:
 
 
 def _path(key: str) -> str:
-    """Return a key as the name of an object. S3 would treat dots and slashes of a key as folders."""
+    """Return the name of the object with a key. Dots and slashes are escaped, since S3 treats them as folders."""
     try:
         return f"{_FOLDER}/{quote(key, safe='').replace('.', '%2E').replace('%', '!')}"
     except UnicodeEncodeError:
