@@ -17,9 +17,12 @@ PYTEST_FLAGS   ?=
 # make lock LOCK_FLAGS= keeps the locked versions and adds only what setup.cfg needs besides.
 LOCK_FLAGS     ?= --upgrade
 
+# Without bytecode each process compiles again what it imports, and the tests start hundreds of processes.
+unexport PYTHONDONTWRITEBYTECODE
+
 BIN     := $(VENV)/bin/python
 INSTALL := $(BIN) -m pip install -qq --disable-pip-version-check --no-input
-# The lock names every package, so pip has nothing to resolve. Compiling all files takes longer than compiling those used.
+# The lock names every package, so pip has nothing to resolve. Python compiles the files that it uses when it uses them.
 LOCKED  := $(INSTALL) --no-compile --no-deps --require-hashes
 PACKAGE := $(INSTALL) --no-deps --no-build-isolation -e .
 # --universal: one lock for each platform, and for each Python from 3.11.0 (Debian 12 has 3.11.2).
