@@ -17,6 +17,7 @@ from example_app.schema import Item
 from flask_convex_http import ConvexHTTP, Crons, Schema
 from tests.cli.conftest import Convex
 from tests.cli.errands import errands, note
+from tests.cli.shop import make_app
 from tests.cli.test_database import older_app
 from tests.databases import rows
 from tests.processes.servers import Deployment, Server, serving
@@ -107,6 +108,26 @@ def test_a_backup_of_nothing_is_refused(unmigrated: Convex, tmp_path: Path) -> N
     assert refused.status == 1
     assert "There is no database" in refused.err
     assert not (tmp_path / "convex.db").exists()
+
+
+@pytest.mark.parametrize("command", ["backup", "restore"])
+def test_servers_have_backups_of_their_own(tmp_path: Path, command: str) -> None:
+    """PostgreSQL and S3 are not backed up to a file: the error names their tools and shows no password."""
+    postgres = make_app(str(tmp_path), CONVEX_DATABASE_URL="postgresql://app:hush-hush@127.0.0.1:1/app")
+    refused = postgres.test_cli_runner().invoke(args=["convex", command, str(tmp_path / "copy.db")])
+    postgres.extensions["convex_http"].close()
+    assert refused.exit_code == 1
+    assert refused.stderr.startswith("Error: postgresql://127.0.0.1:1/app is backed up and restored with PostgreSQL")
+    s3 = make_app(str(tmp_path), CONVEX_STORAGE_URL="s3://files/app")
+    run = s3.test_cli_runner().invoke
+    assert run(args=["convex", "migrate"]).exit_code == 0
+    assert run(args=["convex", "backup", str(tmp_path / "a.db")]).exit_code == 0
+    path = str(tmp_path / ("a.db" if command == "restore" else "b.db"))
+    refused = run(args=["convex", command, path, "--files", str(tmp_path / "files.db")])
+    s3.extensions["convex_http"].close()
+    assert refused.exit_code == 1
+    assert "The bytes of files are in s3://files/app" in refused.stderr
+    assert not (tmp_path / "b.db").exists()
 
 
 # --- restore ---------------------------------------------------------------------------------------------------------
