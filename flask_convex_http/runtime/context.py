@@ -91,8 +91,8 @@ class _RateLimits:
     ) -> None:
         """Take tokens from a bucket.
 
-        In a mutation this is a part of the transaction: if the mutation fails, the tokens are back. In an action they
-        are taken at once.
+        In a mutation this is a part of the transaction, so a mutation that fails takes no tokens. In an action they are
+        taken at once.
 
         Args:
             name: The limit's name.
@@ -168,7 +168,7 @@ class MutationCtx(QueryCtx, _RateLimits):
 
 
 class ActionCtx(_RateLimits):
-    """The ctx of an action or an HTTP handler: each function it runs is a transaction of its own.
+    """The ctx of an action or an HTTP handler: each query or mutation it runs has a transaction of its own.
 
     Attributes:
         auth: The identity of the caller.
@@ -210,7 +210,7 @@ class ActionCtx(_RateLimits):
 
         Args:
             key: The application's name for the call, unique in the application, such as "charge:order_17".
-            call: Gets the token, which depends only on the key and the deployment's secret, and returns a value that
+            call: Called with the token, which depends only on the key and the deployment's secret. Returns a value that
                 JSON can hold.
             keep: How long the result is kept, as a timedelta or seconds.
 
@@ -236,7 +236,7 @@ class ActionCtx(_RateLimits):
     @overload
     def run_mutation(self, function: str, /, **kwargs: Any) -> Any: ...
     def run_mutation(self, function: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """Run a mutation in a new transaction, and return its value once it is durable; see `MutationCtx`."""
+        """Run a mutation in a new transaction, and return its value after the commit; see `MutationCtx`."""
         return self._calls.mutation(function, args, kwargs)
 
     @overload

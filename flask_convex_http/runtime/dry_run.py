@@ -21,7 +21,7 @@ class DryRun(msgspec.Struct, frozen=True):
     """The changes that a transaction would make.
 
     Attributes:
-        result: The value that its body returned.
+        result: The value that the body returned.
         rows: The rows of the application that would change, in the order in which they were first written.
         system: The changes in the package's own tables.
     """
@@ -36,11 +36,11 @@ class _RollBackError(Exception):
 
 
 def dry_run(runtime: Runtime, body: Callable[[MutationCalls], Any]) -> DryRun:
-    """Run a body in a transaction, and roll it back.
+    """Call a Python function in a transaction, roll it back, and return the changes.
 
     Args:
         runtime: Runs functions.
-        body: Gets the calls of the transaction. The changes are known only if it returns.
+        body: Called with the calls of the transaction. The changes are known only if it returns.
 
     Raises:
         Exception: The exception that the body raises.
@@ -53,7 +53,7 @@ def dry_run(runtime: Runtime, body: Callable[[MutationCalls], Any]) -> DryRun:
 
     with suppress(_RollBackError):
         runtime.engine.write(work)
-    return runs[-1]  # the engine may have run the work again
+    return runs[-1]  # the engine may have retried the work
 
 
 def _record(runtime: Runtime, transaction: Transaction, body: Callable[[MutationCalls], Any]) -> DryRun:

@@ -49,10 +49,10 @@ class Runtime:
         files: The stored files.
         jobs: The scheduled functions.
         rate_limits: The rate limits.
-        once: The remembered calls to other services.
+        once: The calls of `ctx.once` and their recorded results.
         clock: Returns the time, in milliseconds since the epoch.
         site: Returns the start of absolute URLs, or None to use each caller's.
-        times: The creation times of documents.
+        times: Assigns the creation times of documents.
     """
 
     schema: Schema
@@ -81,7 +81,7 @@ class Runtime:
         return found, found.check_arguments(args, kwargs)
 
     def caller(self, identity: UserIdentity | None = None, site: Site = str) -> Caller:
-        """Return an outermost caller.
+        """Return the caller of a function that no other function runs.
 
         Args:
             identity: The identity, or None for an anonymous caller.
@@ -91,7 +91,7 @@ class Runtime:
         return Caller(auth, site if self.site is None else self.site)
 
     def action_ctx(self, caller: Caller) -> ActionCtx:
-        """Return a ctx that runs functions, each in a transaction of its own."""
+        """Return the ctx of an action, which runs each query and mutation in a transaction of its own."""
         return ActionCtx(caller.auth, ActionCalls(self, caller))
 
     def query(self, function: Function[Any, Any], arguments: Kwargs, caller: Caller) -> Any:
@@ -108,19 +108,19 @@ class Runtime:
         return function.check_returns(function.handler(ctx, **arguments))
 
     def mutation(self, function: Function[Any, Any], arguments: Kwargs, caller: Caller) -> Any:
-        """Run a mutation in a new transaction, and return its value once it is durable."""
+        """Run a mutation in a new transaction, and return its value after the commit."""
         fresh = _fresh_arguments(arguments)
         return self.transact(lambda ctx: function.check_returns(function.handler(ctx, **next(fresh))), caller)
 
     def transact(self, body: Callable[[MutationCtx], T], caller: Caller) -> T:
-        """Run a body as a mutation in a new transaction, and return its value once it is durable."""
+        """Call a Python function as a mutation in a new transaction, and return its value after the commit."""
         return self.write(lambda calls: body(calls.ctx()), caller)
 
     def write(self, body: Callable[[MutationCalls], T], caller: Caller, *, timeout: float | None = None) -> T:
-        """Run a body in a new transaction, commit, and run the commit hooks.
+        """Call a Python function in a new transaction, commit, and run the commit hooks.
 
         Args:
-            body: Gets the calls of the transaction. The engine may run it again, from the start.
+            body: Called with the calls of the transaction. The engine may retry it from the start.
             caller: The caller of the functions that the body runs.
             timeout: See `Engine.write`.
 
@@ -142,7 +142,7 @@ class Runtime:
 
 
 def _fresh_arguments(arguments: Kwargs) -> Iterator[Kwargs]:
-    """Yield the arguments for each run of a function, without the changes that an earlier run made to them."""
+    """Yield the arguments for each attempt of a function, without the changes that an earlier attempt made to them."""
     if all(isinstance(value, _IMMUTABLE) for value in arguments.values()):
         return itertools.repeat(arguments)
     try:

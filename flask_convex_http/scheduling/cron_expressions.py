@@ -31,7 +31,7 @@ _FIELDS = "minute 0-59, hour 0-23, day of month 1-31, month 1-12 and day of week
 
 
 class Schedule(Protocol):
-    """The ticks of a cron. Its string is one line, which is stored and compared to detect a change."""
+    """The ticks of a cron. Its `str()` is stored, and compared to detect that the code has changed it."""
 
     def first(self, now: float) -> float:
         """Return the first tick of a new cron."""
@@ -48,7 +48,7 @@ class Interval:
     """Ticks at equal distances, counted from the first.
 
     Attributes:
-        milliseconds: The distance.
+        milliseconds: The time between two ticks.
     """
 
     milliseconds: int
@@ -71,7 +71,7 @@ class Interval:
         return f"every {str(self.milliseconds / 1000).removesuffix('.0')} s"
 
     def first(self, now: float) -> float:
-        """Return now."""
+        """Return `now`, so that a new cron fires at once."""
         return now
 
     def next(self, after: float) -> float:

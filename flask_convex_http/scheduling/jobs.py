@@ -138,7 +138,7 @@ class Jobs:
     def start(
         self, transaction: Transaction, job: ScheduledFunction, now: float, worker: str, lease_end: float
     ) -> ScheduledFunction:
-        """Start an attempt of an action by a worker, which holds the job until the lease ends; return the new row."""
+        """Start an attempt of an action, and return the new row. The worker holds the job until the lease ends."""
         attempts = [*job.attempts, Attempt(started=now)]
         changes = {"state": "inProgress", "worker": worker, "due": lease_end, "attempts": attempts}
         self._change(transaction, job.id, **changes)

@@ -30,10 +30,10 @@ _MAX_MILLISECONDS = timedelta(days=365.25 * MAX_YEARS).total_seconds() * 1000
 
 
 class InTransaction(Protocol):
-    """Calls a body with the jobs of a transaction: an open one, or a new one that it commits."""
+    """Calls a Python function with the `JobWriter` of an open transaction, or of a new one that it commits."""
 
     def __call__(self, body: Callable[[JobWriter], T], /) -> T:
-        """Return the body's value."""
+        """Call the function, and return its value."""
 
 
 class Scheduler:
@@ -43,7 +43,7 @@ class Scheduler:
         functions: The application's functions.
         schema: The application's schema.
         now: Returns the time that delays count from, in milliseconds since the epoch.
-        in_transaction: Gives the transaction that a job is written in.
+        in_transaction: Calls a function in the transaction that a job is written in.
     """
 
     __slots__ = ("_functions", "_in_transaction", "_now", "_schema")

@@ -245,7 +245,7 @@ class Files:
         Args:
             file_id: The id of the new file.
             content_type: Its media type.
-            most: The largest number of bytes.
+            most: The maximum number of bytes.
 
         Raises:
             PayloadTooLargeError: The upload is larger. It is deleted.

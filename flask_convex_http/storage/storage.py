@@ -95,7 +95,7 @@ class StorageActions(StorageReader):
         super().__init__(files, site, None)
 
     def store(self, data: Data, /, *, content_type: str | None = None) -> Id[StoredFile]:
-        """Store a file. It is durable when this returns.
+        """Store a file. It is committed when this returns.
 
         Args:
             data: Bytes, a file object, or an iterable of bytes. It is read in pieces, never as a whole.

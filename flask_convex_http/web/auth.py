@@ -49,11 +49,11 @@ def require_api_key(
     Args:
         handler: The handler, if the decorator is used without parentheses.
         scopes: The scopes that the key must have, all of them.
-        validate: A query of the application that takes the key and returns a `UserIdentity` or None. By default the
-            built-in keys are checked.
+        validate: A query of the application that takes the key and returns a `UserIdentity`, a document, a dict with
+            a `subject`, or None. By default the built-in keys are checked.
 
     Raises:
-        RegistrationError: The decorator is above the route, or an argument cannot work.
+        RegistrationError: The decorator is above the route, or an argument is invalid.
     """
     check = _app_check(validate) if validate is not None else _check_api_key
 
@@ -79,11 +79,11 @@ def require_bearer(
     Args:
         handler: The handler, if the decorator is used without parentheses.
         scopes: The scopes that the token must have, all of them.
-        validate: A query of the application that takes the token and returns a `UserIdentity` or None. By default the
-            built-in tokens are checked.
+        validate: A query of the application that takes the token and returns a `UserIdentity`, a document, a dict with
+            a `subject`, or None. By default the built-in tokens are checked.
 
     Raises:
-        RegistrationError: The decorator is above the route, or an argument cannot work.
+        RegistrationError: The decorator is above the route, or an argument is invalid.
     """
     check = _app_check(validate) if validate is not None else _check_token
 
@@ -195,7 +195,10 @@ def _app_check(validate: Validate) -> _Check:
 
 
 def _identity(found: Any) -> UserIdentity | None:
-    """Return the result of the application's own query as an identity: an identity, or a document of the user."""
+    """Return the identity that the application's own query has found, or None.
+
+    The subject of a document is its id. A dict must have a `subject`.
+    """
     if found is None or found is False:
         return None
     if isinstance(found, UserIdentity):

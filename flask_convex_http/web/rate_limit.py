@@ -52,14 +52,14 @@ def rate_limit(
         handler: Must be left out.
         rate: The number of tokens added per period.
         period: A timedelta, or seconds.
-        capacity: The largest number of tokens, which is the largest burst. The default is the rate.
+        capacity: The maximum number of tokens, which is the maximum burst. The default is the rate.
         key: A function of the request that returns the key of a bucket, or None for no limit. The default is the
             identity, or else the address: for IPv6 the /64 network; requests without an address share a bucket. Behind
             a proxy the address is the proxy's, unless the app uses Werkzeug's `ProxyFix`.
         name: The name of the limit, by default the endpoint. Handlers with one name, rate and capacity share buckets.
 
     Raises:
-        RegistrationError: The limit cannot work, or the decorator is above the route.
+        RegistrationError: An argument is invalid, or the decorator is above the route.
     """
     Limit.of("of a route" if name is None else name, rate, period, capacity)
     if key is not None and (not callable(key) or inspect.iscoroutinefunction(key) or not _takes(key, 1)):
@@ -115,7 +115,7 @@ def _takes(function: Callable[..., Any], count: int) -> bool:
 
 
 def _current_request() -> Request:
-    """Return the current request; a webhook's handler receives an event in its place."""
+    """Return the current request. It is not the handler's argument, since a webhook's handler receives an event."""
     current: Request = request._get_current_object()  # type: ignore[attr-defined]  # of the proxy
     return current
 

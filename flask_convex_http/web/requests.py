@@ -63,7 +63,7 @@ def _cached_validator(type: Any) -> Validator:
 
 
 def validator(type: Any) -> Validator:
-    """Return the validator of a type, made once."""
+    """Return the validator of a type, which is cached."""
     try:
         return _cached_validator(type)
     except TypeError:  # an annotation that is not hashable

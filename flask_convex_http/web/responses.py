@@ -109,7 +109,10 @@ def json_errors(app: Flask) -> None:
 
 
 def _outer_handler(error: Exception) -> Any:
-    """Return a handler of an outer blueprint or the app for this class of error, which the router's would hide."""
+    """Return the error handler of an outer blueprint or the app for an error, or None.
+
+    Flask would not call it, since it prefers the router's own handler, which handles every exception.
+    """
     for name in (*request.blueprints[1:], None):
         handlers = current_app.error_handler_spec.get(name, {}).get(None, {})
         found = handlers.get(_kind_handled(error, handlers))
@@ -121,7 +124,7 @@ def _outer_handler(error: Exception) -> Any:
 def _kind_handled(error: Exception, handlers: Mapping[type[Exception], Any]) -> Any:
     """Return the nearest class of an error that has a handler.
 
-    For errors of the package, `Exception` is too general.
+    The search ends at `ConvexHTTPError`, so a handler of `Exception` is not used for the package's errors.
     """
     for kind in type(error).__mro__:
         if kind in handlers or kind in (ConvexHTTPError, Exception):

@@ -65,7 +65,7 @@ def checked_methods(method: str | None, methods: Iterable[str] | None) -> tuple[
 
 
 def refuse_above_route(handler: Callable[..., Any], what: str) -> None:
-    """Raise for a decorator above the route, which the route would not call.
+    """Refuse a decorator above the route, since the route would not call it.
 
     Args:
         handler: The decorated handler.
@@ -90,10 +90,10 @@ def mark(handler: Callable[..., Any]) -> None:
 
 
 def checked_limit(limit: int | None) -> int | None:
-    """Return a number of bytes, or None.
+    """Check a limit on the bytes of a body, which is None if there is no limit, and return it.
 
     Raises:
-        RegistrationError: It is not a positive integer.
+        RegistrationError: The limit is not a positive integer.
     """
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
         raise RegistrationError(f"max_body_bytes={limit!r} must be a number of bytes, 1 or more")

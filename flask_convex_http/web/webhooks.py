@@ -199,7 +199,13 @@ def _run(handler: Handler, provider: Provider) -> Callable[[MutationCtx, Webhook
 
 
 def _check_error(error: HTTPException) -> None:
-    """Raise for a success status in an exception: the sender would not retry, but the effects are rolled back."""
+    """Check that an exception has an error status.
+
+    With another status the sender would not retry, although the effects are rolled back.
+
+    Raises:
+        WebhookFailedError: The status is below 400.
+    """
     status = error.code if error.response is None else error.response.status_code
     if status is not None and status < 400:
         raise WebhookFailedError(f"abort() was given an answer of {status}, which is no error: return it") from error

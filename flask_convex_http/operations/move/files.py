@@ -80,7 +80,7 @@ class FilesCopy:
         return self._report(self._copy, files, advance)
 
     def verify(self, files: Iterable[StoredFile], advance: Callable[[int], None]) -> FilesReport:
-        """Compare all bytes in the target with the digests of the files; copy nothing.
+        """Compare all bytes in the target with the digests of the files, and copy nothing.
 
         Args:
             files: The files.
@@ -145,7 +145,7 @@ class _FaultError(Exception):
 
 
 def _attempt_all(work: Work, files: Iterable[StoredFile]) -> Iterator[tuple[StoredFile, bool, str | None]]:
-    """Do the work on files, several at a time. Yield each file, whether it was copied, and its fault."""
+    """Copy or verify files, several at a time. Yield each file, whether it was copied, and its fault or None."""
     remaining = iter(files)
     with ThreadPoolExecutor(_THREADS) as pool:
         while batch := list(islice(remaining, _BATCH)):

@@ -26,7 +26,8 @@ def open_target(source: Side, here: Settings, there: Settings, schema: Schema, f
         folder: The folder of relative paths.
 
     Raises:
-        MoveRefusedError: The app is there already, or a place is temporary.
+        MoveRefusedError: The app uses the target already, the source or the target is temporary, or tables and files
+            would be in one file.
     """
     _check_places(here, there, folder)
     engine, blobs = source.engine, source.blobs
