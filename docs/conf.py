@@ -5,6 +5,7 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 
 from click import Context
+from docutils import nodes
 from sphinx.application import Sphinx
 
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
@@ -63,6 +64,14 @@ def show_examples(app: Sphinx, ctx: Context, lines: list[str]) -> None:
     lines[start:] = ["Examples:", "", ".. code-block:: sh", "", *(f"   {example}" for example in examples), ""]
 
 
+def show_dashes(app: Sphinx, tree: nodes.document, page: str) -> None:
+    """Show a dash between a parameter and its description, where Sphinx writes two hyphens."""
+    for body in tree.findall(nodes.field_body):
+        for text in [text for text in body.findall(nodes.Text) if text == " -- "]:
+            text.parent.replace(text, nodes.Text(" \N{EN DASH} "))
+
+
 def setup(app: Sphinx) -> None:
-    """Register what only this project needs."""
+    """Register the changes that only this project needs."""
+    app.connect("doctree-resolved", show_dashes)
     app.connect("sphinx-click-process-description", show_examples)
