@@ -110,7 +110,9 @@ def revoke_key(key: str, as_json: bool) -> None:
 @click.option("--expires", type=options.time, help="When the new key expires; as the old one if not given.")
 @json_option
 def rotate_key(key: str, keep: datetime.timedelta, expires: Expiry | None, as_json: bool) -> None:
-    """Create an API key with the name and scopes of another one, which expires soon.
+    """Replace an API key with a new one of the same name and scopes.
+
+    The old key expires soon.
 
     \b
     Examples:
@@ -174,7 +176,7 @@ def create_token(subject: str, scopes: list[str], expires: Expiry | None, as_jso
 @tokens.command("list")
 @json_option
 def list_tokens(as_json: bool) -> None:
-    """List the access tokens, oldest first, without the tokens themselves.
+    """List the access tokens, oldest first, without the secrets.
 
     \b
     Examples:

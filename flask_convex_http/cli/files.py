@@ -48,7 +48,9 @@ def list_files(as_json: bool) -> None:
 @click.option("--dry-run", is_flag=True, help="Only list the blobs.")
 @json_option
 def sweep(older_than: datetime.timedelta, dry_run: bool, as_json: bool) -> None:
-    """Delete blobs that belong to no stored file, such as those of an interrupted upload.
+    """Delete blobs that belong to no stored file.
+
+    An interrupted upload leaves such a blob.
 
     \b
     Examples:
