@@ -239,14 +239,19 @@ class Shell:
 
     def _environment(self) -> dict[str, str]:
         """Return the environment of every command."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("FLASK_", "PYTEST_", "AWS_"))}
+        foreign = (
+            "FLASK_",
+            "PYTEST_",
+            "AWS_",
+            "PYTHONDONTWRITEBYTECODE",
+        )  # each command would compile the package anew
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         return (
             kept
             | self._services.environment
             | {
                 "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
                 "PYTHONPATH": str(ROOT),
-                "PYTHONDONTWRITEBYTECODE": "1",  # a file may be replaced within a second
                 "PYTHONUNBUFFERED": "1",
                 "CURL_HOME": str(self.folder.parent),
                 "FLASK_RUN_PORT": str(self._port),

@@ -1,6 +1,7 @@
 """A folder in which a page is followed: its files, its shell, and the final checks of its Python."""
 
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -67,6 +68,8 @@ class Workspace:
         if named and named["new"]:
             self._known.discard(self._file)
         self._file.parent.mkdir(parents=True, exist_ok=True)
+        # Python compares seconds and sizes: it would run the old code of a file that is replaced at once.
+        shutil.rmtree(self._file.parent / "__pycache__", ignore_errors=True)
         with self._file.open("a" if self._file in self._known else "w", encoding="utf-8") as file:
             file.write(code + "\n\n")
         self._known.add(self._file)
