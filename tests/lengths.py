@@ -10,7 +10,7 @@ import pytest
 
 #: A test that only `make test-long` runs.
 LONG = pytest.mark.long
-#: A test whose numbers come from `number` or `examples`. Both commands run it.
+#: A test whose numbers come from `repetitions` or `examples`. Both commands run it.
 SAMPLED = pytest.mark.sampled
 
 _is_long = False
@@ -22,8 +22,8 @@ def choose(*, is_long: bool) -> None:
     _is_long = is_long
 
 
-def number(variable: str, *, sample: int, whole: int) -> int:
-    """Return a number for the length of this run, or that of an environment variable."""
+def repetitions(variable: str, *, sample: int, whole: int) -> int:
+    """Return how often a test repeats something in a run of this length, or what an environment variable says."""
     return int(os.environ.get(variable) or (whole if _is_long else sample))
 
 

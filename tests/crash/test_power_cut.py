@@ -3,7 +3,6 @@
 A power cut keeps exactly the synced bytes (`keep_synced.c`), or these and a random part of the rest.
 """
 
-import os
 from contextlib import closing
 from pathlib import Path
 from random import Random
@@ -16,6 +15,7 @@ from tests.crash.ledger import open_ledger
 from tests.crash.nursery import Nursery
 from tests.crash.power import Disk
 from tests.crash.rounds import Rounds, Start
+from tests.lengths import SAMPLED, repetitions
 
 
 def batches(points: int, size: int) -> list[int]:
@@ -24,7 +24,7 @@ def batches(points: int, size: int) -> list[int]:
 
 
 #: The number of all crashes. One in five is gunicorn's, whose start takes longer.
-POINTS = int(os.environ.get("CRASH_POINTS", "16"))
+POINTS = repetitions("CRASH_POINTS", sample=6, whole=40)
 SERVED = POINTS // 5
 #: The number of crashes of one growing ledger, before a new one starts.
 ROWS, ROWS_SERVED = batches(POINTS - SERVED, 16), batches(SERVED, 4)
@@ -57,6 +57,7 @@ def served(random: Random) -> Start:
     return start
 
 
+@SAMPLED
 @pytest.mark.parametrize("row", range(len(ROWS)))
 def test_killed_processes_lose_nothing(
     row: int, nursery: Nursery, shim: Path, tmp_path: Path, memory: Path, random: Random
@@ -66,6 +67,7 @@ def test_killed_processes_lose_nothing(
     rounds.crash_often(ROWS[row])
 
 
+@SAMPLED
 @pytest.mark.parametrize("row", range(len(ROWS_SERVED)))
 def test_killed_servers_lose_nothing(row: int, shim: Path, tmp_path: Path, memory: Path, random: Random) -> None:
     """gunicorn and its workers are killed under load repeatedly, and lose nothing that a client got a response for."""

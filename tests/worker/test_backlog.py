@@ -3,7 +3,6 @@
 WORKER_BACKLOG is the number of jobs.
 """
 
-import os
 import statistics
 import time
 from pathlib import Path
@@ -18,10 +17,11 @@ from flask_convex_http.functions.function import Function
 from flask_convex_http.scheduling import Submission
 from flask_convex_http.sqlite.connections import sqlite3
 from flask_convex_http.worker.cleanup import Cleaner
+from tests.lengths import SAMPLED, repetitions
 from tests.sqlite.crews import tell_statements, wait_until
 from tests.worker.workers import open_backend, running_worker
 
-BACKLOG = int(os.environ.get("WORKER_BACKLOG", "10000"))
+BACKLOG = repetitions("WORKER_BACKLOG", sample=4000, whole=20_000)
 #: The number of measurements.
 PARTS = 40
 
@@ -49,6 +49,7 @@ def schedule(backend: Backend, count: int, function: Function[..., None] = task)
     backend.engine.write(work)
 
 
+@SAMPLED
 @pytest.mark.timeout(0 if BACKLOG > 20_000 else 120)
 def test_the_last_take_no_longer_than_the_first(tmp_path: Path) -> None:
     """While a backlog is drained, the time of a job depends neither on the ended jobs nor on the pending ones."""

@@ -16,12 +16,13 @@ from flask_convex_http.schema.system_tables import ScheduledFunction
 from tests.crash.nursery import Worker
 from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
 from tests.databases import rows as stored_rows
+from tests.lengths import SAMPLED, repetitions
 from tests.worker import job_processes
 from tests.worker.workers import all_jobs
 
-pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES, SAMPLED]
 
-KILLS = int(os.environ.get("WORKER_KILLS", "12"))
+KILLS = repetitions("WORKER_KILLS", sample=6, whole=30)
 #: Seconds until all jobs have ended after the last kill.
 TIMEOUT = 60.0
 

@@ -3,7 +3,6 @@
 SERVER_KILLS is the number of failures. CRASH_SEED repeats the random choices, but not the timing.
 """
 
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,9 +14,10 @@ from tests.engines.postgres.failures import FAILURES, durable_server, start
 from tests.engines.postgres.machines import HOSTS, Deployment, serving
 from tests.engines.postgres.payers import Payer, paying
 from tests.killing import seeded_random
+from tests.lengths import SAMPLED, repetitions
 from tests.sqlite.crews import wait_until
 
-KILLS = int(os.environ.get("SERVER_KILLS", "3"))
+KILLS = repetitions("SERVER_KILLS", sample=2, whole=8)
 
 
 def fail_often(server: PostgresServer, payers: Sequence[Payer], random: Random) -> list[float]:
@@ -45,6 +45,7 @@ def seconds_until_served(payers: Sequence[Payer]) -> float:
     return time.monotonic() - now
 
 
+@SAMPLED
 def test_failures_of_the_server_under_load(tmp_path: Path) -> None:
     """The app recovers from each failure of the server without a restart.
 

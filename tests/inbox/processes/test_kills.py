@@ -3,7 +3,6 @@
 WEBHOOK_KILLS is the number of kills. CRASH_SEED repeats the random choices, but not their timing.
 """
 
-import os
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -16,8 +15,9 @@ from tests.inbox.processes.crews import Nursery, Server, at_work
 from tests.inbox.processes.customers import sending
 from tests.inbox.processes.judge import cut_short, faults, not_done_once, unfinished
 from tests.inbox.processes.servers import Deployment
+from tests.lengths import SAMPLED, repetitions
 
-KILLS = int(os.environ.get("WEBHOOK_KILLS", "8"))
+KILLS = repetitions("WEBHOOK_KILLS", sample=4, whole=20)
 #: Seconds after the last kill within which all accepted work must end.
 PATIENCE = 60.0
 
@@ -66,6 +66,7 @@ def receive_and_judge(folder: Path, sockets: Path, kill: Callable[[list[Server]]
     assert faults(folder) == []
 
 
+@SAMPLED
 @EACH_ENGINE
 def test_kills_lose_no_delivery_and_repeat_none(tmp_path: Path, sockets: Path, random: Random) -> None:
     """During kills, every duplicate gets the same response, every event has each effect once, and nothing is stuck.
@@ -76,6 +77,7 @@ def test_kills_lose_no_delivery_and_repeat_none(tmp_path: Path, sockets: Path, r
     receive_and_judge(tmp_path, sockets, lambda servers: kill_often(servers, random))
 
 
+@SAMPLED
 def test_kills_of_the_database_lose_no_delivery_and_repeat_none(tmp_path: Path, sockets: Path, random: Random) -> None:
     """The same holds if the database is killed as well; the servers recover without a restart."""
     with durable_server() as database, databases_from(database):

@@ -4,7 +4,6 @@ A power cut keeps exactly the synced bytes, or these and a random part of the re
 times the number of cuts.
 """
 
-import os
 import time
 from contextlib import closing
 from pathlib import Path
@@ -21,9 +20,10 @@ from tests.inbox.processes.customers import Customer, sending
 from tests.inbox.processes.judge import faults, lost, unfinished
 from tests.inbox.processes.servers import Deployment
 from tests.inbox.processes.shop import create_app
+from tests.lengths import SAMPLED, repetitions
 from tests.sqlite.crews import PATIENCE, wait_until
 
-CUTS = max(1, int(os.environ.get("WEBHOOK_KILLS", "10")) // 10)
+CUTS = max(1, repetitions("WEBHOOK_KILLS", sample=10, whole=40) // 10)
 
 
 @pytest.fixture(name="shim", scope="module")
@@ -32,6 +32,7 @@ def _shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return compiled("keep_synced", tmp_path_factory.mktemp("shim"))
 
 
+@SAMPLED
 @pytest.mark.parametrize("cut", range(CUTS))
 def test_power_cut(cut: int, shim: Path, tmp_path: Path, sockets: Path, random: Random) -> None:
     """After a crash and after a power cut, each acknowledged delivery exists with its effects or waits for its worker.
