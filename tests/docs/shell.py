@@ -239,12 +239,8 @@ class Shell:
 
     def _environment(self) -> dict[str, str]:
         """Return the environment of every command."""
-        foreign = (
-            "FLASK_",
-            "PYTEST_",
-            "AWS_",
-            "PYTHONDONTWRITEBYTECODE",
-        )  # each command would compile the package anew
+        # Without bytecode each command would compile the package again.
+        foreign = ("FLASK_", "PYTEST_", "AWS_", "PYTHONDONTWRITEBYTECODE")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         return (
             kept
