@@ -115,7 +115,7 @@ def worker_process(deployment: Deployment) -> Iterator[int]:
             command, cwd=deployment.folder, env=deployment.environment, stdout=output, stderr=subprocess.STDOUT
         )
     try:
-        wait_until(lambda: "Working" in log.read_text() or process.poll() is not None)
+        wait_until(lambda: "The worker runs" in log.read_text() or process.poll() is not None)
         yield process.pid
         process.terminate()
         assert process.wait(TIMEOUT) == 0, log.read_text()
