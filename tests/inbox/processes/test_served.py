@@ -124,14 +124,13 @@ def test_second_duplicate_waits_while_the_first_one_runs(servers: Servers) -> No
 def test_duplicates_of_what_fails_first(fails: int, servers: Servers, each_engine: str) -> None:
     """Of sixteen duplicates of a failing event, only the failed runs get a failure.
 
-    The next one succeeds, and the rest get its response, as does a duplicate that conflicts with a faster one.
+    The next one succeeds, and the rest get its response. So does a failed run that ends after it.
     """
     event_id, change = new_event(ticket=True, fails=fails)
     delivery = SENDERS["stripe"](event_id, change)
     answers = together(COPIES, lambda copy: servers.of(copy).deliver(delivery))
     failed = [answer.status for answer in answers if answer.status != 201]
-    told = Counter([FLAKY, DECLINED, FLAKY][:fails])
-    assert Counter(failed) == told or (Counter(failed) < told and each_engine == "postgres")
+    assert Counter(failed) <= Counter([FLAKY, DECLINED, FLAKY][:fails])
     assert len({answer.body for answer in answers if answer.status == 201}) == 1
     assert len(servers.deployment.effects(event_id)) == 1
     runs = len(servers.deployment.runs(event_id))
