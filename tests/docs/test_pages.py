@@ -7,10 +7,17 @@ import pytest
 from tests.docs.markdown import Block, Page, pages
 from tests.docs.services import services
 from tests.docs.workspace import Workspace
+from tests.lengths import LONG
+
+#: The folders whose pages take long. `make test` follows the README, the quickstart, the tutorials and the reference.
+_LONG = ("docs/how-to/", "docs/deploying/", "docs/coming-from/", "docs/concepts/")
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("page", [pytest.param(page, id=page.name) for page in pages()])
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, id=page.name, marks=[LONG] if page.name.startswith(_LONG) else []) for page in pages()],
+)
 def test_a_page_can_be_followed(page: Page, tmp_path: Path) -> None:
     """The blocks of a page run in order in an empty folder, with the documented output and statuses."""
     for number, blocks in enumerate(page.folders()):
