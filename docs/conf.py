@@ -39,6 +39,7 @@ autodoc_preserve_defaults = True
 napoleon_numpy_docstring = False
 
 html_theme = "furo"
+pygments_dark_style = "github-dark"
 html_title = f"flask_convex_http {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
