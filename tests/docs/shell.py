@@ -152,6 +152,17 @@ class Shell:
         """Return the output of the last command and of the servers."""
         return self._as_shown(self.printed + self._log.read_text(encoding="utf-8", errors="replace"))
 
+    def wait_for(self, text: str) -> None:
+        """Wait until a text is in the output. A server writes its access log after the client has the response.
+
+        Raises:
+            AssertionError: The text is not there after ten seconds.
+        """
+        deadline = time.monotonic() + 10
+        while not occurs(text, self.log()):
+            assert time.monotonic() < deadline, f"{text}\nis not in the output:\n{self.log()}"
+            time.sleep(0.05)
+
     def close(self) -> None:
         """Stop the servers."""
         for server in self._servers:

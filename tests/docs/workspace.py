@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.docs.languages import DIRECTIVES, PARSERS
 from tests.docs.markdown import Block
 from tests.docs.services import Services
-from tests.docs.shell import Shell, commands, occurs
+from tests.docs.shell import Shell, commands
 
 _FILE = re.compile(r"(?:#|//|;|--|<!--) (?P<name>[\w./-]*\w)(?P<new> \(new version\))?(?: -->)?\n")
 
@@ -52,8 +52,7 @@ class Workspace:
         elif block.language == "python":
             self.write(block.code)
         elif block.language == "text":
-            log = self._shell.log()
-            assert occurs(block.code, log), f"{block.code}\nis not in the output:\n{log}"
+            self._shell.wait_for(block.code)
         elif block.language != "none" and not block.language.startswith("{"):
             self._parse(block)
         else:
