@@ -34,7 +34,7 @@ Kwargs = dict[str, Any]
 #: Returns the context that a function runs in, such as Flask's application context.
 AppContext = Callable[[], AbstractContextManager[Any]]
 
-_IMMUTABLE = (str, int, float, bytes, type(None))
+_IMMUTABLE = frozenset({str, int, float, bool, bytes, type(None)})
 _ANONYMOUS = Auth()
 
 
@@ -143,7 +143,7 @@ class Runtime:
 
 def _fresh_arguments(arguments: Kwargs) -> Iterator[Kwargs]:
     """Yield the arguments for each attempt of a function, without the changes that an earlier attempt made to them."""
-    if all(isinstance(value, _IMMUTABLE) for value in arguments.values()):
+    if _IMMUTABLE.issuperset(map(type, arguments.values())):
         return itertools.repeat(arguments)
     try:
         kept = copy.deepcopy(arguments)
