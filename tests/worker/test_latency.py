@@ -108,8 +108,14 @@ def test_an_idle_worker_sleeps(tmp_path: Path) -> None:
     with deployment.backend() as backend:
         backend.ctx().scheduler.run_after(3600, served.write, text="later")
     with worker_process(deployment) as pid:
-        used = usage_when_idle(pid)
-    assert used.processor_seconds <= 0.1
-    assert used.switches < 10
-    assert used.reads < 40
+        # A worker that polls does so in each of the measurements. The cleanup of each minute falls into one of them.
+        used = [usage_when_idle(pid)]
+        while not is_asleep(used[-1]) and len(used) < 3:
+            used.append(usage_when_idle(pid))
+    assert is_asleep(used[-1]), used
     assert deployment.notes == []
+
+
+def is_asleep(used: Usage) -> bool:
+    """Return whether a process has done next to nothing."""
+    return used.processor_seconds <= 0.1 and used.switches < 10 and used.reads < 40
