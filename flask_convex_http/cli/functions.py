@@ -142,7 +142,7 @@ def _route(endpoint: str, route: Route) -> dict[str, Any]:
         "path": path_of(current_app, endpoint, route.path),
         "methods": list(route.methods),
         "endpoint": endpoint,
-        "cors": None if route.cors is None else _cors(route.cors),
+        "cors": _cors(route.cors) if route.cors else None,
         "webhook": None if route.webhook is None else route.webhook.provider.name,
     }
 

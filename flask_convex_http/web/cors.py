@@ -6,10 +6,11 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 from flask import Response
 from flask_cors import cross_origin
+from flask_cors.core import FLASK_CORS_EVALUATED
 
 from flask_convex_http.errors import RegistrationError
 
@@ -82,6 +83,7 @@ class Cors:
         decorate = cross_origin(**options)
 
         def apply(response: Response) -> Response:
+            _clear(response)
             if not everyone:
                 response.vary.add("Origin")  # caches need it, and flask-cors omits it for a single origin
             answer: Response = decorate(lambda: response)()
@@ -94,13 +96,29 @@ class Cors:
 
 
 CorsOption = Cors | str | Sequence[str] | None | bool
+#: The policy of a route; None without one, and False for a route that no other origin may use.
+Policy = Cors | Literal[False] | None
 
 
-def cors_policy(option: CorsOption, inherited: Cors | None) -> Cors | None:
+def without_cors(response: Response) -> Response:
+    """Remove the CORS headers of a response, and let flask-cors on the whole app add none."""
+    _clear(response)
+    response.__dict__[FLASK_CORS_EVALUATED] = True
+    return response
+
+
+def _clear(response: Response) -> None:
+    """Remove the CORS headers of a response. Browsers reject one with two `Access-Control-Allow-Origin`."""
+    response.__dict__.pop(FLASK_CORS_EVALUATED, None)  # flask-cors would add nothing a second time
+    for name in {name for name, _ in response.headers if name.lower().startswith("access-control-")}:
+        del response.headers[name]
+
+
+def cors_policy(option: CorsOption, inherited: Policy) -> Policy:
     """Return the policy for a route's `cors=` argument.
 
     Args:
-        option: The argument: None inherits the router's policy, False means no policy.
+        option: The argument: None inherits the router's policy, False means that no other origin may use the route.
         inherited: The router's policy.
 
     Raises:
@@ -108,9 +126,7 @@ def cors_policy(option: CorsOption, inherited: Cors | None) -> Cors | None:
     """
     if option is None:
         return inherited
-    if option is False:
-        return None
-    if isinstance(option, Cors):
+    if option is False or isinstance(option, Cors):
         return option
     if option is True:
         raise RegistrationError('cors=True does not say who; write cors="*" or list the origins')

@@ -14,6 +14,8 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import BaseConverter, Rule
 from werkzeug.wsgi import get_path_info
 
+from flask_convex_http.web.cors import without_cors
+
 END, REST = "convex_end", "convex_rest"
 #: The attribute of a view with the function that adds its CORS headers to a response.
 CORS = "convex_cors"
@@ -86,14 +88,26 @@ def restore_leading_slashes(request: Request, values: dict[str, Any]) -> None:
 
 
 def cors_headers_of_405(app: Flask, headers: Headers) -> Headers:
-    """Add the CORS headers of a path's route to a 405, without which a browser hides the response from scripts."""
+    """Set the CORS headers of a path's route on a 405, without which a browser hides the response from scripts."""
     error = request.routing_exception
-    for method in (error.valid_methods or ()) if isinstance(error, MethodNotAllowed) else ():
-        rule = _rule_for(app, method)
-        apply = getattr(app.view_functions.get(rule.endpoint), CORS, None) if rule else None
-        if apply is not None:
-            return list(apply(Response(headers=headers)).headers.to_wsgi_list())
-    return headers
+    methods = (error.valid_methods or ()) if isinstance(error, MethodNotAllowed) else ()
+    wanted = request.headers.get("Access-Control-Request-Method", "")
+    rules = [_rule_for(app, method) for method in ((wanted,) if wanted in methods else methods)]
+    found = [getattr(app.view_functions.get(rule.endpoint), CORS, None) for rule in rules if rule]
+    appliers = sorted((apply for apply in found if apply), key=lambda apply: apply is without_cors)  # policies first
+    return list(appliers[0](Response(headers=headers)).headers.to_wsgi_list()) if appliers else headers
+
+
+def preflight_headers(headers: Headers) -> Headers | None:
+    """Return the headers of the response to a preflight of a route without a policy, from those of its 405.
+
+    Returns:
+        The headers, or None unless flask-cors on the whole app allows the origin.
+    """
+    names = {name.lower() for name, _ in headers}
+    if request.method != "OPTIONS" or "access-control-allow-origin" not in names:
+        return None
+    return [(name, value) for name, value in headers if not name.lower().startswith("content-")]
 
 
 def _rule_for(app: Flask, method: str) -> Rule | None:

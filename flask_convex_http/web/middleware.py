@@ -1,8 +1,8 @@
 """WSGI middleware around the Flask app.
 
 It starts the background worker with the first request of a process, and makes query strings safe for Werkzeug. It adds
-`X-Request-Id` to every response, at a third of the cost of an `after_request` function, and the CORS headers to
-responses with status 405.
+`X-Request-Id` to every response, at a third of the cost of an `after_request` function. In a response with status 405
+it sets the route's CORS headers. If that is a preflight that flask-cors on the whole app allows, the status is 204.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from urllib.parse import quote_from_bytes
 
 from flask import Flask
 
-from flask_convex_http.web.matching import cors_headers_of_405
+from flask_convex_http.web.matching import cors_headers_of_405, preflight_headers
 from flask_convex_http.web.request_ids import HEADER, id_of
 from flask_convex_http.worker import BackgroundWorker
 
@@ -45,10 +45,25 @@ class Middleware:
         if not query.isascii():  # Werkzeug fails on bytes that are not UTF-8 unless they are escaped
             environ["QUERY_STRING"] = quote_from_bytes(query.encode("latin-1"), safe=_ASCII)
 
+        is_preflight = False
+
         def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+            nonlocal is_preflight
             if status.startswith("405"):
                 headers = cors_headers_of_405(self._app, headers)
+                allowed = preflight_headers(headers)
+                if allowed is not None:
+                    is_preflight, status, headers = True, "204 NO CONTENT", allowed
             headers.append((HEADER, identity))
             return start_response(status, headers, *more)
 
-        return self._wsgi_app(environ, start)
+        body = self._wsgi_app(environ, start)
+        return _closed(body) if is_preflight else body
+
+
+def _closed(body: Iterable[bytes]) -> Iterable[bytes]:
+    """Close the body of a response whose status allows none."""
+    close = getattr(body, "close", None)
+    if close is not None:
+        close()
+    return ()

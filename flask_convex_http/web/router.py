@@ -12,14 +12,14 @@ import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from flask import Blueprint, Flask, Request, Response, current_app, request
 
 from flask_convex_http.errors import RegistrationError
 from flask_convex_http.inbox.registry import Mode, Options, OrderBy
 from flask_convex_http.retry import Retry
-from flask_convex_http.web.cors import Cors, CorsOption, cors_policy
+from flask_convex_http.web.cors import Cors, CorsOption, Policy, cors_policy, without_cors
 from flask_convex_http.web.matching import CORS, END, prepare, restore_leading_slashes, rule_of
 from flask_convex_http.web.requests import has_body, limit_body
 from flask_convex_http.web.responses import handle_error, to_response
@@ -37,6 +37,7 @@ from flask_convex_http.web.webhooks import WebhookRoute
 from flask_convex_http.webhooks.base import Provider
 
 H = TypeVar("H", bound=Callable[..., Any])
+Applier = Callable[[Response], Response]
 
 
 @dataclass(frozen=True)
@@ -47,14 +48,14 @@ class Route:
         path: The exact path, or a prefix followed by `*`.
         methods: Its methods.
         endpoint: The name of the endpoint within the blueprint.
-        cors: Its CORS policy.
+        cors: Its CORS policy; False if no other origin may use it.
         webhook: The webhook that it receives, if any.
     """
 
     path: str
     methods: tuple[str, ...]
     endpoint: str
-    cors: Cors | None
+    cors: Policy
     webhook: WebhookRoute | None = None
 
 
@@ -114,18 +115,7 @@ class HttpRouter(Blueprint):
         """
         path = checked_path(rule, path_prefix)
         chosen = checked_methods(method, methods)
-        policy = cors_policy(cors, self._cors)
-        limit = checked_limit(max_body_bytes) or self._max_body_bytes
-
-        def decorate(handler: H) -> H:
-            name = self._endpoint(handler, endpoint)
-            self._refuse_twice(path, chosen)
-            view = _view(handler, path, is_prefix=path_prefix is not None, limit=limit)
-            self._add(path, name, view, chosen, policy, options)
-            mark(handler)
-            return handler
-
-        return decorate
+        return self._route(path, chosen, cors_policy(cors, self._cors), max_body_bytes, endpoint, options)
 
     def get(self, rule: str | None = None, **options: Any) -> Callable[[H], H]:
         """Register a handler for GET (and HEAD); see `route`."""
@@ -202,7 +192,7 @@ class HttpRouter(Blueprint):
         def decorate(handler: WebhookHandler) -> WebhookHandler:
             webhook = WebhookRoute.of(rule, provider, handler, options)
             name = self._endpoint(handler, endpoint)
-            self.route(rule, method="POST", cors=False, max_body_bytes=max_body_bytes, endpoint=name)(webhook.receive)
+            self._route(checked_path(rule, None), ("POST",), None, max_body_bytes, name, {})(webhook.receive)
             self.routes[-1] = replace(self.routes[-1], webhook=webhook)
             mark(handler)
             return handler
@@ -225,17 +215,37 @@ class HttpRouter(Blueprint):
 
     # --- registering ---------------------------------------------------------------------------------------------
 
+    def _route(
+        self,
+        path: str,
+        methods: tuple[str, ...],
+        cors: Policy,
+        max_body_bytes: int | None,
+        endpoint: str | None,
+        options: dict[str, Any],
+    ) -> Callable[[H], H]:
+        limit = checked_limit(max_body_bytes) or self._max_body_bytes
+
+        def decorate(handler: H) -> H:
+            name = self._endpoint(handler, endpoint)
+            self._refuse_twice(path, methods)
+            self._add(path, name, _view(handler, path, limit=limit), methods, cors, options)
+            mark(handler)
+            return handler
+
+        return decorate
+
     def _add(
         self,
         path: str,
         endpoint: str,
         view: Callable[..., Any],
         methods: tuple[str, ...],
-        cors: Cors | None,
+        cors: Policy,
         options: dict[str, Any],
     ) -> None:
         if cors is not None:
-            view.__dict__[CORS] = cors.applier(methods)
+            view.__dict__[CORS] = _applier(cors, methods)
         rule, defaults = rule_of(path)
         self.add_url_rule(
             rule,
@@ -276,9 +286,8 @@ class HttpRouter(Blueprint):
         for route in self.routes:
             by_path.setdefault(route.path, []).append(route)
         for number, (path, routes) in enumerate(by_path.items()):
-            shared = [route for route in routes if route.cors is not None]
-            if shared and not any("OPTIONS" in route.methods for route in routes):
-                self._add(path, f"cors_preflight_{number}", _preflight(shared), ("OPTIONS",), None, {})
+            if any(route.cors for route in routes) and not any("OPTIONS" in route.methods for route in routes):
+                self._add(path, f"cors_preflight_{number}", _preflight(routes), ("OPTIONS",), None, {})
 
 
 # --- views -----------------------------------------------------------------------------------------------------------
@@ -290,8 +299,9 @@ def _apply_cors(response: Response) -> Response:
     return response if apply is None else apply(response)
 
 
-def _view(handler: Callable[..., Any], path: str, *, is_prefix: bool, limit: int | None) -> Callable[..., Response]:
+def _view(handler: Callable[..., Any], path: str, *, limit: int | None) -> Callable[..., Response]:
     """Return the Flask view of a handler."""
+    is_prefix = path.endswith("*")
     suffix_parameter = suffix_name(handler, path) if is_prefix else None
     is_async = inspect.iscoroutinefunction(handler)
     has_end = path.endswith("/")
@@ -321,23 +331,29 @@ def _view(handler: Callable[..., Any], path: str, *, is_prefix: bool, limit: int
 
 
 def _preflight(routes: Sequence[Route]) -> Callable[..., Response]:
-    methods = tuple(dict.fromkeys(method for route in routes for method in route.methods))
-    by_method = {
-        method: route.cors.applier(_methods_with(routes, route.cors))
-        for route in routes
-        if route.cors
-        for method in route.methods
-    }
+    """Return the view for the preflights of a path, each with the policy of the method that it asks for.
+
+    A method without a policy is left to flask-cors on the whole app. Other methods get the first policy.
+    """
+    appliers = {method: _preflight_applier(routes, route.cors) for route in routes for method in route.methods}
+    default = next(appliers[route.methods[0]] for route in routes if route.cors)
+    allow = ", ".join((*appliers, "OPTIONS"))
 
     def preflight(**values: Any) -> Response:
-        wanted = request.headers.get("Access-Control-Request-Method", "").upper()
         response = current_app.response_class(status=204)
         response.headers.remove("Content-Type")
-        response.headers["Allow"] = ", ".join((*methods, "OPTIONS"))
-        return by_method.get(wanted, by_method[methods[0]])(response)
+        response.headers["Allow"] = allow
+        apply = appliers.get(request.headers.get("Access-Control-Request-Method", "").upper(), default)
+        return response if apply is None else apply(response)
 
     return preflight
 
 
-def _methods_with(routes: Sequence[Route], cors: Cors) -> list[str]:
-    return [method for route in routes if route.cors == cors for method in route.methods]
+def _preflight_applier(routes: Sequence[Route], cors: Policy) -> Applier | None:
+    methods = [method for route in routes if route.cors == cors for method in route.methods]
+    return None if cors is None else _applier(cors, methods)
+
+
+def _applier(cors: Cors | Literal[False], methods: Sequence[str]) -> Applier:
+    """Return the function that adds a policy's headers to a response, or removes those of the whole app."""
+    return cors.applier(methods) if cors else without_cors
