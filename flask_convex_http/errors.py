@@ -212,6 +212,10 @@ class UnavailableError(EngineError):
         self.detail = detail
 
 
+#: The message of the `UnavailableError` for a table or column that has gone while this process was running.
+OTHER_RELEASE = "The database was migrated for another release of this application; restart this process with that one"
+
+
 class BlobNotFoundError(ConvexHTTPError):
     """The file or its bytes do not exist."""
 

@@ -18,14 +18,14 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 import msgspec
 
 from flask_convex_http.errors import InvalidCursorError, NotUniqueError, QueryError
-from flask_convex_http.schema.columns import Kind, stored_bound
+from flask_convex_http.schema.columns import TEXT_KINDS, Kind, stored_bound
 from flask_convex_http.schema.documents import ID_COLUMN, TIME_COLUMN, Document, Index, Table
 from flask_convex_http.schema.index_ranges import Bound, Range, Segment, segments
 from flask_convex_http.validation.validator import InvalidValueError
 
 D = TypeVar("D", bound=Document)
 Order = Literal["asc", "desc"]
-_STORED_AS = {"text": str, "real": float, "boolean": bool, "blob": bytes, "datetime": str}
+_STORED_AS = {"real": float, "boolean": bool, "blob": bytes} | dict.fromkeys(TEXT_KINDS - {"json"}, str)
 
 
 class Page(msgspec.Struct, Generic[D], frozen=True, kw_only=True, rename="camel"):

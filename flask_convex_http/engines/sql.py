@@ -1,7 +1,8 @@
 """The statements that read and write rows, as far as all engines share them.
 
 Table and column names were validated when their class was defined, so they are quoted but not escaped. Values are
-always parameters.
+always parameters. Every column that is read carries the name of its table: SQLite takes a quoted name that no column
+has for a text, so that a column that another release has dropped would read as its own name.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class StatementCache:
         text = self._texts.get(table)
         if text is None:
             text = self._texts[table] = (
-                f'SELECT {quoted_columns(table)} FROM "{table.name}" WHERE "_id" = {self.placeholder}'
+                f'SELECT {selected_columns(table)} FROM "{table.name}" WHERE "_id" = {self.placeholder}'
             )
         return text
 
@@ -41,8 +42,8 @@ class StatementCache:
         key = (table, "lookup", names)
         text = self._texts.get(key)
         if text is None:
-            where = " AND ".join(f'"{name}" = {self.placeholder}' for name in names)
-            text = self._texts[key] = f'SELECT {quoted_columns(table)} FROM "{table.name}" WHERE {where}'
+            where = " AND ".join(f"{qualified(table, name)} = {self.placeholder}" for name in names)
+            text = self._texts[key] = f'SELECT {selected_columns(table)} FROM "{table.name}" WHERE {where}'
         return text
 
     def scan(self, table: Table[Any], segment: Segment, descending: bool, limit: int | None) -> tuple[str, list[Any]]:
@@ -91,16 +92,19 @@ class StatementCache:
 
     def _scan(self, table: Table[Any], segment: Segment, descending: bool, limit: int | None) -> str:
         mark = self.placeholder
-        where = [f'"{name}" IS NULL' if value is None else f'"{name}" = {mark}' for name, value in segment.equal]
+        where = [
+            f"{qualified(table, name)} {'IS NULL' if value is None else f'= {mark}'}" for name, value in segment.equal
+        ]
+        column = qualified(table, segment.column) if segment.column is not None else ""
         if segment.lower is not None:
-            where.append(f'"{segment.column}" {">=" if segment.lower.inclusive else ">"} {mark}')
+            where.append(f"{column} {'>=' if segment.lower.inclusive else '>'} {mark}")
         elif segment.not_none:
-            where.append(f'"{segment.column}" IS NOT NULL')
+            where.append(f"{column} IS NOT NULL")
         if segment.upper is not None:
-            where.append(f'"{segment.column}" {"<=" if segment.upper.inclusive else "<"} {mark}')
-        order = ", ".join(self.order_term(name, descending) for name in self.ordered(segment))
+            where.append(f"{column} {'<=' if segment.upper.inclusive else '<'} {mark}")
+        order = ", ".join(self.order_term(qualified(table, name), descending) for name in self.ordered(segment))
         return (
-            f'SELECT {quoted_columns(table)} FROM "{table.name}"'
+            f'SELECT {selected_columns(table)} FROM "{table.name}"'
             + (f" WHERE {' AND '.join(where)}" if where else "")
             + (f" ORDER BY {order}" if order else "")
             + ("" if limit is None else f" LIMIT {mark}")
@@ -110,11 +114,21 @@ class StatementCache:
         """Return the columns in the ORDER BY of a segment. Those that equal one value are left out."""
         return segment.order[len(segment.equal) :]
 
-    def order_term(self, name: str, descending: bool) -> str:
-        """Return the term of an ORDER BY for one column."""
-        return f'"{name}" DESC' if descending else f'"{name}"'
+    def order_term(self, column: str, descending: bool) -> str:
+        """Return the term of an ORDER BY for one column, which is given as SQL."""
+        return f"{column} DESC" if descending else column
 
 
 def quoted_columns(table: Table[Any]) -> str:
-    """Return all columns of a table as SQL, in the order in which a `Row` has their values."""
+    """Return the names of all columns of a table as SQL, in the order in which a `Row` has their values."""
     return ", ".join(f'"{name}"' for name in ("_id", "_creation_time", *table.columns))
+
+
+def selected_columns(table: Table[Any]) -> str:
+    """Return all columns of a table for a SELECT, in the order in which a `Row` has their values."""
+    return ", ".join(qualified(table, name) for name in ("_id", "_creation_time", *table.columns))
+
+
+def qualified(table: Table[Any], name: str) -> str:
+    """Return a column of a table as SQL, with the name of the table."""
+    return f'"{table.name}"."{name}"'

@@ -1,25 +1,31 @@
 """Column types: the kind of stored value for an annotation, and the conversions to it and back.
 
-Stored values are str, int, float, bool, bytes and None. Datetimes are stored as text, and structured values as JSON
-text. An engine maps the kinds to SQL types.
+Stored values are str, int, float, bool, bytes and None. Datetimes, dates and UUIDs are stored as text, and structured
+values as JSON text. A decimal is stored as JSON too, which keeps its zeros, unless an index needs its order. An engine
+maps the kinds to SQL types.
 """
 
 from __future__ import annotations
 
 import datetime
+import decimal
 import enum
 import hashlib
 import types
 import typing
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
 
+from flask_convex_http.schema import decimals
 from flask_convex_http.validation.validator import InvalidValueError, Validator
 
-Kind = Literal["text", "integer", "real", "boolean", "blob", "datetime", "json"]
+Kind = Literal["text", "integer", "real", "boolean", "blob", "datetime", "date", "uuid", "decimal", "json"]
+#: Kinds that are stored as text.
+TEXT_KINDS: frozenset[Kind] = frozenset({"text", "datetime", "date", "uuid", "decimal", "json"})
 Store = Callable[[Any], Any]
 
 _KINDS: dict[Any, Kind] = {
@@ -29,6 +35,9 @@ _KINDS: dict[Any, Kind] = {
     float: "real",
     bytes: "blob",
     datetime.datetime: "datetime",
+    datetime.date: "date",
+    uuid.UUID: "uuid",
+    decimal.Decimal: "decimal",
 }
 
 
@@ -47,9 +56,17 @@ class ColumnType:
     load: Callable[[Any], Any] | None
 
 
-def column_type(annotation: Any, validator: Validator) -> ColumnType:
-    """Return the column type for an annotation and its validator."""
+def column_type(annotation: Any, validator: Validator, *, indexed: bool) -> ColumnType:
+    """Return the column type for an annotation and its validator.
+
+    Args:
+        annotation: The annotation of the field.
+        validator: Its validator.
+        indexed: Whether an index contains the column.
+    """
     kind = kind_of(annotation)
+    if kind == "decimal" and not indexed:
+        kind = "json"
     if kind == "json":
         return ColumnType(kind, _store_json(annotation, validator), validator.load)
     store = _with_fast_path(annotation, _STORE.get(kind, _store_plain)(validator))
@@ -199,6 +216,37 @@ def _store_datetime(validator: Validator) -> Store:
     return store
 
 
+def _store_date(validator: Validator) -> Store:
+    def store(value: Any) -> Any:
+        checked = validator.check(value)
+        return None if checked is None else checked.isoformat()
+
+    return store
+
+
+def _store_uuid(validator: Validator) -> Store:
+    def store(value: Any) -> Any:
+        checked = validator.check(value)
+        return None if checked is None else str(checked)
+
+    return store
+
+
+def _store_decimal(validator: Validator) -> Store:
+    def store(value: Any) -> Any:
+        checked = validator.check(value)
+        if checked is None:
+            return None
+        text = decimals.to_text(checked)
+        if text is None:
+            raise InvalidValueError(
+                f"Expected a finite decimal with an exponent of at most {decimals.MAX_EXPONENT} - at `$`"
+            )
+        return text
+
+    return store
+
+
 def _store_json(annotation: Any, validator: Validator) -> Store:
     def store(value: Any) -> Any:
         if value is None and type(None) in _members(annotation):
@@ -223,6 +271,16 @@ _STORE: dict[Kind, Callable[[Validator], Store]] = {
     "integer": _store_integer,
     "real": _store_real,
     "datetime": _store_datetime,
+    "date": _store_date,
+    "uuid": _store_uuid,
+    "decimal": _store_decimal,
+}
+_LOAD: dict[Kind, Callable[[Any], Any]] = {
+    "boolean": bool,
+    "datetime": datetime.datetime.fromisoformat,
+    "date": datetime.date.fromisoformat,
+    "uuid": uuid.UUID,
+    "decimal": decimals.from_text,
 }
 _BOUNDS: dict[Kind, Store] = {
     kind: _STORE.get(kind, _store_plain)(Validator(annotation, kind)) for annotation, kind in _KINDS.items()
@@ -236,9 +294,7 @@ def _load_plain(annotation: Any, kind: Kind, validator: Validator) -> Callable[[
     members = [member for member in _members(annotation) if member is not type(None)]
     if any(isinstance(member, type) and issubclass(member, enum.Enum) for member in members):
         return members[0] if len(members) == 1 else validator.check_json
-    if kind == "datetime":
-        return datetime.datetime.fromisoformat
-    return bool if kind == "boolean" else None
+    return _LOAD.get(kind)
 
 
 # --- fingerprints --------------------------------------------------------------------------------------------------

@@ -192,10 +192,19 @@ class Schema:
             raise RegistrationError(f"Schema({name}): write class {name}(Document, table=...) to give it a table")
         other = next((other for name, other in self.tables.items() if name.lower() == table.name.lower()), None)
         if other is not None:
-            built_in = " (the package's own)" if other.system or table.system else ""
-            raise RegistrationError(f"Two classes have the table {table.name!r}{built_in}; give each its own name")
+            raise RegistrationError(_same_name(other, table))
         self.tables[table.name] = table
         self._by_class[document] = table
+
+
+def _same_name(one: Table[Any], other: Table[Any]) -> str:
+    if one.system == other.system:
+        return f"Two classes have the table {other.name!r}; give each its own name"
+    own = other if one.system else one
+    return (
+        f"{own.document.__name__}: the table {own.name!r} is one of the package's own. Give the class another name for "
+        f'its table, such as class {own.document.__name__}(Document, table="app_{own.name}"); the class keeps its name'
+    )
 
 
 def _resolved(table: Table[Any]) -> dict[str, Column]:

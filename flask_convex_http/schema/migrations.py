@@ -16,6 +16,7 @@ import msgspec
 from msgspec import UNSET
 
 from flask_convex_http.errors import MigrationRefusedError
+from flask_convex_http.schema import decimals
 from flask_convex_http.schema.columns import Kind, fingerprint
 from flask_convex_http.schema.documents import Column, Index, Schema, Table
 from flask_convex_http.validation.validator import InvalidValueError
@@ -270,6 +271,8 @@ def _converted(column: Column, old: Kind, stored: Any) -> Any:
     value = _FROM.get(old, _same)(stored) if stored is not None else None
     if new == "datetime" and isinstance(value, str):
         value = datetime.datetime.fromisoformat(value)
+    elif value is not None and (new in _LIKE_JSON or (new == "json" and old in _LIKE_JSON)):
+        value = column.validator.check_json(value)
     if new == "text" and old == "datetime":
         value = stored
     fitting = column.type.store(value)
@@ -304,7 +307,10 @@ _FROM: dict[Kind, Callable[[Any], Any]] = {
     "boolean": bool,
     "json": msgspec.json.decode,
     "datetime": datetime.datetime.fromisoformat,
+    "decimal": lambda stored: str(decimals.from_text(stored)),
 }
+#: Kinds whose values JSON holds as text.
+_LIKE_JSON: tuple[Kind, ...] = ("date", "uuid", "decimal")
 
 
 def _column_shape(column: Column) -> ColumnShape:

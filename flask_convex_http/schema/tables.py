@@ -39,7 +39,8 @@ def unique(*fields: str) -> Unique:
     """Declare a unique index: no two documents may have the same values in these fields.
 
     Args:
-        fields: Field names in order. Documents with None in one of them do not collide.
+        fields: Field names in order. As in SQL, documents with None in one of them do not collide: store a value such as
+            "" where even the absence of a value must be unique.
     """
     return Unique(fields)
 
@@ -222,7 +223,8 @@ class Table(Generic[D]):
                 if columns[field].type.kind == "json":
                     raise RegistrationError(
                         f"{self.document.__name__}: index {index.name!r} names {field!r}, which is stored as JSON and "
-                        "has no order; index a str, int, float, bool, bytes, datetime, Enum, Literal or Id field"
+                        "has no order; index a str, int, float, bool, bytes, datetime, date, UUID, Decimal, Enum, "
+                        "Literal or Id field"
                     )
         return columns
 
@@ -237,7 +239,9 @@ class Table(Generic[D]):
     def _column(self, name: str, annotation: Any, field: msgspec.structs.FieldInfo) -> Column:
         where = f"{self.document.__name__}.{name}"
         validator = Validator(annotation, where)
-        column = Column(name, column_type(annotation, validator), _accepts(validator, None), validator, field)
+        indexed = any(name in index.fields for index in self.indexes.values())
+        kind = column_type(annotation, validator, indexed=indexed)
+        column = Column(name, kind, _accepts(validator, None), validator, field)
         if field.default is not msgspec.NODEFAULT and not _accepts(validator, field.default):
             raise RegistrationError(f"{where}: the default {field.default!r} does not match the annotation")
         return column

@@ -2,6 +2,9 @@
 
 import datetime
 import enum
+import uuid
+from contextlib import closing
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,6 +13,7 @@ import pytest
 
 from flask_convex_http import Id, MigrationRefusedError
 from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES, columns, database_digest
+from tests.deployment import Deployment
 from tests.versions import all_documents, create_with, migrate, thing
 
 pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
@@ -47,6 +51,10 @@ NOON = datetime.datetime(2024, 5, 1, 12, tzinfo=datetime.UTC)
         (str, str | None, ["a"], ["a"]),
         (str | None, str, ["a"], ["a"]),
         (list[str], list[str] | None, [["a"]], [["a"]]),
+        (str, datetime.date, ["2024-05-01"], [datetime.date(2024, 5, 1)]),
+        (datetime.date, str, [datetime.date(2024, 5, 1)], ["2024-05-01"]),
+        (Any, uuid.UUID | None, [str(uuid.UUID(int=7)), None], [uuid.UUID(int=7), None]),
+        (uuid.UUID, str, [uuid.UUID(int=7)], [str(uuid.UUID(int=7))]),
         (str, datetime.datetime, ["2024-05-01T12:00:00Z", "2024-05-01T14:00:00.000+02:00"], [NOON, NOON]),
         (datetime.datetime, str, [NOON], ["2024-05-01T12:00:00.000000Z"]),
         (str | int, str, ["a", "b"], ["a", "b"]),
@@ -130,3 +138,16 @@ def test_types_change_freely_without_rows(tmp_path: Path) -> None:
         migrate(tmp_path, kind)
         assert migrate(tmp_path, kind) == []
         assert all_documents(tmp_path, kind) == []
+
+
+def test_an_index_changes_how_a_decimal_is_stored(tmp_path: Path) -> None:
+    """A decimal gets the text that orders it when it gets an index, and JSON again when the index is dropped."""
+    plain, indexed = thing(price=Decimal | None), thing({"by_price": ["price"]}, price=Decimal | None)
+    prices = [Decimal("10"), Decimal("9.90"), None, Decimal("-1")]
+    create_with(tmp_path, plain, *(plain(price=price) for price in prices))
+    assert migrate(tmp_path, indexed)[0] == "change column things.price to decimal or None"
+    with closing((app := Deployment(indexed, folder=tmp_path)).backend):
+        found = app.read(lambda db: [one.price for one in db.query(indexed).with_index("by_price")])
+    assert found == [None, Decimal("-1"), Decimal("9.90"), Decimal("10")]
+    migrate(tmp_path, plain)
+    assert [one.price for one in all_documents(tmp_path, plain)] == prices

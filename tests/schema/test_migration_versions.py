@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import pytest
 
-from flask_convex_http import EngineError, MigrationRefusedError, MigrationRequiredError
+from flask_convex_http import EngineError, MigrationRefusedError, MigrationRequiredError, UnavailableError
 from flask_convex_http.schema.migrations import plan
 from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES, SQLITE_ONLY, database_digest, rows
 from tests.deployment import Deployment
@@ -132,3 +132,25 @@ def test_a_newer_required_column_is_an_error_for_old_code(tmp_path: Path) -> Non
     migrate(tmp_path, thing(name=str, size=int))
     with pytest.raises(EngineError, match="SQL"), closing((app := Deployment(old, folder=tmp_path)).backend):
         app.add(old(name="a"))
+
+
+def test_an_old_process_does_not_read_a_dropped_column(tmp_path: Path) -> None:
+    """A process whose class has a column that a newer release has dropped gets UnavailableError, not wrong values."""
+    old = thing({"by_size": ["size"]}, name=str, size=(str, "large"))
+    with closing(Deployment(old, folder=tmp_path).backend) as backend:
+        backend.migrate()
+        app = Deployment(old, folder=tmp_path)
+        with closing(app.backend):
+            [one] = app.add(old(name="a"))
+            migrate(tmp_path, thing(name=str), allow_destructive=True)
+            for work in (
+                lambda: app.get(one),
+                lambda: app.read(lambda db: db.query(old).collect()),
+                lambda: app.read(lambda db: list(db.query(old).with_index("by_size", size="size"))),
+                lambda: app.add(old(name="b")),
+                lambda: app.write(lambda db: db.patch(one, size="small")),
+            ):
+                with pytest.raises(UnavailableError, match="migrated for another release") as caught:
+                    work()
+                assert caught.value.by_engine
+                assert "size" not in str(caught.value)

@@ -12,6 +12,7 @@ import psycopg
 from psycopg.pq import ConnStatus
 
 from flask_convex_http.errors import (
+    OTHER_RELEASE,
     ConflictError,
     ConvexHTTPError,
     DocumentValidationError,
@@ -36,6 +37,8 @@ _OVERLOADED = {
     "57014": "A statement took too long",
     "53300": "The server has no connection left",
 }
+#: A table or a column does not exist, because another release of the application has renamed or dropped it.
+_MISSING = ("42P01", "42703")
 #: Classes of SQLSTATEs: insufficient resources, system errors, connection exceptions.
 _UNAVAILABLE_CLASSES = ("53", "58", "08")
 
@@ -64,6 +67,9 @@ def translate(error: Exception) -> ConvexHTTPError:
     if is_of_connection or state in _FAILOVER or state.startswith(_UNAVAILABLE_CLASSES):
         logger.warning("The database cannot be used at the moment: %s", text)
         return UnavailableError("The database cannot be used at the moment", by_engine=True, detail=text)
+    if state in _MISSING:
+        logger.error("%s: %s", OTHER_RELEASE, text)
+        return UnavailableError(OTHER_RELEASE, by_engine=True, detail=text)
     if state == "42501":
         return EngineError(f"PostgreSQL: {text}; GRANT it to the app's user, or make that the owner of the database")
     if state == "54000":

@@ -18,7 +18,7 @@ from flask_convex_http.engines.postgres.tables import SHAPE_KEY, TYPES, Postgres
 from flask_convex_http.engines.postgres.values import encoded
 from flask_convex_http.errors import MigrationRefusedError
 from flask_convex_http.ids import new_id
-from flask_convex_http.schema.columns import Kind
+from flask_convex_http.schema.columns import TEXT_KINDS
 from flask_convex_http.schema.documents import ID_COLUMN, TIME_COLUMN, Column, Index, Schema, Table
 from flask_convex_http.schema.migrations import (
     AddColumn,
@@ -33,7 +33,6 @@ from flask_convex_http.schema.migrations import (
     shape_of,
 )
 
-_TEXTS: tuple[Kind, ...] = ("text", "datetime", "json")
 #: The name of a column while it is being replaced. No field starts with an underscore.
 _OLD = "_old"
 #: Suffix of the second index that `_index_statements` builds beside a unique index.
@@ -175,7 +174,7 @@ class PostgresMigration(PostgresTables):
         self._run(f'ALTER TABLE {table} RENAME COLUMN "{name}" TO "{_OLD}"')
         self._run(f'ALTER TABLE {table} ADD COLUMN "{name}" {TYPES[kind]}')
         self._fill(step)
-        if step.old.kind in _TEXTS and kind in _TEXTS:  # `values` has only those whose text differs
+        if step.old.kind in TEXT_KINDS and kind in TEXT_KINDS:  # `values` has only those whose text differs
             self._run(
                 f'UPDATE {table} SET "{name}" = "{_OLD}"::text::{TYPES[kind].partition(" ")[0]} '
                 'WHERE NOT "_id" = ANY(%s)',
@@ -254,11 +253,12 @@ def _index_statements(table: Table[Any], index: Index) -> Iterator[str]:
     only the declared fields. If one of them is nullable, several rows may have NULL in it, and a second index that is
     not unique orders these.
     """
-    order = ", ".join(map(order_term, index.columns))
+    order = ", ".join(order_term(quoted(name)) for name in index.columns)
     name = index_name(table.name, index.name)
     if not index.unique:
         yield f'CREATE INDEX "{name}" ON "{table.name}" ({order})'
         return
-    yield f'CREATE UNIQUE INDEX "{name}" ON "{table.name}" ({", ".join(map(order_term, index.fields))})'
+    fields = ", ".join(order_term(quoted(field)) for field in index.fields)
+    yield f'CREATE UNIQUE INDEX "{name}" ON "{table.name}" ({fields})'
     if any(field in table.nullable for field in index.fields):
         yield f'CREATE INDEX "{index_name(table.name, index.name + _ORDER)}" ON "{table.name}" ({order})'

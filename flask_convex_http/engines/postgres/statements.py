@@ -43,9 +43,9 @@ class PostgresStatements(StatementCache):
         empty = [name for name, value in segment.equal if value is None]
         return (*empty, *super().ordered(segment))
 
-    def order_term(self, name: str, descending: bool) -> str:
-        """Return the term of an ORDER BY for one column."""
-        return order_term(name, descending)
+    def order_term(self, column: str, descending: bool) -> str:
+        """Return the term of an ORDER BY for one column, which is given as SQL."""
+        return order_term(column, descending)
 
     def _guard(self, table: Table[Any], index: Index, names: tuple[str, ...]) -> str:
         row, value = f'"{table.name}"', self.placeholder
@@ -61,9 +61,9 @@ def guard_values(table: Table[Any], document_id: str, changes: dict[str, Any]) -
     return values
 
 
-def order_term(name: str, descending: bool = False) -> str:
-    """Return the term for one column of an ORDER BY, or of an index that serves that order."""
-    return f'"{name}" DESC NULLS LAST' if descending else f'"{name}" NULLS FIRST'
+def order_term(column: str, descending: bool = False) -> str:
+    """Return the term for one column, given as SQL, of an ORDER BY or of an index that serves that order."""
+    return f"{column} DESC NULLS LAST" if descending else f"{column} NULLS FIRST"
 
 
 def quoted(name: str) -> str:

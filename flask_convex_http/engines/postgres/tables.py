@@ -27,6 +27,9 @@ TYPES: dict[Kind, str] = {
     "boolean": "boolean",
     "blob": "bytea",
     "datetime": 'text COLLATE "C"',
+    "date": 'text COLLATE "C"',
+    "uuid": 'text COLLATE "C"',
+    "decimal": 'text COLLATE "C"',
     "json": "json",  # not jsonb, which changes numbers and rejects NUL
 }
 _KINDS: dict[str, Kind] = {

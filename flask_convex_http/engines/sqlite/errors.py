@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+
 from flask_convex_http.errors import (
+    OTHER_RELEASE,
     ConvexHTTPError,
     EngineError,
     OverloadedError,
@@ -12,6 +15,11 @@ from flask_convex_http.errors import (
 from flask_convex_http.schema.documents import Schema
 from flask_convex_http.schema.tables import unique_violation
 from flask_convex_http.sqlite.connections import DISK_FAILURES, sqlite3
+
+logger = logging.getLogger("flask_convex_http")
+
+#: Parts of the messages for a table or column that another release of the application has renamed or dropped.
+_MISSING = ("no such table: ", "no such column: ", " has no column named ")
 
 
 def translate(error: Exception, schema: Schema) -> ConvexHTTPError:
@@ -30,6 +38,9 @@ def translate(error: Exception, schema: Schema) -> ConvexHTTPError:
         return OverloadedError("The database is busy with other writes; try again in a moment")
     if isinstance(error, sqlite3.OperationalError) and text in DISK_FAILURES:
         return UnavailableError(f"The database cannot be used at the moment: {text}", by_engine=True)
+    if isinstance(error, sqlite3.OperationalError) and any(part in text for part in _MISSING):
+        logger.error("%s: %s", OTHER_RELEASE, text)
+        return UnavailableError(OTHER_RELEASE, by_engine=True, detail=text)
     return EngineError(f"SQLite: {text}")
 
 

@@ -41,6 +41,9 @@ TYPES: dict[Kind, str] = {
     "boolean": "INTEGER",
     "blob": "BLOB",
     "datetime": "TEXT",
+    "date": "TEXT",
+    "uuid": "TEXT",
+    "decimal": "TEXT",
     "json": "TEXT",
 }
 _PLAIN: dict[str, Kind] = {"TEXT": "text", "INTEGER": "integer", "REAL": "real", "BLOB": "blob"}
