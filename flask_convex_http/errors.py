@@ -261,7 +261,15 @@ class VerificationError(ConvexHTTPError):
         self.reason = reason
 
 
-class DeadLetterError(ConvexHTTPError):
+class NoRetry(ConvexHTTPError):
+    """No retry can help. Raise it in a job or in a webhook's handler to dead-letter the work at once.
+
+    An action fails without the attempts that are left, and the job keeps this message. A webhook's handler dead-letters
+    its delivery, as with `DeadLetterError`. A mutation is rolled back, as with any exception.
+    """
+
+
+class DeadLetterError(NoRetry):
     """A webhook's handler dead-letters its delivery. Raise it for a delivery that no retry can process.
 
     The effects are rolled back. The sender receives a success status, so that it stops sending. The inbox keeps the
@@ -298,7 +306,7 @@ _LONGEST_TEXT = 2000
 def text_of(error: BaseException) -> str:
     """Return an exception as text that can be stored, of at most 2,000 characters."""
     try:
-        if isinstance(error, DeadLetterError):  # the handler chose the words
+        if isinstance(error, NoRetry):  # the function chose the words
             return plain(str(error))[:_LONGEST_TEXT] or "The handler dead-lettered it"
         text = "".join(traceback.format_exception_only(error)).strip()
     except BaseException:  # str() of an exception, of its notes or of the line of a SyntaxError may raise

@@ -218,15 +218,32 @@ class ActionFunction(Function[P, R_co]):
         handler: See `Function`.
         public: See `Function`.
         retry: How a scheduled run is retried, or None to run it at most once.
+        on_failure: Runs after the last attempt of a scheduled run has failed, in the transaction that records it.
     """
 
     kind = "action"
 
-    def __init__(self, handler: Callable[..., R_co], *, public: bool, retry: Retry | None = None) -> None:
+    def __init__(
+        self,
+        handler: Callable[..., R_co],
+        *,
+        public: bool,
+        retry: Retry | None = None,
+        on_failure: MutationFunction[..., Any] | None = None,
+    ) -> None:
         super().__init__(handler, public=public)
         if retry is not None and not isinstance(retry, Retry):
             raise RegistrationError(f"@action(retry={retry!r}) takes a Retry(max_attempts=...)")
         self.retry = retry
+        self.on_failure = on_failure
+        if on_failure is not None:
+            _check_on_failure(self, on_failure)
+
+    def bind(self, schema: Schema) -> None:
+        """See `Function`."""
+        super().bind(schema)
+        if self.on_failure is not None:
+            self.on_failure.bind(schema)
 
 
 def query(handler: Callable[Concatenate[QueryCtx, P], R]) -> QueryFunction[P, R]:
@@ -245,14 +262,29 @@ def action(handler: Callable[Concatenate[ActionCtx, P], R], /) -> ActionFunction
 def action(
     *, retry: Retry | None = None
 ) -> Callable[[Callable[Concatenate[ActionCtx, P], R]], ActionFunction[P, R]]: ...
-def action(handler: Callable[..., Any] | None = None, /, *, retry: Retry | None = None) -> Any:
+@overload
+def action(
+    *, retry: Retry | None = None, on_failure: MutationFunction[Concatenate[str, P], Any]
+) -> Callable[[Callable[Concatenate[ActionCtx, P], R]], ActionFunction[P, R]]: ...
+def action(
+    handler: Callable[..., Any] | None = None,
+    /,
+    *,
+    retry: Retry | None = None,
+    on_failure: MutationFunction[..., Any] | None = None,
+) -> Any:
     """Register a public action: it is not a transaction, and clients may call it over the function API.
 
     Args:
         handler: The function.
         retry: How a scheduled run is retried after a failure. Without it, a scheduled run happens at most once.
+        on_failure: A mutation that runs when a scheduled run has failed for good, in the commit that records this. Its
+            first argument is the error as a text, the others are those of the action.
+
+    Raises:
+        RegistrationError: The function, `retry` or `on_failure` cannot work.
     """
-    return _action(handler, public=True, retry=retry)
+    return _action(handler, public=True, retry=retry, on_failure=on_failure)
 
 
 def internal_query(handler: Callable[Concatenate[QueryCtx, P], R]) -> QueryFunction[P, R]:
@@ -271,20 +303,55 @@ def internal_action(handler: Callable[Concatenate[ActionCtx, P], R], /) -> Actio
 def internal_action(
     *, retry: Retry | None = None
 ) -> Callable[[Callable[Concatenate[ActionCtx, P], R]], ActionFunction[P, R]]: ...
-def internal_action(handler: Callable[..., Any] | None = None, /, *, retry: Retry | None = None) -> Any:
+@overload
+def internal_action(
+    *, retry: Retry | None = None, on_failure: MutationFunction[Concatenate[str, P], Any]
+) -> Callable[[Callable[Concatenate[ActionCtx, P], R]], ActionFunction[P, R]]: ...
+def internal_action(
+    handler: Callable[..., Any] | None = None,
+    /,
+    *,
+    retry: Retry | None = None,
+    on_failure: MutationFunction[..., Any] | None = None,
+) -> Any:
     """Register an internal action, which only your own code can call.
 
     Args:
         handler: The function.
         retry: How a scheduled run is retried after a failure. Without it, a scheduled run happens at most once.
+        on_failure: A mutation that runs when a scheduled run has failed for good, in the commit that records this. Its
+            first argument is the error as a text, the others are those of the action.
+
+    Raises:
+        RegistrationError: The function, `retry` or `on_failure` cannot work.
     """
-    return _action(handler, public=False, retry=retry)
+    return _action(handler, public=False, retry=retry, on_failure=on_failure)
 
 
-def _action(handler: Callable[..., Any] | None, *, public: bool, retry: Retry | None) -> Any:
-    if handler is None:
-        return functools.partial(ActionFunction, public=public, retry=retry)
-    return ActionFunction(handler, public=public, retry=retry)
+def _action(handler: Callable[..., Any] | None, **options: Any) -> Any:
+    return functools.partial(ActionFunction, **options) if handler is None else ActionFunction(handler, **options)
+
+
+def _check_on_failure(function: ActionFunction[Any, Any], on_failure: MutationFunction[..., Any]) -> None:
+    """Check that the mutation takes the error first, then each argument of the action.
+
+    Raises:
+        RegistrationError: It does not, or it is no mutation.
+    """
+    if not isinstance(on_failure, MutationFunction):
+        raise RegistrationError(
+            f"{function.name}: on_failure={on_failure!r} must be a function with @internal_mutation or @mutation"
+        )
+    expected = list(function.parameters)
+    first, rest = list(on_failure.parameters.values())[:1], list(on_failure.parameters.values())[1:]
+    takes_error = bool(first) and first[0].kind is not first[0].KEYWORD_ONLY
+    required = {parameter.name for parameter in rest if parameter.default is parameter.empty}
+    if not takes_error or not required <= set(expected) <= {parameter.name for parameter in rest}:
+        arguments = "".join(f", {name}: ..." for name in expected)
+        raise RegistrationError(
+            f"{function.name}: its on_failure takes the error and the arguments of the action; write "
+            f"def {on_failure.__name__}(ctx: MutationCtx, error: str{', *' if expected else ''}{arguments})"
+        )
 
 
 def default_name(handler: Callable[..., Any]) -> str:

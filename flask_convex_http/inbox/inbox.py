@@ -18,8 +18,8 @@ from typing import Literal
 from flask_convex_http.engines import Transaction
 from flask_convex_http.errors import (
     ConvexHTTPError,
-    DeadLetterError,
     MigrationRequiredError,
+    NoRetry,
     OverloadedError,
     RateLimitedError,
     UnavailableError,
@@ -130,7 +130,7 @@ class Inbox:
         if isinstance(error, DeclinedError):
             self._record_failure(arrival, started, "failed", str(error))
             return error.answer
-        if isinstance(error, DeadLetterError):
+        if isinstance(error, NoRetry):
             answer = stop_response(arrival.webhook.provider)
             self._record_failure(arrival, started, "dead", text_of(error), answer)
             return answer

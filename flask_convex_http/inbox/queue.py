@@ -15,7 +15,14 @@ from typing import Any, Literal
 import msgspec
 
 from flask_convex_http.engines import Snapshot, Transaction
-from flask_convex_http.errors import DeadLetterError, EngineError, UnavailableError, is_of_transaction, text_of
+from flask_convex_http.errors import (
+    DeadLetterError,
+    EngineError,
+    NoRetry,
+    UnavailableError,
+    is_of_transaction,
+    text_of,
+)
 from flask_convex_http.functions.function import MutationFunction
 from flask_convex_http.ids import Id
 from flask_convex_http.inbox.arrival import Arrival
@@ -95,7 +102,7 @@ class DeliveryQueue:
             return None
         try:
             calls.attempt(lambda: self._handle(calls, webhook, delivery))
-        except DeadLetterError as error:
+        except NoRetry as error:
             self._end(calls, delivery, webhook, self._attempt(started, "dead", error))
         except (Exception, SystemExit) as error:
             if is_of_transaction(error):

@@ -19,7 +19,7 @@ from typing import Literal
 import msgspec
 
 from flask_convex_http.engines import Snapshot, Transaction
-from flask_convex_http.errors import DeadLetterError, MissingSecretError, VerificationError, plain, text_of
+from flask_convex_http.errors import MissingSecretError, NoRetry, VerificationError, plain, text_of
 from flask_convex_http.inbox.deliveries import Deliveries
 from flask_convex_http.inbox.inbox import Inbox, is_engine_failure, plain_response, stop_response
 from flask_convex_http.inbox.queue import DeliveryQueue
@@ -188,7 +188,7 @@ class Replays:
         return RerunResult(delivery.id, "done", f"{_name(delivery)}: {webhook.name} has run")
 
     def _failure(self, started: float, by: By, error: BaseException) -> WebhookAttempt:
-        outcome: Literal["failed", "dead"] = "dead" if isinstance(error, DeadLetterError) else "failed"
+        outcome: Literal["failed", "dead"] = "dead" if isinstance(error, NoRetry) else "failed"
         text = str(error) if isinstance(error, DeclinedError) else text_of(error)
         return WebhookAttempt(started=started, ended=self._runtime.clock(), by=by, outcome=outcome, error=text)
 
@@ -328,7 +328,7 @@ class Replays:
         """Return the event as it was received."""
         try:
             return self._queue.event_of(snapshot, webhook, delivery)
-        except DeadLetterError as error:
+        except NoRetry as error:
             raise _refused(delivery, _without_body(delivery)) from error
         except VerificationError as error:
             raise _refused(delivery, f"{webhook.provider.name} finds no event in it any more: {error}") from error

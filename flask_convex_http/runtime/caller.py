@@ -25,6 +25,22 @@ class Auth:
         return self._identity
 
 
+class AttemptNumber(int):
+    """The number of an attempt, from 1.
+
+    Attributes:
+        max_attempts: The number of the last attempt: no other follows if this one has that number and fails.
+    """
+
+    max_attempts: int
+
+    def __new__(cls, number: int, max_attempts: int) -> AttemptNumber:
+        """Return the number of an attempt, one of at most `max_attempts`."""
+        made = super().__new__(cls, number)
+        made.max_attempts = max_attempts
+        return made
+
+
 class RunningJob(msgspec.Struct, frozen=True):
     """The job whose attempt runs at the moment.
 
@@ -32,11 +48,13 @@ class RunningJob(msgspec.Struct, frozen=True):
         id: The job's id.
         token: The idempotency token, which is the same in all attempts.
         attempt: The number of the attempt, from 1.
+        max_attempts: The number of the last attempt.
     """
 
     id: str
     token: str
     attempt: int = 1
+    max_attempts: int = 1
 
 
 class Caller(msgspec.Struct, frozen=True):  # one is made for each call, and a dataclass takes five times as long

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 from flask_convex_http.database.db import DatabaseReader, DatabaseWriter
 from flask_convex_http.functions.function import ActionFunction, MutationFunction, QueryFunction
 from flask_convex_http.rate_limits import Limit
+from flask_convex_http.runtime.caller import AttemptNumber
 from flask_convex_http.runtime.caller import Auth as Auth
 from flask_convex_http.scheduling import Scheduler
 from flask_convex_http.storage.storage import StorageActions, StorageReader, StorageWriter
@@ -198,9 +199,13 @@ class ActionCtx(_RateLimits):
         return self._calls.job().token
 
     @property
-    def attempt(self) -> int:
-        """The number of the attempt of a scheduled action, from 1; more than 1 only with `@action(retry=...)`."""
-        return self._calls.job().attempt
+    def attempt(self) -> AttemptNumber:
+        """The number of the attempt of a scheduled action, from 1; more than 1 only with `@action(retry=...)`.
+
+        It is an int whose `max_attempts` is the number of the last attempt.
+        """
+        job = self._calls.job()
+        return AttemptNumber(job.attempt, job.max_attempts)
 
     def once(self, key: str, call: Callable[[str], R], *, keep: timedelta | float = _RETENTION) -> R:
         """Make a call to another service once, and return its result now and in later calls with the same key.

@@ -14,19 +14,22 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from flask_convex_http.backend import Backend
 from flask_convex_http.engines import Transaction
 from flask_convex_http.errors import text_of
 from flask_convex_http.functions.function import Function
-from flask_convex_http.runtime import AppContext
+from flask_convex_http.runtime import AppContext, MutationCalls
 from flask_convex_http.runtime.caller import Caller, RunningJob
 from flask_convex_http.scheduling.jobs import count_attempts
 from flask_convex_http.schema.system_tables import ScheduledFunction
+from flask_convex_http.worker.final_failures import fail_action
 from flask_convex_http.worker.lost_actions import end_interrupted_attempt, retry_of
 from flask_convex_http.worker.resolve import record, resolve
-from flask_convex_http.worker.results import AttemptResult, log_failure, log_success
+from flask_convex_http.worker.results import AttemptResult, is_final, last_attempt, log_failure, log_success
+
+T = TypeVar("T")
 
 logger = logging.getLogger("flask_convex_http")
 
@@ -106,7 +109,7 @@ class ActionRunner:
             remaining = list(self._running.values())
         for job in remaining:
             logger.warning("The scheduled action %s (%s) was stopped before it had ended", job.name, job.id)
-            self._write_or_log(self._end_as_stopped, job)
+            self._try(partial(self._write, partial(self._end_as_stopped, job)), job)
             self._remove(job)
 
     # --- starting ----------------------------------------------------------------------------------------------------
@@ -138,7 +141,7 @@ class ActionRunner:
             thread.start()
         except RuntimeError:  # the system has no more threads
             self._remove(job)
-            self._write_or_log(self._undo_start, job)
+            self._try(partial(self._backend.engine.write, partial(self._undo_start, job)), job)
 
     # --- running -----------------------------------------------------------------------------------------------------
 
@@ -152,7 +155,8 @@ class ActionRunner:
 
     def _call(self, job: ScheduledFunction, function: Function[Any, Any]) -> AttemptResult:
         caller = self._backend.caller()
-        caller = Caller(caller.auth, caller.site, 1, RunningJob(job.id, job.id, len(job.attempts)))
+        attempt = RunningJob(job.id, job.id, len(job.attempts), last_attempt(job, retry_of(function)))
+        caller = Caller(caller.auth, caller.site, 1, attempt)
         try:
             arguments = function.check_arguments((), job.args, json=True)
             with self._app_context():
@@ -169,7 +173,7 @@ class ActionRunner:
         """
         job = result.job
         try:
-            is_held = self._backend.engine.write(lambda transaction: self._end(transaction, result, function))
+            is_held = self._write(lambda calls: self._end(calls, result, function))
         except Exception:
             logger.exception("The end of the scheduled action %s (%s) could not be recorded yet", job.name, job.id)
             return job.id not in self._running
@@ -179,24 +183,28 @@ class ActionRunner:
             log_success(job)
         return True
 
-    def _end(self, transaction: Transaction, result: AttemptResult, function: Function[Any, Any]) -> bool:
+    def _end(self, calls: MutationCalls, result: AttemptResult, function: Function[Any, Any]) -> bool:
         """Write the result to the row, and return whether this worker still held the row. If not, write nothing."""
-        job, jobs, now = result.job, self._backend.jobs, self._backend.clock()
+        job, jobs, transaction = result.job, self._backend.jobs, calls.transaction
         if not jobs.is_held(transaction, job):
             return False
         if result.error is None:
-            jobs.succeed(transaction, job, now)
+            jobs.succeed(transaction, job, self._backend.clock())
             return True
-        error, retry, count = text_of(result.error), retry_of(function), count_attempts(job)
-        if retry is None or count >= retry.max_attempts:
-            jobs.fail(transaction, job, now, error)
+        retry, now = retry_of(function), self._backend.clock()
+        if retry is None or is_final(job, result.error, retry):
+            fail_action(self._backend, self._app_context, calls, job, text_of(result.error))
         else:
-            jobs.schedule_retry(transaction, job, now, now + retry.delay(count), error)
+            due = now + retry.delay(count_attempts(job))
+            jobs.schedule_retry(transaction, job, now, due, text_of(result.error))
         return True
 
-    def _write_or_log(self, step: Callable[[ScheduledFunction, Transaction], None], job: ScheduledFunction) -> None:
+    def _write(self, body: Callable[[MutationCalls], T]) -> T:
+        return self._backend.runtime.write(body, self._backend.caller())
+
+    def _try(self, write: Callable[[], None], job: ScheduledFunction) -> None:
         try:
-            self._backend.engine.write(partial(step, job))
+            write()
         except Exception:
             logger.exception(
                 "The end of %s (%s) could not be recorded; its lease expires, and it is then lost", job.name, job.id
@@ -206,9 +214,9 @@ class ActionRunner:
         if self._backend.jobs.is_held(transaction, job):
             self._backend.jobs.undo_start(transaction, job, self._backend.clock() + _START_AGAIN)
 
-    def _end_as_stopped(self, job: ScheduledFunction, transaction: Transaction) -> None:
-        if self._backend.jobs.is_held(transaction, job):
-            end_interrupted_attempt(self._backend, transaction, job, "stopped")
+    def _end_as_stopped(self, job: ScheduledFunction, calls: MutationCalls) -> None:
+        if self._backend.jobs.is_held(calls.transaction, job):
+            end_interrupted_attempt(self._backend, self._app_context, calls, job, "stopped")
 
     def _remove(self, job: ScheduledFunction) -> None:
         with self._changed:

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from flask_convex_http.backend import Backend
-from flask_convex_http.engines import Transaction
 from flask_convex_http.functions.function import ActionFunction, Function
 from flask_convex_http.retry import Retry
+from flask_convex_http.runtime import AppContext, MutationCalls
 from flask_convex_http.scheduling.jobs import POLL_SECONDS, count_attempts
 from flask_convex_http.schema.system_tables import ScheduledFunction
+from flask_convex_http.worker.final_failures import fail_action
 
 logger = logging.getLogger("flask_convex_http")
 
@@ -50,10 +52,12 @@ class LeaseMonitor:
 
     Args:
         backend: The deployment.
+        app_context: Returns the context that each `on_failure` runs in.
     """
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, app_context: AppContext = nullcontext) -> None:
         self._backend = backend
+        self._app_context = app_context
         self._silences: dict[str, _Silence] = {}
         self._last_check = time.monotonic()
 
@@ -66,7 +70,7 @@ class LeaseMonitor:
         self._measure(running)
         lost = [job for job in running if self._is_lost(job)]
         if lost:
-            self._backend.engine.write(lambda transaction: self._end_attempts(transaction, lost))
+            self._backend.runtime.write(lambda calls: self._end_attempts(calls, lost), self._backend.caller())
         return len(lost)
 
     def _measure(self, running: list[ScheduledFunction]) -> None:
@@ -90,12 +94,12 @@ class LeaseMonitor:
         grace = 0.0 if is_known else _UNKNOWN_FUNCTION_GRACE
         return self._silences[job.id].seconds > self._backend.settings.worker_lease + grace
 
-    def _end_attempts(self, transaction: Transaction, lost: list[ScheduledFunction]) -> None:
+    def _end_attempts(self, calls: MutationCalls, lost: list[ScheduledFunction]) -> None:
         for job in lost:
-            current = self._backend.jobs.get(transaction, job.id)
+            current = self._backend.jobs.get(calls.transaction, job.id)
             if current is not None and current.completed_time is None and current.due == job.due:
                 logger.error("The worker that ran the scheduled action %s (%s) died", job.name, job.id)
-                end_interrupted_attempt(self._backend, transaction, current, "lost")
+                end_interrupted_attempt(self._backend, self._app_context, calls, current, "lost")
 
 
 def heartbeat_interval(backend: Backend) -> float:
@@ -104,7 +108,11 @@ def heartbeat_interval(backend: Backend) -> float:
 
 
 def end_interrupted_attempt(
-    backend: Backend, transaction: Transaction, job: ScheduledFunction, outcome: Literal["lost", "stopped"]
+    backend: Backend,
+    app_context: AppContext,
+    calls: MutationCalls,
+    job: ScheduledFunction,
+    outcome: Literal["lost", "stopped"],
 ) -> None:
     """End an attempt that was lost or stopped, of which it is unknown how far it came.
 
@@ -114,12 +122,12 @@ def end_interrupted_attempt(
     retry, now, error = retry_of(backend.functions.get(job.name)), backend.clock(), _ERRORS[outcome]
     count = count_attempts(job) - (outcome == "stopped")
     if retry is None or count >= retry.max_attempts:
-        backend.jobs.fail(transaction, job, now, error, outcome)
+        fail_action(backend, app_context, calls, job, error, outcome)
         return
     delay = retry.delay(max(count, 1))
     if outcome == "stopped":
         delay = max(delay, _MINIMUM_DELAY_AFTER_STOP)
-    backend.jobs.schedule_retry(transaction, job, now, now + delay, error, outcome)
+    backend.jobs.schedule_retry(calls.transaction, job, now, now + delay, error, outcome)
 
 
 def retry_of(function: Function[Any, Any] | None) -> Retry | None:

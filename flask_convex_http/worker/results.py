@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-from flask_convex_http.errors import text_of
+from flask_convex_http.errors import NoRetry, text_of
 from flask_convex_http.retry import Retry
 from flask_convex_http.scheduling.jobs import count_attempts
 from flask_convex_http.schema.system_tables import ScheduledFunction
@@ -36,10 +36,21 @@ def log_success(job: ScheduledFunction) -> None:
     logger.info("The scheduled %s %s (%s) succeeded", job.kind, job.name, job.id)
 
 
+def is_final(job: ScheduledFunction, error: BaseException, retry: Retry | None) -> bool:
+    """Return whether no attempt follows the one that failed with this error."""
+    return retry is None or isinstance(error, NoRetry) or count_attempts(job) >= retry.max_attempts
+
+
+def last_attempt(job: ScheduledFunction, retry: Retry | None) -> int:
+    """Return the number of the attempt after which no other follows. An attempt that was stopped allows one more."""
+    number = len(job.attempts)
+    return number if retry is None else max(number, retry.max_attempts + number - count_attempts(job))
+
+
 def log_failure(job: ScheduledFunction, error: BaseException, retry: Retry | None = None) -> None:
     """Log the exception of a function with its traceback: as a warning if another attempt follows, else as an error."""
     count = count_attempts(job)
-    level = logging.WARNING if retry is not None and count < retry.max_attempts else logging.ERROR
+    level = logging.ERROR if is_final(job, error, retry) else logging.WARNING
     attempt = "" if retry is None else f" in attempt {count} of {max(count, retry.max_attempts)}"
     message = f"The scheduled {job.kind} {job.name} ({job.id}) failed{attempt}"
     try:

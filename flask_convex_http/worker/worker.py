@@ -57,7 +57,7 @@ class Worker:
         self._waiter = Waiter(backend)
         self._mutations = MutationRunner(backend, app_context)
         self._actions = ActionRunner(backend, app_context, self.wake)
-        self._leases = LeaseMonitor(backend)
+        self._leases = LeaseMonitor(backend, app_context)
         self._cleaner = Cleaner(backend)
         self._is_stopping = False  # not an Event: a signal handler may interrupt the wait for one
         self._skips_grace = False

@@ -134,8 +134,9 @@ def fetch_all(ctx: ActionCtx, *, urls: list[str]) -> list[int]:
 @action(retry=Retry(max_attempts=3, backoff=datetime.timedelta(seconds=5)))
 def charge(ctx: ActionCtx, *, amount: int) -> str:
     assert_type(ctx.idempotency_token, str)
-    assert_type(ctx.attempt, int)
-    return str(amount)
+    number: int = ctx.attempt
+    assert_type(ctx.attempt.max_attempts, int)
+    return str(amount + number)
 
 
 @internal_action(retry=Retry(backoff=0.5))
@@ -145,6 +146,30 @@ def send(ctx: ActionCtx, *, to: Id[User]) -> None: ...
 @internal_action()
 def sweep(ctx: ActionCtx) -> int:
     return 0
+
+
+@internal_mutation
+def order_failed(ctx: MutationCtx, error: str, *, order: int) -> None: ...
+
+
+@internal_mutation
+def forgets_error(ctx: MutationCtx, *, order: int) -> None: ...
+
+
+@internal_action(retry=Retry(), on_failure=order_failed)
+def ship(ctx: ActionCtx, *, order: int) -> None: ...
+
+
+@action(on_failure=order_failed)  # mypy: incompatible type # pyright: is not assignable
+def misspells(ctx: ActionCtx, *, ordr: int) -> None: ...
+
+
+@internal_action(on_failure=order_failed)  # mypy: incompatible type # pyright: is not assignable
+def differs(ctx: ActionCtx, *, order: str) -> None: ...
+
+
+@internal_action(on_failure=forgets_error)  # mypy: incompatible type # pyright: is not assignable
+def ships(ctx: ActionCtx, *, order: int) -> None: ...
 
 
 @query
