@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import typing
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import UNSET
 
@@ -19,6 +19,9 @@ from flask_convex_http.errors import ArgumentValidationError, DocumentNotFoundEr
 from flask_convex_http.ids import Id, new_id, table_of
 from flask_convex_http.schema.documents import Document, Schema, Table
 from flask_convex_http.schema.system_tables import READABLE
+
+if TYPE_CHECKING:
+    from flask_convex_http.schema.documents import ReplacementFor
 
 D = TypeVar("D", bound=Document)
 
@@ -172,7 +175,7 @@ class DatabaseWriter(DatabaseReader):
         table = self._table_of(document_id)
         self._update("patch", table, document_id, {name: table.store(name, value) for name, value in fields.items()})
 
-    def replace(self, document_id: Id[D], document: D, /) -> None:
+    def replace(self, document_id: Id[D], document: ReplacementFor[D], /) -> None:
         """Replace all fields of a document. Its id and creation time stay.
 
         Args:

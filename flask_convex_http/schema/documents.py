@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import msgspec
 from msgspec import UNSET
@@ -21,10 +21,12 @@ from flask_convex_http.schema.tables import Unique as Unique
 from flask_convex_http.schema.tables import unique as unique
 
 if TYPE_CHECKING:
-    from typing import Self
+    from typing import Protocol, Self
 
     from typing_extensions import dataclass_transform
 
+
+Replaced_contra = TypeVar("Replaced_contra", contravariant=True)
 
 if TYPE_CHECKING:
 
@@ -45,9 +47,24 @@ if TYPE_CHECKING:
         def id(self) -> Id[Self]:
             """The id of a stored document."""
 
+        def __convex_replaces__(self, document: Self, /) -> None:
+            """Exist for type checkers only; see `ReplacementFor`."""
+
         @property
         def creation_time(self) -> float:
             """The insertion time of a stored document, in milliseconds since the epoch."""
+
+    class ReplacementFor(Protocol[Replaced_contra]):
+        """A document that can replace one of a class.
+
+        The class is contravariant here and covariant in `Id`. So the only class that fits `Id[Item]` and a document is
+        the class of that document, where a plain type variable would become what the two classes have in common.
+        """
+
+        @property
+        def id(self) -> str: ...
+
+        def __convex_replaces__(self, document: Replaced_contra, /) -> None: ...
 
 else:
 

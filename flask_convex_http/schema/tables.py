@@ -39,8 +39,8 @@ def unique(*fields: str) -> Unique:
     """Declare a unique index: no two documents may have the same values in these fields.
 
     Args:
-        fields: Field names in order. As in SQL, documents with None in one of them do not collide: store a value such as
-            "" where even the absence of a value must be unique.
+        fields: Field names in order. As in SQL, documents with None in one of them do not collide. Store a value such
+            as "" where even the absence of a value must be unique.
     """
     return Unique(fields)
 

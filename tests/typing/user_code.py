@@ -373,6 +373,8 @@ def writes(ctx: MutationCtx, *, user_id: Id[User], item_id: Id[Item], team_id: I
     ctx.once("charge:1", create_charge)  # E: "once"
     ctx.idempotency_token  # E: "idempotency_token"
     ctx.db.replace(item_id, Item(name="Desk"))
+    ctx.db.replace(ctx.db.query(User).collect()[0].id, User(clerk_id="user_1", email=None, name="Ada"))
+    ctx.db.replace(item_id, User(clerk_id="user_1", email=None, name="Ada"))  # mypy: type parameter "D" of "replace" # pyright: "User"
     ctx.db.patch(item_id, name="Desk")
     ctx.db.delete(item_id)
     ctx.db.insert("Lamp")  # mypy: "str" # pyright: Literal['Lamp']
