@@ -40,6 +40,9 @@ class Settings:
         secret: The key that signs API keys and URLs; None for the one that the first migration creates.
         site_url: The URL at which clients reach the app, such as https://example.com; None for the one of each request.
         max_body_bytes: The largest request body, for routes without a limit of their own.
+        max_json_bytes: The largest body that is parsed as JSON, for routes without a limit of their own.
+        max_form_bytes: The largest text of a form in all, without its files, for routes without a limit of their own.
+        max_form_fields: The largest number of a form's fields and files, for routes without a limit of their own.
         max_upload_bytes: The largest file that an upload URL accepts.
         api_key_prefix: The first letters of API keys.
         durability: "full" syncs each commit to the disk. "normal" may lose the last commits in a power cut.
@@ -58,6 +61,9 @@ class Settings:
     secret: str | None = field(default=None, repr=False)
     site_url: str | None = None
     max_body_bytes: int = 20 * MIB
+    max_json_bytes: int = 8 * MIB
+    max_form_bytes: int = 4 * MIB
+    max_form_fields: int = 10_000
     max_upload_bytes: int = 1024 * MIB
     api_key_prefix: str = "cvx"
     durability: str = "full"
@@ -290,6 +296,9 @@ _PARSERS: dict[str, Callable[[str, Any], Any]] = {
     "CONVEX_SECRET": _secret,
     "CONVEX_SITE_URL": _site,
     "CONVEX_MAX_BODY_BYTES": _bytes,
+    "CONVEX_MAX_JSON_BYTES": _bytes,
+    "CONVEX_MAX_FORM_BYTES": _bytes,
+    "CONVEX_MAX_FORM_FIELDS": _count,
     "CONVEX_MAX_UPLOAD_BYTES": _bytes,
     "CONVEX_API_KEY_PREFIX": _prefix,
     "CONVEX_DURABILITY": _durability,

@@ -42,7 +42,7 @@ def upload(ctx: ActionCtx, request: Request) -> Response:
     backend = current_backend()
     if not backend.files.upload_is_valid(request.args.get("expires", ""), request.args.get("signature", "")):
         return error_response("Invalid or expired upload URL", 403)
-    limit_body(request, backend.settings.max_upload_bytes)
+    limit_body(request, backend.settings.max_upload_bytes, "CONVEX_MAX_UPLOAD_BYTES")
     file_id = backend.files.store(request.stream, sendable(request.content_type), _announced_digest(request))
     return json_response({"storageId": file_id})
 
@@ -53,7 +53,7 @@ def upload_directly(ctx: ActionCtx, request: Request, file_id: str) -> Response:
     backend = current_backend()
     if not _is_direct(request, "direct upload", file_id):
         return error_response("Invalid or expired upload URL", 403)
-    limit_body(request, backend.settings.max_upload_bytes)
+    limit_body(request, backend.settings.max_upload_bytes, "CONVEX_MAX_UPLOAD_BYTES")
     backend.files.take_upload(file_id, request.stream)
     return current_app.response_class(status=200)
 

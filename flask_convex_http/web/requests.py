@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar, overload
 
 import msgspec
-from flask import Request
+from flask import Request, json
 from werkzeug.exceptions import ClientDisconnected
 
 from flask_convex_http.errors import PayloadTooLargeError, RequestError
@@ -49,6 +49,8 @@ def read_json(request: Request, type: Any = Any) -> Any:
     if mimetype != "application/json" and not (mimetype.startswith("application/") and mimetype.endswith("+json")):
         raise RequestError("Content-Type must be application/json", 415)
     body = request.get_data()
+    if isinstance(request.json_module, LimitedJson):
+        request.json_module.check(body)
     try:
         return validator(type).decode(body)
     except InvalidValueError as error:
@@ -77,14 +79,58 @@ def has_body(environ: Mapping[str, Any]) -> bool:
     return environ["REQUEST_METHOD"] not in _WITHOUT_BODY
 
 
-def limit_body(request: Request, limit: int) -> None:
-    """Limit the body of the request to a number of bytes. Reading a larger one raises `PayloadTooLargeError`."""
+class LimitedJson:
+    """Parses JSON for `request.get_json()`, up to a limit.
+
+    Args:
+        limit: The largest number of bytes.
+    """
+
+    __slots__ = ("_limit",)
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+
+    def check(self, body: bytes) -> None:
+        """Check the size of a body that will be parsed.
+
+        Raises:
+            PayloadTooLargeError: The body is larger than the limit.
+        """
+        if len(body) > self._limit:
+            raise PayloadTooLargeError(
+                f"The JSON body is larger than {self._limit} bytes "
+                "(max_json_bytes= of the route or CONVEX_MAX_JSON_BYTES)"
+            )
+
+    def loads(self, body: bytes, **options: Any) -> Any:
+        """Parse a body as Flask does.
+
+        Raises:
+            PayloadTooLargeError: The body is larger than the limit.
+        """
+        self.check(body)
+        return json.loads(body, **options)
+
+
+def limit_body(
+    request: Request,
+    limit: int,
+    options: str = "max_body_bytes= of the route, MAX_CONTENT_LENGTH or CONVEX_MAX_BODY_BYTES",
+) -> None:
+    """Limit the body of a request. Reading a larger one raises `PayloadTooLargeError`.
+
+    Args:
+        request: The request.
+        limit: The largest number of bytes.
+        options: The options and settings that may have set the limit, for the message.
+    """
     environ = request.environ
     length = request.content_length
     stream = environ["wsgi.input"]
     if isinstance(stream, BoundedStream):  # a second limit replaces the first
         stream = stream.source
-    environ["wsgi.input"] = BoundedStream(stream, limit, length)
+    environ["wsgi.input"] = BoundedStream(stream, limit, length, options)
     request.max_content_length = sys.maxsize
 
 
@@ -95,10 +141,12 @@ class BoundedStream:
         stream: The server's stream.
         limit: The largest number of bytes.
         length: The announced number of bytes, or None for a chunked body.
+        options: The options and settings that may have set the limit.
     """
 
-    def __init__(self, stream: Any, limit: int, length: int | None) -> None:
+    def __init__(self, stream: Any, limit: int, length: int | None, options: str) -> None:
         self.source = stream
+        self._options = options
         self._limit = limit
         self._announced = length is not None
         self._left = limit if length is None else length if length <= limit else _REFUSED
@@ -152,4 +200,4 @@ class BoundedStream:
         return data
 
     def _too_large(self) -> PayloadTooLargeError:
-        return PayloadTooLargeError(f"The body is larger than {self._limit} bytes")
+        return PayloadTooLargeError(f"The body is larger than {self._limit} bytes ({self._options})")

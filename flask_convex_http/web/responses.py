@@ -78,7 +78,8 @@ def handle_error(error: Exception) -> ResponseReturnValue:
     if own is not None:
         return cast(ResponseReturnValue, current_app.ensure_sync(own)(error))
     if isinstance(error, RequestEntityTooLarge):
-        return error_response("The body is larger than this endpoint takes", 413)
+        limits = "Flask's MAX_CONTENT_LENGTH, MAX_FORM_MEMORY_SIZE or MAX_FORM_PARTS"
+        return error_response(f"The body is larger than this endpoint takes ({limits})", 413)
     if isinstance(error, HTTPException):
         return error
     if isinstance(error, ConvexHTTPError) and error.public:

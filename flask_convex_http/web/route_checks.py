@@ -89,17 +89,6 @@ def mark(handler: Callable[..., Any]) -> None:
         return  # a bound method, for example, which no decorator above marks either
 
 
-def checked_limit(limit: int | None) -> int | None:
-    """Check a limit on the bytes of a body, which is None if there is no limit, and return it.
-
-    Raises:
-        RegistrationError: The limit is not a positive integer.
-    """
-    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
-        raise RegistrationError(f"max_body_bytes={limit!r} must be a number of bytes, 1 or more")
-    return limit
-
-
 def suffix_name(handler: Callable[..., Any], path: str) -> str | None:
     """Return the name of a prefix handler's parameter for the rest of the path, or None if it has none."""
     parameters = list(inspect.signature(handler).parameters.values())

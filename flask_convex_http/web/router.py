@@ -20,12 +20,12 @@ from flask_convex_http.errors import RegistrationError
 from flask_convex_http.inbox.registry import Mode, Options, OrderBy
 from flask_convex_http.retry import Retry
 from flask_convex_http.web.cors import Cors, CorsOption, Policy, cors_policy, without_cors
+from flask_convex_http.web.limits import Limits
 from flask_convex_http.web.matching import CORS, END, prepare, restore_leading_slashes, rule_of
-from flask_convex_http.web.requests import has_body, limit_body
+from flask_convex_http.web.requests import has_body
 from flask_convex_http.web.responses import handle_error, to_response
 from flask_convex_http.web.route_checks import (
     REGISTERED,
-    checked_limit,
     checked_methods,
     checked_path,
     mark,
@@ -69,19 +69,31 @@ class HttpRouter(Blueprint):
         name: The name of the blueprint.
         import_name: `__name__`.
         cors: The CORS policy of routes without their own.
-        max_body_bytes: The body limit of routes without their own, in bytes.
+        max_body_bytes: The largest body, in bytes, for routes without a limit of their own.
+        max_json_bytes: The largest JSON body, in bytes, for routes without a limit of their own.
+        max_form_bytes: The largest text of a form, in bytes, for routes without a limit of their own.
+        max_form_fields: The largest number of fields of a form, for routes without a limit of their own.
         options: Options of `flask.Blueprint`.
     """
 
     def __init__(
-        self, name: str, import_name: str, *, cors: CorsOption = None, max_body_bytes: int | None = None, **options: Any
+        self,
+        name: str,
+        import_name: str,
+        *,
+        cors: CorsOption = None,
+        max_body_bytes: int | None = None,
+        max_json_bytes: int | None = None,
+        max_form_bytes: int | None = None,
+        max_form_fields: int | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(name, import_name, **options)
         self.routes: list[Route] = []
         self._endpoints: set[str] = set()
         self._taken: dict[tuple[str, str], str] = {}
         self._cors = cors_policy(cors, None)
-        self._max_body_bytes = checked_limit(max_body_bytes)
+        self._limits = Limits.of(max_body_bytes, max_json_bytes, max_form_bytes, max_form_fields)
         self._preflights_added = False
         self.register_error_handler(Exception, handle_error)
 
@@ -94,6 +106,9 @@ class HttpRouter(Blueprint):
         methods: Iterable[str] | None = None,
         cors: CorsOption = None,
         max_body_bytes: int | None = None,
+        max_json_bytes: int | None = None,
+        max_form_bytes: int | None = None,
+        max_form_fields: int | None = None,
         endpoint: str | None = None,
         **options: Any,
     ) -> Callable[[H], H]:
@@ -105,7 +120,10 @@ class HttpRouter(Blueprint):
             method: The method, by default GET.
             methods: Several methods.
             cors: The CORS policy: "*", origins, a `Cors`, or False for none. With a policy, preflights get a response.
-            max_body_bytes: The body limit in bytes, by default the setting CONVEX_MAX_BODY_BYTES.
+            max_body_bytes: The largest body in bytes, by default the setting CONVEX_MAX_BODY_BYTES.
+            max_json_bytes: The largest body that is parsed as JSON, in bytes; by default CONVEX_MAX_JSON_BYTES.
+            max_form_bytes: The largest text of a form in bytes, without its files; by default CONVEX_MAX_FORM_BYTES.
+            max_form_fields: The largest number of fields and files of a form; by default CONVEX_MAX_FORM_FIELDS.
             endpoint: The name of the endpoint, by default the handler's.
             options: Options of `flask.Blueprint.route`.
 
@@ -115,7 +133,8 @@ class HttpRouter(Blueprint):
         """
         path = checked_path(rule, path_prefix)
         chosen = checked_methods(method, methods)
-        return self._route(path, chosen, cors_policy(cors, self._cors), max_body_bytes, endpoint, options)
+        limits = Limits.of(max_body_bytes, max_json_bytes, max_form_bytes, max_form_fields)
+        return self._route(path, chosen, cors_policy(cors, self._cors), limits, endpoint, options)
 
     def get(self, rule: str | None = None, **options: Any) -> Callable[[H], H]:
         """Register a handler for GET (and HEAD); see `route`."""
@@ -185,6 +204,7 @@ class HttpRouter(Blueprint):
                 f"webhook({rule!r}) needs a provider, such as Stripe(secret=from_env(...)), not {provider!r}; "
                 "without one anybody could send"
             )
+        limits = Limits.of(max_body_bytes, None, None, None)
         options = Options(
             source=source, mode=mode, retry=retry, order_by=order_by, keep_ids=keep_ids, keep_bodies=keep_bodies
         )
@@ -192,7 +212,7 @@ class HttpRouter(Blueprint):
         def decorate(handler: WebhookHandler) -> WebhookHandler:
             webhook = WebhookRoute.of(rule, provider, handler, options)
             name = self._endpoint(handler, endpoint)
-            self._route(checked_path(rule, None), ("POST",), None, max_body_bytes, name, {})(webhook.receive)
+            self._route(checked_path(rule, None), ("POST",), None, limits, name, {})(webhook.receive)
             self.routes[-1] = replace(self.routes[-1], webhook=webhook)
             mark(handler)
             return handler
@@ -220,16 +240,16 @@ class HttpRouter(Blueprint):
         path: str,
         methods: tuple[str, ...],
         cors: Policy,
-        max_body_bytes: int | None,
+        limits: Limits,
         endpoint: str | None,
         options: dict[str, Any],
     ) -> Callable[[H], H]:
-        limit = checked_limit(max_body_bytes) or self._max_body_bytes
+        limits = limits.or_else(self._limits)
 
         def decorate(handler: H) -> H:
             name = self._endpoint(handler, endpoint)
             self._refuse_twice(path, methods)
-            self._add(path, name, _view(handler, path, limit=limit), methods, cors, options)
+            self._add(path, name, _view(handler, path, limits), methods, cors, options)
             mark(handler)
             return handler
 
@@ -299,7 +319,7 @@ def _apply_cors(response: Response) -> Response:
     return response if apply is None else apply(response)
 
 
-def _view(handler: Callable[..., Any], path: str, *, limit: int | None) -> Callable[..., Response]:
+def _view(handler: Callable[..., Any], path: str, limits: Limits) -> Callable[..., Response]:
     """Return the Flask view of a handler."""
     is_prefix = path.endswith("*")
     suffix_parameter = suffix_name(handler, path) if is_prefix else None
@@ -320,7 +340,7 @@ def _view(handler: Callable[..., Any], path: str, *, limit: int | None) -> Calla
                 values[suffix_parameter] = suffix
         backend = backend_of(app)
         if has_body(current.environ):
-            limit_body(current, limit or app.config["MAX_CONTENT_LENGTH"] or backend.settings.max_body_bytes)
+            limits.apply(current, app, backend.settings)
         ctx = backend.ctx(site=lambda: site_of(current))
         call = app.ensure_sync(handler) if is_async else handler
         return to_response(app, call(ctx, current, **values))

@@ -312,7 +312,7 @@ def test_bounded_stream_reads_as_a_file_does(
 ) -> None:
     """A bounded stream returns the body in order, whole or with an error, and nothing beyond the limit."""
     body = data.encode()
-    stream = BoundedStream(SlowStream(body, most), limit, len(body) if known else None)
+    stream = BoundedStream(SlowStream(body, most), limit, len(body) if known else None, "")
     got = b""
     try:
         for name, size in calls:
@@ -335,13 +335,13 @@ def test_bounded_stream_reads_as_a_file_does(
 def test_bounded_stream_reads_lines(lines: list[int], hint: int) -> None:
     """Lines of any length are whole, and readlines() stops where a file's does."""
     body = b"".join(b"a" * length + b"\n" for length in lines)
-    stream = BoundedStream(io.BytesIO(body), 10**6, None)
+    stream = BoundedStream(io.BytesIO(body), 10**6, None, "")
     assert stream.readlines(hint) == io.BytesIO(body).readlines(hint)
 
 
 def test_truncated_stream_raises() -> None:
     """A stream that ends before the announced length raises on every read."""
-    stream = BoundedStream(io.BytesIO(b"abc"), 100, 5)
+    stream = BoundedStream(io.BytesIO(b"abc"), 100, 5, "")
     for _ in range(2):
         with pytest.raises(ClientDisconnected):
             stream.read()
