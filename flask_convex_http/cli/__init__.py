@@ -22,7 +22,7 @@ from flask_convex_http.cli.database import data, migrate
 from flask_convex_http.cli.files import files
 from flask_convex_http.cli.functions import functions, routes, run
 from flask_convex_http.cli.moves import move
-from flask_convex_http.cli.output import printable
+from flask_convex_http.cli.output import escape_unprintable, printable
 from flask_convex_http.cli.scheduled import scheduled
 from flask_convex_http.cli.webhooks import webhooks
 from flask_convex_http.cli.worker import worker
@@ -31,6 +31,12 @@ from flask_convex_http.errors import ConvexHTTPError
 
 class _ConvexGroup(AppGroup):
     """Prints errors of the package in one line and exits with 1. Other errors keep their traceback."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        escape_unprintable()  # before help and wrong usage are printed
+        return super().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -89,13 +89,16 @@ def list_keys(as_json: bool) -> None:
 def revoke_key(key: str, as_json: bool) -> None:
     """Revoke an API key, at once and for good.
 
+    By name, all valid keys of a rotation are revoked: the new key and the old one that has not expired yet. If more
+    than one key of that name has no expiry, they are of different owners, and an id is needed.
+
     \b
     Examples:
       flask convex keys revoke ci
       flask convex keys revoke api_keys_0190f3a1b2c3d4e5f60718293a4b5c6d
     """
     store = current_backend().api_keys
-    _revoke(store, _find_key(store, key), "key", as_json)
+    _revoke(store, _keys_of_rotation(store, key) or [_find_key(store, key)], "key", as_json)
 
 
 @keys.command("rotate")
@@ -131,6 +134,12 @@ def rotate_key(key: str, keep: datetime.timedelta, expires: Expiry | None, as_js
     )
     _print_new("key", new_key, new, as_json, {"replaced": {"id": old.id, "expires_at": old.expires_at}})
     note(f"The old key {old.hint}... is valid until {moment(old.expires_at)}.")
+
+
+def _keys_of_rotation(store: Credentials[ApiKey], name: str) -> list[ApiKey]:
+    """Return the valid keys of a name, if at most one has no expiry: a rotation gives the old key an expiry."""
+    valid = [key for key in store.all() if key.name == name and store.status(key) == "valid"]
+    return valid if sum(key.expires_at is None for key in valid) < 2 else []
 
 
 def _find_key(store: Credentials[ApiKey], text: str) -> ApiKey:
@@ -203,7 +212,7 @@ def revoke_token(token: str, as_json: bool) -> None:
         raise click.ClickException(
             f"There is no access token with the id {token!r}; `flask convex tokens list` lists them"
         )
-    _revoke(store, found, "token", as_json)
+    _revoke(store, [found], "token", as_json)
 
 
 # --- shared by both --------------------------------------------------------------------------------------------------
@@ -243,11 +252,12 @@ def _list(store: Credentials[Any], owner: str, empty: str, as_json: bool) -> Non
     print_table(("ID", owner.upper(), "STARTS WITH", "SCOPES", "STATUS", "CREATED", "EXPIRES", "LAST USED"), rows)
 
 
-def _revoke(store: Credentials[Any], found: ApiKey | AccessToken, noun: str, as_json: bool) -> None:
-    revoked = store.revoke(found.id)
+def _revoke(store: Credentials[Any], found: Sequence[ApiKey | AccessToken], noun: str, as_json: bool) -> None:
+    revoked = [store.revoke(stored.id) for stored in found]
     if as_json:
-        print_json({"_id": revoked.id, "revoked_at": revoked.revoked_at})
-    elif found.revoked_at is None:
-        click.echo(f"The {noun} {revoked.hint}... ({revoked.id}) is revoked.")
-    else:
-        click.echo(f"The {noun} {revoked.hint}... ({revoked.id}) was revoked at {moment(revoked.revoked_at)} already.")
+        printed = [{"_id": stored.id, "revoked_at": stored.revoked_at} for stored in revoked]
+        print_json(printed if len(printed) > 1 else printed[0])
+        return
+    for before, now in zip(found, revoked, strict=True):
+        verb = "is revoked" if before.revoked_at is None else f"was revoked at {moment(now.revoked_at)} already"
+        click.echo(f"The {noun} {now.hint}... ({now.id}) {verb}.")

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 import msgspec
 from flask.cli import with_appcontext
 
-from flask_convex_http.cli.output import counted, json_option, moment, print_json, print_table, shortened
+from flask_convex_http.cli.output import counted, json_option, moment, print_json, print_table, printable, shortened
 from flask_convex_http.operations import TableReader, TableRows
 from flask_convex_http.web.state import current_backend
+
+if TYPE_CHECKING:
+    from flask_convex_http.schema.migrations import MigrationStep
 
 
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Only print the steps.")
 @click.option("--allow-destructive", is_flag=True, help="Also drop columns that the schema no longer has.")
+@click.option("--verbose", is_flag=True, help="Print each step for the built-in tables as well.")
 @json_option
 @with_appcontext
-def migrate(dry_run: bool, allow_destructive: bool, as_json: bool) -> None:
+def migrate(dry_run: bool, allow_destructive: bool, verbose: bool, as_json: bool) -> None:
     """Change the database to match the schema, in one transaction.
 
     A step that would lose data is refused without --allow-destructive. A step that existing rows do not fit is always
@@ -40,12 +45,19 @@ def migrate(dry_run: bool, allow_destructive: bool, as_json: bool) -> None:
         print_json({"database": location, "dry_run": dry_run, "steps": described})
         return
     click.echo(f"Database: {location or 'temporary, gone when this command ends; set CONVEX_DATABASE_URL'}")
-    for step in steps:
-        click.echo(f"  {step}")
+    for line in _lines(steps, verbose=verbose):
+        click.echo(f"  {printable(line)}")
     if not steps:
         click.echo("The database matches the schema.")
     else:
         click.echo(f"{counted(len(steps), 'step')} {'to apply; nothing was changed' if dry_run else 'applied'}.")
+
+
+def _lines(steps: Sequence[MigrationStep], *, verbose: bool) -> list[str]:
+    """Return a line for each step. The steps that make built-in tables are one line, unless it is verbose."""
+    new = {step.table.name for step in steps if step.creates_table and step.table.system and not verbose}
+    lines = [str(step) for step in steps if step.table.name not in new]
+    return [f"create {counted(len(new), 'built-in table')} (--verbose lists them)", *lines] if new else lines
 
 
 @click.command()

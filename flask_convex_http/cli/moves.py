@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 
 import click
 from flask.cli import with_appcontext
 
 from flask_convex_http.backend import Backend
-from flask_convex_http.cli.output import counted, json_option, note, print_json, print_table, progress
+from flask_convex_http.cli.output import counted, json_option, note, print_json, print_table, printable, progress
 from flask_convex_http.config import hide_password, parse_database_url, parse_storage_url
+from flask_convex_http.errors import ConfigurationError
 from flask_convex_http.operations.move import Contents, FilesReport, MoveReport
 from flask_convex_http.web.state import current_backend
 
@@ -18,11 +20,18 @@ _MAX_ACTIONS = 100
 
 
 def _database_url(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    return None if value is None else parse_database_url("--to", value)
+    return None if value is None else _parsed(parse_database_url, "--to", value)
 
 
 def _storage_url(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    return None if value is None else parse_storage_url("--storage", value)
+    return None if value is None else _parsed(parse_storage_url, "--storage", value)
+
+
+def _parsed(parse: Callable[[str, str], str], option: str, value: str) -> str:
+    try:
+        return parse(option, value)
+    except ConfigurationError as error:
+        raise click.UsageError(f"{printable(str(error))}.") from None
 
 
 @click.command()

@@ -16,6 +16,8 @@ from flask import current_app
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+#: Writes a character that the terminal's encoding lacks as an escape sequence, as Python does on stderr.
+_ESCAPE = "backslashreplace"
 _GAP = "  "
 
 
@@ -23,6 +25,13 @@ def json_option(command: F) -> F:
     """Add the option `--json` to a command, which receives it as `as_json`."""
     option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout, nothing else.")
     return option(command)
+
+
+def escape_unprintable() -> None:
+    """Let output never fail in a terminal whose encoding lacks characters, such as Latin-1 or ASCII."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors=_ESCAPE)
 
 
 def print_json(value: Any, *, indent: int | None = None) -> None:
@@ -83,7 +92,7 @@ def printable(text: str) -> str:
 
 def shortened(text: str, width: int = 60) -> str:
     """Cut a text to a number of characters."""
-    return text if len(text) <= width else text[: width - 1] + "…"
+    return text if len(text) <= width else text[: width - 3] + "..."
 
 
 def moment(milliseconds: float | None, otherwise: str = "never") -> str:

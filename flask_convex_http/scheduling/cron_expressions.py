@@ -24,10 +24,8 @@ from flask_convex_http.errors import RegistrationError
 MAX_COUNTED_TICKS = 1000
 _LONGEST = timedelta(days=365.25 * 5)
 _ZONE_PREFIX = "CRON_TZ="
-#: 7 as a day (5-7, 7L, 7#2), not as a step (*/7) or as a week of the month (1#7).
-_SEVEN = re.compile(r"(?<![/#0-9])0*7(?![0-9])")
 _LONE_STEP = re.compile(r"(?:^|,)\w+/")
-_FIELDS = "minute 0-59, hour 0-23, day of month 1-31, month 1-12 and day of week 0-6"
+_FIELDS = "minute 0-59, hour 0-23, day of month 1-31, month 1-12 and day of week 0-7 (0 and 7 are Sunday)"
 
 
 class Schedule(Protocol):
@@ -180,7 +178,7 @@ def zone_of(zone: str | tzinfo) -> tzinfo:
 
 
 def _check(expression: str, parts: list[str]) -> None:
-    """Reject expressions that cronsim rejects, and those that it accepts and Convex does not."""
+    """Reject expressions that cronsim rejects, and those that it understands in another way than cron does."""
     if len(parts) != 5:
         if expression.startswith("@"):
             raise RegistrationError(f"{expression!r} has no fields; write crons.daily(...) or the like, or {_FIELDS}")
@@ -188,8 +186,6 @@ def _check(expression: str, parts: list[str]) -> None:
             raise RegistrationError(f"{expression!r}: write CRON_TZ= for the time zone")
         raise RegistrationError(f"{expression!r} must have five fields ({_FIELDS}), not {len(parts)}")
     days = parts[4].upper()
-    if _SEVEN.search(days):
-        raise RegistrationError(f"{expression!r}: the day of week is 0 to 6 or SUN to SAT; write 0 for Sunday, not 7")
     if _LONE_STEP.search(days):
         raise RegistrationError(f"{expression!r}: a step in the day of week needs a range, such as 1-6/2")
     reason = _syntax_error(parts)

@@ -76,10 +76,12 @@ class MigrationStep:
     Attributes:
         table: The table.
         destructive: Whether it loses data.
+        creates_table: Whether it creates the table.
     """
 
     table: Table[Any]
     destructive: ClassVar[bool] = False
+    creates_table: ClassVar[bool] = False
 
     @property
     def required(self) -> bool:
@@ -90,6 +92,8 @@ class MigrationStep:
 @dataclass(frozen=True, slots=True)
 class CreateTable(MigrationStep):
     """Creates a table."""
+
+    creates_table: ClassVar[bool] = True
 
     def __str__(self) -> str:
         return f"create table {self.table.name} ({', '.join(self.table.columns) or 'no fields'})"

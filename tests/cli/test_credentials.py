@@ -119,6 +119,19 @@ def test_rotation_leaves_both_keys_valid_for_a_while(convex: Convex, tmp_path: o
     assert stored[1]["expires_at"] is None
 
 
+def test_a_name_is_revoked_during_a_rotation(convex: Convex, tmp_path: object) -> None:
+    """While the old key of a rotation is still valid, to revoke the name ends both keys."""
+    old = convex("keys", "create", "--name", "ci").out.strip()
+    new = convex("keys", "rotate", "ci").out.strip()
+    convex("keys", "create", "--name", "other")
+    revoked = convex("keys", "revoke", "ci", "--json")
+    assert revoked.status == 0
+    assert len(revoked.json) == 2
+    assert not is_valid(tmp_path, old)
+    assert not is_valid(tmp_path, new)
+    assert status_of(convex, "keys") == ["revoked", "revoked", "valid"]
+
+
 def test_rotation_can_end_the_old_key_at_once(convex: Convex, tmp_path: object) -> None:
     """With --keep 0s only the new key is valid."""
     old = convex("keys", "create", "--name", "ci").out.strip()

@@ -34,6 +34,17 @@ def test_migrate_prints_the_database_and_each_step(unmigrated: Convex, tmp_path:
     assert "The database matches the schema." in second.out
 
 
+def test_built_in_tables_are_one_line(unmigrated: Convex) -> None:
+    """The first migration prints one line for all built-in tables, and each of their steps with --verbose."""
+    short, long = (unmigrated("migrate", "--dry-run", *options).out for options in ([], ["--verbose"]))
+    assert short.count("built-in tables") == 1
+    assert "_webhooks" not in short
+    assert len(short.splitlines()) < 10
+    assert "create table _webhooks (" in long
+    assert "built-in tables" not in long
+    assert short.splitlines()[-1] == long.splitlines()[-1]
+
+
 def test_a_dry_run_changes_nothing(unmigrated: Convex) -> None:
     """A dry run prints the steps that the migration then applies, and changes nothing."""
     planned = unmigrated("migrate", "--dry-run", "--json").json

@@ -101,6 +101,23 @@ def test_missing_bytes_are_a_failure(filled: Convex, tmp_path: Path) -> None:
     assert "Some files are missing or wrong in the target" in moved.err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--to", "mysql://db/app"], "--to must look like sqlite:///convex.db"),
+        (["--to", ""], "--to must be a text that is not empty"),
+        (["--storage", "ftp://files"], "--storage must look like"),
+    ],
+)
+def test_a_malformed_url_is_wrong_usage(filled: Convex, arguments: list[str], said: str, tmp_path: Path) -> None:
+    """A URL that names no database or store is wrong usage, and nothing is created."""
+    before = sorted(tmp_path.iterdir())
+    refused = filled("move", *arguments, "--yes")
+    assert (refused.status, refused.out) == (2, "")
+    assert said in refused.err
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_it_asks_for_confirmation(filled: Convex, tmp_path: Path) -> None:
     """Without --yes the command names the targets and asks; after a no nothing is created."""
     refused = filled("move", *THERE, stdin="n\n")
@@ -144,9 +161,6 @@ def test_only_the_tables_move(filled: Convex, tmp_path: Path) -> None:
         (["--to", "sqlite:///a.db", "--storage", "sqlite:///a.db"], "cannot move to one file"),
         (["--to", "sqlite:///a.db", "--storage", "sqlite:///./a.db"], "cannot move to one file"),
         (["--to", "sqlite:///:memory:"], "A temporary place is gone"),
-        (["--to", "mysql://db/app"], "--to must look like sqlite:///convex.db"),
-        (["--to", ""], "--to must be a text that is not empty"),
-        (["--storage", "ftp://files"], "--storage must look like"),
     ],
 )
 def test_impossible_targets_are_refused(filled: Convex, arguments: list[str], said: str, tmp_path: Path) -> None:

@@ -283,14 +283,12 @@ def test_schedule_as_a_line(schedule: Schedule, line: str) -> None:
         ("0 9 0 * *", "is not a cron expression"),
         ("0 9 * 13 *", "is not a cron expression"),
         ("0 9 1 FEBR *", "is not a cron expression"),
-        ("0 9 * * 8", "is not a cron expression"),
+        ("0 9 * * 8", "day of week 0-7"),
+        ("0 9 * * 6-8", "is not a cron expression"),
         ("*/0 * * * *", "is not a cron expression"),
         ("30-10 * * * *", "is not a cron expression"),
         ("-1 * * * *", "is not a cron expression"),
         ("1" * 5000 + " * * * *", "a number is too long"),
-        ("0 12 * * 7", "write 0 for Sunday, not 7"),
-        ("0 12 * * 5-7", "write 0 for Sunday, not 7"),
-        ("0 12 * * 1,7L", "write 0 for Sunday, not 7"),
         ("0 12 * * 1/2", "a step in the day of week needs a range"),
         ("0 9 31 2 *", "'0 9 31 2 \\*' will never match any time"),
         ("0 9 31 4,6 *", "will never match any time"),
@@ -306,9 +304,22 @@ def test_invalid_expression(expression: str, message: str) -> None:
         CronExpression.of(expression, UTC)
 
 
+@pytest.mark.parametrize(
+    ("with_seven", "days"),
+    [("7", "0"), ("07", "SUN"), ("5-7", "0,5,6"), ("1,7", "0,1"), ("1-7/2", "0,1,3,5"), ("7L", "0L"), ("7#2", "0#2")],
+)
+def test_seven_is_sunday(with_seven: str, days: str) -> None:
+    """The day of week 7 is Sunday, as in cron, also in ranges and lists."""
+    first, second = (CronExpression.of(f"0 12 * * {field}", UTC) for field in (with_seven, days))
+    times = [at("2026-01-01 00:00")]
+    for _ in range(20):
+        times.append(first.next(times[-1]))
+    assert times[1:] == [second.next(time) for time in times[:-1]]
+
+
 @pytest.mark.parametrize("expression", ["0 9 * * */7", "0 9 * * 1#1", "0 9 */7 * *", "7 7 7 7 *", "0 9 * * 5L"])
-def test_seven_is_rejected_as_a_day_only(expression: str) -> None:
-    """Seven is rejected as a day only. It is valid as a step, a minute, an hour or a month."""
+def test_expressions_are_kept_as_written(expression: str) -> None:
+    """The text of a schedule is the expression and its zone."""
     assert str(CronExpression.of(expression, UTC)) == f"{expression} UTC"
 
 

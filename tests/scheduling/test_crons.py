@@ -152,7 +152,7 @@ Write = Callable[[Any], None]
         (lambda crons: crons.weekly("x", 1, time(9), sweep), 'the day must be one of "sunday, monday'),
         (lambda crons: crons.monthly("x", 0, time(9), sweep), "the day of the month must be an integer from 1 to 31"),
         (lambda crons: crons.monthly("x", 32, time(9), sweep), "the day of the month must be an integer from 1 to 31"),
-        (lambda crons: crons.cron("x", "0 9 * * 7", sweep), "write 0 for Sunday"),
+        (lambda crons: crons.cron("x", "0 9 * * 8", sweep), "0 and 7 are Sunday"),
         (lambda crons: crons.cron("x", "0 9 30 2 *", sweep), "will never match any time"),
         (lambda crons: crons.cron("x", 5, sweep), "the expression must be a text"),
         (lambda crons: crons.interval("x", 5, look), "look is a query, and its result would be lost"),

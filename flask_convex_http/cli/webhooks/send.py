@@ -7,9 +7,10 @@ machine.
 from __future__ import annotations
 
 import http.client
+import os
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from threading import Barrier
@@ -80,7 +81,13 @@ class _Attempt(msgspec.Struct):
 @click.argument("name", metavar="[SOURCE|PROVIDER]", required=False)
 @click.argument("types", metavar="[TYPE]...", nargs=-1)
 @click.option("--data", metavar="JSON", help="Changes of the sample events, merged deeply.")
-@click.option("--url", default=_BASE, show_default=True, help="The URL of the app, or the whole URL of the webhook.")
+@click.option(
+    "--url",
+    default=lambda: _base_url(os.environ),
+    show_default=f"{_BASE}, or where FLASK_RUN_HOST and FLASK_RUN_PORT say",
+    help="The URL of the app, or the whole URL of the webhook.",
+)
+@click.option("--id", "event_id", metavar="ID", help="The id of the event, if it is only one. By default it is new.")
 @click.option("--source", metavar="SOURCE", help="The webhook's source or path, if several have the provider.")
 @click.option("--duplicate", type=click.IntRange(1, _MOST), default=1, metavar="N", help="Send it N times at once.")
 @click.option("--reorder", is_flag=True, help="Send several events in another order than they happened.")
@@ -97,6 +104,7 @@ def send(
     types: Sequence[str],
     data: str | None,
     url: str,
+    event_id: str | None,
     source: str | None,
     is_list: bool,
     as_json: bool,
@@ -113,6 +121,7 @@ def send(
     Examples:
       flask convex webhooks send stripe checkout.session.completed
       flask convex webhooks send stripe checkout.session.completed --data '{"amount_total": 950}' --duplicate 5
+      flask convex webhooks send stripe invoice.paid --id evt_1Qx2Yz
       flask convex webhooks send clerk user.created user.updated user.deleted --reorder
       flask convex webhooks send github push --tamper --url https://shop.example
       flask convex webhooks send --list
@@ -124,8 +133,10 @@ def send(
         raise click.UsageError("Give a webhook and event types, such as stripe invoice.paid. --list prints the types.")
     if faults["seed"] is not None and not faults["reorder"]:
         raise click.UsageError("--seed goes with --reorder.")
+    if event_id is not None and (len(types) > 1 or not event_id.strip()):
+        raise click.UsageError("--id is the id of one event; give one TYPE.")
     webhook = _webhook(name, source)
-    deliveries = _deliveries(webhook, sender_of(webhook, name), types, _parsed(data), Faults(**faults))
+    deliveries = _deliveries(webhook, sender_of(webhook, name), types, _parsed(data), Faults(**faults), event_id)
     address = _address(url, webhook.path)
     timeout = webhook.provider.profile.timeout.total_seconds()
     attempts = [attempt for delivery in deliveries for attempt in _send(address, timeout, delivery)]
@@ -159,13 +170,26 @@ def _webhook(name: str, source: str | None) -> Webhook:
 
 
 def _deliveries(
-    webhook: Webhook, sender: str, types: Sequence[str], data: dict[str, Any] | None, faults: Faults
+    webhook: Webhook,
+    sender: str,
+    types: Sequence[str],
+    data: dict[str, Any] | None,
+    faults: Faults,
+    event_id: str | None,
 ) -> list[SignedDelivery]:
     now = current_backend().clock()
     try:
-        return make_deliveries(webhook.provider, types, faults, now=now, sender=sender, data=data)
+        return make_deliveries(webhook.provider, types, faults, now=now, sender=sender, data=data, event_id=event_id)
     except (ValueError, NotImplementedError) as error:
         raise click.ClickException(printable(str(error))) from error
+
+
+def _base_url(environ: Mapping[str, str]) -> str:
+    """Return the URL at which `flask run` serves the app on this machine."""
+    host, port = environ.get("FLASK_RUN_HOST") or "127.0.0.1", environ.get("FLASK_RUN_PORT") or "5000"
+    if host in ("0.0.0.0", "::"):  # every address of the machine
+        host = "127.0.0.1"
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _address(url: str, path: str) -> SplitResult:

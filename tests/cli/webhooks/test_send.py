@@ -316,6 +316,8 @@ def test_the_sample_events_are_listed(run: Send) -> None:
         ((), 2, "Give a webhook"),
         (("stripe",), 2, "Give a webhook"),
         (("stripe", "invoice.paid", "--seed", "1"), 2, "--seed goes with --reorder"),
+        (("stripe", "invoice.paid", "invoice.paid", "--id", "evt_1"), 2, "--id is the id of one event"),
+        (("stripe", "invoice.paid", "--id", " "), 2, "--id is the id of one event"),
         (("stripe", "invoice.paid", "--reorder"), 1, "two events or more"),
         (("stripe", "invoice.payed"), 1, "did you mean invoice.paid"),
         (("stripe", "invoice.paid", "--data", "[1]"), 2, "write a JSON object"),
@@ -339,6 +341,26 @@ def test_wrong_usage_is_reported(run: Send, arguments: tuple[str, ...], status: 
     outcome = run(*arguments)
     assert (outcome.status, outcome.exception) == (status, None)
     assert says in outcome.err
+
+
+def test_the_port_of_flask_run_is_the_default(
+    run: Send, base: str, app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without --url the delivery goes to where FLASK_RUN_HOST and FLASK_RUN_PORT have `flask run` listen."""
+    monkeypatch.setenv("FLASK_RUN_PORT", base.rpartition(":")[2])
+    monkeypatch.setenv("FLASK_RUN_HOST", "0.0.0.0")
+    assert run("stripe", "checkout.session.completed").status == 0
+    assert len(done(app)) == 1
+    monkeypatch.setenv("FLASK_RUN_PORT", "x")
+    assert run("stripe", "checkout.session.completed").status == 2
+
+
+def test_an_id_is_sent(run: Send, base: str, app: Flask) -> None:
+    """--id sets the id of the event, so that the same command again sends a duplicate."""
+    for _ in range(2):
+        sent = run("stripe", "checkout.session.completed", "--id", "evt_mine", "--url", base)
+        assert (sent.status, "evt_mine" in sent.out) == (0, True)
+    assert len(done(app)) == 1
 
 
 def test_a_source_selects_one_of_several_webhooks(run: Send, base: str, app: Flask) -> None:
