@@ -31,6 +31,20 @@ _SALT = slice(16, 24)
 _SALT_IN_FRAME = 8
 
 
+def fold_log(connection: Any) -> bool:
+    """Move all frames of a log that was deleted into its database, and return whether that was possible.
+
+    Args:
+        connection: A connection that has the log open. The caller holds the process lock.
+    """
+    try:
+        connection.execute("PRAGMA busy_timeout = 1000")  # the connection is retired next
+        is_busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    except sqlite3.Error:
+        return False
+    return not is_busy
+
+
 class Checkpoints:
     """The checkpoints of one file by one process.
 

@@ -4,6 +4,9 @@ A connection belongs to one process and is used by one thread at a time. A fork(
 SQLite remembers per process which locks it holds on a file, and a child inherits that memory but not the locks. Idle
 connections are therefore closed before a fork(), which waits a moment for the others. If one is still in use, the child
 leaves it alone, and is refused the file, which it could read wrongly.
+
+Connections whose files were deleted or replaced are retired: closed at once, or when they are given back. No new one is
+opened before that, since SQLite would let it share the index of the old write-ahead log.
 """
 
 from __future__ import annotations
@@ -22,15 +25,26 @@ from typing import Any
 from sqlite_utils.utils import sqlite3 as sqlite3  # type: ignore[attr-defined]  # not declared as exported
 
 from flask_convex_http.errors import EngineError
+from flask_convex_http.sqlite.open_files import OpenFiles
 
 #: Exceptions of the driver, also for an integer of more than 64 bits and for a lone surrogate.
 DRIVER_ERRORS = (sqlite3.Error, OverflowError, UnicodeEncodeError, MemoryError)
 
-#: Messages of a failing disk, not of a wrong statement: SQLITE_FULL, SQLITE_IOERR and SQLITE_CANTOPEN.
-DISK_FAILURES = frozenset({"database or disk is full", "disk I/O error", "unable to open database file"})
+#: SQLITE_CANTOPEN, SQLITE_READONLY, and a message of this package.
+UNOPENED, READ_ONLY, REPLACED = (
+    "unable to open database file",
+    "attempt to write a readonly database",
+    "its files were replaced or removed",
+)
+#: Messages of a failing disk or folder, not of a wrong statement: also SQLITE_FULL and SQLITE_IOERR.
+DISK_FAILURES = frozenset({"database or disk is full", "disk I/O error", UNOPENED, READ_ONLY, REPLACED})
 
 #: Seconds that a fork() waits for connections in use. Most uses take less than a millisecond.
 _FORK_PATIENCE = 1.0
+#: Seconds between two looks of a process at its files while it only reads.
+_LOOK_SECONDS = 1.0
+#: Seconds that a new connection waits for retired ones in use.
+_RETIREMENT_SECONDS = 1.0
 
 _pid = os.getpid()
 
@@ -40,13 +54,28 @@ def this_process() -> int:
     return _pid
 
 
+class Connection(sqlite3.Connection):
+    """A connection of the driver.
+
+    Attributes:
+        files: The files that it has open.
+        generation: The number of retirements before it was opened.
+    """
+
+    files: OpenFiles
+    generation = 0
+
+
 class Process:
     """The connections of one process to one file."""
 
     def __init__(self, *, forked_in_use: bool = False) -> None:
         self.pid = this_process()
         self.forked_in_use = forked_in_use
-        self.idle: deque[Any] = deque()
+        self.idle: deque[Connection] = deque()
+        self.open: set[Connection] = set()
+        self.opening = threading.Lock()
+        self.next_look = 0.0
         self.lent = 0
         self._mutex = threading.Lock()
         self._may_lend = threading.Event()
@@ -88,7 +117,12 @@ class Process:
         """Close the idle connections."""
         with contextlib.suppress(IndexError):
             while True:
-                self.idle.pop().close()
+                self.close(self.idle.pop())
+
+    def close(self, connection: Connection) -> None:
+        """Close a connection."""
+        self.open.discard(connection)
+        connection.close()
 
 
 class Connections:
@@ -96,10 +130,19 @@ class Connections:
 
     Args:
         connect: Opens a new connection.
+        replaced: Is called with a connection whose files are not those at the path, and returns the error to raise.
+
+    Attributes:
+        generation: The number of retirements so far.
+        replaced: The function of this name.
     """
 
-    def __init__(self, connect: Callable[[], Any]) -> None:
+    def __init__(
+        self, connect: Callable[[], Connection], replaced: Callable[[Connection | None], Exception] | None = None
+    ) -> None:
+        self.generation = 0
         self._connect = connect
+        self.replaced = replaced or (lambda connection: EngineError("The database was replaced"))
         self._process = Process()
         self._abandoned: list[Any] = []
         with _forking:
@@ -119,9 +162,29 @@ class Connections:
         """Return an idle connection, or a new one."""
         process.enter()
         try:
-            return process.idle.pop()
+            connection = process.idle.pop()
         except IndexError:
             return self._new(process)
+        if time.monotonic() > process.next_look:
+            self._look(process, connection)
+        return connection
+
+    def _look(self, process: Process, connection: Connection) -> None:
+        """Look at the files, so that a process without writes finds a new database as well."""
+        process.next_look = time.monotonic() + _LOOK_SECONDS
+        if connection.files.are_in_place() or connection.files.lost_log() == "missing":  # the next write saves the log
+            return
+        error = self.replaced(connection)
+        self.give(process, connection)
+        raise error
+
+    def retire(self, connection: Connection) -> bool:
+        """Close all connections that are as old as this one, and return whether that is new."""
+        if connection.generation != self.generation:
+            return False
+        self.generation += 1
+        self._process.close_idle()
+        return True
 
     def _new(self, process: Process) -> Any:
         try:
@@ -130,18 +193,39 @@ class Connections:
                     "This process was forked while its parent was using the database, so it cannot use it safely; "
                     "start processes outside of functions, or with multiprocessing's spawn method"
                 )
-            return self._connect()
+            return self._open(process)
         except BaseException:
             process.leave()
             raise
 
-    def give(self, process: Process, connection: Any) -> None:
+    def _open(self, process: Process) -> Connection:
+        deadline = time.monotonic() + _RETIREMENT_SECONDS
+        while True:
+            with process.opening:
+                generation = self.generation
+                others = list(process.open)
+                if all(other.generation == generation for other in others):
+                    return self._open_beside(others, process, generation)
+            if time.monotonic() > deadline:
+                raise self.replaced(None)
+            time.sleep(0.001)
+
+    def _open_beside(self, others: list[Connection], process: Process, generation: int) -> Connection:
+        if others and not others[0].files.are_in_place():
+            raise self.replaced(others[0])
+        connection = self._connect()
+        connection.generation = generation
+        process.open.add(connection)
+        return connection
+
+    def give(self, process: Process, connection: Connection) -> None:
         """Take a connection back."""
         if process.pid != this_process():
             self._abandoned.append(connection)
             return
-        if connection.in_transaction:  # only after a failed rollback: the connection must not be used again
-            connection.close()
+        # In a transaction only after a failed rollback: the connection must not be used again.
+        if connection.in_transaction or connection.generation != self.generation:
+            process.close(connection)
         else:
             process.idle.append(connection)
         process.leave()

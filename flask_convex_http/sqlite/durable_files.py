@@ -27,6 +27,18 @@ def file_errors(path: Path) -> Iterator[None]:
         raise EngineError(f"{path} cannot be written: {error}") from error
 
 
+def make_folder(folder: Path) -> None:
+    """Create a folder and its parents durably. Only their owner may use them.
+
+    Raises:
+        OSError: A folder cannot be created.
+    """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    for path in reversed(missing):
+        path.mkdir(mode=0o700, exist_ok=True)
+        sync(path.parent)
+
+
 def rename_durably(new: Path, path: Path) -> None:
     """Rename a new file into place, durably."""
     new.rename(path)

@@ -28,6 +28,7 @@ class ProcessLock:
     def __init__(self, path: Path) -> None:
         self._lock = _Flock(path.with_name(f"{path.name}.lock"))
         self._head = _Flock(path.with_name(f"{path.name}.queue"))
+        self._is_stale = False
 
     def try_acquire(self) -> bool:
         """Acquire the lock if no process holds it or waits for it. Return whether it was acquired."""
@@ -48,7 +49,15 @@ class ProcessLock:
 
     def release(self) -> None:
         """Release the lock."""
-        self._lock.release()
+        if self._is_stale:
+            self._is_stale = False
+            self.close()
+        else:
+            self._lock.release()
+
+    def renew(self) -> None:
+        """Close the files at the next release. Somebody may have deleted them together with the database."""
+        self._is_stale = True
 
     def close(self) -> None:
         """Close the files."""

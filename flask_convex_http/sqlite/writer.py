@@ -12,8 +12,6 @@ waiting writes are limited, and exceeding a limit is an `OverloadedError`.
 from __future__ import annotations
 
 import contextlib
-import contextvars
-import copy
 import logging
 import os
 import threading
@@ -29,11 +27,11 @@ from flask_convex_http.sqlite.checkpoints import Checkpoints
 from flask_convex_http.sqlite.commit_delay import CommitDelay
 from flask_convex_http.sqlite.connections import Connections, sqlite3, this_process
 from flask_convex_http.sqlite.process_lock import ProcessLock
+from flask_convex_http.sqlite.waiting_writes import WaitingWrite, Work, answer, refuse
 
 logger = logging.getLogger("flask_convex_http")
 
 T = TypeVar("T")
-Work = Callable[[Any], T]
 
 #: Seconds after which a batch accepts no more writes, since its members wait for the last one.
 _BATCH_SECONDS = 0.01
@@ -41,21 +39,6 @@ _BATCH_SECONDS = 0.01
 _LOOK_EVERY = 8
 #: Seconds for which the idle writer thread stays alive.
 _LINGER_SECONDS = 1.0
-
-
-class _Write:
-    """A waiting write. `done` is released when its result is known."""
-
-    __slots__ = ("alone", "context", "done", "error", "result", "work")
-
-    def __init__(self, work: Work[Any], *, alone: bool) -> None:
-        self.work = work
-        self.alone = alone
-        self.context = contextvars.copy_context()  # the writer's thread runs it with the caller's context variables
-        self.done = threading.Lock()
-        self.done.acquire()
-        self.result: Any = None
-        self.error: BaseException | None = None
 
 
 class Writer:
@@ -86,7 +69,7 @@ class Writer:
         self._lock = ProcessLock(path)
         self._checkpoints = Checkpoints(path)
         self._mutex = threading.Lock()
-        self._queue: deque[_Write] = deque()
+        self._queue: deque[WaitingWrite] = deque()
         self._is_taken = False  # held by the thread that writes, which alone releases it
         self._thread: threading.Thread | None = None
         self._calls = threading.Semaphore(0)
@@ -118,12 +101,16 @@ class Writer:
         try:
             if self._lock.try_acquire():
                 return self._write_here(work, alone=alone)
-            write = _Write(work, alone=alone)  # another process writes
+            write = WaitingWrite(work, alone=alone)  # another process writes
             with self._mutex:
                 self._queue.appendleft(write)
         finally:
             self._pass_on()
         return cast(T, self._wait(write, timeout))
+
+    def renew_lock(self) -> None:
+        """Open the files of the lock anew for the next write, since they may have been replaced too."""
+        self._lock.renew()
 
     def close(self) -> None:
         """Close the files of the lock, unless a write is running."""
@@ -133,7 +120,7 @@ class Writer:
 
     # --- whose turn it is --------------------------------------------------------------------------------------------
 
-    def _enter(self, work: Work[Any], *, alone: bool) -> _Write | None:
+    def _enter(self, work: Work[Any], *, alone: bool) -> WaitingWrite | None:
         """Acquire the writer, or join the queue."""
         with self._mutex:
             if not self._is_taken:
@@ -141,7 +128,7 @@ class Writer:
                 return None
             if len(self._queue) >= self._depth:
                 raise OverloadedError("Too many writes wait for the database; try again in a moment")
-            write = _Write(work, alone=alone)
+            write = WaitingWrite(work, alone=alone)
             self._queue.append(write)
             self._gathering.note_arrival()
             return write
@@ -165,11 +152,11 @@ class Writer:
         except RuntimeError:  # the system has no more threads: the next write tries again, and queued ones time out
             logger.exception("The writer's thread could not be started")
             self._is_taken = False
-            _refuse(self._empty_queue(), OverloadedError("No thread is left to write with; try again in a moment"))
+            refuse(self._empty_queue(), OverloadedError("No thread is left to write with; try again in a moment"))
         else:
             self._thread = thread
 
-    def _wait(self, write: _Write, timeout: float | None) -> Any:
+    def _wait(self, write: WaitingWrite, timeout: float | None) -> Any:
         seconds = self._timeout if timeout is None else min(timeout, self._timeout)
         try:
             while not write.done.acquire(timeout=seconds):
@@ -182,7 +169,7 @@ class Writer:
             raise write.error
         return write.result
 
-    def _withdraw(self, write: _Write) -> bool:
+    def _withdraw(self, write: WaitingWrite) -> bool:
         """Remove a write from the queue, and return whether it was still there."""
         with self._mutex:
             is_there = write in self._queue
@@ -197,7 +184,9 @@ class Writer:
         self._here.is_writing = True
         try:
             with self._connections.lend() as connection:
+                self._check_files(connection)
                 result = work(connection) if alone else self._commit_one(work, connection)
+                self._check_files(connection)
                 self._checkpoint_if_due(connection, look=alone)
                 return result
         finally:
@@ -242,7 +231,7 @@ class Writer:
 
     def _write_batch(self) -> int:
         """Write the queued writes, and return their number."""
-        batch: list[_Write] = []
+        batch: list[WaitingWrite] = []
         count = 0
         try:
             self._lock.acquire()
@@ -253,23 +242,25 @@ class Writer:
         except Exception as error:  # the file cannot be opened, or the commit failed
             with self._mutex:
                 refused = batch or self._empty_queue()
-            _refuse(refused, error if isinstance(error, ConvexHTTPError) else EngineError(f"Writing failed: {error!r}"))
-        _answer(batch)
+            refuse(refused, error if isinstance(error, ConvexHTTPError) else EngineError(f"Writing failed: {error!r}"))
+        answer(batch)
         return count
 
-    def _write_next(self, batch: list[_Write]) -> int:
+    def _write_next(self, batch: list[WaitingWrite]) -> int:
         """Write the queued writes, and return their number. The batch has the writes without a result."""
         with self._connections.lend() as connection:
+            self._check_files(connection)
             alone = self._next(alone=True)
             if alone is not None:
                 self._run(alone, alone.work, connection, batch)
             else:
                 self._write_group(connection, batch)
             count = len(batch)
+            self._check_files(connection)
             self._checkpoint_if_due(connection, batch, look=alone is not None)
         return count
 
-    def _write_group(self, connection: Any, batch: list[_Write]) -> None:
+    def _write_group(self, connection: Any, batch: list[WaitingWrite]) -> None:
         try:
             self._execute("BEGIN IMMEDIATE", connection)
         except OverloadedError:  # another program writes: each write waits on, within its own timeout
@@ -284,7 +275,7 @@ class Writer:
         self._commit(connection)
         self._commit_seconds = time.monotonic() - began
 
-    def _run_group(self, connection: Any, batch: list[_Write]) -> None:
+    def _run_group(self, connection: Any, batch: list[WaitingWrite]) -> None:
         """Run the queued writes in order."""
         end = time.monotonic() + _BATCH_SECONDS
         while time.monotonic() < end and (write := self._next(alone=False)) is not None:
@@ -293,13 +284,13 @@ class Writer:
             if not connection.in_transaction:
                 return
 
-    def _next(self, *, alone: bool) -> _Write | None:
+    def _next(self, *, alone: bool) -> WaitingWrite | None:
         with self._mutex:
             if self._queue and self._queue[0].alone == alone:
                 return self._queue.popleft()
             return None
 
-    def _run(self, write: _Write, work: Work[Any], connection: Any, batch: list[_Write]) -> None:
+    def _run(self, write: WaitingWrite, work: Work[Any], connection: Any, batch: list[WaitingWrite]) -> None:
         """Run one queued write. Its error is raised after the commit, since it may depend on the other writes."""
         batch.append(write)
         write.error = None
@@ -341,13 +332,18 @@ class Writer:
         except ConvexHTTPError:  # roll back all and retry the others, instead of committing a part of this one
             self._roll_back(connection)
 
-    def _empty_queue(self) -> list[_Write]:
+    def _empty_queue(self) -> list[WaitingWrite]:
         """Take all writes from the queue. The caller holds the mutex."""
         waiting = list(self._queue)
         self._queue.clear()
         return waiting
 
     # --- the connection ----------------------------------------------------------------------------------------------
+
+    def _check_files(self, connection: Any) -> None:
+        """Refuse a write, or do not acknowledge a commit, if the open files are not those at the path."""
+        if not connection.files.are_in_place() and self.pid == this_process():
+            raise self._connections.replaced(connection)
 
     def _execute(self, statement: str, connection: Any) -> None:
         try:
@@ -367,7 +363,7 @@ class Writer:
             with contextlib.suppress(sqlite3.Error):  # the pool keeps no connection with an open transaction
                 connection.execute("ROLLBACK")
 
-    def _checkpoint_if_due(self, connection: Any, batch: list[_Write] | None = None, *, look: bool) -> None:
+    def _checkpoint_if_due(self, connection: Any, batch: list[WaitingWrite] | None = None, *, look: bool) -> None:
         """Make a checkpoint if one is due, after the batch has its results: the commits are safe."""
         self._commits += 1
         if not look and self._commits % _LOOK_EVERY:
@@ -376,23 +372,11 @@ class Writer:
             return
         try:
             if self._checkpoints.are_due():
-                _answer(batch or [])
+                answer(batch or [])
                 with self._connections.lend() as other:
                     self._checkpoints.make(connection, other)
         except Exception:
             logger.exception("A checkpoint failed; what was written is safe in the write-ahead log")
-
-
-def _refuse(batch: list[_Write], error: Exception) -> None:
-    for write in batch:
-        write.error = copy.copy(error)  # each is raised in a thread of its own
-    _answer(batch)
-
-
-def _answer(batch: list[_Write]) -> None:
-    for write in batch:
-        write.done.release()
-    batch.clear()
 
 
 def _check_transaction(connection: Any) -> None:

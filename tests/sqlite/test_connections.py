@@ -12,7 +12,7 @@ import pytest
 
 from flask_convex_http.engines.sqlite.engine import SQLiteEngine
 from flask_convex_http.sqlite import connections as sqlite_connections
-from flask_convex_http.sqlite.connections import Connections, sqlite3
+from flask_convex_http.sqlite.connections import Connection, Connections, sqlite3
 from tests.engines.members import in_child, price
 from tests.sqlite.crews import PATIENCE, adding, raising
 
@@ -29,7 +29,7 @@ def test_a_connection_that_is_being_opened_is_in_use(tmp_path: Path, monkeypatch
         if os.getpid() == parent:
             opening.set()
             go_on.wait(PATIENCE)
-        return sqlite3.connect(path, check_same_thread=False)
+        return sqlite3.connect(path, check_same_thread=False, factory=Connection)
 
     connections = Connections(connect)
 

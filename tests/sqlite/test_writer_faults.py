@@ -13,7 +13,7 @@ import pytest
 from flask_convex_http import ConvexHTTPError, EngineError, UniqueConstraintError
 from flask_convex_http.engines.sqlite.engine import SQLiteEngine
 from flask_convex_http.engines.sqlite.transactions import SQLiteTransaction
-from tests.engines.members import SCHEMA
+from tests.engines.members import SCHEMA, migrate
 from tests.sqlite.crews import PATIENCE, adding, crew, keys
 from tests.sqlite.holders import process, write_after_a_failed_read
 from tests.sqlite.limits import no_longer_files, no_more_threads, one_more_file
@@ -119,7 +119,7 @@ def test_a_read_that_fails_may_undo_everything(engine: SQLiteEngine) -> None:
 def test_an_engine_that_nobody_has_any_more_keeps_no_files(tmp_path: Path) -> None:
     """An engine that was never closed closes its lock files and connections when it is collected."""
     engine = SQLiteEngine(tmp_path / "dropped.db", SCHEMA)
-    engine._file.write(lambda connection: None)
+    migrate(engine)
     del engine
     gc.collect()
     open_files = [os.readlink(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd") if _is_open(name)]

@@ -25,7 +25,7 @@ from flask_convex_http.errors import ConfigurationError
 from flask_convex_http.schema.documents import Schema, Table
 from flask_convex_http.schema.migrations import Migration, MigrationStep
 from flask_convex_http.sqlite.connections import DRIVER_ERRORS, sqlite3
-from flask_convex_http.sqlite.file import WRITE_QUEUE, WRITE_TIMEOUT, SQLiteFile, make_folder
+from flask_convex_http.sqlite.file import WRITE_QUEUE, WRITE_TIMEOUT, SQLiteFile
 from flask_convex_http.sqlite.wakeups import PipeListener, notify
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class SQLiteEngine:
         )
         self._connections = self._file.connections
         self._statements = SQLiteStatements()
-        self._is_ready = False
+        self._ready: int | None = None  # the generation of connections whose file has the tables
         self._remove_folder = weakref.finalize(self, _remove, folder, os.getpid()) if folder else None
 
     @property
@@ -141,9 +141,10 @@ class SQLiteEngine:
             if dry_run and not self.path.exists():  # a dry run must not create the file
                 with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as empty:
                     return run(empty)
-            self._make_folder()
+            self._create_file()
             steps = self._file.write(run, alone=True)
-        self._is_ready = self._is_ready or not dry_run
+        if not dry_run:
+            self._ready = self._connections.generation
         return steps
 
     def check(self) -> list[str]:
@@ -161,25 +162,26 @@ class SQLiteEngine:
         if self._remove_folder is not None:
             self._remove_folder()
 
-    def _make_folder(self) -> None:
+    def _create_file(self) -> None:
         try:
-            make_folder(self.path.parent)
+            self._file.create()
         except OSError as error:
-            raise ConfigurationError(f"The folder of the database {self.path} cannot be made: {error}") from error
+            raise ConfigurationError(f"The database {self.path} cannot be created: {error}") from error
 
     def _check_ready(self) -> None:
-        """Check once per engine, at its first use, that the tables exist."""
-        if self._is_ready:
+        """Check that the tables exist, at the first use and after the file was replaced."""
+        generation = self._connections.generation
+        if self._ready == generation:
             return
         from flask_convex_http.engines.sqlite.schema import SQLiteSchema
 
         exists = self.path.exists()
         with self._file.lend() if exists else contextlib.nullcontext() as connection:
             check_tables(SQLiteSchema(connection, self.schema) if connection else None, self.schema)
-        self._is_ready = True
+        self._ready = generation
 
     def _expect_changes(self) -> None:
-        self._is_ready = False
+        self._ready = None
 
 
 class SQLiteNotifications:

@@ -38,7 +38,7 @@ from flask_convex_http.errors import (
 )
 from flask_convex_http.sqlite.backups import SQLiteBackups
 from flask_convex_http.sqlite.connections import DISK_FAILURES
-from flask_convex_http.sqlite.file import WRITE_TIMEOUT, SQLiteFile, make_folder
+from flask_convex_http.sqlite.file import WRITE_TIMEOUT, SQLiteFile
 from flask_convex_http.sqlite.integrity import faults
 from flask_convex_http.storage.blobs.base import BlobExistsError, BlobStore, Served, StoredBytes
 
@@ -77,7 +77,7 @@ class SQLiteBlobs(BlobStore):
         temporary = Path(tempfile.mkdtemp(prefix="flask-convex-http-")) if path is None else None
         self.path = Path(path) if path is not None else Path(temporary or "", "blobs.sqlite")
         self._file = SQLiteFile(self.path, _translate, page_bytes=_PAGE_BYTES, timeout=timeout)
-        self._is_ready = False
+        self._ready: int | None = None  # the generation of connections whose file has the tables
         # Also at exit: closing the last connection removes the write-ahead log.
         self._finalizer = weakref.finalize(self, _let_go, self._file, temporary, os.getpid())
 
@@ -234,23 +234,32 @@ class SQLiteBlobs(BlobStore):
         """Return the file, created with its tables at the first use."""
         if not self._finalizer.alive:
             raise EngineError(f"{self.path} was closed: make a new store to use it again")
-        if not self._is_ready:
+        generation = self._file.connections.generation
+        if self._ready != generation:
             self._make()
-            self._is_ready = True
+            self._ready = generation
         return self._file
 
     def _expect_changes(self) -> None:
-        self._is_ready = False
+        self._ready = None
 
     def _make(self) -> None:
         def run(connection: Any) -> None:
             with _transaction(connection):
                 _create_tables(connection)
 
+        if self._ready is not None and not self.path.exists():
+            raise UnavailableError(
+                "The file store has been removed",
+                detail=f"{self.path} does not exist any more; put it back, restore a backup with `flask convex restore "
+                "--files`, or restart the app to begin without files",
+            )
         try:
-            make_folder(self.path.parent)
+            self._file.create()
         except OSError as error:
-            raise _translate(error) from error
+            raise UnavailableError(
+                "The file store cannot be used at the moment", detail=f"{self.path} cannot be created: {error}"
+            ) from error
         with self._file.translated():
             self._file.write(run, alone=True)
 

@@ -124,6 +124,7 @@ def test_writers_queue_beside_the_file(tmp_path: Path) -> None:
 def test_no_connection_checkpoints_by_itself(tmp_path: Path) -> None:
     """Automatic checkpoints are off on every connection, also when several are in use."""
     with closing(SQLiteBlobs(tmp_path / "blobs.sqlite")) as store:
+        store.write("a", [b"x"])
         lend = store._file.connections.lend
         with lend() as one, lend() as two:
             pages = [connection.execute("PRAGMA wal_autocheckpoint").fetchall() for connection in (one, two)]
