@@ -56,7 +56,7 @@ class ProcessLock:
             self._lock.release()
 
     def renew(self) -> None:
-        """Close the files at the next release. Somebody may have deleted them together with the database."""
+        """Close the files at the next release. They may have been deleted together with the database."""
         self._is_stale = True
 
     def close(self) -> None:

@@ -109,7 +109,7 @@ class Writer:
         return cast(T, self._wait(write, timeout))
 
     def renew_lock(self) -> None:
-        """Open the files of the lock anew for the next write, since they may have been replaced too."""
+        """Reopen the files of the lock for the next write, since they may have been replaced too."""
         self._lock.renew()
 
     def close(self) -> None:
