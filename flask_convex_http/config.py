@@ -7,9 +7,11 @@ secret. No other module parses the URL of a database or a blob store.
 from __future__ import annotations
 
 import difflib
+import json
 import logging
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,15 @@ MIB = 2**20
 MEMORY = "sqlite:///:memory:"
 _SQLITE = "sqlite:///"
 _POSTGRES = ("postgresql://", "postgres://")
+#: The blob store beside the default database, and that of every database in earlier versions.
+_FILES = "sqlite:///convex-files.db"
+#: What takes the place of the options that other libraries have in such URLs.
+_SETTINGS_INSTEAD = {
+    "sqlite": "set CONVEX_WRITE_TIMEOUT or CONVEX_DURABILITY where that was meant",
+    "s3": "set AWS_REGION or AWS_ENDPOINT_URL where that was meant",
+}
+#: The prefixes of environment variables, the first one that Flask reads too.
+_PREFIXES = ("FLASK_", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +45,7 @@ class Settings:
             instance folder, and `:memory:` is a temporary database.
         database_connections: The largest number of PostgreSQL connections of one process.
         storage_url: The blob store for the bytes of files: `sqlite:///` and another path than the database's, or
-            `s3://bucket/prefix`.
+            `s3://bucket/prefix`. By default it is beside a SQLite database: `shop-files.db` beside `shop.db`.
         storage_redirect: "on" redirects the readers of a file to the blob store, if that can sign URLs. "off" passes
             all bytes through the app.
         secret: The key that signs API keys and URLs; None for the one that the first migration creates.
@@ -56,7 +67,7 @@ class Settings:
 
     database_url: str = field(default="sqlite:///convex.db", repr=False)
     database_connections: int = 10
-    storage_url: str = "sqlite:///convex-files.db"
+    storage_url: str = _FILES
     storage_redirect: str = "on"
     secret: str | None = field(default=None, repr=False)
     site_url: str | None = None
@@ -75,8 +86,12 @@ class Settings:
     scheduled_retention_days: float = 7.0
 
     @classmethod
-    def from_mapping(cls, config: Mapping[str, Any]) -> Settings:
+    def from_mapping(cls, config: Mapping[str, Any], folder: Path | None = None) -> Settings:
         """Parse the `CONVEX_` keys of a Flask config. None stands for the default.
+
+        Args:
+            config: The config.
+            folder: The folder of relative paths, which may have the blob store of an earlier version.
 
         Raises:
             ConfigurationError: A value is wrong. The message begins with its key.
@@ -88,8 +103,8 @@ class Settings:
                 _warn_unknown(key)
             elif config[key] is not None:
                 values[key.removeprefix("CONVEX_").lower()] = parse(key, config[key])
-        if values.get("database_url") == MEMORY:
-            values.setdefault("storage_url", MEMORY)
+        if "storage_url" not in values:
+            values["storage_url"] = _default_storage(values.get("database_url", cls().database_url), folder)
         settings = cls(**values)
         if settings.database_url != MEMORY and Path(settings.storage_url) == Path(settings.database_url):
             raise ConfigurationError("CONVEX_STORAGE_URL must name another file than CONVEX_DATABASE_URL")
@@ -154,6 +169,58 @@ class Location:
         return hide_password(self.url) if self.path is None else str(self.path)
 
 
+def with_environment(config: Mapping[str, Any], variables: Mapping[str, str]) -> dict[str, Any]:
+    """Return a Flask config with the settings of environment variables that it lacks.
+
+    `FLASK_CONVEX_...` comes before `CONVEX_...`. So an app that does not call `app.config.from_prefixed_env()` stores
+    its data where its environment says. An app with `TESTING` ignores the environment.
+
+    Args:
+        config: The config, whose keys come first.
+        variables: The environment variables. An empty one is not set.
+    """
+    result = dict(config)
+    if result.get("TESTING"):
+        return result
+    for key in _PARSERS:
+        text = next((text for prefix in _PREFIXES if (text := variables.get(prefix + key))), None)
+        if key not in result and text is not None:
+            result[key] = _decoded(key, text)
+    return result
+
+
+def _decoded(key: str, text: str) -> Any:
+    """Return the JSON value of a variable as Flask does, or its text if the setting does not accept that value."""
+    with suppress(ValueError, ConfigurationError):
+        value = json.loads(text)
+        _PARSERS[key](key, value)
+        return value
+    return text
+
+
+def _default_storage(database_url: str, folder: Path | None) -> str:
+    """Return the URL of the blob store beside a database, or of the one that an earlier version made elsewhere."""
+    if database_url == MEMORY:
+        return MEMORY
+    if not database_url.startswith(_SQLITE):
+        return _FILES
+    database = Path(database_url.removeprefix(_SQLITE))
+    beside = f"{_SQLITE}{database.with_name(f'{database.stem}-files{database.suffix}')}"
+    if folder is None or beside == _FILES:
+        return beside
+    new, old = Location.parse(beside, folder).path, Location.parse(_FILES, folder).path
+    if new is None or old is None or new.exists() or not old.exists():
+        return beside
+    logger.warning(
+        "The bytes of files are in %s, where earlier versions kept them, and not beside the database; set "
+        "CONVEX_STORAGE_URL=%s%s to keep them there",
+        old,
+        _SQLITE,
+        old.absolute(),
+    )
+    return _FILES
+
+
 def hide_password(url: str) -> str:
     """Return a URL of a setting without its user, password and query."""
     scheme, _, rest = url.partition("://")
@@ -176,6 +243,7 @@ def parse_database_url(key: str, value: Any) -> str:
         ConfigurationError: The value is no URL of a SQLite file or a PostgreSQL database.
     """
     url = _text(key, value)
+    _refuse_options(key, url)
     if not _names_a_file(url) and not url.startswith(_POSTGRES):
         raise _wrong_url(key, url, "postgresql://user@host/database")
     return url
@@ -195,6 +263,7 @@ def parse_storage_url(key: str, value: Any) -> str:
         ConfigurationError: The value is no URL of a SQLite file or an S3 bucket.
     """
     url = _text(key, value)
+    _refuse_options(key, url)
     if not _names_a_file(url) and not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^?#]*)?", url):
         raise _wrong_url(key, url, "s3://bucket/prefix")
     return url
@@ -209,6 +278,19 @@ def _text(key: str, value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
         raise ConfigurationError(f"{key} must be a text that is not empty")
     return value.strip()
+
+
+def _refuse_options(key: str, url: str) -> None:
+    """Refuse the options of other libraries, which would become a part of the file's name. libpq checks its own."""
+    scheme = url.partition("://")[0]
+    place, mark, options = url.partition("?")
+    if not mark or scheme not in _SETTINGS_INSTEAD:
+        return
+    names = ", ".join(option.partition("=")[0] for option in options.split("&"))  # a value may be a secret
+    raise ConfigurationError(
+        f"{key} must end before the question mark, since {scheme}:// URLs have no options ({names}): write {place} and "
+        f"{_SETTINGS_INSTEAD[scheme]}"
+    )
 
 
 def _names_a_file(url: str) -> bool:

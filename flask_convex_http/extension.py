@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from flask import Flask
 
 from flask_convex_http.backend import Backend, Functions, system_clock
-from flask_convex_http.config import Settings
+from flask_convex_http.config import Settings, with_environment
 from flask_convex_http.credentials import UserIdentity
 from flask_convex_http.errors import ConfigurationError
 from flask_convex_http.runtime import ActionCtx
@@ -53,7 +54,8 @@ class ConvexHTTP:
         """Set up an app. This opens no database and starts no thread.
 
         Args:
-            app: The app. Its `CONVEX_` configuration must be complete.
+            app: The app. Its `CONVEX_` configuration must be complete. Environment variables of these names, with or
+                without the prefix `FLASK_`, set the keys that it lacks, unless `TESTING` is set.
 
         Raises:
             ConfigurationError: A `CONVEX_` key of `app.config` is wrong, or the app was set up before.
@@ -63,8 +65,8 @@ class ConvexHTTP:
 
         if EXTENSION in app.extensions:
             raise ConfigurationError("ConvexHTTP is set up for this app already; call init_app once")
-        settings = Settings.from_mapping(app.config)
         folder = Path(app.instance_path)
+        settings = Settings.from_mapping(with_environment(app.config, os.environ), folder)
         backend = Backend(
             settings,
             self.schema,

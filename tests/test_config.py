@@ -1,6 +1,7 @@
 """The `CONVEX_` settings: the values that each accepts, and the message for a wrong one."""
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flask_convex_http import ConfigurationError
-from flask_convex_http.config import Location, Settings, hide_password
+from flask_convex_http.config import Location, Settings, hide_password, with_environment
 
 SECRET = "correct horse battery staple, twice over"
 KEYS = [
@@ -176,6 +177,94 @@ def test_s3_urls_are_accepted(url: str) -> None:
 def test_impossible_places_are_rejected(key: str, value: Any) -> None:
     """An impossible place fails at start, with a message that names the key and the expected form."""
     assert rejection(key, value).startswith(f"{key} must ")
+
+
+@pytest.mark.parametrize(
+    ("key", "url", "place", "instead"),
+    [
+        ("CONVEX_DATABASE_URL", "sqlite:///app.db?timeout=30&key=hunter2", "sqlite:///app.db", "CONVEX_WRITE_TIMEOUT"),
+        ("CONVEX_DATABASE_URL", "sqlite:///:memory:?cache=shared", "sqlite:///:memory:", "CONVEX_DURABILITY"),
+        ("CONVEX_DATABASE_URL", "sqlite:///file:app.db?mode=ro", "sqlite:///file:app.db", "CONVEX_DURABILITY"),
+        ("CONVEX_STORAGE_URL", "sqlite:////srv/files.db?timeout=30", "sqlite:////srv/files.db", "CONVEX_WRITE_TIMEOUT"),
+        ("CONVEX_STORAGE_URL", "s3://app-files/x?region=eu", "s3://app-files/x", "AWS_REGION"),
+    ],
+)
+def test_urls_without_options(key: str, url: str, place: str, instead: str) -> None:
+    """An option in the URL of a file or a bucket fails at start; the message names it, and the setting instead."""
+    message = rejection(key, url)
+    assert re.search(rf"\((timeout|cache|mode|region).*\): write {re.escape(place)} and set .*{instead}", message)
+    assert "hunter2" not in message
+
+
+@pytest.mark.parametrize(
+    ("database", "files"),
+    [
+        ("sqlite:///convex.db", "sqlite:///convex-files.db"),
+        ("sqlite:////data/convex.db", "sqlite:////data/convex-files.db"),
+        ("sqlite:////data/shop.sqlite3", "sqlite:////data/shop-files.sqlite3"),
+        ("sqlite:///sub/shop", "sqlite:///sub/shop-files"),
+        ("postgresql://app@db/app", "sqlite:///convex-files.db"),
+    ],
+)
+def test_files_are_beside_the_database(database: str, files: str) -> None:
+    """By default files are in a database of their own beside the SQLite database, and moves with it."""
+    assert Settings.from_mapping({"CONVEX_DATABASE_URL": database}).storage_url == files
+
+
+def test_files_of_an_earlier_version_stay(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Files at the earlier default are used until there are files beside the database, with a warning what to set."""
+    database = {"CONVEX_DATABASE_URL": f"sqlite:///{tmp_path}/data/shop.db"}
+    beside = f"sqlite:///{tmp_path}/data/shop-files.db"
+    assert Settings.from_mapping(database, tmp_path).storage_url == beside
+    (tmp_path / "convex-files.db").touch()
+    assert caplog.messages == []
+    assert Settings.from_mapping(database, tmp_path).storage_url == "sqlite:///convex-files.db"
+    assert f"set CONVEX_STORAGE_URL=sqlite:///{tmp_path}/convex-files.db" in caplog.messages[0]
+    explicit = database | {"CONVEX_STORAGE_URL": beside}
+    assert Settings.from_mapping(explicit, tmp_path).storage_url == beside
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "shop-files.db").touch()
+    assert Settings.from_mapping(database, tmp_path).storage_url == beside
+    assert len(caplog.messages) == 1
+
+
+def test_the_environment_sets_missing_keys() -> None:
+    """A key that the app has not set comes from FLASK_CONVEX_..., then from the bare variable, then it is the default.
+
+    An empty variable is not set.
+    """
+    variables = {
+        "CONVEX_DATABASE_URL": "sqlite:////bare.db",
+        "FLASK_CONVEX_DATABASE_URL": "sqlite:////flask.db",
+        "CONVEX_STORAGE_URL": "sqlite:////bare-files.db",
+        "FLASK_CONVEX_SECRET": "1234567890" * 4,
+        "CONVEX_WRITE_QUEUE": "7",
+        "CONVEX_WORKER": "off",
+        "FLASK_CONVEX_DURABILITY": "",
+        "CONVEX_SITE_URL": "https://env.example",
+        "CONVEX_URL": "of another program",
+    }
+    config = {"CONVEX_SITE_URL": "https://app.example", "CONVEX_API_KEY_PREFIX": None, "OTHER": 1}
+    assert Settings.from_mapping(with_environment(config, variables)) == Settings(
+        database_url="sqlite:////flask.db",
+        storage_url="sqlite:////bare-files.db",
+        secret="1234567890" * 4,
+        write_queue=7,
+        worker="off",
+        site_url="https://app.example",
+    )
+
+
+def test_a_wrong_variable_fails_at_start() -> None:
+    """A wrong value in the environment fails like one in the config."""
+    with pytest.raises(ConfigurationError, match=r"CONVEX_WRITE_QUEUE must be a whole number, 1 or more"):
+        Settings.from_mapping(with_environment({}, {"CONVEX_WRITE_QUEUE": "0"}))
+
+
+def test_tests_ignore_the_environment() -> None:
+    """An app with TESTING never uses the database that a developer's environment names."""
+    variables = {"CONVEX_DATABASE_URL": "sqlite:////precious.db", "FLASK_CONVEX_WORKER": "off"}
+    assert with_environment({"TESTING": True}, variables) == {"TESTING": True}
 
 
 @pytest.mark.parametrize(

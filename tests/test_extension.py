@@ -1,5 +1,6 @@
 """The extension: one instance serves several apps, and opens nothing before a request needs it."""
 
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,31 @@ def test_init_opens_nothing(tmp_path: Path, given: bool) -> None:
     assert send(app, "GET", "/missing").status_code == 404
     assert send(app, "GET", "/guarded").status_code == 401
     assert (list(tmp_path.iterdir()), threading.enumerate()) == ([], threads)
+    backend_of(app).close()
+
+
+@pytest.mark.parametrize("prefix", ["", "FLASK_"])
+def test_the_environment_names_the_place_of_all_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefix: str
+) -> None:
+    """An app that does not read its environment stores documents and files where CONVEX_DATABASE_URL says."""
+    monkeypatch.setenv(f"{prefix}CONVEX_DATABASE_URL", f"sqlite:///{tmp_path}/data/shop.db")
+    app = new_app(tmp_path / "instance")
+    convex = ConvexHTTP(app, schema=SCHEMA, functions=FUNCTIONS)
+    with app.app_context():
+        convex.migrate()
+        convex.ctx().storage.store(b"photo", content_type="text/plain")
+        convex.backend.close()
+    assert {"shop.db", "shop-files.db"} <= set(os.listdir(tmp_path / "data"))
+    assert os.listdir(tmp_path / "instance") == []
+
+
+def test_a_test_does_not_use_the_data_of_its_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An app with TESTING uses its own instance folder, regardless of the environment."""
+    monkeypatch.setenv("CONVEX_DATABASE_URL", f"sqlite:///{tmp_path}/precious.db")
+    app = new_app(tmp_path / "instance", TESTING=True)
+    ConvexHTTP(app, schema=SCHEMA, functions=FUNCTIONS)
+    assert backend_of(app).location.path == tmp_path / "instance" / "convex.db"
     backend_of(app).close()
 
 

@@ -77,6 +77,9 @@ def move(to: str | None, storage: str | None, verify_only: bool, yes: bool, as_j
         report = run.verify(progress) if verify_only else run.run(progress)
     (_print_json if as_json else _print)(backend, report, to, storage)
     _fail_if_different(report)
+    if storage is None:
+        place = backend.settings.storage_url
+        note(f"The bytes of files stay: set CONVEX_STORAGE_URL={hide_password(place)} too, if it is not set yet.")
     if not verify_only:
         note(
             "Both sides are the same. If the app was stopped, change the settings and start it. If it runs, it still "

@@ -78,7 +78,7 @@ def test_an_impossible_path_is_an_error_in_one_line(tmp_path: Path) -> None:
     result = app.test_cli_runner().invoke(args=["convex", "migrate"])
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: ")
-    assert "cannot be made" in result.stderr
+    assert "convex.db cannot be created" in result.stderr
 
 
 def test_tables_are_listed_with_their_rows(convex: Convex) -> None:
