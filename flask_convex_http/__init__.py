@@ -71,7 +71,7 @@ from flask_convex_http.schema.index_ranges import lte as lte
 from flask_convex_http.schema.system_tables import ScheduledFunction as ScheduledFunction
 from flask_convex_http.schema.system_tables import StoredFile as StoredFile
 from flask_convex_http.schema.system_tables import WebhookDelivery as WebhookDelivery
-from flask_convex_http.storage.files import DirectUpload as DirectUpload
+from flask_convex_http.storage.direct_uploads import DirectUpload as DirectUpload
 from flask_convex_http.web.auth import require_api_key as require_api_key
 from flask_convex_http.web.auth import require_bearer as require_bearer
 from flask_convex_http.web.cors import Cors as Cors

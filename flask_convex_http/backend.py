@@ -51,7 +51,7 @@ from flask_convex_http.schema.migrations import Migration, MigrationStep, plan
 from flask_convex_http.schema.system_tables import DOCUMENTS, AccessToken, ApiKey, Setting
 from flask_convex_http.signing import Signing
 from flask_convex_http.storage.blobs import BlobStore, open_blobs
-from flask_convex_http.storage.files import Files, Site
+from flask_convex_http.storage.files import Files, Site, unknown_site
 
 logger = logging.getLogger("flask_convex_http")
 
@@ -120,7 +120,7 @@ class Backend:
         self.engine: Engine = open_engine(settings, self.schema, folder)
         self.blobs: BlobStore = open_blobs(settings, folder)
         self.signing = Signing(self._secret)
-        self.files = Files(self.engine, self.schema, self.blobs, self.signing, clock)
+        self.files = Files(self.engine, self.schema, self.blobs, self.signing, clock, settings.files_url)
         self.crons = _checked_crons(crons).freeze()
         self.before_close: list[Callable[[], None]] = []
         self.jobs = Jobs(self.schema, self._notify)
@@ -152,16 +152,17 @@ class Backend:
             self.engine, self.blobs, self.location, settings.storage(folder), self._finish_restore
         )
 
-    def ctx(self, identity: UserIdentity | None = None, *, site: Site = str) -> ActionCtx:
+    def ctx(self, identity: UserIdentity | None = None, *, site: Site = unknown_site) -> ActionCtx:
         """Return a ctx to run functions from, as in `backend.ctx().run_query(items.get, id=...)`.
 
         Args:
             identity: The identity of the caller.
             site: Returns the beginning of URLs, such as https://example.com. The setting CONVEX_SITE_URL comes first.
+                Without both a URL of a file is an error.
         """
         return self.runtime.action_ctx(self.caller(identity, site))
 
-    def caller(self, identity: UserIdentity | None = None, site: Site = str) -> Caller:
+    def caller(self, identity: UserIdentity | None = None, site: Site = unknown_site) -> Caller:
         """Return the caller of a function that no other function has called."""
         return self.runtime.caller(identity, site)
 

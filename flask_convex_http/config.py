@@ -50,6 +50,8 @@ class Settings:
             all bytes through the app.
         secret: The key that signs API keys and URLs; None for the one that the first migration creates.
         site_url: The URL at which clients reach the app, such as https://example.com; None for the one of each request.
+        files_url: The URL at which clients reach the app for files only, so that they have an origin of their own, such
+            as https://files.example.com; None for `site_url`.
         max_body_bytes: The largest request body, for routes without a limit of their own.
         max_json_bytes: The largest body that is parsed as JSON, for routes without a limit of their own.
         max_form_bytes: The largest text of a form in all, without its files, for routes without a limit of their own.
@@ -71,6 +73,7 @@ class Settings:
     storage_redirect: str = "on"
     secret: str | None = field(default=None, repr=False)
     site_url: str | None = None
+    files_url: str | None = None
     max_body_bytes: int = 20 * MIB
     max_json_bytes: int = 8 * MIB
     max_form_bytes: int = 4 * MIB
@@ -377,6 +380,7 @@ _PARSERS: dict[str, Callable[[str, Any], Any]] = {
     "CONVEX_STORAGE_REDIRECT": _switch,
     "CONVEX_SECRET": _secret,
     "CONVEX_SITE_URL": _site,
+    "CONVEX_FILES_URL": _site,
     "CONVEX_MAX_BODY_BYTES": _bytes,
     "CONVEX_MAX_JSON_BYTES": _bytes,
     "CONVEX_MAX_FORM_BYTES": _bytes,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from flask import Flask
+from flask import Flask, has_request_context, request
 
 from flask_convex_http.backend import Backend, Functions, system_clock
 from flask_convex_http.config import Settings, with_environment
@@ -19,7 +19,7 @@ from flask_convex_http.schema.documents import Schema
 from flask_convex_http.schema.migrations import MigrationStep
 from flask_convex_http.web.files import files
 from flask_convex_http.web.middleware import Middleware
-from flask_convex_http.web.state import EXTENSION, WORKER, current_backend, webhooks_of
+from flask_convex_http.web.state import EXTENSION, WORKER, current_backend, site_of, webhooks_of
 from flask_convex_http.worker import BackgroundWorker
 
 
@@ -90,12 +90,17 @@ class ConvexHTTP:
         return current_backend()
 
     def ctx(self, identity: UserIdentity | None = None) -> ActionCtx:
-        """Return a ctx to run functions from outside of a request, in an app context.
+        """Return a ctx to run functions from outside of a handler, in an app context.
+
+        In a request, URLs of files begin with the request's.
 
         Args:
             identity: The identity of the caller, or None.
         """
-        return current_backend().ctx(identity)
+        backend = current_backend()
+        if has_request_context():
+            return backend.ctx(identity, site=lambda: site_of(request))
+        return backend.ctx(identity)
 
     def migrate(self, *, dry_run: bool = False, allow_destructive: bool = False) -> list[MigrationStep]:
         """Change the tables of the current app's database to match the schema, in one transaction.

@@ -11,6 +11,7 @@ import pytest
 from flask_convex_http import (
     ActionCtx,
     ArgumentValidationError,
+    ConfigurationError,
     Document,
     FunctionNotFoundError,
     Id,
@@ -147,12 +148,13 @@ def test_invalid_functions_fail_at_the_start() -> None:
 
 
 def test_site() -> None:
-    """URLs start with the site of the settings, or else with that of the caller."""
+    """URLs start with the site of the settings, or else with that of the caller; without both they are an error."""
     with memory_backend(SCHEMA) as backend:
         assert (
             backend.ctx(site=lambda: "https://a.example").storage.generate_upload_url().startswith("https://a.example/")
         )
-        assert backend.ctx().storage.generate_upload_url().startswith("/")
+        with pytest.raises(ConfigurationError, match="CONVEX_SITE_URL"):
+            backend.ctx().storage.generate_upload_url()
     backend = Backend(Settings(site_url="https://b.example", secret="a" * 32), SCHEMA, folder=Path())
     assert backend.ctx(site=lambda: "https://a.example").storage.generate_upload_url().startswith("https://b.example/")
     backend.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 
 import click
 from flask.cli import AppGroup
@@ -99,8 +100,9 @@ def delete(file: str, as_json: bool) -> None:
     show_default=True,
     help="When the URL expires: 30d, 12h or 2027-01-01 (UTC).",
 )
+@click.option("--inline", is_flag=True, help="Let a browser show a PDF instead of downloading it.")
 @json_option
-def url(file: str, expires: datetime.timedelta | datetime.datetime, as_json: bool) -> None:
+def url(file: str, expires: datetime.timedelta | datetime.datetime, inline: bool, as_json: bool) -> None:
     """Print a URL from which anyone who has it can read a stored file.
 
     \b
@@ -111,14 +113,15 @@ def url(file: str, expires: datetime.timedelta | datetime.datetime, as_json: boo
     backend = current_backend()
     now = backend.clock()
     end = options.expires_at(expires, now) or now
-    found = backend.ctx().storage.get_url(Id(file), expires_in=datetime.timedelta(milliseconds=end - now))
-    if found is None:
+    stored, site = backend.files.metadata(file), backend.settings.files_url or backend.settings.site_url
+    if stored is None:
         raise click.ClickException(_unknown(file))
+    found = backend.files.url(site or "", stored, math.ceil(end / 1000), inline=inline)
     if as_json:
         print_json({"url": found, "expires_at": end})
         return
     click.echo(found)
-    if not backend.settings.site_url:
+    if site is None:
         note("This is only the path. Set CONVEX_SITE_URL to the URL at which clients reach the app.")
 
 

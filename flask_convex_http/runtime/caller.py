@@ -6,7 +6,7 @@ import msgspec
 
 from flask_convex_http.credentials import UserIdentity
 from flask_convex_http.errors import FunctionCallError
-from flask_convex_http.storage.files import Site
+from flask_convex_http.storage.files import Site, unknown_site
 
 #: How deep functions may call each other.
 MAX_DEPTH = 8
@@ -62,13 +62,13 @@ class Caller(msgspec.Struct, frozen=True):  # one is made for each call, and a d
 
     Attributes:
         auth: The identity.
-        site: Returns the start of absolute URLs.
+        site: Returns the start of absolute URLs. Without a request it fails.
         depth: The number of functions that this call is inside of.
         job: The job that runs the outermost function, or None.
     """
 
     auth: Auth
-    site: Site = str
+    site: Site = unknown_site
     depth: int = 0
     job: RunningJob | None = None
 

@@ -25,7 +25,7 @@ from flask_convex_http.runtime.commit_hooks import CommitHooks
 from flask_convex_http.runtime.context import ActionCtx, MutationCtx, QueryCtx
 from flask_convex_http.scheduling import Jobs
 from flask_convex_http.schema.documents import Schema
-from flask_convex_http.storage.files import Files, Site
+from flask_convex_http.storage.files import Files, Site, unknown_site
 
 T = TypeVar("T")
 AnyFunction = Function[Any, Any] | str
@@ -80,7 +80,7 @@ class Runtime:
         found.bind(self.schema)
         return found, found.check_arguments(args, kwargs)
 
-    def caller(self, identity: UserIdentity | None = None, site: Site = str) -> Caller:
+    def caller(self, identity: UserIdentity | None = None, site: Site = unknown_site) -> Caller:
         """Return the caller of a function that no other function runs.
 
         Args:

@@ -22,12 +22,26 @@ class StoredFile(Document, table="_storage"):
         size: The number of bytes.
         content_type: The media type given when it was stored.
         revision: Part of every signed URL of the file. A higher revision revokes them.
+        name: The name of the file for people, without folders and without characters that mislead.
     """
 
     sha256: str
     size: int
     content_type: str | None = None
     revision: int = 0
+    name: str | None = None
+
+
+class UsedUpload(Document, table="_used_uploads", indexes={"by_nonce": unique("nonce"), "by_expiry": ["expires"]}):
+    """A use of an upload URL that works once.
+
+    Attributes:
+        nonce: The nonce of the URL.
+        expires: The expiry of the URL, after which the row is purged.
+    """
+
+    nonce: str
+    expires: float
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -322,6 +336,7 @@ class Setting(Document, table="_settings", indexes={"by_key": unique("key")}):
 READABLE: tuple[type[Document], ...] = (StoredFile, ScheduledFunction, WebhookDelivery)
 DOCUMENTS: tuple[type[Document], ...] = (
     StoredFile,
+    UsedUpload,
     ScheduledFunction,
     CronJob,
     CronRun,

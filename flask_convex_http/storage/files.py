@@ -2,30 +2,21 @@
 
 A write stores the bytes durably before the row. A delete commits without the row before it deletes the bytes. A crash
 can therefore leave bytes without a row, which the sweep deletes, but never a row without bytes.
-
-A direct upload waits under a key of its own. It is read once, when it is finished, and exactly the bytes read then are
-the file. A client that still has the URL may send other bytes there, which the sweep deletes.
 """
 
 from __future__ import annotations
 
 import base64
-import hashlib
-import io
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from urllib.parse import quote
-
-import msgspec
 
 from flask_convex_http.database.db import CreationTimes, insert
 from flask_convex_http.database.query import Query
 from flask_convex_http.engines import Engine, Snapshot, Transaction
 from flask_convex_http.errors import (
     BlobNotFoundError,
-    PayloadTooLargeError,
+    ConfigurationError,
     RequestError,
     StorageIdError,
     UnavailableError,
@@ -34,34 +25,37 @@ from flask_convex_http.ids import Id, new_id, table_of
 from flask_convex_http.schema.documents import Schema
 from flask_convex_http.schema.system_tables import StoredFile
 from flask_convex_http.signing import Signing
-from flask_convex_http.storage.blobs.base import BlobExistsError, BlobStore, Served, StoredBytes
-from flask_convex_http.storage.blobs.streams import CHUNK, BlobReader, Data, at_most, chunks_of
-from flask_convex_http.storage.media_types import UNKNOWN, is_inline, sendable
+from flask_convex_http.storage.blobs.base import BlobStore, StoredBytes
+from flask_convex_http.storage.blobs.streams import Data, StoredBytesReader, chunks_of
+from flask_convex_http.storage.headers import served
+from flask_convex_http.storage.names import clean_name
+from flask_convex_http.storage.upload_urls import UploadUrls
 
 #: Returns the start of absolute URLs. Called only when a URL is made.
 Site = Callable[[], str]
 
-logger = logging.getLogger("flask_convex_http")
-
 #: The path of downloads and uploads.
 PATH = "/api/storage"
-_TABLE = "_storage"
+TABLE = "_storage"
 #: Seconds for which bytes without a row are kept: the upload may not have its row yet.
 SWEEP_AGE = 3600.0
-#: Seconds by which an upload that began in time may be finished later.
-_FINISH_TIME = 3600.0
+#: Seconds: a shorter lifetime of a URL is not rounded, and a longer one by at most this step.
+_SHORTEST_ROUNDED, _LONGEST_STEP = 60, 86_400
 
 
-class DirectUpload(msgspec.Struct, frozen=True, rename="camel"):
-    """The URLs of a file in two requests, which bypass the app if the blob store takes uploads itself.
+def unknown_site() -> str:
+    """Fail, because there is no request whose address could begin a URL, as in a job.
 
-    Attributes:
-        upload_url: Takes the bytes as the body of a PUT, any number of times until the upload is finished.
-        finish_url: Takes a POST after that and responds with `{"storageId": ...}`, the same one if repeated.
+    A relative URL would be useless in a mail. The host of the request that scheduled the job is no substitute, since a
+    client can forge it.
+
+    Raises:
+        ConfigurationError: Always. The message names the setting.
     """
-
-    upload_url: str
-    finish_url: str
+    raise ConfigurationError(
+        "The URL of a file cannot be made outside of a request, because the app does not know its own address: set "
+        "CONVEX_SITE_URL to the URL at which clients reach it, such as https://example.com"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,23 +73,48 @@ class SweepReport:
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """The files of an application: rows, bytes and signed URLs."""
+    """The files of an application: rows, bytes and signed URLs.
+
+    Attributes:
+        engine: The database.
+        schema: The tables.
+        blobs: The bytes.
+        signing: Signs the URLs.
+        clock: Returns the time in milliseconds since the epoch.
+        origin: The start of the URLs of files, or None to use each caller's.
+    """
 
     engine: Engine
     schema: Schema
     blobs: BlobStore
     signing: Signing
     clock: Callable[[], float]
+    origin: str | None = None
+
+    @property
+    def upload_urls(self) -> UploadUrls:
+        """The upload URLs."""
+        return UploadUrls(self.engine, self.schema, self.signing, self.clock)
 
     # --- bytes and rows ----------------------------------------------------------------------------------------------
 
-    def store(self, data: Data, content_type: str | None, sha256: bytes | None = None) -> Id[StoredFile]:
+    def store(
+        self,
+        data: Data,
+        content_type: str | None,
+        sha256: bytes | None = None,
+        *,
+        name: str | None = None,
+        with_row: Callable[[Transaction], None] | None = None,
+    ) -> Id[StoredFile]:
         """Store bytes and insert their row.
 
         Args:
             data: The bytes.
             content_type: Their media type.
             sha256: The digest they must have, if known.
+            name: The name of the file, which is cleaned.
+            with_row: Is called in the transaction that inserts the row.
 
         Returns:
             The id of the file.
@@ -103,12 +122,12 @@ class Files:
         Raises:
             RequestError: The bytes have another digest. Nothing is stored.
         """
-        file_id = new_id(_TABLE, self.clock())
-        written = self.blobs.write(file_id, chunks_of(data), served(file_id, content_type))
+        file_id, name = new_id(TABLE, self.clock()), clean_name(name)
+        written = self.blobs.write(file_id, chunks_of(data), served(file_id, content_type, name))
         try:
             if sha256 is not None and sha256 != written.sha256:
                 raise RequestError("The bytes that arrived do not have the digest that was announced", 400)
-            self._insert(file_id, written, content_type)
+            self.insert(file_id, written, content_type, name, with_row=with_row)
         except UnavailableError:  # the row may exist; if not, the sweep deletes the bytes
             raise
         except Exception:
@@ -116,22 +135,43 @@ class Files:
             raise
         return Id(file_id)
 
-    def _insert(self, file_id: str, written: StoredBytes, content_type: str | None, *, again: bool = False) -> None:
-        """Insert the row. With `again` the row may exist."""
+    def insert(
+        self,
+        file_id: str,
+        written: StoredBytes,
+        content_type: str | None,
+        name: str | None,
+        *,
+        may_exist: bool = False,
+        with_row: Callable[[Transaction], None] | None = None,
+    ) -> None:
+        """Insert the row of stored bytes.
+
+        Args:
+            file_id: The id of the file.
+            written: Its bytes.
+            content_type: Its media type.
+            name: Its cleaned name.
+            may_exist: Whether the row may exist, and then stays as it is.
+            with_row: Is called in the same transaction.
+        """
         digest = base64.b64encode(written.sha256).decode()
-        document = StoredFile(sha256=digest, size=written.size, content_type=content_type)
+        document = StoredFile(sha256=digest, size=written.size, content_type=content_type, name=name)
         table = self.schema.table_for(StoredFile)
         times = CreationTimes(self.clock())
 
         def work(transaction: Transaction) -> None:
-            if not again or transaction.get(table, file_id) is None:
-                insert(transaction, table, document, times, file_id)
+            if may_exist and transaction.get(table, file_id) is not None:
+                return
+            insert(transaction, table, document, times, file_id)
+            if with_row is not None:
+                with_row(transaction)
 
         self.engine.write(work)
 
     def find(self, snapshot: Snapshot, file_id: str) -> StoredFile | None:
         """Return the row of a file, or None if the value is not the id of one."""
-        if table_of(file_id) != _TABLE:
+        if table_of(file_id) != TABLE:
             return None
         table = self.schema.table_for(StoredFile)
         row = snapshot.get(table, file_id)
@@ -142,9 +182,9 @@ class Files:
         with self.engine.snapshot() as snapshot:
             return self.find(snapshot, file_id)
 
-    def open(self, file: StoredFile) -> io.BufferedReader:
+    def open(self, file: StoredFile) -> StoredBytesReader:
         """Return the bytes of a file as a seekable file object."""
-        return io.BufferedReader(BlobReader(self.blobs, file.id, file.size), CHUNK)
+        return StoredBytesReader(self.blobs, file.id, file.size)
 
     def delete_row(self, transaction: Transaction, file_id: str) -> None:
         """Delete the row. The caller deletes the bytes after the commit.
@@ -154,7 +194,7 @@ class Files:
             BlobNotFoundError: The file does not exist.
         """
         table = self.schema.table_for(StoredFile)
-        if table_of(file_id) != _TABLE:
+        if table_of(file_id) != TABLE:
             raise StorageIdError("Expected the id of a stored file, as store() returns it")
         if not transaction.delete(table, file_id):
             raise BlobNotFoundError(f"There is no stored file {file_id}")
@@ -207,117 +247,41 @@ class Files:
                 progress(number, len(keys))
         return SweepReport(len(keys), orphans)
 
-    # --- direct uploads ----------------------------------------------------------------------------------------------
-
-    def direct_upload(self, site: str, content_type: str | None, expires_in: timedelta) -> DirectUpload:
-        """Return the URLs of a new file. Nothing is stored for them."""
-        file_id, media_type = new_id(_TABLE, self.clock()), sendable(content_type) or ""
-        until = int(self.clock() / 1000 + expires_in.total_seconds())
-        path = f"{site}{PATH}/uploads/{file_id}"
-        signature = self._sign_direct("direct upload", file_id, str(until))
-        upload = self.blobs.signed_url("PUT", _upload_key(file_id), expires_in)
-        expires = str(until + int(_FINISH_TIME))
-        query = f"expires={expires}&type={quote(media_type)}"
-        return DirectUpload(
-            upload_url=upload or f"{path}?expires={until}&signature={signature}",
-            finish_url=f"{path}?{query}&signature={self._sign_direct('direct finish', file_id, expires, media_type)}",
-        )
-
-    def direct_is_valid(self, purpose: str, file_id: str, expires: str, signature: str, media_type: str = "") -> bool:
-        """Return whether a URL of a direct upload has a valid signature and is not expired."""
-        is_ours = self.signing.verify(purpose, _direct_text(file_id, expires, media_type), signature)
-        return is_ours and int(expires) > self.clock() / 1000
-
-    def take_upload(self, file_id: str, data: Data) -> None:
-        """Store the bytes of a direct upload that the app receives, in place of earlier ones.
-
-        Raises:
-            RequestError: The upload is finished.
-        """
-        if self.metadata(file_id) is not None:
-            raise RequestError("This upload is finished; ask for another one", 409)
-        self.blobs.delete(_upload_key(file_id))
-        self.blobs.write(_upload_key(file_id), chunks_of(data))
-
-    def finish_upload(self, file_id: str, content_type: str | None, most: int) -> Id[StoredFile]:
-        """Make a file of directly uploaded bytes. Idempotent.
-
-        Args:
-            file_id: The id of the new file.
-            content_type: Its media type.
-            most: The maximum number of bytes.
-
-        Raises:
-            PayloadTooLargeError: The upload is larger. It is deleted.
-            RequestError: Nothing was uploaded, or another request is finishing it.
-        """
-        if self.metadata(file_id) is None:
-            self._insert(file_id, self._adopted(file_id, content_type, most), content_type, again=True)
-        self.blobs.delete(_upload_key(file_id))
-        return Id(file_id)
-
-    def _adopted(self, file_id: str, content_type: str | None, most: int) -> StoredBytes:
-        """Return the bytes of an upload as those of a file, also if an earlier request was interrupted half-way."""
-        upload = _upload_key(file_id)
-        try:
-            chunks = at_most(self.blobs.read(upload), most)
-            return self.blobs.write(file_id, chunks, served(file_id, content_type))
-        except PayloadTooLargeError:
-            self.blobs.delete(upload)
-            raise
-        except (BlobExistsError, BlobNotFoundError) as error:
-            return self._measured(file_id, error)
-
-    def _measured(self, file_id: str, error: Exception) -> StoredBytes:
-        """Return size and digest of bytes that another or an interrupted request wrote before."""
-        digest, size = hashlib.sha256(), 0
-        try:
-            for chunk in self.blobs.read(file_id):
-                digest.update(chunk)
-                size += len(chunk)
-        except BlobNotFoundError:
-            if isinstance(error, BlobExistsError):
-                raise RequestError("This upload is being finished; ask again in a moment", 409) from None
-            raise RequestError("Nothing was uploaded; PUT the bytes to the upload URL first", 409) from None
-        return StoredBytes(size, digest.digest())
-
-    def _sign_direct(self, purpose: str, file_id: str, expires: str, media_type: str = "") -> str:
-        return self.signing.sign(purpose, _direct_text(file_id, expires, media_type))
-
     # --- URLs ------------------------------------------------------------------------------------------------------
 
-    def url(self, site: str, file: StoredFile, expires_in: timedelta | None) -> str:
-        """Return a signed URL of a file."""
-        expires = "" if expires_in is None else str(int(self.clock() / 1000 + expires_in.total_seconds()))
-        signature = self.signing.sign("file", f"{file.id}.{file.revision}.{expires}")
-        return f"{site}{PATH}/{file.id}?{f'expires={expires}&' if expires else ''}signature={signature}"
+    def url(self, site: str, file: StoredFile, until: int | None, *, inline: bool = False) -> str:
+        """Return a signed URL of a file.
 
-    def url_is_valid(self, file: StoredFile, expires: str, signature: str) -> bool:
+        Args:
+            site: The start of the URL.
+            file: The file.
+            until: The expiry in seconds since the epoch, or None for none.
+            inline: Whether a browser may show a PDF.
+        """
+        expires = "" if until is None else str(until)
+        query = f"{'inline=1&' if inline else ''}{f'expires={expires}&' if expires else ''}"
+        signature = self.signing.sign("file", _signed_text(file, expires, "1" if inline else ""))
+        return f"{site}{PATH}/{file.id}?{query}signature={signature}"
+
+    def stable_expiry(self, expires_in: timedelta) -> int:
+        """Return an expiry in seconds since the epoch that stays the same for a while, so that URLs can be cached.
+
+        It is never sooner than asked. Up to a day the lifetime is rounded up to at most twice its length, and a longer
+        one by at most a day. Less than a minute is not rounded.
+        """
+        now, seconds = self.clock() / 1000, expires_in.total_seconds()
+        if seconds < _SHORTEST_ROUNDED:
+            return int(now + seconds)
+        step = min(int(seconds), _LONGEST_STEP)
+        return (int(now + seconds) // step + 1) * step
+
+    def url_is_valid(self, file: StoredFile, expires: str, signature: str, inline: str = "") -> bool:
         """Return whether a URL of a file has a valid signature, is not revoked and has not expired."""
-        if not self.signing.verify("file", f"{file.id}.{file.revision}.{expires}", signature):
+        if not self.signing.verify("file", _signed_text(file, expires, inline), signature):
             return False
         return not expires or int(expires) > self.clock() / 1000
 
-    def upload_url(self, site: str, expires_in: timedelta) -> str:
-        """Return a signed URL that takes the bytes of a file by POST."""
-        expires = str(int(self.clock() / 1000 + expires_in.total_seconds()))
-        return f"{site}{PATH}/upload?expires={expires}&signature={self.signing.sign('upload', expires)}"
 
-    def upload_is_valid(self, expires: str, signature: str) -> bool:
-        """Return whether an upload URL has a valid signature and has not expired."""
-        return self.signing.verify("upload", expires, signature) and int(expires) > self.clock() / 1000
-
-
-def served(file_id: str, content_type: str | None) -> Served:
-    """Return the headers of a file. A file that a browser could run is always a download."""
-    media_type = sendable(content_type) or UNKNOWN
-    return Served(media_type, "inline" if is_inline(media_type) else f"attachment; filename={quote(file_id)}")
-
-
-def _upload_key(file_id: str) -> str:
-    """Return the key of a direct upload's bytes, which no id of a file equals."""
-    return f"upload:{file_id}"
-
-
-def _direct_text(*parts: str) -> str:
-    return "\n".join(parts)  # contained in none of the parts, so that the parts of a signed text are unambiguous
+def _signed_text(file: StoredFile, expires: str, inline: str) -> str:
+    # a dot in what follows cannot be mistaken for this one, since neither the id nor the number has any
+    return f"{file.id}.{file.revision}.{expires}{f'.inline={inline}' if inline else ''}"

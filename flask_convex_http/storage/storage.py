@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 
@@ -12,8 +12,9 @@ from flask_convex_http.engines import Snapshot, Transaction
 from flask_convex_http.errors import ConvexHTTPError
 from flask_convex_http.ids import Id
 from flask_convex_http.schema.system_tables import StoredFile
-from flask_convex_http.storage.blobs.streams import Data
-from flask_convex_http.storage.files import DirectUpload, Files, Site
+from flask_convex_http.storage.blobs.streams import Data, FormFile, is_form_file
+from flask_convex_http.storage.direct_uploads import DirectUpload, DirectUploads
+from flask_convex_http.storage.files import PATH, Files, Site
 
 logger = logging.getLogger("flask_convex_http")
 
@@ -26,15 +27,28 @@ class StorageReader:
         self._site = site
         self._snapshot = snapshot
 
-    def get_url(self, file_id: Id[StoredFile], /, *, expires_in: timedelta | None = None) -> str | None:
+    def get_url(
+        self, file_id: Id[StoredFile], /, *, expires_in: timedelta | None = None, inline: bool = False
+    ) -> str | None:
         """Return a URL from which anyone who has it can read the file, or None if the file does not exist.
 
         Args:
             file_id: The id of the file.
-            expires_in: The lifetime of the URL, by default unlimited. `revoke_urls` ends it sooner.
+            expires_in: The shortest lifetime of the URL, by default unlimited. From a minute on it is rounded up, to at
+                most twice as long and at most a day longer, so that repeated calls return the same URL and browsers
+                find the file in their cache. `revoke_urls` ends it sooner.
+            inline: Whether a browser may also show PDF. Images, audio, video and plain text are always shown, and other
+                types are always downloads.
+
+        Raises:
+            ConfigurationError: There is no request whose address could begin the URL, as in a job, and CONVEX_SITE_URL
+                is not set.
         """
         file = self.get_metadata(file_id)
-        return None if file is None else self._files.url(self._site(), file, expires_in)
+        if file is None:
+            return None
+        until = None if expires_in is None else self._files.stable_expiry(expires_in)
+        return self._files.url(self._files.origin or self._site(), file, until, inline=inline)
 
     def get_metadata(self, file_id: Id[StoredFile], /) -> StoredFile | None:
         """Return digest, size and type of a file, or None if the file does not exist."""
@@ -45,7 +59,58 @@ class StorageReader:
         return self._files.engine.snapshot() if self._snapshot is None else nullcontext(self._snapshot)
 
 
-class StorageWriter(StorageReader):
+class _Uploads(StorageReader):
+    """The upload URLs of mutations and actions."""
+
+    def generate_upload_url(
+        self,
+        *,
+        expires_in: timedelta = timedelta(hours=1),
+        max_bytes: int | None = None,
+        content_types: Sequence[str] | None = None,
+        once: bool = False,
+    ) -> str:
+        """Return a URL that takes the bytes of a file by POST and responds with `{"storageId": ...}`.
+
+        Args:
+            expires_in: The lifetime of the URL.
+            max_bytes: The maximum size of the file, by default CONVEX_MAX_UPLOAD_BYTES. The response to a larger one is
+                413.
+            content_types: The accepted media types, such as `["image/*", "application/pdf"]`, by default all. The
+                client claims the type; the bytes are not inspected. The response to another one is 415.
+            once: Whether the URL stores one file. The response to a second one is 409.
+
+        Raises:
+            ArgumentValidationError: A limit is no number of bytes, or a type is no media type.
+        """
+        path = f"{self._site()}{PATH}/upload"
+        return self._files.upload_urls.make(path, expires_in, max_bytes, content_types, once=once)
+
+    def generate_direct_upload(
+        self,
+        content_type: str | None = None,
+        *,
+        name: str | None = None,
+        max_bytes: int | None = None,
+        expires_in: timedelta = timedelta(hours=1),
+    ) -> DirectUpload:
+        """Return URLs for an upload in two requests, which bypasses the app if the blob store takes uploads itself.
+
+        Args:
+            content_type: The media type of the file.
+            name: The name of the file.
+            max_bytes: The maximum size of the file, by default CONVEX_MAX_UPLOAD_BYTES. A larger one is rejected when
+                it is finished, at the latest.
+            expires_in: The time within which the upload must begin, at most 7 days in S3.
+
+        Raises:
+            ArgumentValidationError: The limit is no number of bytes.
+        """
+        uploads = DirectUploads(self._files)
+        return uploads.make(self._site(), content_type, expires_in, name=name, max_bytes=max_bytes)
+
+
+class StorageWriter(_Uploads):
     """Reads and deletes stored files; `ctx.storage` of a mutation. Deletions happen if and when it commits."""
 
     def __init__(
@@ -54,25 +119,6 @@ class StorageWriter(StorageReader):
         super().__init__(files, site, transaction)
         self._transaction = transaction
         self._after_commit = after_commit
-
-    def generate_upload_url(self, *, expires_in: timedelta = timedelta(hours=1)) -> str:
-        """Return a URL that takes the bytes of a file by POST and responds with `{"storageId": ...}`.
-
-        Args:
-            expires_in: The lifetime of the URL.
-        """
-        return self._files.upload_url(self._site(), expires_in)
-
-    def generate_direct_upload(
-        self, content_type: str | None = None, *, expires_in: timedelta = timedelta(hours=1)
-    ) -> DirectUpload:
-        """Return URLs for an upload in two requests, which bypasses the app if the blob store takes uploads itself.
-
-        Args:
-            content_type: The media type of the file.
-            expires_in: The time within which the upload must begin, at most 7 days in S3.
-        """
-        return self._files.direct_upload(self._site(), content_type, expires_in)
 
     def delete(self, file_id: Id[StoredFile], /) -> None:
         """Delete a file.
@@ -88,47 +134,39 @@ class StorageWriter(StorageReader):
         self._files.revoke_urls(self._transaction, file_id)
 
 
-class StorageActions(StorageReader):
+class StorageActions(_Uploads):
     """Reads and writes stored files; `ctx.storage` of an action. Each call is a transaction of its own."""
 
     def __init__(self, files: Files, site: Site) -> None:
         super().__init__(files, site, None)
 
-    def store(self, data: Data, /, *, content_type: str | None = None) -> Id[StoredFile]:
+    def store(
+        self, data: Data | FormFile, /, *, content_type: str | None = None, name: str | None = None
+    ) -> Id[StoredFile]:
         """Store a file. It is committed when this returns.
 
         Args:
-            data: Bytes, a file object, or an iterable of bytes. It is read in pieces, never as a whole.
-            content_type: The media type of the file.
+            data: Bytes, a file object, an iterable of bytes, or a file of a form such as `request.files["photo"]`. It
+                is read in pieces, never as a whole.
+            content_type: The media type of the file, by default that of the form.
+            name: The name of the file for people, by default that of the form. Folders, control characters and marks
+                that change the direction of text are removed.
 
         Returns:
             The id of the file.
         """
-        return self._files.store(data, content_type)
+        if is_form_file(data):
+            content_type, name, data = content_type or data.content_type, name or data.filename, data.stream
+        return self._files.store(data, content_type, name=name)
 
     def get(self, file_id: Id[StoredFile], /) -> io.BufferedReader | None:
-        """Return the bytes of a file as a file object, or None if the file does not exist."""
+        """Return the bytes of a file as a seekable file object, or None if the file does not exist.
+
+        A handler may return it in a response, as `Response(file)` or with `flask.send_file`. The response then has a
+        length, and the client may ask for a range.
+        """
         file = self.get_metadata(file_id)
         return None if file is None else self._files.open(file)
-
-    def generate_upload_url(self, *, expires_in: timedelta = timedelta(hours=1)) -> str:
-        """Return a URL that takes the bytes of a file by POST and responds with `{"storageId": ...}`.
-
-        Args:
-            expires_in: The lifetime of the URL.
-        """
-        return self._files.upload_url(self._site(), expires_in)
-
-    def generate_direct_upload(
-        self, content_type: str | None = None, *, expires_in: timedelta = timedelta(hours=1)
-    ) -> DirectUpload:
-        """Return URLs for an upload in two requests, which bypasses the app if the blob store takes uploads itself.
-
-        Args:
-            content_type: The media type of the file.
-            expires_in: The time within which the upload must begin, at most 7 days in S3.
-        """
-        return self._files.direct_upload(self._site(), content_type, expires_in)
 
     def delete(self, file_id: Id[StoredFile], /) -> None:
         """Delete a file.

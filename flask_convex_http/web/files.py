@@ -1,33 +1,36 @@
 """Routes for files: downloads and uploads at the signed URLs of `ctx.storage`.
 
-A file that a browser could run is only offered as a download, in a sandbox, with its stored type. If the blob store
-serves files itself, the client is redirected there, with the type and the disposition in the URL.
+A file that a page could run is only offered as a download of an unknown type, in a sandbox. If the blob store serves
+files itself, the client is redirected there, with the type and the disposition that the store keeps. A PDF that a
+browser may show is always sent by the app, since the store's disposition is that of a download.
 """
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator
 from datetime import timedelta
 
 from flask import Request, Response, current_app
 from werkzeug.datastructures import ETags
-from werkzeug.http import parse_date
 
-from flask_convex_http.errors import RequestError
 from flask_convex_http.runtime import ActionCtx
 from flask_convex_http.schema.system_tables import StoredFile
-from flask_convex_http.storage.blobs.base import Method
-from flask_convex_http.storage.files import PATH, served
-from flask_convex_http.storage.media_types import sendable
+from flask_convex_http.storage.blobs.base import Method, Served
+from flask_convex_http.storage.direct_uploads import DirectTerms, DirectUploads
+from flask_convex_http.storage.files import PATH
+from flask_convex_http.storage.headers import policy, served, shown
 from flask_convex_http.web.byte_ranges import ByteRange, RangeNotSatisfiable, parse
+from flask_convex_http.web.cors import Cors
+from flask_convex_http.web.file_responses import range_applies
 from flask_convex_http.web.requests import limit_body
 from flask_convex_http.web.responses import error_response, json_response
 from flask_convex_http.web.router import HttpRouter
 from flask_convex_http.web.state import current_backend
+from flask_convex_http.web.uploads import upload_of
 
 # The signature in the URL authenticates, and no cookie is involved, so every origin may use it.
-files = HttpRouter("convex_files", __name__, cors="*", url_prefix=PATH)
+_EXPOSED = ["Accept-Ranges", "Content-Disposition", "Content-Length", "Content-Range", "ETag"]
+files = HttpRouter("convex_files", __name__, cors=Cors(origins="*", expose_headers=_EXPOSED), url_prefix=PATH)
 
 #: Seconds for which a browser may cache a file, if its URL is valid that long.
 _MAX_AGE = 24 * 3600
@@ -38,12 +41,19 @@ _LINK_AGE, _REDIRECT_AGE = 300, 60
 
 @files.post("/upload")
 def upload(ctx: ActionCtx, request: Request) -> Response:
-    """Store the body as a file."""
+    """Store the body, or the file of a form, as a file."""
     backend = current_backend()
-    if not backend.files.upload_is_valid(request.args.get("expires", ""), request.args.get("signature", "")):
+    stored, urls = backend.files, backend.files.upload_urls
+    terms = urls.read(request.args)
+    if terms is None:
         return error_response("Invalid or expired upload URL", 403)
-    limit_body(request, backend.settings.max_upload_bytes, "CONVEX_MAX_UPLOAD_BYTES")
-    file_id = backend.files.store(request.stream, sendable(request.content_type), _announced_digest(request))
+    urls.check_unused(terms)
+    limit_body(request, terms.limit(backend.settings.max_upload_bytes), terms.limited_by)
+    sent = upload_of(request)
+    terms.check_type(sent.content_type)
+    file_id = stored.store(
+        sent.stream, sent.content_type, sent.sha256, name=sent.name, with_row=lambda write: urls.use(write, terms)
+    )
     return json_response({"storageId": file_id})
 
 
@@ -51,10 +61,12 @@ def upload(ctx: ActionCtx, request: Request) -> Response:
 def upload_directly(ctx: ActionCtx, request: Request, file_id: str) -> Response:
     """Store the body of a direct upload, if the blob store does not take it itself."""
     backend = current_backend()
-    if not _is_direct(request, "direct upload", file_id):
+    uploads = DirectUploads(backend.files)
+    terms = _direct_terms(request, uploads, "direct upload", file_id)
+    if terms is None:
         return error_response("Invalid or expired upload URL", 403)
-    limit_body(request, backend.settings.max_upload_bytes, "CONVEX_MAX_UPLOAD_BYTES")
-    backend.files.take_upload(file_id, request.stream)
+    limit_body(request, terms.limit(backend.settings.max_upload_bytes), terms.limited_by)
+    uploads.take(file_id, request.stream)
     return current_app.response_class(status=200)
 
 
@@ -62,16 +74,17 @@ def upload_directly(ctx: ActionCtx, request: Request, file_id: str) -> Response:
 def finish(ctx: ActionCtx, request: Request, file_id: str) -> Response:
     """Make a file of a finished direct upload."""
     backend = current_backend()
-    media_type = request.args.get("type", "")
-    if not _is_direct(request, "direct finish", file_id, media_type):
+    uploads = DirectUploads(backend.files)
+    terms = _direct_terms(request, uploads, "direct finish", file_id)
+    if terms is None:
         return error_response("Invalid or expired upload URL", 403)
-    most = backend.settings.max_upload_bytes
-    return json_response({"storageId": backend.files.finish_upload(file_id, media_type or None, most)})
+    return json_response({"storageId": uploads.finish(file_id, terms, backend.settings.max_upload_bytes)})
 
 
-def _is_direct(request: Request, purpose: str, file_id: str, media_type: str = "") -> bool:
-    expires, signature = request.args.get("expires", ""), request.args.get("signature", "")
-    return current_backend().files.direct_is_valid(purpose, file_id, expires, signature, media_type)
+def _direct_terms(request: Request, uploads: DirectUploads, purpose: str, file_id: str) -> DirectTerms | None:
+    terms = DirectTerms(*(request.args.get(name, "") for name in DirectTerms.__struct_fields__))
+    is_valid = uploads.is_valid(purpose, file_id, terms, request.args.get("signature", ""))
+    return terms if is_valid else None
 
 
 @files.get("/<file_id>")
@@ -81,21 +94,23 @@ def serve(ctx: ActionCtx, request: Request, file_id: str) -> Response:
     file = backend.files.metadata(file_id)
     if file is None:
         return error_response("File not found", 404)
-    expires = request.args.get("expires", "")
-    if not backend.files.url_is_valid(file, expires, request.args.get("signature", "")):
+    expires, inline = request.args.get("expires", ""), request.args.get("inline", "")
+    if not backend.files.url_is_valid(file, expires, request.args.get("signature", ""), inline):
         return error_response("Invalid or expired URL", 403)
+    kept = served(file.id, file.content_type, file.name)
+    sent = shown(file) if inline else kept
     left = _MAX_AGE if not expires else min(_MAX_AGE, int(expires) - int(backend.clock() / 1000))
-    elsewhere = _redirect(request, file, min(left, _LINK_AGE))
+    elsewhere = _redirect(request, file, min(left, _LINK_AGE)) if sent == kept else None
     if elsewhere is not None:
         return elsewhere
-    headers = _headers(file, left)
+    headers = _headers(file, sent, left)
     if _not_modified(request, file):
         return current_app.response_class(status=304, headers=headers)
     try:
-        part = parse(request.headers.get("Range"), file.size) if _range_applies(request, file) else None
+        part = parse(request.headers.get("Range"), file.size) if range_applies(request, _etag(file)) else None
     except RangeNotSatisfiable as error:
         return error_response("Range not satisfiable", 416, {"Content-Range": error.content_range})
-    return _send(backend.blobs.read(file.id, *(part or ())), file, part, headers)
+    return _send(backend.blobs.read(file.id, *(part or ())), file.size, part, headers)
 
 
 def _redirect(request: Request, file: StoredFile, seconds: int) -> Response | None:
@@ -109,21 +124,23 @@ def _redirect(request: Request, file: StoredFile, seconds: int) -> Response | No
     return current_app.response_class(status=302, headers=headers)
 
 
-def _send(chunks: Iterator[bytes], file: StoredFile, part: ByteRange | None, headers: dict[str, str]) -> Response:
+def _send(chunks: Iterator[bytes], size: int, part: ByteRange | None, headers: dict[str, str]) -> Response:
     response = current_app.response_class(chunks, 200 if part is None else 206, headers, direct_passthrough=True)
-    response.content_length = file.size if part is None else part.stop - part.start
-    response.content_type = served(file.id, file.content_type).content_type
+    response.content_length = size if part is None else part.stop - part.start
     if part is not None:
-        response.headers["Content-Range"] = part.content_range(file.size)
+        response.headers["Content-Range"] = part.content_range(size)
     return response
 
 
-def _headers(file: StoredFile, left: int) -> dict[str, str]:
+def _headers(file: StoredFile, sent: Served, left: int) -> dict[str, str]:
     return {
         "Accept-Ranges": "bytes",
         "Cache-Control": f"private, max-age={left}",
-        "Content-Disposition": served(file.id, file.content_type).disposition,
-        "Content-Security-Policy": "sandbox; default-src 'none'",
+        "Content-Disposition": sent.disposition,
+        "Content-Security-Policy": policy(sent),
+        "Content-Type": sent.content_type,
+        # Every origin may read a file by CORS, so a page that is isolated (COEP) may embed it too.
+        "Cross-Origin-Resource-Policy": "cross-origin",
         "ETag": _etag(file),
         "X-Content-Type-Options": "nosniff",
     }
@@ -137,32 +154,3 @@ def _not_modified(request: Request, file: StoredFile) -> bool:
     """Return whether If-None-Match matches. RFC 9110, 13.1.2: the comparison is weak, and `*` matches every file."""
     asked: ETags = request.if_none_match
     return bool(asked) and asked.contains_weak(file.sha256)
-
-
-def _range_applies(request: Request, file: StoredFile) -> bool:
-    """Return whether If-Range matches the file's ETag (RFC 9110, 13.1.5).
-
-    Dates never match, since responses have none.
-    """
-    condition = request.headers.get("If-Range")
-    return condition is None or (parse_date(condition) is None and condition.strip() == _etag(file))
-
-
-def _announced_digest(request: Request) -> bytes | None:
-    """Return the announced SHA-256 digest of the body: RFC 9530's `sha-256=:...:`, or Convex's `Digest`."""
-    for header in ("Content-Digest", "Digest"):
-        for item in request.headers.get(header, "").split(","):
-            algorithm, _, value = item.strip().partition("=")
-            if algorithm.lower() == "sha-256":
-                return _decoded(value.strip(":"), header)
-    return None
-
-
-def _decoded(value: str, header: str) -> bytes:
-    try:
-        digest = base64.b64decode(value, validate=True)
-    except ValueError:
-        digest = b""
-    if len(digest) != 32:
-        raise RequestError(f"{header} must look like sha-256=:...:, with 32 bytes in base64", 400)
-    return digest

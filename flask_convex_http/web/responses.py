@@ -16,6 +16,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, InternalServerError, RequestEntityTooLarge
 
 from flask_convex_http.errors import ConvexError, ConvexHTTPError, MigrationRequiredError
+from flask_convex_http.web.file_responses import with_ranges
 from flask_convex_http.web.request_ids import request_id
 
 logger = logging.getLogger("flask_convex_http")
@@ -66,7 +67,7 @@ def to_response(app: Flask, value: Any) -> Response:
     if isinstance(value, _ENCODED):
         return _json(app, value, 200)
     if isinstance(value, Response):
-        return value
+        return value if type(value.response) is list else with_ranges(value)  # a list is every body but a stream
     if isinstance(value, tuple) and value and isinstance(value[0], _ENCODED):
         value = (_json(app, value[0], 200), *value[1:])
     return app.make_response(cast(ResponseReturnValue, value))

@@ -1,5 +1,6 @@
-"""Delete expired rows: ended jobs, ticks of crons, results of `ctx.once`, full buckets and old webhook deliveries.
+"""Delete expired rows.
 
+These are ended jobs, ticks of crons, results of `ctx.once`, full buckets, used upload URLs and old webhook deliveries.
 Each transaction deletes a few rows of each kind, so that no other writer waits for long.
 """
 
@@ -36,5 +37,6 @@ class Cleaner:
             backend.ticks.purge(transaction, before, _BATCH_SIZE),
             backend.once.purge(transaction, now, _BATCH_SIZE),
             backend.rate_limits.purge(transaction, now, _BATCH_SIZE),
+            backend.files.upload_urls.purge(transaction, now, _BATCH_SIZE),
             backend.inbox.purge(transaction, now, _BATCH_SIZE),
         ]

@@ -154,3 +154,22 @@ def test_an_old_process_does_not_read_a_dropped_column(tmp_path: Path) -> None:
                     work()
                 assert caught.value.by_engine
                 assert "size" not in str(caught.value)
+
+
+def test_an_earlier_database_gets_the_names_of_files(tmp_path: Path) -> None:
+    """A database that was made before files had names keeps its files, which have none."""
+    kind = thing(name=str)
+    with closing(Deployment(kind, folder=tmp_path).backend) as backend:
+        backend.migrate()
+        file = backend.ctx().storage.store(b"photo", content_type="image/png")
+    for statement in ("ALTER TABLE _storage DROP COLUMN name", "DROP TABLE _used_uploads"):
+        rows(tmp_path, statement)
+    rows(tmp_path, "UPDATE _settings SET value = '[]' WHERE key = 'shape'")
+    steps = migrate(tmp_path, kind)
+    assert "add column _storage.name (text)" in steps
+    assert [step for step in steps if step.startswith("create table")] == [
+        "create table _used_uploads (nonce, expires)"
+    ]
+    with closing(Deployment(kind, folder=tmp_path).backend) as backend:
+        stored = backend.ctx().storage.get_metadata(file)
+        assert stored is not None and (stored.size, stored.name) == (5, None)

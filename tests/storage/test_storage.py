@@ -17,6 +17,7 @@ from flask_convex_http import (
     ActionCtx,
     BlobNotFoundError,
     ConvexError,
+    ConvexHTTP,
     DocumentValidationError,
     HttpRouter,
     Id,
@@ -24,13 +25,14 @@ from flask_convex_http import (
     QueryCtx,
     StorageIdError,
     StoredFile,
+    internal_action,
     internal_mutation,
     internal_query,
 )
 from flask_convex_http.backend import Backend
 from flask_convex_http.storage.files import SweepReport
 from flask_convex_http.storage.storage import StorageActions
-from flask_convex_http.testing import Clock
+from flask_convex_http.testing import Clock, run_scheduled
 from tests import stores
 from tests.web.apps import backend_of, deployed, send
 
@@ -191,7 +193,7 @@ def test_rolled_back_delete_keeps_the_file(tmp_path: Path, whole: bool) -> None:
 def test_revoking_in_a_mutation(tmp_path: Path) -> None:
     """Revoking in a mutation changes the URL that queries return."""
     with storing(tmp_path) as (backend, storage):
-        file_id, ctx = storage.store(b"x"), backend.ctx()
+        file_id, ctx = storage.store(b"x"), backend.ctx(site=lambda: "http://localhost")
         before = ctx.run_query(url, file=file_id)
         ctx.run_mutation(revoke, file=file_id)
         assert before is not None and ctx.run_query(url, file=file_id) not in (before, None)
@@ -242,6 +244,45 @@ def test_invalid_file_ids(tmp_path: Path) -> None:
             for change in (storage.delete, storage.revoke_urls):
                 with pytest.raises((StorageIdError, BlobNotFoundError)):
                     change(file_id)
+
+
+@internal_action
+def mail(ctx: ActionCtx, *, file: Id[StoredFile]) -> None:
+    """Make a URL for a mail."""
+    sent.append(ctx.storage.get_url(file))
+
+
+sent: list[str | None] = []
+
+
+def test_a_job_makes_whole_urls_or_none(tmp_path: Path) -> None:
+    """A job's URL starts with CONVEX_SITE_URL; without it the job fails with an error that names the setting."""
+    configs: list[dict[str, Any]] = [
+        {"CONVEX_SITE_URL": "https://example.com"},
+        {"CONVEX_FILES_URL": "https://files.example"},
+        {},
+    ]
+    for config in configs:
+        sent.clear()
+        with deployed(tmp_path, functions=[mail], clock=Clock(), **stores.config(tmp_path), **config) as app:
+            ctx = backend_of(app).ctx(site=lambda: "http://forged.example")
+            ctx.scheduler.run_after(0, mail, file=ctx.storage.store(b"x"))
+            (job,) = run_scheduled(backend_of(app))
+        for url in config.values():
+            assert str(sent[0]).startswith(f"{url}/api/storage/")
+        assert ("CONVEX_SITE_URL" in str(job.error), len(sent)) == (not config, len(config))
+
+
+def test_urls_in_a_flask_view(tmp_path: Path) -> None:
+    """In a view of Flask's own, a URL starts with the address of the request."""
+    with deployed(tmp_path, **stores.config(tmp_path)) as app:
+        convex = ConvexHTTP()
+
+        @app.get("/url")
+        def view() -> str:
+            return convex.ctx().storage.generate_upload_url()
+
+        assert send(app, "GET", "/url", HTTP_HOST="example.com").text.startswith("http://example.com/api/storage/")
 
 
 def test_urls_start_with_the_address_of_the_request(tmp_path: Path) -> None:

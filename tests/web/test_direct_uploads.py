@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import hashlib
+import io
 import re
 import time
 import urllib.request
@@ -18,9 +19,9 @@ import pytest
 from flask import Flask, Request
 from werkzeug.test import TestResponse
 
-from flask_convex_http import ActionCtx, HttpRouter, MutationCtx, internal_mutation
+from flask_convex_http import ActionCtx, HttpRouter, Id, MutationCtx, internal_mutation
 from flask_convex_http.storage.blobs import BlobStore, Served
-from flask_convex_http.storage.files import DirectUpload
+from flask_convex_http.storage.direct_uploads import DirectTerms, DirectUpload, DirectUploads
 from flask_convex_http.storage.storage import StorageActions
 from flask_convex_http.testing import Clock
 from tests import s3
@@ -139,6 +140,56 @@ def test_a_finished_file_does_not_change(tmp_path: Path, config: dict[str, Any])
         assert stored_keys(app) == [file_id]
 
 
+def test_limits_and_names(tmp_path: Path, config: dict[str, Any]) -> None:
+    """A direct upload may have a limit and a name of its own: a larger file is 413, and the name is cleaned."""
+    with storing(tmp_path, config) as (app, storage):
+        small = storage.generate_direct_upload("text/html", name="../a\r\nb.html", max_bytes=10)
+        if small.upload_url.startswith(HOST):
+            assert put(app, small.upload_url, BODY) == 413
+        else:
+            put(app, small.upload_url, BODY)
+            assert request_url(app, "POST", small.finish_url).status_code == 413
+        assert stored_keys(app) == []
+        put(app, small.upload_url, b"page")
+        longer = small.finish_url.replace("max_bytes=10", "max_bytes=99")
+        assert request_url(app, "POST", longer).status_code == 403
+        file: Any = storage.get_metadata(Id(finish(app, small)))
+        assert (file.name, file.size) == ("ab.html", 4)
+
+
+class Interrupted:
+    """A body that calls `work` before its first bytes."""
+
+    def __init__(self, body: bytes, work: Callable[[], object]) -> None:
+        self._body, self._work = io.BytesIO(body), work
+
+    def read(self, size: int = -1) -> bytes:
+        work, self._work = self._work, lambda: None
+        work()
+        return self._body.read(size)
+
+
+def test_concurrent_puts_are_409(tmp_path: Path) -> None:
+    """Of concurrent PUTs to one upload URL the later one counts, and the others are 409, not 500."""
+    with storing(tmp_path, {}) as (app, storage):
+        upload, statuses = storage.generate_direct_upload(), []
+        body = Interrupted(BODY, lambda: statuses.append(put(app, upload.upload_url, b"later")))
+        overtaken = request_url(app, "PUT", upload.upload_url, BODY, **{"wsgi.input": body})
+        assert (statuses, overtaken.status_code) == ([200], 409)
+        assert "Another request" in (overtaken.json or {})["error"]
+        assert content(storage, finish(app, upload)) == b"later"
+
+
+def test_puts_from_threads(tmp_path: Path, config: dict[str, Any]) -> None:
+    """PUTs of the same bytes from several threads are 200 or 409, at least one is 200, and the file is whole."""
+    with storing(tmp_path, config) as (app, storage):
+        upload = storage.generate_direct_upload()
+        with ThreadPoolExecutor(4) as pool:
+            statuses = set(pool.map(lambda _: put(app, upload.upload_url, BODY * 300), range(12)))
+        assert 200 in statuses and statuses <= {200, 409}
+        assert content(storage, finish(app, upload)) == BODY * 300
+
+
 def test_nothing_was_uploaded(tmp_path: Path, config: dict[str, Any]) -> None:
     """Finishing before the bytes are uploaded is a 409, and succeeds afterwards."""
     with storing(tmp_path, config) as (app, storage):
@@ -244,7 +295,7 @@ def test_overtaken_finish_returns_the_same_id(tmp_path: Path, config: dict[str, 
         put(app, upload.upload_url, BODY)
         blobs = HookedBlobs(files.blobs, lambda: finish(app, upload))
         slow = dataclasses.replace(files, blobs=cast(BlobStore, blobs))
-        assert slow.finish_upload(file_id_of(upload), None, len(BODY)) == file_id_of(upload)
+        assert DirectUploads(slow).finish(file_id_of(upload), DirectTerms(), len(BODY)) == file_id_of(upload)
         assert stored_keys(app) == [file_id_of(upload)]
 
 
@@ -278,4 +329,5 @@ def test_a_mutation_and_a_handler(tmp_path: Path, config: dict[str, Any]) -> Non
         assert sorted(made) == ["finishUrl", "uploadUrl"]
         assert put(app, made["uploadUrl"], BODY) == 200
         assert request_url(app, "POST", made["finishUrl"]).status_code == 200
-        assert "/api/storage/uploads/_storage_" in backend_of(app).ctx().run_mutation(begin)
+        ctx = backend_of(app).ctx(site=lambda: HOST)
+        assert ctx.run_mutation(begin).startswith(f"{HOST}/api/storage/uploads/_storage_")

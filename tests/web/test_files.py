@@ -6,7 +6,7 @@ import re
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -116,41 +116,80 @@ def test_upload_takes_only_post(tmp_path: Path) -> None:
     assert (uploaded.status_code, uploaded.headers["Access-Control-Allow-Origin"]) == (200, "*")
 
 
-@pytest.mark.parametrize(
-    ("sent", "served", "inline"),
-    [
-        ("image/png", "image/png", True),
-        ("video/mp4", "video/mp4", True),
-        ("text/plain; charset=utf-8", "text/plain; charset=utf-8", True),
-        ("IMAGE/JPEG", "IMAGE/JPEG", True),
-        ("text/html", "text/html; charset=utf-8", False),
-        ("image/svg+xml", "image/svg+xml", False),
-        ("image/png+xml", "image/png+xml", False),
-        ("audio/x+xml", "audio/x+xml", False),
-        ("text/plain-x", "text/plain-x", False),
-        ("application/xhtml+xml", "application/xhtml+xml", False),
-        ("application/pdf", "application/pdf", False),
-        ("", "application/octet-stream", False),
-        ("garbage", "application/octet-stream", False),
-        ("text/plain\r\nSet-Cookie: a=b", "application/octet-stream", False),
-        ("text/plain;\n charset=utf-8", "application/octet-stream", False),
-        ("text/plain\n", "application/octet-stream", False),
-        ("image/pñg", "application/octet-stream", False),
-        ("image/png, text/html", "application/octet-stream", False),
-        ("a/" + "b" * 500, "application/octet-stream", False),
-    ],
-)
-def test_content_types_are_made_safe(tmp_path: Path, sent: str, served: str, inline: bool) -> None:
-    """Only types that cannot carry a script are shown inline, and a malformed type is application/octet-stream."""
+#: Media types as they are uploaded and as they are sent, and whether a browser may show them.
+TYPES: list[tuple[str, str, bool]] = [
+    ("image/png", "image/png", True),
+    ("video/mp4", "video/mp4", True),
+    ("text/plain; charset=utf-8", "text/plain; charset=utf-8", True),
+    ("IMAGE/JPEG", "IMAGE/JPEG", True),
+    ("application/pdf", "application/pdf", False),
+    ("application/zip", "application/zip", False),
+    ("text/plain-x", "text/plain-x", False),
+    *(
+        (sent, "application/octet-stream", False)
+        for sent in (
+            "text/html",
+            "image/svg+xml",
+            "image/png+xml",
+            "audio/x+xml",
+            "application/xhtml+xml",
+            "text/javascript",
+            "Application/JavaScript; charset=utf-8",
+            "",
+            "garbage",
+            "text/plain\r\nSet-Cookie: a=b",
+            "text/plain;\n charset=utf-8",
+            "text/plain\n",
+            "image/pñg",
+            "image/png, text/html",
+            "a/" + "b" * 500,
+        )
+    ),
+]
+
+
+def test_content_types_are_made_safe(tmp_path: Path) -> None:
+    """Only types that cannot carry a script are shown inline; a type that a page could run or that is malformed is
+    application/octet-stream.
+    """
     with storing(tmp_path) as (app, storage):
-        uploaded = request(app, "POST", storage.generate_upload_url(), b"<script>", CONTENT_TYPE=sent).json or {}
-        for file_id in (uploaded["storageId"], storage.store(b"<script>", content_type=sent or None)):
-            response = request(app, "GET", url_of(storage, file_id))
-            assert response.status_code == 200
-            assert response.content_type.removesuffix("; charset=utf-8") == served.removesuffix("; charset=utf-8")
-            assert response.headers["Content-Disposition"].startswith("inline" if inline else "attachment")
-            assert response.headers["X-Content-Type-Options"] == "nosniff"
-            assert response.headers["Content-Security-Policy"].startswith("sandbox")
+        for sent, served, inline in TYPES:
+            uploaded = request(app, "POST", storage.generate_upload_url(), b"<script>", CONTENT_TYPE=sent).json or {}
+            for file_id in (uploaded["storageId"], storage.store(b"<script>", content_type=sent or None)):
+                response = request(app, "GET", url_of(storage, file_id))
+                assert (response.status_code, response.headers["Content-Type"]) == (200, served)
+                assert response.headers["Content-Disposition"].startswith("inline" if inline else "attachment")
+                assert response.headers["X-Content-Type-Options"] == "nosniff"
+                assert response.headers["Content-Security-Policy"].startswith("sandbox")
+
+
+def test_a_pdf_is_shown_on_request(tmp_path: Path) -> None:
+    """A URL with inline=True shows a PDF under a policy that viewers accept, and never HTML or a script."""
+    with storing(tmp_path) as (app, storage):
+        pdf = storage.store(BODY, content_type="application/pdf", name="report.pdf")
+        url = url_of(storage, pdf, inline=True, expires_in=timedelta(minutes=5))
+        shown = request(app, "GET", url)
+        assert (shown.data, shown.content_type) == (BODY, "application/pdf")
+        assert shown.headers["Content-Disposition"] == 'inline; filename="report.pdf"'
+        assert "sandbox" not in shown.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in shown.headers["Content-Security-Policy"]
+        assert request(app, "GET", url.replace("inline=1&", "")).status_code == 403
+        assert request(app, "GET", url_of(storage, pdf).replace("?", "?inline=1&")).status_code == 403
+        page = storage.store(b"<script>", content_type="text/html")
+        response = request(app, "GET", url_of(storage, page, inline=True))
+        assert response.headers["Content-Disposition"].startswith("attachment")
+        assert response.headers["Content-Security-Policy"].startswith("sandbox")
+
+
+def test_other_origins_may_read_the_headers(tmp_path: Path) -> None:
+    """A script of another origin may read the headers of ranges, the ETag and the name, and may embed the file."""
+    with storing(tmp_path) as (app, storage):
+        url = url_of(storage, storage.store(BODY))
+        for environ in ({}, {"HTTP_RANGE": "bytes=0-1"}):
+            response = request(app, "GET", url, HTTP_ORIGIN="https://example.com", **environ)
+            exposed = set(response.headers["Access-Control-Expose-Headers"].split(", "))
+            assert exposed >= {"Content-Range", "Accept-Ranges", "ETag", "Content-Disposition"}
+            assert response.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
 
 
 def test_upload_limit(tmp_path: Path) -> None:
@@ -239,7 +278,16 @@ def test_ranges(tmp_path: Path) -> None:
         for header in ("bytes=0-1,3-4", "lines=0-1", "bytes=9-5", "garbage", "bytes=é-"):
             response = request(app, "GET", url, HTTP_RANGE=header)
             assert (response.status_code, response.data) == (200, BODY)
-        assert request(app, "HEAD", url, HTTP_RANGE="bytes=0-9").headers["Content-Length"] == "10"
+
+
+def test_head_ignores_range(tmp_path: Path) -> None:
+    """HEAD ignores a Range header, whether it could be satisfied or not (RFC 9110, 14.2)."""
+    with storing(tmp_path) as (app, storage):
+        url = url_of(storage, storage.store(BODY))
+        for header in ("bytes=0-9", f"bytes={len(BODY)}-"):
+            response = request(app, "HEAD", url, HTTP_RANGE=header)
+            assert (response.status_code, response.headers["Content-Length"]) == (200, str(len(BODY)))
+            assert "Content-Range" not in response.headers
 
 
 def test_if_range(tmp_path: Path) -> None:
@@ -255,17 +303,48 @@ def test_if_range(tmp_path: Path) -> None:
 
 
 def test_url_expires(tmp_path: Path) -> None:
-    """A URL is valid until it expires, and Cache-Control keeps no browser's copy longer than that."""
-    clock = Clock()
+    """A URL is valid at least as long as asked, and Cache-Control keeps no browser's copy longer than that."""
+    clock = Clock(datetime(2026, 1, 1, 12, tzinfo=UTC))
     with storing(tmp_path, clock) as (app, storage):
         file_id = storage.store(BODY)
-        lasting, short = url_of(storage, file_id), url_of(storage, file_id, expires_in=timedelta(minutes=10))
-        ages = [request(app, "GET", url).headers["Cache-Control"] for url in (lasting, short)]
-        assert ages == ["private, max-age=86400", "private, max-age=600"]
-        clock.advance(timedelta(minutes=10))
+        urls = (url_of(storage, file_id, **options) for options in ({}, minutes(10), {"expires_in": timedelta(0, 30)}))
+        lasting, short, shortest = urls
+        ages = [request(app, "GET", url).headers["Cache-Control"] for url in (lasting, short, shortest)]
+        assert ages == ["private, max-age=86400", "private, max-age=1200", "private, max-age=30"]
+        clock.advance(timedelta(minutes=19, seconds=59))
+        assert [request(app, "GET", url).status_code for url in (short, shortest)] == [200, 403]
+        clock.advance(timedelta(seconds=1))
         assert request(app, "GET", short).status_code == 403
         clock.advance(timedelta(days=1000))
         assert request(app, "GET", lasting).status_code == 200
+
+
+def minutes(count: int) -> dict[str, timedelta]:
+    """Return the option of a lifetime."""
+    return {"expires_in": timedelta(minutes=count)}
+
+
+def test_urls_are_stable(tmp_path: Path) -> None:
+    """Repeated calls return the same URL for as long as its lifetime, up to a day, so that images are cached."""
+    clock = Clock(datetime(2026, 1, 1, tzinfo=UTC))
+    with storing(tmp_path, clock) as (_, storage):
+        file_id = storage.store(BODY)
+        for lifetime, step in ((timedelta(minutes=5),) * 2, (timedelta(days=30), timedelta(days=1))):
+            first = url_of(storage, file_id, expires_in=lifetime)
+            clock.advance(step - timedelta(seconds=1))
+            assert url_of(storage, file_id, expires_in=lifetime) == first
+            clock.advance(timedelta(seconds=1))
+            assert url_of(storage, file_id, expires_in=lifetime) != first
+            clock.advance_to(datetime(2026, 2, 1, tzinfo=UTC).timestamp() * 1000)
+
+
+def test_files_may_have_an_origin_of_their_own(tmp_path: Path) -> None:
+    """URLs of files begin with CONVEX_FILES_URL, and upload URLs with the address of the app."""
+    with storing(tmp_path, CONVEX_FILES_URL="https://files.example") as (app, storage):
+        url = url_of(storage, storage.store(BODY))
+        assert url.startswith("https://files.example/api/storage/")
+        assert request(app, "GET", url).data == BODY
+        assert storage.generate_upload_url().startswith("http://localhost/")
 
 
 def test_urls_can_be_revoked(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
+from flask_convex_http import Id, StoredFile
 from flask_convex_http.storage.storage import StorageActions
 from flask_convex_http.testing import Clock
 from tests import s3
@@ -33,6 +34,14 @@ def request(app: Flask, method: str, url: str | None, body: bytes = b"", /, **en
     parts = urlsplit(url or "")
     length = {"CONTENT_LENGTH": str(len(body))} if method == "POST" else {}
     return send(app, method, parts.path, body, **{"QUERY_STRING": parts.query, **length, **environ})
+
+
+def exact_url(app: Flask, file_id: Id[StoredFile], expires_in: timedelta | None) -> str:
+    """Return a URL of a file whose lifetime is not rounded."""
+    files = backend_of(app).files
+    file = files.metadata(file_id)
+    assert file is not None
+    return files.url("", file, None if expires_in is None else int(files.clock() / 1000 + expires_in.total_seconds()))
 
 
 def follow(redirect: TestResponse, method: str = "GET", **headers: str) -> tuple[int, Any, bytes]:
@@ -74,16 +83,38 @@ def test_head_and_ranges(tmp_path: Path) -> None:
 
 
 def test_scriptable_types_are_downloads(tmp_path: Path) -> None:
-    """HTML, SVG and malformed types are downloads from the store too, uploaded or stored by the app."""
-    expected = {"text/html": "text/html", "image/svg+xml": "image/svg+xml", "a\r\nb": "application/octet-stream"}
+    """HTML, SVG, scripts and malformed types are downloads of an unknown type from the store too."""
     with storing(tmp_path) as (app, storage):
-        for sent, media_type in expected.items():
+        for sent in ("text/html", "image/svg+xml", "text/javascript", "a\r\nb"):
             url = storage.generate_upload_url()
             uploaded = request(app, "POST", url, b"<script>", CONTENT_TYPE=sent).json or {}
             for file_id in (uploaded["storageId"], storage.store(b"<script>", content_type=sent)):
                 _, headers, body = follow(request(app, "GET", storage.get_url(file_id)))
-                assert (headers["Content-Type"], body) == (media_type, b"<script>")
-                assert headers["Content-Disposition"] == f"attachment; filename={file_id}"
+                assert (headers["Content-Type"], body) == ("application/octet-stream", b"<script>")
+                assert headers["Content-Disposition"] == f'attachment; filename="{file_id}"'
+
+
+def test_names_reach_the_store(tmp_path: Path) -> None:
+    """The store sends a file with its name, also after a direct upload."""
+    expected = "inline; filename=\"resume.png\"; filename*=UTF-8''r%C3%A9sum%C3%A9.png"
+    with storing(tmp_path) as (app, storage):
+        upload = storage.generate_direct_upload("image/png", name="résumé.png")
+        with urllib.request.urlopen(urllib.request.Request(upload.upload_url, BODY, method="PUT"), timeout=30):
+            finished = request(app, "POST", upload.finish_url).json or {}
+        for file_id in (storage.store(BODY, content_type="image/png", name="résumé.png"), finished["storageId"]):
+            _, headers, _ = follow(request(app, "GET", storage.get_url(file_id)))
+            assert headers["Content-Disposition"] == expected
+            file = storage.get_metadata(file_id)
+            assert file is not None and file.name == "résumé.png"
+
+
+def test_a_shown_pdf_comes_from_the_app(tmp_path: Path) -> None:
+    """The app sends a PDF that a browser may show, since the store keeps it as a download without a policy."""
+    with storing(tmp_path) as (app, storage):
+        file_id = storage.store(BODY, content_type="application/pdf")
+        assert request(app, "GET", storage.get_url(file_id)).status_code == 302
+        shown = request(app, "GET", storage.get_url(file_id, inline=True), HTTP_RANGE="bytes=0-3")
+        assert (shown.status_code, shown.data, shown.headers["Content-Disposition"]) == (206, BODY[:4], "inline")
 
 
 def test_redirect_is_cached_shorter_than_it_is_valid(tmp_path: Path) -> None:
@@ -93,7 +124,7 @@ def test_redirect_is_cached_shorter_than_it_is_valid(tmp_path: Path) -> None:
         ages = {None: (300, 60), 3600: (300, 60), 280: (280, 40), 60: (60, 0), 1: (1, 0)}
         for seconds, (lifetime, max_age) in ages.items():
             expires_in = None if seconds is None else timedelta(seconds=seconds)
-            response = request(app, "GET", storage.get_url(file_id, expires_in=expires_in))
+            response = request(app, "GET", exact_url(app, file_id, expires_in))
             query = parse_qs(urlsplit(response.headers["Location"]).query)
             assert abs(int(query["X-Amz-Expires"][0]) - lifetime) <= 1
             assert response.headers["Cache-Control"] in (
@@ -108,7 +139,7 @@ def test_rejected_url_is_not_redirected(tmp_path: Path) -> None:
     with storing(tmp_path, clock) as (app, storage):
         file_id = storage.store(BODY)
         lasting = str(storage.get_url(file_id))
-        short = storage.get_url(file_id, expires_in=timedelta(minutes=1))
+        short = storage.get_url(file_id, expires_in=timedelta(seconds=59))
         clock.advance(timedelta(minutes=2))
         assert request(app, "GET", lasting[:-1]).status_code == 403
         assert request(app, "GET", short).status_code == 403

@@ -19,7 +19,7 @@ from flask_convex_http.errors import BlobNotFoundError
 from flask_convex_http.operations.file_bytes import encoded, has_full_size, measure
 from flask_convex_http.schema.system_tables import StoredFile
 from flask_convex_http.storage.blobs.base import BlobExistsError, BlobStore, StoredBytes
-from flask_convex_http.storage.files import served
+from flask_convex_http.storage.headers import served
 
 #: Copies the bytes of a file, or verifies them; returns whether it copied them.
 Work = Callable[[StoredFile], bool | None]
@@ -123,7 +123,7 @@ class FilesCopy:
             return False
 
     def _write(self, file: StoredFile) -> StoredBytes:
-        headers = served(file.id, file.content_type)
+        headers = served(file.id, file.content_type, file.name)
         try:
             return self.target.write(file.id, self.source.read(file.id), headers)
         except BlobExistsError:  # part of the file, from a run that was killed

@@ -4,14 +4,33 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator
-from typing import IO, Any, cast
+from typing import IO, TYPE_CHECKING, Any, Protocol, cast
 
 from flask_convex_http.errors import PayloadTooLargeError
 from flask_convex_http.storage.blobs.base import BlobStore
 
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
+
 #: Data that can be stored.
 Data = bytes | bytearray | memoryview | IO[bytes] | Iterable[bytes]
 CHUNK = 256 * 1024
+
+
+class FormFile(Protocol):
+    """A file of a form, as Werkzeug's `FileStorage`, with the name and the type that the client claims."""
+
+    stream: IO[bytes]
+    filename: str | None
+
+    @property
+    def content_type(self) -> str | None:
+        """The media type of the file."""
+
+
+def is_form_file(data: Data | FormFile) -> TypeIs[FormFile]:
+    """Return whether data is a file of a form."""
+    return all(hasattr(data, name) for name in ("stream", "filename", "content_type"))
 
 
 def chunks_of(data: Data) -> Iterator[bytes]:
@@ -36,7 +55,24 @@ def at_most(chunks: Iterable[bytes], most: int) -> Iterator[bytes]:
         yield chunk
 
 
-class BlobReader(io.RawIOBase):
+class StoredBytesReader(io.BufferedReader):
+    """The bytes of a stored file, as a seekable file object.
+
+    Attributes:
+        size: The number of bytes.
+    """
+
+    def __init__(self, blobs: BlobStore, key: str, size: int) -> None:
+        super().__init__(_BlobReader(blobs, key, size), CHUNK)
+        self.size = size
+        self._blobs, self._key = blobs, key
+
+    def chunks(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        """Yield the bytes from `start` up to, but not including, `stop`, regardless of the position."""
+        return self._blobs.read(self._key, start, stop)
+
+
+class _BlobReader(io.RawIOBase):
     """A blob as a raw file, for `io.BufferedReader`."""
 
     def __init__(self, blobs: BlobStore, key: str, size: int) -> None:
