@@ -32,6 +32,7 @@ from flask_convex_http.errors import InvalidCursorError as InvalidCursorError
 from flask_convex_http.errors import MigrationRefusedError as MigrationRefusedError
 from flask_convex_http.errors import MigrationRequiredError as MigrationRequiredError
 from flask_convex_http.errors import MissingSecretError as MissingSecretError
+from flask_convex_http.errors import MutationTimeoutError as MutationTimeoutError
 from flask_convex_http.errors import NoRetry as NoRetry
 from flask_convex_http.errors import NotUniqueError as NotUniqueError
 from flask_convex_http.errors import OverloadedError as OverloadedError

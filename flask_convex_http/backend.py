@@ -140,6 +140,7 @@ class Backend:
             self.once,
             clock,
             _site(settings),
+            settings.mutation_timeout,
         )
         self.rejections = Rejections(_rejections_folder(settings, folder))
         self.webhooks = Webhooks() if webhooks is None else webhooks

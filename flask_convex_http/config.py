@@ -60,6 +60,7 @@ class Settings:
         api_key_prefix: The first letters of API keys.
         durability: "full" syncs each commit to the disk. "normal" may lose the last commits in a power cut.
         write_timeout: Seconds that a write waits for other writes before the response is 503.
+        mutation_timeout: Seconds that a mutation may run before it is interrupted and rolled back.
         write_queue: The largest number of waiting writes in one process; the response to another one is 503.
         worker: "on" runs jobs in the processes that serve requests. "off" leaves them to `flask convex worker`.
         worker_actions: The largest number of scheduled actions that one worker runs at the same time.
@@ -82,6 +83,7 @@ class Settings:
     api_key_prefix: str = "cvx"
     durability: str = "full"
     write_timeout: float = 10.0
+    mutation_timeout: float = 30.0
     write_queue: int = 1000
     worker: str = "on"
     worker_actions: int = 8
@@ -389,6 +391,7 @@ _PARSERS: dict[str, Callable[[str, Any], Any]] = {
     "CONVEX_API_KEY_PREFIX": _prefix,
     "CONVEX_DURABILITY": _durability,
     "CONVEX_WRITE_TIMEOUT": _seconds,
+    "CONVEX_MUTATION_TIMEOUT": _seconds,
     "CONVEX_WRITE_QUEUE": _count,
     "CONVEX_WORKER": _switch,
     "CONVEX_WORKER_ACTIONS": _count,

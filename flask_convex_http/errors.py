@@ -163,6 +163,20 @@ class ConflictError(OverloadedError):
     """
 
 
+class MutationTimeoutError(ConvexHTTPError):
+    """A mutation ran longer than CONVEX_MUTATION_TIMEOUT and was rolled back."""
+
+    status = 503
+    public = True
+
+
+class MutationInterruptedError(BaseException):
+    """Is raised inside a mutation that is over its time limit. It becomes a `MutationTimeoutError`.
+
+    It is no `Exception`, so that a function which catches every `Exception` in a loop is interrupted too.
+    """
+
+
 class RateLimitedError(ConvexHTTPError):
     """A rate limit is exceeded.
 
@@ -320,5 +334,7 @@ def plain(text: str) -> str:
 
 
 def is_of_transaction(error: BaseException) -> bool:
-    """Return whether an error ends the whole transaction, so that the transaction is retried and no function failed."""
-    return isinstance(error, ConflictError) or (isinstance(error, UnavailableError) and error.by_engine)
+    """Return whether an error ends the whole transaction, so that no function of it can go on or record its failure."""
+    if isinstance(error, ConflictError | MutationTimeoutError | MutationInterruptedError):
+        return True
+    return isinstance(error, UnavailableError) and error.by_engine

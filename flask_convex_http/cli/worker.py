@@ -12,6 +12,7 @@ from flask import Flask, current_app
 from flask.cli import with_appcontext
 
 from flask_convex_http.cli.output import json_option, note, print_json
+from flask_convex_http.runtime.time_limit import end_stuck_process
 from flask_convex_http.web.state import current_backend
 from flask_convex_http.worker import Worker
 
@@ -46,6 +47,7 @@ def worker(grace: int, as_json: bool) -> None:
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # threads need the app itself
     backend = current_backend()
     backend.check_migrated()
+    end_stuck_process()
     running = Worker(backend, app_context=app.app_context, grace=grace)
     stopped_by = _run_until_signal(running, grace)
     if as_json:

@@ -10,4 +10,5 @@ from flask_convex_http.engines.base import Listener as Listener
 from flask_convex_http.engines.base import PreparedRestore as PreparedRestore
 from flask_convex_http.engines.base import Row as Row
 from flask_convex_http.engines.base import Snapshot as Snapshot
+from flask_convex_http.engines.base import StartMarker as StartMarker
 from flask_convex_http.engines.base import Transaction as Transaction

@@ -99,6 +99,9 @@ class Transaction(Snapshot, Protocol):
     def savepoint(self) -> AbstractContextManager[None]:
         """Roll back the writes of a `with` block, and only those, if an exception leaves it."""
 
+    def interrupt(self) -> None:
+        """Stop the statement that runs, which fails. The transaction must be rolled back then. Thread-safe."""
+
 
 class Engine(Protocol):
     """A database.
@@ -106,6 +109,7 @@ class Engine(Protocol):
     Attributes:
         notifications: Wakes workers that wait for jobs.
         backups: Makes and restores backup files. None where the database has tools of its own for that.
+        start_marker: Marks the job that runs. None where transactions run side by side.
     """
 
     @property
@@ -115,6 +119,10 @@ class Engine(Protocol):
     @property
     def backups(self) -> Backups | None:
         """What makes and restores backup files, or None."""
+
+    @property
+    def start_marker(self) -> StartMarker | None:
+        """What marks the job that runs, or None."""
 
     def read(self, query: Callable[[Snapshot], T]) -> T:
         """Run a query on one snapshot and return its result.
@@ -215,6 +223,19 @@ class Listener(Protocol):
 
     def close(self) -> None:
         """Stop listening."""
+
+
+class StartMarker(Protocol):
+    """The id of the job that runs, which survives the death of its process. Used inside of write transactions only."""
+
+    def read(self) -> str | None:
+        """Return the id of the job whose process has died while it ran, or None."""
+
+    def write(self, job_id: str) -> None:
+        """Mark a job before it starts."""
+
+    def clear(self) -> None:
+        """Remove the mark."""
 
 
 class Backups(Protocol):

@@ -47,6 +47,7 @@ def _open_postgres(settings: Settings, schema: Schema) -> Engine:
         schema,
         durability=settings.durability,
         timeout=settings.write_timeout,
+        mutation_timeout=settings.mutation_timeout,
         connections=settings.database_connections,
         queue=settings.write_queue,
     )

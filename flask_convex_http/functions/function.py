@@ -36,6 +36,8 @@ R_co = TypeVar("R_co", covariant=True)
 Kind = Literal["query", "mutation", "action"]
 #: Gets the ctx of a mutation, the arguments of the run that failed and its error as a text.
 FailureHook: TypeAlias = "Callable[[MutationCtx, dict[str, Any], str], None]"
+#: Gets the same after the process that ran it has died. Returns the milliseconds until the next run, or None for none.
+LostHook: TypeAlias = "Callable[[MutationCtx, dict[str, Any], str], float | None]"
 
 
 class Function(Generic[P, R_co]):
@@ -202,13 +204,23 @@ class MutationFunction(Function[P, R_co]):
         public: See `Function`.
         on_failure: Called after a scheduled run has failed, in the transaction that records the failure. The writes of
             the run are rolled back by then. For functions of the package itself.
+        on_lost: Called after the process that ran it has died, in the transaction that records that. For functions of
+            the package itself.
     """
 
     kind = "mutation"
 
-    def __init__(self, handler: Callable[..., R_co], *, public: bool, on_failure: FailureHook | None = None) -> None:
+    def __init__(
+        self,
+        handler: Callable[..., R_co],
+        *,
+        public: bool,
+        on_failure: FailureHook | None = None,
+        on_lost: LostHook | None = None,
+    ) -> None:
         super().__init__(handler, public=public)
         self.on_failure = on_failure
+        self.on_lost = on_lost
 
 
 class ActionFunction(Function[P, R_co]):

@@ -113,7 +113,8 @@ class Inbox:
             return self._accept(calls, run, known, started)
 
         try:
-            return self.runtime.write(accept, caller, timeout=_writer_timeout(arrival.webhook.provider))
+            webhook = arrival.webhook
+            return self.runtime.write(accept, caller, timeout=_writer_timeout(webhook.provider), name=webhook.name)
         except (Exception, SystemExit) as error:
             if isinstance(error, Exception) and is_engine_failure(error):
                 raise

@@ -85,7 +85,7 @@ class DeliveryQueue:
         def process(ctx: MutationCtx, *, delivery: str) -> Any:
             return self.process(calls_of(ctx), delivery)
 
-        return MutationFunction(process, public=False, on_failure=self.record_failed_run)
+        return MutationFunction(process, public=False, on_failure=self.record_failed_run, on_lost=self.record_lost_run)
 
     def process(self, calls: MutationCalls, delivery_id: str) -> BaseException | None:
         """Attempt a delivery: commit or roll back its handler's effects, and schedule what follows.
@@ -100,6 +100,8 @@ class DeliveryQueue:
         if webhook is None and started - delivery.received < _UNKNOWN_FOR:
             self._schedule(calls, delivery.id, started + _LOOK_AGAIN)
             return None
+        if webhook is not None:
+            calls.restart_limit(webhook.name)
         try:
             calls.attempt(lambda: self._handle(calls, webhook, delivery))
         except NoRetry as error:
@@ -123,6 +125,20 @@ class DeliveryQueue:
         attempt = WebhookAttempt(started=now, ended=now, by="worker", outcome="failed", error=error)
         self._fail(calls, delivery, self.webhooks.get(delivery.source), attempt)
 
+    def record_lost_run(self, ctx: MutationCtx, arguments: dict[str, Any], error: str) -> float | None:
+        """Record a failed attempt for a run of `process` whose process died.
+
+        Returns:
+            The milliseconds until the same job runs again, or None if the delivery is dead.
+        """
+        calls = calls_of(ctx)
+        delivery = self.deliveries.get(calls.transaction, str(arguments.get("delivery")))
+        if delivery is None or delivery.state != "pending":
+            return None
+        now, webhook = self.runtime.clock(), self.webhooks.get(delivery.source)
+        attempt = WebhookAttempt(started=now, ended=now, by="worker", outcome="failed", error=error)
+        return self._record_failure(calls, delivery, webhook, attempt)
+
     def _handle(self, calls: MutationCalls, webhook: Webhook | None, delivery: WebhookDelivery) -> StoredResponse:
         if webhook is None:
             raise LookupError(f"No webhook of this process has the source {delivery.source!r}; was it renamed?")
@@ -145,6 +161,14 @@ class DeliveryQueue:
     def _fail(
         self, calls: MutationCalls, delivery: WebhookDelivery, webhook: Webhook | None, attempt: WebhookAttempt
     ) -> None:
+        delay = self._record_failure(calls, delivery, webhook, attempt)
+        if delay is not None:
+            self._schedule(calls, delivery.id, calls.now + delay)
+
+    def _record_failure(
+        self, calls: MutationCalls, delivery: WebhookDelivery, webhook: Webhook | None, attempt: WebhookAttempt
+    ) -> float | None:
+        """Record a failed attempt, and return the milliseconds until the next one, or None if the delivery is dead."""
         retry = DEFAULT_RETRY if webhook is None else webhook.retry
         lately = takewhile(lambda before: before.outcome != "dead", reversed(delivery.attempts))
         count = 1 + sum(before.by == "worker" for before in lately)  # a dead delivery that was retried starts again
@@ -158,9 +182,9 @@ class DeliveryQueue:
         )
         if count >= retry.max_attempts:
             self._end(calls, delivery, webhook, msgspec.structs.replace(attempt, outcome="dead"))
-            return
+            return None
         self.deliveries.record(calls.transaction, delivery, attempt.ended, "pending", attempt=attempt, webhook=webhook)
-        self._schedule(calls, delivery.id, calls.now + retry.delay(count))
+        return retry.delay(count)
 
     def _end(
         self, calls: MutationCalls, delivery: WebhookDelivery, webhook: Webhook | None, attempt: WebhookAttempt

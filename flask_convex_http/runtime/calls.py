@@ -19,6 +19,7 @@ from flask_convex_http.rate_limits import Limit
 from flask_convex_http.runtime.caller import Auth, Caller, RunningJob
 from flask_convex_http.runtime.commit_hooks import CommitHooks
 from flask_convex_http.runtime.context import MutationCtx
+from flask_convex_http.runtime.time_limit import TimeLimit
 from flask_convex_http.scheduling import Scheduler
 from flask_convex_http.scheduling.job_writer import JobWriter
 from flask_convex_http.storage.storage import StorageActions, StorageReader, StorageWriter
@@ -67,9 +68,10 @@ class MutationCalls(QueryCalls):
         now: The time of the transaction, in milliseconds since the epoch.
         hooks: Collects the steps after the commit.
         caller: The caller of the mutation.
+        limit: The time limit of the transaction, or None.
     """
 
-    __slots__ = ("_db", "_hooks", "transaction")
+    __slots__ = ("_db", "_hooks", "_limit", "transaction")
 
     def __init__(
         self,
@@ -79,11 +81,13 @@ class MutationCalls(QueryCalls):
         now: float,
         hooks: CommitHooks,
         caller: Caller,
+        limit: TimeLimit | None = None,
     ) -> None:
         super().__init__(runtime, transaction, now, caller)
         self.transaction = transaction
         self._db = db
         self._hooks = hooks
+        self._limit = limit
 
     def ctx(self) -> MutationCtx:
         """Return the ctx of the mutation."""
@@ -133,17 +137,28 @@ class MutationCalls(QueryCalls):
     def run_job(self, function: Function[Any, Any], arguments: Kwargs, job: RunningJob, app_context: AppContext) -> Any:
         """Run a scheduled mutation as a part of this transaction, and return its value.
 
-        It has its own time, its own limits on jobs, and no identity. If it raises, its writes are rolled back.
+        It has its own time, its own limits on jobs and on its run time, and no identity. If it raises, its writes are
+        rolled back.
         """
         hooks, caller = CommitHooks(), Caller(Auth(), self._caller.site, 1, job)
         inner = self._inside(caller, self._runtime.clock(), hooks)
+        self.restart_limit(function.name)
         with self.transaction.savepoint(), app_context():  # in this order: an error in teardown rolls back too
             value = function.check_returns(function.handler(inner.ctx(), **arguments))
         self._hooks.merge(hooks)
         return value
 
     def _inside(self, caller: Caller, now: float, hooks: CommitHooks) -> MutationCalls:
-        return MutationCalls(self._runtime, self.transaction, self._db, now, hooks, caller)
+        return MutationCalls(self._runtime, self.transaction, self._db, now, hooks, caller, self._limit)
+
+    def restart_limit(self, name: str) -> None:
+        """Give the next function of the transaction the whole time limit.
+
+        Args:
+            name: The function, for the log.
+        """
+        if self._limit is not None:
+            self._limit.restart(name)
 
 
 class ActionCalls:

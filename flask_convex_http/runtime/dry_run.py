@@ -10,11 +10,13 @@ import msgspec
 
 from flask_convex_http.database.db import DatabaseWriter
 from flask_convex_http.engines import Transaction
+from flask_convex_http.errors import MutationInterruptedError
 from flask_convex_http.runtime.calls import MutationCalls
 from flask_convex_http.runtime.commit_hooks import CommitHooks
 from flask_convex_http.runtime.recording import RecordingTransaction
 from flask_convex_http.runtime.row_changes import RowChange, SystemChange, row_change, system_change
 from flask_convex_http.runtime.runtime import Runtime
+from flask_convex_http.runtime.time_limit import TimeLimit
 
 
 class DryRun(msgspec.Struct, frozen=True):
@@ -48,7 +50,12 @@ def dry_run(runtime: Runtime, body: Callable[[MutationCalls], Any]) -> DryRun:
     runs: list[DryRun] = []
 
     def work(transaction: Transaction) -> None:
-        runs.append(_record(runtime, transaction, body))
+        limit = TimeLimit(runtime.mutation_timeout, "A dry run", transaction.interrupt)
+        try:
+            with limit:
+                runs.append(_record(runtime, transaction, body))
+        except MutationInterruptedError as error:  # it was raised just before the end of the block
+            raise limit.settle() from error
         raise _RollBackError
 
     with suppress(_RollBackError):

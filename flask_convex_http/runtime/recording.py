@@ -44,6 +44,10 @@ class RecordingTransaction:
         self._transaction = transaction
         self._before: dict[str, tuple[Table[Any], Row | None]] = {}
 
+    def interrupt(self) -> None:
+        """See `Transaction`."""
+        self._transaction.interrupt()
+
     def get(self, table: Table[Any], document_id: str) -> Row | None:
         """See `Snapshot`."""
         return self._transaction.get(table, document_id)

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from flask_convex_http.credentials import UserIdentity
 from flask_convex_http.database.db import CreationTimes, DatabaseReader, DatabaseWriter
 from flask_convex_http.engines import Engine, Snapshot, Transaction
+from flask_convex_http.errors import MutationInterruptedError
 from flask_convex_http.functions.function import Function, Kind
 from flask_convex_http.functions.registry import Registry
 from flask_convex_http.once import OnceCalls
@@ -23,6 +24,7 @@ from flask_convex_http.runtime.caller import Auth, Caller
 from flask_convex_http.runtime.calls import ActionCalls, MutationCalls, QueryCalls
 from flask_convex_http.runtime.commit_hooks import CommitHooks
 from flask_convex_http.runtime.context import ActionCtx, MutationCtx, QueryCtx
+from flask_convex_http.runtime.time_limit import TimeLimit
 from flask_convex_http.scheduling import Jobs
 from flask_convex_http.schema.documents import Schema
 from flask_convex_http.storage.files import Files, Site, unknown_site
@@ -52,6 +54,7 @@ class Runtime:
         once: The calls of `ctx.once` and their recorded results.
         clock: Returns the time, in milliseconds since the epoch.
         site: Returns the start of absolute URLs, or None to use each caller's.
+        mutation_timeout: Seconds that a mutation may run.
         times: Assigns the creation times of documents.
     """
 
@@ -64,6 +67,7 @@ class Runtime:
     once: OnceCalls
     clock: Callable[[], float]
     site: Site | None = None
+    mutation_timeout: float = 30.0
     times: CreationTimes = field(default_factory=CreationTimes)
 
     def resolve(
@@ -110,22 +114,35 @@ class Runtime:
     def mutation(self, function: Function[Any, Any], arguments: Kwargs, caller: Caller) -> Any:
         """Run a mutation in a new transaction, and return its value after the commit."""
         fresh = _fresh_arguments(arguments)
-        return self.transact(lambda ctx: function.check_returns(function.handler(ctx, **next(fresh))), caller)
+        return self.write(
+            lambda calls: function.check_returns(function.handler(calls.ctx(), **next(fresh))),
+            caller,
+            name=function.name,
+        )
 
     def transact(self, body: Callable[[MutationCtx], T], caller: Caller) -> T:
         """Call a Python function as a mutation in a new transaction, and return its value after the commit."""
         return self.write(lambda calls: body(calls.ctx()), caller)
 
-    def write(self, body: Callable[[MutationCalls], T], caller: Caller, *, timeout: float | None = None) -> T:
+    def write(
+        self,
+        body: Callable[[MutationCalls], T],
+        caller: Caller,
+        *,
+        timeout: float | None = None,
+        name: str = "A mutation",
+    ) -> T:
         """Call a Python function in a new transaction, commit, and run the commit hooks.
 
         Args:
             body: Called with the calls of the transaction. The engine may retry it from the start.
             caller: The caller of the functions that the body runs.
             timeout: See `Engine.write`.
+            name: The function, for the log line if it runs for too long.
 
         Raises:
             OverloadedError: The writer was busy for too long.
+            MutationTimeoutError: The body ran for too long.
         """
         hooks = CommitHooks()
 
@@ -134,7 +151,12 @@ class Runtime:
             now = self.clock()
             self.times.begin(now)
             db = DatabaseWriter(transaction, self.schema, self.times)
-            return body(MutationCalls(self, transaction, db, now, hooks, caller))
+            limit = TimeLimit(self.mutation_timeout, name, transaction.interrupt)
+            try:
+                with limit:
+                    return body(MutationCalls(self, transaction, db, now, hooks, caller, limit))
+            except MutationInterruptedError as error:  # it was raised just before the end of the block
+                raise limit.settle() from error
 
         result = self.engine.write(work, timeout=timeout)
         hooks.run(self.jobs.announce)

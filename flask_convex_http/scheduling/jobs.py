@@ -1,6 +1,7 @@
 """Jobs as rows of `_scheduled_functions`: their states, and every step from one state to the next.
 
     pending -> success | failed | canceled         a mutation, in the transaction that runs it
+    pending -> pending                             a mutation whose process died, and that runs again later
     pending -> inProgress -> success | failed      an action; it is canceled if that is asked for while it runs
     inProgress -> pending                          an action that is retried
 
@@ -141,6 +142,17 @@ class Jobs:
         """Start an attempt of an action, and return the new row. The worker holds the job until the lease ends."""
         attempts = [*job.attempts, Attempt(started=now)]
         changes = {"state": "inProgress", "worker": worker, "due": lease_end, "attempts": attempts}
+        self._change(transaction, job.id, **changes)
+        return msgspec.structs.replace(job, **changes)  # type: ignore[type-var]  # a struct, as type checkers do not know
+
+    def start_alone(
+        self, transaction: Transaction, job: ScheduledFunction, now: float, worker: str, lease_end: float
+    ) -> ScheduledFunction:
+        """Start an attempt of a mutation that may kill its process, and return the new row.
+
+        The job stays pending, and is due again when the lease ends.
+        """
+        changes = {"worker": worker, "due": lease_end, "attempts": [*job.attempts, Attempt(started=now)]}
         self._change(transaction, job.id, **changes)
         return msgspec.structs.replace(job, **changes)  # type: ignore[type-var]  # a struct, as type checkers do not know
 

@@ -2,22 +2,26 @@
 
 A mutation's writes, its outcome and the jobs it schedules are one commit, shared with the rest of the batch. A
 mutation that fails is rolled back alone, to its savepoint. If the database rejects the whole transaction, all jobs of
-the batch stay pending; `RejectedJobs` then finds the one that causes it.
+the batch stay pending; `RejectedJobs` then finds the one that causes it. A mutation that is over its time limit fails
+in a transaction of its own, and the others of its batch run again. `LostMutations` finds those whose process died, and
+they run alone.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from flask_convex_http.backend import Backend
 from flask_convex_http.engines import Transaction
-from flask_convex_http.errors import is_of_transaction, text_of
+from flask_convex_http.errors import MutationTimeoutError, is_of_transaction, text_of
 from flask_convex_http.functions.function import Function, MutationFunction
 from flask_convex_http.runtime import AppContext, MutationCalls
 from flask_convex_http.runtime.caller import RunningJob
 from flask_convex_http.schema.system_tables import ScheduledFunction
+from flask_convex_http.worker.lost_mutations import LostMutations, is_open
 from flask_convex_http.worker.rejected_jobs import RejectedJobs
 from flask_convex_http.worker.resolve import record, resolve
 from flask_convex_http.worker.results import AttemptResult, log_failure, log_success
@@ -33,16 +37,18 @@ class _Batch:
     """The mutations of one transaction.
 
     Attributes:
-        running: The id of the job that runs at the moment, or None.
+        running: The job that runs at the moment, or None.
         results: The results of the jobs that were handled.
+        suspect: A job that was started and must run alone, after the commit.
     """
 
-    running: str | None = None
+    running: ScheduledFunction | None = None
     results: list[AttemptResult] = field(default_factory=list)
+    suspect: ScheduledFunction | None = None
 
     def restart(self) -> None:
         """Drop all results, because the engine retries the transaction."""
-        self.running, self.results = None, []
+        self.running, self.results, self.suspect = None, [], None
 
 
 class MutationRunner:
@@ -57,6 +63,11 @@ class MutationRunner:
         self._backend = backend
         self._app_context = app_context
         self._rejected = RejectedJobs()
+        self._lost = LostMutations(backend)
+
+    def suspect(self, before: float) -> None:
+        """Run jobs alone that were due before this time, since one of them may have killed its process."""
+        self._lost.suspect(before)
 
     def run(self, limit: int = _BATCH_SIZE) -> list[AttemptResult]:
         """Run one batch of due mutations, in the order of their time.
@@ -71,27 +82,94 @@ class MutationRunner:
             ConvexHTTPError: The database rejected the transaction. All of its jobs are still pending.
         """
         batch, limit = _Batch(), self._rejected.limit(limit)
+        self._write(batch, lambda calls: self._run_due(calls, batch, limit))
+        return batch.results if batch.suspect is None else self._run_alone(batch.suspect)
+
+    def _run_alone(self, job: ScheduledFunction) -> list[AttemptResult]:
+        """Run a job whose start is committed, in a transaction of its own."""
+        batch = _Batch()
         try:
-            self._backend.runtime.write(lambda calls: self._run_due(calls, batch, limit), self._backend.caller())
+            self._write(batch, lambda calls: self._run_started(calls, batch, job))
         except Exception:
-            self._rejected.add([result.job.id for result in batch.results], batch.running)
+            self._lost.undo_start(job)
+            raise
+        return batch.results
+
+    def _write(self, batch: _Batch, body: Callable[[MutationCalls], None]) -> None:
+        """Run a batch, and commit it."""
+        try:
+            self._backend.runtime.write(body, self._backend.caller(), name="A batch of jobs")
+        except MutationTimeoutError as error:
+            if batch.running is None:
+                raise
+            self._fail_late(batch, batch.running, error)
+        except Exception:
+            running = None if batch.running is None else str(batch.running.id)
+            self._rejected.add([result.job.id for result in batch.results], running)
             raise
         self._rejected.remove([result.job.id for result in batch.results])
         for result in batch.results:
             if result.was_run and result.error is None:
                 log_success(result.job)
-        return batch.results
+
+    def _fail_late(self, batch: _Batch, job: ScheduledFunction, error: MutationTimeoutError) -> None:
+        """Fail a job that ran for too long. The transaction it ran in is rolled back."""
+        log_failure(job, error)
+        batch.restart()
+
+        def body(calls: MutationCalls) -> None:
+            current = self._backend.jobs.get(calls.transaction, job.id)
+            if current is not None and current.completed_time is None and current.attempts == job.attempts:
+                self._fail(job, self._backend.functions.get(job.name), calls, text_of(error))
+
+        self._backend.runtime.write(body, self._backend.caller())
+        batch.results = [AttemptResult(job, error=error)]
 
     def _run_due(self, calls: MutationCalls, batch: _Batch, limit: int) -> None:
         batch.restart()
+        lost = self._lost.find(calls.transaction)
+        try:
+            if lost is None:
+                self._run_batch(calls, batch, limit)
+            else:
+                self._end_lost(calls, batch, lost)
+        finally:
+            self._lost.unmark()
+
+    def _run_batch(self, calls: MutationCalls, batch: _Batch, limit: int) -> None:
         end = time.monotonic() + _BATCH_SECONDS
         size = 1  # doubled each time, so that few rows are read that there is no time left to run
         while jobs := self._claim(calls.transaction, min(size, limit - len(batch.results))):
             for job in jobs:
                 if time.monotonic() > end and batch.results:
                     return
+                if self._lost.is_suspect(job):
+                    if not batch.results:  # otherwise it is the first of the next batch
+                        self._start_suspect(calls, batch, job)
+                    return
                 self._run_one(job, calls, batch)
             size *= 2
+
+    def _start_suspect(self, calls: MutationCalls, batch: _Batch, job: ScheduledFunction) -> None:
+        """Commit the start of a job that must run alone. If its last start had no end, record that instead."""
+        if is_open(job):
+            self._end_lost(calls, batch, job)
+        else:
+            batch.suspect = self._lost.start(calls.transaction, job)
+
+    def _end_lost(self, calls: MutationCalls, batch: _Batch, job: ScheduledFunction) -> None:
+        """Record that a job's process died. Nothing runs in the same transaction, so that this is committed."""
+        self._lost.end(calls, job)
+        batch.results.append(AttemptResult(job, was_run=False))
+
+    def _run_started(self, calls: MutationCalls, batch: _Batch, job: ScheduledFunction) -> None:
+        batch.restart()
+        if not self._lost.hold(calls.transaction, job):  # it was canceled since
+            return
+        try:
+            self._run_one(job, calls, batch)
+        finally:
+            self._lost.unmark()
 
     def _claim(self, transaction: Transaction, limit: int) -> list[ScheduledFunction]:
         if not limit:
@@ -102,7 +180,8 @@ class MutationRunner:
     def _run_one(self, job: ScheduledFunction, calls: MutationCalls, batch: _Batch) -> None:
         if batch.results and self._backend.jobs.is_canceled(calls.transaction, job.id):  # by an earlier job
             return
-        batch.running = job.id
+        batch.running = job
+        self._lost.mark(job)
         batch.results.append(self._run(job, calls))
         batch.running = None
 
@@ -119,7 +198,9 @@ class MutationRunner:
             self._fail(job, function, calls, text_of(result.error))
         return result
 
-    def _fail(self, job: ScheduledFunction, function: Function[Any, Any], calls: MutationCalls, error: str) -> None:
+    def _fail(
+        self, job: ScheduledFunction, function: Function[Any, Any] | None, calls: MutationCalls, error: str
+    ) -> None:
         self._backend.jobs.fail(calls.transaction, job, self._backend.clock(), error)
         if isinstance(function, MutationFunction) and function.on_failure is not None:
             function.on_failure(calls.ctx(), job.args, error)

@@ -27,6 +27,10 @@ logger = logging.getLogger("flask_convex_http")
 
 #: The maximum seconds until the next round while a due mutation cannot run.
 _BLOCKED_PAUSE = 0.5
+#: Milliseconds by which a job is late that no worker has run, although this one slept.
+_LATE_MS = 1000.0
+#: Milliseconds by which a job was due at the last look that another worker had locked, and did not end.
+_LOCKED_MS = 200.0
 #: Seconds between two checks whether actions still run, while the worker stops.
 _STOP_INTERVAL = 0.1
 #: Seconds between two cleanups, and between two batches of one cleanup.
@@ -63,7 +67,7 @@ class Worker:
         self._skips_grace = False
         self._has_registered_crons = False
         self._next_round = math.inf
-        self._next_heartbeat = self._next_cleanup = 0.0
+        self._next_heartbeat = self._next_cleanup = self._last_look = 0.0
 
     def run(self) -> None:
         """Run jobs until `stop` is called, then give running actions the grace to end."""
@@ -71,6 +75,8 @@ class Worker:
         self._pid = os.getpid()
         self._announce_to_others, jobs.announce = jobs.announce, self._announce
         self._next_cleanup = time.monotonic() + random.uniform(0, _CLEANUP_INTERVAL)
+        self._last_look = self._backend.clock()
+        self._mutations.suspect(self._last_look)
         logger.info("The worker of process %d starts", self._pid)
         try:
             self._run_rounds()
@@ -96,13 +102,19 @@ class Worker:
             try:
                 pause = self._run_round()
                 if not self._is_stopping:
-                    self._waiter.sleep(self._until_heartbeat(pause))
+                    self._sleep(self._until_heartbeat(pause))
                 failures = 0
             except Exception as error:
                 if not (failures and isinstance(error, MigrationRequiredError)):
                     _log(error)
                 self._pause_after_failure(failures)
                 failures += 1
+
+    def _sleep(self, seconds: float) -> None:
+        """Sleep, and suspect the jobs afterwards that another worker should have run in the meantime."""
+        self._waiter.sleep(seconds)
+        if seconds > 0:
+            self._mutations.suspect(max(self._last_look - _LOCKED_MS, self._backend.clock() - _LATE_MS))
 
     def _run_round(self) -> float:
         """Run some of the due jobs, and return the seconds until the next round."""
@@ -112,6 +124,7 @@ class Worker:
         self._clean_up()
         self._next_round = math.inf  # a job that is announced from now on may be too late for this round
         backend, now = self._backend, self._backend.clock()
+        self._last_look = now
         with backend.engine.snapshot() as snapshot:
             tick = backend.ticks.next_tick(snapshot, now)
             mutation = backend.jobs.next_due(snapshot, "mutation")

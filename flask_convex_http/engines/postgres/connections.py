@@ -108,18 +108,22 @@ class PostgresConnections:
         limit: Maximum number of connections per process.
         queue: Maximum number of threads per process that wait for a connection.
         timeout: Seconds to wait for a connection, and for a row that another write has locked.
+        mutation_timeout: Seconds that a mutation may run.
         is_durable: Whether a commit must be on disk when it returns.
 
     Raises:
         ConfigurationError: libpq does not accept the URL.
     """
 
-    def __init__(self, url: str, *, limit: int, queue: int, timeout: float, is_durable: bool) -> None:
+    def __init__(
+        self, url: str, *, limit: int, queue: int, timeout: float, mutation_timeout: float, is_durable: bool
+    ) -> None:
         self._conninfo = _conninfo(url)
         self._place = hide_password(url).partition("://")[2]
         self._limit = limit
         self._queue = queue
         self.timeout = timeout
+        self._mutation_timeout = mutation_timeout
         self._is_durable = is_durable
         self._pools: dict[int, psycopg_pool.ConnectionPool[PooledConnection]] = {}
         self._opening = threading.Lock()
@@ -306,11 +310,12 @@ class PostgresConnections:
         connection.prepare_threshold = None  # psycopg's own cursors are used for rare statements only
         connection.adapters.register_loader("json", TextBinaryLoader)
         milliseconds = self.timeout * 1000
+        longest = self._mutation_timeout * 1000  # the server ends a transaction whose process hangs as a whole
         timeouts = {
             # Half: one statement may wait twice, for those who wait for the row and then for the one that holds it.
             "lock_timeout": milliseconds / 2,
-            "statement_timeout": milliseconds * _STATEMENT_TIMEOUTS,
-            "idle_in_transaction_session_timeout": milliseconds * _IDLE_TIMEOUTS,
+            "statement_timeout": max(milliseconds * _STATEMENT_TIMEOUTS, longest),
+            "idle_in_transaction_session_timeout": max(milliseconds * _IDLE_TIMEOUTS, longest),
         }
         settings = [f"set_config('{name}', '{max(int(value), 1)}', false)" for name, value in timeouts.items()]
         settings += [f"set_config('{name}', '{value}', false)" for name, value in _PLANNER.items()]

@@ -37,15 +37,18 @@ class PostgresEngine:
             commits of the last moments.
         timeout: Seconds that a mutation may wait for a connection, for rows that others have locked, and for the end
             of conflicts.
+        mutation_timeout: Seconds that a mutation may run.
         connections: Maximum number of connections per process.
         queue: Maximum number of threads per process that wait for a connection.
 
     Attributes:
         notifications: Wakes the workers of all processes and machines.
         backups: None, because PostgreSQL has pg_dump, pg_restore and standbys.
+        start_marker: None, because many jobs run at the same time.
     """
 
     backups = None
+    start_marker = None
 
     def __init__(
         self,
@@ -54,13 +57,19 @@ class PostgresEngine:
         *,
         durability: str = "full",
         timeout: float = 10.0,
+        mutation_timeout: float = 30.0,
         connections: int = 10,
         queue: int = 1000,
     ) -> None:
         self.schema = schema
         self._timeout = timeout
         self._connections = PostgresConnections(
-            url, limit=connections, queue=queue, timeout=timeout, is_durable=durability == "full"
+            url,
+            limit=connections,
+            queue=queue,
+            timeout=timeout,
+            mutation_timeout=mutation_timeout,
+            is_durable=durability == "full",
         )
         self.notifications = PostgresNotifications(self._connections)
         self._retries = ConflictRetries(timeout)

@@ -20,6 +20,9 @@ from flask_convex_http.errors import ConvexHTTPError, EngineError, UnavailableEr
 from flask_convex_http.schema.index_ranges import Segment
 from flask_convex_http.schema.tables import ID_COLUMN, TIME_COLUMN, Table, unique_violation
 
+#: Seconds to wait until the server has received the interrupt of a statement.
+_CANCEL_TIMEOUT = 5.0
+
 
 class PostgresTransaction(PostgresReader):
     """A serializable transaction.
@@ -43,6 +46,7 @@ class PostgresTransaction(PostgresReader):
         #: The server's error after which it takes no statement until a rollback to a savepoint before it.
         self._error: ConvexHTTPError | None = None
         self._depth = 0
+        self._is_interrupted = False
         #: RELEASE statements that are sent along with the next command.
         self._pending_releases = b""
 
@@ -136,9 +140,19 @@ class PostgresTransaction(PostgresReader):
         if status != b"COMMIT":
             raise EngineError(f"The database responded to COMMIT with {status.decode()}")
 
+    def interrupt(self) -> None:
+        """Stop the statement that runs."""
+        connection = self._connection
+        if connection is not None and connection.is_ours:
+            self._is_interrupted = True
+            with contextlib.suppress(*DRIVER_ERRORS):
+                connection.cancel_safe(timeout=_CANCEL_TIMEOUT)
+
     def roll_back(self) -> None:
         """Roll everything back."""
-        if self._connection is not None:
+        if self._connection is not None and self._is_interrupted and self._connection.is_ours:
+            self._connection.close()  # an interrupt that arrives late would stop the statement of the next user
+        elif self._connection is not None:
             end_transaction(self._connection, b"ROLLBACK")
 
     def _write(self, sql: str, values: Sequence[Any]) -> int:

@@ -26,6 +26,7 @@ from flask_convex_http.schema.documents import Schema, Table
 from flask_convex_http.schema.migrations import Migration, MigrationStep
 from flask_convex_http.sqlite.connections import DRIVER_ERRORS, sqlite3
 from flask_convex_http.sqlite.file import WRITE_QUEUE, WRITE_TIMEOUT, SQLiteFile
+from flask_convex_http.sqlite.start_marker import StartMarker
 from flask_convex_http.sqlite.wakeups import PipeListener, notify
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class SQLiteEngine:
     Attributes:
         path: The database file.
         notifications: Wakes the workers of all processes on this machine.
+        start_marker: Marks the job that runs.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class SQLiteEngine:
         self.path = Path(folder, "convex.db") if folder else Path(path or "")
         self.schema = schema
         self.notifications = SQLiteNotifications(self.path)
+        self.start_marker = StartMarker(self.path)
         self._file = SQLiteFile(
             self.path,
             lambda error: translate(error, schema),
@@ -159,6 +162,7 @@ class SQLiteEngine:
     def close(self) -> None:
         """Close the idle connections, and remove the file if it is temporary."""
         self._file.close()
+        self.start_marker.close()
         if self._remove_folder is not None:
             self._remove_folder()
 

@@ -62,6 +62,12 @@ class SQLiteTransaction(SQLiteReader):
             raise
         self._write("RELEASE nested", ())
 
+    def interrupt(self) -> None:
+        """Stop the statement that runs. SQLite then rolls the whole transaction back, if the statement writes."""
+        connection = self._connection
+        if not isinstance(connection, ClosedConnection):
+            connection.interrupt()
+
     def _write(self, sql: str, values: Sequence[Any]) -> int:
         try:
             for stream in self._streams or ():  # whether an active SELECT shows a write is undefined in SQLite

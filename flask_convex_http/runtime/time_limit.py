@@ -1,0 +1,213 @@
+"""The time limit of mutations: one thread of the process interrupts a mutation that holds its transaction for too long.
+
+A mutation that never ends would hold the write lock of SQLite, or locks on rows of PostgreSQL, for ever. Once a second
+the thread looks at the mutations that run. For one that is over its limit it logs the name and the stack, stops the SQL
+statement that runs, and raises `MutationInterruptedError` in the mutation's thread. Python raises it at the next step
+of Python code, so a call into C that does not return is not interrupted. A gunicorn worker or a `flask convex worker`
+then ends its process, which is started again. Other processes, such as `flask run`, log it and wait.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from types import TracebackType
+
+from flask_convex_http.errors import MutationInterruptedError, MutationTimeoutError
+
+logger = logging.getLogger("flask_convex_http")
+
+#: Seconds between two looks at the running mutations, and between two interrupts of the same one.
+_INTERVAL = 1.0
+#: Seconds after the first interrupt until the process ends, where it may.
+_GRACE = 10.0
+#: Seconds without any mutation after which the thread ends.
+_LINGER = 60.0
+#: Frames of the stack in the log line.
+_MAX_FRAMES = 30
+
+_running: set[TimeLimit] = set()
+_interrupting = threading.Lock()
+_starting = threading.Lock()
+_thread: threading.Thread | None = None
+_forking = threading.Event()
+_ends_process = False
+
+
+class TimeLimit:
+    """The time limit of one transaction, as a context manager around its functions.
+
+    Args:
+        seconds: The limit.
+        name: The function, for the log.
+        interrupt: Stops the SQL statement that runs on the transaction's connection.
+
+    Raises:
+        MutationTimeoutError: The functions did not end in time.
+    """
+
+    __slots__ = ("_interrupt", "_seconds", "_thread", "deadline", "interrupted_at", "name")
+
+    def __init__(self, seconds: float, name: str, interrupt: Callable[[], None]) -> None:
+        self._seconds = seconds
+        self._interrupt = interrupt
+        self._thread = threading.get_ident()
+        self.name = name
+        self.deadline = time.monotonic() + seconds
+        self.interrupted_at: float | None = None
+
+    def __enter__(self) -> TimeLimit:
+        _running.add(self)
+        if _thread is None:
+            _start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        _running.discard(self)
+        if self.interrupted_at is not None:
+            raise self.settle() from error
+
+    def restart(self, name: str) -> None:
+        """Give the next function of the transaction the whole limit."""
+        self.name = name
+        self.deadline = time.monotonic() + self._seconds
+
+    def settle(self) -> MutationTimeoutError:
+        """Withdraw an interrupt that was not raised yet, and return the error for the caller."""
+        with _interrupting:
+            _running.discard(self)
+            _raise_in(self._thread, None)
+        return MutationTimeoutError(
+            f"The write ran longer than {self._seconds:g} s (CONVEX_MUTATION_TIMEOUT) and was rolled back"
+        )
+
+    def look(self, now: float) -> None:
+        """Interrupt the mutation if its time is over."""
+        if now < self.deadline:
+            return
+        first = self.interrupted_at is None
+        if first:
+            logger.error(
+                "%s runs longer than %g s (CONVEX_MUTATION_TIMEOUT) and is interrupted. Its stack:\n%s",
+                self.name,
+                self._seconds,
+                _stack_of(self._thread),
+            )
+        elif now > (self.interrupted_at or now) + _GRACE:
+            self._give_up()
+        with _interrupting:
+            if first:
+                self.interrupted_at = now  # before the check: a mutation that ends now settles, and waits for the lock
+            self.deadline = now + _INTERVAL
+            if self in _running:
+                _raise_in(self._thread, MutationInterruptedError)
+                self._interrupt()
+
+    def _give_up(self) -> None:
+        """End the process, or log that nothing else helps."""
+        stack = _stack_of(self._thread)
+        if not _may_end_process():
+            logger.error("%s cannot be interrupted, and other writes wait for it. Its stack:\n%s", self.name, stack)
+            self.interrupted_at = time.monotonic()
+            return
+        logger.critical("%s cannot be interrupted, so this process ends. Its stack:\n%s", self.name, stack)
+        logging.shutdown()
+        os._exit(1)
+
+
+def end_stuck_process() -> None:
+    """Allow this process to be ended if a mutation cannot be interrupted, because something starts it again."""
+    global _ends_process
+    _ends_process = True
+
+
+def _may_end_process() -> bool:
+    # gunicorn sets this variable before it starts its workers, whatever settings it uses.
+    return _ends_process or os.environ.get("SERVER_SOFTWARE", "").startswith("gunicorn/")
+
+
+def _raise_in(thread: int, error: type[BaseException] | None) -> None:
+    """Raise an error in a thread at its next step of Python code, or withdraw it."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error) if error else None)
+
+
+def _stack_of(thread: int) -> str:
+    frame = sys._current_frames().get(thread)
+    return "".join(traceback.format_stack(frame, _MAX_FRAMES)).rstrip() if frame is not None else "unknown"
+
+
+# --- the thread ------------------------------------------------------------------------------------------------------
+
+
+def _start() -> None:
+    global _thread
+    with _starting:
+        if _thread is not None or _forking.is_set():
+            return
+        thread = threading.Thread(target=_watch, name="convex-time-limit", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the system has no more threads: the next mutation tries again
+            logger.exception("The time limit of mutations is not watched")
+        else:
+            _thread = thread
+
+
+def _watch() -> None:
+    """Look at the running mutations until there were none for some time."""
+    last_seen = time.monotonic()
+    while not _forking.wait(_INTERVAL):
+        now = time.monotonic()
+        for limit in list(_running):
+            last_seen = now
+            try:
+                limit.look(now)
+            except Exception:  # such as a handler of the application's log
+                logger.exception("A mutation over its time limit could not be interrupted")
+        if now > last_seen + _LINGER and _ends():
+            return
+
+
+def _ends() -> bool:
+    """End the thread, unless a mutation has begun that relies on it."""
+    global _thread
+    with _starting:
+        _thread = None
+        if _running:
+            _thread = threading.current_thread()
+        return _thread is None
+
+
+# --- forks -----------------------------------------------------------------------------------------------------------
+
+
+def _before_fork() -> None:
+    """Stop the thread, since Python warns about a fork() of a process with threads."""
+    global _thread
+    _forking.set()
+    with _starting:
+        thread, _thread = _thread, None
+    if thread is not None and thread is not threading.current_thread():
+        thread.join(_INTERVAL)
+
+
+def _after_fork_in_parent() -> None:
+    _forking.clear()
+    if _running:
+        _start()
+
+
+def _after_fork_in_child() -> None:
+    global _interrupting, _starting
+    _interrupting, _starting = threading.Lock(), threading.Lock()
+    _running.clear()
+    _forking.clear()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
