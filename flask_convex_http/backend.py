@@ -5,7 +5,6 @@ The extension, the command line, workers and tests all enter here.
 
 from __future__ import annotations
 
-import logging
 import secrets
 import time
 import types
@@ -31,6 +30,7 @@ from flask_convex_http.inbox.queue import PROCESS
 from flask_convex_http.inbox.registry import Webhooks
 from flask_convex_http.inbox.rejections import Rejections, folder_of
 from flask_convex_http.inbox.unknown_sources import describe_unknown_sources
+from flask_convex_http.log import logger_of
 from flask_convex_http.once import OnceCalls
 from flask_convex_http.operations import Check, DeploymentBackups, Findings, Progress, TableReader
 from flask_convex_http.operations.move import Move, Side, open_target
@@ -53,7 +53,7 @@ from flask_convex_http.signing import Signing
 from flask_convex_http.storage.blobs import BlobStore, open_blobs
 from flask_convex_http.storage.files import Files, Site, unknown_site
 
-logger = logging.getLogger("flask_convex_http")
+logger = logger_of("database")
 
 _SECRET_KEY = "secret"
 #: Access tokens begin with the prefix of API keys and this letter.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import logging
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -17,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from flask_convex_http.errors import ConfigurationError
+from flask_convex_http.log import logger_of
 
-logger = logging.getLogger("flask_convex_http")
+logger = logger_of()
 
 MIB = 2**20
 #: The URL of a temporary database or blob store.

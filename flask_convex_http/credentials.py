@@ -6,7 +6,6 @@ make a random key safer. A text without a valid checksum is rejected without the
 
 from __future__ import annotations
 
-import logging
 import re
 import secrets
 import threading
@@ -21,13 +20,14 @@ from flask_convex_http.database.db import CreationTimes, insert
 from flask_convex_http.database.query import Query
 from flask_convex_http.engines import Engine, Transaction
 from flask_convex_http.errors import ConvexHTTPError, DocumentNotFoundError
+from flask_convex_http.log import logger_of
 from flask_convex_http.schema.documents import Schema, Table
 from flask_convex_http.schema.system_tables import AccessToken, ApiKey
 from flask_convex_http.signing import Signing
 
 C = TypeVar("C", ApiKey, AccessToken)
 
-logger = logging.getLogger("flask_convex_http")
+logger = logger_of()
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _RANDOM = 43  # characters for 256 bits

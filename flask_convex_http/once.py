@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import math
 import os
 import time
@@ -30,6 +29,7 @@ from flask_convex_http.errors import (
     ReturnsValidationError,
     UnavailableError,
 )
+from flask_convex_http.log import logger_of
 from flask_convex_http.schema.documents import Schema, Table
 from flask_convex_http.schema.index_ranges import lte
 from flask_convex_http.schema.system_tables import OnceCall
@@ -38,7 +38,7 @@ from flask_convex_http.validation.records import shorten
 
 T = TypeVar("T")
 
-logger = logging.getLogger("flask_convex_http")
+logger = logger_of()
 
 MAX_KEY_LENGTH = 1000
 #: Seconds of a hundred years, the longest retention of a result.

@@ -11,7 +11,6 @@ Deliveries arrive verified. `deliveries` has the rows, and `queue` the deliverie
 from __future__ import annotations
 
 import itertools
-import logging
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -30,12 +29,13 @@ from flask_convex_http.inbox.arrival import Arrival
 from flask_convex_http.inbox.deliveries import Deliveries, State
 from flask_convex_http.inbox.queue import DeliveryQueue
 from flask_convex_http.inbox.registry import DeclinedError, Webhook, Webhooks
+from flask_convex_http.log import logger_of
 from flask_convex_http.runtime import Caller, MutationCalls, Runtime
 from flask_convex_http.schema.system_tables import StoredResponse, WebhookAttempt, WebhookDelivery
 from flask_convex_http.webhooks.base import Provider
 from flask_convex_http.webhooks.events import WebhookEvent
 
-logger = logging.getLogger("flask_convex_http")
+logger = logger_of("webhooks")
 
 #: The responses for a processed and for an enqueued delivery.
 OK = StoredResponse()

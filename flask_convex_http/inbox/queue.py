@@ -7,7 +7,6 @@ the next.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any, Literal
@@ -28,6 +27,7 @@ from flask_convex_http.ids import Id
 from flask_convex_http.inbox.arrival import Arrival
 from flask_convex_http.inbox.deliveries import Deliveries, State
 from flask_convex_http.inbox.registry import DEFAULT_RETRY, Webhook, Webhooks
+from flask_convex_http.log import logger_of
 from flask_convex_http.runtime import MutationCalls, MutationCtx, Runtime, calls_of
 from flask_convex_http.scheduling import Submission
 from flask_convex_http.schema.system_tables import StoredResponse, WebhookAttempt, WebhookDelivery
@@ -35,7 +35,7 @@ from flask_convex_http.webhooks.events import WebhookEvent
 
 Outcome = Literal["success", "failed", "dead"]
 
-logger = logging.getLogger("flask_convex_http")
+logger = logger_of("webhooks")
 
 #: Milliseconds for which an unknown webhook may belong to a newer version of the application that is starting.
 _UNKNOWN_FOR = 60_000.0

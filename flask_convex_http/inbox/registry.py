@@ -5,13 +5,13 @@ Registering a router fills the registry. The inbox, the workers and the commands
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
 
 from flask_convex_http.errors import RegistrationError, WebhookFailedError, plain
+from flask_convex_http.log import logger_of
 from flask_convex_http.retry import Retry
 from flask_convex_http.runtime import MutationCtx
 from flask_convex_http.schema.system_tables import StoredResponse
@@ -19,7 +19,7 @@ from flask_convex_http.webhooks.base import Provider
 from flask_convex_http.webhooks.events import WebhookEvent
 from flask_convex_http.webhooks.parsing import field_at
 
-logger = logging.getLogger("flask_convex_http")
+logger = logger_of("webhooks")
 
 Mode = Literal["transaction", "enqueue"]
 OrderBy = str | Callable[[WebhookEvent], Any]

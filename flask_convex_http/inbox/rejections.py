@@ -11,7 +11,6 @@ Anyone can send a delivery that is rejected, so rejections must stay cheap:
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import re
 import secrets
@@ -23,9 +22,10 @@ from pathlib import Path
 
 import msgspec
 
+from flask_convex_http.log import logger_of
 from flask_convex_http.webhooks.events import CREDENTIAL_HEADERS
 
-logger = logging.getLogger("flask_convex_http")
+logger = logger_of("webhooks")
 
 #: How many rejections are kept.
 KEPT = 100

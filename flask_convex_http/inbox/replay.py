@@ -11,7 +11,6 @@ it.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -24,13 +23,14 @@ from flask_convex_http.inbox.deliveries import Deliveries
 from flask_convex_http.inbox.inbox import Inbox, is_engine_failure, plain_response, stop_response
 from flask_convex_http.inbox.queue import DeliveryQueue
 from flask_convex_http.inbox.registry import DeclinedError, Webhook
+from flask_convex_http.log import logger_of
 from flask_convex_http.runtime import MutationCalls, Runtime
 from flask_convex_http.runtime.dry_run import dry_run
 from flask_convex_http.runtime.row_changes import RowChange, SystemChange
 from flask_convex_http.schema.system_tables import WebhookAttempt, WebhookDelivery
 from flask_convex_http.webhooks.events import WebhookEvent
 
-logger = logging.getLogger("flask_convex_http")
+logger = logger_of("webhooks")
 
 By = Literal["retry", "replay"]
 #: The result of a command for one delivery.

@@ -5,17 +5,17 @@ If the transaction is rolled back to a savepoint, the callbacks and jobs that we
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable
 from functools import partial
 
+from flask_convex_http.log import logger_of
 from flask_convex_http.scheduling.job_writer import CountsMark, JobCounts
 
 Callback = Callable[[], None]
 HooksMark = tuple[int, CountsMark]
 
-logger = logging.getLogger("flask_convex_http")
+logger = logger_of()
 
 
 class CommitHooks:

@@ -9,7 +9,6 @@ have, belongs to a newer or older version of the application, whose workers fire
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +22,7 @@ from flask_convex_http.durations import CLOCK_TOLERANCE_MS
 from flask_convex_http.engines import Snapshot, Transaction
 from flask_convex_http.functions.registry import Registry
 from flask_convex_http.ids import Id
+from flask_convex_http.log import logger_of
 from flask_convex_http.scheduling.cron_expressions import MAX_COUNTED_TICKS, Schedule
 from flask_convex_http.scheduling.crons import Cron
 from flask_convex_http.scheduling.jobs import Jobs, Kind
@@ -31,7 +31,7 @@ from flask_convex_http.schema.documents import Schema
 from flask_convex_http.schema.index_ranges import lt
 from flask_convex_http.schema.system_tables import CronJob, CronRun, ScheduledFunction
 
-logger = logging.getLogger("flask_convex_http")
+logger = logger_of("jobs")
 
 
 @dataclass(frozen=True, slots=True)

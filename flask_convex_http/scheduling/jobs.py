@@ -12,7 +12,6 @@ Times are milliseconds since the epoch. This module runs no function.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -25,12 +24,13 @@ from flask_convex_http.database.query import Query
 from flask_convex_http.engines import Snapshot, Transaction
 from flask_convex_http.errors import ArgumentValidationError, EngineError
 from flask_convex_http.ids import Id, new_id, table_of
+from flask_convex_http.log import logger_of
 from flask_convex_http.scheduling.submission import Submission
 from flask_convex_http.schema.documents import Schema, Table
 from flask_convex_http.schema.index_ranges import Range, Segment, gte, lte, segments
 from flask_convex_http.schema.system_tables import Attempt, ScheduledFunction
 
-logger = logging.getLogger("flask_convex_http")
+logger = logger_of("jobs")
 
 Kind = Literal["mutation", "action"]
 AttemptOutcome = Literal["success", "failed", "lost", "stopped"]

@@ -8,14 +8,14 @@ connection makes SQLite checkpoint itself, with the file locked for every other 
 
 from __future__ import annotations
 
-import logging
 import os
 from pathlib import Path
 from typing import Any
 
+from flask_convex_http.log import logger_of
 from flask_convex_http.sqlite.connections import sqlite3
 
-logger = logging.getLogger("flask_convex_http")
+logger = logger_of("database")
 
 #: Bytes of log that make a checkpoint due. It waits for the disk twice. SQLite's own default is about the same.
 CHECKPOINT_BYTES = 4 * 2**20

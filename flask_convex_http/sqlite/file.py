@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import stat
 import time
@@ -13,13 +12,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from flask_convex_http.errors import ConvexHTTPError, EngineError, UnavailableError
+from flask_convex_http.log import logger_of
 from flask_convex_http.sqlite.checkpoints import LOG_BYTES, fold_log
 from flask_convex_http.sqlite.connections import REPLACED, UNOPENED, Connection, Connections, sqlite3
 from flask_convex_http.sqlite.durable_files import make_folder
 from flask_convex_http.sqlite.open_files import OpenFiles, identity
 from flask_convex_http.sqlite.writer import Writer
 
-logger = logging.getLogger("flask_convex_http")
+logger = logger_of("database")
 
 T = TypeVar("T")
 

@@ -12,7 +12,6 @@ waiting writes are limited, and exceeding a limit is an `OverloadedError`.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import threading
 import time
@@ -23,13 +22,14 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from flask_convex_http.errors import ConvexHTTPError, EngineError, FunctionCallError, OverloadedError
+from flask_convex_http.log import logger_of
 from flask_convex_http.sqlite.checkpoints import Checkpoints
 from flask_convex_http.sqlite.commit_delay import CommitDelay
 from flask_convex_http.sqlite.connections import Connections, sqlite3, this_process
 from flask_convex_http.sqlite.process_lock import ProcessLock
 from flask_convex_http.sqlite.waiting_writes import WaitingWrite, Work, answer, refuse
 
-logger = logging.getLogger("flask_convex_http")
+logger = logger_of("database")
 
 T = TypeVar("T")
 

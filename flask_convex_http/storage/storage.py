@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
@@ -11,12 +10,13 @@ from datetime import timedelta
 from flask_convex_http.engines import Snapshot, Transaction
 from flask_convex_http.errors import ConvexHTTPError
 from flask_convex_http.ids import Id
+from flask_convex_http.log import logger_of
 from flask_convex_http.schema.system_tables import StoredFile
 from flask_convex_http.storage.blobs.streams import Data, FormFile, is_form_file
 from flask_convex_http.storage.direct_uploads import DirectUpload, DirectUploads
 from flask_convex_http.storage.files import PATH, Files, Site
 
-logger = logging.getLogger("flask_convex_http")
+logger = logger_of()
 
 
 class StorageReader:

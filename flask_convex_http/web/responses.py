@@ -5,7 +5,6 @@ msgspec encodes the JSON, several times faster than Flask's own provider, which 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -16,10 +15,11 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, InternalServerError, RequestEntityTooLarge
 
 from flask_convex_http.errors import ConvexError, ConvexHTTPError, MigrationRequiredError
+from flask_convex_http.log import logger_of
 from flask_convex_http.web.file_responses import with_ranges
 from flask_convex_http.web.request_ids import request_id
 
-logger = logging.getLogger("flask_convex_http")
+logger = logger_of()
 
 _JSON = "application/json"
 _ENCODED = (dict, list, msgspec.Struct)

@@ -6,7 +6,6 @@ until the result is recorded. A row whose lease is not renewed belongs to a work
 
 from __future__ import annotations
 
-import logging
 import os
 import secrets
 import socket
@@ -20,6 +19,7 @@ from flask_convex_http.backend import Backend
 from flask_convex_http.engines import Transaction
 from flask_convex_http.errors import text_of
 from flask_convex_http.functions.function import Function
+from flask_convex_http.log import logger_of
 from flask_convex_http.runtime import AppContext, MutationCalls
 from flask_convex_http.runtime.caller import Caller, RunningJob
 from flask_convex_http.scheduling.jobs import count_attempts
@@ -31,7 +31,7 @@ from flask_convex_http.worker.results import AttemptResult, is_final, last_attem
 
 T = TypeVar("T")
 
-logger = logging.getLogger("flask_convex_http")
+logger = logger_of("jobs")
 
 #: Seconds between two attempts to record the result of an action.
 _RECORD_AGAIN = 1.0

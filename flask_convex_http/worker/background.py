@@ -7,16 +7,16 @@ the process ends.
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import threading
 from collections.abc import Callable
 
 from flask_convex_http.backend import Backend
+from flask_convex_http.log import logger_of
 from flask_convex_http.runtime import AppContext
 from flask_convex_http.worker.worker import Worker
 
-logger = logging.getLogger("flask_convex_http")
+logger = logger_of("jobs")
 
 #: Seconds that running actions have when the process ends. Servers kill a process that takes much longer.
 _GRACE = 10.0

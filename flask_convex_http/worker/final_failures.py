@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import logging
-
 from flask_convex_http.backend import Backend
 from flask_convex_http.errors import is_of_transaction
 from flask_convex_http.functions.function import ActionFunction
+from flask_convex_http.log import logger_of
 from flask_convex_http.runtime import AppContext, MutationCalls
 from flask_convex_http.runtime.caller import RunningJob
 from flask_convex_http.scheduling.jobs import AttemptOutcome
 from flask_convex_http.schema.system_tables import ScheduledFunction
 
-logger = logging.getLogger("flask_convex_http")
+logger = logger_of("jobs")
 
 
 def fail_action(

@@ -7,7 +7,6 @@ on another machine, makes no action lost.
 
 from __future__ import annotations
 
-import logging
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -15,13 +14,14 @@ from typing import Any, Literal
 
 from flask_convex_http.backend import Backend
 from flask_convex_http.functions.function import ActionFunction, Function
+from flask_convex_http.log import logger_of
 from flask_convex_http.retry import Retry
 from flask_convex_http.runtime import AppContext, MutationCalls
 from flask_convex_http.scheduling.jobs import POLL_SECONDS, count_attempts
 from flask_convex_http.schema.system_tables import ScheduledFunction
 from flask_convex_http.worker.final_failures import fail_action
 
-logger = logging.getLogger("flask_convex_http")
+logger = logger_of("jobs")
 
 #: Seconds on top of the lease for functions that this process does not know, so that a newer version of the application
 #: can end their attempts first: it knows whether to retry them.

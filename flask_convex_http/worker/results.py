@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from flask_convex_http.errors import NoRetry, text_of
+from flask_convex_http.log import logger_of
 from flask_convex_http.retry import Retry
 from flask_convex_http.scheduling.jobs import count_attempts
 from flask_convex_http.schema.system_tables import ScheduledFunction
 
-logger = logging.getLogger("flask_convex_http")
+logger = logger_of("jobs")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,13 @@ Other processes wake it through the engine's listener. If the system cannot prov
 
 from __future__ import annotations
 
-import logging
 import time
 
 from flask_convex_http.backend import Backend
 from flask_convex_http.engines import Listener
+from flask_convex_http.log import logger_of
 
-logger = logging.getLogger("flask_convex_http")
+logger = logger_of("jobs")
 
 #: Seconds of one sleep without a listener.
 _NAP = 0.1

@@ -6,7 +6,6 @@ them, and `MutationRunner`, `ActionRunner` and the crons' ticks do the rest. Thi
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import random
@@ -15,6 +14,7 @@ from contextlib import nullcontext
 
 from flask_convex_http.backend import Backend
 from flask_convex_http.errors import MigrationRequiredError, UnavailableError
+from flask_convex_http.log import logger_of
 from flask_convex_http.runtime import AppContext
 from flask_convex_http.scheduling import POLL_SECONDS
 from flask_convex_http.worker.action_runner import ActionRunner
@@ -23,7 +23,7 @@ from flask_convex_http.worker.lost_actions import LeaseMonitor, heartbeat_interv
 from flask_convex_http.worker.mutation_runner import MutationRunner
 from flask_convex_http.worker.waiter import Waiter
 
-logger = logging.getLogger("flask_convex_http")
+logger = logger_of("jobs")
 
 #: The maximum seconds until the next round while a due mutation cannot run.
 _BLOCKED_PAUSE = 0.5

@@ -5,7 +5,6 @@ The codes are SQLSTATEs, explained in the appendix "PostgreSQL Error Codes" of P
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import psycopg
@@ -20,8 +19,9 @@ from flask_convex_http.errors import (
     OverloadedError,
     UnavailableError,
 )
+from flask_convex_http.log import logger_of
 
-logger = logging.getLogger("flask_convex_http")
+logger = logger_of("database")
 
 #: Errors of the driver, and those that Python raises while it encodes values.
 DRIVER_ERRORS = (psycopg.Error, OverflowError, UnicodeEncodeError, MemoryError)

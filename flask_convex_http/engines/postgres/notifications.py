@@ -7,7 +7,6 @@ it, does not pass notifications on. A notification carries no data: the work its
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import select
 import threading
@@ -18,8 +17,9 @@ from psycopg.pq import ConnStatus
 
 from flask_convex_http.engines.postgres.connections import PooledConnection, PostgresConnections, execute
 from flask_convex_http.errors import ConvexHTTPError
+from flask_convex_http.log import logger_of
 
-logger = logging.getLogger("flask_convex_http")
+logger = logger_of("database")
 
 #: All applications of a database share the channel. A spurious wake-up costs a worker one look at its queue.
 _CHANNEL = b"flask_convex_http"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 from flask_convex_http.errors import (
     OTHER_RELEASE,
     ConvexHTTPError,
@@ -12,11 +10,12 @@ from flask_convex_http.errors import (
     UnavailableError,
     UniqueConstraintError,
 )
+from flask_convex_http.log import logger_of
 from flask_convex_http.schema.documents import Schema
 from flask_convex_http.schema.tables import unique_violation
 from flask_convex_http.sqlite.connections import DISK_FAILURES, sqlite3
 
-logger = logging.getLogger("flask_convex_http")
+logger = logger_of("database")
 
 #: Parts of the messages for a table or column that another release of the application has renamed or dropped.
 _MISSING = ("no such table: ", "no such column: ", " has no column named ")

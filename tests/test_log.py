@@ -1,0 +1,173 @@
+"""The package's log: bounded lines without control characters, and lines that are visible without a configuration."""
+
+import io
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr
+
+import pytest
+
+from flask_convex_http import log
+from flask_convex_http.errors import text_of
+from flask_convex_http.log import PARTS, logger_of, show_unless_configured
+
+
+@pytest.fixture
+def written() -> Iterator[io.StringIO]:
+    """What a handler with the usual formatter writes."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s %(message)s"))
+    logger_of().addHandler(handler)
+    yield stream
+    logger_of().removeHandler(handler)
+
+
+def raised(error: BaseException, cause: BaseException | None = None) -> BaseException:
+    """Return an exception with a traceback."""
+    try:
+        raise error from cause
+    except BaseException as caught:
+        return caught
+
+
+# --- bounds ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("part", [None, *PARTS])
+def test_messages_are_one_short_line(part: log.Part | None, written: io.StringIO) -> None:
+    """A text from outside cannot make a long line, another line, or a command for the terminal."""
+    logger_of(part).error("Delivery %s failed", "evt\n2027 ERROR forged\x1b[2J\u202e\u2028" + "x" * 100_000)
+    assert written.getvalue().count("\n") == 1
+    assert r"evt\n2027 ERROR forged\x1b[2J\u202e\u2028xxx" in written.getvalue()
+    assert len(written.getvalue()) < 5000
+
+
+def _too_long() -> BaseException:
+    return raised(KeyError("x" * 100_000))
+
+
+def _forging() -> BaseException:
+    return raised(ValueError("no\n2027 ERROR forged \x1b[2J"))
+
+
+def _too_long_inside() -> BaseException:
+    return raised(ValueError("no"), raised(KeyError("x" * 100_000)))
+
+
+def _group() -> BaseException:
+    return raised(BaseExceptionGroup("several", [raised(ValueError("y" * 50_000)), raised(KeyError("x\x1b"))]))
+
+
+def _many() -> BaseException:
+    error = raised(ValueError("x" * 1500))
+    for _ in range(200):
+        error = raised(ValueError("x" * 1500), error)
+    return error
+
+
+def _deep() -> BaseException:
+    def first(depth: int) -> None:
+        second(depth - 1) if depth else 1 / 0
+
+    def second(depth: int) -> None:
+        first(depth - 1) if depth else 1 / 0
+
+    try:
+        first(700)
+    except ZeroDivisionError as error:
+        return error
+    raise AssertionError
+
+
+@pytest.mark.parametrize("made", [_too_long, _forging, _too_long_inside, _group, _many, _deep])
+def test_tracebacks_are_bounded(made: Callable[[], BaseException], written: io.StringIO) -> None:
+    """A traceback is bounded, and no exception in it forges a line or commands the terminal."""
+    logger_of("jobs").error("It failed", exc_info=made())
+    assert len(written.getvalue()) < 17_000
+    assert "Traceback (most recent call last)" in written.getvalue()
+    assert "\x1b" not in written.getvalue()
+    assert "\n2027" not in written.getvalue()
+
+
+def test_usual_tracebacks_are_left_to_the_formatter(written: io.StringIO) -> None:
+    """A usual traceback is formatted by the application's formatter, with its cause."""
+    logger_of("jobs").error("It failed", exc_info=raised(ValueError("one"), raised(KeyError("two"))))
+    assert "KeyError: 'two'\n\nThe above exception was the direct cause" in written.getvalue()
+    assert written.getvalue().endswith("ValueError: one\n")
+
+
+def test_a_record_keeps_its_exception(caplog: pytest.LogCaptureFixture) -> None:
+    """Error trackers find the exception itself in the record."""
+    error = _too_long()
+    logger_of().error("It failed", exc_info=error)
+    [record] = caplog.records
+    assert record.exc_info is not None and record.exc_info[1] is error
+
+
+def test_stored_texts_are_bounded_and_escaped() -> None:
+    """The text of an exception that is stored is bounded, and has no control characters but line breaks."""
+    assert text_of(ValueError("a\x00b\x1b[2J\r\u202e\nc\ud800")) == r"ValueError: a\x00b\x1b[2J\r\u202e" + "\nc\\ud800"
+    assert len(text_of(KeyError("\x00" * 10_000))) == 2000
+
+
+# --- without a configuration -----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def unconfigured() -> Iterator[io.StringIO]:
+    """Be a process that has not configured logging, and yield what is written to stderr."""
+    logger, level, handlers = logger_of(), logger_of().level, logging.root.handlers
+    with pytest.MonkeyPatch.context() as patched, redirect_stderr(io.StringIO()) as stderr:
+        patched.setattr(logging.root, "handlers", [])  # pytest's own
+        logger.setLevel(logging.NOTSET)
+        yield stderr
+    logger.handlers.clear()
+    logger.setLevel(level)
+    assert logging.root.handlers is handlers
+
+
+def test_lines_are_visible_without_a_configuration() -> None:
+    """Lines from INFO on are written to stderr, once, with time, process, level and logger."""
+    with unconfigured() as stderr:
+        for _ in range(2):
+            show_unless_configured()
+        logger_of("jobs").info("The job is done")
+        logger_of("jobs").debug("It was easy")
+        logging.getLogger("shop").info("Not the package's")
+        [line] = stderr.getvalue().splitlines()
+        assert line.startswith(time.strftime("%Y-%m-%d "))
+        assert line.endswith("] INFO flask_convex_http.jobs: The job is done")
+
+
+def test_a_configuration_is_left_alone() -> None:
+    """Nothing is added where the application has a handler, on the root logger or on one of the package's."""
+    with unconfigured() as stderr:
+        for logger in (logging.root, logger_of(), logger_of("jobs")):
+            handler = logging.NullHandler()
+            logger.addHandler(handler)
+            show_unless_configured()
+            assert logger.handlers == [handler]
+            assert logger_of().level == logging.NOTSET
+            logger.removeHandler(handler)
+        logger_of("jobs").info("The job is done")
+        assert stderr.getvalue() == ""
+
+
+def test_a_later_configuration_takes_over() -> None:
+    """If the application configures logging later, no line is written twice."""
+    with unconfigured() as stderr:
+        show_unless_configured()
+        logging.root.addHandler(logging.NullHandler())
+        logger_of("jobs").info("The job is done")
+        assert stderr.getvalue() == ""
+
+
+def test_a_level_of_the_application_stays() -> None:
+    """A level that the application has set for the package stays."""
+    with unconfigured() as stderr:
+        logger_of().setLevel(logging.ERROR)
+        show_unless_configured()
+        logger_of("jobs").warning("The job is late")
+        assert stderr.getvalue() == ""
