@@ -1,8 +1,9 @@
 """WSGI middleware around the Flask app.
 
-It starts the background worker with the first request of a process, and makes query strings safe for Werkzeug. It adds
-`X-Request-Id` to every response, at a third of the cost of an `after_request` function. In a response with status 405
-it sets the route's CORS headers. If that is a preflight that flask-cors on the whole app allows, the status is 204.
+It starts the background worker with the first request of a process, and makes query strings and chunked bodies safe for
+Werkzeug. It adds `X-Request-Id` to every response, at a third of the cost of an `after_request` function. In a response
+with status 405 it sets the route's CORS headers. If that is a preflight that flask-cors on the whole app allows, the
+status is 204.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from flask import Flask
 
 from flask_convex_http.web.matching import cors_headers_of_405, preflight_headers
 from flask_convex_http.web.request_ids import HEADER, id_of
+from flask_convex_http.web.requests import ChunkedStream
 from flask_convex_http.worker import BackgroundWorker
 
 _ASCII = bytes(range(128))
@@ -45,6 +47,8 @@ class Middleware:
         if not query.isascii():  # Werkzeug fails on bytes that are not UTF-8 unless they are escaped
             environ["QUERY_STRING"] = quote_from_bytes(query.encode("latin-1"), safe=_ASCII)
 
+        if "HTTP_TRANSFER_ENCODING" in environ:
+            environ["wsgi.input"] = ChunkedStream(environ["wsgi.input"])
         is_preflight = False
 
         def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:

@@ -1,7 +1,8 @@
 """Read requests: JSON into types, and the size limit of bodies.
 
 Werkzeug limits a body of announced length. It cuts a chunked body off silently, and `get_data()` then returns a part
-as if it were all. Chunked bodies are therefore read through `BoundedStream`, which raises.
+as if it were all. Chunked bodies are therefore read through `BoundedStream`, which raises. A server raises errors of
+its own for a body that is malformed or breaks off: they are the client's mistake, so the response is 400.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from typing import Any, TypeVar, overload
 
 import msgspec
 from flask import Request, json
-from werkzeug.exceptions import ClientDisconnected
+from werkzeug.exceptions import BadRequest, ClientDisconnected, HTTPException
 
-from flask_convex_http.errors import PayloadTooLargeError, RequestError
+from flask_convex_http.errors import ConvexHTTPError, PayloadTooLargeError, RequestError
 from flask_convex_http.validation.validator import InvalidValueError, Validator
 
 T = TypeVar("T")
@@ -134,6 +135,60 @@ def limit_body(
     request.max_content_length = sys.maxsize
 
 
+class ChunkedStream:
+    """A chunked body, in any view of the app. Reading a malformed one is 400, each time.
+
+    Args:
+        source: The server's stream.
+    """
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+        self._failure: HTTPException | None = None
+
+    def read(self, size: int = -1) -> bytes:
+        """Return some bytes, or all of them.
+
+        Raises:
+            BadRequest: The body is malformed or incomplete.
+        """
+        return self._take(self._source.read, size)
+
+    def readline(self, size: int = -1) -> bytes:
+        """Return a line."""
+        return self._take(self._source.readline, size)
+
+    def readlines(self, hint: int = -1) -> list[bytes]:
+        """Return all lines."""
+        return list(self)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.readline, b"")
+
+    def _take(self, read: Callable[[int], bytes], size: int) -> bytes:
+        if self._failure is not None:  # gunicorn's stream would seem to be at its end
+            raise self._failure
+        try:
+            return _read(read, size)
+        except HTTPException as error:
+            self._failure = error
+            raise
+
+
+def _read(read: Callable[[int], bytes], size: int) -> bytes:
+    """Read from the server's stream.
+
+    Raises:
+        BadRequest: The server's parser rejects the body, or the connection broke off.
+    """
+    try:
+        return read(size)
+    except (HTTPException, ConvexHTTPError):
+        raise
+    except Exception as error:
+        raise BadRequest("The body is malformed or incomplete") from error
+
+
 class BoundedStream:
     """A body that raises if it is longer than its limit or shorter than announced.
 
@@ -191,7 +246,7 @@ class BoundedStream:
         most = min(size, self._left if self._announced else self._left + 1)
         if most == 0:
             return b""
-        data = read(most)
+        data = _read(read, most)
         if not data and self._announced:
             raise ClientDisconnected()
         self._left -= len(data)

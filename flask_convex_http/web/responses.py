@@ -16,6 +16,7 @@ from werkzeug.exceptions import HTTPException, InternalServerError, RequestEntit
 
 from flask_convex_http.errors import ConvexError, ConvexHTTPError, MigrationRequiredError
 from flask_convex_http.log import logger_of
+from flask_convex_http.web.descriptors import out_of_descriptors
 from flask_convex_http.web.file_responses import with_ranges
 from flask_convex_http.web.request_ids import request_id
 
@@ -85,6 +86,9 @@ def handle_error(error: Exception) -> ResponseReturnValue:
         return error
     if isinstance(error, ConvexHTTPError) and error.public:
         return _public_error(error)
+    unavailable = out_of_descriptors(error)
+    if unavailable is not None:
+        return _public_error(unavailable)
     return _internal_error(error)
 
 
