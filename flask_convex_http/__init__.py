@@ -16,6 +16,7 @@ A webhook goes `web/`, `inbox/`, `runtime/`. Scheduled work goes `scheduling/`, 
 
 from flask_convex_http.credentials import UserIdentity as UserIdentity
 from flask_convex_http.database.query import Page as Page
+from flask_convex_http.errors import ArgumentRangeError as ArgumentRangeError
 from flask_convex_http.errors import ArgumentValidationError as ArgumentValidationError
 from flask_convex_http.errors import BlobNotFoundError as BlobNotFoundError
 from flask_convex_http.errors import CallInProgressError as CallInProgressError
@@ -38,6 +39,7 @@ from flask_convex_http.errors import NotUniqueError as NotUniqueError
 from flask_convex_http.errors import OverloadedError as OverloadedError
 from flask_convex_http.errors import PayloadTooLargeError as PayloadTooLargeError
 from flask_convex_http.errors import QueryError as QueryError
+from flask_convex_http.errors import QueryRangeError as QueryRangeError
 from flask_convex_http.errors import RateLimitedError as RateLimitedError
 from flask_convex_http.errors import RegistrationError as RegistrationError
 from flask_convex_http.errors import RequestError as RequestError
@@ -46,6 +48,7 @@ from flask_convex_http.errors import SchedulingError as SchedulingError
 from flask_convex_http.errors import StorageIdError as StorageIdError
 from flask_convex_http.errors import UnavailableError as UnavailableError
 from flask_convex_http.errors import UniqueConstraintError as UniqueConstraintError
+from flask_convex_http.errors import UnstorableValueError as UnstorableValueError
 from flask_convex_http.errors import VerificationError as VerificationError
 from flask_convex_http.errors import WebhookFailedError as WebhookFailedError
 from flask_convex_http.extension import ConvexHTTP as ConvexHTTP

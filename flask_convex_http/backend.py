@@ -18,6 +18,7 @@ from typing import Any
 from flask_convex_http.config import Settings
 from flask_convex_http.credentials import Credentials, UserIdentity
 from flask_convex_http.database.db import CreationTimes, insert
+from flask_convex_http.database.page_cursors import PageCursors
 from flask_convex_http.database.query import Query
 from flask_convex_http.engines import Engine, Snapshot, Transaction
 from flask_convex_http.engines.factory import open_engine
@@ -138,6 +139,7 @@ class Backend:
             self.jobs,
             self.rate_limits,
             self.once,
+            PageCursors(self.signing),
             clock,
             _site(settings),
             settings.mutation_timeout,

@@ -1,7 +1,10 @@
 """Every error of the package.
 
-`web/` turns an uncaught error into a response with its `status`. Errors of database drivers, object stores and vendors'
-libraries are translated in the folders that call them (`engines/`, `storage/blobs/`, `webhooks/`).
+`web/` turns an uncaught error into a response with its `status`. What a client has sent wrong is 4xx. A mistake of the
+application is 500: it is logged with its traceback, and raised in tests as any error of a Flask view.
+
+Errors of database drivers, object stores and vendors' libraries are translated in the folders that call them
+(`engines/`, `storage/blobs/`, `webhooks/`).
 """
 
 from __future__ import annotations
@@ -16,12 +19,15 @@ class ConvexHTTPError(Exception):
 
     Attributes:
         status: The HTTP status of the response.
-        public: Whether the response shows the message. Otherwise only the log has it.
+        public: Whether the client can act on the error. Otherwise the response says nothing about it.
+        client_message: The message of the response, or None to show the error's own. It names no table, index, function
+            or class of the application, which only the log has.
         retry_after: Seconds for the `Retry-After` header of the response, or None for no header.
     """
 
     status: ClassVar[int] = 500
     public: ClassVar[bool] = False
+    client_message: str | None = None
     retry_after: int | None = None
 
 
@@ -74,6 +80,7 @@ class MigrationRequiredError(ConvexHTTPError):
 
     status = 503
     public = True
+    client_message = "The database is not migrated; run `flask convex migrate`"
 
 
 class MigrationRefusedError(ConvexHTTPError):
@@ -84,10 +91,26 @@ class MigrationRefusedError(ConvexHTTPError):
 
 
 class ArgumentValidationError(ConvexHTTPError):
-    """An argument does not match its annotation."""
+    """An argument of a call does not match its annotation: a mistake of the calling code."""
+
+
+class ArgumentRangeError(ArgumentValidationError):
+    """An argument has the right type, and its value is not an accepted one.
+
+    It is beyond a bound, not one of the choices, or not an id of the table. Type checkers do not find this, and such
+    values come from clients, so a handler that passes one on responds with 400.
+
+    Args:
+        message: The mismatch.
+        client_message: The mismatch without names of the application.
+    """
 
     status = 400
     public = True
+
+    def __init__(self, message: str, client_message: str = "A value of the request is not accepted") -> None:
+        super().__init__(message)
+        self.client_message = client_message
 
 
 class ReturnsValidationError(ConvexHTTPError):
@@ -95,17 +118,30 @@ class ReturnsValidationError(ConvexHTTPError):
 
 
 class DocumentValidationError(ConvexHTTPError):
-    """A document does not match its table."""
+    """A document does not match its table: a mistake of the code that writes it."""
+
+
+class UnstorableValueError(DocumentValidationError):
+    """A field has a value of the right type that the database cannot hold.
+
+    Such as text with a lone surrogate, an integer of more than 64 bits, or NaN. No annotation excludes these, and they
+    come from clients.
+
+    Args:
+        message: The value's place and the problem.
+        client_message: The same without names of the application.
+    """
 
     status = 400
     public = True
 
+    def __init__(self, message: str, client_message: str = "A value cannot be stored") -> None:
+        super().__init__(message)
+        self.client_message = client_message
+
 
 class FunctionNotFoundError(ConvexHTTPError):
     """No function has this name."""
-
-    status = 404
-    public = True
 
 
 class FunctionCallError(ConvexHTTPError):
@@ -117,6 +153,7 @@ class DocumentNotFoundError(ConvexHTTPError):
 
     status = 404
     public = True
+    client_message = "There is no such document"
 
 
 class UniqueConstraintError(ConvexHTTPError):
@@ -124,6 +161,7 @@ class UniqueConstraintError(ConvexHTTPError):
 
     status = 409
     public = True
+    client_message = "Another document has the same values"
 
 
 class NotUniqueError(ConvexHTTPError):
@@ -134,11 +172,30 @@ class QueryError(ConvexHTTPError):
     """A query is built in a way that cannot run."""
 
 
+class QueryRangeError(QueryError):
+    """A value given to a query has the right type and is not accepted. Such values come from clients.
+
+    It is a number of documents that is no integer or out of range, or a value that the field of an index cannot have.
+
+    Args:
+        message: The mismatch.
+        client_message: The mismatch without names of the application.
+    """
+
+    status = 400
+    public = True
+
+    def __init__(self, message: str, client_message: str = "A value of the request is not accepted") -> None:
+        super().__init__(message)
+        self.client_message = client_message
+
+
 class InvalidCursorError(ConvexHTTPError):
     """A pagination cursor does not belong to this query."""
 
     status = 400
     public = True
+    client_message = "The cursor is not valid here; start again without a cursor"
 
 
 # --- failures at run time --------------------------------------------------------------------------------------------
@@ -191,6 +248,7 @@ class RateLimitedError(ConvexHTTPError):
 
     def __init__(self, message: str, retry_after: int) -> None:
         super().__init__(message)
+        self.client_message = f"Rate limit exceeded; retry after {retry_after} s"
         self.retry_after = retry_after
 
 
@@ -236,6 +294,7 @@ class BlobNotFoundError(ConvexHTTPError):
 
     status = 404
     public = True
+    client_message = "There is no such file"
 
 
 class StorageIdError(ConvexHTTPError):

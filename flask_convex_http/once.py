@@ -21,6 +21,7 @@ from flask_convex_http.database.query import Query
 from flask_convex_http.durations import seconds_of
 from flask_convex_http.engines import Engine, Transaction
 from flask_convex_http.errors import (
+    ArgumentRangeError,
     ArgumentValidationError,
     CallInProgressError,
     ConvexHTTPError,
@@ -200,13 +201,13 @@ class _Wanted:
     def of(cls, key: str, keep: timedelta | float, owner: str, call: object) -> _Wanted:
         if not callable(call):
             raise FunctionCallError(f"once({key!r}): the call must be a function that takes the token, not {call!r}")
-        if not isinstance(key, str) or not 1 <= len(key) <= MAX_KEY_LENGTH:
-            given = f"{len(key)} characters" if isinstance(key, str) else repr(key)
-            raise ArgumentValidationError(
-                f"once: the key must be a text of 1 to {MAX_KEY_LENGTH} characters, not {given}"
-            )
+        expected = f"once: the key must be a text of 1 to {MAX_KEY_LENGTH} characters"
+        if not isinstance(key, str):
+            raise ArgumentValidationError(f"{expected}, not {key!r}")
+        if not 1 <= len(key) <= MAX_KEY_LENGTH:
+            raise ArgumentRangeError(f"{expected}, not {len(key)} characters")
         if any("\ud800" <= character <= "\udfff" for character in key):
-            raise ArgumentValidationError("once: the key must be a text without lone surrogates")
+            raise ArgumentRangeError("once: the key must be a text without lone surrogates")
         seconds = seconds_of(keep)
         if not 0 < seconds < math.inf:
             raise FunctionCallError(f"once({key!r}, keep={keep!r}): it must be a timedelta or seconds, more than 0")

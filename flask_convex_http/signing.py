@@ -27,6 +27,10 @@ class Signing:
         """Return a keyed BLAKE2b hash of a text, as 64 hexadecimal digits. It takes half the time of an HMAC."""
         return hashlib.blake2b(text.encode(), key=self._of(purpose)[1], digest_size=32).hexdigest()
 
+    def key(self, purpose: str) -> bytes:
+        """Return the key of a purpose, 32 bytes."""
+        return self._of(purpose)[1]
+
     def sign(self, purpose: str, text: str) -> str:
         """Return the signature of a text, in characters that a URL needs not escape."""
         return self._of(purpose)[0].get_signature(text).decode()

@@ -43,7 +43,7 @@ from flask_convex_http.runtime import AppContext
 from flask_convex_http.scheduling import Crons
 from flask_convex_http.schema.documents import Schema
 from flask_convex_http.schema.system_tables import ScheduledFunction
-from flask_convex_http.web.state import backend_of
+from flask_convex_http.web.state import backend_of, raises_unexpected
 from flask_convex_http.webhooks.base import Provider
 from flask_convex_http.webhooks.samples import Faults, make_deliveries
 from flask_convex_http.worker import ActionRunner, AttemptResult, MutationRunner
@@ -115,7 +115,7 @@ def run_scheduled(target: Backend | Flask, *, advance: timedelta | None = None) 
     Raises:
         RuntimeError: More than 10,000 jobs ran, or the app is not one for tests.
         TypeError: `advance` is given, but the backend has no `Clock`.
-        BaseException: An error of a function that is no `Exception`, such as a failure of pytest. With
+        BaseException: An error of a function that is no `Exception`, such as a failure of pytest. With `TESTING` or
             `PROPAGATE_EXCEPTIONS`, also an error of the handler of a webhook with `mode="enqueue"`.
     """
     if advance is not None and not (isinstance(advance, timedelta) and advance >= timedelta(0)):
@@ -131,8 +131,7 @@ def run_scheduled(target: Backend | Flask, *, advance: timedelta | None = None) 
             f"run_scheduled() would run the pending jobs in {place}, for real; give the app TESTING=True, or "
             f"CONVEX_DATABASE_URL={MEMORY!r}"
         )
-    propagates = bool(target.config["PROPAGATE_EXCEPTIONS"])
-    return _Runner(backend, target.app_context, propagates=propagates).run(advance)
+    return _Runner(backend, target.app_context, propagates=raises_unexpected(target)).run(advance)
 
 
 def _raise_unexpected(error: BaseException | None) -> None:

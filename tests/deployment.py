@@ -35,7 +35,7 @@ class Deployment:
     def read(self, body: Callable[[DatabaseReader], T]) -> T:
         """Run a function of a query's ctx.db."""
         with self.backend.engine.snapshot() as snapshot:
-            return body(DatabaseReader(snapshot, self.backend.schema))
+            return body(DatabaseReader(snapshot, self.backend.schema, (self.backend.runtime.cursors, "")))
 
     def get(self, document_id: Any) -> Any:
         """Return the document with this id, or None."""

@@ -223,7 +223,9 @@ class Shop:
     def orders(self) -> list[Order]:
         """Return all orders."""
         with self.backend.engine.snapshot() as snapshot:
-            return DatabaseReader(snapshot, self.backend.schema).query(Order).collect()
+            return (
+                DatabaseReader(snapshot, self.backend.schema, (self.backend.runtime.cursors, "")).query(Order).collect()
+            )
 
 
 @contextmanager

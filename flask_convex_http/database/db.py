@@ -12,10 +12,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import UNSET
 
+from flask_convex_http.database.page_cursors import PageCursors
 from flask_convex_http.database.query import Query
 from flask_convex_http.database.versions import check_present, index_of, rank, version_fields
 from flask_convex_http.engines import Snapshot, Transaction
-from flask_convex_http.errors import ArgumentValidationError, DocumentNotFoundError, DocumentValidationError
+from flask_convex_http.errors import (
+    ArgumentRangeError,
+    ArgumentValidationError,
+    DocumentNotFoundError,
+    DocumentValidationError,
+)
 from flask_convex_http.ids import Id, new_id, table_of
 from flask_convex_http.schema.documents import Document, Schema, Table
 from flask_convex_http.schema.system_tables import READABLE
@@ -33,18 +39,20 @@ _SAME_TIME = 1.0
 class SystemReader:
     """Reads the package's own tables, such as `_storage`; `ctx.db.system`."""
 
-    def __init__(self, snapshot: Snapshot, schema: Schema) -> None:
+    def __init__(self, snapshot: Snapshot, schema: Schema, cursors: tuple[PageCursors, str]) -> None:
         self._snapshot = snapshot
         self._schema = schema
+        self._cursors = cursors
 
     def get(self, document_id: Id[D]) -> D | None:
         """Return the document with this id, or None if it does not exist.
 
         Raises:
-            ArgumentValidationError: The value is not an id of a readable system table.
+            ArgumentRangeError: The value is not an id of a readable system table.
         """
         table = self._schema.table_of(document_id)
-        self._check_readable(table.document)
+        if table.document not in READABLE:
+            raise ArgumentRangeError(_unreadable(table.document), "Expected a valid id")
         row = self._snapshot.get(table, document_id)
         return None if row is None else table.read(row)
 
@@ -59,33 +67,44 @@ class SystemReader:
         """
         self._check_readable(document)
         table = self._schema.table_for(document)
-        return Query(self._snapshot, table, table.indexes["by_creation_time"])
+        return Query(self._snapshot, table, table.indexes["by_creation_time"], _cursors=self._cursors)
 
     def _check_readable(self, document: type[Document]) -> None:
         if document not in READABLE:
-            names = ", ".join(readable.__name__ for readable in READABLE)
-            raise ArgumentValidationError(f"ctx.db.system reads {names}; {document.__name__} is read with ctx.db")
+            raise ArgumentValidationError(_unreadable(document))
+
+
+def _unreadable(document: type[Document]) -> str:
+    names = ", ".join(readable.__name__ for readable in READABLE)
+    return f"ctx.db.system reads {names}; {document.__name__} is read with ctx.db"
 
 
 class DatabaseReader:
-    """Reads documents from one snapshot; `ctx.db` of a query."""
+    """Reads documents from one snapshot; `ctx.db` of a query.
 
-    __slots__ = ("_schema", "_snapshot")
+    Args:
+        snapshot: The snapshot.
+        schema: The tables.
+        cursors: The cursors of the deployment, and the function whose cursors are made and accepted.
+    """
 
-    def __init__(self, snapshot: Snapshot, schema: Schema) -> None:
+    __slots__ = ("_cursors", "_schema", "_snapshot")
+
+    def __init__(self, snapshot: Snapshot, schema: Schema, cursors: tuple[PageCursors, str]) -> None:
         self._snapshot = snapshot
         self._schema = schema
+        self._cursors = cursors
 
     @property
     def system(self) -> SystemReader:
         """The package's own tables."""
-        return SystemReader(self._snapshot, self._schema)
+        return SystemReader(self._snapshot, self._schema, self._cursors)
 
     def get(self, document_id: Id[D], /) -> D | None:
         """Return the document with this id, or None if it does not exist.
 
         Raises:
-            ArgumentValidationError: The value is not an id of one of the application's tables.
+            ArgumentRangeError: The value is not an id of one of the application's tables.
         """
         table = self._schema.likely_table_of(document_id)
         row = None if table is None or table.system else self._snapshot.get(table, document_id)
@@ -104,7 +123,7 @@ class DatabaseReader:
             A query over the whole table in the order of creation. See `Query`.
         """
         table = self._table_for(document)
-        return Query(self._snapshot, table, table.indexes["by_creation_time"])
+        return Query(self._snapshot, table, table.indexes["by_creation_time"], _cursors=self._cursors)
 
     def normalize_id(self, document: type[D], value: str) -> Id[D] | None:
         """Return the value as an id of a table, or None if it is not one.
@@ -121,7 +140,9 @@ class DatabaseReader:
             raise ArgumentValidationError("The document was not stored yet and has no id; use what insert() returned")
         table = self._schema.table_of(document_id)
         if table.system:
-            raise ArgumentValidationError(f"{table.name} is a system table; read it with ctx.db.system")
+            raise ArgumentRangeError(
+                f"{table.name} is a system table; read it with ctx.db.system", "Expected a valid id"
+            )
         return table
 
     def _table_for(self, document: type[D]) -> Table[D]:
@@ -138,12 +159,13 @@ class DatabaseWriter(DatabaseReader):
         transaction: The transaction.
         schema: The tables.
         times: Assigns the creation times of inserted documents.
+        cursors: The cursors of the deployment.
     """
 
     __slots__ = ("_clock", "_transaction")
 
-    def __init__(self, transaction: Transaction, schema: Schema, times: CreationTimes) -> None:
-        super().__init__(transaction, schema)
+    def __init__(self, transaction: Transaction, schema: Schema, times: CreationTimes, cursors: PageCursors) -> None:
+        super().__init__(transaction, schema, (cursors, ""))
         self._transaction = transaction
         self._clock = times
 

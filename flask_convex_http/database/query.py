@@ -6,9 +6,6 @@ A builder is immutable, and reads nothing until a terminal method is called. It 
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -17,15 +14,16 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import msgspec
 
-from flask_convex_http.errors import InvalidCursorError, NotUniqueError, QueryError
-from flask_convex_http.schema.columns import TEXT_KINDS, Kind, stored_bound
-from flask_convex_http.schema.documents import ID_COLUMN, TIME_COLUMN, Document, Index, Table
+from flask_convex_http.database.page_cursors import PageCursors
+from flask_convex_http.errors import InvalidCursorError, NotUniqueError, QueryError, QueryRangeError
+from flask_convex_http.schema.columns import stored_bound
+from flask_convex_http.schema.documents import Document, Index, Table
 from flask_convex_http.schema.index_ranges import Bound, Range, Segment, segments
+from flask_convex_http.validation.records import NotStorableError
 from flask_convex_http.validation.validator import InvalidValueError
 
 D = TypeVar("D", bound=Document)
 Order = Literal["asc", "desc"]
-_STORED_AS = {"real": float, "boolean": bool, "blob": bytes} | dict.fromkeys(TEXT_KINDS - {"json"}, str)
 
 
 class Page(msgspec.Struct, Generic[D], frozen=True, kw_only=True, rename="camel"):
@@ -69,6 +67,7 @@ class Query(Generic[D]):
     _order: Order | None = None
     _filters: tuple[Callable[[D], object], ...] = ()
     _indexed: bool = False
+    _cursors: tuple[PageCursors, str] | None = None
 
     def with_index(self, name: str, /, **fields: Any) -> Query[D]:
         """Read a range of an index.
@@ -80,6 +79,7 @@ class Query(Generic[D]):
 
         Raises:
             QueryError: The index does not exist, the fields are not its first ones, or a value is of another type.
+            QueryRangeError: A value has the type of its field, which cannot hold it.
         """
         where = f"Index {self._table.name}.{name}"
         if self._indexed:
@@ -117,11 +117,10 @@ class Query(Generic[D]):
         """Return the first documents, at most `count`.
 
         Raises:
-            QueryError: The count is not an integer of 0 or more.
+            QueryRangeError: The count is not an integer of 0 or more, or has more than 64 bits.
+            QueryError: The count is not a number.
         """
-        if not isinstance(count, int) or isinstance(count, bool) or count < 0:
-            raise QueryError(f"take({count!r}): the number of documents must be an integer of 0 or more")
-        count = min(count, 2**62)  # the limits of SQL and of islice
+        _check_count(count, "take(", 0)
         return list(islice(self, count)) if self._filters else self._read(count)
 
     def first(self) -> D | None:
@@ -147,16 +146,15 @@ class Query(Generic[D]):
 
         Args:
             num_items: The largest number of documents in the page, 1 or more.
-            cursor: None for the first page, then the `continue_cursor` of the previous page.
+            cursor: None for the first page, then the `continue_cursor` of the previous page. A cursor belongs to its
+                query function, table, index, range and order. Mutations accept the cursors of other mutations.
 
         Raises:
             InvalidCursorError: The cursor does not belong to this query.
-            QueryError: `num_items` is not an integer of 1 or more.
+            QueryRangeError: `num_items` is not an integer of 1 or more, or has more than 64 bits.
+            QueryError: `num_items` is not a number.
         """
-        if not isinstance(num_items, int) or isinstance(num_items, bool) or num_items < 1:
-            raise QueryError(
-                f"paginate(num_items={num_items!r}): the number of documents must be an integer of 1 or more"
-            )
+        _check_count(num_items, "paginate(num_items=", 1)
         after = None if cursor is None else self._position(cursor)
         page: list[D] = []
         last: D | None = None
@@ -237,7 +235,10 @@ class Query(Generic[D]):
         try:
             return _stored_time(value) if name == "creation_time" else store(name, value)
         except InvalidValueError as error:
-            raise QueryError(f"{where}: {error.inside('.' + name)}") from None
+            inside = error.inside("." + name)
+            if inside.is_of_range:
+                raise QueryRangeError(f"{where}: {inside}", inside.client_message) from None
+            raise QueryError(f"{where}: {inside}") from None
 
     def _stored_value(self, name: str, value: Any) -> Any:
         return self._table.columns[name].type.store(value)
@@ -247,55 +248,55 @@ class Query(Generic[D]):
 
     # --- cursors --------------------------------------------------------------------------------------------
 
-    def _fingerprint(self) -> bytes:
-        """Return a hash that binds a cursor to its query. Filters are code and are not part of it."""
-        identity = (self._table.name, self._index.name, self._equal, repr(self._range), self._order == "desc")
-        return hashlib.blake2b(msgspec.msgpack.encode(identity), digest_size=8).digest()
+    def _identity(self) -> bytes:
+        """Return what a cursor belongs to: the function and the range that it reads. Filters are code."""
+        assert self._cursors is not None  # the package's own queries have no pages
+        columns = self._table.columns
+        fields = [(name, columns[name].type.kind, columns[name].nullable) for name in self._index.fields]
+        bounds = (self._equal, repr(self._range), self._order == "desc")
+        return msgspec.msgpack.encode((self._cursors[1], self._table.name, self._index.name, fields, bounds))
 
     def _cursor(self, last: D | None, before: Sequence[Any] | None) -> str:
         """Return the position of the last row in the index, or the start of the page if the page read no row."""
         place = self._place(last) if last is not None else before
-        packed = msgspec.msgpack.encode([self._fingerprint(), place])
-        return base64.urlsafe_b64encode(packed).decode().rstrip("=")
+        assert self._cursors is not None
+        return self._cursors[0].seal(self._identity(), None if place is None else list(place))
 
     def _place(self, document: D) -> list[Any]:
         fields = [self._table.store(name, getattr(document, name)) for name in self._index.fields]
         return [*fields, document.creation_time, document.id]
 
     def _position(self, cursor: str) -> list[Any] | None:
+        assert self._cursors is not None
         try:
-            packed = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-            fingerprint, place = msgspec.msgpack.decode(packed, type=tuple[bytes, list[Any] | None])
-        except (binascii.Error, msgspec.MsgspecError, ValueError, TypeError, RecursionError):
-            raise InvalidCursorError(
-                "The cursor is not a pagination cursor; pass continue_cursor as it was given"
-            ) from None
-        if fingerprint != self._fingerprint() or not self._fits(place):
-            raise InvalidCursorError("The cursor belongs to another query; start again with cursor=None")
-        return place
+            return self._cursors[0].open(self._identity(), cursor)
+        except InvalidCursorError as error:
+            function, index = self._cursors[1] or "a mutation", self._index.name
+            raise InvalidCursorError(f"{self._table.name}.{index} in {function}: {error}") from None
 
-    def _fits(self, place: list[Any] | None) -> bool:
-        """Return whether the database can compare the values of a cursor, which a client may have forged."""
-        if place is None:
-            return True
-        columns = self._index.columns
-        return len(place) == len(columns) and all(map(self._fits_column, columns, place))
 
-    def _fits_column(self, name: str, value: Any) -> bool:
-        if name in (ID_COLUMN, TIME_COLUMN):
-            kind: Kind = "text" if name == ID_COLUMN else "real"
-        elif value is None:
-            return name in self._table.nullable
-        else:
-            kind = self._table.columns[name].type.kind
-        if kind == "integer":
-            return type(value) is int and -(2**63) <= value < 2**63
-        return type(value) is _STORED_AS.get(kind) and value == value
+def _check_count(count: object, call: str, least: int) -> None:
+    """Check a number of documents to read. Clients choose it in many applications.
+
+    Raises:
+        QueryRangeError: It is a number out of range.
+        QueryError: It is no number, which no conversion of a client's text returns.
+    """
+    if type(count) is int and least <= count < 2**63:
+        return
+    expected = f"the number of documents must be an integer of {least} or more"
+    if isinstance(count, bool) or not isinstance(count, int | float):
+        raise QueryError(f"{call}{count!r}): {expected}")
+    is_short = isinstance(count, float) or -(2**64) < count < 2**64
+    shown = repr(count) if is_short else "an integer of more than 64 bits"
+    raise QueryRangeError(f"{call}{shown}): {expected}", f"T{expected[1:]}")
 
 
 def _stored_time(value: Any) -> float:
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or value != value:
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise InvalidValueError("Expected a number of milliseconds since the epoch - at `$`")
+    if value != value:
+        raise NotStorableError("Expected a number of milliseconds since the epoch, got NaN - at `$`")
     try:
         return float(value)
     except OverflowError:

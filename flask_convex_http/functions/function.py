@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, Literal, 
 import msgspec
 
 from flask_convex_http.errors import (
+    ArgumentRangeError,
     ArgumentValidationError,
     FunctionCallError,
     RegistrationError,
@@ -22,7 +23,7 @@ from flask_convex_http.errors import (
 from flask_convex_http.functions.arguments import Arguments, hints_of, parameters_of
 from flask_convex_http.retry import Retry
 from flask_convex_http.validation.annotations import describe
-from flask_convex_http.validation.conversion import CHECK_ERRORS, invalid_value
+from flask_convex_http.validation.conversion import CHECK_ERRORS, invalid_value, may_come_from_json
 from flask_convex_http.validation.validator import InvalidValueError, Validator
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ class Function(Generic[P, R_co]):
 
         Raises:
             ArgumentValidationError: An argument is missing, unknown or does not match. The message has its path.
+            ArgumentRangeError: An argument has the right type, and its value is not accepted.
         """
         if args:
             kwargs = self._by_name(args, kwargs)
@@ -120,7 +122,7 @@ class Function(Generic[P, R_co]):
         try:
             return self._arguments.check_json(kwargs) if json else self._arguments.check(kwargs)
         except CHECK_ERRORS as error:
-            raise ArgumentValidationError(f"{self.name}: {invalid_value(error)}") from None
+            raise self._wrong_argument(invalid_value(error)) from None
 
     def arguments_as_json(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
         """Validate the given arguments, and return them as JSON that `check_arguments` accepts with `json=True`.
@@ -138,9 +140,8 @@ class Function(Generic[P, R_co]):
         except (*CHECK_ERRORS, ValueError, ArithmeticError, msgspec.MsgspecError):
             is_same = False
         if not is_same:
-            raise ArgumentValidationError(
-                f"{self.name}: the arguments must be values that JSON can hold (no NaN, bytes or dates in Any)"
-            )
+            kind = ArgumentRangeError if may_come_from_json(kwargs) else ArgumentValidationError
+            raise kind(f"{self.name}: the arguments must be values that JSON can hold (no NaN, bytes or dates in Any)")
         return text
 
     def check_returns(self, value: Any) -> Any:
@@ -176,6 +177,12 @@ class Function(Generic[P, R_co]):
             raise RegistrationError(
                 f"{self._where} refers to Id[{unknown[0]}], which is not in the schema: add {unknown[0]} to Schema(...)"
             )
+
+    def _wrong_argument(self, error: InvalidValueError) -> ArgumentValidationError:
+        message = f"{self.name}: {error}"
+        if error.is_of_range:
+            return ArgumentRangeError(message, error.client_message)
+        return ArgumentValidationError(message)
 
     def _by_name(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         positional = [name for name, kind in self.parameters.items() if kind.kind is not kind.KEYWORD_ONLY]

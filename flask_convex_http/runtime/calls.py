@@ -54,7 +54,7 @@ class QueryCalls:
 
     def query(self, function: AnyFunction, args: Args, kwargs: Kwargs) -> Any:
         """Run a query on the same snapshot, and return its value."""
-        found, arguments = self._runtime.resolve(function, "query", args, kwargs)
+        found, arguments = self._runtime.resolve(function, "query", args, kwargs, self._caller.depth)
         return self._runtime.query_in(self._snapshot, self.now, found, arguments, self._caller.deeper())
 
 
@@ -120,7 +120,7 @@ class MutationCalls(QueryCalls):
 
     def mutation(self, function: AnyFunction, args: Args, kwargs: Kwargs) -> Any:
         """Run a mutation as a part of this transaction, and return its value."""
-        found, arguments = self._runtime.resolve(function, "mutation", args, kwargs)
+        found, arguments = self._runtime.resolve(function, "mutation", args, kwargs, self._caller.depth)
         inner = self._inside(self._caller.deeper(), self.now, self._hooks)
         return self.attempt(lambda: found.check_returns(found.handler(inner.ctx(), **arguments)))
 
@@ -208,17 +208,17 @@ class ActionCalls:
 
     def query(self, function: AnyFunction, args: Args, kwargs: Kwargs) -> Any:
         """Run a query on a new snapshot, and return its value."""
-        found, arguments = self._runtime.resolve(function, "query", args, kwargs)
+        found, arguments = self._runtime.resolve(function, "query", args, kwargs, self._caller.depth)
         return self._runtime.query(found, arguments, self._caller.deeper())
 
     def mutation(self, function: AnyFunction, args: Args, kwargs: Kwargs) -> Any:
         """Run a mutation in a new transaction, and return its value after the commit."""
-        found, arguments = self._runtime.resolve(function, "mutation", args, kwargs)
+        found, arguments = self._runtime.resolve(function, "mutation", args, kwargs, self._caller.depth)
         return self._runtime.mutation(found, arguments, self._caller.deeper())
 
     def action(self, function: AnyFunction, args: Args, kwargs: Kwargs) -> Any:
         """Run an action, and return its value."""
-        found, arguments = self._runtime.resolve(function, "action", args, kwargs)
+        found, arguments = self._runtime.resolve(function, "action", args, kwargs, self._caller.depth)
         ctx = self._runtime.action_ctx(self._caller.deeper())
         return found.check_returns(found.handler(ctx, **arguments))
 

@@ -222,7 +222,7 @@ class ActionCtx(_RateLimits):
         Raises:
             CallInProgressError: Another caller makes the call now, or its process died less than a minute ago.
             ReturnsValidationError: The call was made, now or before, and JSON cannot hold its result.
-            ArgumentValidationError: The key is not a text of 1 to 1000 characters.
+            ArgumentRangeError: The key is not a text of 1 to 1000 characters.
             Exception: The exception of the call, of which nothing is recorded.
         """
         result: R = self._calls.once(key, call, keep)

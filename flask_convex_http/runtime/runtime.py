@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 
 from flask_convex_http.credentials import UserIdentity
 from flask_convex_http.database.db import CreationTimes, DatabaseReader, DatabaseWriter
+from flask_convex_http.database.page_cursors import PageCursors
 from flask_convex_http.engines import Engine, Snapshot, Transaction
-from flask_convex_http.errors import MutationInterruptedError
+from flask_convex_http.errors import ArgumentRangeError, ArgumentValidationError, MutationInterruptedError
 from flask_convex_http.functions.function import Function, Kind
 from flask_convex_http.functions.registry import Registry
 from flask_convex_http.once import OnceCalls
@@ -52,6 +53,7 @@ class Runtime:
         jobs: The scheduled functions.
         rate_limits: The rate limits.
         once: The calls of `ctx.once` and their recorded results.
+        cursors: The cursors of paginated queries.
         clock: Returns the time, in milliseconds since the epoch.
         site: Returns the start of absolute URLs, or None to use each caller's.
         mutation_timeout: Seconds that a mutation may run.
@@ -65,24 +67,38 @@ class Runtime:
     jobs: Jobs
     rate_limits: RateLimits
     once: OnceCalls
+    cursors: PageCursors
     clock: Callable[[], float]
     site: Site | None = None
     mutation_timeout: float = 30.0
     times: CreationTimes = field(default_factory=CreationTimes)
 
     def resolve(
-        self, function: AnyFunction, kind: Kind, args: Args, kwargs: Kwargs
+        self, function: AnyFunction, kind: Kind, args: Args, kwargs: Kwargs, depth: int
     ) -> tuple[Function[Any, Any], Kwargs]:
         """Return a function by reference or by name, and its checked arguments.
+
+        Args:
+            function: The function or its name.
+            kind: The kind that it must have.
+            args: Positional arguments.
+            kwargs: Arguments by name.
+            depth: The number of functions that the call is inside of.
 
         Raises:
             FunctionNotFoundError: There is no function of that name.
             FunctionCallError: The function is of another kind, or not registered.
             ArgumentValidationError: The arguments do not match.
+            ArgumentRangeError: The caller is no function, and a value is not accepted.
         """
         found: Function[Any, Any] = self.functions.resolve(function, kind)
         found.bind(self.schema)
-        return found, found.check_arguments(args, kwargs)
+        try:
+            return found, found.check_arguments(args, kwargs)
+        except ArgumentRangeError as error:
+            if depth == 0:
+                raise
+            raise ArgumentValidationError(str(error)) from None  # the function computed it, no client has sent it
 
     def caller(self, identity: UserIdentity | None = None, site: Site = unknown_site) -> Caller:
         """Return the caller of a function that no other function runs.
@@ -108,7 +124,7 @@ class Runtime:
     ) -> Any:
         """Run a query on an open snapshot, and return its value."""
         calls = QueryCalls(self, snapshot, now, caller)
-        ctx = QueryCtx(DatabaseReader(snapshot, self.schema), caller.auth, now, calls)
+        ctx = QueryCtx(DatabaseReader(snapshot, self.schema, (self.cursors, function.name)), caller.auth, now, calls)
         return function.check_returns(function.handler(ctx, **arguments))
 
     def mutation(self, function: Function[Any, Any], arguments: Kwargs, caller: Caller) -> Any:
@@ -150,7 +166,7 @@ class Runtime:
             hooks.clear()
             now = self.clock()
             self.times.begin(now)
-            db = DatabaseWriter(transaction, self.schema, self.times)
+            db = DatabaseWriter(transaction, self.schema, self.times, self.cursors)
             limit = TimeLimit(self.mutation_timeout, name, transaction.interrupt)
             try:
                 with limit:

@@ -121,6 +121,6 @@ class JobWriter:
         """Cancel a job that has not ended.
 
         Raises:
-            ArgumentValidationError: The value is not the id of a job.
+            ArgumentRangeError: The value is not the id of a job.
         """
         self._jobs.cancel(self._transaction, job_id, self._now)

@@ -22,7 +22,7 @@ import msgspec
 from flask_convex_http.database.db import CreationTimes
 from flask_convex_http.database.query import Query
 from flask_convex_http.engines import Snapshot, Transaction
-from flask_convex_http.errors import ArgumentValidationError, EngineError
+from flask_convex_http.errors import ArgumentRangeError, EngineError
 from flask_convex_http.ids import Id, new_id, table_of
 from flask_convex_http.log import logger_of
 from flask_convex_http.scheduling.submission import Submission
@@ -218,10 +218,12 @@ class Jobs:
         """Cancel a job, and return whether it had not ended.
 
         Raises:
-            ArgumentValidationError: The value is not the id of a job.
+            ArgumentRangeError: The value is not the id of a job.
         """
         if table_of(job_id) != self.table.name:
-            raise ArgumentValidationError("Expected the id of a scheduled function, as run_after() returns it")
+            raise ArgumentRangeError(
+                "Expected the id of a scheduled function, as run_after() returns it", "Expected a valid id"
+            )
         job = self.get(transaction, job_id)
         if job is None or job.state in _ENDED:
             return False

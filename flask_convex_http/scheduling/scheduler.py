@@ -130,7 +130,7 @@ class Scheduler:
             job_id: The id that `run_after` or `run_at` returned.
 
         Raises:
-            ArgumentValidationError: The value is not the id of a job.
+            ArgumentRangeError: The value is not the id of a job.
         """
         self._in_transaction(lambda jobs: jobs.cancel(job_id))
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from flask_convex_http.errors import ArgumentValidationError, FunctionCallError
+from flask_convex_http.errors import ArgumentRangeError, FunctionCallError
 from flask_convex_http.functions.function import Function
 from flask_convex_http.schema.documents import Schema
 
@@ -60,12 +60,12 @@ class Submission(msgspec.Struct, frozen=True):  # a dataclass takes five times a
 
 def _check_size(name: str, arguments: bytes) -> None:
     if len(arguments) > MAX_ARGUMENTS:
-        raise ArgumentValidationError(
+        raise ArgumentRangeError(
             f"{name}: the arguments are too large to be scheduled: {len(arguments)} bytes, "
             f"limit {MAX_ARGUMENTS}; store the data and pass its id"
         )
     if _nesting(arguments) > 1 + MAX_NESTING:  # the arguments themselves are an object
-        raise ArgumentValidationError(
+        raise ArgumentRangeError(
             f"{name}: the arguments are nested more than {MAX_NESTING} deep, and cannot be scheduled"
         )
 

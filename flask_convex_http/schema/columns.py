@@ -21,6 +21,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import msgspec
 
 from flask_convex_http.schema import decimals
+from flask_convex_http.validation.conversion import may_come_from_json
+from flask_convex_http.validation.records import NotStorableError
 from flask_convex_http.validation.validator import InvalidValueError, Validator
 
 Kind = Literal["text", "integer", "real", "boolean", "blob", "datetime", "date", "uuid", "decimal", "json"]
@@ -170,20 +172,20 @@ def _store_text(validator: Validator) -> Store:
 
 
 def reject_surrogates(text: str) -> None:
-    """Raise InvalidValueError for text with a lone surrogate, which no database and no JSON parser accepts."""
+    """Raise NotStorableError for text with a lone surrogate, which no database and no JSON parser accepts."""
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise InvalidValueError("Expected text without lone surrogates - at `$`") from None
+        raise NotStorableError("Expected text without lone surrogates - at `$`") from None
 
 
 def _store_integer(validator: Validator) -> Store:
     def store(value: Any) -> Any:
+        number = value.value if isinstance(value, enum.Enum) else value
+        if isinstance(number, int) and not -(2**63) <= number < 2**63:
+            raise NotStorableError("Expected an integer of 64 bits - at `$`")
         checked = validator.check(value)
-        number = checked.value if isinstance(checked, enum.Enum) else checked
-        if number is not None and not -(2**63) <= number < 2**63:  # an annotation's own bounds replace the validator's
-            raise InvalidValueError("Expected an integer of 64 bits - at `$`")
-        return number
+        return checked.value if isinstance(checked, enum.Enum) else checked
 
     return store
 
@@ -194,7 +196,7 @@ def _store_real(validator: Validator) -> Store:
         if checked is None:
             return None
         if checked != checked:
-            raise InvalidValueError("Expected a number, got NaN (SQL has none) - at `$`")
+            raise NotStorableError("Expected a number, got NaN (SQL has none) - at `$`")
         return checked + 0.0  # -0.0 becomes 0.0: they are equal, and databases differ in keeping the sign
 
     return store
@@ -211,7 +213,7 @@ def _store_datetime(validator: Validator) -> Store:
             # fixed width and always UTC, so that the order of text is the order of time
             return checked.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ").rjust(27, "0")
         except OverflowError:
-            raise InvalidValueError("Expected a datetime that exists in UTC - at `$`") from None
+            raise NotStorableError("Expected a datetime that exists in UTC - at `$`") from None
 
     return store
 
@@ -239,7 +241,7 @@ def _store_decimal(validator: Validator) -> Store:
             return None
         text = decimals.to_text(checked)
         if text is None:
-            raise InvalidValueError(
+            raise NotStorableError(
                 f"Expected a finite decimal with an exponent of at most {decimals.MAX_EXPONENT} - at `$`"
             )
         return text
@@ -260,7 +262,8 @@ def _store_json(annotation: Any, validator: Validator) -> Store:
         except (TypeError, ValueError, ArithmeticError, RecursionError, msgspec.MsgspecError):
             same = False
         if not same:
-            raise InvalidValueError("Expected a value that JSON can hold (no NaN, bytes or dates in Any) - at `$`")
+            kind = NotStorableError if may_come_from_json(checked) else InvalidValueError
+            raise kind("Expected a value that JSON can hold (no NaN, bytes or dates in Any) - at `$`")
         return text.decode()
 
     return store

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import msgspec
 from msgspec import UNSET
 
-from flask_convex_http.errors import ArgumentValidationError, RegistrationError
+from flask_convex_http.errors import ArgumentRangeError, ArgumentValidationError, RegistrationError
 from flask_convex_http.ids import Id, table_of
 from flask_convex_http.schema.tables import ID_COLUMN as ID_COLUMN
 from flask_convex_http.schema.tables import TIME_COLUMN as TIME_COLUMN
@@ -162,12 +162,16 @@ class Schema:
         """Return the table of an id.
 
         Raises:
-            ArgumentValidationError: The value is not an id of a table of this schema.
+            ArgumentValidationError: The value is not text.
+            ArgumentRangeError: The value is not an id of a table of this schema.
         """
         name = table_of(document_id)
         table = self.tables.get(name) if name else None
         if table is None:
-            raise ArgumentValidationError("Expected the id of a document of this database - at `$.id`")
+            expected = "Expected the id of a document of this database"
+            if not isinstance(document_id, str):
+                raise ArgumentValidationError(f"{expected}, not a value of type {type(document_id).__name__}")
+            raise ArgumentRangeError(f"{expected} - at `$.id`", "Expected a valid id")
         return table
 
     @property

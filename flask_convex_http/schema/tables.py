@@ -12,8 +12,15 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from flask_convex_http.errors import DocumentValidationError, EngineError, RegistrationError, UniqueConstraintError
+from flask_convex_http.errors import (
+    DocumentValidationError,
+    EngineError,
+    RegistrationError,
+    UniqueConstraintError,
+    UnstorableValueError,
+)
 from flask_convex_http.schema.columns import ColumnType, column_type
+from flask_convex_http.validation.records import NotStorableError
 from flask_convex_http.validation.validator import InvalidValueError, Validator
 
 if TYPE_CHECKING:
@@ -281,6 +288,9 @@ class Table(Generic[D]):
             raise DocumentValidationError(f"{self.name}: Unknown field `{name}` - at `$.{name}`")
         try:
             return column.type.store(value)
+        except NotStorableError as error:
+            inside = error.inside("." + name)
+            raise UnstorableValueError(f"{self.name}: {inside}", str(inside)) from None
         except InvalidValueError as error:
             raise DocumentValidationError(f"{self.name}: {error.inside('.' + name)}") from None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import json
 import re
 import uuid
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import Any
 import msgspec
 
 from flask_convex_http.errors import RegistrationError
-from flask_convex_http.validation.records import InvalidValueError, shorten
+from flask_convex_http.validation.records import InvalidValueError, NotStorableError, shorten
 
 #: Types that Python code passes as they are, and that JSON holds as text.
 PYTHON_TYPES = (
@@ -81,6 +82,17 @@ class Conversion:
         return msgspec.convert(value, self.struct, str_keys=True)
 
 
+def may_come_from_json(value: Any) -> bool:
+    """Return whether Python's JSON parser may have made a value: it accepts NaN, lone surrogates and large integers."""
+    try:
+        json.dumps(value)
+    except TypeError:
+        return False
+    except (ValueError, RecursionError):
+        return True
+    return True
+
+
 # --- messages ----------------------------------------------------------------------------------------------------
 
 #: Errors of a check. TypeError means an unhashable member of a set, UnicodeError a lone surrogate.
@@ -97,9 +109,9 @@ def invalid_value(error: Exception, *, boxed: bool = False) -> InvalidValueError
     if isinstance(error, InvalidValueError):
         return error
     if isinstance(error, RecursionError):
-        return InvalidValueError("The value is nested too deeply - at `$`")
+        return NotStorableError("The value is nested too deeply - at `$`")
     if isinstance(error, UnicodeError):
-        return InvalidValueError("Expected text without lone surrogates - at `$`")
+        return NotStorableError("Expected text without lone surrogates - at `$`")
     if isinstance(error, TypeError):
         return InvalidValueError(f"The value cannot be in a set or a key ({error}) - at `$`")
     message = str(error)

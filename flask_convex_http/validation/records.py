@@ -6,9 +6,10 @@ fields of records are checked here. A `Check` receives a value whose outer type 
 
 from __future__ import annotations
 
+import re
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, get_args, get_origin
+from typing import Any, Self, get_args, get_origin
 
 from msgspec import UNSET
 
@@ -31,6 +32,13 @@ Check = Callable[[Any, bool], None]
 MakeRecordCheck = Callable[[Any], Check | None]
 
 _AT = " - at `$"
+_ID_OF = "Expected an id of table "
+#: The errors of msgspec, and the one of ids, about values of the right type.
+_OUT_OF_RANGE = re.compile(
+    rf"Expected `\w+` (?:[<>]=? |of length |matching regex |that's a multiple of )|Invalid enum value |{_ID_OF}"
+)
+#: Characters of a message that a client sees, who may have chosen a value in it.
+_LONGEST_MESSAGE = 1000
 #: Characters of a name or key in a message; clients choose some of them.
 _LONGEST_NAME = 64
 
@@ -39,14 +47,29 @@ class InvalidValueError(ValueError):
     """A value does not match. The message has the expected type and the path, where `$` is the value itself."""
 
     @property
+    def is_of_range(self) -> bool:
+        """Whether the value has the right type, and is out of bounds, not one of the choices or no id of the table."""
+        return isinstance(self, NotStorableError) or _OUT_OF_RANGE.match(str(self)) is not None
+
+    @property
+    def client_message(self) -> str:
+        """The message without names of tables, for clients."""
+        text, at, path = str(self).rpartition(_AT)
+        return f"Expected a valid id{at}{path}" if text.startswith(_ID_OF) else str(self)[:_LONGEST_MESSAGE]
+
+    @property
     def text(self) -> str:
         """The message without the path."""
         return str(self).rpartition(_AT)[0] or str(self)
 
-    def inside(self, step: str) -> InvalidValueError:
+    def inside(self, step: str) -> Self:
         """Return this error with one more step at the start of its path."""
         text, _, path = str(self).rpartition(_AT)
-        return InvalidValueError(f"{text}{_AT}{step}{path}")
+        return type(self)(f"{text}{_AT}{step}{path}")
+
+
+class NotStorableError(InvalidValueError):
+    """A value has the right type, and the database cannot hold it."""
 
 
 def make_check(annotation: Any, record_check: MakeRecordCheck) -> Check | None:
@@ -76,7 +99,7 @@ def _check_id(marker: IdOf) -> Check:
     def check(value: Any, trusting: bool) -> None:
         if not marker.accepts(value):
             tables = " or ".join(sorted(marker.tables)) or str(marker)
-            raise InvalidValueError(f"Expected an id of table {tables}{_AT}`")
+            raise InvalidValueError(f"{_ID_OF}{tables}{_AT}`")
 
     return check
 

@@ -55,7 +55,7 @@ def read_json(request: Request, type: Any = Any) -> Any:
     try:
         return validator(type).decode(body)
     except InvalidValueError as error:
-        raise RequestError(str(error), 400) from None
+        raise RequestError(error.client_message, 400) from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise RequestError("Invalid JSON body", 400) from None
 

@@ -5,6 +5,7 @@ msgspec encodes the JSON, several times faster than Flask's own provider, which 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -14,16 +15,19 @@ from flask.signals import got_request_exception
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, InternalServerError, RequestEntityTooLarge
 
-from flask_convex_http.errors import ConvexError, ConvexHTTPError, MigrationRequiredError
+from flask_convex_http.errors import ConvexError, ConvexHTTPError, RateLimitedError
 from flask_convex_http.log import logger_of
 from flask_convex_http.web.descriptors import out_of_descriptors
 from flask_convex_http.web.file_responses import with_ranges
 from flask_convex_http.web.request_ids import request_id
+from flask_convex_http.web.state import raises_unexpected
 
 logger = logger_of()
 
 _JSON = "application/json"
 _ENCODED = (dict, list, msgspec.Struct)
+#: Characters of an error's message in a log line.
+_LONGEST_TEXT = 2000
 Headers = Mapping[str, str]
 
 
@@ -148,21 +152,34 @@ def _handler_of_500() -> Any:
 
 
 def _public_error(error: ConvexHTTPError) -> Response:
+    _log_public(error)
+    message = str(error) if error.client_message is None else error.client_message
+    headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+    if not isinstance(error, ConvexError):
+        return error_response(message, error.status, headers)
+    has_data = error.data is not None and not isinstance(error.data, str)
+    body = {"error": error.message, "data": error.data} if has_data else {"error": error.message}
+    return json_response(body, error.status, headers)
+
+
+def _log_public(error: ConvexHTTPError) -> None:
+    """Log an error whose response leaves out what an operator needs: a 5xx, or names of the application."""
     if error.status >= 500:
-        logger.error("%s %r [request %s]: %s", request.method, request.path, request_id(request), error)
-    if isinstance(error, MigrationRequiredError):  # the names of tables and columns are for the log only
-        return error_response("The database is not migrated; run `flask convex migrate`", error.status)
-    if isinstance(error, ConvexError):
-        return json_response({"error": error.message, "data": error.data}, error.status)
-    if error.retry_after is not None:
-        return error_response(str(error), error.status, {"Retry-After": str(error.retry_after)})
-    return error_response(str(error), error.status)
+        level = logging.ERROR
+    elif error.client_message is None:
+        return
+    else:  # a limit bounds what clients can cause, log lines included
+        level = logging.INFO if isinstance(error, RateLimitedError) else logging.WARNING
+    if logger.isEnabledFor(level):
+        text = repr(str(error)[:_LONGEST_TEXT])  # quoted, since a client may have chosen a part of it
+        logger.log(level, "%s %r [request %s]: %s", request.method, request.path, request_id(request), text)
 
 
 def _internal_error(error: Exception) -> ResponseReturnValue:
-    if current_app.config["PROPAGATE_EXCEPTIONS"]:
-        raise error
+    """Log an unexpected error and return the response, or raise the error where Flask would."""
     app = current_app._get_current_object()  # type: ignore[attr-defined]  # of the proxy; signals want the app itself
+    if raises_unexpected(app):
+        raise error
     got_request_exception.send(app, exception=error)
     identity = request_id(request)
     logger.error("%s %r failed [request %s]", request.method, request.path, identity, exc_info=error)

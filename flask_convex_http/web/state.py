@@ -48,3 +48,9 @@ def backend_of(app: Flask) -> Backend:
 def site_of(request: Request) -> str:
     """Return the URL at which the client reached the app, without a slash at the end."""
     return request.root_url.rstrip("/")
+
+
+def raises_unexpected(app: Flask) -> bool:
+    """Return whether an app raises unexpected exceptions instead of responding with 500, by Flask's rule."""
+    propagates: bool | None = app.config["PROPAGATE_EXCEPTIONS"]
+    return app.testing or app.debug if propagates is None else propagates

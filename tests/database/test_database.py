@@ -356,12 +356,15 @@ def test_creation_order_survives_a_standing_clock() -> None:
         for number in range(20):
             add(f"{number:02}")
         with backend.engine.snapshot() as snapshot:
-            names = [user.name for user in DatabaseReader(snapshot, backend.schema).query(User)]
+            names = [
+                user.name
+                for user in DatabaseReader(snapshot, backend.schema, (backend.runtime.cursors, "")).query(User)
+            ]
         assert names == sorted(names)
         now[0] = 500.0
         add("earlier")
         with backend.engine.snapshot() as snapshot:
-            first = DatabaseReader(snapshot, backend.schema).query(User).first()
+            first = DatabaseReader(snapshot, backend.schema, (backend.runtime.cursors, "")).query(User).first()
         assert first is not None
         assert (first.name, first.creation_time) == ("earlier", 500.0)
 

@@ -2,6 +2,7 @@
 
 import datetime
 import enum
+import re
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal
 
@@ -16,6 +17,7 @@ from flask_convex_http import (
     Id,
     NotUniqueError,
     QueryError,
+    QueryRangeError,
     between,
     gt,
     gte,
@@ -216,10 +218,10 @@ def test_terminal_methods(app: Deployment) -> None:
         assert [pair.b for pair in query.collect()] == [1, 2, 3]
         assert [pair.b for pair in query.take(2)] == [1, 2]
         assert query.take(0) == []
-        assert len(query.take(10**30)) == 3
+        assert len(query.take(2**63 - 1)) == 3
         assert query.first() == db.get(one)
         done = query.filter(lambda pair: pair.done)
-        assert done.collect() == done.take(5) == done.take(10**30) == list(done) == [db.get(two)]
+        assert done.collect() == done.take(5) == done.take(2**63 - 1) == list(done) == [db.get(two)]
         assert done.first() == done.unique() == db.get(two)
         assert done.take(0) == []
         assert done.filter(lambda pair: pair.b == 3).unique() is None
@@ -315,6 +317,51 @@ def test_a_query_that_cannot_be_answered(app: Deployment, ask: Callable[[Any], A
     """A query that is built wrongly raises QueryError with the mistake and the fix."""
     with pytest.raises(QueryError, match=message):
         app.read(ask)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda db: db.query(Pair).take(-1),
+        lambda db: db.query(Pair).take(2**63),
+        lambda db: db.query(Pair).take(-(10**5000)),
+        lambda db: db.query(Pair).take(1.0),
+        lambda db: db.query(Pair).take(float("nan")),
+        lambda db: db.query(Pair).paginate(num_items=0),
+        lambda db: db.query(Pair).paginate(num_items=-5),
+        lambda db: db.query(Pair).paginate(num_items=10**5000),
+        lambda db: db.query(Pair).paginate(num_items=float("inf")),
+        lambda db: db.query(Pair).with_index("by_a_b", a=2**63),
+        lambda db: db.query(Value).with_index("by_real", real=lt(float("nan"))),
+        lambda db: db.query(Value).with_index("by_text", text="\ud800"),
+        lambda db: db.query(Value).with_index("by_key", key="nonsense"),
+        lambda db: db.query(Pair).with_index("by_creation_time", creation_time=gt(float("nan"))),
+    ],
+)
+def test_a_value_out_of_range_is_the_clients(app: Deployment, ask: Callable[[Any], Any]) -> None:
+    """A number of documents or a value of an index of the right type that is not accepted is a QueryRangeError."""
+    with pytest.raises(QueryRangeError) as raised:
+        app.read(ask)
+    assert raised.value.status == 400
+    assert not re.search("pairs|values|by_|take|paginate", raised.value.client_message or "")
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda db: db.query(Pair).take("10"),
+        lambda db: db.query(Pair).take(None),
+        lambda db: db.query(Pair).take(True),
+        lambda db: db.query(Pair).paginate(num_items="10"),
+        lambda db: db.query(Pair).with_index("by_a_b", a="1"),
+        lambda db: db.query(Pair).with_index("by_nothing"),
+    ],
+)
+def test_a_value_of_another_type_is_the_applications(app: Deployment, ask: Callable[[Any], Any]) -> None:
+    """A number of documents or a value of an index of another type is a mistake of the application, a 500."""
+    with pytest.raises(QueryError) as raised:
+        app.read(ask)
+    assert raised.value.status == 500
 
 
 # --- reading while writing ---------------------------------------------------------------------------------------

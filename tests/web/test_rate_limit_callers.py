@@ -113,15 +113,15 @@ def test_custom_key(tmp_path: Path) -> None:
         assert count_allowed(app) == 50
 
 
-def test_key_that_is_not_text_is_400(tmp_path: Path) -> None:
-    """A key that is not text, such as a number from JSON, is a 400."""
+def test_key_that_is_not_text_is_500(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A key that is not text is a mistake of the application; the log has the name of the limit."""
     http = HttpRouter("http", __name__)
     http.post("/x")(rate_limit(rate=1, period=MINUTE, key=lambda request: request.get_json())(new_handler()))
     with deployed(tmp_path, http, clock=Clock()) as app:
         for body in (b"17", b"[]", b'{"a": 1}', b"true"):
             response = app.test_client().post("/x", data=body, content_type="application/json")
-            assert response.status_code == 400
-            assert "the key must be text" in response.text
+            assert response.status_code == 500
+        assert "Rate limit http.ok: the key must be text" in caplog.text
         for body in (b'"ada"', b'"\\ud800"', b'"\\u0000"', b'"' + b"x" * 1_000_000 + b'"'):
             responses = [app.test_client().post("/x", data=body, content_type="application/json") for _ in range(2)]
             assert [response.status_code for response in responses] == [200, 429]

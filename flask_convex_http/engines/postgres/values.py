@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from flask_convex_http.errors import DocumentValidationError
+from flask_convex_http.errors import UnstorableValueError
 from flask_convex_http.schema.tables import Table
 
 #: Maximum size in bytes of the values of one index entry: a third of a page, less the row's id and the overhead.
@@ -66,7 +66,7 @@ def check_index_sizes(table: Table[Any], names: Iterable[str], row: Sequence[Any
         row: Their values, in the same order.
 
     Raises:
-        DocumentValidationError: The values of an index are too long together.
+        UnstorableValueError: The values of an index are too long together.
     """
     if not any(type(value) in (str, bytes) and len(value) > _ALWAYS_FITS for value in row):
         return
@@ -74,9 +74,10 @@ def check_index_sizes(table: Table[Any], names: Iterable[str], row: Sequence[Any
     for index in table.indexes.values():
         if _size(values, index.fields) > MAX_INDEX_BYTES:
             field = max(index.fields, key=lambda name: _size(values, (name,)))
-            raise DocumentValidationError(
+            raise UnstorableValueError(
                 f"{table.name}: Expected at most {MAX_INDEX_BYTES} bytes in the index {index.name}, which is what "
-                f"PostgreSQL takes - at `$.{field}`"
+                f"PostgreSQL takes - at `$.{field}`",
+                f"Expected at most {MAX_INDEX_BYTES} bytes - at `$.{field}`",
             )
 
 
