@@ -7,12 +7,13 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from flask import Flask, has_request_context, request
+from flask import Flask, current_app, has_request_context, request
 
 from flask_convex_http.backend import Backend, Functions, system_clock
 from flask_convex_http.config import Settings, with_environment
 from flask_convex_http.credentials import UserIdentity
 from flask_convex_http.errors import ConfigurationError
+from flask_convex_http.log import show_unless_configured
 from flask_convex_http.runtime import ActionCtx
 from flask_convex_http.scheduling import Crons
 from flask_convex_http.schema.documents import Schema
@@ -115,6 +116,8 @@ class ConvexHTTP:
         Raises:
             MigrationRefusedError: Data would be lost or does not fit. Nothing was changed.
         """
+        if not current_app.testing:
+            show_unless_configured()
         return current_backend().migrate(dry_run=dry_run, allow_destructive=allow_destructive)
 
 

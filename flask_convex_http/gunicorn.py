@@ -12,6 +12,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from flask_convex_http.log import is_unconfigured, show
+
 #: Threads wait for the disk and for slow clients, and do not block each other. SQLite's calls would block gevent.
 worker_class = "gthread"
 #: One for each of two processors. One serves while the other restarts. More workers do not write faster.
@@ -46,7 +48,14 @@ def post_fork(server: Any, worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Start the app's background worker, so that due jobs do not wait for the first request."""
+    """Start the app's background worker, so that due jobs do not wait for the first request.
+
+    Unless the app has configured logging, the package's lines go where gunicorn's go, with the same time and level.
+    """
+    if is_unconfigured():
+        own = worker.log.error_log
+        for handler in own.handlers:
+            show(handler, own.level)
     background = getattr(worker.wsgi, "extensions", {}).get("convex_http_worker")
     if background is not None:
         background.ensure()

@@ -4,13 +4,19 @@ import io
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from flask import Flask
+from gunicorn.config import Config  # type: ignore[import-untyped]
+from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 
-from flask_convex_http import log
+from flask_convex_http import ConvexHTTP, gunicorn, log
 from flask_convex_http.errors import text_of
-from flask_convex_http.log import PARTS, logger_of, show_unless_configured
+from flask_convex_http.log import PARTS, configure_process, logger_of, show_unless_configured
+from flask_convex_http.web.state import current_backend
+from tests.logs import unconfigured
 
 
 @pytest.fixture
@@ -115,19 +121,6 @@ def test_stored_texts_are_bounded_and_escaped() -> None:
 # --- without a configuration -----------------------------------------------------------------------------------------
 
 
-@contextmanager
-def unconfigured() -> Iterator[io.StringIO]:
-    """Be a process that has not configured logging, and yield what is written to stderr."""
-    logger, level, handlers = logger_of(), logger_of().level, logging.root.handlers
-    with pytest.MonkeyPatch.context() as patched, redirect_stderr(io.StringIO()) as stderr:
-        patched.setattr(logging.root, "handlers", [])  # pytest's own
-        logger.setLevel(logging.NOTSET)
-        yield stderr
-    logger.handlers.clear()
-    logger.setLevel(level)
-    assert logging.root.handlers is handlers
-
-
 def test_lines_are_visible_without_a_configuration() -> None:
     """Lines from INFO on are written to stderr, once, with time, process, level and logger."""
     with unconfigured() as stderr:
@@ -171,3 +164,63 @@ def test_a_level_of_the_application_stays() -> None:
         show_unless_configured()
         logger_of("jobs").warning("The job is late")
         assert stderr.getvalue() == ""
+
+
+def test_a_process_of_its_own_shows_all_loggers() -> None:
+    """A worker process also shows warnings of the application, in the same form."""
+    with unconfigured() as stderr:
+        configure_process()
+        logger_of("jobs").info("The job is done")
+        logging.getLogger("shop").warning("The shop is closed")
+        logging.getLogger("shop").info("Nobody has come")
+        assert [line.partition("] ")[2] for line in stderr.getvalue().splitlines()] == [
+            "INFO flask_convex_http.jobs: The job is done",
+            "WARNING shop: The shop is closed",
+        ]
+
+
+# --- servers ---------------------------------------------------------------------------------------------------------
+
+
+def shop(*, testing: bool = False) -> Flask:
+    """Return an app without jobs, whose requests start no worker."""
+    app = Flask(__name__)
+    app.config.from_mapping(CONVEX_DATABASE_URL="sqlite:///:memory:", TESTING=testing)
+    ConvexHTTP(app)
+    return app
+
+
+def test_the_first_request_shows_the_log() -> None:
+    """An app that has configured no logging shows the package's lines from the first request on."""
+    with unconfigured() as stderr:
+        shop(testing=True).test_client().get("/")
+        logger_of("jobs").info("Too early")
+        shop().test_client().get("/")
+        logger_of("jobs").info("The job is done")
+        assert [line.partition("jobs: ")[2] for line in stderr.getvalue().splitlines()] == ["The job is done"]
+
+
+def test_a_migration_of_the_app_is_shown() -> None:
+    """`convex.migrate()` in the application says what it did."""
+    app = shop()
+    with unconfigured() as stderr, app.app_context():
+        ConvexHTTP().migrate()
+        assert "INFO flask_convex_http.database: Migrated the database" in stderr.getvalue()
+        current_backend().close()
+
+
+def test_gunicorn_s_log_has_the_lines(tmp_path: Path) -> None:
+    """With the settings for gunicorn the lines go to gunicorn's log, with its time and level."""
+    settings = Config()
+    settings.set("errorlog", str(tmp_path / "errors.log"))
+    worker = SimpleNamespace(log=Logger(settings), wsgi=shop())
+    with unconfigured() as stderr:
+        gunicorn.post_worker_init(worker)
+        logger_of("jobs").info("The job is done")
+        logger_of("jobs").debug("It was easy")
+        assert stderr.getvalue() == ""
+    [line] = (tmp_path / "errors.log").read_text().splitlines()
+    assert line.startswith(time.strftime("[%Y-%m-%d "))
+    assert line.endswith("] [INFO] The job is done")
+    for handler in worker.log.error_log.handlers:
+        handler.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import queue
 import signal
 import threading
@@ -12,6 +11,7 @@ from flask import Flask, current_app
 from flask.cli import with_appcontext
 
 from flask_convex_http.cli.output import json_option, note, print_json
+from flask_convex_http.log import configure_process
 from flask_convex_http.runtime.time_limit import end_stuck_process
 from flask_convex_http.web.state import current_backend
 from flask_convex_http.worker import Worker
@@ -43,7 +43,7 @@ def worker(grace: int, as_json: bool) -> None:
       flask convex worker
       flask convex worker --grace 5
     """
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")  # unless the app has configured logging
+    configure_process()
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # threads need the app itself
     backend = current_backend()
     backend.check_migrated()

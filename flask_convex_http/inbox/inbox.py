@@ -241,6 +241,8 @@ def _repeat_response(known: WebhookDelivery, arrival: Arrival) -> StoredResponse
             arrival.event_id,
             known.event_id,
         )
+    else:
+        logger.info("Webhook %s: delivery %s is a duplicate, and ran nothing", known.source, arrival.event_id)
     provider = arrival.webhook.provider
     if known.answer is not None:
         return known.answer

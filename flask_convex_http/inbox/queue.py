@@ -194,6 +194,8 @@ class DeliveryQueue:
         state: State = "done" if attempt.outcome == "success" else "dead"
         if state == "dead":
             logger.error("Webhook %s: delivery %s is dead: %s", delivery.source, delivery.event_id, attempt.error)
+        else:
+            logger.info("Webhook %s: delivery %s (%s) is done", delivery.source, delivery.event_id, delivery.type)
         rows.record(transaction, delivery, attempt.ended, state, attempt=attempt, webhook=webhook)
         if delivery.lane is not None:
             rows.leave_lane(transaction, delivery.id)

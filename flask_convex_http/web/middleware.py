@@ -15,6 +15,7 @@ from urllib.parse import quote_from_bytes
 
 from flask import Flask
 
+from flask_convex_http.log import show_unless_configured
 from flask_convex_http.web.matching import cors_headers_of_405, preflight_headers
 from flask_convex_http.web.request_ids import HEADER, id_of
 from flask_convex_http.web.requests import ChunkedStream
@@ -41,6 +42,8 @@ class Middleware:
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Handle one request."""
         if self._background.pid != os.getpid():
+            if not self._app.testing:
+                show_unless_configured()  # by now the application has configured logging, if it ever does
             self._background.ensure()
         identity = id_of(environ)
         query = environ.get("QUERY_STRING", "")

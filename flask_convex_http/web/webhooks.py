@@ -29,6 +29,7 @@ from flask_convex_http.functions.function import Function
 from flask_convex_http.inbox.inbox import plain_response
 from flask_convex_http.inbox.registry import Options, Webhook
 from flask_convex_http.inbox.rejections import Rejection
+from flask_convex_http.log import logger_of
 from flask_convex_http.runtime import MutationCtx
 from flask_convex_http.schema.system_tables import StoredResponse
 from flask_convex_http.web.matching import path_of, variables_of
@@ -39,6 +40,8 @@ from flask_convex_http.web.state import backend_of, site_of, webhooks_of
 from flask_convex_http.webhooks.base import Provider
 from flask_convex_http.webhooks.events import WebhookEvent
 from flask_convex_http.webhooks.profiles import Profile
+
+logger = logger_of("webhooks")
 
 Handler = Callable[[MutationCtx, WebhookEvent], Any]
 
@@ -109,6 +112,16 @@ class WebhookRoute:
             if error.status < 500 and not isinstance(error, ConvexError | RateLimitedError):
                 raise WebhookFailedError("A webhook's handler failed") from error  # the delivery itself is valid
             raise
+        logger.info(
+            "Webhook %s: %s delivery %s (%s) was %s with %d [request %s]",
+            webhook.source,
+            webhook.provider.name,
+            event.id,
+            event.type,
+            "accepted" if answer.status < 400 else "not accepted",
+            answer.status,
+            request_id(request),
+        )
         return _response(app, answer)
 
 
@@ -174,6 +187,14 @@ def _verified(backend: Backend, webhook: Webhook, request: Request) -> WebhookEv
                 body=body,
                 size=len(body),
             )
+        )
+        logger.info(
+            "Webhook %s: a delivery of %s was rejected: %s: %s [request %s]",
+            webhook.source,
+            webhook.provider.name,
+            _reason(error),
+            error,
+            request_id(request),
         )
         raise
 

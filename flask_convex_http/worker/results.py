@@ -33,8 +33,9 @@ class AttemptResult:
 
 
 def log_success(job: ScheduledFunction) -> None:
-    """Log that a job has ended well and that this is recorded."""
-    logger.info("The scheduled %s %s (%s) succeeded", job.kind, job.name, job.id)
+    """Log that a job has ended well and that this is recorded. Jobs of the package log their own success."""
+    level = logging.DEBUG if job.name.startswith("_") else logging.INFO
+    logger.log(level, "The scheduled %s %s (%s) succeeded", job.kind, job.name, job.id)
 
 
 def is_final(job: ScheduledFunction, error: BaseException, retry: Retry | None) -> bool:

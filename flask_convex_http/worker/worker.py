@@ -211,6 +211,7 @@ class Worker:
         self._actions.interrupt()
         self._backend.engine.notifications.notify()  # other workers must run the jobs that are due
         self._waiter.close()
+        logger.info("The worker of process %d has stopped", os.getpid())
 
     def _wait_for_actions(self) -> None:
         end = time.monotonic() + self._grace

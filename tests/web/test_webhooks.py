@@ -274,3 +274,26 @@ def test_async_webhook_is_rejected() -> None:
 
     with pytest.raises(RegistrationError, match="write def"):
         HttpRouter("http", __name__).webhook("/hook", provider())(handler)
+
+
+# --- the log ---------------------------------------------------------------------------------------------------------
+
+
+def test_each_delivery_is_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Accepted, repeated and rejected deliveries are lines at INFO with the request id, and without the payload."""
+    caplog.set_level(logging.INFO, logger="flask_convex_http.webhooks")
+    with receiving(tmp_path, lambda ctx, event: None) as app:
+        ids = [
+            deliver(app, signature=signature).headers["X-Request-Id"]
+            for signature in (None, None, sign(secret="other"))
+        ]
+    lines = [record.getMessage() for record in caplog.records]
+    accepted = "Webhook /hook: hmac delivery evt_1 (order.paid) was accepted with 200 [request {}]"
+    assert lines == [
+        accepted.format(ids[0]),
+        "Webhook /hook: delivery evt_1 is a duplicate, and ran nothing",
+        accepted.format(ids[1]),
+        "Webhook /hook: a delivery of hmac was rejected: no-match: Webhook signature does not match "
+        f"[request {ids[2]}]",
+    ]
+    assert {record.levelname for record in caplog.records} == {"INFO"}
