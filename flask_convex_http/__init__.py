@@ -72,6 +72,7 @@ from flask_convex_http.schema.index_ranges import gt as gt
 from flask_convex_http.schema.index_ranges import gte as gte
 from flask_convex_http.schema.index_ranges import lt as lt
 from flask_convex_http.schema.index_ranges import lte as lte
+from flask_convex_http.schema.renames import renamed_from as renamed_from
 from flask_convex_http.schema.system_tables import ScheduledFunction as ScheduledFunction
 from flask_convex_http.schema.system_tables import StoredFile as StoredFile
 from flask_convex_http.schema.system_tables import WebhookDelivery as WebhookDelivery

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
 Document_co = TypeVar("Document_co", covariant=True)
@@ -33,22 +34,22 @@ class IdOf:
         targets: The document classes or their names.
 
     Attributes:
-        tables: The names of the tables, empty until `bind`.
+        tables: The names that valid ids begin with, empty until `bind`: those of the tables, old ones included.
     """
 
     def __init__(self, targets: tuple[Any, ...]) -> None:
         self.targets = targets
         self.tables: frozenset[str] = frozenset()
 
-    def bind(self, table_names: dict[str, str]) -> list[str]:
+    def bind(self, id_prefixes: Mapping[str, tuple[str, ...]]) -> list[str]:
         """Resolve the targets to tables, and return the names of unknown classes.
 
         Args:
-            table_names: The names of the tables, by the name of their document class.
+            id_prefixes: The names that the ids of a table begin with, by the name of its document class.
         """
-        found = [pair for target in self.targets for pair in _tables_of(target, table_names)]
-        self.tables = frozenset(table for _, table in found if table is not None)
-        return [name for name, table in found if table is None]
+        found = [pair for target in self.targets for pair in _prefixes_of(target, id_prefixes)]
+        self.tables = frozenset(prefix for _, prefixes in found for prefix in prefixes)
+        return [name for name, prefixes in found if not prefixes]
 
     def accepts(self, value: str) -> bool:
         """Return whether a value is an id of one of the tables. Before `bind`, the ids of all tables are accepted."""
@@ -108,15 +109,15 @@ def table_of(value: object) -> str | None:
     return table if table.isidentifier() and table.isascii() else None
 
 
-def _tables_of(target: Any, table_names: dict[str, str]) -> list[tuple[str, str | None]]:
-    """Return the class names of a target, each with its table, or with None if it is unknown.
+def _prefixes_of(target: Any, id_prefixes: Mapping[str, tuple[str, ...]]) -> list[tuple[str, tuple[str, ...]]]:
+    """Return the class names of a target, each with what its ids begin with, which is nothing if it is unknown.
 
     A class is resolved by its own table and not by its name, which a class of another module may share.
     """
     table = getattr(target, "__convex_table__", None)
     if table is None:
-        return [(name, table_names.get(name)) for name in _class_names(target)]
-    return [(target.__name__, table.name if table.name in table_names.values() else None)]
+        return [(name, id_prefixes.get(name, ())) for name in _class_names(target)]
+    return [(target.__name__, table.id_prefixes if table.id_prefixes in id_prefixes.values() else ())]
 
 
 def _class_names(target: Any) -> list[str]:

@@ -104,7 +104,7 @@ def test_references_are_checked_against_their_tables(field: str, tables: set[str
     """Id[User], Id["User"], Id["User | Team"] and Id[StoredFile] accept ids of exactly these tables."""
     Schema(User, Team).extended([StoredFile])
     validator = Validator(typing.get_type_hints(Team, include_extras=True)[field], f"Team.{field}")
-    validator.bind({"User": "users", "Team": "teams", "StoredFile": "_storage"})
+    validator.bind({"User": ("users",), "Team": ("teams",), "StoredFile": ("_storage",)})
     for table in ("users", "teams", "_storage", "other"):
         value = new_id(table, 5)
         if table in tables:
@@ -117,20 +117,20 @@ def test_references_are_checked_against_their_tables(field: str, tables: set[str
 def test_reference_to_two_classes() -> None:
     """Id[User | Team] accepts the ids of both."""
     validator = Validator(Id[User | Team], "here")
-    assert validator.bind({"User": "users", "Team": "teams"}) == []
+    assert validator.bind({"User": ("users",), "Team": ("teams",)}) == []
     assert validator.check(new_id("teams", 5))
 
 
 def test_class_means_its_own_table() -> None:
     """A reference by class means that class's table, even if another class has the same name."""
     marker = IdOf((User,))
-    assert marker.bind({"User": "people", "Person": "users"}) == []
+    assert marker.bind({"User": ("people",), "Person": ("users",)}) == []
     assert marker.tables == {"users"}
 
 
 def test_class_outside_the_schema_is_unknown() -> None:
     """Binding returns the classes without a table, given by class or by name."""
-    assert IdOf((User, "Team", "Nobody")).bind({"Team": "teams"}) == ["User", "Nobody"]
+    assert IdOf((User, "Team", "Nobody")).bind({"Team": ("teams",)}) == ["User", "Nobody"]
 
 
 def test_repr_is_the_source_code() -> None:

@@ -11,7 +11,7 @@ from tests.deployment import Deployment, deployed
 UNSET = object()
 
 
-def thing(indexes: Any = None, *, table: str = "things", **fields: Any) -> Any:
+def thing(indexes: Any = None, *, table: str = "things", renamed_from: Any = None, **fields: Any) -> Any:
     """Return a version of the class Thing; a field is its annotation, or (annotation, default)."""
     body: dict[str, Any] = {"__annotations__": {}, "__module__": __name__}
     for name, field in fields.items():
@@ -19,7 +19,8 @@ def thing(indexes: Any = None, *, table: str = "things", **fields: Any) -> Any:
         body["__annotations__"][name] = annotation
         if default is not UNSET:
             body[name] = default
-    return types.new_class("Thing", (Document,), {"table": table, "indexes": indexes}, lambda own: own.update(body))
+    options = {"table": table, "indexes": indexes, "renamed_from": renamed_from}
+    return types.new_class("Thing", (Document,), options, lambda own: own.update(body))
 
 
 def create_with(folder: Path, kind: Any, *documents: Any) -> list[Any]:

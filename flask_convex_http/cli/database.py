@@ -10,7 +10,7 @@ import msgspec
 from flask.cli import with_appcontext
 
 from flask_convex_http.cli.output import counted, json_option, moment, print_json, print_table, printable, shortened
-from flask_convex_http.operations import TableReader, TableRows
+from flask_convex_http.operations import TableCount, TableReader, TableRows
 from flask_convex_http.web.state import current_backend
 
 if TYPE_CHECKING:
@@ -39,10 +39,14 @@ def migrate(dry_run: bool, allow_destructive: bool, verbose: bool, as_json: bool
     steps = backend.migrate(dry_run=dry_run, allow_destructive=allow_destructive)
     if not dry_run:
         backend.register_crons()  # running workers did it before, perhaps on a database that was replaced since
+    undescribed = [] if dry_run else backend.tables.undescribed()
     location = None if backend.location.is_temporary else str(backend.location)
     if as_json:
         described = [{"step": str(step), "destructive": step.destructive} for step in steps]
-        print_json({"database": location, "dry_run": dry_run, "steps": described})
+        report: dict[str, Any] = {"database": location, "dry_run": dry_run, "steps": described}
+        if undescribed:
+            report["undescribed"] = [{"table": table.name, "rows": table.rows} for table in undescribed]
+        print_json(report)
         return
     click.echo(f"Database: {location or 'temporary, gone when this command ends; set CONVEX_DATABASE_URL'}")
     for line in _lines(steps, verbose=verbose):
@@ -51,6 +55,8 @@ def migrate(dry_run: bool, allow_destructive: bool, verbose: bool, as_json: bool
         click.echo("The database matches the schema.")
     else:
         click.echo(f"{counted(len(steps), 'step')} {'to apply; nothing was changed' if dry_run else 'applied'}.")
+    for table in undescribed:
+        click.echo(printable(f"Note: {table}."))
 
 
 def _lines(steps: Sequence[MigrationStep], *, verbose: bool) -> list[str]:
@@ -89,6 +95,9 @@ def data(table: str | None, limit: int, order: Literal["asc", "desc"], as_json: 
         return
     found = tables.read(table, order=order, limit=limit)
     if found is None:
+        for other in tables.undescribed():
+            if other.name == table:
+                raise click.ClickException(f"{other}.")
         names = ", ".join(count.name for count in tables.counts())
         raise click.ClickException(f"There is no table {table!r}; there are {names}")
     _print_rows(table, found, as_json)
@@ -97,10 +106,21 @@ def data(table: str | None, limit: int, order: Literal["asc", "desc"], as_json: 
 def _print_tables(tables: TableReader, as_json: bool) -> None:
     counts = tables.counts()
     if as_json:
-        print_json([{"table": count.name, "rows": count.rows, "system": count.is_system} for count in counts])
+        print_json([_as_json(count) for count in counts])
         return
-    rows = [(count.name, str(count.rows), "system" if count.is_system else "") for count in counts]
+    rows = [(count.name, str(count.rows), _remark(count)) for count in counts]
     print_table(("TABLE", "ROWS", ""), rows)
+
+
+def _as_json(count: TableCount) -> dict[str, Any]:
+    described = {} if count.is_described else {"described": False}
+    return {"table": count.name, "rows": count.rows, "system": count.is_system, **described}
+
+
+def _remark(count: TableCount) -> str:
+    if count.is_system:
+        return "system"
+    return "" if count.is_described else "no class describes it"
 
 
 def _print_rows(name: str, found: TableRows, as_json: bool) -> None:

@@ -133,7 +133,7 @@ class DatabaseReader:
             value: The value. A document with this id need not exist.
         """
         table = self._table_for(document)
-        return Id(value) if table_of(value) == table.name else None
+        return Id(value) if table_of(value) in table.id_prefixes else None
 
     def _table_of(self, document_id: str) -> Table[Any]:
         if document_id is UNSET:  # type: ignore[comparison-overlap]  # the .id of a document that is not stored

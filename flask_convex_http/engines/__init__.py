@@ -12,3 +12,4 @@ from flask_convex_http.engines.base import Row as Row
 from flask_convex_http.engines.base import Snapshot as Snapshot
 from flask_convex_http.engines.base import StartMarker as StartMarker
 from flask_convex_http.engines.base import Transaction as Transaction
+from flask_convex_http.engines.readiness import UndescribedTable as UndescribedTable

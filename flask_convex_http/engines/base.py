@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from flask_convex_http.engines.readiness import UndescribedTable
 from flask_convex_http.schema.documents import Table
 from flask_convex_http.schema.index_ranges import Segment
 from flask_convex_http.schema.migrations import Migration, MigrationStep
@@ -185,6 +186,13 @@ class Engine(Protocol):
 
         Returns:
             One sentence per problem, which also names the remedy.
+
+        Raises:
+            MigrationRequiredError: The database does not exist.
+        """
+
+    def undescribed_tables(self) -> list[UndescribedTable]:
+        """Return the tables that earlier schemas had and that have rows, but no class now.
 
         Raises:
             MigrationRequiredError: The database does not exist.

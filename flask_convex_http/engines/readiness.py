@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from flask_convex_http.errors import MigrationRefusedError, MigrationRequiredError
+from flask_convex_http.schema.columns import Kind
 from flask_convex_http.schema.documents import Schema
-from flask_convex_http.schema.migrations import Migration, Shape, plan, shape_of
+from flask_convex_http.schema.migrations import Migration, Shape, is_described, plan, shape_of
 
 _HOW_TO_MIGRATE = "run `flask convex migrate` (with your app's --app) to bring it up to date"
 
@@ -16,6 +17,65 @@ class StoredTables(Migration, Protocol):
 
     def stored_shape(self) -> Shape:
         """Return the shape that the last migration stored."""
+
+    def count(self, table: str) -> int:
+        """Return the number of rows in a table."""
+
+
+class UndescribedTable(NamedTuple):
+    """A table that an earlier schema had, with rows that no class describes.
+
+    Attributes:
+        name: Its name.
+        rows: The number of its rows.
+        example: The id of one of them.
+    """
+
+    name: str
+    rows: int
+    example: str
+
+    def __str__(self) -> str:
+        noun = "1 row" if self.rows == 1 else f"{self.rows:,} rows"
+        return (
+            f"No class describes the table {self.name}, which has {noun}, such as {self.example}. If its class has "
+            f'another table now, write renamed_from="{self.name}" in the class statement and run `flask convex '
+            f'migrate`; if nobody needs the rows, DROP TABLE "{self.name}"'
+        )
+
+
+def undescribed_tables(tables: StoredTables, schema: Schema) -> list[UndescribedTable]:
+    """Return the tables that earlier schemas had and that have rows, but no class now."""
+    found = []
+    try:
+        names = list(tables.describe())
+    except MigrationRefusedError:  # a table of the schema is another program's; `check_tables` reports that
+        return []
+    for name in names:
+        example = None if is_described(schema, name) else tables.any_row(name)
+        if example is not None:
+            found.append(UndescribedTable(name, tables.count(name), example))
+    return found
+
+
+def kinds_by_name(schema: Schema, name: str) -> dict[str, Kind]:
+    """Return the kinds that the columns of a table should have, by their names and old names.
+
+    Args:
+        schema: The tables of the application.
+        name: The name of the table, which may be an old one.
+    """
+    table = schema.tables.get(name) or next((one for one in schema.tables.values() if name in one.old_names), None)
+    columns = table.columns.values() if table else ()
+    return {name: column.type.kind for column in columns for name in (column.name, *column.old_names)}
+
+
+def id_range(table: str | None, placeholder: str) -> tuple[str, tuple[str, ...]]:
+    """Return the condition for the rows whose ids begin with the name of a table, and its values; all rows for None."""
+    if table is None:
+        return "", ()
+    after = chr(ord("_") + 1)
+    return f' WHERE "_id" >= {placeholder} AND "_id" < {placeholder}', (f"{table}_", f"{table}{after}")
 
 
 def check_tables(tables: StoredTables | None, schema: Schema) -> None:

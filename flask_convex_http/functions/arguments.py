@@ -53,9 +53,9 @@ class Arguments:
         self._remaining = [(name, check) for name, validator in validators.items() if (check := validator.remaining)]
         self._validators = list(validators.values())
 
-    def bind(self, table_names: dict[str, str]) -> list[str]:
+    def bind(self, id_prefixes: Mapping[str, tuple[str, ...]]) -> list[str]:
         """Resolve the tables of all ids, and return the class names that are not in the schema."""
-        return [name for validator in self._validators for name in validator.bind(table_names)]
+        return [name for validator in self._validators for name in validator.bind(id_prefixes)]
 
     def check(self, values: Any) -> dict[str, Any]:
         """Validate arguments that Python code passed, and return them by name with the defaults of the others."""

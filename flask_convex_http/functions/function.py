@@ -172,7 +172,7 @@ class Function(Generic[P, R_co]):
         self._arguments = Arguments(self.parameters, hints, self._where)
 
     def _bind_ids(self, validator: Arguments | Validator | None, schema: Schema) -> None:
-        unknown = validator.bind(schema.table_names) if validator else []
+        unknown = validator.bind(schema.id_prefixes) if validator else []
         if unknown:
             raise RegistrationError(
                 f"{self._where} refers to Id[{unknown[0]}], which is not in the schema: add {unknown[0]} to Schema(...)"

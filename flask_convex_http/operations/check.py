@@ -80,6 +80,7 @@ class Check:
         problems, notes = self._findings.problems, self._findings.notes
         try:
             problems += self._files.engine.check()
+            problems += map(str, self._files.engine.undescribed_tables())
             self._check_documents()
             notes += self._other_notes()
             self._check_files()
@@ -223,7 +224,7 @@ def _read_document(table: Table[Any], row: Row, mismatches: _Sentences) -> Docum
     except (EngineError, DocumentValidationError) as error:
         mismatches.add(f"The document {row[0]} does not match its class: {error}; replace or delete it")
         return None
-    if table_of(row[0]) != table.name:
+    if table_of(row[0]) not in table.id_prefixes:
         mismatches.add(f"The row {row[0]!r} of {table.name} does not have an id of its table; insert it again")
         return None
     return document

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from flask_convex_http.database.query import Query
-from flask_convex_http.engines import Engine
+from flask_convex_http.engines import Engine, UndescribedTable
 from flask_convex_http.schema.documents import Schema
 
 #: Columns of system tables that hold secrets, or hashes of secrets.
@@ -22,11 +22,13 @@ class TableCount(NamedTuple):
         name: The table's name.
         rows: The number of rows.
         is_system: Whether it is a table of the package, not of the application.
+        is_described: Whether a class describes it. If not, an earlier schema had it.
     """
 
     name: str
     rows: int
     is_system: bool
+    is_described: bool = True
 
 
 class TableRows(NamedTuple):
@@ -54,10 +56,17 @@ class TableReader:
     schema: Schema
 
     def counts(self) -> list[TableCount]:
-        """Return all tables with their row counts, those of the application first."""
+        """Return all tables with their row counts: the application's, those with rows and no class, the package's."""
         tables = sorted(self.schema.tables.values(), key=lambda table: (table.system, table.name))
         with self.engine.snapshot() as snapshot:
-            return [TableCount(table.name, snapshot.count(table), table.system) for table in tables]
+            counts = [TableCount(table.name, snapshot.count(table), table.system) for table in tables]
+        others = [TableCount(table.name, table.rows, False, False) for table in self.undescribed()]
+        own = sum(not count.is_system for count in counts)
+        return [*counts[:own], *others, *counts[own:]]
+
+    def undescribed(self) -> list[UndescribedTable]:
+        """Return the tables that earlier schemas had and that have rows, but no class now."""
+        return self.engine.undescribed_tables()
 
     def read(self, name: str, *, order: Literal["asc", "desc"], limit: int) -> TableRows | None:
         """Return rows of a table, or None if there is no such table.

@@ -11,6 +11,7 @@ from msgspec import UNSET
 
 from flask_convex_http.errors import ArgumentRangeError, ArgumentValidationError, RegistrationError
 from flask_convex_http.ids import Id, table_of
+from flask_convex_http.schema.renames import old_names_of_table
 from flask_convex_http.schema.tables import ID_COLUMN as ID_COLUMN
 from flask_convex_http.schema.tables import TIME_COLUMN as TIME_COLUMN
 from flask_convex_http.schema.tables import Column as Column
@@ -35,12 +36,19 @@ if TYPE_CHECKING:
         """The metaclass of `Document` as type checkers see it."""
 
     class Document(metaclass=DocumentMeta):
-        """A row of a table, as an immutable value. Subclass it with `table=` and optionally `indexes=`."""
+        """A row of a table, as an immutable value. Subclass it with `table=` and optionally `indexes=`.
+
+        The old name of a table that was renamed is given as `renamed_from=`.
+        """
 
         __convex_document__: ClassVar[bool]
 
         def __init_subclass__(
-            cls, *, table: str | None = None, indexes: Mapping[str, Sequence[str] | Unique] | None = None
+            cls,
+            *,
+            table: str | None = None,
+            indexes: Mapping[str, Sequence[str] | Unique] | None = None,
+            renamed_from: str | Sequence[str] | None = None,
         ) -> None: ...
 
         @property
@@ -62,7 +70,8 @@ if TYPE_CHECKING:
         """
 
         @property
-        def id(self) -> str: ...
+        def id(self) -> str:
+            """The id of a stored document."""
 
         def __convex_replaces__(self, document: Replaced_contra, /) -> None: ...
 
@@ -71,22 +80,23 @@ else:
     class DocumentMeta(msgspec.StructMeta):
         """Builds the table of a document class from its class statement."""
 
-        def __new__(mcls, name, bases, namespace, *, table=None, indexes=None, **options):
+        def __new__(mcls, name, bases, namespace, *, table=None, indexes=None, renamed_from=None, **options):
             """Return the class, with its table if the statement names one."""
             below_document = any(hasattr(base, "__convex_document__") for base in bases)
             if below_document and options:
                 raise RegistrationError(
-                    f"class {name}(Document, {next(iter(options))}=...): a document class takes table= and "
-                    "indexes= only"
+                    f"class {name}(Document, {next(iter(options))}=...): a document class takes table=, "
+                    "indexes= and renamed_from= only"
                 )
             # msgspec inherits frozen=True, but not kw_only=True
             cls = super().__new__(mcls, name, bases, namespace, **{"kw_only": True, **options})
             cls.__convex_table__ = None
             if table is None:
-                if indexes is not None:
-                    raise RegistrationError(f"{name} has indexes but no table: write class {name}(Document, table=...)")
+                given = "indexes" if indexes is not None else "renamed_from" if renamed_from is not None else None
+                if given:
+                    raise RegistrationError(f"{name} has {given} but no table: write class {name}(Document, table=...)")
                 return cls
-            table_being_built = Table(cls, table, indexes or {})
+            table_being_built = Table(cls, table, indexes or {}, old_names_of_table(renamed_from))
             cls.__convex_table__ = table_being_built
             table_being_built.try_resolve()
             return cls
@@ -99,6 +109,8 @@ else:
         rename={"id": "_id", "creation_time": "_creationTime"},
     ):
         """A row of a table, as an immutable value. Subclass it with `table=` and optionally `indexes=`.
+
+        The old name of a table that was renamed is given as `renamed_from=`.
 
         Attributes:
             id: The id of a stored document, UNSET before.
@@ -130,6 +142,8 @@ class Schema:
     def __init__(self, *documents: type[Document]) -> None:
         self.tables: dict[str, Table[Any]] = {}
         self._by_class: dict[type, Table[Any]] = {}
+        #: The tables by every name that their ids begin with.
+        self._by_prefix: dict[str, Table[Any]] = {}
         for document in documents:
             self._add(document)
         self.bind()
@@ -156,7 +170,7 @@ class Schema:
 
     def likely_table_of(self, document_id: Any) -> Table[Any] | None:
         """Return the table that a value names in its beginning, without a check that the value is an id."""
-        return self.tables.get(document_id[:-33]) if isinstance(document_id, str) else None
+        return self._by_prefix.get(document_id[:-33]) if isinstance(document_id, str) else None
 
     def table_of(self, document_id: str) -> Table[Any]:
         """Return the table of an id.
@@ -166,7 +180,7 @@ class Schema:
             ArgumentRangeError: The value is not an id of a table of this schema.
         """
         name = table_of(document_id)
-        table = self.tables.get(name) if name else None
+        table = self._by_prefix.get(name) if name else None
         if table is None:
             expected = "Expected the id of a document of this database"
             if not isinstance(document_id, str):
@@ -175,19 +189,19 @@ class Schema:
         return table
 
     @property
-    def table_names(self) -> dict[str, str]:
-        """The names of tables by the name of their class, as far as a class name is unambiguous.
+    def id_prefixes(self) -> dict[str, tuple[str, ...]]:
+        """The names that the ids of a table begin with, by the name of its class if that is unambiguous.
 
         A class of the application hides one of the package with the same name. Two classes of the application with one
         name are referred to by class, as in Id[shop.Item], and have keys here that no annotation contains.
         """
         own = [table for table in self.tables.values() if not table.system]
         count = Counter(table.document.__name__ for table in own)
-        names = {table.document.__name__: table.name for table in self.tables.values() if table.system}
+        names = {table.document.__name__: table.id_prefixes for table in self.tables.values() if table.system}
         for table in own:
             name = table.document.__name__
-            names[name if count[name] == 1 else f"<{table.name}>"] = table.name
-        return {name: table_name for name, table_name in names.items() if count[name] < 2}
+            names[name if count[name] == 1 else f"<{table.name}>"] = table.id_prefixes
+        return {name: prefixes for name, prefixes in names.items() if count[name] < 2}
 
     def bind(self) -> None:
         """Resolve the references between tables.
@@ -195,7 +209,7 @@ class Schema:
         Raises:
             RegistrationError: A reference points to a class that is not in the schema.
         """
-        names = self.table_names
+        names = self.id_prefixes
         for table in self.tables.values():
             for column in _resolved(table).values():
                 unknown = [name for name in column.validator.bind(names) if name not in _SYSTEM_NAMES]
@@ -214,6 +228,9 @@ class Schema:
         other = next((other for name, other in self.tables.items() if name.lower() == table.name.lower()), None)
         if other is not None:
             raise RegistrationError(_same_name(other, table))
+        for prefix in table.id_prefixes:
+            if self._by_prefix.setdefault(prefix, table) is not table:
+                raise RegistrationError(_same_ids(prefix, self._by_prefix[prefix], table))
         self.tables[table.name] = table
         self._by_class[document] = table
 
@@ -225,6 +242,14 @@ def _same_name(one: Table[Any], other: Table[Any]) -> str:
     return (
         f"{own.document.__name__}: the table {own.name!r} is one of the package's own. Give the class another name for "
         f'its table, such as class {own.document.__name__}(Document, table="app_{own.name}"); the class keeps its name'
+    )
+
+
+def _same_ids(prefix: str, one: Table[Any], other: Table[Any]) -> str:
+    renamed, user = (one, other) if prefix in one.old_names else (other, one)
+    return (
+        f"{user.document.__name__}: ids that begin with {prefix!r} belong to {renamed.document.__name__}, which was "
+        f"renamed_from={prefix!r}; give {user.document.__name__} another table and other old names"
     )
 
 

@@ -3,14 +3,17 @@
 This module decides; an engine describes the database and applies the steps. A step that would lose data is refused
 unless the operator allows it. A step that existing rows do not fit is always refused. Both messages name the table, the
 field and a row.
+
+Tables and columns are looked up under their old names too. A plan is made before its steps are applied, so rows are
+read under the names that the database has (`_Source`).
 """
 
 from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 from msgspec import UNSET
@@ -19,171 +22,22 @@ from flask_convex_http.errors import MigrationRefusedError
 from flask_convex_http.schema import decimals
 from flask_convex_http.schema.columns import Kind, fingerprint
 from flask_convex_http.schema.documents import Column, Index, Schema, Table
+from flask_convex_http.schema.migration_steps import AddColumn as AddColumn
+from flask_convex_http.schema.migration_steps import ChangeColumn as ChangeColumn
+from flask_convex_http.schema.migration_steps import ColumnShape as ColumnShape
+from flask_convex_http.schema.migration_steps import CreateIndex as CreateIndex
+from flask_convex_http.schema.migration_steps import CreateTable as CreateTable
+from flask_convex_http.schema.migration_steps import DropColumn as DropColumn
+from flask_convex_http.schema.migration_steps import DropIndex as DropIndex
+from flask_convex_http.schema.migration_steps import IndexShape as IndexShape
+from flask_convex_http.schema.migration_steps import Migration as Migration
+from flask_convex_http.schema.migration_steps import MigrationStep as MigrationStep
+from flask_convex_http.schema.migration_steps import RenameColumn as RenameColumn
+from flask_convex_http.schema.migration_steps import RenameTable as RenameTable
+from flask_convex_http.schema.migration_steps import Shape as Shape
+from flask_convex_http.schema.migration_steps import TableShape as TableShape
+from flask_convex_http.schema.migration_steps import described
 from flask_convex_http.validation.validator import InvalidValueError
-
-
-class ColumnShape(msgspec.Struct, frozen=True):
-    """A column of a database.
-
-    Attributes:
-        kind: The kind of stored value.
-        nullable: Whether it can hold NULL.
-        checks: The fingerprint of the annotation that its rows were last checked against.
-    """
-
-    kind: Kind
-    nullable: bool
-    checks: str = ""
-
-
-class IndexShape(msgspec.Struct, frozen=True):
-    """An index of a database, with its declared fields."""
-
-    fields: tuple[str, ...]
-    unique: bool
-
-
-class TableShape(msgspec.Struct, frozen=True):
-    """A table of a database."""
-
-    columns: dict[str, ColumnShape]
-    indexes: dict[str, IndexShape]
-
-
-Shape = dict[str, TableShape]
-
-
-class Migration(Protocol):
-    """The view of a database that `plan` decides on."""
-
-    def describe(self) -> Shape:
-        """Return the existing tables."""
-
-    def rows(self, table: str, column: str) -> Iterator[tuple[str, Any]]:
-        """Yield the id and one column of every row."""
-
-    def any_row(self, table: str) -> str | None:
-        """Return the id of any row, or None if there is none."""
-
-    def duplicate(self, table: str, columns: Sequence[str]) -> str | None:
-        """Return the id of a row that equals another one in these columns, or None."""
-
-
-@dataclass(frozen=True, slots=True)
-class MigrationStep:
-    """One change of a database. `str()` describes it in a line.
-
-    Attributes:
-        table: The table.
-        destructive: Whether it loses data.
-        creates_table: Whether it creates the table.
-    """
-
-    table: Table[Any]
-    destructive: ClassVar[bool] = False
-    creates_table: ClassVar[bool] = False
-
-    @property
-    def required(self) -> bool:
-        """Whether the application cannot run before this step."""
-        return True
-
-
-@dataclass(frozen=True, slots=True)
-class CreateTable(MigrationStep):
-    """Creates a table."""
-
-    creates_table: ClassVar[bool] = True
-
-    def __str__(self) -> str:
-        return f"create table {self.table.name} ({', '.join(self.table.columns) or 'no fields'})"
-
-
-@dataclass(frozen=True, slots=True)
-class AddColumn(MigrationStep):
-    """Adds a column.
-
-    Attributes:
-        column: The column.
-        value: The stored value for existing rows.
-    """
-
-    column: Column
-    value: Any
-
-    def __str__(self) -> str:
-        return f"add column {self.table.name}.{self.column.name} ({self.column.type.kind})"
-
-
-@dataclass(frozen=True, slots=True)
-class ChangeColumn(MigrationStep):
-    """Changes the type of a column, or the values that it accepts.
-
-    Attributes:
-        column: The new column.
-        old: The existing column.
-        values: The new stored values by id, of the rows whose value changes.
-    """
-
-    column: Column
-    old: ColumnShape
-    values: dict[str, Any] = field(repr=False)
-
-    @property
-    def required(self) -> bool:
-        """False if all rows fit and the column can store every new value, so that older code can still run."""
-        can_store = self.old.kind == self.column.type.kind and self.old.nullable >= self.column.nullable
-        return bool(self.values) or not can_store
-
-    def __str__(self) -> str:
-        name = f"{self.table.name}.{self.column.name}"
-        if not self.values and (self.old.kind, self.old.nullable) == (self.column.type.kind, self.column.nullable):
-            return f"change what {name} takes (its rows fit)"
-        return f"change column {name} to {_described(self.column)}"
-
-
-@dataclass(frozen=True, slots=True)
-class DropColumn(MigrationStep):
-    """Drops a column with its values."""
-
-    name: str
-    destructive: ClassVar[bool] = True
-
-    @property
-    def required(self) -> bool:
-        """Always False."""
-        return False
-
-    def __str__(self) -> str:
-        return f"drop column {self.table.name}.{self.name} and what it holds"
-
-
-@dataclass(frozen=True, slots=True)
-class CreateIndex(MigrationStep):
-    """Creates an index."""
-
-    index: Index
-
-    def __str__(self) -> str:
-        kind = "unique index" if self.index.unique else "index"
-        return (
-            f"create {kind} {self.index.name} on {self.table.name} ({', '.join(self.index.fields) or 'creation time'})"
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class DropIndex(MigrationStep):
-    """Drops an index."""
-
-    name: str
-
-    @property
-    def required(self) -> bool:
-        """Always False."""
-        return False
-
-    def __str__(self) -> str:
-        return f"drop index {self.name} of {self.table.name}"
 
 
 def shape_of(schema: Schema) -> Shape:
@@ -192,13 +46,14 @@ def shape_of(schema: Schema) -> Shape:
         table.name: TableShape(
             {name: _column_shape(column) for name, column in table.columns.items()},
             {index.name: IndexShape(index.fields, index.unique) for index in table.indexes.values()},
+            table.old_names,
         )
         for table in schema.tables.values()
     }
 
 
 def plan(schema: Schema, migration: Migration, *, allow_destructive: bool = False) -> list[MigrationStep]:
-    """Return the steps from the existing tables to the schema, in order. Tables outside the schema are ignored.
+    """Return the steps from the existing tables to the schema, in order. Tables outside the schema stay as they are.
 
     Args:
         schema: The tables of the application.
@@ -209,62 +64,163 @@ def plan(schema: Schema, migration: Migration, *, allow_destructive: bool = Fals
         MigrationRefusedError: A step would lose data without permission, or existing rows do not fit.
     """
     existing = migration.describe()
-    steps: list[MigrationStep] = []
-    for table in schema.tables.values():
-        shape = existing.get(table.name)
-        if shape is None:
-            steps += [CreateTable(table), *(CreateIndex(table, index) for index in table.indexes.values())]
-        else:
-            steps += _change(table, shape, migration)
-    lost = [step for step in steps if step.destructive]
-    if lost and not allow_destructive:
-        raise MigrationRefusedError(_loss(lost[0], migration))
+    try:
+        steps = [step for table in schema.tables.values() for step in _steps(table, schema, existing, migration)]
+        lost = [step for step in steps if step.destructive]
+        if lost and not allow_destructive:
+            names = {step.table.name: step.old for step in steps if isinstance(step, RenameTable)}
+            table = lost[0].table.name
+            raise MigrationRefusedError(_loss(lost[0], migration.any_row(names.get(table, table))))
+    except MigrationRefusedError as error:
+        hint = _hint_at_renamed(schema, existing, migration)
+        raise MigrationRefusedError(f"{error}{hint}") from None
     return steps
 
 
-def _change(table: Table[Any], shape: TableShape, migration: Migration) -> Iterator[MigrationStep]:
+def with_new_names(table: Table[Any], shape: TableShape) -> tuple[TableShape, dict[str, str]]:
+    """Return the shape of a table after its columns are renamed, and the old name of each renamed column."""
+    renamed: dict[str, str] = {}
+    for name, column in table.columns.items():
+        old = next((old for old in column.old_names if old in shape.columns), None)
+        if name not in shape.columns and old is not None:
+            renamed[name] = old
+    new_of = {old: name for name, old in renamed.items()}
+    columns = {new_of.get(name, name): column for name, column in shape.columns.items()}
+    indexes = {
+        name: IndexShape(tuple(new_of.get(field, field) for field in index.fields), index.unique)
+        for name, index in shape.indexes.items()
+    }
+    return TableShape(columns, indexes, shape.old_names), renamed
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A table as it is in the database before the migration.
+
+    Attributes:
+        migration: The database.
+        table: The table of the schema.
+        name: The name that the table has in the database.
+        renamed: The old name of each column that will be renamed.
+    """
+
+    migration: Migration
+    table: Table[Any]
+    name: str
+    renamed: dict[str, str]
+
+    def column(self, name: str) -> str:
+        """Return the name that a column has in the database."""
+        return self.renamed.get(name, name)
+
+    def any_row(self) -> str | None:
+        """Return the id of any row, or None."""
+        return self.migration.any_row(self.name)
+
+
+def _steps(table: Table[Any], schema: Schema, existing: Shape, migration: Migration) -> Iterator[MigrationStep]:
+    _refuse_lost_ids(table, existing.get(table.name), migration)
+    rename = _rename(table, schema, existing, migration)
+    if rename is not None:
+        yield rename
+        yield from _change(table, rename.old, existing[rename.old], migration)
+    elif table.name in existing:
+        yield from _change(table, table.name, existing[table.name], migration)
+    else:
+        _refuse_renamed_by_newer(table, schema, existing)
+        yield CreateTable(table)
+        yield from (CreateIndex(table, index) for index in table.indexes.values())
+
+
+def _rename(table: Table[Any], schema: Schema, existing: Shape, migration: Migration) -> RenameTable | None:
+    """Return the step that renames a table, or None if the database has it under no old name."""
+    for old in table.old_names:
+        if old not in existing or old in schema.tables:
+            continue
+        if table.name not in existing:
+            return RenameTable(table, old)
+        left = migration.any_row(old)
+        if left is None:
+            continue
+        if migration.any_row(table.name) is None:
+            return RenameTable(table, old, replaces=True)
+        raise MigrationRefusedError(
+            f"Both {old} and {table.name}, which is renamed_from it, have rows, such as {left} in {old}: move the rows "
+            "of one table to the other with SQL, or delete them"
+        )
+    return None
+
+
+def _refuse_lost_ids(table: Table[Any], shape: TableShape | None, migration: Migration) -> None:
+    """Refuse a class that has lost an old name of its table with which ids of its rows begin."""
+    for old in shape.old_names if shape else ():
+        example = None if old in table.old_names else migration.any_row(table.name, old)
+        if example is not None:
+            raise MigrationRefusedError(
+                f"class {table.document.__name__} must keep renamed_from={old!r}, because ids such as {example} begin "
+                "with the old name of its table"
+            )
+
+
+def _refuse_renamed_by_newer(table: Table[Any], schema: Schema, existing: Shape) -> None:
+    """Refuse to create a table that a newer release has renamed: this release would start without its rows."""
+    for name, shape in existing.items():
+        if table.name in shape.old_names and name not in schema.tables:
+            raise MigrationRefusedError(
+                f"A newer release has renamed the table {table.name} to {name}: run that release, or go back with "
+                f'class {table.document.__name__}(Document, table="{table.name}", renamed_from="{name}")'
+            )
+
+
+def _change(table: Table[Any], name: str, shape: TableShape, migration: Migration) -> Iterator[MigrationStep]:
+    shape, renamed = with_new_names(table, shape)
+    source = _Source(migration, table, name, renamed)
     wanted = {index.name: IndexShape(index.fields, index.unique) for index in table.indexes.values()}
     changed = {name for name, index in shape.indexes.items() if wanted.get(name) != index}
+    gone = [name for name in shape.columns if name not in table.columns]
+    yield from (RenameColumn(table, old, table.columns[new]) for new, old in renamed.items())
     yield from (DropIndex(table, name) for name in sorted(changed))
     for name, column in table.columns.items():
         if name not in shape.columns:
-            yield _add_column(table, column, migration)
+            yield _add_column(source, column, gone)
         elif shape.columns[name] != _column_shape(column):
-            yield _change_column(table, column, shape.columns[name], migration)
-    yield from (DropColumn(table, name) for name in shape.columns if name not in table.columns)
+            yield _change_column(source, column, shape.columns[name])
+    yield from (DropColumn(table, name) for name in gone)
     for index in table.indexes.values():
         if index.name not in shape.indexes or index.name in changed:
-            _refuse_duplicates(table, index, shape, migration)
+            _refuse_duplicates(source, index, shape)
             yield CreateIndex(table, index)
 
 
-def _add_column(table: Table[Any], column: Column, migration: Migration) -> AddColumn:
+def _add_column(source: _Source, column: Column, gone: Sequence[str]) -> AddColumn:
+    table = source.table
     default = column.default
     if default is not UNSET:
         return AddColumn(table, column, table.store(column.name, default))
-    example = None if column.nullable else migration.any_row(table.name)
+    example = None if column.nullable else source.any_row()
     if example is not None:
+        other = f"write renamed_from({gone[0]!r}) in its Annotated if it is {gone[0]}, " if gone else ""
         raise MigrationRefusedError(
             f"{table.name}.{column.name} is new and required, but there are rows without it, such as {example}: "
-            f"give the field a default in class {table.document.__name__}, or allow None"
+            f"{other}give the field a default in class {table.document.__name__}, or allow None"
         )
     return AddColumn(table, column, None)
 
 
-def _change_column(table: Table[Any], column: Column, old: ColumnShape, migration: Migration) -> ChangeColumn:
+def _change_column(source: _Source, column: Column, old: ColumnShape) -> ChangeColumn:
     values = {}
-    for document_id, stored in migration.rows(table.name, column.name):
+    for document_id, stored in source.migration.rows(source.name, source.column(column.name)):
         try:
             fitting = None if stored is None and column.nullable else _converted(column, old.kind, stored)
         except (ValueError, msgspec.MsgspecError) as error:
             why = error.inside(f".{column.name}") if isinstance(error, InvalidValueError) else error
             raise MigrationRefusedError(
-                f"{table.name}.{column.name} cannot become {_described(column)}: the row {document_id} does not fit "
-                f"({why}). Change the rows first, or keep the type"
+                f"{source.table.name}.{column.name} cannot become {described(column)}: the row {document_id} does not "
+                f"fit ({why}). Change the rows first, or keep the type"
             ) from None
         if fitting != stored or (old.kind != column.type.kind and type(fitting) is not type(stored)):
             values[document_id] = fitting
-    return ChangeColumn(table, column, old, values)
+    return ChangeColumn(source.table, column, old, values)
 
 
 def _converted(column: Column, old: Kind, stored: Any) -> Any:
@@ -285,21 +241,41 @@ def _converted(column: Column, old: Kind, stored: Any) -> Any:
     return fitting
 
 
-def _refuse_duplicates(table: Table[Any], index: Index, shape: TableShape, migration: Migration) -> None:
+def _refuse_duplicates(source: _Source, index: Index, shape: TableShape) -> None:
     if not index.unique or any(name not in shape.columns for name in index.fields):
         return
-    example = migration.duplicate(table.name, index.fields)
+    example = source.migration.duplicate(source.name, [source.column(name) for name in index.fields])
     if example is not None:
         raise MigrationRefusedError(
-            f"{table.name}: the unique index {index.name} ({', '.join(index.fields)}) cannot be made, since "
+            f"{source.table.name}: the unique index {index.name} ({', '.join(index.fields)}) cannot be made, since "
             f"another row has the same values as {example}. Change or delete one of them first"
         )
 
 
-def _loss(step: MigrationStep, migration: Migration) -> str:
-    example = migration.any_row(step.table.name)
+def _loss(step: MigrationStep, example: str | None) -> str:
     rows = f", for example in the row {example}" if example else ""
-    return f"Refused to {step}{rows}. Run `flask convex migrate --allow-destructive` to lose it"
+    renamed = (
+        f'If the field has a new name, write renamed_from("{step.name}") in its Annotated. '
+        if isinstance(step, DropColumn)
+        else ""
+    )
+    return f"Refused to {step}{rows}. {renamed}Run `flask convex migrate --allow-destructive` to lose it"
+
+
+def _hint_at_renamed(schema: Schema, existing: Shape, migration: Migration) -> str:
+    """Return a sentence on a table with rows that no class describes, or nothing."""
+    for name in existing:
+        if not is_described(schema, name) and (example := migration.any_row(name)) is not None:
+            return (
+                f". No class describes the rows of the table {name}, such as {example}: if its class has another table "
+                f'now, write renamed_from="{name}" in the class statement'
+            )
+    return ""
+
+
+def is_described(schema: Schema, name: str) -> bool:
+    """Return whether a class describes a table of the database, by its name or an old one."""
+    return name in schema.tables or any(name in table.old_names for table in schema.tables.values())
 
 
 def _same(stored: Any) -> Any:
@@ -319,7 +295,3 @@ _LIKE_JSON: tuple[Kind, ...] = ("date", "uuid", "decimal")
 
 def _column_shape(column: Column) -> ColumnShape:
     return ColumnShape(column.type.kind, column.nullable, fingerprint(column.validator))
-
-
-def _described(column: Column) -> str:
-    return column.type.kind + (" or None" if column.nullable else "")

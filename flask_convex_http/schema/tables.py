@@ -20,6 +20,7 @@ from flask_convex_http.errors import (
     UnstorableValueError,
 )
 from flask_convex_http.schema.columns import ColumnType, column_type
+from flask_convex_http.schema.renames import old_names_of_field, without_old_names
 from flask_convex_http.validation.records import NotStorableError
 from flask_convex_http.validation.validator import InvalidValueError, Validator
 
@@ -82,6 +83,7 @@ class Column:
         nullable: Whether None is allowed.
         validator: Checks the values.
         field: msgspec's description of the field.
+        old_names: The names that the field had in earlier releases.
     """
 
     name: str
@@ -89,6 +91,7 @@ class Column:
     nullable: bool
     validator: Validator
     field: msgspec.structs.FieldInfo
+    old_names: tuple[str, ...] = ()
 
     @property
     def default(self) -> Any:
@@ -105,9 +108,11 @@ class Table(Generic[D]):
         document: The class of its documents.
         name: Its name, of letters, digits and underscores.
         indexes: Field names by index name.
+        old_names: The names that the table had in earlier releases.
 
     Attributes:
         system: Whether it is one of the package's own tables.
+        id_prefixes: The names that ids of its documents begin with: its name and its old names.
         fields: The names of the fields, without id and creation time.
         indexes: The indexes by name, "by_creation_time" included.
         nullable: The names of the columns that can hold None.
@@ -116,13 +121,22 @@ class Table(Generic[D]):
         RegistrationError: A name, a field or an index cannot work.
     """
 
-    def __init__(self, document: type[D], name: str, indexes: Mapping[str, Sequence[str] | Unique]) -> None:
+    def __init__(
+        self,
+        document: type[D],
+        name: str,
+        indexes: Mapping[str, Sequence[str] | Unique],
+        old_names: tuple[str, ...] = (),
+    ) -> None:
         self.document = document
         self.name = name
+        self.old_names = old_names
+        self.id_prefixes = (name, *old_names)
         self.system = document.__module__.startswith(f"{__package__}.")
         self.fields = tuple(field for field in _struct_fields(document) if field not in _RESERVED_FIELDS)
         self._columns: dict[str, Column] | None = None
-        self._check_name()
+        for each in self.id_prefixes:
+            self._check_name(each)
         self._check_fields()
         self.indexes = {"by_creation_time": Index("by_creation_time", ())}
         self._add_indexes(indexes)
@@ -130,15 +144,16 @@ class Table(Generic[D]):
     def __repr__(self) -> str:
         return f"<Table {self.name} of {self.document.__name__}>"
 
-    def _check_name(self) -> None:
+    def _check_name(self, name: str) -> None:
         where = self.document.__name__
-        if not isinstance(self.name, str) or not _IDENTIFIER.fullmatch(self.name.lstrip("_" if self.system else "")):
+        if not isinstance(name, str) or not _IDENTIFIER.fullmatch(name.lstrip("_" if self.system else "")):
             raise RegistrationError(
-                f"{where}: table name {self.name!r} must start with a letter and hold up to 64 ASCII letters, "
-                "digits and _"
+                f"{where}: table name {name!r} must start with a letter and hold up to 64 ASCII letters, digits and _"
             )
-        if self.name.lower().startswith("sqlite_"):
-            raise RegistrationError(f"{where}: table name {self.name!r} is taken by SQLite; choose another")
+        if name.lower().startswith("sqlite_"):
+            raise RegistrationError(f"{where}: table name {name!r} is taken by SQLite; choose another")
+        if self.id_prefixes.count(name) > 1:
+            raise RegistrationError(f"{where}: the table {name!r} cannot be renamed_from itself")
 
     def _check_fields(self) -> None:
         where = self.document.__name__
@@ -225,6 +240,7 @@ class Table(Generic[D]):
                 raise RegistrationError(_reserved_field(self.document.__name__, name))
         defaults = {field.name: field for field in msgspec.structs.fields(self.document)}  # type: ignore[arg-type]
         columns = {name: self._column(name, hints[name], defaults[name]) for name in self.fields}
+        self._check_old_names(columns)
         for index in self.indexes.values():
             for field in index.fields:
                 if columns[field].type.kind == "json":
@@ -234,6 +250,15 @@ class Table(Generic[D]):
                         "Literal or Id field"
                     )
         return columns
+
+    def _check_old_names(self, columns: Mapping[str, Column]) -> None:
+        taken = dict.fromkeys(columns, "is a field of the class")
+        for name, column in columns.items():
+            for old in column.old_names:
+                if not isinstance(old, str) or old in taken:
+                    why = taken.get(old, "is no name of a field")
+                    raise RegistrationError(f"{self.document.__name__}.{name} is renamed_from({old!r}), which {why}")
+                taken[old] = f"is an old name of {name!r} already"
 
     def _hints(self) -> dict[str, Any]:
         try:
@@ -245,10 +270,11 @@ class Table(Generic[D]):
 
     def _column(self, name: str, annotation: Any, field: msgspec.structs.FieldInfo) -> Column:
         where = f"{self.document.__name__}.{name}"
+        old_names, annotation = old_names_of_field(annotation), without_old_names(annotation)
         validator = Validator(annotation, where)
         indexed = any(name in index.fields for index in self.indexes.values())
         kind = column_type(annotation, validator, indexed=indexed)
-        column = Column(name, kind, _accepts(validator, None), validator, field)
+        column = Column(name, kind, _accepts(validator, None), validator, field, old_names)
         if field.default is not msgspec.NODEFAULT and not _accepts(validator, field.default):
             raise RegistrationError(f"{where}: the default {field.default!r} does not match the annotation")
         return column

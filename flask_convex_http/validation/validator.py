@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, TypedDict, Union, get_args, get_origin
 
 import msgspec
@@ -67,13 +67,13 @@ class Validator:
         except (TypeError, ValueError) as error:
             raise RegistrationError(f"{where}: {error}") from None
 
-    def bind(self, table_names: dict[str, str]) -> list[str]:
+    def bind(self, id_prefixes: Mapping[str, tuple[str, ...]]) -> list[str]:
         """Resolve the tables of all ids, and return the class names that are not in the schema.
 
         Args:
-            table_names: The table's name of each document class, by the name of the class.
+            id_prefixes: The names that the ids of a table begin with, by the name of its document class.
         """
-        return [name for marker in self.id_markers for name in marker.bind(table_names)]
+        return [name for marker in self.id_markers for name in marker.bind(id_prefixes)]
 
     def check(self, value: Any, *, trusting: bool = True) -> Any:
         """Check a Python value and return it, with containers copied.

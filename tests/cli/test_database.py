@@ -7,6 +7,7 @@ from flask import Flask
 
 from flask_convex_http import ConvexHTTP, Document, Schema
 from tests.cli.conftest import Convex
+from tests.versions import create_with, thing
 
 
 class OldLamp(Document, table="lamps"):
@@ -142,3 +143,21 @@ def test_an_unknown_table_names_the_others(convex: Convex) -> None:
 def test_wrong_options_of_data_are_wrong_usage(convex: Convex, options: list[str]) -> None:
     """An impossible limit or order is wrong usage."""
     assert convex("data", "lamps", *options).status == 2
+
+
+def test_rows_without_a_class_are_named(convex: Convex, tmp_path: Path) -> None:
+    """`migrate`, `data` and `check` name a table with rows that no class describes, and hint at `renamed_from`."""
+    users = thing(table="users", name=str)
+    [ada] = create_with(tmp_path, users, users(name="Ada"))
+    hint = f"No class describes the table users, which has 1 row, such as {ada}."
+    assert f"Note: {hint}" in convex("migrate").out
+    assert convex("migrate", "--json").json["undescribed"] == [{"table": "users", "rows": 1}]
+    assert ["users", "1", "no", "class", "describes", "it"] in [
+        line.split() for line in convex("data").out.splitlines()
+    ]
+    assert {"table": "users", "rows": 1, "system": False, "described": False} in convex("data", "--json").json
+    for command in (["data", "users"], ["check"]):
+        refused = convex(*command)
+        assert refused.status == 1
+        assert hint in refused.out + refused.err
+        assert 'renamed_from="users"' in refused.out + refused.err

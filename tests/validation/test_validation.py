@@ -18,7 +18,7 @@ from flask_convex_http.validation.validator import InvalidValueError, Validator
 
 NOON = datetime.datetime(2026, 1, 2, 12, tzinfo=datetime.UTC)
 USER, TEAM, ITEM = (f"{table}_{'0' * 32}" for table in ("users", "teams", "items"))
-TABLES = {"User": "users", "Team": "teams", "Item": "items"}
+TABLES = {"User": ("users",), "Team": ("teams",), "Item": ("items",)}
 
 
 class User(Document, table="users"):

@@ -15,7 +15,7 @@ from flask_convex_http.validation.validator import InvalidValueError, Validator
 
 USER: Any = f"users_{'0' * 32}"
 TEAM: Any = f"teams_{'0' * 32}"
-TABLES = {"User": "users", "Team": "teams"}
+TABLES = {"User": ("users",), "Team": ("teams",)}
 NAIVE = datetime.datetime(2026, 1, 2)
 T = TypeVar("T")
 

@@ -20,7 +20,7 @@ from flask_convex_http.engines.postgres.snapshots import OptimisticSnapshot, Pos
 from flask_convex_http.engines.postgres.statements import PostgresStatements
 from flask_convex_http.engines.postgres.transactions import PostgresTransaction
 from flask_convex_http.engines.postgres.values import RowDecoder, encoded
-from flask_convex_http.engines.readiness import check_tables, pending_steps
+from flask_convex_http.engines.readiness import UndescribedTable, check_tables, pending_steps, undescribed_tables
 from flask_convex_http.schema.documents import Schema, Table
 from flask_convex_http.schema.migrations import Migration, MigrationStep
 
@@ -128,6 +128,13 @@ class PostgresEngine:
 
         with self._connections.borrow() as connection:
             return pending_steps(PostgresTables(connection, self.schema), self.schema)
+
+    def undescribed_tables(self) -> list[UndescribedTable]:
+        """Return the tables that earlier schemas had and that have rows, but no class now."""
+        from flask_convex_http.engines.postgres.tables import PostgresTables
+
+        with self._connections.borrow() as connection:
+            return undescribed_tables(PostgresTables(connection, self.schema), self.schema)
 
     def close(self) -> None:
         """Close the connections."""

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import msgspec
 import psycopg
 from psycopg import sql
 
-from flask_convex_http.engines.postgres.connections import PostgresConnections, end_transaction, execute
+from flask_convex_http.engines.postgres.connections import (
+    PooledConnection,
+    PostgresConnections,
+    end_transaction,
+    execute,
+)
 from flask_convex_http.engines.postgres.errors import DRIVER_ERRORS, is_conflict, translate
 from flask_convex_http.engines.postgres.statements import order_term, quoted
 from flask_convex_http.engines.postgres.tables import SHAPE_KEY, TYPES, PostgresTables, check_names, index_name
@@ -30,7 +35,11 @@ from flask_convex_http.schema.migrations import (
     IndexShape,
     Migration,
     MigrationStep,
+    RenameColumn,
+    RenameTable,
+    TableShape,
     shape_of,
+    with_new_names,
 )
 
 #: The name of a column while it is being replaced. No field starts with an underscore.
@@ -78,7 +87,17 @@ def migrate(
 
 
 class PostgresMigration(PostgresTables):
-    """A migration in progress, in the transaction of its connection."""
+    """A migration in progress, in the transaction of its connection.
+
+    Args:
+        connection: The connection, in a transaction.
+        schema: The application's schema.
+    """
+
+    def __init__(self, connection: PooledConnection, schema: Schema) -> None:
+        super().__init__(connection, schema)
+        #: The old name of each table that was renamed.
+        self._renamed: dict[str, str] = {}
 
     def migrate(self, plan: Callable[[Migration], Sequence[MigrationStep]], *, dry_run: bool) -> list[MigrationStep]:
         """Apply the steps that `plan` returns, and return them.
@@ -91,14 +110,16 @@ class PostgresMigration(PostgresTables):
         for step in steps:
             self._apply(step)
         if not dry_run and (steps or not self.stored_shape().items() >= shape_of(self._schema).items()):
-            self._store_shape()
+            self._store_shape([step.old for step in steps if isinstance(step, RenameTable)])
         if not dry_run:
             execute(self._connection, b"COMMIT")
         return steps
 
     def _lock(self) -> bool:
         """Lock the existing tables against writes, and return whether there are any."""
-        names = sorted(name for name in self._schema.tables if name in self._relations())
+        relations = self._relations()
+        known = [name for table in self._schema.tables.values() for name in table.id_prefixes]
+        names = sorted(name for name in known if relations.get(name) in ("r", "p"))
         if names:
             lock = f"LOCK TABLE {', '.join(map(quoted, names))} IN SHARE ROW EXCLUSIVE MODE"
             execute(self._connection, lock.encode())
@@ -107,6 +128,8 @@ class PostgresMigration(PostgresTables):
     def _apply(self, step: MigrationStep) -> None:
         methods: dict[type, Callable[[Any], None]] = {
             CreateTable: self._create_table,
+            RenameTable: self._rename_table,
+            RenameColumn: self._rename_column,
             AddColumn: self._add_column,
             ChangeColumn: self._change_column,
             DropColumn: self._drop_column,
@@ -125,6 +148,25 @@ class PostgresMigration(PostgresTables):
         columns = [f'"{ID_COLUMN}" {TYPES["text"]} PRIMARY KEY', f'"{TIME_COLUMN}" {TYPES["real"]} NOT NULL']
         columns += [self._definition(step.table, column) for column in step.table.columns.values()]
         self._run(f'CREATE TABLE "{step.table.name}" ({", ".join(columns)})')
+
+    def _rename_table(self, step: RenameTable) -> None:
+        name = step.table.name
+        if step.replaces:
+            self._run(f'DROP TABLE "{name}"')
+        self._run(f'ALTER TABLE "{step.old}" RENAME TO "{name}"')
+        self._renamed[name] = step.old
+        stored = self._stored(step.table)
+        for index in {*step.table.indexes, *(stored.indexes if stored else ())}:
+            for old in (index, index + _ORDER):
+                self._run(f'ALTER INDEX IF EXISTS "{index_name(step.old, old)}" RENAME TO "{index_name(name, old)}"')
+
+    def _rename_column(self, step: RenameColumn) -> None:
+        self._run(f'ALTER TABLE "{step.table.name}" RENAME COLUMN "{step.old}" TO "{step.column.name}"')
+
+    def _stored(self, table: Table[Any]) -> TableShape | None:
+        """Return the shape that the last migration stored of a table, with the names that its columns have now."""
+        found = self.stored_shape().get(self._renamed.get(table.name, table.name))
+        return None if found is None else with_new_names(table, found)[0]
 
     def _definition(self, table: Table[Any], column: Column) -> str:
         """Return the SQL of a column.
@@ -205,7 +247,7 @@ class PostgresMigration(PostgresTables):
             f'"{step.table.name}"',
             column,
         )
-        known = self.stored_shape().get(step.table.name)
+        known = self._stored(step.table)
         names = {*step.table.indexes, *(known.indexes if known else ())}
         ours = {index_name(step.table.name, name + ending) for name in names for ending in ("", _ORDER)}
         others = [name for (name,) in rows if name not in ours]
@@ -227,15 +269,16 @@ class PostgresMigration(PostgresTables):
         PostgreSQL drops them with a replaced column, and whether a unique index needs a second one depends on the
         nullability. Indexes whose own declaration has changed are left out, since they are steps of their own.
         """
-        known = self.stored_shape().get(table.name)
+        known = self._stored(table)
         for index in table.indexes.values():
             is_unchanged = known is not None and known.indexes.get(index.name) == IndexShape(index.fields, index.unique)
             if column in index.fields and is_unchanged:
                 self._create_index(CreateIndex(table, index))
 
-    def _store_shape(self) -> None:
+    def _store_shape(self, renamed: Collection[str]) -> None:
         # Keep the shape of tables that have left the schema: a later release may declare them again.
-        shape = msgspec.json.encode(self.stored_shape() | shape_of(self._schema)).decode()
+        kept = {name: shape for name, shape in self.stored_shape().items() if name not in renamed}
+        shape = msgspec.json.encode(kept | shape_of(self._schema)).decode()
         self._run(
             "INSERT INTO _settings (_id, _creation_time, key, value) VALUES (%s, %s, %s, %s) "
             "ON CONFLICT (key) DO UPDATE SET value = excluded.value",

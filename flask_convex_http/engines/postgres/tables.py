@@ -7,7 +7,7 @@ of the tables in `_settings`: their columns with kinds, and their indexes.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -15,6 +15,7 @@ import msgspec
 from flask_convex_http.engines.postgres.connections import PooledConnection
 from flask_convex_http.engines.postgres.statements import quoted
 from flask_convex_http.engines.postgres.values import decoded, encoded
+from flask_convex_http.engines.readiness import id_range, kinds_by_name
 from flask_convex_http.errors import MigrationRefusedError, RegistrationError
 from flask_convex_http.schema.columns import Kind
 from flask_convex_http.schema.documents import ID_COLUMN, TIME_COLUMN, Schema
@@ -70,7 +71,12 @@ class PostgresTables:
         """
         stored, kinds = self.stored_shape(), self._relations()
         names = [name for name in sorted(self._schema.tables) if name in kinds]
+        old = {name for table in self._schema.tables.values() for name in table.old_names} | stored.keys()
+        names += [name for name in sorted(old - self._schema.tables.keys()) if self._is_ours(name, kinds)]
         return {name: self._describe(name, kinds[name], stored.get(name)) for name in names}
+
+    def _is_ours(self, name: str, kinds: Mapping[str, str]) -> bool:
+        return kinds.get(name) in ("r", "p") and {ID_COLUMN, TIME_COLUMN} <= self._columns_of(name).keys()
 
     def rows(self, table: str, column: str) -> Iterator[tuple[str, Any]]:
         """Yield the id and one column of every row."""
@@ -79,9 +85,14 @@ class PostgresTables:
             for row in cursor:
                 yield row[0], decoded(row[1])
 
-    def any_row(self, table: str) -> str | None:
-        """Return the id of any row, or None."""
-        return self._one(f'SELECT "_id" FROM "{table}" LIMIT 1')
+    def any_row(self, table: str, id_prefix: str | None = None) -> str | None:
+        """Return the id of any row, or of any whose id has the name of this table, or None."""
+        where, values = id_range(id_prefix, "%s")
+        return self._one(f'SELECT "_id" FROM "{table}"{where} LIMIT 1', *values)
+
+    def count(self, table: str) -> int:
+        """Return the number of rows in a table."""
+        return int(self._rows(f'SELECT count(*) FROM "{table}"')[0][0])
 
     def duplicate(self, table: str, columns: Sequence[str]) -> str | None:
         """Return the id of a row that has the same values as another row in these columns, or None.
@@ -133,19 +144,19 @@ class PostgresTables:
                 f"class {self._schema.tables[name].document.__name__} a table of another name"
             )
         known = stored.columns if stored else {}
-        wanted = {column.name: column.type.kind for column in self._schema.tables[name].columns.values()}
+        wanted = kinds_by_name(self._schema, name)
         columns = {
             column: _column_shape(sql_type, nullable, known.get(column), wanted.get(column))
             for column, (sql_type, nullable) in found.items()
             if column not in (ID_COLUMN, TIME_COLUMN)
         }
         existing = self._indexes_of(name)
-        wanted_indexes = {
-            index.name: IndexShape(index.fields, index.unique) for index in self._schema.tables[name].indexes.values()
-        }
+        table = self._schema.tables.get(name)
+        declared = table.indexes.values() if table else ()
+        wanted_indexes = {index.name: IndexShape(index.fields, index.unique) for index in declared}
         known_indexes = wanted_indexes | (stored.indexes if stored else {})
         indexes = {index: shape for index, shape in known_indexes.items() if index_name(name, index) in existing}
-        return TableShape(columns, indexes)
+        return TableShape(columns, indexes, stored.old_names if stored else ())
 
     def _rows(self, text: str, *values: Any) -> list[tuple[Any, ...]]:
         return self._connection.execute(text, encoded(values)).fetchall()

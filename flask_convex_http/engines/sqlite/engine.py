@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask_convex_http.engines.base import Row
-from flask_convex_http.engines.readiness import check_tables
+from flask_convex_http.engines.readiness import UndescribedTable, check_tables, undescribed_tables
 from flask_convex_http.engines.sqlite.errors import translate
 from flask_convex_http.engines.sqlite.snapshots import SQLiteSnapshot
 from flask_convex_http.engines.sqlite.statements import SQLiteStatements
@@ -158,6 +158,15 @@ class SQLiteEngine:
             check_tables(None, self.schema)
         with self._file.lend() as connection:
             return check(connection, self.schema)
+
+    def undescribed_tables(self) -> list[UndescribedTable]:
+        """Return the tables that earlier schemas had and that have rows, but no class now."""
+        from flask_convex_http.engines.sqlite.schema import SQLiteSchema
+
+        if not self.path.exists():  # a connection would create it
+            check_tables(None, self.schema)
+        with self._file.translated(), self._file.lend() as connection:
+            return undescribed_tables(SQLiteSchema(connection, self.schema), self.schema)
 
     def close(self) -> None:
         """Close the idle connections, and remove the file if it is temporary."""

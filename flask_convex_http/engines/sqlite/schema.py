@@ -6,7 +6,7 @@ SQLite knows TEXT and INTEGER, but no datetimes, JSON or booleans. So each migra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -14,6 +14,7 @@ import msgspec
 import sqlite_utils
 from sqlite_utils.db import TransactionError, TransformError
 
+from flask_convex_http.engines.readiness import id_range, kinds_by_name
 from flask_convex_http.errors import MigrationRefusedError
 from flask_convex_http.ids import new_id
 from flask_convex_http.schema.columns import Kind
@@ -28,6 +29,8 @@ from flask_convex_http.schema.migrations import (
     DropIndex,
     IndexShape,
     MigrationStep,
+    RenameColumn,
+    RenameTable,
     Shape,
     TableShape,
     shape_of,
@@ -84,7 +87,7 @@ class SQLiteSchema:
         """
         for step in steps:
             self._apply(step)
-        self._store_shape()
+        self._store_shape([step.old for step in steps if isinstance(step, RenameTable)])
         self._commits = not dry_run
 
     # --- inspection ----------------------------------------------------------------------------------------------
@@ -100,6 +103,8 @@ class SQLiteSchema:
         names = [name for name in sorted(self._schema.tables) if name.lower() in existing]
         for name in names:
             self._check_ours(name, existing[name.lower()])
+        old = {name for table in self._schema.tables.values() for name in table.old_names} | stored.keys()
+        names += [name for name in sorted(old - self._schema.tables.keys()) if self._is_ours(name, existing)]
         return {name: self._describe(name, stored.get(name)) for name in names}
 
     def _check_ours(self, name: str, existing: str) -> None:
@@ -109,14 +114,24 @@ class SQLiteSchema:
                 f"class {self._schema.tables[name].document.__name__} a table of another name"
             )
 
+    def _is_ours(self, name: str, existing: Mapping[str, str]) -> bool:
+        if existing.get(name.lower()) != name:
+            return False
+        return {ID_COLUMN, TIME_COLUMN} <= self._database[name].columns_dict.keys()
+
     def rows(self, table: str, column: str) -> Iterator[tuple[str, Any]]:
         """Yield the id and one column of every row."""
         yield from self._connection.execute(f'SELECT "_id", "{column}" FROM "{table}"')
 
-    def any_row(self, table: str) -> str | None:
-        """Return the id of any row, or None."""
-        row = self._connection.execute(f'SELECT "_id" FROM "{table}" LIMIT 1').fetchone()
+    def any_row(self, table: str, id_prefix: str | None = None) -> str | None:
+        """Return the id of any row, or of any whose id has the name of this table, or None."""
+        where, values = id_range(id_prefix, "?")
+        row = self._connection.execute(f'SELECT "_id" FROM "{table}"{where} LIMIT 1', values).fetchone()
         return row[0] if row else None
+
+    def count(self, table: str) -> int:
+        """Return the number of rows in a table."""
+        return int(self._connection.execute(f'SELECT count(*) FROM "{table}"').fetchone()[0])
 
     def duplicate(self, table: str, columns: Sequence[str]) -> str | None:
         """Return the id of a row that equals another one in these columns, or None. NULL equals nothing."""
@@ -140,7 +155,7 @@ class SQLiteSchema:
 
     def _describe(self, name: str, stored: TableShape | None) -> TableShape:
         known = stored.columns if stored else {}
-        wanted = {column.name: column.type.kind for column in self._schema.tables[name].columns.values()}
+        wanted = kinds_by_name(self._schema, name)
         columns = {
             column.name: _column_shape(column.type, not column.notnull, known.get(column.name), wanted.get(column.name))
             for column in self._database.table(name).columns
@@ -154,13 +169,15 @@ class SQLiteSchema:
             for index in self._database.table(name).indexes
             if index.name.startswith(prefix) and not index.name.endswith(_ORDER)
         }
-        return TableShape(columns, indexes)
+        return TableShape(columns, indexes, stored.old_names if stored else ())
 
     # --- steps ---------------------------------------------------------------------------------------------------
 
     def _apply(self, step: MigrationStep) -> None:
         methods: dict[type, Callable[[Any], None]] = {
             CreateTable: self._create_table,
+            RenameTable: self._rename_table,
+            RenameColumn: self._rename_column,
             AddColumn: self._add_column,
             ChangeColumn: self._change_column,
             DropColumn: self._drop_column,
@@ -173,6 +190,10 @@ class SQLiteSchema:
             raise MigrationRefusedError(f"Could not {step}: {error}. Change the rows first") from error
         except (TransformError, TransactionError) as error:  # a constraint that this package has not made
             raise MigrationRefusedError(f"Could not {step}: {error}") from error
+        except sqlite3.OperationalError as error:
+            if not isinstance(step, RenameTable | RenameColumn):
+                raise
+            raise MigrationRefusedError(f"Could not {step}: {error}. Drop the view or trigger first") from error
 
     def _create_table(self, step: CreateTable) -> None:
         table = step.table
@@ -188,6 +209,23 @@ class SQLiteSchema:
             },
             strict=True,
         )
+
+    def _rename_table(self, step: RenameTable) -> None:
+        name = step.table.name
+        if step.replaces:
+            self._connection.execute(f'DROP TABLE "{name}"')
+        self._connection.execute(f'ALTER TABLE "{step.old}" RENAME TO "{name}"')
+        prefix = f"{step.old}."
+        found = self._connection.execute(
+            "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = ? AND sql IS NOT NULL", (name,)
+        ).fetchall()
+        for index, sql in found:  # SQLite cannot rename an index
+            if index.startswith(prefix):
+                self._connection.execute(f'DROP INDEX "{index}"')
+                self._connection.execute(sql.replace(f'"{index}"', f'"{name}.{index.removeprefix(prefix)}"', 1))
+
+    def _rename_column(self, step: RenameColumn) -> None:
+        self._connection.execute(f'ALTER TABLE "{step.table.name}" RENAME COLUMN "{step.old}" TO "{step.column.name}"')
 
     def _add_column(self, step: AddColumn) -> None:
         # A nullable column is added and then filled, because a default in SQL would have to be a constant.
@@ -267,9 +305,10 @@ class SQLiteSchema:
                 self._drop_index(DropIndex(step.table, index.name))
                 self._create_index(CreateIndex(step.table, index))
 
-    def _store_shape(self) -> None:
+    def _store_shape(self, renamed: Collection[str]) -> None:
         # Tables that are not in this schema any more keep their shape: they may come back.
-        shape = msgspec.json.encode(self.stored_shape() | shape_of(self._schema)).decode()
+        kept = {name: shape for name, shape in self.stored_shape().items() if name not in renamed}
+        shape = msgspec.json.encode(kept | shape_of(self._schema)).decode()
         self._connection.execute(
             "INSERT INTO _settings (_id, _creation_time, key, value) VALUES (?, ?, ?, ?) "
             "ON CONFLICT (key) DO UPDATE SET value = excluded.value",
