@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from flask_convex_http.errors import MigrationRefusedError, MigrationRequiredError
@@ -78,18 +79,19 @@ def id_range(table: str | None, placeholder: str) -> tuple[str, tuple[str, ...]]
     return f' WHERE "_id" >= {placeholder} AND "_id" < {placeholder}', (f"{table}_", f"{table}{after}")
 
 
-def check_tables(tables: StoredTables | None, schema: Schema) -> None:
+def check_tables(tables: StoredTables | None, schema: Schema, path: Path | None = None) -> None:
     """Check that the tables of the schema exist.
 
     Args:
         tables: The tables of the database, or None if there is no database.
         schema: The tables that must exist.
+        path: Where the database would be, if that is a file.
 
     Raises:
         MigrationRequiredError: A table, column or index is missing. The message names the command to run.
     """
     if tables is None:
-        raise MigrationRequiredError(f"There is no database yet; {_HOW_TO_MIGRATE}")
+        raise MigrationRequiredError(f"There is no database{f' {path}' if path else ''} yet; {_HOW_TO_MIGRATE}")
     if tables.stored_shape().items() >= shape_of(schema).items():
         return
     try:

@@ -23,6 +23,7 @@ from pathlib import Path
 import msgspec
 
 from flask_convex_http.log import logger_of
+from flask_convex_http.sqlite.durable_files import make_folder
 from flask_convex_http.webhooks.events import CREDENTIAL_HEADERS
 
 logger = logger_of("webhooks")
@@ -149,7 +150,7 @@ class Rejections:
             self._memory.append(rejection)
             return
         content = msgspec.json.encode(rejection)
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(self._folder)
         names = _names(self._folder)
         number = int(names[0].partition("-")[0]) + 1 if names else 1
         path = self._folder / f"{number:012d}-{secrets.token_hex(4)}.json"

@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 from flask_convex_http.errors import ConvexHTTPError, EngineError, UnavailableError
 from flask_convex_http.log import logger_of
 from flask_convex_http.sqlite.checkpoints import LOG_BYTES, fold_log
-from flask_convex_http.sqlite.connections import REPLACED, UNOPENED, Connection, Connections, sqlite3
+from flask_convex_http.sqlite.connections import REPLACED, Connection, Connections, sqlite3
 from flask_convex_http.sqlite.durable_files import make_folder
 from flask_convex_http.sqlite.open_files import OpenFiles, identity
+from flask_convex_http.sqlite.rights import PRIVATE
 from flask_convex_http.sqlite.writer import Writer
 
 logger = logger_of("database")
@@ -26,10 +27,7 @@ T = TypeVar("T")
 #: Defaults: the seconds for which a write waits, and the number of writes that may wait.
 WRITE_TIMEOUT, WRITE_QUEUE = 10.0, 1000
 _STATEMENTS_KEPT = 512
-_REMEDY = (
-    "the next request uses what is at the path. If nothing is there, restore a backup with `flask convex restore`, or "
-    "create an empty database with `flask convex migrate`"
-)
+_REMEDY = "restore a backup with `flask convex restore`, or create an empty database with `flask convex migrate`"
 
 
 class SQLiteFile:
@@ -58,7 +56,7 @@ class SQLiteFile:
     ) -> None:
         self.path = path
         self.connections = Connections(self._connect, self._replaced)
-        self._translate = translate
+        self._to_error = translate
         self._synchronous = synchronous
         self._page_bytes = page_bytes
         self._timeout = timeout
@@ -75,7 +73,7 @@ class SQLiteFile:
         make_folder(self.path.parent)
         with contextlib.suppress(FileExistsError):
             # Not open(): closing a descriptor of the file would drop the locks of this process.
-            os.mknod(self.path, 0o600 | stat.S_IFREG)
+            os.mknod(self.path, PRIVATE | stat.S_IFREG)
 
     def write(self, work: Callable[[Any], T], *, alone: bool = False, timeout: float | None = None) -> T:
         """Run work in a transaction and commit it; see `Writer.run`."""
@@ -122,7 +120,9 @@ class SQLiteFile:
                 factory=Connection,
             )
         except sqlite3.Error as error:
-            raise self._unusable(UNOPENED, self._reason(error)) from error
+            if found is None:
+                self.connections.generation += 1  # its tables have to be looked at again
+            raise self._translate(error) from error
         try:
             connection.execute("PRAGMA wal_autocheckpoint = 0")  # see checkpoints
             connection.execute(f"PRAGMA page_size = {self._page_bytes}")
@@ -133,7 +133,7 @@ class SQLiteFile:
             connection.execute("PRAGMA schema_version").fetchone()  # opens the log
             connection.files = OpenFiles(self.path)
             if connection.files.database != found:
-                raise self._unusable(REPLACED, f"{self.path} was replaced while it was opened")
+                raise sqlite3.OperationalError(REPLACED)
         except BaseException as error:
             connection.close()
             if isinstance(error, sqlite3.Error):
@@ -141,40 +141,54 @@ class SQLiteFile:
             raise
         return connection
 
-    def _reason(self, error: Exception) -> str:
-        """Return why the file cannot be opened, for the operator."""
-        if not self.path.exists():
-            self.connections.generation += 1
-            return f"{self.path} does not exist; {_REMEDY}"
-        if self.path.is_file() and not os.access(self.path, os.R_OK | os.W_OK):
-            return f"{self.path} cannot be opened: it is not writable for this user, or its file system is read-only"
-        return f"{self.path} cannot be opened: {error}"
-
     def _replaced(self, connection: Connection | None) -> ConvexHTTPError:
         """Retire the connections if the files of this one are not in place, and return the error to raise.
 
         Args:
             connection: The connection, or None if retired ones are still in use.
         """
-        if connection is None:
-            return self._unusable(
-                REPLACED, f"{self.path} was replaced, and a query still reads the old file; try again"
-            )
-        change, log = connection.files.change(), connection.files.lost_log()
+        error = self._to_error(sqlite3.OperationalError(REPLACED))
+        change = connection and connection.files.change()
+        if connection is None or change is None:
+            return error
+        log = connection.files.lost_log()
         if log is not None and not fold_log(connection) and log == "missing":
-            return self._unusable(REPLACED, f"{change}, and its commits could not be saved yet; no write is accepted")
-        if change is not None and self.connections.retire(connection):
+            logger.error("%s while it was open; its commits cannot be saved yet, and no write is accepted", change)
+        elif self.connections.retire(connection):
             self._writer.renew_lock()
-            logger.error("%s while it was open; writes since then were not acknowledged, and %s", change, _REMEDY)
-        return self._translate(sqlite3.OperationalError(REPLACED))
-
-    def _unusable(self, text: str, detail: str) -> ConvexHTTPError:
-        """Log the details of a failure for the operator, and return the error with a text for clients."""
-        logger.error("%s", detail)
-        error = self._translate(sqlite3.OperationalError(text))
-        if isinstance(error, UnavailableError):
-            error.detail = detail
+            logger.error(
+                "%s while it was open. Writes since then were not acknowledged, and the next request uses what is at "
+                "the path. If nothing is there, %s",
+                change,
+                _REMEDY,
+            )
         return error
+
+    def _translate(self, error: Exception) -> ConvexHTTPError:
+        """Return the package's error for one of the driver's, with the path and the cause for the operator."""
+        translated = self._to_error(error)
+        if isinstance(translated, UnavailableError):
+            self.explain(translated, str(error))
+        return translated
+
+    def explain(self, error: UnavailableError, text: str) -> None:
+        """Add the path and the cause to an error, for the operator, unless it has them.
+
+        Args:
+            error: The error.
+            text: The driver's message.
+        """
+        error.detail = error.detail or self._cause(text)
+
+    def _cause(self, text: str) -> str:
+        if not self.path.exists():
+            return f"{self.path} does not exist; {_REMEDY}"
+        for place in (self.path.parent, self.path):
+            if not os.access(place, os.W_OK, effective_ids=True):
+                is_read_only = os.statvfs(place).f_flag & os.ST_RDONLY
+                cause = "is on a read-only file system" if is_read_only else "cannot be written by the user of the app"
+                return f"{place} {cause}; SQLite writes the database and files beside it"
+        return f"{self.path}: {text}"
 
     def _write_ahead(self, connection: Any) -> None:
         # SQLite does not wait for the change to WAL mode, so the second of two processes that create a file would fail.

@@ -6,6 +6,7 @@ A copy is one file without a log beside it. It has its name when it is complete 
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 from flask_convex_http.errors import ConfigurationError, OverloadedError
 from flask_convex_http.sqlite.connections import sqlite3
 from flask_convex_http.sqlite.durable_files import new_file, rename_durably, sync
+from flask_convex_http.sqlite.rights import PRIVATE
 
 Progress = Callable[[int, int], None]
 
@@ -39,12 +41,12 @@ def write_backup(source: Any, path: Path, progress: Progress | None = None) -> N
         raise ConfigurationError(f"{path} exists already; name a new file")
     with new_file(path) as copy:
         copy_pages(source, copy, progress)
-        copy.chmod(0o600)
         rename_durably(copy, path)
 
 
 def copy_pages(source: Any, path: Path, progress: Progress | None) -> None:
-    """Copy all pages to a new file and sync it."""
+    """Copy all pages to a new file, which only its owner can read, and sync it."""
+    os.mknod(path, PRIVATE | stat.S_IFREG)
     with closing(sqlite3.connect(path, isolation_level=None)) as target:
         target.execute("PRAGMA synchronous = OFF")  # synced once, as a whole
         # A backup in steps starts again after each write, unless its source stays in one snapshot.

@@ -15,7 +15,8 @@ import os
 import weakref
 from pathlib import Path
 
-from flask_convex_http.errors import EngineError
+from flask_convex_http.errors import UnavailableError
+from flask_convex_http.sqlite.rights import PRIVATE, follow
 
 
 class ProcessLock:
@@ -26,8 +27,8 @@ class ProcessLock:
     """
 
     def __init__(self, path: Path) -> None:
-        self._lock = _Flock(path.with_name(f"{path.name}.lock"))
-        self._head = _Flock(path.with_name(f"{path.name}.queue"))
+        self._lock = _Flock(path, "lock")
+        self._head = _Flock(path, "queue")
         self._is_stale = False
 
     def try_acquire(self) -> bool:
@@ -66,8 +67,9 @@ class ProcessLock:
 
 
 class _Flock:
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, database: Path, ending: str) -> None:
+        self._database = database
+        self._path = database.with_name(f"{database.name}.{ending}")
         self._descriptor: int | None = None
         _ALL.add(self)
 
@@ -75,14 +77,24 @@ class _Flock:
         try:
             descriptor = self._descriptor
             if descriptor is None:
-                # Read access is enough, so that a file created by root, such as in a cron job, locks out no other user.
-                descriptor = self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CREAT, 0o644)
+                descriptor = self._descriptor = self._open()
             fcntl.flock(descriptor, fcntl.LOCK_EX | flags)
         except BlockingIOError:
             return False
         except OSError as error:
-            raise EngineError(f"The lock file {self._path} cannot be used: {error}") from error
+            detail = f"{self._path} cannot be used: {error.strerror}"
+            raise UnavailableError(
+                "The database cannot be used at the moment", by_engine=True, detail=detail
+            ) from error
         return True
+
+    def _open(self) -> int:
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_CREAT | os.O_EXCL, PRIVATE)
+        except FileExistsError:
+            return os.open(self._path, os.O_RDONLY)
+        follow(self._path, self._database)
+        return descriptor
 
     def release(self) -> None:
         if self._descriptor is not None:

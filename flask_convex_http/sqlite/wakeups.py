@@ -15,6 +15,8 @@ import select
 import threading
 from pathlib import Path
 
+from flask_convex_http.sqlite.rights import PRIVATE, follow
+
 _ENDING = ".workers"
 _BYTE = b"!"
 _MUCH = 4096
@@ -108,11 +110,14 @@ class PipeListener:
 
 def _make_pipe(path: Path) -> tuple[Path, int]:
     folder = folder_of(path)
-    folder.mkdir(exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+        follow(folder, path)
     notify(path)  # deletes pipes of dead processes
     pipe = folder / f"{os.getpid()}-{secrets.token_hex(4)}"
     new = pipe.with_name(pipe.name + _NEW)
-    os.mkfifo(new)
+    os.mkfifo(new, PRIVATE)
+    follow(new, path)
     try:
         # open for writing too, so that the end of the last writer is not the end of the file
         descriptor = os.open(new, os.O_RDWR | os.O_NONBLOCK)

@@ -171,7 +171,9 @@ def _log_public(error: ConvexHTTPError) -> None:
     else:  # a limit bounds what clients can cause, log lines included
         level = logging.INFO if isinstance(error, RateLimitedError) else logging.WARNING
     if logger.isEnabledFor(level):
-        text = repr(str(error)[:_LONGEST_TEXT])  # quoted, since a client may have chosen a part of it
+        detail = getattr(error, "detail", "")  # for the operator only
+        text = f"{error}: {detail}" if detail else str(error)
+        text = repr(text[:_LONGEST_TEXT])  # quoted, since a client may have chosen a part of it
         logger.log(level, "%s %r [request %s]: %s", request.method, request.path, request_id(request), text)
 
 

@@ -3,12 +3,16 @@
 The tests of one process run one after another, so no other test meets a limit.
 """
 
+import ctypes
 import os
 import resource
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+#: Of capabilities(7): the version of the calls, CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH.
+_CAPABILITIES_VERSION, _OVERRIDES_OF_PERMISSIONS = 0x20080522, 1 << 1 | 1 << 2
 
 
 @contextmanager
@@ -26,6 +30,22 @@ def no_longer_files(path: Path) -> Iterator[None]:
     """Let no file become longer than this one is."""
     with _limit(resource.RLIMIT_FSIZE, path.stat().st_size):
         yield
+
+
+@contextmanager
+def no_rights_of_root() -> Iterator[None]:
+    """Let the permissions of files count for this thread, also if it runs as root."""
+    header, data = (ctypes.c_uint32 * 2)(_CAPABILITIES_VERSION, 0), (ctypes.c_uint32 * 6)()
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.capget(header, data) == 0
+    before = data[0]
+    data[0] = before & ~_OVERRIDES_OF_PERMISSIONS
+    assert libc.capset(header, data) == 0
+    try:
+        yield
+    finally:
+        data[0] = before
+        assert libc.capset(header, data) == 0
 
 
 @contextmanager

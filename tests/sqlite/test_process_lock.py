@@ -10,7 +10,7 @@ from threading import Thread
 
 import pytest
 
-from flask_convex_http import EngineError
+from flask_convex_http import UnavailableError
 from flask_convex_http.sqlite.process_lock import ProcessLock
 from tests.engines.members import in_child
 from tests.sqlite.crews import PATIENCE, wait_until
@@ -155,11 +155,12 @@ def test_the_greedy_wait_too(path: Path, tmp_path: Path) -> None:
 
 
 def test_a_place_where_no_lock_can_be(tmp_path: Path) -> None:
-    """A missing folder is an EngineError that names the file."""
+    """A missing folder is an UnavailableError whose detail names the file."""
     with closing(ProcessLock(tmp_path / "missing" / "some.db")) as lock:
         for use in (lock.try_acquire, lock.acquire):
-            with pytest.raises(EngineError, match="missing"):
+            with pytest.raises(UnavailableError) as caught:
                 use()
+            assert str(tmp_path / "missing" / "some.db.queue") in caught.value.detail
 
 
 def test_closing_lets_go(new_lock: Callable[[], ProcessLock]) -> None:

@@ -21,7 +21,7 @@ from flask_convex_http.engines.sqlite.errors import translate
 from flask_convex_http.engines.sqlite.snapshots import SQLiteSnapshot
 from flask_convex_http.engines.sqlite.statements import SQLiteStatements
 from flask_convex_http.engines.sqlite.transactions import SQLiteTransaction
-from flask_convex_http.errors import ConfigurationError
+from flask_convex_http.errors import ConfigurationError, UnavailableError
 from flask_convex_http.schema.documents import Schema, Table
 from flask_convex_http.schema.migrations import Migration, MigrationStep
 from flask_convex_http.sqlite.connections import DRIVER_ERRORS, sqlite3
@@ -125,6 +125,10 @@ class SQLiteEngine:
             transaction = SQLiteTransaction(connection, self._statements, self.schema)
             try:
                 return work(transaction)
+            except UnavailableError as error:
+                if error.by_engine:
+                    self._file.explain(error, str(error.__cause__))
+                raise
             finally:
                 transaction.end()
 
@@ -155,7 +159,7 @@ class SQLiteEngine:
         from flask_convex_http.engines.sqlite.check import check
 
         if not self.path.exists():  # a connection would create it
-            check_tables(None, self.schema)
+            check_tables(None, self.schema, self.path)
         with self._file.lend() as connection:
             return check(connection, self.schema)
 
@@ -164,7 +168,7 @@ class SQLiteEngine:
         from flask_convex_http.engines.sqlite.schema import SQLiteSchema
 
         if not self.path.exists():  # a connection would create it
-            check_tables(None, self.schema)
+            check_tables(None, self.schema, self.path)
         with self._file.translated(), self._file.lend() as connection:
             return undescribed_tables(SQLiteSchema(connection, self.schema), self.schema)
 
@@ -190,7 +194,7 @@ class SQLiteEngine:
 
         exists = self.path.exists()
         with self._file.lend() if exists else contextlib.nullcontext() as connection:
-            check_tables(SQLiteSchema(connection, self.schema) if connection else None, self.schema)
+            check_tables(SQLiteSchema(connection, self.schema) if connection else None, self.schema, self.path)
         self._ready = generation
 
     def _expect_changes(self) -> None:
