@@ -33,7 +33,7 @@ from flask_convex_http.inbox.rejections import Rejections, folder_of
 from flask_convex_http.inbox.unknown_sources import describe_unknown_sources
 from flask_convex_http.log import logger_of
 from flask_convex_http.once import OnceCalls
-from flask_convex_http.operations import Check, DeploymentBackups, Findings, Progress, TableReader
+from flask_convex_http.operations import Check, DeploymentBackups, Findings, Progress, TableReader, UnattachedFiles
 from flask_convex_http.operations.move import Move, Side, open_target
 from flask_convex_http.rate_limits import RateLimits
 from flask_convex_http.runtime import ActionCtx, Caller, Runtime
@@ -258,6 +258,11 @@ class Backend:
         """
         notes = partial(describe_unknown_sources, self.inbox)
         return Check(self.files, other_notes=notes, read_bytes=read_bytes, progress=progress).run()
+
+    @property
+    def unattached_files(self) -> UnattachedFiles:
+        """Finds and deletes the stored files that no document refers to."""
+        return UnattachedFiles(self.files, self.ctx().storage.delete)
 
     def cron_statuses(self) -> list[CronStatus]:
         """Return each cron with its next tick and last run, and whether code and database agree on it."""

@@ -51,13 +51,19 @@ def print_json(value: Any, *, indent: int | None = None) -> None:
     click.echo(encoded if indent is None else msgspec.json.format(encoded, indent=indent))
 
 
-def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print aligned columns under their headings. A line break in a cell is printed as `\\n`."""
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, err: bool = False) -> None:
+    """Print aligned columns under their headings. A line break in a cell is printed as `\\n`.
+
+    Args:
+        headings: The headings.
+        rows: The cells of each row.
+        err: Whether to print on stderr.
+    """
     lines = [[printable(cell).replace("\n", "\\n") for cell in row] for row in (headings, *rows)]
     widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         padded = (cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True))
-        click.echo(_GAP.join(padded).rstrip())
+        click.echo(_GAP.join(padded).rstrip(), err=err)
 
 
 def note(sentence: str) -> None:

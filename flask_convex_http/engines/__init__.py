@@ -8,6 +8,7 @@ from flask_convex_http.engines.base import Backups as Backups
 from flask_convex_http.engines.base import Engine as Engine
 from flask_convex_http.engines.base import Listener as Listener
 from flask_convex_http.engines.base import PreparedRestore as PreparedRestore
+from flask_convex_http.engines.base import Progress as Progress
 from flask_convex_http.engines.base import Row as Row
 from flask_convex_http.engines.base import Snapshot as Snapshot
 from flask_convex_http.engines.base import StartMarker as StartMarker

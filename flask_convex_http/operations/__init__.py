@@ -13,3 +13,4 @@ from flask_convex_http.operations.progress import Progress as Progress
 from flask_convex_http.operations.tables import TableCount as TableCount
 from flask_convex_http.operations.tables import TableReader as TableReader
 from flask_convex_http.operations.tables import TableRows as TableRows
+from flask_convex_http.operations.unattached import UnattachedFiles as UnattachedFiles

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from flask_convex_http.errors import ConvexHTTPError, EngineError, UnavailableError
 from flask_convex_http.log import logger_of
-from flask_convex_http.sqlite.checkpoints import LOG_BYTES, fold_log
+from flask_convex_http.sqlite.checkpoints import LOG_BYTES, Checkpoints, fold_log
 from flask_convex_http.sqlite.connections import REPLACED, Connection, Connections, sqlite3
 from flask_convex_http.sqlite.durable_files import make_folder
 from flask_convex_http.sqlite.open_files import OpenFiles, identity
@@ -40,6 +40,7 @@ class SQLiteFile:
             the process, may roll back the commits since the last checkpoint. With "OFF" a power cut may damage the
             file.
         page_bytes: The page size of a new file.
+        can_shrink: Whether a new file can give the space of deleted rows back in steps (incremental vacuum).
         timeout: Seconds for which a write waits for the writer.
         depth: The largest number of waiting writes of a process.
     """
@@ -51,6 +52,7 @@ class SQLiteFile:
         *,
         synchronous: str = "FULL",
         page_bytes: int = 4096,
+        can_shrink: bool = False,
         timeout: float = WRITE_TIMEOUT,
         depth: int = WRITE_QUEUE,
     ) -> None:
@@ -59,6 +61,7 @@ class SQLiteFile:
         self._to_error = translate
         self._synchronous = synchronous
         self._page_bytes = page_bytes
+        self._can_shrink = can_shrink
         self._timeout = timeout
         self._depth = depth
         self._writer = self._new_writer()
@@ -78,6 +81,15 @@ class SQLiteFile:
     def write(self, work: Callable[[Any], T], *, alone: bool = False, timeout: float | None = None) -> T:
         """Run work in a transaction and commit it; see `Writer.run`."""
         return self._writer.run(work, alone=alone, timeout=timeout)
+
+    def checkpoint(self) -> None:
+        """Move the write-ahead log into the file, which is then cut to its present size."""
+
+        def run(connection: Any) -> None:
+            with self.connections.lend() as other:
+                Checkpoints(self.path).make(connection, other)
+
+        self.write(run, alone=True)
 
     @contextlib.contextmanager
     def lend(self) -> Iterator[Any]:
@@ -126,6 +138,8 @@ class SQLiteFile:
         try:
             connection.execute("PRAGMA wal_autocheckpoint = 0")  # see checkpoints
             connection.execute(f"PRAGMA page_size = {self._page_bytes}")
+            if self._can_shrink:
+                connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             self._write_ahead(connection)
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             connection.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")

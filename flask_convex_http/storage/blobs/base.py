@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import Literal, NamedTuple
 
-from flask_convex_http.engines import Backups
+from flask_convex_http.engines import Backups, Progress
 from flask_convex_http.errors import EngineError
 
 Method = Literal["GET", "HEAD", "PUT"]
@@ -123,6 +123,18 @@ class BlobStore(ABC):
             For each problem one sentence that says what to do.
         """
         return []
+
+    def free_bytes(self) -> int:
+        """Return the bytes of deleted blobs that the store keeps for later ones. 0 if it gives them back by itself."""
+        return 0
+
+    def compact(self, progress: Progress) -> int:
+        """Give the space of deleted blobs back, while others read and write, and return the number of bytes.
+
+        Args:
+            progress: Receives how many bytes are given back, and how many there are.
+        """
+        return 0
 
     def signed_url(self, method: Method, key: str, expires_in: timedelta) -> str | None:
         """Return a URL for one request of a client to the store itself, or None if clients must use the app.

@@ -29,6 +29,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from sqlite_utils import Database
 
+from flask_convex_http.engines import Progress
 from flask_convex_http.errors import (
     BlobNotFoundError,
     ConvexHTTPError,
@@ -40,6 +41,7 @@ from flask_convex_http.sqlite.backups import SQLiteBackups
 from flask_convex_http.sqlite.connections import DISK_FAILURES
 from flask_convex_http.sqlite.file import WRITE_TIMEOUT, SQLiteFile
 from flask_convex_http.sqlite.integrity import faults
+from flask_convex_http.storage.blobs import sqlite_space
 from flask_convex_http.storage.blobs.base import BlobExistsError, BlobStore, Served, StoredBytes
 
 T = TypeVar("T")
@@ -69,14 +71,10 @@ class SQLiteBlobs(BlobStore):
         timeout: Seconds for which a write waits for others.
     """
 
-    # Pages freed by a delete are reused by the next write, and the file does not shrink. Incremental vacuum would
-    # shrink it, but it moves pages under the write lock, writes each twice more, and scatters the chunks of later
-    # blobs. Run VACUUM to get the disk space back after a large clean-up.
-
     def __init__(self, path: str | PathLike[str] | None = None, *, timeout: float = WRITE_TIMEOUT) -> None:
         temporary = Path(tempfile.mkdtemp(prefix="flask-convex-http-")) if path is None else None
         self.path = Path(path) if path is not None else Path(temporary or "", "blobs.sqlite")
-        self._file = SQLiteFile(self.path, _translate, page_bytes=_PAGE_BYTES, timeout=timeout)
+        self._file = SQLiteFile(self.path, _translate, page_bytes=_PAGE_BYTES, can_shrink=True, timeout=timeout)
         self._ready: int | None = None  # the generation of connections whose file has the tables
         # Also at exit: closing the last connection removes the write-ahead log.
         self._finalizer = weakref.finalize(self, _let_go, self._file, temporary, os.getpid())
@@ -142,6 +140,17 @@ class SQLiteBlobs(BlobStore):
         with self._file.lend() as connection:
             found = faults(connection)
         return [f"The blob store is damaged: {fault}; restore a backup with `restore --files`" for fault in found]
+
+    def free_bytes(self) -> int:
+        """See `BlobStore`."""
+        if not self.is_created:
+            return 0
+        with self._opened().lend() as connection:
+            return sqlite_space.free_bytes(connection)
+
+    def compact(self, progress: Progress) -> int:
+        """See `BlobStore`."""
+        return sqlite_space.compact(self._opened(), progress) if self.is_created else 0
 
     def close(self) -> None:
         """See `BlobStore`."""

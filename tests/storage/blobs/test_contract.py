@@ -354,3 +354,19 @@ def test_forks_while_threads_write(member: str, store: BlobStore, tmp_path: Path
     keys = list_keys(store)
     assert len(keys) == 2 * 3 + 2 + (5 if members.EXIT_AFTER_FORK[member] == members.WORKED else 0)
     assert all(content(store, key) == body_of(key) for key in keys)
+
+
+def test_compacting_keeps_the_blobs(store: BlobStore) -> None:
+    """Compacting gives the space of deleted blobs back, and keeps all others."""
+    for name in ("a", "b", "c", "d"):
+        store.write(name, [body_of(name)])
+    store.delete("a")
+    store.delete("c")
+    steps: list[tuple[int, int]] = []
+    free = store.free_bytes()
+    given_back = store.compact(lambda done, total: steps.append((done, total)))
+    assert (store.free_bytes(), given_back) == (0, free)
+    assert [done for done, _ in steps] == sorted(done for done, _ in steps)
+    assert not steps or steps[-1] == (free, free)
+    assert [content(store, name) == body_of(name) for name in ("b", "d")] == [True, True]
+    assert store.compact(lambda done, total: None) == 0

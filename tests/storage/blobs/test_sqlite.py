@@ -181,3 +181,61 @@ def test_full_disk_leaves_nothing(tmp_path: Path) -> None:
             store.write("b", [bytes(5 * MIB)])
         assert list_keys(store) == ["a"]
         assert content(store, "a") == b"kept"
+
+
+def bytes_of(path: Path) -> int:
+    """Return the bytes that a database takes on the disk."""
+    return sum(file.stat().st_size for file in path.parent.iterdir())
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+def test_compacting_makes_the_file_smaller(tmp_path: Path, is_old: bool) -> None:
+    """Compacting shrinks the file to what its blobs need, also a file of an earlier release."""
+    path = tmp_path / "blobs.sqlite"
+    if is_old:
+        with closing(sqlite3.connect(path)) as other:
+            other.execute("PRAGMA page_size = 8192")
+            other.execute("PRAGMA journal_mode = WAL")
+    with closing(SQLiteBlobs(path)) as store:
+        for number in range(12):
+            store.write(str(number), [bytes(MIB)])
+        for number in range(10):
+            store.delete(str(number))
+        assert store.free_bytes() > 9 * MIB
+        assert store.compact(lambda done, total: None) > 9 * MIB
+        assert path.stat().st_size < 3 * MIB
+        assert content(store, "11") == bytes(MIB)
+        store.write("next", [b"x"])
+        with store._file.connections.lend() as connection:
+            assert connection.execute("PRAGMA auto_vacuum").fetchone() == (2,)
+    assert bytes_of(path) < 3 * MIB
+
+
+def test_others_write_while_a_file_is_compacted(tmp_path: Path) -> None:
+    """Between two steps of compacting, another writer gets its turn, and what it writes and deletes is right."""
+    with closing(SQLiteBlobs(tmp_path / "blobs.sqlite")) as store:
+        for number in range(12):
+            store.write(str(number), [bytes([number]) * MIB])
+        for number in range(8):
+            store.delete(str(number))
+        steps: list[int] = []
+
+        def work(done: int, total: int) -> None:
+            steps.append(done)
+            if len(steps) == 1:
+                store.write("new", [b"new" * MIB])
+                store.delete("8")
+
+        store.compact(work)
+        assert len(steps) > 2
+        assert content(store, "new") == b"new" * MIB
+        assert content(store, "9") == bytes([9]) * MIB
+        assert sorted(list_keys(store)) == ["10", "11", "9", "new"]
+
+
+def test_a_store_that_does_not_exist_is_not_created(tmp_path: Path) -> None:
+    """Asking for free space, or compacting, creates no file."""
+    store = SQLiteBlobs(tmp_path / "blobs.sqlite")
+    assert (store.free_bytes(), store.compact(lambda done, total: None)) == (0, 0)
+    assert list(tmp_path.iterdir()) == []
+    store.close()
