@@ -68,6 +68,23 @@ def system_clock() -> float:
     return time.time() * 1000
 
 
+class DeploymentClock:
+    """The clock of one deployment.
+
+    Args:
+        source: Returns the current time in milliseconds since the epoch; None for the system's time. Tests replace it.
+    """
+
+    __slots__ = ("source",)
+
+    def __init__(self, source: Callable[[], float] | None = None) -> None:
+        self.source = source
+
+    def __call__(self) -> float:
+        """Return the current time in milliseconds since the epoch."""
+        return time.time() * 1000 if self.source is None else self.source()
+
+
 class Backend:
     """One deployment. To create it opens nothing: the database is opened at first use.
 
@@ -113,7 +130,7 @@ class Backend:
     ) -> None:
         self.settings = settings
         self.schema = schema.extended(DOCUMENTS)
-        self.clock = clock
+        self.clock = clock = DeploymentClock(None if clock is system_clock else clock)
         self._folder = folder
         self.location = settings.database(folder)
         self.functions = Registry(functions)

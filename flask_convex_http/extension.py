@@ -32,7 +32,8 @@ class ConvexHTTP:
         schema: The application's tables; none by default.
         functions: The application's functions: names of modules, modules, or single functions.
         crons: The application's crons.
-        clock: Returns the current time in milliseconds since the epoch. Tests pass a `Clock`.
+        clock: Returns the current time in milliseconds since the epoch. Tests pass a `Clock`, here, to `init_app`, or
+            to `testing.use_clock`.
     """
 
     def __init__(
@@ -51,12 +52,13 @@ class ConvexHTTP:
         if app is not None:
             self.init_app(app)
 
-    def init_app(self, app: Flask) -> None:
+    def init_app(self, app: Flask, *, clock: Callable[[], float] | None = None) -> None:
         """Set up an app. This opens no database and starts no thread.
 
         Args:
             app: The app. Its `CONVEX_` configuration must be complete. Environment variables of these names, with or
                 without the prefix `FLASK_`, set the keys that it lacks, unless `TESTING` is set.
+            clock: The clock of this app, instead of the extension's.
 
         Raises:
             ConfigurationError: A `CONVEX_` key of `app.config` is wrong, or the app was set up before.
@@ -75,7 +77,7 @@ class ConvexHTTP:
             crons=self.crons,
             webhooks=webhooks_of(app),
             folder=folder,
-            clock=self.clock,
+            clock=self.clock if clock is None else clock,
         )
         app.extensions[EXTENSION] = backend
         background = BackgroundWorker(backend, app.app_context, partial(_runs_jobs, app, backend))

@@ -3,10 +3,9 @@
     with memory_backend(schema, functions=["my_app.items"]) as backend:
         item_id = backend.ctx().run_mutation(items.create, name="Lamp")
 
-`run_scheduled` runs jobs in the test:
+`run_scheduled` runs jobs in the test, and moves the clock, which stands still from then on:
 
-    clock = Clock()
-    with memory_backend(schema, functions=["my_app.items"], clock=clock) as backend:
+    with memory_backend(schema, functions=["my_app.items"]) as backend:
         backend.ctx().run_mutation(items.create_later, name="Lamp")
         run_scheduled(backend, advance=timedelta(hours=1))
 
@@ -21,9 +20,10 @@ For tests of endpoints, give the app `CONVEX_DATABASE_URL="sqlite:///:memory:"` 
 
 from __future__ import annotations
 
+import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -39,14 +39,18 @@ from flask_convex_http.errors import ConvexHTTPError
 from flask_convex_http.inbox.queue import PROCESS
 from flask_convex_http.inbox.registry import DeclinedError
 from flask_convex_http.inbox.search import find_webhook, sender_of
+from flask_convex_http.log import logger_of
 from flask_convex_http.runtime import AppContext
 from flask_convex_http.scheduling import Crons
+from flask_convex_http.scheduling.jobs import KINDS
 from flask_convex_http.schema.documents import Schema
 from flask_convex_http.schema.system_tables import ScheduledFunction
 from flask_convex_http.web.state import backend_of, raises_unexpected
 from flask_convex_http.webhooks.base import Provider
 from flask_convex_http.webhooks.samples import Faults, make_deliveries
 from flask_convex_http.worker import ActionRunner, AttemptResult, MutationRunner
+
+logger = logger_of("jobs")
 
 #: Jobs that `run_scheduled` runs before it raises an error.
 _MAX_RUNS = 10_000
@@ -102,29 +106,58 @@ def memory_backend(
         backend.close()
 
 
-def run_scheduled(target: Backend | Flask, *, advance: timedelta | None = None) -> list[ScheduledFunction]:
+def use_clock(target: Backend | Flask, clock: Clock | None = None) -> Clock:
+    """Let a backend, or an app with one, use a `Clock` from now on, and return it.
+
+    This works at any time, so also for an app that a module has created.
+
+    Args:
+        target: A backend, or an app with one.
+        clock: The clock. By default the one that the backend uses already, or a new one that starts now.
+    """
+    backend = _backend_of(target)
+    source = backend.clock.source
+    chosen = clock or (source if isinstance(source, Clock) else Clock())
+    backend.clock.source = chosen
+    return chosen
+
+
+class ScheduledRun(list[ScheduledFunction]):
+    """The jobs that `run_scheduled` ran, in order.
+
+    Attributes:
+        later: The jobs that are due later than the clock shows, those that wait for a retry included, the first one
+            first.
+    """
+
+    def __init__(self, ran: Iterable[ScheduledFunction], later: list[ScheduledFunction]) -> None:
+        super().__init__(ran)
+        self.later = later
+
+
+def run_scheduled(target: Backend | Flask, *, advance: timedelta | None = None) -> ScheduledRun:
     """Run due jobs and crons in this thread, in the order of their time, until none is due.
 
     Args:
         target: A backend, or an app with one.
-        advance: How far to move the backend's `Clock`. It stops at each time at which a job or cron is due.
+        advance: How far to move the backend's `Clock`. It stops at each time at which a job or cron is due. A backend
+            that follows the system's time gets a `Clock` that stands still from then on.
 
     Returns:
-        The jobs in the order in which they ran, as they are afterwards: see their `state` and `error`.
+        The jobs in the order in which they ran, as they are afterwards: see their `state` and `error`. Jobs that are
+        due later are in its attribute `later` and in the log, as a warning if they wait for a retry.
 
     Raises:
         RuntimeError: More than 10,000 jobs ran, or the app is not one for tests.
-        TypeError: `advance` is given, but the backend has no `Clock`.
+        TypeError: `advance` is given, but the backend has a clock of another class.
         BaseException: An error of a function that is no `Exception`, such as a failure of pytest. With `TESTING` or
             `PROPAGATE_EXCEPTIONS`, also an error of the handler of a webhook with `mode="enqueue"`.
     """
     if advance is not None and not (isinstance(advance, timedelta) and advance >= timedelta(0)):
         raise TypeError(f"run_scheduled(advance={advance!r}) takes a timedelta of 0 or more")
+    backend = _backend_of(target)
     if isinstance(target, Backend):
         return _Runner(target, nullcontext).run(advance)
-    if not isinstance(target, Flask):
-        raise TypeError(f"run_scheduled() takes a backend or a Flask app, not {target!r}")
-    backend = backend_of(target)
     if not target.testing and backend.settings.database_url != MEMORY:
         place = hide_password(backend.settings.database_url)
         raise RuntimeError(
@@ -132,6 +165,14 @@ def run_scheduled(target: Backend | Flask, *, advance: timedelta | None = None) 
             f"CONVEX_DATABASE_URL={MEMORY!r}"
         )
     return _Runner(backend, target.app_context, propagates=raises_unexpected(target)).run(advance)
+
+
+def _backend_of(target: Backend | Flask) -> Backend:
+    if isinstance(target, Backend):
+        return target
+    if not isinstance(target, Flask):
+        raise TypeError(f"It takes a backend or a Flask app, not {target!r}")
+    return backend_of(target)
 
 
 def _raise_unexpected(error: BaseException | None) -> None:
@@ -152,7 +193,7 @@ class _Runner:
         self._actions = ActionRunner(backend, app_context)
         self._ran: list[str] = []
 
-    def run(self, advance: timedelta | None) -> list[ScheduledFunction]:
+    def run(self, advance: timedelta | None) -> ScheduledRun:
         backend = self._backend
         backend.register_crons()
         if advance is None:
@@ -161,12 +202,29 @@ class _Runner:
             self._run_while_moving(advance)
         with backend.engine.snapshot() as snapshot:
             rows = [backend.jobs.get(snapshot, job_id) for job_id in dict.fromkeys(self._ran)]
-        return [row for row in rows if row is not None]
+            pending = [job for kind in KINDS for job in backend.jobs.in_state(snapshot, "pending", kind)]
+        later = sorted(pending, key=lambda job: job.due)
+        self._log_later(later)
+        return ScheduledRun((row for row in rows if row is not None), later)
+
+    def _log_later(self, later: list[ScheduledFunction]) -> None:
+        if not later:
+            return
+        is_retry = any(job.attempts for job in later)
+        logger.log(
+            logging.WARNING if is_retry else logging.INFO,
+            "run_scheduled() leaves %d %s for later; the first, %s, is due in %.3f s: advance= moves the clock",
+            len(later),
+            "jobs, retries included," if is_retry else "jobs",
+            later[0].name,
+            (later[0].due - self._backend.clock()) / 1000,
+        )
 
     def _run_while_moving(self, by: timedelta) -> None:
-        clock = self._backend.clock
-        if not isinstance(clock, Clock):
-            raise TypeError("advance= moves a Clock: give memory_backend() or ConvexHTTP() clock=Clock()")
+        source = self._backend.clock.source
+        if source is not None and not isinstance(source, Clock):
+            raise TypeError("advance= moves a Clock, and this backend has another clock: call use_clock() first")
+        clock = use_clock(self._backend)
         end = clock() + by.total_seconds() * 1000
         while (due := self._next_due()) <= end:
             clock.advance_to(due)  # exactly: a timedelta is rounded, and might never get there

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from flask import Flask, current_app
 
 from flask_convex_http import (
     ActionCtx,
+    ConvexHTTP,
     ConvexHTTPError,
     Crons,
     Id,
@@ -20,9 +22,10 @@ from flask_convex_http import (
     internal_mutation,
 )
 from flask_convex_http.backend import Backend
+from flask_convex_http.config import MEMORY
 from flask_convex_http.functions.function import Function
 from flask_convex_http.schema.system_tables import ScheduledFunction
-from flask_convex_http.testing import Clock, run_scheduled
+from flask_convex_http.testing import Clock, run_scheduled, use_clock
 from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES, memory_backend
 from tests.web.apps import backend_of, deployed
 from tests.worker.workers import SCHEMA, Boom, Note, all_jobs, notes, write_note, written_notes
@@ -163,12 +166,74 @@ def failing(ctx: MutationCtx) -> None:
 
 
 def test_only_a_clock_can_be_moved() -> None:
-    """`advance` on a backend without a `Clock` is an error with a fix. Due jobs run there, too."""
-    with memory_backend(SCHEMA, FUNCTIONS) as backend:
+    """`advance` on a backend with a clock of another class is an error with a fix. Due jobs run there, too."""
+    with memory_backend(SCHEMA, FUNCTIONS, clock=lambda: NOON.timestamp() * 1000) as backend:
         backend.ctx().scheduler.run_after(0, write_note, text="now")
-        with pytest.raises(TypeError, match=r"clock=Clock\(\)"):
+        with pytest.raises(TypeError, match=r"use_clock\(\)"):
             run_scheduled(backend, advance=timedelta(seconds=1))
         assert len(run_scheduled(backend)) == 1
+
+
+def test_the_time_of_the_system_can_be_moved() -> None:
+    """`advance` on a backend that follows the system's time gives it a `Clock`, which every part of it uses."""
+    with memory_backend(SCHEMA, FUNCTIONS) as backend:
+        backend.ctx().scheduler.run_after(3600, write_note, text="later")
+        assert len(run_scheduled(backend, advance=timedelta(hours=1))) == 1
+        clock = use_clock(backend)
+        key, _ = backend.api_keys.create(name="ci", expires_at=clock() + 1000)
+        assert backend.api_keys.verify(key) is not None
+        clock.advance(timedelta(seconds=2))
+        assert backend.api_keys.verify(key) is None
+        assert use_clock(backend) is clock
+        assert use_clock(backend, Clock(NOON))() == backend.clock() == NOON.timestamp() * 1000
+
+
+def test_an_app_of_a_module(caplog: pytest.LogCaptureFixture) -> None:
+    """Retries of an app that a module has created, without a clock, run when time is moved."""
+    app = Flask(__name__)
+    app.config.from_mapping(CONVEX_DATABASE_URL=MEMORY, TESTING=True)
+    convex = ConvexHTTP(app, schema=SCHEMA, functions=[retrying])
+    with app.app_context(), closing(convex.backend):
+        convex.migrate()
+        convex.ctx().scheduler.run_after(0, retrying)
+        first = run_scheduled(app)
+        assert [(job.name, job.state) for job in first.later] == [("test_run_scheduled:retrying", "pending")]
+        assert first == first.later
+        [line] = [record for record in caplog.records if "for later" in record.getMessage()]
+        assert line.levelname == "WARNING" and "retrying" in line.getMessage()
+        second = run_scheduled(app, advance=timedelta(minutes=1))
+        assert ([job.state for job in second], second.later) == (["success"], [])
+
+
+def test_each_app_may_have_a_clock() -> None:
+    """`init_app` takes a clock for its app alone."""
+    convex, apps = ConvexHTTP(schema=SCHEMA), [Flask(__name__), Flask(__name__)]
+    for app, clock in zip(apps, (Clock(NOON), None), strict=True):
+        app.config.from_mapping(CONVEX_DATABASE_URL=MEMORY, TESTING=True)
+        convex.init_app(app, clock=clock)
+    times = [backend_of(app).clock() for app in apps]
+    assert times[0] == NOON.timestamp() * 1000 != times[1]
+
+
+def test_jobs_for_later_are_listed(caplog: pytest.LogCaptureFixture) -> None:
+    """Jobs that are due later are returned in the order of their time, and logged."""
+    caplog.set_level("INFO", logger="flask_convex_http.jobs")
+    with memory_backend(SCHEMA, FUNCTIONS, clock=Clock(NOON)) as backend:
+        for delay in (7, 5):
+            backend.ctx().scheduler.run_after(delay, write_note, text=str(delay))
+        ran = run_scheduled(backend)
+        assert (ran, [job.args["text"] for job in ran.later]) == ([], ["5", "7"])
+    assert [record.getMessage() for record in caplog.records if "later" in record.getMessage()] == [
+        "run_scheduled() leaves 2 jobs for later; the first, workers:write_note, is due in 5.000 s: "
+        "advance= moves the clock"
+    ]
+
+
+@internal_action(retry=Retry(max_attempts=3))
+def retrying(ctx: ActionCtx) -> None:
+    """Fail twice."""
+    if ctx.attempt < 3:
+        raise Boom
 
 
 def test_crons_fire_as_time_passes() -> None:
