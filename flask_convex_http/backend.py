@@ -11,7 +11,6 @@ import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from flask_convex_http.inbox.inbox import Inbox
 from flask_convex_http.inbox.queue import PROCESS
 from flask_convex_http.inbox.registry import Webhooks
 from flask_convex_http.inbox.rejections import Rejections, folder_of
+from flask_convex_http.inbox.secret_notes import describe_secrets
 from flask_convex_http.inbox.unknown_sources import describe_unknown_sources
 from flask_convex_http.log import logger_of
 from flask_convex_http.once import OnceCalls
@@ -273,8 +273,7 @@ class Backend:
         Raises:
             MigrationRequiredError: The database does not exist.
         """
-        notes = partial(describe_unknown_sources, self.inbox)
-        return Check(self.files, other_notes=notes, read_bytes=read_bytes, progress=progress).run()
+        return Check(self.files, other_notes=self._notes, read_bytes=read_bytes, progress=progress).run()
 
     @property
     def unattached_files(self) -> UnattachedFiles:
@@ -312,6 +311,16 @@ class Backend:
             callback()
         self.engine.close()
         self.blobs.close()
+
+    def _notes(self) -> list[str]:
+        """Return notes on the deployment beside its stored data."""
+        notes = [*describe_unknown_sources(self.inbox), *describe_secrets(self.webhooks)]
+        if self.webhooks and not self.settings.site_url:  # senders of webhooks reach it, so it is public
+            notes.append(
+                "CONVEX_SITE_URL is not set, and this app receives webhooks: links begin with the Host of a request, "
+                "which the client chooses, and jobs and crons have no request; set it to the app's https:// URL"
+            )
+        return notes
 
     def _notify(self, due: float) -> None:
         """Wake the workers of other processes, unless they poll before a job is due."""

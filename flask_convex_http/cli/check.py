@@ -19,8 +19,8 @@ def check(read_bytes: bool, as_json: bool) -> None:
 
     The check covers the pages and indexes of SQLite files, the tables against the schema, each document against its
     class, and the size of each stored file. A problem makes the exit status 1. A note does not: for example a reference
-    to a document that does not exist, or deliveries of a webhook that does not exist. The app may run at the same time,
-    and nothing is changed.
+    to a document that does not exist, deliveries of a webhook that does not exist, or a signing secret that is unset,
+    too short or given to two webhooks. The app may run at the same time, and nothing is changed.
 
     \b
     Examples:
