@@ -312,11 +312,20 @@ class PayloadTooLargeError(ConvexHTTPError):
 
 
 class MissingSecretError(ConvexHTTPError):
-    """The environment variable of a secret is not set."""
+    """The environment variable of a secret is not set, or the secret cannot be used.
+
+    Args:
+        message: The problem, with the label of the secret, for the operator.
+        client_message: The problem without that label, for the client. Only in debug mode a client sees the message.
+    """
 
     status = 503
     public = True
     retry_after = 60
+
+    def __init__(self, message: str, client_message: str = "The signing secret is not set") -> None:
+        super().__init__(message)
+        self.client_message = client_message
 
 
 class VerificationError(ConvexHTTPError):
@@ -325,14 +334,16 @@ class VerificationError(ConvexHTTPError):
     Args:
         reason: A word for programs: missing-header, malformed, too-old, too-new or no-match.
         message: The reason for people, without a secret or an expected signature.
+        status: The HTTP status of the response. Some senders demand another one than 400.
     """
 
     status = 400
     public = True
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: str, message: str, status: int = 400) -> None:
         super().__init__(message)
         self.reason = reason
+        self.status = status  # type: ignore[misc]  # the class says the default, each instance its own
 
 
 class NoRetry(ConvexHTTPError):

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from flask_convex_http.errors import plain
 from flask_convex_http.inbox.registry import Webhook
+from flask_convex_http.webhooks.base import digest
 from flask_convex_http.webhooks.events import WebhookEvent
 
 #: The maximum length of a stored event id, in characters. Longer ids are stored as their digest.
 _LONGEST_ID = 255
+#: The id of every test event, such as Stripe's `evt_00000000000000`.
+_ZEROS = "0000000"
+_PLACEHOLDER = re.compile(r"(?:[A-Za-z]+[_-])*[0-]{8,}")
+#: What a lone surrogate becomes when it is parsed, so that different ids may have become equal.
+_REPLACED = "\ufffd"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +30,11 @@ class Arrival:
         webhook: The webhook that received it.
         event: The verified event.
         headers: A copy of the event's headers, made before a handler could change them.
-        event_id: The sender's id of the event, in the form of `stored_id`.
+        event_id: The id by which duplicates are recognised: the sender's id of the event, in the form of `stored_id`,
+            with a suffix if the sender gives that id to several events.
         request_id: The id of the request that delivered it.
-        fingerprint: A digest of the signed content, by which a duplicate with another id is recognised. None if the
-            sender signs the id.
+        fingerprint: A digest of the content, by which a duplicate with another id is recognised. None if only the id
+            decides.
     """
 
     webhook: Webhook
@@ -44,8 +53,8 @@ class Arrival:
             event: The verified event, which no handler has seen yet.
             request_id: The id of the request that delivered it.
         """
-        fingerprint = webhook.provider.fingerprint(event)
-        return cls(webhook, event, dict(event.headers), stored_id(event.id), request_id, fingerprint)
+        fingerprint = None if webhook.content_window is None else webhook.provider.fingerprint(event)
+        return cls(webhook, event, dict(event.headers), _distinct_id(webhook, event), request_id, fingerprint)
 
     def fresh(self) -> Arrival:
         """Return a copy of the arrival whose event is parsed again, since a handler may have changed the first one."""
@@ -53,6 +62,16 @@ class Arrival:
         received, label = event.received_at, event.secret_label
         fresh = provider.event(self.headers, event.body, received_at=received, secret_label=label)
         return replace(self, event=fresh)
+
+
+def _distinct_id(webhook: Webhook, event: WebhookEvent) -> str:
+    """Return the stored id of an event, which no other event has."""
+    event_id = event.id
+    if webhook.provider.needs_fresh_response(event):
+        return stored_id(f"{event_id}#{secrets.token_hex(8)}")
+    if _REPLACED in event_id or (_ZEROS in event_id and _PLACEHOLDER.fullmatch(event_id)):
+        return stored_id(f"{event_id}#{digest(event.type, event.body)}")
+    return stored_id(event_id)
 
 
 def stored_id(event_id: str) -> str:

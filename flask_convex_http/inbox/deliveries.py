@@ -87,7 +87,7 @@ class Deliveries:
         if row is None and arrival.fingerprint is not None:
             by_content = {"source": source, "fingerprint": arrival.fingerprint}
             content = engine.lookup(self.contents, by_content, timeout=timeout)
-            if content is not None:
+            if content is not None and self._is_recent(content, arrival):
                 by_event = {"source": source, "event_id": self.contents.read(content).event_id}
                 row = engine.lookup(self.table, by_event, timeout=timeout)
         return None if row is None else self.table.read(row)
@@ -106,20 +106,27 @@ class Deliveries:
         if not rows and arrival.fingerprint is not None:
             contents = _rows(transaction, self.contents, "by_fingerprint", source, arrival.fingerprint)
             for content in contents:
-                rows = _rows(transaction, self.table, "by_event", source, self.contents.read(content).event_id)
+                if self._is_recent(content, arrival):
+                    rows = _rows(transaction, self.table, "by_event", source, self.contents.read(content).event_id)
         return self.table.read(rows[0]) if rows else None
 
     def is_content_of(self, transaction: Transaction, arrival: Arrival, known: WebhookDelivery) -> bool:
-        """Return whether a delivery has the content and type that a known delivery arrived with.
+        """Return whether a delivery has the content and type that a known, failed delivery arrived with.
 
-        An unsigned id alone does not identify a delivery, or the effects of another one could happen again. A signed id
-        does.
+        If the id is not signed, anyone could send another delivery's content under it. The known delivery would be lost
+        if that content succeeded. A signed id needs no such check.
         """
-        if arrival.fingerprint is None:
+        if arrival.webhook.provider.profile.id_is_signed:
             return True
-        rows = _rows(transaction, self.contents, "by_fingerprint", arrival.webhook.source, arrival.fingerprint)
-        same = any(self.contents.read(row).event_id == known.event_id for row in rows)
-        return same and plain(arrival.event.type) == known.type
+        if plain(arrival.event.type) != known.type or len(arrival.event.body) != known.size:
+            return False
+        request = self.request(transaction, known.id)
+        return request is None or request.body == arrival.event.body
+
+    def _is_recent(self, content: Row, arrival: Arrival) -> bool:
+        """Return whether a content arrived within the webhook's window."""
+        window, arrived = arrival.webhook.content_window, content[1]
+        return window is not None and bool(arrived >= arrival.event.received_at - window)
 
     def get(self, snapshot: Snapshot, delivery_id: str) -> WebhookDelivery | None:
         """Return the delivery with this id, or None."""

@@ -13,7 +13,7 @@ from flask_convex_http.ids import Id
 from flask_convex_http.inbox.inbox import Inbox
 from flask_convex_http.inbox.search import DeliveryFilter, find_deliveries, sources_named, stored_sources
 from flask_convex_http.schema.system_tables import ScheduledFunction, WebhookDelivery
-from flask_convex_http.webhooks.events import CREDENTIAL_HEADERS
+from flask_convex_http.webhooks.events import CREDENTIAL_HEADERS, KEPT_HEADERS
 
 #: The number of newest deliveries that are searched for a request id, which has no index.
 _SEARCHED = 1000
@@ -109,7 +109,7 @@ class InboxReader:
             job = None if delivery.job is None else self.inbox.runtime.jobs.get(snapshot, delivery.job)
         return DeliveryDetails(
             delivery=delivery,
-            headers=None if request is None else _without_credentials(request.headers),
+            headers=None if request is None else self._shown(delivery, request.headers),
             sha256=None if request is None else hashlib.sha256(request.body).hexdigest(),
             body=request.body if request is not None and with_body else None,
             body_expires=None if request is None else delivery.due,
@@ -117,6 +117,9 @@ class InboxReader:
             behind=None if first == delivery.id else first,
         )
 
-
-def _without_credentials(headers: dict[str, str]) -> dict[str, str]:
-    return {name: "(not shown)" if name.lower() in CREDENTIAL_HEADERS else value for name, value in headers.items()}
+    def _shown(self, delivery: WebhookDelivery, headers: dict[str, str]) -> dict[str, str]:
+        """Return headers with the values hidden that may be credentials, such as those that older versions stored."""
+        webhook = self.inbox.webhooks.get(delivery.source)
+        kept = KEPT_HEADERS if webhook is None else webhook.provider.kept_headers
+        shown = kept - CREDENTIAL_HEADERS
+        return {name: value if name.lower() in shown else "(not shown)" for name, value in headers.items()}

@@ -16,15 +16,17 @@ from flask_convex_http.retry import Retry
 from flask_convex_http.runtime import MutationCtx
 from flask_convex_http.schema.system_tables import StoredResponse
 from flask_convex_http.webhooks.base import Provider
-from flask_convex_http.webhooks.events import WebhookEvent
+from flask_convex_http.webhooks.events import KEPT_HEADERS, WebhookEvent
 from flask_convex_http.webhooks.parsing import field_at
 
 logger = logger_of("webhooks")
 
 Mode = Literal["transaction", "enqueue"]
+Dedupe = Literal["id", "content"]
 OrderBy = str | Callable[[WebhookEvent], Any]
 
 MODES: tuple[Mode, ...] = ("transaction", "enqueue")
+DEDUPES: tuple[Dedupe, ...] = ("id", "content")
 #: The retries of a handler that a worker runs: about two days in all.
 DEFAULT_RETRY = Retry(max_attempts=12, backoff=timedelta(seconds=10), max_backoff=timedelta(hours=12))
 #: Retention of bodies and ids. Ids identify duplicates, so they are kept longer than any sender retries. If no time is
@@ -59,6 +61,9 @@ class Options:
         order_by: The lane of an event: a path into its payload, such as `data.object.customer`, or a function of it.
         keep_ids: How long a delivery is remembered.
         keep_bodies: How long its headers and body are kept.
+        dedupe: "id" takes a delivery with a known id for a duplicate, "content" also one with a known type and body.
+        dedupe_window: With "content", how long after the first delivery an equal one is a duplicate. By default as long
+            as ids are kept.
 
     Raises:
         RegistrationError: A value cannot work, or not together with the others.
@@ -70,6 +75,8 @@ class Options:
     order_by: OrderBy | None = None
     keep_ids: timedelta | None = None
     keep_bodies: timedelta | None = None
+    dedupe: Dedupe = "id"
+    dedupe_window: timedelta | None = None
 
     def __post_init__(self) -> None:
         if self.source is not None and not _is_name(self.source):
@@ -86,6 +93,10 @@ class Options:
                 f"order_by={self.order_by!r} must be a path into the payload such as 'data.object.customer', or a "
                 "function of the event"
             )
+        if self.dedupe not in DEDUPES:
+            raise RegistrationError(f'dedupe={self.dedupe!r} must be "id" or "content"')
+        if self.dedupe_window is not None:
+            _check_window(self.dedupe, self.dedupe_window)
         for name in ("keep_ids", "keep_bodies"):
             value = getattr(self, name)
             if value is not None and not (isinstance(value, timedelta) and value >= timedelta(0)):
@@ -107,6 +118,7 @@ class Webhook:
         lane: Returns the lane of an event, or None.
         keep_ids: How long a delivery is remembered, in milliseconds.
         keep_bodies: How long its headers and body are kept, in milliseconds.
+        content_window: How long an equal content is a duplicate, in milliseconds. None if only the id decides.
     """
 
     source: str
@@ -119,6 +131,7 @@ class Webhook:
     lane: Callable[[WebhookEvent], str | None] = lambda event: None
     keep_ids: float = DEFAULT_IDS.total_seconds() * 1000
     keep_bodies: float = DEFAULT_BODIES.total_seconds() * 1000
+    content_window: float | None = None
 
     @classmethod
     def of(
@@ -136,7 +149,10 @@ class Webhook:
         """
         keep_ids = options.keep_ids if options.keep_ids is not None else _ids_of(provider)
         keep_bodies = options.keep_bodies if options.keep_bodies is not None else min(DEFAULT_BODIES, keep_ids)
+        window = options.dedupe_window or keep_ids
         _check_kept(path, provider, options.mode, keep_ids, keep_bodies)
+        if window > keep_ids:
+            raise RegistrationError(f"{path}: dedupe_window={window} is longer than keep_ids={keep_ids}")
         return cls(
             source=options.source or path,
             path=path,
@@ -148,6 +164,7 @@ class Webhook:
             lane=_lane(options.order_by, path),
             keep_ids=keep_ids.total_seconds() * 1000,
             keep_bodies=keep_bodies.total_seconds() * 1000,
+            content_window=window.total_seconds() * 1000 if options.dedupe == "content" else None,
         )
 
     def handle(self, ctx: MutationCtx, event: WebhookEvent) -> StoredResponse:
@@ -172,6 +189,8 @@ class Webhooks:
     def __init__(self) -> None:
         self._webhooks: dict[str, Webhook] = {}
         self._by_endpoint: dict[str, Webhook] = {}
+        #: The names of the headers that any of the senders needs.
+        self.kept_headers: frozenset[str] = KEPT_HEADERS
 
     def __iter__(self) -> Iterator[Webhook]:
         """Yield all webhooks in the order of their sources."""
@@ -198,6 +217,7 @@ class Webhooks:
             )
         self._webhooks[webhook.source] = webhook
         self._by_endpoint[endpoint] = webhook
+        self.kept_headers |= webhook.provider.kept_headers
 
     def at(self, endpoint: str) -> Webhook:
         """Return the webhook of a route."""
@@ -211,6 +231,15 @@ class Webhooks:
         """Return the webhook with this source or path, or else all webhooks of this provider."""
         exact = [webhook for webhook in self if name in (webhook.source, webhook.path)]
         return exact or [webhook for webhook in self if webhook.provider.name == name]
+
+
+def _check_window(dedupe: Dedupe, window: timedelta) -> None:
+    if dedupe != "content":
+        raise RegistrationError('dedupe_window= needs dedupe="content": ids are remembered for keep_ids=')
+    if not isinstance(window, timedelta) or window <= timedelta(0):
+        raise RegistrationError(
+            f"dedupe_window={window!r} must be a timedelta of more than 0, such as timedelta(hours=1)"
+        )
 
 
 def _ids_of(provider: Provider) -> timedelta:

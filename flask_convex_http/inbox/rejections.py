@@ -51,7 +51,8 @@ class Rejection(msgspec.Struct, frozen=True, kw_only=True):
         reason: The machine-readable reason: missing-header, malformed, too-old, too-new, no-match, missing-secret or
             too-large.
         message: The reason for people.
-        headers: The headers as received, without cookies and credentials.
+        headers: The headers as received, without cookies and credentials. Only those that a provider of the app names,
+            and a few common ones, have their values.
         body: The body, or its first 64 KiB.
         size: The length of the whole body in bytes.
         others: How many rejections with the same source and reason the process has counted but not kept since the

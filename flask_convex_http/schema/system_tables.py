@@ -247,7 +247,7 @@ class WebhookRequest(Document, table="_webhook_requests"):
     """The headers and the body of a delivery. Its id ends like the delivery's.
 
     Attributes:
-        headers: The received headers, with lower-case names, without cookies and credentials.
+        headers: The headers that the provider names and a few common ones, with lower-case names.
         body: The verified bytes.
     """
 
@@ -260,11 +260,11 @@ class WebhookContent(
     table="_webhook_contents",
     indexes={"by_fingerprint": unique("source", "fingerprint"), "by_expiry": ["expires"]},
 ):
-    """The signed content of a delivery whose id is not signed, to recognise a duplicate with another id.
+    """The content of a delivery to a webhook with `dedupe="content"`, to recognise a duplicate with another id.
 
     Attributes:
         source: The name of the webhook that received it.
-        fingerprint: A digest of the signed content, equal in all duplicates.
+        fingerprint: A digest of the content, equal in all duplicates.
         event_id: The id of the first delivery with this content.
         expires: The time after which it is purged.
     """

@@ -15,7 +15,7 @@ from flask.signals import got_request_exception
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, InternalServerError, RequestEntityTooLarge
 
-from flask_convex_http.errors import ConvexError, ConvexHTTPError, RateLimitedError
+from flask_convex_http.errors import ConvexError, ConvexHTTPError, MissingSecretError, RateLimitedError
 from flask_convex_http.log import logger_of
 from flask_convex_http.web.descriptors import out_of_descriptors
 from flask_convex_http.web.file_responses import with_ranges
@@ -153,13 +153,18 @@ def _handler_of_500() -> Any:
 
 def _public_error(error: ConvexHTTPError) -> Response:
     _log_public(error)
-    message = str(error) if error.client_message is None else error.client_message
+    message = str(error) if error.client_message is None or _is_shown(error) else error.client_message
     headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
     if not isinstance(error, ConvexError):
         return error_response(message, error.status, headers)
     has_data = error.data is not None and not isinstance(error.data, str)
     body = {"error": error.message, "data": error.data} if has_data else {"error": error.message}
     return json_response(body, error.status, headers)
+
+
+def _is_shown(error: ConvexHTTPError) -> bool:
+    """Return whether a developer sees the name of a variable in the response."""
+    return isinstance(error, MissingSecretError) and current_app.debug
 
 
 def _log_public(error: ConvexHTTPError) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar
 from flask import Blueprint, Flask, Request, Response, current_app, request
 
 from flask_convex_http.errors import RegistrationError
-from flask_convex_http.inbox.registry import Mode, Options, OrderBy
+from flask_convex_http.inbox.registry import Dedupe, Mode, Options, OrderBy
 from flask_convex_http.retry import Retry
 from flask_convex_http.web.cors import Cors, CorsOption, Policy, cors_policy, without_cors
 from flask_convex_http.web.limits import Limits
@@ -171,15 +171,18 @@ class HttpRouter(Blueprint):
         order_by: OrderBy | None = None,
         keep_ids: timedelta | None = None,
         keep_bodies: timedelta | None = None,
+        dedupe: Dedupe = "id",
+        dedupe_window: timedelta | None = None,
         max_body_bytes: int | None = None,
         endpoint: str | None = None,
     ) -> Callable[[WebhookHandler], WebhookHandler]:
         """Register a handler for verified webhooks. It runs as one mutation, and its effects happen once.
 
         The signature is verified on the raw body before anything else. A delivery that does not verify is rejected with
-        400 and never reaches the database. A duplicate gets the response of the first delivery and runs nothing. A
-        handler that raises, or returns an error status, leaves no effects, and runs again when the sender retries. A
-        handler that returns nothing responds with `OK`. While the variable of the secret is unset, the response is 503.
+        400, or the status that its sender demands, and never reaches the database. A duplicate gets the response of the
+        first delivery and runs nothing. A handler that raises, or returns an error status, leaves no effects, and runs
+        again when the sender retries. A handler that returns nothing responds with `OK`. While the variable of the
+        secret is unset, the response is 503.
 
         Args:
             rule: The exact path.
@@ -193,7 +196,12 @@ class HttpRouter(Blueprint):
                 value is a path into the payload, such as `data.object.customer`, or a function of the event.
             keep_ids: How long a delivery is remembered, by default 90 days, or 400 days if the sender signs no time.
             keep_bodies: How long headers and body are kept for inspection and replays, by default 30 days.
-            max_body_bytes: The body limit in bytes.
+            dedupe: "id" takes a delivery for a duplicate if its id is known. "content" does so too if its type and body
+                are known, for senders whose ids are not signed. Real events with equal bodies are then swallowed.
+            dedupe_window: With "content", how long after the first delivery an equal one is a duplicate. By default as
+                long as ids are kept.
+            max_body_bytes: The body limit in bytes. By default the router's, or else the sender's own cap if it
+                publishes one.
             endpoint: The name of the endpoint, by default the handler's.
 
         Raises:
@@ -206,13 +214,21 @@ class HttpRouter(Blueprint):
             )
         limits = Limits.of(max_body_bytes, None, None, None)
         options = Options(
-            source=source, mode=mode, retry=retry, order_by=order_by, keep_ids=keep_ids, keep_bodies=keep_bodies
+            source=source,
+            mode=mode,
+            retry=retry,
+            order_by=order_by,
+            keep_ids=keep_ids,
+            keep_bodies=keep_bodies,
+            dedupe=dedupe,
+            dedupe_window=dedupe_window,
         )
 
         def decorate(handler: WebhookHandler) -> WebhookHandler:
             webhook = WebhookRoute.of(rule, provider, handler, options)
             name = self._endpoint(handler, endpoint)
-            self._route(checked_path(rule, None), ("POST",), None, limits, name, {})(webhook.receive)
+            wanted = limits.or_else(self._limits).or_else(Limits(body=provider.profile.max_body_bytes))
+            self._route(checked_path(rule, None), ("POST",), None, wanted, name, {})(webhook.receive)
             self.routes[-1] = replace(self.routes[-1], webhook=webhook)
             mark(handler)
             return handler

@@ -47,6 +47,7 @@ Handler = Callable[[MutationCtx, WebhookEvent], Any]
 
 #: The attribute of a handler with a rate limit; see `rate_limit`.
 LIMITED = "__convex_rate_limits__"
+_MASK = "(not kept)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,8 @@ class WebhookRoute:
         backend = backend_of(app)
         webhook = webhooks_of(app).at(request.endpoint or "")
         event = _verified(backend, webhook, request)
+        if event is None:
+            return app.response_class()
         greeting = webhook.provider.handshake(event)
         if greeting is not None:
             return app.response_class(greeting, mimetype="text/plain")
@@ -166,8 +169,14 @@ def _check_fixed(path: str) -> None:
         )
 
 
-def _verified(backend: Backend, webhook: Webhook, request: Request) -> WebhookEvent:
-    """Return the event of a request, if its signature verifies."""
+def _verified(backend: Backend, webhook: Webhook, request: Request) -> WebhookEvent | None:
+    """Return the event of a request whose signature verifies, or None for a sender's check of the URL.
+
+    Raises:
+        VerificationError: The signature does not verify, and the rejection is recorded; so are the two below.
+        MissingSecretError: No secret is available.
+        PayloadTooLargeError: The body is larger than the route accepts.
+    """
     body = b""
     headers = cast(Mapping[str, str], request.headers)  # has what providers use, and a copy takes longer
     try:
@@ -175,6 +184,8 @@ def _verified(backend: Backend, webhook: Webhook, request: Request) -> WebhookEv
         body = request.get_data()
         return webhook.provider.verify(headers, body, now=backend.clock())
     except (VerificationError, MissingSecretError, PayloadTooLargeError) as error:
+        if isinstance(error, VerificationError) and webhook.provider.is_probe(body):
+            return None
         backend.rejections.add(
             Rejection(
                 request_id=request_id(request),
@@ -183,7 +194,7 @@ def _verified(backend: Backend, webhook: Webhook, request: Request) -> WebhookEv
                 path=request.path,
                 reason=_reason(error),
                 message=str(error),
-                headers=headers,
+                headers=_masked(headers, backend.webhooks.kept_headers),
                 body=body,
                 size=len(body),
             )
@@ -197,6 +208,11 @@ def _verified(backend: Backend, webhook: Webhook, request: Request) -> WebhookEv
             request_id(request),
         )
         raise
+
+
+def _masked(headers: Mapping[str, str], kept: frozenset[str]) -> dict[str, str]:
+    """Return headers with the values of those hidden that no sender of the app needs: they may hold credentials."""
+    return {name: value if name.lower() in kept else _MASK for name, value in headers.items()}
 
 
 def _reason(error: ConvexHTTPError) -> str:

@@ -13,16 +13,18 @@ Rules of this folder:
 
 from __future__ import annotations
 
+import hashlib
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from functools import cached_property
 from typing import ClassVar
 
-from flask_convex_http.errors import MissingSecretError, RegistrationError, VerificationError
-from flask_convex_http.webhooks.events import CREDENTIAL_HEADERS, Content, Delivery, WebhookEvent
+from flask_convex_http.errors import MissingSecretError, RegistrationError, VerificationError, plain
+from flask_convex_http.webhooks.events import KEPT_HEADERS, Content, Delivery, WebhookEvent
 from flask_convex_http.webhooks.profiles import Profile
+from flask_convex_http.webhooks.secret_mistakes import visible_mistake
 from flask_convex_http.webhooks.secrets import LabelledSecret, Secrets, available, checked_secrets
 
 DEFAULT_TOLERANCE = timedelta(minutes=5)
@@ -77,10 +79,8 @@ class Provider(ABC):
             VerificationError: The delivery is rejected. `reason` is the machine-readable reason.
             MissingSecretError: No secret is available, or no secret matches and one is malformed.
         """
-        with _typed_errors():
-            secrets = available(self._secrets)
-            delivery = _delivery(headers, body, now)
-            return self._event(delivery, self._authenticate(secrets, delivery))
+        delivery, label = self._authenticated(headers, body, now)
+        return self._event(delivery, label)
 
     def verify_signature(self, headers: Mapping[str, str], body: bytes, *, now: float | None = None) -> str:
         """Verify only the timestamp and the signature. The body may be any bytes.
@@ -97,9 +97,7 @@ class Provider(ABC):
             VerificationError: The delivery is rejected. `reason` is the machine-readable reason.
             MissingSecretError: No secret is available, or no secret matches and one is malformed.
         """
-        with _typed_errors():
-            secrets = available(self._secrets)
-            return self._authenticate(secrets, _delivery(headers, body, now))
+        return self._authenticated(headers, body, now)[1]
 
     def event(
         self, headers: Mapping[str, str], body: bytes, *, received_at: float, secret_label: str = ""
@@ -115,8 +113,7 @@ class Provider(ABC):
         Raises:
             VerificationError: The body contains no event.
         """
-        with _typed_errors():
-            return self._event(_delivery(headers, body, received_at), secret_label)
+        return self._event(_delivery(headers, body, received_at), secret_label)
 
     def require_secret(self) -> None:
         """Check that a secret is available, before a delivery is read.
@@ -133,6 +130,12 @@ class Provider(ABC):
             MissingSecretError: No secret is set.
         """
         return available(self._secrets)
+
+    @cached_property
+    def kept_headers(self) -> frozenset[str]:
+        """The lower-case names of the headers of an event, which are stored with it. All others are dropped."""
+        named = (name for names in self.required_headers for name in names)
+        return KEPT_HEADERS.union(map(str.lower, (*named, *self.profile.headers)))
 
     @property
     def signs_time(self) -> bool:
@@ -163,6 +166,13 @@ class Provider(ABC):
         """
         return secret.encode()
 
+    def mistake(self, secret: str) -> str:
+        """Return the mistake that a secret shows by itself, as a clause that follows its name, or an empty text.
+
+        It is asked only if no signature matches.
+        """
+        return visible_mistake(secret)
+
     @abstractmethod
     def matches(self, delivery: Delivery, key: bytes) -> bool:
         """Return whether a signature of the delivery was made with this key, compared in constant time."""
@@ -171,16 +181,28 @@ class Provider(ABC):
     def read(self, delivery: Delivery) -> Content:
         """Read the event of a delivery whose signature matched."""
 
-    def fingerprint(self, event: WebhookEvent) -> str | None:
-        """Return a digest of the signed content if the id is not signed, or None if it is.
+    def fingerprint(self, event: WebhookEvent) -> str:
+        """Return a digest of the content, by which `dedupe="content"` recognises an event under another id.
 
-        A replay under another id has the same fingerprint, and is recognised as a duplicate by it.
+        It covers the type, because some senders send one body under several types.
         """
-        return None
+        return f"sha256:{digest(event.type, event.body)}"
 
     def handshake(self, event: WebhookEvent) -> str | None:
         """Return the response to a sender that verifies a new URL, or None for a real event."""
         return None
+
+    def is_probe(self, body: bytes) -> bool:
+        """Return whether a body without a valid signature only checks the URL. The response is 200, and nothing runs.
+
+        Args:
+            body: The body, which anyone may have sent.
+        """
+        return False
+
+    def needs_fresh_response(self, event: WebhookEvent) -> bool:
+        """Return whether the sender needs a response of its own to each request, so that none is a duplicate."""
+        return False
 
     def sign(self, body: bytes, *, secret: str, event_id: str, event_type: str, now: float) -> dict[str, str]:
         """Return the headers with which the sender would deliver a body, for test deliveries.
@@ -199,6 +221,20 @@ class Provider(ABC):
 
     # --- the order of the checks -------------------------------------------------------------------------
 
+    def _authenticated(self, headers: Mapping[str, str], body: bytes, now: float | None) -> tuple[Delivery, str]:
+        """Return a delivery and the label of the secret that signed it. Any failure is one of the two typed errors."""
+        try:
+            secrets = available(self._secrets)
+            delivery = _delivery(headers, body, now)
+            return delivery, self._authenticate(secrets, delivery)
+        except MissingSecretError:
+            raise
+        except VerificationError as error:
+            error.status = self.profile.rejected_status  # type: ignore[misc]  # see VerificationError
+            raise
+        except Exception as error:
+            raise VerificationError("malformed", "Webhook is malformed", self.profile.rejected_status) from error
+
     def _authenticate(self, secrets: Sequence[LabelledSecret], delivery: Delivery) -> str:
         for names in self.required_headers:
             delivery.header(*names)
@@ -212,23 +248,26 @@ class Provider(ABC):
             if self.matches(delivery, key):
                 return secret.label
         # Only now: a malformed secret must not reject a delivery that another secret verifies.
+        unusable += [_unusable(secret, mistake) for secret in secrets if (mistake := self.mistake(secret.value))]
         if unusable:
             raise unusable[0]
         raise VerificationError("no-match", "Webhook signature does not match")
 
     def _event(self, delivery: Delivery, label: str) -> WebhookEvent:
-        content = self.read(delivery)
-        kept = {
-            name for names in self.required_headers for name in map(str.lower, names)
-        }  # so that it can be verified again
-        headers = delivery.headers.items()
+        try:
+            content = self.read(delivery)
+        except (VerificationError, MissingSecretError):
+            raise
+        except Exception as error:
+            raise VerificationError("malformed", "Webhook is malformed") from error
+        kept = self.kept_headers
         return WebhookEvent(
             id=content.id,
             type=content.type,
             data=content.data,
             payload=content.payload,
             body=delivery.body,
-            headers={name: value for name, value in headers if name in kept or name not in CREDENTIAL_HEADERS},
+            headers={name: value for name, value in delivery.headers.items() if name in kept},
             provider=self.name,
             received_at=delivery.now,
             secret_label=label,
@@ -238,7 +277,7 @@ class Provider(ABC):
         try:
             return self.key(secret.value)
         except ValueError:
-            return MissingSecretError(f"{secret.label} is not a valid signing secret")
+            return _unusable(secret, self.mistake(secret.value))
         except MissingSecretError as error:
             return error
 
@@ -273,12 +312,12 @@ def _milliseconds(name: str, tolerance: timedelta) -> float:
     return tolerance / _MILLISECOND
 
 
-@contextmanager
-def _typed_errors() -> Iterator[None]:
-    """Turn any other exception into a `VerificationError`."""
-    try:
-        yield
-    except (VerificationError, MissingSecretError):
-        raise
-    except Exception as error:
-        raise VerificationError("malformed", "Webhook is malformed") from error
+def _unusable(secret: LabelledSecret, mistake: str) -> MissingSecretError:
+    what = "is not a valid signing secret" + (f": it {mistake}" if mistake else "")
+    return MissingSecretError(f"{secret.label} {what}", client_message=f"The signing secret {what}")
+
+
+def digest(event_type: str, body: bytes) -> str:
+    """Return the SHA-256 digest of a type and a body."""
+    # A type contains no line feed, or two pairs could give the same bytes.
+    return hashlib.sha256(plain(event_type).replace("\n", "\\n").encode() + b"\n" + body).hexdigest()

@@ -9,8 +9,17 @@ from typing import Any
 
 from flask_convex_http.errors import VerificationError
 
-#: Headers that hold credentials. They are not part of a delivery and are not kept.
-CREDENTIAL_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
+#: Headers of any sender that are kept with a delivery, for people who look into it. No other header is kept but those
+#: that the provider names, since any other may hold a credential.
+KEPT_HEADERS = frozenset(
+    {
+        *("accept", "content-encoding", "content-length", "content-type", "date", "host", "user-agent"),
+        *("traceparent", "x-request-id"),
+    }
+)
+#: Headers that hold credentials. One that a provider requires is kept with a verified delivery, so that it can be
+#: verified again, but it is not kept with a rejected one and not shown.
+CREDENTIAL_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key", "x-auth-token"})
 _HEADER_TOKEN = re.compile(r"[!-~]+")
 
 
@@ -24,7 +33,7 @@ class WebhookEvent:
         data: The data in the payload, or the payload itself if the sender has no such field.
         payload: The whole parsed body.
         body: The verified bytes.
-        headers: The headers as received, with lower-case names and without cookies and credentials.
+        headers: The headers that the provider names, and a few such as `content-type`, with lower-case names.
         provider: The provider's name: stripe, svix, standard, github, slack, shopify or hmac.
         received_at: When the delivery was received, in milliseconds since the epoch.
         secret_label: The secret that matched: the name of its variable, or `secret N`.

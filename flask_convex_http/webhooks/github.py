@@ -1,10 +1,8 @@
 """GitHub's webhooks: `X-Hub-Signature-256` over the body, sent as JSON or as a form.
 
 GitHub does not sign the time, `X-GitHub-Delivery` and `X-GitHub-Event`. Anyone who has seen a delivery can send it
-again under a fresh id. Therefore the body is remembered beside the id, and a known body is a duplicate. Two of GitHub's
-events seldom have the same body, because bodies contain times, commits and ids. A `ping` sent twice does, and so may a
-repository that is starred, unstarred and starred again. If such events matter more than replays,
-`unsafe_trust_delivery_id=True` uses the id alone.
+again under a fresh id, and then it runs again. The webhook option `dedupe="content"` recognises it by its body. It is
+not the default, because real events may have the same body: a member who is added, removed and added again.
 Rules: https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries
 """
 
@@ -16,16 +14,16 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qsl
 
-import msgspec
-
 from flask_convex_http.errors import VerificationError
 from flask_convex_http.webhooks.base import Provider
 from flask_convex_http.webhooks.encodings import decode_signature
 from flask_convex_http.webhooks.events import Content, Delivery, WebhookEvent
+from flask_convex_http.webhooks.parsing import parse_json
 from flask_convex_http.webhooks.profiles import Profile
 from flask_convex_http.webhooks.secrets import Secrets
 
 _HEADER = "X-Hub-Signature-256"
+_DELIVERY, _EVENT = "X-GitHub-Delivery", "X-GitHub-Event"
 _FORM = "application/x-www-form-urlencoded"
 
 
@@ -36,9 +34,6 @@ class GitHub(Provider):
 
     Args:
         secret: The webhook's secret (its UTF-8 bytes are the key), `from_env(...)`, or a list of these.
-        unsafe_trust_delivery_id: Treat a delivery with a new, unsigned delivery id as new, for senders whose events
-            have identical bodies. Anyone who has seen a delivery can then have it handled again. Do not change this
-            once there are deliveries, because failed ones would no longer be recognised.
 
     Raises:
         RegistrationError: The secret is invalid.
@@ -48,18 +43,24 @@ class GitHub(Provider):
     required_headers = ((_HEADER,),)
     profile = Profile(
         signed=("body",),
-        id_from="X-GitHub-Delivery",
+        id_from=_DELIVERY,
         id_is_signed=False,
         timeout=timedelta(seconds=10),
         # GitHub does not retry. People can redeliver by hand or through the API within three days.
         redelivery=timedelta(days=3),
+        # https://docs.github.com/en/webhooks/webhook-events-and-payloads#payload-cap
+        max_body_bytes=25 * 1024 * 1024,
+        headers=(
+            *(_DELIVERY, _EVENT, "X-GitHub-Hook-ID", "X-Hub-Signature"),
+            *("X-GitHub-Hook-Installation-Target-ID", "X-GitHub-Hook-Installation-Target-Type"),
+            *("X-GitHub-Enterprise-Host", "X-GitHub-Enterprise-Version"),
+        ),
         source="https://docs.github.com/en/webhooks/using-webhooks/handling-failed-webhook-deliveries",
     )
 
-    def __init__(self, *, secret: Secrets, unsafe_trust_delivery_id: bool = False) -> None:
+    def __init__(self, *, secret: Secrets) -> None:
         # No tolerance: GitHub does not sign a time.
         super().__init__(secret=secret)
-        self._trust_delivery_id = unsafe_trust_delivery_id
 
     def matches(self, delivery: Delivery, key: bytes) -> bool:
         """Compare the header's signature with the HMAC of the body."""
@@ -71,8 +72,8 @@ class GitHub(Provider):
         return {
             "Content-Type": "application/json",
             "User-Agent": "GitHub-Hookshot/0000000",
-            "X-GitHub-Delivery": event_id,
-            "X-GitHub-Event": event_type,
+            _DELIVERY: event_id,
+            _EVENT: event_type,
             "X-GitHub-Hook-ID": "1",
             "X-GitHub-Hook-Installation-Target-ID": "1",
             "X-GitHub-Hook-Installation-Target-Type": "repository",
@@ -84,15 +85,15 @@ class GitHub(Provider):
         payload = _payload(delivery)
         given = delivery.headers
         return Content(
-            id=delivery.token("X-GitHub-Delivery") if given.get("x-github-delivery") else _digest(delivery.body),
-            type=delivery.token("X-GitHub-Event") if given.get("x-github-event") else "",
+            id=delivery.token(_DELIVERY) if given.get(_DELIVERY.lower()) else _digest(delivery.body),
+            type=delivery.token(_EVENT) if given.get(_EVENT.lower()) else "",
             data=payload,
             payload=payload,
         )
 
-    def fingerprint(self, event: WebhookEvent) -> str | None:
-        """Return the digest of the body, because the id is not signed."""
-        return None if self._trust_delivery_id else f"sha256:{_digest(event.body)}"
+    def fingerprint(self, event: WebhookEvent) -> str:
+        """Return the digest of the body alone: a body belongs to one event, and its name is not signed."""
+        return f"sha256:{_digest(event.body)}"
 
 
 def _digest(body: bytes) -> str:
@@ -105,8 +106,10 @@ def _payload(delivery: Delivery) -> Any:
     is_form = content_type == _FORM or delivery.body.startswith(b"payload=")
     document = _form_payload(delivery.body) if is_form else delivery.body
     try:
-        return msgspec.json.decode(document)
-    except msgspec.DecodeError:
+        return parse_json(document)
+    except VerificationError as error:
+        if isinstance(error.__cause__, RecursionError):
+            raise
         return document.decode()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+from collections.abc import Sequence
 from datetime import timedelta
 from itertools import pairwise
 from string import Formatter
@@ -18,7 +19,7 @@ from flask_convex_http.errors import RegistrationError
 from flask_convex_http.webhooks.base import DEFAULT_TOLERANCE, Provider
 from flask_convex_http.webhooks.encodings import Encoding, decode_signature
 from flask_convex_http.webhooks.events import Content, Delivery
-from flask_convex_http.webhooks.parsing import field_at, parse_object, parse_timestamp, text_field
+from flask_convex_http.webhooks.parsing import field_at, parse_json_or_form, parse_timestamp, text_field
 from flask_convex_http.webhooks.profiles import Profile
 from flask_convex_http.webhooks.secrets import Secrets
 
@@ -26,10 +27,15 @@ _ALGORITHMS = ("sha256", "sha384", "sha512", "sha3_256", "sha3_384", "sha3_512")
 _WEAK_ALGORITHMS = ("md5", "sha1")
 _ENCODINGS = ("hex", "base64")
 _FIELDS = ("body", "timestamp", "id")
+#: The status that a sender demands for a wrong signature, by its header. Xero's "intent to receive" checks it:
+#: https://developer.xero.com/documentation/guides/webhooks/configuring-your-server/
+_DEMANDED_STATUSES = {"x-xero-signature": 401, "x-shopify-hmac-sha256": 401}
 
 
 class HmacSignature(Provider):
     """Webhooks with an HMAC in a header: of the body, and optionally of a timestamp and an id.
+
+    The body is a JSON object, a JSON array or a form.
 
     Args:
         secret: The signing secret (its UTF-8 bytes are the key), `from_env(...)`, or a list of these.
@@ -49,6 +55,10 @@ class HmacSignature(Provider):
         future_tolerance: How far it may be in the future, if that differs.
         timeout: How long the sender waits for a response.
         retry_window: How long the sender may send the same delivery again, by itself or on request.
+        rejected_status: The status of the response to a delivery that does not verify, 400 to 499. By default the one
+            that the sender with this header demands (401 for Xero and Shopify), and 400 for all others.
+        other_headers: Further headers that the handler needs. Others than these, the named ones and a few common ones
+            are dropped.
         allow_weak_algorithm: Allow md5 and sha1, for a sender that has nothing else.
 
     Raises:
@@ -75,6 +85,8 @@ class HmacSignature(Provider):
         future_tolerance: timedelta | None = None,
         timeout: timedelta = timedelta(seconds=10),
         retry_window: timedelta = timedelta(days=7),
+        rejected_status: int | None = None,
+        other_headers: Sequence[str] = (),
         allow_weak_algorithm: bool = False,
     ) -> None:
         past = DEFAULT_TOLERANCE if tolerance is None else tolerance
@@ -88,6 +100,9 @@ class HmacSignature(Provider):
         if encoding not in _ENCODINGS:
             raise RegistrationError(f'encoding must be "hex" or "base64", not {encoding!r}')
         _check_algorithm(algorithm, allow_weak_algorithm)
+        status = _DEMANDED_STATUSES.get(header.lower(), 400) if rejected_status is None else rejected_status
+        _check_rejection(status)
+        _check_headers(other_headers)
         _check_one_of("id", id_header, id_field)
         _check_one_of("type", type_header, type_field)
         self._template = _parse_template(signed, {"timestamp": timestamp_header, "id": id_header})
@@ -106,6 +121,8 @@ class HmacSignature(Provider):
             id_is_signed=True,  # an unsigned header cannot be named as the id
             timeout=timeout,
             redelivery=retry_window,
+            rejected_status=status,
+            headers=tuple(other_headers),
         )
 
     @property
@@ -138,8 +155,8 @@ class HmacSignature(Provider):
         return {**headers, self._header: self._prefix + text}
 
     def read(self, delivery: Delivery) -> Content:
-        """Read an event. Its data is the payload."""
-        payload = parse_object(delivery.body)
+        """Read an event. Its data is the payload: a JSON object or array, or the fields of a form."""
+        payload = parse_json_or_form(delivery.body)
         return Content(
             id=self._id(delivery, payload), type=self._type(delivery, payload), data=payload, payload=payload
         )
@@ -161,14 +178,14 @@ class HmacSignature(Provider):
             return delivery.token(self._id_header).encode()
         return b""
 
-    def _id(self, delivery: Delivery, payload: dict[str, Any]) -> str:
+    def _id(self, delivery: Delivery, payload: Any) -> str:
         if self._id_header:
             return delivery.token(self._id_header)
         if self._id_field:
             return _id_field(payload, self._id_field)
         return hashlib.sha256(delivery.body).hexdigest()
 
-    def _type(self, delivery: Delivery, payload: dict[str, Any]) -> str:
+    def _type(self, delivery: Delivery, payload: Any) -> str:
         if self._type_header:
             return delivery.token(self._type_header)
         if self._type_field:
@@ -176,7 +193,7 @@ class HmacSignature(Provider):
         return ""
 
 
-def _id_field(payload: dict[str, Any], name: str) -> str:
+def _id_field(payload: Any, name: str) -> str:
     value = field_at(payload, name)
     # Some senders number their events. In Python a bool is an int too.
     if isinstance(value, int) and not isinstance(value, bool):
@@ -192,6 +209,16 @@ def _check_timed(name: str, tolerance: timedelta | None, timestamp_header: str |
 def _check_period(name: str, period: timedelta) -> None:
     if not isinstance(period, timedelta) or period <= timedelta(0):
         raise RegistrationError(f"{name} must be a timedelta of more than zero, such as timedelta(days=7)")
+
+
+def _check_rejection(status: int) -> None:
+    if not isinstance(status, int) or not 400 <= status <= 499:
+        raise RegistrationError(f"rejected_status must be a status from 400 to 499, such as 401, not {status!r}")
+
+
+def _check_headers(names: Sequence[str]) -> None:
+    if isinstance(names, str) or not all(isinstance(name, str) and name for name in names):
+        raise RegistrationError('other_headers must be a list of names, such as ["X-Tenant"]')
 
 
 def _check_algorithm(algorithm: str, allow_weak: bool) -> None:

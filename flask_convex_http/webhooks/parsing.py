@@ -5,12 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import parse_qsl
 
 import msgspec
 
 from flask_convex_http.errors import VerificationError
 
 _TIMESTAMP = re.compile(r"[0-9]{1,12}")
+#: An escape in JSON: a pair of surrogates, a surrogate alone, or any other.
+_ESCAPE = re.compile(rb"\\(?:u(?i:d[89ab][0-9a-f]{2})\\u(?i:d[c-f][0-9a-f]{2})|u((?i:d[89a-f][0-9a-f]{2}))|.)")
+_REPLACEMENT = rb"\ufffd"
+_MOST_FIELDS = 1000
 
 
 def parse_timestamp(text: str) -> int:
@@ -28,8 +33,35 @@ def parse_timestamp(text: str) -> int:
     return int(text)
 
 
+def parse_json(body: bytes) -> Any:
+    r"""Parse a JSON body. A lone surrogate such as `\ud83d`, which no database stores, becomes U+FFFD.
+
+    Senders cut texts in the middle of a pair, and their own libraries accept the result.
+
+    Args:
+        body: The verified bytes.
+
+    Raises:
+        VerificationError: The body is not JSON, or is nested too deeply.
+    """
+    try:
+        try:
+            return msgspec.json.decode(body)
+        except msgspec.DecodeError:
+            fixed = _ESCAPE.sub(_without_lone_surrogate, body)
+            if fixed == body:
+                raise
+            return msgspec.json.decode(fixed)
+    except (ValueError, RecursionError) as error:  # msgspec's own errors are ValueErrors
+        raise VerificationError("malformed", "Webhook body is not valid JSON") from error
+
+
+def _without_lone_surrogate(escape: re.Match[bytes]) -> bytes:
+    return escape[0] if escape[1] is None else _REPLACEMENT
+
+
 def parse_object(body: bytes) -> dict[str, Any]:
-    """Parse a body that must be one JSON object.
+    """Parse a body that must be one JSON object; see `parse_json`.
 
     Args:
         body: The verified bytes.
@@ -37,13 +69,41 @@ def parse_object(body: bytes) -> dict[str, Any]:
     Raises:
         VerificationError: The body is not JSON, is nested too deeply, or is not an object.
     """
-    try:
-        payload = msgspec.json.decode(body)
-    except (ValueError, RecursionError) as error:  # msgspec's own errors are ValueErrors
-        raise VerificationError("malformed", "Webhook body is not valid JSON") from error
+    payload = parse_json(body)
     if not isinstance(payload, dict):
         raise VerificationError("malformed", "Webhook body is not a JSON object")
     return payload
+
+
+def parse_json_or_form(body: bytes) -> dict[str, Any] | list[Any]:
+    """Parse a body that is a JSON object, a JSON array or a form.
+
+    The bytes decide, because the content type is not signed.
+
+    Args:
+        body: The verified bytes.
+
+    Returns:
+        The JSON value, or the fields of the form: a text for each name, or a list of texts for a repeated name.
+
+    Raises:
+        VerificationError: The body is none of these.
+    """
+    if body.lstrip()[:1] in (b"{", b"["):
+        document: dict[str, Any] | list[Any] = parse_json(body)
+        return document
+    try:
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, strict_parsing=True, max_num_fields=_MOST_FIELDS)
+    except ValueError as error:
+        raise VerificationError("malformed", "Webhook body is not a JSON object, a JSON array or a form") from error
+    fields: dict[str, Any] = {}
+    for name, value in pairs:
+        fields[name] = [*_listed(fields[name]), value] if name in fields else value
+    return fields
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def field_at(payload: Any, path: str) -> Any:

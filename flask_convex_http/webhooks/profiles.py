@@ -24,6 +24,9 @@ class Profile:
         redelivery: How long people can have the same delivery sent again by hand.
         stop_status: The status after which this sender does not retry.
         stop_headers: The headers of the response that stops the sender.
+        rejected_status: The status of the response to a delivery that does not verify.
+        max_body_bytes: The largest body of this sender in bytes, or None if it publishes none.
+        headers: Headers that are kept with a delivery beside the signed and the required ones.
         shows_answers: Whether people see the text of the response, as in a chat.
         honours_retry_after: Whether the sender waits as long as `Retry-After` tells it to.
         source: The page that documents these figures.
@@ -37,6 +40,9 @@ class Profile:
     redelivery: timedelta = timedelta(0)
     stop_status: int = 200
     stop_headers: dict[str, str] = field(default_factory=dict)
+    rejected_status: int = 400
+    max_body_bytes: int | None = None
+    headers: tuple[str, ...] = ()
     shows_answers: bool = False
     honours_retry_after: bool = False
     source: str = ""

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 
 _PREFIX = "whsec_"
+#: What may stand before the prefix; Supabase prints `v1,whsec_...`.
+_VERSION = "v1,"
 _VARIABLE = re.compile(r"\A(?:export\s+)?[A-Z][A-Z0-9_]*=(?=.*[^=\s])", re.DOTALL)
 _AROUND = r"(?:[\s'\"`\u2018\u2019\u201c\u201d]|\\[nr])+"
 _ENDS = re.compile(rf"\A{_AROUND}|{_AROUND}\Z")
@@ -23,7 +25,12 @@ def visible_mistake(secret: str) -> str:
     bare = bare_secret(secret)
     if bare.startswith(_CREDENTIALS):
         return "is an API key or an access token, not a signing secret"
-    return "has white space, quotes or a variable's name around it" if bare != secret else ""
+    if bare != secret:
+        return "has white space, quotes or a variable's name around it"
+    before, found, _ = secret.partition(_PREFIX)
+    if (found and before not in ("", _VERSION)) or (found and any(map(str.isspace, secret))):
+        return f"has other text beside {_PREFIX}...; keep only the part from {_PREFIX} to the next space"
+    return ""
 
 
 def corrections(secret: str) -> Iterator[tuple[str, str]]:

@@ -1,6 +1,7 @@
 """Signing secrets: a plain string, or an environment variable that is read at each verification.
 
-A plain string is always the secret itself, and `from_env()` always takes a name. Messages and reprs never contain a
+A plain string is always the secret itself, and `from_env()` always takes a name. White space around a secret is not
+part of it. Messages and reprs never contain a
 secret's value, only its label.
 """
 
@@ -104,7 +105,7 @@ def resolve(secrets: Secrets) -> list[LabelledSecret]:
 
 
 def available(secrets: Sequence[Secret]) -> list[LabelledSecret]:
-    """Return those of some checked secrets that are available now.
+    """Return those of some checked secrets that are available now, without white space around them.
 
     It runs for each delivery, so it does not check the secrets again.
 
@@ -114,7 +115,7 @@ def available(secrets: Sequence[Secret]) -> list[LabelledSecret]:
     found = [
         LabelledSecret(_label(secret, position), value)
         for position, secret in enumerate(secrets, start=1)
-        if (value := _value(secret)).strip()
+        if (value := _value(secret).strip())  # a mounted file or a paste often ends in a line break
     ]
     if found:
         return found

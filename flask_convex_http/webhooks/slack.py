@@ -27,6 +27,7 @@ from flask_convex_http.webhooks.secrets import Secrets
 
 _SIGNATURE = "X-Slack-Signature"
 _TIMESTAMP = "X-Slack-Request-Timestamp"
+_LONGEST_PROBE = 10_000
 
 
 class Slack(Provider):
@@ -60,6 +61,7 @@ class Slack(Provider):
         # With Delayed Events, an option of the app: once an hour for a day.
         redelivery=timedelta(hours=25),
         stop_headers={"X-Slack-No-Retry": "1"},
+        headers=("X-Slack-Retry-Num", "X-Slack-Retry-Reason"),
         shows_answers=True,
         source="https://docs.slack.dev/apis/events-api",
     )
@@ -94,10 +96,25 @@ class Slack(Provider):
         return Content(id=_id(body, fields, "trigger_id"), type=fields.get("command", ""), data=fields, payload=fields)
 
     def handshake(self, event: WebhookEvent) -> str | None:
-        """Return the challenge with which Slack verifies a new URL."""
+        """Return the challenge with which Slack verifies a new URL, or an empty text for a check of the certificate."""
+        if event.payload.get("ssl_check") == "1" and self.is_probe(event.body):
+            return ""
         if event.type != "url_verification" or event.payload.get("type") != "url_verification":
             return None
         return text_field(event.payload, "challenge")
+
+    def is_probe(self, body: bytes) -> bool:
+        """Return whether Slack checks the certificate of the URL, which it does with `ssl_check=1` and no signature."""
+        if len(body) > _LONGEST_PROBE or b"ssl_check=1" not in body:
+            return False
+        return ("ssl_check", "1") in parse_qsl(body.decode("utf-8", "replace"), max_num_fields=100)
+
+    def needs_fresh_response(self, event: WebhookEvent) -> bool:
+        """Return whether the request is a slash command or an interaction: Slack shows the response to someone.
+
+        Slack sends such a request once, and retries only events.
+        """
+        return event.body.lstrip()[:1] != b"{"
 
     def sign(self, body: bytes, *, secret: str, event_id: str, event_type: str, now: float) -> dict[str, str]:
         """Sign as Slack does. The id and the type are in the body."""
@@ -130,7 +147,7 @@ def _id(body: bytes, fields: Mapping[str, Any], name: str) -> str:
 
 
 def _fields(body: bytes) -> dict[str, str]:
-    pairs = parse_qsl(body.decode(), keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=100)
+    pairs = parse_qsl(body.decode(), keep_blank_values=True, strict_parsing=True, max_num_fields=100)
     fields = dict(pairs)
     if not fields or len(fields) != len(pairs):
         raise VerificationError("malformed", "Webhook form is empty or has a field twice")

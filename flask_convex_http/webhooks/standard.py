@@ -12,7 +12,8 @@ Stricter than the package:
 * An id contains no full stop, which separates the signed parts.
 * A signature has exactly the base64 that was computed, and only the first ten `v1a` entries of a list are checked.
 * A body is a JSON object.
-* A secret is `whsec_` and valid base64. The package skips invalid characters, which makes a weak key of a bad paste.
+* A secret is valid base64, with or without `whsec_`. The package skips invalid characters, which makes a weak key of a
+  bad paste.
 
 More lenient: a malformed entry of the list does not reject the valid one beside it.
 """
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 import base64
 import hmac
+import string
 from datetime import UTC, datetime, timedelta
 
 from flask_convex_http.errors import ConfigurationError, MissingSecretError, VerificationError
@@ -30,10 +32,12 @@ from flask_convex_http.webhooks.encodings import decode_base64, decode_key
 from flask_convex_http.webhooks.events import Content, Delivery
 from flask_convex_http.webhooks.parsing import parse_object, parse_timestamp, text_field
 from flask_convex_http.webhooks.profiles import Profile
+from flask_convex_http.webhooks.secret_mistakes import visible_mistake
 from flask_convex_http.webhooks.secrets import Secrets
 
 _SECRET_PREFIX = "whsec_"
 _ASYMMETRIC = "v1a,"
+_URL_SAFE = frozenset(string.ascii_letters + string.digits + "-_=")
 #: The `v1a` entries that are checked. A check costs more than a hash, and anyone can send a long list.
 _MOST_ASYMMETRIC = 10
 
@@ -79,12 +83,24 @@ class StandardScheme(Provider):
         return parse_timestamp(delivery.header(*self.timestamp_headers))
 
     def key(self, secret: str) -> bytes:
-        """Decode a secret: `whsec_`, `whpk_` or `whsk_`, and base64 with or without its padding."""
+        """Decode a secret: base64 with or without `whsec_`, or a `whpk_` or `whsk_` key, padded or not."""
+        secret = _without_version(secret)
         if secret.startswith((PUBLIC_PREFIX, PRIVATE_PREFIX)):
             return public_key(secret)
-        if not secret.startswith(_SECRET_PREFIX):
-            raise ValueError("the secret does not start with whsec_ or whpk_")
         return decode_key(secret.removeprefix(_SECRET_PREFIX))
+
+    def mistake(self, secret: str) -> str:
+        """Return the mistake that a secret shows by itself, such as text that is not base64."""
+        shown = visible_mistake(secret)
+        if shown:
+            return shown
+        try:
+            self.key(secret)
+        except ValueError:
+            return _malformed(_without_version(secret))
+        except MissingSecretError:
+            return ""
+        return ""
 
     def matches(self, delivery: Delivery, key: bytes) -> bool:
         """Return whether the list has a signature by this key. Entries of the other scheme never match."""
@@ -118,6 +134,7 @@ class StandardScheme(Provider):
         )
 
     def _signature(self, secret: str, event_id: str, seconds: int, body: bytes) -> str:
+        secret = _without_version(secret)
         if secret.startswith(PUBLIC_PREFIX):
             raise MissingSecretError("A whpk_ key only verifies: sign with the whsk_ key that belongs to it")
         if not secret.startswith(PRIVATE_PREFIX):
@@ -137,6 +154,22 @@ class StandardScheme(Provider):
         if "." in value:
             raise VerificationError("malformed", f"{self.id_headers[0]} header must not hold a full stop")
         return value
+
+
+def _without_version(secret: str) -> str:
+    """Return a secret without the version that some tools print before it: `v1,whsec_...`, `v1a,whpk_...`."""
+    return secret.removeprefix("v1,").removeprefix("v1a,")
+
+
+def _malformed(secret: str) -> str:
+    if secret.startswith((PUBLIC_PREFIX, PRIVATE_PREFIX)):
+        return f"starts with {PUBLIC_PREFIX} or {PRIVATE_PREFIX} and is no such key; copy it again"
+    key = secret.removeprefix(_SECRET_PREFIX)
+    if not key:
+        return f"has nothing after {_SECRET_PREFIX}"
+    if set(key) & set("-_") and not set(key) - _URL_SAFE:
+        return "is base64 with - and _, which the sender does not use: write + and / instead, or copy it again"
+    return f"is not base64, alone or after {_SECRET_PREFIX}; copy it again from the sender's page"
 
 
 def _content(event_id: str, timestamp: str, body: bytes) -> bytes:

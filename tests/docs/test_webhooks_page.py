@@ -130,12 +130,12 @@ def test_a_contact_may_have_no_address(inbox: Inbox) -> None:
 
 
 def test_github_sends_more_than_pushes_of_commits(inbox: Inbox) -> None:
-    """A ping, other events, and the deletion of a branch leave no push; a replay under a fresh id leaves one."""
+    """A ping, other events, and the deletion of a branch leave no push; a push leaves one."""
     for event in ("ping", "issues", "pull_request", "release", "workflow_run", "issue_comment"):
         assert inbox.send("github", event) == [200]
     gone = {"deleted": True, "head_commit": None, "after": "0" * 40}
     assert inbox.send("github", "push", data=gone) == [200]
-    assert inbox.send("github", "push", fresh_id=True) == [200, 200]
+    assert inbox.send("github", "push", duplicate=2) == [200, 200]
     assert len(inbox.rows("pushes")) == 1
 
 

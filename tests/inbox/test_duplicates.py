@@ -2,16 +2,21 @@
 
 import logging
 import threading
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flask import Response
 
-from flask_convex_http import GitHub, MutationCtx, WebhookEvent, json_response
+from flask_convex_http import GitHub, HttpRouter, MutationCtx, Stripe, WebhookEvent, json_response
+from flask_convex_http.errors import RegistrationError
+from flask_convex_http.testing import Clock
+from flask_convex_http.webhooks import Provider
 from tests.databases import EACH_ENGINE
-from tests.inbox.receiving import Boom, Effect, Receiver, receiving, record
-from tests.webhooks.senders import BODY, SECRET, sign_github
+from tests.inbox.receiving import Boom, Effect, Receiver, Sign, numbered, payload, receiving, record
+from tests.inbox.test_failures import failing
+from tests.webhooks.senders import BODY, SECRET, sign_github, sign_hmac, sign_stripe
 
 pytestmark = EACH_ENGINE
 
@@ -150,17 +155,65 @@ def _from_github(receiver: Receiver, delivery_id: str, body: bytes = BODY) -> in
     return receiver.send(body, sign_github, X_GitHub_Delivery=delivery_id).status_code
 
 
-def _github(**options: Any) -> GitHub:
-    return GitHub(secret=SECRET, **options)
+def _github() -> GitHub:
+    return GitHub(secret=SECRET)
+
+
+def test_real_events_with_one_content(tmp_path: Path) -> None:
+    """Events with equal bodies and ids of their own run each, and a duplicate of any of them runs nothing."""
+    added, removed = b'{"action": "added", "member": 1}', b'{"action": "removed", "member": 1}'
+    with receiving(tmp_path, provider=_github()) as receiver:
+        for delivery_id, body in (("d-1", added), ("d-2", removed), ("d-3", added), ("d-1", added), ("d-3", added)):
+            assert _from_github(receiver, delivery_id, body) == 200
+        assert receiver.effects == ["d-1", "d-2", "d-3"]
+
+
+@pytest.mark.parametrize("days", [30, 0])
+def test_other_content_under_the_id_of_a_failed_delivery(days: int, tmp_path: Path) -> None:
+    """A failed delivery whose id is not signed cannot be ended by another content, whether its body is kept or not."""
+    other = BODY.replace(b"evt_1", b"evt_22")
+    handler = failing(Boom(), None)
+    with receiving(tmp_path, handler, _github(), keep_bodies=timedelta(days=days)) as receiver:
+        assert [_from_github(receiver, "d-1"), _from_github(receiver, "d-1", other)] == [500, 409]
+        assert [_from_github(receiver, "d-1"), _from_github(receiver, "d-1")] == [200, 200]
+        assert receiver.effects == ["d-1"]
+
+
+SHARED: dict[str, tuple[Provider, Sign, str]] = {
+    "stripe": (Stripe(secret=SECRET), sign_stripe, "evt_00000000000000"),
+    "uuid": (numbered(), sign_hmac, "00000000-0000-0000-0000-000000000000"),
+    "replaced": (numbered(), sign_hmac, "evt_\ud83d"),
+}
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_events_that_share_an_id(name: str, tmp_path: Path) -> None:
+    """Test events, which all have one id, run once for each type and body, and their handlers see that id."""
+    provider, sign, event_id = SHARED[name]
+    bodies = [payload(event_id, kind, total=total) for kind, total in (("a", 1), ("b", 1), ("b", 2))]
+    with receiving(tmp_path, provider=provider) as receiver:
+        assert {receiver.send(body, sign).status_code for body in bodies * 2} == {200}
+        assert receiver.effects == [event_id.replace("\ud83d", "\ufffd")] * 3
+
+
+def test_an_id_that_only_looks_like_a_test_id(tmp_path: Path) -> None:
+    """A retry with another body is a duplicate, even if its id has many zeros."""
+    with receiving(tmp_path) as receiver:
+        for total in (1, 2):
+            receiver.deliver("evt_00000000000001", total=total)
+        assert receiver.effects == ["evt_00000000000001"]
+
+
+# --- dedupe="content" ------------------------------------------------------------------------------------------------
 
 
 def test_a_replay_under_a_fresh_id(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """GitHub does not sign its ids: a known body under a fresh id is a duplicate.
+    """With dedupe="content" a known body under a fresh id is a duplicate.
 
     The log mentions it below WARNING, since anyone who has seen a delivery can send many.
     """
     caplog.set_level(logging.INFO, logger="flask_convex_http")
-    with receiving(tmp_path, provider=_github()) as receiver:
+    with receiving(tmp_path, provider=_github(), dedupe="content") as receiver:
         assert _from_github(receiver, "d-1") == 200
         assert [_from_github(receiver, f"fresh-{number}") for number in range(3)] == [200] * 3
         assert (receiver.effects, len(receiver.deliveries)) == (["d-1"], 1)
@@ -170,7 +223,7 @@ def test_a_replay_under_a_fresh_id(tmp_path: Path, caplog: pytest.LogCaptureFixt
 
 
 def test_a_replay_of_what_has_failed(tmp_path: Path) -> None:
-    """A failed delivery under a fresh id is the same delivery: it runs once more, and only once."""
+    """With dedupe="content" a failed delivery under a fresh id is the same delivery: it runs once more, and once."""
     fails = [True]
 
     def handler(ctx: MutationCtx, event: WebhookEvent) -> None:
@@ -179,7 +232,7 @@ def test_a_replay_of_what_has_failed(tmp_path: Path) -> None:
             fails.pop()
             raise Boom
 
-    with receiving(tmp_path, handler, _github()) as receiver:
+    with receiving(tmp_path, handler, _github(), dedupe="content") as receiver:
         assert [_from_github(receiver, f"d-{number}") for number in range(4)] == [500, 200, 200, 200]
         assert (receiver.delivery.event_id, receiver.states, receiver.effects) == ("d-0", ["done"], ["d-1"])
 
@@ -212,8 +265,30 @@ def test_other_content_under_an_id_that_has_failed(tmp_path: Path) -> None:
         assert (receiver.effects, receiver.states) == (["evt_2", "evt_1"], ["done", "done"])
 
 
-def test_who_trusts_the_id(tmp_path: Path) -> None:
-    """With unsafe_trust_delivery_id only the id identifies a delivery."""
-    with receiving(tmp_path, provider=_github(unsafe_trust_delivery_id=True)) as receiver:
-        assert [_from_github(receiver, name) for name in ("d-1", "d-2", "d-1")] == [200] * 3
-        assert receiver.effects == ["d-1", "d-2"]
+def test_content_decides_within_its_window(tmp_path: Path) -> None:
+    """A content is a duplicate within dedupe_window= of its first delivery; later it is new and starts a new window."""
+    clock, hour = Clock(), timedelta(hours=1)
+    options: dict[str, Any] = {"dedupe": "content", "dedupe_window": hour}
+    with receiving(tmp_path, provider=_github(), clock=clock, **options) as receiver:
+        for delivery_id in ("d-1", "d-2", "d-3", "d-4"):
+            assert _from_github(receiver, delivery_id) == 200
+            clock.advance(hour * 0.6)
+        assert receiver.effects == ["d-1", "d-3"]
+        assert _from_github(receiver, "d-1") == 200
+        assert receiver.effects == ["d-1", "d-3"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"dedupe": "body"}, 'must be "id" or "content"'),
+        ({"dedupe_window": timedelta(hours=1)}, 'needs dedupe="content"'),
+        ({"dedupe": "content", "dedupe_window": timedelta(0)}, "more than 0"),
+        ({"dedupe": "content", "dedupe_window": 3600}, "must be a timedelta"),
+        ({"dedupe": "content", "dedupe_window": timedelta(days=500)}, "is longer than keep_ids"),
+    ],
+)
+def test_dedupe_that_cannot_work_is_refused(options: dict[str, Any], words: str) -> None:
+    """A wrong option fails when the webhook is registered, with words that name it."""
+    with pytest.raises(RegistrationError, match=words):
+        HttpRouter("http", __name__).webhook("/hook", _github(), **options)(record)

@@ -1,6 +1,6 @@
 """GitHub and Shopify sign only the body: anyone who has seen a delivery can repeat it under other headers.
 
-Such a forgery has no effect beyond the genuine delivery's, and removes none of its effects.
+With `dedupe="content"` such a forgery has no effect beyond the genuine delivery's. It never removes an effect of one.
 """
 
 from collections.abc import Callable
@@ -66,11 +66,12 @@ def failing_while(down: list[bytes]) -> Handler:
     return handler
 
 
+@pytest.mark.parametrize("dedupe", ["id", "content"])
 @pytest.mark.parametrize("sender", SENDERS.values(), ids=SENDERS)
-def test_the_content_of_another_delivery(sender: Forgeable, tmp_path: Path) -> None:
+def test_the_content_of_another_delivery(sender: Forgeable, dedupe: str, tmp_path: Path) -> None:
     """A done content has no second effect under the id of a failed delivery, which is not lost either."""
     down = [FIRST]
-    with receiving(tmp_path, failing_while(down), sender.build(secret=SECRET)) as receiver:
+    with receiving(tmp_path, failing_while(down), sender.build(secret=SECRET), dedupe=dedupe) as receiver:
         assert [sender.send(receiver, SECOND, "y"), sender.send(receiver, FIRST, "x")] == [200, 500]
         assert sender.send(receiver, SECOND, "x") == 409
         assert (receiver.effects, receiver.states) == (["2"], ["done", "failed"])
@@ -83,7 +84,7 @@ def test_the_content_of_another_delivery(sender: Forgeable, tmp_path: Path) -> N
 def test_another_type(sender: Forgeable, tmp_path: Path) -> None:
     """A failed body cannot be ended under a type without a handler."""
     down = [FIRST]
-    with receiving(tmp_path, failing_while(down), sender.build(secret=SECRET)) as receiver:
+    with receiving(tmp_path, failing_while(down), sender.build(secret=SECRET), dedupe="content") as receiver:
         assert sender.send(receiver, FIRST, "x") == 500
         assert sender.send(receiver, FIRST, "x", "starred") == 409
         assert sender.send(receiver, FIRST, "fresh", "starred") == sender.other_type
@@ -105,7 +106,7 @@ def test_another_content_type(tmp_path: Path) -> None:
         headers = {"X_GitHub_Delivery": delivery_id, "X_GitHub_Event": "paid", "Content_Type": content_type}
         return receiver.send(form, sign_github, **headers).status_code
 
-    with receiving(tmp_path, handler, GitHub(secret=SECRET)) as receiver:
+    with receiving(tmp_path, handler, GitHub(secret=SECRET), dedupe="content") as receiver:
         assert send(receiver, FORM) == 500
         assert [send(receiver, JSON), send(receiver, JSON, "fresh"), send(receiver, "text/plain")] == [500] * 3
         down.clear()

@@ -1,20 +1,30 @@
 """Hostile deliveries, signed and unsigned, and everything that is stored or logged of them."""
 
 import hashlib
+import hmac
 import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
-from flask_convex_http import DeadLetterError, GitHub, MutationCtx, QueryCtx, WebhookEvent, internal_query
-from flask_convex_http.schema.system_tables import WebhookDelivery
+from flask_convex_http import (
+    DeadLetterError,
+    GitHub,
+    HmacSignature,
+    MutationCtx,
+    QueryCtx,
+    WebhookEvent,
+    internal_query,
+)
+from flask_convex_http.schema.system_tables import WebhookDelivery, WebhookRequest
 from flask_convex_http.webhooks import Provider, Shopify, Slack, StandardWebhooks
 from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES, write_marker
-from tests.inbox.receiving import Boom, numbered, payload, receiving, stripe
+from tests.inbox.receiving import Boom, Effect, numbered, payload, receiving, stripe
 from tests.inbox.test_failures import failing
+from tests.webhooks.credentials import CREDENTIALS
 from tests.webhooks.senders import (
     BODY,
     OTHER_SECRET,
@@ -122,6 +132,40 @@ def test_a_handshake_that_is_none(challenge: bytes, tmp_path: Path) -> None:
         assert receiver.send(body, sign_slack).status_code < 500
 
 
+def test_slack_checks_the_certificate(tmp_path: Path) -> None:
+    """Slack's check of the certificate is 200 without a signature, runs nothing and leaves no trace."""
+    with receiving(tmp_path, failing(), Slack(secret=SECRET)) as receiver:
+        responses = [
+            receiver.send(b"ssl_check=1&token=t", lambda *arguments: {}),
+            receiver.send(b"token=t&ssl_check=1", sign_slack, secret=OTHER_SECRET),
+            receiver.send(b"ssl_check=1&token=t", sign_slack),
+        ]
+        assert [(response.status_code, response.data) for response in responses] == [(200, b"")] * 3
+        assert (receiver.deliveries, receiver.backend.rejections.recent()) == ([], [])
+        assert receiver.send(b"ssl_check=0&token=t", lambda *arguments: {}).status_code == 400
+
+
+COMMAND = b"command=%2Flamp&text=on&trigger_id=1.2.3"
+SUGGESTION = b"payload=%7B%22type%22%3A%22block_suggestion%22%2C%22value%22%3A%22a%22%7D"
+
+
+@pytest.mark.parametrize("body", [COMMAND, SUGGESTION], ids=["command", "interaction"])
+def test_requests_that_need_a_fresh_response(body: bytes, tmp_path: Path) -> None:
+    """Each slash command and interaction runs its handler, also if it equals one before; an event runs once."""
+    count: list[WebhookEvent] = []
+
+    def handler(ctx: MutationCtx, event: WebhookEvent) -> dict[str, int]:
+        count.append(event)
+        return {"run": len(count)}
+
+    event = b'{"type": "event_callback", "event_id": "Ev1", "event": {"type": "message"}}'
+    with receiving(tmp_path, handler, Slack(secret=SECRET)) as receiver:
+        assert [receiver.send(body, sign_slack).json for _ in range(3)] == [{"run": run} for run in (1, 2, 3)]
+        assert [receiver.send(event, sign_slack).json for _ in range(3)] == [{"run": 4}] * 3
+        assert receiver.states == ["done"] * 4
+        assert len({event.id for event in count[:3]}) == 1
+
+
 # --- rejections -------------------------------------------------------------------------------------------------------
 
 
@@ -168,7 +212,7 @@ def test_no_secret_and_no_payload_in_logs(name: str, tmp_path: Path, caplog: pyt
     with receiving(tmp_path, handler, build()) as receiver:
         answers = [receiver.send(body, sign), receiver.send(body, sign), receiver.send(body, sign)]
         answers += [receiver.send(body, sign, secret=OTHER_SECRET), receiver.send(b"{" + body, sign)]
-        assert [answer.status_code for answer in answers[:4]] == [500, 200, 200, 400]
+        assert [answer.status_code for answer in answers[:4]] == [500, 200, 200, 401 if name == "shopify" else 400]
         said = caplog.text + "".join(answer.text for answer in answers) + repr(receiver.deliveries)
     assert caplog.records
     assert "Jenny" not in said and SECRET not in said and SECRET.removeprefix("whsec_") not in said
@@ -183,15 +227,72 @@ def test_the_log_of_what_is_dead_lettered(tmp_path: Path, caplog: pytest.LogCapt
     assert "Jenny" not in caplog.text and SECRET not in caplog.text
 
 
-def test_credentials_are_not_kept(tmp_path: Path) -> None:
-    """Cookies and Authorization headers of a delivery are not stored."""
-    with receiving(tmp_path) as receiver:
-        receiver.send(payload(), sign_stripe, Authorization="Bearer abc", Cookie="a=secret", X_Trace="kept")
-        inbox = receiver.backend.inbox.deliveries
-        with receiver.backend.engine.snapshot() as snapshot:
-            request = inbox.request(snapshot, receiver.delivery.id)
-        assert request is not None and request.headers["x-trace"] == "kept"
-        assert not {"authorization", "cookie"} & set(request.headers)
+@pytest.mark.parametrize("mode", ["transaction", "enqueue"])
+def test_credentials_are_not_kept(mode: Literal["transaction", "enqueue"], tmp_path: Path) -> None:
+    """No header that holds a credential is stored with a delivery, nor with a rejected one."""
+    hush = {name.replace("-", "_"): "hush" for name in CREDENTIALS}
+    with receiving(tmp_path, mode=mode, is_kept=True) as receiver:
+        assert receiver.send(payload(), sign_stripe, User_Agent="Stripe/1", **hush).status_code < 300
+        [request] = receiver.rows(WebhookRequest)
+        assert set(request.headers) == {"content-length", "content-type", "stripe-signature", "user-agent"}
+        assert receiver.send(payload(), sign_stripe, secret=OTHER_SECRET, **hush).status_code == 400
+        [rejection] = receiver.backend.rejections.recent()
+        kept = {name.lower() for name, value in rejection.headers.items() if value != "(not kept)"}
+        assert kept == set(request.headers)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"hush" in path.read_bytes()]
+
+
+def test_a_required_credential_header_is_kept_only_with_a_verified_delivery(tmp_path: Path) -> None:
+    """A signature in Authorization is stored, to be verified again, but it is not kept with a rejected delivery."""
+    provider = HmacSignature(secret=SECRET, header="Authorization", other_headers=["X-Tenant"])
+
+    def sign(secret: str, body: bytes, at: int) -> dict[str, str]:
+        return {"Authorization": hmac.new(secret.encode(), body, "sha256").hexdigest(), "X-Tenant": "acme"}
+
+    with receiving(tmp_path, provider=provider) as receiver:
+        assert receiver.send(BODY, sign).status_code == 200
+        [request] = receiver.rows(WebhookRequest)
+        assert {"authorization", "x-tenant"} <= set(request.headers)
+        assert receiver.send(BODY, sign, secret=OTHER_SECRET).status_code == 400
+        [rejection] = receiver.backend.rejections.recent()
+        assert rejection.headers["X-Tenant"] == "acme" and "Authorization" not in rejection.headers
+
+
+HALF = {
+    "in a text": rb'{"id": "evt_1", "type": "x", "data": {"object": {"name": "cut \ud83d"}}}',
+    "in upper case": rb'{"id": "evt_1", "type": "x", "data": {"object": {"name": "\uD83D cut"}}}',
+    "the second half": rb'{"id": "evt_1", "type": "x", "data": {"object": {"name": "\ude00"}}}',
+    "in a key": rb'{"id": "evt_1", "type": "x", "data": {"object": {"\ud83d": "cut"}}}',
+    "in the id and the type": rb'{"id": "evt_\ud83d", "type": "x\udfff", "data": {"object": {}}}',
+    "after an escaped backslash": rb'{"id": "evt_1", "type": "x", "data": {"object": {"name": "\\\ud83d"}}}',
+    "beside whole pairs": rb'{"id": "evt_1", "type": "x", "data": {"object": {"name": "\ud83d\ude00\ud83d\\ude00"}}}',
+}
+
+
+@pytest.mark.parametrize("name", [*SENDERS, "hmac"])
+@pytest.mark.parametrize("half", HALF)
+def test_half_a_surrogate_pair(half: str, name: str, tmp_path: Path) -> None:
+    """A text cut within a pair of surrogates reaches the handler with U+FFFD, is stored, and keeps its raw body."""
+    build, sign = SENDERS.get(name, (numbered, sign_hmac))
+    body, seen = HALF[half], list[Any]()
+
+    def handler(ctx: MutationCtx, event: WebhookEvent) -> None:
+        seen.append(event)
+        ctx.db.insert(Effect(event=json.dumps(event.payload, ensure_ascii=False)))
+
+    with receiving(tmp_path, handler, build()) as receiver:
+        assert [receiver.send(body, sign).status_code for _ in range(2)] == [200, 200]
+        assert (receiver.states, receiver.bodies) == (["done"], [body])
+        [event] = seen
+        assert event.payload == json.loads(receiver.effects[0])
+        assert event.payload == _replaced(json.loads(body))
+        assert event.body == body
+
+
+def _replaced(value: Any) -> Any:
+    """Return a JSON value with U+FFFD for each lone surrogate."""
+    text = json.dumps(value, ensure_ascii=False)
+    return json.loads("".join("\ufffd" if 0xD800 <= ord(character) <= 0xDFFF else character for character in text))
 
 
 # --- access by functions ----------------------------------------------------------------------------------------------

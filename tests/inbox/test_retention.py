@@ -67,7 +67,7 @@ def test_bodies_go_before_ids(options: dict[str, Any], bodies: int, ids: int, tm
 def test_who_signs_no_time_is_remembered_longer(tmp_path: Path) -> None:
     """The ids of a sender that signs no time are kept for more than a year."""
     clock = Clock()
-    with receiving(tmp_path, provider=GitHub(secret=SECRET), clock=clock) as receiver:
+    with receiving(tmp_path, provider=GitHub(secret=SECRET), clock=clock, dedupe="content") as receiver:
         receiver.send(BODY, sign_github)
         clock.advance(399 * DAY)
         assert kept(receiver) == (1, 0)
@@ -79,7 +79,7 @@ def test_who_signs_no_time_is_remembered_longer(tmp_path: Path) -> None:
 def test_what_was_purged_is_new(tmp_path: Path) -> None:
     """A delivery whose id has expired runs again under any id."""
     clock = Clock()
-    with receiving(tmp_path, provider=GitHub(secret=SECRET), clock=clock) as receiver:
+    with receiving(tmp_path, provider=GitHub(secret=SECRET), clock=clock, dedupe="content") as receiver:
         receiver.send(BODY, sign_github)
         clock.advance(401 * DAY)
         sweep(receiver)
@@ -89,7 +89,7 @@ def test_what_was_purged_is_new(tmp_path: Path) -> None:
 
 def test_a_delivery_purged_by_hand(tmp_path: Path) -> None:
     """A delivery that an operator purged is new as a whole, with its content."""
-    with receiving(tmp_path, provider=GitHub(secret=SECRET)) as receiver:
+    with receiving(tmp_path, provider=GitHub(secret=SECRET), dedupe="content") as receiver:
         receiver.send(BODY, sign_github)
         inbox, delivery = receiver.backend.inbox, receiver.delivery
         receiver.backend.engine.write(lambda transaction: inbox.deliveries.delete(transaction, delivery.id))
@@ -140,7 +140,8 @@ def test_a_late_success_is_remembered_from_then_on(tmp_path: Path) -> None:
 def test_a_late_success_is_remembered_by_its_content(tmp_path: Path) -> None:
     """The same holds for its content, where that identifies duplicates."""
     clock = Clock()
-    with receiving(tmp_path, failing(Boom(), None, None), GitHub(secret=SECRET), clock=clock) as receiver:
+    handler = failing(Boom(), None, None)
+    with receiving(tmp_path, handler, GitHub(secret=SECRET), clock=clock, dedupe="content") as receiver:
         assert receiver.send(BODY, sign_github).status_code == 500
         clock.advance(350 * DAY)
         assert receiver.send(BODY, sign_github).status_code == 200
@@ -276,7 +277,7 @@ def test_a_content_whose_delivery_cannot_be_read(tmp_path: Path) -> None:
     """A content stays with its delivery and is purged with it, even if that is unreadable."""
     clock = Clock()
     handler = failing(Boom(), None)
-    with receiving(tmp_path, handler, GitHub(secret=SECRET), clock=clock) as receiver:
+    with receiving(tmp_path, handler, GitHub(secret=SECRET), clock=clock, dedupe="content") as receiver:
         assert receiver.send(BODY, sign_github).status_code == 500
         clock.advance(350 * DAY)
         assert receiver.send(BODY, sign_github).status_code == 200

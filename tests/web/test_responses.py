@@ -187,7 +187,7 @@ PUBLIC: list[tuple[Exception, int]] = [
     (PayloadTooLargeError("no"), 413),
     (OverloadedError("no"), 503),
     (UnavailableError("no"), 503),
-    (MissingSecretError("no"), 503),
+    (MissingSecretError("the label", "no"), 503),
 ]
 
 

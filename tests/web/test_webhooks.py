@@ -218,10 +218,27 @@ def test_body_limit(tmp_path: Path, limit: int) -> None:
         assert send_chunked(app, "/hook", BODY, HTTP_X_SIGNATURE=sign()).status_code == status
 
 
+@pytest.mark.parametrize(
+    ("router_limit", "own_limit", "largest"),
+    [(None, None, 25 * 2**20), (1000, None, 1000), (1000, 2000, 2000), (None, 2000, 2000)],
+)
+def test_body_limit_of_the_sender(
+    tmp_path: Path, router_limit: int | None, own_limit: int | None, largest: int
+) -> None:
+    """A webhook takes bodies up to its sender's cap, GitHub's 25 MB, unless it or its router has a limit."""
+    http = HttpRouter("http", __name__, max_body_bytes=router_limit)
+    http.webhook("/hook", GitHub(secret=SECRET), max_body_bytes=own_limit)(store)
+    with deployed(tmp_path, http, schema=Schema(Order), functions=[orders]) as app:
+        for size, status in ((largest, 200), (largest + 1, 413)):
+            body = b'"' + b"a" * (size - 2) + b'"'
+            signature = {"HTTP_X_HUB_SIGNATURE_256": f"sha256={sign(body)}", "CONTENT_LENGTH": str(size)}
+            assert send(app, "POST", "/hook", body, **signature).status_code == status
+
+
 def test_unset_variable_is_503(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """While the variable of the secret is unset every delivery is a 503 that names it, with Retry-After."""
+    """While the variable of the secret is unset every delivery is a 503 with Retry-After. Only the log names it."""
     monkeypatch.delenv(VARIABLE, raising=False)
     with receiving(tmp_path, store, from_env(VARIABLE), max_body_bytes=10) as app:
         for response in (
@@ -233,8 +250,10 @@ def test_unset_variable_is_503(
             send_chunked(app, "/hook", b"x" * 1000),
         ):
             assert (response.status_code, response.headers["Retry-After"]) == (503, "60")
-            assert response.json == {"error": f"Environment variable {VARIABLE} is not set"}
+            assert response.json == {"error": "The signing secret is not set"}
         assert any(VARIABLE in record.getMessage() and record.levelno == logging.ERROR for record in caplog.records)
+        app.debug = True
+        assert deliver(app).json == {"error": f"Environment variable {VARIABLE} is not set"}
         monkeypatch.setenv(VARIABLE, SECRET)
         assert deliver(app, b"{}").status_code == 400
         assert stored_events(app) == []

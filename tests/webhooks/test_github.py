@@ -110,7 +110,7 @@ def test_same_body_has_the_same_fingerprint() -> None:
     assert provider.fingerprint(first) == provider.fingerprint(second) == f"sha256:{hashlib.sha256(BODY).hexdigest()}"
 
 
-def test_delivery_id_can_be_trusted_on_request() -> None:
-    """With `unsafe_trust_delivery_id` there is no fingerprint, and only the id counts."""
-    provider = GitHub(secret=SECRET, unsafe_trust_delivery_id=True)
-    assert provider.fingerprint(deliver(BODY)) is None
+def test_signed_text_may_have_half_a_surrogate_pair() -> None:
+    """JSON that is cut in the middle of a pair of surrogates is a payload, and text that is not JSON stays a text."""
+    assert deliver(rb'{"title": "cut \ud83d"}').data == {"title": "cut \ufffd"}
+    assert deliver(rb"cut \ud83d").data == r"cut \ud83d"

@@ -221,3 +221,58 @@ def test_own_signature_verifies(choices: Any) -> None:
     provider = build(**choices)
     headers = provider.sign(BODY, secret="secret", event_id="a", event_type="paid", now=NOW * 1000)
     assert provider.verify(headers, BODY, now=NOW * 1000).body == BODY
+
+
+@pytest.mark.parametrize(
+    ("body", "payload"),
+    [
+        (b'[{"eventId": 1}, {"eventId": 2}]', [{"eventId": 1}, {"eventId": 2}]),
+        (b"[]", []),
+        (
+            b"id=1&event=paid&payload%5Bchargify%5D=testing",
+            {"id": "1", "event": "paid", "payload[chargify]": "testing"},
+        ),
+        (b"tag=a&tag=b&tag=c&empty=", {"tag": ["a", "b", "c"], "empty": ""}),
+        (b"name=%ff", {"name": "\ufffd"}),
+    ],
+)
+def test_body_may_be_an_array_or_a_form(body: bytes, payload: Any) -> None:
+    """A signed JSON array is a list, and a signed form is a dict of texts, whatever the unsigned content type says."""
+    for content_type in ("application/json", "application/x-www-form-urlencoded"):
+        headers = {"X-Signature": sign(body), "Content-Type": content_type}
+        event = build().verify(headers, body)
+        assert (event.payload, event.data) == (payload, payload)
+        assert event.id == hashlib.sha256(body).hexdigest()
+
+
+def test_fields_of_a_form_have_the_id_and_the_type() -> None:
+    """The fields of a form may hold the id and the type, as those of an object may."""
+    body = b"id=7&event=paid"
+    event = build(id_field="id", type_field="event").verify({"X-Signature": sign(body)}, body)
+    assert (event.id, event.type) == ("7", "paid")
+
+
+def test_array_has_no_field_with_an_id() -> None:
+    """An array where the id should be in a field is malformed."""
+    with pytest.raises(VerificationError, match="no text field 'id'"):
+        build(id_field="id").verify({"X-Signature": sign(b"[]")}, b"[]")
+
+
+def test_rejected_status_is_the_senders() -> None:
+    """A delivery that does not verify has the given status, or the one that the sender with this header demands."""
+    for provider, status in (
+        (build(), 400),
+        (build(rejected_status=401), 401),
+        (HmacSignature(secret="secret", header="X-Xero-Signature", encoding="base64"), 401),
+        (HmacSignature(secret="secret", header="x-xero-signature", rejected_status=403), 403),
+    ):
+        with pytest.raises(VerificationError) as caught:
+            provider.verify({"X-Signature": "00", "X-Xero-Signature": "AAAA"}, BODY)
+        assert caught.value.status == status
+
+
+@pytest.mark.parametrize("choices", [{"rejected_status": 200}, {"rejected_status": 500}, {"other_headers": "X-A"}])
+def test_wrong_status_or_headers_are_refused(choices: Any) -> None:
+    """A rejection is a 4xx, and other headers are a list."""
+    with pytest.raises(RegistrationError, match="must be a"):
+        build(**choices)

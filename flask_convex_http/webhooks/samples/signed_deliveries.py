@@ -196,7 +196,7 @@ def _under_fresh_id(provider: Provider, delivery: SignedDelivery) -> SignedDeliv
         return replayed
     if provider.profile.id_is_signed:
         return _forged(replayed, "its id was altered after it was signed")
-    return replace(replayed, reason="a duplicate by its content, which must not run the handler again")
+    return replace(replayed, reason='its id is not signed, so only dedupe="content" recognises it')
 
 
 def _forged(delivery: SignedDelivery, reason: str) -> SignedDelivery:

@@ -152,13 +152,13 @@ def test_the_last_secret_is_accepted(run: Send, base: str) -> None:
     assert (sent["expected"], sent["status"], sent["as_expected"]) == ("accepted", 200, True)
 
 
-def test_a_replay_under_a_fresh_id_runs_nothing(run: Send, base: str, app: Flask) -> None:
-    """The replay follows the original. Without a signed id it gets the stored response, otherwise 400."""
+def test_a_replay_under_a_fresh_id(run: Send, base: str, app: Flask) -> None:
+    """The replay follows the original. Without a signed id it is another delivery, otherwise 400."""
     first, replay = attempts(run("github", "push", "--fresh-id", "--url", base, "--json"))
     assert first["id"] != replay["id"]
     assert (first["status"], replay["status"], first["answer"]) == (200, 200, replay["answer"])
-    assert "a duplicate by its content" in replay["meaning"]
-    assert len(done(app)) == 1
+    assert 'only dedupe="content" recognises it' in replay["meaning"]
+    assert len(done(app)) == 2
     assert [each["status"] for each in attempts(run("slack", "message", "--fresh-id", "--url", base, "--json"))] == [
         200,
         400,
@@ -223,7 +223,7 @@ def test_an_app_without_a_secret_is_reported(tmp_path: Path, monkeypatch: pytest
             outcome = command(app)("github", "push", "--url", base)
             (sent,) = attempts(command(app)("github", "push", "--url", base, "--json"))
         last, _ = backend_of(bare).rejections.recent()
-    assert " Environment variable SEND_WEBHOOK_SECRET is not set  " in outcome.out
+    assert " The signing secret is not set  " in outcome.out
     assert "the app cannot accept it now" in outcome.out
     assert (sent["status"], sent["request_id"]) == (503, last.request_id)
 

@@ -148,7 +148,6 @@ def test_the_secret_of_another_webhook_is_named(name: str) -> None:
 @pytest.mark.parametrize(
     "spoil",
     [
-        lambda secret: f" {secret}\n",
         lambda secret: f'"{secret}"',
         lambda secret: f"'{secret}' \n",
         lambda secret: f"STRIPE_WEBHOOK_SECRET={secret}",
@@ -168,10 +167,9 @@ def test_what_was_pasted_around_a_secret_is_recognised(
     assert f"{VARIABLE} has white space, quotes or a variable's name around it" in pasted.sentence
 
 
-@pytest.mark.parametrize("name", ["stripe", "svix", "standard"])
-def test_a_secret_without_its_prefix_is_recognised(name: str) -> None:
-    """A secret that lacks `whsec_` is recognised where the prefix belongs to it."""
-    sender = SENDERS[name]
+def test_a_secret_without_its_prefix_is_recognised() -> None:
+    """A secret that lacks `whsec_` is recognised where the prefix belongs to the key, as for Stripe."""
+    sender = SENDERS["stripe"]
     findings = findings_of(sender.provider(SECRET.removeprefix("whsec_")), sender.headers())
     assert any("lacks the prefix whsec_" in finding.sentence and finding.is_certain for finding in findings)
 
