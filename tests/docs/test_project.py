@@ -59,7 +59,7 @@ def test_the_changelog_starts_with_unreleased_changes() -> None:
     first = re.split(r"^## ", CHANGELOG, flags=re.MULTILINE)[1]
     assert first.startswith("Unreleased\n")
     headings = re.findall(r"^### .+$", first, flags=re.MULTILINE)
-    assert set(headings) <= {"### Added", "### Changed", "### Removed"}
+    assert set(headings) <= {"### Added", "### Changed", "### Removed", "### Fixed"}
     entries = [line for line in first.splitlines()[1:] if line and line not in headings]
     assert len(entries) >= 10
     assert all(re.fullmatch(r"- .{1,118}\.", line) for line in entries)
