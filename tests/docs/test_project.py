@@ -55,14 +55,16 @@ def example(monkeypatch: pytest.MonkeyPatch) -> Iterator[Flask]:
 
 
 def test_the_changelog_starts_with_unreleased_changes() -> None:
-    """The first section of the changelog is Unreleased, with each addition and removal on its own line."""
+    """The first section of the changelog is Unreleased, with each change as an entry of its own."""
     first = re.split(r"^## ", CHANGELOG, flags=re.MULTILINE)[1]
     assert first.startswith("Unreleased\n")
     headings = re.findall(r"^### .+$", first, flags=re.MULTILINE)
     assert set(headings) <= {"### Added", "### Changed", "### Removed", "### Fixed"}
-    entries = [line for line in first.splitlines()[1:] if line and line not in headings]
+    lines = [line for line in first.splitlines()[1:] if line and line not in headings]
+    assert all(re.fullmatch(r"(- |  )\S.{0,123}", line) for line in lines)
+    entries = re.findall(r"^- .+(?:\n  .+)*", first, flags=re.MULTILINE)
     assert len(entries) >= 10
-    assert all(re.fullmatch(r"- .{1,118}\.", line) for line in entries)
+    assert all(entry.endswith(".") for entry in entries)
 
 
 def test_the_targets_of_make_exist() -> None:
