@@ -44,6 +44,7 @@ from flask_convex_http.scheduling import (
     CronStatus,
     CronTicks,
     JobControl,
+    JobRequests,
     Jobs,
     cron_statuses,
 )
@@ -142,7 +143,7 @@ class Backend:
         self.crons = _checked_crons(crons).freeze()
         self.before_close: list[Callable[[], None]] = []
         self.jobs = Jobs(self.schema, self._notify)
-        self.job_control = JobControl(self.jobs, self.engine, clock)
+        self.job_control = JobControl(self.jobs, self.engine, clock, JobRequests(self.engine, self.schema))
         self.cron_registration = CronRegistration(self.crons, self.schema, self.functions)
         self.cron_registration.submissions()  # raises for a cron that cannot run
         self.ticks = CronTicks(self.crons, self.schema, self.jobs, self.functions)
@@ -165,6 +166,7 @@ class Backend:
         self.webhooks = Webhooks() if webhooks is None else webhooks
         self.inbox = Inbox(self.runtime, self.webhooks)
         self.functions.add_own(PROCESS, self.inbox.queue.process_function())
+        self.jobs.on_cancel[PROCESS] = self.inbox.queue.cancel
         self.api_keys: Credentials[ApiKey] = self._credentials(ApiKey, settings.api_key_prefix)
         self.tokens: Credentials[AccessToken] = self._credentials(AccessToken, settings.api_key_prefix + _TOKEN_MARK)
         self.tables = TableReader(self.engine, self.schema)

@@ -1,4 +1,4 @@
-"""`flask convex scheduled ...`: list, show, cancel and retry jobs."""
+"""`flask convex scheduled ...`: list, show, cancel, pause, resume and retry jobs."""
 
 from __future__ import annotations
 
@@ -33,6 +33,18 @@ _NOT_RETRIED: dict[JobState, str] = {
     "success": "it has succeeded",
     "failed": "it has not ended yet",
     "canceled": "it was canceled while it ran, and has not ended yet",
+    "paused": "it is paused; `flask convex scheduled resume` makes it pending",
+}
+_NO_DELIVERY = "its delivery is canceled; `flask convex webhooks retry` with the id of the delivery runs it"
+_BUSY = "the database is busy with another write"
+
+_STATES: dict[JobState, str] = {
+    "pending": "it is pending",
+    "inProgress": "it is running",
+    "success": "it has succeeded",
+    "failed": "it has failed",
+    "canceled": "it was canceled",
+    "paused": "it is paused already",
 }
 
 scheduled = AppGroup("scheduled", help="Jobs: functions that run later.")
@@ -71,7 +83,10 @@ def list_scheduled(state: JobState | None, limit: int, as_json: bool) -> None:
       flask convex scheduled list --state pending
       flask convex scheduled list --state failed --limit 5 --json
     """
-    found = current_backend().job_control.list_jobs(state, limit=limit)
+    control = current_backend().job_control
+    found = control.list_jobs(state, limit=limit)
+    if control.is_paused():
+        note("All jobs are paused; `flask convex scheduled resume` lets them start.")
     if as_json:
         print_json(found)
         return
@@ -136,10 +151,10 @@ def _attempt_cells(number: int, attempt: Attempt) -> tuple[str, ...]:
 
 def _due(job: ScheduledFunction) -> float:
     """Return when a job runs, or was scheduled to run. A retry may have postponed a pending job."""
-    return job.due if job.state == "pending" else job.scheduled_time
+    return job.due if job.state in ("pending", "paused") else job.scheduled_time
 
 
-# --- cancel and retry ------------------------------------------------------------------------------------------------
+# --- cancel, pause, resume and retry ---------------------------------------------------------------------------------
 
 
 @scheduled.command("cancel")
@@ -152,7 +167,8 @@ def cancel(job_ids: Sequence[str], is_all: bool, function: str | None, yes: bool
     """Keep jobs from running.
 
     A running action continues, but it is not retried, and the jobs that it schedules from now on are canceled too. Jobs
-    that have ended stay as they are.
+    that have ended stay as they are. The delivery of a webhook's job is canceled too. While another write holds the
+    database, such as a job that loops, a worker cancels the jobs before they start.
 
     \b
     Examples:
@@ -168,6 +184,60 @@ def cancel(job_ids: Sequence[str], is_all: bool, function: str | None, yes: bool
         _cancel_all(backend, function, yes, as_json)
     else:
         _report([(result, _canceled(result)) for result in backend.job_control.cancel(job_ids)], as_json)
+
+
+@scheduled.command("pause")
+@click.argument("job_ids", metavar="[ID]...", nargs=-1)
+@click.option("--all", "is_all", is_flag=True, help="Pause all jobs and crons; the default without ids.")
+@json_option
+def pause(job_ids: Sequence[str], is_all: bool, as_json: bool) -> None:
+    """Keep jobs from starting until they are resumed.
+
+    Without ids no worker starts a job or fires a cron. Jobs can still be scheduled, and actions that run continue. This
+    works at once, also while another write holds the database.
+
+    \b
+    Examples:
+      flask convex scheduled pause
+      flask convex scheduled pause _scheduled_functions_0190f3a1b2c3d4e5f60718293a4b5c6d
+    """
+    control = current_backend().job_control
+    if _chosen(job_ids, is_all):
+        _report([(result, _paused(result)) for result in control.pause(job_ids)], as_json)
+        return
+    running = control.pause_all()
+    if as_json:
+        print_json({"paused": True, "running": running})
+        return
+    click.echo("No job starts until `flask convex scheduled resume`.")
+    if running:
+        click.echo(f"{counted(running, 'action')} running, which continue to their end.")
+
+
+@scheduled.command("resume")
+@click.argument("job_ids", metavar="[ID]...", nargs=-1)
+@click.option("--all", "is_all", is_flag=True, help="End the pause of all jobs; the default without ids.")
+@json_option
+def resume(job_ids: Sequence[str], is_all: bool, as_json: bool) -> None:
+    """Let paused jobs start.
+
+    Without ids it ends the pause of all jobs. Jobs that were paused by their ids stay paused. A job whose time has
+    passed starts at once.
+
+    \b
+    Examples:
+      flask convex scheduled resume
+      flask convex scheduled resume _scheduled_functions_0190f3a1b2c3d4e5f60718293a4b5c6d
+    """
+    control = current_backend().job_control
+    if _chosen(job_ids, is_all):
+        _report([(result, _resumed(result)) for result in control.resume(job_ids)], as_json)
+        return
+    was_paused = control.resume_all()
+    if as_json:
+        print_json({"paused": False})
+        return
+    click.echo("Jobs start again." if was_paused else "Jobs were not paused.")
 
 
 @scheduled.command("retry")
@@ -193,12 +263,14 @@ def _cancel_all(backend: Backend, function: str | None, yes: bool, as_json: bool
     if count and not yes:
         note(f"{counted(count, 'pending job')} will be canceled.")
         click.confirm("Continue?", abort=True, err=True)
-    canceled, pending = backend.job_control.cancel_pending(function)
+    canceled, pending, is_requested = backend.job_control.cancel_pending(function)
     if as_json:
-        print_json({"canceled": canceled, "pending": pending})
+        print_json({"canceled": canceled, "pending": pending} | ({"requested": True} if is_requested else {}))
         return
     click.echo(f"{counted(canceled, 'job')} canceled.")
-    if pending:
+    if is_requested:
+        click.echo(f"{counted(pending, 'more job')} will be canceled before the next one starts: {_BUSY}.")
+    elif pending:
         click.echo(f"{counted(pending, 'more job')} scheduled since then; stop the process that schedules them first.")
 
 
@@ -210,7 +282,42 @@ def _canceled(result: JobResult) -> str:
         return f"{name} has ended already: {result.job.state}"
     if result.outcome == "running":
         return f"{name} is running and continues; it will not be retried"
+    if result.outcome == "requested":
+        return f"{name} will be canceled before it starts again: {_BUSY}"
     return f"{name} is canceled"
+
+
+def _paused(result: JobResult) -> str:
+    if result.job is None:
+        return _unknown(result.job_id)
+    name = f"{result.job.name} ({result.job_id})"
+    if result.outcome == "refused":
+        return f"{name} cannot be paused: {_STATES[result.job.state]}"
+    if result.outcome == "ended":
+        return f"{name} has ended already: {result.job.state}"
+    if result.outcome == "requested":
+        return f"{name} will be paused before it starts again: {_BUSY}"
+    return f"{name} is paused"
+
+
+def _resumed(result: JobResult) -> str:
+    if result.job is None:
+        return _unknown(result.job_id)
+    name = f"{result.job.name} ({result.job_id})"
+    if result.outcome == "refused":
+        return f"{name} is not paused: {_STATES[result.job.state]}"
+    if result.outcome == "ended":
+        return f"{name} has ended already: {result.job.state}"
+    if result.outcome == "requested":
+        return f"{name} will be resumed: {_BUSY}"
+    return f"{name} is pending again"
+
+
+def _chosen(job_ids: Sequence[str], is_all: bool) -> bool:
+    """Return whether a command concerns the jobs with these ids, and not all."""
+    if job_ids and is_all:
+        raise click.UsageError("Give the ids of jobs, or --all.")
+    return bool(job_ids)
 
 
 def _retried(result: JobResult, now: float) -> str:
@@ -218,7 +325,8 @@ def _retried(result: JobResult, now: float) -> str:
         return _unknown(result.job_id)
     name = f"{result.job.name} ({result.job_id})"
     if result.outcome == "refused":
-        return f"{name} cannot be retried: {_NOT_RETRIED[result.job.state]}"
+        is_delivery = result.job.state == "canceled" and result.job.completed_time is not None
+        return f"{name} cannot be retried: {_NO_DELIVERY if is_delivery else _NOT_RETRIED[result.job.state]}"
     return f"{name} will run {'again' if result.job.due <= now else 'at ' + moment(result.job.due)}"
 
 

@@ -111,6 +111,7 @@ class Engine(Protocol):
         notifications: Wakes workers that wait for jobs.
         backups: Makes and restores backup files. None where the database has tools of its own for that.
         start_marker: Marks the job that runs. None where transactions run side by side.
+        mailbox: Keeps texts for other processes. None where writers do not wait for each other.
     """
 
     @property
@@ -124,6 +125,10 @@ class Engine(Protocol):
     @property
     def start_marker(self) -> StartMarker | None:
         """What marks the job that runs, or None."""
+
+    @property
+    def mailbox(self) -> Mailbox | None:
+        """What keeps texts for other processes, or None."""
 
     def read(self, query: Callable[[Snapshot], T]) -> T:
         """Run a query on one snapshot and return its result.
@@ -244,6 +249,23 @@ class StartMarker(Protocol):
 
     def clear(self) -> None:
         """Remove the mark."""
+
+
+class Mailbox(Protocol):
+    """Small texts for other processes that are stored without a wait for the write lock."""
+
+    def add(self, text: str) -> None:
+        """Add a text durably.
+
+        Raises:
+            EngineError: The disk cannot be written to.
+        """
+
+    def read(self) -> dict[str, str]:
+        """Return the texts by their names, oldest first."""
+
+    def remove(self, name: str) -> None:
+        """Remove a text."""
 
 
 class Backups(Protocol):

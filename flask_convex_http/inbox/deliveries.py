@@ -5,6 +5,8 @@ The state of a delivery changes so:
     (none) -> done | failed | dead | pending            a new delivery
     failed -> done | failed | dead                      the sender or an operator retries
     pending -> done | pending | dead                    a worker runs it
+    pending -> canceled                                 an operator cancels its job
+    canceled -> pending | done                          an operator retries
 
 Each change is part of the caller's transaction. This module runs no handler.
 """
@@ -36,12 +38,12 @@ from flask_convex_http.schema.system_tables import (
     WebhookTurn,
 )
 
-State = Literal["pending", "done", "failed", "dead"]
+State = Literal["pending", "done", "failed", "dead", "canceled"]
 
-STATES: tuple[State, ...] = ("pending", "failed", "dead", "done")
+STATES: tuple[State, ...] = ("pending", "failed", "dead", "canceled", "done")
 #: The expiry of pending deliveries.
 NEVER = 8.64e15
-_ENDED = ("done", "dead")
+_ENDED = ("done", "dead", "canceled")
 _DEFAULT = DEFAULT_IDS.total_seconds() * 1000
 _MOST_ATTEMPTS = 100
 #: Milliseconds after which the content of an unfinished delivery is checked again.
@@ -244,6 +246,11 @@ class Deliveries:
             answer=answer,
             attempts=[*delivery.attempts, attempt][-_MOST_ATTEMPTS:],
         )
+
+    def cancel(self, transaction: Transaction, delivery_id: str, now: float, webhook: Webhook | None) -> None:
+        """Cancel a pending delivery. The webhook is None if the application no longer has it."""
+        expires, due = _expiries(webhook, "canceled", now)
+        self.change(transaction, delivery_id, state="canceled", expires=expires, due=due, completed_time=now)
 
     def add_attempt(self, transaction: Transaction, delivery: WebhookDelivery, attempt: WebhookAttempt) -> None:
         """Record an attempt that does not change the state."""

@@ -30,7 +30,7 @@ from flask_convex_http.inbox.registry import DEFAULT_RETRY, Webhook, Webhooks
 from flask_convex_http.log import logger_of
 from flask_convex_http.runtime import MutationCalls, MutationCtx, Runtime, calls_of
 from flask_convex_http.scheduling import Submission
-from flask_convex_http.schema.system_tables import StoredResponse, WebhookAttempt, WebhookDelivery
+from flask_convex_http.schema.system_tables import ScheduledFunction, StoredResponse, WebhookAttempt, WebhookDelivery
 from flask_convex_http.webhooks.events import WebhookEvent
 
 Outcome = Literal["success", "failed", "dead"]
@@ -208,7 +208,9 @@ class DeliveryQueue:
             self._schedule(calls, following, calls.now)
 
     def revive(self, transaction: Transaction, now: float, limit: int) -> int:
-        """Schedule pending deliveries whose job was canceled, or was unknown to another version of the app.
+        """Schedule pending deliveries whose job is missing, or was unknown to another version of the app.
+
+        A delivery whose job was canceled before canceled deliveries had a state of their own is canceled now.
 
         Returns:
             The number of deliveries that were checked.
@@ -218,16 +220,45 @@ class DeliveryQueue:
         for delivery_id in found:
             self.deliveries.postpone_check(transaction, delivery_id, now)
             delivery = self._without_job(transaction, delivery_id)
-            if delivery is not None:
-                logger.warning("Webhook %s: nothing was to run %s", delivery.source, delivery.event_id)
-                self._add_job(transaction, delivery.id, now, now)
+            if delivery is None:
+                continue
+            if delivery.job is not None and self.runtime.jobs.is_canceled(transaction, delivery.job):
+                self._cancel(transaction, delivery, now)
+                continue
+            logger.warning("Webhook %s: nothing was to run %s", delivery.source, delivery.event_id)
+            self._add_job(transaction, delivery.id, now, now)
         return len(found)
+
+    def cancel(self, transaction: Transaction, job: ScheduledFunction, now: float) -> None:
+        """Cancel the delivery of a job that was canceled, and its next attempt. Other deliveries of its lane go on."""
+        self.runtime.times.begin(now)
+        delivery = self._get(transaction, str(job.args.get("delivery")))
+        if delivery is None or delivery.state != "pending":
+            return
+        following = delivery.job if delivery.job != job.id else None
+        if following is not None and self.runtime.jobs.cancel(transaction, following, now):
+            return  # it has called this method for the job of the next attempt
+        self._cancel(transaction, delivery, now)
+
+    def _cancel(self, transaction: Transaction, delivery: WebhookDelivery, now: float) -> None:
+        logger.warning("Webhook %s: delivery %s is canceled", delivery.source, delivery.event_id)
+        self.deliveries.cancel(transaction, delivery.id, now, self.webhooks.get(delivery.source))
+        if delivery.lane is None:
+            return
+        self.deliveries.leave_lane(transaction, delivery.id)
+        following = self.deliveries.first_of_lane(transaction, delivery.source, delivery.lane)
+        if following is not None:
+            self._add_job(transaction, following, now, now)
 
     def _without_job(self, transaction: Transaction, delivery_id: str) -> WebhookDelivery | None:
         """Return a delivery if it has no job that will run it."""
+        delivery = self._get(transaction, delivery_id)
+        return delivery if delivery is not None and self._has_no_job(transaction, delivery) else None
+
+    def _get(self, transaction: Transaction, delivery_id: str) -> WebhookDelivery | None:
+        """Return the delivery with this id, or None if its row does not exist or cannot be read."""
         try:
-            delivery = self.deliveries.get(transaction, delivery_id)
-            return delivery if delivery is not None and self._has_no_job(transaction, delivery) else None
+            return self.deliveries.get(transaction, delivery_id)
         except UnavailableError:
             raise
         except EngineError as error:  # a row of a newer version, for example; it must not block the others
@@ -240,7 +271,7 @@ class DeliveryQueue:
             if first != delivery.id:
                 return False
         job = None if delivery.job is None else self.runtime.jobs.get(transaction, delivery.job)
-        return job is None or job.state != "pending"
+        return job is None or job.state not in ("pending", "paused")
 
     def _schedule(self, calls: MutationCalls, delivery_id: Id[WebhookDelivery], when: float) -> None:
         self._add_job(calls.transaction, delivery_id, calls.now, when)

@@ -14,7 +14,8 @@ A cron enters at step 4. `crons.py` holds the declarations of the application. `
 step 2 and stores them when a worker starts. `cron_expressions.py` computes the times, and `cron_ticks.py` adds a job at
 each tick.
 
-Operators list, cancel and retry jobs through `job_control.py`, and list crons through `cron_status.py`.
+Operators list, cancel, pause and retry jobs through `job_control.py`. While the database is busy, `job_requests.py`
+keeps their requests for a worker. Crons are listed through `cron_status.py`.
 """
 
 from flask_convex_http.scheduling.cron_registration import CronRegistration as CronRegistration
@@ -27,6 +28,9 @@ from flask_convex_http.scheduling.job_control import JobControl as JobControl
 from flask_convex_http.scheduling.job_control import JobOutcome as JobOutcome
 from flask_convex_http.scheduling.job_control import JobResult as JobResult
 from flask_convex_http.scheduling.job_control import JobState as JobState
+from flask_convex_http.scheduling.job_requests import JobRequest as JobRequest
+from flask_convex_http.scheduling.job_requests import JobRequests as JobRequests
+from flask_convex_http.scheduling.job_requests import is_paused as is_paused
 from flask_convex_http.scheduling.jobs import POLL_SECONDS as POLL_SECONDS
 from flask_convex_http.scheduling.jobs import Jobs as Jobs
 from flask_convex_http.scheduling.scheduler import Scheduler as Scheduler

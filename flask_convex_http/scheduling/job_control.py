@@ -1,20 +1,33 @@
-"""Operations on jobs for operators: list, cancel and retry."""
+"""Operations on jobs for operators: list, cancel, pause, resume and retry.
+
+While another write holds the database for longer than a few seconds, such as a job that loops, operations other than
+`retry` become requests to the workers (`job_requests`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import logging
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Literal, NamedTuple
 
 from flask_convex_http.database.query import Query
 from flask_convex_http.engines import Engine, Snapshot, Transaction
+from flask_convex_http.errors import OverloadedError
 from flask_convex_http.ids import table_of
+from flask_convex_http.scheduling.job_requests import JobRequest, JobRequests, RequestKind, is_paused
 from flask_convex_http.scheduling.jobs import KINDS, Jobs
 from flask_convex_http.schema.system_tables import ScheduledFunction
 
-JobState = Literal["pending", "inProgress", "success", "failed", "canceled"]
-JobOutcome = Literal["canceled", "running", "ended", "pending", "refused", "unknown"]
+JobState = Literal["pending", "inProgress", "success", "failed", "canceled", "paused"]
+JobOutcome = Literal["canceled", "running", "ended", "pending", "paused", "requested", "refused", "unknown"]
+
+#: Seconds for which an operation waits for other writes before it becomes a request.
+_TIMEOUT = 3.0
+
+logger = logging.getLogger("flask_convex_http")
 
 #: The maximum number of jobs that one transaction cancels, since other writers wait for it.
 _BATCH = 500
@@ -29,8 +42,10 @@ class JobResult(NamedTuple):
         job_id: The id that was given.
         outcome: After `cancel`: "canceled", "running" for an action that was canceled but runs to its end, or "ended"
             for a job that had ended before. After `retry`: "pending", or "refused" for a job that has not failed and
-            was not canceled, or that has not ended. After both: "unknown" if there is no such job.
-        job: The job before it was canceled, or after it was made pending. None if there is no such job.
+            was not canceled, or that has not ended. After `pause`: "paused", or "refused" for a job that is not
+            pending. After `resume`: "pending", or "refused" for a job that is not paused. After all: "unknown" if there
+            is no such job, and, except after `retry`, "requested" if a worker will do it, because the database is busy.
+        job: The job before it was canceled or paused, or after it was made pending. None if there is no such job.
     """
 
     job_id: str
@@ -38,19 +53,38 @@ class JobResult(NamedTuple):
     job: ScheduledFunction | None
 
 
+class CancelResult(NamedTuple):
+    """The result of canceling all pending jobs.
+
+    Attributes:
+        canceled: The number of canceled jobs.
+        pending: The number of jobs that are still pending.
+        is_requested: Whether a worker will cancel them, because the database is busy.
+    """
+
+    canceled: int
+    pending: int
+    is_requested: bool
+
+
+Change = Callable[[Transaction, str], JobResult]
+
+
 @dataclass(frozen=True, slots=True)
 class JobControl:
-    """Lists, cancels and retries the jobs of a deployment.
+    """Lists, cancels, pauses and retries the jobs of a deployment.
 
     Attributes:
         jobs: The jobs.
         engine: The database.
         clock: Returns the current time in milliseconds since the epoch.
+        requests: The requests to the workers.
     """
 
     jobs: Jobs
     engine: Engine
     clock: Callable[[], float]
+    requests: JobRequests
 
     def list_jobs(self, state: JobState | None = None, *, limit: int) -> list[ScheduledFunction]:
         """Return jobs.
@@ -64,7 +98,7 @@ class JobControl:
             if state is None:
                 table = self.jobs.table
                 return Query(snapshot, table, table.indexes["by_creation_time"]).order("desc").take(limit)
-            newest_first = state not in ("pending", "inProgress")
+            newest_first = state not in ("pending", "inProgress", "paused")
             order: Literal["asc", "desc"] = "desc" if newest_first else "asc"
             queries = [self.jobs.in_state(snapshot, state, kind).order(order) for kind in KINDS]
             found = [job for query in queries for job in query.take(limit)]
@@ -77,8 +111,50 @@ class JobControl:
 
     def cancel(self, job_ids: Iterable[str]) -> list[JobResult]:
         """Cancel jobs in one transaction. A running action runs to its end, but is not retried."""
-        unique = list(dict.fromkeys(job_ids))
-        return self.engine.write(lambda transaction: [self._cancel(transaction, job_id) for job_id in unique])
+        results = self._change("cancel", self._cancel, job_ids)
+        if any(result.outcome == "canceled" for result in results):
+            self.jobs.announce(self.clock())  # the next delivery of a lane may be due
+        return results
+
+    def pause(self, job_ids: Iterable[str]) -> list[JobResult]:
+        """Pause pending jobs in one transaction. They do not start until they are resumed."""
+        return self._change("pause", self._pause, job_ids)
+
+    def resume(self, job_ids: Iterable[str]) -> list[JobResult]:
+        """Make paused jobs pending again, in one transaction. A job whose time has passed is due at once."""
+        results = self._change("resume", self._resume, job_ids)
+        if any(result.outcome == "pending" for result in results):
+            self.jobs.announce(self.clock())
+        return results
+
+    def pause_all(self) -> int:
+        """Keep all workers from starting jobs and crons, and return the number of actions that run and continue."""
+        if not self.is_paused():
+            self.requests.add([JobRequest(kind="pause_all", time=self.clock())])
+        with self.engine.snapshot() as snapshot:
+            return len(self.jobs.running_actions(snapshot))
+
+    def resume_all(self) -> bool:
+        """Let workers start jobs again, and return whether they were paused. Jobs that were paused by id stay so."""
+        with self.engine.snapshot() as snapshot:
+            found = self.requests.read(snapshot)
+        names = [name for name, request in found.items() if request.kind == "pause_all"]
+        self.requests.remove(names)
+        self.engine.notifications.notify()
+        return bool(names)
+
+    def is_paused(self) -> bool:
+        """Return whether workers start no jobs."""
+        with self.engine.snapshot() as snapshot:
+            return is_paused(self.requests.read(snapshot))
+
+    def honor(self, transaction: Transaction, requests: dict[str, JobRequest]) -> list[str]:
+        """Do what requests ask for, as a part of a transaction.
+
+        Returns:
+            The names of the requests to remove after the commit.
+        """
+        return [name for name, request in requests.items() if self._honor(transaction, request)]
 
     def pending(self, function: str | None = None) -> list[str]:
         """Return the ids of all pending jobs.
@@ -90,24 +166,31 @@ class JobControl:
             jobs = [job for kind in KINDS for job in self.jobs.in_state(snapshot, "pending", kind)]
         return [job.id for job in jobs if function is None or job.name == function]
 
-    def cancel_pending(self, function: str | None = None) -> tuple[int, int]:
+    def cancel_pending(self, function: str | None = None) -> CancelResult:
         """Cancel all pending jobs, and repeat that for jobs that were scheduled in between.
 
         Args:
             function: Only jobs of this function.
 
         Returns:
-            The number of canceled jobs, and the number of jobs that are still pending because they were scheduled
-            faster than canceled.
+            The number of canceled jobs, the number of jobs that are still pending, and whether a worker will cancel
+            these, because the database is busy. Otherwise they were scheduled faster than canceled.
         """
         count, pending = 0, self.pending(function)
         for _ in range(_MAX_PASSES):
             for start in range(0, len(pending), _BATCH):
-                count += self.engine.write(partial(self._cancel_batch, pending[start : start + _BATCH]))
+                ids = pending[start : start + _BATCH]
+                try:
+                    count += self.engine.write(partial(self._cancel_batch, ids), timeout=_TIMEOUT)
+                except OverloadedError:
+                    self.requests.add([JobRequest(kind="cancel_all", time=self.clock(), function=function)])
+                    return CancelResult(count, len(self.pending(function)), is_requested=True)
             pending = self.pending(function)
             if not pending:
                 break
-        return count, len(pending)
+        if count:
+            self.jobs.announce(self.clock())
+        return CancelResult(count, len(pending), is_requested=False)
 
     def retry(self, job_ids: Iterable[str]) -> list[JobResult]:
         """Make failed and canceled jobs pending again, in one transaction. They keep their ids.
@@ -120,6 +203,50 @@ class JobControl:
             self.jobs.announce(self.clock())
         return results
 
+    def _change(self, kind: RequestKind, change: Change, job_ids: Iterable[str]) -> list[JobResult]:
+        """Change jobs in one transaction. If the database is busy, ask the workers to do it."""
+        unique = list(dict.fromkeys(job_ids))
+        try:
+            return self.engine.write(
+                lambda transaction: [change(transaction, job_id) for job_id in unique], timeout=_TIMEOUT
+            )
+        except OverloadedError:
+            with self.engine.snapshot() as snapshot:
+                jobs = {job_id: self._find(snapshot, job_id) for job_id in unique}
+        open_jobs = [job.id for job in jobs.values() if job is not None and job.completed_time is None]
+        now = self.clock()
+        self.requests.add([JobRequest(kind=kind, time=now, job=job_id) for job_id in open_jobs])
+        return [_requested(job_id, job) for job_id, job in jobs.items()]
+
+    def _honor(self, transaction: Transaction, request: JobRequest) -> bool:
+        """Do what a request asks for, and return whether it is done."""
+        changes: dict[str, Change] = {"cancel": self._cancel, "pause": self._pause, "resume": self._resume}
+        if request.kind in changes:
+            result = changes[request.kind](transaction, request.job)
+            if request.kind == "cancel" and result.outcome == "ended" and result.job is not None:
+                self.jobs.cancel_next(transaction, result.job, self.clock())
+            logger.info("The job %s was requested to %s: %s", request.job, request.kind, result.outcome)
+            return True
+        if request.kind != "cancel_all":
+            return False
+        queries = [self.jobs.in_state(transaction, "pending", kind) for kind in KINDS]
+        found = (job for query in queries for job in query if job.creation_time <= request.time)
+        ids = list(islice((job.id for job in found if request.function in (None, job.name)), _BATCH))
+        logger.info("%d jobs were requested to cancel", self._cancel_batch(ids, transaction))
+        return len(ids) < _BATCH
+
+    def _pause(self, transaction: Transaction, job_id: str) -> JobResult:
+        job = self._find(transaction, job_id)
+        if job is None:
+            return JobResult(job_id, "unknown", None)
+        return JobResult(job_id, "paused" if self.jobs.pause(transaction, job) else "refused", job)
+
+    def _resume(self, transaction: Transaction, job_id: str) -> JobResult:
+        job = self._find(transaction, job_id)
+        if job is None:
+            return JobResult(job_id, "unknown", None)
+        return JobResult(job_id, "pending" if self.jobs.resume(transaction, job) else "refused", job)
+
     def _cancel(self, transaction: Transaction, job_id: str) -> JobResult:
         job = self._find(transaction, job_id)
         if job is None:
@@ -128,7 +255,7 @@ class JobControl:
             return JobResult(job_id, "ended", job)
         return JobResult(job_id, "running" if job.state == "inProgress" else "canceled", job)
 
-    def _cancel_batch(self, job_ids: list[str], transaction: Transaction) -> int:
+    def _cancel_batch(self, job_ids: Sequence[str], transaction: Transaction) -> int:
         jobs = [self._find(transaction, job_id) for job_id in job_ids]
         pending = [job.id for job in jobs if job is not None and job.state == "pending"]
         return sum(self.jobs.cancel(transaction, job_id, self.clock()) for job_id in pending)
@@ -137,7 +264,8 @@ class JobControl:
         job = self._find(transaction, job_id)
         if job is None:
             return JobResult(job_id, "unknown", None)
-        if job.state not in ("failed", "canceled") or job.completed_time is None:
+        is_delivery = job.name in self.jobs.on_cancel and job.state == "canceled"
+        if job.state not in ("failed", "canceled") or job.completed_time is None or is_delivery:
             return JobResult(job_id, "refused", job)
         self.jobs.rerun(transaction, job, self.clock())
         return JobResult(job_id, "pending", self._find(transaction, job_id))
@@ -145,3 +273,9 @@ class JobControl:
     def _find(self, snapshot: Snapshot, job_id: str) -> ScheduledFunction | None:
         # Other text may hold characters that a database rejects even in a query.
         return self.jobs.get(snapshot, job_id) if table_of(job_id) == self.jobs.table.name else None
+
+
+def _requested(job_id: str, job: ScheduledFunction | None) -> JobResult:
+    if job is None:
+        return JobResult(job_id, "unknown", None)
+    return JobResult(job_id, "requested" if job.completed_time is None else "ended", job)

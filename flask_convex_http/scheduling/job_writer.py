@@ -123,4 +123,5 @@ class JobWriter:
         Raises:
             ArgumentRangeError: The value is not the id of a job.
         """
-        self._jobs.cancel(self._transaction, job_id, self._now)
+        if self._jobs.cancel(self._transaction, job_id, self._now, running=self._parent):
+            self.announce(self._now)  # the next delivery of a lane may be due

@@ -1,5 +1,6 @@
 """Jobs as rows of `_scheduled_functions`: their states, and every step from one state to the next.
 
+    pending <-> paused                             an operator pauses and resumes a job
     pending -> success | failed | canceled         a mutation, in the transaction that runs it
     pending -> pending                             a mutation whose process died, and that runs again later
     pending -> inProgress -> success | failed      an action; it is canceled if that is asked for while it runs
@@ -33,6 +34,7 @@ from flask_convex_http.schema.system_tables import Attempt, ScheduledFunction
 logger = logger_of("jobs")
 
 Kind = Literal["mutation", "action"]
+CancelHook = Callable[[Transaction, ScheduledFunction, float], None]
 AttemptOutcome = Literal["success", "failed", "lost", "stopped"]
 
 #: Seconds after which a worker looks at the database without a wake-up. A job that is due later needs none.
@@ -40,6 +42,7 @@ POLL_SECONDS = 5.0
 
 KINDS: tuple[Kind, ...] = ("mutation", "action")
 _ENDED = ("success", "failed", "canceled")
+_WAITING = ("pending", "paused")
 #: `due` of an action that was canceled while it runs: it must not be purged, and its worker may die. The last time that
 #: JavaScript can represent.
 _STILL_RUNNING = 8.64e15
@@ -52,11 +55,13 @@ class Jobs:
     Attributes:
         schema: The application's schema.
         announce: Wakes the workers for a job that is due at the time it gets.
+        on_cancel: By the name of a function of the package: called after its job was canceled, in the same transaction.
         table: The table of the rows.
     """
 
     schema: Schema
     announce: Callable[[float], None]
+    on_cancel: dict[str, CancelHook] = field(default_factory=dict)
     table: Table[ScheduledFunction] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -195,11 +200,13 @@ class Jobs:
         outcome: AttemptOutcome = "failed",
     ) -> None:
         """End an attempt and make the job pending until `due`, unless it was canceled."""
-        if self.is_canceled(transaction, job.id):
+        current = self.get(transaction, job.id)
+        if current is not None and current.state == "canceled":
             self._end(transaction, job, now, "canceled", error, outcome)
-        else:
-            attempts = _end_last(job.attempts, now, outcome, error)
-            self._change(transaction, job.id, state="pending", worker=None, due=due, attempts=attempts)
+            return
+        state = "paused" if current is not None and current.state == "paused" else "pending"
+        attempts = _end_last(job.attempts, now, outcome, error)
+        self._change(transaction, job.id, state=state, worker=None, due=due, attempts=attempts)
 
     def undo_start(self, transaction: Transaction, job: ScheduledFunction, due: float) -> None:
         """Make an action pending again whose attempt was started and could not begin."""
@@ -214,8 +221,26 @@ class Jobs:
         """Change the kind of a pending job, after a newer version of the application has changed its function."""
         self._change(transaction, job.id, kind=kind)
 
-    def cancel(self, transaction: Transaction, job_id: str, now: float) -> bool:
+    def pause(self, transaction: Transaction, job: ScheduledFunction) -> bool:
+        """Pause a pending job, and return whether it was pending."""
+        if job.state == "pending":
+            self._change(transaction, job.id, state="paused")
+        return job.state == "pending"
+
+    def resume(self, transaction: Transaction, job: ScheduledFunction) -> bool:
+        """Make a paused job pending again, due at the time it had, and return whether it was paused."""
+        if job.state == "paused":
+            self._change(transaction, job.id, state="pending")
+        return job.state == "paused"
+
+    def cancel(self, transaction: Transaction, job_id: str, now: float, *, running: str | None = None) -> bool:
         """Cancel a job, and return whether it had not ended.
+
+        Args:
+            transaction: The transaction.
+            job_id: The job.
+            now: The time of the transaction.
+            running: The job that runs in this transaction, or None. It ends by itself.
 
         Raises:
             ArgumentRangeError: The value is not the id of a job.
@@ -227,11 +252,20 @@ class Jobs:
         job = self.get(transaction, job_id)
         if job is None or job.state in _ENDED:
             return False
-        if job.state == "pending":
-            self._change(transaction, job_id, state="canceled", due=now, completed_time=now)
-        else:
+        if job.state not in _WAITING:
             self._change(transaction, job_id, state="canceled", due=_STILL_RUNNING)
+            return True
+        self._change(transaction, job_id, state="canceled", due=now, completed_time=now)
+        hook = None if job_id == running else self.on_cancel.get(job.name)
+        if hook is not None:
+            hook(transaction, job, now)
         return True
+
+    def cancel_next(self, transaction: Transaction, job: ScheduledFunction, now: float) -> None:
+        """Cancel the job that took the place of one that ended before it could be canceled, if there is one."""
+        hook = self.on_cancel.get(job.name)
+        if hook is not None:
+            hook(transaction, job, now)
 
     def rerun(self, transaction: Transaction, job: ScheduledFunction, now: float) -> None:
         """Make a job pending again that has ended, with the same id, token and attempts.

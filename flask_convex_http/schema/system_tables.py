@@ -67,19 +67,19 @@ class ScheduledFunction(Document, table="_scheduled_functions", indexes={"by_sta
         name: The name of the function, such as "items:create".
         args: The arguments, as JSON values.
         kind: "mutation" runs in one transaction with its own completion, "action" outside a transaction.
-        state: The state. Only actions are ever "inProgress".
+        state: The state. Only actions are ever "inProgress". A "paused" job is pending again after `resume`.
         scheduled_time: The time it should run.
         due: The time of its next step: an attempt, a check of its lease, or its purge.
         completed_time: The end time.
         error: The error, if it failed.
         worker: The worker that runs it.
-        attempts: The attempts of an action, in order.
+        attempts: The attempts of an action, and those of a mutation whose process died, in order.
     """
 
     name: str
     args: dict[str, Any]
     kind: Literal["mutation", "action"]
-    state: Literal["pending", "inProgress", "success", "failed", "canceled"]
+    state: Literal["pending", "inProgress", "success", "failed", "canceled", "paused"]
     scheduled_time: float
     due: float
     completed_time: float | None = None
@@ -209,14 +209,15 @@ class WebhookDelivery(
         type: The sender's type of the event.
         provider: The name of the provider.
         state: "pending" if a worker will run its handler, "done" if its effects are committed, "failed" if the handler
-            failed and runs again when the sender retries, "dead" if it failed for good.
+            failed and runs again when the sender retries, "dead" if it failed for good, "canceled" if its job was
+            canceled.
         received: The time it arrived.
         expires: The time after which it is purged. A later duplicate would count as a new event.
         due: The time of its next step: a check that its job exists, the purge of headers and body, or its purge.
         secret_label: The label of the secret that verified its signature.
         request_id: The id of the request that delivered it, as in the log.
         size: Bytes of its body, which is stored separately and purged sooner.
-        completed_time: The time it became "done" or "dead".
+        completed_time: The time it became "done", "dead" or "canceled".
         error: The error of the last failed attempt.
         answer: The response to the sender and to each duplicate, None for a plain OK.
         lane: The lane, whose deliveries run one after another.
@@ -228,7 +229,7 @@ class WebhookDelivery(
     event_id: str
     type: str
     provider: str
-    state: Literal["pending", "done", "failed", "dead"]
+    state: Literal["pending", "done", "failed", "dead", "canceled"]
     received: float
     expires: float
     due: float

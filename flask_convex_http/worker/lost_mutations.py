@@ -94,7 +94,8 @@ class LostMutations:
     def hold(self, transaction: Transaction, job: ScheduledFunction) -> bool:
         """Return whether this worker still holds a job that it has started, and renew its lease."""
         jobs = self._backend.jobs
-        if not jobs.is_held(transaction, job):
+        current = jobs.get(transaction, job.id)
+        if current is None or current.state != "pending" or not jobs.is_held(transaction, job):
             return False
         jobs.renew_leases(transaction, [job.id], self._worker, self._lease_end(self._backend.clock()))
         return True

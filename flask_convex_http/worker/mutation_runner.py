@@ -20,6 +20,7 @@ from flask_convex_http.errors import MutationTimeoutError, is_of_transaction, te
 from flask_convex_http.functions.function import Function, MutationFunction
 from flask_convex_http.runtime import AppContext, MutationCalls
 from flask_convex_http.runtime.caller import RunningJob
+from flask_convex_http.scheduling import JobControl
 from flask_convex_http.schema.system_tables import ScheduledFunction
 from flask_convex_http.worker.lost_mutations import LostMutations, is_open
 from flask_convex_http.worker.rejected_jobs import RejectedJobs
@@ -40,15 +41,17 @@ class _Batch:
         running: The job that runs at the moment, or None.
         results: The results of the jobs that were handled.
         suspect: A job that was started and must run alone, after the commit.
+        honored: The requests of operators that were honored, to be removed after the commit.
     """
 
     running: ScheduledFunction | None = None
     results: list[AttemptResult] = field(default_factory=list)
     suspect: ScheduledFunction | None = None
+    honored: list[str] = field(default_factory=list)
 
     def restart(self) -> None:
         """Drop all results, because the engine retries the transaction."""
-        self.running, self.results, self.suspect = None, [], None
+        self.running, self.results, self.suspect, self.honored = None, [], None, []
 
 
 class MutationRunner:
@@ -57,10 +60,12 @@ class MutationRunner:
     Args:
         backend: The deployment.
         app_context: Returns the context that each function runs in, such as Flask's application context.
+        control: Honors the requests of operators before jobs start. None to ignore them, as tests do.
     """
 
-    def __init__(self, backend: Backend, app_context: AppContext) -> None:
+    def __init__(self, backend: Backend, app_context: AppContext, control: JobControl | None = None) -> None:
         self._backend = backend
+        self._control = control
         self._app_context = app_context
         self._rejected = RejectedJobs()
         self._lost = LostMutations(backend)
@@ -83,6 +88,9 @@ class MutationRunner:
         """
         batch, limit = _Batch(), self._rejected.limit(limit)
         self._write(batch, lambda calls: self._run_due(calls, batch, limit))
+        if batch.honored and self._control is not None:
+            self._control.requests.remove(batch.honored)
+            return self.run(limit)
         return batch.results if batch.suspect is None else self._run_alone(batch.suspect)
 
     def _run_alone(self, job: ScheduledFunction) -> list[AttemptResult]:
@@ -127,6 +135,8 @@ class MutationRunner:
 
     def _run_due(self, calls: MutationCalls, batch: _Batch, limit: int) -> None:
         batch.restart()
+        if self._honor_requests(calls, batch):
+            return
         lost = self._lost.find(calls.transaction)
         try:
             if lost is None:
@@ -135,6 +145,13 @@ class MutationRunner:
                 self._end_lost(calls, batch, lost)
         finally:
             self._lost.unmark()
+
+    def _honor_requests(self, calls: MutationCalls, batch: _Batch) -> bool:
+        """Honor requests that came while this worker waited for the database. If there are any, nothing else runs."""
+        requests = {} if self._control is None else self._control.requests.read_files()
+        if self._control is not None and requests:
+            batch.honored = self._control.honor(calls.transaction, requests)
+        return bool(requests)
 
     def _run_batch(self, calls: MutationCalls, batch: _Batch, limit: int) -> None:
         end = time.monotonic() + _BATCH_SECONDS

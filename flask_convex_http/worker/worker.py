@@ -16,7 +16,7 @@ from flask_convex_http.backend import Backend
 from flask_convex_http.errors import MigrationRequiredError, UnavailableError
 from flask_convex_http.log import logger_of
 from flask_convex_http.runtime import AppContext
-from flask_convex_http.scheduling import POLL_SECONDS
+from flask_convex_http.scheduling import POLL_SECONDS, JobRequest, is_paused
 from flask_convex_http.worker.action_runner import ActionRunner
 from flask_convex_http.worker.cleanup import Cleaner
 from flask_convex_http.worker.lost_actions import LeaseMonitor, heartbeat_interval
@@ -59,13 +59,14 @@ class Worker:
         self._backend = backend
         self._grace = grace
         self._waiter = Waiter(backend)
-        self._mutations = MutationRunner(backend, app_context)
+        self._mutations = MutationRunner(backend, app_context, backend.job_control)
         self._actions = ActionRunner(backend, app_context, self.wake)
         self._leases = LeaseMonitor(backend, app_context)
         self._cleaner = Cleaner(backend)
         self._is_stopping = False  # not an Event: a signal handler may interrupt the wait for one
         self._skips_grace = False
         self._has_registered_crons = False
+        self._is_paused = False
         self._next_round = math.inf
         self._next_heartbeat = self._next_cleanup = self._last_look = 0.0
 
@@ -126,14 +127,28 @@ class Worker:
         backend, now = self._backend, self._backend.clock()
         self._last_look = now
         with backend.engine.snapshot() as snapshot:
+            requests = backend.job_control.requests.read(snapshot)
             tick = backend.ticks.next_tick(snapshot, now)
             mutation = backend.jobs.next_due(snapshot, "mutation")
             action = backend.jobs.next_due(snapshot, "action")
+        if requests and self._honor(requests):
+            return self._pause(now)
         if self._run_due(now, tick, mutation, action):
             return 0.0
         pause = self._pause(now, tick, mutation, action)
         is_blocked = mutation is not None and mutation <= now  # the time of the job behind it is unknown
         return min(pause, _BLOCKED_PAUSE) if is_blocked else pause
+
+    def _honor(self, requests: dict[str, JobRequest]) -> bool:
+        """Honor requests of operators, and return whether all jobs are paused."""
+        control = self._backend.job_control
+        if any(request.kind != "pause_all" for request in requests.values()):
+            done = self._backend.engine.write(lambda transaction: control.honor(transaction, requests))
+            control.requests.remove(done)
+        if is_paused(requests) and not self._is_paused:
+            logger.info("The worker starts no jobs: they are paused")
+        self._is_paused = is_paused(requests)
+        return self._is_paused
 
     def _run_due(self, now: float, tick: float | None, mutation: float | None, action: float | None) -> int:
         done = 0

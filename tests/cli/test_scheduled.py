@@ -163,7 +163,7 @@ def test_one_job_is_shown_in_full(shop: Errands) -> None:
 
 
 @pytest.mark.parametrize("job_id", [UNKNOWN, "errands_" + "0" * 32, "nonsense", "", "\udcff"])
-@pytest.mark.parametrize("command", ["show", "cancel", "retry"])
+@pytest.mark.parametrize("command", ["show", "cancel", "pause", "resume", "retry"])
 def test_an_unknown_id_is_an_error(shop: Errands, command: str, job_id: str) -> None:
     """An id of no job fails in one line that names it."""
     refused = shop.convex("scheduled", command, job_id)
@@ -261,6 +261,50 @@ def test_canceling_needs_ids_or_all(shop: Errands, options: list[str]) -> None:
     assert shop.convex("scheduled", "cancel", *options).status == 2
 
 
+# --- pause and resume ------------------------------------------------------------------------------------------------
+
+
+def test_a_paused_job_waits_until_it_is_resumed(shop: Errands) -> None:
+    """A paused job is listed as paused, does not run, and runs once it is resumed."""
+    paused, other = shop.schedule("note", text="paused"), shop.schedule("note", text="other")
+    assert "is paused" in shop.convex("scheduled", "pause", paused).out
+    run_scheduled(shop.app)
+    assert (states(shop, paused, other), ids(shop, "--state", "paused")) == (["paused", "success"], [paused])
+    refused = shop.convex("scheduled", "pause", paused, other, UNKNOWN)
+    assert refused.status == 1
+    for reason in ("is paused already", "it has succeeded", "There is no job"):
+        assert reason in refused.err
+    assert "is pending again" in shop.convex("scheduled", "resume", paused).out
+    run_scheduled(shop.app)
+    assert shop.notes() == ["other", "paused"]
+    again = shop.convex("scheduled", "resume", paused)
+    assert (again.status, "is not paused" in again.err) == (1, True)
+
+
+def test_a_paused_job_is_canceled(shop: Errands) -> None:
+    """A paused job can be canceled, and --all leaves it paused."""
+    job_id = shop.schedule("note", text="")
+    shop.convex("scheduled", "pause", job_id)
+    assert shop.convex("scheduled", "cancel", "--all", "--yes").out == "0 jobs canceled.\n"
+    assert "is canceled" in shop.convex("scheduled", "cancel", job_id).out
+    assert states(shop, job_id) == ["canceled"]
+
+
+def test_all_jobs_are_paused(shop: Errands) -> None:
+    """Without ids all jobs are paused, which the list says, until they are resumed."""
+    running = shop.schedule("wait", folder="/")
+    start(shop, running)
+    paused = shop.convex("scheduled", "pause")
+    assert "No job starts" in paused.out and "1 action running" in paused.out
+    assert shop.convex("scheduled", "pause", "--all", "--json").json == {"paused": True, "running": 1}
+    assert "All jobs are paused" in shop.convex("scheduled", "list").err
+    assert shop.convex("scheduled", "resume").out == "Jobs start again.\n"
+    assert shop.convex("scheduled", "resume", "--all").out == "Jobs were not paused.\n"
+    assert shop.convex("scheduled", "resume", "--json").json == {"paused": False}
+    assert shop.convex("scheduled", "list").err == ""
+    assert shop.convex("scheduled", "pause", "--all", running).status == 2
+
+
 # --- retry -----------------------------------------------------------------------------------------------------------
 
 
@@ -339,7 +383,7 @@ def test_a_retry_wakes_workers(shop: Errands, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["list", f"show {UNKNOWN}", f"cancel {UNKNOWN}", "cancel --all", f"retry {UNKNOWN}"]
+    "command", ["list", f"show {UNKNOWN}", f"cancel {UNKNOWN}", "cancel --all", "pause", "resume", f"retry {UNKNOWN}"]
 )
 def test_without_a_migration_the_error_names_the_command(tmp_path: Path, command: str) -> None:
     """Before the first migration, the error names the command to run."""

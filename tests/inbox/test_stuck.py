@@ -9,8 +9,10 @@ import pytest
 from flask_convex_http import MutationCtx, Retry, WebhookEvent, internal_mutation
 from flask_convex_http.backend import Backend
 from flask_convex_http.ids import Id
+from flask_convex_http.inbox.replay import Replays
+from flask_convex_http.scheduling import JobRequest
 from flask_convex_http.scheduling.job_writer import MAX_JOBS
-from flask_convex_http.schema.system_tables import ScheduledFunction
+from flask_convex_http.schema.system_tables import ScheduledFunction, WebhookDelivery
 from flask_convex_http.testing import Clock
 from flask_convex_http.worker.cleanup import Cleaner
 from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
@@ -22,11 +24,6 @@ pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 Job = Id[ScheduledFunction]
-
-
-def cancel(backend: Backend, job: Job) -> None:
-    """Cancel a job, as an operator does."""
-    backend.ctx().scheduler.cancel(job)
 
 
 def remove(backend: Backend, job: Job) -> None:
@@ -49,7 +46,7 @@ def sweep(receiver: Receiver) -> None:
     assert not Cleaner(receiver.backend).purge()
 
 
-@pytest.mark.parametrize("lose", [cancel, remove, spoil])
+@pytest.mark.parametrize("lose", [remove, spoil])
 def test_what_nothing_is_to_run(lose: Callable[[Backend, Job], None], tmp_path: Path) -> None:
     """Deliveries without a job are found within about an hour and run, each lane in its order."""
     clock = Clock()
@@ -75,11 +72,73 @@ def test_what_nothing_is_to_run_once_more(tmp_path: Path) -> None:
         assert receiver.deliver().status_code == 202
         for _ in range(3):
             [job] = pending(receiver)
-            cancel(receiver.backend, job.id)
+            remove(receiver.backend, job.id)
             clock.advance(61 * MINUTE)
             sweep(receiver)
         receiver.work()
         assert (receiver.states, receiver.effects) == (["done"], ["evt_1"])
+
+
+@pytest.mark.parametrize("command", ["cancel", "cancel --all"])
+def test_a_canceled_delivery_stays_canceled(command: str, tmp_path: Path) -> None:
+    """A delivery whose job is canceled is canceled, and no housekeeping and no duplicate runs it."""
+    clock = Clock()
+    with receiving(tmp_path, clock=clock, mode="enqueue") as receiver:
+        assert receiver.deliver().status_code == 202
+        control = receiver.backend.job_control
+        if command == "cancel":
+            assert [result.outcome for result in control.cancel([job.id for job in pending(receiver)])] == ["canceled"]
+        else:
+            assert control.cancel_pending().canceled == 1
+        assert receiver.states == ["canceled"]
+        clock.advance(3 * HOUR)
+        sweep(receiver)
+        assert receiver.deliver().status_code == 202
+        assert (receiver.work(), receiver.states, receiver.effects) == ([], ["canceled"], [])
+
+
+def test_a_canceled_delivery_does_not_stop_its_lane(tmp_path: Path) -> None:
+    """The delivery behind a canceled one runs, and the canceled one runs after all when an operator retries it."""
+    with ordered(tmp_path) as receiver:
+        deliver_all(receiver, ("a1", "a"), ("a2", "a"))
+        [job] = pending(receiver)
+        receiver.backend.job_control.cancel([job.id])
+        receiver.work()
+        assert (receiver.effects, sorted(receiver.states)) == (["a2"], ["canceled", "done"])
+        [refused] = receiver.backend.job_control.retry([job.id])
+        assert refused.outcome == "refused"
+        [canceled] = [each for each in receiver.rows(WebhookDelivery) if each.state == "canceled"]
+        with receiver.app.app_context():
+            assert Replays(receiver.backend.inbox).retry(canceled.id).outcome == "queued"
+        receiver.work()
+        assert (receiver.effects, receiver.states) == (["a2", "a1"], ["done", "done"])
+
+
+def test_a_delivery_whose_job_was_canceled_by_an_older_version(tmp_path: Path) -> None:
+    """Housekeeping cancels a pending delivery whose job was canceled before deliveries had that state."""
+    clock = Clock()
+    with receiving(tmp_path, clock=clock, mode="enqueue") as receiver:
+        receiver.deliver()
+        [job] = pending(receiver)
+        receiver.backend.jobs.on_cancel.clear()
+        receiver.backend.job_control.cancel([job.id])
+        assert receiver.states == ["pending"]
+        clock.advance(61 * MINUTE)
+        sweep(receiver)
+        assert (receiver.work(), receiver.states) == ([], ["canceled"])
+
+
+def test_a_cancel_request_reaches_the_next_attempt(tmp_path: Path) -> None:
+    """A request to cancel an attempt that failed since cancels the next attempt and the delivery."""
+    with receiving(tmp_path, failing(Boom(), None), mode="enqueue") as receiver:
+        receiver.deliver()
+        [job] = pending(receiver)
+        request = {"1": JobRequest(kind="cancel", time=0, job=job.id)}
+        receiver.work()
+        assert receiver.states == ["pending"]
+        control = receiver.backend.job_control
+        receiver.backend.engine.write(lambda transaction: control.honor(transaction, request))
+        assert (receiver.states, pending(receiver)) == (["canceled"], [])
 
 
 def test_what_waits_for_its_time_is_left_alone(tmp_path: Path) -> None:

@@ -45,10 +45,12 @@ class PostgresEngine:
         notifications: Wakes the workers of all processes and machines.
         backups: None, because PostgreSQL has pg_dump, pg_restore and standbys.
         start_marker: None, because many jobs run at the same time.
+        mailbox: None, because writers do not wait for each other.
     """
 
     backups = None
     start_marker = None
+    mailbox = None
 
     def __init__(
         self,

@@ -26,6 +26,7 @@ from flask_convex_http.schema.documents import Schema, Table
 from flask_convex_http.schema.migrations import Migration, MigrationStep
 from flask_convex_http.sqlite.connections import DRIVER_ERRORS, sqlite3
 from flask_convex_http.sqlite.file import WRITE_QUEUE, WRITE_TIMEOUT, SQLiteFile
+from flask_convex_http.sqlite.mailbox import Mailbox
 from flask_convex_http.sqlite.start_marker import StartMarker
 from flask_convex_http.sqlite.wakeups import PipeListener, notify
 
@@ -52,6 +53,7 @@ class SQLiteEngine:
         path: The database file.
         notifications: Wakes the workers of all processes on this machine.
         start_marker: Marks the job that runs.
+        mailbox: Keeps texts for other processes.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class SQLiteEngine:
         self.schema = schema
         self.notifications = SQLiteNotifications(self.path)
         self.start_marker = StartMarker(self.path)
+        self.mailbox = Mailbox(self.path)
         self._file = SQLiteFile(
             self.path,
             lambda error: translate(error, schema),
