@@ -300,6 +300,9 @@ class Backups(Protocol):
             EngineError: The file is damaged, or not a backup of such a database.
         """
 
+    def remove_unfinished(self) -> None:
+        """Remove the parts of backups and restores whose processes were killed."""
+
 
 class PreparedRestore(Protocol):
     """A backup that was inspected and can be restored.

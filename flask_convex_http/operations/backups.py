@@ -118,6 +118,12 @@ class DeploymentBackups:
         files = None if files_path is None else self._store().prepare_restore(files_path)
         return DeploymentRestore(source, database, files, self.finish_restore)
 
+    def remove_unfinished(self) -> None:
+        """Remove the parts of backups and restores whose processes were killed."""
+        for backups in (self.engine.backups, self.blobs.backups):
+            if backups is not None:
+                backups.remove_unfinished()
+
     def _database(self) -> tuple[Path, Backups]:
         backups = self.engine.backups
         if backups is None:

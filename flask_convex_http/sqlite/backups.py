@@ -10,6 +10,7 @@ from typing import Any
 from flask_convex_http.sqlite.file import SQLiteFile
 from flask_convex_http.sqlite.page_copy import Progress, write_backup
 from flask_convex_http.sqlite.restore import Restore
+from flask_convex_http.sqlite.unfinished import remove_unfinished
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +35,14 @@ class SQLiteBackups:
         """Write a consistent backup to a new file, in steps, while others read and write."""
         self.before_create()
         with self.file.lend() as source:
-            write_backup(source, path, progress)
+            write_backup(source, self.file.path, path, progress)
 
     def prepare_restore(self, path: Path) -> Restore:
         """Inspect a backup and return what restores it."""
         self.before_restore()
         with self.file.translated():
             return Restore(path, self.file, self.has_tables)
+
+    def remove_unfinished(self) -> None:
+        """Remove the parts of backups and restores whose processes were killed."""
+        remove_unfinished(self.file.path.parent)

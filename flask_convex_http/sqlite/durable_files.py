@@ -4,18 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from flask_convex_http.errors import EngineError
-
-
-@contextlib.contextmanager
-def new_file(path: Path) -> Iterator[Path]:
-    """Yield the path of a temporary file beside a file. It is deleted at the end if it still exists."""
-    with file_errors(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
-        yield Path(folder, path.name)
 
 
 @contextlib.contextmanager

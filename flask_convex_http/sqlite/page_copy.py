@@ -14,8 +14,9 @@ from typing import Any
 
 from flask_convex_http.errors import ConfigurationError, OverloadedError
 from flask_convex_http.sqlite.connections import sqlite3
-from flask_convex_http.sqlite.durable_files import new_file, rename_durably, sync
+from flask_convex_http.sqlite.durable_files import rename_durably, sync
 from flask_convex_http.sqlite.rights import PRIVATE
+from flask_convex_http.sqlite.unfinished import new_file
 
 Progress = Callable[[int, int], None]
 
@@ -25,11 +26,12 @@ PAGES = 1000
 _OCCUPIED = (5, 6)
 
 
-def write_backup(source: Any, path: Path, progress: Progress | None = None) -> None:
+def write_backup(source: Any, database: Path, path: Path, progress: Progress | None = None) -> None:
     """Write one consistent copy to a new file, in steps, during other writes. Only its owner can read it.
 
     Args:
         source: A connection outside a transaction.
+        database: The database.
         path: The new file.
         progress: Called with the pages done and all pages.
 
@@ -39,7 +41,7 @@ def write_backup(source: Any, path: Path, progress: Progress | None = None) -> N
     """
     if os.path.lexists(path):
         raise ConfigurationError(f"{path} exists already; name a new file")
-    with new_file(path) as copy:
+    with new_file(path, database) as copy:
         copy_pages(source, copy, progress)
         rename_durably(copy, path)
 

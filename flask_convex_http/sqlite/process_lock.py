@@ -16,7 +16,7 @@ import weakref
 from pathlib import Path
 
 from flask_convex_http.errors import UnavailableError
-from flask_convex_http.sqlite.rights import PRIVATE, follow
+from flask_convex_http.sqlite.rights import open_beside
 
 
 class ProcessLock:
@@ -77,7 +77,7 @@ class _Flock:
         try:
             descriptor = self._descriptor
             if descriptor is None:
-                descriptor = self._descriptor = self._open()
+                descriptor = self._descriptor = open_beside(self._path, self._database, os.O_RDONLY)
             fcntl.flock(descriptor, fcntl.LOCK_EX | flags)
         except BlockingIOError:
             return False
@@ -87,14 +87,6 @@ class _Flock:
                 "The database cannot be used at the moment", by_engine=True, detail=detail
             ) from error
         return True
-
-    def _open(self) -> int:
-        try:
-            descriptor = os.open(self._path, os.O_RDONLY | os.O_CREAT | os.O_EXCL, PRIVATE)
-        except FileExistsError:
-            return os.open(self._path, os.O_RDONLY)
-        follow(self._path, self._database)
-        return descriptor
 
     def release(self) -> None:
         if self._descriptor is not None:

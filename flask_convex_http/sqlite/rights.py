@@ -14,6 +14,25 @@ from pathlib import Path
 PRIVATE = 0o600
 
 
+def open_beside(path: Path, database: Path, flags: int) -> int:
+    """Open a file beside a database, and create it with the rights of the database if it does not exist.
+
+    Args:
+        path: The file.
+        database: The database.
+        flags: Flags of `os.open`.
+
+    Raises:
+        OSError: It cannot be opened.
+    """
+    try:
+        descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, PRIVATE)
+    except FileExistsError:
+        return os.open(path, flags)
+    follow(path, database)
+    return descriptor
+
+
 def follow(path: Path, database: Path) -> None:
     """Give a new file, pipe or folder the mode of its database, and as root also the owner.
 

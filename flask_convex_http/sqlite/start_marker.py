@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 
 from flask_convex_http.sqlite.connections import this_process
+from flask_convex_http.sqlite.rights import open_beside
 
 #: The longest id. Shorter ones are filled up with zero bytes, so that one system call replaces the former id.
 _LENGTH = 128
@@ -27,6 +28,7 @@ class StartMarker:
     """
 
     def __init__(self, path: Path) -> None:
+        self._database = path
         self._path = path.with_name(f"{path.name}.running")
         self._descriptor: int | None = None
         self._process: int | None = None
@@ -60,7 +62,7 @@ class StartMarker:
 
     def _open(self) -> int:
         if self._descriptor is None:
-            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+            self._descriptor = open_beside(self._path, self._database, os.O_RDWR)
         return self._descriptor
 
     def __del__(self) -> None:

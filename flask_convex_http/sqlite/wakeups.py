@@ -13,6 +13,7 @@ import os
 import secrets
 import select
 import threading
+import time
 from pathlib import Path
 
 from flask_convex_http.sqlite.rights import PRIVATE, follow
@@ -22,6 +23,8 @@ _BYTE = b"!"
 _MUCH = 4096
 #: The ending of a pipe that is being created, so that no process deletes it as a dead one.
 _NEW = ".new"
+#: Seconds after which a pipe is no longer being created.
+_CREATION_SECONDS = 60.0
 
 
 def folder_of(path: Path) -> Path:
@@ -114,6 +117,7 @@ def _make_pipe(path: Path) -> tuple[Path, int]:
         folder.mkdir(mode=0o700)
         follow(folder, path)
     notify(path)  # deletes pipes of dead processes
+    _delete_unfinished(folder)
     pipe = folder / f"{os.getpid()}-{secrets.token_hex(4)}"
     new = pipe.with_name(pipe.name + _NEW)
     os.mkfifo(new, PRIVATE)
@@ -126,3 +130,12 @@ def _make_pipe(path: Path) -> tuple[Path, int]:
         raise
     new.rename(pipe)
     return pipe, descriptor
+
+
+def _delete_unfinished(folder: Path) -> None:
+    """Delete the pipes whose creation was interrupted by a kill."""
+    before = time.time() - _CREATION_SECONDS
+    for pipe in folder.glob(f"*{_NEW}"):
+        with contextlib.suppress(OSError):
+            if pipe.lstat().st_mtime < before:
+                pipe.unlink()

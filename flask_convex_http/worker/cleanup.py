@@ -1,10 +1,12 @@
-"""Delete expired rows.
+"""Delete expired rows, and the parts that killed backups and uploads have left.
 
 These are ended jobs, ticks of crons, results of `ctx.once`, full buckets, used upload URLs and old webhook deliveries.
 Each transaction deletes a few rows of each kind, so that no other writer waits for long.
 """
 
 from __future__ import annotations
+
+import time
 
 from flask_convex_http.backend import Backend
 from flask_convex_http.engines import Transaction
@@ -13,6 +15,9 @@ from flask_convex_http.engines import Transaction
 #: large.
 _BATCH_SIZE = 50
 _DAY = 86_400_000.0
+#: Seconds between two searches for the parts of killed backups and uploads, and for which a slow upload may last.
+_SEARCH_INTERVAL = 3600.0
+_LONGEST_UPLOAD = 86_400.0
 
 
 class Cleaner:
@@ -24,10 +29,19 @@ class Cleaner:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
+        self._next_search = 0.0
 
     def purge(self) -> bool:
         """Delete one batch of expired rows of each kind, and return whether there may be more."""
         return max(self._backend.engine.write(self._purge_batch)) >= _BATCH_SIZE
+
+    def remove_unfinished(self) -> None:
+        """Remove the parts of backups and uploads whose processes were killed, if the last search was an hour ago."""
+        now = time.monotonic()
+        if now >= self._next_search:
+            self._next_search = now + _SEARCH_INTERVAL
+            self._backend.backups.remove_unfinished()
+            self._backend.blobs.remove_unfinished(self._backend.clock() / 1000 - _LONGEST_UPLOAD)
 
     def _purge_batch(self, transaction: Transaction) -> list[int]:
         backend, now = self._backend, self._backend.clock()

@@ -198,6 +198,7 @@ class Worker:
             self._next_cleanup = now + _CLEANUP_INTERVAL  # also if it fails: there is other work
             if self._cleaner.purge():
                 self._next_cleanup = now + _NEXT_CLEANUP_BATCH
+            self._cleaner.remove_unfinished()
 
     def _until_heartbeat(self, seconds: float) -> float:
         return min(seconds, max(self._next_heartbeat - time.monotonic(), 0.0))

@@ -102,6 +102,16 @@ class BlobStore(ABC):
             older_than: Yield only keys created before this time, in seconds since the epoch. None yields all.
         """
 
+    def remove_unfinished(self, older_than: float) -> int:
+        """Delete the parts of writes whose processes were killed, and return their number.
+
+        A store that does it by rules of its own, or only in the sweep, returns 0.
+
+        Args:
+            older_than: Delete only writes that began before this time, in seconds since the epoch.
+        """
+        return 0
+
     @abstractmethod
     def total(self) -> tuple[int, int]:
         """Return the number of readable blobs and the sum of their bytes."""

@@ -119,6 +119,15 @@ class SQLiteBlobs(BlobStore):
             last = rows[-1][0]
             yield from ((key, created) for _, key, created in rows)
 
+    def remove_unfinished(self, older_than: float) -> int:
+        """See `BlobStore`."""
+        if not self.is_created:
+            return 0
+        found = self._rows("SELECT id FROM blobs WHERE state <> 'complete' AND created < ?", older_than)
+        for (blob,) in found:
+            self._remove(blob)
+        return len(found)
+
     def total(self) -> tuple[int, int]:
         """See `BlobStore`."""
         rows = self._rows("SELECT count(*), coalesce(sum(size), 0) FROM blobs WHERE state = 'complete'")
