@@ -98,3 +98,11 @@ def test_a_url_starts_with_the_site(convex: Convex, tmp_path: Path) -> None:
     assert linked.stdout.startswith("https://example.com/")
     assert linked.stderr == ""
     app.extensions["convex_http"].close()
+
+
+def test_without_fields_of_files_no_file_is_unattached(convex: Convex) -> None:
+    """An app without a field of files is told what to write, instead of losing all files."""
+    file = convex("run", "shop:store", '{"text": "hello"}').json
+    refused = convex("files", "sweep", "--unattached", "--older-than", "0s", "--yes")
+    assert (refused.status, "Id[StoredFile]" in refused.err) == (1, True)
+    assert [listed["_id"] for listed in convex("files", "list", "--json").json] == [file]

@@ -39,6 +39,7 @@ def compact(file: SQLiteFile, progress: Progress) -> int:
         return 0
     left = _in_steps(file, free, progress) if can_shrink else _write(file, _rebuild)
     file.checkpoint()  # only then the file is cut
+    _write(file, _restart_log)
     progress(free, free)
     return free - left
 
@@ -78,6 +79,12 @@ def _rebuild(connection: Any) -> int:
     finally:
         connection.execute("PRAGMA temp_store = MEMORY")
     return free_bytes(connection)
+
+
+def _restart_log(connection: Any) -> int:
+    """Write a page, with which a long log starts again and is cut."""
+    connection.execute(f"PRAGMA user_version = {_pragma(connection, 'user_version')}")
+    return 0
 
 
 def _write(file: SQLiteFile, work: Callable[[Any], int]) -> int:

@@ -69,7 +69,7 @@ def test_files_go_to_s3_and_back(places: Places, tmp_path: Path) -> None:
     assert [b"".join(back.blobs.read(file.id)) for file in files] == list(contents)
     assert [served_as(far, id) for id in (photo, page)] == [
         ("image/png", "inline"),
-        ("text/html", f"attachment; filename={page}"),
+        ("application/octet-stream", f'attachment; filename="{page}"'),
     ]
 
 
