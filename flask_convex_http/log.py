@@ -43,6 +43,12 @@ def logger_of(part: Part | None = None) -> logging.Logger:
     return logger
 
 
+class Lines(str):
+    """Several lines that the package itself has made, such as a stack: they stay lines in a message."""
+
+    __slots__ = ()
+
+
 class SafeRecords(logging.Filter):
     """Bounds and escapes the texts of records. Drops none."""
 
@@ -50,7 +56,10 @@ class SafeRecords(logging.Filter):
         """Shorten and escape the message and the traceback of a record, if it needs that."""
         message = record.getMessage()
         if len(message) > _LONGEST_MESSAGE or not message.isprintable():
-            record.msg, record.args = _one_line(message, _LONGEST_MESSAGE), ()
+            if isinstance(record.args, tuple) and record.args:
+                record.args = tuple(map(_safe_argument, record.args))
+            else:
+                record.msg, record.args = _one_line(message, _LONGEST_MESSAGE), ()
         error = record.exc_info[1] if record.exc_info else None
         if error is not None:
             related = list(islice(_related(error, set()), _MOST_EXCEPTIONS + 1))
@@ -154,6 +163,13 @@ def _safe_traceback(error: BaseException) -> str:
     lines = [*traceback.format_list(first), *middle, *traceback.format_list(last)]
     head = "Traceback (most recent call last):\n" if frames else ""
     return head + "".join(lines) + _one_line(text_of(error), LONGEST_TEXT)
+
+
+def _safe_argument(value: object) -> object:
+    """Return an argument of a message as a text that is bounded and has one line."""
+    if isinstance(value, (Lines, int, float)):
+        return value
+    return _one_line(str(value), _LONGEST_MESSAGE)
 
 
 def _one_line(text: str, limit: int) -> str:

@@ -50,6 +50,12 @@ def test_messages_are_one_short_line(part: log.Part | None, written: io.StringIO
     assert len(written.getvalue()) < 5000
 
 
+def test_lines_of_the_package_stay_lines(written: io.StringIO) -> None:
+    """A stack that the package logs keeps its lines beside texts from outside, which do not."""
+    logger_of().error("%s is stuck after %d s:\n%s", "a\nb", 30, log.Lines("first\nsecond"))
+    assert written.getvalue().endswith("a\\nb is stuck after 30 s:\nfirst\nsecond\n")
+
+
 def _too_long() -> BaseException:
     return raised(KeyError("x" * 100_000))
 

@@ -30,7 +30,7 @@ def json_option(command: F) -> F:
 def escape_unprintable() -> None:
     """Let output never fail in a terminal whose encoding lacks characters, such as Latin-1 or ASCII."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
             stream.reconfigure(errors=_ESCAPE)
 
 

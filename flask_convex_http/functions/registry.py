@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, ParamSpec, TypeVar
 
 from flask_convex_http.errors import FunctionCallError, FunctionNotFoundError, RegistrationError
-from flask_convex_http.functions.function import Function, Kind, default_name
+from flask_convex_http.functions.function import ActionFunction, Function, Kind, default_name
 from flask_convex_http.schema.documents import Schema
 from flask_convex_http.validation.records import shorten
 
@@ -46,6 +46,9 @@ class Registry:
         for function in sources:
             if isinstance(function, Function) and function not in known:
                 self._add(default_name(function.handler), function)
+        for function in self:
+            if isinstance(function, ActionFunction) and function.on_failure is not None:
+                self._own.setdefault(function.on_failure.name, function.on_failure)  # a worker may schedule it
 
     def __iter__(self) -> Iterator[Function[Any, Any]]:
         """Yield the application's functions in the order of their names."""

@@ -20,8 +20,9 @@ from collections.abc import Callable
 from types import TracebackType
 
 from flask_convex_http.errors import MutationInterruptedError, MutationTimeoutError
+from flask_convex_http.log import Lines, logger_of
 
-logger = logging.getLogger("flask_convex_http")
+logger = logger_of()
 
 #: Seconds between two looks at the running mutations, and between two interrupts of the same one.
 _INTERVAL = 1.0
@@ -137,9 +138,9 @@ def _raise_in(thread: int, error: type[BaseException] | None) -> None:
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error) if error else None)
 
 
-def _stack_of(thread: int) -> str:
+def _stack_of(thread: int) -> Lines:
     frame = sys._current_frames().get(thread)
-    return "".join(traceback.format_stack(frame, _MAX_FRAMES)).rstrip() if frame is not None else "unknown"
+    return Lines("".join(traceback.format_stack(frame, _MAX_FRAMES)).rstrip() if frame is not None else "unknown")
 
 
 # --- the thread ------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from flask_convex_http.backend import Backend
 from flask_convex_http.engines import Transaction
-from flask_convex_http.errors import text_of
+from flask_convex_http.errors import MutationTimeoutError, text_of
 from flask_convex_http.functions.function import Function
 from flask_convex_http.log import logger_of
 from flask_convex_http.runtime import AppContext, MutationCalls
@@ -166,14 +166,18 @@ class ActionRunner:
             log_failure(job, error, retry_of(function))
             return AttemptResult(job, error=error)
 
-    def _record(self, result: AttemptResult, function: Function[Any, Any]) -> bool:
+    def _record(self, result: AttemptResult, function: Function[Any, Any], *, as_job: bool = False) -> bool:
         """Record the result of an action, and return False if it must be tried again.
 
-        The action keeps its lease until then. An action that was interrupted is not tried again.
+        The action keeps its lease until then. An action that was interrupted is not tried again. `as_job` schedules
+        `on_failure` instead of running it.
         """
         job = result.job
         try:
-            is_held = self._write(lambda calls: self._end(calls, result, function))
+            is_held = self._write(lambda calls: self._end(calls, result, function, as_job=as_job))
+        except MutationTimeoutError:
+            logger.error("on_failure of the scheduled action %s (%s) took too long", job.name, job.id)
+            return not as_job and self._record(result, function, as_job=True)
         except Exception:
             logger.exception("The end of the scheduled action %s (%s) could not be recorded yet", job.name, job.id)
             return job.id not in self._running
@@ -183,7 +187,7 @@ class ActionRunner:
             log_success(job)
         return True
 
-    def _end(self, calls: MutationCalls, result: AttemptResult, function: Function[Any, Any]) -> bool:
+    def _end(self, calls: MutationCalls, result: AttemptResult, function: Function[Any, Any], *, as_job: bool) -> bool:
         """Write the result to the row, and return whether this worker still held the row. If not, write nothing."""
         job, jobs, transaction = result.job, self._backend.jobs, calls.transaction
         if not jobs.is_held(transaction, job):
@@ -193,7 +197,7 @@ class ActionRunner:
             return True
         retry, now = retry_of(function), self._backend.clock()
         if retry is None or is_final(job, result.error, retry):
-            fail_action(self._backend, self._app_context, calls, job, text_of(result.error))
+            fail_action(self._backend, self._app_context, calls, job, text_of(result.error), as_job=as_job)
         else:
             due = now + retry.delay(count_attempts(job))
             jobs.schedule_retry(transaction, job, now, due, text_of(result.error))

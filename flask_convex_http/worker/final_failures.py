@@ -1,4 +1,8 @@
-"""The final failure of an action: its record, and the application's `on_failure` in the same commit."""
+"""The final failure of an action: its record, and the application's `on_failure` in the same commit.
+
+An `on_failure` that kills its process, or never ends, must not stop the record or the next workers. After a worker's
+death, and after a time limit, it is a job of its own that the commit schedules, since jobs have a limit of attempts.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from flask_convex_http.functions.function import ActionFunction
 from flask_convex_http.log import logger_of
 from flask_convex_http.runtime import AppContext, MutationCalls
 from flask_convex_http.runtime.caller import RunningJob
+from flask_convex_http.scheduling import Submission
 from flask_convex_http.scheduling.jobs import AttemptOutcome
 from flask_convex_http.schema.system_tables import ScheduledFunction
 
@@ -21,6 +26,8 @@ def fail_action(
     job: ScheduledFunction,
     error: str,
     outcome: AttemptOutcome = "failed",
+    *,
+    as_job: bool = False,
 ) -> None:
     """End an action as failed, and run its `on_failure` as a part of the same transaction.
 
@@ -34,6 +41,7 @@ def fail_action(
         job: The row of the action, as it was during the attempt.
         error: The error of the last attempt.
         outcome: The outcome of the last attempt.
+        as_job: Whether to schedule `on_failure` instead of running it.
     """
     jobs = backend.jobs
     was_canceled = jobs.is_canceled(calls.transaction, job.id)
@@ -43,6 +51,9 @@ def fail_action(
         return
     try:
         arguments = function.check_arguments((), job.args, json=True)
+        if as_job and backend.functions.has(function.on_failure):
+            calls.jobs.add(Submission.of(function.on_failure, backend.schema, calls.now, (error,), arguments))
+            return
         hook_arguments = function.on_failure.check_arguments((error,), arguments)
         calls.run_job(function.on_failure, hook_arguments, RunningJob(job.id, job.id), app_context)
     except BaseException as failure:

@@ -122,7 +122,7 @@ def end_interrupted_attempt(
     retry, now, error = retry_of(backend.functions.get(job.name)), backend.clock(), _ERRORS[outcome]
     count = count_attempts(job) - (outcome == "stopped")
     if retry is None or count >= retry.max_attempts:
-        fail_action(backend, app_context, calls, job, error, outcome)
+        fail_action(backend, app_context, calls, job, error, outcome, as_job=outcome == "lost")
         return
     delay = retry.delay(max(count, 1))
     if outcome == "stopped":

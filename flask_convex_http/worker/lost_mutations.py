@@ -9,7 +9,6 @@ its own. If its process dies again, the attempt has no end and counts.
 
 from __future__ import annotations
 
-import logging
 import os
 import secrets
 import socket
@@ -20,11 +19,12 @@ from flask_convex_http.backend import Backend
 from flask_convex_http.engines import Transaction
 from flask_convex_http.errors import EngineError, UnavailableError
 from flask_convex_http.functions.function import MutationFunction
+from flask_convex_http.log import logger_of
 from flask_convex_http.retry import Retry
 from flask_convex_http.runtime import MutationCalls
 from flask_convex_http.schema.system_tables import Attempt, ScheduledFunction
 
-logger = logging.getLogger("flask_convex_http")
+logger = logger_of("jobs")
 
 #: How often a mutation runs whose process dies each time, and the delays in between. Webhooks have their own.
 LOST_RETRY = Retry(max_attempts=5, backoff=1.0, max_backoff=60.0)

@@ -1,9 +1,11 @@
 """The last attempt of a job: `ctx.attempt.max_attempts`, `NoRetry`, and `on_failure` of actions."""
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,7 +31,9 @@ from flask_convex_http.functions.function import Function
 from flask_convex_http.schema.system_tables import ScheduledFunction
 from flask_convex_http.testing import Clock, memory_backend, run_scheduled
 from flask_convex_http.worker import ActionRunner
+from flask_convex_http.worker.lost_actions import end_interrupted_attempt
 from tests.sqlite.crews import PATIENCE, wait_until
+from tests.worker.workers import open_backend
 
 DAY = timedelta(days=1)
 TWICE = Retry(max_attempts=2, backoff=1)
@@ -256,6 +260,50 @@ def test_on_failure_of_a_stopped_action() -> None:
         runner.interrupt()
         end.set()
         assert backend.ctx().run_query(alarms) == [("7 None: The worker that ran it was stopped", "failed")]
+
+
+def test_on_failure_of_a_lost_action() -> None:
+    """After its worker died, `on_failure` is a job of its own, so that it cannot kill each worker that finds it."""
+    begun, end = threading.Event(), threading.Event()
+
+    @internal_action(on_failure=alarm)
+    def ship(ctx: ActionCtx, *, order: int, since: datetime | None = None) -> None:
+        begun.set()
+        end.wait(PATIENCE)
+
+    with opened(ship) as backend:
+        backend.ctx().scheduler.run_after(0, ship, order=7)
+        ActionRunner(backend, nullcontext).start_due()
+        wait_until(begun.is_set)
+        [job] = backend.job_control.list_jobs("inProgress", limit=1)
+        backend.runtime.write(
+            lambda calls: end_interrupted_attempt(backend, nullcontext, calls, job, "lost"), backend.caller()
+        )
+        end.set()
+        assert backend.ctx().run_query(alarms) == []
+        assert [each.name for each in run_scheduled(backend)] == [alarm.name, "test_final_failures:follow_up"]
+        assert backend.ctx().run_query(alarms) == [("7 None: The worker that ran it died", "failed")]
+
+
+def test_on_failure_that_takes_too_long(tmp_path: Path) -> None:
+    """An `on_failure` over the time limit of mutations does not keep its action from failing, and runs as a job."""
+    runs = []
+
+    @internal_mutation
+    def linger(ctx: MutationCtx, error: str) -> None:
+        runs.append(error)
+        while len(runs) == 1:
+            time.sleep(0.01)
+
+    @internal_action(on_failure=linger)
+    def ship(ctx: ActionCtx) -> None:
+        raise ValueError("no truck")
+
+    with open_backend(tmp_path, [ship], mutation_timeout=0.5) as backend:
+        backend.ctx().scheduler.run_after(0, ship)
+        jobs = run_scheduled(backend)
+    assert [(job.name, job.state) for job in jobs] == [(ship.name, "failed"), (linger.name, "success")]
+    assert runs == ["ValueError: no truck"] * 2
 
 
 @pytest.mark.parametrize("wrong", ["no error", "misspelt", "one more", "no mutation"])
