@@ -25,7 +25,7 @@ from flask_convex_http.schema.system_tables import ScheduledFunction
 from flask_convex_http.worker.lost_mutations import LostMutations, is_open
 from flask_convex_http.worker.rejected_jobs import RejectedJobs
 from flask_convex_http.worker.resolve import record, resolve
-from flask_convex_http.worker.results import AttemptResult, log_failure, log_success
+from flask_convex_http.worker.results import AttemptResult, log_failure, log_successes
 
 #: The maximum number of mutations in one batch.
 _BATCH_SIZE = 100
@@ -116,9 +116,7 @@ class MutationRunner:
             self._rejected.add([result.job.id for result in batch.results], running)
             raise
         self._rejected.remove([result.job.id for result in batch.results])
-        for result in batch.results:
-            if result.was_run and result.error is None:
-                log_success(result.job)
+        log_successes([result.job for result in batch.results if result.was_run and result.error is None])
 
     def _fail_late(self, batch: _Batch, job: ScheduledFunction, error: MutationTimeoutError) -> None:
         """Fail a job that ran for too long. The transaction it ran in is rolled back."""

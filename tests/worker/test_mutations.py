@@ -23,6 +23,7 @@ from flask_convex_http.backend import Backend
 from flask_convex_http.scheduling.job_writer import MAX_JOBS
 from flask_convex_http.schema.system_tables import ScheduledFunction
 from flask_convex_http.testing import Clock, run_scheduled
+from flask_convex_http.worker.results import log_successes
 from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
 from tests.sqlite.crews import wait_until
 from tests.worker.workers import (
@@ -374,3 +375,22 @@ def test_an_unknown_function_that_was_due_long_ago(kind: Any, tmp_path: Path) ->
     with open_backend(tmp_path, clock=clock) as older:
         run_scheduled(older)
         assert [job.state for job in all_jobs(older)] == ["pending"]
+
+
+# --- the log ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("level", "lines"), [("INFO", 1), ("DEBUG", 20), ("WARNING", 0)])
+def test_successes_of_a_batch_are_few_lines(
+    level: str, lines: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Many mutations of one commit are one line at INFO for each function, and one line for each job at DEBUG."""
+    caplog.set_level(level, logger="flask_convex_http.jobs")
+    with open_backend(tmp_path) as backend:
+        for number in range(20):
+            backend.ctx().scheduler.run_after(0, write_note, text=str(number))
+        caplog.clear()
+        log_successes(all_jobs(backend))
+    found = [record.getMessage() for record in caplog.records]
+    assert len(found) == lines
+    assert level != "INFO" or found == ["20 jobs of the scheduled mutation workers:write_note succeeded"]
