@@ -7,6 +7,8 @@ the next.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any, Literal
@@ -42,6 +44,17 @@ _UNKNOWN_FOR = 60_000.0
 _LOOK_AGAIN = 2_000.0
 #: The name of the scheduled function that attempts a delivery.
 PROCESS = "_webhooks:process"
+
+
+@contextlib.contextmanager
+def _unreadable_logged(delivery_id: str) -> Iterator[None]:
+    """Log that a row cannot be read, such as one of a newer version. It must not block the others."""
+    try:
+        yield
+    except UnavailableError:
+        raise
+    except EngineError as error:
+        logger.error("The delivery %s cannot be read, and waits: %s", delivery_id, error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +245,9 @@ class DeliveryQueue:
     def cancel(self, transaction: Transaction, job: ScheduledFunction, now: float) -> None:
         """Cancel the delivery of a job that was canceled, and its next attempt. Other deliveries of its lane go on."""
         self.runtime.times.begin(now)
-        delivery = self._get(transaction, str(job.args.get("delivery")))
+        delivery_id, delivery = str(job.args.get("delivery")), None
+        with _unreadable_logged(delivery_id):
+            delivery = self.deliveries.get(transaction, delivery_id)
         if delivery is None or delivery.state != "pending":
             return
         following = delivery.job if delivery.job != job.id else None
@@ -252,18 +267,10 @@ class DeliveryQueue:
 
     def _without_job(self, transaction: Transaction, delivery_id: str) -> WebhookDelivery | None:
         """Return a delivery if it has no job that will run it."""
-        delivery = self._get(transaction, delivery_id)
-        return delivery if delivery is not None and self._has_no_job(transaction, delivery) else None
-
-    def _get(self, transaction: Transaction, delivery_id: str) -> WebhookDelivery | None:
-        """Return the delivery with this id, or None if its row does not exist or cannot be read."""
-        try:
-            return self.deliveries.get(transaction, delivery_id)
-        except UnavailableError:
-            raise
-        except EngineError as error:  # a row of a newer version, for example; it must not block the others
-            logger.error("The delivery %s cannot be read, and waits: %s", delivery_id, error)
-            return None
+        with _unreadable_logged(delivery_id):
+            delivery = self.deliveries.get(transaction, delivery_id)
+            return delivery if delivery is not None and self._has_no_job(transaction, delivery) else None
+        return None
 
     def _has_no_job(self, transaction: Transaction, delivery: WebhookDelivery) -> bool:
         if delivery.lane is not None:

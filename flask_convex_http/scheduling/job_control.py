@@ -6,7 +6,6 @@ While another write holds the database for longer than a few seconds, such as a 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +16,7 @@ from flask_convex_http.database.query import Query
 from flask_convex_http.engines import Engine, Snapshot, Transaction
 from flask_convex_http.errors import OverloadedError
 from flask_convex_http.ids import table_of
+from flask_convex_http.log import logger_of
 from flask_convex_http.scheduling.job_requests import JobRequest, JobRequests, RequestKind, is_paused
 from flask_convex_http.scheduling.jobs import KINDS, Jobs
 from flask_convex_http.schema.system_tables import ScheduledFunction
@@ -27,7 +27,7 @@ JobOutcome = Literal["canceled", "running", "ended", "pending", "paused", "reque
 #: Seconds for which an operation waits for other writes before it becomes a request.
 _TIMEOUT = 3.0
 
-logger = logging.getLogger("flask_convex_http")
+logger = logger_of("jobs")
 
 #: The maximum number of jobs that one transaction cancels, since other writers wait for it.
 _BATCH = 500

@@ -8,7 +8,6 @@ The request to pause all jobs stays until it is withdrawn. All others are remove
 
 from __future__ import annotations
 
-import logging
 import secrets
 from collections.abc import Iterable
 from typing import Literal
@@ -18,11 +17,12 @@ import msgspec
 from flask_convex_http.database.db import CreationTimes, insert
 from flask_convex_http.database.query import Query
 from flask_convex_http.engines import Engine, Snapshot, Transaction
+from flask_convex_http.log import logger_of
 from flask_convex_http.schema.documents import Schema
 from flask_convex_http.schema.index_ranges import between
 from flask_convex_http.schema.system_tables import Setting
 
-logger = logging.getLogger("flask_convex_http")
+logger = logger_of("jobs")
 
 _KEY = "job-request:"
 RequestKind = Literal["cancel", "cancel_all", "pause", "pause_all", "resume"]

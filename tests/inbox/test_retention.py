@@ -20,6 +20,7 @@ from flask_convex_http.worker.cleanup import Cleaner
 from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
 from tests.inbox.receiving import Boom, Receiver, numbered, payload, receiving, record
 from tests.inbox.test_failures import failing
+from tests.inbox.test_stuck import remove
 from tests.webhooks.senders import BODY, SECRET, build_hmac, sign_github, sign_hmac, sign_stripe
 
 pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
@@ -245,7 +246,7 @@ def test_a_pending_one_that_cannot_be_read(tmp_path: Path) -> None:
         assert [receiver.deliver(name).status_code for name in ("evt_1", "evt_2", "evt_3")] == [202] * 3
         first, second, _ = receiver.rows(ScheduledFunction)
         for job in (first, second):
-            receiver.backend.ctx().scheduler.cancel(job.id)
+            remove(receiver.backend, job.id)
         spoil(receiver, receiver.deliveries[0].id)
         clock.advance(2 * timedelta(hours=1))
         for _ in range(2):
