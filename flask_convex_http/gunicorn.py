@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from flask_convex_http.log import is_unconfigured, show
+from flask_convex_http import log as _log  # not for `import *`
 
 #: Threads wait for the disk and for slow clients, and do not block each other. SQLite's calls would block gevent.
 worker_class = "gthread"
@@ -52,10 +52,10 @@ def post_worker_init(worker: Any) -> None:
 
     Unless the app has configured logging, the package's lines go where gunicorn's go, with the same time and level.
     """
-    if is_unconfigured():
+    if _log.is_unconfigured():
         own = worker.log.error_log
         for handler in own.handlers:
-            show(handler, own.level)
+            _log.show(handler, own.level)
     background = getattr(worker.wsgi, "extensions", {}).get("convex_http_worker")
     if background is not None:
         background.ensure()

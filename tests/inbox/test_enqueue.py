@@ -14,6 +14,7 @@ from flask_convex_http import (
     DeadLetterError,
     HttpRouter,
     MutationCtx,
+    NoRetry,
     OverloadedError,
     Retry,
     Schema,
@@ -162,9 +163,10 @@ def test_an_error_status_is_a_failure(status: int, tmp_path: Path) -> None:
         assert f"The handler answered {status}" in str(receiver.delivery.error)
 
 
-def test_it_is_dead_lettered_at_once(tmp_path: Path) -> None:
-    """DeadLetterError ends the delivery in the first attempt."""
-    with enqueueing(tmp_path, failing(DeadLetterError("The shop closed in 2019")), clock=Clock()) as receiver:
+@pytest.mark.parametrize("error", [DeadLetterError, NoRetry])
+def test_it_is_dead_lettered_at_once(error: type[NoRetry], tmp_path: Path) -> None:
+    """DeadLetterError and NoRetry end the delivery in the first attempt."""
+    with enqueueing(tmp_path, failing(error("The shop closed in 2019")), clock=Clock()) as receiver:
         receiver.deliver()
         receiver.work(advance=HOUR)
         dead = receiver.delivery

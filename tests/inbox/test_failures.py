@@ -25,6 +25,7 @@ from flask_convex_http import (
     Id,
     MigrationRequiredError,
     MutationCtx,
+    NoRetry,
     OverloadedError,
     UnavailableError,
     VerificationError,
@@ -196,9 +197,13 @@ def test_a_broken_part_that_was_caught(tmp_path: Path) -> None:
 # --- given up --------------------------------------------------------------------------------------------------------
 
 
-def test_a_delivery_that_is_dead_lettered(tmp_path: Path) -> None:
-    """DeadLetterError rolls back, keeps the delivery as dead and responds with success; duplicates run nothing."""
-    with receiving(tmp_path, failing(DeadLetterError("The shop closed in 2019"))) as receiver:
+@pytest.mark.parametrize("error", [DeadLetterError, NoRetry])
+def test_a_delivery_that_is_dead_lettered(error: type[NoRetry], tmp_path: Path) -> None:
+    """DeadLetterError rolls back, keeps the delivery as dead and responds with success; duplicates run nothing.
+
+    NoRetry, which functions of jobs raise too, does the same.
+    """
+    with receiving(tmp_path, failing(error("The shop closed in 2019"))) as receiver:
         assert [(answer.status_code, answer.text) for answer in [receiver.deliver() for _ in range(3)]] == [
             (200, "OK")
         ] * 3
