@@ -14,7 +14,7 @@ from typing import Any, TypeVar, overload
 
 import msgspec
 from flask import Request, json
-from werkzeug.exceptions import BadRequest, ClientDisconnected, HTTPException
+from werkzeug.exceptions import BadRequest, ClientDisconnected, HTTPException, RequestTimeout
 
 from flask_convex_http.errors import ConvexHTTPError, PayloadTooLargeError, RequestError
 from flask_convex_http.validation.validator import InvalidValueError, Validator
@@ -180,9 +180,12 @@ def _read(read: Callable[[int], bytes], size: int) -> bytes:
 
     Raises:
         BadRequest: The server's parser rejects the body, or the connection broke off.
+        RequestTimeout: The server does not wait for the rest.
     """
     try:
         return read(size)
+    except RequestTimeout as error:  # gunicorn.worker's is an OSError as well, which Werkzeug would make a 400
+        raise RequestTimeout(error.description) from error
     except (HTTPException, ConvexHTTPError):
         raise
     except Exception as error:

@@ -14,13 +14,17 @@ from typing import Any
 
 from flask_convex_http import log as _log  # not for `import *`
 
-#: Threads wait for the disk and for slow clients, and do not block each other. SQLite's calls would block gevent.
-worker_class = "gthread"
+#: Threads wait for the disk, and do not block each other. SQLite's calls would block gevent. This one is gunicorn's
+#: gthread, with limits on the time that a request takes to arrive.
+worker_class: str | type = "flask_convex_http.gunicorn.worker.Worker"
 #: One for each of two processors. One serves while the other restarts. More workers do not write faster.
 workers = 2
 #: Writes that wait at the same time share one sync. With syncs of 4 ms, 32 threads serve 1.5 times the requests of 8
 #: threads. On a fast disk they cost nothing, because `post_fork` keeps each worker on its processor.
 threads = 32
+#: Longer than a proxy keeps its idle connections (nginx: 60 seconds), so that it sends no request over a connection that
+#: is being closed. An idle connection holds no thread, and is closed when a worker has no room for others.
+keepalive = 75
 #: Workers touch a file as a heartbeat. It is in memory, so that a busy disk does not delay it.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None
 #: Newer versions of gunicorn open a control socket in the home folder. Older versions ignore this setting.

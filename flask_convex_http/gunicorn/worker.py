@@ -1,0 +1,240 @@
+"""A worker of gunicorn that slow clients cannot stop.
+
+gunicorn's `gthread` gives a thread to each connection that has sent a byte, and waits without a limit for the rest: as
+many half-sent requests as there are threads stop a worker. Here three rules hold:
+
+* A connection gets a thread when its request has arrived, or the first 32 KiB of it. Until then it waits in the event
+  loop, for `arrival_timeout` seconds.
+* A request gets 408 if its thread has waited for `read_timeout` seconds, and fewer than `least_rate` bytes for each of
+  these seconds have arrived in them.
+* If more than half of the threads wait for bodies that have stalled for `stall_timeout` seconds, those that stalled
+  first get 408.
+
+A proxy that collects requests before it passes them on is better: it needs no thread for a large body either.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import operator
+import re
+import selectors
+import socket
+import time
+from typing import Any
+
+from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
+from werkzeug.exceptions import RequestTimeout
+
+_NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
+_PEEK = socket.MSG_PEEK | socket.MSG_DONTWAIT
+#: Bytes of a request that are awaited in the event loop, where the kernel holds them.
+_AWAITED = 32 * 1024
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})[ \t]*\r\n", re.IGNORECASE)
+#: The client sends the body only after a response to the head.
+_EXPECT = re.compile(rb"\r\nexpect:", re.IGNORECASE)
+#: Seconds between two looks at the threads that read, and between two log lines about descriptors.
+_PERIOD, _COMPLAINT = 0.5, 10.0
+
+
+class SlowClientError(RequestTimeout, ConnectionResetError):
+    """The client sends its request too slowly. Flask responds 408, and gunicorn closes the connection."""
+
+    def __init__(self) -> None:
+        super().__init__("The request did not arrive in time")
+        self.errno = errno.ECONNRESET
+
+
+class TimedSocket(socket.socket):
+    """A socket that knows how long its thread has waited for the bytes of a request."""
+
+    __slots__ = ("is_cut", "received", "waited", "waits_since")
+
+    @classmethod
+    def take_over(cls, other: socket.socket) -> TimedSocket:
+        """Return a socket that replaces another one."""
+        return cls(other.family, other.type, other.proto, fileno=other.detach())
+
+    def start_request(self) -> None:
+        """Begin to count for the next request."""
+        self.is_cut = False
+        self.received = 0
+        self.waited = 0.0
+        self.waits_since: float | None = None
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        """Receive some bytes.
+
+        Raises:
+            SlowClientError: The worker has cut the request off.
+        """
+        began = self.waits_since = time.monotonic()
+        try:
+            data = super().recv(size, flags)
+        finally:
+            self.waits_since = None
+            self.waited += time.monotonic() - began
+        if self.is_cut:
+            raise SlowClientError
+        self.received += len(data)
+        return data
+
+    def stalled_for(self, now: float) -> float:
+        """Return for how many seconds the thread has waited for the next byte."""
+        since = self.waits_since
+        return 0.0 if since is None else now - since
+
+    def cut(self) -> None:
+        """End the wait of the thread. The response can still be sent."""
+        self.is_cut = True
+        try:
+            self.shutdown(socket.SHUT_RD)
+        except OSError:
+            return  # the client is gone
+
+
+class Worker(ThreadWorker):  # type: ignore[misc]
+    """gunicorn's `gthread` with limits on the time that a request takes to arrive.
+
+    Attributes:
+        arrival_timeout: Seconds for the first 32 KiB of a request, and for a new connection without a request.
+        read_timeout: Seconds that a thread waits for bytes until their number is checked.
+        least_rate: The smallest number of bytes per second of these.
+        stall_timeout: Seconds without a byte after which a body may be cut off to free a thread.
+    """
+
+    arrival_timeout = 10.0
+    read_timeout = 20.0
+    least_rate = 1024
+    stall_timeout = 1.0
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._arriving: dict[Any, float] = {}  # in the order of their deadlines
+        self._reading: set[Any] = set()
+        self._next_look = self._next_complaint = 0.0
+
+    # --- gunicorn's own methods, called in its event loop ------------------------------------------------------------
+
+    def accept(self, *arguments: Any) -> None:
+        """Accept a connection. Without a free descriptor, close idle connections instead of ending the worker."""
+        try:
+            super().accept(*arguments)
+        except OSError as error:
+            if error.errno not in _NO_DESCRIPTORS:
+                raise
+            if time.monotonic() >= self._next_complaint:
+                self._next_complaint = time.monotonic() + _COMPLAINT
+                self.log.warning("No file descriptor is left for a connection; raise the limit (ulimit -n)")
+            self.murder_keepalived(force=True)
+            time.sleep(0.05)  # the connection stays in the queue of the kernel
+
+    def enqueue_req(self, conn: Any) -> None:
+        """Give a connection to a thread, once its request has arrived."""
+        if self.cfg.is_ssl:
+            super().enqueue_req(conn)
+            return
+        if not isinstance(conn.sock, TimedSocket):
+            conn.sock = TimedSocket.take_over(conn.sock)
+        awaited = _awaited(conn)
+        if awaited is None:
+            self._start(conn)
+            return
+        conn.sock.setblocking(False)
+        _report_at(conn.sock, awaited)
+        self._arriving[conn] = time.monotonic() + self.arrival_timeout
+        self.poller.register(conn.sock, selectors.EVENT_READ, functools.partial(self._on_readable, conn))
+
+    def finish_request(self, conn: Any, future: Any) -> None:
+        """Take a connection back from its thread."""
+        self._reading.discard(conn)
+        super().finish_request(conn, future)
+
+    def murder_keepalived(self, force: bool = False) -> None:
+        """Close connections that are due. gunicorn calls this after each event, and at least once a second."""
+        is_full = self.nr_conns >= self.worker_connections  # idle connections must not keep others out
+        super().murder_keepalived(force=force or is_full)
+        now = time.monotonic()
+        if now < self._next_look and not is_full:
+            return
+        self._next_look = now + _PERIOD
+        self._close_late(now + self.arrival_timeout - 1 if is_full else now)
+        if not self.cfg.is_ssl:
+            self._cut_slow(now)
+
+    # --- the rules ---------------------------------------------------------------------------------------------------
+
+    def _on_readable(self, conn: Any, client: Any) -> None:
+        awaited = _awaited(conn)
+        if awaited is not None:
+            _report_at(conn.sock, awaited)
+            return
+        self._forget(conn)
+        _report_at(conn.sock, 1)
+        self._start(conn)
+
+    def _start(self, conn: Any) -> None:
+        conn.sock.start_request()
+        conn.data_ready = True
+        self._reading.add(conn)
+        super().enqueue_req(conn)
+
+    def _forget(self, conn: Any) -> None:
+        del self._arriving[conn]
+        self.poller.unregister(conn.sock)
+
+    def _close_late(self, now: float) -> None:
+        for conn in [conn for conn, end in self._arriving.items() if end <= now or not self.alive]:
+            self._forget(conn)
+            self.nr_conns -= 1
+            conn.close()
+
+    def _cut_slow(self, now: float) -> None:
+        late, stalled = [], []
+        for sock in [conn.sock for conn in self._reading if not conn.sock.is_cut]:
+            stall = sock.stalled_for(now)
+            if sock.waited + stall > self.read_timeout:
+                if sock.received < self.read_timeout * self.least_rate:
+                    late.append(sock)
+                sock.received, sock.waited = 0, 0.0
+            elif stall > self.stall_timeout:
+                stalled.append((stall, sock))
+        stalled.sort(key=operator.itemgetter(0), reverse=True)
+        late += [sock for _, sock in stalled[: max(0, len(stalled) - self.cfg.threads // 2)]]
+        for sock in late:
+            sock.cut()
+        if late:
+            self.log.info("Cut off %d requests whose bodies do not arrive", len(late))
+
+
+def _awaited(conn: Any) -> int | None:
+    """Return the number of bytes to await before a thread reads from a connection, or None if it should read now."""
+    if conn.parser is not None and (conn.is_http2 or conn.parser.unreader.buf.getvalue()):
+        return None
+    try:
+        data = socket.socket.recv(conn.sock, _AWAITED, _PEEK)
+    except BlockingIOError:
+        return 1
+    except OSError:
+        return None  # the thread finds the same error
+    return _length_of_request(data) if data else None
+
+
+def _length_of_request(data: bytes) -> int | None:
+    """Return the number of bytes to await of a request that begins with these, or None if they suffice."""
+    end = data.find(b"\r\n\r\n")
+    if end < 0:
+        return len(data) + 1 if len(data) < _AWAITED else None
+    if data.startswith(b"GET "):
+        return None
+    length = _LENGTH.search(data, 0, end + 2)
+    if length is None or _EXPECT.search(data, 0, end):
+        return None
+    whole = min(end + 4 + int(length[1]), _AWAITED)
+    return whole if len(data) < whole else None
+
+
+def _report_at(sock: socket.socket, size: int) -> None:
+    """Let the poller report a socket when this number of bytes has arrived."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)

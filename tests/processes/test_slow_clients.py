@@ -1,0 +1,112 @@
+"""Slow clients of gunicorn with the settings of the package, and with no proxy in front of it."""
+
+import re
+import resource
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lengths import LONG
+from tests.processes.servers import Server
+from tests.processes.slow_clients import CHUNKED, GET, HEAD, LARGE, PARTS, answer, clients, seconds_for_health, serving
+
+
+def statuses(client: socket.socket, number: int) -> list[bytes]:
+    """Return the statuses of this many responses, whose bodies are JSON."""
+    data = b""
+    while data.count(b"}") < number:
+        data += client.recv(1000)
+    return re.findall(rb"HTTP/1.1 (\d+)", data)
+
+
+@pytest.fixture(name="impatient", scope="module")
+def _impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Yield a server with short times."""
+    with serving(tmp_path_factory.mktemp("impatient")) as server:
+        yield server
+
+
+def test_slow_clients_do_not_stop_a_worker(impatient: Server) -> None:
+    """Requests that have not arrived hold no thread, stalled bodies hold half of them, and both end in time."""
+    with clients(impatient, *PARTS * 8) as parts:
+        assert max(seconds_for_health(impatient) for _ in range(3)) < 0.5
+        parts[1].sendall(b"lth HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert answer(parts[1]).startswith(b"HTTP/1.1 200")
+        assert all(answer(client) == b"" for client in parts[2:])
+    with clients(impatient, *[CHUNKED, LARGE] * 3) as bodies:
+        assert seconds_for_health(impatient) < 5
+        assert all(answer(client).startswith(b"HTTP/1.1 408") for client in bodies)
+    assert seconds_for_health(impatient) < 0.5
+
+
+def test_requests_in_several_packets_are_served(impatient: Server) -> None:
+    """A request may arrive byte by byte, one after another on its connection, and with a body on demand."""
+    body = b'{"name": "Lamp"}'
+    post = HEAD + b"Content-Length: %d\r\n" % len(body)
+    with clients(impatient, b"") as [client]:
+        for request in (GET + b"\r\n", post + b"\r\n" + body, GET + b"\r\n"):
+            for byte in request:
+                client.sendall(bytes([byte]))
+            assert len(statuses(client, 1)) == 1
+        client.sendall(post + b"Expect: 100-continue\r\n\r\n")
+        assert answer(client).startswith(b"HTTP/1.1 100")
+        client.sendall(body)
+        assert statuses(client, 1) == [b"201"]
+        client.sendall((GET + b"\r\n") * 3)  # pipelined
+        assert statuses(client, 3) == [b"200"] * 3
+
+
+@LONG
+def test_trickling_clients_are_cut_off(tmp_path: Path) -> None:
+    """A client that sends a byte at a time is cut off, in the head and in the body; a slow but steady one is not."""
+    piece = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
+    with (
+        serving(tmp_path) as server,
+        clients(server, GET, CHUNKED, HEAD + b"Transfer-Encoding: chunked\r\n\r\n") as found,
+    ):
+        head, body, steady = found
+        last: dict[socket.socket, float] = {}
+        began = time.monotonic()
+        for _ in range(20):
+            for client, data in ((head, b"X"), (body, b"1\r\nx\r\n"), (steady, piece)):
+                try:
+                    client.sendall(data)
+                    last[client] = time.monotonic() - began
+                except OSError:
+                    continue
+            time.sleep(0.25)
+        assert last[head] < 4
+        assert answer(body).startswith(b"HTTP/1.1 408")
+        steady.sendall(b"0\r\n\r\n")
+        assert answer(steady).startswith(b"HTTP/1.1 400")  # it is no JSON, and arrived whole
+
+
+@LONG
+def test_many_slow_clients_of_the_recommended_settings(tmp_path: Path) -> None:
+    """140 half-sent requests and 64 unfinished bodies leave /health responding, and are closed within 30 seconds."""
+    with (
+        serving(tmp_path, "flask_convex_http.gunicorn", "--bind", "127.0.0.1:0") as server,
+        clients(server, *PARTS * 28, *[CHUNKED] * 64) as slow,
+    ):
+        began = time.monotonic()
+        assert max(seconds_for_health(server) for _ in range(10)) < 8
+        assert all(answer(client)[:12] in (b"", b"HTTP/1.1 408") for client in slow)
+        assert time.monotonic() - began < 30
+
+
+@LONG
+def test_no_descriptors_for_connections(tmp_path: Path) -> None:
+    """A worker without free descriptors goes on, and serves waiting clients when there are some again."""
+    with serving(tmp_path) as server:
+        [worker] = server.workers
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, (40, hard))
+        with clients(server, *[GET] * 60):
+            assert seconds_for_health(server) < 10
+        for _ in range(3):
+            assert seconds_for_health(server) < 5
+        assert server.workers == [worker], server.output
+        assert server.output.count("No file descriptor is left") in (1, 2)
