@@ -28,6 +28,7 @@ from flask_convex_http.errors import DocumentNotFoundError as DocumentNotFoundEr
 from flask_convex_http.errors import DocumentValidationError as DocumentValidationError
 from flask_convex_http.errors import EngineError as EngineError
 from flask_convex_http.errors import FunctionCallError as FunctionCallError
+from flask_convex_http.errors import FunctionLimitError as FunctionLimitError
 from flask_convex_http.errors import FunctionNotFoundError as FunctionNotFoundError
 from flask_convex_http.errors import InvalidCursorError as InvalidCursorError
 from flask_convex_http.errors import MigrationRefusedError as MigrationRefusedError

@@ -17,6 +17,7 @@ from typing import Any
 from flask_convex_http.config import Settings
 from flask_convex_http.credentials import Credentials, UserIdentity
 from flask_convex_http.database.db import CreationTimes, insert
+from flask_convex_http.database.limits import Limits
 from flask_convex_http.database.page_cursors import PageCursors
 from flask_convex_http.database.query import Query
 from flask_convex_http.engines import Engine, Snapshot, Transaction
@@ -161,6 +162,7 @@ class Backend:
             clock,
             _site(settings),
             settings.mutation_timeout,
+            Limits.of(settings),
         )
         self.rejections = Rejections(_rejections_folder(settings, folder))
         self.webhooks = Webhooks() if webhooks is None else webhooks
@@ -210,7 +212,7 @@ class Backend:
             return self.runtime.query(function, checked, caller)
         if function.kind == "mutation":
             return self.runtime.mutation(function, checked, caller)
-        return function.check_returns(function.handler(self.runtime.action_ctx(caller), **checked))
+        return self.runtime.result(function, function.handler(self.runtime.action_ctx(caller), **checked))
 
     def migrate(self, *, dry_run: bool = False, allow_destructive: bool = False) -> list[MigrationStep]:
         """Change the tables of the database to match the schema, in one transaction.
@@ -275,7 +277,8 @@ class Backend:
         Raises:
             MigrationRequiredError: The database does not exist.
         """
-        return Check(self.files, other_notes=self._notes, read_bytes=read_bytes, progress=progress).run()
+        limits = self.runtime.limits
+        return Check(self.files, limits, other_notes=self._notes, read_bytes=read_bytes, progress=progress).run()
 
     @property
     def unattached_files(self) -> UnattachedFiles:

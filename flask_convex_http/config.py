@@ -60,6 +60,10 @@ class Settings:
         api_key_prefix: The first letters of API keys.
         durability: "full" syncs each commit to the disk. "normal" may lose the last commits in a power cut.
         write_timeout: Seconds that a write waits for other writes before the response is 503.
+        max_document_bytes: The largest size of a document, unless its class has `max_bytes=`.
+        max_document_nesting: The largest number of levels of lists and objects in a document, itself included.
+        max_read_bytes: The largest size of all documents that one function reads.
+        max_return_bytes: The largest size of the value that a function returns.
         mutation_timeout: Seconds that a mutation may run before it is interrupted and rolled back.
         write_queue: The largest number of waiting writes in one process; the response to another one is 503.
         worker: "on" runs jobs in the processes that serve requests. "off" leaves them to `flask convex worker`.
@@ -83,6 +87,10 @@ class Settings:
     api_key_prefix: str = "cvx"
     durability: str = "full"
     write_timeout: float = 10.0
+    max_document_bytes: int = 32 * MIB
+    max_document_nesting: int = 32
+    max_read_bytes: int = 64 * MIB
+    max_return_bytes: int = 32 * MIB
     mutation_timeout: float = 30.0
     write_queue: int = 1000
     worker: str = "on"
@@ -330,6 +338,12 @@ def _bytes(key: str, value: Any) -> int:
     return _count(key, value, "a number of bytes")
 
 
+def _levels(key: str, value: Any) -> int:
+    if _count(key, value) > 64:
+        raise ConfigurationError(f"{key} must be 64 or less, which is the limit of values")
+    return int(value)
+
+
 def _prefix(key: str, value: Any) -> str:
     if not isinstance(value, str) or not re.fullmatch(r"[a-z][a-z0-9]{0,15}", value):
         raise ConfigurationError(f"{key} must be 1 to 16 lower-case letters and digits, and must start with a letter")
@@ -391,6 +405,10 @@ _PARSERS: dict[str, Callable[[str, Any], Any]] = {
     "CONVEX_API_KEY_PREFIX": _prefix,
     "CONVEX_DURABILITY": _durability,
     "CONVEX_WRITE_TIMEOUT": _seconds,
+    "CONVEX_MAX_DOCUMENT_BYTES": _bytes,
+    "CONVEX_MAX_DOCUMENT_NESTING": _levels,
+    "CONVEX_MAX_READ_BYTES": _bytes,
+    "CONVEX_MAX_RETURN_BYTES": _bytes,
     "CONVEX_MUTATION_TIMEOUT": _seconds,
     "CONVEX_WRITE_QUEUE": _count,
     "CONVEX_WORKER": _switch,

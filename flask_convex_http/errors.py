@@ -140,6 +140,10 @@ class UnstorableValueError(DocumentValidationError):
         self.client_message = client_message
 
 
+class FunctionLimitError(ConvexHTTPError):
+    """A function reads or returns more bytes than the deployment allows."""
+
+
 class FunctionNotFoundError(ConvexHTTPError):
     """No function has this name."""
 

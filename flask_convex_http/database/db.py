@@ -5,17 +5,18 @@ Every read and write of a function goes through the classes here.
 
 from __future__ import annotations
 
-import math
 import typing
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import UNSET
 
+from flask_convex_http.database.creation_times import CreationTimes as CreationTimes
+from flask_convex_http.database.limits import LIMITS, Limits
 from flask_convex_http.database.page_cursors import PageCursors
 from flask_convex_http.database.query import Query
 from flask_convex_http.database.versions import check_present, index_of, rank, version_fields
-from flask_convex_http.engines import Snapshot, Transaction
+from flask_convex_http.engines import ReadBudget, Snapshot, Transaction
 from flask_convex_http.errors import (
     ArgumentRangeError,
     ArgumentValidationError,
@@ -32,14 +33,13 @@ if TYPE_CHECKING:
 D = TypeVar("D", bound=Document)
 
 
-#: How far creation times may be ahead of the clock, in milliseconds. A clock that is further behind was set back.
-_SAME_TIME = 1.0
-
-
 class SystemReader:
     """Reads the package's own tables, such as `_storage`; `ctx.db.system`."""
 
-    def __init__(self, snapshot: Snapshot, schema: Schema, cursors: tuple[PageCursors, str]) -> None:
+    def __init__(
+        self, snapshot: Snapshot, schema: Schema, cursors: tuple[PageCursors, str], budget: ReadBudget
+    ) -> None:
+        self._budget = budget
         self._snapshot = snapshot
         self._schema = schema
         self._cursors = cursors
@@ -54,7 +54,11 @@ class SystemReader:
         if table.document not in READABLE:
             raise ArgumentRangeError(_unreadable(table.document), "Expected a valid id")
         row = self._snapshot.get(table, document_id)
-        return None if row is None else table.read(row)
+        if row is None:
+            return None
+        self._budget.take(table, row)
+        document: D = table.read(row)
+        return document
 
     def query(self, document: type[D]) -> Query[D]:
         """Start a query over a system table.
@@ -67,7 +71,9 @@ class SystemReader:
         """
         self._check_readable(document)
         table = self._schema.table_for(document)
-        return Query(self._snapshot, table, table.indexes["by_creation_time"], _cursors=self._cursors)
+        return Query(
+            self._snapshot, table, table.indexes["by_creation_time"], _cursors=self._cursors, _budget=self._budget
+        )
 
     def _check_readable(self, document: type[Document]) -> None:
         if document not in READABLE:
@@ -86,11 +92,15 @@ class DatabaseReader:
         snapshot: The snapshot.
         schema: The tables.
         cursors: The cursors of the deployment, and the function whose cursors are made and accepted.
+        limits: The limits of the deployment.
     """
 
-    __slots__ = ("_cursors", "_schema", "_snapshot")
+    __slots__ = ("_budget", "_cursors", "_schema", "_snapshot")
 
-    def __init__(self, snapshot: Snapshot, schema: Schema, cursors: tuple[PageCursors, str]) -> None:
+    def __init__(
+        self, snapshot: Snapshot, schema: Schema, cursors: tuple[PageCursors, str], limits: Limits = LIMITS
+    ) -> None:
+        self._budget = ReadBudget(limits.read_bytes)
         self._snapshot = snapshot
         self._schema = schema
         self._cursors = cursors
@@ -98,7 +108,7 @@ class DatabaseReader:
     @property
     def system(self) -> SystemReader:
         """The package's own tables."""
-        return SystemReader(self._snapshot, self._schema, self._cursors)
+        return SystemReader(self._snapshot, self._schema, self._cursors, self._budget)
 
     def get(self, document_id: Id[D], /) -> D | None:
         """Return the document with this id, or None if it does not exist.
@@ -111,7 +121,9 @@ class DatabaseReader:
         if row is None:
             self._table_of(document_id)  # raises for an invalid id, which no row has
             return None
-        return typing.cast("Table[D]", table).read(row)
+        found = typing.cast("Table[D]", table)
+        self._budget.take(found, row)
+        return found.read(row)
 
     def query(self, document: type[D], /) -> Query[D]:
         """Start a query over a table.
@@ -123,7 +135,9 @@ class DatabaseReader:
             A query over the whole table in the order of creation. See `Query`.
         """
         table = self._table_for(document)
-        return Query(self._snapshot, table, table.indexes["by_creation_time"], _cursors=self._cursors)
+        return Query(
+            self._snapshot, table, table.indexes["by_creation_time"], _cursors=self._cursors, _budget=self._budget
+        )
 
     def normalize_id(self, document: type[D], value: str) -> Id[D] | None:
         """Return the value as an id of a table, or None if it is not one.
@@ -160,12 +174,21 @@ class DatabaseWriter(DatabaseReader):
         schema: The tables.
         times: Assigns the creation times of inserted documents.
         cursors: The cursors of the deployment.
+        limits: The limits of the deployment.
     """
 
-    __slots__ = ("_clock", "_transaction")
+    __slots__ = ("_clock", "_limits", "_transaction")
 
-    def __init__(self, transaction: Transaction, schema: Schema, times: CreationTimes, cursors: PageCursors) -> None:
-        super().__init__(transaction, schema, (cursors, ""))
+    def __init__(
+        self,
+        transaction: Transaction,
+        schema: Schema,
+        times: CreationTimes,
+        cursors: PageCursors,
+        limits: Limits = LIMITS,
+    ) -> None:
+        super().__init__(transaction, schema, (cursors, ""), limits)
+        self._limits = limits
         self._transaction = transaction
         self._clock = times
 
@@ -180,7 +203,7 @@ class DatabaseWriter(DatabaseReader):
                 has the path of the value.
             UniqueConstraintError: Another document has the same values in a unique index.
         """
-        return insert(self._transaction, self._table_for(type(document)), document, self._clock)
+        return insert(self._transaction, self._table_for(type(document)), document, self._clock, limits=self._limits)
 
     def patch(self, document_id: Id[Any], /, **fields: Any) -> None:
         """Change some fields of a document and keep the others.
@@ -269,7 +292,7 @@ class DatabaseWriter(DatabaseReader):
         same = {name: getattr(document, name) for name in index.fields}
         known = Query(self._snapshot, table, index).with_index(by, **same).unique()
         if known is None:
-            return insert(self._transaction, table, document, self._clock)
+            return insert(self._transaction, table, document, self._clock, limits=self._limits)
         as_read = table.read([known.id, known.creation_time, *row])  # normalised like the stored one, as to UTC
         if rank(table, as_read, fields) <= rank(table, known, fields):
             return None
@@ -278,46 +301,33 @@ class DatabaseWriter(DatabaseReader):
 
     def _update(self, verb: str, table: Table[Any], document_id: str, changes: Mapping[str, Any]) -> None:
         if changes:
+            if self._limits.needs_row(table, changes):
+                self._check_limits(table, document_id, changes)
             found = self._transaction.update(table, document_id, changes)
         else:
             found = self._transaction.get(table, document_id) is not None
         if not found:
             raise DocumentNotFoundError(f"{verb}: there is no document {document_id}")
 
-
-class CreationTimes:
-    """Assigns the creation times of the documents that a process inserts.
-
-    The first document of a transaction gets the time of the transaction, and each further one the next larger float.
-    Documents thus sort in the order in which they were inserted, and their times differ unless the clock is set back.
-
-    Args:
-        now: The first creation time, in milliseconds since the epoch.
-    """
-
-    def __init__(self, now: float = -math.inf) -> None:
-        self._next = now
-
-    def begin(self, now: float) -> None:
-        """Start a transaction.
-
-        If the clock has not advanced beyond the last creation time, the next one follows it, to keep the order of
-        transactions. If the clock was set back by a millisecond or more, the next one is `now`.
-
-        Args:
-            now: The time of the transaction, in milliseconds since the epoch.
-        """
-        if not now <= self._next < now + _SAME_TIME:
-            self._next = now
-
-    def take(self) -> float:
-        """Assign the next creation time and return it, in milliseconds since the epoch."""
-        time, self._next = self._next, math.nextafter(self._next, math.inf)
-        return time
+    def _check_limits(self, table: Table[Any], document_id: str, changes: Mapping[str, Any]) -> None:
+        """Check a document as it will be after a change."""
+        stored = self._transaction.get(table, document_id)
+        if stored is not None:
+            row = [
+                *stored[:2],
+                *(changes.get(name, value) for name, value in zip(table.columns, stored[2:], strict=True)),
+            ]
+            self._limits.check_row(table, row)
 
 
 def insert(
-    transaction: Transaction, table: Table[D], document: D, clock: CreationTimes, document_id: str | None = None
+    transaction: Transaction,
+    table: Table[D],
+    document: D,
+    clock: CreationTimes,
+    document_id: str | None = None,
+    *,
+    limits: Limits | None = None,
 ) -> Id[D]:
     """Store a document in any table, the package's own included.
 
@@ -327,6 +337,7 @@ def insert(
         document: The document.
         clock: Assigns the creation time.
         document_id: The id of the document, or None to make one.
+        limits: The limits of the document, or None for the package's own tables.
 
     Returns:
         The id of the document.
@@ -338,7 +349,10 @@ def insert(
     check_is_new(table, document)
     time = clock.take()
     document_id = document_id or new_id(table.name, time)
-    transaction.insert(table, [document_id, time, *table.row(document)])
+    row = [document_id, time, *table.row(document)]
+    if limits is not None:
+        limits.check_row(table, row)
+    transaction.insert(table, row)
     return Id(document_id)
 
 

@@ -15,6 +15,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 import msgspec
 
 from flask_convex_http.database.page_cursors import PageCursors
+from flask_convex_http.engines import ReadBudget
 from flask_convex_http.errors import InvalidCursorError, NotUniqueError, QueryError, QueryRangeError
 from flask_convex_http.schema.columns import stored_bound
 from flask_convex_http.schema.documents import Document, Index, Table
@@ -44,7 +45,13 @@ class Source(Protocol):
     """The snapshot or transaction that a query reads."""
 
     def select(
-        self, table: Table[Any], segment: Segment, *, descending: bool, limit: int | None
+        self,
+        table: Table[Any],
+        segment: Segment,
+        *,
+        descending: bool,
+        limit: int | None,
+        budget: ReadBudget | None = None,
     ) -> list[Sequence[Any]]:
         """Return the rows of a segment, at most `limit`."""
 
@@ -68,6 +75,7 @@ class Query(Generic[D]):
     _filters: tuple[Callable[[D], object], ...] = ()
     _indexed: bool = False
     _cursors: tuple[PageCursors, str] | None = None
+    _budget: ReadBudget | None = None
 
     def with_index(self, name: str, /, **fields: Any) -> Query[D]:
         """Read a range of an index.
@@ -175,7 +183,9 @@ class Query(Generic[D]):
             left = None if limit is None else limit - len(documents)
             if left == 0:
                 break
-            rows = self._source.select(self._table, segment, descending=self._order == "desc", limit=left)
+            rows = self._source.select(
+                self._table, segment, descending=self._order == "desc", limit=left, budget=self._budget
+            )
             documents += [read(row) for row in rows]
         return documents
 
@@ -187,7 +197,9 @@ class Query(Generic[D]):
         descending = self._order == "desc"
         rows = [self._source.stream(self._table, segment, descending=descending) for segment in self._segments(after)]
         while rows:
-            yield from map(self._table.read, rows[0])
+            yield from map(
+                self._table.read, rows[0] if self._budget is None else self._budget.through(self._table, rows[0])
+            )
             del rows[0]
 
     def _segments(self, after: Sequence[Any] | None = None) -> list[Segment]:

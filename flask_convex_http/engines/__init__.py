@@ -14,4 +14,5 @@ from flask_convex_http.engines.base import Row as Row
 from flask_convex_http.engines.base import Snapshot as Snapshot
 from flask_convex_http.engines.base import StartMarker as StartMarker
 from flask_convex_http.engines.base import Transaction as Transaction
+from flask_convex_http.engines.read_budget import ReadBudget as ReadBudget
 from flask_convex_http.engines.readiness import UndescribedTable as UndescribedTable

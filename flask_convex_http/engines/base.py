@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from flask_convex_http.engines.read_budget import ReadBudget
 from flask_convex_http.engines.readiness import UndescribedTable
 from flask_convex_http.schema.documents import Table
 from flask_convex_http.schema.index_ranges import Segment
@@ -33,7 +34,15 @@ class Snapshot(Protocol):
     def get(self, table: Table[Any], document_id: str) -> Row | None:
         """Return the row with this id, or None."""
 
-    def select(self, table: Table[Any], segment: Segment, *, descending: bool, limit: int | None) -> list[Row]:
+    def select(
+        self,
+        table: Table[Any],
+        segment: Segment,
+        *,
+        descending: bool,
+        limit: int | None,
+        budget: ReadBudget | None = None,
+    ) -> list[Row]:
         """Return the rows of a segment, in its order.
 
         Args:
@@ -41,6 +50,10 @@ class Snapshot(Protocol):
             segment: A run of one index.
             descending: Whether to read the segment backwards.
             limit: Maximum number of rows, or None for all.
+            budget: Counts the bytes of the rows, and stops the read at its limit.
+
+        Raises:
+            FunctionLimitError: The rows are over the budget.
         """
 
     def stream(self, table: Table[Any], segment: Segment, *, descending: bool) -> Iterator[Row]:

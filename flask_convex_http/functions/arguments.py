@@ -50,7 +50,8 @@ class Arguments:
         self._conversion = Conversion(struct, f"{where}: ")
         self.are_plain = all(kind_of(hints[name]) in _PLAIN_KINDS for name in parameters)
         self._decoder = msgspec.json.Decoder(struct)
-        self._remaining = [(name, check) for name, validator in validators.items() if (check := validator.remaining)]
+        checks = [(name, validator.nesting_check, validator.remaining) for name, validator in validators.items()]
+        self._remaining = [(name, check) for name, *both in checks for check in both if check is not None]
         self._validators = list(validators.values())
 
     def bind(self, id_prefixes: Mapping[str, tuple[str, ...]]) -> list[str]:

@@ -22,7 +22,8 @@ from flask_convex_http.errors import (
 )
 from flask_convex_http.functions.arguments import Arguments, hints_of, parameters_of
 from flask_convex_http.retry import Retry
-from flask_convex_http.validation.annotations import describe
+from flask_convex_http.schema.columns import kind_of
+from flask_convex_http.validation.annotations import describe, id_markers
 from flask_convex_http.validation.conversion import CHECK_ERRORS, invalid_value, may_come_from_json
 from flask_convex_http.validation.validator import InvalidValueError, Validator
 
@@ -35,6 +36,8 @@ R = TypeVar("R")
 #: Covariant, because mypy rejects `sorted(ctx.run_query(names))` otherwise: it expects a query of an Iterable there.
 R_co = TypeVar("R_co", covariant=True)
 Kind = Literal["query", "mutation", "action"]
+#: Kinds of values that have a few bytes.
+_LITTLE_KINDS = ("integer", "real", "boolean", "datetime", "date", "uuid")
 #: Gets the ctx of a mutation, the arguments of the run that failed and its error as a text.
 FailureHook: TypeAlias = "Callable[[MutationCtx, dict[str, Any], str], None]"
 #: Gets the same after the process that ran it has died. Returns the milliseconds until the next run, or None for none.
@@ -71,6 +74,7 @@ class Function(Generic[P, R_co]):
         self._schema: Schema | None = None
         self._arguments: Arguments | None = None
         self._returns: Validator | None = None
+        self._returns_little = False
         with contextlib.suppress(NameError):  # bind() resolves forward references
             self._compile()
 
@@ -158,6 +162,11 @@ class Function(Generic[P, R_co]):
             raise ReturnsValidationError(f"{self.name} returned a wrong value: {error}") from None
 
     @property
+    def returns_little(self) -> bool:
+        """Whether its annotation bounds the result to some bytes, such as None, an id or a number."""
+        return self._returns_little
+
+    @property
     def argument_types(self) -> dict[str, Any]:
         """The annotations by parameter name."""
         hints = hints_of(self.handler)
@@ -168,6 +177,7 @@ class Function(Generic[P, R_co]):
             return
         hints = hints_of(self.handler)
         returns = hints.get("return", Any)
+        self._returns_little = returns is type(None) or kind_of(returns) in _LITTLE_KINDS or _is_id(returns)
         self._returns = None if returns is Any else Validator(returns, f"{self._where} -> {describe(returns)}")
         self._arguments = Arguments(self.parameters, hints, self._where)
 
@@ -371,6 +381,10 @@ def _check_on_failure(function: ActionFunction[Any, Any], on_failure: MutationFu
             f"{function.name}: its on_failure takes the error and the arguments of the action; write "
             f"def {on_failure.__name__}(ctx: MutationCtx, error: str{', *' if expected else ''}{arguments})"
         )
+
+
+def _is_id(annotation: Any) -> bool:
+    return kind_of(annotation) == "text" and next(id_markers(annotation), None) is not None
 
 
 def default_name(handler: Callable[..., Any]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from flask_convex_http.database.limits import Limits
 from flask_convex_http.engines import Row, Snapshot
 from flask_convex_http.errors import (
     BlobNotFoundError,
@@ -56,18 +57,26 @@ class Check:
 
     Args:
         files: The database, its schema and the blob store.
+        limits: The limits of documents.
         other_notes: Returns notes on tables whose meaning this module does not know.
         read_bytes: Whether to read the bytes of all files and compare their digests.
         progress: Called with the number of documents and files that are checked.
     """
 
     def __init__(
-        self, files: Files, *, other_notes: Callable[[], list[str]], read_bytes: bool, progress: Progress
+        self,
+        files: Files,
+        limits: Limits,
+        *,
+        other_notes: Callable[[], list[str]],
+        read_bytes: bool,
+        progress: Progress,
     ) -> None:
         self._files = files
         self._other_notes = other_notes
         self._read_bytes = read_bytes
         self._progress = progress
+        self._limits = limits
         self._meter = Meter(progress, 0)
         self._findings = Findings()
 
@@ -106,14 +115,19 @@ class Check:
 
     def _check_table(self, snapshot: Snapshot, table: Table[Any]) -> None:
         mismatches, dangling = _Sentences(self._findings.problems), _Sentences(self._findings.notes)
+        beyond = _Sentences(self._findings.notes)
         references = [column for column in table.columns.values() if column.validator.id_markers]
         for row in snapshot.stream(table, Segment(()), descending=False):  # without an index: it may be damaged
             self._findings.rows += 1
             self._meter.advance()
             document = _read_document(table, row, mismatches)
+            limit = None if table.system else self._limits.problem(table, row)
+            if limit is not None:
+                beyond.add(f"The document {row[0]} is beyond a limit and cannot be written again: {limit}")
             if document is not None:
                 self._check_references(snapshot, document, references, dangling)
         mismatches.end(f"{table.name} has {{}} more documents that do not match their class")
+        beyond.end(f"{table.name} has {{}} more documents beyond a limit")
         dangling.end(f"{table.name} has {{}} more references to documents that do not exist")
 
     def _check_references(

@@ -122,7 +122,7 @@ class MutationCalls(QueryCalls):
         """Run a mutation as a part of this transaction, and return its value."""
         found, arguments = self._runtime.resolve(function, "mutation", args, kwargs, self._caller.depth)
         inner = self._inside(self._caller.deeper(), self.now, self._hooks)
-        return self.attempt(lambda: found.check_returns(found.handler(inner.ctx(), **arguments)))
+        return self.attempt(lambda: self._runtime.result(found, found.handler(inner.ctx(), **arguments)))
 
     def attempt(self, body: Callable[[], T]) -> T:
         """Call a function at a savepoint. If it raises, its writes, hooks and jobs are rolled back."""
@@ -144,7 +144,7 @@ class MutationCalls(QueryCalls):
         inner = self._inside(caller, self._runtime.clock(), hooks)
         self.restart_limit(function.name)
         with self.transaction.savepoint(), app_context():  # in this order: an error in teardown rolls back too
-            value = function.check_returns(function.handler(inner.ctx(), **arguments))
+            value = self._runtime.result(function, function.handler(inner.ctx(), **arguments))
         self._hooks.merge(hooks)
         return value
 
@@ -220,7 +220,7 @@ class ActionCalls:
         """Run an action, and return its value."""
         found, arguments = self._runtime.resolve(function, "action", args, kwargs, self._caller.depth)
         ctx = self._runtime.action_ctx(self._caller.deeper())
-        return found.check_returns(found.handler(ctx, **arguments))
+        return self._runtime.result(found, found.handler(ctx, **arguments))
 
     def _with_jobs(self, body: Callable[[JobWriter], T], /) -> T:
         return self._runtime.write(lambda calls: body(calls.jobs), self._caller)

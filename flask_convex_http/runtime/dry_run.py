@@ -66,7 +66,7 @@ def dry_run(runtime: Runtime, body: Callable[[MutationCalls], Any]) -> DryRun:
 def _record(runtime: Runtime, transaction: Transaction, body: Callable[[MutationCalls], Any]) -> DryRun:
     now, recording = runtime.clock(), RecordingTransaction(transaction)
     runtime.times.begin(now)
-    db = DatabaseWriter(recording, runtime.schema, runtime.times, runtime.cursors)
+    db = DatabaseWriter(recording, runtime.schema, runtime.times, runtime.cursors, runtime.limits)
     result = body(MutationCalls(runtime, recording, db, now, CommitHooks(), runtime.caller()))
     changes = list(recording.changes())
     rows = [row_change(change) for change in changes if not change.table.system]

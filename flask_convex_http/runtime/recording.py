@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
-from flask_convex_http.engines import Row, Transaction
+from flask_convex_http.engines import ReadBudget, Row, Transaction
 from flask_convex_http.schema.documents import Table
 from flask_convex_http.schema.index_ranges import Segment
 
@@ -52,9 +52,17 @@ class RecordingTransaction:
         """See `Snapshot`."""
         return self._transaction.get(table, document_id)
 
-    def select(self, table: Table[Any], segment: Segment, *, descending: bool, limit: int | None) -> list[Row]:
+    def select(
+        self,
+        table: Table[Any],
+        segment: Segment,
+        *,
+        descending: bool,
+        limit: int | None,
+        budget: ReadBudget | None = None,
+    ) -> list[Row]:
         """See `Snapshot`."""
-        return self._transaction.select(table, segment, descending=descending, limit=limit)
+        return self._transaction.select(table, segment, descending=descending, limit=limit, budget=budget)
 
     def stream(self, table: Table[Any], segment: Segment, *, descending: bool) -> Iterator[Row]:
         """See `Snapshot`."""

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from flask_convex_http.credentials import UserIdentity
 from flask_convex_http.database.db import CreationTimes, DatabaseReader, DatabaseWriter
+from flask_convex_http.database.limits import LIMITS, Limits
 from flask_convex_http.database.page_cursors import PageCursors
 from flask_convex_http.engines import Engine, Snapshot, Transaction
 from flask_convex_http.errors import ArgumentRangeError, ArgumentValidationError, MutationInterruptedError
@@ -57,6 +58,7 @@ class Runtime:
         clock: Returns the time, in milliseconds since the epoch.
         site: Returns the start of absolute URLs, or None to use each caller's.
         mutation_timeout: Seconds that a mutation may run.
+        limits: The limits of documents, and of what functions read and return.
         times: Assigns the creation times of documents.
     """
 
@@ -71,6 +73,7 @@ class Runtime:
     clock: Callable[[], float]
     site: Site | None = None
     mutation_timeout: float = 30.0
+    limits: Limits = LIMITS
     times: CreationTimes = field(default_factory=CreationTimes)
 
     def resolve(
@@ -124,14 +127,28 @@ class Runtime:
     ) -> Any:
         """Run a query on an open snapshot, and return its value."""
         calls = QueryCalls(self, snapshot, now, caller)
-        ctx = QueryCtx(DatabaseReader(snapshot, self.schema, (self.cursors, function.name)), caller.auth, now, calls)
-        return function.check_returns(function.handler(ctx, **arguments))
+        ctx = QueryCtx(
+            DatabaseReader(snapshot, self.schema, (self.cursors, function.name), self.limits), caller.auth, now, calls
+        )
+        return self.result(function, function.handler(ctx, **arguments))
+
+    def result(self, function: Function[Any, Any], value: Any) -> Any:
+        """Return the validated value of a function.
+
+        Raises:
+            ReturnsValidationError: The value does not match the annotation.
+            FunctionLimitError: The value is too large.
+        """
+        checked = function.check_returns(value)
+        if not function.returns_little:
+            self.limits.check_result(checked, function.name)
+        return checked
 
     def mutation(self, function: Function[Any, Any], arguments: Kwargs, caller: Caller) -> Any:
         """Run a mutation in a new transaction, and return its value after the commit."""
         fresh = _fresh_arguments(arguments)
         return self.write(
-            lambda calls: function.check_returns(function.handler(calls.ctx(), **next(fresh))),
+            lambda calls: self.result(function, function.handler(calls.ctx(), **next(fresh))),
             caller,
             name=function.name,
         )
@@ -166,7 +183,7 @@ class Runtime:
             hooks.clear()
             now = self.clock()
             self.times.begin(now)
-            db = DatabaseWriter(transaction, self.schema, self.times, self.cursors)
+            db = DatabaseWriter(transaction, self.schema, self.times, self.cursors, self.limits)
             limit = TimeLimit(self.mutation_timeout, name, transaction.interrupt)
             try:
                 with limit:

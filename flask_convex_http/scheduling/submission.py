@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Literal
 
 import msgspec
@@ -13,11 +12,6 @@ from flask_convex_http.schema.documents import Schema
 
 #: The maximum size of one job's arguments, in bytes of JSON.
 MAX_ARGUMENTS = 4 * 2**20
-#: The maximum nesting of arrays and objects in arguments, as in Convex. JSON parsers recurse, so a row that is nested
-#: deeper could be written but not read, and would stop the workers.
-MAX_NESTING = 64
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
-_BRACKET = re.compile(rb"[][{}]")
 
 
 class Submission(msgspec.Struct, frozen=True):  # a dataclass takes five times as long to make
@@ -64,18 +58,3 @@ def _check_size(name: str, arguments: bytes) -> None:
             f"{name}: the arguments are too large to be scheduled: {len(arguments)} bytes, "
             f"limit {MAX_ARGUMENTS}; store the data and pass its id"
         )
-    if _nesting(arguments) > 1 + MAX_NESTING:  # the arguments themselves are an object
-        raise ArgumentRangeError(
-            f"{name}: the arguments are nested more than {MAX_NESTING} deep, and cannot be scheduled"
-        )
-
-
-def _nesting(text: bytes) -> int:
-    """Return how deep a JSON text is nested, or 0 if it has too few brackets to exceed the limit."""
-    if text.count(b"[") + text.count(b"{") <= MAX_NESTING:
-        return 0
-    depth = deepest = 0
-    for bracket in _BRACKET.findall(_STRING.sub(b"", text)):
-        depth += 1 if bracket in b"[{" else -1
-        deepest = max(deepest, depth)
-    return deepest

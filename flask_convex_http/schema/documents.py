@@ -11,15 +11,15 @@ from msgspec import UNSET
 
 from flask_convex_http.errors import ArgumentRangeError, ArgumentValidationError, RegistrationError
 from flask_convex_http.ids import Id, table_of
+from flask_convex_http.schema.indexes import ID_COLUMN as ID_COLUMN
+from flask_convex_http.schema.indexes import TIME_COLUMN as TIME_COLUMN
+from flask_convex_http.schema.indexes import Index as Index
+from flask_convex_http.schema.indexes import Unique as Unique
+from flask_convex_http.schema.indexes import unique as unique
 from flask_convex_http.schema.renames import old_names_of_table
-from flask_convex_http.schema.tables import ID_COLUMN as ID_COLUMN
-from flask_convex_http.schema.tables import TIME_COLUMN as TIME_COLUMN
 from flask_convex_http.schema.tables import Column as Column
 from flask_convex_http.schema.tables import D as D
-from flask_convex_http.schema.tables import Index as Index
 from flask_convex_http.schema.tables import Table as Table
-from flask_convex_http.schema.tables import Unique as Unique
-from flask_convex_http.schema.tables import unique as unique
 
 if TYPE_CHECKING:
     from typing import Protocol, Self
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     class Document(metaclass=DocumentMeta):
         """A row of a table, as an immutable value. Subclass it with `table=` and optionally `indexes=`.
 
-        The old name of a table that was renamed is given as `renamed_from=`.
+        The old name of a table that was renamed is given as `renamed_from=`, and the largest size of a document as
+        `max_bytes=`.
         """
 
         __convex_document__: ClassVar[bool]
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
             table: str | None = None,
             indexes: Mapping[str, Sequence[str] | Unique] | None = None,
             renamed_from: str | Sequence[str] | None = None,
+            max_bytes: int | None = None,
         ) -> None: ...
 
         @property
@@ -80,23 +82,27 @@ else:
     class DocumentMeta(msgspec.StructMeta):
         """Builds the table of a document class from its class statement."""
 
-        def __new__(mcls, name, bases, namespace, *, table=None, indexes=None, renamed_from=None, **options):
+        def __new__(
+            mcls, name, bases, namespace, *, table=None, indexes=None, renamed_from=None, max_bytes=None, **options
+        ):
             """Return the class, with its table if the statement names one."""
             below_document = any(hasattr(base, "__convex_document__") for base in bases)
             if below_document and options:
                 raise RegistrationError(
                     f"class {name}(Document, {next(iter(options))}=...): a document class takes table=, "
-                    "indexes= and renamed_from= only"
+                    "indexes=, renamed_from= and max_bytes= only"
                 )
             # msgspec inherits frozen=True, but not kw_only=True
             cls = super().__new__(mcls, name, bases, namespace, **{"kw_only": True, **options})
             cls.__convex_table__ = None
             if table is None:
-                given = "indexes" if indexes is not None else "renamed_from" if renamed_from is not None else None
-                if given:
-                    raise RegistrationError(f"{name} has {given} but no table: write class {name}(Document, table=...)")
+                given = {"indexes": indexes, "renamed_from": renamed_from, "max_bytes": max_bytes}
+                for option in (option for option, value in given.items() if value is not None):
+                    raise RegistrationError(
+                        f"{name} has {option} but no table: write class {name}(Document, table=...)"
+                    )
                 return cls
-            table_being_built = Table(cls, table, indexes or {}, old_names_of_table(renamed_from))
+            table_being_built = Table(cls, table, indexes or {}, old_names_of_table(renamed_from), max_bytes)
             cls.__convex_table__ = table_being_built
             table_being_built.try_resolve()
             return cls
@@ -110,7 +116,8 @@ else:
     ):
         """A row of a table, as an immutable value. Subclass it with `table=` and optionally `indexes=`.
 
-        The old name of a table that was renamed is given as `renamed_from=`.
+        The old name of a table that was renamed is given as `renamed_from=`, and the largest size of a document as
+        `max_bytes=`.
 
         Attributes:
             id: The id of a stored document, UNSET before.

@@ -19,7 +19,11 @@ from flask_convex_http.errors import (
     UniqueConstraintError,
     UnstorableValueError,
 )
-from flask_convex_http.schema.columns import ColumnType, column_type
+from flask_convex_http.schema.columns import TEXT_KINDS, ColumnType, Kind, column_type
+from flask_convex_http.schema.indexes import ID_COLUMN as ID_COLUMN
+from flask_convex_http.schema.indexes import TIME_COLUMN as TIME_COLUMN
+from flask_convex_http.schema.indexes import Index as Index
+from flask_convex_http.schema.indexes import Unique as Unique
 from flask_convex_http.schema.renames import old_names_of_field, without_old_names
 from flask_convex_http.validation.records import NotStorableError
 from flask_convex_http.validation.validator import InvalidValueError, Validator
@@ -33,44 +37,6 @@ _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}", re.ASCII)
 #: Fields of every document, which a class must not declare again.
 _RESERVED_FIELDS = {"id": str | UnsetType, "creation_time": float | UnsetType}
 _RESERVED_INDEXES = {"by_id", "by_creation_time"}
-ID_COLUMN, TIME_COLUMN = "_id", "_creation_time"
-
-
-@dataclass(frozen=True, slots=True)
-class Unique:
-    """The declaration of a unique index, as `unique` returns it."""
-
-    fields: tuple[str, ...]
-
-
-def unique(*fields: str) -> Unique:
-    """Declare a unique index: no two documents may have the same values in these fields.
-
-    Args:
-        fields: Field names in order. As in SQL, documents with None in one of them do not collide. Store a value such
-            as "" where even the absence of a value must be unique.
-    """
-    return Unique(fields)
-
-
-@dataclass(frozen=True, slots=True)
-class Index:
-    """An index of a table.
-
-    Attributes:
-        name: Its name in `with_index`.
-        fields: The declared fields. The creation time is the implicit last one.
-        unique: Whether it is a constraint as well.
-    """
-
-    name: str
-    fields: tuple[str, ...]
-    unique: bool = False
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns that rows are ordered by: the fields, the creation time and the id."""
-        return (*self.fields, TIME_COLUMN, ID_COLUMN)
 
 
 @dataclass(slots=True)
@@ -109,6 +75,7 @@ class Table(Generic[D]):
         name: Its name, of letters, digits and underscores.
         indexes: Field names by index name.
         old_names: The names that the table had in earlier releases.
+        max_bytes: The largest size of a document, or None for the setting.
 
     Attributes:
         system: Whether it is one of the package's own tables.
@@ -116,6 +83,8 @@ class Table(Generic[D]):
         fields: The names of the fields, without id and creation time.
         indexes: The indexes by name, "by_creation_time" included.
         nullable: The names of the columns that can hold None.
+        size: Returns the bytes of a row, where a character of text counts as one.
+        nested_columns: The place, the name and the levels of each column that is stored as JSON.
 
     Raises:
         RegistrationError: A name, a field or an index cannot work.
@@ -127,14 +96,20 @@ class Table(Generic[D]):
         name: str,
         indexes: Mapping[str, Sequence[str] | Unique],
         old_names: tuple[str, ...] = (),
+        max_bytes: int | None = None,
     ) -> None:
         self.document = document
         self.name = name
         self.old_names = old_names
         self.id_prefixes = (name, *old_names)
+        self.max_bytes = max_bytes
         self.system = document.__module__.startswith(f"{__package__}.")
         self.fields = tuple(field for field in _struct_fields(document) if field not in _RESERVED_FIELDS)
         self._columns: dict[str, Column] | None = None
+        if max_bytes is not None and (type(max_bytes) is not int or max_bytes < 1):
+            raise RegistrationError(
+                f"{document.__name__}: max_bytes={max_bytes!r} must be a number of bytes, 1 or more"
+            )
         for each in self.id_prefixes:
             self._check_name(each)
         self._check_fields()
@@ -284,6 +259,12 @@ class Table(Generic[D]):
         names = ("id", "creation_time", *columns)
         self._make = _constructor(self.document, names)
         self.nullable = frozenset(name for name, column in columns.items() if column.nullable)
+        self.size = _size_function([column.type.kind for column in columns.values()])
+        self.nested_columns = [
+            (place, column.name, column.validator.levels)
+            for place, column in enumerate(columns.values(), start=2)
+            if column.type.kind == "json"
+        ]
         self._loaders = [
             (place, column.name, column.type.load)
             for place, column in enumerate(columns.values(), start=2)
@@ -352,6 +333,14 @@ def _constructor(document: type[D], names: Sequence[str]) -> Callable[[Sequence[
     arguments = ", ".join(f"{name}=row[{place}]" for place, name in enumerate(names))
     make = eval(f"lambda row: document({arguments})", {"document": document})
     return typing.cast("Callable[[Sequence[Any]], D]", make)
+
+
+def _size_function(kinds: Sequence[Kind]) -> Callable[[Sequence[Any]], int]:
+    """Return a function of a row, compiled for the same reason as `_constructor`: each row that is read is counted."""
+    long = [place for place, kind in enumerate(kinds, start=2) if kind in TEXT_KINDS or kind == "blob"]
+    others = 8 * (len(kinds) - len(long) + 1)
+    terms = " + ".join([str(others), "len(row[0])", *(f"len(row[{place}] or '')" for place in long)])
+    return typing.cast("Callable[[Sequence[Any]], int]", eval(f"lambda row: {terms}"))
 
 
 def _accepts(validator: Validator, value: Any) -> bool:

@@ -27,6 +27,7 @@ from flask_convex_http.validation.annotations import (
     split_union,
 )
 from flask_convex_http.validation.conversion import CHECK_ERRORS, Conversion, invalid_value
+from flask_convex_http.validation.levels import levels_of, nesting_check
 from flask_convex_http.validation.records import Check, check_fields, check_keys, make_check
 from flask_convex_http.validation.records import InvalidValueError as InvalidValueError
 
@@ -41,6 +42,8 @@ class Validator:
     Attributes:
         type: The annotation as rewritten for msgspec.
         id_markers: The markers of every `Id[...]` in the annotation.
+        levels: The levels of lists and objects that a value has at most, which may be infinite.
+        nesting_check: Checks the levels of a value against the limit. None if the type bounds them.
 
     Raises:
         RegistrationError: The annotation cannot be validated.
@@ -59,6 +62,8 @@ class Validator:
                 msgspec.defstruct("Value", [("value", self.type)], array_like=True), f"{where}: "
             )
             self._decoder = msgspec.json.Decoder(self.type)
+            described = msgspec.inspect.type_info(self.type)
+            self.levels, self.nesting_check = levels_of(described), nesting_check(described)
             self.remaining = make_check(annotation, self._record_check)
         except RegistrationError:
             raise

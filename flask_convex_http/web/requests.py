@@ -17,6 +17,7 @@ from flask import Request, json
 from werkzeug.exceptions import BadRequest, ClientDisconnected, HTTPException, RequestTimeout
 
 from flask_convex_http.errors import ConvexHTTPError, PayloadTooLargeError, RequestError
+from flask_convex_http.nesting import MAX_NESTING, TOO_DEEP, exceeds, may_exceed
 from flask_convex_http.validation.validator import InvalidValueError, Validator
 
 T = TypeVar("T")
@@ -53,7 +54,11 @@ def read_json(request: Request, type: Any = Any) -> Any:
     if isinstance(request.json_module, LimitedJson):
         request.json_module.check(body)
     try:
-        return validator(type).decode(body)
+        checks = validator(type)
+        value = checks.decode(body)
+        if checks.nesting_check is not None and may_exceed(body, MAX_NESTING):
+            checks.nesting_check(value, False)
+        return value
     except InvalidValueError as error:
         raise RequestError(error.client_message, 400) from None
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -111,7 +116,13 @@ class LimitedJson:
             PayloadTooLargeError: The body is larger than the limit.
         """
         self.check(body)
-        return json.loads(body, **options)
+        try:
+            value = json.loads(body, **options)
+        except RecursionError:
+            raise ValueError(TOO_DEEP) from None
+        if may_exceed(body, MAX_NESTING) and exceeds(value, MAX_NESTING):
+            raise ValueError(TOO_DEEP)  # Flask responds with 400
+        return value
 
 
 def limit_body(

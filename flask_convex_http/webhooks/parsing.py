@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from flask_convex_http.errors import VerificationError
+from flask_convex_http.nesting import MAX_NESTING, exceeds, may_exceed
 
 _TIMESTAMP = re.compile(r"[0-9]{1,12}")
 #: An escape in JSON: a pair of surrogates, a surrogate alone, or any other.
@@ -45,15 +46,23 @@ def parse_json(body: bytes) -> Any:
         VerificationError: The body is not JSON, or is nested too deeply.
     """
     try:
-        try:
-            return msgspec.json.decode(body)
-        except msgspec.DecodeError:
-            fixed = _ESCAPE.sub(_without_lone_surrogate, body)
-            if fixed == body:
-                raise
-            return msgspec.json.decode(fixed)
+        payload = _decode(body)
     except (ValueError, RecursionError) as error:  # msgspec's own errors are ValueErrors
         raise VerificationError("malformed", "Webhook body is not valid JSON") from error
+    if may_exceed(body, MAX_NESTING) and exceeds(payload, MAX_NESTING):
+        message = f"Webhook body has more than {MAX_NESTING} levels of lists and objects"
+        raise VerificationError("malformed", message) from RecursionError(message)
+    return payload
+
+
+def _decode(body: bytes) -> Any:
+    try:
+        return msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        fixed = _ESCAPE.sub(_without_lone_surrogate, body)
+        if fixed == body:
+            raise
+        return msgspec.json.decode(fixed)
 
 
 def _without_lone_surrogate(escape: re.Match[bytes]) -> bytes:

@@ -161,7 +161,7 @@ class ActionRunner:
             arguments = function.check_arguments((), job.args, json=True)
             with self._app_context():
                 value = function.handler(self._backend.runtime.action_ctx(caller), **arguments)
-                return AttemptResult(job, function.check_returns(value))
+                return AttemptResult(job, self._backend.runtime.result(function, value))
         except BaseException as error:
             log_failure(job, error, retry_of(function))
             return AttemptResult(job, error=error)

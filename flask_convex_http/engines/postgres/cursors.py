@@ -37,15 +37,16 @@ class CursorStream:
         fetch: Runs SQL in the transaction.
         sql: The SELECT.
         values: Its values.
+        first_page: The number of rows of the first page.
     """
 
-    def __init__(self, fetch: Fetch, sql: str, values: Sequence[Any]) -> None:
+    def __init__(self, fetch: Fetch, sql: str, values: Sequence[Any], *, first_page: int = _FIRST_PAGE) -> None:
         self._fetch = fetch
         self._sql = sql
         self._values = values
         self._cursor: str | None = None
         self._closed_because: str | None = None
-        self._first_page_rows = _FIRST_PAGE if "ORDER BY" in sql else 0
+        self._first_page_rows = first_page if "ORDER BY" in sql else 0
         self._page_rows = _FIRST_PAGE
         self._has_first_page, self._is_complete = not self._first_page_rows, False
         self._rows: Iterator[Row] = iter(())

@@ -13,9 +13,13 @@ from flask_convex_http.engines.postgres.cursors import CursorStream
 from flask_convex_http.engines.postgres.errors import DRIVER_ERRORS, translate
 from flask_convex_http.engines.postgres.statements import PostgresStatements
 from flask_convex_http.engines.postgres.values import RowDecoder, encoded
+from flask_convex_http.engines.read_budget import ReadBudget
 from flask_convex_http.errors import ConvexHTTPError, EngineError
 from flask_convex_http.schema.index_ranges import Segment
 from flask_convex_http.schema.tables import Table
+
+#: The number of rows of a read without a limit that take one round trip.
+_FIRST_PAGE = 1000
 
 
 class ReaderTools(NamedTuple):
@@ -47,10 +51,25 @@ class PostgresReader:
         rows = self._fetch(table, self._statements.get(table) + self._locking_clause, (document_id,))
         return rows[0] if rows else None
 
-    def select(self, table: Table[Any], segment: Segment, *, descending: bool, limit: int | None) -> list[Row]:
+    def select(
+        self,
+        table: Table[Any],
+        segment: Segment,
+        *,
+        descending: bool,
+        limit: int | None,
+        budget: ReadBudget | None = None,
+    ) -> list[Row]:
         """Return the rows of a segment, in its order."""
         sql, values = self._statements.scan(table, segment, descending, limit)
-        return self._fetch(table, sql + self._locking_clause, values)
+        if budget is not None and limit is None and not self._locking_clause and "ORDER BY" in sql:
+            # a server-side cursor for what follows, since libpq keeps a whole result in memory
+            pages = CursorStream(partial(self._fetch, table), sql, values, first_page=_FIRST_PAGE)
+            return budget.collect(table, pages)
+        rows = self._fetch(table, sql + self._locking_clause, values)
+        if budget is not None:
+            budget.take_all(table, rows)
+        return rows
 
     def count(self, table: Table[Any]) -> int:
         """Return the number of rows in a table."""

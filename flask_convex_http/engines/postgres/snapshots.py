@@ -11,6 +11,7 @@ from flask_convex_http.engines.postgres.connections import BEGIN_READ, PooledCon
 from flask_convex_http.engines.postgres.errors import DRIVER_ERRORS
 from flask_convex_http.engines.postgres.readers import PostgresReader, ReaderTools
 from flask_convex_http.engines.postgres.values import encoded
+from flask_convex_http.engines.read_budget import ReadBudget
 from flask_convex_http.errors import ConvexHTTPError
 from flask_convex_http.schema.index_ranges import Segment
 from flask_convex_http.schema.tables import Table
@@ -73,11 +74,19 @@ class OptimisticSnapshot(PostgresReader):
         if self._has_changed and (error is None or isinstance(error, Exception)):
             raise SnapshotChangedError
 
-    def select(self, table: Table[Any], segment: Segment, *, descending: bool, limit: int | None) -> list[Row]:
+    def select(
+        self,
+        table: Table[Any],
+        segment: Segment,
+        *,
+        descending: bool,
+        limit: int | None,
+        budget: ReadBudget | None = None,
+    ) -> list[Row]:
         """Return the rows of a segment, in its order."""
         if limit is None:  # repeating the statement would read the whole result twice
             self._begin()
-        return super().select(table, segment, descending=descending, limit=limit)
+        return super().select(table, segment, descending=descending, limit=limit, budget=budget)
 
     def stream(self, table: Table[Any], segment: Segment, *, descending: bool) -> Iterator[Row]:
         """Yield the rows of a segment, in its order, as they are fetched."""

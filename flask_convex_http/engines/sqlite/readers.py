@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from flask_convex_http.engines.base import Row
+from flask_convex_http.engines.read_budget import ReadBudget
 from flask_convex_http.engines.sqlite.errors import translate
 from flask_convex_http.engines.sqlite.statements import SQLiteStatements
 from flask_convex_http.errors import EngineError
@@ -39,11 +40,20 @@ class SQLiteReader:
             raise translate(error, self._schema) from error
         return row
 
-    def select(self, table: Table[Any], segment: Segment, *, descending: bool, limit: int | None) -> list[Row]:
+    def select(
+        self,
+        table: Table[Any],
+        segment: Segment,
+        *,
+        descending: bool,
+        limit: int | None,
+        budget: ReadBudget | None = None,
+    ) -> list[Row]:
         """Return the rows of a segment, in its order."""
         sql, values = self._statements.scan(table, segment, descending, limit)
         try:
-            rows: list[Row] = self._connection.execute(sql, values).fetchall()
+            cursor = self._connection.execute(sql, values)
+            rows: list[Row] = cursor.fetchall() if budget is None else budget.collect(table, cursor)
         except DRIVER_ERRORS as error:
             raise translate(error, self._schema) from error
         return rows

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from flask_convex_http.engines.base import Row
+from flask_convex_http.engines.read_budget import ReadBudget
 from flask_convex_http.engines.sqlite.errors import translate
 from flask_convex_http.engines.sqlite.readers import ENDED, SQLiteReader
 from flask_convex_http.engines.sqlite.statements import SQLiteStatements
@@ -62,10 +63,18 @@ class SQLiteSnapshot(SQLiteReader):
             raise translate(error, self._schema) from error
         return None if row[0] is None else row
 
-    def select(self, table: Table[Any], segment: Segment, *, descending: bool, limit: int | None) -> list[Row]:
+    def select(
+        self,
+        table: Table[Any],
+        segment: Segment,
+        *,
+        descending: bool,
+        limit: int | None,
+        budget: ReadBudget | None = None,
+    ) -> list[Row]:
         """Return the rows of a segment, in its order."""
         self._begin()
-        return super().select(table, segment, descending=descending, limit=limit)
+        return super().select(table, segment, descending=descending, limit=limit, budget=budget)
 
     def count(self, table: Table[Any]) -> int:
         """Return the number of rows in a table."""

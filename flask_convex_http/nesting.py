@@ -1,0 +1,43 @@
+"""How deep values are nested, and the limit.
+
+The stack of the interpreter would bound it otherwise: a value that one function can store, another one, which is called
+by more functions, could not read.
+"""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import Any
+
+import msgspec
+
+#: Levels of lists and objects in a value that a client or another service sends: as in Convex.
+MAX_NESTING = 64
+TOO_DEEP = f"Expected at most {MAX_NESTING} levels of lists and objects - at `$`"
+
+_CONTAINERS = frozenset({dict, list, tuple, set, frozenset})
+
+
+def exceeds(value: Any, limit: int) -> bool:
+    """Return whether a value of plain lists and dicts has more levels than a limit. A text has none."""
+    level = [value] if type(value) in _CONTAINERS else []
+    for _ in range(limit):
+        if not level:
+            return False
+        parts = chain.from_iterable([part.values() if type(part) is dict else part for part in level])
+        level = [part for part in parts if type(part) in _CONTAINERS]
+    return bool(level)
+
+
+def json_exceeds(text: str | bytes, limit: int) -> bool:
+    """Return whether valid JSON has more levels than a limit, without parsing it if it has only few brackets."""
+    return may_exceed(text, limit) and exceeds(msgspec.json.decode(text), limit)
+
+
+def may_exceed(text: str | bytes, limit: int) -> bool:
+    """Return whether JSON has more opening brackets than a limit."""
+    if len(text) <= 2 * limit:  # each level has two brackets
+        return False
+    if isinstance(text, str):
+        return text.count("{") + text.count("[") > limit
+    return text.count(b"{") + text.count(b"[") > limit

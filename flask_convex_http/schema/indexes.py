@@ -1,0 +1,44 @@
+"""The declarations of indexes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ID_COLUMN, TIME_COLUMN = "_id", "_creation_time"
+
+
+@dataclass(frozen=True, slots=True)
+class Unique:
+    """The declaration of a unique index, as `unique` returns it."""
+
+    fields: tuple[str, ...]
+
+
+def unique(*fields: str) -> Unique:
+    """Declare a unique index: no two documents may have the same values in these fields.
+
+    Args:
+        fields: Field names in order. As in SQL, documents with None in one of them do not collide. Store a value such
+            as "" where even the absence of a value must be unique.
+    """
+    return Unique(fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """An index of a table.
+
+    Attributes:
+        name: Its name in `with_index`.
+        fields: The declared fields. The creation time is the implicit last one.
+        unique: Whether it is a constraint as well.
+    """
+
+    name: str
+    fields: tuple[str, ...]
+    unique: bool = False
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that rows are ordered by: the fields, the creation time and the id."""
+        return (*self.fields, TIME_COLUMN, ID_COLUMN)
