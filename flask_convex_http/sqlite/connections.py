@@ -26,6 +26,7 @@ from sqlite_utils.utils import sqlite3 as sqlite3  # type: ignore[attr-defined] 
 
 from flask_convex_http.errors import EngineError
 from flask_convex_http.sqlite.open_files import OpenFiles
+from flask_convex_http.sqlite.shared_lock import SharedLock
 
 #: Exceptions of the driver, also for an integer of more than 64 bits and for a lone surrogate.
 DRIVER_ERRORS = (sqlite3.Error, OverflowError, UnicodeEncodeError, MemoryError)
@@ -74,7 +75,8 @@ class Process:
         self.forked_in_use = forked_in_use
         self.idle: deque[Connection] = deque()
         self.open: set[Connection] = set()
-        self.opening = threading.Lock()
+        self.opening = threading.RLock()
+        self.shared_lock: SharedLock | None = None
         self.next_look = 0.0
         self.lent = 0
         self._mutex = threading.Lock()
@@ -120,9 +122,26 @@ class Process:
                 self.close(self.idle.pop())
 
     def close(self, connection: Connection) -> None:
-        """Close a connection."""
+        """Close a connection, and with the last one the shared lock, unless another thread opens one."""
         self.open.discard(connection)
-        connection.close()
+        if not self.opening.acquire(blocking=False):
+            connection.close()
+            return
+        try:
+            lock = None if self.open else self.shared_lock
+            if lock is not None:
+                lock.unlock()
+            connection.close()
+            if lock is not None:
+                self.drop_shared_lock()
+        finally:
+            self.opening.release()
+
+    def drop_shared_lock(self) -> None:
+        """Close the shared lock, if there is one. No connection may be open in this process."""
+        if self.shared_lock is not None:
+            self.shared_lock.close()
+            self.shared_lock = None
 
 
 class Connections:
@@ -130,6 +149,7 @@ class Connections:
 
     Args:
         connect: Opens a new connection.
+        lock: Locks the file, to which the first connection was opened, against the removal of its log.
         replaced: Is called with a connection whose files are not those at the path, and returns the error to raise.
 
     Attributes:
@@ -138,11 +158,15 @@ class Connections:
     """
 
     def __init__(
-        self, connect: Callable[[], Connection], replaced: Callable[[Connection | None], Exception] | None = None
+        self,
+        connect: Callable[[], Connection],
+        lock: Callable[[], SharedLock],
+        replaced: Callable[[Connection | None], Exception],
     ) -> None:
         self.generation = 0
         self._connect = connect
-        self.replaced = replaced or (lambda connection: EngineError("The database was replaced"))
+        self._lock = lock
+        self.replaced = replaced
         self._process = Process()
         self._abandoned: list[Any] = []
         with _forking:
@@ -157,6 +181,7 @@ class Connections:
         parent = self._process
         self._abandoned.append(parent)  # closing a connection here would disturb the parent
         self._process = Process(forked_in_use=parent.lent > 0)
+        parent.drop_shared_lock()  # the parent's own descriptor keeps it locked
 
     def take(self, process: Process) -> Any:
         """Return an idle connection, or a new one."""
@@ -213,9 +238,13 @@ class Connections:
     def _open_beside(self, others: list[Connection], process: Process, generation: int) -> Connection:
         if others and not others[0].files.are_in_place():
             raise self.replaced(others[0])
+        if not others:
+            process.drop_shared_lock()  # it may be that of another file
         connection = self._connect()
         connection.generation = generation
         process.open.add(connection)
+        if process.shared_lock is None:
+            process.shared_lock = self._lock()
         return connection
 
     def give(self, process: Process, connection: Connection) -> None:

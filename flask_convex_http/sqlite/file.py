@@ -8,6 +8,7 @@ import stat
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +19,7 @@ from flask_convex_http.sqlite.connections import REPLACED, Connection, Connectio
 from flask_convex_http.sqlite.durable_files import make_folder
 from flask_convex_http.sqlite.open_files import OpenFiles, identity
 from flask_convex_http.sqlite.rights import PRIVATE
+from flask_convex_http.sqlite.shared_lock import SharedLock
 from flask_convex_http.sqlite.writer import Writer
 
 logger = logger_of("database")
@@ -57,7 +59,7 @@ class SQLiteFile:
         depth: int = WRITE_QUEUE,
     ) -> None:
         self.path = path
-        self.connections = Connections(self._connect, self._replaced)
+        self.connections = Connections(self._connect, partial(SharedLock, path), self._replaced)
         self._to_error = translate
         self._synchronous = synchronous
         self._page_bytes = page_bytes

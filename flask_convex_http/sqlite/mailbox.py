@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from flask_convex_http.sqlite.durable_files import file_errors, rename_durably
+from flask_convex_http.sqlite.rights import follow
 
 _NEW = ".new"
 
@@ -39,8 +40,9 @@ class Mailbox:
             self._write(folder, text)
 
     def _write(self, folder: Path, text: str) -> None:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        self._give_to_owner(folder)
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+            follow(folder, self._database)
         name = f"{time.time_ns():020}-{secrets.token_hex(4)}"  # in the order of their time
         new = folder / f"{name}{_NEW}"
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -48,14 +50,8 @@ class Mailbox:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        self._give_to_owner(new)
+        follow(new, self._database)
         rename_durably(new, folder / name)
-
-    def _give_to_owner(self, path: Path) -> None:
-        """Give a file to the owner of the database, whose workers must read it if root has made it."""
-        if os.geteuid() == 0:
-            owner = os.stat(self._database)
-            os.chown(path, owner.st_uid, owner.st_gid)
 
     def read(self) -> dict[str, str]:
         """Return the texts by their names, oldest first."""

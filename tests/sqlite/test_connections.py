@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from flask_convex_http.engines.sqlite.engine import SQLiteEngine
 from flask_convex_http.sqlite import connections as sqlite_connections
 from flask_convex_http.sqlite.connections import Connection, Connections, sqlite3
+from flask_convex_http.sqlite.shared_lock import SharedLock
 from tests.engines.members import in_child, price
 from tests.sqlite.crews import PATIENCE, adding, raising
 
@@ -31,7 +33,7 @@ def test_a_connection_that_is_being_opened_is_in_use(tmp_path: Path, monkeypatch
             go_on.wait(PATIENCE)
         return sqlite3.connect(path, check_same_thread=False, factory=Connection)
 
-    connections = Connections(connect)
+    connections = Connections(connect, partial(SharedLock, path), lambda _: AssertionError("nothing was replaced"))
 
     def use() -> str:
         with connections.lend() as connection:

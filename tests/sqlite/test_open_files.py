@@ -185,17 +185,32 @@ def test_acknowledged_rows_survive_the_loss_of_the_log(engine: SQLiteEngine, pat
 
 
 def test_a_program_that_takes_itself_for_the_last_one(engine: SQLiteEngine, path: Path) -> None:
-    """After an open() and close() of the file another program may remove the log; acknowledged rows are kept."""
-    path.read_bytes()  # drops the locks of this process
+    """After an open() and close() of the file in this process, another program does not remove the log."""
+    path.read_bytes()  # drops SQLite's locks of this process
     subprocess.run([sys.executable, "-c", _LOOK, path], check=True)
-    try:
+    engine.write(lambda transaction: insert(transaction, "b", 2))
+    assert stored(path) == [("a", 1), ("b", 2)]
+
+
+def test_a_program_that_has_removed_the_log(engine: SQLiteEngine, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system lacks the lock against it, a commit after the removal of the log is not acknowledged."""
+    monkeypatch.setattr("flask_convex_http.sqlite.shared_lock._COMMAND", None)
+    engine._file.close()
+    assert price(engine) == 1
+    path.read_bytes()
+    subprocess.run([sys.executable, "-c", _LOOK, path], check=True)
+    with pytest.raises(UnavailableError):
         engine.write(lambda transaction: insert(transaction, "b", 2))
-        expected = [("a", 1), ("b", 2)]
-    except UnavailableError:
-        expected = [("a", 1)]
-    assert stored(path) == expected
     engine.write(lambda transaction: insert(transaction, "c", 3))
-    assert stored(path) == [*expected, ("c", 3)]
+    assert stored(path) == [("a", 1), ("c", 3)]
+
+
+def test_the_last_connection_removes_the_log(engine: SQLiteEngine, path: Path) -> None:
+    """Closing everything moves the log into the database and deletes it, so that the file alone has all rows."""
+    engine.write(set_price(2))
+    engine.close()
+    assert not Path(f"{path}-wal").exists()
+    assert price(engine) == 2
 
 
 def test_a_process_that_only_reads_finds_the_new_database(engine: SQLiteEngine, path: Path) -> None:
