@@ -7,6 +7,7 @@
 import datetime
 from typing import Any, assert_type
 
+from flask import Request
 from flask.testing import FlaskClient
 from msgspec import Struct
 
@@ -300,6 +301,19 @@ def schedules(ctx: ActionCtx, user_id: Id[User], item_id: Id[Item], when: dateti
     ctx.once("charge:1", create_charge, keep=60)
     ctx.once("charge:1", create_charge, keep="1d")  # E: "keep"
     ctx.once(create_charge)  # E: "call"
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def files(ctx: ActionCtx, request: Request) -> None:
+    photo = request.files["photo"]
+    assert_type(ctx.storage.store(photo), Id[StoredFile])
+    file = ctx.storage.store(request.stream, content_type=request.content_type, name=photo.filename)
+    assert_type(ctx.storage.get_url(file, inline=True), str | None)
+    ctx.storage.generate_upload_url(max_bytes=10, content_types=["image/*"], once=True)
+    ctx.storage.store("text")  # E: "str"
+    ctx.storage.store(b"bytes", nam="a.txt")  # E: "nam"
 
 
 # --- webhooks --------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from flask import Flask, Request, Response, send_file
 from flask.testing import FlaskClient
+from gunicorn.http.wsgi import FileWrapper  # type: ignore[import-untyped]
 
 from flask_convex_http import ActionCtx, HttpRouter, Id, StoredFile
 from tests.web.apps import backend_of, deployed
@@ -88,3 +89,10 @@ def test_if_range_compares_the_etag(client: FlaskClient, file_id: str) -> None:
     for route, etag, status in (("sent", '"abc"', 206), ("sent", '"other"', 200), ("plain", '"abc"', 200)):
         headers = {"Range": "bytes=0-3", "If-Range": etag}
         assert client.get(f"/{route}/{file_id}", headers=headers).status_code == status
+
+
+def test_ranges_under_gunicorn(client: FlaskClient, file_id: str) -> None:
+    """A file that send_file wraps in the server's own wrapper sends ranges, too."""
+    wrapper = {"wsgi.file_wrapper": FileWrapper}
+    response = client.get(f"/sent/{file_id}", headers={"Range": "bytes=300000-"}, environ_overrides=wrapper)
+    assert (response.status_code, response.data) == (206, BODY[300_000:])

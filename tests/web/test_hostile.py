@@ -43,10 +43,12 @@ def running() -> Iterator[tuple[Flask, list[str]]]:
                 convex.migrate()
             key, _ = backend.api_keys.create(name="a")
             token, _ = backend.tokens.create(subject="a")
-            storage = backend.ctx().storage
-            file_id = storage.store(b"0123456789", content_type="text/plain")
-            urls = [storage.get_url(file_id) or "", storage.generate_upload_url()]
-            yield app, [key, f"Bearer {token}", file_id, *urls]
+            storage = backend.ctx(site=str).storage  # paths without a host
+            file_id = storage.store(b"0123456789", content_type="application/pdf", name="a.pdf")
+            direct = storage.generate_direct_upload("text/html", name="a.html", max_bytes=100)
+            files = [storage.get_url(file_id) or "", storage.get_url(file_id, inline=True) or ""]
+            uploads = [storage.generate_upload_url(), storage.generate_upload_url(max_bytes=100, content_types=["a/*"])]
+            yield app, [key, f"Bearer {token}", file_id, *files, *uploads, direct.upload_url, direct.finish_url]
         finally:
             backend.close()
 
@@ -109,6 +111,8 @@ HEADERS = st.dictionaries(
             "ACCEPT",
             "DIGEST",
             "CONTENT_DIGEST",
+            "CONTENT_DISPOSITION",
+            "X_FILENAME",
             "TRANSFER_ENCODING",
             "X_REQUEST_ID",
             "X_FORWARDED_FOR",
@@ -122,7 +126,20 @@ HEADERS = st.dictionaries(
         ]
     ),
     LATIN
-    | st.sampled_from(["*", "bytes=0-3", "bytes=-", "1e9", "t=1,v1=a", "v1,a", "sha256=", "sha-256=:=:", "chunked"]),
+    | st.sampled_from(
+        [
+            "*",
+            "bytes=0-3",
+            "bytes=-",
+            "1e9",
+            "t=1,v1=a",
+            "v1,a",
+            "sha256=",
+            "sha-256=:=:",
+            "chunked",
+            "a; filename*=x''%ff",
+        ]
+    ),
     max_size=5,
 ).map(lambda headers: {f"HTTP_{name}": value for name, value in headers.items()})
 
