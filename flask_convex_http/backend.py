@@ -6,7 +6,6 @@ The extension, the command line, workers and tests all enter here.
 from __future__ import annotations
 
 import secrets
-import time
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +19,8 @@ from flask_convex_http.database.db import CreationTimes, insert
 from flask_convex_http.database.limits import Limits
 from flask_convex_http.database.page_cursors import PageCursors
 from flask_convex_http.database.query import Query
+from flask_convex_http.durations import DeploymentClock
+from flask_convex_http.durations import system_clock as system_clock
 from flask_convex_http.engines import Engine, Snapshot, Transaction
 from flask_convex_http.engines.factory import open_engine
 from flask_convex_http.errors import MigrationRefusedError, MigrationRequiredError, RegistrationError
@@ -63,28 +64,6 @@ _SECRET_KEY = "secret"
 _TOKEN_MARK = "t"
 
 Functions = Iterable[str | types.ModuleType | Function[Any, Any]]
-
-
-def system_clock() -> float:
-    """Return the current time in milliseconds since the epoch."""
-    return time.time() * 1000
-
-
-class DeploymentClock:
-    """The clock of one deployment.
-
-    Args:
-        source: Returns the current time in milliseconds since the epoch; None for the system's time. Tests replace it.
-    """
-
-    __slots__ = ("source",)
-
-    def __init__(self, source: Callable[[], float] | None = None) -> None:
-        self.source = source
-
-    def __call__(self) -> float:
-        """Return the current time in milliseconds since the epoch."""
-        return time.time() * 1000 if self.source is None else self.source()
 
 
 class Backend:

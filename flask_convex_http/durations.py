@@ -1,8 +1,10 @@
-"""Durations that applications give as a timedelta or a number of seconds, and the tolerance between clocks."""
+"""Durations that applications give as a timedelta or a number of seconds, and clocks."""
 
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -19,3 +21,25 @@ def seconds_of(duration: Any) -> float:
         return duration.total_seconds()
     is_number = isinstance(duration, (int, float)) and not isinstance(duration, bool)
     return duration if is_number else math.nan
+
+
+def system_clock() -> float:
+    """Return the current time in milliseconds since the epoch."""
+    return time.time() * 1000
+
+
+class DeploymentClock:
+    """The clock of one deployment.
+
+    Args:
+        source: Returns the current time in milliseconds since the epoch; None for the system's time. Tests replace it.
+    """
+
+    __slots__ = ("source",)
+
+    def __init__(self, source: Callable[[], float] | None = None) -> None:
+        self.source = source
+
+    def __call__(self) -> float:
+        """Return the current time in milliseconds since the epoch."""
+        return time.time() * 1000 if self.source is None else self.source()

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Literal, TextIO
 
-from flask_convex_http.errors import LONGEST_TEXT, escape, text_of
+from flask_convex_http.error_texts import LONGEST_TEXT, escape, text_of
 
 NAME = "flask_convex_http"
 #: The parts of the package that have a logger of their own, such as `flask_convex_http.jobs`.

@@ -13,7 +13,7 @@ from gunicorn.config import Config  # type: ignore[import-untyped]
 from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 
 from flask_convex_http import ConvexHTTP, gunicorn, log
-from flask_convex_http.errors import text_of
+from flask_convex_http.error_texts import text_of
 from flask_convex_http.log import PARTS, configure_process, logger_of, show_unless_configured
 from flask_convex_http.web.state import current_backend
 from tests.logs import unconfigured

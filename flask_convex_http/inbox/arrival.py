@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from flask_convex_http.errors import plain
+from flask_convex_http.error_texts import plain
 from flask_convex_http.inbox.registry import Webhook
 from flask_convex_http.webhooks.base import digest
 from flask_convex_http.webhooks.events import WebhookEvent

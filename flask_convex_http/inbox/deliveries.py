@@ -23,7 +23,7 @@ import msgspec
 from flask_convex_http.database.db import CreationTimes, insert
 from flask_convex_http.database.query import Query
 from flask_convex_http.engines import Engine, Row, Snapshot, Transaction
-from flask_convex_http.errors import plain
+from flask_convex_http.error_texts import plain
 from flask_convex_http.ids import Id, new_id, table_of
 from flask_convex_http.inbox.arrival import Arrival
 from flask_convex_http.inbox.registry import DEFAULT_IDS, Webhook

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from flask_convex_http.engines import Transaction
+from flask_convex_http.error_texts import text_of
 from flask_convex_http.errors import (
     ConvexHTTPError,
     MigrationRequiredError,
@@ -23,7 +24,6 @@ from flask_convex_http.errors import (
     RateLimitedError,
     UnavailableError,
     WebhookFailedError,
-    text_of,
 )
 from flask_convex_http.inbox.arrival import Arrival
 from flask_convex_http.inbox.deliveries import Deliveries, State

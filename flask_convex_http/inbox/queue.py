@@ -16,14 +16,8 @@ from typing import Any, Literal
 import msgspec
 
 from flask_convex_http.engines import Snapshot, Transaction
-from flask_convex_http.errors import (
-    DeadLetterError,
-    EngineError,
-    NoRetry,
-    UnavailableError,
-    is_of_transaction,
-    text_of,
-)
+from flask_convex_http.error_texts import text_of
+from flask_convex_http.errors import DeadLetterError, EngineError, NoRetry, UnavailableError, is_of_transaction
 from flask_convex_http.functions.function import MutationFunction
 from flask_convex_http.ids import Id
 from flask_convex_http.inbox.arrival import Arrival

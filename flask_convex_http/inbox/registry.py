@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
 
-from flask_convex_http.errors import RegistrationError, WebhookFailedError, plain
+from flask_convex_http.error_texts import plain
+from flask_convex_http.errors import RegistrationError, WebhookFailedError
 from flask_convex_http.log import logger_of
 from flask_convex_http.retry import Retry
 from flask_convex_http.runtime import MutationCtx

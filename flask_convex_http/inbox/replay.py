@@ -18,7 +18,8 @@ from typing import Literal
 import msgspec
 
 from flask_convex_http.engines import Snapshot, Transaction
-from flask_convex_http.errors import MissingSecretError, NoRetry, VerificationError, plain, text_of
+from flask_convex_http.error_texts import plain, text_of
+from flask_convex_http.errors import MissingSecretError, NoRetry, VerificationError
 from flask_convex_http.inbox.deliveries import Deliveries
 from flask_convex_http.inbox.inbox import Inbox, is_engine_failure, plain_response, stop_response
 from flask_convex_http.inbox.queue import DeliveryQueue

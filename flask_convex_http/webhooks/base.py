@@ -21,7 +21,8 @@ from datetime import timedelta
 from functools import cached_property
 from typing import ClassVar
 
-from flask_convex_http.errors import MissingSecretError, RegistrationError, VerificationError, plain
+from flask_convex_http.error_texts import plain
+from flask_convex_http.errors import MissingSecretError, RegistrationError, VerificationError
 from flask_convex_http.webhooks.events import KEPT_HEADERS, Content, Delivery, WebhookEvent
 from flask_convex_http.webhooks.profiles import Profile
 from flask_convex_http.webhooks.secret_mistakes import visible_mistake

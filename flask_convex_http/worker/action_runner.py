@@ -17,7 +17,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from flask_convex_http.backend import Backend
 from flask_convex_http.engines import Transaction
-from flask_convex_http.errors import MutationTimeoutError, text_of
+from flask_convex_http.error_texts import text_of
+from flask_convex_http.errors import MutationTimeoutError
 from flask_convex_http.functions.function import Function
 from flask_convex_http.log import logger_of
 from flask_convex_http.runtime import AppContext, MutationCalls

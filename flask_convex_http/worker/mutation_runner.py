@@ -16,7 +16,8 @@ from typing import Any
 
 from flask_convex_http.backend import Backend
 from flask_convex_http.engines import Transaction
-from flask_convex_http.errors import MutationTimeoutError, is_of_transaction, text_of
+from flask_convex_http.error_texts import text_of
+from flask_convex_http.errors import MutationTimeoutError, is_of_transaction
 from flask_convex_http.functions.function import Function, MutationFunction
 from flask_convex_http.runtime import AppContext, MutationCalls
 from flask_convex_http.runtime.caller import RunningJob

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flask_convex_http.errors import NoRetry, text_of
+from flask_convex_http.error_texts import text_of
+from flask_convex_http.errors import NoRetry
 from flask_convex_http.log import logger_of
 from flask_convex_http.retry import Retry
 from flask_convex_http.scheduling.jobs import count_attempts
