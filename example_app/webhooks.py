@@ -55,7 +55,7 @@ class SubscriptionItem(msgspec.Struct):
 class SubscriptionItems(msgspec.Struct):
     """Stripe's list of subscription items."""
 
-    data: list[SubscriptionItem] = []
+    data: list[SubscriptionItem] | None = None
 
 
 class StripeSubscription(msgspec.Struct):
@@ -65,12 +65,13 @@ class StripeSubscription(msgspec.Struct):
     status: str
     customer: str | None = None
     current_period_end: int | None = None
-    items: SubscriptionItems = msgspec.field(default_factory=SubscriptionItems)
+    items: SubscriptionItems | None = None
 
     @property
     def period_end(self) -> int | None:
         """The end of the paid period. Since version 2025-03-31 of Stripe's API it is a field of the items."""
-        ends = [item.current_period_end for item in self.items.data if item.current_period_end is not None]
+        items = (self.items and self.items.data) or []
+        ends = [item.current_period_end for item in items if item.current_period_end is not None]
         return self.current_period_end or min(ends, default=None)
 
 
@@ -100,7 +101,7 @@ class ClerkUser(msgspec.Struct):
     id: str
     first_name: str | None = None
     last_name: str | None = None
-    email_addresses: list[EmailAddress] = []
+    email_addresses: list[EmailAddress] | None = None
     primary_email_address_id: str | None = None
     updated_at: Time | None = None
 
@@ -112,7 +113,7 @@ class ClerkUser(msgspec.Struct):
     @property
     def email(self) -> str | None:
         """The primary address, or else the first one."""
-        by_id = {address.id: address.email_address for address in self.email_addresses}
+        by_id = {address.id: address.email_address for address in self.email_addresses or []}
         return by_id.get(self.primary_email_address_id or "", next(iter(by_id.values()), None))
 
 

@@ -146,6 +146,8 @@ def test_an_order_is_paid_whichever_topic_comes_first(inbox: Inbox) -> None:
     assert inbox.send("shopify", "orders/create", data={**same, "financial_status": "pending"}) == [200]
     for topic in ("app/uninstalled", "customers/redact", "products/update"):
         assert inbox.send("shopify", topic) == [200]
+    for topic, body in (("orders/delete", {"id": 7}), ("orders/edited", {"order_edit": {"id": 1, "order_id": 7}})):
+        assert inbox.send("shopify", body, event_type=topic) == [200]
     assert [(row["order_id"], row["email"], row["paid"]) for row in inbox.rows("orders")] == [(7, None, True)]
 
 
@@ -153,11 +155,14 @@ def test_slack_gets_its_replies(inbox: Inbox) -> None:
     """A command gets a reply at once, a button through an action, and only messages of people are stored."""
     said = deliver(inbox.client, "slack", "slash_command", data={"text": ""})
     assert said.json == {"response_type": "ephemeral", "text": "The mill received: status"}
-    for message in ({}, {"bot_id": "B1"}, {"subtype": "message_changed", "text": None}):
+    for message in ({}, {"bot_id": "B1"}, {"subtype": "message_changed", "text": None}, {"user": None}):
         assert inbox.send("slack", "message", data=message) == [200]
     assert inbox.send("slack", "app_mention") == [200]
     assert inbox.send("slack", "reaction_added", data={"user": "U"}) == [200]
-    assert len(inbox.rows("messages")) == 2
+    assert inbox.send("slack", "message", data={"text": None}) == [200]
+    assert len(inbox.rows("messages")) == 3
+    assert inbox.send("slack", "block_actions", data={"response_url": None}) == [200]
+    assert inbox.work() == []
     with replies() as (url, received):
         assert deliver(inbox.client, "slack", "block_actions", data={"response_url": url}).text == ""
         assert inbox.work() == [("slack_hooks:reply", "success")]
@@ -188,9 +193,10 @@ def test_forms_without_answers_are_kept(inbox: Inbox) -> None:
     """A form of Typeform may be empty, and its duplicate has no effect."""
     sent = {"event_id": "e1", "event_type": "form_response", "form_response": {"form_id": "f", "answers": [1]}}
     assert inbox.send("typeform", sent, duplicate=2) == [200, 200]
-    empty = {"event_id": "e2", "event_type": "form_response", "form_response": {"form_id": "f"}}
-    assert inbox.send("typeform", empty) == [200]
-    assert [row["answers"] for row in inbox.rows("form_answers")] == [[1], []]
+    for number, form in enumerate(({"form_id": "f"}, {"form_id": "f", "answers": None})):
+        empty = {"event_id": f"empty-{number}", "event_type": "form_response", "form_response": form}
+        assert inbox.send("typeform", empty) == [200]
+    assert [row["answers"] for row in inbox.rows("form_answers")] == [[1], [], []]
 
 
 def test_zoom_validates_the_url(inbox: Inbox) -> None:
@@ -232,6 +238,9 @@ def test_clerk_events_in_any_order_end_in_a_deletion(inbox: Inbox) -> None:
     assert inbox.send("clerk", ["user.created", "user.updated", "user.deleted"], reorder=True) == [202, 202, 202]
     assert inbox.send("clerk", "session.created") == [202]
     assert inbox.send("clerk", "organization.created") == [202]
+    membership = {"type": "organizationMembership.created", "object": "event", "data": {"id": "orgmem_1"}}
+    gone = {"type": "user.deleted", "object": "event", "data": {"object": "user", "deleted": True}}
+    assert inbox.send("clerk", membership, event_id="msg_m") + inbox.send("clerk", gone, event_id="msg_g") == [202] * 2
     unnamed: dict[str, Any] = {"id": "u2", "first_name": None, "last_name": None, "email_addresses": []}
     assert inbox.send("clerk", "user.created", data={**unnamed, "primary_email_address_id": None}) == [202]
     assert {state for _, state in inbox.work()} == {"success"}

@@ -71,6 +71,43 @@ def test_subscription_has_its_latest_state() -> None:
         assert len(app.rows(WebhookRecord)) == 3
 
 
+def test_optional_fields_may_be_null_or_missing() -> None:
+    """Subscriptions without items, users without names and addresses, and deletions of unknown users are applied."""
+    with example() as app:
+        app.accept(
+            from_stripe(subscription_updated("evt_1", id="sub_1", items=None, customer=None)),
+            from_stripe(subscription_updated("evt_2", id="sub_2", items={"data": None})),
+            from_clerk(clerk_event("user.created", id="user_1"), delivery_id="msg_1"),
+            from_clerk(
+                clerk_event("user.updated", id="user_2", first_name=None, email_addresses=None), delivery_id="msg_2"
+            ),
+            from_clerk(clerk_event("user.deleted", id="user_3", deleted=True), delivery_id="msg_3"),
+        )
+        assert [row.current_period_end for row in app.rows(Subscription)] == [None, None]
+        assert [(user.name, user.email) for user in app.rows(User)] == [("", None), ("", None)]
+        assert [user.clerk_id for user in app.rows(DeletedUser)] == ["user_3"]
+
+
+def test_other_events_at_the_same_endpoint_are_recorded() -> None:
+    """Events of other families, whose objects have other fields, are only recorded."""
+    with example() as app:
+        app.accept(
+            from_clerk(
+                clerk_event("organizationMembership.created", id="orgmem_1", role="org:admin"), delivery_id="msg_1"
+            ),
+            from_clerk(clerk_event("email.created", id="ema_1", user_id=None), delivery_id="msg_2"),
+            from_stripe({"id": "evt_1", "type": "v2.core.event_destination.ping", "object": "v2.core.event"}),
+            from_github({"action": "member_added", "organization": {"login": "o"}}, kind="organization"),
+        )
+        assert len(app.rows(WebhookRecord)) == 4
+        assert app.rows(User) == []
+
+
+def clerk_event(kind: str, **data: Any) -> dict[str, Any]:
+    """Return an event of Clerk with this data."""
+    return {"type": kind, "object": "event", "timestamp": 1764000000000, "data": data}
+
+
 def test_end_of_the_period_is_found_in_both_versions_of_the_api() -> None:
     """The period's end is read from the items or, as older versions of Stripe's API have it, from the subscription."""
     with example() as app:
