@@ -314,8 +314,10 @@ def _milliseconds(name: str, tolerance: timedelta) -> float:
 
 
 def _unusable(secret: LabelledSecret, mistake: str) -> MissingSecretError:
-    what = "is not a valid signing secret" + (f": it {mistake}" if mistake else "")
-    return MissingSecretError(f"{secret.label} {what}", client_message=f"The signing secret {what}")
+    why = f": it {mistake}" if mistake else ""
+    return MissingSecretError(
+        f"{secret.label} is not a valid signing secret{why}", client_message=f"The signing secret is not valid{why}"
+    )
 
 
 def digest(event_type: str, body: bytes) -> str:

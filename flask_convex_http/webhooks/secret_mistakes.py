@@ -10,6 +10,7 @@ _PREFIX = "whsec_"
 _VERSION = "v1,"
 _VARIABLE = re.compile(r"\A(?:export\s+)?[A-Z][A-Z0-9_]*=(?=.*[^=\s])", re.DOTALL)
 _AROUND = r"(?:[\s'\"`\u2018\u2019\u201c\u201d]|\\[nr])+"
+_QUOTES = frozenset("'\"`\u2018\u2019\u201c\u201d")
 _ENDS = re.compile(rf"\A{_AROUND}|{_AROUND}\Z")
 #: How API keys and access tokens of Stripe, Svix, Resend, Clerk, GitHub, Slack and Shopify start.
 _CREDENTIALS = (
@@ -26,7 +27,7 @@ def visible_mistake(secret: str) -> str:
     if bare.startswith(_CREDENTIALS):
         return "is an API key or an access token, not a signing secret"
     if bare != secret:
-        return "has white space, quotes or a variable's name around it"
+        return _around(secret)
     before, found, _ = secret.partition(_PREFIX)
     if (found and before not in ("", _VERSION)) or (found and any(map(str.isspace, secret))):
         return f"has other text beside {_PREFIX}...; keep only the part from {_PREFIX} to the next space"
@@ -44,7 +45,7 @@ def corrections(secret: str) -> Iterator[tuple[str, str]]:
     """
     bare = bare_secret(secret)
     if bare != secret:
-        yield "has white space, quotes or a variable's name around it", bare
+        yield _around(secret), bare
     key = bare.removeprefix(_PREFIX)
     if key == bare:
         yield f"lacks the prefix {_PREFIX}", _PREFIX + bare
@@ -56,6 +57,15 @@ def corrections(secret: str) -> Iterator[tuple[str, str]]:
     for written in (unpadded, padded):
         yield "is base64 with other padding", prefix + written
     yield "is base64 with - and _ instead of + and /", prefix + key.replace("-", "+").replace("_", "/")
+
+
+def _around(secret: str) -> str:
+    """Return what is around a secret, as a clause that follows its name."""
+    if _VARIABLE.match(secret.strip()):
+        return "has a variable's name before it"
+    if set(secret.strip()[:1] + secret.strip()[-1:]) & _QUOTES:
+        return "has quotes around it"
+    return "has a written line break (\\n) beside it" if secret == secret.strip() else "has white space around it"
 
 
 def bare_secret(secret: str) -> str:

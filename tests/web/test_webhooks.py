@@ -259,6 +259,21 @@ def test_unset_variable_is_503(
         assert stored_events(app) == []
 
 
+def test_mistaken_secret_is_503(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A secret in quotes is a 503 that names the mistake, so that the sender retries, and not the variable."""
+    monkeypatch.setenv(VARIABLE, f'"{SECRET}"')
+    with receiving(tmp_path, store, from_env(VARIABLE)) as app:
+        response = deliver(app)
+        assert response.status_code == 503
+        assert response.json == {"error": "The signing secret is not valid: it has quotes around it"}
+        assert f"{VARIABLE} is not a valid signing secret: it has quotes around it" in caplog.text
+        monkeypatch.setenv(VARIABLE, SECRET)
+        assert deliver(app).status_code == 200
+    assert SECRET not in caplog.text
+
+
 def test_label_is_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The event's secret_label is the variable whose secret matched."""
     monkeypatch.setenv(VARIABLE, SECRET)

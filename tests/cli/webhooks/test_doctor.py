@@ -179,7 +179,7 @@ def test_a_secret_in_quotes_is_recognised(shop: Shop, monkeypatch: pytest.Monkey
     monkeypatch.setenv(VARIABLE, f'"{SECRET}"')
     headers = sign_svix(SECRET, BODY, int(shop.clock() // 1000))
     request_id = shop.reject("/clerk", headers, status=503)
-    assert f"pasted-secret: {VARIABLE} has white space" in shop.doctor(request_id).out
+    assert f"pasted-secret: {VARIABLE} has quotes around it" in shop.doctor(request_id).out
 
 
 def test_a_shell_without_the_secret_does_not_blame_the_app(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
