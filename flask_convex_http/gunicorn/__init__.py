@@ -22,8 +22,8 @@ workers = 2
 #: Writes that wait at the same time share one sync. With syncs of 4 ms, 32 threads serve 1.5 times the requests of 8
 #: threads. On a fast disk they cost nothing, because `post_fork` keeps each worker on its processor.
 threads = 32
-#: Longer than a proxy keeps its idle connections (nginx: 60 seconds), so that it sends no request over a connection that
-#: is being closed. An idle connection holds no thread, and is closed when a worker has no room for others.
+#: Longer than a proxy keeps its idle connections (nginx: 60 seconds), so that it sends no request over one that is
+#: being closed. An idle connection holds no thread, and is closed when a worker has no room for others.
 keepalive = 75
 #: Workers touch a file as a heartbeat. It is in memory, so that a busy disk does not delay it.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None
