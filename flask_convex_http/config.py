@@ -7,10 +7,8 @@ secret. No other module parses the URL of a database or a blob store.
 from __future__ import annotations
 
 import difflib
-import json
 import re
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,8 +30,6 @@ _SETTINGS_INSTEAD = {
     "sqlite": "set CONVEX_WRITE_TIMEOUT or CONVEX_DURABILITY where that was meant",
     "s3": "set AWS_REGION or AWS_ENDPOINT_URL where that was meant",
 }
-#: The prefixes of environment variables, the first one that Flask reads too.
-_PREFIXES = ("FLASK_", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +107,7 @@ class Settings:
         """
         values: dict[str, Any] = {}
         for key in sorted(key for key in config if key.startswith("CONVEX_")):
-            parse = _PARSERS.get(key)
+            parse = PARSERS.get(key)
             if parse is None:
                 _warn_unknown(key)
             elif config[key] is not None:
@@ -180,35 +176,6 @@ class Location:
 
     def __str__(self) -> str:
         return hide_password(self.url) if self.path is None else str(self.path)
-
-
-def with_environment(config: Mapping[str, Any], variables: Mapping[str, str]) -> dict[str, Any]:
-    """Return a Flask config with the settings of environment variables that it lacks.
-
-    `FLASK_CONVEX_...` comes before `CONVEX_...`. So an app that does not call `app.config.from_prefixed_env()` stores
-    its data where its environment says. An app with `TESTING` ignores the environment.
-
-    Args:
-        config: The config, whose keys come first.
-        variables: The environment variables. An empty one is not set.
-    """
-    result = dict(config)
-    if result.get("TESTING"):
-        return result
-    for key in _PARSERS:
-        text = next((text for prefix in _PREFIXES if (text := variables.get(prefix + key))), None)
-        if key not in result and text is not None:
-            result[key] = _decoded(key, text)
-    return result
-
-
-def _decoded(key: str, text: str) -> Any:
-    """Return the JSON value of a variable as Flask does, or its text if the setting does not accept that value."""
-    with suppress(ValueError, ConfigurationError):
-        value = json.loads(text)
-        _PARSERS[key](key, value)
-        return value
-    return text
 
 
 def _default_storage(database_url: str, folder: Path | None) -> str:
@@ -283,7 +250,7 @@ def parse_storage_url(key: str, value: Any) -> str:
 
 
 def _warn_unknown(key: str) -> None:
-    near = difflib.get_close_matches(key, _PARSERS, n=1)
+    near = difflib.get_close_matches(key, PARSERS, n=1)
     logger.warning("%s is not a setting of flask_convex_http%s", key, f"; did you mean {near[0]}?" if near else "")
 
 
@@ -389,7 +356,7 @@ def _count(key: str, value: Any, noun: str = "a whole number") -> int:
     return value
 
 
-_PARSERS: dict[str, Callable[[str, Any], Any]] = {
+PARSERS: dict[str, Callable[[str, Any], Any]] = {
     "CONVEX_DATABASE_URL": parse_database_url,
     "CONVEX_DATABASE_CONNECTIONS": _count,
     "CONVEX_STORAGE_URL": parse_storage_url,

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flask_convex_http import ConfigurationError
-from flask_convex_http.config import Location, Settings, hide_password, with_environment
+from flask_convex_http.config import Location, Settings, hide_password
+from flask_convex_http.environment import with_environment
 
 SECRET = "correct horse battery staple, twice over"
 KEYS = [

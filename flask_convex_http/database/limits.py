@@ -84,10 +84,10 @@ class Limits(msgspec.Struct, frozen=True):
                 size += len(value)
         if size > (table.max_bytes or self.document_bytes) >> _SMALL_SHIFT:
             return True
-        return any(
-            levels >= self.document_nesting and self._is_deep(changes.get(name))
-            for _, name, levels in table.nested_columns
-        )
+        for _, name, levels in table.nested_columns:
+            if levels >= self.document_nesting and name in changes and self._is_deep(changes[name]):
+                return True
+        return False
 
     def check_result(self, value: Any, name: str) -> None:
         """Check the size of the value that a function returns.

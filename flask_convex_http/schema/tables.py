@@ -36,6 +36,8 @@ D = TypeVar("D", bound="Document")
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}", re.ASCII)
 #: Fields of every document, which a class must not declare again.
 _RESERVED_FIELDS = {"id": str | UnsetType, "creation_time": float | UnsetType}
+#: About the bytes of an id.
+_ID_BYTES = 40
 _RESERVED_INDEXES = {"by_id", "by_creation_time"}
 
 
@@ -338,8 +340,8 @@ def _constructor(document: type[D], names: Sequence[str]) -> Callable[[Sequence[
 def _size_function(kinds: Sequence[Kind]) -> Callable[[Sequence[Any]], int]:
     """Return a function of a row, compiled for the same reason as `_constructor`: each row that is read is counted."""
     long = [place for place, kind in enumerate(kinds, start=2) if kind in TEXT_KINDS or kind == "blob"]
-    others = 8 * (len(kinds) - len(long) + 1)
-    terms = " + ".join([str(others), "len(row[0])", *(f"len(row[{place}] or '')" for place in long)])
+    others = _ID_BYTES + 8 * (len(kinds) - len(long) + 1)
+    terms = " + ".join([str(others), *(f"len(row[{place}] or '')" for place in long)])
     return typing.cast("Callable[[Sequence[Any]], int]", eval(f"lambda row: {terms}"))
 
 

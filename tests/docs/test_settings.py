@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from flask_convex_http.config import _PARSERS, Settings
+from flask_convex_http.config import PARSERS, Settings
 from tests.docs.markdown import Page, page, pages, spans
 
 SETTINGS = page("reference/settings")
@@ -15,21 +15,21 @@ def test_every_setting_is_in_the_table_with_its_default() -> None:
     """The table has each key once, in the order of the code, with its default."""
     table = {spans(row[0])[0]: spans(row[1])[0] for row in SETTINGS.rows() if "](#convex_" in row[0]}
     defaults = Settings()
-    assert table == {key: str(getattr(defaults, key.removeprefix("CONVEX_").lower())) for key in _PARSERS}
-    assert list(table) == list(_PARSERS)
+    assert table == {key: str(getattr(defaults, key.removeprefix("CONVEX_").lower())) for key in PARSERS}
+    assert list(table) == list(PARSERS)
 
 
 def test_every_setting_has_a_section() -> None:
     """Each key has one heading, under which its values are described."""
     headings = re.findall(r"^### `(CONVEX_\w+)`$", SETTINGS.text, flags=re.MULTILINE)
-    assert sorted(headings) == sorted(_PARSERS)
+    assert sorted(headings) == sorted(PARSERS)
 
 
 @pytest.mark.parametrize("page", [pytest.param(page, id=page.name) for page in pages()])
 def test_no_setting_is_made_up(page: Page) -> None:
     """Every CONVEX_ key in a page is a setting, except one misspelling that the page of settings shows."""
     named = set(re.findall(r"\b(?:FLASK_)?(CONVEX_[A-Z_]+[A-Z])\b", page.text))
-    assert named - {"CONVEX_WORKR"} <= set(_PARSERS)
+    assert named - {"CONVEX_WORKR"} <= set(PARSERS)
 
 
 def as_written(value: float) -> str:

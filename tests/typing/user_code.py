@@ -5,7 +5,7 @@
 """
 
 import datetime
-from typing import Any, assert_type
+from typing import Annotated, Any, assert_type
 
 from flask import Request
 from flask.testing import FlaskClient
@@ -35,6 +35,7 @@ from flask_convex_http import (
     internal_query,
     mutation,
     query,
+    renamed_from,
     unique,
 )
 from flask_convex_http.testing import deliver
@@ -44,6 +45,15 @@ class User(Document, table="users", indexes={"by_clerk_id": unique("clerk_id")})
     clerk_id: str
     email: str | None
     name: str
+
+
+class Member(Document, table="members", renamed_from=["people", "staff"], max_bytes=2**20):
+    name: Annotated[str, renamed_from("full_name", "label")]
+    age: Annotated[int | None, renamed_from("years")] = None
+
+
+Member(name="Ada")
+Member(full_name="Ada")  # mypy: Unexpected keyword argument "full_name" # pyright: No parameter named "full_name"
 
 
 class Item(Document, table="items", indexes={"by_name": ["name"]}):
