@@ -5,6 +5,7 @@ Registering a router fills the registry. The inbox, the workers and the commands
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -150,9 +151,9 @@ class Webhook:
         """
         keep_ids = options.keep_ids if options.keep_ids is not None else _ids_of(provider)
         keep_bodies = options.keep_bodies if options.keep_bodies is not None else min(DEFAULT_BODIES, keep_ids)
-        window = options.dedupe_window or keep_ids
+        window = options.dedupe_window
         _check_kept(path, provider, options.mode, keep_ids, keep_bodies)
-        if window > keep_ids:
+        if window is not None and window > keep_ids:
             raise RegistrationError(f"{path}: dedupe_window={window} is longer than keep_ids={keep_ids}")
         return cls(
             source=options.source or path,
@@ -165,7 +166,7 @@ class Webhook:
             lane=_lane(options.order_by, path),
             keep_ids=keep_ids.total_seconds() * 1000,
             keep_bodies=keep_bodies.total_seconds() * 1000,
-            content_window=window.total_seconds() * 1000 if options.dedupe == "content" else None,
+            content_window=_content_window(options),
         )
 
     def handle(self, ctx: MutationCtx, event: WebhookEvent) -> StoredResponse:
@@ -232,6 +233,13 @@ class Webhooks:
         """Return the webhook with this source or path, or else all webhooks of this provider."""
         exact = [webhook for webhook in self if name in (webhook.source, webhook.path)]
         return exact or [webhook for webhook in self if webhook.provider.name == name]
+
+
+def _content_window(options: Options) -> float | None:
+    """Return how long an equal content is a duplicate: for the window, or for as long as its delivery is kept."""
+    if options.dedupe != "content":
+        return None
+    return math.inf if options.dedupe_window is None else options.dedupe_window.total_seconds() * 1000
 
 
 def _check_window(dedupe: Dedupe, window: timedelta) -> None:

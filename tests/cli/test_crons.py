@@ -100,7 +100,7 @@ def test_a_run_that_failed_shows_its_error(shop: Errands) -> None:
         "failed",
         "LookupError: Nobody has noted milk",
     )
-    assert "failed: LookupError: Nobody has noted " in shop.convex("crons").out
+    assert "failed: LookupError: Nobody has noted" in shop.convex("crons").out
 
 
 def test_a_run_whose_job_was_purged_is_shown(shop: Errands, tmp_path: Path) -> None:

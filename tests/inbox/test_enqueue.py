@@ -359,11 +359,11 @@ def test_a_context_that_fails(tmp_path: Path) -> None:
 
 
 def test_a_scheduled_function_that_somebody_cancels(tmp_path: Path) -> None:
-    """Canceling the job of a delivery leaves the delivery pending, not lost."""
+    """Canceling the job of a delivery cancels the delivery, whose record and body are kept."""
     with enqueueing(tmp_path) as receiver:
         receiver.deliver()
         receiver.backend.ctx().scheduler.cancel(receiver.rows(ScheduledFunction)[0].id)
-        assert (receiver.work(), receiver.states, len(receiver.bodies)) == ([], ["pending"], 1)
+        assert (receiver.work(), receiver.states, len(receiver.bodies)) == ([], ["canceled"], 1)
 
 
 # --- a worker --------------------------------------------------------------------------------------------------------

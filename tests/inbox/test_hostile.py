@@ -234,7 +234,7 @@ def test_credentials_are_not_kept(mode: Literal["transaction", "enqueue"], tmp_p
     with receiving(tmp_path, mode=mode, is_kept=True) as receiver:
         assert receiver.send(payload(), sign_stripe, User_Agent="Stripe/1", **hush).status_code < 300
         [request] = receiver.rows(WebhookRequest)
-        assert set(request.headers) == {"content-length", "content-type", "stripe-signature", "user-agent"}
+        assert set(request.headers) == {"content-length", "content-type", "host", "stripe-signature", "user-agent"}
         assert receiver.send(payload(), sign_stripe, secret=OTHER_SECRET, **hush).status_code == 400
         [rejection] = receiver.backend.rejections.recent()
         kept = {name.lower() for name, value in rejection.headers.items() if value != "(not kept)"}

@@ -21,6 +21,7 @@ FUZZ = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCh
 GITHUB_SECRET = "a secret of the tests"
 ENVIRONMENT = {
     "FLASK_CONVEX_DATABASE_URL": "sqlite:///:memory:",
+    "FLASK_CONVEX_SITE_URL": "http://localhost",
     "FLASK_CONVEX_MAX_BODY_BYTES": "4000",
     "STRIPE_WEBHOOK_SECRET": "whsec_" + "a" * 32,
     "GITHUB_WEBHOOK_SECRET": GITHUB_SECRET,

@@ -72,7 +72,7 @@ def test_in_a_child_without_a_worker(tmp_path: Path) -> None:
         "backend.close()\n"
     )
     done = deployment.program(program)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, " ERROR " in done.stderr, "Traceback" in done.stderr) == (0, False, False), done.stderr
     _, lateness = deployment.notes
     assert 0 <= float(lateness) < SOON_SECONDS * 1000
 
