@@ -9,6 +9,8 @@ Errors of database drivers, object stores and vendors' libraries are translated 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 
@@ -21,12 +23,30 @@ class ConvexHTTPError(Exception):
         client_message: The message of the response, or None to show the error's own. It names no table, index, function
             or class of the application, which only the log has.
         retry_after: Seconds for the `Retry-After` header of the response, or None for no header.
+        headers: Further headers of the response.
     """
 
     status: ClassVar[int] = 500
     public: ClassVar[bool] = False
     client_message: str | None = None
     retry_after: int | None = None
+    headers: Mapping[str, str] = MappingProxyType({})
+
+
+class _ClientValueError(ConvexHTTPError):
+    """A value that clients choose is not accepted.
+
+    Args:
+        message: The mismatch.
+        client_message: The mismatch without names of the application.
+    """
+
+    status = 400
+    public = True
+
+    def __init__(self, message: str, client_message: str = "A value of the request is not accepted") -> None:
+        super().__init__(message)
+        self.client_message = client_message
 
 
 class ConvexError(ConvexHTTPError):
@@ -92,23 +112,11 @@ class ArgumentValidationError(ConvexHTTPError):
     """An argument of a call does not match its annotation: a mistake of the calling code."""
 
 
-class ArgumentRangeError(ArgumentValidationError):
+class ArgumentRangeError(_ClientValueError, ArgumentValidationError):
     """An argument has the right type, and its value is not an accepted one.
 
-    It is beyond a bound, not one of the choices, or not an id of the table. Type checkers do not find this, and such
-    values come from clients, so a handler that passes one on responds with 400.
-
-    Args:
-        message: The mismatch.
-        client_message: The mismatch without names of the application.
+    It is beyond a bound, not one of the choices, or not an id of the table. Such values come from clients.
     """
-
-    status = 400
-    public = True
-
-    def __init__(self, message: str, client_message: str = "A value of the request is not accepted") -> None:
-        super().__init__(message)
-        self.client_message = client_message
 
 
 class ReturnsValidationError(ConvexHTTPError):
@@ -119,23 +127,12 @@ class DocumentValidationError(ConvexHTTPError):
     """A document does not match its table: a mistake of the code that writes it."""
 
 
-class UnstorableValueError(DocumentValidationError):
+class UnstorableValueError(_ClientValueError, DocumentValidationError):
     """A field has a value of the right type that the database cannot hold.
 
     Such as text with a lone surrogate, an integer of more than 64 bits, or NaN. No annotation excludes these, and they
     come from clients.
-
-    Args:
-        message: The value's place and the problem.
-        client_message: The same without names of the application.
     """
-
-    status = 400
-    public = True
-
-    def __init__(self, message: str, client_message: str = "A value cannot be stored") -> None:
-        super().__init__(message)
-        self.client_message = client_message
 
 
 class FunctionLimitError(ConvexHTTPError):
@@ -174,22 +171,11 @@ class QueryError(ConvexHTTPError):
     """A query is built in a way that cannot run."""
 
 
-class QueryRangeError(QueryError):
+class QueryRangeError(_ClientValueError, QueryError):
     """A value given to a query has the right type and is not accepted. Such values come from clients.
 
     It is a number of documents that is no integer or out of range, or a value that the field of an index cannot have.
-
-    Args:
-        message: The mismatch.
-        client_message: The mismatch without names of the application.
     """
-
-    status = 400
-    public = True
-
-    def __init__(self, message: str, client_message: str = "A value of the request is not accepted") -> None:
-        super().__init__(message)
-        self.client_message = client_message
 
 
 class InvalidCursorError(ConvexHTTPError):

@@ -21,6 +21,7 @@ from flask_convex_http.schema.documents import Schema
 from flask_convex_http.schema.migrations import MigrationStep
 from flask_convex_http.web.files import files
 from flask_convex_http.web.middleware import Middleware
+from flask_convex_http.web.responses import encode_documents
 from flask_convex_http.web.state import EXTENSION, WORKER, current_backend, site_of, webhooks_of
 from flask_convex_http.worker import BackgroundWorker
 
@@ -86,6 +87,7 @@ class ConvexHTTP:
         backend.before_close.append(background.close)
         app.wsgi_app = Middleware(app, background)  # type: ignore[method-assign]  # as Flask's docs have middleware added
         app.register_blueprint(files)
+        encode_documents(app)
         app.cli.add_command(convex_commands)
 
     @property

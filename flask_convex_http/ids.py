@@ -19,8 +19,8 @@ _ENDING = re.compile(r"_[0-9a-f]{32}\Z")
 MAX_LENGTH = 64 + 1 + 32
 
 _RANDOM_BYTES, _AT_ONCE = 10, 100
-#: Random digits of future ids, made in batches. `os.urandom` releases the GIL, and a call for each id would let other
-#: threads delay the transaction that inserts.
+#: Random digits of future ids and request ids, made in batches. `os.urandom` releases the GIL, and a call for each id
+#: would let other threads delay the transaction that inserts.
 _made: list[str] = []
 os.register_at_fork(after_in_child=_made.clear)
 
@@ -87,10 +87,11 @@ def new_id(table: str, now: float) -> str:
         table: The name of the table.
         now: Milliseconds since the epoch.
     """
-    return f"{table}_{int(now) & 0xFFFFFFFFFFFF:012x}{_random_digits()}"
+    return f"{table}_{int(now) & 0xFFFFFFFFFFFF:012x}{random_digits()}"
 
 
-def _random_digits() -> str:
+def random_digits() -> str:
+    """Return 20 random hexadecimal digits, of which each is equally likely and tells nothing about later ones."""
     try:
         return _made.pop()
     except IndexError:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import UNSET
 
+from flask_convex_http.attributes import missing_attribute
 from flask_convex_http.database.creation_times import CreationTimes as CreationTimes
 from flask_convex_http.database.limits import LIMITS, Limits
 from flask_convex_http.database.page_cursors import PageCursors
@@ -31,6 +32,17 @@ if TYPE_CHECKING:
     from flask_convex_http.schema.documents import ReplacementFor
 
 D = TypeVar("D", bound=Document)
+
+
+_READER_HINTS = dict.fromkeys(
+    ("insert", "patch", "replace", "delete", "apply_if_newer"), "a query only reads; write in a mutation"
+)
+_WRITER_HINTS = {
+    "add": "write ctx.db.insert(document)",
+    "commit": "a mutation commits when it returns",
+    "rollback": "a mutation rolls back when it raises",
+    "update": "write ctx.db.patch(id, name=...)",
+}
 
 
 class SystemReader:
@@ -104,6 +116,11 @@ class DatabaseReader:
         self._snapshot = snapshot
         self._schema = schema
         self._cursors = cursors
+
+    if not TYPE_CHECKING:  # for type checkers these names are missing
+
+        def __getattr__(self, name: str) -> Any:
+            raise missing_attribute(self, "ctx.db", name, _READER_HINTS)
 
     @property
     def system(self) -> SystemReader:
@@ -191,6 +208,11 @@ class DatabaseWriter(DatabaseReader):
         self._limits = limits
         self._transaction = transaction
         self._clock = times
+
+    if not TYPE_CHECKING:  # for type checkers these names are missing
+
+        def __getattr__(self, name: str) -> Any:
+            raise missing_attribute(self, "ctx.db", name, _WRITER_HINTS)
 
     def insert(self, document: D, /) -> Id[D]:
         """Store a document.

@@ -10,10 +10,11 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
 import msgspec
 
+from flask_convex_http.attributes import missing_attribute
 from flask_convex_http.database.page_cursors import PageCursors
 from flask_convex_http.engines import ReadBudget
 from flask_convex_http.errors import InvalidCursorError, NotUniqueError, QueryError, QueryRangeError
@@ -25,6 +26,21 @@ from flask_convex_http.validation.validator import InvalidValueError
 
 D = TypeVar("D", bound=Document)
 Order = Literal["asc", "desc"]
+#: Names that other libraries have for methods of a query.
+_HINTS = {
+    "all": "write collect(), or take(100) where the table grows",
+    "count": "write len(query.collect()), or keep a count in a document if the table grows",
+    "exists": "write query.first() is not None",
+    "filter_by": 'write with_index("by_name", name=...), or filter(lambda document: ...) for a field without an index',
+    "get": "write ctx.db.get(id)",
+    "limit": "write take(10)",
+    "offset": "write paginate(num_items=..., cursor=...)",
+    "one": "write unique(), which returns the only document or None",
+    "one_or_none": "write unique()",
+    "order_by": 'an index gives the order: write with_index("by_name").order("desc")',
+    "scalars": "write collect()",
+    "where": 'write with_index("by_name", name=...), or filter(lambda document: ...) for a field without an index',
+}
 
 
 class Page(msgspec.Struct, Generic[D], frozen=True, kw_only=True, rename="camel"):
@@ -113,6 +129,11 @@ class Query(Generic[D]):
     def filter(self, predicate: Callable[[D], object]) -> Query[D]:
         """Keep only the documents for which a Python function is true. It runs on documents that were read."""
         return replace(self, _filters=(*self._filters, predicate))
+
+    if not TYPE_CHECKING:  # for type checkers these names are missing
+
+        def __getattr__(self, name: str) -> Any:
+            raise missing_attribute(self, "ctx.db.query(...)", name, _HINTS)
 
     def __iter__(self) -> Iterator[D]:
         return filter(self._keeps, self._stream(None))

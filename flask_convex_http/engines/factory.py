@@ -40,7 +40,7 @@ def _open_postgres(settings: Settings, schema: Schema) -> Engine:
     except ImportError as error:
         raise ConfigurationError(
             f"CONVEX_DATABASE_URL names a PostgreSQL, whose driver cannot be imported ({error}); run "
-            "pip install 'flask_convex_http[postgres]'"
+            "pip install 'psycopg[binary,pool]>=3.2'"
         ) from error
     return PostgresEngine(
         settings.database_url,

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
+from flask_convex_http.attributes import missing_attribute
 from flask_convex_http.database.db import DatabaseReader, DatabaseWriter
 from flask_convex_http.functions.function import ActionFunction, MutationFunction, QueryFunction
 from flask_convex_http.rate_limits import Limit
@@ -25,7 +26,21 @@ R = TypeVar("R")
 
 #: How long `ctx.once` keeps a result by default.
 _RETENTION = timedelta(days=30)
-_ACTION_ONLY = ("once", "run_action", "attempt", "idempotency_token")
+_SCHEDULE = (
+    "is for actions, since a mutation must not wait for the world: schedule one with ctx.scheduler.run_after(0, ...)"
+)
+_WRITES = "a query only reads; call it from a mutation, an action or a handler"
+_QUERY_HINTS = dict.fromkeys(
+    ("run_mutation", "run_action", "scheduler", "rate_limit", "once", "attempt", "idempotency_token"), _WRITES
+)
+_MUTATION_HINTS = {name: f"ctx.{name} {_SCHEDULE}" for name in ("once", "run_action", "attempt", "idempotency_token")}
+_ACTION_HINTS = {
+    "db": (
+        "ctx.db is for queries and mutations, which are transactions; call one from here: "
+        "ctx.run_query(...) or ctx.run_mutation(...)"
+    ),
+    "now": "ctx.now is the time of a query or a mutation; write time.time() here",
+}
 
 
 class QueryCtx:
@@ -46,6 +61,11 @@ class QueryCtx:
         self.auth = auth
         self.now = now
         self._calls = calls
+
+    if not TYPE_CHECKING:  # for type checkers these names are missing
+
+        def __getattr__(self, name: str) -> Any:
+            raise missing_attribute(self, "ctx", name, _QUERY_HINTS)
 
     @property
     def storage(self) -> StorageReader:
@@ -128,12 +148,7 @@ class MutationCtx(QueryCtx, _RateLimits):
     else:  # for type checkers these names are missing
 
         def __getattr__(self, name: str) -> Any:
-            if name not in _ACTION_ONLY:
-                raise AttributeError(f"MutationCtx has no attribute {name!r}")
-            raise AttributeError(
-                f"ctx.{name} is for actions, since a mutation must not wait for the world: schedule one with "
-                "ctx.scheduler.run_after(0, ...)"
-            )
+            raise missing_attribute(self, "ctx", name, _MUTATION_HINTS)
 
     @property
     def storage(self) -> StorageWriter:
@@ -182,6 +197,11 @@ class ActionCtx(_RateLimits):
     def __init__(self, auth: Auth, calls: ActionCalls) -> None:
         self.auth = auth
         self._calls = calls
+
+    if not TYPE_CHECKING:  # for type checkers these names are missing
+
+        def __getattr__(self, name: str) -> Any:
+            raise missing_attribute(self, "ctx", name, _ACTION_HINTS)
 
     @property
     def storage(self) -> StorageActions:

@@ -20,6 +20,7 @@ from flask_convex_http.schema.renames import old_names_of_table
 from flask_convex_http.schema.tables import Column as Column
 from flask_convex_http.schema.tables import D as D
 from flask_convex_http.schema.tables import Table as Table
+from flask_convex_http.validation.records import shorten
 
 if TYPE_CHECKING:
     from typing import Protocol, Self
@@ -92,8 +93,10 @@ else:
                     f"class {name}(Document, {next(iter(options))}=...): a document class takes table=, "
                     "indexes=, renamed_from= and max_bytes= only"
                 )
-            # msgspec inherits frozen=True, but not kw_only=True
-            cls = super().__new__(mcls, name, bases, namespace, **{"kw_only": True, **options})
+            try:  # msgspec inherits frozen=True, but not kw_only=True
+                cls = super().__new__(mcls, name, bases, namespace, **{"kw_only": True, **options})
+            except (TypeError, ValueError, RuntimeError) as error:
+                raise RegistrationError(_wrong_class(name, error)) from None
             cls.__convex_table__ = None
             if table is None:
                 given = {"indexes": indexes, "renamed_from": renamed_from, "max_bytes": max_bytes}
@@ -127,6 +130,15 @@ else:
         __convex_document__: ClassVar[bool] = True
         id: str | msgspec.UnsetType = UNSET
         creation_time: float | msgspec.UnsetType = UNSET
+
+
+def _wrong_class(name: str, error: Exception) -> str:
+    if "rename to the same name" not in str(error):
+        return f"class {name}(Document): {error}"
+    return (
+        f"{name} has a field _id or _creationTime, which the database gives to every document, as .id and "
+        ".creation_time; choose another name"
+    )
 
 
 #: The package's own classes that applications refer to. Their tables join the schema when the application is set up.
@@ -169,11 +181,21 @@ class Schema:
         Raises:
             RegistrationError: The class is not in the schema.
         """
-        table = self._by_class.get(document)
+        table = self._by_class.get(document) if isinstance(document, type) else None
         if table is None:
-            name = getattr(document, "__name__", repr(document))
-            raise RegistrationError(f"{name} is not in the schema: add it to Schema(...)")
+            raise RegistrationError(self._not_a_class(document))
         return table
+
+    def _not_a_class(self, value: Any) -> str:
+        """Return the message for a value that is not the class of a table."""
+        named = self.tables.get(value) if isinstance(value, str) else self._by_class.get(type(value))
+        if named is not None:
+            return f"{shorten(repr(value))} was given instead of a class; write {named.document.__name__}"
+        if not isinstance(value, type):
+            return f"{shorten(repr(value))} was given instead of the class of a table"
+        if not issubclass(value, Document):
+            return f"a {value.__name__} was given instead of a document, such as Item(...)"
+        return f"{value.__name__} is not in the schema: add it to Schema(...)"
 
     def likely_table_of(self, document_id: Any) -> Table[Any] | None:
         """Return the table that a value names in its beginning, without a check that the value is an id."""

@@ -6,7 +6,9 @@ import io
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
+from flask_convex_http.attributes import missing_attribute
 from flask_convex_http.engines import Snapshot, Transaction
 from flask_convex_http.errors import ConvexHTTPError
 from flask_convex_http.ids import Id
@@ -18,6 +20,14 @@ from flask_convex_http.storage.files import PATH, Files, Site
 
 logger = logger_of()
 
+_BYTES = (
+    "a query or a mutation must not wait for bytes; store or read the file in the handler or action, and pass its id"
+)
+_READER_HINTS = dict.fromkeys(("store", "get"), _BYTES) | dict.fromkeys(
+    ("delete", "generate_upload_url", "generate_direct_upload", "revoke_urls"),
+    "a query only reads; call it in a mutation, an action or a handler",
+)
+
 
 class StorageReader:
     """Reads stored files; `ctx.storage` of a query."""
@@ -26,6 +36,11 @@ class StorageReader:
         self._files = files
         self._site = site
         self._snapshot = snapshot
+
+    if not TYPE_CHECKING:  # for type checkers these names are missing
+
+        def __getattr__(self, name: str) -> Any:
+            raise missing_attribute(self, "ctx.storage", name, _READER_HINTS)
 
     def get_url(
         self, file_id: Id[StoredFile], /, *, expires_in: timedelta | None = None, inline: bool = False

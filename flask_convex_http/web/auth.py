@@ -20,6 +20,7 @@ from flask_convex_http.functions.function import QueryFunction
 from flask_convex_http.runtime import ActionCtx
 from flask_convex_http.schema.documents import Document
 from flask_convex_http.schema.system_tables import AccessToken, ApiKey
+from flask_convex_http.web.challenges import API_KEY, BEARER, Challenge
 from flask_convex_http.web.responses import error_response
 from flask_convex_http.web.route_checks import GUARDED, refuse_above_route
 from flask_convex_http.web.state import current_backend, site_of
@@ -44,7 +45,8 @@ def require_api_key(
 ) -> Any:
     """Require a valid `X-API-Key` header.
 
-    The responses are 401 `Missing API key`, 403 `Invalid API key` and 403 `Insufficient scope`.
+    The responses are 401 `Missing API key`, 403 `Invalid API key` and 403 `Insufficient scope`, with
+    `WWW-Authenticate`.
 
     Args:
         handler: The handler, if the decorator is used without parentheses.
@@ -58,7 +60,7 @@ def require_api_key(
     check = _app_check(validate) if validate is not None else _check_api_key
 
     def decorate(handler: Callable[..., Any]) -> Callable[..., Any]:
-        return _guard(handler, _api_key_of, check, _refused_api_key, _scopes(scopes))
+        return _guard(handler, _api_key_of, check, API_KEY, _scopes(scopes))
 
     return decorate if handler is None else decorate(handler)
 
@@ -74,7 +76,8 @@ def require_bearer(
 ) -> Any:
     """Require a valid `Authorization: Bearer` header.
 
-    The responses are 401 `Missing or invalid Authorization header`, 403 `Invalid token` and 403 `Insufficient scope`.
+    The responses are 401 `Missing or invalid Authorization header`, 403 `Invalid token` and 403 `Insufficient scope`,
+    with `WWW-Authenticate`.
 
     Args:
         handler: The handler, if the decorator is used without parentheses.
@@ -88,7 +91,7 @@ def require_bearer(
     check = _app_check(validate) if validate is not None else _check_token
 
     def decorate(handler: Callable[..., Any]) -> Callable[..., Any]:
-        return _guard(handler, _bearer_of, check, _refused_token, _scopes(scopes))
+        return _guard(handler, _bearer_of, check, BEARER, _scopes(scopes))
 
     return decorate if handler is None else decorate(handler)
 
@@ -97,7 +100,7 @@ def _guard(
     handler: Callable[..., Any],
     credential_of: Callable[[Request], str | None],
     check: _Check,
-    refused: Callable[[bool], Response],
+    challenge: Challenge,
     scopes: frozenset[str],
 ) -> Callable[..., Any]:
     refuse_above_route(handler, "check")
@@ -107,13 +110,13 @@ def _guard(
     def guarded(ctx: ActionCtx, request: Request, *args: Any, **kwargs: Any) -> Any:
         credential = credential_of(request)
         if credential is None:
-            return refused(False)
+            return error_response(challenge.missing, 401, challenge.headers(scopes=scopes))
         backend = current_backend()
         identity = check(backend, ctx, credential)
         if identity is None:
-            return refused(True)
+            return error_response(challenge.invalid, 403, challenge.headers("invalid_token", scopes))
         if not scopes.issubset(identity.scopes):
-            return error_response("Insufficient scope", 403)
+            return error_response("Insufficient scope", 403, challenge.headers("insufficient_scope", scopes))
         known = backend.ctx(identity, site=lambda: site_of(request))
         call = current_app.ensure_sync(handler) if is_async else handler
         return call(known, request, *args, **kwargs)
@@ -138,16 +141,6 @@ def _api_key_of(request: Request) -> str | None:
 def _bearer_of(request: Request) -> str | None:
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     return (token.strip() or None) if scheme.lower() == "bearer" else None
-
-
-def _refused_api_key(given: bool) -> Response:
-    return error_response("Invalid API key", 403) if given else error_response("Missing API key", 401)
-
-
-def _refused_token(given: bool) -> Response:
-    if given:
-        return error_response("Invalid token", 403)
-    return error_response("Missing or invalid Authorization header", 401, {"WWW-Authenticate": "Bearer"})
 
 
 # --- identities -------------------------------------------------------------------------------------------------------

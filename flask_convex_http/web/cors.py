@@ -18,6 +18,8 @@ from flask_convex_http.errors import RegistrationError
 _REGEX = re.compile(r"[*\\\]?$^\[()]")
 #: "https://*.example.com": every subdomain at any depth, but not example.com itself.
 _SUBDOMAINS = re.compile(r"([a-z][a-z0-9+.-]*://)\*\.([a-z0-9-]+(?:\.[a-z0-9-]+)+(?::[0-9]+)?)", re.IGNORECASE)
+#: "http://localhost:*", a regular expression that matches no port.
+_ANY_PORT = re.compile(r"[a-z][a-z0-9+.-]*://[^*\s/]+:\*", re.IGNORECASE)
 _GLOBAL_FLAGS = re.compile(r"\(\?[aiLmsux]+\)")
 _ANCHORED = re.compile(r".*(\\Z|\$)\Z", re.DOTALL)
 
@@ -150,6 +152,12 @@ def _check_origin(origin: str | re.Pattern[str]) -> None:
 
 def _check_pattern(origin: str | re.Pattern[str]) -> None:
     text = origin.pattern if isinstance(origin, re.Pattern) else origin
+    if isinstance(origin, str) and _ANY_PORT.fullmatch(origin):
+        start = origin.removesuffix("*")
+        raise RegistrationError(
+            f"Cors(origins={origin!r}): * does not stand for a port. Name each one, such as {start + '5173'!r}, or "
+            rf"write r'{re.escape(start)}[0-9]+\Z' for all of them"
+        )
     if not _ANCHORED.match(text):
         raise RegistrationError(
             f"Cors(origins={text!r}) is a regular expression without an end: it would also let in "

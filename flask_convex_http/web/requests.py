@@ -8,6 +8,7 @@ its own for a body that is malformed or breaks off: they are the client's mistak
 from __future__ import annotations
 
 import functools
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar, overload
@@ -25,6 +26,7 @@ T = TypeVar("T")
 _CHUNK = 64 * 1024
 #: Bytes of a too large body that are read and discarded, so that the client sees the response.
 _REFUSED = -1
+_COMPRESSION = re.compile(r"\b(?:x-)?(?:gzip|compress|deflate|br|zstd)\b", re.IGNORECASE)
 _WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -43,13 +45,14 @@ def read_json(request: Request, type: Any = Any) -> Any:
         The body as a value of the type.
 
     Raises:
-        RequestError: The content type is not JSON (415), or the body is not JSON or does not match the type (400, with
-            the path of the field).
+        RequestError: The content type is not JSON or the body is compressed (415), or the body is not JSON or does not
+            match the type (400, with the path of the field).
         PayloadTooLargeError: The body is larger than the route accepts (413).
     """
     mimetype = request.mimetype
     if mimetype != "application/json" and not (mimetype.startswith("application/") and mimetype.endswith("+json")):
         raise RequestError("Content-Type must be application/json", 415)
+    refuse_encoded(request)
     body = request.get_data()
     if isinstance(request.json_module, LimitedJson):
         request.json_module.check(body)
@@ -63,6 +66,19 @@ def read_json(request: Request, type: Any = Any) -> Any:
         raise RequestError(error.client_message, 400) from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise RequestError("Invalid JSON body", 400) from None
+
+
+def refuse_encoded(request: Request) -> None:
+    """Refuse a compressed body, which nothing here decompresses. A small one could become too large for memory.
+
+    Raises:
+        RequestError: The request has a `Content-Encoding` of compression (415, RFC 9110, 15.5.16).
+    """
+    encoding = request.environ.get("HTTP_CONTENT_ENCODING")
+    if encoding is not None and _COMPRESSION.search(encoding):
+        error = RequestError("The body is compressed (Content-Encoding); send it as it is", 415)
+        error.headers = {"Accept-Encoding": "identity"}
+        raise error
 
 
 @functools.lru_cache(maxsize=1024)

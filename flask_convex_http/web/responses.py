@@ -15,8 +15,15 @@ from flask.signals import got_request_exception
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, InternalServerError, RequestEntityTooLarge
 
-from flask_convex_http.errors import ConvexError, ConvexHTTPError, MissingSecretError, RateLimitedError
+from flask_convex_http.errors import (
+    ConvexError,
+    ConvexHTTPError,
+    MissingSecretError,
+    RateLimitedError,
+    VerificationError,
+)
 from flask_convex_http.log import logger_of
+from flask_convex_http.web.challenges import WEBHOOK_SIGNATURE
 from flask_convex_http.web.descriptors import out_of_descriptors
 from flask_convex_http.web.file_responses import with_ranges
 from flask_convex_http.web.request_ids import request_id
@@ -54,6 +61,23 @@ def json_response(data: Any, status: int = 200, headers: Headers | None = None) 
 
 def _json(app: Flask, data: Any, status: int) -> Response:
     return app.response_class(_encoder.encode(data), status, content_type=_JSON)
+
+
+def encode_documents(app: Flask) -> None:
+    """Let the app's JSON provider encode documents and other structs, as in `jsonify(document)` and `|tojson`.
+
+    Flask's provider calls `default` for values that it does not know. A provider without one is left as it is.
+    """
+    known = getattr(app.json, "default", None)
+    if known is None:
+        return
+
+    def default(value: Any) -> Any:
+        if isinstance(value, msgspec.Struct):
+            return msgspec.to_builtins(value, enc_hook=known, str_keys=True)
+        return known(value)
+
+    app.json.default = default  # type: ignore[attr-defined]  # of Flask's default provider
 
 
 def error_response(message: str, status: int, headers: Headers | None = None) -> Response:
@@ -154,7 +178,7 @@ def _handler_of_500() -> Any:
 def _public_error(error: ConvexHTTPError) -> Response:
     _log_public(error)
     message = str(error) if error.client_message is None or _is_shown(error) else error.client_message
-    headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+    headers = _headers(error)
     if not isinstance(error, ConvexError):
         return error_response(message, error.status, headers)
     has_data = error.data is not None and not isinstance(error.data, str)
@@ -165,6 +189,15 @@ def _public_error(error: ConvexHTTPError) -> Response:
 def _is_shown(error: ConvexHTTPError) -> bool:
     """Return whether a developer sees the name of a variable in the response."""
     return isinstance(error, MissingSecretError) and current_app.debug
+
+
+def _headers(error: ConvexHTTPError) -> dict[str, str]:
+    headers = dict(error.headers)
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(error.retry_after)
+    if error.status == 401 and isinstance(error, VerificationError):
+        headers["WWW-Authenticate"] = WEBHOOK_SIGNATURE
+    return headers
 
 
 def _log_public(error: ConvexHTTPError) -> None:

@@ -64,6 +64,37 @@ def checked_methods(method: str | None, methods: Iterable[str] | None) -> tuple[
     return chosen
 
 
+def check_handler(handler: Callable[..., Any], path: str) -> None:
+    """Check that a handler takes a ctx and a request first, as far as its signature tells.
+
+    Args:
+        handler: The handler.
+        path: Its path.
+
+    Raises:
+        RegistrationError: It does not.
+    """
+    name = getattr(handler, "__name__", repr(handler))
+    if not callable(handler) or isinstance(handler, type):
+        raise RegistrationError(
+            f"{name} is no handler; write a function: def get_item(ctx: ActionCtx, request: Request)"
+        )
+    try:
+        parameters = list(inspect.signature(handler).parameters.values())
+    except (TypeError, ValueError):  # a built-in function, for example
+        return
+    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
+        return
+    first = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)][:2]
+    others = {"suffix", *variables_of(path)}
+    if len(first) < 2 or first[0] == "request" or first[1] == "ctx" or not others.isdisjoint(first):
+        rest = [str(p) for p in parameters if p.name not in ("ctx", "request")]
+        raise RegistrationError(
+            f"{name} must take the ctx and the request first; write "
+            f"def {name}({', '.join(['ctx: ActionCtx', 'request: Request', *rest])})"
+        )
+
+
 def refuse_above_route(handler: Callable[..., Any], what: str) -> None:
     """Refuse a decorator above the route, since the route would not call it.
 

@@ -26,6 +26,7 @@ from flask_convex_http.web.requests import has_body
 from flask_convex_http.web.responses import handle_error, to_response
 from flask_convex_http.web.route_checks import (
     REGISTERED,
+    check_handler,
     checked_methods,
     checked_path,
     mark,
@@ -263,6 +264,7 @@ class HttpRouter(Blueprint):
         limits = limits.or_else(self._limits)
 
         def decorate(handler: H) -> H:
+            check_handler(handler, path)
             name = self._endpoint(handler, endpoint)
             self._refuse_twice(path, methods)
             self._add(path, name, _view(handler, path, limits), methods, cors, options)

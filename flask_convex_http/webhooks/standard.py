@@ -74,7 +74,7 @@ class StandardScheme(Provider):
             from standardwebhooks import Webhook
         except ImportError as error:
             raise ConfigurationError(
-                f'{type(self).__name__}() needs the standardwebhooks package: pip install "flask_convex_http[svix]"'
+                f"{type(self).__name__}() needs the standardwebhooks package: pip install 'standardwebhooks>=1.0'"
             ) from error
         self._webhook = Webhook
 

@@ -60,9 +60,7 @@ class Stripe(Provider):
         try:
             from stripe import SignatureVerificationError, WebhookSignature
         except ImportError as error:
-            raise ConfigurationError(
-                'Stripe() needs the stripe package: pip install "flask_convex_http[stripe]"'
-            ) from error
+            raise ConfigurationError("Stripe() needs the stripe package: pip install 'stripe>=11'") from error
         self._signature = WebhookSignature
         self._no_match = SignatureVerificationError
 

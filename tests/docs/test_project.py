@@ -128,3 +128,12 @@ def test_the_commands_on_the_index_page_can_be_parsed() -> None:
     assert len(shown) >= 2
     for command in shown:
         commands.parse(command)
+
+
+def test_installation_hints_name_what_can_be_installed() -> None:
+    """A message that says to install a package names it as setup.cfg requires it, and not this unpublished package."""
+    known = {str(requirement) for requirement in required(LOCKS["dev"])}
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "flask_convex_http").rglob("*.py")]
+    hints = [hint for source in sources for hint in re.findall(r"pip install ['\"](.+?)['\"]", source)]
+    assert len(hints) == 5
+    assert {str(Requirement(hint)) for hint in hints} <= known

@@ -265,6 +265,7 @@ def calls(ctx: ActionCtx, user_id: Id[User], item_id: Id[Item]) -> None:
     ctx.run_action(charge, amount="3")  # mypy: No overload variant of "run_action" # pyright: No overloads for "run_action"
     ctx.run_action(send, to=item_id)  # mypy: No overload variant of "run_action" # pyright: No overloads for "run_action"
     ctx.db  # mypy: "ActionCtx" has no attribute "db" # pyright: Cannot access attribute "db"
+    ctx.now  # mypy: "ActionCtx" has no attribute "now" # pyright: Cannot access attribute "now"
 
     create(ctx, name="Lamp")  # mypy: not callable # pyright: callable
     get(ctx, id=item_id)  # mypy: not callable # pyright: callable

@@ -170,6 +170,38 @@ def test_bearer_token_statuses(tmp_path: Path) -> None:
     assert (status, body["identity"]["subject"], body["query"]) == (200, "ada", "access_token|ada")
 
 
+def test_every_401_and_403_has_a_challenge(tmp_path: Path) -> None:
+    """Each 401 and 403 has WWW-Authenticate, which names the scheme, the error and the scopes of the route."""
+
+    def challenge(path: str, **environ: Any) -> str:
+        (value,) = send(app, "GET", path, **environ).headers.getlist("WWW-Authenticate")
+        return value
+
+    with guarded(tmp_path) as app:
+        key, token = new_key(app), new_token(app)
+        bad_key, bad_token = {"HTTP_X_API_KEY": "x"}, {"HTTP_AUTHORIZATION": "Bearer x"}
+        assert challenge("/key") == 'ApiKey header="X-API-Key"'
+        assert challenge("/key", **bad_key) == 'ApiKey header="X-API-Key", error="invalid_token"'
+        needs = 'ApiKey header="X-API-Key", error="insufficient_scope", scope="read write"'
+        assert challenge("/key/both", HTTP_X_API_KEY=key) == needs
+        assert challenge("/own/document/key") == 'ApiKey header="X-API-Key"'
+        assert challenge("/token") == "Bearer"
+        assert challenge("/token/read") == 'Bearer scope="read"'
+        assert challenge("/token", **bad_token) == 'Bearer error="invalid_token"'
+        needs = 'Bearer error="insufficient_scope", scope="read"'
+        assert challenge("/token/read", HTTP_AUTHORIZATION=f"Bearer {token}") == needs
+        assert challenge("/own/identity", **bad_token) == 'Bearer error="invalid_token"'
+
+
+def test_a_scope_that_a_header_cannot_hold_is_left_out(tmp_path: Path) -> None:
+    """A scope with characters that a header cannot hold is no server error; the challenge leaves the scopes out."""
+    http = HttpRouter("http", __name__)
+    http.get("/x")(require_bearer(scopes=['läs "allt"\n'])(new_handler()))
+    with deployed(tmp_path, http, functions=[who]) as app:
+        response = send(app, "GET", "/x")
+    assert (response.status_code, response.headers["WWW-Authenticate"]) == (401, "Bearer")
+
+
 def test_kinds_of_credentials_do_not_mix(tmp_path: Path) -> None:
     """An API key is not accepted as a token, nor a token as an API key."""
     with guarded(tmp_path) as app:

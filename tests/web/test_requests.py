@@ -1,6 +1,7 @@
 """Request bodies: JSON decoded into types, and bodies that are neither truncated nor over the limit."""
 
 import gc
+import gzip
 import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -47,6 +48,34 @@ def json_router() -> HttpRouter:
 def post(app: Flask, path: str, body: bytes, content_type: str = "application/json") -> TestResponse:
     """Send a POST that announces the length of its body."""
     return send(app, "POST", path, body, CONTENT_TYPE=content_type, CONTENT_LENGTH=str(len(body)))
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "GZIP", "deflate", "br", "zstd", "identity, gzip"])
+@pytest.mark.parametrize("content_type", ["application/json", "application/problem+json"])
+def test_a_compressed_body_is_415(tmp_path: Path, encoding: str, content_type: str) -> None:
+    """A compressed body is 415, and the response says which encoding is accepted."""
+    body = gzip.compress(b"{}")
+    with deployed(tmp_path, json_router()) as app:
+        response = send(
+            app,
+            "POST",
+            "/any",
+            body,
+            CONTENT_TYPE=content_type,
+            CONTENT_LENGTH=str(len(body)),
+            HTTP_CONTENT_ENCODING=encoding,
+        )
+    assert response.status_code == 415
+    assert response.headers["Accept-Encoding"] == "identity"
+    assert "compressed" in (response.json or {})["error"]
+
+
+@pytest.mark.parametrize("encoding", ["", "identity", "utf-8"])
+def test_a_body_without_compression_is_read(tmp_path: Path, encoding: str) -> None:
+    """A body whose Content-Encoding is no compression is read."""
+    with deployed(tmp_path, json_router()) as app:
+        response = send(app, "POST", "/any", b"{}", CONTENT_LENGTH="2", HTTP_CONTENT_ENCODING=encoding, **JSON)
+    assert (response.status_code, response.json) == (200, {"got": {}})
 
 
 @pytest.mark.parametrize(

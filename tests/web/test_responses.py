@@ -1,19 +1,23 @@
 """Responses made of the values that handlers return and the errors that they raise."""
 
 import enum
+import itertools
+import json
 import logging
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Flask, Request, Response, got_request_exception, redirect
+from flask import Flask, Request, Response, got_request_exception, jsonify, redirect, render_template_string
+from flask.json.provider import JSONProvider
 from werkzeug.test import TestResponse
 
 from flask_convex_http import (
     ActionCtx,
     ConvexError,
+    ConvexHTTP,
     Document,
     DocumentValidationError,
     FunctionNotFoundError,
@@ -23,6 +27,7 @@ from flask_convex_http import (
     MutationCtx,
     NotUniqueError,
     OverloadedError,
+    Page,
     PayloadTooLargeError,
     QueryError,
     ReturnsValidationError,
@@ -35,7 +40,7 @@ from flask_convex_http import (
     json_response,
     mutation,
 )
-from tests.web.apps import deployed, send
+from tests.web.apps import backend_of, deployed, send
 
 
 class Lamp(Document, table="lamps"):
@@ -160,6 +165,52 @@ def test_values_that_json_cannot_express(tmp_path: Path) -> None:
         "colour": "red",
         "set": [1],
     }
+
+
+def test_documents_in_flasks_own_json(tmp_path: Path) -> None:
+    """`jsonify`, `tojson` and nested values encode documents as handlers do, and other values as Flask does."""
+    with deployed(tmp_path, router_returning(lambda ctx: "x"), schema=Schema(Lamp), functions=[add_two]) as app:
+        lamp = backend_of(app).ctx().run_mutation(add_two)[0]
+
+        @app.get("/plain")
+        def plain() -> Response:
+            return jsonify(
+                lamp=lamp, lamps=[lamp], at=date(2026, 1, 2), page=Page(page=[lamp], is_done=True, continue_cursor="c")
+            )
+
+        found = send(app, "GET", "/plain").json
+        with app.app_context():
+            text = render_template_string("{{ lamp | tojson }}", lamp=lamp)
+    expected = {"_id": lamp.id, "_creationTime": lamp.creation_time, "name": "a", "made": None}
+    assert found is not None
+    assert found["lamp"] == found["lamps"][0] == found["page"]["page"][0] == json.loads(text) == expected
+    assert found["page"]["continueCursor"] == "c"
+    assert found["at"] == "Fri, 02 Jan 2026 00:00:00 GMT"
+
+
+def test_jsonify_still_rejects_other_values(tmp_path: Path) -> None:
+    """A value that neither Flask nor the package encodes is still a TypeError, also inside of a document."""
+    with deployed(tmp_path) as app, app.app_context():
+        for value in (object(), [object()]):
+            with pytest.raises(TypeError):
+                jsonify(value)
+
+
+def test_a_provider_without_default_is_left_alone(tmp_path: Path) -> None:
+    """A JSON provider of the application that has no `default` is not changed."""
+
+    class Plain(JSONProvider):
+        def dumps(self, obj: Any, **kwargs: Any) -> str:
+            return "mine"
+
+        def loads(self, s: str | bytes, **kwargs: Any) -> Any:
+            return None
+
+    app = Flask("plain", instance_path=str(tmp_path))
+    app.json = Plain(app)
+    app.config["CONVEX_DATABASE_URL"] = "sqlite:///:memory:"
+    ConvexHTTP(app)
+    assert app.json.dumps({}) == "mine"
 
 
 def test_response_helpers(tmp_path: Path) -> None:
@@ -294,6 +345,15 @@ def test_every_response_has_a_request_id(tmp_path: Path) -> None:
             assert len(identity) == 16 and int(identity, 16) >= 0
             identities.add(identity)
     assert len(identities) == 4
+
+
+def test_request_ids_cannot_be_guessed_from_one_another(tmp_path: Path) -> None:
+    """Consecutive requests have ids that share no digits but by chance."""
+    with deployed(tmp_path, router_returning(lambda ctx: "x")) as app:
+        found = [send(app, "GET", "/").headers["X-Request-Id"] for _ in range(64)]
+    differences = {int(one, 16) - int(other, 16) for one, other in itertools.pairwise(found)}
+    assert len(differences) == 63
+    assert len({identity[:8] for identity in found}) == len({identity[8:] for identity in found}) == 64
 
 
 @pytest.mark.parametrize("incoming", ["abc-123", "A.b_c:d/e+f=", "a" * 128])

@@ -276,6 +276,51 @@ def test_invalid_route_is_rejected(message: str, where: dict[str, Any]) -> None:
     assert not http.routes
 
 
+def _no_ctx(request: Request) -> str:
+    return ""
+
+
+def _nothing() -> str:
+    return ""
+
+
+def _swapped(request: Request, ctx: ActionCtx) -> str:
+    return ""
+
+
+def _no_request(ctx: ActionCtx, item: str) -> str:
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("handler", "message"),
+    [
+        (_no_ctx, r"write def _no_ctx\(ctx: ActionCtx, request: Request\)"),
+        (_nothing, r"write def _nothing\(ctx: ActionCtx, request: Request\)"),
+        (_swapped, r"write def _swapped\(ctx: ActionCtx, request: Request\)"),
+        (_no_request, r"write def _no_request\(ctx: ActionCtx, request: Request, item: str\)"),
+        (lambda ctx, *, request: "", "must take the ctx and the request first"),
+        (str, "str is no handler"),
+        ("text", "'text' is no handler"),
+    ],
+)
+def test_a_handler_without_ctx_and_request_is_rejected(handler: Any, message: str) -> None:
+    """A handler that does not take the ctx and the request raises RegistrationError with the line to write."""
+    http = HttpRouter("http", __name__)
+    with pytest.raises(RegistrationError, match=message):
+        http.get("/items/<item>")(handler)
+    assert not http.routes
+
+
+@pytest.mark.parametrize("handler", [lambda *args, **kwargs: "", lambda c, r, /, **rest: "", lambda a, b, item="": ""])
+def test_a_handler_names_its_parameters_freely(tmp_path: Path, handler: Any) -> None:
+    """The ctx and the request are passed by position, so a handler may call them as it likes."""
+    http = HttpRouter("http", __name__)
+    http.get("/items/<item>")(handler)
+    with deployed(tmp_path, http) as app:
+        assert send(app, "GET", "/items/1").status_code == 200
+
+
 def test_second_route_is_rejected() -> None:
     """A second handler for a method and path, or a second route for an endpoint, raises RegistrationError."""
     http = HttpRouter("http", __name__)

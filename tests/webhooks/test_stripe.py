@@ -141,7 +141,7 @@ def test_missing_package_is_reported_at_creation(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "stripe", None)
     with pytest.raises(ConfigurationError) as caught:
         Stripe(secret=SECRET)
-    expected = 'Stripe() needs the stripe package: pip install "flask_convex_http[stripe]"'
+    expected = "Stripe() needs the stripe package: pip install 'stripe>=11'"
     assert str(caught.value) == expected
 
 

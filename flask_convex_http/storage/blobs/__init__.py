@@ -34,6 +34,6 @@ def open_blobs(settings: Settings, folder: Path) -> BlobStore:
     except ImportError as error:
         raise ConfigurationError(
             f"CONVEX_STORAGE_URL names a bucket, whose library cannot be imported ({error}); run "
-            "pip install 'flask_convex_http[s3]'"
+            "pip install 'obstore>=0.11'"
         ) from error
     return S3Blobs(settings.storage_url, redirects=settings.storage_redirect == "on")
