@@ -32,7 +32,7 @@ from flask_convex_http import (
     from_env,
     internal_query,
 )
-from flask_convex_http.webhooks import Secrets
+from flask_convex_http.webhooks import Secrets, Shopify
 from tests.web.apps import backend_of, deployed, send, send_chunked
 
 SECRET, VARIABLE = "a secret of the tests", "WEB_TEST_WEBHOOK_SECRET"
@@ -256,6 +256,19 @@ def test_unset_variable_is_503(
         assert deliver(app).json == {"error": f"Environment variable {VARIABLE} is not set"}
         monkeypatch.setenv(VARIABLE, SECRET)
         assert deliver(app, b"{}").status_code == 400
+        assert stored_events(app) == []
+
+
+def test_rejection_has_the_status_of_the_sender(tmp_path: Path) -> None:
+    """A delivery that does not verify has the status that its sender demands, a 401 with a challenge."""
+    http = HttpRouter("http", __name__)
+    xero = HmacSignature(secret=SECRET, header="x-xero-signature", encoding="base64")
+    for name, sender in (("shopify", Shopify(secret=SECRET)), ("xero", xero), ("hook", provider())):
+        http.webhook(f"/{name}", sender, endpoint=name)(store)
+    with deployed(tmp_path, http, schema=Schema(Order), functions=[orders]) as app:
+        for name, status, challenge in (("shopify", 401, "Webhook-Signature"), ("xero", 401, "Webhook-Signature"), ("hook", 400, None)):
+            response = send(app, "POST", f"/{name}", BODY, CONTENT_LENGTH=str(len(BODY)))
+            assert (response.status_code, response.headers.get("WWW-Authenticate")) == (status, challenge)
         assert stored_events(app) == []
 
 
