@@ -266,7 +266,11 @@ def test_rejection_has_the_status_of_the_sender(tmp_path: Path) -> None:
     for name, sender in (("shopify", Shopify(secret=SECRET)), ("xero", xero), ("hook", provider())):
         http.webhook(f"/{name}", sender, endpoint=name)(store)
     with deployed(tmp_path, http, schema=Schema(Order), functions=[orders]) as app:
-        for name, status, challenge in (("shopify", 401, "Webhook-Signature"), ("xero", 401, "Webhook-Signature"), ("hook", 400, None)):
+        for name, status, challenge in (
+            ("shopify", 401, "Webhook-Signature"),
+            ("xero", 401, "Webhook-Signature"),
+            ("hook", 400, None),
+        ):
             response = send(app, "POST", f"/{name}", BODY, CONTENT_LENGTH=str(len(BODY)))
             assert (response.status_code, response.headers.get("WWW-Authenticate")) == (status, challenge)
         assert stored_events(app) == []
