@@ -35,7 +35,15 @@ from flask_convex_http.inbox.secret_notes import describe_secrets
 from flask_convex_http.inbox.unknown_sources import describe_unknown_sources
 from flask_convex_http.log import logger_of
 from flask_convex_http.once import OnceCalls
-from flask_convex_http.operations import Check, DeploymentBackups, Findings, Progress, TableReader, UnattachedFiles
+from flask_convex_http.operations import (
+    Check,
+    DeploymentBackups,
+    Findings,
+    Progress,
+    TableReader,
+    UnattachedFiles,
+    describe_exposed,
+)
 from flask_convex_http.operations.move import Move, Side, open_target
 from flask_convex_http.rate_limits import RateLimits
 from flask_convex_http.runtime import ActionCtx, Caller, Runtime
@@ -298,7 +306,12 @@ class Backend:
 
     def _notes(self) -> list[str]:
         """Return notes on the deployment beside its stored data."""
-        notes = [*describe_unknown_sources(self.inbox), *describe_secrets(self.webhooks)]
+        places = self.location, self.settings.storage(self._folder)
+        notes = [
+            *describe_unknown_sources(self.inbox),
+            *describe_secrets(self.webhooks),
+            *describe_exposed(*places),
+        ]
         if self.webhooks and not self.settings.site_url:  # senders of webhooks reach it, so it is public
             notes.append(
                 "CONVEX_SITE_URL is not set, and this app receives webhooks: links begin with the Host of a request, "

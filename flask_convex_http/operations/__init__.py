@@ -10,6 +10,7 @@ from flask_convex_http.operations.backups import DeploymentRestore as Deployment
 from flask_convex_http.operations.check import Check as Check
 from flask_convex_http.operations.check import Findings as Findings
 from flask_convex_http.operations.progress import Progress as Progress
+from flask_convex_http.operations.rights import describe_exposed as describe_exposed
 from flask_convex_http.operations.tables import TableCount as TableCount
 from flask_convex_http.operations.tables import TableReader as TableReader
 from flask_convex_http.operations.tables import TableRows as TableRows

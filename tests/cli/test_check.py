@@ -360,3 +360,17 @@ def test_orphaned_blobs_are_a_note_after_a_day(convex: Convex, tmp_path: Path) -
     assert convex("files", "sweep", "--json").json["removed"] == [lost]
     assert notes(convex) == []
     assert convex("files", "list", "--json").json[0]["_id"] == file
+
+
+def test_a_database_that_everybody_can_read(convex: Convex, tmp_path: Path) -> None:
+    """The check notes files of an earlier version that every user of the machine can read, and how to change that."""
+    store(convex)
+    assert notes(convex) == []
+    for path in (tmp_path / "convex.db", tmp_path / "convex-files.db"):
+        path.chmod(0o644)
+    assert notes(convex) == []  # nobody else can enter the folder
+    tmp_path.chmod(0o755)
+    assert notes(convex) == [
+        f"Every user of this machine can read {tmp_path}/{name}; stop the app and run `chmod o-rwx {tmp_path}/{name}*`"
+        for name in ("convex.db", "convex-files.db")
+    ]

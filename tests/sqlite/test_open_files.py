@@ -162,6 +162,20 @@ def test_a_deleted_database_is_not_created_silently(engine: SQLiteEngine, path: 
     assert price(engine) is None
 
 
+def test_a_deleted_database_is_restored_under_the_app(engine: SQLiteEngine, path: Path) -> None:
+    """A restore of the deleted database works while the app runs, which uses it after one refusal."""
+    engine.backups.create(path.with_name("backup.db"))
+    engine.write(set_price(2))
+    delete(path)
+    with closing(SQLiteEngine(path, SCHEMA)) as other:
+        other.backups.prepare_restore(path.with_name("backup.db")).run()
+    with pytest.raises(UnavailableError):
+        engine.write(set_price(3))
+    assert price(engine) == 1
+    engine.write(set_price(4))
+    assert stored(path) == [("a", 4)]
+
+
 def test_a_folder_that_comes_back(engine: SQLiteEngine, path: Path) -> None:
     """When the folder is moved back, the database works again with all acknowledged rows."""
     move_away(path)
