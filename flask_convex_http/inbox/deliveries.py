@@ -14,7 +14,7 @@ Each change is part of the caller's transaction. This module runs no handler.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -208,7 +208,7 @@ class Deliveries:
         self._insert_request(transaction, times.take(), arrival, delivery_id)
 
     def _insert_request(self, transaction: Transaction, time: float, arrival: Arrival, delivery_id: str) -> None:
-        row = (self._request_id(delivery_id), time, _json(arrival.headers), arrival.event.body)  # in column order
+        row = (self._request_id(delivery_id), time, _headers(arrival.headers), arrival.event.body)  # in column order
         transaction.insert(self.requests, row)
 
     def _insert_content(self, transaction: Transaction, times: CreationTimes, now: float, arrival: Arrival) -> None:
@@ -360,6 +360,13 @@ def _expiries(webhook: Webhook | None, state: State, now: float) -> tuple[float,
 
 def _json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
+
+
+def _headers(headers: Mapping[str, str]) -> str:
+    try:
+        return _json(headers)
+    except UnicodeEncodeError:  # a lone surrogate, which a server may make of bytes that are not UTF-8
+        return _json({plain(name): plain(value) for name, value in headers.items()})
 
 
 def _start(snapshot: Snapshot, table: Table[Any]) -> Query[Any]:

@@ -289,6 +289,17 @@ def test_half_a_surrogate_pair(half: str, name: str, tmp_path: Path) -> None:
         assert event.body == body
 
 
+def test_half_a_surrogate_pair_in_headers_and_forms(tmp_path: Path) -> None:
+    """A header that is not text is stored escaped, and the JSON in a form may be cut within a pair as well."""
+    with receiving(tmp_path, provider=GitHub(secret=SECRET)) as receiver:
+        assert receiver.send(BODY, sign_github, User_Agent="cut \ud83d").status_code == 200
+        [request] = receiver.rows(WebhookRequest)
+        assert request.headers["user-agent"] == r"cut \ud83d"
+        form = b"payload=%7B%22title%22%3A%22cut%20%5Cud83d%22%7D"
+        assert receiver.send(form, sign_github, X_GitHub_Delivery="form").status_code == 200
+        assert receiver.states == ["done", "done"]
+
+
 def _replaced(value: Any) -> Any:
     """Return a JSON value with U+FFFD for each lone surrogate."""
     text = json.dumps(value, ensure_ascii=False)
