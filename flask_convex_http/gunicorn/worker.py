@@ -24,10 +24,13 @@ import socket
 import time
 from typing import Any
 
+from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
 from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
 from werkzeug.exceptions import RequestTimeout
 
 _NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
+#: Pollers ignore SO_RCVLOWAT on Unix sockets, which proxies use.
+_INTERNET = frozenset({socket.AF_INET, socket.AF_INET6})
 _PEEK = socket.MSG_PEEK | socket.MSG_DONTWAIT
 #: Bytes of a request that are awaited in the event loop, where the kernel holds them.
 _AWAITED = 32 * 1024
@@ -163,6 +166,15 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if not self.cfg.is_ssl:
             self._cut_slow(now)
 
+    # --- gunicorn's own method, called in a thread after a response ---------------------------------------------------
+
+    def _keepalive_after(self, conn: Any, keepalive: bool) -> bool:
+        """Return whether a connection can be used again. gunicorn would respond to an error in an unread body again."""
+        try:
+            return bool(super()._keepalive_after(conn, keepalive))
+        except ParseException:
+            return False
+
     # --- the rules ---------------------------------------------------------------------------------------------------
 
     def _on_readable(self, conn: Any, client: Any) -> None:
@@ -210,6 +222,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
 def _awaited(conn: Any) -> int | None:
     """Return the number of bytes to await before a thread reads from a connection, or None if it should read now."""
+    if conn.sock.family not in _INTERNET:
+        return None
     if conn.parser is not None and (conn.is_http2 or conn.parser.unreader.buf.getvalue()):
         return None
     try:

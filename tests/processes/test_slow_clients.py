@@ -59,6 +59,31 @@ def test_requests_in_several_packets_are_served(impatient: Server) -> None:
         assert statuses(client, 3) == [b"200"] * 3
 
 
+def test_an_unread_body_with_an_error_gets_one_response(impatient: Server) -> None:
+    """A malformed body that no handler reads ends the connection after the response, and adds no second one."""
+    with clients(impatient, b"POST /health HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n") as [
+        client
+    ]:
+        data = b"".join(iter(lambda: client.recv(1000), b""))
+    assert re.findall(rb"HTTP/1.1 (\d+)", data) == [b"405"]
+
+
+@LONG
+def test_a_unix_socket_is_served(tmp_path: Path) -> None:
+    """A worker serves a Unix socket, on which a request may arrive in pieces, and cuts off bodies that stall."""
+    path = str(tmp_path / "socket")
+    options = ("--bind", "127.0.0.1:0", "--bind", f"unix:{path}")
+    with serving(tmp_path, "tests.processes.impatient", *options), socket.socket(socket.AF_UNIX) as client:
+        client.connect(path)
+        client.settimeout(10)
+        for piece in (GET, b"X-A: b\r\n", b"\r\n"):
+            client.sendall(piece)
+            time.sleep(0.1)
+        assert statuses(client, 1) == [b"200"]
+        client.sendall(CHUNKED)
+        assert answer(client).startswith(b"HTTP/1.1 408")
+
+
 @LONG
 def test_trickling_clients_are_cut_off(tmp_path: Path) -> None:
     """A client that sends a byte at a time is cut off, in the head and in the body; a slow but steady one is not."""
