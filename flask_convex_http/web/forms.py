@@ -17,6 +17,7 @@ from werkzeug.formparser import FormDataParser, MultiPartParser
 from werkzeug.sansio.multipart import Data, Epilogue, Event, Field, File, MultipartDecoder, NeedData
 
 from flask_convex_http.errors import PayloadTooLargeError
+from flask_convex_http.web.requests import compressed_error, is_compressed
 
 Form = tuple[IO[bytes], MultiDict[str, str], MultiDict[str, FileStorage]]
 
@@ -35,7 +36,7 @@ class FormParser(FormDataParser):
     def limit(cls, request: Request, size: int, fields: int) -> None:
         """Let a request parse its form with these limits, unless the application has a parser of its own."""
         if request.form_data_parser_class is FormDataParser:
-            request.form_data_parser_class = cls
+            request.form_data_parser_class = _CompressedForm if is_compressed(request.environ) else cls
         request.max_form_memory_size = size
         request.max_form_parts = fields
 
@@ -78,6 +79,14 @@ class FormParser(FormDataParser):
             parts.close()
             raise
         return stream, self.cls(parts.fields), self.cls(parts.files)
+
+
+class _CompressedForm(FormDataParser):
+    """Refuses a compressed form, in which Werkzeug would find no fields."""
+
+    def parse(self, *args: Any, **options: Any) -> Form:
+        """Raise RequestError."""
+        raise compressed_error()
 
 
 class _Tally:

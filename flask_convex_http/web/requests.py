@@ -52,7 +52,7 @@ def read_json(request: Request, type: Any = Any) -> Any:
     mimetype = request.mimetype
     if mimetype != "application/json" and not (mimetype.startswith("application/") and mimetype.endswith("+json")):
         raise RequestError("Content-Type must be application/json", 415)
-    refuse_encoded(request)
+    refuse_compressed(request.environ)
     body = request.get_data()
     if isinstance(request.json_module, LimitedJson):
         request.json_module.check(body)
@@ -68,17 +68,29 @@ def read_json(request: Request, type: Any = Any) -> Any:
         raise RequestError("Invalid JSON body", 400) from None
 
 
-def refuse_encoded(request: Request) -> None:
-    """Refuse a compressed body, which nothing here decompresses. A small one could become too large for memory.
+def is_compressed(environ: Mapping[str, Any]) -> bool:
+    """Return whether a body has a `Content-Encoding` of compression."""
+    encoding = environ.get("HTTP_CONTENT_ENCODING")
+    return encoding is not None and _COMPRESSION.search(encoding) is not None
+
+
+def refuse_compressed(environ: Mapping[str, Any]) -> None:
+    """Refuse a compressed body that is to be parsed, since nothing here decompresses it.
+
+    A small one could become too large for memory. A handler may decompress `request.get_data()` itself.
 
     Raises:
         RequestError: The request has a `Content-Encoding` of compression (415, RFC 9110, 15.5.16).
     """
-    encoding = request.environ.get("HTTP_CONTENT_ENCODING")
-    if encoding is not None and _COMPRESSION.search(encoding):
-        error = RequestError("The body is compressed (Content-Encoding); send it as it is", 415)
-        error.headers = {"Accept-Encoding": "identity"}
-        raise error
+    if is_compressed(environ):
+        raise compressed_error()
+
+
+def compressed_error() -> RequestError:
+    """Return the error for a compressed body, which says what is accepted (RFC 9110, 15.5.16)."""
+    error = RequestError("The body is compressed (Content-Encoding); send it as it is", 415)
+    error.headers = {"Accept-Encoding": "identity"}
+    return error
 
 
 @functools.lru_cache(maxsize=1024)
@@ -106,12 +118,14 @@ class LimitedJson:
 
     Args:
         limit: The largest number of bytes.
+        environ: The WSGI environment of the request.
     """
 
-    __slots__ = ("_limit",)
+    __slots__ = ("_environ", "_limit")
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, environ: Mapping[str, Any]) -> None:
         self._limit = limit
+        self._environ = environ
 
     def check(self, body: bytes) -> None:
         """Check the size of a body that will be parsed.
@@ -130,7 +144,9 @@ class LimitedJson:
 
         Raises:
             PayloadTooLargeError: The body is larger than the limit.
+            RequestError: The body is compressed.
         """
+        refuse_compressed(self._environ)
         self.check(body)
         try:
             value = json.loads(body, **options)

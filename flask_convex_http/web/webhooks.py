@@ -34,7 +34,7 @@ from flask_convex_http.runtime import MutationCtx
 from flask_convex_http.schema.system_tables import StoredResponse
 from flask_convex_http.web.matching import path_of, variables_of
 from flask_convex_http.web.request_ids import request_id
-from flask_convex_http.web.requests import refuse_encoded
+from flask_convex_http.web.requests import refuse_compressed
 from flask_convex_http.web.responses import to_response
 from flask_convex_http.web.route_checks import GUARDED
 from flask_convex_http.web.state import backend_of, site_of, webhooks_of
@@ -103,7 +103,7 @@ class WebhookRoute:
         app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # of the proxy
         backend = backend_of(app)
         webhook = webhooks_of(app).at(request.endpoint or "")
-        refuse_encoded(request)
+        refuse_compressed(request.environ)
         event = _verified(backend, webhook, request)
         if event is None:
             return app.response_class()

@@ -38,6 +38,18 @@ def json_router() -> HttpRouter:
     def anything(ctx: ActionCtx, request: Request) -> dict[str, Any]:
         return {"got": read_json(request)}
 
+    @http.post("/flask")
+    def by_flask(ctx: ActionCtx, request: Request) -> dict[str, Any]:
+        return {"got": request.get_json()}
+
+    @http.post("/form")
+    def form(ctx: ActionCtx, request: Request) -> dict[str, Any]:
+        return dict(request.form)
+
+    @http.post("/raw")
+    def raw(ctx: ActionCtx, request: Request) -> dict[str, Any]:
+        return {"got": gzip.decompress(request.get_data()).decode()}
+
     @http.post("/item")
     def item(ctx: ActionCtx, request: Request) -> Item:
         return read_json(request, Item)
@@ -68,6 +80,37 @@ def test_a_compressed_body_is_415(tmp_path: Path, encoding: str, content_type: s
     assert response.status_code == 415
     assert response.headers["Accept-Encoding"] == "identity"
     assert "compressed" in (response.json or {})["error"]
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type", "body"),
+    [
+        ("/flask", "application/json", b"{}"),
+        ("/form", "application/x-www-form-urlencoded", b"a=1"),
+        (
+            "/form",
+            "multipart/form-data; boundary=x",
+            b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n--x--',
+        ),
+    ],
+)
+def test_a_compressed_body_that_flask_parses_is_415(tmp_path: Path, path: str, content_type: str, body: bytes) -> None:
+    """`request.get_json()` and `request.form` of a compressed body are 415 too; a form would have no fields."""
+    sent = gzip.compress(body)
+    environ = {"CONTENT_TYPE": content_type, "CONTENT_LENGTH": str(len(sent)), "HTTP_CONTENT_ENCODING": "gzip"}
+    with deployed(tmp_path, json_router()) as app:
+        response = send(app, "POST", path, sent, **environ)
+        plain = post(app, path, body, content_type)
+    assert (response.status_code, response.headers["Accept-Encoding"]) == (415, "identity")
+    assert plain.status_code == 200
+
+
+def test_a_handler_may_decompress_a_body_itself(tmp_path: Path) -> None:
+    """A compressed body that nothing parses reaches the handler as it is."""
+    sent = gzip.compress(b"hello")
+    with deployed(tmp_path, json_router()) as app:
+        response = send(app, "POST", "/raw", sent, CONTENT_LENGTH=str(len(sent)), HTTP_CONTENT_ENCODING="gzip", **JSON)
+    assert response.json == {"got": "hello"}
 
 
 @pytest.mark.parametrize("encoding", ["", "identity", "utf-8"])

@@ -1,5 +1,6 @@
 """Webhooks on a router: verification, the handler's transaction, and the responses to senders."""
 
+import gzip
 import hashlib
 import hmac
 import logging
@@ -119,6 +120,15 @@ def test_handler_may_return_any_response(tmp_path: Path, value: Any, status: int
     with receiving(tmp_path, lambda ctx, event: value) as app:
         response = deliver(app)
     assert (response.status_code, response.content_type) == (status, content_type)
+
+
+def test_a_compressed_delivery_is_415(tmp_path: Path) -> None:
+    """A compressed delivery is 415 and runs nothing, since the signature and the handler are about the plain body."""
+    body = gzip.compress(BODY)
+    with receiving(tmp_path, store) as app:
+        response = deliver(app, body, sign(body), HTTP_CONTENT_ENCODING="gzip")
+        assert (response.status_code, response.headers["Accept-Encoding"]) == (415, "identity")
+        assert stored_events(app) == []
 
 
 def test_error_response_rolls_back(tmp_path: Path) -> None:
