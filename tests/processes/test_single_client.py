@@ -1,6 +1,7 @@
 """One client and a real server, over sockets and with curl, for behaviour that Flask's test client does not show."""
 
 import os
+import re
 from contextlib import closing
 from pathlib import Path
 
@@ -60,7 +61,10 @@ def test_unread_body_is_not_parsed_as_a_request(kind: str, tmp_path: Path) -> No
 
 @each_kind
 def test_webhooks_of_the_vendors_libraries_are_applied(kind: str, tmp_path: Path) -> None:
-    """Deliveries that stripe and svix sign are applied, and changed ones are rejected."""
+    """Deliveries that stripe and svix sign are applied, and changed ones are rejected.
+
+    The log has a line with time and level for each, although the app configures no logging.
+    """
     deployment = migrated(tmp_path)
     with serving(kind, deployment) as server:
         checkout = from_stripe(checkout_completed())
@@ -69,6 +73,11 @@ def test_webhooks_of_the_vendors_libraries_are_applied(kind: str, tmp_path: Path
             response = server.deliver(delivery)
             assert (response.status, response.body) == (200, b"OK")
             assert server.deliver(delivery.with_body(delivery.body + b"\n")).status == 400
+        lines = re.findall(r"^\[?\d{4}-\d\d-\d\d .* \[?INFO\b.*?(Webhook .*)", server.output, flags=re.MULTILINE)
+    assert [(" was accepted with 200 [" in line, " was rejected: no-match: " in line) for line in lines] == [
+        (True, False),
+        (False, True),
+    ] * 2
     assert [payment.amount_total for payment in deployment.rows(Payment)] == [2198]
     assert [user.name for user in deployment.rows(User)] == ["Ada Lovelace"]
     assert [record.source for record in deployment.rows(WebhookRecord)] == ["stripe", "clerk"]
