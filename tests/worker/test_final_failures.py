@@ -29,11 +29,14 @@ from flask_convex_http import (
 from flask_convex_http.backend import Backend
 from flask_convex_http.functions.function import Function
 from flask_convex_http.schema.system_tables import ScheduledFunction
-from flask_convex_http.testing import Clock, memory_backend, run_scheduled
+from flask_convex_http.testing import Clock, run_scheduled
 from flask_convex_http.worker import ActionRunner
 from flask_convex_http.worker.lost_actions import end_interrupted_attempt
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES, memory_backend
 from tests.sqlite.crews import PATIENCE, wait_until
 from tests.worker.workers import open_backend
+
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 DAY = timedelta(days=1)
 TWICE = Retry(max_attempts=2, backoff=1)
