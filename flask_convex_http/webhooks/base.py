@@ -49,6 +49,8 @@ class Provider(ABC):
     name: ClassVar[str]
     #: How the sender behaves. A generic provider sets it for each instance.
     profile: Profile
+    #: Whether the sender issues its secrets. Otherwise people choose them.
+    issues_secrets: ClassVar[bool] = True
     #: The headers that a delivery must have, each with the headers that may replace it.
     required_headers: Sequence[tuple[str, ...]] = ()
 
@@ -172,7 +174,7 @@ class Provider(ABC):
 
         It is asked only if no signature matches.
         """
-        return visible_mistake(secret)
+        return visible_mistake(secret, is_issued=self.issues_secrets)
 
     @abstractmethod
     def matches(self, delivery: Delivery, key: bytes) -> bool:

@@ -66,6 +66,7 @@ class HmacSignature(Provider):
     """
 
     name = "hmac"
+    issues_secrets = False
 
     def __init__(
         self,

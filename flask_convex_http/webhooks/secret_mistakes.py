@@ -21,10 +21,15 @@ _CREDENTIALS = (
 )
 
 
-def visible_mistake(secret: str) -> str:
-    """Return the mistake that a secret shows by itself, as a clause that follows its name, or an empty string."""
+def visible_mistake(secret: str, *, is_issued: bool = True) -> str:
+    """Return the mistake that a secret shows by itself, as a clause that follows its name, or an empty string.
+
+    Args:
+        secret: The secret as it is set.
+        is_issued: Whether the sender issues its secrets. A secret that a person chooses may look like an API key.
+    """
     bare = bare_secret(secret)
-    if bare.startswith(_CREDENTIALS):
+    if is_issued and bare.startswith(_CREDENTIALS):
         return "is an API key or an access token, not a signing secret"
     if bare != secret:
         return _around(secret)

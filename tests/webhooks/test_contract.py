@@ -253,7 +253,6 @@ MISTAKES = {
     "export WEBHOOK_SECRET='{}'": "a variable's name",
     "> Ready! Your webhook signing secret is {} (^C to quit)": "other text beside whsec_",
     '{{"key":"{}"}}': "other text beside whsec_",
-    "sk_test_51{}": "is an API key",
 }
 
 
@@ -267,6 +266,17 @@ def test_mistake_in_a_secret_is_named(sender: Sender, form: str) -> None:
     ) as caught:
         sender.provider(pasted).verify(sender.headers(), BODY, now=NOW * 1000)
     assert sender.secret.removeprefix("whsec_")[:8] not in str(caught.value)
+
+
+def test_api_key_is_no_issued_secret(sender: Sender) -> None:
+    """An API key in place of a secret is named, unless people choose the secrets of this sender."""
+    pasted = "sk_test_51abcdefghijklmnop"
+    provider = sender.provider(pasted)
+    if sender in (SENDERS["github"], SENDERS["hmac"]):
+        assert rejection(provider, sender.headers()) == "no-match"
+        return
+    with pytest.raises(MissingSecretError, match=r"^secret 1 is not a valid signing secret: it is an API key"):
+        provider.verify(sender.headers(), BODY, now=NOW * 1000)
 
 
 @pytest.mark.parametrize("sender", [sender for name, sender in SENDERS.items() if name not in STANDARD_FAMILY])

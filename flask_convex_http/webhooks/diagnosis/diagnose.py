@@ -16,7 +16,7 @@ from flask_convex_http.webhooks.base import Provider
 from flask_convex_http.webhooks.diagnosis.body_changes import other_spellings, visible_change
 from flask_convex_http.webhooks.diagnosis.findings import Finding
 from flask_convex_http.webhooks.events import CREDENTIAL_HEADERS, Delivery
-from flask_convex_http.webhooks.secret_mistakes import corrections
+from flask_convex_http.webhooks.secret_mistakes import corrections, visible_mistake
 from flask_convex_http.webhooks.secrets import LabelledSecret
 
 _NAMED_PROVIDERS = Iterable[tuple[str, Provider]]
@@ -153,7 +153,7 @@ def _secret_findings(case: _Case) -> Iterator[Finding]:
         if mistake:
             sentence = f"{secret.label} {mistake}: without that mistake the signature matches. Set it again."
             yield Finding("pasted-secret", sentence, True)
-        elif visible := case.provider.mistake(secret.value):
+        elif visible := case.provider.mistake(secret.value) or visible_mistake(secret.value):
             yield Finding("pasted-secret", f"{secret.label} {visible}. Set it again.")
     for name, other in case.others:
         for secret in _available(other):
