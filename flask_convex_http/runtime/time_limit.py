@@ -5,11 +5,15 @@ the thread looks at the mutations that run. For one that is over its limit it lo
 statement that runs, and raises `MutationInterruptedError` in the mutation's thread. Python raises it at the next step
 of Python code, so a call into C that does not return is not interrupted. A gunicorn worker or a `flask convex worker`
 then ends its process, which is started again. Other processes, such as `flask run`, log it and wait.
+
+A call into C may also keep Python's threads from running, such as a regular expression that backtracks for ever.
+gunicorn kills such a worker because its heartbeat stops. For a `flask convex worker`, `faulthandler` does it.
 """
 
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import logging
 import os
 import sys
@@ -32,6 +36,10 @@ _GRACE = 10.0
 _LINGER = 60.0
 #: Frames of the stack in the log line.
 _MAX_FRAMES = 30
+#: Seconds without a look after which `faulthandler` ends the process, on top of the limit and the grace.
+_DEAF = 5.0
+#: The modules of debuggers. A mutation that stands at a breakpoint is not interrupted.
+_DEBUGGERS = frozenset({"bdb", "pdb", "pydevd", "_pydevd_bundle"})
 
 _running: set[TimeLimit] = set()
 _interrupting = threading.Lock()
@@ -39,6 +47,8 @@ _starting = threading.Lock()
 _thread: threading.Thread | None = None
 _forking = threading.Event()
 _ends_process = False
+#: The longest limit of a mutation of this process, in seconds.
+_longest = 0.0
 
 
 class TimeLimit:
@@ -74,6 +84,11 @@ class TimeLimit:
         if self.interrupted_at is not None:
             raise self.settle() from error
 
+    @property
+    def seconds(self) -> float:
+        """The limit."""
+        return self._seconds
+
     def restart(self, name: str) -> None:
         """Give the next function of the transaction the whole limit."""
         self.name = name
@@ -90,7 +105,7 @@ class TimeLimit:
 
     def look(self, now: float) -> None:
         """Interrupt the mutation if its time is over."""
-        if now < self.deadline:
+        if now < self.deadline or _is_debugged(self._thread):
             return
         first = self.interrupted_at is None
         if first:
@@ -133,6 +148,23 @@ def _may_end_process() -> bool:
     return _ends_process or os.environ.get("SERVER_SOFTWARE", "").startswith("gunicorn/")
 
 
+def _is_debugged(thread: int) -> bool:
+    frame = sys._current_frames().get(thread)
+    while frame is not None:
+        if str(frame.f_globals.get("__name__")).partition(".")[0] in _DEBUGGERS:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _guard() -> None:
+    """Have this process ended if no look follows this one in time. A mutation may begin right after it."""
+    global _longest
+    if _ends_process:
+        _longest = max([_longest, *(limit.seconds for limit in list(_running))])
+        faulthandler.dump_traceback_later(_longest + _GRACE + _DEAF, exit=True)
+
+
 def _raise_in(thread: int, error: type[BaseException] | None) -> None:
     """Raise an error in a thread at its next step of Python code, or withdraw it."""
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error) if error else None)
@@ -158,6 +190,7 @@ def _start() -> None:
             logger.exception("The time limit of mutations is not watched")
         else:
             _thread = thread
+            _guard()
 
 
 def _watch() -> None:
@@ -171,6 +204,7 @@ def _watch() -> None:
                 limit.look(now)
             except Exception:  # such as a handler of the application's log
                 logger.exception("A mutation over its time limit could not be interrupted")
+        _guard()
         if now > last_seen + _LINGER and _ends():
             return
 
@@ -182,6 +216,8 @@ def _ends() -> bool:
         _thread = None
         if _running:
             _thread = threading.current_thread()
+        elif _ends_process:
+            faulthandler.cancel_dump_traceback_later()
         return _thread is None
 
 
@@ -196,6 +232,8 @@ def _before_fork() -> None:
         thread, _thread = _thread, None
     if thread is not None and thread is not threading.current_thread():
         thread.join(_INTERVAL)
+    if _ends_process:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def _after_fork_in_parent() -> None:

@@ -136,7 +136,12 @@ class LostMutations:
         """Return the milliseconds until a lost job runs again, or None if it must not."""
         function = self._backend.functions.get(job.name)
         if isinstance(function, MutationFunction) and function.on_lost is not None:
-            return function.on_lost(calls.ctx(), job.args, _ERROR)
+            try:
+                return function.on_lost(calls.ctx(), job.args, _ERROR)
+            except UnavailableError:
+                raise
+            except EngineError as error:  # its delivery cannot be read; the job must not run for ever
+                logger.error("The lost job %s (%s) has a row that cannot be read: %s", job.name, job.id, error)
         return None if count >= LOST_RETRY.max_attempts else LOST_RETRY.delay(count)
 
     def _lease_end(self, now: float) -> float:

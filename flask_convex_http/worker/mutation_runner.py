@@ -137,11 +137,12 @@ class MutationRunner:
         if self._honor_requests(calls, batch):
             return
         lost = self._lost.find(calls.transaction)
+        if lost is not None:
+            self._end_lost(calls, batch, lost)
+            self._lost.unmark()  # not after an error: the mark is the only trace of the death
+            return
         try:
-            if lost is None:
-                self._run_batch(calls, batch, limit)
-            else:
-                self._end_lost(calls, batch, lost)
+            self._run_batch(calls, batch, limit)
         finally:
             self._lost.unmark()
 

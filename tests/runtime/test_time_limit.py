@@ -2,6 +2,7 @@
 
 import logging
 import time
+from bdb import Bdb
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -121,6 +122,19 @@ def test_concurrent_mutations_commit(tmp_path: Path) -> None:
         for other in others:
             other.result()
         assert sorted(written_notes(backend)) == ["0", "1", "2"]
+
+
+def test_a_mutation_at_a_breakpoint_is_not_interrupted(tmp_path: Path) -> None:
+    """A mutation in a debugger may run longer than its limit."""
+
+    @internal_mutation
+    def debug(ctx: MutationCtx) -> None:
+        Bdb().runcall(time.sleep, 2 * LIMIT)
+        ctx.db.insert(Note(text="debugged"))
+
+    with open_backend(tmp_path, [debug], mutation_timeout=LIMIT) as backend:
+        backend.ctx().run_mutation(debug)
+        assert written_notes(backend) == ["debugged"]
 
 
 @SAMPLED

@@ -1,6 +1,7 @@
 """An app whose jobs and deliveries kill or block the process that runs them, for servers."""
 
 import os
+import re
 import time
 from typing import Any
 
@@ -46,7 +47,13 @@ def block(ctx: MutationCtx) -> None:
     time.sleep(3600)
 
 
-functions: list[Function[Any, Any]] = [die, loop, block, write_note, notes]
+@internal_mutation
+def backtrack(ctx: MutationCtx) -> None:
+    """Run a regular expression that backtracks for years, and keeps Python's other threads from running."""
+    re.match(r"(a+)+$", "a" * 60 + "b")
+
+
+functions: list[Function[Any, Any]] = [die, loop, block, backtrack, write_note, notes]
 http = HttpRouter("http", __name__)
 
 

@@ -11,7 +11,10 @@ import pytest
 
 from flask_convex_http import MutationCtx, internal_mutation
 from flask_convex_http.backend import Backend
-from flask_convex_http.functions.function import Function
+from flask_convex_http.database.db import CreationTimes
+from flask_convex_http.errors import EngineError
+from flask_convex_http.functions.function import Function, MutationFunction
+from flask_convex_http.scheduling import Submission
 from flask_convex_http.testing import Clock
 from flask_convex_http.worker import MutationRunner
 from flask_convex_http.worker.lost_mutations import LOST_RETRY
@@ -141,3 +144,27 @@ def test_a_lost_mutation_that_was_canceled_does_not_run_again(tmp_path: Path) ->
         backend.ctx().scheduler.cancel(poison)
         assert work_until_all_ended(backend, tmp_path, clock) == 0
         assert get_job(backend, poison).state == "canceled"
+
+
+@SQLITE_ONLY
+def test_a_lost_delivery_that_cannot_be_read_does_not_run_for_ever(tmp_path: Path) -> None:
+    """A job whose delivery cannot be read after a death has the limit of other mutations."""
+
+    def fail(ctx: MutationCtx, arguments: dict[str, Any], error: str) -> float | None:
+        raise EngineError("This row cannot be read")
+
+    clock = Clock()
+    with open_backend(tmp_path, FUNCTIONS, clock=clock) as backend:
+        backend.functions.add_own("_test:process", MutationFunction(write_note.handler, public=False, on_lost=fail))
+        submission, now, marker = (
+            Submission("_test:process", "mutation", b"{}", 0),
+            clock(),
+            backend.engine.start_marker,
+        )
+        job = backend.engine.write(lambda step: backend.jobs.add(step, CreationTimes(now), now, submission))
+        assert marker is not None
+        for number in range(LOST_RETRY.max_attempts):
+            assert get_job(backend, job).state == "pending", number
+            marker.write(job)  # as a process does that dies then
+            MutationRunner(backend, nullcontext).run()
+        assert get_job(backend, job).state == "failed"

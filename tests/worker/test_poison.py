@@ -192,3 +192,17 @@ def test_flask_run_never_ends_by_itself(tmp_path: Path) -> None:
         deployment.schedule(poison_app.block)
         wait_until(lambda: "cannot be interrupted, and other writes wait for it" in server.output)
         assert server.request("GET", "/health").status == 200
+
+
+@SQLITE_ONLY
+def test_a_worker_whose_threads_cannot_run_ends(tmp_path: Path) -> None:
+    """`flask convex worker` ends when a mutation keeps all threads of Python from running, and logs its stack."""
+    deployment = Poisoned(tmp_path, mutation_timeout=1)
+    deployment.migrate()
+    deployment.schedule(poison_app.backtrack)
+    command = [sys.executable, "-m", "flask", "--app", _APP, "convex", "worker"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=deployment.environment, capture_output=True, text=True, timeout=TIMEOUT
+    )
+    assert done.returncode == 1
+    assert "in backtrack" in done.stderr, done.stderr
