@@ -1,4 +1,4 @@
-"""Errors for attributes that an object does not have, which say what to write instead.
+"""Errors for attributes that an object does not have, with the expression to write instead.
 
 The classes of `ctx` call this from `__getattr__`. It stays an `AttributeError`, so `hasattr` and `getattr`
 with a default work as usual, and type checkers do not see it.
@@ -19,7 +19,7 @@ def missing_attribute(owner: object, where: str, name: str, hints: Mapping[str, 
         owner: The object.
         where: The expression that users write for it, such as "ctx.db".
         name: The name of the attribute.
-        hints: What to write instead, by name.
+        hints: The expressions to write instead, by name.
     """
     kind = type(owner)
     snake_case = _CAPITAL.sub(r"_\1", name).lower()

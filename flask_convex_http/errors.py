@@ -1,6 +1,6 @@
 """Every error of the package.
 
-`web/` turns an uncaught error into a response with its `status`. What a client has sent wrong is 4xx. A mistake of the
+`web/` turns an uncaught error into a response with its `status`. A mistake of the client is 4xx. A mistake of the
 application is 500: it is logged with its traceback, and raised in tests as any error of a Flask view.
 
 Errors of database drivers, object stores and vendors' libraries are translated in the folders that call them

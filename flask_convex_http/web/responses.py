@@ -158,10 +158,12 @@ def _outer_handler(error: Exception) -> Any:
 def _kind_handled(error: Exception, handlers: Mapping[type[Exception], Any]) -> Any:
     """Return the nearest class of an error that has a handler.
 
-    The search ends at `ConvexHTTPError`, so a handler of `Exception` is not used for the package's errors.
+    The search for errors that a client can act on ends at `ConvexHTTPError`, so that a handler of `Exception` does not
+    change their status. Mistakes of the application reach that handler, as any other exception does.
     """
+    last = ConvexHTTPError if isinstance(error, ConvexHTTPError) and error.public else Exception
     for kind in type(error).__mro__:
-        if kind in handlers or kind in (ConvexHTTPError, Exception):
+        if kind in handlers or kind is last:
             return kind
     return None
 

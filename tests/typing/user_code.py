@@ -372,6 +372,9 @@ def reads(ctx: QueryCtx, *, user_id: Id[User], item_id: Id[Item]) -> None:
     ctx.db.query(Item).filter(lambda item: item.prise > 3)  # E: "prise"
     ctx.db.insert(Item(name="Lamp"))  # E: "insert"
     ctx.storage.delete  # E: "delete"
+    ctx.storage.store(b"")  # E: "store"
+    ctx.db.query(Item).all()  # E: "all"
+    ctx.db.query(Item).count()  # E: "count"
     ctx.scheduler.run_after(0, sweep)  # E: "scheduler"
     ctx.once("charge:1", create_charge)  # E: "once"
     assert_type(ctx.db.system.query(ScheduledFunction).first(), ScheduledFunction | None)
@@ -383,6 +386,8 @@ def reads(ctx: QueryCtx, *, user_id: Id[User], item_id: Id[Item]) -> None:
 @mutation
 def writes(ctx: MutationCtx, *, user_id: Id[User], item_id: Id[Item], team_id: Id[Team]) -> None:
     assert_type(ctx.db.insert(Team(name="A")), Id[Team])
+    ctx.storage.store(b"")  # E: "store"
+    ctx.db.commit()  # E: "commit"
     assert_type(ctx.run_mutation(create, name="Lamp"), Id[Item])
     assert_type(ctx.db.apply_if_newer(Team(name="A"), by="by_name", version="name"), Id[Team] | None)
     ctx.db.apply_if_newer(Team(name="A"), by="by_name", versoin="name")  # E: "versoin"

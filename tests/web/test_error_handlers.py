@@ -6,7 +6,7 @@ import pytest
 from flask import Blueprint, Request, abort
 from werkzeug.exceptions import HTTPException
 
-from flask_convex_http import ActionCtx, ConvexError, HttpRouter, json_errors
+from flask_convex_http import ActionCtx, ConvexError, DocumentValidationError, HttpRouter, json_errors
 from tests.web.apps import deployed, send
 
 
@@ -81,6 +81,15 @@ def test_handler_for_exception_gets_no_package_errors(tmp_path: Path) -> None:
         assert send(app, "GET", "/package-error").json == {"error": "no tea"}
         app.error_handler_spec[None][None][ConvexError] = lambda error: ("mine", 418)
         assert send(app, "GET", "/package-error").text == "mine"
+
+
+def test_handler_for_exception_gets_mistakes_of_the_application(tmp_path: Path) -> None:
+    """The app's handler for Exception receives an error of the package that is a mistake of the application, a 500."""
+    http = HttpRouter("http", __name__)
+    raising(http, DocumentValidationError("items: Expected `str`, got `int` - at `$.name`"))
+    with deployed(tmp_path, http) as app:
+        app.register_error_handler(Exception, lambda error: (f"caught {type(error).__name__}", 500))
+        assert send(app, "GET", "/raise").text == "caught DocumentValidationError"
 
 
 def test_404_and_405_of_the_host_app(tmp_path: Path) -> None:
