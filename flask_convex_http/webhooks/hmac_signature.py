@@ -1,7 +1,8 @@
 """A provider for any sender that signs with an HMAC in a header. Every choice is an argument.
 
-The signed message is a template of literal text, `{body}`, and the headers named for `{timestamp}` and `{id}`. A named
-header must be in the template, because anyone who replays the delivery could change an unsigned timestamp or id.
+The signed message is a template of literal text, `{body}`, and the headers named for `{timestamp}` and `{id}`. A header
+named for these must be in the template, because anyone who replays the delivery could change an unsigned timestamp or
+id. A sender whose id is not signed has it in `unsigned_id_header`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from string import Formatter
 from typing import Any
 
 from flask_convex_http.errors import RegistrationError
-from flask_convex_http.webhooks.base import DEFAULT_TOLERANCE, Provider
+from flask_convex_http.webhooks.base import DEFAULT_TOLERANCE, Provider, digest
 from flask_convex_http.webhooks.encodings import Encoding, decode_signature
 from flask_convex_http.webhooks.events import Content, Delivery
 from flask_convex_http.webhooks.parsing import field_at, parse_json_or_form, parse_timestamp, text_field
@@ -47,8 +48,10 @@ class HmacSignature(Provider):
         signed: The template of the signed message, such as `{timestamp}.{body}` or `v0:{timestamp}:{body}`.
         id_header: The header with the signed id of the delivery.
         type_header: The header with the type of the event. It is not signed.
-        id_field: The payload's field with the id, or a path such as `data.id`. Without a header or a field the id is
-            the body's SHA-256, so that two events with the same body are one.
+        id_field: The payload's field with the id, or a path such as `data.id`. Without any of the three the id is a
+            digest of the body and the type, so that two events with the same body and type are one.
+        unsigned_id_header: The header with an id that the sender does not sign, such as Gitea's `X-Gitea-Delivery`. A
+            delivery that is replayed under another id runs again, unless the webhook has `dedupe="content"`.
         type_field: The payload's field with the type, or a path. Without a header or a field the type is empty.
         tolerance: How far the timestamp may be from now, in the past and in the future. By default 5 minutes. Requires
             `timestamp_header`.
@@ -82,6 +85,7 @@ class HmacSignature(Provider):
         type_header: str | None = None,
         id_field: str | None = None,
         type_field: str | None = None,
+        unsigned_id_header: str | None = None,
         tolerance: timedelta | None = None,
         future_tolerance: timedelta | None = None,
         timeout: timedelta = timedelta(seconds=10),
@@ -104,8 +108,8 @@ class HmacSignature(Provider):
         status = _DEMANDED_STATUSES.get(header.lower(), 400) if rejected_status is None else rejected_status
         _check_rejection(status)
         _check_headers(other_headers)
-        _check_one_of("id", id_header, id_field)
-        _check_one_of("type", type_header, type_field)
+        _check_one_of("id", id_header=id_header, unsigned_id_header=unsigned_id_header, id_field=id_field)
+        _check_one_of("type", type_header=type_header, type_field=type_field)
         self._template = _parse_template(signed, {"timestamp": timestamp_header, "id": id_header})
         self._header = header
         self._algorithm = algorithm
@@ -113,17 +117,18 @@ class HmacSignature(Provider):
         self._prefix = prefix
         self._timestamp_header = timestamp_header
         self._id_header, self._id_field = id_header, id_field
+        self._unsigned_id_header = unsigned_id_header
         self._type_header, self._type_field = type_header, type_field
         named = (header, timestamp_header, id_header, type_header)
         self.required_headers = tuple((name,) for name in named if name)
         self.profile = Profile(
             signed=("body", *(name for name in (timestamp_header, id_header) if name)),
-            id_from=id_header or (f"body.{id_field}" if id_field else "body"),
-            id_is_signed=True,  # an unsigned header cannot be named as the id
+            id_from=id_header or unsigned_id_header or (f"body.{id_field}" if id_field else "body"),
+            id_is_signed=unsigned_id_header is None,
             timeout=timeout,
             redelivery=retry_window,
             rejected_status=status,
-            headers=tuple(other_headers),
+            headers=(*other_headers, *([unsigned_id_header] if unsigned_id_header else ())),
         )
 
     @property
@@ -146,7 +151,7 @@ class HmacSignature(Provider):
         """Sign as this provider verifies."""
         named = {
             self._timestamp_header: str(int(now // 1000)),
-            self._id_header: event_id,
+            self._id_header or self._unsigned_id_header: event_id,
             self._type_header: event_type,
         }
         headers = {"Content-Type": "application/json", **{name: value for name, value in named.items() if name}}
@@ -158,9 +163,8 @@ class HmacSignature(Provider):
     def read(self, delivery: Delivery) -> Content:
         """Read an event. Its data is the payload: a JSON object or array, or the fields of a form."""
         payload = parse_json_or_form(delivery.body)
-        return Content(
-            id=self._id(delivery, payload), type=self._type(delivery, payload), data=payload, payload=payload
-        )
+        event_type = self._type(delivery, payload)
+        return Content(id=self._id(delivery, payload, event_type), type=event_type, data=payload, payload=payload)
 
     def _signature(self, delivery: Delivery, key: bytes) -> bytes:
         message = b"".join(self._part(part, delivery) for part in self._template)
@@ -179,12 +183,15 @@ class HmacSignature(Provider):
             return delivery.token(self._id_header).encode()
         return b""
 
-    def _id(self, delivery: Delivery, payload: Any) -> str:
+    def _id(self, delivery: Delivery, payload: Any, event_type: str) -> str:
         if self._id_header:
             return delivery.token(self._id_header)
         if self._id_field:
             return _id_field(payload, self._id_field)
-        return hashlib.sha256(delivery.body).hexdigest()
+        if self._unsigned_id_header and delivery.headers.get(self._unsigned_id_header.lower()):
+            return delivery.token(self._unsigned_id_header)
+        # A type in a header is not part of the body: some senders send one body under several types.
+        return digest(event_type, delivery.body) if self._type_header else hashlib.sha256(delivery.body).hexdigest()
 
     def _type(self, delivery: Delivery, payload: Any) -> str:
         if self._type_header:
@@ -234,11 +241,13 @@ def _check_algorithm(algorithm: str, allow_weak: bool) -> None:
         )
 
 
-def _check_one_of(what: str, header: str | None, field: str | None) -> None:
-    if header == "" or field == "":
-        raise RegistrationError(f"{what}_header or {what}_field is an empty name: name it or leave it out")
-    if header is not None and field is not None:
-        raise RegistrationError(f"{what}_header and {what}_field are both given: the {what} has one place")
+def _check_one_of(what: str, **names: str | None) -> None:
+    given = [option for option, name in names.items() if name is not None]
+    for option in given:
+        if names[option] == "":
+            raise RegistrationError(f"{option} is an empty name: name it or leave it out")
+    if len(given) > 1:
+        raise RegistrationError(f"{' and '.join(given)} are both given: the {what} has one place")
 
 
 def _parse_template(signed: str, headers: dict[str, str | None]) -> list[tuple[str, str]]:
@@ -265,9 +274,10 @@ def _check_field(signed: str, fields: list[str], name: str, header: str | None) 
     if name in fields and header is None:
         raise RegistrationError(f"signed={signed!r} holds {{{name}}}: name its header as {name}_header")
     if name not in fields and header is not None:
+        other = "; write unsigned_id_header= for a sender that does not sign its ids" if name == "id" else ""
         raise RegistrationError(
             f"{name}_header is given but signed={signed!r} does not hold {{{name}}}: "
-            f"a {name} that is not signed proves nothing"
+            f"a {name} that is not signed proves nothing{other}"
         )
 
 

@@ -12,6 +12,11 @@ _VARIABLE = re.compile(r"\A(?:export\s+)?[A-Z][A-Z0-9_]*=(?=.*[^=\s])", re.DOTAL
 _AROUND = r"(?:[\s'\"`\u2018\u2019\u201c\u201d]|\\[nr])+"
 _QUOTES = frozenset("'\"`\u2018\u2019\u201c\u201d")
 _ENDS = re.compile(rf"\A{_AROUND}|{_AROUND}\Z")
+#: Characters that are not seen and that str.strip() leaves: zero-width ones, and the mark that begins some files.
+_INVISIBLE = re.compile("[\u200b-\u200f\u2060\ufeff]")
+#: What stands in an example or a template in place of a secret.
+_PLACEHOLDER = re.compile(r"\$\{\w+\}|\$\w+|\{\{.*\}\}|<.*>|(?:whsec_)?(?:\.{3}|\u2026|\*+|x{3,}|X{3,})")
+_UNWRITTEN = re.compile(r"[^A-Za-z0-9+/=_-]")
 #: How API keys and access tokens of Stripe, Svix, Resend, Clerk, GitHub, Slack and Shopify start.
 _CREDENTIALS = (
     *("sk_", "pk_", "rk_", "re_"),
@@ -31,11 +36,17 @@ def visible_mistake(secret: str, *, is_issued: bool = True) -> str:
     bare = bare_secret(secret)
     if is_issued and bare.startswith(_CREDENTIALS):
         return "is an API key or an access token, not a signing secret"
+    if _PLACEHOLDER.fullmatch(bare):
+        return "is a placeholder, in place of which the secret belongs"
     if bare != secret:
         return _around(secret)
-    before, found, _ = secret.partition(_PREFIX)
-    if (found and before not in ("", _VERSION)) or (found and any(map(str.isspace, secret))):
-        return f"has other text beside {_PREFIX}...; keep only the part from {_PREFIX} to the next space"
+    if _INVISIBLE.search(secret):
+        return "has a character that is not seen, such as a byte order mark; copy it again"
+    before, found, rest = secret.partition(_PREFIX)
+    if _PREFIX in rest:
+        return f"has {_PREFIX} twice; give several secrets as a list, secret=[...]"
+    if found and (before not in ("", _VERSION) or _UNWRITTEN.search(rest)):
+        return f"has other text beside {_PREFIX}...; keep only {_PREFIX} and the letters and digits after it"
     return ""
 
 

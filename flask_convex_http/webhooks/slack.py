@@ -107,7 +107,7 @@ class Slack(Provider):
         """Return whether Slack checks the certificate of the URL, which it does with `ssl_check=1` and no signature."""
         if len(body) > _LONGEST_PROBE or b"ssl_check=1" not in body:
             return False
-        return ("ssl_check", "1") in parse_qsl(body.decode("utf-8", "replace"), max_num_fields=100)
+        return ("ssl_check", "1") in parse_qsl(body.decode("utf-8", "replace"))
 
     def needs_fresh_response(self, event: WebhookEvent) -> bool:
         """Return whether the request is a slash command or an interaction: Slack shows the response to someone.

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from flask import Response
 
-from flask_convex_http import GitHub, HttpRouter, MutationCtx, Stripe, WebhookEvent, json_response
+from flask_convex_http import GitHub, HmacSignature, HttpRouter, MutationCtx, Stripe, WebhookEvent, json_response
 from flask_convex_http.errors import RegistrationError
 from flask_convex_http.testing import Clock
 from flask_convex_http.webhooks import Provider
@@ -168,6 +168,22 @@ def test_real_events_with_one_content(tmp_path: Path) -> None:
         assert receiver.effects == ["d-1", "d-2", "d-3"]
 
 
+def test_real_events_of_any_sender_without_a_signed_id(tmp_path: Path) -> None:
+    """HmacSignature takes an id that is not signed, so that a real event with a known body runs."""
+    provider = HmacSignature(
+        secret=SECRET,
+        header="X-Signature",
+        prefix="v0=",
+        timestamp_header="X-Timestamp",
+        signed="v0:{timestamp}:{body}",
+        unsigned_id_header="X-Delivery",
+    )
+    with receiving(tmp_path, provider=provider) as receiver:
+        for delivery_id in ("d-1", "d-2", "d-1"):
+            assert receiver.send(BODY, sign_hmac, X_Delivery=delivery_id).status_code == 200
+        assert receiver.effects == ["d-1", "d-2"]
+
+
 @pytest.mark.parametrize("days", [30, 0])
 def test_other_content_under_the_id_of_a_failed_delivery(days: int, tmp_path: Path) -> None:
     """A failed delivery whose id is not signed cannot be ended by another content, whether its body is kept or not."""
@@ -183,6 +199,7 @@ SHARED: dict[str, tuple[Provider, Sign, str]] = {
     "stripe": (Stripe(secret=SECRET), sign_stripe, "evt_00000000000000"),
     "uuid": (numbered(), sign_hmac, "00000000-0000-0000-0000-000000000000"),
     "replaced": (numbered(), sign_hmac, "evt_\ud83d"),
+    "unseparated": (numbered(), sign_hmac, "Ev0000000000"),
 }
 
 

@@ -253,6 +253,12 @@ MISTAKES = {
     "export WEBHOOK_SECRET='{}'": "a variable's name",
     "> Ready! Your webhook signing secret is {} (^C to quit)": "other text beside whsec_",
     '{{"key":"{}"}}': "other text beside whsec_",
+    "\ufeff{}": "not seen",
+    "{}\u200b": "not seen",
+    "{0},{0}": "whsec_ twice",
+    "{};": "other text beside whsec_",
+    "${{WEBHOOK_SECRET}}": "a placeholder",
+    "'whsec_...'": "a placeholder",
 }
 
 

@@ -157,7 +157,9 @@ def test_base64_with_invalid_characters_is_rejected(junk: str) -> None:
         ({"signed": "{timestamp}.{body}"}, "name its header as timestamp_header"),
         ({"signed": "{id}.{body}"}, "name its header as id_header"),
         ({"timestamp_header": "X-Time"}, "a timestamp that is not signed proves nothing"),
-        ({"id_header": "X-Id"}, "an? id that is not signed proves nothing"),
+        ({"id_header": "X-Id"}, "an? id that is not signed proves nothing; write unsigned_id_header="),
+        ({"unsigned_id_header": ""}, "is an empty name"),
+        ({"unsigned_id_header": "X-Id", "id_field": "id"}, "both given"),
         ({"id_header": ""}, "is an empty name"),
         ({"timestamp_header": ""}, "is an empty name"),
         ({"type_field": ""}, "is an empty name"),
@@ -214,6 +216,7 @@ def test_profile_follows_the_choices(choices: Any, signed: tuple[str, ...], id_f
         {"encoding": "base64", "algorithm": "sha512", "prefix": "sig="},
         {"timestamp_header": "X-Time", "id_header": "X-Id", "signed": "{id}.{timestamp}.{body}"},
         {"type_header": "X-Type"},
+        {"unsigned_id_header": "X-Id"},
     ],
 )
 def test_own_signature_verifies(choices: Any) -> None:
@@ -243,6 +246,23 @@ def test_body_may_be_an_array_or_a_form(body: bytes, payload: Any) -> None:
         event = build().verify(headers, body)
         assert (event.payload, event.data) == (payload, payload)
         assert event.id == hashlib.sha256(body).hexdigest()
+
+
+def test_id_may_be_in_a_header_that_is_not_signed() -> None:
+    """An unsigned header may hold the id, for a sender that signs none; without it the id is the body's digest."""
+    provider = build(unsigned_id_header="X-Delivery")
+    assert (provider.profile.id_from, provider.profile.id_is_signed) == ("X-Delivery", False)
+    for headers, event_id in (({"X-Delivery": "d-1"}, "d-1"), ({}, hashlib.sha256(BODY).hexdigest())):
+        event = provider.verify({"X-Signature": sign(BODY), **headers}, BODY)
+        assert event.id == event_id
+        assert event.headers == {"x-signature": sign(BODY), **{name.lower(): id for name, id in headers.items()}}
+
+
+def test_one_body_under_two_types_is_two_events() -> None:
+    """Without an id, events of one body have different ids if a header gives them different types."""
+    provider = build(type_header="X-Type")
+    ids = {kind: provider.verify({"X-Signature": sign(BODY), "X-Type": kind}, BODY).id for kind in ("paid", "sent")}
+    assert len(set(ids.values())) == 2
 
 
 def test_fields_of_a_form_have_the_id_and_the_type() -> None:

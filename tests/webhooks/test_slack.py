@@ -184,6 +184,7 @@ def test_any_signed_body_is_read_or_rejected(body: bytes) -> None:
         (b'{"text": "ssl_check=1"}', False),
         (b"", False),
         (b"ssl_check=1&" + b"a" * 20_000, False),
+        (b"ssl_check=1&" + b"a=&" * 3000, True),
     ],
 )
 def test_certificate_check_is_a_probe(body: bytes, is_probe: bool) -> None:
