@@ -57,7 +57,8 @@ class Limits:
         """Limit the body of a request, which no code has read yet."""
         config = app.config
         limit_body(request, self.body or config["MAX_CONTENT_LENGTH"] or settings.max_body_bytes)
-        request.json_module = LimitedJson(self.json or settings.max_json_bytes, request.environ)
+        json_bytes = self.json or settings.max_json_bytes
+        request.json_module = LimitedJson(json_bytes, request.json_module, request.environ)
         if "form" in request.environ.get("CONTENT_TYPE", "").lower():
             FormParser.limit(
                 request,

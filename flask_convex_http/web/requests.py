@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar, overload
 
 import msgspec
-from flask import Request, json
+from flask import Request
 from werkzeug.exceptions import BadRequest, ClientDisconnected, HTTPException, RequestTimeout
 
 from flask_convex_http.errors import ConvexHTTPError, PayloadTooLargeError, RequestError
@@ -118,13 +118,15 @@ class LimitedJson:
 
     Args:
         limit: The largest number of bytes.
+        module: The application's parser, by default Flask's.
         environ: The WSGI environment of the request.
     """
 
-    __slots__ = ("_environ", "_limit")
+    __slots__ = ("_environ", "_limit", "_module")
 
-    def __init__(self, limit: int, environ: Mapping[str, Any]) -> None:
+    def __init__(self, limit: int, module: Any, environ: Mapping[str, Any]) -> None:
         self._limit = limit
+        self._module = module
         self._environ = environ
 
     def check(self, body: bytes) -> None:
@@ -149,7 +151,7 @@ class LimitedJson:
         refuse_compressed(self._environ)
         self.check(body)
         try:
-            value = json.loads(body, **options)
+            value = self._module.loads(body, **options)
         except RecursionError:
             raise ValueError(TOO_DEEP) from None
         if may_exceed(body, MAX_NESTING) and exceeds(value, MAX_NESTING):

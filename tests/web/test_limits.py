@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from flask import Flask, Request
+from flask.json.provider import DefaultJSONProvider
 from werkzeug.formparser import FormDataParser
 from werkzeug.test import TestResponse
 
@@ -199,8 +200,8 @@ def test_files_of_a_rejected_form_are_closed(tmp_path: Path) -> None:
         gc.collect()  # a ResourceWarning fails the test
 
 
-def test_parser_of_the_application_stays(tmp_path: Path) -> None:
-    """An application's own parser of forms is used, with the limits of the route."""
+def test_parsers_of_the_application_stay(tmp_path: Path) -> None:
+    """An application's own parsers of forms and of JSON are used, with the limits of the route."""
     seen: list[tuple[Any, Any]] = []
 
     class Parser(FormDataParser):
@@ -211,9 +212,15 @@ def test_parser_of_the_application_stays(tmp_path: Path) -> None:
     class OwnRequest(Request):
         form_data_parser_class = Parser
 
-    with deployed(tmp_path, router(max_form_bytes=10, max_form_fields=2)) as app:
-        app.request_class = OwnRequest
-        assert post(app, "form", b"a=1", URLENCODED).json == {"got": [1, 0]}
+    class Provider(DefaultJSONProvider):
+        def loads(self, s: str | bytes, **kwargs: Any) -> Any:
+            return "own"
+
+    with deployed(tmp_path, router(max_form_bytes=10, max_form_fields=2, max_json_bytes=10)) as app:
+        app.request_class, app.json = OwnRequest, Provider(app)
+        assert post(app, "get_json", b"{}", "application/json").data == b'{"got":3}'
+        assert JSON in post(app, "get_json", b" " * 11, "application/json").text
+        assert post(app, "form", b"a=1", URLENCODED).data == b'{"got":[1,0]}'
     assert seen == [(10, 2)]
 
 
