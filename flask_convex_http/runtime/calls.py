@@ -121,7 +121,7 @@ class MutationCalls(QueryCalls):
     def mutation(self, function: AnyFunction, args: Args, kwargs: Kwargs) -> Any:
         """Run a mutation as a part of this transaction, and return its value."""
         found, arguments = self._runtime.resolve(function, "mutation", args, kwargs, self._caller.depth)
-        inner = self._inside(self._caller.deeper(), self.now, self._hooks)
+        inner = self._inside(self._db, self._caller.deeper(), self.now, self._hooks)
         return self.attempt(lambda: self._runtime.result(found, found.handler(inner.ctx(), **arguments)))
 
     def attempt(self, body: Callable[[], T]) -> T:
@@ -137,19 +137,20 @@ class MutationCalls(QueryCalls):
     def run_job(self, function: Function[Any, Any], arguments: Kwargs, job: RunningJob, app_context: AppContext) -> Any:
         """Run a scheduled mutation as a part of this transaction, and return its value.
 
-        It has its own time, its own limits on jobs and on its run time, and no identity. If it raises, its writes are
-        rolled back.
+        It has its own time, its own limits on jobs, on its run time and on what it reads, and no identity. If it
+        raises, its writes are rolled back.
         """
         hooks, caller = CommitHooks(), Caller(Auth(), self._caller.site, 1, job)
-        inner = self._inside(caller, self._runtime.clock(), hooks)
+        db = self._runtime.writer(self.transaction)  # which counts what it reads apart from the other jobs
+        inner = self._inside(db, caller, self._runtime.clock(), hooks)
         self.restart_limit(function.name)
         with self.transaction.savepoint(), app_context():  # in this order: an error in teardown rolls back too
             value = self._runtime.result(function, function.handler(inner.ctx(), **arguments))
         self._hooks.merge(hooks)
         return value
 
-    def _inside(self, caller: Caller, now: float, hooks: CommitHooks) -> MutationCalls:
-        return MutationCalls(self._runtime, self.transaction, self._db, now, hooks, caller, self._limit)
+    def _inside(self, db: DatabaseWriter, caller: Caller, now: float, hooks: CommitHooks) -> MutationCalls:
+        return MutationCalls(self._runtime, self.transaction, db, now, hooks, caller, self._limit)
 
     def restart_limit(self, name: str) -> None:
         """Give the next function of the transaction the whole time limit.

@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 
-from flask_convex_http.database.db import DatabaseWriter
 from flask_convex_http.engines import Transaction
 from flask_convex_http.errors import MutationInterruptedError
 from flask_convex_http.runtime.calls import MutationCalls
@@ -66,7 +65,7 @@ def dry_run(runtime: Runtime, body: Callable[[MutationCalls], Any]) -> DryRun:
 def _record(runtime: Runtime, transaction: Transaction, body: Callable[[MutationCalls], Any]) -> DryRun:
     now, recording = runtime.clock(), RecordingTransaction(transaction)
     runtime.times.begin(now)
-    db = DatabaseWriter(recording, runtime.schema, runtime.times, runtime.cursors, runtime.limits)
+    db = runtime.writer(recording)
     result = body(MutationCalls(runtime, recording, db, now, CommitHooks(), runtime.caller()))
     changes = list(recording.changes())
     rows = [row_change(change) for change in changes if not change.table.system]

@@ -153,6 +153,10 @@ class Runtime:
             name=function.name,
         )
 
+    def writer(self, transaction: Transaction) -> DatabaseWriter:
+        """Return the `ctx.db` of a mutation, with a budget of its own for what it reads."""
+        return DatabaseWriter(transaction, self.schema, self.times, self.cursors, self.limits)
+
     def transact(self, body: Callable[[MutationCtx], T], caller: Caller) -> T:
         """Call a Python function as a mutation in a new transaction, and return its value after the commit."""
         return self.write(lambda calls: body(calls.ctx()), caller)
@@ -183,7 +187,7 @@ class Runtime:
             hooks.clear()
             now = self.clock()
             self.times.begin(now)
-            db = DatabaseWriter(transaction, self.schema, self.times, self.cursors, self.limits)
+            db = self.writer(transaction)
             limit = TimeLimit(self.mutation_timeout, name, transaction.interrupt)
             try:
                 with limit:

@@ -1,7 +1,7 @@
 """The limits of documents and of functions: size, levels, bytes read and bytes returned."""
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from flask_convex_http import (
     unique,
 )
 from flask_convex_http.backend import Backend
+from flask_convex_http.worker.mutation_runner import MutationRunner
 from tests.databases import EACH_ENGINE, settings_in, temporary_config
 from tests.test_nesting import nested
 
@@ -72,6 +73,11 @@ def write(ctx: MutationCtx, *, size: int) -> str:
 
 
 @internal_mutation
+def read_all(ctx: MutationCtx) -> int:
+    return len(ctx.db.query(Note).collect())
+
+
+@internal_mutation
 def keep(ctx: MutationCtx, *, data: dict[str, Any], note: Note | None = None) -> Id[Note]:
     return ctx.db.insert(Note(data=data))
 
@@ -90,7 +96,7 @@ def _backend() -> Iterator[Backend]:
             max_read_bytes=256 * KIB,
             max_return_bytes=100 * KIB,
         )
-        functions: list[Any] = [count, repeat, write, keep]
+        functions: list[Any] = [count, repeat, write, keep, read_all]
         with closing(Backend(settings, schema, functions, folder=Path())) as backend:
             backend.migrate()
             yield backend
@@ -185,6 +191,31 @@ def test_a_function_reads_up_to_a_limit(backend: Backend, how: str) -> None:
     with pytest.raises(FunctionLimitError, match=r"at most 262,144 bytes .*\(CONVEX_MAX_READ_BYTES\).*notes"):
         backend.ctx().run_query(count, how=how)
     assert backend.ctx().run_query(count, how="page") == 3
+
+
+def test_jobs_of_one_batch_have_budgets_of_their_own(backend: Backend) -> None:
+    """Scheduled mutations that a worker commits together do not count what the others read."""
+    add(backend, *(Note(text="x" * 60 * KIB) for _ in range(3)))
+    jobs = backend.runtime.transact(
+        lambda ctx: [ctx.scheduler.run_after(0, read_all) for _ in range(3)], backend.caller()
+    )
+    MutationRunner(backend, nullcontext).run()
+    with backend.engine.snapshot() as snapshot:
+        found = [backend.jobs.get(snapshot, job) for job in jobs]
+    assert [job and job.state for job in found] == ["success"] * 3
+
+
+def test_many_small_documents_are_read_as_a_whole(backend: Backend) -> None:
+    """A read of more documents than one page of the driver returns each once, in order, in queries and mutations."""
+    add(backend, *(Note(text=str(number), key=str(number)) for number in range(2_100)))
+    expected = [str(number) for number in range(2_100)]
+
+    def texts(ctx: MutationCtx) -> list[str]:
+        ctx.db.insert(Note(text="2100"))
+        return [note.text for note in ctx.db.query(Note).collect()]
+
+    assert backend.ctx().run_query(count, how="collect") == 2_100
+    assert backend.runtime.transact(texts, backend.caller()) == [*expected, "2100"]
 
 
 def test_reads_by_id_count(backend: Backend) -> None:
