@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 import time
 import weakref
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ from flask_convex_http.sqlite.checkpoints import LOG_BYTES, Checkpoints, fold_lo
 from flask_convex_http.sqlite.connections import REPLACED, Connection, Connections, sqlite3
 from flask_convex_http.sqlite.durable_files import make_folder
 from flask_convex_http.sqlite.open_files import OpenFiles, identity
-from flask_convex_http.sqlite.rights import PRIVATE
+from flask_convex_http.sqlite.rights import create_private
 from flask_convex_http.sqlite.shared_lock import SharedLock
 from flask_convex_http.sqlite.writer import Writer
 
@@ -77,8 +76,7 @@ class SQLiteFile:
         """
         make_folder(self.path.parent)
         with contextlib.suppress(FileExistsError):
-            # Not open(): closing a descriptor of the file would drop the locks of this process.
-            os.mknod(self.path, PRIVATE | stat.S_IFREG)
+            create_private(self.path)
 
     def write(self, work: Callable[[Any], T], *, alone: bool = False, timeout: float | None = None) -> T:
         """Run work in a transaction and commit it; see `Writer.run`."""
@@ -200,7 +198,7 @@ class SQLiteFile:
         if not self.path.exists():
             return f"{self.path} does not exist; {_REMEDY}"
         for place in (self.path.parent, self.path):
-            if not os.access(place, os.W_OK, effective_ids=True):
+            if not os.access(place, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
                 is_read_only = os.statvfs(place).f_flag & os.ST_RDONLY
                 cause = "is on a read-only file system" if is_read_only else "cannot be written by the user of the app"
                 return f"{place} {cause}; SQLite writes the database and files beside it"

@@ -6,7 +6,6 @@ A copy is one file without a log beside it. It has its name when it is complete 
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 from flask_convex_http.errors import ConfigurationError, OverloadedError
 from flask_convex_http.sqlite.connections import sqlite3
 from flask_convex_http.sqlite.durable_files import rename_durably, sync
-from flask_convex_http.sqlite.rights import PRIVATE
+from flask_convex_http.sqlite.rights import create_private
 from flask_convex_http.sqlite.unfinished import new_file
 
 Progress = Callable[[int, int], None]
@@ -48,7 +47,7 @@ def write_backup(source: Any, database: Path, path: Path, progress: Progress | N
 
 def copy_pages(source: Any, path: Path, progress: Progress | None) -> None:
     """Copy all pages to a new file, which only its owner can read, and sync it."""
-    os.mknod(path, PRIVATE | stat.S_IFREG)
+    create_private(path)
     with closing(sqlite3.connect(path, isolation_level=None)) as target:
         target.execute("PRAGMA synchronous = OFF")  # synced once, as a whole
         # A backup in steps starts again after each write, unless its source stays in one snapshot.

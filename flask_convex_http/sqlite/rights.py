@@ -8,10 +8,25 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from pathlib import Path
 
 #: The mode of a new database.
 PRIVATE = 0o600
+
+
+def create_private(path: Path) -> None:
+    """Create an empty file that only its owner can use, if possible without opening it.
+
+    Closing a descriptor of a database drops SQLite's locks of the process.
+
+    Raises:
+        OSError: It exists, or cannot be created.
+    """
+    try:
+        os.mknod(path, PRIVATE | stat.S_IFREG)
+    except PermissionError:  # macOS reserves the call for root
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE))
 
 
 def open_beside(path: Path, database: Path, flags: int) -> int:

@@ -12,11 +12,12 @@ import contextlib
 import fcntl
 import os
 import struct
+import sys
 from pathlib import Path
 
 #: The bytes of SQLite's shared lock (SHARED_FIRST and SHARED_SIZE in SQLite's os.h).
 _FIRST, _SIZE = 0x40000002, 510
-_COMMAND: int | None = getattr(fcntl, "F_OFD_SETLK", None)
+_COMMAND = fcntl.F_OFD_SETLK if sys.platform == "linux" else None
 
 
 class SharedLock:
