@@ -25,6 +25,7 @@ _SQLITE = "sqlite:///"
 _POSTGRES = ("postgresql://", "postgres://")
 #: The blob store beside the default database, and that of every database in earlier versions.
 _FILES = "sqlite:///convex-files.db"
+_TIMEOUT_IN_URL = re.compile(r"(sqlite:///[^?]+)\?timeout=(\d+(?:\.\d*)?)", re.ASCII)
 #: What takes the place of the options that other libraries have in such URLs.
 _SETTINGS_INSTEAD = {
     "sqlite": "set CONVEX_WRITE_TIMEOUT or CONVEX_DURABILITY where that was meant",
@@ -106,6 +107,7 @@ class Settings:
             ConfigurationError: A value is wrong. The message begins with its key.
         """
         values: dict[str, Any] = {}
+        config = _with_timeout_of_url(config)
         for key in sorted(key for key in config if key.startswith("CONVEX_")):
             parse = PARSERS.get(key)
             if parse is None:
@@ -176,6 +178,17 @@ class Location:
 
     def __str__(self) -> str:
         return hide_password(self.url) if self.path is None else str(self.path)
+
+
+def _with_timeout_of_url(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a config whose `timeout` in the URL of a SQLite file, known from `sqlite3.connect`, is a setting."""
+    url = config.get("CONVEX_DATABASE_URL")
+    found = _TIMEOUT_IN_URL.fullmatch(url.strip()) if isinstance(url, str) else None
+    if found is None:
+        return config
+    if config.get("CONVEX_WRITE_TIMEOUT") is not None:
+        raise ConfigurationError("CONVEX_DATABASE_URL has a timeout, and CONVEX_WRITE_TIMEOUT is set too: keep one")
+    return {**config, "CONVEX_DATABASE_URL": found[1], "CONVEX_WRITE_TIMEOUT": float(found[2])}
 
 
 def _default_storage(database_url: str, folder: Path | None) -> str:
@@ -268,8 +281,8 @@ def _refuse_options(key: str, url: str) -> None:
         return
     names = ", ".join(option.partition("=")[0] for option in options.split("&"))  # a value may be a secret
     raise ConfigurationError(
-        f"{key} must end before the question mark, since {scheme}:// URLs have no options ({names}): write {place} and "
-        f"{_SETTINGS_INSTEAD[scheme]}"
+        f"{key} must end before the question mark, since {scheme}:// URLs have no such option ({names}): write {place} "
+        f"and {_SETTINGS_INSTEAD[scheme]}"
     )
 
 

@@ -199,6 +199,18 @@ def test_urls_without_options(key: str, url: str, place: str, instead: str) -> N
     assert "hunter2" not in message
 
 
+def test_the_timeout_in_the_url() -> None:
+    """`?timeout=` in the URL of a SQLite database sets the write timeout, unless the setting says it too."""
+    key = "CONVEX_DATABASE_URL"
+    settings = Settings.from_mapping({key: " sqlite:////data/app.db?timeout=2.5 "})
+    assert (settings.database_url, settings.write_timeout) == ("sqlite:////data/app.db", 2.5)
+    assert settings.storage_url == "sqlite:////data/app-files.db"
+    with pytest.raises(ConfigurationError, match="keep one"):
+        Settings.from_mapping({key: "sqlite:///app.db?timeout=30", "CONVEX_WRITE_TIMEOUT": 10})
+    for wrong in ("0", "-1", "", "1e3", "4000", "soon"):
+        assert rejection(key, f"sqlite:///app.db?timeout={wrong}").startswith("CONVEX_")
+
+
 @pytest.mark.parametrize(
     ("database", "files"),
     [
