@@ -186,8 +186,8 @@ def _start() -> None:
         thread = threading.Thread(target=_watch, name="convex-time-limit", daemon=True)
         try:
             thread.start()
-        except RuntimeError:  # the system has no more threads: the next mutation tries again
-            logger.exception("The time limit of mutations is not watched")
+        except RuntimeError as error:  # the system has no more threads: the next mutation tries again
+            logger.warning("The time limit of mutations is not watched: %s", error)
         else:
             _thread = thread
             _guard()

@@ -131,7 +131,7 @@ class Worker:
             tick = backend.ticks.next_tick(snapshot, now)
             mutation = backend.jobs.next_due(snapshot, "mutation")
             action = backend.jobs.next_due(snapshot, "action")
-        if requests and self._honor(requests):
+        if self._honor(requests):
             return self._pause(now)
         if self._run_due(now, tick, mutation, action):
             return 0.0
