@@ -48,8 +48,7 @@ def upload(ctx: ActionCtx, request: Request) -> Response:
     if terms is None:
         return error_response("Invalid or expired upload URL", 403)
     urls.check_unused(terms)
-    limit_body(request, terms.limit(backend.settings.max_upload_bytes), terms.limited_by)
-    sent = upload_of(request)
+    sent = upload_of(request, terms.limit(backend.settings.max_upload_bytes), terms.limited_by)
     terms.check_type(sent.content_type)
     file_id = stored.store(
         sent.stream, sent.content_type, sent.sha256, name=sent.name, with_row=lambda write: urls.use(write, terms)

@@ -95,11 +95,11 @@ def to_response(app: Flask, value: Any) -> Response:
     """Return the response for a handler's return value: that of a Flask view, a document or another struct."""
     if isinstance(value, _ENCODED):
         return _json(app, value, 200)
-    if isinstance(value, Response):
-        return value if type(value.response) is list else with_ranges(value)  # a list is every body but a stream
-    if isinstance(value, tuple) and value and isinstance(value[0], _ENCODED):
-        value = (_json(app, value[0], 200), *value[1:])
-    return app.make_response(cast(ResponseReturnValue, value))
+    if not isinstance(value, Response):
+        if isinstance(value, tuple) and value and isinstance(value[0], _ENCODED):
+            value = (_json(app, value[0], 200), *value[1:])
+        value = app.make_response(cast(ResponseReturnValue, value))
+    return value if type(value.response) is list else with_ranges(value)  # a list is every body but a stream
 
 
 def handle_error(error: Exception) -> ResponseReturnValue:

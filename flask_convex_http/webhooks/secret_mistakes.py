@@ -15,7 +15,7 @@ _ENDS = re.compile(rf"\A{_AROUND}|{_AROUND}\Z")
 #: Characters that are not seen and that str.strip() leaves: zero-width ones, and the mark that begins some files.
 _INVISIBLE = re.compile("[\u200b-\u200f\u2060\ufeff]")
 #: What stands in an example or a template in place of a secret.
-_PLACEHOLDER = re.compile(r"\$\{\w+\}|\$\w+|\{\{.*\}\}|<.*>|(?:whsec_)?(?:\.{3}|\u2026|\*+|x{3,}|X{3,})")
+_PLACEHOLDER = re.compile(r"\$\{\w+\}|\$[A-Z_]+|\{\{.*\}\}|<.*>|(?:whsec_)?(?:\.{3}|\u2026|\*+|x{3,}|X{3,})")
 _UNWRITTEN = re.compile(r"[^A-Za-z0-9+/=_-]")
 #: How API keys and access tokens of Stripe, Svix, Resend, Clerk, GitHub, Slack and Shopify start.
 _CREDENTIALS = (

@@ -21,6 +21,16 @@ def plain(ctx: ActionCtx, request: Request, file_id: str) -> Any:
     return Response(ctx.storage.get(Id[StoredFile](file_id)), mimetype="video/mp4")
 
 
+@http.get("/bare/<file_id>")
+def bare(ctx: ActionCtx, request: Request, file_id: str) -> Any:
+    return ctx.storage.get(Id[StoredFile](file_id))
+
+
+@http.get("/tuple/<file_id>")
+def in_tuple(ctx: ActionCtx, request: Request, file_id: str) -> Any:
+    return ctx.storage.get(Id[StoredFile](file_id)), 200, {"Content-Type": "video/mp4"}
+
+
 @http.get("/sent/<file_id>")
 def sent(ctx: ActionCtx, request: Request, file_id: str) -> Any:
     file: Any = ctx.storage.get(Id[StoredFile](file_id))
@@ -49,7 +59,7 @@ def _file_id(app: Flask) -> str:
     return backend_of(app).ctx().storage.store(BODY)
 
 
-ROUTES = pytest.mark.parametrize("route", ["plain", "sent", "conditional"])
+ROUTES = pytest.mark.parametrize("route", ["plain", "bare", "tuple", "sent", "conditional"])
 
 
 @ROUTES

@@ -68,6 +68,18 @@ def test_a_url_may_have_its_own_limit(tmp_path: Path) -> None:
         assert post(app, small.replace("max_bytes=10&", "")).status_code == 403
 
 
+def test_a_limit_is_that_of_the_file_in_a_form(tmp_path: Path) -> None:
+    """A form may have a file as large as the limit and short fields; a larger file is 413 and names the limit."""
+    with storing(tmp_path) as (app, storage):
+        url = storage.generate_upload_url(max_bytes=1000)
+        for size, status in ((1000, 200), (1001, 413), (100_000, 413)):
+            form = {"csrf": "a" * 500, "file": (io.BytesIO(b"a" * size), "a.bin")}
+            response = post(app, url, form)
+            assert response.status_code == status
+            assert status == 200 or "max_bytes= of the upload URL" in (response.json or {})["error"]
+        assert count_blobs(app) == 1
+
+
 def test_a_url_may_accept_some_types_only(tmp_path: Path) -> None:
     """An upload of another type than the URL accepts is 415 and stores nothing."""
     with storing(tmp_path) as (app, storage):
