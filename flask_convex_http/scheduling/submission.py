@@ -56,5 +56,6 @@ def _check_size(name: str, arguments: bytes) -> None:
     if len(arguments) > MAX_ARGUMENTS:
         raise ArgumentRangeError(
             f"{name}: the arguments are too large to be scheduled: {len(arguments)} bytes, "
-            f"limit {MAX_ARGUMENTS}; store the data and pass its id"
+            f"limit {MAX_ARGUMENTS}; store the data and pass its id",
+            "The request has more data than can be processed later",
         )
