@@ -1,7 +1,7 @@
 """A worker of gunicorn that slow clients cannot stop.
 
 gunicorn's `gthread` gives a thread to each connection that has sent a byte, and waits without a limit for the rest: as
-many half-sent requests as there are threads stop a worker. Here three rules hold:
+many half-sent requests as there are threads stop a worker. Here four rules hold:
 
 * A connection gets a thread when its request has arrived, or the first 32 KiB of it. Until then it waits in the event
   loop, for `arrival_timeout` seconds.
@@ -9,6 +9,8 @@ many half-sent requests as there are threads stop a worker. Here three rules hol
   these seconds have arrived in them.
 * If more than half of the threads wait for bodies that have stalled for `stall_timeout` seconds, those that stalled
   first get 408.
+* A connection that the client does not close after its last response is awaited in the event loop. gunicorn would stop
+  the event loop for two seconds.
 
 A proxy that collects requests before it passes them on is better: it needs no thread for a large body either.
 """
@@ -39,6 +41,8 @@ _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})[ \t]*\r\n", re.IGNOR
 _EXPECT = re.compile(rb"\r\nexpect:", re.IGNORECASE)
 #: Seconds between two looks at the threads that read, and between two log lines about descriptors.
 _PERIOD, _COMPLAINT = 0.5, 10.0
+#: Seconds for which a client may leave a connection open after its last response (RFC 9112, 9.6).
+_LINGER = 2.0
 
 
 class SlowClientError(RequestTimeout, ConnectionResetError):
@@ -116,6 +120,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         super().__init__(*arguments, **options)
         self._arriving: dict[Any, float] = {}  # in the order of their deadlines
         self._reading: set[Any] = set()
+        self._lingering: dict[TimedSocket, float] = {}
         self._next_look = self._next_complaint = 0.0
 
     # --- gunicorn's own methods, called in its event loop ------------------------------------------------------------
@@ -140,6 +145,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             return
         if not isinstance(conn.sock, TimedSocket):
             conn.sock = TimedSocket.take_over(conn.sock)
+            conn.close = functools.partial(self._close, conn)
         awaited = _awaited(conn)
         if awaited is None:
             self._start(conn)
@@ -162,6 +168,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if now < self._next_look and not is_full:
             return
         self._next_look = now + _PERIOD
+        self._close_lingering(now)
         self._close_late(now + self.arrival_timeout - 1 if is_full else now)
         if not self.cfg.is_ssl:
             self._cut_slow(now)
@@ -195,6 +202,39 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def _forget(self, conn: Any) -> None:
         del self._arriving[conn]
         self.poller.unregister(conn.sock)
+
+    def _close(self, conn: Any, graceful: bool = False) -> None:
+        """Close a connection. After a response, let the client close it first, so that it receives all of it."""
+        del conn.close  # gunicorn's own again, without a cycle of references
+        sock: TimedSocket = conn.sock
+        if not graceful:
+            conn.close()
+            return
+        try:
+            sock.shutdown(socket.SHUT_WR)
+            sock.setblocking(False)
+            self._lingering[sock] = time.monotonic() + _LINGER
+            self.poller.register(sock, selectors.EVENT_READ, self._on_lingering)
+        except OSError:  # the client is gone
+            self._lingering.pop(sock, None)
+            conn.close()
+
+    def _on_lingering(self, sock: TimedSocket) -> None:
+        try:
+            data = socket.socket.recv(sock, _AWAITED)
+        except OSError:
+            data = b""
+        if not data:
+            self._end_lingering(sock)
+
+    def _close_lingering(self, now: float) -> None:
+        for sock in [sock for sock, end in self._lingering.items() if end <= now]:
+            self._end_lingering(sock)
+
+    def _end_lingering(self, sock: TimedSocket) -> None:
+        del self._lingering[sock]
+        self.poller.unregister(sock)
+        sock.close()
 
     def _close_late(self, now: float) -> None:
         for conn in [conn for conn, end in self._arriving.items() if end <= now or not self.alive]:

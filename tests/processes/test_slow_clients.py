@@ -68,6 +68,14 @@ def test_an_unread_body_with_an_error_gets_one_response(impatient: Server) -> No
     assert re.findall(rb"HTTP/1.1 (\d+)", data) == [b"405"]
 
 
+def test_connections_that_clients_leave_open_do_not_stop_a_worker(impatient: Server) -> None:
+    """A client that does not close its connection after the last response holds up no other, and is closed in time."""
+    with clients(impatient, *[GET + b"Connection: close\r\n\r\n"] * 10) as opened:
+        assert [statuses(client, 1) for client in opened] == [[b"200"]] * 10
+        assert max(seconds_for_health(impatient) for _ in range(3)) < 0.5
+        assert [answer(client) for client in opened] == [b""] * 10
+
+
 @LONG
 def test_a_unix_socket_is_served(tmp_path: Path) -> None:
     """A worker serves a Unix socket, on which a request may arrive in pieces, and cuts off bodies that stall."""
