@@ -37,6 +37,11 @@ _PEEK = socket.MSG_PEEK | socket.MSG_DONTWAIT
 #: Bytes of a request that are awaited in the event loop, where the kernel holds them.
 _AWAITED = 32 * 1024
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})[ \t]*\r\n", re.IGNORECASE)
+_CHUNKED = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*\r\n", re.IGNORECASE)
+#: The size of a chunk, and a part of it. A size in another form is left to gunicorn.
+_SIZE, _PART_OF_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n"), re.compile(rb"[0-9A-Fa-f]{0,8}\r?")
+#: The chunks that the event loop looks at, so that many small ones cannot keep it busy.
+_MOST_CHUNKS = 64
 #: The client sends the body only after a response to the head.
 _EXPECT = re.compile(rb"\r\nexpect:", re.IGNORECASE)
 #: Seconds between two looks at the threads that read, and between two log lines about descriptors.
@@ -56,7 +61,7 @@ class SlowClientError(RequestTimeout, ConnectionResetError):
 class TimedSocket(socket.socket):
     """A socket that knows how long its thread has waited for the bytes of a request."""
 
-    __slots__ = ("is_cut", "received", "waited", "waits_since")
+    __slots__ = ("awaited", "is_cut", "received", "waited", "waits_since")
 
     @classmethod
     def take_over(cls, other: socket.socket) -> TimedSocket:
@@ -69,6 +74,11 @@ class TimedSocket(socket.socket):
         self.received = 0
         self.waited = 0.0
         self.waits_since: float | None = None
+
+    def report_at(self, size: int) -> None:
+        """Let the poller report the socket when this number of bytes has arrived, or no more will."""
+        self.awaited = size
+        self.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
 
     def recv(self, size: int, flags: int = 0) -> bytes:
         """Receive some bytes.
@@ -151,7 +161,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._start(conn)
             return
         conn.sock.setblocking(False)
-        _report_at(conn.sock, awaited)
+        conn.sock.report_at(awaited)
         self._arriving[conn] = time.monotonic() + self.arrival_timeout
         self.poller.register(conn.sock, selectors.EVENT_READ, functools.partial(self._on_readable, conn))
 
@@ -186,11 +196,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def _on_readable(self, conn: Any, client: Any) -> None:
         awaited = _awaited(conn)
-        if awaited is not None:
-            _report_at(conn.sock, awaited)
+        # Fewer bytes than awaited are reported if no more will come. The thread finds the end.
+        if awaited is not None and awaited > conn.sock.awaited:
+            conn.sock.report_at(awaited)
             return
         self._forget(conn)
-        _report_at(conn.sock, 1)
+        conn.sock.report_at(1)
         self._start(conn)
 
     def _start(self, conn: Any) -> None:
@@ -282,13 +293,30 @@ def _length_of_request(data: bytes) -> int | None:
         return len(data) + 1 if len(data) < _AWAITED else None
     if data.startswith(b"GET "):
         return None
-    length = _LENGTH.search(data, 0, end + 2)
-    if length is None or _EXPECT.search(data, 0, end):
+    if _EXPECT.search(data, 0, end):
         return None
-    whole = min(end + 4 + int(length[1]), _AWAITED)
+    length = _LENGTH.search(data, 0, end + 2)
+    if length is not None:
+        whole = end + 4 + int(length[1])
+    elif _CHUNKED.search(data, 0, end + 2):
+        whole = _length_of_chunks(data, end + 4)
+    else:
+        return None
+    whole = min(whole, _AWAITED)
     return whole if len(data) < whole else None
 
 
-def _report_at(sock: socket.socket, size: int) -> None:
-    """Let the poller report a socket when this number of bytes has arrived."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
+def _length_of_chunks(data: bytes, start: int) -> int:
+    """Return the number of bytes to await of a chunked body that begins at `start`, or 0 if the thread must decide."""
+    for _ in range(_MOST_CHUNKS):
+        size = _SIZE.match(data, start)
+        if size is None:
+            return len(data) + 1 if _PART_OF_SIZE.fullmatch(data, start) else 0
+        if not int(size[1], 16):
+            return 0 if data.find(b"\r\n\r\n", size.end() - 2) >= 0 else len(data) + 1
+        start = size.end() + int(size[1], 16) + 2
+        if start > len(data):
+            return start
+        if data[start - 2 : start] != b"\r\n":
+            return 0
+    return 0

@@ -9,11 +9,17 @@ from pathlib import Path
 from tests.processes.servers import Deployment, Kind, Server
 
 HEAD = b"POST /api/items HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
-CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"
+CHUNKS = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+CHUNKED = CHUNKS + b"10000\r\n" + b" " * 40_000
 LARGE = HEAD + b"Content-Length: 100000\r\n\r\n" + b" " * 40_000
 GET = b"GET /health HTTP/1.1\r\nHost: a\r\n"
+#: Parts of small bodies: of one with a length, and of chunked ones in a size, in a chunk, after it and in a trailer.
+BODIES = [
+    HEAD + b"Content-Length: 10000\r\n\r\n{",
+    *(CHUNKS + part for part in (b"1", b"5\r\n{", b"1\r\n{\r\n", b"0\r\nX")),
+]
 #: Parts of requests: of none, of a request line, of a head, of the end of a head, and of a small body.
-PARTS = [b"", b"GET /hea", GET, GET + b"\r", HEAD + b"Content-Length: 10000\r\n\r\n{"]
+PARTS = [b"", b"GET /hea", GET, GET + b"\r", *BODIES]
 
 
 @contextmanager

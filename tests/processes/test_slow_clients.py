@@ -11,7 +11,19 @@ import pytest
 
 from tests.lengths import LONG
 from tests.processes.servers import Server
-from tests.processes.slow_clients import CHUNKED, GET, HEAD, LARGE, PARTS, answer, clients, seconds_for_health, serving
+from tests.processes.slow_clients import (
+    BODIES,
+    CHUNKED,
+    CHUNKS,
+    GET,
+    HEAD,
+    LARGE,
+    PARTS,
+    answer,
+    clients,
+    seconds_for_health,
+    serving,
+)
 
 
 def statuses(client: socket.socket, number: int) -> list[bytes]:
@@ -59,6 +71,26 @@ def test_requests_in_several_packets_are_served(impatient: Server) -> None:
         assert statuses(client, 3) == [b"200"] * 3
 
 
+def test_clients_that_end_within_a_request_are_not_awaited(impatient: Server) -> None:
+    """A client that ends its side within a request gets 400 or is closed at once, instead of waking the worker."""
+    with clients(impatient, *BODIES, b"GET /hea") as ended:
+        for client in ended:
+            client.shutdown(socket.SHUT_WR)
+        began = time.monotonic()
+        answers = [answer(client)[:12] for client in ended]
+        assert time.monotonic() - began < 0.5
+    assert answers == [b"HTTP/1.1 400"] * len(BODIES) + [b""]
+
+
+def test_a_chunked_body_in_pieces(impatient: Server) -> None:
+    """A chunked body may arrive byte by byte, and a malformed one is 400 without a wait for its end."""
+    with clients(impatient, b"", CHUNKS + b"1\r\n{zz\r\n", CHUNKS + b"xyz\r\n") as [client, *malformed]:
+        assert [statuses(client, 1) for client in malformed] == [[b"400"]] * 2
+        for byte in CHUNKS + b'8\r\n{"name":\r\n8;a=b\r\n"Lamp"} \r\n0\r\nX-A: b\r\n\r\n':
+            client.sendall(bytes([byte]))
+        assert statuses(client, 1) == [b"201"]
+
+
 def test_an_unread_body_with_an_error_gets_one_response(impatient: Server) -> None:
     """A malformed body that no handler reads ends the connection after the response, and adds no second one."""
     with clients(impatient, b"POST /health HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n") as [
@@ -98,7 +130,7 @@ def test_trickling_clients_are_cut_off(tmp_path: Path) -> None:
     piece = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
     with (
         serving(tmp_path) as server,
-        clients(server, GET, CHUNKED, HEAD + b"Transfer-Encoding: chunked\r\n\r\n") as found,
+        clients(server, GET, CHUNKED, CHUNKS) as found,
     ):
         head, body, steady = found
         last: dict[socket.socket, float] = {}
@@ -119,10 +151,10 @@ def test_trickling_clients_are_cut_off(tmp_path: Path) -> None:
 
 @LONG
 def test_many_slow_clients_of_the_recommended_settings(tmp_path: Path) -> None:
-    """140 half-sent requests and 64 unfinished bodies leave /health responding, and are closed within 30 seconds."""
+    """144 half-sent requests and 64 unfinished bodies leave /health responding, and are closed within 30 seconds."""
     with (
         serving(tmp_path, "flask_convex_http.gunicorn", "--bind", "127.0.0.1:0") as server,
-        clients(server, *PARTS * 28, *[CHUNKED] * 64) as slow,
+        clients(server, *PARTS * 16, *[CHUNKED] * 64) as slow,
     ):
         began = time.monotonic()
         assert max(seconds_for_health(server) for _ in range(10)) < 8
