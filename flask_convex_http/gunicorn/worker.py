@@ -17,6 +17,7 @@ A proxy that collects requests before it passes them on is better: it needs no t
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import operator
@@ -42,8 +43,9 @@ _CHUNKED = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*\r\n", re.IGNO
 _SIZE, _PART_OF_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n"), re.compile(rb"[0-9A-Fa-f]{0,8}\r?")
 #: The chunks that the event loop looks at, so that many small ones cannot keep it busy.
 _MOST_CHUNKS = 64
-#: The client sends the body only after a response to the head.
-_EXPECT = re.compile(rb"\r\nexpect:", re.IGNORECASE)
+#: The client sends the body only after this response to the head (RFC 9110, 10.1.1).
+_EXPECT = re.compile(rb"\r\nexpect:[ \t]*100-continue[ \t]*\r\n", re.IGNORECASE)
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 #: Seconds between two looks at the threads that read, and between two log lines about descriptors.
 _PERIOD, _COMPLAINT = 0.5, 10.0
 #: Seconds for which a client may leave a connection open after its last response (RFC 9112, 9.6).
@@ -61,12 +63,17 @@ class SlowClientError(RequestTimeout, ConnectionResetError):
 class TimedSocket(socket.socket):
     """A socket that knows how long its thread has waited for the bytes of a request."""
 
-    __slots__ = ("awaited", "is_cut", "received", "waited", "waits_since")
+    __slots__ = ("awaited", "is_continued", "is_cut", "received", "waited", "waits_since")
+
+    awaited: int
+    is_continued: bool
 
     @classmethod
     def take_over(cls, other: socket.socket) -> TimedSocket:
         """Return a socket that replaces another one."""
-        return cls(other.family, other.type, other.proto, fileno=other.detach())
+        sock = cls(other.family, other.type, other.proto, fileno=other.detach())
+        sock.is_continued = False
+        return sock
 
     def start_request(self) -> None:
         """Begin to count for the next request."""
@@ -79,6 +86,21 @@ class TimedSocket(socket.socket):
         """Let the poller report the socket when this number of bytes has arrived, or no more will."""
         self.awaited = size
         self.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
+
+    def send_continue(self) -> None:
+        """Tell the client to send the body, once for each request. Never wait."""
+        if self.is_continued:
+            return
+        self.is_continued = True
+        with contextlib.suppress(OSError):  # the client is gone
+            super().send(_CONTINUE, socket.MSG_DONTWAIT)
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        """Send some bytes, but not the 100 of gunicorn if the client has received one."""
+        if self.is_continued and data == _CONTINUE:
+            self.is_continued = False
+            return len(data)
+        return super().send(data, flags)
 
     def recv(self, size: int, flags: int = 0) -> bytes:
         """Receive some bytes.
@@ -283,7 +305,10 @@ def _awaited(conn: Any) -> int | None:
         return 1
     except OSError:
         return None  # the thread finds the same error
-    return _length_of_request(data) if data else None
+    awaited = _length_of_request(data) if data else None
+    if awaited is not None and _EXPECT.search(data, 0, data.find(b"\r\n\r\n") + 2):
+        conn.sock.send_continue()
+    return awaited
 
 
 def _length_of_request(data: bytes) -> int | None:
@@ -292,8 +317,6 @@ def _length_of_request(data: bytes) -> int | None:
     if end < 0:
         return len(data) + 1 if len(data) < _AWAITED else None
     if data.startswith(b"GET "):
-        return None
-    if _EXPECT.search(data, 0, end):
         return None
     length = _LENGTH.search(data, 0, end + 2)
     if length is not None:

@@ -18,6 +18,8 @@ BODIES = [
     HEAD + b"Content-Length: 10000\r\n\r\n{",
     *(CHUNKS + part for part in (b"1", b"5\r\n{", b"1\r\n{\r\n", b"0\r\nX")),
 ]
+#: A head after which the client awaits a 100.
+EXPECTING = HEAD + b"Content-Length: 10000\r\nExpect: 100-continue\r\n\r\n"
 #: Parts of requests: of none, of a request line, of a head, of the end of a head, and of a small body.
 PARTS = [b"", b"GET /hea", GET, GET + b"\r", *BODIES]
 

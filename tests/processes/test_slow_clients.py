@@ -15,6 +15,7 @@ from tests.processes.slow_clients import (
     BODIES,
     CHUNKED,
     CHUNKS,
+    EXPECTING,
     GET,
     HEAD,
     LARGE,
@@ -48,6 +49,10 @@ def test_slow_clients_do_not_stop_a_worker(impatient: Server) -> None:
         parts[1].sendall(b"lth HTTP/1.1\r\nHost: a\r\n\r\n")
         assert answer(parts[1]).startswith(b"HTTP/1.1 200")
         assert all(answer(client) == b"" for client in parts[2:])
+    with clients(impatient, *[EXPECTING] * 20) as expecting:
+        assert max(seconds_for_health(impatient) for _ in range(3)) < 0.5
+        assert {answer(client)[:12] for client in expecting} == {b"HTTP/1.1 100"}
+        assert all(answer(client) == b"" for client in expecting)
     with clients(impatient, *[CHUNKED, LARGE] * 3) as bodies:
         assert seconds_for_health(impatient) < 5
         assert all(answer(client).startswith(b"HTTP/1.1 408") for client in bodies)
@@ -63,10 +68,14 @@ def test_requests_in_several_packets_are_served(impatient: Server) -> None:
             for byte in request:
                 client.sendall(bytes([byte]))
             assert len(statuses(client, 1)) == 1
-        client.sendall(post + b"Expect: 100-continue\r\n\r\n")
-        assert answer(client).startswith(b"HTTP/1.1 100")
-        client.sendall(body)
-        assert statuses(client, 1) == [b"201"]
+        for end in (1, len(body)):
+            client.sendall(post + b"Expect: 100-continue\r\n\r\n")
+            assert answer(client) == b"HTTP/1.1 100 Continue\r\n\r\n"
+            client.sendall(body[:end])
+            client.sendall(body[end:])
+            assert statuses(client, 1) == [b"201"]
+        client.sendall(post + b"Expect: 100-continue\r\n\r\n" + body)  # without a wait for the 100
+        assert statuses(client, 1) == [b"100", b"201"]
         client.sendall((GET + b"\r\n") * 3)  # pipelined
         assert statuses(client, 3) == [b"200"] * 3
 
