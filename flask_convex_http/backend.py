@@ -327,8 +327,6 @@ class Backend:
     def _log(self, steps: list[MigrationStep]) -> None:
         if steps:
             logger.info("Migrated the database %s: %d steps", self.location, len(steps))
-            for table in self.engine.undescribed_tables():
-                logger.warning("%s", table)
         for step in steps:
             logger.debug("Migrated the database %s: %s", self.location, step)
 

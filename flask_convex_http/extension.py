@@ -14,7 +14,7 @@ from flask_convex_http.config import Settings
 from flask_convex_http.credentials import UserIdentity
 from flask_convex_http.environment import with_environment
 from flask_convex_http.errors import ConfigurationError
-from flask_convex_http.log import show_unless_configured
+from flask_convex_http.log import logger_of, show_unless_configured
 from flask_convex_http.runtime import ActionCtx
 from flask_convex_http.scheduling import Crons
 from flask_convex_http.schema.documents import Schema
@@ -24,6 +24,8 @@ from flask_convex_http.web.middleware import Middleware
 from flask_convex_http.web.responses import encode_documents
 from flask_convex_http.web.state import EXTENSION, WORKER, current_backend, site_of, webhooks_of
 from flask_convex_http.worker import BackgroundWorker
+
+logger = logger_of("database")
 
 
 class ConvexHTTP:
@@ -123,7 +125,12 @@ class ConvexHTTP:
         """
         if not current_app.testing:
             show_unless_configured()
-        return current_backend().migrate(dry_run=dry_run, allow_destructive=allow_destructive)
+        backend = current_backend()
+        steps = backend.migrate(dry_run=dry_run, allow_destructive=allow_destructive)
+        if steps and not dry_run:
+            for table in backend.tables.undescribed():
+                logger.warning("%s", table)
+        return steps
 
 
 def _runs_jobs(app: Flask, backend: Backend) -> bool:

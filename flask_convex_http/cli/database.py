@@ -10,10 +10,12 @@ import msgspec
 from flask.cli import with_appcontext
 
 from flask_convex_http.cli.output import counted, json_option, moment, print_json, print_table, printable, shortened
+from flask_convex_http.errors import MigrationRequiredError
 from flask_convex_http.operations import TableCount, TableReader, TableRows
 from flask_convex_http.web.state import current_backend
 
 if TYPE_CHECKING:
+    from flask_convex_http.engines import UndescribedTable
     from flask_convex_http.schema.migrations import MigrationStep
 
 
@@ -39,7 +41,7 @@ def migrate(dry_run: bool, allow_destructive: bool, verbose: bool, as_json: bool
     steps = backend.migrate(dry_run=dry_run, allow_destructive=allow_destructive)
     if not dry_run:
         backend.register_crons()  # running workers did it before, perhaps on a database that was replaced since
-    undescribed = [] if dry_run else backend.tables.undescribed()
+    undescribed = _undescribed(backend.tables)
     location = None if backend.location.is_temporary else str(backend.location)
     if as_json:
         described = [{"step": str(step), "destructive": step.destructive} for step in steps]
@@ -57,6 +59,13 @@ def migrate(dry_run: bool, allow_destructive: bool, verbose: bool, as_json: bool
         click.echo(f"{counted(len(steps), 'step')} {'to apply; nothing was changed' if dry_run else 'applied'}.")
     for table in undescribed:
         click.echo(printable(f"Note: {table}."))
+
+
+def _undescribed(tables: TableReader) -> list[UndescribedTable]:
+    try:
+        return tables.undescribed()
+    except MigrationRequiredError:  # a dry run makes no database
+        return []
 
 
 def _lines(steps: Sequence[MigrationStep], *, verbose: bool) -> list[str]:

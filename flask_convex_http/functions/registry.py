@@ -96,7 +96,8 @@ class Registry:
         function = self.get(name)
         if function is None:
             raise FunctionNotFoundError(
-                f"Could not find function {shorten(name)!r}; `flask convex functions` lists them"
+                f"Could not find function {shorten(name)!r}; "
+                "`flask convex functions` lists those that functions= of ConvexHTTP names"
             )
         return function
 

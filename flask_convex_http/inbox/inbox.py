@@ -11,6 +11,7 @@ Deliveries arrive verified. `deliveries` has the rows, and `queue` the deliverie
 from __future__ import annotations
 
 import itertools
+import logging
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -82,7 +83,7 @@ class Inbox:
         arrival = Arrival.of(webhook, event, request_id)
         known = self._lookup(arrival)
         if known is not None and known.state != "failed":
-            return _repeat_response(known, arrival)
+            return _repeat(known, arrival)
         return self._run(arrival, caller, is_new=known is None)
 
     def _lookup(self, arrival: Arrival) -> WebhookDelivery | None:
@@ -104,7 +105,7 @@ class Inbox:
         runs = itertools.chain([arrival], iter(arrival.fresh, None))
         was_known = False
 
-        def accept(calls: MutationCalls) -> StoredResponse:
+        def accept(calls: MutationCalls) -> StoredResponse | WebhookDelivery:
             nonlocal was_known
             run = next(runs)
             find = self.deliveries.find_again if is_new else self.deliveries.find
@@ -114,16 +115,22 @@ class Inbox:
 
         try:
             webhook = arrival.webhook
-            return self.runtime.write(accept, caller, timeout=_writer_timeout(webhook.provider), name=webhook.name)
+            result = self.runtime.write(accept, caller, timeout=_writer_timeout(webhook.provider), name=webhook.name)
         except (Exception, SystemExit) as error:
             if isinstance(error, Exception) and is_engine_failure(error):
                 raise
             known = None if was_known else self._lookup(arrival)
             if known is None:
                 return self._fail(arrival, started, error)
+        else:
+            if isinstance(result, StoredResponse):
+                verb = "accepted" if result.status < 400 else "not accepted"
+                _log(logging.INFO, arrival, f"was {verb} with {result.status}")
+                return result
+            known = result
         # A duplicate was faster, and this one met its effects or its row.
         if known.state != "failed":
-            return _repeat_response(known, arrival)
+            return _repeat(known, arrival)
         return self._run(arrival.fresh(), caller, is_new=False)
 
     def _fail(self, arrival: Arrival, started: float, error: BaseException) -> StoredResponse:
@@ -142,10 +149,10 @@ class Inbox:
 
     def _accept(
         self, calls: MutationCalls, arrival: Arrival, known: WebhookDelivery | None, started: float
-    ) -> StoredResponse:
-        """Commit the effects of a delivery, its row and the response."""
+    ) -> StoredResponse | WebhookDelivery:
+        """Commit the effects of a delivery, its row and the response; or return the row that makes it a duplicate."""
         if known is not None and known.state != "failed":
-            return _repeat_response(known, arrival)
+            return known
         if known is not None and not self.deliveries.is_content_of(calls.transaction, arrival, known):
             return OTHER_CONTENT
         if arrival.webhook.mode == "enqueue":
@@ -171,7 +178,10 @@ class Inbox:
             ConvexHTTPError: A dead delivery could not be recorded, so the sender must retry.
         """
         webhook, clock = arrival.webhook, self.runtime.clock
-        logger.warning("Webhook %s: delivery %s is %s: %s", webhook.source, arrival.event_id, state, error)
+        if state == "dead":
+            _log(logging.ERROR, arrival, f"is dead: {error}")
+        else:
+            _log(logging.WARNING, arrival, f"failed: {error}")
         attempt = WebhookAttempt(started=started, ended=clock(), outcome=state, error=error)
 
         def work(transaction: Transaction) -> None:
@@ -226,28 +236,40 @@ def is_engine_failure(error: Exception) -> bool:
     return isinstance(error, OverloadedError | MigrationRequiredError | RateLimitedError)
 
 
-def _repeat_response(known: WebhookDelivery, arrival: Arrival) -> StoredResponse:
-    if known.event_id == arrival.event_id and known.size != len(arrival.event.body):
-        logger.warning(
-            "Webhook %s: %s has come before with a body of another size, and ran nothing; are ids taken from where the "
-            "sender has them?",
-            known.source,
-            arrival.event_id,
-        )
-    if known.event_id != arrival.event_id:
-        logger.info(  # whoever has seen the content can send one
-            "Webhook %s: delivery %s is a copy of %s by its signed content, and ran nothing",
-            known.source,
-            arrival.event_id,
-            known.event_id,
-        )
+def _repeat(known: WebhookDelivery, arrival: Arrival) -> StoredResponse:
+    """Return the response to a duplicate, and log it."""
+    answer = _repeat_response(known, arrival.webhook)
+    ran_nothing = f"ran nothing and got {answer.status}"
+    if known.event_id != arrival.event_id:  # whoever has seen the content can send one
+        _log(logging.INFO, arrival, f"is a copy of {known.event_id} by its signed content, {ran_nothing}")
+    elif known.size == len(arrival.event.body):
+        _log(logging.INFO, arrival, f"is a duplicate, {ran_nothing}")
     else:
-        logger.info("Webhook %s: delivery %s is a duplicate, and ran nothing", known.source, arrival.event_id)
-    provider = arrival.webhook.provider
+        question = "are ids taken from where the sender has them?"
+        _log(logging.WARNING, arrival, f"has come before with a body of another size, {ran_nothing}; {question}")
+    return answer
+
+
+def _repeat_response(known: WebhookDelivery, webhook: Webhook) -> StoredResponse:
     if known.answer is not None:
         return known.answer
-    is_queued = known.state == "pending" or arrival.webhook.mode == "enqueue"
-    return _accepted_response(provider) if is_queued else plain_response(provider)
+    is_queued = known.state == "pending" or webhook.mode == "enqueue"
+    return _accepted_response(webhook.provider) if is_queued else plain_response(webhook.provider)
+
+
+def _log(level: int, arrival: Arrival, outcome: str) -> None:
+    """Log how a delivery ended, without its payload."""
+    webhook, event = arrival.webhook, arrival.event
+    logger.log(
+        level,
+        "Webhook %s: %s delivery %s (%s) %s [request %s]",
+        webhook.source,
+        webhook.provider.name,
+        arrival.event_id,
+        event.type,
+        outcome,
+        arrival.request_id,
+    )
 
 
 def _writer_timeout(provider: Provider) -> float:

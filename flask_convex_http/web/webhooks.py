@@ -117,16 +117,6 @@ class WebhookRoute:
             if error.status < 500 and not isinstance(error, ConvexError | RateLimitedError):
                 raise WebhookFailedError("A webhook's handler failed") from error  # the delivery itself is valid
             raise
-        logger.info(
-            "Webhook %s: %s delivery %s (%s) was %s with %d [request %s]",
-            webhook.source,
-            webhook.provider.name,
-            event.id,
-            event.type,
-            "accepted" if answer.status < 400 else "not accepted",
-            answer.status,
-            request_id(request),
-        )
         return _response(app, answer)
 
 

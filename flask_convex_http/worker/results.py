@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flask_convex_http.error_texts import text_of
-from flask_convex_http.errors import NoRetry
+from flask_convex_http.errors import MutationTimeoutError, NoRetry
 from flask_convex_http.log import logger_of
 from flask_convex_http.retry import Retry
 from flask_convex_http.scheduling.jobs import count_attempts
@@ -77,6 +77,9 @@ def log_failure(job: ScheduledFunction, error: BaseException, retry: Retry | Non
     level = logging.ERROR if is_final(job, error, retry) else logging.WARNING
     attempt = "" if retry is None else f" in attempt {count} of {max(count, retry.max_attempts)}"
     message = f"The scheduled {job.kind} {job.name} ({job.id}) failed{attempt}"
+    if job.kind == "mutation" and isinstance(error, MutationTimeoutError):  # its time limit has logged the stack
+        logger.log(level, "%s: %s", message, error)
+        return
     try:
         logger.log(level, message, exc_info=error)
     except BaseException:  # an exception may raise another one when it is formatted

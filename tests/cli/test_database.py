@@ -150,6 +150,7 @@ def test_rows_without_a_class_are_named(convex: Convex, tmp_path: Path) -> None:
     users = thing(table="users", name=str)
     [ada] = create_with(tmp_path, users, users(name="Ada"))
     hint = f"No class describes the table users, which has 1 row, such as {ada}."
+    assert f"Note: {hint}" in convex("migrate", "--dry-run").out
     assert f"Note: {hint}" in convex("migrate").out
     assert convex("migrate", "--json").json["undescribed"] == [{"table": "users", "rows": 1}]
     assert ["users", "1", "no", "class", "describes", "it"] in [
@@ -161,3 +162,17 @@ def test_rows_without_a_class_are_named(convex: Convex, tmp_path: Path) -> None:
         assert refused.status == 1
         assert hint in refused.out + refused.err
         assert 'renamed_from="users"' in refused.out + refused.err
+
+
+def test_a_forgotten_rename_is_noted_once(unmigrated: Convex, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The command prints its note on rows without a class, and logs none; `ConvexHTTP.migrate` logs one."""
+    users = thing(table="users", name=str)
+    create_with(tmp_path, users, users(name="Ada"))
+    assert unmigrated("migrate").out.count("No class describes the table users") == 1
+    assert "No class describes" not in caplog.text
+    app = Flask("shop", instance_path=str(tmp_path))
+    convex = ConvexHTTP(app, schema=Schema(OldLamp, thing(table="others", text=str)))
+    with app.app_context():
+        convex.migrate()
+        convex.backend.close()
+    assert caplog.text.count("No class describes the table users") == 1

@@ -2,6 +2,7 @@
 
 import hmac
 import logging
+import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -394,8 +395,19 @@ def test_what_a_handler_may_not_do(body: Callable[[Any], Any], message: str, tmp
 
 
 def test_what_the_log_says(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The log has the source, the id and the error of a failed attempt."""
+    """The log has the source, the id, the error and the request of a failed attempt."""
     with receiving(tmp_path, failing(Boom("no lamp")), source="shop") as receiver:
-        receiver.deliver()
+        request_id = receiver.deliver().headers["X-Request-Id"]
     [warning] = [entry.getMessage() for entry in caplog.records if entry.levelno == logging.WARNING]
-    assert "Webhook shop: delivery evt_1 is failed" in warning and "no lamp" in warning
+    assert re.match(r"Webhook shop: \w+ delivery evt_1 \(.*\) failed: .*no lamp", warning)
+    assert warning.endswith(f"[request {request_id}]")
+
+
+def test_a_dead_delivery_is_one_line_at_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A delivery that its handler dead-letters is one line at ERROR, although the sender gets a success."""
+    caplog.set_level(logging.INFO, logger="flask_convex_http.webhooks")
+    with receiving(tmp_path, failing(DeadLetterError("no lamp")), source="shop") as receiver:
+        assert receiver.deliver().status_code == 200
+    [record] = [entry for entry in caplog.records if entry.name == "flask_convex_http.webhooks"]
+    assert (record.levelname, "delivery evt_1 (" in record.getMessage()) == ("ERROR", True)
+    assert "is dead: no lamp" in record.getMessage()

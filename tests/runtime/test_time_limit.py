@@ -19,7 +19,7 @@ from flask_convex_http.functions.function import MutationFunction
 from flask_convex_http.runtime import calls_of, time_limit
 from tests.databases import EACH_ENGINE
 from tests.lengths import SAMPLED, repetitions
-from tests.worker.workers import Note, open_backend, write_note, written_notes
+from tests.worker.workers import Note, open_backend, run_all, write_note, written_notes
 
 pytestmark = EACH_ENGINE
 
@@ -98,6 +98,17 @@ def test_an_endless_mutation_is_rolled_back(
     [record] = [each for each in caplog.records if each.levelno == logging.ERROR]
     assert function.name in record.getMessage()
     assert "in loop" in record.getMessage()
+
+
+def test_an_endless_job_has_one_stack_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A scheduled mutation over its time limit has its stack in the log once, and a line with the id of the job."""
+    with limited(tmp_path) as backend:
+        job_id = backend.ctx().scheduler.run_after(0, loop, seconds=30)
+        run_all(backend)
+    stack, line = [each for each in caplog.records if each.levelno == logging.ERROR]
+    assert "in loop" in stack.getMessage()
+    assert f"({job_id}) failed: The write ran longer than 0.2 s" in line.getMessage()
+    assert line.exc_info is None
 
 
 def test_a_long_statement_is_stopped(tmp_path: Path) -> None:

@@ -125,6 +125,7 @@ def test_function_and_arguments_are_checked() -> None:
         assert rejection("cron_processes:swep").startswith("Cron 'x': Could not find function 'cron_processes:swep'")
         assert rejection("cron_processes:look").startswith("Cron 'x': cron_processes:look is a query")
         assert rejection(unlisted).startswith("Cron 'x': Could not find function 'test_cron_ticks:unlisted'")
+        assert "functions= of ConvexHTTP" in rejection(unlisted)
         assert rejection(send, too="team").startswith("Cron 'x': cron_processes:send: Unknown field `too` - at `$.too`")
         assert re.fullmatch(r"Cron 'x': cron_processes:send: .+ - at `\$\.to`", rejection(send, to=3))
         assert rejection(sweep, limit=float("nan")).startswith("Cron 'x': cron_processes:sweep: the arguments must be")

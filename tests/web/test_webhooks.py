@@ -349,11 +349,9 @@ def test_each_delivery_is_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixt
             for signature in (None, None, sign(secret="other"))
         ]
     lines = [record.getMessage() for record in caplog.records]
-    accepted = "Webhook /hook: hmac delivery evt_1 (order.paid) was accepted with 200 [request {}]"
     assert lines == [
-        accepted.format(ids[0]),
-        "Webhook /hook: delivery evt_1 is a duplicate, and ran nothing",
-        accepted.format(ids[1]),
+        f"Webhook /hook: hmac delivery evt_1 (order.paid) was accepted with 200 [request {ids[0]}]",
+        f"Webhook /hook: hmac delivery evt_1 (order.paid) is a duplicate, ran nothing and got 200 [request {ids[1]}]",
         "Webhook /hook: a delivery of hmac was rejected: no-match: Webhook signature does not match "
         f"[request {ids[2]}]",
     ]
