@@ -45,6 +45,7 @@ class UnattachedFiles:
 
         Raises:
             RegistrationError: No table has a field that could refer to a file, so that all files would be unattached.
+                Or there are rows that no class describes, which may refer to files.
         """
         self._check_fields()
         limit = self._files.clock() - older_than.total_seconds() * 1000
@@ -83,6 +84,12 @@ class UnattachedFiles:
             raise RegistrationError(
                 "No table has a field of the type Id[StoredFile], so that nothing tells which files are in use: write "
                 "such a field, or delete files one by one with `flask convex files delete`"
+            )
+        lost = [table.name for table in self._files.engine.undescribed_tables()]
+        if lost:
+            raise RegistrationError(
+                f"Rows of {', '.join(lost)} may refer to files, and no class describes them: write a class for the "
+                'table, or renamed_from="..." in the class of its new name, and migrate'
             )
 
 

@@ -1,6 +1,7 @@
 """`flask convex files sweep --unattached` and `files compact`."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,10 @@ class Photo(Document, table="photos"):
     file: Id[StoredFile]
 
 
+class Picture(Document, table="pictures"):
+    file: Id[StoredFile]
+
+
 @action
 def store(ctx: ActionCtx, *, size: int, name: str | None = None) -> Id[StoredFile]:
     return ctx.storage.store(bytes(size), content_type="image/png", name=name)
@@ -30,9 +35,16 @@ def attach(ctx: MutationCtx, *, file: Id[StoredFile]) -> None:
 @pytest.fixture(name="convex")
 def _convex(tmp_path: Path) -> Iterator[Convex]:
     """Runs `flask convex ...` of an app with photos."""
-    app = Flask("photos", instance_path=str(tmp_path))
-    app.config.from_mapping(folder_config(tmp_path))
-    convex = ConvexHTTP(app, schema=Schema(Photo), functions=[store, attach])
+    with running(tmp_path, Schema(Photo)) as convex:
+        yield convex
+
+
+@contextmanager
+def running(folder: Path, schema: Schema) -> Iterator[Convex]:
+    """Yield what runs `flask convex ...` of an app with this schema."""
+    app = Flask("photos", instance_path=str(folder))
+    app.config.from_mapping(folder_config(folder))
+    convex = ConvexHTTP(app, schema=schema, functions=[store, attach])
 
     def run(*arguments: str, stdin: str = "") -> Outcome:
         result = app.test_cli_runner().invoke(args=["convex", *arguments], input=stdin)
@@ -74,6 +86,16 @@ def test_unattached_files_are_deleted_after_a_question(convex: Convex) -> None:
     assert (yes.status, "1 unattached file, 5 bytes, deleted." in yes.out) == (0, True)
     assert ids(convex) == [kept]
     assert convex(*sweep).out == "0 unattached files, 0 bytes, deleted.\n"
+
+
+def test_rows_that_no_class_describes_keep_their_files(convex: Convex, tmp_path: Path) -> None:
+    """While a table with rows has no class, as after a rename, nothing is swept, and the error names the table."""
+    kept = stored(convex)
+    convex("run", *names(convex, "attach"), f'{{"file": "{kept}"}}')
+    with running(tmp_path, Schema(Picture)) as renamed:
+        swept = renamed("files", "sweep", "--unattached", "--older-than", "0s", "--yes")
+        assert (swept.status, "Rows of photos may refer to files" in swept.err) == (1, True)
+        assert ids(renamed) == [kept]
 
 
 def test_a_sweep_without_a_question(convex: Convex) -> None:
