@@ -17,6 +17,7 @@ _TIMESTAMP = re.compile(r"[0-9]{1,12}")
 _ESCAPE = re.compile(rb"\\(?:u(?i:d[89ab][0-9a-f]{2})\\u(?i:d[c-f][0-9a-f]{2})|u((?i:d[89a-f][0-9a-f]{2}))|.)")
 _REPLACEMENT = rb"\ufffd"
 _MOST_FIELDS = 1000
+_TOO_DEEP = f"Webhook body has more than {MAX_NESTING} levels of lists and objects"
 
 
 def parse_timestamp(text: str) -> int:
@@ -47,11 +48,12 @@ def parse_json(body: bytes) -> Any:
     """
     try:
         payload = _decode(body)
-    except (ValueError, RecursionError) as error:  # msgspec's own errors are ValueErrors
+    except RecursionError as error:
+        raise VerificationError("malformed", _TOO_DEEP) from error
+    except ValueError as error:  # msgspec's own errors are ValueErrors
         raise VerificationError("malformed", "Webhook body is not valid JSON") from error
     if may_exceed(body, MAX_NESTING) and exceeds(payload, MAX_NESTING):
-        message = f"Webhook body has more than {MAX_NESTING} levels of lists and objects"
-        raise VerificationError("malformed", message) from RecursionError(message)
+        raise VerificationError("malformed", _TOO_DEEP) from RecursionError(_TOO_DEEP)
     return payload
 
 

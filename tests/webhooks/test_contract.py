@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from flask_convex_http.errors import MissingSecretError, RegistrationError, VerificationError
 from flask_convex_http.webhooks import Provider, from_env
+from flask_convex_http.webhooks.parsing import parse_json
 from tests.webhooks.credentials import CREDENTIALS
 from tests.webhooks.senders import (
     BODY,
@@ -319,6 +320,13 @@ def test_body_that_is_not_utf8_is_rejected(sender: Sender, body: bytes) -> None:
 def test_deep_nesting_is_rejected(sender: Sender, body: bytes) -> None:
     """A signed body that is nested too deeply is rejected."""
     assert rejection(sender.provider(), sender.headers(body=body), body) == "malformed"
+
+
+@pytest.mark.parametrize("body", [b'{"a":' * 65 + b"1" + b"}" * 65, b'{"a":' * 5000 + b"1" + b"}" * 5000])
+def test_deep_nesting_is_named(body: bytes) -> None:
+    """JSON that is nested too deeply is named as such, also beyond the stack of the interpreter."""
+    with pytest.raises(VerificationError, match="more than 64 levels"):
+        parse_json(body)
 
 
 def test_signed_body_without_an_event_is_rejected(sender: Sender) -> None:
