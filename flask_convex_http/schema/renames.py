@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin, is_typeddict
 
-from flask_convex_http.validation.annotations import UNIONS, split_annotated
+from flask_convex_http.validation.annotations import UNIONS, field_types, is_record, split_annotated
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,26 @@ def old_names_of_field(annotation: Any) -> tuple[str, ...]:
     if get_origin(base) in UNIONS:
         return (*names, *(name for member in get_args(base) for name in old_names_of_field(member)))
     return names
+
+
+def has_old_names_inside(annotation: Any, seen: frozenset[Any] = frozenset()) -> bool:
+    """Return whether an old name is written inside the value of a field, where no migration looks.
+
+    Args:
+        annotation: The annotation of a field of a document.
+        seen: The records that are searched already.
+    """
+    base, _ = split_annotated(annotation)
+    if get_origin(base) in UNIONS:
+        return any(has_old_names_inside(member, seen) for member in get_args(base))
+    record = get_origin(base) or base
+    if not is_record(base) and not is_typeddict(record):
+        parts = get_args(base)
+    elif record in seen:
+        return False
+    else:
+        parts, seen = tuple(field_types(base).values()), seen | {record}
+    return any(old_names_of_field(part) or has_old_names_inside(part, seen) for part in parts)
 
 
 def without_old_names(annotation: Any) -> Any:

@@ -24,7 +24,7 @@ from flask_convex_http.schema.indexes import ID_COLUMN as ID_COLUMN
 from flask_convex_http.schema.indexes import TIME_COLUMN as TIME_COLUMN
 from flask_convex_http.schema.indexes import Index as Index
 from flask_convex_http.schema.indexes import Unique as Unique
-from flask_convex_http.schema.renames import old_names_of_field, without_old_names
+from flask_convex_http.schema.renames import has_old_names_inside, old_names_of_field, without_old_names
 from flask_convex_http.validation.records import NotStorableError
 from flask_convex_http.validation.validator import InvalidValueError, Validator
 
@@ -249,6 +249,11 @@ class Table(Generic[D]):
         where = f"{self.document.__name__}.{name}"
         old_names, annotation = old_names_of_field(annotation), without_old_names(annotation)
         validator = Validator(annotation, where)
+        if has_old_names_inside(annotation):
+            raise RegistrationError(
+                f"{where}: renamed_from works on the fields of a document only, and the value of this field has one. "
+                "Convert the values in a mutation, or keep the name in JSON with msgspec.field(name=...)"
+            )
         indexed = any(name in index.fields for index in self.indexes.values())
         kind = column_type(annotation, validator, indexed=indexed)
         column = Column(name, kind, _accepts(validator, None), validator, field, old_names)

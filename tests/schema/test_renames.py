@@ -2,8 +2,9 @@
 
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
 
+import msgspec
 import pytest
 
 from flask_convex_http import (
@@ -57,6 +58,21 @@ def test_a_renamed_table_keeps_rows_ids_and_indexes(tmp_path: Path) -> None:
         with pytest.raises(UniqueConstraintError):
             app.add(NEW(name="Dan", code=1))
         assert app.backend.engine.check() == []
+
+
+def test_a_table_whose_name_changes_in_case_only(tmp_path: Path) -> None:
+    """A table is renamed from `Things` to `things` and back, which are one name to SQLite."""
+    old = thing({"by_name": ["name"]}, table="Things", name=str)
+    new = thing({"by_name": ["name"]}, table="things", renamed_from="Things", name=str)
+    back = thing({"by_name": ["name"]}, table="Things", renamed_from="things", name=str)
+    [ada] = create_with(tmp_path, old, old(name="Ada"))
+    for document, step in ((new, "rename table Things to things"), (back, "rename table things to Things")):
+        assert migrate(tmp_path, document) == [step]
+        assert migrate(tmp_path, document) == []
+        with closing((app := Deployment(document, folder=tmp_path)).backend):
+            assert app.get(ada).name == "Ada"
+            assert app.read(lambda db: db.query(document).with_index("by_name", name="Ada").unique()) is not None
+            assert app.backend.engine.check() == []
 
 
 def test_a_rename_beside_other_changes(tmp_path: Path) -> None:
@@ -242,6 +258,28 @@ def test_a_forgotten_rename_of_a_table_is_hinted_at(tmp_path: Path) -> None:
 
 
 # --- classes that cannot work ----------------------------------------------------------------------------------------
+
+
+class Address(msgspec.Struct):
+    street: Annotated[str, renamed_from("road")] = ""
+
+
+class Place(TypedDict):
+    address: Address
+
+
+class Tree(msgspec.Struct):
+    children: list["Tree"]
+
+
+@pytest.mark.parametrize(
+    "annotation", [Address, Address | None, dict[str, Address], Place, list[Annotated[str, renamed_from("road")]]]
+)
+def test_old_names_inside_a_value(annotation: Any) -> None:
+    """An old name inside the value of a field is refused, since the stored JSON keeps the old name."""
+    with pytest.raises(RegistrationError, match=r"Thing\.value: renamed_from works on the fields of a document only"):
+        Schema(thing(value=annotation))
+    Schema(thing(value=Tree))
 
 
 def test_old_names_that_cannot_work() -> None:

@@ -53,6 +53,8 @@ _PLAIN: dict[str, Kind] = {"TEXT": "text", "INTEGER": "integer", "REAL": "real",
 SHAPE_KEY = "shape"
 #: Suffix of the index that orders the rows of a unique index whose columns may be NULL.
 _ORDER = ".order"
+#: The name of a table between an old and a new name that differ in case only. No table of a schema starts with this.
+_BETWEEN = "_renamed"
 
 
 class SQLiteSchema:
@@ -100,7 +102,11 @@ class SQLiteSchema:
         """
         stored = self.stored_shape()
         existing = {name.lower(): name for name in self._database.table_names() + self._database.view_names()}
-        names = [name for name in sorted(self._schema.tables) if name.lower() in existing]
+        names = [
+            name
+            for name, table in sorted(self._schema.tables.items())
+            if existing.get(name.lower()) not in (None, *table.old_names)
+        ]
         for name in names:
             self._check_ours(name, existing[name.lower()])
         old = {name for table in self._schema.tables.values() for name in table.old_names} | stored.keys()
@@ -214,7 +220,11 @@ class SQLiteSchema:
         name = step.table.name
         if step.replaces:
             self._connection.execute(f'DROP TABLE "{name}"')
-        self._connection.execute(f'ALTER TABLE "{step.old}" RENAME TO "{name}"')
+        old = step.old
+        if old.lower() == name.lower():  # the same name to SQLite, which refuses it
+            self._connection.execute(f'ALTER TABLE "{old}" RENAME TO "{_BETWEEN}"')
+            old = _BETWEEN
+        self._connection.execute(f'ALTER TABLE "{old}" RENAME TO "{name}"')
         prefix = f"{step.old}."
         found = self._connection.execute(
             "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = ? AND sql IS NOT NULL", (name,)
