@@ -137,9 +137,13 @@ def rotate_key(key: str, keep: datetime.timedelta, expires: Expiry | None, as_js
 
 
 def _keys_of_rotation(store: Credentials[ApiKey], name: str) -> list[ApiKey]:
-    """Return the valid keys of a name, if at most one has no expiry: a rotation gives the old key an expiry."""
-    valid = [key for key in store.all() if key.name == name and store.status(key) == "valid"]
-    return valid if sum(key.expires_at is None for key in valid) < 2 else []
+    """Return the valid keys of a name, if at most one has no expiry: a rotation gives the old key an expiry.
+
+    If no key of the name is valid, return all of them, since there is nothing to choose.
+    """
+    named = [key for key in store.all() if key.name == name]
+    valid = [key for key in named if store.status(key) == "valid"] or named
+    return valid if valid is named or sum(key.expires_at is None for key in valid) < 2 else []
 
 
 def _find_key(store: Credentials[ApiKey], text: str) -> ApiKey:

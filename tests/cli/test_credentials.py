@@ -127,6 +127,7 @@ def test_a_name_is_revoked_during_a_rotation(convex: Convex, tmp_path: object) -
     revoked = convex("keys", "revoke", "ci", "--json")
     assert revoked.status == 0
     assert len(revoked.json) == 2
+    assert convex("keys", "revoke", "ci").out.count("already") == 2
     assert not is_valid(tmp_path, old)
     assert not is_valid(tmp_path, new)
     assert status_of(convex, "keys") == ["revoked", "revoked", "valid"]
