@@ -27,6 +27,7 @@ _CHUNK = 64 * 1024
 #: Bytes of a too large body that are read and discarded, so that the client sees the response.
 _REFUSED = -1
 _COMPRESSION = re.compile(r"\b(?:x-)?(?:gzip|compress|deflate|br|zstd)\b", re.IGNORECASE)
+_encoder = msgspec.json.Encoder(enc_hook=lambda value: None)
 _WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -147,6 +148,7 @@ class LimitedJson:
         Raises:
             PayloadTooLargeError: The body is larger than the limit.
             RequestError: The body is compressed.
+            ValueError: It is not JSON, is nested too deeply or has a lone surrogate. The response is 400.
         """
         refuse_compressed(self._environ)
         self.check(body)
@@ -156,6 +158,8 @@ class LimitedJson:
             raise ValueError(TOO_DEEP) from None
         if may_exceed(body, MAX_NESTING) and exceeds(value, MAX_NESTING):
             raise ValueError(TOO_DEEP)  # Flask responds with 400
+        # Python's parser accepts lone surrogates, which neither a response nor the database can hold.
+        _encoder.encode(value)
         return value
 
 

@@ -105,6 +105,15 @@ def test_a_compressed_body_that_flask_parses_is_415(tmp_path: Path, path: str, c
     assert plain.status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/any", "/flask"])
+@pytest.mark.parametrize("body", [rb'{"a":"\ud83d"}', rb'{"\udc00":1}', b'["\xed\xa0\xbd"]'])
+def test_a_lone_surrogate_is_400(tmp_path: Path, path: str, body: bytes) -> None:
+    """JSON with a lone surrogate, which no response could repeat, is 400; a pair of them is a character."""
+    with deployed(tmp_path, json_router()) as app:
+        assert post(app, path, body).status_code == 400
+        assert post(app, path, rb'{"a":"\ud83d\ude00"}').json == {"got": {"a": "\U0001f600"}}
+
+
 def test_a_handler_may_decompress_a_body_itself(tmp_path: Path) -> None:
     """A compressed body that nothing parses reaches the handler as it is."""
     sent = gzip.compress(b"hello")
