@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from flask import Flask, current_app, has_request_context, request
 
@@ -13,7 +14,7 @@ from flask_convex_http.backend import Backend, Functions, system_clock
 from flask_convex_http.config import Settings
 from flask_convex_http.credentials import UserIdentity
 from flask_convex_http.environment import with_environment
-from flask_convex_http.errors import ConfigurationError
+from flask_convex_http.errors import ConfigurationError, RegistrationError
 from flask_convex_http.log import logger_of, show_unless_configured
 from flask_convex_http.runtime import ActionCtx
 from flask_convex_http.scheduling import Crons
@@ -49,8 +50,8 @@ class ConvexHTTP:
         crons: Crons | None = None,
         clock: Callable[[], float] = system_clock,
     ) -> None:
-        self.schema = schema if schema is not None else Schema()
-        self.functions = tuple(functions)
+        self.schema = _checked_schema(schema)
+        self.functions = functions if isinstance(functions, str) else _listed(functions)
         self.crons = crons
         self.clock = clock
         if app is not None:
@@ -131,6 +132,22 @@ class ConvexHTTP:
             for table in backend.tables.undescribed():
                 logger.warning("%s", table)
         return steps
+
+
+def _checked_schema(schema: Any) -> Schema:
+    if schema is None:
+        return Schema()
+    if not isinstance(schema, Schema):
+        raise RegistrationError(f"schema= takes a Schema, such as Schema(Item), not {schema!r}")
+    return schema
+
+
+def _listed(functions: Any) -> Functions:
+    """Return functions, or the names of modules, as a sequence that can be read for several apps."""
+    if not isinstance(functions, Iterable):
+        name = getattr(functions, "__name__", repr(functions))
+        raise RegistrationError(f"functions= takes a list: write functions=[{name}]")
+    return tuple(functions)
 
 
 def _runs_jobs(app: Flask, backend: Backend) -> bool:

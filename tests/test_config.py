@@ -270,6 +270,15 @@ def test_the_environment_sets_missing_keys() -> None:
     )
 
 
+@pytest.mark.parametrize("prefix", ["", "FLASK_"])
+def test_a_misspelt_variable_is_warned_about(prefix: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A variable that is almost a setting is a warning without its value. One of another program is not."""
+    variables = {f"{prefix}CONVEX_DATABSE_URL": "hunter2", "CONVEX_DEPLOYMENT": "dev:owl", "CONVEX_CLOUD_URL": "x"}
+    assert Settings.from_mapping(with_environment({}, variables)) == Settings()
+    hint = "CONVEX_DATABSE_URL is not a setting of flask_convex_http; did you mean CONVEX_DATABASE_URL?"
+    assert caplog.messages == [hint]
+
+
 def test_a_wrong_variable_fails_at_start() -> None:
     """A wrong value in the environment fails like one in the config."""
     with pytest.raises(ConfigurationError, match=r"CONVEX_WRITE_QUEUE must be a whole number, 1 or more"):

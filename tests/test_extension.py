@@ -202,6 +202,21 @@ def test_missing_functions_module_is_rejected_at_init(tmp_path: Path) -> None:
         ConvexHTTP(new_app(tmp_path), functions=["no_such_module"])
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"schema": [Note]}, r"schema= takes a Schema, such as Schema\(Item\)"),
+        ({"schema": Note}, r"schema= takes a Schema, such as Schema\(Item\)"),
+        ({"functions": add}, r"functions= takes a list: write functions=\[add\]"),
+        ({"functions": "shop"}, r"functions= takes a list: write functions=\['shop'\]"),
+    ],
+)
+def test_arguments_of_another_type_are_rejected(arguments: dict[str, Any], message: str, tmp_path: Path) -> None:
+    """A schema that is no Schema, and functions that are no list, raise RegistrationError, which says what to write."""
+    with pytest.raises(RegistrationError, match=message):
+        ConvexHTTP(new_app(tmp_path), **arguments)
+
+
 def test_pending_migration_is_described_in_the_log_only(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The 503 of an app with a pending migration names the command; only the log names the tables."""
     before, after = new_app(tmp_path), new_app(tmp_path)

@@ -266,7 +266,7 @@ def _log(level: int, arrival: Arrival, outcome: str) -> None:
         webhook.source,
         webhook.provider.name,
         arrival.event_id,
-        event.type,
+        event.type or "no type",
         outcome,
         arrival.request_id,
     )

@@ -202,7 +202,8 @@ class DeliveryQueue:
         if state == "dead":
             logger.error("Webhook %s: delivery %s is dead: %s", delivery.source, delivery.event_id, attempt.error)
         else:
-            logger.info("Webhook %s: delivery %s (%s) is done", delivery.source, delivery.event_id, delivery.type)
+            kind = delivery.type or "no type"
+            logger.info("Webhook %s: delivery %s (%s) is done", delivery.source, delivery.event_id, kind)
         rows.record(transaction, delivery, attempt.ended, state, attempt=attempt, webhook=webhook)
         if delivery.lane is not None:
             rows.leave_lane(transaction, delivery.id)

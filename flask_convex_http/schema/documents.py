@@ -252,7 +252,9 @@ class Schema:
     def _add(self, document: type[Document]) -> None:
         table: Table[Any] | None = getattr(document, "__convex_table__", None)
         if table is None:
-            name = getattr(document, "__name__", repr(document))
+            if not isinstance(document, type):
+                raise RegistrationError(f"Schema(...) takes classes, such as Schema(Item, Order), not {document!r}")
+            name = document.__name__
             raise RegistrationError(f"Schema({name}): write class {name}(Document, table=...) to give it a table")
         other = next((other for name, other in self.tables.items() if name.lower() == table.name.lower()), None)
         if other is not None:

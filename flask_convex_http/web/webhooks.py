@@ -191,6 +191,8 @@ def _verified(backend: Backend, webhook: Webhook, request: Request) -> WebhookEv
                 size=len(body),
             )
         )
+        if isinstance(error, MissingSecretError):  # a 503, which is logged as any other
+            raise
         logger.info(
             "Webhook %s: a delivery of %s was rejected: %s: %s [request %s]",
             webhook.source,

@@ -177,6 +177,13 @@ def test_fields_are_inherited() -> None:
     assert list(schema.tables["kittens"].indexes) == ["by_creation_time"]
 
 
+@pytest.mark.parametrize("wrong", [[User], "users", 1])
+def test_a_schema_takes_classes(wrong: Any) -> None:
+    """A list of classes, or a name, is rejected, and the message says what to write."""
+    with pytest.raises(RegistrationError, match=r"Schema\(\.\.\.\) takes classes, such as Schema\(Item, Order\), not"):
+        Schema(wrong)
+
+
 def test_a_base_without_a_table_cannot_be_in_a_schema() -> None:
     """A schema accepts only classes with a table; the message says how to add one."""
 

@@ -250,6 +250,7 @@ def test_unset_variable_is_503(
 ) -> None:
     """While the variable of the secret is unset every delivery is a 503 with Retry-After. Only the log names it."""
     monkeypatch.delenv(VARIABLE, raising=False)
+    caplog.set_level(logging.INFO, logger="flask_convex_http.webhooks")
     with receiving(tmp_path, store, from_env(VARIABLE), max_body_bytes=10) as app:
         for response in (
             deliver(app),
@@ -261,7 +262,8 @@ def test_unset_variable_is_503(
         ):
             assert (response.status_code, response.headers["Retry-After"]) == (503, "60")
             assert response.json == {"error": "The signing secret is not set"}
-        assert any(VARIABLE in record.getMessage() and record.levelno == logging.ERROR for record in caplog.records)
+        assert [record.levelname for record in caplog.records] == ["ERROR"] * 6
+        assert all(VARIABLE in record.getMessage() for record in caplog.records)
         app.debug = True
         assert deliver(app).json == {"error": f"Environment variable {VARIABLE} is not set"}
         monkeypatch.setenv(VARIABLE, SECRET)
