@@ -1,7 +1,7 @@
 """A worker of gunicorn that slow clients cannot stop.
 
 gunicorn's `gthread` gives a thread to each connection that has sent a byte, and waits without a limit for the rest: as
-many half-sent requests as there are threads stop a worker. Here four rules hold:
+many half-sent requests as there are threads stop a worker. Here five rules hold:
 
 * A connection gets a thread when its request has arrived, or the first 32 KiB of it. Until then it waits in the event
   loop, for `arrival_timeout` seconds.
@@ -11,6 +11,7 @@ many half-sent requests as there are threads stop a worker. Here four rules hold
   first get 408.
 * A connection that the client does not close after its last response is awaited in the event loop. gunicorn would stop
   the event loop for two seconds.
+* The connection of a client that takes nothing of its response for `send_timeout` seconds is closed.
 
 A proxy that collects requests before it passes them on is better: it needs no thread for a large body either.
 """
@@ -24,6 +25,7 @@ import operator
 import re
 import selectors
 import socket
+import struct
 import time
 from typing import Any
 
@@ -69,9 +71,16 @@ class TimedSocket(socket.socket):
     is_continued: bool
 
     @classmethod
-    def take_over(cls, other: socket.socket) -> TimedSocket:
-        """Return a socket that replaces another one."""
+    def take_over(cls, other: socket.socket, send_timeout: float) -> TimedSocket:
+        """Return a socket that replaces another one.
+
+        Args:
+            other: The socket, which is detached.
+            send_timeout: Seconds without a byte sent after which sending fails.
+        """
         sock = cls(other.family, other.type, other.proto, fileno=other.detach())
+        # The kernel measures, which costs nothing for each response. `settimeout` would cost a poll for each call.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(send_timeout), 0))
         sock.is_continued = False
         return sock
 
@@ -101,6 +110,17 @@ class TimedSocket(socket.socket):
             self.is_continued = False
             return len(data)
         return super().send(data, flags)
+
+    def sendall(self, data: Any, flags: int = 0) -> None:
+        """Send bytes.
+
+        Raises:
+            ConnectionResetError: The client has taken none of them for `send_timeout` seconds.
+        """
+        try:
+            super().sendall(data, flags)
+        except BlockingIOError:
+            raise ConnectionResetError(errno.ECONNRESET, "The client does not take the response") from None
 
     def recv(self, size: int, flags: int = 0) -> bytes:
         """Receive some bytes.
@@ -141,12 +161,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         read_timeout: Seconds that a thread waits for bytes until their number is checked.
         least_rate: The smallest number of bytes per second of these.
         stall_timeout: Seconds without a byte after which a body may be cut off to free a thread.
+        send_timeout: Whole seconds for which a client may take nothing of its response.
     """
 
     arrival_timeout = 10.0
     read_timeout = 20.0
     least_rate = 1024
     stall_timeout = 1.0
+    send_timeout = 30
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -176,7 +198,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             super().enqueue_req(conn)
             return
         if not isinstance(conn.sock, TimedSocket):
-            conn.sock = TimedSocket.take_over(conn.sock)
+            conn.sock = TimedSocket.take_over(conn.sock, self.send_timeout)
             conn.close = functools.partial(self._close, conn)
         awaited = _awaited(conn)
         if awaited is None:

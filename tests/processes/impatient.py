@@ -10,6 +10,7 @@ class Impatient(Worker):
     arrival_timeout = 1.0
     read_timeout = 1.0
     stall_timeout = 0.5
+    send_timeout = 1
 
 
 worker_class = Impatient

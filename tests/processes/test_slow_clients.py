@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -107,6 +108,15 @@ def test_an_unread_body_with_an_error_gets_one_response(impatient: Server) -> No
     ]:
         data = b"".join(iter(lambda: client.recv(1000), b""))
     assert re.findall(rb"HTTP/1.1 (\d+)", data) == [b"405"]
+
+
+def test_clients_that_do_not_read_are_closed(impatient: Server) -> None:
+    """Clients that take nothing of their responses hold all threads only until the timeout for sending."""
+    stored = impatient.request("POST", "/api/upload", bytes(20_000_000), {"Content-Type": "video/mp4"})
+    url = urlsplit(impatient.request("GET", f"/files/{stored.json['storageId']}").headers["location"])
+    with clients(impatient, *[f"GET {url.path}?{url.query} HTTP/1.1\r\nHost: a\r\n\r\n".encode()] * 4):
+        assert 0.3 < seconds_for_health(impatient) < 5
+        assert seconds_for_health(impatient) < 0.5
 
 
 def test_connections_that_clients_leave_open_do_not_stop_a_worker(impatient: Server) -> None:
