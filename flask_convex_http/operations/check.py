@@ -98,8 +98,8 @@ class Check:
                 raise
             notes.append("Documents and files were not checked: the database has to be migrated first")
         except EngineError as error:
-            is_damage = not isinstance(error, UnavailableError)
-            remedy = "; if the database is damaged, `flask convex restore` restores a backup" if is_damage else ""
+            lacks_remedy = not isinstance(error, UnavailableError) and "flask convex restore" not in str(error)
+            remedy = "; if the database is damaged, `flask convex restore` restores a backup" if lacks_remedy else ""
             problems.append(f"The check could not continue ({error}){remedy}")
         return self._findings
 

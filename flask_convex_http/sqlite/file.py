@@ -28,6 +28,8 @@ T = TypeVar("T")
 #: Defaults: the seconds for which a write waits, and the number of writes that may wait.
 WRITE_TIMEOUT, WRITE_QUEUE = 10.0, 1000
 _STATEMENTS_KEPT = 512
+#: SQLITE_NOTADB and SQLITE_CORRUPT.
+_DAMAGED = ("file is not a database", "database disk image is malformed")
 _REMEDY = "restore a backup with `flask convex restore`, or create an empty database with `flask convex migrate`"
 
 
@@ -181,6 +183,9 @@ class SQLiteFile:
     def _translate(self, error: Exception) -> ConvexHTTPError:
         """Return the package's error for one of the driver's, with the path and the cause for the operator."""
         translated = self._to_error(error)
+        if str(error) in _DAMAGED:
+            remedy = f"{self.path} is damaged or no database, and `flask convex restore` restores a backup"
+            return EngineError(f"{translated}; {remedy}")
         if isinstance(translated, UnavailableError):
             self.explain(translated, str(error))
         return translated

@@ -124,13 +124,14 @@ def test_a_full_disk_rolls_back_the_whole_transaction(engine: SQLiteEngine) -> N
 
 @pytest.mark.parametrize("content", [b"this is no database, but it is long enough to be taken for one" * 99, b"short"])
 def test_a_file_that_is_no_database(tmp_path: Path, content: bytes) -> None:
-    """A file that is no database raises an EngineError and is not changed."""
+    """A file that is no database raises an EngineError, which names it and the remedy, and is not changed."""
     path = tmp_path / "convex.db"
     path.write_bytes(content)
     with closing(SQLiteEngine(path, SCHEMA)) as engine:
         for use in (lambda: prices(engine), lambda: increment(engine, "a"), lambda: migrate(engine)):
-            with pytest.raises(EngineError, match="SQLite: "):
+            with pytest.raises(EngineError, match="SQLite: ") as caught:
                 use()
+            assert f"{path} is damaged or no database, and `flask convex restore` restores" in str(caught.value)
     assert path.read_bytes() == content
 
 
