@@ -80,7 +80,7 @@ def below(ctx: ActionCtx, request: object, suffix: str) -> str:
     return suffix
 
 
-@router.webhook("/hook", HmacSignature(secret="x" * 32, header="X-Signature"))
+@router.webhook("/hook", HmacSignature(secret="a secret of the shop, long enough", header="X-Signature"))
 def hook(ctx: MutationCtx, event: WebhookEvent) -> None:
     pass
 
