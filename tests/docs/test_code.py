@@ -9,6 +9,7 @@ import pytest
 
 from tests.docs.markdown import ROOT, Block, pages
 from tests.docs.workspace import Workspace
+from tests.lengths import LONG
 
 _ANNOTATED = re.compile(r"ctx: \w+Ctx")
 _IMPORT = re.compile(r"^( *)import ([\w.]+)(?: as (\w+))?$", re.MULTILINE)
@@ -66,6 +67,7 @@ def run(folder: Path, *arguments: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@LONG
 @pytest.mark.timeout(300)
 def test_mypy_accepts_the_pages(code: tuple[str, Path]) -> None:
     """mypy accepts all Python of the pages, strictly where functions annotate their ctx; tests may lack annotations."""

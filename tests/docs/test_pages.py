@@ -10,7 +10,7 @@ from tests.docs.workspace import Workspace
 from tests.lengths import LONG
 
 #: The folders whose pages take long. `make test` follows the README, the quickstart, the tutorials and the reference.
-_LONG = ("docs/how-to/", "docs/deploying/", "docs/coming-from/", "docs/concepts/")
+_LONG = ("docs/tutorials/", "docs/how-to/", "docs/deploying/", "docs/coming-from/", "docs/concepts/")
 
 
 @pytest.mark.timeout(300)

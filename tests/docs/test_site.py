@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.markdown import DOCS, README, Page, pages
+from tests.lengths import LONG
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +23,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@LONG
 def test_the_site_needs_no_network(site: Path) -> None:
     """No page loads a script, a style, a font or an image from elsewhere."""
     loads = re.compile(r"<(?:script|img|iframe|source)[^>]+src=\"(?:https?:)?//|<link[^>]+href=\"(?:https?:)?//")
@@ -31,6 +33,7 @@ def test_the_site_needs_no_network(site: Path) -> None:
         assert not re.search(r"(?:url\(|@import)\s*[\"']?(?:https?:)?//", style.read_text(encoding="utf-8")), style
 
 
+@LONG
 def test_the_search_works_offline(site: Path) -> None:
     """The search index is part of the site and contains the words of the pages."""
     index = (site / "searchindex.js").read_text(encoding="utf-8")

@@ -178,8 +178,8 @@ def test_no_connection_in_time(tmp_path: Path, url: str, postgres: PostgresServe
 
 
 def test_statement_that_takes_too_long(tmp_path: Path, url: str, postgres: PostgresServer) -> None:
-    """A statement that takes several times the write timeout is canceled, and its client gets 503."""
-    with opened(tmp_path, url, write_timeout=0.1) as app:
+    """A statement that takes longer than both limits on time is canceled, and its client gets 503."""
+    with opened(tmp_path, url, write_timeout=0.1, mutation_timeout=0.1) as app:
         schema = schema_of(url)
         postgres.run(
             f"CREATE FUNCTION {schema}.sleep() RETURNS trigger LANGUAGE plpgsql "
