@@ -282,7 +282,7 @@ def test_old_names_inside_a_value(annotation: Any) -> None:
     Schema(thing(value=Tree))
 
 
-def test_old_names_that_cannot_work() -> None:
+def test_old_names_that_cannot_work(tmp_path: Path) -> None:
     """An old name that another class or field has, or that is no name, is refused when it is declared."""
     with pytest.raises(RegistrationError, match=r"Thing: ids that begin with 'users' belong to Thing"):
         Schema(OLD, NEW)
@@ -296,5 +296,5 @@ def test_old_names_that_cannot_work() -> None:
         thing(name=renamed("other"), other=str)
     with pytest.raises(RegistrationError, match=r"renamed_from\('a'\), which is an old name of 'name' already"):
         thing(name=renamed("a"), other=renamed("a"))
-    with pytest.raises(ArgumentValidationError), closing((app := Deployment(NEW, folder=Path())).backend):
+    with pytest.raises(ArgumentValidationError), closing((app := Deployment(NEW, folder=tmp_path)).backend):
         app.backend.schema.table_of("others_" + "0" * 32)
