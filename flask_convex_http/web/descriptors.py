@@ -19,7 +19,9 @@ def out_of_descriptors(error: BaseException) -> UnavailableError | None:
         error: Any exception that left a handler.
     """
     cause: BaseException | None = error
-    while cause is not None:
+    seen: set[int] = set()  # causes may form a circle
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
         if isinstance(cause, OSError) and cause.errno in _TOO_MANY:
             return _unavailable(error)
         if _SQLITE in "".join(text for text in cause.args if isinstance(text, str)) and not _one_is_left():

@@ -36,6 +36,12 @@ def router(folder: Path) -> HttpRouter:
     def bug(ctx: ActionCtx, request: Request) -> Any:
         raise OSError("not about descriptors")
 
+    @http.post("/circle")
+    def circle(ctx: ActionCtx, request: Request) -> Any:
+        error, cause = ValueError("error"), ValueError("cause")
+        error.__cause__, cause.__cause__ = cause, error
+        raise error
+
     return http
 
 
@@ -77,3 +83,9 @@ def test_no_descriptors_left_is_503(tmp_path: Path) -> None:
         got = responses_without_descriptors(app, [*needing, "/bug"])
         assert got == dict.fromkeys(needing, ("503", "10")) | {"/bug": ("500", None)}
         assert [client.post(path).status_code for path in needing] == [200] * 3
+
+
+def test_causes_in_a_circle(tmp_path: Path) -> None:
+    """An exception that is the cause of its own cause is 500, and does not keep its thread for ever."""
+    with deployed(tmp_path, router(tmp_path)) as app:
+        assert app.test_client().post("/circle").status_code == 500
