@@ -61,9 +61,14 @@ class Clock:
 
     Args:
         now: The time at which it starts, an aware datetime. The default is the current time.
+
+    Raises:
+        ValueError: The datetime is naive.
     """
 
     def __init__(self, now: datetime | None = None) -> None:
+        if now is not None and now.tzinfo is None:
+            raise ValueError(f"Clock({now!r}) needs a time zone: write datetime(2027, 1, 1, tzinfo=UTC)")
         self._now = time.time() * 1000 if now is None else now.timestamp() * 1000
 
     def __call__(self) -> float:

@@ -60,6 +60,12 @@ def test_clock_stands_still() -> None:
     assert clock() == 1_767_225_600_001
 
 
+def test_clock_needs_a_time_zone() -> None:
+    """A naive datetime, whose time depends on the machine, is rejected with what to write."""
+    with pytest.raises(ValueError, match="tzinfo=UTC"):
+        Clock(datetime(2027, 1, 1))
+
+
 def test_clock_starts_now() -> None:
     """Without a start time a clock starts at the present."""
     before = datetime.now(UTC).timestamp() * 1000
