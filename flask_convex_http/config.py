@@ -287,7 +287,7 @@ def _refuse_options(key: str, url: str) -> None:
 
 
 def _names_a_file(url: str) -> bool:
-    return url.startswith(_SQLITE) and url != _SQLITE
+    return re.fullmatch(r"sqlite:///(?!~).*[^/]", url) is not None  # no folder, and no home, which only a shell knows
 
 
 def _wrong_url(key: str, url: str, other: str) -> ConfigurationError:

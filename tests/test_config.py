@@ -173,6 +173,7 @@ def test_s3_urls_are_accepted(url: str) -> None:
             for url in ("s3://", "s3://A b", "s3://x", "s3://files?region=eu", "postgresql://a/b")
         ),
         *(("CONVEX_DATABASE_URL", url) for url in ("s3://app-files", "postgresql:/app", "sqlite://a.db", "sqlite:///")),
+        *((key, url) for key in KEYS[:2] for url in ("sqlite:///data/", "sqlite:////data/", "sqlite:///~/app.db")),
         *(("CONVEX_DATABASE_CONNECTIONS", count) for count in (0, -1, "10", 2.5, True)),
         *(("CONVEX_STORAGE_REDIRECT", switch) for switch in ("yes", 1, "")),
     ],
