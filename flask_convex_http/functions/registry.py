@@ -95,8 +95,10 @@ class Registry:
         """
         function = self.get(name)
         if function is None:
+            near = [each for each in self._functions if each.partition(":")[2] == name.rpartition(":")[2]]
+            hint = f"did you mean {near[0]}? " if len(near) == 1 else ""
             raise FunctionNotFoundError(
-                f"Could not find function {shorten(name)!r}; "
+                f"Could not find function {shorten(name)!r}; {hint}"
                 "`flask convex functions` lists those that functions= of ConvexHTTP names"
             )
         return function

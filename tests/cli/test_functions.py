@@ -74,6 +74,13 @@ def test_an_unknown_function_is_an_error(convex: Convex) -> None:
     refused = convex("run", "shop:nothing")
     assert refused.status == 1
     assert "flask convex functions" in refused.err
+    assert "did you mean" not in refused.err
+
+
+@pytest.mark.parametrize("name", ["lamps", "store:lamps"])
+def test_a_function_without_its_module_is_named(convex: Convex, name: str) -> None:
+    """A function's name without its module, or with another one, is an error that has the whole name."""
+    assert "did you mean shop:lamps?" in convex("run", name).err
 
 
 def test_functions_are_listed_with_their_types(unmigrated: Convex) -> None:
