@@ -137,6 +137,15 @@ class Process:
         finally:
             self.opening.release()
 
+    def is_in_place(self, connection: Connection) -> bool:
+        """Return whether the files of a connection are those at the path, with their content."""
+        return connection.files.are_in_place() and not self.has_other_content()
+
+    def has_other_content(self) -> bool:
+        """Return whether the content of the database file was replaced in place."""
+        content = None if self.shared_lock is None else self.shared_lock.content
+        return content is not None and not content.is_in_place()
+
     def drop_shared_lock(self) -> None:
         """Close the shared lock, if there is one. No connection may be open in this process."""
         if self.shared_lock is not None:
@@ -197,7 +206,7 @@ class Connections:
     def _look(self, process: Process, connection: Connection) -> None:
         """Look at the files, so that a process without writes finds a new database as well."""
         process.next_look = time.monotonic() + _LOOK_SECONDS
-        if connection.files.are_in_place() or connection.files.lost_log() == "missing":  # the next write saves the log
+        if process.is_in_place(connection) or connection.files.lost_log() == "missing":  # the next write saves the log
             return
         error = self.replaced(connection)
         self.give(process, connection)

@@ -60,7 +60,7 @@ class SQLiteFile:
         depth: int = WRITE_QUEUE,
     ) -> None:
         self.path = path
-        self.connections = Connections(self._connect, partial(SharedLock, path), self._replaced)
+        self.connections = Connections(self._connect, partial(SharedLock, path, can_shrink=can_shrink), self._replaced)
         self._to_error = translate
         self._synchronous = synchronous
         self._page_bytes = page_bytes
@@ -68,6 +68,7 @@ class SQLiteFile:
         self._timeout = timeout
         self._depth = depth
         self._writer = self._new_writer()
+        self._has_reported = False
         _ALL.add(self)
 
     def create(self) -> None:
@@ -166,6 +167,7 @@ class SQLiteFile:
         error = self._to_error(sqlite3.OperationalError(REPLACED))
         change = connection and connection.files.change()
         if connection is None or change is None:
+            self._report_other_content()
             return error
         log = connection.files.lost_log()
         if log is not None and not fold_log(connection) and log == "missing":
@@ -179,6 +181,18 @@ class SQLiteFile:
                 _REMEDY,
             )
         return error
+
+    def _report_other_content(self) -> None:
+        """Log once that the content of the file was replaced. A restart is needed, so the connections stay."""
+        if self._has_reported or not self.connections.here().has_other_content():
+            return
+        self._has_reported = True
+        logger.error(
+            "The content of %s was replaced while it was open, and the log beside it belongs to the old one. No write "
+            "is accepted. Stop the app, delete the files -wal and -shm, put the copy there again, and start the app. "
+            "Next time use `flask convex restore`, which works while the app runs",
+            self.path,
+        )
 
     def _translate(self, error: Exception) -> ConvexHTTPError:
         """Return the package's error for one of the driver's, with the path and the cause for the operator."""

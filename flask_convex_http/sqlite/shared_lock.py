@@ -15,6 +15,8 @@ import struct
 import sys
 from pathlib import Path
 
+from flask_convex_http.sqlite.content import Content
+
 #: The bytes of SQLite's shared lock (SHARED_FIRST and SHARED_SIZE in SQLite's os.h).
 _FIRST, _SIZE = 0x40000002, 510
 _COMMAND = fcntl.F_OFD_SETLK if sys.platform == "linux" else None
@@ -27,12 +29,18 @@ class SharedLock:
 
     Args:
         path: The database, to which a connection is open.
+        can_shrink: See `Content`.
+
+    Attributes:
+        content: The content of the file. None if it could not be opened.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, can_shrink: bool = False) -> None:
         self._descriptor: int | None = None
+        self.content: Content | None = None
         with contextlib.suppress(OSError):  # no descriptor is left: the checks of each commit remain
             self._descriptor = os.open(path, os.O_RDONLY)
+            self.content = Content(self._descriptor, can_shrink=can_shrink)
             self._set(fcntl.F_RDLCK)
 
     def unlock(self) -> None:
@@ -44,7 +52,7 @@ class SharedLock:
         """Close the file."""
         if self._descriptor is not None:
             os.close(self._descriptor)
-            self._descriptor = None
+            self._descriptor = self.content = None
 
     def _set(self, kind: int) -> None:
         if _COMMAND is not None and self._descriptor is not None:

@@ -342,7 +342,7 @@ class Writer:
 
     def _check_files(self, connection: Any) -> None:
         """Refuse a write, or do not acknowledge a commit, if the open files are not those at the path."""
-        if not connection.files.are_in_place() and self.pid == this_process():
+        if not self._connections.here().is_in_place(connection) and self.pid == this_process():
             raise self._connections.replaced(connection)
 
     def _execute(self, statement: str, connection: Any) -> None:

@@ -113,6 +113,74 @@ def test_no_write_is_acknowledged_into_files_that_are_not_at_the_path(
     assert "flask convex restore" in record.getMessage()
 
 
+def by_sqlite(path: Path, copy: Path) -> None:
+    """Make a backup with SQLite's backup API."""
+    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(copy)) as target:
+        source.backup(target)
+
+
+def by_vacuum(path: Path, copy: Path) -> None:
+    """Make a backup with VACUUM INTO."""
+    with closing(sqlite3.connect(path)) as source:
+        source.execute("VACUUM INTO ?", (str(copy),))
+
+
+def by_command(path: Path, copy: Path) -> None:
+    """Make a backup as `flask convex backup` does."""
+    with closing(SQLiteEngine(path, SCHEMA)) as engine:
+        engine.backups.create(copy)
+
+
+def empty(path: Path, copy: Path) -> None:
+    """Make an empty file."""
+    copy.touch()
+
+
+@pytest.mark.parametrize("backup", [by_sqlite, by_vacuum, by_command, shutil.copyfile, empty])
+def test_no_write_is_acknowledged_after_a_backup_was_copied_over_the_file(
+    engine: SQLiteEngine, path: Path, backup: Callable[[Path, Path], object], caplog: pytest.LogCaptureFixture
+) -> None:
+    """No write is accepted after an earlier backup was copied over the database, and the log says it once."""
+    engine._file.checkpoint()
+    copy = path.with_name("backup")
+    backup(path, copy)
+    insert_many(engine, "more")
+    engine._file.checkpoint()
+    engine.write(set_price(2))
+    shutil.copyfile(copy, path)
+    for _ in range(3):
+        with pytest.raises(UnavailableError, match="its files were replaced or removed"):
+            engine.write(set_price(3))
+    [record] = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert f"The content of {path} was replaced" in record.getMessage()
+    assert "flask convex restore" in record.getMessage()
+
+
+def insert_many(engine: SQLiteEngine, prefix: str) -> None:
+    """Insert so many items that the database has more pages."""
+
+    def work(transaction: SQLiteTransaction) -> None:
+        for number in range(500):
+            insert(transaction, f"{prefix}{number}", number)
+
+    engine.write(work)
+
+
+def test_checkpoints_and_compaction_keep_the_content(engine: SQLiteEngine, path: Path) -> None:
+    """Checkpoints, also of other programs, and a VACUUM do not look like another content."""
+    for number in range(5):
+        insert_many(engine, f"n{number}-")
+        with closing(sqlite3.connect(path)) as other:
+            other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            other.execute("DELETE FROM items WHERE _id LIKE 'n%'")
+            other.commit()
+            other.execute("VACUUM")
+            other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        engine.write(set_price(number))
+        engine._file.checkpoint()
+    assert stored(path) == [("a", 4)]
+
+
 @pytest.mark.parametrize("change", [delete, begin_anew, replace, move_away])
 def test_no_write_is_acknowledged_if_the_files_change_during_it(
     engine: SQLiteEngine, path: Path, change: Callable[[Path], None]
