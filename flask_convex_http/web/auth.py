@@ -202,4 +202,4 @@ def _identity(found: Any) -> UserIdentity | None:
     if isinstance(found, dict) and isinstance(found.get("subject"), str):
         issuer, scopes = str(found.get("issuer", "app")), tuple(found.get("scopes") or ())
         return UserIdentity(subject=found["subject"], issuer=issuer, scopes=scopes, claims=found)
-    raise TypeError("The validate= query must answer a UserIdentity, a document, a dict with a subject, or None")
+    raise TypeError("The validate= query must return a UserIdentity, a document, a dict with a subject, or None")

@@ -53,7 +53,9 @@ class Cors:
     def __post_init__(self) -> None:
         origins = self._origin_list()
         if not origins:
-            raise RegistrationError('Cors(origins=[]) lets nobody in; write cors=None, or name an origin ("*" for all)')
+            raise RegistrationError(
+                'Cors(origins=[]) allows no origin; write cors=None or name an origin ("*" for all)'
+            )
         for origin in origins:
             _check_origin(origin)
         if self.credentials and any(_lets_anyone_in(origin) for origin in origins):

@@ -55,10 +55,10 @@ def checked_methods(method: str | None, methods: Iterable[str] | None) -> tuple[
         raise RegistrationError(f"methods={methods!r} must be a list; write methods=[{methods!r}]")
     chosen = tuple(dict.fromkeys(str(name).upper() for name in (methods if methods is not None else [method or "GET"])))
     if not chosen:
-        raise RegistrationError('methods=[] answers nothing; write methods=["GET"]')
+        raise RegistrationError('methods=[] matches no request; write methods=["GET"]')
     for name in chosen:
         if name == "HEAD":
-            raise RegistrationError("HEAD is answered by the GET route; register GET")
+            raise RegistrationError("a GET route also responds to HEAD; register GET")
         if name not in METHODS:
             raise RegistrationError(f"{name!r} is not a method a route can have; write one of {', '.join(METHODS)}")
     return chosen

@@ -211,7 +211,7 @@ class HttpRouter(Blueprint):
         if not isinstance(provider, Provider):
             raise RegistrationError(
                 f"webhook({rule!r}) needs a provider, such as Stripe(secret=from_env(...)), not {provider!r}; "
-                "without one anybody could send"
+                "without one anyone could send"
             )
         limits = Limits.of(max_body_bytes, None, None, None)
         options = Options(

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from flask_convex_http import QueryError, between, gt, gte, lt, lte
 from flask_convex_http.schema.index_ranges import Bound, Range, Segment, segments
+from tests.lengths import SAMPLED, examples
 
 ORDER = ("a", "b", "_creation_time", "_id")
 
@@ -58,7 +59,8 @@ def read(parts: list[Segment], rows: list[Any], descending: bool) -> list[Any]:
     return found
 
 
-@settings(max_examples=400, deadline=None)
+@SAMPLED
+@settings(max_examples=examples(400), deadline=None)
 @given(rows=row_sets, equal=st.lists(values, max_size=2), wanted=ranges, descending=st.booleans())
 def test_segments_are_the_range_in_order(
     rows: list[Any], equal: list[Any], wanted: Range | None, descending: bool
@@ -72,7 +74,8 @@ def test_segments_are_the_range_in_order(
     assert read(parts, rows, descending) == sorted(expected, key=row_key, reverse=descending)
 
 
-@settings(max_examples=600, deadline=None)
+@SAMPLED
+@settings(max_examples=examples(600), deadline=None)
 @given(
     rows=row_sets,
     equal=st.lists(values, max_size=1),

@@ -306,7 +306,7 @@ def test_unusable_validate_query_is_a_500(tmp_path: Path, caplog: pytest.LogCapt
         assert get_with_authorization(app, "/own/nothing", "Bearer good")[0] == 500
         assert get_with_authorization(app, "/own/dict", "Bearer odd")[0] == 500
     assert "must take the credential" in caplog.text
-    assert "must answer a UserIdentity" in caplog.text
+    assert "must return a UserIdentity" in caplog.text
 
 
 def test_scopes_must_be_a_list() -> None:

@@ -237,7 +237,7 @@ def test_credentials(tmp_path: Path) -> None:
         ("without an end", {"origins": "https://*example.com"}),
         ("without an end", {"origins": "https://*.com.*"}),
         ("not a regular expression", {"origins": r"https://(a\Z"}),
-        ("lets nobody in", {"origins": []}),
+        ("allows no origin", {"origins": []}),
         ("a scheme and a host", {"origins": "example.com"}),
         ("a scheme and a host", {"origins": "https://example.com/"}),
         ("a scheme and a host", {"origins": "https://example.com/path"}),

@@ -8,9 +8,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from flask_convex_http import ActionCtx, ConvexHTTP, HttpRouter
+from tests.lengths import SAMPLED, examples
 from tests.web.apps import send
 
-FUZZ = settings(max_examples=200, deadline=None)
+FUZZ = settings(max_examples=examples(200), deadline=None)
 METHODS = ["GET", "POST", "PUT", "DELETE", "OPTIONS"]
 SEGMENTS = ["a", "b", "ab", "A", "é", "a.b", "..", ".", "%2F", "%41", "a|b", "(x)+", " ", "a\nb", "?", "日本"]
 
@@ -119,6 +120,7 @@ def actual(app: Flask, method: str, path: str) -> Result:
 @example(table={("/a", "GET"): "r", ("/*", "GET"): "all"}, requests=[("GET", "//a"), ("HEAD", "//"), ("POST", "//a")])
 @example(table={("/a/b", "POST"): "r"}, requests=[("GET", "/a//b"), ("POST", "/a//b"), ("GET", "/a/b")])
 @example(table={("/a/b", "POST"): "r", ("/a/*", "PUT"): "p"}, requests=[("GET", "/a//b"), ("GET", "///a")])
+@SAMPLED
 @FUZZ
 def test_matching_follows_the_rules(table: Table, requests: list[tuple[str, str]]) -> None:
     """Every request has the result of the rules, and no request is redirected."""

@@ -326,7 +326,7 @@ def test_busy_database_is_503_with_retry_after(tmp_path: Path) -> None:
 @pytest.mark.parametrize("wrong", [None, "secret", GitHub, object()])
 def test_webhook_without_a_provider_is_rejected(wrong: Any) -> None:
     """A webhook without a provider raises RegistrationError."""
-    with pytest.raises(RegistrationError, match="anybody could send"):
+    with pytest.raises(RegistrationError, match="anyone could send"):
         HttpRouter("http", __name__).webhook("/hook", wrong)
 
 

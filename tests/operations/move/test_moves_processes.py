@@ -18,7 +18,7 @@ from tests import s3
 from tests.databases import PostgresServer
 from tests.example.deliveries import Delivery, checkout_completed, from_stripe
 from tests.killing import seeded_random
-from tests.lengths import SAMPLED, repetitions
+from tests.lengths import LONG, SAMPLED, repetitions
 from tests.processes.servers import Deployment, Server, serving
 
 #: Rows and files that take many transactions to copy.
@@ -26,7 +26,7 @@ ITEMS, FILES, LARGE = 2500, 8, 12 * 2**20
 KILLS = repetitions("MOVE_KILLS", sample=1, whole=5)
 
 
-@pytest.fixture(name="target", params=["sqlite", "postgres and s3"])
+@pytest.fixture(name="target", params=["sqlite", pytest.param("postgres and s3", marks=LONG)])
 def _target(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
     """The settings of the target."""
     if request.param == "sqlite":
