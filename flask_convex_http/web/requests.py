@@ -192,6 +192,8 @@ class ChunkedStream:
     """
 
     def __init__(self, source: Any) -> None:
+        if type(source).__name__ == "DechunkedInput":  # of `flask run`
+            source._rfile = _WholeReads(source._rfile)
         self._source = source
         self._failure: HTTPException | None = None
 
@@ -222,6 +224,29 @@ class ChunkedStream:
         except HTTPException as error:
             self._failure = error
             raise
+
+
+class _WholeReads:
+    """The connection of Werkzeug's own server, which fails where it ends within a chunk.
+
+    Werkzeug does not look at the number of bytes that it gets. It would return other bytes of the process's memory in
+    their place, as many as the size of the chunk says.
+    """
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+        self.readline = source.readline
+
+    def read(self, size: int) -> bytes:
+        """Return this number of bytes.
+
+        Raises:
+            BadRequest: The connection ends before.
+        """
+        data: bytes = self._source.read(size)
+        if len(data) < size:
+            raise BadRequest("The body is malformed or incomplete")
+        return data
 
 
 def _read(read: Callable[[int], bytes], size: int) -> bytes:

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import io
 import json
 import logging
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from flask import Flask, Request, request
 from gunicorn.config import Config  # type: ignore[import-untyped]
 from gunicorn.http.parser import RequestParser  # type: ignore[import-untyped]
 from werkzeug.exceptions import BadRequest
+from werkzeug.serving import DechunkedInput
 from werkzeug.test import TestResponse, run_wsgi_app
 
 from flask_convex_http import ActionCtx, HmacSignature, HttpRouter, read_json
@@ -125,10 +127,15 @@ def _app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
 
 def post(app: Flask, path: str, body: bytes) -> TestResponse:
     """Send a chunked body through gunicorn's parser, in pieces as a socket has them."""
-    content_type = b"application/x-www-form-urlencoded" if path.endswith("form") else b"application/json"
     head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
     pieces = [head, *(body[start : start + 4000] for start in range(0, len(body), 4000))]
     parsed = next(RequestParser(Config(), iter(pieces), ("127.0.0.1", 1)))
+    return send(app, path, parsed.body)
+
+
+def send(app: Flask, path: str, stream: Any) -> TestResponse:
+    """Send a chunked body as the stream of a server."""
+    content_type = b"application/x-www-form-urlencoded" if path.endswith("form") else b"application/json"
     signature = hmac.new(SECRET.encode(), DATA, hashlib.sha256).hexdigest()
     environ = {
         "REQUEST_METHOD": "POST",
@@ -136,7 +143,7 @@ def post(app: Flask, path: str, body: bytes) -> TestResponse:
         "SERVER_NAME": "a",
         "SERVER_PORT": "80",
         "wsgi.url_scheme": "http",
-        "wsgi.input": parsed.body,
+        "wsgi.input": stream,
         "wsgi.input_terminated": True,
         "HTTP_TRANSFER_ENCODING": "chunked",
         "CONTENT_TYPE": content_type.decode(),
@@ -153,6 +160,18 @@ def test_malformed_chunks_are_400(app: Flask, path: str, caplog: pytest.LogCaptu
         statuses = {name: post(app, path, body).status_code for name, body in MALFORMED.items()}
     assert {name: status for name, status in statuses.items() if status != 400} == {}
     assert caplog.records == []
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_cut_chunks_are_400_in_the_development_server(app: Flask, path: str) -> None:
+    """Under `flask run` a cut body is 400 at once, and no malformed one is a server error."""
+    statuses = {name: send(app, path, DechunkedInput(io.BytesIO(body))).status_code for name, body in MALFORMED.items()}
+    cut = {name: status for name, status in statuses.items() if "data" in name and name.startswith("cut")}
+    assert cut and set(cut.values()) == {400}
+    assert set(statuses.values()) <= {200, 400}
+    huge = b"7fffffff\r\n{}"
+    assert send(app, path, DechunkedInput(io.BytesIO(huge))).status_code in (400, 413)
+    assert send(app, path, DechunkedInput(io.BytesIO(chunk(DATA) + LAST))).status_code == 200
 
 
 @pytest.mark.parametrize("path", PATHS)
