@@ -169,7 +169,8 @@ class Shell:
             if server.poll() is None:
                 os.killpg(server.pid, signal.SIGTERM)
         for server in self._servers:
-            server.wait(30)
+            # gunicorn misses the signal for a worker that it has just forked, and kills it after 30 seconds.
+            server.wait(60)
         self._servers.clear()
 
     def _read_only(self, command: Command) -> None:

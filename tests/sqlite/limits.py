@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 #: Of capabilities(7): the version of the calls, CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH.
 _CAPABILITIES_VERSION, _OVERRIDES_OF_PERMISSIONS = 0x20080522, 1 << 1 | 1 << 2
 
@@ -59,9 +61,17 @@ def one_more_file() -> Iterator[None]:
 
 @contextmanager
 def no_more_threads() -> Iterator[None]:
-    """Let no thread be started."""
-    before = threading.stack_size(2**46)  # more than there are addresses
-    try:
+    """Let no thread be started.
+
+    A start that fails in the system leaves a thread state behind in CPython, which has the id of the caller's thread.
+    Exceptions for that thread, such as those of the time limit of mutations, are lost from then on. So the start fails
+    before.
+    """
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    name = "_start_joinable_thread" if hasattr(threading, "_start_joinable_thread") else "_start_new_thread"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threading, name, fail)
         yield
-    finally:
-        threading.stack_size(before)
