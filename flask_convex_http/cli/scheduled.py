@@ -38,6 +38,18 @@ _NOT_RETRIED: dict[JobState, str] = {
 _NO_DELIVERY = "its delivery is canceled; `flask convex webhooks retry` with the id of the delivery runs it"
 _BUSY = "the database is busy with another write"
 
+#: The ends of the sentences for the results of `cancel`, `pause` and `resume`, by outcome.
+_CANCELED = {
+    "running": "is running and continues; it will not be retried",
+    "requested": f"will be canceled before it starts again: {_BUSY}",
+    "": "is canceled",
+}
+_PAUSED = {
+    "refused": "cannot be paused",
+    "requested": f"will be paused before it starts again: {_BUSY}",
+    "": "is paused",
+}
+_RESUMED = {"refused": "is not paused", "requested": f"will be resumed: {_BUSY}", "": "is pending again"}
 _STATES: dict[JobState, str] = {
     "pending": "it is pending",
     "inProgress": "it is running",
@@ -183,7 +195,7 @@ def cancel(job_ids: Sequence[str], is_all: bool, function: str | None, yes: bool
     if is_all:
         _cancel_all(backend, function, yes, as_json)
     else:
-        _report([(result, _canceled(result)) for result in backend.job_control.cancel(job_ids)], as_json)
+        _report([(result, _sentence(result, _CANCELED)) for result in backend.job_control.cancel(job_ids)], as_json)
 
 
 @scheduled.command("pause")
@@ -203,7 +215,7 @@ def pause(job_ids: Sequence[str], is_all: bool, as_json: bool) -> None:
     """
     control = current_backend().job_control
     if _chosen(job_ids, is_all):
-        _report([(result, _paused(result)) for result in control.pause(job_ids)], as_json)
+        _report([(result, _sentence(result, _PAUSED)) for result in control.pause(job_ids)], as_json)
         return
     running = control.pause_all()
     if as_json:
@@ -231,7 +243,7 @@ def resume(job_ids: Sequence[str], is_all: bool, as_json: bool) -> None:
     """
     control = current_backend().job_control
     if _chosen(job_ids, is_all):
-        _report([(result, _resumed(result)) for result in control.resume(job_ids)], as_json)
+        _report([(result, _sentence(result, _RESUMED)) for result in control.resume(job_ids)], as_json)
         return
     was_paused = control.resume_all()
     if as_json:
@@ -274,43 +286,20 @@ def _cancel_all(backend: Backend, function: str | None, yes: bool, as_json: bool
         click.echo(f"{counted(pending, 'more job')} scheduled since then; stop the process that schedules them first.")
 
 
-def _canceled(result: JobResult) -> str:
+def _sentence(result: JobResult, texts: dict[str, str]) -> str:
+    """Return the sentence for the result of an operation on one job.
+
+    Args:
+        result: The result.
+        texts: The words after the name of the job, by outcome. The text of "" is for the others.
+    """
     if result.job is None:
         return _unknown(result.job_id)
     name = f"{result.job.name} ({result.job_id})"
     if result.outcome == "ended":
         return f"{name} has ended already: {result.job.state}"
-    if result.outcome == "running":
-        return f"{name} is running and continues; it will not be retried"
-    if result.outcome == "requested":
-        return f"{name} will be canceled before it starts again: {_BUSY}"
-    return f"{name} is canceled"
-
-
-def _paused(result: JobResult) -> str:
-    if result.job is None:
-        return _unknown(result.job_id)
-    name = f"{result.job.name} ({result.job_id})"
-    if result.outcome == "refused":
-        return f"{name} cannot be paused: {_STATES[result.job.state]}"
-    if result.outcome == "ended":
-        return f"{name} has ended already: {result.job.state}"
-    if result.outcome == "requested":
-        return f"{name} will be paused before it starts again: {_BUSY}"
-    return f"{name} is paused"
-
-
-def _resumed(result: JobResult) -> str:
-    if result.job is None:
-        return _unknown(result.job_id)
-    name = f"{result.job.name} ({result.job_id})"
-    if result.outcome == "refused":
-        return f"{name} is not paused: {_STATES[result.job.state]}"
-    if result.outcome == "ended":
-        return f"{name} has ended already: {result.job.state}"
-    if result.outcome == "requested":
-        return f"{name} will be resumed: {_BUSY}"
-    return f"{name} is pending again"
+    text = texts.get(result.outcome, texts[""])
+    return f"{name} {text}" + (f": {_STATES[result.job.state]}" if result.outcome == "refused" else "")
 
 
 def _chosen(job_ids: Sequence[str], is_all: bool) -> bool:
