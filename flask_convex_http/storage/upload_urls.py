@@ -32,7 +32,7 @@ _NONCE_BYTES = 12
 
 
 class UploadTerms(msgspec.Struct, frozen=True):
-    """What an upload URL permits, as the text of its query.
+    """The permission of an upload URL, as the text of its query.
 
     Attributes:
         expires: The expiry, in seconds since the epoch.
@@ -120,7 +120,7 @@ class UploadUrls:
         return f"{path}?{urlencode({**given, 'signature': self.signing.sign(_PURPOSE, terms.text)}, safe='*/,')}"
 
     def read(self, query: Mapping[str, str]) -> UploadTerms | None:
-        """Return what the query of an upload URL permits, or None if it is not signed or has expired."""
+        """Return the permission in the query of an upload URL, or None if it is not signed or has expired."""
         terms = UploadTerms(*(query.get(name, "") for name in UploadTerms.__struct_fields__))
         if not self.signing.verify(_PURPOSE, terms.text, query.get("signature", "")):
             return None

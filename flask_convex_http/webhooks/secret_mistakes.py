@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 _PREFIX = "whsec_"
-#: What may stand before the prefix; Supabase prints `v1,whsec_...`.
+#: The text that may precede the prefix; Supabase prints `v1,whsec_...`.
 _VERSION = "v1,"
 _VARIABLE = re.compile(r"\A(?:export\s+)?[A-Z][A-Z0-9_]*=(?=.*[^=\s])", re.DOTALL)
 _AROUND = r"(?:[\s'\"`\u2018\u2019\u201c\u201d]|\\[nr])+"
@@ -76,7 +76,7 @@ def corrections(secret: str) -> Iterator[tuple[str, str]]:
 
 
 def _around(secret: str) -> str:
-    """Return what is around a secret, as a clause that follows its name."""
+    """Return the text around a secret, as a clause that follows its name."""
     if _VARIABLE.match(secret.strip()):
         return "has a variable's name before it"
     if set(secret.strip()[:1] + secret.strip()[-1:]) & _QUOTES:

@@ -101,7 +101,7 @@ def test_a_url_starts_with_the_site(convex: Convex, tmp_path: Path) -> None:
 
 
 def test_without_fields_of_files_no_file_is_unattached(convex: Convex) -> None:
-    """An app without a field of files is told what to write, instead of losing all files."""
+    """An app without a field of files gets an error with the line to add, instead of losing all files."""
     file = convex("run", "shop:store", '{"text": "hello"}').json
     refused = convex("files", "sweep", "--unattached", "--older-than", "0s", "--yes")
     assert (refused.status, "Id[StoredFile]" in refused.err) == (1, True)

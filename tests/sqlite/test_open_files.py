@@ -217,7 +217,7 @@ def test_the_next_write_goes_to_the_new_database(engine: SQLiteEngine, path: Pat
 
 
 def test_a_deleted_database_is_not_created_silently(engine: SQLiteEngine, path: Path) -> None:
-    """Without a database every request says what to run, and nothing is created until someone migrates."""
+    """Without a database every response names the command to run, and nothing is created until someone migrates."""
     delete(path)
     with pytest.raises(UnavailableError):
         engine.write(set_price(2))
