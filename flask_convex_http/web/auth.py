@@ -6,12 +6,11 @@ Put them below the route, so that the route calls them. CORS responds to preflig
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar, overload
 
 import msgspec
-from flask import Request, Response, after_this_request, current_app
+from flask import Request, Response, after_this_request
 
 from flask_convex_http.backend import Backend
 from flask_convex_http.credentials import Credentials, UserIdentity
@@ -21,6 +20,7 @@ from flask_convex_http.runtime import ActionCtx
 from flask_convex_http.schema.documents import Document
 from flask_convex_http.schema.system_tables import AccessToken, ApiKey
 from flask_convex_http.web.challenges import API_KEY, BEARER, Challenge
+from flask_convex_http.web.innermost import inner_call
 from flask_convex_http.web.responses import error_response
 from flask_convex_http.web.route_checks import GUARDED, refuse_above_route
 from flask_convex_http.web.state import current_backend, site_of
@@ -104,7 +104,7 @@ def _guard(
     scopes: frozenset[str],
 ) -> Callable[..., Any]:
     refuse_above_route(handler, "check")
-    is_async = inspect.iscoroutinefunction(handler)
+    call = inner_call(handler)
 
     @functools.wraps(handler)
     def guarded(ctx: ActionCtx, request: Request, *args: Any, **kwargs: Any) -> Any:
@@ -118,8 +118,7 @@ def _guard(
         if not scopes.issubset(identity.scopes):
             return error_response("Insufficient scope", 403, challenge.headers("insufficient_scope", scopes))
         known = backend.ctx(identity, site=lambda: site_of(request))
-        call = current_app.ensure_sync(handler) if is_async else handler
-        return call(known, request, *args, **kwargs)
+        return call(request.environ, known, request, *args, **kwargs)
 
     setattr(guarded, GUARDED, True)
     return guarded

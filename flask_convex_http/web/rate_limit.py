@@ -12,19 +12,17 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from flask import Request, current_app, has_request_context, request
+from flask import Request, has_request_context, request
 
 from flask_convex_http.errors import RegistrationError
 from flask_convex_http.functions.function import Function
 from flask_convex_http.rate_limits import Limit
 from flask_convex_http.runtime import ActionCtx, MutationCtx
-from flask_convex_http.web.route_checks import refuse_above_route
-from flask_convex_http.web.webhooks import LIMITED
+from flask_convex_http.web.innermost import inner_call
+from flask_convex_http.web.route_checks import LIMITED, refuse_above_route
 
 H = TypeVar("H", bound=Callable[..., Any])
 
-#: The attribute of a handler with the names of its limits, to find two that share buckets by mistake.
-_NAMES = LIMITED
 #: A client with one IPv6 address has all 2**64 of its network, and could use another one for each request.
 _IPV6_NETWORK = 64
 
@@ -67,7 +65,7 @@ def rate_limit(
 
     def decorate(handler: H) -> H:
         _check(handler, name)
-        is_async = inspect.iscoroutinefunction(handler)
+        call = inner_call(handler)
 
         @functools.wraps(handler)
         def limited(ctx: ActionCtx | MutationCtx, *args: Any, **kwargs: Any) -> Any:
@@ -77,10 +75,9 @@ def rate_limit(
             if caller is not None:
                 limit = name or request.endpoint or handler.__name__
                 ctx.rate_limit(limit, key=caller, rate=rate, period=period, capacity=capacity)
-            call = current_app.ensure_sync(handler) if is_async else handler
-            return call(ctx, *args, **kwargs)
+            return call(request.environ, ctx, *args, **kwargs)
 
-        setattr(limited, _NAMES, (*getattr(handler, _NAMES, ()), name))
+        setattr(limited, LIMITED, (*getattr(handler, LIMITED, ()), name))
         return limited  # type: ignore[return-value]  # the signature is the handler's
 
     return decorate
@@ -94,7 +91,7 @@ def _check(handler: Callable[..., Any], name: str | None) -> None:
             "a function write ctx.rate_limit(...)"
         )
     refuse_above_route(handler, "limit")
-    if name in getattr(handler, _NAMES, ()):
+    if name in getattr(handler, LIMITED, ()):
         raise RegistrationError(
             f"{handler_name} has two rate limits that would share their buckets; give each a name= of its own"
         )

@@ -14,6 +14,8 @@ METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 REGISTERED = "__convex_registered__"
 #: The attribute of a handler that requires a credential.
 GUARDED = "__convex_guarded__"
+#: The attribute of a handler with rate limits: their names, to find two that share buckets by mistake.
+LIMITED = "__convex_rate_limits__"
 
 
 def checked_path(path: str | None, prefix: str | None) -> str:

@@ -36,7 +36,7 @@ from flask_convex_http.web.matching import path_of, variables_of
 from flask_convex_http.web.request_ids import request_id
 from flask_convex_http.web.requests import refuse_compressed
 from flask_convex_http.web.responses import to_response
-from flask_convex_http.web.route_checks import GUARDED
+from flask_convex_http.web.route_checks import GUARDED, LIMITED
 from flask_convex_http.web.state import backend_of, site_of, webhooks_of
 from flask_convex_http.webhooks.base import Provider
 from flask_convex_http.webhooks.events import WebhookEvent
@@ -46,8 +46,6 @@ logger = logger_of("webhooks")
 
 Handler = Callable[[MutationCtx, WebhookEvent], Any]
 
-#: The attribute of a handler with a rate limit; see `rate_limit`.
-LIMITED = "__convex_rate_limits__"
 _MASK = "(not kept)"
 
 

@@ -1,0 +1,70 @@
+"""What a decorator of the package calls after its check: the handler, or what the route puts around the handler.
+
+A route may run its handler in a way of its own, such as in the transaction of an idempotent request. That must begin
+after the checks of `@require_api_key` and other decorators, and they call the handler. So the route leaves a function
+in the WSGI environment, and the innermost decorator calls it instead of the handler.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from flask import Request, current_app
+
+from flask_convex_http.web.route_checks import GUARDED, LIMITED
+
+#: The key of the WSGI environment.
+_AROUND = "convex_http.around"
+
+
+class Around(Protocol):
+    """Runs a handler with its ctx, the request and the other arguments, and returns the handler's value."""
+
+    def __call__(self, handler: Callable[..., Any], ctx: Any, request: Request, /, *args: Any, **values: Any) -> Any:
+        """Run the handler."""
+
+
+def is_decorated(handler: Callable[..., Any]) -> bool:
+    """Return whether a decorator of the package is around a handler, and checks each request."""
+    return hasattr(handler, GUARDED) or hasattr(handler, LIMITED)
+
+
+def put_around(handler: Callable[..., Any], around: Around) -> Callable[..., Any]:
+    """Return a handler that a function runs, after the checks of the decorators.
+
+    Args:
+        handler: The handler, with its decorators.
+        around: Runs what the innermost decorator is around.
+    """
+    if not is_decorated(handler):
+
+        def direct(ctx: Any, request: Request, **values: Any) -> Any:
+            return around(handler, ctx, request, **values)
+
+        return direct
+
+    def later(ctx: Any, request: Request, **values: Any) -> Any:
+        request.environ[_AROUND] = around
+        return handler(ctx, request, **values)
+
+    return later
+
+
+def inner_call(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what a decorator calls after its check, with the WSGI environment and then the handler's arguments.
+
+    Args:
+        handler: What the decorator is around. An async one runs as Flask runs it.
+    """
+    is_async, is_innermost = inspect.iscoroutinefunction(handler), not is_decorated(handler)
+
+    def call(environ: dict[str, Any], ctx: Any, *args: Any, **values: Any) -> Any:
+        around = environ.pop(_AROUND, None) if is_innermost else None
+        if around is not None:
+            return around(handler, ctx, *args, **values)
+        run = current_app.ensure_sync(handler) if is_async else handler
+        return run(ctx, *args, **values)
+
+    return call
