@@ -81,6 +81,10 @@ class Conversion:
         """Convert a value that was parsed from JSON."""
         return msgspec.convert(value, self.struct, str_keys=True)
 
+    def texts(self, value: Any) -> Any:
+        """Convert a value whose parts are texts. Numbers, booleans and null are coerced."""
+        return msgspec.convert(value, self.struct, strict=False, str_keys=True)
+
 
 def may_come_from_json(value: Any) -> bool:
     """Return whether Python's JSON parser may have made a value: it accepts NaN, lone surrogates and large integers."""

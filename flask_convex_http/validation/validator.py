@@ -112,6 +112,20 @@ class Validator:
             raise invalid_value(error, boxed=True) from None
         return checked
 
+    def convert_texts(self, value: Any) -> Any:
+        """Check a text, or a dict of texts and lists of texts, with numbers, booleans and null coerced from text.
+
+        Raises:
+            InvalidValueError: The value does not match.
+        """
+        try:
+            checked = self._conversion.texts((value,)).value
+            if self.remaining is not None:
+                self.remaining(checked, False)
+        except CHECK_ERRORS as error:
+            raise invalid_value(error, boxed=True) from None
+        return checked
+
     def decode(self, body: bytes | str) -> Any:
         """Parse JSON, check the value and return it.
 

@@ -20,9 +20,12 @@ from flask_convex_http.runtime import ActionCtx
 from flask_convex_http.schema.documents import Document
 from flask_convex_http.schema.system_tables import AccessToken, ApiKey
 from flask_convex_http.web.challenges import API_KEY, BEARER, Challenge
+from flask_convex_http.web.handlers import uniform
 from flask_convex_http.web.innermost import inner_call
+from flask_convex_http.web.operations import Guard
 from flask_convex_http.web.responses import error_response
 from flask_convex_http.web.route_checks import GUARDED, refuse_above_route
+from flask_convex_http.web.signatures import own_wrapper
 from flask_convex_http.web.state import current_backend, site_of
 
 P = ParamSpec("P")
@@ -104,6 +107,7 @@ def _guard(
     scopes: frozenset[str],
 ) -> Callable[..., Any]:
     refuse_above_route(handler, "check")
+    handler = uniform(handler)
     call = inner_call(handler)
 
     @functools.wraps(handler)
@@ -120,7 +124,9 @@ def _guard(
         known = backend.ctx(identity, site=lambda: site_of(request))
         return call(request.environ, known, request, *args, **kwargs)
 
-    setattr(guarded, GUARDED, True)
+    guard = Guard("api_key" if challenge is API_KEY else "bearer", tuple(sorted(scopes)))
+    setattr(guarded, GUARDED, (*getattr(handler, GUARDED, ()), guard))
+    own_wrapper(guarded)
     return guarded
 
 

@@ -2,7 +2,8 @@
 
 A route may run its handler in a way of its own, such as in the transaction of an idempotent request. That must begin
 after the checks of `@require_api_key` and other decorators, and they call the handler. So the route leaves a function
-in the WSGI environment, and the innermost decorator calls it instead of the handler.
+in the WSGI environment, and the innermost decorator calls it instead of the handler. The request is read before that,
+since a transaction must not wait for a client.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, Protocol
 
 from flask import Request, current_app
 
+from flask_convex_http.web.handlers import read_parameters
 from flask_convex_http.web.route_checks import GUARDED, LIMITED
 
 #: The key of the WSGI environment.
@@ -41,6 +43,7 @@ def put_around(handler: Callable[..., Any], around: Around) -> Callable[..., Any
     if not is_decorated(handler):
 
         def direct(ctx: Any, request: Request, **values: Any) -> Any:
+            read_parameters(handler, request, values)
             return around(handler, ctx, request, **values)
 
         return direct
@@ -63,6 +66,7 @@ def inner_call(handler: Callable[..., Any]) -> Callable[..., Any]:
     def call(environ: dict[str, Any], ctx: Any, *args: Any, **values: Any) -> Any:
         around = environ.pop(_AROUND, None) if is_innermost else None
         if around is not None:
+            read_parameters(handler, args[0], values)
             return around(handler, ctx, *args, **values)
         run = current_app.ensure_sync(handler) if is_async else handler
         return run(ctx, *args, **values)

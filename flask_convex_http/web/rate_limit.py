@@ -18,8 +18,10 @@ from flask_convex_http.errors import RegistrationError
 from flask_convex_http.functions.function import Function
 from flask_convex_http.rate_limits import Limit
 from flask_convex_http.runtime import ActionCtx, MutationCtx
+from flask_convex_http.web.handlers import uniform
 from flask_convex_http.web.innermost import inner_call
 from flask_convex_http.web.route_checks import LIMITED, refuse_above_route
+from flask_convex_http.web.signatures import own_wrapper
 
 H = TypeVar("H", bound=Callable[..., Any])
 
@@ -65,12 +67,13 @@ def rate_limit(
 
     def decorate(handler: H) -> H:
         _check(handler, name)
-        call = inner_call(handler)
+        inner = uniform(handler)
+        call = inner_call(inner)
 
-        @functools.wraps(handler)
+        @functools.wraps(inner)
         def limited(ctx: ActionCtx | MutationCtx, *args: Any, **kwargs: Any) -> Any:
             if not has_request_context():  # a delivery that a command reruns
-                return handler(ctx, *args, **kwargs)
+                return inner(ctx, *args, **kwargs)
             caller = _caller(ctx) if key is None else key(_current_request())
             if caller is not None:
                 limit = name or request.endpoint or handler.__name__
@@ -78,6 +81,7 @@ def rate_limit(
             return call(request.environ, ctx, *args, **kwargs)
 
         setattr(limited, LIMITED, (*getattr(handler, LIMITED, ()), name))
+        own_wrapper(limited)
         return limited  # type: ignore[return-value]  # the signature is the handler's
 
     return decorate

@@ -10,14 +10,14 @@ from __future__ import annotations
 import functools
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, overload
 
 import msgspec
 from flask import Request
 from werkzeug.exceptions import BadRequest, ClientDisconnected, HTTPException, RequestTimeout
 
-from flask_convex_http.errors import ConvexHTTPError, PayloadTooLargeError, RequestError
+from flask_convex_http.errors import ConvexHTTPError, PayloadTooLargeError, RegistrationError, RequestError
 from flask_convex_http.nesting import MAX_NESTING, TOO_DEEP, exceeds, may_exceed
 from flask_convex_http.validation.validator import InvalidValueError, Validator
 
@@ -27,20 +27,23 @@ _CHUNK = 64 * 1024
 #: Bytes of a too large body that are read and discarded, so that the client sees the response.
 _REFUSED = -1
 _COMPRESSION = re.compile(r"\b(?:x-)?(?:gzip|compress|deflate|br|zstd)\b", re.IGNORECASE)
+_MIMETYPE = re.compile(r"[a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+")
 _encoder = msgspec.json.Encoder(enc_hook=lambda value: None)
 _WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 @overload
-def read_json(request: Request) -> Any: ...
+def read_json(request: Request, *, content_types: Sequence[str] = ()) -> Any: ...
 @overload
-def read_json(request: Request, type: type[T]) -> T: ...
-def read_json(request: Request, type: Any = Any) -> Any:
+def read_json(request: Request, type: type[T], *, content_types: Sequence[str] = ()) -> T: ...
+def read_json(request: Request, type: Any = Any, *, content_types: Sequence[str] = ()) -> Any:
     """Parse a JSON body and validate it.
 
     Args:
         request: Flask's request.
         type: The type of the body: a msgspec.Struct, a TypedDict, `list[int]` and so on. The default accepts any JSON.
+        content_types: Content types that are accepted beside JSON's, such as `["text/plain"]`, which
+            `navigator.sendBeacon` sends. A page of any origin may send that type without a preflight.
 
     Returns:
         The body as a value of the type.
@@ -50,15 +53,19 @@ def read_json(request: Request, type: Any = Any) -> Any:
             match the type (400, with the path of the field).
         PayloadTooLargeError: The body is larger than the route accepts (413).
     """
+    return decode_json(request, validator(type), checked_content_types(content_types) if content_types else ())
+
+
+def decode_json(request: Request, checks: Validator, content_types: Collection[str]) -> Any:
+    """Parse a JSON body and validate it; see `read_json`."""
     mimetype = request.mimetype
-    if mimetype != "application/json" and not (mimetype.startswith("application/") and mimetype.endswith("+json")):
+    if mimetype != "application/json" and not _is_json(mimetype) and mimetype not in content_types:
         raise RequestError("Content-Type must be application/json", 415)
     refuse_compressed(request.environ)
     body = request.get_data()
     if isinstance(request.json_module, LimitedJson):
         request.json_module.check(body)
     try:
-        checks = validator(type)
         value = checks.decode(body)
         if checks.nesting_check is not None and may_exceed(body, MAX_NESTING):
             checks.nesting_check(value, False)
@@ -67,6 +74,25 @@ def read_json(request: Request, type: Any = Any) -> Any:
         raise RequestError(error.client_message, 400) from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise RequestError("Invalid JSON body", 400) from None
+
+
+def checked_content_types(content_types: Sequence[str]) -> tuple[str, ...]:
+    """Return content types in lower case.
+
+    Raises:
+        RegistrationError: They are no list of content types.
+    """
+    if isinstance(content_types, str):
+        raise RegistrationError(f"content_types={content_types!r} must be a list; write [{content_types!r}]")
+    chosen = tuple(str(name).lower() for name in content_types)
+    for name in chosen:
+        if not _MIMETYPE.fullmatch(name):
+            raise RegistrationError(f'content_types: {name!r} is no content type; write one such as "text/plain"')
+    return chosen
+
+
+def _is_json(mimetype: str) -> bool:
+    return mimetype.startswith("application/") and mimetype.endswith("+json")
 
 
 def is_compressed(environ: Mapping[str, Any]) -> bool:

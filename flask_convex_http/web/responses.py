@@ -5,6 +5,7 @@ msgspec encodes the JSON, several times faster than Flask's own provider, which 
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Mapping
 from typing import Any, cast
@@ -13,7 +14,9 @@ import msgspec
 from flask import Flask, Response, current_app, request
 from flask.signals import got_request_exception
 from flask.typing import ResponseReturnValue
+from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException, InternalServerError, RequestEntityTooLarge
+from werkzeug.wrappers import Response as BaseResponse
 
 from flask_convex_http.errors import (
     ConvexError,
@@ -35,7 +38,8 @@ _JSON = "application/json"
 _ENCODED = (dict, list, msgspec.Struct)
 #: Characters of an error's message in a log line.
 _LONGEST_TEXT = 2000
-Headers = Mapping[str, str]
+_WITHOUT_CONTENT = (204, 205, 304)
+HeaderValues = Mapping[str, str]
 
 
 def _encode_other(value: object) -> Any:
@@ -45,7 +49,7 @@ def _encode_other(value: object) -> Any:
 _encoder = msgspec.json.Encoder(enc_hook=_encode_other)
 
 
-def json_response(data: Any, status: int = 200, headers: Headers | None = None) -> Response:
+def json_response(data: Any, status: int = 200, headers: HeaderValues | None = None) -> Response:
     """Return a JSON response.
 
     Args:
@@ -80,7 +84,7 @@ def encode_documents(app: Flask) -> None:
     app.json.default = default  # type: ignore[attr-defined]  # of Flask's default provider
 
 
-def error_response(message: str, status: int, headers: Headers | None = None) -> Response:
+def error_response(message: str, status: int, headers: HeaderValues | None = None) -> Response:
     """Return a JSON response `{"error": message}`.
 
     Args:
@@ -91,15 +95,42 @@ def error_response(message: str, status: int, headers: Headers | None = None) ->
     return json_response({"error": message}, status, headers)
 
 
-def to_response(app: Flask, value: Any) -> Response:
-    """Return the response for a handler's return value: that of a Flask view, a document or another struct."""
+def to_response(app: Flask, value: Any, status: int = 200) -> Response:
+    """Return the response for a handler's return value: that of a Flask view, a document or another struct.
+
+    Args:
+        app: The app.
+        value: The value. None is an empty response if the status has no content.
+        status: The status, unless the value has one of its own.
+    """
     if isinstance(value, _ENCODED):
-        return _json(app, value, 200)
+        return _json(app, value, status)
     if not isinstance(value, Response):
-        if isinstance(value, tuple) and value and isinstance(value[0], _ENCODED):
-            value = (_json(app, value[0], 200), *value[1:])
-        value = app.make_response(cast(ResponseReturnValue, value))
+        value = _made_response(app, value, status)
     return value if type(value.response) is list else with_ranges(value)  # a list is every body but a stream
+
+
+def _made_response(app: Flask, value: Any, status: int) -> Response:
+    """Return the response that Flask makes of a value."""
+    if value is None and status in _WITHOUT_CONTENT:
+        response = app.response_class(status=status)
+        response.headers.remove("Content-Type")
+        return response
+    if dataclasses.is_dataclass(value):
+        return _json(app, value, status)
+    if not isinstance(value, tuple):
+        return _with_status(app.make_response(value), status if not isinstance(value, BaseResponse) else 200)
+    if value and (isinstance(value[0], _ENCODED) or dataclasses.is_dataclass(value[0])):
+        value = (_json(app, value[0], status), *value[1:])
+        return app.make_response(cast(ResponseReturnValue, value))
+    has_status = len(value) == 3 or (len(value) == 2 and not isinstance(value[1], dict | list | tuple | Headers))
+    return _with_status(app.make_response(cast(ResponseReturnValue, value)), 200 if has_status else status)
+
+
+def _with_status(response: Response, status: int) -> Response:
+    if status != 200:
+        response.status_code = status
+    return response
 
 
 def handle_error(error: Exception) -> ResponseReturnValue:

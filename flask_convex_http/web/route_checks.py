@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from flask_convex_http.errors import RegistrationError
-from flask_convex_http.web.matching import variables_of
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 #: The attribute of a registered handler, to find a decorator that is put above the route and would do nothing.
 REGISTERED = "__convex_registered__"
-#: The attribute of a handler that requires a credential.
+#: The attribute of a handler that requires a credential: its guards, the innermost first.
 GUARDED = "__convex_guarded__"
 #: The attribute of a handler with rate limits: their names, to find two that share buckets by mistake.
 LIMITED = "__convex_rate_limits__"
@@ -66,37 +64,6 @@ def checked_methods(method: str | None, methods: Iterable[str] | None) -> tuple[
     return chosen
 
 
-def check_handler(handler: Callable[..., Any], path: str) -> None:
-    """Check that a handler takes a ctx and a request first, as far as its signature tells.
-
-    Args:
-        handler: The handler.
-        path: Its path.
-
-    Raises:
-        RegistrationError: It does not.
-    """
-    name = getattr(handler, "__name__", repr(handler))
-    if not callable(handler) or isinstance(handler, type):
-        raise RegistrationError(
-            f"{name} is no handler; write a function: def get_item(ctx: ActionCtx, request: Request)"
-        )
-    try:
-        parameters = list(inspect.signature(handler).parameters.values())
-    except (TypeError, ValueError):  # a built-in function, for example
-        return
-    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
-        return
-    first = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)][:2]
-    others = {"suffix", *variables_of(path)}
-    if len(first) < 2 or first[0] == "request" or first[1] == "ctx" or not others.isdisjoint(first):
-        rest = [str(p) for p in parameters if p.name not in ("ctx", "request")]
-        raise RegistrationError(
-            f"{name} must take the ctx and the request first; write "
-            f"def {name}({', '.join(['ctx: ActionCtx', 'request: Request', *rest])})"
-        )
-
-
 def refuse_above_route(handler: Callable[..., Any], what: str) -> None:
     """Refuse a decorator above the route, since the route would not call it.
 
@@ -120,12 +87,3 @@ def mark(handler: Callable[..., Any]) -> None:
         setattr(handler, REGISTERED, True)
     except AttributeError:
         return  # a bound method, for example, which no decorator above marks either
-
-
-def suffix_name(handler: Callable[..., Any], path: str) -> str | None:
-    """Return the name of a prefix handler's parameter for the rest of the path, or None if it has none."""
-    parameters = list(inspect.signature(handler).parameters.values())
-    if any(parameter.name == "suffix" or parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return "suffix"
-    named = [p.name for p in parameters[2:] if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    return next((name for name in named if name not in variables_of(path)), None)

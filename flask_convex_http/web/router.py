@@ -7,61 +7,46 @@ Routes are real Werkzeug rules, so that `url_for`, `flask routes`, converters an
 
 from __future__ import annotations
 
-import inspect
 import itertools
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar, Unpack
 
-from flask import Blueprint, Flask, Request, Response, current_app, request
+from flask import Blueprint, Flask
 
 from flask_convex_http.errors import RegistrationError
 from flask_convex_http.inbox.registry import Dedupe, Mode, Options, OrderBy
 from flask_convex_http.retry import Retry
-from flask_convex_http.web.cors import Cors, CorsOption, Policy, cors_policy, without_cors
+from flask_convex_http.web.cors import CorsOption, Policy, cors_policy
+from flask_convex_http.web.handlers import uniform
 from flask_convex_http.web.limits import Limits
-from flask_convex_http.web.matching import CORS, END, prepare, restore_leading_slashes, rule_of
-from flask_convex_http.web.requests import has_body
-from flask_convex_http.web.responses import handle_error, to_response
+from flask_convex_http.web.matching import CORS, prepare, rule_of
+from flask_convex_http.web.operations import Operation
+from flask_convex_http.web.requests import checked_content_types
+from flask_convex_http.web.responses import handle_error
 from flask_convex_http.web.route_checks import (
     REGISTERED,
-    check_handler,
     checked_methods,
     checked_path,
     mark,
-    suffix_name,
 )
-from flask_convex_http.web.state import backend_of, site_of
+from flask_convex_http.web.routes import Route, RouteOptions, RuleOptions
+from flask_convex_http.web.state import EXTENSION
+from flask_convex_http.web.views import apply_cors, cors_applier, handler_view, preflight_view, webhook_view
 from flask_convex_http.web.webhooks import Handler as WebhookHandler
 from flask_convex_http.web.webhooks import WebhookRoute
 from flask_convex_http.webhooks.base import Provider
 
 H = TypeVar("H", bound=Callable[..., Any])
-Applier = Callable[[Response], Response]
-
-
-@dataclass(frozen=True)
-class Route:
-    """A registered route.
-
-    Attributes:
-        path: The exact path, or a prefix followed by `*`.
-        methods: Its methods.
-        endpoint: The name of the endpoint within the blueprint.
-        cors: Its CORS policy; False if no other origin may use it.
-        webhook: The webhook that it receives, if any.
-    """
-
-    path: str
-    methods: tuple[str, ...]
-    endpoint: str
-    cors: Policy
-    webhook: WebhookRoute | None = None
 
 
 class HttpRouter(Blueprint):
     """A blueprint whose handlers take `(ctx, request, ...)`.
+
+    A handler may also take `body`, `query` or `form`, and the variables of its path. Each is converted to its
+    annotation. A mismatch is 400 with the path of the field, or 404 for a variable. `ctx` and `request` may be left
+    out.
 
     An exact path beats a prefix, and the longest prefix wins. `/x` and `/x/` differ, and nothing redirects. HEAD runs
     GET. A path without a route for the method is 405 with `Allow`.
@@ -98,7 +83,8 @@ class HttpRouter(Blueprint):
         self._preflights_added = False
         self.register_error_handler(Exception, handle_error)
 
-    def route(
+    # The options are closed, unlike a blueprint's, so that type checkers report a misspelt one.
+    def route(  # type: ignore[override]
         self,
         rule: str | None = None,
         *,
@@ -106,14 +92,19 @@ class HttpRouter(Blueprint):
         method: str | None = None,
         methods: Iterable[str] | None = None,
         cors: CorsOption = None,
+        status: int | None = None,
+        content_types: Sequence[str] | None = None,
         max_body_bytes: int | None = None,
         max_json_bytes: int | None = None,
         max_form_bytes: int | None = None,
         max_form_fields: int | None = None,
         endpoint: str | None = None,
-        **options: Any,
+        **options: Unpack[RuleOptions],
     ) -> Callable[[H], H]:
         """Register a handler for an exact path, or for every path below a prefix.
+
+        The handler takes what it needs: the ctx and the request first, `body`, `query`, `form`, and the variables of
+        the path. Its annotations say what is accepted.
 
         Args:
             rule: The exact path, which may contain Flask's converters.
@@ -121,6 +112,9 @@ class HttpRouter(Blueprint):
             method: The method, by default GET.
             methods: Several methods.
             cors: The CORS policy: "*", origins, a `Cors`, or False for none. With a policy, preflights get a response.
+            status: The status of the response, unless the handler returns one of its own. The default is 200, or 204
+                if the handler's return annotation is None.
+            content_types: Content types that `body` accepts beside JSON's, such as `["text/plain"]`.
             max_body_bytes: The largest body in bytes, by default the setting CONVEX_MAX_BODY_BYTES.
             max_json_bytes: The largest body that is parsed as JSON, in bytes; by default CONVEX_MAX_JSON_BYTES.
             max_form_bytes: The largest text of a form in bytes, without its files; by default CONVEX_MAX_FORM_BYTES.
@@ -129,35 +123,56 @@ class HttpRouter(Blueprint):
             options: Options of `flask.Blueprint.route`.
 
         Raises:
-            RegistrationError: The path, the method or the policy cannot work, or path and method are registered
-                already.
+            RegistrationError: The path, the method, the policy or the handler's signature cannot work, or path and
+                method are registered already.
         """
         path = checked_path(rule, path_prefix)
         chosen = checked_methods(method, methods)
-        limits = Limits.of(max_body_bytes, max_json_bytes, max_form_bytes, max_form_fields)
-        return self._route(path, chosen, cors_policy(cors, self._cors), limits, endpoint, options)
+        limits = Limits.of(max_body_bytes, max_json_bytes, max_form_bytes, max_form_fields).or_else(self._limits)
+        policy = cors_policy(cors, self._cors)
+        accepted = checked_content_types(content_types or ())
 
-    def get(self, rule: str | None = None, **options: Any) -> Callable[[H], H]:
+        def decorate(handler: H) -> H:
+            call = uniform(handler)
+            operation = Operation.of(
+                call,
+                path,
+                chosen,
+                status=status,
+                content_types=accepted,
+                url_prefix=self.url_prefix or "",
+                defaults=(options.get("defaults") or {}).keys(),
+                may_drop_variables=bool(self.url_value_preprocessors),
+            )
+            name = self._endpoint(handler, endpoint)
+            self._refuse_twice(path, chosen)
+            self._add(path, name, handler_view(call, operation, limits), chosen, policy, dict(options), operation)
+            mark(handler)
+            return handler
+
+        return decorate
+
+    def get(self, rule: str | None = None, **options: Unpack[RouteOptions]) -> Callable[[H], H]:  # type: ignore[override]
         """Register a handler for GET (and HEAD); see `route`."""
         return self.route(rule, method="GET", **options)
 
-    def post(self, rule: str | None = None, **options: Any) -> Callable[[H], H]:
+    def post(self, rule: str | None = None, **options: Unpack[RouteOptions]) -> Callable[[H], H]:  # type: ignore[override]
         """Register a handler for POST; see `route`."""
         return self.route(rule, method="POST", **options)
 
-    def put(self, rule: str | None = None, **options: Any) -> Callable[[H], H]:
+    def put(self, rule: str | None = None, **options: Unpack[RouteOptions]) -> Callable[[H], H]:  # type: ignore[override]
         """Register a handler for PUT; see `route`."""
         return self.route(rule, method="PUT", **options)
 
-    def patch(self, rule: str | None = None, **options: Any) -> Callable[[H], H]:
+    def patch(self, rule: str | None = None, **options: Unpack[RouteOptions]) -> Callable[[H], H]:  # type: ignore[override]
         """Register a handler for PATCH; see `route`."""
         return self.route(rule, method="PATCH", **options)
 
-    def delete(self, rule: str | None = None, **options: Any) -> Callable[[H], H]:
+    def delete(self, rule: str | None = None, **options: Unpack[RouteOptions]) -> Callable[[H], H]:  # type: ignore[override]
         """Register a handler for DELETE; see `route`."""
         return self.route(rule, method="DELETE", **options)
 
-    def options(self, rule: str | None = None, **options: Any) -> Callable[[H], H]:
+    def options(self, rule: str | None = None, **options: Unpack[RouteOptions]) -> Callable[[H], H]:
         """Register a handler for OPTIONS, which replaces the preflight of `cors=`; see `route`."""
         return self.route(rule, method="OPTIONS", **options)
 
@@ -229,7 +244,9 @@ class HttpRouter(Blueprint):
             webhook = WebhookRoute.of(rule, provider, handler, options)
             name = self._endpoint(handler, endpoint)
             wanted = limits.or_else(self._limits).or_else(Limits(body=provider.profile.max_body_bytes))
-            self._route(checked_path(rule, None), ("POST",), None, wanted, name, {})(webhook.receive)
+            path = checked_path(rule, None)
+            self._refuse_twice(path, ("POST",))
+            self._add(path, name, webhook_view(webhook, wanted), ("POST",), None, {})
             self.routes[-1] = replace(self.routes[-1], webhook=webhook)
             mark(handler)
             return handler
@@ -243,35 +260,17 @@ class HttpRouter(Blueprint):
             self._preflights_added = True
             self._add_preflights()
             if any(route.cors is not None for route in self.routes):
-                self.after_request(_apply_cors)
+                self.after_request(apply_cors)
         super().register(app, options)
         name = ".".join(part for part in (options.get("name_prefix"), options.get("name", self.name)) if part)
+        backend = app.extensions.get(EXTENSION)
         for route in self.routes:
+            if backend is not None and route.operation is not None:
+                route.operation.bind(backend.schema)
             if route.webhook is not None:
                 route.webhook.register(app, f"{name}.{route.endpoint}", route.path)
 
     # --- registering ---------------------------------------------------------------------------------------------
-
-    def _route(
-        self,
-        path: str,
-        methods: tuple[str, ...],
-        cors: Policy,
-        limits: Limits,
-        endpoint: str | None,
-        options: dict[str, Any],
-    ) -> Callable[[H], H]:
-        limits = limits.or_else(self._limits)
-
-        def decorate(handler: H) -> H:
-            check_handler(handler, path)
-            name = self._endpoint(handler, endpoint)
-            self._refuse_twice(path, methods)
-            self._add(path, name, _view(handler, path, limits), methods, cors, options)
-            mark(handler)
-            return handler
-
-        return decorate
 
     def _add(
         self,
@@ -281,9 +280,10 @@ class HttpRouter(Blueprint):
         methods: tuple[str, ...],
         cors: Policy,
         options: dict[str, Any],
+        operation: Operation | None = None,
     ) -> None:
         if cors is not None:
-            view.__dict__[CORS] = _applier(cors, methods)
+            view.__dict__[CORS] = cors_applier(cors, methods)
         rule, defaults = rule_of(path)
         self.add_url_rule(
             rule,
@@ -296,7 +296,7 @@ class HttpRouter(Blueprint):
             **({"defaults": defaults | options.pop("defaults", {})} if defaults else {}),
             **options,
         )
-        self.routes.append(Route(path, methods, endpoint, cors))
+        self.routes.append(Route(path, methods, endpoint, cors, operation=operation))
         self._endpoints.add(endpoint)
         self._taken.update({(path, method): endpoint for method in methods})
 
@@ -325,73 +325,4 @@ class HttpRouter(Blueprint):
             by_path.setdefault(route.path, []).append(route)
         for number, (path, routes) in enumerate(by_path.items()):
             if any(route.cors for route in routes) and not any("OPTIONS" in route.methods for route in routes):
-                self._add(path, f"cors_preflight_{number}", _preflight(routes), ("OPTIONS",), None, {})
-
-
-# --- views -----------------------------------------------------------------------------------------------------------
-
-
-def _apply_cors(response: Response) -> Response:
-    """Add the CORS headers of the route to a response, errors included."""
-    apply = getattr(current_app.view_functions.get(request.endpoint or ""), CORS, None)
-    return response if apply is None else apply(response)
-
-
-def _view(handler: Callable[..., Any], path: str, limits: Limits) -> Callable[..., Response]:
-    """Return the Flask view of a handler."""
-    is_prefix = path.endswith("*")
-    suffix_parameter = suffix_name(handler, path) if is_prefix else None
-    is_async = inspect.iscoroutinefunction(handler)
-    has_end = path.endswith("/")
-
-    def view(**values: Any) -> Response:
-        # each use of a proxy looks the object up again
-        app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
-        current: Request = request._get_current_object()  # type: ignore[attr-defined]
-        if current.environ["PATH_INFO"].startswith("//"):
-            restore_leading_slashes(current, values)
-        if has_end:
-            del values[END]
-        elif is_prefix:
-            suffix = values.pop("suffix")
-            if suffix_parameter is not None:
-                values[suffix_parameter] = suffix
-        backend = backend_of(app)
-        if has_body(current.environ):
-            limits.apply(current, app, backend.settings)
-        ctx = backend.ctx(site=lambda: site_of(current))
-        call = app.ensure_sync(handler) if is_async else handler
-        return to_response(app, call(ctx, current, **values))
-
-    view.__name__ = getattr(handler, "__name__", "view")
-    view.__doc__ = handler.__doc__
-    return view
-
-
-def _preflight(routes: Sequence[Route]) -> Callable[..., Response]:
-    """Return the view for the preflights of a path, each with the policy of the method that it asks for.
-
-    A method without a policy is left to flask-cors on the whole app. Other methods get the first policy.
-    """
-    appliers = {method: _preflight_applier(routes, route.cors) for route in routes for method in route.methods}
-    default = next(appliers[route.methods[0]] for route in routes if route.cors)
-    allow = ", ".join((*appliers, "OPTIONS"))
-
-    def preflight(**values: Any) -> Response:
-        response = current_app.response_class(status=204)
-        response.headers.remove("Content-Type")
-        response.headers["Allow"] = allow
-        apply = appliers.get(request.headers.get("Access-Control-Request-Method", "").upper(), default)
-        return response if apply is None else apply(response)
-
-    return preflight
-
-
-def _preflight_applier(routes: Sequence[Route], cors: Policy) -> Applier | None:
-    methods = [method for route in routes if route.cors == cors for method in route.methods]
-    return None if cors is None else _applier(cors, methods)
-
-
-def _applier(cors: Cors | Literal[False], methods: Sequence[str]) -> Applier:
-    """Return the function that adds a policy's headers to a response, or removes those of the whole app."""
-    return cors.applier(methods) if cors else without_cors
+                self._add(path, f"cors_preflight_{number}", preflight_view(routes), ("OPTIONS",), None, {})

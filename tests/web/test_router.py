@@ -276,7 +276,7 @@ def test_invalid_route_is_rejected(message: str, where: dict[str, Any]) -> None:
     assert not http.routes
 
 
-def _no_ctx(request: Request) -> str:
+def _no_variable(ctx: ActionCtx, request: Request) -> str:
     return ""
 
 
@@ -288,24 +288,24 @@ def _swapped(request: Request, ctx: ActionCtx) -> str:
     return ""
 
 
-def _no_request(ctx: ActionCtx, item: str) -> str:
+def _request_last(ctx: ActionCtx, item: str, request: Request) -> str:
     return ""
 
 
 @pytest.mark.parametrize(
     ("handler", "message"),
     [
-        (_no_ctx, r"write def _no_ctx\(ctx: ActionCtx, request: Request\)"),
-        (_nothing, r"write def _nothing\(ctx: ActionCtx, request: Request\)"),
+        (_no_variable, r"write def _no_variable\(ctx: ActionCtx, request: Request, item\)"),
+        (_nothing, r"write def _nothing\(ctx: ActionCtx, request: Request, item\)"),
         (_swapped, r"write def _swapped\(ctx: ActionCtx, request: Request\)"),
-        (_no_request, r"write def _no_request\(ctx: ActionCtx, request: Request, item: str\)"),
+        (_request_last, r"write def _request_last\(ctx: ActionCtx, request: Request, \*?item: str\)"),
         (lambda ctx, *, request: "", "must take the ctx and the request first"),
         (str, "str is no handler"),
         ("text", "'text' is no handler"),
     ],
 )
-def test_a_handler_without_ctx_and_request_is_rejected(handler: Any, message: str) -> None:
-    """A handler that does not take the ctx and the request raises RegistrationError with the line to write."""
+def test_a_handler_that_cannot_be_called_is_rejected(handler: Any, message: str) -> None:
+    """A handler that no request could call raises RegistrationError with the line to write."""
     http = HttpRouter("http", __name__)
     with pytest.raises(RegistrationError, match=message):
         http.get("/items/<item>")(handler)

@@ -1,0 +1,118 @@
+"""The Flask views behind the routes of a router."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Literal
+
+from flask import Flask, Request, Response, current_app, request
+
+from flask_convex_http.backend import Backend
+from flask_convex_http.web.cors import Cors, Policy, without_cors
+from flask_convex_http.web.limits import Limits
+from flask_convex_http.web.matching import CORS, END, restore_leading_slashes
+from flask_convex_http.web.operations import Operation
+from flask_convex_http.web.readers import CONTENT_TYPES, read_variables
+from flask_convex_http.web.requests import has_body
+from flask_convex_http.web.responses import to_response
+from flask_convex_http.web.routes import Route
+from flask_convex_http.web.state import backend_of, site_of
+from flask_convex_http.web.webhooks import WebhookRoute
+
+Applier = Callable[[Response], Response]
+
+
+def apply_cors(response: Response) -> Response:
+    """Add the CORS headers of the route to a response, errors included."""
+    apply = getattr(current_app.view_functions.get(request.endpoint or ""), CORS, None)
+    return response if apply is None else apply(response)
+
+
+def handler_view(handler: Callable[..., Any], operation: Operation, limits: Limits) -> Callable[..., Response]:
+    """Return the Flask view of a handler, which takes `(ctx, request, **variables)`."""
+    is_prefix = operation.path.endswith("*")
+    suffix_parameter = operation.suffix_name
+    is_async = inspect.iscoroutinefunction(handler)
+    has_end = operation.path.endswith("/")
+    status, content_types = operation.status, operation.content_types
+    prepare = partial(_prepare, operation) if operation.needs_schema else None
+
+    def view(**values: Any) -> Response:
+        # each use of a proxy looks the object up again
+        app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+        current: Request = request._get_current_object()  # type: ignore[attr-defined]
+        if current.environ["PATH_INFO"].startswith("//"):
+            restore_leading_slashes(current, values)
+        if has_end:
+            del values[END]
+        elif is_prefix:
+            suffix = values.pop("suffix")
+            if suffix_parameter is not None:
+                values[suffix_parameter] = suffix
+        backend = backend_of(app)
+        if prepare is not None:
+            prepare(backend, values)
+        if has_body(current.environ):
+            limits.apply(current, app, backend.settings)
+            if content_types:
+                current.environ[CONTENT_TYPES] = content_types
+        ctx = backend.ctx(site=lambda: site_of(current))
+        call = app.ensure_sync(handler) if is_async else handler
+        return to_response(app, call(ctx, current, **values), status)
+
+    view.__name__ = getattr(handler, "__name__", "view")
+    view.__doc__ = handler.__doc__
+    return view
+
+
+def _prepare(operation: Operation, backend: Backend, values: dict[str, Any]) -> None:
+    """Convert the variables of a path, with ids of the app's tables."""
+    operation.bind(backend.schema)
+    read_variables(operation.converters, values)
+
+
+def webhook_view(webhook: WebhookRoute, limits: Limits) -> Callable[..., Response]:
+    """Return the Flask view of a webhook."""
+
+    def view(**values: Any) -> Response:
+        app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+        current: Request = request._get_current_object()  # type: ignore[attr-defined]
+        if current.environ["PATH_INFO"].startswith("//"):
+            restore_leading_slashes(current, values)
+        limits.apply(current, app, backend_of(app).settings)
+        return to_response(app, webhook.receive(None, current))
+
+    view.__name__ = getattr(webhook.handler, "__name__", "view")
+    view.__doc__ = webhook.handler.__doc__
+    return view
+
+
+def preflight_view(routes: Sequence[Route]) -> Callable[..., Response]:
+    """Return the view for the preflights of a path, each with the policy of the method that it asks for.
+
+    A method without a policy is left to flask-cors on the whole app. Other methods get the first policy.
+    """
+    appliers = {method: _preflight_applier(routes, route.cors) for route in routes for method in route.methods}
+    default = next(appliers[route.methods[0]] for route in routes if route.cors)
+    allow = ", ".join((*appliers, "OPTIONS"))
+
+    def preflight(**values: Any) -> Response:
+        response = current_app.response_class(status=204)
+        response.headers.remove("Content-Type")
+        response.headers["Allow"] = allow
+        apply = appliers.get(request.headers.get("Access-Control-Request-Method", "").upper(), default)
+        return response if apply is None else apply(response)
+
+    return preflight
+
+
+def _preflight_applier(routes: Sequence[Route], cors: Policy) -> Applier | None:
+    methods = [method for route in routes if route.cors == cors for method in route.methods]
+    return None if cors is None else cors_applier(cors, methods)
+
+
+def cors_applier(cors: Cors | Literal[False], methods: Sequence[str]) -> Applier:
+    """Return the function that adds a policy's headers to a response, or removes those of the whole app."""
+    return cors.applier(methods) if cors else without_cors
