@@ -45,7 +45,7 @@ install: $(VENV)/.installed-dev ## Make the environment for development
 lock: $(VENV)/pyvenv.cfg ## Lock the newest versions of all dependencies in requirements/
 	@$(INSTALL) --upgrade uv
 	@$(COMPILE) setup.cfg requirements/build.in --extra dev -o requirements/dev.txt
-	@$(COMPILE) setup.cfg requirements/build.in --extra webhooks --extra serve -c requirements/dev.txt -o requirements/run.txt
+	@$(COMPILE) setup.cfg requirements/build.in --extra webhooks --extra serve --extra granian -c requirements/dev.txt -o requirements/run.txt
 	@$(COMPILE) setup.cfg requirements/build.in --extra fuzz -c requirements/dev.txt -o requirements/fuzz.txt
 
 run: $(VENV)/.installed-run ## Run the example app with Flask's own server (PORT=5000)
