@@ -19,7 +19,7 @@ from pathlib import Path
 
 from benchmarks import items
 from benchmarks.bursts import Burst
-from benchmarks.peers import by_hand
+from benchmarks.peers import sqlite_items
 
 Write = Callable[[], object]
 
@@ -46,7 +46,7 @@ def _ours(folder: Path, durability: str) -> Write:
 
 
 def _by_hand(folder: Path, durability: str) -> Write:
-    table = by_hand.Items(folder / "items.db", durability)
+    table = sqlite_items.Items(folder / "items.db", durability)
     return lambda: table.create(items.NAME, items.DESCRIPTION)
 
 

@@ -22,7 +22,7 @@ from types import TracebackType
 
 from benchmarks import items, slow_sync
 from benchmarks.bursts import SECONDS, Burst, Target, alternate, items_in, parser, print_comparison, print_head
-from benchmarks.peers import by_hand
+from benchmarks.peers import sqlite_items
 
 DURABILITIES = ("full", "normal")
 #: Seconds between the command to the processes and their start.
@@ -118,7 +118,7 @@ def _answer(process: subprocess.Popen[str]) -> str:
 def prepare(name: str, folder: Path, durability: str) -> Path:
     """Create the database of this package, or the one by hand, in a folder."""
     if name != "ours":
-        by_hand.Items(folder / "items.db", durability).make_table()
+        sqlite_items.Items(folder / "items.db", durability).make_table()
         return folder / "items.db"
     backend = items.open_backend(folder, durability)
     backend.migrate()

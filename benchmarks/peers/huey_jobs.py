@@ -11,7 +11,7 @@ from typing import Any
 
 from huey import SqliteHuey  # type: ignore[import-untyped]
 
-from benchmarks.peers.by_hand import Items
+from benchmarks.peers.sqlite_items import Items
 
 _ENQUEUE = "INSERT INTO task (queue, data, priority) VALUES (?, ?, 0)"
 
