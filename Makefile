@@ -11,9 +11,12 @@ WORKERS ?= 2
 THREADS ?= 32
 POINTS  ?= 400
 SECONDS ?= 60
-# Further flags for gunicorn and pytest: make serve GUNICORN_FLAGS='--timeout 60', make test PYTEST_FLAGS='-k webhook'.
+ROUNDS  ?= 3
+# Further flags: make serve GUNICORN_FLAGS='--timeout 60', make test PYTEST_FLAGS='-k webhook',
+# make bench-peers PEERS_FLAGS='--server PocketBase --work create --delay 0'.
 GUNICORN_FLAGS ?=
 PYTEST_FLAGS   ?=
+PEERS_FLAGS    ?=
 # make lock LOCK_FLAGS= keeps the locked versions and adds only what setup.cfg needs besides.
 LOCK_FLAGS     ?= --upgrade
 
@@ -35,7 +38,7 @@ TYPED   := $(wildcard example_app tests/typing)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install lock run serve test test-long test-latest crash fuzz check format cover bench docs
+.PHONY: help install lock run serve test test-long test-latest crash fuzz check format cover bench bench-peers docs
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -96,6 +99,10 @@ cover: $(VENV)/.installed-dev ## Run the tests and show the lines they miss
 
 bench: $(VENV)/.installed-dev ## Run the benchmarks
 	@$(BIN) -m benchmarks
+
+# SECONDS has a default for another target, so only a given one counts.
+bench-peers: $(VENV)/.installed-dev ## Compare with PocketBase, FastAPI, Starlette, Fastify (ROUNDS=3 SECONDS=4)
+	@$(BIN) -m benchmarks.peers --rounds $(ROUNDS) $(if $(filter-out file,$(origin SECONDS)),--seconds $(SECONDS)) $(PEERS_FLAGS)
 
 docs: $(VENV)/.installed-dev ## Build the documentation in docs/_build
 	@$(BIN) -m sphinx -W --keep-going -n -q docs docs/_build

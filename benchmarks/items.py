@@ -1,6 +1,6 @@
-"""The writes of the benchmarks with flask_convex_http: a table, its functions, and an app with one endpoint.
+"""The writes of the benchmarks with flask_convex_http: a table, its functions, and an app with three endpoints.
 
-The endpoint is a user's: a typed body, a mutation, and the stored document in the response.
+The endpoints are a user's. The one that writes has a typed body, a mutation, and the stored document in its response.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from flask_convex_http import (
     MutationCtx,
     QueryCtx,
     Schema,
+    error_response,
     internal_mutation,
     json_response,
     query,
@@ -49,12 +50,32 @@ def create(ctx: MutationCtx, *, name: str, description: str | None) -> Id[Item]:
     return ctx.db.insert(Item(name=name, description=description))
 
 
+@internal_mutation
+def fill(ctx: MutationCtx, *, count: int) -> list[Id[Item]]:
+    return [ctx.db.insert(Item(name=NAME, description=DESCRIPTION)) for _ in range(count)]
+
+
 @query
 def get(ctx: QueryCtx, *, id: Id[Item]) -> Item | None:
     return ctx.db.get(id)
 
 
+@query
+def newest(ctx: QueryCtx, *, limit: int) -> list[Item]:
+    return ctx.db.query(Item).order("desc").take(limit)
+
+
 http = HttpRouter("http", __name__)
+
+
+@http.get("/api/items/<item_id>")
+def get_item(ctx: ActionCtx, request: Request, item_id: str) -> Item | Response:
+    return ctx.run_query(get, id=Id(item_id)) or error_response("There is no such item", 404)
+
+
+@http.get("/api/items")
+def list_items(ctx: ActionCtx, request: Request) -> list[Item]:
+    return ctx.run_query(newest, limit=10)
 
 
 @http.post("/api/items")
@@ -67,13 +88,13 @@ def create_item(ctx: ActionCtx, request: Request) -> Response:
 def open_backend(folder: Path, durability: str) -> Backend:
     """Return the backend whose database is in a folder."""
     settings = Settings.from_mapping({"CONVEX_DURABILITY": durability})
-    return Backend(settings, Schema(Item), [create, get], folder=folder)
+    return Backend(settings, Schema(Item), [create, fill, get, newest], folder=folder)
 
 
 def create_app(folder: str, durability: str) -> Flask:
     """Return the app, for gunicorn."""
     app = Flask(__name__, instance_path=folder)
     app.config["CONVEX_DURABILITY"] = durability
-    ConvexHTTP(app, schema=Schema(Item), functions=[create, get])
+    ConvexHTTP(app, schema=Schema(Item), functions=[create, fill, get, newest])
     app.register_blueprint(http)
     return app

@@ -17,7 +17,7 @@ import re
 import select
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from benchmarks.bursts import Burst
@@ -27,13 +27,19 @@ PATIENCE = 15.0
 #: Seconds between two new connections.
 _PAUSE = 0.002
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
+_CHUNKED = re.compile(rb"\r\ntransfer-encoding: *chunked\r\n", re.IGNORECASE)
 _END_OF_HEAD = b"\r\n\r\n"
+_LAST_CHUNK = b"\r\n0\r\n\r\n"
+
+#: Takes a request and its response, and returns None or the reason why the response is an error.
+Check = Callable[[bytes, bytes], str | None]
 
 
 @dataclass(slots=True)
 class _Connection:
     socket: socket.socket
     began: float = 0.0
+    request: bytes = b""
     received: bytes = b""
 
 
@@ -57,7 +63,15 @@ def ask(port: int, request: bytes) -> tuple[int, bytes]:
         return response.status, response.read()
 
 
-def load(port: int, requests: Iterator[bytes], connections: int, seconds: float, *, status: int | None = None) -> Burst:
+def load(
+    port: int,
+    requests: Iterator[bytes],
+    connections: int,
+    seconds: float,
+    *,
+    status: int | None = None,
+    check: Check | None = None,
+) -> Burst:
     """Send requests for some seconds.
 
     Args:
@@ -66,11 +80,12 @@ def load(port: int, requests: Iterator[bytes], connections: int, seconds: float,
         connections: The number of connections.
         seconds: The duration.
         status: The status that counts as acknowledged, by default any 2xx.
+        check: Judges each response, in place of its status.
     """
     gc.collect()
     gc.disable()
     try:
-        return _Load(port, requests, seconds, b"2" if status is None else str(status).encode()).run(connections)
+        return _Load(port, requests, seconds, check or _status_check(status)).run(connections)
     finally:
         gc.enable()
 
@@ -78,10 +93,10 @@ def load(port: int, requests: Iterator[bytes], connections: int, seconds: float,
 class _Load:
     """One burst of load."""
 
-    def __init__(self, port: int, requests: Iterator[bytes], seconds: float, status: bytes) -> None:
+    def __init__(self, port: int, requests: Iterator[bytes], seconds: float, check: Check) -> None:
         self._address = ("127.0.0.1", port)
         self._requests = requests
-        self._status = status
+        self._check = check
         self._burst = Burst(seconds)
         self._poll = select.epoll()
         self._open: dict[int, _Connection] = {}
@@ -115,8 +130,9 @@ class _Load:
     def _send(self, connection: _Connection) -> None:
         connection.began = time.monotonic()
         connection.received = b""
+        connection.request = next(self._requests)
         try:
-            connection.socket.sendall(next(self._requests))
+            connection.socket.sendall(connection.request)
         except OSError as error:
             self._failed(connection, type(error).__name__)
 
@@ -136,12 +152,12 @@ class _Load:
     def _answered(self, connection: _Connection) -> None:
         now = time.monotonic()
         self._burst.waits.append(now - connection.began)
-        status = connection.received[9:12]
-        if status.startswith(self._status):
+        reason = self._check(connection.request, connection.received)
+        if reason is None:
             self._burst.acknowledged += 1
             self._burst.in_time += self._start <= now <= self._end
         else:
-            self._burst.errors[f"status {status.decode()}"] += 1
+            self._burst.errors[reason] += 1
         if now < self._end:
             self._send(connection)
         else:
@@ -160,9 +176,22 @@ class _Load:
         connection.socket.close()
 
 
+def _status_check(status: int | None) -> Check:
+    expected = b"2" if status is None else str(status).encode()
+
+    def check(request: bytes, response: bytes) -> str | None:
+        found = response[9:12]
+        return None if found.startswith(expected) else f"status {found.decode()}"
+
+    return check
+
+
 def _is_whole(received: bytes) -> bool:
     head = received.find(_END_OF_HEAD)
     if head < 0:
         return False
-    length = _LENGTH.search(received, 0, head + len(_END_OF_HEAD))
-    return length is not None and len(received) >= head + len(_END_OF_HEAD) + int(length[1])
+    end = head + len(_END_OF_HEAD)
+    if length := _LENGTH.search(received, 0, end):
+        return len(received) >= end + int(length[1])
+    # the bodies here are JSON, which has no line break, so only the last chunk ends like this
+    return _CHUNKED.search(received, 0, end) is not None and received.endswith(_LAST_CHUNK)

@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 #: The folder of benchmark data, on the disk of the checkout: a temporary folder may be in memory, where a sync is free.
@@ -31,7 +31,7 @@ for _ in range(50):
 
 
 class NoCompilerError(Exception):
-    """There is no C compiler for the library."""
+    """There is no C compiler for the library, or no strace."""
 
 
 def environment(delay: float) -> dict[str, str]:
@@ -44,6 +44,23 @@ def environment(delay: float) -> dict[str, str]:
         return dict(os.environ)
     preload = " ".join(filter(None, [str(_library()), os.environ.get("LD_PRELOAD")]))
     return {**os.environ, "LD_PRELOAD": preload, "SYNC_DELAY_US": str(round(delay * 1e6))}
+
+
+def traced(command: Sequence[str], delay: float) -> list[str]:
+    """Return a command whose syncs are delayed by strace, for a program without the C library such as one in Go.
+
+    Only syncs are traced. The process itself is the child, and strace is detached from it.
+
+    Raises:
+        NoCompilerError: There is no strace. A delay of 0 needs none.
+    """
+    if not delay:
+        return list(command)
+    if shutil.which("strace") is None:
+        raise NoCompilerError("there is no strace to delay syncs with")
+    inject = f"inject=fsync,fdatasync:delay_exit={round(delay * 1e6)}"
+    trace = ["strace", "-D", "-f", "-qq", "--seccomp-bpf", "-e", "trace=fsync,fdatasync", "-e", inject]
+    return [*trace, "-o", os.devnull, *command]
 
 
 def sync_time(process_environment: Mapping[str, str]) -> float:

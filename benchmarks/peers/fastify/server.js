@@ -1,4 +1,4 @@
-// The same endpoint in Node, on a database whose table is there: node server.js PORT FILE DURABILITY PROCESSES
+// The same endpoints in Node, on a database whose table is there: node server.js PORT FILE DURABILITY PROCESSES
 "use strict";
 
 const cluster = require("node:cluster");
@@ -25,6 +25,8 @@ const ITEM = {
   },
 };
 
+const COLUMNS = '"_id", "_creation_time" AS "_creationTime", "name", "description"';
+
 function open() {
   const database = new Database(file, { timeout: 5000 });
   database.pragma("journal_mode = WAL");
@@ -33,8 +35,19 @@ function open() {
 }
 
 function serve() {
-  const insert = open().prepare('INSERT INTO "items" VALUES (?, ?, ?, ?)');
+  const database = open();
+  const insert = database.prepare('INSERT INTO "items" VALUES (?, ?, ?, ?)');
+  const get = database.prepare(`SELECT ${COLUMNS} FROM "items" WHERE "_id" = ?`);
+  const newest = database.prepare(`SELECT ${COLUMNS} FROM "items" ORDER BY rowid DESC LIMIT 10`);
   const app = fastify();
+  app.get("/api/items/:id", { schema: { response: { 200: ITEM } } }, (request, reply) => {
+    const item = get.get(request.params.id);
+    if (item) reply.send(item);
+    else reply.code(404).send({ error: "There is no such item" });
+  });
+  app.get("/api/items", { schema: { response: { 200: { type: "array", items: ITEM } } } }, (request, reply) => {
+    reply.send(newest.all());
+  });
   app.post("/api/items", { schema: { body: BODY, response: { 201: ITEM } } }, (request, reply) => {
     const { name, description = null } = request.body;
     const item = { _id: randomUUID(), _creationTime: Date.now(), name, description };
