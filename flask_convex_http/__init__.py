@@ -14,10 +14,11 @@ A webhook goes `web/`, `inbox/`, `runtime/`. Scheduled work goes `scheduling/`, 
 `storage/`, `storage/blobs/`. The root has the wiring (`extension`, `backend`, `config`) and what every folder uses.
 """
 
-from flask_convex_http.credentials import UserIdentity as UserIdentity
 from flask_convex_http.database.query import Page as Page
 from flask_convex_http.errors import ArgumentRangeError as ArgumentRangeError
 from flask_convex_http.errors import ArgumentValidationError as ArgumentValidationError
+from flask_convex_http.errors import AuthenticationError as AuthenticationError
+from flask_convex_http.errors import AuthProviderError as AuthProviderError
 from flask_convex_http.errors import BlobNotFoundError as BlobNotFoundError
 from flask_convex_http.errors import CallInProgressError as CallInProgressError
 from flask_convex_http.errors import ConfigurationError as ConfigurationError
@@ -59,6 +60,7 @@ from flask_convex_http.functions.function import internal_mutation as internal_m
 from flask_convex_http.functions.function import internal_query as internal_query
 from flask_convex_http.functions.function import mutation as mutation
 from flask_convex_http.functions.function import query as query
+from flask_convex_http.identities import UserIdentity as UserIdentity
 from flask_convex_http.ids import Id as Id
 from flask_convex_http.retry import Retry as Retry
 from flask_convex_http.runtime import ActionCtx as ActionCtx
@@ -80,6 +82,7 @@ from flask_convex_http.schema.system_tables import WebhookDelivery as WebhookDel
 from flask_convex_http.storage.direct_uploads import DirectUpload as DirectUpload
 from flask_convex_http.web.auth import require_api_key as require_api_key
 from flask_convex_http.web.auth import require_bearer as require_bearer
+from flask_convex_http.web.auth import require_identity as require_identity
 from flask_convex_http.web.cors import Cors as Cors
 from flask_convex_http.web.rate_limit import rate_limit as rate_limit
 from flask_convex_http.web.requests import read_json as read_json

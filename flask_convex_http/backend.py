@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from flask_convex_http.config import Settings
-from flask_convex_http.credentials import Credentials, UserIdentity
+from flask_convex_http.credentials import Credentials
 from flask_convex_http.database.db import CreationTimes, insert
 from flask_convex_http.database.limits import Limits
 from flask_convex_http.database.page_cursors import PageCursors
@@ -27,6 +27,7 @@ from flask_convex_http.errors import MigrationRefusedError, MigrationRequiredErr
 from flask_convex_http.functions.description import FunctionDescription, describe_function
 from flask_convex_http.functions.function import Function
 from flask_convex_http.functions.registry import Registry
+from flask_convex_http.identities import UserIdentity
 from flask_convex_http.inbox.inbox import Inbox
 from flask_convex_http.inbox.queue import PROCESS
 from flask_convex_http.inbox.registry import Webhooks
@@ -46,7 +47,7 @@ from flask_convex_http.operations import (
 )
 from flask_convex_http.operations.move import Move, Side, open_target
 from flask_convex_http.rate_limits import RateLimits
-from flask_convex_http.runtime import ActionCtx, Caller, Runtime
+from flask_convex_http.runtime import ActionCtx, Auth, Caller, Runtime
 from flask_convex_http.scheduling import (
     POLL_SECONDS,
     CronRegistration,
@@ -163,17 +164,17 @@ class Backend:
             self.engine, self.blobs, self.location, settings.storage(folder), self._finish_restore
         )
 
-    def ctx(self, identity: UserIdentity | None = None, *, site: Site = unknown_site) -> ActionCtx:
+    def ctx(self, identity: UserIdentity | Auth | None = None, *, site: Site = unknown_site) -> ActionCtx:
         """Return a ctx to run functions from, as in `backend.ctx().run_query(items.get, id=...)`.
 
         Args:
-            identity: The identity of the caller.
+            identity: The identity of the caller, or the `Auth` of a request, which finds it when it is asked for.
             site: Returns the beginning of URLs, such as https://example.com. The setting CONVEX_SITE_URL comes first.
                 Without both a URL of a file is an error.
         """
         return self.runtime.action_ctx(self.caller(identity, site))
 
-    def caller(self, identity: UserIdentity | None = None, site: Site = unknown_site) -> Caller:
+    def caller(self, identity: UserIdentity | Auth | None = None, site: Site = unknown_site) -> Caller:
         """Return the caller of a function that no other function has called."""
         return self.runtime.caller(identity, site)
 

@@ -55,6 +55,7 @@ class Settings:
         max_form_fields: The largest number of a form's fields and files, for routes without a limit of their own.
         max_upload_bytes: The largest file that an upload URL accepts.
         api_key_prefix: The first letters of API keys.
+        invalid_credential_status: The status of the response to an invalid key or token, 401 or 403.
         durability: "full" syncs each commit to the disk. "normal" may lose the last commits in a power cut.
         write_timeout: Seconds that a write waits for other writes before the response is 503.
         max_document_bytes: The largest size of a document, unless its class has `max_bytes=`.
@@ -82,6 +83,7 @@ class Settings:
     max_form_fields: int = 10_000
     max_upload_bytes: int = 1024 * MIB
     api_key_prefix: str = "cvx"
+    invalid_credential_status: int = 403
     durability: str = "full"
     write_timeout: float = 10.0
     max_document_bytes: int = 32 * MIB
@@ -330,6 +332,12 @@ def _prefix(key: str, value: Any) -> str:
     return value
 
 
+def _invalid_status(key: str, value: Any) -> int:
+    if isinstance(value, bool) or value not in (401, 403):
+        raise ConfigurationError(f"{key} must be 401 or 403")
+    return int(value)
+
+
 def _durability(key: str, value: Any) -> str:
     if value not in ("full", "normal"):
         raise ConfigurationError(f'{key} must be "full" or "normal"')
@@ -383,6 +391,7 @@ PARSERS: dict[str, Callable[[str, Any], Any]] = {
     "CONVEX_MAX_FORM_FIELDS": _count,
     "CONVEX_MAX_UPLOAD_BYTES": _bytes,
     "CONVEX_API_KEY_PREFIX": _prefix,
+    "CONVEX_INVALID_CREDENTIAL_STATUS": _invalid_status,
     "CONVEX_DURABILITY": _durability,
     "CONVEX_WRITE_TIMEOUT": _seconds,
     "CONVEX_MAX_DOCUMENT_BYTES": _bytes,

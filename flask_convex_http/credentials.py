@@ -1,4 +1,4 @@
-"""The identity of a caller, and the built-in API keys and access tokens.
+"""The built-in API keys and access tokens.
 
 A key is a prefix, 256 random bits and a checksum. Only a keyed hash of it is stored. A slow password hash would not
 make a random key safer. A text without a valid checksum is rejected without the database.
@@ -34,31 +34,6 @@ _RANDOM = 43  # characters for 256 bits
 _BODY = re.compile(r"[0-9A-Za-z]{43}[0-9a-f]{8}", re.ASCII)
 #: Milliseconds between two records of the use of a key.
 LAST_USED_INTERVAL = 60_000
-
-
-class UserIdentity(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """The identity of a caller.
-
-    Attributes:
-        subject: The caller, as the issuer names them.
-        issuer: The authority that vouches for the identity.
-        name: A name for people.
-        email: The email address, if the issuer gives one.
-        scopes: The scopes of the credential.
-        claims: Further claims of the issuer.
-    """
-
-    subject: str
-    issuer: str
-    name: str | None = None
-    email: str | None = None
-    scopes: tuple[str, ...] = ()
-    claims: dict[str, Any] = msgspec.field(default_factory=dict)
-
-    @property
-    def token_identifier(self) -> str:
-        """The identity as one text that no other issuer can produce."""
-        return f"{self.issuer}|{self.subject}"
 
 
 def without_hash(stored: ApiKey | AccessToken) -> dict[str, Any]:

@@ -223,6 +223,46 @@ class MutationInterruptedError(BaseException):
     """
 
 
+class AuthenticationError(ConvexHTTPError):
+    """A request has no credential where one is needed, or one that is not valid.
+
+    Args:
+        message: The reason, for the log. It holds no credential.
+        client_message: The reason for the client.
+        error: The error code of RFC 6750 in `WWW-Authenticate`; None if the request has no credential.
+        description: A sentence on the error for the developer of the client.
+    """
+
+    status = 401
+    public = True
+
+    def __init__(
+        self,
+        message: str,
+        client_message: str = "Invalid token",
+        *,
+        error: str | None = "invalid_token",
+        description: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.client_message = client_message
+        self.error = error
+        self.description = description
+
+
+class AuthProviderError(ConvexHTTPError):
+    """The keys of an issuer of tokens cannot be fetched, and none are known from before.
+
+    Args:
+        message: The problem, for the operator.
+    """
+
+    status = 503
+    public = True
+    client_message = "The token cannot be checked at the moment"
+    retry_after = 5
+
+
 class RateLimitedError(ConvexHTTPError):
     """A rate limit is exceeded.
 

@@ -12,9 +12,9 @@ from flask import Flask, current_app, has_request_context, request
 
 from flask_convex_http.backend import Backend, Functions, system_clock
 from flask_convex_http.config import Settings
-from flask_convex_http.credentials import UserIdentity
 from flask_convex_http.environment import with_environment
 from flask_convex_http.errors import ConfigurationError, RegistrationError
+from flask_convex_http.identities import UserIdentity
 from flask_convex_http.log import logger_of, show_unless_configured
 from flask_convex_http.runtime import ActionCtx
 from flask_convex_http.scheduling import Crons

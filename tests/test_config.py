@@ -57,6 +57,7 @@ def test_each_key_sets_its_field() -> None:
         "CONVEX_MAX_FORM_BYTES": 6,
         "CONVEX_MAX_FORM_FIELDS": 7,
         "CONVEX_API_KEY_PREFIX": "acme1",
+        "CONVEX_INVALID_CREDENTIAL_STATUS": 401,
         "CONVEX_DURABILITY": "normal",
         "CONVEX_WRITE_TIMEOUT": 3,
         "CONVEX_WRITE_QUEUE": 4,
@@ -75,6 +76,7 @@ def test_each_key_sets_its_field() -> None:
         max_form_bytes=6,
         max_form_fields=7,
         api_key_prefix="acme1",
+        invalid_credential_status=401,
         durability="normal",
         write_timeout=3.0,
         write_queue=4,
@@ -108,6 +110,7 @@ def test_none_is_not_set(key: str) -> None:
         ),
         *((key, value) for key in KEYS[4:9] for value in (0, -1, 1.5, "1000", True, "20 MB")),
         *(("CONVEX_API_KEY_PREFIX", value) for value in ("", "A", "1a", "a_b", "a-b", "a" * 17, "é", 1, "a\n")),
+        *(("CONVEX_INVALID_CREDENTIAL_STATUS", value) for value in (400, 404, "401", True, 401.5, [401])),
         *(("CONVEX_DURABILITY", value) for value in ("", "FULL", "off", "full ", 2, True, b"full", ["full"])),
         *(
             ("CONVEX_WRITE_TIMEOUT", value)

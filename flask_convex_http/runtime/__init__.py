@@ -5,6 +5,8 @@ whose calls lead back here (`calls`). The checked result leaves, after the commi
 run (`dry_run`) rolls back instead, and the changes that it has recorded leave.
 """
 
+from flask_convex_http.runtime.auth import Auth as Auth
+from flask_convex_http.runtime.auth import PendingAuth as PendingAuth
 from flask_convex_http.runtime.caller import Caller as Caller
 from flask_convex_http.runtime.calls import MutationCalls as MutationCalls
 from flask_convex_http.runtime.calls import calls_of as calls_of

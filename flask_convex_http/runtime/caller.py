@@ -4,25 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from flask_convex_http.credentials import UserIdentity
 from flask_convex_http.errors import FunctionCallError
+from flask_convex_http.runtime.auth import Auth as Auth
 from flask_convex_http.storage.files import Site, unknown_site
 
 #: How deep functions may call each other.
 MAX_DEPTH = 8
-
-
-class Auth:
-    """`ctx.auth`: the identity of the caller."""
-
-    __slots__ = ("_identity",)
-
-    def __init__(self, identity: UserIdentity | None = None) -> None:
-        self._identity = identity
-
-    def get_user_identity(self) -> UserIdentity | None:
-        """Return the caller's identity, or None if the call is anonymous."""
-        return self._identity
 
 
 class AttemptNumber(int):

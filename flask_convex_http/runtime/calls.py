@@ -16,7 +16,8 @@ from flask_convex_http.engines import Snapshot, Transaction
 from flask_convex_http.functions.function import Function
 from flask_convex_http.ids import new_id
 from flask_convex_http.rate_limits import Limit
-from flask_convex_http.runtime.caller import Auth, Caller, RunningJob
+from flask_convex_http.runtime.auth import Auth
+from flask_convex_http.runtime.caller import Caller, RunningJob
 from flask_convex_http.runtime.commit_hooks import CommitHooks
 from flask_convex_http.runtime.context import MutationCtx
 from flask_convex_http.runtime.time_limit import TimeLimit

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 from flask_convex_http.attributes import missing_attribute
 from flask_convex_http.database.db import DatabaseReader, DatabaseWriter
 from flask_convex_http.functions.function import ActionFunction, MutationFunction, QueryFunction
+from flask_convex_http.identities import UserIdentity
 from flask_convex_http.rate_limits import Limit
+from flask_convex_http.runtime.auth import Auth as Auth
 from flask_convex_http.runtime.caller import AttemptNumber
-from flask_convex_http.runtime.caller import Auth as Auth
 from flask_convex_http.scheduling import Scheduler
 from flask_convex_http.storage.storage import StorageActions, StorageReader, StorageWriter
 
@@ -66,6 +67,11 @@ class QueryCtx:
 
         def __getattr__(self, name: str) -> Any:
             raise missing_attribute(self, "ctx", name, _QUERY_HINTS)
+
+    @property
+    def identity(self) -> UserIdentity:
+        """The identity of the caller. Without one it raises `AuthenticationError`, whose response is 401."""
+        return self.auth.required
 
     @property
     def storage(self) -> StorageReader:
@@ -202,6 +208,11 @@ class ActionCtx(_RateLimits):
 
         def __getattr__(self, name: str) -> Any:
             raise missing_attribute(self, "ctx", name, _ACTION_HINTS)
+
+    @property
+    def identity(self) -> UserIdentity:
+        """The identity of the caller. Without one it raises `AuthenticationError`, whose response is 401."""
+        return self.auth.required
 
     @property
     def storage(self) -> StorageActions:

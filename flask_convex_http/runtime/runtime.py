@@ -12,7 +12,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from flask_convex_http.credentials import UserIdentity
 from flask_convex_http.database.db import CreationTimes, DatabaseReader, DatabaseWriter
 from flask_convex_http.database.limits import LIMITS, Limits
 from flask_convex_http.database.page_cursors import PageCursors
@@ -20,9 +19,11 @@ from flask_convex_http.engines import Engine, Snapshot, Transaction
 from flask_convex_http.errors import ArgumentRangeError, ArgumentValidationError, MutationInterruptedError
 from flask_convex_http.functions.function import Function, Kind
 from flask_convex_http.functions.registry import Registry
+from flask_convex_http.identities import UserIdentity
 from flask_convex_http.once import OnceCalls
 from flask_convex_http.rate_limits import RateLimits
-from flask_convex_http.runtime.caller import Auth, Caller
+from flask_convex_http.runtime.auth import Auth
+from flask_convex_http.runtime.caller import Caller
 from flask_convex_http.runtime.calls import ActionCalls, MutationCalls, QueryCalls
 from flask_convex_http.runtime.commit_hooks import CommitHooks
 from flask_convex_http.runtime.context import ActionCtx, MutationCtx, QueryCtx
@@ -103,14 +104,15 @@ class Runtime:
                 raise
             raise ArgumentValidationError(str(error)) from None  # the function computed it, no client has sent it
 
-    def caller(self, identity: UserIdentity | None = None, site: Site = unknown_site) -> Caller:
+    def caller(self, identity: UserIdentity | Auth | None = None, site: Site = unknown_site) -> Caller:
         """Return the caller of a function that no other function runs.
 
         Args:
-            identity: The identity, or None for an anonymous caller.
+            identity: The identity, a request's `Auth` that finds it when it is asked for, or None for an anonymous
+                caller.
             site: Returns the start of absolute URLs, unless the deployment sets it.
         """
-        auth = _ANONYMOUS if identity is None else Auth(identity)
+        auth = Auth(identity) if isinstance(identity, UserIdentity) else identity or _ANONYMOUS
         return Caller(auth, site if self.site is None else self.site)
 
     def action_ctx(self, caller: Caller) -> ActionCtx:
@@ -119,6 +121,7 @@ class Runtime:
 
     def query(self, function: Function[Any, Any], arguments: Kwargs, caller: Caller) -> Any:
         """Run a query on a new snapshot, and return its value."""
+        caller.auth.settle()  # it may fetch the keys of an issuer, which no snapshot should wait for
         fresh = _fresh_arguments(arguments)
         return self.engine.read(lambda snapshot: self.query_in(snapshot, self.clock(), function, next(fresh), caller))
 
@@ -146,6 +149,7 @@ class Runtime:
 
     def mutation(self, function: Function[Any, Any], arguments: Kwargs, caller: Caller) -> Any:
         """Run a mutation in a new transaction, and return its value after the commit."""
+        caller.auth.settle()  # it may fetch the keys of an issuer, which no transaction should wait for
         fresh = _fresh_arguments(arguments)
         return self.write(
             lambda calls: self.result(function, function.handler(calls.ctx(), **next(fresh))),
@@ -159,6 +163,7 @@ class Runtime:
 
     def transact(self, body: Callable[[MutationCtx], T], caller: Caller) -> T:
         """Call a Python function as a mutation in a new transaction, and return its value after the commit."""
+        caller.auth.settle()
         return self.write(lambda calls: body(calls.ctx()), caller)
 
     def write(

@@ -1,4 +1,4 @@
-"""`@require_api_key` and `@require_bearer`: authentication before a handler runs.
+"""`@require_api_key`, `@require_bearer` and `@require_identity`: authentication before a handler runs.
 
 Put them below the route, so that the route calls them. CORS responds to preflights before they run.
 """
@@ -7,22 +7,30 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, Concatenate, ParamSpec, TypeVar, overload
+from dataclasses import dataclass
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
 import msgspec
-from flask import Request, Response, after_this_request
+from flask import Request, Response
 
 from flask_convex_http.backend import Backend
-from flask_convex_http.credentials import Credentials, UserIdentity
-from flask_convex_http.errors import RegistrationError
+from flask_convex_http.errors import AuthenticationError, RegistrationError
 from flask_convex_http.functions.function import QueryFunction
+from flask_convex_http.identities import UserIdentity
 from flask_convex_http.runtime import ActionCtx
 from flask_convex_http.schema.documents import Document
-from flask_convex_http.schema.system_tables import AccessToken, ApiKey
-from flask_convex_http.web.challenges import API_KEY, BEARER, Challenge
+from flask_convex_http.web.challenges import ANY, API_KEY, BEARER, Challenge
 from flask_convex_http.web.handlers import uniform
 from flask_convex_http.web.innermost import inner_call
 from flask_convex_http.web.operations import Guard
+from flask_convex_http.web.request_identity import (
+    Identify,
+    api_key_header,
+    bearer_token,
+    by_any,
+    by_api_key,
+    by_bearer,
+)
 from flask_convex_http.web.responses import error_response
 from flask_convex_http.web.route_checks import GUARDED, refuse_above_route
 from flask_convex_http.web.signatures import own_wrapper
@@ -32,164 +40,190 @@ P = ParamSpec("P")
 R = TypeVar("R")
 Handler = Callable[Concatenate[ActionCtx, Request, P], R]
 Validate = QueryFunction[..., Any] | str
-
-#: Returns the identity of a credential, or None.
-_Check = Callable[[Backend, ActionCtx, str], UserIdentity | None]
+#: The status of the response to an invalid credential.
+InvalidStatus = Literal[401, 403]
 
 
 @overload
 def require_api_key(handler: Handler[P, R], /) -> Handler[P, R | Response]: ...
 @overload
 def require_api_key(
-    *, scopes: Sequence[str] = (), validate: Validate | None = None
+    *, scopes: Sequence[str] = (), validate: Validate | None = None, invalid_status: InvalidStatus | None = None
 ) -> Callable[[Handler[P, R]], Handler[P, R | Response]]: ...
 def require_api_key(
-    handler: Callable[..., Any] | None = None, /, *, scopes: Sequence[str] = (), validate: Validate | None = None
+    handler: Callable[..., Any] | None = None,
+    /,
+    *,
+    scopes: Sequence[str] = (),
+    validate: Validate | None = None,
+    invalid_status: InvalidStatus | None = None,
 ) -> Any:
-    """Require a valid `X-API-Key` header.
+    """Require a valid API key, in `X-API-Key` or as `Authorization: Bearer`.
 
     The responses are 401 `Missing API key`, 403 `Invalid API key` and 403 `Insufficient scope`, with
-    `WWW-Authenticate`.
+    `WWW-Authenticate`. In the handler `ctx.identity` is the identity of the key.
 
     Args:
         handler: The handler, if the decorator is used without parentheses.
         scopes: The scopes that the key must have, all of them.
-        validate: A query of the application that takes the key and returns a `UserIdentity`, a document, a dict with
-            a `subject`, or None. By default the built-in keys are checked.
+        validate: A query of the application that takes the value of `X-API-Key` and returns a `UserIdentity`, a
+            document, a dict with a `subject`, or None. By default the built-in keys are checked.
+        invalid_status: The status for an invalid key, 401 or 403. By default the setting
+            CONVEX_INVALID_CREDENTIAL_STATUS, which is 403.
 
     Raises:
         RegistrationError: The decorator is above the route, or an argument is invalid.
     """
-    check = _app_check(validate) if validate is not None else _check_api_key
-
-    def decorate(handler: Callable[..., Any]) -> Callable[..., Any]:
-        return _guard(handler, _api_key_of, check, API_KEY, _scopes(scopes))
-
-    return decorate if handler is None else decorate(handler)
+    identify = by_api_key if validate is None else _by_query(validate, api_key_header)
+    guard = _Guard("api_key", identify, API_KEY, scopes, invalid_status)
+    return guard if handler is None else guard(handler)
 
 
 @overload
 def require_bearer(handler: Handler[P, R], /) -> Handler[P, R | Response]: ...
 @overload
 def require_bearer(
-    *, scopes: Sequence[str] = (), validate: Validate | None = None
+    *, scopes: Sequence[str] = (), validate: Validate | None = None, invalid_status: InvalidStatus | None = None
 ) -> Callable[[Handler[P, R]], Handler[P, R | Response]]: ...
 def require_bearer(
-    handler: Callable[..., Any] | None = None, /, *, scopes: Sequence[str] = (), validate: Validate | None = None
+    handler: Callable[..., Any] | None = None,
+    /,
+    *,
+    scopes: Sequence[str] = (),
+    validate: Validate | None = None,
+    invalid_status: InvalidStatus | None = None,
 ) -> Any:
-    """Require a valid `Authorization: Bearer` header.
+    """Require a valid access token or JWT in `Authorization: Bearer`.
 
     The responses are 401 `Missing or invalid Authorization header`, 403 `Invalid token` and 403 `Insufficient scope`,
-    with `WWW-Authenticate`.
+    with `WWW-Authenticate`. In the handler `ctx.identity` is the identity of the token.
 
     Args:
         handler: The handler, if the decorator is used without parentheses.
         scopes: The scopes that the token must have, all of them.
         validate: A query of the application that takes the token and returns a `UserIdentity`, a document, a dict with
-            a `subject`, or None. By default the built-in tokens are checked.
+            a `subject`, or None. By default the built-in tokens and the JWTs of `auth_providers=` are checked.
+        invalid_status: The status for an invalid token, 401 or 403. By default the setting
+            CONVEX_INVALID_CREDENTIAL_STATUS, which is 403.
 
     Raises:
         RegistrationError: The decorator is above the route, or an argument is invalid.
     """
-    check = _app_check(validate) if validate is not None else _check_token
-
-    def decorate(handler: Callable[..., Any]) -> Callable[..., Any]:
-        return _guard(handler, _bearer_of, check, BEARER, _scopes(scopes))
-
-    return decorate if handler is None else decorate(handler)
+    identify = by_bearer if validate is None else _by_query(validate, bearer_token)
+    guard = _Guard("bearer", identify, BEARER, scopes, invalid_status)
+    return guard if handler is None else guard(handler)
 
 
-def _guard(
-    handler: Callable[..., Any],
-    credential_of: Callable[[Request], str | None],
-    check: _Check,
-    challenge: Challenge,
-    scopes: frozenset[str],
-) -> Callable[..., Any]:
-    refuse_above_route(handler, "check")
-    handler = uniform(handler)
-    call = inner_call(handler)
+@overload
+def require_identity(handler: Handler[P, R], /) -> Handler[P, R | Response]: ...
+@overload
+def require_identity(
+    *, scopes: Sequence[str] = (), invalid_status: InvalidStatus | None = None
+) -> Callable[[Handler[P, R]], Handler[P, R | Response]]: ...
+def require_identity(
+    handler: Callable[..., Any] | None = None,
+    /,
+    *,
+    scopes: Sequence[str] = (),
+    invalid_status: InvalidStatus | None = None,
+) -> Any:
+    """Require a valid credential of any kind: an API key, an access token or a JWT.
 
-    @functools.wraps(handler)
-    def guarded(ctx: ActionCtx, request: Request, *args: Any, **kwargs: Any) -> Any:
+    `Authorization: Bearer` takes each of them, `X-API-Key` an API key. `Authorization` comes first. The responses are
+    401 `Missing credentials`, 403 `Invalid credentials` and 403 `Insufficient scope`, with `WWW-Authenticate`.
+
+    Args:
+        handler: The handler, if the decorator is used without parentheses.
+        scopes: The scopes that the credential must have, all of them.
+        invalid_status: The status for an invalid credential, 401 or 403. By default the setting
+            CONVEX_INVALID_CREDENTIAL_STATUS, which is 403.
+
+    Raises:
+        RegistrationError: The decorator is above the route, or an argument is invalid.
+    """
+    guard = _Guard("identity", by_any, ANY, scopes, invalid_status)
+    return guard if handler is None else guard(handler)
+
+
+@dataclass(frozen=True, slots=True)
+class _Guard:
+    """The decorator behind the three above.
+
+    Attributes:
+        scheme: The name of the scheme, for descriptions of the route.
+        identify: Returns the identity of a request, or None without a credential.
+        challenge: The texts of the responses.
+        scopes: The scopes that the credential must have.
+        invalid_status: The status for an invalid credential, or None for the setting.
+    """
+
+    scheme: str
+    identify: Identify
+    challenge: Challenge
+    scopes: Sequence[str]
+    invalid_status: int | None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.scopes, str):
+            raise RegistrationError(f"scopes={self.scopes!r} must be a list; write scopes=[{self.scopes!r}]")
+        if self.invalid_status not in (None, 401, 403):
+            raise RegistrationError(f"invalid_status={self.invalid_status!r} must be 401 or 403")
+        object.__setattr__(self, "scopes", tuple(self.scopes))
+
+    def __call__(self, handler: Callable[..., Any]) -> Callable[..., Any]:
+        refuse_above_route(handler, "check")
+        handler = uniform(handler)
+        call, admit, scopes = inner_call(handler), self._admit, frozenset(self.scopes)
+
+        @functools.wraps(handler)
+        def guarded(ctx: ActionCtx, request: Request, *args: Any, **kwargs: Any) -> Any:
+            backend = current_backend()
+            identity = admit(backend, request)
+            if isinstance(identity, Response):
+                return identity
+            if not scopes.issubset(identity.scopes):
+                return self._reject("Insufficient scope", 403, "insufficient_scope")
+            known = backend.ctx(identity, site=lambda: site_of(request))
+            return call(request.environ, known, request, *args, **kwargs)
+
+        guard = Guard(self.scheme, tuple(sorted(scopes)))
+        setattr(guarded, GUARDED, (*getattr(handler, GUARDED, ()), guard))
+        own_wrapper(guarded)
+        return guarded
+
+    def _admit(self, backend: Backend, request: Request) -> UserIdentity | Response:
+        """Return the identity of a request, or the response to one without a valid credential."""
+        try:
+            identity = self.identify(backend, request)
+        except AuthenticationError as error:
+            status = self.invalid_status or backend.settings.invalid_credential_status
+            return self._reject(self.challenge.invalid, status, "invalid_token", error.description)
+        return self._reject(self.challenge.missing, 401) if identity is None else identity
+
+    def _reject(self, message: str, status: int, error: str | None = None, description: str | None = None) -> Response:
+        return error_response(message, status, self.challenge.headers(error, self.scopes, description))
+
+
+# --- validate= --------------------------------------------------------------------------------------------------------
+
+
+def _by_query(validate: Validate, credential_of: Callable[[Request], str | None]) -> Identify:
+    """Return a function that lets a query of the application check the credential."""
+
+    def identify(backend: Backend, request: Request) -> UserIdentity | None:
         credential = credential_of(request)
         if credential is None:
-            return error_response(challenge.missing, 401, challenge.headers(scopes=scopes))
-        backend = current_backend()
-        identity = check(backend, ctx, credential)
-        if identity is None:
-            return error_response(challenge.invalid, 403, challenge.headers("invalid_token", scopes))
-        if not scopes.issubset(identity.scopes):
-            return error_response("Insufficient scope", 403, challenge.headers("insufficient_scope", scopes))
-        known = backend.ctx(identity, site=lambda: site_of(request))
-        return call(request.environ, known, request, *args, **kwargs)
-
-    guard = Guard("api_key" if challenge is API_KEY else "bearer", tuple(sorted(scopes)))
-    setattr(guarded, GUARDED, (*getattr(handler, GUARDED, ()), guard))
-    own_wrapper(guarded)
-    return guarded
-
-
-def _scopes(scopes: Sequence[str]) -> frozenset[str]:
-    if isinstance(scopes, str):
-        raise RegistrationError(f"scopes={scopes!r} must be a list; write scopes=[{scopes!r}]")
-    return frozenset(scopes)
-
-
-# --- credentials ------------------------------------------------------------------------------------------------------
-
-
-def _api_key_of(request: Request) -> str | None:
-    return request.environ.get("HTTP_X_API_KEY") or None  # a tenth of the time of request.headers
-
-
-def _bearer_of(request: Request) -> str | None:
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    return (token.strip() or None) if scheme.lower() == "bearer" else None
-
-
-# --- identities -------------------------------------------------------------------------------------------------------
-
-
-def _check_api_key(backend: Backend, ctx: ActionCtx, key: str) -> UserIdentity | None:
-    credentials: Credentials[ApiKey] = backend.api_keys
-    found = credentials.verify(key)
-    if found is None:
-        return None
-    _record_use_later(credentials)
-    return UserIdentity(subject=found.id, issuer="api_key", name=found.name, scopes=tuple(found.scopes))
-
-
-def _check_token(backend: Backend, ctx: ActionCtx, token: str) -> UserIdentity | None:
-    credentials: Credentials[AccessToken] = backend.tokens
-    found = credentials.verify(token)
-    if found is None:
-        return None
-    _record_use_later(credentials)
-    return UserIdentity(subject=found.subject, issuer="access_token", scopes=tuple(found.scopes))
-
-
-def _record_use_later(credentials: Credentials[Any]) -> None:
-    """Record the use of keys after the response, about once a minute for each key."""
-    if not credentials.use_is_due():
-        return
-
-    def after(response: Response) -> Response:
-        response.call_on_close(credentials.record_use)
-        return response
-
-    after_this_request(after)
-
-
-def _app_check(validate: Validate) -> _Check:
-    def check(backend: Backend, ctx: ActionCtx, credential: str) -> UserIdentity | None:
+            return None
         query: Any = backend.functions.resolve(validate, "query")
         parameter = next(iter(query.parameters), None)
         if parameter is None:
             raise RegistrationError(f"{query.name} must take the credential: def {query.__name__}(ctx, *, token: str)")
-        return _identity(ctx.run_query(query, **{parameter: credential}))
+        found = _identity(backend.ctx(site=lambda: site_of(request)).run_query(query, **{parameter: credential}))
+        if found is None:
+            raise AuthenticationError(f"{query.name} found no identity")
+        return found
 
-    return check
+    return identify
 
 
 def _identity(found: Any) -> UserIdentity | None:

@@ -38,7 +38,7 @@ class Guard:
     """A decorator that asks for a credential.
 
     Attributes:
-        scheme: The name of the scheme, such as "api_key" or "bearer".
+        scheme: The name of the scheme, "api_key", "bearer", or "identity" for either.
         scopes: The scopes that it requires, in order.
     """
 

@@ -123,7 +123,7 @@ def _current_request() -> Request:
 
 def _caller(ctx: ActionCtx | MutationCtx) -> str:
     """Return the key of the caller. An address never equals an identity, regardless of a proxy's header."""
-    identity = ctx.auth.get_user_identity()
+    identity = ctx.auth.checked
     if identity is not None:
         return f"identity:{identity.token_identifier}"
     return f"address:{_network(request.remote_addr or '')}"

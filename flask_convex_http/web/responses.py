@@ -19,6 +19,7 @@ from werkzeug.exceptions import HTTPException, InternalServerError, RequestEntit
 from werkzeug.wrappers import Response as BaseResponse
 
 from flask_convex_http.errors import (
+    AuthenticationError,
     ConvexError,
     ConvexHTTPError,
     MissingSecretError,
@@ -26,7 +27,7 @@ from flask_convex_http.errors import (
     VerificationError,
 )
 from flask_convex_http.log import logger_of
-from flask_convex_http.web.challenges import WEBHOOK_SIGNATURE
+from flask_convex_http.web.challenges import BEARER, WEBHOOK_SIGNATURE
 from flask_convex_http.web.descriptors import out_of_descriptors
 from flask_convex_http.web.file_responses import with_ranges
 from flask_convex_http.web.request_ids import request_id
@@ -228,6 +229,8 @@ def _headers(error: ConvexHTTPError) -> dict[str, str]:
     headers = dict(error.headers)
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
+    if isinstance(error, AuthenticationError):
+        headers |= BEARER.headers(error.error, description=error.description)
     if error.status == 401 and isinstance(error, VerificationError):
         headers["WWW-Authenticate"] = WEBHOOK_SIGNATURE
     return headers
@@ -240,7 +243,7 @@ def _log_public(error: ConvexHTTPError) -> None:
     elif error.client_message is None:
         return
     else:  # a limit bounds what clients can cause, log lines included
-        level = logging.INFO if isinstance(error, RateLimitedError) else logging.WARNING
+        level = logging.INFO if isinstance(error, RateLimitedError | AuthenticationError) else logging.WARNING
     if logger.isEnabledFor(level):
         detail = getattr(error, "detail", "")  # for the operator only
         text = f"{error}: {detail}" if detail else str(error)

@@ -23,10 +23,13 @@ from flask_convex_http import (
     UserIdentity,
     internal_mutation,
     internal_query,
+    rate_limit,
     require_api_key,
     require_bearer,
+    require_identity,
     unique,
 )
+from flask_convex_http.credentials import make_credential
 from flask_convex_http.runtime import MutationCtx
 from flask_convex_http.testing import Clock
 from tests.web.apps import backend_of, deployed, send
@@ -59,6 +62,24 @@ def who(ctx: QueryCtx) -> str | None:
 
 
 @internal_query
+def whoever(ctx: QueryCtx) -> str:
+    """Return the caller's subject."""
+    return ctx.identity.subject
+
+
+@internal_mutation
+def sign(ctx: MutationCtx) -> str:
+    """Return the caller's subject, from a transaction."""
+    return ctx.identity.subject
+
+
+@internal_query
+def count_people(ctx: QueryCtx) -> int:
+    """Return the number of people, without asking for the caller."""
+    return len(ctx.db.query(Person).collect())
+
+
+@internal_query
 def as_identity(ctx: QueryCtx, *, token: str) -> UserIdentity | None:
     """Return an identity for one token, and None for all others."""
     return UserIdentity(subject="ada", issuer="me", scopes=("read",)) if token == "good" else None
@@ -85,7 +106,7 @@ def takes_nothing(ctx: QueryCtx) -> None:
     """Return nothing; a query without parameters cannot check a token."""
 
 
-FUNCTIONS: list[Any] = [add_person, who, as_identity, as_document, as_dict, takes_nothing]
+FUNCTIONS: list[Any] = [add_person, count_people, who, as_identity, as_document, as_dict, takes_nothing]
 
 
 def new_handler() -> Callable[[ActionCtx, Request], dict[str, Any]]:
@@ -209,10 +230,111 @@ def test_kinds_of_credentials_do_not_mix(tmp_path: Path) -> None:
         assert get_with_authorization(app, "/token", f"Bearer {new_key(app)}") == INVALID_TOKEN
 
 
-def test_without_a_check_there_is_no_identity(tmp_path: Path) -> None:
-    """A route without a check ignores credentials and has no identity."""
+def test_a_route_without_a_guard_has_the_identity_of_a_valid_credential(tmp_path: Path) -> None:
+    """Without a guard the identity is None for no credential, and that of a valid key or token in either header."""
     with guarded(tmp_path) as app:
-        assert get_with_key(app, "/open", new_key(app)) == (200, {"identity": None, "query": None})
+        assert get_with_key(app, "/open", None) == (200, {"identity": None, "query": None})
+        assert get_with_authorization(app, "/open", " ") == (200, {"identity": None, "query": None})
+        key, token = new_key(app), new_token(app)
+        for status, body in (
+            get_with_key(app, "/open", key),
+            get_with_authorization(app, "/open", f"Bearer {key}"),
+            get_with_authorization(app, "/open", f"Bearer {token}"),
+        ):
+            assert (status, body["query"]) == (200, f"{body['identity']['issuer']}|{body['identity']['subject']}")
+
+
+def test_an_invalid_credential_is_401_when_a_function_asks(tmp_path: Path) -> None:
+    """A credential that is not valid, or of another scheme, raises AuthenticationError where the identity is read."""
+    http = HttpRouter("http", __name__)
+    http.get("/open")(new_handler())
+    http.get("/nested", endpoint="nested")(lambda ctx, request: {"query": ctx.run_query(who)})
+    http.get("/silent", endpoint="silent")(lambda ctx, request: {"query": ctx.run_query(count_people)})
+    with deployed(tmp_path, http, schema=Schema(Person), functions=FUNCTIONS) as app:
+        for header in ("Bearer nonsense", "Bearer", "Basic dTpw", f"Bearer {make_credential('cvxt')}", "\xff"):
+            for path in ("/open", "/nested"):
+                response = send(app, "GET", path, HTTP_AUTHORIZATION=header)
+                assert (*status_and_json(response), response.headers["WWW-Authenticate"]) == (
+                    401,
+                    {"error": "Invalid token"},
+                    'Bearer error="invalid_token"',
+                )
+            assert get_with_authorization(app, "/silent", header) == (200, {"query": 0})
+        assert get_with_key(app, "/open", "nonsense") == (401, {"error": "Invalid API key"})
+
+
+def test_the_required_identity(tmp_path: Path) -> None:
+    """`ctx.identity` is the caller's identity in handlers, queries and mutations, and 401 for an anonymous caller."""
+    http = HttpRouter("http", __name__)
+    http.get("/me")(lambda ctx, request: {"query": ctx.run_query(whoever), "handler": ctx.identity.subject})
+    http.post("/me", endpoint="sign")(lambda ctx, request: {"mutation": ctx.run_mutation(sign)})
+    with deployed(tmp_path, http, functions=[whoever, sign]) as app:
+        header = {"HTTP_AUTHORIZATION": f"Bearer {new_token(app)}"}
+        assert send(app, "GET", "/me", **header).json == {"query": "ada", "handler": "ada"}
+        assert send(app, "POST", "/me", **header).json == {"mutation": "ada"}
+        response = send(app, "GET", "/me")
+    assert (*status_and_json(response), response.headers["WWW-Authenticate"]) == (
+        401,
+        {"error": "Missing credentials"},
+        "Bearer",
+    )
+
+
+def test_any_credential_is_an_identity(tmp_path: Path) -> None:
+    """`@require_identity` accepts a key or a token in `Authorization`, and a key in `X-API-Key`."""
+    http = HttpRouter("http", __name__)
+    http.get("/me")(require_identity(scopes=["read"])(lambda ctx, request: {"issuer": ctx.identity.issuer}))
+    with deployed(tmp_path, http) as app:
+        key, token, weak = new_key(app, "read"), new_token(app, "read"), new_token(app)
+        assert get_with_key(app, "/me", key) == (200, {"issuer": "api_key"})
+        assert get_with_authorization(app, "/me", f"Bearer {key}") == (200, {"issuer": "api_key"})
+        assert get_with_authorization(app, "/me", f"Bearer {token}") == (200, {"issuer": "access_token"})
+        both = send(app, "GET", "/me", HTTP_AUTHORIZATION=f"Bearer {token}", HTTP_X_API_KEY=key)
+        assert both.json == {"issuer": "access_token"}
+        missing = send(app, "GET", "/me")
+        assert status_and_json(missing) == (401, {"error": "Missing credentials"})
+        assert missing.headers["WWW-Authenticate"] == 'Bearer scope="read", ApiKey header="X-API-Key"'
+        assert get_with_key(app, "/me", "nonsense") == (403, {"error": "Invalid credentials"})
+        assert get_with_authorization(app, "/me", "Bearer nonsense") == (403, {"error": "Invalid credentials"})
+        assert get_with_authorization(app, "/me", f"Bearer {weak}") == SCOPE
+
+
+def test_an_api_key_may_be_a_bearer_token(tmp_path: Path) -> None:
+    """`@require_api_key` accepts the key in `Authorization: Bearer`; `X-API-Key` comes first."""
+    with guarded(tmp_path) as app:
+        key = new_key(app)
+        assert get_with_authorization(app, "/key", f"Bearer {key}")[0] == 200
+        assert get_with_authorization(app, "/key", "Bearer nonsense") == INVALID_KEY
+        assert get_with_authorization(app, "/key", f"Basic {key}") == MISSING_KEY
+        first = send(app, "GET", "/key", HTTP_X_API_KEY="nonsense", HTTP_AUTHORIZATION=f"Bearer {key}")
+        assert status_and_json(first) == INVALID_KEY
+
+
+def test_the_status_of_invalid_credentials(tmp_path: Path) -> None:
+    """`invalid_status=` of a guard comes before the setting, and changes neither a missing scope nor the challenge."""
+    http = HttpRouter("http", __name__)
+    http.get("/default", endpoint="default")(require_bearer(new_handler()))
+    http.get("/403", endpoint="forbidden")(require_bearer(invalid_status=403)(new_handler()))
+    http.get("/401", endpoint="scoped")(require_api_key(invalid_status=401, scopes=["read"])(new_handler()))
+    config: dict[str, Any] = {"CONVEX_INVALID_CREDENTIAL_STATUS": 401}
+    with deployed(tmp_path, http, functions=[who], **config) as app:
+        response = send(app, "GET", "/default", HTTP_AUTHORIZATION="Bearer x")
+        assert status_and_json(response) == (401, {"error": "Invalid token"})
+        assert response.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
+        assert get_with_authorization(app, "/403", "Bearer x") == INVALID_TOKEN
+        assert get_with_key(app, "/401", "x") == (401, {"error": "Invalid API key"})
+        assert get_with_key(app, "/401", new_key(app)) == SCOPE
+    with pytest.raises(RegistrationError, match="401 or 403"):
+        require_identity(invalid_status=400)  # type: ignore[call-overload]
+
+
+def test_a_limit_above_a_guard_does_not_check_the_credential(tmp_path: Path) -> None:
+    """A rate limit above a guard counts the address, so that no one can guess credentials without a limit."""
+    http = HttpRouter("http", __name__)
+    http.get("/me")(rate_limit(rate=2, period=60)(require_bearer(new_handler())))
+    with deployed(tmp_path, http, functions=[who]) as app:
+        statuses = [get_with_authorization(app, "/me", f"Bearer guess{number}")[0] for number in range(3)]
+        assert [*statuses, get_with_authorization(app, "/me", f"Bearer {new_token(app)}")[0]] == [403, 403, 429, 429]
 
 
 def test_expired_and_revoked_keys(tmp_path: Path) -> None:
