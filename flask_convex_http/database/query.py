@@ -113,7 +113,18 @@ class Query(Generic[D]):
             raise QueryError(f"{where} not found; there are {', '.join(self._table.indexes)}")
         equal, bounds = self._index_values(where, index, fields)
         # replace() would take a microsecond more
-        return Query(self._source, self._table, index, equal, bounds, self._order, self._filters, True, self._cursors)
+        return Query(
+            self._source,
+            self._table,
+            index,
+            equal,
+            bounds,
+            self._order,
+            self._filters,
+            True,
+            self._cursors,
+            self._budget,
+        )
 
     def order(self, order: Order) -> Query[D]:
         """Read in ascending ("asc", the default) or descending ("desc") order of the index.

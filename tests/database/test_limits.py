@@ -18,6 +18,7 @@ from flask_convex_http import (
     RegistrationError,
     Schema,
     UnstorableValueError,
+    gt,
     internal_mutation,
     internal_query,
     unique,
@@ -54,6 +55,7 @@ def count(ctx: QueryCtx, *, how: str) -> int:
         "take": lambda: query.take(1000),
         "iterate": lambda: list(query),
         "filter": lambda: query.filter(lambda note: True).collect(),
+        "index": lambda: query.with_index("by_creation_time", creation_time=gt(0)).collect(),
         "paginate": lambda: query.paginate(num_items=1000).page,
         "page": lambda: query.paginate(num_items=3).page,
         "get": lambda: [ctx.db.get(note.id) for note in query.order("desc").take(3)],
@@ -182,7 +184,7 @@ def test_arguments_have_a_largest_number_of_levels(backend: Backend) -> None:
 # --- functions ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("how", ["collect", "take", "iterate", "filter", "paginate"])
+@pytest.mark.parametrize("how", ["collect", "take", "iterate", "filter", "index", "paginate"])
 def test_a_function_reads_up_to_a_limit(backend: Backend, how: str) -> None:
     """A function that reads more bytes of documents than the limit fails, and the message names the setting."""
     add(backend, *(Note(text="x" * 60 * KIB) for _ in range(4)))
