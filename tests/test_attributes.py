@@ -65,6 +65,8 @@ HINTS: list[tuple[str, Callable[[Any], Any], str]] = [
     ("query", lambda ctx: ctx.storage.delete("a"), "call it in a mutation"),
     ("mutation", lambda ctx: ctx.storage.store(b"a"), "pass its id"),
     ("mutation", lambda ctx: ctx.storage.get("a"), "store or read the file in the handler or action"),
+    ("mutation", lambda ctx: ctx.storage.generateUploadUrl, r"write ctx\.storage\.generate_upload_url"),
+    ("mutation", lambda ctx: ctx.rateLimit, r"write ctx\.rate_limit"),
     ("mutation", lambda ctx: ctx.once, "ctx.once is for actions"),
     ("mutation", lambda ctx: ctx.run_action, "schedule one with ctx.scheduler"),
     ("mutation", lambda ctx: ctx.runMutation, r"write ctx\.run_mutation"),
@@ -102,6 +104,13 @@ def test_hasattr_and_copies_work_as_usual() -> None:
     assert looked_up("mutation", lambda ctx: hasattr(ctx.storage, "store")) is False
     assert looked_up("query", lambda ctx: hasattr(ctx.db.query(Item), "all")) is False
     assert looked_up("query", lambda ctx: copy.copy(ctx.db.query(Item)).collect()) == []
+
+
+def test_dir_lists_no_missing_attributes() -> None:
+    """dir() of an object, which shells complete names from, has only the attributes that exist."""
+    names = looked_up("query", dir)
+    assert "run_query" in names
+    assert {"run_mutation", "runQuery", "once"}.isdisjoint(names)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import UNSET
 
-from flask_convex_http.attributes import missing_attribute
+from flask_convex_http.attributes import explain_missing
 from flask_convex_http.database.creation_times import CreationTimes as CreationTimes
 from flask_convex_http.database.limits import LIMITS, Limits
 from flask_convex_http.database.page_cursors import PageCursors
@@ -117,11 +117,6 @@ class DatabaseReader:
         self._schema = schema
         self._cursors = cursors
 
-    if not TYPE_CHECKING:  # for type checkers these names are missing
-
-        def __getattr__(self, name: str) -> Any:
-            raise missing_attribute(self, "ctx.db", name, _READER_HINTS)
-
     @property
     def system(self) -> SystemReader:
         """The package's own tables."""
@@ -183,6 +178,9 @@ class DatabaseReader:
         return table
 
 
+explain_missing(DatabaseReader, "ctx.db", _READER_HINTS)
+
+
 class DatabaseWriter(DatabaseReader):
     """Reads and writes documents in one transaction; `ctx.db` of a mutation. Reads see its own writes.
 
@@ -208,11 +206,6 @@ class DatabaseWriter(DatabaseReader):
         self._limits = limits
         self._transaction = transaction
         self._clock = times
-
-    if not TYPE_CHECKING:  # for type checkers these names are missing
-
-        def __getattr__(self, name: str) -> Any:
-            raise missing_attribute(self, "ctx.db", name, _WRITER_HINTS)
 
     def insert(self, document: D, /) -> Id[D]:
         """Store a document.
@@ -340,6 +333,9 @@ class DatabaseWriter(DatabaseReader):
                 *(changes.get(name, value) for name, value in zip(table.columns, stored[2:], strict=True)),
             ]
             self._limits.check_row(table, row)
+
+
+explain_missing(DatabaseWriter, "ctx.db", _WRITER_HINTS)
 
 
 def insert(

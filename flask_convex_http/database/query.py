@@ -10,11 +10,11 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import msgspec
 
-from flask_convex_http.attributes import missing_attribute
+from flask_convex_http.attributes import explain_missing
 from flask_convex_http.database.page_cursors import PageCursors
 from flask_convex_http.engines import ReadBudget
 from flask_convex_http.errors import InvalidCursorError, NotUniqueError, QueryError, QueryRangeError
@@ -141,11 +141,6 @@ class Query(Generic[D]):
     def filter(self, predicate: Callable[[D], object]) -> Query[D]:
         """Keep only the documents for which a Python function is true. It runs on documents that were read."""
         return replace(self, _filters=(*self._filters, predicate))
-
-    if not TYPE_CHECKING:  # for type checkers these names are missing
-
-        def __getattr__(self, name: str) -> Any:
-            raise missing_attribute(self, "ctx.db.query(...)", name, _HINTS)
 
     def __iter__(self) -> Iterator[D]:
         return filter(self._keeps, self._stream(None))
@@ -318,6 +313,9 @@ class Query(Generic[D]):
         except InvalidCursorError as error:
             function, index = self._cursors[1] or "a mutation", self._index.name
             raise InvalidCursorError(f"{self._table.name}.{index} in {function}: {error}") from None
+
+
+explain_missing(Query, "ctx.db.query(...)", _HINTS)
 
 
 def _check_count(count: object, call: str, least: int) -> None:

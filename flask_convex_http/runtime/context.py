@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
-from flask_convex_http.attributes import missing_attribute
+from flask_convex_http.attributes import explain_missing
 from flask_convex_http.database.db import DatabaseReader, DatabaseWriter
 from flask_convex_http.functions.function import ActionFunction, MutationFunction, QueryFunction
 from flask_convex_http.identities import UserIdentity
@@ -63,11 +63,6 @@ class QueryCtx:
         self.now = now
         self._calls = calls
 
-    if not TYPE_CHECKING:  # for type checkers these names are missing
-
-        def __getattr__(self, name: str) -> Any:
-            raise missing_attribute(self, "ctx", name, _QUERY_HINTS)
-
     @property
     def identity(self) -> UserIdentity:
         """The identity of the caller. Without one it raises `AuthenticationError`, whose response is 401."""
@@ -97,6 +92,9 @@ class QueryCtx:
             ReturnsValidationError: The value does not match.
         """
         return self._calls.query(function, args, kwargs)
+
+
+explain_missing(QueryCtx, "ctx", _QUERY_HINTS)
 
 
 class _RateLimits:
@@ -137,7 +135,7 @@ class _RateLimits:
         self._calls.rate_limit(Limit.of(name, rate, period, capacity), key, count)
 
 
-class MutationCtx(QueryCtx, _RateLimits):
+class MutationCtx(_RateLimits, QueryCtx):
     """The ctx of a mutation, which is one transaction: all of it commits, or nothing.
 
     Attributes:
@@ -151,10 +149,6 @@ class MutationCtx(QueryCtx, _RateLimits):
 
     if TYPE_CHECKING:  # not evaluated, so that typing.get_type_hints works on this class
         _calls: MutationCalls
-    else:  # for type checkers these names are missing
-
-        def __getattr__(self, name: str) -> Any:
-            raise missing_attribute(self, "ctx", name, _MUTATION_HINTS)
 
     @property
     def storage(self) -> StorageWriter:
@@ -189,6 +183,9 @@ class MutationCtx(QueryCtx, _RateLimits):
         return self._calls.mutation(function, args, kwargs)
 
 
+explain_missing(MutationCtx, "ctx", _MUTATION_HINTS)
+
+
 class ActionCtx(_RateLimits):
     """The ctx of an action or an HTTP handler: each query or mutation it runs has a transaction of its own.
 
@@ -203,11 +200,6 @@ class ActionCtx(_RateLimits):
     def __init__(self, auth: Auth, calls: ActionCalls) -> None:
         self.auth = auth
         self._calls = calls
-
-    if not TYPE_CHECKING:  # for type checkers these names are missing
-
-        def __getattr__(self, name: str) -> Any:
-            raise missing_attribute(self, "ctx", name, _ACTION_HINTS)
 
     @property
     def identity(self) -> UserIdentity:
@@ -294,3 +286,6 @@ class ActionCtx(_RateLimits):
             ReturnsValidationError: The value does not match.
         """
         return self._calls.action(function, args, kwargs)
+
+
+explain_missing(ActionCtx, "ctx", _ACTION_HINTS)

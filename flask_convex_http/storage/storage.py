@@ -6,9 +6,8 @@ import io
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
 
-from flask_convex_http.attributes import missing_attribute
+from flask_convex_http.attributes import explain_missing
 from flask_convex_http.engines import Snapshot, Transaction
 from flask_convex_http.errors import ConvexHTTPError
 from flask_convex_http.ids import Id
@@ -36,11 +35,6 @@ class StorageReader:
         self._files = files
         self._site = site
         self._snapshot = snapshot
-
-    if not TYPE_CHECKING:  # for type checkers these names are missing
-
-        def __getattr__(self, name: str) -> Any:
-            raise missing_attribute(self, "ctx.storage", name, _READER_HINTS)
 
     def get_url(
         self, file_id: Id[StoredFile], /, *, expires_in: timedelta | None = None, inline: bool = False
@@ -198,3 +192,7 @@ class StorageActions(_Uploads):
     def revoke_urls(self, file_id: Id[StoredFile], /) -> None:
         """Invalidate all URLs of a file."""
         self._files.engine.write(lambda transaction: self._files.revoke_urls(transaction, file_id))
+
+
+for _kind in (StorageReader, StorageWriter, StorageActions):
+    explain_missing(_kind, "ctx.storage", _READER_HINTS)
