@@ -27,6 +27,7 @@ from flask_convex_http.errors import MigrationRefusedError, MigrationRequiredErr
 from flask_convex_http.functions.description import FunctionDescription, describe_function
 from flask_convex_http.functions.function import Function
 from flask_convex_http.functions.registry import Registry
+from flask_convex_http.idempotency.idempotent_requests import IdempotentRequests
 from flask_convex_http.identities import UserIdentity
 from flask_convex_http.inbox.inbox import Inbox
 from flask_convex_http.inbox.queue import PROCESS
@@ -96,6 +97,7 @@ class Backend:
         crons: The crons.
         webhooks: The webhooks.
         inbox: The deliveries that webhooks have received.
+        idempotency: The idempotent requests.
         api_keys: The API keys.
         tokens: The access tokens.
         job_control: Lists, cancels and retries jobs.
@@ -155,6 +157,7 @@ class Backend:
         self.rejections = Rejections(_rejections_folder(settings, folder))
         self.webhooks = Webhooks() if webhooks is None else webhooks
         self.inbox = Inbox(self.runtime, self.webhooks)
+        self.idempotency = IdempotentRequests(self.runtime)
         self.functions.add_own(PROCESS, self.inbox.queue.process_function())
         self.jobs.on_cancel[PROCESS] = self.inbox.queue.cancel
         self.api_keys: Credentials[ApiKey] = self._credentials(ApiKey, settings.api_key_prefix)

@@ -288,6 +288,14 @@ class CallInProgressError(ConvexHTTPError):
     retry_after = 5
 
 
+class KeyInUseError(ConvexHTTPError):
+    """A request with the same `Idempotency-Key` is being processed at this moment."""
+
+    status = 409
+    public = True
+    retry_after = 1
+
+
 class SchedulingError(ConvexHTTPError):
     """A function was scheduled in a way that cannot work."""
 

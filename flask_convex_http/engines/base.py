@@ -110,6 +110,15 @@ class Transaction(Snapshot, Protocol):
     def claim(self, table: Table[Any], segment: Segment, *, limit: int) -> list[Row]:
         """Return the first rows of a segment that no other transaction has claimed, and claim them until the end."""
 
+    def try_lock(self, number: int) -> bool:
+        """Lock a number until the end of the transaction, and return whether no other transaction has locked it.
+
+        Always True where `Engine.key_locks` does that among processes.
+
+        Args:
+            number: A digest of 64 bits, signed.
+        """
+
     def savepoint(self) -> AbstractContextManager[None]:
         """Roll back the writes of a `with` block, and only those, if an exception leaves it."""
 
@@ -125,6 +134,7 @@ class Engine(Protocol):
         backups: Makes and restores backup files. None where the database has tools of its own for that.
         start_marker: Marks the job that runs. None where transactions run side by side.
         mailbox: Keeps texts for other processes. None where writers do not wait for each other.
+        key_locks: Locks keys before a transaction begins. None where a transaction does (`Transaction.try_lock`).
     """
 
     @property
@@ -142,6 +152,10 @@ class Engine(Protocol):
     @property
     def mailbox(self) -> Mailbox | None:
         """What keeps texts for other processes, or None."""
+
+    @property
+    def key_locks(self) -> KeyLocks | None:
+        """What locks keys before a transaction begins, or None."""
 
     def read(self, query: Callable[[Snapshot], T]) -> T:
         """Run a query on one snapshot and return its result.
@@ -279,6 +293,17 @@ class Mailbox(Protocol):
 
     def remove(self, name: str) -> None:
         """Remove a text."""
+
+
+class KeyLocks(Protocol):
+    """Locks on keys among processes. Best effort: a lock may be free although another process holds it."""
+
+    def hold(self, number: int) -> AbstractContextManager[bool]:
+        """Hold the lock of a key during a `with` block, whose value is whether no other process holds it.
+
+        Args:
+            number: A digest of the key. Within a process, one thread at a time may use it.
+        """
 
 
 class Backups(Protocol):

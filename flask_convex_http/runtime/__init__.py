@@ -9,9 +9,11 @@ from flask_convex_http.runtime.auth import Auth as Auth
 from flask_convex_http.runtime.auth import PendingAuth as PendingAuth
 from flask_convex_http.runtime.caller import Caller as Caller
 from flask_convex_http.runtime.calls import MutationCalls as MutationCalls
+from flask_convex_http.runtime.calls import caller_of as caller_of
 from flask_convex_http.runtime.calls import calls_of as calls_of
 from flask_convex_http.runtime.context import ActionCtx as ActionCtx
 from flask_convex_http.runtime.context import MutationCtx as MutationCtx
 from flask_convex_http.runtime.context import QueryCtx as QueryCtx
 from flask_convex_http.runtime.runtime import AppContext as AppContext
 from flask_convex_http.runtime.runtime import Runtime as Runtime
+from flask_convex_http.runtime.runtime import fresh_arguments as fresh_arguments

@@ -76,6 +76,10 @@ class RecordingTransaction:
         """See `Transaction`."""
         return self._transaction.lookup_again(table, values)
 
+    def try_lock(self, number: int) -> bool:
+        """See `Transaction`."""
+        return self._transaction.try_lock(number)
+
     def claim(self, table: Table[Any], segment: Segment, *, limit: int) -> list[Row]:
         """See `Transaction`."""
         return self._transaction.claim(table, segment, limit=limit)

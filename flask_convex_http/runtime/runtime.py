@@ -122,7 +122,7 @@ class Runtime:
     def query(self, function: Function[Any, Any], arguments: Kwargs, caller: Caller) -> Any:
         """Run a query on a new snapshot, and return its value."""
         caller.auth.settle()  # it may fetch the keys of an issuer, which no snapshot should wait for
-        fresh = _fresh_arguments(arguments)
+        fresh = fresh_arguments(arguments)
         return self.engine.read(lambda snapshot: self.query_in(snapshot, self.clock(), function, next(fresh), caller))
 
     def query_in(
@@ -150,7 +150,7 @@ class Runtime:
     def mutation(self, function: Function[Any, Any], arguments: Kwargs, caller: Caller) -> Any:
         """Run a mutation in a new transaction, and return its value after the commit."""
         caller.auth.settle()  # it may fetch the keys of an issuer, which no transaction should wait for
-        fresh = _fresh_arguments(arguments)
+        fresh = fresh_arguments(arguments)
         return self.write(
             lambda calls: self.result(function, function.handler(calls.ctx(), **next(fresh))),
             caller,
@@ -205,8 +205,12 @@ class Runtime:
         return result
 
 
-def _fresh_arguments(arguments: Kwargs) -> Iterator[Kwargs]:
-    """Yield the arguments for each attempt of a function, without the changes that an earlier attempt made to them."""
+def fresh_arguments(arguments: Kwargs) -> Iterator[Kwargs]:
+    """Yield the arguments for each attempt of a function, without the changes that an earlier attempt made to them.
+
+    Args:
+        arguments: The arguments.
+    """
     if _IMMUTABLE.issuperset(map(type, arguments.values())):
         return itertools.repeat(arguments)
     try:

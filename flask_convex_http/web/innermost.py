@@ -8,12 +8,14 @@ since a transaction must not wait for a client.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from flask import Request, current_app
 
+from flask_convex_http.errors import FunctionCallError
 from flask_convex_http.web.handlers import read_parameters
 from flask_convex_http.web.route_checks import GUARDED, LIMITED
 
@@ -42,12 +44,15 @@ def put_around(handler: Callable[..., Any], around: Around) -> Callable[..., Any
     """
     if not is_decorated(handler):
 
+        @functools.wraps(handler)
         def direct(ctx: Any, request: Request, **values: Any) -> Any:
+            request.environ[_AROUND] = _refuse
             read_parameters(handler, request, values)
             return around(handler, ctx, request, **values)
 
         return direct
 
+    @functools.wraps(handler)
     def later(ctx: Any, request: Request, **values: Any) -> Any:
         request.environ[_AROUND] = around
         return handler(ctx, request, **values)
@@ -66,9 +71,19 @@ def inner_call(handler: Callable[..., Any]) -> Callable[..., Any]:
     def call(environ: dict[str, Any], ctx: Any, *args: Any, **values: Any) -> Any:
         around = environ.pop(_AROUND, None) if is_innermost else None
         if around is not None:
+            environ[_AROUND] = _refuse
             read_parameters(handler, args[0], values)
             return around(handler, ctx, *args, **values)
         run = current_app.ensure_sync(handler) if is_async else handler
         return run(ctx, *args, **values)
 
     return call
+
+
+def _refuse(handler: Callable[..., Any], ctx: Any, request: Request, /, *args: Any, **values: Any) -> Any:
+    """Refuse the check of a decorator that the route did not see, and that would come too late."""
+    name = getattr(handler, "__name__", "handler")
+    raise FunctionCallError(
+        f"A decorator without functools.wraps hides a check of {name}, which must run before its transaction; write "
+        "@functools.wraps(handler) in that decorator"
+    )

@@ -59,7 +59,7 @@ def read_json(request: Request, type: Any = Any, *, content_types: Sequence[str]
 def decode_json(request: Request, checks: Validator, content_types: Collection[str]) -> Any:
     """Parse a JSON body and validate it; see `read_json`."""
     mimetype = request.mimetype
-    if mimetype != "application/json" and not _is_json(mimetype) and mimetype not in content_types:
+    if not is_json(mimetype) and mimetype not in content_types:
         raise RequestError("Content-Type must be application/json", 415)
     refuse_compressed(request.environ)
     body = request.get_data()
@@ -91,8 +91,9 @@ def checked_content_types(content_types: Sequence[str]) -> tuple[str, ...]:
     return chosen
 
 
-def _is_json(mimetype: str) -> bool:
-    return mimetype.startswith("application/") and mimetype.endswith("+json")
+def is_json(mimetype: str) -> bool:
+    """Return whether a media type is JSON."""
+    return mimetype == "application/json" or (mimetype.startswith("application/") and mimetype.endswith("+json"))
 
 
 def is_compressed(environ: Mapping[str, Any]) -> bool:

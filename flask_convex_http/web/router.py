@@ -11,15 +11,17 @@ import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, TypeVar, Unpack
+from typing import Any, Concatenate, TypeVar, Unpack, overload
 
 from flask import Blueprint, Flask
 
 from flask_convex_http.errors import RegistrationError
 from flask_convex_http.inbox.registry import Dedupe, Mode, Options, OrderBy
 from flask_convex_http.retry import Retry
+from flask_convex_http.runtime import MutationCtx
 from flask_convex_http.web.cors import CorsOption, Policy, cors_policy
 from flask_convex_http.web.handlers import uniform
+from flask_convex_http.web.idempotent import Idempotent, IdempotentOption, OneMutation
 from flask_convex_http.web.limits import Limits
 from flask_convex_http.web.matching import CORS, prepare, rule_of
 from flask_convex_http.web.operations import Operation
@@ -31,7 +33,7 @@ from flask_convex_http.web.route_checks import (
     checked_path,
     mark,
 )
-from flask_convex_http.web.routes import Route, RouteOptions, RuleOptions
+from flask_convex_http.web.routes import IdempotentOptions, Route, RouteOptions, RuleOptions
 from flask_convex_http.web.state import EXTENSION
 from flask_convex_http.web.views import apply_cors, cors_applier, handler_view, preflight_view, webhook_view
 from flask_convex_http.web.webhooks import Handler as WebhookHandler
@@ -39,6 +41,8 @@ from flask_convex_http.web.webhooks import WebhookRoute
 from flask_convex_http.webhooks.base import Provider
 
 H = TypeVar("H", bound=Callable[..., Any])
+#: A handler that runs as one mutation.
+M = TypeVar("M", bound=Callable[Concatenate[MutationCtx, ...], Any])
 
 
 class HttpRouter(Blueprint):
@@ -94,6 +98,8 @@ class HttpRouter(Blueprint):
         cors: CorsOption = None,
         status: int | None = None,
         content_types: Sequence[str] | None = None,
+        idempotent: IdempotentOption = False,
+        keep: timedelta | None = None,
         max_body_bytes: int | None = None,
         max_json_bytes: int | None = None,
         max_form_bytes: int | None = None,
@@ -115,6 +121,10 @@ class HttpRouter(Blueprint):
             status: The status of the response, unless the handler returns one of its own. The default is 200, or 204
                 if the handler's return annotation is None.
             content_types: Content types that `body` accepts beside JSON's, such as `["text/plain"]`.
+            idempotent: Run the handler as one mutation, whose ctx is a `MutationCtx`, once for each `Idempotency-Key`
+                of a caller. A retry gets the stored response. A request without the header is 400, unless this is
+                "optional".
+            keep: How long an idempotency key is kept, by default a day.
             max_body_bytes: The largest body in bytes, by default the setting CONVEX_MAX_BODY_BYTES.
             max_json_bytes: The largest body that is parsed as JSON, in bytes; by default CONVEX_MAX_JSON_BYTES.
             max_form_bytes: The largest text of a form in bytes, without its files; by default CONVEX_MAX_FORM_BYTES.
@@ -131,6 +141,7 @@ class HttpRouter(Blueprint):
         limits = Limits.of(max_body_bytes, max_json_bytes, max_form_bytes, max_form_fields).or_else(self._limits)
         policy = cors_policy(cors, self._cors)
         accepted = checked_content_types(content_types or ())
+        idempotency = Idempotent.of(idempotent, keep, chosen)
 
         def decorate(handler: H) -> H:
             call = uniform(handler)
@@ -146,7 +157,8 @@ class HttpRouter(Blueprint):
             )
             name = self._endpoint(handler, endpoint)
             self._refuse_twice(path, chosen)
-            self._add(path, name, handler_view(call, operation, limits), chosen, policy, dict(options), operation)
+            runs = call if idempotency is None else idempotency.wrap(call, operation.status)
+            self._add(path, name, handler_view(runs, operation, limits), chosen, policy, dict(options), operation)
             mark(handler)
             return handler
 
@@ -156,19 +168,43 @@ class HttpRouter(Blueprint):
         """Register a handler for GET (and HEAD); see `route`."""
         return self.route(rule, method="GET", **options)
 
-    def post(self, rule: str | None = None, **options: Unpack[RouteOptions]) -> Callable[[H], H]:  # type: ignore[override]
+    @overload  # type: ignore[override]
+    def post(self, rule: str | None = None, **options: Unpack[RouteOptions]) -> Callable[[H], H]: ...
+    @overload
+    def post(
+        self, rule: str | None = None, *, idempotent: OneMutation, **options: Unpack[IdempotentOptions]
+    ) -> Callable[[M], M]: ...
+    def post(self, rule: str | None = None, **options: Any) -> Callable[[H], H]:
         """Register a handler for POST; see `route`."""
         return self.route(rule, method="POST", **options)
 
-    def put(self, rule: str | None = None, **options: Unpack[RouteOptions]) -> Callable[[H], H]:  # type: ignore[override]
+    @overload  # type: ignore[override]
+    def put(self, rule: str | None = None, **options: Unpack[RouteOptions]) -> Callable[[H], H]: ...
+    @overload
+    def put(
+        self, rule: str | None = None, *, idempotent: OneMutation, **options: Unpack[IdempotentOptions]
+    ) -> Callable[[M], M]: ...
+    def put(self, rule: str | None = None, **options: Any) -> Callable[[H], H]:
         """Register a handler for PUT; see `route`."""
         return self.route(rule, method="PUT", **options)
 
-    def patch(self, rule: str | None = None, **options: Unpack[RouteOptions]) -> Callable[[H], H]:  # type: ignore[override]
+    @overload  # type: ignore[override]
+    def patch(self, rule: str | None = None, **options: Unpack[RouteOptions]) -> Callable[[H], H]: ...
+    @overload
+    def patch(
+        self, rule: str | None = None, *, idempotent: OneMutation, **options: Unpack[IdempotentOptions]
+    ) -> Callable[[M], M]: ...
+    def patch(self, rule: str | None = None, **options: Any) -> Callable[[H], H]:
         """Register a handler for PATCH; see `route`."""
         return self.route(rule, method="PATCH", **options)
 
-    def delete(self, rule: str | None = None, **options: Unpack[RouteOptions]) -> Callable[[H], H]:  # type: ignore[override]
+    @overload  # type: ignore[override]
+    def delete(self, rule: str | None = None, **options: Unpack[RouteOptions]) -> Callable[[H], H]: ...
+    @overload
+    def delete(
+        self, rule: str | None = None, *, idempotent: OneMutation, **options: Unpack[IdempotentOptions]
+    ) -> Callable[[M], M]: ...
+    def delete(self, rule: str | None = None, **options: Any) -> Callable[[H], H]:
         """Register a handler for DELETE; see `route`."""
         return self.route(rule, method="DELETE", **options)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypedDict
 
 from flask_convex_http.web.cors import CorsOption, Policy
@@ -33,6 +34,12 @@ class RouteOptions(RuleOptions, total=False):
     max_form_bytes: int
     max_form_fields: int
     endpoint: str
+
+
+class IdempotentOptions(RouteOptions, total=False):
+    """The further options of a route with `idempotent=`; see `HttpRouter.route`."""
+
+    keep: timedelta
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ from flask_convex_http.web.requests import refuse_compressed
 from flask_convex_http.web.responses import to_response
 from flask_convex_http.web.route_checks import GUARDED, LIMITED
 from flask_convex_http.web.state import backend_of, site_of, webhooks_of
+from flask_convex_http.web.stored_responses import as_response, stored
 from flask_convex_http.webhooks.base import Provider
 from flask_convex_http.webhooks.events import WebhookEvent
 from flask_convex_http.webhooks.profiles import Profile
@@ -115,7 +116,7 @@ class WebhookRoute:
             if error.status < 500 and not isinstance(error, ConvexError | RateLimitedError):
                 raise WebhookFailedError("A webhook's handler failed") from error  # the delivery itself is valid
             raise
-        return _response(app, answer)
+        return as_response(app, answer)
 
 
 def _check_handler(handler: Handler) -> None:
@@ -222,7 +223,7 @@ def _run(handler: Handler, provider: Provider) -> Callable[[MutationCtx, Webhook
         except HTTPException as error:
             _check_error(error)
             raise
-        return plain_response(provider) if value is None else _stored(to_response(current_app, value))
+        return plain_response(provider) if value is None else stored(to_response(current_app, value))
 
     return run
 
@@ -238,13 +239,3 @@ def _check_error(error: HTTPException) -> None:
     status = error.code if error.response is None else error.response.status_code
     if status is not None and status < 400:
         raise WebhookFailedError(f"abort() was given an answer of {status}, which is no error: return it") from error
-
-
-def _stored(response: Response) -> StoredResponse:
-    response.direct_passthrough = False  # reads a response that streams a file
-    headers = tuple((name, value) for name, value in response.headers.items() if name != "Content-Length")
-    return StoredResponse(response.status_code, headers, response.get_data())
-
-
-def _response(app: Flask, answer: StoredResponse) -> Response:
-    return app.response_class(answer.body, answer.status, headers=list(answer.headers))

@@ -1,6 +1,7 @@
 """Delete expired rows, and the parts that killed backups and uploads have left.
 
-These are ended jobs, ticks of crons, results of `ctx.once`, full buckets, used upload URLs and old webhook deliveries.
+These are ended jobs, ticks of crons, results of `ctx.once`, full buckets, used upload URLs, old
+webhook deliveries and idempotency keys.
 Each transaction deletes a few rows of each kind, so that no other writer waits for long.
 """
 
@@ -53,4 +54,5 @@ class Cleaner:
             backend.rate_limits.purge(transaction, now, _BATCH_SIZE),
             backend.files.upload_urls.purge(transaction, now, _BATCH_SIZE),
             backend.inbox.purge(transaction, now, _BATCH_SIZE),
+            backend.idempotency.purge(transaction, now, _BATCH_SIZE),
         ]

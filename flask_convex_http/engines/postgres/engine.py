@@ -46,11 +46,13 @@ class PostgresEngine:
         backups: None, because PostgreSQL has pg_dump, pg_restore and standbys.
         start_marker: None, because many jobs run at the same time.
         mailbox: None, because writers do not wait for each other.
+        key_locks: None, because transactions lock keys.
     """
 
     backups = None
     start_marker = None
     mailbox = None
+    key_locks = None
 
     def __init__(
         self,

@@ -103,6 +103,10 @@ class PostgresTransaction(PostgresReader):
         """Lock and return the first rows of a segment that no other transaction has locked."""
         return self._fetch(table, *self._statements.claim(table, segment, limit))
 
+    def try_lock(self, number: int) -> bool:
+        """Lock a number until the end of the transaction, and return whether no other transaction has locked it."""
+        return bool(self._rows("SELECT pg_try_advisory_xact_lock(%s)", (number,))[0][0])
+
     @contextlib.contextmanager
     def savepoint(self) -> Iterator[None]:
         """Roll back the writes of the `with` block, and only those, if an exception leaves it."""

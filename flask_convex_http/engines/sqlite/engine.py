@@ -26,6 +26,7 @@ from flask_convex_http.schema.documents import Schema, Table
 from flask_convex_http.schema.migrations import Migration, MigrationStep
 from flask_convex_http.sqlite.connections import DRIVER_ERRORS, sqlite3
 from flask_convex_http.sqlite.file import WRITE_QUEUE, WRITE_TIMEOUT, SQLiteFile
+from flask_convex_http.sqlite.key_locks import KeyLocks
 from flask_convex_http.sqlite.mailbox import Mailbox
 from flask_convex_http.sqlite.start_marker import StartMarker
 from flask_convex_http.sqlite.wakeups import PipeListener, notify
@@ -54,6 +55,7 @@ class SQLiteEngine:
         notifications: Wakes the workers of all processes on this machine.
         start_marker: Marks the job that runs.
         mailbox: Keeps texts for other processes.
+        key_locks: Locks keys among processes.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class SQLiteEngine:
         self.notifications = SQLiteNotifications(self.path)
         self.start_marker = StartMarker(self.path)
         self.mailbox = Mailbox(self.path)
+        self.key_locks = KeyLocks(self.path)
         self._file = SQLiteFile(
             self.path,
             lambda error: translate(error, schema),
@@ -179,6 +182,7 @@ class SQLiteEngine:
         """Close the idle connections, and remove the file if it is temporary."""
         self._file.close()
         self.start_marker.close()
+        self.key_locks.close()
         if self._remove_folder is not None:
             self._remove_folder()
 

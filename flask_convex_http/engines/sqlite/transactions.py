@@ -48,6 +48,10 @@ class SQLiteTransaction(SQLiteReader):
         """Return the first rows of a segment. There is one writer at a time, so all of them are unclaimed."""
         return self.select(table, segment, descending=False, limit=limit)
 
+    def try_lock(self, number: int) -> bool:
+        """Return True, since there is one writer at a time."""
+        return True
+
     @contextlib.contextmanager
     def savepoint(self) -> Iterator[None]:
         """Roll back the writes of the `with` block, and only those, if an exception leaves it."""

@@ -1,0 +1,197 @@
+"""Run a request with an idempotency key: its effects happen once, for any number of retries.
+
+The effects of a request, its scheduled jobs, its key and its response are one commit. A retry finds the key, gets the
+stored response and runs nothing. A handler that raises, or whose response asks the client to try again, leaves neither
+effects nor a key, so that a retry runs it.
+
+While a request runs, another one with its key is 409. Threads of a process see that in a dict. Processes see it in the
+locks of the engine, which are best effort. The unique index of the keys decides in the end: of two requests that both
+run, one commits. The other is rolled back, and then finds the key.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from flask_convex_http.engines import Transaction
+from flask_convex_http.errors import (
+    ConvexHTTPError,
+    KeyInUseError,
+    MigrationRequiredError,
+    OverloadedError,
+    RateLimitedError,
+    RequestError,
+    UnavailableError,
+)
+from flask_convex_http.idempotency.keyed_request import HEADER, KeyedRequest
+from flask_convex_http.idempotency.stored_keys import StoredKeys
+from flask_convex_http.log import logger_of
+from flask_convex_http.runtime import Caller, MutationCalls, MutationCtx, Runtime
+from flask_convex_http.schema.system_tables import IdempotencyKey, StoredResponse
+
+logger = logger_of()
+
+#: Statuses below 500 that ask the client to send the request again.
+_TRY_AGAIN = (408, 425, 429)
+
+Handle = Callable[[MutationCtx], StoredResponse]
+
+
+class NotStoredError(Exception):
+    """A handler returned a response that asks the client to try again: roll back its effects and send it.
+
+    Args:
+        response: The response.
+    """
+
+    def __init__(self, response: StoredResponse) -> None:
+        super().__init__(f"The handler has returned {response.status}")
+        self.response = response
+
+
+@dataclass(slots=True)
+class IdempotentRequests:
+    """The idempotent requests of an application.
+
+    Attributes:
+        runtime: Runs the handlers.
+        keys: The rows of the keys.
+    """
+
+    runtime: Runtime
+    keys: StoredKeys = field(init=False)
+    _running: dict[tuple[int, str], object] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        self.keys = StoredKeys(self.runtime.schema)
+
+    def run(self, request: KeyedRequest, caller: Caller, handle: Handle, name: str) -> tuple[StoredResponse, bool]:
+        """Return the stored response to a request, or run its handler and store the response.
+
+        Args:
+            request: The request.
+            caller: The caller that the handler runs for.
+            handle: Runs the handler. The engine may call it again from the start.
+            name: The handler, for log lines.
+
+        Returns:
+            The response, and whether it was stored before.
+
+        Raises:
+            RequestError: The key belongs to another request (422).
+            KeyInUseError: A request with the key runs at this moment.
+            Exception: Any exception of the handler. Its effects are rolled back, and the key is unused.
+        """
+        known = self.keys.lookup(self.runtime.engine, request)
+        if known is not None and not self._has_expired(known):
+            return _repeat(known, request), True
+        with self._alone(request):
+            return self._run(request, caller, handle, name, was_known=known is not None)
+
+    def run_once(self, caller: Caller, handle: Handle, name: str) -> StoredResponse:
+        """Run a handler for a request without a key, in the same way."""
+        try:
+            return self.runtime.write(lambda calls: _handled(calls, handle), caller, name=name)
+        except NotStoredError as error:
+            return error.response
+
+    def purge(self, transaction: Transaction, now: float, limit: int) -> int:
+        """Delete expired keys, at most `limit`, and return their number."""
+        return self.keys.purge(transaction, now, limit)
+
+    def _run(
+        self, request: KeyedRequest, caller: Caller, handle: Handle, name: str, *, was_known: bool
+    ) -> tuple[StoredResponse, bool]:
+        find = self.keys.find if was_known else self.keys.find_again
+
+        def work(calls: MutationCalls) -> StoredResponse | IdempotencyKey:
+            transaction = calls.transaction
+            if not transaction.try_lock(request.number):
+                raise _in_use()
+            known = find(transaction, request)
+            if known is not None and not self._has_expired(known):
+                return known
+            response = _handled(calls, handle)
+            if known is not None:
+                self.keys.delete(transaction, [known])
+            self.keys.add(transaction, self.runtime.times, self.runtime.clock(), request, response)
+            return response
+
+        try:
+            result = self.runtime.write(work, caller, name=name)
+        except NotStoredError as error:
+            return error.response, False
+        except Exception as error:
+            known = None if _is_decided(error) else self.keys.lookup(self.runtime.engine, request)
+            if known is None or self._has_expired(known):
+                raise
+            result = known  # a duplicate was faster, and this one met its effects or its row
+        if isinstance(result, StoredResponse):
+            return result, False
+        return _repeat(result, request), True
+
+    @contextlib.contextmanager
+    def _alone(self, request: KeyedRequest) -> Iterator[None]:
+        """Exclude other requests with the key while one runs.
+
+        Raises:
+            KeyInUseError: Another one runs.
+        """
+        place, mine = (os.getpid(), request.digest), object()
+        if self._running.setdefault(place, mine) is not mine:
+            raise _in_use()
+        locks = self.runtime.engine.key_locks
+        try:
+            with locks.hold(request.number) if locks is not None else contextlib.nullcontext(True) as is_free:
+                if not is_free:
+                    raise _in_use()
+                yield
+        finally:
+            del self._running[place]
+
+    def _has_expired(self, known: IdempotencyKey) -> bool:
+        return known.expires <= self.runtime.clock()
+
+
+def _handled(calls: MutationCalls, handle: Handle) -> StoredResponse:
+    response = handle(calls.ctx())
+    if response.status >= 500 or response.status in _TRY_AGAIN:
+        raise NotStoredError(response)
+    return response
+
+
+def _is_decided(error: Exception) -> bool:
+    """Return whether an error says nothing about a duplicate: the database failed, or a limit was reached."""
+    if isinstance(error, UnavailableError):
+        return error.by_engine
+    return isinstance(error, KeyInUseError | OverloadedError | MigrationRequiredError | RateLimitedError)
+
+
+def _repeat(known: IdempotencyKey, request: KeyedRequest) -> StoredResponse:
+    """Return the stored response.
+
+    Raises:
+        RequestError: The key belongs to another request.
+    """
+    if known.fingerprint != request.fingerprint:
+        logger.info("A key of %s %s was sent with another request [request %s]", *_names(known), request.request_id)
+        raise RequestError(f"This {HEADER} was used for another request; send a new key", 422)
+    logger.info(
+        "A retry of %s %s got the stored response %d of request %s [request %s]",
+        *_names(known),
+        known.status,
+        known.request_id,
+        request.request_id,
+    )
+    return StoredResponse(known.status, known.headers, known.body)
+
+
+def _names(known: IdempotencyKey) -> tuple[str, str]:
+    return known.method, repr(known.path)
+
+
+def _in_use() -> ConvexHTTPError:
+    return KeyInUseError(f"A request with this {HEADER} is being processed; try again later")

@@ -1,0 +1,158 @@
+"""The header `Idempotency-Key`, and what makes a request a retry of another.
+
+The header is that of draft-ietf-httpapi-idempotency-key-header: a string of Structured Fields (RFC 8941, 3.3.3), such
+as `"8e03978e-40d5-43dd-bc93-6894a57f9324"`. Most clients send the same without quotes, which is the same key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+
+import msgspec
+
+from flask_convex_http.error_texts import plain
+from flask_convex_http.errors import RequestError
+from flask_convex_http.signing import Signing
+
+HEADER = "Idempotency-Key"
+MAX_KEY_LENGTH = 255
+#: A string with its parameters, which have no meaning here (RFC 8941, 3.1.2).
+_STRING = re.compile(
+    r'"((?:[ !#-\[\]-~]|\\["\\])*)"(?: *; *[a-z*][a-z0-9_.*-]*(?:=(?:"(?:[ !#-\[\]-~]|\\["\\])*"|[!#-+\--:<-~]+))?)*'
+)
+#: Visible ASCII. A comma would be two headers, which servers join, and a quotation mark a string that does not end.
+_BARE = re.compile(r"[!#-+\--~]+")
+_PURPOSE = "idempotency"
+
+#: Numbers keep their digits, so that bodies with different numbers are never equal.
+_decoder = msgspec.json.Decoder(float_hook=Decimal)
+_encoder = msgspec.json.Encoder(order="sorted", decimal_format="number")
+
+
+@dataclass(frozen=True, slots=True)
+class KeyedRequest:
+    """A request with an idempotency key.
+
+    Attributes:
+        key: The key.
+        identity: The caller, None for an anonymous one.
+        method: The method.
+        path: The path.
+        request_id: The id of the request.
+        digest: A keyed digest of the caller and the key.
+        fingerprint: A keyed digest of what a retry must have in common with the request.
+        keep: How long the key is kept, in milliseconds.
+    """
+
+    key: str
+    identity: str | None
+    method: str
+    path: str
+    request_id: str
+    digest: str
+    fingerprint: str
+    keep: float
+
+    @property
+    def number(self) -> int:
+        """A digest of 64 bits, signed, for locks."""
+        return int.from_bytes(bytes.fromhex(self.digest[:16]), "big", signed=True)
+
+
+@dataclass(frozen=True, slots=True)
+class RequestContent:
+    """What a retry must have in common with its first request.
+
+    Attributes:
+        method: The method.
+        path: The path, as it was decoded.
+        query: The query string, as it was sent.
+        body: The body.
+        is_json: Whether the body is JSON, and equal to another if its values are.
+    """
+
+    method: str
+    path: str
+    query: str
+    body: bytes
+    is_json: bool
+
+
+def parse_key(value: str | None) -> str | None:
+    """Return the key of the header `Idempotency-Key`, or None without the header.
+
+    Args:
+        value: The value of the header.
+
+    Raises:
+        RequestError: The value is not a string of Structured Fields or a bare text of visible ASCII, or the key does
+            not have 1 to 255 characters (400).
+    """
+    if value is None:
+        return None
+    value = value.strip(" \t")
+    string = _STRING.fullmatch(value) if len(value) <= 4 * MAX_KEY_LENGTH else None
+    if string is not None:
+        key = re.sub(r"\\(.)", r"\1", string[1])
+    elif _BARE.fullmatch(value, endpos=MAX_KEY_LENGTH + 1):
+        key = value
+    else:
+        key = ""
+    if not 1 <= len(key) <= MAX_KEY_LENGTH:
+        raise RequestError(f"{HEADER} must be one string of 1 to {MAX_KEY_LENGTH} printable ASCII characters", 400)
+    return key
+
+
+def keyed_request(
+    signing: Signing, key: str, identity: str | None, content: RequestContent, request_id: str, keep: float
+) -> KeyedRequest:
+    """Return a request with its digests.
+
+    Args:
+        signing: Has the keys of the digests.
+        key: The idempotency key.
+        identity: The caller, None for an anonymous one.
+        content: What a retry must have in common with it.
+        request_id: The id of the request.
+        keep: How long the key is kept, in milliseconds.
+    """
+    identity = None if identity is None else plain(identity)
+    return KeyedRequest(
+        key=key,
+        identity=identity,
+        method=content.method,
+        path=plain(content.path),
+        request_id=request_id,
+        digest=_digest(signing, b"", (identity or "").encode(), b"" if identity is None else b"known", key.encode()),
+        fingerprint=_digest(
+            signing,
+            content.method.encode(),
+            content.path.encode("utf-8", "surrogatepass"),
+            content.query.encode("utf-8", "surrogatepass"),
+            _canonical(content.body) if content.is_json else content.body,
+        ),
+        keep=keep,
+    )
+
+
+def _digest(signing: Signing, *parts: bytes) -> str:
+    """Return a keyed digest of several texts. Each has its length before it, so that none can look like two."""
+    digest = hashlib.blake2b(key=signing.key(_PURPOSE), digest_size=16)
+    for part in parts:
+        digest.update(b"%d:" % len(part))
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _canonical(body: bytes) -> bytes:
+    """Return a JSON body with sorted keys and without blanks, or the body itself if it is not JSON.
+
+    Some clients write the fields of an object in another order after a restart.
+    """
+    try:
+        return _encoder.encode(_decoder.decode(body))
+    except (msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError):
+        return body

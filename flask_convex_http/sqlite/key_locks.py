@@ -1,0 +1,102 @@
+"""Locks on keys among the processes of one machine, held while a request with the key is processed.
+
+Each key is one byte of the range of a file beside the database, at the position that its digest says. A lock belongs to
+the open file ("open file description lock" of Linux), and the kernel releases it when the process dies. Two keys with
+one position exclude each other, which one in 2**62 pairs does. Nothing is written to the file.
+
+The locks are best effort: the unique index of the keys decides what is a duplicate. Where a system has no such locks,
+or no descriptor is left, every lock is free.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import struct
+import sys
+import threading
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+
+from flask_convex_http.sqlite.rights import open_beside
+
+_COMMAND = fcntl.F_OFD_SETLK if sys.platform == "linux" else None
+#: Positions in a file are signed.
+_POSITIONS = 2**62
+
+
+class KeyLocks:
+    """The locks of one database.
+
+    Args:
+        path: The database file. The locks are on the file of `ProcessLock` beside it, which the writers lock otherwise.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._database = path
+        self._path = path.with_name(f"{path.name}.lock")
+        self._descriptor: int | None = None
+        self._opening = threading.Lock()
+        _ALL.add(self)
+
+    @contextlib.contextmanager
+    def hold(self, number: int) -> Iterator[bool]:
+        """Hold the lock of a key during a `with` block, whose value is whether no other process holds it.
+
+        Args:
+            number: The number of the key, such as a digest. Within a process, one thread at a time may use it.
+        """
+        position = number % _POSITIONS
+        is_free = self._set(fcntl.F_WRLCK, position)
+        try:
+            yield is_free
+        finally:
+            if is_free:
+                self._set(fcntl.F_UNLCK, position)
+
+    def close(self) -> None:
+        """Close the file, which releases all locks."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def after_fork(self) -> None:
+        """Close the file in a child, which shares the locks of its parent otherwise."""
+        self._opening = threading.Lock()
+        self.close()
+
+    def _set(self, kind: int, position: int) -> bool:
+        if _COMMAND is None:
+            return True
+        try:
+            fcntl.fcntl(self._open(), _COMMAND, struct.pack("hhqqi", kind, os.SEEK_SET, position, 1, 0))
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        return True
+
+    def _open(self) -> int:
+        descriptor = self._descriptor
+        if descriptor is None:
+            with self._opening:  # a lock on a second descriptor would never be released
+                descriptor = self._descriptor
+                if descriptor is None:
+                    descriptor = self._descriptor = open_beside(self._path, self._database, os.O_RDWR)
+        return descriptor
+
+    def __del__(self) -> None:
+        self.close()
+
+
+_ALL: weakref.WeakSet[KeyLocks] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for locks in list(_ALL):
+        locks.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
