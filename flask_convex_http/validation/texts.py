@@ -96,7 +96,7 @@ class TextRecordConverter:
         described = inspect.type_info(self._validator.type)
         self._fields: dict[str, _Field] = {}
         self._other = _Field(inspect.AnyType())
-        if isinstance(described, inspect.DictType) and isinstance(described.key_type, inspect.StrType):
+        if isinstance(described, inspect.DictType) and isinstance(described.key_type, inspect.StrType | inspect.AnyType):
             self._other = _Field(described.value_type)
         elif isinstance(described, _RECORDS) and not getattr(described, "array_like", False):
             self._fields = {field.encode_name: _Field(field.type) for field in described.fields}
