@@ -19,6 +19,7 @@ from flask_convex_http.validation.validator import Validator
 
 _LISTS = (inspect.ListType, inspect.SetType, inspect.FrozenSetType, inspect.VarTupleType, inspect.TupleType)
 _RECORDS = (inspect.StructType, inspect.TypedDictType, inspect.DataclassType)
+_TEXT = (inspect.StrType, inspect.AnyType)
 _NUMBERS = (inspect.FloatType, inspect.DecimalType)
 _TIMES = (inspect.DateTimeType, inspect.TimeDeltaType)
 _SCALARS = (
@@ -96,7 +97,9 @@ class TextRecordConverter:
         described = inspect.type_info(self._validator.type)
         self._fields: dict[str, _Field] = {}
         self._other = _Field(inspect.AnyType())
-        if isinstance(described, inspect.DictType) and isinstance(described.key_type, inspect.StrType | inspect.AnyType):
+        if isinstance(described, inspect.DictType) and isinstance(
+            described.key_type, inspect.StrType | inspect.AnyType
+        ):
             self._other = _Field(described.value_type)
         elif isinstance(described, _RECORDS) and not getattr(described, "array_like", False):
             self._fields = {field.encode_name: _Field(field.type) for field in described.fields}
@@ -156,7 +159,7 @@ class _Field:
         self.problem = _described(wrong[0]) if wrong else ""
         self._refused: re.Pattern[str] | None = None
         self._refused_message = ""
-        if not any(isinstance(node, inspect.StrType | inspect.AnyType) for node in scalars):
+        if not any(isinstance(node, _TEXT) for node in scalars):
             self._refuse(scalars)
 
     def _refuse(self, scalars: list[inspect.Type]) -> None:

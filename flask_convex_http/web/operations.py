@@ -266,7 +266,7 @@ class Operation:
         if without and (BODY in read or FORM in read):
             wrong = BODY if BODY in read else FORM
             raise RegistrationError(
-                f"{name} takes {wrong}, and a {without} request has none; write query: ..., or register it for "
+                f"{name} takes {wrong}, and {without} requests have none; write query: ..., or register it for "
                 "POST only"
             )
         if self.content_types and BODY not in read:

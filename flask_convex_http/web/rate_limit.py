@@ -21,7 +21,7 @@ from flask_convex_http.runtime import ActionCtx, MutationCtx
 from flask_convex_http.web.handlers import uniform
 from flask_convex_http.web.innermost import inner_call
 from flask_convex_http.web.route_checks import LIMITED, refuse_above_route
-from flask_convex_http.web.signatures import own_wrapper
+from flask_convex_http.web.signatures import HandlerSignature, own_wrapper
 
 H = TypeVar("H", bound=Callable[..., Any])
 
@@ -62,7 +62,7 @@ def rate_limit(
         RegistrationError: An argument is invalid, or the decorator is above the route.
     """
     Limit.of("of a route" if name is None else name, rate, period, capacity)
-    if key is not None and (not callable(key) or inspect.iscoroutinefunction(key) or not _takes(key, 1)):
+    if key is not None and (not callable(key) or inspect.iscoroutinefunction(key) or not _takes_one(key)):
         raise RegistrationError(f"@rate_limit(key={key!r}) must be a function of the request, not async, or left out")
 
     def decorate(handler: H) -> H:
@@ -89,7 +89,7 @@ def rate_limit(
 
 def _check(handler: Callable[..., Any], name: str | None) -> None:
     handler_name = getattr(handler, "__name__", repr(handler))
-    if isinstance(handler, Function) or not _takes(handler, 2):
+    if isinstance(handler, Function) or not _is_handler(handler):
         raise RegistrationError(
             f"@rate_limit is for handlers of an HttpRouter, which take (ctx, request), not for {handler_name}; inside "
             "a function write ctx.rate_limit(...)"
@@ -101,18 +101,21 @@ def _check(handler: Callable[..., Any], name: str | None) -> None:
         )
 
 
-def _takes(function: Callable[..., Any], count: int) -> bool:
-    """Return whether a function accepts this number of positional arguments."""
+def _is_handler(handler: Callable[..., Any]) -> bool:
+    """Return whether a function takes something that a router passes, unlike a Flask view."""
+    signature = HandlerSignature.of(handler)
+    return signature.takes_ctx or signature.takes_request or bool(signature.read)
+
+
+def _takes_one(function: Callable[..., Any]) -> bool:
+    """Return whether a function accepts one positional argument."""
     try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):  # a built-in function, for example
+        inspect.signature(function).bind(None)
+    except TypeError:
+        return False
+    except ValueError:  # a built-in function, for example
         return True
-    kinds = [parameter.kind for parameter in parameters]
-    if inspect.Parameter.VAR_POSITIONAL in kinds:
-        return True
-    needed = [p for p in parameters if p.default is p.empty and p.kind is not p.KEYWORD_ONLY]
-    by_place = [kind for kind in kinds if kind <= inspect.Parameter.POSITIONAL_OR_KEYWORD]
-    return len(by_place) >= count and (count > 1 or len(needed) <= 1)
+    return True
 
 
 def _current_request() -> Request:
