@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
+from typing import Any, Literal, ParamSpec, TypeVar, overload
 
 import msgspec
 from flask import Request, Response
@@ -38,18 +38,17 @@ from flask_convex_http.web.state import current_backend, site_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Handler = Callable[Concatenate[ActionCtx, Request, P], R]
 Validate = QueryFunction[..., Any] | str
 #: The status of the response to an invalid credential.
 InvalidStatus = Literal[401, 403]
 
 
 @overload
-def require_api_key(handler: Handler[P, R], /) -> Handler[P, R | Response]: ...
+def require_api_key(handler: Callable[P, R], /) -> Callable[P, R | Response]: ...
 @overload
 def require_api_key(
     *, scopes: Sequence[str] = (), validate: Validate | None = None, invalid_status: InvalidStatus | None = None
-) -> Callable[[Handler[P, R]], Handler[P, R | Response]]: ...
+) -> Callable[[Callable[P, R]], Callable[P, R | Response]]: ...
 def require_api_key(
     handler: Callable[..., Any] | None = None,
     /,
@@ -80,11 +79,11 @@ def require_api_key(
 
 
 @overload
-def require_bearer(handler: Handler[P, R], /) -> Handler[P, R | Response]: ...
+def require_bearer(handler: Callable[P, R], /) -> Callable[P, R | Response]: ...
 @overload
 def require_bearer(
     *, scopes: Sequence[str] = (), validate: Validate | None = None, invalid_status: InvalidStatus | None = None
-) -> Callable[[Handler[P, R]], Handler[P, R | Response]]: ...
+) -> Callable[[Callable[P, R]], Callable[P, R | Response]]: ...
 def require_bearer(
     handler: Callable[..., Any] | None = None,
     /,
@@ -115,11 +114,11 @@ def require_bearer(
 
 
 @overload
-def require_identity(handler: Handler[P, R], /) -> Handler[P, R | Response]: ...
+def require_identity(handler: Callable[P, R], /) -> Callable[P, R | Response]: ...
 @overload
 def require_identity(
     *, scopes: Sequence[str] = (), invalid_status: InvalidStatus | None = None
-) -> Callable[[Handler[P, R]], Handler[P, R | Response]]: ...
+) -> Callable[[Callable[P, R]], Callable[P, R | Response]]: ...
 def require_identity(
     handler: Callable[..., Any] | None = None,
     /,
