@@ -31,7 +31,7 @@ def test_a_body_is_converted(tmp_path: Path) -> None:
     [
         (b'{"name":"","size":1}', 400, "$.name"),
         (b'{"name":"Lamp","size":"1"}', 400, "$.size"),
-        (b'{"name":"Lamp","sise":1}', 400, "$.sise"),
+        (b'{"name":"Lamp","colour":1}', 400, "$.colour"),
         (b"{}", 400, "$.name"),
         (b"[1]", 400, "Expected `object`"),
         (b"{", 400, "Invalid JSON body"),
