@@ -3,11 +3,14 @@
 Rules of this folder:
 
 * No I/O: headers and a body enter, a `WebhookEvent` or one typed error leaves. No web framework, no SQL.
-* `verify()` raises `VerificationError` or `MissingSecretError` and nothing else, for any input.
-  Vendors' libraries raise half a dozen exceptions on hostile input. They are translated here, in one place.
+* `verify()` raises `VerificationError` or `MissingSecretError` and nothing else, for any input. What the methods of a
+  provider raise besides, such as a `UnicodeDecodeError`, is translated here, in one place.
+* Anyone can send forgeries, so a rejection must be cheap: no library of a vendor, no copy of the headers, no parsed
+  body, no event, and for a signature that does not match no exception either. `verdict()` returns the rejection.
 * The order is: secrets, required headers, timestamp, signature. Only then is the body parsed. Secrets come first, so
   that an unset variable shows at the first request of any kind.
-* A provider is a small file: a subclass of `Provider` with the headers it needs and the check of a signature.
+* A provider is a small file: a subclass of `Provider` with the headers it needs and the check of a signature. It
+  computes with `hmac` and `hashlib`. Where the vendor has a library, a test compares the verdicts.
 * The time is the argument `now`, so that a delivery can be verified as of the moment it was received.
 """
 
@@ -24,9 +27,18 @@ from typing import ClassVar
 from flask_convex_http.error_texts import plain
 from flask_convex_http.errors import MissingSecretError, RegistrationError, VerificationError
 from flask_convex_http.webhooks.events import KEPT_HEADERS, Content, Delivery, WebhookEvent
+from flask_convex_http.webhooks.headers import lower_case
+from flask_convex_http.webhooks.keys import Keys
 from flask_convex_http.webhooks.profiles import Profile
 from flask_convex_http.webhooks.secret_mistakes import visible_mistake
-from flask_convex_http.webhooks.secrets import LabelledSecret, Secrets, available, checked_secrets
+from flask_convex_http.webhooks.secrets import (
+    LabelledSecret,
+    Secrets,
+    available,
+    checked_secrets,
+    current_values,
+    set_secrets,
+)
 
 DEFAULT_TOLERANCE = timedelta(minutes=5)
 
@@ -53,6 +65,8 @@ class Provider(ABC):
     issues_secrets: ClassVar[bool] = True
     #: The headers that a delivery must have, each with the headers that may replace it.
     required_headers: Sequence[tuple[str, ...]] = ()
+    #: The values of the secrets when they were last read, and their keys.
+    _keys: tuple[tuple[str, ...], Keys] | None = None
 
     def __init__(
         self,
@@ -82,8 +96,34 @@ class Provider(ABC):
             VerificationError: The delivery is rejected. `reason` is the machine-readable reason.
             MissingSecretError: No secret is available, or no secret matches and one is malformed.
         """
-        delivery, label = self._authenticated(headers, body, now)
-        return self._event(delivery, label)
+        result = self.verdict(headers, body, now=now)
+        if isinstance(result, VerificationError):
+            raise result
+        return result
+
+    def verdict(
+        self, headers: Mapping[str, str], body: bytes, *, now: float | None = None
+    ) -> WebhookEvent | VerificationError:
+        """Verify a delivery as `verify` does, and return a rejection instead of raising it.
+
+        Args:
+            headers: The headers as received. Their case does not matter.
+            body: The raw body.
+            now: The time to verify as of, in milliseconds since the epoch. By default the current time.
+
+        Returns:
+            The verified event, or the error for which the delivery is rejected.
+
+        Raises:
+            MissingSecretError: No secret is available, or no secret matches and one is malformed.
+        """
+        authentic = self._authenticated(headers, body, now)
+        if isinstance(authentic, VerificationError):
+            return authentic
+        try:
+            return self._event(*authentic)
+        except VerificationError as error:
+            return error.with_traceback(None)
 
     def verify_signature(self, headers: Mapping[str, str], body: bytes, *, now: float | None = None) -> str:
         """Verify only the timestamp and the signature. The body may be any bytes.
@@ -100,7 +140,10 @@ class Provider(ABC):
             VerificationError: The delivery is rejected. `reason` is the machine-readable reason.
             MissingSecretError: No secret is available, or no secret matches and one is malformed.
         """
-        return self._authenticated(headers, body, now)[1]
+        authentic = self._authenticated(headers, body, now)
+        if isinstance(authentic, VerificationError):
+            raise authentic
+        return authentic[1]
 
     def event(
         self, headers: Mapping[str, str], body: bytes, *, received_at: float, secret_label: str = ""
@@ -116,7 +159,7 @@ class Provider(ABC):
         Raises:
             VerificationError: The body contains no event.
         """
-        return self._event(_delivery(headers, body, received_at), secret_label)
+        return self._event(Delivery(lower_case(headers), body, float(received_at)), secret_label)
 
     def require_secret(self) -> None:
         """Check that a secret is available, before a delivery is read.
@@ -124,7 +167,8 @@ class Provider(ABC):
         Raises:
             MissingSecretError: No secret is available. The message has the names of the variables.
         """
-        available(self._secrets)
+        if self._keys is None or self._keys[0] != current_values(self._secrets):
+            available(self._secrets)
 
     def available_secrets(self) -> list[LabelledSecret]:
         """Return the secrets that are set now, in the given order.
@@ -224,37 +268,49 @@ class Provider(ABC):
 
     # --- the order of the checks -------------------------------------------------------------------------
 
-    def _authenticated(self, headers: Mapping[str, str], body: bytes, now: float | None) -> tuple[Delivery, str]:
-        """Return a delivery and the label of the secret that signed it. Any failure is one of the two typed errors."""
+    def _authenticated(
+        self, headers: Mapping[str, str], body: bytes, now: float | None
+    ) -> tuple[Delivery, str] | VerificationError:
+        """Return a delivery and the label of the secret that signed it, or the error for which it is rejected."""
         try:
-            secrets = available(self._secrets)
-            delivery = _delivery(headers, body, now)
-            return delivery, self._authenticate(secrets, delivery)
+            keys = self._current_keys()
+            delivery = Delivery(lower_case(headers), body, time.time() * 1000 if now is None else float(now))
+            label = self._label(keys, delivery)
         except MissingSecretError:
             raise
         except VerificationError as error:
             error.status = self.profile.rejected_status  # type: ignore[misc]  # see VerificationError
-            raise
+            return error.with_traceback(None)
         except Exception as error:
-            raise VerificationError("malformed", "Webhook is malformed", self.profile.rejected_status) from error
+            rejection = VerificationError("malformed", "Webhook is malformed", self.profile.rejected_status)
+            rejection.__cause__ = error
+            return rejection
+        if label is not None:
+            return delivery, label
+        # Only now: a malformed secret must not reject a delivery that another secret verifies.
+        if keys.problem is not None:
+            raise keys.problem.error()
+        return VerificationError("no-match", "Webhook signature does not match", self.profile.rejected_status)
 
-    def _authenticate(self, secrets: Sequence[LabelledSecret], delivery: Delivery) -> str:
+    def _label(self, keys: Keys, delivery: Delivery) -> str | None:
         for names in self.required_headers:
             delivery.header(*names)
         self._check_time(delivery)
-        unusable: list[MissingSecretError] = []
-        for secret in secrets:
-            key = self._usable_key(secret)
-            if isinstance(key, MissingSecretError):
-                unusable.append(key)
-                continue
+        for label, key in keys.usable:
             if self.matches(delivery, key):
-                return secret.label
-        # Only now: a malformed secret must not reject a delivery that another secret verifies.
-        unusable += [_unusable(secret, mistake) for secret in secrets if (mistake := self.mistake(secret.value))]
-        if unusable:
-            raise unusable[0]
-        raise VerificationError("no-match", "Webhook signature does not match")
+                return label
+        return None
+
+    def _current_keys(self) -> Keys:
+        """Return the keys of the secrets as they are set now.
+
+        Raises:
+            MissingSecretError: No secret is set.
+        """
+        values = current_values(self._secrets)
+        if self._keys is None or self._keys[0] != values:
+            self._keys = values, Keys.of(set_secrets(self._secrets, values), self.key, self.mistake)
+        return self._keys[1]
 
     def _event(self, delivery: Delivery, label: str) -> WebhookEvent:
         try:
@@ -276,14 +332,6 @@ class Provider(ABC):
             secret_label=label,
         )
 
-    def _usable_key(self, secret: LabelledSecret) -> bytes | MissingSecretError:
-        try:
-            return self.key(secret.value)
-        except ValueError:
-            return _unusable(secret, self.mistake(secret.value))
-        except MissingSecretError as error:
-            return error
-
     def _check_time(self, delivery: Delivery) -> None:
         timestamp = self.timestamp(delivery)
         if timestamp is None:
@@ -296,15 +344,6 @@ class Provider(ABC):
             raise VerificationError("too-new", "Webhook timestamp is too far in the future")
 
 
-def _delivery(headers: Mapping[str, str], body: bytes, now: float | None) -> Delivery:
-    lowered: dict[str, str] = {}
-    for name, value in headers.items():
-        name = name.lower()
-        # RFC 9110, 5.3: a header sent twice equals one with both values joined.
-        lowered[name] = f"{lowered[name]}, {value}" if name in lowered else value
-    return Delivery(lowered, body, time.time() * 1000 if now is None else float(now))
-
-
 def _milliseconds(name: str, tolerance: timedelta) -> float:
     if not isinstance(tolerance, timedelta):
         raise RegistrationError(
@@ -313,13 +352,6 @@ def _milliseconds(name: str, tolerance: timedelta) -> float:
     if tolerance <= timedelta(0):
         raise RegistrationError(f"{name} must be more than zero, for example timedelta(minutes=5)")
     return tolerance / _MILLISECOND
-
-
-def _unusable(secret: LabelledSecret, mistake: str) -> MissingSecretError:
-    why = f": it {mistake}" if mistake else ""
-    return MissingSecretError(
-        f"{secret.label} is not a valid signing secret{why}", client_message=f"The signing secret is not valid{why}"
-    )
 
 
 def digest(event_type: str, body: bytes) -> str:

@@ -35,6 +35,20 @@ def parse_timestamp(text: str) -> int:
     return int(text)
 
 
+def require_utf8(body: bytes) -> None:
+    """Check that a body is UTF-8, for senders that sign the text of a body.
+
+    Raises:
+        VerificationError: The body is not UTF-8.
+    """
+    if body.isascii():
+        return
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        raise VerificationError("malformed", "Webhook body is not UTF-8") from error
+
+
 def parse_json(body: bytes) -> Any:
     r"""Parse a JSON body. A lone surrogate such as `\ud83d`, which no database stores, becomes U+FFFD.
 

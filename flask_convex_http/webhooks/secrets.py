@@ -107,15 +107,31 @@ def resolve(secrets: Secrets) -> list[LabelledSecret]:
 def available(secrets: Sequence[Secret]) -> list[LabelledSecret]:
     """Return those of some checked secrets that are available now, without white space around them.
 
-    It runs for each delivery, so it does not check the secrets again.
-
     Raises:
         MissingSecretError: No secret is available. The message has the names of the variables.
     """
+    return set_secrets(secrets, current_values(secrets))
+
+
+def current_values(secrets: Sequence[Secret]) -> tuple[str, ...]:
+    """Return the values of checked secrets as they are set now. That of an unset variable is an empty text."""
+    return tuple([_value(secret) for secret in secrets])
+
+
+def set_secrets(secrets: Sequence[Secret], values: Sequence[str]) -> list[LabelledSecret]:
+    """Return those of some checked secrets that have a value, without white space around them.
+
+    Args:
+        secrets: The secrets.
+        values: Their values, as `current_values` returns them.
+
+    Raises:
+        MissingSecretError: No secret has a value. The message has the names of the variables.
+    """
     found = [
         LabelledSecret(_label(secret, position), value)
-        for position, secret in enumerate(secrets, start=1)
-        if (value := _value(secret).strip())  # a mounted file or a paste often ends in a line break
+        for position, (secret, given) in enumerate(zip(secrets, values, strict=True), start=1)
+        if (value := given.strip())  # a mounted file or a paste often ends in a line break
     ]
     if found:
         return found

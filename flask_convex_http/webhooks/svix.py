@@ -21,7 +21,6 @@ class Svix(StandardScheme):
         future_tolerance: How far it may be in the future, if that differs.
 
     Raises:
-        ConfigurationError: The standardwebhooks package is not installed.
         RegistrationError: The secret or a tolerance is invalid.
     """
 
