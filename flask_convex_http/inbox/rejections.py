@@ -4,7 +4,8 @@ Anyone can send a delivery that is rejected, so rejections must stay cheap:
 
 * Nothing is written to the database. Each rejection is a file in a folder beside it, which all processes share.
 * The newest 100 files stay, each with at most 64 KiB of body and 64 KiB of headers.
-* A process writes 20 files at once and one more each second. It only counts the rejections beyond that.
+* For each webhook a process writes 20 files at once and one more each second. Log lines have the same bound. Further
+  rejections are only counted.
 * Recording is best effort: an error is logged once and does not change the response.
 """
 
@@ -33,7 +34,7 @@ KEPT = 100
 #: Bytes of a body that are kept, and characters of all headers together.
 LONGEST_BODY = 64 * 1024
 _LONGEST_HEADERS = 64 * 1024
-#: Files that a process writes at once. One more is allowed each second.
+#: Files that a process writes at once for a webhook. One more is allowed each second.
 _BURST = 20.0
 
 #: Numbered, so that the order does not depend on clocks. The random part keeps processes from using the same name.
@@ -97,27 +98,44 @@ class Rejections:
         self._timer = timer
         self._memory: deque[Rejection] = deque(maxlen=KEPT)
         self._lock = threading.Lock()
-        self._tokens, self._refilled_at = _BURST, timer()
+        self._allowances: dict[str, _Allowance] = {}
         self._unwritten: Counter[tuple[str, str]] = Counter()
         self._has_warned = False
 
+    def admit(self, source: str, reason: str) -> int | None:
+        """Return whether the next rejection may be recorded and logged. Otherwise it was counted.
+
+        It comes before anything is made of a rejection, so that a flood of forgeries costs little.
+
+        Args:
+            source: The webhook's name.
+            reason: The machine-readable reason.
+
+        Returns:
+            How many rejections with this source and reason were only counted since the last recorded one, or None if
+            this one was only counted too.
+        """
+        if self._folder is None:
+            return 0
+        with self._lock:
+            now = self._timer()
+            allowance = self._allowances.setdefault(source, _Allowance(now))
+            if allowance.take(now):
+                return self._unwritten.pop((source, reason), 0)
+            self._unwritten[source, reason] += 1
+            return None
+
     def add(self, rejection: Rejection) -> None:
-        """Record a rejected delivery, or only count it if there were too many just now. Raise no exception.
+        """Record a rejected delivery that `admit` has let through. Raise no exception.
 
         Args:
             rejection: The delivery with its whole body and all its headers. Only a part of a long one is kept.
         """
-        key = (rejection.source, rejection.reason)
-        with self._lock:
-            if not self._take_token():
-                self._unwritten[key] += 1
-                return
-            others = self._unwritten.pop(key, 0)
         try:
-            self._write(_shortened(rejection, others))
+            self._write(_shortened(rejection))
         except Exception as error:  # no space, no permission, no folder: the response is the same
             with self._lock:
-                self._unwritten[key] += others + 1
+                self._unwritten[rejection.source, rejection.reason] += rejection.others + 1
             self._warn_once(error)
 
     def recent(self, limit: int = KEPT) -> list[Rejection]:
@@ -134,17 +152,6 @@ class Rejections:
     def find(self, request_id: str) -> Rejection | None:
         """Return the most recent rejection with this request id, or None."""
         return next((rejection for rejection in self.recent() if rejection.request_id == request_id), None)
-
-    def _take_token(self) -> bool:
-        if self._folder is None:
-            return True
-        now = self._timer()
-        self._tokens = min(self._tokens + now - self._refilled_at, _BURST)
-        self._refilled_at = now
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
 
     def _write(self, rejection: Rejection) -> None:
         if self._folder is None:
@@ -172,6 +179,24 @@ class Rejections:
             logger.warning("Rejected webhook deliveries cannot be recorded, only counted: %s", error)
 
 
+class _Allowance:
+    """The files that may be written for one webhook: a token bucket."""
+
+    __slots__ = ("_refilled_at", "_tokens")
+
+    def __init__(self, now: float) -> None:
+        self._tokens, self._refilled_at = _BURST, now
+
+    def take(self, now: float) -> bool:
+        """Return whether one more file may be written now."""
+        self._tokens = min(self._tokens + now - self._refilled_at, _BURST)
+        self._refilled_at = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
 def _names(folder: Path) -> list[str]:
     """Return the names of the files, newest first."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
@@ -187,7 +212,7 @@ def _read(path: Path) -> Rejection | None:
         return None
 
 
-def _shortened(rejection: Rejection, others: int) -> Rejection:
+def _shortened(rejection: Rejection) -> Rejection:
     """Return a rejection without credentials, and cut to the bounds."""
     headers: dict[str, str] = {}
     room = _LONGEST_HEADERS
@@ -198,4 +223,4 @@ def _shortened(rejection: Rejection, others: int) -> Rejection:
         if name.lower() not in CREDENTIAL_HEADERS:
             headers[name] = value
     body = rejection.body[:LONGEST_BODY]
-    return msgspec.structs.replace(rejection, headers=headers, body=body, others=others)
+    return msgspec.structs.replace(rejection, headers=headers, body=body)

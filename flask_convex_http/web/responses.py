@@ -145,11 +145,39 @@ def handle_error(error: Exception) -> ResponseReturnValue:
     if isinstance(error, HTTPException):
         return error
     if isinstance(error, ConvexHTTPError) and error.public:
-        return _public_error(error)
+        return public_error(error)
     unavailable = out_of_descriptors(error)
     if unavailable is not None:
-        return _public_error(unavailable)
+        return public_error(unavailable)
     return _internal_error(error)
+
+
+def public_error(error: ConvexHTTPError) -> Response:
+    """Return the response to an error that a client can act on, and log what the response leaves out."""
+    _log_public(error)
+    message = str(error) if error.client_message is None or _is_shown(error) else error.client_message
+    headers = _headers(error)
+    if not isinstance(error, ConvexError):
+        return error_response(message, error.status, headers)
+    has_data = error.data is not None and not isinstance(error.data, str)
+    body = {"error": error.message, "data": error.data} if has_data else {"error": error.message}
+    return json_response(body, error.status, headers)
+
+
+def has_own_handler(error: ConvexHTTPError) -> bool:
+    """Return whether the application has an error handler for an error that a client can act on.
+
+    Without one, a view may return `public_error(error)`. To raise the error costs a fifth of a whole rejected request.
+    """
+    spec = current_app.error_handler_spec
+    names: list[str | None] = [*request.blueprints, None]
+    if spec[names[0]][None].get(Exception) is not handle_error:  # replaced on the router itself
+        return True
+    for name in names:
+        handlers = spec[name][None] if name in spec else None
+        if handlers and handlers.get(_kind_handled(error, handlers), handle_error) is not handle_error:
+            return True
+    return False
 
 
 def json_errors(app: Flask) -> None:
@@ -207,17 +235,6 @@ def _handler_of_500() -> Any:
             if kind in handlers:
                 return handlers[kind]
     return None
-
-
-def _public_error(error: ConvexHTTPError) -> Response:
-    _log_public(error)
-    message = str(error) if error.client_message is None or _is_shown(error) else error.client_message
-    headers = _headers(error)
-    if not isinstance(error, ConvexError):
-        return error_response(message, error.status, headers)
-    has_data = error.data is not None and not isinstance(error.data, str)
-    body = {"error": error.message, "data": error.data} if has_data else {"error": error.message}
-    return json_response(body, error.status, headers)
 
 
 def _is_shown(error: ConvexHTTPError) -> bool:

@@ -7,11 +7,12 @@ Rejected deliveries are recorded outside the database (`inbox.rejections`).
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from flask import Flask, Request, Response, current_app
+from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 
 from flask_convex_http.backend import Backend
@@ -35,12 +36,13 @@ from flask_convex_http.schema.system_tables import StoredResponse
 from flask_convex_http.web.matching import path_of, variables_of
 from flask_convex_http.web.request_ids import request_id
 from flask_convex_http.web.requests import refuse_compressed
-from flask_convex_http.web.responses import to_response
+from flask_convex_http.web.responses import has_own_handler, public_error, to_response
 from flask_convex_http.web.route_checks import GUARDED, LIMITED
 from flask_convex_http.web.state import backend_of, site_of, webhooks_of
 from flask_convex_http.web.stored_responses import as_response, stored
 from flask_convex_http.webhooks.base import Provider
 from flask_convex_http.webhooks.events import WebhookEvent
+from flask_convex_http.webhooks.headers import WsgiHeaders
 from flask_convex_http.webhooks.profiles import Profile
 
 logger = logger_of("webhooks")
@@ -103,9 +105,16 @@ class WebhookRoute:
         backend = backend_of(app)
         webhook = webhooks_of(app).at(request.endpoint or "")
         refuse_compressed(request.environ)
-        event = _verified(backend, webhook, request)
-        if event is None:
-            return app.response_class()
+        body = b""
+        try:
+            webhook.provider.require_secret()  # before the body is read: without a secret nothing can be verified
+            body = _body(request)
+            event = webhook.provider.verdict(WsgiHeaders(request.environ), body, now=backend.clock())
+        except (MissingSecretError, PayloadTooLargeError) as error:
+            _record(backend, webhook, request, body, error)
+            raise
+        if isinstance(event, VerificationError):
+            return _rejected(backend, webhook, request, body, event)
         greeting = webhook.provider.handshake(event)
         if greeting is not None:
             return app.response_class(greeting, mimetype="text/plain")
@@ -160,50 +169,60 @@ def _check_fixed(path: str) -> None:
         )
 
 
-def _verified(backend: Backend, webhook: Webhook, request: Request) -> WebhookEvent | None:
-    """Return the event of a request whose signature verifies, or None for a sender's check of the URL.
+def _body(request: Request) -> bytes:
+    """Return the body as `request.get_data()` does, and at half the cost if its length is announced."""
+    if request.content_length is not None and "stream" not in request.__dict__:
+        # Werkzeug would bound it, which `limit_body` has done.
+        request.stream = request.environ["wsgi.input"]
+    return request.get_data()
+
+
+def _rejected(backend: Backend, webhook: Webhook, request: Request, body: bytes, error: VerificationError) -> Response:
+    """Record a delivery whose signature does not verify, unless a sender checks its URL, and return the response.
 
     Raises:
-        VerificationError: The signature does not verify, and the rejection is recorded; so are the two below.
-        MissingSecretError: No secret is available.
-        PayloadTooLargeError: The body is larger than the route accepts.
+        VerificationError: The application has an error handler for it.
     """
-    body = b""
-    headers = cast(Mapping[str, str], request.headers)  # has what providers use, and a copy takes longer
-    try:
-        webhook.provider.require_secret()  # before the body is read: without a secret nothing can be verified
-        body = request.get_data()
-        return webhook.provider.verify(headers, body, now=backend.clock())
-    except (VerificationError, MissingSecretError, PayloadTooLargeError) as error:
-        if isinstance(error, VerificationError) and webhook.provider.is_probe(body):
-            return None
-        backend.rejections.add(
-            Rejection(
-                request_id=request_id(request),
-                received_at=backend.clock(),
-                source=webhook.source,
-                path=request.path,
-                reason=_reason(error),
-                message=str(error),
-                headers=_masked(headers, backend.webhooks.kept_headers),
-                body=body,
-                size=len(body),
-            )
-        )
-        if isinstance(error, MissingSecretError):  # a 503, which is logged as any other
-            raise
-        logger.info(
-            "Webhook %s: a delivery of %s was rejected: %s: %s [request %s]",
-            webhook.source,
-            webhook.provider.name,
-            _reason(error),
-            error,
-            request_id(request),
-        )
-        raise
+    if webhook.provider.is_probe(body):
+        return current_app.response_class()
+    _record(backend, webhook, request, body, error)
+    if has_own_handler(error):
+        raise error
+    return public_error(error)
 
 
-def _masked(headers: Mapping[str, str], kept: frozenset[str]) -> dict[str, str]:
+def _record(backend: Backend, webhook: Webhook, request: Request, body: bytes, error: ConvexHTTPError) -> None:
+    """Record and log a rejected delivery, or only count it if there were too many just now."""
+    reason = _reason(error)
+    others = backend.rejections.admit(webhook.source, reason)
+    if others is None:
+        return
+    identity = request_id(request)
+    backend.rejections.add(
+        Rejection(
+            request_id=identity,
+            received_at=backend.clock(),
+            source=webhook.source,
+            path=request.path,
+            reason=reason,
+            message=str(error),
+            headers=_masked(request.headers, backend.webhooks.kept_headers),
+            body=body,
+            size=len(body),
+            others=others,
+        )
+    )
+    if isinstance(error, MissingSecretError):  # a 503, which is logged as any other
+        return
+    more = f"; {others} more like it were not logged" if others else ""
+    name = webhook.provider.name
+    logger.info(
+        "Webhook %s: a delivery of %s was rejected: %s: %s%s [request %s]",
+        *(webhook.source, name, reason, error, more, identity),
+    )
+
+
+def _masked(headers: Headers, kept: frozenset[str]) -> dict[str, str]:
     """Return headers with the values of those hidden that no sender of the app needs: they may hold credentials."""
     return {name: value if name.lower() in kept else _MASK for name, value in headers.items()}
 

@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from flask_convex_http.inbox.rejections import Rejection
+import msgspec
+
+from flask_convex_http.inbox.rejections import Rejection, Rejections
 
 NOW = 1_750_000_000_000.0
 SIGNATURE = {"Stripe-Signature": "t=1,v1=00"}
@@ -22,3 +24,10 @@ def rejection(request_id: str = "r", **changes: Any) -> Rejection:
     }
     fields |= changes
     return Rejection(**{"size": len(fields["body"]), **fields})
+
+
+def arrive(rejections: Rejections, rejection: Rejection) -> None:
+    """Record a rejection as the view does, or let it be counted."""
+    others = rejections.admit(rejection.source, rejection.reason)
+    if others is not None:
+        rejections.add(msgspec.structs.replace(rejection, others=others))

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from flask_convex_http.inbox.rejections import KEPT, LONGEST_BODY, Rejection, Rejections, folder_of
-from tests.inbox.rejected import NOW, SIGNATURE, rejection
+from tests.inbox.rejected import NOW, SIGNATURE, arrive, rejection
 
 
 class Timer:
@@ -68,7 +68,7 @@ def test_without_a_folder_rejections_are_kept_in_memory(timer: Timer) -> None:
     """Without a folder the newest 100 are kept in memory, and none is skipped however fast they come."""
     rejections = Rejections(None, timer=timer)
     for number in range(KEPT + 5):
-        rejections.add(rejection(str(number)))
+        arrive(rejections, rejection(str(number)))
     assert ids(rejections) == [str(number) for number in reversed(range(5, KEPT + 5))]
     assert ids(rejections, 2) == ["104", "103"]
 
@@ -126,22 +126,30 @@ def test_the_newest_of_a_request_is_found(rejections: Rejections) -> None:
 def test_a_flood_is_counted_and_hardly_written(rejections: Rejections, folder: Path, timer: Timer) -> None:
     """Twenty files are written at once, then one a second; each tells how many were skipped before it."""
     for number in range(1000):
-        rejections.add(rejection(str(number)))
-    rejections.add(rejection("late", reason="too-old"))
+        arrive(rejections, rejection(str(number)))
+    arrive(rejections, rejection("late", reason="too-old"))
     assert len(list(folder.iterdir())) == 20
     timer.seconds += 1
-    rejections.add(rejection("next"))
+    arrive(rejections, rejection("next"))
     assert (rejections.recent()[0].request_id, rejections.recent()[0].others) == ("next", 980)
     timer.seconds += 1
-    rejections.add(rejection("late again", reason="too-old"))
+    arrive(rejections, rejection("late again", reason="too-old"))
     assert rejections.recent()[0].others == 1
+
+
+def test_a_flood_of_one_webhook_hides_no_rejection_of_another(rejections: Rejections, timer: Timer) -> None:
+    """Each webhook has its own allowance."""
+    for _ in range(100):
+        arrive(rejections, rejection())
+    arrive(rejections, rejection("r1", source="github"))
+    assert ids(rejections)[0] == "r1"
 
 
 def test_the_newest_hundred_are_kept(rejections: Rejections, folder: Path, timer: Timer) -> None:
     """The oldest file is removed for each new one, also when the clock was set back or stands still."""
     for number in range(KEPT + 20):
         timer.seconds += 1
-        rejections.add(rejection(str(number), received_at=NOW - number // 2))
+        arrive(rejections, rejection(str(number), received_at=NOW - number // 2))
     assert len(list(folder.iterdir())) == KEPT
     assert ids(rejections) == [str(number) for number in reversed(range(20, KEPT + 20))]
 
@@ -151,7 +159,7 @@ def test_processes_share_the_folder(folder: Path, timer: Timer) -> None:
     both = [Rejections(folder, timer=timer) for _ in range(2)]
     for number in range(KEPT + 20):
         timer.seconds += 1
-        both[number % 2].add(rejection(str(number)))
+        arrive(both[number % 2], rejection(str(number)))
     assert ids(both[0]) == ids(both[1]) == [str(number) for number in reversed(range(20, KEPT + 20))]
 
 
@@ -159,11 +167,11 @@ _PROCESS = """
 import sys
 from pathlib import Path
 from flask_convex_http.inbox.rejections import Rejections
-from tests.inbox.rejected import rejection
+from tests.inbox.rejected import arrive, rejection
 
 rejections = Rejections(Path(sys.argv[1]))
 for number in range(15):
-    rejections.add(rejection(f"{sys.argv[2]}-{number}", body=b"x" * 10_000))
+    arrive(rejections, rejection(f"{sys.argv[2]}-{number}", body=b"x" * 10_000))
 """
 
 
@@ -179,7 +187,7 @@ def test_concurrent_threads_count_every_rejection(rejections: Rejections, timer:
 
     def flood() -> None:
         for _ in range(200):
-            rejections.add(rejection())
+            arrive(rejections, rejection())
 
     threads = [threading.Thread(target=flood) for _ in range(4)]
     for thread in threads:
@@ -187,7 +195,7 @@ def test_concurrent_threads_count_every_rejection(rejections: Rejections, timer:
     for thread in threads:
         thread.join()
     timer.seconds += 1
-    rejections.add(rejection())
+    arrive(rejections, rejection())
     assert sum(1 + rejection.others for rejection in rejections.recent()) == 801
 
 
@@ -196,7 +204,7 @@ def test_concurrent_threads_count_every_rejection(rejections: Rejections, timer:
 
 def test_other_files_in_the_folder_are_left_alone(rejections: Rejections, folder: Path, timer: Timer) -> None:
     """A file with another name is neither read nor removed, and one with other content is skipped."""
-    rejections.add(rejection("r1"))
+    arrive(rejections, rejection("r1"))
     foreign = [folder / "notes.json", folder / "000000000001-0000.json", folder / "\n;rm -rf.json"]
     for file in foreign:
         file.write_text("mine")
@@ -207,7 +215,7 @@ def test_other_files_in_the_folder_are_left_alone(rejections: Rejections, folder
     (folder / "000000000000-0000000a.json").rmdir()
     for number in range(KEPT):
         timer.seconds += 1
-        rejections.add(rejection(str(number)))
+        arrive(rejections, rejection(str(number)))
     assert all(file.read_text() == "mine" for file in foreign)
     assert ids(rejections) == [str(number) for number in reversed(range(KEPT))]
 
@@ -220,12 +228,12 @@ def test_a_folder_that_cannot_be_used_is_logged_once(
     rejections = Rejections(folder, timer=timer)
     with caplog.at_level(logging.WARNING, "flask_convex_http"):
         for _ in range(5):
-            rejections.add(rejection())
+            arrive(rejections, rejection())
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "only counted" in caplog.text
     assert rejections.recent() == []
     folder.unlink()
-    rejections.add(rejection())
+    arrive(rejections, rejection())
     assert rejections.recent()[0].others == 5
 
 
@@ -233,7 +241,7 @@ def test_a_full_disk_leaves_no_partial_file(rejections: Rejections, folder: Path
     """A file that cannot be written completely is removed, and the next one counts it."""
     _add_with_full_disk(rejections)
     assert list(folder.iterdir()) == []
-    rejections.add(rejection())
+    arrive(rejections, rejection())
     assert rejections.recent()[0].others == 1
 
 
@@ -243,7 +251,7 @@ def _add_with_full_disk(rejections: Rejections) -> None:
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
     try:
-        rejections.add(rejection())
+        arrive(rejections, rejection())
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, before)
@@ -251,10 +259,10 @@ def _add_with_full_disk(rejections: Rejections) -> None:
 
 def test_a_forked_process_records_too(rejections: Rejections) -> None:
     """A child of `os.fork` writes to the same folder as its parent."""
-    rejections.add(rejection("parent"))
+    arrive(rejections, rejection("parent"))
     child = os.fork()
     if child == 0:
-        rejections.add(rejection("child"))
+        arrive(rejections, rejection("child"))
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert ids(rejections) == ["child", "parent"]

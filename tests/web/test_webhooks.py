@@ -33,6 +33,8 @@ from flask_convex_http import (
     from_env,
     internal_query,
 )
+from flask_convex_http.errors import ConvexHTTPError, VerificationError
+from flask_convex_http.inbox.rejections import Rejections
 from flask_convex_http.webhooks import Secrets, Shopify
 from tests.web.apps import backend_of, deployed, send, send_chunked
 
@@ -358,3 +360,57 @@ def test_each_delivery_is_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixt
         f"[request {ids[2]}]",
     ]
     assert {record.levelname for record in caplog.records} == {"INFO"}
+
+
+def test_a_flood_of_forgeries_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Of many forgeries at once twenty are logged; a later line has the number of the others."""
+    caplog.set_level(logging.INFO, logger="flask_convex_http.webhooks")
+    seconds = 0.0
+    with receiving(tmp_path, lambda ctx, event: None) as app:
+        ring = backend_of(app).rejections = Rejections(tmp_path / "rejected", timer=lambda: seconds)
+        for _ in range(25):
+            assert deliver(app, signature=sign(secret="other")).status_code == 400
+        assert len(caplog.records) == 20
+        seconds += 1
+        deliver(app, signature=sign(secret="other"))
+    assert "does not match; 5 more like it were not logged [request " in caplog.records[-1].getMessage()
+    assert ring.recent()[0].others == 5
+
+
+# --- error handlers --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("place", "kind"),
+    [
+        ("app", VerificationError),
+        ("app", ConvexHTTPError),
+        ("router", VerificationError),
+        ("router", ConvexHTTPError),
+        ("router", Exception),
+    ],
+)
+def test_own_error_handler_responds_to_a_forgery(tmp_path: Path, place: str, kind: type[Exception]) -> None:
+    """An error handler of the app or the router for VerificationError or its base classes makes the response."""
+    http = HttpRouter("http", __name__)
+    http.webhook("/hook", provider())(lambda ctx, event: None)
+
+    def respond(error: Exception) -> tuple[str, int]:
+        assert isinstance(error, VerificationError)
+        return error.reason, 418
+
+    if place == "router":
+        http.register_error_handler(kind, respond)
+    with deployed(tmp_path, http, schema=Schema(Order), functions=[orders]) as app:
+        if place == "app":
+            app.register_error_handler(kind, respond)
+        response = deliver(app, signature=sign(secret="other"))
+    assert (response.status_code, response.text) == (418, "no-match")
+
+
+def test_app_handler_of_any_exception_leaves_a_forgery_alone(tmp_path: Path) -> None:
+    """An error handler of the app for every exception does not change the status of a rejection."""
+    with receiving(tmp_path, lambda ctx, event: None) as app:
+        app.register_error_handler(Exception, lambda error: ("unexpected", 500))
+        response = deliver(app, signature=sign(secret="other"))
+    assert (response.status_code, response.json) == (400, {"error": "Webhook signature does not match"})
