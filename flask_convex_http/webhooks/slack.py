@@ -21,7 +21,7 @@ from flask_convex_http.errors import VerificationError
 from flask_convex_http.webhooks.base import DEFAULT_TOLERANCE, Provider
 from flask_convex_http.webhooks.encodings import decode_signature
 from flask_convex_http.webhooks.events import Content, Delivery, WebhookEvent
-from flask_convex_http.webhooks.parsing import parse_object, parse_timestamp, text_field
+from flask_convex_http.webhooks.parsing import parse_object, parse_timestamp, require_utf8, text_field
 from flask_convex_http.webhooks.profiles import Profile
 from flask_convex_http.webhooks.secrets import Secrets
 
@@ -81,6 +81,7 @@ class Slack(Provider):
 
     def matches(self, delivery: Delivery, key: bytes) -> bool:
         """Compare the header's signature with the HMAC of the version, the timestamp and the body."""
+        require_utf8(delivery.body)
         received = decode_signature(delivery.header(_SIGNATURE), "v0=", "hex")
         return hmac.compare_digest(_signature(key, delivery.header(_TIMESTAMP), delivery.body), received)
 

@@ -1,5 +1,7 @@
 """Agreement with the vendors' libraries on which deliveries verify, apart from the listed differences."""
 
+import base64
+import hmac
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,47 +17,48 @@ from hypothesis import strategies as st
 
 from flask_convex_http.errors import MissingSecretError, VerificationError
 from flask_convex_http.webhooks import Provider, StandardWebhooks
+from tests.lengths import SAMPLED, examples
 from tests.webhooks.senders import BODY, OTHER_SECRET, SECRET, SENDERS, Headers
 
 FUZZ = settings(max_examples=100, deadline=None)
 
 
-def stripe_accepts(headers: Headers, body: bytes) -> bool:
+def stripe_accepts(headers: Headers, body: bytes, secret: str = SECRET) -> bool:
     """Return whether Stripe's library accepts a delivery."""
     try:
-        stripe.WebhookSignature.verify_header(body, headers.get("Stripe-Signature"), SECRET, tolerance=300)
+        stripe.WebhookSignature.verify_header(body, headers.get("Stripe-Signature"), secret, tolerance=300)
     except Exception:
         return False
     return True
 
 
-def svix_accepts(headers: Headers, body: bytes) -> bool:
+def svix_accepts(headers: Headers, body: bytes, secret: str = SECRET) -> bool:
     """Return whether Svix's library accepts a delivery."""
     try:
-        svix.webhooks.Webhook(SECRET).verify(body, headers)
+        svix.webhooks.Webhook(secret).verify(body, headers)
     except Exception:
         return False
     return True
 
 
-def standard_accepts(headers: Headers, body: bytes) -> bool:
+def standard_accepts(headers: Headers, body: bytes, secret: str = SECRET) -> bool:
     """Return whether the standardwebhooks package accepts a delivery."""
     try:
-        standardwebhooks.Webhook(SECRET).verify(body, headers, json_parse=False)
+        standardwebhooks.Webhook(secret).verify(body, headers, json_parse=False)
     except Exception:
         return False
     return True
 
 
-def slack_accepts(headers: Headers, body: bytes) -> bool:
+def slack_accepts(headers: Headers, body: bytes, secret: str = SECRET) -> bool:
     """Return whether Slack's library accepts a delivery."""
     try:
-        return slack_sdk.signature.SignatureVerifier(SECRET).is_valid_request(body, headers)
+        return slack_sdk.signature.SignatureVerifier(secret).is_valid_request(body, headers)
     except Exception:
         return False
 
 
-VENDORS: dict[str, Callable[[Headers, bytes], bool]] = {
+VENDORS: dict[str, Callable[..., bool]] = {
     "stripe": stripe_accepts,
     "svix": svix_accepts,
     "standard": standard_accepts,
@@ -106,6 +109,69 @@ def test_verdict_is_the_vendors(name: str, data: st.DataObject) -> None:
     """A delivery verifies if and only if the vendor's own library accepts it."""
     headers, body = data.draw(deliveries(name))
     assert VENDORS[name](headers, body) == accepts(SENDERS[name].provider(), headers, body)
+
+
+#: Secrets of any length that senders issue, and others.
+SECRETS = st.binary(min_size=1, max_size=40).map(lambda key: "whsec_" + base64.b64encode(key).decode())
+
+
+def sign_bytes(name: str, secret: str, body: bytes, at: int) -> Headers:
+    """Sign the bytes of a body by the documented rule, whether or not they are text."""
+    if name == "stripe":
+        signature = hmac.new(secret.encode(), b"%d.%b" % (at, body), "sha256").hexdigest()
+        return {"Stripe-Signature": f"t={at},v1={signature}"}
+    if name == "slack":
+        signature = hmac.new(secret.encode(), b"v0:%d:%b" % (at, body), "sha256").hexdigest()
+        return {"X-Slack-Signature": f"v0={signature}", "X-Slack-Request-Timestamp": str(at)}
+    prefix = "svix" if name == "svix" else "webhook"
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    digest = hmac.new(key, b"msg_1.%d.%b" % (at, body), "sha256").digest()
+    signature = "v1," + base64.b64encode(digest).decode()
+    return {f"{prefix}-id": "msg_1", f"{prefix}-timestamp": str(at), f"{prefix}-signature": signature}
+
+
+@SAMPLED
+@pytest.mark.parametrize("name", VENDORS)
+@given(secret=SECRETS, other=SECRETS, body=st.binary(max_size=40), is_text=st.booleans(), age=st.integers(0, 290))
+@settings(max_examples=examples(500, sample=25), deadline=None)
+def test_verdict_is_the_vendors_for_any_secret_and_bytes(
+    name: str, secret: str, other: str, body: bytes, is_text: bool, age: int
+) -> None:
+    """With any secret and any bytes as a body, text or not, both accept a delivery or both reject it."""
+    if is_text:
+        body = body.hex().encode()
+    headers = sign_bytes(name, secret, body, int(time.time()) - age)
+    for given_secret in (secret, other):
+        verdict = accepts(SENDERS[name].provider(given_secret), headers, body)
+        assert VENDORS[name](headers, body, given_secret) == verdict
+        assert verdict or given_secret != secret or not is_text
+
+
+#: Items of a `Stripe-Signature` beside its time. `{v1}` is the matching signature.
+STRIPE_ITEMS = [
+    *("{v1}", "v1={v1}", "v1={v1}=x", " v1={v1}", "V1={v1}", "v0={v1}", "v1=x{v1}", "v1={v1} "),
+    *("v1", "v1=", "v1=00", "v1=\u00e9", "v0=00", "t", "", "=", "scheme"),
+]
+#: Items of a list of Standard Webhooks, without the malformed ones of `DIFFERENCES`.
+STANDARD_ITEMS = ["v1,{v1}", "v2,{v1}", "V1,{v1}", "v1,AAAA", "v1,", "v1a,AAAA", "v2,"]
+LISTS = {"stripe": (STRIPE_ITEMS, ","), "svix": (STANDARD_ITEMS, " "), "standard": (STANDARD_ITEMS, " ")}
+
+
+@SAMPLED
+@pytest.mark.parametrize("name", LISTS)
+@given(data=st.data())
+@settings(max_examples=examples(500, sample=50), deadline=None)
+def test_verdict_is_the_vendors_for_any_list_of_signatures(name: str, data: st.DataObject) -> None:
+    """A header with any items in any order is accepted by both or rejected by both."""
+    items, separator = LISTS[name]
+    headers = sign_bytes(name, SECRET, BODY, int(time.time()))
+    key = next(key for key in headers if key.lower().endswith("signature"))
+    first, _, signature = headers[key].partition("v1=" if name == "stripe" else "v1,")
+    chosen = [item.format(v1=signature) for item in data.draw(st.lists(st.sampled_from(items), max_size=5))]
+    if name == "stripe":
+        chosen.insert(data.draw(st.integers(0, len(chosen))), first.rstrip(","))
+    headers[key] = separator.join(chosen)
+    assert VENDORS[name](headers, BODY) == accepts(SENDERS[name].provider(), headers, BODY)
 
 
 @pytest.mark.parametrize("name", VENDORS)
