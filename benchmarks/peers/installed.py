@@ -17,7 +17,7 @@ _REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 
 
 def commands() -> Path:
-    """Install what is missing, and return the folder of the environment's commands.
+    """Install the missing packages, and return the folder of the environment's commands.
 
     Raises:
         PeerMissingError: pip cannot install the packages.

@@ -37,7 +37,7 @@ class Ready:
         command: Its command, in which `{port}` stands for the port.
         database: Its SQLite file.
         ids: The ids of the items in it.
-        environment: What it needs in its environment.
+        environment: Its environment variables.
         api: Its API.
     """
 

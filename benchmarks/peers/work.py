@@ -65,7 +65,7 @@ class Work:
     listing: bool = False
 
     def requests(self, api: Api, port: int, ids: Sequence[str]) -> Iterator[bytes]:
-        """Yield requests for ever, in the same random order for each server."""
+        """Yield requests without end, in the same random order for each server."""
         create, newest = post(port, api.path, BODY), get(api.listing)
         if self.writes == 1:
             return itertools.repeat(create)
