@@ -26,6 +26,7 @@ from flask_convex_http.log import logger_of
 from flask_convex_http.sqlite.checkpoints import Checkpoints
 from flask_convex_http.sqlite.commit_delay import CommitDelay
 from flask_convex_http.sqlite.connections import Connections, sqlite3, this_process
+from flask_convex_http.sqlite.group_members import GroupMembers, check_transaction
 from flask_convex_http.sqlite.process_lock import ProcessLock
 from flask_convex_http.sqlite.waiting_writes import WaitingWrite, Work, answer, refuse
 
@@ -74,6 +75,7 @@ class Writer:
         self._thread: threading.Thread | None = None
         self._calls = threading.Semaphore(0)
         self._commits = 0
+        self._members = GroupMembers(self._execute, self._roll_back)
         self._gathering = CommitDelay(self._queue, self._mutex)
         self._commit_seconds = 0.0
         self._here = threading.local()
@@ -183,12 +185,16 @@ class Writer:
         """Write in this thread, which holds the writer and the lock."""
         self._here.is_writing = True
         try:
-            with self._connections.lend() as connection:
+            process = self._connections.here()
+            connection = self._connections.take(process)
+            try:  # lend() and a with statement would take longer
                 self._check_files(connection)
                 result = work(connection) if alone else self._commit_one(work, connection)
                 self._check_files(connection)
                 self._checkpoint_if_due(connection, look=alone)
                 return result
+            finally:
+                self._connections.give(process, connection)
         finally:
             self._here.is_writing = False
             if self.pid == this_process():
@@ -202,7 +208,7 @@ class Writer:
             self._roll_back(connection)
             raise
         if self.pid == this_process():
-            _check_transaction(connection)
+            check_transaction(connection)
             self._commit(connection)
         return result
 
@@ -279,7 +285,7 @@ class Writer:
         """Run the queued writes in order."""
         end = time.monotonic() + _BATCH_SECONDS
         while time.monotonic() < end and (write := self._next(alone=False)) is not None:
-            work = partial(self._under_savepoint if batch else self._as_first, write.work)
+            work = partial(self._members.run if batch else self._members.run_first, write.work)
             self._run(write, work, connection, batch)
             if not connection.in_transaction:
                 return
@@ -300,37 +306,6 @@ class Writer:
             write.error = error
         if self.pid != this_process():  # the work called fork(): its child has no caller to return to
             os._exit(1)
-
-    def _as_first(self, work: Work[T], connection: Any) -> T:
-        """Run the first write without a savepoint, since the whole transaction can be retried without it."""
-        try:
-            result = work(connection)
-            _check_transaction(connection)
-        except BaseException:
-            self._roll_back(connection)
-            with contextlib.suppress(ConvexHTTPError):  # without a transaction the group ends here
-                self._execute("BEGIN IMMEDIATE", connection)
-            raise
-        return result
-
-    def _under_savepoint(self, work: Work[T], connection: Any) -> T:
-        self._execute("SAVEPOINT one", connection)
-        try:
-            result = work(connection)
-            _check_transaction(connection)
-            self._execute("RELEASE one", connection)
-        except BaseException:
-            if connection.in_transaction:
-                self._undo_one(connection)
-            raise
-        return result
-
-    def _undo_one(self, connection: Any) -> None:
-        try:
-            self._execute("ROLLBACK TO one", connection)
-            self._execute("RELEASE one", connection)
-        except ConvexHTTPError:  # roll back all and retry the others, instead of committing a part of this one
-            self._roll_back(connection)
 
     def _empty_queue(self) -> list[WaitingWrite]:
         """Take all writes from the queue. The caller holds the mutex."""
@@ -377,8 +352,3 @@ class Writer:
                     self._checkpoints.make(connection, other)
         except Exception:
             logger.exception("A checkpoint failed; what was written is safe in the write-ahead log")
-
-
-def _check_transaction(connection: Any) -> None:
-    if not connection.in_transaction:  # and the work has not let the error out
-        raise EngineError("The database has rolled back the whole transaction, for want of space perhaps")
