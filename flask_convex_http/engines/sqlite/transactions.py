@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from types import TracebackType
 from typing import Any
 
 from flask_convex_http.engines.base import Row
 from flask_convex_http.engines.sqlite.errors import translate
 from flask_convex_http.engines.sqlite.readers import ClosedConnection, SQLiteReader
+from flask_convex_http.engines.sqlite.statements import SQLiteStatements
+from flask_convex_http.schema.documents import Schema
 from flask_convex_http.schema.index_ranges import Segment
 from flask_convex_http.schema.tables import Table
 from flask_convex_http.sqlite.connections import DRIVER_ERRORS
@@ -16,6 +18,13 @@ from flask_convex_http.sqlite.connections import DRIVER_ERRORS
 
 class SQLiteTransaction(SQLiteReader):
     """A write transaction, on a connection on which it has begun."""
+
+    __slots__ = ("_pending",)
+
+    def __init__(self, connection: Any, statements: SQLiteStatements, schema: Schema) -> None:
+        super().__init__(connection, statements, schema)
+        #: The savepoints whose blocks have begun, and have not written anything.
+        self._pending: list[SQLiteSavepoint] = []
 
     def insert(self, table: Table[Any], row: Row) -> None:
         """Insert a row."""
@@ -52,18 +61,27 @@ class SQLiteTransaction(SQLiteReader):
         """Return True, since there is one writer at a time."""
         return True
 
-    @contextlib.contextmanager
-    def savepoint(self) -> Iterator[None]:
+    def savepoint(self) -> SQLiteSavepoint:
         """Roll back the writes of the `with` block, and only those, if an exception leaves it."""
-        self._write("SAVEPOINT nested", ())
-        try:
-            yield
-        except BaseException:
-            self._close_if_rolled_back()
-            if not isinstance(self._connection, ClosedConnection):
-                self._write("ROLLBACK TO nested", ())
-                self._write("RELEASE nested", ())
-            raise
+        return SQLiteSavepoint(self)
+
+    def expect(self, savepoint: SQLiteSavepoint) -> None:
+        """Make a savepoint before the next write."""
+        if isinstance(self._connection, ClosedConnection):
+            self._connection.execute()  # raises
+        self._pending.append(savepoint)
+
+    def release(self, savepoint: SQLiteSavepoint) -> None:
+        """End a savepoint, whose writes become a part of the transaction."""
+        if not self._is_pending(savepoint):
+            self._write("RELEASE nested", ())
+
+    def roll_back(self, savepoint: SQLiteSavepoint) -> None:
+        """Roll back the writes since a savepoint, and end it."""
+        self._close_if_rolled_back()
+        if self._is_pending(savepoint) or isinstance(self._connection, ClosedConnection):
+            return
+        self._write("ROLLBACK TO nested", ())
         self._write("RELEASE nested", ())
 
     def interrupt(self) -> None:
@@ -72,7 +90,22 @@ class SQLiteTransaction(SQLiteReader):
         if not isinstance(connection, ClosedConnection):
             connection.interrupt()
 
+    def _is_pending(self, savepoint: SQLiteSavepoint) -> bool:
+        """Return whether nothing was written since a savepoint, which is then forgotten."""
+        if self._pending and self._pending[-1] is savepoint:
+            self._pending.pop()
+            return True
+        return False
+
+    def _make_pending(self) -> None:
+        count = len(self._pending)
+        self._pending.clear()
+        for _ in range(count):
+            self._write("SAVEPOINT nested", ())
+
     def _write(self, sql: str, values: Sequence[Any]) -> int:
+        if self._pending:
+            self._make_pending()
         try:
             for stream in self._streams or ():  # whether an active SELECT shows a write is undefined in SQLite
                 stream.detach()
@@ -91,3 +124,25 @@ class SQLiteTransaction(SQLiteReader):
         """
         if not self._connection.in_transaction:
             self._connection = ClosedConnection("The database has rolled back the whole transaction")
+
+
+class SQLiteSavepoint:
+    """A savepoint around a `with` block, which is made at the first write of the block.
+
+    Args:
+        transaction: The transaction.
+    """
+
+    __slots__ = ("_transaction",)
+
+    def __init__(self, transaction: SQLiteTransaction) -> None:
+        self._transaction = transaction
+
+    def __enter__(self) -> None:
+        self._transaction.expect(self)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if kind is None:
+            self._transaction.release(self)
+        else:
+            self._transaction.roll_back(self)
