@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import msgspec
+
 from flask_convex_http.errors import FunctionLimitError
 from flask_convex_http.schema.tables import Table
 
 
-class ReadBudget:
+class ReadBudget(msgspec.Struct, eq=False):  # made for each call, and a class with __init__ takes three times as long
     """Counts the bytes of the rows that a function reads. A character of text counts as one byte.
 
     Args:
         limit: The largest number of bytes.
     """
 
-    __slots__ = ("_left", "_limit")
-
-    def __init__(self, limit: int) -> None:
-        self._left = self._limit = limit
+    _limit: int
+    _used: int = 0
 
     def take(self, table: Table[Any], row: Sequence[Any]) -> None:
         """Count a row.
@@ -27,8 +27,8 @@ class ReadBudget:
         Raises:
             FunctionLimitError: The function has read more than the limit.
         """
-        self._left -= table.size(row)
-        if self._left < 0:
+        self._used += table.size(row)
+        if self._used > self._limit:
             raise self._exceeded(table)
 
     def take_all(self, table: Table[Any], rows: Iterable[Sequence[Any]]) -> None:
@@ -37,8 +37,8 @@ class ReadBudget:
         Raises:
             FunctionLimitError: The function has read more than the limit.
         """
-        self._left -= sum(map(table.size, rows))
-        if self._left < 0:
+        self._used += sum(map(table.size, rows))
+        if self._used > self._limit:
             raise self._exceeded(table)
 
     def collect(self, table: Table[Any], rows: Iterable[Sequence[Any]]) -> list[Sequence[Any]]:
@@ -47,14 +47,14 @@ class ReadBudget:
         Raises:
             FunctionLimitError: The function has read more than the limit.
         """
-        size, left = table.size, self._left
+        size, used, limit = table.size, self._used, self._limit
         collected = []
         for row in rows:
-            left -= size(row)
-            if left < 0:
+            used += size(row)
+            if used > limit:
                 raise self._exceeded(table)
             collected.append(row)
-        self._left = left
+        self._used = used
         return collected
 
     def through(self, table: Table[Any], rows: Iterable[Sequence[Any]]) -> Iterator[Sequence[Any]]:

@@ -27,6 +27,7 @@ class StatementCache:
 
     def __init__(self) -> None:
         self._texts: dict[Any, str] = {}
+        self._inserts: dict[Table[Any], str] = {}
 
     def get(self, table: Table[Any]) -> str:
         """Return the SELECT of a row by its id."""
@@ -69,12 +70,11 @@ class StatementCache:
 
     def insert(self, table: Table[Any]) -> str:
         """Return the INSERT of a whole row."""
-        key = (table, "insert")
-        text = self._texts.get(key)
+        text = self._inserts.get(table)
         if text is None:
             placeholders = ", ".join([self.placeholder] * (len(table.columns) + 2))
             text = f'INSERT INTO "{table.name}" ({quoted_columns(table)}) VALUES ({placeholders}){self.insert_suffix}'
-            self._texts[key] = text
+            self._inserts[table] = text
         return text
 
     def update(self, table: Table[Any], names: tuple[str, ...]) -> str:

@@ -38,6 +38,8 @@ R_co = TypeVar("R_co", covariant=True)
 Kind = Literal["query", "mutation", "action"]
 #: Kinds of values that have a few bytes.
 _LITTLE_KINDS = ("integer", "real", "boolean", "datetime", "date", "uuid")
+#: Kinds of values that cannot change.
+_VALUE_KINDS = ("text", *_LITTLE_KINDS)
 #: Gets the ctx of a mutation, the arguments of the run that failed and its error as a text.
 FailureHook: TypeAlias = "Callable[[MutationCtx, dict[str, Any], str], None]"
 #: Gets the same after the process that ran it has died. Returns the milliseconds until the next run, or None for none.
@@ -53,6 +55,9 @@ class Function(Generic[P, R_co]):
 
     Attributes:
         name: Its name in the registry, such as "items:create".
+        schema: The schema that it was bound to, or None.
+        takes_values: Whether every argument is of a type whose values cannot change, such as a text or a number.
+        returns_little: Whether its annotation bounds the result to some bytes, such as None, an id or a number.
 
     Raises:
         RegistrationError: A parameter or an annotation cannot work.
@@ -71,10 +76,10 @@ class Function(Generic[P, R_co]):
         self.__name__ = handler.__name__
         self._where = f"{handler.__module__}.{handler.__qualname__}"
         self.parameters = parameters_of(handler, self._where)
-        self._schema: Schema | None = None
+        self.schema: Schema | None = None
         self._arguments: Arguments | None = None
         self._returns: Validator | None = None
-        self._returns_little = False
+        self.returns_little = self.takes_values = False
         with contextlib.suppress(NameError):  # bind() resolves forward references
             self._compile()
 
@@ -95,7 +100,7 @@ class Function(Generic[P, R_co]):
         Raises:
             RegistrationError: An annotation cannot be read, or refers to a class that is not in the schema.
         """
-        if self._schema is schema:
+        if self.schema is schema:
             return
         try:
             self._compile()
@@ -103,7 +108,7 @@ class Function(Generic[P, R_co]):
             raise RegistrationError(f"{self._where}: {error}; annotations must be readable at run time") from None
         self._bind_ids(self._arguments, schema)
         self._bind_ids(self._returns, schema)
-        self._schema = schema
+        self.schema = schema
 
     def check_arguments(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, json: bool = False
@@ -162,11 +167,6 @@ class Function(Generic[P, R_co]):
             raise ReturnsValidationError(f"{self.name} returned a wrong value: {error}") from None
 
     @property
-    def returns_little(self) -> bool:
-        """Whether its annotation bounds the result to some bytes, such as None, an id or a number."""
-        return self._returns_little
-
-    @property
     def argument_types(self) -> dict[str, Any]:
         """The annotations by parameter name."""
         hints = hints_of(self.handler)
@@ -177,9 +177,10 @@ class Function(Generic[P, R_co]):
             return
         hints = hints_of(self.handler)
         returns = hints.get("return", Any)
-        self._returns_little = returns is type(None) or kind_of(returns) in _LITTLE_KINDS or _is_id(returns)
+        self.returns_little = returns is type(None) or kind_of(returns) in _LITTLE_KINDS or _is_id(returns)
         self._returns = None if returns is Any else Validator(returns, f"{self._where} -> {describe(returns)}")
         self._arguments = Arguments(self.parameters, hints, self._where)
+        self.takes_values = all(kind_of(hints[name]) in _VALUE_KINDS for name in self.parameters)
 
     def _bind_ids(self, validator: Arguments | Validator | None, schema: Schema) -> None:
         unknown = validator.bind(schema.id_prefixes) if validator else []

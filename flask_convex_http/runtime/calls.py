@@ -11,6 +11,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
+
 from flask_convex_http.database.db import DatabaseWriter
 from flask_convex_http.engines import Snapshot, Transaction
 from flask_convex_http.functions.function import Function
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class QueryCalls:
+class QueryCalls(msgspec.Struct, eq=False):  # made for each call, and a class with __init__ takes three times as long
     """The calls of a query: queries on the same snapshot.
 
     Args:
@@ -41,13 +43,10 @@ class QueryCalls:
         caller: The caller of the query.
     """
 
-    __slots__ = ("_caller", "_runtime", "_snapshot", "now")
-
-    def __init__(self, runtime: Runtime, snapshot: Snapshot, now: float, caller: Caller) -> None:
-        self._runtime = runtime
-        self._snapshot = snapshot
-        self._caller = caller
-        self.now = now
+    _runtime: Runtime
+    _snapshot: Snapshot
+    now: float
+    _caller: Caller
 
     def storage(self) -> StorageReader:
         """Return `ctx.storage`."""
@@ -64,31 +63,19 @@ class MutationCalls(QueryCalls):
 
     Args:
         runtime: Runs functions.
+        snapshot: The transaction, which queries read.
+        now: The time of the transaction, in milliseconds since the epoch.
+        caller: The caller of the mutation.
         transaction: The transaction that the mutation writes in.
         db: The `ctx.db` of that transaction.
-        now: The time of the transaction, in milliseconds since the epoch.
         hooks: Collects the steps after the commit.
-        caller: The caller of the mutation.
         limit: The time limit of the transaction, or None.
     """
 
-    __slots__ = ("_db", "_hooks", "_limit", "transaction")
-
-    def __init__(
-        self,
-        runtime: Runtime,
-        transaction: Transaction,
-        db: DatabaseWriter,
-        now: float,
-        hooks: CommitHooks,
-        caller: Caller,
-        limit: TimeLimit | None = None,
-    ) -> None:
-        super().__init__(runtime, transaction, now, caller)
-        self.transaction = transaction
-        self._db = db
-        self._hooks = hooks
-        self._limit = limit
+    transaction: Transaction
+    _db: DatabaseWriter
+    _hooks: CommitHooks
+    _limit: TimeLimit | None = None
 
     def ctx(self) -> MutationCtx:
         """Return the ctx of the mutation."""
@@ -151,7 +138,8 @@ class MutationCalls(QueryCalls):
         return value
 
     def _inside(self, db: DatabaseWriter, caller: Caller, now: float, hooks: CommitHooks) -> MutationCalls:
-        return MutationCalls(self._runtime, self.transaction, db, now, hooks, caller, self._limit)
+        transaction = self.transaction
+        return MutationCalls(self._runtime, transaction, now, caller, transaction, db, hooks, self._limit)
 
     def restart_limit(self, name: str) -> None:
         """Give the next function of the transaction the whole time limit.

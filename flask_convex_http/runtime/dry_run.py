@@ -66,7 +66,7 @@ def _record(runtime: Runtime, transaction: Transaction, body: Callable[[Mutation
     now, recording = runtime.clock(), RecordingTransaction(transaction)
     runtime.times.begin(now)
     db = runtime.writer(recording)
-    result = body(MutationCalls(runtime, recording, db, now, CommitHooks(), runtime.caller()))
+    result = body(MutationCalls(runtime, recording, now, runtime.caller(), recording, db, CommitHooks()))
     changes = list(recording.changes())
     rows = [row_change(change) for change in changes if not change.table.system]
     return DryRun(result, rows, [system_change(change) for change in changes if change.table.system])

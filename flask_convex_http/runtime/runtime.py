@@ -96,7 +96,8 @@ class Runtime:
             ArgumentRangeError: The caller is no function, and a value is not accepted.
         """
         found: Function[Any, Any] = self.functions.resolve(function, kind)
-        found.bind(self.schema)
+        if found.schema is not self.schema:
+            found.bind(self.schema)
         try:
             return found, found.check_arguments(args, kwargs)
         except ArgumentRangeError as error:
@@ -122,6 +123,8 @@ class Runtime:
     def query(self, function: Function[Any, Any], arguments: Kwargs, caller: Caller) -> Any:
         """Run a query on a new snapshot, and return its value."""
         caller.auth.settle()  # it may fetch the keys of an issuer, which no snapshot should wait for
+        if function.takes_values:
+            return self.engine.read(lambda snapshot: self.query_in(snapshot, self.clock(), function, arguments, caller))
         fresh = fresh_arguments(arguments)
         return self.engine.read(lambda snapshot: self.query_in(snapshot, self.clock(), function, next(fresh), caller))
 
@@ -143,14 +146,15 @@ class Runtime:
             FunctionLimitError: The value is too large.
         """
         checked = function.check_returns(value)
-        if not function.returns_little:
-            self.limits.check_result(checked, function.name)
+        if function.returns_little or checked is None:
+            return checked
+        self.limits.check_result(checked, function.name)
         return checked
 
     def mutation(self, function: Function[Any, Any], arguments: Kwargs, caller: Caller) -> Any:
         """Run a mutation in a new transaction, and return its value after the commit."""
         caller.auth.settle()  # it may fetch the keys of an issuer, which no transaction should wait for
-        fresh = fresh_arguments(arguments)
+        fresh = itertools.repeat(arguments) if function.takes_values else fresh_arguments(arguments)
         return self.write(
             lambda calls: self.result(function, function.handler(calls.ctx(), **next(fresh))),
             caller,
@@ -196,7 +200,7 @@ class Runtime:
             limit = TimeLimit(self.mutation_timeout, name, transaction.interrupt)
             try:
                 with limit:
-                    return body(MutationCalls(self, transaction, db, now, hooks, caller, limit))
+                    return body(MutationCalls(self, transaction, now, caller, transaction, db, hooks, limit))
             except MutationInterruptedError as error:  # it was raised just before the end of the block
                 raise limit.settle() from error
 

@@ -79,15 +79,15 @@ class Process:
         self.shared_lock: SharedLock | None = None
         self.next_look = 0.0
         self.lent = 0
+        self.is_paused = False  # while a fork() waits for the connections
         self._mutex = threading.Lock()
         self._may_lend = threading.Event()
-        self._may_lend.set()
 
     def enter(self) -> None:
         """Count a loan, before a connection is opened for it."""
         while True:
             with self._mutex:
-                if self._may_lend.is_set():
+                if not self.is_paused:
                     self.lent += 1
                     return
             self._may_lend.wait()
@@ -97,14 +97,10 @@ class Process:
         with self._mutex:
             self.lent -= 1
 
-    @property
-    def is_paused(self) -> bool:
-        """Return whether a fork() waits for the connections."""
-        return not self._may_lend.is_set()
-
     def pause(self) -> None:
         """Stop lending, wait for the lent connections, and close all."""
         with self._mutex:
+            self.is_paused = True
             self._may_lend.clear()
         deadline = time.monotonic() + _FORK_PATIENCE
         while self.lent and time.monotonic() < deadline:
@@ -113,6 +109,7 @@ class Process:
 
     def resume(self) -> None:
         """Lend again."""
+        self.is_paused = False
         self._may_lend.set()
 
     def close_idle(self) -> None:

@@ -6,6 +6,7 @@ fields of records are checked here. A `Check` receives a value whose outer type 
 
 from __future__ import annotations
 
+import operator
 import re
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -30,6 +31,8 @@ from flask_convex_http.validation.annotations import (
 Check = Callable[[Any, bool], None]
 #: Makes the check of a class with fields or keys. A recursive class asks for a check that is still being made.
 MakeRecordCheck = Callable[[Any], Check | None]
+
+_id_of = operator.attrgetter("id")
 
 _AT = " - at `$"
 _ID_OF = "Expected an id of table "
@@ -89,7 +92,8 @@ def make_check(annotation: Any, record_check: MakeRecordCheck) -> Check | None:
     if origin is tuple and parts[-1:] != (...,):
         return _check_places({f"[{number}]": make_check(part, record_check) for number, part in enumerate(parts)})
     if origin is tuple or origin in SEQUENCES:
-        return _check_items(make_check(parts[0], record_check))
+        are_documents = is_document(split_annotated(parts[0])[0])
+        return _check_items(make_check(parts[0], record_check), are_documents=are_documents)
     if origin in MAPPINGS:
         return _check_values(*(make_check(part, record_check) for part in parts))
     return record_check(base) if is_record(base) or typing.is_typeddict(base) else None
@@ -144,11 +148,13 @@ def _class_of(annotation: Any) -> Any:
     return (list, tuple, set, frozenset) if origin is tuple or origin in SEQUENCES else origin
 
 
-def _check_items(item: Check | None) -> Check | None:
+def _check_items(item: Check | None, *, are_documents: bool) -> Check | None:
     if item is None:
         return None
 
     def check(value: Any, trusting: bool) -> None:
+        if are_documents and trusting and UNSET not in map(_id_of, value):
+            return  # all are from the database; see `check_fields`
         number = 0
         try:
             for number, inner in enumerate(value):  # noqa: B007  # the except clause names it

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, TypedDict, Union, get_args, get_origin
 
 import msgspec
+from msgspec import UNSET
 
 from flask_convex_http.errors import RegistrationError
 from flask_convex_http.ids import IdOf
@@ -21,6 +22,7 @@ from flask_convex_http.validation.annotations import (
     UNIONS,
     describe,
     field_types,
+    is_document,
     key_types,
     msgspec_takes,
     split_annotated,
@@ -65,6 +67,7 @@ class Validator:
             described = msgspec.inspect.type_info(self.type)
             self.levels, self.nesting_check = levels_of(described), nesting_check(described)
             self.remaining = make_check(annotation, self._record_check)
+            self._document: Any = _document_in(annotation)
         except RegistrationError:
             raise
         except RecursionError:
@@ -90,6 +93,8 @@ class Validator:
         Raises:
             InvalidValueError: The value does not match.
         """
+        if type(value) is self._document and trusting and value.id is not UNSET:
+            return value  # most results are documents that were read by id
         try:
             checked = self._conversion.python((value,)).value
             if self.remaining is not None:
@@ -221,6 +226,13 @@ class Validator:
 
 def _is_id(annotation: Any) -> bool:
     return any(isinstance(meta, IdOf) for meta in split_annotated(annotation)[1])
+
+
+def _document_in(annotation: Any) -> type | None:
+    """Return the document class of an annotation such as `Item` or `Item | None`."""
+    base, _ = split_annotated(annotation)
+    members = split_union(get_args(base))[0] if get_origin(base) in UNIONS else (base,)
+    return members[0] if len(members) == 1 and is_document(members[0]) else None
 
 
 def _ambiguous_union(members: tuple[Any, ...]) -> str:

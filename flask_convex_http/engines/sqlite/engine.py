@@ -100,12 +100,16 @@ class SQLiteEngine:
 
     def read(self, query: Callable[[SQLiteSnapshot], T]) -> T:
         """Run a query on one snapshot and return its result."""
-        with self.snapshot() as snapshot:
+        snapshot = self.snapshot().__enter__()
+        try:  # a with statement would take longer
             return query(snapshot)
+        finally:
+            snapshot.close()
 
     def snapshot(self) -> SQLiteSnapshot:
         """Open a snapshot that lasts as long as a `with` statement."""
-        self._check_ready()
+        if self._ready != self._connections.generation:
+            self._check_ready()
         return SQLiteSnapshot(self._connections, self._statements, self.schema)
 
     def lookup(self, table: Table[Any], values: Mapping[str, Any], *, timeout: float | None = None) -> Row | None:

@@ -26,6 +26,8 @@ class SQLiteReader:
         schema: The tables, to name them in errors.
     """
 
+    __slots__ = ("_connection", "_schema", "_statements", "_streams")
+
     def __init__(self, connection: Any, statements: SQLiteStatements, schema: Schema) -> None:
         self._connection = connection
         self._statements = statements

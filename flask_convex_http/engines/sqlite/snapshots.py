@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
@@ -31,6 +30,8 @@ class SQLiteSnapshot(SQLiteReader):
         schema: The tables, to name them in errors.
     """
 
+    __slots__ = ("_connections", "_first", "_own", "_process")
+
     def __init__(self, connections: Connections, statements: SQLiteStatements, schema: Schema) -> None:
         super().__init__(ENDED, statements, schema)
         self._connections = connections
@@ -45,11 +46,16 @@ class SQLiteSnapshot(SQLiteReader):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the snapshot, and give the connection back."""
         self._connection = ENDED
         if self._process.pid == this_process():  # not in a child that was forked inside: the connection is the parent's
-            self.end()
-            with contextlib.suppress(sqlite3.Error):  # a read has nothing to lose
+            try:  # noqa: SIM105  # contextlib.suppress() would take longer
                 self._end_view()
+            except sqlite3.Error:  # a read has nothing to lose
+                pass
         self._connections.give(self._process, self._own)
 
     def get(self, table: Table[Any], document_id: str) -> Row | None:
@@ -95,6 +101,8 @@ class SQLiteSnapshot(SQLiteReader):
             raise translate(error, self._schema) from error
 
     def _end_view(self) -> None:
+        if self._streams is not None:
+            self.end()
         if self._first is not None:
             self._first.close()
         if self._own.in_transaction:

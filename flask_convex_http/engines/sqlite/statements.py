@@ -14,15 +14,18 @@ class SQLiteStatements(StatementCache):
     SQLite sorts NULL first and compares text by code point, as this package does, so the order needs no clauses.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._staying: dict[Table[Any], str] = {}
+
     def get_and_stay(self, table: Table[Any]) -> str:
         """Return a SELECT of a row by its id that stays active after the row was fetched.
 
         An active statement keeps its snapshot, without a transaction. SQLite ends a statement after its last row, so
         two rows of NULL follow the row.
         """
-        key = (table, "stay")
-        text = self._texts.get(key)
+        text = self._staying.get(table)
         if text is None:
             nothing = f"UNION ALL SELECT {', '.join(['NULL'] * (len(table.columns) + 2))}"
-            text = self._texts[key] = f"{self.get(table)} {nothing} {nothing}"
+            text = self._staying[table] = f"{self.get(table)} {nothing} {nothing}"
         return text
