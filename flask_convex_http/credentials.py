@@ -34,6 +34,8 @@ _RANDOM = 43  # characters for 256 bits
 _BODY = re.compile(r"[0-9A-Za-z]{43}[0-9a-f]{8}", re.ASCII)
 #: Milliseconds between two records of the use of a key.
 LAST_USED_INTERVAL = 60_000
+#: Keys that are kept in memory.
+_MOST_KNOWN = 1000
 
 
 def without_hash(stored: ApiKey | AccessToken) -> dict[str, Any]:
@@ -84,6 +86,8 @@ class Credentials(Generic[C]):
         self._clock = clock
         self._used: dict[str, float] = {}
         self._recorded = 0.0
+        #: The version of the database at which a document was read, and the document, by the hash of the key.
+        self._known: dict[str, tuple[object, C]] = {}
         self._lock = threading.Lock()
 
     def create(self, *, scopes: Sequence[str] = (), expires_at: float | None = None, **fields: Any) -> tuple[str, C]:
@@ -156,13 +160,28 @@ class Credentials(Generic[C]):
         """Return the stored document of a key that is valid now, or None."""
         if not is_credential(self.prefix, key):
             return None
-        row = self._engine.lookup(self._table, {"hash": self._hash(key)})
-        if row is None:
+        found = self._find(self._hash(key))
+        if found is None:
             return None
-        found = self._table.read(row)
         if self.status(found) != "valid":
             return None
         self._used[found.id] = self._clock()  # without the lock: a use that is lost in a swap was a moment ago
+        return found
+
+    def _find(self, digest: str) -> C | None:
+        """Return the stored document of a key, from memory if nothing was committed since it was read."""
+        version = self._engine.version()
+        known = self._known.get(digest)
+        if known is not None and version is not None and known[0] == version:
+            return known[1]
+        row = self._engine.lookup(self._table, {"hash": digest})
+        if row is None:
+            return None
+        found = self._table.read(row)
+        if version is not None:  # of before the read, so that a commit in between counts
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[digest] = (version, found)
         return found
 
     def all(self) -> list[C]:

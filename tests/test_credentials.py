@@ -2,9 +2,10 @@
 
 import re
 import threading
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -13,10 +14,12 @@ from hypothesis import strategies as st
 from flask_convex_http import DocumentNotFoundError, Schema, UserIdentity
 from flask_convex_http.backend import Backend
 from flask_convex_http.credentials import LAST_USED_INTERVAL, Credentials, is_credential, make_credential
+from flask_convex_http.engines import Engine
 from flask_convex_http.schema.system_tables import ApiKey
 from flask_convex_http.signing import Signing
 from flask_convex_http.testing import Clock
 from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES, memory_backend, settings_in
+from tests.services import HookedEngine
 
 pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
@@ -138,6 +141,44 @@ def test_revocation() -> None:
         assert backend.api_keys.revoke(created.id) == revoked
         assert backend.api_keys.verify(key) is None
         assert backend.api_keys.verify(other) is not None
+
+
+def test_a_revocation_elsewhere_holds_at_once(tmp_path: Path) -> None:
+    """A key that is revoked by other connections is invalid at its next use, though it was valid a moment ago."""
+    with (
+        closing(Backend(settings_in(tmp_path), Schema(), folder=tmp_path)) as backend,
+        closing(Backend(settings_in(tmp_path), Schema(), folder=tmp_path)) as other,
+    ):
+        backend.migrate()
+        key, document = create(backend)
+        for _ in range(3):
+            assert backend.api_keys.verify(key) == document
+        other.api_keys.revoke(document.id)
+        assert backend.api_keys.verify(key) is None
+
+
+def test_a_key_in_use_is_not_read_again() -> None:
+    """SQLite tells whether anything was committed, so a key that was just verified needs no read until then."""
+    with memory_backend(Schema()) as backend:
+        key, document = create(backend)
+        reads: list[object] = []
+        keys = Credentials(
+            ApiKey,
+            backend.api_keys.prefix,
+            engine=cast("Engine", HookedEngine(backend.engine, lambda: reads.append(1))),
+            schema=backend.schema,
+            signing=backend.signing,
+            clock=backend.clock,
+        )
+        assert [keys.verify(key) for _ in range(50)] == [document] * 50
+        if backend.engine.version() is None:
+            assert len(reads) == 50
+            return
+        assert len(reads) < 10
+        reads.clear()
+        create(backend, "other")
+        keys.verify(key)
+        assert reads
 
 
 def test_rotation() -> None:

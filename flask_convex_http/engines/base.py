@@ -191,6 +191,12 @@ class Engine(Protocol):
             MigrationRequiredError: The tables of the schema do not exist.
         """
 
+    def version(self) -> object | None:
+        """Return a value that differs after each commit of any process, or None if a read has to be made.
+
+        What was read after a call is current for as long as later calls return an equal value.
+        """
+
     def write(self, work: Callable[[Transaction], T], *, timeout: float | None = None) -> T:
         """Run work in one transaction, commit it durably, and return the result of the work.
 

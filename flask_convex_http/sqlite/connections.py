@@ -182,6 +182,15 @@ class Connections:
         """Return the connections of this process."""
         return self._process
 
+    def version(self) -> tuple[int, bytes] | None:
+        """Return a value that differs after each commit of any process, or None if a read has to be made."""
+        process = self._process
+        index = None if process.shared_lock is None else process.shared_lock.log_index
+        if index is None or time.monotonic() > process.next_look:  # a read looks whether the files are in place
+            return None
+        header = index.header()
+        return None if header is None else (self.generation, header)
+
     def start_in_child(self) -> None:
         """Start with no connections in a child of fork()."""
         parent = self._process

@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 from flask_convex_http.sqlite.content import Content
+from flask_convex_http.sqlite.log_index import open_index, release
 
 #: The bytes of SQLite's shared lock (SHARED_FIRST and SHARED_SIZE in SQLite's os.h).
 _FIRST, _SIZE = 0x40000002, 510
@@ -33,11 +34,13 @@ class SharedLock:
 
     Attributes:
         content: The content of the file. None if it could not be opened.
+        log_index: The index of the log. None if it could not be opened.
     """
 
     def __init__(self, path: Path, *, can_shrink: bool = False) -> None:
         self._descriptor: int | None = None
         self.content: Content | None = None
+        self.log_index = open_index(path)
         with contextlib.suppress(OSError):  # no descriptor is left: the checks of each commit remain
             self._descriptor = os.open(path, os.O_RDONLY)
             self.content = Content(self._descriptor, can_shrink=can_shrink)
@@ -49,7 +52,10 @@ class SharedLock:
             self._set(fcntl.F_UNLCK)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the files."""
+        if self.log_index is not None:
+            release(self.log_index)
+            self.log_index = None
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = self.content = None

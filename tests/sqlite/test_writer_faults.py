@@ -13,6 +13,7 @@ import pytest
 from flask_convex_http import ConvexHTTPError, EngineError, UniqueConstraintError
 from flask_convex_http.engines.sqlite.engine import SQLiteEngine
 from flask_convex_http.engines.sqlite.transactions import SQLiteTransaction
+from flask_convex_http.sqlite.log_index import open_index
 from tests.engines.members import SCHEMA, migrate
 from tests.sqlite.crews import PATIENCE, adding, crew, keys
 from tests.sqlite.holders import process, write_after_a_failed_read
@@ -117,11 +118,12 @@ def test_a_read_that_fails_may_undo_everything(engine: SQLiteEngine) -> None:
 
 
 def test_an_engine_that_nobody_has_any_more_keeps_no_files(tmp_path: Path) -> None:
-    """An engine that was never closed closes its lock files and connections when it is collected."""
+    """An engine that was never closed closes its files when it is collected, and the log's index when one is opened."""
     engine = SQLiteEngine(tmp_path / "dropped.db", SCHEMA)
     migrate(engine)
     del engine
     gc.collect()
+    assert open_index(tmp_path / "other.db") is None  # the index is closed after the connections, at the next chance
     open_files = [os.readlink(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd") if _is_open(name)]
     assert [path for path in open_files if path.startswith(str(tmp_path))] == []
 

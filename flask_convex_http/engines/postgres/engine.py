@@ -104,6 +104,9 @@ class PostgresEngine:
         self._connections.give_back(connection)
         return self._tools.decoder.decode(table, rows)[0] if rows else None
 
+    def version(self) -> None:
+        """Return None, since only a round trip to the server can tell whether something was committed."""
+
     def write(self, work: Callable[[PostgresTransaction], T], *, timeout: float | None = None) -> T:
         """Run work in one transaction and commit it durably. Retry it while it conflicts with others."""
         self._check_ready()

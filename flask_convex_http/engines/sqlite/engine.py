@@ -127,6 +127,10 @@ class SQLiteEngine:
             self._connections.give(process, connection)
         return row
 
+    def version(self) -> tuple[int, bytes] | None:
+        """Return a value that differs after each commit of any process, or None if a read has to be made."""
+        return self._connections.version()
+
     def write(self, work: Callable[[SQLiteTransaction], T], *, timeout: float | None = None) -> T:
         """Run work in one transaction and commit it durably."""
         self._check_ready()
