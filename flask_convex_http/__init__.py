@@ -60,6 +60,8 @@ from flask_convex_http.functions.function import internal_mutation as internal_m
 from flask_convex_http.functions.function import internal_query as internal_query
 from flask_convex_http.functions.function import mutation as mutation
 from flask_convex_http.functions.function import query as query
+from flask_convex_http.identities import OIDC as OIDC
+from flask_convex_http.identities import CustomJWT as CustomJWT
 from flask_convex_http.identities import UserIdentity as UserIdentity
 from flask_convex_http.ids import Id as Id
 from flask_convex_http.retry import Retry as Retry

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +28,7 @@ from flask_convex_http.functions.description import FunctionDescription, describ
 from flask_convex_http.functions.function import Function
 from flask_convex_http.functions.registry import Registry
 from flask_convex_http.idempotency.idempotent_requests import IdempotentRequests
-from flask_convex_http.identities import UserIdentity
+from flask_convex_http.identities import AuthProvider, UserIdentity, token_checks
 from flask_convex_http.inbox.inbox import Inbox
 from flask_convex_http.inbox.queue import PROCESS
 from flask_convex_http.inbox.registry import Webhooks
@@ -85,6 +85,7 @@ class Backend:
         functions: The application's functions: modules, names of modules, or single functions.
         crons: The application's crons.
         webhooks: The application's webhooks, which its routers add; none if not given.
+        auth_providers: The issuers whose JWTs identify callers.
         folder: The folder of relative paths in the settings.
         clock: Returns the current time in milliseconds since the epoch.
 
@@ -100,6 +101,7 @@ class Backend:
         idempotency: The idempotent requests.
         api_keys: The API keys.
         tokens: The access tokens.
+        jwts: Checks JWTs; None without providers.
         job_control: Lists, cancels and retries jobs.
         tables: Looks into tables.
         backups: Makes and restores backups.
@@ -117,6 +119,7 @@ class Backend:
         *,
         crons: Crons | None = None,
         webhooks: Webhooks | None = None,
+        auth_providers: Sequence[AuthProvider] = (),
         folder: Path,
         clock: Callable[[], float] = system_clock,
     ) -> None:
@@ -162,6 +165,7 @@ class Backend:
         self.jobs.on_cancel[PROCESS] = self.inbox.queue.cancel
         self.api_keys: Credentials[ApiKey] = self._credentials(ApiKey, settings.api_key_prefix)
         self.tokens: Credentials[AccessToken] = self._credentials(AccessToken, settings.api_key_prefix + _TOKEN_MARK)
+        self.jwts = token_checks(auth_providers, clock)
         self.tables = TableReader(self.engine, self.schema)
         self.backups = DeploymentBackups(
             self.engine, self.blobs, self.location, settings.storage(folder), self._finish_restore

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from flask_convex_http.backend import Backend, Functions, system_clock
 from flask_convex_http.config import Settings
 from flask_convex_http.environment import with_environment
 from flask_convex_http.errors import ConfigurationError, RegistrationError
-from flask_convex_http.identities import UserIdentity
+from flask_convex_http.identities import AuthProvider, UserIdentity, checked_providers
 from flask_convex_http.log import logger_of, show_unless_configured
 from flask_convex_http.runtime import ActionCtx
 from flask_convex_http.scheduling import Crons
@@ -37,6 +37,7 @@ class ConvexHTTP:
         schema: The application's tables; none by default.
         functions: The application's functions: names of modules, modules, or single functions.
         crons: The application's crons.
+        auth_providers: The issuers whose JWTs identify callers: `OIDC(...)` and `CustomJWT(...)`.
         clock: Returns the current time in milliseconds since the epoch. Tests pass a `Clock`, here, to `init_app`, or
             to `testing.use_clock`.
     """
@@ -48,11 +49,13 @@ class ConvexHTTP:
         schema: Schema | None = None,
         functions: Functions = (),
         crons: Crons | None = None,
+        auth_providers: Sequence[AuthProvider] = (),
         clock: Callable[[], float] = system_clock,
     ) -> None:
         self.schema = _checked_schema(schema)
         self.functions = functions if isinstance(functions, str) else _listed(functions)
         self.crons = crons
+        self.auth_providers = checked_providers(auth_providers)
         self.clock = clock
         if app is not None:
             self.init_app(app)
@@ -81,6 +84,7 @@ class ConvexHTTP:
             self.functions,
             crons=self.crons,
             webhooks=webhooks_of(app),
+            auth_providers=self.auth_providers,
             folder=folder,
             clock=self.clock if clock is None else clock,
         )

@@ -64,10 +64,10 @@ def test_a_string_is_html(client: FlaskClient) -> None:
     assert client.get("/text").mimetype == "text/html"
 
 
-def test_paths_are_decoded_and_an_unknown_token_is_ignored(client: FlaskClient) -> None:
-    """A percent-encoded path matches the plain one. Without a decorator an unknown token is ignored."""
-    response = client.get("/caf%C3%A9", headers={"Authorization": "Bearer nonsense"})
-    assert response.get_json() == {"anonymous": True}
+def test_paths_are_decoded_and_an_unknown_token_is_401_if_the_identity_is_read(client: FlaskClient) -> None:
+    """A percent-encoded path matches the plain one. The identity of an unknown token is 401."""
+    assert client.get("/caf%C3%A9").get_json() == {"anonymous": True}
+    assert client.get("/caf%C3%A9", headers={"Authorization": "Bearer nonsense"}).status_code == 401
 
 
 def test_a_wrong_method_is_405_and_a_wrong_path_404(client: FlaskClient) -> None:

@@ -19,7 +19,7 @@ INDEX = (ROOT / "example_app" / "templates" / "index.html").read_text(encoding="
 
 #: A lock of requirements/ and the extras of setup.cfg that it covers.
 LOCKS = {
-    "dev": ("dev", "webhooks", "stripe", "svix", "ed25519", "serve", "postgres", "s3"),
+    "dev": ("dev", "webhooks", "stripe", "svix", "ed25519", "jwt", "serve", "postgres", "s3"),
     "run": ("webhooks", "stripe", "svix", "ed25519", "serve"),
 }
 
@@ -135,5 +135,5 @@ def test_installation_hints_name_what_can_be_installed() -> None:
     known = {str(requirement) for requirement in required(LOCKS["dev"])}
     sources = [path.read_text(encoding="utf-8") for path in (ROOT / "flask_convex_http").rglob("*.py")]
     hints = [hint for source in sources for hint in re.findall(r"pip install ['\"](.+?)['\"]", source)]
-    assert len(hints) == 3
+    assert len(hints) == 4
     assert {str(Requirement(hint)) for hint in hints} <= known

@@ -23,6 +23,7 @@ def deployed(
     functions: list[Function[Any, Any]] | None = None,
     clock: Any = None,
     is_kept: bool = False,
+    auth_providers: Any = (),
     **config: Any,
 ) -> Iterator[Flask]:
     """Yield a migrated app with these routers, and close it at the end.
@@ -34,7 +35,7 @@ def deployed(
     with ExitStack() as stack:
         database = folder_config(folder) if is_kept else stack.enter_context(temporary_config(schema or Schema()))
         app.config.update({"CONVEX_WORKER": "off"} | database | config)
-        convex = ConvexHTTP(app, schema=schema, functions=functions or [], **more)
+        convex = ConvexHTTP(app, schema=schema, functions=functions or [], auth_providers=auth_providers, **more)
         for router in routers:
             app.register_blueprint(router)
         stack.callback(backend_of(app).close)
