@@ -97,15 +97,13 @@ class SQLiteTransaction(SQLiteReader):
             return True
         return False
 
-    def _make_pending(self) -> None:
-        count = len(self._pending)
-        self._pending.clear()
-        for _ in range(count):
-            self._write("SAVEPOINT nested", ())
-
     def _write(self, sql: str, values: Sequence[Any]) -> int:
-        if self._pending:
-            self._make_pending()
+        while self._pending:  # the outermost first, and none is forgotten if that fails
+            self._execute("SAVEPOINT nested", ())
+            del self._pending[0]
+        return self._execute(sql, values)
+
+    def _execute(self, sql: str, values: Sequence[Any]) -> int:
         try:
             for stream in self._streams or ():  # whether an active SELECT shows a write is undefined in SQLite
                 stream.detach()

@@ -282,3 +282,24 @@ def test_a_backup_replaces_no_file(engine: SQLiteEngine, tmp_path: Path) -> None
     with pytest.raises(ConfigurationError, match="exists already"):
         engine.backups.create(taken)
     assert taken.read_text() == "mine"
+
+
+def test_a_savepoint_is_made_at_the_first_write(engine: SQLiteEngine) -> None:
+    """A nested part that only reads needs no statement of its own, and one that writes has a savepoint of its own."""
+    statements: list[str] = []
+
+    def work(transaction: SQLiteTransaction) -> None:
+        transaction._connection.set_trace_callback(statements.append)
+        with transaction.savepoint(), transaction.savepoint():
+            assert transaction.get(ITEMS, "a") is None
+        assert [text for text in statements if not text.startswith("SELECT")] == []
+        with transaction.savepoint():
+            with pytest.raises(ValueError, match="stop"), transaction.savepoint():
+                insert(transaction, "a")
+                raise ValueError("stop")
+            insert(transaction, "b")
+        transaction._connection.set_trace_callback(None)
+        assert (transaction.get(ITEMS, "a"), transaction.get(ITEMS, "b") is None) == (None, False)
+
+    engine.write(work)
+    assert len([text for text in statements if text.startswith("SAVEPOINT")]) == 2
