@@ -2,7 +2,10 @@
 
 SQLite keeps the index in a file that all processes map into memory (`-shm`). Each commit replaces the header at its
 start, and every read of SQLite begins with a look at it. So data that was read under a header is current for as long as
-the header is the same, and comparing it costs a tenth of a `PRAGMA data_version`.
+the header is the same.
+
+The file is read with a system call and not mapped. A process that finds no other user truncates it, which would kill a
+thread that is just reading the memory here.
 
 The header has the checksum of all frames of the log, which begins with a random salt. An empty log has none, so it is
 never taken for the same as another empty log (sqlite.org/walformat.html#the_wal_index_header).
@@ -14,7 +17,6 @@ a process, and closed only after the last connection of all processes has delete
 from __future__ import annotations
 
 import contextlib
-import mmap
 import os
 import threading
 from pathlib import Path
@@ -44,16 +46,15 @@ class LogIndex:
     def __init__(self, descriptor: int) -> None:
         self.users = 0
         self._descriptor = descriptor
-        self._map = mmap.mmap(descriptor, 2 * _HEADER_BYTES, access=mmap.ACCESS_READ)
 
     def header(self) -> bytes | None:
         """Return the header, or None if the log is empty or the header is just being replaced."""
         try:
-            both = self._map[:]
-        except ValueError:  # another thread has just closed it
+            both = os.pread(self._descriptor, 2 * _HEADER_BYTES, 0)
+        except OSError:  # another thread has just closed it
             return None
         header = both[:_HEADER_BYTES]
-        return header if header == both[_HEADER_BYTES:] and header[_FRAMES] != _NO_FRAMES else None
+        return header if header == both[_HEADER_BYTES:] and header[_FRAMES] not in (b"", _NO_FRAMES) else None
 
     def is_deleted(self) -> bool:
         """Return whether the file has no name any more."""
@@ -61,7 +62,6 @@ class LogIndex:
 
     def close(self) -> None:
         """Close the file."""
-        self._map.close()
         os.close(self._descriptor)
 
 
@@ -72,7 +72,7 @@ def open_index(database: Path) -> LogIndex | None:
         database: The database, to which a connection is open.
     """
     path = f"{os.path.realpath(database)}-shm"
-    with _changing, contextlib.suppress(OSError, ValueError):
+    with _changing, contextlib.suppress(OSError):
         _close_deleted()
         key = identity(path)
         if key not in _open:
