@@ -1,7 +1,7 @@
 """How the cost of a call grows with documents, pages and routes: `python -m benchmarks.growth`.
 
 Each figure is the median of calls in one process, which are made on the different sizes in turns. `--documents` gives
-other numbers of documents, such as 10000000, which takes some minutes and 3 GB.
+other numbers of documents, such as 10000000, which takes minutes and gigabytes.
 """
 
 from __future__ import annotations
