@@ -13,144 +13,45 @@ many half-sent requests as there are threads stop a worker. Here five rules hold
   the event loop for two seconds.
 * The connection of a client that takes nothing of its response for `send_timeout` seconds is closed.
 
+It also takes less time for each request than `gthread`: plain heads are parsed at once (`heads`), head and body of a
+response leave together (`responses`), and the thread of a request awaits the next one itself (`threads`, `idle`).
+
 A proxy that collects requests before it passes them on is better: it needs no thread for a large body either.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import functools
+import math
 import operator
-import re
+import select
 import selectors
 import socket
-import struct
 import time
+from datetime import datetime
 from typing import Any
 
+from gunicorn.http import RequestParser, wsgi  # type: ignore[import-untyped]
+from gunicorn.http.body import LengthReader  # type: ignore[import-untyped]
 from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
-from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
-from werkzeug.exceptions import RequestTimeout
+from gunicorn.util import close_graceful  # type: ignore[import-untyped]
+from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker  # type: ignore[import-untyped]
+
+from flask_convex_http.gunicorn.arrival import AWAITED, awaited_bytes
+from flask_convex_http.gunicorn.heads import PlainRequest
+from flask_convex_http.gunicorn.idle import IdleConnections
+from flask_convex_http.gunicorn.responses import WholeResponse
+from flask_convex_http.gunicorn.sockets import TimedSocket
+from flask_convex_http.gunicorn.threads import Threads
 
 _NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
-#: Pollers ignore SO_RCVLOWAT on Unix sockets, which proxies use.
-_INTERNET = frozenset({socket.AF_INET, socket.AF_INET6})
-_PEEK = socket.MSG_PEEK | socket.MSG_DONTWAIT
-#: Bytes of a request that are awaited in the event loop, where the kernel holds them.
-_AWAITED = 32 * 1024
-_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})[ \t]*\r\n", re.IGNORECASE)
-_CHUNKED = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*\r\n", re.IGNORECASE)
-#: The size of a chunk, and a part of it. A size in another form is left to gunicorn.
-_SIZE, _PART_OF_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n"), re.compile(rb"[0-9A-Fa-f]{0,8}\r?")
-#: The chunks that the event loop looks at, so that many small ones cannot keep it busy.
-_MOST_CHUNKS = 64
-#: The client sends the body only after this response to the head (RFC 9110, 10.1.1).
-_EXPECT = re.compile(rb"\r\nexpect:[ \t]*100-continue[ \t]*\r\n", re.IGNORECASE)
-_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 #: Seconds between two looks at the threads that read, and between two log lines about descriptors.
 _PERIOD, _COMPLAINT = 0.5, 10.0
+#: Seconds between two heartbeats.
+_HEARTBEAT = 0.2
 #: Seconds for which a client may leave a connection open after its last response (RFC 9112, 9.6).
 _LINGER = 2.0
-
-
-class SlowClientError(RequestTimeout, ConnectionResetError):
-    """The client sends its request too slowly. Flask responds 408, and gunicorn closes the connection."""
-
-    def __init__(self) -> None:
-        super().__init__("The request did not arrive in time")
-        self.errno = errno.ECONNRESET
-
-
-class TimedSocket(socket.socket):
-    """A socket that knows how long its thread has waited for the bytes of a request."""
-
-    __slots__ = ("awaited", "is_continued", "is_cut", "received", "waited", "waits_since")
-
-    awaited: int
-    is_continued: bool
-
-    @classmethod
-    def take_over(cls, other: socket.socket, send_timeout: float) -> TimedSocket:
-        """Return a socket that replaces another one.
-
-        Args:
-            other: The socket, which is detached.
-            send_timeout: Seconds without a byte sent after which sending fails.
-        """
-        sock = cls(other.family, other.type, other.proto, fileno=other.detach())
-        # The kernel measures, which costs nothing for each response. `settimeout` would cost a poll for each call.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(send_timeout), 0))
-        sock.is_continued = False
-        return sock
-
-    def start_request(self) -> None:
-        """Begin to count for the next request."""
-        self.is_cut = False
-        self.received = 0
-        self.waited = 0.0
-        self.waits_since: float | None = None
-
-    def report_at(self, size: int) -> None:
-        """Let the poller report the socket when this number of bytes has arrived, or no more will."""
-        self.awaited = size
-        self.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
-
-    def send_continue(self) -> None:
-        """Tell the client to send the body, once for each request. Never wait."""
-        if self.is_continued:
-            return
-        self.is_continued = True
-        with contextlib.suppress(OSError):  # the client is gone
-            super().send(_CONTINUE, socket.MSG_DONTWAIT)
-
-    def send(self, data: Any, flags: int = 0) -> int:
-        """Send some bytes, but not the 100 of gunicorn if the client has received one."""
-        if self.is_continued and data == _CONTINUE:
-            self.is_continued = False
-            return len(data)
-        return super().send(data, flags)
-
-    def sendall(self, data: Any, flags: int = 0) -> None:
-        """Send bytes.
-
-        Raises:
-            ConnectionResetError: The client has taken none of them for `send_timeout` seconds.
-        """
-        try:
-            super().sendall(data, flags)
-        except BlockingIOError:
-            raise ConnectionResetError(errno.ECONNRESET, "The client does not take the response") from None
-
-    def recv(self, size: int, flags: int = 0) -> bytes:
-        """Receive some bytes.
-
-        Raises:
-            SlowClientError: The worker has cut the request off.
-        """
-        began = self.waits_since = time.monotonic()
-        try:
-            data = super().recv(size, flags)
-        finally:
-            self.waits_since = None
-            self.waited += time.monotonic() - began
-        if self.is_cut:
-            raise SlowClientError
-        self.received += len(data)
-        return data
-
-    def stalled_for(self, now: float) -> float:
-        """Return for how many seconds the thread has waited for the next byte."""
-        since = self.waits_since
-        return 0.0 if since is None else now - since
-
-    def cut(self) -> None:
-        """End the wait of the thread. The response can still be sent."""
-        self.is_cut = True
-        try:
-            self.shutdown(socket.SHUT_RD)
-        except OSError:
-            return  # the client is gone
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
@@ -170,14 +71,47 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     stall_timeout = 1.0
     send_timeout = 30
 
+    alive: bool
+
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._arriving: dict[Any, float] = {}  # in the order of their deadlines
         self._reading: set[Any] = set()
         self._lingering: dict[TimedSocket, float] = {}
-        self._next_look = self._next_complaint = 0.0
+        self._next_look = self._next_complaint = self._next_notice = 0.0
+        self._idle: IdleConnections | None = None
 
     # --- gunicorn's own methods, called in its event loop ------------------------------------------------------------
+
+    def init_process(self) -> None:
+        """Prepare the process, and serve until it is told to stop."""
+        if hasattr(select, "epoll") and not self.cfg.is_ssl:
+            self._idle = IdleConnections()
+        super().init_process()
+
+    def get_thread_pool(self) -> Any:
+        """Return the threads that serve requests."""
+        return super().get_thread_pool() if self._idle is None else Threads(self.cfg.threads, self._serve)
+
+    def run(self) -> None:
+        """Serve until the worker is told to stop."""
+        if self._idle is None:
+            super().run()
+            return
+        self.poller.register(self._idle, selectors.EVENT_READ, self._on_idle)
+        super().run()
+        self._idle.close()
+
+    def notify(self) -> None:
+        """Give the master a heartbeat, but not for each event of a busy worker."""
+        now = time.monotonic()
+        if now >= self._next_notice:
+            self._next_notice = now + _HEARTBEAT
+            super().notify()
+
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        """Wait for events. A worker that stops looks often for connections to close."""
+        super().wait_for_and_dispatch_events(timeout if self.alive else min(timeout, _HEARTBEAT))
 
     def accept(self, *arguments: Any) -> None:
         """Accept a connection. Without a free descriptor, close idle connections instead of ending the worker."""
@@ -200,7 +134,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if not isinstance(conn.sock, TimedSocket):
             conn.sock = TimedSocket.take_over(conn.sock, self.send_timeout)
             conn.close = functools.partial(self._close, conn)
-        awaited = _awaited(conn)
+            conn.init = functools.partial(_init, conn)
+        awaited = awaited_bytes(conn)
         if awaited is None:
             self._start(conn)
             return
@@ -219,9 +154,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         is_full = self.nr_conns >= self.worker_connections  # idle connections must not keep others out
         super().murder_keepalived(force=force or is_full)
         now = time.monotonic()
-        if now < self._next_look and not is_full:
+        if now < self._next_look and not is_full and not force and self.alive:
             return
         self._next_look = now + _PERIOD
+        self._close_idle(math.inf if force or is_full else now)
         self._close_lingering(now)
         self._close_late(now + self.arrival_timeout - 1 if is_full else now)
         if not self.cfg.is_ssl:
@@ -232,14 +168,121 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def _keepalive_after(self, conn: Any, keepalive: bool) -> bool:
         """Return whether a connection can be used again. gunicorn would respond to an error in an unread body again."""
         try:
-            return bool(super()._keepalive_after(conn, keepalive))
+            if not keepalive or not _is_read(conn.parser.mesg.body):
+                return bool(super()._keepalive_after(conn, keepalive))
         except ParseException:
             return False
+        conn.parser.mesg = None  # the parser has nothing to skip before the next request
+        return True
+
+    def handle_request(self, req: Any, conn: Any) -> bool:
+        """Respond to a request, as gunicorn's own method with a response of this package.
+
+        Returns:
+            Whether the connection may stay open.
+        """
+        environ: dict[str, Any] = {}
+        resp = None
+        try:
+            self.cfg.pre_request(self, req)
+            began = datetime.now()
+            resp, environ = wsgi.create(
+                req, conn.sock, conn.client, conn.server, self.cfg, response_class=WholeResponse
+            )
+            environ["wsgi.multithread"] = True
+            if self._is_last(req):
+                resp.force_close()
+            self._respond(req, resp, environ, began)
+            return not resp.should_close()
+        except OSError:
+            raise
+        except (Exception, SystemExit):
+            if resp is None or not resp.headers_sent:
+                raise
+            self.log.exception("Error handling request")  # a 500 would be taken for a part of the response
+            close_graceful(conn.sock)
+            raise StopIteration from None
+        finally:
+            try:
+                self.cfg.post_request(self, req, environ, resp)
+            except Exception:
+                self.log.exception("Exception in post_request hook")
+
+    def _is_last(self, req: Any) -> bool:
+        """Count a request, and return whether its connection is to be closed."""
+        self.nr += 1
+        if self.nr >= self.max_requests:
+            if self.alive:
+                self.log.info("Autorestarting worker after current request.")
+            self.alive = False
+        idle = len(self.keepalived_conns if self._idle is None else self._idle)
+        return not self.alive or not self.cfg.keepalive or idle >= self.max_keepalived
+
+    def _respond(self, req: Any, resp: Any, environ: dict[str, Any], began: datetime) -> None:
+        parts = self.wsgi(environ, resp.start_response)
+        try:
+            if isinstance(parts, environ["wsgi.file_wrapper"]):
+                resp.write_file(parts)
+            else:
+                for part in parts:
+                    resp.write(part)
+            resp.close()
+        finally:
+            self.log.access(resp, req, environ, datetime.now() - began)
+            if hasattr(parts, "close"):
+                parts.close()
+
+    # --- a thread ----------------------------------------------------------------------------------------------------
+
+    def _serve(self, conn: Any) -> None:
+        """Serve a request, and await the next one of its connection."""
+        try:
+            is_kept = self.handle(conn)
+            self._reading.discard(conn)
+            if is_kept:
+                self._keep(conn)
+                return
+        except BaseException:  # such as SystemExit of the app, which would end the thread
+            self.log.exception("Error handling request")
+        self.method_queue.defer(self._end, conn)
+
+    def _keep(self, conn: Any) -> None:
+        if conn.parser.unreader.buf.getvalue():  # the client has sent the next request already
+            self.method_queue.defer(self.enqueue_req, conn)
+            return
+        conn.timeout = time.monotonic() + (self.cfg.keepalive if self.alive else STOP_KEEPALIVE_LINGER)
+        assert self._idle is not None
+        self._idle.add(conn)
+
+    def _end(self, conn: Any) -> None:
+        self._reading.discard(conn)
+        self.nr_conns -= 1
+        try:
+            conn.close(graceful=True)
+        except OSError:
+            self.log.debug("A connection could not be closed")
+
+    def _on_idle(self, idle: IdleConnections) -> None:
+        for conn in idle.ready():
+            self.enqueue_req(conn)
+
+    def _close_idle(self, now: float) -> None:
+        if self._idle is None:
+            return
+        for conn in self._idle.expired(now):
+            self.nr_conns -= 1
+            conn.close()
+
+    def _cap_keepalive(self, deadline: float) -> None:
+        """Let idle connections of a worker that stops end at a time."""
+        super()._cap_keepalive(deadline)
+        if self._idle is not None:
+            self._idle.cap(deadline)
 
     # --- the rules ---------------------------------------------------------------------------------------------------
 
     def _on_readable(self, conn: Any, client: Any) -> None:
-        awaited = _awaited(conn)
+        awaited = awaited_bytes(conn)
         # Fewer bytes than awaited are reported if no more will come. The thread finds the end.
         if awaited is not None and awaited > conn.sock.awaited:
             conn.sock.report_at(awaited)
@@ -252,7 +295,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         conn.sock.start_request()
         conn.data_ready = True
         self._reading.add(conn)
-        super().enqueue_req(conn)
+        if self._idle is None:
+            super().enqueue_req(conn)
+        else:
+            self.tpool.put(conn)
 
     def _forget(self, conn: Any) -> None:
         del self._arriving[conn]
@@ -262,6 +308,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         """Close a connection. After a response, let the client close it first, so that it receives all of it."""
         del conn.close  # gunicorn's own again, without a cycle of references
         sock: TimedSocket = conn.sock
+        if self._idle is not None:
+            self._idle.forget(sock)
         if not graceful:
             conn.close()
             return
@@ -276,7 +324,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def _on_lingering(self, sock: TimedSocket) -> None:
         try:
-            data = socket.socket.recv(sock, _AWAITED)
+            data = socket.socket.recv(sock, AWAITED)
         except OSError:
             data = b""
         if not data:
@@ -299,7 +347,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def _cut_slow(self, now: float) -> None:
         late, stalled = [], []
-        for sock in [conn.sock for conn in self._reading if not conn.sock.is_cut]:
+        for sock in [conn.sock for conn in list(self._reading) if not conn.sock.is_cut]:
             stall = sock.stalled_for(now)
             if sock.waited + stall > self.read_timeout:
                 if sock.received < self.read_timeout * self.least_rate:
@@ -315,53 +363,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self.log.info("Cut off %d requests whose bodies do not arrive", len(late))
 
 
-def _awaited(conn: Any) -> int | None:
-    """Return the number of bytes to await before a thread reads from a connection, or None if it should read now."""
-    if conn.sock.family not in _INTERNET:
-        return None
-    if conn.parser is not None and (conn.is_http2 or conn.parser.unreader.buf.getvalue()):
-        return None
-    try:
-        data = socket.socket.recv(conn.sock, _AWAITED, _PEEK)
-    except BlockingIOError:
-        return 1
-    except OSError:
-        return None  # the thread finds the same error
-    awaited = _length_of_request(data) if data else None
-    if awaited is not None and _EXPECT.search(data, 0, data.find(b"\r\n\r\n") + 2):
-        conn.sock.send_continue()
-    return awaited
+def _init(conn: Any) -> None:
+    """Prepare a connection as gunicorn does, with the faster parser where it speaks HTTP/1.1."""
+    del conn.init  # gunicorn's own again, without a cycle of references
+    conn.init()
+    if isinstance(conn.parser, RequestParser):
+        conn.parser.mesg_class = PlainRequest
 
 
-def _length_of_request(data: bytes) -> int | None:
-    """Return the number of bytes to await of a request that begins with these, or None if they suffice."""
-    end = data.find(b"\r\n\r\n")
-    if end < 0:
-        return len(data) + 1 if len(data) < _AWAITED else None
-    if data.startswith(b"GET "):
-        return None
-    length = _LENGTH.search(data, 0, end + 2)
-    if length is not None:
-        whole = end + 4 + int(length[1])
-    elif _CHUNKED.search(data, 0, end + 2):
-        whole = _length_of_chunks(data, end + 4)
-    else:
-        return None
-    whole = min(whole, _AWAITED)
-    return whole if len(data) < whole else None
-
-
-def _length_of_chunks(data: bytes, start: int) -> int:
-    """Return the number of bytes to await of a chunked body that begins at `start`, or 0 if the thread must decide."""
-    for _ in range(_MOST_CHUNKS):
-        size = _SIZE.match(data, start)
-        if size is None:
-            return len(data) + 1 if _PART_OF_SIZE.fullmatch(data, start) else 0
-        if not int(size[1], 16):
-            return 0 if data.find(b"\r\n\r\n", size.end() - 2) >= 0 else len(data) + 1
-        start = size.end() + int(size[1], 16) + 2
-        if start > len(data):
-            return start
-        if data[start - 2 : start] != b"\r\n":
-            return 0
-    return 0
+def _is_read(body: Any) -> bool:
+    """Return whether a body has been read to its end, without looking at the connection."""
+    return not body.failed and isinstance(body.reader, LengthReader) and not body.reader.length

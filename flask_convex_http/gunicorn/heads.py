@@ -1,0 +1,67 @@
+"""The heads of plain requests, parsed with one regular expression.
+
+gunicorn checks a head line by line, which takes as long as all of Flask's own work on a small request. Nearly every
+head is plain: a known method, a path, HTTP/1.1, and fields without surprises. Such a head is matched as a whole here.
+gunicorn itself parses every other head, from its first byte, and so decides what is an error and which one.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from gunicorn.http.message import Request  # type: ignore[import-untyped]
+
+#: The quantifiers are possessive: a head that is not plain is found out in one pass.
+_PLAIN = re.compile(
+    rb"(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (/[!-\"$->@-~]*+)(?:\?([!-\"$-~]*+))? HTTP/1\.1"
+    rb"((?>\r\n[A-Za-z0-9-]++:[\t -~\x80-\xff]*+)*+)\r\n\r\n"
+)
+#: Fields on which gunicorn's policy acts, besides those of its settings.
+_WITH_POLICY = frozenset({"HOST", "CONTENT-TYPE", "EXPECT"})
+
+
+class PlainRequest(Request):  # type: ignore[misc]
+    """A request of gunicorn that parses plain heads faster, with the same result."""
+
+    def parse(self, unreader: Any) -> bytes:
+        """Parse the head, and return what was read behind it."""
+        data = unreader.read()
+        if not data:
+            raise StopIteration  # as gunicorn: the client has closed the connection
+        head = _PLAIN.match(data) if self.cfg.proxy_protocol == "off" else None
+        if head is None or not self._is_within_limits(head):
+            unreader.unread(data)
+            rest: bytes = super().parse(unreader)
+            return rest
+        method, path, query, fields = head.groups()
+        self.method, self.path = method.decode(), path.decode()
+        self.query = "" if query is None else query.decode()
+        self.uri = self.path if query is None else f"{self.path}?{self.query}"
+        self.fragment = ""
+        self.version = (1, 1)
+        self.headers = self._fields_of(fields)
+        return bytes(data[head.end() :])
+
+    def _is_within_limits(self, head: re.Match[bytes]) -> bool:
+        """Return whether gunicorn's limits hold for each line of the head, by limits of the whole."""
+        length = head.end()
+        line, field = self.limit_request_line, self.limit_request_field_size
+        if 0 < line < length or 0 < field < length:
+            return False
+        number: int = self.limit_request_fields
+        return head[4].count(b"\r\n") <= number
+
+    def _fields_of(self, fields: bytes) -> list[tuple[str, str]]:
+        with_policy = _WITH_POLICY
+        secure, forwarders = self._peer_trusted_for_forwarded()
+        scheme: list[bool] = [False]
+        seen: set[str] = set()
+        kept = []
+        for line in fields.decode("latin-1").split("\r\n")[1:]:
+            name, _, value = line.partition(":")
+            field = (name.upper(), value.strip(" \t"))
+            if field[0] in with_policy or field[0] in secure:
+                field = self._apply_header_policy(*field, scheme, seen, secure, forwarders)
+            kept.append(field)
+        return kept
