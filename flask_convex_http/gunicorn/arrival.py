@@ -1,6 +1,6 @@
 """The number of bytes that the event loop awaits of a request before a thread reads it.
 
-The kernel holds the bytes meanwhile. The event loop looks at them without taking them.
+Until then the kernel holds the bytes. The event loop looks at them without taking them.
 """
 
 from __future__ import annotations

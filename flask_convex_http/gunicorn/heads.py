@@ -2,7 +2,7 @@
 
 gunicorn checks a head line by line, which takes as long as all of Flask's own work on a small request. Nearly every
 head is plain: a known method, a path, HTTP/1.1, and fields without surprises. Such a head is matched as a whole here.
-gunicorn itself parses every other head, from its first byte, and so decides what is an error and which one.
+gunicorn itself parses every other head, from its first byte, and raises its own errors.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class PlainRequest(Request):  # type: ignore[misc]
     """A request of gunicorn that parses plain heads faster, with the same result."""
 
     def parse(self, unreader: Any) -> bytes:
-        """Parse the head, and return what was read behind it."""
+        """Parse the head, and return the bytes behind it."""
         data = unreader.read()
         if not data:
             raise StopIteration  # as gunicorn: the client has closed the connection

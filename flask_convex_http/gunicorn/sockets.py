@@ -1,4 +1,4 @@
-"""A socket that measures how long its thread waits, and what is raised where a client is too slow."""
+"""A socket that measures how long its thread waits, and the error of a client that is too slow."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class TimedSocket(socket.socket):
         sock = cls(other.family, other.type, other.proto, fileno=other.detach())
         # The kernel measures, which costs nothing for each response. `settimeout` would cost a poll for each call.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(send_timeout), 0))
-        socket.socket.setblocking(sock, True)  # a new object takes that for granted, whatever the other one was
+        socket.socket.setblocking(sock, True)  # a new object assumes it
         sock.is_continued = sock.is_watched = False
         return sock
 

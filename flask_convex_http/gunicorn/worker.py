@@ -84,7 +84,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     # --- gunicorn's own methods, called in its event loop ------------------------------------------------------------
 
     def init_process(self) -> None:
-        """Prepare the process, and serve until it is told to stop."""
+        """Prepare the process, and serve until the worker stops."""
         if hasattr(select, "epoll") and not self.cfg.is_ssl:
             self._idle = IdleConnections()
         super().init_process()
@@ -94,7 +94,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         return super().get_thread_pool() if self._idle is None else Threads(self.cfg.threads, self._serve)
 
     def run(self) -> None:
-        """Serve until the worker is told to stop."""
+        """Serve until the worker stops."""
         if self._idle is None:
             super().run()
             return
@@ -199,7 +199,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         except (Exception, SystemExit):
             if resp is None or not resp.headers_sent:
                 raise
-            self.log.exception("Error handling request")  # a 500 would be taken for a part of the response
+            self.log.exception("Error handling request")  # the client would read a 500 as a part of the response
             close_graceful(conn.sock)
             raise StopIteration from None
         finally:
