@@ -9,12 +9,15 @@ WORKERS ?= 2
 # Writes that wait at the same time share one wait for the disk, so many threads pay: with syncs of 4 ms 32 answer half
 # as many requests again as 8. On a fast disk they cost nothing, because each worker stays on a processor of its own.
 THREADS ?= 32
+# The server of make serve: gunicorn, or granian.
+SERVER  ?= gunicorn
 POINTS  ?= 400
 SECONDS ?= 60
 ROUNDS  ?= 3
 # Further flags: make serve GUNICORN_FLAGS='--timeout 60', make test PYTEST_FLAGS='-k webhook',
 # make bench-peers PEERS_FLAGS='--server PocketBase --work create --delay 0'.
 GUNICORN_FLAGS ?=
+GRANIAN_FLAGS  ?=
 PYTEST_FLAGS   ?=
 PEERS_FLAGS    ?=
 # make lock LOCK_FLAGS= keeps the locked versions and adds only what setup.cfg needs besides.
@@ -55,10 +58,14 @@ run: $(VENV)/.installed-run ## Run the example app with Flask's own server (PORT
 	@$(FLASK) convex migrate
 	@exec $(FLASK) run --host $(HOST) --port $(PORT)
 
-serve: $(VENV)/.installed-run ## Run the example app with gunicorn (PORT, WORKERS, THREADS)
+serve: $(VENV)/.installed-run ## Run the example app with gunicorn (PORT, WORKERS, THREADS), or SERVER=granian
 	@$(FLASK) convex migrate
-	@exec $(BIN) -m gunicorn -c python:flask_convex_http.gunicorn 'example_app:create_app()' \
-		--bind $(HOST):$(PORT) --workers $(WORKERS) --threads $(THREADS) $(GUNICORN_FLAGS)
+	@exec $(SERVE_$(SERVER))
+
+SERVE_gunicorn = $(BIN) -m gunicorn -c python:flask_convex_http.gunicorn 'example_app:create_app()' \
+	--bind $(HOST):$(PORT) --workers $(WORKERS) --threads $(THREADS) $(GUNICORN_FLAGS)
+SERVE_granian = $(BIN) -m flask_convex_http.granian 'example_app:create_app()' \
+	--host $(HOST) --port $(PORT) --workers $(WORKERS) --blocking-threads $(THREADS) $(GRANIAN_FLAGS)
 
 test: $(VENV)/.installed-dev ## Run the tests
 	@$(BIN) -m pytest -n auto $(PYTEST_FLAGS)

@@ -3,11 +3,11 @@
 A mutation that never ends would keep the write lock of SQLite, or locks on rows of PostgreSQL. Once a second
 the thread looks at the mutations that run. For one that is over its limit it logs the name and the stack, stops the SQL
 statement that runs, and raises `MutationInterruptedError` in the mutation's thread. Python raises it at the next step
-of Python code, so a call into C that does not return is not interrupted. A gunicorn worker or a `flask convex worker`
-then ends its process, which is started again. Other processes, such as `flask run`, log it and wait.
+of Python code, so a call into C that does not return is not interrupted. A worker of gunicorn or granian, or a
+`flask convex worker`, then ends its process, which is started again. Others, such as `flask run`, log it and wait.
 
 A call into C may also keep Python's threads from running, such as a regular expression that backtracks without end.
-gunicorn kills such a worker because its heartbeat stops. For a `flask convex worker`, `faulthandler` does it.
+gunicorn kills such a worker because its heartbeat stops. For the others `faulthandler` does it.
 """
 
 from __future__ import annotations

@@ -25,8 +25,9 @@ the folder.
 * A command must succeed, unless its line ends in `# exits with 1`.
 * A `curl` must get a status below 400, unless its line ends in the status: `# 400`. After the status may stand a part
   of the body: `# 400 {"error":"..."}`.
-* `flask ... run`, `gunicorn` and `flask ... convex worker` start in the background, and end with the folder or when the
-  next server starts. Pages say `localhost:5000` or `127.0.0.1:8000`; tests use a free port and translate.
+* `flask ... run`, `gunicorn`, `python -m flask_convex_http.granian` and `flask ... convex worker` start in the
+  background, and end with the folder or when the next server starts. Pages say `localhost:5000` or `127.0.0.1:8000`;
+  tests use a free port and translate.
 * `postgresql://app@db.internal/app` and `s3://app-files/production` are an empty PostgreSQL and an empty place in S3,
   new in each folder. Variables of AWS are those of that S3.
 * Commands that change the machine are only read, not run: see `shell.ELSEWHERE`. Extras in `pip install` and targets of

@@ -21,7 +21,9 @@ ELSEWHERE = frozenset(
         *("caddy", "docker", "journalctl", "nginx", "psql", "createdb", "ngrok", "ssh", "stripe", "systemctl"),
     }
 )
-_SERVER = re.compile(r"(python3? -m )?(flask( --app \S+)?( --debug)? (run|convex worker)|gunicorn)\b")
+_SERVER = re.compile(
+    r"(python3? -m )?(flask( --app \S+)?( --debug)? (run|convex worker)|gunicorn|flask_convex_http\.granian)\b"
+)
 _ADDRESS = re.compile(r"\b(localhost|127\.0\.0\.1|0\.0\.0\.0):(5000|8000)\b")
 #: A command that sends to port 5000 by default.
 _SEND = re.compile(r"(\bconvex webhooks send)(?!.* --(?:url|list))")
@@ -263,6 +265,7 @@ class Shell:
                 "PYTHONUNBUFFERED": "1",
                 "CURL_HOME": str(self.folder.parent),
                 "FLASK_RUN_PORT": str(self._port),
+                "GRANIAN_PORT": str(self._port),
                 "GUNICORN_CMD_ARGS": f"--bind 127.0.0.1:{self._port}",
             }
         )

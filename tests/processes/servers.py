@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
+
 from example_app.schema import schema
 from flask_convex_http import Document
 from flask_convex_http.backend import Backend
@@ -22,6 +25,7 @@ from flask_convex_http.config import Settings
 from tests.databases import folder_config
 from tests.example.application import rows
 from tests.example.deliveries import SECRETS, Delivery
+from tests.lengths import LONG
 
 D = TypeVar("D", bound=Document)
 
@@ -29,13 +33,13 @@ ROOT = Path(__file__).resolve().parents[2]
 #: The timeout of every wait in these tests, in seconds.
 TIMEOUT = 60.0
 _ADDRESS = re.compile(r"(?:Listening at:|Running on) http://([\d.]+):(\d+)")
-_WORKER = re.compile(r"Booting worker with pid: (\d+)")
+_WORKER = re.compile(r"(?:Booting worker with pid|Spawning worker-\d+ with PID): (\d+)")
 _SERVED = re.compile(r"Served by <?(\d+)")
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A way to serve the application; port 0 lets the system choose a free one."""
+    """A way to serve the application; port 0 lets the system choose a free one, and `{port}` is one that is free."""
 
     command: tuple[str, ...]
     #: The exit statuses after SIGTERM: gunicorn exits by itself, and Flask's server dies of the signal.
@@ -48,10 +52,15 @@ _GUNICORN = (
     "gunicorn -c python:flask_convex_http.gunicorn example_app:create_app() --bind 127.0.0.1:0 --threads 4 "
     f"{KEEP_ALIVE}"
 )
+_GRANIAN = "flask_convex_http.granian example_app:create_app() --port {port} --blocking-threads 4"
 KINDS = {
     "flask": Kind(("flask", "--app", "example_app", "run", "--port", "0"), (-signal.SIGTERM,)),
     "gunicorn": Kind((*_GUNICORN.split(), "--access-logfile", "-", "--access-logformat", "Served by %(p)s"), (0,)),
+    "granian": Kind(tuple(_GRANIAN.split()), (0,)),
 }
+#: For tests that start a server of each kind. granian is not the default, so it has its turn in `make test-long`.
+each_kind = pytest.mark.parametrize("kind", ["flask", "gunicorn", pytest.param("granian", marks=LONG)])
+each_production_kind = pytest.mark.parametrize("kind", ["gunicorn", pytest.param("granian", marks=LONG)])
 
 
 class Deployment:
@@ -111,9 +120,13 @@ class Server:
 
     def __init__(self, deployment: Deployment, kind: Kind) -> None:
         self._log = deployment.folder / "server.log"
+        self._reserved = socket.socket()  # not listening: it only keeps the port for the server
+        self._reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self._reserved.bind(("127.0.0.1", 0))
+        port = str(self._reserved.getsockname()[1])
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", *kind.command],
+                [sys.executable, "-m", *(part.replace("{port}", port) for part in kind.command)],
                 cwd=deployment.folder,
                 env=deployment.environment,
                 stdin=subprocess.DEVNULL,
@@ -122,6 +135,7 @@ class Server:
                 start_new_session=True,  # so that kill() reaches its workers too
             )
         self._kind = kind
+        self._is_told = False
         self.host, self.port = "", 0
 
     @property
@@ -165,11 +179,17 @@ class Server:
         self.terminate()
         assert "Traceback" not in self.output, self.output
 
+    def signal(self, number: int) -> None:
+        """Send a signal to the server, and to none of its workers."""
+        self._is_told = number == signal.SIGTERM
+        self._process.send_signal(number)
+
     def terminate(self) -> None:
         """Stop the server, and check its exit status only."""
-        assert self._process.poll() is None, f"The server has ended by itself:\n{self.output}"
+        assert self._process.poll() is None or self._is_told, f"The server has ended by itself:\n{self.output}"
         self._process.terminate()
         code = self._process.wait(TIMEOUT)
+        self._reserved.close()
         assert code in self._kind.exit_codes, f"The server ended with {code}:\n{self.output}"
 
     def kill(self) -> None:
@@ -177,6 +197,7 @@ class Server:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(TIMEOUT)
+        self._reserved.close()
 
     # --- requests ----------------------------------------------------------------------------------------------------
 

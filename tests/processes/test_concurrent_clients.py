@@ -11,20 +11,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier, Event
 
-import pytest
-
 from example_app.schema import Item, Payment, WebhookRecord
 from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
 from tests.example.deliveries import checkout_completed, from_stripe
-from tests.processes.servers import KINDS, TIMEOUT, Deployment, Server, serving
+from tests.processes.servers import TIMEOUT, Deployment, Server, each_kind, each_production_kind, serving
 
 pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 CLIENTS = 8
 ITEMS = 50
 EVENTS = 25
-
-each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
 def run_concurrently(client: Callable[[int], list[str]]) -> list[list[str]]:
@@ -92,12 +88,13 @@ def test_concurrent_deliveries_of_one_event_have_one_effect(kind: str, tmp_path:
     assert [record.status for record in deployment.rows(WebhookRecord)] == ["processed"] * EVENTS
 
 
-def test_acknowledged_items_outlive_a_killed_worker(tmp_path: Path) -> None:
+@each_production_kind
+def test_acknowledged_items_outlive_a_killed_worker(kind: str, tmp_path: Path) -> None:
     """When a worker is killed while clients write, acknowledged items are stored once and a new worker starts."""
     deployment = Deployment(tmp_path)
     deployment.migrate()
-    with serving("gunicorn", deployment) as server:
-        wait_for_workers(server, "gunicorn")
+    with serving(kind, deployment) as server:
+        wait_for_workers(server, kind)
         under_way, restarted = Event(), Event()
 
         def client(number: int) -> list[str]:
@@ -116,7 +113,7 @@ def test_acknowledged_items_outlive_a_killed_worker(tmp_path: Path) -> None:
 
 
 def kill_a_worker(server: Server, under_way: Event, restarted: Event) -> list[str]:
-    """Kill a worker while the others write, and wait until gunicorn has started another."""
+    """Kill a worker while the others write, and wait until the server has started another."""
     try:
         assert under_way.wait(TIMEOUT)
         os.kill(server.workers[0], signal.SIGKILL)

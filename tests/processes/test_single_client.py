@@ -9,11 +9,9 @@ import pytest
 
 from example_app.schema import Item, Payment, Upload, User, WebhookRecord
 from tests.example.deliveries import checkout_completed, clerk_user, from_clerk, from_stripe
-from tests.processes.servers import KINDS, Deployment, send_request, serving
+from tests.processes.servers import Deployment, each_kind, send_request, serving
 
 MIB = 2**20
-
-each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
 def migrated(folder: Path) -> Deployment:

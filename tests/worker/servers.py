@@ -15,6 +15,7 @@ from flask_convex_http.backend import Backend
 from flask_convex_http.config import Settings
 from flask_convex_http.schema.system_tables import ScheduledFunction
 from tests.databases import folder_config
+from tests.lengths import LONG
 from tests.processes import servers
 from tests.processes.servers import KEEP_ALIVE, TIMEOUT, Kind, Server
 from tests.sqlite.crews import wait_until
@@ -23,22 +24,23 @@ from tests.worker.workers import SCHEMA, all_jobs, written_notes
 
 APP = "tests.worker.app:create_app()"
 _GUNICORN = f"gunicorn {APP} --bind 127.0.0.1:0 --threads 4 --no-control-socket {KEEP_ALIVE}"
-#: The kinds of servers. The last one uses the settings that come with the package.
+#: The kinds of servers. The last two use the settings that come with the package.
 KINDS = {
     "flask": Kind(("flask", "--app", APP, "run", "--port", "0"), (-signal.SIGTERM,)),
     "gunicorn": Kind(tuple(f"{_GUNICORN} --workers 2".split()), (0,)),
     "gunicorn, sync": Kind(tuple(f"gunicorn {APP} --bind 127.0.0.1:0 --no-control-socket".split()), (0,)),
     "gunicorn, preloaded": Kind(tuple(f"{_GUNICORN} --workers 2 --preload".split()), (0,)),
     "gunicorn, our settings": Kind(tuple(f"{_GUNICORN} -c python:flask_convex_http.gunicorn".split()), (0,)),
+    "granian": Kind(tuple(f"flask_convex_http.granian {APP} --port {{port}} --blocking-threads 4".split()), (0,)),
 }
 
 
 def served_by(*kinds: str) -> pytest.MarkDecorator:
     """Parametrize a test that takes `kind` by servers.
 
-    On PostgreSQL only those run that fork like the package's own settings.
+    On PostgreSQL only those run that fork like the package's own settings. granian has its turn in `make test-long`.
     """
-    pairs = [("sqlite", kind) for kind in kinds]
+    pairs: list[Any] = [pytest.param("sqlite", kind, marks=LONG if kind == "granian" else ()) for kind in kinds]
     pairs += [("postgres", kind) for kind in kinds if kind in ("gunicorn, preloaded", "gunicorn, our settings")]
     return pytest.mark.parametrize(("each_engine", "kind"), pairs, indirect=["each_engine"])
 

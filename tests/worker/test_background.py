@@ -10,6 +10,7 @@ from flask import Flask
 
 from flask_convex_http import ConvexHTTP
 from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES, SQLITE_ONLY
+from tests.lengths import LONG
 from tests.processes.servers import Server
 from tests.sqlite.crews import wait_until
 from tests.sqlite.limits import no_more_threads
@@ -22,7 +23,7 @@ from tests.worker.workers import SCHEMA, written_notes
 pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 SERVERS = served_by(*KINDS)
-GUNICORNS = served_by("gunicorn", "gunicorn, our settings")
+PRODUCTION = served_by("gunicorn", "gunicorn, our settings", "granian")
 
 
 def schedule(server: Server, text: str, **more: float) -> None:
@@ -56,7 +57,7 @@ def test_a_server_runs_jobs(kind: str, tmp_path: Path) -> None:
 
 
 @SQLITE_ONLY
-@pytest.mark.parametrize("kind", ["flask", "gunicorn, our settings"])
+@pytest.mark.parametrize("kind", ["flask", "gunicorn, our settings", pytest.param("granian", marks=LONG)])
 def test_worker_off(kind: str, tmp_path: Path) -> None:
     """With CONVEX_WORKER=off the serving processes run no jobs."""
     deployment = Deployment(tmp_path, worker="off")
@@ -67,17 +68,18 @@ def test_worker_off(kind: str, tmp_path: Path) -> None:
         assert [job.state for job in deployment.jobs] == ["pending"]
 
 
-def test_gunicorn_settings_need_no_request(tmp_path: Path) -> None:
-    """With the package's gunicorn settings a job that was due before the start runs without a request."""
+@pytest.mark.parametrize("kind", ["gunicorn, our settings", pytest.param("granian", marks=LONG)])
+def test_the_settings_need_no_request(kind: str, tmp_path: Path) -> None:
+    """With the package's settings a job that was due before the start runs without a request."""
     deployment = Deployment(tmp_path)
     deployment.migrate()
     with deployment.backend() as backend:
         backend.ctx().scheduler.run_after(0, served.write, text="due")
-    with serving("gunicorn, our settings", deployment, sends_requests=False) as server:
+    with serving(kind, deployment, sends_requests=False) as server:
         server.wait(lambda: len(deployment.notes) == 1, "run what was due")
 
 
-@GUNICORNS
+@PRODUCTION
 def test_two_workers_run_nothing_twice(kind: str, tmp_path: Path) -> None:
     """Two processes of one server run each job once."""
     deployment = Deployment(tmp_path)
@@ -94,7 +96,7 @@ def test_two_workers_run_nothing_twice(kind: str, tmp_path: Path) -> None:
     assert {job.state for job in deployment.jobs} == {"success"}
 
 
-@GUNICORNS
+@PRODUCTION
 def test_a_server_that_is_stopped_lets_actions_end(kind: str, tmp_path: Path) -> None:
     """A server that is stopped waits for running actions."""
     deployment = Deployment(tmp_path)

@@ -9,6 +9,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from flask_convex_http.backend import Backend
 from flask_convex_http.config import Settings
 from flask_convex_http.functions.function import MutationFunction
@@ -29,6 +31,7 @@ pytestmark = [EACH_ENGINE, LONG]
 _APP = "tests.worker.poison_app:create_app()"
 _GUNICORN = f"gunicorn -c python:flask_convex_http.gunicorn {_APP} --bind 127.0.0.1:0 --threads 8 {KEEP_ALIVE}"
 GUNICORN = Kind(tuple(_GUNICORN.split()), (0,))
+GRANIAN = Kind(("flask_convex_http.granian", _APP, "--port", "{port}", "--blocking-threads", "8"), (0,))
 FLASK = Kind(("flask", "--app", _APP, "run", "--port", "0"), (-15,))
 
 
@@ -172,10 +175,11 @@ def test_an_endless_delivery_is_canceled_while_it_runs(tmp_path: Path) -> None:
 
 
 @SQLITE_ONLY
-def test_a_job_that_blocks_in_c_ends_its_process(tmp_path: Path) -> None:
-    """A gunicorn worker that cannot interrupt a mutation ends, and the mutation counts as lost."""
+@pytest.mark.parametrize("kind", [GUNICORN, GRANIAN], ids=["gunicorn", "granian"])
+def test_a_job_that_blocks_in_c_ends_its_process(kind: Kind, tmp_path: Path) -> None:
+    """A server's worker that cannot interrupt a mutation ends, and the mutation counts as lost."""
     deployment = Poisoned(tmp_path, mutation_timeout=1)
-    with serving(deployment) as server:
+    with serving(deployment, kind) as server:
         blocked = deployment.schedule(poison_app.block)
         wait_until(lambda: "so this process ends" in server.output)
         wait_until(lambda: post(server, "/notes/after").status == 201, seconds=15)
