@@ -1,7 +1,6 @@
 """HTTP endpoints: each form of Convex's guide to HTTP actions, in Flask."""
 
-import re
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from flask import Request, Response, redirect, render_template, url_for
@@ -30,6 +29,12 @@ class NewItem(msgspec.Struct, forbid_unknown_fields=True):
 
     name: str
     description: str | None = None
+
+
+class Paging(msgspec.Struct):
+    """The query string of GET /api/items."""
+
+    limit: Annotated[int, msgspec.Meta(ge=1, le=100)] = 10
 
 
 class NewReport(msgspec.Struct, forbid_unknown_fields=True):
@@ -103,21 +108,17 @@ def current_user(ctx: ActionCtx, request: Request) -> Response:
     return json_response(ctx.auth.get_user_identity())
 
 
-@http.post("/api/items")
-def create_item(ctx: ActionCtx, request: Request) -> Response:
-    """Validate a typed body, run a mutation and return the stored document."""
-    body = read_json(request, NewItem)
+@http.post("/api/items", status=201)
+def create_item(ctx: ActionCtx, body: NewItem) -> Item | None:
+    """Run a mutation with a validated body, and return the stored document."""
     item_id = ctx.run_mutation(items.create, name=body.name, description=body.description)
-    return json_response(ctx.run_query(items.get, id=item_id), 201)
+    return ctx.run_query(items.get, id=item_id)
 
 
 @http.get("/api/items")
-def list_items(ctx: ActionCtx, request: Request) -> list[Item] | Response:
+def list_items(ctx: ActionCtx, query: Paging) -> list[Item]:
     """Return the newest items."""
-    limit = request.args.get("limit", "10")
-    if not (re.fullmatch("[0-9]{1,3}", limit) and 1 <= int(limit) <= 100):
-        return error_response("limit must be a number from 1 to 100", 400)
-    return ctx.run_query(items.list_items, limit=int(limit))
+    return ctx.run_query(items.list_items, limit=query.limit)
 
 
 @http.post("/api/process")
@@ -131,14 +132,13 @@ def process_body(ctx: ActionCtx, request: Request) -> dict[str, Any] | Response:
 
 @http.post("/api/reports")
 @rate_limit(rate=60, period=60)
-def start_report(ctx: ActionCtx, request: Request) -> Response:
+def start_report(ctx: ActionCtx, body: NewReport) -> Response:
     """Schedule a report and respond at once; each client may do so once a second on average."""
-    report = ctx.run_mutation(reports.start, words=read_json(request, NewReport).words)
+    report = ctx.run_mutation(reports.start, words=body.words)
     return json_response({"id": report}, 202, {"Location": url_for("http.get_report", report=report)})
 
 
 @http.get("/api/reports/<report>")
-def get_report(ctx: ActionCtx, request: Request, report: str) -> Response:
+def get_report(ctx: ActionCtx, report: Id[Report]) -> reports.Progress | Response:
     """Return the progress of a report."""
-    progress = ctx.run_query(reports.progress, report=Id[Report](report))
-    return error_response("No such report", 404) if progress is None else json_response(progress)
+    return ctx.run_query(reports.progress, report=report) or error_response("No such report", 404)

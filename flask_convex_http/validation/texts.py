@@ -1,7 +1,8 @@
 """Convert texts: the fields of a query string or a form, and the variables of a path.
 
-Numbers, booleans and null are coerced, `"5"` to 5 and `"true"` to True. Whatever JSON has as a text (dates, UUIDs, ids)
-is read as in JSON. A NaN, an infinity, or a number for a date is refused: JSON could not send them either.
+Numbers, booleans and null are coerced, `"5"` to 5 and `"true"` to True. Dates, UUIDs, ids and the like, which are
+text in JSON too, are read as in JSON. NaN, infinity, `1e2` for an integer and a number for a date are refused, although
+msgspec would coerce them.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ _SCALARS = (
     inspect.LiteralType,
 )
 _NOT_FINITE = re.compile(r"[+-]?s?(?:nan\d*|inf(?:inity)?)", re.IGNORECASE)
+_FRACTION = re.compile(r"[+-]?[0-9]*[.e][0-9.e+-]*", re.IGNORECASE)
 _NUMERIC = re.compile(r"[+-]?[0-9.]+(?:e[+-]?[0-9]+)?", re.IGNORECASE)
 
 
@@ -141,7 +143,7 @@ class _Field:
     Attributes:
         takes_many: Whether all values are passed as a list.
         takes_both: Whether several values are passed as a list, and a single one by itself.
-        problem: What a text cannot be converted to, if anything.
+        problem: The part of the type that no text can be converted to, or an empty text.
     """
 
     __slots__ = ("_refused", "_refused_message", "problem", "takes_both", "takes_many")
@@ -163,13 +165,13 @@ class _Field:
             self._refuse(scalars)
 
     def _refuse(self, scalars: list[inspect.Type]) -> None:
-        if any(isinstance(node, _NUMBERS) for node in scalars):
+        kinds = {type(node) for node in scalars}
+        if not kinds.isdisjoint(_NUMBERS):
             self._refused, self._refused_message = _NOT_FINITE, "Expected a finite number"
-        elif any(isinstance(node, _TIMES) for node in scalars) and not any(
-            isinstance(node, inspect.IntType) for node in scalars
-        ):
-            is_duration = any(isinstance(node, inspect.TimeDeltaType) for node in scalars)
-            kind = "ISO8601 duration" if is_duration else "RFC3339 encoded datetime"
+        elif inspect.IntType in kinds:
+            self._refused, self._refused_message = _FRACTION, "Expected `int`, got `str`"
+        elif not kinds.isdisjoint(_TIMES):
+            kind = "ISO8601 duration" if inspect.TimeDeltaType in kinds else "RFC3339 encoded datetime"
             self._refused, self._refused_message = _NUMERIC, f"Invalid {kind}"
 
     def check(self, texts: list[str], step: str) -> None:

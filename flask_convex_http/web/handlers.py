@@ -53,7 +53,7 @@ def readers_of(handler: Callable[..., Any]) -> Readers:
 def read_parameters(handler: Callable[..., Any], request: Request, values: dict[str, Any]) -> None:
     """Read the parameters of a handler from a request, beside the variables of its path, which are in `values`.
 
-    The handler's adapter does so by itself. This is for what must happen before the handler is called.
+    The handler's adapter does so by itself. This is for code that runs between the two.
 
     Raises:
         RequestError: The request does not match.

@@ -1,6 +1,6 @@
 """Read the `body`, `query` and `form` of a request, and the variables of its path, into the types of a handler.
 
-A body is read as `read_json` reads it. Whatever does not match is 400 with the path of the field, and a variable of the
+A body is read as `read_json` reads it. A mismatch is 400 with the path of the field, and a variable of the
 path that does not match is 404.
 """
 

@@ -109,8 +109,8 @@ class HttpRouter(Blueprint):
     ) -> Callable[[H], H]:
         """Register a handler for an exact path, or for every path below a prefix.
 
-        The handler takes what it needs: the ctx and the request first, `body`, `query`, `form`, and the variables of
-        the path. Its annotations say what is accepted.
+        The handler takes the ctx and the request first, then any of `body`, `query`, `form` and the variables of the
+        path. Its annotations are the validators.
 
         Args:
             rule: The exact path, which may contain Flask's converters.

@@ -1,7 +1,7 @@
-"""The signature of a handler: whether it takes the ctx and the request, and what it takes by name.
+"""The signature of a handler: the ctx, the request, and the parameters that are passed by name.
 
 A handler may leave out the ctx, the request or both. They come first, and are recognized by name (`ctx`, `request`) or
-by annotation. Two leading parameters without an annotation are the ctx and the request, whatever their names.
+by annotation. Two leading parameters without an annotation are the ctx and the request under any name.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 @dataclass(frozen=True)
 class HandlerSignature:
-    """What a handler takes.
+    """The parameters of a handler.
 
     Attributes:
         name: The name of the handler, for messages.
@@ -190,7 +190,7 @@ def _leading(function: Any, name: str, parameters: list[inspect.Parameter]) -> t
 
 
 def _kind(function: Any, parameter: inspect.Parameter) -> str:
-    """Return what a parameter takes by its name and annotation: "ctx", "request", "value", "any", or "free" if open."""
+    """Return the kind of a parameter: "ctx", "request", "value", "any" for *args, or "free" if nothing says it."""
     if parameter.kind is parameter.VAR_POSITIONAL:
         return "any"
     if parameter.kind not in _BY_PLACE:

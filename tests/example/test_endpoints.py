@@ -22,7 +22,7 @@ UNKNOWN_TOKEN = {"Authorization": "Bearer sesame"}
 TEXT = {"data": b"{}", "content_type": "text/plain"}
 BROKEN = {"data": b'{"name": ', "content_type": "application/json"}
 ROUTERS = ("http.", "webhooks.")
-NUMBER = "limit must be a number from 1 to 100"
+NUMBER = "$.limit"
 
 
 @dataclass(frozen=True)

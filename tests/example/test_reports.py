@@ -49,7 +49,7 @@ def test_invalid_requests() -> None:
     with example() as app:
         gone = "reports_" + "0" * 32
         assert app.client.get(f"/api/reports/{gone}").status_code == 404
-        assert app.client.get("/api/reports/items_1").status_code == 400
+        assert app.client.get("/api/reports/items_1").status_code == 404
         assert app.client.post("/api/reports", json={"word": "lamp"}).status_code == 400
         assert app.rows(ScheduledFunction) == []
 

@@ -53,6 +53,8 @@ def test_a_query_string_is_converted(tmp_path: Path, text: str, expected: dict[s
         ("limit=five", "$.limit"),
         ("limit=", "$.limit"),
         ("limit=+5", "$.limit"),
+        ("limit=5.0", "$.limit"),
+        ("limit=1e1", "$.limit"),
         ("limit=5&limit=6", "Expected one value, got 2 - at `$.limit`"),
         ("limit=" + "9" * 5000, "$.limit"),
         ("is_open=maybe", "$.is_open"),
@@ -148,7 +150,7 @@ def test_a_form_is_converted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("annotation", "right", "wrong"),
     [
-        (int, {"5": 5, "-5": -5}, ["x", "5.5", "9" * 30, "nan", " 5"]),
+        (int, {"5": 5, "-5": -5}, ["x", "5.5", "5.0", "9" * 30, "nan", " 5"]),
         (float, {"1.5": 1.5}, ["x", "nan", "inf"]),
         (bool, {"true": True}, ["maybe"]),
         (datetime.date, {"2026-01-31": "2026-01-31"}, ["2026-02-31", "1"]),
