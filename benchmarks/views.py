@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from flask import Flask, Request, Response, jsonify, request
 
 from benchmarks.harness import Row, alternate, print_table, row
@@ -31,10 +32,17 @@ from flask_convex_http import (
     Schema,
     internal_mutation,
     internal_query,
+    read_json,
     require_api_key,
 )
 
-HEALTH_TARGET, PROTECTED_TARGET, ROUTES_TARGET = 1.0, 1.1, 1.2
+HEALTH_TARGET, PROTECTED_TARGET, ROUTES_TARGET, TYPED_TARGET = 1.0, 1.1, 1.2, 1.05
+BODY = b'{"name":"Lamp","description":"A lamp of glass"}'
+
+
+class NewItem(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    description: str | None = None
 
 
 class Item(Document, table="items"):
@@ -67,6 +75,14 @@ def our_app(folder: str, routes: int = 0) -> tuple[Flask, str, Id[Item]]:
     @require_api_key
     def item(ctx: ActionCtx, request: Request, id: str) -> Any:
         return ctx.run_query(get, id=Id(id))
+
+    @http.post("/typed")
+    def typed(ctx: ActionCtx, request: Request, body: NewItem) -> NewItem:
+        return body
+
+    @http.post("/read-json")
+    def by_read_json(ctx: ActionCtx, request: Request) -> NewItem:
+        return read_json(request, NewItem)
 
     for number in range(routes):
         http.get(f"/route/{number}/here", endpoint=f"route_{number}")(lambda ctx, request: {"status": "ok"})
@@ -119,10 +135,10 @@ def app_by_hand(folder: str) -> tuple[Flask, str, str]:
     return app, key, item_id
 
 
-def caller(app: Flask, path: str, key: str | None = None) -> Callable[[], bytes]:
-    """Return a function that makes one GET request."""
+def caller(app: Flask, path: str, key: str | None = None, body: bytes | None = None) -> Callable[[], bytes]:
+    """Return a function that makes one GET request, or a POST if there is a body of JSON."""
     base = {
-        "REQUEST_METHOD": "GET",
+        "REQUEST_METHOD": "GET" if body is None else "POST",
         "SCRIPT_NAME": "",
         "PATH_INFO": path,
         "QUERY_STRING": "",
@@ -132,12 +148,12 @@ def caller(app: Flask, path: str, key: str | None = None) -> Callable[[], bytes]
         "HTTP_HOST": "localhost",
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": "http",
-        "wsgi.input": io.BytesIO(),
         "wsgi.errors": io.StringIO(),
         "wsgi.multithread": True,
         "wsgi.multiprocess": True,
         "wsgi.run_once": False,
         **({"HTTP_X_API_KEY": key} if key else {}),
+        **({"CONTENT_TYPE": "application/json", "CONTENT_LENGTH": str(len(body))} if body else {}),
     }
     status: list[str] = []
 
@@ -145,12 +161,12 @@ def caller(app: Flask, path: str, key: str | None = None) -> Callable[[], bytes]
         status[:] = [line]
 
     def call() -> bytes:
-        answer = app.wsgi_app(dict(base), start_response)
-        body = b"".join(answer)
+        answer = app.wsgi_app({**base, "wsgi.input": io.BytesIO(body or b"")}, start_response)
+        received = b"".join(answer)
         if hasattr(answer, "close"):
             answer.close()
-        assert status == ["200 OK"], (status, body)
-        return body
+        assert status == ["200 OK"], (status, received)
+        return received
 
     return call
 
@@ -162,9 +178,11 @@ def measure() -> list[Row]:
         peer, peer_key, peer_id = app_by_hand(theirs)
         health = alternate(caller(app, "/health"), caller(peer, "/health"))
         protected = alternate(caller(app, f"/items/{item_id}", key), caller(peer, f"/items/{peer_id}", peer_key))
+        typed = alternate(caller(app, "/typed", body=BODY), caller(app, "/read-json", body=BODY))
     return [
         row("GET /health", health, HEALTH_TARGET),
         row("a document by id, with an API key", protected, PROTECTED_TARGET),
+        row("a typed body (by hand: read_json)", typed, TYPED_TARGET),
         *_many_routes(),
     ]
 
