@@ -35,7 +35,10 @@ from flask_convex_http import (
     internal_query,
     mutation,
     query,
+    read_json,
     renamed_from,
+    require_api_key,
+    require_bearer,
     unique,
 )
 from flask_convex_http.testing import deliver
@@ -331,6 +334,56 @@ def files(ctx: ActionCtx, request: Request) -> None:
 
 
 http = HttpRouter("http", __name__)
+
+
+class NewItem(Struct):
+    name: str
+    price: float = 0.0
+
+
+class Paging(Struct):
+    limit: int = 10
+
+
+@http.post("/items", status=201, content_types=["text/plain"], max_body_bytes=1000)
+def create_item(ctx: ActionCtx, request: Request, body: NewItem) -> Id[Item]:
+    assert_type(read_json(request, NewItem), NewItem)
+    assert_type(read_json(request, NewItem, content_types=["text/plain"]), NewItem)
+    assert_type(read_json(request), Any)
+    read_json(request, content_type="text/plain")  # mypy: "content_type" # pyright: No overloads for "read_json"
+    body.nmae  # E: "nmae"
+    ctx.run_mutation(create, name=body.price)  # mypy: No overload variant of "run_mutation" # pyright: "name"
+    return ctx.run_mutation(create, name=body.name, price=body.price)
+
+
+@http.get("/items")
+@require_api_key(scopes=["read"])
+def list_items(ctx: ActionCtx, query: Paging) -> list[str]:
+    return ctx.run_query(list_names, limit=query.limit)
+
+
+@http.get("/items/<item_id>")
+@require_bearer
+def show_item(ctx: ActionCtx, item_id: Id[Item]) -> Item | None:
+    return ctx.run_query(get, id=item_id)
+
+
+@http.get("/users/<user_id>")
+def show_user(ctx: ActionCtx, user_id: Id[User]) -> Item | None:
+    return ctx.run_query(get, id=user_id)  # mypy: No overload variant # pyright: Id[Item]
+
+
+@http.get("/wrong")
+def wrong_item(query: Paging) -> list[str]:
+    return query.limit  # mypy: Incompatible return value type # pyright: is not assignable to return type "list[str]"
+
+
+http.post("/x", status="201")  # mypy: No overload variant of "post" # pyright: "status"
+http.get("/x", statsu=201)  # E: "statsu"
+http.post("/x", content_types=7)  # mypy: No overload variant of "post" # pyright: "content_types"
+http.put("/x", max_body_bytes="1 MB")  # mypy: No overload variant of "put" # pyright: "max_body_bytes"
+assert_type(wrong_item(Paging()), list[str])
+wrong_item(Size(1))  # mypy: incompatible type "Size" # pyright: "Size" is not assignable to "Paging"
 
 
 @http.webhook("/stripe", Stripe(secret="whsec_1"), source="stripe", mode="enqueue", order_by="data.object.customer")
