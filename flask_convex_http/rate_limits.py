@@ -103,6 +103,10 @@ class Limit:
         full = now + (self.capacity - tokens) / self.per_millisecond
         return full if full > now or tokens >= self.capacity else math.nextafter(now, math.inf)
 
+    def seconds_until_full(self, tokens: float) -> int:
+        """Return the number of seconds until a bucket with some tokens now is full, rounded up."""
+        return math.ceil((self.capacity - tokens) / self.per_millisecond / 1000)
+
     def _tokens(self, bucket: RateLimitBucket | None, now: float) -> float:
         # A time far ahead means that the clock was set back by an unknown amount. A bucket that is full too early is
         # better than a caller who is locked out until the clock catches up. A time slightly ahead is another machine's.
@@ -127,8 +131,8 @@ class RateLimits:
 
     def take(
         self, transaction: Transaction, times: CreationTimes, now: float, limit: Limit, key: str, count: float
-    ) -> None:
-        """Take tokens from a bucket.
+    ) -> float:
+        """Take tokens from a bucket, and return the number of tokens left in it.
 
         Args:
             transaction: The transaction of the limited call.
@@ -151,9 +155,10 @@ class RateLimits:
         if bucket is None:
             made = RateLimitBucket(name=limit.name, key=key, tokens=tokens, time=now, full_at=full_at)
             insert(transaction, table, made, times)
-            return
+            return tokens
         fields = {"tokens": tokens, "time": now, "full_at": full_at}
         transaction.update(table, bucket.id, {field: table.store(field, value) for field, value in fields.items()})
+        return tokens
 
     def check(self, snapshot: Snapshot, now: float, limit: Limit, key: str, count: float) -> None:
         """Raise the error that `take` would raise now, and take nothing."""

@@ -11,6 +11,7 @@ from flask_convex_http.runtime.caller import Caller as Caller
 from flask_convex_http.runtime.calls import MutationCalls as MutationCalls
 from flask_convex_http.runtime.calls import caller_of as caller_of
 from flask_convex_http.runtime.calls import calls_of as calls_of
+from flask_convex_http.runtime.calls import take_token as take_token
 from flask_convex_http.runtime.context import ActionCtx as ActionCtx
 from flask_convex_http.runtime.context import MutationCtx as MutationCtx
 from flask_convex_http.runtime.context import QueryCtx as QueryCtx

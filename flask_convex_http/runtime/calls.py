@@ -98,13 +98,13 @@ class MutationCalls(QueryCalls):
         runtime, jobs = self._runtime, self.jobs
         return Scheduler(runtime.functions, runtime.schema, lambda: self.now, lambda body: body(jobs))
 
-    def rate_limit(self, limit: Limit, key: str, count: float) -> None:
-        """Take tokens from a bucket, as a part of the transaction.
+    def rate_limit(self, limit: Limit, key: str, count: float) -> float:
+        """Take tokens from a bucket, as a part of the transaction, and return the number of tokens left.
 
         Raises:
             RateLimitedError: The bucket has too few tokens.
         """
-        self._runtime.rate_limits.take(self.transaction, self._runtime.times, self.now, limit, key, count)
+        return self._runtime.rate_limits.take(self.transaction, self._runtime.times, self.now, limit, key, count)
 
     def mutation(self, function: AnyFunction, args: Args, kwargs: Kwargs) -> Any:
         """Run a mutation as a part of this transaction, and return its value."""
@@ -175,15 +175,15 @@ class ActionCalls:
         runtime = self._runtime
         return Scheduler(runtime.functions, runtime.schema, runtime.clock, self._with_jobs)
 
-    def rate_limit(self, limit: Limit, key: str, count: float) -> None:
-        """Take tokens from a bucket, in a transaction of its own.
+    def rate_limit(self, limit: Limit, key: str, count: float) -> float:
+        """Take tokens from a bucket, in a transaction of its own, and return the number of tokens left.
 
         Raises:
             RateLimitedError: The bucket has too few tokens.
         """
         with self._runtime.engine.snapshot() as snapshot:  # a client without tokens must not cause writes
             self._runtime.rate_limits.check(snapshot, self._runtime.clock(), limit, key, count)
-        self._runtime.write(lambda calls: calls.rate_limit(limit, key, count), self._caller)
+        return self._runtime.write(lambda calls: calls.rate_limit(limit, key, count), self._caller)
 
     def once(self, key: str, call: Callable[[str], Any], keep: timedelta | float) -> Any:
         """Make a call to another service once; see `ActionCtx.once`."""
@@ -224,3 +224,8 @@ def calls_of(ctx: MutationCtx) -> MutationCalls:
 def caller_of(ctx: ActionCtx) -> Caller:
     """Return the caller behind the ctx of an action or a handler, for functions of the package itself."""
     return ctx._calls._caller
+
+
+def take_token(ctx: ActionCtx | MutationCtx, limit: Limit, key: str) -> float:
+    """Take a token from a bucket, and return the number of tokens left; see `ctx.rate_limit`."""
+    return ctx._calls.rate_limit(limit, key, 1)

@@ -64,11 +64,15 @@ class Cors:
                 "name the origins"
             )
 
-    def applier(self, methods: Sequence[str]) -> Callable[[Response], Response]:
+    def applier(
+        self, methods: Sequence[str], takes: Sequence[str] = (), sends: Sequence[str] = ()
+    ) -> Callable[[Response], Response]:
         """Return a function that adds the headers to a response to the current request.
 
         Args:
             methods: The methods registered for the path.
+            takes: Request headers that the routes need, beside those of `allow_headers`.
+            sends: Response headers that scripts need, beside those of `expose_headers`.
         """
         origins = [_resolved(origin) for origin in self._origin_list()]
         everyone = "*" in origins
@@ -76,8 +80,8 @@ class Cors:
         options: dict[str, Any] = {
             "origins": "*" if everyone else origins,
             "methods": list(self.methods or methods),
-            "allow_headers": self.allow_headers,
-            "expose_headers": self.expose_headers,
+            "allow_headers": _joined(self.allow_headers, takes),
+            "expose_headers": _joined(self.expose_headers, sends),
             "supports_credentials": self.credentials,
             "max_age": int(seconds),
             "send_wildcard": everyone,
@@ -97,6 +101,14 @@ class Cors:
 
     def _origin_list(self) -> list[str | re.Pattern[str]]:
         return [self.origins] if isinstance(self.origins, (str, re.Pattern)) else list(self.origins)
+
+
+def _joined(names: str | Sequence[str] | None, more: Sequence[str]) -> str | list[str] | None:
+    """Return names of headers with more of them. "*" stands for all."""
+    given = [names] if isinstance(names, str) else list(names or ())
+    if not more or "*" in given:
+        return names if names is None or isinstance(names, str) else given
+    return list(dict.fromkeys((*given, *more)))
 
 
 CorsOption = Cors | str | Sequence[str] | None | bool

@@ -33,6 +33,9 @@ IdempotentOption = OneMutation | Literal[False]
 
 #: The header of a response that was stored before.
 REPLAYED = "Idempotency-Replayed"
+#: What CORS must allow in a request, and expose in a response.
+REQUEST_HEADERS = (HEADER,)
+RESPONSE_HEADERS = (REPLAYED, "Retry-After")
 #: How long a key is kept by default.
 KEEP = timedelta(days=1)
 _LONGEST_KEEP = timedelta(days=365)

@@ -9,6 +9,7 @@ import functools
 import inspect
 import ipaddress
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -17,9 +18,10 @@ from flask import Request, has_request_context, request
 from flask_convex_http.errors import RegistrationError
 from flask_convex_http.functions.function import Function
 from flask_convex_http.rate_limits import Limit
-from flask_convex_http.runtime import ActionCtx, MutationCtx
+from flask_convex_http.runtime import ActionCtx, MutationCtx, take_token
 from flask_convex_http.web.handlers import uniform
 from flask_convex_http.web.innermost import inner_call
+from flask_convex_http.web.rate_limit_headers import limit_headers
 from flask_convex_http.web.route_checks import LIMITED, refuse_above_route
 from flask_convex_http.web.signatures import HandlerSignature, own_wrapper
 
@@ -41,6 +43,8 @@ def rate_limit(
 ) -> Callable[[H], H]:
     """Limit how often each caller may call the handler. Other calls are 429 with `Retry-After`.
 
+    Each response has `RateLimit-Policy` and `RateLimit`, which tell the client how many calls are left.
+
     Each request that passes takes a token, which is a write. A rejected request writes nothing. Of several limits the
     upper one is checked first, and keeps its token if a lower one rejects.
 
@@ -61,7 +65,7 @@ def rate_limit(
     Raises:
         RegistrationError: An argument is invalid, or the decorator is above the route.
     """
-    Limit.of("of a route" if name is None else name, rate, period, capacity)
+    unnamed = Limit.of("of a route" if name is None else name, rate, period, capacity)
     if key is not None and (not callable(key) or inspect.iscoroutinefunction(key) or not _takes_one(key)):
         raise RegistrationError(f"@rate_limit(key={key!r}) must be a function of the request, not async, or left out")
 
@@ -76,8 +80,9 @@ def rate_limit(
                 return inner(ctx, *args, **kwargs)
             caller = _caller(ctx) if key is None else key(_current_request())
             if caller is not None:
-                limit = name or request.endpoint or handler.__name__
-                ctx.rate_limit(limit, key=caller, rate=rate, period=period, capacity=capacity)
+                limit = replace(unnamed, name=name or request.endpoint or handler.__name__)
+                with limit_headers(name, limit) as left:
+                    left.tokens = take_token(ctx, limit, caller)
             return call(request.environ, ctx, *args, **kwargs)
 
         setattr(limited, LIMITED, (*getattr(handler, LIMITED, ()), name))

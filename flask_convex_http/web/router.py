@@ -21,13 +21,21 @@ from flask_convex_http.retry import Retry
 from flask_convex_http.runtime import MutationCtx
 from flask_convex_http.web.cors import CorsOption, Policy, cors_policy
 from flask_convex_http.web.handlers import uniform
-from flask_convex_http.web.idempotent import Idempotent, IdempotentOption, OneMutation
+from flask_convex_http.web.idempotent import (
+    REQUEST_HEADERS,
+    RESPONSE_HEADERS,
+    Idempotent,
+    IdempotentOption,
+    OneMutation,
+)
 from flask_convex_http.web.limits import Limits
 from flask_convex_http.web.matching import CORS, prepare, rule_of
 from flask_convex_http.web.operations import Operation
+from flask_convex_http.web.rate_limit_headers import LIMIT_HEADERS
 from flask_convex_http.web.requests import checked_content_types
 from flask_convex_http.web.responses import handle_error
 from flask_convex_http.web.route_checks import (
+    LIMITED,
     REGISTERED,
     checked_methods,
     checked_path,
@@ -158,7 +166,10 @@ class HttpRouter(Blueprint):
             name = self._endpoint(handler, endpoint)
             self._refuse_twice(path, chosen)
             runs = call if idempotency is None else idempotency.wrap(call, operation.status)
-            self._add(path, name, handler_view(runs, operation, limits), chosen, policy, dict(options), operation)
+            view = handler_view(runs, operation, limits)
+            takes = () if idempotency is None else REQUEST_HEADERS
+            sends = (RESPONSE_HEADERS if idempotency else ()) + (LIMIT_HEADERS if hasattr(call, LIMITED) else ())
+            self._add(path, name, view, chosen, policy, dict(options), operation, takes, sends)
             mark(handler)
             return handler
 
@@ -317,9 +328,11 @@ class HttpRouter(Blueprint):
         cors: Policy,
         options: dict[str, Any],
         operation: Operation | None = None,
+        takes: tuple[str, ...] = (),
+        sends: tuple[str, ...] = (),
     ) -> None:
         if cors is not None:
-            view.__dict__[CORS] = cors_applier(cors, methods)
+            view.__dict__[CORS] = cors_applier(cors, methods, takes=takes, sends=sends)
         rule, defaults = rule_of(path)
         self.add_url_rule(
             rule,
@@ -332,7 +345,7 @@ class HttpRouter(Blueprint):
             **({"defaults": defaults | options.pop("defaults", {})} if defaults else {}),
             **options,
         )
-        self.routes.append(Route(path, methods, endpoint, cors, operation=operation))
+        self.routes.append(Route(path, methods, endpoint, cors, operation=operation, takes=takes, sends=sends))
         self._endpoints.add(endpoint)
         self._taken.update({(path, method): endpoint for method in methods})
 

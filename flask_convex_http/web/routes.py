@@ -53,6 +53,8 @@ class Route:
         cors: Its CORS policy; False if no other origin may use it.
         webhook: The webhook that it receives, if any.
         operation: What its handler takes and returns; None for a webhook and a preflight.
+        takes: Request headers that CORS must allow.
+        sends: Response headers that CORS must expose.
     """
 
     path: str
@@ -61,3 +63,5 @@ class Route:
     cors: Policy
     webhook: WebhookRoute | None = None
     operation: Operation | None = None
+    takes: tuple[str, ...] = ()
+    sends: tuple[str, ...] = ()

@@ -110,10 +110,15 @@ def preflight_view(routes: Sequence[Route]) -> Callable[..., Response]:
 
 
 def _preflight_applier(routes: Sequence[Route], cors: Policy) -> Applier | None:
-    methods = [method for route in routes if route.cors == cors for method in route.methods]
-    return None if cors is None else cors_applier(cors, methods)
+    alike = [route for route in routes if route.cors == cors]
+    methods = [method for route in alike for method in route.methods]
+    return (
+        None if cors is None else cors_applier(cors, methods, takes=[name for route in alike for name in route.takes])
+    )
 
 
-def cors_applier(cors: Cors | Literal[False], methods: Sequence[str]) -> Applier:
+def cors_applier(
+    cors: Cors | Literal[False], methods: Sequence[str], *, takes: Sequence[str] = (), sends: Sequence[str] = ()
+) -> Applier:
     """Return the function that adds a policy's headers to a response, or removes those of the whole app."""
-    return cors.applier(methods) if cors else without_cors
+    return cors.applier(methods, takes, sends) if cors else without_cors
