@@ -32,6 +32,7 @@ from flask_convex_http.errors import FunctionCallError as FunctionCallError
 from flask_convex_http.errors import FunctionLimitError as FunctionLimitError
 from flask_convex_http.errors import FunctionNotFoundError as FunctionNotFoundError
 from flask_convex_http.errors import InvalidCursorError as InvalidCursorError
+from flask_convex_http.errors import KeyInUseError as KeyInUseError
 from flask_convex_http.errors import MigrationRefusedError as MigrationRefusedError
 from flask_convex_http.errors import MigrationRequiredError as MigrationRequiredError
 from flask_convex_http.errors import MissingSecretError as MissingSecretError
@@ -86,6 +87,7 @@ from flask_convex_http.web.auth import require_api_key as require_api_key
 from flask_convex_http.web.auth import require_bearer as require_bearer
 from flask_convex_http.web.auth import require_identity as require_identity
 from flask_convex_http.web.cors import Cors as Cors
+from flask_convex_http.web.health import Health as Health
 from flask_convex_http.web.rate_limit import rate_limit as rate_limit
 from flask_convex_http.web.requests import read_json as read_json
 from flask_convex_http.web.responses import error_response as error_response

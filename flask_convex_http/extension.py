@@ -21,6 +21,7 @@ from flask_convex_http.scheduling import Crons
 from flask_convex_http.schema.documents import Schema
 from flask_convex_http.schema.migrations import MigrationStep
 from flask_convex_http.web.files import files
+from flask_convex_http.web.health import Health, HealthChecks, checked_health
 from flask_convex_http.web.middleware import Middleware
 from flask_convex_http.web.responses import encode_documents
 from flask_convex_http.web.state import EXTENSION, WORKER, current_backend, site_of, webhooks_of
@@ -38,6 +39,7 @@ class ConvexHTTP:
         functions: The application's functions: names of modules, modules, or single functions.
         crons: The application's crons.
         auth_providers: The issuers whose JWTs identify callers: `OIDC(...)` and `CustomJWT(...)`.
+        health: Whether to respond to health checks at `/healthz` and `/readyz`, or a `Health` with other paths.
         clock: Returns the current time in milliseconds since the epoch. Tests pass a `Clock`, here, to `init_app`, or
             to `testing.use_clock`.
     """
@@ -50,12 +52,14 @@ class ConvexHTTP:
         functions: Functions = (),
         crons: Crons | None = None,
         auth_providers: Sequence[AuthProvider] = (),
+        health: bool | Health = False,
         clock: Callable[[], float] = system_clock,
     ) -> None:
         self.schema = _checked_schema(schema)
         self.functions = functions if isinstance(functions, str) else _listed(functions)
         self.crons = crons
         self.auth_providers = checked_providers(auth_providers)
+        self.health = checked_health(health)
         self.clock = clock
         if app is not None:
             self.init_app(app)
@@ -92,6 +96,9 @@ class ConvexHTTP:
         background = BackgroundWorker(backend, app.app_context, partial(_runs_jobs, app, backend))
         app.extensions[WORKER] = background
         backend.before_close.append(background.close)
+        if self.health is not None:
+            checks = HealthChecks(app, backend, background, self.health)
+            app.wsgi_app = checks  # type: ignore[method-assign]  # as below
         app.wsgi_app = Middleware(app, background)  # type: ignore[method-assign]  # as Flask's docs have middleware added
         app.register_blueprint(files)
         encode_documents(app)

@@ -211,6 +211,12 @@ class Engine(Protocol):
             MigrationRequiredError: The tables of the schema do not exist.
         """
 
+    def oldest_wait(self) -> float | None:
+        """Return the seconds for which the oldest waiting write of this process has waited, or 0.
+
+        None where writers do not wait for each other.
+        """
+
     def migrate(self, plan: Callable[[Migration], Sequence[MigrationStep]], *, dry_run: bool) -> list[MigrationStep]:
         """Apply the steps of a migration in one transaction, and return them.
 

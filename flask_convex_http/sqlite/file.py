@@ -108,6 +108,10 @@ class SQLiteFile:
         except sqlite3.Error as error:
             raise self._translate(error) from error
 
+    def oldest_wait(self) -> float:
+        """Return the seconds for which the oldest waiting write of this process has waited, or 0."""
+        return self._writer.oldest_wait()
+
     def close(self) -> None:
         """Close the connections that are not in use."""
         self.connections.close()

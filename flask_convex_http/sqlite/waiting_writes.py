@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import copy
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -13,9 +14,9 @@ Work = Callable[[Any], T]
 
 
 class WaitingWrite:
-    """A waiting write. `done` is released when its result is known."""
+    """A waiting write. `done` is released when its result is known, and `since` is the monotonic time it arrived."""
 
-    __slots__ = ("alone", "context", "done", "error", "result", "work")
+    __slots__ = ("alone", "context", "done", "error", "result", "since", "work")
 
     def __init__(self, work: Work[Any], *, alone: bool) -> None:
         self.work = work
@@ -23,6 +24,7 @@ class WaitingWrite:
         self.context = contextvars.copy_context()  # the writer's thread runs it with the caller's context variables
         self.done = threading.Lock()
         self.done.acquire()
+        self.since = time.monotonic()
         self.result: Any = None
         self.error: BaseException | None = None
 

@@ -110,6 +110,11 @@ class Writer:
             self._pass_on()
         return cast(T, self._wait(write, timeout))
 
+    def oldest_wait(self) -> float:
+        """Return the seconds for which the oldest waiting write of this process has waited, or 0."""
+        with self._mutex:
+            return time.monotonic() - self._queue[0].since if self._queue else 0.0
+
     def renew_lock(self) -> None:
         """Reopen the files of the lock for the next write, since they may have been replaced too."""
         self._lock.renew()

@@ -7,8 +7,10 @@ the process ends.
 from __future__ import annotations
 
 import atexit
+import math
 import os
 import threading
+import time
 from collections.abc import Callable
 
 from flask_convex_http.backend import Backend
@@ -58,6 +60,19 @@ class BackgroundWorker:
             self.pid = os.getpid()
             if self._is_wanted():
                 self._start()
+
+    def heartbeat_age(self) -> float | None:
+        """Return the seconds since the worker's last heartbeat, or None if no worker should run in this process.
+
+        A worker that has died has no heartbeat, so the result is infinite.
+        """
+        with self._starting:
+            worker, thread = self._worker, self._thread
+        if self.pid != os.getpid() or not self._is_wanted():
+            return None
+        if worker is None or thread is None or not thread.is_alive():
+            return math.inf
+        return max(time.monotonic() - worker.heartbeat, 0.0)
 
     def stop(self) -> None:
         """Stop the worker and wait until it has ended. Do nothing if it does not run in this process."""

@@ -47,6 +47,9 @@ class Worker:
         backend: The deployment.
         app_context: Returns the context that each function runs in, such as Flask's application context.
         grace: Seconds that running actions have to end when the worker is stopped.
+
+    Attributes:
+        heartbeat: The monotonic time of the last heartbeat.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class Worker:
         self._is_paused = False
         self._next_round = math.inf
         self._next_heartbeat = self._next_cleanup = self._last_look = 0.0
+        self.heartbeat = time.monotonic()
 
     def run(self) -> None:
         """Run jobs until `stop` is called, then give running actions the grace to end."""
@@ -188,6 +192,7 @@ class Worker:
     def _send_heartbeat(self) -> None:
         now = time.monotonic()
         if now >= self._next_heartbeat:
+            self.heartbeat = now
             self._next_heartbeat = now + heartbeat_interval(self._backend)
             self._actions.renew_leases()
             self._leases.end_lost_attempts()

@@ -13,7 +13,7 @@ from flask_convex_http.testing import Clock
 from flask_convex_http.web.rate_limit_headers import _string
 from tests.idempotency.shop import app_of, handler, post, router
 from tests.web.apps import deployed, send
-from tests.web.limits import limited_app
+from tests.web.limits import limited_app, new_handler
 
 
 def test_accepted_and_rejected_responses_have_the_headers(tmp_path: Path) -> None:
@@ -33,8 +33,8 @@ def test_accepted_and_rejected_responses_have_the_headers(tmp_path: Path) -> Non
 def test_several_limits_are_listed(tmp_path: Path) -> None:
     """Several limits have one item each, with the names that the application gave them."""
     http = HttpRouter("http", __name__)
-    inner = rate_limit(rate=10, period=timedelta(hours=1), capacity=3, name='per "hour" é')(lambda ctx, request: {})
-    http.get("/x")(rate_limit(rate=5, period=1)(inner))
+    hourly = rate_limit(rate=10, period=timedelta(hours=1), capacity=3, name='per "hour" é')
+    http.get("/x")(rate_limit(rate=5, period=1)(hourly(new_handler())))
     with deployed(tmp_path, http, clock=Clock()) as app:
         headers = send(app, "GET", "/x").headers
         assert headers["RateLimit-Policy"] == '"default";q=5;w=1, "per \\"hour\\" \\\\xe9";q=3;w=1080'

@@ -121,6 +121,9 @@ class PostgresEngine:
 
         return self._retries.run(attempt, timeout)
 
+    def oldest_wait(self) -> None:
+        """Return None, because writers do not wait for each other."""
+
     def migrate(self, plan: Callable[[Migration], Sequence[MigrationStep]], *, dry_run: bool) -> list[MigrationStep]:
         """Apply the steps that `plan` returns in one transaction, and return them."""
         from flask_convex_http.engines.postgres.schema import migrate

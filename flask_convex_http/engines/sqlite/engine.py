@@ -148,6 +148,10 @@ class SQLiteEngine:
 
         return self._file.write(run, timeout=timeout)
 
+    def oldest_wait(self) -> float:
+        """Return the seconds for which the oldest waiting write of this process has waited, or 0."""
+        return self._file.oldest_wait()
+
     def migrate(self, plan: Callable[[Migration], Sequence[MigrationStep]], *, dry_run: bool) -> list[MigrationStep]:
         """Apply the steps that `plan` returns in one transaction, and return them."""
         from flask_convex_http.engines.sqlite.schema import SQLiteSchema
