@@ -21,6 +21,7 @@ from flask_convex_http.cli.crons import crons
 from flask_convex_http.cli.database import data, migrate
 from flask_convex_http.cli.files import files
 from flask_convex_http.cli.functions import functions, routes, run
+from flask_convex_http.cli.idempotency import idempotency
 from flask_convex_http.cli.moves import move
 from flask_convex_http.cli.output import escape_unprintable, printable
 from flask_convex_http.cli.scheduled import scheduled
@@ -57,5 +58,6 @@ for command in (
     *(run, functions, routes),
     *(keys, tokens, files),
     *(scheduled, crons, worker, webhooks),
+    idempotency,
 ):
     convex_commands.add_command(command)

@@ -37,6 +37,9 @@ logger = logger_of()
 #: Statuses below 500 that ask the client to send the request again.
 _TRY_AGAIN = (408, 425, 429)
 
+#: Rows that one transaction of a command deletes.
+_BATCH = 50
+
 Handle = Callable[[MutationCtx], StoredResponse]
 
 
@@ -101,6 +104,38 @@ class IdempotentRequests:
     def purge(self, transaction: Transaction, now: float, limit: int) -> int:
         """Delete expired keys, at most `limit`, and return their number."""
         return self.keys.purge(transaction, now, limit)
+
+    def list_keys(self, key: str | None, limit: int) -> list[IdempotencyKey]:
+        """Return keys, newest first.
+
+        Args:
+            key: Only this key, of any caller; None for all.
+            limit: The maximum number to return.
+        """
+        with self.runtime.engine.snapshot() as snapshot:
+            query = self.keys.newest(snapshot)
+            return (query if key is None else query.filter(lambda row: row.key == key)).take(limit)
+
+    def delete_keys(self, *, key: str | None, is_all: bool) -> int:
+        """Delete keys, in several transactions, and return their number.
+
+        Args:
+            key: Delete this key of every caller.
+            is_all: Delete all keys. Without it and without a key only expired ones are deleted.
+        """
+        count = 0
+        while True:
+            deleted = self.runtime.engine.write(lambda transaction: self._delete_some(transaction, key, is_all))
+            count += deleted
+            if deleted < _BATCH:
+                return count
+
+    def _delete_some(self, transaction: Transaction, key: str | None, is_all: bool) -> int:
+        if key is None and not is_all:
+            return self.purge(transaction, self.runtime.clock(), _BATCH)
+        query = self.keys.newest(transaction)
+        rows = (query if key is None else query.filter(lambda row: row.key == key)).take(_BATCH)
+        return self.keys.delete(transaction, rows)
 
     def _run(
         self, request: KeyedRequest, caller: Caller, handle: Handle, name: str, *, was_known: bool
