@@ -80,4 +80,4 @@ WRITES = {"delete", "generate_upload_url", "generate_direct_upload", "revoke_url
 def test_storage_has_the_documented_methods(ctx: type, members: set[str]) -> None:
     """`ctx.storage` of a query, a mutation and an action has the methods that the reference lists for it."""
     storage = _API["returned"](vars(ctx)["storage"])
-    assert {name for name in dir(storage) if not name.startswith("_")} == members
+    assert {name for name in dir(storage) if not name.startswith("_") and hasattr(storage, name)} == members
