@@ -53,6 +53,7 @@ from flask_convex_http.errors import UnavailableError as UnavailableError
 from flask_convex_http.errors import UniqueConstraintError as UniqueConstraintError
 from flask_convex_http.errors import UnstorableValueError as UnstorableValueError
 from flask_convex_http.errors import VerificationError as VerificationError
+from flask_convex_http.errors import VerificationUnavailableError as VerificationUnavailableError
 from flask_convex_http.errors import WebhookFailedError as WebhookFailedError
 from flask_convex_http.extension import ConvexHTTP as ConvexHTTP
 from flask_convex_http.functions.function import action as action
@@ -94,8 +95,13 @@ from flask_convex_http.web.responses import error_response as error_response
 from flask_convex_http.web.responses import json_errors as json_errors
 from flask_convex_http.web.responses import json_response as json_response
 from flask_convex_http.web.router import HttpRouter as HttpRouter
+from flask_convex_http.webhooks import Content as Content
+from flask_convex_http.webhooks import Delivery as Delivery
 from flask_convex_http.webhooks import GitHub as GitHub
+from flask_convex_http.webhooks import Handshake as Handshake
 from flask_convex_http.webhooks import HmacSignature as HmacSignature
+from flask_convex_http.webhooks import Profile as Profile
+from flask_convex_http.webhooks import Provider as Provider
 from flask_convex_http.webhooks import Shopify as Shopify
 from flask_convex_http.webhooks import Slack as Slack
 from flask_convex_http.webhooks import StandardWebhooks as StandardWebhooks

@@ -382,6 +382,21 @@ class VerificationError(ConvexHTTPError):
         self.status = status  # type: ignore[misc]  # the class says the default, each instance its own
 
 
+class VerificationUnavailableError(ConvexHTTPError):
+    """A webhook delivery cannot be verified now, because the sender's public keys cannot be fetched.
+
+    The response is 503, so that the sender retries.
+
+    Args:
+        message: The problem, for the operator.
+    """
+
+    status = 503
+    public = True
+    client_message = "The delivery cannot be verified at the moment"
+    retry_after = 5
+
+
 class NoRetry(ConvexHTTPError):
     """No retry can help. Raise it in a job or in a webhook's handler to dead-letter the work at once.
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from flask_convex_http.error_texts import plain
 from flask_convex_http.inbox.registry import Webhook
-from flask_convex_http.webhooks.base import digest
+from flask_convex_http.webhooks.digests import digest
 from flask_convex_http.webhooks.events import WebhookEvent
 
 #: The maximum length of a stored event id, in characters. Longer ids are stored as their digest.

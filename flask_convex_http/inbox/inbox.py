@@ -157,7 +157,7 @@ class Inbox:
             return OTHER_CONTENT
         if arrival.webhook.mode == "enqueue":
             self.queue.add(calls, arrival, known)
-            return _accepted_response(arrival.webhook.provider)
+            return accepted_response(arrival.webhook.provider)
         answer = arrival.webhook.handle(calls.ctx(), arrival.event)
         attempt = WebhookAttempt(started=started, ended=self.runtime.clock())
         kept = None if answer == plain_response(arrival.webhook.provider) else answer
@@ -219,7 +219,8 @@ def plain_response(provider: Provider) -> StoredResponse:
     return SILENT_OK if provider.profile.shows_answers else OK
 
 
-def _accepted_response(provider: Provider) -> StoredResponse:
+def accepted_response(provider: Provider) -> StoredResponse:
+    """Return the response for a delivery that a worker runs."""
     return SILENT_OK if provider.profile.shows_answers else ACCEPTED
 
 
@@ -254,7 +255,7 @@ def _repeat_response(known: WebhookDelivery, webhook: Webhook) -> StoredResponse
     if known.answer is not None:
         return known.answer
     is_queued = known.state == "pending" or webhook.mode == "enqueue"
-    return _accepted_response(webhook.provider) if is_queued else plain_response(webhook.provider)
+    return accepted_response(webhook.provider) if is_queued else plain_response(webhook.provider)
 
 
 def _log(level: int, arrival: Arrival, outcome: str) -> None:

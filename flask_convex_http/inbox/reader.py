@@ -120,6 +120,7 @@ class InboxReader:
     def _shown(self, delivery: WebhookDelivery, headers: dict[str, str]) -> dict[str, str]:
         """Return headers with the values hidden that may be credentials, such as those that older versions stored."""
         webhook = self.inbox.webhooks.get(delivery.source)
-        kept = KEPT_HEADERS if webhook is None else webhook.provider.kept_headers
+        provider = None if webhook is None else webhook.provider
+        kept = KEPT_HEADERS if provider is None else provider.kept_headers - provider.credential_headers
         shown = kept - CREDENTIAL_HEADERS
         return {name: value if name.lower() in shown else "(not shown)" for name, value in headers.items()}

@@ -191,8 +191,9 @@ class Webhooks:
     def __init__(self) -> None:
         self._webhooks: dict[str, Webhook] = {}
         self._by_endpoint: dict[str, Webhook] = {}
-        #: The names of the headers that any of the senders needs.
+        #: The names of the headers that any of the senders needs, without those that contain a secret.
         self.kept_headers: frozenset[str] = KEPT_HEADERS
+        self._credential_headers: frozenset[str] = frozenset()
 
     def __iter__(self) -> Iterator[Webhook]:
         """Yield all webhooks in the order of their sources."""
@@ -219,7 +220,8 @@ class Webhooks:
             )
         self._webhooks[webhook.source] = webhook
         self._by_endpoint[endpoint] = webhook
-        self.kept_headers |= webhook.provider.kept_headers
+        self._credential_headers |= webhook.provider.credential_headers
+        self.kept_headers = (self.kept_headers | webhook.provider.kept_headers) - self._credential_headers
 
     def at(self, endpoint: str) -> Webhook:
         """Return the webhook of a route."""

@@ -292,8 +292,9 @@ class HttpRouter(Blueprint):
             name = self._endpoint(handler, endpoint)
             wanted = limits.or_else(self._limits).or_else(Limits(body=provider.profile.max_body_bytes))
             path = checked_path(rule, None)
-            self._refuse_twice(path, ("POST",))
-            self._add(path, name, webhook_view(webhook, wanted), ("POST",), None, {})
+            methods = ("POST", *provider.handshake_methods)
+            self._refuse_twice(path, methods)
+            self._add(path, name, webhook_view(webhook, wanted), methods, None, {})
             self.routes[-1] = replace(self.routes[-1], webhook=webhook)
             mark(handler)
             return handler

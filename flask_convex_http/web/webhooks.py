@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from flask import Flask, Request, Response, current_app
-from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 
 from flask_convex_http.backend import Backend
@@ -24,15 +23,18 @@ from flask_convex_http.errors import (
     RateLimitedError,
     RegistrationError,
     VerificationError,
+    VerificationUnavailableError,
     WebhookFailedError,
 )
 from flask_convex_http.functions.function import Function
+from flask_convex_http.inbox.batches import receive_batch
 from flask_convex_http.inbox.inbox import plain_response
 from flask_convex_http.inbox.registry import Options, Webhook
 from flask_convex_http.inbox.rejections import Rejection
 from flask_convex_http.log import logger_of
-from flask_convex_http.runtime import MutationCtx
+from flask_convex_http.runtime import Caller, MutationCtx
 from flask_convex_http.schema.system_tables import StoredResponse
+from flask_convex_http.web.handshakes import handshake_response
 from flask_convex_http.web.matching import path_of, variables_of
 from flask_convex_http.web.request_ids import request_id
 from flask_convex_http.web.requests import refuse_compressed
@@ -41,8 +43,8 @@ from flask_convex_http.web.route_checks import GUARDED, LIMITED
 from flask_convex_http.web.state import backend_of, site_of, webhooks_of
 from flask_convex_http.web.stored_responses import as_response, stored
 from flask_convex_http.webhooks.base import Provider
-from flask_convex_http.webhooks.events import WebhookEvent
-from flask_convex_http.webhooks.headers import WsgiHeaders
+from flask_convex_http.webhooks.events import Delivery, HandshakeReply, WebhookEvent
+from flask_convex_http.webhooks.headers import METHOD, URL, WsgiHeaders, url_of
 from flask_convex_http.webhooks.profiles import Profile
 
 logger = logger_of("webhooks")
@@ -105,6 +107,8 @@ class WebhookRoute:
         backend = backend_of(app)
         webhook = webhooks_of(app).at(request.endpoint or "")
         refuse_compressed(request.environ)
+        if request.method != "POST":
+            return _greeted(backend, webhook, request)
         body = b""
         try:
             webhook.provider.require_secret()  # before the body is read: without a secret nothing can be verified
@@ -117,10 +121,11 @@ class WebhookRoute:
             return _rejected(backend, webhook, request, body, event)
         greeting = webhook.provider.handshake(event)
         if greeting is not None:
-            return app.response_class(greeting, mimetype="text/plain")
+            return handshake_response(app, greeting)
         try:
-            caller = backend.caller(site=lambda: site_of(request))
-            answer = backend.inbox.receive(webhook, event, caller, request_id(request))
+            answer = _run_event(backend, webhook, request, event)
+        except VerificationError as error:  # an element of a batch
+            return _rejected(backend, webhook, request, body, error)
         except ConvexHTTPError as error:
             if error.status < 500 and not isinstance(error, ConvexError | RateLimitedError):
                 raise WebhookFailedError("A webhook's handler failed") from error  # the delivery itself is valid
@@ -177,14 +182,50 @@ def _body(request: Request) -> bytes:
     return request.get_data()
 
 
+def _run_event(backend: Backend, webhook: Webhook, request: Request, event: WebhookEvent) -> StoredResponse:
+    """Pass an event to the inbox, or each event of a batch, and return the response."""
+
+    def caller() -> Caller:
+        return backend.caller(site=lambda: site_of(request))
+
+    events = webhook.provider.split(event)
+    if len(events) == 1 and events[0] is event:
+        return backend.inbox.receive(webhook, event, caller(), request_id(request))
+    return receive_batch(backend.inbox, webhook, events, caller, request_id(request))
+
+
+def _greeted(backend: Backend, webhook: Webhook, request: Request) -> Response:
+    """Return the response to a sender that verifies the URL with another method than POST."""
+    reply = _unsigned_handshake(backend, webhook, request, b"")
+    if reply is not None:
+        return handshake_response(current_app, reply)
+    error = VerificationError(
+        "no-match", "This request does not verify the URL", webhook.provider.profile.rejected_status
+    )
+    return _rejected(backend, webhook, request, b"", error)
+
+
+def _unsigned_handshake(backend: Backend, webhook: Webhook, request: Request, body: bytes) -> HandshakeReply:
+    """Return the reply to a request that verifies the URL without a signature. Nothing that it contains is an error."""
+    provider = webhook.provider
+    try:
+        return provider.unsigned_handshake(Delivery(WsgiHeaders(request.environ), body, backend.clock()))
+    except (MissingSecretError, VerificationUnavailableError):
+        raise
+    except Exception:  # as in `Provider.verdict`: anyone may have sent it
+        logger.debug("Webhook %s: a request that is no handshake", webhook.source, exc_info=True)
+        return None
+
+
 def _rejected(backend: Backend, webhook: Webhook, request: Request, body: bytes, error: VerificationError) -> Response:
     """Record a delivery whose signature does not verify, unless a sender checks its URL, and return the response.
 
     Raises:
         VerificationError: The application has an error handler for it.
     """
-    if webhook.provider.is_probe(body):
-        return current_app.response_class()
+    reply = _unsigned_handshake(backend, webhook, request, body) if request.method == "POST" else None
+    if reply is not None:
+        return handshake_response(current_app, reply)
     _record(backend, webhook, request, body, error)
     if has_own_handler(error):
         raise error
@@ -206,7 +247,7 @@ def _record(backend: Backend, webhook: Webhook, request: Request, body: bytes, e
             path=request.path,
             reason=reason,
             message=str(error),
-            headers=_masked(request.headers, backend.webhooks.kept_headers),
+            headers=_masked(request, webhook, backend.webhooks.kept_headers),
             body=body,
             size=len(body),
             others=others,
@@ -222,9 +263,15 @@ def _record(backend: Backend, webhook: Webhook, request: Request, body: bytes, e
     )
 
 
-def _masked(headers: Headers, kept: frozenset[str]) -> dict[str, str]:
-    """Return headers with the values of those hidden that no sender of the app needs: they may hold credentials."""
-    return {name: value if name.lower() in kept else _MASK for name, value in headers.items()}
+def _masked(request: Request, webhook: Webhook, kept: frozenset[str]) -> dict[str, str]:
+    """Return headers with the values of those hidden that no sender of the app needs: they may hold credentials.
+
+    A sender that signs the URL needs it and the method as well.
+    """
+    headers = {name: value if name.lower() in kept else _MASK for name, value in request.headers.items()}
+    if URL in kept and URL in webhook.provider.kept_headers:
+        headers |= {METHOD: request.method, URL: url_of(request.environ)}
+    return headers
 
 
 def _reason(error: ConvexHTTPError) -> str:

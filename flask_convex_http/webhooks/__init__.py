@@ -5,6 +5,9 @@ import a vendor's library. That happens when a provider is first created.
 """
 
 from flask_convex_http.webhooks.base import Provider as Provider
+from flask_convex_http.webhooks.events import Content as Content
+from flask_convex_http.webhooks.events import Delivery as Delivery
+from flask_convex_http.webhooks.events import Handshake as Handshake
 from flask_convex_http.webhooks.events import WebhookEvent as WebhookEvent
 from flask_convex_http.webhooks.github import GitHub as GitHub
 from flask_convex_http.webhooks.hmac_signature import HmacSignature as HmacSignature

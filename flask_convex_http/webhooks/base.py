@@ -2,9 +2,11 @@
 
 Rules of this folder:
 
-* No I/O: headers and a body enter, a `WebhookEvent` or one typed error leaves. No web framework, no SQL.
-* `verify()` raises `VerificationError` or `MissingSecretError` and nothing else, for any input. What the methods of a
-  provider raise besides, such as a `UnicodeDecodeError`, is translated here, in one place.
+* Headers and a body enter, a `WebhookEvent` or one typed error leaves. No web framework, no SQL. No I/O either, except
+  that a provider whose sender publishes its keys on the network fetches them, before any transaction begins.
+* `verify()` raises `VerificationError`, `MissingSecretError` or `VerificationUnavailableError` and nothing else, for
+  any input. What the methods of a provider raise besides, such as a `UnicodeDecodeError`, is translated here, in one
+  place.
 * Anyone can send forgeries, so a rejection must be cheap: no library of a vendor, no copy of the headers, no parsed
   body, no event, and for a signature that does not match no exception either. `verdict()` returns the rejection.
 * The order is: secrets, required headers, timestamp, signature. Only then is the body parsed. Secrets come first, so
@@ -16,18 +18,22 @@ Rules of this folder:
 
 from __future__ import annotations
 
-import hashlib
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from flask_convex_http.error_texts import plain
-from flask_convex_http.errors import MissingSecretError, RegistrationError, VerificationError
-from flask_convex_http.webhooks.events import KEPT_HEADERS, Content, Delivery, WebhookEvent
-from flask_convex_http.webhooks.headers import lower_case
+from flask_convex_http.errors import (
+    MissingSecretError,
+    VerificationError,
+    VerificationUnavailableError,
+)
+from flask_convex_http.webhooks import batches
+from flask_convex_http.webhooks.digests import digest
+from flask_convex_http.webhooks.events import KEPT_HEADERS, Content, Delivery, HandshakeReply, WebhookEvent
+from flask_convex_http.webhooks.headers import ELEMENT, METHOD, URL, lower_case
 from flask_convex_http.webhooks.keys import Keys
 from flask_convex_http.webhooks.profiles import Profile
 from flask_convex_http.webhooks.secret_mistakes import visible_mistake
@@ -39,17 +45,19 @@ from flask_convex_http.webhooks.secrets import (
     current_values,
     set_secrets,
 )
-
-DEFAULT_TOLERANCE = timedelta(minutes=5)
-
-_MILLISECOND = timedelta(milliseconds=1)
+from flask_convex_http.webhooks.tolerance import DEFAULT_TOLERANCE, Tolerance
 
 
 class Provider(ABC):
-    """A provider of webhooks: verifies deliveries and reads their events.
+    """A sender of webhooks: verifies deliveries and reads their events. Derive from it for a sender of your own.
+
+    A subclass has a `name`, a `profile`, the headers that a delivery must have, and two methods: `matches` checks a
+    signature, and `read` finds the event's id and type. Everything else has a default. For most senders one of the
+    signature families, such as `HmacSignature`, suffices without a subclass.
 
     Args:
-        secret: The signing secret, `from_env(...)`, or a list of these while a secret is rotated.
+        secret: The signing secret, `from_env(...)`, or a list of these while a secret is rotated. None for a sender
+            whose public keys are fetched: `matches` then gets an empty key.
         tolerance: How far the signed timestamp may be from now, in the past and in the future.
         future_tolerance: How far it may be in the future, if that differs.
 
@@ -65,29 +73,40 @@ class Provider(ABC):
     issues_secrets: ClassVar[bool] = True
     #: The headers that a delivery must have, each with the headers that may replace it.
     required_headers: Sequence[tuple[str, ...]] = ()
+    #: Methods besides POST that the sender verifies a URL with, such as ("GET",). See `unsigned_handshake`.
+    handshake_methods: Sequence[str] = ()
+    #: Lower-case names of what contains the secret itself: headers, or `:url`. Commands do not show it.
+    credential_headers: frozenset[str] = frozenset()
     #: The values of the secrets when they were last read, and their keys.
     _keys: tuple[tuple[str, ...], Keys] | None = None
 
     def __init__(
         self,
         *,
-        secret: Secrets,
+        secret: Secrets | None,
         tolerance: timedelta = DEFAULT_TOLERANCE,
         future_tolerance: timedelta | None = None,
     ) -> None:
-        self._secrets = checked_secrets(secret)
-        self._past = _milliseconds("tolerance", tolerance)
-        self._future = self._past
-        if future_tolerance is not None:
-            self._future = _milliseconds("future_tolerance", future_tolerance)
+        self._secrets = () if secret is None else checked_secrets(secret)
+        self._tolerance = Tolerance.of(tolerance, future_tolerance)
 
-    def verify(self, headers: Mapping[str, str], body: bytes, *, now: float | None = None) -> WebhookEvent:
+    def verify(
+        self,
+        headers: Mapping[str, str],
+        body: bytes,
+        *,
+        now: float | None = None,
+        method: str | None = None,
+        url: str | None = None,
+    ) -> WebhookEvent:
         """Verify a delivery and read its event.
 
         Args:
             headers: The headers as received. Their case does not matter.
             body: The raw body.
             now: The time to verify as of, in milliseconds since the epoch. By default the current time.
+            method: The method of the request. By default that of a stored delivery, or POST.
+            url: The URL as the sender wrote it, for a sender that signs it. By default that of a stored delivery.
 
         Returns:
             The verified event.
@@ -95,14 +114,21 @@ class Provider(ABC):
         Raises:
             VerificationError: The delivery is rejected. `reason` is the machine-readable reason.
             MissingSecretError: No secret is available, or no secret matches and one is malformed.
+            VerificationUnavailableError: The sender's public keys cannot be fetched.
         """
-        result = self.verdict(headers, body, now=now)
+        result = self.verdict(headers, body, now=now, method=method, url=url)
         if isinstance(result, VerificationError):
             raise result
         return result
 
     def verdict(
-        self, headers: Mapping[str, str], body: bytes, *, now: float | None = None
+        self,
+        headers: Mapping[str, str],
+        body: bytes,
+        *,
+        now: float | None = None,
+        method: str | None = None,
+        url: str | None = None,
     ) -> WebhookEvent | VerificationError:
         """Verify a delivery as `verify` does, and return a rejection instead of raising it.
 
@@ -110,14 +136,17 @@ class Provider(ABC):
             headers: The headers as received. Their case does not matter.
             body: The raw body.
             now: The time to verify as of, in milliseconds since the epoch. By default the current time.
+            method: The method of the request. By default that of a stored delivery, or POST.
+            url: The URL as the sender wrote it, for a sender that signs it. By default that of a stored delivery.
 
         Returns:
             The verified event, or the error for which the delivery is rejected.
 
         Raises:
             MissingSecretError: No secret is available, or no secret matches and one is malformed.
+            VerificationUnavailableError: The sender's public keys cannot be fetched.
         """
-        authentic = self._authenticated(headers, body, now)
+        authentic = self._authenticated(lower_case(headers, method, url), body, now)
         if isinstance(authentic, VerificationError):
             return authentic
         try:
@@ -125,13 +154,23 @@ class Provider(ABC):
         except VerificationError as error:
             return error.with_traceback(None)
 
-    def verify_signature(self, headers: Mapping[str, str], body: bytes, *, now: float | None = None) -> str:
+    def verify_signature(
+        self,
+        headers: Mapping[str, str],
+        body: bytes,
+        *,
+        now: float | None = None,
+        method: str | None = None,
+        url: str | None = None,
+    ) -> str:
         """Verify only the timestamp and the signature. The body may be any bytes.
 
         Args:
             headers: The headers as received. Their case does not matter.
             body: The raw body.
             now: The time to verify as of, in milliseconds since the epoch. By default the current time.
+            method: The method of the request. By default that of a stored delivery, or POST.
+            url: The URL as the sender wrote it, for a sender that signs it. By default that of a stored delivery.
 
         Returns:
             The label of the secret that matched.
@@ -139,8 +178,9 @@ class Provider(ABC):
         Raises:
             VerificationError: The delivery is rejected. `reason` is the machine-readable reason.
             MissingSecretError: No secret is available, or no secret matches and one is malformed.
+            VerificationUnavailableError: The sender's public keys cannot be fetched.
         """
-        authentic = self._authenticated(headers, body, now)
+        authentic = self._authenticated(lower_case(headers, method, url), body, now)
         if isinstance(authentic, VerificationError):
             raise authentic
         return authentic[1]
@@ -167,22 +207,49 @@ class Provider(ABC):
         Raises:
             MissingSecretError: No secret is available. The message has the names of the variables.
         """
-        if self._keys is None or self._keys[0] != current_values(self._secrets):
+        if self._secrets and (self._keys is None or self._keys[0] != current_values(self._secrets)):
             available(self._secrets)
 
     def available_secrets(self) -> list[LabelledSecret]:
-        """Return the secrets that are set now, in the given order.
+        """Return the secrets that are set now, in the given order. A provider without secrets has none.
 
         Raises:
             MissingSecretError: No secret is set.
         """
-        return available(self._secrets)
+        return available(self._secrets) if self._secrets else []
+
+    def current_keys(self) -> Keys:
+        """Return the keys of the secrets as they are set now, for a handshake that is signed with one.
+
+        Raises:
+            MissingSecretError: No secret is set.
+        """
+        values = current_values(self._secrets)
+        if self._keys is None or self._keys[0] != values:
+            secrets = set_secrets(self._secrets, values) if self._secrets else [LabelledSecret(self.name, "")]
+            self._keys = values, Keys.of(secrets, self.key, self.mistake)
+        return self._keys[1]
+
+    def split(self, event: WebhookEvent) -> Sequence[WebhookEvent]:
+        """Return the events of a verified delivery: itself, or one for each element if its body is a batch.
+
+        Raises:
+            VerificationError: An element is not an event.
+        """
+        return batches.split(self, event) if self.batches and isinstance(event.payload, list) else (event,)
 
     @cached_property
     def kept_headers(self) -> frozenset[str]:
         """The lower-case names of the headers of an event, which are stored with it. All others are dropped."""
         named = (name for names in self.required_headers for name in names)
-        return KEPT_HEADERS.union(map(str.lower, (*named, *self.profile.headers)))
+        request_line = (METHOD, URL) if {"url", "method"} & set(self.profile.signed) else ()
+        batch = (ELEMENT,) if self.batches else ()
+        return KEPT_HEADERS.union(map(str.lower, (*named, *self.profile.headers, *request_line, *batch)))
+
+    @property
+    def batches(self) -> bool:
+        """Whether the elements of a JSON array are events of their own: whether `read_element` is defined."""
+        return type(self).read_element is not Provider.read_element
 
     @property
     def signs_time(self) -> bool:
@@ -192,12 +259,11 @@ class Provider(ABC):
     @property
     def window(self) -> timedelta:
         """How long the same delivery may be sent again, by its sender or as a replay within the tolerance."""
-        signed = timedelta(milliseconds=self._past + self._future) if self.signs_time else timedelta(0)
-        return max(self.profile.window, signed)
+        return max(self.profile.window, self._tolerance.window if self.signs_time else timedelta(0))
 
     # --- for subclasses to define ------------------------------------------------------------------------
 
-    def timestamp(self, delivery: Delivery) -> int | None:
+    def timestamp(self, delivery: Delivery) -> float | None:
         """Return the signed timestamp in seconds since the epoch, or None if the provider does not sign one."""
         return None
 
@@ -228,6 +294,18 @@ class Provider(ABC):
     def read(self, delivery: Delivery) -> Content:
         """Read the event of a delivery whose signature matched."""
 
+    def read_element(self, element: Any, delivery: Delivery) -> Content:
+        """Read one event of a sender that puts several into a JSON array, each with its own id.
+
+        A provider that defines it is a provider of batches: each element is a delivery of its own in the inbox. The
+        sender gets one response, and a batch that is sent again runs only the elements that have not run.
+
+        Args:
+            element: The element.
+            delivery: The element's own delivery: its body is the JSON of the element.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no batches")
+
     def fingerprint(self, event: WebhookEvent) -> str:
         """Return a digest of the content, by which `dedupe="content"` recognises an event under another id.
 
@@ -235,9 +313,20 @@ class Provider(ABC):
         """
         return f"sha256:{digest(event.type, event.body)}"
 
-    def handshake(self, event: WebhookEvent) -> str | None:
-        """Return the response to a sender that verifies a new URL, or None for a real event."""
+    def handshake(self, event: WebhookEvent) -> HandshakeReply:
+        """Return the response to a signed request that verifies a new URL, or None for a real event.
+
+        A text is sent as `text/plain`, an object as JSON. `current_keys` has the keys for a response that is signed.
+        """
         return None
+
+    def unsigned_handshake(self, delivery: Delivery) -> HandshakeReply:
+        """Return the response to a request that verifies the URL and has no signature, or None to reject it.
+
+        Called for each request with one of `handshake_methods`, and for a POST whose signature does not verify. Anyone
+        may send one, so compare a token that it carries in constant time.
+        """
+        return "" if delivery.method == "POST" and self.is_probe(delivery.body) else None
 
     def is_probe(self, body: bytes) -> bool:
         """Return whether a body without a valid signature only checks the URL. The response is 200, and nothing runs.
@@ -273,10 +362,10 @@ class Provider(ABC):
     ) -> tuple[Delivery, str] | VerificationError:
         """Return a delivery and the label of the secret that signed it, or the error for which it is rejected."""
         try:
-            keys = self._current_keys()
-            delivery = Delivery(lower_case(headers), body, time.time() * 1000 if now is None else float(now))
+            keys = self.current_keys()
+            delivery = Delivery(headers, body, time.time() * 1000 if now is None else float(now))
             label = self._label(keys, delivery)
-        except MissingSecretError:
+        except (MissingSecretError, VerificationUnavailableError):
             raise
         except VerificationError as error:
             error.status = self.profile.rejected_status  # type: ignore[misc]  # see VerificationError
@@ -295,66 +384,37 @@ class Provider(ABC):
     def _label(self, keys: Keys, delivery: Delivery) -> str | None:
         for names in self.required_headers:
             delivery.header(*names)
-        self._check_time(delivery)
+        timestamp = self.timestamp(delivery)
+        if timestamp is not None:
+            self._tolerance.check(timestamp, delivery.now)
         for label, key in keys.usable:
             if self.matches(delivery, key):
                 return label
         return None
 
-    def _current_keys(self) -> Keys:
-        """Return the keys of the secrets as they are set now.
-
-        Raises:
-            MissingSecretError: No secret is set.
-        """
-        values = current_values(self._secrets)
-        if self._keys is None or self._keys[0] != values:
-            self._keys = values, Keys.of(set_secrets(self._secrets, values), self.key, self.mistake)
-        return self._keys[1]
-
     def _event(self, delivery: Delivery, label: str) -> WebhookEvent:
         try:
-            content = self.read(delivery)
+            content = batches.read(self, delivery) if self.batches else self.read(delivery)
         except (VerificationError, MissingSecretError):
             raise
         except Exception as error:
             raise VerificationError("malformed", "Webhook is malformed") from error
-        kept = self.kept_headers
         return WebhookEvent(
             id=content.id,
             type=content.type,
             data=content.data,
             payload=content.payload,
             body=delivery.body,
-            headers={name: value for name, value in delivery.headers.items() if name in kept},
+            headers=self._kept(delivery),
             provider=self.name,
             received_at=delivery.now,
             secret_label=label,
         )
 
-    def _check_time(self, delivery: Delivery) -> None:
-        timestamp = self.timestamp(delivery)
-        if timestamp is None:
-            return
-        age = delivery.now - timestamp * 1000
-        # Written as "not within", so that an age that is not a number is rejected too.
-        if not age <= self._past:
-            raise VerificationError("too-old", "Webhook timestamp is too old")
-        if not -age <= self._future:
-            raise VerificationError("too-new", "Webhook timestamp is too far in the future")
-
-
-def _milliseconds(name: str, tolerance: timedelta) -> float:
-    if not isinstance(tolerance, timedelta):
-        raise RegistrationError(
-            f"{name} must be a timedelta such as timedelta(minutes=5), not {type(tolerance).__name__}"
-        )
-    if tolerance <= timedelta(0):
-        raise RegistrationError(f"{name} must be more than zero, for example timedelta(minutes=5)")
-    return tolerance / _MILLISECOND
-
-
-def digest(event_type: str, body: bytes) -> str:
-    """Return the SHA-256 digest of a type and a body."""
-    # A type contains no line feed, or two pairs could give the same bytes.
-    return hashlib.sha256(plain(event_type).replace("\n", "\\n").encode() + b"\n" + body).hexdigest()
+    def _kept(self, delivery: Delivery) -> dict[str, str]:
+        """Return the headers that are stored, with the method and the URL for a sender that signs them."""
+        kept = self.kept_headers
+        headers = {name: value for name, value in delivery.headers.items() if name in kept}
+        if URL in kept:
+            headers |= {METHOD: delivery.method, URL: delivery.url}
+        return headers

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
+from urllib.parse import parse_qsl, urlsplit
 
 from flask_convex_http.errors import VerificationError
+from flask_convex_http.webhooks.headers import METHOD, URL, WsgiHeaders
 
 #: Headers of any sender that are kept with a delivery, for people who look into it. No other header is kept but those
 #: that the provider names, since any other may hold a credential.
@@ -20,6 +22,8 @@ KEPT_HEADERS = frozenset(
 #: Headers that hold credentials. One that a provider requires is kept with a verified delivery, so that it can be
 #: verified again, but it is not kept with a rejected one and not shown.
 CREDENTIAL_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key", "x-auth-token"})
+#: Parameters of a query string that are read. One with more is malformed.
+_MOST_PARAMETERS = 1000
 _HEADER_TOKEN = re.compile(r"[!-~]+")
 
 
@@ -32,9 +36,10 @@ class WebhookEvent:
         type: The sender's type of the event, or an empty string if it has none.
         data: The data in the payload, or the payload itself if the sender has no such field.
         payload: The whole parsed body.
-        body: The verified bytes.
-        headers: The headers that the provider names, and a few such as `content-type`, with lower-case names.
-        provider: The provider's name: stripe, svix, standard, github, slack, shopify or hmac.
+        body: The verified bytes. For an element of a batch the JSON of the element.
+        headers: The headers that the provider names, and a few such as `content-type`, with lower-case names. A
+            provider that signs the URL adds `:method` and `:url`, and an element of a batch has `:element`.
+        provider: The provider's name, such as stripe or github.
         received_at: When the delivery was received, in milliseconds since the epoch.
         secret_label: The secret that matched: the name of its variable, or `secret N`.
     """
@@ -53,11 +58,37 @@ class WebhookEvent:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A received delivery: headers with lower-case names, the raw body, and the time in ms since the epoch."""
+    """A received delivery.
+
+    Attributes:
+        headers: The headers, with lower-case names.
+        body: The raw body.
+        now: When it was received, in milliseconds since the epoch.
+    """
 
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
     now: float
+
+    @property
+    def method(self) -> str:
+        """The method of the request, POST unless something else is known."""
+        return self.headers.method if isinstance(self.headers, WsgiHeaders) else self.headers.get(METHOD, "POST")
+
+    @property
+    def url(self) -> str:
+        """The URL of the request as the sender wrote it, with its query string, or an empty text if it is not known.
+
+        Behind a proxy it is the sender's only if the app uses `werkzeug.middleware.proxy_fix.ProxyFix`. A provider that
+        verifies the URL names `url` in `Profile.signed`, so that it is stored with the delivery.
+        """
+        return self.headers.url if isinstance(self.headers, WsgiHeaders) else self.headers.get(URL, "")
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The parameters of the URL's query string. A repeated one has its first value."""
+        pairs = parse_qsl(urlsplit(self.url).query, keep_blank_values=True, max_num_fields=_MOST_PARAMETERS)
+        return dict(reversed(pairs))
 
     def header(self, *names: str) -> str:
         """Return the value of the first of these headers that is present.
@@ -98,3 +129,22 @@ class Content:
     type: str
     data: Any
     payload: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handshake:
+    """The response to a sender that verifies a URL, where a text or a JSON object alone does not suffice.
+
+    Attributes:
+        body: A text, which is sent as `text/plain`, or an object, which is sent as JSON.
+        status: The status.
+        headers: Further headers, such as Asana's `X-Hook-Secret`.
+    """
+
+    body: str | Mapping[str, Any] = field(default="", repr=False)
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+#: What a handshake returns: a text, an object, a whole response, or None for a request that is no handshake.
+HandshakeReply: TypeAlias = str | Mapping[str, Any] | Handshake | None

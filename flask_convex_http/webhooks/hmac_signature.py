@@ -17,12 +17,14 @@ from string import Formatter
 from typing import Any
 
 from flask_convex_http.errors import RegistrationError
-from flask_convex_http.webhooks.base import DEFAULT_TOLERANCE, Provider, digest
+from flask_convex_http.webhooks.base import Provider
+from flask_convex_http.webhooks.digests import digest
 from flask_convex_http.webhooks.encodings import Encoding, decode_signature
 from flask_convex_http.webhooks.events import Content, Delivery
 from flask_convex_http.webhooks.parsing import field_at, parse_json_or_form, parse_timestamp, text_field
 from flask_convex_http.webhooks.profiles import Profile
 from flask_convex_http.webhooks.secrets import Secrets
+from flask_convex_http.webhooks.tolerance import DEFAULT_TOLERANCE
 
 _ALGORITHMS = ("sha256", "sha384", "sha512", "sha3_256", "sha3_384", "sha3_512")
 _WEAK_ALGORITHMS = ("md5", "sha1")

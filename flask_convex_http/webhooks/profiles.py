@@ -15,7 +15,7 @@ class Profile:
     """The behaviour of a sender.
 
     Attributes:
-        signed: The signed parts of a delivery: `body` and the names of headers.
+        signed: The signed parts of a delivery: `body`, the names of headers, `url` and `method`.
         id_from: Where the id of a delivery is: the name of a header, or `body` and a field of it.
         id_is_signed: Whether the signature covers the id. If not, a replay may have another one.
         timeout: How long the sender waits for a response.

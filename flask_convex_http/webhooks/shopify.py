@@ -16,7 +16,8 @@ import base64
 import hmac
 from datetime import UTC, datetime, timedelta
 
-from flask_convex_http.webhooks.base import Provider, digest
+from flask_convex_http.webhooks.base import Provider
+from flask_convex_http.webhooks.digests import digest
 from flask_convex_http.webhooks.encodings import decode_signature
 from flask_convex_http.webhooks.events import Content, Delivery
 from flask_convex_http.webhooks.parsing import parse_object

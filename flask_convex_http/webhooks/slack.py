@@ -18,12 +18,13 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from flask_convex_http.errors import VerificationError
-from flask_convex_http.webhooks.base import DEFAULT_TOLERANCE, Provider
+from flask_convex_http.webhooks.base import Provider
 from flask_convex_http.webhooks.encodings import decode_signature
 from flask_convex_http.webhooks.events import Content, Delivery, WebhookEvent
 from flask_convex_http.webhooks.parsing import parse_object, parse_timestamp, require_utf8, text_field
 from flask_convex_http.webhooks.profiles import Profile
 from flask_convex_http.webhooks.secrets import Secrets
+from flask_convex_http.webhooks.tolerance import DEFAULT_TOLERANCE
 
 _SIGNATURE = "X-Slack-Signature"
 _TIMESTAMP = "X-Slack-Request-Timestamp"

@@ -26,7 +26,7 @@ import string
 from datetime import timedelta
 
 from flask_convex_http.errors import MissingSecretError, VerificationError
-from flask_convex_http.webhooks.base import DEFAULT_TOLERANCE, Provider
+from flask_convex_http.webhooks.base import Provider
 from flask_convex_http.webhooks.ed25519 import PRIVATE_PREFIX, PUBLIC_PREFIX, PublicKey, public_key, sign, verifies
 from flask_convex_http.webhooks.encodings import decode_base64, decode_key
 from flask_convex_http.webhooks.events import Content, Delivery
@@ -34,6 +34,7 @@ from flask_convex_http.webhooks.parsing import parse_object, parse_timestamp, re
 from flask_convex_http.webhooks.profiles import Profile
 from flask_convex_http.webhooks.secret_mistakes import visible_mistake
 from flask_convex_http.webhooks.secrets import Secrets
+from flask_convex_http.webhooks.tolerance import DEFAULT_TOLERANCE
 
 _SECRET_PREFIX = "whsec_"
 _ASYMMETRIC = "v1a,"

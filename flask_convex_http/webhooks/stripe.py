@@ -16,11 +16,12 @@ import hmac
 from datetime import timedelta
 
 from flask_convex_http.errors import VerificationError
-from flask_convex_http.webhooks.base import DEFAULT_TOLERANCE, Provider
+from flask_convex_http.webhooks.base import Provider
 from flask_convex_http.webhooks.events import Content, Delivery
 from flask_convex_http.webhooks.parsing import parse_object, parse_timestamp, require_utf8, text_field
 from flask_convex_http.webhooks.profiles import Profile
 from flask_convex_http.webhooks.secrets import Secrets
+from flask_convex_http.webhooks.tolerance import DEFAULT_TOLERANCE
 
 _HEADER = "Stripe-Signature"
 
