@@ -143,6 +143,8 @@ class Backend:
         self.ticks = CronTicks(self.crons, self.schema, self.jobs, self.functions)
         self.rate_limits = RateLimits(self.schema)
         self.once = OnceCalls(self.engine, self.schema, self.signing, clock)
+        self.api_keys: Credentials[ApiKey] = self._credentials(ApiKey, settings.api_key_prefix)
+        self.tokens: Credentials[AccessToken] = self._credentials(AccessToken, settings.api_key_prefix + _TOKEN_MARK)
         self.runtime = Runtime(
             self.schema,
             self.functions,
@@ -151,6 +153,8 @@ class Backend:
             self.jobs,
             self.rate_limits,
             self.once,
+            self.api_keys,
+            self.tokens,
             PageCursors(self.signing),
             clock,
             _site(settings),
@@ -163,8 +167,6 @@ class Backend:
         self.idempotency = IdempotentRequests(self.runtime)
         self.functions.add_own(PROCESS, self.inbox.queue.process_function())
         self.jobs.on_cancel[PROCESS] = self.inbox.queue.cancel
-        self.api_keys: Credentials[ApiKey] = self._credentials(ApiKey, settings.api_key_prefix)
-        self.tokens: Credentials[AccessToken] = self._credentials(AccessToken, settings.api_key_prefix + _TOKEN_MARK)
         self.jwts = token_checks(auth_providers, clock)
         self.tables = TableReader(self.engine, self.schema)
         self.backups = DeploymentBackups(

@@ -104,7 +104,9 @@ def revoke_key(key: str, as_json: bool) -> None:
 @keys.command("rotate")
 @click.argument("key", metavar="ID_OR_NAME")
 @click.option(
+    "--overlap",
     "--keep",
+    "keep",
     type=options.duration,
     default="24h",
     show_default=True,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from flask_convex_http.credentials import ApiKeyReader, ApiKeyWriter, TokenReader, TokenWriter
 from flask_convex_http.database.db import DatabaseWriter
 from flask_convex_http.engines import Snapshot, Transaction
 from flask_convex_http.functions.function import Function
@@ -52,6 +53,14 @@ class QueryCalls(msgspec.Struct, eq=False):  # made for each call, and a class w
         """Return `ctx.storage`."""
         return StorageReader(self._runtime.files, self._caller.site, self._snapshot)
 
+    def api_keys(self) -> ApiKeyReader:
+        """Return `ctx.api_keys`."""
+        return ApiKeyReader(self._runtime.api_keys, self._snapshot)
+
+    def tokens(self) -> TokenReader:
+        """Return `ctx.tokens`."""
+        return TokenReader(self._runtime.tokens, self._snapshot)
+
     def query(self, function: AnyFunction, args: Args, kwargs: Kwargs) -> Any:
         """Run a query on the same snapshot, and return its value."""
         found, arguments = self._runtime.resolve(function, "query", args, kwargs, self._caller.depth)
@@ -84,6 +93,14 @@ class MutationCalls(QueryCalls):
     def storage(self) -> StorageWriter:
         """Return `ctx.storage`."""
         return StorageWriter(self._runtime.files, self._caller.site, self.transaction, self._hooks.add)
+
+    def api_keys(self) -> ApiKeyWriter:  # type: ignore[override]  # a writer also lists
+        """Return `ctx.api_keys`."""
+        return ApiKeyWriter(self._runtime.api_keys, self.transaction, self._runtime.times, self.now)
+
+    def tokens(self) -> TokenWriter:  # type: ignore[override]  # a writer also lists
+        """Return `ctx.tokens`."""
+        return TokenWriter(self._runtime.tokens, self.transaction, self._runtime.times, self.now)
 
     @property
     def jobs(self) -> JobWriter:

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from flask_convex_http.attributes import explain_missing
+from flask_convex_http.credentials import ApiKeyReader, ApiKeyWriter, TokenReader, TokenWriter
 from flask_convex_http.database.db import DatabaseReader, DatabaseWriter
 from flask_convex_http.functions.function import ActionFunction, MutationFunction, QueryFunction
 from flask_convex_http.identities import UserIdentity
@@ -40,6 +41,8 @@ _ACTION_HINTS = {
         "ctx.db is for queries and mutations, which are transactions; call one from here: "
         "ctx.run_query(...) or ctx.run_mutation(...)"
     ),
+    "api_keys": "ctx.api_keys is for queries and mutations; call one from here: ctx.run_mutation(...)",
+    "tokens": "ctx.tokens is for queries and mutations; call one from here: ctx.run_mutation(...)",
     "now": "ctx.now is the time of a query or a mutation; write time.time() here",
 }
 
@@ -72,6 +75,16 @@ class QueryCtx:
     def storage(self) -> StorageReader:
         """URLs and metadata of files."""
         return self._calls.storage()
+
+    @property
+    def api_keys(self) -> ApiKeyReader:
+        """The API keys, to list them."""
+        return self._calls.api_keys()
+
+    @property
+    def tokens(self) -> TokenReader:
+        """The access tokens, to list them."""
+        return self._calls.tokens()
 
     @overload
     def run_query(self, function: QueryFunction[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
@@ -154,6 +167,16 @@ class MutationCtx(_RateLimits, QueryCtx):
     def storage(self) -> StorageWriter:
         """URLs, metadata, uploads and deletion of files."""
         return self._calls.storage()
+
+    @property
+    def api_keys(self) -> ApiKeyWriter:  # type: ignore[override]  # a writer also lists
+        """The API keys: create, list, rotate and revoke them as a part of this transaction."""
+        return self._calls.api_keys()
+
+    @property
+    def tokens(self) -> TokenWriter:  # type: ignore[override]  # a writer also lists
+        """The access tokens: create, list, rotate and revoke them as a part of this transaction."""
+        return self._calls.tokens()
 
     @property
     def scheduler(self) -> Scheduler:

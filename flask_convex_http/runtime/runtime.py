@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from flask_convex_http.credentials import Credentials
 from flask_convex_http.database.db import CreationTimes, DatabaseReader, DatabaseWriter
 from flask_convex_http.database.limits import LIMITS, Limits
 from flask_convex_http.database.page_cursors import PageCursors
@@ -30,6 +31,7 @@ from flask_convex_http.runtime.context import ActionCtx, MutationCtx, QueryCtx
 from flask_convex_http.runtime.time_limit import TimeLimit
 from flask_convex_http.scheduling import Jobs
 from flask_convex_http.schema.documents import Schema
+from flask_convex_http.schema.system_tables import AccessToken, ApiKey
 from flask_convex_http.storage.files import Files, Site, unknown_site
 
 T = TypeVar("T")
@@ -55,6 +57,8 @@ class Runtime:
         jobs: The scheduled functions.
         rate_limits: The rate limits.
         once: The calls of `ctx.once` and their recorded results.
+        api_keys: The API keys.
+        tokens: The access tokens.
         cursors: The cursors of paginated queries.
         clock: Returns the time, in milliseconds since the epoch.
         site: Returns the start of absolute URLs, or None to use each caller's.
@@ -70,6 +74,8 @@ class Runtime:
     jobs: Jobs
     rate_limits: RateLimits
     once: OnceCalls
+    api_keys: Credentials[ApiKey]
+    tokens: Credentials[AccessToken]
     cursors: PageCursors
     clock: Callable[[], float]
     site: Site | None = None

@@ -324,7 +324,11 @@ class IdempotencyKey(
     body: bytes
 
 
-class ApiKey(Document, table="api_keys", indexes={"by_hash": unique("hash"), "by_name": ["name"]}):
+class ApiKey(
+    Document,
+    table="api_keys",
+    indexes={"by_hash": unique("hash"), "by_name": ["name"], "by_owner": ["owner"]},
+):
     """An API key. Only a keyed hash of it is stored.
 
     Attributes:
@@ -335,6 +339,7 @@ class ApiKey(Document, table="api_keys", indexes={"by_hash": unique("hash"), "by
         expires_at: The expiry, None for never.
         revoked_at: The time it was revoked, None while it is valid.
         last_used_at: The time of its last use, updated about once a minute.
+        owner: The subject of its identity, None for its own id.
     """
 
     name: str
@@ -344,6 +349,7 @@ class ApiKey(Document, table="api_keys", indexes={"by_hash": unique("hash"), "by
     expires_at: float | None = None
     revoked_at: float | None = None
     last_used_at: float | None = None
+    owner: str | None = None
 
 
 class AccessToken(Document, table="access_tokens", indexes={"by_hash": unique("hash"), "by_subject": ["subject"]}):
@@ -356,6 +362,7 @@ class AccessToken(Document, table="access_tokens", indexes={"by_hash": unique("h
     expires_at: float | None = None
     revoked_at: float | None = None
     last_used_at: float | None = None
+    name: str | None = None
 
 
 class Setting(Document, table="_settings", indexes={"by_key": unique("key")}):

@@ -92,7 +92,8 @@ def _check_api_key(backend: Backend, key: str) -> UserIdentity:
     if found is None:
         raise AuthenticationError(_UNKNOWN_KEY, "Invalid API key")
     _record_use_later(credentials)
-    return UserIdentity(subject=found.id, issuer="api_key", name=found.name, scopes=tuple(found.scopes))
+    subject, claims = (found.id, {}) if found.owner is None else (found.owner, {"key_id": found.id})
+    return UserIdentity(subject=subject, issuer="api_key", name=found.name, scopes=tuple(found.scopes), claims=claims)
 
 
 def _check_token(backend: Backend, token: str) -> UserIdentity:

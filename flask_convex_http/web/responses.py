@@ -44,6 +44,8 @@ HeaderValues = Mapping[str, str]
 
 
 def _encode_other(value: object) -> Any:
+    if isinstance(value, str):  # a subclass, such as a new key of `ctx.api_keys`
+        return str.__str__(value)
     return current_app.json.default(value)  # type: ignore[attr-defined]  # of Flask's default provider
 
 

@@ -10,7 +10,7 @@ import re
 import secrets
 import threading
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
@@ -18,7 +18,7 @@ from msgspec import UNSET
 
 from flask_convex_http.database.db import CreationTimes, insert
 from flask_convex_http.database.query import Query
-from flask_convex_http.engines import Engine, Transaction
+from flask_convex_http.engines import Engine, Snapshot, Transaction
 from flask_convex_http.errors import ConvexHTTPError, DocumentNotFoundError
 from flask_convex_http.log import logger_of
 from flask_convex_http.schema.documents import Schema, Table
@@ -101,9 +101,22 @@ class Credentials(Generic[C]):
         Returns:
             The key, which cannot be read again, and the stored document.
         """
+        return self._engine.write(
+            lambda transaction: self.create_in(transaction, self._times(), list(scopes), expires_at, fields)
+        )
+
+    def create_in(
+        self,
+        transaction: Transaction,
+        times: CreationTimes,
+        scopes: list[str],
+        expires_at: float | None,
+        fields: Mapping[str, Any],
+    ) -> tuple[str, C]:
+        """Create a key in a transaction; see `create`."""
         key, secret_fields = self._generate()
-        document = self._document(scopes=list(scopes), expires_at=expires_at, **fields, **secret_fields)
-        return key, self._engine.write(lambda transaction: self._insert(transaction, document))
+        document = self._document(scopes=scopes, expires_at=expires_at, **fields, **secret_fields)
+        return key, self._insert(transaction, document, times)
 
     def rotate(self, document_id: str, *, old_expires_at: float, expires_at: float | None) -> tuple[str, C, C]:
         """Create a key with the owner and the scopes of another one, which expires soon.
@@ -119,18 +132,22 @@ class Credentials(Generic[C]):
         Raises:
             DocumentNotFoundError: There is no such key.
         """
+        return self._engine.write(
+            lambda transaction: self.rotate_in(
+                transaction, self._times(), self.get_in(transaction, document_id), old_expires_at, expires_at
+            )
+        )
+
+    def rotate_in(
+        self, transaction: Transaction, times: CreationTimes, old: C, old_expires_at: float, expires_at: float | None
+    ) -> tuple[str, C, C]:
+        """Rotate a key in a transaction; see `rotate`."""
         key, secret_fields = self._generate()
         changes: dict[str, Any] = {"id": UNSET, "creation_time": UNSET, "last_used_at": None, "expires_at": expires_at}
-
-        def work(transaction: Transaction) -> tuple[C, C]:
-            old = self._get(transaction, document_id)
-            new = msgspec.structs.replace(old, **changes, **secret_fields)  # type: ignore[type-var]  # see `Document`
-            end = old_expires_at if old.expires_at is None else min(old_expires_at, old.expires_at)
-            transaction.update(self._table, document_id, {"expires_at": end})
-            return self._insert(transaction, new), self._get(transaction, document_id)
-
-        created, old = self._engine.write(work)
-        return key, created, old
+        new = msgspec.structs.replace(old, **changes, **secret_fields)  # type: ignore[type-var]  # see `Document`
+        end = old_expires_at if old.expires_at is None else min(old_expires_at, old.expires_at)
+        transaction.update(self._table, old.id, {"expires_at": end})
+        return key, self._insert(transaction, new, times), self.get_in(transaction, old.id)
 
     def revoke(self, document_id: str) -> C:
         """Revoke a key for good. A key that was revoked before keeps the time of the first revocation.
@@ -141,13 +158,13 @@ class Credentials(Generic[C]):
         Raises:
             DocumentNotFoundError: There is no such key.
         """
+        return self._engine.write(lambda transaction: self.revoke_in(transaction, document_id, self._clock()))
 
-        def work(transaction: Transaction) -> C:
-            if self._get(transaction, document_id).revoked_at is None:
-                transaction.update(self._table, document_id, {"revoked_at": self._clock()})
-            return self._get(transaction, document_id)
-
-        return self._engine.write(work)
+    def revoke_in(self, transaction: Transaction, document_id: str, now: float) -> C:
+        """Revoke a key in a transaction; see `revoke`."""
+        if self.get_in(transaction, document_id).revoked_at is None:
+            transaction.update(self._table, document_id, {"revoked_at": now})
+        return self.get_in(transaction, document_id)
 
     def status(self, stored: C) -> Literal["valid", "expired", "revoked"]:
         """Return whether a key is valid now."""
@@ -187,7 +204,15 @@ class Credentials(Generic[C]):
     def all(self) -> list[C]:
         """Return the stored documents of all keys, oldest first."""
         with self._engine.snapshot() as snapshot:
-            return Query(snapshot, self._table, self._table.indexes["by_creation_time"]).collect()
+            return self.stored_in(snapshot)
+
+    def stored_in(self, snapshot: Snapshot, owner: str | None = None) -> list[C]:
+        """Return the stored documents of all keys, or of an owner's, oldest first."""
+        query: Query[C] = Query(snapshot, self._table, self._table.indexes["by_creation_time"])
+        if owner is None:
+            return query.collect()
+        index, field = ("by_owner", "owner") if "by_owner" in self._table.indexes else ("by_subject", "subject")
+        return query.with_index(index, **{field: owner}).collect()
 
     def use_is_due(self) -> bool:
         """Return whether `record_use` would write now."""
@@ -221,11 +246,19 @@ class Credentials(Generic[C]):
     def _hash(self, key: str) -> str:
         return self._signing.digest(self._table.name, key)
 
-    def _insert(self, transaction: Transaction, document: C) -> C:
-        return self._get(transaction, insert(transaction, self._table, document, CreationTimes(self._clock())))
+    def _times(self) -> CreationTimes:
+        return CreationTimes(self._clock())
 
-    def _get(self, transaction: Transaction, document_id: str) -> C:
-        row = transaction.get(self._table, document_id)
+    def _insert(self, transaction: Transaction, document: C, times: CreationTimes) -> C:
+        return self.get_in(transaction, insert(transaction, self._table, document, times))
+
+    def get_in(self, snapshot: Snapshot, document_id: str) -> C:
+        """Return the stored document with an id.
+
+        Raises:
+            DocumentNotFoundError: There is no such key.
+        """
+        row = snapshot.get(self._table, document_id)
         if row is None:
             raise DocumentNotFoundError(f"There is no {document_id}")
         return self._table.read(row)
