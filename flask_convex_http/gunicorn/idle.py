@@ -38,8 +38,8 @@ class IdleConnections:
             if sock.is_watched:
                 self._poll.modify(number, self._once)
             else:
+                sock.is_watched = True  # before it is armed too: another thread may serve the event, and come here
                 self._poll.register(number, self._once)
-                sock.is_watched = True
         except BaseException:
             self._connections.pop(number, None)
             raise
