@@ -1,6 +1,6 @@
 """All benchmarks: `make bench`."""
 
-from benchmarks import http_writes, jobs, postgres, reads, views, webhooks, writes
+from benchmarks import http_writes, jobs, json_web_tokens, postgres, reads, views, webhooks, writes
 from benchmarks.harness import print_table
 
 
@@ -8,6 +8,7 @@ def main() -> None:
     """Print the tables of all benchmarks."""
     print_table("Reads", reads.measure())
     print_table("Requests in process", views.measure())
+    print_table("JWTs", json_web_tokens.measure())
     writes.print_lines()
     http_writes.print_lines()
     jobs.print_lines()

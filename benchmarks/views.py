@@ -135,7 +135,9 @@ def app_by_hand(folder: str) -> tuple[Flask, str, str]:
     return app, key, item_id
 
 
-def caller(app: Flask, path: str, key: str | None = None, body: bytes | None = None) -> Callable[[], bytes]:
+def caller(
+    app: Flask, path: str, key: str | None = None, body: bytes | None = None, token: str | None = None
+) -> Callable[[], bytes]:
     """Return a function that makes one GET request, or a POST if there is a body of JSON."""
     base = {
         "REQUEST_METHOD": "GET" if body is None else "POST",
@@ -153,6 +155,7 @@ def caller(app: Flask, path: str, key: str | None = None, body: bytes | None = N
         "wsgi.multiprocess": True,
         "wsgi.run_once": False,
         **({"HTTP_X_API_KEY": key} if key else {}),
+        **({"HTTP_AUTHORIZATION": f"Bearer {token}"} if token else {}),
         **({"CONTENT_TYPE": "application/json", "CONTENT_LENGTH": str(len(body))} if body else {}),
     }
     status: list[str] = []

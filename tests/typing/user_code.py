@@ -12,7 +12,9 @@ from flask.testing import FlaskClient
 from msgspec import Struct
 
 from flask_convex_http import (
+    OIDC,
     ActionCtx,
+    CustomJWT,
     Document,
     HttpRouter,
     Id,
@@ -39,6 +41,7 @@ from flask_convex_http import (
     renamed_from,
     require_api_key,
     require_bearer,
+    require_identity,
     unique,
 )
 from flask_convex_http.testing import deliver
@@ -328,6 +331,33 @@ def files(ctx: ActionCtx, request: Request) -> None:
     ctx.storage.generate_upload_url(max_bytes=10, content_types=["image/*"], once=True)
     ctx.storage.store("text")  # E: "str"
     ctx.storage.store(b"bytes", nam="a.txt")  # E: "nam"
+
+
+# --- identities ------------------------------------------------------------------------------------------------------
+
+
+@require_identity(scopes=["read"], invalid_status=401)
+def identified(ctx: ActionCtx, request: Request) -> str:
+    assert_type(ctx.identity, UserIdentity)
+    assert_type(ctx.auth.get_user_identity(), UserIdentity | None)
+    ctx.auth.get_user_identity().subject  # mypy: Item "None" of "UserIdentity | None" # pyright: attribute of "None"
+    ctx.api_keys  # E: "api_keys"
+    return ctx.identity.subject
+
+
+require_bearer(invalid_status=404)  # mypy: No overload variant of "require_bearer" # pyright: "invalid_status"
+OIDC("https://auth.example", audience="shop")
+OIDC("https://auth.example")  # E: "audience"
+CustomJWT(issuer="a", jwks="https://a.example", algorithm="HS256")  # E: "algorithm"
+
+
+@mutation
+def issues(ctx: MutationCtx, *, key_id: str) -> str:
+    key = ctx.api_keys.create(name="ci", scopes=["read"], expires=datetime.timedelta(days=1), owner="user_1")
+    assert_type(key.id, str)
+    ctx.api_keys.create(scopes=["read"])  # E: "name"
+    ctx.tokens.create(owner="user_1", expires="1d")  # E: "expires"
+    return ctx.api_keys.rotate(key_id, overlap=datetime.timedelta(hours=1))
 
 
 # --- webhooks --------------------------------------------------------------------------------------------------------
