@@ -45,6 +45,7 @@ from flask_convex_http.operations import (
     TableReader,
     UnattachedFiles,
     describe_exposed,
+    plan_with_progress,
 )
 from flask_convex_http.operations.move import Move, Side, open_target
 from flask_convex_http.rate_limits import RateLimits
@@ -61,7 +62,7 @@ from flask_convex_http.scheduling import (
     cron_statuses,
 )
 from flask_convex_http.schema.documents import Schema
-from flask_convex_http.schema.migrations import Migration, MigrationStep, plan
+from flask_convex_http.schema.migrations import Migration, MigrationStep
 from flask_convex_http.schema.system_tables import DOCUMENTS, AccessToken, ApiKey, Setting
 from flask_convex_http.signing import Signing
 from flask_convex_http.storage.blobs import BlobStore, open_blobs
@@ -211,12 +212,15 @@ class Backend:
             return self.runtime.mutation(function, checked, caller)
         return self.runtime.result(function, function.handler(self.runtime.action_ctx(caller), **checked))
 
-    def migrate(self, *, dry_run: bool = False, allow_destructive: bool = False) -> list[MigrationStep]:
+    def migrate(
+        self, *, dry_run: bool = False, allow_destructive: bool = False, progress: Progress | None = None
+    ) -> list[MigrationStep]:
         """Change the tables of the database to match the schema, in one transaction.
 
         Args:
             dry_run: Roll back at the end.
             allow_destructive: Also drop columns that the schema no longer has.
+            progress: Receives how many rows of earlier releases were looked at for their order, and how many there are.
 
         Returns:
             The steps that were applied, or would be.
@@ -226,7 +230,7 @@ class Backend:
         """
 
         def plan_steps(migration: Migration) -> list[MigrationStep]:
-            return plan(self.schema, migration, allow_destructive=allow_destructive)
+            return plan_with_progress(self.schema, migration, allow_destructive=allow_destructive, progress=progress)
 
         steps = self.engine.migrate(plan_steps, dry_run=dry_run)
         if not dry_run:

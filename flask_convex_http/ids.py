@@ -1,8 +1,12 @@
 """Document ids, and their annotation `Id[...]`.
 
-An id is the name of its table, an underscore and 32 hexadecimal digits. The digits are 48 bits of milliseconds since
-the epoch, so that later ids sort later, and 80 random bits. The table of an id can be read from it without the
-database. At run time an id is a plain `str`. Validation checks that its table is one that the annotation allows.
+An id is the name of its table, an underscore and 32 hexadecimal digits. The digits are the creation time of the
+document, as 48 bits of milliseconds since the epoch and 12 bits of 1/4096 ms, and 68 random bits. A time of today is a
+float in steps of 1/4096 ms, so an id has its time exactly, and ids sort in the order of creation. The table of an id
+can be read from it without the database. At run time an id is a plain `str`. Validation checks that its table is one
+that the annotation allows.
+
+Ids of the first releases have 80 random bits after the milliseconds. They stay valid.
 """
 
 from __future__ import annotations
@@ -15,9 +19,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 Document_co = TypeVar("Document_co", covariant=True)
 
 _ENDING = re.compile(r"_[0-9a-f]{32}\Z")
+#: The character after the underscore between a table and the digits.
+_AFTER = chr(ord("_") + 1)
 #: The maximum length of an id in characters. The name of a table has at most 64.
 MAX_LENGTH = 64 + 1 + 32
 
+#: The number of creation times in a millisecond.
+TICKS = 4096
+#: The number of digits of an id that are its time in ticks, and of those that are its milliseconds.
+_TIME_DIGITS, _MS_DIGITS = 15, 12
 _RANDOM_BYTES, _AT_ONCE = 10, 100
 #: Random digits of future ids and request ids, made in batches. `os.urandom` releases the GIL, and a call for each id
 #: would let other threads delay the transaction that inserts.
@@ -85,9 +95,27 @@ def new_id(table: str, now: float) -> str:
 
     Args:
         table: The name of the table.
-        now: Milliseconds since the epoch.
+        now: The creation time of the document in milliseconds since the epoch, as `CreationTimes` assigns it.
     """
-    return f"{table}_{int(now) & 0xFFFFFFFFFFFF:012x}{random_digits()}"
+    return f"{table}_{int(now * TICKS) & 0xFFFFFFFFFFFFFFF:015x}{random_digits()[_TIME_DIGITS - _MS_DIGITS :]}"
+
+
+def first_id(table: str, ms: float) -> str:
+    """Return the beginning of the ids of a millisecond, which sorts before all of them and after all earlier ids.
+
+    Args:
+        table: The name of the table.
+        ms: Whole milliseconds since the epoch, or infinity.
+    """
+    if ms < 0:
+        return f"{table}_"
+    return f"{table}_{int(ms):012x}" if ms < 2**48 else f"{table}{_AFTER}"
+
+
+def has_time(document_id: str, creation_time: float) -> bool:
+    """Return whether the milliseconds of an id are those of a creation time."""
+    digits = f"{int(creation_time):012x}" if 0 <= creation_time < 2**48 else ""
+    return document_id[-32 : _MS_DIGITS - 32] == digits
 
 
 def random_digits() -> str:

@@ -1,5 +1,7 @@
 """Ids: their form, their table, and `Id[...]` in annotations."""
 
+import math
+import time
 import typing
 from typing import Any
 
@@ -8,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flask_convex_http import Document, Id, RegistrationError, Schema, StoredFile
-from flask_convex_http.ids import IdOf, new_id, table_of
+from flask_convex_http.database.creation_times import CreationTimes
+from flask_convex_http.ids import TICKS, IdOf, first_id, has_time, new_id, table_of
 from flask_convex_http.validation.validator import InvalidValueError, Validator
 
 DIGITS = "0123456789abcdef" * 2
@@ -33,10 +36,42 @@ def test_id_names_its_table() -> None:
     assert len(new) == len("users_") + 32
 
 
-def test_later_ids_sort_later() -> None:
-    """Ids made in later milliseconds are greater as text."""
-    new = [new_id("users", time) for time in (0, 1, 2, 1e12, 1.7e12, 1.7e12 + 1)]
-    assert new == sorted(new)
+@given(st.lists(st.floats(0, 2**48, exclude_max=True), min_size=2, max_size=20))
+def test_ids_sort_as_their_creation_times(nows: list[float]) -> None:
+    """Ids of documents sort by creation time as assigned, and `has_time` and `first_id` read the time of an id."""
+    times = [CreationTimes(now).take() for now in nows]
+    new = sorted((new_id("users", created), created) for created in times)
+    assert [created for _, created in new] == sorted(times)
+    for document_id, created in new:
+        assert has_time(document_id, created) and not has_time(document_id, created + 1)
+        assert first_id("users", math.floor(created)) <= document_id < first_id("users", math.floor(created) + 1)
+        assert first_id("users", -1) < document_id < first_id("users", math.inf)
+
+
+@given(st.floats(0, 2**48 - 10**6), st.integers(1, 50))
+def test_documents_of_one_transaction_sort_in_their_order(now: float, count: int) -> None:
+    """Each creation time and each id is greater than the one before, and close to the clock."""
+    times = CreationTimes()
+    times.begin(now)
+    taken = [times.take() for _ in range(count)]
+    ids = [new_id("users", created) for created in taken]
+    assert ids == sorted(ids) and len(set(taken)) == count
+    assert taken == sorted(taken) and 0 <= now - taken[0] < 1 / TICKS
+
+
+@pytest.mark.parametrize("now", [1.7e12 + 1 / 4096, 2.0**41 + 1 / 2048, time.time() * 1000, 0.0])
+def test_a_creation_time_of_today_is_the_time_of_the_clock(now: float) -> None:
+    """Where a float has no smaller steps than an id, the creation time is exact."""
+    times = CreationTimes()
+    times.begin(now)
+    assert times.take() == now
+
+
+def test_a_time_before_the_epoch_becomes_the_epoch() -> None:
+    """The digits of an id cannot be negative."""
+    times = CreationTimes()
+    times.begin(-5000.5)
+    assert times.take() == 0.0
 
 
 def test_ids_do_not_repeat() -> None:

@@ -9,7 +9,16 @@ import click
 import msgspec
 from flask.cli import with_appcontext
 
-from flask_convex_http.cli.output import counted, json_option, moment, print_json, print_table, printable, shortened
+from flask_convex_http.cli.output import (
+    counted,
+    json_option,
+    moment,
+    print_json,
+    print_table,
+    printable,
+    progress,
+    shortened,
+)
 from flask_convex_http.errors import MigrationRequiredError
 from flask_convex_http.operations import TableCount, TableReader, TableRows
 from flask_convex_http.web.state import current_backend
@@ -38,7 +47,8 @@ def migrate(dry_run: bool, allow_destructive: bool, verbose: bool, as_json: bool
       flask convex migrate --allow-destructive
     """
     backend = current_backend()
-    steps = backend.migrate(dry_run=dry_run, allow_destructive=allow_destructive)
+    with progress("Order of rows") as advance:
+        steps = backend.migrate(dry_run=dry_run, allow_destructive=allow_destructive, progress=advance)
     if not dry_run:
         backend.register_crons()  # running workers did it before, perhaps on a database that was replaced since
     undescribed = _undescribed(backend.tables)

@@ -1,25 +1,33 @@
-"""The creation times of documents."""
+"""The creation times of documents.
+
+An id begins with the creation time of its document in steps of 1/4096 ms, so every creation time is such a step. The
+time of today has no smaller ones as a float. A clock of a test that starts near the epoch does.
+"""
 
 from __future__ import annotations
 
 import math
 
+from flask_convex_http.ids import TICKS
+
 #: How far creation times may be ahead of the clock, in milliseconds. A clock that is further behind was set back.
 _SAME_TIME = 1.0
+#: From this time on, in 2039, a float has no steps of 1/4096 ms.
+_COARSE = 2.0**41
 
 
 class CreationTimes:
     """Assigns the creation times of the documents that a process inserts.
 
-    The first document of a transaction gets the time of the transaction, and each further one the next larger float.
-    Documents thus sort in the order in which they were inserted, and their times differ unless the clock is set back.
+    The first document of a transaction gets the time of the transaction, and each further one the next time. Documents
+    thus sort in the order in which they were inserted, and their times differ unless the clock is set back.
 
     Args:
         now: The first creation time, in milliseconds since the epoch.
     """
 
-    def __init__(self, now: float = -math.inf) -> None:
-        self._next = now
+    def __init__(self, now: float = 0.0) -> None:
+        self._next = _step(now)
 
     def begin(self, now: float) -> None:
         """Start a transaction.
@@ -31,9 +39,19 @@ class CreationTimes:
             now: The time of the transaction, in milliseconds since the epoch.
         """
         if not now <= self._next < now + _SAME_TIME:
-            self._next = now
+            self._next = _step(now)
 
     def take(self) -> float:
         """Assign the next creation time and return it, in milliseconds since the epoch."""
-        time, self._next = self._next, math.nextafter(self._next, math.inf)
+        time, self._next = self._next, time_after(self._next)
         return time
+
+
+def time_after(time: float) -> float:
+    """Return the creation time that follows another one."""
+    return time + 1 / TICKS if time < _COARSE else math.nextafter(time, math.inf)
+
+
+def _step(now: float) -> float:
+    """Return the last creation time up to a time. A time before the epoch becomes the epoch, which ids begin with."""
+    return max(math.floor(now * TICKS) / TICKS, 0.0)

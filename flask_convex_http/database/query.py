@@ -73,6 +73,9 @@ class Source(Protocol):
     def stream(self, table: Table[Any], segment: Segment, *, descending: bool) -> Iterator[Sequence[Any]]:
         """Yield the rows of a segment as they are fetched."""
 
+    def is_ordered_by_time(self, table: Table[Any]) -> bool:
+        """Return whether the rows of a table are ordered by creation time, since their ids are in another order."""
+
 
 class Query(msgspec.Struct, Generic[D], frozen=True, eq=False):  # a dataclass takes five times as long to make
     """A query over one table. It is iterable, and each builder method returns a new query.
@@ -228,14 +231,21 @@ class Query(msgspec.Struct, Generic[D], frozen=True, eq=False):  # a dataclass t
             del rows[0]
 
     def _segments(self, after: Sequence[Any] | None = None) -> list[Segment]:
+        columns = self._index.columns
+        if after is not None and not self._has_time() and not self._source.is_ordered_by_time(self._table):
+            columns, after = self._index.stored_columns(by_time=False), [*after[:-2], after[-1]]
         return segments(
-            self._index.columns,
+            columns,
             self._equal,
             self._range,
             nullable=self._table.nullable,
             descending=self._order == "desc",
             after=after,
         )
+
+    def _has_time(self) -> bool:
+        """Return whether the creation time is bounded."""
+        return len(self._equal) + (self._range is not None) > len(self._index.fields)
 
     def _keeps(self, document: D) -> bool:
         return all(predicate(document) for predicate in self._filters)

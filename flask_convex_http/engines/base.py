@@ -62,6 +62,9 @@ class Snapshot(Protocol):
     def count(self, table: Table[Any]) -> int:
         """Return the number of rows in a table."""
 
+    def is_ordered_by_time(self, table: Table[Any]) -> bool:
+        """Return whether the rows of a table are ordered by creation time; see `Engine.ordered_by_time`."""
+
 
 class Transaction(Snapshot, Protocol):
     """A serializable transaction: a view that can be written to, and that shows its own writes."""
@@ -240,6 +243,16 @@ class Engine(Protocol):
 
         Raises:
             MigrationRequiredError: The database does not exist.
+        """
+
+    def ordered_by_time(self) -> frozenset[str]:
+        """Return the names of the tables whose rows are ordered by creation time, since their ids sort otherwise.
+
+        All other tables are ordered by id, which has the creation time. Which it is does not change while a table is in
+        use, except that a migration may find the ids in order.
+
+        Raises:
+            MigrationRequiredError: The tables of the schema do not exist.
         """
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 from flask_convex_http.errors import MigrationRefusedError, MigrationRequiredError
 from flask_convex_http.schema.columns import Kind
 from flask_convex_http.schema.documents import Schema
-from flask_convex_http.schema.migrations import Migration, Shape, is_described, plan, shape_of
+from flask_convex_http.schema.migrations import Migration, Shape, is_described, ordered_by_time, plan, shape_of
 
 _HOW_TO_MIGRATE = "run `flask convex migrate` (with your app's --app) to bring it up to date"
 
@@ -18,9 +18,6 @@ class StoredTables(Migration, Protocol):
 
     def stored_shape(self) -> Shape:
         """Return the shape that the last migration stored."""
-
-    def count(self, table: str) -> int:
-        """Return the number of rows in a table."""
 
 
 class UndescribedTable(NamedTuple):
@@ -79,8 +76,8 @@ def id_range(table: str | None, placeholder: str) -> tuple[str, tuple[str, ...]]
     return f' WHERE "_id" >= {placeholder} AND "_id" < {placeholder}', (f"{table}_", f"{table}{after}")
 
 
-def check_tables(tables: StoredTables | None, schema: Schema, path: Path | None = None) -> None:
-    """Check that the tables of the schema exist.
+def check_tables(tables: StoredTables | None, schema: Schema, path: Path | None = None) -> frozenset[str]:
+    """Check that the tables of the schema exist, and return the names of those that are ordered by creation time.
 
     Args:
         tables: The tables of the database, or None if there is no database.
@@ -92,14 +89,17 @@ def check_tables(tables: StoredTables | None, schema: Schema, path: Path | None 
     """
     if tables is None:
         raise MigrationRequiredError(f"There is no database{f' {path}' if path else ''} yet; {_HOW_TO_MIGRATE}")
-    if tables.stored_shape().items() >= shape_of(schema).items():
-        return
+    stored = tables.stored_shape()
+    by_time = ordered_by_time(stored)
+    if stored.items() >= shape_of(schema, by_time).items():
+        return by_time
     try:
         missing = [step for step in plan(schema, tables, allow_destructive=True) if step.required]
     except MigrationRefusedError as error:
         raise MigrationRequiredError(f"The database does not fit the schema: {error}. Then {_HOW_TO_MIGRATE}") from None
     if missing:
         raise MigrationRequiredError(f"The database is not migrated ({missing[0]}, ...); {_HOW_TO_MIGRATE}")
+    return ordered_by_time(tables.describe())
 
 
 def pending_steps(tables: StoredTables, schema: Schema) -> list[str]:
@@ -108,7 +108,7 @@ def pending_steps(tables: StoredTables, schema: Schema) -> list[str]:
     Nothing is tried, because a migration makes writers wait. So a step may still fail.
     """
     try:
-        steps = plan(schema, tables, allow_destructive=True)
+        steps = plan(schema, tables, allow_destructive=True, advance=lambda count: None)
     except MigrationRefusedError as error:
         return [f"The database does not fit the schema: {error}"]
     option = " --allow-destructive"

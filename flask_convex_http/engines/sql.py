@@ -7,17 +7,25 @@ has for a text, so that a column that another release has dropped would read as 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from flask_convex_http.schema.index_ranges import Segment
-from flask_convex_http.schema.tables import Table
+from flask_convex_http.ids import first_id
+from flask_convex_http.schema.index_ranges import Bound, Segment
+from flask_convex_http.schema.tables import ID_COLUMN, TIME_COLUMN, Table
 
 
 class StatementCache:
     """Builds the SQL of each statement once, and keeps it.
 
     Two calls share a text if they differ in their values only.
+
+    In most tables the ids sort in the order of creation. Their statements order by the id where a segment orders by
+    creation time and id, and bound the id where it bounds the creation time.
+
+    Attributes:
+        by_time: The names of the other tables.
     """
 
     #: The placeholder of a parameter.
@@ -28,6 +36,12 @@ class StatementCache:
     def __init__(self) -> None:
         self._texts: dict[Any, str] = {}
         self._inserts: dict[Table[Any], str] = {}
+        self.by_time: frozenset[str] = frozenset()
+
+    def order_by_time(self, tables: frozenset[str]) -> None:
+        """Set the names of the tables whose rows are ordered by creation time, since their ids are in another order."""
+        if tables != self.by_time:
+            self.by_time, self._texts = tables, {}
 
     def get(self, table: Table[Any]) -> str:
         """Return the SELECT of a row by its id."""
@@ -66,6 +80,8 @@ class StatementCache:
             text = self._texts[key] = self._scan(table, segment, descending, limit)
         values = [value for _, value in segment.equal if value is not None]
         values += [bound.value for bound in (lower, upper) if bound is not None]
+        if self._bounds_ids(table, segment):
+            values += [bound for bound in _id_bounds(table, segment) if bound is not None]
         return text, values if limit is None else [*values, limit]
 
     def insert(self, table: Table[Any]) -> str:
@@ -102,7 +118,10 @@ class StatementCache:
             where.append(f"{column} IS NOT NULL")
         if segment.upper is not None:
             where.append(f"{column} {'<=' if segment.upper.inclusive else '<'} {mark}")
-        order = ", ".join(self.order_term(qualified(table, name), descending) for name in self.ordered(segment))
+        if self._bounds_ids(table, segment):
+            signs = zip((">=", "<"), _id_bounds(table, segment), strict=True)
+            where += [f"{qualified(table, ID_COLUMN)} {sign} {mark}" for sign, bound in signs if bound is not None]
+        order = ", ".join(self._order_terms(table, segment, descending))
         return (
             f'SELECT {selected_columns(table)} FROM "{table.name}"'
             + (f" WHERE {' AND '.join(where)}" if where else "")
@@ -117,6 +136,38 @@ class StatementCache:
     def order_term(self, column: str, descending: bool) -> str:
         """Return the term of an ORDER BY for one column, which is given as SQL."""
         return f"{column} DESC" if descending else column
+
+    def _order_terms(self, table: Table[Any], segment: Segment, descending: bool) -> list[str]:
+        """Return the terms of the ORDER BY of a segment. The primary key is in the order that SQL has by default."""
+        names, by_id = self.ordered(segment), table.name not in self.by_time
+        return [
+            StatementCache.order_term(self, qualified(table, name), descending)
+            if by_id and name == ID_COLUMN
+            else self.order_term(qualified(table, name), descending)
+            for name in names
+            if not (by_id and name == TIME_COLUMN)
+        ]
+
+    def _bounds_ids(self, table: Table[Any], segment: Segment) -> bool:
+        """Return whether the creation times of a segment are bounded, and with them the ids."""
+        if table.name in self.by_time:
+            return False
+        return segment.column == TIME_COLUMN or any(name == TIME_COLUMN for name, _ in segment.equal)
+
+
+def _id_bounds(table: Table[Any], segment: Segment) -> tuple[str | None, str | None]:
+    """Return where the ids of a segment's milliseconds begin and end, or None where the segment has no end."""
+    lower, upper = segment.lower, segment.upper
+    if segment.column != TIME_COLUMN:
+        lower = upper = Bound(dict(segment.equal)[TIME_COLUMN], True)
+    return (
+        None if lower is None else first_id(table.name, _floor(lower.value)),
+        None if upper is None else first_id(table.name, _floor(upper.value) + 1),
+    )
+
+
+def _floor(time: float) -> float:
+    return math.floor(time) if math.isfinite(time) else time
 
 
 def quoted_columns(table: Table[Any]) -> str:

@@ -13,14 +13,14 @@ Each change is part of the caller's transaction. This module runs no handler.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
 
-from flask_convex_http.database.db import CreationTimes, insert
+from flask_convex_http.database.creation_times import CreationTimes, time_after
+from flask_convex_http.database.db import insert
 from flask_convex_http.database.query import Query
 from flask_convex_http.engines import Engine, Row, Snapshot, Transaction
 from flask_convex_http.error_texts import plain
@@ -200,12 +200,10 @@ class Deliveries:
         self._insert_content(transaction, times, now, arrival)
         return Id(delivery_id)
 
-    def restore_request(
-        self, transaction: Transaction, times: CreationTimes, arrival: Arrival, delivery_id: str
-    ) -> None:
+    def restore_request(self, transaction: Transaction, arrival: Arrival, delivery: WebhookDelivery) -> None:
         """Store headers and body of a duplicate again, since those of the first delivery may be purged."""
-        self.delete_request(transaction, delivery_id)
-        self._insert_request(transaction, times.take(), arrival, delivery_id)
+        self.delete_request(transaction, delivery.id)
+        self._insert_request(transaction, delivery.creation_time, arrival, delivery.id)
 
     def _insert_request(self, transaction: Transaction, time: float, arrival: Arrival, delivery_id: str) -> None:
         row = (self._request_id(delivery_id), time, _headers(arrival.headers), arrival.event.body)  # in column order
@@ -293,7 +291,7 @@ class Deliveries:
         turn = WebhookTurn(source=source, lane=lane, delivery=delivery_id)
         time, last = times.take(), _rows(transaction, self.turns, "by_lane", source, lane, descending=True)
         if last:  # the clock may have been set back since
-            time = max(time, math.nextafter(last[0][1], math.inf))
+            time = max(time, time_after(last[0][1]))
         insert(transaction, self.turns, turn, CreationTimes(time))
         return self.first_of_lane(transaction, source, lane) == delivery_id
 

@@ -73,7 +73,7 @@ class DeliveryQueue:
             delivery_id = rows.add(calls.transaction, self.runtime.times, now, arrival, "pending", lane=lane)
         else:
             delivery_id = known.id
-            rows.restore_request(calls.transaction, self.runtime.times, arrival, delivery_id)
+            rows.restore_request(calls.transaction, arrival, known)
         self.schedule_or_queue(calls, delivery_id, arrival.webhook.source, lane, is_new=known is None)
 
     def schedule_or_queue(

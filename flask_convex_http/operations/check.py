@@ -20,7 +20,7 @@ from flask_convex_http.errors import (
     MigrationRequiredError,
     UnavailableError,
 )
-from flask_convex_http.ids import table_of
+from flask_convex_http.ids import has_time, table_of
 from flask_convex_http.operations.file_bytes import has_full_size, measure
 from flask_convex_http.operations.pages import pages
 from flask_convex_http.operations.progress import Meter, Progress
@@ -115,12 +115,15 @@ class Check:
 
     def _check_table(self, snapshot: Snapshot, table: Table[Any]) -> None:
         mismatches, dangling = _Sentences(self._findings.problems), _Sentences(self._findings.notes)
-        beyond = _Sentences(self._findings.notes)
+        beyond, misplaced = _Sentences(self._findings.notes), _Sentences(self._findings.notes)
+        by_time = table.name in self._files.engine.ordered_by_time()
         references = [column for column in table.columns.values() if column.validator.id_markers]
         for row in snapshot.stream(table, Segment(()), descending=False):  # without an index: it may be damaged
             self._findings.rows += 1
             self._meter.advance()
             document = _read_document(table, row, mismatches)
+            if document is not None and not by_time and not has_time(row[0], row[1]):
+                misplaced.add(f"The document {row[0]} is in the order of its id, which is not of its creation time")
             limit = None if table.system else self._limits.problem(table, row)
             if limit is not None:
                 beyond.add(f"The document {row[0]} is beyond a limit and cannot be written again: {limit}")
@@ -128,6 +131,7 @@ class Check:
                 self._check_references(snapshot, document, references, dangling)
         mismatches.end(f"{table.name} has {{}} more documents that do not match their class")
         beyond.end(f"{table.name} has {{}} more documents beyond a limit")
+        misplaced.end(f"{table.name} has {{}} more documents whose ids are not of their creation times")
         dangling.end(f"{table.name} has {{}} more references to documents that do not exist")
 
     def _check_references(

@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Any, TypeVar
 
 from flask_convex_http.engines import Engine, Row
-from flask_convex_http.schema.documents import Table
+from flask_convex_http.schema.documents import ID_COLUMN, TIME_COLUMN, Table
 from flask_convex_http.schema.index_ranges import segments
 
 T = TypeVar("T")
@@ -20,11 +20,12 @@ _ROW_BYTES = 200
 
 def pages(engine: Engine, table: Table[Any]) -> Iterator[list[Row]]:
     """Yield the rows of a table in pages, oldest first. Each page is read in a snapshot of its own."""
-    order = table.indexes["by_creation_time"].columns
+    by_time = table.name in engine.ordered_by_time()
+    order = (TIME_COLUMN, ID_COLUMN) if by_time else (ID_COLUMN,)
     after: list[Any] | None = None
     while page := _read_page(engine, table, order, after):
         yield page
-        after = [page[-1][1], page[-1][0]]
+        after = [page[-1][1], page[-1][0]] if by_time else [page[-1][0]]
 
 
 def batches(values: Iterable[T], size_of: Callable[[T], int]) -> Iterator[list[T]]:

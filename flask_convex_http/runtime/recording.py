@@ -72,6 +72,10 @@ class RecordingTransaction:
         """See `Snapshot`."""
         return self._transaction.count(table)
 
+    def is_ordered_by_time(self, table: Table[Any]) -> bool:
+        """See `Snapshot`."""
+        return self._transaction.is_ordered_by_time(table)
+
     def lookup_again(self, table: Table[Any], values: Mapping[str, Any]) -> Row | None:
         """See `Transaction`."""
         return self._transaction.lookup_again(table, values)

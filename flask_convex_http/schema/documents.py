@@ -13,6 +13,7 @@ from flask_convex_http.errors import ArgumentRangeError, ArgumentValidationError
 from flask_convex_http.ids import Id, table_of
 from flask_convex_http.schema.indexes import ID_COLUMN as ID_COLUMN
 from flask_convex_http.schema.indexes import TIME_COLUMN as TIME_COLUMN
+from flask_convex_http.schema.indexes import TIME_INDEX as TIME_INDEX
 from flask_convex_http.schema.indexes import Index as Index
 from flask_convex_http.schema.indexes import Unique as Unique
 from flask_convex_http.schema.indexes import unique as unique

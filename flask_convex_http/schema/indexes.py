@@ -1,10 +1,17 @@
-"""The declarations of indexes."""
+"""The declarations of indexes.
+
+Rows with equal fields are in the order of creation. Ids sort in that order, so an index ends in the id. Rows of earlier
+releases, rows with the old name of a table in their ids and stored files have ids in another order. The indexes of
+their tables end in the creation time and the id, and the tables have an index of creation times.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 ID_COLUMN, TIME_COLUMN = "_id", "_creation_time"
+#: The name of the index of creation times. Every table has it in `with_index`, and some have it in the database.
+TIME_INDEX = "by_creation_time"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +49,11 @@ class Index:
     def columns(self) -> tuple[str, ...]:
         """The columns that rows are ordered by: the fields, the creation time and the id."""
         return (*self.fields, TIME_COLUMN, ID_COLUMN)
+
+    def stored_columns(self, *, by_time: bool) -> tuple[str, ...]:
+        """Return the columns of the index in the database.
+
+        Args:
+            by_time: Whether the rows of the table are ordered by creation time, since their ids are in another order.
+        """
+        return self.columns if by_time else (*self.fields, ID_COLUMN)

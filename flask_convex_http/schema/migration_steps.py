@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol
 import msgspec
 
 from flask_convex_http.schema.columns import Kind
-from flask_convex_http.schema.documents import Column, Index, Table
+from flask_convex_http.schema.documents import TIME_INDEX, Column, Index, Table
 
 
 class ColumnShape(msgspec.Struct, frozen=True):
@@ -40,11 +40,14 @@ class TableShape(msgspec.Struct, frozen=True):
         columns: The columns by name.
         indexes: The indexes by name.
         old_names: The names that the table had in earlier releases, with which ids may begin.
+        by_time: Whether the rows are ordered by creation time, with an index of it, since their ids are in another
+            order. All tables of the first releases are, which did not store it.
     """
 
     columns: dict[str, ColumnShape]
     indexes: dict[str, IndexShape]
     old_names: tuple[str, ...] = ()
+    by_time: bool = True
 
 
 Shape = dict[str, TableShape]
@@ -61,6 +64,12 @@ class Migration(Protocol):
 
     def any_row(self, table: str, id_prefix: str | None = None) -> str | None:
         """Return the id of any row, or of any whose id has the name of this table, or None if there is none."""
+
+    def creation_times(self, table: str) -> Iterator[tuple[str, float]]:
+        """Yield the id and the creation time of every row, by creation time and then by id."""
+
+    def count(self, table: str) -> int:
+        """Return the number of rows in a table."""
 
     def duplicate(self, table: str, columns: Sequence[str]) -> str | None:
         """Return the id of a row that equals another one in these columns, or None."""
@@ -88,8 +97,13 @@ class MigrationStep:
 
 @dataclass(frozen=True, slots=True)
 class CreateTable(MigrationStep):
-    """Creates a table."""
+    """Creates a table.
 
+    Attributes:
+        by_time: Whether its rows are ordered by creation time, since their ids will be in another order.
+    """
+
+    by_time: bool = False
     creates_table: ClassVar[bool] = True
 
     def __str__(self) -> str:
@@ -152,11 +166,13 @@ class ChangeColumn(MigrationStep):
         column: The new column.
         old: The existing column.
         values: The new stored values by id, of the rows whose value changes.
+        by_time: Whether the rows are ordered by creation time.
     """
 
     column: Column
     old: ColumnShape
     values: dict[str, Any] = field(repr=False)
+    by_time: bool
 
     @property
     def required(self) -> bool:
@@ -189,9 +205,15 @@ class DropColumn(MigrationStep):
 
 @dataclass(frozen=True, slots=True)
 class CreateIndex(MigrationStep):
-    """Creates an index."""
+    """Creates an index.
+
+    Attributes:
+        index: The index.
+        by_time: Whether the rows are ordered by creation time.
+    """
 
     index: Index
+    by_time: bool
 
     def __str__(self) -> str:
         kind = "unique index" if self.index.unique else "index"
@@ -213,6 +235,27 @@ class DropIndex(MigrationStep):
 
     def __str__(self) -> str:
         return f"drop index {self.name} of {self.table.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class OrderById(MigrationStep):
+    """Drops the index of creation times and the creation times in other indexes: the ids are in the same order."""
+
+    @property
+    def required(self) -> bool:
+        """Always False."""
+        return False
+
+    def __str__(self) -> str:
+        return f"drop index {TIME_INDEX} of {self.table.name} and shorten the others (its ids are in the same order)"
+
+
+@dataclass(frozen=True, slots=True)
+class OrderByTime(MigrationStep):
+    """Creates the index of creation times and adds them to other indexes: the ids are in another order."""
+
+    def __str__(self) -> str:
+        return f"create index {TIME_INDEX} on {self.table.name} and extend the others (its ids are in another order)"
 
 
 def described(column: Column) -> str:

@@ -11,7 +11,7 @@ read under the names that the database has (`_Source`).
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,8 @@ from msgspec import UNSET
 from flask_convex_http.errors import MigrationRefusedError
 from flask_convex_http.schema import decimals
 from flask_convex_http.schema.columns import Kind, fingerprint
-from flask_convex_http.schema.documents import Column, Index, Schema, Table
+from flask_convex_http.schema.creation_order import Advance, ids_are_in_order
+from flask_convex_http.schema.documents import TIME_INDEX, Column, Index, Schema, Table
 from flask_convex_http.schema.migration_steps import AddColumn as AddColumn
 from flask_convex_http.schema.migration_steps import ChangeColumn as ChangeColumn
 from flask_convex_http.schema.migration_steps import ColumnShape as ColumnShape
@@ -32,6 +33,8 @@ from flask_convex_http.schema.migration_steps import DropIndex as DropIndex
 from flask_convex_http.schema.migration_steps import IndexShape as IndexShape
 from flask_convex_http.schema.migration_steps import Migration as Migration
 from flask_convex_http.schema.migration_steps import MigrationStep as MigrationStep
+from flask_convex_http.schema.migration_steps import OrderById as OrderById
+from flask_convex_http.schema.migration_steps import OrderByTime as OrderByTime
 from flask_convex_http.schema.migration_steps import RenameColumn as RenameColumn
 from flask_convex_http.schema.migration_steps import RenameTable as RenameTable
 from flask_convex_http.schema.migration_steps import Shape as Shape
@@ -40,32 +43,78 @@ from flask_convex_http.schema.migration_steps import described
 from flask_convex_http.validation.validator import InvalidValueError
 
 
-def shape_of(schema: Schema) -> Shape:
-    """Return the tables that a schema needs in a database."""
+def shape_of(schema: Schema, by_time: Collection[str]) -> Shape:
+    """Return the tables that a schema needs in a database.
+
+    Args:
+        schema: The tables.
+        by_time: The names of those whose rows are ordered by creation time.
+    """
     return {
         table.name: TableShape(
             {name: _column_shape(column) for name, column in table.columns.items()},
-            {index.name: IndexShape(index.fields, index.unique) for index in table.indexes.values()},
+            _wanted_indexes(table, by_time=table.name in by_time),
             table.old_names,
+            table.name in by_time,
         )
         for table in schema.tables.values()
     }
 
 
-def plan(schema: Schema, migration: Migration, *, allow_destructive: bool = False) -> list[MigrationStep]:
+def ordered_by_time(shape: Shape) -> frozenset[str]:
+    """Return the names of the tables whose rows are ordered by creation time, since their ids are in another order."""
+    return frozenset(name for name, table in shape.items() if table.by_time)
+
+
+def shape_after(schema: Schema, stored: Shape, existing: Shape, steps: Sequence[MigrationStep]) -> Shape:
+    """Return the shape to store after a migration.
+
+    Tables that have left the schema keep their shape: a later release may declare them again.
+
+    Args:
+        schema: The tables of the application.
+        stored: The shape that the migration before has stored.
+        existing: The tables before this migration.
+        steps: The steps of this migration.
+    """
+    names = {step.table.name: step.old for step in steps if isinstance(step, RenameTable)}
+    before = ordered_by_time(existing)
+    by_time = {name for name in schema.tables if names.get(name, name) in before}
+    by_time -= {step.table.name for step in steps if isinstance(step, OrderById | CreateTable)}
+    by_time |= {step.table.name for step in steps if isinstance(step, OrderByTime)}
+    by_time |= {step.table.name for step in steps if isinstance(step, CreateTable) and step.by_time}
+    kept = {name: shape for name, shape in stored.items() if name not in names.values()}
+    return kept | shape_of(schema, by_time)
+
+
+def plan(
+    schema: Schema,
+    migration: Migration,
+    *,
+    allow_destructive: bool = False,
+    advance: Advance | None = None,
+    by_time: Collection[str] = (),
+) -> list[MigrationStep]:
     """Return the steps from the existing tables to the schema, in order. Tables outside the schema stay as they are.
 
     Args:
         schema: The tables of the application.
         migration: The database.
         allow_destructive: Whether steps may lose data.
+        advance: Is called as rows are read to find the tables whose ids are in the order of creation by now. None to
+            leave out that step, which reads whole tables.
+        by_time: The names of the tables whose rows will be ordered by creation time if they are created.
 
     Raises:
         MigrationRefusedError: A step would lose data without permission, or existing rows do not fit.
     """
     existing = migration.describe()
     try:
-        steps = [step for table in schema.tables.values() for step in _steps(table, schema, existing, migration)]
+        steps = [
+            step for table in schema.tables.values() for step in _steps(table, schema, existing, migration, by_time)
+        ]
+        if advance is not None:
+            steps += _shorter_indexes(schema, existing, steps, migration, advance)
         lost = [step for step in steps if step.destructive]
         if lost and not allow_destructive:
             names = {step.table.name: step.old for step in steps if isinstance(step, RenameTable)}
@@ -90,7 +139,7 @@ def with_new_names(table: Table[Any], shape: TableShape) -> tuple[TableShape, di
         name: IndexShape(tuple(new_of.get(field, field) for field in index.fields), index.unique)
         for name, index in shape.indexes.items()
     }
-    return TableShape(columns, indexes, shape.old_names), renamed
+    return TableShape(columns, indexes, shape.old_names, shape.by_time), renamed
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,18 +167,46 @@ class _Source:
         return self.migration.any_row(self.name)
 
 
-def _steps(table: Table[Any], schema: Schema, existing: Shape, migration: Migration) -> Iterator[MigrationStep]:
+def _steps(
+    table: Table[Any], schema: Schema, existing: Shape, migration: Migration, by_time: Collection[str]
+) -> Iterator[MigrationStep]:
     _refuse_lost_ids(table, existing.get(table.name), migration)
     rename = _rename(table, schema, existing, migration)
     if rename is not None:
         yield rename
         yield from _change(table, rename.old, existing[rename.old], migration)
+        if not existing[rename.old].by_time and migration.any_row(rename.old) is not None:
+            yield OrderByTime(table)
     elif table.name in existing:
         yield from _change(table, table.name, existing[table.name], migration)
     else:
         _refuse_renamed_by_newer(table, schema, existing)
-        yield CreateTable(table)
-        yield from (CreateIndex(table, index) for index in table.indexes.values())
+        create = CreateTable(table, by_time=table.has_early_ids or table.name in by_time)
+        yield create
+        yield from (
+            CreateIndex(table, index, create.by_time)
+            for index in table.indexes.values()
+            if create.by_time or index.name != TIME_INDEX
+        )
+
+
+def _shorter_indexes(
+    schema: Schema, existing: Shape, steps: Sequence[MigrationStep], migration: Migration, advance: Advance
+) -> list[MigrationStep]:
+    """Return a step for each table whose ids sort in the order of creation and that has an index of creation times."""
+    names = {step.table.name: step.old for step in steps if isinstance(step, RenameTable)}
+    found: list[MigrationStep] = []
+    for table in schema.tables.values():
+        name = names.get(table.name, table.name)
+        candidate = name in existing and existing[name].by_time and not table.has_early_ids
+        if candidate and ids_are_in_order(migration, name, table.name, advance):
+            found.append(OrderById(table))
+    return found
+
+
+def _wanted_indexes(table: Table[Any], *, by_time: bool) -> dict[str, IndexShape]:
+    indexes = (index for index in table.indexes.values() if by_time or index.name != TIME_INDEX)
+    return {index.name: IndexShape(index.fields, index.unique) for index in indexes}
 
 
 def _rename(table: Table[Any], schema: Schema, existing: Shape, migration: Migration) -> RenameTable | None:
@@ -175,7 +252,7 @@ def _refuse_renamed_by_newer(table: Table[Any], schema: Schema, existing: Shape)
 def _change(table: Table[Any], name: str, shape: TableShape, migration: Migration) -> Iterator[MigrationStep]:
     shape, renamed = with_new_names(table, shape)
     source = _Source(migration, table, name, renamed)
-    wanted = {index.name: IndexShape(index.fields, index.unique) for index in table.indexes.values()}
+    wanted = _wanted_indexes(table, by_time=shape.by_time)
     changed = {name for name, index in shape.indexes.items() if wanted.get(name) != index}
     gone = [name for name in shape.columns if name not in table.columns]
     yield from (RenameColumn(table, old, table.columns[new]) for new, old in renamed.items())
@@ -184,12 +261,12 @@ def _change(table: Table[Any], name: str, shape: TableShape, migration: Migratio
         if name not in shape.columns:
             yield _add_column(source, column, gone)
         elif shape.columns[name] != _column_shape(column):
-            yield _change_column(source, column, shape.columns[name])
+            yield _change_column(source, column, shape.columns[name], by_time=shape.by_time)
     yield from (DropColumn(table, name) for name in gone)
     for index in table.indexes.values():
-        if index.name not in shape.indexes or index.name in changed:
+        if index.name in wanted and (index.name not in shape.indexes or index.name in changed):
             _refuse_duplicates(source, index, shape)
-            yield CreateIndex(table, index)
+            yield CreateIndex(table, index, shape.by_time)
 
 
 def _add_column(source: _Source, column: Column, gone: Sequence[str]) -> AddColumn:
@@ -207,7 +284,7 @@ def _add_column(source: _Source, column: Column, gone: Sequence[str]) -> AddColu
     return AddColumn(table, column, None)
 
 
-def _change_column(source: _Source, column: Column, old: ColumnShape) -> ChangeColumn:
+def _change_column(source: _Source, column: Column, old: ColumnShape, *, by_time: bool) -> ChangeColumn:
     values = {}
     for document_id, stored in source.migration.rows(source.name, source.column(column.name)):
         try:
@@ -220,7 +297,7 @@ def _change_column(source: _Source, column: Column, old: ColumnShape) -> ChangeC
             ) from None
         if fitting != stored or (old.kind != column.type.kind and type(fitting) is not type(stored)):
             values[document_id] = fitting
-    return ChangeColumn(source.table, column, old, values)
+    return ChangeColumn(source.table, column, old, values, by_time)
 
 
 def _converted(column: Column, old: Kind, stored: Any) -> Any:

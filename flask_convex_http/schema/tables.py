@@ -22,6 +22,7 @@ from flask_convex_http.errors import (
 from flask_convex_http.schema.columns import TEXT_KINDS, ColumnType, Kind, column_type
 from flask_convex_http.schema.indexes import ID_COLUMN as ID_COLUMN
 from flask_convex_http.schema.indexes import TIME_COLUMN as TIME_COLUMN
+from flask_convex_http.schema.indexes import TIME_INDEX as TIME_INDEX
 from flask_convex_http.schema.indexes import Index as Index
 from flask_convex_http.schema.indexes import Unique as Unique
 from flask_convex_http.schema.renames import has_old_names_inside, old_names_of_field, without_old_names
@@ -38,7 +39,9 @@ _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}", re.ASCII)
 _RESERVED_FIELDS = {"id": str | UnsetType, "creation_time": float | UnsetType}
 #: About the bytes of an id.
 _ID_BYTES = 40
-_RESERVED_INDEXES = {"by_id", "by_creation_time"}
+_RESERVED_INDEXES = {"by_id", TIME_INDEX}
+#: Tables of the package whose ids are made before their documents. The id of a file is that of its upload.
+_EARLY_IDS = frozenset({"_storage"})
 
 
 @dataclass(slots=True)
@@ -81,6 +84,7 @@ class Table(Generic[D]):
 
     Attributes:
         system: Whether it is one of the package's own tables.
+        has_early_ids: Whether ids are made before their documents, so that they do not sort in the order of creation.
         id_prefixes: The names that ids of its documents begin with: its name and its old names.
         fields: The names of the fields, without id and creation time.
         indexes: The indexes by name, "by_creation_time" included.
@@ -107,6 +111,7 @@ class Table(Generic[D]):
         self.max_bytes = max_bytes
         self.system = document.__module__.startswith(f"{__package__}.")
         self.fields = tuple(field for field in _struct_fields(document) if field not in _RESERVED_FIELDS)
+        self.has_early_ids = self.system and name in _EARLY_IDS
         self._columns: dict[str, Column] | None = None
         if max_bytes is not None and (type(max_bytes) is not int or max_bytes < 1):
             raise RegistrationError(
@@ -115,7 +120,7 @@ class Table(Generic[D]):
         for each in self.id_prefixes:
             self._check_name(each)
         self._check_fields()
-        self.indexes = {"by_creation_time": Index("by_creation_time", ())}
+        self.indexes = {TIME_INDEX: Index(TIME_INDEX, ())}
         self._add_indexes(indexes)
 
     def __repr__(self) -> str:

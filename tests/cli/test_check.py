@@ -123,6 +123,13 @@ def test_a_row_that_an_index_misses_is_found(convex: Convex, tmp_path: Path) -> 
     assert problems(convex) == []
 
 
+def test_a_row_out_of_order_is_found(convex: Convex, tmp_path: Path) -> None:
+    """A row of another program whose id is not of its creation time is noted."""
+    lamp = add(convex)
+    rows(tmp_path, "UPDATE lamps SET _creation_time = _creation_time - 5000")
+    assert notes(convex) == [f"The document {lamp} is in the order of its id, which is not of its creation time"]
+
+
 def test_two_rows_with_one_unique_value_are_found(convex: Convex, tmp_path: Path) -> None:
     """Two rows with one value of a unique index are reported, although the index misses one."""
     with without_index(tmp_path, "_settings.by_key"):
@@ -220,7 +227,7 @@ def test_a_dangling_reference_is_a_note(convex: Convex, tmp_path: Path) -> None:
     lamp = add(convex)
     for number, target in enumerate((lamp, UNKNOWN)):
         shade = f"shades_{number:032x}"
-        rows(tmp_path, "INSERT INTO shades (_id, _creation_time, lamp) VALUES (?, 1.0, ?)", shade, target)
+        rows(tmp_path, "INSERT INTO shades (_id, _creation_time, lamp) VALUES (?, 0.0, ?)", shade, target)
     (note,) = notes(convex)
     assert f"shades_{1:032x} refers to {UNKNOWN}" in note
     assert "in lamp" in note
@@ -237,7 +244,7 @@ def test_deliveries_of_unknown_sources_are_notes(
     for number, source in enumerate(sources):
         rows(
             tmp_path,
-            f"INSERT INTO _webhooks ({columns}) VALUES (?, 1.0, ?, ?, '', 'hmac', 'done', 1, 1, 1, 'X', 'r', 0, '[]')",
+            f"INSERT INTO _webhooks ({columns}) VALUES (?, 0.0, ?, ?, '', 'hmac', 'done', 1, 1, 1, 'X', 'r', 0, '[]')",
             *(f"_webhooks_{number:032x}", source, f"e{number}"),
         )
     strange, one, three = notes(convex)

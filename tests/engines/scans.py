@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from typing import Any
 
 from flask_convex_http import between, gt, gte, lt, lte
 from flask_convex_http.schema.index_ranges import Range, Segment, segments
@@ -20,10 +21,18 @@ def scans() -> Iterator[tuple[str, Segment, bool]]:
         values = [{"text": "a", "integer": 1}[kind] for kind in kinds]
         for equal in range(len(kinds) + 1):
             ranges = RANGES[kinds[equal]] if equal < len(kinds) else [None]
-            lowest = [None if name in ITEMS.nullable else 0 for name in index.fields]
-            for bounds, after in itertools.product(ranges, (None, [*values, 1.0, "a"], [*lowest, 1.0, "a"])):
+            lowest: list[Any] = [None if name in ITEMS.nullable else 0 for name in index.fields]
+            for bounds, after in itertools.product(ranges, (None, [*values, "a"], [*lowest, "a"])):
                 for start in (values[:equal], lowest[:equal]):
                     for part in segments(
-                        index.columns, start, bounds, nullable=ITEMS.nullable, descending=descending, after=after
+                        index.stored_columns(by_time=False),
+                        start,
+                        bounds,
+                        nullable=ITEMS.nullable,
+                        descending=descending,
+                        after=after,
                     ):
                         yield index.name, part, descending
+        for fields, times in itertools.product((values, lowest), (gt(1.5), gte(1.5) & lt(3.0), lte(3.0))):
+            for part in segments(index.columns, fields, times, nullable=ITEMS.nullable, descending=descending):
+                yield index.name, part, descending

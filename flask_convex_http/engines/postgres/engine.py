@@ -129,7 +129,7 @@ class PostgresEngine:
         from flask_convex_http.engines.postgres.schema import migrate
 
         steps = migrate(self._connections, self.schema, plan, dry_run=dry_run)
-        self._is_ready = self._is_ready or not dry_run
+        self._is_ready = self._is_ready and dry_run  # the order of rows may have changed
         return steps
 
     def check(self) -> list[str]:
@@ -146,6 +146,11 @@ class PostgresEngine:
         with self._connections.borrow() as connection:
             return undescribed_tables(PostgresTables(connection, self.schema), self.schema)
 
+    def ordered_by_time(self) -> frozenset[str]:
+        """Return the names of the tables whose rows are ordered by creation time."""
+        self._check_ready()
+        return self._tools.statements.by_time
+
     def close(self) -> None:
         """Close the connections."""
         self._connections.close()
@@ -157,7 +162,8 @@ class PostgresEngine:
         from flask_convex_http.engines.postgres.tables import PostgresTables
 
         with self._connections.borrow() as connection:
-            check_tables(PostgresTables(connection, self.schema), self.schema)
+            by_time = check_tables(PostgresTables(connection, self.schema), self.schema)
+        self._tools.statements.order_by_time(by_time)
         self._is_ready = True
 
 

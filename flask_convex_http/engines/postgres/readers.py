@@ -75,6 +75,10 @@ class PostgresReader:
         """Return the number of rows in a table."""
         return int(self._rows(f'SELECT count(*) FROM "{table.name}"', ())[0][0])
 
+    def is_ordered_by_time(self, table: Table[Any]) -> bool:
+        """Return whether the rows of a table are ordered by creation time."""
+        return table.name in self._statements.by_time
+
     def stream(self, table: Table[Any], segment: Segment, *, descending: bool) -> Iterator[Row]:
         """Yield the rows of a segment, in its order, as they are fetched."""
         self._live()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -24,7 +24,7 @@ from flask_convex_http.engines.postgres.values import encoded
 from flask_convex_http.errors import MigrationRefusedError
 from flask_convex_http.ids import new_id
 from flask_convex_http.schema.columns import TEXT_KINDS
-from flask_convex_http.schema.documents import ID_COLUMN, TIME_COLUMN, Column, Index, Schema, Table
+from flask_convex_http.schema.documents import ID_COLUMN, TIME_COLUMN, TIME_INDEX, Column, Index, Schema, Table
 from flask_convex_http.schema.migrations import (
     AddColumn,
     ChangeColumn,
@@ -35,10 +35,13 @@ from flask_convex_http.schema.migrations import (
     IndexShape,
     Migration,
     MigrationStep,
+    OrderById,
+    OrderByTime,
     RenameColumn,
     RenameTable,
+    Shape,
     TableShape,
-    shape_of,
+    shape_after,
     with_new_names,
 )
 
@@ -107,10 +110,12 @@ class PostgresMigration(PostgresTables):
         steps = list(plan(self))
         if steps and self._lock():  # the rows may have changed before the lock
             steps = list(plan(self))
+        stored = self.stored_shape()
+        shape = shape_after(self._schema, stored, self.describe(), steps)
         for step in steps:
             self._apply(step)
-        if not dry_run and (steps or not self.stored_shape().items() >= shape_of(self._schema).items()):
-            self._store_shape([step.old for step in steps if isinstance(step, RenameTable)])
+        if not dry_run and shape != stored:
+            self._store_shape(shape)
         if not dry_run:
             execute(self._connection, b"COMMIT")
         return steps
@@ -135,6 +140,8 @@ class PostgresMigration(PostgresTables):
             DropColumn: self._drop_column,
             CreateIndex: self._create_index,
             DropIndex: self._drop_index,
+            OrderById: self._order_by_id,
+            OrderByTime: self._order_by_time,
         }
         try:
             methods[type(step)](step)
@@ -205,7 +212,7 @@ class PostgresMigration(PostgresTables):
             self._replace_column(step)
         self._finish(step.table, step.column)
         if step.old.nullable != step.column.nullable or TYPES[step.old.kind] != TYPES[step.column.type.kind]:
-            self._rebuild_indexes(step.table, name)
+            self._rebuild_indexes_on(step)
 
     def _replace_column(self, step: ChangeColumn) -> None:
         """Replace a column by one of another type.
@@ -256,29 +263,40 @@ class PostgresMigration(PostgresTables):
 
     def _create_index(self, step: CreateIndex) -> None:
         self._drop_index(DropIndex(step.table, step.index.name))  # it may exist already, rebuilt with its column
-        for statement in _index_statements(step.table, step.index):
+        for statement in _index_statements(step.table, step.index, by_time=step.by_time):
             self._run(statement)
 
     def _drop_index(self, step: DropIndex) -> None:
         for name in (step.name, step.name + _ORDER):
             self._run(f'DROP INDEX IF EXISTS "{index_name(step.table.name, name)}"')
 
-    def _rebuild_indexes(self, table: Table[Any], column: str) -> None:
+    def _rebuild_indexes_on(self, step: ChangeColumn) -> None:
         """Rebuild the indexes on a column whose type or nullability has changed.
 
         PostgreSQL drops them with a replaced column, and whether a unique index needs a second one depends on the
         nullability. Indexes whose own declaration has changed are left out, since they are steps of their own.
         """
-        known = self._stored(table)
+        table, known = step.table, self._stored(step.table)
         for index in table.indexes.values():
             is_unchanged = known is not None and known.indexes.get(index.name) == IndexShape(index.fields, index.unique)
-            if column in index.fields and is_unchanged:
-                self._create_index(CreateIndex(table, index))
+            if step.column.name in index.fields and is_unchanged:
+                self._create_index(CreateIndex(table, index, step.by_time))
 
-    def _store_shape(self, renamed: Collection[str]) -> None:
-        # Keep the shape of tables that have left the schema: a later release may declare them again.
-        kept = {name: shape for name, shape in self.stored_shape().items() if name not in renamed}
-        shape = msgspec.json.encode(kept | shape_of(self._schema)).decode()
+    def _order_by_id(self, step: OrderById) -> None:
+        self._rebuild_indexes(step.table, by_time=False)
+        self._drop_index(DropIndex(step.table, TIME_INDEX))
+
+    def _order_by_time(self, step: OrderByTime) -> None:
+        self._rebuild_indexes(step.table, by_time=True)
+
+    def _rebuild_indexes(self, table: Table[Any], *, by_time: bool) -> None:
+        """Rebuild all indexes, after the last columns of those that order rows have changed."""
+        for index in table.indexes.values():
+            if by_time or index.name != TIME_INDEX:
+                self._create_index(CreateIndex(table, index, by_time))
+
+    def _store_shape(self, new: Shape) -> None:
+        shape = msgspec.json.encode(new).decode()
         self._run(
             "INSERT INTO _settings (_id, _creation_time, key, value) VALUES (%s, %s, %s, %s) "
             "ON CONFLICT (key) DO UPDATE SET value = excluded.value",
@@ -289,14 +307,17 @@ class PostgresMigration(PostgresTables):
         )
 
 
-def _index_statements(table: Table[Any], index: Index) -> Iterator[str]:
+def _index_statements(table: Table[Any], index: Index, *, by_time: bool) -> Iterator[str]:
     """Yield the statements that create an index.
 
-    An index that is not unique ends in the creation time and the id, so that it orders all rows. A unique index has
-    only the declared fields. If one of them is nullable, several rows may have NULL in it, and a second index that is
-    not unique orders these.
+    An index that is not unique ends in the id, or in the creation time and the id, so that it orders all rows. A unique
+    index has only the declared fields. If one of them is nullable, several rows may have NULL in it, and a second index
+    that is not unique orders these.
     """
-    order = ", ".join(order_term(quoted(name)) for name in index.columns)
+    order = ", ".join(
+        quoted(name) if not by_time and name == ID_COLUMN else order_term(quoted(name))
+        for name in index.stored_columns(by_time=by_time)
+    )
     name = index_name(table.name, index.name)
     if not index.unique:
         yield f'CREATE INDEX "{name}" ON "{table.name}" ({order})'

@@ -13,12 +13,12 @@ from typing import Any
 import msgspec
 
 from flask_convex_http.engines.postgres.connections import PooledConnection
-from flask_convex_http.engines.postgres.statements import quoted
+from flask_convex_http.engines.postgres.statements import order_term, quoted
 from flask_convex_http.engines.postgres.values import decoded, encoded
 from flask_convex_http.engines.readiness import id_range, kinds_by_name
 from flask_convex_http.errors import MigrationRefusedError, RegistrationError
 from flask_convex_http.schema.columns import Kind
-from flask_convex_http.schema.documents import ID_COLUMN, TIME_COLUMN, Schema
+from flask_convex_http.schema.documents import ID_COLUMN, TIME_COLUMN, TIME_INDEX, Schema
 from flask_convex_http.schema.migrations import ColumnShape, IndexShape, Shape, TableShape
 
 TYPES: dict[Kind, str] = {
@@ -90,6 +90,15 @@ class PostgresTables:
         where, values = id_range(id_prefix, "%s")
         return self._one(f'SELECT "_id" FROM "{table}"{where} LIMIT 1', *values)
 
+    def creation_times(self, table: str) -> Iterator[tuple[str, float]]:
+        """Yield the id and the creation time of every row, by creation time and then by id."""
+        names = [quoted(name) for name in (TIME_COLUMN, ID_COLUMN)]
+        with self._connection.cursor(name="times", binary=True) as cursor:
+            cursor.execute(
+                f'SELECT "{ID_COLUMN}", "{TIME_COLUMN}" FROM "{table}" ORDER BY {", ".join(map(order_term, names))}'
+            )
+            yield from cursor
+
     def count(self, table: str) -> int:
         """Return the number of rows in a table."""
         return int(self._rows(f'SELECT count(*) FROM "{table}"')[0][0])
@@ -156,7 +165,8 @@ class PostgresTables:
         wanted_indexes = {index.name: IndexShape(index.fields, index.unique) for index in declared}
         known_indexes = wanted_indexes | (stored.indexes if stored else {})
         indexes = {index: shape for index, shape in known_indexes.items() if index_name(name, index) in existing}
-        return TableShape(columns, indexes, stored.old_names if stored else ())
+        by_time = TIME_INDEX in indexes if stored is None else stored.by_time
+        return TableShape(columns, indexes, stored.old_names if stored else (), by_time)
 
     def _rows(self, text: str, *values: Any) -> list[tuple[Any, ...]]:
         return self._connection.execute(text, encoded(values)).fetchall()

@@ -169,7 +169,7 @@ class SQLiteEngine:
             self._create_file()
             steps = self._file.write(run, alone=True)
         if not dry_run:
-            self._ready = self._connections.generation
+            self._ready = None  # the order of rows may have changed
         return steps
 
     def check(self) -> list[str]:
@@ -189,6 +189,11 @@ class SQLiteEngine:
             check_tables(None, self.schema, self.path)
         with self._file.translated(), self._file.lend() as connection:
             return undescribed_tables(SQLiteSchema(connection, self.schema), self.schema)
+
+    def ordered_by_time(self) -> frozenset[str]:
+        """Return the names of the tables whose rows are ordered by creation time."""
+        self._check_ready()
+        return self._statements.by_time
 
     def close(self) -> None:
         """Close the idle connections, and remove the file if it is temporary."""
@@ -213,7 +218,8 @@ class SQLiteEngine:
 
         exists = self.path.exists()
         with self._file.lend() if exists else contextlib.nullcontext() as connection:
-            check_tables(SQLiteSchema(connection, self.schema) if connection else None, self.schema, self.path)
+            tables = SQLiteSchema(connection, self.schema) if connection else None
+            self._statements.order_by_time(check_tables(tables, self.schema, self.path))
         self._ready = generation
 
     def _expect_changes(self) -> None:

@@ -68,6 +68,10 @@ class SQLiteReader:
             raise translate(error, self._schema) from error
         return int(rows)
 
+    def is_ordered_by_time(self, table: Table[Any]) -> bool:
+        """Return whether the rows of a table are ordered by creation time."""
+        return table.name in self._statements.by_time
+
     def stream(self, table: Table[Any], segment: Segment, *, descending: bool) -> Iterator[Row]:
         """Yield the rows of a segment, in its order, as they are fetched."""
         sql, values = self._statements.scan(table, segment, descending, None)

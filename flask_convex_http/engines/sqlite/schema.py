@@ -6,7 +6,7 @@ SQLite knows TEXT and INTEGER, but no datetimes, JSON or booleans. So each migra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -18,7 +18,7 @@ from flask_convex_http.engines.readiness import id_range, kinds_by_name
 from flask_convex_http.errors import MigrationRefusedError
 from flask_convex_http.ids import new_id
 from flask_convex_http.schema.columns import Kind
-from flask_convex_http.schema.documents import ID_COLUMN, TIME_COLUMN, Column, Index, Schema, Table
+from flask_convex_http.schema.documents import ID_COLUMN, TIME_COLUMN, TIME_INDEX, Column, Index, Schema, Table
 from flask_convex_http.schema.migrations import (
     AddColumn,
     ChangeColumn,
@@ -29,11 +29,13 @@ from flask_convex_http.schema.migrations import (
     DropIndex,
     IndexShape,
     MigrationStep,
+    OrderById,
+    OrderByTime,
     RenameColumn,
     RenameTable,
     Shape,
     TableShape,
-    shape_of,
+    shape_after,
 )
 from flask_convex_http.sqlite.connections import sqlite3
 
@@ -87,9 +89,10 @@ class SQLiteSchema:
             steps: The steps of the migration.
             dry_run: Whether to roll back at the end of the `with` statement.
         """
+        shape = shape_after(self._schema, self.stored_shape(), self.describe(), steps)
         for step in steps:
             self._apply(step)
-        self._store_shape([step.old for step in steps if isinstance(step, RenameTable)])
+        self._store_shape(shape)
         self._commits = not dry_run
 
     # --- inspection ----------------------------------------------------------------------------------------------
@@ -135,6 +138,11 @@ class SQLiteSchema:
         row = self._connection.execute(f'SELECT "_id" FROM "{table}"{where} LIMIT 1', values).fetchone()
         return row[0] if row else None
 
+    def creation_times(self, table: str) -> Iterator[tuple[str, float]]:
+        """Yield the id and the creation time of every row, by creation time and then by id."""
+        names = f'"{TIME_COLUMN}", "{ID_COLUMN}"'
+        yield from self._connection.execute(f'SELECT "{ID_COLUMN}", "{TIME_COLUMN}" FROM "{table}" ORDER BY {names}')
+
     def count(self, table: str) -> int:
         """Return the number of rows in a table."""
         return int(self._connection.execute(f'SELECT count(*) FROM "{table}"').fetchone()[0])
@@ -175,7 +183,8 @@ class SQLiteSchema:
             for index in self._database.table(name).indexes
             if index.name.startswith(prefix) and not index.name.endswith(_ORDER)
         }
-        return TableShape(columns, indexes, stored.old_names if stored else ())
+        by_time = TIME_INDEX in indexes if stored is None else stored.by_time
+        return TableShape(columns, indexes, stored.old_names if stored else (), by_time)
 
     # --- steps ---------------------------------------------------------------------------------------------------
 
@@ -189,6 +198,8 @@ class SQLiteSchema:
             DropColumn: self._drop_column,
             CreateIndex: self._create_index,
             DropIndex: self._drop_index,
+            OrderById: self._order_by_id,
+            OrderByTime: self._order_by_time,
         }
         try:
             methods[type(step)](step)
@@ -299,12 +310,12 @@ class SQLiteSchema:
             self._connection.execute(trigger.sql)
 
     def _create_index(self, step: CreateIndex) -> None:
-        for statement in _index_statements(step.table, step.index):
+        for statement in _index_statements(step.table, step.index, by_time=step.by_time):
             self._connection.execute(statement)
 
     def _drop_index(self, step: DropIndex) -> None:
         name = index_name(step.table, step.name)
-        self._connection.execute(f'DROP INDEX "{name}"')
+        self._connection.execute(f'DROP INDEX IF EXISTS "{name}"')
         self._connection.execute(f'DROP INDEX IF EXISTS "{name}{_ORDER}"')
 
     def _rebuild_unique_indexes(self, step: ChangeColumn) -> None:
@@ -313,12 +324,24 @@ class SQLiteSchema:
         for index in step.table.indexes.values():
             if index.unique and step.column.name in index.fields and index_name(step.table, index.name) in existing:
                 self._drop_index(DropIndex(step.table, index.name))
-                self._create_index(CreateIndex(step.table, index))
+                self._create_index(CreateIndex(step.table, index, step.by_time))
 
-    def _store_shape(self, renamed: Collection[str]) -> None:
-        # Tables that are not in this schema any more keep their shape: they may come back.
-        kept = {name: shape for name, shape in self.stored_shape().items() if name not in renamed}
-        shape = msgspec.json.encode(kept | shape_of(self._schema)).decode()
+    def _order_by_id(self, step: OrderById) -> None:
+        self._rebuild_indexes(step.table, by_time=False)
+        self._drop_index(DropIndex(step.table, TIME_INDEX))
+
+    def _order_by_time(self, step: OrderByTime) -> None:
+        self._rebuild_indexes(step.table, by_time=True)
+
+    def _rebuild_indexes(self, table: Table[Any], *, by_time: bool) -> None:
+        """Rebuild all indexes, after the last columns of those that order rows have changed."""
+        for index in table.indexes.values():
+            self._drop_index(DropIndex(table, index.name))
+            if by_time or index.name != TIME_INDEX:
+                self._create_index(CreateIndex(table, index, by_time))
+
+    def _store_shape(self, new: Shape) -> None:
+        shape = msgspec.json.encode(new).decode()
         self._connection.execute(
             "INSERT INTO _settings (_id, _creation_time, key, value) VALUES (?, ?, ?, ?) "
             "ON CONFLICT (key) DO UPDATE SET value = excluded.value",
@@ -331,7 +354,7 @@ def index_name(table: Table[Any], name: str) -> str:
     return f"{table.name}.{name}"
 
 
-def _index_statements(table: Table[Any], index: Index) -> Iterator[str]:
+def _index_statements(table: Table[Any], index: Index, *, by_time: bool) -> Iterator[str]:
     """Yield the SQL of an index.
 
     A unique index with nullable columns becomes two: a partial unique index without NULL, and an index for the order.
@@ -339,7 +362,7 @@ def _index_statements(table: Table[Any], index: Index) -> Iterator[str]:
     """
     name = index_name(table, index.name)
     nullable = [field for field in index.fields if field in table.nullable]
-    order = _names(index.columns)
+    order = _names(index.stored_columns(by_time=by_time))
     if not index.unique:
         yield f'CREATE INDEX "{name}" ON "{table.name}" ({order})'
         return

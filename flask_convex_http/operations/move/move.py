@@ -156,7 +156,7 @@ class Move:
     def _plan(self, migration: Migration) -> list[MigrationStep]:
         """Plan the tables that the target does not have; refuse to change those that it has."""
         try:
-            steps = plan(self._schema, migration, allow_destructive=True)
+            steps = plan(self._schema, migration, allow_destructive=True, by_time=self._source.engine.ordered_by_time())
         except MigrationRefusedError as error:
             raise MoveRefusedError(
                 f"The target cannot have the app's tables ({error}): name an empty database"

@@ -83,7 +83,8 @@ class TableCopy:
     def _differences(self, advance: Callable[[int], None]) -> Iterator[RowDifference]:
         """Yield the differences, oldest row first."""
         source, target = moving_rows(self._source, self._table), moving_rows(self._target, self._table)
-        for new, old in _merge(source, target):
+        place = _place if self._table.name in self._target.ordered_by_time() else _id
+        for new, old in _merge(source, target, place):
             advance(new is not None)
             if new != old:
                 yield RowDifference(old, new)
@@ -150,17 +151,19 @@ def _with_booleans(row: Row, booleans: list[int]) -> Row:
     return tuple(values)
 
 
-def _merge(source: Iterator[Row], target: Iterator[Row]) -> Iterator[tuple[Row | None, Row | None]]:
+def _merge(
+    source: Iterator[Row], target: Iterator[Row], place: Callable[[Row], Any]
+) -> Iterator[tuple[Row | None, Row | None]]:
     """Yield the rows of both tables in order, as pairs of a source row and a target row.
 
-    Rows with the same id and creation time form a pair. Any other row is paired with None.
+    Rows of one place form a pair. Any other row is paired with None.
     """
     new, old = next(source, None), next(target, None)
     while new is not None or old is not None:
-        if old is None or (new is not None and _place(new) < _place(old)):
+        if old is None or (new is not None and place(new) < place(old)):
             yield new, None
             new = next(source, None)
-        elif new is None or _place(old) < _place(new):
+        elif new is None or place(old) < place(new):
             yield None, old
             old = next(target, None)
         else:
@@ -170,6 +173,11 @@ def _merge(source: Iterator[Row], target: Iterator[Row]) -> Iterator[tuple[Row |
 
 def _place(row: Row) -> tuple[float, str]:
     return row[1], row[0]
+
+
+def _id(row: Row) -> str:
+    document_id: str = row[0]
+    return document_id
 
 
 def _difference_size(difference: RowDifference) -> int:
