@@ -97,11 +97,14 @@ from flask_convex_http.web.responses import json_response as json_response
 from flask_convex_http.web.router import HttpRouter as HttpRouter
 from flask_convex_http.webhooks import Content as Content
 from flask_convex_http.webhooks import Delivery as Delivery
+from flask_convex_http.webhooks import EcdsaSignature as EcdsaSignature
+from flask_convex_http.webhooks import Ed25519Signature as Ed25519Signature
 from flask_convex_http.webhooks import GitHub as GitHub
 from flask_convex_http.webhooks import Handshake as Handshake
 from flask_convex_http.webhooks import HmacSignature as HmacSignature
 from flask_convex_http.webhooks import Profile as Profile
 from flask_convex_http.webhooks import Provider as Provider
+from flask_convex_http.webhooks import SharedSecret as SharedSecret
 from flask_convex_http.webhooks import Shopify as Shopify
 from flask_convex_http.webhooks import Slack as Slack
 from flask_convex_http.webhooks import StandardWebhooks as StandardWebhooks

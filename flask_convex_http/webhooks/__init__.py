@@ -12,12 +12,15 @@ from flask_convex_http.webhooks.events import WebhookEvent as WebhookEvent
 from flask_convex_http.webhooks.github import GitHub as GitHub
 from flask_convex_http.webhooks.hmac_signature import HmacSignature as HmacSignature
 from flask_convex_http.webhooks.profiles import Profile as Profile
+from flask_convex_http.webhooks.public_key_signatures import EcdsaSignature as EcdsaSignature
+from flask_convex_http.webhooks.public_key_signatures import Ed25519Signature as Ed25519Signature
 from flask_convex_http.webhooks.secrets import EnvironmentSecret as EnvironmentSecret
 from flask_convex_http.webhooks.secrets import LabelledSecret as LabelledSecret
 from flask_convex_http.webhooks.secrets import Secret as Secret
 from flask_convex_http.webhooks.secrets import Secrets as Secrets
 from flask_convex_http.webhooks.secrets import from_env as from_env
 from flask_convex_http.webhooks.secrets import resolve as resolve
+from flask_convex_http.webhooks.shared_secret import SharedSecret as SharedSecret
 from flask_convex_http.webhooks.shopify import Shopify as Shopify
 from flask_convex_http.webhooks.slack import Slack as Slack
 from flask_convex_http.webhooks.standard import StandardWebhooks as StandardWebhooks

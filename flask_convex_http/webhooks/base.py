@@ -32,7 +32,14 @@ from flask_convex_http.errors import (
 )
 from flask_convex_http.webhooks import batches
 from flask_convex_http.webhooks.digests import digest
-from flask_convex_http.webhooks.events import KEPT_HEADERS, Content, Delivery, HandshakeReply, WebhookEvent
+from flask_convex_http.webhooks.events import (
+    KEPT_HEADERS,
+    Content,
+    Delivery,
+    HandshakeReply,
+    SignedRequest,
+    WebhookEvent,
+)
 from flask_convex_http.webhooks.headers import ELEMENT, METHOD, URL, lower_case
 from flask_convex_http.webhooks.keys import Keys
 from flask_convex_http.webhooks.profiles import Profile
@@ -354,6 +361,16 @@ class Provider(ABC):
             NotImplementedError: The provider cannot sign.
         """
         raise NotImplementedError(f"{type(self).__name__} cannot sign deliveries")
+
+    def sign_request(
+        self, request: SignedRequest, *, secret: str, event_id: str, event_type: str, now: float
+    ) -> SignedRequest:
+        """Return a request as the sender would send it, for test deliveries. Define it to sign the URL or the body.
+
+        By default it has the headers of `sign`, whose arguments it takes.
+        """
+        headers = self.sign(request.body, secret=secret, event_id=event_id, event_type=event_type, now=now)
+        return request.with_headers(headers)
 
     # --- the order of the checks -------------------------------------------------------------------------
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from flask_convex_http.errors import VerificationError
-from flask_convex_http.webhooks.headers import METHOD, URL, WsgiHeaders
+from flask_convex_http.webhooks.headers import METHOD, URL, WsgiHeaders, lower_case
 
 #: Headers of any sender that are kept with a delivery, for people who look into it. No other header is kept but those
 #: that the provider names, since any other may hold a credential.
@@ -148,3 +148,33 @@ class Handshake:
 
 #: What a handshake returns: a text, an object, a whole response, or None for a request that is no handshake.
 HandshakeReply: TypeAlias = str | Mapping[str, Any] | Handshake | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedRequest:
+    """A request of a test delivery, as its sender would send it.
+
+    Attributes:
+        body: The body.
+        headers: The headers.
+        method: The method.
+        url: The URL, or an empty text if it is not known. A sender may add a query parameter.
+    """
+
+    body: bytes = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    method: str = "POST"
+    url: str = ""
+
+    def headers_of(self, headers: Mapping[str, str]) -> Mapping[str, str]:
+        """Return headers as a delivery of this request has them."""
+        return lower_case(headers, self.method, self.url)
+
+    def with_headers(self, headers: Mapping[str, str]) -> SignedRequest:
+        """Return the request with other headers."""
+        return replace(self, headers=headers)
+
+    def with_query(self, headers: Mapping[str, str], parameters: Mapping[str, str]) -> SignedRequest:
+        """Return the request with other headers and further query parameters."""
+        mark = "&" if "?" in self.url else "?"
+        return replace(self, headers=headers, url=f"{self.url}{mark}{urlencode(parameters)}")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Literal
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -12,6 +13,14 @@ import msgspec
 from flask_convex_http.errors import VerificationError
 from flask_convex_http.nesting import MAX_NESTING, exceeds, may_exceed
 
+TimeFormat = Literal["seconds", "milliseconds", "rfc3339"]
+
+TIME_FORMATS: tuple[TimeFormat, ...] = ("seconds", "milliseconds", "rfc3339")
+_MILLISECONDS = re.compile(r"[0-9]{1,15}")
+#: Python reads at most six digits of a second on 3.11 and later, and cuts off the rest.
+_RFC3339 = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
 _TIMESTAMP = re.compile(r"[0-9]{1,12}")
 #: An escape in JSON: a pair of surrogates, a surrogate alone, or any other.
 _ESCAPE = re.compile(rb"\\(?:u(?i:d[89ab][0-9a-f]{2})\\u(?i:d[c-f][0-9a-f]{2})|u((?i:d[89a-f][0-9a-f]{2}))|.)")
@@ -33,6 +42,41 @@ def parse_timestamp(text: str) -> int:
     if not _TIMESTAMP.fullmatch(text):
         raise VerificationError("malformed", "Webhook timestamp is not a whole number of seconds")
     return int(text)
+
+
+def parse_time(text: str, time_format: TimeFormat) -> float:
+    """Parse a timestamp in one of the forms that senders use.
+
+    Args:
+        text: The timestamp as received.
+        time_format: "seconds" or "milliseconds" since the epoch, or "rfc3339", a date and a time with its offset.
+
+    Returns:
+        The seconds since the epoch.
+
+    Raises:
+        VerificationError: The text is not such a timestamp.
+    """
+    if time_format == "seconds":
+        return parse_timestamp(text)
+    if time_format == "milliseconds":
+        if not _MILLISECONDS.fullmatch(text):
+            raise VerificationError("malformed", "Webhook timestamp is not a whole number of milliseconds")
+        return int(text) / 1000
+    try:
+        if not _RFC3339.fullmatch(text):
+            raise ValueError("it has another form")
+        return datetime.fromisoformat(text.upper()).timestamp()
+    except (ValueError, OverflowError) as error:
+        raise VerificationError("malformed", "Webhook timestamp is not a date and a time in RFC 3339") from error
+
+
+def format_time(now: float, time_format: TimeFormat) -> str:
+    """Return a time in milliseconds since the epoch as `parse_time` reads it."""
+    if time_format == "rfc3339":
+        moment = datetime.fromtimestamp(now / 1000, tz=UTC)
+        return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return str(int(now // 1000) if time_format == "seconds" else int(now))
 
 
 def require_utf8(body: bytes) -> None:

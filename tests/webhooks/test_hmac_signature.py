@@ -153,7 +153,7 @@ def test_base64_with_invalid_characters_is_rejected(junk: str) -> None:
         ({"signed": "{body!r}"}, "may hold only"),
         ({"signed": "{body:>9}"}, "may hold only"),
         ({"signed": "{body.__class__}"}, "may hold only"),
-        ({"signed": "{url}{body}"}, "may hold only"),
+        ({"signed": "{host}{body}"}, "may hold only"),
         ({"signed": "{timestamp}.{body}"}, "name its header as timestamp_header"),
         ({"signed": "{id}.{body}"}, "name its header as id_header"),
         ({"timestamp_header": "X-Time"}, "a timestamp that is not signed proves nothing"),
