@@ -50,6 +50,7 @@ class Arguments:
         self._conversion = Conversion(struct, f"{where}: ")
         self.are_plain = all(kind_of(hints[name]) in _PLAIN_KINDS for name in parameters)
         self._decoder = msgspec.json.Decoder(struct)
+        self._encoder = msgspec.json.Encoder()
         checks = [(name, validator.nesting_check, validator.remaining) for name, validator in validators.items()]
         self._remaining = [(name, check) for name, *both in checks for check in both if check is not None]
         self._validators = list(validators.values())
@@ -61,6 +62,15 @@ class Arguments:
     def check(self, values: Any) -> dict[str, Any]:
         """Validate arguments that Python code passed, and return them by name with the defaults of the others."""
         return self._check_rest(self._conversion.python(values), True)
+
+    def encode(self, values: Mapping[str, Any]) -> bytes | None:
+        """Validate arguments that Python code passed and return them as JSON, or None where `check` is needed.
+
+        It is needed where a default applies, or where an annotation has a check that msgspec does not make.
+        """
+        if self._remaining or not self.are_plain or len(values) != len(self._validators):
+            return None
+        return self._encoder.encode(self._conversion.python(values))
 
     def check_json(self, values: Any) -> dict[str, Any]:
         """Validate arguments that were parsed from JSON, and return them by name with the defaults of the others."""

@@ -141,6 +141,9 @@ class Function(Generic[P, R_co]):
         """
         if args:
             kwargs = self._by_name(args, kwargs)
+        encoded = self._encoded(kwargs)
+        if encoded is not None:
+            return encoded
         checked = self.check_arguments((), kwargs)
         assert self._arguments  # check_arguments raises otherwise
         try:
@@ -152,6 +155,13 @@ class Function(Generic[P, R_co]):
             kind = ArgumentRangeError if may_come_from_json(kwargs) else ArgumentValidationError
             raise kind(f"{self.name}: the arguments must be values that JSON can hold (no NaN, bytes or dates in Any)")
         return text
+
+    def _encoded(self, kwargs: Mapping[str, Any]) -> bytes | None:
+        """Return arguments as JSON without a copy of each, or None if `check_arguments` has to look at them."""
+        try:
+            return self._arguments.encode(kwargs) if self._arguments else None
+        except (*CHECK_ERRORS, ValueError, ArithmeticError, msgspec.MsgspecError):  # the other way names the argument
+            return None
 
     def check_returns(self, value: Any) -> Any:
         """Return the validated result.

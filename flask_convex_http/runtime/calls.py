@@ -85,6 +85,7 @@ class MutationCalls(QueryCalls):
     _db: DatabaseWriter
     _hooks: CommitHooks
     _limit: TimeLimit | None = None
+    _scheduler: Scheduler | None = None
 
     def ctx(self) -> MutationCtx:
         """Return the ctx of the mutation."""
@@ -111,9 +112,11 @@ class MutationCalls(QueryCalls):
         return JobWriter(runtime.jobs, self.transaction, runtime.times, self.now, counts, parent)
 
     def scheduler(self) -> Scheduler:
-        """Return `ctx.scheduler`."""
-        runtime, jobs = self._runtime, self.jobs
-        return Scheduler(runtime.functions, runtime.schema, lambda: self.now, lambda body: body(jobs))
+        """Return `ctx.scheduler`, which is made once since a mutation may schedule many jobs."""
+        if self._scheduler is None:
+            runtime, jobs = self._runtime, self.jobs
+            self._scheduler = Scheduler(runtime.functions, runtime.schema, lambda: self.now, lambda body: body(jobs))
+        return self._scheduler
 
     def rate_limit(self, limit: Limit, key: str, count: float) -> float:
         """Take tokens from a bucket, as a part of the transaction, and return the number of tokens left.

@@ -58,7 +58,8 @@ class JobCounts:
 
     def announce(self, due: float) -> None:
         """Announce a time after the commit, without counting a job."""
-        self.earliest = min(self.earliest, due)
+        if due < self.earliest:
+            self.earliest = due
 
     def clear(self) -> None:
         """Reset the counts, because the transaction is retried from its start."""

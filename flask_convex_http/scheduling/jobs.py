@@ -123,7 +123,7 @@ class Jobs:
     ) -> Id[ScheduledFunction]:
         """Add a pending job, or one that was canceled before it began, and return its id."""
         time = times.take()
-        job_id = new_id(self.table.name, time)
+        job_id = new_id("_scheduled_functions", time)
         row = (  # in the order of the columns
             job_id,
             time,

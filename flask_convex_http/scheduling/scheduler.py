@@ -147,7 +147,7 @@ class Scheduler:
 
 
 def _milliseconds(delay: timedelta | float) -> float:
-    seconds = seconds_of(delay)
+    seconds = delay if type(delay) is float else seconds_of(delay)
     if not -math.inf < seconds < math.inf:
         raise SchedulingError(f"run_after({delay!r}): the delay must be a timedelta or a finite number of seconds")
     if seconds < 0:
