@@ -2,11 +2,12 @@
 
 The state of a delivery changes so:
 
-    (none) -> done | failed | dead | pending            a new delivery
-    failed -> done | failed | dead                      the sender or an operator retries
-    pending -> done | pending | dead                    a worker runs it
-    pending -> canceled                                 an operator cancels its job
-    canceled -> pending | done                          an operator retries
+    (none) -> done | failed | dead | pending | unhandled    a new delivery
+    failed -> done | failed | dead | unhandled              the sender or an operator retries
+    unhandled -> done | failed | dead | pending             the same, once there is a handler for its type
+    pending -> done | pending | dead | unhandled            a worker runs it
+    pending -> canceled                                     an operator cancels its job
+    canceled -> pending | done                              an operator retries
 
 Each change is part of the caller's transaction. This module runs no handler.
 """
@@ -38,12 +39,12 @@ from flask_convex_http.schema.system_tables import (
     WebhookTurn,
 )
 
-State = Literal["pending", "done", "failed", "dead", "canceled"]
+State = Literal["pending", "done", "failed", "dead", "canceled", "unhandled"]
 
-STATES: tuple[State, ...] = ("pending", "failed", "dead", "canceled", "done")
+STATES: tuple[State, ...] = ("pending", "failed", "dead", "canceled", "unhandled", "done")
 #: The expiry of pending deliveries.
 NEVER = 8.64e15
-_ENDED = ("done", "dead", "canceled")
+_ENDED = ("done", "dead", "canceled", "unhandled")
 _DEFAULT = DEFAULT_IDS.total_seconds() * 1000
 _MOST_ATTEMPTS = 100
 #: Milliseconds after which the content of an unfinished delivery is checked again.
@@ -227,11 +228,11 @@ class Deliveries:
         now: float,
         state: State,
         *,
-        attempt: WebhookAttempt,
+        attempt: WebhookAttempt | None,
         answer: StoredResponse | None = None,
         webhook: Webhook | None,
     ) -> None:
-        """Record the outcome of one more attempt. The webhook is None if the application no longer has it."""
+        """Record a new state, and the attempt that led to it, if any. The webhook is None if the app lacks it now."""
         expires, due = _expiries(webhook, state, now)
         self.change(
             transaction,
@@ -240,9 +241,9 @@ class Deliveries:
             expires=expires,
             due=due,
             completed_time=now if state in _ENDED else None,
-            error=attempt.error,
+            error=attempt.error if attempt else None,
             answer=answer,
-            attempts=[*delivery.attempts, attempt][-_MOST_ATTEMPTS:],
+            attempts=[*delivery.attempts, *([attempt] if attempt else [])][-_MOST_ATTEMPTS:],
         )
 
     def cancel(self, transaction: Transaction, delivery_id: str, now: float, webhook: Webhook | None) -> None:
@@ -353,7 +354,7 @@ def _expiries(webhook: Webhook | None, state: State, now: float) -> tuple[float,
     if state == "pending":
         return NEVER, now + _UNSEEN
     keep_ids, keep_bodies = (_DEFAULT, _DEFAULT) if webhook is None else (webhook.keep_ids, webhook.keep_bodies)
-    return now + keep_ids, now + (keep_bodies if state == "done" else keep_ids)
+    return now + keep_ids, now + (keep_bodies if state in ("done", "unhandled") else keep_ids)
 
 
 def _json(value: Any) -> str:

@@ -82,7 +82,7 @@ class Inbox:
         """
         arrival = Arrival.of(webhook, event, request_id)
         known = self._lookup(arrival)
-        if known is not None and known.state != "failed":
+        if known is not None and not _may_run(known, arrival):
             return _repeat(known, arrival)
         return self._run(arrival, caller, is_new=known is None)
 
@@ -115,7 +115,8 @@ class Inbox:
 
         try:
             webhook = arrival.webhook
-            result = self.runtime.write(accept, caller, timeout=_writer_timeout(webhook.provider), name=webhook.name)
+            timeout, name = _writer_timeout(webhook.provider), webhook.handler_name(arrival.event.type)
+            result = self.runtime.write(accept, caller, timeout=timeout, name=name)
         except (Exception, SystemExit) as error:
             if isinstance(error, Exception) and is_engine_failure(error):
                 raise
@@ -124,12 +125,11 @@ class Inbox:
                 return self._fail(arrival, started, error)
         else:
             if isinstance(result, StoredResponse):
-                verb = "accepted" if result.status < 400 else "not accepted"
-                _log(logging.INFO, arrival, f"was {verb} with {result.status}")
+                _log(logging.INFO, arrival, _outcome(arrival, result))
                 return result
             known = result
         # A duplicate was faster, and this one met its effects or its row.
-        if known.state != "failed":
+        if not _may_run(known, arrival):
             return _repeat(known, arrival)
         return self._run(arrival.fresh(), caller, is_new=False)
 
@@ -151,10 +151,13 @@ class Inbox:
         self, calls: MutationCalls, arrival: Arrival, known: WebhookDelivery | None, started: float
     ) -> StoredResponse | WebhookDelivery:
         """Commit the effects of a delivery, its row and the response; or return the row that makes it a duplicate."""
-        if known is not None and known.state != "failed":
+        if known is not None and not _may_run(known, arrival):
             return known
         if known is not None and not self.deliveries.is_content_of(calls.transaction, arrival, known):
             return OTHER_CONTENT
+        if not arrival.webhook.handles(arrival.event.type):
+            self._record(calls.transaction, arrival, known, "unhandled", None, None)
+            return _unhandled_response(arrival.webhook)
         if arrival.webhook.mode == "enqueue":
             self.queue.add(calls, arrival, known)
             return accepted_response(arrival.webhook.provider)
@@ -187,7 +190,7 @@ class Inbox:
         def work(transaction: Transaction) -> None:
             self.runtime.times.begin(clock())
             known = self.deliveries.find(transaction, arrival)
-            if known is None or known.state == "failed":  # unless a duplicate succeeded concurrently
+            if known is None or _may_run(known, arrival):  # unless a duplicate succeeded concurrently
                 self._record(transaction, arrival, known, state, attempt, answer)
 
         try:
@@ -203,7 +206,7 @@ class Inbox:
         arrival: Arrival,
         known: WebhookDelivery | None,
         state: State,
-        attempt: WebhookAttempt,
+        attempt: WebhookAttempt | None,
         answer: StoredResponse | None,
     ) -> None:
         rows, now = self.deliveries, self.runtime.clock()
@@ -224,6 +227,11 @@ def accepted_response(provider: Provider) -> StoredResponse:
     return SILENT_OK if provider.profile.shows_answers else ACCEPTED
 
 
+def _unhandled_response(webhook: Webhook) -> StoredResponse:
+    """Return the response for a delivery without a handler, the same as for one with a handler."""
+    return accepted_response(webhook.provider) if webhook.mode == "enqueue" else plain_response(webhook.provider)
+
+
 def stop_response(provider: Provider) -> StoredResponse:
     """Return the response that stops the sender's retries."""
     profile, plain = provider.profile, plain_response(provider)
@@ -235,6 +243,13 @@ def is_engine_failure(error: Exception) -> bool:
     if isinstance(error, UnavailableError):
         return error.by_engine
     return isinstance(error, OverloadedError | MigrationRequiredError | RateLimitedError)
+
+
+def _may_run(known: WebhookDelivery, arrival: Arrival) -> bool:
+    """Return whether a known delivery has no effects yet, so that the handler runs when it is sent again."""
+    if known.state == "unhandled":
+        return arrival.webhook.handles(arrival.event.type)  # one was added since
+    return known.state == "failed"
 
 
 def _repeat(known: WebhookDelivery, arrival: Arrival) -> StoredResponse:
@@ -256,6 +271,12 @@ def _repeat_response(known: WebhookDelivery, webhook: Webhook) -> StoredResponse
         return known.answer
     is_queued = known.state == "pending" or webhook.mode == "enqueue"
     return accepted_response(webhook.provider) if is_queued else plain_response(webhook.provider)
+
+
+def _outcome(arrival: Arrival, answer: StoredResponse) -> str:
+    if not arrival.webhook.handles(arrival.event.type):
+        return f"has no handler for its type, and was acknowledged with {answer.status}"
+    return f"was {'accepted' if answer.status < 400 else 'not accepted'} with {answer.status}"
 
 
 def _log(level: int, arrival: Arrival, outcome: str) -> None:

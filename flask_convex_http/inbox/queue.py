@@ -107,8 +107,11 @@ class DeliveryQueue:
         if webhook is None and started - delivery.received < _UNKNOWN_FOR:
             self._schedule(calls, delivery.id, started + _LOOK_AGAIN)
             return None
+        if webhook is not None and not webhook.handles(delivery.type):
+            self._finish(calls, delivery, webhook, "unhandled", started, None)
+            return None
         if webhook is not None:
-            calls.restart_limit(webhook.name)
+            calls.restart_limit(webhook.handler_name(delivery.type))
         try:
             calls.attempt(lambda: self._handle(calls, webhook, delivery))
         except NoRetry as error:
@@ -197,14 +200,26 @@ class DeliveryQueue:
         self, calls: MutationCalls, delivery: WebhookDelivery, webhook: Webhook | None, attempt: WebhookAttempt
     ) -> None:
         """End a delivery as done or dead, and schedule the next of its lane."""
-        rows, transaction = self.deliveries, calls.transaction
         state: State = "done" if attempt.outcome == "success" else "dead"
         if state == "dead":
             logger.error("Webhook %s: delivery %s is dead: %s", delivery.source, delivery.event_id, attempt.error)
-        else:
+        self._finish(calls, delivery, webhook, state, attempt.ended, attempt)
+
+    def _finish(
+        self,
+        calls: MutationCalls,
+        delivery: WebhookDelivery,
+        webhook: Webhook | None,
+        state: State,
+        ended: float,
+        attempt: WebhookAttempt | None,
+    ) -> None:
+        """Record the last state of a delivery, and schedule the next of its lane."""
+        rows, transaction = self.deliveries, calls.transaction
+        if state != "dead":
             kind = delivery.type or "no type"
-            logger.info("Webhook %s: delivery %s (%s) is done", delivery.source, delivery.event_id, kind)
-        rows.record(transaction, delivery, attempt.ended, state, attempt=attempt, webhook=webhook)
+            logger.info("Webhook %s: delivery %s (%s) is %s", delivery.source, delivery.event_id, kind, state)
+        rows.record(transaction, delivery, ended, state, attempt=attempt, webhook=webhook)
         if delivery.lane is not None:
             rows.leave_lane(transaction, delivery.id)
             self.start_next(calls, delivery.source, delivery.lane)

@@ -113,7 +113,7 @@ class Webhook:
         source: The name in the inbox, unique in the application.
         path: The path of its URL.
         provider: The sender.
-        name: The name of the handler, for people.
+        name_for: Returns the name of the handler for a type of event, or None if there is none.
         run: Runs the handler and returns its result.
         mode: See `Options`.
         retry: See `Options`.
@@ -126,7 +126,7 @@ class Webhook:
     source: str
     path: str
     provider: Provider
-    name: str
+    name_for: Callable[[str], str | None]
     run: Callable[[MutationCtx, WebhookEvent], StoredResponse]
     mode: Mode = "transaction"
     retry: Retry = DEFAULT_RETRY
@@ -140,7 +140,7 @@ class Webhook:
         cls,
         path: str,
         provider: Provider,
-        name: str,
+        name_for: Callable[[str], str | None],
         run: Callable[[MutationCtx, WebhookEvent], StoredResponse],
         options: Options,
     ) -> Webhook:
@@ -159,7 +159,7 @@ class Webhook:
             source=options.source or path,
             path=path,
             provider=provider,
-            name=name,
+            name_for=name_for,
             run=run,
             mode=options.mode,
             retry=options.retry or DEFAULT_RETRY,
@@ -168,6 +168,14 @@ class Webhook:
             keep_bodies=keep_bodies.total_seconds() * 1000,
             content_window=_content_window(options),
         )
+
+    def handles(self, event_type: str) -> bool:
+        """Return whether there is a handler for a type of event."""
+        return self.name_for(event_type) is not None
+
+    def handler_name(self, event_type: str) -> str:
+        """Return the name of the handler for a type of event, for people."""
+        return self.name_for(event_type) or "handler"
 
     def handle(self, ctx: MutationCtx, event: WebhookEvent) -> StoredResponse:
         """Run the handler, and return the response.

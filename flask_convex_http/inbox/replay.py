@@ -187,7 +187,7 @@ class Replays:
             self._deliveries.record(
                 calls.transaction, delivery, now, "done", attempt=attempt, answer=kept, webhook=webhook
             )
-        return RerunResult(delivery.id, "done", f"{_name(delivery)}: {webhook.name} has run")
+        return RerunResult(delivery.id, "done", f"{_name(delivery)}: {webhook.handler_name(event.type)} has run")
 
     def _failure(self, started: float, by: By, error: BaseException) -> WebhookAttempt:
         outcome: Literal["failed", "dead"] = "dead" if isinstance(error, NoRetry) else "failed"
@@ -327,7 +327,9 @@ class Replays:
         return delivery, webhook
 
     def _event(self, snapshot: Snapshot, webhook: Webhook, delivery: WebhookDelivery) -> WebhookEvent:
-        """Return the event as it was received."""
+        """Return the event as it was received. There is a handler for it."""
+        if not webhook.handles(delivery.type):
+            raise _refused(delivery, f"there is no handler for its type; write one: .on({delivery.type!r})")
         try:
             return self._queue.event_of(snapshot, webhook, delivery)
         except NoRetry as error:

@@ -8,6 +8,7 @@ Routes are real Werkzeug rules, so that `url_for`, `flask routes`, converters an
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -44,7 +45,7 @@ from flask_convex_http.web.route_checks import (
 from flask_convex_http.web.routes import IdempotentOptions, Route, RouteOptions, RuleOptions
 from flask_convex_http.web.state import EXTENSION
 from flask_convex_http.web.views import apply_cors, cors_applier, handler_view, preflight_view, webhook_view
-from flask_convex_http.web.webhooks import Handler as WebhookHandler
+from flask_convex_http.web.webhook_handlers import WebhookHandlers
 from flask_convex_http.web.webhooks import WebhookRoute
 from flask_convex_http.webhooks.base import Provider
 
@@ -88,6 +89,7 @@ class HttpRouter(Blueprint):
     ) -> None:
         super().__init__(name, import_name, **options)
         self.routes: list[Route] = []
+        self._webhooks: list[WebhookHandlers] = []
         self._endpoints: set[str] = set()
         self._taken: dict[tuple[str, str], str] = {}
         self._cors = cors_policy(cors, None)
@@ -238,8 +240,10 @@ class HttpRouter(Blueprint):
         dedupe_window: timedelta | None = None,
         max_body_bytes: int | None = None,
         endpoint: str | None = None,
-    ) -> Callable[[WebhookHandler], WebhookHandler]:
+    ) -> WebhookHandlers:
         """Register a handler for verified webhooks. It runs as one mutation, and its effects happen once.
+
+        The result decorates one function for every event, or one for each type of event: see `WebhookHandlers.on`.
 
         The signature is verified on the raw body before anything else. A delivery that does not verify is rejected with
         400, or the status that its sender demands, and never reaches the database. A duplicate gets the response of the
@@ -265,7 +269,7 @@ class HttpRouter(Blueprint):
                 long as ids are kept.
             max_body_bytes: The body limit in bytes. By default the router's, or else the sender's own cap if it
                 publishes one.
-            endpoint: The name of the endpoint, by default the handler's.
+            endpoint: The name of the endpoint, by default the handler's, or made of the path for handlers of types.
 
         Raises:
             RegistrationError: The options cannot work, or path and method are registered already.
@@ -287,23 +291,26 @@ class HttpRouter(Blueprint):
             dedupe_window=dedupe_window,
         )
 
-        def decorate(handler: WebhookHandler) -> WebhookHandler:
-            webhook = WebhookRoute.of(rule, provider, handler, options)
-            name = self._endpoint(handler, endpoint)
-            wanted = limits.or_else(self._limits).or_else(Limits(body=provider.profile.max_body_bytes))
-            path = checked_path(rule, None)
+        path = checked_path(rule, None)
+        webhook = WebhookRoute.of(rule, provider, options)
+        wanted = limits.or_else(self._limits).or_else(Limits(body=provider.profile.max_body_bytes))
+
+        def add_route(handler: Callable[..., Any] | None) -> None:
             methods = ("POST", *provider.handshake_methods)
             self._refuse_twice(path, methods)
-            self._add(path, name, webhook_view(webhook, wanted), methods, None, {})
+            name = self._endpoint(handler, endpoint) if handler else self._endpoint_of_path(path, endpoint)
+            self._add(path, name, webhook_view(webhook, wanted, name, handler), methods, None, {})
             self.routes[-1] = replace(self.routes[-1], webhook=webhook)
-            mark(handler)
-            return handler
 
-        return decorate
+        handlers = WebhookHandlers(rule, webhook, add_route, lambda: self._got_registered_once)
+        self._webhooks.append(handlers)
+        return handlers
 
     def register(self, app: Flask, options: dict[str, Any]) -> None:  # type: ignore[override]  # App in sansio
         """Register the blueprint on an app; Flask calls this."""
         prepare(app)
+        for webhook in self._webhooks:
+            webhook.check()
         if not self._preflights_added:
             self._preflights_added = True
             self._add_preflights()
@@ -350,7 +357,7 @@ class HttpRouter(Blueprint):
         self._endpoints.add(endpoint)
         self._taken.update({(path, method): endpoint for method in methods})
 
-    def _endpoint(self, handler: Callable[..., Any], endpoint: str | None) -> str:
+    def _endpoint(self, handler: Callable[..., Any] | None, endpoint: str | None) -> str:
         name = str(endpoint or getattr(handler, "__name__", "handler"))
         if name not in self._endpoints:
             return name
@@ -359,6 +366,13 @@ class HttpRouter(Blueprint):
         raise RegistrationError(
             f"The endpoint {name!r} of {self.name!r} is taken; rename the function or pass endpoint="
         )
+
+    def _endpoint_of_path(self, path: str, endpoint: str | None) -> str:
+        """Return the endpoint of a webhook with handlers for types, whose names say nothing about all of them."""
+        name = endpoint or re.sub(r"\W+", "_", path).strip("_") or "webhook"
+        if name not in self._endpoints or endpoint is not None:
+            return self._endpoint(None, name)
+        return next(more for number in itertools.count(2) if (more := f"{name}_{number}") not in self._endpoints)
 
     def _refuse_twice(self, path: str, methods: tuple[str, ...]) -> None:
         for method in methods:

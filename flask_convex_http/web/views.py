@@ -74,8 +74,17 @@ def _prepare(operation: Operation, backend: Backend, values: dict[str, Any]) -> 
     read_variables(operation.converters, values)
 
 
-def webhook_view(webhook: WebhookRoute, limits: Limits) -> Callable[..., Response]:
-    """Return the Flask view of a webhook."""
+def webhook_view(
+    webhook: WebhookRoute, limits: Limits, name: str, handler: Callable[..., Any] | None
+) -> Callable[..., Response]:
+    """Return the Flask view of a webhook.
+
+    Args:
+        webhook: The webhook.
+        limits: The limits of its body.
+        name: The name of its endpoint.
+        handler: Its handler, or None if it has handlers for types.
+    """
 
     def view(**values: Any) -> Response:
         app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
@@ -85,8 +94,8 @@ def webhook_view(webhook: WebhookRoute, limits: Limits) -> Callable[..., Respons
         limits.apply(current, app, backend_of(app).settings)
         return to_response(app, webhook.receive(None, current))
 
-    view.__name__ = getattr(webhook.handler, "__name__", "view")
-    view.__doc__ = webhook.handler.__doc__
+    view.__name__ = getattr(handler, "__name__", name)
+    view.__doc__ = None if handler is None else handler.__doc__
     return view
 
 

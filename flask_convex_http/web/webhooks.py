@@ -6,10 +6,8 @@ Rejected deliveries are recorded outside the database (`inbox.rejections`).
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from flask import Flask, Request, Response, current_app
 from werkzeug.exceptions import HTTPException
@@ -26,7 +24,6 @@ from flask_convex_http.errors import (
     VerificationUnavailableError,
     WebhookFailedError,
 )
-from flask_convex_http.functions.function import Function
 from flask_convex_http.inbox.batches import receive_batch
 from flask_convex_http.inbox.inbox import plain_response
 from flask_convex_http.inbox.registry import Options, Webhook
@@ -34,13 +31,13 @@ from flask_convex_http.inbox.rejections import Rejection
 from flask_convex_http.log import logger_of
 from flask_convex_http.runtime import Caller, MutationCtx
 from flask_convex_http.schema.system_tables import StoredResponse
+from flask_convex_http.web.event_handlers import EventHandler, EventHandlers
 from flask_convex_http.web.handshakes import handshake_response
 from flask_convex_http.web.matching import path_of, variables_of
 from flask_convex_http.web.request_ids import request_id
 from flask_convex_http.web.requests import refuse_compressed
 from flask_convex_http.web.responses import has_own_handler, public_error, to_response
-from flask_convex_http.web.route_checks import GUARDED, LIMITED
-from flask_convex_http.web.state import backend_of, site_of, webhooks_of
+from flask_convex_http.web.state import EXTENSION, backend_of, site_of, webhooks_of
 from flask_convex_http.web.stored_responses import as_response, stored
 from flask_convex_http.webhooks.base import Provider
 from flask_convex_http.webhooks.events import Delivery, HandshakeReply, WebhookEvent
@@ -48,8 +45,6 @@ from flask_convex_http.webhooks.headers import METHOD, URL, WsgiHeaders, url_of
 from flask_convex_http.webhooks.profiles import Profile
 
 logger = logger_of("webhooks")
-
-Handler = Callable[[MutationCtx, WebhookEvent], Any]
 
 _MASK = "(not kept)"
 
@@ -60,17 +55,17 @@ class WebhookRoute:
 
     Attributes:
         provider: The sender.
-        handler: The handler.
         options: The options of `HttpRouter.webhook`.
+        handlers: The handlers, each with its pattern.
     """
 
     provider: Provider
-    handler: Handler
     options: Options
+    handlers: EventHandlers
 
     @classmethod
-    def of(cls, rule: str, provider: Provider, handler: Handler, options: Options) -> WebhookRoute:
-        """Return a webhook, with its options checked.
+    def of(cls, rule: str, provider: Provider, options: Options) -> WebhookRoute:
+        """Return a webhook without handlers, with its options checked.
 
         Raises:
             RegistrationError: The webhook cannot work.
@@ -80,26 +75,31 @@ class WebhookRoute:
                 f"{type(provider).__name__} has no profile, which says how its sender behaves; give the class "
                 "profile = Profile(...)"
             )
-        _check_handler(handler)
-        if options.mode == "enqueue" and hasattr(handler, LIMITED):
-            raise RegistrationError(
-                f'{_name(handler)} has a rate limit, which needs the request, and mode="enqueue", which runs it '
-                "without one; drop one of them"
-            )
         _check_fixed(rule)
-        Webhook.of(rule, provider, _name(handler), _run(handler, provider), options)  # checks the options now
-        return cls(provider, handler, options)
+        route = cls(provider, options, EventHandlers(provider))
+        route._webhook(rule)  # checks the options now
+        return route
+
+    @property
+    def events(self) -> tuple[EventHandler, ...]:
+        """The handlers in the order of their registration, with their patterns, types and docstrings."""
+        return tuple(self.handlers.by_pattern.values())
 
     def register(self, app: Flask, endpoint: str, path: str) -> None:
         """Add the webhook to an app's inbox, under its full path.
 
         Raises:
-            RegistrationError: Another webhook has its source.
+            RegistrationError: Another webhook has its source, or the annotation of a handler cannot work.
         """
         path = path_of(app, endpoint, path)
         _check_fixed(path)
-        run, name = _run(self.handler, self.provider), _name(self.handler)
-        webhooks_of(app).add(Webhook.of(path, self.provider, name, run, self.options), endpoint)
+        if EXTENSION in app.extensions:  # otherwise the first delivery does so
+            self.handlers.bind(backend_of(app).schema)
+        webhooks_of(app).add(self._webhook(path), endpoint)
+
+    def _webhook(self, path: str) -> Webhook:
+        run = _run(self.handlers, self.provider)
+        return Webhook.of(path, self.provider, self.handlers.name_for, run, self.options)
 
     def receive(self, ctx: object, request: Request) -> Response:
         """Receive a delivery; the view."""
@@ -131,38 +131,6 @@ class WebhookRoute:
                 raise WebhookFailedError("A webhook's handler failed") from error  # the delivery itself is valid
             raise
         return as_response(app, answer)
-
-
-def _check_handler(handler: Handler) -> None:
-    if isinstance(handler, Function) or not callable(handler) or not _takes_two(handler):
-        raise RegistrationError(
-            f"{_name(handler)} is no handler of webhooks; write a plain function: "
-            f"def {_name(handler)}(ctx: MutationCtx, event: WebhookEvent)"
-        )
-    if inspect.iscoroutinefunction(inspect.unwrap(handler)):
-        raise RegistrationError(f"{_name(handler)} is async; a webhook runs in a transaction: write def")
-    if hasattr(handler, GUARDED):
-        raise RegistrationError(
-            f"{_name(handler)} asks for a key or a token, and senders of webhooks have none: their signature is "
-            "checked; drop the decorator"
-        )
-
-
-def _takes_two(handler: Handler) -> bool:
-    """Return whether a handler accepts a ctx and an event, as far as its signature tells."""
-    try:
-        signature = inspect.signature(handler)
-        signature.bind(None, None)
-    except TypeError:
-        return False
-    except ValueError:  # a built-in function, for example
-        return True
-    first = next(iter(signature.parameters.values())).annotation
-    return getattr(first, "__name__", first) not in ("ActionCtx", "WebhookEvent", "Request")
-
-
-def _name(handler: Handler) -> str:
-    return str(getattr(handler, "__name__", "handler"))
 
 
 def _check_fixed(path: str) -> None:
@@ -280,12 +248,14 @@ def _reason(error: ConvexHTTPError) -> str:
     return "missing-secret" if isinstance(error, MissingSecretError) else "too-large"
 
 
-def _run(handler: Handler, provider: Provider) -> Callable[[MutationCtx, WebhookEvent], StoredResponse]:
+def _run(handlers: EventHandlers, provider: Provider) -> Callable[[MutationCtx, WebhookEvent], StoredResponse]:
     """Return a handler whose result is a response that can be stored."""
 
     def run(ctx: MutationCtx, event: WebhookEvent) -> StoredResponse:
+        if not handlers.is_bound:
+            handlers.bind(backend_of(current_app).schema)
         try:
-            value = handler(ctx, event)
+            value = handlers.run(ctx, event)
         except HTTPException as error:
             _check_error(error)
             raise

@@ -78,6 +78,8 @@ class Provider(ABC):
     profile: Profile
     #: Whether the sender issues its secrets. Otherwise people choose them.
     issues_secrets: ClassVar[bool] = True
+    #: Where `object_of` finds the object in the payload, for messages and descriptions; empty for the payload itself.
+    object_field: ClassVar[str] = "data"
     #: The headers that a delivery must have, each with the headers that may replace it.
     required_headers: Sequence[tuple[str, ...]] = ()
     #: Methods besides POST that the sender verifies a URL with, such as ("GET",). See `unsigned_handshake`.
@@ -312,6 +314,13 @@ class Provider(ABC):
             delivery: The element's own delivery: its body is the JSON of the element.
         """
         raise NotImplementedError(f"{type(self).__name__} has no batches")
+
+    def object_of(self, event: WebhookEvent) -> Any:
+        """Return the object that the event is about: the third parameter of a handler of `.on(...)`.
+
+        By default it is the event's data. A provider with another object also sets `object_field`.
+        """
+        return event.data
 
     def fingerprint(self, event: WebhookEvent) -> str:
         """Return a digest of the content, by which `dedupe="content"` recognises an event under another id.

@@ -61,6 +61,7 @@ class ConfiguredProvider(Provider):
     """
 
     issues_secrets = False
+    object_field = ""
     _batch = False
 
     def __init__(

@@ -40,6 +40,7 @@ class GitHub(Provider):
     """
 
     name = "github"
+    object_field = ""
     issues_secrets = False
     required_headers = ((_HEADER,),)
     profile = Profile(

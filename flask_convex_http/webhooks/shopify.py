@@ -40,6 +40,7 @@ class Shopify(Provider):
     """
 
     name = "shopify"
+    object_field = ""
     required_headers = ((_HEADER,),)
     profile = Profile(
         signed=("body",),

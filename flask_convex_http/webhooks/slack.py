@@ -52,6 +52,7 @@ class Slack(Provider):
     """
 
     name = "slack"
+    object_field = "event"
     required_headers = ((_SIGNATURE,), (_TIMESTAMP,))
     profile = Profile(
         signed=("body", _TIMESTAMP),

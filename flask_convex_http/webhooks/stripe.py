@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import hmac
 from datetime import timedelta
+from typing import Any
 
 from flask_convex_http.errors import VerificationError
 from flask_convex_http.webhooks.base import Provider
-from flask_convex_http.webhooks.events import Content, Delivery
-from flask_convex_http.webhooks.parsing import parse_object, parse_timestamp, require_utf8, text_field
+from flask_convex_http.webhooks.events import Content, Delivery, WebhookEvent
+from flask_convex_http.webhooks.parsing import field_at, parse_object, parse_timestamp, require_utf8, text_field
 from flask_convex_http.webhooks.profiles import Profile
 from flask_convex_http.webhooks.secrets import Secrets
 from flask_convex_http.webhooks.tolerance import DEFAULT_TOLERANCE
@@ -40,6 +41,7 @@ class Stripe(Provider):
     """
 
     name = "stripe"
+    object_field = "data.object"
     required_headers = ((_HEADER,),)
     profile = Profile(
         signed=("body", _HEADER),  # the t= in it
@@ -99,6 +101,12 @@ class Stripe(Provider):
             data={} if data is None else data,
             payload=payload,
         )
+
+    def object_of(self, event: WebhookEvent) -> Any:
+        """Return the object in the data of a snapshot event, or the related object of a thin event."""
+        if isinstance(event.data, dict) and "object" in event.data:
+            return event.data["object"]
+        return field_at(event.payload, "related_object")
 
 
 def _items(delivery: Delivery) -> list[tuple[str, str, str]]:

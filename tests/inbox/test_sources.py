@@ -185,7 +185,7 @@ def test_finding_webhooks(tmp_path: Path) -> None:
         assert {webhook.path for webhook in webhooks.find("stripe")} == {"/a", "/b"}
         assert (webhooks.find("nobody"), webhooks.get("/a"), len(webhooks)) == ([], None, 3)
         shop = webhooks.get("shop")
-        assert shop is not None and (shop.name, shop.mode) == ("record", "transaction")
+        assert shop is not None and (shop.handler_name("order.paid"), shop.mode) == ("record", "transaction")
 
 
 # --- options ---------------------------------------------------------------------------------------------------------

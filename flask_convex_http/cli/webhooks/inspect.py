@@ -54,11 +54,18 @@ _LONGEST_ID = 72
 @since_option
 @status_option(*STATES, _REJECTED)
 @type_option
+@click.option("--unhandled", is_flag=True, help="Only those without a handler for their type.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=20, show_default=True, help="The maximum number.")
 @json_option
 @with_appcontext
 def list_deliveries(
-    source: str | None, since: Time | None, status: str | None, event_type: str | None, limit: int, as_json: bool
+    source: str | None,
+    since: Time | None,
+    status: str | None,
+    event_type: str | None,
+    unhandled: bool,
+    limit: int,
+    as_json: bool,
 ) -> None:
     """List the deliveries in the inbox, newest first.
 
@@ -71,9 +78,13 @@ def list_deliveries(
       flask convex webhooks list
       flask convex webhooks list --source stripe --since 2h --type 'invoice.*'
       flask convex webhooks list --status failed --json
+      flask convex webhooks list --unhandled
       flask convex webhooks list --status rejected
     """
     backend = current_backend()
+    if unhandled and status not in (None, "unhandled"):
+        raise click.UsageError(f"--unhandled does not go with --status {status}.")
+    status = "unhandled" if unhandled else status
     if status == _REJECTED:
         if event_type is not None:
             raise click.UsageError("--type does not go with --status rejected: their events are not verified.")

@@ -30,8 +30,9 @@ from flask_convex_http.inbox.replay import Preview, Replays, RerunResult
 from flask_convex_http.runtime.row_changes import FieldChange, RowChange, SystemChange
 from flask_convex_http.web.state import current_backend
 
-#: The states that can be replayed or purged, and those that are retried without `--status`.
+#: The states that are replayed, purged and retried without `--status`.
 _RUN: tuple[State, ...] = ("failed", "dead", "done")
+_PURGED: tuple[State, ...] = (*_RUN, "unhandled")
 _FAILED: tuple[State, ...] = ("failed", "dead")
 #: Deliveries that one transaction purges. Longer transactions would keep other writers waiting.
 _BATCH = 500
@@ -49,7 +50,7 @@ _limit_option = click.option("--limit", type=click.IntRange(min=1), help="With f
 @_ids_argument
 @source_option
 @since_option
-@status_option(*_RUN)
+@status_option(*_RUN, "unhandled")
 @type_option
 @_limit_option
 @click.option("--dry-run", is_flag=True, help="Show what would change, and commit nothing.")
@@ -73,7 +74,7 @@ def replay(
     order of arrival, also those that are done. Each is verified as of the time it was received and is a transaction of
     its own: a failed one has no effects. --dry-run runs each one and rolls it back. The preview may contain personal
     data, and effects outside of the database are not rolled back. A delivery that waits for a worker is refused; use
-    retry.
+    retry. Filters select unhandled deliveries only with --status unhandled.
 
     \b
     Examples:
@@ -146,7 +147,7 @@ def _system_change(change: SystemChange) -> str:
 @_ids_argument
 @source_option
 @since_option
-@status_option("pending", *_FAILED)
+@status_option("pending", *_FAILED, "unhandled")
 @type_option
 @_limit_option
 @json_option
@@ -238,9 +239,9 @@ def _selected(
     backend: Backend, selection: Selection, older_than: datetime.timedelta | None
 ) -> tuple[list[str], list[RerunResult]]:
     if selection.names:
-        return selection.ids(backend, _RUN)
+        return selection.ids(backend, _PURGED)
     until = None if older_than is None else in_milliseconds(older_than, backend.clock())
-    conditions = with_changes(selection.conditions(backend, _RUN), until=until)
+    conditions = with_changes(selection.conditions(backend, _PURGED), until=until)
     return list(InboxReader(backend.inbox).ids(conditions)), []
 
 
