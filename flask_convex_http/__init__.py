@@ -14,6 +14,8 @@ A webhook goes `web/`, `inbox/`, `runtime/`. Scheduled work goes `scheduling/`, 
 `storage/`, `storage/blobs/`. The root has the wiring (`extension`, `backend`, `config`) and what every folder uses.
 """
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
 from flask_convex_http.database.query import Page as Page
 from flask_convex_http.errors import ArgumentRangeError as ArgumentRangeError
 from flask_convex_http.errors import ArgumentValidationError as ArgumentValidationError
@@ -112,3 +114,16 @@ from flask_convex_http.webhooks import Stripe as Stripe
 from flask_convex_http.webhooks import Svix as Svix
 from flask_convex_http.webhooks import WebhookEvent as WebhookEvent
 from flask_convex_http.webhooks import from_env as from_env
+from flask_convex_http.webhooks import providers as _providers
+
+if _TYPE_CHECKING:
+    from flask_convex_http.webhooks.providers import Polar as Polar
+    from flask_convex_http.webhooks.providers import Resend as Resend
+else:
+
+    def __getattr__(name: str) -> object:
+        """Import the provider of a sender when it is first asked for."""
+        return getattr(_providers, name)
+
+    def __dir__() -> list[str]:
+        return [*globals(), *_providers.FILES]

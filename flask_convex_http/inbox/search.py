@@ -193,7 +193,7 @@ def _webhook_at(webhooks: Webhooks, name: str, source: str) -> Webhook:
     if webhook is None:
         raise ValueError(f"This app has no webhook with the source {source!r}. {_listed(webhooks)}")
     provider = webhook.provider.name
-    if name not in (webhook.source, webhook.path) and SENDERS.get(name, name) != provider:
+    if name not in (webhook.source, webhook.path) and provider not in (name, SENDERS.get(name, name)):
         raise ValueError(f"The webhook {source!r} receives deliveries of {provider}, not of {name}")
     return webhook
 

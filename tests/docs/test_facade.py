@@ -15,7 +15,7 @@ API = DOCS / "reference" / "api"
 
 def exported(module: types.ModuleType) -> set[str]:
     """Return the public names of a module, without the modules below it."""
-    found = vars(module).items()
+    found = [(name, getattr(module, name)) for name in dir(module)]
     return {name for name, value in found if not name.startswith("_") and not isinstance(value, types.ModuleType)}
 
 

@@ -6,10 +6,11 @@ from hypothesis import strategies as st
 
 from flask_convex_http.errors import VerificationError
 from flask_convex_http.webhooks import Provider, Slack
+from tests.fuzz import webhook_inputs
 from tests.fuzz.webhook_inputs import one_input, seeds
 from tests.webhooks.senders import SENDERS
 
-INDEX = {name: index for index, name in enumerate(sorted(SENDERS))}
+INDEX = {name: index for index, name in enumerate(sorted(webhook_inputs.SENDERS))}
 
 
 @given(st.binary(max_size=200))

@@ -67,6 +67,9 @@ class Sender:
     secret: str = SECRET
     old_secret: str = OLD_SECRET
     other_secret: str = OTHER_SECRET
+    body: bytes = BODY
+    #: False for a sender that only sends its secret.
+    signs_body: bool = True
 
     @property
     def signing_secret(self) -> str:
@@ -77,9 +80,10 @@ class Sender:
         """Create the provider."""
         return self.build(secret=self.secret if secret is None else secret, **options)
 
-    def headers(self, *, secret: str | None = None, body: bytes = BODY, at: int = NOW) -> Headers:
+    def headers(self, *, secret: str | None = None, body: bytes | None = None, at: int = NOW) -> Headers:
         """Sign a body and return the headers of the delivery."""
-        return {"Content-Type": "application/json", **self.sign(secret or self.secret, body, at)}
+        signed = self.sign(secret or self.secret, self.body if body is None else body, at)
+        return {"Content-Type": "application/json", **signed}
 
 
 def sign_stripe(secret: str, body: bytes, at: int) -> Headers:

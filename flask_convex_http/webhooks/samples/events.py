@@ -38,13 +38,15 @@ from urllib.parse import urlencode
 
 import msgspec
 
+from flask_convex_http.webhooks.providers import FILES
+
 Payload = Mapping[str, Any]
 
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
 
 #: The senders with sample events, and the provider that verifies each.
-SENDERS = {
+SENDERS = {file: file for file in FILES.values()} | {
     "stripe": "stripe",
     "github": "github",
     "svix": "svix",

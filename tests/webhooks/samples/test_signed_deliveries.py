@@ -103,7 +103,8 @@ VERIFIERS: dict[str, Callable[[Headers, bytes], None]] = {
     "shopify": by_shopify,
     "hmac": by_hand,
 }
-ALL = [(sender, name) for sender in SENDERS for name in event_types(sender)]
+#: The samples of the other senders are verified in `tests/webhooks/providers`.
+ALL = [(sender, name) for sender in SENDERS if SENDERS[sender] in BUILD for name in event_types(sender)]
 FIRST = {name: event_types(name)[0] for name in BUILD}
 #: Providers that sign no id, and those that sign no time.
 UNSIGNED = ("github", "shopify")

@@ -1,0 +1,35 @@
+"""Providers of single senders, one file each.
+
+A file is imported when its class is first asked for, because an application has two or three of these senders. Its name
+is also the name of the provider, and that of its sample events in `samples/`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flask_convex_http.webhooks.providers.polar import Polar as Polar
+    from flask_convex_http.webhooks.providers.resend import Resend as Resend
+
+#: The file of each class.
+FILES = {
+    "Polar": "polar",
+    "Resend": "resend",
+}
+
+# Type checkers do not see it, or they would accept any name.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """Import a provider.
+
+        Raises:
+            AttributeError: There is no such provider.
+        """
+        if name not in FILES:
+            raise AttributeError(f"flask_convex_http has no attribute {name!r}")
+        provider = getattr(import_module(f"{__name__}.{FILES[name]}"), name)
+        globals()[name] = provider
+        return provider
