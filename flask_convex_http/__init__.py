@@ -104,6 +104,7 @@ from flask_convex_http.webhooks import Ed25519Signature as Ed25519Signature
 from flask_convex_http.webhooks import GitHub as GitHub
 from flask_convex_http.webhooks import Handshake as Handshake
 from flask_convex_http.webhooks import HmacSignature as HmacSignature
+from flask_convex_http.webhooks import JwtSignature as JwtSignature
 from flask_convex_http.webhooks import Profile as Profile
 from flask_convex_http.webhooks import Provider as Provider
 from flask_convex_http.webhooks import SharedSecret as SharedSecret

@@ -11,6 +11,7 @@ from flask_convex_http.webhooks.events import Handshake as Handshake
 from flask_convex_http.webhooks.events import WebhookEvent as WebhookEvent
 from flask_convex_http.webhooks.github import GitHub as GitHub
 from flask_convex_http.webhooks.hmac_signature import HmacSignature as HmacSignature
+from flask_convex_http.webhooks.jwt_signature import JwtSignature as JwtSignature
 from flask_convex_http.webhooks.profiles import Profile as Profile
 from flask_convex_http.webhooks.public_key_signatures import EcdsaSignature as EcdsaSignature
 from flask_convex_http.webhooks.public_key_signatures import Ed25519Signature as Ed25519Signature

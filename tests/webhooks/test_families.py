@@ -203,9 +203,9 @@ def test_static_secret_has_one_place(places: Any) -> None:
         SharedSecret(secret=SECRET, **places)
 
 
-def ed25519_keys() -> list[str]:
+def ed25519_keys(name: str = "a key of the tests") -> list[str]:
     """Return the spellings of a public key, and a private one last."""
-    key = Ed25519PrivateKey.from_private_bytes(SEED)
+    key = Ed25519PrivateKey.from_private_bytes(hashlib.sha256(name.encode()).digest())
     public = key.public_key()
     formats = serialization.PublicFormat.SubjectPublicKeyInfo
     pem = public.public_bytes(serialization.Encoding.PEM, formats).decode()

@@ -136,8 +136,11 @@ def send(
     if event_id is not None and (len(types) > 1 or not event_id.strip()):
         raise click.UsageError("--id is the id of one event; give one TYPE.")
     webhook = _webhook(name, source)
-    deliveries = _deliveries(webhook, sender_of(webhook, name), types, _parsed(data), Faults(**faults), event_id)
     address = _address(url, webhook.path)
+    target = address.geturl()
+    deliveries = _deliveries(
+        webhook, sender_of(webhook, name), types, _parsed(data), Faults(**faults), event_id, target
+    )
     timeout = webhook.provider.profile.timeout.total_seconds()
     attempts = [attempt for delivery in deliveries for attempt in _send(address, timeout, delivery)]
     _report(attempts, address, as_json)
@@ -176,10 +179,13 @@ def _deliveries(
     data: dict[str, Any] | None,
     faults: Faults,
     event_id: str | None,
+    url: str,
 ) -> list[SignedDelivery]:
     now = current_backend().clock()
     try:
-        return make_deliveries(webhook.provider, types, faults, now=now, sender=sender, data=data, event_id=event_id)
+        return make_deliveries(
+            webhook.provider, types, faults, now=now, sender=sender, data=data, event_id=event_id, url=url
+        )
     except (ValueError, NotImplementedError) as error:
         raise click.ClickException(printable(str(error))) from error
 
@@ -243,7 +249,7 @@ def _post(address: SplitResult, timeout: float, delivery: SignedDelivery, attemp
     with closing(connection_class(address.hostname or "", address.port, timeout=timeout)) as connection:
         connection.connect()
         attempt.connected = True
-        target = address._replace(scheme="", netloc="", fragment="").geturl()
+        target = urlsplit(delivery.url)._replace(scheme="", netloc="", fragment="").geturl()
         connection.request("POST", target, delivery.body, dict(delivery.headers))
         response = connection.getresponse()
         attempt.answer = response.read(_LONGEST_RESPONSE).decode("utf-8", "replace").partition("\n")[0].strip()

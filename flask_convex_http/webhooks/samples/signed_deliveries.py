@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from flask_convex_http.errors import MissingSecretError, VerificationError
 from flask_convex_http.webhooks.base import Provider
+from flask_convex_http.webhooks.events import SignedRequest
 from flask_convex_http.webhooks.samples.events import SampleEvent, sample_events, whole_event
 
 Verdict = Literal["accepted", "refused"]
@@ -67,6 +68,7 @@ class SignedDelivery:
         count: How many times to send it.
         verdict: Whether the receiver should accept or reject ("refused") it.
         reason: The reason for the verdict, for people.
+        url: The URL to send it to, if one was given. A sender may add a query parameter.
     """
 
     headers: Mapping[str, str] = field(repr=False)
@@ -76,6 +78,7 @@ class SignedDelivery:
     count: int = 1
     verdict: Verdict = "accepted"
     reason: str = "genuine"
+    url: str = ""
 
 
 def make_deliveries(
@@ -88,6 +91,7 @@ def make_deliveries(
     data: Mapping[str, Any] | None = None,
     event_id: str | None = None,
     event_type: str | None = None,
+    url: str = "",
 ) -> list[SignedDelivery]:
     """Return signed deliveries in the order in which to send them.
 
@@ -100,6 +104,7 @@ def make_deliveries(
         data: Changes of the sample event's data, merged deeply. With data the type may be any.
         event_id: The id of the only event. By default it is new.
         event_type: The type of a whole payload, for senders that put it into a header.
+        url: The URL to send them to, for senders that sign it.
 
     Raises:
         MissingSecretError: The provider has no secret that can sign.
@@ -116,16 +121,16 @@ def make_deliveries(
             raise ValueError("event_type goes with a whole payload: name the sample's type as the event")
         types = [event] if isinstance(event, str) else list(event)
         events = sample_events(sender or provider.name, types, data, now=signed_at, event_id=event_id)
-    return _deliveries(provider, events, faults, signed_at, now)
+    return _deliveries(provider, events, faults, signed_at, now, url)
 
 
 def _deliveries(
-    provider: Provider, events: list[SampleEvent], faults: Faults, signed_at: float, now: float
+    provider: Provider, events: list[SampleEvent], faults: Faults, signed_at: float, now: float, url: str
 ) -> list[SignedDelivery]:
     secret, is_foreign = _signing_secret(provider, faults.old_secret)
     deliveries: list[SignedDelivery] = []
     for event in _in_order(events, faults):
-        delivery = _signed(provider, event, secret, signed_at)
+        delivery = _signed(provider, event, secret, signed_at, url)
         if is_foreign:
             delivery = _forged(delivery, "signed with another secret")
         elif _is_too_old(provider, delivery, now):
@@ -142,6 +147,8 @@ def _deliveries(
 def _signing_secret(provider: Provider, is_old: bool) -> tuple[str, bool]:
     """Return the secret that signs, and whether the receiver does not have it."""
     available = provider.available_secrets()
+    if not available:  # the provider says why it cannot sign
+        return "", False
     if not is_old:
         return available[0].value, False
     if len(available) > 1:
@@ -159,19 +166,20 @@ def _in_order(events: list[SampleEvent], faults: Faults) -> list[SampleEvent]:
     return shuffled[::-1] if shuffled == events else shuffled
 
 
-def _signed(provider: Provider, event: SampleEvent, secret: str, at: float) -> SignedDelivery:
+def _signed(provider: Provider, event: SampleEvent, secret: str, at: float, url: str) -> SignedDelivery:
+    request = SignedRequest(body=event.body, url=url)
     try:
-        headers = provider.sign(event.body, secret=secret, event_id=event.id, event_type=event.type, now=at)
+        request = provider.sign_request(request, secret=secret, event_id=event.id, event_type=event.type, now=at)
     except ValueError as error:
         raise MissingSecretError(f"A secret of {provider.name} is not a valid signing secret") from error
-    others = {name: value for name, value in headers.items() if name.lower() != "content-type"}
+    others = {name: value for name, value in request.headers.items() if name.lower() != "content-type"}
     headers = {**others, "Content-Type": event.content_type}
-    return SignedDelivery(headers=headers, body=event.body, id=event.id, type=event.type)
+    return SignedDelivery(headers=headers, body=request.body, id=event.id, type=event.type, url=request.url)
 
 
 def _is_too_old(provider: Provider, delivery: SignedDelivery, now: float) -> bool:
     try:
-        provider.verify_signature(delivery.headers, delivery.body, now=now)
+        provider.verify_signature(delivery.headers, delivery.body, now=now, url=delivery.url)
     except VerificationError as error:
         return error.reason == "too-old"
     return False

@@ -52,6 +52,8 @@ from flask_convex_http.worker import ActionRunner, AttemptResult, MutationRunner
 
 logger = logger_of("jobs")
 
+#: The server of a test client.
+_URL = "http://localhost"
 #: Jobs that `run_scheduled` runs before it raises an error.
 _MAX_RUNS = 10_000
 
@@ -376,10 +378,11 @@ def deliver(
         data=data,
         event_id=event_id,
         event_type=event_type,
+        url=_URL + target,
     )
     return Responses(
         [
-            client.post(target, data=delivery.body, headers=dict(delivery.headers))
+            client.post(delivery.url.removeprefix(_URL), data=delivery.body, headers=dict(delivery.headers))
             for delivery in deliveries
             for _ in range(delivery.count)
         ]
