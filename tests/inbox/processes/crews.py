@@ -1,4 +1,4 @@
-"""Servers of the shop that are killed and restarted at once. Run as a program, it is the process they are forked from.
+"""Servers of an app that are killed and restarted at once. Run as a program, it is the process they are forked from.
 
 The servers are `flask run` and gunicorn themselves, in children of an interpreter that has imported everything. They
 start within milliseconds, so many can be killed.
@@ -22,9 +22,13 @@ from tests.crash.workers import TASKS
 from tests.example.deliveries import Delivery
 from tests.processes.servers import Response, send_request
 
-_APP = "tests.inbox.processes.shop:create_app()"
-_GUNICORN = f"gunicorn {_APP} -c python:flask_convex_http.gunicorn --threads 8 --keep-alive 60 --log-level warning"
-_COMMANDS = {"flask": f"flask --app {_APP} run --host unix://", "gunicorn": f"{_GUNICORN} --bind unix:"}
+#: The module of the shop with webhooks.
+_SHOP = "tests.inbox.processes.shop"
+_GUNICORN = "-c python:flask_convex_http.gunicorn --threads 8 --keep-alive 60 --log-level warning"
+_COMMANDS = {
+    "flask": "flask --app {app}:create_app() run --host unix://{socket}",
+    "gunicorn": f"gunicorn {{app}}:create_app() {_GUNICORN} --bind unix:{{socket}}",
+}
 
 
 def serve(*, command: str) -> None:
@@ -40,12 +44,14 @@ class Nursery(nursery.Nursery):
     Args:
         environment: Their environment.
         log: The file for their output.
+        app: The module of the app, which has `create_app`.
     """
 
-    def __init__(self, environment: dict[str, str], log: Path) -> None:
+    def __init__(self, environment: dict[str, str], log: Path, app: str = _SHOP) -> None:
+        self.app = app
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__],
+                [sys.executable, "-m", __name__, app],
                 cwd=nursery.ROOT,
                 env=environment,
                 stdin=subprocess.PIPE,
@@ -98,11 +104,12 @@ class Server:
     """
 
     def __init__(self, nursery: Nursery, kind: str, socket: Path) -> None:
-        self._nursery, self._command, self._socket = nursery, f"{_COMMANDS[kind]}{socket}", socket
+        self._nursery, self._socket = nursery, socket
+        self._command = _COMMANDS[kind].format(app=nursery.app, socket=socket)
         self._group = self._start()
 
     def deliver(self, delivery: Delivery) -> Response:
-        """Send a webhook over a connection of its own.
+        """Send a request over a connection of its own.
 
         Raises:
             OSError: The server does not listen.
@@ -150,9 +157,22 @@ def at_work(nursery: Nursery, sockets: Path) -> Iterator[list[Server]]:
             server.kill()
 
 
+def kill_some(servers: list[Server], random: Random) -> None:
+    """Kill a worker, a server or all at once. Others take their places."""
+    chance = random.random()
+    if chance < 0.6:
+        random.choice(servers).kill_worker(random)
+        return
+    victims = servers if chance < 0.8 else [random.choice(servers)]
+    for server in victims:
+        server.kill()
+    for server in victims:
+        server.restart()
+
+
 def main() -> None:
     """Fork a child for each line of standard input."""
-    for module in ("gunicorn.app.wsgiapp", "gunicorn.workers.gthread", "tests.inbox.processes.shop"):
+    for module in ("gunicorn.app.wsgiapp", "gunicorn.workers.gthread", sys.argv[1]):
         importlib.import_module(module)
     TASKS["serve"] = serve
     nursery.main()

@@ -11,7 +11,7 @@ from random import Random
 
 from tests.databases import EACH_ENGINE, databases_from
 from tests.engines.postgres.failures import FAILURES, durable_server, start
-from tests.inbox.processes.crews import Nursery, Server, at_work
+from tests.inbox.processes.crews import Nursery, Server, at_work, kill_some
 from tests.inbox.processes.customers import sending
 from tests.inbox.processes.judge import cut_short, faults, not_done_once, unfinished
 from tests.inbox.processes.servers import Deployment
@@ -27,19 +27,6 @@ def kill_often(servers: list[Server], random: Random) -> None:
     for _ in range(KILLS):
         time.sleep(random.choice((0.6, 0.1)) * random.random())
         kill_some(servers, random)
-
-
-def kill_some(servers: list[Server], random: Random) -> None:
-    """Kill a worker, a server or all at once. Others take their places."""
-    chance = random.random()
-    if chance < 0.6:
-        random.choice(servers).kill_worker(random)
-        return
-    victims = servers if chance < 0.8 else [random.choice(servers)]
-    for server in victims:
-        server.kill()
-    for server in victims:
-        server.restart()
 
 
 def wait_until_all_has_ended(folder: Path) -> None:
