@@ -115,6 +115,7 @@ from flask_convex_http.webhooks import Stripe as Stripe
 from flask_convex_http.webhooks import Svix as Svix
 from flask_convex_http.webhooks import WebhookEvent as WebhookEvent
 from flask_convex_http.webhooks import from_env as from_env
+from flask_convex_http.webhooks import per_tenant as per_tenant
 from flask_convex_http.webhooks import providers as _providers
 
 if _TYPE_CHECKING:

@@ -6,10 +6,12 @@ Registering a router fills the registry. The inbox, the workers and the commands
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Literal
+from urllib.parse import quote
 
 from flask_convex_http.error_texts import plain
 from flask_convex_http.errors import RegistrationError, WebhookFailedError
@@ -121,6 +123,7 @@ class Webhook:
         keep_ids: How long a delivery is remembered, in milliseconds.
         keep_bodies: How long its headers and body are kept, in milliseconds.
         content_window: How long an equal content is a duplicate, in milliseconds. None if only the id decides.
+        tenant: The tenant, for the webhook of one tenant; see `per_tenant`.
     """
 
     source: str
@@ -134,6 +137,7 @@ class Webhook:
     keep_ids: float = DEFAULT_IDS.total_seconds() * 1000
     keep_bodies: float = DEFAULT_BODIES.total_seconds() * 1000
     content_window: float | None = None
+    tenant: str | None = None
 
     @classmethod
     def of(
@@ -168,6 +172,35 @@ class Webhook:
             keep_bodies=keep_bodies.total_seconds() * 1000,
             content_window=_content_window(options),
         )
+
+    def of_tenant(self, tenant: str, provider: Provider) -> Webhook:
+        """Return the webhook of one tenant, with a source and a path of its own.
+
+        Args:
+            tenant: The tenant.
+            provider: The provider, with the tenant's secrets if they are known.
+        """
+        path = self._variable().sub(lambda _: quote(tenant), self.path)
+        return replace(self, source=self.tenant_source(tenant), path=path, provider=provider, tenant=tenant)
+
+    def tenant_source(self, tenant: str) -> str:
+        """Return the source of one tenant: the source with the tenant in place of the variable, or after it."""
+        if self._variable().search(self.source):
+            return self._variable().sub(lambda _: tenant, self.source)
+        return f"{self.source}/{tenant}"
+
+    def tenant_in(self, source: str) -> str | None:
+        """Return the tenant of a source, or None if it is not that of a tenant of this webhook."""
+        if self.provider.tenants is None or self.tenant is not None:
+            return None
+        before, after = (*self._variable().split(self.source, maxsplit=1), "")[:2]
+        before += "" if self._variable().search(self.source) else "/"
+        tenant = source[len(before) : len(source) - len(after)]
+        return tenant if tenant and before + tenant + after == source else None
+
+    def _variable(self) -> re.Pattern[str]:
+        name = self.provider.tenants.variable if self.provider.tenants else ""
+        return re.compile(rf"<(?:[^<>]*:)?{name}>")
 
     def handles(self, event_type: str) -> bool:
         """Return whether there is a handler for a type of event."""
@@ -226,6 +259,7 @@ class Webhooks:
                 f"The webhooks {other.path} and {webhook.path} have one source, {webhook.source!r}: what one has "
                 "received the other would take for a copy; give each its own source="
             )
+        self._check_tenants(webhook)
         self._webhooks[webhook.source] = webhook
         self._by_endpoint[endpoint] = webhook
         self._credential_headers |= webhook.provider.credential_headers
@@ -236,13 +270,28 @@ class Webhooks:
         return self._by_endpoint[endpoint]
 
     def get(self, source: str) -> Webhook | None:
-        """Return the webhook with this source, or None."""
-        return self._webhooks.get(source)
+        """Return the webhook with this source, or that of the tenant with this source, or None."""
+        return self._webhooks.get(source) or next(self._of_tenants(source), None)
 
     def find(self, name: str) -> list[Webhook]:
         """Return the webhook with this source or path, or else all webhooks of this provider."""
         exact = [webhook for webhook in self if name in (webhook.source, webhook.path)]
+        exact = exact or list(self._of_tenants(name))
         return exact or [webhook for webhook in self if webhook.provider.name == name]
+
+    def _of_tenants(self, source: str) -> Iterator[Webhook]:
+        for webhook in self:
+            tenant = webhook.tenant_in(source)
+            if tenant is not None:
+                yield webhook.of_tenant(tenant, webhook.provider)
+
+    def _check_tenants(self, webhook: Webhook) -> None:
+        for other in self:
+            if other.source != webhook.source and (other.tenant_in(webhook.source) or webhook.tenant_in(other.source)):
+                raise RegistrationError(
+                    f"The sources {other.source!r} and {webhook.source!r} are not distinct, since one has tenants: "
+                    "give one of the webhooks another source="
+                )
 
 
 def _content_window(options: Options) -> float | None:

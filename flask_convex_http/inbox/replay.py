@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import msgspec
@@ -24,11 +25,13 @@ from flask_convex_http.inbox.deliveries import Deliveries
 from flask_convex_http.inbox.inbox import Inbox, is_engine_failure, plain_response, stop_response
 from flask_convex_http.inbox.queue import DeliveryQueue
 from flask_convex_http.inbox.registry import DeclinedError, Webhook
+from flask_convex_http.inbox.tenants import webhook_of_tenant
 from flask_convex_http.log import logger_of
 from flask_convex_http.runtime import MutationCalls, Runtime
 from flask_convex_http.runtime.dry_run import dry_run
 from flask_convex_http.runtime.row_changes import RowChange, SystemChange
 from flask_convex_http.schema.system_tables import WebhookAttempt, WebhookDelivery
+from flask_convex_http.webhooks.base import Provider
 from flask_convex_http.webhooks.events import WebhookEvent
 from flask_convex_http.webhooks.headers import ELEMENT
 
@@ -96,12 +99,12 @@ class Replays:
         Raises:
             OverloadedError: The writer was not free in time. Nothing was run.
         """
-        return self._run(delivery_id, "replay", self._replay)
+        return self._run(delivery_id, "replay", partial(self._replay, self._provider_of(delivery_id)))
 
     def preview(self, delivery_id: str) -> Preview | RerunResult:
         """Return the effects that a replay would have, or a step if nothing can be run."""
         try:
-            return self._preview(delivery_id)
+            return self._preview(delivery_id, self._provider_of(delivery_id))
         except _RefusedError as refused:
             return refused.step
 
@@ -149,11 +152,11 @@ class Replays:
             self._runtime.engine.write(lambda transaction: self._record_attempt(transaction, delivery_id, attempt))
             return _failed(delivery_id, attempt)
 
-    def _replay(self, calls: MutationCalls, delivery_id: str, started: float) -> RerunResult:
+    def _replay(self, provider: Provider | None, calls: MutationCalls, delivery_id: str, started: float) -> RerunResult:
         delivery, webhook = self._found(calls.transaction, delivery_id)
         if delivery.state == "pending":
             raise _refused(delivery, "it has not run yet, and a worker is to run it; `retry` has that done now")
-        event = self._verified(calls.transaction, webhook, delivery)
+        event = self._verified(calls.transaction, webhook, delivery, provider)
         return self._handle(calls, webhook, delivery, event, "replay", started)
 
     def _retry(self, calls: MutationCalls, delivery_id: str, started: float) -> RerunResult:
@@ -243,10 +246,10 @@ class Replays:
 
     # --- a dry run -------------------------------------------------------------------------------------------------
 
-    def _preview(self, delivery_id: str) -> Preview:
+    def _preview(self, delivery_id: str, provider: Provider | None) -> Preview:
         with self._runtime.engine.snapshot() as snapshot:
             delivery, webhook = self._found(snapshot, delivery_id)
-            event = self._verified(snapshot, webhook, delivery)
+            event = self._verified(snapshot, webhook, delivery, provider)
         outcome = dry_run(self._runtime, lambda calls: self._run_handler(calls, webhook, event))
         status, error = outcome.result
         return Preview(
@@ -316,6 +319,16 @@ class Replays:
     def _queue(self) -> DeliveryQueue:
         return self.inbox.queue
 
+    def _provider_of(self, delivery_id: str) -> Provider | None:
+        """Return the provider of a tenant's delivery, with the tenant's secrets. Otherwise None."""
+        with self._runtime.engine.snapshot() as snapshot:
+            delivery = self._deliveries.get(snapshot, delivery_id)
+        webhook = None if delivery is None else self.inbox.webhooks.get(delivery.source)
+        if webhook is None or webhook.tenant is None:
+            return None
+        found = webhook_of_tenant(self._runtime, webhook, webhook.tenant)
+        return None if found is None else found.provider
+
     def _found(self, snapshot: Snapshot, delivery_id: str) -> tuple[WebhookDelivery, Webhook]:
         delivery = self._deliveries.get(snapshot, delivery_id)
         if delivery is None:
@@ -337,13 +350,15 @@ class Replays:
         except VerificationError as error:
             raise _refused(delivery, f"{webhook.provider.name} finds no event in it any more: {error}") from error
 
-    def _verified(self, snapshot: Snapshot, webhook: Webhook, delivery: WebhookDelivery) -> WebhookEvent:
+    def _verified(
+        self, snapshot: Snapshot, webhook: Webhook, delivery: WebhookDelivery, provider: Provider | None
+    ) -> WebhookEvent:
         """Return the event, if its signature verifies as of the time of arrival. An element of a batch has none."""
         event = self._event(snapshot, webhook, delivery)
         if ELEMENT in event.headers:  # the signature of its batch was verified, and is not that of an element
             return event
         try:
-            webhook.provider.verify(event.headers, event.body, now=delivery.received)
+            (provider or webhook.provider).verify(event.headers, event.body, now=delivery.received)
         except VerificationError as error:
             reason = (
                 f"it cannot be verified as of the time it was received: {error}. It was signed with "

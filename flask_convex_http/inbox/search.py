@@ -154,7 +154,9 @@ def sources_named(stored: Iterable[str], webhooks: Webhooks, name: str) -> froze
     """
     if name in stored:
         return frozenset({name})
-    return frozenset(webhook.source for webhook in webhooks.find(name))
+    found = webhooks.find(name)
+    tenants = [source for source in stored if any(webhook.tenant_in(source) for webhook in found)]
+    return frozenset((*(webhook.source for webhook in found), *tenants))
 
 
 def find_webhook(webhooks: Webhooks, name: str, source: str | None = None) -> Webhook:

@@ -22,6 +22,8 @@ def describe_secrets(webhooks: Webhooks) -> list[str]:
     notes: list[str] = []
     users: defaultdict[str, list[tuple[Webhook, LabelledSecret]]] = defaultdict(list)
     for webhook in webhooks:
+        if webhook.provider.tenants is not None:  # they are the application's data
+            continue
         try:
             secrets = webhook.provider.available_secrets()
         except MissingSecretError as error:

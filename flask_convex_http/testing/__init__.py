@@ -39,6 +39,7 @@ from flask_convex_http.errors import ConvexHTTPError
 from flask_convex_http.inbox.queue import PROCESS
 from flask_convex_http.inbox.registry import DeclinedError
 from flask_convex_http.inbox.search import find_webhook, sender_of
+from flask_convex_http.inbox.tenants import with_secrets
 from flask_convex_http.log import logger_of
 from flask_convex_http.runtime import AppContext
 from flask_convex_http.scheduling import Crons
@@ -392,7 +393,7 @@ def deliver(
 def _target(backend: Backend, provider: str | Provider, path: str | None) -> tuple[Provider, str, str]:
     """Return the provider that signs, the sender of the sample events, and the path."""
     if isinstance(provider, str):
-        webhook = find_webhook(backend.webhooks, provider)
+        webhook = with_secrets(backend.runtime, find_webhook(backend.webhooks, provider))
         return webhook.provider, sender_of(webhook, provider), path or webhook.path
     registered = next((webhook.path for webhook in backend.webhooks if webhook.provider is provider), None)
     target = path or registered

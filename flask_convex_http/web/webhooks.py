@@ -6,11 +6,12 @@ Rejected deliveries are recorded outside the database (`inbox.rejections`).
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from flask import Flask, Request, Response, current_app
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, NotFound
 
 from flask_convex_http.backend import Backend
 from flask_convex_http.errors import (
@@ -24,10 +25,12 @@ from flask_convex_http.errors import (
     VerificationUnavailableError,
     WebhookFailedError,
 )
+from flask_convex_http.functions.function import QueryFunction
 from flask_convex_http.inbox.batches import receive_batch
 from flask_convex_http.inbox.inbox import plain_response
 from flask_convex_http.inbox.registry import Options, Webhook
 from flask_convex_http.inbox.rejections import Rejection
+from flask_convex_http.inbox.tenants import webhook_of_tenant
 from flask_convex_http.log import logger_of
 from flask_convex_http.runtime import Caller, MutationCtx
 from flask_convex_http.schema.system_tables import StoredResponse
@@ -43,6 +46,7 @@ from flask_convex_http.webhooks.base import Provider
 from flask_convex_http.webhooks.events import Delivery, HandshakeReply, WebhookEvent
 from flask_convex_http.webhooks.headers import METHOD, URL, WsgiHeaders, url_of
 from flask_convex_http.webhooks.profiles import Profile
+from flask_convex_http.webhooks.tenant_secrets import TenantSecrets
 
 logger = logger_of("webhooks")
 
@@ -75,7 +79,7 @@ class WebhookRoute:
                 f"{type(provider).__name__} has no profile, which says how its sender behaves; give the class "
                 "profile = Profile(...)"
             )
-        _check_fixed(rule)
+        _check_variables(rule, provider, is_whole=False)
         route = cls(provider, options, EventHandlers(provider))
         route._webhook(rule)  # checks the options now
         return route
@@ -92,7 +96,7 @@ class WebhookRoute:
             RegistrationError: Another webhook has its source, or the annotation of a handler cannot work.
         """
         path = path_of(app, endpoint, path)
-        _check_fixed(path)
+        _check_variables(path, self.provider)
         if EXTENSION in app.extensions:  # otherwise the first delivery does so
             self.handlers.bind(backend_of(app).schema)
         webhooks_of(app).add(self._webhook(path), endpoint)
@@ -106,6 +110,8 @@ class WebhookRoute:
         app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # of the proxy
         backend = backend_of(app)
         webhook = webhooks_of(app).at(request.endpoint or "")
+        if webhook.provider.tenants is not None:
+            webhook = _of_tenant(backend, webhook, request, webhook.provider.tenants)
         refuse_compressed(request.environ)
         if request.method != "POST":
             return _greeted(backend, webhook, request)
@@ -133,13 +139,62 @@ class WebhookRoute:
         return as_response(app, answer)
 
 
-def _check_fixed(path: str) -> None:
-    variables = variables_of(path)
-    if variables:
+def _check_variables(path: str, provider: Provider, *, is_whole: bool = True) -> None:
+    """Check the variables of a path: none, or the one of `per_tenant`.
+
+    Args:
+        path: The path.
+        provider: The provider.
+        is_whole: Whether the path has the prefixes of all blueprints.
+
+    Raises:
+        RegistrationError: There is another variable, or that of the tenant is missing.
+    """
+    tenants = provider.tenants
+    others = variables_of(path) - ({tenants.variable} if tenants else set())
+    if others:
         raise RegistrationError(
-            f"The webhook {path} has a variable, {', '.join(sorted(variables))}: a webhook is one sender at one URL; "
-            "register one for each"
+            f"The webhook {path} has a variable, {', '.join(sorted(others))}: a webhook is one sender at one URL; "
+            "register one for each, or give the provider secret=per_tenant(...)"
         )
+    if tenants is None:
+        return
+    if is_whole and tenants.variable not in variables_of(path):
+        raise RegistrationError(
+            f"The webhook {path} has no variable {tenants.variable}, which per_tenant({tenants.variable!r}, ...) "
+            f"needs; write {path.rstrip('/')}/<{tenants.variable}>"
+        )
+    _check_query(tenants)
+
+
+def _check_query(tenants: TenantSecrets) -> None:
+    query, variable = tenants.query, tenants.variable
+    if not isinstance(query, QueryFunction | str):
+        raise RegistrationError(
+            f"per_tenant({variable!r}, {query!r}) takes a query: decorate a function with @internal_query"
+        )
+    if isinstance(query, str):
+        return
+    try:
+        inspect.signature(query.handler).bind(None, **{variable: ""})
+    except TypeError:
+        raise RegistrationError(
+            f"The query {query.name} of per_tenant() must take {variable}: write "
+            f"def {query.name.rpartition(':')[2]}(ctx: QueryCtx, *, {variable}: str) -> str | None"
+        ) from None
+
+
+def _of_tenant(backend: Backend, webhook: Webhook, request: Request, tenants: TenantSecrets) -> Webhook:
+    """Return the webhook of the tenant in the URL.
+
+    Raises:
+        NotFound: The application does not know the tenant.
+    """
+    tenant = (request.view_args or {}).get(tenants.variable)
+    found = None if tenant is None else webhook_of_tenant(backend.runtime, webhook, str(tenant))
+    if found is None:
+        raise NotFound
+    return found
 
 
 def _body(request: Request) -> bytes:

@@ -27,3 +27,4 @@ from flask_convex_http.webhooks.slack import Slack as Slack
 from flask_convex_http.webhooks.standard import StandardWebhooks as StandardWebhooks
 from flask_convex_http.webhooks.stripe import Stripe as Stripe
 from flask_convex_http.webhooks.svix import Svix as Svix
+from flask_convex_http.webhooks.tenant_secrets import per_tenant as per_tenant

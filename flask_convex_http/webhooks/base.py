@@ -18,12 +18,13 @@ Rules of this folder:
 
 from __future__ import annotations
 
+import copy
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from flask_convex_http.errors import (
     MissingSecretError,
@@ -52,6 +53,7 @@ from flask_convex_http.webhooks.secrets import (
     current_values,
     set_secrets,
 )
+from flask_convex_http.webhooks.tenant_secrets import TenantSecrets
 from flask_convex_http.webhooks.tolerance import DEFAULT_TOLERANCE, Tolerance
 
 
@@ -226,6 +228,23 @@ class Provider(ABC):
             MissingSecretError: No secret is set.
         """
         return available(self._secrets) if self._secrets else []
+
+    @property
+    def tenants(self) -> TenantSecrets | None:
+        """The secrets of tenants, if the provider was created with `per_tenant(...)`."""
+        first = self._secrets[0] if self._secrets else None
+        return first if isinstance(first, TenantSecrets) else None
+
+    def with_secrets(self, secrets: Secrets) -> Self:
+        """Return a provider like this one with other secrets.
+
+        Raises:
+            RegistrationError: A secret is invalid.
+        """
+        other = copy.copy(self)
+        other._secrets = checked_secrets(secrets)
+        other._keys = None
+        return other
 
     def current_keys(self) -> Keys:
         """Return the keys of the secrets as they are set now, for a handshake that is signed with one.

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from flask_convex_http.errors import MissingSecretError, RegistrationError
+from flask_convex_http.webhooks.tenant_secrets import TenantSecrets
 
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -40,7 +41,7 @@ class EnvironmentSecret:
             )
 
 
-Secret: TypeAlias = str | EnvironmentSecret
+Secret: TypeAlias = str | EnvironmentSecret | TenantSecrets
 Secrets: TypeAlias = Secret | Sequence[Secret]
 
 
@@ -82,6 +83,8 @@ def checked_secrets(secrets: Secrets) -> tuple[Secret, ...]:
     several = _as_tuple(secrets)
     if not several:
         raise RegistrationError("The list of secrets is empty: give at least one secret")
+    if isinstance(secrets, TenantSecrets):
+        return several
     for position, secret in enumerate(several, start=1):
         _check_one(secret, position)
     return several
@@ -135,6 +138,8 @@ def set_secrets(secrets: Sequence[Secret], values: Sequence[str]) -> list[Labell
     ]
     if found:
         return found
+    if any(isinstance(secret, TenantSecrets) for secret in secrets):
+        raise MissingSecretError("The secret is that of a tenant, and no tenant is known here")
     # Plain strings are never blank here, so all of them are variables.
     names = [secret.name for secret in secrets if isinstance(secret, EnvironmentSecret)]
     if len(names) == 1:
@@ -143,7 +148,7 @@ def set_secrets(secrets: Sequence[Secret], values: Sequence[str]) -> list[Labell
 
 
 def _as_tuple(secrets: Secrets) -> tuple[Secret, ...]:
-    if isinstance(secrets, str | EnvironmentSecret):
+    if isinstance(secrets, str | EnvironmentSecret | TenantSecrets):
         return (secrets,)
     if isinstance(secrets, Sequence) and not isinstance(secrets, bytes | bytearray | memoryview):
         return tuple(secrets)
@@ -170,6 +175,8 @@ def _label(secret: Secret, position: int) -> str:
 
 
 def _value(secret: Secret) -> str:
+    if isinstance(secret, TenantSecrets):
+        return ""
     return os.environ.get(secret.name, "") if isinstance(secret, EnvironmentSecret) else secret
 
 

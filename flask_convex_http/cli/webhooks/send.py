@@ -25,6 +25,7 @@ from flask_convex_http.cli.options import duration
 from flask_convex_http.cli.output import json_option, print_json, print_table, printable, shortened
 from flask_convex_http.inbox.registry import Webhook
 from flask_convex_http.inbox.search import find_webhook, sender_of
+from flask_convex_http.inbox.tenants import with_secrets
 from flask_convex_http.web.state import current_backend
 from flask_convex_http.webhooks.samples import SENDERS, Faults, SignedDelivery, make_deliveries
 from flask_convex_http.webhooks.samples.events import event_types
@@ -167,7 +168,8 @@ def _parsed(data: str | None) -> dict[str, Any] | None:
 
 def _webhook(name: str, source: str | None) -> Webhook:
     try:
-        return find_webhook(current_backend().webhooks, name, source)
+        backend = current_backend()
+        return with_secrets(backend.runtime, find_webhook(backend.webhooks, name, source))
     except ValueError as error:
         raise click.UsageError(f"{printable(str(error))}.") from error
 
