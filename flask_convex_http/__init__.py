@@ -119,8 +119,13 @@ from flask_convex_http.webhooks import per_tenant as per_tenant
 from flask_convex_http.webhooks import providers as _providers
 
 if _TYPE_CHECKING:
+    from flask_convex_http.webhooks.providers import Bitbucket as Bitbucket
+    from flask_convex_http.webhooks.providers import LemonSqueezy as LemonSqueezy
+    from flask_convex_http.webhooks.providers import Meta as Meta
+    from flask_convex_http.webhooks.providers import Paddle as Paddle
     from flask_convex_http.webhooks.providers import Polar as Polar
     from flask_convex_http.webhooks.providers import Resend as Resend
+    from flask_convex_http.webhooks.providers import WorkOS as WorkOS
 else:
 
     def __getattr__(name: str) -> object:

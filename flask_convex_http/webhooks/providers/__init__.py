@@ -10,13 +10,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from flask_convex_http.webhooks.providers.bitbucket import Bitbucket as Bitbucket
+    from flask_convex_http.webhooks.providers.lemonsqueezy import LemonSqueezy as LemonSqueezy
+    from flask_convex_http.webhooks.providers.meta import Meta as Meta
+    from flask_convex_http.webhooks.providers.paddle import Paddle as Paddle
     from flask_convex_http.webhooks.providers.polar import Polar as Polar
     from flask_convex_http.webhooks.providers.resend import Resend as Resend
+    from flask_convex_http.webhooks.providers.workos import WorkOS as WorkOS
 
 #: The file of each class.
 FILES = {
+    "Bitbucket": "bitbucket",
+    "LemonSqueezy": "lemonsqueezy",
+    "Meta": "meta",
+    "Paddle": "paddle",
     "Polar": "polar",
     "Resend": "resend",
+    "WorkOS": "workos",
 }
 
 # Type checkers do not see it, or they would accept any name.
