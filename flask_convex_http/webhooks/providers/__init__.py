@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from flask_convex_http.webhooks.providers.meta import Meta as Meta
     from flask_convex_http.webhooks.providers.paddle import Paddle as Paddle
     from flask_convex_http.webhooks.providers.polar import Polar as Polar
+    from flask_convex_http.webhooks.providers.postmark import Postmark as Postmark
     from flask_convex_http.webhooks.providers.resend import Resend as Resend
+    from flask_convex_http.webhooks.providers.sendgrid import SendGrid as SendGrid
+    from flask_convex_http.webhooks.providers.twitch import Twitch as Twitch
     from flask_convex_http.webhooks.providers.workos import WorkOS as WorkOS
 
 #: The file of each class.
@@ -25,7 +28,10 @@ FILES = {
     "Meta": "meta",
     "Paddle": "paddle",
     "Polar": "polar",
+    "Postmark": "postmark",
     "Resend": "resend",
+    "SendGrid": "sendgrid",
+    "Twitch": "twitch",
     "WorkOS": "workos",
 }
 

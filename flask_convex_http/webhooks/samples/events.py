@@ -5,6 +5,7 @@ Each JSON file beside this module has the events of one sender, in the shapes th
 * `envelope` is what surrounds the data of every event, `at` is the path to the data in it.
 * An event has its `data`, perhaps on top of that of another event (`like`), or its whole `payload`.
 * `{"$part": "repository"}` stands for the part of that name in `parts`.
+* With `batch` the sender puts its events into a list.
 * `prefixes` names the event whose shape any type with that prefix has.
 
 The people, repositories and products are the same in all events of a sender. Placeholders make the rest new each time:
@@ -165,7 +166,7 @@ def _sample_event(
     event_id = event_id or str(_filled(template.get("id", catalogue["id"]), {}, now))
     values = ChainMap(shared, {"event": json.dumps(event_id)[1:-1], "type": json.dumps(type)[1:-1]})
     payload = _payload(catalogue, template, data or {}, lambda template: _filled(template, values, now))
-    encoded = msgspec.json.encode(payload)
+    encoded = msgspec.json.encode([payload] if catalogue.get("batch") else payload)
     form = template.get("form")
     if form is None:
         return SampleEvent(encoded, event_id, type)
