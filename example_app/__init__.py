@@ -5,7 +5,7 @@ Tables are in `schema`, routes in `http` and `webhooks`, scheduled work in `cron
 
 from flask import Flask
 
-from flask_convex_http import ConvexHTTP, json_errors
+from flask_convex_http import ConvexHTTP, OpenAPI, json_errors
 
 from .crons import crons
 from .http import http
@@ -24,6 +24,7 @@ convex = ConvexHTTP(
         "example_app.webhook_events",
     ],
     crons=crons,
+    openapi=OpenAPI(title="Example", version="1"),
 )
 
 

@@ -102,6 +102,7 @@ class Backend:
         idempotency: The idempotent requests.
         api_keys: The API keys.
         tokens: The access tokens.
+        auth_providers: The issuers whose JWTs identify callers.
         jwts: Checks JWTs; None without providers.
         job_control: Lists, cancels and retries jobs.
         tables: Looks into tables.
@@ -168,6 +169,7 @@ class Backend:
         self.idempotency = IdempotentRequests(self.runtime)
         self.functions.add_own(PROCESS, self.inbox.queue.process_function())
         self.jobs.on_cancel[PROCESS] = self.inbox.queue.cancel
+        self.auth_providers = tuple(auth_providers)
         self.jwts = token_checks(auth_providers, clock)
         self.tables = TableReader(self.engine, self.schema)
         self.backups = DeploymentBackups(

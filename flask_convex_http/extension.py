@@ -23,6 +23,7 @@ from flask_convex_http.schema.migrations import MigrationStep
 from flask_convex_http.web.files import files
 from flask_convex_http.web.health import Health, HealthChecks, checked_health
 from flask_convex_http.web.middleware import Middleware
+from flask_convex_http.web.openapi.options import OpenAPI, checked_openapi
 from flask_convex_http.web.responses import encode_documents
 from flask_convex_http.web.state import EXTENSION, WORKER, current_backend, site_of, webhooks_of
 from flask_convex_http.worker import BackgroundWorker
@@ -40,6 +41,8 @@ class ConvexHTTP:
         crons: The application's crons.
         auth_providers: The issuers whose JWTs identify callers: `OIDC(...)` and `CustomJWT(...)`.
         health: Whether to respond to health checks at `/healthz` and `/readyz`, or a `Health` with other paths.
+        openapi: Whether to serve an OpenAPI document at `/openapi.json` and its page at `/docs`, or an `OpenAPI` with a
+            title and other paths.
         clock: Returns the current time in milliseconds since the epoch. Tests pass a `Clock`, here, to `init_app`, or
             to `testing.use_clock`.
     """
@@ -53,6 +56,7 @@ class ConvexHTTP:
         crons: Crons | None = None,
         auth_providers: Sequence[AuthProvider] = (),
         health: bool | Health = False,
+        openapi: bool | OpenAPI = False,
         clock: Callable[[], float] = system_clock,
     ) -> None:
         self.schema = _checked_schema(schema)
@@ -60,6 +64,7 @@ class ConvexHTTP:
         self.crons = crons
         self.auth_providers = checked_providers(auth_providers)
         self.health = checked_health(health)
+        self.openapi = checked_openapi(openapi)
         self.clock = clock
         if app is not None:
             self.init_app(app)
@@ -101,6 +106,10 @@ class ConvexHTTP:
             app.wsgi_app = checks  # type: ignore[method-assign]  # as below
         app.wsgi_app = Middleware(app, background)  # type: ignore[method-assign]  # as Flask's docs have middleware added
         app.register_blueprint(files)
+        if self.openapi is not None:
+            from flask_convex_http.web.openapi.serving import serve
+
+            serve(app, backend, self.openapi)
         encode_documents(app)
         app.cli.add_command(convex_commands)
 

@@ -23,6 +23,7 @@ from flask_convex_http.cli.files import files
 from flask_convex_http.cli.functions import functions, routes, run
 from flask_convex_http.cli.idempotency import idempotency
 from flask_convex_http.cli.moves import move
+from flask_convex_http.cli.openapi import openapi
 from flask_convex_http.cli.output import escape_unprintable, printable
 from flask_convex_http.cli.scheduled import scheduled
 from flask_convex_http.cli.webhooks import webhooks
@@ -58,6 +59,6 @@ for command in (
     *(run, functions, routes),
     *(keys, tokens, files),
     *(scheduled, crons, worker, webhooks),
-    idempotency,
+    *(idempotency, openapi),
 ):
     convex_commands.add_command(command)

@@ -82,6 +82,7 @@ class Operation:
         variables: The variables of the path and of the router's own `url_prefix`, with their converters.
         suffix_name: The parameter that takes the rest of a prefix, if any.
         parameters: What the handler takes, in order.
+        idempotent: Whether it takes an idempotency key: True, "optional", or False.
         returns: The annotation of what it returns, Any if there is none that can be read at run time.
         converters: The converters of the path's variables that need one.
     """
@@ -95,6 +96,7 @@ class Operation:
     is_limited: bool
     variables: dict[str, str]
     suffix_name: str | None
+    idempotent: Literal[True, "optional", False] = False
     parameters: tuple[Parameter, ...] = ()
     returns: Any = Any
     converters: list[tuple[str, TextConverter]] = field(default_factory=list)
@@ -112,6 +114,7 @@ class Operation:
         *,
         status: int | None = None,
         content_types: tuple[str, ...] = (),
+        idempotent: Literal[True, "optional", False] = False,
         url_prefix: str = "",
         defaults: Collection[str] = (),
         may_drop_variables: bool = False,
@@ -124,6 +127,7 @@ class Operation:
             methods: Its methods.
             status: The status of its responses; by default 200, or 204 if it returns None.
             content_types: Content types of the body beside JSON.
+            idempotent: The option of the route.
             url_prefix: The router's own prefix.
             defaults: The names of variables that the rule has beside those in the path.
             may_drop_variables: Whether the router has functions that may take variables away.
@@ -143,6 +147,7 @@ class Operation:
             hasattr(handler, LIMITED),
             variables,
             _suffix_name(signature, variables) if path.endswith("*") else None,
+            idempotent or False,
             _readers=readers_of(handler),
         )
         operation._check(() if may_drop_variables else _variables(path))

@@ -36,10 +36,13 @@ from flask_convex_http.web.state import raises_unexpected
 logger = logger_of()
 
 _JSON = "application/json"
+#: Marks the error handler of `json_errors`.
+_IS_JSON = "convex_json_errors"
 _ENCODED = (dict, list, msgspec.Struct)
 #: Characters of an error's message in a log line.
 _LONGEST_TEXT = 2000
-_WITHOUT_CONTENT = (204, 205, 304)
+#: Statuses of responses that have no body.
+WITHOUT_CONTENT = (204, 205, 304)
 HeaderValues = Mapping[str, str]
 
 
@@ -115,7 +118,7 @@ def to_response(app: Flask, value: Any, status: int = 200) -> Response:
 
 def _made_response(app: Flask, value: Any, status: int) -> Response:
     """Return the response that Flask makes of a value."""
-    if value is None and status in _WITHOUT_CONTENT:
+    if value is None and status in WITHOUT_CONTENT:
         response = app.response_class(status=status)
         response.headers.remove("Content-Type")
         return response
@@ -201,7 +204,16 @@ def json_errors(app: Flask) -> None:
         )
         return response
 
+    setattr(handle, _IS_JSON, True)
     app.register_error_handler(HTTPException, handle)
+
+
+def content_type_of_http_errors(app: Flask) -> str | None:
+    """Return the content type of an app's HTTP errors, or None if the app handles them itself."""
+    handler = app.error_handler_spec[None][None].get(HTTPException)
+    if handler is None:
+        return "text/html"
+    return _JSON if hasattr(handler, _IS_JSON) else None
 
 
 def _outer_handler(error: Exception) -> Any:

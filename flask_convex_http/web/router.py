@@ -161,6 +161,7 @@ class HttpRouter(Blueprint):
                 chosen,
                 status=status,
                 content_types=accepted,
+                idempotent=idempotent,
                 url_prefix=self.url_prefix or "",
                 defaults=(options.get("defaults") or {}).keys(),
                 may_drop_variables=bool(self.url_value_preprocessors),
