@@ -102,6 +102,7 @@ from flask_convex_http.webhooks import Content as Content
 from flask_convex_http.webhooks import Delivery as Delivery
 from flask_convex_http.webhooks import EcdsaSignature as EcdsaSignature
 from flask_convex_http.webhooks import Ed25519Signature as Ed25519Signature
+from flask_convex_http.webhooks import EventOptions as EventOptions
 from flask_convex_http.webhooks import GitHub as GitHub
 from flask_convex_http.webhooks import Handshake as Handshake
 from flask_convex_http.webhooks import HmacSignature as HmacSignature

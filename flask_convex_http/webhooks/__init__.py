@@ -5,6 +5,7 @@ import a vendor's library. That happens when a provider is first created.
 """
 
 from flask_convex_http.webhooks.base import Provider as Provider
+from flask_convex_http.webhooks.configured import EventOptions as EventOptions
 from flask_convex_http.webhooks.events import Content as Content
 from flask_convex_http.webhooks.events import Delivery as Delivery
 from flask_convex_http.webhooks.events import Handshake as Handshake

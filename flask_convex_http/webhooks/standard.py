@@ -37,6 +37,8 @@ from flask_convex_http.webhooks.secrets import Secrets
 from flask_convex_http.webhooks.tolerance import DEFAULT_TOLERANCE
 
 _SECRET_PREFIX = "whsec_"
+#: Prefixes of secrets whose whole text is the key. Polar's library encodes it as base64 before it decodes that.
+_LITERAL_PREFIXES = ("polar_whs_",)
 _ASYMMETRIC = "v1a,"
 _URL_SAFE = frozenset(string.ascii_letters + string.digits + "-_=")
 #: The `v1a` entries that are checked. A check costs more than a hash, and anyone can send a long list.
@@ -78,6 +80,8 @@ class StandardScheme(Provider):
     def key(self, secret: str) -> bytes:
         """Decode a secret: base64 with or without `whsec_`, or a `whpk_` or `whsk_` key, padded or not."""
         secret = _without_version(secret)
+        if secret.startswith(_LITERAL_PREFIXES):
+            return secret.encode()
         if secret.startswith((PUBLIC_PREFIX, PRIVATE_PREFIX)):
             return public_key(secret)
         return decode_key(secret.removeprefix(_SECRET_PREFIX))

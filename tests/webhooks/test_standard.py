@@ -248,3 +248,15 @@ def test_keys_have_the_specified_form() -> None:
     public, private = key_pair("any")
     assert len(base64.b64decode(public[5:])) == 32
     assert base64.b64decode(private[5:])[32:] == base64.b64decode(public[5:])
+
+
+def test_secret_of_polar_is_its_text() -> None:
+    """A `polar_whs_` secret is accepted as Polar shows it: its library passes the base64 of the text."""
+    secret, when = "polar_whs_0123456789abcdef", datetime.fromtimestamp(NOW, tz=UTC)
+    encoded = base64.b64encode(secret.encode()).decode()
+    headers = {
+        "webhook-id": "msg_1",
+        "webhook-timestamp": str(NOW),
+        "webhook-signature": standardwebhooks.Webhook(encoded).sign("msg_1", when, BODY.decode()),
+    }
+    assert StandardWebhooks(secret=secret).verify(headers, BODY, now=NOW * 1000).id == "msg_1"
