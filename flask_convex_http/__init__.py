@@ -125,11 +125,14 @@ if _TYPE_CHECKING:
     from flask_convex_http.webhooks.providers import LemonSqueezy as LemonSqueezy
     from flask_convex_http.webhooks.providers import Meta as Meta
     from flask_convex_http.webhooks.providers import Paddle as Paddle
+    from flask_convex_http.webhooks.providers import Paystack as Paystack
     from flask_convex_http.webhooks.providers import Polar as Polar
     from flask_convex_http.webhooks.providers import Postmark as Postmark
     from flask_convex_http.webhooks.providers import Resend as Resend
     from flask_convex_http.webhooks.providers import SendGrid as SendGrid
     from flask_convex_http.webhooks.providers import Twitch as Twitch
+    from flask_convex_http.webhooks.providers import Typeform as Typeform
+    from flask_convex_http.webhooks.providers import Vercel as Vercel
     from flask_convex_http.webhooks.providers import WorkOS as WorkOS
 else:
 

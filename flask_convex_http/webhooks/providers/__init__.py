@@ -14,11 +14,14 @@ if TYPE_CHECKING:
     from flask_convex_http.webhooks.providers.lemonsqueezy import LemonSqueezy as LemonSqueezy
     from flask_convex_http.webhooks.providers.meta import Meta as Meta
     from flask_convex_http.webhooks.providers.paddle import Paddle as Paddle
+    from flask_convex_http.webhooks.providers.paystack import Paystack as Paystack
     from flask_convex_http.webhooks.providers.polar import Polar as Polar
     from flask_convex_http.webhooks.providers.postmark import Postmark as Postmark
     from flask_convex_http.webhooks.providers.resend import Resend as Resend
     from flask_convex_http.webhooks.providers.sendgrid import SendGrid as SendGrid
     from flask_convex_http.webhooks.providers.twitch import Twitch as Twitch
+    from flask_convex_http.webhooks.providers.typeform import Typeform as Typeform
+    from flask_convex_http.webhooks.providers.vercel import Vercel as Vercel
     from flask_convex_http.webhooks.providers.workos import WorkOS as WorkOS
 
 #: The file of each class.
@@ -27,11 +30,14 @@ FILES = {
     "LemonSqueezy": "lemonsqueezy",
     "Meta": "meta",
     "Paddle": "paddle",
+    "Paystack": "paystack",
     "Polar": "polar",
     "Postmark": "postmark",
     "Resend": "resend",
     "SendGrid": "sendgrid",
     "Twitch": "twitch",
+    "Typeform": "typeform",
+    "Vercel": "vercel",
     "WorkOS": "workos",
 }
 
