@@ -122,12 +122,15 @@ from flask_convex_http.webhooks import providers as _providers
 
 if _TYPE_CHECKING:
     from flask_convex_http.webhooks.providers import Bitbucket as Bitbucket
+    from flask_convex_http.webhooks.providers import Calendly as Calendly
     from flask_convex_http.webhooks.providers import LemonSqueezy as LemonSqueezy
     from flask_convex_http.webhooks.providers import Meta as Meta
+    from flask_convex_http.webhooks.providers import Mux as Mux
     from flask_convex_http.webhooks.providers import Paddle as Paddle
     from flask_convex_http.webhooks.providers import Paystack as Paystack
     from flask_convex_http.webhooks.providers import Polar as Polar
     from flask_convex_http.webhooks.providers import Postmark as Postmark
+    from flask_convex_http.webhooks.providers import Razorpay as Razorpay
     from flask_convex_http.webhooks.providers import Resend as Resend
     from flask_convex_http.webhooks.providers import SendGrid as SendGrid
     from flask_convex_http.webhooks.providers import Twitch as Twitch

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flask_convex_http.webhooks.providers.bitbucket import Bitbucket as Bitbucket
+    from flask_convex_http.webhooks.providers.calendly import Calendly as Calendly
     from flask_convex_http.webhooks.providers.lemonsqueezy import LemonSqueezy as LemonSqueezy
     from flask_convex_http.webhooks.providers.meta import Meta as Meta
+    from flask_convex_http.webhooks.providers.mux import Mux as Mux
     from flask_convex_http.webhooks.providers.paddle import Paddle as Paddle
     from flask_convex_http.webhooks.providers.paystack import Paystack as Paystack
     from flask_convex_http.webhooks.providers.polar import Polar as Polar
     from flask_convex_http.webhooks.providers.postmark import Postmark as Postmark
+    from flask_convex_http.webhooks.providers.razorpay import Razorpay as Razorpay
     from flask_convex_http.webhooks.providers.resend import Resend as Resend
     from flask_convex_http.webhooks.providers.sendgrid import SendGrid as SendGrid
     from flask_convex_http.webhooks.providers.twitch import Twitch as Twitch
@@ -27,12 +30,15 @@ if TYPE_CHECKING:
 #: The file of each class.
 FILES = {
     "Bitbucket": "bitbucket",
+    "Calendly": "calendly",
     "LemonSqueezy": "lemonsqueezy",
     "Meta": "meta",
+    "Mux": "mux",
     "Paddle": "paddle",
     "Paystack": "paystack",
     "Polar": "polar",
     "Postmark": "postmark",
+    "Razorpay": "razorpay",
     "Resend": "resend",
     "SendGrid": "sendgrid",
     "Twitch": "twitch",

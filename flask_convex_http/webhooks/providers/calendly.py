@@ -1,0 +1,60 @@
+"""Calendly's webhooks: `Calendly-Webhook-Signature` with a time and an HMAC of the time and the body, `t=...,v1=...`.
+
+An event has no id. Its id is the digest of its body, which is the same for each retry.
+Rules: https://developer.calendly.com/api-docs/overview/webhooks/webhook-signatures
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from flask_convex_http.webhooks.profiles import Profile
+from flask_convex_http.webhooks.providers.hmac_sender import HmacSender
+from flask_convex_http.webhooks.secrets import Secrets
+from flask_convex_http.webhooks.tolerance import DEFAULT_TOLERANCE
+
+_HEADER = "Calendly-Webhook-Signature"
+
+
+class Calendly(HmacSender):
+    """Webhooks of Calendly. The data of an event is its `payload`, such as the invitee.
+
+    Args:
+        secret: The signing key of the subscription or the OAuth app, `from_env(...)`, or a list of these.
+        tolerance: How far the signed timestamp may be from now, in the past and in the future. Calendly suggests 3
+            minutes.
+        future_tolerance: How far it may be in the future, if that differs.
+
+    Raises:
+        RegistrationError: The secret or a tolerance is invalid.
+    """
+
+    name = "calendly"
+    object_field = "payload"
+    profile = Profile(
+        signed=("body", _HEADER),  # the t= in it
+        id_from="body",
+        id_is_signed=True,
+        timeout=timedelta(seconds=15),
+        # Calendly publishes 24 hours with exponential backoff, but not the waits.
+        retries=tuple(timedelta(hours=hours) for hours in (1, 2, 3, 6, 12)),
+        source="https://developer.calendly.com/api-docs/overview/webhooks/webhook-errors",
+    )
+
+    def __init__(
+        self,
+        *,
+        secret: Secrets,
+        tolerance: timedelta = DEFAULT_TOLERANCE,
+        future_tolerance: timedelta | None = None,
+    ) -> None:
+        super().__init__(
+            secret=secret,
+            header=_HEADER,
+            signed="{timestamp}.{body}",
+            timestamp_name="t",
+            signature_name="v1",
+            type_field="event",
+            tolerance=tolerance,
+            future_tolerance=future_tolerance,
+        )
