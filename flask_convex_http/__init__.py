@@ -123,9 +123,12 @@ from flask_convex_http.webhooks import providers as _providers
 if _TYPE_CHECKING:
     from flask_convex_http.webhooks.providers import Bitbucket as Bitbucket
     from flask_convex_http.webhooks.providers import Calendly as Calendly
+    from flask_convex_http.webhooks.providers import ElevenLabs as ElevenLabs
+    from flask_convex_http.webhooks.providers import Intercom as Intercom
     from flask_convex_http.webhooks.providers import LemonSqueezy as LemonSqueezy
     from flask_convex_http.webhooks.providers import Meta as Meta
     from flask_convex_http.webhooks.providers import Mux as Mux
+    from flask_convex_http.webhooks.providers import Notion as Notion
     from flask_convex_http.webhooks.providers import Paddle as Paddle
     from flask_convex_http.webhooks.providers import Paystack as Paystack
     from flask_convex_http.webhooks.providers import Polar as Polar

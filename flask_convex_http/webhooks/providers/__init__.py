@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from flask_convex_http.webhooks.providers.bitbucket import Bitbucket as Bitbucket
     from flask_convex_http.webhooks.providers.calendly import Calendly as Calendly
+    from flask_convex_http.webhooks.providers.elevenlabs import ElevenLabs as ElevenLabs
+    from flask_convex_http.webhooks.providers.intercom import Intercom as Intercom
     from flask_convex_http.webhooks.providers.lemonsqueezy import LemonSqueezy as LemonSqueezy
     from flask_convex_http.webhooks.providers.meta import Meta as Meta
     from flask_convex_http.webhooks.providers.mux import Mux as Mux
+    from flask_convex_http.webhooks.providers.notion import Notion as Notion
     from flask_convex_http.webhooks.providers.paddle import Paddle as Paddle
     from flask_convex_http.webhooks.providers.paystack import Paystack as Paystack
     from flask_convex_http.webhooks.providers.polar import Polar as Polar
@@ -31,9 +34,12 @@ if TYPE_CHECKING:
 FILES = {
     "Bitbucket": "bitbucket",
     "Calendly": "calendly",
+    "ElevenLabs": "elevenlabs",
+    "Intercom": "intercom",
     "LemonSqueezy": "lemonsqueezy",
     "Meta": "meta",
     "Mux": "mux",
+    "Notion": "notion",
     "Paddle": "paddle",
     "Paystack": "paystack",
     "Polar": "polar",
