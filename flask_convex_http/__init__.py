@@ -122,6 +122,7 @@ from flask_convex_http.webhooks import providers as _providers
 
 if _TYPE_CHECKING:
     from flask_convex_http.webhooks.providers import Bitbucket as Bitbucket
+    from flask_convex_http.webhooks.providers import CalCom as CalCom
     from flask_convex_http.webhooks.providers import Calendly as Calendly
     from flask_convex_http.webhooks.providers import ElevenLabs as ElevenLabs
     from flask_convex_http.webhooks.providers import Intercom as Intercom
@@ -136,10 +137,12 @@ if _TYPE_CHECKING:
     from flask_convex_http.webhooks.providers import Razorpay as Razorpay
     from flask_convex_http.webhooks.providers import Resend as Resend
     from flask_convex_http.webhooks.providers import SendGrid as SendGrid
+    from flask_convex_http.webhooks.providers import Sentry as Sentry
     from flask_convex_http.webhooks.providers import Twitch as Twitch
     from flask_convex_http.webhooks.providers import Typeform as Typeform
     from flask_convex_http.webhooks.providers import Vercel as Vercel
     from flask_convex_http.webhooks.providers import WorkOS as WorkOS
+    from flask_convex_http.webhooks.providers import Zoom as Zoom
 else:
 
     def __getattr__(name: str) -> object:

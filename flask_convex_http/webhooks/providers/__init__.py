@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flask_convex_http.webhooks.providers.bitbucket import Bitbucket as Bitbucket
+    from flask_convex_http.webhooks.providers.calcom import CalCom as CalCom
     from flask_convex_http.webhooks.providers.calendly import Calendly as Calendly
     from flask_convex_http.webhooks.providers.elevenlabs import ElevenLabs as ElevenLabs
     from flask_convex_http.webhooks.providers.intercom import Intercom as Intercom
@@ -25,14 +26,17 @@ if TYPE_CHECKING:
     from flask_convex_http.webhooks.providers.razorpay import Razorpay as Razorpay
     from flask_convex_http.webhooks.providers.resend import Resend as Resend
     from flask_convex_http.webhooks.providers.sendgrid import SendGrid as SendGrid
+    from flask_convex_http.webhooks.providers.sentry import Sentry as Sentry
     from flask_convex_http.webhooks.providers.twitch import Twitch as Twitch
     from flask_convex_http.webhooks.providers.typeform import Typeform as Typeform
     from flask_convex_http.webhooks.providers.vercel import Vercel as Vercel
     from flask_convex_http.webhooks.providers.workos import WorkOS as WorkOS
+    from flask_convex_http.webhooks.providers.zoom import Zoom as Zoom
 
 #: The file of each class.
 FILES = {
     "Bitbucket": "bitbucket",
+    "CalCom": "calcom",
     "Calendly": "calendly",
     "ElevenLabs": "elevenlabs",
     "Intercom": "intercom",
@@ -47,10 +51,12 @@ FILES = {
     "Razorpay": "razorpay",
     "Resend": "resend",
     "SendGrid": "sendgrid",
+    "Sentry": "sentry",
     "Twitch": "twitch",
     "Typeform": "typeform",
     "Vercel": "vercel",
     "WorkOS": "workos",
+    "Zoom": "zoom",
 }
 
 # Type checkers do not see it, or they would accept any name.
