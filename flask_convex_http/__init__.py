@@ -125,6 +125,7 @@ if _TYPE_CHECKING:
     from flask_convex_http.webhooks.providers import CalCom as CalCom
     from flask_convex_http.webhooks.providers import Calendly as Calendly
     from flask_convex_http.webhooks.providers import ElevenLabs as ElevenLabs
+    from flask_convex_http.webhooks.providers import HubSpot as HubSpot
     from flask_convex_http.webhooks.providers import Intercom as Intercom
     from flask_convex_http.webhooks.providers import LemonSqueezy as LemonSqueezy
     from flask_convex_http.webhooks.providers import Meta as Meta
@@ -138,6 +139,7 @@ if _TYPE_CHECKING:
     from flask_convex_http.webhooks.providers import Resend as Resend
     from flask_convex_http.webhooks.providers import SendGrid as SendGrid
     from flask_convex_http.webhooks.providers import Sentry as Sentry
+    from flask_convex_http.webhooks.providers import Square as Square
     from flask_convex_http.webhooks.providers import Twitch as Twitch
     from flask_convex_http.webhooks.providers import Typeform as Typeform
     from flask_convex_http.webhooks.providers import Vercel as Vercel

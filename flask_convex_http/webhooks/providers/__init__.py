@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from flask_convex_http.webhooks.providers.calcom import CalCom as CalCom
     from flask_convex_http.webhooks.providers.calendly import Calendly as Calendly
     from flask_convex_http.webhooks.providers.elevenlabs import ElevenLabs as ElevenLabs
+    from flask_convex_http.webhooks.providers.hubspot import HubSpot as HubSpot
     from flask_convex_http.webhooks.providers.intercom import Intercom as Intercom
     from flask_convex_http.webhooks.providers.lemonsqueezy import LemonSqueezy as LemonSqueezy
     from flask_convex_http.webhooks.providers.meta import Meta as Meta
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from flask_convex_http.webhooks.providers.resend import Resend as Resend
     from flask_convex_http.webhooks.providers.sendgrid import SendGrid as SendGrid
     from flask_convex_http.webhooks.providers.sentry import Sentry as Sentry
+    from flask_convex_http.webhooks.providers.square import Square as Square
     from flask_convex_http.webhooks.providers.twitch import Twitch as Twitch
     from flask_convex_http.webhooks.providers.typeform import Typeform as Typeform
     from flask_convex_http.webhooks.providers.vercel import Vercel as Vercel
@@ -39,6 +41,7 @@ FILES = {
     "CalCom": "calcom",
     "Calendly": "calendly",
     "ElevenLabs": "elevenlabs",
+    "HubSpot": "hubspot",
     "Intercom": "intercom",
     "LemonSqueezy": "lemonsqueezy",
     "Meta": "meta",
@@ -52,6 +55,7 @@ FILES = {
     "Resend": "resend",
     "SendGrid": "sendgrid",
     "Sentry": "sentry",
+    "Square": "square",
     "Twitch": "twitch",
     "Typeform": "typeform",
     "Vercel": "vercel",
