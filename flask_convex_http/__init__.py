@@ -121,6 +121,8 @@ from flask_convex_http.webhooks import per_tenant as per_tenant
 from flask_convex_http.webhooks import providers as _providers
 
 if _TYPE_CHECKING:
+    from flask_convex_http.webhooks.providers import Adyen as Adyen
+    from flask_convex_http.webhooks.providers import AwsSns as AwsSns
     from flask_convex_http.webhooks.providers import Bitbucket as Bitbucket
     from flask_convex_http.webhooks.providers import CalCom as CalCom
     from flask_convex_http.webhooks.providers import Calendly as Calendly
@@ -128,6 +130,7 @@ if _TYPE_CHECKING:
     from flask_convex_http.webhooks.providers import HubSpot as HubSpot
     from flask_convex_http.webhooks.providers import Intercom as Intercom
     from flask_convex_http.webhooks.providers import LemonSqueezy as LemonSqueezy
+    from flask_convex_http.webhooks.providers import Mailgun as Mailgun
     from flask_convex_http.webhooks.providers import Meta as Meta
     from flask_convex_http.webhooks.providers import Mux as Mux
     from flask_convex_http.webhooks.providers import Notion as Notion

@@ -1,4 +1,4 @@
-"""Fetch a JSON document of an issuer: with a timeout and a size limit, and without redirects."""
+"""Fetch a document of an issuer or a sender: with a timeout and a size limit, and without redirects."""
 
 from __future__ import annotations
 
@@ -62,6 +62,35 @@ def url_problem(url: str) -> str | None:
     return None
 
 
+def fetch(url: str, *, body: bytes | None = None, accept: str = "application/json") -> tuple[str, bytes]:
+    """Return the content type and the bytes of the document at a URL.
+
+    Args:
+        url: A URL without a `url_problem`.
+        body: JSON to send with POST. By default the document is fetched with GET.
+        accept: The content type that is asked for.
+
+    Raises:
+        FetchError: There is none in time, or it is too large.
+    """
+    handlers: list[Any] = [_NoRedirects()]
+    if is_loopback(urlsplit(url).hostname):
+        handlers.append(urllib.request.ProxyHandler({}))
+    headers = {"Accept": accept, "User-Agent": "flask_convex_http"}
+    if body is not None:
+        headers["Content-Type"] = "application/json"
+    request = urllib.request.Request(url, data=body, headers=headers)
+    end = time.monotonic() + TIMEOUT
+    try:
+        with urllib.request.build_opener(*handlers).open(request, timeout=TIMEOUT) as response:
+            return response.headers.get_content_type(), _read(response, end)
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise FetchError(f"{url} responds with {error.code}") from None
+    except (OSError, HTTPException, ValueError) as error:
+        raise FetchError(f"{url}: {error}") from None
+
+
 def fetch_json(url: str, content_types: frozenset[str] | None = None) -> Any:
     """Return the JSON document at a URL.
 
@@ -72,20 +101,7 @@ def fetch_json(url: str, content_types: frozenset[str] | None = None) -> Any:
     Raises:
         FetchError: There is none in time, it is too large, or it is no JSON.
     """
-    handlers: list[Any] = [_NoRedirects()]
-    if is_loopback(urlsplit(url).hostname):
-        handlers.append(urllib.request.ProxyHandler({}))
-    request = urllib.request.Request(url, headers={"Accept": "application/json", "User-Agent": "flask_convex_http"})
-    end = time.monotonic() + TIMEOUT
-    try:
-        with urllib.request.build_opener(*handlers).open(request, timeout=TIMEOUT) as response:
-            kind = response.headers.get_content_type()
-            body = _read(response, end)
-    except urllib.error.HTTPError as error:
-        error.close()
-        raise FetchError(f"{url} responds with {error.code}") from None
-    except (OSError, HTTPException, ValueError) as error:
-        raise FetchError(f"{url}: {error}") from None
+    kind, body = fetch(url)
     if content_types is not None and kind not in content_types:
         raise FetchError(f"{url} has the content type {kind!r}, not {' or '.join(sorted(content_types))}")
     return _decoded(body, url)

@@ -10,6 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from flask_convex_http.webhooks.providers.adyen import Adyen as Adyen
+    from flask_convex_http.webhooks.providers.aws_sns import AwsSns as AwsSns
     from flask_convex_http.webhooks.providers.bitbucket import Bitbucket as Bitbucket
     from flask_convex_http.webhooks.providers.calcom import CalCom as CalCom
     from flask_convex_http.webhooks.providers.calendly import Calendly as Calendly
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from flask_convex_http.webhooks.providers.hubspot import HubSpot as HubSpot
     from flask_convex_http.webhooks.providers.intercom import Intercom as Intercom
     from flask_convex_http.webhooks.providers.lemonsqueezy import LemonSqueezy as LemonSqueezy
+    from flask_convex_http.webhooks.providers.mailgun import Mailgun as Mailgun
     from flask_convex_http.webhooks.providers.meta import Meta as Meta
     from flask_convex_http.webhooks.providers.mux import Mux as Mux
     from flask_convex_http.webhooks.providers.notion import Notion as Notion
@@ -37,6 +40,8 @@ if TYPE_CHECKING:
 
 #: The file of each class.
 FILES = {
+    "Adyen": "adyen",
+    "AwsSns": "aws_sns",
     "Bitbucket": "bitbucket",
     "CalCom": "calcom",
     "Calendly": "calendly",
@@ -44,6 +49,7 @@ FILES = {
     "HubSpot": "hubspot",
     "Intercom": "intercom",
     "LemonSqueezy": "lemonsqueezy",
+    "Mailgun": "mailgun",
     "Meta": "meta",
     "Mux": "mux",
     "Notion": "notion",

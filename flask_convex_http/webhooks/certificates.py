@@ -1,0 +1,94 @@
+"""Certificates that senders sign with: fetched from their hosts, or sent along with a delivery.
+
+The `cryptography` package is imported when a certificate is first used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from flask_convex_http.errors import MissingSecretError, RegistrationError
+from flask_convex_http.identities.fetch import FetchError, fetch, url_problem
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+
+Digest = Literal["sha1", "sha256"]
+
+
+def fetch_certificate(url: str) -> Certificate:
+    """Return the first certificate of a PEM file.
+
+    Args:
+        url: The URL, whose host was compared with an allow-list.
+
+    Raises:
+        FetchError: There is none, or it is not valid now.
+        MissingSecretError: The cryptography package is not installed.
+    """
+    x509 = require_x509()
+    _, body = fetch(url, accept="application/x-pem-file, application/pem-certificate-chain, */*")
+    try:
+        certificate: Certificate = x509.load_pem_x509_certificates(body)[0]
+    except ValueError as error:
+        raise FetchError(f"{url} is no certificate: {error}") from None
+    if not is_valid(certificate, datetime.now(UTC)):
+        raise FetchError(f"{url} is a certificate that is not valid now")
+    return certificate
+
+
+def is_valid(certificate: Certificate, moment: datetime) -> bool:
+    """Return whether a moment is within the validity of a certificate."""
+    return certificate.not_valid_before_utc <= moment <= certificate.not_valid_after_utc
+
+
+def rsa_matches(certificate: Certificate, message: bytes, signature: bytes, digest: Digest) -> bool:
+    """Return whether the RSA key of a certificate made a signature of a message, with PKCS #1 v1.5 padding."""
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import padding, rsa
+
+    key = certificate.public_key()
+    if not isinstance(key, rsa.RSAPublicKey):
+        return False
+    algorithm = hashes.SHA256() if digest == "sha256" else hashes.SHA1()
+    try:
+        key.verify(signature, message, padding.PKCS1v15(), algorithm)
+    except InvalidSignature:
+        return False
+    return True
+
+
+def checked_prefixes(prefixes: Sequence[str]) -> tuple[str, ...]:
+    """Check the beginnings of further URLs of certificates, such as those of a local stand-in for a cloud.
+
+    Raises:
+        RegistrationError: One is no URL, uses plain HTTP to another machine, or has no path, so that other hosts could
+            begin with it.
+    """
+    for prefix in [prefixes] if isinstance(prefixes, str) else prefixes:
+        problem = url_problem(prefix) or ("" if prefix.count("/") >= 3 else "must have a path, at least /")
+        if isinstance(prefixes, str) or problem:
+            raise RegistrationError(
+                f'certificate_urls is a list of beginnings of URLs, such as ["http://localhost:4566/"]: {prefix!r} '
+                f"{problem or 'is a text'}"
+            )
+    return tuple(prefixes)
+
+
+def require_x509() -> Any:
+    """Return the module of certificates of the cryptography package.
+
+    Raises:
+        MissingSecretError: The package is not installed.
+    """
+    try:
+        from cryptography import x509
+    except ImportError as error:
+        raise MissingSecretError(
+            "Certificates need the cryptography package: pip install 'cryptography>=40'",
+            client_message="The verification needs a package that is not installed",
+        ) from error
+    return x509
