@@ -1,18 +1,14 @@
 """Webhooks of Stripe, GitHub and Clerk.
 
-A handler and the inbox's row of the delivery are one transaction, so duplicates of an event are applied once. A failed
-event leaves only its error in the inbox. It is applied when the sender retries.
+A handler and the inbox's row of the delivery are one transaction, so duplicates of an event are applied once. An event
+whose object does not match leaves only its error in the inbox. It is applied when the sender retries after a fix.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated
 
 import msgspec
 
 from flask_convex_http import (
-    ArgumentValidationError,
-    ConvexError,
-    DocumentValidationError,
     GitHub,
     HttpRouter,
     MutationCtx,
@@ -26,9 +22,6 @@ from . import payments, users, webhook_events
 from .webhook_events import Source
 
 webhooks = HttpRouter("webhooks", __name__, url_prefix="/webhooks")
-
-T = TypeVar("T")
-Effect = Callable[[MutationCtx, WebhookEvent], None]
 
 #: Seconds or milliseconds since the epoch, with a bound that rejects nonsense.
 Time = Annotated[int, msgspec.Meta(ge=0, le=2**43)]
@@ -75,19 +68,6 @@ class StripeSubscription(msgspec.Struct):
         return self.current_period_end or min(ends, default=None)
 
 
-class StripeData(msgspec.Struct, Generic[T]):
-    """Stripe's wrapper of the object in an event."""
-
-    object: T
-
-
-class StripeEvent(msgspec.Struct, Generic[T]):
-    """The fields of Stripe's event that the example uses. `created` is in seconds."""
-
-    data: StripeData[T]
-    created: Time | None = None
-
-
 class EmailAddress(msgspec.Struct):
     """An email address of a Clerk user."""
 
@@ -117,18 +97,14 @@ class ClerkUser(msgspec.Struct):
         return by_id.get(self.primary_email_address_id or "", next(iter(by_id.values()), None))
 
 
-class ClerkEvent(msgspec.Struct):
-    """The fields of Clerk's event that the example uses."""
+# --- Stripe ----------------------------------------------------------------------------------------------------------
 
-    data: ClerkUser
-
-
-# --- effects ---------------------------------------------------------------------------------------------------------
+stripe = webhooks.webhook("/stripe", Stripe(secret=from_env("STRIPE_WEBHOOK_SECRET")), source="stripe")
 
 
-def checkout_completed(ctx: MutationCtx, event: WebhookEvent) -> None:
+@stripe.on("checkout.session.completed")
+def checkout_completed(ctx: MutationCtx, event: WebhookEvent, session: CheckoutSession) -> None:
     """Record a payment."""
-    session = msgspec.convert(event.payload, StripeEvent[CheckoutSession]).data.object
     ctx.run_mutation(
         payments.handle_checkout_complete,
         session_id=session.id,
@@ -136,26 +112,46 @@ def checkout_completed(ctx: MutationCtx, event: WebhookEvent) -> None:
         amount_total=session.amount_total,
         currency=session.currency,
     )
+    record(ctx, "stripe", event)
 
 
-def subscription_updated(ctx: MutationCtx, event: WebhookEvent) -> None:
+@stripe.on("customer.subscription.updated")
+def subscription_updated(ctx: MutationCtx, event: WebhookEvent, subscription: StripeSubscription) -> None:
     """Store the new state of a subscription."""
-    changed = msgspec.convert(event.payload, StripeEvent[StripeSubscription])
-    subscription = changed.data.object
+    created = msgspec.convert(event.payload.get("created"), Time | None)  # in seconds
     ctx.run_mutation(
         payments.handle_subscription_updated,
         stripe_id=subscription.id,
         status=subscription.status,
         customer=subscription.customer,
         current_period_end=subscription.period_end,
-        updated_at=event.received_at if changed.created is None else changed.created * 1000,
+        updated_at=event.received_at if created is None else created * 1000,
         received_at=event.received_at,
     )
+    record(ctx, "stripe", event)
 
 
-def user_changed(ctx: MutationCtx, event: WebhookEvent) -> None:
+@stripe.otherwise
+def other_stripe_event(ctx: MutationCtx, event: WebhookEvent) -> None:
+    """Record an event of another type."""
+    record(ctx, "stripe", event)
+
+
+# --- GitHub and Clerk ------------------------------------------------------------------------------------------------
+
+
+@webhooks.webhook("/github", GitHub(secret=from_env("GITHUB_WEBHOOK_SECRET")), source="github")
+def on_github(ctx: MutationCtx, event: WebhookEvent) -> None:
+    """Record every event of GitHub."""
+    record(ctx, "github", event)
+
+
+clerk = webhooks.webhook("/clerk", Svix(secret=from_env("CLERK_WEBHOOK_SECRET")), source="clerk")
+
+
+@clerk.on("user.created", "user.updated")
+def user_changed(ctx: MutationCtx, event: WebhookEvent, user: ClerkUser) -> None:
     """Store the new state of a user."""
-    user = msgspec.convert(event.payload, ClerkEvent).data
     ctx.run_mutation(
         users.upsert,
         clerk_id=user.id,
@@ -164,54 +160,24 @@ def user_changed(ctx: MutationCtx, event: WebhookEvent) -> None:
         updated_at=event.received_at if user.updated_at is None else user.updated_at,
         received_at=event.received_at,
     )
+    record(ctx, "clerk", event)
 
 
-def user_deleted(ctx: MutationCtx, event: WebhookEvent) -> None:
+@clerk.on("user.deleted")
+def user_deleted(ctx: MutationCtx, event: WebhookEvent, user: ClerkUser) -> None:
     """Delete a user."""
-    ctx.run_mutation(users.remove, clerk_id=msgspec.convert(event.payload, ClerkEvent).data.id)
+    ctx.run_mutation(users.remove, clerk_id=user.id)
+    record(ctx, "clerk", event)
 
 
-STRIPE_EFFECTS = {
-    "checkout.session.completed": checkout_completed,
-    "customer.subscription.updated": subscription_updated,
-}
-CLERK_EFFECTS = {"user.created": user_changed, "user.updated": user_changed, "user.deleted": user_deleted}
+@clerk.otherwise
+def other_clerk_event(ctx: MutationCtx, event: WebhookEvent) -> None:
+    """Record an event of another type."""
+    record(ctx, "clerk", event)
 
 
-# --- routes ----------------------------------------------------------------------------------------------------------
-
-
-@webhooks.webhook("/stripe", Stripe(secret=from_env("STRIPE_WEBHOOK_SECRET")), source="stripe")
-def on_stripe(ctx: MutationCtx, event: WebhookEvent) -> None:
-    """Apply completed checkouts and changed subscriptions."""
-    _apply(ctx, "stripe", event, STRIPE_EFFECTS)
-
-
-@webhooks.webhook("/github", GitHub(secret=from_env("GITHUB_WEBHOOK_SECRET")), source="github")
-def on_github(ctx: MutationCtx, event: WebhookEvent) -> None:
-    """Record every event of GitHub."""
-    _apply(ctx, "github", event, {})
-
-
-@webhooks.webhook("/clerk", Svix(secret=from_env("CLERK_WEBHOOK_SECRET")), source="clerk")
-def on_clerk(ctx: MutationCtx, event: WebhookEvent) -> None:
-    """Apply created, changed and deleted users."""
-    _apply(ctx, "clerk", event, CLERK_EFFECTS)
-
-
-def _apply(ctx: MutationCtx, source: Source, event: WebhookEvent, effects: Mapping[str, Effect]) -> None:
-    """Apply an event and record it. An event of another type is only recorded."""
-    effect = effects.get(event.type, _nothing)
-    try:
-        effect(ctx, event)
-        ctx.run_mutation(
-            webhook_events.record, source=source, event_id=event.id, event_type=event.type, payload=event.payload
-        )
-    except (msgspec.ValidationError, ArgumentValidationError, DocumentValidationError) as error:
-        # An error status makes the sender retry, so the event is applied after a fix on either side.
-        problem = {"message": "The event could not be applied", "reason": str(error)}
-        raise ConvexError(problem, status=422) from error
-
-
-def _nothing(ctx: MutationCtx, event: WebhookEvent) -> None:
-    """Do nothing for an event of another type."""
+def record(ctx: MutationCtx, source: Source, event: WebhookEvent) -> None:
+    """Record an event, in the transaction that applies it."""
+    ctx.run_mutation(
+        webhook_events.record, source=source, event_id=event.id, event_type=event.type, payload=event.payload
+    )

@@ -98,6 +98,7 @@ from flask_convex_http.web.responses import error_response as error_response
 from flask_convex_http.web.responses import json_errors as json_errors
 from flask_convex_http.web.responses import json_response as json_response
 from flask_convex_http.web.router import HttpRouter as HttpRouter
+from flask_convex_http.web.webhook_handlers import WebhookHandlers as WebhookHandlers
 from flask_convex_http.webhooks import Content as Content
 from flask_convex_http.webhooks import Delivery as Delivery
 from flask_convex_http.webhooks import EcdsaSignature as EcdsaSignature

@@ -423,6 +423,32 @@ def on_stripe(ctx: MutationCtx, event: WebhookEvent) -> None:
 
 
 http.webhook("/stripe", Stripe(secret="whsec_1"), mode="later")  # E: "mode"
+by_type = http.webhook("/by-type", Stripe(secret="whsec_1"))
+
+
+@by_type.on("item.created", "item.*")
+def on_item(ctx: MutationCtx, event: WebhookEvent, item: NewItem) -> None:
+    assert_type(item.name, str)
+
+
+@by_type.otherwise
+def on_other(ctx: MutationCtx, event: WebhookEvent) -> None: ...
+
+
+def takes_request(ctx: MutationCtx, request: Request) -> None: ...
+
+
+def takes_action_ctx(ctx: ActionCtx, event: WebhookEvent, item: NewItem) -> None: ...
+
+
+def takes_four(ctx: MutationCtx, event: WebhookEvent, item: NewItem, more: str) -> None: ...
+
+
+by_type.on("a")(takes_request)  # E: Request
+by_type.on("a")(takes_action_ctx)  # E: ActionCtx
+by_type.on("a")(takes_four)  # E: NewItem
+by_type.on()  # E: "pattern"
+by_type.otherwise(takes_request)  # E: Request
 http.webhook("/stripe", Stripe(secret="whsec_1"), order="customer")  # E: "order"
 http.webhook("/stripe", Stripe(secret="whsec_1", tolerance=300))  # E: "tolerance"
 
