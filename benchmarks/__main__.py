@@ -1,6 +1,6 @@
 """All benchmarks: `make bench`."""
 
-from benchmarks import http_writes, jobs, json_web_tokens, postgres, reads, views, webhooks, writes
+from benchmarks import http_writes, idempotent, jobs, json_web_tokens, postgres, reads, views, webhooks, writes
 from benchmarks.harness import print_table
 
 
@@ -9,6 +9,7 @@ def main() -> None:
     print_table("Reads", reads.measure())
     print_table("Requests in process", views.measure())
     print_table("JWTs", json_web_tokens.measure())
+    print_table("Idempotent requests, against those without a key", idempotent.measure())
     writes.print_lines()
     http_writes.print_lines()
     jobs.print_lines()
