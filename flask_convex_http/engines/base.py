@@ -323,12 +323,15 @@ class Mailbox(Protocol):
 class KeyLocks(Protocol):
     """Locks on keys among processes. Best effort: a lock may be free although another process holds it."""
 
-    def hold(self, number: int) -> AbstractContextManager[bool]:
-        """Hold the lock of a key during a `with` block, whose value is whether no other process holds it.
+    def acquire(self, number: int) -> bool:
+        """Acquire the lock of a key without a wait, and return whether no other process holds it.
 
         Args:
             number: A digest of the key. Within a process, one thread at a time may use it.
         """
+
+    def release(self, number: int) -> None:
+        """Release the lock of a key that this process has acquired."""
 
 
 class Backups(Protocol):

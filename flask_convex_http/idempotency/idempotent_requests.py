@@ -11,9 +11,8 @@ run, one commits. The other is rolled back, and then finds the key.
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from flask_convex_http.engines import Transaction
@@ -41,6 +40,8 @@ _TRY_AGAIN = (408, 425, 429)
 _BATCH = 50
 
 Handle = Callable[[MutationCtx], StoredResponse]
+#: The process and the digest of a request that runs.
+_Place = tuple[int, str]
 
 
 class NotStoredError(Exception):
@@ -66,7 +67,7 @@ class IdempotentRequests:
 
     runtime: Runtime
     keys: StoredKeys = field(init=False)
-    _running: dict[tuple[int, str], object] = field(default_factory=dict, init=False)
+    _running: dict[_Place, object] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self.keys = StoredKeys(self.runtime.schema)
@@ -91,8 +92,11 @@ class IdempotentRequests:
         known = self.keys.lookup(self.runtime.engine, request)
         if known is not None and not self._has_expired(known):
             return _repeat(known, request), True
-        with self._alone(request):
+        place = self._acquire(request)
+        try:
             return self._run(request, caller, handle, name, was_known=known is not None)
+        finally:
+            self._release(request, place)
 
     def run_once(self, caller: Caller, handle: Handle, name: str) -> StoredResponse:
         """Run a handler for a request without a key, in the same way."""
@@ -140,13 +144,14 @@ class IdempotentRequests:
     def _run(
         self, request: KeyedRequest, caller: Caller, handle: Handle, name: str, *, was_known: bool
     ) -> tuple[StoredResponse, bool]:
-        find = self.keys.find if was_known else self.keys.find_again
+        find = self.keys.find if was_known else _none
 
         def work(calls: MutationCalls) -> StoredResponse | IdempotencyKey:
+            nonlocal find
             transaction = calls.transaction
             if not transaction.try_lock(request.number):
                 raise _in_use()
-            known = find(transaction, request)
+            known, find = find(transaction, request), self.keys.find
             if known is not None and not self._has_expired(known):
                 return known
             response = _handled(calls, handle)
@@ -168,9 +173,8 @@ class IdempotentRequests:
             return result, False
         return _repeat(result, request), True
 
-    @contextlib.contextmanager
-    def _alone(self, request: KeyedRequest) -> Iterator[None]:
-        """Exclude other requests with the key while one runs.
+    def _acquire(self, request: KeyedRequest) -> _Place:
+        """Exclude other requests with the key until `_release`, which takes the returned place.
 
         Raises:
             KeyInUseError: Another one runs.
@@ -179,16 +183,24 @@ class IdempotentRequests:
         if self._running.setdefault(place, mine) is not mine:
             raise _in_use()
         locks = self.runtime.engine.key_locks
-        try:
-            with locks.hold(request.number) if locks is not None else contextlib.nullcontext(True) as is_free:
-                if not is_free:
-                    raise _in_use()
-                yield
-        finally:
+        if locks is not None and not locks.acquire(request.number):
             del self._running[place]
+            raise _in_use()
+        return place
+
+    def _release(self, request: KeyedRequest, place: _Place) -> None:
+        locks = self.runtime.engine.key_locks
+        if locks is not None:
+            locks.release(request.number)
+        del self._running[place]
 
     def _has_expired(self, known: IdempotencyKey) -> bool:
         return known.expires <= self.runtime.clock()
+
+
+def _none(transaction: Transaction, request: KeyedRequest) -> IdempotencyKey | None:
+    """Return None: a look before the transaction found no row, and the unique index rejects one that came since."""
+    return None
 
 
 def _handled(calls: MutationCalls, handle: Handle) -> StoredResponse:

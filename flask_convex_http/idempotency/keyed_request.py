@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
 from decimal import Decimal
 
 import msgspec
@@ -32,8 +31,7 @@ _decoder = msgspec.json.Decoder(float_hook=Decimal)
 _encoder = msgspec.json.Encoder(order="sorted", decimal_format="number")
 
 
-@dataclass(frozen=True, slots=True)
-class KeyedRequest:
+class KeyedRequest(msgspec.Struct, frozen=True):  # one is made for each request, and a dataclass takes longer
     """A request with an idempotency key.
 
     Attributes:
@@ -45,6 +43,7 @@ class KeyedRequest:
         digest: A keyed digest of the caller and the key.
         fingerprint: A keyed digest of what a retry must have in common with the request.
         keep: How long the key is kept, in milliseconds.
+        number: A digest of 64 bits, signed, for locks.
     """
 
     key: str
@@ -55,15 +54,10 @@ class KeyedRequest:
     digest: str
     fingerprint: str
     keep: float
-
-    @property
-    def number(self) -> int:
-        """A digest of 64 bits, signed, for locks."""
-        return int.from_bytes(bytes.fromhex(self.digest[:16]), "big", signed=True)
+    number: int
 
 
-@dataclass(frozen=True, slots=True)
-class RequestContent:
+class RequestContent(msgspec.Struct, frozen=True):
     """What a retry must have in common with its first request.
 
     Attributes:
@@ -119,32 +113,32 @@ def keyed_request(
         request_id: The id of the request.
         keep: How long the key is kept, in milliseconds.
     """
+    secret = signing.key(_PURPOSE)
     identity = None if identity is None else plain(identity)
+    digest = _digest(secret, b"", (identity or "").encode(), b"" if identity is None else b"known", key.encode())
     return KeyedRequest(
         key=key,
         identity=identity,
         method=content.method,
         path=plain(content.path),
         request_id=request_id,
-        digest=_digest(signing, b"", (identity or "").encode(), b"" if identity is None else b"known", key.encode()),
+        digest=digest.hex(),
         fingerprint=_digest(
-            signing,
+            secret,
             content.method.encode(),
             content.path.encode("utf-8", "surrogatepass"),
             content.query.encode("utf-8", "surrogatepass"),
             _canonical(content.body) if content.is_json else content.body,
-        ),
+        ).hex(),
         keep=keep,
+        number=int.from_bytes(digest[:8], "big", signed=True),
     )
 
 
-def _digest(signing: Signing, *parts: bytes) -> str:
+def _digest(secret: bytes, *parts: bytes) -> bytes:
     """Return a keyed digest of several texts. Each has its length before it, so that none can look like two."""
-    digest = hashlib.blake2b(key=signing.key(_PURPOSE), digest_size=16)
-    for part in parts:
-        digest.update(b"%d:" % len(part))
-        digest.update(part)
-    return digest.hexdigest()
+    text = b"".join([b"%d:%b" % (len(part), part) for part in parts])  # one call of the hash is half the time of ten
+    return hashlib.blake2b(text, key=secret, digest_size=16).digest()
 
 
 def _canonical(body: bytes) -> bytes:

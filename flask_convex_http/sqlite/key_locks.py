@@ -10,14 +10,12 @@ or no descriptor is left, every lock is free.
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import struct
 import sys
 import threading
 import weakref
-from collections.abc import Iterator
 from pathlib import Path
 
 from flask_convex_http.sqlite.rights import open_beside
@@ -41,20 +39,17 @@ class KeyLocks:
         self._opening = threading.Lock()
         _ALL.add(self)
 
-    @contextlib.contextmanager
-    def hold(self, number: int) -> Iterator[bool]:
-        """Hold the lock of a key during a `with` block, whose value is whether no other process holds it.
+    def acquire(self, number: int) -> bool:
+        """Acquire the lock of a key without a wait, and return whether no other process holds it.
 
         Args:
             number: The number of the key, such as a digest. Within a process, one thread at a time may use it.
         """
-        position = number % _POSITIONS
-        is_free = self._set(fcntl.F_WRLCK, position)
-        try:
-            yield is_free
-        finally:
-            if is_free:
-                self._set(fcntl.F_UNLCK, position)
+        return self._set(fcntl.F_WRLCK, number % _POSITIONS)
+
+    def release(self, number: int) -> None:
+        """Release the lock of a key that this process has acquired."""
+        self._set(fcntl.F_UNLCK, number % _POSITIONS)
 
     def close(self) -> None:
         """Close the file, which releases all locks."""

@@ -20,6 +20,7 @@ from flask_convex_http.errors import FunctionCallError, FunctionLimitError, Regi
 from flask_convex_http.idempotency.keyed_request import HEADER, RequestContent, keyed_request, parse_key
 from flask_convex_http.runtime import ActionCtx, Caller, MutationCtx, caller_of, fresh_arguments
 from flask_convex_http.schema.system_tables import StoredResponse
+from flask_convex_http.web.handlers import read_parameters, readers_of
 from flask_convex_http.web.innermost import put_around
 from flask_convex_http.web.request_ids import request_id
 from flask_convex_http.web.requests import is_json
@@ -117,13 +118,15 @@ class Idempotent:
         idempotency = backend_of(app).idempotency
         caller, identity = _caller(ctx)
         if key is None:
-            return as_response(app, idempotency.run_once(caller, handle, handle.name))
+            idempotency.run_once(caller, handle, handle.name)
+            return handle.response
         signing = backend_of(app).signing
         keyed = keyed_request(signing, key, identity, _content(request, body), request_id(request), self.keep)
         answer, is_replay = idempotency.run(keyed, caller, handle, handle.name)
+        if not is_replay:
+            return handle.response
         response = as_response(app, answer)
-        if is_replay:
-            response.headers[REPLAYED] = "true"
+        response.headers[REPLAYED] = "true"
         return response
 
 
@@ -137,13 +140,17 @@ class _Handle:
 
     Args:
         handler: The handler.
-        request: The request. A second attempt parses its form again, since the first has read the files.
+        request: The request. A second attempt parses its body again, since the first may have changed or read it.
         args: The handler's other arguments.
         values: Its arguments by name.
         status: The status of a response for which the handler chooses none.
+
+    Attributes:
+        name: The handler's name.
+        response: The response of the last attempt.
     """
 
-    __slots__ = ("_args", "_handler", "_request", "_runs", "_status", "_values", "name")
+    __slots__ = ("_args", "_handler", "_others", "_request", "_runs", "_status", "_values", "name", "response")
 
     def __init__(
         self,
@@ -156,17 +163,33 @@ class _Handle:
         self._handler = handler
         self._request = request
         self._args = args
-        self._values = fresh_arguments(values)
+        self._values = values
+        self._others = fresh_arguments(_not_read(handler, request, values))
         self._runs = itertools.count()
         self._status = status
         self.name = str(getattr(handler, "__name__", "handler"))
 
     def __call__(self, ctx: MutationCtx) -> StoredResponse:
+        values = next(self._others)
         if next(self._runs):
             for name in ("form", "files", "values", "_cached_json"):
                 self._request.__dict__.pop(name, None)
-        value = self._handler(ctx, self._request, *self._args, **next(self._values))
-        return _stored(to_response(current_app, value, self._status), self.name)
+            values = dict(values)
+            read_parameters(self._handler, self._request, values)
+        else:
+            values = self._values
+        value = self._handler(ctx, self._request, *self._args, **values)
+        self.response = to_response(current_app, value, self._status)
+        return _stored(self.response, self.name)
+
+
+def _not_read(handler: Callable[..., Any], request: Request, values: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments that are not read from the request: variables of its path, and those of decorators."""
+    readers = readers_of(handler)
+    if not readers:
+        return values
+    path = request.view_args or {}
+    return {name: value for name, value in values.items() if name not in readers or name in path}
 
 
 def _caller(ctx: ActionCtx) -> tuple[Caller, str | None]:
