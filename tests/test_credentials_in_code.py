@@ -19,6 +19,7 @@ from flask_convex_http import (
 from flask_convex_http.backend import Backend
 from flask_convex_http.credentials import IssuedCredential
 from flask_convex_http.testing import Clock
+from flask_convex_http.worker.cleanup import Cleaner
 from tests.databases import EACH_ENGINE, memory_backend
 
 pytestmark = EACH_ENGINE
@@ -128,6 +129,37 @@ def test_tokens() -> None:
         assert (found.subject, found.name) == ("ada", "phone")
         assert mutate(backend, lambda ctx: ctx.tokens.create(subject="bob")).startswith("cvxt_")
         assert [info.owner for info in mutate(backend, lambda ctx: ctx.tokens.list(owner="ada"))] == ["ada"]
+
+
+def test_ended_credentials_are_purged() -> None:
+    """A credential is deleted 30 days after it has expired or was revoked, a few at a time. Others stay."""
+    clock = Clock()
+    with backend_at(clock) as backend:
+
+        def purge(limit: int = 50) -> int:
+            purged: int = backend.engine.write(lambda found: backend.tokens.purge(found, clock(), limit))
+            return purged
+
+        def create_and_revoke(ctx: MutationCtx) -> None:
+            ctx.tokens.create(owner="never")
+            ctx.tokens.create(owner="later", expires=timedelta(days=2))
+            for _ in range(2):
+                ctx.tokens.create(owner="expired", expires=timedelta(days=1))
+            for expires in (None, timedelta(days=1)):
+                ctx.tokens.revoke(ctx.tokens.create(owner="revoked", expires=expires).id)
+
+        mutate(backend, create_and_revoke)
+        clock.advance(timedelta(days=30, seconds=-1))
+        assert purge() == 0
+        clock.advance(timedelta(seconds=1))
+        assert [purge(), purge()] == [2, 0]
+        clock.advance(timedelta(days=1))
+        assert [purge(1), purge(1), purge(1)] == [1, 1, 0]
+        assert [info.owner for info in mutate(backend, lambda ctx: ctx.tokens.list())] == ["never", "later"]
+        mutate(backend, lambda ctx: ctx.api_keys.create(name="ci", expires=1))
+        clock.advance(timedelta(days=31))
+        assert Cleaner(backend).purge() is False
+        assert mutate(backend, lambda ctx: (ctx.api_keys.list(), len(ctx.tokens.list()))) == ([], 1)
 
 
 def test_expiries() -> None:

@@ -22,6 +22,7 @@ from flask_convex_http.engines import Engine, Snapshot, Transaction
 from flask_convex_http.errors import ConvexHTTPError, DocumentNotFoundError
 from flask_convex_http.log import logger_of
 from flask_convex_http.schema.documents import Schema, Table
+from flask_convex_http.schema.index_ranges import between
 from flask_convex_http.schema.system_tables import AccessToken, ApiKey
 from flask_convex_http.signing import Signing
 
@@ -34,6 +35,8 @@ _RANDOM = 43  # characters for 256 bits
 _BODY = re.compile(r"[0-9A-Za-z]{43}[0-9a-f]{8}", re.ASCII)
 #: Milliseconds between two records of the use of a key.
 LAST_USED_INTERVAL = 60_000
+#: Milliseconds that a key is still listed after it has expired or was revoked. The worker's cleanup deletes it then.
+RETENTION = 30 * 86_400_000
 #: Keys that are kept in memory.
 _MOST_KNOWN = 1000
 
@@ -201,10 +204,10 @@ class Credentials(Generic[C]):
             self._known[digest] = (version, found)
         return found
 
-    def all(self) -> list[C]:
-        """Return the stored documents of all keys, oldest first."""
+    def all(self, owner: str | None = None) -> list[C]:
+        """Return the stored documents of all keys, or of an owner's, oldest first."""
         with self._engine.snapshot() as snapshot:
-            return self.stored_in(snapshot)
+            return self.stored_in(snapshot, owner)
 
     def stored_in(self, snapshot: Snapshot, owner: str | None = None) -> list[C]:
         """Return the stored documents of all keys, or of an owner's, oldest first."""
@@ -213,6 +216,17 @@ class Credentials(Generic[C]):
             return query.collect()
         index, field = ("by_owner", "owner") if "by_owner" in self._table.indexes else ("by_subject", "subject")
         return query.with_index(index, **{field: owner}).collect()
+
+    def purge(self, transaction: Transaction, now: float, limit: int) -> int:
+        """Delete keys that ended before the retention, at most `limit`, and return their number."""
+        ended = between(0.0, now - RETENTION)  # from 0, since a key that never ends has None, which comes first
+        start: Query[C] = Query(transaction, self._table, self._table.indexes["by_creation_time"])
+        expired: list[C] = start.with_index("by_expiry", expires_at=ended).take(limit)
+        revoked: list[C] = start.with_index("by_revocation", revoked_at=ended).take(limit)
+        ids = list(dict.fromkeys(stored.id for stored in (*expired, *revoked)))[:limit]
+        for document_id in ids:
+            transaction.delete(self._table, document_id)
+        return len(ids)
 
     def use_is_due(self) -> bool:
         """Return whether `record_use` would write now."""

@@ -327,7 +327,13 @@ class IdempotencyKey(
 class ApiKey(
     Document,
     table="api_keys",
-    indexes={"by_hash": unique("hash"), "by_name": ["name"], "by_owner": ["owner"]},
+    indexes={
+        "by_hash": unique("hash"),
+        "by_name": ["name"],
+        "by_owner": ["owner"],
+        "by_expiry": ["expires_at"],
+        "by_revocation": ["revoked_at"],
+    },
 ):
     """An API key. Only a keyed hash of it is stored.
 
@@ -352,7 +358,16 @@ class ApiKey(
     owner: str | None = None
 
 
-class AccessToken(Document, table="access_tokens", indexes={"by_hash": unique("hash"), "by_subject": ["subject"]}):
+class AccessToken(
+    Document,
+    table="access_tokens",
+    indexes={
+        "by_hash": unique("hash"),
+        "by_subject": ["subject"],
+        "by_expiry": ["expires_at"],
+        "by_revocation": ["revoked_at"],
+    },
+):
     """An opaque Bearer token of a subject. Only a keyed hash of it is stored. Fields as in `ApiKey`."""
 
     subject: str

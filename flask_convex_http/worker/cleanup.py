@@ -1,7 +1,7 @@
 """Delete expired rows, and the parts that killed backups and uploads have left.
 
 These are ended jobs, ticks of crons, results of `ctx.once`, full buckets, used upload URLs, old
-webhook deliveries and idempotency keys.
+webhook deliveries, idempotency keys, and API keys and access tokens that have ended.
 Each transaction deletes a few rows of each kind, so that no other writer waits for long.
 """
 
@@ -55,4 +55,6 @@ class Cleaner:
             backend.files.upload_urls.purge(transaction, now, _BATCH_SIZE),
             backend.inbox.purge(transaction, now, _BATCH_SIZE),
             backend.idempotency.purge(transaction, now, _BATCH_SIZE),
+            backend.api_keys.purge(transaction, now, _BATCH_SIZE),
+            backend.tokens.purge(transaction, now, _BATCH_SIZE),
         ]
