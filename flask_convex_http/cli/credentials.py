@@ -29,6 +29,10 @@ def _text(ctx: click.Context, param: click.Parameter, value: str) -> str:
     return value.strip()
 
 
+def _optional_text(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    return None if value is None else _text(ctx, param, value)
+
+
 def _scopes(ctx: click.Context, param: click.Parameter, value: Sequence[str]) -> list[str]:
     for scope in value:
         if not scope or any(character.isspace() or character == "," for character in scope):
@@ -43,6 +47,19 @@ _scope_option = click.option(
 _expires_option = click.option(
     "--expires", type=options.time, help="When it expires: 30d, 12h or 2027-01-01 (UTC); never if not given."
 )
+_listed_owner_option = click.option("--owner", help="List those of this owner only.")
+_rotated_expires_option = click.option(
+    "--expires", type=options.time, help="When the new one expires; as the old one if not given."
+)
+_overlap_option = click.option(
+    "--overlap",
+    "--keep",
+    "overlap",
+    type=options.duration,
+    default="24h",
+    show_default=True,
+    help="How long the old one stays valid; 0s expires it at once.",
+)
 
 
 # --- API keys --------------------------------------------------------------------------------------------------------
@@ -50,10 +67,15 @@ _expires_option = click.option(
 
 @keys.command("create")
 @_name_option
+@click.option(
+    "--owner",
+    callback=_optional_text,
+    help="The subject of the key's identity, such as a user's id; the id of the key if not given.",
+)
 @_scope_option
 @_expires_option
 @json_option
-def create_key(name: str, scopes: list[str], expires: Expiry | None, as_json: bool) -> None:
+def create_key(name: str, owner: str | None, scopes: list[str], expires: Expiry | None, as_json: bool) -> None:
     """Create an API key and print it once.
 
     Only a hash of the key is stored. The key alone goes to stdout, everything else to stderr.
@@ -62,25 +84,27 @@ def create_key(name: str, scopes: list[str], expires: Expiry | None, as_json: bo
     Examples:
       flask convex keys create --name ci
       flask convex keys create --name ci --scope read --scope write --expires 30d
+      flask convex keys create --name script --owner user_1
     """
     backend = current_backend()
     expires_at = options.expires_at(expires, backend.clock())
-    key, stored = backend.api_keys.create(name=name, scopes=scopes, expires_at=expires_at)
+    key, stored = backend.api_keys.create(name=name, owner=owner, scopes=scopes, expires_at=expires_at)
     _print_new("key", key, stored, as_json, {})
 
 
 @keys.command("list")
+@_listed_owner_option
 @json_option
-def list_keys(as_json: bool) -> None:
+def list_keys(owner: str | None, as_json: bool) -> None:
     """List the API keys, oldest first, without the keys themselves.
 
     \b
     Examples:
       flask convex keys list
-      flask convex keys list --json
+      flask convex keys list --owner user_1 --json
     """
     empty = "There are no API keys; `flask convex keys create --name ...` creates one."
-    _list(current_backend().api_keys, "name", empty, as_json)
+    _list(current_backend().api_keys, ("name", "owner"), owner, empty, as_json)
 
 
 @keys.command("revoke")
@@ -103,39 +127,21 @@ def revoke_key(key: str, as_json: bool) -> None:
 
 @keys.command("rotate")
 @click.argument("key", metavar="ID_OR_NAME")
-@click.option(
-    "--overlap",
-    "--keep",
-    "keep",
-    type=options.duration,
-    default="24h",
-    show_default=True,
-    help="How long the old key stays valid; 0s expires it at once.",
-)
-@click.option("--expires", type=options.time, help="When the new key expires; as the old one if not given.")
+@_overlap_option
+@_rotated_expires_option
 @json_option
-def rotate_key(key: str, keep: datetime.timedelta, expires: Expiry | None, as_json: bool) -> None:
-    """Replace an API key with a new one of the same name and scopes.
+def rotate_key(key: str, overlap: datetime.timedelta, expires: Expiry | None, as_json: bool) -> None:
+    """Replace an API key with a new one of the same name, owner and scopes.
 
     The old key expires soon.
 
     \b
     Examples:
       flask convex keys rotate ci
-      flask convex keys rotate ci --keep 1h --expires 90d
+      flask convex keys rotate ci --overlap 1h --expires 90d
     """
-    backend = current_backend()
-    store, now = backend.api_keys, backend.clock()
-    old = _find_key(store, key)
-    if store.status(old) != "valid":
-        raise click.ClickException(f"{old.id} is {store.status(old)}; create a key with `flask convex keys create`")
-    new_key, new, old = store.rotate(
-        old.id,
-        old_expires_at=now + keep.total_seconds() * 1000,
-        expires_at=old.expires_at if expires is None else options.expires_at(expires, now),
-    )
-    _print_new("key", new_key, new, as_json, {"replaced": {"id": old.id, "expires_at": old.expires_at}})
-    note(f"The old key {old.hint}... is valid until {moment(old.expires_at)}.")
+    store = current_backend().api_keys
+    _rotate(store, _find_key(store, key), "key", overlap, expires, as_json)
 
 
 def _keys_of_rotation(store: Credentials[ApiKey], name: str) -> list[ApiKey]:
@@ -168,11 +174,14 @@ def _find_key(store: Credentials[ApiKey], text: str) -> ApiKey:
 
 
 @tokens.command("create")
-@click.option("--subject", required=True, callback=_text, help="The subject of the token, such as a user's id.")
+@click.option(
+    "--subject", "--owner", "subject", required=True, callback=_text, help="Its owner, such as the id of a user."
+)
+@click.option("--name", callback=_optional_text, help="A name for people, such as the device.")
 @_scope_option
 @_expires_option
 @json_option
-def create_token(subject: str, scopes: list[str], expires: Expiry | None, as_json: bool) -> None:
+def create_token(subject: str, name: str | None, scopes: list[str], expires: Expiry | None, as_json: bool) -> None:
     """Create an access token and print it once.
 
     Only a hash of the token is stored. The token alone goes to stdout, everything else to stderr.
@@ -184,22 +193,23 @@ def create_token(subject: str, scopes: list[str], expires: Expiry | None, as_jso
     """
     backend = current_backend()
     expires_at = options.expires_at(expires, backend.clock())
-    token, stored = backend.tokens.create(subject=subject, scopes=scopes, expires_at=expires_at)
+    token, stored = backend.tokens.create(subject=subject, name=name, scopes=scopes, expires_at=expires_at)
     _print_new("token", token, stored, as_json, {})
 
 
 @tokens.command("list")
+@_listed_owner_option
 @json_option
-def list_tokens(as_json: bool) -> None:
+def list_tokens(owner: str | None, as_json: bool) -> None:
     """List the access tokens, oldest first, without the secrets.
 
     \b
     Examples:
       flask convex tokens list
-      flask convex tokens list --json
+      flask convex tokens list --owner user_1 --json
     """
     empty = "There are no access tokens; `flask convex tokens create --subject ...` creates one."
-    _list(current_backend().tokens, "subject", empty, as_json)
+    _list(current_backend().tokens, ("subject", "name"), owner, empty, as_json)
 
 
 @tokens.command("revoke")
@@ -213,12 +223,35 @@ def revoke_token(token: str, as_json: bool) -> None:
       flask convex tokens revoke access_tokens_0190f3a1b2c3d4e5f60718293a4b5c6d
     """
     store = current_backend().tokens
-    found = next((stored for stored in store.all() if stored.id == token), None)
+    _revoke(store, [_find_token(store, token)], "token", as_json)
+
+
+@tokens.command("rotate")
+@click.argument("token", metavar="ID")
+@_overlap_option
+@_rotated_expires_option
+@json_option
+def rotate_token(token: str, overlap: datetime.timedelta, expires: Expiry | None, as_json: bool) -> None:
+    """Replace an access token with a new one of the same subject, name and scopes.
+
+    The old token expires soon.
+
+    \b
+    Examples:
+      flask convex tokens rotate access_tokens_0190f3a1b2c3d4e5f60718293a4b5c6d
+      flask convex tokens rotate access_tokens_0190f3a1b2c3d4e5f60718293a4b5c6d --overlap 1h --expires 90d
+    """
+    store = current_backend().tokens
+    _rotate(store, _find_token(store, token), "token", overlap, expires, as_json)
+
+
+def _find_token(store: Credentials[AccessToken], token_id: str) -> AccessToken:
+    found = next((stored for stored in store.all() if stored.id == token_id), None)
     if found is None:
         raise click.ClickException(
-            f"There is no access token with the id {token!r}; `flask convex tokens list` lists them"
+            f"There is no access token with the id {token_id!r}; `flask convex tokens list` lists them"
         )
-    _revoke(store, [found], "token", as_json)
+    return found
 
 
 # --- shared by both --------------------------------------------------------------------------------------------------
@@ -234,18 +267,18 @@ def _print_new(noun: str, secret: str, stored: ApiKey | AccessToken, as_json: bo
     note(f"Copy the {noun} now: only a hash of it is stored, and it is not shown again.")
 
 
-def _list(store: Credentials[Any], owner: str, empty: str, as_json: bool) -> None:
-    found = store.all()
+def _list(store: Credentials[Any], columns: tuple[str, str], owner: str | None, empty: str, as_json: bool) -> None:
+    found = store.all(owner)
     if as_json:
         print_json([{**without_hash(stored), "status": store.status(stored)} for stored in found])
         return
     if not found:
-        click.echo(empty)
+        click.echo(empty if owner is None else f"There are none of the owner {owner!r}.")
         return
     rows = [
         (
             stored.id,
-            getattr(stored, owner),
+            *(getattr(stored, column) or "" for column in columns),
             f"{stored.hint}...",
             ", ".join(stored.scopes),
             store.status(stored),
@@ -255,7 +288,30 @@ def _list(store: Credentials[Any], owner: str, empty: str, as_json: bool) -> Non
         )
         for stored in found
     ]
-    print_table(("ID", owner.upper(), "STARTS WITH", "SCOPES", "STATUS", "CREATED", "EXPIRES", "LAST USED"), rows)
+    names = (column.upper() for column in columns)
+    print_table(("ID", *names, "STARTS WITH", "SCOPES", "STATUS", "CREATED", "EXPIRES", "LAST USED"), rows)
+
+
+def _rotate(
+    store: Credentials[Any],
+    old: ApiKey | AccessToken,
+    noun: str,
+    overlap: datetime.timedelta,
+    expires: Expiry | None,
+    as_json: bool,
+) -> None:
+    now = current_backend().clock()
+    if store.status(old) != "valid":
+        raise click.ClickException(
+            f"{old.id} is {store.status(old)}; create a {noun} with `flask convex {noun}s create`"
+        )
+    text, new, old = store.rotate(
+        old.id,
+        old_expires_at=now + overlap.total_seconds() * 1000,
+        expires_at=old.expires_at if expires is None else options.expires_at(expires, now),
+    )
+    _print_new(noun, text, new, as_json, {"replaced": {"id": old.id, "expires_at": old.expires_at}})
+    note(f"The old {noun} {old.hint}... is valid until {moment(old.expires_at)}.")
 
 
 def _revoke(store: Credentials[Any], found: Sequence[ApiKey | AccessToken], noun: str, as_json: bool) -> None:

@@ -173,6 +173,32 @@ def test_a_token_is_created_listed_and_revoked(convex: Convex, tmp_path: object)
     assert status_of(convex, "tokens") == ["revoked"]
 
 
+def test_a_token_is_rotated(convex: Convex, tmp_path: object) -> None:
+    """The new token has the subject, name and scopes of the old one, which expires after --overlap."""
+    create = ("tokens", "create", "--owner", "user_1", "--name", "phone", "--scope", "read", "--json")
+    old = convex(*create).json
+    new = convex("tokens", "rotate", old["_id"], "--overlap", "0s", "--json").json
+    assert (new["subject"], new["name"], new["scopes"]) == ("user_1", "phone", ["read"])
+    assert (is_valid(tmp_path, old["token"]), is_valid(tmp_path, new["token"])) == (False, True)
+    refused = convex("tokens", "rotate", old["_id"])
+    assert (refused.status, "flask convex tokens create" in refused.err) == (1, True)
+
+
+def test_owners(convex: Convex) -> None:
+    """A key has an owner, and the lists can be limited to those of an owner."""
+    owned = convex("keys", "create", "--name", "script", "--owner", "user_1", "--json").json
+    convex("keys", "create", "--name", "ci")
+    assert owned["owner"] == "user_1"
+    assert [key["name"] for key in convex("keys", "list", "--owner", "user_1", "--json").json] == ["script"]
+    shown = convex("keys", "list").out
+    assert "OWNER" in shown and "user_1" in shown
+    for subject in ("user_1", "user_2"):
+        convex("tokens", "create", "--subject", subject)
+    assert [token["subject"] for token in convex("tokens", "list", "--owner", "user_2", "--json").json] == ["user_2"]
+    assert "'user_3'" in convex("tokens", "list", "--owner", "user_3").out
+    assert convex("keys", "create", "--name", "a", "--owner", " ").status == 2
+
+
 def test_empty_lists_name_the_command(convex: Convex) -> None:
     """Without credentials, people read which command creates one and programs an empty list."""
     for group in ("keys", "tokens"):
