@@ -99,6 +99,8 @@ def _check_api_key(backend: Backend, key: str) -> UserIdentity:
 def _check_token(backend: Backend, token: str) -> UserIdentity:
     """Return the identity of an access token or a JWT.
 
+    The claims of an access token with a name have its id, as those of an API key with an owner do.
+
     Raises:
         AuthenticationError: The token is not valid.
     """
@@ -109,7 +111,8 @@ def _check_token(backend: Backend, token: str) -> UserIdentity:
     if found is None:
         raise AuthenticationError("The access token is unknown, expired or revoked")
     _record_use_later(credentials)
-    return UserIdentity(subject=found.subject, issuer="access_token", scopes=tuple(found.scopes))
+    claims = {} if found.name is None else {"token_id": found.id}
+    return UserIdentity(subject=found.subject, issuer="access_token", scopes=tuple(found.scopes), claims=claims)
 
 
 def _identify(backend: Backend, request: Request) -> UserIdentity | None:

@@ -481,3 +481,13 @@ def test_malformed_key_does_not_touch_the_database(tmp_path: Path) -> None:
         assert not (tmp_path / "instance").exists()
     finally:
         backend_of(app).close()
+
+
+def test_the_claims_of_a_token_with_a_name_have_its_id(tmp_path: Path) -> None:
+    """A handler knows which token of its caller a request has sent, so that it can revoke it."""
+    http = HttpRouter("http", __name__)
+    http.get("/me")(require_bearer(lambda ctx, request: ctx.identity.claims))
+    with deployed(tmp_path, http) as app:
+        token, stored = backend_of(app).tokens.create(subject="ada", name="phone")
+        assert get_with_authorization(app, "/me", f"Bearer {token}") == (200, {"token_id": stored.id})
+        assert get_with_authorization(app, "/me", f"Bearer {new_token(app)}") == (200, {})
