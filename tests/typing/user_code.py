@@ -392,6 +392,31 @@ def list_items(ctx: ActionCtx, query: Paging) -> list[str]:
     return ctx.run_query(list_names, limit=query.limit)
 
 
+@http.post("/orders", idempotent=True)
+@require_api_key(scopes=["write"])
+def place_order(ctx: MutationCtx, body: NewItem) -> Id[Item]:
+    assert_type(ctx.identity.subject, str)
+    return ctx.db.insert(Item(name=body.name, price=body.price))
+
+
+@http.post("/imports", idempotent="optional")
+@require_identity(scopes=["write"], invalid_status=401)
+def import_item(ctx: MutationCtx, request: Request) -> Id[Item]:
+    return ctx.db.insert(Item(name=request.mimetype))
+
+
+@http.get("/names")
+@require_bearer(invalid_status=401)
+def guarded_without_ctx(query: Paging) -> list[str]:
+    return [str(query.limit)]
+
+
+@http.get("/ping")
+@require_identity
+def guarded_without_anything() -> str:
+    return "pong"
+
+
 @http.get("/items/<item_id>")
 @require_bearer
 def show_item(ctx: ActionCtx, item_id: Id[Item]) -> Item | None:
