@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from flask_convex_http.errors import RegistrationError
+from flask_convex_http.identities.deadline import DeadlineHandler
 
 #: Seconds for the whole fetch of one document, and the timeout of each wait for the network.
 TIMEOUT = 5.0
@@ -73,17 +74,16 @@ def fetch(url: str, *, body: bytes | None = None, accept: str = "application/jso
     Raises:
         FetchError: There is none in time, or it is too large.
     """
-    handlers: list[Any] = [_NoRedirects()]
+    handlers: list[Any] = [_NoRedirects(), DeadlineHandler(time.monotonic() + TIMEOUT)]
     if is_loopback(urlsplit(url).hostname):
         handlers.append(urllib.request.ProxyHandler({}))
     headers = {"Accept": accept, "User-Agent": "flask_convex_http"}
     if body is not None:
         headers["Content-Type"] = "application/json"
     request = urllib.request.Request(url, data=body, headers=headers)
-    end = time.monotonic() + TIMEOUT
     try:
         with urllib.request.build_opener(*handlers).open(request, timeout=TIMEOUT) as response:
-            return response.headers.get_content_type(), _read(response, end)
+            return response.headers.get_content_type(), _read(response)
     except urllib.error.HTTPError as error:
         error.close()
         raise FetchError(f"{url} responds with {error.code}") from None
@@ -120,16 +120,14 @@ def decode_data_url(url: str) -> Any:
         raise RegistrationError(f"jwks= is a data: URL whose content is not valid JSON: {error}") from None
 
 
-def _read(response: Any, end: float) -> bytes:
-    """Read a body within its limits. Each read waits for one packet at most."""
+def _read(response: Any) -> bytes:
+    """Read a body within its limit."""
     parts, size = [], 0
     while chunk := response.read1(_CHUNK):
         parts.append(chunk)
         size += len(chunk)
         if size > MAX_BYTES:
             raise OSError(f"the document is larger than {MAX_BYTES // 1024} KiB")
-        if time.monotonic() > end:
-            raise OSError(f"the document takes longer than {TIMEOUT:g} seconds")
     return b"".join(parts)
 
 
