@@ -30,6 +30,7 @@ from flask_convex_http import (
 from flask_convex_http.extension import ConvexHTTP
 from flask_convex_http.identities import key_cache
 from flask_convex_http.testing import run_scheduled
+from tests.databases import EACH_ENGINE
 from tests.identities.issuer import AUDIENCE, Issuer, encoded, issuing
 from tests.lengths import examples
 from tests.web.apps import backend_of, deployed, send
@@ -111,6 +112,7 @@ def result(response: TestResponse) -> tuple[int, Any]:
     return response.status_code, response.json
 
 
+@EACH_ENGINE
 def test_guards_accept_jwts(tmp_path: Path) -> None:
     """`@require_bearer` and `@require_identity` accept a JWT beside the package's own credentials."""
     with issuing() as issuer, protected(tmp_path, issuer) as app:
@@ -135,6 +137,7 @@ def test_an_expired_token_says_so(tmp_path: Path) -> None:
             assert (response.status_code, header.replace(', scope="read"', "")) == (status, challenge)
 
 
+@EACH_ENGINE
 def test_the_identity_without_a_guard(tmp_path: Path) -> None:
     """Actions, mutations and queries see the identity of a JWT, or raise 401 for one that is not valid."""
     with issuing() as issuer, protected(tmp_path, issuer) as app:
@@ -146,6 +149,7 @@ def test_the_identity_without_a_guard(tmp_path: Path) -> None:
         assert reason and "No auth provider found" in reason["error"]
 
 
+@EACH_ENGINE
 def test_jobs_have_no_identity(tmp_path: Path) -> None:
     """A job has no identity, although the mutation that scheduled it had one."""
     NOTES.clear()
@@ -155,6 +159,7 @@ def test_jobs_have_no_identity(tmp_path: Path) -> None:
     assert NOTES == [None]
 
 
+@EACH_ENGINE
 def test_no_transaction_is_open_during_a_fetch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The keys are fetched before a mutation or a query opens a transaction or a snapshot."""
     open_now: list[str] = []
