@@ -21,6 +21,7 @@ from flask_convex_http.inbox.registry import Dedupe, Mode, Options, OrderBy
 from flask_convex_http.retry import Retry
 from flask_convex_http.runtime import MutationCtx
 from flask_convex_http.web.cors import CorsOption, Policy, cors_policy
+from flask_convex_http.web.flask_cors_checks import refuse_cors_of_router, refuse_cross_origin
 from flask_convex_http.web.handlers import uniform
 from flask_convex_http.web.idempotent import (
     REQUEST_HEADERS,
@@ -166,6 +167,8 @@ class HttpRouter(Blueprint):
                 defaults=(options.get("defaults") or {}).keys(),
                 may_drop_variables=bool(self.url_value_preprocessors),
             )
+            if policy is None:
+                refuse_cross_origin(handler, path)
             name = self._endpoint(handler, endpoint)
             self._refuse_twice(path, chosen)
             runs = call if idempotency is None else idempotency.wrap(call, operation.status)
@@ -314,6 +317,7 @@ class HttpRouter(Blueprint):
             webhook.check()
         if not self._preflights_added:
             self._preflights_added = True
+            refuse_cors_of_router(self.after_request_funcs.get(None, ()), self.routes)
             self._add_preflights()
             if any(route.cors is not None for route in self.routes):
                 self.after_request(apply_cors)

@@ -10,7 +10,7 @@ from flask import Flask, Request, abort
 from flask_cors import CORS, cross_origin
 from werkzeug.test import TestResponse
 
-from flask_convex_http import ActionCtx, HttpRouter, json_errors, json_response, read_json
+from flask_convex_http import ActionCtx, HttpRouter, RegistrationError, json_errors, json_response, read_json
 from tests.web.apps import deployed, send
 
 SITE = "https://site.example"
@@ -148,3 +148,20 @@ def test_policies_below_the_app(tmp_path: Path) -> None:
             response = send(app, "GET", path, HTTP_ORIGIN=SITE)
             assert (response.status_code, response.headers.getlist(ALLOWED)) == (200, [SITE])
             assert "Access-Control-Expose-Headers" not in response.headers
+
+
+def test_flask_cors_that_would_answer_no_preflight_is_refused() -> None:
+    """`@cross_origin` and `CORS(router)` are refused where the route has no policy, with what to write instead."""
+    http = HttpRouter("http", __name__)
+
+    @cross_origin(origins=SITE)
+    def decorated(ctx: ActionCtx, request: Request) -> str:
+        return "ok"
+
+    with pytest.raises(RegistrationError, match=r"@cross_origin on decorated .* cors=\.\.\. on the route /decorated"):
+        http.get("/decorated")(decorated)
+    http.get("/decorated", cors=SITE)(decorated)
+    http.get("/simple")(cross_origin(origins=SITE, automatic_options=False)(ok))
+    CORS(http, origins=SITE)
+    with pytest.raises(RegistrationError, match=r"such as that of /simple; write HttpRouter"):
+        Flask("test_app").register_blueprint(http)
