@@ -127,10 +127,13 @@ if _TYPE_CHECKING:
     from flask_convex_http.webhooks.providers import Bitbucket as Bitbucket
     from flask_convex_http.webhooks.providers import CalCom as CalCom
     from flask_convex_http.webhooks.providers import Calendly as Calendly
+    from flask_convex_http.webhooks.providers import Discord as Discord
     from flask_convex_http.webhooks.providers import ElevenLabs as ElevenLabs
+    from flask_convex_http.webhooks.providers import GitLab as GitLab
     from flask_convex_http.webhooks.providers import HubSpot as HubSpot
     from flask_convex_http.webhooks.providers import Intercom as Intercom
     from flask_convex_http.webhooks.providers import LemonSqueezy as LemonSqueezy
+    from flask_convex_http.webhooks.providers import Linear as Linear
     from flask_convex_http.webhooks.providers import Mailgun as Mailgun
     from flask_convex_http.webhooks.providers import Meta as Meta
     from flask_convex_http.webhooks.providers import Mux as Mux
@@ -141,9 +144,12 @@ if _TYPE_CHECKING:
     from flask_convex_http.webhooks.providers import Postmark as Postmark
     from flask_convex_http.webhooks.providers import Razorpay as Razorpay
     from flask_convex_http.webhooks.providers import Resend as Resend
+    from flask_convex_http.webhooks.providers import RevenueCat as RevenueCat
     from flask_convex_http.webhooks.providers import SendGrid as SendGrid
     from flask_convex_http.webhooks.providers import Sentry as Sentry
     from flask_convex_http.webhooks.providers import Square as Square
+    from flask_convex_http.webhooks.providers import Telegram as Telegram
+    from flask_convex_http.webhooks.providers import Twilio as Twilio
     from flask_convex_http.webhooks.providers import Twitch as Twitch
     from flask_convex_http.webhooks.providers import Typeform as Typeform
     from flask_convex_http.webhooks.providers import Vercel as Vercel

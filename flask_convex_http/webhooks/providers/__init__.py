@@ -15,10 +15,13 @@ if TYPE_CHECKING:
     from flask_convex_http.webhooks.providers.bitbucket import Bitbucket as Bitbucket
     from flask_convex_http.webhooks.providers.calcom import CalCom as CalCom
     from flask_convex_http.webhooks.providers.calendly import Calendly as Calendly
+    from flask_convex_http.webhooks.providers.discord import Discord as Discord
     from flask_convex_http.webhooks.providers.elevenlabs import ElevenLabs as ElevenLabs
+    from flask_convex_http.webhooks.providers.gitlab import GitLab as GitLab
     from flask_convex_http.webhooks.providers.hubspot import HubSpot as HubSpot
     from flask_convex_http.webhooks.providers.intercom import Intercom as Intercom
     from flask_convex_http.webhooks.providers.lemonsqueezy import LemonSqueezy as LemonSqueezy
+    from flask_convex_http.webhooks.providers.linear import Linear as Linear
     from flask_convex_http.webhooks.providers.mailgun import Mailgun as Mailgun
     from flask_convex_http.webhooks.providers.meta import Meta as Meta
     from flask_convex_http.webhooks.providers.mux import Mux as Mux
@@ -29,9 +32,12 @@ if TYPE_CHECKING:
     from flask_convex_http.webhooks.providers.postmark import Postmark as Postmark
     from flask_convex_http.webhooks.providers.razorpay import Razorpay as Razorpay
     from flask_convex_http.webhooks.providers.resend import Resend as Resend
+    from flask_convex_http.webhooks.providers.revenuecat import RevenueCat as RevenueCat
     from flask_convex_http.webhooks.providers.sendgrid import SendGrid as SendGrid
     from flask_convex_http.webhooks.providers.sentry import Sentry as Sentry
     from flask_convex_http.webhooks.providers.square import Square as Square
+    from flask_convex_http.webhooks.providers.telegram import Telegram as Telegram
+    from flask_convex_http.webhooks.providers.twilio import Twilio as Twilio
     from flask_convex_http.webhooks.providers.twitch import Twitch as Twitch
     from flask_convex_http.webhooks.providers.typeform import Typeform as Typeform
     from flask_convex_http.webhooks.providers.vercel import Vercel as Vercel
@@ -45,10 +51,13 @@ FILES = {
     "Bitbucket": "bitbucket",
     "CalCom": "calcom",
     "Calendly": "calendly",
+    "Discord": "discord",
     "ElevenLabs": "elevenlabs",
+    "GitLab": "gitlab",
     "HubSpot": "hubspot",
     "Intercom": "intercom",
     "LemonSqueezy": "lemonsqueezy",
+    "Linear": "linear",
     "Mailgun": "mailgun",
     "Meta": "meta",
     "Mux": "mux",
@@ -59,9 +68,12 @@ FILES = {
     "Postmark": "postmark",
     "Razorpay": "razorpay",
     "Resend": "resend",
+    "RevenueCat": "revenuecat",
     "SendGrid": "sendgrid",
     "Sentry": "sentry",
     "Square": "square",
+    "Telegram": "telegram",
+    "Twilio": "twilio",
     "Twitch": "twitch",
     "Typeform": "typeform",
     "Vercel": "vercel",
