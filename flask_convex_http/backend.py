@@ -34,6 +34,7 @@ from flask_convex_http.inbox.queue import PROCESS
 from flask_convex_http.inbox.registry import Webhooks
 from flask_convex_http.inbox.rejections import Rejections, folder_of
 from flask_convex_http.inbox.secret_notes import describe_secrets
+from flask_convex_http.inbox.silence import describe_silence
 from flask_convex_http.inbox.unknown_sources import describe_unknown_sources
 from flask_convex_http.log import logger_of
 from flask_convex_http.once import OnceCalls
@@ -281,7 +282,7 @@ class Backend:
             MigrationRequiredError: The database does not exist.
         """
         limits = self.runtime.limits
-        return Check(self.files, limits, other_notes=self._notes, read_bytes=read_bytes, progress=progress).run()
+        return Check(self.files, limits, others=self._other_findings, read_bytes=read_bytes, progress=progress).run()
 
     @property
     def unattached_files(self) -> UnattachedFiles:
@@ -320,10 +321,12 @@ class Backend:
         self.engine.close()
         self.blobs.close()
 
-    def _notes(self) -> list[str]:
-        """Return notes on the deployment beside its stored data."""
+    def _other_findings(self) -> tuple[list[str], list[str]]:
+        """Return problems and notes of the deployment beside its stored data."""
         places = self.location, self.settings.storage(self._folder)
+        problems, silent = describe_silence(self.inbox, self.clock())
         notes = [
+            *silent,
             *describe_unknown_sources(self.inbox),
             *describe_secrets(self.webhooks),
             *describe_exposed(*places),
@@ -333,7 +336,7 @@ class Backend:
                 "CONVEX_SITE_URL is not set, and this app receives webhooks: links begin with the Host of a request, "
                 "which the client chooses, and jobs and crons have no request; set it to the app's https:// URL"
             )
-        return notes
+        return problems, notes
 
     def _notify(self, due: float) -> None:
         """Wake the workers of other processes, unless they poll before a job is due."""

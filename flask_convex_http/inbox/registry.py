@@ -40,6 +40,7 @@ DEFAULT_IDS = timedelta(days=90)
 UNTIMED_IDS = timedelta(days=400)
 
 _LONGEST_LANE = 300
+_LONGEST_EXPECTATION = timedelta(days=30)
 
 
 class DeclinedError(Exception):
@@ -68,6 +69,8 @@ class Options:
         dedupe: "id" takes a delivery with a known id for a duplicate, "content" also one with a known type and body.
         dedupe_window: With "content", how long after the first delivery an equal one is a duplicate. By default as long
             as ids are kept.
+        expect_every: How often a delivery is expected at least. `flask convex check` and the health check report a
+            webhook that has received nothing for longer.
 
     Raises:
         RegistrationError: A value cannot work, or not together with the others.
@@ -81,6 +84,7 @@ class Options:
     keep_bodies: timedelta | None = None
     dedupe: Dedupe = "id"
     dedupe_window: timedelta | None = None
+    expect_every: timedelta | None = None
 
     def __post_init__(self) -> None:
         if self.source is not None and not _is_name(self.source):
@@ -105,6 +109,7 @@ class Options:
             value = getattr(self, name)
             if value is not None and not (isinstance(value, timedelta) and value >= timedelta(0)):
                 raise RegistrationError(f"{name}={value!r} must be a timedelta of 0 or more")
+        _check_expected(self.expect_every)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +128,7 @@ class Webhook:
         keep_ids: How long a delivery is remembered, in milliseconds.
         keep_bodies: How long its headers and body are kept, in milliseconds.
         content_window: How long an equal content is a duplicate, in milliseconds. None if only the id decides.
+        expect_every: How often a delivery is expected at least, in milliseconds. None if any silence is fine.
         tenant: The tenant, for the webhook of one tenant; see `per_tenant`.
     """
 
@@ -137,6 +143,7 @@ class Webhook:
     keep_ids: float = DEFAULT_IDS.total_seconds() * 1000
     keep_bodies: float = DEFAULT_BODIES.total_seconds() * 1000
     content_window: float | None = None
+    expect_every: float | None = None
     tenant: str | None = None
 
     @classmethod
@@ -171,6 +178,7 @@ class Webhook:
             keep_ids=keep_ids.total_seconds() * 1000,
             keep_bodies=keep_bodies.total_seconds() * 1000,
             content_window=_content_window(options),
+            expect_every=options.expect_every.total_seconds() * 1000 if options.expect_every else None,
         )
 
     def of_tenant(self, tenant: str, provider: Provider) -> Webhook:
@@ -307,6 +315,13 @@ def _check_window(dedupe: Dedupe, window: timedelta) -> None:
     if not isinstance(window, timedelta) or window <= timedelta(0):
         raise RegistrationError(
             f"dedupe_window={window!r} must be a timedelta of more than 0, such as timedelta(hours=1)"
+        )
+
+
+def _check_expected(period: timedelta | None) -> None:
+    if period is not None and not (isinstance(period, timedelta) and timedelta(0) < period <= _LONGEST_EXPECTATION):
+        raise RegistrationError(
+            f"expect_every={period!r} must be a timedelta of more than 0, up to 30 days, such as timedelta(hours=6)"
         )
 
 

@@ -58,7 +58,7 @@ class Check:
     Args:
         files: The database, its schema and the blob store.
         limits: The limits of documents.
-        other_notes: Returns notes on tables whose meaning this module does not know.
+        others: Returns problems and notes of tables whose meaning this module does not know.
         read_bytes: Whether to read the bytes of all files and compare their digests.
         progress: Called with the number of documents and files that are checked.
     """
@@ -68,12 +68,12 @@ class Check:
         files: Files,
         limits: Limits,
         *,
-        other_notes: Callable[[], list[str]],
+        others: Callable[[], tuple[list[str], list[str]]],
         read_bytes: bool,
         progress: Progress,
     ) -> None:
         self._files = files
-        self._other_notes = other_notes
+        self._others = others
         self._read_bytes = read_bytes
         self._progress = progress
         self._limits = limits
@@ -91,7 +91,9 @@ class Check:
             problems += self._files.engine.check()
             problems += map(str, self._files.engine.undescribed_tables())
             self._check_documents()
-            notes += self._other_notes()
+            other_problems, other_notes = self._others()
+            problems += other_problems
+            notes += other_notes
             self._check_files()
         except MigrationRequiredError:
             if not problems:

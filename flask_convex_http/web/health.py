@@ -19,6 +19,7 @@ from flask import Flask
 
 from flask_convex_http.backend import Backend
 from flask_convex_http.errors import MigrationRequiredError, RegistrationError
+from flask_convex_http.inbox.silence import SilenceWatch
 from flask_convex_http.log import logger_of
 from flask_convex_http.schema.system_tables import Setting
 from flask_convex_http.worker import BackgroundWorker
@@ -116,7 +117,8 @@ class HealthChecks:
 
     def _ready(self) -> tuple[str, Check]:
         checks = self._database.run() | {"writes": self._writes(), "worker": self._worker()}
-        is_ready = all(check["status"] in ("ok", "off") for check in checks.values())
+        # A silent webhook does not make the process unready: without it, deliveries could not arrive again.
+        is_ready = all(check["status"] in ("ok", "off", "silent") for check in checks.values())
         status = "200 OK" if is_ready else "503 SERVICE UNAVAILABLE"
         return status, {"status": "ok" if is_ready else "failed", "checks": checks}
 
@@ -146,11 +148,12 @@ class _DatabaseCheck:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
+        self._silence = SilenceWatch(backend.inbox, backend.clock)
         self._mutex = threading.Lock()
         self._running: tuple[int, _Look] | None = None
 
     def run(self) -> dict[str, Check]:
-        """Return the checks `database` and `migration`."""
+        """Return the checks `database` and `migration`, and `webhooks` if deliveries are expected."""
         try:
             look = self._start()
         except RuntimeError:  # the system has no more threads
@@ -167,7 +170,7 @@ class _DatabaseCheck:
                 pid, look = self._running
                 if pid == os.getpid() and not look.done.is_set():
                     return look
-            look = _Look(self._backend)
+            look = _Look(self._backend, self._silence)
             threading.Thread(target=look.run, name="convex-health", daemon=True).start()
             self._running = os.getpid(), look
             return look
@@ -178,14 +181,16 @@ class _Look:
 
     Args:
         backend: The deployment.
+        silence: Finds silent webhooks.
 
     Attributes:
         done: Is set at the end.
         result: The checks, once it is done.
     """
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, silence: SilenceWatch) -> None:
         self._backend = backend
+        self._silence = silence
         self.done = threading.Event()
         self.result: dict[str, Check] = {"database": _FAILED, "migration": {"status": "unknown"}}
 
@@ -194,7 +199,7 @@ class _Look:
         backend = self._backend
         try:
             backend.engine.lookup(backend.schema.table_for(Setting), {"key": "health"}, timeout=TIMEOUT)
-            self.result = {"database": _OK, "migration": _OK}
+            self.result = {"database": _OK, "migration": _OK} | self._webhooks()
         except MigrationRequiredError as error:
             logger.warning("A health check failed: %s", error)
             self.result = {"database": _OK, "migration": _FAILED}
@@ -203,3 +208,12 @@ class _Look:
             logger.warning("A health check failed: %s%s", error, f": {detail}" if detail else "")
         finally:
             self.done.set()
+
+    def _webhooks(self) -> dict[str, Check]:
+        """Return the check of silent webhooks, if any webhook has `expect_every`."""
+        if not self._silence.is_on:
+            return {}
+        silent = self._silence.silent()
+        for one in silent:
+            logger.warning("Webhook %s: no delivery for longer than expected", one.webhook.source)
+        return {"webhooks": {"status": "silent", "count": len(silent)} if silent else _OK}

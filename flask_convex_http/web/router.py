@@ -242,6 +242,7 @@ class HttpRouter(Blueprint):
         keep_bodies: timedelta | None = None,
         dedupe: Dedupe = "id",
         dedupe_window: timedelta | None = None,
+        expect_every: timedelta | None = None,
         max_body_bytes: int | None = None,
         endpoint: str | None = None,
     ) -> WebhookHandlers:
@@ -271,6 +272,8 @@ class HttpRouter(Blueprint):
                 are known, for senders whose ids are not signed. Real events with equal bodies are then swallowed.
             dedupe_window: With "content", how long after the first delivery an equal one is a duplicate. By default as
                 long as ids are kept.
+            expect_every: How often a delivery is expected at least. `flask convex check` and the health check report
+                the webhook when it has received nothing for longer.
             max_body_bytes: The body limit in bytes. By default the router's, or else the sender's own cap if it
                 publishes one.
             endpoint: The name of the endpoint, by default the handler's, or made of the path for handlers of types.
@@ -293,6 +296,7 @@ class HttpRouter(Blueprint):
             keep_bodies=keep_bodies,
             dedupe=dedupe,
             dedupe_window=dedupe_window,
+            expect_every=expect_every,
         )
 
         path = checked_path(rule, None)

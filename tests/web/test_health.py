@@ -1,15 +1,27 @@
 """Health checks: what they look at, and what a failure of each part responds."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flask import Flask, abort
 
-from flask_convex_http import ConvexHTTP, Health, HttpRouter, RegistrationError, Schema, UnavailableError
+from flask_convex_http import (
+    ConvexHTTP,
+    Health,
+    HttpRouter,
+    MutationCtx,
+    RegistrationError,
+    Schema,
+    Stripe,
+    UnavailableError,
+    WebhookEvent,
+)
+from flask_convex_http.testing import Clock
 from flask_convex_http.web import health as module
 from tests.idempotency.shop import ship
 from tests.web.apps import backend_of
@@ -22,11 +34,22 @@ def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def checked_app(folder: Path, *, health: Any = True, is_migrated: bool = True, **config: Any) -> Iterator[Flask]:
+def checked_app(
+    folder: Path,
+    *,
+    health: Any = True,
+    is_migrated: bool = True,
+    routers: Sequence[HttpRouter] = (),
+    clock: Clock | None = None,
+    **config: Any,
+) -> Iterator[Flask]:
     """Yield an app with health checks."""
     app = Flask("test_app", instance_path=str(folder))
     app.config.update({"CONVEX_DATABASE_URL": "sqlite:///:memory:", "CONVEX_WORKER": "off"} | config)
-    convex = ConvexHTTP(app, schema=Schema(), functions=[ship], health=health)
+    timing: dict[str, Any] = {} if clock is None else {"clock": clock}
+    convex = ConvexHTTP(app, schema=Schema(), functions=[ship], health=health, **timing)
+    for router in routers:
+        app.register_blueprint(router)
     try:
         if is_migrated:
             with app.app_context():
@@ -169,3 +192,18 @@ def test_wrong_options_are_refused(wrong: Any) -> None:
     """What is no choice of paths is an error when the extension is made."""
     with pytest.raises(RegistrationError, match=r"health=|Health:"):
         ConvexHTTP(health=wrong() if callable(wrong) else wrong)
+
+
+def test_silent_webhook_does_not_make_the_process_unready(tmp_path: Path) -> None:
+    """A webhook that is silent for longer than expected is reported, and the process stays ready to receive."""
+    clock = Clock()
+    http = HttpRouter("hooks", __name__)
+
+    @http.webhook("/hook", Stripe(secret="whsec_test"), expect_every=timedelta(hours=1))
+    def on_event(ctx: MutationCtx, event: WebhookEvent) -> None:
+        """Do nothing."""
+
+    with checked_app(tmp_path, routers=[http], clock=clock) as app:
+        assert checks(app, 200)["webhooks"] == "ok"
+        clock.advance(timedelta(hours=2))
+        assert checks(app, 200)["webhooks"] == "silent"
