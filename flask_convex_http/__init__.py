@@ -16,6 +16,8 @@ A webhook goes `web/`, `inbox/`, `runtime/`. Scheduled work goes `scheduling/`, 
 
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
+from flask_convex_http.credentials import CredentialInfo as CredentialInfo
+from flask_convex_http.credentials import IssuedCredential as IssuedCredential
 from flask_convex_http.database.query import Page as Page
 from flask_convex_http.errors import ArgumentRangeError as ArgumentRangeError
 from flask_convex_http.errors import ArgumentValidationError as ArgumentValidationError

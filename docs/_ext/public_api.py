@@ -17,6 +17,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 from docutils.nodes import Element, reference  # type: ignore[import-untyped]
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
@@ -29,7 +30,7 @@ PACKAGE = "flask_convex_http"
 #: Public classes whose instances come from the package.
 GIVEN = {
     *("QueryCtx", "MutationCtx", "ActionCtx", "Document", "StoredFile", "ScheduledFunction", "WebhookDelivery"),
-    *("DirectUpload", "Page", "WebhookEvent"),
+    *("DirectUpload", "Page", "WebhookEvent", "IssuedCredential", "CredentialInfo"),
 }
 
 
@@ -59,6 +60,8 @@ def parts() -> dict[str, Any]:
         "ctx.db.Query": returned(database.query),
         "ctx.storage": returned(action.storage),
         "ctx.scheduler": returned(mutation.scheduler),
+        "ctx.api_keys": returned(mutation.api_keys),
+        "ctx.tokens": returned(mutation.tokens),
         "ctx.auth": named(flask_convex_http.QueryCtx.__init__.__annotations__["auth"]),
         "convex.backend": returned(flask_convex_http.ConvexHTTP.backend),
     }
@@ -72,7 +75,8 @@ def install_parts() -> None:
         for outer in within:
             holder = getattr(holder, outer)
         qualified = ".".join([*within, name])
-        made = type(name, (part,), {"__module__": module, "__qualname__": qualified, "__doc__": "", "__slots__": ()})
+        slots = {} if isinstance(part, type(msgspec.Struct)) else {"__slots__": ()}  # a struct adds them itself
+        made = type(name, (part,), {"__module__": module, "__qualname__": qualified, "__doc__": "", **slots})
         setattr(holder, name, made)
 
 
