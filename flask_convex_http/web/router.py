@@ -99,7 +99,26 @@ class HttpRouter(Blueprint):
         self.register_error_handler(Exception, handle_error)
 
     # The options are closed, unlike a blueprint's, so that type checkers report a misspelt one.
-    def route(  # type: ignore[override]
+    @overload  # type: ignore[override]
+    def route(
+        self,
+        rule: str | None = None,
+        *,
+        method: str | None = None,
+        methods: Iterable[str] | None = None,
+        **options: Unpack[RouteOptions],
+    ) -> Callable[[H], H]: ...
+    @overload
+    def route(
+        self,
+        rule: str | None = None,
+        *,
+        idempotent: OneMutation,
+        method: str | None = None,
+        methods: Iterable[str] | None = None,
+        **options: Unpack[IdempotentOptions],
+    ) -> Callable[[M], M]: ...
+    def route(
         self,
         rule: str | None = None,
         *,

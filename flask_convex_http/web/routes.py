@@ -27,7 +27,7 @@ class RouteOptions(RuleOptions, total=False):
 
     path_prefix: str
     cors: CorsOption
-    status: int
+    status: int | None
     content_types: Sequence[str]
     max_body_bytes: int
     max_json_bytes: int

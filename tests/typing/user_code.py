@@ -433,6 +433,34 @@ def wrong_item(query: Paging) -> list[str]:
     return query.limit  # mypy: Incompatible return value type # pyright: is not assignable to return type "list[str]"
 
 
+@http.post("/orders", status=201, idempotent=True, keep=datetime.timedelta(hours=1))
+def create_order(ctx: MutationCtx, body: NewItem) -> Id[Item]:
+    return ctx.db.insert(Item(name=body.name))
+
+
+@http.route("/orders", methods=["PUT"], idempotent="optional")
+@require_api_key
+def replace_order(ctx: MutationCtx, request: Request) -> Id[Item]:
+    return ctx.db.insert(Item(name="Lamp"))
+
+
+@http.post("/orders", idempotent=True)  # mypy: Value of type variable "M" # pyright: "ActionCtx"
+def acts_on_order(ctx: ActionCtx, body: NewItem) -> None: ...
+
+
+@http.route("/orders", method="POST", idempotent=True)  # mypy: Value of type variable "M" # pyright: "ActionCtx"
+def acts_on_route(ctx: ActionCtx, body: NewItem) -> None: ...
+
+
+@http.post("/orders", idempotent=True)  # mypy: Value of type variable "M" # pyright: too few positional parameters
+def forgets_ctx() -> None: ...
+
+
+http.post("/x", idempotent="always")  # mypy: No overload variant of "post" # pyright: "idempotent"
+http.post("/x", idempotent=True, keep=3600)  # mypy: No overload variant of "post" # pyright: "keep"
+http.post("/x", keep=datetime.timedelta(days=1))  # mypy: No overload variant of "post" # pyright: No overloads for "post"
+http.route("/x", method="POST", idempotent="always")  # mypy: No overload variant of "route" # pyright: "idempotent"
+http.get("/x", idempotent=True)  # E: "idempotent"
 http.post("/x", status="201")  # mypy: No overload variant of "post" # pyright: "status"
 http.get("/x", statsu=201)  # E: "statsu"
 http.post("/x", content_types=7)  # mypy: No overload variant of "post" # pyright: "content_types"

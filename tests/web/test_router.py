@@ -59,7 +59,7 @@ def test_url_for_builds_every_kind_of_route(tmp_path: Path) -> None:
         "below": {"path_prefix": "/below/"},
         "both": {"path_prefix": "/o/<org>/"},
     }.items():
-        http.route(**where, endpoint=endpoint)(echo)  # type: ignore[arg-type]
+        http.route(**where, endpoint=endpoint)(echo)  # type: ignore[call-overload]
     with deployed(tmp_path, http) as app, app.test_request_context():
         assert url_for("http.exact") == "/v1/x"
         assert url_for("http.slash") == "/v1/x/"
@@ -328,7 +328,7 @@ def test_second_route_is_rejected() -> None:
     http.get(path_prefix="/a/")(echo)
     for where in ({"rule": "/a"}, {"path_prefix": "/a/"}):
         with pytest.raises(RegistrationError, match="registered already"):
-            http.route(**where)(echo)  # type: ignore[arg-type]
+            http.route(**where)(echo)  # type: ignore[call-overload]
     with pytest.raises(RegistrationError, match="pass endpoint="):
         http.get("/b", endpoint="echo")(echo)
 
