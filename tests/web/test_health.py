@@ -1,6 +1,7 @@
 """Health checks: what they look at, and what a failure of each part responds."""
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -23,7 +24,10 @@ from flask_convex_http import (
 )
 from flask_convex_http.testing import Clock
 from flask_convex_http.web import health as module
+from tests.engines.postgres.failures import durable_server, start, stop
 from tests.idempotency.shop import ship
+from tests.lengths import LONG
+from tests.sqlite.crews import wait_until
 from tests.web.apps import backend_of
 
 
@@ -113,6 +117,22 @@ def test_silent_database_is_503(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert [checks(app, 503)["database"] for _ in range(2)] == ["failed", "failed"]
         release.set()
         assert len(calls) == 1
+
+
+@LONG
+def test_stopped_postgres_is_503_within_the_deadline(tmp_path: Path) -> None:
+    """While PostgreSQL is stopped the process is alive but not ready. Later it is ready again."""
+    with durable_server() as server, checked_app(tmp_path, CONVEX_DATABASE_URL=server.make()) as app:
+        module.TIMEOUT = 2.0  # the fixture puts it back
+        assert checks(app, 200)["database"] == "ok"
+        stop(server)
+        for _ in range(2):
+            began = time.monotonic()
+            assert checks(app, 503)["database"] == "failed"
+            assert time.monotonic() - began < 10  # five times the deadline, for a busy machine
+            assert app.test_client().get("/healthz").status_code == 200
+        start(server)
+        wait_until(lambda: app.test_client().get("/readyz").status_code == 200)
 
 
 def test_late_writes_are_503(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
