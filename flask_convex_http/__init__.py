@@ -141,6 +141,7 @@ if _TYPE_CHECKING:
     from flask_convex_http.webhooks.providers import Mux as Mux
     from flask_convex_http.webhooks.providers import Notion as Notion
     from flask_convex_http.webhooks.providers import Paddle as Paddle
+    from flask_convex_http.webhooks.providers import PayPal as PayPal
     from flask_convex_http.webhooks.providers import Paystack as Paystack
     from flask_convex_http.webhooks.providers import Polar as Polar
     from flask_convex_http.webhooks.providers import Postmark as Postmark

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from flask_convex_http.webhooks.providers.mux import Mux as Mux
     from flask_convex_http.webhooks.providers.notion import Notion as Notion
     from flask_convex_http.webhooks.providers.paddle import Paddle as Paddle
+    from flask_convex_http.webhooks.providers.paypal import PayPal as PayPal
     from flask_convex_http.webhooks.providers.paystack import Paystack as Paystack
     from flask_convex_http.webhooks.providers.polar import Polar as Polar
     from flask_convex_http.webhooks.providers.postmark import Postmark as Postmark
@@ -63,6 +64,7 @@ FILES = {
     "Mux": "mux",
     "Notion": "notion",
     "Paddle": "paddle",
+    "PayPal": "paypal",
     "Paystack": "paystack",
     "Polar": "polar",
     "Postmark": "postmark",
