@@ -132,6 +132,7 @@ if _TYPE_CHECKING:
     from flask_convex_http.webhooks.providers import Discord as Discord
     from flask_convex_http.webhooks.providers import ElevenLabs as ElevenLabs
     from flask_convex_http.webhooks.providers import GitLab as GitLab
+    from flask_convex_http.webhooks.providers import GooglePubSub as GooglePubSub
     from flask_convex_http.webhooks.providers import HubSpot as HubSpot
     from flask_convex_http.webhooks.providers import Intercom as Intercom
     from flask_convex_http.webhooks.providers import LemonSqueezy as LemonSqueezy

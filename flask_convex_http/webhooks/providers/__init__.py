@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from flask_convex_http.webhooks.providers.discord import Discord as Discord
     from flask_convex_http.webhooks.providers.elevenlabs import ElevenLabs as ElevenLabs
     from flask_convex_http.webhooks.providers.gitlab import GitLab as GitLab
+    from flask_convex_http.webhooks.providers.google_pubsub import GooglePubSub as GooglePubSub
     from flask_convex_http.webhooks.providers.hubspot import HubSpot as HubSpot
     from flask_convex_http.webhooks.providers.intercom import Intercom as Intercom
     from flask_convex_http.webhooks.providers.lemonsqueezy import LemonSqueezy as LemonSqueezy
@@ -55,6 +56,7 @@ FILES = {
     "Discord": "discord",
     "ElevenLabs": "elevenlabs",
     "GitLab": "gitlab",
+    "GooglePubSub": "google_pubsub",
     "HubSpot": "hubspot",
     "Intercom": "intercom",
     "LemonSqueezy": "lemonsqueezy",
