@@ -201,7 +201,9 @@ def _require_library() -> None:
         import cryptography
         import jwt
     except ImportError as error:
-        raise RegistrationError("JWTs need PyJWT and cryptography: pip install 'pyjwt>=2.10' cryptography") from error
+        raise RegistrationError(
+            "JWTs need PyJWT and cryptography: pip install 'pyjwt>=2.10' 'cryptography>=40'"
+        ) from error
     assert jwt and cryptography
 
 

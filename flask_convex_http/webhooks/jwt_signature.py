@@ -169,7 +169,7 @@ def _pyjwt() -> Any:
         import jwt
     except ImportError as error:
         raise MissingSecretError(
-            "JwtSignature needs PyJWT and cryptography: pip install 'flask_convex_http[jwt]'",
+            "JwtSignature needs PyJWT and cryptography: pip install 'pyjwt>=2.10' 'cryptography>=40'",
             client_message="The webhook needs a package that is not installed",
         ) from error
     return jwt
