@@ -37,6 +37,19 @@ class Paging(msgspec.Struct):
     limit: Annotated[int, msgspec.Meta(ge=1, le=100)] = 10
 
 
+class Contact(msgspec.Struct):
+    """The form of POST /api/form."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1)]
+    email: Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class Work(msgspec.Struct):
+    """The body of POST /api/process."""
+
+    data: Any
+
+
 class NewReport(msgspec.Struct, forbid_unknown_fields=True):
     """The body of POST /api/reports."""
 
@@ -56,12 +69,12 @@ def health(ctx: ActionCtx, request: Request) -> dict[str, str]:
 
 
 @http.post("/api/data", cors="*")
-def receive_data(ctx: ActionCtx, request: Request) -> dict[str, Any]:
+def receive_data(ctx: ActionCtx, request: Request, body: Any) -> dict[str, Any]:
     """Receive JSON from any origin, with a query parameter."""
-    return {"received": read_json(request), "filter": request.args.get("filter")}
+    return {"received": body, "filter": request.args.get("filter")}
 
 
-@http.post("/api/form")
+@http.post("/api/form", openapi_body={"application/x-www-form-urlencoded": Contact, "multipart/form-data": Contact})
 def receive_form(ctx: ActionCtx, request: Request) -> dict[str, str] | Response:
     """Receive a form, urlencoded or multipart."""
     for field in ("name", "email"):
@@ -121,7 +134,7 @@ def list_items(ctx: ActionCtx, query: Paging) -> list[Item]:
     return ctx.run_query(items.list_items, limit=query.limit)
 
 
-@http.post("/api/process")
+@http.post("/api/process", openapi_body={"application/json": Work})
 def process_body(ctx: ActionCtx, request: Request) -> dict[str, Any] | Response:
     """Check a body by hand and run an action."""
     body = read_json(request)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import UUID
@@ -18,6 +18,7 @@ from uuid import UUID
 from flask_convex_http.errors import RegistrationError
 from flask_convex_http.schema.documents import Schema
 from flask_convex_http.validation.texts import TextConverter
+from flask_convex_http.validation.validator import Validator
 from flask_convex_http.web.handlers import Readers, readers_of, signature_of
 from flask_convex_http.web.readers import Binds, reader_of, variable_reader, with_default
 from flask_convex_http.web.route_checks import GUARDED, LIMITED
@@ -83,6 +84,7 @@ class Operation:
         suffix_name: The parameter that takes the rest of a prefix, if any.
         parameters: What the handler takes, in order.
         idempotent: Whether it takes an idempotency key: True, "optional", or False.
+        described_body: The types of a body that the handler reads itself, by content type.
         returns: The annotation of what it returns, Any if there is none that can be read at run time.
         converters: The converters of the path's variables that need one.
     """
@@ -97,6 +99,7 @@ class Operation:
     variables: dict[str, str]
     suffix_name: str | None
     idempotent: Literal[True, "optional", False] = False
+    described_body: Mapping[str, Any] = field(default_factory=dict)
     parameters: tuple[Parameter, ...] = ()
     returns: Any = Any
     converters: list[tuple[str, TextConverter]] = field(default_factory=list)
@@ -115,6 +118,7 @@ class Operation:
         status: int | None = None,
         content_types: tuple[str, ...] = (),
         idempotent: Literal[True, "optional", False] = False,
+        described_body: Mapping[str, Any] | None = None,
         url_prefix: str = "",
         defaults: Collection[str] = (),
         may_drop_variables: bool = False,
@@ -128,6 +132,7 @@ class Operation:
             status: The status of its responses; by default 200, or 204 if it returns None.
             content_types: Content types of the body beside JSON.
             idempotent: The option of the route.
+            described_body: Its option `openapi_body`.
             url_prefix: The router's own prefix.
             defaults: The names of variables that the rule has beside those in the path.
             may_drop_variables: Whether the router has functions that may take variables away.
@@ -148,6 +153,7 @@ class Operation:
             variables,
             _suffix_name(signature, variables) if path.endswith("*") else None,
             idempotent or False,
+            _checked_description(described_body or {}),
             _readers=readers_of(handler),
         )
         operation._check(() if may_drop_variables else _variables(path))
@@ -178,6 +184,8 @@ class Operation:
         bindings: list[tuple[str, Binds]] = []
         for parameter in parameters:
             self._add_reader(parameter, bindings)
+        where = f"{self.signature.name}: openapi_body="
+        bindings += [("openapi_body", Validator(described, where)) for described in self.described_body.values()]
         self.parameters, self._bindings = tuple(parameters), bindings
         self.converters = [(name, found) for name, found in bindings if isinstance(found, TextConverter)]
         self.returns = self.signature.return_hint()
@@ -279,6 +287,13 @@ class Operation:
                 f"content_types= is for a handler that takes body, which {name} does not; write "
                 f"{signature.suggestion('body: ...')}, or read_json(request, ..., content_types=...)"
             )
+        if self.described_body and (BODY in read or FORM in read):
+            raise RegistrationError(
+                f"openapi_body= is for a handler that reads the body itself, and the annotations of {name} describe it "
+                "already; drop openapi_body="
+            )
+        if self.described_body and without:
+            raise RegistrationError(f"{name} has openapi_body=, and {without} requests have no body; drop it")
         if signature.is_wrapped:
             return  # a decorator may pass and take away arguments
         self._check_unknown()
@@ -312,6 +327,15 @@ def _suffix_name(signature: HandlerSignature, variables: Collection[str]) -> str
     if "suffix" in signature.named or signature.takes_any:
         return "suffix"
     return next((name for name in signature.named if name not in variables and name not in signature.read), None)
+
+
+def _checked_description(described: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not isinstance(described, Mapping) or not all(isinstance(name, str) and "/" in name for name in described):
+        raise RegistrationError(
+            f"openapi_body={described!r} must have types by content type; write "
+            'openapi_body={"application/json": NewItem}'
+        )
+    return dict(described)
 
 
 def _checked_status(status: int | None, signature: HandlerSignature) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Concatenate, TypeVar, Unpack, overload
@@ -128,6 +128,7 @@ class HttpRouter(Blueprint):
         cors: CorsOption = None,
         status: int | None = None,
         content_types: Sequence[str] | None = None,
+        openapi_body: Mapping[str, Any] | None = None,
         idempotent: IdempotentOption = False,
         keep: timedelta | None = None,
         max_body_bytes: int | None = None,
@@ -151,6 +152,8 @@ class HttpRouter(Blueprint):
             status: The status of the response, unless the handler returns one of its own. The default is 200, or 204
                 if the handler's return annotation is None.
             content_types: Content types that `body` accepts beside JSON's, such as `["text/plain"]`.
+            openapi_body: The types, by content type, of a body that the handler reads from the request itself. They are
+                for the OpenAPI document only, and no body is checked against them.
             idempotent: Run the handler as one mutation, whose ctx is a `MutationCtx`, once for each `Idempotency-Key`
                 of a caller. A retry gets the stored response. A request without the header is 400, unless this is
                 "optional".
@@ -182,6 +185,7 @@ class HttpRouter(Blueprint):
                 status=status,
                 content_types=accepted,
                 idempotent=idempotent,
+                described_body=openapi_body,
                 url_prefix=self.url_prefix or "",
                 defaults=(options.get("defaults") or {}).keys(),
                 may_drop_variables=bool(self.url_value_preprocessors),

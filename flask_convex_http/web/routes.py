@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypedDict
@@ -29,6 +29,7 @@ class RouteOptions(RuleOptions, total=False):
     cors: CorsOption
     status: int | None
     content_types: Sequence[str]
+    openapi_body: Mapping[str, Any]
     max_body_bytes: int
     max_json_bytes: int
     max_form_bytes: int

@@ -462,6 +462,8 @@ http.post("/x", keep=datetime.timedelta(days=1))  # mypy: No overload variant of
 http.route("/x", method="POST", idempotent="always")  # mypy: No overload variant of "route" # pyright: "idempotent"
 http.get("/x", idempotent=True)  # E: "idempotent"
 http.post("/x", status="201")  # mypy: No overload variant of "post" # pyright: "status"
+http.post("/x", openapi_body={"application/json": NewItem, "text/csv": bytes})
+http.post("/x", openapi_body=NewItem)  # mypy: No overload variant of "post" # pyright: "openapi_body"
 http.get("/x", statsu=201)  # E: "statsu"
 http.post("/x", content_types=7)  # mypy: No overload variant of "post" # pyright: "content_types"
 http.put("/x", max_body_bytes="1 MB")  # mypy: No overload variant of "put" # pyright: "max_body_bytes"

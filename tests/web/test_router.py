@@ -264,6 +264,9 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
     ('write cors="\\*"', {"rule": "/a", "cors": True}),
     ("1 or more", {"rule": "/a", "max_body_bytes": 0}),
     ("1 or more", {"rule": "/a", "max_body_bytes": "1"}),
+    ('write openapi_body={"application/json"', {"rule": "/a", "method": "POST", "openapi_body": int}),
+    ('write openapi_body={"application/json"', {"rule": "/a", "method": "POST", "openapi_body": {"json": int}}),
+    ("GET requests have no body", {"rule": "/a", "openapi_body": {"application/json": int}}),
 ]
 
 

@@ -132,6 +132,14 @@ def _request_body(operation: Operation, method: str, schemas: Schemas) -> dict[s
             types = ("application/json", *operation.content_types) if parameter.place == "body" else FORM_TYPES
             content = {name: {"schema": schemas.received(parameter.type)} for name in types}
             return {"required": parameter.required, "content": content}
+    if operation.described_body:
+        return {"required": True, "content": _described_content(operation, schemas)}
     if reads_request(operation, method):
         return {"required": False, "content": {"*/*": {}}}
     return None
+
+
+def _described_content(operation: Operation, schemas: Schemas) -> dict[str, Any]:
+    """Return the content of a body that the handler reads itself. Raw bytes have no schema, since they are not JSON."""
+    described = operation.described_body.items()
+    return {name: {} if kind is bytes else {"schema": schemas.received(kind)} for name, kind in described}

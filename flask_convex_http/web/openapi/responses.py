@@ -131,7 +131,7 @@ def reads_request(operation: Operation, method: str) -> bool:
 def _error_statuses(operation: Operation, method: str) -> Iterator[int]:
     """Yield the statuses of the errors that the package may respond with."""
     places = {parameter.place for parameter in operation.parameters}
-    has_body = bool(places & {"body", "form"}) or reads_request(operation, method)
+    has_body = bool(places & {"body", "form"}) or bool(operation.described_body) or reads_request(operation, method)
     if has_body:
         yield from (400, 413, 415)
     if "query" in places or operation.idempotent:

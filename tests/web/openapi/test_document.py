@@ -15,6 +15,7 @@ from flask_convex_http import (
     Id,
     MutationCtx,
     Page,
+    RegistrationError,
     Stripe,
     WebhookEvent,
     json_errors,
@@ -236,6 +237,37 @@ class Kinds(msgspec.Struct):
     other: Any
     size: Annotated[int, msgspec.Meta(description="In meters.")] = 1
     kind: Literal["a", "b"] = "a"
+
+
+def test_described_body(tmp_path: Path) -> None:
+    """The document has the types of `openapi_body=`, with the tables of ids, and bytes have no schema."""
+
+    def receive(request: Request) -> dict[str, str]:
+        raise NotImplementedError
+
+    types = {"application/json": list[Id[Lamp]], "text/csv": bytes}
+    operation = operation_of(tmp_path, router_of(receive, method="POST", openapi_body=types))
+    ids = {"type": "array", "items": {"type": "string", "pattern": "^lamps_[0-9a-f]{32}$"}}
+    content = {"application/json": {"schema": ids}, "text/csv": {}}
+    assert operation["requestBody"] == {"required": True, "content": content}
+    assert statuses(operation) == {"200", "400", "413", "415", "default"}
+
+
+def test_described_body_is_not_checked(tmp_path: Path) -> None:
+    """A request that does not match `openapi_body=` reaches the handler as it is."""
+
+    def receive(request: Request) -> str:
+        return request.get_data(as_text=True)
+
+    router = router_of(receive, method="POST", openapi_body={"application/json": NewLamp})
+    client = app_of(tmp_path, router).test_client()
+    assert client.post("/x", data=b"[", content_type="text/plain").text == "["
+
+
+def test_body_is_described_once() -> None:
+    """A handler that takes `body` cannot have `openapi_body=` too."""
+    with pytest.raises(RegistrationError, match="drop openapi_body="):
+        router_of(lambda body: "", method="POST", openapi_body={"application/json": NewLamp})
 
 
 def test_components(tmp_path: Path) -> None:
