@@ -3,13 +3,13 @@
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from example_app import create_app
+from tests.environments import commands_of, node_commands_of
 from tests.lengths import LONG
 
 
@@ -52,33 +52,33 @@ def test_schema_of_openapi(document: dict[str, Any]) -> None:
 
 
 @LONG
-def test_typescript(tmp_path: Path, document: dict[str, Any]) -> None:
+@pytest.mark.timeout(600)  # the first run installs the packages
+def test_typescript(pytestconfig: pytest.Config, tmp_path: Path, document: dict[str, Any]) -> None:
     """openapi-typescript makes types of the document that TypeScript accepts."""
     if shutil.which("npm") is None:
         pytest.skip("npm is not installed")
+    commands = node_commands_of(pytestconfig, "openapi-typescript@7.10.1", "typescript@5.9.3")
     (tmp_path / "openapi.json").write_text(json.dumps(document))
-    run("npm", "install", "--silent", "openapi-typescript@7", "typescript@5", folder=tmp_path)
-    run("npx", "openapi-typescript", "openapi.json", "-o", "client.d.ts", folder=tmp_path)
-    run("npx", "tsc", "--noEmit", "--strict", "client.d.ts", folder=tmp_path)
+    run(str(commands / "openapi-typescript"), "openapi.json", "-o", "client.d.ts", folder=tmp_path)
+    run(str(commands / "tsc"), "--noEmit", "--strict", "client.d.ts", folder=tmp_path)
     assert "create_item" in (tmp_path / "client.d.ts").read_text()
 
 
 @LONG
-def test_pydantic(tmp_path: Path, document: dict[str, Any]) -> None:
+@pytest.mark.timeout(600)  # the first run installs the package
+def test_pydantic(pytestconfig: pytest.Config, tmp_path: Path, document: dict[str, Any]) -> None:
     """datamodel-code-generator makes models of the document that Python can import."""
+    commands = commands_of(pytestconfig, "datamodel-code-generator==0.89.0")
     (tmp_path / "openapi.json").write_text(json.dumps(document))
-    python = tmp_path / "venv" / "bin" / "python"
-    run(sys.executable, "-m", "venv", "venv", folder=tmp_path)
-    run(str(python), "-m", "pip", "install", "-qq", "datamodel-code-generator>=0.50", folder=tmp_path)
     run(
-        *(str(python.parent / "datamodel-codegen"), "--input", "openapi.json", "--input-file-type", "openapi"),
+        *(str(commands / "datamodel-codegen"), "--input", "openapi.json", "--input-file-type", "openapi"),
         *("--output-model-type", "pydantic_v2.BaseModel", "--output", "models.py"),
         folder=tmp_path,
     )
-    run(str(python), "-c", "import models; models.NewItem(name='Lamp')", folder=tmp_path)
+    run(str(commands / "python"), "-c", "import models; models.NewItem(name='Lamp')", folder=tmp_path)
 
 
 def run(*command: str, folder: Path) -> None:
     """Run a program that must succeed."""
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=110, check=False)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
