@@ -15,11 +15,11 @@ pytestmark = EACH_ENGINE
 _PACKAGE = "schemathesis==4.32.5"
 
 
-def credentials(deployment: Deployment) -> list[str]:
-    """Create an API key and a token, and return the options of schemathesis that send them."""
+def credentials(deployment: Deployment) -> dict[str, str]:
+    """Create an API key and a token, and return the headers with them."""
     key = deployment.command_json("keys", "create", "--name", "schemathesis")["key"]
     token = deployment.command_json("tokens", "create", "--subject", "user_1")["token"]
-    return ["-H", f"X-API-Key: {key}", "-H", f"Authorization: Bearer {token}"]
+    return {"X-API-Key": key, "Authorization": f"Bearer {token}"}
 
 
 @LONG
@@ -30,8 +30,11 @@ def test_all_checks(pytestconfig: pytest.Config, tmp_path: Path, has_credentials
     commands = commands_of(pytestconfig, _PACKAGE)
     deployment = Deployment(tmp_path)
     deployment.migrate()
-    sent = credentials(deployment) if has_credentials else []
+    headers = credentials(deployment) if has_credentials else {}
+    sent = [part for name, value in headers.items() for part in ("-H", f"{name}: {value}")]
     with serving("gunicorn", deployment) as server:
+        statuses = {server.request("GET", path, headers=headers).status for path in ("/api/protected", "/api/user")}
+        assert statuses == {200 if has_credentials else 401}
         done = subprocess.run(
             [
                 *(str(commands / "st"), "run", f"{server.url}/openapi.json", "--checks", "all", *sent),
