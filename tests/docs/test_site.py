@@ -17,13 +17,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
     options = ["-W", "--keep-going", "-n", "-q"]
     done = subprocess.run(
-        [sys.executable, "-m", "sphinx", *options, str(DOCS), str(folder)], capture_output=True, text=True, timeout=110
+        [sys.executable, "-m", "sphinx", *options, str(DOCS), str(folder)], capture_output=True, text=True, timeout=400
     )
     assert done.returncode == 0, done.stderr
     return folder
 
 
 @LONG
+@pytest.mark.timeout(420)
 def test_the_site_needs_no_network(site: Path) -> None:
     """No page loads a script, a style, a font or an image from elsewhere."""
     loads = re.compile(r"<(?:script|img|iframe|source)[^>]+src=\"(?:https?:)?//|<link[^>]+href=\"(?:https?:)?//")
@@ -34,6 +35,7 @@ def test_the_site_needs_no_network(site: Path) -> None:
 
 
 @LONG
+@pytest.mark.timeout(420)
 def test_the_search_works_offline(site: Path) -> None:
     """The search index is part of the site and contains the words of the pages."""
     index = (site / "searchindex.js").read_text(encoding="utf-8")
