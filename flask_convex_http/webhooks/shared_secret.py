@@ -28,7 +28,7 @@ class SharedSecret(ConfiguredProvider):
     Args:
         secret: The secret, `from_env(...)`, or a list of these.
         header: The header with the secret.
-        prefix: The text before it in the header, such as `Bearer `.
+        prefix: The text before it in the header, such as `Bearer` and a space.
         query: The parameter of the URL's query string with the secret. Access logs of servers and proxies show URLs, so
             prefer a header where the sender has the choice.
         basic: The user name of Basic auth, whose password is the secret.
