@@ -7,7 +7,7 @@ Rejected deliveries are recorded outside the database (`inbox.rejections`).
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from flask import Flask, Request, Response, current_app
@@ -129,9 +129,11 @@ class WebhookRoute:
         if greeting is not None:
             return handshake_response(app, greeting)
         try:
-            answer = _run_event(backend, webhook, request, event)
-        except VerificationError as error:  # an element of a batch
+            events = webhook.provider.split(event)
+        except VerificationError as error:  # of an element
             return _rejected(backend, webhook, request, body, error)
+        try:
+            answer = _run_events(backend, webhook, request, event, events)
         except ConvexHTTPError as error:
             if error.status < 500 and not isinstance(error, ConvexError | RateLimitedError):
                 raise WebhookFailedError("A webhook's handler failed") from error  # the delivery itself is valid
@@ -205,13 +207,14 @@ def _body(request: Request) -> bytes:
     return request.get_data()
 
 
-def _run_event(backend: Backend, webhook: Webhook, request: Request, event: WebhookEvent) -> StoredResponse:
+def _run_events(
+    backend: Backend, webhook: Webhook, request: Request, event: WebhookEvent, events: Sequence[WebhookEvent]
+) -> StoredResponse:
     """Pass an event to the inbox, or each event of a batch, and return the response."""
 
     def caller() -> Caller:
         return backend.caller(site=lambda: site_of(request))
 
-    events = webhook.provider.split(event)
     if len(events) == 1 and events[0] is event:
         return backend.inbox.receive(webhook, event, caller(), request_id(request))
     return receive_batch(backend.inbox, webhook, events, caller, request_id(request))

@@ -24,7 +24,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 from flask_convex_http.errors import (
     MissingSecretError,
@@ -66,7 +66,7 @@ class Provider(ABC):
 
     Args:
         secret: The signing secret, `from_env(...)`, or a list of these while a secret is rotated. None for a sender
-            whose public keys are fetched: `matches` then gets an empty key.
+            whose public keys are fetched (`has_secrets = False`): `matches` then gets an empty key.
         tolerance: How far the signed timestamp may be from now, in the past and in the future.
         future_tolerance: How far it may be in the future, if that differs.
 
@@ -80,6 +80,8 @@ class Provider(ABC):
     profile: Profile
     #: Whether the sender issues its secrets. Otherwise people choose them.
     issues_secrets: ClassVar[bool] = True
+    #: Whether deliveries are verified with secrets. False for a sender whose public keys are fetched.
+    has_secrets: ClassVar[bool] = True
     #: Where `object_of` finds the object in the payload, for messages and descriptions; empty for the payload itself.
     object_field: ClassVar[str] = "data"
     #: The headers that a delivery must have, each with the headers that may replace it.
@@ -98,7 +100,8 @@ class Provider(ABC):
         tolerance: timedelta = DEFAULT_TOLERANCE,
         future_tolerance: timedelta | None = None,
     ) -> None:
-        self._secrets = () if secret is None else checked_secrets(secret)
+        is_keyless = secret is None and not self.has_secrets
+        self._secrets = () if is_keyless else checked_secrets(cast(Secrets, secret))
         self._tolerance = Tolerance.of(tolerance, future_tolerance)
 
     def verify(

@@ -62,6 +62,7 @@ class JwtSignature(ConfiguredProvider):
     """
 
     name = "jwt"
+    has_secrets = False
 
     def __init__(
         self,

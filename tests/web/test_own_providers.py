@@ -218,6 +218,8 @@ def test_keys_that_cannot_be_fetched_are_503(tmp_path: Path) -> None:
     """A provider whose keys cannot be fetched lets the sender retry."""
 
     class Unreachable(Lamps):
+        has_secrets = False
+
         def matches(self, delivery: Delivery, key: bytes) -> bool:
             raise VerificationUnavailableError("https://keys.example does not respond")
 

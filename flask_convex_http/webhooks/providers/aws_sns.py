@@ -58,6 +58,7 @@ class AwsSns(Provider):
 
     name = "aws_sns"
     issues_secrets = False
+    has_secrets = False
     profile = Profile(
         # Fields of the body, not its bytes.
         signed=(),

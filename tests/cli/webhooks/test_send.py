@@ -307,7 +307,7 @@ def test_the_sample_events_are_listed(run: Send) -> None:
     assert "checkout.session.completed" in run("stripe", "--list").out
     assert "user.created" not in run("stripe", "--list").out
     assert "push" in run("/hooks/github", "--list").out
-    assert run("paypal", "--list").status == 2
+    assert run("nobody", "--list").status == 2
 
 
 @pytest.mark.parametrize(
