@@ -24,8 +24,9 @@ from flask_convex_http import (
     unique,
 )
 from flask_convex_http.backend import Backend
+from flask_convex_http.config import Settings
 from flask_convex_http.worker import MutationRunner, mutation_runner
-from tests.databases import EACH_ENGINE, settings_in, temporary_config
+from tests.databases import EACH_ENGINE, temporary_config
 from tests.test_nesting import nested
 
 pytestmark = EACH_ENGINE
@@ -89,15 +90,13 @@ def _backend() -> Iterator[Backend]:
     """Return a backend whose documents have at most 64 KiB, and whose functions read 256 and return 100 KiB."""
     schema = Schema(Note, Small)
     with temporary_config(schema) as config:
-        settings = settings_in(
-            Path(),
-            database_url=config["CONVEX_DATABASE_URL"],
-            storage_url=config["CONVEX_STORAGE_URL"],
-            max_document_bytes=64 * KIB,
-            max_document_nesting=8,
-            max_read_bytes=256 * KIB,
-            max_return_bytes=100 * KIB,
-        )
+        limits = {
+            "CONVEX_MAX_DOCUMENT_BYTES": 64 * KIB,
+            "CONVEX_MAX_DOCUMENT_NESTING": 8,
+            "CONVEX_MAX_READ_BYTES": 256 * KIB,
+            "CONVEX_MAX_RETURN_BYTES": 100 * KIB,
+        }
+        settings = Settings.from_mapping(config | limits)
         functions: list[Any] = [count, repeat, write, keep, read_all]
         with closing(Backend(settings, schema, functions, folder=Path())) as backend:
             backend.migrate()
