@@ -1,6 +1,7 @@
 """The time limit of mutations."""
 
 import logging
+import threading
 import time
 from bdb import Bdb
 from collections.abc import Iterator
@@ -70,16 +71,28 @@ def run_long_statement(ctx: MutationCtx) -> None:
         return
 
 
+#: Held while `wait_in_c` waits for it.
+_lock = threading.Lock()
+
+
+class _Release(logging.Handler):
+    """Releases the lock when a mutation that cannot be interrupted is logged."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "cannot be interrupted" in record.getMessage() and _lock.locked():
+            _lock.release()
+
+
 @internal_mutation
-def sleep(ctx: MutationCtx) -> None:
+def wait_in_c(ctx: MutationCtx) -> None:
     """Block in one call into C."""
-    time.sleep(LIMIT + 0.8)
+    _lock.acquire(timeout=30)
 
 
 @contextmanager
 def limited(folder: Path) -> Iterator[Backend]:
     """Open a backend whose mutations may run for `LIMIT` seconds."""
-    with open_backend(folder, [loop, loop_and_catch, run_long_statement, sleep], mutation_timeout=LIMIT) as backend:
+    with open_backend(folder, [loop, loop_and_catch, run_long_statement, wait_in_c], mutation_timeout=LIMIT) as backend:
         yield backend
 
 
@@ -170,6 +183,14 @@ def test_a_mutation_in_a_call_into_c_is_logged_again(
 ) -> None:
     """A mutation that cannot be interrupted is logged again, and interrupted when its call into C returns."""
     monkeypatch.setattr(time_limit, "_GRACE", 0.1)
-    with limited(tmp_path) as backend, pytest.raises(MutationTimeoutError):
-        backend.ctx().run_mutation(sleep)
+    handler = _Release()
+    time_limit.logger.addHandler(handler)
+    _lock.acquire()
+    try:
+        with limited(tmp_path) as backend, pytest.raises(MutationTimeoutError):
+            backend.ctx().run_mutation(wait_in_c)
+    finally:
+        time_limit.logger.removeHandler(handler)
+        if _lock.locked():
+            _lock.release()
     assert "cannot be interrupted" in caplog.text
