@@ -40,8 +40,8 @@ _MOST_SIGNATURES = 10
 _MOST_FIELDS = 1000
 
 
-class MessageOptions(EventOptions, total=False):
-    """The options of all families that sign a message; see `HmacSignature`."""
+class SigningOptions(EventOptions, total=False):
+    """The options that say how a sender signs a message; see `HmacSignature`."""
 
     prefix: str
     signed: str
@@ -53,6 +53,11 @@ class MessageOptions(EventOptions, total=False):
     timestamp_field: str | None
     signs_body: bool
     url: str | None
+
+
+class MessageOptions(SigningOptions, total=False):
+    """The options of all families that sign a message: how, and how old it may be."""
+
     tolerance: timedelta | None
     future_tolerance: timedelta | None
 

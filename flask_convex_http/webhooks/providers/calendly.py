@@ -7,16 +7,15 @@ Rules: https://developer.calendly.com/api-docs/overview/webhooks/webhook-signatu
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import ClassVar
 
 from flask_convex_http.webhooks.profiles import Profile
-from flask_convex_http.webhooks.providers.hmac_sender import HmacSender
-from flask_convex_http.webhooks.secrets import Secrets
-from flask_convex_http.webhooks.tolerance import DEFAULT_TOLERANCE
+from flask_convex_http.webhooks.providers.hmac_sender import SignatureOptions, TimedHmacSender
 
 _HEADER = "Calendly-Webhook-Signature"
 
 
-class Calendly(HmacSender):
+class Calendly(TimedHmacSender):
     """Webhooks of Calendly. The data of an event is its `payload`, such as the invitee.
 
     Args:
@@ -40,21 +39,10 @@ class Calendly(HmacSender):
         retries=tuple(timedelta(hours=hours) for hours in (1, 2, 3, 6, 12)),
         source="https://developer.calendly.com/api-docs/overview/webhooks/webhook-errors",
     )
-
-    def __init__(
-        self,
-        *,
-        secret: Secrets,
-        tolerance: timedelta = DEFAULT_TOLERANCE,
-        future_tolerance: timedelta | None = None,
-    ) -> None:
-        super().__init__(
-            secret=secret,
-            header=_HEADER,
-            signed="{timestamp}.{body}",
-            timestamp_name="t",
-            signature_name="v1",
-            type_field="event",
-            tolerance=tolerance,
-            future_tolerance=future_tolerance,
-        )
+    signature: ClassVar[SignatureOptions] = {
+        "header": _HEADER,
+        "signed": "{timestamp}.{body}",
+        "timestamp_name": "t",
+        "signature_name": "v1",
+        "type_field": "event",
+    }

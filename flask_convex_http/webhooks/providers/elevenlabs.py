@@ -9,15 +9,16 @@ Stricter than the `elevenlabs` package: a timestamp may not be far in the future
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import ClassVar
 
 from flask_convex_http.webhooks.profiles import Profile
-from flask_convex_http.webhooks.providers.hmac_sender import HmacSender
+from flask_convex_http.webhooks.providers.hmac_sender import SignatureOptions, TimedHmacSender
 from flask_convex_http.webhooks.secrets import Secrets
 
 _HEADER = "ElevenLabs-Signature"
 
 
-class ElevenLabs(HmacSender):
+class ElevenLabs(TimedHmacSender):
     """Webhooks of ElevenLabs. The data of an event is its `data`, such as the conversation.
 
     Args:
@@ -43,6 +44,13 @@ class ElevenLabs(HmacSender):
         redelivery=timedelta(days=1),
         source="https://elevenlabs.io/docs/eleven-api/resources/webhooks",
     )
+    signature: ClassVar[SignatureOptions] = {
+        "header": _HEADER,
+        "signed": "{timestamp}.{body}",
+        "timestamp_name": "t",
+        "signature_name": "v0",
+        "type_field": "type",
+    }
 
     def __init__(
         self,
@@ -51,13 +59,4 @@ class ElevenLabs(HmacSender):
         tolerance: timedelta = timedelta(minutes=30),
         future_tolerance: timedelta | None = None,
     ) -> None:
-        super().__init__(
-            secret=secret,
-            header=_HEADER,
-            signed="{timestamp}.{body}",
-            timestamp_name="t",
-            signature_name="v0",
-            type_field="type",
-            tolerance=tolerance,
-            future_tolerance=future_tolerance,
-        )
+        super().__init__(secret=secret, tolerance=tolerance, future_tolerance=future_tolerance)

@@ -8,16 +8,15 @@ Stricter than the `@mux/mux-node` package: a timestamp may not be far in the fut
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import ClassVar
 
 from flask_convex_http.webhooks.profiles import Profile
-from flask_convex_http.webhooks.providers.hmac_sender import HmacSender
-from flask_convex_http.webhooks.secrets import Secrets
-from flask_convex_http.webhooks.tolerance import DEFAULT_TOLERANCE
+from flask_convex_http.webhooks.providers.hmac_sender import SignatureOptions, TimedHmacSender
 
 _HEADER = "Mux-Signature"
 
 
-class Mux(HmacSender):
+class Mux(TimedHmacSender):
     """Webhooks of Mux. The data of an event is its `data`, such as the asset.
 
     Args:
@@ -42,22 +41,11 @@ class Mux(HmacSender):
         retries=tuple(timedelta(hours=hours) for hours in (1, 2, 3, 6, 12)),
         source="https://www.mux.com/docs/core/listen-for-webhooks",
     )
-
-    def __init__(
-        self,
-        *,
-        secret: Secrets,
-        tolerance: timedelta = DEFAULT_TOLERANCE,
-        future_tolerance: timedelta | None = None,
-    ) -> None:
-        super().__init__(
-            secret=secret,
-            header=_HEADER,
-            signed="{timestamp}.{body}",
-            timestamp_name="t",
-            signature_name="v1",
-            id_field="id",
-            type_field="type",
-            tolerance=tolerance,
-            future_tolerance=future_tolerance,
-        )
+    signature: ClassVar[SignatureOptions] = {
+        "header": _HEADER,
+        "signed": "{timestamp}.{body}",
+        "timestamp_name": "t",
+        "signature_name": "v1",
+        "id_field": "id",
+        "type_field": "type",
+    }

@@ -10,17 +10,16 @@ minutes from now instead of five seconds, and an unknown item of the header does
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import ClassVar
 
 from flask_convex_http.webhooks.profiles import Profile
-from flask_convex_http.webhooks.providers.hmac_sender import HmacSender
-from flask_convex_http.webhooks.secrets import Secrets
-from flask_convex_http.webhooks.tolerance import DEFAULT_TOLERANCE
+from flask_convex_http.webhooks.providers.hmac_sender import SignatureOptions, TimedHmacSender
 
 _HEADER = "Paddle-Signature"
 _API_KEYS = ("pdl_live_apikey_", "pdl_sdbx_apikey_")
 
 
-class Paddle(HmacSender):
+class Paddle(TimedHmacSender):
     """Webhooks of Paddle Billing. The data of an event is its `data`, such as the transaction.
 
     Args:
@@ -46,26 +45,15 @@ class Paddle(HmacSender):
         redelivery=timedelta(days=90),
         source="https://developer.paddle.com/webhooks/respond-to-webhooks",
     )
-
-    def __init__(
-        self,
-        *,
-        secret: Secrets,
-        tolerance: timedelta = DEFAULT_TOLERANCE,
-        future_tolerance: timedelta | None = None,
-    ) -> None:
-        super().__init__(
-            secret=secret,
-            header=_HEADER,
-            signed="{timestamp}:{body}",
-            timestamp_name="ts",
-            signature_name="h1",
-            separator=";",
-            id_field="event_id",
-            type_field="event_type",
-            tolerance=tolerance,
-            future_tolerance=future_tolerance,
-        )
+    signature: ClassVar[SignatureOptions] = {
+        "header": _HEADER,
+        "signed": "{timestamp}:{body}",
+        "timestamp_name": "ts",
+        "signature_name": "h1",
+        "separator": ";",
+        "id_field": "event_id",
+        "type_field": "event_type",
+    }
 
     def mistake(self, secret: str) -> str:
         """Return the mistake that a secret shows by itself, such as an API key in its place."""

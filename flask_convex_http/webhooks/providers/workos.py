@@ -9,16 +9,15 @@ cuts off two and three characters, whatever they are. More lenient: the time may
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import ClassVar
 
 from flask_convex_http.webhooks.profiles import Profile
-from flask_convex_http.webhooks.providers.hmac_sender import HmacSender
-from flask_convex_http.webhooks.secrets import Secrets
-from flask_convex_http.webhooks.tolerance import DEFAULT_TOLERANCE
+from flask_convex_http.webhooks.providers.hmac_sender import SignatureOptions, TimedHmacSender
 
 _HEADER = "WorkOS-Signature"
 
 
-class WorkOS(HmacSender):
+class WorkOS(TimedHmacSender):
     """Webhooks of WorkOS. The data of an event is its `data`, such as the user.
 
     Args:
@@ -43,24 +42,13 @@ class WorkOS(HmacSender):
         retries=tuple(timedelta(hours=hours) for hours in (1, 2, 5, 10, 18, 36)),
         source="https://workos.com/docs/events/data-syncing/webhooks",
     )
-
-    def __init__(
-        self,
-        *,
-        secret: Secrets,
-        tolerance: timedelta = DEFAULT_TOLERANCE,
-        future_tolerance: timedelta | None = None,
-    ) -> None:
-        super().__init__(
-            secret=secret,
-            header=_HEADER,
-            signed="{timestamp}.{body}",
-            time_format="milliseconds",
-            timestamp_name="t",
-            signature_name="v1",
-            separator=", ",
-            id_field="id",
-            type_field="event",
-            tolerance=tolerance,
-            future_tolerance=future_tolerance,
-        )
+    signature: ClassVar[SignatureOptions] = {
+        "header": _HEADER,
+        "signed": "{timestamp}.{body}",
+        "time_format": "milliseconds",
+        "timestamp_name": "t",
+        "signature_name": "v1",
+        "separator": ", ",
+        "id_field": "id",
+        "type_field": "event",
+    }

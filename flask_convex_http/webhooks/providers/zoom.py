@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import hmac
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from flask_convex_http.webhooks.events import HandshakeReply, WebhookEvent
 from flask_convex_http.webhooks.parsing import text_field
 from flask_convex_http.webhooks.profiles import Profile
-from flask_convex_http.webhooks.providers.hmac_sender import HmacSender
-from flask_convex_http.webhooks.secrets import Secrets
-from flask_convex_http.webhooks.tolerance import DEFAULT_TOLERANCE
+from flask_convex_http.webhooks.providers.hmac_sender import SignatureOptions, TimedHmacSender
 
 _TIMESTAMP = "x-zm-request-timestamp"
 _VALIDATION = "endpoint.url_validation"
 
 
-class Zoom(HmacSender):
+class Zoom(TimedHmacSender):
     """Webhooks of Zoom. The data of an event is its `payload`, with the account and the `object`.
 
     Args:
@@ -46,24 +44,13 @@ class Zoom(HmacSender):
         headers=("x-zm-trackingid",),
         source="https://devsupport.zoom.us/hc/en-us/articles/360059893812-Webhook-delays",
     )
-
-    def __init__(
-        self,
-        *,
-        secret: Secrets,
-        tolerance: timedelta = DEFAULT_TOLERANCE,
-        future_tolerance: timedelta | None = None,
-    ) -> None:
-        super().__init__(
-            secret=secret,
-            header="x-zm-signature",
-            prefix="v0=",
-            signed="v0:{timestamp}:{body}",
-            timestamp_header=_TIMESTAMP,
-            type_field="event",
-            tolerance=tolerance,
-            future_tolerance=future_tolerance,
-        )
+    signature: ClassVar[SignatureOptions] = {
+        "header": "x-zm-signature",
+        "prefix": "v0=",
+        "signed": "v0:{timestamp}:{body}",
+        "timestamp_header": _TIMESTAMP,
+        "type_field": "event",
+    }
 
     def object_of(self, event: WebhookEvent) -> Any:
         """Return the `object` in the payload, or the payload if it has none."""
