@@ -1,4 +1,4 @@
-"""What a decorator of the package calls after its check: the handler, or what the route puts around the handler.
+"""The call that a decorator makes after its check: of the handler, or of a function that the route puts around it.
 
 A route may run its handler in a way of its own, such as in the transaction of an idempotent request. That must begin
 after the checks of `@require_api_key` and other decorators, and they call the handler. So the route leaves a function
@@ -40,7 +40,7 @@ def put_around(handler: Callable[..., Any], around: Around) -> Callable[..., Any
 
     Args:
         handler: The handler, with its decorators.
-        around: Runs what the innermost decorator is around.
+        around: Runs the handler in place of the innermost decorator.
     """
     if not is_decorated(handler):
 
@@ -61,10 +61,12 @@ def put_around(handler: Callable[..., Any], around: Around) -> Callable[..., Any
 
 
 def inner_call(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """Return what a decorator calls after its check, with the WSGI environment and then the handler's arguments.
+    """Return the function that a decorator calls after its check.
+
+    Its arguments are the WSGI environment and then those of the handler.
 
     Args:
-        handler: What the decorator is around. An async one runs as Flask runs it.
+        handler: The handler below the decorator. An async one runs as Flask runs it.
     """
     is_async, is_innermost = inspect.iscoroutinefunction(handler), not is_decorated(handler)
 

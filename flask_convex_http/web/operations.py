@@ -1,4 +1,4 @@
-"""What a route takes and returns, found once when it is registered: the source for OpenAPI, and for reading requests.
+"""The parameters and the result of a route, found once at registration: the source for OpenAPI, and for its readers.
 
 `Route.operation` of a router has, for each handler: its parameters with their places and types, its guards, the type
 and the status of its response, and its docstring. Annotations that name a class that is defined later are read when the
@@ -82,10 +82,10 @@ class Operation:
         is_limited: Whether the handler has a rate limit.
         variables: The variables of the path and of the router's own `url_prefix`, with their converters.
         suffix_name: The parameter that takes the rest of a prefix, if any.
-        parameters: What the handler takes, in order.
+        parameters: The parameters of the handler, in order.
         idempotent: Whether it takes an idempotency key: True, "optional", or False.
         described_body: The types of a body that the handler reads itself, by content type.
-        returns: The annotation of what it returns, Any if there is none that can be read at run time.
+        returns: The annotation of its result, Any if there is none that can be read at run time.
         converters: The converters of the path's variables that need one.
     """
 
@@ -253,7 +253,7 @@ class Operation:
     def _variable_converter(self, parameter: Parameter, where: str) -> TextConverter | None:
         made = _MADE.get(parameter.converter or "default")
         if made is None or (not parameter.converter and parameter.name != self.suffix_name):
-            return None  # of the application, or a default of the rule: the value is what it should be
+            return None  # of the application, or a default of the rule: the value needs no check
         if made is not str and parameter.type is str:
             raise RegistrationError(
                 f"{where}: <{parameter.converter}:{parameter.name}> is no text; write {parameter.name}: {made.__name__}"

@@ -24,14 +24,14 @@ from tests.web.apps import backend_of
 
 pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES, SAMPLED]
 
-#: What a run of the handler does, with its status. The effects and the key of the first two are committed.
+#: The outcomes of a run of the handler, each with its status. The effects and the key of the first two are committed.
 STATUSES = {"succeeds": 201, "returns 402": 402, "returns 503": 503, "raises 409": 409, "has a bug": 500}
 COMMITTED = ("succeeds", "returns 402")
 #: Where the process ends during a request: in the handler, before the commit, or before the client has its response.
 CRASHES = ("in the handler", "before the commit", "after the commit")
 KEEP = timedelta(hours=1)
 
-#: The key, the body, what a run does, and where the process ends.
+#: The key, the body, the outcome of a run, and where the process ends.
 Sent = tuple[int, int, str, str | None]
 REQUESTS = st.tuples(
     st.integers(0, 1), st.integers(0, 1), st.sampled_from(sorted(STATUSES)), st.sampled_from((*[None] * 6, *CRASHES))
@@ -52,7 +52,7 @@ class Shop:
         folder: The folder of the database.
         clock: The clock.
         app: The app.
-        outcome: What the next run of the handler does.
+        outcome: The outcome of the next run of the handler.
         crash: Where the process ends during the next request, if it does.
         runs: The number of runs of the handler.
     """
@@ -123,7 +123,7 @@ class Shop:
 
 @dataclass
 class Stored:
-    """What a key should have.
+    """The expected state of a key.
 
     Attributes:
         item: The body of its request.
@@ -151,7 +151,7 @@ class Expected:
     orders: int = 0
 
     def check(self, shop: Shop, key: str, item: str) -> None:
-        """Send a request, and compare its response and the effects with what they should be."""
+        """Send a request, and compare its response and the effects with the expected ones."""
         known, runs, crash, outcome = self.keys.get(key), shop.runs, shop.crash, shop.outcome
         response = shop.send(key, item)
         if known is not None and known.expires > shop.clock():
