@@ -438,3 +438,10 @@ def is_of_transaction(error: BaseException) -> bool:
     if isinstance(error, ConflictError | MutationTimeoutError | MutationInterruptedError):
         return True
     return isinstance(error, UnavailableError) and error.by_engine
+
+
+def is_engine_failure(error: BaseException) -> bool:
+    """Return whether the database failed, or a limit was reached, so that the function itself did not fail."""
+    if isinstance(error, UnavailableError):
+        return error.by_engine
+    return isinstance(error, OverloadedError | MigrationRequiredError | RateLimitedError)

@@ -19,11 +19,8 @@ from flask_convex_http.engines import Transaction
 from flask_convex_http.errors import (
     ConvexHTTPError,
     KeyInUseError,
-    MigrationRequiredError,
-    OverloadedError,
-    RateLimitedError,
     RequestError,
-    UnavailableError,
+    is_engine_failure,
 )
 from flask_convex_http.idempotency.keyed_request import HEADER, KeyedRequest
 from flask_convex_http.idempotency.stored_keys import StoredKeys
@@ -212,9 +209,7 @@ def _handled(calls: MutationCalls, handle: Handle) -> StoredResponse:
 
 def _is_decided(error: Exception) -> bool:
     """Return whether an error says nothing about a duplicate: the database failed, or a limit was reached."""
-    if isinstance(error, UnavailableError):
-        return error.by_engine
-    return isinstance(error, KeyInUseError | OverloadedError | MigrationRequiredError | RateLimitedError)
+    return isinstance(error, KeyInUseError) or is_engine_failure(error)
 
 
 def _repeat(known: IdempotencyKey, request: KeyedRequest) -> StoredResponse:

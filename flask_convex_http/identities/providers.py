@@ -60,11 +60,6 @@ class AuthProvider:
         """
         raise NotImplementedError
 
-    @property
-    def maps_standard_claims(self) -> bool:
-        """Whether claims have the names and meanings of OpenID Connect."""
-        return True
-
 
 class OIDC(AuthProvider):
     """An OpenID Connect provider, such as Clerk, Auth0, Entra or Keycloak.

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from flask_convex_http.inbox.inbox import Inbox, accepted_response, is_engine_failure, plain_response
+from flask_convex_http.errors import is_engine_failure
+from flask_convex_http.inbox.inbox import Inbox, accepted_response, plain_response
 from flask_convex_http.inbox.registry import Webhook
 from flask_convex_http.runtime import Caller
 from flask_convex_http.schema.system_tables import StoredResponse

@@ -19,12 +19,9 @@ from flask_convex_http.engines import Transaction
 from flask_convex_http.error_texts import text_of
 from flask_convex_http.errors import (
     ConvexHTTPError,
-    MigrationRequiredError,
     NoRetry,
-    OverloadedError,
-    RateLimitedError,
-    UnavailableError,
     WebhookFailedError,
+    is_engine_failure,
 )
 from flask_convex_http.inbox.arrival import Arrival
 from flask_convex_http.inbox.deliveries import Deliveries, State
@@ -118,7 +115,7 @@ class Inbox:
             timeout, name = _writer_timeout(webhook.provider), webhook.handler_name(arrival.event.type)
             result = self.runtime.write(accept, caller, timeout=timeout, name=name)
         except (Exception, SystemExit) as error:
-            if isinstance(error, Exception) and is_engine_failure(error):
+            if is_engine_failure(error):
                 raise
             known = None if was_known else self._lookup(arrival)
             if known is None:
@@ -236,13 +233,6 @@ def stop_response(provider: Provider) -> StoredResponse:
     """Return the response that stops the sender's retries."""
     profile, plain = provider.profile, plain_response(provider)
     return StoredResponse(profile.stop_status, (*plain.headers, *profile.stop_headers.items()), plain.body)
-
-
-def is_engine_failure(error: Exception) -> bool:
-    """Return whether the database failed, or a limit was reached, so that the handler itself did not fail."""
-    if isinstance(error, UnavailableError):
-        return error.by_engine
-    return isinstance(error, OverloadedError | MigrationRequiredError | RateLimitedError)
 
 
 def _may_run(known: WebhookDelivery, arrival: Arrival) -> bool:

@@ -20,9 +20,9 @@ import msgspec
 
 from flask_convex_http.engines import Snapshot, Transaction
 from flask_convex_http.error_texts import plain, text_of
-from flask_convex_http.errors import MissingSecretError, NoRetry, VerificationError
+from flask_convex_http.errors import MissingSecretError, NoRetry, VerificationError, is_engine_failure
 from flask_convex_http.inbox.deliveries import Deliveries
-from flask_convex_http.inbox.inbox import Inbox, is_engine_failure, plain_response, stop_response
+from flask_convex_http.inbox.inbox import Inbox, plain_response, stop_response
 from flask_convex_http.inbox.queue import DeliveryQueue
 from flask_convex_http.inbox.registry import DeclinedError, Webhook
 from flask_convex_http.inbox.tenants import webhook_of_tenant
@@ -146,7 +146,7 @@ class Replays:
         except _RefusedError as refused:
             return refused.step
         except (Exception, SystemExit) as error:
-            if isinstance(error, Exception) and is_engine_failure(error):
+            if is_engine_failure(error):
                 raise
             attempt = self._failure(started, by, error)
             self._runtime.engine.write(lambda transaction: self._record_attempt(transaction, delivery_id, attempt))
@@ -270,7 +270,7 @@ class Replays:
         try:
             return calls.attempt(lambda: webhook.handle(calls.ctx(), event)).status, None
         except (Exception, SystemExit) as error:
-            if isinstance(error, Exception) and is_engine_failure(error):
+            if is_engine_failure(error):
                 raise
             return None, self._failure(calls.now, "replay", error).error
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import operator
 import re
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Self, get_args, get_origin
 
 from msgspec import UNSET
@@ -266,8 +266,3 @@ def _run(check: Check, value: Any, trusting: bool, step: str) -> None:
 def shorten(name: str) -> str:
     """Return a name that a client chose, cut to a length that fits a message."""
     return name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME] + "..."
-
-
-def join_names(names: Iterable[str]) -> str:
-    """Return names that a client chose as a comma-separated list for a message."""
-    return ", ".join(sorted(shorten(name) for name in names))
