@@ -1,5 +1,6 @@
 """One client and a real server, over sockets and with curl, for behaviour that Flask's test client does not show."""
 
+import contextlib
 import os
 import re
 from contextlib import closing
@@ -47,11 +48,15 @@ def test_one_connection_serves_many_requests(kind: str, tmp_path: Path) -> None:
 
 @each_kind
 def test_unread_body_is_not_parsed_as_a_request(kind: str, tmp_path: Path) -> None:
-    """A body that no handler reads is never parsed as the next request of its connection."""
+    """A body that no handler reads is never parsed as the next request of its connection.
+
+    granian closes the connection if the body, which is a packet of its own, arrives after the response.
+    """
+    closing_allowed = contextlib.suppress(*[ConnectionError] if kind == "granian" else [])
     smuggled = b"GET /api/users/smuggled HTTP/1.1\r\nHost: a\r\n\r\n" * 100
     with serving(kind, migrated(tmp_path)) as server:
         for path in ("/health", "/nothing", "/api/items", "/webhooks/stripe"):
-            with closing(server.connect()) as connection:
+            with closing(server.connect()) as connection, closing_allowed:
                 response = send_request(connection, "POST", path, smuggled, {"Content-Type": "text/plain"})
                 assert response.status in (400, 404, 405, 415)
                 assert send_request(connection, "GET", "/health").json == {"status": "ok"}
