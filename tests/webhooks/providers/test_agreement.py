@@ -3,13 +3,13 @@
 import hashlib
 import json
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.environments import commands_of
 from tests.lengths import LONG
 from tests.webhooks.providers import (
     test_discord,
@@ -22,7 +22,14 @@ from tests.webhooks.providers import (
 )
 from tests.webhooks.providers.contract import ProviderContract
 
-PACKAGES = ("twilio==9.13.0", "paddle-python-sdk==1.16.1", "workos==10.8.0", "polar-sdk==1.0.2", "resend==2.52.0")
+PACKAGES = (
+    "twilio==9.13.0",
+    "paddle-python-sdk==1.16.1",
+    "workos==10.8.0",
+    "polar-sdk==1.0.2",
+    "resend==2.52.0",
+    "PyNaCl==1.6.2",
+)
 #: The classes are not imported by name, or pytest would run them here again.
 CASES: dict[str, type[ProviderContract]] = {
     "twilio": test_twilio.TestTwilio,
@@ -37,13 +44,9 @@ SIGNERS = ("twilio", "paddle", "discord")
 
 
 @pytest.fixture(scope="module", name="python")
-def _python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def _python(pytestconfig: pytest.Config) -> Path:
     """Return the Python of an environment with the vendors' packages."""
-    folder = tmp_path_factory.mktemp("vendors")
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    python = folder / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "-q", *PACKAGES, "PyNaCl==1.6.2"], check=True, timeout=280)
-    return python
+    return commands_of(pytestconfig, *PACKAGES) / "python"
 
 
 def ask(python: Path, cases: list[dict[str, Any]]) -> list[Any]:

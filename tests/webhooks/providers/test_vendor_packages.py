@@ -2,11 +2,9 @@
 
 import json
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +12,7 @@ import pytest
 from flask_convex_http import ElevenLabs, HubSpot, Razorpay, Square, VerificationError
 from flask_convex_http.webhooks import Provider
 from flask_convex_http.webhooks.events import SignedRequest
+from tests.environments import commands_of
 from tests.lengths import LONG
 from tests.webhooks.providers import vendor_verdicts
 
@@ -62,11 +61,9 @@ def accepts(delivery: dict[str, Any]) -> bool:
 
 @LONG
 @pytest.mark.timeout(600)
-def test_verdict_is_that_of_the_vendors_package(tmp_path: Path) -> None:
+def test_verdict_is_that_of_the_vendors_package(pytestconfig: pytest.Config) -> None:
     """Both accept a delivery or both reject it, but HubSpot's package accepts one that is signed in the future."""
-    subprocess.run([sys.executable, "-m", "venv", str(tmp_path)], check=True)
-    python = str(tmp_path / "bin" / "python")
-    subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
+    python = commands_of(pytestconfig, *PACKAGES) / "python"
     sent = list(deliveries())
     own = [accepts(delivery) for delivery in sent]
     printed = subprocess.run(
