@@ -116,11 +116,15 @@ def field_types(annotation: Any) -> dict[str, Any]:
 
 
 def key_types(annotation: Any) -> Mapping[str, tuple[Any, Any]]:
-    """Return each key of a TypedDict with `Required` or `NotRequired` and its annotation."""
+    """Return each key of a TypedDict with `Required` or `NotRequired` and its annotation.
+
+    A qualifier in the annotation counts first: `__required_keys__` does not know those in annotations that are texts.
+    """
     found = {}
     for name, hint in field_types(annotation).items():
         qualifier = Required if name in annotation.__required_keys__ else NotRequired
-        while getattr(get_origin(hint), "_name", "") in ("Required", "NotRequired", "ReadOnly"):
+        while getattr(origin := get_origin(hint), "_name", "") in ("Required", "NotRequired", "ReadOnly"):
+            qualifier = qualifier if origin._name == "ReadOnly" else origin
             hint = get_args(hint)[0]
         found[name] = (qualifier, hint)
     return found

@@ -49,6 +49,11 @@ class Owned(TypedDict):
     count: int
 
 
+class Planned(TypedDict):
+    title: "str"
+    at: "NotRequired[datetime.datetime]"
+
+
 class Place(NamedTuple):
     name: str
     at: int = 0
@@ -113,6 +118,8 @@ TAKEN: list[tuple[Any, Any]] = [
     (Point, {"x": 1}),
     (Point, {"x": 1, "label": "a"}),
     (Owned, {"count": 1, "owner": USER}),
+    (Planned, {"title": "a"}),
+    (Planned, {"title": "a", "at": NOON}),
     (Place, Place("a", 1)),
     (int | None, None),
     (int | str, "a"),
