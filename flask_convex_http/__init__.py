@@ -125,6 +125,7 @@ from flask_convex_http.webhooks import providers as _providers
 
 if _TYPE_CHECKING:
     from flask_convex_http.webhooks.providers import Adyen as Adyen
+    from flask_convex_http.webhooks.providers import AppStore as AppStore
     from flask_convex_http.webhooks.providers import AwsSns as AwsSns
     from flask_convex_http.webhooks.providers import Bitbucket as Bitbucket
     from flask_convex_http.webhooks.providers import CalCom as CalCom
@@ -144,6 +145,7 @@ if _TYPE_CHECKING:
     from flask_convex_http.webhooks.providers import Paddle as Paddle
     from flask_convex_http.webhooks.providers import PayPal as PayPal
     from flask_convex_http.webhooks.providers import Paystack as Paystack
+    from flask_convex_http.webhooks.providers import Plaid as Plaid
     from flask_convex_http.webhooks.providers import Polar as Polar
     from flask_convex_http.webhooks.providers import Postmark as Postmark
     from flask_convex_http.webhooks.providers import Razorpay as Razorpay

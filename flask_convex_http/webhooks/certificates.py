@@ -5,7 +5,8 @@ The `cryptography` package is imported when a certificate is first used.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Sequence, Set
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -57,6 +58,70 @@ def rsa_matches(certificate: Certificate, message: bytes, signature: bytes, dige
     try:
         key.verify(signature, message, padding.PKCS1v15(), algorithm)
     except InvalidSignature:
+        return False
+    return True
+
+
+def load_certificate(content: bytes) -> bytes:
+    """Return a certificate as DER.
+
+    Args:
+        content: The certificate as PEM or DER.
+
+    Raises:
+        ValueError: It is none.
+        MissingSecretError: The cryptography package is not installed.
+    """
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    x509 = require_x509()
+    is_pem = content.lstrip().startswith(b"-----BEGIN")
+    loaded = x509.load_pem_x509_certificate(content) if is_pem else x509.load_der_x509_certificate(content)
+    der: bytes = loaded.public_bytes(Encoding.DER)
+    return der
+
+
+def verified_leaf(chain: Sequence[bytes], roots: Set[bytes], marks: tuple[str, str], now: float) -> Certificate | None:
+    """Return the first certificate of a chain that a delivery carries, or None if no trusted root vouches for it.
+
+    Args:
+        chain: Three certificates as DER: the signer's, its issuer's, and the root.
+        roots: The SHA-256 digests of the trusted roots.
+        marks: The extensions that the signer's certificate and its issuer's must have, as dotted numbers.
+        now: When all of them must be valid, in milliseconds since the epoch.
+
+    Raises:
+        ValueError: The chain is malformed.
+        MissingSecretError: The cryptography package is not installed.
+    """
+    if len(chain) != 3 or hashlib.sha256(chain[2]).digest() not in roots:  # before anything is parsed
+        return None
+    x509 = require_x509()
+    leaf, issuer, root = (x509.load_der_x509_certificate(der) for der in chain)
+    moment = datetime.fromtimestamp(now / 1000, UTC)
+    if not all(is_valid(certificate, moment) for certificate in (leaf, issuer, root)):
+        return None
+    if not (_has(leaf, marks[0]) and _has(issuer, marks[1]) and _is_authority(issuer)):
+        return None
+    certified: Certificate | None = leaf if _has_issued(issuer, leaf) and _has_issued(root, issuer) else None
+    return certified
+
+
+def _has(certificate: Certificate, extension: str) -> bool:
+    return any(found.oid.dotted_string == extension for found in certificate.extensions)
+
+
+def _is_authority(certificate: Certificate) -> bool:
+    constraints = require_x509().BasicConstraints
+    return any(isinstance(found.value, constraints) and found.value.ca for found in certificate.extensions)
+
+
+def _has_issued(issuer: Certificate, certificate: Certificate) -> bool:
+    from cryptography.exceptions import InvalidSignature
+
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (InvalidSignature, ValueError, TypeError):
         return False
     return True
 

@@ -103,9 +103,9 @@ class JwtSignature(ConfiguredProvider):
     def matches(self, delivery: Delivery, key: bytes) -> bool:
         """Return whether the token of a delivery is valid. This may fetch the sender's keys."""
         token = delivery.header(self._token_header)
-        if not token.startswith(self._prefix) or len(token) > _LONGEST_TOKEN or not token.isascii():
+        if not token.startswith(self._prefix):
             raise VerificationError("malformed", f"{self._token_header} header is malformed")
-        claims = self._verified(token.removeprefix(self._prefix), delivery.now)
+        claims = self._verified(checked_token(token.removeprefix(self._prefix)), delivery.now)
         if claims is None or any(claims.get(name) != value for name, value in self._claims.items()):
             return False
         if self._body_claim is None:
@@ -115,7 +115,7 @@ class JwtSignature(ConfiguredProvider):
 
     def _verified(self, token: str, now: float) -> dict[str, Any] | None:
         """Return the claims of a token, or None if it is not valid."""
-        jwt = _pyjwt()
+        jwt = require_pyjwt()
         header = jwt.get_unverified_header(token)
         if header.get("alg") != self._algorithm or not isinstance(header.get("kid"), str) or "crit" in header:
             return None
@@ -135,7 +135,7 @@ class JwtSignature(ConfiguredProvider):
         Raises:
             VerificationError: It has expired.
         """
-        jwt = _pyjwt()
+        jwt = require_pyjwt()
         checks: dict[str, Any] = {
             "verify_signature": key is not None,
             **{f"verify_{name}": False for name in ("exp", "nbf", "iat")},
@@ -164,13 +164,29 @@ class JwtSignature(ConfiguredProvider):
         return KeyCache(self._issuer, lambda: fetch_json(self._jwks), lambda: time.time() * 1000)
 
 
-def _pyjwt() -> Any:
+def checked_token(token: str) -> str:
+    """Return a token that is short enough to be decoded.
+
+    Raises:
+        VerificationError: It is too long, or has characters that no token has.
+    """
+    if len(token) > _LONGEST_TOKEN or not token.isascii():
+        raise VerificationError("malformed", "Webhook token is malformed")
+    return token
+
+
+def require_pyjwt() -> Any:
+    """Return the package PyJWT.
+
+    Raises:
+        MissingSecretError: It or the cryptography package is not installed.
+    """
     try:
         import cryptography  # noqa: F401
         import jwt
     except ImportError as error:
         raise MissingSecretError(
-            "JwtSignature needs PyJWT and cryptography: pip install 'pyjwt>=2.10' 'cryptography>=40'",
+            "Webhooks with a JWT need PyJWT and cryptography: pip install 'pyjwt>=2.10' 'cryptography>=40'",
             client_message="The webhook needs a package that is not installed",
         ) from error
     return jwt

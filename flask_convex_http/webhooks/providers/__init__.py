@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flask_convex_http.webhooks.providers.adyen import Adyen as Adyen
+    from flask_convex_http.webhooks.providers.app_store import AppStore as AppStore
     from flask_convex_http.webhooks.providers.aws_sns import AwsSns as AwsSns
     from flask_convex_http.webhooks.providers.bitbucket import Bitbucket as Bitbucket
     from flask_convex_http.webhooks.providers.calcom import CalCom as CalCom
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from flask_convex_http.webhooks.providers.paddle import Paddle as Paddle
     from flask_convex_http.webhooks.providers.paypal import PayPal as PayPal
     from flask_convex_http.webhooks.providers.paystack import Paystack as Paystack
+    from flask_convex_http.webhooks.providers.plaid import Plaid as Plaid
     from flask_convex_http.webhooks.providers.polar import Polar as Polar
     from flask_convex_http.webhooks.providers.postmark import Postmark as Postmark
     from flask_convex_http.webhooks.providers.razorpay import Razorpay as Razorpay
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 #: The file of each class.
 FILES = {
     "Adyen": "adyen",
+    "AppStore": "app_store",
     "AwsSns": "aws_sns",
     "Bitbucket": "bitbucket",
     "CalCom": "calcom",
@@ -68,6 +71,7 @@ FILES = {
     "Paddle": "paddle",
     "PayPal": "paypal",
     "Paystack": "paystack",
+    "Plaid": "plaid",
     "Polar": "polar",
     "Postmark": "postmark",
     "Razorpay": "razorpay",
