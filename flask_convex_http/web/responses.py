@@ -157,9 +157,15 @@ def handle_error(error: Exception) -> ResponseReturnValue:
     return _internal_error(error)
 
 
-def public_error(error: ConvexHTTPError) -> Response:
-    """Return the response to an error that a client can act on, and log what the response leaves out."""
-    _log_public(error)
+def public_error(error: ConvexHTTPError, *, is_logged: bool = True) -> Response:
+    """Return the response to an error that a client can act on, and log what the response leaves out.
+
+    Args:
+        error: The error.
+        is_logged: Whether to log it. Errors that anyone can cause in any number are bounded by the caller.
+    """
+    if is_logged:
+        _log_public(error)
     message = str(error) if error.client_message is None or _is_shown(error) else error.client_message
     headers = _headers(error)
     if not isinstance(error, ConvexError):

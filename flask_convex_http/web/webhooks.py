@@ -1,7 +1,8 @@
 """Webhooks over HTTP: the view behind `HttpRouter.webhook`, from the bytes of a request to the inbox and back.
 
 The view checks the secret, the size of the body and the signature, in this order. Only then is the database used.
-Rejected deliveries are recorded outside the database (`inbox.rejections`).
+Rejected deliveries are recorded outside the database (`inbox.rejections`). What anyone can cause, an error for which
+nothing can be verified included, is recorded and logged within the same bounds.
 """
 
 from __future__ import annotations
@@ -121,8 +122,9 @@ class WebhookRoute:
             body = _body(request)
             event = webhook.provider.verdict(WsgiHeaders(request.environ), body, now=backend.clock())
         except (MissingSecretError, PayloadTooLargeError) as error:
-            _record(backend, webhook, request, body, error)
-            raise
+            return _unread(error, is_logged=_record(backend, webhook, request, body, error))
+        except VerificationUnavailableError as error:
+            return _unread(error, is_logged=backend.rejections.admit(webhook.source, "unavailable") is not None)
         if isinstance(event, VerificationError):
             return _rejected(backend, webhook, request, body, event)
         greeting = webhook.provider.handshake(event)
@@ -258,12 +260,28 @@ def _rejected(backend: Backend, webhook: Webhook, request: Request, body: bytes,
     return public_error(error)
 
 
-def _record(backend: Backend, webhook: Webhook, request: Request, body: bytes, error: ConvexHTTPError) -> None:
-    """Record and log a rejected delivery, or only count it if there were too many just now."""
+def _unread(error: ConvexHTTPError, *, is_logged: bool) -> Response:
+    """Return the response to a delivery that cannot be verified.
+
+    Raises:
+        ConvexHTTPError: The error, which is logged where it is handled. Too many of them are not logged, unless the
+            application handles them itself.
+    """
+    if is_logged or has_own_handler(error):
+        raise error
+    return public_error(error, is_logged=False)
+
+
+def _record(backend: Backend, webhook: Webhook, request: Request, body: bytes, error: ConvexHTTPError) -> bool:
+    """Record and log a rejected delivery, or only count it if there were too many just now.
+
+    Returns:
+        Whether it was recorded.
+    """
     reason = _reason(error)
     others = backend.rejections.admit(webhook.source, reason)
     if others is None:
-        return
+        return False
     identity = request_id(request)
     backend.rejections.add(
         Rejection(
@@ -279,14 +297,17 @@ def _record(backend: Backend, webhook: Webhook, request: Request, body: bytes, e
             others=others,
         )
     )
-    if isinstance(error, MissingSecretError):  # a 503, which is logged as any other
-        return
     more = f"; {others} more like it were not logged" if others else ""
     name = webhook.provider.name
+    if isinstance(error, MissingSecretError):  # a 503, which is logged as any other
+        if others:
+            logger.error("Webhook %s: %s%s", webhook.source, error, more)
+        return True
     logger.info(
         "Webhook %s: a delivery of %s was rejected: %s: %s%s [request %s]",
         *(webhook.source, name, reason, error, more, identity),
     )
+    return True
 
 
 def _masked(request: Request, webhook: Webhook, kept: frozenset[str]) -> dict[str, str]:

@@ -17,6 +17,7 @@ from werkzeug.test import TestResponse
 
 from flask_convex_http import (
     ConvexError,
+    Delivery,
     Document,
     DocumentNotFoundError,
     GitHub,
@@ -33,7 +34,7 @@ from flask_convex_http import (
     from_env,
     internal_query,
 )
-from flask_convex_http.errors import ConvexHTTPError, VerificationError
+from flask_convex_http.errors import ConvexHTTPError, VerificationError, VerificationUnavailableError
 from flask_convex_http.inbox.rejections import Rejections
 from flask_convex_http.webhooks import Secrets, Shopify
 from tests.web.apps import backend_of, deployed, send, send_chunked
@@ -375,6 +376,41 @@ def test_a_flood_of_forgeries_is_counted(tmp_path: Path, caplog: pytest.LogCaptu
         deliver(app, signature=sign(secret="other"))
     assert "does not match; 5 more like it were not logged [request " in caplog.records[-1].getMessage()
     assert ring.recent()[0].others == 5
+
+
+def test_a_flood_without_a_secret_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While the secret is unset, twenty errors are logged at once, then one a second with the number of others."""
+    monkeypatch.delenv(VARIABLE, raising=False)
+    seconds = 0.0
+    with receiving(tmp_path, store, from_env(VARIABLE)) as app:
+        backend_of(app).rejections = Rejections(tmp_path / "rejected", timer=lambda: seconds)
+        caplog.set_level(logging.ERROR, logger="flask_convex_http")
+        for _ in range(25):
+            assert deliver(app).status_code == 503
+        assert len(caplog.records) == 20
+        seconds += 1
+        assert deliver(app).json == {"error": "The signing secret is not set"}
+    assert caplog.records[-2].getMessage().endswith("is not set; 5 more like it were not logged")
+    assert len(caplog.records) == 22
+
+
+def test_a_flood_without_keys_is_bounded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """While a sender's keys cannot be fetched, twenty errors are logged at once."""
+
+    class Unreachable(HmacSignature):
+        def matches(self, delivery: Delivery, key: bytes) -> bool:
+            raise VerificationUnavailableError("The keys cannot be fetched")
+
+    http = HttpRouter("http", __name__)
+    http.webhook("/hook", Unreachable(secret=SECRET, header="X-Signature"))(lambda ctx, event: None)
+    with deployed(tmp_path, http) as app:
+        backend_of(app).rejections = Rejections(tmp_path / "rejected", timer=lambda: 0.0)
+        caplog.set_level(logging.ERROR, logger="flask_convex_http")
+        assert {deliver(app).status_code for _ in range(25)} == {503}
+        assert len(caplog.records) == 20
+        assert backend_of(app).rejections.recent() == []
 
 
 # --- error handlers --------------------------------------------------------------------------------------------------
