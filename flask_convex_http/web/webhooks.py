@@ -81,6 +81,7 @@ class WebhookRoute:
                 "profile = Profile(...)"
             )
         _check_variables(rule, provider, is_whole=False)
+        provider.check_secrets(start=False)
         route = cls(provider, options, EventHandlers(provider))
         route._webhook(rule)  # checks the options now
         return route
@@ -94,10 +95,12 @@ class WebhookRoute:
         """Add the webhook to an app's inbox, under its full path.
 
         Raises:
-            RegistrationError: Another webhook has its source, or the annotation of a handler cannot work.
+            RegistrationError: Another webhook has its source, the annotation of a handler cannot work, or the value of
+                a variable is no secret of this sender.
         """
         path = path_of(app, endpoint, path)
         _check_variables(path, self.provider)
+        self.provider.check_secrets(start=True)
         if EXTENSION in app.extensions:  # otherwise the first delivery does so
             self.handlers.bind(backend_of(app).schema)
         webhooks_of(app).add(self._webhook(path), endpoint)

@@ -28,6 +28,7 @@ from typing import Any, ClassVar, Self, cast
 
 from flask_convex_http.errors import (
     MissingSecretError,
+    RegistrationError,
     VerificationError,
     VerificationUnavailableError,
 )
@@ -44,13 +45,14 @@ from flask_convex_http.webhooks.events import (
 from flask_convex_http.webhooks.headers import ELEMENT, METHOD, URL, lower_case
 from flask_convex_http.webhooks.keys import Keys
 from flask_convex_http.webhooks.profiles import Profile
-from flask_convex_http.webhooks.secret_mistakes import visible_mistake
+from flask_convex_http.webhooks.secret_mistakes import SecretForm, visible_mistake
 from flask_convex_http.webhooks.secrets import (
     LabelledSecret,
     Secrets,
     available,
     checked_secrets,
     current_values,
+    known_at,
     set_secrets,
 )
 from flask_convex_http.webhooks.tenant_secrets import TenantSecrets
@@ -80,6 +82,8 @@ class Provider(ABC):
     profile: Profile
     #: Whether the sender issues its secrets. Otherwise people choose them.
     issues_secrets: ClassVar[bool] = True
+    #: The form of the secrets, as far as the sender documents it. None if any text may be one.
+    secret_form: ClassVar[SecretForm | None] = None
     #: Whether deliveries are verified with secrets. False for a sender whose public keys are fetched.
     has_secrets: ClassVar[bool] = True
     #: Where `object_of` finds the object in the payload, for messages and descriptions; empty for the payload itself.
@@ -224,6 +228,20 @@ class Provider(ABC):
         if self._secrets and (self._keys is None or self._keys[0] != current_values(self._secrets)):
             available(self._secrets)
 
+    def check_secrets(self, *, start: bool) -> None:
+        """Check that each secret can be one of this sender.
+
+        Args:
+            start: Whether the application starts. Otherwise only plain strings are checked.
+
+        Raises:
+            RegistrationError: One has another form than the sender documents, so no delivery would verify.
+        """
+        for secret in known_at(self._secrets, start=start):
+            problem = self.wrong_form(secret.value)
+            if problem:
+                raise RegistrationError(f"{secret.label} of {type(self).__name__}(...) {problem}")
+
     def available_secrets(self) -> list[LabelledSecret]:
         """Return the secrets that are set now, in the given order. A provider without secrets has none.
 
@@ -315,7 +333,24 @@ class Provider(ABC):
 
         It is asked only if no signature matches.
         """
-        return visible_mistake(secret, is_issued=self.issues_secrets)
+        shown = visible_mistake(secret, is_issued=self.issues_secrets)
+        return shown or (self.secret_form.problem(secret) if self.secret_form else "")
+
+    def wrong_form(self, secret: str) -> str:
+        """Return why a secret can verify nothing, as a clause that follows its name, or an empty text.
+
+        An application with such a secret does not start, so only what is certain counts: a form that the sender does
+        not use, or a text that `key` takes for no secret.
+        """
+        try:
+            self.key(secret)
+        except ValueError:
+            return self.mistake(secret) or "is not a signing secret of this sender"
+        except MissingSecretError:
+            return ""
+        problem = self.secret_form.problem(secret) if self.secret_form else ""
+        shown = visible_mistake(secret, is_issued=self.issues_secrets) if problem else ""
+        return f"{problem}: it {shown}" if shown else problem
 
     @abstractmethod
     def matches(self, delivery: Delivery, key: bytes) -> bool:

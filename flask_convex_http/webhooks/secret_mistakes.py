@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 _PREFIX = "whsec_"
 #: The text that may precede the prefix; Supabase prints `v1,whsec_...`.
@@ -24,6 +25,28 @@ _CREDENTIALS = (
     *("xoxb-", "xoxp-", "xapp-"),
     *("shpat_", "shpca_", "shpua_"),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class SecretForm:
+    """The form of a sender's secrets, as far as the sender documents it.
+
+    Attributes:
+        pattern: A pattern that matches the whole of every secret.
+        description: What a secret looks like, as a clause that follows "is not".
+    """
+
+    pattern: re.Pattern[str]
+    description: str
+
+    @classmethod
+    def of(cls, pattern: str, description: str) -> SecretForm:
+        """Return a form for the text of a pattern, whose classes are those of ASCII."""
+        return cls(re.compile(pattern, re.ASCII | re.DOTALL), description)
+
+    def problem(self, secret: str) -> str:
+        """Return that a secret has another form, as a clause that follows its name, or an empty text."""
+        return "" if self.pattern.fullmatch(secret) else f"is not {self.description}"
 
 
 def visible_mistake(secret: str, *, is_issued: bool = True) -> str:

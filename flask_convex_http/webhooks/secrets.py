@@ -147,6 +147,22 @@ def set_secrets(secrets: Sequence[Secret], values: Sequence[str]) -> list[Labell
     raise MissingSecretError(f"Environment variables {', '.join(names)} are not set")
 
 
+def known_at(secrets: Sequence[Secret], *, start: bool) -> list[LabelledSecret]:
+    """Return those of some checked secrets that are known: the plain strings, and at the start also the set variables.
+
+    Args:
+        secrets: The secrets.
+        start: Whether the application starts. Before that, a variable may not be set yet.
+    """
+    found: list[LabelledSecret] = []
+    for position, secret in enumerate(secrets, start=1):
+        is_known = isinstance(secret, str) or (start and isinstance(secret, EnvironmentSecret))
+        value = _value(secret).strip() if is_known else ""
+        if value:
+            found.append(LabelledSecret(_label(secret, position), value))
+    return found
+
+
 def _as_tuple(secrets: Secrets) -> tuple[Secret, ...]:
     if isinstance(secrets, str | EnvironmentSecret | TenantSecrets):
         return (secrets,)

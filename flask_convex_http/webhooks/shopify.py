@@ -22,6 +22,7 @@ from flask_convex_http.webhooks.encodings import decode_signature
 from flask_convex_http.webhooks.events import Content, Delivery
 from flask_convex_http.webhooks.parsing import parse_object
 from flask_convex_http.webhooks.profiles import Profile
+from flask_convex_http.webhooks.secret_mistakes import SecretForm
 from flask_convex_http.webhooks.secrets import Secrets
 
 _HEADER = "X-Shopify-Hmac-Sha256"
@@ -40,6 +41,7 @@ class Shopify(Provider):
     """
 
     name = "shopify"
+    secret_form = SecretForm.of(r"(?!shp(at|ca|pa|ua)_).+", "the client secret of the app, but an access token")
     object_field = ""
     required_headers = ((_HEADER,),)
     profile = Profile(

@@ -23,6 +23,7 @@ from flask_convex_http.webhooks.encodings import decode_signature
 from flask_convex_http.webhooks.events import Content, Delivery, WebhookEvent
 from flask_convex_http.webhooks.parsing import parse_object, parse_timestamp, require_utf8, text_field
 from flask_convex_http.webhooks.profiles import Profile
+from flask_convex_http.webhooks.secret_mistakes import SecretForm
 from flask_convex_http.webhooks.secrets import Secrets
 from flask_convex_http.webhooks.tolerance import DEFAULT_TOLERANCE
 
@@ -52,6 +53,9 @@ class Slack(Provider):
     """
 
     name = "slack"
+    secret_form = SecretForm.of(
+        r"(?!xox[a-z]-|xapp-).+", "the signing secret of the app (Basic Information), but a token"
+    )
     object_field = "event"
     required_headers = ((_SIGNATURE,), (_TIMESTAMP,))
     profile = Profile(

@@ -21,6 +21,7 @@ from flask_convex_http.webhooks.base import Provider
 from flask_convex_http.webhooks.events import Content, Delivery, WebhookEvent
 from flask_convex_http.webhooks.parsing import field_at, parse_object, parse_timestamp, require_utf8, text_field
 from flask_convex_http.webhooks.profiles import Profile
+from flask_convex_http.webhooks.secret_mistakes import SecretForm
 from flask_convex_http.webhooks.secrets import Secrets
 from flask_convex_http.webhooks.tolerance import DEFAULT_TOLERANCE
 
@@ -41,6 +42,7 @@ class Stripe(Provider):
     """
 
     name = "stripe"
+    secret_form = SecretForm.of(r"whsec_.+", "the signing secret of an endpoint, which begins with whsec_")
     object_field = "data.object"
     required_headers = ((_HEADER,),)
     profile = Profile(

@@ -21,6 +21,7 @@ from flask_convex_http.webhooks.events import Content, Delivery, WebhookEvent
 from flask_convex_http.webhooks.parsing import parse_object, text_field
 from flask_convex_http.webhooks.profiles import Profile
 from flask_convex_http.webhooks.providers.hmac_sender import HmacSender
+from flask_convex_http.webhooks.secret_mistakes import SecretForm
 from flask_convex_http.webhooks.secrets import Secrets
 from flask_convex_http.webhooks.tolerance import DEFAULT_TOLERANCE, Tolerance
 
@@ -40,6 +41,9 @@ class Linear(HmacSender):
     """
 
     name = "linear"
+    secret_form = SecretForm.of(
+        r"(?!lin_(api|oauth)_).+", "the signing secret of the webhook (lin_wh_...), but an API key"
+    )
     issues_secrets = True
     object_field = "data"
     profile = Profile(

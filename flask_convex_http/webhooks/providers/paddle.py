@@ -14,9 +14,9 @@ from typing import ClassVar
 
 from flask_convex_http.webhooks.profiles import Profile
 from flask_convex_http.webhooks.providers.hmac_sender import SignatureOptions, TimedHmacSender
+from flask_convex_http.webhooks.secret_mistakes import SecretForm
 
 _HEADER = "Paddle-Signature"
-_API_KEYS = ("pdl_live_apikey_", "pdl_sdbx_apikey_")
 
 
 class Paddle(TimedHmacSender):
@@ -32,6 +32,10 @@ class Paddle(TimedHmacSender):
     """
 
     name = "paddle"
+    secret_form = SecretForm.of(
+        r"(?!pdl_(live|sdbx)_apikey_).+",
+        "the secret key of a notification destination (pdl_ntfset_...), but an API key",
+    )
     issues_secrets = True
     object_field = "data"
     profile = Profile(
@@ -54,9 +58,3 @@ class Paddle(TimedHmacSender):
         "id_field": "event_id",
         "type_field": "event_type",
     }
-
-    def mistake(self, secret: str) -> str:
-        """Return the mistake that a secret shows by itself, such as an API key in its place."""
-        if secret.startswith(_API_KEYS):
-            return "is an API key, not the secret key of a notification destination"
-        return super().mistake(secret)

@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from flask_convex_http.webhooks.profiles import Profile
 from flask_convex_http.webhooks.providers.hmac_sender import HmacSender
-from flask_convex_http.webhooks.secret_mistakes import visible_mistake
+from flask_convex_http.webhooks.secret_mistakes import SecretForm
 from flask_convex_http.webhooks.secrets import Secrets
 
 
@@ -26,6 +26,7 @@ class Paystack(HmacSender):
     """
 
     name = "paystack"
+    secret_form = SecretForm.of(r"(?!pk_).+", "the secret key (sk_...), but the public key")
     object_field = "data"
     profile = Profile(
         signed=("body",),
@@ -39,9 +40,3 @@ class Paystack(HmacSender):
 
     def __init__(self, *, secret: Secrets) -> None:
         super().__init__(secret=secret, header="x-paystack-signature", algorithm="sha512", type_field="event")
-
-    def mistake(self, secret: str) -> str:
-        """Return the mistake that a secret shows by itself, such as a public key in its place."""
-        if secret.startswith("pk_"):
-            return "is the public key; Paystack signs with the secret key, sk_..."
-        return visible_mistake(secret, is_issued=False)

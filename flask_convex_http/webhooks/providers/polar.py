@@ -14,10 +14,8 @@ from datetime import timedelta
 from flask_convex_http.webhooks.encodings import decode_key
 from flask_convex_http.webhooks.events import Delivery
 from flask_convex_http.webhooks.profiles import Profile
-from flask_convex_http.webhooks.secret_mistakes import visible_mistake
+from flask_convex_http.webhooks.secret_mistakes import SecretForm, visible_mistake
 from flask_convex_http.webhooks.standard import StandardScheme
-
-_ACCESS_TOKENS = ("polar_oat_", "polar_pat_")
 
 
 class Polar(StandardScheme):
@@ -33,6 +31,9 @@ class Polar(StandardScheme):
     """
 
     name = "polar"
+    secret_form = SecretForm.of(
+        r"(?!polar_[op]at_).+", "the secret of a webhook endpoint (polar_whs_...), but an access token"
+    )
     profile = Profile(
         signed=("webhook-id", "webhook-timestamp", "body"),
         id_from="webhook-id",
@@ -55,9 +56,7 @@ class Polar(StandardScheme):
 
     def mistake(self, secret: str) -> str:
         """Return the mistake that a secret shows by itself, such as an access token in its place."""
-        if secret.startswith(_ACCESS_TOKENS):
-            return "is an access token, not the secret of a webhook endpoint"
-        return visible_mistake(secret)
+        return visible_mistake(secret) or self.secret_form.problem(secret)
 
     def matches(self, delivery: Delivery, key: bytes) -> bool:
         """Return whether the list has a signature by the secret's text, or by what it is the base64 of."""

@@ -12,6 +12,7 @@ from typing import Any
 from flask_convex_http.errors import VerificationError
 from flask_convex_http.webhooks.events import Content, Delivery
 from flask_convex_http.webhooks.profiles import Profile
+from flask_convex_http.webhooks.secret_mistakes import SecretForm
 from flask_convex_http.webhooks.secrets import Secrets
 from flask_convex_http.webhooks.shared_secret import SharedSecret
 
@@ -29,6 +30,9 @@ class Telegram(SharedSecret):
     """
 
     name = "telegram"
+    secret_form = SecretForm.of(
+        r"[A-Za-z0-9_-]{1,256}", "a secret_token of setWebhook, which has up to 256 letters, digits, _ and -"
+    )
     profile = Profile(
         signed=(),
         id_from=f"body.{_ID}",

@@ -20,6 +20,7 @@ from flask_convex_http.webhooks.encodings import decode_signature
 from flask_convex_http.webhooks.events import Content, Delivery, SignedRequest
 from flask_convex_http.webhooks.hmac_signature import HmacSignature
 from flask_convex_http.webhooks.profiles import Profile
+from flask_convex_http.webhooks.secret_mistakes import SecretForm
 from flask_convex_http.webhooks.secrets import Secrets
 
 _SIGNATURE = "X-Twilio-Signature"
@@ -53,6 +54,7 @@ class Twilio(HmacSignature):
     """
 
     name = "twilio"
+    secret_form = SecretForm.of(r"(?!(AC|SK)[0-9a-f]{32}$).+", "the auth token of the account, but a SID")
     issues_secrets = True
     object_field = ""
     profile = Profile(

@@ -11,6 +11,7 @@ class TestTelegram(ProviderContract):
     body = b'{"update_id": 10000, "message": {"text": "/start"}}'
     event = ("10000", "message")
     needed = ("X-Telegram-Bot-Api-Secret-Token",)
+    secrets = ("the_secret_in_use", "the_old_secret", "the_secret_of_another")
     signs_body = False
 
     @staticmethod
