@@ -60,6 +60,7 @@ from flask_convex_http.errors import VerificationError as VerificationError
 from flask_convex_http.errors import VerificationUnavailableError as VerificationUnavailableError
 from flask_convex_http.errors import WebhookFailedError as WebhookFailedError
 from flask_convex_http.extension import ConvexHTTP as ConvexHTTP
+from flask_convex_http.function_api.options import FunctionApi as FunctionApi
 from flask_convex_http.functions.function import action as action
 from flask_convex_http.functions.function import internal_action as internal_action
 from flask_convex_http.functions.function import internal_mutation as internal_mutation

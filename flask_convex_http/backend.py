@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from flask_convex_http.config import Settings
-from flask_convex_http.credentials import Credentials
+from flask_convex_http.credentials import AdminKeys, Credentials
 from flask_convex_http.database.db import CreationTimes, insert
 from flask_convex_http.database.limits import Limits
 from flask_convex_http.database.page_cursors import PageCursors
@@ -103,6 +103,7 @@ class Backend:
         idempotency: The idempotent requests.
         api_keys: The API keys.
         tokens: The access tokens.
+        admin_keys: The admin keys.
         auth_providers: The issuers whose JWTs identify callers.
         jwts: Checks JWTs; None without providers.
         job_control: Lists, cancels and retries jobs.
@@ -148,6 +149,7 @@ class Backend:
         self.once = OnceCalls(self.engine, self.schema, self.signing, clock)
         self.api_keys: Credentials[ApiKey] = self._credentials(ApiKey, settings.api_key_prefix)
         self.tokens: Credentials[AccessToken] = self._credentials(AccessToken, settings.api_key_prefix + _TOKEN_MARK)
+        self.admin_keys = AdminKeys(self.engine, self.schema, self.signing, clock)
         self.runtime = Runtime(
             self.schema,
             self.functions,

@@ -14,6 +14,7 @@ from flask_convex_http.backend import Backend, Functions, system_clock
 from flask_convex_http.config import Settings
 from flask_convex_http.environment import with_environment
 from flask_convex_http.errors import ConfigurationError, RegistrationError
+from flask_convex_http.function_api.options import FunctionApi, checked_function_api
 from flask_convex_http.identities import AuthProvider, UserIdentity, checked_providers
 from flask_convex_http.log import logger_of, show_unless_configured
 from flask_convex_http.runtime import ActionCtx
@@ -43,6 +44,7 @@ class ConvexHTTP:
         health: Whether to respond to health checks at `/healthz` and `/readyz`, or a `Health` with other paths.
         openapi: Whether to serve an OpenAPI document at `/openapi.json` and its page at `/docs`, or an `OpenAPI` with a
             title and other paths.
+        function_api: Whether Convex's clients may call the functions at `/api/`, or a `FunctionApi` with options.
         clock: Returns the current time in milliseconds since the epoch. Tests pass a `Clock`, here, to `init_app`, or
             to `testing.use_clock`.
     """
@@ -57,6 +59,7 @@ class ConvexHTTP:
         auth_providers: Sequence[AuthProvider] = (),
         health: bool | Health = False,
         openapi: bool | OpenAPI = False,
+        function_api: bool | FunctionApi = False,
         clock: Callable[[], float] = system_clock,
     ) -> None:
         self.schema = _checked_schema(schema)
@@ -65,6 +68,7 @@ class ConvexHTTP:
         self.auth_providers = checked_providers(auth_providers)
         self.health = checked_health(health)
         self.openapi = checked_openapi(openapi)
+        self.function_api = checked_function_api(function_api)
         self.clock = clock
         if app is not None:
             self.init_app(app)
@@ -110,6 +114,10 @@ class ConvexHTTP:
             from flask_convex_http.web.openapi.serving import serve
 
             serve(app, backend, self.openapi)
+        if self.function_api is not None:
+            from flask_convex_http.function_api.serving import serve as serve_functions
+
+            serve_functions(app, backend, self.function_api)
         encode_documents(app)
         app.cli.add_command(convex_commands)
 

@@ -14,6 +14,7 @@ from typing import Any
 import click
 from flask.cli import AppGroup
 
+from flask_convex_http.cli.admin_keys import admin_key
 from flask_convex_http.cli.backups import backup, restore
 from flask_convex_http.cli.check import check
 from flask_convex_http.cli.credentials import keys, tokens
@@ -57,7 +58,7 @@ convex_commands = _ConvexGroup(
 for command in (
     *(migrate, data, backup, restore, check, move),
     *(run, functions, routes),
-    *(keys, tokens, files),
+    *(keys, tokens, admin_key, files),
     *(scheduled, crons, worker, webhooks),
     *(idempotency, openapi),
 ):

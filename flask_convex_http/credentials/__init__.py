@@ -1,9 +1,11 @@
 """The built-in API keys and access tokens.
 
 `store` creates and verifies them, for requests and for the command line. `in_code` is `ctx.api_keys` and `ctx.tokens`,
-which work in the transaction of a mutation.
+which work in the transaction of a mutation. `admin_keys` has those of operators.
 """
 
+from flask_convex_http.credentials.admin_keys import AdminKey as AdminKey
+from flask_convex_http.credentials.admin_keys import AdminKeys as AdminKeys
 from flask_convex_http.credentials.in_code import ApiKeyReader as ApiKeyReader
 from flask_convex_http.credentials.in_code import ApiKeyWriter as ApiKeyWriter
 from flask_convex_http.credentials.in_code import CredentialInfo as CredentialInfo

@@ -52,7 +52,7 @@ def by_api_key(backend: Backend, request: Request) -> UserIdentity | None:
         AuthenticationError: The key is not valid.
     """
     key = api_key_header(request) or bearer_token(request)
-    return None if key is None else _check_api_key(backend, key)
+    return None if key is None else identify_key(backend, key)
 
 
 def by_bearer(backend: Backend, request: Request) -> UserIdentity | None:
@@ -74,12 +74,21 @@ def by_any(backend: Backend, request: Request) -> UserIdentity | None:
     token = bearer_token(request)
     if token is None:
         key = api_key_header(request)
-        return None if key is None else _check_api_key(backend, key)
+        return None if key is None else identify_key(backend, key)
+    return identify_token(backend, token)
+
+
+def identify_token(backend: Backend, token: str) -> UserIdentity:
+    """Return the identity of a credential that was sent as a Bearer token: an API key, an access token or a JWT.
+
+    Raises:
+        AuthenticationError: The credential is not valid.
+    """
     is_key = token.startswith(f"{backend.api_keys.prefix}_")
-    return (_check_api_key if is_key else _check_token)(backend, token)
+    return (identify_key if is_key else _check_token)(backend, token)
 
 
-def _check_api_key(backend: Backend, key: str) -> UserIdentity:
+def identify_key(backend: Backend, key: str) -> UserIdentity:
     """Return the identity of an API key.
 
     The subject is the owner of the key, or the id of a key without an owner.

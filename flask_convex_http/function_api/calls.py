@@ -1,0 +1,213 @@
+"""Run a call of a client: find the function, read its arguments, run it, and write its result.
+
+HTTP requests and other transports come here with a parsed call and the client. Nothing here knows either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from flask_convex_http.errors import ArgumentValidationError
+from flask_convex_http.function_api.encoding import Form
+from flask_convex_http.function_api.failures import CallError, Failure, ProtocolError, failure_of
+from flask_convex_http.function_api.identity import Client
+from flask_convex_http.function_api.names import wire_message
+from flask_convex_http.function_api.surface import Endpoint, Surface, canonical
+from flask_convex_http.function_api.values import ValueFormatError
+from flask_convex_http.functions.function import Kind
+from flask_convex_http.runtime import Auth, Caller, Runtime
+from flask_convex_http.storage.files import Site
+
+#: Runs a checked call.
+Run = Callable[[Endpoint, dict[str, Any], Caller], Any]
+
+
+class Call(msgspec.Struct, frozen=True):
+    """A call as a client sends it.
+
+    Attributes:
+        path: The name of the function.
+        args: Its arguments in encoded JSON: an object, or a list of one.
+        kind: The kind that the client expects, or None for any.
+        form: The form of the result.
+    """
+
+    path: str
+    args: Any
+    kind: Kind | None = None
+    form: Form = "clean"
+
+
+class Success(msgspec.Struct, tag="success", tag_field="status"):
+    """The response to a call whose function has returned.
+
+    Attributes:
+        value: Its result as JSON.
+    """
+
+    value: Any
+
+
+class Error(msgspec.Struct, tag="error", tag_field="status", rename="camel"):
+    """The response to a call whose function has failed.
+
+    Attributes:
+        error_message: The message.
+        error_data: The data of an application error as JSON; left out for other errors.
+    """
+
+    error_message: str
+    error_data: Any | UnsetType = UNSET
+
+
+class Calls:
+    """Runs the calls of clients.
+
+    Args:
+        surface: The functions.
+        runtime: Runs them.
+        debug: Returns whether clients are developers, who see every message.
+    """
+
+    def __init__(self, surface: Surface, runtime: Runtime, debug: Callable[[], bool]) -> None:
+        self._surface = surface
+        self._runtime = runtime
+        self._debug = debug
+
+    def check_path(self, path: Any) -> str:
+        """Return the name of a function in its usual form.
+
+        Raises:
+            ProtocolError: It is not a valid name (400).
+        """
+        name = canonical(path) if isinstance(path, str) else None
+        if name is None:
+            raise ProtocolError(
+                400,
+                "BadConvexFunctionIdentifier",
+                f"{str(path)[:200]!r} is not a valid path to a Convex function. Write a module and a function, such as "
+                "'items:list'",
+            )
+        return name
+
+    def run(self, call: Call, client: Client, site: Site, request_id: str) -> Success | Error:
+        """Run a call, and return the response.
+
+        Args:
+            call: The call.
+            client: The client.
+            site: Returns the beginning of absolute URLs.
+            request_id: The id of the request.
+
+        Raises:
+            ProtocolError: The deployment could not run it.
+        """
+        return self._respond(call, client, site, request_id, self._run)
+
+    def run_all(self, calls: list[Call], client: Client, site: Site, request_id: str) -> list[Success | Error]:
+        """Run queries on one snapshot, and return the responses.
+
+        Raises:
+            ProtocolError: The deployment could not run them.
+        """
+        runtime = self._runtime
+
+        def work(snapshot: Any) -> list[Success | Error]:
+            now = runtime.clock()
+
+            def run_in(endpoint: Endpoint, arguments: dict[str, Any], caller: Caller) -> Any:
+                return runtime.query_in(snapshot, now, endpoint.function, arguments, caller)
+
+            return [self._respond(call, client, site, request_id, run_in) for call in calls]
+
+        return runtime.engine.read(work)
+
+    def _respond(self, call: Call, client: Client, site: Site, request_id: str, run: Run) -> Success | Error:
+        try:
+            endpoint = self._find(call, client)
+            arguments = self._arguments(endpoint, call.args)
+            caller = self._runtime.caller(Auth(client.identity), site).deeper()
+            return Success(self._encoded(endpoint, run(endpoint, arguments, caller), call.form))
+        except ProtocolError:
+            raise
+        except Exception as error:
+            failure = failure_of(error, name=call.path, request_id=request_id, debug=self._debug())
+        return self._error(failure, call.form)
+
+    def _find(self, call: Call, client: Client) -> Endpoint:
+        """Return the function of a call.
+
+        Raises:
+            CallError: There is none that the client may call, or it is of another kind. Whether an internal function
+                exists does not show.
+        """
+        endpoint = self._surface.find(self.check_path(call.path), internal=client.is_admin)
+        if endpoint is None:
+            public = "" if client.is_admin else "public "
+            raise CallError(f"Could not find {public}function for '{call.path}'.")
+        kind = endpoint.function.kind
+        if call.kind is not None and call.kind != kind:
+            raise CallError(
+                f"Trying to execute {call.path} as {call.kind.capitalize()}, but it is defined as {kind.capitalize()}."
+            )
+        return endpoint
+
+    def _arguments(self, endpoint: Endpoint, given: Any) -> dict[str, Any]:
+        """Return the checked arguments of a call.
+
+        Raises:
+            CallError: They are not an object, or do not match the annotations.
+        """
+        try:
+            decoded = endpoint.decode(_one_object(given))
+            return endpoint.function.check_arguments((), decoded, json=True)
+        except ValueFormatError as error:
+            raise CallError(f"Invalid arguments for {endpoint.name}: {error}") from None
+        except ArgumentValidationError as error:
+            message = str(error).removeprefix(f"{endpoint.function.name}: ")
+            shown = wire_message(message, self._surface.casing)
+            raise CallError(f"ArgumentValidationError: {shown}") from None
+
+    def _run(self, endpoint: Endpoint, arguments: dict[str, Any], caller: Caller) -> Any:
+        function, runtime = endpoint.function, self._runtime
+        if function.kind == "query":
+            return runtime.query(function, arguments, caller)
+        if function.kind == "mutation":
+            return runtime.mutation(function, arguments, caller)
+        return runtime.result(function, function.handler(runtime.action_ctx(caller), **arguments))
+
+    def _encoded(self, endpoint: Endpoint, value: Any, form: Form) -> Any:
+        try:
+            return endpoint.encode(value, form)
+        except ValueFormatError as error:
+            raise TypeError(f"{endpoint.function.name} returned a value that clients cannot receive: {error}") from None
+
+    def _error(self, failure: Failure, form: Form) -> Error:
+        if failure.data is UNSET:
+            return Error(failure.message)
+        try:
+            return Error(failure.message, self._surface.encoders[form].encode(failure.data))
+        except ValueFormatError:
+            return Error(failure.message, None)
+
+
+def _one_object(given: Any) -> dict[str, Any]:
+    """Return the arguments of a call as an object.
+
+    Raises:
+        CallError: They are neither an object nor a list of one.
+    """
+    if isinstance(given, list):
+        if len(given) != 1:
+            raise CallError(
+                "ArgumentValidationError: Expected to receive a single object as the function's argument. "
+                f"Instead received {len(given)} arguments"
+            )
+        given = given[0]
+    if not isinstance(given, dict):
+        raise CallError("ArgumentValidationError: Expected to receive an object as the function's argument")
+    return given

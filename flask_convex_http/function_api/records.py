@@ -1,0 +1,20 @@
+"""The fields of records: structs, documents, dataclasses, named tuples and TypedDicts."""
+
+from __future__ import annotations
+
+from typing import Any, get_origin
+
+import msgspec
+
+
+def name_of(annotation: Any) -> str:
+    """Return the name of a class with fields."""
+    return str(getattr(get_origin(annotation) or annotation, "__name__", annotation))
+
+
+def field_names(record: Any) -> dict[str, str]:
+    """Return the JSON name of each field of a struct by its Python name; nothing for other records."""
+    kind = get_origin(record) or record
+    if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
+        return {}
+    return dict(zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True))

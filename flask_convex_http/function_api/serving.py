@@ -1,0 +1,121 @@
+"""Serve the function API of an app.
+
+The last part of a rule is a variable with the lowest rank, which matches one name. So a route of the app under `/api/`
+wins, by its exact path and by its prefix.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+from collections.abc import Callable
+from functools import partial
+
+from flask import Flask, Request, Response, request
+from werkzeug.routing import BaseConverter, Map
+
+from flask_convex_http.backend import Backend
+from flask_convex_http.function_api.calls import Calls
+from flask_convex_http.function_api.options import FunctionApi
+from flask_convex_http.function_api.surface import Surface
+from flask_convex_http.function_api.views import KINDS, Body, Views, respond
+from flask_convex_http.web.cors import cors_policy
+from flask_convex_http.web.matching import CORS, END, RestConverter, prepare
+from flask_convex_http.web.views import cors_applier
+
+#: The app's `Surface`, in its extensions.
+SURFACE = "convex_http_function_api"
+_NAMED = "convex_endpoint"
+_RUN = "run/"
+
+
+class _NamedEndpoint(BaseConverter):
+    """Matches the name of an endpoint if no rule of the app matches it.
+
+    Args:
+        url_map: The app's rules.
+        name: The name. After a slash at its end, anything follows.
+    """
+
+    part_isolating = False
+    weight = 20_000
+
+    def __init__(self, url_map: Map, name: str) -> None:
+        super().__init__(url_map)
+        self.regex = re.escape(name) + (RestConverter.regex if name.endswith("/") else "")
+
+
+def serve(app: Flask, backend: Backend, options: FunctionApi) -> None:
+    """Add the endpoints to an app.
+
+    Args:
+        app: The app.
+        backend: Its backend.
+        options: The options.
+
+    Raises:
+        RegistrationError: Two names are one on the wire.
+    """
+    prepare(app)
+    app.url_map.converters.setdefault(_NAMED, _NamedEndpoint)
+    surface = Surface(backend.functions, options.casing)
+    for table in backend.schema.tables.values():
+        if not table.system:
+            surface.decoders.of(table.document)  # refuses fields that would collide
+    app.extensions[SURFACE] = surface
+    calls = Calls(surface, backend.runtime, lambda: app.debug)
+    views = Views(app, backend, calls, f"flask-convex-http {importlib.metadata.version('flask-convex-http')}")
+    _Routes(app, options).add_all(views)
+
+
+class _Routes:
+    """Adds rules with their views, preflights and CORS headers."""
+
+    def __init__(self, app: Flask, options: FunctionApi) -> None:
+        self._app = app
+        self._prefix = options.prefix
+        self._cors = cors_policy(options.cors, None)
+
+    def add_all(self, views: Views) -> None:
+        """Add every endpoint."""
+        self._add_below("query", {"GET": views.get_query, "POST": partial(views.call, "query")})
+        for kind in KINDS[1:]:
+            self._add_below(kind, {"POST": partial(views.call, kind)})
+        for name in ("function", "query_batch", "query_ts", "query_at_ts"):
+            self._add_below(name, {"POST": getattr(views, name)})
+        self._add_below(_RUN, {"POST": lambda: views.run(_rest_of_path(request))})
+        self._add(f"/version<{END}:{END}>", "version", {"GET": views.version})
+
+    def _add_below(self, name: str, methods: dict[str, Callable[[], Body]]) -> None:
+        self._add(f"/api/<{_NAMED}({name!r}):{END}>", name.strip("/"), methods)
+
+    def _add(self, path: str, endpoint: str, methods: dict[str, Callable[[], Body]]) -> None:
+        app, applier = self._app, cors_applier(self._cors, list(methods)) if self._cors is not None else None
+
+        def view(**values: str) -> Response:
+            if request.method == "OPTIONS":
+                response = app.response_class(status=204)
+                response.headers.remove("Content-Type")
+                response.headers["Allow"] = ", ".join((*methods, "OPTIONS"))
+            else:
+                method = "GET" if request.method == "HEAD" else request.method
+                response = respond(app, methods[method])
+            return response if applier is None else applier(response)
+
+        if applier is not None:
+            setattr(view, CORS, applier)
+        app.add_url_rule(
+            f"{self._prefix}{path}",
+            f"convex_function_api_{endpoint}",
+            view,
+            methods=[*methods, "OPTIONS"],
+            provide_automatic_options=False,
+            merge_slashes=False,
+            strict_slashes=True,
+        )
+
+
+def _rest_of_path(current: Request) -> str:
+    """Return what follows `/api/run/` in the path of a request."""
+    values = current.view_args or {}
+    return str(values[END]).removeprefix(_RUN)

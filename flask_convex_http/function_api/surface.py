@@ -1,0 +1,121 @@
+"""The functions of an app as clients see them: their names on the wire, and how their values are read and written."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from flask_convex_http.errors import RegistrationError
+from flask_convex_http.function_api.decoding import Decode, Decoders
+from flask_convex_http.function_api.encoding import Encode, Encoders, Form
+from flask_convex_http.function_api.names import Casing, wire_path
+from flask_convex_http.functions.arguments import hints_of
+from flask_convex_http.functions.function import Function
+
+_PATH = re.compile(r"[A-Za-z0-9_.]+(/[A-Za-z0-9_.]+)*(:[A-Za-z_][A-Za-z0-9_]*)?", re.ASCII)
+_LONGEST_PATH = 1000
+_PAGING = ("num_items", "cursor")
+
+
+class Endpoint:
+    """A function as clients see it.
+
+    Args:
+        function: The function.
+        surface: The surface that it is a part of.
+
+    Attributes:
+        function: The function.
+        name: Its name on the wire, such as "items:listItems".
+        decode: Reads its arguments, an object, from encoded JSON.
+    """
+
+    def __init__(self, function: Function[Any, Any], surface: Surface) -> None:
+        self.function = function
+        self.name = wire_path(function.name, surface.casing)
+        where = f"The arguments of {function.name}"
+        self.decode = _with_paging(function, surface.decoders.fields(function.argument_types, where))
+        returns = hints_of(function.handler).get("return", Any)
+        surface.decoders.of(returns)  # refuses fields that would collide
+        self._encoders: dict[Form, Encode] = {form: made.of(returns) for form, made in surface.encoders.items()}
+
+    def encode(self, value: Any, form: Form) -> Any:
+        """Return the result of the function as JSON.
+
+        Raises:
+            ValueFormatError: Clients cannot receive it.
+        """
+        return self._encoders[form](value)
+
+
+class Surface:
+    """The functions of an app by their names on the wire. The names in Python work as well.
+
+    Args:
+        functions: The functions.
+        casing: The casing on the wire.
+
+    Attributes:
+        casing: The casing.
+        encoders: Encodes values of any type, for each form.
+
+    Raises:
+        RegistrationError: Two names are one on the wire.
+    """
+
+    def __init__(self, functions: Iterable[Function[Any, Any]], casing: Casing) -> None:
+        self.casing = casing
+        self.decoders = Decoders(casing)
+        self.encoders: dict[Form, Encoders] = {
+            "encoded": Encoders(casing, "encoded"),
+            "clean": Encoders(casing, "clean"),
+        }
+        self._all: dict[str, Endpoint] = {}
+        for function in functions:
+            self._add(Endpoint(function, self))
+        self._public = {name: endpoint for name, endpoint in self._all.items() if endpoint.function.public}
+
+    def find(self, path: str, *, internal: bool = False) -> Endpoint | None:
+        """Return the function that a client names, or None.
+
+        Args:
+            path: A valid name; see `canonical`.
+            internal: Whether the caller may call internal functions.
+        """
+        return (self._all if internal else self._public).get(path)
+
+    def _add(self, endpoint: Endpoint) -> None:
+        other = self._all.setdefault(endpoint.name, endpoint)
+        if other is not endpoint:
+            raise RegistrationError(
+                f"{other.function.name} and {endpoint.function.name} are both {endpoint.name!r} to clients; rename "
+                "one, or write FunctionApi(casing=None)"
+            )
+        self._all[endpoint.function.name] = endpoint
+
+
+@functools.lru_cache(maxsize=1024)
+def canonical(path: str) -> str | None:
+    """Return the name of a function without `.js`, and with `default` for a missing name; None for no valid name."""
+    if len(path) > _LONGEST_PATH or not _PATH.fullmatch(path):
+        return None
+    module, _, name = path.partition(":")
+    return f"{module.removesuffix('.js')}:{name or 'default'}"
+
+
+def _with_paging(function: Function[Any, Any], decode: Decode) -> Decode:
+    """Return a decoder that passes `paginationOpts` to a function as `num_items=` and `cursor=`."""
+    names = function.parameters.keys()
+    if not names >= set(_PAGING) or "pagination_opts" in names:
+        return decode
+
+    def decode_paging(arguments: dict[str, Any]) -> Any:
+        options = arguments.get("paginationOpts")
+        if not isinstance(options, dict):
+            return decode(arguments)
+        others = {name: value for name, value in arguments.items() if name != "paginationOpts"}
+        return decode({"numItems": options.get("numItems"), "cursor": options.get("cursor"), **others})
+
+    return decode_paging

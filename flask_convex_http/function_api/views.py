@@ -1,0 +1,239 @@
+"""The endpoints of the function API, as Flask views.
+
+A failed function has status 200. Every other failure has the status of its kind and `{"code", "message"}`.
+"""
+
+from __future__ import annotations
+
+import struct
+from base64 import b64decode, b64encode
+from collections.abc import Callable
+from typing import Any, get_args
+
+import msgspec
+from flask import Flask, Request, Response, request
+from werkzeug.exceptions import HTTPException
+
+from flask_convex_http.backend import Backend
+from flask_convex_http.errors import AuthProviderError, ConvexHTTPError, PayloadTooLargeError, RequestError
+from flask_convex_http.function_api.calls import Call, Calls, Error, Success
+from flask_convex_http.function_api.encoding import Form
+from flask_convex_http.function_api.failures import ProtocolError, protocol_error
+from flask_convex_http.function_api.identity import ANONYMOUS, Client, client_of
+from flask_convex_http.functions.function import Kind
+from flask_convex_http.nesting import MAX_NESTING, TOO_DEEP, exceeds, may_exceed
+from flask_convex_http.web.limits import Limits
+from flask_convex_http.web.request_identity import api_key_header, identify_key, identify_token
+from flask_convex_http.web.request_ids import request_id
+from flask_convex_http.web.requests import is_json, refuse_compressed
+from flask_convex_http.web.state import site_of
+
+#: The levels of a request around the arguments of its calls.
+_LEVELS_AROUND = 4
+_MOST_QUERIES = 100
+_TIMESTAMP = struct.Struct("<Q")
+_FORMS: dict[str | None, Form] = {
+    None: "clean",
+    "json": "clean",
+    "convex_clean_json": "clean",
+    "convex_encoded_json": "encoded",
+    "convex_json": "encoded",
+}
+_JSON = "application/json"
+#: What a response needs: a value that msgspec encodes.
+Body = Any
+
+
+class Views:
+    """The views of an app.
+
+    Args:
+        app: The app.
+        backend: Its backend.
+        calls: Runs the calls.
+        version: The text of `/version`.
+    """
+
+    def __init__(self, app: Flask, backend: Backend, calls: Calls, version: str) -> None:
+        self._app = app
+        self._backend = backend
+        self._calls = calls
+        self._version = version
+
+    def call(self, kind: Kind) -> Body:
+        """Respond to `POST /api/query`, `/api/mutation` and `/api/action`."""
+        body = self._body(request)
+        call = self._parsed(body, kind, "BadJsonBody")
+        return self._run(call, self._client(request))
+
+    def get_query(self) -> Body:
+        """Respond to `GET /api/query`."""
+        query = {name: request.args[name] for name in ("path", "args", "format") if name in request.args}
+        if "args" in query:
+            query["args"] = _parse(query["args"].encode(errors="surrogatepass"), "BadQueryArgs")
+        call = self._parsed(query, "query", "BadQueryArgs")
+        return self._run(call, self._client(request))
+
+    def run(self, suffix: str) -> Body:
+        """Respond to `POST /api/run/<module>/<function>`: a function of any kind."""
+        client = self._client(request)
+        module, _, name = suffix.rpartition("/")
+        if not module or not name:
+            raise ProtocolError(
+                400, "MissingIdentifier", "Path or function name not provided in path, e.g. /api/run/messages/list"
+            )
+        return self._run(self._parsed(self._body(request) | {"path": f"{module}:{name}"}, None, "BadJsonBody"), client)
+
+    def function(self) -> Body:
+        """Respond to `POST /api/function`: a function of any kind, for administrators."""
+        client = self._client(request)
+        if not client.is_admin:
+            raise ProtocolError(401, "BadDeployKey", "This endpoint needs an admin key: Authorization: Convex ...")
+        body = self._body(request)
+        if body.get("componentPath"):
+            raise ProtocolError(400, "BadJsonBody", "This deployment has no components; leave componentPath out")
+        return self._run(self._parsed(body, None, "BadJsonBody"), client)
+
+    def query_batch(self) -> Body:
+        """Respond to `POST /api/query_batch`: several queries on one snapshot."""
+        queries = self._body(request).get("queries")
+        if not isinstance(queries, list) or not all(isinstance(query, dict) for query in queries):
+            raise ProtocolError(400, "BadJsonBody", "queries must be a list of objects")
+        if len(queries) > _MOST_QUERIES:
+            raise ProtocolError(400, "BadJsonBody", f"queries must have at most {_MOST_QUERIES} items")
+        calls = [self._parsed(query, "query", "BadJsonBody") for query in queries]
+        current: Request = request._get_current_object()  # type: ignore[attr-defined]
+        client = self._client(current)
+        results = self._calls.run_all(calls, client, lambda: site_of(current), request_id(current))
+        return {"results": results}
+
+    def query_ts(self) -> Body:
+        """Respond to `POST /api/query_ts` with the time of a snapshot, in nanoseconds."""
+        return {"ts": b64encode(_TIMESTAMP.pack(int(self._backend.clock() * 1_000_000))).decode()}
+
+    def query_at_ts(self) -> Body:
+        """Respond to `POST /api/query_at_ts`: a query on a snapshot that is not older than a time."""
+        body = self._body(request)
+        call = self._parsed(body, "query", "BadJsonBody")
+        if _time_of(body.get("ts")) > self._backend.clock() * 1_000_000 + 1_000_000_000:
+            raise ProtocolError(400, "BadJsonBody", "ts must be one that /api/query_ts has returned")
+        return self._run(call, self._client(request))
+
+    def version(self) -> Response:
+        """Respond to `GET /version`."""
+        return self._app.response_class(self._version, content_type="text/plain; charset=utf-8")
+
+    # --- parts -------------------------------------------------------------------------------------------------------
+
+    def _run(self, call: Call, client: Client) -> Success | Error:
+        current: Request = request._get_current_object()  # type: ignore[attr-defined]  # the request, not its proxy
+        return self._calls.run(call, client, lambda: site_of(current), request_id(current))
+
+    def _client(self, current: Request) -> Client:
+        """Return the caller of a request, whose credential is checked here.
+
+        Raises:
+            ProtocolError: The credential is not valid.
+        """
+        header = current.environ.get("HTTP_AUTHORIZATION", "").strip()
+        if header:
+            return client_of(header, lambda token: identify_token(self._backend, token), self._backend.admin_keys)
+        key = api_key_header(current)
+        if key is None:
+            return ANONYMOUS
+        return client_of(f"Bearer {key}", lambda token: identify_key(self._backend, token), self._backend.admin_keys)
+
+    def _body(self, current: Request) -> dict[str, Any]:
+        """Return the parsed body of a request.
+
+        Raises:
+            ProtocolError: It is not a JSON object, or too large (400).
+        """
+        if not is_json(current.mimetype):
+            raise ProtocolError(400, "BadJsonBody", "Expected request with `Content-Type: application/json`")
+        Limits().apply(current, self._app, self._backend.settings)
+        try:
+            refuse_compressed(current.environ)
+            data = current.get_data()
+            current.json_module.check(data)
+        except (RequestError, PayloadTooLargeError) as error:
+            raise ProtocolError(400, "BadJsonBody", str(error)) from None
+        body = _parse(data, "BadJsonBody")
+        if not isinstance(body, dict):
+            raise ProtocolError(400, "BadJsonBody", "The body must be a JSON object")
+        return body
+
+    def _parsed(self, given: dict[str, Any], kind: Kind | None, code: str) -> Call:
+        """Return the call of a body or a query string. The format is checked before anything runs.
+
+        Raises:
+            ProtocolError: A part is missing or wrong (400).
+        """
+        for name in ("path", "args"):
+            if name not in given:
+                raise ProtocolError(400, code, f"missing field `{name}`")
+        form = given.get("format")
+        if not (form is None or isinstance(form, str)) or form not in _FORMS:
+            raise ProtocolError(
+                400,
+                "BadFormat",
+                f"format param must be one of [`json`, `convex_encoded_json`]. Got {str(form)[:100]}",
+            )
+        return Call(self._calls.check_path(given["path"]), given["args"], kind, _FORMS[form])
+
+
+def respond(app: Flask, view: Callable[[], Body]) -> Response:
+    """Return the response of a view, errors of the protocol included."""
+    try:
+        body = view()
+    except ProtocolError as error:
+        return _refusal(app, error)
+    except (AuthProviderError, ConvexHTTPError) as error:
+        if not error.public:
+            raise
+        return _refusal(app, protocol_error(error, request.path, request_id(request)))
+    except HTTPException as error:  # the body breaks off, or is malformed
+        if error.code is None or error.code < 400:
+            raise
+        return _refusal(app, ProtocolError(error.code, "BadRequest", error.description or error.name))
+    if isinstance(body, Response):
+        return body
+    return app.response_class(msgspec.json.encode(body), content_type=_JSON)
+
+
+def _refusal(app: Flask, error: ProtocolError) -> Response:
+    body = msgspec.json.encode({"code": error.code, "message": error.message})
+    response = app.response_class(body, error.status, content_type=_JSON)
+    if error.retry_after is not None:
+        response.headers["Retry-After"] = str(error.retry_after)
+    if error.status == 401:
+        response.headers["WWW-Authenticate"] = 'Bearer error="invalid_token"'
+    return response
+
+
+def _parse(data: bytes, code: str) -> Any:
+    """Parse JSON of bounded depth.
+
+    Raises:
+        ProtocolError: It is not JSON, or is nested too deeply (400).
+    """
+    most = MAX_NESTING + _LEVELS_AROUND
+    try:
+        value = msgspec.json.decode(data)
+        if may_exceed(data, most) and exceeds(value, most):
+            raise RecursionError
+    except RecursionError:
+        raise ProtocolError(400, code, TOO_DEEP.partition(" - at ")[0]) from None
+    except (msgspec.MsgspecError, UnicodeError, ValueError):
+        raise ProtocolError(400, code, "Invalid JSON") from None
+    return value
+
+
+def _time_of(text: Any) -> int:
+    try:
+        return int(_TIMESTAMP.unpack(b64decode(text, validate=True))[0])
+    except (ValueError, TypeError, struct.error):
+        raise ProtocolError(400, "BadJsonBody", "ts must be base64 of 8 bytes") from None
+
+
+KINDS: tuple[Kind, ...] = get_args(Kind)

@@ -1,0 +1,262 @@
+"""The endpoints of the function API: calls, their results, and every kind of failure."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask, Request
+
+from flask_convex_http import ActionCtx, FunctionApi, HttpRouter
+from tests.databases import EACH_ENGINE
+from tests.function_api.shop import admin_key, call, post, shop
+
+pytestmark = EACH_ENGINE
+
+
+def test_query_mutation_and_action(tmp_path: Path) -> None:
+    """A client calls functions of each kind by their names in camelCase, and arguments and fields are camelCase too."""
+    with shop(tmp_path) as app:
+        created = call(app, "mutation", "createItem", {"name": "Lamp", "unitPrice": 3})
+        assert created["status"] == "success"
+        assert call(app, "action", "importItems", {"names": ["Chair", "Table"]}) == {"status": "success", "value": "3"}
+        items = call(app, "query", "listItems", [{"maxItems": 2}])["value"]
+        assert [item["name"] for item in items] == ["Chair", "Lamp"]
+        assert items[1]["_id"] == created["value"]
+        assert items[1].keys() == {"_id", "_creationTime", "name", "unitPrice", "inStock", "photo"}
+
+
+def test_encoded_values(tmp_path: Path) -> None:
+    """In the encoded format an int is an int64, a float a number and bytes are bytes, in both directions."""
+    with shop(tmp_path) as app:
+        args = {"name": "Lamp", "unitPrice": {"$float": "AAAAAAAA8H8="}, "inStock": {"$integer": "/JxOAAAAAAA="}}
+        call(app, "mutation", "createItem", [args | {"unitPrice": 3, "photo": {"$bytes": "ABCD"}}])
+        (encoded,) = call(app, "query", "listItems", [{}], form="convex_encoded_json")["value"]
+        assert (encoded["inStock"], encoded["photo"]) == ({"$integer": "/JxOAAAAAAA="}, {"$bytes": "ABCD"})
+        (clean,) = call(app, "query", "listItems", [{}], form="json")["value"]
+        assert (clean["inStock"], clean["photo"], clean["unitPrice"]) == ("5151996", "ABCD", 3.0)
+        raw = post(app, "/api/query", {"path": "shop:listItems", "args": {}, "format": "convex_encoded_json"}).text
+        assert '"unitPrice":3.0' in raw  # Convex's Python client refuses 3 for a float
+
+
+def test_application_error_keeps_its_data(tmp_path: Path) -> None:
+    """A ConvexError is a response with status 200, its data and the request id, and the mutation is rolled back."""
+    with shop(tmp_path) as app:
+        failed = call(app, "mutation", "createItem", {"name": "refused"}, X_Request_Id="r-1")
+        assert failed["status"] == "error"
+        assert failed["errorData"] == {"code": "REFUSED", "itemName": "refused"}
+        assert failed["errorMessage"].startswith("[Request ID: r-1] Server Error")
+        assert call(app, "query", "listItems")["value"] == []
+
+
+def test_mistake_of_the_application_is_not_shown(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """An unexpected exception is a response with status 200 that only has the request id; the log has the traceback."""
+    with shop(tmp_path) as app:
+        failed = call(app, "mutation", "createItem", {"name": "broken"}, X_Request_Id="r-2")
+        assert failed == {"status": "error", "errorMessage": "[Request ID: r-2] Server Error"}
+        (record,) = [record for record in caplog.records if record.exc_info]
+        assert (record.levelname, "r-2" in record.getMessage()) == ("ERROR", True)
+        app.debug = True
+        shown = call(app, "mutation", "createItem", {"name": "broken"})["errorMessage"]
+        assert "Uncaught ValueError: a secret detail" in shown
+
+
+def test_internal_and_missing_functions_look_alike(tmp_path: Path) -> None:
+    """An internal function and a missing one have the same response, whatever the kind and the arguments."""
+    with shop(tmp_path) as app:
+        for kind in ("query", "mutation", "action"):
+            texts = {
+                call(app, kind, name, {"odd": 1}, X_Request_Id="r")["errorMessage"].replace(name, "NAME")
+                for name in ("countItems", "count_items", "nothingHere", "default")
+            }
+            assert texts == {"[Request ID: r] Server Error\nCould not find public function for 'shop:NAME'."}
+
+
+def test_wrong_kind_comes_before_wrong_arguments(tmp_path: Path) -> None:
+    """A call of another kind is reported as that, although its arguments are wrong too."""
+    with shop(tmp_path) as app:
+        failed = call(app, "query", "createItem", {"nme": 1})
+        assert "Trying to execute shop:createItem as Query, but it is defined as Mutation." in failed["errorMessage"]
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        ({"maxItems": "5"}, "Expected `int`, got `str` - at `$.maxItems`"),
+        ({"maxItem": 5}, "Unknown field `maxItem` - at `$.maxItem`"),
+        ({"maxItems": 1.5}, "Expected `int`, got `float` - at `$.maxItems`"),
+        ({"maxItems": 2**70}, "at `$.maxItems`"),
+        ({"maxItems": {"$integer": "AAA="}}, "$integer must be base64 of the right length"),
+        ({"maxItems": 1, "max_items": 1}, "twice, with two spellings"),
+        ([{}, {}], "Instead received 2 arguments"),
+        ("text", "Expected to receive an object"),
+        (None, "Expected to receive an object"),
+    ],
+)
+def test_wrong_arguments(tmp_path: Path, args: Any, expected: str) -> None:
+    """Arguments that do not match are an error of the function with the path of the value as the client wrote it."""
+    with shop(tmp_path) as app:
+        response = post(app, "/api/query", {"path": "shop:listItems", "args": args})
+        assert response.status_code == 200
+        assert expected in response.get_json()["errorMessage"]
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"path": "shop listItems", "args": {}}, "BadConvexFunctionIdentifier"),
+        ({"path": 7, "args": {}}, "BadConvexFunctionIdentifier"),
+        ({"path": "shop:listItems"}, "BadJsonBody"),
+        ({"args": {}}, "BadJsonBody"),
+        ([], "BadJsonBody"),
+        ({"path": "shop:listItems", "args": {}, "format": "xml"}, "BadFormat"),
+        ({"path": "shop:listItems", "args": {}, "format": 1}, "BadFormat"),
+    ],
+)
+def test_protocol_errors(tmp_path: Path, body: Any, code: str) -> None:
+    """A call that is not well formed is 400 with a code and a message."""
+    with shop(tmp_path) as app:
+        response = post(app, "/api/query", body)
+        assert (response.status_code, response.get_json()["code"]) == (400, code)
+        assert response.get_json().keys() == {"code", "message"}
+
+
+def test_overload_is_503(tmp_path: Path) -> None:
+    """An overloaded deployment responds with 503 and Retry-After, unlike a function that fails."""
+    with shop(tmp_path) as app:
+        response = post(app, "/api/mutation", {"path": "shop:createItem", "args": {"name": "busy"}})
+        assert (response.status_code, response.get_json()["code"]) == (503, "Overloaded")
+        assert response.headers["Retry-After"] == "1"
+
+
+def test_rate_limit_is_application_error(tmp_path: Path) -> None:
+    """A rate limit of a function reaches the client as data that says when to retry."""
+    with shop(tmp_path) as app:
+        call(app, "mutation", "limited")
+        failed = call(app, "mutation", "limited")
+        assert failed["errorData"]["kind"] == "RateLimited"
+        assert 0 < failed["errorData"]["retryAfter"] <= 60_000
+
+
+def test_get_query(tmp_path: Path) -> None:
+    """A query can be called with GET, with its arguments as JSON in the query string."""
+    with shop(tmp_path) as app:
+        client = app.test_client()
+        found = client.get("/api/query", query_string={"path": "shop:echo", "args": '{"value":[1]}', "format": "json"})
+        assert found.get_json() == {"status": "success", "value": [1.0]}
+        for wrong in ({"path": "shop:echo"}, {"path": "shop:echo", "args": "{"}):
+            refused = client.get("/api/query", query_string=wrong)
+            assert (refused.status_code, refused.get_json()["code"]) == (400, "BadQueryArgs")
+
+
+def test_run_and_function(tmp_path: Path) -> None:
+    """`/api/run` calls a public function of any kind; `/api/function` calls every function with an admin key."""
+    with shop(tmp_path) as app:
+        key = admin_key(app)
+        assert post(app, "/api/run/shop/createItem", {"args": {"name": "Lamp"}}).get_json()["status"] == "success"
+        assert "Could not find public" in post(app, "/api/run/shop/countItems", {"args": {}}).text
+        missing = post(app, "/api/run/shop", {"args": {}})
+        assert (missing.status_code, missing.get_json()["code"]) == (400, "MissingIdentifier")
+        body = {"path": "shop:countItems", "args": {}}
+        assert post(app, "/api/function", body).status_code == 401
+        counted = post(app, "/api/function", body, Authorization=f"Convex {key}")
+        assert counted.get_json() == {"status": "success", "value": "1"}
+
+
+def test_batch_reads_one_snapshot(tmp_path: Path) -> None:
+    """A batch returns the response of each query, in order, and a failed one does not spoil the others."""
+    with shop(tmp_path) as app:
+        call(app, "mutation", "createItem", {"name": "Lamp"})
+        queries = [{"path": f"shop:{name}", "args": {}} for name in ("listItems", "nothing", "listLines", "createItem")]
+        results = post(app, "/api/query_batch", {"queries": queries}).get_json()["results"]
+        assert [result["status"] for result in results] == ["success", "error", "success", "error"]
+        assert results[2]["value"] == [{"itemName": "Lamp", "lineTotal": 1.0}]
+        refused = post(app, "/api/query_batch", {"queries": queries * 50})
+        assert (refused.status_code, refused.get_json()["code"]) == (400, "BadJsonBody")
+
+
+def test_consistent_query(tmp_path: Path) -> None:
+    """A query at the timestamp that `/api/query_ts` returns sees every commit of before."""
+    with shop(tmp_path) as app:
+        call(app, "mutation", "createItem", {"name": "Lamp"})
+        ts = app.test_client().post("/api/query_ts").get_json()["ts"]
+        found = post(app, "/api/query_at_ts", {"path": "shop:listItems", "args": {}, "ts": ts}).get_json()
+        assert [item["name"] for item in found["value"]] == ["Lamp"]
+        for wrong in (None, 5, "AAAA", "//////////8="):
+            refused = post(app, "/api/query_at_ts", {"path": "shop:listItems", "args": {}, "ts": wrong})
+            assert (refused.status_code, refused.get_json()["code"]) == (400, "BadJsonBody")
+
+
+def test_version(tmp_path: Path) -> None:
+    """`/version` is a text."""
+    with shop(tmp_path) as app:
+        assert app.test_client().get("/version").mimetype == "text/plain"
+
+
+def routes_of_app() -> HttpRouter:
+    """Return routes that overlap those of the function API."""
+    http = HttpRouter("http", __name__)
+
+    @http.post("/api/query")
+    def own(ctx: ActionCtx, request: Request) -> dict[str, str]:
+        return {"from": "app"}
+
+    @http.get(path_prefix="/api/")
+    def below(ctx: ActionCtx, request: Request, suffix: str) -> dict[str, str]:
+        return {"from": suffix}
+
+    @http.get(path_prefix="/")
+    def page(ctx: ActionCtx, request: Request, suffix: str) -> dict[str, str]:
+        return {"page": suffix}
+
+    return http
+
+
+def test_routes_of_the_app_win(tmp_path: Path) -> None:
+    """A route of the app under `/api/` wins, by its path or its prefix. Other methods reach the function API."""
+    with shop(tmp_path, routes_of_app()) as app:
+        client = app.test_client()
+        assert post(app, "/api/query", {}).get_json() == {"from": "app"}
+        assert client.get("/api/query").get_json() == {"from": "query"}
+        assert call(app, "mutation", "createItem", {"name": "Lamp"})["status"] == "success"
+        assert client.get("/elsewhere").get_json() == {"page": "elsewhere"}
+        assert client.get("/version").mimetype == "text/plain"
+
+
+def preflight(app: Flask, path: str) -> Any:
+    """Return the headers of the response to a browser's preflight."""
+    asked = {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}
+    asked["Access-Control-Request-Headers"] = "authorization, content-type, convex-client"
+    response = app.test_client().options(path, headers=asked)
+    assert response.status_code == 204
+    return response.headers
+
+
+def test_cors(tmp_path: Path) -> None:
+    """A page of any origin may call functions by default, errors of the protocol included."""
+    with shop(tmp_path) as app:
+        headers = preflight(app, "/api/mutation")
+        assert headers["Access-Control-Allow-Origin"] == "*"
+        assert "convex-client" in headers["Access-Control-Allow-Headers"]
+        refused = post(app, "/api/query", [], Origin="https://app.example")
+        assert (refused.status_code, refused.headers["Access-Control-Allow-Origin"]) == (400, "*")
+    with shop(tmp_path, function_api=FunctionApi(cors=["https://app.example"])) as app:
+        assert preflight(app, "/api/query")["Access-Control-Allow-Origin"] == "https://app.example"
+        other = post(app, "/api/query", [], Origin="https://evil.example")
+        assert "Access-Control-Allow-Origin" not in other.headers
+
+
+def test_prefix_and_casing(tmp_path: Path) -> None:
+    """With a prefix the endpoints are below it, and without casing names are those of Python."""
+    with shop(tmp_path, function_api=FunctionApi(prefix="/convex", casing=None)) as app:
+        body = {"path": "shop:create_item", "args": {"name": "Lamp", "unit_price": 2}}
+        assert post(app, "/api/mutation", body).status_code == 404
+        assert post(app, "/convex/api/mutation", body).get_json()["status"] == "success"
+        found = post(app, "/convex/api/query", {"path": "shop:list_items", "args": {"max_items": 1}}).get_json()
+        assert found["value"][0]["unit_price"] == 2.0
+        assert "error" in post(app, "/convex/api/query", {"path": "shop:listItems", "args": {}}).get_json()["status"]
+
+
+def test_off_by_default(tmp_path: Path) -> None:
+    """Without `function_api=` no function can be called over HTTP."""
+    with shop(tmp_path, function_api=False) as app:
+        assert post(app, "/api/query", {"path": "shop:listItems", "args": {}}).status_code == 404
