@@ -100,6 +100,11 @@ def new_id(table: str, now: float) -> str:
     return f"{table}_{int(now * TICKS) & 0xFFFFFFFFFFFFFFF:015x}{random_digits()[_TIME_DIGITS - _MS_DIGITS :]}"
 
 
+def id_with(digits: str, table: str, now: float) -> str:
+    """Return an id with 20 given random digits instead of new ones; see `new_id`."""
+    return f"{table}_{int(now * TICKS) & 0xFFFFFFFFFFFFFFF:015x}{digits[_TIME_DIGITS - _MS_DIGITS :]}"
+
+
 def first_id(table: str, ms: float) -> str:
     """Return the beginning of the ids of a millisecond, which sorts before all of them and after all earlier ids.
 

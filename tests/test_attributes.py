@@ -61,10 +61,9 @@ HINTS: list[tuple[str, Callable[[Any], Any], str]] = [
     ("query", lambda ctx: ctx.scheduler, "a query only reads"),
     ("query", lambda ctx: ctx.db.insert(Item(name="a")), "write in a mutation"),
     ("query", lambda ctx: ctx.db.delete("a"), "write in a mutation"),
-    ("query", lambda ctx: ctx.storage.store(b"a"), "store or read the file in the handler or action"),
+    ("query", lambda ctx: ctx.storage.store(b"a"), "call it in a mutation, an action or a handler"),
     ("query", lambda ctx: ctx.storage.delete("a"), "call it in a mutation"),
-    ("mutation", lambda ctx: ctx.storage.store(b"a"), "pass its id"),
-    ("mutation", lambda ctx: ctx.storage.get("a"), "store or read the file in the handler or action"),
+    ("mutation", lambda ctx: ctx.storage.get("a"), "read the file in a handler or an action"),
     ("mutation", lambda ctx: ctx.storage.generateUploadUrl, r"write ctx\.storage\.generate_upload_url"),
     ("mutation", lambda ctx: ctx.rateLimit, r"write ctx\.rate_limit"),
     ("mutation", lambda ctx: ctx.once, "ctx.once is for actions"),
@@ -101,7 +100,7 @@ def test_hasattr_and_copies_work_as_usual() -> None:
     """hasattr is False for a missing attribute, getattr has its default, and a query can be copied."""
     assert looked_up("action", lambda ctx: hasattr(ctx, "db")) is False
     assert looked_up("action", lambda ctx: getattr(ctx, "db", "none")) == "none"
-    assert looked_up("mutation", lambda ctx: hasattr(ctx.storage, "store")) is False
+    assert looked_up("mutation", lambda ctx: hasattr(ctx.storage, "get")) is False
     assert looked_up("query", lambda ctx: hasattr(ctx.db.query(Item), "all")) is False
     assert looked_up("query", lambda ctx: copy.copy(ctx.db.query(Item)).collect()) == []
 

@@ -6,9 +6,11 @@ time of today has no smaller ones as a float. A clock of a test that starts near
 
 from __future__ import annotations
 
+import hashlib
 import math
+import os
 
-from flask_convex_http.ids import TICKS
+from flask_convex_http.ids import TICKS, id_with, new_id
 
 #: How far creation times may be ahead of the clock, in milliseconds. A clock that is further behind was set back.
 _SAME_TIME = 1.0
@@ -29,8 +31,8 @@ class CreationTimes:
     def __init__(self, now: float = 0.0) -> None:
         self._next = _step(now)
 
-    def begin(self, now: float) -> None:
-        """Start a transaction.
+    def begin(self, now: float) -> float:
+        """Start a transaction, and return its time.
 
         If the clock has not advanced beyond the last creation time, the next one follows it, to keep the order of
         transactions. If the clock was set back by a millisecond or more, the next one is `now`.
@@ -40,11 +42,48 @@ class CreationTimes:
         """
         if not now <= self._next < now + _SAME_TIME:
             self._next = _step(now)
+        return now
 
     def take(self) -> float:
         """Assign the next creation time and return it, in milliseconds since the epoch."""
         time, self._next = self._next, time_after(self._next)
         return time
+
+    #: Returns the id of a new document, given its table and its creation time.
+    new_id = staticmethod(new_id)
+
+
+class ReproducibleTimes(CreationTimes):
+    """The creation times of a transaction that runs several times: each run has the same ones, and the same ids.
+
+    Args:
+        now: The time of the transaction in all runs, in milliseconds since the epoch.
+        times: Assigns the creation times of all other transactions. They stay different.
+    """
+
+    def __init__(self, now: float, times: CreationTimes) -> None:
+        self._now = times.begin(now)
+        self._times = times
+        self._start = self._next = times._next
+        self._secret = os.urandom(16)
+        self._count = 0
+
+    def begin(self, now: float) -> float:
+        """Start a run, and return the time of all runs."""
+        self._next, self._count = self._start, 0
+        return self._now
+
+    def take(self) -> float:
+        """Assign the next creation time and return it."""
+        time = super().take()
+        self._times._next = max(self._times._next, self._next)
+        return time
+
+    def new_id(self, table: str, now: float) -> str:
+        """Return the id of a document, the same one at this place in each run. It cannot be foreseen."""
+        self._count += 1
+        digits = hashlib.blake2b(b"%d" % self._count, key=self._secret, digest_size=10).hexdigest()
+        return id_with(digits, table, now)
 
 
 def time_after(time: float) -> float:

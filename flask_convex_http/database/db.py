@@ -24,7 +24,7 @@ from flask_convex_http.errors import (
     DocumentNotFoundError,
     DocumentValidationError,
 )
-from flask_convex_http.ids import Id, new_id, table_of
+from flask_convex_http.ids import Id, table_of
 from flask_convex_http.schema.documents import Document, Schema, Table
 from flask_convex_http.schema.system_tables import READABLE
 
@@ -366,7 +366,7 @@ def insert(
     """
     check_is_new(table, document)
     time = clock.take()
-    document_id = document_id or new_id(table.name, time)
+    document_id = document_id or clock.new_id(table.name, time)
     row = [document_id, time, *table.row(document)]
     if limits is not None:
         limits.check_row(table, row)

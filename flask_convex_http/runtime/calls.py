@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from flask_convex_http.credentials import ApiKeyReader, ApiKeyWriter, TokenReader, TokenWriter
-from flask_convex_http.database.db import DatabaseWriter
+from flask_convex_http.database.db import CreationTimes, DatabaseWriter
 from flask_convex_http.engines import Snapshot, Transaction
 from flask_convex_http.functions.function import Function
 from flask_convex_http.ids import new_id
@@ -93,15 +93,22 @@ class MutationCalls(QueryCalls):
 
     def storage(self) -> StorageWriter:
         """Return `ctx.storage`."""
-        return StorageWriter(self._runtime.files, self._caller.site, self.transaction, self._hooks.add)
+        hooks = self._hooks
+        files, site = self._runtime.files, self._caller.site
+        return StorageWriter(files, site, self.transaction, hooks.add, hooks.new_files, self._times)
 
     def api_keys(self) -> ApiKeyWriter:  # type: ignore[override]  # a writer also lists
         """Return `ctx.api_keys`."""
-        return ApiKeyWriter(self._runtime.api_keys, self.transaction, self._runtime.times, self.now)
+        return ApiKeyWriter(self._runtime.api_keys, self.transaction, self._times, self.now)
 
     def tokens(self) -> TokenWriter:  # type: ignore[override]  # a writer also lists
         """Return `ctx.tokens`."""
-        return TokenWriter(self._runtime.tokens, self.transaction, self._runtime.times, self.now)
+        return TokenWriter(self._runtime.tokens, self.transaction, self._times, self.now)
+
+    @property
+    def _times(self) -> CreationTimes:
+        """Assigns the creation times of the transaction."""
+        return self._runtime.times_of(self._hooks)
 
     @property
     def jobs(self) -> JobWriter:
@@ -109,7 +116,7 @@ class MutationCalls(QueryCalls):
         runtime, job = self._runtime, self._caller.job
         parent = None if job is None else job.id
         counts = self._hooks.job_counts
-        return JobWriter(runtime.jobs, self.transaction, runtime.times, self.now, counts, parent)
+        return JobWriter(runtime.jobs, self.transaction, self._times, self.now, counts, parent)
 
     def scheduler(self) -> Scheduler:
         """Return `ctx.scheduler`, which is made once since a mutation may schedule many jobs."""
@@ -124,7 +131,7 @@ class MutationCalls(QueryCalls):
         Raises:
             RateLimitedError: The bucket has too few tokens.
         """
-        return self._runtime.rate_limits.take(self.transaction, self._runtime.times, self.now, limit, key, count)
+        return self._runtime.rate_limits.take(self.transaction, self._times, self.now, limit, key, count)
 
     def mutation(self, function: AnyFunction, args: Args, kwargs: Kwargs) -> Any:
         """Run a mutation as a part of this transaction, and return its value."""
@@ -148,12 +155,17 @@ class MutationCalls(QueryCalls):
         It has its own time, its own limits on jobs, on its run time and on what it reads, and no identity. If it
         raises, its writes are rolled back.
         """
-        hooks, caller = CommitHooks(), Caller(Auth(), self._caller.site, 1, job)
-        db = self._runtime.writer(self.transaction)  # which counts what it reads apart from the other jobs
+        mark = self._hooks.mark()
+        hooks, caller = CommitHooks(self._hooks), Caller(Auth(), self._caller.site, 1, job)
+        db = self._runtime.writer(self.transaction, self._times)  # it counts what it reads apart from the other jobs
         inner = self._inside(db, caller, self._runtime.clock(), hooks)
         self.restart_limit(function.name)
-        with self.transaction.savepoint(), app_context():  # in this order: an error in teardown rolls back too
-            value = self._runtime.result(function, function.handler(inner.ctx(), **arguments))
+        try:
+            with self.transaction.savepoint(), app_context():  # in this order: an error in teardown rolls back too
+                value = self._runtime.result(function, function.handler(inner.ctx(), **arguments))
+        except BaseException:
+            self._hooks.roll_back(mark)  # its files, which are those of the transaction
+            raise
         self._hooks.merge(hooks)
         return value
 

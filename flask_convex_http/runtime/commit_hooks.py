@@ -11,9 +11,11 @@ from functools import partial
 
 from flask_convex_http.log import logger_of
 from flask_convex_http.scheduling.job_writer import CountsMark, JobCounts
+from flask_convex_http.storage.files import Files
+from flask_convex_http.storage.new_files import NewFiles
 
 Callback = Callable[[], None]
-HooksMark = tuple[int, CountsMark]
+HooksMark = tuple[int, CountsMark, int]
 
 logger = logger_of()
 
@@ -21,20 +23,33 @@ logger = logger_of()
 class CommitHooks:
     """Collects the steps after the commit of one transaction.
 
+    Args:
+        outer: The steps of the transaction, if these are those of one scheduled mutation in it.
+
     Attributes:
         job_counts: Counts the jobs that the transaction has scheduled.
+        files: The files that the transaction stores, or None. Their bytes are written before the commit.
     """
 
-    __slots__ = ("_callbacks", "job_counts")
+    __slots__ = ("_callbacks", "_outer", "files", "job_counts")
 
-    def __init__(self) -> None:
+    def __init__(self, outer: CommitHooks | None = None) -> None:
         self._callbacks: list[Callback] = []
+        self._outer = outer
+        self.files: NewFiles | None = None if outer is None else outer.files
         self.job_counts = JobCounts()
+
+    def new_files(self, files: Files) -> NewFiles:
+        """Return the files that the transaction stores, of which there are none at first."""
+        if self.files is None:
+            self.files = NewFiles(files) if self._outer is None else self._outer.new_files(files)
+        return self.files
 
     def clear(self) -> None:
         """Remove all steps, because the transaction is retried from its start."""
         self._callbacks.clear()
         self.job_counts.clear()
+        self._roll_back_files(0)
 
     def add(self, callback: Callback) -> None:
         """Call a function after the commit."""
@@ -42,13 +57,14 @@ class CommitHooks:
 
     def mark(self) -> HooksMark:
         """Return the current state, for `roll_back`."""
-        return len(self._callbacks), self.job_counts.mark()
+        return len(self._callbacks), self.job_counts.mark(), 0 if self.files is None else self.files.mark()
 
     def roll_back(self, mark: HooksMark) -> None:
         """Restore the state of a mark, because the transaction was rolled back to a savepoint."""
-        count, counts = mark
+        count, counts, files = mark
         del self._callbacks[count:]
         self.job_counts.roll_back(counts)
+        self._roll_back_files(files)
 
     def merge(self, part: CommitHooks) -> None:
         """Add the steps of a scheduled mutation that ran as a part of the transaction.
@@ -74,3 +90,7 @@ class CommitHooks:
                 callback()
             except Exception:
                 logger.exception("A callback after a commit failed; the commit stands")
+
+    def _roll_back_files(self, mark: int) -> None:
+        if self.files is not None:
+            self.files.roll_back(mark)

@@ -65,7 +65,7 @@ def dry_run(runtime: Runtime, body: Callable[[MutationCalls], Any]) -> DryRun:
 def _record(runtime: Runtime, transaction: Transaction, body: Callable[[MutationCalls], Any]) -> DryRun:
     now, recording = runtime.clock(), RecordingTransaction(transaction)
     runtime.times.begin(now)
-    db = runtime.writer(recording)
+    db = runtime.writer(recording, runtime.times)
     result = body(MutationCalls(runtime, recording, now, runtime.caller(), recording, db, CommitHooks()))
     changes = list(recording.changes())
     rows = [row_change(change) for change in changes if not change.table.system]

@@ -33,6 +33,7 @@ from flask_convex_http.scheduling import Jobs
 from flask_convex_http.schema.documents import Schema
 from flask_convex_http.schema.system_tables import AccessToken, ApiKey
 from flask_convex_http.storage.files import Files, Site, unknown_site
+from flask_convex_http.storage.new_files import UploadNeededError
 
 T = TypeVar("T")
 AnyFunction = Function[Any, Any] | str
@@ -167,9 +168,13 @@ class Runtime:
             name=function.name,
         )
 
-    def writer(self, transaction: Transaction) -> DatabaseWriter:
+    def writer(self, transaction: Transaction, times: CreationTimes) -> DatabaseWriter:
         """Return the `ctx.db` of a mutation, with a budget of its own for what it reads."""
-        return DatabaseWriter(transaction, self.schema, self.times, self.cursors, self.limits)
+        return DatabaseWriter(transaction, self.schema, times, self.cursors, self.limits)
+
+    def times_of(self, hooks: CommitHooks) -> CreationTimes:
+        """Return what assigns the creation times of a transaction, given its commit hooks."""
+        return self.times if hooks.files is None else hooks.files.times or self.times
 
     def transact(self, body: Callable[[MutationCtx], T], caller: Caller) -> T:
         """Call a Python function as a mutation in a new transaction, and return its value after the commit."""
@@ -200,17 +205,29 @@ class Runtime:
 
         def work(transaction: Transaction) -> T:
             hooks.clear()
-            now = self.clock()
-            self.times.begin(now)
-            db = self.writer(transaction)
+            times = self.times_of(hooks)
+            now = times.begin(self.clock())
+            db = self.writer(transaction, times)
             limit = TimeLimit(self.mutation_timeout, name, transaction.interrupt)
             try:
                 with limit:
-                    return body(MutationCalls(self, transaction, now, caller, transaction, db, hooks, limit))
+                    result = body(MutationCalls(self, transaction, now, caller, transaction, db, hooks, limit))
             except MutationInterruptedError as error:  # it was raised just before the end of the block
                 raise limit.settle() from error
+            if hooks.files is not None:
+                hooks.files.before_commit()
+            return result
 
-        result = self.engine.write(work, timeout=timeout)
+        try:
+            result = self.engine.write(work, timeout=timeout)
+        except UploadNeededError as needed:
+            result = needed.files.repeat(lambda: self.engine.write(work, timeout=timeout), self.times)
+        except Exception as error:
+            if hooks.files is not None:
+                hooks.files.delete_unused(error)
+            raise
+        if hooks.files is not None:
+            hooks.files.delete_unused()
         hooks.run(self.jobs.announce)
         return result
 

@@ -24,7 +24,7 @@ from flask_convex_http.database.db import CreationTimes
 from flask_convex_http.database.query import Query
 from flask_convex_http.engines import Snapshot, Transaction
 from flask_convex_http.errors import ArgumentRangeError, EngineError
-from flask_convex_http.ids import Id, new_id, table_of
+from flask_convex_http.ids import Id, table_of
 from flask_convex_http.log import logger_of
 from flask_convex_http.scheduling.submission import Submission
 from flask_convex_http.schema.documents import Schema, Table
@@ -123,7 +123,7 @@ class Jobs:
     ) -> Id[ScheduledFunction]:
         """Add a pending job, or one that was canceled before it began, and return its id."""
         time = times.take()
-        job_id = new_id("_scheduled_functions", time)
+        job_id = times.new_id("_scheduled_functions", time)
         row = (  # in the order of the columns
             job_id,
             time,

@@ -155,19 +155,30 @@ class Files:
             may_exist: Whether the row may exist, and then stays as it is.
             with_row: Is called in the same transaction.
         """
-        digest = base64.b64encode(written.sha256).decode()
-        document = StoredFile(sha256=digest, size=written.size, content_type=content_type, name=name)
-        table = self.schema.table_for(StoredFile)
-        times = CreationTimes(self.clock())
+        table, times = self.schema.table_for(StoredFile), CreationTimes(self.clock())
 
         def work(transaction: Transaction) -> None:
             if may_exist and transaction.get(table, file_id) is not None:
                 return
-            insert(transaction, table, document, times, file_id)
+            self.insert_row(transaction, times, file_id, written, content_type, name)
             if with_row is not None:
                 with_row(transaction)
 
         self.engine.write(work)
+
+    def insert_row(
+        self,
+        transaction: Transaction,
+        times: CreationTimes,
+        file_id: str,
+        written: StoredBytes,
+        content_type: str | None,
+        name: str | None,
+    ) -> None:
+        """Insert the row of a file in a transaction."""
+        digest = base64.b64encode(written.sha256).decode()
+        document = StoredFile(sha256=digest, size=written.size, content_type=content_type, name=name)
+        insert(transaction, self.schema.table_for(StoredFile), document, times, file_id)
 
     def find(self, snapshot: Snapshot, file_id: str) -> StoredFile | None:
         """Return the row of a file, or None if the value is not the id of one."""

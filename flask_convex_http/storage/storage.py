@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 
 from flask_convex_http.attributes import explain_missing
+from flask_convex_http.database.db import CreationTimes
 from flask_convex_http.engines import Snapshot, Transaction
 from flask_convex_http.errors import ConvexHTTPError
 from flask_convex_http.ids import Id
@@ -16,16 +17,19 @@ from flask_convex_http.schema.system_tables import StoredFile
 from flask_convex_http.storage.blobs.streams import Data, FormFile, is_form_file
 from flask_convex_http.storage.direct_uploads import DirectUpload, DirectUploads
 from flask_convex_http.storage.files import PATH, Files, Site
+from flask_convex_http.storage.new_files import NewFiles
 
 logger = logger_of()
 
-_BYTES = (
-    "a query or a mutation must not wait for bytes; store or read the file in the handler or action, and pass its id"
-)
-_READER_HINTS = dict.fromkeys(("store", "get"), _BYTES) | dict.fromkeys(
-    ("delete", "generate_upload_url", "generate_direct_upload", "revoke_urls"),
+_HINTS = dict.fromkeys(
+    ("store", "delete", "generate_upload_url", "generate_direct_upload", "revoke_urls"),
     "a query only reads; call it in a mutation, an action or a handler",
-)
+) | {
+    "get": (
+        "a query or a mutation must not wait for bytes; read the file in a handler or an action, and pass what the "
+        "function needs as an argument, or give clients ctx.storage.get_url(id)"
+    )
+}
 
 
 class StorageReader:
@@ -120,14 +124,56 @@ class _Uploads(StorageReader):
 
 
 class StorageWriter(_Uploads):
-    """Reads and deletes stored files; `ctx.storage` of a mutation. Deletions happen if and when it commits."""
+    """Stores, reads and deletes files; `ctx.storage` of a mutation. Files change if and when it commits.
+
+    Args:
+        files: The files of the deployment.
+        site: Returns the start of absolute URLs.
+        transaction: The transaction of the mutation.
+        after_commit: Adds a step after the commit.
+        new_files: Returns the files that the mutation stores.
+        times: Assigns creation times.
+    """
 
     def __init__(
-        self, files: Files, site: Site, transaction: Transaction, after_commit: Callable[[Callable[[], None]], None]
+        self,
+        files: Files,
+        site: Site,
+        transaction: Transaction,
+        after_commit: Callable[[Callable[[], None]], None],
+        new_files: Callable[[Files], NewFiles],
+        times: CreationTimes,
     ) -> None:
         super().__init__(files, site, transaction)
         self._transaction = transaction
         self._after_commit = after_commit
+        self._new_files = new_files
+        self._times = times
+
+    def store(
+        self, data: Data | FormFile, /, *, content_type: str | None = None, name: str | None = None
+    ) -> Id[StoredFile]:
+        """Store a file as a part of the transaction: if the mutation fails, there is neither a row nor bytes.
+
+        The bytes are in memory until the commit. With files in S3 the mutation runs again after they were uploaded, so
+        it must store the same bytes in each run: make them of arguments, documents, ids and `ctx.now`.
+
+        Args:
+            data: Bytes, a file that can seek, a list of bytes, or a file of a form such as `request.files["photo"]`.
+                All files of a mutation have at most 64 MiB.
+            content_type: The media type of the file, by default that of the form.
+            name: The name of the file for people, by default that of the form. Folders, control characters and marks
+                that change the direction of text are removed.
+
+        Returns:
+            The id of the file, which a document of the same mutation may refer to.
+
+        Raises:
+            FunctionCallError: The data can be read only once, or with files in S3 every run has stored other bytes.
+            PayloadTooLargeError: The files of the mutation are larger than 64 MiB.
+        """
+        data, content_type, name = _form_data(data, content_type, name)
+        return self._new_files(self._files).add(self._transaction, self._times, data, content_type, name)
 
     def delete(self, file_id: Id[StoredFile], /) -> None:
         """Delete a file.
@@ -164,8 +210,7 @@ class StorageActions(_Uploads):
         Returns:
             The id of the file.
         """
-        if is_form_file(data):
-            content_type, name, data = content_type or data.content_type, name or data.filename, data.stream
+        data, content_type, name = _form_data(data, content_type, name)
         return self._files.store(data, content_type, name=name)
 
     def get(self, file_id: Id[StoredFile], /) -> io.BufferedReader | None:
@@ -194,5 +239,14 @@ class StorageActions(_Uploads):
         self._files.engine.write(lambda transaction: self._files.revoke_urls(transaction, file_id))
 
 
+def _form_data(
+    data: Data | FormFile, content_type: str | None, name: str | None
+) -> tuple[Data, str | None, str | None]:
+    """Return data, media type and name. Those of a form's file are the defaults."""
+    if not is_form_file(data):
+        return data, content_type, name
+    return data.stream, content_type or data.content_type, name or data.filename
+
+
 for _kind in (StorageReader, StorageWriter, StorageActions):
-    explain_missing(_kind, "ctx.storage", _READER_HINTS)
+    explain_missing(_kind, "ctx.storage", _HINTS)

@@ -172,6 +172,7 @@ class _Handle:
     def __call__(self, ctx: MutationCtx) -> StoredResponse:
         values = next(self._others)
         if next(self._runs):
+            self._request.close()  # the files of the first attempt
             for name in ("form", "files", "values", "_cached_json"):
                 self._request.__dict__.pop(name, None)
             values = dict(values)

@@ -14,11 +14,13 @@ from msgspec import Struct
 from flask_convex_http import (
     OIDC,
     ActionCtx,
+    ConvexHTTP,
     CustomJWT,
     Document,
     HttpRouter,
     Id,
     MutationCtx,
+    OpenAPI,
     Page,
     QueryCtx,
     Retry,
@@ -462,6 +464,12 @@ http.post("/x", keep=datetime.timedelta(days=1))  # mypy: No overload variant of
 http.route("/x", method="POST", idempotent="always")  # mypy: No overload variant of "route" # pyright: "idempotent"
 http.get("/x", idempotent=True)  # E: "idempotent"
 http.post("/x", status="201")  # mypy: No overload variant of "post" # pyright: "status"
+ConvexHTTP(openapi=True)
+ConvexHTTP(openapi=OpenAPI(title="Shop", version="1", docs=None))
+ConvexHTTP(openapi="/openapi.json")  # E: "openapi"
+ConvexHTTP(openapi=OpenAPI)  # E: "openapi"
+OpenAPI(title="Shop", versions="1")  # E: "versions"
+OpenAPI("Shop")  # mypy: Too many positional arguments # pyright: positional
 http.post("/x", openapi_body={"application/json": NewItem, "text/csv": bytes})
 http.post("/x", openapi_body=NewItem)  # mypy: No overload variant of "post" # pyright: "openapi_body"
 http.get("/x", statsu=201)  # E: "statsu"
@@ -550,7 +558,9 @@ def reads(ctx: QueryCtx, *, user_id: Id[User], item_id: Id[Item]) -> None:
 @mutation
 def writes(ctx: MutationCtx, *, user_id: Id[User], item_id: Id[Item], team_id: Id[Team]) -> None:
     assert_type(ctx.db.insert(Team(name="A")), Id[Team])
-    ctx.storage.store(b"")  # E: "store"
+    assert_type(ctx.storage.store(b"", content_type="text/plain"), Id[StoredFile])
+    ctx.storage.store("text")  # E: "str"
+    ctx.storage.get(Id("_storage_1"))  # E: "get"
     ctx.db.commit()  # E: "commit"
     assert_type(ctx.run_mutation(create, name="Lamp"), Id[Item])
     assert_type(ctx.db.apply_if_newer(Team(name="A"), by="by_name", version="name"), Id[Team] | None)

@@ -122,6 +122,11 @@ class BlobStore(ABC):
         return None
 
     @property
+    def is_remote(self) -> bool:
+        """Whether a call goes over a network, so that no transaction may wait for it."""
+        return False
+
+    @property
     def is_created(self) -> bool:
         """Whether the store exists. Some stores are created by the first call that needs them."""
         return True

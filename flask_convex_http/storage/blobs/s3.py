@@ -92,6 +92,11 @@ class S3Blobs(BlobStore):
         self._part = part
         self._is_closed = False
 
+    @property
+    def is_remote(self) -> bool:
+        """See `BlobStore`."""
+        return True
+
     def write(self, key: str, chunks: Iterable[bytes], served: Served | None = None) -> StoredBytes:
         """See `BlobStore`."""
         attributes = _attributes(served or _DOWNLOAD)

@@ -41,8 +41,15 @@ def chunks_of(data: Data) -> Iterator[bytes]:
     if isinstance(data, str):
         raise TypeError("store() takes bytes, a binary file or an iterable of bytes; encode() the text first")
     if hasattr(data, "read"):
-        return iter(lambda: cast(IO[bytes], data).read(CHUNK), b"")
+        return _pieces_of(cast(IO[bytes], data))
     return (bytes(chunk) for chunk in cast(Iterable[Any], data))
+
+
+def _pieces_of(file: IO[bytes]) -> Iterator[bytes]:
+    while (piece := file.read(CHUNK)) != b"":
+        if not isinstance(piece, bytes | bytearray | memoryview):
+            raise TypeError(f"store() takes a binary file; read() of this one returns {type(piece).__name__}")
+        yield piece
 
 
 def at_most(chunks: Iterable[bytes], most: int) -> Iterator[bytes]:
