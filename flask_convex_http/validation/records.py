@@ -222,7 +222,9 @@ def check_fields(
     """
     trusted = is_document(record)
     converted = [name for name, annotation in types.items() if not _is_plain(annotation)]
-    wanted = {name: check for name, check in checks.items() if check is not None}
+    names, in_json = getattr(record, "__struct_fields__", ()), getattr(record, "__struct_encode_fields__", ())
+    encoded = dict(zip(names, in_json, strict=True))
+    wanted = {name: (check, f".{encoded.get(name, name)}") for name, check in checks.items() if check is not None}
 
     def check(value: Any, trusting: bool) -> None:
         if trusting and trusted and value.id is not UNSET:
@@ -231,9 +233,9 @@ def check_fields(
         made = convert(given)
         for name in converted:
             _reject_converted(types[name], name, given.get(name), getattr(made, name, None))
-        for name, inner in wanted.items():
+        for name, (inner, step) in wanted.items():
             if name in given:
-                _run(inner, given[name], trusting, f".{name}")
+                _run(inner, given[name], trusting, step)
 
     return check
 

@@ -8,9 +8,9 @@ import msgspec
 import pytest
 from flask import Request
 
-from flask_convex_http import ActionCtx, HttpRouter, read_json
+from flask_convex_http import ActionCtx, HttpRouter, Id, read_json
 from tests.web.apps import send, send_chunked
-from tests.web.typed import Keys, NewLamp, app_of, post
+from tests.web.typed import Keys, Lamp, NewLamp, app_of, post
 
 
 def test_a_body_is_converted(tmp_path: Path) -> None:
@@ -48,6 +48,24 @@ def test_a_body_that_does_not_match(tmp_path: Path, text: bytes, status: int, me
     assert response.status_code == status
     assert message in (response.json or {})["error"]
     assert "NewLamp" not in response.text
+
+
+class Owned(msgspec.Struct, rename="camel"):
+    """A body with an id, whose fields have other names in JSON."""
+
+    lamp_id: Id[Lamp]
+
+
+def test_the_path_of_an_id_has_the_name_of_the_json(tmp_path: Path) -> None:
+    """The path of an id that does not match has the field's name in JSON."""
+    http = HttpRouter("http", __name__)
+
+    @http.post("/owned")
+    def take(body: Owned) -> Owned:
+        return body
+
+    response = post(app_of(tmp_path, http), "/owned", b'{"lampId":"desks_1"}')
+    assert (response.status_code, response.json) == (400, {"error": "Expected a valid id - at `$.lampId`"})
 
 
 def _takes_lamp(body: NewLamp) -> NewLamp:
