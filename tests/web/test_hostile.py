@@ -15,12 +15,15 @@ from hypothesis import strategies as st
 from werkzeug.test import run_wsgi_app
 
 from example_app import convex, create_app
+from example_app.schema import schema
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES, temporary_config
 from tests.web.apps import backend_of
+
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 FUZZ = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 GITHUB_SECRET = "a secret of the tests"
 ENVIRONMENT = {
-    "FLASK_CONVEX_DATABASE_URL": "sqlite:///:memory:",
     "FLASK_CONVEX_SITE_URL": "http://localhost",
     "FLASK_CONVEX_MAX_BODY_BYTES": "4000",
     "STRIPE_WEBHOOK_SECRET": "whsec_" + "a" * 32,
@@ -34,8 +37,8 @@ Environ = dict[str, Any]
 @contextmanager
 def running() -> Iterator[tuple[Flask, list[str]]]:
     """Yield the migrated example application, and credentials and URLs that a client could know."""
-    with pytest.MonkeyPatch.context() as environment:
-        for name, value in ENVIRONMENT.items():
+    with pytest.MonkeyPatch.context() as environment, temporary_config(schema) as database:
+        for name, value in (ENVIRONMENT | {f"FLASK_{name}": url for name, url in database.items()}).items():
             environment.setenv(name, value)
         app = create_app()
         backend = backend_of(app)
@@ -104,6 +107,7 @@ HEADERS = st.dictionaries(
             "ACCESS_CONTROL_REQUEST_HEADERS",
             "AUTHORIZATION",
             "X_API_KEY",
+            "IDEMPOTENCY_KEY",
             "COOKIE",
             "RANGE",
             "IF_RANGE",
@@ -137,6 +141,12 @@ HEADERS = st.dictionaries(
             "v1,a",
             "sha256=",
             "sha-256=:=:",
+            "Bearer",
+            "Bearer a.b.c",
+            "bearer\te30.e30.",
+            "Basic Og==",
+            "k" * 10_000,
+            '"k"; a=1',
             "chunked",
             "a; filename*=x''%ff",
         ]

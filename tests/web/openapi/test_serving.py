@@ -126,13 +126,31 @@ def test_hostile_texts(tmp_path: Path) -> None:
         lambda: OpenAPI(title=1),  # type: ignore[arg-type]
         lambda: OpenAPI(version=None),  # type: ignore[arg-type]
         lambda: OpenAPI(servers="https://a"),
-        lambda: ConvexHTTP(openapi="/openapi.json"),  # type: ignore[arg-type]
     ],
 )
 def test_wrong_options(wrong: Any) -> None:
     """An option that cannot work is an error at registration."""
     with pytest.raises(RegistrationError):
         wrong()
+
+
+@pytest.mark.parametrize("wrong", ["/openapi.json", "", 1, {}, {"title": "Shop"}, OpenAPI, ("Shop", "1")])
+def test_openapi_of_another_type(wrong: Any) -> None:
+    """`openapi=` of any other type is an error that says what to write."""
+    with pytest.raises(RegistrationError, match=r'openapi=.* must be True or OpenAPI\(title="Shop", version="1"\)'):
+        ConvexHTTP(openapi=wrong)
+
+
+@pytest.mark.parametrize(
+    ("openapi", "title"), [(False, None), (None, None), (True, "test_app"), (OpenAPI(title="Shop"), "Shop")]
+)
+def test_accepted_values_of_openapi(tmp_path: Path, openapi: Any, title: str | None) -> None:
+    """`openapi=` is a boolean, None for no document, or an `OpenAPI`."""
+    app = Flask("test_app", instance_path=str(tmp_path))
+    ConvexHTTP(app, openapi=openapi)
+    response = app.test_client().get("/openapi.json")
+    document: Any = response.get_json(silent=True)
+    assert (document["info"]["title"] if response.status_code == 200 else None) == title
 
 
 def test_one_extension_for_two_apps(tmp_path: Path) -> None:
