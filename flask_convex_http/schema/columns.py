@@ -94,12 +94,8 @@ def stored_bound(kind: Kind, value: Any) -> Any:
 
 def fingerprint(validator: Validator) -> str:
     """Return a text that changes when an annotation starts to accept other values, so that rows must be checked."""
-    try:
-        schema = msgspec.json.schema(validator.type)
-    except TypeError:
-        schema = {"type": repr(validator.annotation)}
     tables = sorted({table for marker in validator.id_markers for table in marker.tables})
-    described = msgspec.json.encode([_constraints(schema), tables], order="deterministic")
+    described = msgspec.json.encode([validator.constraints, tables], order="deterministic")
     return hashlib.blake2b(described, digest_size=8).hexdigest()
 
 
@@ -298,21 +294,3 @@ def _load_plain(annotation: Any, kind: Kind, validator: Validator) -> Callable[[
     if any(isinstance(member, type) and issubclass(member, enum.Enum) for member in members):
         return members[0] if len(members) == 1 else validator.check_json
     return _LOAD.get(kind)
-
-
-# --- fingerprints --------------------------------------------------------------------------------------------------
-
-_DOCUMENTATION_KEYS = {"title", "description", "examples", "default"}
-
-
-def _constraints(schema: Any, *, by_name: bool = False) -> Any:
-    """Return a JSON schema without the keys that only document it."""
-    if isinstance(schema, list):
-        return [_constraints(part) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    return {
-        key: _constraints(part, by_name=key in ("properties", "$defs") and not by_name)
-        for key, part in schema.items()
-        if by_name or key not in _DOCUMENTATION_KEYS
-    }

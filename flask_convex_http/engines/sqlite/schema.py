@@ -214,7 +214,8 @@ class SQLiteSchema:
 
     def _create_table(self, step: CreateTable) -> None:
         table = step.table
-        self._database.table(table.name).create(
+        statement = self._database.create_table_sql(  # create() looks at all tables of the database before each one
+            table.name,
             {ID_COLUMN: "TEXT", TIME_COLUMN: "REAL"}
             | {name: TYPES[column.type.kind] for name, column in table.columns.items()},
             pk=ID_COLUMN,
@@ -226,6 +227,7 @@ class SQLiteSchema:
             },
             strict=True,
         )
+        self._connection.execute(statement)
 
     def _rename_table(self, step: RenameTable) -> None:
         name = step.table.name
