@@ -101,6 +101,7 @@ class PostgresMigration(PostgresTables):
         super().__init__(connection, schema)
         #: The old name of each table that was renamed.
         self._renamed: dict[str, str] = {}
+        self._created: set[str] = set()
 
     def migrate(self, plan: Callable[[Migration], Sequence[MigrationStep]], *, dry_run: bool) -> list[MigrationStep]:
         """Apply the steps that `plan` returns, and return them.
@@ -155,6 +156,7 @@ class PostgresMigration(PostgresTables):
         columns = [f'"{ID_COLUMN}" {TYPES["text"]} PRIMARY KEY', f'"{TIME_COLUMN}" {TYPES["real"]} NOT NULL']
         columns += [self._definition(step.table, column) for column in step.table.columns.values()]
         self._run(f'CREATE TABLE "{step.table.name}" ({", ".join(columns)})')
+        self._created.add(step.table.name)
 
     def _rename_table(self, step: RenameTable) -> None:
         name = step.table.name
@@ -262,7 +264,8 @@ class PostgresMigration(PostgresTables):
             raise MigrationRefusedError(f"Could not {step}: the index {others[0]} has it. Drop that first")
 
     def _create_index(self, step: CreateIndex) -> None:
-        self._drop_index(DropIndex(step.table, step.index.name))  # it may exist already, rebuilt with its column
+        if step.table.name not in self._created:
+            self._drop_index(DropIndex(step.table, step.index.name))  # it may exist already, rebuilt with its column
         for statement in _index_statements(step.table, step.index, by_time=step.by_time):
             self._run(statement)
 
