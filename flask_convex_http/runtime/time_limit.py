@@ -38,7 +38,7 @@ _LINGER = 60.0
 _MAX_FRAMES = 30
 #: Seconds without a look after which `faulthandler` ends the process, on top of the limit and the grace.
 _DEAF = 5.0
-#: The modules of debuggers. A mutation that stands at a breakpoint is not interrupted.
+#: The modules of debuggers. A mutation that stands at a breakpoint is not interrupted, and then has its whole limit.
 _DEBUGGERS = frozenset({"bdb", "pdb", "pydevd", "_pydevd_bundle"})
 
 _running: set[TimeLimit] = set()
@@ -105,7 +105,10 @@ class TimeLimit:
 
     def look(self, now: float) -> None:
         """Interrupt the mutation if its time is over."""
-        if now < self.deadline or _is_debugged(self._thread):
+        if _is_debugged(self._thread):
+            self.deadline = now + self._seconds  # the time at a breakpoint does not count
+            return
+        if now < self.deadline:
             return
         first = self.interrupted_at is None
         if first:

@@ -20,6 +20,7 @@ from flask_convex_http.functions.function import MutationFunction
 from flask_convex_http.runtime import calls_of, time_limit
 from tests.databases import EACH_ENGINE
 from tests.lengths import SAMPLED, repetitions
+from tests.sqlite.crews import wait_until
 from tests.worker.workers import Note, open_backend, run_all, write_note, written_notes
 
 pytestmark = EACH_ENGINE
@@ -149,14 +150,20 @@ def test_concurrent_mutations_commit(tmp_path: Path) -> None:
 
 
 def test_a_mutation_at_a_breakpoint_is_not_interrupted(tmp_path: Path) -> None:
-    """A mutation in a debugger may run longer than its limit."""
+    """A mutation in a debugger is not interrupted, and has its whole limit after the breakpoint."""
+
+    def stand() -> None:
+        [limit] = time_limit._running
+        limit.deadline = over = time.monotonic() - 1
+        wait_until(lambda: limit.deadline > over)
+        assert limit.deadline > time.monotonic()
 
     @internal_mutation
     def debug(ctx: MutationCtx) -> None:
-        Bdb().runcall(time.sleep, 2 * LIMIT)
+        Bdb().runcall(stand)
         ctx.db.insert(Note(text="debugged"))
 
-    with open_backend(tmp_path, [debug], mutation_timeout=LIMIT) as backend:
+    with open_backend(tmp_path, [debug]) as backend:
         backend.ctx().run_mutation(debug)
         assert written_notes(backend) == ["debugged"]
 
