@@ -5,7 +5,10 @@ import time
 from concurrent.futures import wait
 from threading import Barrier
 
+import pytest
+
 from flask_convex_http.engines.sqlite.engine import SQLiteEngine
+from flask_convex_http.sqlite import commit_delay
 from tests.engines.members import increment, price
 from tests.sqlite.crews import PATIENCE, adding, crew, tell_statements, together
 
@@ -14,8 +17,11 @@ THREADS, TIMES = 8, 25
 SYNC = 0.004
 
 
-def test_those_who_come_back_are_committed_together(engine: SQLiteEngine) -> None:
-    """Threads that write again at once are mostly committed together, not in two alternating halves."""
+def test_those_who_come_back_are_committed_together(engine: SQLiteEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads that write again at once are committed together, not in two alternating halves."""
+    # On a busy machine they need longer than a millisecond to come back. The delay ends when they have.
+    monkeypatch.setattr(commit_delay, "_SECONDS", 0.5)
+    monkeypatch.setattr(commit_delay, "_PART_OF_COMMIT", 0.5 / SYNC)
     engine.write(adding("a", price=0))
     commits: list[str] = []
 
@@ -36,7 +42,7 @@ def test_those_who_come_back_are_committed_together(engine: SQLiteEngine) -> Non
         for future in [members.submit(write_often) for _ in range(THREADS)]:
             future.result()
     assert price(engine) == THREADS * TIMES
-    assert TIMES <= len(commits) < THREADS * TIMES / 5, len(commits)
+    assert TIMES <= len(commits) <= TIMES + 4, len(commits)
 
 
 def test_nobody_waits_long_for_those_who_do_not_come_back(engine: SQLiteEngine) -> None:
