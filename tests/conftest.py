@@ -1,12 +1,15 @@
 """Fixtures and hooks of all tests: the database and blob store of a test, and the number of test processes."""
 
+import gc
 import os
 from collections.abc import Iterator
 
 import pytest
 
 from tests import lengths, stores
-from tests.databases import ENGINES, PostgresServer, databases_from
+from tests.databases import ENGINES, PostgresServer, databases_from, roomy_memory
+
+gc.disable()  # until all tests are collected, which makes objects that stay: a fifth of the time of the collection
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -20,14 +23,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose the length of the run."""
-    lengths.choose(is_long=config.getoption("--long"))
+    """Choose the length of the run, and put the folders of tests into memory unless it is the long one.
+
+    The package syncs there as it does on a disk, but does not wait for it. `--basetemp` names another place.
+    """
+    is_long = config.getoption("--long")
+    lengths.choose(is_long=is_long)
+    memory = roomy_memory()
+    if memory is not None and not is_long:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect the tests of the other length."""
     config.hook.pytest_deselected(items=[item for item in items if not lengths.is_chosen(item)])
     items[:] = [item for item in items if lengths.is_chosen(item)]
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage from now on, but never look at what the collection made."""
+    gc.enable()
+    gc.freeze()
 
 
 @pytest.fixture(name="postgres", scope="session")

@@ -72,7 +72,7 @@ class PostgresServer:
     """
 
     def __init__(self, **settings: Any) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="postgres-", dir=_roomy_memory()))
+        self.folder = Path(tempfile.mkdtemp(prefix="postgres-", dir=roomy_memory()))
         self._data = self.folder / "data"
         self._data.mkdir()
         server = get_server(self._data, start=False)
@@ -171,7 +171,8 @@ def _schema_of(url: str) -> str:
     return url.rpartition("%3D")[2]
 
 
-def _roomy_memory() -> Path | None:
+def roomy_memory() -> Path | None:
+    """Return a file system in memory, if there is one with enough space."""
     is_there = os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _MEMORY_BYTES
     return _MEMORY if is_there else None
 
