@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from flask_convex_http import ConfigurationError
 from flask_convex_http.config import Location, Settings, hide_password
 from flask_convex_http.environment import with_environment
+from tests.lengths import SAMPLED, examples
 
 SECRET = "correct horse battery staple, twice over"
 KEYS = [
@@ -369,8 +370,9 @@ def test_unknown_key(key: str, hint: str, caplog: pytest.LogCaptureFixture) -> N
 VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.lists(st.text())
 
 
+@SAMPLED
 @given(st.dictionaries(st.sampled_from(KEYS), VALUES))
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 def test_any_value(config: dict[str, Any]) -> None:
     """Any values either are valid settings or raise one error that names a key."""
     try:

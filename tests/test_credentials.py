@@ -19,6 +19,7 @@ from flask_convex_http.schema.system_tables import ApiKey
 from flask_convex_http.signing import Signing
 from flask_convex_http.testing import Clock
 from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES, memory_backend, settings_in
+from tests.lengths import SAMPLED, examples
 from tests.services import HookedEngine
 
 pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
@@ -59,8 +60,9 @@ def test_prefix_belongs_to_the_key() -> None:
     assert not is_credential("cvxt", key.replace("cvx_", "cvxt_"))
 
 
+@SAMPLED
 @given(st.data())
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 def test_checksum(data: st.DataObject) -> None:
     """The checksum rejects a key with a character changed, dropped or doubled."""
     key = make_credential("cvx")
@@ -87,8 +89,9 @@ def test_malformed_key_needs_no_database(text: str) -> None:
         credentials.verify(make_credential("cvx"))
 
 
+@SAMPLED
 @given(st.text(st.characters(codec=None)))
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 def test_any_text_can_be_checked(text: str) -> None:
     """Checking any text raises no error."""
     assert not is_credential("cvx", text)
@@ -327,8 +330,9 @@ def test_signatures() -> None:
     assert not Signing(lambda: "b" * 32).verify("file", "text", signature)
 
 
+@SAMPLED
 @given(st.text(st.characters(codec=None)), st.text(st.characters(codec=None)))
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 def test_other_signatures_are_invalid(text: str, signature: str) -> None:
     """Any other text is an invalid signature and raises no error."""
     assert not Signing(lambda: "a" * 32).verify("file", text, signature)

@@ -31,6 +31,7 @@ from flask_convex_http.errors import RateLimitedError
 from flask_convex_http.rate_limits import Limit
 from flask_convex_http.testing import Clock
 from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES, SQLITE_ONLY, memory_backend, settings_in, write_marker
+from tests.lengths import SAMPLED, examples
 from tests.rate_limits import NOW, buckets, take
 
 pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
@@ -206,6 +207,7 @@ def test_any_text_is_a_key() -> None:
         assert max(map(len, buckets(backend))) == 200
 
 
+@SAMPLED
 def test_no_text_raises_an_error() -> None:
     """No text raises an error, and each has its own bucket."""
     limit = Limit.of("mail", 1, 60, None)
@@ -213,7 +215,7 @@ def test_no_text_raises_an_error() -> None:
     with memory_backend(Schema()) as backend:
 
         @given(key=st.text(st.characters(), max_size=300))
-        @settings(max_examples=150, deadline=None)
+        @settings(max_examples=examples(150), deadline=None)
         def check(key: str) -> None:
             assert take(backend, limit, key, NOW) == (60 if key in seen else 0)
             seen.add(key)

@@ -12,6 +12,7 @@ from flask_convex_http import Schema
 from flask_convex_http.durations import CLOCK_TOLERANCE_MS
 from flask_convex_http.rate_limits import Limit
 from flask_convex_http.testing import memory_backend
+from tests.lengths import SAMPLED, examples
 from tests.rate_limits import NOW, buckets, count_available, purge, take
 
 MINUTE = 60_000.0
@@ -79,12 +80,13 @@ def test_limit_that_was_changed() -> None:
         assert count_available(backend, Limit.of("mail", 5, 60, None), "ada", NOW) == 5
 
 
+@SAMPLED
 def test_buckets_agree_with_an_exact_model() -> None:
     """A bucket grants and rejects like exact arithmetic, and `retry_after` is the next whole second."""
     with memory_backend(Schema()) as backend:
 
         @given(limit=LIMITS, steps=STEPS)
-        @settings(max_examples=100, deadline=None)
+        @settings(max_examples=examples(100), deadline=None)
         def check(limit: Limit, steps: list[tuple[float, float]]) -> None:
             purge(backend, math.inf)
             now = NOW
@@ -105,12 +107,13 @@ def test_buckets_agree_with_an_exact_model() -> None:
         check()
 
 
+@SAMPLED
 def test_no_window_gives_more_than_capacity_and_refill() -> None:
     """In any window a bucket gives at most its capacity and the tokens that returned in the window."""
     with memory_backend(Schema()) as backend:
 
         @given(limit=LIMITS, steps=STEPS)
-        @settings(max_examples=100, deadline=None)
+        @settings(max_examples=examples(100), deadline=None)
         def check(limit: Limit, steps: list[tuple[float, float]]) -> None:
             purge(backend, math.inf)
             now, granted = NOW, list[tuple[float, float]]()
@@ -127,12 +130,13 @@ def test_no_window_gives_more_than_capacity_and_refill() -> None:
         check()
 
 
+@SAMPLED
 def test_rejected_call_is_granted_after_retry_after() -> None:
     """A rejected call is granted after `retry_after`, if no other call takes the tokens."""
     with memory_backend(Schema()) as backend:
 
         @given(limit=LIMITS, steps=STEPS)
-        @settings(max_examples=100, deadline=None)
+        @settings(max_examples=examples(100), deadline=None)
         def check(limit: Limit, steps: list[tuple[float, float]]) -> None:
             purge(backend, math.inf)
             now = NOW
@@ -146,6 +150,7 @@ def test_rejected_call_is_granted_after_retry_after() -> None:
         check()
 
 
+@SAMPLED
 def test_clock_changes() -> None:
     """After any change of the clock a bucket gives at most its capacity.
 
@@ -154,7 +159,7 @@ def test_clock_changes() -> None:
     with memory_backend(Schema()) as backend:
 
         @given(limit=LIMITS, steps=STEPS, jumps=st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=5), data=st.data())
-        @settings(max_examples=100, deadline=None)
+        @settings(max_examples=examples(100), deadline=None)
         def check(limit: Limit, steps: list[tuple[float, float]], jumps: list[float], data: st.DataObject) -> None:
             purge(backend, math.inf)
             now = NOW
@@ -241,12 +246,13 @@ def test_purge_deletes_full_buckets_only() -> None:
         assert purge(backend, NOW + 12_001) == 1
 
 
+@SAMPLED
 def test_purge_does_not_change_results() -> None:
     """A purge before each request does not change any result."""
     with memory_backend(Schema()) as purged, memory_backend(Schema()) as kept:
 
         @given(limit=LIMITS, steps=STEPS)
-        @settings(max_examples=50, deadline=None)
+        @settings(max_examples=examples(50), deadline=None)
         def check(limit: Limit, steps: list[tuple[float, float]]) -> None:
             for backend in (purged, kept):
                 purge(backend, math.inf)

@@ -19,6 +19,7 @@ from flask_convex_http import (
 )
 from flask_convex_http.functions.function import ActionFunction
 from flask_convex_http.testing import Clock, memory_backend, run_scheduled
+from tests.lengths import SAMPLED, examples
 
 SECONDS = st.floats(0, 366 * 86400) | st.integers(0, 366 * 86400)
 WAITS = SECONDS | SECONDS.map(lambda seconds: timedelta(seconds=seconds))
@@ -31,8 +32,9 @@ def seconds(wait: timedelta | float) -> float:
 # --- delays ----------------------------------------------------------------------------------------------------------
 
 
+@SAMPLED
 @given(backoff=WAITS, longest=WAITS, attempt=st.integers(1, 5000))
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 def test_every_delay(backoff: timedelta | float, longest: timedelta | float, attempt: int) -> None:
     """A delay is the backoff, doubled with each attempt, at most the longest, a quarter shorter or longer."""
     wait = Retry(max_attempts=100, backoff=backoff, max_backoff=longest).delay(attempt) / 1000

@@ -16,6 +16,7 @@ from flask_convex_http.database.query import Query
 from flask_convex_http.schema.index_ranges import Range
 from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
 from tests.deployment import Deployment, deployed
+from tests.lengths import SAMPLED, examples
 from tests.versions import thing
 
 pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
@@ -93,7 +94,8 @@ options = st.fixed_dictionaries(
 changes = st.lists(st.tuples(st.booleans(), st.integers(0, 20), events), max_size=3)
 
 
-@settings(max_examples=100, deadline=None)
+@SAMPLED
+@settings(max_examples=examples(100), deadline=None)
 @given(rows=st.lists(events, max_size=12), num_items=st.integers(1, 5), chosen=options)
 def test_pages_are_the_query_in_pieces(
     app: Deployment, rows: list[Event], num_items: int, chosen: dict[str, Any]
@@ -114,7 +116,8 @@ def test_pages_are_the_query_in_pieces(
     assert page(app, cursor, num_items, **chosen) == Page(page=[], is_done=True, continue_cursor=cursor)
 
 
-@settings(max_examples=100, deadline=None)
+@SAMPLED
+@settings(max_examples=examples(100), deadline=None)
 @given(
     rows=st.lists(events, min_size=3, max_size=10),
     num_items=st.integers(1, 3),
@@ -217,7 +220,8 @@ def refused_or_page(app: Deployment, cursor: Any) -> bool:
     return False
 
 
-@settings(max_examples=200, deadline=None)
+@SAMPLED
+@settings(max_examples=examples(200), deadline=None)
 @given(cursor=st.text() | st.binary().map(lambda raw: base64.urlsafe_b64encode(raw).decode()))
 @example("")
 @example("=")

@@ -30,6 +30,7 @@ from flask_convex_http.ids import new_id
 from flask_convex_http.schema.index_ranges import Range
 from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
 from tests.deployment import Deployment, deployed
+from tests.lengths import SAMPLED, examples
 
 pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
@@ -130,7 +131,8 @@ HOLDS: list[tuple[Callable[[Any, Any], Range], Callable[[Any, Any, Any], bool]]]
 ]
 
 
-@settings(max_examples=150, deadline=None)
+@SAMPLED
+@settings(max_examples=examples(150), deadline=None)
 @given(case=cases(), descending=st.booleans(), kind=st.sampled_from(HOLDS))
 @example(("text", ["\U0001f600", "\uffff", None], "\uffff", "\uffff"), False, HOLDS[0])
 @example(("real", [float("inf"), float("-inf"), -0.0, 0.0, None], 0.0, float("inf")), True, HOLDS[4])

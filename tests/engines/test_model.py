@@ -22,6 +22,7 @@ from flask_convex_http.config import Settings
 from flask_convex_http.engines.sqlite.engine import SQLiteEngine
 from tests.engines import model
 from tests.engines.model import GATES, TIMEOUT, Account, Gate, Order, Outcome, Rows, Size, Step, after, by_size, rows
+from tests.lengths import SAMPLED, examples
 from tests.sqlite.crews import wait_until, waiting
 
 #: Maximum number of queries that run at the same time.
@@ -224,9 +225,9 @@ def raises(state: Rows, steps: list[Step], error: ConvexHTTPError) -> bool:
     return False
 
 
-TestBank = Bank.TestCase
+TestBank = SAMPLED(Bank.TestCase)
 TestBank.settings = settings(
-    max_examples=30,
+    max_examples=examples(30),
     stateful_step_count=25,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],

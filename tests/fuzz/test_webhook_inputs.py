@@ -8,13 +8,15 @@ from flask_convex_http.errors import VerificationError
 from flask_convex_http.webhooks import Provider, Slack
 from tests.fuzz import webhook_inputs
 from tests.fuzz.webhook_inputs import one_input, seeds
+from tests.lengths import SAMPLED, examples
 from tests.webhooks.senders import SENDERS
 
 INDEX = {name: index for index, name in enumerate(sorted(webhook_inputs.SENDERS))}
 
 
+@SAMPLED
 @given(st.binary(max_size=200))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_any_input_passes(data: bytes) -> None:
     """Any input is rejected with a typed error."""
     one_input(data)

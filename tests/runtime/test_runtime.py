@@ -28,6 +28,7 @@ from flask_convex_http import (
 )
 from flask_convex_http.backend import Backend
 from tests.databases import EACH_ENGINE, memory_backend
+from tests.lengths import SAMPLED, examples
 
 pytestmark = EACH_ENGINE
 
@@ -175,12 +176,13 @@ def clear(ctx: MutationCtx) -> None:
         ctx.db.delete(item.id)
 
 
+@SAMPLED
 def test_any_nesting() -> None:
     """With any nesting of mutations exactly the writes of those that returned are committed."""
     with memory_backend(SCHEMA) as backend:
 
         @given(st.lists(PLANS, max_size=4))
-        @settings(deadline=None, max_examples=100)
+        @settings(deadline=None, max_examples=examples(100))
         def check(steps: list[Any]) -> None:
             backend.ctx().run_mutation(clear)
             kept = backend.ctx().run_mutation(carry_out, steps=steps)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from flask_convex_http.errors import RegistrationError
 from flask_convex_http.scheduling.cron_expressions import MAX_COUNTED_TICKS, CronExpression, Interval, Schedule, zone_of
+from tests.lengths import SAMPLED, examples
 
 MINUTE = 60_000.0
 DAY = 24 * 60 * MINUTE
@@ -174,7 +175,8 @@ def field_text(values: frozenset[int] | None) -> str:
     return "*" if values is None else ",".join(map(str, values))
 
 
-@settings(max_examples=100, deadline=None)
+@SAMPLED
+@settings(max_examples=examples(100), deadline=None)
 @given(
     minutes=subset(0, 59),
     hours=subset(0, 23),

@@ -27,6 +27,7 @@ from flask_convex_http import (
 )
 from flask_convex_http.functions.function import Function
 from flask_convex_http.testing import memory_backend, run_scheduled
+from tests.lengths import SAMPLED, examples
 
 UTC = datetime.UTC
 
@@ -136,6 +137,7 @@ JSON = st.recursive(
 )
 
 
+@SAMPLED
 def test_any_json() -> None:
     """Every JSON value arrives as it was given."""
     got: list[Any] = []
@@ -147,7 +149,7 @@ def test_any_json() -> None:
     with memory_backend(SCHEMA, [take]) as backend:
 
         @given(JSON)
-        @settings(deadline=None, max_examples=100)
+        @settings(deadline=None, max_examples=examples(100))
         def check(value: Any) -> None:
             backend.ctx().scheduler.run_after(0, take, value=value)
             (job,) = run_scheduled(backend)

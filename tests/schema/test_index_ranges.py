@@ -93,7 +93,8 @@ def test_segments_go_on_behind_any_row(
     assert read(parts, rows, descending) == behind
 
 
-@settings(max_examples=100, deadline=None)
+@SAMPLED
+@settings(max_examples=examples(100), deadline=None)
 @given(wanted=ranges, descending=st.booleans(), after=st.none() | st.just((1, 1, 1.0, "i1")))
 def test_bounds_are_never_none(wanted: Range | None, descending: bool, after: Any) -> None:
     """The bounds of a segment are never None, since NULL compares with nothing; None becomes a segment of its own."""

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from flask_convex_http import Document, Id, RegistrationError
 from flask_convex_http.validation.validator import InvalidValueError, Validator
+from tests.lengths import SAMPLED, examples
 
 NOON = datetime.datetime(2026, 1, 2, 12, tzinfo=datetime.UTC)
 USER, TEAM, ITEM = (f"{table}_{'0' * 32}" for table in ("users", "teams", "items"))
@@ -374,8 +375,9 @@ VALIDATORS = [
 ]
 
 
+@SAMPLED
 @given(st.sampled_from(VALIDATORS), JSON_VALUES)
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 def test_any_value_is_taken_or_refused(made: Validator, value: Any) -> None:
     """Any value is either returned or refused with an InvalidValueError."""
     for check in (made.check, made.check_json):

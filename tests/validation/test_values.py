@@ -19,6 +19,7 @@ from flask_convex_http.schema.columns import fingerprint, stored_bound
 from flask_convex_http.validation.validator import InvalidValueError, Validator
 from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES, SQLITE_ONLY, rows
 from tests.deployment import Deployment, deployed
+from tests.lengths import SAMPLED, examples
 
 pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
@@ -138,7 +139,8 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
 }
 
 
-@settings(max_examples=300, deadline=None)
+@SAMPLED
+@settings(max_examples=examples(300), deadline=None)
 @given(fields=st.fixed_dictionaries({}, optional=FIELDS))
 @example({"text": "a\0b\uffff\U0001f600", "raw": b"\0\xff", "real": math.inf})
 @example({"text": "x" * 3_000_000, "anything": {"": [[], {}, None]}})
@@ -154,7 +156,8 @@ def test_values_come_back(app: Deployment, fields: dict[str, Any]) -> None:
     assert app.read(lambda db: db.get(found.id)) == found
 
 
-@settings(max_examples=50, deadline=None)
+@SAMPLED
+@settings(max_examples=examples(50), deadline=None)
 @given(at=moments)
 def test_times_come_back_in_utc(app: Deployment, at: datetime.datetime) -> None:
     """A datetime of any zone comes back as the same point in time in UTC, to the microsecond."""

@@ -32,6 +32,7 @@ from flask_convex_http import (
 from flask_convex_http.credentials import make_credential
 from flask_convex_http.runtime import MutationCtx
 from flask_convex_http.testing import Clock
+from tests.lengths import SAMPLED, examples
 from tests.web.apps import backend_of, deployed, send
 
 MISSING_KEY = (401, {"error": "Missing API key"})
@@ -372,12 +373,13 @@ def test_headers_with_a_token(tmp_path: Path) -> None:
             assert get_with_authorization(app, "/token", header) == INVALID_TOKEN
 
 
+@SAMPLED
 def test_no_credential_causes_a_server_error(tmp_path: Path) -> None:
     """No key or token text causes a server error."""
     with guarded(tmp_path) as app:
 
         @given(value=st.text(st.characters(max_codepoint=255), max_size=60))
-        @settings(max_examples=50, deadline=None)
+        @settings(max_examples=examples(50), deadline=None)
         def check(value: str) -> None:
             for prefix in ("", "cvx_", "cvxt_"):
                 assert get_with_key(app, "/key", prefix + value)[0] in (401, 403)

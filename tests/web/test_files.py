@@ -21,6 +21,7 @@ from flask_convex_http import Id, StoredFile
 from flask_convex_http.storage.storage import StorageActions
 from flask_convex_http.testing import Clock
 from tests import stores
+from tests.lengths import SAMPLED, examples
 from tests.web.apps import backend_of, deployed, send, send_chunked
 
 pytestmark = stores.EACH_STORE
@@ -372,6 +373,7 @@ def test_tampered_url_is_rejected(tmp_path: Path) -> None:
             assert (response.status_code, response.json) == (403, {"error": "Invalid or expired URL"})
 
 
+@SAMPLED
 def test_hostile_ids_are_not_found(tmp_path: Path) -> None:
     """No text in place of a file id causes a server error."""
     with storing(tmp_path) as (app, storage):
@@ -380,7 +382,7 @@ def test_hostile_ids_are_not_found(tmp_path: Path) -> None:
         similar = [real + "x", real[:-1], real.upper(), "users_" + real[9:]]
 
         @given(file_id=st.text(max_size=80) | st.sampled_from(similar))
-        @settings(max_examples=60, deadline=None)
+        @settings(max_examples=examples(60), deadline=None)
         def check(file_id: str) -> None:
             path = "/api/storage/" + file_id.encode("utf-8", "replace").decode()
             for method in ("GET", "POST", "HEAD"):

@@ -17,11 +17,12 @@ from werkzeug.test import run_wsgi_app
 from example_app import convex, create_app
 from example_app.schema import schema
 from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES, temporary_config
+from tests.lengths import SAMPLED, examples
 from tests.web.apps import backend_of
 
 pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
-FUZZ = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FUZZ = settings(max_examples=examples(300), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 GITHUB_SECRET = "a secret of the tests"
 ENVIRONMENT = {
     "FLASK_CONVEX_SITE_URL": "http://localhost",
@@ -196,6 +197,7 @@ LENGTHS = st.sampled_from(["right", "right", "", "0", "3", "99", "-1", "abc", "9
 
 
 @pytest.mark.filterwarnings("ignore:Unclosed file <tempfile.SpooledTemporaryFile:ResourceWarning")
+@SAMPLED
 def test_no_request_causes_a_server_error() -> None:
     """Any method, path, query, headers and body have a status below 500 and headers that can be sent."""
     with running() as (app, known):
@@ -222,12 +224,13 @@ def test_no_request_causes_a_server_error() -> None:
         check()
 
 
+@SAMPLED
 def test_no_signed_webhook_causes_a_server_error() -> None:
     """Any content that is signed as GitHub's has a status below 500."""
     with running() as (app, _):
 
         @given(body=BODIES, event=LATIN, delivery=LATIN, content_type=TYPES)
-        @settings(max_examples=100, deadline=None)
+        @settings(max_examples=examples(100), deadline=None)
         def check(body: bytes, event: str, delivery: str, content_type: str) -> None:
             headers = {
                 "HTTP_X_HUB_SIGNATURE_256": "sha256="

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from flask_convex_http import ActionCtx, HttpRouter, require_api_key
 from flask_convex_http.testing import Clock
 from flask_convex_http.web.rate_limit import rate_limit
+from tests.lengths import SAMPLED, examples
 from tests.web.apps import backend_of, deployed
 from tests.web.limits import MINUTE, count_allowed, from_address, limited_app, new_handler, status
 
@@ -127,13 +128,14 @@ def test_key_that_is_not_text_is_500(tmp_path: Path, caplog: pytest.LogCaptureFi
             assert [response.status_code for response in responses] == [200, 429]
 
 
+@SAMPLED
 def test_no_key_causes_a_server_error(tmp_path: Path) -> None:
     """No key causes a server error."""
     seen: set[str] = set()
     with limited_app(tmp_path, key=lambda request: request.headers.get("X-User", "")) as app:
 
         @given(value=st.text(st.characters(max_codepoint=255, exclude_characters="\r\n"), max_size=400))
-        @settings(max_examples=50, deadline=None)
+        @settings(max_examples=examples(50), deadline=None)
         def check(value: str) -> None:
             assert status(app, HTTP_X_USER=value) == (429 if value in seen else 200)
             seen.add(value)

@@ -17,6 +17,7 @@ from werkzeug.test import TestResponse
 
 from flask_convex_http import ActionCtx, HttpRouter, PayloadTooLargeError, read_json
 from flask_convex_http.web.requests import BoundedStream
+from tests.lengths import SAMPLED, examples
 from tests.web.apps import deployed, send, send_chunked
 
 LIMIT = 100
@@ -384,10 +385,11 @@ class SlowStream(io.RawIOBase):
 CALLS = st.lists(st.tuples(st.sampled_from(["read", "readline"]), st.integers(-1, 12)), max_size=12)
 
 
+@SAMPLED
 @given(
     data=st.text("a\n", max_size=40), calls=CALLS, limit=st.integers(0, 40), most=st.integers(1, 9), known=st.booleans()
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_bounded_stream_reads_as_a_file_does(
     data: str, calls: list[tuple[str, int]], limit: int, most: int, known: bool
 ) -> None:

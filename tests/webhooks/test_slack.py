@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from flask_convex_http.errors import VerificationError
 from flask_convex_http.webhooks import Slack, WebhookEvent
+from tests.lengths import SAMPLED, examples
 
 # The example of Slack's manual, "Verifying requests from Slack".
 SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
@@ -154,12 +155,13 @@ def fields(values: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
 JSON = st.recursive(st.none() | st.booleans() | st.text(max_size=8), lambda inner: st.lists(inner) | fields(inner))
 
 
+@SAMPLED
 @given(
     fields(JSON).map(lambda payload: json.dumps(payload).encode())
     | fields(st.text(max_size=8) | JSON.map(json.dumps)).map(lambda form: urlencode(form).encode())
     | st.binary(max_size=30)
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_any_signed_body_is_read_or_rejected(body: bytes) -> None:
     """Any signed body becomes an event with an id, or is malformed."""
     try:

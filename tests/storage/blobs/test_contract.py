@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from flask_convex_http.errors import BlobNotFoundError
 from flask_convex_http.storage.blobs import BlobExistsError, BlobStore
+from tests.lengths import SAMPLED, examples
 from tests.storage.blobs import members
 from tests.storage.blobs.members import KIB, MEMBERS, MIB, body_of, content, finish, in_pieces, list_keys, start
 
@@ -59,7 +60,8 @@ def test_bytes_come_back(shared_store: BlobStore, size: int, cuts: list[int], se
     assert content(shared_store, key) == body
 
 
-@settings(max_examples=60, deadline=None)
+@SAMPLED
+@settings(max_examples=examples(60), deadline=None)
 @given(size=SIZES, start_at=SIZES, stop_at=st.none() | SIZES)
 def test_any_range_is_the_slice(shared_store: BlobStore, size: int, start_at: int, stop_at: int | None) -> None:
     """A half-open range reads the same bytes as a slice, also beyond the end and backwards."""

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from flask_convex_http.webhooks import GitHub, HmacSignature, Provider, Stripe, Svix, from_env
 from flask_convex_http.webhooks.diagnosis import diagnose, signed_at
+from tests.lengths import SAMPLED, examples
 from tests.webhooks.diagnosis.diagnoses import Others, certain_finding, findings_of, words_of
 from tests.webhooks.senders import BODY, NOW, OLD_SECRET, OTHER_SECRET, SECRET, SENDERS, VARIABLE
 
@@ -234,6 +235,7 @@ _HEADERS = st.dictionaries(
 )
 
 
+@SAMPLED
 @given(
     name=st.sampled_from(sorted(SENDERS)),
     headers=_HEADERS,
@@ -243,7 +245,7 @@ _HEADERS = st.dictionaries(
     is_whole=st.booleans(),
 )
 @example("stripe", {"Stripe-Signature": "t=999999999999,v1=00"}, b'{"livemode": true}', "", 0.0, True)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_any_delivery_has_a_finding_without_a_secret(
     name: str, headers: dict[str, str], body: bytes, secret: str, received_at: float, is_whole: bool
 ) -> None:
