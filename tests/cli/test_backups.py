@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import Result
 from flask import Flask
 
 from example_app.schema import Item
@@ -20,6 +21,7 @@ from tests.cli.errands import errands, note
 from tests.cli.shop import make_app
 from tests.cli.test_database import older_app
 from tests.databases import rows
+from tests.lengths import LONG
 from tests.processes.servers import Deployment, Server, serving
 from tests.sqlite.crews import wait_until
 from tests.worker.workers import running_worker
@@ -291,24 +293,31 @@ def test_a_wrong_backup_of_files_changes_nothing(convex: Convex, copy: Path) -> 
     assert convex("restore", str(copy), "--files", str(copy), "--yes").status == 2
 
 
+def command(folder: Path, *arguments: str) -> Result:
+    """Run `flask convex ...` with an app of its own, as a new process does."""
+    app = make_app(str(folder))
+    result = app.test_cli_runner().invoke(args=["convex", *arguments])
+    app.extensions["convex_http"].close()
+    return result
+
+
 def test_a_damaged_database_is_put_aside(tmp_path: Path) -> None:
     """A damaged database is reported, and a restore moves it aside and prints where."""
-    deployment = Deployment(tmp_path)
-    deployment.migrate()
-    deployment.command_json("backup", str(tmp_path / "copy.db"))
+    assert command(tmp_path, "migrate").exit_code == 0
+    assert command(tmp_path, "backup", str(tmp_path / "copy.db")).exit_code == 0
     (tmp_path / "convex.db").write_bytes(b"nonsense" * 1000)
-    checked = deployment.command("check", "--json")
-    assert checked.returncode == 1
+    checked = command(tmp_path, "check", "--json")
+    assert checked.exit_code == 1
     assert "flask convex restore" in json.loads(checked.stdout)["problems"][0]
-    asked = deployment.command("restore", str(tmp_path / "copy.db"))
-    assert asked.returncode == 1
+    asked = command(tmp_path, "restore", str(tmp_path / "copy.db"))
+    assert asked.exit_code == 1
     assert "is damaged" in asked.stderr
-    done = deployment.command("restore", str(tmp_path / "copy.db"), "--yes")
-    assert done.returncode == 0
+    done = command(tmp_path, "restore", str(tmp_path / "copy.db"), "--yes")
+    assert done.exit_code == 0
     (aside,) = tmp_path.glob("convex.db.damaged-*")
     assert str(aside) in done.stdout
     assert aside.read_bytes() == b"nonsense" * 1000
-    assert deployment.command("check").returncode == 0
+    assert command(tmp_path, "check").exit_code == 0
 
 
 def test_a_temporary_database_cannot_be_restored(copy: Path, tmp_path: Path) -> None:
@@ -383,6 +392,7 @@ def under_load(server: Server) -> Iterator[list[Any]]:
             client.join()
 
 
+@LONG
 def test_backup_and_restore_work_under_load(tmp_path: Path) -> None:
     """During a backup, a check and a restore no request fails, and then both workers see the restored items."""
     deployment = Deployment(tmp_path)

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.lengths import LONG
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -38,6 +40,7 @@ def test_from_an_empty_folder_to_a_stored_item(tmp_path: Path) -> None:
     assert listed.stderr == ""
 
 
+@LONG
 def test_long_work_is_silent_without_a_terminal(tmp_path: Path) -> None:
     """Without a terminal there is no progress bar."""
     convex(tmp_path, "migrate")
@@ -47,6 +50,7 @@ def test_long_work_is_silent_without_a_terminal(tmp_path: Path) -> None:
     assert copied.stderr == ""
 
 
+@LONG
 def test_a_key_can_be_captured_by_a_script(tmp_path: Path) -> None:
     """Stdout of a new key is the key alone."""
     convex(tmp_path, "migrate")
@@ -55,6 +59,7 @@ def test_a_key_can_be_captured_by_a_script(tmp_path: Path) -> None:
     assert len(created.stdout.split()) == 1
 
 
+@LONG
 def test_wrong_usage_ends_with_status_2(tmp_path: Path) -> None:
     """Wrong usage has exit status 2."""
     assert convex(tmp_path, "data", "--limit", "none").returncode == 2

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.errands import Errands, create_app_with_a_cron, errands, make_app
+from tests.lengths import LONG
 
 ROOT = Path(__file__).parents[2]
 #: Seconds that each wait of these tests may take. None needs a tenth of it.
@@ -122,6 +123,7 @@ def test_jobs_of_another_process_run_at_once(shop: Errands, tmp_path: Path) -> N
     assert shop.notes() == texts
 
 
+@LONG
 def test_a_delayed_job_runs_at_its_time(shop: Errands, tmp_path: Path) -> None:
     """A delayed job runs within two seconds after its time, and not before."""
     with working(tmp_path) as worker:
@@ -132,6 +134,7 @@ def test_a_delayed_job_runs_at_its_time(shop: Errands, tmp_path: Path) -> None:
     assert 0 <= job.completed_time - job.scheduled_time < 2000
 
 
+@LONG
 def test_the_worker_runs_the_crons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker registers the crons of the app and runs them."""
     with errands(tmp_path) as shop, working(tmp_path, app="create_app_with_a_cron") as worker:
@@ -145,6 +148,7 @@ def test_the_worker_runs_the_crons(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     ]
 
 
+@LONG
 def test_other_commands_work_while_it_runs(shop: Errands, tmp_path: Path) -> None:
     """Another process lists and cancels a running action, and retries it once it has ended."""
     with working(tmp_path) as worker:
@@ -165,7 +169,7 @@ def test_other_commands_work_while_it_runs(shop: Errands, tmp_path: Path) -> Non
 # --- stopping --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=LONG)])
 def test_a_signal_stops_the_worker(shop: Errands, tmp_path: Path, number: signal.Signals) -> None:
     """SIGTERM and Ctrl-C end the worker with status 0, and with --json stdout is one document."""
     with working(tmp_path, "--json") as worker:
@@ -176,6 +180,7 @@ def test_a_signal_stops_the_worker(shop: Errands, tmp_path: Path, number: signal
         assert "Traceback" not in worker.err
 
 
+@LONG
 def test_running_actions_may_end(shop: Errands, tmp_path: Path) -> None:
     """A stopping worker waits for running actions, and starts no new job."""
     with working(tmp_path) as worker:
@@ -200,6 +205,7 @@ def assert_stopped(shop: Errands, once: str, again: str) -> None:
     assert shop.notes() == []
 
 
+@LONG
 def test_an_action_that_does_not_end_is_stopped(shop: Errands, tmp_path: Path) -> None:
     """After the grace an action is pending again if it has retries, for another worker, and failed otherwise."""
     with working(tmp_path, "--grace", "1") as worker:

@@ -12,10 +12,11 @@ from tests.crash.crews import Gunicorn
 from tests.crash.ledger import increment, open_ledger
 from tests.crash.nursery import Nursery
 from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
+from tests.lengths import SAMPLED, repetitions
 
 pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
-PROCESSES, SECONDS = 8, 2.5
+PROCESSES, SECONDS = 8, repetitions("FAIRNESS_SECONDS", sample=1, whole=3)
 CLIENTS, INCREMENTS = 8, 200
 
 
@@ -23,6 +24,7 @@ CLIENTS, INCREMENTS = 8, 200
 LUCK = {"sqlite": 2, "postgres": 10}
 
 
+@SAMPLED
 def test_eight_processes_get_their_turns(nursery: Nursery, tmp_path: Path, each_engine: str) -> None:
     """Of eight processes that write the same row all the time none gets an error, and none starves."""
     folder = tmp_path / "ledger"

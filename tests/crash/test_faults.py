@@ -19,6 +19,7 @@ from tests.crash.judge import faults, lost
 from tests.crash.ledger import DATABASE, FILES, open_ledger
 from tests.crash.power import Disk
 from tests.crash.programs import compiled, is_traced, strace
+from tests.lengths import LONG
 
 #: The injected faults in strace's syntax: `when=1+` is always, `when=3+5` the third call and every fifth after it.
 FAULTS = {
@@ -29,6 +30,8 @@ FAULTS = {
     "writes fail": "pwrite64:error=EIO:when=1+",
     "nothing is written": "pwrite64:retval=0:when=1+",
 }
+#: The faults of `make test`. The others have their turn in `make test-long`.
+SHORT = ("the disk is full", "no sync succeeds")
 #: Seconds that a fault lasts after its first effect.
 LASTING = 0.5
 
@@ -90,7 +93,7 @@ def is_clean(answer: Answer) -> bool:
     return answer.status == 503 and set(answer.json) == {"error"} and int(answer.headers["retry-after"]) > 0
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", [pytest.param(name, marks=[] if name in SHORT else [LONG]) for name in FAULTS])
 def test_a_failing_disk_loses_nothing(fault: str, shim: Path, tmp_path: Path, memory: Path) -> None:
     """During disk faults each request is 201 or 503; afterwards the server works and nothing acknowledged is lost."""
     program, folder, log = strace(), empty(tmp_path / "disk"), tmp_path / "strace.log"
@@ -114,6 +117,7 @@ def test_a_failing_disk_loses_nothing(fault: str, shim: Path, tmp_path: Path, me
         assert faults(left) == []
 
 
+@LONG
 def test_a_failing_checkpoint_fails_no_request(shim: Path, tmp_path: Path, memory: Path) -> None:
     """While only the log can be written, all requests succeed, and a later checkpoint catches up."""
     program, folder, log = strace(), empty(tmp_path / "disk"), tmp_path / "strace.log"
@@ -144,7 +148,9 @@ def test_a_single_request_is_answered_while_no_sync_succeeds(shim: Path, tmp_pat
     assert faults(left) == []
 
 
-@pytest.mark.parametrize("setting", [{"CONVEX_WRITE_TIMEOUT": 0.3}, {"CONVEX_WRITE_QUEUE": 2}], ids=str)
+@pytest.mark.parametrize(
+    "setting", [{"CONVEX_WRITE_TIMEOUT": 0.3}, pytest.param({"CONVEX_WRITE_QUEUE": 2}, marks=LONG)], ids=str
+)
 def test_a_slow_disk_makes_writers_come_back(
     setting: dict[str, object], shim: Path, tmp_path: Path, memory: Path
 ) -> None:
@@ -167,6 +173,7 @@ def test_a_slow_disk_makes_writers_come_back(
     assert faults(left) == []
 
 
+@LONG
 def test_short_writes_are_written_to_their_end(tmp_path: Path, memory: Path) -> None:
     """A system that sometimes writes only half of the bytes makes no request fail and damages nothing."""
     folder = empty(tmp_path / "disk").resolve()

@@ -9,8 +9,11 @@ from tests.docs.services import services
 from tests.docs.workspace import Workspace
 from tests.lengths import LONG
 
-#: The folders whose pages take long. `make test` follows the README, the quickstart, the tutorials and the reference.
-_LONG = ("docs/tutorials/", "docs/how-to/", "docs/deploying/", "docs/coming-from/", "docs/concepts/")
+#: The pages that take long, and their folders. `make test` follows the README, and most of the reference.
+_LONG = (
+    *("docs/tutorials/", "docs/how-to/", "docs/deploying/", "docs/coming-from/", "docs/concepts/"),
+    *("docs/quickstart.md", "docs/errors.md", "docs/reference/settings.md"),
+)
 
 
 @pytest.mark.timeout(300)

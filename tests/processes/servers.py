@@ -58,8 +58,10 @@ KINDS = {
     "gunicorn": Kind((*_GUNICORN.split(), "--access-logfile", "-", "--access-logformat", "Served by %(p)s"), (0,)),
     "granian": Kind(tuple(_GRANIAN.split()), (0,)),
 }
-#: For tests that start a server of each kind. granian is not the default, so it has its turn in `make test-long`.
-each_kind = pytest.mark.parametrize("kind", ["flask", "gunicorn", pytest.param("granian", marks=LONG)])
+#: For tests that start a server of each kind. All but gunicorn, the default, have their turn in `make test-long`.
+each_kind = pytest.mark.parametrize(
+    "kind", [pytest.param("flask", marks=LONG), "gunicorn", pytest.param("granian", marks=LONG)]
+)
 each_production_kind = pytest.mark.parametrize("kind", ["gunicorn", pytest.param("granian", marks=LONG)])
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from example_app.schema import Item, Payment, Upload, User, WebhookRecord
 from tests.example.deliveries import checkout_completed, clerk_user, from_clerk, from_stripe
+from tests.lengths import LONG
 from tests.processes.servers import Deployment, each_kind, send_request, serving
 
 MIB = 2**20
@@ -126,7 +127,7 @@ def test_large_file_is_uploaded_and_downloaded(kind: str, tmp_path: Path) -> Non
 
 
 @each_kind
-@pytest.mark.parametrize("in_chunks", [False, True], ids=["announced", "chunked"])
+@pytest.mark.parametrize("in_chunks", [pytest.param(False, marks=LONG), True], ids=["announced", "chunked"])
 def test_upload_over_the_limit_is_413(kind: str, in_chunks: bool, tmp_path: Path) -> None:
     """An upload of 30 MiB, announced or in chunks, is 413 in JSON; nothing is stored, and the server goes on."""
     deployment = migrated(tmp_path)

@@ -43,6 +43,7 @@ def _impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
+@LONG
 def test_slow_clients_do_not_stop_a_worker(impatient: Server) -> None:
     """Requests that have not arrived hold no thread, stalled bodies hold half of them, and both end in time."""
     with clients(impatient, *PARTS * 8) as parts:

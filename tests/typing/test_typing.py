@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.lengths import LONG
+
 USER_CODE = Path(__file__).with_name("user_code.py")
 ROOT = Path(__file__).parents[2]
 #: Messages by line number.
@@ -47,6 +49,7 @@ def user_code(tmp_path: Path) -> Path:
     return path
 
 
+@LONG
 def test_mypy(user_code: Path) -> None:
     """`mypy --strict` reports each wrong line and no right one."""
     command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--no-error-summary", "--no-pretty"]

@@ -10,6 +10,7 @@ from flask.cli import FlaskGroup
 from werkzeug.exceptions import HTTPException
 
 from flask_convex_http import ActionCtx, ConvexHTTP, HttpRouter, RegistrationError, require_api_key
+from tests.lengths import LONG
 from tests.web.apps import deployed, send
 
 Handler = Callable[..., Any]
@@ -357,7 +358,7 @@ def test_async_handler(tmp_path: Path) -> None:
         assert "subject" in (send(app, "GET", "/guarded", HTTP_X_API_KEY=key).json or {})["who"]
 
 
-@pytest.mark.parametrize("count", [10, 1000, 5000])
+@pytest.mark.parametrize("count", [10, 1000, pytest.param(5000, marks=LONG)])
 def test_many_routes_match(count: int) -> None:
     """Each of thousands of routes is found, and other paths are a 404."""
     http = HttpRouter("http", __name__)

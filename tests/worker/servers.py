@@ -34,13 +34,16 @@ KINDS = {
     "granian": Kind(tuple(f"flask_convex_http.granian {APP} --port {{port}} --blocking-threads 4".split()), (0,)),
 }
 
+#: The kinds that have their turn in `make test-long`.
+_LONG_KINDS = ("gunicorn", "gunicorn, sync", "granian")
+
 
 def served_by(*kinds: str) -> pytest.MarkDecorator:
     """Parametrize a test that takes `kind` by servers.
 
-    On PostgreSQL only those run that fork like the package's own settings. granian has its turn in `make test-long`.
+    On PostgreSQL only those run that fork like the package's own settings.
     """
-    pairs: list[Any] = [pytest.param("sqlite", kind, marks=LONG if kind == "granian" else ()) for kind in kinds]
+    pairs: list[Any] = [pytest.param("sqlite", kind, marks=LONG if kind in _LONG_KINDS else ()) for kind in kinds]
     pairs += [("postgres", kind) for kind in kinds if kind in ("gunicorn, preloaded", "gunicorn, our settings")]
     return pytest.mark.parametrize(("each_engine", "kind"), pairs, indirect=["each_engine"])
 

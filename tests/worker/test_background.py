@@ -57,7 +57,9 @@ def test_a_server_runs_jobs(kind: str, tmp_path: Path) -> None:
 
 
 @SQLITE_ONLY
-@pytest.mark.parametrize("kind", ["flask", "gunicorn, our settings", pytest.param("granian", marks=LONG)])
+@pytest.mark.parametrize(
+    "kind", ["flask", *(pytest.param(kind, marks=LONG) for kind in ("gunicorn, our settings", "granian"))]
+)
 def test_worker_off(kind: str, tmp_path: Path) -> None:
     """With CONVEX_WORKER=off the serving processes run no jobs."""
     deployment = Deployment(tmp_path, worker="off")
@@ -166,6 +168,7 @@ def test_before_the_first_migration(tmp_path: Path) -> None:
         backend_of(app).close()
 
 
+@LONG
 def test_a_forked_process_has_its_own_worker(tmp_path: Path) -> None:
     """A forked process starts its own worker with its first request, and stops only that."""
     deployment = Deployment(tmp_path)

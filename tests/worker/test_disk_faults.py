@@ -12,6 +12,7 @@ from flask_convex_http import MutationCtx, internal_mutation
 from flask_convex_http.backend import Backend
 from flask_convex_http.config import Settings
 from flask_convex_http.sqlite.connections import sqlite3
+from tests.lengths import LONG
 from tests.sqlite.crews import wait_until
 from tests.sqlite.limits import no_longer_files
 from tests.worker.workers import (
@@ -48,7 +49,7 @@ def files_up_to(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-@pytest.mark.parametrize("size", [MIB, 12 * MIB], ids=["at the commit", "before the commit"])
+@pytest.mark.parametrize("size", [MIB, pytest.param(12 * MIB, marks=LONG)], ids=["at the commit", "before the commit"])
 def test_a_mutation_that_fills_the_disk_does_not_block_the_others(size: int, tmp_path: Path) -> None:
     """A mutation that needs more space than the disk has stays pending, and the other due mutations run.
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
+from tests.lengths import LONG, SAMPLED, repetitions
 from tests.processes.servers import Server
 from tests.sqlite.crews import wait_until
 from tests.worker import app as served
@@ -22,7 +23,9 @@ pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 WOKEN_MS = 1000.0
 SAMPLES = 20
 #: The seconds of the measurement.
-IDLE_SECONDS = 4.0
+IDLE_SECONDS = repetitions("IDLE_SECONDS", sample=2, whole=4)
+#: The delays of a job in seconds.
+DELAYS = pytest.mark.parametrize("delay", [0.0, pytest.param(0.13, marks=LONG)], ids=["at once", "later"])
 
 
 def lateness(server: Server, deployment: Deployment, delay: float) -> float:
@@ -41,7 +44,7 @@ def is_woken(measure: Callable[[], float]) -> bool:
     return any(measure() < WOKEN_MS for _ in range(3))
 
 
-@pytest.mark.parametrize("delay", [0.0, 0.13], ids=["at once", "later"])
+@DELAYS
 @served_by("flask", "gunicorn, our settings")
 def test_in_the_serving_process(kind: str, delay: float, tmp_path: Path) -> None:
     """A request that schedules a job wakes the worker of the serving process."""
@@ -51,7 +54,7 @@ def test_in_the_serving_process(kind: str, delay: float, tmp_path: Path) -> None
         assert is_woken(lambda: lateness(server, deployment, delay))
 
 
-@pytest.mark.parametrize("delay", [0.0, 0.13], ids=["at once", "later"])
+@DELAYS
 def test_in_a_worker_process(delay: float, tmp_path: Path) -> None:
     """A request that schedules a job wakes a separate worker process."""
     deployment = Deployment(tmp_path, worker="off")
@@ -98,6 +101,7 @@ def usage_when_idle(pid: int) -> Usage:
     return Usage(processor_seconds, int(switches), int(reads))
 
 
+@SAMPLED
 def test_an_idle_worker_sleeps(tmp_path: Path) -> None:
     """An idle worker does not poll for the time of the next job.
 

@@ -18,7 +18,7 @@ from flask_convex_http.scheduling import Submission
 from flask_convex_http.testing import Clock
 from flask_convex_http.worker import MutationRunner
 from flask_convex_http.worker.lost_mutations import LOST_RETRY
-from tests.databases import EACH_ENGINE, SQLITE_ONLY
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES, SQLITE_ONLY
 from tests.worker.workers import Note, get_job, open_backend, write_note, written_notes
 
 pytestmark = EACH_ENGINE
@@ -75,6 +75,7 @@ def work_until_all_ended(backend: Backend, folder: Path, clock: Clock) -> int:
     return deaths
 
 
+@SLOW_ON_POSTGRES
 def test_a_mutation_that_kills_its_process_is_dead_lettered(tmp_path: Path) -> None:
     """A mutation that kills each process that runs it fails after its attempts, and the jobs behind it run."""
     clock = Clock()
@@ -98,6 +99,7 @@ def test_a_mutation_that_kills_its_process_is_dead_lettered(tmp_path: Path) -> N
         assert sorted(written_notes(backend)) == ["before", "behind"]
 
 
+@SLOW_ON_POSTGRES
 @pytest.mark.parametrize("count", [2])
 def test_several_poison_mutations_are_dead_lettered(count: int, tmp_path: Path) -> None:
     """Mutations that kill their processes in turns all fail in the end, with a bounded number of deaths."""

@@ -6,9 +6,11 @@ from tests.databases import PostgresServer
 from tests.engines.postgres.audit import find_faults, wait_until_idle
 from tests.engines.postgres.machines import HOSTS, Deployment, serving
 from tests.engines.postgres.payers import paying
+from tests.lengths import LONG
 from tests.sqlite.crews import wait_until
 
 
+@LONG
 def test_server_that_uses_the_database_before_it_forks(tmp_path: Path, postgres: PostgresServer) -> None:
     """The workers of gunicorn --preload serve requests, though the app has served one before the fork."""
     deployment = Deployment(tmp_path, postgres.make())

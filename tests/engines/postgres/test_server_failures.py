@@ -17,7 +17,7 @@ from tests.killing import seeded_random
 from tests.lengths import SAMPLED, repetitions
 from tests.sqlite.crews import wait_until
 
-KILLS = repetitions("SERVER_KILLS", sample=2, whole=8)
+KILLS = repetitions("SERVER_KILLS", sample=1, whole=8)
 
 
 def fail_often(server: PostgresServer, payers: Sequence[Payer], random: Random) -> list[float]:

@@ -9,9 +9,11 @@ from tests.engines.postgres.machines import HOSTS, Deployment, serving
 from tests.engines.postgres.payers import paying
 from tests.engines.postgres.standbys import standby_of, url_of_both
 from tests.engines.postgres.test_connections import opened, pay
+from tests.lengths import LONG
 from tests.sqlite.crews import wait_until
 
 
+@LONG
 def test_standby_takes_over_under_load(tmp_path: Path) -> None:
     """The app serves clients from the promoted standby without a restart, and no acknowledged payment is lost."""
     with durable_server() as primary, standby_of(primary) as standby:

@@ -15,6 +15,7 @@ from tests.engines.postgres.bank import TOKENS, Parcel, Receipt, Tick
 from tests.engines.postgres.machines import HOSTS, Deployment, serving
 from tests.engines.postgres.payers import paying
 from tests.inbox.processes.senders import together
+from tests.lengths import LONG
 from tests.processes.servers import Server
 from tests.sqlite.crews import wait_until
 
@@ -106,6 +107,7 @@ def test_api_key_of_one_machine_is_valid_on_the_other(pair: Pair) -> None:
     assert {one.request("GET", "/vault", headers=headers).status for _ in range(4)} == {403}
 
 
+@LONG
 def test_action_of_a_killed_machine_is_retried_on_the_other(doomed: Pair) -> None:
     """When the machine that runs an action is killed, the other one records the attempt as lost and makes the next."""
     assert doomed.machines[0].request("POST", f"/parcels/present?takes={FOREVER}").status == 200

@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from random import Random
 
-from tests.databases import EACH_ENGINE, databases_from
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES, databases_from
 from tests.engines.postgres.failures import FAILURES, durable_server, start
 from tests.inbox.processes.crews import Nursery, Server, at_work, kill_some
 from tests.inbox.processes.customers import sending
@@ -54,6 +54,7 @@ def receive_and_judge(folder: Path, sockets: Path, kill: Callable[[list[Server]]
 
 
 @SAMPLED
+@SLOW_ON_POSTGRES
 @EACH_ENGINE
 def test_kills_lose_no_delivery_and_repeat_none(tmp_path: Path, sockets: Path, random: Random) -> None:
     """During kills, every duplicate gets the same response, every event has each effect once, and nothing is stuck.

@@ -18,6 +18,7 @@ from flask_convex_http.operations.move.move import Move, MoveReport, Side
 from flask_convex_http.operations.progress import Progress
 from flask_convex_http.schema.documents import Table
 from tests.databases import PostgresServer
+from tests.lengths import LONG
 
 
 class Maker(Document, table="makers"):
@@ -39,6 +40,10 @@ class Lamp(Document, table="lamps", indexes={"by_code": unique("code"), "by_name
 SCHEMA = Schema(Maker, Lamp)
 #: The engines of source and target.
 PAIRS = ("sqlite-sqlite", "sqlite-postgres", "postgres-sqlite")
+#: For tests that take long. The other pairs have their turn in `make test-long`.
+ONE_PAIR = pytest.mark.parametrize(
+    "pair", [pytest.param(pair, marks=[] if pair == "sqlite-postgres" else [LONG]) for pair in PAIRS], indirect=True
+)
 #: Values that engines store in different ways.
 ODD = (
     Lamp(code="plain"),

@@ -16,6 +16,7 @@ from flask_convex_http.backend import Backend
 from flask_convex_http.operations.progress import Progress
 from tests.operations.move.moving import (
     ODD,
+    ONE_PAIR,
     Lamp,
     Maker,
     Places,
@@ -145,6 +146,7 @@ def test_a_second_run_copies_the_differences(pair: tuple[Backend, Backend]) -> N
     assert lamps(there) == lamps(here)
 
 
+@ONE_PAIR
 def test_rows_may_exchange_unique_values(pair: tuple[Backend, Backend]) -> None:
     """A second run copies rows that have exchanged their values of a unique index, in several batches."""
     here, there = pair
@@ -176,6 +178,7 @@ def test_a_changed_creation_time_arrives(places: Places) -> None:
     assert lamps(there) == lamps(here)
 
 
+@ONE_PAIR
 @pytest.mark.parametrize(("part", "share"), [("Checking the target", 0), ("Rows", 0.3), ("Rows", 0.9), ("Files", 0)])
 def test_a_run_may_be_interrupted_at_any_point(pair: tuple[Backend, Backend], part: str, share: float) -> None:
     """The next run continues an interrupted one, and each row is in the target once."""
@@ -201,6 +204,7 @@ def test_a_run_may_be_interrupted_at_any_point(pair: tuple[Backend, Backend], pa
     assert all_rows(there) == all_rows(here)
 
 
+@ONE_PAIR
 def test_the_source_may_be_written_during_a_run(pair: tuple[Backend, Backend]) -> None:
     """Runs while rows are inserted, changed and deleted do not fail, and the first one afterwards copies the rest."""
     here, there = pair

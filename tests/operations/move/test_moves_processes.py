@@ -143,6 +143,7 @@ class Sender:
             return False
 
 
+@LONG
 @pytest.mark.parametrize("target", ["postgres and s3"], indirect=True)
 def test_a_cut_over_loses_no_delivery(target: dict[str, str], tmp_path: Path) -> None:
     """A run while the app serves, a run while it is stopped, then the app on the target: each delivery has its effects
