@@ -11,7 +11,6 @@ from flask_convex_http.errors import RegistrationError
 from flask_convex_http.function_api.decoding import Decode, Decoders
 from flask_convex_http.function_api.encoding import Encode, Encoders, Form
 from flask_convex_http.function_api.names import Casing, wire_path
-from flask_convex_http.functions.arguments import hints_of
 from flask_convex_http.functions.function import Function
 
 _PATH = re.compile(r"[A-Za-z0-9_.]+(/[A-Za-z0-9_.]+)*(:[A-Za-z_][A-Za-z0-9_]*)?", re.ASCII)
@@ -37,7 +36,7 @@ class Endpoint:
         self.name = wire_path(function.name, surface.casing)
         where = f"The arguments of {function.name}"
         self.decode = _with_paging(function, surface.decoders.fields(function.argument_types, where))
-        returns = hints_of(function.handler).get("return", Any)
+        returns = function.result_type
         surface.decoders.of(returns)  # refuses fields that would collide
         self._encoders: dict[Form, Encode] = {form: made.of(returns) for form, made in surface.encoders.items()}
 

@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from flask_convex_http.functions.arguments import hints_of
 from flask_convex_http.functions.function import Function, Kind
 from flask_convex_http.validation.annotations import describe
 
@@ -55,7 +54,7 @@ def describe_function(function: Function[Any, Any]) -> FunctionDescription:
         _describe_argument(function.parameters[name], annotation)
         for name, annotation in function.argument_types.items()
     ]
-    returns = hints_of(function.handler).get("return", Any)
+    returns = function.result_type
     return FunctionDescription(
         function.name, function.kind, function.public, arguments, describe(returns), inspect.getdoc(function.handler)
     )

@@ -77,6 +77,7 @@ class Function(Generic[P, R_co]):
         self._where = f"{handler.__module__}.{handler.__qualname__}"
         self.parameters = parameters_of(handler, self._where)
         self.schema: Schema | None = None
+        self._hints: dict[str, Any] | None = None
         self._arguments: Arguments | None = None
         self._returns: Validator | None = None
         self.returns_little = self.takes_values = False
@@ -179,14 +180,24 @@ class Function(Generic[P, R_co]):
     @property
     def argument_types(self) -> dict[str, Any]:
         """The annotations by parameter name."""
-        hints = hints_of(self.handler)
+        hints = self._annotations()
         return {name: hints[name] for name in self.parameters}
+
+    @property
+    def result_type(self) -> Any:
+        """The annotation of the result."""
+        return self._annotations().get("return", Any)
+
+    def _annotations(self) -> dict[str, Any]:
+        """Return the annotations, which are read once: a function named `list` hides the class in those after it."""
+        if self._hints is None:
+            self._hints = hints_of(self.handler)
+        return self._hints
 
     def _compile(self) -> None:
         if self._arguments is not None:
             return
-        hints = hints_of(self.handler)
-        returns = hints.get("return", Any)
+        hints, returns = self._annotations(), self.result_type
         self.returns_little = returns is type(None) or kind_of(returns) in _LITTLE_KINDS or _is_id(returns)
         self._returns = None if returns is Any else Validator(returns, f"{self._where} -> {describe(returns)}")
         self._arguments = Arguments(self.parameters, hints, self._where)
