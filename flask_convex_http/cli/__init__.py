@@ -17,6 +17,7 @@ from flask.cli import AppGroup
 from flask_convex_http.cli.admin_keys import admin_key
 from flask_convex_http.cli.backups import backup, restore
 from flask_convex_http.cli.check import check
+from flask_convex_http.cli.codegen import codegen
 from flask_convex_http.cli.credentials import keys, tokens
 from flask_convex_http.cli.crons import crons
 from flask_convex_http.cli.database import data, migrate
@@ -60,6 +61,6 @@ for command in (
     *(run, functions, routes),
     *(keys, tokens, admin_key, files),
     *(scheduled, crons, worker, webhooks),
-    *(idempotency, openapi),
+    *(idempotency, openapi, codegen),
 ):
     convex_commands.add_command(command)
