@@ -128,14 +128,31 @@ class Calls:
 
     def _respond(self, call: Call, client: Client, site: Site, request_id: str, run: Run) -> Success | Error:
         try:
-            endpoint = self._find(call, client)
-            arguments = self._arguments(endpoint, call.args)
+            endpoint, arguments = self.resolve(call, client)
             caller = self._runtime.caller(Auth(client.identity), site).deeper()
-            return Success(self._encoded(endpoint, run(endpoint, arguments, caller), call.form))
+            return Success(self.encoded(endpoint, run(endpoint, arguments, caller), call.form))
         except ProtocolError:
             raise
         except Exception as error:
-            failure = failure_of(error, name=call.path, request_id=request_id, debug=self._debug())
+            return self.error(call, error, request_id)
+
+    def resolve(self, call: Call, client: Client) -> tuple[Endpoint, dict[str, Any]]:
+        """Return the function of a call, and its checked arguments.
+
+        Raises:
+            ProtocolError: The name of the function is not valid.
+            CallError: The client may call no such function, or the arguments do not match.
+        """
+        endpoint = self._find(call, client)
+        return endpoint, self._arguments(endpoint, call.args)
+
+    def error(self, call: Call, error: Exception, request_id: str) -> Error:
+        """Return the response to an error of a call.
+
+        Raises:
+            ProtocolError: The deployment could not run it.
+        """
+        failure = failure_of(error, name=call.path, request_id=request_id, debug=self._debug())
         return self._error(failure, call.form)
 
     def _find(self, call: Call, client: Client) -> Endpoint:
@@ -180,7 +197,12 @@ class Calls:
             return runtime.mutation(function, arguments, caller)
         return runtime.result(function, function.handler(runtime.action_ctx(caller), **arguments))
 
-    def _encoded(self, endpoint: Endpoint, value: Any, form: Form) -> Any:
+    def encoded(self, endpoint: Endpoint, value: Any, form: Form) -> Any:
+        """Return the result of a function as JSON.
+
+        Raises:
+            TypeError: Clients cannot receive it.
+        """
         try:
             return endpoint.encode(value, form)
         except ValueFormatError as error:

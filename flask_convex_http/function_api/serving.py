@@ -7,6 +7,8 @@ wins, by its exact path and by its prefix.
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
+import itertools
 import re
 from collections.abc import Callable
 from functools import partial
@@ -65,7 +67,9 @@ def serve(app: Flask, backend: Backend, options: FunctionApi) -> None:
     app.extensions[SURFACE] = surface
     calls = Calls(surface, backend.runtime, lambda: app.debug)
     views = Views(app, backend, calls, f"flask-convex-http {importlib.metadata.version('flask-convex-http')}")
-    _Routes(app, options).add_all(views)
+    routes = _Routes(app, options)
+    routes.add_all(views)
+    routes.add_sync(app, backend, calls)
 
 
 class _Routes:
@@ -88,6 +92,26 @@ class _Routes:
 
     def _add_below(self, name: str, methods: dict[str, Callable[[], Body]]) -> None:
         self._add(f"/api/<{_NAMED}({name!r}):{END}>", name.strip("/"), methods)
+
+    def add_sync(self, app: Flask, backend: Backend, calls: Calls) -> None:
+        """Add the sync protocol, unless its package is missing."""
+        if importlib.util.find_spec("websockets") is None:
+            return
+        from flask_convex_http.sync.serving import sync_views
+
+        views = sync_views(app, backend, calls, self._cors)
+        places = itertools.product(("/api", "/api/<version>"), (True, False))
+        for path, is_websocket in places:  # Werkzeug tells the requests that ask for one from others
+            app.add_url_rule(
+                f"{self._prefix}{path}/<{_NAMED}('sync'):{END}>",
+                "convex_sync",
+                views.sync,
+                methods=["GET"],
+                provide_automatic_options=False,
+                websocket=is_websocket,
+                merge_slashes=False,
+                strict_slashes=True,
+            )
 
     def _add(self, path: str, endpoint: str, methods: dict[str, Callable[[], Body]]) -> None:
         app, applier = self._app, cors_applier(self._cors, list(methods)) if self._cors is not None else None

@@ -1,0 +1,33 @@
+"""The limits on what one client, and all clients of a process, may hold."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class SyncLimits(msgspec.Struct, frozen=True):
+    """The limits of live queries in one process.
+
+    Attributes:
+        connections: The largest number of connections.
+        connections_of_one: The largest number of connections from one address.
+        message_bytes: The largest message of a client, in bytes.
+        queries: The largest number of queries that one connection subscribes to.
+        mutations: The largest number of mutations of one connection that wait.
+        actions: The largest number of actions of one connection that run.
+        connect_seconds: Seconds until the first message of a new connection.
+        ping_seconds: Seconds without another message after which the client is sent a `Ping`.
+        silence_seconds: Seconds without a sign of life of the client after which its connection is closed.
+        stall_seconds: Seconds for which a client may take nothing of what is sent to it.
+    """
+
+    connections: int = 10_000
+    connections_of_one: int = 1_000
+    message_bytes: int = 17 * 2**20
+    queries: int = 1_000
+    mutations: int = 1_000
+    actions: int = 100
+    connect_seconds: float = 10.0
+    ping_seconds: float = 15.0
+    silence_seconds: float = 120.0
+    stall_seconds: float = 30.0

@@ -1,0 +1,101 @@
+"""Finds the queries that a changed row concerns, among what thousands of them have read.
+
+The ranges of a table are grouped by the columns that they fix. In each group, a hash of the fixed values leads to the
+ranges that a row can belong to. So the time for a row depends on the number of groups, and not on that of queries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any, Generic, TypeVar
+
+from flask_convex_http.engines import Row
+from flask_convex_http.sync.read_sets import ReadRange, ReadSet
+
+W = TypeVar("W", bound=Hashable)
+
+
+class _Ranges(Generic[W]):
+    """The ranges with the same fixed values."""
+
+    __slots__ = ("partial", "whole")
+
+    def __init__(self) -> None:
+        self.whole: set[W] = set()
+        self.partial: dict[ReadRange, set[W]] = {}
+
+
+_Groups = dict[tuple[int, ...], dict[tuple[Any, ...], _Ranges[W]]]
+
+
+class RangeIndex(Generic[W]):
+    """The read sets of watchers. It belongs to one thread."""
+
+    def __init__(self) -> None:
+        self._documents: dict[str, set[W]] = {}
+        self._tables: dict[str, _Groups[W]] = {}
+
+    def add(self, watcher: W, reads: ReadSet) -> None:
+        """Watch what a read set has."""
+        for document_id in reads.documents:
+            self._documents.setdefault(document_id, set()).add(watcher)
+        for read in reads.ranges:
+            groups = self._tables.setdefault(read.table, {})
+            ranges = groups.setdefault(read.places, {}).setdefault(read.values, _Ranges())
+            (ranges.whole if read.is_whole else ranges.partial.setdefault(read, set())).add(watcher)
+
+    def remove(self, watcher: W, reads: ReadSet) -> None:
+        """Stop to watch what a read set has, as it was added."""
+        for document_id in reads.documents:
+            _discard(self._documents, document_id, watcher)
+        for read in reads.ranges:
+            self._remove_range(watcher, read)
+
+    def watches(self, table: str, document_id: str) -> bool:
+        """Return whether a change of a document may concern a watcher."""
+        return table in self._tables or document_id in self._documents
+
+    def concerned(self, table: str, document_id: str, before: Row | None, after: Row | None) -> set[W]:
+        """Return the watchers that have read a row, or would read it now.
+
+        Args:
+            table: The name of the table.
+            document_id: The id of the document.
+            before: The row before the change, None for a new one.
+            after: The row after the change, None for a deleted one.
+        """
+        found = set(self._documents.get(document_id, ()))
+        for places, values in self._tables.get(table, {}).items():
+            for row in (before, after):
+                ranges = None if row is None else values.get(tuple([row[place] for place in places]))
+                if ranges is None or row is None:
+                    continue
+                found |= ranges.whole
+                for read, watchers in ranges.partial.items():
+                    if read.has(row):
+                        found |= watchers
+        return found
+
+    def _remove_range(self, watcher: W, read: ReadRange) -> None:
+        groups = self._tables[read.table]
+        values = groups[read.places]
+        ranges = values[read.values]
+        if read.is_whole:
+            ranges.whole.discard(watcher)
+        else:
+            _discard(ranges.partial, read, watcher)
+        if ranges.whole or ranges.partial:
+            return
+        del values[read.values]
+        if not values:
+            del groups[read.places]
+        if not groups:
+            del self._tables[read.table]
+
+
+def _discard(sets: dict[Any, set[W]], key: Any, watcher: W) -> None:
+    """Remove a watcher from the set of a key, and the key with its last watcher."""
+    watchers = sets[key]
+    watchers.discard(watcher)
+    if not watchers:
+        del sets[key]
