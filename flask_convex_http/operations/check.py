@@ -27,6 +27,7 @@ from flask_convex_http.operations.progress import Meter, Progress
 from flask_convex_http.schema.documents import Column, Document, Table
 from flask_convex_http.schema.index_ranges import Segment
 from flask_convex_http.schema.system_tables import StoredFile
+from flask_convex_http.sqlite.file import DAMAGED
 from flask_convex_http.storage.files import Files
 
 #: The maximum number of sentences of one kind that are reported in full.
@@ -100,8 +101,10 @@ class Check:
                 raise
             notes.append("Documents and files were not checked: the database has to be migrated first")
         except EngineError as error:
-            lacks_remedy = not isinstance(error, UnavailableError) and "flask convex restore" not in str(error)
-            remedy = "; if the database is damaged, `flask convex restore` restores a backup" if lacks_remedy else ""
+            if isinstance(error, UnavailableError):
+                remedy = f": {error.detail}" if error.detail else ""
+            else:
+                remedy = "; if the database is damaged, `flask convex restore` restores a backup"
             problems.append(f"The check could not continue ({error}){remedy}")
         return self._findings
 
@@ -188,9 +191,9 @@ class Check:
             difference = self._difference(file)
         except BlobNotFoundError:
             difference = f"The file {file.id} has no bytes, or not all of them"
-        except UnavailableError:  # no fault of this file
-            raise
         except EngineError as error:
+            if isinstance(error, UnavailableError) and DAMAGED not in error.detail:  # no fault of this file
+                raise
             return f"The bytes of the file {file.id} cannot be read: {error}"
         return difference and f"{difference}; {remedy}"
 

@@ -50,6 +50,14 @@ _RETIREMENT_SECONDS = 1.0
 _pid = os.getpid()
 
 
+def is_damage(error: Exception) -> bool:
+    """Return whether a driver's error means that the file is damaged (SQLITE_CORRUPT) or no database (SQLITE_NOTADB).
+
+    It is no subclass of the other errors.
+    """
+    return type(error) is sqlite3.DatabaseError
+
+
 def this_process() -> int:
     """Return the id of this process without a system call, of which a request would make five."""
     return _pid

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from flask_convex_http.errors import ConvexHTTPError, EngineError, UnavailableError
 from flask_convex_http.log import logger_of
 from flask_convex_http.sqlite.checkpoints import LOG_BYTES, Checkpoints, fold_log
-from flask_convex_http.sqlite.connections import REPLACED, Connection, Connections, sqlite3
+from flask_convex_http.sqlite.connections import REPLACED, Connection, Connections, is_damage, sqlite3
 from flask_convex_http.sqlite.durable_files import make_folder
 from flask_convex_http.sqlite.open_files import OpenFiles, identity
 from flask_convex_http.sqlite.rights import create_private
@@ -28,8 +28,8 @@ T = TypeVar("T")
 #: Defaults: the seconds for which a write waits, and the number of writes that may wait.
 WRITE_TIMEOUT, WRITE_QUEUE = 10.0, 1000
 _STATEMENTS_KEPT = 512
-#: SQLITE_NOTADB and SQLITE_CORRUPT.
-_DAMAGED = ("file is not a database", "database disk image is malformed")
+#: A part of the detail of an error about a damaged file.
+DAMAGED = "is damaged or no database"
 _REMEDY = "restore a backup with `flask convex restore`, or create an empty database with `flask convex migrate`"
 
 
@@ -106,7 +106,7 @@ class SQLiteFile:
         try:
             yield
         except sqlite3.Error as error:
-            raise self._translate(error) from error
+            raise self.translate(error) from error
 
     def oldest_wait(self) -> float:
         """Return the seconds for which the oldest waiting write of this process has waited, or 0."""
@@ -118,7 +118,7 @@ class SQLiteFile:
         self._writer.close()
 
     def _new_writer(self) -> Writer:
-        return Writer(self.path, self.connections, self._translate, timeout=self._timeout, depth=self._depth)
+        return Writer(self.path, self.connections, self.translate, timeout=self._timeout, depth=self._depth)
 
     def start_in_child(self) -> None:
         """Start without connections and without a writer thread in a child of fork()."""
@@ -141,7 +141,7 @@ class SQLiteFile:
         except sqlite3.Error as error:
             if found is None:
                 self.connections.generation += 1  # its tables have to be looked at again
-            raise self._translate(error) from error
+            raise self.translate(error) from error
         try:
             connection.execute("PRAGMA wal_autocheckpoint = 0")  # see checkpoints
             connection.execute(f"PRAGMA page_size = {self._page_bytes}")
@@ -158,7 +158,7 @@ class SQLiteFile:
         except BaseException as error:
             connection.close()
             if isinstance(error, sqlite3.Error):
-                raise self._translate(error) from error
+                raise self.translate(error) from error
             raise
         return connection
 
@@ -198,34 +198,27 @@ class SQLiteFile:
             self.path,
         )
 
-    def _translate(self, error: Exception) -> ConvexHTTPError:
+    def translate(self, error: Exception) -> ConvexHTTPError:
         """Return the package's error for one of the driver's, with the path and the cause for the operator."""
         translated = self._to_error(error)
-        if str(error) in _DAMAGED:
-            remedy = f"{self.path} is damaged or no database, and `flask convex restore` restores a backup"
-            return EngineError(f"{translated}; {remedy}")
         if isinstance(translated, UnavailableError):
-            self.explain(translated, str(error))
+            translated.detail = translated.detail or self._cause(error)
         return translated
 
-    def explain(self, error: UnavailableError, text: str) -> None:
-        """Add the path and the cause to an error, for the operator, unless it has them.
-
-        Args:
-            error: The error.
-            text: The driver's message.
-        """
-        error.detail = error.detail or self._cause(text)
-
-    def _cause(self, text: str) -> str:
+    def _cause(self, error: Exception) -> str:
         if not self.path.exists():
             return f"{self.path} does not exist; {_REMEDY}"
+        if is_damage(error):
+            return (
+                f"{self.path} {DAMAGED}; `flask convex check` looks for the damage, and `flask convex "
+                "restore` restores a backup"
+            )
         for place in (self.path.parent, self.path):
             if not os.access(place, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
                 is_read_only = os.statvfs(place).f_flag & os.ST_RDONLY
                 cause = "is on a read-only file system" if is_read_only else "cannot be written by the user of the app"
                 return f"{place} {cause}; SQLite writes the database and files beside it"
-        return f"{self.path}: {text}"
+        return f"{self.path}: {error}"
 
     def _write_ahead(self, connection: Any) -> None:
         # SQLite does not wait for the change to WAL mode, so the second of two processes that create a file would fail.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask_convex_http.sqlite.connections import sqlite3
+from flask_convex_http.sqlite.connections import is_damage, sqlite3
 
 
 def faults(connection: Any) -> list[str]:
@@ -16,8 +16,3 @@ def faults(connection: Any) -> list[str]:
             raise
         return [str(error)]
     return [] if found == ["ok"] else found
-
-
-def is_damage(error: Exception) -> bool:
-    """Return whether a driver's error means that the file is damaged. It is no subclass of the other errors."""
-    return type(error) is sqlite3.DatabaseError

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from flask_convex_http.errors import EngineError, OverloadedError
-from flask_convex_http.sqlite.connections import sqlite3
+from flask_convex_http.sqlite.connections import is_damage, sqlite3
 from flask_convex_http.sqlite.durable_files import file_errors, make_folder, rename_durably
 from flask_convex_http.sqlite.file import SQLiteFile
-from flask_convex_http.sqlite.integrity import faults, is_damage
+from flask_convex_http.sqlite.integrity import faults
 from flask_convex_http.sqlite.page_copy import PAGES, Progress, copy_pages, driver_progress
 from flask_convex_http.sqlite.process_lock import ProcessLock
 from flask_convex_http.sqlite.unfinished import new_file

@@ -375,11 +375,11 @@ def test_what_a_failing_handler_has_caused(tmp_path: Path) -> None:
     [
         (lambda ctx: ctx.run_action(call_a_shop), "ctx.run_action is for actions"),
         (lambda ctx: ctx.once("key", lambda token: None), "ctx.once is for actions"),
-        (lambda ctx: ctx.storage.store(b"x"), "no attribute 'store'"),
+        (lambda ctx: ctx.storage.get("x"), "no attribute 'get'"),
         (lambda ctx: ctx.db.system.delete("_webhooks_1"), "no attribute 'delete'"),
         (lambda ctx: ctx.db.insert("x"), ""),
     ],
-    ids=["action", "once", "store", "system", "nothing"],
+    ids=["action", "once", "get", "system", "nothing"],
 )
 def test_what_a_handler_may_not_do(body: Callable[[Any], Any], message: str, tmp_path: Path) -> None:
     """A handler is a mutation: an operation outside the transaction is refused, and fails it."""

@@ -10,8 +10,8 @@ from typing import Any
 from flask_convex_http.engines.readiness import pending_steps
 from flask_convex_http.engines.sqlite.schema import SQLiteSchema
 from flask_convex_http.schema.documents import Schema
-from flask_convex_http.sqlite.connections import sqlite3
-from flask_convex_http.sqlite.integrity import faults, is_damage
+from flask_convex_http.sqlite.connections import is_damage, sqlite3
+from flask_convex_http.sqlite.integrity import faults
 
 
 def check(connection: Any, schema: Schema) -> list[str]:

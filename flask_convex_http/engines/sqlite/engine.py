@@ -21,7 +21,7 @@ from flask_convex_http.engines.sqlite.errors import translate
 from flask_convex_http.engines.sqlite.snapshots import SQLiteSnapshot
 from flask_convex_http.engines.sqlite.statements import SQLiteStatements
 from flask_convex_http.engines.sqlite.transactions import SQLiteTransaction
-from flask_convex_http.errors import ConfigurationError, UnavailableError
+from flask_convex_http.errors import ConfigurationError
 from flask_convex_http.schema.documents import Schema, Table
 from flask_convex_http.schema.migrations import Migration, MigrationStep
 from flask_convex_http.sqlite.connections import DRIVER_ERRORS, sqlite3
@@ -82,6 +82,7 @@ class SQLiteEngine:
             depth=writer_queue,
         )
         self._connections = self._file.connections
+        self._translate = self._file.translate
         self._statements = SQLiteStatements()
         self._ready: int | None = None  # the generation of connections whose file has the tables
         self._remove_folder = weakref.finalize(self, _remove, folder, os.getpid()) if folder else None
@@ -110,7 +111,7 @@ class SQLiteEngine:
         """Open a snapshot that lasts as long as a `with` statement."""
         if self._ready != self._connections.generation:
             self._check_ready()
-        return SQLiteSnapshot(self._connections, self._statements, self.schema)
+        return SQLiteSnapshot(self._connections, self._statements, self._translate)
 
     def lookup(self, table: Table[Any], values: Mapping[str, Any], *, timeout: float | None = None) -> Row | None:
         """Return the row that has these values in a unique index, or None. A read never waits, so no timeout ends."""
@@ -122,7 +123,7 @@ class SQLiteEngine:
                 self._statements.lookup(table, tuple(values)), tuple(values.values())
             ).fetchone()
         except DRIVER_ERRORS as error:
-            raise translate(error, self.schema) from error
+            raise self._translate(error) from error
         finally:
             self._connections.give(process, connection)
         return row
@@ -136,13 +137,9 @@ class SQLiteEngine:
         self._check_ready()
 
         def run(connection: Any) -> T:
-            transaction = SQLiteTransaction(connection, self._statements, self.schema)
+            transaction = SQLiteTransaction(connection, self._statements, self._translate)
             try:
                 return work(transaction)
-            except UnavailableError as error:
-                if error.by_engine:
-                    self._file.explain(error, str(error.__cause__))
-                raise
             finally:
                 transaction.end()
 

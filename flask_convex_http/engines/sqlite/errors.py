@@ -13,7 +13,7 @@ from flask_convex_http.errors import (
 from flask_convex_http.log import logger_of
 from flask_convex_http.schema.documents import Schema
 from flask_convex_http.schema.tables import unique_violation
-from flask_convex_http.sqlite.connections import DISK_FAILURES, sqlite3
+from flask_convex_http.sqlite.connections import DISK_FAILURES, is_damage, sqlite3
 
 logger = logger_of("database")
 
@@ -35,7 +35,7 @@ def translate(error: Exception, schema: Schema) -> ConvexHTTPError:
         return EngineError("An integer does not fit 64 bits")
     if isinstance(error, sqlite3.OperationalError) and text.startswith("database") and "locked" in text:
         return OverloadedError("The database is busy with other writes; try again in a moment")
-    if isinstance(error, sqlite3.OperationalError) and text in DISK_FAILURES:
+    if is_damage(error) or (isinstance(error, sqlite3.OperationalError) and text in DISK_FAILURES):
         return UnavailableError(f"The database cannot be used at the moment: {text}", by_engine=True)
     if isinstance(error, sqlite3.OperationalError) and any(part in text for part in _MISSING):
         logger.error("%s: %s", OTHER_RELEASE, text)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from flask_convex_http.engines.base import Row
 from flask_convex_http.engines.read_budget import ReadBudget
-from flask_convex_http.engines.sqlite.errors import translate
 from flask_convex_http.engines.sqlite.statements import SQLiteStatements
-from flask_convex_http.errors import EngineError
-from flask_convex_http.schema.documents import Schema
+from flask_convex_http.errors import ConvexHTTPError, EngineError
 from flask_convex_http.schema.index_ranges import Segment
 from flask_convex_http.schema.tables import Table
 from flask_convex_http.sqlite.connections import DRIVER_ERRORS, sqlite3
+
+#: Returns the package's error for one of the driver's.
+Translate = Callable[[Exception], ConvexHTTPError]
 
 
 class SQLiteReader:
@@ -23,15 +24,15 @@ class SQLiteReader:
     Args:
         connection: The connection to read by.
         statements: The SQL.
-        schema: The tables, to name them in errors.
+        translate: Returns the package's error for one of the driver's.
     """
 
-    __slots__ = ("_connection", "_schema", "_statements", "_streams")
+    __slots__ = ("_connection", "_statements", "_streams", "_translate")
 
-    def __init__(self, connection: Any, statements: SQLiteStatements, schema: Schema) -> None:
+    def __init__(self, connection: Any, statements: SQLiteStatements, translate: Translate) -> None:
         self._connection = connection
         self._statements = statements
-        self._schema = schema
+        self._translate = translate
         self._streams: weakref.WeakSet[SQLiteStream] | None = None
 
     def get(self, table: Table[Any], document_id: str) -> Row | None:
@@ -39,7 +40,7 @@ class SQLiteReader:
         try:
             row: Row | None = self._connection.execute(self._statements.get(table), (document_id,)).fetchone()
         except DRIVER_ERRORS as error:
-            raise translate(error, self._schema) from error
+            raise self._translate(error) from error
         return row
 
     def select(
@@ -57,7 +58,7 @@ class SQLiteReader:
             cursor = self._connection.execute(sql, values)
             rows: list[Row] = cursor.fetchall() if budget is None else budget.collect(table, cursor)
         except DRIVER_ERRORS as error:
-            raise translate(error, self._schema) from error
+            raise self._translate(error) from error
         return rows
 
     def count(self, table: Table[Any]) -> int:
@@ -65,7 +66,7 @@ class SQLiteReader:
         try:
             (rows,) = self._connection.execute(f'SELECT count(*) FROM "{table.name}"').fetchone()
         except DRIVER_ERRORS as error:
-            raise translate(error, self._schema) from error
+            raise self._translate(error) from error
         return int(rows)
 
     def is_ordered_by_time(self, table: Table[Any]) -> bool:
@@ -76,9 +77,9 @@ class SQLiteReader:
         """Yield the rows of a segment, in its order, as they are fetched."""
         sql, values = self._statements.scan(table, segment, descending, None)
         try:
-            stream = SQLiteStream(self._connection.execute(sql, values), self._schema)
+            stream = SQLiteStream(self._connection.execute(sql, values), self._translate)
         except DRIVER_ERRORS as error:
-            raise translate(error, self._schema) from error
+            raise self._translate(error) from error
         if self._streams is None:
             self._streams = weakref.WeakSet()  # weak: a stream without references needs no closing
         self._streams.add(stream)
@@ -96,13 +97,13 @@ class SQLiteStream:
 
     Args:
         cursor: A cursor that has executed the SELECT.
-        schema: The tables, to name them in errors.
+        translate: Returns the package's error for one of the driver's.
     """
 
-    def __init__(self, cursor: Any, schema: Schema) -> None:
+    def __init__(self, cursor: Any, translate: Translate) -> None:
         self._cursor = cursor
         self._rows: Iterator[Row] = cursor
-        self._schema = schema
+        self._translate = translate
         self._is_detached = self._is_closed = False
 
     def __iter__(self) -> Iterator[Row]:
@@ -114,7 +115,7 @@ class SQLiteStream:
         try:
             return next(self._rows)
         except sqlite3.Error as error:
-            raise translate(error, self._schema) from error
+            raise self._translate(error) from error
 
     def detach(self) -> None:
         """Fetch all remaining rows, so that later writes do not show in them."""

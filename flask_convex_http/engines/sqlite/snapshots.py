@@ -8,10 +8,8 @@ from typing import Any
 
 from flask_convex_http.engines.base import Row
 from flask_convex_http.engines.read_budget import ReadBudget
-from flask_convex_http.engines.sqlite.errors import translate
-from flask_convex_http.engines.sqlite.readers import ENDED, SQLiteReader
+from flask_convex_http.engines.sqlite.readers import ENDED, SQLiteReader, Translate
 from flask_convex_http.engines.sqlite.statements import SQLiteStatements
-from flask_convex_http.schema.documents import Schema
 from flask_convex_http.schema.index_ranges import Segment
 from flask_convex_http.schema.tables import Table
 from flask_convex_http.sqlite.connections import DRIVER_ERRORS, Connections, sqlite3, this_process
@@ -27,13 +25,13 @@ class SQLiteSnapshot(SQLiteReader):
     Args:
         connections: The connections to the file.
         statements: The SQL.
-        schema: The tables, to name them in errors.
+        translate: Returns the package's error for one of the driver's.
     """
 
     __slots__ = ("_connections", "_first", "_own", "_process")
 
-    def __init__(self, connections: Connections, statements: SQLiteStatements, schema: Schema) -> None:
-        super().__init__(ENDED, statements, schema)
+    def __init__(self, connections: Connections, statements: SQLiteStatements, translate: Translate) -> None:
+        super().__init__(ENDED, statements, translate)
         self._connections = connections
         #: The cursor that keeps the view: of the first `get`, or of BEGIN.
         self._first: Any = None
@@ -66,7 +64,7 @@ class SQLiteSnapshot(SQLiteReader):
             self._first = self._connection.execute(self._statements.get_and_stay(table), (document_id,))
             row: Row = self._first.fetchone()
         except DRIVER_ERRORS as error:
-            raise translate(error, self._schema) from error
+            raise self._translate(error) from error
         return None if row[0] is None else row
 
     def select(
@@ -98,7 +96,7 @@ class SQLiteSnapshot(SQLiteReader):
         try:
             self._first = self._connection.execute("BEGIN")
         except DRIVER_ERRORS as error:
-            raise translate(error, self._schema) from error
+            raise self._translate(error) from error
 
     def _end_view(self) -> None:
         if self._streams is not None:

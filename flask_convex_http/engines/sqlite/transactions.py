@@ -7,10 +7,8 @@ from types import TracebackType
 from typing import Any
 
 from flask_convex_http.engines.base import Row
-from flask_convex_http.engines.sqlite.errors import translate
-from flask_convex_http.engines.sqlite.readers import ClosedConnection, SQLiteReader
+from flask_convex_http.engines.sqlite.readers import ClosedConnection, SQLiteReader, Translate
 from flask_convex_http.engines.sqlite.statements import SQLiteStatements
-from flask_convex_http.schema.documents import Schema
 from flask_convex_http.schema.index_ranges import Segment
 from flask_convex_http.schema.tables import Table
 from flask_convex_http.sqlite.connections import DRIVER_ERRORS
@@ -21,8 +19,8 @@ class SQLiteTransaction(SQLiteReader):
 
     __slots__ = ("_pending",)
 
-    def __init__(self, connection: Any, statements: SQLiteStatements, schema: Schema) -> None:
-        super().__init__(connection, statements, schema)
+    def __init__(self, connection: Any, statements: SQLiteStatements, translate: Translate) -> None:
+        super().__init__(connection, statements, translate)
         #: The savepoints whose blocks have begun, and have not written anything.
         self._pending: list[SQLiteSavepoint] = []
 
@@ -50,7 +48,7 @@ class SQLiteTransaction(SQLiteReader):
         try:
             row: Row | None = self._connection.execute(sql, tuple(values.values())).fetchone()
         except DRIVER_ERRORS as error:
-            raise translate(error, self._schema) from error
+            raise self._translate(error) from error
         return row
 
     def claim(self, table: Table[Any], segment: Segment, *, limit: int) -> list[Row]:
@@ -111,7 +109,7 @@ class SQLiteTransaction(SQLiteReader):
             count: int = self._connection.execute(sql, values).rowcount
         except DRIVER_ERRORS as error:
             self._close_if_rolled_back()
-            raise translate(error, self._schema) from error
+            raise self._translate(error) from error
         return count
 
     def _close_if_rolled_back(self) -> None:

@@ -38,7 +38,7 @@ from flask_convex_http.errors import (
     UnavailableError,
 )
 from flask_convex_http.sqlite.backups import SQLiteBackups
-from flask_convex_http.sqlite.connections import DISK_FAILURES
+from flask_convex_http.sqlite.connections import DISK_FAILURES, is_damage
 from flask_convex_http.sqlite.file import WRITE_TIMEOUT, SQLiteFile
 from flask_convex_http.sqlite.integrity import faults
 from flask_convex_http.storage.blobs import sqlite_space
@@ -364,5 +364,5 @@ def _translate(error: Exception) -> ConvexHTTPError:
     # "locked" is in the messages of SQLITE_BUSY and SQLITE_LOCKED; not every driver has their codes
     if "locked" in str(error):
         return OverloadedError("The file store is busy: try again in a moment")
-    kind = UnavailableError if str(error) in DISK_FAILURES else EngineError
+    kind = UnavailableError if str(error) in DISK_FAILURES or is_damage(error) else EngineError
     return kind(f"The file store failed: {error}")

@@ -124,14 +124,16 @@ def test_a_full_disk_rolls_back_the_whole_transaction(engine: SQLiteEngine) -> N
 
 @pytest.mark.parametrize("content", [b"this is no database, but it is long enough to be taken for one" * 99, b"short"])
 def test_a_file_that_is_no_database(tmp_path: Path, content: bytes) -> None:
-    """A file that is no database raises an EngineError, which names it and the remedy, and is not changed."""
+    """A file that is no database raises an UnavailableError, whose detail names it and the remedy, and is kept."""
     path = tmp_path / "convex.db"
     path.write_bytes(content)
     with closing(SQLiteEngine(path, SCHEMA)) as engine:
         for use in (lambda: prices(engine), lambda: increment(engine, "a"), lambda: migrate(engine)):
-            with pytest.raises(EngineError, match="SQLite: ") as caught:
+            with pytest.raises(
+                UnavailableError, match="cannot be used at the moment: file is not a database"
+            ) as caught:
                 use()
-            assert f"{path} is damaged or no database, and `flask convex restore` restores" in str(caught.value)
+            assert caught.value.detail.startswith(f"{path} is damaged or no database; `flask convex check` looks for")
     assert path.read_bytes() == content
 
 
