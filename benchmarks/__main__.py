@@ -1,6 +1,17 @@
 """All benchmarks: `make bench`."""
 
-from benchmarks import http_writes, idempotent, jobs, json_web_tokens, postgres, reads, views, webhooks, writes
+from benchmarks import (
+    http_writes,
+    idempotent,
+    idempotent_http,
+    jobs,
+    json_web_tokens,
+    postgres,
+    reads,
+    views,
+    webhooks,
+    writes,
+)
 from benchmarks.harness import print_table
 
 
@@ -14,6 +25,7 @@ def main() -> None:
     http_writes.print_lines()
     jobs.print_lines()
     webhooks.print_lines()
+    idempotent_http.print_lines()
     postgres.print_lines()
 
 
