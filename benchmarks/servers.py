@@ -117,6 +117,19 @@ def gunicorn(app: str, threads: int, workers: int = WORKERS) -> list[str]:
     ]
 
 
+def granian(app: str, threads: int) -> list[str]:
+    """Return the command that serves an app with granian, as `make serve SERVER=granian` does.
+
+    Args:
+        app: The factory, such as `module:create_app('argument')`.
+        threads: The threads of each worker.
+    """
+    return [
+        *(sys.executable, "-m", "flask_convex_http.granian", "--port", "{port}", "--log-level", "warning"),
+        *("--workers", str(WORKERS), "--blocking-threads", str(threads), app),
+    ]
+
+
 def fastify(database: Path, durability: str, processes: int) -> list[str]:
     """Return the command that serves the endpoint with Fastify and better-sqlite3, once they are installed."""
     return ["node", str(_FASTIFY / "server.js"), "{port}", str(database), durability, str(processes)]

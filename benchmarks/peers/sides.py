@@ -122,6 +122,16 @@ class Ours(Side):
         return servers.gunicorn(app, THREADS)
 
 
+class OursWithGranian(Ours):
+    """This package, served by granian."""
+
+    __slots__ = ()
+
+    def command(self, app: str) -> list[str]:
+        """Return the command that serves an app."""
+        return servers.granian(app, THREADS)
+
+
 class ByHand(Side):
     """Frameworks with `sqlite3` or better-sqlite3 by hand, on the same table."""
 
@@ -194,6 +204,7 @@ def _fill_pocketbase(database: Path) -> list[str]:
 OURS = Ours("flask_convex_http", "full")
 SIDES: tuple[Side, ...] = (
     OURS,
+    OursWithGranian("flask_convex_http, granian", "full"),
     Ours("flask_convex_http at NORMAL", "normal"),
     PocketBase("PocketBase", "normal"),
     ByHand("Flask", "full"),
