@@ -306,6 +306,11 @@ class Provider(ABC):
         return type(self).timestamp is not Provider.timestamp
 
     @property
+    def tolerance(self) -> Tolerance:
+        """How far a signed time may be from now."""
+        return self._tolerance
+
+    @property
     def window(self) -> timedelta:
         """How long the same delivery may be sent again, by its sender or as a replay within the tolerance."""
         return max(self.profile.window, self._tolerance.window if self.signs_time else timedelta(0))

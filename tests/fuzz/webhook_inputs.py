@@ -6,21 +6,68 @@ accepts it too.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from itertools import product
 
-from flask_convex_http.errors import VerificationError
+from flask_convex_http.errors import VerificationError, VerificationUnavailableError
+from flask_convex_http.testing.provider_suite import ProviderContract
 from flask_convex_http.webhooks import Delivery, Provider
 from flask_convex_http.webhooks.configured import ConfiguredProvider
+from flask_convex_http.webhooks.events import SignedRequest
 from tests.webhooks.providers.catalogue import provider_senders
 from tests.webhooks.senders import BODY, Headers, Sender
 from tests.webhooks.senders import SENDERS as GENERIC_SENDERS
 from tests.webhooks.test_agreement import VENDORS
 
-SENDERS = GENERIC_SENDERS | provider_senders()
-_PROVIDERS = {name: sender.provider() for name, sender in SENDERS.items()}
+
+@dataclass(frozen=True)
+class Target:
+    """A provider, and the delivery that the fuzzer changes.
+
+    Attributes:
+        provider: The provider.
+        genuine: Signs the delivery at a time in milliseconds.
+        needed: The required headers.
+        signs_body: Whether the signature covers the bytes of the body.
+        now: The time of the delivery, if it is not the current one.
+    """
+
+    provider: Provider
+    genuine: Callable[[float], SignedRequest]
+    needed: Sequence[str]
+    signs_body: bool
+    now: float | None = None
+
+    @classmethod
+    def of_sender(cls, sender: Sender) -> "Target":
+        """Return the target of a sender of `senders.py`."""
+
+        def genuine(now: float) -> SignedRequest:
+            return SignedRequest(body=sender.body, headers=sender.headers(at=int(now // 1000)))
+
+        return cls(sender.provider(), genuine, sender.needed, sender.signs_body)
+
+    @classmethod
+    def of_contract(cls, case: ProviderContract) -> "Target":
+        """Return the target of a provider's contract."""
+        provider = case.provider(case.secret)
+        needed = [names[0] for names in provider.required_headers]
+        signs_body = "body" in provider.profile.signed
+        return cls(provider, partial(case.request, case.secret, case.body), needed, signs_body, case.now)
+
+    def request(self) -> tuple[SignedRequest, float]:
+        """Return a genuine delivery, and its time."""
+        now = time.time() * 1000 if self.now is None else self.now
+        return self.genuine(now), now
+
+
+SENDERS = {name: Target.of_sender(sender) for name, sender in GENERIC_SENDERS.items()} | {
+    name: Target.of_contract(case) for name, case in provider_senders().items()
+}
 _NAMES = sorted(SENDERS)
-_REASONS = ("missing-header", "malformed", "too-old", "too-new", "no-match")
+_REASONS = ("missing-header", "malformed", "too-old", "too-new", "no-match", "unavailable")
 #: Headers that are read and are not signed.
 _FURTHER = ("Content-Type", "X-GitHub-Delivery", "X-GitHub-Event", "X-Shopify-Webhook-Id", "X-Shopify-Topic")
 
@@ -52,14 +99,15 @@ def one_input(data: bytes) -> None:
         return
     name = _NAMES[data[0] % len(_NAMES)]
     parts = iter(data[2:].split(b"\xff"))
-    headers = _headers(SENDERS[name], data[1], parts)
+    target = SENDERS[name]
+    headers = _headers(target, data[1], parts)
     body = b"\xff".join(parts)
-    _check_forgery(_PROVIDERS[name], headers, body)
-    _check_reading(_PROVIDERS[name], headers, body)
+    _check_forgery(target.provider, headers, body)
+    _check_reading(target.provider, headers, body)
     _check_change(name, headers, body)
 
 
-def _headers(sender: Sender, chosen: int, parts: Iterator[bytes]) -> Headers:
+def _headers(sender: Target, chosen: int, parts: Iterator[bytes]) -> Headers:
     names = [*sender.needed, *_FURTHER]
     # A server decodes the bytes of headers as ISO-8859-1.
     return {name: next(parts, b"").decode("latin-1") for bit, name in enumerate(names) if chosen >> bit & 1}
@@ -87,21 +135,21 @@ def _check_reading(provider: Provider, headers: Headers, body: bytes) -> None:
 
 def _check_change(name: str, headers: Headers, body: bytes) -> None:
     """Check that a genuine delivery changed by the input is only accepted with its own body."""
-    sender = SENDERS[name]
-    good = sender.headers(at=int(time.time()))
+    target = SENDERS[name]
+    request, now = target.request()
+    good, genuine = dict(request.headers), request.body
     # The headers, the body or both may change.
     received = {**good, **{key: _changed(good.get(key, ""), value) for key, value in headers.items()}}
-    genuine = sender.body
     sent = _changed(genuine.decode("latin-1"), body.decode("latin-1")).encode("latin-1") if body else genuine
-    if _verdict(lambda: _PROVIDERS[name].verify_signature(received, sent)) != "accepted":
+    if _verdict(lambda: target.provider.verify_signature(received, sent, now=now, url=request.url)) != "accepted":
         return
-    assert _is_same(name, sent) or not sender.signs_body, f"{name} accepted another body: {received} {sent!r}"
+    assert _is_same(target, genuine, sent) or not target.signs_body, f"{name} accepted another body: {sent!r}"
     assert name not in VENDORS or VENDORS[name](_strictly(name, received), sent), f"only {name} accepts {received}"
 
 
-def _is_same(name: str, sent: bytes) -> bool:
+def _is_same(target: Target, genuine: bytes, sent: bytes) -> bool:
     """Return whether a body is the genuine one, or a form with the same fields for a sender that signs these."""
-    provider, genuine = _PROVIDERS[name], SENDERS[name].body
+    provider = target.provider
     if sent == genuine or not isinstance(provider, ConfiguredProvider):
         return sent == genuine
     contents = {provider.signed_content(Delivery({}, body, 0)) for body in (sent, genuine)}
@@ -123,7 +171,7 @@ def _strictly(name: str, headers: Headers) -> Headers:
     key = next((key for key in headers if key in ("svix-signature", "webhook-signature")), None)
     if key is None:
         return headers
-    good = SENDERS[name].headers(at=int(headers[key.replace("signature", "timestamp")]))[key]
+    good = SENDERS[name].genuine(1000.0 * int(headers[key.replace("signature", "timestamp")])).headers[key]
     return {**headers, key: " ".join(entry for entry in headers[key].split(" ") if entry == good)}
 
 
@@ -132,4 +180,6 @@ def _verdict(attempt: Callable[[], object]) -> str:
         attempt()
     except VerificationError as error:
         return error.reason
+    except VerificationUnavailableError:  # it names a key that does not exist
+        return "unavailable"
     return "accepted"

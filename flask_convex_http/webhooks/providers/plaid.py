@@ -90,7 +90,7 @@ class Plaid(Provider):
             raise RegistrationError(f"environment must be one of {', '.join(_APIS)}, not {environment!r}")
         self._client_id = client_id.strip()
         self._url = f"{_checked_url(api_url) if api_url else _APIS[environment]}/webhook_verification_key/get"
-        self._public_keys: RemoteDocuments[_PublicKey] = RemoteDocuments("Plaid", self._fetched_key)
+        self._public_keys: RemoteDocuments[PublicKey] = RemoteDocuments("Plaid", self._fetched_key)
 
     def with_secrets(self, secrets: Secrets) -> Self:
         """Return a provider like this one that fetches keys with other secrets."""
@@ -127,7 +127,7 @@ class Plaid(Provider):
             payload=payload,
         )
 
-    def _fetched_key(self, key_id: str) -> _PublicKey:
+    def _fetched_key(self, key_id: str) -> PublicKey:
         """Fetch a key with the first secret that Plaid accepts.
 
         Raises:
@@ -138,7 +138,7 @@ class Plaid(Provider):
             request = {"client_id": self._client_id, "secret": secret.decode(), "key_id": key_id}
             try:
                 _, body = fetch(self._url, body=msgspec.json.encode(request))
-                return _PublicKey(msgspec.json.decode(body))
+                return PublicKey(msgspec.json.decode(body))
             except FetchError as error:
                 problem = error
             except Exception as error:  # whatever is wrong with a key, it is no key
@@ -146,7 +146,7 @@ class Plaid(Provider):
         raise problem
 
 
-class _PublicKey:
+class PublicKey:
     """A key as Plaid's API returns it. An expired one verifies nothing."""
 
     def __init__(self, document: Any) -> None:

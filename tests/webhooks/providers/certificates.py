@@ -13,6 +13,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
+from flask_convex_http.identities.fetch import FetchError
+from flask_convex_http.webhooks.remote import RemoteDocuments
+
 
 @cache
 def rsa_key(name: str) -> rsa.RSAPrivateKey:
@@ -40,6 +43,17 @@ def certificate(name: str, *, days: int = 1) -> bytes:
         .sign(rsa_key(name), hashes.SHA256())
     )
     return built.public_bytes(serialization.Encoding.PEM)
+
+
+def serving_from_memory(documents: dict[str, bytes]) -> RemoteDocuments[x509.Certificate]:
+    """Return certificates by their URL, as if they were fetched."""
+
+    def load(url: str) -> x509.Certificate:
+        if url not in documents:
+            raise FetchError(f"{url} does not exist")
+        return x509.load_pem_x509_certificate(documents[url])
+
+    return RemoteDocuments("the tests", load)
 
 
 @dataclass

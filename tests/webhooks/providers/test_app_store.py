@@ -14,8 +14,11 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from flask_convex_http import AppStore, RegistrationError, VerificationError
+from flask_convex_http import AppStore, Provider, RegistrationError, VerificationError
+from flask_convex_http.testing.provider_suite import ProviderContract
+from flask_convex_http.webhooks.events import SignedRequest
 from flask_convex_http.webhooks.samples.events import event_types, sample_events
+from tests.lengths import examples
 from tests.webhooks.providers.certificates import certificate
 
 APP, NUMBER = "com.example.shop", 1234567890
@@ -93,22 +96,42 @@ def app_store(**options: Any) -> AppStore:
     return AppStore(**{"bundle_id": APP, "app_apple_id": NUMBER, "root_certificates": [root], **options})
 
 
+class TestAppStore(ProviderContract):
+    """The contract. The secrets are the names of keys."""
+
+    body = json.dumps(notification()).encode()
+    secret, other_secret = "signer", "forger"
+    most_random = examples(100, sample=5)
+
+    def provider(self, secret: str) -> Provider:
+        """Return the provider, which has no secret."""
+        return app_store()
+
+    def request(self, secret: str, body: bytes, now: float) -> SignedRequest:
+        """Sign the body with a key."""
+        return SignedRequest(body=json.dumps({"signedPayload": jws(body, by=secret)}).encode())
+
+    def test_genuine_delivery_is_accepted(self) -> None:
+        """A notification is an event with its decoded transaction and renewal."""
+        event = app_store().verify({}, body())
+        assert (event.id, event.type, event.provider) == ("n-1", "SUBSCRIBED.INITIAL_BUY", "app_store")
+        assert event.data["transactionInfo"] == {"productId": "pro"}
+        assert event.data["renewalInfo"] == {"autoRenewStatus": 1}
+
+    def test_duplicate_has_the_same_id(self) -> None:
+        """A notification that is signed again is told by its UUID."""
+        assert len({app_store().verify({}, body()).id for _ in range(2)}) == 1
+
+    def test_secret_is_not_shown(self) -> None:
+        """There is no secret."""
+        assert not app_store().has_secrets
+
+
 def rejection(content: bytes, provider: AppStore | None = None, **options: Any) -> str:
     """Return why a notification is rejected."""
     with pytest.raises(VerificationError) as caught:
         (provider or app_store()).verify({}, content, **options)
     return caught.value.reason
-
-
-def test_notification_is_an_event() -> None:
-    """A notification is an event with its decoded transaction and renewal, and is read the same once it is stored."""
-    provider = app_store()
-    event = provider.verify({}, body())
-    assert (event.id, event.type) == ("n-1", "SUBSCRIBED.INITIAL_BUY")
-    assert event.data["transactionInfo"] == {"productId": "pro"}
-    assert event.data["renewalInfo"] == {"autoRenewStatus": 1}
-    assert event.payload["version"] == "2.0"
-    assert provider.event({}, event.body, received_at=event.received_at, secret_label=event.secret_label) == event
 
 
 def test_samples_are_notifications() -> None:

@@ -8,10 +8,14 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import hashes
 
-from flask_convex_http import AwsSns, RegistrationError, VerificationError, VerificationUnavailableError
+from flask_convex_http import AwsSns, Provider, RegistrationError, VerificationError, VerificationUnavailableError
+from flask_convex_http.testing.provider_suite import ProviderContract
 from flask_convex_http.webhooks import remote
-from tests.webhooks.providers.certificates import Server, certificate, rsa_signature, serving
+from flask_convex_http.webhooks.events import SignedRequest
+from tests.lengths import examples
+from tests.webhooks.providers.certificates import Server, certificate, rsa_signature, serving, serving_from_memory
 
+MEMORY = "https://certificates.example"
 TOPIC = "arn:aws:sns:eu-central-1:123456789012:orders"
 ORDER = ("Message", "MessageId", "SubscribeURL", "Subject", "Timestamp", "Token", "TopicArn", "Type")
 
@@ -27,6 +31,33 @@ def _server() -> Iterator[Server]:
 @pytest.fixture(name="sns")
 def _sns(server: Server) -> AwsSns:
     return AwsSns(topics=[TOPIC], certificate_urls=[server.url])
+
+
+class TestAwsSns(ProviderContract):
+    """The contract, with a certificate that was fetched before. The secrets are the names of keys."""
+
+    body = b'{"order": 42}'
+    secret, other_secret = "sns", "forger"
+    most_random = examples(100, sample=5)
+
+    def provider(self, secret: str) -> Provider:
+        """Return the provider, which has no secret."""
+        sns = AwsSns(topics=[TOPIC], certificate_urls=[f"{MEMORY}/"])
+        sns._certificates = serving_from_memory({f"{MEMORY}/a.pem": certificate("sns")})
+        return sns
+
+    def request(self, secret: str, body: bytes, now: float) -> SignedRequest:
+        """Put the body into a message that is signed by a key."""
+        return SignedRequest(body=encoded(message(Server(url=f"{MEMORY}/"), key=secret, Message=body.decode())))
+
+    def test_genuine_delivery_is_accepted(self) -> None:
+        """A genuine message is an event with the text as its data."""
+        event = self.provider("").verify({}, self.request(self.secret, self.body, 0).body)
+        assert (event.id, event.data, event.provider) == ("m-1", {"order": 42}, "aws_sns")
+
+    def test_secret_is_not_shown(self) -> None:
+        """There is no secret."""
+        assert not self.provider("").has_secrets
 
 
 def message(server: Server, *, key: str = "sns", version: str = "2", **fields: Any) -> dict[str, Any]:

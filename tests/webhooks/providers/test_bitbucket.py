@@ -3,17 +3,17 @@
 import hmac
 
 from flask_convex_http import Bitbucket
-from tests.webhooks.providers.contract import Headers, ProviderContract
+from tests.webhooks.providers.contract import Headers, SenderContract
 
 
-class TestBitbucket(ProviderContract):
+class TestBitbucket(SenderContract):
     """Deliveries by Bitbucket's documented rule."""
 
     build = Bitbucket
     body = b'{"repository": {"full_name": "example/lamps"}, "push": {"changes": []}}'
     event = ("r-1", "repo:push")
     needed = ("X-Hub-Signature", "X-Event-Key")
-    unsigned = ("X-Event-Key",)
+    unsigned_headers = ("X-Event-Key",)
 
     @staticmethod
     def sign(secret: str, body: bytes, at: int) -> Headers:

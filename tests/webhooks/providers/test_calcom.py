@@ -6,10 +6,10 @@ import hmac
 import pytest
 
 from flask_convex_http import CalCom
-from tests.webhooks.providers.contract import NOW, Headers, ProviderContract
+from tests.webhooks.providers.contract import NOW, Headers, SenderContract
 
 
-class TestCalCom(ProviderContract):
+class TestCalCom(SenderContract):
     """Deliveries by Cal.com's documented rule."""
 
     build = CalCom

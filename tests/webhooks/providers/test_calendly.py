@@ -4,10 +4,10 @@ import hashlib
 import hmac
 
 from flask_convex_http import Calendly
-from tests.webhooks.providers.contract import NOW, Headers, ProviderContract
+from tests.webhooks.providers.contract import NOW, Headers, SenderContract
 
 
-class TestCalendly(ProviderContract):
+class TestCalendly(SenderContract):
     """Deliveries by Calendly's documented rule."""
 
     build = Calendly

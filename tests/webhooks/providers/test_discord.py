@@ -10,14 +10,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from flask_convex_http import Discord
 from flask_convex_http.webhooks import Handshake
-from tests.webhooks.providers.contract import NOW, Headers, ProviderContract
+from tests.webhooks.providers.contract import NOW, Headers, SenderContract
 
 _PRIVATE = [Ed25519PrivateKey.from_private_bytes(hashlib.sha256(name).digest()) for name in (b"1", b"2", b"3")]
 KEYS = {key.public_key().public_bytes_raw().hex(): key for key in _PRIVATE}
 USED, OLD, OTHER = KEYS
 
 
-class TestDiscord(ProviderContract):
+class TestDiscord(SenderContract):
     """Requests signed with cryptography."""
 
     build = Discord
@@ -25,10 +25,9 @@ class TestDiscord(ProviderContract):
     event = ("846462639134605312", "application_command.lamp")
     needed = ("X-Signature-Ed25519", "X-Signature-Timestamp")
     timed = True
-    secrets = (USED, OLD, OTHER)
+    secret, other_secret = USED, OTHER
 
-    @classmethod
-    def signing_secret(cls, secret: str) -> str:
+    def signing_secret(self, secret: str) -> str:
         """Return the private key of a public one, as DER in base64."""
         der = KEYS[secret].private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
         return base64.b64encode(der).decode()

@@ -3,13 +3,13 @@
 import pytest
 
 from flask_convex_http import GitLab, VerificationError
-from tests.webhooks.providers.contract import NOW, Headers, ProviderContract
-from tests.webhooks.senders import OLD_SECRET, OTHER_SECRET, SECRET, sign_standard
+from tests.webhooks.providers.contract import NOW, Headers, SenderContract
+from tests.webhooks.senders import OTHER_SECRET, SECRET, sign_standard
 
 BODY = b'{"object_kind": "push", "ref": "refs/heads/main"}'
 
 
-class TestGitLab(ProviderContract):
+class TestGitLab(SenderContract):
     """Deliveries with a secret token, which signs nothing."""
 
     build = GitLab
@@ -25,12 +25,12 @@ class TestGitLab(ProviderContract):
 
     def test_older_gitlab_has_a_digest_as_the_id(self) -> None:
         """A delivery without an Idempotency-Key has a digest of its type and body as the id."""
-        headers = {"X-Gitlab-Token": self.secrets[0]}
+        headers = {"X-Gitlab-Token": self.secret}
         event = self.provider().verify(headers, BODY, now=NOW * 1000)
         assert len(event.id) == 64
 
 
-class TestGitLabSigned(ProviderContract):
+class TestGitLabSigned(SenderContract):
     """Deliveries with a signing token, signed by the standardwebhooks package."""
 
     build = GitLab
@@ -38,14 +38,15 @@ class TestGitLabSigned(ProviderContract):
     event = ("msg_1", "push")
     needed = ("webhook-signature", "webhook-id", "webhook-timestamp")
     timed = True
-    secrets = (SECRET, OLD_SECRET, OTHER_SECRET)
+    secret, other_secret = SECRET, OTHER_SECRET
+    unsigned_headers = ("X-Gitlab-Event",)
 
     @staticmethod
     def sign(secret: str, body: bytes, at: int) -> Headers:
         """Sign with the standardwebhooks package."""
         return {**sign_standard(secret, body, at), "X-Gitlab-Event": "Push Hook", "Idempotency-Key": "msg_1"}
 
-    def test_missing_or_empty_header_is_rejected(self) -> None:
+    def test_missing_header_is_rejected(self) -> None:
         """A delivery without one of the signed headers is rejected, also with a token in place of the signature."""
         for name in self.needed:
             others = {key: value for key, value in self.headers().items() if key != name}

@@ -8,8 +8,12 @@ from typing import Any
 
 import pytest
 
-from flask_convex_http import GooglePubSub, RegistrationError, VerificationError
+from flask_convex_http import GooglePubSub, Provider, RegistrationError, VerificationError
+from flask_convex_http.identities.key_cache import KeyCache
+from flask_convex_http.testing.provider_suite import ProviderContract
+from flask_convex_http.webhooks.events import SignedRequest
 from tests.identities.issuer import Issuer, issuing
+from tests.lengths import examples
 
 ACCOUNT = "push@example.iam.gserviceaccount.com"
 AUDIENCE = "https://shop.example/webhooks/pubsub"
@@ -20,6 +24,29 @@ def _google() -> Iterator[Issuer]:
     with issuing() as issuer:
         issuer.add_key("RS256", "google_1")
         yield issuer
+
+
+class TestGooglePubSub(ProviderContract):
+    """The contract, with keys that were fetched before. The secrets are the numbers of keys."""
+
+    body = b'{"message": {"messageId": "m-1", "attributes": {"eventType": "OBJECT_FINALIZE"}, "data": "e30="}}'
+    secret, other_secret = "0", "1"
+    most_random = examples(100, sample=5)
+
+    def provider(self, secret: str) -> Provider:
+        """Return the provider, which has no secret."""
+        google, issuer = GooglePubSub(audience=AUDIENCE, service_account=ACCOUNT), Issuer()
+        issuer.add_key("RS256", "google_1")
+        google._cache = KeyCache("google", lambda: {"keys": issuer.keys}, lambda: time.time() * 1000)
+        return google
+
+    def request(self, secret: str, body: bytes, now: float) -> SignedRequest:
+        """Sign a token with a key."""
+        return SignedRequest(body=body, headers=headers(Issuer(), number=int(secret)))
+
+    def test_secret_is_not_shown(self) -> None:
+        """There is no secret."""
+        assert not self.provider("").has_secrets
 
 
 def provider(google: Issuer) -> GooglePubSub:

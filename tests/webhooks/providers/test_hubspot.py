@@ -16,7 +16,7 @@ from flask_convex_http import HttpRouter, HubSpot, MutationCtx, VerificationErro
 from flask_convex_http.webhooks.samples import Faults, make_deliveries
 from flask_convex_http.webhooks.samples.events import event_types
 from tests.web.apps import deployed
-from tests.webhooks.providers.contract import NOW, Headers, ProviderContract
+from tests.webhooks.providers.contract import NOW, Headers, SenderContract
 
 URL = "https://shop.example/webhooks/hubspot"
 
@@ -42,20 +42,20 @@ def events_of(provider: HubSpot, *payloads: Mapping[str, Any]) -> list[WebhookEv
     return list(provider.split(provider.verify(signed("s", body, NOW), body, now=NOW * 1000)))
 
 
-class TestHubSpot(ProviderContract):
+class TestHubSpot(SenderContract):
     """Deliveries by HubSpot's documented rule of version 3."""
 
     build = partial(HubSpot, url=URL)
+    url, fixes_url = URL, True
     body = json.dumps([notification(), notification(eventId=5)]).encode()
     event = (hashlib.sha256(body).hexdigest(), "")
     needed = ("X-HubSpot-Signature-v3", "X-HubSpot-Request-Timestamp")
     timed = True
     sign = staticmethod(signed)
 
-    @classmethod
-    def timestamps(cls) -> tuple[str, ...]:
+    def timestamps(self) -> tuple[str, ...]:
         """Return both headers, because the signature covers the milliseconds."""
-        return cls.needed
+        return self.needed
 
     def test_samples_are_events_of_the_sender(self) -> None:
         """Each sample is an array of one event of its type."""

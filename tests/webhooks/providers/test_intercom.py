@@ -4,12 +4,12 @@ import hashlib
 import hmac
 
 from flask_convex_http import Intercom
-from tests.webhooks.providers.contract import NOW, Headers, ProviderContract
+from tests.webhooks.providers.contract import NOW, Headers, SenderContract
 
 PING = b'{"type": "notification_event", "id": null, "topic": "ping", "data": {"item": {"type": "ping"}}}'
 
 
-class TestIntercom(ProviderContract):
+class TestIntercom(SenderContract):
     """Deliveries by Intercom's documented rule."""
 
     build = Intercom

@@ -4,12 +4,12 @@ import hashlib
 import hmac
 
 from flask_convex_http import LemonSqueezy
-from tests.webhooks.providers.contract import NOW, Headers, ProviderContract
+from tests.webhooks.providers.contract import NOW, Headers, SenderContract
 
 BODY = b'{"meta": {"event_name": "order_created"}, "data": {"type": "orders", "id": "1"}}'
 
 
-class TestLemonSqueezy(ProviderContract):
+class TestLemonSqueezy(SenderContract):
     """Deliveries by Lemon Squeezy's documented rule."""
 
     build = LemonSqueezy

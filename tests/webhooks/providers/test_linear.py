@@ -3,18 +3,19 @@
 import hmac
 
 from flask_convex_http import Linear
-from tests.webhooks.providers.contract import NOW, Headers, ProviderContract
+from tests.webhooks.providers.contract import NOW, Headers, SenderContract
 
 
-class TestLinear(ProviderContract):
+class TestLinear(SenderContract):
     """Deliveries by Linear's documented rule."""
 
     build = Linear
     body = b'{"action": "create", "type": "Issue", "data": {"id": "i-1"}, "webhookTimestamp": %d000}' % NOW
     event = ("d-1", "Issue.create")
+    now = NOW * 1000.0
     needed = ("Linear-Signature",)
     timed = True
-    secrets = ("lin_wh_one", "lin_wh_two", "lin_wh_three")
+    secret, other_secret = "lin_wh_one", "lin_wh_three"
 
     @staticmethod
     def sign(secret: str, body: bytes, at: int) -> Headers:

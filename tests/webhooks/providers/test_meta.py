@@ -8,14 +8,14 @@ import pytest
 
 from flask_convex_http import Meta
 from flask_convex_http.webhooks import Delivery
-from tests.webhooks.providers.contract import NOW, Headers, ProviderContract
+from tests.webhooks.providers.contract import NOW, Headers, SenderContract
 
 BODY = (
     b'{"object": "whatsapp_business_account", "entry": [{"id": "1", "changes": [{"field": "messages", "value": {}}]}]}'
 )
 
 
-class TestMeta(ProviderContract):
+class TestMeta(SenderContract):
     """Deliveries by Meta's documented rule."""
 
     build = Meta

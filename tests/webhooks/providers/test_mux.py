@@ -3,10 +3,10 @@
 import hmac
 
 from flask_convex_http import Mux
-from tests.webhooks.providers.contract import NOW, Headers, ProviderContract
+from tests.webhooks.providers.contract import NOW, Headers, SenderContract
 
 
-class TestMux(ProviderContract):
+class TestMux(SenderContract):
     """Deliveries by Mux's documented rule."""
 
     build = Mux

@@ -7,19 +7,19 @@ import pytest
 
 from flask_convex_http import Delivery, HttpRouter, MutationCtx, Notion, RegistrationError, WebhookEvent
 from tests.web.apps import deployed
-from tests.webhooks.providers.contract import NOW, Headers, ProviderContract
+from tests.webhooks.providers.contract import NOW, Headers, SenderContract
 
 HANDSHAKE = b'{"verification_token": "secret_tMrlL1qK5vuQAh1b6cZGhFChZTSYJlce98V0pYn7yBl"}'
 
 
-class TestNotion(ProviderContract):
+class TestNotion(SenderContract):
     """Deliveries by Notion's documented rule."""
 
     build = Notion
     body = b'{"id": "367cba44", "type": "page.created", "entity": {"id": "153104cd", "type": "page"}, "data": {}}'
     event = ("367cba44", "page.created")
     needed = ("X-Notion-Signature",)
-    secrets = ("secret_oneoneone", "secret_twotwotwo", "secret_threethree")
+    secret, other_secret = "secret_oneoneone", "secret_threethree"
 
     @staticmethod
     def sign(secret: str, body: bytes, at: int) -> Headers:
@@ -34,7 +34,7 @@ class TestNotion(ProviderContract):
     def test_callback_must_be_a_function(self) -> None:
         """A callback that cannot be called is rejected when the provider is created."""
         with pytest.raises(RegistrationError, match="such as print"):
-            Notion(secret=self.secrets[0], on_verification_token="print")  # type: ignore[arg-type]  # the mistake
+            Notion(secret=self.secret, on_verification_token="print")  # type: ignore[arg-type]  # the mistake
 
 
 def test_verification_token_is_passed_on(tmp_path: Path) -> None:

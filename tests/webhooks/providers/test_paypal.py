@@ -7,11 +7,15 @@ from collections.abc import Iterator
 import pytest
 from cryptography.hazmat.primitives import hashes
 
-from flask_convex_http import MissingSecretError, PayPal, VerificationError
-from tests.webhooks.providers.certificates import Server, certificate, rsa_signature, serving
+from flask_convex_http import MissingSecretError, PayPal, Provider, VerificationError
+from flask_convex_http.testing.provider_suite import ProviderContract
+from flask_convex_http.webhooks.events import SignedRequest
+from tests.lengths import examples
+from tests.webhooks.providers.certificates import Server, certificate, rsa_signature, serving, serving_from_memory
 
 ID = "1JE4291016473214C"
 BODY = b'{"id": "WH-1", "event_type": "PAYMENT.CAPTURE.COMPLETED", "resource": {"id": "c-1"}}'
+MEMORY = "https://certificates.example"
 GENUINE = "https://api.paypal.com/v1/notifications/certs/CERT-360caa42-fca2a594-ad47cb89"
 
 
@@ -26,9 +30,31 @@ def _paypal(server: Server) -> PayPal:
     return PayPal(secret=ID, certificate_urls=[server.url])
 
 
-def headers(server: Server, *, webhook: str = ID, key: str = "paypal", **changed: str) -> dict[str, str]:
+class TestPayPal(ProviderContract):
+    """The contract, with a certificate that was fetched before."""
+
+    body = BODY
+    secret, other_secret = ID, "2JE4291016473214C"
+    #: A certificate is chosen by its URL, which nothing signs: another one of PayPal would do.
+    unsigned_headers = ("PAYPAL-CERT-URL",)
+    most_random = examples(100, sample=5)
+
+    def provider(self, secret: str) -> Provider:
+        """Return the provider."""
+        paypal = PayPal(secret=secret, certificate_urls=[f"{MEMORY}/"])
+        paypal._certificates = serving_from_memory({f"{MEMORY}/a": certificate("paypal")})
+        return paypal
+
+    def request(self, secret: str, body: bytes, now: float) -> SignedRequest:
+        """Sign for the webhook with an id."""
+        return SignedRequest(body=body, headers=headers(Server(url=f"{MEMORY}/"), webhook=secret, body=body))
+
+
+def headers(
+    server: Server, *, webhook: str = ID, key: str = "paypal", body: bytes = BODY, **changed: str
+) -> dict[str, str]:
     """Return the headers of a delivery by PayPal's documented rule."""
-    message = f"t-1|2025-06-15T15:06:40Z|{webhook}|{zlib.crc32(BODY)}".encode()
+    message = f"t-1|2025-06-15T15:06:40Z|{webhook}|{zlib.crc32(body)}".encode()
     signed = {
         "PAYPAL-TRANSMISSION-ID": "t-1",
         "PAYPAL-TRANSMISSION-TIME": "2025-06-15T15:06:40Z",

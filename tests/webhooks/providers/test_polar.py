@@ -4,10 +4,10 @@ import base64
 import hmac
 
 from flask_convex_http import Polar
-from tests.webhooks.providers.contract import NOW, Headers, ProviderContract
+from tests.webhooks.providers.contract import NOW, Headers, SenderContract
 
 
-class TestPolar(ProviderContract):
+class TestPolar(SenderContract):
     """Deliveries by the rule of Polar's package."""
 
     build = Polar
@@ -15,7 +15,7 @@ class TestPolar(ProviderContract):
     event = ("wh-1", "order.paid")
     needed = ("webhook-id", "webhook-timestamp", "webhook-signature")
     timed = True
-    secrets = ("polar_whs_oneoneoneone", "polar_whs_twotwotwotwo", "polar_whs_threethree")
+    secret, other_secret = "polar_whs_oneoneoneone", "polar_whs_threethree"
 
     @staticmethod
     def sign(secret: str, body: bytes, at: int) -> Headers:

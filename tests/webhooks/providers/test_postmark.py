@@ -6,10 +6,10 @@ import hashlib
 import pytest
 
 from flask_convex_http import Postmark, RegistrationError, VerificationError
-from tests.webhooks.providers.contract import NOW, Headers, ProviderContract
+from tests.webhooks.providers.contract import NOW, Headers, SenderContract
 
 
-class TestPostmark(ProviderContract):
+class TestPostmark(SenderContract):
     """Deliveries with the user name and the password of the URL in `Authorization`."""
 
     build = Postmark
@@ -30,7 +30,7 @@ class TestPostmark(ProviderContract):
 
     def test_user_name_must_match(self) -> None:
         """The password with another user name does not match."""
-        provider = Postmark(secret=self.secrets[0], user="other")
+        provider = Postmark(secret=self.secret, user="other")
         with pytest.raises(VerificationError) as caught:
             provider.verify(self.headers(), self.body, now=NOW * 1000)
         assert (caught.value.reason, caught.value.status) == ("no-match", 401)

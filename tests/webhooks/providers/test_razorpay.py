@@ -4,10 +4,10 @@ import hashlib
 import hmac
 
 from flask_convex_http import Razorpay
-from tests.webhooks.providers.contract import NOW, Headers, ProviderContract
+from tests.webhooks.providers.contract import NOW, Headers, SenderContract
 
 
-class TestRazorpay(ProviderContract):
+class TestRazorpay(SenderContract):
     """Deliveries by Razorpay's documented rule."""
 
     build = Razorpay

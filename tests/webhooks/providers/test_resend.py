@@ -1,11 +1,11 @@
 """Resend's webhooks."""
 
 from flask_convex_http import Resend
-from tests.webhooks.providers.contract import Headers, ProviderContract
-from tests.webhooks.senders import OLD_SECRET, OTHER_SECRET, SECRET, sign_svix
+from tests.webhooks.providers.contract import Headers, SenderContract
+from tests.webhooks.senders import OTHER_SECRET, SECRET, sign_svix
 
 
-class TestResend(ProviderContract):
+class TestResend(SenderContract):
     """Deliveries signed by Svix's library."""
 
     build = Resend
@@ -13,7 +13,7 @@ class TestResend(ProviderContract):
     event = ("msg_1", "email.sent")
     needed = ("svix-id", "svix-timestamp", "svix-signature")
     timed = True
-    secrets = (SECRET, OLD_SECRET, OTHER_SECRET)
+    secret, other_secret = SECRET, OTHER_SECRET
 
     @staticmethod
     def sign(secret: str, body: bytes, at: int) -> Headers:

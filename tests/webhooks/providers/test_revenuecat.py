@@ -4,12 +4,12 @@ import functools
 import hmac
 
 from flask_convex_http import RevenueCat
-from tests.webhooks.providers.contract import Headers, ProviderContract
+from tests.webhooks.providers.contract import Headers, SenderContract
 
 BODY = b'{"api_version": "1.0", "event": {"id": "e-1", "type": "RENEWAL", "app_user_id": "user_1"}}'
 
 
-class TestRevenueCat(ProviderContract):
+class TestRevenueCat(SenderContract):
     """Deliveries with the static header."""
 
     build = RevenueCat
@@ -17,7 +17,7 @@ class TestRevenueCat(ProviderContract):
     event = ("e-1", "RENEWAL")
     needed = ("Authorization",)
     signs_body = False
-    secrets = ("Bearer one", "Bearer two", "Bearer three")
+    secret, other_secret = "Bearer one", "Bearer three"
 
     @staticmethod
     def sign(secret: str, body: bytes, at: int) -> Headers:
@@ -25,7 +25,7 @@ class TestRevenueCat(ProviderContract):
         return {"Authorization": secret}
 
 
-class TestRevenueCatSigned(ProviderContract):
+class TestRevenueCatSigned(SenderContract):
     """Deliveries of a webhook with HMAC signing."""
 
     build = functools.partial(RevenueCat, signed=True)

@@ -6,10 +6,10 @@ import hmac
 import pytest
 
 from flask_convex_http import Sentry, VerificationError
-from tests.webhooks.providers.contract import NOW, Headers, ProviderContract
+from tests.webhooks.providers.contract import NOW, Headers, SenderContract
 
 
-class TestSentry(ProviderContract):
+class TestSentry(SenderContract):
     """Deliveries by Sentry's documented rule."""
 
     build = Sentry

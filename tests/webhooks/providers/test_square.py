@@ -7,15 +7,16 @@ from functools import partial
 import pytest
 
 from flask_convex_http import Square, VerificationError
-from tests.webhooks.providers.contract import NOW, Headers, ProviderContract
+from tests.webhooks.providers.contract import NOW, Headers, SenderContract
 
 URL = "https://shop.example/webhooks/square"
 
 
-class TestSquare(ProviderContract):
+class TestSquare(SenderContract):
     """Deliveries by Square's documented rule."""
 
     build = partial(Square, url=URL)
+    url, fixes_url = URL, True
     body = (
         b'{"type": "payment.made", "event_id": "e-1", "data": {"type": "payment", "object": {"payment": {"id": "p"}}}}'
     )
@@ -30,7 +31,7 @@ class TestSquare(ProviderContract):
 
     def test_url_is_signed(self) -> None:
         """Without a configured URL that of the request is verified, and a replay of the stored delivery too."""
-        provider = Square(secret=self.secrets[0])
+        provider = Square(secret=self.secret)
         event = provider.verify(self.headers(), self.body, now=NOW * 1000, url=URL)
         assert provider.verify_signature(event.headers, self.body) == "secret 1"
         for other in (None, "https://other.example/webhooks/square", f"{URL}?a=b"):

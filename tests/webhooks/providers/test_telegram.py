@@ -1,17 +1,17 @@
 """Webhooks of Telegram bots."""
 
 from flask_convex_http import Telegram
-from tests.webhooks.providers.contract import NOW, Headers, ProviderContract
+from tests.webhooks.providers.contract import NOW, Headers, SenderContract
 
 
-class TestTelegram(ProviderContract):
+class TestTelegram(SenderContract):
     """Updates with the secret in a header."""
 
     build = Telegram
     body = b'{"update_id": 10000, "message": {"text": "/start"}}'
     event = ("10000", "message")
     needed = ("X-Telegram-Bot-Api-Secret-Token",)
-    secrets = ("the_secret_in_use", "the_old_secret", "the_secret_of_another")
+    secret, other_secret = "the_secret_in_use", "the_secret_of_another"
     signs_body = False
 
     @staticmethod

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 import pytest
 
 from flask_convex_http import Twilio, VerificationError
-from tests.webhooks.providers.contract import NOW, Headers, ProviderContract
+from tests.webhooks.providers.contract import NOW, Headers, SenderContract
 
 URL = "https://shop.example/hooks/twilio"
 BODY = b"To=%2B15557771212&From=%2B15558675310&Body=Caf%C3%A9&SmsStatus=received"
@@ -21,10 +21,11 @@ def signature(secret: str, url: str, body: bytes = b"", algorithm: str = "sha1")
     return base64.b64encode(hmac.digest(secret.encode(), (url + fields).encode(), algorithm)).decode()
 
 
-class TestTwilio(ProviderContract):
+class TestTwilio(SenderContract):
     """Forms and JSON by Twilio's documented rule."""
 
     build = functools.partial(Twilio, url=URL)
+    url, fixes_url = URL, True
     body = BODY
     event = ("t-1", "message.received")
     needed = ("X-Twilio-Signature",)

@@ -4,10 +4,10 @@ import base64
 import hmac
 
 from flask_convex_http import Typeform
-from tests.webhooks.providers.contract import NOW, Headers, ProviderContract
+from tests.webhooks.providers.contract import NOW, Headers, SenderContract
 
 
-class TestTypeform(ProviderContract):
+class TestTypeform(SenderContract):
     """Deliveries by Typeform's documented rule."""
 
     build = Typeform
@@ -29,6 +29,6 @@ class TestTypeform(ProviderContract):
 
     def test_hexadecimal_signature_is_rejected(self) -> None:
         """A signature in hexadecimal is malformed, because Typeform writes base64."""
-        signature = hmac.new(self.secrets[0].encode(), self.body, "sha256").hexdigest()
+        signature = hmac.new(self.secret.encode(), self.body, "sha256").hexdigest()
         assert self.rejection({"Typeform-Signature": f"sha256={signature}"}) == "no-match"
         assert self.rejection({"Typeform-Signature": signature}) == "malformed"

@@ -3,10 +3,10 @@
 import hmac
 
 from flask_convex_http import Vercel
-from tests.webhooks.providers.contract import NOW, Headers, ProviderContract
+from tests.webhooks.providers.contract import NOW, Headers, SenderContract
 
 
-class TestVercel(ProviderContract):
+class TestVercel(SenderContract):
     """Deliveries by Vercel's documented rule."""
 
     build = Vercel

@@ -3,10 +3,10 @@
 import hmac
 
 from flask_convex_http import WorkOS
-from tests.webhooks.providers.contract import Headers, ProviderContract
+from tests.webhooks.providers.contract import Headers, SenderContract
 
 
-class TestWorkOS(ProviderContract):
+class TestWorkOS(SenderContract):
     """Deliveries by the rule of WorkOS's package."""
 
     build = WorkOS

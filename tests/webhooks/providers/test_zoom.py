@@ -7,12 +7,12 @@ from pathlib import Path
 
 from flask_convex_http import HttpRouter, MutationCtx, WebhookEvent, Zoom
 from tests.web.apps import deployed
-from tests.webhooks.providers.contract import NOW, Headers, ProviderContract
+from tests.webhooks.providers.contract import NOW, Headers, SenderContract
 
 VALIDATION = b'{"payload": {"plainToken": "qgg8vlvZRS6UYooatFL8Aw"}, "event_ts": 1654503849680, "event": "%b"}'
 
 
-class TestZoom(ProviderContract):
+class TestZoom(SenderContract):
     """Deliveries by Zoom's documented rule."""
 
     build = Zoom

@@ -1,4 +1,4 @@
-"""The contract of all providers. Each test runs for every provider of `senders.py`."""
+"""The base class of providers, on each provider of `senders.py`, besides what the contract of providers says."""
 
 import time
 from collections.abc import Mapping
@@ -6,8 +6,6 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from flask_convex_http.errors import MissingSecretError, RegistrationError, VerificationError
 from flask_convex_http.webhooks import Provider, from_env
@@ -22,8 +20,6 @@ from tests.webhooks.senders import (
     Headers,
     Sender,
 )
-
-FUZZ = settings(max_examples=100, deadline=None)
 
 
 @pytest.fixture(params=SENDERS, name="sender")
@@ -85,17 +81,6 @@ def test_repr_has_no_content(sender: Sender) -> None:
     assert sender.secret not in shown
 
 
-def test_altered_body_is_rejected(sender: Sender) -> None:
-    """A body with one changed byte does not match its signature."""
-    altered = BODY.replace(b"evt_1", b"evt_2")
-    assert rejection(sender.provider(), sender.headers(), altered) == "no-match"
-
-
-def test_wrong_secret_is_rejected(sender: Sender) -> None:
-    """A delivery signed with another secret does not match."""
-    assert rejection(sender.provider(), sender.headers(secret=sender.other_secret)) == "no-match"
-
-
 def test_signature_by_another_provider_is_rejected(sender: Sender) -> None:
     """A delivery of another provider is rejected, alone and with the headers of all providers."""
     every_header: Headers = {}
@@ -121,13 +106,6 @@ def test_missing_header_is_rejected(sender: Sender) -> None:
         with pytest.raises(VerificationError, match=f"^Missing {name} header$") as caught:
             sender.provider().verify(headers, BODY, now=NOW * 1000)
         assert caught.value.reason == "missing-header"
-
-
-@pytest.mark.parametrize("value", ["", "  "])
-def test_empty_header_is_rejected(sender: Sender, value: str) -> None:
-    """An empty header counts as missing."""
-    for name in sender.needed:
-        assert rejection(sender.provider(), {**sender.headers(), name: value}) == "missing-header"
 
 
 def test_tolerance_has_two_ends(timed_sender: Sender) -> None:
@@ -395,40 +373,3 @@ def test_fingerprint_recognises_a_fresh_id(sender: Sender) -> None:
     other = BODY + b" "
     another = provider.verify(sender.headers(body=other), other, now=NOW * 1000)
     assert provider.fingerprint(another) != provider.fingerprint(event)
-
-
-def test_real_event_is_no_handshake(sender: Sender) -> None:
-    """A real event is not a handshake."""
-    provider = sender.provider()
-    assert provider.handshake(provider.verify(sender.headers(), BODY, now=NOW * 1000)) is None
-
-
-def test_stored_delivery_gives_the_same_event(sender: Sender) -> None:
-    """A stored delivery is read as the same event as when it was verified."""
-    provider = sender.provider()
-    event = provider.verify(sender.headers(), BODY, now=NOW * 1000)
-    kept = provider.event(event.headers, BODY, received_at=NOW * 1000, secret_label="secret 1")
-    assert kept == event
-
-
-VALUES = st.one_of(
-    st.text(max_size=80),
-    st.from_regex(r"\A(t=[0-9]{0,13},?|v[01]a?[=,][\w+/=é ]{0,70},?| |sha256=|v0=){1,5}\Z"),
-    st.just(str(NOW)),
-)
-
-
-@given(data=st.data())
-@FUZZ
-def test_garbage_is_rejected(data: st.DataObject) -> None:
-    """Any headers and any body are verified or rejected with VerificationError."""
-    sender = data.draw(st.sampled_from(list(SENDERS.values())))
-    names = st.sampled_from([*sender.needed, "Content-Type"]) | st.text(max_size=20)
-    garbage = data.draw(st.dictionaries(names, VALUES, max_size=6))
-    body = data.draw(st.binary(max_size=60) | st.just(BODY))
-    signed = sender.headers(body=body) if data.draw(st.booleans()) else {}
-    try:
-        sender.provider().verify({**signed, **garbage}, body, now=NOW * 1000)
-    except VerificationError as error:
-        assert error.reason in ("missing-header", "malformed", "too-old", "too-new", "no-match")
-        assert sender.secret not in str(error)
