@@ -26,8 +26,11 @@ from flask_convex_http import (
     per_tenant,
     unique,
 )
-from flask_convex_http.testing import deliver
+from flask_convex_http.testing import deliver, run_scheduled
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
 from tests.web.apps import backend_of, deployed
+
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 
 def secret(name: str) -> str:
@@ -96,6 +99,13 @@ def send(app: Flask, tenant: str, key: str, event_id: str = "msg_1") -> int:
     return deliver(app.test_client(), provider, "contact.created", path=path, event_id=event_id, data={}).status_code
 
 
+def doctor(app: Flask, *arguments: str) -> str:
+    """Return the output of the doctor."""
+    run = app.test_cli_runner().invoke(args=["convex", "webhooks", "doctor", *arguments])
+    assert secret("acme") not in run.output and secret("new") not in run.output
+    return run.output
+
+
 def listed(app: Flask, *options: str) -> set[str]:
     """Return the sources of the deliveries that a command lists."""
     run = app.test_cli_runner().invoke(args=["convex", "webhooks", "list", "--json", *options])
@@ -117,6 +127,40 @@ def test_duplicates_are_those_of_a_tenant(tmp_path: Path) -> None:
         for tenant, key in (("acme", "acme"), ("other", "old"), ("acme", "acme")):
             assert send(app, tenant, key) == 200
         assert listed(app) == {"/hooks/acme", "/hooks/other"}
+
+
+def test_queued_deliveries_run_later(tmp_path: Path) -> None:
+    """With mode="enqueue" a tenant's delivery is verified at once and run by a worker, a duplicate of a tenant once."""
+    with serving(tmp_path, mode="enqueue") as app:
+        app.config["TESTING"] = True
+        assert [send(app, "acme", "acme"), send(app, "acme", "acme"), send(app, "other", "old")] == [202, 202, 202]
+        assert send(app, "acme", "new") == 400
+        assert listed(app, "--status", "done") == set()
+        run_scheduled(app)
+        assert listed(app, "--status", "done") == {"/hooks/acme", "/hooks/other"}
+        with backend_of(app).engine.snapshot() as snapshot:
+            assert snapshot.count(backend_of(app).schema.tables["seen"]) == 2
+
+
+def test_doctor_has_the_secrets_of_tenants(tmp_path: Path) -> None:
+    """The doctor says that the secret of another webhook, or that of no tenant, made a signature."""
+    with serving(tmp_path) as app:
+        unsigned = app.test_client().post("/hooks/acme").headers["X-Request-Id"]
+        assert "missing-header" in doctor(app, unsigned)
+        signed = StandardWebhooks(secret=secret("acme")).sign(
+            b"{}", secret=secret("acme"), event_id="m", event_type="", now=backend_of(app).clock()
+        )
+        response = app.test_client().post("/hooks/acme", data=b'{"a": 1}', headers=signed)
+        assert response.status_code == 400
+        assert "unknown-signer" in doctor(app, response.headers["X-Request-Id"])
+        response = app.test_client().post("/hooks/other", data=b"{}", headers=signed)
+        assert "secret 1" in doctor(app, response.headers["X-Request-Id"])
+        headers, body = tmp_path / "headers.json", tmp_path / "body.json"
+        headers.write_bytes(msgspec.json.encode(signed)), body.write_bytes(b"{}")
+        copied = ("--headers", str(headers), "--body", str(body))
+        assert "verifies: The signature matches secret 1" in doctor(app, "--source", "/hooks/acme", *copied)
+        assert "name one, as in /hooks/acme" in doctor(app, "--source", "/hooks/<tenant>", *copied)
+        assert "does not know the tenant" in doctor(app, "--source", "/hooks/nobody", *copied)
 
 
 @pytest.mark.parametrize("tenant", ["nobody", "none", "ACME", "a%00b", "a%ff", "acme'--", "%F0%9F%92%A5" * 300])

@@ -29,6 +29,7 @@ from flask_convex_http.inbox.reader import InboxReader
 from flask_convex_http.inbox.registry import Webhook
 from flask_convex_http.inbox.rejections import Rejection
 from flask_convex_http.inbox.search import find_webhook
+from flask_convex_http.inbox.tenants import with_secrets
 from flask_convex_http.web.state import current_backend
 from flask_convex_http.webhooks.base import Provider
 from flask_convex_http.webhooks.diagnosis import Finding, diagnose, signed_at
@@ -132,6 +133,10 @@ def _received(backend: Backend, delivery_id: str) -> WebhookDelivery | None:
 
 def _examine(backend: Backend, webhook: Webhook, headers: dict[str, str], body: bytes, as_json: bool) -> None:
     """Diagnose a delivery that was copied from the sender's page."""
+    try:
+        webhook = with_secrets(backend.runtime, webhook)
+    except ValueError as error:
+        raise click.UsageError(f"{printable(str(error))}.") from error
     time = signed_at(webhook.provider, headers, body)
     received_at = backend.clock() if time is None else time
     findings = diagnose(webhook.provider, headers, body, received_at, _others(backend, webhook))
@@ -154,6 +159,10 @@ def _findings(backend: Backend, rejection: Rejection) -> list[Finding]:
     if rejection.reason == "too-large":
         sentence = "The body is larger than the webhook allows and was not read: give it a larger max_body_bytes=."
         return [Finding("too-large", sentence, True)]
+    try:
+        webhook = with_secrets(backend.runtime, webhook)
+    except ValueError as error:  # the tenant was removed since
+        return [Finding("unknown-webhook", f"{error}.", True)]
     if _is_unread(rejection):
         sentence = f"{rejection.message}: set it where the app runs, then have the delivery sent again."
         return [Finding("missing-secret", sentence, True)]
