@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from flask_convex_http.credentials import CredentialInfo as CredentialInfo
 from flask_convex_http.credentials import IssuedCredential as IssuedCredential
-from flask_convex_http.database.query import Page as Page
+from flask_convex_http.database.pages import Page as Page
+from flask_convex_http.database.pages import PaginationOptions as PaginationOptions
 from flask_convex_http.errors import ArgumentRangeError as ArgumentRangeError
 from flask_convex_http.errors import ArgumentValidationError as ArgumentValidationError
 from flask_convex_http.errors import AuthenticationError as AuthenticationError

@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar, overload
 
 import msgspec
 
 from flask_convex_http.attributes import explain_missing
 from flask_convex_http.database.page_cursors import PageCursors
+from flask_convex_http.database.pages import Page as Page
+from flask_convex_http.database.pages import PaginationOptions, is_after
 from flask_convex_http.engines import ReadBudget
 from flask_convex_http.errors import InvalidCursorError, NotUniqueError, QueryError, QueryRangeError
 from flask_convex_http.schema.columns import stored_bound
@@ -40,20 +42,6 @@ _HINTS = {
     "scalars": "write collect()",
     "where": 'write with_index("by_name", name=...), or filter(lambda document: ...) for a field without an index',
 }
-
-
-class Page(msgspec.Struct, Generic[D], frozen=True, kw_only=True, rename="camel"):
-    """One page of a paginated query.
-
-    Attributes:
-        page: The documents.
-        is_done: Whether this is the last page.
-        continue_cursor: The `cursor` of the next page.
-    """
-
-    page: list[D]
-    is_done: bool
-    continue_cursor: str
 
 
 class Source(Protocol):
@@ -177,10 +165,17 @@ class Query(msgspec.Struct, Generic[D], frozen=True, eq=False):  # a dataclass t
             )
         return found[0] if found else None
 
-    def paginate(self, *, num_items: int, cursor: str | None = None) -> Page[D]:
+    @overload
+    def paginate(self, options: PaginationOptions) -> Page[D]: ...
+    @overload
+    def paginate(self, *, num_items: int, cursor: str | None = None) -> Page[D]: ...
+    def paginate(
+        self, options: PaginationOptions | None = None, *, num_items: int = 0, cursor: str | None = None
+    ) -> Page[D]:
         """Return one page, with a cursor for the next one.
 
         Args:
+            options: The page that a client asks for, instead of the other arguments.
             num_items: The largest number of documents in the page, 1 or more.
             cursor: None for the first page, then the `continue_cursor` of the previous page. A cursor belongs to its
                 query function, table, index, range and order. Mutations accept the cursors of other mutations.
@@ -190,8 +185,13 @@ class Query(msgspec.Struct, Generic[D], frozen=True, eq=False):  # a dataclass t
             QueryRangeError: `num_items` is not an integer of 1 or more, or has more than 64 bits.
             QueryError: `num_items` is not a number.
         """
+        end = None
+        if options is not None:
+            num_items, cursor, end = options.num_items, options.cursor, options.end_cursor
         _check_count(num_items, "paginate(num_items=", 1)
         after = None if cursor is None else self._position(cursor)
+        if end is not None:
+            return self._page_until(end, after)
         page: list[D] = []
         last: D | None = None
         for document in self._stream(after):
@@ -201,6 +201,16 @@ class Query(msgspec.Struct, Generic[D], frozen=True, eq=False):  # a dataclass t
                 page.append(document)
             last = document
         return Page(page=page, is_done=True, continue_cursor=self._cursor(last, after))
+
+    def _page_until(self, end_cursor: str, after: Sequence[Any] | None) -> Page[D]:
+        """Return the page that ends where an earlier one ended."""
+        end, page = self._position(end_cursor), []
+        for document in self._stream(after):
+            if is_after(self._place(document), end, descending=self._order == "desc"):
+                break
+            if self._keeps(document):
+                page.append(document)
+        return Page(page=page, is_done=False, continue_cursor=end_cursor)
 
     # --- reading -----------------------------------------------------------------------------------------------------
 

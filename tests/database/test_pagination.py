@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from flask_convex_http import Document, InvalidCursorError, Page, between, gte, lt, lte
+from flask_convex_http import Document, InvalidCursorError, Page, PaginationOptions, between, gte, lt, lte
 from flask_convex_http.database.db import DatabaseReader, DatabaseWriter
 from flask_convex_http.database.query import Query
 from flask_convex_http.schema.index_ranges import Range
@@ -328,3 +328,28 @@ def test_a_cursor_belongs_to_its_query(app: Deployment) -> None:
     with app.backend.engine.snapshot() as snapshot, pytest.raises(InvalidCursorError, match="another query"):
         db = DatabaseReader(snapshot, app.backend.schema, elsewhere)
         ask(db, size="s", price=gte(0.0)).paginate(num_items=2, cursor=cursor)
+
+
+@settings(max_examples=examples(100), deadline=None)
+@given(rows=st.lists(events, max_size=8), more=st.lists(events, max_size=4), num=st.integers(1, 3), chosen=options)
+def test_pages_with_an_end_keep_it(
+    app: Deployment, rows: list[Event], more: list[Event], num: int, chosen: dict[str, Any]
+) -> None:
+    """Pages that are read again up to their end cursors have what was inserted since, each document once, in order."""
+    clear(app)
+    app.add(*rows)
+    cursor, ends = None, []
+    while not (found := page(app, cursor, num, **chosen)).is_done:
+        ends.append(cursor := found.continue_cursor)
+    app.add(*more)
+    seen: list[Event] = []
+    cursor = None
+    for end in ends:
+        wanted = PaginationOptions(num_items=1, cursor=cursor, end_cursor=end)
+        again = app.read(lambda db, wanted=wanted: ask(db, **chosen).paginate(wanted))  # type: ignore[misc]
+        assert (again.continue_cursor, again.is_done) == (end, False)
+        seen += again.page
+        cursor = end
+    rest = page(app, cursor, 100, **chosen)
+    assert rest.is_done
+    assert [*seen, *rest.page] == app.read(lambda db: ask(db, **chosen).collect())

@@ -18,6 +18,7 @@ from flask_convex_http import (
     MutationCtx,
     OverloadedError,
     Page,
+    PaginationOptions,
     QueryCtx,
     Schema,
     action,
@@ -71,6 +72,12 @@ def list_pages(ctx: QueryCtx, *, num_items: int, cursor: str | None = None) -> P
 
 
 @query
+def list_paged(ctx: QueryCtx, *, pagination_opts: PaginationOptions) -> Page[Item]:
+    """Return the page of items that a client asks for."""
+    return ctx.db.query(Item).with_index("by_name").paginate(pagination_opts)
+
+
+@query
 def list_lines(ctx: QueryCtx) -> list[Line]:
     """Return values of a TypedDict."""
     return [{"item_name": item.name, "line_total": item.unit_price} for item in ctx.db.query(Item).collect()]
@@ -113,6 +120,7 @@ FUNCTIONS: list[Any] = [
     create_item,
     list_items,
     list_pages,
+    list_paged,
     list_lines,
     echo,
     who_am_i,

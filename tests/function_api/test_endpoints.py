@@ -186,6 +186,24 @@ def test_consistent_query(tmp_path: Path) -> None:
             assert (refused.status_code, refused.get_json()["code"]) == (400, "BadJsonBody")
 
 
+@pytest.mark.parametrize("name", ["listPaged", "listPages"])
+def test_pagination(tmp_path: Path, name: str) -> None:
+    """A client reads pages with `paginationOpts`, which a function takes whole or as `num_items` and `cursor`."""
+    with shop(tmp_path) as app:
+        call(app, "action", "importItems", {"names": ["a", "b", "c"]})
+        first = call(app, "query", name, {"paginationOpts": {"numItems": 2, "cursor": None, "id": 1}})["value"]
+        assert ([item["name"] for item in first["page"]], first["isDone"]) == (["a", "b"], False)
+        wanted = {"numItems": 2.0, "cursor": first["continueCursor"]}
+        second = call(app, "query", name, {"paginationOpts": wanted})["value"]
+        assert ([item["name"] for item in second["page"]], second["isDone"]) == (["c"], True)
+        for cursor in ("x", first["continueCursor"][:-2]):
+            failed = call(app, "query", name, {"paginationOpts": {"numItems": 2, "cursor": cursor}})
+            assert "InvalidCursor" in failed["errorMessage"]
+        for number in (0, "2", None, 2**70):
+            failed = call(app, "query", name, {"paginationOpts": {"numItems": number, "cursor": None}})
+            assert failed["status"] == "error"
+
+
 def test_version(tmp_path: Path) -> None:
     """`/version` is a text."""
     with shop(tmp_path) as app:

@@ -22,6 +22,7 @@ from flask_convex_http import (
     MutationCtx,
     OpenAPI,
     Page,
+    PaginationOptions,
     QueryCtx,
     Retry,
     ScheduledFunction,
@@ -533,6 +534,7 @@ def reads(ctx: QueryCtx, *, user_id: Id[User], item_id: Id[Item]) -> None:
     assert_type(ctx.db.query(User).with_index("by_clerk_id", clerk_id="user_1").unique(), User | None)
     assert_type(ctx.db.query(Item).with_index("by_name", name=gte("a")).order("desc").take(3), list[Item])
     assert_type(ctx.db.query(Item).with_index("by_name", name=between("a", "b")).paginate(num_items=2), Page[Item])
+    assert_type(ctx.db.query(Item).paginate(PaginationOptions(num_items=2)), Page[Item])
     assert_type([item.name for item in ctx.db.query(Item)], list[str])
     assert_type(ctx.db.normalize_id(Item, "x"), Id[Item] | None)
     assert_type(ctx.now, float)
