@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args, get_origin
 import msgspec
 
 from flask_convex_http.function_api.names import Casing, check_distinct, wire_name
-from flask_convex_http.function_api.records import field_names, name_of
+from flask_convex_http.function_api.records import field_names, is_array, name_of
 from flask_convex_http.function_api.values import ValueFormatError, decode, decode_special, is_special, number
 from flask_convex_http.validation.annotations import (
     MAPPINGS,
@@ -99,7 +99,7 @@ class Decoders:
         else:
             types = field_types(base)
             made = self.fields(types, name_of(base), names=field_names(base))
-            if getattr(getattr(get_origin(base) or base, "__struct_config__", None), "array_like", False):
+            if is_array(base):
                 made = _fixed([self.of(hint) for hint in types.values()])
         self._records[base] = made
         return made
@@ -107,9 +107,11 @@ class Decoders:
     def _union(self, members: tuple[Any, ...]) -> Decode:
         """Return the decoder of a union, which chooses by the kind of the JSON value."""
         split = [split_annotated(member)[0] for member in members]
-        records = [base for base in split if is_record(base) or typing.is_typeddict(base)]
+        records = [base for base in split if (is_record(base) and not is_array(base)) or typing.is_typeddict(base)]
         mappings = [base for base in split if get_origin(base) in MAPPINGS]
-        lists = [base for base in split if get_origin(base) in (*SEQUENCES, tuple)]
+        lists = [
+            base for base in split if get_origin(base) in (*SEQUENCES, tuple) or (is_record(base) and is_array(base))
+        ]
         if any(base in (Any, object) for base in split):
             return decode
         objects = _tagged({base: self.of(base) for base in records}) if records else None

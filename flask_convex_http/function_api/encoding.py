@@ -135,7 +135,9 @@ class Encoders:
         raise ValueFormatError(f"a value is of type {kind.__name__}, which JSON cannot hold")
 
     def _record(self, kind: Any) -> Encode:
-        if dataclasses.is_dataclass(kind) or issubclass(kind, tuple):
+        if issubclass(kind, tuple):
+            return self._fixed(tuple(field_types(kind).values()))
+        if dataclasses.is_dataclass(kind):
             hints = field_types(kind)
             return self._named(
                 [(name, self._wire(kind, name), self.of(hint), NODEFAULT) for name, hint in hints.items()]
@@ -143,13 +145,18 @@ class Encoders:
         fields = msgspec.structs.fields(kind)
         config = kind.__struct_config__
         if config.array_like:
-            return lambda value: self._list([getattr(value, field.name) for field in fields])
+            return self._array(fields, config.tag)
         head = {config.tag_field or "type": self.encode(config.tag)} if config.tag is not None else {}
         rows = [
             (field.name, self._wire(kind, field.name), self.of(field.type), _default(field, config.omit_defaults))
             for field in fields
         ]
         return self._named(rows, head)
+
+    def _array(self, fields: tuple[msgspec.structs.FieldInfo, ...], tag: Any) -> Encode:
+        items = self._fixed(tuple(field.type for field in fields))
+        head = [] if tag is None else [self.encode(tag)]
+        return lambda value: head + items([getattr(value, field.name) for field in fields])
 
     def _named(self, rows: list[tuple[str, str, Encode, Any]], head: Mapping[str, Any] | None = None) -> Encode:
         by_type, encode_any = self._by_type, self.encode
@@ -169,7 +176,7 @@ class Encoders:
 
         return encode_record
 
-    def _wire(self, kind: type, name: str) -> str:
+    def _wire(self, kind: Any, name: str) -> str:
         encoded = field_names(kind).get(name, name)
         return wire_name(name, self._casing) if encoded == name else encoded
 
