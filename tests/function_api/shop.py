@@ -139,8 +139,9 @@ def shop(folder: Path, *routers: HttpRouter, function_api: Any = True, **options
 
 
 def call(app: Flask, kind: str, path: str, args: Any = None, *, form: str | None = None, **headers: str) -> Any:
-    """Call a function of the shop as a client does, and return the parsed response, whose status must be 200."""
-    response = post(app, f"/api/{kind}", {"path": f"shop:{path}", "args": args or {}, "format": form}, **headers)
+    """Call a function as a client does, by default one of the shop, and return the parsed response with status 200."""
+    path = path if ":" in path else f"shop:{path}"
+    response = post(app, f"/api/{kind}", {"path": path, "args": args or {}, "format": form}, **headers)
     assert response.status_code == 200, response.text
     return response.get_json()
 
