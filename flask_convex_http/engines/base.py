@@ -220,6 +220,9 @@ class Engine(Protocol):
         None where writers do not wait for each other.
         """
 
+    def is_read_only(self, *, timeout: float | None = None) -> bool:
+        """Return whether the database takes no writes, without an attempt to write. The timeout is that of `lookup`."""
+
     def migrate(self, plan: Callable[[Migration], Sequence[MigrationStep]], *, dry_run: bool) -> list[MigrationStep]:
         """Apply the steps of a migration in one transaction, and return them.
 

@@ -36,6 +36,8 @@ _LEASES = 2.0
 Check = dict[str, Any]
 _OK: Check = {"status": "ok"}
 _FAILED: Check = {"status": "failed"}
+#: The checks of the database until they are made. They come first in the response.
+_UNKNOWN: dict[str, Check] = {"database": _FAILED, "migration": {"status": "unknown"}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,8 @@ class HealthChecks:
         return "200 OK", _OK
 
     def _ready(self) -> tuple[str, Check]:
-        checks = self._database.run() | {"writes": self._writes(), "worker": self._worker()}
+        checks = {"writes": self._writes(), "worker": self._worker()}
+        checks = {**_UNKNOWN, **checks, **self._database.run()}  # a database that takes no writes has the last word
         # A silent webhook does not make the process unready: without it, deliveries could not arrive again.
         is_ready = all(check["status"] in ("ok", "off", "silent") for check in checks.values())
         status = "200 OK" if is_ready else "503 SERVICE UNAVAILABLE"
@@ -157,10 +160,10 @@ class _DatabaseCheck:
         try:
             look = self._start()
         except RuntimeError:  # the system has no more threads
-            return {"database": _FAILED, "migration": {"status": "unknown"}}
+            return dict(_UNKNOWN)
         if not look.done.wait(TIMEOUT):
             logger.warning("The database did not respond to a health check within %g s", TIMEOUT)
-            return {"database": {"status": "failed", "reason": "timeout"}, "migration": {"status": "unknown"}}
+            return {**_UNKNOWN, "database": {"status": "failed", "reason": "timeout"}}
         return look.result
 
     def _start(self) -> _Look:
@@ -192,14 +195,14 @@ class _Look:
         self._backend = backend
         self._silence = silence
         self.done = threading.Event()
-        self.result: dict[str, Check] = {"database": _FAILED, "migration": {"status": "unknown"}}
+        self.result: dict[str, Check] = dict(_UNKNOWN)
 
     def run(self) -> None:
         """Read one row; the thread's main function."""
         backend = self._backend
         try:
             backend.engine.lookup(backend.schema.table_for(Setting), {"key": "health"}, timeout=TIMEOUT)
-            self.result = {"database": _OK, "migration": _OK} | self._webhooks()
+            self.result = {"database": _OK, "migration": _OK} | self._writes() | self._webhooks()
         except MigrationRequiredError as error:
             logger.warning("A health check failed: %s", error)
             self.result = {"database": _OK, "migration": _FAILED}
@@ -208,6 +211,13 @@ class _Look:
             logger.warning("A health check failed: %s%s", error, f": {detail}" if detail else "")
         finally:
             self.done.set()
+
+    def _writes(self) -> dict[str, Check]:
+        """Return the check of writes if the database takes none."""
+        if not self._backend.engine.is_read_only(timeout=TIMEOUT):
+            return {}
+        logger.warning("A health check failed: the database takes no writes")
+        return {"writes": {"status": "failed", "reason": "read-only"}}
 
     def _webhooks(self) -> dict[str, Check]:
         """Return the check of silent webhooks, if any webhook has `expect_every`."""

@@ -69,7 +69,8 @@ def attach(ctx: MutationCtx, *, data: bytes, fail: bool = False) -> Id[Note]:
     file = ctx.storage.store(data, content_type="text/plain", name="../note.txt")
     found = ctx.storage.get_metadata(file)
     assert found is not None and (found.size, found.name) == (len(data), "note.txt")
-    assert "/api/storage/" in str(ctx.storage.get_url(file))
+    assert "https://example.com/api/storage/" in str(ctx.storage.get_url(file))
+    assert ctx.storage.generate_upload_url().startswith("https://example.com/api/storage/upload?")
     if fail:
         raise ConvexError("no")
     return ctx.db.insert(Note(file=file))

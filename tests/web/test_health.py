@@ -1,5 +1,6 @@
 """Health checks: what they look at, and what a failure of each part responds."""
 
+import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,7 @@ from flask_convex_http import (
 )
 from flask_convex_http.testing import Clock
 from flask_convex_http.web import health as module
+from tests.databases import PostgresServer
 from tests.engines.postgres.failures import durable_server, start, stop
 from tests.idempotency.shop import ship
 from tests.lengths import LONG
@@ -133,6 +135,26 @@ def test_stopped_postgres_is_503_within_the_deadline(tmp_path: Path) -> None:
             assert app.test_client().get("/healthz").status_code == 200
         start(server)
         wait_until(lambda: app.test_client().get("/readyz").status_code == 200)
+
+
+def test_a_server_that_takes_no_writes_is_503(tmp_path: Path, postgres: PostgresServer) -> None:
+    """A PostgreSQL server whose transactions are read only, as a standby's, makes the process unready."""
+    url = postgres.make()
+    with checked_app(tmp_path, CONVEX_DATABASE_URL=url) as app:
+        assert checks(app, 200)["writes"] == "ok"
+    assert url.count("options=-c") == 1
+    read_only = url.replace("options=-c", "target_session_attrs=any&options=-cdefault_transaction_read_only%3Don%20-c")
+    with checked_app(tmp_path, is_migrated=False, CONVEX_DATABASE_URL=read_only) as app:
+        assert checks(app, 503) == {"database": "ok", "migration": "ok", "writes": "failed", "worker": "off"}
+        assert (app.test_client().get("/readyz").json or {})["checks"]["writes"]["reason"] == "read-only"
+
+
+def test_a_file_that_cannot_be_written_is_503(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database file or folder that the process may not write to makes it unready."""
+    with checked_app(tmp_path, CONVEX_DATABASE_URL="sqlite:///shop.db") as app:
+        assert checks(app, 200)["writes"] == "ok"
+        monkeypatch.setattr(os, "access", lambda *args, **options: False)  # root may write everywhere
+        assert checks(app, 503)["writes"] == "failed"
 
 
 def test_late_writes_are_503(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -124,6 +124,13 @@ class PostgresEngine:
     def oldest_wait(self) -> None:
         """Return None, because writers do not wait for each other."""
 
+    def is_read_only(self, *, timeout: float | None = None) -> bool:
+        """Return whether the server is a standby, or transactions are read only by its configuration."""
+        sql = "SELECT current_setting('transaction_read_only') = 'on'"
+        connection, rows = self._connections.read(sql, (), timeout)
+        self._connections.give_back(connection)
+        return bool(rows[0][0])
+
     def migrate(self, plan: Callable[[Migration], Sequence[MigrationStep]], *, dry_run: bool) -> list[MigrationStep]:
         """Apply the steps that `plan` returns in one transaction, and return them."""
         from flask_convex_http.engines.postgres.schema import migrate

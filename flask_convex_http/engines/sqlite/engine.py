@@ -149,6 +149,10 @@ class SQLiteEngine:
         """Return the seconds for which the oldest waiting write of this process has waited, or 0."""
         return self._file.oldest_wait()
 
+    def is_read_only(self, *, timeout: float | None = None) -> bool:
+        """Return whether this process may not write to the file or its folder, which has the log."""
+        return not all(os.access(place, os.W_OK) for place in (self.path.parent, self.path))
+
     def migrate(self, plan: Callable[[Migration], Sequence[MigrationStep]], *, dry_run: bool) -> list[MigrationStep]:
         """Apply the steps that `plan` returns in one transaction, and return them."""
         from flask_convex_http.engines.sqlite.schema import SQLiteSchema
