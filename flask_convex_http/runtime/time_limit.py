@@ -34,6 +34,8 @@ _INTERVAL = 1.0
 _GRACE = 10.0
 #: Seconds without any mutation after which the thread ends.
 _LINGER = 60.0
+#: Steps of Python code within which an interrupt is raised. The first one is enough.
+_STEPS = 100
 #: Frames of the stack in the log line.
 _MAX_FRAMES = 30
 #: Seconds without a look after which `faulthandler` ends the process, on top of the limit and the grace.
@@ -95,10 +97,19 @@ class TimeLimit:
         self.deadline = time.monotonic() + self._seconds
 
     def settle(self) -> MutationTimeoutError:
-        """Withdraw an interrupt that was not raised yet, and return the error for the caller."""
-        with _interrupting:
-            _running.discard(self)
-            _raise_in(self._thread, None)
+        """Take an interrupt that was not raised yet, in the mutation's own thread, and return the error for the caller.
+
+        To withdraw it with NULL leaves CPython 3.11 in a state in which each debugger hangs. So another one takes its
+        place, and is raised here.
+        """
+        try:
+            with _interrupting:
+                _running.discard(self)
+                _raise_in(self._thread, MutationInterruptedError)
+            for _ in range(_STEPS):
+                pass
+        except MutationInterruptedError:
+            pass
         return MutationTimeoutError(
             f"The write ran longer than {self._seconds:g} s (CONVEX_MUTATION_TIMEOUT) and was rolled back"
         )
@@ -168,9 +179,9 @@ def _guard() -> None:
         faulthandler.dump_traceback_later(_longest + _GRACE + _DEAF, exit=True)
 
 
-def _raise_in(thread: int, error: type[BaseException] | None) -> None:
-    """Raise an error in a thread at its next step of Python code, or withdraw it."""
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error) if error else None)
+def _raise_in(thread: int, error: type[BaseException]) -> None:
+    """Raise an error in a thread at its next step of Python code, instead of one that was not raised yet."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error))
 
 
 def _stack_of(thread: int) -> Lines:

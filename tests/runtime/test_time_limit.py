@@ -1,6 +1,8 @@
 """The time limit of mutations."""
 
 import logging
+import subprocess
+import sys
 import threading
 import time
 from bdb import Bdb
@@ -18,7 +20,7 @@ from flask_convex_http.engines.sqlite.transactions import SQLiteTransaction
 from flask_convex_http.errors import MutationTimeoutError
 from flask_convex_http.functions.function import MutationFunction
 from flask_convex_http.runtime import calls_of, time_limit
-from tests.databases import EACH_ENGINE
+from tests.databases import EACH_ENGINE, SQLITE_ONLY
 from tests.lengths import SAMPLED, repetitions
 from tests.sqlite.crews import wait_until
 from tests.worker.workers import Note, open_backend, run_all, write_note, written_notes
@@ -166,6 +168,30 @@ def test_a_mutation_at_a_breakpoint_is_not_interrupted(tmp_path: Path) -> None:
     with open_backend(tmp_path, [debug]) as backend:
         backend.ctx().run_mutation(debug)
         assert written_notes(backend) == ["debugged"]
+
+
+#: Interrupts a loop, and then runs a function in a debugger.
+DEBUGGED = """
+import bdb
+from flask_convex_http.errors import MutationTimeoutError
+from flask_convex_http.runtime import time_limit
+
+time_limit._INTERVAL = 0.01
+try:
+    with time_limit.TimeLimit(0.05, "loop", lambda: None):
+        while True:
+            pass
+except MutationTimeoutError:
+    print("interrupted")
+bdb.Bdb().runcall(lambda: print("debugged"))
+"""
+
+
+@SQLITE_ONLY
+def test_a_debugger_works_after_an_interrupt() -> None:
+    """After a mutation was interrupted, a debugger works in its process, which CPython 3.11 may not do."""
+    done = subprocess.run([sys.executable, "-c", DEBUGGED], capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == ["interrupted", "debugged"], done.stderr
 
 
 @SAMPLED
