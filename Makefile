@@ -68,20 +68,20 @@ SERVE_granian = $(BIN) -m flask_convex_http.granian 'example_app:create_app()' \
 	--host $(HOST) --port $(PORT) --workers $(WORKERS) --blocking-threads $(THREADS) $(GRANIAN_FLAGS)
 
 test: $(VENV)/.installed-dev ## Run the tests
-	@$(BIN) -m pytest -n auto $(PYTEST_FLAGS)
+	@$(BIN) -m pytest -n auto --dist worksteal $(PYTEST_FLAGS)
 
 test-long: $(VENV)/.installed-dev ## Run what `make test` leaves out, and its samples at length
-	@$(BIN) -m pytest -n auto --long $(PYTEST_FLAGS)
+	@$(BIN) -m pytest -n auto --dist worksteal --long $(PYTEST_FLAGS)
 
 test-latest: ## Run the tests on the newest versions of the dependencies, in .venv-latest
 	@rm -rf $(LATEST)
 	@$(PYTHON) -m venv $(LATEST)
 	@$(LATEST)/bin/python -m pip install -qq --disable-pip-version-check --no-input -e '.[dev]'
-	@$(LATEST)/bin/python -m pytest -n auto $(PYTEST_FLAGS)
+	@$(LATEST)/bin/python -m pytest -n auto --dist worksteal $(PYTEST_FLAGS)
 
 crash: $(VENV)/.installed-dev ## Crash, kill and cut the power that many times (POINTS=400), and see that nothing is lost
 	@CRASH_POINTS=$(POINTS) WORKER_KILLS=$(POINTS) WORKER_BACKLOG=100000 WEBHOOK_KILLS=$(POINTS) SERVER_KILLS=$(POINTS) \
-		$(BIN) -m pytest -n auto --long --timeout 0 tests/crash/test_power_cut.py tests/worker/test_kills.py \
+		$(BIN) -m pytest -n auto --dist worksteal --long --timeout 0 tests/crash/test_power_cut.py tests/worker/test_kills.py \
 		tests/worker/test_backlog.py tests/inbox/processes/test_kills.py \
 		tests/inbox/processes/test_power_cut.py tests/engines/postgres/test_server_failures.py $(PYTEST_FLAGS)
 
@@ -102,7 +102,7 @@ format: $(VENV)/.installed-dev ## Format the code and fix what ruff can fix
 	@$(BIN) -m ruff format .
 
 cover: $(VENV)/.installed-dev ## Run the tests and show the lines they miss
-	@$(BIN) -m pytest -n auto --cov --cov-report=term-missing:skip-covered $(PYTEST_FLAGS)
+	@$(BIN) -m pytest -n auto --dist worksteal --cov --cov-report=term-missing:skip-covered $(PYTEST_FLAGS)
 
 bench: $(VENV)/.installed-dev ## Run the benchmarks
 	@$(BIN) -m benchmarks

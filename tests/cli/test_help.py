@@ -9,24 +9,24 @@ COMMANDS = list(command_names())
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help_has_examples(convex: Convex, command: str) -> None:
+def test_help_has_examples(unmigrated: Convex, command: str) -> None:
     """The help of each command has examples."""
-    shown = convex(*command.split(), "--help")
+    shown = unmigrated(*command.split(), "--help")
     assert shown.status == 0
     assert "Examples:" in shown.out
     assert f"flask convex {command}" in shown.out
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_json(convex: Convex, command: str) -> None:
+def test_every_command_has_json(unmigrated: Convex, command: str) -> None:
     """Each command has the option --json."""
-    assert "--json" in convex(*command.split(), "--help").out
+    assert "--json" in unmigrated(*command.split(), "--help").out
 
 
 @pytest.mark.parametrize("command", ["", "keys", "tokens", "files"])
-def test_unknown_commands_are_wrong_usage(convex: Convex, command: str) -> None:
+def test_unknown_commands_are_wrong_usage(unmigrated: Convex, command: str) -> None:
     """An unknown command is wrong usage."""
-    assert convex(*command.split(), "nothing").status == 2
+    assert unmigrated(*command.split(), "nothing").status == 2
 
 
 @pytest.mark.parametrize(

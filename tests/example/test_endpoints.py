@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from example_app.schema import Item, Upload
-from tests.databases import EACH_ENGINE
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
 from tests.example.application import example
 
 pytestmark = EACH_ENGINE
@@ -159,6 +159,7 @@ SCENARIOS = [
 ]
 
 
+@SLOW_ON_POSTGRES
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: f"{scenario.request[:40]}-{scenario.status}")
 def test_scenario(scenario: Scenario) -> None:
     """Each request of the table has the response of the table."""

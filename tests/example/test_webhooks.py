@@ -9,7 +9,7 @@ import pytest
 
 from example_app.schema import DeletedUser, Payment, Subscription, User, WebhookRecord
 from flask_convex_http.schema.system_tables import WebhookDelivery
-from tests.databases import EACH_ENGINE
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
 from tests.example.application import example
 from tests.example.deliveries import (
     GITHUB_PUSH,
@@ -148,6 +148,7 @@ class ClerkCase:
     email: str | None
 
 
+@SLOW_ON_POSTGRES
 @pytest.mark.parametrize(
     "case",
     [
@@ -205,6 +206,7 @@ OTHER_TYPES = {
 }
 
 
+@SLOW_ON_POSTGRES
 @pytest.mark.parametrize("case", OTHER_TYPES)
 def test_event_of_another_type_is_only_recorded(case: str) -> None:
     """An event without a handler is accepted and recorded, and changes nothing else."""
@@ -279,6 +281,7 @@ INVALID_EVENTS = {
 }
 
 
+@SLOW_ON_POSTGRES
 @pytest.mark.parametrize("case", INVALID_EVENTS)
 def test_invalid_event_is_500(case: str) -> None:
     """A signed event that cannot be applied is 500 without effect, and the inbox has the attempt and its error."""
@@ -303,6 +306,7 @@ def test_duplicate_of_a_failed_event_runs_again() -> None:
         assert [attempt.outcome for attempt in inbox.attempts] == ["failed", "failed", "success"]
 
 
+@SLOW_ON_POSTGRES
 @pytest.mark.parametrize(
     "body",
     [b"", b"{", b"[]", b"null", b'"evt"', b"{}", b'{"id": 1, "type": "a"}', b'{"id": "", "type": "a"}', b"[" * 10_000],
