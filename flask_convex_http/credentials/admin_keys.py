@@ -1,4 +1,4 @@
-"""Admin keys: credentials of operators, who may call every function and act as any user.
+"""Admin keys: credentials with which operators call every function, as any user.
 
 A key is shown once. `_settings` has its keyed hash, so that every process on the database knows it, and none could be
 made from a copy of the database alone without the deployment's secret. An operator who suspects a leak revokes it.

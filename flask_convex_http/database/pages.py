@@ -32,8 +32,8 @@ class PaginationOptions(msgspec.Struct, frozen=True, kw_only=True, rename="camel
     Attributes:
         num_items: The largest number of documents in the page, 1 or more.
         cursor: None for the first page, then the `continue_cursor` of the previous page.
-        end_cursor: The `continue_cursor` that the page ends with, whatever `num_items` is, or None. A page that was
-            read before keeps its end so, when documents are inserted into it.
+        end_cursor: The `continue_cursor` that the page ends with, regardless of `num_items`, or None. A page that
+            was read before keeps its end so, when documents are inserted into it.
     """
 
     num_items: int

@@ -70,7 +70,7 @@ class Calls:
     Args:
         surface: The functions.
         runtime: Runs them.
-        debug: Returns whether clients are developers, who see every message.
+        debug: Returns whether clients see every message, as developers do.
     """
 
     def __init__(self, surface: Surface, runtime: Runtime, debug: Callable[[], bool]) -> None:

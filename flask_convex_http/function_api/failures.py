@@ -1,8 +1,8 @@
 """Describe errors to clients: failures of functions, and failures of the protocol.
 
 A function that fails has a response with status 200, so that clients tell its failure from one of the way to it. The
-message has the id of the request, which the log has too. It says what a client can act on, and nothing else unless the
-app is in debug mode.
+message has the id of the request, which the log has too. It names an error that a client can act on. It names others in
+debug mode only.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 def failure_of(error: Exception, *, name: str, request_id: str, debug: bool) -> Failure:
-    """Return what a client sees of an error that left a function, and log what it does not see.
+    """Return the failure that a client sees for an error of a function, and log the rest of the error.
 
     Args:
         error: The error.

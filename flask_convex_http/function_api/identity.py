@@ -1,4 +1,4 @@
-"""Who calls: anonymous, a user with a token, or an administrator, who may act as a user.
+"""The caller of the function API: anonymous, a user with a token, or an administrator that may act as a user.
 
 A credential that is not valid is an error here, before any function runs. In the app's own routes it is one when a
 function asks for the identity.

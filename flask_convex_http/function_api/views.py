@@ -40,7 +40,7 @@ _FORMS: dict[str | None, Form] = {
     "convex_json": "encoded",
 }
 _JSON = "application/json"
-#: What a response needs: a value that msgspec encodes.
+#: The body of a response, which msgspec encodes, or a whole response.
 Body = Any
 
 

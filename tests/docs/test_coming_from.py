@@ -64,9 +64,9 @@ def test_the_tables_cover_the_guide() -> None:
 
 
 def test_missing_features_are_marked() -> None:
-    """Convex's own clients and live queries are marked as not available, and no other feature is."""
+    """Live queries are marked as not available, and no other feature is."""
     missing = [row[0] for row in ROWS if row[1] == "not yet"]
-    assert missing == ["`usePaginatedQuery`, live queries, `ConvexHttpClient`"]
+    assert missing == ["`usePaginatedQuery`, `useQuery` (live queries)"]
 
 
 READS = {"get_url", "get_metadata"}

@@ -61,7 +61,7 @@ def test_mistake_of_the_application_is_not_shown(tmp_path: Path, caplog: pytest.
 
 
 def test_internal_and_missing_functions_look_alike(tmp_path: Path) -> None:
-    """An internal function and a missing one have the same response, whatever the kind and the arguments."""
+    """An internal function and a missing one have the same response, for each kind and any arguments."""
     with shop(tmp_path) as app:
         for kind in ("query", "mutation", "action"):
             texts = {

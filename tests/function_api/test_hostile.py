@@ -111,7 +111,7 @@ bodies = st.fixed_dictionaries(
 @settings(max_examples=examples(500), deadline=None)
 @given(path=st.sampled_from(PATHS), body=bodies, header=st.none() | st.text(max_size=20))
 def test_any_json(app: Flask, path: str, body: Any, header: str | None) -> None:
-    """Any JSON body with any Authorization header is answered below 500."""
+    """Any JSON body with any Authorization header has a response below 500."""
     more = {} if header is None else {"HTTP_AUTHORIZATION": header.encode().decode("latin-1")}
     assert sent(app, path, json.dumps(body).encode(), **more)[0] < 500
 
@@ -119,6 +119,6 @@ def test_any_json(app: Flask, path: str, body: Any, header: str | None) -> None:
 @settings(max_examples=examples(200), deadline=None)
 @given(query=st.binary(max_size=40))
 def test_any_query_string(app: Flask, query: bytes) -> None:
-    """Any query string of a GET is answered below 500."""
+    """Any query string of a GET has a response below 500."""
     raw = "path=shop:echo&args=" + query.decode("latin-1")
     assert send(app, "GET", "/api/query", QUERY_STRING=raw).status_code < 500

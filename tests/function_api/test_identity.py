@@ -1,4 +1,4 @@
-"""Who calls: users with JWTs, access tokens and API keys, and administrators, who may act as a user."""
+"""Callers: users with JWTs, access tokens and API keys, and administrators that may act as a user."""
 
 import json
 from base64 import b64encode

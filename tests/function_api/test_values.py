@@ -50,7 +50,7 @@ def sent(value: Any) -> Any:
 @settings(max_examples=examples(500), deadline=None)
 @given(values)
 def test_any_value_comes_back(value: Any) -> None:
-    """What a function returns without an annotation comes back the same as an argument without one."""
+    """A result without an annotation comes back the same as an argument without one."""
     assert same(decode(sent(ENCODED.encode(value))), value)
 
 
@@ -104,7 +104,7 @@ def test_refused_values(value: Any) -> None:
 
 @pytest.mark.parametrize("value", [2**63, {"$a": 1}, object(), [1, {2}, object()], 1j])
 def test_values_that_cannot_be_sent(value: Any) -> None:
-    """A value that no client can receive is an error, whatever contains it."""
+    """A value that no client can receive is an error, also inside of another one."""
     with pytest.raises(ValueFormatError):
         ENCODED.encode(value)
 
