@@ -62,7 +62,10 @@ def _api() -> Iterator[Api]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            status, document = api.respond(self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            given = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            # Credentials are in the body or in headers.
+            credentials = {"client_id": self.headers["PLAID-CLIENT-ID"], "secret": self.headers["PLAID-SECRET"]}
+            status, document = api.respond(self.path, credentials | given)
             body = json.dumps(document).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
