@@ -36,6 +36,7 @@ from flask_convex_http.errors import EngineError as EngineError
 from flask_convex_http.errors import FunctionCallError as FunctionCallError
 from flask_convex_http.errors import FunctionLimitError as FunctionLimitError
 from flask_convex_http.errors import FunctionNotFoundError as FunctionNotFoundError
+from flask_convex_http.errors import HistoryError as HistoryError
 from flask_convex_http.errors import InvalidCursorError as InvalidCursorError
 from flask_convex_http.errors import KeyInUseError as KeyInUseError
 from flask_convex_http.errors import MigrationRefusedError as MigrationRefusedError
@@ -55,6 +56,7 @@ from flask_convex_http.errors import ReturnsValidationError as ReturnsValidation
 from flask_convex_http.errors import SchedulingError as SchedulingError
 from flask_convex_http.errors import StorageIdError as StorageIdError
 from flask_convex_http.errors import UnavailableError as UnavailableError
+from flask_convex_http.errors import UndoRefusedError as UndoRefusedError
 from flask_convex_http.errors import UniqueConstraintError as UniqueConstraintError
 from flask_convex_http.errors import UnstorableValueError as UnstorableValueError
 from flask_convex_http.errors import VerificationError as VerificationError
@@ -68,6 +70,9 @@ from flask_convex_http.functions.function import internal_mutation as internal_m
 from flask_convex_http.functions.function import internal_query as internal_query
 from flask_convex_http.functions.function import mutation as mutation
 from flask_convex_http.functions.function import query as query
+from flask_convex_http.history.rows import Change as Change
+from flask_convex_http.history.rows import Commit as Commit
+from flask_convex_http.history.rows import Revision as Revision
 from flask_convex_http.identities import OIDC as OIDC
 from flask_convex_http.identities import CustomJWT as CustomJWT
 from flask_convex_http.identities import UserIdentity as UserIdentity

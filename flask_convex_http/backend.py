@@ -27,6 +27,8 @@ from flask_convex_http.errors import MigrationRefusedError, MigrationRequiredErr
 from flask_convex_http.functions.description import FunctionDescription, describe_function
 from flask_convex_http.functions.function import Function
 from flask_convex_http.functions.registry import Registry
+from flask_convex_http.history.coverage import CommitLogs
+from flask_convex_http.history.history import History
 from flask_convex_http.idempotency.idempotent_requests import IdempotentRequests
 from flask_convex_http.identities import AuthProvider, UserIdentity, token_checks
 from flask_convex_http.inbox.inbox import Inbox
@@ -45,6 +47,7 @@ from flask_convex_http.operations import (
     Progress,
     TableReader,
     UnattachedFiles,
+    Undo,
     describe_exposed,
     plan_with_progress,
 )
@@ -107,6 +110,8 @@ class Backend:
         auth_providers: The issuers whose JWTs identify callers.
         jwts: Checks JWTs; None without providers.
         job_control: Lists, cancels and retries jobs.
+        history: Reads, purges and erases the commit log.
+        undo: Undoes commits.
         tables: Looks into tables.
         backups: Makes and restores backups.
         before_close: Functions that `close` calls first.
@@ -150,6 +155,7 @@ class Backend:
         self.api_keys: Credentials[ApiKey] = self._credentials(ApiKey, settings.api_key_prefix)
         self.tokens: Credentials[AccessToken] = self._credentials(AccessToken, settings.api_key_prefix + _TOKEN_MARK)
         self.admin_keys = AdminKeys(self.engine, self.schema, self.signing, clock)
+        self.history = History(self.engine, self.schema, settings.history_retention, clock)
         self.runtime = Runtime(
             self.schema,
             self.functions,
@@ -161,6 +167,7 @@ class Backend:
             self.api_keys,
             self.tokens,
             PageCursors(self.signing),
+            CommitLogs(self.schema, is_on=settings.history != "off"),
             clock,
             _site(settings),
             settings.mutation_timeout,
@@ -170,6 +177,7 @@ class Backend:
         self.webhooks = Webhooks() if webhooks is None else webhooks
         self.inbox = Inbox(self.runtime, self.webhooks)
         self.idempotency = IdempotentRequests(self.runtime)
+        self.undo = Undo(self.runtime, self.inbox.ids_named, self.inbox.mark_undone)
         self.functions.add_own(PROCESS, self.inbox.queue.process_function())
         self.jobs.on_cancel[PROCESS] = self.inbox.queue.cancel
         self.auth_providers = tuple(auth_providers)
@@ -179,19 +187,31 @@ class Backend:
             self.engine, self.blobs, self.location, settings.storage(folder), self._finish_restore
         )
 
-    def ctx(self, identity: UserIdentity | Auth | None = None, *, site: Site = unknown_site) -> ActionCtx:
+    def ctx(
+        self,
+        identity: UserIdentity | Auth | None = None,
+        *,
+        site: Site = unknown_site,
+        request_id: str | None = None,
+    ) -> ActionCtx:
         """Return a ctx to run functions from, as in `backend.ctx().run_query(items.get, id=...)`.
 
         Args:
             identity: The identity of the caller, or the `Auth` of a request, which finds it when it is asked for.
             site: Returns the beginning of URLs, such as https://example.com. The setting CONVEX_SITE_URL comes first.
                 Without both a URL of a file is an error.
+            request_id: The id of the HTTP request, for the commit log.
         """
-        return self.runtime.action_ctx(self.caller(identity, site))
+        return self.runtime.action_ctx(self.caller(identity, site, request_id))
 
-    def caller(self, identity: UserIdentity | Auth | None = None, site: Site = unknown_site) -> Caller:
+    def caller(
+        self,
+        identity: UserIdentity | Auth | None = None,
+        site: Site = unknown_site,
+        request_id: str | None = None,
+    ) -> Caller:
         """Return the caller of a function that no other function has called."""
-        return self.runtime.caller(identity, site)
+        return self.runtime.caller(identity, site, request_id)
 
     def run(self, name: str, arguments: Mapping[str, Any], *, identity: UserIdentity | None = None) -> Any:
         """Run a function of any kind by name, internal ones included.

@@ -10,9 +10,11 @@ import difflib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from flask_convex_http.durations import duration_of
 from flask_convex_http.errors import ConfigurationError
 from flask_convex_http.log import logger_of
 
@@ -68,6 +70,7 @@ class Settings:
         worker_actions: The largest number of scheduled actions that one worker runs at the same time.
         worker_lease: Seconds without a heartbeat after which the actions of a worker are lost.
         scheduled_retention_days: Days that jobs are kept after they have ended.
+        history: How long the commit log is kept, such as "7d"; "off" for no log.
     """
 
     database_url: str = field(default="sqlite:///convex.db", repr=False)
@@ -96,6 +99,7 @@ class Settings:
     worker_actions: int = 8
     worker_lease: float = 30.0
     scheduled_retention_days: float = 7.0
+    history: str = "7d"
 
     @classmethod
     def from_mapping(cls, config: Mapping[str, Any], folder: Path | None = None) -> Settings:
@@ -122,6 +126,11 @@ class Settings:
         if settings.database_url != MEMORY and Path(settings.storage_url) == Path(settings.database_url):
             raise ConfigurationError("CONVEX_STORAGE_URL must name another file than CONVEX_DATABASE_URL")
         return settings
+
+    @property
+    def history_retention(self) -> timedelta | None:
+        """How long the commit log is kept; None for no log."""
+        return duration_of(self.history)
 
     def database(self, folder: Path) -> Location:
         """Return the location of the database.
@@ -364,6 +373,15 @@ def _days(key: str, value: Any) -> float:
     return _number(key, value, "days, more than 0 and at most 36525", most=36525)
 
 
+def _history(key: str, value: Any) -> str:
+    if value is False or value == "off":  # Flask reads false in environment variables as a boolean
+        return "off"
+    retention = duration_of(value) if isinstance(value, str) else value
+    if not isinstance(retention, timedelta) or not timedelta(seconds=1) <= retention <= timedelta(days=36525):
+        raise ConfigurationError(f'{key} must be a duration such as "7d" or "12h" (s, m, h, d or w), or "off"')
+    return value.strip() if isinstance(value, str) else f"{int(retention.total_seconds())}s"
+
+
 def _number(key: str, value: Any, unit: str, *, least: float = 0.0, most: float) -> float:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not value > 0 or not least <= value <= most:
@@ -404,4 +422,5 @@ PARSERS: dict[str, Callable[[str, Any], Any]] = {
     "CONVEX_WORKER_ACTIONS": _count,
     "CONVEX_WORKER_LEASE": _lease,
     "CONVEX_SCHEDULED_RETENTION_DAYS": _days,
+    "CONVEX_HISTORY": _history,
 }

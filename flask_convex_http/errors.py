@@ -178,6 +178,18 @@ class QueryRangeError(_ClientValueError, QueryError):
     """
 
 
+class HistoryError(ConvexHTTPError):
+    """The commit log does not reach back that far, or a table is not logged."""
+
+    status = 410
+    public = True
+    client_message = "The history does not reach back that far"
+
+
+class UndoRefusedError(ConvexHTTPError):
+    """Commits cannot be undone, since a later commit has touched the same fields or the log has not all of it."""
+
+
 class InvalidCursorError(ConvexHTTPError):
     """A pagination cursor does not belong to this query."""
 

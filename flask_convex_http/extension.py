@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,18 @@ from flask_convex_http.config import Settings
 from flask_convex_http.environment import with_environment
 from flask_convex_http.errors import ConfigurationError, RegistrationError
 from flask_convex_http.function_api.options import FunctionApi, checked_function_api
+from flask_convex_http.history.rows import Commit
 from flask_convex_http.identities import AuthProvider, UserIdentity, checked_providers
 from flask_convex_http.log import logger_of, show_unless_configured
 from flask_convex_http.runtime import ActionCtx
 from flask_convex_http.scheduling import Crons
-from flask_convex_http.schema.documents import Schema
+from flask_convex_http.schema.documents import Document, Schema
 from flask_convex_http.schema.migrations import MigrationStep
 from flask_convex_http.web.files import files
 from flask_convex_http.web.health import Health, HealthChecks, checked_health
 from flask_convex_http.web.middleware import Middleware
 from flask_convex_http.web.openapi.options import OpenAPI, checked_openapi
+from flask_convex_http.web.request_ids import request_id
 from flask_convex_http.web.responses import encode_documents
 from flask_convex_http.web.state import EXTENSION, WORKER, current_backend, site_of, webhooks_of
 from flask_convex_http.worker import BackgroundWorker
@@ -136,8 +138,30 @@ class ConvexHTTP:
         """
         backend = current_backend()
         if has_request_context():
-            return backend.ctx(identity, site=lambda: site_of(request))
+            return backend.ctx(identity, site=lambda: site_of(request), request_id=request_id(request))
         return backend.ctx(identity)
+
+    def changes(
+        self, *, since: int, tables: Iterable[type[Document]] | None = None, wait: float = 0.0
+    ) -> Iterator[Commit]:
+        """Yield the commits after a commit, in their order, each with the documents that it changed.
+
+        Keep the number of the last commit that was processed, and continue after it: no commit is left out or repeated.
+
+        Args:
+            since: The number of a commit, such as that of the last one that was processed or `last_commit()`. 0 for the
+                beginning of a database that has always been logged.
+            tables: The classes of the documents; commits that changed no others are left out. None for all.
+            wait: Seconds to wait for another commit before the iteration ends.
+
+        Raises:
+            HistoryError: The commits after it are purged or were not logged, or there is no such commit yet.
+        """
+        return current_backend().history.feed.changes(since, tables, wait=wait)
+
+    def last_commit(self) -> int:
+        """Return the number of the last commit, from which on `changes` continues; 0 for none."""
+        return current_backend().history.feed.last_commit()
 
     def migrate(self, *, dry_run: bool = False, allow_destructive: bool = False) -> list[MigrationStep]:
         """Change the tables of the current app's database to match the schema, in one transaction.

@@ -163,6 +163,7 @@ class PostgresServer:
         deletions = [f'DELETE FROM {name}."{table}"' for (table,) in tables if table != "_settings"]
         if len(deletions) < len(tables):
             deletions.append(f"DELETE FROM {name}._settings WHERE key <> 'shape'")
+            deletions.append(f"SELECT setval('{name}._commits_number_seq', 0)")
         self.run("; ".join(deletions))
         self._spare.setdefault(documents, []).append(url)
 

@@ -23,6 +23,7 @@ from flask_convex_http.cli.crons import crons
 from flask_convex_http.cli.database import data, migrate
 from flask_convex_http.cli.files import files
 from flask_convex_http.cli.functions import functions, routes, run
+from flask_convex_http.cli.history import erase, log, undo, why
 from flask_convex_http.cli.idempotency import idempotency
 from flask_convex_http.cli.moves import move
 from flask_convex_http.cli.openapi import openapi
@@ -61,6 +62,7 @@ for command in (
     *(run, functions, routes),
     *(keys, tokens, admin_key, files),
     *(scheduled, crons, worker, webhooks),
+    *(log, why, undo, erase),
     *(idempotency, openapi, codegen),
 ):
     convex_commands.add_command(command)

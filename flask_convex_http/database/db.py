@@ -24,6 +24,11 @@ from flask_convex_http.errors import (
     DocumentNotFoundError,
     DocumentValidationError,
 )
+from flask_convex_http.history.as_of import AsOfSnapshot
+from flask_convex_http.history.log import CommitLog, LoggedWrites, NotedChange, RowWrites
+from flask_convex_http.history.reader import HistoryReader, When
+from flask_convex_http.history.revisions import revisions
+from flask_convex_http.history.rows import Revision
 from flask_convex_http.ids import Id, table_of
 from flask_convex_http.schema.documents import Document, Schema, Table
 from flask_convex_http.schema.system_tables import READABLE
@@ -151,6 +156,43 @@ class DatabaseReader:
             self._snapshot, table, table.indexes["by_creation_time"], _cursors=self._cursors, _budget=self._budget
         )
 
+    def as_of(self, when: When, /) -> DatabaseReader:
+        """Return a reader of the documents as they were at a time, with `get` and `query` as here.
+
+        Args:
+            when: A datetime or milliseconds since the epoch, or the number of a commit. The reader shows what that
+                commit had left.
+
+        Raises:
+            HistoryError: A read raises it if the log does not reach back that far, or the table is not logged.
+        """
+        log = HistoryReader(self._snapshot, self._schema)
+        number, time = log.number_of(when)
+        past = AsOfSnapshot(log, number, time, noted=self._noted, budget=self._budget)
+        reader = DatabaseReader(past, self._schema, self._cursors)
+        reader._budget = self._budget
+        return reader
+
+    def history(self, document_id: Id[D], /, *, limit: int | None = None) -> list[Revision[D]]:
+        """Return the changes of a document, newest first, each with its commit and the document after it.
+
+        Args:
+            document_id: The id of the document, which need not exist any more.
+            limit: The largest number of changes to return; None for all that are kept.
+
+        Raises:
+            ArgumentRangeError: The value is not an id of one of the application's tables.
+            HistoryError: The table is not logged.
+        """
+        table = self._table_of(document_id)
+        log = HistoryReader(self._snapshot, self._schema)
+        return revisions(log, table, document_id, limit=limit, noted=self._noted, budget=self._budget)
+
+    @property
+    def _noted(self) -> Sequence[NotedChange]:
+        """The changes that are not committed yet."""
+        return ()
+
     def normalize_id(self, document: type[D], value: str) -> Id[D] | None:
         """Return the value as an id of a table, or None if it is not one.
 
@@ -190,9 +232,10 @@ class DatabaseWriter(DatabaseReader):
         times: Assigns the creation times of inserted documents.
         cursors: The cursors of the deployment.
         limits: The limits of the deployment.
+        log: The commit log of the transaction, or None.
     """
 
-    __slots__ = ("_clock", "_limits", "_transaction")
+    __slots__ = ("_clock", "_limits", "_transaction", "_writes")
 
     def __init__(
         self,
@@ -201,10 +244,12 @@ class DatabaseWriter(DatabaseReader):
         times: CreationTimes,
         cursors: PageCursors,
         limits: Limits = LIMITS,
+        log: CommitLog | None = None,
     ) -> None:
         super().__init__(transaction, schema, (cursors, ""), limits)
         self._limits = limits
         self._transaction = transaction
+        self._writes: RowWrites = transaction if log is None else LoggedWrites(transaction, log)
         self._clock = times
 
     def insert(self, document: D, /) -> Id[D]:
@@ -218,7 +263,7 @@ class DatabaseWriter(DatabaseReader):
                 has the path of the value.
             UniqueConstraintError: Another document has the same values in a unique index.
         """
-        return insert(self._transaction, self._table_for(type(document)), document, self._clock, limits=self._limits)
+        return insert(self._writes, self._table_for(type(document)), document, self._clock, limits=self._limits)
 
     def patch(self, document_id: Id[Any], /, **fields: Any) -> None:
         """Change some fields of a document and keep the others.
@@ -264,7 +309,7 @@ class DatabaseWriter(DatabaseReader):
             DocumentNotFoundError: The document does not exist.
         """
         table = self._table_of(document_id)
-        if not self._transaction.delete(table, document_id):
+        if not self._writes.delete(table, document_id):
             raise DocumentNotFoundError(f"delete: there is no document {document_id}")
 
     def apply_if_newer(self, document: D, /, *, by: str, version: str | Sequence[str]) -> Id[D] | None:
@@ -307,18 +352,23 @@ class DatabaseWriter(DatabaseReader):
         same = {name: getattr(document, name) for name in index.fields}
         known = Query(self._snapshot, table, index).with_index(by, **same).unique()
         if known is None:
-            return insert(self._transaction, table, document, self._clock, limits=self._limits)
+            return insert(self._writes, table, document, self._clock, limits=self._limits)
         as_read = table.read([known.id, known.creation_time, *row])  # normalised like the stored one, as to UTC
         if rank(table, as_read, fields) <= rank(table, known, fields):
             return None
         self._update("apply_if_newer", table, known.id, dict(zip(table.columns, row, strict=True)))
         return known.id
 
+    @property
+    def _noted(self) -> Sequence[NotedChange]:
+        writes = self._writes
+        return writes.log.noted if isinstance(writes, LoggedWrites) else ()
+
     def _update(self, verb: str, table: Table[Any], document_id: str, changes: Mapping[str, Any]) -> None:
         if changes:
             if self._limits.needs_row(table, changes):
                 self._check_limits(table, document_id, changes)
-            found = self._transaction.update(table, document_id, changes)
+            found = self._writes.update(table, document_id, changes)
         else:
             found = self._transaction.get(table, document_id) is not None
         if not found:
@@ -339,7 +389,7 @@ explain_missing(DatabaseWriter, "ctx.db", _WRITER_HINTS)
 
 
 def insert(
-    transaction: Transaction,
+    transaction: RowWrites,
     table: Table[D],
     document: D,
     clock: CreationTimes,

@@ -24,6 +24,8 @@ from flask_convex_http.schema.migrations import Migration, MigrationStep
 
 T = TypeVar("T")
 Row = Sequence[Any]
+#: A change for the commit log: the table, the document, the operation and the previous values as JSON.
+LoggedRow = tuple[str, str, str, str | None]
 #: Is called with the number of units that are done, and of all units.
 Progress = Callable[[int, int], None]
 
@@ -97,6 +99,39 @@ class Transaction(Snapshot, Protocol):
 
     def delete(self, table: Table[Any], document_id: str) -> bool:
         """Delete a row and return whether it existed."""
+
+    def replace_values(self, table: Table[Any], document_id: str, changes: Mapping[str, Any]) -> Row | None:
+        """Set columns of a row, and return their previous values in the same order; None if it does not exist.
+
+        Raises:
+            UniqueConstraintError: Another row has the same values in a unique index.
+        """
+
+    def take_row(self, table: Table[Any], document_id: str) -> Row | None:
+        """Delete a row and return it, or None if it did not exist."""
+
+    def delete_before(self, table: Table[Any], document_id: str, limit: int) -> int:
+        """Delete the first rows in the order of their ids, and return their number.
+
+        Args:
+            table: The table.
+            document_id: The id of the first row that stays.
+            limit: The largest number of rows to delete.
+        """
+
+    def append_commit(self, now: float, cause: Row, changes: Sequence[LoggedRow]) -> int:
+        """Write a commit and its changes to the log, and return the number of the commit.
+
+        Numbers grow in an order in which each commit comes after those whose writes it has seen.
+
+        Args:
+            now: The time of the transaction, in milliseconds since the epoch.
+            cause: The stored values of the commit's columns after its number.
+            changes: Its changes.
+        """
+
+    def resume_commit_numbers(self) -> None:
+        """Make the next number follow those of all commits, which another database may have written."""
 
     def lookup_again(self, table: Table[Any], values: Mapping[str, Any]) -> Row | None:
         """Return the row that has these values in a unique index, or None, after a lookup has found none.
@@ -212,6 +247,12 @@ class Engine(Protocol):
         Raises:
             OverloadedError: The timeout ended before the work could begin, or while it conflicted with others.
             MigrationRequiredError: The tables of the schema do not exist.
+        """
+
+    def settled_commit(self) -> int | None:
+        """Return the number of a commit up to which every commit is visible to a snapshot that is opened afterwards.
+
+        None if a snapshot has every commit up to the newest one in it.
         """
 
     def oldest_wait(self) -> float | None:

@@ -8,6 +8,8 @@ The state of a delivery changes so:
     pending -> done | pending | dead | unhandled            a worker runs it
     pending -> canceled                                     an operator cancels its job
     canceled -> pending | done                              an operator retries
+    done -> undone                                          an operator undoes its effects
+    undone -> pending | done                                an operator retries or replays
 
 Each change is part of the caller's transaction. This module runs no handler.
 """
@@ -39,12 +41,12 @@ from flask_convex_http.schema.system_tables import (
     WebhookTurn,
 )
 
-State = Literal["pending", "done", "failed", "dead", "canceled", "unhandled"]
+State = Literal["pending", "done", "failed", "dead", "canceled", "unhandled", "undone"]
 
-STATES: tuple[State, ...] = ("pending", "failed", "dead", "canceled", "unhandled", "done")
+STATES: tuple[State, ...] = ("pending", "failed", "dead", "canceled", "unhandled", "undone", "done")
 #: The expiry of pending deliveries.
 NEVER = 8.64e15
-_ENDED = ("done", "dead", "canceled", "unhandled")
+_ENDED = ("done", "dead", "canceled", "unhandled", "undone")
 _DEFAULT = DEFAULT_IDS.total_seconds() * 1000
 _MOST_ATTEMPTS = 100
 #: Milliseconds after which the content of an unfinished delivery is checked again.
@@ -250,6 +252,10 @@ class Deliveries:
         """Cancel a pending delivery. The webhook is None if the application no longer has it."""
         expires, due = _expiries(webhook, "canceled", now)
         self.change(transaction, delivery_id, state="canceled", expires=expires, due=due, completed_time=now)
+
+    def undo(self, transaction: Transaction, delivery_id: str, now: float) -> None:
+        """Mark a delivery whose effects were undone. A duplicate still gets the stored response, and runs nothing."""
+        self.change(transaction, delivery_id, state="undone", completed_time=now)
 
     def add_attempt(self, transaction: Transaction, delivery: WebhookDelivery, attempt: WebhookAttempt) -> None:
         """Record an attempt that does not change the state."""

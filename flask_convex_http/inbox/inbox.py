@@ -23,10 +23,12 @@ from flask_convex_http.errors import (
     WebhookFailedError,
     is_engine_failure,
 )
+from flask_convex_http.ids import Id
 from flask_convex_http.inbox.arrival import Arrival
 from flask_convex_http.inbox.deliveries import Deliveries, State
 from flask_convex_http.inbox.queue import DeliveryQueue
 from flask_convex_http.inbox.registry import DeclinedError, Webhook, Webhooks
+from flask_convex_http.inbox.search import find_deliveries
 from flask_convex_http.log import logger_of
 from flask_convex_http.runtime import Caller, MutationCalls, Runtime
 from flask_convex_http.schema.system_tables import StoredResponse, WebhookAttempt, WebhookDelivery
@@ -93,6 +95,19 @@ class Inbox:
             The largest number of one kind.
         """
         return max(self.deliveries.purge(transaction, now, limit), self.queue.revive(transaction, now, limit))
+
+    def ids_named(self, name: str) -> list[str]:
+        """Return the ids of the deliveries with a sender's id of an event."""
+        with self.runtime.engine.snapshot() as snapshot:
+            return [each.id for each in find_deliveries(self.deliveries, snapshot, name, None)]
+
+    def mark_undone(self, transaction: Transaction, delivery_id: str, now: float) -> bool:
+        """Mark a delivery as undone if its effects are there, and return whether they were."""
+        delivery = self.deliveries.get(transaction, delivery_id)
+        if delivery is None or delivery.state != "done":
+            return False
+        self.deliveries.undo(transaction, delivery_id, now)
+        return True
 
     # --- running the handler before the response ---------------------------------------------------------------------
 
@@ -161,7 +176,8 @@ class Inbox:
         answer = arrival.webhook.handle(calls.ctx(), arrival.event)
         attempt = WebhookAttempt(started=started, ended=self.runtime.clock())
         kept = None if answer == plain_response(arrival.webhook.provider) else answer
-        self._record(calls.transaction, arrival, known, "done", attempt, kept)
+        delivery_id = self._record(calls.transaction, arrival, known, "done", attempt, kept)
+        calls.note_delivery(delivery_id, arrival.request_id)
         return answer
 
     def _record_failure(
@@ -205,13 +221,12 @@ class Inbox:
         state: State,
         attempt: WebhookAttempt | None,
         answer: StoredResponse | None,
-    ) -> None:
+    ) -> Id[WebhookDelivery]:
         rows, now = self.deliveries, self.runtime.clock()
         if known is None:
-            rows.add(transaction, self.runtime.times, now, arrival, state, attempt=attempt, answer=answer)
-        else:
-            webhook = arrival.webhook
-            rows.record(transaction, known, now, state, attempt=attempt, answer=answer, webhook=webhook)
+            return rows.add(transaction, self.runtime.times, now, arrival, state, attempt=attempt, answer=answer)
+        rows.record(transaction, known, now, state, attempt=attempt, answer=answer, webhook=arrival.webhook)
+        return known.id
 
 
 def plain_response(provider: Provider) -> StoredResponse:

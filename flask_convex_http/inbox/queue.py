@@ -111,7 +111,9 @@ class DeliveryQueue:
             self._finish(calls, delivery, webhook, "unhandled", started, None)
             return None
         if webhook is not None:
-            calls.restart_limit(webhook.handler_name(delivery.type))
+            handler = webhook.handler_name(delivery.type)
+            calls.restart_limit(handler)
+            calls.note_delivery(delivery.id, delivery.request_id, handler)
         try:
             calls.attempt(lambda: self._handle(calls, webhook, delivery))
         except NoRetry as error:

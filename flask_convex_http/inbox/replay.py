@@ -180,6 +180,7 @@ class Replays:
         started: float,
     ) -> RerunResult:
         """Commit the effects and the attempt. A done delivery keeps the response its sender got."""
+        calls.note_delivery(delivery.id, None, webhook.handler_name(event.type))
         answer = webhook.handle(calls.ctx(), event)
         now = self._runtime.clock()
         attempt = WebhookAttempt(started=started, ended=now, by=by)

@@ -16,3 +16,4 @@ from flask_convex_http.operations.tables import TableCount as TableCount
 from flask_convex_http.operations.tables import TableReader as TableReader
 from flask_convex_http.operations.tables import TableRows as TableRows
 from flask_convex_http.operations.unattached import UnattachedFiles as UnattachedFiles
+from flask_convex_http.operations.undo import Undo as Undo

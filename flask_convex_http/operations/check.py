@@ -25,6 +25,7 @@ from flask_convex_http.operations.file_bytes import has_full_size, measure
 from flask_convex_http.operations.pages import pages
 from flask_convex_http.operations.progress import Meter, Progress
 from flask_convex_http.schema.documents import Column, Document, Table
+from flask_convex_http.schema.history_tables import CLUSTERED
 from flask_convex_http.schema.index_ranges import Segment
 from flask_convex_http.schema.system_tables import StoredFile
 from flask_convex_http.sqlite.file import DAMAGED
@@ -121,7 +122,7 @@ class Check:
     def _check_table(self, snapshot: Snapshot, table: Table[Any]) -> None:
         mismatches, dangling = _Sentences(self._findings.problems), _Sentences(self._findings.notes)
         beyond, misplaced = _Sentences(self._findings.notes), _Sentences(self._findings.notes)
-        by_time = table.name in self._files.engine.ordered_by_time()
+        by_time = table.name in CLUSTERED or table.name in self._files.engine.ordered_by_time()
         references = [column for column in table.columns.values() if column.validator.id_markers]
         for row in snapshot.stream(table, Segment(()), descending=False):  # without an index: it may be damaged
             self._findings.rows += 1

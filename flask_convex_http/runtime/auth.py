@@ -42,6 +42,11 @@ class Auth:
         """The identity that a guard such as `@require_bearer` has checked, or None. It looks at no credential."""
         return self._identity
 
+    @property
+    def known(self) -> UserIdentity | None:
+        """The identity as far as it was looked at, or None. It looks at no credential."""
+        return self._identity
+
     def settle(self) -> None:
         """Check the credential now, so that no later call does. An error is kept for the function that asks."""
 

@@ -36,12 +36,14 @@ class RunningJob(msgspec.Struct, frozen=True):
         token: The idempotency token, which is the same in all attempts.
         attempt: The number of the attempt, from 1.
         max_attempts: The number of the last attempt.
+        cron: The cron that has scheduled it, or None.
     """
 
     id: str
     token: str
     attempt: int = 1
     max_attempts: int = 1
+    cron: str | None = None
 
 
 class Caller(msgspec.Struct, frozen=True):  # one is made for each call, and a dataclass takes five times as long
@@ -52,12 +54,14 @@ class Caller(msgspec.Struct, frozen=True):  # one is made for each call, and a d
         site: Returns the start of absolute URLs. Without a request it fails.
         depth: The number of functions that this call is inside of.
         job: The job that runs the outermost function, or None.
+        request_id: The id of the HTTP request, or None.
     """
 
     auth: Auth
     site: Site = unknown_site
     depth: int = 0
     job: RunningJob | None = None
+    request_id: str | None = None
 
     def deeper(self) -> Caller:
         """Return the caller of a function that this one runs.
@@ -67,4 +71,4 @@ class Caller(msgspec.Struct, frozen=True):  # one is made for each call, and a d
         """
         if self.depth >= MAX_DEPTH:
             raise FunctionCallError(f"Functions call each other more than {MAX_DEPTH} deep; is there an endless loop?")
-        return Caller(self.auth, self.site, self.depth + 1, self.job)
+        return Caller(self.auth, self.site, self.depth + 1, self.job, self.request_id)

@@ -17,6 +17,7 @@ from flask_convex_http.credentials import ApiKeyReader, ApiKeyWriter, TokenReade
 from flask_convex_http.database.db import CreationTimes, DatabaseWriter
 from flask_convex_http.engines import Snapshot, Transaction
 from flask_convex_http.functions.function import Function
+from flask_convex_http.history.log import CommitLog, LoggedWrites, RowWrites
 from flask_convex_http.ids import new_id
 from flask_convex_http.rate_limits import Limit
 from flask_convex_http.runtime.auth import Auth
@@ -79,12 +80,14 @@ class MutationCalls(QueryCalls):
         db: The `ctx.db` of that transaction.
         hooks: Collects the steps after the commit.
         limit: The time limit of the transaction, or None.
+        log: The commit log of the transaction, or None.
     """
 
     transaction: Transaction
     _db: DatabaseWriter
     _hooks: CommitHooks
     _limit: TimeLimit | None = None
+    log: CommitLog | None = None
     _scheduler: Scheduler | None = None
 
     def ctx(self) -> MutationCtx:
@@ -136,29 +139,33 @@ class MutationCalls(QueryCalls):
     def mutation(self, function: AnyFunction, args: Args, kwargs: Kwargs) -> Any:
         """Run a mutation as a part of this transaction, and return its value."""
         found, arguments = self._runtime.resolve(function, "mutation", args, kwargs, self._caller.depth)
-        inner = self._inside(self._db, self._caller.deeper(), self.now, self._hooks)
+        inner = self._inside(self._db, self._caller.deeper(), self.now, self._hooks, self.log)
         return self.attempt(lambda: self._runtime.result(found, found.handler(inner.ctx(), **arguments)))
 
     def attempt(self, body: Callable[[], T]) -> T:
         """Call a function at a savepoint. If it raises, its writes, hooks and jobs are rolled back."""
-        mark = self._hooks.mark()
+        mark, log = self._hooks.mark(), self.log
+        log_mark = 0 if log is None else log.mark()
         try:
             with self.transaction.savepoint():
                 return body()
         except BaseException:
             self._hooks.roll_back(mark)
+            if log is not None:
+                log.roll_back(log_mark)
             raise
 
     def run_job(self, function: Function[Any, Any], arguments: Kwargs, job: RunningJob, app_context: AppContext) -> Any:
         """Run a scheduled mutation as a part of this transaction, and return its value.
 
-        It has its own time, its own limits on jobs, on its run time and on what it reads, and no identity. If it
-        raises, its writes are rolled back.
+        It has its own time, its own limits on jobs, on its run time and on what it reads, its own commit in the log,
+        and no identity. If it raises, its writes are rolled back.
         """
-        mark = self._hooks.mark()
+        mark, now = self._hooks.mark(), self._runtime.clock()
         hooks, caller = CommitHooks(self._hooks), Caller(Auth(), self._caller.site, 1, job)
-        db = self._runtime.writer(self.transaction, self._times)  # it counts what it reads apart from the other jobs
-        inner = self._inside(db, caller, self._runtime.clock(), hooks)
+        log = None if self.log is None else CommitLog(self._runtime.cause(caller, function.name))
+        db = self._runtime.writer(self.transaction, self._times, log)  # it counts what it reads apart from other jobs
+        inner = self._inside(db, caller, now, hooks, log)
         self.restart_limit(function.name)
         try:
             with self.transaction.savepoint(), app_context():  # in this order: an error in teardown rolls back too
@@ -166,12 +173,33 @@ class MutationCalls(QueryCalls):
         except BaseException:
             self._hooks.roll_back(mark)  # its files, which are those of the transaction
             raise
+        if log is not None:
+            log.commit(self.transaction, now)
         self._hooks.merge(hooks)
         return value
 
-    def _inside(self, db: DatabaseWriter, caller: Caller, now: float, hooks: CommitHooks) -> MutationCalls:
+    def note_delivery(self, delivery_id: str, request_id: str | None, function: str | None = None) -> None:
+        """Complete the cause of the commit with a webhook delivery.
+
+        Args:
+            delivery_id: The delivery.
+            request_id: The id of the request that has brought it, or None.
+            function: The handler that runs, or None if the cause has it.
+        """
+        if self.log is not None:
+            cause = self.log.cause
+            cause.delivery, cause.request_id = delivery_id, request_id
+            cause.function = function or cause.function
+
+    def writes(self) -> RowWrites:
+        """Return what writes rows of the application, for parts of the package itself."""
+        return self.transaction if self.log is None else LoggedWrites(self.transaction, self.log)
+
+    def _inside(
+        self, db: DatabaseWriter, caller: Caller, now: float, hooks: CommitHooks, log: CommitLog | None
+    ) -> MutationCalls:
         transaction = self.transaction
-        return MutationCalls(self._runtime, transaction, now, caller, transaction, db, hooks, self._limit)
+        return MutationCalls(self._runtime, transaction, now, caller, transaction, db, hooks, self._limit, log)
 
     def restart_limit(self, name: str) -> None:
         """Give the next function of the transaction the whole time limit.

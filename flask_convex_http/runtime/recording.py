@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
-from flask_convex_http.engines import ReadBudget, Row, Transaction
+from flask_convex_http.engines import LoggedRow, ReadBudget, Row, Transaction
 from flask_convex_http.schema.documents import Table
 from flask_convex_http.schema.index_ranges import Segment
 
@@ -107,6 +107,28 @@ class RecordingTransaction:
         """See `Transaction`."""
         self._record(table, document_id)
         return self._transaction.delete(table, document_id)
+
+    def replace_values(self, table: Table[Any], document_id: str, changes: Mapping[str, Any]) -> Row | None:
+        """See `Transaction`."""
+        self._record(table, document_id)
+        return self._transaction.replace_values(table, document_id, changes)
+
+    def take_row(self, table: Table[Any], document_id: str) -> Row | None:
+        """See `Transaction`."""
+        self._record(table, document_id)
+        return self._transaction.take_row(table, document_id)
+
+    def delete_before(self, table: Table[Any], document_id: str, limit: int) -> int:
+        """See `Transaction`. The rows are not recorded: only the log has its old rows deleted in this way."""
+        return self._transaction.delete_before(table, document_id, limit)
+
+    def append_commit(self, now: float, cause: Row, changes: Sequence[LoggedRow]) -> int:
+        """See `Transaction`. The rows are not recorded."""
+        return self._transaction.append_commit(now, cause, changes)
+
+    def resume_commit_numbers(self) -> None:
+        """See `Transaction`."""
+        self._transaction.resume_commit_numbers()
 
     def savepoint(self) -> AbstractContextManager[None]:
         """See `Transaction`."""

@@ -20,6 +20,8 @@ from flask_convex_http.engines import Engine, Snapshot, Transaction
 from flask_convex_http.errors import ArgumentRangeError, ArgumentValidationError, MutationInterruptedError
 from flask_convex_http.functions.function import Function, Kind
 from flask_convex_http.functions.registry import Registry
+from flask_convex_http.history.coverage import CommitLogs
+from flask_convex_http.history.log import Cause, CommitLog
 from flask_convex_http.identities import UserIdentity
 from flask_convex_http.once import OnceCalls
 from flask_convex_http.rate_limits import RateLimits
@@ -66,6 +68,7 @@ class Runtime:
         mutation_timeout: Seconds that a mutation may run.
         limits: The limits of documents, and of what functions read and return.
         times: Assigns the creation times of documents.
+        logs: Makes the commit log of each transaction.
     """
 
     schema: Schema
@@ -78,6 +81,7 @@ class Runtime:
     api_keys: Credentials[ApiKey]
     tokens: Credentials[AccessToken]
     cursors: PageCursors
+    logs: CommitLogs
     clock: Callable[[], float]
     site: Site | None = None
     mutation_timeout: float = 30.0
@@ -112,16 +116,22 @@ class Runtime:
                 raise
             raise ArgumentValidationError(str(error)) from None  # the function computed it, no client has sent it
 
-    def caller(self, identity: UserIdentity | Auth | None = None, site: Site = unknown_site) -> Caller:
+    def caller(
+        self,
+        identity: UserIdentity | Auth | None = None,
+        site: Site = unknown_site,
+        request_id: str | None = None,
+    ) -> Caller:
         """Return the caller of a function that no other function runs.
 
         Args:
             identity: The identity, a request's `Auth` that finds it when it is asked for, or None for an anonymous
                 caller.
             site: Returns the start of absolute URLs, unless the deployment sets it.
+            request_id: The id of the HTTP request, or None.
         """
         auth = Auth(identity) if isinstance(identity, UserIdentity) else identity or _ANONYMOUS
-        return Caller(auth, site if self.site is None else self.site)
+        return Caller(auth, site if self.site is None else self.site, request_id=request_id)
 
     def action_ctx(self, caller: Caller) -> ActionCtx:
         """Return the ctx of an action, which runs each query and mutation in a transaction of its own."""
@@ -168,9 +178,32 @@ class Runtime:
             name=function.name,
         )
 
-    def writer(self, transaction: Transaction, times: CreationTimes) -> DatabaseWriter:
-        """Return the `ctx.db` of a mutation, with a budget of its own for what it reads."""
-        return DatabaseWriter(transaction, self.schema, times, self.cursors, self.limits)
+    def writer(self, transaction: Transaction, times: CreationTimes, log: CommitLog | None = None) -> DatabaseWriter:
+        """Return the `ctx.db` of a mutation, with a budget of its own for what it reads.
+
+        Args:
+            transaction: The transaction.
+            times: Assigns the creation times of documents.
+            log: The log of its commit, or None.
+        """
+        return DatabaseWriter(transaction, self.schema, times, self.cursors, self.limits, log)
+
+    def cause(self, caller: Caller, function: str | None) -> Cause:
+        """Return the cause of a commit.
+
+        Args:
+            caller: The caller.
+            function: The function that runs, or None.
+        """
+        identity, job = caller.auth.known, caller.job
+        return Cause(
+            caller.request_id,
+            function,
+            None if identity is None else identity.subject,
+            None,
+            None if job is None else job.id,
+            None if job is None else job.cron,
+        )
 
     def times_of(self, hooks: CommitHooks) -> CreationTimes:
         """Return what assigns the creation times of a transaction, given its commit hooks."""
@@ -187,7 +220,8 @@ class Runtime:
         caller: Caller,
         *,
         timeout: float | None = None,
-        name: str = "A mutation",
+        name: str | None = None,
+        label: str = "A mutation",
     ) -> T:
         """Call a Python function in a new transaction, commit, and run the commit hooks.
 
@@ -195,27 +229,33 @@ class Runtime:
             body: Called with the calls of the transaction. The engine may retry it from the start.
             caller: The caller of the functions that the body runs.
             timeout: See `Engine.write`.
-            name: The function, for the log line if it runs for too long.
+            name: The function, for the commit log and for the log line if it runs for too long. None for no function.
+            label: What runs, for that log line, if it is no function.
 
         Raises:
             OverloadedError: The writer was busy for too long.
             MutationTimeoutError: The body ran for too long.
         """
+        if not self.logs.is_ready:
+            self.logs.prepare(self.engine, self.clock())
         hooks = CommitHooks()
 
         def work(transaction: Transaction) -> T:
             hooks.clear()
             times = self.times_of(hooks)
             now = times.begin(self.clock())
-            db = self.writer(transaction, times)
-            limit = TimeLimit(self.mutation_timeout, name, transaction.interrupt)
+            log = CommitLog(self.cause(caller, name)) if self.logs.is_on else None
+            db = self.writer(transaction, times, log)
+            limit = TimeLimit(self.mutation_timeout, name or label, transaction.interrupt)
             try:
                 with limit:
-                    result = body(MutationCalls(self, transaction, now, caller, transaction, db, hooks, limit))
+                    result = body(MutationCalls(self, transaction, now, caller, transaction, db, hooks, limit, log))
             except MutationInterruptedError as error:  # it was raised just before the end of the block
                 raise limit.settle() from error
             if hooks.files is not None:
                 hooks.files.before_commit()
+            if log is not None and log.noted:
+                log.commit(transaction, now)
             return result
 
         try:

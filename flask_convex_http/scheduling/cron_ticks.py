@@ -88,6 +88,18 @@ class CronTicks:
         """
         return sum(self._step(transaction, times, now, cron) for cron in self._known(transaction))
 
+    def cron_of(self, snapshot: Snapshot, job: ScheduledFunction) -> str | None:
+        """Return the name of the cron whose tick has scheduled a job, or None."""
+        start = Query(snapshot, self._runs, self._runs.indexes["by_creation_time"])
+        for cron in self._crons.values():
+            function = cron.function if isinstance(cron.function, str) else cron.function.name
+            if function != job.name:
+                continue
+            run = start.with_index("by_tick", name=cron.name, tick=job.scheduled_time).first()
+            if run is not None and run.job == job.id:
+                return cron.name
+        return None
+
     def purge(self, transaction: Transaction, before: float, limit: int) -> int:
         """Delete at most `limit` records of ticks before a time, and return their number."""
         start = Query(transaction, self._runs, self._runs.indexes["by_creation_time"])

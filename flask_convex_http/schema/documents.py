@@ -41,7 +41,7 @@ if TYPE_CHECKING:
         """A row of a table, as an immutable value. Subclass it with `table=` and optionally `indexes=`.
 
         The old name of a table that was renamed is given as `renamed_from=`, and the largest size of a document as
-        `max_bytes=`.
+        `max_bytes=`. `history=False` keeps the changes of its documents out of the commit log.
         """
 
         __convex_document__: ClassVar[bool]
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
             indexes: Mapping[str, Sequence[str] | Unique] | None = None,
             renamed_from: str | Sequence[str] | None = None,
             max_bytes: int | None = None,
+            history: bool = True,
         ) -> None: ...
 
         @property
@@ -85,14 +86,24 @@ else:
         """Builds the table of a document class from its class statement."""
 
         def __new__(
-            mcls, name, bases, namespace, *, table=None, indexes=None, renamed_from=None, max_bytes=None, **options
+            mcls,
+            name,
+            bases,
+            namespace,
+            *,
+            table=None,
+            indexes=None,
+            renamed_from=None,
+            max_bytes=None,
+            history=None,
+            **options,
         ):
             """Return the class, with its table if the statement names one."""
             below_document = any(hasattr(base, "__convex_document__") for base in bases)
             if below_document and options:
                 raise RegistrationError(
                     f"class {name}(Document, {next(iter(options))}=...): a document class takes table=, "
-                    "indexes=, renamed_from= and max_bytes= only"
+                    "indexes=, renamed_from=, max_bytes= and history= only"
                 )
             try:  # msgspec inherits frozen=True, but not kw_only=True
                 cls = super().__new__(mcls, name, bases, namespace, **{"kw_only": True, **options})
@@ -100,13 +111,20 @@ else:
                 raise RegistrationError(_wrong_class(name, error)) from None
             cls.__convex_table__ = None
             if table is None:
-                given = {"indexes": indexes, "renamed_from": renamed_from, "max_bytes": max_bytes}
+                given = {"indexes": indexes, "renamed_from": renamed_from, "max_bytes": max_bytes, "history": history}
                 for option in (option for option, value in given.items() if value is not None):
                     raise RegistrationError(
                         f"{name} has {option} but no table: write class {name}(Document, table=...)"
                     )
                 return cls
-            table_being_built = Table(cls, table, indexes or {}, old_names_of_table(renamed_from), max_bytes)
+            table_being_built = Table(
+                cls,
+                table,
+                indexes or {},
+                old_names_of_table(renamed_from),
+                max_bytes,
+                history is None or history,
+            )
             cls.__convex_table__ = table_being_built
             table_being_built.try_resolve()
             return cls
@@ -121,7 +139,7 @@ else:
         """A row of a table, as an immutable value. Subclass it with `table=` and optionally `indexes=`.
 
         The old name of a table that was renamed is given as `renamed_from=`, and the largest size of a document as
-        `max_bytes=`.
+        `max_bytes=`. `history=False` keeps the changes of its documents out of the commit log.
 
         Attributes:
             id: The id of a stored document, UNSET before.

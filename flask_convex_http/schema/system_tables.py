@@ -12,6 +12,7 @@ import msgspec
 
 from flask_convex_http.ids import Id
 from flask_convex_http.schema.documents import Document, unique
+from flask_convex_http.schema.history_tables import ChangeRow, CommitRow
 
 
 class StoredFile(Document, table="_storage"):
@@ -210,14 +211,14 @@ class WebhookDelivery(
         provider: The name of the provider.
         state: "pending" if a worker will run its handler, "done" if its effects are committed, "failed" if the handler
             failed and runs again when the sender retries, "dead" if it failed for good, "canceled" if its job was
-            canceled, "unhandled" if there was no handler for its type.
+            canceled, "unhandled" if there was no handler for its type, "undone" if its effects were undone.
         received: The time it arrived.
         expires: The time after which it is purged. A later duplicate would count as a new event.
         due: The time of its next step: a check that its job exists, the purge of headers and body, or its purge.
         secret_label: The label of the secret that verified its signature.
         request_id: The id of the request that delivered it, as in the log.
         size: Bytes of its body, which is stored separately and purged sooner.
-        completed_time: The time it became "done", "dead", "canceled" or "unhandled".
+        completed_time: The time it became "done", "dead", "canceled", "unhandled" or "undone".
         error: The error of the last failed attempt.
         answer: The response to the sender and to each duplicate, None for a plain OK.
         lane: The lane, whose deliveries run one after another.
@@ -229,7 +230,7 @@ class WebhookDelivery(
     event_id: str
     type: str
     provider: str
-    state: Literal["pending", "done", "failed", "dead", "canceled", "unhandled"]
+    state: Literal["pending", "done", "failed", "dead", "canceled", "unhandled", "undone"]
     received: float
     expires: float
     due: float
@@ -405,4 +406,6 @@ DOCUMENTS: tuple[type[Document], ...] = (
     ApiKey,
     AccessToken,
     Setting,
+    CommitRow,
+    ChangeRow,
 )

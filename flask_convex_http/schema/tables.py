@@ -81,9 +81,11 @@ class Table(Generic[D]):
         indexes: Field names by index name.
         old_names: The names that the table had in earlier releases.
         max_bytes: The largest size of a document, or None for the setting.
+        history: Whether the commit log has the changes of its documents.
 
     Attributes:
         system: Whether it is one of the package's own tables.
+        has_history: Whether the commit log has the changes of its documents. Those of the package's own are not logged.
         has_early_ids: Whether ids are made before their documents, so that they do not sort in the order of creation.
         id_prefixes: The names that ids of its documents begin with: its name and its old names.
         fields: The names of the fields, without id and creation time.
@@ -103,6 +105,7 @@ class Table(Generic[D]):
         indexes: Mapping[str, Sequence[str] | Unique],
         old_names: tuple[str, ...] = (),
         max_bytes: int | None = None,
+        history: bool = True,
     ) -> None:
         self.document = document
         self.name = name
@@ -111,12 +114,15 @@ class Table(Generic[D]):
         self.max_bytes = max_bytes
         self.system = document.__module__.startswith(f"{__package__}.")
         self.fields = tuple(field for field in _struct_fields(document) if field not in _RESERVED_FIELDS)
+        self.has_history = history and not self.system
         self.has_early_ids = self.system and name in _EARLY_IDS
         self._columns: dict[str, Column] | None = None
         if max_bytes is not None and (type(max_bytes) is not int or max_bytes < 1):
             raise RegistrationError(
                 f"{document.__name__}: max_bytes={max_bytes!r} must be a number of bytes, 1 or more"
             )
+        if not isinstance(history, bool):
+            raise RegistrationError(f"{document.__name__}: history={history!r} must be True or False")
         for each in self.id_prefixes:
             self._check_name(each)
         self._check_fields()

@@ -16,6 +16,7 @@ from flask_convex_http.web.matching import CORS, END, restore_leading_slashes
 from flask_convex_http.web.operations import Operation
 from flask_convex_http.web.readers import CONTENT_TYPES, read_variables
 from flask_convex_http.web.request_identity import request_auth
+from flask_convex_http.web.request_ids import request_id
 from flask_convex_http.web.requests import has_body
 from flask_convex_http.web.responses import to_response
 from flask_convex_http.web.routes import Route
@@ -59,7 +60,7 @@ def handler_view(handler: Callable[..., Any], operation: Operation, limits: Limi
             limits.apply(current, app, backend.settings)
             if content_types:
                 current.environ[CONTENT_TYPES] = content_types
-        ctx = backend.ctx(request_auth(backend, current), site=lambda: site_of(current))
+        ctx = backend.ctx(request_auth(backend, current), site=lambda: site_of(current), request_id=request_id(current))
         call = app.ensure_sync(handler) if is_async else handler
         return to_response(app, call(ctx, current, **values), status)
 

@@ -218,7 +218,7 @@ def _run_events(
     """Pass an event to the inbox, or each event of a batch, and return the response."""
 
     def caller() -> Caller:
-        return backend.caller(site=lambda: site_of(request))
+        return backend.caller(site=lambda: site_of(request), request_id=request_id(request))
 
     if len(events) == 1 and events[0] is event:
         return backend.inbox.receive(webhook, event, caller(), request_id(request))

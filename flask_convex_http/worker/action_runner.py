@@ -156,9 +156,9 @@ class ActionRunner:
 
     def _call(self, job: ScheduledFunction, function: Function[Any, Any]) -> AttemptResult:
         caller = self._backend.caller()
-        attempt = RunningJob(job.id, job.id, len(job.attempts), last_attempt(job, retry_of(function)))
-        caller = Caller(caller.auth, caller.site, 1, attempt)
         try:
+            number, last = len(job.attempts), last_attempt(job, retry_of(function))
+            caller = Caller(caller.auth, caller.site, 1, RunningJob(job.id, job.id, number, last, self._cron_of(job)))
             arguments = function.check_arguments((), job.args, json=True)
             with self._app_context():
                 value = function.handler(self._backend.runtime.action_ctx(caller), **arguments)
@@ -166,6 +166,12 @@ class ActionRunner:
         except BaseException as error:
             log_failure(job, error, retry_of(function))
             return AttemptResult(job, error=error)
+
+    def _cron_of(self, job: ScheduledFunction) -> str | None:
+        if self._backend.settings.history == "off":
+            return None
+        with self._backend.engine.snapshot() as snapshot:
+            return self._backend.ticks.cron_of(snapshot, job)
 
     def _record(self, result: AttemptResult, function: Function[Any, Any], *, as_job: bool = False) -> bool:
         """Record the result of an action, and return False if it must be tried again.

@@ -1,7 +1,7 @@
 """Delete expired rows, and the parts that killed backups and uploads have left.
 
 These are ended jobs, ticks of crons, results of `ctx.once`, full buckets, used upload URLs, old
-webhook deliveries, idempotency keys, and API keys and access tokens that have ended.
+webhook deliveries, idempotency keys, API keys and access tokens that have ended, and old commits of the log.
 Each transaction deletes a few rows of each kind, so that no other writer waits for long.
 """
 
@@ -57,4 +57,5 @@ class Cleaner:
             backend.idempotency.purge(transaction, now, _BATCH_SIZE),
             backend.api_keys.purge(transaction, now, _BATCH_SIZE),
             backend.tokens.purge(transaction, now, _BATCH_SIZE),
+            _BATCH_SIZE if backend.history.purge(transaction) else 0,
         ]

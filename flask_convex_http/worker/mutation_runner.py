@@ -107,7 +107,7 @@ class MutationRunner:
     def _write(self, batch: _Batch, body: Callable[[MutationCalls], None]) -> None:
         """Run a batch, and commit it."""
         try:
-            self._backend.runtime.write(body, self._backend.caller(), name="A batch of jobs")
+            self._backend.runtime.write(body, self._backend.caller(), label="A batch of jobs")
         except MutationTimeoutError as error:
             if batch.running is None:
                 raise
@@ -225,7 +225,9 @@ class MutationRunner:
     def _call(self, job: ScheduledFunction, function: Function[Any, Any], calls: MutationCalls) -> AttemptResult:
         try:
             arguments = function.check_arguments((), job.args, json=True)
-            return AttemptResult(job, calls.run_job(function, arguments, RunningJob(job.id, job.id), self._app_context))
+            cron = None if calls.log is None else self._backend.ticks.cron_of(calls.transaction, job)
+            running = RunningJob(job.id, job.id, cron=cron)
+            return AttemptResult(job, calls.run_job(function, arguments, running, self._app_context))
         except BaseException as error:
             if is_of_transaction(error):
                 raise  # not a failure of the function: the whole batch is retried

@@ -284,7 +284,7 @@ def with_member(name: str, value: Any, **annotations: Any) -> Callable[[], Any]:
         (with_member("a", "x", a=int), "Thing.a: the default 'x' does not match"),
         (with_member("a", None, a=str), "Thing.a: the default None does not match"),
         (with_member("a", "green", a=Color), "Thing.a: the default 'green' does not match"),
-        (with_option(rename="camel"), "rename=...*takes table=, indexes=, renamed_from= and max_bytes= only"),
+        (with_option(rename="camel"), "rename=...*takes table=, indexes=, renamed_from=, max_bytes= and history= only"),
         (with_option(frozen=False), "frozen="),
         (with_option(kw_only=False), "kw_only="),
     ],

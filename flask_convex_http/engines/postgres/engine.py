@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from flask_convex_http.engines.base import Row
+from flask_convex_http.engines.postgres.commit_log import LAST_VALUE, LOCKED_VALUES, settled
 from flask_convex_http.engines.postgres.connections import PostgresConnections
 from flask_convex_http.engines.postgres.notifications import PostgresNotifications
 from flask_convex_http.engines.postgres.readers import PostgresReader, ReaderTools
@@ -121,6 +122,12 @@ class PostgresEngine:
 
         return self._retries.run(attempt, timeout)
 
+    def settled_commit(self) -> int:
+        """Return the number of a commit up to which every commit is visible to a snapshot that is opened afterwards."""
+        self._check_ready()
+        last, key = self._read(LAST_VALUE, ())[0]
+        return settled(last, [value for (value,) in self._read(LOCKED_VALUES, (key,))])
+
     def oldest_wait(self) -> None:
         """Return None, because writers do not wait for each other."""
 
@@ -161,6 +168,11 @@ class PostgresEngine:
     def close(self) -> None:
         """Close the connections."""
         self._connections.close()
+
+    def _read(self, sql: str, values: Sequence[Any]) -> list[Any]:
+        connection, rows = self._connections.read(sql, values)
+        self._connections.give_back(connection)
+        return rows
 
     def _check_ready(self) -> None:
         """Check once per engine, at its first use, that the tables exist."""

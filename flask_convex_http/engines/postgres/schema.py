@@ -11,6 +11,7 @@ import msgspec
 import psycopg
 from psycopg import sql
 
+from flask_convex_http.engines.postgres.commit_log import CREATE_SEQUENCE
 from flask_convex_http.engines.postgres.connections import (
     PooledConnection,
     PostgresConnections,
@@ -157,6 +158,9 @@ class PostgresMigration(PostgresTables):
         columns += [self._definition(step.table, column) for column in step.table.columns.values()]
         self._run(f'CREATE TABLE "{step.table.name}" ({", ".join(columns)})')
         self._created.add(step.table.name)
+        if step.table.name == "_commits":
+            for statement in CREATE_SEQUENCE:
+                self._run(statement)
 
     def _rename_table(self, step: RenameTable) -> None:
         name = step.table.name

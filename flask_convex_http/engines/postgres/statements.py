@@ -30,6 +30,21 @@ class PostgresStatements(StatementCache):
             text = self._texts[key] = super().update(table, names) + guards
         return text
 
+    def replace_values(self, table: Table[Any], names: tuple[str, ...]) -> str:
+        """Return an UPDATE as `update` does, which returns the previous values of the columns."""
+        key = (table, "replace", names)
+        text = self._texts.get(key)
+        if text is None:
+            row, mark = f'"{table.name}"', self.placeholder
+            changes = ", ".join(f'"{name}" = {mark}' for name in names)
+            previous = ", ".join(f'previous."{name}"' for name in names)
+            guards = "".join(self._guard(table, index, names) for index in _unique_indexes(table, names))
+            text = self._texts[key] = (
+                f'UPDATE {row} SET {changes} FROM {row} AS previous WHERE {row}."_id" = {mark} '
+                f'AND previous."_id" = {row}."_id"{guards} RETURNING {previous}'
+            )
+        return text
+
     def claim(self, table: Table[Any], segment: Segment, limit: int) -> tuple[str, list[Any]]:
         """Return a SELECT that locks its rows and skips locked ones, and its parameters."""
         text, values = self.scan(table, segment, False, limit)

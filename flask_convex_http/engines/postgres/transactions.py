@@ -10,13 +10,16 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from flask_convex_http.engines.base import Row
+from flask_convex_http.engines.base import LoggedRow, Row
+from flask_convex_http.engines.postgres.commit_log import CHANGES, MOST_AT_ONCE, RESUME, insert_commit
 from flask_convex_http.engines.postgres.connections import PooledConnection, end_transaction, execute
 from flask_convex_http.engines.postgres.errors import DRIVER_ERRORS, is_conflict, is_lost, translate
 from flask_convex_http.engines.postgres.readers import PostgresReader, ReaderTools
 from flask_convex_http.engines.postgres.statements import guard_values
-from flask_convex_http.engines.postgres.values import check_index_sizes, encoded
+from flask_convex_http.engines.postgres.values import check_index_sizes, decoded, encoded
+from flask_convex_http.engines.sql import quoted_columns
 from flask_convex_http.errors import ConvexHTTPError, EngineError, UnavailableError
+from flask_convex_http.schema.history_tables import change_id
 from flask_convex_http.schema.index_ranges import Segment
 from flask_convex_http.schema.tables import ID_COLUMN, TIME_COLUMN, Table, unique_violation
 
@@ -87,6 +90,48 @@ class PostgresTransaction(PostgresReader):
     def delete(self, table: Table[Any], document_id: str) -> bool:
         """Delete a row and return whether it existed."""
         return self._write(self._statements.delete(table), (document_id,)) > 0
+
+    def replace_values(self, table: Table[Any], document_id: str, changes: Mapping[str, Any]) -> Row | None:
+        """Set columns of a row, and return their previous values; None without a row."""
+        check_index_sizes(table, changes, tuple(changes.values()))
+        sql = self._statements.replace_values(table, tuple(changes))
+        guards = guard_values(table, document_id, dict(changes))
+        self._detach_streams()
+        rows = self._rows(sql, (*changes.values(), document_id, *guards))
+        if rows:
+            return [decoded(value) for value in rows[0]]
+        row = self.get(table, document_id) if guards else None
+        if row is None:
+            return None
+        stored = dict(zip(column_names(table), row, strict=True))
+        raise self._collision(table, document_id, {**stored, **changes})
+
+    def take_row(self, table: Table[Any], document_id: str) -> Row | None:
+        """Delete a row and return it, or None if it did not exist."""
+        self._detach_streams()
+        rows = self._fetch(table, f"{self._statements.delete(table)} RETURNING {quoted_columns(table)}", (document_id,))
+        return rows[0] if rows else None
+
+    def delete_before(self, table: Table[Any], document_id: str, limit: int) -> int:
+        """Delete the first rows in the order of their ids, and return their number."""
+        first = f'SELECT "_id" FROM "{table.name}" WHERE "_id" < %s ORDER BY "_id" LIMIT %s'
+        return self._write(f'DELETE FROM "{table.name}" WHERE "_id" IN ({first})', (document_id, limit))
+
+    def append_commit(self, now: float, cause: Row, changes: Sequence[LoggedRow]) -> int:
+        """Write a commit and its changes to the log, and return the number of the commit."""
+        self._detach_streams()
+        first = changes[:MOST_AT_ONCE]
+        values = [value for place, change in enumerate(first) for value in (place, *change)]
+        sql = insert_commit(len(first))
+        number: int = self._rows(sql, (now, *cause, *((now, *values) if first else ())))[0][0]
+        if len(changes) > MOST_AT_ONCE:
+            places = range(MOST_AT_ONCE, len(changes))
+            self.insert_all(CHANGES, [(change_id(number, place), now, number, *changes[place]) for place in places])
+        return number
+
+    def resume_commit_numbers(self) -> None:
+        """Make the next number follow those of all commits, which another database may have written."""
+        self._rows(RESUME, ())
 
     def lookup_again(self, table: Table[Any], values: Mapping[str, Any]) -> Row | None:
         """Return the row that has these values in a unique index, or None.

@@ -145,6 +145,9 @@ class SQLiteEngine:
 
         return self._file.write(run, timeout=timeout)
 
+    def settled_commit(self) -> None:
+        """Return None, since commits become visible in the order of their numbers."""
+
     def oldest_wait(self) -> float:
         """Return the seconds for which the oldest waiting write of this process has waited, or 0."""
         return self._file.oldest_wait()

@@ -19,6 +19,7 @@ from flask_convex_http.errors import MigrationRefusedError
 from flask_convex_http.ids import new_id
 from flask_convex_http.schema.columns import Kind
 from flask_convex_http.schema.documents import ID_COLUMN, TIME_COLUMN, TIME_INDEX, Column, Index, Schema, Table
+from flask_convex_http.schema.history_tables import CLUSTERED
 from flask_convex_http.schema.migrations import (
     AddColumn,
     ChangeColumn,
@@ -226,8 +227,8 @@ class SQLiteSchema:
                 if (default := self._default(table, column)) is not None
             },
             strict=True,
-        )
-        self._connection.execute(statement)
+        ).rstrip(";\n ")
+        self._connection.execute(f"{statement}, WITHOUT ROWID" if table.name in CLUSTERED else statement)
 
     def _rename_table(self, step: RenameTable) -> None:
         name = step.table.name

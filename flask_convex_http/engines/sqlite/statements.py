@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask_convex_http.engines.sql import StatementCache
+from flask_convex_http.engines.sql import StatementCache, qualified, quoted_columns
 from flask_convex_http.schema.tables import Table
 
 
@@ -17,6 +17,23 @@ class SQLiteStatements(StatementCache):
     def __init__(self) -> None:
         super().__init__()
         self._staying: dict[Table[Any], str] = {}
+
+    def values(self, table: Table[Any], names: tuple[str, ...]) -> str:
+        """Return the SELECT of these columns of one row."""
+        key = (table, "values", names)
+        text = self._texts.get(key)
+        if text is None:
+            columns = ", ".join(qualified(table, name) for name in names)
+            text = self._texts[key] = f'SELECT {columns} FROM "{table.name}" WHERE "_id" = ?'
+        return text
+
+    def take(self, table: Table[Any]) -> str:
+        """Return the DELETE of one row that returns the row."""
+        key = (table, "take")
+        text = self._texts.get(key)
+        if text is None:
+            text = self._texts[key] = f"{self.delete(table)} RETURNING {quoted_columns(table)}"
+        return text
 
     def get_and_stay(self, table: Table[Any]) -> str:
         """Return a SELECT of a row by its id that stays active after the row was fetched.

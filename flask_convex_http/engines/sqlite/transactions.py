@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
-from flask_convex_http.engines.base import Row
+from flask_convex_http.engines.base import LoggedRow, Row
+from flask_convex_http.engines.sqlite.commit_log import INSERT_CHANGE, INSERT_COMMIT
 from flask_convex_http.engines.sqlite.readers import ClosedConnection, SQLiteReader, Translate
 from flask_convex_http.engines.sqlite.statements import SQLiteStatements
+from flask_convex_http.schema.history_tables import change_id
 from flask_convex_http.schema.index_ranges import Segment
 from flask_convex_http.schema.tables import Table
 from flask_convex_http.sqlite.connections import DRIVER_ERRORS
@@ -42,14 +44,40 @@ class SQLiteTransaction(SQLiteReader):
         """Delete a row and return whether it existed."""
         return self._write(self._statements.delete(table), (document_id,)) > 0
 
+    def replace_values(self, table: Table[Any], document_id: str, changes: Mapping[str, Any]) -> Row | None:
+        """Set columns of a row, and return their previous values; None without a row."""
+        names = tuple(changes)
+        previous = self._fetch_one(self._statements.values(table, names), (document_id,))
+        if previous is not None:
+            self._write(self._statements.update(table, names), (*changes.values(), document_id))
+        return previous
+
+    def take_row(self, table: Table[Any], document_id: str) -> Row | None:
+        """Delete a row and return it, or None if it did not exist."""
+        self._begin_savepoints()
+        return self._fetch_one(self._statements.take(table), (document_id,))
+
+    def delete_before(self, table: Table[Any], document_id: str, limit: int) -> int:
+        """Delete the first rows in the order of their ids, and return their number."""
+        first = f'SELECT "_id" FROM "{table.name}" WHERE "_id" < ? ORDER BY "_id" LIMIT ?'
+        return self._write(f'DELETE FROM "{table.name}" WHERE "_id" IN ({first})', (document_id, limit))
+
+    def append_commit(self, now: float, cause: Row, changes: Sequence[LoggedRow]) -> int:
+        """Write a commit and its changes to the log, and return the number of the commit."""
+        self._begin_savepoints()
+        row = self._fetch_one(INSERT_COMMIT, (now, *cause))
+        assert row is not None
+        number: int = row[0]
+        for place, change in enumerate(changes):
+            self._execute(INSERT_CHANGE, (change_id(number, place), now, number, *change))
+        return number
+
+    def resume_commit_numbers(self) -> None:
+        """Do nothing, since the next number always follows the newest commit."""
+
     def lookup_again(self, table: Table[Any], values: Mapping[str, Any]) -> Row | None:
         """Return the row that has these values in a unique index, or None."""
-        sql = self._statements.lookup(table, tuple(values))
-        try:
-            row: Row | None = self._connection.execute(sql, tuple(values.values())).fetchone()
-        except DRIVER_ERRORS as error:
-            raise self._translate(error) from error
-        return row
+        return self._fetch_one(self._statements.lookup(table, tuple(values)), tuple(values.values()))
 
     def claim(self, table: Table[Any], segment: Segment, *, limit: int) -> list[Row]:
         """Return the first rows of a segment. There is one writer at a time, so all of them are unclaimed."""
@@ -96,21 +124,36 @@ class SQLiteTransaction(SQLiteReader):
         return False
 
     def _write(self, sql: str, values: Sequence[Any]) -> int:
+        self._begin_savepoints()
+        count: int = self._execute(sql, values).rowcount
+        return count
+
+    def _begin_savepoints(self) -> None:
+        """Make the savepoints whose blocks write now."""
         while self._pending:  # the outermost first, and none is forgotten if that fails
             self._execute("SAVEPOINT nested", ())
             del self._pending[0]
-        return self._execute(sql, values)
 
-    def _execute(self, sql: str, values: Sequence[Any]) -> int:
+    def _fetch_one(self, sql: str, values: Sequence[Any]) -> Row | None:
+        """Return the row of a statement, or None."""
+        cursor = self._execute(sql, values)
+        try:
+            row: Row | None = cursor.fetchone()
+            cursor.close()
+        except DRIVER_ERRORS as error:
+            raise self._translate(error) from error
+        return row
+
+    def _execute(self, sql: str, values: Sequence[Any]) -> Any:
+        """Execute a statement, and return its cursor."""
         try:
             for stream in self._streams or ():  # whether an active SELECT shows a write is undefined in SQLite
                 stream.detach()
             self._close_if_rolled_back()
-            count: int = self._connection.execute(sql, values).rowcount
+            return self._connection.execute(sql, values)
         except DRIVER_ERRORS as error:
             self._close_if_rolled_back()
             raise self._translate(error) from error
-        return count
 
     def _close_if_rolled_back(self) -> None:
         """Refuse all further use once SQLite has rolled the whole transaction back.

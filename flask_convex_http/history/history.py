@@ -1,0 +1,109 @@
+"""The history of a deployment, for the command line, the worker and programs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from typing import Any
+
+from flask_convex_http.engines import Engine, Transaction
+from flask_convex_http.errors import ArgumentRangeError
+from flask_convex_http.history.feed import CommitFeed, only, with_changes
+from flask_convex_http.history.purge import erase, purge
+from flask_convex_http.history.reader import HistoryReader
+from flask_convex_http.history.revisions import revisions
+from flask_convex_http.history.rows import Commit, Revision
+from flask_convex_http.ids import table_of
+from flask_convex_http.schema.documents import Schema
+
+
+class History:
+    """The commits of a deployment.
+
+    Args:
+        engine: The database.
+        schema: The tables.
+        retention: How long commits are kept; None if no log is written.
+        clock: Returns the time, in milliseconds since the epoch.
+
+    Attributes:
+        feed: Reads commits in their order.
+    """
+
+    def __init__(self, engine: Engine, schema: Schema, retention: timedelta | None, clock: Callable[[], float]) -> None:
+        self._engine = engine
+        self._schema = schema
+        self._retention = retention
+        self._clock = clock
+        self.feed = CommitFeed(engine, schema)
+
+    def log(self, *, limit: int, table: str | None = None, cause: str | None = None) -> list[Commit]:
+        """Return commits with their changes, newest first.
+
+        Args:
+            limit: The largest number of commits to return.
+            table: Only commits that changed documents of this table, and only those changes.
+            cause: Only commits of this request, delivery, job, cron, function or identity.
+        """
+        with self._engine.snapshot() as snapshot:
+            reader = HistoryReader(snapshot, self._schema)
+            found: list[Commit] = []
+            for commit in reader.all_commits():
+                if cause is not None and not has_cause(commit, cause):
+                    continue
+                [full] = with_changes(reader, [commit])
+                found += _of_table(full, table)
+                if len(found) >= limit:
+                    break
+        return found
+
+    def revisions(self, document_id: str, limit: int | None = None) -> list[Revision[Any]]:
+        """Return the changes of a document, newest first.
+
+        Raises:
+            ArgumentRangeError: The value is no id of a document of the application.
+        """
+        table = self._schema.likely_table_of(document_id)
+        if table_of(document_id) is None or table is None or table.system:
+            raise ArgumentRangeError(f"{document_id!r} is not the id of a document of this app", "Expected a valid id")
+        with self._engine.snapshot() as snapshot:
+            return revisions(HistoryReader(snapshot, self._schema), table, document_id, limit=limit)
+
+    def erase(self, document_id: str) -> int:
+        """Erase the history of a document, in several transactions, and return the number of erased changes.
+
+        Args:
+            document_id: The id of the document, which need not exist any more.
+
+        Raises:
+            ArgumentRangeError: The value is no id.
+        """
+        if table_of(document_id) is None:
+            raise ArgumentRangeError(f"{document_id!r} is not the id of a document", "Expected a valid id")
+        count = 0
+        while erased := self._engine.write(lambda transaction: erase(transaction, self._schema, document_id)):
+            count += erased
+        return count
+
+    def purge(self, transaction: Transaction) -> bool:
+        """Delete one batch of old commits, and return whether there may be more."""
+        return purge(transaction, self._schema, self._clock(), self._retention)
+
+
+def has_cause(commit: Commit, cause: str) -> bool:
+    """Return whether a commit has this request, delivery, job, cron, function or identity."""
+    return cause in (
+        commit.request_id,
+        commit.delivery,
+        commit.job,
+        commit.cron,
+        commit.function,
+        commit.identity,
+    )
+
+
+def _of_table(commit: Commit, table: str | None) -> Iterable[Commit]:
+    if table is None:
+        return [commit]
+    found = only(commit, (table,))
+    return [found] if found.changes else []

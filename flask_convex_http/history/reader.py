@@ -1,0 +1,235 @@
+"""Read the commit log in a snapshot: commits, the changes of a commit or of a document, and the commit of a time."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from flask_convex_http.engines import ReadBudget, Row, Snapshot
+from flask_convex_http.errors import ArgumentValidationError, HistoryError
+from flask_convex_http.history.coverage import Coverage, Start, newest_commit, read_coverage, start_of
+from flask_convex_http.history.rows import (
+    CHANGES,
+    COMMITS,
+    Commit,
+    between_ids,
+    change_id,
+    changes_of_document,
+    commit_id,
+)
+from flask_convex_http.schema.documents import Schema, Table
+from flask_convex_http.schema.index_ranges import Segment
+
+#: A commit, given as its number or as a time.
+When = int | float | datetime.datetime
+#: From this value on, in 1973, a number is a time in milliseconds and not the number of a commit.
+_FIRST_TIME = 100_000_000_000
+#: Rows that are read at once.
+_PAGE = 500
+
+
+class LoggedChange(msgspec.Struct, frozen=True):
+    """A change as it is stored.
+
+    Attributes:
+        row_id: The id of its row in the log, which sorts in the order of changes.
+        number: The number of its commit.
+        table: The name of the document's table at that time.
+        document_id: The id of the document.
+        operation: "insert", "update", "delete" or "erased".
+        before: The previous values as JSON, None if there are none.
+    """
+
+    row_id: str
+    time: float
+    number: int
+    table: str
+    document_id: str
+    operation: str
+    before: str | None
+
+    @classmethod
+    def of(cls, row: Row) -> LoggedChange:
+        """Return the change of a row."""
+        return cls(*row)
+
+
+class HistoryReader:
+    """Reads the log in one snapshot.
+
+    Args:
+        snapshot: The snapshot.
+        schema: The tables.
+    """
+
+    __slots__ = ("_coverage", "changes_table", "commits_table", "schema", "snapshot")
+
+    def __init__(self, snapshot: Snapshot, schema: Schema) -> None:
+        self.snapshot = snapshot
+        self.schema = schema
+        self.commits_table = schema.tables[COMMITS]
+        self.changes_table = schema.tables[CHANGES]
+        self._coverage: Coverage | None = None
+
+    @property
+    def coverage(self) -> Coverage:
+        """What the log holds."""
+        if self._coverage is None:
+            self._coverage = read_coverage(self.snapshot, self.schema) or Coverage()
+        return self._coverage
+
+    def newest(self) -> int:
+        """Return the number of the newest commit, 0 for none."""
+        return newest_commit(self.snapshot, self.schema)
+
+    def commit(self, number: int) -> Commit | None:
+        """Return a commit without its changes, or None."""
+        row = self.snapshot.get(self.commits_table, commit_id(number)) if number > 0 else None
+        return None if row is None else _commit(row)
+
+    def commits(self, after: int, until: int | None = None, *, limit: int, descending: bool = False) -> list[Commit]:
+        """Return commits without their changes, in the order of their numbers.
+
+        Args:
+            after: Only commits with higher numbers.
+            until: The highest number; None for all.
+            limit: The largest number of commits to return.
+            descending: Whether to begin with the highest number.
+        """
+        segment = between_ids(commit_id(after + 1), None if until is None else commit_id(until + 1))
+        rows = self.snapshot.select(self.commits_table, segment, descending=descending, limit=limit)
+        return [_commit(row) for row in rows]
+
+    def all_commits(self, after: int = 0) -> Iterator[Commit]:
+        """Yield all commits after a number, newest first, in pages."""
+        until: int | None = None
+        while page := self.commits(after, until, limit=_PAGE, descending=True):
+            yield from page
+            until = page[-1].number - 1
+
+    def changes_of(self, first: int, last: int) -> Iterator[LoggedChange]:
+        """Yield the changes of the commits with the numbers from `first` to `last`, in their order."""
+        start, end = change_id(first), change_id(last + 1)
+        while page := self._page(between_ids(start, end), descending=False):
+            yield from page
+            start = f"{page[-1].row_id}0"  # the next id after it
+
+    def changes_since(self, number: int, *, budget: ReadBudget | None = None) -> Iterator[LoggedChange]:
+        """Yield all changes after a commit, newest first."""
+        end: str | None = None
+        while page := self._page(between_ids(change_id(number + 1), end), descending=True, budget=budget):
+            yield from page
+            end = page[-1].row_id
+
+    def changes_of_document(
+        self, document_id: str, after: int, *, limit: int | None = None, budget: ReadBudget | None = None
+    ) -> list[LoggedChange]:
+        """Return the changes of a document after a commit, newest first."""
+        segment = changes_of_document(document_id, after)
+        rows = self.snapshot.select(self.changes_table, segment, descending=True, limit=limit, budget=budget)
+        return [LoggedChange.of(row) for row in rows]
+
+    def number_of(self, when: When) -> tuple[int, float | None]:
+        """Return the number of the last commit up to a commit or a time, and the time if one was given.
+
+        Raises:
+            ArgumentValidationError: The value is neither.
+        """
+        time = _time_of(when)
+        if time is None:
+            return max(int(when), 0), None  # type: ignore[arg-type]  # a datetime has a time
+        return self._number_at(time), time
+
+    def check_covered(self, table: Table[Any], number: int, time: float | None) -> None:
+        """Check that the log has every change of a table since a commit.
+
+        Args:
+            table: The table.
+            number: The number of the commit.
+            time: The time that the caller meant, or None if it was the commit.
+
+        Raises:
+            HistoryError: The log does not reach back that far, or the table is not logged.
+        """
+        start = self.start_of(table)
+        if number < start.number or (time is not None and time < start.time):
+            raise HistoryError(f"The history of {table.name} begins at commit {start.number}, which is later")
+        self.check_kept(number, time)
+
+    def start_of(self, table: Table[Any]) -> Start:
+        """Return where the log of a table starts.
+
+        Raises:
+            HistoryError: The table is not logged.
+        """
+        if table.system:
+            raise HistoryError(f"{table.name} is a table of the package, which is not logged")
+        if not table.has_history:
+            raise HistoryError(f"{table.name} has no history: its class has history=False")
+        start = start_of(self.coverage.starts, table)
+        if start is None:
+            raise HistoryError(f"{table.name} has no history yet: nothing was written since, or CONVEX_HISTORY is off")
+        return start
+
+    def check_kept(self, number: int, time: float | None = None) -> None:
+        """Check that the commits after a commit are not purged.
+
+        Raises:
+            HistoryError: They are.
+        """
+        coverage = self.coverage
+        if number < coverage.purged or (time is not None and time < coverage.purged_time):
+            raise HistoryError(
+                f"The commits up to {coverage.purged} are purged (CONVEX_HISTORY says how long they are kept)"
+            )
+
+    def _number_at(self, time: float) -> int:
+        """Return the number of the last commit up to a time, by binary search."""
+        low, high = self.coverage.purged, self.newest()
+        while low < high:
+            middle = (low + high + 1) // 2
+            found = self.commits(low, middle, limit=1, descending=True)
+            if found and found[0].time > time:
+                high = found[0].number - 1
+            else:
+                low = middle
+        return low
+
+    def _page(self, segment: Segment, *, descending: bool, budget: ReadBudget | None = None) -> list[LoggedChange]:
+        rows = self.snapshot.select(self.changes_table, segment, descending=descending, limit=_PAGE, budget=budget)
+        return [LoggedChange.of(row) for row in rows]
+
+
+def _commit(row: Row) -> Commit:
+    _, time, number, request_id, function, identity, delivery, job, cron, undoes = row
+    return Commit(
+        number=number,
+        time=time,
+        request_id=request_id,
+        function=function,
+        identity=identity,
+        delivery=delivery,
+        job=job,
+        cron=cron,
+        undoes=None if undoes is None else msgspec.json.decode(undoes),
+    )
+
+
+def _time_of(when: Any) -> float | None:
+    """Return a time in milliseconds since the epoch, or None for the number of a commit.
+
+    Raises:
+        ArgumentValidationError: The value is neither.
+    """
+    if isinstance(when, datetime.datetime):
+        if when.tzinfo is None:
+            raise ArgumentValidationError("The time needs a time zone, such as datetime.now(UTC)")
+        return when.timestamp() * 1000
+    if isinstance(when, bool) or not isinstance(when, int | float) or when != when:
+        raise ArgumentValidationError(
+            f"Expected the number of a commit, a datetime or milliseconds since the epoch, not a {type(when).__name__}"
+        )
+    return float(when) if isinstance(when, float) or when >= _FIRST_TIME else None
