@@ -16,6 +16,7 @@ from flask_convex_http.backend import Backend
 from flask_convex_http.once import LOST_AFTER, OnceCalls
 from flask_convex_http.testing import Clock
 from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES, memory_backend, settings_in
+from tests.lengths import LONG
 from tests.services import SCHEMA, Boom, BusyEngine, HookedEngine, Service, SlowService, insert_started_call, rows
 
 pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
@@ -163,7 +164,7 @@ def call_and_exit(folder: Path, owner: str) -> None:
         backend.once.run("charge:1", call, DAY, owner)
 
 
-@pytest.mark.parametrize("caller", ["the job", "another job"])
+@pytest.mark.parametrize("caller", ["the job", pytest.param("another job", marks=LONG)])
 def test_crash_between_call_and_record(tmp_path: Path, caller: str) -> None:
     """After a crash during the call the same job repeats it at once with the same token.
 

@@ -169,7 +169,8 @@ def test_other_commands_work_while_it_runs(shop: Errands, tmp_path: Path) -> Non
 # --- stopping --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=LONG)])
+@LONG
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_the_worker(shop: Errands, tmp_path: Path, number: signal.Signals) -> None:
     """SIGTERM and Ctrl-C end the worker with status 0, and with --json stdout is one document."""
     with working(tmp_path, "--json") as worker:

@@ -14,6 +14,7 @@ from threading import Barrier, Event
 from example_app.schema import Item, Payment, WebhookRecord
 from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
 from tests.example.deliveries import checkout_completed, from_stripe
+from tests.lengths import LONG
 from tests.processes.servers import TIMEOUT, Deployment, Server, each_kind, each_production_kind, serving
 
 pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
@@ -88,6 +89,7 @@ def test_concurrent_deliveries_of_one_event_have_one_effect(kind: str, tmp_path:
     assert [record.status for record in deployment.rows(WebhookRecord)] == ["processed"] * EVENTS
 
 
+@LONG
 @each_production_kind
 def test_acknowledged_items_outlive_a_killed_worker(kind: str, tmp_path: Path) -> None:
     """When a worker is killed while clients write, acknowledged items are stored once and a new worker starts."""

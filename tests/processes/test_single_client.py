@@ -87,6 +87,7 @@ def test_webhooks_of_the_vendors_libraries_are_applied(kind: str, tmp_path: Path
     assert [record.source for record in deployment.rows(WebhookRecord)] == ["stripe", "clerk"]
 
 
+@LONG
 @each_kind
 def test_preflight_with_curl(kind: str, tmp_path: Path) -> None:
     """A preflight is 204 without a body, and the request after it has Access-Control-Allow-Origin."""
@@ -126,8 +127,9 @@ def test_large_file_is_uploaded_and_downloaded(kind: str, tmp_path: Path) -> Non
     assert len(deployment.rows(Upload)) == 2
 
 
+@LONG
 @each_kind
-@pytest.mark.parametrize("in_chunks", [pytest.param(False, marks=LONG), True], ids=["announced", "chunked"])
+@pytest.mark.parametrize("in_chunks", [False, True], ids=["announced", "chunked"])
 def test_upload_over_the_limit_is_413(kind: str, in_chunks: bool, tmp_path: Path) -> None:
     """An upload of 30 MiB, announced or in chunks, is 413 in JSON; nothing is stored, and the server goes on."""
     deployment = migrated(tmp_path)
@@ -157,6 +159,7 @@ def test_key_from_the_cli_works_until_it_is_revoked(kind: str, tmp_path: Path) -
         assert key["key"] not in server.output
 
 
+@LONG
 @each_kind
 def test_server_without_tables_names_the_command(kind: str, tmp_path: Path) -> None:
     """A server without tables responds 503 with the command, and works after the migration without a restart."""

@@ -16,6 +16,7 @@ from flask_convex_http.scheduling import Crons
 from flask_convex_http.schema.system_tables import ScheduledFunction
 from flask_convex_http.testing import Clock
 from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES, SQLITE_ONLY, rows, settings_in
+from tests.lengths import LONG
 from tests.scheduling.cron_processes import (
     DAY,
     FUNCTIONS,
@@ -258,6 +259,7 @@ backend.close()
 """
 
 
+@LONG
 def test_many_processes_fire_a_tick_once(tmp_path: Path) -> None:
     """Several processes fire each tick once, and each firing is one job."""
     with closing(Backend(settings_in(tmp_path), SCHEMA, folder=tmp_path)) as backend:

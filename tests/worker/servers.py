@@ -35,7 +35,7 @@ KINDS = {
 }
 
 #: The kinds that have their turn in `make test-long`.
-_LONG_KINDS = ("gunicorn", "gunicorn, sync", "granian")
+_LONG_KINDS = ("gunicorn", "gunicorn, sync", "gunicorn, preloaded", "granian")
 
 
 def served_by(*kinds: str) -> pytest.MarkDecorator:

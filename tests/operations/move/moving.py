@@ -42,7 +42,7 @@ SCHEMA = Schema(Maker, Lamp)
 PAIRS = ("sqlite-sqlite", "sqlite-postgres", "postgres-sqlite")
 #: For tests that take long. The other pairs have their turn in `make test-long`.
 ONE_PAIR = pytest.mark.parametrize(
-    "pair", [pytest.param(pair, marks=[] if pair == "sqlite-postgres" else [LONG]) for pair in PAIRS], indirect=True
+    "pair", [pytest.param(pair, marks=[] if pair == "sqlite-sqlite" else [LONG]) for pair in PAIRS], indirect=True
 )
 #: Values that engines store in different ways.
 ODD = (

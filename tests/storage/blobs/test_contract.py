@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from flask_convex_http.errors import BlobNotFoundError
 from flask_convex_http.storage.blobs import BlobExistsError, BlobStore
-from tests.lengths import SAMPLED, examples
+from tests.lengths import LONG, SAMPLED, examples
 from tests.storage.blobs import members
 from tests.storage.blobs.members import KIB, MEMBERS, MIB, body_of, content, finish, in_pieces, list_keys, start
 
@@ -329,6 +329,7 @@ def test_killed_after_writing(member: str, store: BlobStore, tmp_path: Path) -> 
     assert content(store, "a") == body_of("a")
 
 
+@LONG
 def test_store_is_used_after_a_fork(member: str, store: BlobStore, tmp_path: Path) -> None:
     """A store that was opened before a fork, but not used, works in parent and child."""
     process, pipe = start(members.fork_an_unused_store, member, tmp_path)
@@ -348,6 +349,7 @@ def test_store_survives_a_fork(member: str, store: BlobStore, tmp_path: Path) ->
     assert all(content(store, key) == body_of(key) for key in expected)
 
 
+@LONG
 def test_forks_while_threads_write(member: str, store: BlobStore, tmp_path: Path) -> None:
     """Forks during the writes of other threads neither hang nor lose blobs."""
     process, pipe = start(members.fork_while_threads_write, member, tmp_path)
