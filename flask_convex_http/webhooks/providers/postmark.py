@@ -36,7 +36,7 @@ class Postmark(SharedSecret):
         signed=(),
         id_from="body",
         id_is_signed=False,
-        # Postmark publishes no timeout.
+        # Postmark publishes two minutes for inbound messages, and no timeout for other events.
         timeout=timedelta(seconds=30),
         # Of bounces and inbound messages; other events are sent again after 1, 5 and 15 minutes.
         retries=tuple(timedelta(minutes=minutes) for minutes in _WAITS),

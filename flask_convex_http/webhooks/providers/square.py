@@ -39,11 +39,12 @@ class Square(HmacSender):
         id_from="body.event_id",
         id_is_signed=True,
         timeout=timedelta(seconds=10),
-        # Square publishes eleven retries within 24 hours.
+        # Square publishes 24 hours. Its older pages have these first waits, and 72 hours, for which ids are kept.
         retries=(
             *(timedelta(minutes=minutes) for minutes in (1, 2, 4, 8, 16, 32)),
             *(timedelta(hours=hours) for hours in (1, 2, 4, 8, 8)),
         ),
+        redelivery=timedelta(hours=72),
         headers=("square-environment", "square-initial-delivery-timestamp", "square-retry-number"),
         source="https://developer.squareup.com/docs/webhooks/overview",
     )
