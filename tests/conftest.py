@@ -41,7 +41,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """Collect garbage from now on, but never look at what the collection made."""
+    """Collect garbage from now on, without the objects of the collection of tests."""
     gc.enable()
     gc.freeze()
 

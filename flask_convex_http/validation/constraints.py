@@ -1,4 +1,4 @@
-"""What a type accepts, as JSON that stays the same when only its documentation changes."""
+"""JSON schemas of types, which stay the same when only the documentation of a type changes."""
 
 from __future__ import annotations
 

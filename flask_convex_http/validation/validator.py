@@ -87,7 +87,7 @@ class Validator:
 
     @cached_property
     def constraints(self) -> msgspec.Raw:
-        """What the annotation accepts, as JSON. Cached: to compute it for all columns took half of a migration."""
+        """The JSON schema of the annotation. Cached: to compute it for all columns took half of a migration."""
         return constraints_of(self.type, self.annotation)
 
     def check(self, value: Any, *, trusting: bool = True) -> Any:
