@@ -66,6 +66,8 @@ class Settings:
         max_return_bytes: The largest size of the value that a function returns.
         mutation_timeout: Seconds that a mutation may run before it is interrupted and rolled back.
         write_queue: The largest number of waiting writes in one process; the response to another one is 503.
+        live_connections: The largest number of connections of live queries in one process.
+        live_connections_per_address: The largest number of those that come from one address.
         worker: "on" runs jobs in the processes that serve requests. "off" leaves them to `flask convex worker`.
         worker_actions: The largest number of scheduled actions that one worker runs at the same time.
         worker_lease: Seconds without a heartbeat after which the actions of a worker are lost.
@@ -95,6 +97,8 @@ class Settings:
     max_return_bytes: int = 32 * MIB
     mutation_timeout: float = 30.0
     write_queue: int = 1000
+    live_connections: int = 10_000
+    live_connections_per_address: int = 1_000
     worker: str = "on"
     worker_actions: int = 8
     worker_lease: float = 30.0
@@ -418,6 +422,8 @@ PARSERS: dict[str, Callable[[str, Any], Any]] = {
     "CONVEX_MAX_RETURN_BYTES": _bytes,
     "CONVEX_MUTATION_TIMEOUT": _seconds,
     "CONVEX_WRITE_QUEUE": _count,
+    "CONVEX_LIVE_CONNECTIONS": _count,
+    "CONVEX_LIVE_CONNECTIONS_PER_ADDRESS": _count,
     "CONVEX_WORKER": _switch,
     "CONVEX_WORKER_ACTIONS": _count,
     "CONVEX_WORKER_LEASE": _lease,

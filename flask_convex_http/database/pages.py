@@ -10,6 +10,8 @@ import msgspec
 from flask_convex_http.schema.documents import Document
 
 D = TypeVar("D", bound=Document)
+#: The first letter of a journal.
+_LAST, _INNER = "l", "i"
 
 
 class Page(msgspec.Struct, Generic[D], frozen=True, kw_only=True, rename="camel"):
@@ -39,6 +41,47 @@ class PaginationOptions(msgspec.Struct, frozen=True, kw_only=True, rename="camel
     num_items: int
     cursor: str | None = None
     end_cursor: str | None = None
+
+
+class PageEnd(msgspec.Struct, frozen=True):
+    """Where a page has ended.
+
+    Attributes:
+        is_last: Whether it was the last page, which grows with what is inserted behind it.
+        cursor: Its `continue_cursor`.
+    """
+
+    is_last: bool
+    cursor: str
+
+
+class PagePin:
+    """Keeps the end of the page of a live query, from one run to the next.
+
+    Without it, a document that is inserted into a page would move others to the next page, which is another query.
+
+    Args:
+        journal: The end of the page in the last run, as text that clients send back; None before the first run.
+
+    Attributes:
+        journal: The end of the page now.
+    """
+
+    def __init__(self, journal: str | None) -> None:
+        self.journal = journal
+        self._is_taken = False
+
+    def take(self) -> PageEnd | None:
+        """Return where the page ends. A function has one such page, so None after the first call."""
+        if self._is_taken or not self.journal:
+            return None
+        return PageEnd(self.journal[0] == _LAST, self.journal[1:])
+
+    def note(self, page: Page[Any]) -> None:
+        """Keep the end of a page, if it is the first one."""
+        if not self._is_taken:
+            self._is_taken = True
+            self.journal = f"{_LAST if page.is_done else _INNER}{page.continue_cursor}"
 
 
 def is_after(place: Sequence[Any], end: Sequence[Any] | None, *, descending: bool) -> bool:

@@ -16,7 +16,7 @@ import msgspec
 from flask_convex_http.attributes import explain_missing
 from flask_convex_http.database.page_cursors import PageCursors
 from flask_convex_http.database.pages import Page as Page
-from flask_convex_http.database.pages import PaginationOptions, is_after
+from flask_convex_http.database.pages import PageEnd, PagePin, PaginationOptions, is_after
 from flask_convex_http.engines import ReadBudget
 from flask_convex_http.errors import InvalidCursorError, NotUniqueError, QueryError, QueryRangeError
 from flask_convex_http.schema.columns import stored_bound
@@ -192,6 +192,14 @@ class Query(msgspec.Struct, Generic[D], frozen=True, eq=False):  # a dataclass t
         after = None if cursor is None else self._position(cursor)
         if end is not None:
             return self._page_until(end, after)
+        pin: PagePin | None = getattr(self._source, "page_pin", None)
+        if pin is None:
+            return self._page(num_items, after)
+        page = self._page_as_before(pin.take(), after) or self._page(num_items, after)
+        pin.note(page)
+        return page
+
+    def _page(self, num_items: int, after: Sequence[Any] | None) -> Page[D]:
         page: list[D] = []
         last: D | None = None
         for document in self._stream(after):
@@ -201,6 +209,19 @@ class Query(msgspec.Struct, Generic[D], frozen=True, eq=False):  # a dataclass t
                 page.append(document)
             last = document
         return Page(page=page, is_done=True, continue_cursor=self._cursor(last, after))
+
+    def _page_as_before(self, known: PageEnd | None, after: Sequence[Any] | None) -> Page[D] | None:
+        """Return the page of a live query that ends where it has ended before, or None if that place is not known."""
+        if known is None:
+            return None
+        try:
+            if not known.is_last:
+                return self._page_until(known.cursor, after)
+            self._position(known.cursor)
+        except InvalidCursorError:  # the function or its query is another one since
+            return None
+        documents = [document for document in self._stream(after) if self._keeps(document)]
+        return Page(page=documents, is_done=True, continue_cursor=known.cursor)
 
     def _page_until(self, end_cursor: str, after: Sequence[Any] | None) -> Page[D]:
         """Return the page that ends where an earlier one ended."""

@@ -1,7 +1,7 @@
 """An asyncio loop on a thread of a serving process, which holds the connections that WSGI servers hand over.
 
 It starts with the first connection of a process, never in a process that is forked later. When the process ends, the
-clients are told to connect again, which they do at another worker or after the restart.
+close code makes the clients connect again, at another worker or after the restart.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Connection(Protocol):
     """A connection on the loop."""
 
     def tick(self, now: float) -> None:
-        """Do what is due, about once a second."""
+        """Send pings and close late connections, about once a second."""
 
     def say_goodbye(self) -> None:
         """Close the connection so that the client connects again."""

@@ -121,13 +121,19 @@ class Execution:
         self._calls = calls
         self.context = context
 
-    def run_query(self, snapshot: Snapshot, call: Call, identity: SyncIdentity) -> Ran:
+    def run_query(self, snapshot: Snapshot, call: Call, identity: SyncIdentity, journal: str | None) -> Ran:
         """Run a query in a snapshot.
+
+        Args:
+            snapshot: The snapshot.
+            call: The query.
+            identity: The identity.
+            journal: The journal of its last run, or None.
 
         Raises:
             ProtocolError: The database could not be read.
         """
-        recording = RecordingSnapshot(snapshot)
+        recording = RecordingSnapshot(snapshot, journal)
         auth = WatchedAuth(identity.client.identity)
 
         def site() -> str:
@@ -140,9 +146,9 @@ class Execution:
             caller = self._runtime.caller(auth, site).deeper()
             value = self._runtime.query_in(recording, self._runtime.clock(), endpoint.function, arguments, caller)
             encoded = _encode(self._calls.encoded(endpoint, value, "encoded"))
-            outcome = Outcome(value=encoded, digest=encoded)
+            outcome = Outcome(value=encoded, journal=recording.page_pin.journal, digest=encoded)
         except Exception as error:
-            outcome = self._failed_query(parsed, error)
+            outcome = self._failed_query(parsed, error, journal)
         return Ran(outcome, recording.read_set(), auth.was_asked)
 
     def run_mutation(self, session: str, request: int, call: Call, identity: SyncIdentity) -> Finished:
@@ -217,12 +223,12 @@ class Execution:
 
     # --- errors ------------------------------------------------------------------------------------------------------
 
-    def _failed_query(self, call: FunctionCall, error: Exception) -> Outcome:
+    def _failed_query(self, call: FunctionCall, error: Exception, journal: str | None) -> Outcome:
         request_id = secrets.token_hex(8)
         failed = self._error(call, error, request_id, is_query=True)
         data = None if failed.error_data is msgspec.UNSET else _encode(failed.error_data)
         message = failed.error_message
-        return Outcome(None, message, data, digest=(message.replace(request_id, ""), data))
+        return Outcome(None, message, data, journal=journal, digest=(message.replace(request_id, ""), data))
 
     def _failed(self, call: FunctionCall, error: Exception, request_id: str) -> Finished:
         failed = self._error(call, error, request_id, is_query=False)
@@ -230,7 +236,7 @@ class Execution:
         return Finished(None, failed.error_message, data)
 
     def _error(self, call: FunctionCall, error: Exception, request_id: str, *, is_query: bool) -> Error:
-        """Return what a client sees of an error.
+        """Return the response to an error.
 
         Raises:
             ProtocolError: It is a query, and the database could not be read.

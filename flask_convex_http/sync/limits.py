@@ -1,4 +1,4 @@
-"""The limits on what one client, and all clients of a process, may hold."""
+"""The limits of one client, and of all clients of a process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ class SyncLimits(msgspec.Struct, frozen=True):
         connect_seconds: Seconds until the first message of a new connection.
         ping_seconds: Seconds without another message after which the client is sent a `Ping`.
         silence_seconds: Seconds without a sign of life of the client after which its connection is closed.
-        stall_seconds: Seconds for which a client may take nothing of what is sent to it.
+        check_seconds: Seconds between two checks whether the credential of a client was revoked.
+        stall_seconds: Seconds for which a client may read nothing.
     """
 
     connections: int = 10_000
@@ -30,4 +31,5 @@ class SyncLimits(msgspec.Struct, frozen=True):
     connect_seconds: float = 10.0
     ping_seconds: float = 15.0
     silence_seconds: float = 120.0
+    check_seconds: float = 60.0
     stall_seconds: float = 30.0

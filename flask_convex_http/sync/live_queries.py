@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 from flask_convex_http.engines import Engine, Snapshot
@@ -31,7 +32,7 @@ _UNLOGGED_PERIOD = 1.0
 _RETRY_SECONDS, _LONGEST_RETRY = 0.1, 5.0
 
 #: Runs a query in a snapshot. An exception is a failure of the database, and the round is tried again.
-RunQuery = Callable[[Snapshot, Call, Any], Ran]
+RunQuery = Callable[[Snapshot, Call, Any, str | None], Ran]
 
 
 class LiveQueries:
@@ -39,7 +40,7 @@ class LiveQueries:
 
     Args:
         engine: The database.
-        changes: Reads what has changed. None if the deployment keeps no commit log: then every commit runs all.
+        changes: Reads the changed rows. None if the deployment keeps no commit log: then every commit runs all.
         run: Runs a query.
         context: Returns the context that queries run in, such as Flask's application context.
         deliver: Called with each round, in the thread of this class.
@@ -71,7 +72,7 @@ class LiveQueries:
 
     @property
     def statistics(self) -> Statistics:
-        """Counts of what was done."""
+        """The counts of runs."""
         return self._subscriptions.statistics
 
     # --- called in other threads -------------------------------------------------------------------------------------
@@ -84,10 +85,6 @@ class LiveQueries:
     def submit(self, submission: Submission) -> None:
         """Add a submission for the next round. Thread-safe."""
         self._submitted.append(submission)
-        self._wake.set()
-
-    def look(self) -> None:
-        """Look for commits now, since this process has made one. Thread-safe."""
         self._wake.set()
 
     def stop(self) -> None:
@@ -139,7 +136,7 @@ class LiveQueries:
         with self._engine.snapshot() as snapshot, self._context():
             commit = self._advance(snapshot, settled, is_changed=is_changed)
             self._apply_submissions()
-            self._subscriptions.run_stale(lambda call, identity: self._run_query(snapshot, call, identity))
+            self._subscriptions.run_stale(partial(self._run_query, snapshot))
         self._version = version
         updates, self._updates = self._updates, {}
         for client, query_id, outcome in self._subscriptions.take_news():
@@ -157,7 +154,7 @@ class LiveQueries:
             else:
                 self._updates.setdefault(submission.client, Update()).tokens.append(submission.token)
 
-    # --- what has changed --------------------------------------------------------------------------------------------
+    # --- changed rows ------------------------------------------------------------------------------------------------
 
     def _advance(self, snapshot: Snapshot, settled: int | None, *, is_changed: bool) -> int:
         """Mark the queries that must run again, and return the newest commit of a snapshot."""

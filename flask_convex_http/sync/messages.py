@@ -30,7 +30,7 @@ class Authenticate(msgspec.Struct, tag=True, tag_field="type", rename="camel"):
     token_type: str
     base_version: _Count
     value: str | None = None
-    impersonating: msgspec.Raw | None = None
+    impersonating: dict[str, Any] | None = None
 
 
 class Add(msgspec.Struct, tag=True, tag_field="type", rename="camel"):
@@ -83,7 +83,7 @@ ClientMessage = Connect | Authenticate | ModifyQuerySet | Mutation | Action | Ev
 
 
 class StateVersion(msgspec.Struct, frozen=True, rename="camel"):
-    """What a client has been told: the versions of its query set and identity, and a commit."""
+    """The state that a client knows: the versions of its query set and identity, and a commit."""
 
     query_set: int = 0
     ts: str = "AAAAAAAAAAA="
@@ -181,7 +181,7 @@ _encoder = msgspec.json.Encoder()
 
 
 class ProtocolViolationError(Exception):
-    """A client has sent what the protocol does not allow. The text is for that client."""
+    """A client has sent a message that the protocol does not allow. The text is for that client."""
 
 
 def decode(data: bytes) -> ClientMessage:

@@ -36,7 +36,7 @@ class RangeIndex(Generic[W]):
         self._tables: dict[str, _Groups[W]] = {}
 
     def add(self, watcher: W, reads: ReadSet) -> None:
-        """Watch what a read set has."""
+        """Watch a read set."""
         for document_id in reads.documents:
             self._documents.setdefault(document_id, set()).add(watcher)
         for read in reads.ranges:
@@ -45,7 +45,7 @@ class RangeIndex(Generic[W]):
             (ranges.whole if read.is_whole else ranges.partial.setdefault(read, set())).add(watcher)
 
     def remove(self, watcher: W, reads: ReadSet) -> None:
-        """Stop to watch what a read set has, as it was added."""
+        """Stop to watch a read set, as it was added."""
         for document_id in reads.documents:
             _discard(self._documents, document_id, watcher)
         for read in reads.ranges:

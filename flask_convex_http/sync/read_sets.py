@@ -1,7 +1,7 @@
-"""What a query reads: the ranges of indexes that decide its result, recorded while it runs.
+"""Read sets: the ranges of indexes that decide the result of a query, recorded while it runs.
 
-A read that stops early, as at a limit, has read the range only up to its last row. What a query reads of a table
-without a commit log is known by the table only.
+A read that stops early, as at a limit, has read the range only up to its last row. Of a table without a commit log,
+only the name is recorded.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from flask_convex_http.database.pages import PagePin
 from flask_convex_http.engines import ReadBudget, Row, Snapshot
 from flask_convex_http.schema.documents import ID_COLUMN, TIME_COLUMN, Table
 from flask_convex_http.schema.index_ranges import Bound, Segment
@@ -74,7 +75,7 @@ class ReadRange(msgspec.Struct, frozen=True):
 
 
 class ReadSet(msgspec.Struct):
-    """What a query has read.
+    """The reads of a query.
 
     Attributes:
         documents: The ids that it looked up.
@@ -94,9 +95,14 @@ class RecordingSnapshot:
 
     Args:
         snapshot: The snapshot of the engine.
+        journal: Where a page has ended in the last run of the query, or None.
+
+    Attributes:
+        page_pin: Keeps the end of the page of a paginated query.
     """
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, journal: str | None = None) -> None:
+        self.page_pin = PagePin(journal)
         self._snapshot = snapshot
         self._documents: set[str] = set()
         self._ranges: set[ReadRange] = set()
@@ -104,7 +110,7 @@ class RecordingSnapshot:
         self._streams: list[_RecordedStream] = []
 
     def read_set(self) -> ReadSet:
-        """Return what was read so far."""
+        """Return the reads so far."""
         streamed = [stream.range() for stream in self._streams]
         ranges = self._ranges.union(read for read in streamed if read is not None)
         return ReadSet(frozenset(self._documents), frozenset(ranges), frozenset(self._unlogged))
@@ -152,7 +158,7 @@ class RecordingSnapshot:
         return self._snapshot.is_ordered_by_time(table)
 
     def _is_logged(self, table: Table[Any]) -> bool:
-        if not table.system and getattr(table, "has_history", True):
+        if not table.system and table.has_history:
             return True
         self._unlogged.add(table.name)
         return False

@@ -9,9 +9,11 @@ import os
 import socket
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from flask_convex_http.backend import Backend
+from flask_convex_http.engines import Snapshot
 from flask_convex_http.errors import ConvexHTTPError
 from flask_convex_http.function_api.failures import ProtocolError
 from flask_convex_http.function_api.identity import ANONYMOUS, Client
@@ -19,13 +21,18 @@ from flask_convex_http.log import logger_of
 from flask_convex_http.sync.event_loop import EventLoop
 from flask_convex_http.sync.execution import Execution, Finished, SyncIdentity
 from flask_convex_http.sync.limits import SyncLimits
-from flask_convex_http.sync.live_queries import LiveQueries
+from flask_convex_http.sync.live_queries import LiveQueries, RunQuery
 from flask_convex_http.sync.messages import Authenticate
-from flask_convex_http.sync.session import Session
-from flask_convex_http.sync.submissions import Call, Round, Submission
-from flask_convex_http.sync.websocket import WebSocket
+from flask_convex_http.sync.positions import ChangeReader
+from flask_convex_http.sync.submissions import Call, Ran, Round, Submission
+
+if TYPE_CHECKING:
+    from flask_convex_http.sync.session import Session
+    from flask_convex_http.sync.websocket import WebSocket
 
 T = TypeVar("T")
+#: The app's `SyncService`, in its extensions.
+SERVICE = "convex_http_sync"
 logger = logger_of("live")
 
 #: Threads for mutations and credentials, and for actions, which may wait for other services.
@@ -40,22 +47,26 @@ class SyncService:
 
     Args:
         backend: The deployment.
-        execution: Runs functions.
-        identify: Checks credentials.
+        context: Returns the context that functions run in, such as Flask's application context.
         limits: What clients may hold.
 
     Attributes:
         limits: What clients may hold.
+        runners: What runs queries, by the type of the call.
         loop: The event loop.
         queries: The live queries of the process; None before its first connection.
     """
 
-    def __init__(self, backend: Backend, execution: Execution, identify: Identify, limits: SyncLimits) -> None:
+    def __init__(
+        self, backend: Backend, context: Callable[[], AbstractContextManager[Any]], limits: SyncLimits
+    ) -> None:
         self.limits = limits
         self.queries: LiveQueries | None = None
+        self.runners: dict[type, RunQuery] = {}
         self._backend = backend
-        self._execution = execution
-        self._identify = identify
+        self._context = context
+        self._execution: Execution
+        self._identify: Identify
         self.loop = EventLoop(
             most=limits.connections,
             most_of_one=limits.connections_of_one,
@@ -63,6 +74,17 @@ class SyncService:
             on_stop=self._stop,
         )
         backend.before_close.append(self.loop.stop)
+
+    def serve_clients(self, execution: Execution, identify: Identify) -> None:
+        """Serve clients of the sync protocol.
+
+        Args:
+            execution: Runs their functions.
+            identify: Checks their credentials.
+        """
+        self._execution = execution
+        self._identify = identify
+        self.runners[Call] = execution.run_query
 
     # --- connections -------------------------------------------------------------------------------------------------
 
@@ -76,6 +98,8 @@ class SyncService:
             site: The beginning of absolute URLs.
             chunks: Whether the client understands transitions in several messages.
         """
+        from flask_convex_http.sync.session import Session
+        from flask_convex_http.sync.websocket import WebSocket
 
         def open_session(websocket: WebSocket) -> Session:
             session = Session(self, websocket, SyncIdentity.of(ANONYMOUS, site), chunks=chunks)
@@ -126,7 +150,7 @@ class SyncService:
 
         def check() -> SyncIdentity | ProtocolError:
             try:
-                with self._execution.context():
+                with self._context():
                     return SyncIdentity.of(self._identify(message), site)
             except ProtocolError as error:
                 return error
@@ -154,11 +178,20 @@ class SyncService:
     def _start(self) -> None:
         self._mutations = ThreadPoolExecutor(_MUTATION_THREADS, "convex-live-mutation")
         self._actions = ThreadPoolExecutor(_ACTION_THREADS, "convex-live-action")
-        self.queries = LiveQueries(
-            self._backend.engine, None, self._execution.run_query, self._execution.context, self._deliver
-        )
+        self.queries = LiveQueries(self._backend.engine, self._changes(), self._run_query, self._context, self._deliver)
         self.queries.start()
         logger.info("Live queries start in process %d", os.getpid())
+
+    def _changes(self) -> ChangeReader | None:
+        backend = self._backend
+        if backend.settings.history_retention is None:
+            return None
+        from flask_convex_http.sync.changes import Changes
+
+        return Changes(backend.engine, backend.schema)
+
+    def _run_query(self, snapshot: Snapshot, call: Any, identity: Any, journal: str | None) -> Ran:
+        return self.runners[type(call)](snapshot, call, identity, journal)
 
     def _stop(self) -> None:
         assert self.queries is not None
@@ -177,3 +210,18 @@ class SyncService:
 
 
 _FAILED = Finished(error_message="Server Error")
+
+
+def service_of(app: Any, backend: Backend) -> SyncService:
+    """Return the service of an app, which is made at the first call.
+
+    Args:
+        app: The Flask app.
+        backend: Its backend.
+    """
+    known: SyncService | None = app.extensions.get(SERVICE)
+    if known is not None:
+        return known
+    settings = backend.settings
+    limits = SyncLimits(settings.live_connections, settings.live_connections_per_address)
+    return cast("SyncService", app.extensions.setdefault(SERVICE, SyncService(backend, app.app_context, limits)))

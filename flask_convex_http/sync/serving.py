@@ -20,17 +20,14 @@ from flask_convex_http.sync.credentials import client_of_message
 from flask_convex_http.sync.execution import Execution
 from flask_convex_http.sync.handover import Environ, can_hand_over, take_socket
 from flask_convex_http.sync.handshake import is_upgrade, request_head
-from flask_convex_http.sync.limits import SyncLimits
 from flask_convex_http.sync.messages import Authenticate
-from flask_convex_http.sync.service import SyncService
+from flask_convex_http.sync.service import SyncService, service_of
 from flask_convex_http.web.cors import Policy
 from flask_convex_http.web.request_identity import identify_token
 from flask_convex_http.web.state import site_of
 
 logger = logger_of("live")
 
-#: The app's `SyncService`, in its extensions.
-SERVICE = "convex_http_sync"
 #: A version in the path, which the clients in JavaScript send. They understand transitions in several messages.
 _VERSION = re.compile(r"\d+\.\d+\.\d+[A-Za-z0-9.+-]*", re.ASCII)
 _RETRY_AFTER = "5"
@@ -50,8 +47,8 @@ def sync_views(app: Flask, backend: Backend, calls: Calls, cors: Policy) -> Sync
     def identify(message: Authenticate) -> Client:
         return client_of_message(message, lambda token: identify_token(backend, token), backend.admin_keys)
 
-    service = SyncService(backend, execution, identify, SyncLimits())
-    app.extensions[SERVICE] = service
+    service = service_of(app, backend)
+    service.serve_clients(execution, identify)
     apply = cors.applier(["GET"]) if cors else None
     return SyncViews(app, service, lambda current: _is_own(current) or (apply is not None and _is_allowed(apply)))
 

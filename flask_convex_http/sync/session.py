@@ -45,7 +45,7 @@ logger = logger_of("live")
 
 
 class Reached(msgspec.Struct):
-    """What a client has been promised with a submission.
+    """The state of a client after a submission.
 
     Attributes:
         query_set: The version of the query set.
@@ -79,7 +79,7 @@ class Session:
         self._session_id: str | None = None
         self._opened = socket.last_received
         self._query_set = self._identity_version = 0  # as the client has asked for
-        self._version = StateVersion()  # as the client has been told
+        self._version = StateVersion()  # as the client knows
         self._queries: set[int] = set()
         self._sent: dict[int, Outcome] = {}
         self._unsent: dict[int, Outcome | None] = {}
@@ -91,6 +91,8 @@ class Session:
         self._actions = 0
         self._waiting: deque[bytes] | None = None  # messages behind one whose credential is being checked
         self._end_of_identity: float | None = None
+        self._credential: Authenticate | None = None
+        self._next_check = 0.0
 
     # --- called by the connection ------------------------------------------------------------------------------------
 
@@ -107,7 +109,7 @@ class Session:
             self._refuse(str(error))
 
     def on_writable(self) -> None:
-        """Send what has waited, since the client has taken what was sent."""
+        """Send the waiting messages, since the client has read the earlier ones."""
         self._flush()
 
     def on_close(self) -> None:
@@ -121,7 +123,7 @@ class Session:
         """Send a sign of life, and close a connection that has none."""
         socket, limits = self._socket, self._limits
         if socket.paused_since is not None and now - socket.paused_since > limits.stall_seconds:
-            logger.info("Closed the connection of a client that takes nothing of what is sent to it")
+            logger.info("Closed the connection of a client that reads nothing")
             socket.abort()
         elif now - socket.last_received > limits.silence_seconds:
             socket.abort()
@@ -129,6 +131,9 @@ class Session:
             socket.close(POLICY, "The first message did not arrive in time")
         elif self._end_of_identity is not None and self._service.now() > self._end_of_identity:
             self._fail_identity("The token has expired", self._identity_version, is_update=False)
+        elif self._credential is not None and now > self._next_check:
+            self._next_check = now + limits.check_seconds
+            self._service.identify(self._credential, self._identity.site, self._on_check)
         elif now - socket.last_sent > limits.ping_seconds and socket.paused_since is None:
             socket.send(encode(Ping()))
             socket.ping()
@@ -254,7 +259,14 @@ class Session:
                 f"{self._identity_version}"
             )
         self._waiting = deque()
+        self._credential = message
+        self._next_check = self._socket.last_received + self._limits.check_seconds
         self._service.identify(message, self._identity.site, self._on_identity)
+
+    def _on_check(self, found: SyncIdentity | ProtocolError) -> None:
+        """End a connection whose credential was revoked. An issuer that cannot be asked now changes nothing."""
+        if isinstance(found, ProtocolError) and found.status < 500 and self._waiting is None:
+            self._fail_identity("The credential is not valid any more", self._identity_version, is_update=False)
 
     def _on_identity(self, found: SyncIdentity | ProtocolError) -> None:
         if isinstance(found, ProtocolError):
@@ -285,7 +297,7 @@ class Session:
         self._service.submit(Submission(self, self._identity, added, removed, token=token))
 
     def _flush(self) -> None:
-        """Send a transition to the last round, unless the client has not taken what was sent before."""
+        """Send a transition to the last round, unless the client reads too slowly."""
         if self._socket.paused_since is not None or self._socket.is_closing:
             return
         changed = {query_id: outcome for query_id, outcome in self._unsent.items() if self._is_news(query_id, outcome)}

@@ -1,4 +1,4 @@
-"""What passes between the connections of clients and the thread that runs their queries."""
+"""The messages between the connections of clients and the thread that runs their queries."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Ran(msgspec.Struct):
 
     Attributes:
         outcome: Its result.
-        reads: What it has read.
+        reads: Its reads.
         used_identity: Whether it has asked for the identity.
     """
 
@@ -71,7 +71,7 @@ class Ran(msgspec.Struct):
 
 
 class Submission(msgspec.Struct, eq=False):
-    """What a client wants from the next round.
+    """A request of a client to the next round.
 
     Attributes:
         client: The client.
@@ -91,7 +91,7 @@ class Submission(msgspec.Struct, eq=False):
 
 
 class Update(msgspec.Struct, eq=False):
-    """What a round has for a client.
+    """The news of a round for a client.
 
     Attributes:
         results: The new results by the client's ids of queries.
@@ -107,7 +107,7 @@ class Round(msgspec.Struct, eq=False):
 
     Attributes:
         commit: The newest commit that its snapshot saw.
-        updates: What it has for each client.
+        updates: The news for each client.
     """
 
     commit: int

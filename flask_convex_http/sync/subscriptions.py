@@ -19,11 +19,12 @@ from flask_convex_http.sync.submissions import Call, Identity, Outcome, Ran, Sub
 
 #: A client and its id of a query.
 Subscriber = tuple[Hashable, int]
-RunQuery = Callable[[Call, Any], Ran]
+#: Runs a query with an identity. The text is the journal of its last run.
+RunQuery = Callable[[Call, Any, str | None], Ran]
 
 
 class Statistics(msgspec.Struct):
-    """Counts of what was done, for tests and benchmarks.
+    """The counts of runs, for tests and benchmarks.
 
     Attributes:
         runs: The runs of queries.
@@ -65,7 +66,7 @@ class Subscriptions:
     Attributes:
         index: Finds the queries that a changed row concerns.
         unlogged: The queries that have read tables without a commit log.
-        statistics: Counts of what was done.
+        statistics: The counts of runs.
     """
 
     def __init__(self) -> None:
@@ -118,7 +119,8 @@ class Subscriptions:
         while self._stale:
             query = next(iter(self._stale))
             if query.subscribers and not self._has_joined_shared(query):
-                ran = run(query.call, query.identity)
+                journal = query.call.journal if query.outcome is None else query.outcome.journal
+                ran = run(query.call, query.identity, journal)
                 self.statistics.runs += 1
                 self._accept(query, ran)
             self._stale.pop(query, None)

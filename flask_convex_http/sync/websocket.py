@@ -2,7 +2,7 @@
 
 The frames are those of `websockets`, whose protocol has no I/O of its own. Three rules keep a client from holding
 memory: a message has a largest size, a client that sends faster than its messages are processed is not read from, and a
-client that takes nothing of what is sent to it for a while is cut off.
+client that reads nothing for a while is cut off.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Receiver(Protocol):
         """Handle a text message."""
 
     def on_writable(self) -> None:
-        """Send what has waited, since the client has taken what was sent."""
+        """Send the waiting messages, since the client has read the earlier ones."""
 
     def on_close(self) -> None:
         """Release everything. Called once."""
@@ -57,7 +57,7 @@ class WebSocket(asyncio.Protocol):
     Attributes:
         last_sent: The time of the last text message to the client, on the loop's clock.
         last_received: The time of the last bytes from the client.
-        paused_since: The time at which the client stopped to take what is sent, or None.
+        paused_since: The time since which the client reads too slowly, or None.
     """
 
     __slots__ = (
@@ -139,11 +139,11 @@ class WebSocket(asyncio.Protocol):
         self._on_gone(self)
 
     def pause_writing(self) -> None:
-        """Note that the client does not take what is sent."""
+        """Note that the client reads too slowly."""
         self.paused_since = self._loop.time()
 
     def resume_writing(self) -> None:
-        """Send what has waited."""
+        """Send the waiting messages."""
         self.paused_since = None
         if self._receiver is not None and not self.is_closing:
             self._receiver.on_writable()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from flask import Request, Response, after_this_request
+from flask import Request, Response, after_this_request, has_request_context
 
 from flask_convex_http.backend import Backend
 from flask_convex_http.credentials import Credentials
@@ -136,8 +136,11 @@ def _identify(backend: Backend, request: Request) -> UserIdentity | None:
 
 
 def _record_use_later(credentials: Credentials[Any]) -> None:
-    """Record the use of keys after the response, about once a minute for each key."""
+    """Record the use of keys after the response if there is one, about once a minute for each key."""
     if not credentials.use_is_due():
+        return
+    if not has_request_context():  # a client of live queries
+        credentials.record_use()
         return
 
     def after(response: Response) -> Response:

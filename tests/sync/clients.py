@@ -41,6 +41,7 @@ class SyncClient:
 
     Attributes:
         results: The value of each query, or its error message, by its id.
+        journals: The journal of each query.
         version: The version that the client has.
         transitions: The transitions that it has received.
         received: All other messages.
@@ -49,6 +50,7 @@ class SyncClient:
     def __init__(self, connection: ClientConnection, session: str = "session-1") -> None:
         self.connection = connection
         self.results: dict[int, Any] = {}
+        self.journals: dict[int, Any] = {}
         self.version = {"querySet": 0, "ts": "AAAAAAAAAAA=", "identity": 0}
         self.transitions: list[Any] = []
         self.received: list[Any] = []
@@ -100,7 +102,7 @@ class SyncClient:
 
     @property
     def ts(self) -> int:
-        """The commit that the client has been told about."""
+        """The commit that the client knows."""
         return decode_ts(str(self.version["ts"]))
 
     def wait(self, condition: Callable[[], bool]) -> None:
@@ -125,6 +127,7 @@ class SyncClient:
         if change["type"] == "QueryRemoved":
             del self.results[change["queryId"]]
         else:
+            self.journals[change["queryId"]] = change["journal"]
             self.results[change["queryId"]] = change.get("value", change.get("errorMessage"))
 
 

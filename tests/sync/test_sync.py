@@ -10,6 +10,8 @@ from flask_convex_http import (
     Document,
     Id,
     MutationCtx,
+    Page,
+    PaginationOptions,
     QueryCtx,
     Schema,
     action,
@@ -45,6 +47,12 @@ def fails_if_empty(ctx: QueryCtx) -> int:
 
 
 @query
+def pages(ctx: QueryCtx, *, pagination_opts: PaginationOptions) -> Page[Message]:
+    """Return a page of the messages, newest first."""
+    return ctx.db.query(Message).order("desc").paginate(pagination_opts)
+
+
+@query
 def count_messages(ctx: QueryCtx) -> float:
     """Return the number of messages."""
     return float(len(ctx.db.query(Message).collect()))
@@ -52,7 +60,7 @@ def count_messages(ctx: QueryCtx) -> float:
 
 @internal_query
 def secret(ctx: QueryCtx) -> str:
-    """Return what no client may see."""
+    """Return a secret."""
     return "secret"
 
 
@@ -72,7 +80,7 @@ def shout(ctx: ActionCtx, *, text: str) -> str:
 
 @pytest.fixture(name="host")
 def _host(tmp_path: Path, each_engine: str) -> Iterator[str]:
-    functions = [list_messages, count_messages, fails_if_empty, secret, send, shout]
+    functions = [list_messages, pages, count_messages, fails_if_empty, secret, send, shout]
     with serving(tmp_path, schema=Schema(Message), functions=functions) as host:
         yield host
 
@@ -155,7 +163,7 @@ def test_a_removed_query_is_removed(host: str) -> None:
 
 
 def test_all_queries_of_a_transition_are_of_one_commit(host: str) -> None:
-    """Two queries of one range never differ in a transition, whatever other clients write."""
+    """Two queries of one range never differ in a transition, while another client writes."""
     with connected(host) as reader, connected(host, session="session-2") as writer:
         texts = reader.subscribe("testSync:listMessages", channel="a")
         count = reader.subscribe("testSync:countMessages")
@@ -164,3 +172,29 @@ def test_all_queries_of_a_transition_are_of_one_commit(host: str) -> None:
         while len(reader.results[texts]) < 10:
             reader.receive()
             assert len(reader.results[texts]) == reader.results[count]
+
+
+def test_a_page_keeps_its_end(host: str) -> None:
+    """A page of a live query grows with documents inserted into it, so that the next page does not overlap it."""
+    with connected(host) as client:
+        for number in range(4):
+            client.mutate(number, "testSync:send", channel="a", body=str(number))
+        first = client.subscribe("testSync:pages", paginationOpts={"numItems": 2, "cursor": None})
+        cursor = client.results[first]["continueCursor"]
+        second = client.subscribe("testSync:pages", paginationOpts={"numItems": 2, "cursor": cursor})
+        client.mutate(10, "testSync:send", channel="a", body="new")
+        assert [message["body"] for message in client.results[first]["page"]] == ["new", "3", "2"]
+        assert [message["body"] for message in client.results[second]["page"]] == ["1", "0"]
+        journal = client.journals[first]
+    with connected(host, session="session-2") as client:  # as after a lost connection
+        client.modify(
+            {
+                "type": "Add",
+                "queryId": 1,
+                "udfPath": "testSync:pages",
+                "args": [{"paginationOpts": {"numItems": 2, "cursor": None}}],
+                "journal": journal,
+            }
+        )
+        client.wait(lambda: 1 in client.results)
+        assert len(client.results[1]["page"]) == 3

@@ -1,0 +1,87 @@
+"""Convex's own WebSocket client in JavaScript against real servers."""
+
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.databases import EACH_ENGINE
+from tests.environments import node_commands_of
+from tests.lengths import LONG
+from tests.sync.processes import chat_server
+
+pytestmark = [EACH_ENGINE, LONG]
+
+_SCRIPT = Path(__file__).with_name("convex_client.cjs")
+_TIMEOUT = 90.0
+each_kind = pytest.mark.parametrize("kind", ["flask", "gunicorn"])
+
+
+@pytest.fixture(name="packages", scope="module")
+def _packages(pytestconfig: pytest.Config) -> Path:
+    return node_commands_of(pytestconfig, "convex@1.49.0").parent
+
+
+@contextmanager
+def client(packages: Path, url: str, scenario: str, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
+    """Yield Convex's client, which runs a scenario."""
+    process = subprocess.Popen(
+        ["node", str(_SCRIPT), str(packages), url, scenario, *arguments], stdout=subprocess.PIPE, text=True
+    )
+    timer = threading.Timer(_TIMEOUT, process.kill)
+    timer.start()
+    try:
+        yield process
+    finally:
+        timer.cancel()
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def lines(process: "subprocess.Popen[str]") -> Iterator[str]:
+    """Yield the lines of a client."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        assert not line.startswith("FAILED"), line
+        if line.startswith(("SENT", "COUNT", "DONE")):  # others are those of the client itself
+            yield line.strip()
+
+
+@each_kind
+def test_queries_mutations_and_actions(kind: str, packages: Path, tmp_path: Path) -> None:
+    """Live queries, own writes before the promise, errors with data and actions work as with Convex."""
+    with chat_server(kind, tmp_path) as server, client(packages, server.url, "basics") as process:
+        assert "DONE" in list(lines(process))
+
+
+@pytest.mark.parametrize("end", ["restart", "kill"])
+def test_no_confirmed_write_is_lost_or_repeated(end: str, packages: Path, tmp_path: Path) -> None:
+    """A client goes on after a restart of the server, or the death of the worker, and each mutation runs once."""
+    with chat_server("gunicorn", tmp_path) as server, client(packages, server.url, "stream") as process:
+        sent = -1
+        ended = False
+        for line in lines(process):
+            word, number = line.split()
+            if word == "SENT":
+                assert int(number) == sent + 1
+                sent = int(number)
+            else:
+                assert int(number) <= sent + 2  # the write that is not confirmed yet may be there
+            if sent == 20 and not ended:
+                ended = True
+                if end == "restart":
+                    server.stop()
+                    server.start()
+                else:
+                    for pid in server.workers():
+                        os.kill(pid, signal.SIGKILL)
+            if sent == 40:
+                break
+        assert sent == 40, server.output
