@@ -100,6 +100,7 @@ from flask_convex_http.web.auth import require_bearer as require_bearer
 from flask_convex_http.web.auth import require_identity as require_identity
 from flask_convex_http.web.cors import Cors as Cors
 from flask_convex_http.web.health import Health as Health
+from flask_convex_http.web.live import LiveQuery as LiveQuery
 from flask_convex_http.web.openapi.options import OpenAPI as OpenAPI
 from flask_convex_http.web.rate_limit import rate_limit as rate_limit
 from flask_convex_http.web.requests import read_json as read_json

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from flask import Flask, current_app, has_request_context, request
+from flask import Flask, Request, Response, current_app, has_request_context, request
 
 from flask_convex_http.backend import Backend, Functions, system_clock
 from flask_convex_http.config import Settings
@@ -24,6 +24,7 @@ from flask_convex_http.schema.documents import Document, Schema
 from flask_convex_http.schema.migrations import MigrationStep
 from flask_convex_http.web.files import files
 from flask_convex_http.web.health import Health, HealthChecks, checked_health
+from flask_convex_http.web.live import OPEN_STREAM, LiveQuery
 from flask_convex_http.web.middleware import Middleware
 from flask_convex_http.web.openapi.options import OpenAPI, checked_openapi
 from flask_convex_http.web.request_ids import request_id
@@ -112,6 +113,7 @@ class ConvexHTTP:
             app.wsgi_app = checks  # type: ignore[method-assign]  # as below
         app.wsgi_app = Middleware(app, background)  # type: ignore[method-assign]  # as Flask's docs have middleware added
         app.register_blueprint(files)
+        app.extensions[OPEN_STREAM] = partial(_open_stream, app, backend)
         if self.openapi is not None:
             from flask_convex_http.web.openapi.serving import serve
 
@@ -184,6 +186,13 @@ class ConvexHTTP:
             for table in backend.tables.undescribed():
                 logger.warning("%s", table)
         return steps
+
+
+def _open_stream(app: Flask, backend: Backend, ctx: ActionCtx, current: Request, query: LiveQuery[Any]) -> Response:
+    """Open a stream of `http.live`."""
+    from flask_convex_http.sync.streams import open_stream
+
+    return open_stream(app, backend, ctx, current, query)
 
 
 def _checked_schema(schema: Any) -> Schema:

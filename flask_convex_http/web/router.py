@@ -31,6 +31,7 @@ from flask_convex_http.web.idempotent import (
     OneMutation,
 )
 from flask_convex_http.web.limits import Limits
+from flask_convex_http.web.live import Argumentless, handler_of, streaming
 from flask_convex_http.web.matching import CORS, prepare, rule_of
 from flask_convex_http.web.operations import Operation
 from flask_convex_http.web.rate_limit_headers import LIMIT_HEADERS
@@ -251,6 +252,36 @@ class HttpRouter(Blueprint):
     def options(self, rule: str | None = None, **options: Unpack[RouteOptions]) -> Callable[[H], H]:
         """Register a handler for OPTIONS, which replaces the preflight of `cors=`; see `route`."""
         return self.route(rule, method="OPTIONS", **options)
+
+    @overload
+    def live(self, rule: str, function: Argumentless, /, **options: Unpack[RouteOptions]) -> None: ...
+    @overload
+    def live(self, rule: str, /, **options: Unpack[RouteOptions]) -> Callable[[H], H]: ...
+    def live(self, rule: str, function: Any = None, /, **options: Any) -> Any:
+        """Register a query, or a handler that returns a `LiveQuery`, whose results are server-sent events.
+
+        The first event has the present result, and each change of it is another event. An event "failure" has the
+        error of a query that fails, and the stream goes on. The connection leaves the server, so it holds no thread.
+
+        Args:
+            rule: The exact path.
+            function: A query without arguments. Without it, `live` decorates a handler.
+            options: Options of `route`.
+
+        Raises:
+            RegistrationError: See `route`, or the function is not a query.
+        """
+
+        def decorate(handler: H) -> H:
+            self.route(rule, method="GET", **{"endpoint": handler.__name__, **options})(streaming(handler))
+            return handler
+
+        if function is None:
+            return decorate
+        handler = handler_of(function)
+        name = getattr(function, "__name__", "live")
+        self.route(rule, method="GET", **{"endpoint": f"live_{name}", **options})(streaming(handler))
+        return None
 
     def webhook(
         self,
