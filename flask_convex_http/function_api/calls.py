@@ -71,12 +71,16 @@ class Calls:
         surface: The functions.
         runtime: Runs them.
         debug: Returns whether clients see every message, as developers do.
+        report: Called with each error that the application did not expect, such as for an error tracker.
     """
 
-    def __init__(self, surface: Surface, runtime: Runtime, debug: Callable[[], bool]) -> None:
+    def __init__(
+        self, surface: Surface, runtime: Runtime, debug: Callable[[], bool], report: Callable[[Exception], None]
+    ) -> None:
         self._surface = surface
         self._runtime = runtime
         self._debug = debug
+        self._report = report
 
     def check_path(self, path: Any) -> str:
         """Return the name of a function in its usual form.
@@ -115,16 +119,14 @@ class Calls:
             ProtocolError: The deployment could not run them.
         """
         runtime = self._runtime
-
-        def work(snapshot: Any) -> list[Success | Error]:
+        # a real snapshot: an optimistic one may have to run all of them again, which an error of one would hide
+        with runtime.engine.snapshot() as snapshot:
             now = runtime.clock()
 
             def run_in(endpoint: Endpoint, arguments: dict[str, Any], caller: Caller) -> Any:
                 return runtime.query_in(snapshot, now, endpoint.function, arguments, caller)
 
             return [self._respond(call, client, site, request_id, run_in) for call in calls]
-
-        return runtime.engine.read(work)
 
     def _respond(self, call: Call, client: Client, site: Site, request_id: str, run: Run) -> Success | Error:
         try:
@@ -153,6 +155,8 @@ class Calls:
             ProtocolError: The deployment could not run it.
         """
         failure = failure_of(error, name=call.path, request_id=request_id, debug=self._debug())
+        if not failure.is_expected:
+            self._report(error)
         return self._error(failure, call.form)
 
     def _find(self, call: Call, client: Client) -> Endpoint:

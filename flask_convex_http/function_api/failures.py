@@ -14,7 +14,6 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from flask_convex_http.errors import (
-    ArgumentValidationError,
     AuthenticationError,
     AuthProviderError,
     ConflictError,
@@ -25,6 +24,7 @@ from flask_convex_http.errors import (
     RateLimitedError,
 )
 from flask_convex_http.log import logger_of
+from flask_convex_http.web.descriptors import out_of_descriptors
 
 logger = logger_of()
 
@@ -68,10 +68,12 @@ class Failure(msgspec.Struct, frozen=True):
     Attributes:
         message: The message for the client.
         data: The data of an application error, as a Python value. Unset for other errors.
+        is_expected: Whether the application has raised it on purpose, or a client caused it.
     """
 
     message: str
     data: Any | UnsetType = UNSET
+    is_expected: bool = True
 
 
 def failure_of(error: Exception, *, name: str, request_id: str, debug: bool) -> Failure:
@@ -94,9 +96,8 @@ def failure_of(error: Exception, *, name: str, request_id: str, debug: bool) -> 
     if isinstance(error, RateLimitedError):
         data = {"kind": "RateLimited", "retryAfter": float((error.retry_after or 0) * 1000)}
         return Failure(f"{head}\nUncaught ConvexError: {error.client_message}", data)
-    if isinstance(error, ArgumentValidationError) or not _is_public(error):
+    if not isinstance(error, ConvexHTTPError) or not error.public:
         return _unexpected(error, head, name, request_id, debug)
-    assert isinstance(error, ConvexHTTPError)
     if error.status >= 500:
         raise protocol_error(error, name, request_id)
     _log(logging.INFO if isinstance(error, AuthenticationError) else logging.WARNING, name, request_id, error)
@@ -112,13 +113,13 @@ def protocol_error(error: ConvexHTTPError, name: str, request_id: str) -> Protoc
     return ProtocolError(error.status, code, message, retry_after=error.retry_after)
 
 
-def _is_public(error: Exception) -> bool:
-    return isinstance(error, ConvexHTTPError) and error.public
-
-
 def _unexpected(error: Exception, head: str, name: str, request_id: str, debug: bool) -> Failure:
+    unavailable = out_of_descriptors(error)
+    if unavailable is not None:
+        raise protocol_error(unavailable, name, request_id)
     logger.error("%r failed [request %s]", name, request_id, exc_info=error)
-    return Failure(f"{head}\nUncaught {type(error).__name__}: {error}" if debug else head)
+    shown = f"{head}\nUncaught {type(error).__name__}: {error}" if debug else head
+    return Failure(shown, is_expected=False)
 
 
 def _log(level: int, name: str, request_id: str, error: ConvexHTTPError) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from functools import partial
 
 from flask import Flask, Request, Response, request
+from flask.signals import got_request_exception
 from werkzeug.routing import BaseConverter, Map
 
 from flask_convex_http.backend import Backend
@@ -65,7 +66,11 @@ def serve(app: Flask, backend: Backend, options: FunctionApi) -> None:
         if not table.system:
             surface.decoders.of(table.document)  # refuses fields that would collide
     app.extensions[SURFACE] = surface
-    calls = Calls(surface, backend.runtime, lambda: app.debug)
+
+    def report(error: Exception) -> None:
+        got_request_exception.send(app, exception=error)
+
+    calls = Calls(surface, backend.runtime, lambda: app.debug, report)
     views = Views(app, backend, calls, f"flask-convex-http {importlib.metadata.version('flask-convex-http')}")
     routes = _Routes(app, options)
     routes.add_all(views)

@@ -90,6 +90,18 @@ def echo(ctx: QueryCtx, *, value: Any) -> Any:
 
 
 @query
+def get_item(ctx: QueryCtx, *, item_id: str) -> Item | None:
+    """Return the item with an id, which may be any text."""
+    return ctx.db.get(item_id)  # type: ignore[arg-type]
+
+
+@query
+def dollars(ctx: QueryCtx) -> dict[str, int]:
+    """Return a value that clients cannot receive."""
+    return {"$price": 1}
+
+
+@query
 def who_am_i(ctx: QueryCtx) -> str | None:
     """Return the token identifier of the caller."""
     identity = ctx.auth.get_user_identity()
@@ -123,6 +135,8 @@ FUNCTIONS: list[Any] = [
     list_paged,
     list_lines,
     echo,
+    get_item,
+    dollars,
     who_am_i,
     count_items,
     import_items,

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from flask import Flask, Request
+from flask.signals import got_request_exception
 
 from flask_convex_http import ActionCtx, FunctionApi, HttpRouter
 from tests.databases import EACH_ENGINE
@@ -58,6 +59,36 @@ def test_mistake_of_the_application_is_not_shown(tmp_path: Path, caplog: pytest.
         app.debug = True
         shown = call(app, "mutation", "createItem", {"name": "broken"})["errorMessage"]
         assert "Uncaught ValueError: a secret detail" in shown
+
+
+def test_mistake_reaches_error_trackers(tmp_path: Path) -> None:
+    """An unexpected exception is sent as Flask's signal, on which error trackers rely; an expected error is not."""
+    seen: list[Exception] = []
+
+    def keep(sender: Any, exception: Exception, **more: Any) -> None:
+        seen.append(exception)
+
+    with shop(tmp_path) as app, got_request_exception.connected_to(keep, app):
+        for name in ("refused", "broken"):
+            call(app, "mutation", "createItem", {"name": name})
+        assert [type(error) for error in seen] == [ValueError]
+
+
+def test_value_of_a_client_in_a_function(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A value that a function cannot use is an error without names of the application, and logged as a warning."""
+    with shop(tmp_path) as app:
+        failed = call(app, "query", "getItem", {"itemId": "nonsense"})["errorMessage"]
+        assert failed.endswith("Uncaught ArgumentRangeError: Expected a valid id")
+        assert {record.levelname for record in caplog.records if "getItem" in record.getMessage()} == {"WARNING"}
+
+
+def test_result_that_clients_cannot_receive(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A result whose key begins with `$` is a mistake of the application, which the log explains."""
+    with shop(tmp_path) as app:
+        failed = call(app, "query", "dollars", form="convex_encoded_json")
+        assert failed["status"] == "error"
+        assert "no key may begin with $" in caplog.text
+        assert call(app, "query", "dollars", form="json")["value"] == {"$price": "1"}
 
 
 def test_internal_and_missing_functions_look_alike(tmp_path: Path) -> None:
