@@ -131,7 +131,7 @@ class Calls:
     def _respond(self, call: Call, client: Client, site: Site, request_id: str, run: Run) -> Success | Error:
         try:
             endpoint, arguments = self.resolve(call, client)
-            caller = self._runtime.caller(Auth(client.identity), site).deeper()
+            caller = self._runtime.caller(Auth(client.identity), site, request_id).deeper()
             return Success(self.encoded(endpoint, run(endpoint, arguments, caller), call.form))
         except ProtocolError:
             raise

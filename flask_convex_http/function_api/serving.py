@@ -22,13 +22,14 @@ from flask_convex_http.function_api.calls import Calls
 from flask_convex_http.function_api.options import FunctionApi
 from flask_convex_http.function_api.surface import Surface
 from flask_convex_http.function_api.views import KINDS, Body, Views, respond
-from flask_convex_http.web.cors import cors_policy
+from flask_convex_http.web.cors import Cors, allow_everyone, cors_policy
 from flask_convex_http.web.matching import CORS, END, RestConverter, prepare
 from flask_convex_http.web.views import cors_applier
 
 #: The app's `Surface`, in its extensions.
 SURFACE = "convex_http_function_api"
 _NAMED = "convex_endpoint"
+View = Callable[[Request], Body]
 _RUN = "run/"
 
 
@@ -92,10 +93,10 @@ class _Routes:
             self._add_below(kind, {"POST": partial(views.call, kind)})
         for name in ("function", "query_batch", "query_ts", "query_at_ts"):
             self._add_below(name, {"POST": getattr(views, name)})
-        self._add_below(_RUN, {"POST": lambda: views.run(_rest_of_path(request))})
+        self._add_below(_RUN, {"POST": lambda current: views.run(_rest_of_path(current), current)})
         self._add(f"/version<{END}:{END}>", "version", {"GET": views.version})
 
-    def _add_below(self, name: str, methods: dict[str, Callable[[], Body]]) -> None:
+    def _add_below(self, name: str, methods: dict[str, View]) -> None:
         self._add(f"/api/<{_NAMED}({name!r}):{END}>", name.strip("/"), methods)
 
     def add_sync(self, app: Flask, backend: Backend, calls: Calls) -> None:
@@ -118,17 +119,22 @@ class _Routes:
                 strict_slashes=True,
             )
 
-    def _add(self, path: str, endpoint: str, methods: dict[str, Callable[[], Body]]) -> None:
+    def _add(self, path: str, endpoint: str, methods: dict[str, View]) -> None:
         app, applier = self._app, cors_applier(self._cors, list(methods)) if self._cors is not None else None
+        is_open = self._cors == Cors()
+        by_method = methods | ({"HEAD": methods["GET"]} if "GET" in methods else {})
 
         def view(**values: str) -> Response:
-            if request.method == "OPTIONS":
+            current: Request = request._get_current_object()  # type: ignore[attr-defined]  # not its proxy
+            called = by_method.get(current.method)
+            if called is None:
                 response = app.response_class(status=204)
                 response.headers.remove("Content-Type")
                 response.headers["Allow"] = ", ".join((*methods, "OPTIONS"))
             else:
-                method = "GET" if request.method == "HEAD" else request.method
-                response = respond(app, methods[method])
+                response = respond(app, called, current)
+                if is_open:
+                    return allow_everyone(response)
             return response if applier is None else applier(response)
 
         if applier is not None:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import struct
 from base64 import b64decode, b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
 import msgspec
-from flask import Flask, Request, Response, request
-from werkzeug.exceptions import HTTPException
+from flask import Flask, Request, Response
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from flask_convex_http.backend import Backend
 from flask_convex_http.errors import AuthProviderError, ConvexHTTPError, PayloadTooLargeError, RequestError
@@ -60,73 +60,71 @@ class Views:
         self._calls = calls
         self._version = version
 
-    def call(self, kind: Kind) -> Body:
+    def call(self, kind: Kind, current: Request) -> Body:
         """Respond to `POST /api/query`, `/api/mutation` and `/api/action`."""
-        body = self._body(request)
-        call = self._parsed(body, kind, "BadJsonBody")
-        return self._run(call, self._client(request))
+        call = self._parsed(self._body(current), kind, "BadJsonBody")
+        return self._run(call, self._client(current), current)
 
-    def get_query(self) -> Body:
+    def get_query(self, current: Request) -> Body:
         """Respond to `GET /api/query`."""
-        query = {name: request.args[name] for name in ("path", "args", "format") if name in request.args}
+        query = {name: current.args[name] for name in ("path", "args", "format") if name in current.args}
         if "args" in query:
             query["args"] = _parse(query["args"].encode(errors="surrogatepass"), "BadQueryArgs")
         call = self._parsed(query, "query", "BadQueryArgs")
-        return self._run(call, self._client(request))
+        return self._run(call, self._client(current), current)
 
-    def run(self, suffix: str) -> Body:
+    def run(self, suffix: str, current: Request) -> Body:
         """Respond to `POST /api/run/<module>/<function>`: a function of any kind."""
-        client = self._client(request)
+        client = self._client(current)
         module, _, name = suffix.rpartition("/")
         if not module or not name:
             raise ProtocolError(
                 400, "MissingIdentifier", "Path or function name not provided in path, e.g. /api/run/messages/list"
             )
-        return self._run(self._parsed(self._body(request) | {"path": f"{module}:{name}"}, None, "BadJsonBody"), client)
+        body = self._body(current) | {"path": f"{module}:{name}"}
+        return self._run(self._parsed(body, None, "BadJsonBody"), client, current)
 
-    def function(self) -> Body:
+    def function(self, current: Request) -> Body:
         """Respond to `POST /api/function`: a function of any kind, for administrators."""
-        client = self._client(request)
+        client = self._client(current)
         if not client.is_admin:
             raise ProtocolError(401, "BadDeployKey", "This endpoint needs an admin key: Authorization: Convex ...")
-        body = self._body(request)
+        body = self._body(current)
         if body.get("componentPath"):
             raise ProtocolError(400, "BadJsonBody", "This deployment has no components; leave componentPath out")
-        return self._run(self._parsed(body, None, "BadJsonBody"), client)
+        return self._run(self._parsed(body, None, "BadJsonBody"), client, current)
 
-    def query_batch(self) -> Body:
+    def query_batch(self, current: Request) -> Body:
         """Respond to `POST /api/query_batch`: several queries on one snapshot."""
-        queries = self._body(request).get("queries")
+        queries = self._body(current).get("queries")
         if not isinstance(queries, list) or not all(isinstance(query, dict) for query in queries):
             raise ProtocolError(400, "BadJsonBody", "queries must be a list of objects")
         if len(queries) > _MOST_QUERIES:
             raise ProtocolError(400, "BadJsonBody", f"queries must have at most {_MOST_QUERIES} items")
         calls = [self._parsed(query, "query", "BadJsonBody") for query in queries]
-        current: Request = request._get_current_object()  # type: ignore[attr-defined]
         client = self._client(current)
         results = self._calls.run_all(calls, client, lambda: site_of(current), request_id(current))
         return {"results": results}
 
-    def query_ts(self) -> Body:
+    def query_ts(self, current: Request) -> Body:
         """Respond to `POST /api/query_ts` with the time of a snapshot, in nanoseconds."""
         return {"ts": b64encode(_TIMESTAMP.pack(int(self._backend.clock() * 1_000_000))).decode()}
 
-    def query_at_ts(self) -> Body:
+    def query_at_ts(self, current: Request) -> Body:
         """Respond to `POST /api/query_at_ts`: a query on a snapshot that is not older than a time."""
-        body = self._body(request)
+        body = self._body(current)
         call = self._parsed(body, "query", "BadJsonBody")
         if _time_of(body.get("ts")) > self._backend.clock() * 1_000_000 + 1_000_000_000:
             raise ProtocolError(400, "BadJsonBody", "ts must be one that /api/query_ts has returned")
-        return self._run(call, self._client(request))
+        return self._run(call, self._client(current), current)
 
-    def version(self) -> Response:
+    def version(self, current: Request) -> Response:
         """Respond to `GET /version`."""
         return self._app.response_class(self._version, content_type="text/plain; charset=utf-8")
 
     # --- parts -------------------------------------------------------------------------------------------------------
 
-    def _run(self, call: Call, client: Client) -> Success | Error:
-        current: Request = request._get_current_object()  # type: ignore[attr-defined]  # the request, not its proxy
+    def _run(self, call: Call, client: Client, current: Request) -> Success | Error:
         return self._calls.run(call, client, lambda: site_of(current), request_id(current))
 
     def _client(self, current: Request) -> Client:
@@ -149,19 +147,28 @@ class Views:
         Raises:
             ProtocolError: It is not a JSON object, or too large (400).
         """
-        if not is_json(current.mimetype):
+        environ = current.environ
+        if environ.get("CONTENT_TYPE") != _JSON and not is_json(current.mimetype):  # parsing it costs 10 µs
             raise ProtocolError(400, "BadJsonBody", "Expected request with `Content-Type: application/json`")
-        Limits().apply(current, self._app, self._backend.settings)
         try:
-            refuse_compressed(current.environ)
+            refuse_compressed(environ)
+            if not self._is_small(environ):
+                Limits().apply(current, self._app, self._backend.settings)
+                current.json_module.check(current.get_data())
             data = current.get_data()
-            current.json_module.check(data)
-        except (RequestError, PayloadTooLargeError) as error:
+        except (RequestError, PayloadTooLargeError, RequestEntityTooLarge) as error:
             raise ProtocolError(400, "BadJsonBody", str(error)) from None
         body = _parse(data, "BadJsonBody")
         if not isinstance(body, dict):
             raise ProtocolError(400, "BadJsonBody", "The body must be a JSON object")
         return body
+
+    def _is_small(self, environ: Mapping[str, Any]) -> bool:
+        """Return whether a body is announced to be within the limit of JSON, which Werkzeug then keeps."""
+        length = environ.get("CONTENT_LENGTH") or ""
+        if not length.isdecimal() or len(length) > 10 or "HTTP_TRANSFER_ENCODING" in environ:
+            return False
+        return int(length) <= self._backend.settings.max_json_bytes
 
     def _parsed(self, given: dict[str, Any], kind: Kind | None, code: str) -> Call:
         """Return the call of a body or a query string. The format is checked before anything runs.
@@ -182,16 +189,16 @@ class Views:
         return Call(self._calls.check_path(given["path"]), given["args"], kind, _FORMS[form])
 
 
-def respond(app: Flask, view: Callable[[], Body]) -> Response:
+def respond(app: Flask, view: Callable[[Request], Body], current: Request) -> Response:
     """Return the response of a view, errors of the protocol included."""
     try:
-        body = view()
+        body = view(current)
     except ProtocolError as error:
         return _refusal(app, error)
     except (AuthProviderError, ConvexHTTPError) as error:
         if not error.public:
             raise
-        return _refusal(app, protocol_error(error, request.path, request_id(request)))
+        return _refusal(app, protocol_error(error, current.path, request_id(current)))
     except HTTPException as error:  # the body breaks off, or is malformed
         if error.code is None or error.code < 400:
             raise

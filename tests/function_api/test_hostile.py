@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -65,6 +66,13 @@ def test_chunked_and_short_bodies(app: Flask) -> None:
     assert send_chunked(app, "/api/query", large, CONTENT_TYPE="application/json").status_code == 400
     short = send(app, "POST", "/api/query", b"{", CONTENT_TYPE="application/json", CONTENT_LENGTH="100")
     assert short.status_code == 400
+
+
+def test_limit_of_flask(tmp_path: Path) -> None:
+    """A body over Flask's MAX_CONTENT_LENGTH is 400, as one over the limit of JSON."""
+    with shop(tmp_path, MAX_CONTENT_LENGTH=50) as app:
+        assert sent(app, "query", b'{"path":"shop:echo","args":{"value":"' + b"x" * 50 + b'"}}') == (400, "BadJsonBody")
+        assert sent(app, "query", b'{"path":"shop:whoAmI","args":{}}') == (200, None)
 
 
 def test_large_number(app: Flask) -> None:
