@@ -10,6 +10,7 @@ from flask.signals import got_request_exception
 from flask_convex_http import ActionCtx, FunctionApi, HttpRouter
 from tests.databases import EACH_ENGINE
 from tests.function_api.shop import admin_key, call, post, shop
+from tests.web.apps import backend_of
 
 pytestmark = EACH_ENGINE
 
@@ -72,6 +73,14 @@ def test_mistake_reaches_error_trackers(tmp_path: Path) -> None:
         for name in ("refused", "broken"):
             call(app, "mutation", "createItem", {"name": name})
         assert [type(error) for error in seen] == [ValueError]
+
+
+def test_commit_log_names_the_request(tmp_path: Path) -> None:
+    """The commit of a mutation that a client called is found by the id of its request."""
+    with shop(tmp_path) as app:
+        call(app, "mutation", "createItem", {"name": "Lamp"}, X_Request_Id="r-7")
+        (commit,) = backend_of(app).history.log(limit=10, cause="r-7")
+        assert commit.function == "shop:create_item"
 
 
 def test_value_of_a_client_in_a_function(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
