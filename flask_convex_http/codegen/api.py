@@ -35,7 +35,7 @@ def api_of(
         for_javascript: Whether the clients are those of Convex. They have two types of numbers, and page by
             `paginationOpts`.
     """
-    reader = Reader(schema, casing, two_numbers=for_javascript)
+    reader = Reader(schema, casing, for_javascript=for_javascript)
     public = [_function(function, reader, casing, for_javascript) for function in functions if function.public]
     tables = [_table(table, reader, casing) for table in schema.tables.values() if not table.system]
     return Api(

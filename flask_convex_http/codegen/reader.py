@@ -29,7 +29,7 @@ from flask_convex_http.codegen.types import (
     Type,
     UnionType,
 )
-from flask_convex_http.database.query import Page
+from flask_convex_http.database.pages import Page, PaginationOptions
 from flask_convex_http.function_api.names import Casing, wire_name
 from flask_convex_http.ids import IdOf
 from flask_convex_http.schema.documents import Schema
@@ -71,16 +71,17 @@ class Reader:
     Args:
         schema: The tables.
         casing: The casing of names for clients.
-        two_numbers: Whether the language has another type of integers, so that a client may send either.
+        for_javascript: Whether the clients are those of Convex. They have two types of numbers, of which they may send
+            either, and a type of their own for the options of a page.
 
     Attributes:
         records: The records so far.
     """
 
-    def __init__(self, schema: Schema, casing: Casing, *, two_numbers: bool) -> None:
+    def __init__(self, schema: Schema, casing: Casing, *, for_javascript: bool) -> None:
         self.records: list[Record] = []
         self._casing = casing
-        self._two_numbers = two_numbers
+        self._for_javascript = for_javascript
         self._id_prefixes = schema.id_prefixes
         self._tables = {prefix: table.name for table in schema.tables.values() for prefix in table.id_prefixes}
         self._known: dict[tuple[Any, bool], Record] = {}
@@ -96,10 +97,12 @@ class Reader:
         for marker in metadata:
             if isinstance(marker, IdOf):
                 return self._id(marker)
-        if base is int and is_sent and self._two_numbers:
+        if base is int and is_sent and self._for_javascript:
             return Scalar("sent integer")
         if base in _SCALARS:
             return Scalar(_SCALARS[base])
+        if base is PaginationOptions and self._for_javascript:
+            return Scalar("pagination options")
         return self._compound(base, is_sent)
 
     def field(
@@ -124,7 +127,7 @@ class Reader:
         return IdType(tuple(sorted({self._tables[prefix] for prefix in marker.tables})))
 
     def _literal(self, values: tuple[Any, ...], is_sent: bool) -> LiteralType:
-        return LiteralType(values, takes_numbers=is_sent and self._two_numbers)
+        return LiteralType(values, takes_numbers=is_sent and self._for_javascript)
 
     def _compound(self, base: Any, is_sent: bool) -> Type:
         """Return a type with parts."""

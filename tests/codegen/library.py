@@ -16,6 +16,7 @@ from flask_convex_http import (
     Id,
     MutationCtx,
     Page,
+    PaginationOptions,
     QueryCtx,
     Schema,
     StoredFile,
@@ -122,6 +123,12 @@ def list_books(
 
 
 @query
+def list_readers(ctx: QueryCtx, *, pagination_opts: PaginationOptions) -> Page[Reader]:
+    """Return readers by age."""
+    return ctx.db.query(Reader).paginate(pagination_opts)
+
+
+@query
 def get(ctx: QueryCtx, *, book_id: Id[Book]) -> Book | None:
     """Return a book, or "nothing". */"""
     return ctx.db.get(book_id)
@@ -185,4 +192,18 @@ def secret(ctx: QueryCtx) -> str:
 
 
 schema = Schema(Reader, Book)
-functions = (list_books, get, add_book, move, state, chapters, boxes, order, renamed, times, list_numbers, secret)
+functions = (
+    list_books,
+    list_readers,
+    get,
+    add_book,
+    move,
+    state,
+    chapters,
+    boxes,
+    order,
+    renamed,
+    times,
+    list_numbers,
+    secret,
+)

@@ -115,6 +115,8 @@ def test_documents_and_pages(client: Any, module: Any) -> None:
     assert client.library.list_books(num_items=1, cursor=page.continue_cursor) == module.Page(
         [], True, client.library.list_books(num_items=1, cursor=page.continue_cursor).continue_cursor
     )
+    readers = client.library.list_readers(pagination_opts=module.PaginationOptions(num_items=3))
+    assert (readers.page, readers.is_done) == ([], True)
     assert client.library.get(book_id=module.BookId(f"books_{'0' * 32}")) is None
 
 

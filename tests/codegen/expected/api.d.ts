@@ -98,6 +98,14 @@ export declare const api: {
       },
       PaginationResult<Doc<"books">>
     >;
+    /** Return readers by age. */
+    listReaders: FunctionReference<
+      "query", "public",
+      {
+        paginationOpts: PaginationOptions;
+      },
+      PaginationResult<Doc<"readers">>
+    >;
     /** Put something on a shelf. */
     move: FunctionReference<
       "mutation", "public",
