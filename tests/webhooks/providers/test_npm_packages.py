@@ -3,7 +3,6 @@
 import base64
 import json
 import subprocess
-import time
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from flask_convex_http import VerificationError
 from tests.environments import node_commands_of
 from tests.lengths import LONG
 from tests.webhooks.providers.catalogue import provider_senders
-from tests.webhooks.senders import SENDERS
+from tests.webhooks.senders import NOW, SENDERS
 
 PACKAGES = (
     *("@octokit/webhooks-methods@6.0.0", "@shopify/shopify-api@13.1.0", "@sendgrid/eventwebhook@8.0.0"),
@@ -60,7 +59,7 @@ def delivery(name: str, **values: Any) -> dict[str, Any]:
     case = CASES[name]
     url = getattr(case, "url", "https://receiver.example/")
     sent = {"vendor": name, "secret": case.secret, "body": case.body.decode(), "url": url, "signs": False}
-    return sent | {"at": time.time() * 1000} | values
+    return sent | {"at": NOW * 1000} | values
 
 
 @LONG
@@ -71,7 +70,7 @@ def test_npm_packages_and_providers_agree(pytestconfig: pytest.Config) -> None:
     sent, own, kinds = [], [], []
     for name, (age, seconds), kind in product(CASES, AGES.items(), ("genuine", "altered", "other")):
         case = CASES[name]
-        headers = {**MORE.get(name, {}), **case.headers(at=int(time.time()) - seconds)}
+        headers = {**MORE.get(name, {}), **case.headers(at=NOW - seconds)}
         secret = case.other_secret if kind == "other" else case.secret
         if name == "sendgrid":  # the package takes no PEM
             secret = base64.b64encode(case.provider(secret).key(secret)).decode()
@@ -79,7 +78,7 @@ def test_npm_packages_and_providers_agree(pytestconfig: pytest.Config) -> None:
         sent.append(delivery(name, headers=headers, secret=secret, body=body.decode()))
         kinds.append((name, age))
         try:
-            own.append(bool(case.provider(secret).verify_signature(headers, body)))
+            own.append(bool(case.provider(secret).verify_signature(headers, body, now=NOW * 1000)))
         except VerificationError:
             own.append(False)
     theirs = [bool(verdict) for verdict in ask(commands, sent)]
@@ -95,4 +94,4 @@ def test_providers_verify_what_npm_packages_sign(pytestconfig: pytest.Config) ->
     commands = node_commands_of(pytestconfig, *PACKAGES)
     signed = ask(commands, [delivery(name, signs=True) for name in SIGNERS])
     for name, headers in zip(SIGNERS, signed, strict=True):
-        assert CASES[name].provider().verify_signature(headers, CASES[name].body) == "secret 1"
+        assert CASES[name].provider().verify_signature(headers, CASES[name].body, now=NOW * 1000) == "secret 1"

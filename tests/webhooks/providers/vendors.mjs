@@ -11,6 +11,21 @@ const load = (name) => import(pathToFileURL(require.resolve(name)).href).then((l
 // Their main file is for another module system.
 const module_ = (name, file) => import(pathToFileURL(`${process.argv[2]}/node_modules/${name}/${file}`).href);
 
+// Stops the clock: a package with a tolerance of five seconds must not depend on how fast the others are loaded.
+const RealDate = Date;
+function stopClock(at) {
+  globalThis.Date = class extends RealDate {
+    constructor(...parts) {
+      if (parts.length) super(...parts);
+      else super(at);
+    }
+
+    static now() {
+      return at;
+    }
+  };
+}
+
 const seconds = (each) => Math.floor(each.at / 1000);
 
 async function standard(each, Webhook, names) {
@@ -105,6 +120,7 @@ const vendors = {
 };
 
 async function verdict(each) {
+  stopClock(each.at);
   try {
     return await vendors[each.vendor](each);
   } catch (error) {
