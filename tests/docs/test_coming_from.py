@@ -75,7 +75,7 @@ WRITES = {"delete", "generate_upload_url", "generate_direct_upload", "revoke_url
 
 @pytest.mark.parametrize(
     ("ctx", "members"),
-    [(QueryCtx, READS), (MutationCtx, READS | WRITES), (ActionCtx, READS | WRITES | {"store", "get"})],
+    [(QueryCtx, READS), (MutationCtx, READS | WRITES | {"store"}), (ActionCtx, READS | WRITES | {"store", "get"})],
 )
 def test_storage_has_the_documented_methods(ctx: type, members: set[str]) -> None:
     """`ctx.storage` of a query, a mutation and an action has the methods that the reference lists for it."""
