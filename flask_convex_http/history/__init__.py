@@ -1,6 +1,6 @@
 """The commit log: what each commit changed and why, and the documents as they were.
 
-A transaction notes the previous values of what it writes (`log`), and the engine appends them to `_commits` and
+A transaction notes the previous values of the fields it writes (`log`), and the engine appends them to `_commits` and
 `_changes` in the same transaction. `values` is their form, and `coverage` says from which commit on they are complete.
 
 `reader` reads them in a snapshot. On it stand `as_of` (the rows as they were), `revisions` (the changes of one

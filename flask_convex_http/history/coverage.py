@@ -38,7 +38,7 @@ class Start(msgspec.Struct, frozen=True):
 
 
 class Coverage(msgspec.Struct, frozen=True):
-    """What the log holds.
+    """The complete part of the log.
 
     Attributes:
         starts: Where the log of each table starts, by the name of the table. A table without a start is not logged.

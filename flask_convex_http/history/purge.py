@@ -40,7 +40,7 @@ def purge(transaction: Transaction, schema: Schema, now: float, retention: timed
         coverage = msgspec.structs.replace(coverage, purged=last, purged_time=time)
         write_coverage(transaction, schema, coverage, now)
         transaction.delete_before(schema.tables[COMMITS], commit_id(last + 1), _ROWS)
-    # the changes of a commit may take several transactions, in which nobody reads them any more
+    # the changes of a commit may take several transactions, in which no reader looks at them any more
     changes = transaction.delete_before(schema.tables[CHANGES], change_id(coverage.purged + 1), _ROWS)
     return max(len(expired), changes) >= _ROWS
 

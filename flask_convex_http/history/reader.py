@@ -76,7 +76,7 @@ class HistoryReader:
 
     @property
     def coverage(self) -> Coverage:
-        """What the log holds."""
+        """The complete part of the log."""
         if self._coverage is None:
             self._coverage = read_coverage(self.snapshot, self.schema) or Coverage()
         return self._coverage

@@ -1,4 +1,4 @@
-"""Undo commits: the rows that restore what their documents were before, if nobody has touched the same fields since.
+"""Undo commits: the rows that restore their documents, unless later commits have touched the same fields.
 
 A field gets the value that it had before the first of the commits that has changed it. An inserted document is deleted,
 and a deleted one is inserted again with its id. A later commit that has changed the same field, or that has inserted or

@@ -1,4 +1,4 @@
-"""Undo what a commit, a request or a webhook delivery has changed, as one mutation.
+"""Undo the changes of a commit, a request or a webhook delivery, as one mutation.
 
 The documents get their previous values back. What else it did stays: scheduled jobs, stored files and calls to other
 services. A delivery keeps its row in the inbox, so that the sender's next copy runs nothing.
@@ -27,7 +27,7 @@ MarkUndone = Callable[[Transaction, str, float], bool]
 
 
 class UndoReport(msgspec.Struct, frozen=True):
-    """What an undo has changed, or would change.
+    """The changes of an undo, made or only shown.
 
     Attributes:
         commits: The numbers of the commits that are undone, oldest first.
@@ -88,7 +88,7 @@ class Undo:
         )
 
     def _changes(self, calls: MutationCalls, steps: Sequence[UndoStep]) -> list[RowChange]:
-        """Write the steps, and return what they change."""
+        """Write the steps, and return their changes."""
         transaction = calls.transaction
         before = [transaction.get(step.table, step.document_id) for step in steps]
         apply_undo(calls.writes(), steps)

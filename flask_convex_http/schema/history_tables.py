@@ -13,7 +13,7 @@ from flask_convex_http.schema.documents import Document
 #: The hexadecimal digits of the number of a commit in an id, and those of a place after them.
 NUMBER_DIGITS, PLACE_DIGITS = 15, 17
 Operation = Literal["insert", "update", "delete"]
-#: What the log stores of a change: "erased" stands for a change whose previous values were erased.
+#: The stored kinds of changes: "erased" stands for a change whose previous values were erased.
 StoredOperation = Literal["insert", "update", "delete", "erased"]
 
 

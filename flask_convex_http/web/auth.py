@@ -31,6 +31,7 @@ from flask_convex_http.web.request_identity import (
     by_api_key,
     by_bearer,
 )
+from flask_convex_http.web.request_ids import request_id
 from flask_convex_http.web.responses import error_response
 from flask_convex_http.web.route_checks import GUARDED, refuse_above_route
 from flask_convex_http.web.signatures import own_wrapper
@@ -182,7 +183,7 @@ class _Guard:
                 return identity
             if not scopes.issubset(identity.scopes):
                 return self._reject("Insufficient scope", 403, "insufficient_scope")
-            known = backend.ctx(identity, site=lambda: site_of(request))
+            known = backend.ctx(identity, site=lambda: site_of(request), request_id=request_id(request))
             return call(request.environ, known, request, *args, **kwargs)
 
         guard = Guard(self.scheme, tuple(sorted(scopes)))

@@ -14,12 +14,15 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Concatenate, TypeVar, Unpack, overload
 
-from flask import Blueprint, Flask
+from flask import Blueprint, Flask, Request, Response
 
 from flask_convex_http.errors import RegistrationError
 from flask_convex_http.inbox.registry import Dedupe, Mode, Options, OrderBy
 from flask_convex_http.retry import Retry
-from flask_convex_http.runtime import MutationCtx
+from flask_convex_http.runtime import ActionCtx, MutationCtx
+from flask_convex_http.schema.documents import Document
+from flask_convex_http.web.auth import require_api_key
+from flask_convex_http.web.changes import ChangeStreams
 from flask_convex_http.web.cors import CorsOption, Policy, cors_policy
 from flask_convex_http.web.flask_cors_checks import refuse_cors_of_router, refuse_cross_origin
 from flask_convex_http.web.handlers import uniform
@@ -282,6 +285,44 @@ class HttpRouter(Blueprint):
         name = getattr(function, "__name__", "live")
         self.route(rule, method="GET", **{"endpoint": f"live_{name}", **options})(streaming(handler))
         return None
+
+    def changes(
+        self,
+        rule: str,
+        *,
+        guard: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None,
+        tables: Sequence[type[Document]] | None = None,
+        seconds: float = 30.0,
+        max_clients: int = 4,
+        cors: CorsOption = None,
+        endpoint: str = "changes",
+    ) -> None:
+        """Serve the commits of the app with the documents that they changed, as server-sent events.
+
+        Each event is one commit. A client reconnects with `Last-Event-ID`, as browsers do, or begins with `?since=` and
+        the number of a commit. It then gets every later commit once. If these are purged, the response is 410.
+
+        Args:
+            rule: The exact path.
+            guard: Decides which clients may connect, as a decorator of handlers. The default is
+                `require_api_key(scopes=["changes"])`.
+            tables: The classes of the documents; other changes are left out. None for all.
+            seconds: Seconds after which a response ends and the client reconnects, since it takes a thread.
+            max_clients: The largest number of clients of a process; the response to another one is 503.
+            cors: The CORS policy, as for `route`.
+            endpoint: The name of the endpoint.
+
+        Raises:
+            RegistrationError: An option cannot work, or the path is registered already.
+        """
+        streams = ChangeStreams(tables, seconds, max_clients)
+
+        def changes(ctx: ActionCtx, request: Request) -> Response:
+            """Send the commits of the app as server-sent events."""
+            return streams.respond(ctx, request)
+
+        protect = require_api_key(scopes=["changes"]) if guard is None else guard
+        self.get(rule, cors=cors, endpoint=endpoint)(protect(changes))
 
     def webhook(
         self,

@@ -1,4 +1,4 @@
-"""The commit log: what is logged, with which cause, for how long, and what it costs to switch it off and on."""
+"""The commit log: the stored changes, their retention and erasure, and gaps in the log."""
 
 import datetime
 from collections.abc import Iterator
@@ -82,7 +82,7 @@ def test_a_document_has_its_history(app: Deployment) -> None:
 
 
 def test_a_mutation_sees_its_own_changes(app: Deployment) -> None:
-    """In a mutation, the past is without what the mutation has written so far, and the history has only commits."""
+    """In a mutation, the past is without its own writes, and the history has only commits."""
     [note] = app.add(Note(name="a"))
     number = app.backend.history.feed.last_commit()
 
@@ -155,7 +155,7 @@ def test_the_history_of_a_document_is_erased(app: Deployment) -> None:
 
 
 def test_a_gap_in_the_log_is_refused(tmp_path: Path, each_engine: str) -> None:
-    """While the log is off nothing is written. What it lacks is never taken for a time without changes."""
+    """While the log is off nothing is written. Reads across such a gap are refused."""
     app = Deployment(Note, folder=tmp_path)
     app.backend.migrate()
     [note] = app.add(Note(name="a"))
@@ -191,7 +191,7 @@ def test_a_table_without_history(app: Deployment) -> None:
 
 
 def test_reads_of_the_log_count(app: Deployment) -> None:
-    """What a function reads from the log counts against its limit."""
+    """Rows of the log count against the read limit of a function."""
     [note] = app.add(Note(name="a", text="x" * 1000))
     for _ in range(3):
         app.write(lambda db: db.patch(note, text=str(db.get(note))))

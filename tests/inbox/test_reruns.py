@@ -43,6 +43,7 @@ def test_the_payload_is_as_it_came(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with receiving(tmp_path, handler, is_kept=True) as receiver:
         engine = receiver.backend.engine
         assert isinstance(engine, SQLiteEngine)
+        receiver.backend.runtime.logs.prepare(engine, 0.0)  # a write of its own, before the first delivery
         with crew(engine) as members:
             members.hold()
             delivered, filled = members.queue_calls(

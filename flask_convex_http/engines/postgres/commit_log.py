@@ -46,7 +46,7 @@ _LOCK = (
     f"pg_try_advisory_xact_lock_shared('\"{SEQUENCE}\"'::regclass::oid::int, "
     f'(SELECT (last_value & {2**LOCK_BITS - 1})::int FROM "{SEQUENCE}"))'
 )
-#: A CASE evaluates its condition first. Nobody locks a value exclusively, so the condition is true.
+#: A CASE evaluates its condition first. No transaction locks a value exclusively, so the condition is true.
 _NUMBER = f"CASE WHEN {_LOCK} THEN nextval('\"{SEQUENCE}\"') END"
 _COMMIT_ID = f"'_commits_' || lpad(to_hex(n), {NUMBER_DIGITS}, '0') || '{'0' * PLACE_DIGITS}'"
 _CAUSES = ", ".join(f"%s::{'json' if name == 'undoes' else 'text'}" for name in list(_COMMITS.columns)[1:])
