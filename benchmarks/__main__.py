@@ -6,6 +6,7 @@ from benchmarks import (
     idempotent_http,
     jobs,
     json_web_tokens,
+    live,
     postgres,
     reads,
     views,
@@ -27,6 +28,7 @@ def main() -> None:
     webhooks.print_lines()
     idempotent_http.print_lines()
     postgres.print_lines()
+    live.print_lines()
 
 
 if __name__ == "__main__":

@@ -59,6 +59,11 @@ class Server:
                 stderr=log,
             )
 
+    @property
+    def pid(self) -> int:
+        """The id of the process."""
+        return self._process.pid
+
     def __enter__(self) -> Self:
         end = time.monotonic() + _START
         while not _listens(self.port):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import os
 import socket
 import threading
@@ -103,8 +104,9 @@ class EventLoop:
     def call(self, callback: Callable[[], object]) -> None:
         """Call a function on the loop. Thread-safe. Nothing happens when the loop has ended."""
         loop = self._loop
-        if loop is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(callback)
+        if loop is not None:
+            with contextlib.suppress(RuntimeError):  # it is closed
+                loop.call_soon_threadsafe(callback)
 
     def add(self, connection: Connection) -> None:
         """Look after a connection from now on. Called on the loop."""
@@ -121,7 +123,8 @@ class EventLoop:
         if loop is None or thread is None or self._pid != os.getpid():
             return
         atexit.unregister(self.stop)
-        asyncio.run_coroutine_threadsafe(self._say_goodbye(), loop).result(_FAREWELL * 2)
+        with contextlib.suppress(TimeoutError):
+            asyncio.run_coroutine_threadsafe(self._say_goodbye(), loop).result(_FAREWELL * 2)
         self._on_stop()
         loop.call_soon_threadsafe(loop.stop)
         thread.join(_FAREWELL)

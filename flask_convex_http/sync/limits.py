@@ -14,6 +14,7 @@ class SyncLimits(msgspec.Struct, frozen=True):
         message_bytes: The largest message of a client, in bytes.
         queries: The largest number of queries that one connection subscribes to.
         mutations: The largest number of mutations of one connection that wait.
+        waiting_bytes: The size of waiting mutations from which on nothing is read from their client.
         actions: The largest number of actions of one connection that run.
         connect_seconds: Seconds until the first message of a new connection.
         ping_seconds: Seconds without another message after which the client is sent a `Ping`.
@@ -27,6 +28,7 @@ class SyncLimits(msgspec.Struct, frozen=True):
     message_bytes: int = 17 * 2**20
     queries: int = 1_000
     mutations: int = 1_000
+    waiting_bytes: int = 4 * 2**20
     actions: int = 100
     connect_seconds: float = 10.0
     ping_seconds: float = 15.0

@@ -6,7 +6,8 @@ ranges that a row can belong to. So the time for a row depends on the number of 
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
+from operator import itemgetter
 from typing import Any, Generic, TypeVar
 
 from flask_convex_http.engines import Row
@@ -24,8 +25,26 @@ class _Ranges(Generic[W]):
         self.whole: set[W] = set()
         self.partial: dict[ReadRange, set[W]] = {}
 
+    def collect(self, row: Row, found: set[W]) -> None:
+        """Add the watchers of the ranges that have a row with the fixed values."""
+        found |= self.whole
+        for read, watchers in self.partial.items():
+            if read.has(row):
+                found |= watchers
 
-_Groups = dict[tuple[int, ...], dict[tuple[Any, ...], _Ranges[W]]]
+
+class _Group(Generic[W]):
+    """The ranges that fix the same columns, by their values of these.
+
+    Args:
+        places: The places of the columns in a row.
+    """
+
+    __slots__ = ("key", "values")
+
+    def __init__(self, places: tuple[int, ...]) -> None:
+        self.key: Callable[[Row], Any] = itemgetter(*places) if places else _none
+        self.values: dict[Any, _Ranges[W]] = {}
 
 
 class RangeIndex(Generic[W]):
@@ -33,7 +52,7 @@ class RangeIndex(Generic[W]):
 
     def __init__(self) -> None:
         self._documents: dict[str, set[W]] = {}
-        self._tables: dict[str, _Groups[W]] = {}
+        self._tables: dict[str, dict[tuple[int, ...], _Group[W]]] = {}
 
     def add(self, watcher: W, reads: ReadSet) -> None:
         """Watch a read set."""
@@ -41,7 +60,10 @@ class RangeIndex(Generic[W]):
             self._documents.setdefault(document_id, set()).add(watcher)
         for read in reads.ranges:
             groups = self._tables.setdefault(read.table, {})
-            ranges = groups.setdefault(read.places, {}).setdefault(read.values, _Ranges())
+            group = groups.get(read.places)
+            if group is None:
+                group = groups[read.places] = _Group(read.places)
+            ranges = group.values.setdefault(_key_of(read), _Ranges())
             (ranges.whole if read.is_whole else ranges.partial.setdefault(read, set())).add(watcher)
 
     def remove(self, watcher: W, reads: ReadSet) -> None:
@@ -64,33 +86,46 @@ class RangeIndex(Generic[W]):
             before: The row before the change, None for a new one.
             after: The row after the change, None for a deleted one.
         """
-        found = set(self._documents.get(document_id, ()))
-        for places, values in self._tables.get(table, {}).items():
-            for row in (before, after):
-                ranges = None if row is None else values.get(tuple([row[place] for place in places]))
-                if ranges is None or row is None:
-                    continue
-                found |= ranges.whole
-                for read, watchers in ranges.partial.items():
-                    if read.has(row):
-                        found |= watchers
+        found: set[W] = set()
+        watchers = self._documents.get(document_id)
+        if watchers is not None:
+            found |= watchers
+        groups = self._tables.get(table)
+        if groups is None:
+            return found
+        for row in (before, after):
+            if row is None:
+                continue
+            for group in groups.values():
+                ranges = group.values.get(group.key(row))
+                if ranges is not None:
+                    ranges.collect(row, found)
         return found
 
     def _remove_range(self, watcher: W, read: ReadRange) -> None:
         groups = self._tables[read.table]
-        values = groups[read.places]
-        ranges = values[read.values]
+        values, key = groups[read.places].values, _key_of(read)
+        ranges = values[key]
         if read.is_whole:
             ranges.whole.discard(watcher)
         else:
             _discard(ranges.partial, read, watcher)
         if ranges.whole or ranges.partial:
             return
-        del values[read.values]
+        del values[key]
         if not values:
             del groups[read.places]
         if not groups:
             del self._tables[read.table]
+
+
+def _key_of(read: ReadRange) -> Any:
+    """Return the fixed values of a range as the key of its group returns them."""
+    return read.values[0] if len(read.values) == 1 else read.values or None
+
+
+def _none(row: Row) -> None:
+    """Return the key of all rows, for ranges without fixed values."""
 
 
 def _discard(sets: dict[Any, set[W]], key: Any, watcher: W) -> None:

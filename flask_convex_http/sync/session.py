@@ -87,6 +87,7 @@ class Session:
         self._responses: list[MutationResponse] = []
         self._commit = 0
         self._mutations: deque[tuple[int, Call, SyncIdentity]] = deque()
+        self._mutation_bytes = 0
         self._is_mutating = False
         self._actions = 0
         self._waiting: deque[bytes] | None = None  # messages behind one whose credential is being checked
@@ -207,8 +208,11 @@ class Session:
     def _mutate(self, message: Mutation) -> None:
         if len(self._mutations) >= self._limits.mutations:
             raise ProtocolViolationError("Too many mutations wait for their turn")
-        self._mutations.append((message.request_id, self._call(message.udf_path, message.args), self._identity))
+        call = self._call(message.udf_path, message.args)
+        self._mutations.append((message.request_id, call, self._identity))
+        self._mutation_bytes += len(call.args)
         self._run_next_mutation()
+        self._update_hold()
 
     def _act(self, message: Action) -> None:
         if self._actions >= self._limits.actions:
@@ -223,6 +227,11 @@ class Session:
         except (ValueError, RecursionError):
             raise ProtocolViolationError("Invalid arguments") from None
 
+    def _update_hold(self) -> None:
+        """Read from the client, unless a credential is being checked or the mutations that wait are large."""
+        is_held = self._waiting is not None or self._mutation_bytes > self._limits.waiting_bytes
+        self._socket.hold(is_held=is_held)
+
     # --- mutations and actions ---------------------------------------------------------------------------------------
 
     def _run_next_mutation(self) -> None:
@@ -230,6 +239,7 @@ class Session:
             return
         self._is_mutating = True
         request_id, call, identity = self._mutations.popleft()
+        self._mutation_bytes -= len(call.args)
         self._service.run_mutation(
             self._session_id, request_id, call, identity, lambda finished: self._on_mutation(request_id, finished)
         )
@@ -243,6 +253,7 @@ class Session:
         else:
             self._submit({}, (), MutationResponse(request_id, True, msgspec.Raw(finished.value), []))
         self._run_next_mutation()
+        self._update_hold()
 
     def _on_action(self, request_id: int, finished: Finished) -> None:
         self._actions -= 1
@@ -259,6 +270,7 @@ class Session:
                 f"{self._identity_version}"
             )
         self._waiting = deque()
+        self._update_hold()
         self._credential = message
         self._next_check = self._socket.last_received + self._limits.check_seconds
         self._service.identify(message, self._identity.site, self._on_identity)
@@ -277,6 +289,7 @@ class Session:
         self._end_of_identity = found.expiry
         self._submit({}, ())
         waiting, self._waiting = self._waiting or deque(), None
+        self._update_hold()
         while waiting:
             data = waiting.popleft()
             self.on_message(data)

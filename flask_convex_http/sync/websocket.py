@@ -63,6 +63,7 @@ class WebSocket(asyncio.Protocol):
     __slots__ = (
         "_fragments",
         "_head",
+        "_is_held",
         "_loop",
         "_max_size",
         "_on_gone",
@@ -92,7 +93,7 @@ class WebSocket(asyncio.Protocol):
         self._fragments: list[bytes] | None = None
         self._transport: asyncio.Transport | None = None
         self._loop = asyncio.get_running_loop()
-        self.is_closing = False
+        self.is_closing = self._is_held = False
         self.last_sent = self.last_received = self._loop.time()
         self.paused_since: float | None = None
 
@@ -139,12 +140,14 @@ class WebSocket(asyncio.Protocol):
         self._on_gone(self)
 
     def pause_writing(self) -> None:
-        """Note that the client reads too slowly."""
+        """Note that the client reads too slowly, and read nothing from it until it does."""
         self.paused_since = self._loop.time()
+        self._update_reading()
 
     def resume_writing(self) -> None:
         """Send the waiting messages."""
         self.paused_since = None
+        self._update_reading()
         if self._receiver is not None and not self.is_closing:
             self._receiver.on_writable()
 
@@ -183,14 +186,22 @@ class WebSocket(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def pause_reading(self) -> None:
-        """Stop to read from the client."""
-        if self._transport is not None:
-            self._transport.pause_reading()
+    def hold(self, *, is_held: bool) -> None:
+        """Read nothing from the client while its messages wait.
 
-    def resume_reading(self) -> None:
-        """Go on to read from the client."""
-        if self._transport is not None:
+        Args:
+            is_held: Whether messages wait.
+        """
+        if is_held != self._is_held:
+            self._is_held = is_held
+            self._update_reading()
+
+    def _update_reading(self) -> None:
+        if self._transport is None or self._transport.is_closing():
+            return
+        if self._is_held or self.paused_since is not None:
+            self._transport.pause_reading()
+        else:
             self._transport.resume_reading()
 
     # --- frames ------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Convex's own WebSocket client in JavaScript against real servers."""
 
+import base64
 import os
 import signal
 import subprocess
@@ -11,13 +12,15 @@ from pathlib import Path
 import pytest
 
 from tests.databases import EACH_ENGINE
-from tests.environments import node_commands_of
+from tests.environments import commands_of, node_commands_of
+from tests.identities.issuer import Issuer
 from tests.lengths import LONG
 from tests.sync.processes import chat_server
 
 pytestmark = [EACH_ENGINE, LONG]
 
 _SCRIPT = Path(__file__).with_name("convex_client.cjs")
+_PYTHON_SCRIPT = Path(__file__).with_name("python_client.py")
 _TIMEOUT = 90.0
 each_kind = pytest.mark.parametrize("kind", ["flask", "gunicorn"])
 
@@ -85,3 +88,29 @@ def test_no_confirmed_write_is_lost_or_repeated(end: str, packages: Path, tmp_pa
             if sent == 40:
                 break
         assert sent == 40, server.output
+
+
+def test_the_python_client(pytestconfig: pytest.Config, tmp_path: Path) -> None:
+    """Convex's WebSocket client in Python subscribes, mutates and gets errors with data."""
+    python = commands_of(pytestconfig, "convex==0.8.1") / "python"
+    with chat_server("gunicorn", tmp_path) as server:
+        done = subprocess.run(
+            [str(python), str(_PYTHON_SCRIPT), server.url],
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT,
+            check=False,
+        )
+    assert done.stdout == "DONE\n", done.stderr
+
+
+def test_tokens(packages: Path, tmp_path: Path) -> None:
+    """`setAuth` with a JWT runs the queries that ask for the identity again."""
+    issuer = Issuer()
+    token = issuer.token(iss="https://issuer.example", aud="chat", sub="alice")
+    keys = base64.b64encode(issuer.body("/jwks.json")).decode()
+    with (
+        chat_server("gunicorn", tmp_path, CHAT_JWKS=f"data:application/json;base64,{keys}") as server,
+        client(packages, server.url, "auth", token) as process,
+    ):
+        assert "DONE" in list(lines(process)), server.output
