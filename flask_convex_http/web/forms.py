@@ -16,10 +16,13 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser, MultiPartParser
 from werkzeug.sansio.multipart import Data, Epilogue, Event, Field, File, MultipartDecoder, NeedData
 
-from flask_convex_http.errors import PayloadTooLargeError
+from flask_convex_http.errors import PayloadTooLargeError, RequestError
 from flask_convex_http.web.requests import compressed_error, is_compressed
 
 Form = tuple[IO[bytes], MultiDict[str, str], MultiDict[str, FileStorage]]
+
+#: The content types that are parsed as a form.
+FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 _PIECE = 64 * 1024
 #: Bytes of headers and boundaries that a form may have, and further ones for each part. Each header takes 3 µs.
@@ -47,11 +50,16 @@ class FormParser(FormDataParser):
 
         Raises:
             PayloadTooLargeError: It has more text or more fields than allowed.
+            RequestError: It is malformed (400). Werkzeug would return a form without fields.
         """
-        if mimetype == "application/x-www-form-urlencoded":
-            text = self._read_text(stream, content_length)
-            return super().parse(BytesIO(text), mimetype, len(text), options)
-        return super().parse(stream, mimetype, content_length, options)
+        self.silent = False
+        try:
+            if mimetype == "application/x-www-form-urlencoded":
+                text = self._read_text(stream, content_length)
+                return super().parse(BytesIO(text), mimetype, len(text), options)
+            return super().parse(stream, mimetype, content_length, options)
+        except ValueError:
+            raise RequestError("The form is malformed, or is not UTF-8", 400) from None
 
     def _read_text(self, stream: IO[bytes], length: int | None) -> bytes:
         """Read a URL-encoded form, and count its fields before they are parsed."""

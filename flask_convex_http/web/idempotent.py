@@ -27,6 +27,7 @@ from flask_convex_http.web.requests import is_json
 from flask_convex_http.web.responses import to_response
 from flask_convex_http.web.state import backend_of
 from flask_convex_http.web.stored_responses import as_response, stored
+from flask_convex_http.web.whole_bodies import read_whole_body, rewind
 
 #: The values of `idempotent=` with which a handler runs as one mutation.
 OneMutation = Literal[True, "optional"]
@@ -114,14 +115,13 @@ class Idempotent:
         key = parse_key(request.environ.get("HTTP_IDEMPOTENCY_KEY"))
         if key is None and self.is_required:
             raise RequestError(f"{HEADER} is missing; send a text of your own, such as a UUID, for each request", 400)
-        body = request.get_data()  # the transaction must not wait for the client
         idempotency = backend_of(app).idempotency
         caller, identity = _caller(ctx)
         if key is None:
             idempotency.run_once(caller, handle, handle.name)
             return handle.response
         signing = backend_of(app).signing
-        keyed = keyed_request(signing, key, identity, _content(request, body), request_id(request), self.keep)
+        keyed = keyed_request(signing, key, identity, _content(request), request_id(request), self.keep)
         answer, is_replay = idempotency.run(keyed, caller, handle, handle.name)
         if not is_replay:
             return handle.response
@@ -130,8 +130,9 @@ class Idempotent:
         return response
 
 
-def _content(request: Request, body: bytes) -> RequestContent:
+def _content(request: Request) -> RequestContent:
     path, query = request.root_path + request.path, request.environ.get("QUERY_STRING", "")
+    body = read_whole_body(request)  # read already, before the handler's parameters
     return RequestContent(request.method, path, query, body, is_json(request.mimetype))
 
 
@@ -172,9 +173,7 @@ class _Handle:
     def __call__(self, ctx: MutationCtx) -> StoredResponse:
         values = next(self._others)
         if next(self._runs):
-            self._request.close()  # the files of the first attempt
-            for name in ("form", "files", "values", "_cached_json"):
-                self._request.__dict__.pop(name, None)
+            rewind(self._request)
             values = dict(values)
             read_parameters(self._handler, self._request, values)
         else:

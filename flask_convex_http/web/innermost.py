@@ -18,6 +18,7 @@ from flask import Request, current_app
 from flask_convex_http.errors import FunctionCallError
 from flask_convex_http.web.handlers import read_parameters
 from flask_convex_http.web.route_checks import GUARDED, LIMITED
+from flask_convex_http.web.whole_bodies import read_whole_body
 
 #: The key of the WSGI environment.
 _AROUND = "convex_http.around"
@@ -47,7 +48,7 @@ def put_around(handler: Callable[..., Any], around: Around) -> Callable[..., Any
         @functools.wraps(handler)
         def direct(ctx: Any, request: Request, **values: Any) -> Any:
             request.environ[_AROUND] = _refuse
-            read_parameters(handler, request, values)
+            _read(handler, request, values)
             return around(handler, ctx, request, **values)
 
         return direct
@@ -74,12 +75,17 @@ def inner_call(handler: Callable[..., Any]) -> Callable[..., Any]:
         around = environ.pop(_AROUND, None) if is_innermost else None
         if around is not None:
             environ[_AROUND] = _refuse
-            read_parameters(handler, args[0], values)
+            _read(handler, args[0], values)
             return around(handler, ctx, *args, **values)
         run = current_app.ensure_sync(handler) if is_async else handler
         return run(ctx, *args, **values)
 
     return call
+
+
+def _read(handler: Callable[..., Any], request: Request, values: dict[str, Any]) -> None:
+    read_whole_body(request)  # first, since parsing a form would leave no body
+    read_parameters(handler, request, values)
 
 
 def _refuse(handler: Callable[..., Any], ctx: Any, request: Request, /, *args: Any, **values: Any) -> Any:
