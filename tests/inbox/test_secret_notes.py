@@ -27,7 +27,11 @@ def test_good_secrets_have_no_note() -> None:
     """Long secrets, one for each webhook and two during a rotation, are not mentioned."""
     clerk = "whsec_" + base64.b64encode(b"sixteen bytes...").decode()
     assert (
-        notes(github=GitHub(secret=[LONG, "retired" + LONG]), clerk=Svix(secret=clerk), stripe=Stripe(secret=OTHER))
+        notes(
+            github=GitHub(secret=[LONG, "retired" + LONG]),
+            clerk=Svix(secret=clerk),
+            stripe=Stripe(secret="whsec_" + OTHER),
+        )
         == []
     )
 
@@ -39,7 +43,7 @@ def test_good_secrets_have_no_note() -> None:
         (GitHub(secret="sixteen bytes..."), False),
         (Svix(secret="whsec_" + base64.b64encode(b"fifteen bytes..").decode()), True),
         (Svix(secret="whsec_" + base64.b64encode(b"sixteen bytes...").decode()), False),
-        (Stripe(secret=[LONG, "whsec_test"]), True),
+        (Stripe(secret=["whsec_" + LONG, "whsec_test"]), True),
     ],
 )
 def test_short_secret_is_a_note(provider: Provider, is_short: bool) -> None:
