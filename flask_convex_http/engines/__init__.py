@@ -7,7 +7,6 @@ folder, a branch in `factory` and a line in the members of the contract tests.
 from flask_convex_http.engines.base import Backups as Backups
 from flask_convex_http.engines.base import Engine as Engine
 from flask_convex_http.engines.base import Listener as Listener
-from flask_convex_http.engines.base import LoggedRow as LoggedRow
 from flask_convex_http.engines.base import Mailbox as Mailbox
 from flask_convex_http.engines.base import PreparedRestore as PreparedRestore
 from flask_convex_http.engines.base import Progress as Progress

@@ -24,8 +24,6 @@ from flask_convex_http.schema.migrations import Migration, MigrationStep
 
 T = TypeVar("T")
 Row = Sequence[Any]
-#: A change for the commit log: the table, the document, the operation and the previous values as JSON.
-LoggedRow = tuple[str, str, str, str | None]
 #: Is called with the number of units that are done, and of all units.
 Progress = Callable[[int, int], None]
 
@@ -119,15 +117,14 @@ class Transaction(Snapshot, Protocol):
             limit: The largest number of rows to delete.
         """
 
-    def append_commit(self, now: float, cause: Row, changes: Sequence[LoggedRow]) -> int:
-        """Write a commit and its changes to the log, and return the number of the commit.
+    def append_commit(self, now: float, values: Row) -> None:
+        """Write a commit to the log.
 
         Numbers grow in an order in which each commit comes after those whose writes it has seen.
 
         Args:
             now: The time of the transaction, in milliseconds since the epoch.
-            cause: The stored values of the commit's columns after its number.
-            changes: Its changes.
+            values: The stored values of the commit's columns after its number.
         """
 
     def resume_commit_numbers(self) -> None:

@@ -155,7 +155,8 @@ class CommitLogs:
         has_rows = any(_has_rows(transaction, table) for table in tables)
         if not has_rows and newest_commit(transaction, self._schema) == 0:
             return 0, gap
-        number = transaction.append_commit(now, Cause().values(), [])
+        transaction.append_commit(now, Cause().values())
+        number = newest_commit(transaction, self._schema)
         return number, number if has_rows else gap
 
 

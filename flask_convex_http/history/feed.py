@@ -21,8 +21,8 @@ from flask_convex_http.history.rows import Change, Commit
 from flask_convex_http.history.values import shown_values
 from flask_convex_http.schema.documents import Document, Schema
 
-#: Commits that are read in one snapshot.
-_PAGE = 100
+#: Commits that are read at once. Each read goes over all later commits as well, to rebuild the documents.
+_PAGE = 500
 #: Seconds between two looks for new commits.
 _INTERVAL = 0.2
 
@@ -114,17 +114,16 @@ def with_changes(reader: HistoryReader, commits: Sequence[Commit]) -> list[Commi
     """Return commits with their changes. They are in the order of their numbers, with none between them left out."""
     if not commits:
         return []
-    last = commits[-1].number
-    logged = list(reader.changes_of(commits[0].number, last))
-    past: dict[str, PastRow | None] = {}
+    first, last = commits[0].number, commits[-1].number
+    logged = list(reader.changes_of(first, last))
+    past = _rows_after(reader, {change.document_id for change in logged}, last)
     changes: dict[int, list[Change[Any]]] = {}
     for change in reversed(logged):
-        if change.document_id not in past:
-            past[change.document_id] = _after(reader, change, last)
-        row = past[change.document_id]
-        changes.setdefault(change.number, []).append(described(change, None if row is None else row.document_or_none()))
+        row = past.get(change.document_id)
+        document = None if row is None else row.document_or_none()
+        changes.setdefault(change.number, []).append(described(change, document))
         if row is not None and not row.try_undo(change):
-            past[change.document_id] = None
+            del past[change.document_id]
     return [msgspec.structs.replace(commit, changes=changes.get(commit.number, [])[::-1]) for commit in commits]
 
 
@@ -138,20 +137,24 @@ def described(change: LoggedChange, document: Any) -> Change[Any]:
     return Change(
         table=change.table,
         id=change.document_id,
-        operation=change.operation,  # type: ignore[arg-type]  # one of the stored operations
+        operation=change.operation,
         before={} if change.before is None else shown_values(change.before),
         document=document,
     )
 
 
-def _after(reader: HistoryReader, change: LoggedChange, last: int) -> PastRow | None:
-    """Return the row of a changed document as it was after a commit, or None if no class describes it now."""
-    table = reader.schema.likely_table_of(change.document_id)
-    if table is None or table.system:
-        return None
-    row = PastRow(table, change.document_id, reader.snapshot.get(table, change.document_id))
-    later = reader.changes_of_document(change.document_id, last)
-    return row if all(row.try_undo(each) for each in later) else None
+def _rows_after(reader: HistoryReader, documents: set[str], last: int) -> dict[str, PastRow]:
+    """Return the rows of documents as they were after a commit, without those that cannot be rebuilt."""
+    past: dict[str, PastRow] = {}
+    for document_id in documents:
+        table = reader.schema.likely_table_of(document_id)
+        if table is not None and not table.system:
+            past[document_id] = PastRow(table, document_id, reader.snapshot.get(table, document_id))
+    for later in reader.changes_since(last):
+        row = past.get(later.document_id)
+        if row is not None and not row.try_undo(later):
+            del past[later.document_id]
+    return past
 
 
 def _check_cursor(reader: HistoryReader, since: int, settled: int | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from flask_convex_http.engines import Engine, Transaction
@@ -15,6 +16,9 @@ from flask_convex_http.history.revisions import revisions
 from flask_convex_http.history.rows import Commit, Revision
 from flask_convex_http.ids import table_of
 from flask_convex_http.schema.documents import Schema
+
+#: Commits from which one transaction erases.
+_ERASED = 200
 
 
 class History:
@@ -80,14 +84,19 @@ class History:
         """
         if table_of(document_id) is None:
             raise ArgumentRangeError(f"{document_id!r} is not the id of a document", "Expected a valid id")
-        count = 0
-        while erased := self._engine.write(lambda transaction: erase(transaction, self._schema, document_id)):
-            count += erased
-        return count
+        with self._engine.snapshot() as snapshot:
+            found = HistoryReader(snapshot, self._schema).changes_of_document(document_id, 0)
+        numbers = [change.number for change in found if change.operation != "erased"]
+        batches = [numbers[start : start + _ERASED] for start in range(0, len(numbers), _ERASED)]
+        return sum(self._engine.write(partial(_erase, self._schema, document_id, batch)) for batch in batches)
 
     def purge(self, transaction: Transaction) -> bool:
         """Delete one batch of old commits, and return whether there may be more."""
         return purge(transaction, self._schema, self._clock(), self._retention)
+
+
+def _erase(schema: Schema, document_id: str, numbers: list[int], transaction: Transaction) -> int:
+    return erase(transaction, schema, document_id, numbers)
 
 
 def has_cause(commit: Commit, cause: str) -> bool:

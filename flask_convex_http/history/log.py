@@ -16,6 +16,8 @@ from flask_convex_http.history.values import encode_values, values_of
 from flask_convex_http.schema.documents import Table
 from flask_convex_http.schema.history_tables import Operation
 
+_encode = msgspec.json.Encoder().encode
+
 
 class NotedChange(NamedTuple):
     """A change of a document in a transaction that is not committed.
@@ -57,10 +59,10 @@ class Cause(msgspec.Struct):  # one is made for each mutation, and a dataclass t
     cron: str | None = None
     undoes: list[int] | None = None
 
-    def values(self) -> tuple[Any, ...]:
-        """Return the stored values of the cause, in the order of the columns of `CommitRow` after the number."""
+    def values(self, changes: str = "[]") -> tuple[Any, ...]:
+        """Return the stored values of a commit with these changes, in the order of its columns after the number."""
         undoes = None if self.undoes is None else msgspec.json.encode(self.undoes).decode()
-        return self.request_id, self.function, self.identity, self.delivery, self.job, self.cron, undoes
+        return changes, self.request_id, self.function, self.identity, self.delivery, self.job, self.cron, undoes
 
 
 class CommitLog:
@@ -88,32 +90,17 @@ class CommitLog:
         """Drop the changes since a mark, because the transaction was rolled back to a savepoint."""
         del self.noted[mark:]
 
-    def commit(self, transaction: Transaction, now: float, *, start: int = 0) -> int | None:
-        """Write the commit and its changes, and return its number. Without changes nothing is written.
+    def commit(self, transaction: Transaction, now: float) -> None:
+        """Write the commit. Without changes nothing is written.
 
         Args:
             transaction: The transaction that the changes are a part of.
             now: The time of the transaction, in milliseconds since the epoch.
-            start: The first change that belongs to the commit; earlier ones are kept.
         """
-        noted = self.noted[start:] if start else self.noted
-        changes = _merged(noted) if len(noted) > 1 else list(noted)
-        del self.noted[start:]
-        if not changes:
-            return None
-        return transaction.append_commit(
-            now,
-            self.cause.values(),
-            [
-                (
-                    change.table.name,
-                    change.document_id,
-                    change.operation,
-                    None if change.operation == "insert" else encode_values(change.table, change.before),
-                )
-                for change in changes
-            ],
-        )
+        changes = _merged(self.noted) if len(self.noted) > 1 else list(self.noted)
+        self.noted.clear()
+        if changes:
+            transaction.append_commit(now, self.cause.values(_encode([_stored(change) for change in changes]).decode()))
 
 
 class LoggedWrites:
@@ -159,6 +146,11 @@ class LoggedWrites:
             return False
         self._noted.append(NotedChange(table, document_id, "delete", values_of(table, row)))
         return True
+
+
+def _stored(change: NotedChange) -> tuple[str, str, str, msgspec.Raw | None]:
+    before = None if change.operation == "insert" else msgspec.Raw(encode_values(change.table, change.before))
+    return change.table.name, change.document_id, change.operation, before
 
 
 def _merged(noted: Sequence[NotedChange]) -> list[NotedChange]:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import msgspec
 
 from flask_convex_http.engines import Transaction
 from flask_convex_http.history.coverage import Coverage, read_coverage, write_coverage
-from flask_convex_http.history.reader import HistoryReader
-from flask_convex_http.history.rows import CHANGES, COMMITS, change_id, changes_of_document, commit_id
+from flask_convex_http.history.reader import HistoryReader, decode_changes
+from flask_convex_http.history.rows import COMMITS, commit_id
 from flask_convex_http.schema.documents import Schema
+from flask_convex_http.schema.history_tables import StoredChange
 
 #: How long commits are kept while no log is written, which may be a mistake of one process.
 DEFAULT_RETENTION = timedelta(days=7)
 #: Rows that one transaction deletes.
 _ROWS = 1000
-#: Changes that one transaction erases.
-_ERASED = 500
 
 
 def purge(transaction: Transaction, schema: Schema, now: float, retention: timedelta | None) -> bool:
@@ -40,13 +40,11 @@ def purge(transaction: Transaction, schema: Schema, now: float, retention: timed
         coverage = msgspec.structs.replace(coverage, purged=last, purged_time=time)
         write_coverage(transaction, schema, coverage, now)
         transaction.delete_before(schema.tables[COMMITS], commit_id(last + 1), _ROWS)
-    # the changes of a commit may take several transactions, in which no reader looks at them any more
-    changes = transaction.delete_before(schema.tables[CHANGES], change_id(coverage.purged + 1), _ROWS)
-    return max(len(expired), changes) >= _ROWS
+    return len(expired) >= _ROWS
 
 
-def erase(transaction: Transaction, schema: Schema, document_id: str) -> int:
-    """Erase the previous values of a document from one batch of its changes, and return their number.
+def erase(transaction: Transaction, schema: Schema, document_id: str, numbers: Sequence[int]) -> int:
+    """Erase the previous values of a document from commits, and return the number of erased changes.
 
     The commits keep that they have changed the document.
 
@@ -54,10 +52,19 @@ def erase(transaction: Transaction, schema: Schema, document_id: str) -> int:
         transaction: The transaction.
         schema: The tables.
         document_id: The document, which need not exist any more.
+        numbers: The numbers of the commits.
     """
-    table = schema.tables[CHANGES]
-    rows = transaction.select(table, changes_of_document(document_id, 0), descending=False, limit=None)
-    left = [row for row in rows if row[5] != "erased"][:_ERASED]
-    for row in left:
-        transaction.update(table, row[0], {"operation": "erased", "before": None})
-    return len(left)
+    table, count = schema.tables[COMMITS], 0
+    for number in numbers:
+        row = transaction.get(table, commit_id(number))
+        if row is None:  # it was purged since
+            continue
+        changes = decode_changes(row)
+        erased = [_erased(change) if change[1] == document_id else change for change in changes]
+        count += sum(change[1] == document_id and change[2] != "erased" for change in changes)
+        transaction.update(table, row[0], {"changes": msgspec.json.encode(erased).decode()})
+    return count
+
+
+def _erased(change: StoredChange) -> StoredChange:
+    return (*change[:2], "erased", msgspec.Raw(b"null"))

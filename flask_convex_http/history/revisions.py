@@ -53,7 +53,7 @@ def revisions(
 def _revision(reader: HistoryReader, logged: LoggedChange, document: Any) -> Revision[Any]:
     return Revision(
         commit=reader.commit(logged.number) or Commit(number=logged.number, time=logged.time),
-        operation=logged.operation,  # type: ignore[arg-type]  # one of the stored operations
+        operation=logged.operation,
         before={} if logged.before is None else shown_values(logged.before),
         document=document,
     )

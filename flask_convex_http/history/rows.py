@@ -8,13 +8,12 @@ import msgspec
 
 from flask_convex_http.schema.documents import ID_COLUMN, Document
 from flask_convex_http.schema.history_tables import Operation
-from flask_convex_http.schema.history_tables import change_id as change_id
 from flask_convex_http.schema.history_tables import commit_id as commit_id
 from flask_convex_http.schema.index_ranges import Bound, Segment
 
 D = TypeVar("D", bound=Document)
 
-COMMITS, CHANGES = "_commits", "_changes"
+COMMITS = "_commits"
 
 
 class Change(msgspec.Struct, Generic[D], frozen=True, kw_only=True, rename={"id": "_id"}):
@@ -87,9 +86,3 @@ def between_ids(first: str | None, last: str | None) -> Segment:
     lower = None if first is None else Bound(first, True)
     upper = None if last is None else Bound(last, False)
     return Segment((ID_COLUMN,), column=ID_COLUMN if lower or upper else None, lower=lower, upper=upper)
-
-
-def changes_of_document(document_id: str, after: int) -> Segment:
-    """Return the segment of the changes of a document after a commit, in the order of commits."""
-    lower = Bound(change_id(after + 1), True)
-    return Segment(("document", ID_COLUMN), (("document", document_id),), ID_COLUMN, lower)

@@ -36,17 +36,17 @@ _encode = msgspec.json.Encoder().encode
 _decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
-def encode_values(table: Table[Any], values: Mapping[str, Any]) -> str:
+def encode_values(table: Table[Any], values: Mapping[str, Any]) -> bytes:
     """Return stored values of a table's columns as the log stores them."""
     columns = table.columns
     logged = {
         name: value if value is None or name == TIME_COLUMN else _logged(columns[name].type.kind, value)
         for name, value in values.items()
     }
-    return _encode(logged).decode()
+    return _encode(logged)
 
 
-def decode_values(table: Table[Any], text: str) -> Values:
+def decode_values(table: Table[Any], text: msgspec.Raw) -> Values:
     """Return the stored values of a table's columns, by their present names.
 
     Raises:
@@ -69,7 +69,7 @@ def column_of(table: Table[Any], name: str) -> Column | None:
     return column or next((each for each in table.columns.values() if name in each.old_names), None)
 
 
-def shown_values(text: str) -> Values:
+def shown_values(text: msgspec.Raw) -> Values:
     """Return logged values as JSON values, for people and for other programs."""
     values: Values = msgspec.json.decode(text)
     if TIME_COLUMN in values:

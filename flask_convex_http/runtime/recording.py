@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
-from flask_convex_http.engines import LoggedRow, ReadBudget, Row, Transaction
+from flask_convex_http.engines import ReadBudget, Row, Transaction
 from flask_convex_http.schema.documents import Table
 from flask_convex_http.schema.index_ranges import Segment
 
@@ -122,9 +122,9 @@ class RecordingTransaction:
         """See `Transaction`. The rows are not recorded: only the log has its old rows deleted in this way."""
         return self._transaction.delete_before(table, document_id, limit)
 
-    def append_commit(self, now: float, cause: Row, changes: Sequence[LoggedRow]) -> int:
-        """See `Transaction`. The rows are not recorded."""
-        return self._transaction.append_commit(now, cause, changes)
+    def append_commit(self, now: float, values: Row) -> None:
+        """See `Transaction`. The row is not recorded."""
+        self._transaction.append_commit(now, values)
 
     def resume_commit_numbers(self) -> None:
         """See `Transaction`."""

@@ -1,27 +1,40 @@
-"""The tables of the commit log: `_commits` has the cause of each commit, `_changes` the rows that it changed.
+"""The table of the commit log: each commit with its cause, and the documents that it changed.
 
-Ids in these tables hold the number of the commit, so that the rows are stored and read in the order of commits. The
-creation time of a row is the time of its commit.
+A commit is one row, since each further row or index would cost a write more of a page for every mutation. The view
+`_changes` shows each change as a row, for people and other programs.
+
+An id holds the number of its commit, so that the rows are stored and read in the order of commits. The creation time of
+a row is the time of its commit.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
+
+import msgspec
 
 from flask_convex_http.schema.documents import Document
 
-#: The hexadecimal digits of the number of a commit in an id, and those of a place after them.
-NUMBER_DIGITS, PLACE_DIGITS = 15, 17
+#: The hexadecimal digits of the number of a commit in an id, and the zeros after them.
+NUMBER_DIGITS, ZERO_DIGITS = 15, 17
 Operation = Literal["insert", "update", "delete"]
 #: The stored kinds of changes: "erased" stands for a change whose previous values were erased.
 StoredOperation = Literal["insert", "update", "delete", "erased"]
+#: A stored change: the table of the document by its name at that time, the id of the document, the kind of change, and
+#: the previous values of the fields that changed, of all fields if it was deleted.
+StoredChange = tuple[str, str, StoredOperation, msgspec.Raw]
+#: The name and the columns of the view of all changes.
+VIEW = "_changes"
+VIEW_COLUMNS = ("commit_number", "table_name", "document", "operation", "before")
 
 
 class CommitRow(Document, table="_commits"):
-    """A commit, and what caused it.
+    """A commit, and its cause.
 
     Attributes:
         number: The number of the commit. Later commits have higher numbers, and some numbers are missing.
+        changes: The changes, each as a list: the table of the document, its id, the kind of change, and the previous
+            values of the fields that changed or None.
         request_id: The id of the HTTP request, as in the log.
         function: The mutation, the handler of a webhook or the idempotent handler that ran.
         identity: The subject of the caller's identity.
@@ -32,6 +45,7 @@ class CommitRow(Document, table="_commits"):
     """
 
     number: int
+    changes: list[list[str | dict[str, object] | None]]
     request_id: str | None = None
     function: str | None = None
     identity: str | None = None
@@ -41,39 +55,10 @@ class CommitRow(Document, table="_commits"):
     undoes: list[int] | None = None
 
 
-class ChangeRow(Document, table="_changes", indexes={"by_document": ["document"]}):
-    """A change of one document in one commit.
-
-    Attributes:
-        commit_number: The number of the commit.
-        table_name: The table of the document, by its name at that time.
-        document: The id of the document.
-        operation: The kind of change.
-        before: The previous values of the fields that changed, of all fields if it was deleted. None if it was
-            inserted, or if its history was erased.
-    """
-
-    commit_number: int
-    table_name: str
-    document: str
-    operation: StoredOperation
-    before: dict[str, Any] | None = None
-
-
 def commit_id(number: int) -> str:
     """Return the id of the row of a commit, which sorts before those of later commits."""
-    return f"_commits_{number:0{NUMBER_DIGITS}x}{0:0{PLACE_DIGITS}x}"
-
-
-def change_id(number: int, place: int = 0) -> str:
-    """Return the id of the row of a change, which sorts before those of later changes.
-
-    Args:
-        number: The number of the commit.
-        place: The place of the change in the commit, from 0.
-    """
-    return f"_changes_{number:0{NUMBER_DIGITS}x}{place:0{PLACE_DIGITS}x}"
+    return f"_commits_{number:0{NUMBER_DIGITS}x}{0:0{ZERO_DIGITS}x}"
 
 
 #: The tables whose rows SQLite stores in the order of their ids, without a second tree.
-CLUSTERED = frozenset({"_commits", "_changes"})
+CLUSTERED = frozenset({"_commits"})

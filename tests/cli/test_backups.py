@@ -140,12 +140,12 @@ def test_a_restore_asks_for_confirmation(convex: Convex, copy: Path) -> None:
     for stdin in ("", "n\n"):
         asked = convex("restore", str(copy), stdin=stdin)
         assert asked.status == 1
-        assert f"The 9 rows of {copy.parents[1] / 'convex.db'} will be replaced by the 6 rows of {copy}" in asked.err
+        assert f"The 7 rows of {copy.parents[1] / 'convex.db'} will be replaced by the 5 rows of {copy}" in asked.err
         assert asked.out == ""
     assert lamps(convex) == ["Anna", "Bert"]
     done = convex("restore", str(copy), stdin="y\n")
     assert done.status == 0
-    assert "was restored (6 rows)" in done.out
+    assert "was restored (5 rows)" in done.out
     assert "migrate" not in done.out
     assert lamps(convex) == ["Anna"]
 
@@ -155,7 +155,7 @@ def test_json_of_a_restore(convex: Convex, copy: Path, tmp_path: Path) -> None:
     done = convex("restore", str(copy), "--yes", "--json")
     assert done.json == {
         "database": str(tmp_path / "convex.db"),
-        "rows": 6,
+        "rows": 5,
         "files": False,
         "put_aside": [],
         "migration": [],

@@ -82,9 +82,9 @@ def test_sound_data_has_no_problems(convex: Convex, tmp_path: Path) -> None:
     assert problems(convex, "--files") == []
     assert notes(convex) == []
     found = convex("check", "--json").json
-    assert (found["problems"], found["rows"], found["files"]) == ([], 7, 1)
+    assert (found["problems"], found["rows"], found["files"]) == ([], 6, 1)
     shown = convex("check")
-    assert shown.out.splitlines()[1:] == ["7 rows and 1 file checked: no problems."]
+    assert shown.out.splitlines()[1:] == ["6 rows and 1 file checked: no problems."]
     assert shown.err == ""
 
 
@@ -283,7 +283,7 @@ def test_output_cannot_command_the_terminal(convex: Convex, tmp_path: Path) -> N
     assert [line.partition(":")[0] for line in shown.out.splitlines()] == [
         "Problem",
         "Note",
-        "6 rows and 0 files checked",
+        "5 rows and 0 files checked",
     ]
 
 

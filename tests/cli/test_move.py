@@ -83,7 +83,7 @@ def test_a_difference_is_a_failure(filled: Convex) -> None:
     compared = filled("move", *THERE, "--verify-only")
     assert compared.status == 1
     assert "differs: 1 rows" in compared.out
-    assert "The two sides differ in lamps, _commits, _changes. If the app is running" in compared.err
+    assert "The two sides differ in lamps, _commits. If the app is running" in compared.err
     assert filled("move", *THERE, "--verify-only", "--json").json["same"] is False
     assert filled("move", *THERE, "--yes").status == 0
     assert filled("move", *THERE, "--verify-only").status == 0

@@ -166,7 +166,7 @@ def test_a_slow_transaction_holds_the_feed_back(app: Deployment) -> None:
     numbered, may_end = threading.Event(), threading.Event()
 
     def work(transaction: Any) -> None:
-        transaction.append_commit(1.0, (None,) * 7, [("others", "others_1", "insert", None)])
+        transaction.append_commit(1.0, ('[["others","others_1","insert",null]]', *[None] * 7))
         numbered.set()
         assert may_end.wait(30)
 

@@ -11,11 +11,10 @@ is visible to a snapshot that is opened afterwards. So all commits up to the low
 
 from __future__ import annotations
 
-from functools import cache
-
 from flask_convex_http.engines.sql import quoted_columns
+from flask_convex_http.schema.columns import Kind
 from flask_convex_http.schema.documents import Schema
-from flask_convex_http.schema.history_tables import NUMBER_DIGITS, PLACE_DIGITS, ChangeRow, CommitRow
+from flask_convex_http.schema.history_tables import NUMBER_DIGITS, VIEW, VIEW_COLUMNS, ZERO_DIGITS, CommitRow
 
 SEQUENCE = "_commits_number_seq"
 #: Creates the sequence such that its last value is always one that was taken.
@@ -37,44 +36,29 @@ RESUME = (
 )
 #: The bits of a value of the sequence in a lock.
 LOCK_BITS = 31
-#: The largest number of changes that are written in one statement with their commit.
-MOST_AT_ONCE = 8
+TYPES: dict[Kind, str] = {"text": "text", "json": "json"}
 
-_SCHEMA = Schema(CommitRow, ChangeRow)
-_COMMITS, CHANGES = _SCHEMA.table_for(CommitRow), _SCHEMA.table_for(ChangeRow)
+_COMMITS = Schema(CommitRow).table_for(CommitRow)
 _LOCK = (
     f"pg_try_advisory_xact_lock_shared('\"{SEQUENCE}\"'::regclass::oid::int, "
     f'(SELECT (last_value & {2**LOCK_BITS - 1})::int FROM "{SEQUENCE}"))'
 )
 #: A CASE evaluates its condition first. No transaction locks a value exclusively, so the condition is true.
 _NUMBER = f"CASE WHEN {_LOCK} THEN nextval('\"{SEQUENCE}\"') END"
-_COMMIT_ID = f"'_commits_' || lpad(to_hex(n), {NUMBER_DIGITS}, '0') || '{'0' * PLACE_DIGITS}'"
-_CAUSES = ", ".join(f"%s::{'json' if name == 'undoes' else 'text'}" for name in list(_COMMITS.columns)[1:])
-_CHANGE = "(%s::int, %s::text, %s::text, %s::text, %s::json)"
-_CHANGE_ID = (
-    f"'_changes_' || lpad(to_hex(\"number\"), {NUMBER_DIGITS}, '0') || lpad(to_hex(place), {PLACE_DIGITS}, '0')"
+_COMMIT_ID = f"'_commits_' || lpad(to_hex(n), {NUMBER_DIGITS}, '0') || '{'0' * ZERO_DIGITS}'"
+_VALUES = ", ".join(f"%s::{TYPES[column.type.kind]}" for column in list(_COMMITS.columns.values())[1:])
+#: Takes the time and the values of a commit after its number.
+INSERT_COMMIT = (
+    f'INSERT INTO "_commits" ({quoted_columns(_COMMITS)}) SELECT {_COMMIT_ID}, %s::float8, n, {_VALUES} '
+    f"FROM (SELECT {_NUMBER} AS n OFFSET 0) AS numbered"
 )
-
-
-@cache
-def insert_commit(changes: int) -> str:
-    """Return the INSERT of a commit with a number of changes, which returns the number of the commit.
-
-    Its parameters are the time, the cause, the time again, and for each change its place and its values.
-    """
-    insert = (
-        f'INSERT INTO "_commits" ({quoted_columns(_COMMITS)}) SELECT {_COMMIT_ID}, %s::float8, n, {_CAUSES} '
-        f'FROM (SELECT {_NUMBER} AS n OFFSET 0) AS numbered RETURNING "number"'
-    )
-    if not changes:
-        return insert
-    values = ", ".join([_CHANGE] * changes)
-    return (
-        f'WITH written AS ({insert}), inserted AS (INSERT INTO "_changes" ({quoted_columns(CHANGES)}) '
-        f'SELECT {_CHANGE_ID}, %s::float8, "number", table_name, document, operation, before '
-        f"FROM written, (VALUES {values}) AS given (place, table_name, document, operation, before)) "
-        'SELECT "number" FROM written'
-    )
+_FIELDS = ", ".join(
+    f"each.value->{'' if name == 'before' else '>'}{place} AS {name}" for place, name in enumerate(VIEW_COLUMNS[1:])
+)
+CREATE_VIEW = (
+    f'CREATE VIEW "{VIEW}" AS SELECT "number" AS {VIEW_COLUMNS[0]}, {_FIELDS} '
+    'FROM "_commits", json_array_elements("_commits"."changes") AS each(value)'
+)
 
 
 def settled(last: int, locked: list[int]) -> int:

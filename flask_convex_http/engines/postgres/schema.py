@@ -11,7 +11,7 @@ import msgspec
 import psycopg
 from psycopg import sql
 
-from flask_convex_http.engines.postgres.commit_log import CREATE_SEQUENCE
+from flask_convex_http.engines.postgres.commit_log import CREATE_SEQUENCE, CREATE_VIEW
 from flask_convex_http.engines.postgres.connections import (
     PooledConnection,
     PostgresConnections,
@@ -159,7 +159,7 @@ class PostgresMigration(PostgresTables):
         self._run(f'CREATE TABLE "{step.table.name}" ({", ".join(columns)})')
         self._created.add(step.table.name)
         if step.table.name == "_commits":
-            for statement in CREATE_SEQUENCE:
+            for statement in (*CREATE_SEQUENCE, CREATE_VIEW):
                 self._run(statement)
 
     def _rename_table(self, step: RenameTable) -> None:

@@ -10,8 +10,8 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from flask_convex_http.engines.base import LoggedRow, Row
-from flask_convex_http.engines.postgres.commit_log import CHANGES, MOST_AT_ONCE, RESUME, insert_commit
+from flask_convex_http.engines.base import Row
+from flask_convex_http.engines.postgres.commit_log import INSERT_COMMIT, RESUME
 from flask_convex_http.engines.postgres.connections import PooledConnection, end_transaction, execute
 from flask_convex_http.engines.postgres.errors import DRIVER_ERRORS, is_conflict, is_lost, translate
 from flask_convex_http.engines.postgres.readers import PostgresReader, ReaderTools
@@ -19,7 +19,6 @@ from flask_convex_http.engines.postgres.statements import guard_values
 from flask_convex_http.engines.postgres.values import check_index_sizes, decoded, encoded
 from flask_convex_http.engines.sql import quoted_columns
 from flask_convex_http.errors import ConvexHTTPError, EngineError, UnavailableError
-from flask_convex_http.schema.history_tables import change_id
 from flask_convex_http.schema.index_ranges import Segment
 from flask_convex_http.schema.tables import ID_COLUMN, TIME_COLUMN, Table, unique_violation
 
@@ -117,17 +116,9 @@ class PostgresTransaction(PostgresReader):
         first = f'SELECT "_id" FROM "{table.name}" WHERE "_id" < %s ORDER BY "_id" LIMIT %s'
         return self._write(f'DELETE FROM "{table.name}" WHERE "_id" IN ({first})', (document_id, limit))
 
-    def append_commit(self, now: float, cause: Row, changes: Sequence[LoggedRow]) -> int:
-        """Write a commit and its changes to the log, and return the number of the commit."""
-        self._detach_streams()
-        first = changes[:MOST_AT_ONCE]
-        values = [value for place, change in enumerate(first) for value in (place, *change)]
-        sql = insert_commit(len(first))
-        number: int = self._rows(sql, (now, *cause, *((now, *values) if first else ())))[0][0]
-        if len(changes) > MOST_AT_ONCE:
-            places = range(MOST_AT_ONCE, len(changes))
-            self.insert_all(CHANGES, [(change_id(number, place), now, number, *changes[place]) for place in places])
-        return number
+    def append_commit(self, now: float, values: Row) -> None:
+        """Write a commit to the log."""
+        self._write(INSERT_COMMIT, (now, *values))
 
     def resume_commit_numbers(self) -> None:
         """Make the next number follow those of all commits, which another database may have written."""

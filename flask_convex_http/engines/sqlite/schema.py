@@ -15,6 +15,7 @@ import sqlite_utils
 from sqlite_utils.db import TransactionError, TransformError
 
 from flask_convex_http.engines.readiness import id_range, kinds_by_name
+from flask_convex_http.engines.sqlite.commit_log import CREATE_VIEW
 from flask_convex_http.errors import MigrationRefusedError
 from flask_convex_http.ids import new_id
 from flask_convex_http.schema.columns import Kind
@@ -228,7 +229,11 @@ class SQLiteSchema:
             },
             strict=True,
         ).rstrip(";\n ")
-        self._connection.execute(f"{statement}, WITHOUT ROWID" if table.name in CLUSTERED else statement)
+        if table.name not in CLUSTERED:
+            self._connection.execute(statement)
+            return
+        self._connection.execute(f"{statement}, WITHOUT ROWID")
+        self._connection.execute(CREATE_VIEW)
 
     def _rename_table(self, step: RenameTable) -> None:
         name = step.table.name

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
-from flask_convex_http.engines.base import LoggedRow, Row
-from flask_convex_http.engines.sqlite.commit_log import INSERT_CHANGE, INSERT_COMMIT
+from flask_convex_http.engines.base import Row
+from flask_convex_http.engines.sqlite.commit_log import INSERT_COMMIT, NEWEST_NUMBER
 from flask_convex_http.engines.sqlite.readers import ClosedConnection, SQLiteReader, Translate
 from flask_convex_http.engines.sqlite.statements import SQLiteStatements
-from flask_convex_http.schema.history_tables import change_id
+from flask_convex_http.schema.history_tables import commit_id
 from flask_convex_http.schema.index_ranges import Segment
 from flask_convex_http.schema.tables import Table
 from flask_convex_http.sqlite.connections import DRIVER_ERRORS
@@ -62,15 +62,11 @@ class SQLiteTransaction(SQLiteReader):
         first = f'SELECT "_id" FROM "{table.name}" WHERE "_id" < ? ORDER BY "_id" LIMIT ?'
         return self._write(f'DELETE FROM "{table.name}" WHERE "_id" IN ({first})', (document_id, limit))
 
-    def append_commit(self, now: float, cause: Row, changes: Sequence[LoggedRow]) -> int:
-        """Write a commit and its changes to the log, and return the number of the commit."""
-        self._begin_savepoints()
-        row = self._fetch_one(INSERT_COMMIT, (now, *cause))
-        assert row is not None
-        number: int = row[0]
-        for place, change in enumerate(changes):
-            self._execute(INSERT_CHANGE, (change_id(number, place), now, number, *change))
-        return number
+    def append_commit(self, now: float, values: Row) -> None:
+        """Write a commit to the log."""
+        newest = self._fetch_one(NEWEST_NUMBER, ())
+        number = 1 if newest is None else newest[0] + 1
+        self._write(INSERT_COMMIT, (commit_id(number), now, number, *values))
 
     def resume_commit_numbers(self) -> None:
         """Do nothing, since the next number always follows the newest commit."""
