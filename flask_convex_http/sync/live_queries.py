@@ -69,6 +69,8 @@ class LiveQueries:
         self._position: Position | None = None
         self._version: object = None
         self._next_unlogged = 0.0
+        self._has_unlogged_news = False
+        self._commit = 0
 
     @property
     def statistics(self) -> Statistics:
@@ -126,6 +128,8 @@ class LiveQueries:
     def _has_news(self) -> bool:
         if not self._subscriptions:
             return False
+        if self._has_unlogged_news and time.monotonic() >= self._next_unlogged:
+            return True
         version = self._engine.version()
         return version is None or version != self._version
 
@@ -162,15 +166,22 @@ class LiveQueries:
         if self._changes is None:
             if is_changed:
                 subscriptions.mark_stale(subscriptions.queries())
-            return time.time_ns() // 1_000_000
-        if is_changed and subscriptions.unlogged and time.monotonic() >= self._next_unlogged:
-            self._next_unlogged = time.monotonic() + _UNLOGGED_PERIOD
-            subscriptions.mark_stale(subscriptions.unlogged)
+            self._commit = max(self._commit, time.time_ns() // 1_000_000)
+            return self._commit
+        self._mark_unlogged(is_changed=is_changed)
         known, new = self._position, self._changes.position(snapshot, settled)
         if known is not None and known != new:
             subscriptions.mark_stale(self._concerned(snapshot, known, new))
         self._position = new
         return new.newest
+
+    def _mark_unlogged(self, *, is_changed: bool) -> None:
+        """Let the queries run that have read tables without a log, after any commit but not often."""
+        self._has_unlogged_news |= is_changed and bool(self._subscriptions.unlogged)
+        if self._has_unlogged_news and time.monotonic() >= self._next_unlogged:
+            self._has_unlogged_news = False
+            self._next_unlogged = time.monotonic() + _UNLOGGED_PERIOD
+            self._subscriptions.mark_stale(self._subscriptions.unlogged)
 
     def _concerned(self, snapshot: Snapshot, known: Position, new: Position) -> Iterable[LiveQuery]:
         assert self._changes is not None

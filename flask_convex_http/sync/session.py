@@ -250,6 +250,7 @@ class Session:
             self._socket.send(
                 encode(MutationResponse(request_id, False, finished.error_message, [], error_data=_data(finished)))
             )
+            self._submit({}, ())  # the client in Python waits for a transition after a failure too
         else:
             self._submit({}, (), MutationResponse(request_id, True, msgspec.Raw(finished.value), []))
         self._run_next_mutation()

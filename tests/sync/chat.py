@@ -13,6 +13,8 @@ from flask_convex_http import (
     Document,
     Id,
     MutationCtx,
+    Page,
+    PaginationOptions,
     QueryCtx,
     Schema,
     action,
@@ -38,6 +40,12 @@ def list_messages(ctx: QueryCtx, *, channel: str) -> list[Message]:
 
 
 @query
+def page_of(ctx: QueryCtx, *, channel: str, pagination_opts: PaginationOptions) -> Page[Message]:
+    """Return a page of the messages of a channel, newest first."""
+    return ctx.db.query(Message).with_index("by_channel", channel=channel).order("desc").paginate(pagination_opts)
+
+
+@query
 def whoami(ctx: QueryCtx) -> str | None:
     """Return the subject of the caller."""
     identity = ctx.auth.get_user_identity()
@@ -60,7 +68,7 @@ def shout(ctx: ActionCtx, *, channel: str, body: str) -> str:
     return body.upper()
 
 
-FUNCTIONS: list[Function[Any, Any]] = [list_messages, whoami, send, shout]
+FUNCTIONS: list[Function[Any, Any]] = [list_messages, page_of, whoami, send, shout]
 
 
 def create_app() -> Flask:

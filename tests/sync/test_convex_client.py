@@ -21,6 +21,8 @@ pytestmark = [EACH_ENGINE, LONG]
 
 _SCRIPT = Path(__file__).with_name("convex_client.cjs")
 _PYTHON_SCRIPT = Path(__file__).with_name("python_client.py")
+_REACT_SCRIPT = Path(__file__).with_name("react_client.cjs")
+_REACT_PACKAGES = ("convex@1.49.0", "react@19.2.0", "react-dom@19.2.0", "jsdom@26.1.0")
 _TIMEOUT = 90.0
 each_kind = pytest.mark.parametrize("kind", ["flask", "gunicorn"])
 
@@ -102,6 +104,17 @@ def test_the_python_client(pytestconfig: pytest.Config, tmp_path: Path) -> None:
             check=False,
         )
     assert done.stdout == "DONE\n", done.stderr
+
+
+def test_react_hooks(pytestconfig: pytest.Config, tmp_path: Path) -> None:
+    """`useQuery`, `usePaginatedQuery` and `useMutation` with an optimistic update work as with Convex."""
+    packages = node_commands_of(
+        pytestconfig, "convex@1.49.0", "react@19.2.0", "react-dom@19.2.0", "jsdom@26.1.0"
+    ).parent
+    with chat_server("gunicorn", tmp_path) as server:
+        command = ["node", str(_REACT_SCRIPT), str(packages), server.url]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=False)
+    assert "DONE" in done.stdout, done.stdout + done.stderr
 
 
 def test_tokens(packages: Path, tmp_path: Path) -> None:

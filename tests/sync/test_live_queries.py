@@ -2,8 +2,11 @@
 
 import contextlib
 import random
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,23 +15,29 @@ import pytest
 from flask_convex_http import Document, between, gte
 from flask_convex_http.database.db import DatabaseReader, DatabaseWriter
 from flask_convex_http.engines import Snapshot
+from flask_convex_http.engines.sqlite.engine import SQLiteEngine
 from flask_convex_http.sync.changes import Changes
 from flask_convex_http.sync.live_queries import LiveQueries
 from flask_convex_http.sync.read_sets import RecordingSnapshot
 from flask_convex_http.sync.submissions import Call, Outcome, Ran, Round, Submission
 from tests.databases import EACH_ENGINE
 from tests.deployment import Deployment, deployed
-from tests.lengths import SAMPLED, repetitions
+from tests.lengths import LONG, SAMPLED, repetitions
 
 pytestmark = EACH_ENGINE
 
 _TIMEOUT = 30.0
 _VALUES = 40
+_ROOT = Path(__file__).resolve().parents[2]
 
 
 class Score(Document, table="scores", indexes={"by_team": ["team", "points"], "by_points": ["points"]}):
     team: str
     points: int
+
+
+class Draft(Document, table="drafts", history=False):
+    text: str
 
 
 class _Me(msgspec.Struct, frozen=True):
@@ -38,6 +47,8 @@ class _Me(msgspec.Struct, frozen=True):
 
 def _read(db: DatabaseReader, kind: str, value: int) -> Any:
     """Run the query of a kind for a value."""
+    if kind == "unlogged":
+        return len(db.query(Draft).collect())
     scores = db.query(Score)
     if kind == "team":
         return scores.with_index("by_team", team=f"team {value}").collect()
@@ -64,7 +75,7 @@ class Process:
         self.known: dict[int, bytes] = {}
         self.commit = -1
         self.tokens: list[Any] = []
-        self._news = threading.Condition()
+        self.news = threading.Condition()
         self.live = LiveQueries(
             backend.engine,
             Changes(backend.engine, backend.schema),
@@ -81,8 +92,8 @@ class Process:
 
     def wait(self, token: str) -> None:
         """Wait until a submission with a token was processed."""
-        with self._news:
-            assert self._news.wait_for(lambda: token in self.tokens, _TIMEOUT)
+        with self.news:
+            assert self.news.wait_for(lambda: token in self.tokens, _TIMEOUT)
 
     def settle(self, token: str) -> None:
         """Wait until all commits so far are processed."""
@@ -90,7 +101,7 @@ class Process:
         self.wait(token)
 
     def _receive(self, ended: Round) -> None:
-        with self._news:
+        with self.news:
             update = ended.updates["client"]
             for query_id, outcome in update.results.items():
                 assert outcome.value is not None
@@ -98,7 +109,7 @@ class Process:
             assert ended.commit >= self.commit
             self.commit = ended.commit
             self.tokens += update.tokens
-            self._news.notify_all()
+            self.news.notify_all()
 
     def _run(self, snapshot: Snapshot, call: Call, identity: Any, journal: str | None) -> Ran:
         recording = RecordingSnapshot(snapshot)
@@ -130,7 +141,7 @@ def write_some(db: DatabaseWriter, chance: random.Random) -> None:
 
 @pytest.fixture(name="deployment")
 def _deployment(each_engine: str) -> Iterator[Deployment]:
-    with deployed(Score) as deployment:
+    with deployed(Score, Draft) as deployment:
         yield deployment
 
 
@@ -170,6 +181,40 @@ def test_few_queries_run_for_nothing(deployment: Deployment) -> None:
     process.live.stop()
     assert statistics.runs > first
     assert statistics.unchanged <= 0.01 * (statistics.runs - first)
+
+
+@LONG
+def test_tables_without_a_log_are_read_again(deployment: Deployment) -> None:
+    """A query of a table without a commit log has each change of it after a while, also the last of several."""
+    process = Process(deployment)
+    process.subscribe([Call("unlogged", b"0")])
+    for number in range(1, 4):
+        deployment.add(Draft(text=str(number)))
+    with process.news:
+        assert process.news.wait_for(lambda: process.known[0] == b"3", _TIMEOUT)
+    process.live.stop()
+
+
+@LONG
+def test_commits_of_other_processes_are_not_missed(deployment: Deployment) -> None:
+    """Queries have the results of commits that other processes make."""
+    settings = deployment.backend.settings
+    calls = [Call(kind, msgspec.json.encode(value)) for kind in _KINDS for value in range(_VALUES)]
+    process = Process(deployment)
+    process.subscribe(calls)
+    engine: Any = deployment.backend.engine
+    location = f"sqlite:///{engine.path}" if isinstance(engine, SQLiteEngine) else settings.database_url
+    writers = [
+        subprocess.Popen([sys.executable, "-m", "tests.sync.writer", location, str(seed)], cwd=_ROOT)
+        for seed in range(3)
+    ]
+    assert [writer.wait(120) for writer in writers] == [0, 0, 0]
+    process.settle("end")
+    with deployment.backend.engine.snapshot() as snapshot:
+        expected = {place: encode_result(deployment, snapshot, call) for place, call in enumerate(calls)}
+    assert any(value != b"[]" for value in expected.values())
+    assert process.known == expected
+    process.live.stop()
 
 
 def _write_often(deployment: Deployment, chance: random.Random) -> None:
