@@ -47,7 +47,11 @@ class SQLiteTransaction(SQLiteReader):
     def replace_values(self, table: Table[Any], document_id: str, changes: Mapping[str, Any]) -> Row | None:
         """Set columns of a row, and return their previous values; None without a row."""
         names = tuple(changes)
-        previous = self._fetch_one(self._statements.values(table, names), (document_id,))
+        try:
+            sql = self._statements.values(table, names)
+            previous: Row | None = self._connection.execute(sql, (document_id,)).fetchone()
+        except DRIVER_ERRORS as error:
+            raise self._translate(error) from error
         if previous is not None:
             self._write(self._statements.update(table, names), (*changes.values(), document_id))
         return previous
@@ -64,9 +68,15 @@ class SQLiteTransaction(SQLiteReader):
 
     def append_commit(self, now: float, values: Row) -> None:
         """Write a commit to the log."""
-        newest = self._fetch_one(NEWEST_NUMBER, ())
-        number = 1 if newest is None else newest[0] + 1
-        self._write(INSERT_COMMIT, (commit_id(number), now, number, *values))
+        self._begin_savepoints()
+        try:  # in few steps, since each mutation passes here
+            self._close_if_rolled_back()
+            newest = self._connection.execute(NEWEST_NUMBER).fetchone()
+            number = 1 if newest is None else newest[0] + 1
+            self._connection.execute(INSERT_COMMIT, (commit_id(number), now, number, *values))
+        except DRIVER_ERRORS as error:
+            self._close_if_rolled_back()
+            raise self._translate(error) from error
 
     def resume_commit_numbers(self) -> None:
         """Do nothing, since the next number always follows the newest commit."""
