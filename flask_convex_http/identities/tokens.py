@@ -14,6 +14,7 @@ from itertools import islice
 from typing import Any
 
 import jwt
+import msgspec
 
 from flask_convex_http.errors import AuthenticationError
 from flask_convex_http.identities.claims import audiences_of, check_times, identity_of
@@ -115,6 +116,7 @@ def _unverified(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the header and the claims of a token, which anyone may have written."""
     try:
         parsed = jwt.decode_complete(token, options={"verify_signature": False})
+        msgspec.json.encode(parsed["payload"])  # no half of a surrogate pair, which no response and no column can hold
     except Exception:  # PyJWT raises more than its own errors for hostile input
         raise AuthenticationError(_MALFORMED) from None
     header, claims = parsed["header"], parsed["payload"]

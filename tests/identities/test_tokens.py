@@ -229,6 +229,8 @@ def test_headers_of_tokens(issuer: Issuer, oidc: Checks) -> None:
         ({"sub": None}, "no sub"),
         ({"sub": 7}, "no sub"),
         ({"sub": ""}, "no sub"),
+        ({"sub": "\ud800"}, "no JWT"),
+        ({"name": ["a\udfff"]}, "no JWT"),
         ({"iss": None}, "no issuer"),
         ({"iss": ["a"]}, "no issuer"),
         ({"iss": "https://evil.example"}, "No auth provider"),
