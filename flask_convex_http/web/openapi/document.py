@@ -11,6 +11,7 @@ import itertools
 import re
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 from flask import Flask
 
@@ -35,6 +36,7 @@ Document = dict[str, Any]
 Variable = tuple[str, str, str, str]
 
 _METHODS = ("GET", "PUT", "POST", "DELETE", "PATCH", "TRACE")
+_RESERVED = re.compile(r"[{}?#%\s\"\\^`|]")
 _VARIABLE = re.compile(r"<(?:(?P<converter>[A-Za-z_]\w*)(?:\((?P<arguments>[^<>]*)\))?:)?(?P<name>[A-Za-z_]\w*)>")
 
 
@@ -151,8 +153,12 @@ class _Builder:
             own = (suffix_name or part["name"]) if is_rest else part["name"]
             converter = "" if is_rest else part["converter"] or "default"
             variables.append((shown, own, converter, part["arguments"] or ""))
-        texts = iter(names)
-        return _VARIABLE.sub(lambda _: f"{{{next(texts)}}}", rule), variables
+        ends = [0, *(part.end() for part in found)]
+        starts = [*(part.start() for part in found), len(rule)]
+        between = [_encoded(rule[end:start]) for end, start in zip(ends, starts, strict=True)]
+        return between[0] + "".join(
+            f"{{{name}}}{text}" for name, text in zip(names, between[1:], strict=True)
+        ), variables
 
     def _unique(self, name: str, router: str) -> str:
         """Return an id for an operation that no other has: its name, or with the router's, or with a number."""
@@ -160,6 +166,11 @@ class _Builder:
         chosen = next(choice for choice in cleaned if choice not in self._ids)
         self._ids.add(chosen)
         return chosen
+
+
+def _encoded(text: str) -> str:
+    """Return literal text of a path as a URL has it. A brace would begin a variable, `?` and `#` end the path."""
+    return _RESERVED.sub(lambda found: quote(found[0]), text)
 
 
 def _routes(app: Flask) -> Iterator[tuple[str, Route]]:

@@ -153,6 +153,13 @@ def test_full_paths(tmp_path: Path) -> None:
     assert [tag["name"] for tag in document["tags"]] == ["outer.inner", "again"]
 
 
+def test_literal_characters_of_a_path(tmp_path: Path) -> None:
+    """Braces and other characters that a URL or a template reserves are percent-encoded."""
+    path = "/{x}/<name>/100% {a}?#"
+    document = document_of(tmp_path, router_of(lambda name: {}, path))
+    assert list(document["paths"]) == ["/%7Bx%7D/{name}/100%25%20%7Ba%7D%3F%23"]
+
+
 def test_two_names_of_one_variable(tmp_path: Path) -> None:
     """Routes whose paths differ in the names of their variables share a path, since OpenAPI allows one of them."""
     router = HttpRouter("shop", __name__)
