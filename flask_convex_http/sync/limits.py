@@ -14,6 +14,7 @@ class SyncLimits(msgspec.Struct, frozen=True):
         message_bytes: The largest message of a client, in bytes.
         queries: The largest number of queries that one connection subscribes to.
         mutations: The largest number of mutations of one connection that wait.
+        in_flight: The number of changes of one query set that wait, from which on nothing is read from its client.
         waiting_bytes: The size of waiting mutations from which on nothing is read from their client.
         actions: The largest number of actions of one connection that run.
         connect_seconds: Seconds until the first message of a new connection.
@@ -28,6 +29,7 @@ class SyncLimits(msgspec.Struct, frozen=True):
     message_bytes: int = 17 * 2**20
     queries: int = 1_000
     mutations: int = 1_000
+    in_flight: int = 20
     waiting_bytes: int = 4 * 2**20
     actions: int = 100
     connect_seconds: float = 10.0

@@ -19,7 +19,7 @@ _Text = Annotated[str, msgspec.Meta(max_length=2_000)]
 class Connect(msgspec.Struct, tag=True, tag_field="type", rename="camel"):
     """The first message of a connection."""
 
-    session_id: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+    session_id: Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9_-]{1,100}\Z")]
     connection_count: int = 0
     max_observed_timestamp: str | None = None
 
@@ -39,7 +39,7 @@ class Add(msgspec.Struct, tag=True, tag_field="type", rename="camel"):
     query_id: _Count
     udf_path: _Text
     args: list[msgspec.Raw]
-    journal: str | None = None
+    journal: Annotated[str, msgspec.Meta(max_length=10_000)] | None = None
     component_path: str | None = None
 
 

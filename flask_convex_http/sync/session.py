@@ -86,6 +86,7 @@ class Session:
         self._reached: Reached | None = None
         self._responses: list[MutationResponse] = []
         self._commit = 0
+        self._in_flight = 0
         self._mutations: deque[tuple[int, Call, SyncIdentity]] = deque()
         self._mutation_bytes = 0
         self._is_mutating = False
@@ -148,6 +149,8 @@ class Session:
     def on_update(self, commit: int, update: Update) -> None:
         """Tell the client about a round."""
         self._commit = commit
+        self._in_flight -= len(update.tokens)
+        self._update_hold()
         for reached in update.tokens:
             self._reached = reached
             for query_id in reached.removed:
@@ -201,8 +204,6 @@ class Session:
         if len(self._queries) > self._limits.queries:
             raise ProtocolViolationError(f"A client may subscribe to {self._limits.queries} queries")
         self._query_set = message.new_version
-        for query_id in removed:
-            self._sent.pop(query_id, None)
         self._submit(added, tuple(removed))
 
     def _mutate(self, message: Mutation) -> None:
@@ -228,9 +229,10 @@ class Session:
             raise ProtocolViolationError("Invalid arguments") from None
 
     def _update_hold(self) -> None:
-        """Read from the client, unless a credential is being checked or the mutations that wait are large."""
-        is_held = self._waiting is not None or self._mutation_bytes > self._limits.waiting_bytes
-        self._socket.hold(is_held=is_held)
+        """Read from the client, unless a credential is being checked or much waits for its turn."""
+        limits = self._limits
+        is_busy = self._mutation_bytes > limits.waiting_bytes or self._in_flight > limits.in_flight
+        self._socket.hold(is_held=is_busy or self._waiting is not None)
 
     # --- mutations and actions ---------------------------------------------------------------------------------------
 
@@ -308,6 +310,8 @@ class Session:
         self, added: dict[int, Call], removed: tuple[int, ...], response: MutationResponse | None = None
     ) -> None:
         token = Reached(self._query_set, self._identity_version, response, removed)
+        self._in_flight += 1
+        self._update_hold()
         self._service.submit(Submission(self, self._identity, added, removed, token=token))
 
     def _flush(self) -> None:
@@ -333,8 +337,8 @@ class Session:
             self._socket.send(frame)
 
     def _is_news(self, query_id: int, outcome: Outcome | None) -> bool:
-        if outcome is None:
-            return True
+        if outcome is None:  # it was removed, perhaps before the client had a result
+            return self._sent.pop(query_id, None) is not None
         known = self._sent.get(query_id)
         self._sent[query_id] = outcome
         return known is None or known.digest != outcome.digest

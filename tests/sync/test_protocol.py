@@ -72,6 +72,7 @@ def refusal(client: SyncClient) -> str:
         ('{"type": "Mutation", "requestId": -1, "udfPath": "a:b", "args": []}', "Invalid message"),
         ('{"type": "Action", "requestId": 1, "udfPath": "a:b", "args": [' + "[" * 80 + "]" * 80 + "]}", "Invalid argu"),
         ("[" * 100_000, "Invalid message"),
+        ('{"type": "Connect", "sessionId": "a\\u0000b"}', "Invalid message"),
     ],
 )
 def test_a_violation_is_a_fatal_error(host: str, text: str, error: str) -> None:
@@ -210,3 +211,21 @@ def test_any_bytes_are_harmless(host: str) -> None:
             connection.socket.sendall(base64.b64encode(os.urandom(64)))
     with connected(host) as client:
         assert client.results[client.subscribe("testProtocol:whoami")] is None
+
+
+def test_a_client_that_sends_much_at_once_is_served(host: str) -> None:
+    """Many changes of the query set at once are all processed, while the server reads no more than it must."""
+    with connected(host) as client:
+        for _ in range(150):
+            client.remove(client.add("testProtocol:whoami"))
+        client.wait(lambda: client.version["querySet"] == 300)
+        assert client.results == {}
+
+
+def test_an_unknown_journal_is_ignored(host: str) -> None:
+    """A journal that no query has made does not fail the query."""
+    with connected(host) as client:
+        added = {"type": "Add", "queryId": 1, "udfPath": "testProtocol:whoami", "args": [{}], "journal": "made up"}
+        client.modify(added)
+        client.wait(lambda: 1 in client.results)
+        assert client.results[1] is None
