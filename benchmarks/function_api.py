@@ -1,6 +1,6 @@
 """Calls over the function API against the same functions behind Flask views: `python -m benchmarks.function_api`.
 
-The views are what one would write: they read the JSON of a request, run the function through the ctx, and return its
+The views are written by hand. They read the JSON of a request, run the function through the ctx, and return its
 result with `jsonify`. Both are in one app. They are called in process, and over one connection to gunicorn each, so
 that the load on the machine is the same for both.
 """
