@@ -1,4 +1,4 @@
-"""The files of a client: written into a folder, or compared with what is there."""
+"""The files of a client: their places and their texts."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ class Page(Generic[T]):
     continue_cursor: str
 
 
-# --- what is sent -----------------------------------------------------------------------------------------------------
+# --- encoding ---------------------------------------------------------------------------------------------------------
 
 #: Numbers up to this one are exact as floats.
 _EXACT = 2**53
@@ -145,7 +145,7 @@ def _base64(data: bytes | bytearray) -> str:
     return base64.b64encode(data).decode()
 
 
-# --- what is received -------------------------------------------------------------------------------------------------
+# --- decoding ---------------------------------------------------------------------------------------------------------
 
 #: Makes a value of a type from one that `parse` returned.
 Read = Callable[[Any], Any]
@@ -342,7 +342,7 @@ class StandardTransport:
         with selectors.DefaultSelector() as selector:
             selector.register(connection.sock, selectors.EVENT_READ)
             if selector.select(0):
-                connection.close()  # the server has closed it meanwhile; the request opens it again
+                connection.close()  # the server has closed it; the request opens it again
         return connection
 
 

@@ -1,6 +1,6 @@
 """Types and names in a generated Python module.
 
-In a class, a member hides what has the same name outside: after `def list(self)`, `list[Item]` is no type. Such names
+In a class, a member hides a name outside: after `def list(self)`, `list[Item]` is no type. Such names
 are written in another way, `builtins.list` or `_datetime`.
 """
 

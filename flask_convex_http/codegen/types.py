@@ -1,6 +1,6 @@
 """The types of arguments and results, as the writers of clients need them.
 
-They say what a client sends and receives: the names and forms of the wire, without the limits of validation. A record
+They have the names and forms of the wire, without the limits of validation. A record
 that clients send has optional fields where the class has defaults. In a record that they receive all fields are there.
 """
 

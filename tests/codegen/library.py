@@ -37,14 +37,14 @@ class Shelf(enum.Enum):
 
 
 class Address(msgspec.Struct):
-    """Where somebody lives."""
+    """The address of a reader."""
 
     street_name: str
     zip_code: str | None = None
 
 
 class Reader(Document, table="readers"):
-    """Somebody who borrows books."""
+    """A person who borrows books."""
 
     full_name: str
     address: Address
@@ -117,7 +117,7 @@ def list_books(
     """Return books, newest first.
 
     Args:
-        words: What to look for.
+        words: The words of the search.
     """
     return ctx.db.query(Book).order("desc").paginate(num_items=num_items, cursor=cursor)
 

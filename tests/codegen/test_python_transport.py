@@ -90,7 +90,7 @@ def test_connections_stay_open() -> None:
 
 
 def test_a_closed_connection_is_replaced() -> None:
-    """A connection that the server has closed meanwhile is opened again."""
+    """A connection that the server has closed is opened again."""
     with serving() as server, closing(StandardTransport(10)) as transport:
         server.closes = True
         transport.post(server.url, b"{}", {})

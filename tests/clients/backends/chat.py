@@ -21,7 +21,7 @@ from flask_convex_http import (
 
 
 class User(Document, table="users", indexes={"by_token": unique("token_identifier")}):
-    """Somebody who has signed in."""
+    """A person who has signed in."""
 
     token_identifier: str
     display_name: str
@@ -34,7 +34,7 @@ class Channel(Document, table="channels", indexes={"by_name": unique("name")}):
 
 
 class Text(msgspec.Struct, tag="text"):
-    """A text that somebody has written."""
+    """A written text."""
 
     body: str
 

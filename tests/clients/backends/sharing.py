@@ -22,7 +22,7 @@ from flask_convex_http import (
 
 
 class SharedFile(Document, table="shared_files", indexes={"by_name": ["file_name"]}):
-    """A file that somebody shares."""
+    """A file that a user shares."""
 
     storage_id: Id[StoredFile]
     file_name: str
@@ -64,7 +64,7 @@ def list_files(ctx: QueryCtx) -> list[Listed]:
 
 @mutation
 def remove(ctx: MutationCtx, *, file_id: Id[SharedFile]) -> None:
-    """Delete a file, and what was uploaded."""
+    """Delete a file and its upload."""
     file = ctx.db.get(file_id)
     if file is not None:
         ctx.storage.delete(file.storage_id)
@@ -73,7 +73,7 @@ def remove(ctx: MutationCtx, *, file_id: Id[SharedFile]) -> None:
 
 @internal_query
 def storage_of(ctx: QueryCtx, *, file_id: Id[SharedFile]) -> Id[StoredFile] | None:
-    """Return the id of what was uploaded, or None."""
+    """Return the id of the upload, or None."""
     file = ctx.db.get(file_id)
     return None if file is None else file.storage_id
 

@@ -8,7 +8,7 @@
 import type { DocumentByName, SystemTableNames, TableNamesInDataModel } from "convex/server";
 import type { GenericId } from "convex/values";
 
-/** Where somebody lives. */
+/** The address of a reader. */
 export type Address = {
   streetName: string;
   zipCode: string | null;
@@ -40,7 +40,7 @@ export type DataModel = {
     searchIndexes: {};
     vectorIndexes: {};
   };
-  /** Somebody who borrows books. */
+  /** A person who borrows books. */
   readers: {
     document: {
       _id: GenericId<"readers">;
