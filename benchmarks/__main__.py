@@ -2,6 +2,7 @@
 
 from benchmarks import (
     function_api,
+    history,
     http_writes,
     idempotent,
     idempotent_http,
@@ -26,6 +27,7 @@ def main() -> None:
     print_table("Idempotent requests, against those without a key", idempotent.measure())
     writes.print_lines()
     http_writes.print_lines()
+    history.print_lines()
     jobs.print_lines()
     webhooks.print_lines()
     idempotent_http.print_lines()
