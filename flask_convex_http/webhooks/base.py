@@ -487,6 +487,7 @@ class Provider(ABC):
             raise
         except Exception as error:
             raise VerificationError("malformed", "Webhook is malformed") from error
+        _check_texts(content)
         return WebhookEvent(
             id=content.id,
             type=content.type,
@@ -506,3 +507,16 @@ class Provider(ABC):
         if URL in kept:
             headers |= {METHOD: delivery.method, URL: delivery.url}
         return headers
+
+
+def _check_texts(content: Content) -> None:
+    """Check the id and the type of an event. Deliveries with an empty id would be duplicates of each other.
+
+    Raises:
+        VerificationError: The provider has read something else than texts from a body.
+    """
+    for name, value in (("id", content.id), ("type", content.type)):
+        if not isinstance(value, str):
+            raise VerificationError("malformed", f"Webhook {name} must be a text, not {type(value).__name__}")
+    if not content.id:
+        raise VerificationError("malformed", "Webhook id is empty")

@@ -132,6 +132,22 @@ def test_signed_url_is_verified_and_replayed(tmp_path: Path) -> None:
         assert stored(app) == ["a", "a"]
 
 
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b'{"id": 7}', "Webhook id must be a text, not int"),
+        (b'{"id": ["a"]}', "Webhook id must be a text, not list"),
+        (b'{"id": ""}', "Webhook id is empty"),
+    ],
+)
+def test_id_that_is_no_text_rejects_the_delivery(tmp_path: Path, body: bytes, message: str) -> None:
+    """A provider that reads an id that is no text, or is empty, rejects the delivery and says so."""
+    with receiving(tmp_path) as app:
+        response = app.test_client().post("/lamps", data=body, headers=sign(body))
+        assert (response.status_code, response.get_json()) == (400, {"error": message})
+        assert stored(app) == []
+
+
 def test_url_behind_a_proxy_is_the_clients(tmp_path: Path) -> None:
     """With ProxyFix the signed URL has the scheme, the host and the prefix that the sender used."""
     body = b'{"id": "a"}'
