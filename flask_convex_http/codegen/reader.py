@@ -156,7 +156,9 @@ class Reader:
             return ANY
         is_struct = issubclass(kind, msgspec.Struct)
         if issubclass(kind, tuple) or (is_struct and kind.__struct_config__.array_like):
-            return TupleType(tuple(self.type_of(hint, is_sent=is_sent) for hint in field_types(base).values()))
+            tag = kind.__struct_config__.tag if is_struct else None
+            items = [self.type_of(hint, is_sent=is_sent) for hint in field_types(base).values()]
+            return TupleType(tuple(items if tag is None else [Tag((tag,)), *items]))
         return self._record(base, is_sent, self._struct_fields if is_struct else self._dataclass_fields)
 
     # --- records ----------------------------------------------------------------------------------------------------

@@ -102,3 +102,17 @@ def test_classes_of_one_name() -> None:
     assert "export type Doc2 = {\n  one: string;\n};" in text
     assert "export type Doc3 = {\n  two: string;\n};" in text
     assert "{ one: Doc2 }, Doc3>" in text
+
+
+def test_arrays_with_a_tag() -> None:
+    """A struct that JSON has as an array is one, with its tag first."""
+
+    class Point(msgspec.Struct, array_like=True, tag="point"):
+        across: float
+        name: str | None = None
+
+    @query
+    def place(ctx: QueryCtx) -> Point:
+        return Point(1.0)
+
+    assert '["point", number, string | null]' in typescript([place])["api.d.ts"]
