@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 TIMEOUT = 60.0
 
 
-class Lamp(Document, table="lamps"):
+class Lamp(Document, table="lamps", history=False):
     name: str
 
 
