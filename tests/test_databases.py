@@ -13,6 +13,7 @@ from flask_convex_http.engines.postgres.engine import PostgresEngine
 from flask_convex_http.engines.sqlite.engine import SQLiteEngine
 from tests.databases import EACH_ENGINE, SQLITE_ONLY, database_digest, folder_config, memory_backend, rows, write_marker
 from tests.deployment import deployed
+from tests.lengths import LONG
 
 pytestmark = EACH_ENGINE
 
@@ -82,6 +83,7 @@ def test_writes_show_in_marker_and_digest(tmp_path: Path) -> None:
         assert database_digest(tmp_path) == digest
 
 
+@LONG
 @pytest.mark.parametrize("each_engine", ["postgres"], indirect=True)
 def test_a_server_ends_with_its_process() -> None:
     """The PostgreSQL server of a test process stops when the process is killed."""

@@ -164,6 +164,7 @@ def call_and_exit(folder: Path, owner: str) -> None:
         backend.once.run("charge:1", call, DAY, owner)
 
 
+@LONG
 @pytest.mark.parametrize("caller", ["the job", pytest.param("another job", marks=LONG)])
 def test_crash_between_call_and_record(tmp_path: Path, caller: str) -> None:
     """After a crash during the call the same job repeats it at once with the same token.

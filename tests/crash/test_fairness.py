@@ -12,7 +12,7 @@ from tests.crash.crews import Gunicorn
 from tests.crash.ledger import increment, open_ledger
 from tests.crash.nursery import Nursery
 from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
-from tests.lengths import SAMPLED, repetitions
+from tests.lengths import LONG, SAMPLED, repetitions
 
 pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
@@ -60,6 +60,7 @@ def test_eight_processes_get_their_turns(nursery: Nursery, tmp_path: Path, each_
         assert backend.ctx().run_mutation(increment, account="counter") == sum(shares) + 2
 
 
+@LONG
 def test_parallel_increments_add_up(tmp_path: Path, memory: Path) -> None:
     """Two hundred increments by clients of gunicorn's processes and threads add up, each with a response."""
     folder = tmp_path / "ledger"

@@ -131,6 +131,7 @@ def test_a_failing_checkpoint_fails_no_request(shim: Path, tmp_path: Path, memor
         assert faults(left) == []
 
 
+@LONG
 def test_a_single_request_is_answered_while_no_sync_succeeds(shim: Path, tmp_path: Path, memory: Path) -> None:
     """A lone write fails at once while no sync succeeds, reads work, and afterwards the same write succeeds."""
     program, folder = strace(), empty(tmp_path / "disk")

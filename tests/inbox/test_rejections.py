@@ -14,6 +14,7 @@ import pytest
 
 from flask_convex_http.inbox.rejections import KEPT, LONGEST_BODY, Rejection, Rejections, folder_of
 from tests.inbox.rejected import NOW, SIGNATURE, arrive, rejection
+from tests.lengths import LONG
 
 
 class Timer:
@@ -175,6 +176,7 @@ for number in range(15):
 """
 
 
+@LONG
 def test_concurrent_processes_lose_nothing(folder: Path) -> None:
     """Rejections that several processes record at the same time are all kept."""
     processes = [subprocess.Popen([sys.executable, "-c", _PROCESS, str(folder), name]) for name in "abc"]

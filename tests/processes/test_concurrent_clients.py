@@ -49,6 +49,7 @@ def health_client(server: Server) -> Callable[[int], list[str]]:
     return lambda number: [str(server.request("GET", "/health").status)]
 
 
+@LONG
 @each_kind
 def test_no_item_of_concurrent_clients_is_lost(kind: str, tmp_path: Path) -> None:
     """Eight concurrent clients create fifty items each; no request fails, and every item is stored."""

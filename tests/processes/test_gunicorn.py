@@ -7,11 +7,13 @@ from types import SimpleNamespace
 import pytest
 
 from flask_convex_http import gunicorn
+from tests.lengths import LONG
 from tests.processes.servers import Deployment, serving
 
 needs_processors = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="there is one processor only")
 
 
+@LONG
 @needs_processors
 def test_each_worker_is_pinned_to_its_own_processor(tmp_path: Path) -> None:
     """Each of two workers is pinned to its own processor, with all its threads, and the master is not pinned."""

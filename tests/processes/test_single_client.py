@@ -105,6 +105,7 @@ def test_preflight_with_curl(kind: str, tmp_path: Path) -> None:
         assert response.headers["access-control-allow-origin"] == "*"
 
 
+@LONG
 @each_kind
 def test_large_file_is_uploaded_and_downloaded(kind: str, tmp_path: Path) -> None:
     """A file of 10 MiB is uploaded in one request and downloaded whole, in part, and as headers only."""
@@ -143,6 +144,7 @@ def test_upload_over_the_limit_is_413(kind: str, in_chunks: bool, tmp_path: Path
     assert sum(file.stat().st_size for file in tmp_path.glob("files.db*")) < 30 * MIB
 
 
+@LONG
 @each_kind
 def test_key_from_the_cli_works_until_it_is_revoked(kind: str, tmp_path: Path) -> None:
     """A running server accepts a key that the CLI creates, and rejects it after the CLI revokes it."""

@@ -11,6 +11,7 @@ import pytest
 from flask_convex_http.engines.sqlite.engine import SQLiteEngine
 from flask_convex_http.sqlite.unfinished import new_file, remove_unfinished
 from tests.engines.members import SCHEMA, insert, migrate
+from tests.lengths import LONG
 from tests.sqlite.test_backup_and_restore import end, start
 
 _BACKUP = """
@@ -55,6 +56,7 @@ def hidden(folder: Path) -> list[str]:
     return [name for name in os.listdir(folder) if name.startswith(".")]
 
 
+@LONG
 def test_a_killed_backup_is_removed(engine: SQLiteEngine, elsewhere: Path) -> None:
     """The database's cleanup finds and removes the part of a backup that was killed in another folder."""
     end(start(_BACKUP, engine.path, elsewhere / "backup.db"), signal.SIGKILL)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from flask_convex_http.sqlite.wakeups import PipeListener, folder_of, notify
+from tests.lengths import LONG
 from tests.sqlite.crews import PATIENCE, wait_until
 
 #: Seconds of a wait that a wake-up should end. Far more than one takes, and less than the timeout of a test.
@@ -118,6 +119,7 @@ def test_pipes_of_dead_processes(path: Path, listener: PipeListener) -> None:
         listener.wait(0)
 
 
+@LONG
 def test_a_process_that_was_killed(path: Path) -> None:
     """The pipe of a killed process is removed by the next notification, which does not block."""
     program = (

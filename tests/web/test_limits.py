@@ -14,6 +14,7 @@ from werkzeug.formparser import FormDataParser
 from werkzeug.test import TestResponse
 
 from flask_convex_http import ActionCtx, HttpRouter, RegistrationError, read_json
+from tests.lengths import LONG
 from tests.web.apps import deployed, send, send_chunked
 
 MIB = 2**20
@@ -168,6 +169,7 @@ HOSTILE = {
 }
 
 
+@LONG
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_form_of_20_mib_takes_little_time(tmp_path: Path, name: str) -> None:
     """No form of 20 MiB takes more than two seconds of a processor, announced or in chunks."""

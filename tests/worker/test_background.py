@@ -56,6 +56,7 @@ def test_a_server_runs_jobs(kind: str, tmp_path: Path) -> None:
             assert processes <= set(server.workers)
 
 
+@LONG
 @SQLITE_ONLY
 @pytest.mark.parametrize(
     "kind", ["flask", *(pytest.param(kind, marks=LONG) for kind in ("gunicorn, our settings", "granian"))]
@@ -70,6 +71,7 @@ def test_worker_off(kind: str, tmp_path: Path) -> None:
         assert [job.state for job in deployment.jobs] == ["pending"]
 
 
+@LONG
 @pytest.mark.parametrize("kind", ["gunicorn, our settings", pytest.param("granian", marks=LONG)])
 def test_the_settings_need_no_request(kind: str, tmp_path: Path) -> None:
     """With the package's settings a job that was due before the start runs without a request."""
@@ -81,6 +83,7 @@ def test_the_settings_need_no_request(kind: str, tmp_path: Path) -> None:
         server.wait(lambda: len(deployment.notes) == 1, "run what was due")
 
 
+@LONG
 @PRODUCTION
 def test_two_workers_run_nothing_twice(kind: str, tmp_path: Path) -> None:
     """Two processes of one server run each job once."""

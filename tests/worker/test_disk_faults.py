@@ -49,6 +49,7 @@ def files_up_to(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+@LONG
 @pytest.mark.parametrize("size", [MIB, pytest.param(12 * MIB, marks=LONG)], ids=["at the commit", "before the commit"])
 def test_a_mutation_that_fills_the_disk_does_not_block_the_others(size: int, tmp_path: Path) -> None:
     """A mutation that needs more space than the disk has stays pending, and the other due mutations run.

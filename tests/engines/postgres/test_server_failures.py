@@ -14,7 +14,7 @@ from tests.engines.postgres.failures import FAILURES, durable_server, start
 from tests.engines.postgres.machines import HOSTS, Deployment, serving
 from tests.engines.postgres.payers import Payer, paying
 from tests.killing import seeded_random
-from tests.lengths import SAMPLED, repetitions
+from tests.lengths import LONG, repetitions
 from tests.sqlite.crews import wait_until
 
 KILLS = repetitions("SERVER_KILLS", sample=1, whole=8)
@@ -45,7 +45,7 @@ def seconds_until_served(payers: Sequence[Payer]) -> float:
     return time.monotonic() - now
 
 
-@SAMPLED
+@LONG
 def test_failures_of_the_server_under_load(tmp_path: Path) -> None:
     """The app recovers from each failure of the server without a restart.
 

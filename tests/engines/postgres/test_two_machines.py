@@ -76,6 +76,7 @@ def test_jobs_run_once_on_either_machine(pair: Pair) -> None:
     assert find_faults(pair.deployment.url, [key for payer in payers for key in payer.acknowledged]) == []
 
 
+@LONG
 def test_crons_fire_once_a_tick(pair: Pair) -> None:
     """Each tick of a cron that both machines have fires once and runs once."""
     before = len(pair.rows(CronRun))
@@ -95,6 +96,7 @@ def test_rate_limit_holds_for_both_machines(pair: Pair) -> None:
     assert all(int(response.headers["retry-after"]) > 0 for response in responses if response.status == 429)
 
 
+@LONG
 def test_api_key_of_one_machine_is_valid_on_the_other(pair: Pair) -> None:
     """A key that one machine creates is valid on the other at once, and invalid on both once the other revokes it."""
     one, other = pair.machines

@@ -15,7 +15,7 @@ from tests.inbox.processes.crews import Nursery, Server, at_work, kill_some
 from tests.inbox.processes.customers import sending
 from tests.inbox.processes.judge import cut_short, faults, not_done_once, unfinished
 from tests.inbox.processes.servers import Deployment
-from tests.lengths import SAMPLED, repetitions
+from tests.lengths import LONG, SAMPLED, repetitions
 
 KILLS = repetitions("WEBHOOK_KILLS", sample=4, whole=20)
 #: Seconds after the last kill within which all accepted work must end.
@@ -65,7 +65,7 @@ def test_kills_lose_no_delivery_and_repeat_none(tmp_path: Path, sockets: Path, r
     receive_and_judge(tmp_path, sockets, lambda servers: kill_often(servers, random))
 
 
-@SAMPLED
+@LONG
 def test_kills_of_the_database_lose_no_delivery_and_repeat_none(tmp_path: Path, sockets: Path, random: Random) -> None:
     """The same holds if the database is killed as well; the servers recover without a restart."""
     with durable_server() as database, databases_from(database):

@@ -18,7 +18,7 @@ from tests import s3
 from tests.databases import PostgresServer
 from tests.example.deliveries import Delivery, checkout_completed, from_stripe
 from tests.killing import seeded_random
-from tests.lengths import LONG, SAMPLED, repetitions
+from tests.lengths import LONG, repetitions
 from tests.processes.servers import Deployment, Server, serving
 
 #: Rows and files that take many transactions to copy.
@@ -85,7 +85,7 @@ def kill_when(deployment: Deployment, there: Deployment, target: dict[str, str],
     return process.wait() != 0
 
 
-@SAMPLED
+@LONG
 def test_a_killed_run_is_continued(target: dict[str, str], tmp_path: Path) -> None:
     """Wherever runs are killed, the next one continues, and at the end each row and each byte is in the target once."""
     here, there, random = filled(tmp_path), at(target, tmp_path), seeded_random()

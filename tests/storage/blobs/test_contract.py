@@ -296,6 +296,7 @@ def test_threads_race_for_one_key(store: BlobStore) -> None:
     assert content(store, "a") == body_of(outcomes[0])
 
 
+@LONG
 def test_threads_and_processes_write_concurrently(member: str, tmp_path: Path) -> None:
     """Two processes with four threads each create the store and write concurrently without loss."""
     started = [start(members.write_from_threads, member, tmp_path, name) for name in ("one", "two")]
@@ -322,6 +323,7 @@ def test_killed_while_writing(member: str, store: BlobStore, tmp_path: Path) -> 
     store.write("next", [b"works"])
 
 
+@LONG
 def test_killed_after_writing(member: str, store: BlobStore, tmp_path: Path) -> None:
     """A blob is durable once write() has returned, even if the process is killed at once."""
     process, _ = start(members.write_and_die, member, tmp_path, "a")
@@ -338,6 +340,7 @@ def test_store_is_used_after_a_fork(member: str, store: BlobStore, tmp_path: Pat
     assert [content(store, key) for key in ("parent", "child")] == [body_of("parent"), body_of("child")]
 
 
+@LONG
 def test_store_survives_a_fork(member: str, store: BlobStore, tmp_path: Path) -> None:
     """After a fork the store works in the parent; in the child it works or raises an error at once."""
     process, pipe = start(members.fork_and_outlive_the_parent_store, member, tmp_path)
