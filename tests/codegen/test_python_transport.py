@@ -123,6 +123,19 @@ def test_wrong_statuses() -> None:
             client.upload(server.url, b"{}")
 
 
+def test_requests() -> None:
+    """Where `requests` is installed, a client sends with it: over one connection, and without following redirects."""
+    pytest.importorskip("requests")
+    with serving() as server, BaseClient(server.url) as client:
+        server.response = b'HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n{"storageId":"a"}'
+        assert [client.upload(server.url, b"{}") for _ in range(2)] == ["a", "a"]
+        assert server.connections == 1
+        assert b"python-requests" in server.requests[0]
+        server.response = b"HTTP/1.1 302 Found\r\nLocation: /other\r\nContent-Length: 2\r\n\r\n{}"
+        with pytest.raises(ResponseError, match="302"):
+            client.upload(server.url, b"{}")
+
+
 def test_wrong_url() -> None:
     """A URL without a scheme is rejected at once."""
     with pytest.raises(ValueError, match="starts with http:// or https://"):
