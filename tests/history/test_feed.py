@@ -14,7 +14,7 @@ import pytest
 from flask_convex_http import Document, HistoryError, Schema
 from flask_convex_http.backend import Backend
 from flask_convex_http.engines.postgres.commit_log import LOCK_BITS, settled
-from tests.databases import EACH_ENGINE, POSTGRES_ONLY, settings_in
+from tests.databases import EACH_ENGINE, POSTGRES_ONLY, rows, settings_in
 from tests.deployment import Deployment, deployed
 from tests.history.journal import Entry, Quiet
 from tests.lengths import SAMPLED, repetitions
@@ -197,3 +197,18 @@ def test_documents_of_every_kind_are_in_the_feed(each_engine: str) -> None:
         [commit] = app.backend.history.feed.changes(0)
         assert [change.table for change in commit.changes] == ["entries"]
         assert commit.changes[0].document == app.read(lambda db: db.query(Entry).first())
+
+
+@POSTGRES_ONLY
+def test_numbers_continue_after_a_move(tmp_path: Path) -> None:
+    """Where commits came from another database, the next number follows them."""
+    app = Deployment(Tick, folder=tmp_path)
+    app.backend.migrate()
+    app.add(Tick(writer=1, turn=1))
+    app.add(Tick(writer=1, turn=2))
+    app.backend.close()
+    rows(tmp_path, "SELECT setval('_commits_number_seq', 0)")
+    moved = Deployment(Tick, folder=tmp_path)
+    moved.add(Tick(writer=1, turn=3))
+    assert [commit.number for commit in moved.backend.history.feed.changes(0)] == [1, 2, 3]
+    moved.backend.close()
