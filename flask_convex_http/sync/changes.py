@@ -46,8 +46,10 @@ class Changes:
         """
         reader = HistoryReader(snapshot, self._schema)
         newest = reader.newest()
-        if settled is None or settled >= newest:
+        if settled is None:
             return Position(newest, newest)
+        if settled >= newest:  # the numbers between them were rolled back
+            return Position(settled, newest)
         commits = reader.commits(settled, None, limit=_MOST_COMMITS)
         return Position(settled, newest, frozenset(commit.number for commit in commits))
 

@@ -104,10 +104,9 @@ class LiveQueries:
             self._wake.wait(self._pause())
             self._wake.clear()
             self._drain()
-            if not (self._pending or self._subscriptions.has_stale or self._has_news()):
-                continue
             try:
-                self._run_round()
+                if self._pending or self._subscriptions.has_stale or self._has_news():
+                    self._run_round()
                 failures = 0
             except Exception as error:
                 failures += 1
@@ -131,7 +130,14 @@ class LiveQueries:
         if self._has_unlogged_news and time.monotonic() >= self._next_unlogged:
             return True
         version = self._engine.version()
+        if version is None and self._changes is not None and self._is_settled(self._changes):
+            return bool(self._subscriptions.unlogged) and time.monotonic() >= self._next_unlogged
         return version is None or version != self._version
+
+    def _is_settled(self, changes: ChangeReader) -> bool:
+        """Return whether no commit has ended since the last round, which takes two short reads on PostgreSQL."""
+        settled = changes.settled()
+        return settled is not None and self._position is not None and settled == self._position.settled
 
     def _run_round(self) -> None:
         version = self._engine.version()

@@ -16,6 +16,7 @@ from flask_convex_http import Document, between, gte
 from flask_convex_http.database.db import DatabaseReader, DatabaseWriter
 from flask_convex_http.engines import Snapshot
 from flask_convex_http.engines.sqlite.engine import SQLiteEngine
+from flask_convex_http.errors import UnavailableError
 from flask_convex_http.sync.changes import Changes
 from flask_convex_http.sync.live_queries import LiveQueries
 from flask_convex_http.sync.read_sets import RecordingSnapshot
@@ -67,18 +68,20 @@ class Process:
 
     Args:
         deployment: The deployment.
+        engine: The database, by default that of the deployment.
     """
 
-    def __init__(self, deployment: Deployment) -> None:
+    def __init__(self, deployment: Deployment, engine: Any = None) -> None:
         self._deployment = deployment
         backend = deployment.backend
+        engine = engine or backend.engine
         self.known: dict[int, bytes] = {}
         self.commit = -1
         self.tokens: list[Any] = []
         self.news = threading.Condition()
         self.live = LiveQueries(
-            backend.engine,
-            Changes(backend.engine, backend.schema),
+            engine,
+            Changes(engine, backend.schema),
             self._run,
             contextlib.nullcontext,
             self._receive,
@@ -192,6 +195,42 @@ def test_tables_without_a_log_are_read_again(deployment: Deployment) -> None:
         deployment.add(Draft(text=str(number)))
     with process.news:
         assert process.news.wait_for(lambda: process.known[0] == b"3", _TIMEOUT)
+    process.live.stop()
+
+
+class FailingEngine:
+    """A database that fails for some reads.
+
+    Args:
+        engine: The database behind it.
+    """
+
+    def __init__(self, engine: Any) -> None:
+        self._engine = engine
+        self.failures = 0
+
+    def snapshot(self) -> Any:
+        """Open a snapshot, or fail."""
+        if self.failures > 0:
+            self.failures -= 1
+            raise UnavailableError("The database cannot be read")
+        return self._engine.snapshot()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+
+@LONG
+def test_a_failing_database_delays_results(deployment: Deployment) -> None:
+    """Rounds that fail are tried again, and no change or subscription is lost with them."""
+    engine = FailingEngine(deployment.backend.engine)
+    process = Process(deployment, engine)
+    engine.failures = 2
+    process.subscribe([Call("team", b"1")])
+    engine.failures = 2
+    deployment.add(Score(team="team 1", points=1))
+    with process.news:
+        assert process.news.wait_for(lambda: len(msgspec.json.decode(process.known[0])) == 1, _TIMEOUT)
     process.live.stop()
 
 
