@@ -153,6 +153,7 @@ class Subscriptions:
         new = self._join(query.call, subscriber, identity)
         if new is not query:
             self._leave(query, subscriber)
+            self._news[subscriber] = None  # the new query may have a result already
         return new
 
     def _leave(self, query: LiveQuery, subscriber: Subscriber) -> None:

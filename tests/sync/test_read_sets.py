@@ -15,7 +15,7 @@ from flask_convex_http.sync.range_index import RangeIndex
 from flask_convex_http.sync.read_sets import ReadSet, RecordingSnapshot
 from tests.databases import EACH_ENGINE
 from tests.deployment import Deployment, deployed
-from tests.lengths import examples
+from tests.lengths import SAMPLED, examples
 
 pytestmark = EACH_ENGINE
 
@@ -101,6 +101,7 @@ def row(deployment: Deployment, document_id: Any) -> Any:
         return snapshot.get(table, document_id)
 
 
+@SAMPLED
 @settings(max_examples=examples(400, sample=25), deadline=None)
 @given(
     points=st.lists(_points, max_size=6),
