@@ -354,12 +354,16 @@ class Replays:
     def _verified(
         self, snapshot: Snapshot, webhook: Webhook, delivery: WebhookDelivery, provider: Provider | None
     ) -> WebhookEvent:
-        """Return the event, if its signature verifies as of the time of arrival. An element of a batch has none."""
-        event = self._event(snapshot, webhook, delivery)
-        if ELEMENT in event.headers:  # the signature of its batch was verified, and is not that of an element
+        """Return the event, if its signature verifies as of the time of arrival.
+
+        An element of a batch has no signature of its own. Nor has a delivery that was verified by a secret in it, which
+        is not stored.
+        """
+        event, checks = self._event(snapshot, webhook, delivery), provider or webhook.provider
+        if ELEMENT in event.headers or checks.credential_headers:
             return event
         try:
-            (provider or webhook.provider).verify(event.headers, event.body, now=delivery.received)
+            checks.verify(event.headers, event.body, now=delivery.received)
         except VerificationError as error:
             reason = (
                 f"it cannot be verified as of the time it was received: {error}. It was signed with "

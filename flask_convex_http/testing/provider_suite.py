@@ -214,11 +214,16 @@ class ProviderContract:
             assert result.secret_label == label
 
     def test_stored_delivery_verifies_again(self) -> None:
-        """What is stored of a delivery gives the same event, and verifies as of the time when it was received."""
+        """What is stored of a delivery gives the same event, and verifies as of the time when it was received.
+
+        A header that holds the secret itself is not stored, so a delivery with one is not verified again.
+        """
         provider, event = self.provider(self.secret), self._accepted()
         read = provider.event(event.headers, event.body, received_at=event.received_at, secret_label=event.secret_label)
         assert read == event
-        assert provider.verify(event.headers, event.body, now=event.received_at) == event
+        assert not provider.credential_headers & event.headers.keys()
+        if not provider.credential_headers:
+            assert provider.verify(event.headers, event.body, now=event.received_at) == event
 
     def test_elements_of_a_batch_have_ids(self) -> None:
         """Each element of a batch has an id, the same when the batch is sent again or its element is read again."""

@@ -92,7 +92,7 @@ class Provider(ABC):
     required_headers: Sequence[tuple[str, ...]] = ()
     #: Methods besides POST that the sender verifies a URL with, such as ("GET",). See `unsigned_handshake`.
     handshake_methods: Sequence[str] = ()
-    #: Lower-case names of what contains the secret itself: headers, or `:url`. Commands do not show it.
+    #: Lower-case names of what contains the secret itself: headers, or `:url`. It is neither stored nor in an event.
     credential_headers: frozenset[str] = frozenset()
     #: The values of the secrets when they were last read, and their keys.
     _keys: tuple[tuple[str, ...], Keys] | None = None
@@ -289,11 +289,15 @@ class Provider(ABC):
 
     @cached_property
     def kept_headers(self) -> frozenset[str]:
-        """The lower-case names of the headers of an event, which are stored with it. All others are dropped."""
+        """The lower-case names of the headers of an event, which are stored with it. All others are dropped.
+
+        A header that holds the secret itself is none of them: handlers would log it, and backups have it for months.
+        """
         named = (name for names in self.required_headers for name in names)
         request_line = (METHOD, URL) if {"url", "method"} & set(self.profile.signed) else ()
         batch = (ELEMENT,) if self.batches else ()
-        return KEPT_HEADERS.union(map(str.lower, (*named, *self.profile.headers, *request_line, *batch)))
+        kept = KEPT_HEADERS.union(map(str.lower, (*named, *self.profile.headers, *request_line, *batch)))
+        return kept - self.credential_headers
 
     @property
     def batches(self) -> bool:

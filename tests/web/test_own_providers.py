@@ -23,11 +23,13 @@ from flask_convex_http import (
     Provider,
     QueryCtx,
     Schema,
+    SharedSecret,
     VerificationUnavailableError,
     WebhookEvent,
     internal_query,
 )
 from flask_convex_http.inbox.replay import Replays
+from flask_convex_http.webhooks.events import SignedRequest
 from flask_convex_http.webhooks.headers import url_of
 from tests.web.apps import backend_of, deployed
 
@@ -146,6 +148,34 @@ def test_id_that_is_no_text_rejects_the_delivery(tmp_path: Path, body: bytes, me
         response = app.test_client().post("/lamps", data=body, headers=sign(body))
         assert (response.status_code, response.get_json()) == (400, {"error": message})
         assert stored(app) == []
+
+
+@pytest.mark.parametrize("place", ["query", "header", "basic"])
+def test_static_secret_is_not_stored(tmp_path: Path, place: str) -> None:
+    """A secret in a header or the URL reaches neither the handler nor the database, and a replay works."""
+    seen: list[str] = []
+    provider = SharedSecret(secret=SECRET, id_field="id", **{place: "token"})  # type: ignore[arg-type]
+    http = HttpRouter("http", __name__)
+    http.webhook("/doors", provider)(lambda ctx, event: seen.extend([*event.headers, *event.headers.values()]))
+    sent = provider.sign_request(
+        SignedRequest(body=b'{"id": "a"}', url="http://localhost/doors"),
+        secret=SECRET,
+        event_id="a",
+        event_type="",
+        now=0,
+    )
+    with deployed(tmp_path, http) as app:
+        assert app.test_client().post(sent.url, data=sent.body, headers=sent.headers).status_code == 200
+        backend = backend_of(app)
+        with backend.engine.snapshot() as snapshot:
+            [delivery] = backend.inbox.deliveries.of_state(snapshot, "done").collect()
+            request = backend.inbox.deliveries.request(snapshot, delivery.id)
+        assert request is not None
+        assert SECRET not in str(request.headers)
+        with app.app_context():
+            assert Replays(backend.inbox).replay(delivery.id).outcome == "done"
+    assert seen
+    assert not any(SECRET in value or value == "authorization" for value in seen)
 
 
 def test_url_behind_a_proxy_is_the_clients(tmp_path: Path) -> None:

@@ -184,12 +184,12 @@ def test_static_secret_is_compared(place: Any, headers: dict[str, str], url: str
     provider = SharedSecret(secret=SECRET, **place, id_field="id", type_field="type")
     event = provider.verify(headers, BODY, now=NOW, url=url)
     assert (event.id, event.type) == ("evt_1", "paid")
-    assert provider.verify(event.headers, BODY, now=NOW) == event
+    assert not any(SECRET in value for value in event.headers.values())
     for wrong in ("", "x", SECRET[:-1], SECRET + "x", "\udcff\u00e9"):
         forged = {name: value.replace(SECRET, wrong) + (wrong or "x") for name, value in headers.items()}
         assert reason(provider, forged, url=None if url is None else f"https://a.example/h?token={wrong!a}")
     assert reason(provider, {}) == "missing-header"
-    assert provider.credential_headers <= provider.kept_headers
+    assert provider.credential_headers
     assert not provider.profile.id_is_signed
     request = SignedRequest(body=BODY, url="https://a.example/h")
     sent = provider.sign_request(request, secret=SECRET, event_id="1", event_type="", now=NOW)
