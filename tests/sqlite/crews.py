@@ -8,9 +8,12 @@ from functools import partial
 from threading import Event
 from typing import Any
 
+import pytest
+
 from flask_convex_http.engines import Row
 from flask_convex_http.engines.sqlite.engine import SQLiteEngine
 from flask_convex_http.engines.sqlite.transactions import SQLiteTransaction
+from flask_convex_http.sqlite import writer
 from tests.engines.members import ITEMS, insert, price_of, segment
 
 #: Seconds after which an event that should be immediate counts as missing.
@@ -84,8 +87,12 @@ class Crew:
 
 @contextmanager
 def crew(engine: SQLiteEngine) -> Iterator[Crew]:
-    """Yield a crew whose threads have ended after the block."""
-    with ThreadPoolExecutor(40) as pool:
+    """Yield a crew whose threads have ended after the block.
+
+    The writes that wait together are one group, however long they take: a busy machine would divide them otherwise.
+    """
+    with ThreadPoolExecutor(40) as pool, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(writer, "_BATCH_SECONDS", PATIENCE)
         made = Crew(engine, pool)
         try:
             yield made
