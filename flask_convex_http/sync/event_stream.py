@@ -40,7 +40,7 @@ class EventStream(asyncio.Protocol):
         self._address = address
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self._last_sent = self._loop.time()
+        self._opened = self._last_sent = self._loop.time()
         self._paused_since: float | None = None
         self._unsent: tuple[int, Outcome] | None = None
         self._is_submitted = False
@@ -80,8 +80,8 @@ class EventStream(asyncio.Protocol):
         limits, expiry = self._service.limits, self._identity.expiry
         if self._paused_since is not None and now - self._paused_since > limits.stall_seconds:
             self._transport.abort()
-        elif expiry is not None and self._service.now() > expiry:
-            self._transport.close()
+        elif now - self._opened > limits.stream_seconds or (expiry is not None and self._service.now() > expiry):
+            self._transport.close()  # the guards of the route are asked again when the client connects again
         elif now - self._last_sent > limits.ping_seconds and self._paused_since is None:
             self._write(b":\n\n")
 

@@ -23,6 +23,10 @@ _SERVERS: dict[str, Callable[[], BaseException]] = {
 }
 
 
+#: gunicorn sets this for a request over HTTP/2.
+_HTTP2 = "gunicorn.http2.send_trailers"
+
+
 def can_hand_over(environ: Environ) -> bool:
     """Return whether the server lends its socket to the application."""
     return _found(environ) is not None
@@ -55,6 +59,8 @@ def take_socket(environ: Environ) -> tuple[socket.socket, BaseException]:
 
 
 def _found(environ: Environ) -> str | None:
+    if _HTTP2 in environ:  # other requests use the connection too
+        return None
     for key in _SERVERS:
         lent = environ.get(key)
         if isinstance(lent, socket.socket) and not isinstance(lent, ssl.SSLSocket):

@@ -21,6 +21,7 @@ class SyncLimits(msgspec.Struct, frozen=True):
         ping_seconds: Seconds without another message after which the client is sent a `Ping`.
         silence_seconds: Seconds without a sign of life of the client after which its connection is closed.
         check_seconds: Seconds between two checks whether the credential of a client was revoked.
+        stream_seconds: Seconds after which a stream of events ends, and its client connects again.
         stall_seconds: Seconds for which a client may read nothing.
     """
 
@@ -36,4 +37,5 @@ class SyncLimits(msgspec.Struct, frozen=True):
     ping_seconds: float = 15.0
     silence_seconds: float = 120.0
     check_seconds: float = 60.0
+    stream_seconds: float = 900.0
     stall_seconds: float = 30.0

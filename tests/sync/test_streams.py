@@ -22,6 +22,9 @@ from flask_convex_http import (
     query,
     require_api_key,
 )
+from flask_convex_http.sync.limits import SyncLimits
+from flask_convex_http.sync.service import service_of
+from tests.lengths import LONG
 from tests.sync.clients import TIMEOUT, served
 from tests.web.apps import backend_of, deployed
 
@@ -153,3 +156,14 @@ def test_only_queries_are_live() -> None:
     """A mutation cannot be streamed."""
     with pytest.raises(RegistrationError, match="takes a query"):
         HttpRouter("other", __name__).live("/x", add)  # type: ignore[call-overload]
+
+
+@LONG
+def test_a_stream_ends_after_a_while(app: Any) -> None:
+    """A stream ends, so that its client passes the guards again."""
+    service_of(app, backend_of(app)).limits = SyncLimits(stream_seconds=0.0)
+    with served(app) as host:
+        events = Events(host, "/items/live")
+        assert events.next()["data"] == "[]"
+        assert events.response.read() == b""
+        events.close()
