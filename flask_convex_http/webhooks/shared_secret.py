@@ -50,7 +50,8 @@ class SharedSecret(ConfiguredProvider):
         basic: str | None = None,
         **options: Unpack[EventOptions],
     ) -> None:
-        if sum(bool(place) for place in (header, query, basic)) != 1:
+        places = [place for place in (header, query, basic) if place]
+        if len(places) != 1 or not isinstance(places[0], str):  # basic=True, for example
             raise RegistrationError(
                 'name the one place of the secret: header="X-Token", query="token" or basic="the user name"'
             )

@@ -196,7 +196,9 @@ def test_static_secret_is_compared(place: Any, headers: dict[str, str], url: str
     assert reason(provider, dict(sent.headers), url=sent.url) == ""
 
 
-@pytest.mark.parametrize("places", [{}, {"header": "X", "query": "q"}, {"basic": ""}, {"query": "q", "prefix": "p"}])
+@pytest.mark.parametrize(
+    "places", [{"basic": True}, {}, {"header": "X", "query": "q"}, {"basic": ""}, {"query": "q", "prefix": "p"}]
+)
 def test_static_secret_has_one_place(places: Any) -> None:
     """A static secret is in a header, in the query string or in Basic auth."""
     with pytest.raises(RegistrationError):
