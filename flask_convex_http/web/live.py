@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from flask import Request, current_app
 
@@ -64,7 +64,7 @@ def handler_of(function: Any) -> Callable[[ActionCtx, Request], Any]:
     """Return a handler that streams a query without arguments.
 
     Raises:
-        RegistrationError: It is not a query.
+        RegistrationError: It is not a query, or it needs arguments.
     """
     if not isinstance(function, QueryFunction | str):
         raise RegistrationError(
@@ -72,12 +72,25 @@ def handler_of(function: Any) -> Callable[[ActionCtx, Request], Any]:
             "@internal_query"
         )
 
+    if isinstance(function, QueryFunction):
+        _check_needs(function)
+
     def live(ctx: ActionCtx, request: Request) -> Any:
         return LiveQuery(function)
 
     return live
 
 
-#: A query without arguments.
-Argumentless = QueryFunction[[], Any]
-_Handler = Callable[Concatenate[ActionCtx, Request, P], Any]
+def _check_needs(function: QueryFunction[..., Any]) -> None:
+    """Check that a query needs no arguments.
+
+    Raises:
+        RegistrationError: It does.
+    """
+    needed = [name for name, parameter in function.parameters.items() if parameter.default is parameter.empty]
+    if needed:
+        name = function.__name__
+        raise RegistrationError(
+            f"http.live(..., {name}) needs {', '.join(needed)}: decorate a handler with @http.live(...), and return "
+            f"LiveQuery({name}, {needed[0]}=...)"
+        )

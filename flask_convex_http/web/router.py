@@ -17,6 +17,7 @@ from typing import Any, Concatenate, TypeVar, Unpack, overload
 from flask import Blueprint, Flask, Request, Response
 
 from flask_convex_http.errors import RegistrationError
+from flask_convex_http.functions.function import QueryFunction
 from flask_convex_http.inbox.registry import Dedupe, Mode, Options, OrderBy
 from flask_convex_http.retry import Retry
 from flask_convex_http.runtime import ActionCtx, MutationCtx
@@ -34,7 +35,7 @@ from flask_convex_http.web.idempotent import (
     OneMutation,
 )
 from flask_convex_http.web.limits import Limits
-from flask_convex_http.web.live import Argumentless, handler_of, streaming
+from flask_convex_http.web.live import handler_of, streaming
 from flask_convex_http.web.matching import CORS, prepare, rule_of
 from flask_convex_http.web.operations import Operation
 from flask_convex_http.web.rate_limit_headers import LIMIT_HEADERS
@@ -257,7 +258,7 @@ class HttpRouter(Blueprint):
         return self.route(rule, method="OPTIONS", **options)
 
     @overload
-    def live(self, rule: str, function: Argumentless, /, **options: Unpack[RouteOptions]) -> None: ...
+    def live(self, rule: str, function: QueryFunction[..., Any], /, **options: Unpack[RouteOptions]) -> None: ...
     @overload
     def live(self, rule: str, /, **options: Unpack[RouteOptions]) -> Callable[[H], H]: ...
     def live(self, rule: str, function: Any = None, /, **options: Any) -> Any:
@@ -268,11 +269,11 @@ class HttpRouter(Blueprint):
 
         Args:
             rule: The exact path.
-            function: A query without arguments. Without it, `live` decorates a handler.
+            function: A query that needs no arguments. Without it, `live` decorates a handler.
             options: Options of `route`.
 
         Raises:
-            RegistrationError: See `route`, or the function is not a query.
+            RegistrationError: See `route`, or the function is not a query, or needs arguments.
         """
 
         def decorate(handler: H) -> H:

@@ -42,6 +42,12 @@ def list_items(ctx: QueryCtx, *, limit: int = 10) -> list[Item]:
     return items
 
 
+@query
+def named(ctx: QueryCtx, *, name: str) -> list[Item]:
+    """Return the items of a name."""
+    return ctx.db.query(Item).with_index("by_name", name=name).collect()
+
+
 @mutation
 def add(ctx: MutationCtx, *, name: str) -> None:
     """Add an item."""
@@ -152,10 +158,13 @@ def test_without_a_connection_there_is_one_event(app: Any) -> None:
     assert '"name":"Lamp"' in response.text
 
 
-def test_only_queries_are_live() -> None:
-    """A mutation cannot be streamed."""
+def test_only_queries_without_needs_are_live() -> None:
+    """A mutation cannot be streamed, and a query that needs arguments only by a handler."""
+    other = HttpRouter("other", __name__)
     with pytest.raises(RegistrationError, match="takes a query"):
-        HttpRouter("other", __name__).live("/x", add)  # type: ignore[call-overload]
+        other.live("/x", add)  # type: ignore[call-overload]
+    with pytest.raises(RegistrationError, match=r"return LiveQuery\(named, name=\.\.\.\)"):
+        other.live("/x", named)
 
 
 @LONG
