@@ -177,6 +177,7 @@ class WebSocket(asyncio.Protocol):
         except InvalidState:  # the client has begun it
             return
         self._flush()
+        self._update_reading()  # the client's part of the closing handshake must arrive
         assert self._transport is not None
         self._loop.call_later(_CLOSE_SECONDS, self._transport.abort)
 
@@ -199,7 +200,8 @@ class WebSocket(asyncio.Protocol):
     def _update_reading(self) -> None:
         if self._transport is None or self._transport.is_closing():
             return
-        if self._is_held or self.paused_since is not None:
+        is_held = self._is_held or self.paused_since is not None
+        if is_held and not self.is_closing:
             self._transport.pause_reading()
         else:
             self._transport.resume_reading()

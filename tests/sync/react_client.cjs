@@ -61,7 +61,7 @@ async function main() {
   check(String(now.pages) === "5,4,3,2,1", "the pages: " + now.pages);
   await now.send({ channel: "r", body: "6" });
   await until(() => String(now.pages) === "6,5,4,3,2,1", "the pages with a new message");
-  check(document.getElementById("root").textContent === "1,2,3,4,5,6", "the document");
+  await until(() => document.getElementById("root").textContent === "1,2,3,4,5,6", "the document");
   process.stdout.write("DONE\n");
   process.exit(0);
 }
