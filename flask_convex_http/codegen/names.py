@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import keyword
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any, get_args, get_origin
 
@@ -58,8 +60,10 @@ def free_name(name: str, names: set[str]) -> str:
 
 
 def _name_of(annotation: Any) -> str:
-    """Return the name of a class, such as BoxOfItem for Box[Item]."""
-    name = (get_origin(annotation) or annotation).__name__.lstrip("_")
+    """Return the name of a class, such as BoxOfItem for Box[Item]. Names such as `_class` keep their underscore."""
+    whole = re.sub(r"\W", "_", (get_origin(annotation) or annotation).__name__)
+    short = whole.lstrip("_")
+    name = short if short.isidentifier() and not keyword.iskeyword(short) else whole
     if not get_args(annotation):
         return str(name)
     letters = "".join(

@@ -7,13 +7,14 @@ attributes. `python_base` is copied into it.
 from __future__ import annotations
 
 import ast
+import builtins
 import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from flask_convex_http.codegen.names import free_name
-from flask_convex_http.codegen.python_types import Types, attribute, attributes, docstring, literal
+from flask_convex_http.codegen.python_types import BUILTINS, Types, attribute, attributes, docstring, literal
 from flask_convex_http.codegen.types import Api, CallableFunction, MapType, Record, Scalar, Tag
 
 _BASE = Path(__file__).with_name("python_base.py")
@@ -44,7 +45,8 @@ def _base() -> tuple[str, frozenset[str]]:
     text = _BASE.read_text(encoding="utf-8")
     tree = ast.parse(text)
     after = "".join(text.splitlines(keepends=True)[tree.body[0].end_lineno :])
-    return after, frozenset(_names_in(tree))
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    return after, frozenset(_names_in(tree)) | (used & set(dir(builtins)))
 
 
 def _names_in(tree: ast.Module) -> Iterator[str]:
@@ -59,8 +61,8 @@ def _names_in(tree: ast.Module) -> Iterator[str]:
 
 
 def taken_names() -> frozenset[str]:
-    """Return the names that records cannot have."""
-    return _base()[1] | {"Client"}
+    """Return the names that records cannot have: those of the constant part, and of the builtins in use."""
+    return _base()[1] | {"Client", *BUILTINS}
 
 
 class _Module:

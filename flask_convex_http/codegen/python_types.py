@@ -46,7 +46,7 @@ _SCALARS: dict[ScalarName, str] = {
     "uuid": "uuid.UUID",
 }
 _MODULES = ("datetime", "decimal", "uuid")
-_BUILTINS = ("bool", "bytes", "dict", "float", "int", "list", "str", "tuple")
+BUILTINS = ("bool", "bytes", "dict", "float", "int", "list", "str", "tuple")
 #: The type of the ids of files, which the constant part of the module has.
 _STORED_FILE = {"_storage": "StoredFileId"}
 
@@ -110,9 +110,9 @@ class Types:
 
     def _visible(self, name: str) -> str:
         first, dot, rest = name.partition(".")
-        if first not in self._members or first not in (*_BUILTINS, *_MODULES):
+        if first not in self._members or first not in (*BUILTINS, *_MODULES):
             return name
-        if first in _BUILTINS:
+        if first in BUILTINS:
             self.modules.add("builtins")
             return f"builtins.{name}"
         self.modules.add(first)
@@ -142,9 +142,8 @@ def docstring(text: str, indent: str) -> list[str]:
     """Return a docstring, or nothing if there is no text."""
     if not text:
         return []
-    safe = text.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
-    if safe.endswith('"'):
-        safe = f'{safe[:-1]}\\"'
+    body = text.removesuffix('"')  # a quote before the closing quotes is escaped by itself
+    safe = body.replace("\\", "\\\\").replace('"""', '\\"\\"\\"') + ('\\"' if body != text else "")
     first, *others = safe.splitlines()
     lines = [f'{indent}"""{first}', *(f"{indent}{line}".rstrip() for line in others)]
     return [f'{lines[0]}"""'] if not others else [*lines, f'{indent}"""']

@@ -15,8 +15,13 @@ from flask_convex_http.codegen.names import parts_of
 from flask_convex_http.codegen.types import Api, CallableFunction, DocumentTable, Record, Type
 from flask_convex_http.codegen.typescript_types import INDENT, Types, comment, key
 
-#: Names that the modules import or export, and those of TypeScript that they use.
+#: Names that the modules import or export, and those of TypeScript that no type can have.
 TAKEN = (
+    *("any", "await", "bigint", "boolean", "break", "case", "catch", "class", "const", "continue", "debugger"),
+    *("default", "delete", "do", "else", "enum", "export", "extends", "false", "finally", "for", "function", "if"),
+    *("implements", "import", "in", "instanceof", "interface", "let", "never", "new", "null", "number", "object"),
+    *("package", "private", "protected", "public", "return", "static", "string", "super", "switch", "symbol", "this"),
+    *("throw", "true", "try", "typeof", "undefined", "unknown", "var", "void", "while", "with", "yield"),
     *("Array", "ArrayBuffer", "DataModel", "Doc", "DocumentByName", "FunctionReference", "GenericId", "Id"),
     *("PaginationOptions", "PaginationResult", "Partial", "Record", "SystemTableNames", "TableNames"),
     "TableNamesInDataModel",
