@@ -213,12 +213,13 @@ class Calls:
             raise TypeError(f"{endpoint.function.name} returned a value that clients cannot receive: {error}") from None
 
     def _error(self, failure: Failure, form: Form) -> Error:
+        message = failure.message.encode(errors="replace").decode()  # JSON has no half of a surrogate pair
         if failure.data is UNSET:
-            return Error(failure.message)
+            return Error(message)
         try:
-            return Error(failure.message, self._surface.encoders[form].encode(failure.data))
-        except ValueFormatError:
-            return Error(failure.message, None)
+            return Error(message, self._surface.encoders[form].encode(failure.data))
+        except (TypeError, ValueError, RecursionError):  # an application may raise any data
+            return Error(message, None)
 
 
 def _one_object(given: Any) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from flask_convex_http.function_api.values import (
     encode_bytes,
     encode_float,
     encode_integer,
+    encode_text,
 )
 from flask_convex_http.validation.annotations import (
     MAPPINGS,
@@ -64,7 +65,7 @@ class Encoders:
         integer, real, data = _LEAVES[form]
         self._refuses_dollar = form == "encoded"
         self._by_type: dict[type, Encode] = {
-            str: _same,
+            str: encode_text,
             bool: _same,
             type(None): _same,
             int: integer,
@@ -108,7 +109,7 @@ class Encoders:
             text = str(msgspec.to_builtins(text, str_keys=True))
         if self._refuses_dollar and text[:1] == "$":
             raise ValueFormatError(f"a key of a dict is {text[:40]!r}; no key may begin with $")
-        return text
+        return encode_text(text)
 
     def _encoder_of(self, kind: type, value: Any) -> Encode:
         """Return the encoder of a type that was not seen before, and keep it."""
@@ -127,7 +128,7 @@ class Encoders:
         for base in (str, bool, int, float, bytes, dict, list, tuple, set, frozenset):
             if issubclass(kind, base):
                 plain = self._by_type[base]
-                return (lambda value: str.__str__(value)) if base is str else plain
+                return (lambda value: encode_text(str.__str__(value))) if base is str else plain
         if issubclass(kind, collections.abc.Mapping):
             return self._dict
         if issubclass(kind, (collections.abc.Sequence, collections.abc.Set)):

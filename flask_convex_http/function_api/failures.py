@@ -101,8 +101,13 @@ def failure_of(error: Exception, *, name: str, request_id: str, debug: bool) -> 
     if error.status >= 500:
         raise protocol_error(error, name, request_id)
     _log(logging.INFO if isinstance(error, AuthenticationError) else logging.WARNING, name, request_id, error)
-    kind = "InvalidCursor" if isinstance(error, InvalidCursorError) else type(error).__name__
+    kind = "InvalidCursor" if isinstance(error, InvalidCursorError) else _public_kind(error)
     return Failure(f"{head}\nUncaught {kind}: {error.client_message or error}")
+
+
+def _public_kind(error: ConvexHTTPError) -> str:
+    """Return the name of the error's class, or of the one of this package that an application's class extends."""
+    return next(kind.__name__ for kind in type(error).__mro__ if kind.__module__ == ConvexHTTPError.__module__)
 
 
 def protocol_error(error: ConvexHTTPError, name: str, request_id: str) -> ProtocolError:

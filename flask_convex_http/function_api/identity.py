@@ -118,5 +118,5 @@ def identity_of(attributes: dict[str, Any]) -> UserIdentity:
     fields: dict[str, Any] = {"issuer": issuer or _ISSUER, "subject": subject or "admin"}
     fields |= {name: value for name, value in attributes.items() if name in known}
     others = {name: value for name, value in attributes.items() if name not in (*known, "tokenIdentifier")}
-    fields["claims"] = others | dict(attributes.get("claims") or {})
+    fields["claims"] = others | msgspec.convert(attributes.get("claims") or {}, dict[str, Any])
     return msgspec.convert(fields, UserIdentity)

@@ -95,10 +95,14 @@ class Surface:
         self._all[endpoint.function.name] = endpoint
 
 
-@functools.lru_cache(maxsize=1024)
 def canonical(path: str) -> str | None:
     """Return the name of a function without `.js`, and with `default` for a missing name; None for no valid name."""
-    if len(path) > _LONGEST_PATH or not _PATH.fullmatch(path):
+    return _canonical(path) if len(path) <= _LONGEST_PATH else None  # the cache would keep long texts
+
+
+@functools.lru_cache(maxsize=1024)
+def _canonical(path: str) -> str | None:
+    if not _PATH.fullmatch(path):
         return None
     module, _, name = path.partition(":")
     return f"{module.removesuffix('.js')}:{name or 'default'}"

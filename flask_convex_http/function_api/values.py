@@ -118,6 +118,20 @@ def encode_float(value: float) -> float | dict[str, str]:
     return float(value) if is_plain(value) else {"$float": base64.b64encode(_FLOAT.pack(value)).decode()}
 
 
+def encode_text(value: str) -> str:
+    """Return a text in either form.
+
+    Raises:
+        ValueFormatError: It has half of a surrogate pair, as Python's names of undecodable files do.
+    """
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ValueFormatError("A text has half of a surrogate pair, which is no Unicode character") from None
+    return value
+
+
 def encode_bytes(value: bytes | bytearray | memoryview) -> dict[str, str]:
     """Return bytes in encoded JSON."""
     return {"$bytes": base64.b64encode(value).decode()}

@@ -21,7 +21,7 @@ TEXTS = [
     'A backslash and a quote: \\"',
     "A backslash at the end: \\",
     "*/ export const x = 1; /* **/",
-    "One line.\n\nAnother one: \"\"\"\"",
+    'One line.\n\nAnother one: """"',
     "Controls: \x00 \r \x0c \u2028 \ud800 end",
 ]
 NAMES = ["_class", "__", "_1", "function", "string", "delete", "any", "isinstance", "dict", "str", "my-name", "_None"]

@@ -116,6 +116,8 @@ def test_database_has_no_admin_key(tmp_path: Path) -> None:
         ("x", 400, "InvalidHeaderFailure"),
         ("Basic dXNlcjpwYXNz", 400, "InvalidAdminKey"),
         ("Convex KEY:not base64", 400, "HeaderParseFailure"),
+        (f"Convex KEY:{acting(claims=5)}", 400, "HeaderParseFailure"),
+        (f"Convex KEY:{acting(claims=[1])}", 400, "HeaderParseFailure"),
         ("Convex KEY:W10=", 400, "HeaderParseFailure"),
         ("Convex KEY:eyJzdWJqZWN0Ijo1fQ==", 400, "HeaderParseFailure"),
         ("Convex KEY:" + b64encode(b"[" * 5000).decode(), 400, "HeaderParseFailure"),
