@@ -5,13 +5,14 @@ HTTP requests and other transports come here with a parsed call and the client. 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from flask_convex_http.errors import ArgumentValidationError
+from flask_convex_http.errors import ArgumentValidationError, HistoryError
 from flask_convex_http.function_api.encoding import Form
 from flask_convex_http.function_api.failures import CallError, Failure, ProtocolError, failure_of
 from flask_convex_http.function_api.identity import Client
@@ -19,6 +20,8 @@ from flask_convex_http.function_api.names import wire_message
 from flask_convex_http.function_api.surface import Endpoint, Surface, canonical
 from flask_convex_http.function_api.values import ValueFormatError
 from flask_convex_http.functions.function import Kind
+from flask_convex_http.history.as_of import AsOfSnapshot
+from flask_convex_http.history.reader import HistoryReader
 from flask_convex_http.runtime import Auth, Caller, Runtime
 from flask_convex_http.storage.files import Site
 
@@ -127,6 +130,41 @@ class Calls:
                 return runtime.query_in(snapshot, now, endpoint.function, arguments, caller)
 
             return [self._respond(call, client, site, request_id, run_in) for call in calls]
+
+    def last_commit(self) -> int:
+        """Return the number of the newest commit, 0 without a commit log."""
+        with self._runtime.engine.snapshot() as snapshot:
+            return HistoryReader(snapshot, self._runtime.schema).newest()
+
+    def run_at(self, number: int, call: Call, client: Client, site: Site, request_id: str) -> Success | Error:
+        """Run a query on the documents as a commit had left them, and return the response.
+
+        A query that reads a table without a commit log runs on the newest documents.
+
+        Args:
+            number: The number of the commit, as `last_commit` has returned it.
+            call: The call.
+            client: The client.
+            site: Returns the beginning of absolute URLs.
+            request_id: The id of the request.
+
+        Raises:
+            ProtocolError: There is no such commit yet, or the deployment could not run the query.
+        """
+        runtime = self._runtime
+        with runtime.engine.snapshot() as snapshot:
+            log, now = HistoryReader(snapshot, runtime.schema), runtime.clock()
+            newest = log.newest()
+            if number > newest:
+                raise ProtocolError(400, "BadJsonBody", "ts must be one that /api/query_ts has returned")
+
+            def run_in(endpoint: Endpoint, arguments: dict[str, Any], caller: Caller) -> Any:
+                if number < newest:
+                    with contextlib.suppress(HistoryError):
+                        return runtime.query_in(AsOfSnapshot(log, number), now, endpoint.function, arguments, caller)
+                return runtime.query_in(snapshot, now, endpoint.function, arguments, caller)
+
+            return self._respond(call, client, site, request_id, run_in)
 
     def _respond(self, call: Call, client: Client, site: Site, request_id: str, run: Run) -> Success | Error:
         try:

@@ -107,16 +107,15 @@ class Views:
         return {"results": results}
 
     def query_ts(self, current: Request) -> Body:
-        """Respond to `POST /api/query_ts` with the time of a snapshot, in nanoseconds."""
-        return {"ts": b64encode(_TIMESTAMP.pack(int(self._backend.clock() * 1_000_000))).decode()}
+        """Respond to `POST /api/query_ts` with the number of the newest commit, which clients send back as it is."""
+        return {"ts": b64encode(_TIMESTAMP.pack(self._calls.last_commit())).decode()}
 
     def query_at_ts(self, current: Request) -> Body:
-        """Respond to `POST /api/query_at_ts`: a query on a snapshot that is not older than a time."""
+        """Respond to `POST /api/query_at_ts`: a query on the documents as a commit had left them."""
         body = self._body(current)
-        call = self._parsed(body, "query", "BadJsonBody")
-        if _time_of(body.get("ts")) > self._backend.clock() * 1_000_000 + 1_000_000_000:
-            raise ProtocolError(400, "BadJsonBody", "ts must be one that /api/query_ts has returned")
-        return self._run(call, self._client(current), current)
+        call, number = self._parsed(body, "query", "BadJsonBody"), _number_of(body.get("ts"))
+        client = self._client(current)
+        return self._calls.run_at(number, call, client, lambda: site_of(current), request_id(current))
 
     def version(self, current: Request) -> Response:
         """Respond to `GET /version`."""
@@ -236,7 +235,7 @@ def _parse(data: bytes, code: str) -> Any:
     return value
 
 
-def _time_of(text: Any) -> int:
+def _number_of(text: Any) -> int:
     try:
         return int(_TIMESTAMP.unpack(b64decode(text, validate=True))[0])
     except (ValueError, TypeError, struct.error):

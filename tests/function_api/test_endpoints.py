@@ -215,12 +215,15 @@ def test_batch_reads_one_snapshot(tmp_path: Path) -> None:
 
 
 def test_consistent_query(tmp_path: Path) -> None:
-    """A query at the timestamp that `/api/query_ts` returns sees every commit of before."""
+    """A query at the timestamp that `/api/query_ts` returns sees every commit of before, and none of later."""
     with shop(tmp_path) as app:
         call(app, "mutation", "createItem", {"name": "Lamp"})
         ts = app.test_client().post("/api/query_ts").get_json()["ts"]
         found = post(app, "/api/query_at_ts", {"path": "shop:listItems", "args": {}, "ts": ts}).get_json()
         assert [item["name"] for item in found["value"]] == ["Lamp"]
+        call(app, "mutation", "createItem", {"name": "Later"})
+        assert post(app, "/api/query_at_ts", {"path": "shop:listItems", "args": {}, "ts": ts}).get_json() == found
+        assert len(call(app, "query", "listItems", {})["value"]) == 2
         for wrong in (None, 5, "AAAA", "//////////8="):
             refused = post(app, "/api/query_at_ts", {"path": "shop:listItems", "args": {}, "ts": wrong})
             assert (refused.status_code, refused.get_json()["code"]) == (400, "BadJsonBody")
