@@ -93,6 +93,11 @@ class Surface:
                 "one, or write FunctionApi(casing=None)"
             )
         self._all[endpoint.function.name] = endpoint
+        if endpoint.function.public and canonical(endpoint.name) != endpoint.name:
+            raise RegistrationError(
+                f"{endpoint.function.name} has a name that clients cannot call; use only ASCII letters, digits and "
+                "underscores, or make it internal"
+            )
 
 
 def canonical(path: str) -> str | None:

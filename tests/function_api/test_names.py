@@ -5,9 +5,9 @@ from flask import Flask
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_convex_http import ConvexHTTP, FunctionApi, QueryCtx, RegistrationError, query
+from flask_convex_http import ConvexHTTP, FunctionApi, QueryCtx, RegistrationError, internal_query, query
 from flask_convex_http.function_api.names import camel, wire_message, wire_path
-from flask_convex_http.function_api.surface import canonical
+from flask_convex_http.function_api.surface import Surface, canonical
 from flask_convex_http.functions.function import Function
 
 
@@ -97,6 +97,17 @@ def test_names_that_collide(functions: list[Function[..., None]], tmp_path: obje
     other = Flask("names", instance_path=str(tmp_path))
     other.config["CONVEX_DATABASE_URL"] = "sqlite:///:memory:"
     ConvexHTTP(other, functions=functions, function_api=FunctionApi(casing=None))
+
+
+def test_names_that_no_client_can_call() -> None:
+    """A public function with a name that is not ASCII is an error at start; an internal one may have it."""
+
+    def zähle(ctx: QueryCtx) -> None:
+        """Do nothing."""
+
+    Surface([internal_query(zähle)], "camel")
+    with pytest.raises(RegistrationError, match="zähle has a name that clients cannot call"):
+        Surface([query(zähle)], "camel")
 
 
 @pytest.mark.parametrize("given_option", ["yes", 1, {"prefix": ""}])
