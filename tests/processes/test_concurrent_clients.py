@@ -37,7 +37,12 @@ def run_concurrently(client: Callable[[int], list[str]]) -> list[list[str]]:
 
 
 def wait_for_workers(server: Server, kind: str) -> None:
-    """Wait until both of gunicorn's workers serve requests, because one worker alone has no conflicts."""
+    """Wait until both workers serve requests.
+
+    One worker alone has no conflicts, and a client cannot connect if it is killed.
+    """
+    if kind == "granian":
+        server.wait(lambda: server.output.count("Started worker-") == 2, "start both workers")
     if kind == "gunicorn":
         server.wait(
             lambda: run_concurrently(health_client(server)) and len(server.busy_workers) == 2, "use both workers"
