@@ -62,7 +62,8 @@ class Deployment(servers.Deployment):
 
     def runs(self, event_id: str) -> list[int]:
         """Return the processes that ran an event's handler, failed runs included."""
-        runs = (self.data / "runs").read_text().splitlines()
+        file = self.data / "runs"  # which the first run creates
+        runs = file.read_text().splitlines() if file.exists() else []
         return [int(process) for event, process in map(str.split, runs) if event == event_id]
 
 
