@@ -5,6 +5,7 @@ folder, a branch in `factory` and a line in the members of the contract tests.
 """
 
 from flask_convex_http.engines.base import Backups as Backups
+from flask_convex_http.engines.base import DatabaseSize as DatabaseSize
 from flask_convex_http.engines.base import Engine as Engine
 from flask_convex_http.engines.base import Listener as Listener
 from flask_convex_http.engines.base import Mailbox as Mailbox

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from flask_convex_http.engines.read_budget import ReadBudget
 from flask_convex_http.engines.readiness import UndescribedTable
@@ -26,6 +26,18 @@ T = TypeVar("T")
 Row = Sequence[Any]
 #: Is called with the number of units that are done, and of all units.
 Progress = Callable[[int, int], None]
+
+
+class DatabaseSize(NamedTuple):
+    """The bytes that a database takes.
+
+    Attributes:
+        data: Those of its tables and indexes.
+        log: Those of its write-ahead log. None if the log belongs to a whole server.
+    """
+
+    data: int
+    log: int | None
 
 
 class Snapshot(Protocol):
@@ -260,6 +272,22 @@ class Engine(Protocol):
 
     def is_read_only(self, *, timeout: float | None = None) -> bool:
         """Return whether the database takes no writes, without an attempt to write. The timeout is that of `lookup`."""
+
+    def count(self, table: Table[Any], segment: Segment, limit: int, *, timeout: float | None = None) -> int:
+        """Return the number of rows in a segment, or the limit if there are more. No row is read, only its index.
+
+        Args:
+            table: The table.
+            segment: A run of one index.
+            limit: The number at which counting stops.
+            timeout: Seconds as for `lookup`.
+
+        Raises:
+            MigrationRequiredError: The tables of the schema do not exist.
+        """
+
+    def size(self, *, timeout: float | None = None) -> DatabaseSize:
+        """Return the bytes that the database takes. The timeout is that of `lookup`."""
 
     def migrate(self, plan: Callable[[Migration], Sequence[MigrationStep]], *, dry_run: bool) -> list[MigrationStep]:
         """Apply the steps of a migration in one transaction, and return them.

@@ -84,6 +84,12 @@ class StatementCache:
             values += [bound for bound in _id_bounds(table, segment) if bound is not None]
         return text, values if limit is None else [*values, limit]
 
+    def count(self, table: Table[Any], segment: Segment, limit: int) -> tuple[str, list[Any]]:
+        """Return the SELECT of the number of a segment's rows, up to a limit, and the parameters."""
+        text, values = self.scan(table, segment, False, limit)
+        rows = text.removeprefix(f"SELECT {selected_columns(table)} ")
+        return f"SELECT count(*) FROM (SELECT 1 {rows}) AS counted", values
+
     def insert(self, table: Table[Any]) -> str:
         """Return the INSERT of a whole row."""
         text = self._inserts.get(table)

@@ -67,6 +67,25 @@ def test_rows_are_counted(engine: Engine) -> None:
     assert engine.write(work) == 3
 
 
+def test_the_rows_of_a_segment_are_counted_up_to_a_limit(engine: Engine) -> None:
+    """`Engine.count` returns the number of rows in a segment of an index, or the limit if there are more."""
+    insert_numbered(engine, 5)
+    part = segment(column="price", lower=Bound(1001, True), upper=Bound(1004, False))
+    assert [engine.count(ITEMS, part, limit) for limit in (0, 2, 3, 100)] == [0, 2, 3, 3]
+    nothing = segment(column="price", lower=Bound(5000, False))
+    assert engine.count(ITEMS, nothing, 10, timeout=5.0) == 0
+
+
+def test_the_size_of_the_database_grows_with_its_rows(engine: Engine) -> None:
+    """`Engine.size` returns the bytes of the tables and of the log, or None for a log that is a whole server's."""
+    before = engine.size()
+    rows = [[f"k{number}", float(number), "n" * 2000 + str(number), number, None, None] for number in range(200)]
+    engine.write(lambda transaction: transaction.insert_all(ITEMS, rows))
+    after = engine.size()
+    assert after.data + (after.log or 0) > before.data + (before.log or 0) > 0
+    assert (after.log is None) == (before.log is None)
+
+
 def test_select_reads_a_segment_in_either_direction(engine: Engine) -> None:
     """The rows of a segment come in index order or in reverse, up to the limit."""
     insert_numbered(engine, 5)

@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from flask_convex_http.engines.base import Row
+from flask_convex_http.engines.base import DatabaseSize, Row
 from flask_convex_http.engines.postgres.commit_log import LAST_VALUE, LOCKED_VALUES, settled
 from flask_convex_http.engines.postgres.connections import PostgresConnections
 from flask_convex_http.engines.postgres.notifications import PostgresNotifications
@@ -23,6 +23,7 @@ from flask_convex_http.engines.postgres.transactions import PostgresTransaction
 from flask_convex_http.engines.postgres.values import RowDecoder, encoded
 from flask_convex_http.engines.readiness import UndescribedTable, check_tables, pending_steps, undescribed_tables
 from flask_convex_http.schema.documents import Schema, Table
+from flask_convex_http.schema.index_ranges import Segment
 from flask_convex_http.schema.migrations import Migration, MigrationStep
 
 T = TypeVar("T")
@@ -137,6 +138,20 @@ class PostgresEngine:
         connection, rows = self._connections.read(sql, (), timeout)
         self._connections.give_back(connection)
         return bool(rows[0][0])
+
+    def count(self, table: Table[Any], segment: Segment, limit: int, *, timeout: float | None = None) -> int:
+        """Return the number of rows in a segment, or the limit."""
+        self._check_ready()
+        sql, values = self._tools.statements.count(table, segment, limit)
+        connection, rows = self._connections.read(sql, encoded(values), timeout)
+        self._connections.give_back(connection)
+        return int(rows[0][0])
+
+    def size(self, *, timeout: float | None = None) -> DatabaseSize:
+        """Return the bytes of the database. The log is the server's."""
+        connection, rows = self._connections.read("SELECT pg_database_size(current_database())", (), timeout)
+        self._connections.give_back(connection)
+        return DatabaseSize(int(rows[0][0]), None)
 
     def migrate(self, plan: Callable[[Migration], Sequence[MigrationStep]], *, dry_run: bool) -> list[MigrationStep]:
         """Apply the steps that `plan` returns in one transaction, and return them."""

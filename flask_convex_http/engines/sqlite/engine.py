@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from flask_convex_http.engines.base import Row
+from flask_convex_http.engines.base import DatabaseSize, Row
 from flask_convex_http.engines.readiness import UndescribedTable, check_tables, undescribed_tables
 from flask_convex_http.engines.sqlite.errors import translate
 from flask_convex_http.engines.sqlite.snapshots import SQLiteSnapshot
@@ -23,6 +23,7 @@ from flask_convex_http.engines.sqlite.statements import SQLiteStatements
 from flask_convex_http.engines.sqlite.transactions import SQLiteTransaction
 from flask_convex_http.errors import ConfigurationError
 from flask_convex_http.schema.documents import Schema, Table
+from flask_convex_http.schema.index_ranges import Segment
 from flask_convex_http.schema.migrations import Migration, MigrationStep
 from flask_convex_http.sqlite.connections import DRIVER_ERRORS, sqlite3
 from flask_convex_http.sqlite.file import WRITE_QUEUE, WRITE_TIMEOUT, SQLiteFile
@@ -156,6 +157,17 @@ class SQLiteEngine:
         """Return whether this process may not write to the file or its folder, which has the log."""
         return not all(os.access(place, os.W_OK) for place in (self.path.parent, self.path))
 
+    def count(self, table: Table[Any], segment: Segment, limit: int, *, timeout: float | None = None) -> int:
+        """Return the number of rows in a segment, or the limit. A read never waits, so no timeout ends."""
+        self._check_ready()
+        with self._file.lend() as connection:
+            (rows,) = connection.execute(*self._statements.count(table, segment, limit)).fetchone()
+        return int(rows)
+
+    def size(self, *, timeout: float | None = None) -> DatabaseSize:
+        """Return the bytes of the file and of its log."""
+        return DatabaseSize(_bytes_of(self.path), _bytes_of(self.path.with_name(f"{self.path.name}-wal")))
+
     def migrate(self, plan: Callable[[Migration], Sequence[MigrationStep]], *, dry_run: bool) -> list[MigrationStep]:
         """Apply the steps that `plan` returns in one transaction, and return them."""
         from flask_convex_http.engines.sqlite.schema import SQLiteSchema
@@ -247,6 +259,13 @@ class SQLiteNotifications:
     def listen(self) -> PipeListener:
         """Start to listen."""
         return PipeListener(self._path)
+
+
+def _bytes_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # there is none, or not any more
+        return 0
 
 
 def _remove(folder: str, pid: int) -> None:
