@@ -14,7 +14,7 @@ from flask_convex_http.backend import Backend, Functions, system_clock
 from flask_convex_http.config import Settings
 from flask_convex_http.environment import with_environment
 from flask_convex_http.errors import ConfigurationError, RegistrationError
-from flask_convex_http.function_api.options import FunctionApi, checked_function_api
+from flask_convex_http.function_api.options import FunctionApi
 from flask_convex_http.history.rows import Commit
 from flask_convex_http.identities import AuthProvider, UserIdentity, checked_providers
 from flask_convex_http.log import logger_of, show_unless_configured
@@ -23,10 +23,11 @@ from flask_convex_http.scheduling import Crons
 from flask_convex_http.schema.documents import Document, Schema
 from flask_convex_http.schema.migrations import MigrationStep
 from flask_convex_http.web.files import files
-from flask_convex_http.web.health import Health, HealthChecks, checked_health
+from flask_convex_http.web.health import Health, HealthChecks
 from flask_convex_http.web.live import OPEN_STREAM, LiveQuery
 from flask_convex_http.web.middleware import Middleware
-from flask_convex_http.web.openapi.options import OpenAPI, checked_openapi
+from flask_convex_http.web.openapi.options import OpenAPI
+from flask_convex_http.web.options import checked_options
 from flask_convex_http.web.request_ids import request_id
 from flask_convex_http.web.responses import encode_documents
 from flask_convex_http.web.state import EXTENSION, WORKER, current_backend, site_of, webhooks_of
@@ -69,9 +70,9 @@ class ConvexHTTP:
         self.functions = functions if isinstance(functions, str) else _listed(functions)
         self.crons = crons
         self.auth_providers = checked_providers(auth_providers)
-        self.health = checked_health(health)
-        self.openapi = checked_openapi(openapi)
-        self.function_api = checked_function_api(function_api)
+        self.health = checked_options("health", health, Health, 'Health(live="/healthz", ready="/readyz")')
+        self.openapi = checked_options("openapi", openapi, OpenAPI, 'OpenAPI(title="Shop", version="1")')
+        self.function_api = checked_options("function_api", function_api, FunctionApi, 'FunctionApi(prefix="/convex")')
         self.clock = clock
         if app is not None:
             self.init_app(app)

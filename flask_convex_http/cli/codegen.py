@@ -11,14 +11,11 @@ import click
 from flask import current_app
 from flask.cli import with_appcontext
 
-from flask_convex_http.cli.output import counted, json_option, note, print_json, printable
+from flask_convex_http.cli.output import counted, json_option, note, print_difference, print_json
 from flask_convex_http.web.state import current_backend
 
 if TYPE_CHECKING:
     from flask_convex_http.codegen.files import Language
-
-#: Lines of a difference that are printed.
-_LONGEST = 200
 
 
 @click.command()
@@ -81,10 +78,7 @@ def _compare(files: dict[Path, str], command: str, as_json: bool) -> None:
         note(f"{counted(len(files), 'file')} {'matches' if len(files) == 1 else 'match'} the app.")
         return
     lines = [line for path in wrong for line in _difference(path, committed[path], files[path])]
-    for line in lines[:_LONGEST]:
-        click.echo(printable(line), err=as_json)
-    if len(lines) > _LONGEST:
-        click.echo(f"... and {len(lines) - _LONGEST} more lines", err=as_json)
+    print_difference(lines, err=as_json)
     note(f"{counted(len(wrong), 'file')} {'differs' if len(wrong) == 1 else 'differ'} from the app. Run: {command}")
     raise click.exceptions.Exit(1)
 

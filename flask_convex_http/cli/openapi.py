@@ -10,11 +10,8 @@ import click
 from flask import current_app
 from flask.cli import with_appcontext
 
-from flask_convex_http.cli.output import json_option, note, print_json, printable
+from flask_convex_http.cli.output import json_option, note, print_difference, print_json
 from flask_convex_http.web.state import current_backend
-
-#: Lines of a difference that are printed.
-_LONGEST = 200
 
 
 @click.command()
@@ -91,9 +88,6 @@ def _compare(file: Path, document: object, text: str, as_json: bool) -> None:
     if before == after:  # true and 1, for example
         before = ""
     lines = list(difflib.unified_diff(before.splitlines(), after.splitlines(), str(file), "the app", lineterm="", n=2))
-    for line in lines[:_LONGEST]:
-        click.echo(printable(line), err=as_json)
-    if len(lines) > _LONGEST:
-        click.echo(f"... and {len(lines) - _LONGEST} more lines", err=as_json)
+    print_difference(lines, err=as_json)
     note(f"{file} differs from the app; write it again with: flask convex openapi --out {file}")
     raise click.exceptions.Exit(1)

@@ -19,6 +19,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 #: Writes a character that the terminal's encoding lacks as an escape sequence, as Python does on stderr.
 _ESCAPE = "backslashreplace"
 _GAP = "  "
+#: Lines of a difference that are printed.
+_LONGEST_DIFFERENCE = 200
 
 
 def json_option(command: F) -> F:
@@ -49,6 +51,19 @@ def print_json(value: Any, *, indent: int | None = None) -> None:
     except (TypeError, ValueError, RecursionError) as error:
         raise click.ClickException(f"The result cannot be written as JSON: {error}") from error
     click.echo(encoded if indent is None else msgspec.json.format(encoded, indent=indent))
+
+
+def print_difference(lines: Sequence[str], *, err: bool = False) -> None:
+    """Print the first lines of a difference, and the number of the others.
+
+    Args:
+        lines: The lines.
+        err: Whether to print on stderr.
+    """
+    for line in lines[:_LONGEST_DIFFERENCE]:
+        click.echo(printable(line), err=err)
+    if len(lines) > _LONGEST_DIFFERENCE:
+        click.echo(f"... and {len(lines) - _LONGEST_DIFFERENCE} more lines", err=err)
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, err: bool = False) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from flask_convex_http.errors import RegistrationError
 from flask_convex_http.web.cors import CorsOption, cors_policy
@@ -36,16 +36,3 @@ class FunctionApi:
         if self.casing not in ("camel", None):
             raise RegistrationError(f'FunctionApi(casing={self.casing!r}) must be "camel" or None')
         cors_policy(self.cors, None)
-
-
-def checked_function_api(function_api: Any) -> FunctionApi | None:
-    """Return the options for the argument `function_api=`, or None if it is off.
-
-    Raises:
-        RegistrationError: It is neither a boolean nor a `FunctionApi`.
-    """
-    if isinstance(function_api, bool) or function_api is None:
-        return FunctionApi() if function_api else None
-    if not isinstance(function_api, FunctionApi):
-        raise RegistrationError(f'function_api={function_api!r} must be True or FunctionApi(prefix="/convex")')
-    return function_api

@@ -63,19 +63,6 @@ class Health:
             raise RegistrationError(f"Health: live and ready are both {self.live!r}; give each a path of its own")
 
 
-def checked_health(health: Any) -> Health | None:
-    """Return the paths for the argument `health=`, or None if it is off.
-
-    Raises:
-        RegistrationError: It is neither a boolean nor a `Health`.
-    """
-    if isinstance(health, bool) or health is None:
-        return Health() if health else None
-    if not isinstance(health, Health):
-        raise RegistrationError(f'health={health!r} must be True or Health(live="/healthz", ready="/readyz")')
-    return health
-
-
 class HealthChecks:
     """A WSGI application that responds to health checks, and passes every other request on.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from flask_convex_http.errors import RegistrationError
 
@@ -50,16 +49,3 @@ class OpenAPI:
         if isinstance(self.servers, str):
             raise RegistrationError(f"OpenAPI: servers={self.servers!r} must be a list; write [{self.servers!r}]")
         object.__setattr__(self, "servers", tuple(self.servers))
-
-
-def checked_openapi(openapi: Any) -> OpenAPI | None:
-    """Return the options for the argument `openapi=`, or None if it is off.
-
-    Raises:
-        RegistrationError: It is neither a boolean nor an `OpenAPI`.
-    """
-    if isinstance(openapi, bool) or openapi is None:
-        return OpenAPI() if openapi else None
-    if not isinstance(openapi, OpenAPI):
-        raise RegistrationError(f'openapi={openapi!r} must be True or OpenAPI(title="Shop", version="1")')
-    return openapi
