@@ -66,6 +66,7 @@ from flask_convex_http.scheduling import (
     cron_statuses,
 )
 from flask_convex_http.schema.documents import Schema
+from flask_convex_http.schema.lossless import plan_lossless
 from flask_convex_http.schema.migrations import Migration, MigrationStep
 from flask_convex_http.schema.system_tables import DOCUMENTS, AccessToken, ApiKey, Setting
 from flask_convex_http.signing import Signing
@@ -238,13 +239,19 @@ class Backend:
         return self.runtime.result(function, function.handler(self.runtime.action_ctx(caller), **checked))
 
     def migrate(
-        self, *, dry_run: bool = False, allow_destructive: bool = False, progress: Progress | None = None
+        self,
+        *,
+        dry_run: bool = False,
+        allow_destructive: bool = False,
+        keep_dropped: bool = False,
+        progress: Progress | None = None,
     ) -> list[MigrationStep]:
         """Change the tables of the database to match the schema, in one transaction.
 
         Args:
             dry_run: Roll back at the end.
             allow_destructive: Also drop columns that the schema no longer has.
+            keep_dropped: Keep columns that the schema no longer has, so that new rows leave them empty.
             progress: Receives how many rows of earlier releases were looked at for their order, and how many there are.
 
         Returns:
@@ -255,12 +262,14 @@ class Backend:
         """
 
         def plan_steps(migration: Migration) -> list[MigrationStep]:
+            if keep_dropped:
+                return plan_lossless(self.schema, migration)
             return plan_with_progress(self.schema, migration, allow_destructive=allow_destructive, progress=progress)
 
         steps = self.engine.migrate(plan_steps, dry_run=dry_run)
         if not dry_run:
             self._create_secret()
-            self._log(steps)
+            self._log([step for step in steps if not step.keeps])
         return steps
 
     def register_crons(self) -> None:

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from flask_convex_http.errors import MigrationRefusedError, MigrationRequiredError
 from flask_convex_http.schema.columns import Kind
 from flask_convex_http.schema.documents import Schema
-from flask_convex_http.schema.migrations import Migration, Shape, is_described, ordered_by_time, plan, shape_of
+from flask_convex_http.schema.migrations import Migration, is_described, ordered_by_time, plan, shape_of
 
 _HOW_TO_MIGRATE = "run `flask convex migrate` (with your app's --app) to bring it up to date"
-
-
-class StoredTables(Migration, Protocol):
-    """The tables of a database, and their shape after the last migration."""
-
-    def stored_shape(self) -> Shape:
-        """Return the shape that the last migration stored."""
 
 
 class UndescribedTable(NamedTuple):
@@ -42,7 +35,7 @@ class UndescribedTable(NamedTuple):
         )
 
 
-def undescribed_tables(tables: StoredTables, schema: Schema) -> list[UndescribedTable]:
+def undescribed_tables(tables: Migration, schema: Schema) -> list[UndescribedTable]:
     """Return the tables that earlier schemas had and that have rows, but no class now."""
     if all(is_described(schema, name) for name in tables.stored_shape()):
         return []
@@ -78,7 +71,7 @@ def id_range(table: str | None, placeholder: str) -> tuple[str, tuple[str, ...]]
     return f' WHERE "_id" >= {placeholder} AND "_id" < {placeholder}', (f"{table}_", f"{table}{after}")
 
 
-def check_tables(tables: StoredTables | None, schema: Schema, path: Path | None = None) -> frozenset[str]:
+def check_tables(tables: Migration | None, schema: Schema, path: Path | None = None) -> frozenset[str]:
     """Check that the tables of the schema exist, and return the names of those that are ordered by creation time.
 
     Args:
@@ -104,7 +97,7 @@ def check_tables(tables: StoredTables | None, schema: Schema, path: Path | None 
     return ordered_by_time(tables.describe())
 
 
-def pending_steps(tables: StoredTables, schema: Schema) -> list[str]:
+def pending_steps(tables: Migration, schema: Schema) -> list[str]:
     """Return one sentence per step of the migration that is due.
 
     Nothing is tried, because a migration makes writers wait. So a step may still fail.

@@ -59,6 +59,9 @@ class Migration(Protocol):
     def describe(self) -> Shape:
         """Return the existing tables: those of the schema, by old names too, and those that earlier schemas had."""
 
+    def stored_shape(self) -> Shape:
+        """Return the shape that the last migration stored."""
+
     def rows(self, table: str, column: str) -> Iterator[tuple[str, Any]]:
         """Yield the id and one column of every row."""
 
@@ -83,10 +86,12 @@ class MigrationStep:
         table: The table.
         destructive: Whether it loses data.
         creates_table: Whether it creates the table.
+        keeps: Whether it only keeps what a destructive step would drop.
     """
 
     table: Table[Any]
     destructive: ClassVar[bool] = False
+    keeps: ClassVar[bool] = False
     creates_table: ClassVar[bool] = False
 
     @property
@@ -201,6 +206,17 @@ class DropColumn(MigrationStep):
 
     def __str__(self) -> str:
         return f"drop column {self.table.name}.{self.name} and what it holds"
+
+
+@dataclass(frozen=True, slots=True)
+class KeepColumn(MigrationStep):
+    """Keeps a column that the schema no longer has, and lets new rows leave it empty."""
+
+    name: str
+    keeps: ClassVar[bool] = True
+
+    def __str__(self) -> str:
+        return f"keep column {self.table.name}.{self.name} and what it holds"
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ from flask_convex_http.schema.migration_steps import CreateTable as CreateTable
 from flask_convex_http.schema.migration_steps import DropColumn as DropColumn
 from flask_convex_http.schema.migration_steps import DropIndex as DropIndex
 from flask_convex_http.schema.migration_steps import IndexShape as IndexShape
+from flask_convex_http.schema.migration_steps import KeepColumn as KeepColumn
 from flask_convex_http.schema.migration_steps import Migration as Migration
 from flask_convex_http.schema.migration_steps import MigrationStep as MigrationStep
 from flask_convex_http.schema.migration_steps import OrderById as OrderById

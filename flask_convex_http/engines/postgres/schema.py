@@ -34,6 +34,7 @@ from flask_convex_http.schema.migrations import (
     DropColumn,
     DropIndex,
     IndexShape,
+    KeepColumn,
     Migration,
     MigrationStep,
     OrderById,
@@ -140,6 +141,7 @@ class PostgresMigration(PostgresTables):
             AddColumn: self._add_column,
             ChangeColumn: self._change_column,
             DropColumn: self._drop_column,
+            KeepColumn: self._keep_column,
             CreateIndex: self._create_index,
             DropIndex: self._drop_index,
             OrderById: self._order_by_id,
@@ -248,6 +250,9 @@ class PostgresMigration(PostgresTables):
     def _drop_column(self, step: DropColumn) -> None:
         self._keep_foreign_indexes(step, step.name)
         self._run(f'ALTER TABLE "{step.table.name}" DROP COLUMN "{step.name}"')
+
+    def _keep_column(self, step: KeepColumn) -> None:
+        self._run(f'ALTER TABLE "{step.table.name}" ALTER COLUMN "{step.name}" DROP NOT NULL')
 
     def _keep_foreign_indexes(self, step: MigrationStep, column: str) -> None:
         """Refuse a step that drops a column if another program has created an index on it.

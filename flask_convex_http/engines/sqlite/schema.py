@@ -30,6 +30,7 @@ from flask_convex_http.schema.migrations import (
     DropColumn,
     DropIndex,
     IndexShape,
+    KeepColumn,
     MigrationStep,
     OrderById,
     OrderByTime,
@@ -198,6 +199,7 @@ class SQLiteSchema:
             AddColumn: self._add_column,
             ChangeColumn: self._change_column,
             DropColumn: self._drop_column,
+            KeepColumn: self._keep_column,
             CreateIndex: self._create_index,
             DropIndex: self._drop_index,
             OrderById: self._order_by_id,
@@ -308,6 +310,11 @@ class SQLiteSchema:
             self._connection.execute(f'ALTER TABLE "{step.table.name}" DROP COLUMN "{step.name}"')
         except sqlite3.OperationalError as error:  # a foreign index, view or trigger uses it
             raise MigrationRefusedError(f"Could not {step}: {error}") from error
+
+    def _keep_column(self, step: KeepColumn) -> None:
+        columns = self._database.table(step.table.name).columns
+        if any(column.name == step.name and column.notnull for column in columns):
+            self._transform(step.table, not_null={step.name: False})
 
     def _transform(self, table: Table[Any], **changes: Any) -> None:
         """Rebuild a table with other columns, and restore its triggers, which go with the old table."""
