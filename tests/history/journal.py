@@ -35,12 +35,14 @@ class Quiet(Document, table="quiets", history=False):
 
 
 Copy = dict[str, Entry]
+#: The documents that a commit has written, None for those that it has deleted.
+Written = dict[str, Entry | None]
 _TEXTS = ("", "a", "b", "é", "\x00", "\x01", '"', "\ud7ff", "z" * 40)
 _WEIGHTS = (0.0, 1.5, -2.25, 1e300, float("inf"), float("-inf"))
 
 
 class Journal:
-    """Writes random commits, and keeps a copy of all documents after each.
+    """Writes random commits, and knows the documents after them. A commit takes as long with many documents.
 
     Args:
         app: The deployment.
@@ -50,50 +52,79 @@ class Journal:
     def __init__(self, app: Deployment, seed: int) -> None:
         self.app = app
         self.random = random.Random(seed)
+        self.now: Copy = {}
         self.copies: dict[int, Copy] = {0: {}}
         self.count = 0
-
-    @property
-    def now(self) -> Copy:
-        """The documents after the last commit."""
-        return self.copies[max(self.copies)]
+        self._ids: list[str] = []
+        self._places: dict[str, int] = {}
 
     def run(self, commits: int) -> None:
-        """Write commits."""
+        """Write commits, and keep a copy of all documents after each."""
         for _ in range(commits):
             self.commit()
+            self.copies[self.last_commit()] = dict(self.now)
 
     def commit(self) -> None:
-        """Write one commit of some steps, and keep a copy if it has changed anything."""
+        """Write one commit of some steps."""
         steps = self.random.randint(1, 4)
-        copy = self.app.write(lambda db: self._steps(db, dict(self.now), steps))
-        number = self.app.backend.history.feed.last_commit()
-        self.copies[number] = copy
+        self._apply(self.app.write(lambda db: self._steps(db, steps)))
 
-    def _steps(self, db: DatabaseWriter, copy: Copy, steps: int) -> Copy:
+    def last_commit(self) -> int:
+        """Return the number of the last commit that has changed something."""
+        return self.app.backend.history.feed.last_commit()
+
+    def _apply(self, written: Written) -> None:
+        for entry_id, entry in written.items():
+            if entry is None:
+                self._remove(entry_id)
+                continue
+            if entry_id not in self.now:
+                self._places[entry_id] = len(self._ids)
+                self._ids.append(entry_id)
+            self.now[entry_id] = entry
+
+    def _remove(self, entry_id: str) -> None:
+        """Remove a document, whose place in the list goes to the last one."""
+        if self.now.pop(entry_id, None) is None:  # the commit itself has inserted it
+            return
+        place, last = self._places.pop(entry_id), self._ids.pop()
+        if last != entry_id:
+            self._ids[place], self._places[last] = last, place
+
+    def _steps(self, db: DatabaseWriter, steps: int) -> Written:
+        written: Written = {}
         for _ in range(steps):
-            self._step(db, copy)
-        return copy
+            self._step(db, written)
+        return written
 
-    def _step(self, db: DatabaseWriter, copy: Copy) -> None:
+    def _step(self, db: DatabaseWriter, written: Written) -> None:
         kind = self.random.choice(("insert", "insert", "patch", "patch", "patch", "replace", "delete"))
-        if kind == "insert" or not copy:
+        chosen: Any = None if kind == "insert" else self._choose(written)
+        if chosen is None:
             self.count += 1
-            added = db.insert(self._entry())
-            copy[added] = _found(db, added)
-            return
-        chosen: Any = self.random.choice(sorted(copy))
-        if kind == "delete":
+            chosen = db.insert(self._entry())
+        elif kind == "delete":
             db.delete(chosen)
-            del copy[chosen]
+            written[chosen] = None
             return
-        if kind == "replace":
-            db.replace(chosen, Entry(name=copy[chosen].name, **self._fields()))
+        elif kind == "replace":
+            db.replace(chosen, Entry(name=(written.get(chosen) or self.now[chosen]).name, **self._fields()))
         else:
             fields = self._fields()
             names = self.random.sample(sorted(fields), self.random.randint(1, 3))
             db.patch(chosen, **{name: fields[name] for name in names})
-        copy[chosen] = _found(db, chosen)
+        written[chosen] = _found(db, chosen)
+
+    def _choose(self, written: Written) -> str | None:
+        """Return the id of a document, or None if there is none."""
+        alive = len(self.now) - sum(entry is None and entry_id in self.now for entry_id, entry in written.items())
+        added = [entry_id for entry_id, entry in written.items() if entry is not None and entry_id not in self.now]
+        if not alive or self.random.random() * (alive + len(added)) < len(added):
+            return self.random.choice(added) if added else None
+        while True:
+            chosen = self.random.choice(self._ids)
+            if written.get(chosen, self) is not None:
+                return chosen
 
     def _entry(self) -> Entry:
         return Entry(name=f"{self.count}-{self.random.choice(_TEXTS)}", **self._fields())
