@@ -72,6 +72,7 @@ from flask_convex_http.schema.system_tables import DOCUMENTS, AccessToken, ApiKe
 from flask_convex_http.signing import Signing
 from flask_convex_http.storage.blobs import BlobStore, open_blobs
 from flask_convex_http.storage.files import Files, Site, unknown_site
+from flask_convex_http.telemetry import Telemetry
 
 logger = logger_of("database")
 
@@ -97,6 +98,7 @@ class Backend:
 
     Attributes:
         settings: The settings.
+        telemetry: Passes events to logs, metrics and traces.
         location: The location of the database.
         schema: The tables of the application and those of the package.
         functions: The functions by name.
@@ -134,13 +136,14 @@ class Backend:
         clock: Callable[[], float] = system_clock,
     ) -> None:
         self.settings = settings
+        self.telemetry = Telemetry()
         self.schema = schema.extended(DOCUMENTS)
         self.clock = clock = DeploymentClock(None if clock is system_clock else clock)
         self._folder = folder
         self.location = settings.database(folder)
         self.functions = Registry(functions)
         self.functions.bind(self.schema)
-        self.engine: Engine = open_engine(settings, self.schema, folder)
+        self.engine: Engine = open_engine(settings, self.schema, folder, self.telemetry)
         self.blobs: BlobStore = open_blobs(settings, folder)
         self.signing = Signing(self._secret)
         self.files = Files(self.engine, self.schema, self.blobs, self.signing, clock, settings.files_url)
@@ -173,6 +176,7 @@ class Backend:
             _site(settings),
             settings.mutation_timeout,
             Limits.of(settings),
+            telemetry=self.telemetry,
         )
         self.rejections = Rejections(_rejections_folder(settings, folder))
         self.webhooks = Webhooks() if webhooks is None else webhooks
@@ -236,7 +240,7 @@ class Backend:
             return self.runtime.query(function, checked, caller)
         if function.kind == "mutation":
             return self.runtime.mutation(function, checked, caller)
-        return self.runtime.result(function, function.handler(self.runtime.action_ctx(caller), **checked))
+        return self.runtime.call(function, self.runtime.action_ctx(caller), checked, caller)
 
     def migrate(
         self,

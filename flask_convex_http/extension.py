@@ -112,7 +112,7 @@ class ConvexHTTP:
         if self.health is not None:
             checks = HealthChecks(app, backend, background, self.health)
             app.wsgi_app = checks  # type: ignore[method-assign]  # as below
-        app.wsgi_app = Middleware(app, background)  # type: ignore[method-assign]  # as Flask's docs have middleware added
+        app.wsgi_app = Middleware(app, background, backend.telemetry)  # type: ignore[method-assign]  # as Flask's docs have middleware added
         app.register_blueprint(files)
         app.extensions[OPEN_STREAM] = partial(_open_stream, app, backend)
         if self.openapi is not None:

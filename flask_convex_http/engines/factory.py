@@ -9,15 +9,17 @@ from flask_convex_http.engines.base import Engine
 from flask_convex_http.engines.sqlite.engine import SQLiteEngine
 from flask_convex_http.errors import ConfigurationError
 from flask_convex_http.schema.documents import Schema
+from flask_convex_http.telemetry import Telemetry
 
 
-def open_engine(settings: Settings, schema: Schema, folder: Path) -> Engine:
+def open_engine(settings: Settings, schema: Schema, folder: Path, telemetry: Telemetry | None = None) -> Engine:
     """Return the engine that CONVEX_DATABASE_URL names. It connects at its first use.
 
     Args:
         settings: The settings of the deployment.
         schema: The tables that must exist.
         folder: The folder of relative paths.
+        telemetry: Receives an event for each group commit of SQLite.
 
     Raises:
         ConfigurationError: The URL is wrong, or the driver of the database is not installed.
@@ -31,6 +33,7 @@ def open_engine(settings: Settings, schema: Schema, folder: Path) -> Engine:
         durability="off" if location.is_temporary else settings.durability,
         writer_timeout=settings.write_timeout,
         writer_queue=settings.write_queue,
+        telemetry=telemetry,
     )
 
 

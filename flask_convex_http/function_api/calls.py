@@ -237,7 +237,7 @@ class Calls:
             return runtime.query(function, arguments, caller)
         if function.kind == "mutation":
             return runtime.mutation(function, arguments, caller)
-        return runtime.result(function, function.handler(runtime.action_ctx(caller), **arguments))
+        return runtime.call(function, runtime.action_ctx(caller), arguments, caller)
 
     def encoded(self, endpoint: Endpoint, value: Any, form: Form) -> Any:
         """Return the result of a function as JSON.

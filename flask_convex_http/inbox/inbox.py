@@ -26,12 +26,14 @@ from flask_convex_http.errors import (
 from flask_convex_http.ids import Id
 from flask_convex_http.inbox.arrival import Arrival
 from flask_convex_http.inbox.deliveries import Deliveries, State
+from flask_convex_http.inbox.observed import note_outcome, observe_arrival
 from flask_convex_http.inbox.queue import DeliveryQueue
 from flask_convex_http.inbox.registry import DeclinedError, Webhook, Webhooks
 from flask_convex_http.inbox.search import find_deliveries
 from flask_convex_http.log import logger_of
 from flask_convex_http.runtime import Caller, MutationCalls, Runtime
 from flask_convex_http.schema.system_tables import StoredResponse, WebhookAttempt, WebhookDelivery
+from flask_convex_http.telemetry import DeliveryState
 from flask_convex_http.webhooks.base import Provider
 from flask_convex_http.webhooks.events import WebhookEvent
 
@@ -80,6 +82,11 @@ class Inbox:
             Exception: Any exception of the handler. Its effects are rolled back, and the attempt is recorded.
         """
         arrival = Arrival.of(webhook, event, request_id)
+        if self.runtime.telemetry.is_on:
+            return observe_arrival(self.runtime.telemetry, arrival, lambda: self._receive(arrival, caller))
+        return self._receive(arrival, caller)
+
+    def _receive(self, arrival: Arrival, caller: Caller) -> StoredResponse:
         known = self._lookup(arrival)
         if known is not None and not _may_run(known, arrival):
             return _repeat(known, arrival)
@@ -137,6 +144,7 @@ class Inbox:
                 return self._fail(arrival, started, error)
         else:
             if isinstance(result, StoredResponse):
+                note_outcome(_state(arrival, result))
                 _log(logging.INFO, arrival, _outcome(arrival, result))
                 return result
             known = result
@@ -194,6 +202,7 @@ class Inbox:
             ConvexHTTPError: A dead delivery could not be recorded, so the sender must retry.
         """
         webhook, clock = arrival.webhook, self.runtime.clock
+        note_outcome(state, error)
         if state == "dead":
             _log(logging.ERROR, arrival, f"is dead: {error}")
         else:
@@ -260,6 +269,7 @@ def _may_run(known: WebhookDelivery, arrival: Arrival) -> bool:
 def _repeat(known: WebhookDelivery, arrival: Arrival) -> StoredResponse:
     """Return the response to a duplicate, and log it."""
     answer = _repeat_response(known, arrival.webhook)
+    note_outcome("duplicate")
     ran_nothing = f"ran nothing and got {answer.status}"
     if known.event_id != arrival.event_id:  # whoever has seen the content can send one
         _log(logging.INFO, arrival, f"is a copy of {known.event_id} by its signed content, {ran_nothing}")
@@ -276,6 +286,14 @@ def _repeat_response(known: WebhookDelivery, webhook: Webhook) -> StoredResponse
         return known.answer
     is_queued = known.state == "pending" or webhook.mode == "enqueue"
     return accepted_response(webhook.provider) if is_queued else plain_response(webhook.provider)
+
+
+def _state(arrival: Arrival, answer: StoredResponse) -> DeliveryState:
+    if answer is OTHER_CONTENT:
+        return "declined"
+    if not arrival.webhook.handles(arrival.event.type):
+        return "unhandled"
+    return "accepted" if arrival.webhook.mode == "enqueue" else "done"
 
 
 def _outcome(arrival: Arrival, answer: StoredResponse) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import takewhile
 from typing import Any, Literal
 
@@ -21,7 +22,8 @@ from flask_convex_http.errors import DeadLetterError, EngineError, NoRetry, Unav
 from flask_convex_http.functions.function import MutationFunction
 from flask_convex_http.ids import Id
 from flask_convex_http.inbox.arrival import Arrival
-from flask_convex_http.inbox.deliveries import Deliveries, State
+from flask_convex_http.inbox.deliveries import Deliveries
+from flask_convex_http.inbox.observed import note_outcome, observe_attempt
 from flask_convex_http.inbox.registry import DEFAULT_RETRY, Webhook, Webhooks
 from flask_convex_http.log import logger_of
 from flask_convex_http.runtime import MutationCalls, MutationCtx, Runtime, calls_of
@@ -30,6 +32,7 @@ from flask_convex_http.schema.system_tables import ScheduledFunction, StoredResp
 from flask_convex_http.webhooks.events import WebhookEvent
 
 Outcome = Literal["success", "failed", "dead"]
+LastState = Literal["done", "dead", "unhandled"]
 
 logger = logger_of("webhooks")
 
@@ -103,7 +106,16 @@ class DeliveryQueue:
         delivery = self.deliveries.get(calls.transaction, delivery_id)
         if delivery is None or delivery.state != "pending":
             return None
-        webhook, started = self.webhooks.get(delivery.source), self.runtime.clock()
+        webhook, telemetry = self.webhooks.get(delivery.source), self.runtime.telemetry
+        if telemetry.is_on:
+            run = partial(self._process, calls, delivery, webhook)
+            return observe_attempt(telemetry, calls, delivery, webhook, run)
+        return self._process(calls, delivery, webhook)
+
+    def _process(
+        self, calls: MutationCalls, delivery: WebhookDelivery, webhook: Webhook | None
+    ) -> BaseException | None:
+        started = self.runtime.clock()
         if webhook is None and started - delivery.received < _UNKNOWN_FOR:
             self._schedule(calls, delivery.id, started + _LOOK_AGAIN)
             return None
@@ -181,6 +193,7 @@ class DeliveryQueue:
         self, calls: MutationCalls, delivery: WebhookDelivery, webhook: Webhook | None, attempt: WebhookAttempt
     ) -> float | None:
         """Record a failed attempt, and return the milliseconds until the next one, or None if the delivery is dead."""
+        note_outcome("failed", attempt.error)
         retry = DEFAULT_RETRY if webhook is None else webhook.retry
         lately = takewhile(lambda before: before.outcome != "dead", reversed(delivery.attempts))
         count = 1 + sum(before.by == "worker" for before in lately)  # a dead delivery that was retried starts again
@@ -202,7 +215,7 @@ class DeliveryQueue:
         self, calls: MutationCalls, delivery: WebhookDelivery, webhook: Webhook | None, attempt: WebhookAttempt
     ) -> None:
         """End a delivery as done or dead, and schedule the next of its lane."""
-        state: State = "done" if attempt.outcome == "success" else "dead"
+        state: LastState = "done" if attempt.outcome == "success" else "dead"
         if state == "dead":
             logger.error("Webhook %s: delivery %s is dead: %s", delivery.source, delivery.event_id, attempt.error)
         self._finish(calls, delivery, webhook, state, attempt.ended, attempt)
@@ -212,12 +225,13 @@ class DeliveryQueue:
         calls: MutationCalls,
         delivery: WebhookDelivery,
         webhook: Webhook | None,
-        state: State,
+        state: LastState,
         ended: float,
         attempt: WebhookAttempt | None,
     ) -> None:
         """Record the last state of a delivery, and schedule the next of its lane."""
         rows, transaction = self.deliveries, calls.transaction
+        note_outcome(state, None if attempt is None else attempt.error)
         if state != "dead":
             kind = delivery.type or "no type"
             logger.info("Webhook %s: delivery %s (%s) is %s", delivery.source, delivery.event_id, kind, state)

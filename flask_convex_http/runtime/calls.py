@@ -140,7 +140,7 @@ class MutationCalls(QueryCalls):
         """Run a mutation as a part of this transaction, and return its value."""
         found, arguments = self._runtime.resolve(function, "mutation", args, kwargs, self._caller.depth)
         inner = self._inside(self._db, self._caller.deeper(), self.now, self._hooks, self.log)
-        return self.attempt(lambda: self._runtime.result(found, found.handler(inner.ctx(), **arguments)))
+        return self.attempt(lambda: self._runtime.call(found, inner.ctx(), arguments, inner._caller))
 
     def attempt(self, body: Callable[[], T]) -> T:
         """Call a function at a savepoint. If it raises, its writes, hooks and jobs are rolled back."""
@@ -169,7 +169,7 @@ class MutationCalls(QueryCalls):
         self.restart_limit(function.name)
         try:
             with self.transaction.savepoint(), app_context():  # in this order: an error in teardown rolls back too
-                value = self._runtime.result(function, function.handler(inner.ctx(), **arguments))
+                value = self._runtime.call(function, inner.ctx(), arguments, caller)
         except BaseException:
             self._hooks.roll_back(mark)  # its files, which are those of the transaction
             raise
@@ -190,6 +190,10 @@ class MutationCalls(QueryCalls):
             cause = self.log.cause
             cause.delivery, cause.request_id = delivery_id, request_id
             cause.function = function or cause.function
+
+    def after_commit(self, callback: Callable[[], None]) -> None:
+        """Call a function after the commit, for parts of the package itself."""
+        self._hooks.add(callback)
 
     def writes(self) -> RowWrites:
         """Return what writes rows of the application, for parts of the package itself."""
@@ -269,8 +273,8 @@ class ActionCalls:
     def action(self, function: AnyFunction, args: Args, kwargs: Kwargs) -> Any:
         """Run an action, and return its value."""
         found, arguments = self._runtime.resolve(function, "action", args, kwargs, self._caller.depth)
-        ctx = self._runtime.action_ctx(self._caller.deeper())
-        return self._runtime.result(found, found.handler(ctx, **arguments))
+        caller = self._caller.deeper()
+        return self._runtime.call(found, self._runtime.action_ctx(caller), arguments, caller)
 
     def _with_jobs(self, body: Callable[[JobWriter], T], /) -> T:
         return self._runtime.write(lambda calls: body(calls.jobs), self._caller)

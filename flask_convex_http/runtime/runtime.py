@@ -30,12 +30,14 @@ from flask_convex_http.runtime.caller import Caller
 from flask_convex_http.runtime.calls import ActionCalls, MutationCalls, QueryCalls
 from flask_convex_http.runtime.commit_hooks import CommitHooks
 from flask_convex_http.runtime.context import ActionCtx, MutationCtx, QueryCtx
+from flask_convex_http.runtime.observed import ObservedCall, ObservedTransaction
 from flask_convex_http.runtime.time_limit import TimeLimit
 from flask_convex_http.scheduling import Jobs
 from flask_convex_http.schema.documents import Schema
 from flask_convex_http.schema.system_tables import AccessToken, ApiKey
 from flask_convex_http.storage.files import Files, Site, unknown_site
 from flask_convex_http.storage.new_files import UploadNeededError
+from flask_convex_http.telemetry import Telemetry
 
 T = TypeVar("T")
 AnyFunction = Function[Any, Any] | str
@@ -69,6 +71,7 @@ class Runtime:
         limits: The limits of documents, and of what functions read and return.
         times: Assigns the creation times of documents.
         logs: Makes the commit log of each transaction.
+        telemetry: Receives an event for each call and transaction.
     """
 
     schema: Schema
@@ -87,6 +90,7 @@ class Runtime:
     mutation_timeout: float = 30.0
     limits: Limits = LIMITS
     times: CreationTimes = field(default_factory=CreationTimes)
+    telemetry: Telemetry = field(default_factory=Telemetry)
 
     def resolve(
         self, function: AnyFunction, kind: Kind, args: Args, kwargs: Kwargs, depth: int
@@ -139,20 +143,48 @@ class Runtime:
 
     def query(self, function: Function[Any, Any], arguments: Kwargs, caller: Caller) -> Any:
         """Run a query on a new snapshot, and return its value."""
+        if self.telemetry.is_on:
+            with ObservedCall(self.telemetry, function, caller):
+                return self._query(function, arguments, caller)
+        return self._query(function, arguments, caller)
+
+    def _query(self, function: Function[Any, Any], arguments: Kwargs, caller: Caller) -> Any:
         caller.auth.settle()  # it may fetch the keys of an issuer, which no snapshot should wait for
         if function.takes_values:
-            return self.engine.read(lambda snapshot: self.query_in(snapshot, self.clock(), function, arguments, caller))
+            return self.engine.read(
+                lambda snapshot: self._query_in(snapshot, self.clock(), function, arguments, caller)
+            )
         fresh = fresh_arguments(arguments)
-        return self.engine.read(lambda snapshot: self.query_in(snapshot, self.clock(), function, next(fresh), caller))
+        return self.engine.read(lambda snapshot: self._query_in(snapshot, self.clock(), function, next(fresh), caller))
 
     def query_in(
         self, snapshot: Snapshot, now: float, function: Function[Any, Any], arguments: Kwargs, caller: Caller
     ) -> Any:
         """Run a query on an open snapshot, and return its value."""
+        if self.telemetry.is_on:
+            with ObservedCall(self.telemetry, function, caller):
+                return self._query_in(snapshot, now, function, arguments, caller)
+        return self._query_in(snapshot, now, function, arguments, caller)
+
+    def _query_in(
+        self, snapshot: Snapshot, now: float, function: Function[Any, Any], arguments: Kwargs, caller: Caller
+    ) -> Any:
         calls = QueryCalls(self, snapshot, now, caller)
         ctx = QueryCtx(
             DatabaseReader(snapshot, self.schema, (self.cursors, function.name), self.limits), caller.auth, now, calls
         )
+        return self.result(function, function.handler(ctx, **arguments))
+
+    def call(self, function: Function[Any, Any], ctx: QueryCtx | ActionCtx, arguments: Kwargs, caller: Caller) -> Any:
+        """Run a function with a ctx that is open, and return its validated value.
+
+        Raises:
+            ReturnsValidationError: The value does not match the annotation.
+            FunctionLimitError: The value is too large.
+        """
+        if self.telemetry.is_on:
+            with ObservedCall(self.telemetry, function, caller):
+                return self.result(function, function.handler(ctx, **arguments))
         return self.result(function, function.handler(ctx, **arguments))
 
     def result(self, function: Function[Any, Any], value: Any) -> Any:
@@ -170,6 +202,12 @@ class Runtime:
 
     def mutation(self, function: Function[Any, Any], arguments: Kwargs, caller: Caller) -> Any:
         """Run a mutation in a new transaction, and return its value after the commit."""
+        if self.telemetry.is_on:
+            with ObservedCall(self.telemetry, function, caller):
+                return self._mutation(function, arguments, caller)
+        return self._mutation(function, arguments, caller)
+
+    def _mutation(self, function: Function[Any, Any], arguments: Kwargs, caller: Caller) -> Any:
         caller.auth.settle()  # it may fetch the keys of an issuer, which no transaction should wait for
         fresh = itertools.repeat(arguments) if function.takes_values else fresh_arguments(arguments)
         return self.write(
@@ -236,6 +274,14 @@ class Runtime:
             OverloadedError: The writer was busy for too long.
             MutationTimeoutError: The body ran for too long.
         """
+        if self.telemetry.is_on:
+            with ObservedTransaction(self.telemetry, name or label, caller.request_id) as observed:
+                return self._write(observed.counted(body), caller, timeout, name, label)
+        return self._write(body, caller, timeout, name, label)
+
+    def _write(
+        self, body: Callable[[MutationCalls], T], caller: Caller, timeout: float | None, name: str | None, label: str
+    ) -> T:
         if not self.logs.is_ready:
             self.logs.prepare(self.engine, self.clock())
         hooks = CommitHooks()

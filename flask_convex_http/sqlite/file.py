@@ -20,6 +20,7 @@ from flask_convex_http.sqlite.open_files import OpenFiles, identity
 from flask_convex_http.sqlite.rights import create_private
 from flask_convex_http.sqlite.shared_lock import SharedLock
 from flask_convex_http.sqlite.writer import Writer
+from flask_convex_http.telemetry import Telemetry
 
 logger = logger_of("database")
 
@@ -46,6 +47,7 @@ class SQLiteFile:
         can_shrink: Whether a new file can give the space of deleted rows back in steps (incremental vacuum).
         timeout: Seconds for which a write waits for the writer.
         depth: The largest number of waiting writes of a process.
+        telemetry: Receives an event for each group commit; None for no events.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class SQLiteFile:
         can_shrink: bool = False,
         timeout: float = WRITE_TIMEOUT,
         depth: int = WRITE_QUEUE,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self.path = path
         self.connections = Connections(self._connect, partial(SharedLock, path, can_shrink=can_shrink), self._replaced)
@@ -67,6 +70,7 @@ class SQLiteFile:
         self._can_shrink = can_shrink
         self._timeout = timeout
         self._depth = depth
+        self._telemetry = telemetry or Telemetry()
         self._writer = self._new_writer()
         self._has_reported = False
         _ALL.add(self)
@@ -118,7 +122,14 @@ class SQLiteFile:
         self._writer.close()
 
     def _new_writer(self) -> Writer:
-        return Writer(self.path, self.connections, self.translate, timeout=self._timeout, depth=self._depth)
+        return Writer(
+            self.path,
+            self.connections,
+            self.translate,
+            timeout=self._timeout,
+            depth=self._depth,
+            telemetry=self._telemetry,
+        )
 
     def start_in_child(self) -> None:
         """Start without connections and without a writer thread in a child of fork()."""

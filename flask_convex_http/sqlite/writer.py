@@ -29,6 +29,7 @@ from flask_convex_http.sqlite.connections import Connections, sqlite3, this_proc
 from flask_convex_http.sqlite.group_members import GroupMembers, check_transaction
 from flask_convex_http.sqlite.process_lock import ProcessLock
 from flask_convex_http.sqlite.waiting_writes import WaitingWrite, Work, answer, refuse
+from flask_convex_http.telemetry import GroupCommitted, Telemetry
 
 logger = logger_of("database")
 
@@ -51,6 +52,7 @@ class Writer:
         translate: Returns the package's error for an error of the driver.
         timeout: Seconds for which a write waits to start.
         depth: The largest number of waiting writes.
+        telemetry: Receives an event for each group commit.
     """
 
     def __init__(
@@ -61,12 +63,14 @@ class Writer:
         *,
         timeout: float,
         depth: int,
+        telemetry: Telemetry,
     ) -> None:
         self.pid = this_process()
         self._connections = connections
         self._translate = translate
         self._timeout = timeout
         self._depth = depth
+        self._telemetry = telemetry
         self._lock = ProcessLock(path)
         self._checkpoints = Checkpoints(path)
         self._mutex = threading.Lock()
@@ -283,7 +287,7 @@ class Writer:
             del batch[:-1]
             return
         began = time.monotonic()
-        self._commit(connection)
+        self._commit(connection, len(batch))
         self._commit_seconds = time.monotonic() - began
 
     def _run_group(self, connection: Any, batch: list[WaitingWrite]) -> None:
@@ -331,12 +335,15 @@ class Writer:
         except sqlite3.Error as error:
             raise self._translate(error) from error
 
-    def _commit(self, connection: Any) -> None:
+    def _commit(self, connection: Any, size: int = 1) -> None:
+        began = time.perf_counter() if self._telemetry.is_on else 0.0
         try:
             self._execute("COMMIT", connection)
         except BaseException:
             self._roll_back(connection)
             raise
+        if self._telemetry.is_on:
+            self._telemetry.publish(GroupCommitted(size, time.perf_counter() - began))
 
     def _roll_back(self, connection: Any) -> None:
         if self.pid == this_process() and connection.in_transaction:

@@ -169,7 +169,7 @@ class Execution:
                 function = endpoint.function
 
                 def handle(ctx: MutationCtx) -> StoredResponse:
-                    value = self._runtime.result(function, function.handler(ctx, **next(fresh)))
+                    value = self._runtime.call(function, ctx, next(fresh), caller)
                     return StoredResponse(200, (), _encode(self._calls.encoded(endpoint, value, "encoded")))
 
                 keyed = self._keyed(session, request, call, identity, request_id)
@@ -183,8 +183,8 @@ class Execution:
         with self.context():
             try:
                 endpoint, arguments = self._calls.resolve(parsed, identity.client)
-                ctx = self._runtime.action_ctx(self._caller(identity))
-                value = self._runtime.result(endpoint.function, endpoint.function.handler(ctx, **arguments))
+                caller = self._caller(identity)
+                value = self._runtime.call(endpoint.function, self._runtime.action_ctx(caller), arguments, caller)
                 return Finished(_encode(self._calls.encoded(endpoint, value, "encoded")))
             except Exception as error:
                 return self._failed(parsed, error, request_id)

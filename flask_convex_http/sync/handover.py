@@ -14,6 +14,8 @@ import ssl
 from collections.abc import Callable
 from typing import Any
 
+from flask_convex_http.web.observed import note_handover
+
 Environ = dict[str, Any]
 
 #: For each server: the key of the socket in the environ, and the exception that ends a request without a response.
@@ -53,6 +55,7 @@ def take_socket(environ: Environ) -> tuple[socket.socket, BaseException]:
     except BaseException:
         taken.close()
         raise
+    note_handover(environ)
     taken.setblocking(False)
     taken.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)  # the gunicorn worker may have set another
     return taken, _SERVERS[key]()

@@ -16,7 +16,9 @@ from urllib.parse import quote_from_bytes
 from flask import Flask
 
 from flask_convex_http.log import show_unless_configured
+from flask_convex_http.telemetry import Telemetry
 from flask_convex_http.web.matching import cors_headers_of_405, preflight_headers
+from flask_convex_http.web.observed import observe
 from flask_convex_http.web.request_ids import HEADER, id_of
 from flask_convex_http.web.requests import ChunkedStream
 from flask_convex_http.worker import BackgroundWorker
@@ -32,11 +34,13 @@ class Middleware:
     Args:
         app: The Flask app.
         background: The worker to start with the first request.
+        telemetry: Receives an event for each request.
     """
 
-    def __init__(self, app: Flask, background: BackgroundWorker) -> None:
+    def __init__(self, app: Flask, background: BackgroundWorker, telemetry: Telemetry) -> None:
         self._app = app
         self._background = background
+        self._telemetry = telemetry
         self._wsgi_app = app.wsgi_app
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -45,6 +49,11 @@ class Middleware:
             if not self._app.testing:
                 show_unless_configured()  # by now the application has configured logging, if it ever does
             self._background.ensure()
+        if self._telemetry.is_on:
+            return observe(self._telemetry, self._handle, environ, start_response)
+        return self._handle(environ, start_response)
+
+    def _handle(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         identity = id_of(environ)
         query = environ.get("QUERY_STRING", "")
         if not query.isascii():  # Werkzeug fails on bytes that are not UTF-8 unless they are escaped

@@ -30,6 +30,7 @@ from flask_convex_http.log import logger_of
 from flask_convex_http.web.challenges import BEARER, WEBHOOK_SIGNATURE
 from flask_convex_http.web.descriptors import out_of_descriptors
 from flask_convex_http.web.file_responses import with_ranges
+from flask_convex_http.web.observed import note_error
 from flask_convex_http.web.request_ids import request_id
 from flask_convex_http.web.state import raises_unexpected
 
@@ -164,6 +165,7 @@ def public_error(error: ConvexHTTPError, *, is_logged: bool = True) -> Response:
         error: The error.
         is_logged: Whether to log it. Errors that anyone can cause in any number are bounded by the caller.
     """
+    note_error(request.environ, error)
     if is_logged:
         _log_public(error)
     message = str(error) if error.client_message is None or _is_shown(error) else error.client_message
@@ -295,6 +297,7 @@ def _internal_error(error: Exception) -> ResponseReturnValue:
         raise error
     got_request_exception.send(app, exception=error)
     identity = request_id(request)
+    note_error(request.environ, error)
     logger.error("%s %r failed [request %s]", request.method, request.path, identity, exc_info=error)
     own = _handler_of_500()
     if own is not None:

@@ -35,6 +35,7 @@ from flask_convex_http.inbox.tenants import webhook_of_tenant
 from flask_convex_http.log import logger_of
 from flask_convex_http.runtime import Caller, MutationCtx
 from flask_convex_http.schema.system_tables import StoredResponse
+from flask_convex_http.telemetry import DeliveryRejected
 from flask_convex_http.web.event_handlers import EventHandler, EventHandlers
 from flask_convex_http.web.handshakes import handshake_response
 from flask_convex_http.web.matching import path_of, variables_of
@@ -282,6 +283,9 @@ def _record(backend: Backend, webhook: Webhook, request: Request, body: bytes, e
         Whether it was recorded.
     """
     reason = _reason(error)
+    if backend.telemetry.is_on:
+        provider = webhook.provider.name
+        backend.telemetry.publish(DeliveryRejected(webhook.source, provider, reason, request_id(request)))
     others = backend.rejections.admit(webhook.source, reason)
     if others is None:
         return False

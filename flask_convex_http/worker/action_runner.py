@@ -27,6 +27,7 @@ from flask_convex_http.scheduling.jobs import count_attempts
 from flask_convex_http.schema.system_tables import ScheduledFunction
 from flask_convex_http.worker.final_failures import fail_action
 from flask_convex_http.worker.lost_actions import end_interrupted_attempt, retry_of
+from flask_convex_http.worker.observed import observed, publish
 from flask_convex_http.worker.resolve import record, resolve
 from flask_convex_http.worker.results import AttemptResult, is_final, last_attempt, log_failure, log_success
 
@@ -155,14 +156,19 @@ class ActionRunner:
         return result
 
     def _call(self, job: ScheduledFunction, function: Function[Any, Any]) -> AttemptResult:
+        if self._backend.telemetry.is_on:
+            return observed(self._backend, job, lambda: self._attempt(job, function))
+        return self._attempt(job, function)
+
+    def _attempt(self, job: ScheduledFunction, function: Function[Any, Any]) -> AttemptResult:
         caller = self._backend.caller()
         try:
             number, last = len(job.attempts), last_attempt(job, retry_of(function))
             caller = Caller(caller.auth, caller.site, 1, RunningJob(job.id, job.id, number, last, self._cron_of(job)))
             arguments = function.check_arguments((), job.args, json=True)
             with self._app_context():
-                value = function.handler(self._backend.runtime.action_ctx(caller), **arguments)
-                return AttemptResult(job, self._backend.runtime.result(function, value))
+                ctx = self._backend.runtime.action_ctx(caller)
+                return AttemptResult(job, self._backend.runtime.call(function, ctx, arguments, caller))
         except BaseException as error:
             log_failure(job, error, retry_of(function))
             return AttemptResult(job, error=error)
@@ -192,6 +198,7 @@ class ActionRunner:
             logger.warning("The scheduled action %s (%s) ended after its lease had expired", job.name, job.id)
         elif result.error is None:
             log_success(job)
+        publish(self._backend.telemetry, [result], retry_of(function))
         return True
 
     def _end(self, calls: MutationCalls, result: AttemptResult, function: Function[Any, Any], *, as_job: bool) -> bool:

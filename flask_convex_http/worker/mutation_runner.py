@@ -24,6 +24,7 @@ from flask_convex_http.runtime.caller import RunningJob
 from flask_convex_http.scheduling import JobControl
 from flask_convex_http.schema.system_tables import ScheduledFunction
 from flask_convex_http.worker.lost_mutations import LostMutations, is_open
+from flask_convex_http.worker.observed import observed, publish
 from flask_convex_http.worker.rejected_jobs import RejectedJobs
 from flask_convex_http.worker.resolve import record, resolve
 from flask_convex_http.worker.results import AttemptResult, log_failure, log_successes
@@ -118,6 +119,7 @@ class MutationRunner:
             raise
         self._rejected.remove([result.job.id for result in batch.results])
         log_successes([result.job for result in batch.results if result.was_run and result.error is None])
+        publish(self._backend.telemetry, batch.results)
 
     def _fail_late(self, batch: _Batch, job: ScheduledFunction, error: MutationTimeoutError) -> None:
         """Fail a job that ran for too long. The transaction it ran in is rolled back."""
@@ -223,6 +225,11 @@ class MutationRunner:
             function.on_failure(calls.ctx(), job.args, error)
 
     def _call(self, job: ScheduledFunction, function: Function[Any, Any], calls: MutationCalls) -> AttemptResult:
+        if self._backend.telemetry.is_on:
+            return observed(self._backend, job, lambda: self._attempt(job, function, calls))
+        return self._attempt(job, function, calls)
+
+    def _attempt(self, job: ScheduledFunction, function: Function[Any, Any], calls: MutationCalls) -> AttemptResult:
         try:
             arguments = function.check_arguments((), job.args, json=True)
             cron = None if calls.log is None else self._backend.ticks.cron_of(calls.transaction, job)

@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from flask_convex_http.error_texts import text_of
 from flask_convex_http.errors import MutationTimeoutError, NoRetry
@@ -14,11 +14,20 @@ from flask_convex_http.log import logger_of
 from flask_convex_http.retry import Retry
 from flask_convex_http.scheduling.jobs import count_attempts
 from flask_convex_http.schema.system_tables import ScheduledFunction
+from flask_convex_http.telemetry import Scope
 
 logger = logger_of("jobs")
 
 #: Jobs of one batch that have a line each.
 _MOST_LINES = 5
+
+
+class Run(NamedTuple):
+    """An observed run of a job's function: its scope, its duration and how late it started, both in seconds."""
+
+    scope: Scope
+    seconds: float
+    lag: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +39,14 @@ class AttemptResult:
         value: The value that the function returned.
         error: The exception that the function raised, or None.
         was_run: Whether the function was called; False for a job that could not run in this process.
+        run: Its times, if they are observed.
     """
 
     job: ScheduledFunction
     value: Any = None
     error: BaseException | None = None
     was_run: bool = True
+    run: Run | None = None
 
 
 def log_success(job: ScheduledFunction) -> None:

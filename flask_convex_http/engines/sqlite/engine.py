@@ -31,6 +31,7 @@ from flask_convex_http.sqlite.key_locks import KeyLocks
 from flask_convex_http.sqlite.mailbox import Mailbox
 from flask_convex_http.sqlite.start_marker import StartMarker
 from flask_convex_http.sqlite.wakeups import PipeListener, notify
+from flask_convex_http.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from flask_convex_http.sqlite.backups import SQLiteBackups
@@ -50,6 +51,7 @@ class SQLiteEngine:
             last checkpoint. "off": for tests.
         writer_timeout: Seconds that a mutation waits for its turn, in this process and then among processes.
         writer_queue: Maximum number of mutations of this process that wait.
+        telemetry: Receives an event for each group commit.
 
     Attributes:
         path: The database file.
@@ -67,6 +69,7 @@ class SQLiteEngine:
         durability: str = "full",
         writer_timeout: float = WRITE_TIMEOUT,
         writer_queue: int = WRITE_QUEUE,
+        telemetry: Telemetry | None = None,
     ) -> None:
         folder = tempfile.mkdtemp(prefix="convex-") if path is None else None
         self.path = Path(folder, "convex.db") if folder else Path(path or "")
@@ -81,6 +84,7 @@ class SQLiteEngine:
             synchronous=_SYNCHRONOUS[durability],
             timeout=writer_timeout,
             depth=writer_queue,
+            telemetry=telemetry,
         )
         self._connections = self._file.connections
         self._translate = self._file.translate

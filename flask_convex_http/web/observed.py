@@ -1,0 +1,75 @@
+"""Publish requests, while telemetry is on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from flask_convex_http.telemetry import RequestFinished, Telemetry
+from flask_convex_http.web.request_ids import id_of
+
+Environ = dict[str, Any]
+WsgiApp = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
+
+#: The exception that the response of a request stands for. The key is there while the request is observed.
+_ERROR_KEY = "flask_convex_http.error"
+#: The rule of a request's route.
+ROUTE_KEY = "flask_convex_http.route"
+#: Is there when the connection has left the server.
+_HANDED_OVER_KEY = "flask_convex_http.handed_over"
+#: Where Flask's request is until the request context ends.
+_REQUEST_KEY = "werkzeug.request"
+_METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
+
+
+def observe(
+    telemetry: Telemetry, app: WsgiApp, environ: Environ, start_response: Callable[..., Any]
+) -> Iterable[bytes]:
+    """Pass a request to a WSGI application, and publish its end."""
+    scope = telemetry.enter("request", _method(environ), id_of(environ), carrier=environ)
+    status, error = 0, None
+    environ[_ERROR_KEY] = None
+
+    def start(line: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+        nonlocal status
+        status = int(line[:3])
+        _note_route(environ)
+        return start_response(line, headers, *more)
+
+    try:
+        return app(environ, start)
+    except BaseException as raised:
+        error = raised
+        raise
+    finally:
+        seconds = telemetry.leave(scope)
+        if _HANDED_OVER_KEY in environ:
+            status, error = 101, None
+        noted = environ.pop(_ERROR_KEY)
+        error = noted if error is None else error
+        status = status or (200 if error is None else 500)
+        telemetry.publish(RequestFinished(scope, scope.name, environ.get(ROUTE_KEY), status, seconds, error))
+        error = noted = None  # its traceback has this frame
+
+
+def note_error(environ: Environ, error: BaseException) -> None:
+    """Note the exception that the response of a request stands for, if the request is observed."""
+    if _ERROR_KEY in environ:
+        environ[_ERROR_KEY] = error
+
+
+def note_handover(environ: Environ) -> None:
+    """Note that the connection of a request has left the server, which then gets an exception and no response."""
+    environ[_HANDED_OVER_KEY] = True
+    _note_route(environ)
+
+
+def _method(environ: Environ) -> str:
+    method: str = environ["REQUEST_METHOD"]
+    return method if method in _METHODS else "_OTHER"
+
+
+def _note_route(environ: Environ) -> None:
+    rule = getattr(environ.get(_REQUEST_KEY), "url_rule", None)
+    if rule is not None:
+        environ[ROUTE_KEY] = str(rule.rule)
