@@ -49,6 +49,8 @@ class ConvexHTTP:
         openapi: Whether to serve an OpenAPI document at `/openapi.json` and its page at `/docs`, or an `OpenAPI` with a
             title and other paths.
         function_api: Whether Convex's clients may call the functions at `/api/`, or a `FunctionApi` with options.
+        dashboard: Whether to serve the dashboard at `/_convex`, for whom `flask convex dashboard` prints a link and for
+            owners of admin keys.
         clock: Returns the current time in milliseconds since the epoch. Tests pass a `Clock`, here, to `init_app`, or
             to `testing.use_clock`.
     """
@@ -64,6 +66,7 @@ class ConvexHTTP:
         health: bool | Health = False,
         openapi: bool | OpenAPI = False,
         function_api: bool | FunctionApi = False,
+        dashboard: bool = False,
         clock: Callable[[], float] = system_clock,
     ) -> None:
         self.schema = _checked_schema(schema)
@@ -73,6 +76,7 @@ class ConvexHTTP:
         self.health = checked_options("health", health, Health, 'Health(live="/healthz", ready="/readyz")')
         self.openapi = checked_options("openapi", openapi, OpenAPI, 'OpenAPI(title="Shop", version="1")')
         self.function_api = checked_options("function_api", function_api, FunctionApi, 'FunctionApi(prefix="/convex")')
+        self.dashboard = _checked_dashboard(dashboard)
         self.clock = clock
         if app is not None:
             self.init_app(app)
@@ -123,6 +127,10 @@ class ConvexHTTP:
             from flask_convex_http.function_api.serving import serve as serve_functions
 
             serve_functions(app, backend, self.function_api)
+        if self.dashboard:
+            from flask_convex_http.dashboard.serving import serve as serve_dashboard
+
+            serve_dashboard(app, backend)
         encode_documents(app)
         app.cli.add_command(convex_commands)
 
@@ -202,6 +210,12 @@ def _checked_schema(schema: Any) -> Schema:
     if not isinstance(schema, Schema):
         raise RegistrationError(f"schema= takes a Schema, such as Schema(Item), not {schema!r}")
     return schema
+
+
+def _checked_dashboard(dashboard: Any) -> bool:
+    if not isinstance(dashboard, bool):
+        raise RegistrationError(f"dashboard={dashboard!r} must be True or False")
+    return dashboard
 
 
 def _listed(functions: Any) -> Functions:

@@ -18,8 +18,8 @@ from flask_convex_http.error_texts import LONGEST_TEXT, escape, text_of
 
 NAME = "flask_convex_http"
 #: The parts of the package that have a logger of their own, such as `flask_convex_http.jobs`.
-Part = Literal["database", "jobs", "live", "webhooks"]
-PARTS: tuple[Part, ...] = ("database", "jobs", "live", "webhooks")
+Part = Literal["database", "jobs", "live", "webhooks", "dashboard"]
+PARTS: tuple[Part, ...] = ("database", "jobs", "live", "webhooks", "dashboard")
 
 #: The format of lines where the application has configured nothing. The process tells the workers of a server apart.
 _FORMAT = "%(asctime)s [%(process)d] %(levelname)s %(name)s: %(message)s"

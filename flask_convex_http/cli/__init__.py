@@ -20,6 +20,7 @@ from flask_convex_http.cli.check import check
 from flask_convex_http.cli.codegen import codegen
 from flask_convex_http.cli.credentials import keys, tokens
 from flask_convex_http.cli.crons import crons
+from flask_convex_http.cli.dashboard import dashboard
 from flask_convex_http.cli.database import data, migrate
 from flask_convex_http.cli.files import files
 from flask_convex_http.cli.functions import functions, routes, run
@@ -63,6 +64,6 @@ for command in (
     *(keys, tokens, admin_key, files),
     *(scheduled, crons, worker, webhooks),
     *(log, why, undo, erase),
-    *(idempotency, openapi, codegen),
+    *(idempotency, openapi, codegen, dashboard),
 ):
     convex_commands.add_command(command)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import click
+import msgspec
 from flask.cli import with_appcontext
 
 from flask_convex_http.cli.output import json_option, moment, note, print_json, print_table
@@ -11,12 +12,13 @@ from flask_convex_http.web.state import current_backend
 
 @click.command("admin-key")
 @click.option("--name", default="", help="A name for people, such as its owner's.")
+@click.option("--read-only", is_flag=True, help="Create a key that opens the dashboard for reading, and nothing else.")
 @click.option("--list", "is_list", is_flag=True, help="List the keys instead, without the keys themselves.")
 @click.option("--revoke", "revoked", metavar="START", help="Revoke the key that begins like this instead.")
 @click.option("--revoke-all", is_flag=True, help="Revoke every key instead.")
 @json_option
 @with_appcontext
-def admin_key(name: str, is_list: bool, revoked: str | None, revoke_all: bool, as_json: bool) -> None:
+def admin_key(name: str, read_only: bool, is_list: bool, revoked: str | None, revoke_all: bool, as_json: bool) -> None:
     """Create an admin key and print it once.
 
     Who has an admin key may call every function of this app, internal ones included, and act as any user. Only a hash
@@ -37,13 +39,13 @@ def admin_key(name: str, is_list: bool, revoked: str | None, revoke_all: bool, a
     elif revoke_all or revoked is not None:
         _revoke(None if revoke_all else revoked, as_json)
     else:
-        _create(name.strip(), as_json)
+        _create(name.strip(), read_only, as_json)
 
 
-def _create(name: str, as_json: bool) -> None:
-    key, stored = current_backend().admin_keys.create(name)
+def _create(name: str, read_only: bool, as_json: bool) -> None:
+    key, stored = current_backend().admin_keys.create(name, read_only=read_only)
     if as_json:
-        print_json({"key": key, "hint": stored.hint, "name": stored.name, "created": stored.created})
+        print_json({"key": key, **msgspec.structs.asdict(stored)})
         return
     note("This key is shown only once:")
     click.echo(key)
@@ -56,7 +58,8 @@ def _list(as_json: bool) -> None:
     elif not stored:
         note("There are no admin keys; `flask convex admin-key` creates one.")
     else:
-        print_table(("START", "NAME", "CREATED"), [(key.hint, key.name, moment(key.created)) for key in stored])
+        rows = [(key.hint, key.name, moment(key.created), "read-only" if key.read_only else "full") for key in stored]
+        print_table(("START", "NAME", "CREATED", "ROLE"), rows)
 
 
 def _revoke(hint: str | None, as_json: bool) -> None:

@@ -33,11 +33,13 @@ class AdminKey(msgspec.Struct, frozen=True, kw_only=True):
         hint: The first characters of the key, by which it is revoked.
         name: A name for people.
         created: The time it was created, in milliseconds since the epoch.
+        read_only: Whether it opens the dashboard for reading, and nothing else.
     """
 
     hint: str
     name: str
     created: float
+    read_only: bool = False
 
 
 class AdminKeys:
@@ -56,26 +58,41 @@ class AdminKeys:
         self._signing = signing
         self._clock = clock
 
-    def create(self, name: str = "") -> tuple[str, AdminKey]:
+    def create(self, name: str = "", *, read_only: bool = False) -> tuple[str, AdminKey]:
         """Create a key.
 
         Args:
             name: A name for people.
+            read_only: Whether it opens the dashboard for reading, and nothing else.
 
         Returns:
             The key, which cannot be read again, and its description.
         """
         key = make_credential(PREFIX)
-        made = AdminKey(hint=key[:_HINT], name=name, created=self._clock())
+        made = AdminKey(hint=key[:_HINT], name=name, created=self._clock(), read_only=read_only)
         row = Setting(key=self._row_key(key), value=msgspec.json.encode(made).decode())
         self._engine.write(lambda write: insert(write, self._table, row, CreationTimes(made.created)))
         return key, made
 
     def is_valid(self, key: str) -> bool:
-        """Return whether a text is a key that was not revoked. Most other texts are rejected without the database."""
+        """Return whether a text is a key that was not revoked, and that may call functions."""
+        found = self.find(key)
+        return found is not None and not found.read_only
+
+    def find(self, key: str) -> AdminKey | None:
+        """Return the key with a text, or None. Most other texts are rejected without the database."""
         if not key.isascii() or not is_credential(PREFIX, key):
-            return False
-        return self._engine.lookup(self._table, {"key": self._row_key(key)}) is not None
+            return None
+        row = self._engine.lookup(self._table, {"key": self._row_key(key)})
+        return None if row is None else msgspec.json.decode(self._table.read(row).value, type=AdminKey)
+
+    def fingerprint(self, key: str) -> str:
+        """Return the keyed hash of a key, by which `knows` recognises it."""
+        return self._signing.digest(_PURPOSE, key)
+
+    def knows(self, fingerprint: str) -> bool:
+        """Return whether the key with a fingerprint was not revoked."""
+        return self._engine.lookup(self._table, {"key": _ROW + fingerprint}) is not None
 
     def all(self) -> list[AdminKey]:
         """Return the keys that were not revoked, oldest first."""
@@ -112,4 +129,4 @@ class AdminKeys:
         return start.with_index("by_key", key=between(_ROW, f"{_ROW}~")).collect()
 
     def _row_key(self, key: str) -> str:
-        return _ROW + self._signing.digest(_PURPOSE, key)
+        return _ROW + self.fingerprint(key)

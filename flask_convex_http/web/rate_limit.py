@@ -134,11 +134,11 @@ def _caller(ctx: ActionCtx | MutationCtx) -> str:
     identity = ctx.auth.checked
     if identity is not None:
         return f"identity:{identity.token_identifier}"
-    return f"address:{_network(request.remote_addr or '')}"
+    return f"address:{client_network(request.remote_addr or '')}"
 
 
-def _network(address: str) -> str:
-    """Return the address, or the network of an IPv6 address."""
+def client_network(address: str) -> str:
+    """Return the address of a client, or the network of an IPv6 address, which has 2**64 of them."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

@@ -1,0 +1,6 @@
+"""The pages of the dashboard, in the order of the navigation."""
+
+from flask_convex_http.dashboard.page import Page
+from flask_convex_http.dashboard.pages import overview
+
+PAGES: tuple[Page, ...] = (overview.page,)
