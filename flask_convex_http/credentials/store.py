@@ -266,6 +266,12 @@ class Credentials(Generic[C]):
     def _insert(self, transaction: Transaction, document: C, times: CreationTimes) -> C:
         return self.get_in(transaction, insert(transaction, self._table, document, times))
 
+    def find(self, document_id: str) -> C | None:
+        """Return the stored document with an id, or None."""
+        with self._engine.snapshot() as snapshot:
+            row = snapshot.get(self._table, document_id)
+        return None if row is None else self._table.read(row)
+
     def get_in(self, snapshot: Snapshot, document_id: str) -> C:
         """Return the stored document with an id.
 

@@ -19,6 +19,17 @@ function openDialogs(event) {
   else dialog.close();
 }
 
+// A button with `data-copy` copies the field with that id.
+function copyField(event) {
+  const button = event.target.closest("[data-copy]");
+  if (!button) return;
+  const field = document.getElementById(button.dataset.copy);
+  field.select();
+  if (navigator.clipboard) navigator.clipboard.writeText(field.value);
+  else document.execCommand("copy"); // without https
+  button.textContent = "Copied";
+}
+
 // Elements with `data-live` (seconds) are loaded again while somebody can see them and does not use them.
 function keepLive() {
   let second = 0;
@@ -45,5 +56,6 @@ function useLink() {
 showTimes(document);
 document.addEventListener("htmx:after:swap", () => showTimes(document));
 document.addEventListener("click", openDialogs);
+document.addEventListener("click", copyField);
 keepLive();
 useLink();
