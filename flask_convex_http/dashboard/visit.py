@@ -17,7 +17,7 @@ from flask_convex_http.dashboard.assets import content_of
 from flask_convex_http.dashboard.guards import CSRF_FIELD, CSRF_HEADER, csrf_token
 from flask_convex_http.dashboard.page import Page
 from flask_convex_http.dashboard.rendering import environment
-from flask_convex_http.runtime import ActionCtx
+from flask_convex_http.runtime import ActionCtx, Caller
 from flask_convex_http.web.request_ids import request_id
 from flask_convex_http.web.state import site_of
 
@@ -85,6 +85,11 @@ class Visit:
         identity = self.session.identity if self.session else None
         return self.backend.ctx(identity, site=lambda: site_of(self.request), request_id=self.request_id)
 
+    def caller(self) -> Caller:
+        """Return the operator as the caller of what is no function, such as an undo."""
+        identity = self.session.identity if self.session else None
+        return self.backend.caller(identity, lambda: site_of(self.request), self.request_id)
+
     # --- what the request says ---------------------------------------------------------------------------------------
 
     def text(self, name: str, default: str = "") -> str:
@@ -111,7 +116,7 @@ class Visit:
         text = self.text(name)
         if not text:
             return default
-        if not text.isascii() or not text.isdecimal() or len(text) > 9 or not 1 <= int(text) <= most:
+        if not text.isascii() or not text.isdecimal() or len(text) > 15 or not 1 <= int(text) <= most:
             raise BadRequest(f"{name}={text[:100]!r} must be a number from 1 to {most}")
         return int(text)
 

@@ -10,6 +10,7 @@ from typing import Any
 from flask_convex_http.engines import Engine, Transaction
 from flask_convex_http.errors import ArgumentRangeError
 from flask_convex_http.history.feed import CommitFeed, only, with_changes
+from flask_convex_http.history.listing import CommitPage, list_commits
 from flask_convex_http.history.purge import erase, purge
 from flask_convex_http.history.reader import HistoryReader
 from flask_convex_http.history.revisions import revisions
@@ -53,13 +54,28 @@ class History:
             reader = HistoryReader(snapshot, self._schema)
             found: list[Commit] = []
             for commit in reader.all_commits():
-                if cause is not None and not has_cause(commit, cause):
+                if cause is not None and not commit.has_cause(cause):
                     continue
                 [full] = with_changes(reader, [commit])
                 found += _of_table(full, table)
                 if len(found) >= limit:
                     break
         return found
+
+    def page(
+        self, *, limit: int, older_than: int | None = None, table: str | None = None, cause: str | None = None
+    ) -> CommitPage:
+        """Return a page of commits, newest first; see `list_commits`."""
+        with self._engine.snapshot() as snapshot:
+            reader = HistoryReader(snapshot, self._schema)
+            return list_commits(reader, limit=limit, older_than=older_than, table=table, cause=cause)
+
+    def commit(self, number: int) -> Commit | None:
+        """Return a commit with its changes, or None if the log does not have it."""
+        with self._engine.snapshot() as snapshot:
+            reader = HistoryReader(snapshot, self._schema)
+            found = reader.commit(number)
+            return None if found is None else with_changes(reader, [found])[0]
 
     def revisions(self, document_id: str, limit: int | None = None) -> list[Revision[Any]]:
         """Return the changes of a document, newest first.
@@ -97,18 +113,6 @@ class History:
 
 def _erase(schema: Schema, document_id: str, numbers: list[int], transaction: Transaction) -> int:
     return erase(transaction, schema, document_id, numbers)
-
-
-def has_cause(commit: Commit, cause: str) -> bool:
-    """Return whether a commit has this request, delivery, job, cron, function or identity."""
-    return cause in (
-        commit.request_id,
-        commit.delivery,
-        commit.job,
-        commit.cron,
-        commit.function,
-        commit.identity,
-    )
 
 
 def _of_table(commit: Commit, table: str | None) -> Iterable[Commit]:

@@ -63,6 +63,10 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     undoes: list[int] | None = None
     changes: list[Change[Any]] = []
 
+    def has_cause(self, cause: str) -> bool:
+        """Return whether this request, delivery, job, cron, function or identity caused the commit."""
+        return cause in (self.request_id, self.delivery, self.job, self.cron, self.function, self.identity)
+
 
 class Revision(msgspec.Struct, Generic[D], frozen=True, kw_only=True):
     """A change of one document, with its commit; `ctx.db.history(id)`.

@@ -15,7 +15,7 @@ from flask_convex_http.errors import UndoRefusedError
 from flask_convex_http.history.reader import HistoryReader
 from flask_convex_http.history.rows import Commit
 from flask_convex_http.history.undo import UndoStep, apply_undo, plan_undo
-from flask_convex_http.runtime import MutationCalls, Runtime
+from flask_convex_http.runtime import Caller, MutationCalls, Runtime
 from flask_convex_http.runtime.dry_run import dry_run
 from flask_convex_http.runtime.recording import RecordedChange
 from flask_convex_http.runtime.row_changes import RowChange, row_change
@@ -54,12 +54,13 @@ class Undo:
         self._find_deliveries = find_deliveries
         self._mark_undone = mark_undone
 
-    def run(self, what: str, *, only_show: bool = False) -> UndoReport:
+    def run(self, what: str, *, only_show: bool = False, caller: Caller | None = None) -> UndoReport:
         """Undo a commit, a request or a delivery.
 
         Args:
             what: The number of a commit, the id of a request, or the id of a delivery or of its event.
             only_show: Roll back at the end.
+            caller: Who undoes it, for the commit log.
 
         Raises:
             UndoRefusedError: A later commit has touched the same fields, or the log has not all of it.
@@ -72,7 +73,7 @@ class Undo:
         if only_show:
             report: UndoReport = dry_run(self._runtime, body).result
             return report
-        return self._runtime.write(body, self._runtime.caller(), label="An undo")
+        return self._runtime.write(body, caller or self._runtime.caller(), label="An undo")
 
     def _undo(self, calls: MutationCalls, what: str, deliveries: frozenset[str]) -> UndoReport:
         reader = HistoryReader(calls.transaction, self._runtime.schema)

@@ -1,0 +1,91 @@
+"""The commit log: what changed, who caused it, and undo with its changes first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response
+from werkzeug.exceptions import Forbidden, NotFound
+
+from flask_convex_http.dashboard.page import Page
+from flask_convex_http.dashboard.visit import Visit
+from flask_convex_http.errors import ArgumentRangeError, UndoRefusedError
+from flask_convex_http.history.rows import Commit, Revision
+
+page = Page("history", "History")
+
+_COMMITS, _REVISIONS = 50, 100
+_HIGHEST = 10**15
+
+
+@page.get()
+def index(visit: Visit) -> Response:
+    """List commits, the newest first."""
+    tables = sorted(table.name for table in visit.backend.schema.tables.values() if not table.system)
+    table, cause = visit.choice("table", tables), visit.text("cause")
+    older_than = visit.number("older", _HIGHEST, _HIGHEST) if visit.text("older") else None
+    found = visit.backend.history.page(limit=_COMMITS, older_than=older_than, table=table or None, cause=cause or None)
+    rows = [(commit, causes_of(commit)) for commit in found.commits]
+    is_on = visit.backend.settings.history != "off"
+    return visit.render(
+        "history.html", rows=rows, next=found.older_than, tables=tables, table=table, cause=cause, is_on=is_on
+    )
+
+
+@page.get("/<int:number>")
+def commit(visit: Visit, number: int) -> Response:
+    """Show the changes of a commit, with the values before and after it."""
+    found = visit.backend.history.commit(number) if number < _HIGHEST else None
+    if found is None:
+        raise NotFound
+    return visit.render("history_commit.html", commit=found, causes=causes_of(found))
+
+
+@page.get("/document")
+def document(visit: Visit) -> Response:
+    """Show who changed a document, the newest change first."""
+    document_id = visit.text("id")
+    try:
+        found = visit.backend.history.revisions(document_id, _REVISIONS)
+    except ArgumentRangeError as error:
+        return visit.redirect("history_index", failed=str(error))
+    rows: list[tuple[Revision[Any], list[tuple[str, str]]]] = [(each, causes_of(each.commit)) for each in found]
+    return visit.render("history_document.html", id=document_id, rows=rows, most=_REVISIONS)
+
+
+@page.get("/undo")
+def preview(visit: Visit) -> Response:
+    """Show what an undo of a commit, a request or a delivery would change."""
+    if not visit.can_write:  # the preview waits for the writer, as the undo itself
+        raise Forbidden("This session is read-only; log in with an admin key that is not")
+    what = visit.text("what")
+    try:
+        report = visit.backend.undo.run(what, only_show=True)
+    except UndoRefusedError as error:
+        return visit.render("history_undo.html", 409, what=what, report=None, refused=str(error))
+    return visit.render("history_undo.html", what=what, report=report, refused="")
+
+
+@page.post("/undo")
+def undo(visit: Visit) -> Response:
+    """Undo a commit, a request or a delivery."""
+    what = visit.field("what")
+    try:
+        report = visit.backend.undo.run(what, caller=visit.caller())
+    except UndoRefusedError as error:
+        return visit.redirect("history_index", failed=str(error))
+    count = len(report.rows)
+    return visit.redirect("history_index", done=f"Undid {what}: {count} row{'' if count == 1 else 's'} changed.")
+
+
+def causes_of(commit: Commit) -> list[tuple[str, str]]:
+    """Return what caused a commit: what it is, and its name."""
+    causes = {
+        "function": commit.function,
+        "delivery": commit.delivery,
+        "request": commit.request_id,
+        "cron": commit.cron,
+        "job": commit.job,
+        "identity": commit.identity,
+    }
+    return [(kind, name) for kind, name in causes.items() if name is not None]

@@ -1,0 +1,85 @@
+"""The page of the commit log: commits, documents and undo."""
+
+import pytest
+from flask import Flask
+
+from tests.dashboard.shop import backend_of
+from tests.dashboard.visitors import Visitor, text_of
+from tests.databases import EACH_ENGINE
+
+pytestmark = EACH_ENGINE
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture(name="customer")
+def _customer(app: Flask) -> str:
+    """Return the id of a customer that one request has inserted."""
+    customer: str = (
+        backend_of(app)
+        .ctx(request_id="request-1")
+        .run_mutation("shop:add_customer", email="ada@shop.example", name=HOSTILE)
+    )
+    return customer
+
+
+def test_empty(visitor: Visitor) -> None:
+    """Without commits the page says what makes one."""
+    assert "Each mutation that changes a document adds one" in text_of(visitor.get("/history"))
+
+
+def test_commits(visitor: Visitor, customer: str) -> None:
+    """Commits are listed with their causes and changes, by cause and by table."""
+    listed = text_of(visitor.get("/history"))
+    assert "function shop:add_customer" in listed and "request request-1" in listed and f"insert {customer}" in listed
+    assert customer in visitor.get("/history?cause=request-1&table=customers").text
+    for query in ("cause=request-2", "table=orders", "older=1"):
+        assert customer not in visitor.get(f"/history?{query}").text
+    assert visitor.get("/history?table=nothing").status_code == 400
+    assert visitor.get("/history?older=x").status_code == 400
+
+
+def test_a_commit(visitor: Visitor, customer: str) -> None:
+    """A commit shows the documents after it, as text."""
+    number = visitor.backend.history.log(limit=1)[0].number
+    page = visitor.get(f"/history/{number}")
+    assert HOSTILE in text_of(page) and HOSTILE not in page.text
+    assert visitor.get("/history/999999").status_code == 404
+    assert visitor.get(f"/history/{10**30}").status_code == 404
+
+
+def test_a_document(visitor: Visitor, customer: str) -> None:
+    """A document shows who changed it, also after it is gone."""
+    assert "request request-1" in text_of(visitor.get(f"/history/document?id={customer}"))
+    response = visitor.client.get("/_convex/history/document?id=nobody", follow_redirects=True)
+    assert "is not the id of a document" in text_of(response)
+
+
+def test_undo(app: Flask, visitor: Visitor, customer: str) -> None:
+    """An undo shows its changes first, then makes them, and the log names the operator."""
+    preview = visitor.get("/history/undo?what=request-1")
+    assert "Nothing was changed yet" in text_of(preview) and HOSTILE in text_of(preview)
+    assert backend_of(app).history.log(limit=1)[0].function == "shop:add_customer"
+    assert "Undid request-1: 1 row changed." in text_of(visitor.post("/history/undo", what="request-1"))
+    newest = backend_of(app).history.log(limit=1)[0]
+    assert newest.undoes is not None and newest.identity == "a one-time link"
+    assert "is undone already" in text_of(visitor.get("/history/undo?what=request-1"))
+    assert "is undone already" in text_of(visitor.post("/history/undo", what="request-1"))
+
+
+def test_read_only(reader: Visitor, customer: str) -> None:
+    """A read-only session sees the log and undoes nothing."""
+    assert "history/undo" not in reader.get("/history").text
+    assert reader.get("/history/undo?what=request-1").status_code == 403
+    assert reader.post("/history/undo", what="request-1").status_code == 403
+
+
+def test_pages(app: Flask, visitor: Visitor) -> None:
+    """Long logs are read in pages."""
+    for number in range(60):
+        backend_of(app).ctx().run_mutation("shop:add_customer", email=f"{number}@shop.example", name="A")
+    first = visitor.get("/history").text
+    oldest = backend_of(app).history.page(limit=50).older_than
+    assert f"older={oldest}" in first
+    second = visitor.get(f"/history?older={oldest}").text
+    assert second.count("shop:add_customer</a>") == 10 and "First page" in second
