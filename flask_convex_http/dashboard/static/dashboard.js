@@ -57,5 +57,6 @@ showTimes(document);
 document.addEventListener("htmx:after:swap", () => showTimes(document));
 document.addEventListener("click", openDialogs);
 document.addEventListener("click", copyField);
+addEventListener("hashchange", useLink);
 keepLive();
 useLink();
