@@ -171,7 +171,7 @@ class Backend:
             self.api_keys,
             self.tokens,
             PageCursors(self.signing),
-            CommitLogs(self.schema, is_on=settings.history != "off"),
+            CommitLogs(self.schema, is_on=settings.history != "off", timeout=settings.write_timeout),
             clock,
             _site(settings),
             settings.mutation_timeout,

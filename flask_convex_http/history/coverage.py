@@ -9,12 +9,15 @@ Where logging begins again, an empty commit marks the place, so that no cursor o
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from flask_convex_http.engines import Engine, Snapshot, Transaction
+from flask_convex_http.errors import OverloadedError
 from flask_convex_http.history.log import Cause
 from flask_convex_http.history.rows import COMMITS, between_ids
 from flask_convex_http.ids import new_id
@@ -96,33 +99,58 @@ class CommitLogs:
     Args:
         schema: The tables.
         is_on: Whether the deployment keeps a log.
+        timeout: Seconds for which a write waits at most.
 
     Attributes:
         is_on: Whether the deployment keeps a log.
         is_ready: Whether `prepare` has run.
     """
 
-    __slots__ = ("_schema", "is_on", "is_ready")
+    __slots__ = ("_schema", "_timeout", "_turn", "is_on", "is_ready")
 
-    def __init__(self, schema: Schema, *, is_on: bool) -> None:
+    def __init__(self, schema: Schema, *, is_on: bool, timeout: float) -> None:
         self._schema = schema
+        self._timeout = timeout
+        self._turn = (os.getpid(), threading.Lock())
         self.is_on = is_on
         self.is_ready = False
 
-    def prepare(self, engine: Engine, now: float) -> None:
+    def prepare(self, engine: Engine, now: float, timeout: float | None = None) -> None:
         """Bring the stored coverage up to date, in a transaction of its own before the first write of the process.
+
+        Of several threads that call it at once, one does it, and the others wait.
 
         Args:
             engine: The database.
             now: The time, in milliseconds since the epoch.
+            timeout: Seconds for which it waits, if shorter than the timeout of each write.
+
+        Raises:
+            OverloadedError: It waited too long.
         """
+        turn = self._lock()
+        if not turn.acquire(timeout=self._timeout if timeout is None else min(timeout, self._timeout)):
+            raise OverloadedError("The database is busy with other writes; try again in a moment")
+        try:
+            if not self.is_ready:
+                self._prepare(engine, now, timeout)
+                self.is_ready = True
+        finally:
+            turn.release()
+
+    def _lock(self) -> threading.Lock:
+        """Return the lock of this process: a child of fork() may inherit one that nobody releases."""
+        if self._turn[0] != os.getpid():
+            self._turn = (os.getpid(), threading.Lock())
+        return self._turn[1]
+
+    def _prepare(self, engine: Engine, now: float, timeout: float | None) -> None:
         settled = engine.settled_commit() if self.is_on else None
         with engine.snapshot() as snapshot:
             is_numbered = settled is None or newest_commit(snapshot, self._schema) <= settled
             is_current = self._outdated(snapshot) is None
         if not is_current or not is_numbered:
-            engine.write(lambda transaction: self._update(transaction, now))
-        self.is_ready = True
+            engine.write(lambda transaction: self._update(transaction, now), timeout=timeout)
 
     def _outdated(self, snapshot: Snapshot) -> tuple[Coverage, dict[str, Start], list[Table[Any]]] | None:
         """Return the stored coverage, the starts that stay, and the tables that get one; None if nothing changes."""

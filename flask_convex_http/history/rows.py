@@ -7,13 +7,12 @@ from typing import Any, Generic, Literal, TypeVar
 import msgspec
 
 from flask_convex_http.schema.documents import ID_COLUMN, Document
+from flask_convex_http.schema.history_tables import COMMITS as COMMITS
 from flask_convex_http.schema.history_tables import Operation
 from flask_convex_http.schema.history_tables import commit_id as commit_id
 from flask_convex_http.schema.index_ranges import Bound, Segment
 
 D = TypeVar("D", bound=Document)
-
-COMMITS = "_commits"
 
 
 class Change(msgspec.Struct, Generic[D], frozen=True, kw_only=True, rename={"id": "_id"}):

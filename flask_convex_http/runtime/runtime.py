@@ -283,7 +283,7 @@ class Runtime:
         self, body: Callable[[MutationCalls], T], caller: Caller, timeout: float | None, name: str | None, label: str
     ) -> T:
         if not self.logs.is_ready:
-            self.logs.prepare(self.engine, self.clock())
+            self.logs.prepare(self.engine, self.clock(), timeout)
         hooks = CommitHooks()
 
         def work(transaction: Transaction) -> T:

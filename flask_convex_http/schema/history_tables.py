@@ -17,6 +17,7 @@ from flask_convex_http.schema.documents import Document
 
 #: The hexadecimal digits of the number of a commit in an id, and the zeros after them.
 NUMBER_DIGITS, ZERO_DIGITS = 15, 17
+COMMITS = "_commits"
 Operation = Literal["insert", "update", "delete"]
 #: The stored kinds of changes: "erased" stands for a change whose previous values were erased.
 StoredOperation = Literal["insert", "update", "delete", "erased"]
@@ -61,4 +62,4 @@ def commit_id(number: int) -> str:
 
 
 #: The tables whose rows SQLite stores in the order of their ids, without a second tree.
-CLUSTERED = frozenset({"_commits"})
+CLUSTERED = frozenset({COMMITS})

@@ -25,6 +25,7 @@ from typing import Any
 from sqlite_utils.utils import sqlite3 as sqlite3  # type: ignore[attr-defined]  # not declared as exported
 
 from flask_convex_http.errors import EngineError
+from flask_convex_http.sqlite.late_rows import LateRows
 from flask_convex_http.sqlite.open_files import OpenFiles
 from flask_convex_http.sqlite.shared_lock import SharedLock
 
@@ -68,10 +69,12 @@ class Connection(sqlite3.Connection):
 
     Attributes:
         files: The files that it has open.
+        late_rows: The rows that are written before the next COMMIT.
         generation: The number of retirements before it was opened.
     """
 
     files: OpenFiles
+    late_rows: LateRows
     generation = 0
 
 

@@ -16,6 +16,7 @@ from flask_convex_http.log import logger_of
 from flask_convex_http.sqlite.checkpoints import LOG_BYTES, Checkpoints, fold_log
 from flask_convex_http.sqlite.connections import REPLACED, Connection, Connections, is_damage, sqlite3
 from flask_convex_http.sqlite.durable_files import make_folder
+from flask_convex_http.sqlite.late_rows import LateRows
 from flask_convex_http.sqlite.open_files import OpenFiles, identity
 from flask_convex_http.sqlite.rights import create_private
 from flask_convex_http.sqlite.shared_lock import SharedLock
@@ -163,7 +164,7 @@ class SQLiteFile:
             connection.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
             connection.execute("PRAGMA temp_store = MEMORY")  # a savepoint must not need a file of its own
             connection.execute("PRAGMA schema_version").fetchone()  # opens the log
-            connection.files = OpenFiles(self.path)
+            connection.files, connection.late_rows = OpenFiles(self.path), LateRows()
             if connection.files.database != found:
                 raise sqlite3.OperationalError(REPLACED)
         except BaseException as error:

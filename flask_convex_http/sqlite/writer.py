@@ -282,6 +282,7 @@ class Writer:
             return
         self._run_group(connection, batch)
         if not connection.in_transaction:  # such as after a full disk: the last write fails, the others are retried
+            connection.late_rows.clear()
             with self._mutex:
                 self._queue.extendleft(reversed(batch[:-1]))
             del batch[:-1]
@@ -338,14 +339,25 @@ class Writer:
     def _commit(self, connection: Any, size: int = 1) -> None:
         began = time.perf_counter() if self._telemetry.is_on else 0.0
         try:
+            if connection.late_rows.waits:
+                self._write_late_rows(connection)
             self._execute("COMMIT", connection)
         except BaseException:
             self._roll_back(connection)
             raise
+        connection.late_rows.clear()
         if self._telemetry.is_on:
             self._telemetry.publish(GroupCommitted(size, time.perf_counter() - began))
 
+    def _write_late_rows(self, connection: Any) -> None:
+        try:
+            connection.late_rows.write(connection)
+        except sqlite3.Error as error:
+            raise self._translate(error) from error
+        check_transaction(connection)
+
     def _roll_back(self, connection: Any) -> None:
+        connection.late_rows.clear()
         if self.pid == this_process() and connection.in_transaction:
             with contextlib.suppress(sqlite3.Error):  # the pool keeps no connection with an open transaction
                 connection.execute("ROLLBACK")

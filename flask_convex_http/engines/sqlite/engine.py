@@ -143,8 +143,13 @@ class SQLiteEngine:
 
         def run(connection: Any) -> T:
             transaction = SQLiteTransaction(connection, self._statements, self._translate)
+            late_rows = connection.late_rows
+            mark = late_rows.mark()
             try:
                 return work(transaction)
+            except BaseException:
+                late_rows.roll_back(mark)
+                raise
             finally:
                 transaction.end()
 

@@ -2,29 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
 from flask_convex_http.engines.base import Row
-from flask_convex_http.engines.sqlite.commit_log import INSERT_COMMIT, NEWEST_NUMBER
+from flask_convex_http.engines.read_budget import ReadBudget
+from flask_convex_http.engines.sqlite.commit_log import check_texts, write_commits
 from flask_convex_http.engines.sqlite.readers import ClosedConnection, SQLiteReader, Translate
 from flask_convex_http.engines.sqlite.statements import SQLiteStatements
-from flask_convex_http.schema.history_tables import commit_id
+from flask_convex_http.schema.history_tables import COMMITS
 from flask_convex_http.schema.index_ranges import Segment
 from flask_convex_http.schema.tables import Table
 from flask_convex_http.sqlite.connections import DRIVER_ERRORS
+
+#: The characters of changes from which on a commit is written at once. Its transaction may have none of them in memory.
+_LARGE = 1_000_000
 
 
 class SQLiteTransaction(SQLiteReader):
     """A write transaction, on a connection on which it has begun."""
 
-    __slots__ = ("_pending",)
+    __slots__ = ("_late_rows", "_pending")
 
     def __init__(self, connection: Any, statements: SQLiteStatements, translate: Translate) -> None:
         super().__init__(connection, statements, translate)
         #: The savepoints whose blocks have begun, and have not written anything.
         self._pending: list[SQLiteSavepoint] = []
+        self._late_rows = connection.late_rows
+
+    def get(self, table: Table[Any], document_id: str) -> Row | None:
+        """Return the row with this id, or None."""
+        if self._late_rows.waits and table.name == COMMITS:
+            self._write_commits()
+        return super().get(table, document_id)
+
+    def select(
+        self,
+        table: Table[Any],
+        segment: Segment,
+        *,
+        descending: bool,
+        limit: int | None,
+        budget: ReadBudget | None = None,
+    ) -> list[Row]:
+        """Return the rows of a segment, in its order."""
+        if self._late_rows.waits and table.name == COMMITS:
+            self._write_commits()
+        return super().select(table, segment, descending=descending, limit=limit, budget=budget)
+
+    def count(self, table: Table[Any]) -> int:
+        """Return the number of rows in a table."""
+        if self._late_rows.waits and table.name == COMMITS:
+            self._write_commits()
+        return super().count(table)
+
+    def stream(self, table: Table[Any], segment: Segment, *, descending: bool) -> Iterator[Row]:
+        """Yield the rows of a segment, in its order, as they are fetched."""
+        if self._late_rows.waits and table.name == COMMITS:
+            self._write_commits()
+        return super().stream(table, segment, descending=descending)
 
     def insert(self, table: Table[Any], row: Row) -> None:
         """Insert a row."""
@@ -67,16 +104,15 @@ class SQLiteTransaction(SQLiteReader):
         return self._write(f'DELETE FROM "{table.name}" WHERE "_id" IN ({first})', (document_id, limit))
 
     def append_commit(self, now: float, values: Row) -> None:
-        """Write a commit to the log."""
-        self._begin_savepoints()
-        try:  # in few steps, since each mutation passes here
-            self._close_if_rolled_back()
-            newest = self._connection.execute(NEWEST_NUMBER).fetchone()
-            number = 1 if newest is None else newest[0] + 1
-            self._connection.execute(INSERT_COMMIT, (commit_id(number), now, number, *values))
-        except DRIVER_ERRORS as error:
-            self._close_if_rolled_back()
+        """Write a commit to the log, together with those of the other members of a group commit."""
+        self._close_if_rolled_back()
+        try:
+            check_texts(values)
+        except UnicodeEncodeError as error:
             raise self._translate(error) from error
+        self._late_rows.add((now, *values), write_commits)
+        if len(values[0]) > _LARGE:
+            self._write_commits()
 
     def resume_commit_numbers(self) -> None:
         """Do nothing, since the next number always follows the newest commit."""
@@ -101,6 +137,7 @@ class SQLiteTransaction(SQLiteReader):
         """Make a savepoint before the next write."""
         if isinstance(self._connection, ClosedConnection):
             self._connection.execute()  # raises
+        savepoint.mark = self._late_rows.mark()
         self._pending.append(savepoint)
 
     def release(self, savepoint: SQLiteSavepoint) -> None:
@@ -110,6 +147,7 @@ class SQLiteTransaction(SQLiteReader):
 
     def roll_back(self, savepoint: SQLiteSavepoint) -> None:
         """Roll back the writes since a savepoint, and end it."""
+        self._late_rows.roll_back(savepoint.mark)
         self._close_if_rolled_back()
         if self._is_pending(savepoint) or isinstance(self._connection, ClosedConnection):
             return
@@ -133,6 +171,17 @@ class SQLiteTransaction(SQLiteReader):
         self._begin_savepoints()
         count: int = self._execute(sql, values).rowcount
         return count
+
+    def _write_commits(self) -> None:
+        """Write the commits that are left for the end, before the log is read."""
+        self._begin_savepoints()
+        try:
+            for stream in self._streams or ():
+                stream.detach()
+            self._late_rows.write(self._connection)
+        except DRIVER_ERRORS as error:
+            self._close_if_rolled_back()
+            raise self._translate(error) from error
 
     def _begin_savepoints(self) -> None:
         """Make the savepoints whose blocks write now."""
@@ -178,10 +227,11 @@ class SQLiteSavepoint:
         transaction: The transaction.
     """
 
-    __slots__ = ("_transaction",)
+    __slots__ = ("_transaction", "mark")
 
     def __init__(self, transaction: SQLiteTransaction) -> None:
         self._transaction = transaction
+        self.mark = (0, 0)
 
     def __enter__(self) -> None:
         self._transaction.expect(self)
