@@ -51,9 +51,11 @@ from flask_convex_http.operations import (
     describe_exposed,
     plan_with_progress,
 )
+from flask_convex_http.operations.calls import run_function, try_mutation
 from flask_convex_http.operations.move import Move, Side, open_target
 from flask_convex_http.rate_limits import RateLimits
 from flask_convex_http.runtime import ActionCtx, Auth, Caller, Runtime
+from flask_convex_http.runtime.dry_run import DryRun
 from flask_convex_http.scheduling import (
     POLL_SECONDS,
     CronRegistration,
@@ -218,13 +220,21 @@ class Backend:
         """Return the caller of a function that no other function has called."""
         return self.runtime.caller(identity, site, request_id)
 
-    def run(self, name: str, arguments: Mapping[str, Any], *, identity: UserIdentity | None = None) -> Any:
+    def run(
+        self,
+        name: str,
+        arguments: Mapping[str, Any],
+        *,
+        identity: UserIdentity | None = None,
+        caller: Caller | None = None,
+    ) -> Any:
         """Run a function of any kind by name, internal ones included.
 
         Args:
             name: The function's name, such as "items:create".
             arguments: Its arguments as JSON values: dates are text, and bytes are base64.
             identity: The identity of the caller.
+            caller: The caller, if it has more than an identity.
 
         Returns:
             The validated result of the function.
@@ -233,14 +243,21 @@ class Backend:
             FunctionNotFoundError: There is no function of that name.
             ArgumentValidationError: The arguments do not match.
         """
-        function = self.functions.find(name)
-        checked = function.check_arguments((), arguments, json=True)
-        caller = self.caller(identity).deeper()
-        if function.kind == "query":
-            return self.runtime.query(function, checked, caller)
-        if function.kind == "mutation":
-            return self.runtime.mutation(function, checked, caller)
-        return self.runtime.call(function, self.runtime.action_ctx(caller), checked, caller)
+        return run_function(self.runtime, self.functions.find(name), arguments, caller or self.caller(identity))
+
+    def dry_run(self, name: str, arguments: Mapping[str, Any], *, caller: Caller | None = None) -> DryRun:
+        """Run a mutation by name, roll it back, and return what it would change.
+
+        Args:
+            name: The mutation's name.
+            arguments: Its arguments as JSON values.
+            caller: The caller; an anonymous one if not given.
+
+        Raises:
+            FunctionNotFoundError: There is no function of that name.
+            ArgumentValidationError: The arguments do not match.
+        """
+        return try_mutation(self.runtime, self.functions.find(name), arguments, caller or self.caller())
 
     def migrate(
         self,

@@ -17,6 +17,7 @@ from flask_convex_http.dashboard.assets import content_of
 from flask_convex_http.dashboard.guards import CSRF_FIELD, CSRF_HEADER, csrf_token
 from flask_convex_http.dashboard.page import Page
 from flask_convex_http.dashboard.rendering import environment
+from flask_convex_http.identities import UserIdentity
 from flask_convex_http.runtime import ActionCtx, Caller
 from flask_convex_http.web.request_ids import request_id
 from flask_convex_http.web.state import site_of
@@ -85,9 +86,12 @@ class Visit:
         identity = self.session.identity if self.session else None
         return self.backend.ctx(identity, site=lambda: site_of(self.request), request_id=self.request_id)
 
-    def caller(self) -> Caller:
+    def operator(self) -> Caller:
         """Return the operator as the caller of what is no function, such as an undo."""
-        identity = self.session.identity if self.session else None
+        return self.caller(self.session.identity if self.session else None)
+
+    def caller(self, identity: UserIdentity | None) -> Caller:
+        """Return a caller with an identity; None for an anonymous one."""
         return self.backend.caller(identity, lambda: site_of(self.request), self.request_id)
 
     # --- what the request says ---------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import msgspec
 
 from flask_convex_http.engines import Transaction
 from flask_convex_http.errors import MutationInterruptedError
+from flask_convex_http.runtime.caller import Caller
 from flask_convex_http.runtime.calls import MutationCalls
 from flask_convex_http.runtime.commit_hooks import CommitHooks
 from flask_convex_http.runtime.recording import RecordingTransaction
@@ -36,12 +37,13 @@ class _RollBackError(Exception):
     """The dry run is complete, and its transaction must not commit."""
 
 
-def dry_run(runtime: Runtime, body: Callable[[MutationCalls], Any]) -> DryRun:
+def dry_run(runtime: Runtime, body: Callable[[MutationCalls], Any], caller: Caller | None = None) -> DryRun:
     """Call a Python function in a transaction, roll it back, and return the changes.
 
     Args:
         runtime: Runs functions.
         body: Called with the calls of the transaction. The changes are known only if it returns.
+        caller: The caller that functions see; an anonymous one if not given.
 
     Raises:
         Exception: The exception that the body raises.
@@ -52,7 +54,7 @@ def dry_run(runtime: Runtime, body: Callable[[MutationCalls], Any]) -> DryRun:
         limit = TimeLimit(runtime.mutation_timeout, "A dry run", transaction.interrupt)
         try:
             with limit:
-                runs.append(_record(runtime, transaction, body))
+                runs.append(_record(runtime, transaction, body, caller or runtime.caller()))
         except MutationInterruptedError as error:  # it was raised just before the end of the block
             raise limit.settle() from error
         raise _RollBackError
@@ -62,11 +64,11 @@ def dry_run(runtime: Runtime, body: Callable[[MutationCalls], Any]) -> DryRun:
     return runs[-1]  # the engine may have retried the work
 
 
-def _record(runtime: Runtime, transaction: Transaction, body: Callable[[MutationCalls], Any]) -> DryRun:
+def _record(runtime: Runtime, transaction: Transaction, body: Callable[[MutationCalls], Any], caller: Caller) -> DryRun:
     now, recording = runtime.clock(), RecordingTransaction(transaction)
     runtime.times.begin(now)
     db = runtime.writer(recording, runtime.times)
-    result = body(MutationCalls(runtime, recording, now, runtime.caller(), recording, db, CommitHooks()))
+    result = body(MutationCalls(runtime, recording, now, caller, recording, db, CommitHooks()))
     changes = list(recording.changes())
     rows = [row_change(change) for change in changes if not change.table.system]
     return DryRun(result, rows, [system_change(change) for change in changes if change.table.system])

@@ -71,7 +71,7 @@ def undo(visit: Visit) -> Response:
     """Undo a commit, a request or a delivery."""
     what = visit.field("what")
     try:
-        report = visit.backend.undo.run(what, caller=visit.caller())
+        report = visit.backend.undo.run(what, caller=visit.operator())
     except UndoRefusedError as error:
         return visit.redirect("history_index", failed=str(error))
     count = len(report.rows)
