@@ -8,6 +8,7 @@ import pytest
 
 from tests import lengths, stores
 from tests.databases import ENGINES, PostgresServer, databases_from, roomy_memory
+from tests.url_builders import compile_late
 
 gc.disable()  # until all tests are collected, which makes objects that stay: a fifth of the time of the collection
 
@@ -23,14 +24,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose the length of the run, and put the folders of tests into memory unless it is the long one.
+    """Choose the length of the run, and unless it is the long one save time that no test is about.
 
-    The package syncs there as it does on a disk, but does not wait for it. `--basetemp` names another place.
+    The folders of tests are in memory. The package syncs there as it does on a disk, but does not wait for it.
+    `--basetemp` names another place.
     """
     is_long = config.getoption("--long")
     lengths.choose(is_long=is_long)
+    if is_long:
+        return
+    compile_late()
     memory = roomy_memory()
-    if memory is not None and not is_long:
+    if memory is not None:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
 
 
