@@ -73,6 +73,7 @@ class Settings:
         worker_lease: Seconds without a heartbeat after which the actions of a worker are lost.
         scheduled_retention_days: Days that jobs are kept after they have ended.
         history: How long the commit log is kept, such as "7d"; "off" for no log.
+        metrics_token: The token with which Prometheus reads the metrics; None for admin keys alone.
     """
 
     database_url: str = field(default="sqlite:///convex.db", repr=False)
@@ -104,6 +105,7 @@ class Settings:
     worker_lease: float = 30.0
     scheduled_retention_days: float = 7.0
     history: str = "7d"
+    metrics_token: str | None = field(default=None, repr=False)
 
     @classmethod
     def from_mapping(cls, config: Mapping[str, Any], folder: Path | None = None) -> Settings:
@@ -429,4 +431,5 @@ PARSERS: dict[str, Callable[[str, Any], Any]] = {
     "CONVEX_WORKER_LEASE": _lease,
     "CONVEX_SCHEDULED_RETENTION_DAYS": _days,
     "CONVEX_HISTORY": _history,
+    "CONVEX_METRICS_TOKEN": _secret,
 }

@@ -27,7 +27,7 @@ from flask_convex_http.web.health import Health, HealthChecks
 from flask_convex_http.web.live import OPEN_STREAM, LiveQuery
 from flask_convex_http.web.middleware import Middleware
 from flask_convex_http.web.openapi.options import OpenAPI
-from flask_convex_http.web.options import checked_options
+from flask_convex_http.web.options import checked_options, checked_switch
 from flask_convex_http.web.request_ids import request_id
 from flask_convex_http.web.responses import encode_documents
 from flask_convex_http.web.state import EXTENSION, WORKER, current_backend, site_of, webhooks_of
@@ -51,6 +51,7 @@ class ConvexHTTP:
         function_api: Whether Convex's clients may call the functions at `/api/`, or a `FunctionApi` with options.
         dashboard: Whether to serve the dashboard at `/_convex`, for whom `flask convex dashboard` prints a link and for
             owners of admin keys.
+        metrics: Whether Prometheus can read metrics at `/_convex/metrics`.
         clock: Returns the current time in milliseconds since the epoch. Tests pass a `Clock`, here, to `init_app`, or
             to `testing.use_clock`.
     """
@@ -67,6 +68,7 @@ class ConvexHTTP:
         openapi: bool | OpenAPI = False,
         function_api: bool | FunctionApi = False,
         dashboard: bool = False,
+        metrics: bool = False,
         clock: Callable[[], float] = system_clock,
     ) -> None:
         self.schema = _checked_schema(schema)
@@ -76,7 +78,8 @@ class ConvexHTTP:
         self.health = checked_options("health", health, Health, 'Health(live="/healthz", ready="/readyz")')
         self.openapi = checked_options("openapi", openapi, OpenAPI, 'OpenAPI(title="Shop", version="1")')
         self.function_api = checked_options("function_api", function_api, FunctionApi, 'FunctionApi(prefix="/convex")')
-        self.dashboard = _checked_dashboard(dashboard)
+        self.dashboard = checked_switch("dashboard", dashboard)
+        self.metrics = checked_switch("metrics", metrics)
         self.clock = clock
         if app is not None:
             self.init_app(app)
@@ -116,6 +119,10 @@ class ConvexHTTP:
         if self.health is not None:
             checks = HealthChecks(app, backend, background, self.health)
             app.wsgi_app = checks  # type: ignore[method-assign]  # as below
+        if self.metrics:
+            from flask_convex_http.metrics import serve as serve_metrics
+
+            serve_metrics(app, backend, background)
         app.wsgi_app = Middleware(app, background, backend.telemetry)  # type: ignore[method-assign]  # as Flask's docs have middleware added
         app.register_blueprint(files)
         app.extensions[OPEN_STREAM] = partial(_open_stream, app, backend)
@@ -210,12 +217,6 @@ def _checked_schema(schema: Any) -> Schema:
     if not isinstance(schema, Schema):
         raise RegistrationError(f"schema= takes a Schema, such as Schema(Item), not {schema!r}")
     return schema
-
-
-def _checked_dashboard(dashboard: Any) -> bool:
-    if not isinstance(dashboard, bool):
-        raise RegistrationError(f"dashboard={dashboard!r} must be True or False")
-    return dashboard
 
 
 def _listed(functions: Any) -> Functions:

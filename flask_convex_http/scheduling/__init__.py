@@ -31,6 +31,7 @@ from flask_convex_http.scheduling.job_control import JobState as JobState
 from flask_convex_http.scheduling.job_requests import JobRequest as JobRequest
 from flask_convex_http.scheduling.job_requests import JobRequests as JobRequests
 from flask_convex_http.scheduling.job_requests import is_paused as is_paused
+from flask_convex_http.scheduling.jobs import KINDS as KINDS
 from flask_convex_http.scheduling.jobs import POLL_SECONDS as POLL_SECONDS
 from flask_convex_http.scheduling.jobs import Jobs as Jobs
 from flask_convex_http.scheduling.scheduler import Scheduler as Scheduler

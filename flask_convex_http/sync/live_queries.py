@@ -77,6 +77,10 @@ class LiveQueries:
         """The counts of runs."""
         return self._subscriptions.statistics
 
+    def __len__(self) -> int:
+        """Return the number of queries that clients subscribe to."""
+        return len(self._subscriptions)
+
     # --- called in other threads -------------------------------------------------------------------------------------
 
     def start(self) -> None:

@@ -79,9 +79,9 @@ class Subscriptions:
         self._stale: dict[LiveQuery, None] = {}
         self._news: dict[Subscriber, None] = {}
 
-    def __bool__(self) -> bool:
-        """Whether any client subscribes to a query."""
-        return bool(self._shared or self._own)
+    def __len__(self) -> int:
+        """Return the number of queries that clients subscribe to. One that several clients share counts once."""
+        return len(self._shared) + len(self._own)
 
     @property
     def has_stale(self) -> bool:

@@ -26,3 +26,18 @@ def checked_options(name: str, given: Any, options: type[T], example: str) -> T 
     if not isinstance(given, options):
         raise RegistrationError(f"{name}={given!r} must be True or {example}")
     return given
+
+
+def checked_switch(name: str, given: Any) -> bool:
+    """Return whether an argument switches its feature on.
+
+    Args:
+        name: The name of the argument, such as "metrics".
+        given: The argument: True or False.
+
+    Raises:
+        RegistrationError: It is anything else.
+    """
+    if not isinstance(given, bool):
+        raise RegistrationError(f"{name}={given!r} must be True or False")
+    return given

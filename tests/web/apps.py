@@ -26,6 +26,7 @@ def deployed(
     auth_providers: Any = (),
     function_api: Any = False,
     crons: Any = None,
+    metrics: Any = False,
     **config: Any,
 ) -> Iterator[Flask]:
     """Yield a migrated app with these routers, and close it at the end.
@@ -33,7 +34,8 @@ def deployed(
     `is_kept` puts the database into the folder, where a later app finds it, instead of into a temporary place.
     """
     app = Flask("test_app", instance_path=str(folder))
-    more: dict[str, Any] = {"function_api": function_api, "crons": crons} | ({} if clock is None else {"clock": clock})
+    more: dict[str, Any] = {"function_api": function_api, "crons": crons, "metrics": metrics}
+    more |= {} if clock is None else {"clock": clock}
     with ExitStack() as stack:
         database = folder_config(folder) if is_kept else stack.enter_context(temporary_config(schema or Schema()))
         app.config.update({"CONVEX_WORKER": "off"} | database | config)
