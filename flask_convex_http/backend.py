@@ -22,7 +22,7 @@ from flask_convex_http.database.query import Query
 from flask_convex_http.durations import DeploymentClock
 from flask_convex_http.durations import system_clock as system_clock
 from flask_convex_http.engines import Engine, Snapshot, Transaction
-from flask_convex_http.engines.factory import open_engine
+from flask_convex_http.engines.factory import open_engine, open_log_store
 from flask_convex_http.errors import MigrationRefusedError, MigrationRequiredError, RegistrationError
 from flask_convex_http.functions.description import FunctionDescription, describe_function
 from flask_convex_http.functions.function import Function
@@ -39,6 +39,7 @@ from flask_convex_http.inbox.secret_notes import describe_secrets
 from flask_convex_http.inbox.silence import describe_silence
 from flask_convex_http.inbox.unknown_sources import describe_unknown_sources
 from flask_convex_http.log import logger_of
+from flask_convex_http.logs import Logs
 from flask_convex_http.once import OnceCalls
 from flask_convex_http.operations import (
     Check,
@@ -79,6 +80,8 @@ from flask_convex_http.telemetry import Telemetry
 logger = logger_of("database")
 
 _SECRET_KEY = "secret"
+#: How many log records are kept by default where something reads them.
+_LOG_ROWS = 10_000
 #: Access tokens begin with the prefix of API keys and this letter.
 _TOKEN_MARK = "t"
 
@@ -95,12 +98,14 @@ class Backend:
         crons: The application's crons.
         webhooks: The application's webhooks, which its routers add; none if not given.
         auth_providers: The issuers whose JWTs identify callers.
+        keeps_logs: Whether log records are kept if the settings do not say how many.
         folder: The folder of relative paths in the settings.
         clock: Returns the current time in milliseconds since the epoch.
 
     Attributes:
         settings: The settings.
         telemetry: Passes events to logs, metrics and traces.
+        logs: The last log records, and statistics by the minute.
         location: The location of the database.
         schema: The tables of the application and those of the package.
         functions: The functions by name.
@@ -134,6 +139,7 @@ class Backend:
         crons: Crons | None = None,
         webhooks: Webhooks | None = None,
         auth_providers: Sequence[AuthProvider] = (),
+        keeps_logs: bool = False,
         folder: Path,
         clock: Callable[[], float] = system_clock,
     ) -> None:
@@ -146,6 +152,7 @@ class Backend:
         self.functions = Registry(functions)
         self.functions.bind(self.schema)
         self.engine: Engine = open_engine(settings, self.schema, folder, self.telemetry)
+        self.logs = self._open_logs(keeps_logs)
         self.blobs: BlobStore = open_blobs(settings, folder)
         self.signing = Signing(self._secret)
         self.files = Files(self.engine, self.schema, self.blobs, self.signing, clock, settings.files_url)
@@ -291,6 +298,7 @@ class Backend:
         if not dry_run:
             self._create_secret()
             self._log([step for step in steps if not step.keeps])
+            self.logs.create()
         return steps
 
     def register_crons(self) -> None:
@@ -370,8 +378,16 @@ class Backend:
         """Close everything that is open."""
         for callback in self.before_close:
             callback()
+        self.logs.close()
         self.engine.close()
         self.blobs.close()
+
+    def _open_logs(self, keeps_logs: bool) -> Logs:
+        rows = self.settings.log_rows
+        if rows is None:
+            rows = _LOG_ROWS if keeps_logs else 0
+        store = open_log_store(self.settings, self._folder, self.engine) if rows else None
+        return Logs(store, rows, self.telemetry)
 
     def _other_findings(self) -> tuple[list[str], list[str]]:
         """Return problems and notes of the deployment beside its stored data."""

@@ -74,6 +74,10 @@ class Settings:
         scheduled_retention_days: Days that jobs are kept after they have ended.
         history: How long the commit log is kept, such as "7d"; "off" for no log.
         metrics_token: The token with which Prometheus reads the metrics; None for admin keys alone.
+        log: "text" logs lines for people. "json" logs one JSON object a line, with a record for each request, function,
+            job and delivery. "records" passes these records to the logging that the application has configured.
+        log_rows: How many of the last log records are kept; 0 for none. None for 10,000 if the dashboard or the
+            function API reads them, and none otherwise.
     """
 
     database_url: str = field(default="sqlite:///convex.db", repr=False)
@@ -106,6 +110,8 @@ class Settings:
     scheduled_retention_days: float = 7.0
     history: str = "7d"
     metrics_token: str | None = field(default=None, repr=False)
+    log: str = "text"
+    log_rows: int | None = None
 
     @classmethod
     def from_mapping(cls, config: Mapping[str, Any], folder: Path | None = None) -> Settings:
@@ -388,6 +394,18 @@ def _history(key: str, value: Any) -> str:
     return value.strip() if isinstance(value, str) else f"{int(retention.total_seconds())}s"
 
 
+def _log(key: str, value: Any) -> str:
+    if value not in ("text", "json", "records"):
+        raise ConfigurationError(f'{key} must be "text", "json" or "records", not {value!r}')
+    return str(value)
+
+
+def _rows(key: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 10_000_000:
+        raise ConfigurationError(f"{key} must be a number of records, 0 to 10000000")
+    return value
+
+
 def _number(key: str, value: Any, unit: str, *, least: float = 0.0, most: float) -> float:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not value > 0 or not least <= value <= most:
@@ -432,4 +450,6 @@ PARSERS: dict[str, Callable[[str, Any], Any]] = {
     "CONVEX_SCHEDULED_RETENTION_DAYS": _days,
     "CONVEX_HISTORY": _history,
     "CONVEX_METRICS_TOKEN": _secret,
+    "CONVEX_LOG": _log,
+    "CONVEX_LOG_ROWS": _rows,
 }

@@ -109,6 +109,7 @@ class ConvexHTTP:
             crons=self.crons,
             webhooks=webhooks_of(app),
             auth_providers=self.auth_providers,
+            keeps_logs=self.function_api is not None and not app.testing,
             folder=folder,
             clock=self.clock if clock is None else clock,
         )

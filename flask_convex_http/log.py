@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Literal, TextIO
 
@@ -18,8 +18,8 @@ from flask_convex_http.error_texts import LONGEST_TEXT, escape, text_of
 
 NAME = "flask_convex_http"
 #: The parts of the package that have a logger of their own, such as `flask_convex_http.jobs`.
-Part = Literal["database", "jobs", "live", "webhooks", "dashboard"]
-PARTS: tuple[Part, ...] = ("database", "jobs", "live", "webhooks", "dashboard")
+Part = Literal["dashboard", "database", "functions", "jobs", "live", "requests", "webhooks"]
+PARTS: tuple[Part, ...] = ("dashboard", "database", "functions", "jobs", "live", "requests", "webhooks")
 
 #: The format of lines where the application has configured nothing. The process tells the workers of a server apart.
 _FORMAT = "%(asctime)s [%(process)d] %(levelname)s %(name)s: %(message)s"
@@ -41,6 +41,17 @@ def logger_of(part: Part | None = None) -> logging.Logger:
     if not any(isinstance(known, SafeRecords) for known in logger.filters):
         logger.addFilter(SafeRecords())
     return logger
+
+
+#: `extra=EVENT` marks a line that tells what an event of `telemetry` tells too. It is for people who read text.
+EVENT = {"convex_event": True}
+#: Called with each record of the package's loggers, in its final form.
+observers: list[Callable[[logging.LogRecord], None]] = []
+
+
+def is_event(record: logging.LogRecord) -> bool:
+    """Return whether an event tells what a line tells."""
+    return "convex_event" in record.__dict__
 
 
 class Lines(str):
@@ -65,6 +76,8 @@ class SafeRecords(logging.Filter):
             related = list(islice(_related(error, set()), _MOST_EXCEPTIONS + 1))
             if len(related) > _MOST_EXCEPTIONS or not all(map(_is_safe, related)):
                 record.exc_text = _safe_tracebacks(related)  # a formatter takes it, and formats no exception then
+        for observer in observers:
+            observer(record)
         return True
 
 
@@ -118,6 +131,11 @@ def configure_process() -> None:
 
 
 # --- exceptions ------------------------------------------------------------------------------------------------------
+
+
+def traceback_of(error: BaseException) -> str:
+    """Return the traceback of an exception and of those that led to it, bounded and escaped."""
+    return _safe_tracebacks(list(islice(_related(error, set()), _MOST_EXCEPTIONS)))
 
 
 def _related(error: BaseException, seen: set[int]) -> Iterator[BaseException]:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from flask_convex_http.config import Settings
 from flask_convex_http.engines.base import Engine
+from flask_convex_http.engines.log_store import LogStore
 from flask_convex_http.engines.sqlite.engine import SQLiteEngine
+from flask_convex_http.engines.sqlite.log_store import SQLiteLogStore
 from flask_convex_http.errors import ConfigurationError
 from flask_convex_http.schema.documents import Schema
 from flask_convex_http.telemetry import Telemetry
@@ -35,6 +37,24 @@ def open_engine(settings: Settings, schema: Schema, folder: Path, telemetry: Tel
         writer_queue=settings.write_queue,
         telemetry=telemetry,
     )
+
+
+def open_log_store(settings: Settings, folder: Path, engine: Engine) -> LogStore:
+    """Return the log store of a database: a file beside it, such as `shop-logs.db`, or tables in it.
+
+    Args:
+        settings: The settings of the deployment.
+        folder: The folder of relative paths.
+        engine: The engine of the database.
+    """
+    location = settings.database(folder)
+    if location.is_sqlite:
+        path = location.path
+        return SQLiteLogStore(None if path is None else path.with_name(f"{path.stem}-logs{path.suffix}"))
+    from flask_convex_http.engines.postgres.engine import PostgresEngine
+
+    assert isinstance(engine, PostgresEngine)
+    return engine.log_store()
 
 
 def _open_postgres(settings: Settings, schema: Schema) -> Engine:

@@ -30,7 +30,7 @@ from flask_convex_http.inbox.observed import note_outcome, observe_arrival
 from flask_convex_http.inbox.queue import DeliveryQueue
 from flask_convex_http.inbox.registry import DeclinedError, Webhook, Webhooks
 from flask_convex_http.inbox.search import find_deliveries
-from flask_convex_http.log import logger_of
+from flask_convex_http.log import EVENT, logger_of
 from flask_convex_http.runtime import Caller, MutationCalls, Runtime
 from flask_convex_http.schema.system_tables import StoredResponse, WebhookAttempt, WebhookDelivery
 from flask_convex_http.telemetry import DeliveryState
@@ -314,6 +314,7 @@ def _log(level: int, arrival: Arrival, outcome: str) -> None:
         event.type or "no type",
         outcome,
         arrival.request_id,
+        extra=EVENT,
     )
 
 

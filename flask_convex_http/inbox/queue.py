@@ -25,7 +25,7 @@ from flask_convex_http.inbox.arrival import Arrival
 from flask_convex_http.inbox.deliveries import Deliveries
 from flask_convex_http.inbox.observed import note_outcome, observe_attempt
 from flask_convex_http.inbox.registry import DEFAULT_RETRY, Webhook, Webhooks
-from flask_convex_http.log import logger_of
+from flask_convex_http.log import EVENT, logger_of
 from flask_convex_http.runtime import MutationCalls, MutationCtx, Runtime, calls_of
 from flask_convex_http.scheduling import Submission
 from flask_convex_http.schema.system_tables import ScheduledFunction, StoredResponse, WebhookAttempt, WebhookDelivery
@@ -204,6 +204,7 @@ class DeliveryQueue:
             count,
             max(count, retry.max_attempts),
             attempt.error,
+            extra=EVENT,
         )
         if count >= retry.max_attempts:
             self._end(calls, delivery, webhook, msgspec.structs.replace(attempt, outcome="dead"))
@@ -217,7 +218,9 @@ class DeliveryQueue:
         """End a delivery as done or dead, and schedule the next of its lane."""
         state: LastState = "done" if attempt.outcome == "success" else "dead"
         if state == "dead":
-            logger.error("Webhook %s: delivery %s is dead: %s", delivery.source, delivery.event_id, attempt.error)
+            logger.error(
+                "Webhook %s: delivery %s is dead: %s", delivery.source, delivery.event_id, attempt.error, extra=EVENT
+            )
         self._finish(calls, delivery, webhook, state, attempt.ended, attempt)
 
     def _finish(
@@ -234,7 +237,9 @@ class DeliveryQueue:
         note_outcome(state, None if attempt is None else attempt.error)
         if state != "dead":
             kind = delivery.type or "no type"
-            logger.info("Webhook %s: delivery %s (%s) is %s", delivery.source, delivery.event_id, kind, state)
+            logger.info(
+                "Webhook %s: delivery %s (%s) is %s", delivery.source, delivery.event_id, kind, state, extra=EVENT
+            )
         rows.record(transaction, delivery, ended, state, attempt=attempt, webhook=webhook)
         if delivery.lane is not None:
             rows.leave_lane(transaction, delivery.id)

@@ -25,7 +25,7 @@ class Telemetry:
         is_on: Whether anything subscribes.
     """
 
-    __slots__ = ("_on_event", "_on_start", "_reported", "is_on")
+    __slots__ = ("__weakref__", "_on_event", "_on_start", "_reported", "is_on")
 
     def __init__(self) -> None:
         self.is_on = False

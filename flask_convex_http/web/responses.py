@@ -26,7 +26,7 @@ from flask_convex_http.errors import (
     RateLimitedError,
     VerificationError,
 )
-from flask_convex_http.log import logger_of
+from flask_convex_http.log import EVENT, logger_of
 from flask_convex_http.web.challenges import BEARER, WEBHOOK_SIGNATURE
 from flask_convex_http.web.descriptors import out_of_descriptors
 from flask_convex_http.web.file_responses import with_ranges
@@ -287,7 +287,8 @@ def _log_public(error: ConvexHTTPError) -> None:
         detail = getattr(error, "detail", "")  # for the operator only
         text = f"{error}: {detail}" if detail else str(error)
         text = repr(text[:_LONGEST_TEXT])  # quoted, since a client may have chosen a part of it
-        logger.log(level, "%s %r [request %s]: %s", request.method, request.path, request_id(request), text)
+        identity = request_id(request)
+        logger.log(level, "%s %r [request %s]: %s", request.method, request.path, identity, text, extra=EVENT)
 
 
 def _internal_error(error: Exception) -> ResponseReturnValue:
@@ -298,7 +299,7 @@ def _internal_error(error: Exception) -> ResponseReturnValue:
     got_request_exception.send(app, exception=error)
     identity = request_id(request)
     note_error(request.environ, error)
-    logger.error("%s %r failed [request %s]", request.method, request.path, identity, exc_info=error)
+    logger.error("%s %r failed [request %s]", request.method, request.path, identity, exc_info=error, extra=EVENT)
     own = _handler_of_500()
     if own is not None:
         failure = InternalServerError(original_exception=error)

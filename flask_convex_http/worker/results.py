@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from flask_convex_http.error_texts import text_of
 from flask_convex_http.errors import MutationTimeoutError, NoRetry
-from flask_convex_http.log import logger_of
+from flask_convex_http.log import EVENT, logger_of
 from flask_convex_http.retry import Retry
 from flask_convex_http.scheduling.jobs import count_attempts
 from flask_convex_http.schema.system_tables import ScheduledFunction
@@ -52,7 +52,7 @@ class AttemptResult:
 def log_success(job: ScheduledFunction) -> None:
     """Log that a job has ended well and that this is recorded. Jobs of the package log their own success."""
     level = logging.DEBUG if job.name.startswith("_") else logging.INFO
-    logger.log(level, "The scheduled %s %s (%s) succeeded", job.kind, job.name, job.id)
+    logger.log(level, "The scheduled %s %s (%s) succeeded", job.kind, job.name, job.id, extra=EVENT)
 
 
 def log_successes(jobs: Sequence[ScheduledFunction]) -> None:
@@ -68,7 +68,7 @@ def log_successes(jobs: Sequence[ScheduledFunction]) -> None:
             log_success(job)
         return
     for name, count in Counter(job.name for job in jobs if not job.name.startswith("_")).items():
-        logger.info("%d jobs of the scheduled mutation %s succeeded", count, name)
+        logger.info("%d jobs of the scheduled mutation %s succeeded", count, name, extra=EVENT)
 
 
 def is_final(job: ScheduledFunction, error: BaseException, retry: Retry | None) -> bool:
@@ -89,9 +89,9 @@ def log_failure(job: ScheduledFunction, error: BaseException, retry: Retry | Non
     attempt = "" if retry is None else f" in attempt {count} of {max(count, retry.max_attempts)}"
     message = f"The scheduled {job.kind} {job.name} ({job.id}) failed{attempt}"
     if job.kind == "mutation" and isinstance(error, MutationTimeoutError):  # its time limit has logged the stack
-        logger.log(level, "%s: %s", message, error)
+        logger.log(level, "%s: %s", message, error, extra=EVENT)
         return
     try:
-        logger.log(level, message, exc_info=error)
+        logger.log(level, message, exc_info=error, extra=EVENT)
     except BaseException:  # an exception may raise another one when it is formatted
-        logger.log(level, "%s: %s", message, text_of(error))
+        logger.log(level, "%s: %s", message, text_of(error), extra=EVENT)

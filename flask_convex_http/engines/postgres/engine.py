@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from flask_convex_http.engines.base import DatabaseSize, Row
 from flask_convex_http.engines.postgres.commit_log import LAST_VALUE, LOCKED_VALUES, settled
 from flask_convex_http.engines.postgres.connections import PostgresConnections
+from flask_convex_http.engines.postgres.log_store import PostgresLogStore
 from flask_convex_http.engines.postgres.notifications import PostgresNotifications
 from flask_convex_http.engines.postgres.readers import PostgresReader, ReaderTools
 from flask_convex_http.engines.postgres.retries import ConflictRetries, ConflictRetryError
@@ -128,6 +129,10 @@ class PostgresEngine:
         self._check_ready()
         last, key = self._read(LAST_VALUE, ())[0]
         return settled(last, [value for (value,) in self._read(LOCKED_VALUES, (key,))])
+
+    def log_store(self) -> PostgresLogStore:
+        """Return the log store in this database."""
+        return PostgresLogStore(self._connections)
 
     def oldest_wait(self) -> None:
         """Return None, because writers do not wait for each other."""

@@ -1,0 +1,209 @@
+"""`Logs`: collects the records and counts of a deployment, and reads them."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from flask_convex_http.engines.log_store import LogStore
+from flask_convex_http.errors import ConvexHTTPError
+from flask_convex_http.log import logger_of
+from flask_convex_http.logs import records
+from flask_convex_http.logs.lines import collect
+from flask_convex_http.logs.queue import LogQueue
+from flask_convex_http.logs.statistics import Minute, minutes
+from flask_convex_http.logs.tallies import Tally, counts_of
+from flask_convex_http.telemetry import (
+    DeliveryFinished,
+    Event,
+    FunctionFinished,
+    JobFinished,
+    RequestFinished,
+    Telemetry,
+)
+from flask_convex_http.telemetry.records import LEVELS, LogFilter, LogRecord, RecordKind
+
+logger = logger_of("database")
+
+#: Minutes whose counters are kept: two days.
+_MINUTES = 2 * 24 * 60
+#: Seconds between two looks for records of other processes.
+_POLL = 0.25
+_RECORDS: dict[type, Callable[[Any], LogRecord]] = {
+    RequestFinished: records.of_request,
+    FunctionFinished: records.of_function,
+    JobFinished: records.of_job,
+    DeliveryFinished: records.of_delivery,
+}
+
+
+def record_of(event: Event) -> LogRecord | None:
+    """Return the record of an event, or None for one that is only counted."""
+    make = _RECORDS.get(type(event))
+    return None if make is None else make(event)
+
+
+class Logs:
+    """The last log records of a deployment, and its statistics by the minute.
+
+    Without a store nothing is kept, and every read returns nothing.
+
+    Args:
+        store: Where they are kept, or None.
+        keep: How many of the last records stay.
+        telemetry: Publishes what happens.
+
+    Attributes:
+        is_on: Whether records are kept.
+    """
+
+    def __init__(self, store: LogStore | None, keep: int, telemetry: Telemetry) -> None:
+        self.is_on = store is not None
+        self._store = store
+        self._written = threading.Condition()
+        self._queue: LogQueue | None = None
+        if store is not None:
+            self._queue = LogQueue(store, keep, lambda: _minute() - _MINUTES, self._notify)
+            telemetry.subscribe(self._on_event)
+            collect(telemetry, self._on_line)
+
+    def read(
+        self,
+        *,
+        after: int | None = None,
+        before: int | None = None,
+        limit: int = 100,
+        request_id: str | None = None,
+        function: str | None = None,
+        kind: RecordKind | None = None,
+        level: str = "DEBUG",
+        text: str | None = None,
+    ) -> list[LogRecord]:
+        """Return records in the order in which they were stored.
+
+        Args:
+            after: Only records with a larger number; continue with the number of the last record that was read. A
+                number larger than any, as after the store was lost, is the beginning.
+            before: Only records with a smaller number, to page backwards.
+            limit: The largest number of records: the first ones after `after`, the last ones without it.
+            request_id: Only those of this request.
+            function: Only those of this function.
+            kind: Only those of this kind.
+            level: Only those of this level or a higher one.
+            text: Only those whose message has this text, whatever its case.
+        """
+        if self._store is None:
+            return []
+        self.flush()
+        if after is not None and after > self._store.newest():
+            after = 0
+        return self._store.read(
+            LogFilter(
+                after=after,
+                before=before,
+                limit=limit,
+                request_id=request_id,
+                function=function,
+                kind=kind,
+                level=LEVELS[level],
+                text=text,
+            )
+        )
+
+    def newest(self) -> int:
+        """Return the number of the last record, from which on `read` continues; 0 without records."""
+        if self._store is None:
+            return 0
+        self.flush()
+        return self._store.newest()
+
+    def wait(self, after: int, timeout: float) -> bool:
+        """Wait for a record of any process with a number that is not `after`, and return whether there is one.
+
+        Args:
+            after: The number of the last record that was read.
+            timeout: Seconds to wait.
+        """
+        end = time.monotonic() + timeout
+        while (left := end - time.monotonic()) > 0:
+            if self.newest() != after:
+                return True
+            with self._written:
+                self._written.wait(min(left, _POLL))
+        return self.newest() != after
+
+    def statistics(
+        self, *, since: float, until: float | None = None, step: timedelta = timedelta(minutes=1)
+    ) -> list[Minute]:
+        """Return what happened between two times, of all processes, in steps without a gap.
+
+        The counters of two days are kept.
+
+        Args:
+            since: The first time, in milliseconds since the epoch.
+            until: The last time; None for now.
+            step: The length of a step: whole minutes.
+        """
+        if self._store is None:
+            return []
+        self.flush()
+        first = max(int(since // 60_000), _minute() - _MINUTES)
+        last = min(_minute() if until is None else int(until // 60_000), _minute()) + 1
+        length = max(int(step.total_seconds() // 60), 1)
+        return minutes(self._store.counters(first, last), first, last, length)
+
+    def create(self) -> None:
+        """Create the store, with the rights of the user who migrates the database."""
+        if self._store is None:
+            return
+        try:
+            self._store.create()
+        except ConvexHTTPError as error:  # the database itself is fine
+            logger.warning("The log store cannot be created: %s", error)
+
+    def flush(self) -> None:
+        """Write what this process has collected."""
+        if self._queue is not None:
+            self._queue.flush()
+
+    def close(self) -> None:
+        """Write what this process has collected, and close the store."""
+        if self._queue is not None and self._store is not None:
+            self._queue.close()
+            self._store.close()
+
+    def _on_event(self, event: Event) -> None:
+        queue = self._queue
+        assert queue is not None
+        queue.put(Tally(_minute(), counts_of(event)))
+        record = record_of(event)
+        if record is not None:
+            self._on_line(record)
+
+    def _on_line(self, record: LogRecord) -> None:
+        assert self._queue is not None
+        record.data["process"] = _process()
+        self._queue.put(record)
+
+    def _notify(self) -> None:
+        with self._written:
+            self._written.notify_all()
+
+
+def _minute() -> int:
+    return int(time.time() // 60)
+
+
+def _process() -> str:
+    global _name
+    if _name[0] != os.getpid():
+        _name = os.getpid(), f"{socket.gethostname()}:{os.getpid()}"
+    return _name[1]
+
+
+_name = 0, ""
