@@ -109,7 +109,7 @@ class ConvexHTTP:
             crons=self.crons,
             webhooks=webhooks_of(app),
             auth_providers=self.auth_providers,
-            keeps_logs=self.function_api is not None and not app.testing,
+            keeps_logs=(self.dashboard or self.function_api is not None) and not app.testing,
             folder=folder,
             clock=self.clock if clock is None else clock,
         )
