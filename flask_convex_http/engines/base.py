@@ -120,6 +120,9 @@ class Transaction(Snapshot, Protocol):
     def take_row(self, table: Table[Any], document_id: str) -> Row | None:
         """Delete a row and return it, or None if it did not exist."""
 
+    def delete_all(self, table: Table[Any], document_ids: Sequence[str]) -> None:
+        """Delete the rows with these ids, as far as they exist, with one statement."""
+
     def delete_before(self, table: Table[Any], document_id: str, limit: int) -> int:
         """Delete the first rows in the order of their ids, and return their number.
 

@@ -1,8 +1,8 @@
 """A snapshot of the past: the rows as they were after a commit, rebuilt from the present rows and the log.
 
 A row as it was is the present row with the previous values of all later changes, newest first. Rows that have not
-changed since are read where they are. So a read costs as much as one of the present and, in addition, one row of the
-log for each later change: of the document for `get`, of all tables for a range of an index.
+changed since are read where they are. So a read costs as much as one of the present and, in addition, some rows of the
+log: for `get` those of later changes of the document and those that are not indexed yet, for a range all later ones.
 """
 
 from __future__ import annotations

@@ -47,6 +47,7 @@ class Coverage(msgspec.Struct, frozen=True):
         starts: Where the log of each table starts, by the name of the table. A table without a start is not logged.
         purged: The number of the last purged commit, 0 for none.
         purged_time: The time of that commit.
+        indexed: The number of the last commit that is in the index of commits by key.
         gap: The commit at which logging began again after changes that were not logged, 0 for none.
     """
 
@@ -54,6 +55,7 @@ class Coverage(msgspec.Struct, frozen=True):
     purged: int = 0
     purged_time: float = 0.0
     gap: int = 0
+    indexed: int = 0
 
     @property
     def first(self) -> int:

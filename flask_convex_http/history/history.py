@@ -9,6 +9,8 @@ from typing import Any
 
 from flask_convex_http.engines import Engine, Transaction
 from flask_convex_http.errors import ArgumentRangeError
+from flask_convex_http.history.commit_keys import index_commits, is_indexed
+from flask_convex_http.history.coverage import newest_commit
 from flask_convex_http.history.feed import CommitFeed, only, with_changes
 from flask_convex_http.history.listing import CommitPage, list_commits
 from flask_convex_http.history.purge import erase, purge
@@ -106,6 +108,15 @@ class History:
         batches = [numbers[start : start + _ERASED] for start in range(0, len(numbers), _ERASED)]
         return sum(self._engine.write(partial(_erase, self._schema, document_id, batch)) for batch in batches)
 
+    def index(self) -> bool:
+        """Add one batch of new commits to the index by document, request and delivery; whether there may be more."""
+        settled = self._engine.settled_commit()
+        with self._engine.snapshot() as snapshot:
+            newest = newest_commit(snapshot, self._schema)
+            if is_indexed(snapshot, self._schema, newest if settled is None else min(newest, settled)):
+                return False
+        return self._engine.write(partial(_index, self._schema, self._clock(), settled))
+
     def purge(self, transaction: Transaction) -> bool:
         """Delete one batch of old commits, and return whether there may be more."""
         return purge(transaction, self._schema, self._clock(), self._retention)
@@ -113,6 +124,10 @@ class History:
 
 def _erase(schema: Schema, document_id: str, numbers: list[int], transaction: Transaction) -> int:
     return erase(transaction, schema, document_id, numbers)
+
+
+def _index(schema: Schema, now: float, settled: int | None, transaction: Transaction) -> bool:
+    return index_commits(transaction, schema, now, settled)
 
 
 def _of_table(commit: Commit, table: str | None) -> Iterable[Commit]:

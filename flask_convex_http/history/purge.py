@@ -8,9 +8,9 @@ from datetime import timedelta
 import msgspec
 
 from flask_convex_http.engines import Transaction
+from flask_convex_http.history.commit_keys import decode_changes, delete_entries
 from flask_convex_http.history.coverage import Coverage, read_coverage, write_coverage
-from flask_convex_http.history.reader import HistoryReader, decode_changes
-from flask_convex_http.history.rows import COMMITS, commit_id
+from flask_convex_http.history.rows import COMMITS, between_ids, commit_id
 from flask_convex_http.schema.documents import Schema
 from flask_convex_http.schema.history_tables import StoredChange
 
@@ -33,12 +33,13 @@ def purge(transaction: Transaction, schema: Schema, now: float, retention: timed
     """
     coverage = read_coverage(transaction, schema) or Coverage()
     before = now - (retention or DEFAULT_RETENTION).total_seconds() * 1000
-    oldest = HistoryReader(transaction, schema).commits(0, limit=_ROWS + 1)
-    expired = [commit for commit in oldest[:-1] if commit.time < before]
+    oldest = transaction.select(schema.tables[COMMITS], between_ids(None, None), descending=False, limit=_ROWS + 1)
+    expired = [row for row in oldest[:-1] if row[1] < before]
     if expired:
-        last, time = expired[-1].number, max(commit.time for commit in expired)
+        last, time = expired[-1][2], max(row[1] for row in expired)
         coverage = msgspec.structs.replace(coverage, purged=last, purged_time=time)
         write_coverage(transaction, schema, coverage, now)
+        delete_entries(transaction, schema, expired)
         transaction.delete_before(schema.tables[COMMITS], commit_id(last + 1), _ROWS)
     return len(expired) >= _ROWS
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
 from flask_convex_http.engines import ReadBudget, Row, Snapshot
 from flask_convex_http.errors import ArgumentValidationError, HistoryError
+from flask_convex_http.history.commit_keys import UNDO, decode_changes, indexed_numbers
 from flask_convex_http.history.coverage import Coverage, Start, newest_commit, read_coverage, start_of
 from flask_convex_http.history.rows import (
     COMMITS,
@@ -18,17 +19,14 @@ from flask_convex_http.history.rows import (
     commit_id,
 )
 from flask_convex_http.schema.documents import Schema, Table
-from flask_convex_http.schema.history_tables import StoredChange, StoredOperation
+from flask_convex_http.schema.history_tables import StoredOperation
 
 #: A commit, given as its number or as a time.
 When = int | float | datetime.datetime
 #: From this value on, in 1973, a number is a time in milliseconds and not the number of a commit.
 _FIRST_TIME = 100_000_000_000
-#: Rows that are read at once.
-_PAGE = 500
-
-
-_decode = msgspec.json.Decoder(list[StoredChange]).decode
+#: Rows that are read at once, and how many rows one statement may read for each one that is wanted.
+_PAGE, _SPREAD = 500, 4
 
 
 class LoggedChange(msgspec.Struct, frozen=True):
@@ -118,14 +116,37 @@ class HistoryReader:
     def changes_of_document(
         self, document_id: str, after: int, *, limit: int | None = None, budget: ReadBudget | None = None
     ) -> list[LoggedChange]:
-        """Return the changes of a document after a commit, newest first. It has no index, so all commits are read."""
+        """Return the changes of a document after a commit, newest first."""
         found: list[LoggedChange] = []
-        for row in self._rows_since(after, budget):
+        for row in self._rows_of_key(document_id, after, budget):
             if document_id in row[3]:  # a search of the text takes a fraction of the time of parsing it
                 found += [change for change in _changes(row) if change.document_id == document_id]
             if limit is not None and len(found) >= limit:
                 break
         return found
+
+    def changes_of_documents(self, document_ids: Iterable[str], after: int) -> dict[str, list[LoggedChange]]:
+        """Return the changes of many documents after a commit, newest first, by the id of the document."""
+        found: dict[str, list[LoggedChange]] = {document_id: [] for document_id in document_ids}
+        for row in self._rows_of_keys(found, after):
+            for change in reversed(_changes(row)):
+                if change.document_id in found:
+                    found[change.document_id].append(change)
+        return found
+
+    def changes_in(self, numbers: Collection[int]) -> Iterator[LoggedChange]:
+        """Yield the changes of commits, in their order."""
+        for row in self._rows(sorted(numbers)):
+            yield from _changes(row)
+
+    def commits_named(self, names: Collection[str]) -> list[Commit]:
+        """Return the commits of requests and deliveries, given their ids, without changes, newest first."""
+        found = map(_commit, self._rows_of_keys(names, 0))
+        return [commit for commit in found if commit.request_id in names or commit.delivery in names]
+
+    def undos(self) -> list[Commit]:
+        """Return the commits that undo others, without changes, newest first."""
+        return [commit for commit in map(_commit, self._rows_of_key(UNDO, 0)) if commit.undoes]
 
     def number_of(self, when: When) -> tuple[int, float | None]:
         """Return the number of the last commit up to a commit or a time, and the time if one was given.
@@ -200,14 +221,46 @@ class HistoryReader:
             yield from rows
             end = rows[-1][2]
 
-    def _page(self, first: int, end: int | None, *, descending: bool, budget: ReadBudget | None = None) -> list[Row]:
+    def _rows_of_key(self, key: str, after: int, budget: ReadBudget | None = None) -> Iterator[Row]:
+        """Yield the rows of commits after a commit, newest first: those that may have a key, and some others."""
+        indexed = self.coverage.indexed
+        yield from self._rows_since(max(after, indexed), budget)
+        for numbers in indexed_numbers(self.snapshot, self.schema, key, after, indexed):
+            yield from self._rows(numbers, budget)
+
+    def _rows_of_keys(self, keys: Iterable[str], after: int) -> Iterator[Row]:
+        """Yield the rows of commits after a commit, newest first: those that may have one of the keys, and others."""
+        indexed = self.coverage.indexed
+        yield from self._rows_since(max(after, indexed), None)
+        numbers: set[int] = set()
+        for key in keys:
+            numbers.update(*indexed_numbers(self.snapshot, self.schema, key, after, indexed))
+        yield from self._rows(sorted(numbers, reverse=True))
+
+    def _rows(self, numbers: Sequence[int], budget: ReadBudget | None = None) -> Iterator[Row]:
+        """Yield the rows of commits, given their numbers in ascending or descending order, in this order."""
+        for start in range(0, len(numbers), _PAGE):
+            part = numbers[start : start + _PAGE]
+            first, last = min(part), max(part)
+            if last - first < _SPREAD * len(part):  # one statement for some rows too many
+                wanted = set(part)
+                rows = self._page(first, last + 1, descending=part[0] == last, budget=budget, limit=None)
+                yield from (row for row in rows if row[2] in wanted)
+                continue
+            for number in part:
+                yield from self._page(number, number + 1, descending=True, budget=budget)
+
+    def _page(
+        self,
+        first: int,
+        end: int | None,
+        *,
+        descending: bool,
+        budget: ReadBudget | None = None,
+        limit: int | None = _PAGE,
+    ) -> list[Row]:
         segment = between_ids(commit_id(first), None if end is None else commit_id(end))
-        return self.snapshot.select(self.commits_table, segment, descending=descending, limit=_PAGE, budget=budget)
-
-
-def decode_changes(row: Row) -> list[StoredChange]:
-    """Return the changes in the row of a commit."""
-    return _decode(row[3])
+        return self.snapshot.select(self.commits_table, segment, descending=descending, limit=limit, budget=budget)
 
 
 def _changes(row: Row) -> list[LoggedChange]:

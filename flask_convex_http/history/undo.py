@@ -2,7 +2,7 @@
 
 A field gets the value that it had before the first of the commits that has changed it. An inserted document is deleted,
 and a deleted one is inserted again with its id. A later commit that has changed the same field, or that has inserted or
-deleted the document, is a conflict, and nothing is undone.
+deleted the document, is a conflict, and nothing is undone. Not if it is undone itself: it and its undo leave nothing.
 """
 
 from __future__ import annotations
@@ -35,23 +35,46 @@ class UndoStep(NamedTuple):
     values: Values
 
 
-def plan_undo(reader: HistoryReader, numbers: Sequence[int]) -> list[UndoStep]:
+def effective_undos(reader: HistoryReader) -> list[Commit]:
+    """Return the commits that undo others and are not undone themselves, newest first."""
+    undone: set[int] = set()
+    found = []
+    for undo in reader.undos():
+        if undo.number not in undone:
+            undone.update(undo.undoes or ())
+            found.append(undo)
+    return found
+
+
+def plan_undo(reader: HistoryReader, numbers: Sequence[int], undos: Sequence[Commit]) -> list[UndoStep]:
     """Return the writes that undo commits, in the order in which no unique index is in the way.
 
     Args:
         reader: Reads the log.
         numbers: The numbers of the commits.
+        undos: The effective undos.
 
     Raises:
         UndoRefusedError: A later commit has touched the same fields, or the log has not all of it.
     """
     chosen = frozenset(numbers)
     changes: dict[str, list[LoggedChange]] = {}
-    for number in sorted(chosen):
-        for change in reader.changes_of(number, number):
-            changes.setdefault(change.document_id, []).append(change)
-    steps = [step for own in changes.values() if (step := _step(reader, own, chosen)) is not None]
+    for change in reader.changes_in(chosen):
+        changes.setdefault(change.document_id, []).append(change)
+    later = reader.changes_of_documents(changes, min(chosen, default=0))
+    steps = []
+    for document_id, own in changes.items():
+        ignored = chosen | _canceled(undos, own[0].number)
+        step = _step(reader, own, [other for other in later[document_id] if other.number not in ignored])
+        steps += [step] if step is not None else []
     return sorted(steps, key=lambda step: ("delete", "update", "insert").index(step.operation))
+
+
+def _canceled(undos: Sequence[Commit], after: int) -> set[int]:
+    """Return the numbers of the undos that only undo commits after a commit, and of those commits."""
+    return {
+        number for undo in undos if undo.undoes and min(undo.undoes) > after for number in (undo.number, *undo.undoes)
+    }
 
 
 def apply_undo(writes: RowWrites, steps: Sequence[UndoStep]) -> None:
@@ -89,15 +112,21 @@ def _fitting_row(step: UndoStep) -> Row:
     return row
 
 
-def _step(reader: HistoryReader, own: Sequence[LoggedChange], chosen: frozenset[int]) -> UndoStep | None:
-    """Return the write that undoes changes of one document, which are in their order; None if there is none to do."""
+def _step(reader: HistoryReader, own: Sequence[LoggedChange], others: Sequence[LoggedChange]) -> UndoStep | None:
+    """Return the write that undoes changes of one document; None if there is none to do.
+
+    Args:
+        reader: Reads the log.
+        own: The changes, in their order.
+        others: The changes of the document by other commits, newest first.
+    """
     first, last = own[0], own[-1]
     table = _table_of(reader, first)
     try:
         previous = [{} if change.before is None else decode_values(table, change.before) for change in own]
     except HistoryError as error:
         raise UndoRefusedError(str(error)) from error
-    _check_conflicts(reader, table, own, previous, chosen)
+    _check_conflicts(reader, table, own, previous, others)
     values: Values = {}
     for before in reversed(previous):
         values |= before
@@ -124,7 +153,7 @@ def _check_conflicts(
     table: Table[Any],
     own: Sequence[LoggedChange],
     previous: Sequence[Values],
-    chosen: frozenset[int],
+    others: Sequence[LoggedChange],
 ) -> None:
     """Refuse if another commit has touched the same fields after the chosen ones.
 
@@ -135,9 +164,9 @@ def _check_conflicts(
     for change, before in zip(own, previous, strict=True):
         for name in table.columns if change.operation != "update" else before:
             first_touch.setdefault(name, change.number)
-    for other in reader.changes_of_document(own[0].document_id, own[0].number):
-        if other.number in chosen:
-            continue
+    for other in others:
+        if other.number < own[0].number:
+            break
         touched = _touched(table, other)
         names = [name for name in touched if first_touch.get(name, other.number) < other.number]
         if names or other.operation != "update":

@@ -14,7 +14,7 @@ from flask_convex_http.engines import Transaction
 from flask_convex_http.errors import UndoRefusedError
 from flask_convex_http.history.reader import HistoryReader
 from flask_convex_http.history.rows import Commit
-from flask_convex_http.history.undo import UndoStep, apply_undo, plan_undo
+from flask_convex_http.history.undo import UndoStep, apply_undo, effective_undos, plan_undo
 from flask_convex_http.runtime import Caller, MutationCalls, Runtime
 from flask_convex_http.runtime.dry_run import dry_run
 from flask_convex_http.runtime.recording import RecordedChange
@@ -77,9 +77,10 @@ class Undo:
 
     def _undo(self, calls: MutationCalls, what: str, deliveries: frozenset[str]) -> UndoReport:
         reader = HistoryReader(calls.transaction, self._runtime.schema)
-        commits = _commits(reader, what, deliveries)
+        undos = effective_undos(reader)
+        commits = _commits(reader, what, deliveries, undos)
         numbers = [commit.number for commit in commits]
-        steps = plan_undo(reader, numbers)
+        steps = plan_undo(reader, numbers, undos)
         if calls.log is not None:
             calls.log.cause.undoes = numbers
         rows = [change for change in self._changes(calls, steps) if change.fields or change.verb != "changed"]
@@ -100,7 +101,7 @@ class Undo:
         ]
 
 
-def _commits(reader: HistoryReader, what: str, deliveries: frozenset[str]) -> list[Commit]:
+def _commits(reader: HistoryReader, what: str, deliveries: frozenset[str], undos: Sequence[Commit]) -> list[Commit]:
     """Return the commits that a name stands for and that are not undone, oldest first.
 
     Raises:
@@ -108,19 +109,10 @@ def _commits(reader: HistoryReader, what: str, deliveries: frozenset[str]) -> li
     """
     is_number = what.isascii() and what.isdigit() and len(what) <= 15
     numbered = reader.commit(int(what)) if is_number else None
-    names, found, undone = deliveries | {what}, [], set[int]()
-    was_undone = False
-    for commit in reader.all_commits():
-        is_named = commit == numbered if numbered else bool(names & {commit.request_id, commit.delivery})
-        if commit.number in undone:
-            was_undone = was_undone or is_named
-            continue
-        undone.update(commit.undoes or ())
-        if is_named:
-            found.append(commit)
-        if commit == numbered:
-            break
+    named = [numbered] if numbered else reader.commits_named(deliveries | {what})
+    undone = {number for undo in undos for number in undo.undoes or ()}
+    found = [commit for commit in named if commit.number not in undone]
     if not found:
-        why = "is undone already" if was_undone else "is not in the log; `flask convex log` lists the commits"
+        why = "is undone already" if named else "is not in the log; `flask convex log` lists the commits"
         raise UndoRefusedError(f"{what} {why}")
     return found[::-1]

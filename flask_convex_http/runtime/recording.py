@@ -118,6 +118,11 @@ class RecordingTransaction:
         self._record(table, document_id)
         return self._transaction.take_row(table, document_id)
 
+    def delete_all(self, table: Table[Any], document_ids: Sequence[str]) -> None:
+        """See `Transaction`."""
+        for document_id in document_ids:
+            self.delete(table, document_id)
+
     def delete_before(self, table: Table[Any], document_id: str, limit: int) -> int:
         """See `Transaction`. The rows are not recorded: only the log has its old rows deleted in this way."""
         return self._transaction.delete_before(table, document_id, limit)

@@ -1,4 +1,4 @@
-"""The table of the commit log: each commit with its cause, and the documents that it changed.
+"""The tables of the commit log: each commit with its cause and the documents that it changed, and an index.
 
 A commit is one row, since each further row or index would cost a write more of a page for every mutation. The view
 `_changes` shows each change as a row, for people and other programs.
@@ -17,7 +17,7 @@ from flask_convex_http.schema.documents import Document
 
 #: The hexadecimal digits of the number of a commit in an id, and the zeros after them.
 NUMBER_DIGITS, ZERO_DIGITS = 15, 17
-COMMITS = "_commits"
+COMMITS, COMMIT_KEYS = "_commits", "_commit_keys"
 Operation = Literal["insert", "update", "delete"]
 #: The stored kinds of changes: "erased" stands for a change whose previous values were erased.
 StoredOperation = Literal["insert", "update", "delete", "erased"]
@@ -56,10 +56,23 @@ class CommitRow(Document, table="_commits"):
     undoes: list[int] | None = None
 
 
+class CommitKey(Document, table="_commit_keys"):
+    """An entry of the index of commits by document, request and delivery.
+
+    Its id has 17 digits of the key and then the number of the commit. So the rows are in the order of the index, and
+    need no other one.
+
+    Attributes:
+        number: The number of the commit.
+    """
+
+    number: int
+
+
 def commit_id(number: int) -> str:
     """Return the id of the row of a commit, which sorts before those of later commits."""
     return f"_commits_{number:0{NUMBER_DIGITS}x}{0:0{ZERO_DIGITS}x}"
 
 
 #: The tables whose rows SQLite stores in the order of their ids, without a second tree.
-CLUSTERED = frozenset({COMMITS})
+CLUSTERED = frozenset({COMMITS, COMMIT_KEYS})

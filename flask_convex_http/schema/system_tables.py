@@ -12,7 +12,7 @@ import msgspec
 
 from flask_convex_http.ids import Id
 from flask_convex_http.schema.documents import Document, unique
-from flask_convex_http.schema.history_tables import CommitRow
+from flask_convex_http.schema.history_tables import CommitKey, CommitRow
 
 
 class StoredFile(Document, table="_storage"):
@@ -407,4 +407,5 @@ DOCUMENTS: tuple[type[Document], ...] = (
     AccessToken,
     Setting,
     CommitRow,
+    CommitKey,
 )

@@ -2,7 +2,8 @@
 
 These are ended jobs, ticks of crons, results of `ctx.once`, full buckets, used upload URLs, old
 webhook deliveries, idempotency keys, API keys and access tokens that have ended, and old commits of the log.
-Each transaction deletes a few rows of each kind, so that no other writer waits for long.
+New commits of the log are added to its index. Each transaction deletes a few rows of each kind, so that no other
+writer waits for long.
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ class Cleaner:
         self._next_search = 0.0
 
     def purge(self) -> bool:
-        """Delete one batch of expired rows of each kind, and return whether there may be more."""
-        return max(self._backend.engine.write(self._purge_batch)) >= _BATCH_SIZE
+        """Delete one batch of expired rows of each kind and index one of new commits; whether there may be more."""
+        has_commits = self._backend.history.index()
+        return max(self._backend.engine.write(self._purge_batch)) >= _BATCH_SIZE or has_commits
 
     def remove_unfinished(self) -> None:
         """Remove the parts of backups and uploads whose processes were killed, if the last search was an hour ago."""

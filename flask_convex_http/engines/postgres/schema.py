@@ -26,6 +26,7 @@ from flask_convex_http.errors import MigrationRefusedError
 from flask_convex_http.ids import new_id
 from flask_convex_http.schema.columns import TEXT_KINDS
 from flask_convex_http.schema.documents import ID_COLUMN, TIME_COLUMN, TIME_INDEX, Column, Index, Schema, Table
+from flask_convex_http.schema.history_tables import COMMITS
 from flask_convex_http.schema.migrations import (
     AddColumn,
     ChangeColumn,
@@ -160,7 +161,7 @@ class PostgresMigration(PostgresTables):
         columns += [self._definition(step.table, column) for column in step.table.columns.values()]
         self._run(f'CREATE TABLE "{step.table.name}" ({", ".join(columns)})')
         self._created.add(step.table.name)
-        if step.table.name == "_commits":
+        if step.table.name == COMMITS:
             for statement in (*CREATE_SEQUENCE, CREATE_VIEW):
                 self._run(statement)
 

@@ -144,5 +144,7 @@ class ClosedConnection:
         """Raise an EngineError with the reason."""
         raise EngineError(self._reason)
 
+    executemany = execute
+
 
 ENDED = ClosedConnection("ctx.db was used after its function had ended; it lives as long as the function")

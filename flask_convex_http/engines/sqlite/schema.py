@@ -20,7 +20,7 @@ from flask_convex_http.errors import MigrationRefusedError
 from flask_convex_http.ids import new_id
 from flask_convex_http.schema.columns import Kind
 from flask_convex_http.schema.documents import ID_COLUMN, TIME_COLUMN, TIME_INDEX, Column, Index, Schema, Table
-from flask_convex_http.schema.history_tables import CLUSTERED
+from flask_convex_http.schema.history_tables import CLUSTERED, COMMITS
 from flask_convex_http.schema.migrations import (
     AddColumn,
     ChangeColumn,
@@ -235,7 +235,8 @@ class SQLiteSchema:
             self._connection.execute(statement)
             return
         self._connection.execute(f"{statement}, WITHOUT ROWID")
-        self._connection.execute(CREATE_VIEW)
+        if table.name == COMMITS:
+            self._connection.execute(CREATE_VIEW)
 
     def _rename_table(self, step: RenameTable) -> None:
         name = step.table.name

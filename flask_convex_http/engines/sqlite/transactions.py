@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
+import msgspec
+
 from flask_convex_http.engines.base import Row
 from flask_convex_http.engines.read_budget import ReadBudget
 from flask_convex_http.engines.sqlite.commit_log import check_texts, write_commits
@@ -69,8 +71,8 @@ class SQLiteTransaction(SQLiteReader):
 
     def insert_all(self, table: Table[Any], rows: Sequence[Row]) -> None:
         """Insert rows."""
-        for row in rows:
-            self.insert(table, row)
+        self._begin_savepoints()
+        self._execute(self._statements.insert(table), rows, many=True)
 
     def update(self, table: Table[Any], document_id: str, changes: Mapping[str, Any]) -> bool:
         """Set columns of a row and return whether it exists."""
@@ -97,6 +99,11 @@ class SQLiteTransaction(SQLiteReader):
         """Delete a row and return it, or None if it did not exist."""
         self._begin_savepoints()
         return self._fetch_one(self._statements.take(table), (document_id,))
+
+    def delete_all(self, table: Table[Any], document_ids: Sequence[str]) -> None:
+        """Delete the rows with these ids, as far as they exist, with one statement."""
+        ids = msgspec.json.encode(document_ids).decode()
+        self._write(f'DELETE FROM "{table.name}" WHERE "_id" IN (SELECT value FROM json_each(?))', (ids,))
 
     def delete_before(self, table: Table[Any], document_id: str, limit: int) -> int:
         """Delete the first rows in the order of their ids, and return their number."""
@@ -199,13 +206,14 @@ class SQLiteTransaction(SQLiteReader):
             raise self._translate(error) from error
         return row
 
-    def _execute(self, sql: str, values: Sequence[Any]) -> Any:
-        """Execute a statement, and return its cursor."""
+    def _execute(self, sql: str, values: Sequence[Any], *, many: bool = False) -> Any:
+        """Execute a statement, or one for each of many values, and return its cursor."""
         try:
             for stream in self._streams or ():  # whether an active SELECT shows a write is undefined in SQLite
                 stream.detach()
             self._close_if_rolled_back()
-            return self._connection.execute(sql, values)
+            connection = self._connection
+            return connection.executemany(sql, values) if many else connection.execute(sql, values)
         except DRIVER_ERRORS as error:
             self._close_if_rolled_back()
             raise self._translate(error) from error
