@@ -114,8 +114,13 @@ def keyed_request(
         keep: How long the key is kept, in milliseconds.
     """
     secret = signing.key(_PURPOSE)
-    identity = None if identity is None else plain(identity)
-    digest = _digest(secret, b"", (identity or "").encode(), b"" if identity is None else b"known", key.encode())
+    if identity is None:
+        digest = _digest(secret, b"", b"", b"", key.encode())
+    else:
+        identity = plain(identity)
+        digest = _digest(secret, b"", identity.encode(), b"known", key.encode())
+    path, query = content.path.encode("utf-8", "surrogatepass"), content.query.encode("utf-8", "surrogatepass")
+    body = _canonical(content.body) if content.is_json else content.body
     return KeyedRequest(
         key=key,
         identity=identity,
@@ -123,21 +128,16 @@ def keyed_request(
         path=plain(content.path),
         request_id=request_id,
         digest=digest.hex(),
-        fingerprint=_digest(
-            secret,
-            content.method.encode(),
-            content.path.encode("utf-8", "surrogatepass"),
-            content.query.encode("utf-8", "surrogatepass"),
-            _canonical(content.body) if content.is_json else content.body,
-        ).hex(),
+        fingerprint=_digest(secret, content.method.encode(), path, query, body).hex(),
         keep=keep,
         number=int.from_bytes(digest[:8], "big", signed=True),
     )
 
 
-def _digest(secret: bytes, *parts: bytes) -> bytes:
-    """Return a keyed digest of several texts. Each has its length before it, so that none can look like two."""
-    text = b"".join([b"%d:%b" % (len(part), part) for part in parts])  # one call of the hash is half the time of ten
+def _digest(secret: bytes, one: bytes, two: bytes, three: bytes, four: bytes) -> bytes:
+    """Return a keyed digest of four texts. Each has its length before it, so that none can look like two."""
+    # One text and one call of the hash: a third of the time of a loop.
+    text = b"%d:%b%d:%b%d:%b%d:%b" % (len(one), one, len(two), two, len(three), three, len(four), four)
     return hashlib.blake2b(text, key=secret, digest_size=16).digest()
 
 

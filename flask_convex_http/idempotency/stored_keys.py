@@ -37,6 +37,10 @@ class StoredKeys:
         """Return the row of a request's key, or None, read outside a transaction. It may have expired."""
         return self._read(engine.lookup(self.table, {"digest": request.digest}))
 
+    def find_again(self, transaction: Transaction, request: KeyedRequest) -> IdempotencyKey | None:
+        """Return the row of a key that `lookup` did not find, or None; see `Transaction.lookup_again`."""
+        return self._read(transaction.lookup_again(self.table, {"digest": request.digest}))
+
     def find(self, transaction: Transaction, request: KeyedRequest) -> IdempotencyKey | None:
         """Return the row of a key, or None, inside a transaction."""
         return self._start(transaction).with_index("by_digest", digest=request.digest).unique()

@@ -78,6 +78,45 @@ def test_running_request_of_another_process_is_409(tmp_path: Path) -> None:
         assert post(other, "k1").status_code == 201
 
 
+@SQLITE_ONLY
+def test_replays_need_no_free_key(tmp_path: Path) -> None:
+    """While another request holds a key whose response is stored, to repeat it too, a retry gets the response."""
+    with app_of(tmp_path, router()) as app:
+        first = post(app)
+        idempotency = backend_of(app).idempotency
+        holder: dict[Any, object] = idempotency._running
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(type(idempotency), "_release", lambda *_: None)  # the retry that goes on holding the key
+            assert post(app).json == first.json
+        assert len(holder) == 1
+        second = post(app)
+        assert (second.json, second.headers["Idempotency-Replayed"]) == (first.json, "true")
+        assert post(app, item="Chair").status_code == 422
+
+
+@SQLITE_ONLY
+def test_replays_need_no_write(tmp_path: Path) -> None:
+    """While the database is busy with another write, a new key is 503, and a retry gets the stored response."""
+    with app_of(tmp_path, router(), CONVEX_WRITE_TIMEOUT=0.01) as app, ThreadPoolExecutor(1) as pool:
+        first = post(app)
+        started, release = threading.Event(), threading.Event()
+
+        def write(transaction: Any) -> None:
+            started.set()
+            release.wait()
+
+        writing = pool.submit(backend_of(app).engine.write, write)
+        started.wait()
+        try:
+            assert post(app, "k2").status_code == 503
+            second = post(app)
+            assert (second.json, second.headers["Idempotency-Replayed"]) == (first.json, "true")
+        finally:
+            release.set()
+        writing.result()
+        assert (post(app, "k2").status_code, orders(app)) == (201, 2)
+
+
 @POSTGRES_ONLY
 def test_running_transaction_of_another_process_is_409(tmp_path: Path) -> None:
     """A request whose key another transaction has locked is 409, without a wait for that transaction."""

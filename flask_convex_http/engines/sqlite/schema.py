@@ -56,6 +56,9 @@ TYPES: dict[Kind, str] = {
 }
 _PLAIN: dict[str, Kind] = {"TEXT": "text", "INTEGER": "integer", "REAL": "real", "BLOB": "blob"}
 SHAPE_KEY = "shape"
+#: The tables that are trees of their ids. A second tree of the ids would cost each commit one page more. A table that
+#: an earlier release has created keeps it.
+_CLUSTERED = CLUSTERED | {"_idempotency_keys"}
 #: Suffix of the index that orders the rows of a unique index whose columns may be NULL.
 _ORDER = ".order"
 #: The name of a table between an old and a new name that differ in case only. No table of a schema starts with this.
@@ -231,7 +234,7 @@ class SQLiteSchema:
             },
             strict=True,
         ).rstrip(";\n ")
-        if table.name not in CLUSTERED:
+        if table.name not in _CLUSTERED:
             self._connection.execute(statement)
             return
         self._connection.execute(f"{statement}, WITHOUT ROWID")
