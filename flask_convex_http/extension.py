@@ -132,9 +132,10 @@ class ConvexHTTP:
 
             serve(app, backend, self.openapi)
         if self.function_api is not None:
+            from flask_convex_http.convex_cli.serving import serve as serve_command_line
             from flask_convex_http.function_api.serving import serve as serve_functions
 
-            serve_functions(app, backend, self.function_api)
+            serve_command_line(app, backend, serve_functions(app, backend, self.function_api))
         if self.dashboard:
             from flask_convex_http.dashboard.serving import serve as serve_dashboard
 

@@ -36,7 +36,11 @@ def api_of(
             `paginationOpts`.
     """
     reader = Reader(schema, casing, for_javascript=for_javascript)
-    public = [_function(function, reader, casing, for_javascript) for function in functions if function.public]
+    public = [
+        callable_function(function, reader, casing, for_javascript=for_javascript)
+        for function in functions
+        if function.public
+    ]
     tables = [_table(table, reader, casing) for table in schema.tables.values() if not table.system]
     return Api(
         tuple(sorted(public, key=lambda function: function.path)),
@@ -45,7 +49,17 @@ def api_of(
     )
 
 
-def _function(function: Function[Any, Any], reader: Reader, casing: Casing, for_javascript: bool) -> CallableFunction:
+def callable_function(
+    function: Function[Any, Any], reader: Reader, casing: Casing, *, for_javascript: bool
+) -> CallableFunction:
+    """Return the description of a function.
+
+    Args:
+        function: The function.
+        reader: Reads its annotations.
+        casing: See `api_of`.
+        for_javascript: See `api_of`.
+    """
     modules, _, name = function.name.rpartition(":")
     python_path = (*(part for part in modules.split("/") if part), name)
     arguments = [

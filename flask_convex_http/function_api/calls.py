@@ -206,14 +206,19 @@ class Calls:
         """
         endpoint = self._surface.find(self.check_path(call.path), internal=client.is_admin)
         if endpoint is None:
-            public = "" if client.is_admin else "public "
-            raise CallError(f"Could not find {public}function for '{call.path}'.")
+            raise CallError(self._unknown(call.path, client))
         kind = endpoint.function.kind
         if call.kind is not None and call.kind != kind:
             raise CallError(
                 f"Trying to execute {call.path} as {call.kind.capitalize()}, but it is defined as {kind.capitalize()}."
             )
         return endpoint
+
+    def _unknown(self, path: str, client: Client) -> str:
+        """Return the error for a name that no function has."""
+        public = "" if client.is_admin else "public "
+        refusal = self._surface.refusal(path) if client.is_admin else None
+        return refusal or f"Could not find {public}function for '{path}'."
 
     def _arguments(self, endpoint: Endpoint, given: Any) -> dict[str, Any]:
         """Return the checked arguments of a call.

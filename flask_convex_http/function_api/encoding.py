@@ -141,7 +141,7 @@ class Encoders:
         if dataclasses.is_dataclass(kind):
             hints = field_types(kind)
             return self._named(
-                [(name, self._wire(kind, name), self.of(hint), NODEFAULT) for name, hint in hints.items()]
+                [(name, self.wire(kind, name), self.of(hint), NODEFAULT) for name, hint in hints.items()]
             )
         fields = msgspec.structs.fields(kind)
         config = kind.__struct_config__
@@ -149,7 +149,7 @@ class Encoders:
             return self._array(fields, config.tag)
         head = {config.tag_field or "type": self.encode(config.tag)} if config.tag is not None else {}
         rows = [
-            (field.name, self._wire(kind, field.name), self.of(field.type), _default(field, config.omit_defaults))
+            (field.name, self.wire(kind, field.name), self.of(field.type), _default(field, config.omit_defaults))
             for field in fields
         ]
         return self._named(rows, head)
@@ -177,7 +177,8 @@ class Encoders:
 
         return encode_record
 
-    def _wire(self, kind: Any, name: str) -> str:
+    def wire(self, kind: Any, name: str) -> str:
+        """Return the name of a record's field as clients write it."""
         encoded = field_names(kind).get(name, name)
         return wire_name(name, self._casing) if encoded == name else encoded
 
@@ -236,7 +237,7 @@ class Encoders:
         types = field_types(base)
         if all(self._special(hint) is None for hint in types.values()):
             return None
-        rows = [(name, self._wire(kind, name), self.of(hint), NODEFAULT) for name, hint in types.items()]
+        rows = [(name, self.wire(kind, name), self.of(hint), NODEFAULT) for name, hint in types.items()]
         return self._named(rows)
 
     def _union(self, members: tuple[Any, ...]) -> Encode | None:

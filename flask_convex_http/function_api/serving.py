@@ -11,6 +11,7 @@ import importlib.util
 import itertools
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 from flask import Flask, Request, Response, request
@@ -49,7 +50,24 @@ class _NamedEndpoint(BaseConverter):
         self.regex = re.escape(name) + (RestConverter.regex if name.endswith("/") else "")
 
 
-def serve(app: Flask, backend: Backend, options: FunctionApi) -> None:
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The function API of an app, for parts of the package that add to it.
+
+    Attributes:
+        surface: The functions.
+        views: The views.
+        routes: Adds further endpoints.
+        prefix: The path before `/api/`.
+    """
+
+    surface: Surface
+    views: Views
+    routes: Routes
+    prefix: str
+
+
+def serve(app: Flask, backend: Backend, options: FunctionApi) -> Served:
     """Add the endpoints to an app.
 
     Args:
@@ -73,12 +91,13 @@ def serve(app: Flask, backend: Backend, options: FunctionApi) -> None:
 
     calls = Calls(surface, backend.runtime, lambda: app.debug, report)
     views = Views(app, backend, calls, f"flask-convex-http {importlib.metadata.version('flask-convex-http')}")
-    routes = _Routes(app, options)
+    routes = Routes(app, options)
     routes.add_all(views)
     routes.add_sync(app, backend, calls)
+    return Served(surface, views, routes, options.prefix)
 
 
-class _Routes:
+class Routes:
     """Adds rules with their views, preflights and CORS headers."""
 
     def __init__(self, app: Flask, options: FunctionApi) -> None:
@@ -88,15 +107,21 @@ class _Routes:
 
     def add_all(self, views: Views) -> None:
         """Add every endpoint."""
-        self._add_below("query", {"GET": views.get_query, "POST": partial(views.call, "query")})
+        self.add_below("query", {"GET": views.get_query, "POST": partial(views.call, "query")})
         for kind in KINDS[1:]:
-            self._add_below(kind, {"POST": partial(views.call, kind)})
+            self.add_below(kind, {"POST": partial(views.call, kind)})
         for name in ("function", "query_batch", "query_ts", "query_at_ts"):
-            self._add_below(name, {"POST": getattr(views, name)})
-        self._add_below(_RUN, {"POST": lambda current: views.run(_rest_of_path(current), current)})
+            self.add_below(name, {"POST": getattr(views, name)})
+        self.add_below(_RUN, {"POST": lambda current: views.run(_rest_of_path(current), current)})
         self._add(f"/version<{END}:{END}>", "version", {"GET": views.version})
 
-    def _add_below(self, name: str, methods: dict[str, View]) -> None:
+    def add_below(self, name: str, methods: dict[str, View]) -> None:
+        """Add an endpoint below `/api/`.
+
+        Args:
+            name: Its name. After a slash at its end, anything follows.
+            methods: Its views by method.
+        """
         self._add(f"/api/<{_NAMED}({name!r}):{END}>", name.strip("/"), methods)
 
     def add_sync(self, app: Flask, backend: Backend, calls: Calls) -> None:

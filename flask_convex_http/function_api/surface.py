@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from flask_convex_http.errors import RegistrationError
@@ -74,6 +74,7 @@ class Surface:
         self._all: dict[str, Endpoint] = {}
         for function in functions:
             self._add(Endpoint(function, self))
+        self._refusal: Callable[[str], str | None] = lambda path: None
         self._public = {name: endpoint for name, endpoint in self._all.items() if endpoint.function.public}
 
     def find(self, path: str, *, internal: bool = False) -> Endpoint | None:
@@ -84,6 +85,21 @@ class Surface:
             internal: Whether the caller may call internal functions.
         """
         return (self._all if internal else self._public).get(path)
+
+    def refusal(self, path: str) -> str | None:
+        """Return the error for an administrator who calls a function that there is not; None for the usual error."""
+        return self._refusal(path)
+
+    def add_system(self, functions: Iterable[Function[Any, Any]], refusal: Callable[[str], str | None]) -> None:
+        """Add functions of the package itself, which only administrators may call.
+
+        Args:
+            functions: Internal functions.
+            refusal: See the method of this name.
+        """
+        for function in functions:
+            self._add(Endpoint(function, self))
+        self._refusal = refusal
 
     def _add(self, endpoint: Endpoint) -> None:
         other = self._all.setdefault(endpoint.name, endpoint)

@@ -86,9 +86,7 @@ class Views:
 
     def function(self, current: Request) -> Body:
         """Respond to `POST /api/function`: a function of any kind, for administrators."""
-        client = self._client(current)
-        if not client.is_admin:
-            raise ProtocolError(401, "BadDeployKey", "This endpoint needs an admin key: Authorization: Convex ...")
+        client = self.check_administrator(current)
         body = self._body(current)
         if body.get("componentPath"):
             raise ProtocolError(400, "BadJsonBody", "This deployment has no components; leave componentPath out")
@@ -120,6 +118,17 @@ class Views:
     def version(self, current: Request) -> Response:
         """Respond to `GET /version`."""
         return self._app.response_class(self._version, content_type="text/plain; charset=utf-8")
+
+    def check_administrator(self, current: Request) -> Client:
+        """Return the caller of a request, who must be an administrator.
+
+        Raises:
+            ProtocolError: It is not (401).
+        """
+        client = self._client(current)
+        if not client.is_admin:
+            raise ProtocolError(401, "BadDeployKey", "This endpoint needs an admin key: Authorization: Convex ...")
+        return client
 
     # --- parts -------------------------------------------------------------------------------------------------------
 

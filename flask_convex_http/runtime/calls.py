@@ -23,7 +23,7 @@ from flask_convex_http.rate_limits import Limit
 from flask_convex_http.runtime.auth import Auth
 from flask_convex_http.runtime.caller import Caller, RunningJob
 from flask_convex_http.runtime.commit_hooks import CommitHooks
-from flask_convex_http.runtime.context import ActionCtx, MutationCtx
+from flask_convex_http.runtime.context import ActionCtx, MutationCtx, QueryCtx
 from flask_convex_http.runtime.time_limit import TimeLimit
 from flask_convex_http.scheduling import Scheduler
 from flask_convex_http.scheduling.job_writer import JobWriter
@@ -285,8 +285,8 @@ def calls_of(ctx: MutationCtx) -> MutationCalls:
     return ctx._calls
 
 
-def caller_of(ctx: ActionCtx) -> Caller:
-    """Return the caller behind the ctx of an action or a handler, for functions of the package itself."""
+def caller_of(ctx: ActionCtx | QueryCtx) -> Caller:
+    """Return the caller behind a ctx, for functions of the package itself."""
     return ctx._calls._caller
 
 

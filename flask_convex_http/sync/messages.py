@@ -40,7 +40,7 @@ class Add(msgspec.Struct, tag=True, tag_field="type", rename="camel"):
     udf_path: _Text
     args: list[msgspec.Raw]
     journal: Annotated[str, msgspec.Meta(max_length=10_000)] | None = None
-    component_path: str | None = None
+    component_path: _Text | None = None
 
 
 class Remove(msgspec.Struct, tag=True, tag_field="type", rename="camel"):
@@ -63,7 +63,7 @@ class Mutation(msgspec.Struct, tag=True, tag_field="type", rename="camel"):
     request_id: _Count
     udf_path: _Text
     args: list[msgspec.Raw]
-    component_path: str | None = None
+    component_path: _Text | None = None
 
 
 class Action(msgspec.Struct, tag=True, tag_field="type", rename="camel"):
@@ -72,7 +72,7 @@ class Action(msgspec.Struct, tag=True, tag_field="type", rename="camel"):
     request_id: _Count
     udf_path: _Text
     args: list[msgspec.Raw]
-    component_path: str | None = None
+    component_path: _Text | None = None
 
 
 class Event(msgspec.Struct, tag=True, tag_field="type", rename="camel"):

@@ -199,7 +199,7 @@ class Session:
                 continue
             if change.query_id in self._queries:
                 raise ProtocolViolationError(f"The query {change.query_id} is in the query set already")
-            added[change.query_id] = self._call(change.udf_path, change.args, change.journal)
+            added[change.query_id] = self._call(change, change.journal)
             self._queries.add(change.query_id)
         if len(self._queries) > self._limits.queries:
             raise ProtocolViolationError(f"A client may subscribe to {self._limits.queries} queries")
@@ -209,7 +209,7 @@ class Session:
     def _mutate(self, message: Mutation) -> None:
         if len(self._mutations) >= self._limits.mutations:
             raise ProtocolViolationError("Too many mutations wait for their turn")
-        call = self._call(message.udf_path, message.args)
+        call = self._call(message)
         self._mutations.append((message.request_id, call, self._identity))
         self._mutation_bytes += len(call.args)
         self._run_next_mutation()
@@ -218,13 +218,15 @@ class Session:
     def _act(self, message: Action) -> None:
         if self._actions >= self._limits.actions:
             raise ProtocolViolationError("Too many actions run")
-        call, identity, request_id = self._call(message.udf_path, message.args), self._identity, message.request_id
+        call, identity, request_id = self._call(message), self._identity, message.request_id
         self._actions += 1
         self._service.run_action(call, identity, lambda finished: self._on_action(request_id, finished))
 
-    def _call(self, path: str, args: list[msgspec.Raw], journal: str | None = None) -> Call:
+    def _call(self, message: Add | Mutation | Action, journal: str | None = None) -> Call:
+        path, component = message.udf_path, message.component_path
         try:
-            return call_of(path, args, journal)
+            # there are no components, so this is the name of no function
+            return call_of(f"{component}/{path}" if component else path, message.args, journal)
         except (ValueError, RecursionError):
             raise ProtocolViolationError("Invalid arguments") from None
 

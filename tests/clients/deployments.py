@@ -79,7 +79,7 @@ class Node:
         return self._run(["node", program, *arguments], variables)
 
     def command(self, name: str, *arguments: str, fails: bool = False, **variables: str) -> str:
-        """Run a command of a package that must succeed, or fail, and return its output."""
+        """Run a command of a package that must succeed and return its output, or fail and return its errors as well."""
         return self._run([str(self.commands / name), *arguments], variables, fails=fails)
 
     def _run(self, command: list[str], variables: dict[str, str], *, fails: bool = False) -> str:
@@ -93,7 +93,7 @@ class Node:
             timeout=servers.TIMEOUT,
         )
         assert (done.returncode != 0) == fails, done.stdout + done.stderr
-        return done.stdout
+        return done.stdout + done.stderr if fails else done.stdout
 
 
 @contextmanager

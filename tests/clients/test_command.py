@@ -1,8 +1,10 @@
-"""`npx convex run` and the client of PyPI call functions."""
+"""Convex's command line, and the client of PyPI."""
 
 import json
 import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -55,30 +57,105 @@ print("done")
 """
 
 
+class CommandLine:
+    """Runs `npx convex ...` against a server.
+
+    Args:
+        node: The programs of Node.
+        url: The URL of the server.
+        key: An admin key.
+    """
+
+    def __init__(self, node: Node, url: str, key: str) -> None:
+        self.node = node
+        self.url = url
+        self.key = key
+
+    def __call__(self, *arguments: str, fails: bool = False) -> str:
+        """Run a command that must succeed, or fail, and return its output."""
+        command = [*arguments, "--url", self.url, "--admin-key", self.key]
+        path = f"{NEWEST_NODE}{os.pathsep}{os.environ['PATH']}"
+        return self.node.command("convex", *command, fails=fails, PATH=path, NO_COLOR="1").strip()
+
+
+@contextmanager
+def command_line(config: pytest.Config, folder: Path, kind: str = "gunicorn") -> Iterator[CommandLine]:
+    """Yield the command line of a server."""
+    node = Node(config, folder / "node")
+    (folder / "server").mkdir()
+    with deployed(folder / "server") as (deployment, _), serving(kind, deployment) as server:
+        yield CommandLine(node, server.url, deployment.command("admin-key").stdout.split()[-1])
+
+
 def test_convex_run(pytestconfig: pytest.Config, tmp_path: Path) -> None:
     """`npx convex run` with an admin key calls public and internal functions, also as a user, and fails as they do."""
-    node = Node(pytestconfig, tmp_path / "node")
-    (tmp_path / "server").mkdir()
-    with deployed(tmp_path / "server") as (deployment, _), serving("gunicorn", deployment) as server:
-        key = deployment.command("admin-key").stdout.split()[-1]
-        path = f"{NEWEST_NODE}{os.pathsep}{os.environ['PATH']}"
-        variables = {"CONVEX_SELF_HOSTED_URL": server.url, "CONVEX_SELF_HOSTED_ADMIN_KEY": key, "PATH": path}
-
-        def run(*arguments: str, fails: bool = False) -> str:
-            return node.command("convex", "run", *arguments, fails=fails, **variables).strip()
-
-        channel = json.loads(run("chat:createChannel", '{"name": "general"}'))
+    with command_line(pytestconfig, tmp_path) as convex:
+        channel = json.loads(convex("run", "chat:createChannel", '{"name": "general"}'))
         assert channel.startswith("channels_")
-        assert json.loads(run("chat:announce", json.dumps({"channelId": channel, "body": "Hello"}))).startswith("mess")
+        arguments = json.dumps({"channelId": channel, "body": "Hello"})
+        assert json.loads(convex("run", "chat:announce", arguments)).startswith("mess")
         identity = json.dumps({"subject": "user_1", "issuer": "https://issuer.example", "name": "Ada"})
-        user = json.loads(run("chat:signIn", "{}", "--identity", identity))
+        user = json.loads(convex("run", "chat:signIn", "{}", "--identity", identity))
         assert user.startswith("users_")
-        assert json.loads(run("chat:currentUser", "{}", "--identity", identity))["displayName"] == "Ada"
-        assert run("chat:currentUser", "{}") == ""  # it prints no null
-        run("chat:createChannel", '{"name": ""}', fails=True)
-        run("chat:missing", "{}", fails=True)
-        variables["CONVEX_SELF_HOSTED_ADMIN_KEY"] = f"{key[:-4]}abcd"
-        run("chat:listChannels", fails=True)
+        assert json.loads(convex("run", "chat:currentUser", "{}", "--identity", identity))["displayName"] == "Ada"
+        assert convex("run", "chat:currentUser", "{}") == ""  # it prints no null
+        convex("run", "chat:createChannel", '{"name": ""}', fails=True)
+        assert "chat:listChannels" in convex("run", "chat:missing", "{}", fails=True)  # it lists the functions
+        wrong = CommandLine(convex.node, convex.url, f"{convex.key[:-4]}abcd")
+        wrong("run", "chat:listChannels", fails=True)
+
+
+@pytest.mark.parametrize("kind", ["gunicorn", "flask"])
+def test_convex_data(pytestconfig: pytest.Config, tmp_path: Path, kind: str) -> None:
+    """`npx convex data` lists the tables and prints documents; a table that it cannot read is one line of an error."""
+    with command_line(pytestconfig, tmp_path, kind) as convex:
+        for name in ("general", "random", "help"):
+            convex("run", "chat:createChannel", json.dumps({"name": name}))
+        assert convex("data").split() == ["channels", "messages", "shared_files", "tasks", "users"]
+        documents = json.loads(convex("data", "channels", "--format", "jsonArray", "--limit", "2"))
+        assert [document["name"] for document in documents] == ["help", "random"]
+        lines = convex("data", "channels", "--order", "asc").splitlines()
+        assert len(lines) == 5 and "general" in lines[2]
+        assert convex("data", "_storage") == ""
+        for table, text in {"api_keys": "stays closed", "chats": "does not exist"}.items():
+            error = convex("data", table, fails=True)
+            assert text in error and len(error.splitlines()) == 1
+
+
+def test_convex_function_spec(pytestconfig: pytest.Config, tmp_path: Path) -> None:
+    """`npx convex function-spec` prints the functions with their types, the routes, and the URL of the deployment."""
+    with command_line(pytestconfig, tmp_path) as convex:
+        spec = json.loads(convex("function-spec"))
+        assert spec["url"] == convex.url
+        functions = {function.get("identifier"): function for function in spec["functions"]}
+        assert functions["chat.js:createChannel"]["args"] == {
+            "type": "object",
+            "value": {"name": {"fieldType": {"type": "string"}, "optional": False}},
+        }
+        assert functions["chat.js:announce"]["visibility"] == {"kind": "internal"}
+        assert spec["functions"][-1] == {"functionType": "HttpAction", "method": "GET", "path": "/health"}
+
+
+def test_refused_commands(pytestconfig: pytest.Config, tmp_path: Path) -> None:
+    """A command that a Flask app cannot do fails at once, and prints what to do instead."""
+    push, environment = "flask convex codegen", "set them where the app is started"
+    commands = {
+        ("deploy",): push,
+        ("dev", "--once"): push,
+        ("codegen",): push,
+        ("env", "list"): environment,
+        ("env", "get", "NAME"): environment,
+        ("env", "set", "NAME", "value"): environment,
+        ("env", "remove", "NAME"): environment,
+        ("export", "--path", "export.zip"): "flask convex backup",
+        ("import", "--table", "channels", "package.json"): "flask convex restore",
+        ("data", "--component", "other"): "no components",
+    }
+    with command_line(pytestconfig, tmp_path) as convex:
+        for command, text in commands.items():
+            printed = convex(*command, fails=True)
+            assert text in printed, printed
+            assert "Retrying" not in printed and "    at " not in printed, printed
 
 
 @pytest.mark.parametrize("kind", ["gunicorn", "flask"])

@@ -16,8 +16,8 @@ from urllib.parse import quote
 from flask import Flask
 
 from flask_convex_http.backend import Backend
+from flask_convex_http.web.app_routes import app_routes
 from flask_convex_http.web.event_handlers import ANY
-from flask_convex_http.web.files import files
 from flask_convex_http.web.matching import END, REST
 from flask_convex_http.web.openapi.events import webhook_object
 from flask_convex_http.web.openapi.operations import operation_object
@@ -27,7 +27,6 @@ from flask_convex_http.web.openapi.schemas import Schemas
 from flask_convex_http.web.openapi.security import bearer_names, schemes
 from flask_convex_http.web.openapi.texts import described
 from flask_convex_http.web.responses import content_type_of_http_errors
-from flask_convex_http.web.router import HttpRouter
 from flask_convex_http.web.routes import Route
 from flask_convex_http.web.webhooks import WebhookRoute
 
@@ -78,7 +77,7 @@ class _Builder:
 
     def build(self) -> Document:
         """Return the document."""
-        for name, route in _routes(self._app):
+        for name, route in app_routes(self._app):
             path = self._full_path(f"{name}.{route.endpoint}")
             if path is None:
                 continue
@@ -171,13 +170,6 @@ class _Builder:
 def _encoded(text: str) -> str:
     """Return literal text of a path as a URL has it. A brace would begin a variable, `?` and `#` end the path."""
     return _RESERVED.sub(lambda found: quote(found[0]), text)
-
-
-def _routes(app: Flask) -> Iterator[tuple[str, Route]]:
-    """Yield the routes of the routers of an application, each with the full name of its router."""
-    for name, blueprint in app.blueprints.items():
-        if isinstance(blueprint, HttpRouter) and blueprint is not files:
-            yield from ((name, route) for route in blueprint.routes)
 
 
 def _choices(name: str, owner: str) -> Iterator[str]:
