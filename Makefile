@@ -80,10 +80,11 @@ test-latest: ## Run the tests on the newest versions of the dependencies, in .ve
 	@$(LATEST)/bin/python -m pytest -n auto --dist worksteal $(PYTEST_FLAGS)
 
 crash: $(VENV)/.installed-dev ## Crash, kill and cut the power that many times (POINTS=400), and see that nothing is lost
-	@CRASH_POINTS=$(POINTS) WORKER_KILLS=$(POINTS) WORKER_BACKLOG=100000 WEBHOOK_KILLS=$(POINTS) SERVER_KILLS=$(POINTS) \
+	@CRASH_POINTS=$(POINTS) HISTORY_KILLS=$(POINTS) WORKER_KILLS=$(POINTS) WORKER_BACKLOG=100000 WEBHOOK_KILLS=$(POINTS) SERVER_KILLS=$(POINTS) \
 		$(BIN) -m pytest -n auto --dist worksteal --long --timeout 0 tests/crash/test_power_cut.py tests/worker/test_kills.py \
 		tests/worker/test_backlog.py tests/inbox/processes/test_kills.py \
-		tests/inbox/processes/test_power_cut.py tests/engines/postgres/test_server_failures.py $(PYTEST_FLAGS)
+		tests/inbox/processes/test_power_cut.py tests/engines/postgres/test_server_failures.py tests/history/test_kills.py \
+		$(PYTEST_FLAGS)
 
 fuzz: $(VENV)/.installed-dev ## Send hostile deliveries to every webhook provider for a while (SECONDS=60)
 	@$(LOCKED) -r requirements/fuzz.txt
