@@ -54,7 +54,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def identity(self) -> UserIdentity:
         """The identity that the commit log names as the cause of changes."""
-        return UserIdentity(issuer="dashboard", subject=self.by)
+        return UserIdentity(issuer="dashboard", subject=f"dashboard: {self.by}")
 
 
 class Access:

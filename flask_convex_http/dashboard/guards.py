@@ -9,7 +9,7 @@ from werkzeug.exceptions import Forbidden
 
 from flask_convex_http.backend import Backend
 
-CSRF_FIELD = "csrf_token"
+CSRF_FIELD = "_csrf_token"
 CSRF_HEADER = "X-CSRF-Token"
 _PURPOSE = "dashboard CSRF tokens"
 

@@ -11,6 +11,8 @@ import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from flask_convex_http.operations.tables import MOST_COUNTED
+
 _UNITS = ("bytes", "KB", "MB", "GB", "TB")
 _LONGEST = 200
 
@@ -29,6 +31,7 @@ def environment() -> Environment:
         "time": time,
         "bytes": size,
         "number": number,
+        "count": counted,
         "duration": duration,
         "json": as_json,
         "short": shortened,
@@ -68,6 +71,11 @@ def number(value: float | None) -> str:
     if value is None:
         return "unknown"
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.2f}"
+
+
+def counted(rows: int) -> str:
+    """Return a number of rows that counting has stopped at."""
+    return f"{rows:,}" if rows <= MOST_COUNTED else f"{MOST_COUNTED:,}+"
 
 
 def duration(milliseconds: float | None) -> str:

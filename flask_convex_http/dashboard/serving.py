@@ -13,6 +13,7 @@ from werkzeug.exceptions import Forbidden, NotFound
 
 from flask_convex_http.backend import Backend
 from flask_convex_http.dashboard import assets, guards, login
+from flask_convex_http.dashboard.documents import add_functions
 from flask_convex_http.dashboard.failures import respond_to
 from flask_convex_http.dashboard.page import Page, Route
 from flask_convex_http.dashboard.pages import PAGES
@@ -31,6 +32,7 @@ def serve(app: Flask, backend: Backend) -> None:
         app: The app.
         backend: Its backend.
     """
+    add_functions(backend)
     site = _Site(app, backend)
     blueprint = Blueprint(BLUEPRINT, __name__, url_prefix=PREFIX)
     blueprint.after_request(_with_headers)

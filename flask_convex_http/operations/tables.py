@@ -10,9 +10,12 @@ import msgspec
 from flask_convex_http.database.query import Query
 from flask_convex_http.engines import Engine, UndescribedTable
 from flask_convex_http.schema.documents import Schema
+from flask_convex_http.schema.index_ranges import Segment
 
 #: Columns of system tables that hold secrets, or hashes of secrets.
 _SECRET_COLUMNS = frozenset({"hash", "value"})
+#: The number of rows at which `TableReader.count` stops, so that it takes as long for a large table as for a small one.
+MOST_COUNTED = 10_000
 
 
 class TableCount(NamedTuple):
@@ -63,6 +66,11 @@ class TableReader:
         others = [TableCount(table.name, table.rows, False, False) for table in self.undescribed()]
         own = sum(not count.is_system for count in counts)
         return [*counts[:own], *others, *counts[own:]]
+
+    def count(self, name: str) -> int:
+        """Return the number of rows of a table, or `MOST_COUNTED` + 1 if there are more than that."""
+        table = self.schema.tables[name]
+        return self.engine.count(table, Segment(order=table.indexes["by_creation_time"].columns), MOST_COUNTED + 1)
 
     def undescribed(self) -> list[UndescribedTable]:
         """Return the tables that earlier schemas had and that have rows, but no class now."""

@@ -115,7 +115,7 @@ def test_rate_limit(app: Flask, stranger: Visitor) -> None:
 )
 def test_foreign_origin(visitor: Visitor, headers: dict[str, str]) -> None:
     """A request of another origin is refused, also with a session and its token."""
-    fields = {"csrf_token": visitor.token()}
+    fields = {"_csrf_token": visitor.token()}
     assert visitor.client.post("/_convex/logout", data=fields, headers=headers).status_code == 403
     assert visitor.get("/", headers=headers).status_code == 403
     assert visitor.log_in("x", headers=headers).status_code == 403
@@ -130,7 +130,7 @@ def test_link_on_another_site(visitor: Visitor) -> None:
 def test_csrf_token(app: Flask, visitor: Visitor) -> None:
     """A form without the session's token changes nothing; htmx sends it in a header."""
     other = Visitor(app).token()
-    for fields in ({}, {"csrf_token": "x"}, {"csrf_token": "ö"}, {"csrf_token": other}):
+    for fields in ({}, {"_csrf_token": "x"}, {"_csrf_token": "ö"}, {"_csrf_token": other}):
         assert visitor.client.post("/_convex/logout", data=fields).status_code == 403
     assert visitor.get("/").status_code == 200
     assert visitor.client.post("/_convex/logout", headers={"X-CSRF-Token": visitor.token()}).status_code == 303

@@ -62,7 +62,7 @@ def test_undo(app: Flask, visitor: Visitor, customer: str) -> None:
     assert backend_of(app).history.log(limit=1)[0].function == "shop:add_customer"
     assert "Undid request-1: 1 row changed." in text_of(visitor.post("/history/undo", what="request-1"))
     newest = backend_of(app).history.log(limit=1)[0]
-    assert newest.undoes is not None and newest.identity == "a one-time link"
+    assert newest.undoes is not None and newest.identity == "dashboard: a one-time link"
     assert "is undone already" in text_of(visitor.get("/history/undo?what=request-1"))
     assert "is undone already" in text_of(visitor.post("/history/undo", what="request-1"))
 

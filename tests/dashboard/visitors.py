@@ -11,7 +11,7 @@ from flask_convex_http.backend import Backend
 from flask_convex_http.dashboard.access import Access, Role
 from tests.dashboard.shop import backend_of
 
-_TOKEN = re.compile(r'name="csrf_token" value="([^"]+)"')
+_TOKEN = re.compile(r'name="_csrf_token" value="([^"]+)"')
 _TAG = re.compile(r"<[^>]*>")
 
 
@@ -45,7 +45,7 @@ class Visitor:
 
     def post(self, path: str, /, **fields: Any) -> TestResponse:
         """Send a form with the token of the session, and follow the redirect."""
-        data = {"csrf_token": self.token(), **fields}
+        data = {"_csrf_token": self.token(), **fields}
         return self.client.post(f"/_convex{path}", data=data, follow_redirects=True)
 
     def token(self) -> str:
