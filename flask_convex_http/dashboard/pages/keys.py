@@ -100,7 +100,7 @@ def revoke(visit: Visit) -> Response:
     """Revoke a key for good."""
     kind = _kind(visit.field("kind"))
     revoked = _store(visit, kind).revoke(_find(visit, kind).id)
-    return visit.redirect("keys_index", done=f"Revoked the {kind.title.lower()} {revoked.hint}….")
+    return visit.redirect("keys_index", done=f"Revoked {revoked.hint}….")
 
 
 @page.post("/admin/revoke")

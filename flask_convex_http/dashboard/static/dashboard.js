@@ -47,8 +47,9 @@ function keepLive() {
 function useLink() {
   const form = document.getElementById("login");
   const code = location.hash.slice(1);
-  if (!form || !code) return;
+  if (!code.startsWith("dashboard_")) return;
   history.replaceState(null, "", location.pathname + location.search);
+  if (!form) return; // somebody is logged in
   form.elements.credential.value = code;
   form.requestSubmit();
 }

@@ -1,0 +1,77 @@
+"""Functions, keys and the history in a browser, as an operator uses them."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.dashboard.browsing import Browsing
+from tests.dashboard.shop import backend_of
+from tests.databases import EACH_ENGINE
+from tests.lengths import LONG
+
+pytestmark = [EACH_ENGINE, LONG, pytest.mark.timeout(600)]
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+def test_run_a_function_and_undo_it(browser_page: Browsing) -> None:
+    """An operator runs a mutation after a look at its changes, finds its commit, and undoes it."""
+    page = browser_page.page
+    page.get_by_role("link", name="Functions").click()
+    browser_page.inspect("functions")
+    page.get_by_role("link", name="add_customer").click()
+    page.get_by_label("email").fill("ada@shop.example")
+    page.get_by_label("name str").fill(HOSTILE)
+    page.get_by_role("button", name="Show what it would change").click()
+    expect(page.get_by_text("Nothing was changed.")).to_be_visible()
+    browser_page.inspect("function-tried")
+    page.get_by_role("button", name="Run", exact=True).click()
+    expect(page.get_by_role("heading", name="Result")).to_be_visible()
+    page.get_by_role("link", name="In the history").click()
+    browser_page.inspect("history")
+    page.get_by_role("link", name=re.compile(r"^\d+$")).first.click()
+    expect(page.get_by_text(HOSTILE)).to_be_visible()
+    browser_page.inspect("history-commit")
+    page.get_by_role("link", name="Undo this commit").click()
+    browser_page.inspect("history-undo")
+    page.get_by_role("button", name="Undo").click()
+    expect(page.get_by_role("status")).to_contain_text("1 row changed")
+    newest = backend_of(browser_page.app).history.log(limit=1)[0]
+    assert newest.undoes is not None and newest.identity == "a one-time link"
+
+
+def test_a_wrong_argument(browser_page: Browsing) -> None:
+    """A wrong argument is explained at its field, which keeps what was entered."""
+    page = browser_page.open("/functions/shop:list_orders")
+    page.get_by_label("limit").fill("many")
+    page.get_by_role("button", name="Run", exact=True).click()
+    expect(page.get_by_text("Enter a whole number.")).to_be_visible()
+    expect(page.get_by_label("limit")).to_have_value("many")
+    browser_page.inspect("function-wrong")
+
+
+def test_life_of_a_key(browser_page: Browsing) -> None:
+    """An operator creates a key, sees it once, and revokes it with the keyboard alone."""
+    page = browser_page.open("/keys")
+    browser_page.inspect("keys-empty")
+    page.get_by_label("Name", exact=True).press_sequentially("ci")
+    page.get_by_label("Scopes, optional").first.press_sequentially("read write")
+    page.keyboard.press("Enter")
+    key = page.get_by_label("API key").input_value()
+    assert backend_of(browser_page.app).api_keys.verify(key) is not None
+    browser_page.inspect("keys-new")
+    page.get_by_role("button", name="Copy").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    page.get_by_role("link", name="Back to the keys").press("Enter")
+    browser_page.inspect("keys")
+    page.get_by_role("button", name="Revoke").first.press("Enter")
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_be_visible()
+    browser_page.inspect("keys-revoke")
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    page.get_by_role("button", name="Revoke").first.press("Enter")
+    dialog.get_by_role("button", name="Revoke").press("Enter")
+    expect(page.get_by_role("status")).to_contain_text("Revoked cvx_")
+    assert backend_of(browser_page.app).api_keys.verify(key) is None
