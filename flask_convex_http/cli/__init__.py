@@ -9,10 +9,11 @@ Rules:
 
 from __future__ import annotations
 
+import traceback
 from typing import Any
 
 import click
-from flask.cli import AppGroup
+from flask.cli import AppGroup, ScriptInfo
 
 from flask_convex_http.cli.admin_keys import admin_key
 from flask_convex_http.cli.backups import backup, restore
@@ -22,10 +23,12 @@ from flask_convex_http.cli.credentials import keys, tokens
 from flask_convex_http.cli.crons import crons
 from flask_convex_http.cli.dashboard import dashboard
 from flask_convex_http.cli.database import data, migrate
+from flask_convex_http.cli.dev import dev
 from flask_convex_http.cli.files import files
 from flask_convex_http.cli.functions import functions, routes, run
 from flask_convex_http.cli.history import erase, log, undo, why
 from flask_convex_http.cli.idempotency import idempotency
+from flask_convex_http.cli.init import init
 from flask_convex_http.cli.moves import move
 from flask_convex_http.cli.openapi import openapi
 from flask_convex_http.cli.output import escape_unprintable, printable
@@ -33,6 +36,7 @@ from flask_convex_http.cli.scheduled import scheduled
 from flask_convex_http.cli.webhooks import webhooks
 from flask_convex_http.cli.worker import worker
 from flask_convex_http.errors import ConvexHTTPError
+from flask_convex_http.web.state import MissingExtensionError
 
 
 class _ConvexGroup(AppGroup):
@@ -47,9 +51,16 @@ class _ConvexGroup(AppGroup):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except ConvexHTTPError as error:
+        except (ConvexHTTPError, MissingExtensionError) as error:
+            if _is_from_loading(error):
+                raise  # its traceback has the line of the app
             detail = getattr(error, "detail", "")
             raise click.ClickException(printable(f"{error}: {detail}" if detail else str(error))) from error
+
+
+def _is_from_loading(error: Exception) -> bool:
+    """Return whether an app raised an error while it was loaded."""
+    return any(frame.f_code is ScriptInfo.load_app.__code__ for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 convex_commands = _ConvexGroup(
@@ -65,5 +76,6 @@ for command in (
     *(scheduled, crons, worker, webhooks),
     *(log, why, undo, erase),
     *(idempotency, openapi, codegen, dashboard),
+    *(init, dev),
 ):
     convex_commands.add_command(command)

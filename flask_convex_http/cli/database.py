@@ -61,7 +61,7 @@ def migrate(dry_run: bool, allow_destructive: bool, verbose: bool, as_json: bool
         print_json(report)
         return
     click.echo(f"Database: {location or 'temporary, gone when this command ends; set CONVEX_DATABASE_URL'}")
-    for line in _lines(steps, verbose=verbose):
+    for line in step_lines(steps, verbose=verbose):
         click.echo(f"  {printable(line)}")
     if not steps:
         click.echo("The database matches the schema.")
@@ -78,7 +78,7 @@ def _undescribed(tables: TableReader) -> list[UndescribedTable]:
         return []
 
 
-def _lines(steps: Sequence[MigrationStep], *, verbose: bool) -> list[str]:
+def step_lines(steps: Sequence[MigrationStep], *, verbose: bool = False) -> list[str]:
     """Return a line for each step. The steps that make built-in tables are one line, unless it is verbose."""
     new = {step.table.name for step in steps if step.creates_table and step.table.system and not verbose}
     lines = [str(step) for step in steps if step.table.name not in new]

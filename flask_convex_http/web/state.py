@@ -14,6 +14,10 @@ WEBHOOKS = "convex_http_webhooks"
 WORKER = "convex_http_worker"
 
 
+class MissingExtensionError(RuntimeError):
+    """The extension was not set up for an app."""
+
+
 def webhooks_of(app: Flask) -> Webhooks:
     """Return the webhooks of an app. Routers and the extension may be registered in any order."""
     webhooks: Webhooks = app.extensions.setdefault(WEBHOOKS, Webhooks())
@@ -24,7 +28,7 @@ def current_backend() -> Backend:
     """Return the backend of the current app.
 
     Raises:
-        RuntimeError: The extension was not set up for this app.
+        MissingExtensionError: The extension was not set up for this app.
     """
     return backend_of(current_app)
 
@@ -33,13 +37,13 @@ def backend_of(app: Flask) -> Backend:
     """Return the backend of an app.
 
     Raises:
-        RuntimeError: The extension was not set up for this app.
+        MissingExtensionError: The extension was not set up for this app.
     """
     try:
         backend: Backend = app.extensions[EXTENSION]
         return backend
     except KeyError:
-        raise RuntimeError(
+        raise MissingExtensionError(
             "This app has no ConvexHTTP: call convex.init_app(app) in create_app(), with the same ConvexHTTP instance "
             "that you use elsewhere"
         ) from None

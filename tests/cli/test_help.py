@@ -17,9 +17,9 @@ def test_help_has_examples(unmigrated: Convex, command: str) -> None:
     assert f"flask convex {command}" in shown.out
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command != "dev"])
 def test_every_command_has_json(unmigrated: Convex, command: str) -> None:
-    """Each command has the option --json."""
+    """Each command has the option --json, except the one that serves the app and prints no result."""
     assert "--json" in unmigrated(*command.split(), "--help").out
 
 

@@ -22,11 +22,13 @@ ELSEWHERE = frozenset(
     }
 )
 _SERVER = re.compile(
-    r"(python3? -m )?(flask( --app \S+)?( --debug)? (run|convex worker)|gunicorn|flask_convex_http\.granian)\b"
+    r"(python3? -m )?(flask( --app \S+)?( --debug)? (run|convex (worker|dev))|gunicorn|flask_convex_http\.granian)\b"
 )
 _ADDRESS = re.compile(r"\b(localhost|127\.0\.0\.1|0\.0\.0\.0):(5000|8000)\b")
 #: A command that sends to port 5000 by default.
 _SEND = re.compile(r"(\bconvex webhooks send)(?!.* --(?:url|list))")
+#: A command that serves on port 5000 by default.
+_DEV = re.compile(r"(\bconvex dev)\b(?!.* --(?:port|help))")
 #: A message of msgspec, whose wording differs between versions.
 _MSGSPEC = re.compile(r"Expected `[^`]*`, got `[^`]*`")
 #: Variables of S3 in a page, which the test's own server replaces.
@@ -236,6 +238,7 @@ class Shell:
         """Return the script for bash: the command, with the variables and the working directory of the earlier ones."""
         state = shlex.quote(str(self._state))
         text = _SEND.sub(r"\1 --url http://127.0.0.1:5000", text)
+        text = _DEV.sub(rf"\1 --port {self._port}", text)
         text = _ADDRESS.sub(rf"\1:{self._port}", text)
         if self._services.environment:
             text = _CREDENTIALS.sub("", text)

@@ -45,8 +45,8 @@ def test_an_unknown_command_is_rejected() -> None:
 
 
 def test_every_command_has_json() -> None:
-    """Each command has the option `--json`, as documented."""
-    for name in commands.names():
+    """Each command but `dev`, which prints no result, has the option `--json`, as documented."""
+    for name in set(commands.names()) - {"dev"}:
         found: click.Command = convex_group
         for word in name.split():
             assert isinstance(found, click.Group)

@@ -35,12 +35,15 @@ class Documents:
         app: The app.
         backend: Its backend.
         options: The options of the document.
+
+    Attributes:
+        options: The options of the document.
     """
 
     def __init__(self, app: Flask, backend: Backend, options: OpenAPI) -> None:
         self._app = app
         self._backend = backend
-        self._options = options
+        self.options = options
         self._mutex = threading.Lock()
         self._document: dict[str, Any] | None = None
         self._served: dict[tuple[str, str], tuple[bytes, str, str]] = {}
@@ -52,7 +55,7 @@ class Documents:
 
         with self._mutex:
             if self._document is None:
-                self._document = build_document(self._app, self._backend, self._options)
+                self._document = build_document(self._app, self._backend, self.options)
             return self._document
 
     def respond_with_json(self, **values: Any) -> Response:
@@ -86,7 +89,7 @@ class Documents:
     def _page(self, root: str) -> tuple[bytes, str]:
         from flask_convex_http.web.openapi.page import render
 
-        return render(self._below(root), root + self._options.path)
+        return render(self._below(root), root + self.options.path)
 
     def _below(self, root: str) -> dict[str, Any]:
         """Return the document for a `SCRIPT_NAME`."""

@@ -1,0 +1,39 @@
+"""The URLs of an app that runs on this machine."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+
+from flask import Flask
+
+from flask_convex_http.backend import Backend
+from flask_convex_http.web.openapi.serving import DOCUMENTS
+
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+def addresses(app: Flask, backend: Backend, host: str) -> Iterator[tuple[str, str]]:
+    """Yield a label and a URL for each place that a person looks at, or gives to the sender of a webhook.
+
+    Args:
+        app: The app.
+        backend: Its backend.
+        host: The address that the server listens on.
+    """
+    root = _root(host)
+    yield "App", f"{root}/"
+    documents = app.extensions.get(DOCUMENTS)
+    if documents is not None and documents.options.docs is not None:
+        yield "API docs", root + documents.options.docs
+    for webhook in backend.webhooks:
+        yield "Webhook", root + webhook.path
+
+
+def _root(host: str) -> str:
+    """Return the URL of the server, whose socket Werkzeug passes on."""
+    name = _EVERYWHERE.get(host, host)
+    with socket.socket(fileno=os.dup(int(os.environ["WERKZEUG_SERVER_FD"]))) as server:
+        port = server.getsockname()[1]
+    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
