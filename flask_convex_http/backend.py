@@ -387,7 +387,7 @@ class Backend:
         if rows is None:
             rows = _LOG_ROWS if keeps_logs else 0
         store = open_log_store(self.settings, self._folder, self.engine) if rows else None
-        return Logs(store, rows, self.telemetry)
+        return Logs(store, rows, self.telemetry, self.settings.log)
 
     def _other_findings(self) -> tuple[list[str], list[str]]:
         """Return problems and notes of the deployment beside its stored data."""

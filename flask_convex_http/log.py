@@ -43,15 +43,19 @@ def logger_of(part: Part | None = None) -> logging.Logger:
     return logger
 
 
-#: `extra=EVENT` marks a line that tells what an event of `telemetry` tells too. It is for people who read text.
+#: `extra=EVENT` marks a line that tells what an event of `telemetry` tells too. It is for people who read text, and
+#: is left out where the event itself is logged.
 EVENT = {"convex_event": True}
+#: What formats all lines where the application has configured nothing, and whether events are logged; see `set_style`.
+_formatter: logging.Formatter | None = None
+_has_events = False
 #: Called with each record of the package's loggers, in its final form.
 observers: list[Callable[[logging.LogRecord], None]] = []
 
 
 def is_event(record: logging.LogRecord) -> bool:
-    """Return whether an event tells what a line tells."""
-    return "convex_event" in record.__dict__
+    """Return whether an event tells what a line tells, or the line is that of an event."""
+    return "convex_event" in record.__dict__ or "convex" in record.__dict__
 
 
 class Lines(str):
@@ -61,10 +65,12 @@ class Lines(str):
 
 
 class SafeRecords(logging.Filter):
-    """Bounds and escapes the texts of records. Drops none."""
+    """Bounds and escapes the texts of records. Drops those whose event is logged too."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Shorten and escape the message and the traceback of a record, if it needs that."""
+        if _has_events and "convex_event" in record.__dict__:
+            return False
         message = record.getMessage()
         if len(message) > _LONGEST_MESSAGE or not message.isprintable():
             if isinstance(record.args, tuple) and record.args:
@@ -93,14 +99,51 @@ class _Stderr(logging.StreamHandler[TextIO]):
         self.addFilter(lambda record: not logging.root.handlers)
 
 
+def set_style(formatter: logging.Formatter | None) -> None:
+    """Log events as records of their own from now on.
+
+    Args:
+        formatter: Formats all lines where the application has configured nothing; None for text.
+    """
+    global _formatter, _has_events
+    _formatter, _has_events = formatter or _formatter, True
+
+
 def show_unless_configured() -> None:
     """Write lines from INFO on to stderr, unless the application has configured logging.
 
     Configured means a handler on the root logger, or on a logger of the package. A level that the application has set
     stays.
     """
-    if is_unconfigured():
+    if not is_unconfigured():
+        return
+    if _formatter is None:
         show(_Stderr(), logging.INFO)
+        return
+    handler = logging.StreamHandler()
+    handler.setFormatter(_formatter)
+    logging.root.addHandler(handler)
+    set_default_level(logging.INFO)
+    _replace_lines_of_werkzeug()
+
+
+def formats_all_lines() -> bool:
+    """Return whether `show_unless_configured` has put the formatter of `set_style` on the root logger."""
+    return _formatter is not None and any(handler.formatter is _formatter for handler in logging.root.handlers)
+
+
+def is_styled() -> bool:
+    """Return whether `set_style` has given a formatter for all lines."""
+    return _formatter is not None
+
+
+def _replace_lines_of_werkzeug() -> None:
+    """Leave the lines of Werkzeug's server to the root logger, without those of requests, which are events."""
+    logger = logging.getLogger("werkzeug")
+    for handler in list(logger.handlers):
+        if type(handler).__module__ == "werkzeug._internal":  # its own, which the application has not configured
+            logger.removeHandler(handler)
+    logger.addFilter(lambda record: " - - [" not in str(record.msg))
 
 
 def is_unconfigured() -> bool:
@@ -125,7 +168,9 @@ def configure_process() -> None:
 
     A configuration of the application stays as it is.
     """
-    if is_unconfigured():
+    if _formatter is not None:
+        show_unless_configured()
+    elif is_unconfigured():
         logging.basicConfig(format=_FORMAT, datefmt=_TIME_FORMAT)
         set_default_level(logging.INFO)
 

@@ -29,6 +29,7 @@ from flask_convex_http.cli.functions import functions, routes, run
 from flask_convex_http.cli.history import erase, log, undo, why
 from flask_convex_http.cli.idempotency import idempotency
 from flask_convex_http.cli.init import init
+from flask_convex_http.cli.logs import logs
 from flask_convex_http.cli.moves import move
 from flask_convex_http.cli.openapi import openapi
 from flask_convex_http.cli.output import escape_unprintable, printable
@@ -74,7 +75,7 @@ for command in (
     *(run, functions, routes),
     *(keys, tokens, admin_key, files),
     *(scheduled, crons, worker, webhooks),
-    *(log, why, undo, erase),
+    *(log, why, undo, erase, logs),
     *(idempotency, openapi, codegen, dashboard),
     *(init, dev),
 ):

@@ -55,8 +55,11 @@ def post_worker_init(worker: Any) -> None:
     """Start the app's background worker, so that due jobs do not wait for the first request.
 
     Unless the app has configured logging, the package's lines go where gunicorn's go, with the same time and level.
+    With CONVEX_LOG=json they are JSON, on stderr.
     """
-    if _log.is_unconfigured():
+    if _log.is_styled():
+        _log.show_unless_configured()
+    elif _log.is_unconfigured():
         own = worker.log.error_log
         for handler in own.handlers:
             _log.show(handler, own.level)

@@ -14,6 +14,7 @@ from flask_convex_http.engines.log_store import LogStore
 from flask_convex_http.errors import ConvexHTTPError
 from flask_convex_http.log import logger_of
 from flask_convex_http.logs import records
+from flask_convex_http.logs.emit import emit, prepare
 from flask_convex_http.logs.lines import collect
 from flask_convex_http.logs.queue import LogQueue
 from flask_convex_http.logs.statistics import Minute, minutes
@@ -57,19 +58,24 @@ class Logs:
         store: Where they are kept, or None.
         keep: How many of the last records stay.
         telemetry: Publishes what happens.
+        style: The setting `log`: "json" and "records" pass the records of events to `logging` too.
 
     Attributes:
         is_on: Whether records are kept.
     """
 
-    def __init__(self, store: LogStore | None, keep: int, telemetry: Telemetry) -> None:
+    def __init__(self, store: LogStore | None, keep: int, telemetry: Telemetry, style: str = "text") -> None:
         self.is_on = store is not None
         self._store = store
         self._written = threading.Condition()
         self._queue: LogQueue | None = None
+        self._emit = None if style == "text" else emit
+        if self._emit is not None:
+            prepare(style)
+        if self._emit is not None or store is not None:
+            telemetry.subscribe(self._on_event)
         if store is not None:
             self._queue = LogQueue(store, keep, lambda: _minute() - _MINUTES, self._notify)
-            telemetry.subscribe(self._on_event)
             collect(telemetry, self._on_line)
 
     def read(
@@ -178,17 +184,19 @@ class Logs:
             self._store.close()
 
     def _on_event(self, event: Event) -> None:
-        queue = self._queue
-        assert queue is not None
-        queue.put(Tally(_minute(), counts_of(event)))
+        if self._queue is not None:
+            self._queue.put(Tally(_minute(), counts_of(event)))
         record = record_of(event)
-        if record is not None:
-            self._on_line(record)
+        if record is None:
+            return
+        if self._emit is not None:
+            self._emit(record)
+        self._on_line(record)
 
     def _on_line(self, record: LogRecord) -> None:
-        assert self._queue is not None
-        record.data["process"] = _process()
-        self._queue.put(record)
+        if self._queue is not None:
+            record.data["process"] = _process()
+            self._queue.put(record)
 
     def _notify(self) -> None:
         with self._written:

@@ -14,8 +14,9 @@ from typing import Any
 from urllib.parse import quote_from_bytes
 
 from flask import Flask
+from flask.logging import default_handler
 
-from flask_convex_http.log import show_unless_configured
+from flask_convex_http.log import formats_all_lines, show_unless_configured
 from flask_convex_http.telemetry import Telemetry
 from flask_convex_http.web.matching import cors_headers_of_405, preflight_headers
 from flask_convex_http.web.observed import observe
@@ -47,7 +48,7 @@ class Middleware:
         """Handle one request."""
         if self._background.pid != os.getpid():
             if not self._app.testing:
-                show_unless_configured()  # by now the application has configured logging, if it ever does
+                _show_lines(self._app)  # by now the application has configured logging, if it ever does
             self._background.ensure()
         if self._telemetry.is_on:
             return observe(self._telemetry, self._handle, environ, start_response)
@@ -75,6 +76,13 @@ class Middleware:
 
         body = self._wsgi_app(environ, start)
         return _closed(body) if is_preflight else body
+
+
+def _show_lines(app: Flask) -> None:
+    """Show log lines, unless the application has configured logging; in JSON also those of the app's own logger."""
+    show_unless_configured()
+    if formats_all_lines():
+        app.logger.removeHandler(default_handler)
 
 
 def _closed(body: Iterable[bytes]) -> Iterable[bytes]:
