@@ -17,6 +17,7 @@ from flask_convex_http.schema.documents import Document
 
 #: The hexadecimal digits of the number of a commit in an id, and the zeros after them.
 NUMBER_DIGITS, ZERO_DIGITS = 15, 17
+_ZEROS = "0" * ZERO_DIGITS
 COMMITS, COMMIT_KEYS = "_commits", "_commit_keys"
 Operation = Literal["insert", "update", "delete"]
 #: The stored kinds of changes: "erased" stands for a change whose previous values were erased.
@@ -71,7 +72,7 @@ class CommitKey(Document, table="_commit_keys"):
 
 def commit_id(number: int) -> str:
     """Return the id of the row of a commit, which sorts before those of later commits."""
-    return f"_commits_{number:0{NUMBER_DIGITS}x}{0:0{ZERO_DIGITS}x}"
+    return f"_commits_{number:0{NUMBER_DIGITS}x}{_ZEROS}"
 
 
 #: The tables whose rows SQLite stores in the order of their ids, without a second tree.
