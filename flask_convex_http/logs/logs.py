@@ -33,6 +33,8 @@ logger = logger_of("database")
 
 #: Minutes whose counters are kept: two days.
 _MINUTES = 2 * 24 * 60
+#: The routes of the dashboard and of metrics, whose requests are not kept.
+_OWN_ROUTES = "/_convex/"
 #: Seconds between two looks for records of other processes.
 _POLL = 0.25
 _RECORDS: dict[type, Callable[[Any], LogRecord]] = {
@@ -184,14 +186,16 @@ class Logs:
             self._store.close()
 
     def _on_event(self, event: Event) -> None:
-        if self._queue is not None:
+        is_kept = not _is_own(event)
+        if is_kept and self._queue is not None:
             self._queue.put(Tally(_minute(), counts_of(event)))
         record = record_of(event)
         if record is None:
             return
         if self._emit is not None:
             self._emit(record)
-        self._on_line(record)
+        if is_kept:
+            self._on_line(record)
 
     def _on_line(self, record: LogRecord) -> None:
         if self._queue is not None:
@@ -201,6 +205,11 @@ class Logs:
     def _notify(self) -> None:
         with self._written:
             self._written.notify_all()
+
+
+def _is_own(event: Event) -> bool:
+    """Return whether an event is a request of the dashboard. Whoever looks at it would mostly see their own."""
+    return isinstance(event, RequestFinished) and event.status < 500 and (event.route or "").startswith(_OWN_ROUTES)
 
 
 def _minute() -> int:

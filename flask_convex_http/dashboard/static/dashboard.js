@@ -37,7 +37,8 @@ function keepLive() {
     second += 1;
     if (document.hidden || document.querySelector("dialog[open]")) return;
     for (const element of document.querySelectorAll("[data-live]")) {
-      const isUsed = element.contains(document.activeElement) || element.contains(getSelection().anchorNode);
+      const isOpen = element.querySelector("details[open]");
+      const isUsed = isOpen || element.contains(document.activeElement) || element.contains(getSelection().anchorNode);
       if (second % Number(element.dataset.live) === 0 && !isUsed) htmx.trigger(element, "refresh");
     }
   }, 1000);
