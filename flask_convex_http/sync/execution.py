@@ -140,15 +140,15 @@ class Execution:
             auth.was_asked = True  # its URLs differ by the origin of the client
             return identity.site
 
-        parsed = _parsed(call.path, call.args, "query")
+        parsed, request_id = _parsed(call.path, call.args, "query"), secrets.token_hex(8)
         try:
             endpoint, arguments = self._calls.resolve(parsed, identity.client)
-            caller = self._runtime.caller(auth, site).deeper()
+            caller = self._runtime.caller(auth, site, request_id).deeper()
             value = self._runtime.query_in(recording, self._runtime.clock(), endpoint.function, arguments, caller)
             encoded = _encode(self._calls.encoded(endpoint, value, "encoded"))
             outcome = Outcome(value=encoded, journal=recording.page_pin.journal, digest=encoded)
         except Exception as error:
-            outcome = self._failed_query(parsed, error, journal)
+            outcome = self._failed_query(parsed, error, request_id, journal)
         return Ran(outcome, recording.read_set(), auth.was_asked)
 
     def run_mutation(self, session: str, request: int, call: Call, identity: SyncIdentity) -> Finished:
@@ -165,7 +165,7 @@ class Execution:
             try:
                 endpoint, arguments = self._calls.resolve(parsed, identity.client)
                 fresh = fresh_arguments(arguments)
-                caller = self._caller(identity)
+                caller = self._caller(identity, request_id)
                 function = endpoint.function
 
                 def handle(ctx: MutationCtx) -> StoredResponse:
@@ -183,7 +183,7 @@ class Execution:
         with self.context():
             try:
                 endpoint, arguments = self._calls.resolve(parsed, identity.client)
-                caller = self._caller(identity)
+                caller = self._caller(identity, request_id)
                 value = self._runtime.call(endpoint.function, self._runtime.action_ctx(caller), arguments, caller)
                 return Finished(_encode(self._calls.encoded(endpoint, value, "encoded")))
             except Exception as error:
@@ -217,14 +217,13 @@ class Execution:
             _KEEP,
         )
 
-    def _caller(self, identity: SyncIdentity) -> Caller:
+    def _caller(self, identity: SyncIdentity, request_id: str) -> Caller:
         site: Site = lambda: identity.site  # noqa: E731
-        return self._runtime.caller(Auth(identity.client.identity), site).deeper()
+        return self._runtime.caller(Auth(identity.client.identity), site, request_id).deeper()
 
     # --- errors ------------------------------------------------------------------------------------------------------
 
-    def _failed_query(self, call: FunctionCall, error: Exception, journal: str | None) -> Outcome:
-        request_id = secrets.token_hex(8)
+    def _failed_query(self, call: FunctionCall, error: Exception, request_id: str, journal: str | None) -> Outcome:
         failed = self._error(call, error, request_id, is_query=True)
         data = None if failed.error_data is msgspec.UNSET else _encode(failed.error_data)
         message = failed.error_message

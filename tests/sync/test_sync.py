@@ -21,7 +21,8 @@ from flask_convex_http import (
 )
 from flask_convex_http.runtime import ActionCtx
 from tests.databases import EACH_ENGINE
-from tests.sync.clients import connected, serving
+from tests.sync.clients import connected, served, serving
+from tests.web.apps import backend_of, deployed
 
 pytestmark = EACH_ENGINE
 
@@ -112,6 +113,17 @@ def test_a_mutation_that_is_sent_again_runs_once(host: str) -> None:
             query_id = client.subscribe("testSync:listMessages", channel="a")
             assert client.results[query_id] == ["Hello"]
     assert results[0] == results[1]
+
+
+def test_the_cause_of_a_commit(tmp_path: Path) -> None:
+    """A commit of a client's mutation has a request id, the function and no identity as its cause."""
+    with deployed(tmp_path, schema=Schema(Message), functions=[send], function_api=True) as app, served(app) as host:
+        with connected(host) as client:
+            for number in (1, 2):
+                client.mutate(number, "testSync:send", channel="a", body="Hello")
+        first, second = backend_of(app).history.feed.read(0)
+    assert first.function == second.function == "test_sync:send"
+    assert first.request_id and second.request_id and first.request_id != second.request_id
 
 
 def test_a_failed_query_recovers(host: str) -> None:
