@@ -7,6 +7,7 @@ from typing import Any
 from flask import Flask, Request
 
 from flask_convex_http.backend import Backend
+from flask_convex_http.convex_cli.log_stream import LogStream
 from flask_convex_http.convex_cli.refusals import ENDPOINTS, refusal_of
 from flask_convex_http.convex_cli.tables import table_queries
 from flask_convex_http.function_api.failures import ProtocolError
@@ -29,6 +30,8 @@ def serve(app: Flask, backend: Backend, api: Served) -> None:
         query.name = name
         query.bind(backend.schema)
     api.surface.add_system(queries.values(), refusal_of)
+    logs = LogStream(backend, api.surface.casing)
+    api.routes.add_below("stream_function_logs", {"GET": _administrative(api, logs.respond)})
     for name, text in ENDPOINTS.items():
         view = _refusing(api, text)
         api.routes.add_below(name, {"GET": view, "POST": view})
@@ -64,7 +67,16 @@ def _refusing(api: Served, text: str) -> View:
     """Return a view that tells administrators why an operation is refused."""
 
     def refuse(current: Request) -> Any:
-        api.views.check_administrator(current)
         raise ProtocolError(403, "NotSupported", text)
 
-    return refuse
+    return _administrative(api, refuse)
+
+
+def _administrative(api: Served, view: View) -> View:
+    """Return a view for administrators only."""
+
+    def checked(current: Request) -> Any:
+        api.views.check_administrator(current)
+        return view(current)
+
+    return checked

@@ -73,9 +73,27 @@ class CommandLine:
 
     def __call__(self, *arguments: str, fails: bool = False) -> str:
         """Run a command that must succeed, or fail, and return its output."""
-        command = [*arguments, "--url", self.url, "--admin-key", self.key]
-        path = f"{NEWEST_NODE}{os.pathsep}{os.environ['PATH']}"
-        return self.node.command("convex", *command, fails=fails, PATH=path, NO_COLOR="1").strip()
+        return self.node.command("convex", *arguments, *self._deployment, fails=fails, **self._variables).strip()
+
+    @contextmanager
+    def follow(self, *arguments: str) -> Iterator[Iterator[str]]:
+        """Yield the lines that a command prints which does not end by itself, and end it."""
+        command = [str(self.node.commands / "convex"), *arguments, *self._deployment]
+        environment = os.environ | self._variables
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+            assert process.stdout is not None
+            try:
+                yield iter(process.stdout)
+            finally:
+                process.kill()
+
+    @property
+    def _deployment(self) -> tuple[str, ...]:
+        return ("--url", self.url, "--admin-key", self.key)
+
+    @property
+    def _variables(self) -> dict[str, str]:
+        return {"PATH": f"{NEWEST_NODE}{os.pathsep}{os.environ['PATH']}", "NO_COLOR": "1"}
 
 
 @contextmanager
@@ -134,6 +152,18 @@ def test_convex_function_spec(pytestconfig: pytest.Config, tmp_path: Path) -> No
         }
         assert functions["chat.js:announce"]["visibility"] == {"kind": "internal"}
         assert spec["functions"][-1] == {"functionType": "HttpAction", "method": "GET", "path": "/health"}
+
+
+def test_convex_logs(pytestconfig: pytest.Config, tmp_path: Path) -> None:
+    """`npx convex logs` prints calls and their errors, what was there before as well as what comes."""
+    with command_line(pytestconfig, tmp_path) as convex:
+        convex("run", "chat:createChannel", '{"name": "general"}')
+        with convex.follow("logs", "--success", "--history", "50") as printed:
+            line = next(text for text in printed if "chat:createChannel" in text)
+            assert "[CONVEX M(chat:createChannel)] Function executed in" in line
+            convex("run", "chat:createChannel", '{"name": ""}', fails=True)
+            line = next(text for text in printed if "chat:createChannel" in text)
+            assert "Uncaught ConvexError" in line, line
 
 
 def test_refused_commands(pytestconfig: pytest.Config, tmp_path: Path) -> None:
