@@ -21,7 +21,7 @@ from flask_convex_http.history.rows import Change, Commit
 from flask_convex_http.history.values import shown_values
 from flask_convex_http.schema.documents import Document, Schema
 
-#: Commits that are read at once. Each read goes over all later commits as well, to rebuild the documents.
+#: Commits that are read at once. Each read goes over the later changes of their documents as well, to rebuild those.
 _PAGE = 500
 #: Seconds between two looks for new commits.
 _INTERVAL = 0.2
@@ -150,7 +150,7 @@ def _rows_after(reader: HistoryReader, documents: set[str], last: int) -> dict[s
         table = reader.schema.likely_table_of(document_id)
         if table is not None and not table.system:
             past[document_id] = PastRow(table, document_id, reader.snapshot.get(table, document_id))
-    for later in reader.changes_since(last):
+    for later in reader.changes_of_documents(documents, last):
         row = past.get(later.document_id)
         if row is not None and not row.try_undo(later):
             del past[later.document_id]

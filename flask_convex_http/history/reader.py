@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -125,14 +125,12 @@ class HistoryReader:
                 break
         return found
 
-    def changes_of_documents(self, document_ids: Iterable[str], after: int) -> dict[str, list[LoggedChange]]:
-        """Return the changes of many documents after a commit, newest first, by the id of the document."""
-        found: dict[str, list[LoggedChange]] = {document_id: [] for document_id in document_ids}
-        for row in self._rows_of_keys(found, after):
+    def changes_of_documents(self, document_ids: Collection[str], after: int) -> Iterator[LoggedChange]:
+        """Yield the changes of many documents after a commit, newest first."""
+        for row in self._rows_of_keys(document_ids, after):
             for change in reversed(_changes(row)):
-                if change.document_id in found:
-                    found[change.document_id].append(change)
-        return found
+                if change.document_id in document_ids:
+                    yield change
 
     def changes_in(self, numbers: Collection[int]) -> Iterator[LoggedChange]:
         """Yield the changes of commits, in their order."""
@@ -228,9 +226,12 @@ class HistoryReader:
         for numbers in indexed_numbers(self.snapshot, self.schema, key, after, indexed):
             yield from self._rows(numbers, budget)
 
-    def _rows_of_keys(self, keys: Iterable[str], after: int) -> Iterator[Row]:
+    def _rows_of_keys(self, keys: Collection[str], after: int) -> Iterator[Row]:
         """Yield the rows of commits after a commit, newest first: those that may have one of the keys, and others."""
         indexed = self.coverage.indexed
+        if indexed - after < _SPREAD * len(keys):  # to look up each key would take longer
+            yield from self._rows_since(after, None)
+            return
         yield from self._rows_since(max(after, indexed), None)
         numbers: set[int] = set()
         for key in keys:

@@ -61,7 +61,9 @@ def plan_undo(reader: HistoryReader, numbers: Sequence[int], undos: Sequence[Com
     changes: dict[str, list[LoggedChange]] = {}
     for change in reader.changes_in(chosen):
         changes.setdefault(change.document_id, []).append(change)
-    later = reader.changes_of_documents(changes, min(chosen, default=0))
+    later: dict[str, list[LoggedChange]] = {document_id: [] for document_id in changes}
+    for change in reader.changes_of_documents(changes, min(chosen, default=0)):
+        later[change.document_id].append(change)
     steps = []
     for document_id, own in changes.items():
         ignored = chosen | _canceled(undos, own[0].number)
