@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -144,7 +145,7 @@ def _cells(commit: Commit) -> tuple[str, str, str]:
 
 def _cause(commit: Commit) -> str:
     if commit.undoes:
-        return f"undo of {', '.join(map(str, commit.undoes))}"
+        return f"undo of {ranges(commit.undoes)}"
     parts = {
         "": commit.function,
         "delivery ": commit.delivery,
@@ -179,5 +180,16 @@ def _text(value: Any) -> str:
 
 
 def _numbers(report: UndoReport) -> str:
-    numbers = ", ".join(map(str, report.commits))
+    numbers = ranges(report.commits)
     return f"commit {numbers}" if len(report.commits) == 1 else f"commits {numbers}"
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """Return ascending numbers as text, such as "3-7, 9"."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)

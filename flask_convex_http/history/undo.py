@@ -191,7 +191,8 @@ def _conflict(commit: Commit | None, change: LoggedChange, names: Sequence[str])
 
 def _cause(commit: Commit) -> str:
     if commit.undoes:
-        return f" (an undo of {', '.join(map(str, commit.undoes))})"
+        others = len(commit.undoes) - 1
+        return f" (an undo of {commit.undoes[0]}{f' and {others} more' if others else ''})"
     parts = [
         commit.function or "",
         f"request {commit.request_id}" if commit.request_id else "",

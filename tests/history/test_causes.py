@@ -208,6 +208,16 @@ def test_undo_of_an_idempotent_request(app: Flask) -> None:
     assert (result.exit_code, result.stderr) == (1, "Error: req-7 is undone already\n")
 
 
+def test_numbers_of_many_commits_are_ranges(app: Flask) -> None:
+    """A request of successive commits is printed as a range, also in the list of commits."""
+    backend = backend_of(app)
+    for name in ("a", "b", "between", "c"):
+        request_id = None if name == "between" else "req-8"
+        backend.ctx(request_id=request_id).run_mutation(add, name=name)
+    assert "Undid commits 1-2, 4: 3 rows changed." in convex(app, "undo", "req-8")
+    assert "undo of 1-2, 4 " in convex(app, "log", "--limit", "1")
+
+
 def test_log_and_why_and_erase(app: Flask) -> None:
     """The commands list commits and the changes of a document, filter them, and erase a history."""
     lamp = backend_of(app).ctx().run_mutation(add, name="a\n\x1b")
