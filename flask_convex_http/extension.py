@@ -30,6 +30,7 @@ from flask_convex_http.web.openapi.options import OpenAPI
 from flask_convex_http.web.options import checked_options, checked_switch
 from flask_convex_http.web.request_ids import request_id
 from flask_convex_http.web.responses import encode_documents
+from flask_convex_http.web.shell import shell_context
 from flask_convex_http.web.state import EXTENSION, WORKER, current_backend, site_of, webhooks_of
 from flask_convex_http.worker import BackgroundWorker
 
@@ -141,6 +142,7 @@ class ConvexHTTP:
 
             serve_dashboard(app, backend)
         encode_documents(app)
+        app.shell_context_processor(partial(shell_context, self, backend))
         app.cli.add_command(convex_commands)
 
     @property

@@ -169,10 +169,7 @@ class Runtime:
     def _query_in(
         self, snapshot: Snapshot, now: float, function: Function[Any, Any], arguments: Kwargs, caller: Caller
     ) -> Any:
-        calls = QueryCalls(self, snapshot, now, caller)
-        ctx = QueryCtx(
-            DatabaseReader(snapshot, self.schema, (self.cursors, function.name), self.limits), caller.auth, now, calls
-        )
+        ctx = self._query_ctx(snapshot, now, caller, function.name)
         return self.result(function, function.handler(ctx, **arguments))
 
     def call(self, function: Function[Any, Any], ctx: QueryCtx | ActionCtx, arguments: Kwargs, caller: Caller) -> Any:
@@ -186,6 +183,17 @@ class Runtime:
             with ObservedCall(self.telemetry, function, caller):
                 return self.result(function, function.handler(ctx, **arguments))
         return self.result(function, function.handler(ctx, **arguments))
+
+    def read(self, body: Callable[[QueryCtx], T], caller: Caller) -> T:
+        """Call a Python function as a query on a new snapshot, and return its value."""
+        caller.auth.settle()
+        return self.engine.read(lambda snapshot: body(self._query_ctx(snapshot, self.clock(), caller, "")))
+
+    def _query_ctx(self, snapshot: Snapshot, now: float, caller: Caller, name: str) -> QueryCtx:
+        calls = QueryCalls(self, snapshot, now, caller)
+        return QueryCtx(
+            DatabaseReader(snapshot, self.schema, (self.cursors, name), self.limits), caller.auth, now, calls
+        )
 
     def result(self, function: Function[Any, Any], value: Any) -> Any:
         """Return the validated value of a function.

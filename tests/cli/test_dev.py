@@ -113,7 +113,8 @@ def test_the_app_follows_its_code(shop: Path) -> None:
     """A new app is migrated and served, and a new field is a column as soon as its class is saved."""
     with dev(shop) as server:
         server.wait_for(
-            r"create table tasks[\s\S]*API docs:\s+http://127\.0\.0\.1:\d+/docs\nWebhook:.*/webhooks/stripe"
+            r"create table tasks[\s\S]*API docs:\s+http://127\.0\.0\.1:\d+/docs\n"
+            r"Dashboard: http://127\.0\.0\.1:\d+/_convex/login#\S+\nWebhook:.*/webhooks/stripe"
         )
         assert server.status("POST", "/api/tasks", '{"title": "Buy milk"}') == 201
         server.change("server/schema.py", "done: bool = False", 'done: bool = False\n    note: str = ""')

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from flask import Flask
 
 from flask_convex_http.backend import Backend
+from flask_convex_http.errors import ConvexHTTPError
 from flask_convex_http.web.openapi.serving import DOCUMENTS
 
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -27,8 +28,20 @@ def addresses(app: Flask, backend: Backend, host: str) -> Iterator[tuple[str, st
     documents = app.extensions.get(DOCUMENTS)
     if documents is not None and documents.options.docs is not None:
         yield "API docs", root + documents.options.docs
+    if "convex_dashboard" in app.blueprints:
+        yield "Dashboard", f"{root}/_convex{_log_in(backend)}"
     for webhook in backend.webhooks:
         yield "Webhook", root + webhook.path
+
+
+def _log_in(backend: Backend) -> str:
+    """Return the end of a URL that logs in to the dashboard once; empty if the database cannot store it."""
+    from flask_convex_http.dashboard.access import Access
+
+    try:
+        return f"/login#{Access(backend).create_link('full')}"
+    except ConvexHTTPError:
+        return ""
 
 
 def _root(host: str) -> str:
