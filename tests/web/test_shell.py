@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from flask import Flask
+from flask.cli import shell_command
 
 from flask_convex_http import ConvexHTTP, Document, Id, MutationCtx, QueryCtx, Schema, internal_mutation, internal_query
 
@@ -42,7 +43,7 @@ def test_the_shell_runs_functions_and_reads_documents(app: Flask) -> None:
     """A shell names documents, functions and ctx without an import, prints what there is, and runs any code."""
     typed = "ctx.run_mutation(add, name='one')\nwrite(lambda ctx: ctx.db.insert(Lamp(name='two')))\n"
     typed += "read(lambda ctx: [lamp.name for lamp in ctx.db.query(Lamp).collect()])\n"
-    shell = app.test_cli_runner().invoke(args=["shell"], input=typed)
+    shell = app.test_cli_runner().invoke(shell_command, input=typed)
     assert "['one', 'two']" in shell.stdout
     assert "There are convex, ctx, read, write, Lamp, functions by name" in shell.stderr
     assert "Traceback" not in shell.stderr
