@@ -54,8 +54,10 @@ lock: $(VENV)/pyvenv.cfg ## Lock the newest versions of all dependencies in requ
 	@$(COMPILE) setup.cfg requirements/build.in --extra webhooks --extra serve --extra granian -c requirements/dev.txt -o requirements/run.txt
 	@$(COMPILE) setup.cfg requirements/build.in --extra fuzz -c requirements/dev.txt -o requirements/fuzz.txt
 
-run: $(VENV)/.installed-run ## Run the example app with Flask's own server (PORT=5000)
+run: export EXAMPLE_DASHBOARD := on
+run: $(VENV)/.installed-run ## Run the example app with Flask's own server and its dashboard (PORT=5000)
 	@$(FLASK) convex migrate
+	@$(FLASK) convex dashboard --url http://$(HOST):$(PORT)
 	@exec $(FLASK) run --host $(HOST) --port $(PORT)
 
 serve: $(VENV)/.installed-run ## Run the example app with gunicorn (PORT, WORKERS, THREADS), or SERVER=granian

@@ -1,7 +1,10 @@
 """An example application with every kind of endpoint.
 
 Tables are in `schema`, routes in `http` and `webhooks`, scheduled work in `crons`. Every other module has functions.
+With `EXAMPLE_DASHBOARD` in the environment, as `make run` sets it, the app has a dashboard at `/_convex`.
 """
+
+import os
 
 from flask import Flask
 
@@ -25,6 +28,7 @@ convex = ConvexHTTP(
     ],
     crons=crons,
     openapi=OpenAPI(title="Example", version="1"),
+    dashboard="EXAMPLE_DASHBOARD" in os.environ,
 )
 
 
