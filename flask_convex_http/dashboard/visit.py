@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -50,6 +51,7 @@ class Visit:
         pages: The pages in the navigation.
 
     Attributes:
+        app: The app.
         backend: The backend.
         request: Flask's request.
         session: The session; None before the log-in.
@@ -58,7 +60,7 @@ class Visit:
     """
 
     def __init__(self, app: Flask, backend: Backend, request: Request, pages: Sequence[Page]) -> None:
-        self._app = app
+        self.app = app
         self._pages = pages
         self.backend = backend
         self.request = request
@@ -124,6 +126,23 @@ class Visit:
             raise BadRequest(f"{name}={text[:100]!r} must be a number from 1 to {most}")
         return int(text)
 
+    def decimal(self, name: str) -> float | None:
+        """Return a number of the query string that may have a fraction, or None.
+
+        Raises:
+            BadRequest: It is no number.
+        """
+        text = self.text(name)
+        if not text:
+            return None
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            raise BadRequest(f"{name}={text[:100]!r} must be a number")
+        return value
+
     def field(self, name: str, default: str = "") -> str:
         """Return a field of the form without surrounding blanks."""
         return _clean(self.request.form.get(name, default))
@@ -165,14 +184,14 @@ class Visit:
                 page=self.page,
                 pages=self._pages if self.session else (),
                 message=message,
-                app_name=self._app.name,
+                app_name=self.app.name,
                 csrf_field=CSRF_FIELD,
                 csrf_header=CSRF_HEADER,
                 csrf_token=csrf_token(self.backend, self.session_text) if self.session else "",
                 **values,
             )
         )
-        response = self._app.response_class(text, status, content_type="text/html; charset=utf-8")
+        response = self.app.response_class(text, status, content_type="text/html; charset=utf-8")
         if message is not None:
             response.delete_cookie(_MESSAGE_COOKIE, path=self.cookie_path)
         return response
@@ -190,7 +209,7 @@ class Visit:
 
     def go(self, path: str, *, done: str = "", failed: str = "") -> Response:
         """Return a redirect to a path of the dashboard, as `redirect` does."""
-        response = self._app.response_class(status=303, headers={"Location": path})
+        response = self.app.response_class(status=303, headers={"Location": path})
         text = failed or done
         if text:
             self._keep_message(response, Message(text[:_LONGEST_MESSAGE], bool(failed)))

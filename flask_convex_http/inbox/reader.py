@@ -81,6 +81,11 @@ class InboxReader:
             newest = Query(snapshot, deliveries.table, deliveries.table.indexes["by_creation_time"]).order("desc")
             return next((found for found in newest.take(_SEARCHED) if found.request_id == request_id), None)
 
+    def stored_sources(self) -> list[str]:
+        """Return the sources of all deliveries in order, also of webhooks that the app has no longer."""
+        with self.inbox.runtime.engine.snapshot() as snapshot:
+            return stored_sources(self.inbox.deliveries, snapshot)
+
     def sources(self, name: str, others: Iterable[str] = ()) -> frozenset[str]:
         """Return the sources that a name given on the command line refers to.
 

@@ -23,6 +23,7 @@ from flask_convex_http import (
     WebhookEvent,
     action,
     internal_mutation,
+    internal_query,
     mutation,
     query,
     unique,
@@ -86,7 +87,19 @@ def greet(ctx: ActionCtx, *, name: str) -> str:
     return f"Hello, {name}"
 
 
-FUNCTIONS = (list_orders, add_customer, add_order, fail, greet)
+@internal_query
+def list_customers(ctx: QueryCtx) -> list[Customer]:
+    """Return all customers."""
+    return ctx.db.query(Customer).collect()
+
+
+@internal_mutation
+def remove_customer(ctx: MutationCtx, *, customer: Id[Customer]) -> None:
+    """Remove a customer."""
+    ctx.db.delete(customer)
+
+
+FUNCTIONS = (list_customers, remove_customer, list_orders, add_customer, add_order, fail, greet)
 
 crons = Crons()
 crons.interval("sweep", timedelta(hours=1), add_customer, email="cron@shop.example", name="Cron")
@@ -94,7 +107,7 @@ crons.interval("sweep", timedelta(hours=1), add_customer, email="cron@shop.examp
 http = HttpRouter("shop", __name__)
 
 
-@http.webhook("/hook", HmacSignature(secret=SECRET, header="X-Signature"))
+@http.webhook("/hook", HmacSignature(secret=SECRET, header="X-Signature", id_field="id", type_field="type"))
 def hook(ctx: MutationCtx, event: WebhookEvent) -> None:
     """Add the customer of an event."""
     ctx.run_mutation(add_customer, email=f"{event.id}@shop.example", name="From a webhook")

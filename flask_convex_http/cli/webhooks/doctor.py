@@ -24,14 +24,14 @@ from flask_convex_http.cli.output import (
     printable,
     shortened,
 )
-from flask_convex_http.cli.webhooks.rejections import claimed_event, print_rejections, rejection_as_json
+from flask_convex_http.cli.webhooks.rejections import print_rejections, rejection_as_json
+from flask_convex_http.inbox.explanations import claimed_event, explain_rejection, is_unread, other_providers
 from flask_convex_http.inbox.reader import InboxReader
 from flask_convex_http.inbox.registry import Webhook
 from flask_convex_http.inbox.rejections import Rejection
 from flask_convex_http.inbox.search import find_webhook
 from flask_convex_http.inbox.tenants import with_secrets
 from flask_convex_http.web.state import current_backend
-from flask_convex_http.webhooks.base import Provider
 from flask_convex_http.webhooks.diagnosis import Finding, diagnose, signed_at
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def _examine(backend: Backend, webhook: Webhook, headers: dict[str, str], body: 
         raise click.UsageError(f"{printable(str(error))}.") from error
     time = signed_at(webhook.provider, headers, body)
     received_at = backend.clock() if time is None else time
-    findings = diagnose(webhook.provider, headers, body, received_at, _others(backend, webhook))
+    findings = diagnose(webhook.provider, headers, body, received_at, other_providers(backend.webhooks, webhook))
     if as_json:
         print_json({"source": webhook.source, "received_at": received_at, "findings": findings})
         return
@@ -148,49 +148,11 @@ def _examine(backend: Backend, webhook: Webhook, headers: dict[str, str], body: 
     _print_findings(findings)
 
 
-# --- findings --------------------------------------------------------------------------------------------------------
-
-
-def _findings(backend: Backend, rejection: Rejection) -> list[Finding]:
-    webhook = backend.webhooks.get(rejection.source)
-    if webhook is None:
-        sentence = f"This app has no webhook {rejection.source!r}: its source or path has changed since."
-        return [Finding("unknown-webhook", sentence, True)]
-    if rejection.reason == "too-large":
-        sentence = "The body is larger than the webhook allows and was not read: give it a larger max_body_bytes=."
-        return [Finding("too-large", sentence, True)]
-    try:
-        webhook = with_secrets(backend.runtime, webhook)
-    except ValueError as error:  # the tenant was removed since
-        return [Finding("unknown-webhook", f"{error}.", True)]
-    if _is_unread(rejection):
-        sentence = f"{rejection.message}: set it where the app runs, then have the delivery sent again."
-        return [Finding("missing-secret", sentence, True)]
-    return diagnose(
-        webhook.provider,
-        rejection.headers,
-        rejection.body,
-        rejection.received_at,
-        _others(backend, webhook),
-        is_whole=rejection.is_whole,
-        had_secret=rejection.reason != "missing-secret",
-    )
-
-
-def _is_unread(rejection: Rejection) -> bool:
-    """Return whether the delivery was rejected before its body was read."""
-    return not rejection.size and rejection.reason in ("missing-secret", "too-large")
-
-
-def _others(backend: Backend, webhook: Webhook) -> list[tuple[str, Provider]]:
-    return [(other.source, other.provider) for other in backend.webhooks if other is not webhook]
-
-
 # --- printing --------------------------------------------------------------------------------------------------------
 
 
 def _report(backend: Backend, rejection: Rejection, as_json: bool) -> None:
-    findings = _findings(backend, rejection)
+    findings = explain_rejection(backend.inbox, rejection)
     fields = rejection_as_json(backend.webhooks, rejection)
     if as_json:
         print_json({"refusal": fields, "findings": findings})
@@ -202,7 +164,7 @@ def _report(backend: Backend, rejection: Rejection, as_json: bool) -> None:
         "Request": rejection.request_id,
         "Event": f"{fields['event_type']} {fields['event_id']}".strip(),
         "Headers": ", ".join(fields["headers"]),
-        "Body": "not read" if _is_unread(rejection) else counted(rejection.size, "byte"),
+        "Body": "not read" if is_unread(rejection) else counted(rejection.size, "byte"),
     }
     for name, fact in facts.items():
         if fact:

@@ -8,10 +8,9 @@ from typing import Any
 import msgspec
 
 from flask_convex_http.cli.output import moment, print_table, shortened
-from flask_convex_http.errors import VerificationError
+from flask_convex_http.inbox.explanations import claimed_event
 from flask_convex_http.inbox.registry import Webhooks
 from flask_convex_http.inbox.rejections import Rejection
-from flask_convex_http.webhooks.events import WebhookEvent
 
 
 def print_rejections(rejections: Iterable[Rejection]) -> None:
@@ -34,14 +33,3 @@ def rejection_as_json(webhooks: Webhooks, rejection: Rejection) -> dict[str, Any
         "event_id": "" if event is None else event.id,
         "event_type": "" if event is None else event.type,
     }
-
-
-def claimed_event(webhooks: Webhooks, rejection: Rejection) -> WebhookEvent | None:
-    """Return the event that a rejected delivery claims to contain, or None if no event can be read. Not verified."""
-    webhook = webhooks.get(rejection.source)
-    if webhook is None:
-        return None
-    try:
-        return webhook.provider.event(rejection.headers, rejection.body, received_at=rejection.received_at)
-    except VerificationError:
-        return None

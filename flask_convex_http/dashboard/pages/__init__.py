@@ -1,6 +1,13 @@
 """The pages of the dashboard, in the order of the navigation."""
 
 from flask_convex_http.dashboard.page import Page
-from flask_convex_http.dashboard.pages import functions, history, keys, overview, tables
+from flask_convex_http.dashboard.pages import functions, history, keys, overview, sample_deliveries, tables
 
-PAGES: tuple[Page, ...] = (overview.page, tables.page, functions.page, keys.page, history.page)
+PAGES: tuple[Page, ...] = (
+    overview.page,
+    tables.page,
+    functions.page,
+    sample_deliveries.page,
+    keys.page,
+    history.page,
+)
