@@ -13,10 +13,8 @@ _DASHBOARD = json.loads(Path("docs/deploy/grafana.json").read_text(encoding="utf
 _HISTOGRAMS = [metric for metric in METRICS if metric.buckets]
 _SAMPLES = {
     **{metric.name: set(metric.labels) for metric in (*METRICS, *GAUGES)},
-    **{f"{metric.name}_bucket": {*metric.labels, "le"} for metric in METRICS if metric.buckets},
-    **{
-        f"{metric.name}_{part}": set(metric.labels) for metric in METRICS if metric.buckets for part in ("sum", "count")
-    },
+    **{f"{metric.name}_bucket": {*metric.labels, "le"} for metric in _HISTOGRAMS},
+    **{f"{metric.name}_{part}": set(metric.labels) for metric in _HISTOGRAMS for part in ("sum", "count")},
 }
 
 
