@@ -53,6 +53,7 @@ class ConvexHTTP:
         dashboard: Whether to serve the dashboard at `/_convex`, for whom `flask convex dashboard` prints a link and for
             owners of admin keys.
         metrics: Whether Prometheus can read metrics at `/_convex/metrics`.
+        tracing: Whether to make spans of OpenTelemetry.
         clock: Returns the current time in milliseconds since the epoch. Tests pass a `Clock`, here, to `init_app`, or
             to `testing.use_clock`.
     """
@@ -70,6 +71,7 @@ class ConvexHTTP:
         function_api: bool | FunctionApi = False,
         dashboard: bool = False,
         metrics: bool = False,
+        tracing: bool = False,
         clock: Callable[[], float] = system_clock,
     ) -> None:
         self.schema = _checked_schema(schema)
@@ -81,6 +83,7 @@ class ConvexHTTP:
         self.function_api = checked_options("function_api", function_api, FunctionApi, 'FunctionApi(prefix="/convex")')
         self.dashboard = checked_switch("dashboard", dashboard)
         self.metrics = checked_switch("metrics", metrics)
+        self.tracing = checked_switch("tracing", tracing)
         self.clock = clock
         if app is not None:
             self.init_app(app)
@@ -125,6 +128,10 @@ class ConvexHTTP:
             from flask_convex_http.metrics import serve as serve_metrics
 
             serve_metrics(app, backend, background)
+        if self.tracing:
+            from flask_convex_http.tracing import trace
+
+            trace(backend)
         app.wsgi_app = Middleware(app, background, backend.telemetry)  # type: ignore[method-assign]  # as Flask's docs have middleware added
         app.register_blueprint(files)
         app.extensions[OPEN_STREAM] = partial(_open_stream, app, backend)

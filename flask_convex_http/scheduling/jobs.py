@@ -55,12 +55,14 @@ class Jobs:
     Attributes:
         schema: The application's schema.
         announce: Wakes the workers for a job that is due at the time it gets.
+        trace: Returns the `traceparent` of what schedules a job, or None. None without tracing.
         on_cancel: By the name of a function of the package: called after its job was canceled, in the same transaction.
         table: The table of the rows.
     """
 
     schema: Schema
     announce: Callable[[float], None]
+    trace: Callable[[], str | None] | None = None
     on_cancel: dict[str, CancelHook] = field(default_factory=dict)
     table: Table[ScheduledFunction] = field(init=False)
 
@@ -137,6 +139,7 @@ class Jobs:
             None,
             None,
             "[]",
+            None if self.trace is None else self.trace(),
         )
         transaction.insert(self.table, row)
         return Id(job_id)

@@ -75,6 +75,7 @@ class ScheduledFunction(Document, table="_scheduled_functions", indexes={"by_sta
         error: The error, if it failed.
         worker: The worker that runs it.
         attempts: The attempts of an action, and those of a mutation whose process died, in order.
+        trace: What has scheduled it, as the `traceparent` of a trace; None without tracing.
     """
 
     name: str
@@ -87,6 +88,7 @@ class ScheduledFunction(Document, table="_scheduled_functions", indexes={"by_sta
     error: str | None = None
     worker: str | None = None
     attempts: list[Attempt] = []
+    trace: str | None = None
 
 
 class CronJob(Document, table="_cron_jobs", indexes={"by_name": unique("name")}):

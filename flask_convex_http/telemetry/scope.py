@@ -34,7 +34,8 @@ class Scope(msgspec.Struct, eq=False):
         request_id: The id of the request that it belongs to, or None.
         started: When it started, in seconds since the epoch.
         began: The same time on the clock of `time.perf_counter`.
-        carrier: The WSGI environment of a request, which may have the context of a trace; None for others.
+        carrier: What has the context of a trace: the WSGI environment of a request, or what the scheduler of a job has
+            left; None for others.
         subject: What it is about: the id of a job, or the sender's id of a delivery; None for others.
         own_function: The name of the function that it runs, or of the handler of a delivery; None for others.
         outcome: The state of a delivery that has ended and the text of its error, or None.

@@ -25,15 +25,16 @@ class Telemetry:
         is_on: Whether anything subscribes.
     """
 
-    __slots__ = ("__weakref__", "_on_event", "_on_start", "_reported", "is_on")
+    __slots__ = ("__weakref__", "_on_event", "_on_leave", "_on_start", "_reported", "is_on")
 
     def __init__(self) -> None:
         self.is_on = False
         self._on_event: tuple[OnEvent, ...] = ()
         self._on_start: tuple[OnScope, ...] = ()
+        self._on_leave: tuple[OnScope, ...] = ()
         self._reported: set[type[Exception]] = set()
 
-    def subscribe(self, on_event: OnEvent, on_start: OnScope | None = None) -> None:
+    def subscribe(self, on_event: OnEvent, on_start: OnScope | None = None, on_leave: OnScope | None = None) -> None:
         """Add a subscriber, before the deployment is used.
 
         A subscriber is called in the thread that publishes, often inside of a transaction: it returns within
@@ -42,10 +43,13 @@ class Telemetry:
         Args:
             on_event: Called with each event, after the scope of the event has been left.
             on_start: Called with each scope that is entered, when it is already the current one.
+            on_leave: Called with each scope that is left, while it is still the current one. Its event may come later.
         """
         self._on_event += (on_event,)
         if on_start is not None:
             self._on_start += (on_start,)
+        if on_leave is not None:
+            self._on_leave += (on_leave,)
         self.is_on = True
 
     def enter(
@@ -64,7 +68,7 @@ class Telemetry:
             kind: What runs.
             name: Its name; see `Scope`.
             request_id: The id of its request; None for that of the scope around it.
-            carrier: The WSGI environment of a request.
+            carrier: What has the context of a trace; see `Scope`.
             subject: The id of a job, or the sender's id of a delivery.
             function: The name of the function or handler that runs.
         """
@@ -80,6 +84,8 @@ class Telemetry:
 
     def leave(self, scope: Scope) -> float:
         """Make the scope around a scope the current one again, and return the seconds since it was entered."""
+        for on_leave in self._on_leave:
+            self._call(on_leave, scope)
         set_current(scope.parent)
         return time.perf_counter() - scope.began
 

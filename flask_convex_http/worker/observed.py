@@ -16,7 +16,8 @@ def observed(backend: Backend, job: ScheduledFunction, attempt: Callable[[], Att
     """Make an attempt, and return its result with what `publish` needs."""
     telemetry, is_first = backend.telemetry, len(job.attempts) <= 1
     lag = max(backend.clock() - job.scheduled_time, 0.0) / 1000 if is_first else None
-    scope = telemetry.enter("job", job.name, subject=job.id, function=job.name)
+    carrier = None if job.trace is None else {"traceparent": job.trace}
+    scope = telemetry.enter("job", job.name, carrier=carrier, subject=job.id, function=job.name)
     try:
         result = attempt()
     finally:

@@ -27,6 +27,7 @@ def deployed(
     function_api: Any = False,
     crons: Any = None,
     metrics: Any = False,
+    tracing: Any = False,
     **config: Any,
 ) -> Iterator[Flask]:
     """Yield a migrated app with these routers, and close it at the end.
@@ -35,6 +36,7 @@ def deployed(
     """
     app = Flask("test_app", instance_path=str(folder))
     more: dict[str, Any] = {"function_api": function_api, "crons": crons, "metrics": metrics}
+    more["tracing"] = tracing
     more |= {} if clock is None else {"clock": clock}
     with ExitStack() as stack:
         database = folder_config(folder) if is_kept else stack.enter_context(temporary_config(schema or Schema()))
