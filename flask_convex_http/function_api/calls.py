@@ -232,7 +232,7 @@ class Calls:
         except ValueFormatError as error:
             raise CallError(f"Invalid arguments for {endpoint.name}: {error}") from None
         except ArgumentValidationError as error:
-            message = str(error).removeprefix(f"{endpoint.function.name}: ")
+            message = error.client_message or str(error).removeprefix(f"{endpoint.function.name}: ")
             shown = wire_message(message, self._surface.casing)
             raise CallError(f"ArgumentValidationError: {shown}") from None
 

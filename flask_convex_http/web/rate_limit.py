@@ -94,11 +94,12 @@ def rate_limit(
 
 def _check(handler: Callable[..., Any], name: str | None) -> None:
     handler_name = getattr(handler, "__name__", repr(handler))
-    if isinstance(handler, Function) or not _is_handler(handler):
+    if isinstance(handler, Function):
         raise RegistrationError(
-            f"@rate_limit is for handlers of an HttpRouter, which take (ctx, request), not for {handler_name}; inside "
-            "a function write ctx.rate_limit(...)"
+            f"@rate_limit is for handlers of an HttpRouter, not for {handler_name}; inside a function write "
+            "ctx.rate_limit(...)"
         )
+    _refuse_view(handler)
     refuse_above_route(handler, "limit")
     if name in getattr(handler, LIMITED, ()):
         raise RegistrationError(
@@ -106,10 +107,14 @@ def _check(handler: Callable[..., Any], name: str | None) -> None:
         )
 
 
-def _is_handler(handler: Callable[..., Any]) -> bool:
-    """Return whether a function takes something that a router passes, unlike a Flask view."""
+def _refuse_view(handler: Callable[..., Any]) -> None:
+    """Refuse a function that takes nothing but variables of a path: it may be a view of Flask, which gets no ctx."""
     signature = HandlerSignature.of(handler)
-    return signature.takes_ctx or signature.takes_request or bool(signature.read)
+    if not (signature.takes_ctx or signature.takes_request or signature.read):
+        raise RegistrationError(
+            f"@rate_limit is for handlers of an HttpRouter, and {signature.name} takes neither a ctx nor a request, "
+            f"like a view of Flask; write {signature.suggestion()}"
+        )
 
 
 def _takes_one(function: Callable[..., Any]) -> bool:

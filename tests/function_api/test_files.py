@@ -96,6 +96,12 @@ def test_upload_and_urls(app: Flask) -> None:
         assert app.test_client().get(url).data == b"a photo"
 
 
+def test_id_of_another_table_names_no_table(app: Flask) -> None:
+    """An argument that is an id of another table is an error with its path, and without the name of a table."""
+    failed = call(app, "query", "testFiles:urlOf", {"fileId": "items_" + "0" * 32})["errorMessage"]
+    assert failed.endswith("ArgumentValidationError: Expected a valid id - at `$.fileId`")
+
+
 def test_url_in_job_needs_the_site(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
     """A job that makes a URL fails with an error that names CONVEX_SITE_URL, since it knows no address."""
     call(app, "mutation", "testFiles:scheduleUrl", {"fileId": uploaded(app)})

@@ -302,11 +302,27 @@ def flask_view() -> str:
 def change(ctx: MutationCtx, *, name: str) -> None: ...
 
 
-@pytest.mark.parametrize("function", [flask_view, change], ids=["a view", "a mutation"])
-def test_limit_on_another_function_is_rejected(function: Any) -> None:
-    """On a Flask view or a mutation the decorator raises RegistrationError, which suggests `ctx.rate_limit`."""
-    with pytest.raises(RegistrationError, match=r"take \(ctx, request\), not for .*write ctx\.rate_limit"):
+def item(item_id: int) -> None: ...
+
+
+def test_limit_on_a_mutation_is_rejected() -> None:
+    """On a mutation the decorator raises RegistrationError, which suggests `ctx.rate_limit`."""
+    with pytest.raises(RegistrationError, match=r"not for change; inside a function write ctx\.rate_limit"):
+        rate_limit(rate=1, period=MINUTE)(change)  # type: ignore[type-var]
+
+
+@pytest.mark.parametrize(
+    ("function", "line"),
+    [
+        (flask_view, "def flask_view(ctx: ActionCtx, request: Request)"),
+        (item, "def item(ctx: ActionCtx, request: Request, item_id: int)"),
+    ],
+)
+def test_limit_on_a_view_is_rejected(function: Any, line: str) -> None:
+    """On a function without a ctx and a request the decorator raises RegistrationError, which has the line to write."""
+    with pytest.raises(RegistrationError, match="takes neither a ctx nor a request") as refused:
         rate_limit(rate=1, period=MINUTE)(function)
+    assert line in str(refused.value)
 
 
 def test_key_of_two_parameters_is_rejected() -> None:
