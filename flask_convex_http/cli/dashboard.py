@@ -9,16 +9,18 @@ from flask.cli import with_appcontext
 from flask_convex_http.cli.output import json_option, note, print_json
 from flask_convex_http.web.state import current_backend
 
+_LONGEST_NAME = 100
 _LOCAL = "http://127.0.0.1:5000"
 
 
 @click.command()
+@click.option("--name", default="", help="A name for people, such as its user's, which the commit log shows.")
 @click.option("--read-only", is_flag=True, help="Print a link to a session that changes nothing.")
 @click.option("--url", metavar="URL", help=f"Where the app is, by default CONVEX_SITE_URL or {_LOCAL}.")
 @click.option("--end-sessions", is_flag=True, help="End every session and withdraw every link instead.")
 @json_option
 @with_appcontext
-def dashboard(read_only: bool, url: str | None, end_sessions: bool, as_json: bool) -> None:
+def dashboard(name: str, read_only: bool, url: str | None, end_sessions: bool, as_json: bool) -> None:
     """Print a link that logs in to the dashboard once, within ten minutes.
 
     The code in the link is behind a #, so browsers send it to no server and no access log has it. Only a hash of it is
@@ -27,11 +29,12 @@ def dashboard(read_only: bool, url: str | None, end_sessions: bool, as_json: boo
     \b
     Examples:
       flask convex dashboard
+      flask convex dashboard --name anna
       flask convex dashboard --read-only
       flask convex dashboard --url https://shop.example
       flask convex dashboard --end-sessions
     """
-    from flask_convex_http.dashboard.access import LINK_LIFETIME, Access
+    from flask_convex_http.dashboard.access import LINK_LIFETIME, Access, Role
 
     access = Access(current_backend())
     if end_sessions:
@@ -41,9 +44,10 @@ def dashboard(read_only: bool, url: str | None, end_sessions: bool, as_json: boo
         raise click.ClickException("This app has no dashboard: write ConvexHTTP(..., dashboard=True).")
     site = _checked(url) if url else current_backend().settings.site_url or _LOCAL
     expires = current_backend().clock() + LINK_LIFETIME
-    link = f"{site}/_convex/login#{access.create_link('read-only' if read_only else 'full')}"
+    role: Role = "read-only" if read_only else "full"
+    link = f"{site}/_convex/login#{access.create_link(role, name.strip()[:_LONGEST_NAME])}"
     if as_json:
-        print_json({"url": link, "role": "read-only" if read_only else "full", "expires": expires})
+        print_json({"url": link, "role": role, "expires": expires})
         return
     note("This link works once, within ten minutes:")
     click.echo(link)

@@ -68,10 +68,16 @@ class Access:
         self._backend = backend
         self._table = backend.schema.table_for(Setting)
 
-    def create_link(self, role: Role) -> str:
-        """Return the code of a link that opens one session."""
+    def create_link(self, role: Role, name: str = "") -> str:
+        """Return the code of a link that opens one session.
+
+        Args:
+            role: Whether the session may change something.
+            name: A name for people, which the commit log shows as the cause of changes.
+        """
         code = make_credential(_LINK)
-        link = Session(role=role, by="a one-time link", expires=self._backend.clock() + LINK_LIFETIME)
+        by = f"a one-time link ({name})" if name else "a one-time link"
+        link = Session(role=role, by=by, expires=self._backend.clock() + LINK_LIFETIME)
         self._backend.engine.write(lambda write: self._add(write, _LINK, code, link))
         return code
 

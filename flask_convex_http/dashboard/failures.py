@@ -31,7 +31,8 @@ def respond_to(app: Flask, visit: Visit, error: Exception) -> Response:
     got_request_exception.send(app, exception=error)
     request = visit.request
     logger.error("%s %r failed [request %s]", request.method, request.path, visit.request_id, exc_info=error)
-    return _page(visit, 500, "This page failed", f"The log has the reason, at request {visit.request_id}.")
+    reason = str(error) if isinstance(error, ConvexHTTPError) and visit.session else "The log has the reason"
+    return _page(visit, 500, "This page failed", f"{reason} [request {visit.request_id}]")
 
 
 def _for_http(visit: Visit, error: HTTPException) -> Response:

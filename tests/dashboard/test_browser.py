@@ -5,6 +5,7 @@ from flask import Flask
 from playwright.sync_api import Browser, expect
 
 from tests.dashboard.browsing import Browsing, browsing
+from tests.dashboard.shop import add_customer, backend_of
 from tests.databases import EACH_ENGINE
 from tests.lengths import LONG
 
@@ -27,9 +28,21 @@ def test_log_in_and_out(browser: Browser, app: Flask, pytestconfig: pytest.Confi
 
 
 def test_overview(browser_page: Browsing) -> None:
-    """The overview has no violation of accessibility rules in light, in dark and on a phone."""
-    expect(browser_page.page.get_by_role("heading", name="Overview", exact=True)).to_be_visible()
+    """The overview draws charts, has their numbers as tables, and follows what happens."""
+    for _ in range(5):
+        browser_page.app.test_client().get("/nowhere")
+    page = browser_page.open("/")
+    expect(page.get_by_role("heading", name="Overview", exact=True)).to_be_visible()
+    chart = page.get_by_role("figure", name="Requests per minute")
+    expect(chart.locator("canvas")).to_be_visible()
     browser_page.inspect("overview")
+    backend_of(browser_page.app).ctx().run_mutation(add_customer, email="a@x.example", name="Ann")
+    page.evaluate("htmx.trigger('#overview', 'refresh')")
+    expect(page.get_by_role("link", name="1", exact=True)).to_be_visible()
+    expect(chart.locator("canvas")).to_be_visible()
+    chart.get_by_text("Numbers").click()
+    expect(chart.get_by_role("cell", name="5", exact=True).first).to_be_visible()
+    browser_page.inspect("overview-numbers")
 
 
 def test_policy_is_enforced(browser: Browser, app: Flask, pytestconfig: pytest.Config) -> None:

@@ -33,7 +33,7 @@ def fill(app: Flask) -> None:
     with contextlib.suppress(ConvexError):
         ctx.run_mutation(fail, text=HOSTILE)
     ctx.scheduler.run_after(0, fail, text=HOSTILE)
-    testing.run_scheduled(app)
+    testing.run_scheduled(backend)
     ctx.scheduler.run_after(3600, add_order, customer=customer, amount=4)
     ctx.storage.store(io.BytesIO(HOSTILE.encode()), content_type="text/html", name=HOSTILE)
     backend.api_keys.create(name=HOSTILE, scopes=[HOSTILE])

@@ -5,13 +5,14 @@ import io
 import json
 import re
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from flask import Flask
 
 from flask_convex_http import Document, MutationCtx
-from tests.dashboard.shop import Customer, Order, backend_of
+from tests.dashboard.shop import Customer, Order, backend_of, opened
 from tests.dashboard.visitors import Visitor, text_of
 from tests.databases import EACH_ENGINE
 
@@ -251,3 +252,24 @@ def test_empty_table(visitor: Visitor, reader: Visitor) -> None:
     """An empty table says how rows get into it."""
     assert "ctx.db.insert(Customer(...)) , and so does a form" in text_of(visitor.get("/tables/customers"))
     assert "ctx.db.insert(Customer(...)) ." in text_of(reader.get("/tables/customers"))
+
+
+def test_large_documents(tmp_path: Path) -> None:
+    """Documents that cannot be read at once are shown one by one."""
+    with opened(tmp_path, CONVEX_MAX_READ_BYTES=10_000) as app:
+        add(app, *[Customer(email=f"{number}@x.example", name="Ann", note="x" * 4000) for number in range(3)])
+        visitor = Visitor(app)
+        response = visitor.get("/tables/customers")
+        assert response.status_code == 200 and "too large to be read at once" in response.text
+        assert "0@x.example" in visitor.get("/tables/customers?rows=1&order=asc").text
+
+
+def test_damaged_row(app: Flask, visitor: Visitor) -> None:
+    """A row that another program has damaged is named on the page, and logged."""
+    (customer,) = add(app, Customer(email="a@x.example", name="Ann"))
+    (order,) = add(app, Order(customer=customer, amount=1))
+    backend = backend_of(app)
+    table = backend.schema.tables["orders"]
+    backend.engine.write(lambda write: write.update(table, order, {"tags": "[1]"}))
+    response = visitor.get(f"/tables/orders/{order}")
+    assert response.status_code == 500 and f"orders.tags of {order}" in text_of(response)

@@ -28,7 +28,13 @@ from flask_convex_http.dashboard.index_filters import CONDITIONS, Condition, con
 from flask_convex_http.dashboard.page import Page
 from flask_convex_http.dashboard.visit import Visit
 from flask_convex_http.database.pages import Page as Rows
-from flask_convex_http.errors import ConvexHTTPError, DocumentNotFoundError, DocumentValidationError, QueryError
+from flask_convex_http.errors import (
+    ConvexHTTPError,
+    DocumentNotFoundError,
+    DocumentValidationError,
+    FunctionLimitError,
+    QueryError,
+)
 from flask_convex_http.ids import Id
 from flask_convex_http.schema.documents import Table
 
@@ -36,6 +42,7 @@ page = Page("tables", "Tables")
 
 _ROWS, _MOST_ROWS = 25, 200
 _VERSION = "_version"
+_TOO_LARGE = "These documents are too large to be read at once. Add rows=1 to the address to see them one by one."
 
 
 @page.get()
@@ -205,6 +212,8 @@ def _read(visit: Visit, table: Table[Any], index: str, order: str, arguments: di
             return query.order("desc" if order == "desc" else "asc").paginate(num_items=limit, cursor=cursor), ""
     except QueryError as error:
         return Rows(page=[], is_done=True, continue_cursor=""), str(error)
+    except FunctionLimitError:
+        return Rows(page=[], is_done=True, continue_cursor=""), _TOO_LARGE
 
 
 def _given(visit: Visit, table: Table[Any], fields: list[FormField]) -> tuple[dict[str, Any], dict[str, str]]:

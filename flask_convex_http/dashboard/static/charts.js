@@ -10,7 +10,7 @@ function numbersOf(table) {
 function draw(figure) {
   const place = figure.querySelector("div.plot");
   if (!place) return;
-  const table = figure.querySelector("table");
+  const table = figure.querySelector("details table");
   const style = getComputedStyle(document.documentElement);
   const color = (name) => style.getPropertyValue(name).trim();
   const lines = [...table.tHead.rows[0].cells].slice(1).map((cell) => cell.textContent.trim());
