@@ -1,7 +1,6 @@
 """A minimal Ceph cluster with an S3 gateway: a monitor, a store in memory and a gateway, on free local ports."""
 
 import shutil
-import socket
 import subprocess
 import time
 import urllib.request
@@ -10,6 +9,8 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from http.client import HTTPException
 from pathlib import Path
+
+from tests.ports import free_port
 
 PROGRAMS = ("ceph", "ceph-authtool", "ceph-mon", "ceph-osd", "monmaptool", "radosgw", "radosgw-admin")
 _ACCESS_KEY, _SECRET_KEY = "convexaccess", "convexsecret"
@@ -96,7 +97,7 @@ class _Cluster:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._fsid = str(uuid.uuid4())
-        self._monitor, gateway = _free_ports(2)
+        self._monitor, gateway = free_port(), free_port()
         self.endpoint = f"http://127.0.0.1:{gateway}"
         for name in ("mon", "osd"):
             (folder / name).mkdir(parents=True)
@@ -166,11 +167,3 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait(_STOP_TIMEOUT)
     process.kill()
     process.wait()
-
-
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for found in sockets:
-            found.bind(("127.0.0.1", 0))
-        return [found.getsockname()[1] for found in sockets]

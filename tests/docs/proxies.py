@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.docs.markdown import DOCS
+from tests.ports import free_port
 
 NGINX = (DOCS / "deploy" / "nginx.conf").read_text(encoding="utf-8")
 CADDY = (DOCS / "deploy" / "Caddyfile").read_text(encoding="utf-8")
@@ -92,14 +93,6 @@ def caddy(folder: Path, port: int) -> Iterator[Proxy]:
 PROXIES: dict[str, Callable[[Path, int], AbstractContextManager[Proxy]]] = {"nginx": nginx, "caddy": caddy}
 
 
-def free_port() -> int:
-    """Return a free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @contextmanager
 def _running(command: list[str], folder: Path, port: int) -> Iterator[None]:
     with (folder / "proxy.log").open("wb") as log:
@@ -110,7 +103,7 @@ def _running(command: list[str], folder: Path, port: int) -> Iterator[None]:
         yield
     finally:
         server.terminate()
-        server.wait(10)
+        server.wait(60)
 
 
 def _context() -> ssl.SSLContext:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tests.docs.markdown import ROOT
 from tests.docs.services import Services
+from tests.ports import free_port
 
 #: Commands that change this machine or need another one. `bash -n` checks them, and nothing runs them.
 ELSEWHERE = frozenset(
@@ -124,7 +125,7 @@ class Shell:
         self.folder = folder
         self._services = services
         self.printed = ""
-        self._port = _free_port()
+        self._port = free_port()
         self._servers: list[subprocess.Popen[bytes]] = []
         self._state = folder.parent / f"{folder.name}.env"
         self._log = folder.parent / f"{folder.name}.log"
@@ -160,9 +161,9 @@ class Shell:
         """Wait until a text is in the output. A server writes its access log after the client has the response.
 
         Raises:
-            AssertionError: The text is not there after ten seconds.
+            AssertionError: The text is not there after thirty seconds.
         """
-        deadline = time.monotonic() + (10 if self._servers else 0)
+        deadline = time.monotonic() + (30 if self._servers else 0)
         while not occurs(text, self.log()):
             assert time.monotonic() < deadline, f"{text}\nis not in the output:\n{self.log()}"
             time.sleep(0.05)
@@ -229,7 +230,7 @@ class Shell:
                 start_new_session=True,
             )
         self._servers.append(server)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while "convex worker" not in command.text and not _accepts(self._port):
             assert server.poll() is None and time.monotonic() < deadline, f"$ {command.text}\n{self.log()}"
             time.sleep(0.05)
@@ -272,14 +273,6 @@ class Shell:
                 "GUNICORN_CMD_ARGS": f"--bind 127.0.0.1:{self._port}",
             }
         )
-
-
-def _free_port() -> int:
-    """Return a free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _accepts(port: int) -> bool:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from flask_convex_http import Schema
 from flask_convex_http.backend import Backend
 from flask_convex_http.config import Settings
 from tests.databases import folder_config
+from tests.ports import free_port
 from tests.sync.chat import FUNCTIONS, Message
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -46,9 +46,7 @@ class ChatServer:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("FLASK_", "GUNICORN_"))}
         settings = {f"FLASK_{name}": value for name, value in self.settings.items()}
         self._environment = inherited | settings | {"PYTHONPATH": str(_ROOT)} | environment
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
