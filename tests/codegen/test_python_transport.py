@@ -53,7 +53,7 @@ class Server:
                 while not head.endswith(b"{}"):
                     head += connection.recv(65536)
                 self.requests.append(head)
-                self.gate.wait(10)
+                self.gate.wait(30)
                 connection.sendall(self.response)
                 if self.closes:
                     break
@@ -94,7 +94,7 @@ def test_a_closed_connection_is_replaced() -> None:
     with serving() as server, closing(StandardTransport(10)) as transport:
         server.closes = True
         transport.post(server.url, b"{}", {})
-        assert server.closed.wait(10)
+        assert server.closed.wait(30)
         assert transport.post(server.url, b"{}", {}) == (200, b"{}")
         assert server.connections == 2
 

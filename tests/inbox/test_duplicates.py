@@ -106,7 +106,7 @@ def test_duplicates_at_the_same_moment(tmp_path: Path) -> None:
 
     def handler(ctx: MutationCtx, event: WebhookEvent) -> str:
         inside.set()
-        assert others_may_come.wait(10)
+        assert others_may_come.wait(30)
         record(ctx, event)
         return f"run {len(ctx.db.query(Effect).collect())}"
 
@@ -114,7 +114,7 @@ def test_duplicates_at_the_same_moment(tmp_path: Path) -> None:
     with receiving(tmp_path, handler, is_kept=True) as receiver:
         threads = [threading.Thread(target=lambda: answers.append(receiver.deliver().text)) for _ in range(4)]
         threads[0].start()
-        assert inside.wait(10)
+        assert inside.wait(30)
         for thread in threads[1:]:
             thread.start()
         assert answers == []

@@ -260,12 +260,12 @@ def held_writer(receiver: Receiver) -> Iterator[None]:
 
     def work(transaction: Transaction) -> None:
         held.set()
-        assert over.wait(10)
+        assert over.wait(30)
 
     thread = threading.Thread(target=receiver.backend.engine.write, args=(work,))
     thread.start()
     try:
-        assert held.wait(10)
+        assert held.wait(30)
         yield
     finally:
         over.set()
@@ -297,7 +297,7 @@ def test_a_sender_that_does_not_wait(tmp_path: Path) -> None:
     with receiving(tmp_path) as receiver, ThreadPoolExecutor(1) as pool, held_writer(receiver):
         waiting = pool.submit(receiver.backend.engine.write, ran.append, timeout=0)
         with pytest.raises(OverloadedError):
-            waiting.result(timeout=5)
+            waiting.result(timeout=30)
     assert ran == []
 
 

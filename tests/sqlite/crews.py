@@ -23,11 +23,13 @@ Work = Callable[[SQLiteTransaction], Any]
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait until a condition is true."""
+    """Wait until a condition is true, and look less often the longer it takes."""
     end = time.monotonic() + PATIENCE
+    pause = 0.001
     while not condition():
         assert time.monotonic() < end, "It did not come about"
-        time.sleep(0.001)
+        time.sleep(pause)
+        pause = min(pause * 1.2, 0.02)
 
 
 def waiting(engine: SQLiteEngine) -> int:

@@ -142,7 +142,7 @@ def test_those_who_are_committed_do_not_wait_for_a_checkpoint(
 
     def tell(statement: str) -> None:
         if "wal_checkpoint" in statement:
-            answered.extend(future.result(10) == "large" for future in futures)
+            answered.extend(future.result(30) == "large" for future in futures)
 
     tell_statements(engine, tell)
     with crew(engine) as members:

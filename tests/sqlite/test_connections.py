@@ -104,4 +104,4 @@ def test_threads_of_a_child_share_its_connections(engine: SQLiteEngine) -> None:
         with ThreadPoolExecutor(8) as pool:
             return len({future.result() for future in [pool.submit(first) for _ in range(8)]})
 
-    assert {in_child(body) for _ in range(20)} == {1}
+    assert {in_child(body) for _ in range(8)} == {1}

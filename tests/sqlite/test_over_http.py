@@ -91,6 +91,12 @@ def posting(app: Flask, text: str) -> Callable[[], TestResponse]:
     return lambda: send(app, "POST", "/notes", QUERY_STRING=f"text={text}")
 
 
+def begin_log(app: Flask) -> None:
+    """Make the first write of the process, which brings the commit log up to date. The others wait for it."""
+    backend = backend_of(app)
+    backend.runtime.logs.prepare(backend.engine, 0.0)
+
+
 def assert_come_back(response: TestResponse, seconds: int, words: str) -> None:
     """Assert a JSON error with Retry-After, in the words of this package."""
     assert (response.status_code, response.headers["Retry-After"]) == (503, str(seconds))
@@ -110,11 +116,12 @@ def texts_of(app: Flask) -> Any:
 def test_too_many_writes(tmp_path: Path) -> None:
     """With CONVEX_WRITE_QUEUE waiting writes, one more is 503 at once and is not written; the others are."""
     with app_with(tmp_path, CONVEX_WRITE_QUEUE=2) as app, crew(engine_of(app)) as members:
+        begin_log(app)
         members.hold()
         waiting = members.queue_calls(posting(app, "a"), posting(app, "b"))
         start = time.monotonic()
         assert_come_back(posting(app, "c")(), 1, "Too many writes wait")
-        assert time.monotonic() - start < 1
+        assert time.monotonic() - start < MARGIN
         assert texts_of(app) == []
         members.let_go()
         assert [future.result().status_code for future in waiting] == [200, 200]
@@ -167,12 +174,12 @@ def test_a_full_disk(app: Flask, waits: bool) -> None:
 def test_a_mutation_sees_its_own_request(tmp_path: Path) -> None:
     """Inside a mutation `request`, `g` and `current_app` are those of its own request, also in a group."""
     with app_with(tmp_path) as app, crew(engine_of(app)) as members:
-        posting(app, "z")()  # the first mutation of a process writes twice: it brings the commit log up to date, too
+        begin_log(app)
         answers: list[Any] = [response.json for response in grouped(members, app, "abcdefgh")]
         assert [answer[:3] for answer in answers] == [[text, text, "test_app"] for text in "abcdefgh"]
         assert len({writer for *_, writer, _ in answers}) == 1
         assert len({handler for *_, handler in answers}) == 8
-        assert texts_of(app) == list("abcdefghz")
+        assert texts_of(app) == list("abcdefgh")
 
 
 def grouped(members: Crew, app: Flask, names: str) -> list[TestResponse]:

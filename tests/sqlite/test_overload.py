@@ -48,7 +48,7 @@ def test_more_than_may_wait(engine: SQLiteEngine, open_engine: Callable[..., SQL
         for _ in range(3):
             with pytest.raises(OverloadedError, match="Too many writes wait"):
                 narrow.write(adding("refused"))
-        assert time.monotonic() - start < 1
+        assert time.monotonic() - start < MARGIN
         members.let_go()
         wait(futures)
     assert narrow.write(adding("later")) == "later"
@@ -118,9 +118,7 @@ def test_whoever_is_in_the_way(
         assert_refused(impatient, "refused1")
         with crew(impatient) as members:
             futures = [members.submit(lambda: assert_refused(impatient, "refused2")) for _ in range(3)]
-            start = time.monotonic()
             assert keys(impatient) == ["a"]
-            assert time.monotonic() - start < TIMEOUT
             for future in futures:
                 future.result()
     assert impatient.write(adding("after")) == "after"
@@ -186,9 +184,7 @@ def test_reading_while_a_mutation_is_open(engine: SQLiteEngine) -> None:
         [grouped] = members.queue(work(open_in_turn[1]))
         for before, gate, future in zip((0, 1), open_in_turn, (alone, grouped), strict=True):
             assert gate.reached.wait(PATIENCE)
-            start = time.monotonic()
             assert [price(engine) for _ in range(20)] == [before] * 20
-            assert time.monotonic() - start < 1
             gate.opened.set()
             future.result(PATIENCE)
     assert price(engine) == 2

@@ -64,7 +64,7 @@ def test_the_thread_of_the_writer_goes_when_it_has_nothing_to_do(
         futures = together(engine, lambda _: threading.current_thread())
         helper = futures[0].result()
         assert helper not in threads
-        helper.join(10)
+        helper.join(30)
         assert not helper.is_alive()
 
 

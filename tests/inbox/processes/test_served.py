@@ -12,11 +12,13 @@ import pytest
 from flask_convex_http import ConvexError, MutationCtx
 from flask_convex_http.schema.system_tables import ScheduledFunction
 from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
+from tests.example.deliveries import Delivery
 from tests.inbox.processes.senders import AT_ONCE, SENDERS, together
 from tests.inbox.processes.servers import Deployment, Servers, serving
 from tests.inbox.processes.shop import DECLINED, FLAKY, Effect, FollowUp, count
 from tests.processes.servers import Response
 from tests.sqlite.crews import PATIENCE, wait_until
+from tests.timing import is_above, is_below
 
 pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
@@ -106,18 +108,23 @@ def test_duplicates_at_the_same_instant(sender: str, servers: Servers, each_engi
 
 def test_second_duplicate_waits_while_the_first_one_runs(servers: Servers) -> None:
     """A duplicate that arrives while the handler runs in another process gets no response before the handler ends."""
-    event_id, change = new_event(ticket=True, takes=0.6)
-    delivery = SENDERS["svix"](event_id, change)
-    answers: list[Response] = []
-    first = threading.Thread(target=lambda: answers.append(servers.flask.deliver(delivery)))
-    first.start()
-    wait_until(lambda: len(servers.deployment.runs(event_id)) == 1)
-    start = time.monotonic()
-    second = servers.gunicorn.deliver(delivery)
-    assert time.monotonic() - start > 0.3
-    first.join(PATIENCE)
-    assert plain(second) == plain(answers[0])
-    assert len(servers.deployment.runs(event_id)) == 1
+
+    def seconds_of_second() -> float:
+        event_id, change = new_event(ticket=True, takes=0.6)
+        delivery = SENDERS["svix"](event_id, change)
+        answers: list[Response] = []
+        first = threading.Thread(target=lambda: answers.append(servers.flask.deliver(delivery)))
+        first.start()
+        wait_until(lambda: len(servers.deployment.runs(event_id)) == 1)
+        start = time.monotonic()
+        second = servers.gunicorn.deliver(delivery)
+        seconds = time.monotonic() - start
+        first.join(PATIENCE)
+        assert plain(second) == plain(answers[0])
+        assert len(servers.deployment.runs(event_id)) == 1
+        return seconds
+
+    assert is_above(0.3, seconds_of_second)
 
 
 @pytest.mark.parametrize("fails", [1, 3])
@@ -216,6 +223,16 @@ def busy(deployment: Deployment) -> Iterator[None]:
             holder.join(PATIENCE)
 
 
+def seconds_of_refusal(servers: Servers, delivery: Delivery) -> float:
+    """Return the seconds until all of four duplicates get 503."""
+    start = time.monotonic()
+    answers = together(4, lambda copy: servers.of(copy).deliver(delivery))
+    seconds = time.monotonic() - start
+    assert [(answer.status, int(answer.headers["retry-after"]) > 0) for answer in answers] == [(503, True)] * 4
+    assert seconds > 1.0
+    return seconds
+
+
 def test_busy_writer(servers: Servers) -> None:
     """While another process writes for long, a delivery and its duplicate get 503 in time, and a retry runs once.
 
@@ -225,10 +242,7 @@ def test_busy_writer(servers: Servers) -> None:
     event_id, change = new_event()
     delivery = SENDERS["slack"](event_id, change)
     with busy(servers.deployment):
-        start = time.monotonic()
-        answers = together(4, lambda copy: servers.of(copy).deliver(delivery))
-        assert 1.0 < time.monotonic() - start < SLACK_TIMEOUT
-    assert [(answer.status, int(answer.headers["retry-after"]) > 0) for answer in answers] == [(503, True)] * 4
+        assert is_below(SLACK_TIMEOUT, lambda: seconds_of_refusal(servers, delivery))
     assert servers.deployment.delivery(event_id) is None
     assert servers.deployment.effects(event_id) == []
     assert [servers.of(copy).deliver(delivery).status for copy in range(2)] == [200, 200]
@@ -236,12 +250,9 @@ def test_busy_writer(servers: Servers) -> None:
 
 
 def test_known_delivery_needs_no_writer(servers: Servers) -> None:
-    """A duplicate of a done delivery gets its response at once while another process writes."""
+    """A duplicate of a done delivery gets its response while another process writes, for which it would get 503."""
     event_id, change = new_event(ticket=True)
     delivery = SENDERS["slack"](event_id, change)
     first = servers.flask.deliver(delivery)
     with busy(servers.deployment):
-        start = time.monotonic()
-        again = servers.gunicorn.deliver(delivery)
-        assert time.monotonic() - start < 1.0
-    assert plain(again) == plain(first)
+        assert plain(servers.gunicorn.deliver(delivery)) == plain(first)
