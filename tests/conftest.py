@@ -8,6 +8,7 @@ import pytest
 
 from tests import lengths, stores
 from tests.databases import ENGINES, PostgresServer, databases_from, roomy_memory
+from tests.templates import copy_migrated
 from tests.url_builders import compile_late
 
 gc.disable()  # until all tests are collected, which makes objects that stay: a fifth of the time of the collection
@@ -34,6 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if is_long:
         return
     compile_late()
+    copy_migrated()
     memory = roomy_memory()
     if memory is not None:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
