@@ -27,6 +27,7 @@ def convex(folder: Path, *arguments: str, stdin: str = "") -> subprocess.Complet
     )
 
 
+@LONG
 def test_from_an_empty_folder_to_a_stored_item(tmp_path: Path) -> None:
     """From an empty folder, one process migrates, the next one stores an item, and the third one lists it."""
     refused = convex(tmp_path, "run", "items:list_items")

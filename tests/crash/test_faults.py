@@ -31,7 +31,7 @@ FAULTS = {
     "nothing is written": "pwrite64:retval=0:when=1+",
 }
 #: The faults of `make test`. The others have their turn in `make test-long`.
-SHORT = ("the disk is full", "no sync succeeds")
+SHORT = ("no sync succeeds",)
 #: Seconds that a fault lasts after its first effect.
 LASTING = 0.5
 

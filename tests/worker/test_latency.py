@@ -54,6 +54,7 @@ def test_in_the_serving_process(kind: str, delay: float, tmp_path: Path) -> None
         assert is_woken(lambda: lateness(server, deployment, delay))
 
 
+@LONG
 @DELAYS
 def test_in_a_worker_process(delay: float, tmp_path: Path) -> None:
     """A request that schedules a job wakes a separate worker process."""

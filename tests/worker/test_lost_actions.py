@@ -17,6 +17,7 @@ from flask_convex_http.testing import Clock
 from flask_convex_http.worker import ActionRunner
 from flask_convex_http.worker.lost_actions import LeaseMonitor
 from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
+from tests.lengths import LONG
 from tests.sqlite.crews import PATIENCE, wait_until
 from tests.worker.workers import (
     all_jobs,
@@ -31,12 +32,20 @@ from tests.worker.workers import (
 pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 HOUR = timedelta(hours=1)
+AT_ONCE = Retry(max_attempts=3, backoff=0)
 #: Seconds. A worker then sends a heartbeat several times a second.
 LEASE = 0.8
-JUMPS = pytest.mark.parametrize("jump", [HOUR, -HOUR], ids=["forward", "backward"])
-RETRIES = pytest.mark.parametrize(
-    "retry", [None, Retry(max_attempts=3, backoff=0)], ids=["without a retry", "with a retry"]
+#: Each way of a jump and each kind of action once; `make test-long` has the other two pairs.
+JUMPS = pytest.mark.parametrize(
+    ("jump", "retry"),
+    [
+        pytest.param(HOUR, None, id="forward, without a retry"),
+        pytest.param(-HOUR, AT_ONCE, id="backward, with a retry"),
+        pytest.param(HOUR, AT_ONCE, id="forward, with a retry", marks=LONG),
+        pytest.param(-HOUR, None, id="backward, without a retry", marks=LONG),
+    ],
 )
+RETRIES = pytest.mark.parametrize("retry", [None, AT_ONCE], ids=["without a retry", "with a retry"])
 
 
 class EndlessAction:
@@ -170,7 +179,7 @@ class InterruptedEngine:
         return getattr(self._engine, name)
 
 
-@RETRIES
+@pytest.mark.parametrize("retry", [None, pytest.param(AT_ONCE, marks=LONG)], ids=["without a retry", "with a retry"])
 def test_an_action_longer_than_a_lease(retry: Retry | None, tmp_path: Path) -> None:
     """An action may take many times as long as a lease, since its worker renews it."""
     work = EndlessAction(retry)
@@ -191,7 +200,6 @@ def test_an_action_longer_than_a_lease(retry: Retry | None, tmp_path: Path) -> N
 
 
 @JUMPS
-@RETRIES
 def test_a_clock_jump_loses_no_action(jump: timedelta, retry: Retry | None, tmp_path: Path) -> None:
     """A jump of the clock while an action runs does not make it lost."""
     clock, work = Clock(), EndlessAction(retry)
@@ -212,7 +220,6 @@ def test_a_clock_jump_loses_no_action(jump: timedelta, retry: Retry | None, tmp_
 
 
 @JUMPS
-@RETRIES
 def test_a_clock_jump_hides_no_lost_action(jump: timedelta, retry: Retry | None, tmp_path: Path) -> None:
     """A jump of the clock after a worker died does not delay the discovery of its action."""
     clock, work = Clock(), EndlessAction(retry)

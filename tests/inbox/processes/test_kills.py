@@ -17,7 +17,7 @@ from tests.inbox.processes.judge import cut_short, faults, not_done_once, unfini
 from tests.inbox.processes.servers import Deployment
 from tests.lengths import LONG, SAMPLED, repetitions
 
-KILLS = repetitions("WEBHOOK_KILLS", sample=4, whole=20)
+KILLS = repetitions("WEBHOOK_KILLS", sample=3, whole=20)
 #: Seconds after the last kill within which all accepted work must end.
 PATIENCE = 60.0
 
