@@ -67,8 +67,6 @@ class Node:
     """
 
     def __init__(self, config: pytest.Config, folder: Path) -> None:
-        if shutil.which("npm") is None:
-            pytest.skip("npm is not installed")
         self.commands = node_commands_of(config, *NODE_PACKAGES)
         self.folder = folder
         shutil.copytree(NODE, folder, dirs_exist_ok=True)

@@ -1,23 +1,19 @@
 """External programs of these tests: a C compiler, and strace with permission to attach to a process."""
 
 import os
-import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import NoReturn
 
-import pytest
+from tests.tools import missing, tool
 
 HERE = Path(__file__).parent
 
 
 def compiled(name: str, folder: Path) -> Path:
     """Return the library made of one of the C files here."""
-    compiler = shutil.which("gcc")
-    if compiler is None:
-        missing("gcc and the headers of the C library are needed: apt-get install gcc libc6-dev")
+    compiler = tool("gcc", "gcc libc6-dev")
     library = folder / f"{name}.so"
     flags = ("-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror")
     subprocess.run([compiler, *flags, "-o", library, HERE / f"{name}.c", "-ldl"], check=True)
@@ -26,9 +22,7 @@ def compiled(name: str, folder: Path) -> Path:
 
 def strace() -> str:
     """Return the path of strace, if it may attach to processes."""
-    program = shutil.which("strace")
-    if program is None:
-        missing("strace is needed: apt-get install strace")
+    program = tool("strace", "strace")
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         attempt = [program, "-qq", "-o", os.devnull, "-p", str(process.pid)]
         with subprocess.Popen(attempt, stderr=subprocess.PIPE, text=True) as attached:
@@ -51,10 +45,3 @@ def _text(path: Path) -> str:
         return path.read_text()
     except OSError:  # the thread has ended concurrently
         return ""
-
-
-def missing(what: str) -> NoReturn:
-    """Skip the test, or fail it where everything must be tested."""
-    if os.environ.get("CI"):
-        pytest.fail(what)
-    pytest.skip(what)

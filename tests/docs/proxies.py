@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tests.docs.markdown import DOCS
 from tests.ports import free_port
+from tests.tools import tool
 
 NGINX = (DOCS / "deploy" / "nginx.conf").read_text(encoding="utf-8")
 CADDY = (DOCS / "deploy" / "Caddyfile").read_text(encoding="utf-8")
@@ -115,7 +116,7 @@ def _write_certificate(folder: Path) -> None:
     options = ["-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=shop.example"]
     options += ["-addext", "subjectAltName=DNS:shop.example"]
     files = ["-keyout", str(folder / "privkey.pem"), "-out", str(folder / "fullchain.pem")]
-    subprocess.run(["openssl", "req", *options, *files], check=True, capture_output=True)
+    subprocess.run([tool("openssl", "openssl"), "req", *options, *files], check=True, capture_output=True)
 
 
 def _wait_for(port: int) -> None:

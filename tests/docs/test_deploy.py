@@ -9,7 +9,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +21,7 @@ from flask_convex_http import gunicorn
 from flask_convex_http.config import Settings
 from tests.docs.commands import parse
 from tests.docs.markdown import DOCS, ROOT, page
+from tests.tools import tool
 
 DEPLOY = DOCS / "deploy"
 COMPOSE = ["compose.yaml", "compose.postgres.yaml"]
@@ -223,7 +223,6 @@ def test_the_service_has_time_to_stop() -> None:
     assert int(worker["TimeoutStopSec"]) > int(worker["ExecStart"].rpartition(" ")[2])
 
 
-@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not installed")
 def test_systemd_accepts_the_units(tmp_path: Path) -> None:
     """`systemd-analyze verify` reports nothing except paths that do not exist on this machine."""
     for path in (*DEPLOY.glob("*.service"), *DEPLOY.glob("*.timer")):
@@ -231,7 +230,7 @@ def test_systemd_accepts_the_units(tmp_path: Path) -> None:
         text = text.replace("/srv/shop/backup.sh", str(DEPLOY / "backup.sh"))
         (tmp_path / path.name).write_text(text, encoding="utf-8")
     done = subprocess.run(
-        ["systemd-analyze", "verify", *map(str, tmp_path.iterdir())],
+        [tool("systemd-analyze", "systemd"), "verify", *map(str, tmp_path.iterdir())],
         capture_output=True,
         text=True,
         env={**os.environ, "SYSTEMD_LOG_LEVEL": "warning"},
