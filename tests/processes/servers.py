@@ -229,7 +229,7 @@ class Server:
     def _is_healthy(self) -> bool:
         try:
             return self.request("GET", "/health").status == 200
-        except OSError:
+        except (OSError, http.client.HTTPException):
             return False
 
 

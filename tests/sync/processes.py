@@ -8,6 +8,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 
 from flask_convex_http import Schema
@@ -99,7 +100,7 @@ class ChatServer:
         try:
             with urllib.request.urlopen(f"{self.url}/version", timeout=5):
                 return True
-        except OSError:
+        except (OSError, HTTPException):
             return False
 
 

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ def post(server: Server, path: str) -> Response:
     while True:
         try:
             return server.request("POST", path)
-        except OSError:
+        except (OSError, HTTPException):
             assert time.monotonic() < end
             time.sleep(0.1)
 
@@ -88,7 +89,7 @@ def deliver(server: Server, event_id: str, kind: str) -> None:
     body = payload(event_id, kind)
     end = time.monotonic() + TIMEOUT
     while time.monotonic() < end:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, HTTPException):
             headers = {"Content-Type": "application/json", **sign_stripe(SECRET, body, int(time.time()))}
             if server.request("POST", "/hook", body, headers).status == 202:
                 return

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from http.client import HTTPException
 from random import Random
 
 from tests.processes.servers import TIMEOUT, Response, Server
@@ -87,7 +88,7 @@ class Payer:
         start = time.monotonic()
         try:
             response = self._machines[place % len(self._machines)].request(method, path, body)
-        except OSError as error:
+        except (OSError, HTTPException) as error:
             self.faults.append(f"{method} {path}: {error!r}")
             time.sleep(_RETRY)
             return 0

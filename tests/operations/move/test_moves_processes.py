@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 
 import pytest
@@ -139,7 +140,7 @@ class Sender:
     def _is_accepted(self, delivery: Delivery) -> bool:
         try:
             return self.server is not None and self.server.deliver(delivery).status == 200
-        except OSError:  # no server, or a broken connection
+        except (OSError, HTTPException):  # no server, or a broken connection
             return False
 
 
