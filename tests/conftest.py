@@ -2,6 +2,7 @@
 
 import gc
 import os
+import tempfile
 from collections.abc import Iterator
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from tests import lengths, stores
 from tests.databases import ENGINES, PostgresServer, databases_from, roomy_memory
 from tests.templates import copy_migrated
-from tests.url_builders import compile_late
+from tests.url_builders import compile_once
 
 gc.disable()  # until all tests are collected, which makes objects that stay: a fifth of the time of the collection
 
@@ -34,11 +35,13 @@ def pytest_configure(config: pytest.Config) -> None:
     lengths.choose(is_long=is_long)
     if is_long:
         return
-    compile_late()
+    compile_once()
     copy_migrated()
     memory = roomy_memory()
     if memory is not None:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
+        os.environ.setdefault("TMPDIR", str(memory))  # of databases without a place of their own
+        tempfile.tempdir = None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

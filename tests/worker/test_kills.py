@@ -22,7 +22,7 @@ from tests.worker.workers import all_jobs
 
 pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES, SAMPLED]
 
-KILLS = repetitions("WORKER_KILLS", sample=3, whole=30)
+KILLS = repetitions("WORKER_KILLS", sample=6, whole=30)
 #: Seconds until all jobs have ended after the last kill.
 TIMEOUT = 60.0
 
