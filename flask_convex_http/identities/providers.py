@@ -197,7 +197,7 @@ def _require_library() -> None:
         import jwt
     except ImportError as error:
         raise RegistrationError(
-            "JWTs need PyJWT and cryptography: pip install 'pyjwt>=2.10' 'cryptography>=40'"
+            "JWTs need PyJWT and cryptography: pip install 'pyjwt>=2.10' 'cryptography>=42'"
         ) from error
     assert jwt and cryptography
 

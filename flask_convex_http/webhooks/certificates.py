@@ -153,7 +153,7 @@ def require_x509() -> Any:
         from cryptography import x509
     except ImportError as error:
         raise MissingSecretError(
-            "Certificates need the cryptography package: pip install 'cryptography>=40'",
+            "Certificates need the cryptography package: pip install 'cryptography>=42'",
             client_message="The verification needs a package that is not installed",
         ) from error
     return x509

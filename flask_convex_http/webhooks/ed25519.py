@@ -87,6 +87,6 @@ def _require_cryptography() -> None:
         import cryptography  # noqa: F401
     except ImportError as error:
         raise MissingSecretError(
-            "A whpk_ key needs the cryptography package: pip install 'cryptography>=40'",
+            "A whpk_ key needs the cryptography package: pip install 'cryptography>=42'",
             client_message="The signing secret needs a package that is not installed",
         ) from error

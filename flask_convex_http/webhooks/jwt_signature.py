@@ -186,7 +186,7 @@ def require_pyjwt() -> Any:
         import jwt
     except ImportError as error:
         raise MissingSecretError(
-            "Webhooks with a JWT need PyJWT and cryptography: pip install 'pyjwt>=2.10' 'cryptography>=40'",
+            "Webhooks with a JWT need PyJWT and cryptography: pip install 'pyjwt>=2.10' 'cryptography>=42'",
             client_message="The webhook needs a package that is not installed",
         ) from error
     return jwt

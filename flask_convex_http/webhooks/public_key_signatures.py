@@ -214,7 +214,7 @@ def _serialization() -> Any:
         from cryptography.hazmat.primitives import serialization
     except ImportError as error:
         raise MissingSecretError(
-            "A public key needs the cryptography package: pip install 'cryptography>=40'",
+            "A public key needs the cryptography package: pip install 'cryptography>=42'",
             client_message="The signing secret needs a package that is not installed",
         ) from error
     return serialization

@@ -237,7 +237,7 @@ def test_missing_cryptography_is_reported_at_use(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "cryptography", None)
     for secret in (PUBLIC_KEY, PRIVATE_KEY):
         with pytest.raises(
-            MissingSecretError, match=r"needs the cryptography package: pip install 'cryptography>=40'$"
+            MissingSecretError, match=r"needs the cryptography package: pip install 'cryptography>=42'$"
         ):
             StandardWebhooks(secret=secret).verify(received, EVENT, now=NOW * 1000)
     assert matched([PUBLIC_KEY, SECRET], sign_standard(SECRET, EVENT, NOW)) == "secret 2"
