@@ -27,6 +27,11 @@ class Chart(msgspec.Struct, frozen=True):
     rows: list[tuple[float, list[Value]]]
 
     @property
+    def headings(self) -> list[str]:
+        """The headings of its table."""
+        return ["Time", *(f"{line}>" for line in self.lines)]
+
+    @property
     def total(self) -> str:
         """The sum of each line of counts, in words; empty for means and the like."""
         if " per " not in self.title:
