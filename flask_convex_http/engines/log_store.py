@@ -46,7 +46,6 @@ class LogStore(Protocol):
 
 def row_of(record: LogRecord, level: int) -> tuple[Any, ...]:
     """Return a record as a row without its number."""
-    data = msgspec.json.encode(record.data).decode()
     return (
         record.time,
         level,
@@ -55,7 +54,7 @@ def row_of(record: LogRecord, level: int) -> tuple[Any, ...]:
         record.message,
         record.request_id,
         record.function,
-        data,
+        msgspec.json.encode(record.data).decode(),
     )
 
 

@@ -2,53 +2,28 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import threading
 import time
-from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
 
 from flask_convex_http.engines.log_store import LogStore
 from flask_convex_http.errors import ConvexHTTPError
 from flask_convex_http.log import logger_of
-from flask_convex_http.logs import records
 from flask_convex_http.logs.emit import emit, prepare
 from flask_convex_http.logs.lines import collect
 from flask_convex_http.logs.queue import LogQueue
+from flask_convex_http.logs.records import is_kept, record_of
 from flask_convex_http.logs.statistics import Minute, minutes
-from flask_convex_http.logs.tallies import Tally, counts_of
-from flask_convex_http.telemetry import (
-    DeliveryFinished,
-    Event,
-    FunctionFinished,
-    JobFinished,
-    RequestFinished,
-    Telemetry,
-)
+from flask_convex_http.logs.tallies import Tally, counts_of, minute_of
+from flask_convex_http.telemetry import Event, Telemetry
 from flask_convex_http.telemetry.records import LEVELS, LogFilter, LogRecord, RecordKind
 
 logger = logger_of("database")
 
 #: Minutes whose counters are kept: two days.
 _MINUTES = 2 * 24 * 60
-#: The routes of the dashboard and of metrics, whose requests are not kept.
-_OWN_ROUTES = "/_convex/"
 #: Seconds between two looks for records of other processes.
 _POLL = 0.25
-_RECORDS: dict[type, Callable[[Any], LogRecord]] = {
-    RequestFinished: records.of_request,
-    FunctionFinished: records.of_function,
-    JobFinished: records.of_job,
-    DeliveryFinished: records.of_delivery,
-}
-
-
-def record_of(event: Event) -> LogRecord | None:
-    """Return the record of an event, or None for one that is only counted."""
-    make = _RECORDS.get(type(event))
-    return None if make is None else make(event)
 
 
 class Logs:
@@ -78,7 +53,7 @@ class Logs:
             telemetry.subscribe(self._on_event)
         if store is not None:
             self._queue = LogQueue(store, keep, lambda: _minute() - _MINUTES, self._notify)
-            collect(telemetry, self._on_line)
+            collect(telemetry, self._queue.put)
 
     def read(
         self,
@@ -186,41 +161,22 @@ class Logs:
             self._store.close()
 
     def _on_event(self, event: Event) -> None:
-        is_kept = not _is_own(event)
-        if is_kept and self._queue is not None:
-            self._queue.put(Tally(_minute(), counts_of(event)))
-        record = record_of(event)
-        if record is None:
+        queue, emit = self._queue, self._emit
+        if queue is not None and emit is None and getattr(event, "error", None) is None:
+            queue.put(event)  # the thread of the queue makes the record
             return
-        if self._emit is not None:
-            self._emit(record)
-        if is_kept:
-            self._on_line(record)
-
-    def _on_line(self, record: LogRecord) -> None:
-        if self._queue is not None:
-            record.data["process"] = _process()
-            self._queue.put(record)
+        record = record_of(event)  # at once: an exception keeps the frames that it was raised in
+        if emit is not None and record is not None:
+            emit(record)
+        if queue is not None:
+            queue.put(Tally(minute_of(event), counts_of(event)))
+            if record is not None and is_kept(record):
+                queue.put(record)
 
     def _notify(self) -> None:
         with self._written:
             self._written.notify_all()
 
 
-def _is_own(event: Event) -> bool:
-    """Return whether an event is a request of the dashboard. Whoever looks at it would mostly see their own."""
-    return isinstance(event, RequestFinished) and event.status < 500 and (event.route or "").startswith(_OWN_ROUTES)
-
-
 def _minute() -> int:
     return int(time.time() // 60)
-
-
-def _process() -> str:
-    global _name
-    if _name[0] != os.getpid():
-        _name = os.getpid(), f"{socket.gethostname()}:{os.getpid()}"
-    return _name[1]
-
-
-_name = 0, ""

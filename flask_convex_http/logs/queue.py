@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import socket
 import threading
 import weakref
 from collections import Counter, deque
@@ -17,7 +18,9 @@ from collections.abc import Callable
 
 from flask_convex_http.engines.log_store import LogStore, row_of
 from flask_convex_http.log import logger_of
-from flask_convex_http.logs.tallies import Tally, add
+from flask_convex_http.logs.records import is_kept, record_of
+from flask_convex_http.logs.tallies import Tally, add, counts_of, minute_of
+from flask_convex_http.telemetry import Event
 from flask_convex_http.telemetry.records import LEVELS, CounterKey, LogRecord
 
 logger = logger_of()
@@ -29,11 +32,11 @@ _PAUSE, _LINGER = 0.25, 60.0
 #: Seconds that a fork() or the end of the process waits for the thread.
 _JOIN = 5.0
 
-Item = LogRecord | Tally
+Item = LogRecord | Tally | Event
 
 
 class LogQueue:
-    """Writes records and counts to a store, in the background.
+    """Makes records and counts of events, and writes them to a store, in the background.
 
     Args:
         store: The store.
@@ -60,7 +63,7 @@ class LogQueue:
         _ALL.add(self)
 
     def put(self, item: Item) -> None:
-        """Add a record or counts. Never wait."""
+        """Add an event without an exception, a record or counts. Never wait."""
         if len(self._items) >= _LONGEST:
             self._dropped += 1
             return
@@ -88,10 +91,15 @@ class LogQueue:
 
     def _write(self, items: list[Item]) -> None:
         counters: Counter[CounterKey] = Counter()
-        rows = [row_of(item, LEVELS[item.level]) for item in items if isinstance(item, LogRecord)]
+        process, rows = _process(), []
         for item in items:
             if isinstance(item, Tally):
                 add(counters, item)
+                continue
+            record = item if isinstance(item, LogRecord) else _record(item, counters)
+            if record is not None:
+                record.data["process"] = process
+                rows.append(row_of(record, LEVELS[record.level]))
         if self._dropped and counters:
             dropped, self._dropped = self._dropped, 0
             counters[next(iter(counters))[0], "dropped", ""] = dropped
@@ -158,6 +166,17 @@ class LogQueue:
         self._starting, self._writing = threading.Lock(), threading.Lock()
         self._thread = None
         self._has_items.clear()
+
+
+def _record(event: Event, counters: Counter[CounterKey]) -> LogRecord | None:
+    """Count an event, and return its record if it is kept."""
+    add(counters, Tally(minute_of(event), counts_of(event)))
+    record = record_of(event)
+    return record if record is not None and is_kept(record) else None
+
+
+def _process() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 _ALL: weakref.WeakSet[LogQueue] = weakref.WeakSet()

@@ -12,12 +12,13 @@ argument, a key or a token. The `data` of each kind:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from flask_convex_http.error_texts import escape, text_of
 from flask_convex_http.errors import ConvexHTTPError
 from flask_convex_http.log import traceback_of
-from flask_convex_http.telemetry import DeliveryFinished, FunctionFinished, JobFinished, RequestFinished, Scope
+from flask_convex_http.telemetry import DeliveryFinished, Event, FunctionFinished, JobFinished, RequestFinished, Scope
 from flask_convex_http.telemetry.records import Level, LogRecord
 
 #: Characters of a name that a sender chooses.
@@ -34,12 +35,26 @@ _DELIVERY_ENDS = {
 _JOB_ENDS = {"success": "succeeded", "retry": "failed, and will run again", "failed": "failed"}
 
 
+def record_of(event: Event) -> LogRecord | None:
+    """Return the record of an event, or None for one that is only counted."""
+    make = _RECORDS.get(type(event))
+    return None if make is None else make(event)
+
+
+def is_kept(record: LogRecord) -> bool:
+    """Return whether the record of an event is stored.
+
+    Details of the package are not, nor are pages of the dashboard, which ask again and again.
+    """
+    return record.level != "DEBUG"
+
+
 def of_request(event: RequestFinished) -> LogRecord:
     """Return the record of a request."""
     ms = _ms(event.seconds)
     data = {"method": event.method, "route": event.route, "status": event.status, "ms": ms}
     message = f"{event.method} {event.route or '(no route)'} {event.status} in {ms} ms"
-    level: Level = "ERROR" if event.status >= 500 else "INFO"
+    level: Level = "ERROR" if event.status >= 500 else "DEBUG" if event.is_of_operators else "INFO"
     return _record(event.scope, "request", "requests", level, message, data, event.error)
 
 
@@ -148,3 +163,11 @@ def _ms(seconds: float) -> float:
 
 def _name(text: str) -> str:
     return escape(text[:_LONGEST_NAME])
+
+
+_RECORDS: dict[type, Callable[[Any], LogRecord]] = {
+    RequestFinished: of_request,
+    FunctionFinished: of_function,
+    JobFinished: of_job,
+    DeliveryFinished: of_delivery,
+}

@@ -5,6 +5,7 @@ A counter has a name and a label. Those of all processes add up, so a histogram 
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 from flask_convex_http.telemetry import (
     DeliveryFinished,
     DeliveryRejected,
+    Event,
     FunctionFinished,
     GroupCommitted,
     JobFinished,
@@ -42,12 +44,21 @@ def add(counters: Counter[CounterKey], tally: Tally) -> None:
         counters[minute, name, label] += value  # type: ignore[assignment]  # a sum of seconds is no whole number
 
 
+def minute_of(event: Event) -> int:
+    """Return the minute in which an event has happened, in minutes since the epoch."""
+    if isinstance(event, GroupCommitted | DeliveryRejected):
+        return int(time.time() // 60)
+    return int((event.scope.started + event.seconds) // 60)
+
+
 def counts_of(event: Any) -> Counts:
     """Return the counts of an event."""
     return _COUNTS[type(event)](event)
 
 
 def _of_request(event: RequestFinished) -> Counts:
+    if event.is_of_operators:
+        return ()
     return (("requests", f"{event.status // 100}xx", 1), *_histogram("request_seconds", event.seconds))
 
 

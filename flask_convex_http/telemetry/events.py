@@ -29,6 +29,7 @@ class RequestFinished(msgspec.Struct, frozen=True):
         status: The status of the response; 101 if the connection was handed over.
         seconds: Its duration.
         error: The exception that the response stands for, or None.
+        is_of_operators: Whether it is no request of the application's clients: a health check, or one to `/_convex`.
     """
 
     scope: Scope
@@ -37,6 +38,7 @@ class RequestFinished(msgspec.Struct, frozen=True):
     status: int
     seconds: float
     error: BaseException | None = None
+    is_of_operators: bool = False
 
 
 class FunctionFinished(msgspec.Struct, frozen=True):

@@ -35,7 +35,7 @@ class Scope(msgspec.Struct, eq=False):
         started: When it started, in seconds since the epoch.
         began: The same time on the clock of `time.perf_counter`.
         carrier: What has the context of a trace: the WSGI environment of a request, or what the scheduler of a job has
-            left; None for others.
+            left; None for others, and after the scope has been left.
         subject: What it is about: the id of a job, or the sender's id of a delivery; None for others.
         own_function: The name of the function that it runs, or of the handler of a delivery; None for others.
         outcome: The state of a delivery that has ended and the text of its error, or None.

@@ -87,6 +87,7 @@ class Telemetry:
         for on_leave in self._on_leave:
             self._call(on_leave, scope)
         set_current(scope.parent)
+        scope.carrier = None  # a subscriber may keep the scope for a while, but not the request
         return time.perf_counter() - scope.began
 
     def publish(self, event: Event) -> None:

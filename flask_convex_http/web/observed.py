@@ -13,6 +13,10 @@ WsgiApp = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
 #: The exception that the response of a request stands for. The key is there while the request is observed.
 _ERROR_KEY = "flask_convex_http.error"
+#: Where the dashboard and the metrics are.
+_OPERATORS_PREFIX = "/_convex"
+#: Is there for a health check.
+_OPERATORS_KEY = "flask_convex_http.of_operators"
 #: The rule of a request's route.
 ROUTE_KEY = "flask_convex_http.route"
 #: Is there when the connection has left the server.
@@ -48,8 +52,15 @@ def observe(
         noted = environ.pop(_ERROR_KEY)
         error = noted if error is None else error
         status = status or (200 if error is None else 500)
-        telemetry.publish(RequestFinished(scope, scope.name, environ.get(ROUTE_KEY), status, seconds, error))
+        route = environ.get(ROUTE_KEY)
+        is_of_operators = _OPERATORS_KEY in environ or (route is not None and route.startswith(_OPERATORS_PREFIX))
+        telemetry.publish(RequestFinished(scope, scope.name, route, status, seconds, error, is_of_operators))
         error = noted = None  # its traceback has this frame
+
+
+def note_health_check(environ: Environ, path: str) -> None:
+    """Note that a request is a health check, which Flask does not route."""
+    environ[ROUTE_KEY], environ[_OPERATORS_KEY] = path, True
 
 
 def note_error(environ: Environ, error: BaseException) -> None:

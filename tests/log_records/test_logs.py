@@ -142,6 +142,18 @@ def test_a_follower_waits_for_the_next_record(app: Flask) -> None:
         assert waiting.result(60)
 
 
+def test_requests_of_operators_are_not_kept(tmp_path: Path) -> None:
+    """A dashboard that asks again and again, and health checks, push out no records of the application."""
+    with shop(tmp_path, dashboard=True, health=True) as app:
+        client = app.test_client()
+        assert client.get("/_convex/").status_code in (200, 302, 303)
+        assert client.get("/healthz").status_code == 200
+        assert client.post("/orders/tea").status_code == 200
+        assert [record.data["route"] for record in logs_of(app).read(kind="request")] == ["/orders/<text>"]
+        (hour,) = logs_of(app).statistics(since=time.time() * 1000 - 120_000, step=timedelta(hours=1))
+        assert hour.requests == {"2xx": 1}
+
+
 def test_without_a_store_nothing_is_kept(tmp_path: Path) -> None:
     """With 0 rows there is no subscriber, no file and no thread, and reads return nothing."""
     with shop(tmp_path, is_kept=True, CONVEX_LOG_ROWS=0) as app:

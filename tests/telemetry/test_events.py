@@ -239,6 +239,7 @@ def test_scopes_are_known_when_they_start(tmp_path: Path) -> None:
 
     def start(scope: Scope) -> None:
         assert current_scope() is scope
+        assert (scope.carrier is not None) == (scope.kind == "request")
         scope.span = len(scopes)
         scopes.append(scope)
 
@@ -247,6 +248,6 @@ def test_scopes_are_known_when_they_start(tmp_path: Path) -> None:
         app.test_client().post("/notes/tea")
         assert [scope.kind for scope in scopes] == ["request", "function", "transaction", "function"]
         assert [scope.parent for scope in scopes] == [None, *scopes[:-1]]
-        assert scopes[0].carrier is not None
+        assert scopes[0].carrier is None, "a subscriber that keeps scopes keeps no request"
         ended = [event.scope.span for event in events if not isinstance(event, (GroupCommitted, DeliveryRejected))]
         assert sorted(ended) == [0, 1, 2, 3]

@@ -28,6 +28,8 @@ def deployed(
     crons: Any = None,
     metrics: Any = False,
     tracing: Any = False,
+    dashboard: Any = False,
+    health: Any = False,
     **config: Any,
 ) -> Iterator[Flask]:
     """Yield a migrated app with these routers, and close it at the end.
@@ -37,6 +39,7 @@ def deployed(
     app = Flask("test_app", instance_path=str(folder))
     more: dict[str, Any] = {"function_api": function_api, "crons": crons, "metrics": metrics}
     more["tracing"] = tracing
+    more |= {"dashboard": dashboard, "health": health}
     more |= {} if clock is None else {"clock": clock}
     with ExitStack() as stack:
         database = folder_config(folder) if is_kept else stack.enter_context(temporary_config(schema or Schema()))

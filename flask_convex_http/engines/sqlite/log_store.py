@@ -11,6 +11,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,10 @@ _CREATE = (
     " NOT NULL, PRIMARY KEY (minute, name, label)) WITHOUT ROWID",
     f"PRAGMA user_version = {_VERSION}",
 )
-_INSERT = f"INSERT INTO records ({', '.join(COLUMNS)}) VALUES ({', '.join('?' for _ in COLUMNS)})"
+_INSERT = f"INSERT INTO records ({', '.join(COLUMNS)}) VALUES "
+_ROW = f"({', '.join('?' for _ in COLUMNS)})"
+#: Rows of one statement. A statement for each would release and acquire Python's lock, for which requests wait.
+_CHUNK = 100
 _COUNT = (
     "INSERT INTO counters (minute, name, label, value) VALUES (?, ?, ?, ?)"
     " ON CONFLICT (minute, name, label) DO UPDATE SET value = value + excluded.value"
@@ -75,7 +79,10 @@ class SQLiteLogStore:
         """See `LogStore`."""
 
         def work(connection: Any) -> None:
-            connection.executemany(_INSERT, rows)
+            for start in range(0, len(rows), _CHUNK):
+                chunk = rows[start : start + _CHUNK]
+                sql = _INSERT + ", ".join([_ROW] * len(chunk))
+                connection.execute(sql, list(chain.from_iterable(chunk)))
             connection.executemany(_COUNT, [(*key, value) for key, value in counters.items()])
             connection.execute(f"DELETE FROM records WHERE number <= ({_NEWEST}) - ?", (keep,))
             connection.execute("DELETE FROM counters WHERE minute < ?", (since,))
