@@ -73,6 +73,7 @@ def rows(visit: Visit, name: str) -> Response:
         rows=[msgspec.to_builtins(document) for document in found.page],
         next=None if found.is_done else found.continue_cursor,
         count=visit.backend.tables.count(name),
+        size=_mean_size(found.page),
         types={field: type_of(table, field) for field in table.columns},
         defaults={field: _default(column) for field, column in table.columns.items()},
     )
@@ -270,6 +271,12 @@ def _reason(error: ConvexHTTPError) -> str:
 
 def _first_error(conditions: list[Condition]) -> str:
     return next((f"{each.field.name}: {each.error}" for each in conditions if each.error), "")
+
+
+def _mean_size(documents: list[Any]) -> float:
+    """Return the mean size of documents as JSON, which stands for that of all."""
+    sizes = [len(msgspec.json.encode(document)) for document in documents]
+    return sum(sizes) / max(len(sizes), 1)
 
 
 def _default(column: Any) -> str:
