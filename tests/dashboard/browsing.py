@@ -41,9 +41,9 @@ _EXPECTED = re.compile(r"Failed to load resource: the server responded with a st
 def chromium() -> Iterator[Browser]:
     """Yield Debian's Chromium. No other test may run an event loop in this thread meanwhile."""
     program = shutil.which("chromium")
-    if program is None:
-        assert not os.environ.get("CI"), "chromium is not installed"
-        pytest.skip("chromium is not installed")
+    if program is None or shutil.which("npm") is None:
+        assert not os.environ.get("CI"), "chromium or npm is not installed"
+        pytest.skip("chromium or npm is not installed")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=_FLAGS, timeout=TIMEOUT)
         yield browser

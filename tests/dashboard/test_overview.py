@@ -20,7 +20,7 @@ def test_figures(app: Flask, visitor: Visitor) -> None:
     customer = backend.ctx().run_mutation(add_customer, email="a@x.example", name="Ann")
     backend.ctx().scheduler.run_after(0, add_order, customer=customer, amount=1)
     page = visitor.get("/")
-    assert "Due jobs 1 Running jobs 0 Failed jobs 0" in text_of(page)
+    assert "Worker of this process none Due jobs 1 Running jobs 0 Failed jobs 0" in text_of(page)
     assert '<a href="/_convex/tables/customers">1</a>' in page.text
 
 

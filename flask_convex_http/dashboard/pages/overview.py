@@ -5,17 +5,21 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from flask import Response
+from flask import Response, current_app
 
 from flask_convex_http.dashboard.charts import charts_of
 from flask_convex_http.dashboard.page import Page
 from flask_convex_http.dashboard.visit import Visit
 from flask_convex_http.metrics.gauges import DATABASE_BYTES, INBOX, JOBS, LAG, LOG_BYTES, readings
+from flask_convex_http.web.state import WORKER
+from flask_convex_http.worker import BackgroundWorker
 
 page = Page("overview", "Overview", "/")
 
 #: Minutes in all, and in one step.
 _SPANS = {"hour": (60, 1), "day": (24 * 60, 15)}
+#: Seconds without a heartbeat after which a worker counts as dead.
+_DEAD_AFTER = 60.0
 
 
 @page.get()
@@ -41,11 +45,21 @@ def index(visit: Visit) -> Response:
         log=gauges.get(LOG_BYTES, {}).get(()),
         waited=(backend.engine.oldest_wait() or 0) * 1000,
         location=str(backend.location),
-        worker=backend.settings.worker,
+        worker=_worker(),
+        runs_jobs=backend.settings.worker == "on",
         functions=len(backend.describe_functions()),
         webhooks=len(backend.webhooks),
         history=backend.settings.history,
     )
+
+
+def _worker() -> str:
+    """Return the state of the worker of this process, in one word."""
+    background: BackgroundWorker = current_app.extensions[WORKER]
+    age = background.heartbeat_age()
+    if age is None:
+        return "none"
+    return "alive" if age < _DEAD_AFTER else "dead"
 
 
 def _tables(visit: Visit) -> list[tuple[str, int]]:
