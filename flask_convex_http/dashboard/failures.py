@@ -11,6 +11,7 @@ from werkzeug.exceptions import HTTPException
 from flask_convex_http.dashboard.visit import Visit
 from flask_convex_http.errors import ConvexHTTPError
 from flask_convex_http.log import logger_of
+from flask_convex_http.web.observed import note_error
 from flask_convex_http.web.state import raises_unexpected
 
 logger = logger_of("dashboard")
@@ -24,8 +25,12 @@ def respond_to(app: Flask, visit: Visit, error: Exception) -> Response:
     """
     if isinstance(error, HTTPException):
         return _for_http(visit, error)
+    note_error(visit.request.environ, error)
     if isinstance(error, ConvexHTTPError) and error.public:
-        return _page(visit, error.status, "This did not work", str(error))
+        if error.status >= 500:
+            logger.error("%s %r [request %s]: %s", visit.request.method, visit.request.path, visit.request_id, error)
+        text = str(error) if visit.session else error.client_message or str(error)
+        return _page(visit, error.status, "This did not work", text)
     if raises_unexpected(app):
         raise error
     got_request_exception.send(app, exception=error)

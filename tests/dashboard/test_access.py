@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from flask import Flask
@@ -10,9 +11,9 @@ from flask import Flask
 from flask_convex_http import testing
 from flask_convex_http.dashboard.access import Access
 from flask_convex_http.dashboard.guards import HEADERS
-from tests.dashboard.shop import backend_of
+from tests.dashboard.shop import backend_of, make_app
 from tests.dashboard.visitors import Visitor, text_of
-from tests.databases import EACH_ENGINE
+from tests.databases import EACH_ENGINE, folder_config
 
 pytestmark = EACH_ENGINE
 
@@ -190,3 +191,15 @@ def test_off_by_default() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[] 404"
+
+
+def test_before_the_migration(tmp_path: Path) -> None:
+    """Without a database the log-in fails with 503, and names no place to a stranger."""
+    app = make_app(tmp_path, **folder_config(tmp_path) | {"CONVEX_WORKER": "off"})
+    try:
+        client = app.test_client()
+        assert client.get("/_convex/login").status_code == 200
+        response = client.post("/_convex/login", data={"credential": "x"})
+        assert response.status_code == 503 and str(tmp_path) not in response.text
+    finally:
+        backend_of(app).close()
