@@ -4,7 +4,8 @@ import pytest
 from flask import Flask
 from playwright.sync_api import Browser, expect
 
-from tests.dashboard.browsing import Browsing, browsing
+from flask_convex_http.dashboard.access import Access
+from tests.dashboard.browsing import Browsing, browsing, serving
 from tests.dashboard.shop import add_customer, backend_of
 from tests.databases import EACH_ENGINE
 from tests.lengths import LONG
@@ -43,6 +44,32 @@ def test_overview(browser_page: Browsing) -> None:
     chart.get_by_text("Numbers").click()
     expect(chart.get_by_role("cell", name="5", exact=True).first).to_be_visible()
     browser_page.inspect("overview-numbers")
+
+
+def test_end_of_session(browser_page: Browsing) -> None:
+    """A page that refreshes itself leads to the log-in when its session has ended."""
+    Access(backend_of(browser_page.app)).end_all()
+    browser_page.page.evaluate("htmx.trigger('#overview', 'refresh')")
+    expect(browser_page.page.get_by_role("heading", name="Log in")).to_be_visible()
+
+
+def test_without_javascript(browser: Browser, app: Flask) -> None:
+    """Log-in, forms and dialogs work without JavaScript."""
+    code = Access(backend_of(app)).create_link("full")
+    with serving(app) as url:
+        context = browser.new_context(java_script_enabled=False)
+        page = context.new_page()
+        page.goto(f"{url}/_convex/tables/customers/new#{code}")
+        page.get_by_label("Admin key or one-time code").fill(code)
+        page.get_by_role("button", name="Log in").click()
+        page.get_by_label("email").fill("a@shop.example")
+        page.get_by_label("name").fill("Ann")
+        page.get_by_role("button", name="Insert").click()
+        expect(page.get_by_role("status")).to_contain_text("Inserted the document.")
+        page.get_by_role("button", name="Delete").click()
+        page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+        expect(page.get_by_role("status")).to_contain_text("Deleted customers_")
+        context.close()
 
 
 def test_policy_is_enforced(browser: Browser, app: Flask, pytestconfig: pytest.Config) -> None:
