@@ -12,6 +12,9 @@ from functools import partial
 from itertools import islice
 from typing import Literal, NamedTuple
 
+import msgspec
+
+from flask_convex_http.database.db import CreationTimes
 from flask_convex_http.database.query import Query
 from flask_convex_http.engines import Engine, Snapshot, Transaction
 from flask_convex_http.errors import OverloadedError
@@ -19,6 +22,7 @@ from flask_convex_http.ids import table_of
 from flask_convex_http.log import logger_of
 from flask_convex_http.scheduling.job_requests import JobRequest, JobRequests, RequestKind, is_paused
 from flask_convex_http.scheduling.jobs import KINDS, Jobs
+from flask_convex_http.scheduling.submission import Submission
 from flask_convex_http.schema.system_tables import ScheduledFunction
 
 JobState = Literal["pending", "inProgress", "success", "failed", "canceled", "paused"]
@@ -42,9 +46,10 @@ class JobResult(NamedTuple):
         job_id: The id that was given.
         outcome: After `cancel`: "canceled", "running" for an action that was canceled but runs to its end, or "ended"
             for a job that had ended before. After `retry`: "pending", or "refused" for a job that has not failed and
-            was not canceled, or that has not ended. After `pause`: "paused", or "refused" for a job that is not
-            pending. After `resume`: "pending", or "refused" for a job that is not paused. After all: "unknown" if there
-            is no such job, and, except after `retry`, "requested" if a worker will do it, because the database is busy.
+            was not canceled, or that has not ended. After `run_now`: "pending", or "refused" for a job in another
+            state. After `pause`: "paused", or "refused" for a job that is not pending. After `resume`: "pending", or
+            "refused" for a job that is not paused. After all: "unknown" if there is no such job, and, except after
+            `retry` and `run_now`, "requested" if a worker will do it, because the database is busy.
         job: The job before it was canceled or paused, or after it was made pending. None if there is no such job.
     """
 
@@ -203,6 +208,21 @@ class JobControl:
             self.jobs.announce(self.clock())
         return results
 
+    def run_now(self, job_ids: Iterable[str]) -> list[JobResult]:
+        """Make pending jobs due at once, in one transaction."""
+        unique = list(dict.fromkeys(job_ids))
+        results = self.engine.write(lambda transaction: [self._run_now(transaction, job_id) for job_id in unique])
+        self.jobs.announce(self.clock())
+        return results
+
+    def add_now(self, submission: Submission) -> str:
+        """Add a job that is due at once, such as one more run of a cron, and return its id."""
+        now = self.clock()
+        due = msgspec.structs.replace(submission, when=now)
+        job_id = self.engine.write(lambda transaction: self.jobs.add(transaction, CreationTimes(now), now, due))
+        self.jobs.announce(now)
+        return job_id
+
     def _change(self, kind: RequestKind, change: Change, job_ids: Iterable[str]) -> list[JobResult]:
         """Change jobs in one transaction. If the database is busy, ask the workers to do it."""
         unique = list(dict.fromkeys(job_ids))
@@ -268,6 +288,13 @@ class JobControl:
         if job.state not in ("failed", "canceled") or job.completed_time is None or is_delivery:
             return JobResult(job_id, "refused", job)
         self.jobs.rerun(transaction, job, self.clock())
+        return JobResult(job_id, "pending", self._find(transaction, job_id))
+
+    def _run_now(self, transaction: Transaction, job_id: str) -> JobResult:
+        job = self._find(transaction, job_id)
+        if job is None or job.state != "pending":
+            return JobResult(job_id, "unknown" if job is None else "refused", job)
+        self.jobs.reschedule(transaction, job, min(job.due, self.clock()))
         return JobResult(job_id, "pending", self._find(transaction, job_id))
 
     def _find(self, snapshot: Snapshot, job_id: str) -> ScheduledFunction | None:

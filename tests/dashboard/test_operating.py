@@ -75,3 +75,18 @@ def test_life_of_a_key(browser_page: Browsing) -> None:
     dialog.get_by_role("button", name="Revoke").press("Enter")
     expect(page.get_by_role("status")).to_contain_text("Revoked cvx_")
     assert backend_of(browser_page.app).api_keys.verify(key) is None
+
+
+def test_cancel_a_job(browser_page: Browsing) -> None:
+    """An operator cancels a job after a question, and retries it."""
+    backend_of(browser_page.app).ctx().scheduler.run_after(86_400, "shop:fail", text=HOSTILE)
+    page = browser_page.open("/jobs")
+    browser_page.inspect("jobs")
+    page.get_by_role("link", name="shop:fail").click()
+    page.get_by_role("button", name="Cancel").click()
+    browser_page.inspect("job-cancel")
+    page.get_by_role("button", name="Cancel the job").click()
+    expect(page.get_by_role("status")).to_contain_text("is canceled")
+    browser_page.inspect("job")
+    page.get_by_role("button", name="Retry").click()
+    expect(page.get_by_role("status")).to_contain_text("as soon as a worker is free")

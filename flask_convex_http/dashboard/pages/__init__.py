@@ -1,13 +1,14 @@
 """The pages of the dashboard, in the order of the navigation."""
 
 from flask_convex_http.dashboard.page import Page
-from flask_convex_http.dashboard.pages import functions, history, keys, overview, sample_deliveries, tables
+from flask_convex_http.dashboard.pages import functions, history, jobs, keys, overview, sample_deliveries, tables
 
 PAGES: tuple[Page, ...] = (
     overview.page,
     tables.page,
     functions.page,
     sample_deliveries.page,
+    jobs.page,
     keys.page,
     history.page,
 )
