@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from flask_convex_http import (
     ActionCtx,
     ConvexError,
+    ConvexHTTP,
     Document,
     GitHub,
     HttpRouter,
@@ -87,6 +88,15 @@ def router() -> HttpRouter:
         ctx.db.insert(Order(text=event.type))
 
     return http
+
+
+def create_app() -> Flask:
+    """Return the app for a server, whose settings are in the environment."""
+    app = Flask("shop")
+    app.config.from_prefixed_env()
+    ConvexHTTP(app, schema=Schema(Order), functions=FUNCTIONS, metrics=True)
+    app.register_blueprint(router())
+    return app
 
 
 @contextmanager

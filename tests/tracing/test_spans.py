@@ -285,7 +285,7 @@ import sys
 from flask import Flask
 from flask_convex_http import ConvexHTTP
 ConvexHTTP(Flask("shop"))
-assert not [name for name in sys.modules if "tracing" in name or "opentelemetry" in name]
+assert not [name for name in sys.modules if name.startswith(("flask_convex_http.tracing", "opentelemetry"))]
 sys.modules["opentelemetry"] = None
 ConvexHTTP(Flask("shop"), tracing=True)
 """
