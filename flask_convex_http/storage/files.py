@@ -23,6 +23,7 @@ from flask_convex_http.errors import (
 )
 from flask_convex_http.ids import Id, new_id, table_of
 from flask_convex_http.schema.documents import Schema
+from flask_convex_http.schema.index_ranges import Range, lte
 from flask_convex_http.schema.system_tables import StoredFile
 from flask_convex_http.signing import Signing
 from flask_convex_http.storage.blobs.base import BlobStore, StoredBytes
@@ -220,6 +221,19 @@ class Files:
         if file is None:
             raise BlobNotFoundError("There is no such stored file")
         transaction.update(self.schema.table_for(StoredFile), file_id, {"revision": file.revision + 1})
+
+    def newest(self, limit: int, *, until: float | None = None) -> list[StoredFile]:
+        """Return the newest files, newest first.
+
+        Args:
+            limit: The largest number of files.
+            until: Only files that were created until then, in milliseconds since the epoch.
+        """
+        table = self.schema.table_for(StoredFile)
+        with self.engine.snapshot() as snapshot:
+            query: Query[StoredFile] = Query(snapshot, table, table.indexes["by_creation_time"])
+            bounds = Range() if until is None else lte(until)
+            return query.with_index("by_creation_time", creation_time=bounds).order("desc").take(limit)
 
     def list_files(self) -> list[StoredFile]:
         """Return the rows of all files, oldest first."""

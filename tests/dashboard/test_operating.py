@@ -1,6 +1,8 @@
 """Functions, keys and the history in a browser, as an operator uses them."""
 
+import base64
 import re
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
@@ -12,6 +14,8 @@ from tests.lengths import LONG
 
 pytestmark = [EACH_ENGINE, LONG, pytest.mark.timeout(600)]
 
+#: An image of one red pixel.
+PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC")
 HOSTILE = "<img src=x onerror=alert(1)>"
 
 
@@ -90,3 +94,22 @@ def test_cancel_a_job(browser_page: Browsing) -> None:
     browser_page.inspect("job")
     page.get_by_role("button", name="Retry").click()
     expect(page.get_by_role("status")).to_contain_text("as soon as a worker is free")
+
+
+def test_upload_a_file(browser_page: Browsing, tmp_path: Path) -> None:
+    """An operator uploads an image, sees it, and deletes it after a question."""
+    picture = tmp_path / f"{HOSTILE.replace('/', '')}.png"
+    picture.write_bytes(PNG)
+    page = browser_page.open("/files")
+    browser_page.inspect("files-empty")
+    page.get_by_label("File").set_input_files(picture)
+    page.get_by_role("button", name="Upload").click()
+    expect(page.get_by_role("status")).to_contain_text("Stored the file.")
+    assert page.get_by_role("img").evaluate("image => image.complete && image.naturalWidth") == 1
+    browser_page.inspect("file")
+    page.get_by_role("link", name="Files").first.click()
+    browser_page.inspect("files")
+    page.get_by_role("link", name=picture.name).click()
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_role("button", name="Delete the file").click()
+    expect(page.get_by_text("There are no stored files.")).to_be_visible()

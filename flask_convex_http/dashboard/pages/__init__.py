@@ -1,7 +1,7 @@
 """The pages of the dashboard, in the order of the navigation."""
 
 from flask_convex_http.dashboard.page import Page
-from flask_convex_http.dashboard.pages import functions, history, jobs, keys, overview, sample_deliveries, tables
+from flask_convex_http.dashboard.pages import files, functions, history, jobs, keys, overview, sample_deliveries, tables
 
 PAGES: tuple[Page, ...] = (
     overview.page,
@@ -9,6 +9,7 @@ PAGES: tuple[Page, ...] = (
     functions.page,
     sample_deliveries.page,
     jobs.page,
+    files.page,
     keys.page,
     history.page,
 )
