@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import lengths, stores
 from tests.databases import ENGINES, PostgresServer, databases_from, roomy_memory
@@ -31,6 +32,7 @@ def pytest_configure(config: pytest.Config) -> None:
     The folders of tests are in memory. The package syncs there as it does on a disk, but does not wait for it.
     `--basetemp` names another place.
     """
+    _allow_slow_examples()
     is_long = config.getoption("--long")
     lengths.choose(is_long=is_long)
     if is_long:
@@ -42,6 +44,14 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
         os.environ.setdefault("TMPDIR", str(memory))  # of databases without a place of their own
         tempfile.tempdir = None
+
+
+def _allow_slow_examples() -> None:
+    """Let examples of properties take long, because the machine may be busy. In CI Hypothesis does it itself."""
+    assert settings.default is not None
+    suppressed = [*settings.default.suppress_health_check, HealthCheck.too_slow]
+    settings.register_profile("busy", settings.default, deadline=None, suppress_health_check=suppressed)
+    settings.load_profile("busy")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
