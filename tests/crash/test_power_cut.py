@@ -15,7 +15,7 @@ from tests.crash.ledger import open_ledger
 from tests.crash.nursery import Nursery
 from tests.crash.power import Disk
 from tests.crash.rounds import Rounds, Start
-from tests.lengths import SAMPLED, repetitions
+from tests.lengths import LONG, SAMPLED, repetitions
 
 
 def batches(points: int, size: int) -> list[int]:
@@ -57,7 +57,7 @@ def served(random: Random) -> Start:
     return start
 
 
-@SAMPLED
+@LONG
 @pytest.mark.parametrize("row", range(len(ROWS)))
 def test_killed_processes_lose_nothing(
     row: int, nursery: Nursery, shim: Path, tmp_path: Path, memory: Path, random: Random

@@ -24,6 +24,7 @@ from flask_convex_http import (
 from flask_convex_http.database.db import DatabaseWriter
 from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
 from tests.deployment import Deployment, deployed
+from tests.lengths import SAMPLED, examples
 
 pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
@@ -256,12 +257,13 @@ def outcome(app: Deployment, states: Sequence[Customer], version: Sequence[str])
     return app.write(body)
 
 
+@SAMPLED
 def test_any_order_and_multiplicity_ends_in_the_same_state(each_engine: str) -> None:
     """Any order and number of states ends in the same state: the newest one of each object."""
     with deployed(Customer) as app:
 
         @given(histories=histories(), version=st.sampled_from([("updated",), ("updated", "revision"), ("seen",)]))
-        @settings(max_examples=150 if each_engine == "sqlite" else 40, deadline=None)
+        @settings(max_examples=examples(150) if each_engine == "sqlite" else 40, deadline=None)
         def check(histories: tuple[list[Customer], list[Customer]], version: tuple[str, ...]) -> None:
             first, second = ([s for s in states if getattr(s, version[0]) is not None] for states in histories)
             left = outcome(app, first, version)

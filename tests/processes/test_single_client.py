@@ -30,6 +30,7 @@ def random_file(folder: Path, size: int) -> Path:
     return path
 
 
+@LONG
 @each_kind
 def test_one_connection_serves_many_requests(kind: str, tmp_path: Path) -> None:
     """A connection stays open over bodies, HEAD and errors, and each response belongs to its request."""

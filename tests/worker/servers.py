@@ -38,12 +38,17 @@ KINDS = {
 _LONG_KINDS = ("gunicorn", "gunicorn, sync", "gunicorn, preloaded", "granian")
 
 
-def served_by(*kinds: str) -> pytest.MarkDecorator:
+def served_by(*kinds: str, long: tuple[str, ...] = ()) -> pytest.MarkDecorator:
     """Parametrize a test that takes `kind` by servers.
 
     On PostgreSQL only those run that fork like the package's own settings.
+
+    Args:
+        kinds: The servers.
+        long: More of them that only `make test-long` runs.
     """
-    pairs: list[Any] = [pytest.param("sqlite", kind, marks=LONG if kind in _LONG_KINDS else ()) for kind in kinds]
+    left_out = (*_LONG_KINDS, *long)
+    pairs: list[Any] = [pytest.param("sqlite", kind, marks=LONG if kind in left_out else ()) for kind in kinds]
     pairs += [("postgres", kind) for kind in kinds if kind in ("gunicorn, preloaded", "gunicorn, our settings")]
     return pytest.mark.parametrize(("each_engine", "kind"), pairs, indirect=["each_engine"])
 

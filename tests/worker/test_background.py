@@ -22,7 +22,7 @@ from tests.worker.workers import SCHEMA, written_notes
 
 pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
-SERVERS = served_by(*KINDS)
+SERVERS = served_by(*KINDS, long=("flask",))
 PRODUCTION = served_by("gunicorn", "gunicorn, our settings", "granian")
 
 

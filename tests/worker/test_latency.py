@@ -45,7 +45,7 @@ def is_woken(measure: Callable[[], float]) -> bool:
 
 
 @DELAYS
-@served_by("flask", "gunicorn, our settings")
+@served_by("flask", "gunicorn, our settings", long=("gunicorn, our settings",))
 def test_in_the_serving_process(kind: str, delay: float, tmp_path: Path) -> None:
     """A request that schedules a job wakes the worker of the serving process."""
     deployment = Deployment(tmp_path)

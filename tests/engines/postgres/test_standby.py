@@ -35,6 +35,7 @@ def test_standby_takes_over_under_load(tmp_path: Path) -> None:
         assert find_faults(deployment.url, [key for payer in payers for key in payer.acknowledged]) == []
 
 
+@LONG
 def test_primary_that_becomes_read_only(tmp_path: Path) -> None:
     """When the old server keeps its connections but takes no more writes, the writes go to the new one."""
     with durable_server() as primary, standby_of(primary) as standby:
