@@ -11,7 +11,7 @@ import msgspec
 from flask_convex_http.database.query import Query
 from flask_convex_http.ids import Id
 from flask_convex_http.inbox.inbox import Inbox
-from flask_convex_http.inbox.search import DeliveryFilter, find_deliveries, sources_named, stored_sources
+from flask_convex_http.inbox.search import DeliveryFilter, DeliveryPage, find_deliveries, sources_named, stored_sources
 from flask_convex_http.schema.system_tables import ScheduledFunction, WebhookDelivery
 from flask_convex_http.webhooks.events import CREDENTIAL_HEADERS, KEPT_HEADERS
 
@@ -58,6 +58,11 @@ class InboxReader:
         """Return at most `limit` of the newest matching deliveries, newest first."""
         with self.inbox.runtime.engine.snapshot() as snapshot:
             return conditions.newest(self.inbox.deliveries, snapshot, limit)
+
+    def page(self, conditions: DeliveryFilter, limit: int) -> DeliveryPage:
+        """Return a page of the newest matching deliveries; see `DeliveryFilter.page`."""
+        with self.inbox.runtime.engine.snapshot() as snapshot:
+            return conditions.page(self.inbox.deliveries, snapshot, limit)
 
     def ids(self, conditions: DeliveryFilter, limit: int | None = None) -> list[Id[WebhookDelivery]]:
         """Return the ids of the oldest matching deliveries in the order of arrival, at most `limit` of them."""

@@ -6,9 +6,11 @@ Only rows of `_webhooks` are read, as a stream. Headers and bodies are in a tabl
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
+from typing import NamedTuple
 
 from flask_convex_http.database.query import Query
 from flask_convex_http.engines import Row, Snapshot
@@ -22,9 +24,25 @@ from flask_convex_http.schema.system_tables import WebhookDelivery
 from flask_convex_http.webhooks.samples.events import SENDERS
 
 _WILDCARD = "*"
+#: A state with more deliveries than this is searched by time, from the newest on.
+_FEW = 1000
+#: The number of deliveries that are looked at for one page.
+_SEARCHED = 4_000
 
 
 # --- deliveries ------------------------------------------------------------------------------------------------------
+
+
+class DeliveryPage(NamedTuple):
+    """Matching deliveries of one page.
+
+    Attributes:
+        deliveries: The deliveries, newest first.
+        until: The `until` of the filter with which the search goes on, or None at the end.
+    """
+
+    deliveries: list[WebhookDelivery]
+    until: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +75,25 @@ class DeliveryFilter:
             return self._by_time(deliveries, snapshot).order("desc").filter(self.matches).take(limit)
         found = filter(self.matches, self._by_state(deliveries, snapshot))
         return heapq.nlargest(limit, found, key=_time_of)
+
+    def page(self, deliveries: Deliveries, snapshot: Snapshot, limit: int) -> DeliveryPage:
+        """Return the newest matching deliveries, newest first.
+
+        The search ends after some thousand deliveries that do not match, so a page may have fewer than the limit.
+        """
+        if "done" not in self.states:
+            few = list(islice(self._by_state(deliveries, snapshot), _FEW + 1))
+            if len(few) <= _FEW:
+                return _cut(heapq.nlargest(limit + 1, filter(self.matches, few), key=_time_of), limit)
+        found: list[WebhookDelivery] = []
+        for number, delivery in enumerate(self._by_time(deliveries, snapshot).order("desc"), start=1):
+            if self.matches(delivery):
+                found.append(delivery)
+            if len(found) > limit:
+                return _cut(found, limit)
+            if number == _SEARCHED:
+                return DeliveryPage(found, _before(delivery))
+        return DeliveryPage(found, None)
 
     def ids(self, deliveries: Deliveries, snapshot: Snapshot, limit: int | None = None) -> list[Id[WebhookDelivery]]:
         """Return the ids of the matching deliveries in the order of arrival, at most `limit` of them."""
@@ -134,6 +171,15 @@ def _first_rows(snapshot: Snapshot, table: Table[WebhookDelivery], bounds: Range
     """Return the first row whose source is within bounds, or nothing."""
     [segment] = segments(table.indexes["by_event"].columns, (), bounds, nullable=table.nullable)
     return snapshot.select(table, segment, descending=False, limit=1)
+
+
+def _cut(found: list[WebhookDelivery], limit: int) -> DeliveryPage:
+    """Return the page of the first deliveries, if there is one more than its limit."""
+    return DeliveryPage(found[:limit], _before(found[limit - 1]) if len(found) > limit else None)
+
+
+def _before(delivery: WebhookDelivery) -> float:
+    return math.nextafter(delivery.creation_time, 0)
 
 
 def _time_of(delivery: WebhookDelivery) -> tuple[float, str]:

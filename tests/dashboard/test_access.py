@@ -13,9 +13,9 @@ from flask_convex_http.dashboard.access import Access
 from flask_convex_http.dashboard.guards import HEADERS
 from tests.dashboard.shop import backend_of, make_app
 from tests.dashboard.visitors import Visitor, text_of
-from tests.databases import EACH_ENGINE, folder_config
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES, folder_config
 
-pytestmark = EACH_ENGINE
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 
 def test_without_session(stranger: Visitor) -> None:

@@ -9,9 +9,9 @@ from flask_convex_http.dashboard.charts import charts_of
 from flask_convex_http.logs.statistics import Minute, minutes
 from tests.dashboard.shop import add_customer, add_order, backend_of, fail
 from tests.dashboard.visitors import Visitor, text_of
-from tests.databases import EACH_ENGINE
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
 
-pytestmark = EACH_ENGINE
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 
 def test_figures(app: Flask, visitor: Visitor) -> None:

@@ -14,9 +14,9 @@ from flask import Flask
 from flask_convex_http import Document, MutationCtx
 from tests.dashboard.shop import Customer, Order, backend_of, opened
 from tests.dashboard.visitors import Visitor, text_of
-from tests.databases import EACH_ENGINE
+from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
 
-pytestmark = EACH_ENGINE
+pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
 HOSTILE = "\"><script>alert(1)</script>&amp;'{{7*7}}"
 _VERSION = re.compile(r'name="_version" value="([^"]+)"')

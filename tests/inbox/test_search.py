@@ -11,6 +11,7 @@ import pytest
 
 from flask_convex_http.database.db import CreationTimes, insert
 from flask_convex_http.engines import Transaction
+from flask_convex_http.inbox import search
 from flask_convex_http.inbox.deliveries import STATES, State
 from flask_convex_http.inbox.search import (
     DeliveryFilter,
@@ -97,6 +98,30 @@ def test_filters_equal_a_plain_loop(orders: Shop) -> None:
             assert conditions.newest(deliveries, snapshot, 2) == expected[:2]
             assert conditions.ids(deliveries, snapshot) == [row.id for row in expected[::-1]]
             assert conditions.ids(deliveries, snapshot, 2) == [row.id for row in expected[::-1]][:2]
+
+
+@pytest.mark.parametrize(("few", "searched"), [(1000, 4000), (0, 4000), (0, 5)])
+@pytest.mark.parametrize("states", [("failed",), ("done", "failed"), STATES])
+def test_pages(
+    orders: Shop, monkeypatch: pytest.MonkeyPatch, states: tuple[State, ...], few: int, searched: int
+) -> None:
+    """The pages of a search have each match once, also where a search ends before a page is full."""
+    monkeypatch.setattr(search, "_FEW", few)
+    monkeypatch.setattr(search, "_SEARCHED", searched)
+    for number in range(40):
+        state: State = "failed" if number % 7 == 0 else "done"
+        add(orders, row(number, "shop", state, "order.placed", expires=1000.0))
+        orders.clock.advance(HOUR)
+    deliveries, until, found = orders.backend.inbox.deliveries, None, []
+    with orders.backend.engine.snapshot() as snapshot:
+        for _ in range(20):
+            page = DeliveryFilter(states=states, until=until).page(deliveries, snapshot, 3)
+            assert len(page.deliveries) <= 3
+            found += page.deliveries
+            until = page.until
+            if until is None:
+                break
+        assert found == DeliveryFilter(states=states).newest(deliveries, snapshot, 1000)
 
 
 @pytest.mark.parametrize("states", [STATES, ("dead",)])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from datetime import timedelta
 
 from flask import Response
@@ -40,12 +39,12 @@ def index(visit: Visit) -> Response:
     reader = InboxReader(visit.backend.inbox)
     sources = sorted({webhook.source for webhook in visit.backend.webhooks} | set(reader.stored_sources()))
     conditions = _conditions(visit, sources)
-    found = reader.newest(conditions, _DELIVERIES + 1)
-    more = math.nextafter(found[_DELIVERIES - 1].creation_time, 0) if len(found) > _DELIVERIES else None
+    found = reader.page(conditions, _DELIVERIES)
     return visit.render(
         "webhooks.html",
-        deliveries=found[:_DELIVERIES],
-        next=more,
+        deliveries=found.deliveries,
+        next=found.until,
+        is_full=len(found.deliveries) == _DELIVERIES,
         sources=sources,
         states=list(STATES),
         ages=list(AGES),
