@@ -36,7 +36,7 @@ from flask_convex_http import (
     require_api_key,
 )
 
-HEALTH_TARGET, PROTECTED_TARGET, ROUTES_TARGET, TYPED_TARGET = 1.0, 1.1, 1.2, 1.05
+HEALTH_TARGET, PROTECTED_TARGET, ROUTES_TARGET, TYPED_TARGET, LOGGED_TARGET = 1.0, 1.1, 1.2, 1.05, 1.2
 BODY = b'{"name":"Lamp","description":"A lamp of glass"}'
 
 
@@ -60,10 +60,10 @@ def get(ctx: QueryCtx, *, id: Id[Item]) -> Item | None:
     return ctx.db.get(id)
 
 
-def our_app(folder: str, routes: int = 0) -> tuple[Flask, str, Id[Item]]:
+def our_app(folder: str, routes: int = 0, *, log_rows: int = 0) -> tuple[Flask, str, Id[Item]]:
     """Return an app of this package, a valid key and an item."""
     app = Flask("ours", instance_path=folder)
-    app.config["CONVEX_WORKER"] = "off"  # the worker would outlive the folder
+    app.config |= {"CONVEX_WORKER": "off", "CONVEX_LOG_ROWS": log_rows}  # the worker would outlive the folder
     convex = ConvexHTTP(app, schema=Schema(Item), functions=[create, get])
     http = HttpRouter("http", __name__)
 
@@ -186,8 +186,18 @@ def measure() -> list[Row]:
         row("GET /health", health, HEALTH_TARGET),
         row("a document by id, with an API key", protected, PROTECTED_TARGET),
         row("a typed body (by hand: read_json)", typed, TYPED_TARGET),
+        _with_logs(),
         *_many_routes(),
     ]
+
+
+def _with_logs() -> Row:
+    """Measure health with log records, all work of the thread that stores them included."""
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as other:
+        logged, silent = our_app(folder, log_rows=10_000)[0], our_app(other)[0]
+        figures = alternate(caller(logged, "/health"), caller(silent, "/health"))
+        logged.extensions["convex_http"].close()
+    return row("GET /health with log records (by hand: without)", figures, LOGGED_TARGET)
 
 
 def _many_routes() -> Iterator[Row]:
