@@ -26,7 +26,7 @@ from flask_convex_http.telemetry.records import LEVELS, CounterKey, LogRecord
 logger = logger_of()
 
 #: The most items that wait, and the most that are written in one transaction.
-_LONGEST, _BATCH = 10_000, 2_000
+_LONGEST, _BATCH = 50_000, 2_000
 #: Seconds between two writes, and seconds without an item after which the thread ends.
 _PAUSE, _LINGER = 0.25, 60.0
 #: Seconds that a fork() or the end of the process waits for the thread.
@@ -119,6 +119,7 @@ class LogQueue:
         with self._starting:
             if self._thread is not None or self._is_ending.is_set():
                 return
+            _write_at_exit()
             thread = threading.Thread(target=self._run, name="convex-logs", daemon=True)
             with contextlib.suppress(RuntimeError):  # the system has no more threads: the next item tries again
                 thread.start()
@@ -179,6 +180,7 @@ def _process() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
+_is_registered = False
 _ALL: weakref.WeakSet[LogQueue] = weakref.WeakSet()
 
 
@@ -192,7 +194,14 @@ def _after_fork_in_child() -> None:
         queue.start_in_child()
 
 
-@atexit.register
+def _write_at_exit() -> None:
+    """Write what is left when the process ends: registered late, so that it runs before the connections are closed."""
+    global _is_registered
+    if not _is_registered:
+        _is_registered = True
+        atexit.register(_write_last)
+
+
 def _write_last() -> None:
     for queue in list(_ALL):
         queue.close()

@@ -65,3 +65,11 @@ def test_a_killed_worker_breaks_no_store(tmp_path: Path) -> None:
                 lambda ids=ids: set(ids) <= {record.get("request_id") for record in _records(deployment)},  # type: ignore[misc]
                 "store the records of the new worker",
             )
+
+
+def test_a_process_writes_its_last_records_at_its_end(tmp_path: Path, each_engine: str) -> None:
+    """A command that ends at once, before the thread has written anything, stores what it has run."""
+    deployment = _deployment(tmp_path)
+    assert deployment.command("run", "items:list_items").returncode == 0
+    found = deployment.command_json("logs", "--function", "items:list_items")
+    assert [record["kind"] for record in found] == ["function"]
