@@ -113,3 +113,11 @@ def test_upload_a_file(browser_page: Browsing, tmp_path: Path) -> None:
     page.get_by_role("button", name="Delete").click()
     page.get_by_role("button", name="Delete the file").click()
     expect(page.get_by_text("There are no stored files.")).to_be_visible()
+
+
+def test_live_logs(browser_page: Browsing) -> None:
+    """Records appear on the page while an operator looks at it."""
+    page = browser_page.open("/logs")
+    backend_of(browser_page.app).run("shop:greet", {"name": "Ada"})
+    expect(page.get_by_text("action shop:greet succeeded")).to_be_visible()
+    browser_page.inspect("logs")

@@ -29,6 +29,7 @@ page = Page("functions", "Functions")
 #: Arguments are prefixed, because their names may be those of other fields of the form.
 PREFIX = "arg-"
 _LONGEST_RESULT = 100_000
+_CALLS = 10
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,6 +101,7 @@ def _show(
         prefix=PREFIX,
         errors=errors or {},
         outcome=outcome,
+        calls=list(reversed(visit.backend.logs.read(function=found.name, kind="function", limit=_CALLS))),
     )
 
 
