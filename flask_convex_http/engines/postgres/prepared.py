@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg
 from psycopg.adapt import Transformer
-from psycopg.pq import DiagnosticField, ExecStatus
+from psycopg.pq import DiagnosticField, Escaping, ExecStatus
 from psycopg.pq.abc import PGresult
 
 _SUCCESS = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK)
@@ -81,6 +81,29 @@ class PreparedStatements:
         """Run a statement and return how many rows it has changed."""
         return self._execute(sql, values).command_tuples or 0
 
+    def change_between(self, sql: str, values: Sequence[Any], before: bytes, after: bytes) -> bytes:
+        """Run a statement and commands around it in one round trip, and return the server's status of the last one.
+
+        Args:
+            sql: The statement, with `%s` for each value.
+            values: The values: texts, floats and None.
+            before: Commands without values that come first, each with its semicolon.
+            after: The last command.
+        """
+        types, _, data = _parameters(values)
+        name = self._names.get((sql, *types)) or self._prepare(sql, types)
+        given = b", ".join(self._literal(each) for each in data)
+        result = self._libpq.exec_(b"%sEXECUTE %s(%s); %s" % (before, name, given, after))
+        self._forget_if_stale(result, sql, types)
+        return _checked(result).command_status or b""
+
+    def _literal(self, text: bytes | None) -> bytes:
+        if text is None:
+            return b"NULL"
+        if b"'" in text or b"\\" in text:
+            return bytes(Escaping(self._libpq).escape_literal(text))
+        return b"'%s'" % text
+
     def _execute_unprepared(self, sql: str, values: Sequence[Any]) -> PGresult:
         types, formats, data = _parameters(values)
         return _checked(self._libpq.exec_params(_numbered(sql), data, types, formats, _BINARY))
@@ -89,9 +112,12 @@ class PreparedStatements:
         types, formats, data = _parameters(values)
         name = self._names.get((sql, *types)) or self._prepare(sql, types)
         result = self._libpq.exec_prepared(name, data, formats, _BINARY)  # type: ignore[arg-type]  # None is NULL
+        self._forget_if_stale(result, sql, types)
+        return _checked(result)
+
+    def _forget_if_stale(self, result: PGresult, sql: str, types: Sequence[int]) -> None:
         if result.status not in _SUCCESS and result.error_field(DiagnosticField.SQLSTATE) in _STALE:
             self._names.pop((sql, *types), None)
-        return _checked(result)
 
     def _prepare(self, sql: str, types: Sequence[int]) -> bytes:
         if len(self._names) >= self._limit:

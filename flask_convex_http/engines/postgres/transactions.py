@@ -19,6 +19,7 @@ from flask_convex_http.engines.postgres.statements import guard_values
 from flask_convex_http.engines.postgres.values import check_index_sizes, decoded, encoded
 from flask_convex_http.engines.sql import quoted_columns
 from flask_convex_http.errors import ConvexHTTPError, EngineError, UnavailableError
+from flask_convex_http.schema.history_tables import COMMITS
 from flask_convex_http.schema.index_ranges import Segment
 from flask_convex_http.schema.tables import ID_COLUMN, TIME_COLUMN, Table, unique_violation
 
@@ -51,6 +52,8 @@ class PostgresTransaction(PostgresReader):
         self._is_interrupted = False
         #: RELEASE statements that are sent along with the next command.
         self._pending_releases = b""
+        #: The row of a commit of the log that is sent along with COMMIT.
+        self._pending_row: Row | None = None
 
     def insert(self, table: Table[Any], row: Row) -> None:
         """Insert a row."""
@@ -122,8 +125,9 @@ class PostgresTransaction(PostgresReader):
         return self._write(f'DELETE FROM "{table.name}" WHERE "_id" IN ({first})', (document_id, limit))
 
     def append_commit(self, now: float, values: Row) -> None:
-        """Write a commit to the log."""
-        self._write(INSERT_COMMIT, (now, *values))
+        """Write a commit to the log, together with COMMIT if it is the last one."""
+        self._write_pending_row()
+        self._pending_row = (now, *values)
 
     def resume_commit_numbers(self) -> None:
         """Make the next number follow those of all commits, which another database may have written."""
@@ -151,6 +155,7 @@ class PostgresTransaction(PostgresReader):
     @contextlib.contextmanager
     def savepoint(self) -> Iterator[None]:
         """Roll back the writes of the `with` block, and only those, if an exception leaves it."""
+        self._write_pending_row()
         self._depth += 1
         name = f"nested{self._depth}".encode()
         try:
@@ -177,7 +182,7 @@ class PostgresTransaction(PostgresReader):
             return
         connection = self._live()
         try:
-            status = execute(connection, self._pending_releases + b"COMMIT")
+            status = self._commit_with_row(connection)
         except DRIVER_ERRORS as error:
             if is_conflict(error):
                 raise self._translated(error) from error
@@ -199,6 +204,23 @@ class PostgresTransaction(PostgresReader):
             self._connection.close()  # an interrupt that arrives late would stop the statement of the next user
         elif self._connection is not None:
             end_transaction(self._connection, b"ROLLBACK")
+
+    def _commit_with_row(self, connection: PooledConnection) -> bytes:
+        """Commit, and return the server's status."""
+        if self._pending_row is None:
+            return execute(connection, self._pending_releases + b"COMMIT")
+        row = encoded(self._pending_row)
+        return connection.statements.change_between(INSERT_COMMIT, row, self._pending_releases, b"COMMIT")
+
+    def _write_pending_row(self) -> None:
+        row, self._pending_row = self._pending_row, None
+        if row is not None:
+            self._write(INSERT_COMMIT, row)
+
+    def _fetch(self, table: Table[Any], sql: str, values: Sequence[Any], *, once: bool = False) -> list[Row]:
+        if table.name == COMMITS:
+            self._write_pending_row()
+        return super()._fetch(table, sql, values, once=once)
 
     def _write(self, sql: str, values: Sequence[Any]) -> int:
         self._detach_streams()
@@ -228,7 +250,8 @@ class PostgresTransaction(PostgresReader):
                 stream.detach()
             else:  # its cursor may go with the savepoint
                 stream.close("A query was read on after a part of its function had failed; collect() it before")
-        self._error, self._pending_releases = None, b""  # savepoints inside of this one go with it
+        # what is pending was made since the savepoint, and goes with it
+        self._error, self._pending_releases, self._pending_row = None, b"", None
         self._command(b"ROLLBACK TO " + savepoint + b"; RELEASE " + savepoint)
 
     def _live(self) -> PooledConnection:
