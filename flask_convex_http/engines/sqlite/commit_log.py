@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cache
-from itertools import compress
+from itertools import chain, compress
 from typing import Any
 
 from flask_convex_http.schema.documents import TIME_COLUMN, Schema
-from flask_convex_http.schema.history_tables import VIEW, VIEW_COLUMNS, CommitRow, commit_id
+from flask_convex_http.schema.history_tables import NUMBER_DIGITS, VIEW, VIEW_COLUMNS, ZERO_DIGITS, CommitRow
 
 _COMMITS = Schema(CommitRow).table_for(CommitRow)
 _FIELDS = ", ".join(f"json_extract(each.value, '$[{place}]') AS {name}" for place, name in enumerate(VIEW_COLUMNS[1:]))
 
-#: Returns the number of the newest commit. In one statement with the INSERT, SQLite would scan the whole table.
-_NEWEST_NUMBER = 'SELECT "number" FROM "_commits" ORDER BY "_id" DESC LIMIT 1'
+#: The number of the newest commit, or 0. A SELECT of `max("number")` would scan the whole table.
+_NEWEST = 'coalesce((SELECT "number" FROM "_commits" ORDER BY "_id" DESC LIMIT 1), 0)'
 #: The columns whose values are given with a commit.
 _GIVEN = (TIME_COLUMN, *[name for name in _COMMITS.columns if name != "number"])
 #: The largest number of rows that one statement inserts. There is a statement for each number.
@@ -47,27 +47,39 @@ def write_commits(connection: Any, commits: Sequence[tuple[Any, ...]]) -> None:
         connection: The connection, in a transaction.
         commits: The time of each commit and the values of its columns after the number.
     """
-    newest = connection.execute(_NEWEST_NUMBER).fetchone()
-    number = 1 if newest is None else newest[0] + 1
     for start in range(0, len(commits), _AT_ONCE):
         part = commits[start : start + _AT_ONCE]
         columns = tuple(zip(*part, strict=True))
         used = tuple(column.count(None) < len(part) for column in columns)
-        values: list[Any] = []
-        for place, given in enumerate(zip(*compress(columns, used), strict=True), number + start):
-            values += (commit_id(place), place, *given)
-        connection.execute(_insert(used, len(part)), values)
+        values = chain.from_iterable(zip(*compress(columns, used), strict=True))
+        connection.execute(_insert(used, len(part)), tuple(values))
 
 
 @cache
 def _insert(used: tuple[bool, ...], count: int) -> str:
     """Return the INSERT of some rows with some columns. Columns without a value would take a third of its time.
 
+    It also finds the newest number. A statement of its own for that costs little by itself, but at each statement
+    another thread may get the interpreter, and the writer waits for it.
+
     Args:
         used: Whether each of the columns is written.
         count: The number of rows.
     """
-    names = ("_id", "number", *compress(_GIVEN, used))
-    row = f"({', '.join('?' * len(names))})"
-    columns = ", ".join(f'"{name}"' for name in names)
-    return f'INSERT INTO "_commits" ({columns}) VALUES {", ".join([row] * count)}'
+    names = list(compress(_GIVEN, used))
+    columns = ", ".join(f'"{name}"' for name in ("_id", "number", *names))
+    into = f'INSERT INTO "_commits" ({columns})'
+    given = ", ".join("?" * len(names))
+    if count == 1:
+        return f"{into} VALUES ({_id_of(f'{_NEWEST} + 1')}, {_NEWEST} + 1, {given})"
+    rows = ", ".join(f"({place}, {given})" for place in range(1, count + 1))
+    values = ", ".join(f"v{place}" for place in range(len(names)))
+    return (
+        f"WITH newest(n) AS MATERIALIZED (SELECT {_NEWEST}), added(i, {values}) AS (VALUES {rows}) "
+        f"{into} SELECT {_id_of('n + i')}, n + i, {values} FROM newest CROSS JOIN added"
+    )
+
+
+def _id_of(number: str) -> str:
+    """Return the SQL of the id of a commit, given that of its number."""
+    return f"printf('_commits_%0{NUMBER_DIGITS}x{'0' * ZERO_DIGITS}', {number})"
