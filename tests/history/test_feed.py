@@ -167,7 +167,8 @@ def test_a_slow_transaction_holds_the_feed_back(app: Deployment) -> None:
 
     def work(transaction: Any) -> None:
         transaction.append_commit(1.0, ('[["others","others_1","insert",null]]', *[None] * 7))
-        numbered.set()
+        with transaction.savepoint():  # it takes its number before
+            numbered.set()
         assert may_end.wait(30)
 
     thread = threading.Thread(target=lambda: app.backend.engine.write(work))
