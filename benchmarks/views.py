@@ -37,6 +37,7 @@ from flask_convex_http import (
 )
 
 HEALTH_TARGET, PROTECTED_TARGET, ROUTES_TARGET, TYPED_TARGET, LOGGED_TARGET = 1.0, 1.1, 1.2, 1.05, 1.2
+METRICS_TARGET = 1.05
 BODY = b'{"name":"Lamp","description":"A lamp of glass"}'
 
 
@@ -60,11 +61,11 @@ def get(ctx: QueryCtx, *, id: Id[Item]) -> Item | None:
     return ctx.db.get(id)
 
 
-def our_app(folder: str, routes: int = 0, *, log_rows: int = 0) -> tuple[Flask, str, Id[Item]]:
+def our_app(folder: str, routes: int = 0, *, log_rows: int = 0, metrics: bool = False) -> tuple[Flask, str, Id[Item]]:
     """Return an app of this package, a valid key and an item."""
     app = Flask("ours", instance_path=folder)
     app.config |= {"CONVEX_WORKER": "off", "CONVEX_LOG_ROWS": log_rows}  # the worker would outlive the folder
-    convex = ConvexHTTP(app, schema=Schema(Item), functions=[create, get])
+    convex = ConvexHTTP(app, schema=Schema(Item), functions=[create, get], metrics=metrics)
     http = HttpRouter("http", __name__)
 
     @http.get("/health")
@@ -181,9 +182,12 @@ def measure() -> list[Row]:
         peer, peer_key, peer_id = app_by_hand(theirs)
         health = alternate(caller(app, "/health"), caller(peer, "/health"))
         protected = alternate(caller(app, f"/items/{item_id}", key), caller(peer, f"/items/{peer_id}", peer_key))
+        counted, _, _ = our_app(f"{ours}/metrics", metrics=True)
+        metrics = alternate(caller(counted, "/health"), caller(app, "/health"))
         typed = alternate(caller(app, "/typed", body=BODY), caller(app, "/read-json", body=BODY))
     return [
         row("GET /health", health, HEALTH_TARGET),
+        row("GET /health with metrics (by hand: without)", metrics, METRICS_TARGET),
         row("a document by id, with an API key", protected, PROTECTED_TARGET),
         row("a typed body (by hand: read_json)", typed, TYPED_TARGET),
         _with_logs(),

@@ -19,7 +19,7 @@ from flask.logging import default_handler
 from flask_convex_http.log import formats_all_lines, show_unless_configured
 from flask_convex_http.telemetry import Telemetry
 from flask_convex_http.web.matching import cors_headers_of_405, preflight_headers
-from flask_convex_http.web.observed import observe
+from flask_convex_http.web.observed import note_start, observe
 from flask_convex_http.web.request_ids import HEADER, id_of
 from flask_convex_http.web.requests import ChunkedStream
 from flask_convex_http.worker import BackgroundWorker
@@ -72,6 +72,8 @@ class Middleware:
                 if allowed is not None:
                     is_preflight, status, headers = True, "204 NO CONTENT", allowed
             headers.append((HEADER, identity))
+            if self._telemetry.is_on:
+                note_start(environ, status)
             return start_response(status, headers, *more)
 
         body = self._wsgi_app(environ, start)

@@ -17,6 +17,8 @@ _ERROR_KEY = "flask_convex_http.error"
 _OPERATORS_PREFIX = "/_convex"
 #: Is there for a health check.
 _OPERATORS_KEY = "flask_convex_http.of_operators"
+#: The status line of its response.
+_STATUS_KEY = "flask_convex_http.status"
 #: The rule of a request's route.
 ROUTE_KEY = "flask_convex_http.route"
 #: Is there when the connection has left the server.
@@ -31,31 +33,32 @@ def observe(
 ) -> Iterable[bytes]:
     """Pass a request to a WSGI application, and publish its end."""
     scope = telemetry.enter("request", _method(environ), id_of(environ), carrier=environ)
-    status, error = 0, None
-    environ[_ERROR_KEY] = None
-
-    def start(line: str, headers: list[tuple[str, str]], *more: Any) -> Any:
-        nonlocal status
-        status = int(line[:3])
-        _note_route(environ)
-        return start_response(line, headers, *more)
-
+    error = None
+    environ[_ERROR_KEY] = environ[_STATUS_KEY] = None
     try:
-        return app(environ, start)
+        return app(environ, start_response)
     except BaseException as raised:
         error = raised
         raise
     finally:
         seconds = telemetry.leave(scope)
+        line = environ.pop(_STATUS_KEY, None)
+        status = int(line[:3]) if line else 0
         if _HANDED_OVER_KEY in environ:
             status, error = 101, None
-        noted = environ.pop(_ERROR_KEY)
+        noted = environ.pop(_ERROR_KEY, None)
         error = noted if error is None else error
         status = status or (200 if error is None else 500)
         route = environ.get(ROUTE_KEY)
         is_of_operators = _OPERATORS_KEY in environ or (route is not None and route.startswith(_OPERATORS_PREFIX))
         telemetry.publish(RequestFinished(scope, scope.name, route, status, seconds, error, is_of_operators))
         error = noted = None  # its traceback has this frame
+
+
+def note_start(environ: Environ, line: str) -> None:
+    """Note the status line of the response, and the route while Flask has the request."""
+    environ[_STATUS_KEY] = line
+    _note_route(environ)
 
 
 def note_health_check(environ: Environ, path: str) -> None:
@@ -81,6 +84,6 @@ def _method(environ: Environ) -> str:
 
 
 def _note_route(environ: Environ) -> None:
-    rule = getattr(environ.get(_REQUEST_KEY), "url_rule", None)
+    rule = getattr(environ.get(_REQUEST_KEY), "url_rule", None)  # a test client leaves a request without one there
     if rule is not None:
-        environ[ROUTE_KEY] = str(rule.rule)
+        environ[ROUTE_KEY] = rule.rule
