@@ -61,9 +61,14 @@ class Meter:
             return self._shared.collect(self._totals, self._gauges())
 
     def stop(self) -> None:
-        """Share the last numbers, and end the thread."""
+        """Share the last numbers, and end the thread. The next number starts another one."""
+        atexit.unregister(self.stop)
         self._ending.set()
         self._share()
+        with self._lock:
+            self._ending, self._thread = threading.Event(), None
+            for samples, _ in self._samples:
+                samples.clear()
 
     # --- the thread --------------------------------------------------------------------------------------------------
 

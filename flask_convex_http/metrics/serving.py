@@ -51,6 +51,7 @@ class Metrics:
         self._backend = backend
         self._background = background
         self.meter = Meter(_folder(app, backend), self._of_process)
+        backend.before_close.append(self.meter.stop)
         backend.telemetry.subscribe(Recorder(self.meter, backend.webhooks).note)
         self._exposition = exposition(Collector(self._collect))
 

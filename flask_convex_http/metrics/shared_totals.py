@@ -107,7 +107,9 @@ class SharedTotals:
         if self._lock is not None and (folder / f"{self._name}.lock").exists():
             return
         self.forget()
-        make_folder(folder)
+        if not self._name:  # later the folder around it may have been removed on purpose
+            make_folder(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
         with _locked(folder):
             if not self._add_ended(folder):
                 (folder / _ENDED).unlink(missing_ok=True)

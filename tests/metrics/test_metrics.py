@@ -237,3 +237,14 @@ def test_an_app_of_its_own_folder(tmp_path: Path) -> None:
         folders = [path for path in tmp_path.rglob("*.metrics") if path.is_dir()]
         assert len(folders) == 1
         assert folders[0].stat().st_mode & 0o077 == 0
+
+
+def test_a_closed_app_shares_its_last_numbers(tmp_path: Path) -> None:
+    """When a backend is closed its thread ends, and what it has counted is in its file. Afterwards it counts on."""
+    with measured(tmp_path, is_kept=True) as app:
+        app.test_client().get("/health")
+        backend_of(app).close()
+        [shared] = tmp_path.rglob("*.metrics/*-*.json")
+        assert '"/health"' in shared.read_text()
+        app.test_client().get("/health")
+        assert scrape(app)['convex_http_requests_total{method="GET",route="/health",status="200"}'] == 2
