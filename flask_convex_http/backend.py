@@ -253,7 +253,7 @@ class Backend:
         return run_function(self.runtime, self.functions.find(name), arguments, caller or self.caller(identity))
 
     def dry_run(self, name: str, arguments: Mapping[str, Any], *, caller: Caller | None = None) -> DryRun:
-        """Run a mutation by name, roll it back, and return what it would change.
+        """Run a mutation by name, roll it back, and return its changes.
 
         Args:
             name: The mutation's name.

@@ -161,7 +161,7 @@ class Access:
         return _decode(row)
 
     def _purge(self, write: Transaction, now: float) -> int:
-        """Delete what has expired, and return its number. There are few rows, so nobody else has to do it."""
+        """Delete expired rows, and return their number. There are few, so no worker has to."""
         rows = [row for kind in _PURPOSES for row in self._rows(write, kind) if _decode(row).expires <= now]
         for row in rows:
             write.delete(self._table, row.id)

@@ -87,7 +87,7 @@ def texts_of(fields: list[FormField], document: Document) -> tuple[dict[str, str
 
 
 def converted(table: Table[Any], values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return JSON values as the fields of a document have them, and what is wrong with the others by field."""
+    """Return JSON values as the fields of a document have them, and the errors of the others by field."""
     found: dict[str, Any] = {}
     errors: dict[str, str] = {}
     for name, value in values.items():

@@ -32,7 +32,7 @@ class FormField(msgspec.Struct, frozen=True, kw_only=True):
         name: Its name, which is that of the argument or of the document's field.
         type: Its type as source code.
         kind: How it is entered.
-        choices: What a choice has to choose from, as JSON.
+        choices: The values of a choice, as JSON.
         is_required: Whether it has no default.
         is_nullable: Whether null is a value.
         default: The default as source code.
@@ -48,7 +48,7 @@ class FormField(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def hint(self) -> str:
-        """What to write, for people."""
+        """Instructions for people."""
         parts = [_HINTS[self.kind]]
         if not self.is_required:
             parts.append(f"Empty: the default, {self.default}.")
@@ -88,7 +88,7 @@ def form_field(name: str, annotation: Any, *, is_required: bool, default: str | 
 
 
 def read_fields(fields: list[FormField], form: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the values of a form by name, and what is wrong with the other fields."""
+    """Return the values of a form by name, and the errors of the other fields."""
     values: dict[str, Any] = {}
     errors: dict[str, str] = {}
     for field in fields:

@@ -1,4 +1,4 @@
-"""What a request must prove: that a page of the dashboard sent it, and that the session's owner meant it."""
+"""The proofs that a request needs: that a page of the dashboard sent it, and that the session's owner meant it."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True):
         kind: One of `CONDITIONS`; empty for none.
         text: The value as text.
         upper: The other end of `between`, as text.
-        error: What is wrong with it.
+        error: Its error.
     """
 
     field: FormField

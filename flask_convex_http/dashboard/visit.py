@@ -30,7 +30,7 @@ _LONGEST_MESSAGE = 600
 
 
 class Message(msgspec.Struct, frozen=True):
-    """What the last action did, shown once.
+    """The outcome of the last action, shown once.
 
     Attributes:
         text: The sentence.
@@ -89,14 +89,14 @@ class Visit:
         return self.backend.ctx(identity, site=lambda: site_of(self.request), request_id=self.request_id)
 
     def operator(self) -> Caller:
-        """Return the operator as the caller of what is no function, such as an undo."""
+        """Return the operator as the caller of an operation without a function, such as an undo."""
         return self.caller(self.session.identity if self.session else None)
 
     def caller(self, identity: UserIdentity | None) -> Caller:
         """Return a caller with an identity; None for an anonymous one."""
         return self.backend.caller(identity, lambda: site_of(self.request), self.request_id)
 
-    # --- what the request says ---------------------------------------------------------------------------------------
+    # --- values of the request ---------------------------------------------------------------------------------------
 
     def text(self, name: str, default: str = "") -> str:
         """Return a value of the query string without surrounding blanks."""
@@ -201,7 +201,7 @@ class Visit:
 
         Args:
             endpoint: The endpoint of the view.
-            done: What was done.
+            done: The outcome.
             failed: Why nothing was done.
             **values: The values of its path and its query string.
         """

@@ -150,12 +150,12 @@ class Logs:
             logger.warning("The log store cannot be created: %s", error)
 
     def flush(self) -> None:
-        """Write what this process has collected."""
+        """Write the collected records of this process."""
         if self._queue is not None:
             self._queue.flush()
 
     def close(self) -> None:
-        """Write what this process has collected, and close the store."""
+        """Write the collected records of this process, and close the store."""
         if self._queue is not None and self._store is not None:
             self._queue.close()
             self._store.close()

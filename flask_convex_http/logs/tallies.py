@@ -1,4 +1,4 @@
-"""What an event adds to the counters of its minute.
+"""The increments of an event to the counters of its minute.
 
 A counter has a name and a label. Those of all processes add up, so a histogram is one counter for each of its buckets.
 """

@@ -1,4 +1,4 @@
-"""Metrics for Prometheus: counts what the deployment does, and responds to scrapes at `/_convex/metrics`.
+"""Metrics for Prometheus: counts the work of the deployment, and responds to scrapes at `/_convex/metrics`.
 
 Events of `telemetry` enter (`recorder`), scrapes enter (`serving`), and the formats of Prometheus leave (`exposition`).
 In between `meter` adds up the numbers of one process (`totals`) and of all processes (`shared_totals`). `definitions`
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def serve(app: Flask, backend: Backend, background: BackgroundWorker) -> None:
-    """Count what an app does, and respond to the scrapes of Prometheus.
+    """Count the work of an app, and respond to the scrapes of Prometheus.
 
     Args:
         app: The Flask app.

@@ -1,4 +1,4 @@
-"""The metrics that count what has happened: their names, labels and buckets.
+"""The metrics that count events: their names, labels and buckets.
 
 Names and units follow the conventions of Prometheus: base units, `_total` for counters, one unit for each metric. A
 label has few values: rules of routes and names of functions and webhooks, never a path, an id or anything else that a
@@ -15,7 +15,7 @@ class Metric(NamedTuple):
 
     Attributes:
         name: The name, with `_total` for a counter.
-        help: What it counts, in one sentence.
+        help: The counted events, in one sentence.
         labels: The names of its labels.
         buckets: The upper bounds of its buckets in order, without infinity.
     """

@@ -1,4 +1,4 @@
-"""What is so at the moment, which a scrape reads: jobs and deliveries that wait, sizes, connections.
+"""Gauges, which a scrape reads: jobs and deliveries that wait, sizes, connections.
 
 Jobs and deliveries are counted in their indexes, up to a limit. A database that does not respond leaves its gauges out,
 and everything else is there.
@@ -31,7 +31,7 @@ class Gauge(NamedTuple):
 
     Attributes:
         name: The name.
-        help: What it says, in one sentence.
+        help: Its meaning, in one sentence.
         labels: The names of its labels.
     """
 

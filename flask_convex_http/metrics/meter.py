@@ -31,7 +31,7 @@ class Meter:
 
     Args:
         folder: The folder that the processes share, or None if there is only one.
-        gauges: Returns what is so at the moment in this process, by name.
+        gauges: Returns the current values of this process, by name.
     """
 
     def __init__(self, folder: Path | None, gauges: Callable[[], dict[str, float]]) -> None:

@@ -37,7 +37,7 @@ class Member(msgspec.Struct, frozen=True):
 
     Attributes:
         totals: The metrics with their labels and values.
-        gauges: What is so at the moment in the process, by name.
+        gauges: The current values of the process, by name.
         added: The processes whose files are added, and may not be removed yet.
     """
 
@@ -79,7 +79,7 @@ class SharedTotals:
 
         Args:
             totals: The totals of this process.
-            gauges: What is so at the moment in this process.
+            gauges: The current values of this process.
 
         Returns:
             The totals, the sums of the gauges, and the number of processes that live.

@@ -34,7 +34,7 @@ def run_function(runtime: Runtime, function: Function[Any, Any], arguments: Mapp
 def try_mutation(
     runtime: Runtime, mutation: Function[Any, Any], arguments: Mapping[str, Any], caller: Caller
 ) -> DryRun:
-    """Run a mutation, roll it back, and return what it would change.
+    """Run a mutation, roll it back, and return its changes.
 
     Args:
         runtime: Runs functions.

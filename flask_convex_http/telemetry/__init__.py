@@ -1,4 +1,4 @@
-"""What happens in a deployment, told as events to logs, metrics and traces.
+"""Events of a deployment, published to logs, metrics and traces.
 
 The parts of the package publish events; nothing here knows who listens. Without a subscriber each place that would
 publish costs the test of one attribute, `telemetry.is_on`. Events have names, times and outcomes, and the exceptions

@@ -1,4 +1,4 @@
-"""Log records: what is kept of a request, a function, a job, a delivery or a log line."""
+"""Log records: the stored form of a request, a function, a job, a delivery or a log line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Level = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 LEVELS: dict[str, int] = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
 _NAMES: dict[int, Level] = {10: "DEBUG", 20: "INFO", 30: "WARNING", 40: "ERROR", 50: "CRITICAL"}
 
-#: What a counter counts, and the label of one of its values.
+#: The subject of a counter, and the label of one of its values.
 CounterKey: TypeAlias = tuple[int, str, str]
 
 
@@ -24,7 +24,7 @@ class LogRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
         number: Its number, by which readers continue. 0 until it is stored.
         time: Its time, in milliseconds since the epoch: the end of a request or function.
         level: Its level.
-        kind: What it is about; "line" is what the code has logged itself.
+        kind: Its subject; "line" for a line that the code has logged itself.
         logger: The name of the logger.
         message: One line for people.
         request_id: The id of the request that it belongs to, or None.

@@ -23,23 +23,23 @@ _current: ContextVar[Scope | None] = ContextVar("flask_convex_http.scope", defau
 
 
 class Scope(msgspec.Struct, eq=False):
-    """Something that runs, and what it is a part of.
+    """A unit of work that runs, and the one that it is a part of.
 
     Attributes:
         telemetry: The telemetry of its deployment.
-        kind: What it is.
+        kind: Its kind.
         name: The method of a request, the name of a function, the function or label of a transaction, the source of a
             delivery, or the function of a job.
         parent: The scope that it is a part of, or None.
         request_id: The id of the request that it belongs to, or None.
         started: When it started, in seconds since the epoch.
         began: The same time on the clock of `time.perf_counter`.
-        carrier: What has the context of a trace: the WSGI environment of a request, or what the scheduler of a job has
-            left; None for others, and after the scope has been left.
-        subject: What it is about: the id of a job, or the sender's id of a delivery; None for others.
+        carrier: The holder of the context of a trace: the WSGI environment of a request, or the headers that the
+            scheduler of a job has left; None for others, and after the scope has been left.
+        subject: The id of a job, or the sender's id of a delivery; None for others.
         own_function: The name of the function that it runs, or of the handler of a delivery; None for others.
         outcome: The state of a delivery that has ended and the text of its error, or None.
-        span: What the subscriber that makes traces keeps here.
+        span: The span that the subscriber for traces keeps here.
     """
 
     telemetry: Telemetry

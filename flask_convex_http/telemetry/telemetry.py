@@ -68,7 +68,7 @@ class Telemetry:
             kind: What runs.
             name: Its name; see `Scope`.
             request_id: The id of its request; None for that of the scope around it.
-            carrier: What has the context of a trace; see `Scope`.
+            carrier: The holder of the context of a trace; see `Scope`.
             subject: The id of a job, or the sender's id of a delivery.
             function: The name of the function or handler that runs.
         """

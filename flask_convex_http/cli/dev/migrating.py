@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def migrate(backend: Backend, flask: str) -> None:
-    """Migrate the database without loss, and print what was done and what was left.
+    """Migrate the database without loss, and print the steps that were done and those that were left.
 
     A database that cannot be migrated is left as it is: the app then responds with 503 and the same message.
 

@@ -1,4 +1,4 @@
-"""What the serving process does at each start: load the app, migrate its database, print where it is.
+"""The steps of the serving process at each start: load the app, migrate its database, print where it is.
 
 An app that cannot start is replaced by one that raises its error, so that the reloader goes on and browsers show it.
 """

@@ -1,4 +1,4 @@
-"""The functions: what they take and return, and a form that runs them."""
+"""The functions: their signatures, and a form that runs them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _CALLS = 10
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run returned, would change, or failed with.
+    """The outcome of a run: its result, its possible changes, or its error.
 
     Attributes:
         state: "done", "tried" for a dry run, or "failed".

@@ -1,4 +1,4 @@
-"""The commit log: what changed, who caused it, and undo with its changes first."""
+"""The commit log: changes with their causes, and undo with a preview."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def document(visit: Visit) -> Response:
 
 @page.get("/undo")
 def preview(visit: Visit) -> Response:
-    """Show what an undo of a commit, a request or a delivery would change."""
+    """Preview the undo of a commit, a request or a delivery."""
     if not visit.can_write:  # the preview waits for the writer, as the undo itself
         raise Forbidden("This session is read-only; log in with an admin key that is not")
     what = visit.text("what")
@@ -79,7 +79,7 @@ def undo(visit: Visit) -> Response:
 
 
 def causes_of(commit: Commit) -> list[tuple[str, str]]:
-    """Return what caused a commit: what it is, and its name."""
+    """Return the causes of a commit as pairs of a kind and a name."""
     causes = {
         "function": commit.function,
         "delivery": commit.delivery,

@@ -1,4 +1,4 @@
-"""Jobs and crons: what is due, what runs and what failed; cancel, retry and run now."""
+"""Due, running and failed jobs, and crons: cancel, retry and run now."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ page = Page("jobs", "Jobs and crons")
 _MOST = 100
 STATES: tuple[JobState, ...] = get_args(JobState)
 _NAMES: dict[JobState, str] = {"inProgress": "running", "success": "done"}
-#: What an operation on one job has done, by its outcome.
+#: The sentence for the outcome of an operation on one job.
 _DONE: dict[JobOutcome, str] = {
     "canceled": "is canceled.",
     "running": "runs to its end, and is not retried.",
@@ -71,7 +71,7 @@ def run(visit: Visit, job: str) -> Response:
 
 @page.post("/cron")
 def run_cron(visit: Visit) -> Response:
-    """Run the function of a cron once more, whatever its schedule says."""
+    """Run the function of a cron once more, regardless of its schedule."""
     name = visit.field("name")
     submission = visit.backend.cron_registration.submissions().get(name)
     if submission is None:

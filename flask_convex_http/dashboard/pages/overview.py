@@ -1,4 +1,4 @@
-"""The overview: what waits to be done, what the database holds, and what happened in the last hour or day."""
+"""The overview: waiting work, the size of tables, and the events of the last hour or day."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def _types(webhook: Webhook) -> list[str]:
 
 
 def _send(visit: Visit, webhook: Webhook) -> dict[str, Any]:
-    """Send one delivery, and return what was sent and the response."""
+    """Send one delivery, and return it with the response."""
     text = visit.field("data")
     data = None if not text else _object(text)
     made = make_deliveries(

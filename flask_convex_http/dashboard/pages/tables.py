@@ -218,7 +218,7 @@ def _read(visit: Visit, table: Table[Any], index: str, order: str, arguments: di
 
 
 def _given(visit: Visit, table: Table[Any], fields: list[FormField]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the values of a form as a document has them, and what is wrong with the others."""
+    """Return the values of a form as a document has them, and the errors of the others."""
     values, errors = read_fields(fields, visit.request.form)
     found, more = converted(table, values)
     return found, errors | more

@@ -80,7 +80,7 @@ def delivery(visit: Visit, delivery: str) -> Response:
 
 @page.get("/delivery/<delivery>/replay")
 def preview(visit: Visit, delivery: str) -> Response:
-    """Show what a replay would change. It runs the handler and rolls it back."""
+    """Preview a replay. It runs the handler and rolls it back."""
     if not visit.can_write:
         raise Forbidden("This session is read-only; log in with an admin key that is not")
     found = _find(visit, delivery)
