@@ -15,16 +15,23 @@ import msgspec
 
 from flask_convex_http.backend import Backend
 from flask_convex_http.dashboard.fields import FormField, form_field, write_value
+from flask_convex_http.dashboard.visit import Visit
 from flask_convex_http.database.db import DatabaseReader
 from flask_convex_http.errors import ConvexError, DocumentNotFoundError
 from flask_convex_http.functions.function import MutationFunction
 from flask_convex_http.ids import Id
 from flask_convex_http.runtime import MutationCtx
-from flask_convex_http.schema.documents import Document, Schema, Table
+from flask_convex_http.schema.documents import Document, Table
 from flask_convex_http.validation.annotations import describe
 from flask_convex_http.validation.validator import InvalidValueError
 
 INSERT, PATCH, DELETE = "_dashboard:insert", "_dashboard:patch", "_dashboard:delete"
+#: The pages of documents of the package itself, with the variable of their path.
+_OWN_PAGES = {
+    "_storage": ("files_details", "file"),
+    "_scheduled_functions": ("jobs_job", "job"),
+    "_webhooks": ("webhooks_delivery", "delivery"),
+}
 #: Characters of a value that a form shows. A longer one is changed by a function.
 LONGEST_FIELD = 64 * 1024
 _CHANGED = "The document was changed since the form was opened. Reload it, and make your change again."
@@ -103,14 +110,19 @@ def type_of(table: Table[Any], name: str) -> str:
     return describe(table.columns[name].validator.annotation)
 
 
-def referred_table(schema: Schema, value: Any) -> str | None:
-    """Return the name of the application's table that a value is an id of, or None."""
-    table = schema.likely_table_of(value)
-    return None if table is None or table.system else table.name
+def page_of(visit: Visit, value: Any) -> str | None:
+    """Return the path of the page that shows what a value is an id of, or None if it is no id of that kind."""
+    table = visit.backend.schema.likely_table_of(value)
+    if table is None:
+        return None
+    if not table.system:
+        return visit.url("tables_document", name=table.name, document_id=value)
+    endpoint, variable = _OWN_PAGES.get(table.name, ("", ""))
+    return visit.url(endpoint, **{variable: value}) if endpoint else None
 
 
-def references_in(schema: Schema, value: Any) -> list[str]:
-    """Return the ids of the application's documents within a JSON value, each once."""
+def references_in(visit: Visit, value: Any) -> list[str]:
+    """Return the ids within a JSON value that a page shows, each once."""
     found: dict[str, None] = {}
     waiting = [value]
     while waiting:
@@ -119,7 +131,7 @@ def references_in(schema: Schema, value: Any) -> list[str]:
             waiting += each.values()
         elif isinstance(each, list):
             waiting += each
-        elif referred_table(schema, each):
+        elif page_of(visit, each):
             found[each] = None
     return list(found)
 

@@ -20,6 +20,7 @@ from flask_convex_http import (
     MutationCtx,
     QueryCtx,
     Schema,
+    StoredFile,
     WebhookEvent,
     action,
     internal_mutation,
@@ -52,6 +53,7 @@ class Order(Document, table="orders", indexes={"by_customer": ["customer", "amou
     tags: list[str] = []
     due: datetime | None = None
     label: bytes = b""
+    invoice: Id[StoredFile] | None = None
 
 
 SCHEMA = Schema(Customer, Order)

@@ -53,7 +53,7 @@ def test_list_of_tables(app: Flask, visitor: Visitor) -> None:
     add(app, *[Customer(email=f"{number}@x.example", name="Ann") for number in range(3)])
     text = text_of(visitor.get("/tables"))
     assert "customers 3 3 by_email , by_name A customer of the shop." in text
-    assert "orders 0 7" in text
+    assert "orders 0 8" in text
 
 
 def test_rows_in_pages(app: Flask, visitor: Visitor) -> None:
@@ -140,8 +140,10 @@ def test_hostile_addresses(visitor: Visitor, path: str, status: int) -> None:
 def test_document(app: Flask, visitor: Visitor) -> None:
     """A document shows its fields as text, and references as links to the documents."""
     (customer,) = add(app, Customer(email=HOSTILE, name=HOSTILE, note=None))
-    (order,) = add(app, Order(customer=customer, amount=3, tags=[HOSTILE, customer], label=b"\xff\x00"))
+    file = backend_of(app).ctx().storage.store(b"x")
+    (order,) = add(app, Order(customer=customer, amount=3, tags=[HOSTILE, customer], label=b"\xff\x00", invoice=file))
     page = visitor.get(f"/tables/orders/{order}")
+    assert page.text.count(f'href="/_convex/files/file/{file}"') == 2
     assert page.text.count(f'href="/_convex/tables/customers/{customer}"') == 2
     for path in (f"/tables/orders/{order}", f"/tables/customers/{customer}", "/tables/customers", "/tables/orders"):
         response = visitor.get(path)

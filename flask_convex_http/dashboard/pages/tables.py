@@ -15,9 +15,9 @@ from flask_convex_http.dashboard.documents import (
     PATCH,
     converted,
     fields_of,
+    page_of,
     reading,
     references_in,
-    referred_table,
     texts_of,
     type_of,
     version_of,
@@ -64,7 +64,7 @@ def rows(visit: Visit, name: str) -> Response:
     return visit.render(
         "tables_rows.html",
         table=table,
-        referred_table=partial(referred_table, visit.backend.schema),
+        page_of=partial(page_of, visit),
         index=chosen,
         order=order,
         conditions=conditions,
@@ -118,12 +118,12 @@ def document(visit: Visit, name: str, document_id: str) -> Response:
     return visit.render(
         "tables_document.html",
         table=table,
-        referred_table=partial(referred_table, visit.backend.schema),
+        page_of=partial(page_of, visit),
         id=document_id,
         time=found.creation_time,
         values={field: values[field] for field in table.columns},
         types={field: type_of(table, field) for field in table.columns},
-        references=references_in(visit.backend.schema, [values[field] for field in table.columns]),
+        references=references_in(visit, [values[field] for field in table.columns]),
     )
 
 
