@@ -20,8 +20,9 @@ PROCESSES, SECONDS = 8, repetitions("FAIRNESS_SECONDS", sample=1, whole=3)
 CLIENTS, INCREMENTS = 8, 200
 
 
-#: The largest ratio of turns between two processes. SQLite's queue and chance decide who is next.
-LUCK = {"sqlite": 2, "postgres": 10}
+#: The largest ratio of turns between two processes. SQLite's queue and chance decide who is next, and on a busy machine
+#: also who has a processor; without the queue some get no turn for seconds.
+LUCK = {"sqlite": 5, "postgres": 10}
 
 
 @SAMPLED

@@ -93,7 +93,7 @@ def crew(engine: SQLiteEngine) -> Iterator[Crew]:
 
     The writes that wait together are one group, however long they take: a busy machine would divide them otherwise.
     """
-    with ThreadPoolExecutor(40) as pool, pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(40) as pool:  # whose threads end before the patch
         patch.setattr(writer, "_BATCH_SECONDS", PATIENCE)
         made = Crew(engine, pool)
         try:

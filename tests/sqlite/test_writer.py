@@ -50,7 +50,7 @@ def test_a_lone_writer_needs_nobody(engine: SQLiteEngine) -> None:
     for number in range(10):
         engine.write(adding(f"k{number}"))
     assert writers == {threading.get_ident()}
-    assert threading.enumerate() == threads
+    assert set(threading.enumerate()) <= set(threads)  # an earlier writer may end meanwhile
     assert commits(engine.path) - before == 10
 
 
