@@ -31,15 +31,26 @@ _installing = threading.Lock()
 _is_installed = False
 
 
-def collect(telemetry: Telemetry, sink: _Sink) -> None:
+def collect(telemetry: Telemetry, sink: _Sink) -> Callable[[], None]:
     """Pass the lines of a deployment to a function from now on, in the thread that logs them.
 
     Args:
         telemetry: The telemetry of the deployment.
         sink: Called with each line. It neither waits nor logs.
+
+    Returns:
+        A function that ends this.
     """
     label()
     _sinks[telemetry] = sink
+    kept = weakref.ref(telemetry)
+
+    def end() -> None:
+        known = kept()
+        if known is not None:
+            _sinks.pop(known, None)
+
+    return end
 
 
 def label() -> None:

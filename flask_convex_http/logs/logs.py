@@ -53,7 +53,7 @@ class Logs:
             telemetry.subscribe(self._on_event)
         if store is not None:
             self._queue = LogQueue(store, keep, lambda: _minute() - _MINUTES, self._notify)
-            collect(telemetry, self._queue.put)
+            self._end_lines = collect(telemetry, self._queue.put)
 
     def read(
         self,
@@ -157,6 +157,7 @@ class Logs:
     def close(self) -> None:
         """Write the collected records of this process, and close the store."""
         if self._queue is not None and self._store is not None:
+            self._end_lines()  # lines of other deployments of the process must not open the store again
             self._queue.close()
             self._store.close()
 

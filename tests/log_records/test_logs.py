@@ -142,6 +142,16 @@ def test_a_follower_waits_for_the_next_record(app: Flask) -> None:
         assert waiting.result(60)
 
 
+def test_the_store_is_no_table_of_the_application(app: Flask) -> None:
+    """Neither a check nor another migration sees the tables of the store."""
+    _post(app, "tea")
+    logs_of(app).flush()
+    backend = backend_of(app)
+    assert backend.engine.undescribed_tables() == []
+    assert backend.engine.check() == []
+    assert backend.migrate() == []
+
+
 def test_requests_of_operators_are_not_kept(tmp_path: Path) -> None:
     """A dashboard that asks again and again, and health checks, push out no records of the application."""
     with shop(tmp_path, dashboard=True, health=True) as app:

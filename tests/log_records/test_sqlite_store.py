@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from flask_convex_http.log import logger_of
 from tests.log_records.apps import logs_of, shop
 from tests.web.apps import backend_of
 
@@ -69,3 +70,17 @@ def test_a_store_that_cannot_be_written_breaks_no_request(tmp_path: Path, caplog
             assert _post(app) == 200
             logs_of(app).flush()
     assert caplog.text.count("Log records cannot be stored, and are lost") == 1
+
+
+def test_a_closed_store_is_not_opened_by_lines_of_others(tmp_path: Path) -> None:
+    """A line of the package outside of any request goes to the stores that are open, and to no closed one."""
+    with shop(tmp_path / "first", is_kept=True) as first, shop(tmp_path / "second", is_kept=True) as second:
+        logs_of(first).close()
+        path = backend_of(first).location.path
+        assert path is not None
+        for file in path.parent.glob("convex-logs.db*"):
+            file.unlink()
+        logger_of().error("something outside of every request")
+        assert [record.message for record in logs_of(second).read(text="outside of every")] != []
+        logs_of(first).flush()
+        assert not path.with_name("convex-logs.db").exists()

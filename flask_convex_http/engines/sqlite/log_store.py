@@ -115,6 +115,7 @@ class SQLiteLogStore:
             self._open.close()
         if self._remove_folder is not None:
             self._remove_folder()
+            self._open, self._ready = None, None
 
     def _file(self) -> SQLiteFile:
         if self._open is None:
