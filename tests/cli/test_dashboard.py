@@ -1,5 +1,6 @@
 """`flask convex dashboard`."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,10 @@ from tests.dashboard.visitors import Visitor, text_of
 
 
 @pytest.fixture(name="app")
-def _app(tmp_path: Path) -> Flask:
-    """Return an app with a dashboard."""
+def _app(tmp_path: Path) -> Iterator[Flask]:
+    """Yield an app with a dashboard."""
     with opened(tmp_path, is_kept=True) as app:
-        return app
+        yield app
 
 
 def run(app: Flask, *arguments: str) -> tuple[int, str, str]:
