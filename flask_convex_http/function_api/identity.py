@@ -89,12 +89,41 @@ def administrator(credential: str, admin_keys: AdminKeys) -> Client:
         ProtocolError: The key is not valid (401), or the identity is not (400).
     """
     key, separator, encoded = _DEPLOYMENT_TYPE.sub("", credential, count=1).partition(":")
+    _check_admin_key(key, admin_keys)
+    return Client(_acting_identity(encoded) if separator else None, is_admin=True)
+
+
+def acting_administrator(credential: str, attributes: dict[str, Any], admin_keys: AdminKeys) -> Client:
+    """Return the client with an admin key that acts as a user.
+
+    Args:
+        credential: The admin key.
+        attributes: The identity.
+        admin_keys: The admin keys.
+
+    Raises:
+        ProtocolError: The key is not valid (401), or the identity is not (400).
+    """
+    _check_admin_key(_DEPLOYMENT_TYPE.sub("", credential, count=1), admin_keys)
+    try:
+        return Client(identity_of(attributes), is_admin=True)
+    except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
+        raise ProtocolError(
+            400, "HeaderParseFailure", "The identity to act as has an attribute of a wrong type"
+        ) from error
+
+
+def _check_admin_key(key: str, admin_keys: AdminKeys) -> None:
+    """Check an admin key.
+
+    Raises:
+        ProtocolError: It is not valid (401).
+    """
     if not admin_keys.is_valid(key):
         raise ProtocolError(401, "BadDeployKey", "The admin key is unknown or was revoked")
-    return Client(acting_identity(encoded) if separator else None, is_admin=True)
 
 
-def acting_identity(encoded: str) -> UserIdentity:
+def _acting_identity(encoded: str) -> UserIdentity:
     """Return the identity that an administrator acts as.
 
     Raises:

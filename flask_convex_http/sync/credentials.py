@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-
-import msgspec
-
 from flask_convex_http.credentials import AdminKeys
 from flask_convex_http.function_api.failures import ProtocolError
-from flask_convex_http.function_api.identity import ANONYMOUS, Client, Identify, administrator, user
+from flask_convex_http.function_api.identity import (
+    ANONYMOUS,
+    Client,
+    Identify,
+    acting_administrator,
+    administrator,
+    user,
+)
 from flask_convex_http.sync.messages import Authenticate
 
 
@@ -32,6 +35,5 @@ def client_of_message(message: Authenticate, identify: Identify, admin_keys: Adm
     if message.token_type == "Admin":
         if message.impersonating is None:
             return administrator(value, admin_keys)
-        identity = base64.b64encode(msgspec.json.encode(message.impersonating)).decode()
-        return administrator(f"{value}:{identity}", admin_keys)
+        return acting_administrator(value, message.impersonating, admin_keys)
     raise ProtocolError(400, "InvalidTokenType", "tokenType must be User, Admin or None")
