@@ -22,6 +22,7 @@ from flask_convex_http.runtime import ActionCtx
 from flask_convex_http.scheduling import Crons
 from flask_convex_http.schema.documents import Document, Schema
 from flask_convex_http.schema.migrations import MigrationStep
+from flask_convex_http.web.changes import OPEN_CHANGES, FeedRequest
 from flask_convex_http.web.files import files
 from flask_convex_http.web.health import Health, HealthChecks
 from flask_convex_http.web.live import OPEN_STREAM, LiveQuery
@@ -135,6 +136,7 @@ class ConvexHTTP:
         app.wsgi_app = Middleware(app, background, backend.telemetry)  # type: ignore[method-assign]  # as Flask's docs have middleware added
         app.register_blueprint(files)
         app.extensions[OPEN_STREAM] = partial(_open_stream, app, backend)
+        app.extensions[OPEN_CHANGES] = partial(_open_changes, app, backend)
         if self.openapi is not None:
             from flask_convex_http.web.openapi.serving import serve
 
@@ -220,6 +222,13 @@ def _open_stream(app: Flask, backend: Backend, ctx: ActionCtx, current: Request,
     from flask_convex_http.sync.streams import open_stream
 
     return open_stream(app, backend, ctx, current, query)
+
+
+def _open_changes(app: Flask, backend: Backend, ctx: ActionCtx, current: Request, feed: FeedRequest) -> Response | None:
+    """Open a stream of `http.changes`, if the server lends its connection."""
+    from flask_convex_http.sync.change_streams import open_changes
+
+    return open_changes(app, backend, ctx, current, feed)
 
 
 def _checked_schema(schema: Any) -> Schema:

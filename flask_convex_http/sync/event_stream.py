@@ -1,13 +1,10 @@
-"""One stream of server-sent events on the event loop: the results of one live query.
-
-The client is a browser's `EventSource`, which connects again by itself. The first event is the present result.
-"""
+"""One stream of server-sent events of a live query. The first event is the present result."""
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
+from flask_convex_http.sync.server_sent_events import EventConnection
 from flask_convex_http.sync.submissions import Outcome, Submission, Update
 
 if TYPE_CHECKING:
@@ -15,11 +12,8 @@ if TYPE_CHECKING:
     from flask_convex_http.sync.service import SyncService
     from flask_convex_http.sync.streams import StreamCall
 
-#: Bytes that wait for the client until nothing new is sent to it.
-_HIGH_WATER = 256 * 1024
 
-
-class EventStream(asyncio.Protocol):
+class EventStream(EventConnection):
     """The server's end of a stream.
 
     Args:
@@ -33,62 +27,25 @@ class EventStream(asyncio.Protocol):
     def __init__(
         self, service: SyncService, head: bytes, call: StreamCall, identity: SyncIdentity, address: str
     ) -> None:
-        self._service = service
-        self._head = head
+        super().__init__(service, head, address, seconds=service.limits.stream_seconds, expiry=identity.expiry)
         self._call = call
         self._identity = identity
-        self._address = address
-        self._loop = asyncio.get_running_loop()
-        self._transport: asyncio.Transport | None = None
-        self._opened = self._last_sent = self._loop.time()
-        self._paused_since: float | None = None
         self._unsent: tuple[int, Outcome] | None = None
         self._is_submitted = False
 
-    # --- called by asyncio -------------------------------------------------------------------------------------------
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Send the head of the response, and subscribe to the query."""
-        self._transport = cast("asyncio.Transport", transport)
-        self._transport.set_write_buffer_limits(_HIGH_WATER)
-        self._transport.write(self._head)
-        self._service.loop.add(self)
+    def on_open(self) -> None:
+        """Subscribe to the query."""
         self._is_submitted = True
         self._service.submit(Submission(self, self._identity, {0: self._call}))
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Release everything."""
-        self._service.loop.release(self._address)
-        self._service.loop.discard(self)
-        if self._is_submitted:
-            self._service.submit(Submission(self, is_end=True))
-
-    def pause_writing(self) -> None:
-        """Note that the client reads too slowly."""
-        self._paused_since = self._loop.time()
-
-    def resume_writing(self) -> None:
+    def on_writable(self) -> None:
         """Send the newest result."""
-        self._paused_since = None
         self._flush()
 
-    # --- called by the event loop ------------------------------------------------------------------------------------
-
-    def tick(self, now: float) -> None:
-        """Send a sign of life, and end a stream whose client reads nothing or whose token has expired."""
-        assert self._transport is not None
-        limits, expiry = self._service.limits, self._identity.expiry
-        if self._paused_since is not None and now - self._paused_since > limits.stall_seconds:
-            self._transport.abort()
-        elif now - self._opened > limits.stream_seconds or (expiry is not None and self._service.now() > expiry):
-            self._transport.close()  # the guards of the route are asked again when the client connects again
-        elif now - self._last_sent > limits.ping_seconds and self._paused_since is None:
-            self._write(b":\n\n")
-
-    def say_goodbye(self) -> None:
-        """Close the connection. The client connects again."""
-        assert self._transport is not None
-        self._transport.close()
+    def on_close(self) -> None:
+        """Release the query."""
+        if self._is_submitted:
+            self._service.submit(Submission(self, is_end=True))
 
     def on_update(self, commit: int, update: Update) -> None:
         """Send the result of a round."""
@@ -99,15 +56,9 @@ class EventStream(asyncio.Protocol):
 
     def _flush(self) -> None:
         unsent = self._unsent
-        if unsent is not None and self._paused_since is None:
+        if unsent is not None and self.is_writable:
             self._unsent = None
-            self._write(event(*unsent))
-
-    def _write(self, data: bytes) -> None:
-        assert self._transport is not None
-        self._last_sent = self._loop.time()
-        if not self._transport.is_closing():
-            self._transport.write(data)
+            self.write(event(*unsent))
 
 
 def event(commit: int, outcome: Outcome) -> bytes:

@@ -27,6 +27,7 @@ from flask_convex_http.sync.positions import ChangeReader
 from flask_convex_http.sync.submissions import Call, Ran, Round, Submission
 
 if TYPE_CHECKING:
+    from flask_convex_http.sync.change_follower import ChangeFollower
     from flask_convex_http.sync.session import Session
     from flask_convex_http.sync.websocket import WebSocket
 
@@ -65,6 +66,7 @@ class SyncService:
         self.runners: dict[type, RunQuery] = {}
         self._backend = backend
         self._context = context
+        self._follower: ChangeFollower | None = None
         self._execution: Execution
         self._identify: Identify
         self.loop = EventLoop(
@@ -130,6 +132,16 @@ class SyncService:
         """Return the time in seconds since the epoch."""
         return self._backend.clock() / 1000
 
+    def follower(self) -> ChangeFollower:
+        """Return what reads commits for the clients of the process. Called on the loop."""
+        if self._follower is None:
+            from flask_convex_http.sync.change_follower import ChangeFollower
+
+            backend = self._backend
+            self._follower = ChangeFollower(backend.engine, backend.history.feed, self.loop.call)
+            self._follower.start()
+        return self._follower
+
     # --- functions ---------------------------------------------------------------------------------------------------
 
     def run_mutation(
@@ -176,6 +188,7 @@ class SyncService:
     # --- start and stop ----------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
+        self._follower = None  # one that a fork has left behind has no thread
         self._mutations = ThreadPoolExecutor(_MUTATION_THREADS, "convex-live-mutation")
         self._actions = ThreadPoolExecutor(_ACTION_THREADS, "convex-live-action")
         self.queries = LiveQueries(self._backend.engine, self._changes(), self._run_query, self._context, self._deliver)
@@ -196,6 +209,8 @@ class SyncService:
     def _stop(self) -> None:
         assert self.queries is not None
         self.queries.stop()
+        if self._follower is not None:
+            self._follower.stop()
         self._mutations.shutdown(wait=False)
         self._actions.shutdown(wait=False)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -17,18 +16,18 @@ from flask_convex_http.log import logger_of
 from flask_convex_http.runtime import ActionCtx
 from flask_convex_http.sync.event_stream import EventStream, event
 from flask_convex_http.sync.execution import SyncIdentity, WatchedAuth
-from flask_convex_http.sync.handover import Environ, can_hand_over, take_socket
+from flask_convex_http.sync.handover import can_hand_over
 from flask_convex_http.sync.read_sets import RecordingSnapshot
-from flask_convex_http.sync.service import SyncService, service_of
+from flask_convex_http.sync.server_sent_events import MEDIA_TYPE, EventResponse, with_stream_headers
+from flask_convex_http.sync.service import service_of
 from flask_convex_http.sync.submissions import Call, Outcome, Ran
 from flask_convex_http.web.live import LiveQuery
-from flask_convex_http.web.request_ids import HEADER, request_id
+from flask_convex_http.web.request_ids import request_id
 from flask_convex_http.web.responses import error_response, json_response
 from flask_convex_http.web.state import site_of
 
 logger = logger_of("live")
 
-_TYPE = "text/event-stream; charset=utf-8"
 #: Milliseconds until a client connects again, where its connection cannot stay.
 _RETRY_MS = 3000
 
@@ -100,20 +99,18 @@ def open_stream(app: Flask, backend: Backend, ctx: ActionCtx, current: Request, 
         with backend.engine.snapshot() as snapshot:
             outcome = StreamRunner(backend).run(snapshot, call, identity, None).outcome
         body = b"retry: %d\n%b" % (_RETRY_MS, event(0, outcome))
-        return _with_headers(app.response_class(body, content_type=_TYPE))
+        return with_stream_headers(app.response_class(body, content_type=MEDIA_TYPE))
     service = service_of(app, backend)
     service.runners.setdefault(StreamCall, StreamRunner(backend).run)
     address = current.remote_addr or ""
     if not service.loop.reserve(address):
         response = error_response("There are too many connections; try again later", 503, {"Retry-After": "5"})
         return response
-    return _with_headers(_Stream(service, call, identity, address, request_id(current)))
 
+    def make(head: bytes) -> EventStream:
+        return EventStream(service, head, call, identity, address)
 
-def _with_headers(response: Response) -> Response:
-    response.headers["Cache-Control"] = "no-cache"
-    response.headers["X-Accel-Buffering"] = "no"  # for nginx, which would wait for more
-    return response
+    return with_stream_headers(EventResponse(service, make, address, request_id(current)))
 
 
 def _failed(call: Call, error: Exception) -> Outcome:
@@ -126,47 +123,3 @@ def _failed(call: Call, error: Exception) -> Outcome:
         logger.error("The live query %r failed [%s]", call.path, identity, exc_info=error)
         data = b'{"error":"Internal server error"}'
     return Outcome(error_data=data, digest=(data,))
-
-
-class _Stream(Response):
-    """The response of a request whose connection leaves the server, which sends nothing.
-
-    Args:
-        service: Runs the query.
-        call: The query.
-        identity: The identity of the client.
-        address: The address of the client, whose place is reserved.
-        request_id: The id of the request.
-    """
-
-    def __init__(
-        self, service: SyncService, call: StreamCall, identity: SyncIdentity, address: str, request_id: str
-    ) -> None:
-        super().__init__(content_type=_TYPE)
-        self._service = service
-        self._call = call
-        self._identity = identity
-        self._address = address
-        self._request_id = request_id
-
-    def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
-        """Take the connection over, and end the request by the exception that its server expects."""
-        try:
-            taken, end = take_socket(environ)
-        except OSError:
-            self._service.loop.release(self._address)
-            logger.exception("The connection of a client could not be taken over")
-            return Response(status=503)(environ, start_response)
-        head = self._head(environ)
-        self._service.loop.adopt(
-            taken, lambda: EventStream(self._service, head, self._call, self._identity, self._address)
-        )
-        raise end
-
-    def _head(self, environ: Environ) -> bytes:
-        headers = self.get_wsgi_headers(environ)
-        headers.remove("Content-Length")
-        headers["Connection"] = "close"
-        headers[HEADER] = self._request_id
-        lines = ["HTTP/1.1 200 OK", *(f"{name}: {value}" for name, value in headers)]
-        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")

@@ -18,6 +18,8 @@ R = TypeVar("R")
 
 #: The function of an app that opens a stream, in its extensions.
 OPEN_STREAM = "convex_http_open_stream"
+#: The media type of a stream. In the annotation of a handler's response it marks one for the OpenAPI document.
+EVENTS = "text/event-stream"
 
 
 class LiveQuery(Generic[R]):
@@ -75,7 +77,8 @@ def handler_of(function: Any) -> Callable[[ActionCtx, Request], Any]:
     if isinstance(function, QueryFunction):
         _check_needs(function)
 
-    def live(ctx: ActionCtx, request: Request) -> Any:
+    def live(ctx: ActionCtx, request: Request) -> LiveQuery[Any]:
+        """Stream the results of a query."""
         return LiveQuery(function)
 
     return live

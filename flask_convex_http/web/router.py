@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, Concatenate, TypeVar, Unpack, overload
+from typing import Annotated, Any, Concatenate, TypeVar, Unpack, overload
 
 from flask import Blueprint, Flask, Request, Response
 
@@ -35,7 +35,7 @@ from flask_convex_http.web.idempotent import (
     OneMutation,
 )
 from flask_convex_http.web.limits import Limits
-from flask_convex_http.web.live import handler_of, streaming
+from flask_convex_http.web.live import EVENTS, handler_of, streaming
 from flask_convex_http.web.matching import CORS, prepare, rule_of
 from flask_convex_http.web.operations import Operation
 from flask_convex_http.web.rate_limit_headers import LIMIT_HEADERS
@@ -293,8 +293,8 @@ class HttpRouter(Blueprint):
         *,
         guard: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None,
         tables: Sequence[type[Document]] | None = None,
-        seconds: float = 30.0,
-        max_clients: int = 4,
+        seconds: float | None = None,
+        max_clients: int | None = None,
         cors: CorsOption = None,
         endpoint: str = "changes",
     ) -> None:
@@ -308,8 +308,10 @@ class HttpRouter(Blueprint):
             guard: Decides which clients may connect, as a decorator of handlers. The default is
                 `require_api_key(scopes=["changes"])`.
             tables: The classes of the documents; other changes are left out. None for all.
-            seconds: Seconds after which a response ends and the client reconnects, since it takes a thread.
-            max_clients: The largest number of clients of a process; the response to another one is 503.
+            seconds: Seconds after which a response ends and the client reconnects. By default 15 minutes, or 30 seconds
+                where a response takes a thread: on a server that does not lend its connections, such as granian.
+            max_clients: The largest number of clients of a process; the response to another one is 503. By default as
+                many as CONVEX_LIVE_CONNECTIONS says, or 4 where a response takes a thread.
             cors: The CORS policy, as for `route`.
             endpoint: The name of the endpoint.
 
@@ -318,7 +320,7 @@ class HttpRouter(Blueprint):
         """
         streams = ChangeStreams(tables, seconds, max_clients)
 
-        def changes(ctx: ActionCtx, request: Request) -> Response:
+        def changes(ctx: ActionCtx, request: Request) -> Annotated[Response, EVENTS]:
             """Send the commits of the app as server-sent events."""
             return streams.respond(ctx, request)
 
