@@ -12,6 +12,7 @@ from werkzeug.wrappers import Response
 
 from flask_convex_http.validation.annotations import MAPPINGS, UNIONS, NoneType, split_annotated
 from flask_convex_http.web.idempotent import REPLAYED
+from flask_convex_http.web.live import EVENTS, LiveQuery
 from flask_convex_http.web.openapi.schemas import JsonSchema, Schemas
 from flask_convex_http.web.operations import Operation
 from flask_convex_http.web.responses import WITHOUT_CONTENT
@@ -100,6 +101,8 @@ class Responses:
         """Return the response of a handler that succeeds, and whether it may make any other."""
         values, is_text, is_open = _split(operation.returns)
         content: dict[str, Any] = {}
+        if any(_is_stream(member) for member in _members(operation.returns)):
+            content[EVENTS] = {"schema": _TEXT}
         if values:
             schemas = [self._schemas.returned(value) for value in values]
             content[_JSON] = {"schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas}}
@@ -164,7 +167,7 @@ def _split(annotation: Any) -> tuple[list[Any], bool, bool]:
             is_text = True
         elif _is_json(base):
             values.append(member)
-        else:
+        elif not _is_stream(member):
             is_open = True
     return values, is_text, is_open
 
@@ -176,6 +179,12 @@ def _members(annotation: Any) -> Iterator[Any]:
         return
     for member in get_args(base):
         yield from _members(member)
+
+
+def _is_stream(annotation: Any) -> bool:
+    """Return whether a handler's result is a stream of server-sent events."""
+    base, metadata = split_annotated(annotation)
+    return EVENTS in metadata or (get_origin(base) or base) is LiveQuery
 
 
 def _is_json(base: Any) -> bool:

@@ -13,12 +13,15 @@ from flask_convex_http import (
     ActionCtx,
     HttpRouter,
     Id,
+    LiveQuery,
     MutationCtx,
     Page,
+    QueryCtx,
     RegistrationError,
     Stripe,
     WebhookEvent,
     json_errors,
+    query,
     rate_limit,
     require_api_key,
     require_bearer,
@@ -369,3 +372,26 @@ def test_methods(tmp_path: Path) -> None:
         "get": "both_get",
         "delete": "both_delete",
     }
+
+
+def test_streams_of_events(tmp_path: Path) -> None:
+    """A route of `http.live` or `http.changes` has a stream of events as its response."""
+
+    @query
+    def newest(ctx: QueryCtx) -> list[Lamp]:
+        """Return nothing."""
+        return []
+
+    def handler(ctx: ActionCtx, request: Request) -> LiveQuery[list[Lamp]]:
+        """Stream lamps."""
+        return LiveQuery(newest)
+
+    router = HttpRouter("shop", __name__)
+    router.live("/lamps", newest)
+    router.live("/more")(handler)
+    router.changes("/changes")
+    paths = document_of(tmp_path, router, functions=[newest])["paths"]
+    for path in ("/lamps", "/more", "/changes"):
+        assert paths[path]["get"]["responses"]["200"]["content"] == {
+            "text/event-stream": {"schema": {"type": "string"}}
+        }
