@@ -55,7 +55,15 @@ function useLink() {
   form.requestSubmit();
 }
 
+// On a phone the navigation scrolls sideways.
+function showCurrentPage() {
+  const link = document.querySelector("nav a[aria-current]");
+  const list = link?.closest("ul");
+  if (list) list.scrollLeft = link.offsetLeft - (list.clientWidth - link.offsetWidth) / 2;
+}
+
 showTimes(document);
+showCurrentPage();
 document.addEventListener("htmx:after:swap", () => showTimes(document));
 document.addEventListener("click", openDialogs);
 document.addEventListener("click", copyField);
