@@ -18,17 +18,15 @@ Rules of this folder:
 
 from __future__ import annotations
 
-import copy
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar
 
 from flask_convex_http.errors import (
     MissingSecretError,
-    RegistrationError,
     VerificationError,
     VerificationUnavailableError,
 )
@@ -41,25 +39,19 @@ from flask_convex_http.webhooks.events import (
     HandshakeReply,
     SignedRequest,
     WebhookEvent,
+    check_texts,
 )
 from flask_convex_http.webhooks.headers import ELEMENT, METHOD, URL, lower_case
 from flask_convex_http.webhooks.keys import Keys
 from flask_convex_http.webhooks.profiles import Profile
-from flask_convex_http.webhooks.secret_mistakes import SecretForm, visible_mistake
+from flask_convex_http.webhooks.provider_secrets import ProviderSecrets
 from flask_convex_http.webhooks.secrets import (
-    LabelledSecret,
     Secrets,
-    available,
-    checked_secrets,
-    current_values,
-    known_at,
-    set_secrets,
 )
-from flask_convex_http.webhooks.tenant_secrets import TenantSecrets
 from flask_convex_http.webhooks.tolerance import DEFAULT_TOLERANCE, Tolerance
 
 
-class Provider(ABC):
+class Provider(ProviderSecrets, ABC):
     """A sender of webhooks: verifies deliveries and reads their events. Derive from it for a sender of your own.
 
     A subclass has a `name`, a `profile`, the headers that a delivery must have, and two methods: `matches` checks a
@@ -76,16 +68,8 @@ class Provider(ABC):
         RegistrationError: The secret or a tolerance is invalid.
     """
 
-    #: The name in `WebhookEvent.provider`.
-    name: ClassVar[str]
     #: How the sender behaves. A generic provider sets it for each instance.
     profile: Profile
-    #: Whether the sender issues its secrets. Otherwise people choose them.
-    issues_secrets: ClassVar[bool] = True
-    #: The form of the secrets, as far as the sender documents it. None if any text may be one.
-    secret_form: ClassVar[SecretForm | None] = None
-    #: Whether deliveries are verified with secrets. False for a sender whose public keys are fetched.
-    has_secrets: ClassVar[bool] = True
     #: Where `object_of` finds the object in the payload, for messages and descriptions; empty for the payload itself.
     object_field: ClassVar[str] = "data"
     #: The headers that a delivery must have, each with the headers that may replace it.
@@ -94,8 +78,6 @@ class Provider(ABC):
     handshake_methods: Sequence[str] = ()
     #: Lower-case names of what contains the secret itself: headers, or `:url`. It is neither stored nor in an event.
     credential_headers: frozenset[str] = frozenset()
-    #: The values of the secrets when they were last read, and their keys.
-    _keys: tuple[tuple[str, ...], Keys] | None = None
 
     def __init__(
         self,
@@ -104,8 +86,7 @@ class Provider(ABC):
         tolerance: timedelta = DEFAULT_TOLERANCE,
         future_tolerance: timedelta | None = None,
     ) -> None:
-        is_keyless = secret is None and not self.has_secrets
-        self._secrets = () if is_keyless else checked_secrets(cast(Secrets, secret))
+        super().__init__(secret)
         self._tolerance = Tolerance.of(tolerance, future_tolerance)
 
     def verify(
@@ -219,66 +200,6 @@ class Provider(ABC):
         """
         return self._event(Delivery(lower_case(headers), body, float(received_at)), secret_label)
 
-    def require_secret(self) -> None:
-        """Check that a secret is available, before a delivery is read.
-
-        Raises:
-            MissingSecretError: No secret is available. The message has the names of the variables.
-        """
-        if self._secrets and (self._keys is None or self._keys[0] != current_values(self._secrets)):
-            available(self._secrets)
-
-    def check_secrets(self, *, start: bool) -> None:
-        """Check that each secret can be one of this sender.
-
-        Args:
-            start: Whether the application starts. Otherwise only plain strings are checked.
-
-        Raises:
-            RegistrationError: One has another form than the sender documents, so no delivery would verify.
-        """
-        for secret in known_at(self._secrets, start=start):
-            problem = self.wrong_form(secret.value)
-            if problem:
-                raise RegistrationError(f"{secret.label} of {type(self).__name__}(...) {problem}")
-
-    def available_secrets(self) -> list[LabelledSecret]:
-        """Return the secrets that are set now, in the given order. A provider without secrets has none.
-
-        Raises:
-            MissingSecretError: No secret is set.
-        """
-        return available(self._secrets) if self._secrets else []
-
-    @property
-    def tenants(self) -> TenantSecrets | None:
-        """The secrets of tenants, if the provider was created with `per_tenant(...)`."""
-        first = self._secrets[0] if self._secrets else None
-        return first if isinstance(first, TenantSecrets) else None
-
-    def with_secrets(self, secrets: Secrets) -> Self:
-        """Return a provider like this one with other secrets.
-
-        Raises:
-            RegistrationError: A secret is invalid.
-        """
-        other = copy.copy(self)
-        other._secrets = checked_secrets(secrets)
-        other._keys = None
-        return other
-
-    def current_keys(self) -> Keys:
-        """Return the keys of the secrets as they are set now, for a handshake that is signed with one.
-
-        Raises:
-            MissingSecretError: No secret is set.
-        """
-        values = current_values(self._secrets)
-        if self._keys is None or self._keys[0] != values:
-            secrets = set_secrets(self._secrets, values) if self._secrets else [LabelledSecret(self.name, "")]
-            self._keys = values, Keys.of(secrets, self.key, self.mistake)
-        return self._keys[1]
-
     def split(self, event: WebhookEvent) -> Sequence[WebhookEvent]:
         """Return the events of a verified delivery: itself, or one for each element if its body is a batch.
 
@@ -324,42 +245,6 @@ class Provider(ABC):
     def timestamp(self, delivery: Delivery) -> float | None:
         """Return the signed timestamp in seconds since the epoch, or None if the provider does not sign one."""
         return None
-
-    def key(self, secret: str) -> bytes:
-        """Return the key that a secret stands for.
-
-        Args:
-            secret: The secret's value.
-
-        Raises:
-            ValueError: The secret is malformed.
-            MissingSecretError: A package that this kind of secret needs is not installed.
-        """
-        return secret.encode()
-
-    def mistake(self, secret: str) -> str:
-        """Return the mistake that a secret shows by itself, as a clause that follows its name, or an empty text.
-
-        It is asked only if no signature matches.
-        """
-        shown = visible_mistake(secret, is_issued=self.issues_secrets)
-        return shown or (self.secret_form.problem(secret) if self.secret_form else "")
-
-    def wrong_form(self, secret: str) -> str:
-        """Return why a secret can verify nothing, as a clause that follows its name, or an empty text.
-
-        An application with such a secret does not start, so only what is certain counts: a form that the sender does
-        not use, or a text that `key` takes for no secret.
-        """
-        try:
-            self.key(secret)
-        except ValueError:
-            return self.mistake(secret) or "is not a signing secret of this sender"
-        except MissingSecretError:
-            return ""
-        problem = self.secret_form.problem(secret) if self.secret_form else ""
-        shown = visible_mistake(secret, is_issued=self.issues_secrets) if problem else ""
-        return f"{problem}: it {shown}" if shown else problem
 
     @abstractmethod
     def matches(self, delivery: Delivery, key: bytes) -> bool:
@@ -409,6 +294,12 @@ class Provider(ABC):
         may send one, so compare a token that it carries in constant time.
         """
         return "" if delivery.method == "POST" and self.is_probe(delivery.body) else None
+
+    @cached_property
+    def greets(self) -> bool:
+        """Whether a POST whose signature does not verify may be a request that verifies the URL."""
+        kind = type(self)
+        return kind.unsigned_handshake is not Provider.unsigned_handshake or kind.is_probe is not Provider.is_probe
 
     def is_probe(self, body: bytes) -> bool:
         """Return whether a body without a valid signature only checks the URL. The response is 200, and nothing runs.
@@ -491,7 +382,7 @@ class Provider(ABC):
             raise
         except Exception as error:
             raise VerificationError("malformed", "Webhook is malformed") from error
-        _check_texts(content)
+        check_texts(content)
         return WebhookEvent(
             id=content.id,
             type=content.type,
@@ -511,16 +402,3 @@ class Provider(ABC):
         if URL in kept:
             headers |= {METHOD: delivery.method, URL: delivery.url}
         return headers
-
-
-def _check_texts(content: Content) -> None:
-    """Check the id and the type of an event. Deliveries with an empty id would be duplicates of each other.
-
-    Raises:
-        VerificationError: The provider has read something else than texts from a body.
-    """
-    for name, value in (("id", content.id), ("type", content.type)):
-        if not isinstance(value, str):
-            raise VerificationError("malformed", f"Webhook {name} must be a text, not {type(value).__name__}")
-    if not content.id:
-        raise VerificationError("malformed", "Webhook id is empty")

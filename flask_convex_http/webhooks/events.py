@@ -131,6 +131,19 @@ class Content:
     payload: Any
 
 
+def check_texts(content: Content) -> None:
+    """Check the id and the type of an event. Deliveries with an empty id would be duplicates of each other.
+
+    Raises:
+        VerificationError: The provider has read something else than texts from a body.
+    """
+    for name, value in (("id", content.id), ("type", content.type)):
+        if not isinstance(value, str):
+            raise VerificationError("malformed", f"Webhook {name} must be a text, not {type(value).__name__}")
+    if not content.id:
+        raise VerificationError("malformed", "Webhook id is empty")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handshake:
     """The response to a sender that verifies a URL, where a text or a JSON object alone does not suffice.
