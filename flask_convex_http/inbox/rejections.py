@@ -119,7 +119,9 @@ class Rejections:
             return 0
         with self._lock:
             now = self._timer()
-            allowance = self._allowances.setdefault(source, _Allowance(now))
+            allowance = self._allowances.get(source)
+            if allowance is None:
+                allowance = self._allowances[source] = _Allowance(now)
             if allowance.take(now):
                 return self._unwritten.pop((source, reason), 0)
             self._unwritten[source, reason] += 1

@@ -9,6 +9,7 @@ import dataclasses
 import logging
 from collections.abc import Mapping
 from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 import msgspec
 from flask import Flask, Response, current_app, request
@@ -45,6 +46,8 @@ _LONGEST_TEXT = 2000
 #: Statuses of responses that have no body.
 WITHOUT_CONTENT = (204, 205, 304)
 HeaderValues = Mapping[str, str]
+#: Whether an app handles a class of errors itself, by the endpoint.
+_handled: WeakKeyDictionary[Flask, dict[tuple[str | None, type[Exception]], bool]] = WeakKeyDictionary()
 
 
 def _encode_other(value: object) -> Any:
@@ -181,8 +184,19 @@ def has_own_handler(error: ConvexHTTPError) -> bool:
     """Return whether the application has an error handler for an error that a client can act on.
 
     Without one, a view may return `public_error(error)`. To raise the error costs a fifth of a whole rejected request.
+    Flask takes no handler after the first request, so each endpoint is looked at once for each class of errors.
     """
-    spec = current_app.error_handler_spec
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # of the proxy
+    known = _handled.setdefault(app, {})
+    key = request.endpoint, type(error)
+    has_one = known.get(key)
+    if has_one is None:
+        has_one = known[key] = _finds_handler(app, error)
+    return has_one
+
+
+def _finds_handler(app: Flask, error: ConvexHTTPError) -> bool:
+    spec = app.error_handler_spec
     names: list[str | None] = [*request.blueprints, None]
     if spec[names[0]][None].get(Exception) is not handle_error:  # replaced on the router itself
         return True

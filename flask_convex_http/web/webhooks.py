@@ -255,7 +255,8 @@ def _rejected(backend: Backend, webhook: Webhook, request: Request, body: bytes,
     Raises:
         VerificationError: The application has an error handler for it.
     """
-    reply = _unsigned_handshake(backend, webhook, request, body) if request.method == "POST" else None
+    may_greet = webhook.provider.greets and request.method == "POST"
+    reply = _unsigned_handshake(backend, webhook, request, body) if may_greet else None
     if reply is not None:
         return handshake_response(current_app, reply)
     _record(backend, webhook, request, body, error)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence, Set
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from flask_convex_http.errors import MissingSecretError, RegistrationError
 from flask_convex_http.identities.fetch import FetchError, fetch, url_problem
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
 Digest = Literal["sha1", "sha256"]
+#: Chains that are remembered. A sender has one or two at a time.
+_MOST_CHAINS = 16
 
 
 def fetch_certificate(url: str) -> Certificate:
@@ -81,30 +83,70 @@ def load_certificate(content: bytes) -> bytes:
     return der
 
 
-def verified_leaf(chain: Sequence[bytes], roots: Set[bytes], marks: tuple[str, str], now: float) -> Certificate | None:
-    """Return the first certificate of a chain that a delivery carries, or None if no trusted root vouches for it.
+class CertificateChains:
+    """The chains of certificates that deliveries carry: the signer's, its issuer's, and a root.
+
+    The signatures of a chain that is trusted are verified once. To verify them again for each delivery, or for each
+    forgery with a genuine chain, takes ten times as long as the signature of a delivery. Thread-safe.
 
     Args:
-        chain: Three certificates as DER: the signer's, its issuer's, and the root.
         roots: The SHA-256 digests of the trusted roots.
         marks: The extensions that the signer's certificate and its issuer's must have, as dotted numbers.
-        now: When all of them must be valid, in milliseconds since the epoch.
-
-    Raises:
-        ValueError: The chain is malformed.
-        MissingSecretError: The cryptography package is not installed.
     """
-    if len(chain) != 3 or hashlib.sha256(chain[2]).digest() not in roots:  # before anything is parsed
-        return None
-    x509 = require_x509()
-    leaf, issuer, root = (x509.load_der_x509_certificate(der) for der in chain)
-    moment = datetime.fromtimestamp(now / 1000, UTC)
-    if not all(is_valid(certificate, moment) for certificate in (leaf, issuer, root)):
-        return None
-    if not (_has(leaf, marks[0]) and _has(issuer, marks[1]) and _is_authority(issuer)):
-        return None
-    certified: Certificate | None = leaf if _has_issued(issuer, leaf) and _has_issued(root, issuer) else None
-    return certified
+
+    def __init__(self, roots: Set[bytes], marks: tuple[str, str]) -> None:
+        self._roots, self._marks = roots, marks
+        self._trusted: dict[tuple[bytes, ...], _Chain] = {}
+
+    def signer_key(self, chain: Sequence[bytes], now: float) -> Any:
+        """Return the public key of the signer, or None if no trusted root vouches for it now.
+
+        Args:
+            chain: The three certificates as DER.
+            now: When all of them must be valid, in milliseconds since the epoch.
+
+        Raises:
+            ValueError: The chain is malformed.
+            MissingSecretError: The cryptography package is not installed.
+        """
+        name = tuple(hashlib.sha256(der).digest() for der in chain)
+        if len(name) != 3 or name[2] not in self._roots:  # before anything is parsed
+            return None
+        found = self._trusted.get(name) or self._verified(chain, name)
+        return found.key if found and found.start <= now / 1000 <= found.end else None
+
+    def _verified(self, chain: Sequence[bytes], name: tuple[bytes, ...]) -> _Chain | None:
+        """Return and remember a chain if each certificate was issued by the next one, at any time."""
+        x509 = require_x509()
+        leaf, issuer, root = (x509.load_der_x509_certificate(der) for der in chain)
+        if not (_has(leaf, self._marks[0]) and _has(issuer, self._marks[1]) and _is_authority(issuer)):
+            return None
+        if not (_has_issued(issuer, leaf) and _has_issued(root, issuer)):
+            return None
+        if len(self._trusted) >= _MOST_CHAINS:
+            self._trusted.clear()
+        trusted = self._trusted[name] = _Chain.of((leaf, issuer, root))
+        return trusted
+
+
+class _Chain(NamedTuple):
+    """A chain whose certificates were issued by a trusted root.
+
+    Attributes:
+        key: The public key of the signer.
+        start: When all certificates have become valid, in seconds since the epoch.
+        end: Until when all of them are valid.
+    """
+
+    key: Any
+    start: float
+    end: float
+
+    @classmethod
+    def of(cls, certificates: Sequence[Certificate]) -> _Chain:
+        starts = [certificate.not_valid_before_utc.timestamp() for certificate in certificates]
+        ends = [certificate.not_valid_after_utc.timestamp() for certificate in certificates]
+        return cls(certificates[0].public_key(), max(starts), min(ends))
 
 
 def _has(certificate: Certificate, extension: str) -> bool:

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 from flask_convex_http.errors import (
     AuthenticationError,
     AuthProviderError,
-    MissingSecretError,
     RegistrationError,
     VerificationError,
     VerificationUnavailableError,
@@ -29,6 +28,7 @@ from flask_convex_http.errors import (
 from flask_convex_http.identities.fetch import fetch_json, url_problem
 from flask_convex_http.webhooks.configured import ConfiguredProvider, EventOptions, check_places
 from flask_convex_http.webhooks.events import Delivery
+from flask_convex_http.webhooks.jws import Jws, require_pyjwt
 
 if TYPE_CHECKING:
     from flask_convex_http.identities.key_cache import KeyCache
@@ -115,31 +115,45 @@ class JwtSignature(ConfiguredProvider):
 
     def _verified(self, token: str, now: float) -> dict[str, Any] | None:
         """Return the claims of a token, or None if it is not valid."""
-        jwt = require_pyjwt()
-        header = jwt.get_unverified_header(token)
+        jws = Jws.of(token)
+        header = jws.header
         if header.get("alg") != self._algorithm or not isinstance(header.get("kid"), str) or "crit" in header:
             return None
         # Before the network: an old token, or one for another receiver, is not worth a fetch.
-        self._decoded(token, None, now)
+        self._check(jws.claims, now)
         try:
             key, _ = self._cache.find(header["kid"], self._algorithm)
         except AuthenticationError:
             return None
         except AuthProviderError as error:
             raise VerificationUnavailableError(str(error)) from error
-        return self._decoded(token, key, now)
+        return self._decoded(token, key, now) if jws.is_signed(self._algorithm, key) else None
 
-    def _decoded(self, token: str, key: Any, now: float) -> dict[str, Any] | None:
-        """Return the claims of a token that is for this receiver and has not expired. Without a key anyone wrote it.
+    def _check(self, claims: Mapping[str, Any], now: float) -> None:
+        """Check claims that anyone may have written.
 
         Raises:
-            VerificationError: It has expired.
+            VerificationError: They are for another receiver, or have expired.
+        """
+        audience, expires = claims.get("aud"), claims.get("exp")
+        if isinstance(expires, bool) or not isinstance(expires, int | float):
+            raise VerificationError("malformed", "Webhook token has no exp")
+        audiences = audience if isinstance(audience, list) else [audience]
+        if claims.get("iss") != self._issuer or self._audience not in audiences:
+            raise VerificationError("no-match", "Webhook token is not for this receiver")
+        if not now - expires * 1000 <= self._tolerance.past:
+            raise VerificationError("too-old", "Webhook token has expired")
+
+    def _decoded(self, token: str, key: Any, now: float) -> dict[str, Any]:
+        """Return the claims of a token as PyJWT verifies them.
+
+        Raises:
+            VerificationError: They are for another receiver, or have expired.
         """
         jwt = require_pyjwt()
         checks: dict[str, Any] = {
-            "verify_signature": key is not None,
             **{f"verify_{name}": False for name in ("exp", "nbf", "iat")},
-            **{f"verify_{name}": True for name in ("aud", "iss")},
+            **{f"verify_{name}": True for name in ("signature", "aud", "iss")},
             "require": ["exp", "aud", "iss"],
         }
         try:
@@ -153,8 +167,7 @@ class JwtSignature(ConfiguredProvider):
             )
         except (jwt.InvalidAudienceError, jwt.InvalidIssuerError, jwt.InvalidSignatureError) as error:
             raise VerificationError("no-match", "Webhook token is not for this receiver or not valid") from error
-        if not now - float(claims["exp"]) * 1000 <= self._tolerance.past:
-            raise VerificationError("too-old", "Webhook token has expired")
+        self._check(claims, now)
         return claims
 
     @functools.cached_property
@@ -173,20 +186,3 @@ def checked_token(token: str) -> str:
     if len(token) > _LONGEST_TOKEN or not token.isascii():
         raise VerificationError("malformed", "Webhook token is malformed")
     return token
-
-
-def require_pyjwt() -> Any:
-    """Return the package PyJWT.
-
-    Raises:
-        MissingSecretError: It or the cryptography package is not installed.
-    """
-    try:
-        import cryptography  # noqa: F401
-        import jwt
-    except ImportError as error:
-        raise MissingSecretError(
-            "Webhooks with a JWT need PyJWT and cryptography: pip install 'pyjwt>=2.10' 'cryptography>=42'",
-            client_message="The webhook needs a package that is not installed",
-        ) from error
-    return jwt

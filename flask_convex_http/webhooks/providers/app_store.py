@@ -14,8 +14,6 @@ tells duplicates.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -23,10 +21,10 @@ from typing import Any, Literal
 
 from flask_convex_http.errors import RegistrationError, VerificationError
 from flask_convex_http.webhooks.base import Provider
-from flask_convex_http.webhooks.certificates import load_certificate, verified_leaf
+from flask_convex_http.webhooks.certificates import CertificateChains, load_certificate
 from flask_convex_http.webhooks.encodings import decode_base64
 from flask_convex_http.webhooks.events import Content, Delivery
-from flask_convex_http.webhooks.jwt_signature import require_pyjwt
+from flask_convex_http.webhooks.jws import Jws
 from flask_convex_http.webhooks.parsing import parse_object, text_field
 from flask_convex_http.webhooks.profiles import Profile
 
@@ -96,29 +94,28 @@ class AppStore(Provider):
                 "under App Information"
             )
         self._bundle_id, self._app_apple_id, self._environment = bundle_id, app_apple_id, environment
-        self._roots = _digests(root_certificates) | {_APPLE_ROOT}
+        self._chains = CertificateChains(_digests(root_certificates) | {_APPLE_ROOT}, (_LEAF_MARK, _ISSUER_MARK))
 
     def matches(self, delivery: Delivery, key: bytes) -> bool:
         """Verify the chain of certificates and the JWS, and compare the app."""
-        token = _token(delivery)
-        header = require_pyjwt().get_unverified_header(token)
-        if header.get("alg") != _ALGORITHM or "crit" in header:
+        jws = Jws.of(_token(delivery))
+        if jws.header.get("alg") != _ALGORITHM or "crit" in jws.header:
             raise VerificationError("malformed", "Webhook payload is not signed as the App Store signs")
-        leaf = verified_leaf(_chain(header), self._roots, (_LEAF_MARK, _ISSUER_MARK), delivery.now)
-        if leaf is None or not _is_signed(token, leaf.public_key()):
+        key = self._chains.signer_key(_chain(jws.header), delivery.now)
+        if key is None or not jws.is_signed(_ALGORITHM, key):
             return False
-        if not self._is_own(_claims(token)):
+        if not self._is_own(jws.claims):
             raise VerificationError("no-match", "Webhook notification is of another app or environment")
         return True
 
     def read(self, delivery: Delivery) -> Content:
         """Read a notification."""
-        claims = _claims(_token(delivery))
+        claims = Jws.of(_token(delivery)).claims
         subtype = claims.get("subtype")
         kind = text_field(claims, "notificationType")
         found = _subject(claims) or claims
         # The signature of the notification covers the parts, which have signatures of their own.
-        parts = {name: _claims(found[part]) for part, name in _PARTS.items() if isinstance(found.get(part), str)}
+        parts = {name: Jws.of(found[part]).claims for part, name in _PARTS.items() if isinstance(found.get(part), str)}
         return Content(
             id=text_field(claims, "notificationUUID"),
             type=f"{kind}.{subtype}" if isinstance(subtype, str) and subtype else kind,
@@ -156,25 +153,6 @@ def _chain(header: Mapping[str, Any]) -> list[bytes]:
     if not isinstance(chain, list) or len(chain) != 3:
         raise VerificationError("malformed", "Webhook payload has no chain of three certificates")
     return [decode_base64(certificate) for certificate in chain]
-
-
-def _is_signed(token: str, key: Any) -> bool:
-    jwt = require_pyjwt()
-    try:
-        jwt.PyJWS().decode(token, key, algorithms=[_ALGORITHM])
-    except (jwt.InvalidSignatureError, jwt.InvalidKeyError):
-        return False
-    return True
-
-
-def _claims(token: str) -> dict[str, Any]:
-    """Return the object in a JWS."""
-    _, payload, _ = token.split(".")
-    try:
-        body = base64.b64decode(payload + "=" * (-len(payload) % 4), altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise VerificationError("malformed", "Webhook payload is not a JWS") from error
-    return parse_object(body)
 
 
 def _digests(certificates: Sequence[bytes]) -> frozenset[bytes]:

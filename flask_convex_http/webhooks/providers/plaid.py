@@ -23,7 +23,8 @@ from flask_convex_http.errors import RegistrationError, VerificationError
 from flask_convex_http.identities.fetch import FetchError, fetch, url_problem
 from flask_convex_http.webhooks.base import Provider
 from flask_convex_http.webhooks.events import Content, Delivery
-from flask_convex_http.webhooks.jwt_signature import checked_token, require_pyjwt
+from flask_convex_http.webhooks.jws import Jws, require_pyjwt
+from flask_convex_http.webhooks.jwt_signature import checked_token
 from flask_convex_http.webhooks.parsing import parse_object, text_field
 from flask_convex_http.webhooks.profiles import Profile
 from flask_convex_http.webhooks.remote import RemoteDocuments
@@ -100,12 +101,12 @@ class Plaid(Provider):
 
     def timestamp(self, delivery: Delivery) -> float:
         """Return the time at which the token was issued."""
-        return _issued_at(_decoded(delivery)["payload"])
+        return _issued_at(_token(delivery).claims)
 
     def matches(self, delivery: Delivery, key: bytes) -> bool:
         """Verify the digest of the body, and the token with the key that it names. This may fetch the key."""
-        token = _decoded(delivery)
-        header, claims = token["header"], token["payload"]
+        token = _token(delivery)
+        header, claims = token.header, token.claims
         key_id = header.get("kid")
         if header.get("alg") != _ALGORITHM or "crit" in header or not _KEY_ID.fullmatch(str(key_id)):
             raise VerificationError("malformed", f"{_HEADER} header is not a token of Plaid")
@@ -114,12 +115,12 @@ class Plaid(Provider):
         if not hmac.compare_digest(claimed, digest.encode()):
             return False
         public = self._public_keys.get(str(key_id))
-        return not public.is_expired and public.matches(delivery.header(_HEADER))
+        return not public.is_expired and token.is_signed(_ALGORITHM, public.key)
 
     def read(self, delivery: Delivery) -> Content:
         """Read an event, whose type is Plaid's type and code: `TRANSACTIONS.SYNC_UPDATES_AVAILABLE`."""
         payload = parse_object(delivery.body)
-        issued = _issued_at(_decoded(delivery)["payload"])
+        issued = _issued_at(_token(delivery).claims)
         return Content(
             id=hashlib.sha256(b"%d.%b" % (int(issued), delivery.body)).hexdigest(),
             type=f"{text_field(payload, 'webhook_type')}.{text_field(payload, 'webhook_code')}",
@@ -152,23 +153,12 @@ class PublicKey:
     def __init__(self, document: Any) -> None:
         key = document["key"]
         self.is_expired = key.get("expired_at") is not None
-        self._key = require_pyjwt().PyJWK({name: key[name] for name in ("kty", "crv", "x", "y")}, _ALGORITHM).key
-
-    def matches(self, token: str) -> bool:
-        """Return whether the private key of this one signed a token."""
-        jwt = require_pyjwt()
-        try:
-            jwt.PyJWS().decode(token, self._key, algorithms=[_ALGORITHM])
-        except jwt.InvalidSignatureError:
-            return False
-        return True
+        self.key: Any = require_pyjwt().PyJWK({name: key[name] for name in ("kty", "crv", "x", "y")}, _ALGORITHM).key
 
 
-def _decoded(delivery: Delivery) -> dict[str, Any]:
-    """Return the header and the claims of the token, which anyone may have written."""
-    token = checked_token(delivery.header(_HEADER))
-    decoded: dict[str, Any] = require_pyjwt().decode_complete(token, options={"verify_signature": False})
-    return decoded
+def _token(delivery: Delivery) -> Jws:
+    """Return the token, which anyone may have written."""
+    return Jws.of(checked_token(delivery.header(_HEADER)))
 
 
 def _issued_at(claims: dict[str, Any]) -> float:

@@ -163,6 +163,20 @@ def test_other_chain_is_rejected(chain: Any) -> None:
     assert rejection(body(chain=chain)) == "no-match"
 
 
+def test_known_chain_vouches_for_nothing_else() -> None:
+    """After a genuine notification, its chain expires, and verifies neither another signer nor another key."""
+    provider = app_store()
+    assert provider.verify({}, body()).id == "n-1"
+    later = (time.time() + 20 * 365 * 86400) * 1000
+    assert rejection(body(), provider, now=later) == "no-match"
+    assert rejection(body(by="forger"), provider) == "no-match"
+    assert (
+        rejection(body(chain=(issued("signer", "forger", mark=LEAF, claims="wwdr"), WWDR, ROOT)), provider)
+        == "no-match"
+    )
+    assert provider.verify({}, body()).id == "n-1"
+
+
 def test_signature_is_of_the_certificate() -> None:
     """Another key, another algorithm, an altered content and a chain of another length are rejected."""
     assert rejection(body(by="forger")) == "no-match"

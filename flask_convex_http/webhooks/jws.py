@@ -1,0 +1,106 @@
+"""JSON Web Signatures in compact form (RFC 7515), taken apart once.
+
+Anyone may send a forged token, so one must cost little. PyJWT verifies the signature. It decodes each part of a token
+several times and character by character, which takes ten times as long as the signature of a token with certificates.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from flask_convex_http.errors import MissingSecretError, VerificationError
+from flask_convex_http.webhooks.parsing import parse_object
+
+
+@dataclass(frozen=True)
+class Jws:
+    """A signed text, of which nothing is known to be true before `is_signed`.
+
+    Attributes:
+        signed: The bytes that the signature covers.
+        signature: The signature.
+    """
+
+    signed: bytes = field(repr=False)
+    signature: bytes = field(repr=False)
+
+    @classmethod
+    def of(cls, token: str) -> Jws:
+        """Take a token apart.
+
+        Raises:
+            VerificationError: It is none.
+        """
+        signed, _, signature = token.rpartition(".")
+        if signed.count(".") != 1 or not token.isascii():
+            raise _malformed()
+        return cls(signed.encode(), _decoded(signature))
+
+    @cached_property
+    def header(self) -> dict[str, Any]:
+        """The header."""
+        return _object(self.signed.partition(b".")[0])
+
+    @cached_property
+    def claims(self) -> dict[str, Any]:
+        """The claims."""
+        return _object(self.signed.partition(b".")[2])
+
+    def is_signed(self, algorithm: str, key: Any) -> bool:
+        """Return whether a key made the signature.
+
+        Args:
+            algorithm: The algorithm, which the receiver chooses. The caller compares it with the header.
+            key: The public key, as an object of the cryptography package.
+        """
+        if self.header.get("alg") != algorithm or "crit" in self.header:
+            return False
+        jwt = require_pyjwt()
+        method = jwt.get_algorithm_by_name(algorithm)
+        try:
+            return bool(method.verify(self.signed, method.prepare_key(key), self.signature))
+        except (jwt.InvalidKeyError, TypeError, ValueError):  # a key of another kind
+            return False
+
+
+def require_pyjwt() -> Any:
+    """Return the package PyJWT.
+
+    Raises:
+        MissingSecretError: It or the cryptography package is not installed.
+    """
+    try:
+        import cryptography  # noqa: F401
+        import jwt
+    except ImportError as error:
+        raise MissingSecretError(
+            "Webhooks with a JWT need PyJWT and cryptography: pip install 'pyjwt>=2.10' 'cryptography>=42'",
+            client_message="The webhook needs a package that is not installed",
+        ) from error
+    return jwt
+
+
+def _object(part: bytes) -> dict[str, Any]:
+    return parse_object(_decoded(part.decode()))
+
+
+def _decoded(part: str) -> bytes:
+    """Decode base64url as an encoder writes it: without padding and unused bits.
+
+    Raises:
+        VerificationError: The text is not such base64url.
+    """
+    try:
+        decoded = base64.b64decode(part + "=" * (-len(part) % 4), altchars=b"-_", validate=True)
+    except ValueError as error:
+        raise _malformed() from error
+    if base64.urlsafe_b64encode(decoded).rstrip(b"=") != part.encode():  # one signature would have many spellings
+        raise _malformed()
+    return decoded
+
+
+def _malformed() -> VerificationError:
+    return VerificationError("malformed", "Webhook token is malformed")
