@@ -1,7 +1,7 @@
 """The dashboard at `/_convex`: pages for operators, rendered on the server.
 
 `serving` adds the routes to an app, if it has `dashboard=True`. Each page is a file in `pages/` and a template. A page
-receives a `Visit`, and asks the backend for what it shows.
+receives a `Visit`, and reads from the backend.
 
 * A visit has a session, which `access` stores as a hash. A session with the role "read-only" changes nothing.
 * A request that changes something carries a CSRF token and comes from a page of the dashboard (`guards`).

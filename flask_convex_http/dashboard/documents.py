@@ -111,7 +111,7 @@ def type_of(table: Table[Any], name: str) -> str:
 
 
 def page_of(visit: Visit, value: Any) -> str | None:
-    """Return the path of the page that shows what a value is an id of, or None if it is no id of that kind."""
+    """Return the path of the page about the document with an id, or None if a value is no such id."""
     table = visit.backend.schema.likely_table_of(value)
     if table is None:
         return None

@@ -1,7 +1,7 @@
 """Export a table as CSV or JSON, streamed in constant memory.
 
 The rows are read in pages, each from a snapshot of its own, so that a slow client keeps no snapshot open. Rows that are
-written meanwhile may or may not be in the export.
+written during the export may or may not be in it.
 """
 
 from __future__ import annotations

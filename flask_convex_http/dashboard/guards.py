@@ -31,7 +31,7 @@ def refuse_foreign(request: Request, site_url: str | None) -> None:
     """Refuse a request that a page of another origin has sent. A link on such a page may be followed.
 
     Browsers send `Sec-Fetch-Site` to https and localhost only, so `Origin` counts too. Its scheme does not, because a
-    proxy that ends TLS may not tell it. Whatever passes here still needs a CSRF token.
+    proxy that ends TLS may not tell it. A form needs a CSRF token as well.
 
     Args:
         request: The request.

@@ -32,7 +32,7 @@ def identify(visit: Visit) -> None:
 
 
 def show(visit: Visit) -> Response:
-    """Show the form, or the overview to who is logged in."""
+    """Show the form, or the overview if there is a session."""
     if visit.session is not None:
         return visit.go(_next_path(visit, visit.text("next")))
     return _form(visit, visit.text("next"))
@@ -84,7 +84,7 @@ def _form(visit: Visit, following: str, error: str = "", status: int = 200) -> R
 
 
 def _next_path(visit: Visit, following: str) -> str:
-    """Return the page to show after the log-in, which is one of the dashboard whatever the link says."""
+    """Return the page to show after the log-in, which is one of the dashboard regardless of the link."""
     home = visit.url(visit.home)
     is_own = following.startswith("/_convex/") and "//" not in following and "/.." not in following
     return visit.request.root_path + following if is_own and _NEXT.fullmatch(following) else home
