@@ -25,7 +25,9 @@ from tests.lengths import SAMPLED, repetitions
 from tests.sqlite.crews import wait_until
 from tests.worker.workers import Note, open_backend, run_all, write_note, written_notes
 
-pytestmark = EACH_ENGINE
+#: An interrupt may be raised inside a callback of the garbage collector, such as hypothesis's, where Python reports and
+#: drops it. A second later it is raised again.
+pytestmark = [EACH_ENGINE, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
 
 LIMIT = 0.4
 #: Mutations that end at about their limit.
