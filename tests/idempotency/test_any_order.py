@@ -167,7 +167,8 @@ class Expected:
             self.orders += 1
 
     def _check_retry(self, known: Stored, response: TestResponse | None, item: str) -> None:
-        assert response is not None, "A retry writes nothing, so there is nowhere to crash"
+        if response is None:  # it crashed after the transaction that looked the key up and wrote nothing
+            return
         if known.item != item:
             assert response.status_code == 422
             return
