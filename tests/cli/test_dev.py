@@ -1,5 +1,6 @@
 """`flask convex dev`: it serves the app, follows its code, and loses nothing."""
 
+import contextlib
 import http.client
 import os
 import re
@@ -97,7 +98,8 @@ def dev(folder: Path) -> Iterator[Server]:
     try:
         yield Server(folder, log, process)
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):  # it ended by itself, and its log says why
+            os.killpg(process.pid, signal.SIGTERM)
         process.wait(TIMEOUT)
 
 
