@@ -42,7 +42,7 @@ def test_run_a_function_and_undo_it(browser_page: Browsing) -> None:
     page.get_by_role("button", name="Undo").click()
     expect(page.get_by_role("status")).to_contain_text("1 row changed")
     newest = backend_of(browser_page.app).history.log(limit=1)[0]
-    assert newest.undoes is not None and newest.identity == "a one-time link"
+    assert newest.undoes is not None and newest.identity == "dashboard: a one-time link"
 
 
 def test_a_wrong_argument(browser_page: Browsing) -> None:
@@ -62,7 +62,7 @@ def test_life_of_a_key(browser_page: Browsing) -> None:
     page.get_by_label("Name", exact=True).press_sequentially("ci")
     page.get_by_label("Scopes, optional").first.press_sequentially("read write")
     page.keyboard.press("Enter")
-    key = page.get_by_label("API key").input_value()
+    key = page.get_by_role("textbox", name="API key", exact=True).input_value()
     assert backend_of(browser_page.app).api_keys.verify(key) is not None
     browser_page.inspect("keys-new")
     page.get_by_role("button", name="Copy").click()
