@@ -50,6 +50,14 @@ def test_preview(app: Flask, visitor: Visitor) -> None:
     assert visitor.get(f"/files/file/{newest(app)}/content").content_type == "application/octet-stream"
 
 
+@pytest.mark.parametrize("name", ["Übersicht 😀.pdf", 'a"b\\c%.pdf', "a\r\nX: y.pdf"])
+def test_download_with_any_name(app: Flask, visitor: Visitor, name: str) -> None:
+    """The header with a file's name is ASCII, since servers refuse other characters in it."""
+    backend_of(app).ctx().storage.store(b"x", name=name)
+    header = visitor.get(f"/files/file/{newest(app)}/content").headers["Content-Disposition"]
+    assert header.isascii() and header.isprintable() and header.startswith("attachment; filename=")
+
+
 def test_nothing_chosen(visitor: Visitor) -> None:
     """An upload without a file, and a file that is gone, are explained."""
     assert "Choose a file first." in text_of(visitor.post("/files/upload"))

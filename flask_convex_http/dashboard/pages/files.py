@@ -6,12 +6,12 @@ import math
 
 from flask import Response
 from werkzeug.exceptions import NotFound
-from werkzeug.http import dump_options_header
 
 from flask_convex_http.dashboard.page import Page
 from flask_convex_http.dashboard.visit import Visit
 from flask_convex_http.ids import Id
 from flask_convex_http.schema.system_tables import StoredFile
+from flask_convex_http.storage.names import disposition
 
 page = Page("files", "Files")
 
@@ -54,8 +54,7 @@ def content(visit: Visit, file: str) -> Response:
     response.content_length = found.size
     response.call_on_close(reader.close)
     if not is_image:
-        named = {"filename": found.name or found.id}
-        response.headers["Content-Disposition"] = dump_options_header("attachment", named)
+        response.headers["Content-Disposition"] = disposition("attachment", found.name or found.id)
     return response
 
 
