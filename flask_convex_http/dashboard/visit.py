@@ -7,6 +7,7 @@ import binascii
 import math
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 import msgspec
 from flask import Flask, Request, Response, url_for
@@ -161,8 +162,8 @@ class Visit:
         """Return the path of this page with some values of its query string changed; None removes one."""
         values = {name: value for name, value in self.request.args.items() if name not in changes}
         values |= {name: str(value) for name, value in changes.items() if value is not None}
-        endpoint = (self.request.endpoint or "").removeprefix(f"{BLUEPRINT}.")
-        return self.url(endpoint, **(self.request.view_args or {}), **values)
+        path = url_for(self.request.endpoint or "", **(self.request.view_args or {}))
+        return f"{path}?{urlencode(values)}" if values else path  # url_for has parameters of its own
 
     def render(self, template: str, status: int = 200, **values: Any) -> Response:
         """Return a template as a response.
@@ -191,7 +192,8 @@ class Visit:
                 **values,
             )
         )
-        response = self.app.response_class(text, status, content_type="text/html; charset=utf-8")
+        body = text.encode("utf-8", "backslashreplace")  # JSON may have half of a surrogate pair, which has no bytes
+        response = self.app.response_class(body, status, content_type="text/html; charset=utf-8")
         if message is not None:
             response.delete_cookie(_MESSAGE_COOKIE, path=self.cookie_path)
         return response

@@ -53,6 +53,12 @@ def test_a_delivery(app: Flask, visitor: Visitor) -> None:
     assert visitor.get("/webhooks/delivery/evt_1").status_code == 404
 
 
+def test_text_without_bytes(app: Flask, visitor: Visitor) -> None:
+    """A payload with half of a surrogate pair, which UTF-8 cannot encode, is shown escaped."""
+    page = visitor.get(f"/webhooks/delivery/{deliver(app, note=chr(0xD800))}")
+    assert page.status_code == 200 and "\\ud800" in page.text
+
+
 def test_replay(app: Flask, visitor: Visitor) -> None:
     """A replay shows its changes first, and then makes them; one that fails says so."""
     delivery = deliver(app)
