@@ -6,7 +6,6 @@ from typing import Any
 
 import msgspec
 
-from flask_convex_http.history.feed import described
 from flask_convex_http.history.reader import HistoryReader
 from flask_convex_http.history.rows import Change, Commit
 
@@ -19,7 +18,8 @@ class CommitPage(msgspec.Struct, frozen=True):
     """A page of commits.
 
     Attributes:
-        commits: The commits with their changes, newest first. The changes lack the documents after the commit.
+        commits: The commits with their changes, newest first. The changes lack the values before the commit and the
+            documents after it.
         older_than: Where the next page begins; None at the end of the log.
     """
 
@@ -64,5 +64,8 @@ def _with_changes(reader: HistoryReader, commits: list[Commit], table: str | Non
     changes: dict[int, list[Change[Any]]] = {}
     for logged in reader.changes_of(commits[-1].number, commits[0].number):
         if table in (None, logged.table):
-            changes.setdefault(logged.number, []).append(described(logged, None))
+            change: Change[Any] = Change(
+                table=logged.table, id=logged.document_id, operation=logged.operation, before={}
+            )
+            changes.setdefault(logged.number, []).append(change)
     return [msgspec.structs.replace(commit, changes=changes.get(commit.number, [])) for commit in commits]
