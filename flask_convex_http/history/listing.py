@@ -46,13 +46,14 @@ def list_commits(
     """
     found: list[Commit] = []
     until = None if older_than is None else older_than - 1
-    for _ in range(0, _MOST, _BATCH):
-        batch = reader.commits(0, until, limit=_BATCH, descending=True)
+    size = limit + 1 if cause is None and table is None else _BATCH
+    for _ in range(0, _MOST, size):
+        batch = reader.commits(0, until, limit=size, descending=True)
         caused = [commit for commit in batch if cause is None or commit.has_cause(cause)]
         found += [commit for commit in _with_changes(reader, caused, table) if table is None or commit.changes]
         if len(found) > limit:
             return CommitPage(found[:limit], found[limit - 1].number)
-        if len(batch) < _BATCH:
+        if len(batch) < size:
             return CommitPage(found, None)
         until = batch[-1].number - 1
     return CommitPage(found, None if until is None else until + 1)
