@@ -7,6 +7,7 @@ moves it into the form. Without JavaScript it is pasted there.
 from __future__ import annotations
 
 import re
+from urllib.parse import unquote
 
 from flask import Response
 
@@ -86,5 +87,5 @@ def _form(visit: Visit, following: str, error: str = "", status: int = 200) -> R
 def _next_path(visit: Visit, following: str) -> str:
     """Return the page to show after the log-in, which is one of the dashboard regardless of the link."""
     home = visit.url(visit.home)
-    is_own = following.startswith("/_convex/") and "//" not in following and "/.." not in following
+    is_own = following.startswith("/_convex/") and "//" not in following and "/.." not in unquote(following)
     return visit.request.root_path + following if is_own and _NEXT.fullmatch(following) else home

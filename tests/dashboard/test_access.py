@@ -158,6 +158,7 @@ def test_return_after_log_in(app: Flask) -> None:
         "https://evil.example/": "/_convex/",
         "//evil.example/_convex/": "/_convex/",
         "/_convex/../admin": "/_convex/",
+        "/_convex/%2E%2e/admin": "/_convex/",
         "/_convex//evil.example": "/_convex/",
         "/_convex/\r\nSet-Cookie: a=b": "/_convex/",
     }
