@@ -50,6 +50,8 @@ def list_commits(
     for _ in range(0, _MOST, size):
         batch = reader.commits(0, until, limit=size, descending=True)
         caused = [commit for commit in batch if cause is None or commit.has_cause(cause)]
+        if table is None:  # a commit may have many changes, so those of other pages are not read
+            del caused[limit + 1 - len(found) :]
         found += [commit for commit in _with_changes(reader, caused, table) if table is None or commit.changes]
         if len(found) > limit:
             return CommitPage(found[:limit], found[limit - 1].number)
@@ -63,7 +65,7 @@ def _with_changes(reader: HistoryReader, commits: list[Commit], table: str | Non
     if not commits:
         return []
     changes: dict[int, list[Change[Any]]] = {}
-    for logged in reader.changes_of(commits[-1].number, commits[0].number):
+    for logged in reader.changes_in([commit.number for commit in commits]):
         if table in (None, logged.table):
             change: Change[Any] = Change(
                 table=logged.table, id=logged.document_id, operation=logged.operation, before={}

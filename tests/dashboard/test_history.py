@@ -3,6 +3,7 @@
 import pytest
 from flask import Flask
 
+from flask_convex_http.history.rows import Commit
 from tests.dashboard.shop import backend_of
 from tests.dashboard.visitors import Visitor, text_of
 from tests.databases import EACH_ENGINE
@@ -83,3 +84,19 @@ def test_pages(app: Flask, visitor: Visitor) -> None:
     assert f"older={oldest}" in first
     second = visitor.get(f"/history?older={oldest}").text
     assert second.count("shop:add_customer</a>") == 10 and "First page" in second
+
+
+def test_each_commit_is_on_one_page(app: Flask) -> None:
+    """Pages of the log have each commit once with its changes, whatever they are filtered by."""
+    backend = backend_of(app)
+    for number in range(5):
+        backend.run("shop:add_customer", {"email": f"{number}@shop.example", "name": "Ada"})
+    choices: list[dict[str, str]] = [{}, {"cause": "shop:add_customer"}, {"table": "customers"}]
+    for chosen in choices:
+        found: list[Commit] = []
+        older: int | None = None
+        for _ in range(3):
+            page = backend.history.page(limit=2, older_than=older, **chosen)
+            found, older = found + page.commits, page.older_than
+        assert [commit.number for commit in found] == [5, 4, 3, 2, 1] and older is None
+        assert all(len(commit.changes) == 1 for commit in found)
