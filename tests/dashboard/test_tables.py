@@ -169,7 +169,7 @@ def test_insert(app: Flask, visitor: Visitor) -> None:
     assert response.status_code == 200 and "Inserted the document." in response.text
     (customer,) = re.findall(r"<code>(customers_\w+)</code>", response.text)[:1]
     assert get(app, customer).name == "Ann\nLee" and get(app, customer).note is None
-    commit = backend_of(app).history.page(limit=1).commits[0]
+    [commit] = backend_of(app).history.log(limit=1)
     assert (commit.function, commit.identity) == ("_dashboard:insert", "dashboard: a one-time link")
     response = visitor.post(
         "/tables/orders/new",
@@ -205,7 +205,7 @@ def test_edit(app: Flask, visitor: Visitor) -> None:
     assert "Changed email." in visitor.post(path, **form).text
     stored = get(app, customer)
     assert (stored.email, stored.name, stored.note) == ("b@x.example", "Ann\r\nLee\n", "")
-    commit = backend_of(app).history.page(limit=1).commits[0]
+    [commit] = backend_of(app).history.log(limit=1)
     assert [(change.operation, change.before) for change in commit.changes] == [("update", {"email": "a@x.example"})]
     stale = visitor.post(path, **form | {"note": ""})
     assert stale.status_code == 409 and "was changed since" in text_of(stale)

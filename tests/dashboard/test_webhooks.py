@@ -1,5 +1,6 @@
 """The page of webhooks: deliveries, replay, rejected deliveries and test deliveries."""
 
+import hmac
 import json
 from typing import Any
 
@@ -55,7 +56,10 @@ def test_a_delivery(app: Flask, visitor: Visitor) -> None:
 
 def test_text_without_bytes(app: Flask, visitor: Visitor) -> None:
     """A payload with half of a surrogate pair, which UTF-8 cannot encode, is shown escaped."""
-    page = visitor.get(f"/webhooks/delivery/{deliver(app, note=chr(0xD800))}")
+    body = rb'{"id": "evt_1", "type": "a", "data": {"note": "\ud800"}}'
+    signature = hmac.new(SECRET.encode(), body, "sha256").hexdigest()
+    assert app.test_client().post("/hook", data=body, headers={"X-Signature": signature}).status_code == 200
+    page = visitor.get(f"/webhooks/delivery/{deliveries_of(app)[0].id}")
     assert page.status_code == 200 and "\\ud800" in page.text
 
 
