@@ -1,6 +1,7 @@
 """All benchmarks: `make bench`."""
 
 from benchmarks import (
+    dispatch,
     function_api,
     history,
     http_writes,
@@ -24,6 +25,7 @@ def main() -> None:
     print_table("Requests in process", views.measure())
     print_table("JWTs", json_web_tokens.measure())
     print_table("Calls over the function API, against Flask views", function_api.measure())
+    print_table("Dispatch by type", dispatch.measure())
     print_table("Idempotent requests, against those without a key", idempotent.measure())
     writes.print_lines()
     http_writes.print_lines()
