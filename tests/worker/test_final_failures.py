@@ -248,7 +248,7 @@ def test_on_failure_of_a_canceled_action() -> None:
 
 def test_on_failure_of_a_stopped_action() -> None:
     """`on_failure` runs for an action without a retry whose worker was stopped."""
-    begun, end = threading.Event(), threading.Event()
+    begun, end, ended = threading.Event(), threading.Event(), threading.Event()
 
     @internal_action(on_failure=alarm)
     def ship(ctx: ActionCtx, *, order: int, since: datetime | None = None) -> None:
@@ -257,17 +257,18 @@ def test_on_failure_of_a_stopped_action() -> None:
 
     with opened(ship) as backend:
         backend.ctx().scheduler.run_after(0, ship, order=7)
-        runner = ActionRunner(backend, nullcontext)
+        runner = ActionRunner(backend, nullcontext, ended.set)
         runner.start_due()
         wait_until(begun.is_set)
         runner.interrupt()
         end.set()
+        assert ended.wait(PATIENCE)  # it would record its end in a closed database, and log that in a later test
         assert backend.ctx().run_query(alarms) == [("7 None: The worker that ran it was stopped", "failed")]
 
 
 def test_on_failure_of_a_lost_action() -> None:
     """After its worker died, `on_failure` is a job of its own, so that it cannot kill each worker that finds it."""
-    begun, end = threading.Event(), threading.Event()
+    begun, end, ended = threading.Event(), threading.Event(), threading.Event()
 
     @internal_action(on_failure=alarm)
     def ship(ctx: ActionCtx, *, order: int, since: datetime | None = None) -> None:
@@ -276,13 +277,14 @@ def test_on_failure_of_a_lost_action() -> None:
 
     with opened(ship) as backend:
         backend.ctx().scheduler.run_after(0, ship, order=7)
-        ActionRunner(backend, nullcontext).start_due()
+        ActionRunner(backend, nullcontext, ended.set).start_due()
         wait_until(begun.is_set)
         [job] = backend.job_control.list_jobs("inProgress", limit=1)
         backend.runtime.write(
             lambda calls: end_interrupted_attempt(backend, nullcontext, calls, job, "lost"), backend.caller()
         )
         end.set()
+        assert ended.wait(PATIENCE)
         assert backend.ctx().run_query(alarms) == []
         assert [each.name for each in run_scheduled(backend)] == [alarm.name, "test_final_failures:follow_up"]
         assert backend.ctx().run_query(alarms) == [("7 None: The worker that ran it died", "failed")]
