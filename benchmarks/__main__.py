@@ -10,6 +10,7 @@ from benchmarks import (
     jobs,
     json_web_tokens,
     live,
+    observed_http,
     postgres,
     reads,
     views,
@@ -33,6 +34,7 @@ def main() -> None:
     jobs.print_lines()
     webhooks.print_lines()
     idempotent_http.print_lines()
+    observed_http.print_lines()
     postgres.print_lines()
     live.print_lines()
 
