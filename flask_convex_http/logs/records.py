@@ -64,7 +64,10 @@ def of_function(event: FunctionFinished) -> LogRecord:
     data: dict[str, Any] = {"kind": event.kind, "ms": ms, "nested": event.is_nested}
     if event.job is not None:
         data["job"] = event.job
-    level: Level = _success(event.name) if error is None else "WARNING" if is_expected(error) else "ERROR"
+    if error is None:
+        level: Level = "DEBUG" if event.is_live else _success(event.name)
+    else:
+        level = "WARNING" if is_expected(error) else "ERROR"
     message = f"{event.kind} {event.name} {'succeeded' if error is None else 'failed'} in {ms} ms"
     return _record(event.scope, "function", "functions", level, message, data, error, function=event.name)
 

@@ -21,11 +21,15 @@ class ObservedCall:
         telemetry: Receives the event.
         function: The function.
         caller: Its caller.
+        is_live: Whether it is a run of a live query.
     """
 
-    __slots__ = ("_caller", "_function", "_scope", "_telemetry")
+    __slots__ = ("_caller", "_function", "_is_live", "_scope", "_telemetry")
 
-    def __init__(self, telemetry: Telemetry, function: Function[Any, Any], caller: Caller) -> None:
+    def __init__(
+        self, telemetry: Telemetry, function: Function[Any, Any], caller: Caller, *, is_live: bool = False
+    ) -> None:
+        self._is_live = is_live
         self._telemetry = telemetry
         self._function = function
         self._caller = caller
@@ -39,7 +43,7 @@ class ObservedCall:
         seconds = self._telemetry.leave(scope)
         job = None if caller.job is None else caller.job.id
         self._telemetry.publish(
-            FunctionFinished(scope, function.name, function.kind, seconds, caller.depth > 1, job, error)
+            FunctionFinished(scope, function.name, function.kind, seconds, caller.depth > 1, job, error, self._is_live)
         )
 
 

@@ -158,11 +158,27 @@ class Runtime:
         return self.engine.read(lambda snapshot: self._query_in(snapshot, self.clock(), function, next(fresh), caller))
 
     def query_in(
-        self, snapshot: Snapshot, now: float, function: Function[Any, Any], arguments: Kwargs, caller: Caller
+        self,
+        snapshot: Snapshot,
+        now: float,
+        function: Function[Any, Any],
+        arguments: Kwargs,
+        caller: Caller,
+        *,
+        is_live: bool = False,
     ) -> Any:
-        """Run a query on an open snapshot, and return its value."""
+        """Run a query on an open snapshot, and return its value.
+
+        Args:
+            snapshot: The snapshot.
+            now: The time that the query sees, in milliseconds since the epoch.
+            function: The query.
+            arguments: Its validated arguments.
+            caller: The caller.
+            is_live: Whether it is a run of a live query. There are many, so only failed ones are logged.
+        """
         if self.telemetry.is_on:
-            with ObservedCall(self.telemetry, function, caller):
+            with ObservedCall(self.telemetry, function, caller, is_live=is_live):
                 return self._query_in(snapshot, now, function, arguments, caller)
         return self._query_in(snapshot, now, function, arguments, caller)
 

@@ -144,7 +144,8 @@ class Execution:
         try:
             endpoint, arguments = self._calls.resolve(parsed, identity.client)
             caller = self._runtime.caller(auth, site, request_id).deeper()
-            value = self._runtime.query_in(recording, self._runtime.clock(), endpoint.function, arguments, caller)
+            now = self._runtime.clock()
+            value = self._runtime.query_in(recording, now, endpoint.function, arguments, caller, is_live=True)
             encoded = _encode(self._calls.encoded(endpoint, value, "encoded"))
             outcome = Outcome(value=encoded, journal=recording.page_pin.journal, digest=encoded)
         except Exception as error:

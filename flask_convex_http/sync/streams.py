@@ -62,9 +62,8 @@ class StreamRunner:
         try:
             function = self._backend.functions.find(call.path)
             arguments = function.check_arguments((), msgspec.json.decode(call.args), json=True)
-            value = runtime.query_in(
-                recording, runtime.clock(), function, arguments, runtime.caller(auth, site).deeper()
-            )
+            caller = runtime.caller(auth, site).deeper()
+            value = runtime.query_in(recording, runtime.clock(), function, arguments, caller, is_live=True)
             data = json_response(value).get_data()
             outcome = Outcome(value=data, digest=data)
         except Exception as error:

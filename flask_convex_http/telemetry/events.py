@@ -55,6 +55,7 @@ class FunctionFinished(msgspec.Struct, frozen=True):
         is_nested: Whether another function runs it.
         job: The id of the job that runs it, or None.
         error: The exception that it raised, or None.
+        is_live: Whether it is a run of a live query, which a commit or a subscription has caused.
     """
 
     scope: Scope
@@ -64,6 +65,7 @@ class FunctionFinished(msgspec.Struct, frozen=True):
     is_nested: bool
     job: str | None = None
     error: BaseException | None = None
+    is_live: bool = False
 
 
 class TransactionFinished(msgspec.Struct, frozen=True):
