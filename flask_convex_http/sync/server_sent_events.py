@@ -6,20 +6,20 @@ The client is a browser's `EventSource` or the like, which connects again by its
 from __future__ import annotations
 
 import asyncio
+import socket
 from abc import abstractmethod
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
 
 from flask import Response
 
-from flask_convex_http.log import logger_of
-from flask_convex_http.sync.handover import Environ, take_socket
+from flask_convex_http.sync.handed_over import HandedOver
+from flask_convex_http.sync.handover import Environ
 from flask_convex_http.web.request_ids import HEADER
 
 if TYPE_CHECKING:
     from flask_convex_http.sync.service import SyncService
 
-logger = logger_of("live")
 
 MEDIA_TYPE = "text/event-stream; charset=utf-8"
 #: Bytes that wait for the client until nothing new is sent to it.
@@ -126,8 +126,8 @@ class EventConnection(asyncio.Protocol):
 MakeConnection = Callable[[bytes], EventConnection]
 
 
-class EventResponse(Response):
-    """The response of a request whose connection leaves the server, which sends nothing.
+class EventResponse(HandedOver):
+    """The response that hands the connection of a stream over.
 
     Args:
         service: Serves the connections of the process.
@@ -137,23 +137,13 @@ class EventResponse(Response):
     """
 
     def __init__(self, service: SyncService, make: MakeConnection, address: str, request_id: str) -> None:
-        super().__init__(content_type=MEDIA_TYPE)
-        self._service = service
+        super().__init__(service, address, content_type=MEDIA_TYPE)
         self._make = make
-        self._address = address
         self._request_id = request_id
 
-    def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
-        """Take the connection over, and end the request by the exception that its server expects."""
-        try:
-            taken, end = take_socket(environ)
-        except OSError:
-            self._service.loop.release(self._address)
-            logger.exception("The connection of a client could not be taken over")
-            return Response(status=503)(environ, start_response)
+    def _serve(self, taken: socket.socket, environ: Environ) -> None:
         head = self._head(environ)
         self._service.loop.adopt(taken, lambda: self._make(head))
-        raise end
 
     def _head(self, environ: Environ) -> bytes:
         headers = self.get_wsgi_headers(environ)

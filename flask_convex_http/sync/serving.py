@@ -6,8 +6,8 @@ The rules have the lowest rank, like those of the function API.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
-from typing import Any
+import socket
+from collections.abc import Callable
 
 import msgspec
 from flask import Flask, Request, Response, request
@@ -18,7 +18,8 @@ from flask_convex_http.function_api.identity import Client
 from flask_convex_http.log import logger_of
 from flask_convex_http.sync.credentials import client_of_message
 from flask_convex_http.sync.execution import Execution
-from flask_convex_http.sync.handover import Environ, can_hand_over, take_socket
+from flask_convex_http.sync.handed_over import HandedOver
+from flask_convex_http.sync.handover import Environ, can_hand_over
 from flask_convex_http.sync.handshake import is_upgrade, request_head
 from flask_convex_http.sync.messages import Authenticate
 from flask_convex_http.sync.service import SyncService, service_of
@@ -95,7 +96,7 @@ class SyncViews:
             response = self._refuse(503, "Overloaded", "There are too many connections; try again later")
             response.headers["Retry-After"] = _RETRY_AFTER
             return response
-        return _HandedOver(service, address, site_of(current), chunks=chunks)
+        return _WebSocketResponse(service, address, site_of(current), chunks=chunks)
 
     def _refuse(self, status: int, code: str, message: str) -> Response:
         body = msgspec.json.encode({"code": code, "message": message})
@@ -121,8 +122,8 @@ def _is_allowed(apply: Callable[[Response], Response]) -> bool:
     return "Access-Control-Allow-Origin" in apply(Response()).headers
 
 
-class _HandedOver(Response):
-    """The response of a request whose connection leaves the server. Nothing is sent.
+class _WebSocketResponse(HandedOver):
+    """The response that hands the connection of a WebSocket over.
 
     Args:
         service: Serves the connection.
@@ -132,19 +133,9 @@ class _HandedOver(Response):
     """
 
     def __init__(self, service: SyncService, address: str, site: str, *, chunks: bool) -> None:
-        super().__init__(status=101)
-        self._service = service
-        self._address = address
+        super().__init__(service, address, status=101)
         self._site = site
         self._chunks = chunks
 
-    def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
-        """Take the connection over, and end the request by the exception that its server expects."""
-        try:
-            taken, end = take_socket(environ)
-        except OSError:
-            self._service.loop.release(self._address)
-            logger.exception("The connection of a client could not be taken over")
-            return Response(status=503)(environ, start_response)
+    def _serve(self, taken: socket.socket, environ: Environ) -> None:
         self._service.adopt(taken, request_head(environ), self._address, self._site, chunks=self._chunks)
-        raise end
