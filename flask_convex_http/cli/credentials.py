@@ -246,7 +246,7 @@ def rotate_token(token: str, overlap: datetime.timedelta, expires: Expiry | None
 
 
 def _find_token(store: Credentials[AccessToken], token_id: str) -> AccessToken:
-    found = next((stored for stored in store.all() if stored.id == token_id), None)
+    found = store.find(token_id)
     if found is None:
         raise click.ClickException(
             f"There is no access token with the id {token_id!r}; `flask convex tokens list` lists them"

@@ -7,7 +7,7 @@ from flask import current_app
 from flask.cli import with_appcontext
 
 from flask_convex_http.cli.output import json_option, note, print_json
-from flask_convex_http.web.state import current_backend
+from flask_convex_http.web.state import DASHBOARD, current_backend
 
 _LONGEST_NAME = 100
 _LOCAL = "http://127.0.0.1:5000"
@@ -40,7 +40,7 @@ def dashboard(name: str, read_only: bool, url: str | None, end_sessions: bool, a
     if end_sessions:
         _report_ended(access.end_all(), as_json)
         return
-    if "convex_dashboard" not in current_app.blueprints:
+    if DASHBOARD not in current_app.blueprints:
         raise click.ClickException("This app has no dashboard: write ConvexHTTP(..., dashboard=True).")
     site = _checked(url) if url else current_backend().settings.site_url or _LOCAL
     expires = current_backend().clock() + LINK_LIFETIME

@@ -17,8 +17,9 @@ from flask_convex_http.dashboard.documents import add_functions
 from flask_convex_http.dashboard.failures import respond_to
 from flask_convex_http.dashboard.page import Page, Route
 from flask_convex_http.dashboard.pages import PAGES
-from flask_convex_http.dashboard.visit import BLUEPRINT, Visit
+from flask_convex_http.dashboard.visit import Visit
 from flask_convex_http.web.limits import Limits
+from flask_convex_http.web.state import DASHBOARD
 
 PREFIX = "/_convex"
 View = Callable[..., Response]
@@ -34,7 +35,7 @@ def serve(app: Flask, backend: Backend) -> None:
     """
     add_functions(backend)
     site = _Site(app, backend)
-    blueprint = Blueprint(BLUEPRINT, __name__, url_prefix=PREFIX)
+    blueprint = Blueprint(DASHBOARD, __name__, url_prefix=PREFIX)
     blueprint.after_request(_with_headers)
     blueprint.add_url_rule("/static/<path:name>", "asset", lambda name: assets.respond_with(app, name))
     blueprint.add_url_rule("/login", "login", site.open_view(login.show))

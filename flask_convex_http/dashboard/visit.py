@@ -22,12 +22,13 @@ from flask_convex_http.dashboard.rendering import environment
 from flask_convex_http.identities import UserIdentity
 from flask_convex_http.runtime import ActionCtx, Caller
 from flask_convex_http.web.request_ids import request_id
-from flask_convex_http.web.state import site_of
+from flask_convex_http.web.state import DASHBOARD, site_of
 
-BLUEPRINT = "convex_dashboard"
 _MESSAGE_COOKIE = "convex_dashboard_message"
 _MESSAGES = "dashboard messages"
 _LONGEST_MESSAGE = 600
+#: The largest number that a query string may have.
+_HIGHEST = 10**15
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -127,6 +128,14 @@ class Visit:
             raise BadRequest(f"{name}={text[:100]!r} must be a number from 1 to {most}")
         return int(text)
 
+    def older(self) -> int | None:
+        """Return the number in `older`, below which a page of a list begins, or None for the first page.
+
+        Raises:
+            BadRequest: It is no whole number.
+        """
+        return self.number("older", 0, _HIGHEST) or None
+
     def decimal(self, name: str) -> float | None:
         """Return a number of the query string that may have a fraction, or None.
 
@@ -152,7 +161,7 @@ class Visit:
 
     def url(self, endpoint: str, **values: Any) -> str:
         """Return the path of a view, such as `visit.url("tables_index")`."""
-        return url_for(f"{BLUEPRINT}.{endpoint}", **values)
+        return url_for(f"{DASHBOARD}.{endpoint}", **values)
 
     def asset(self, name: str) -> str:
         """Return the path of a static file."""

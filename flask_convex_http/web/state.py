@@ -12,6 +12,8 @@ EXTENSION = "convex_http"
 WEBHOOKS = "convex_http_webhooks"
 #: The app's `BackgroundWorker`.
 WORKER = "convex_http_worker"
+#: The name of the dashboard's blueprint, which an app has if its dashboard is on.
+DASHBOARD = "convex_dashboard"
 
 
 class MissingExtensionError(RuntimeError):

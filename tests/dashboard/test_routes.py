@@ -6,7 +6,7 @@ from werkzeug.routing import Rule
 
 from flask_convex_http.dashboard.pages import PAGES
 from flask_convex_http.dashboard.serving import PREFIX
-from flask_convex_http.dashboard.visit import BLUEPRINT
+from flask_convex_http.web.state import DASHBOARD
 from tests.dashboard.visitors import Visitor
 from tests.databases import EACH_ENGINE
 
@@ -19,7 +19,7 @@ _VALUES = {"IntegerConverter": 1, "AnyConverter": "csv"}
 
 def paths_of(app: Flask, method: str) -> list[str]:
     """Return a path below `/_convex` of each guarded route with this method."""
-    rules = [rule for rule in app.url_map.iter_rules() if rule.endpoint.startswith(f"{BLUEPRINT}.")]
+    rules = [rule for rule in app.url_map.iter_rules() if rule.endpoint.startswith(f"{DASHBOARD}.")]
     chosen = [rule for rule in rules if method in (rule.methods or ()) and rule.endpoint.split(".")[1] not in _OPEN]
     return [_path(rule) for rule in chosen]
 

@@ -11,6 +11,7 @@ from flask import Flask
 from flask_convex_http.backend import Backend
 from flask_convex_http.errors import ConvexHTTPError
 from flask_convex_http.web.openapi.serving import DOCUMENTS
+from flask_convex_http.web.state import DASHBOARD
 
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
@@ -28,7 +29,7 @@ def addresses(app: Flask, backend: Backend, host: str) -> Iterator[tuple[str, st
     documents = app.extensions.get(DOCUMENTS)
     if documents is not None and documents.options.docs is not None:
         yield "API docs", root + documents.options.docs
-    if "convex_dashboard" in app.blueprints:
+    if DASHBOARD in app.blueprints:
         yield "Dashboard", f"{root}/_convex{_log_in(backend)}"
     for webhook in backend.webhooks:
         yield "Webhook", root + webhook.path

@@ -113,15 +113,15 @@ def _find(backend: Backend, name: str) -> Function[Any, Any]:
 
 
 def _fields(found: Function[Any, Any]) -> list[FormField]:
-    described = {argument.name: argument for argument in describe_function(found).arguments}
+    described = zip(describe_function(found).arguments, found.argument_types.values(), strict=True)
     return [
         form_field(
-            name,
+            argument.name,
             annotation,
-            is_required=described[name].required,
-            default=None if described[name].required else str(described[name].default),
+            is_required=argument.required,
+            default=None if argument.required else str(argument.default),
         )
-        for name, annotation in found.argument_types.items()
+        for argument, annotation in described
     ]
 
 

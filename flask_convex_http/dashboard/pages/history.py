@@ -23,7 +23,7 @@ def index(visit: Visit) -> Response:
     """List commits, the newest first."""
     tables = sorted(table.name for table in visit.backend.schema.tables.values() if not table.system)
     table, cause = visit.choice("table", tables), visit.text("cause")
-    older_than = visit.number("older", _HIGHEST, _HIGHEST) if visit.text("older") else None
+    older_than = visit.older()
     found = visit.backend.history.page(limit=_COMMITS, older_than=older_than, table=table or None, cause=cause or None)
     rows = [(commit, causes_of(commit)) for commit in found.commits]
     is_on = visit.backend.settings.history != "off"

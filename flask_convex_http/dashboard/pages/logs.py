@@ -11,14 +11,13 @@ page = Page("logs", "Logs")
 
 _RECORDS = 100
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-_HIGHEST = 10**15
 
 
 @page.get()
 def index(visit: Visit) -> Response:
     """List the newest records that match, the newest first. The first page is loaded again while somebody looks."""
     logs = visit.backend.logs
-    before = visit.number("older", _HIGHEST, _HIGHEST) if visit.text("older") else None
+    before = visit.older()
     level = visit.choice("level", _LEVELS, "INFO")
     found = logs.read(
         before=before,

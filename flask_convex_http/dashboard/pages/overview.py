@@ -47,7 +47,7 @@ def index(visit: Visit) -> Response:
         location=str(backend.location),
         worker=_worker(),
         runs_jobs=backend.settings.worker == "on",
-        functions=len(backend.describe_functions()),
+        functions=len(list(backend.functions)),
         webhooks=len(backend.webhooks),
         history=backend.settings.history,
     )
