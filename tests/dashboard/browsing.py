@@ -1,4 +1,4 @@
-"""Chromium on the pages of a real server. Whatever a page does that its policy forbids fails the test.
+"""Chromium on the pages of a real server. Any violation of a page's policy fails the test.
 
 `DASHBOARD_SHOTS=folder` keeps a picture of each page that `inspect` looks at.
 """
@@ -33,13 +33,13 @@ _LOOKS = (("light", "light", _DESKTOP), ("dark", "dark", _DESKTOP), ("phone", "l
 _AXE = "axe-core@4.14.1"
 _VIOLATIONS = """async () => (await axe.run(document, {resultTypes: ["violations"]})).violations.map(
     each => each.id + ": " + each.nodes.map(node => node.html + " " + node.failureSummary).join(" | "))"""
-#: What the console says about a response that a test expects, such as a 404.
+#: The line of the console for a response that a test expects, such as a 404.
 _EXPECTED = re.compile(r"Failed to load resource: the server responded with a status of 4\d\d")
 
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """Yield Debian's Chromium. No other test may run an event loop in this thread meanwhile."""
+    """Yield Debian's Chromium. No other test may run an event loop in this thread until it is closed."""
     program = shutil.which("chromium")
     if program is None or shutil.which("npm") is None:
         assert not os.environ.get("CI"), "chromium or npm is not installed"
@@ -77,7 +77,7 @@ class Browsing:
         page: The window.
         app: The app.
         url: The URL of its server.
-        problems: What the browser has complained about. It must be empty at the end of a test.
+        problems: The complaints of the browser. The list must be empty at the end of a test.
     """
 
     def __init__(self, page: Page, app: Flask, url: str, axe: str) -> None:
