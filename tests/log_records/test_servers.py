@@ -57,8 +57,8 @@ def test_a_killed_worker_breaks_no_store(tmp_path: Path) -> None:
     with serving("gunicorn", deployment) as server:
         for round in range(3):
             _ask(server, round * 100, round * 100 + 60)
-            os.kill(server.workers[-1], signal.SIGKILL)
             known = len(server.workers)
+            os.kill(server.workers[-1], signal.SIGKILL)
             server.wait(lambda known=known: len(server.workers) > known, "start another worker")  # type: ignore[misc]
             ids = _ask(server, round * 100 + 60, round * 100 + 70)
             server.wait(
