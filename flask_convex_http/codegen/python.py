@@ -1,23 +1,18 @@
 """Write a typed Python client: one module without dependencies, with a method for each public function.
 
 The module has the names of the app. `client.items.list_items(limit=5)` returns a list of `Item`, whose fields are
-attributes. `python_base` is copied into it.
+attributes. The constant part of it is `python_base`.
 """
 
 from __future__ import annotations
 
-import ast
-import builtins
-import functools
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 from flask_convex_http.codegen.names import free_name
+from flask_convex_http.codegen.python_constant import constant_part, heading
 from flask_convex_http.codegen.python_types import BUILTINS, Types, attribute, attributes, docstring, literal
 from flask_convex_http.codegen.types import Api, CallableFunction, MapType, Record, Scalar, Tag
 
-_BASE = Path(__file__).with_name("python_base.py")
 _HEADER = '''\
 """A client of this app's functions: `Client("https://shop.example")`.
 
@@ -39,30 +34,9 @@ def python_module(api: Api) -> str:
     return _Module(api).text()
 
 
-@functools.cache
-def _base() -> tuple[str, frozenset[str]]:
-    """Return the constant part after its docstring, and the names that it defines."""
-    text = _BASE.read_text(encoding="utf-8")
-    tree = ast.parse(text)
-    after = "".join(text.splitlines(keepends=True)[tree.body[0].end_lineno :])
-    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    return after, frozenset(_names_in(tree)) | (used & set(dir(builtins)))
-
-
-def _names_in(tree: ast.Module) -> Iterator[str]:
-    for node in tree.body:
-        if isinstance(node, (ast.Import, ast.ImportFrom)):
-            yield from ((alias.asname or alias.name).partition(".")[0] for alias in node.names)
-        elif isinstance(node, (ast.ClassDef, ast.FunctionDef)):
-            yield node.name
-        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            yield from (target.id for target in targets if isinstance(target, ast.Name))
-
-
 def taken_names() -> frozenset[str]:
     """Return the names that records cannot have: those of the constant part, and of the builtins in use."""
-    return _base()[1] | {"Client", *BUILTINS}
+    return constant_part().names | {"Client", *BUILTINS}
 
 
 class _Module:
@@ -84,15 +58,15 @@ class _Module:
             f"import {module}\n" if module == "builtins" else f"import {module} as _{module}\n"
             for module in sorted(self._types.modules)
         ]
-        start, after = _base()[0].split("\nfrom __future__ import annotations\n")
+        constant = constant_part()
         return "".join(
             (
-                f"{_HEADER}{start}\nfrom __future__ import annotations\n",
-                *(("\n", *modules) if modules else ()),
-                f"{after}\n\n# --- the types of this app {'-' * 94}\n\n",
+                f"{_HEADER}\nfrom __future__ import annotations\n\n",
+                *((*modules, "\n") if modules else ()),
+                f"{constant.imports}{constant.body}\n{heading('the types of this app')}\n\n",
                 *ids,
                 *(f"\n\n{text}" for text in records),
-                f"\n\n# --- the functions of this app {'-' * 90}\n",
+                f"\n\n{heading('the functions of this app')}\n",
                 *(f"\n\n{text}" for text in classes),
             )
         )

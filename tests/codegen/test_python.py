@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flask_convex_http import ConvexError, ConvexHTTP, QueryCtx, Schema, query
-from flask_convex_http.codegen import python_base
+from flask_convex_http.codegen.python_base.encoding import encode
 from tests.codegen import library
 from tests.codegen.writing import imported, python
 from tests.databases import temporary_config
@@ -217,6 +217,6 @@ def test_values_that_no_function_takes() -> None:
     class Own:
         value: object
 
-    assert python_base.encode(Own({1: (2,)})) == {"value": {"1": [2]}}
+    assert encode(Own({1: (2,)})) == {"value": {"1": [2]}}
     with pytest.raises(TypeError, match="object is no type of a value"):
-        python_base.encode(object())
+        encode(object())

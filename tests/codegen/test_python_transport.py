@@ -7,7 +7,9 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from flask_convex_http.codegen.python_base import BaseClient, ResponseError, StandardTransport
+from flask_convex_http.codegen.python_base.client import BaseClient
+from flask_convex_http.codegen.python_base.transport import StandardTransport
+from flask_convex_http.codegen.python_base.values import ResponseError
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
