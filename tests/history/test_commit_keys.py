@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from flask_convex_http import Document, UndoRefusedError
 from flask_convex_http.engines import ReadBudget
-from flask_convex_http.engines.base import Transaction
+from flask_convex_http.engines.transaction import Transaction
 from flask_convex_http.errors import FunctionLimitError
 from flask_convex_http.history.commit_keys import entries_of
 from flask_convex_http.history.coverage import Coverage, read_coverage, write_coverage

@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
-from flask_convex_http.engines.base import Row
+from flask_convex_http.engines.transaction import Row
 from flask_convex_http.errors import EngineError
 
 _FIRST_PAGE = 20

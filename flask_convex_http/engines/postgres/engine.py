@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from flask_convex_http.engines.base import DatabaseSize, Row
+from flask_convex_http.engines.base import DatabaseSize
 from flask_convex_http.engines.postgres.commit_log import LAST_VALUE, LOCKED_VALUES, settled
 from flask_convex_http.engines.postgres.connections import PostgresConnections
 from flask_convex_http.engines.postgres.log_store import PostgresLogStore
@@ -23,6 +23,7 @@ from flask_convex_http.engines.postgres.statements import PostgresStatements
 from flask_convex_http.engines.postgres.transactions import PostgresTransaction
 from flask_convex_http.engines.postgres.values import RowDecoder, encoded
 from flask_convex_http.engines.readiness import UndescribedTable, check_tables, pending_steps, undescribed_tables
+from flask_convex_http.engines.transaction import Row
 from flask_convex_http.schema.documents import Schema, Table
 from flask_convex_http.schema.index_ranges import Segment
 from flask_convex_http.schema.migrations import Migration, MigrationStep

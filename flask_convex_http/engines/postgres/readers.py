@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from flask_convex_http.engines.base import Row
 from flask_convex_http.engines.postgres.connections import PooledConnection, PostgresConnections
 from flask_convex_http.engines.postgres.cursors import CursorStream
 from flask_convex_http.engines.postgres.errors import DRIVER_ERRORS, translate
 from flask_convex_http.engines.postgres.statements import PostgresStatements
 from flask_convex_http.engines.postgres.values import RowDecoder, encoded
 from flask_convex_http.engines.read_budget import ReadBudget
+from flask_convex_http.engines.transaction import Row
 from flask_convex_http.errors import ConvexHTTPError, EngineError
 from flask_convex_http.schema.index_ranges import Segment
 from flask_convex_http.schema.tables import Table

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any
 
-from flask_convex_http.engines.base import Row
 from flask_convex_http.engines.postgres.connections import BEGIN_READ, PooledConnection, end_transaction, execute
 from flask_convex_http.engines.postgres.errors import DRIVER_ERRORS
 from flask_convex_http.engines.postgres.readers import PostgresReader, ReaderTools
 from flask_convex_http.engines.postgres.values import encoded
 from flask_convex_http.engines.read_budget import ReadBudget
+from flask_convex_http.engines.transaction import Row
 from flask_convex_http.errors import ConvexHTTPError
 from flask_convex_http.schema.index_ranges import Segment
 from flask_convex_http.schema.tables import Table

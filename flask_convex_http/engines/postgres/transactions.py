@@ -10,7 +10,6 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from flask_convex_http.engines.base import Row
 from flask_convex_http.engines.postgres.commit_log import INSERT_COMMIT, RESUME
 from flask_convex_http.engines.postgres.connections import PooledConnection, end_transaction, execute
 from flask_convex_http.engines.postgres.errors import DRIVER_ERRORS, is_conflict, is_lost, translate
@@ -18,6 +17,7 @@ from flask_convex_http.engines.postgres.readers import PostgresReader, ReaderToo
 from flask_convex_http.engines.postgres.statements import guard_values
 from flask_convex_http.engines.postgres.values import check_index_sizes, decoded, encoded
 from flask_convex_http.engines.sql import quoted_columns
+from flask_convex_http.engines.transaction import Row
 from flask_convex_http.errors import ConvexHTTPError, EngineError, UnavailableError
 from flask_convex_http.schema.history_tables import COMMITS
 from flask_convex_http.schema.index_ranges import Segment

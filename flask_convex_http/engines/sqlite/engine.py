@@ -15,12 +15,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from flask_convex_http.engines.base import DatabaseSize, Row
+from flask_convex_http.engines.base import DatabaseSize
 from flask_convex_http.engines.readiness import UndescribedTable, check_tables, undescribed_tables
 from flask_convex_http.engines.sqlite.errors import translate
 from flask_convex_http.engines.sqlite.snapshots import SQLiteSnapshot
 from flask_convex_http.engines.sqlite.statements import SQLiteStatements
 from flask_convex_http.engines.sqlite.transactions import SQLiteTransaction
+from flask_convex_http.engines.transaction import Row
 from flask_convex_http.errors import ConfigurationError
 from flask_convex_http.schema.documents import Schema, Table
 from flask_convex_http.schema.index_ranges import Segment

@@ -6,9 +6,9 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from flask_convex_http.engines.base import Row
 from flask_convex_http.engines.read_budget import ReadBudget
 from flask_convex_http.engines.sqlite.statements import SQLiteStatements
+from flask_convex_http.engines.transaction import Row
 from flask_convex_http.errors import ConvexHTTPError, EngineError
 from flask_convex_http.schema.index_ranges import Segment
 from flask_convex_http.schema.tables import Table

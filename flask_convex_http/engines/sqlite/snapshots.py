@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
-from flask_convex_http.engines.base import Row
 from flask_convex_http.engines.read_budget import ReadBudget
 from flask_convex_http.engines.sqlite.readers import ENDED, SQLiteReader, Translate
 from flask_convex_http.engines.sqlite.statements import SQLiteStatements
+from flask_convex_http.engines.transaction import Row
 from flask_convex_http.schema.index_ranges import Segment
 from flask_convex_http.schema.tables import Table
 from flask_convex_http.sqlite.connections import DRIVER_ERRORS, Connections, sqlite3, this_process

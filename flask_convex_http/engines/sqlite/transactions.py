@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 
-from flask_convex_http.engines.base import Row
 from flask_convex_http.engines.read_budget import ReadBudget
 from flask_convex_http.engines.sqlite.commit_log import check_texts, write_commits
 from flask_convex_http.engines.sqlite.readers import ClosedConnection, SQLiteReader, Translate
 from flask_convex_http.engines.sqlite.statements import SQLiteStatements
+from flask_convex_http.engines.transaction import Row
 from flask_convex_http.schema.history_tables import COMMITS
 from flask_convex_http.schema.index_ranges import Segment
 from flask_convex_http.schema.tables import Table
