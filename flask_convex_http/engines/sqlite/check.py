@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from flask_convex_http.engines.readiness import pending_steps
-from flask_convex_http.engines.sqlite.schema import SQLiteSchema
+from flask_convex_http.engines.sqlite.tables import SQLiteTables
 from flask_convex_http.schema.documents import Schema
 from flask_convex_http.sqlite.connections import is_damage, sqlite3
 from flask_convex_http.sqlite.integrity import faults
@@ -23,7 +23,7 @@ def check(connection: Any, schema: Schema) -> list[str]:
     """
     connection.execute("BEGIN")
     try:
-        return [*map(_fault, faults(connection)), *pending_steps(SQLiteSchema(connection, schema), schema)]
+        return [*map(_fault, faults(connection)), *pending_steps(SQLiteTables(connection, schema), schema)]
     except sqlite3.DatabaseError as error:
         if not is_damage(error):
             raise

@@ -96,11 +96,11 @@ class SQLiteEngine:
     @property
     def backups(self) -> SQLiteBackups:
         """Makes and restores backups of the file."""
-        from flask_convex_http.engines.sqlite.schema import SQLiteSchema
+        from flask_convex_http.engines.sqlite.tables import SQLiteTables
         from flask_convex_http.sqlite.backups import SQLiteBackups
 
         def has_tables(connection: Any) -> bool:
-            return bool(SQLiteSchema(connection, self.schema).stored_shape())
+            return bool(SQLiteTables(connection, self.schema).stored_shape())
 
         path = None if self._remove_folder is not None else self.path
         return SQLiteBackups(self._file, path, has_tables, self._expect_changes)
@@ -180,10 +180,10 @@ class SQLiteEngine:
 
     def migrate(self, plan: Callable[[Migration], Sequence[MigrationStep]], *, dry_run: bool) -> list[MigrationStep]:
         """Apply the steps that `plan` returns in one transaction, and return them."""
-        from flask_convex_http.engines.sqlite.schema import SQLiteSchema
+        from flask_convex_http.engines.sqlite.schema import SQLiteMigration
 
         def run(connection: Any) -> list[MigrationStep]:
-            with SQLiteSchema(connection, self.schema) as migration:
+            with SQLiteMigration(connection, self.schema) as migration:
                 steps = list(plan(migration))
                 migration.finish(steps, dry_run=dry_run)
             return steps
@@ -209,12 +209,12 @@ class SQLiteEngine:
 
     def undescribed_tables(self) -> list[UndescribedTable]:
         """Return the tables that earlier schemas had and that have rows, but no class now."""
-        from flask_convex_http.engines.sqlite.schema import SQLiteSchema
+        from flask_convex_http.engines.sqlite.tables import SQLiteTables
 
         if not self.path.exists():  # a connection would create it
             check_tables(None, self.schema, self.path)
         with self._file.translated(), self._file.lend() as connection:
-            return undescribed_tables(SQLiteSchema(connection, self.schema), self.schema)
+            return undescribed_tables(SQLiteTables(connection, self.schema), self.schema)
 
     def ordered_by_time(self) -> frozenset[str]:
         """Return the names of the tables whose rows are ordered by creation time."""
@@ -240,11 +240,11 @@ class SQLiteEngine:
         generation = self._connections.generation
         if self._ready == generation:
             return
-        from flask_convex_http.engines.sqlite.schema import SQLiteSchema
+        from flask_convex_http.engines.sqlite.tables import SQLiteTables
 
         exists = self.path.exists()
         with self._file.lend() if exists else contextlib.nullcontext() as connection:
-            tables = SQLiteSchema(connection, self.schema) if connection else None
+            tables = SQLiteTables(connection, self.schema) if connection else None
             self._statements.order_by_time(check_tables(tables, self.schema, self.path))
         self._ready = generation
 
