@@ -5,25 +5,22 @@ The extension, the command line, workers and tests all enter here.
 
 from __future__ import annotations
 
-import secrets
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from flask_convex_http.config import Settings
 from flask_convex_http.credentials import AdminKeys, Credentials
-from flask_convex_http.database.db import CreationTimes, insert
+from flask_convex_http.credentials.deployment_secret import DeploymentSecret
 from flask_convex_http.database.limits import Limits
 from flask_convex_http.database.page_cursors import PageCursors
-from flask_convex_http.database.query import Query
 from flask_convex_http.durations import DeploymentClock
 from flask_convex_http.durations import system_clock as system_clock
-from flask_convex_http.engines import Engine, Snapshot, Transaction
+from flask_convex_http.engines import Engine
 from flask_convex_http.engines.factory import open_engine, open_log_store
-from flask_convex_http.errors import MigrationRefusedError, MigrationRequiredError, RegistrationError
+from flask_convex_http.errors import MigrationRefusedError
 from flask_convex_http.functions.description import FunctionDescription, describe_function
 from flask_convex_http.functions.function import Function
 from flask_convex_http.functions.registry import Registry
@@ -31,13 +28,11 @@ from flask_convex_http.history.coverage import CommitLogs
 from flask_convex_http.history.history import History
 from flask_convex_http.idempotency.idempotent_requests import IdempotentRequests
 from flask_convex_http.identities import AuthProvider, UserIdentity, token_checks
+from flask_convex_http.inbox.check import check_webhooks
 from flask_convex_http.inbox.inbox import Inbox
 from flask_convex_http.inbox.queue import PROCESS
 from flask_convex_http.inbox.registry import Webhooks
 from flask_convex_http.inbox.rejections import Rejections, folder_of
-from flask_convex_http.inbox.secret_notes import describe_secrets
-from flask_convex_http.inbox.silence import describe_silence
-from flask_convex_http.inbox.unknown_sources import describe_unknown_sources
 from flask_convex_http.log import logger_of
 from flask_convex_http.logs import Logs
 from flask_convex_http.once import OnceCalls
@@ -53,25 +48,22 @@ from flask_convex_http.operations import (
     plan_with_progress,
 )
 from flask_convex_http.operations.calls import run_function, try_mutation
-from flask_convex_http.operations.move import Move, Side, open_target
+from flask_convex_http.operations.move import Move, Side, open_move
 from flask_convex_http.rate_limits import RateLimits
 from flask_convex_http.runtime import ActionCtx, Auth, Caller, Runtime
 from flask_convex_http.runtime.dry_run import DryRun
 from flask_convex_http.scheduling import (
     POLL_SECONDS,
-    CronRegistration,
     Crons,
-    CronStatus,
-    CronTicks,
+    DeployedCrons,
     JobControl,
     JobRequests,
     Jobs,
-    cron_statuses,
 )
 from flask_convex_http.schema.documents import Schema
 from flask_convex_http.schema.lossless import plan_lossless
 from flask_convex_http.schema.migrations import Migration, MigrationStep
-from flask_convex_http.schema.system_tables import DOCUMENTS, AccessToken, ApiKey, Setting
+from flask_convex_http.schema.system_tables import DOCUMENTS, AccessToken, ApiKey
 from flask_convex_http.signing import Signing
 from flask_convex_http.storage.blobs import BlobStore, open_blobs
 from flask_convex_http.storage.files import Files, Site, unknown_site
@@ -79,7 +71,6 @@ from flask_convex_http.telemetry import Telemetry
 
 logger = logger_of("database")
 
-_SECRET_KEY = "secret"
 #: How many log records are kept by default where something reads them.
 _LOG_ROWS = 10_000
 #: Access tokens begin with the prefix of API keys and this letter.
@@ -154,15 +145,13 @@ class Backend:
         self.engine: Engine = open_engine(settings, self.schema, folder, self.telemetry)
         self.logs = self._open_logs(keeps_logs)
         self.blobs: BlobStore = open_blobs(settings, folder)
-        self.signing = Signing(self._secret)
+        self._secret = DeploymentSecret(settings.secret, self.engine, self.schema, clock)
+        self.signing = Signing(self._secret.load)
         self.files = Files(self.engine, self.schema, self.blobs, self.signing, clock, settings.files_url)
-        self.crons = _checked_crons(crons).freeze()
         self.before_close: list[Callable[[], None]] = []
         self.jobs = Jobs(self.schema, self._notify)
         self.job_control = JobControl(self.jobs, self.engine, clock, JobRequests(self.engine, self.schema))
-        self.cron_registration = CronRegistration(self.crons, self.schema, self.functions)
-        self.cron_registration.submissions()  # raises for a cron that cannot run
-        self.ticks = CronTicks(self.crons, self.schema, self.jobs, self.functions)
+        self.crons = DeployedCrons(crons, self.engine, self.schema, self.functions, self.jobs, clock)
         self.rate_limits = RateLimits(self.schema)
         self.once = OnceCalls(self.engine, self.schema, self.signing, clock)
         self.api_keys: Credentials[ApiKey] = self._credentials(ApiKey, settings.api_key_prefix)
@@ -296,27 +285,10 @@ class Backend:
 
         steps = self.engine.migrate(plan_steps, dry_run=dry_run)
         if not dry_run:
-            self._create_secret()
+            self._secret.create()
             self._log([step for step in steps if not step.keeps])
             self.logs.create()
         return steps
-
-    def register_crons(self) -> None:
-        """Change the crons in the database to match those of the application. Writes nothing if they match."""
-        with self.engine.snapshot() as snapshot:
-            if self.cron_registration.is_current(snapshot):
-                return
-        now = self.clock()
-        self.engine.write(lambda transaction: self.cron_registration.register(transaction, CreationTimes(now), now))
-
-    def fire_crons(self) -> None:
-        """Schedule the jobs of the crons that are due."""
-
-        def work(transaction: Transaction) -> None:
-            now = self.clock()
-            self.ticks.fire(transaction, CreationTimes(now), now)
-
-        self.engine.write(work)
 
     def describe_functions(self) -> list[FunctionDescription]:
         """Return each function of the application with its arguments and result, in the order of their names."""
@@ -349,13 +321,7 @@ class Backend:
         """Finds and deletes the stored files that no document refers to."""
         return UnattachedFiles(self.files, self.ctx().storage.delete)
 
-    def cron_statuses(self) -> list[CronStatus]:
-        """Return each cron with its next tick and last run, and whether code and database agree on it."""
-        with self.engine.snapshot() as snapshot:
-            return cron_statuses(snapshot, self.schema, self.crons, self.cron_registration, self.jobs)
-
-    @contextmanager
-    def move(self, *, database_url: str | None, storage_url: str | None) -> Iterator[Move]:
+    def move(self, *, database_url: str | None, storage_url: str | None) -> AbstractContextManager[Move]:
         """Open a move of the deployment to another place, for a `with` statement.
 
         Args:
@@ -365,14 +331,9 @@ class Backend:
         Raises:
             MoveRefusedError: The deployment is there already, or a place is temporary.
         """
-        there = replace(
-            self.settings,
-            database_url=self.settings.database_url if database_url is None else database_url,
-            storage_url=self.settings.storage_url if storage_url is None else storage_url,
-        )
         source = Side(self.engine, self.blobs, self.settings.storage(self._folder))
-        with open_target(source, self.settings, there, self.schema, self._folder) as target:
-            yield Move(self.schema, source, target, self.clock)
+        there = self.settings.moved(database_url, storage_url)
+        return open_move(source, self.settings, there, self.schema, self._folder, self.clock)
 
     def close(self) -> None:
         """Close everything that is open."""
@@ -391,20 +352,8 @@ class Backend:
 
     def _other_findings(self) -> tuple[list[str], list[str]]:
         """Return problems and notes of the deployment beside its stored data."""
-        places = self.location, self.settings.storage(self._folder)
-        problems, silent = describe_silence(self.inbox, self.clock())
-        notes = [
-            *silent,
-            *describe_unknown_sources(self.inbox),
-            *describe_secrets(self.webhooks),
-            *describe_exposed(*places),
-        ]
-        if self.webhooks and not self.settings.site_url:  # senders of webhooks reach it, so it is public
-            notes.append(
-                "CONVEX_SITE_URL is not set, and this app receives webhooks: links begin with the Host of a request, "
-                "which the client chooses, and jobs and crons have no request; set it to the app's https:// URL"
-            )
-        return problems, notes
+        problems, notes = check_webhooks(self.inbox, self.clock(), has_site_url=bool(self.settings.site_url))
+        return problems, [*notes, *describe_exposed(self.location, self.settings.storage(self._folder))]
 
     def _notify(self, due: float) -> None:
         """Wake the workers of other processes, unless they poll before a job is due."""
@@ -427,45 +376,13 @@ class Backend:
         except MigrationRefusedError as error:
             return [str(error)]
         if not steps:
-            self.register_crons()
+            self.crons.register()
         return steps
 
     def _credentials(self, document: Any, prefix: str) -> Credentials[Any]:
         return Credentials(
             document, prefix, engine=self.engine, schema=self.schema, signing=self.signing, clock=self.clock
         )
-
-    def _secret(self) -> str:
-        """Return the secret of the settings, or the one in the database."""
-        if self.settings.secret is not None:
-            return self.settings.secret
-        with self.engine.snapshot() as snapshot:
-            stored = self._stored_secret(snapshot)
-        if stored is None:
-            raise MigrationRequiredError(
-                "The deployment has no secret yet; run `flask convex migrate` or set CONVEX_SECRET"
-            )
-        return stored.value
-
-    def _stored_secret(self, snapshot: Snapshot) -> Setting | None:
-        table = self.schema.table_for(Setting)
-        start = Query(snapshot, table, table.indexes["by_creation_time"])
-        return start.with_index("by_key", key=_SECRET_KEY).unique()
-
-    def _create_secret(self) -> None:
-        def work(transaction: Transaction) -> None:
-            if self._stored_secret(transaction) is None:
-                secret = Setting(key=_SECRET_KEY, value=secrets.token_urlsafe(32))
-                insert(transaction, self.schema.table_for(Setting), secret, CreationTimes(self.clock()))
-
-        if self.settings.secret is None:
-            self.engine.write(work)
-
-
-def _checked_crons(crons: Crons | None) -> Crons:
-    if crons is not None and not isinstance(crons, Crons):
-        raise RegistrationError(f"crons= takes a Crons(), not {crons!r}")
-    return Crons() if crons is None else crons
 
 
 def _rejections_folder(settings: Settings, folder: Path) -> Path | None:

@@ -32,7 +32,7 @@ def crons(as_json: bool) -> None:
       flask convex crons --json
     """
     backend = current_backend()
-    found = backend.cron_statuses()
+    found = backend.crons.statuses()
     if as_json:
         print_json(found)
         return

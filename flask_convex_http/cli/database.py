@@ -50,7 +50,7 @@ def migrate(dry_run: bool, allow_destructive: bool, verbose: bool, as_json: bool
     with progress("Order of rows") as advance:
         steps = backend.migrate(dry_run=dry_run, allow_destructive=allow_destructive, progress=advance)
     if not dry_run:
-        backend.register_crons()  # running workers did it before, perhaps on a database that was replaced since
+        backend.crons.register()  # running workers did it before, perhaps on a database that was replaced since
     undescribed = _undescribed(backend.tables)
     location = None if backend.location.is_temporary else str(backend.location)
     if as_json:

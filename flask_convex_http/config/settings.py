@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -120,6 +120,12 @@ class Settings:
         if settings.database_url != MEMORY and Path(settings.storage_url) == Path(settings.database_url):
             raise ConfigurationError("CONVEX_STORAGE_URL must name another file than CONVEX_DATABASE_URL")
         return settings
+
+    def moved(self, database_url: str | None, storage_url: str | None) -> Settings:
+        """Return the settings with another database or blob store. None keeps the place."""
+        return replace(
+            self, database_url=database_url or self.database_url, storage_url=storage_url or self.storage_url
+        )
 
     @property
     def history_retention(self) -> timedelta | None:

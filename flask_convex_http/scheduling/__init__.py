@@ -12,18 +12,16 @@ The path of a job, from `ctx.scheduler.run_after` to its end:
 
 A cron enters at step 4. `crons.py` holds the declarations of the application. `cron_registration.py` checks them as in
 step 2 and stores them when a worker starts. `cron_expressions.py` computes the times, and `cron_ticks.py` adds a job at
-each tick.
+each tick. `deployed_crons.py` has all of them behind one object.
 
 Operators list, cancel, pause and retry jobs through `job_control.py`. While the database is busy, `job_requests.py`
 keeps their requests for a worker. Crons are listed through `cron_status.py`.
 """
 
-from flask_convex_http.scheduling.cron_registration import CronRegistration as CronRegistration
 from flask_convex_http.scheduling.cron_status import CronStatus as CronStatus
 from flask_convex_http.scheduling.cron_status import LastRun as LastRun
-from flask_convex_http.scheduling.cron_status import cron_statuses as cron_statuses
-from flask_convex_http.scheduling.cron_ticks import CronTicks as CronTicks
 from flask_convex_http.scheduling.crons import Crons as Crons
+from flask_convex_http.scheduling.deployed_crons import DeployedCrons as DeployedCrons
 from flask_convex_http.scheduling.job_control import JobControl as JobControl
 from flask_convex_http.scheduling.job_control import JobOutcome as JobOutcome
 from flask_convex_http.scheduling.job_control import JobResult as JobResult

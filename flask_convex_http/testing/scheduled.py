@@ -88,14 +88,14 @@ class _Runner:
     def __init__(self, backend: Backend, app_context: AppContext, *, propagates: bool = False) -> None:
         self._backend = backend
         self._propagates = propagates
-        self._ticks = backend.ticks
+        self._ticks = backend.crons.ticks
         self._mutations = MutationRunner(backend, app_context)
         self._actions = ActionRunner(backend, app_context)
         self._ran: list[str] = []
 
     def run(self, advance: timedelta | None) -> ScheduledRun:
         backend = self._backend
-        backend.register_crons()
+        backend.crons.register()
         if advance is None:
             self._run_due()
         else:
@@ -140,7 +140,7 @@ class _Runner:
     def _run_next(self) -> None:
         tick, mutation, action = self._times()
         if tick <= min(mutation, action):
-            self._backend.fire_crons()
+            self._backend.crons.fire()
         elif mutation <= action:
             self._collect(self._mutations.run(1))
         else:

@@ -177,7 +177,7 @@ class ActionRunner:
         if self._backend.settings.history == "off":
             return None
         with self._backend.engine.snapshot() as snapshot:
-            return self._backend.ticks.cron_of(snapshot, job)
+            return self._backend.crons.ticks.cron_of(snapshot, job)
 
     def _record(self, result: AttemptResult, function: Function[Any, Any], *, as_job: bool = False) -> bool:
         """Record the result of an action, and return False if it must be tried again.

@@ -51,7 +51,7 @@ class Cleaner:
         before = now - backend.settings.scheduled_retention_days * _DAY
         return [
             backend.jobs.purge(transaction, before, _BATCH_SIZE),
-            backend.ticks.purge(transaction, before, _BATCH_SIZE),
+            backend.crons.ticks.purge(transaction, before, _BATCH_SIZE),
             backend.once.purge(transaction, now, _BATCH_SIZE),
             backend.rate_limits.purge(transaction, now, _BATCH_SIZE),
             backend.files.upload_urls.purge(transaction, now, _BATCH_SIZE),

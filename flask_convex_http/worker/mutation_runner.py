@@ -232,7 +232,7 @@ class MutationRunner:
     def _attempt(self, job: ScheduledFunction, function: Function[Any, Any], calls: MutationCalls) -> AttemptResult:
         try:
             arguments = function.check_arguments((), job.args, json=True)
-            cron = None if calls.log is None else self._backend.ticks.cron_of(calls.transaction, job)
+            cron = None if calls.log is None else self._backend.crons.ticks.cron_of(calls.transaction, job)
             running = RunningJob(job.id, job.id, cron=cron)
             return AttemptResult(job, calls.run_job(function, arguments, running, self._app_context))
         except BaseException as error:

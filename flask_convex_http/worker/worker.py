@@ -132,7 +132,7 @@ class Worker:
         self._last_look = now
         with backend.engine.snapshot() as snapshot:
             requests = backend.job_control.requests.read(snapshot)
-            tick = backend.ticks.next_tick(snapshot, now)
+            tick = backend.crons.ticks.next_tick(snapshot, now)
             mutation = backend.jobs.next_due(snapshot, "mutation")
             action = backend.jobs.next_due(snapshot, "action")
         if self._honor(requests):
@@ -157,7 +157,7 @@ class Worker:
     def _run_due(self, now: float, tick: float | None, mutation: float | None, action: float | None) -> int:
         done = 0
         if tick is not None and tick <= now:
-            self._backend.fire_crons()
+            self._backend.crons.fire()
             done = 1
         if mutation is not None and mutation <= now:
             done += len(self._mutations.run())
@@ -186,7 +186,7 @@ class Worker:
 
     def _register_crons(self) -> None:
         if not self._has_registered_crons:
-            self._backend.register_crons()
+            self._backend.crons.register()
             self._has_registered_crons = True
 
     def _send_heartbeat(self) -> None:

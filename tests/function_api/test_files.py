@@ -120,7 +120,7 @@ def test_urls_in_jobs_and_crons(tmp_path: Path) -> None:
         url = call(app, "mutation", "testFiles:generateUploadUrl")["value"]
         file_id = app.test_client().post(url.removeprefix(site), data=b"x").get_json()["storageId"]
         call(app, "mutation", "testFiles:scheduleUrl", {"fileId": file_id})
-        backend_of(app).register_crons()
+        backend_of(app).crons.register()
         run_scheduled(app, advance=timedelta(minutes=6))
         assert len(URLS) == 3  # of the job, and of two ticks
         assert all(found is not None and found.startswith("https://shop.example/") for found in URLS)

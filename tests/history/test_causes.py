@@ -148,7 +148,7 @@ def test_the_cause_of_a_request(app: Flask) -> None:
 
 def test_the_cause_of_a_cron_and_of_an_action(app: Flask) -> None:
     """A commit has its job, and the cron that has scheduled it. A mutation of an action has the action's job."""
-    backend_of(app).register_crons()
+    backend_of(app).crons.register()
     backend_of(app).ctx().scheduler.run_after(0, later)
     run_scheduled(app)
     by_name = {commit.changes[0].document.name: commit for commit in log(app)}  # type: ignore[union-attr]  # inserts

@@ -20,7 +20,9 @@ from flask_convex_http.database.db import CreationTimes
 from flask_convex_http.database.query import Query
 from flask_convex_http.engines import Transaction
 from flask_convex_http.functions.registry import Registry
-from flask_convex_http.scheduling import CronRegistration, Crons, CronTicks
+from flask_convex_http.scheduling import Crons
+from flask_convex_http.scheduling.cron_registration import CronRegistration
+from flask_convex_http.scheduling.cron_ticks import CronTicks
 from flask_convex_http.schema.system_tables import CronJob, CronRun, ScheduledFunction
 from flask_convex_http.testing import Clock
 from tests.databases import memory_backend

@@ -245,9 +245,9 @@ def step(transaction):
     now = backend.clock()
     for job in backend.jobs.claim_due(transaction, "mutation", now, 10):
         backend.jobs.succeed(transaction, job, now)
-    return backend.ticks.fire(transaction, CreationTimes(now), now)
+    return backend.crons.ticks.fire(transaction, CreationTimes(now), now)
 
-backend.engine.write(lambda transaction: backend.cron_registration.register(transaction, CreationTimes(start), start))
+backend.engine.write(lambda transaction: backend.crons.registration.register(transaction, CreationTimes(start), start))
 print("ready", flush=True)
 sys.stdin.readline()
 fired, end = 0, time.monotonic() + 1

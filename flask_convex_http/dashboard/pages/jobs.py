@@ -36,7 +36,7 @@ def index(visit: Visit) -> Response:
         jobs=control.list_jobs(chosen, limit=_MOST),
         most=_MOST,
         is_paused=control.is_paused(),
-        crons=visit.backend.cron_statuses(),
+        crons=visit.backend.crons.statuses(),
         states=[(each, _NAMES.get(each, each)) for each in STATES],
         state=state,
     )
@@ -73,7 +73,7 @@ def run(visit: Visit, job: str) -> Response:
 def run_cron(visit: Visit) -> Response:
     """Run the function of a cron once more, regardless of its schedule."""
     name = visit.field("name")
-    submission = visit.backend.cron_registration.submissions().get(name)
+    submission = visit.backend.crons.registration.submissions().get(name)
     if submission is None:
         raise NotFound
     job_id = visit.backend.job_control.add_now(submission)

@@ -1,21 +1,23 @@
-"""Check where a move goes, and open the target."""
+"""Check where a move goes, and open it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from flask_convex_http.config import Settings
 from flask_convex_http.engines.factory import open_engine
-from flask_convex_http.operations.move.move import Side
+from flask_convex_http.operations.move.move import Move, Side
 from flask_convex_http.operations.move.records import MoveRefusedError
 from flask_convex_http.schema.documents import Schema
 from flask_convex_http.storage.blobs import open_blobs
 
 
 @contextmanager
-def open_target(source: Side, here: Settings, there: Settings, schema: Schema, folder: Path) -> Iterator[Side]:
+def open_move(
+    source: Side, here: Settings, there: Settings, schema: Schema, folder: Path, clock: Callable[[], float]
+) -> Iterator[Move]:
     """Open the target of a move, and close it at the end.
 
     Args:
@@ -24,6 +26,7 @@ def open_target(source: Side, here: Settings, there: Settings, schema: Schema, f
         there: The app's settings after the move.
         schema: All tables.
         folder: The folder of relative paths.
+        clock: Returns the current time in milliseconds since the epoch.
 
     Raises:
         MoveRefusedError: The app uses the target already, the source or the target is temporary, or tables and files
@@ -36,7 +39,7 @@ def open_target(source: Side, here: Settings, there: Settings, schema: Schema, f
             engine = stack.enter_context(closing(open_engine(there, schema, folder)))
         if there.storage_url != here.storage_url:
             blobs = stack.enter_context(closing(open_blobs(there, folder)))
-        yield Side(engine, blobs, there.storage(folder))
+        yield Move(schema, source, Side(engine, blobs, there.storage(folder)), clock)
 
 
 def _check_places(here: Settings, there: Settings, folder: Path) -> None:
