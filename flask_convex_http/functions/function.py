@@ -1,4 +1,4 @@
-"""Queries, mutations and actions: the decorators, and the `Function` that each returns.
+"""Queries, mutations and actions: the `Function` that each decorator returns.
 
 A `Function` validates its arguments and its result. `runtime/` runs it.
 """
@@ -6,10 +6,9 @@ A `Function` validates its arguments and its result. `runtime/` runs it.
 from __future__ import annotations
 
 import contextlib
-import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, Literal, ParamSpec, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, ParamSpec, TypeAlias, TypeVar
 
 import msgspec
 
@@ -28,11 +27,10 @@ from flask_convex_http.validation.conversion import CHECK_ERRORS, invalid_value,
 from flask_convex_http.validation.validator import InvalidValueError, Validator
 
 if TYPE_CHECKING:
-    from flask_convex_http.runtime import ActionCtx, MutationCtx, QueryCtx
+    from flask_convex_http.runtime import MutationCtx
     from flask_convex_http.schema.documents import Schema
 
 P = ParamSpec("P")
-R = TypeVar("R")
 #: Covariant, because mypy rejects `sorted(ctx.run_query(names))` otherwise: it expects a query of an Iterable there.
 R_co = TypeVar("R_co", covariant=True)
 Kind = Literal["query", "mutation", "action"]
@@ -295,92 +293,6 @@ class ActionFunction(Function[P, R_co]):
         super().bind(schema)
         if self.on_failure is not None:
             self.on_failure.bind(schema)
-
-
-def query(handler: Callable[Concatenate[QueryCtx, P], R]) -> QueryFunction[P, R]:
-    """Register a public query: it reads one snapshot, and clients may call it over the function API."""
-    return QueryFunction(handler, public=True)
-
-
-def mutation(handler: Callable[Concatenate[MutationCtx, P], R]) -> MutationFunction[P, R]:
-    """Register a public mutation: it is one transaction, and clients may call it over the function API."""
-    return MutationFunction(handler, public=True)
-
-
-@overload
-def action(handler: Callable[Concatenate[ActionCtx, P], R], /) -> ActionFunction[P, R]: ...
-@overload
-def action(
-    *, retry: Retry | None = None
-) -> Callable[[Callable[Concatenate[ActionCtx, P], R]], ActionFunction[P, R]]: ...
-@overload
-def action(
-    *, retry: Retry | None = None, on_failure: MutationFunction[Concatenate[str, P], Any]
-) -> Callable[[Callable[Concatenate[ActionCtx, P], R]], ActionFunction[P, R]]: ...
-def action(
-    handler: Callable[..., Any] | None = None,
-    /,
-    *,
-    retry: Retry | None = None,
-    on_failure: MutationFunction[..., Any] | None = None,
-) -> Any:
-    """Register a public action: it is not a transaction, and clients may call it over the function API.
-
-    Args:
-        handler: The function.
-        retry: How a scheduled run is retried after a failure. Without it, a scheduled run happens at most once.
-        on_failure: A mutation that runs when a scheduled run has failed for good, in the commit that records this. Its
-            first argument is the error as a text, the others are those of the action.
-
-    Raises:
-        RegistrationError: The function, `retry` or `on_failure` cannot work.
-    """
-    return _action(handler, public=True, retry=retry, on_failure=on_failure)
-
-
-def internal_query(handler: Callable[Concatenate[QueryCtx, P], R]) -> QueryFunction[P, R]:
-    """Register an internal query, which only your own code can call."""
-    return QueryFunction(handler, public=False)
-
-
-def internal_mutation(handler: Callable[Concatenate[MutationCtx, P], R]) -> MutationFunction[P, R]:
-    """Register an internal mutation, which only your own code can call."""
-    return MutationFunction(handler, public=False)
-
-
-@overload
-def internal_action(handler: Callable[Concatenate[ActionCtx, P], R], /) -> ActionFunction[P, R]: ...
-@overload
-def internal_action(
-    *, retry: Retry | None = None
-) -> Callable[[Callable[Concatenate[ActionCtx, P], R]], ActionFunction[P, R]]: ...
-@overload
-def internal_action(
-    *, retry: Retry | None = None, on_failure: MutationFunction[Concatenate[str, P], Any]
-) -> Callable[[Callable[Concatenate[ActionCtx, P], R]], ActionFunction[P, R]]: ...
-def internal_action(
-    handler: Callable[..., Any] | None = None,
-    /,
-    *,
-    retry: Retry | None = None,
-    on_failure: MutationFunction[..., Any] | None = None,
-) -> Any:
-    """Register an internal action, which only your own code can call.
-
-    Args:
-        handler: The function.
-        retry: How a scheduled run is retried after a failure. Without it, a scheduled run happens at most once.
-        on_failure: A mutation that runs when a scheduled run has failed for good, in the commit that records this. Its
-            first argument is the error as a text, the others are those of the action.
-
-    Raises:
-        RegistrationError: The function, `retry` or `on_failure` cannot work.
-    """
-    return _action(handler, public=False, retry=retry, on_failure=on_failure)
-
-
-def _action(handler: Callable[..., Any] | None, **options: Any) -> Any:
-    return functools.partial(ActionFunction, **options) if handler is None else ActionFunction(handler, **options)
 
 
 def _check_on_failure(function: ActionFunction[Any, Any], on_failure: MutationFunction[..., Any]) -> None:
