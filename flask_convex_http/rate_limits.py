@@ -11,7 +11,8 @@ import math
 from dataclasses import dataclass
 from datetime import timedelta
 
-from flask_convex_http.database.db import CreationTimes, insert
+from flask_convex_http.database.creation_times import CreationTimes
+from flask_convex_http.database.insertion import insert
 from flask_convex_http.database.query import Query
 from flask_convex_http.durations import CLOCK_TOLERANCE_MS, seconds_of
 from flask_convex_http.engines import Snapshot, Transaction

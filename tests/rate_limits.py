@@ -1,7 +1,7 @@
 """Helpers that take tokens from buckets at a chosen time, and read the buckets' rows."""
 
 from flask_convex_http.backend import Backend
-from flask_convex_http.database.db import CreationTimes
+from flask_convex_http.database.creation_times import CreationTimes
 from flask_convex_http.database.query import Query
 from flask_convex_http.errors import RateLimitedError
 from flask_convex_http.rate_limits import Limit

@@ -6,7 +6,8 @@ from typing import Any
 
 from flask_convex_http import Schema
 from flask_convex_http.backend import Backend
-from flask_convex_http.database.db import CreationTimes, insert
+from flask_convex_http.database.creation_times import CreationTimes
+from flask_convex_http.database.insertion import insert
 from flask_convex_http.database.query import Query
 from flask_convex_http.engines import Engine, Transaction
 from flask_convex_http.once import LOST_AFTER

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable
 
 from flask_convex_http.database.creation_times import CreationTimes
-from flask_convex_http.database.db import insert
+from flask_convex_http.database.insertion import insert
 from flask_convex_http.database.query import Query
 from flask_convex_http.engines import Engine, Snapshot, Transaction
 from flask_convex_http.errors import MigrationRequiredError

@@ -12,7 +12,8 @@ import msgspec
 
 from flask_convex_http.backend import Backend
 from flask_convex_http.credentials.store import is_credential, make_credential
-from flask_convex_http.database.db import CreationTimes, insert
+from flask_convex_http.database.creation_times import CreationTimes
+from flask_convex_http.database.insertion import insert
 from flask_convex_http.database.query import Query
 from flask_convex_http.engines import Snapshot, Transaction
 from flask_convex_http.identities import UserIdentity

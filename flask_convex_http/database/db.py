@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from msgspec import UNSET
 
 from flask_convex_http.attributes import explain_missing
-from flask_convex_http.database.creation_times import CreationTimes as CreationTimes
+from flask_convex_http.database.creation_times import CreationTimes
+from flask_convex_http.database.insertion import check_is_new, insert
 from flask_convex_http.database.limits import LIMITS, Limits
 from flask_convex_http.database.page_cursors import PageCursors
 from flask_convex_http.database.query import Query
+from flask_convex_http.database.system_reader import SystemReader
 from flask_convex_http.database.versions import check_present, index_of, rank, version_fields
 from flask_convex_http.engines import ReadBudget, Snapshot, Transaction
 from flask_convex_http.errors import (
@@ -31,7 +33,6 @@ from flask_convex_http.history.revisions import revisions
 from flask_convex_http.history.rows import Revision
 from flask_convex_http.ids import Id, table_of
 from flask_convex_http.schema.documents import Document, Schema, Table
-from flask_convex_http.schema.system_tables import READABLE
 
 if TYPE_CHECKING:
     from flask_convex_http.schema.documents import ReplacementFor
@@ -48,58 +49,6 @@ _WRITER_HINTS = {
     "rollback": "a mutation rolls back when it raises",
     "update": "write ctx.db.patch(id, name=...)",
 }
-
-
-class SystemReader:
-    """Reads the package's own tables, such as `_storage`; `ctx.db.system`."""
-
-    def __init__(
-        self, snapshot: Snapshot, schema: Schema, cursors: tuple[PageCursors, str], budget: ReadBudget
-    ) -> None:
-        self._budget = budget
-        self._snapshot = snapshot
-        self._schema = schema
-        self._cursors = cursors
-
-    def get(self, document_id: Id[D]) -> D | None:
-        """Return the document with this id, or None if it does not exist.
-
-        Raises:
-            ArgumentRangeError: The value is not an id of a readable system table.
-        """
-        table = self._schema.table_of(document_id)
-        if table.document not in READABLE:
-            raise ArgumentRangeError(_unreadable(table.document), "Expected a valid id")
-        row = self._snapshot.get(table, document_id)
-        if row is None:
-            return None
-        self._budget.take(table, row)
-        document: D = table.read(row)
-        return document
-
-    def query(self, document: type[D]) -> Query[D]:
-        """Start a query over a system table.
-
-        Args:
-            document: The class of its documents: `StoredFile`, `ScheduledFunction` or `WebhookDelivery`.
-
-        Raises:
-            ArgumentValidationError: The class is another one.
-        """
-        self._check_readable(document)
-        table = self._schema.table_for(document)
-        return Query(
-            self._snapshot, table, table.indexes["by_creation_time"], _cursors=self._cursors, _budget=self._budget
-        )
-
-    def _check_readable(self, document: type[Document]) -> None:
-        if document not in READABLE:
-            raise ArgumentValidationError(_unreadable(document))
-
-
-def _unreadable(document: type[Document]) -> str:
-    names = ", ".join(readable.__name__ for readable in READABLE)
-    return f"ctx.db.system reads {names}; {document.__name__} is read with ctx.db"
 
 
 class DatabaseReader:
@@ -386,54 +335,3 @@ class DatabaseWriter(DatabaseReader):
 
 
 explain_missing(DatabaseWriter, "ctx.db", _WRITER_HINTS)
-
-
-def insert(
-    transaction: RowWrites,
-    table: Table[D],
-    document: D,
-    clock: CreationTimes,
-    document_id: str | None = None,
-    *,
-    limits: Limits | None = None,
-) -> Id[D]:
-    """Store a document in any table, the package's own included.
-
-    Args:
-        transaction: The transaction.
-        table: The table.
-        document: The document.
-        clock: Assigns the creation time.
-        document_id: The id of the document, or None to make one.
-        limits: The limits of the document, or None for the package's own tables.
-
-    Returns:
-        The id of the document.
-
-    Raises:
-        DocumentValidationError: A value does not match its field, or the document has an id already.
-        UniqueConstraintError: Another document has the same values in a unique index.
-    """
-    check_is_new(table, document)
-    time = clock.take()
-    document_id = document_id or clock.new_id(table.name, time)
-    row = [document_id, time, *table.row(document)]
-    if limits is not None:
-        limits.check_row(table, row)
-    transaction.insert(table, row)
-    return Id(document_id)
-
-
-def check_is_new(table: Table[D], document: D) -> None:
-    """Check that a document has no id and no creation time, which `insert` assigns.
-
-    Raises:
-        DocumentValidationError: The document has one of them.
-    """
-    if document.id is not UNSET:  # type: ignore[comparison-overlap]
-        raise DocumentValidationError(
-            f"{table.name}: the document has an id already; insert a new {table.document.__name__}(...) "
-            "or use replace()"
-        )
-    if document.creation_time is not UNSET:
-        raise DocumentValidationError(f"{table.name}: insert() assigns the creation time - at `$._creationTime`")

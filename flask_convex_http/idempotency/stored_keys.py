@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from flask_convex_http.database.db import CreationTimes
+from flask_convex_http.database.creation_times import CreationTimes
 from flask_convex_http.database.query import Query
 from flask_convex_http.engines import Engine, Row, Snapshot, Transaction
 from flask_convex_http.idempotency.keyed_request import KeyedRequest

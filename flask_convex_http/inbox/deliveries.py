@@ -23,7 +23,7 @@ from typing import Any, Literal
 import msgspec
 
 from flask_convex_http.database.creation_times import CreationTimes, time_after
-from flask_convex_http.database.db import insert
+from flask_convex_http.database.insertion import insert
 from flask_convex_http.database.query import Query
 from flask_convex_http.engines import Engine, Row, Snapshot, Transaction
 from flask_convex_http.error_texts import plain

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from flask_convex_http.credentials import ApiKeyReader, ApiKeyWriter, TokenReader, TokenWriter
-from flask_convex_http.database.db import CreationTimes, DatabaseWriter
+from flask_convex_http.database.creation_times import CreationTimes
+from flask_convex_http.database.db import DatabaseWriter
 from flask_convex_http.engines import Snapshot, Transaction
 from flask_convex_http.functions.function import Function
 from flask_convex_http.history.log import CommitLog, LoggedWrites, RowWrites

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from flask_convex_http.credentials import Credentials
-from flask_convex_http.database.db import CreationTimes, DatabaseReader, DatabaseWriter
+from flask_convex_http.database.creation_times import CreationTimes
+from flask_convex_http.database.db import DatabaseReader, DatabaseWriter
 from flask_convex_http.database.limits import LIMITS, Limits
 from flask_convex_http.database.page_cursors import PageCursors
 from flask_convex_http.engines import Engine, Snapshot, Transaction

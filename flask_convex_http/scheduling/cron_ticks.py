@@ -16,7 +16,8 @@ from typing import Any
 
 import msgspec
 
-from flask_convex_http.database.db import CreationTimes, insert
+from flask_convex_http.database.creation_times import CreationTimes
+from flask_convex_http.database.insertion import insert
 from flask_convex_http.database.query import Query
 from flask_convex_http.durations import CLOCK_TOLERANCE_MS
 from flask_convex_http.engines import Snapshot, Transaction

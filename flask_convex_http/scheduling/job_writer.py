@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from flask_convex_http.database.db import CreationTimes
+from flask_convex_http.database.creation_times import CreationTimes
 from flask_convex_http.engines import Transaction
 from flask_convex_http.errors import SchedulingError
 from flask_convex_http.ids import Id

@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from flask_convex_http.database.db import CreationTimes
+from flask_convex_http.database.creation_times import CreationTimes
 from flask_convex_http.database.query import Query
 from flask_convex_http.engines import Snapshot, Transaction
 from flask_convex_http.errors import ArgumentRangeError, EngineError

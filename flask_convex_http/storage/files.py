@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from flask_convex_http.database.db import CreationTimes, insert
+from flask_convex_http.database.creation_times import CreationTimes
+from flask_convex_http.database.insertion import insert
 from flask_convex_http.database.query import Query
 from flask_convex_http.engines import Engine, Snapshot, Transaction
 from flask_convex_http.errors import (

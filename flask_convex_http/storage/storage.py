@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 
 from flask_convex_http.attributes import explain_missing
-from flask_convex_http.database.db import CreationTimes
+from flask_convex_http.database.creation_times import CreationTimes
 from flask_convex_http.engines import Snapshot, Transaction
 from flask_convex_http.errors import ConvexHTTPError
 from flask_convex_http.ids import Id

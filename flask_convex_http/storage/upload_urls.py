@@ -15,7 +15,8 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from flask_convex_http.database.db import CreationTimes, insert
+from flask_convex_http.database.creation_times import CreationTimes
+from flask_convex_http.database.insertion import insert
 from flask_convex_http.database.query import Query
 from flask_convex_http.engines import Engine, Transaction
 from flask_convex_http.errors import ArgumentValidationError, RequestError, UniqueConstraintError

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from flask_convex_http.database.db import CreationTimes, insert
+from flask_convex_http.database.creation_times import CreationTimes
+from flask_convex_http.database.insertion import insert
 from flask_convex_http.engines import Transaction
 from flask_convex_http.inbox import search
 from flask_convex_http.inbox.deliveries import STATES, State

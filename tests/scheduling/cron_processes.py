@@ -16,7 +16,7 @@ from flask_convex_http import (
     internal_query,
 )
 from flask_convex_http.backend import Backend
-from flask_convex_http.database.db import CreationTimes
+from flask_convex_http.database.creation_times import CreationTimes
 from flask_convex_http.database.query import Query
 from flask_convex_http.engines import Transaction
 from flask_convex_http.functions.registry import Registry

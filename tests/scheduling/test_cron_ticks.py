@@ -10,7 +10,7 @@ from flask_convex_http import (
     MutationCtx,
     internal_mutation,
 )
-from flask_convex_http.database.db import CreationTimes
+from flask_convex_http.database.creation_times import CreationTimes
 from flask_convex_http.engines import Transaction
 from flask_convex_http.errors import RegistrationError
 from flask_convex_http.functions.function import MutationFunction

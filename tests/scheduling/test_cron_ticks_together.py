@@ -229,7 +229,7 @@ from pathlib import Path
 from flask_convex_http import Schema, internal_mutation
 from flask_convex_http.backend import Backend
 from flask_convex_http.scheduling import Crons
-from flask_convex_http.database.db import CreationTimes
+from flask_convex_http.database.creation_times import CreationTimes
 from tests.databases import settings_in
 
 @internal_mutation

@@ -11,7 +11,7 @@ import pytest
 
 from flask_convex_http import MutationCtx, internal_mutation
 from flask_convex_http.backend import Backend
-from flask_convex_http.database.db import CreationTimes
+from flask_convex_http.database.creation_times import CreationTimes
 from flask_convex_http.errors import EngineError
 from flask_convex_http.functions.function import Function, MutationFunction
 from flask_convex_http.scheduling import Submission

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from flask_convex_http.database.db import CreationTimes, insert
+from flask_convex_http.database.creation_times import CreationTimes
+from flask_convex_http.database.insertion import insert
 from flask_convex_http.engines import Engine, Row, Transaction
 from flask_convex_http.errors import ConvexHTTPError
 from flask_convex_http.schema.documents import Schema, Table
