@@ -18,7 +18,7 @@ from msgspec import UNSET
 
 from flask_convex_http.database.creation_times import CreationTimes
 from flask_convex_http.database.insertion import insert
-from flask_convex_http.database.query import Query
+from flask_convex_http.database.query import Listing, Query, list_documents
 from flask_convex_http.engines import Engine, Snapshot, Transaction
 from flask_convex_http.errors import ConvexHTTPError, DocumentNotFoundError
 from flask_convex_http.log import logger_of
@@ -212,11 +212,25 @@ class Credentials(Generic[C]):
 
     def stored_in(self, snapshot: Snapshot, owner: str | None = None) -> list[C]:
         """Return the stored documents of all keys, or of an owner's, oldest first."""
+        return self._of_owner(snapshot, owner).collect()
+
+    def newest(self, limit: int, after: Sequence[Any] | None = None, *, owner: str | None = None) -> Listing[C]:
+        """Return a page of the stored documents, newest first.
+
+        Args:
+            limit: The largest number of documents.
+            after: The place at which the previous page of this list ended; None for the first page.
+            owner: Only those of this owner.
+        """
+        with self._engine.snapshot() as snapshot:
+            return list_documents(self._of_owner(snapshot, owner).order("desc"), limit, after)
+
+    def _of_owner(self, snapshot: Snapshot, owner: str | None) -> Query[C]:
         query: Query[C] = Query(snapshot, self._table, self._table.indexes["by_creation_time"])
         if owner is None:
-            return query.collect()
+            return query
         index, field = ("by_owner", "owner") if "by_owner" in self._table.indexes else ("by_subject", "subject")
-        return query.with_index(index, **{field: owner}).collect()
+        return query.with_index(index, **{field: owner})
 
     def purge(self, transaction: Transaction, now: float, limit: int) -> int:
         """Delete keys that ended before the retention, at most `limit`, and return their number."""

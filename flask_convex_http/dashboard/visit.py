@@ -19,6 +19,7 @@ from flask_convex_http.dashboard.assets import content_of
 from flask_convex_http.dashboard.guards import CSRF_FIELD, CSRF_HEADER, csrf_token
 from flask_convex_http.dashboard.page import Page
 from flask_convex_http.dashboard.rendering import environment
+from flask_convex_http.errors import InvalidCursorError
 from flask_convex_http.identities import UserIdentity
 from flask_convex_http.runtime import ActionCtx, Caller
 from flask_convex_http.web.request_ids import request_id
@@ -152,6 +153,29 @@ class Visit:
         if not math.isfinite(value):
             raise BadRequest(f"{name}={text[:100]!r} must be a number")
         return value
+
+    def place(self, of: str = "", name: str = "cursor") -> list[Any] | None:
+        """Return the place in a list behind which a page begins, or None for the first page.
+
+        Args:
+            of: What the list is of, beside the page that shows it.
+            name: The name of the value in the query string.
+
+        Raises:
+            BadRequest: It is no place of this list.
+        """
+        text = self.text(name)
+        try:
+            return self.backend.runtime.cursors.open(self._list(of), text) if text else None
+        except InvalidCursorError:
+            raise BadRequest("The address has no place of this list; go back to its first page") from None
+
+    def cursor(self, place: list[Any] | None, of: str = "") -> str | None:
+        """Return the text of a place in a list, which `place` reads."""
+        return None if place is None else self.backend.runtime.cursors.seal(self._list(of), place)
+
+    def _list(self, of: str) -> bytes:
+        return f"dashboard {self.request.endpoint} {of}".encode(errors="replace")
 
     def field(self, name: str, default: str = "") -> str:
         """Return a field of the form without surrounding blanks."""

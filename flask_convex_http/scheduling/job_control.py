@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from flask_convex_http.database.creation_times import CreationTimes
-from flask_convex_http.database.query import Query
+from flask_convex_http.database.query import Listing, Query, list_documents
 from flask_convex_http.engines import Engine, Snapshot, Transaction
 from flask_convex_http.errors import OverloadedError
 from flask_convex_http.ids import table_of
@@ -99,15 +99,24 @@ class JobControl:
                 the last one comes first. By default all jobs, the newest first.
             limit: The maximum number of jobs.
         """
+        return self.page(state, limit=limit).documents
+
+    def page(
+        self, state: JobState | None = None, *, limit: int, after: Sequence[Any] | None = None
+    ) -> Listing[ScheduledFunction]:
+        """Return a page of the jobs that `list_jobs` returns.
+
+        Args:
+            state: Only jobs in this state.
+            limit: The maximum number of jobs.
+            after: The place at which the previous page of this list ended; None for the first page.
+        """
         with self.engine.snapshot() as snapshot:
             if state is None:
                 table = self.jobs.table
-                return Query(snapshot, table, table.indexes["by_creation_time"]).order("desc").take(limit)
-            newest_first = state not in ("pending", "inProgress", "paused")
-            order: Literal["asc", "desc"] = "desc" if newest_first else "asc"
-            queries = [self.jobs.in_state(snapshot, state, kind).order(order) for kind in KINDS]
-            found = [job for query in queries for job in query.take(limit)]
-        return sorted(found, key=lambda job: (job.due, job.creation_time), reverse=newest_first)[:limit]
+                newest = Query(snapshot, table, table.indexes["by_creation_time"]).order("desc")
+                return list_documents(newest, limit, after)
+            return self._page_in(snapshot, state, limit, after)
 
     def get(self, job_id: str) -> ScheduledFunction | None:
         """Return the job with this id, or None. The value may be any text."""
@@ -223,6 +232,18 @@ class JobControl:
         self.jobs.announce(now)
         return job_id
 
+    def _page_in(
+        self, snapshot: Snapshot, state: JobState, limit: int, after: Sequence[Any] | None
+    ) -> Listing[ScheduledFunction]:
+        """Return a page of the jobs in a state. The index has those of each kind side by side."""
+        is_ended = state not in ("pending", "inProgress", "paused")
+        found: list[ScheduledFunction] = []
+        for kind in KINDS:
+            query = self.jobs.in_state(snapshot, state, kind).order("desc" if is_ended else "asc")
+            found += list_documents(query, limit + 1, None if after is None else [state, kind, *after]).documents
+        found.sort(key=_place, reverse=is_ended)
+        return Listing(found[:limit], list(_place(found[limit - 1])) if len(found) > limit else None)
+
     def _change(self, kind: RequestKind, change: Change, job_ids: Iterable[str]) -> list[JobResult]:
         """Change jobs in one transaction. If the database is busy, ask the workers to do it."""
         unique = list(dict.fromkeys(job_ids))
@@ -300,6 +321,10 @@ class JobControl:
     def _find(self, snapshot: Snapshot, job_id: str) -> ScheduledFunction | None:
         # Other text may hold characters that a database rejects even in a query.
         return self.jobs.get(snapshot, job_id) if table_of(job_id) == self.jobs.table.name else None
+
+
+def _place(job: ScheduledFunction) -> tuple[float, float, str]:
+    return job.due, job.creation_time, job.id
 
 
 def _requested(job_id: str, job: ScheduledFunction | None) -> JobResult:

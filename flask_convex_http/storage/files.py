@@ -7,13 +7,14 @@ can therefore leave bytes without a row, which the sweep deletes, but never a ro
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from flask_convex_http.database.creation_times import CreationTimes
 from flask_convex_http.database.insertion import insert
-from flask_convex_http.database.query import Query
+from flask_convex_http.database.query import Listing, Query, list_documents
 from flask_convex_http.engines import Engine, Snapshot, Transaction
 from flask_convex_http.errors import (
     BlobNotFoundError,
@@ -24,7 +25,6 @@ from flask_convex_http.errors import (
 )
 from flask_convex_http.ids import Id, new_id, table_of
 from flask_convex_http.schema.documents import Schema
-from flask_convex_http.schema.index_ranges import Range, lte
 from flask_convex_http.schema.system_tables import StoredFile
 from flask_convex_http.signing import Signing
 from flask_convex_http.storage.blobs.base import BlobStore, StoredBytes
@@ -223,18 +223,17 @@ class Files:
             raise BlobNotFoundError("There is no such stored file")
         transaction.update(self.schema.table_for(StoredFile), file_id, {"revision": file.revision + 1})
 
-    def newest(self, limit: int, *, until: float | None = None) -> list[StoredFile]:
-        """Return the newest files, newest first.
+    def newest(self, limit: int, after: Sequence[Any] | None = None) -> Listing[StoredFile]:
+        """Return a page of the files, newest first.
 
         Args:
             limit: The largest number of files.
-            until: Only files that were created until then, in milliseconds since the epoch.
+            after: The place at which the previous page ended; None for the first page.
         """
         table = self.schema.table_for(StoredFile)
         with self.engine.snapshot() as snapshot:
             query: Query[StoredFile] = Query(snapshot, table, table.indexes["by_creation_time"])
-            bounds = Range() if until is None else lte(until)
-            return query.with_index("by_creation_time", creation_time=bounds).order("desc").take(limit)
+            return list_documents(query.order("desc"), limit, after)
 
     def list_files(self) -> list[StoredFile]:
         """Return the rows of all files, oldest first."""

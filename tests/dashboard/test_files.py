@@ -7,7 +7,7 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from tests.dashboard.shop import backend_of
-from tests.dashboard.visitors import Visitor, text_of
+from tests.dashboard.visitors import Visitor, next_page, text_of
 from tests.databases import EACH_ENGINE
 
 pytestmark = EACH_ENGINE
@@ -24,7 +24,7 @@ def upload(visitor: Visitor, data: bytes, name: str, kind: str) -> TestResponse:
 
 def newest(app: Flask) -> str:
     """Return the id of the newest file."""
-    return backend_of(app).files.newest(1)[0].id
+    return backend_of(app).files.newest(1).documents[0].id
 
 
 def test_life_of_a_file(app: Flask, visitor: Visitor) -> None:
@@ -38,7 +38,7 @@ def test_life_of_a_file(app: Flask, visitor: Visitor) -> None:
     assert content.headers["X-Content-Type-Options"] == "nosniff"
     assert HOSTILE not in visitor.get("/files").text
     assert "Deleted" in text_of(visitor.post(f"/files/file/{newest(app)}/delete"))
-    assert backend_of(app).files.newest(1) == []
+    assert backend_of(app).files.newest(1).documents == []
 
 
 def test_preview(app: Flask, visitor: Visitor) -> None:
@@ -64,7 +64,7 @@ def test_nothing_chosen(visitor: Visitor) -> None:
     for path in ("", "/content"):
         assert visitor.get(f"/files/file/nothing{path}").status_code == 404
     assert visitor.post("/files/file/nothing/delete").status_code == 404
-    assert visitor.get("/files?older=x").status_code == 400
+    assert visitor.get("/files?cursor=x").status_code == 400
 
 
 def test_pages(app: Flask, visitor: Visitor) -> None:
@@ -72,8 +72,7 @@ def test_pages(app: Flask, visitor: Visitor) -> None:
     for number in range(52):
         backend_of(app).ctx().storage.store(b"x", name=f"file-{number}")
     first = visitor.get("/files").text
-    older = first.partition("?older=")[2].partition('"')[0]
-    second = visitor.get(f"/files?older={older}").text
+    second = visitor.client.get(next_page(first)).text
     assert (first.count("/files/file/"), second.count("/files/file/")) == (50, 2)
 
 

@@ -5,7 +5,7 @@ from flask import Flask
 
 from flask_convex_http import testing
 from tests.dashboard.shop import backend_of
-from tests.dashboard.visitors import Visitor, text_of
+from tests.dashboard.visitors import Visitor, next_page, text_of
 from tests.databases import EACH_ENGINE
 
 pytestmark = EACH_ENGINE
@@ -61,6 +61,20 @@ def test_run_a_cron(app: Flask, visitor: Visitor) -> None:
     [customer] = backend_of(app).run("shop:list_customers", {})
     assert customer.email == "cron@shop.example"
     assert visitor.post("/jobs/cron", name="nothing").status_code == 404
+
+
+@pytest.mark.parametrize("query", ["", "?state=pending"])
+def test_pages(app: Flask, visitor: Visitor, query: str) -> None:
+    """Long lists are read in pages, and a page of one list is none of another."""
+    for _ in range(52):
+        schedule(app)
+    first = visitor.get(f"/jobs{query}").text
+    second = visitor.client.get(next_page(first)).text
+    assert (first.count("/jobs/job/"), second.count("/jobs/job/")) == (50, 2)
+    assert "First page" in second and 'rel="next"' not in second
+    cursor = next_page(first).partition("cursor=")[2]
+    for other in (f"state=failed&cursor={cursor}", f"cursor={cursor}x", "cursor=é"):
+        assert visitor.get(f"/jobs?{other}").status_code == 400
 
 
 def test_pause(app: Flask, visitor: Visitor) -> None:

@@ -3,12 +3,13 @@
 import re
 from datetime import timedelta
 
+import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
 from flask_convex_http import testing
 from tests.dashboard.shop import backend_of
-from tests.dashboard.visitors import Visitor, text_of
+from tests.dashboard.visitors import Visitor, next_page, text_of
 from tests.databases import EACH_ENGINE
 
 pytestmark = EACH_ENGINE
@@ -55,6 +56,21 @@ def test_tokens_of_an_owner(visitor: Visitor, app: Flask) -> None:
         assert backend_of(app).tokens.verify(token) is not None
     listed = text_of(visitor.get("/keys?owner=user_2"))
     assert listed.count("user_2") and "user_1" not in listed
+
+
+@pytest.mark.parametrize("owner", ["", "user_1"])
+def test_pages(app: Flask, visitor: Visitor, owner: str) -> None:
+    """Each of the lists of keys and tokens is read in pages, the newest first."""
+    backend = backend_of(app)
+    for number in range(52):
+        backend.api_keys.create(name=f"key-{number:02}", owner="user_1")
+        backend.tokens.create(subject="user_1", name=f"token-{number:02}")
+    first = visitor.get(f"/keys?owner={owner}").text
+    assert "key-51" in first and "key-02" in first and "key-01" not in first and "token-01" not in first
+    second = visitor.client.get(next_page(first)).text
+    assert "key-01" in second and "key-02" not in second and "token-51" in second
+    cursor = next_page(first).partition("keys=")[2]
+    assert visitor.get(f"/keys?tokens={cursor}").status_code == 400
 
 
 def test_admin_keys(app: Flask, visitor: Visitor) -> None:

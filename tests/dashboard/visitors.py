@@ -12,6 +12,7 @@ from flask_convex_http.dashboard.access import Access, Role
 from tests.dashboard.shop import backend_of
 
 _TOKEN = re.compile(r'name="_csrf_token" value="([^"]+)"')
+_NEXT = re.compile(r'rel="next" href="([^"]+)"')
 _TAG = re.compile(r"<[^>]*>")
 
 
@@ -58,3 +59,10 @@ class Visitor:
 def text_of(response: TestResponse) -> str:
     """Return the text of a page without its tags, with single blanks."""
     return " ".join(html.unescape(_TAG.sub(" ", response.text)).split())
+
+
+def next_page(text: str) -> str:
+    """Return the path of the next page of the first list that has one, given the HTML of a page."""
+    found = _NEXT.search(text)
+    assert found is not None, text
+    return html.unescape(found[1])

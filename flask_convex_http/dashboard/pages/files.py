@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from flask import Response
 from werkzeug.exceptions import NotFound
 
@@ -28,9 +26,8 @@ _DOWNLOAD = "application/octet-stream"
 @page.get()
 def index(visit: Visit) -> Response:
     """List the files, the newest first."""
-    found = visit.backend.files.newest(_FILES + 1, until=visit.decimal("older"))
-    more = math.nextafter(found[_FILES - 1].creation_time, 0) if len(found) > _FILES else None
-    return visit.render("files.html", files=found[:_FILES], next=more)
+    found = visit.backend.files.newest(_FILES, visit.place())
+    return visit.render("files.html", files=found.documents, next=visit.cursor(found.next))
 
 
 @page.get("/file/<file>")

@@ -13,7 +13,7 @@ from flask_convex_http.scheduling import JobOutcome, JobResult, JobState
 
 page = Page("jobs", "Jobs and crons")
 
-_MOST = 100
+_JOBS = 50
 STATES: tuple[JobState, ...] = get_args(JobState)
 _NAMES: dict[JobState, str] = {"inProgress": "running", "success": "done"}
 #: The sentence for the outcome of an operation on one job.
@@ -31,10 +31,11 @@ def index(visit: Visit) -> Response:
     state = visit.choice("state", STATES)
     chosen: JobState | None = next((each for each in STATES if each == state), None)
     control = visit.backend.job_control
+    found = control.page(chosen, limit=_JOBS, after=visit.place(state))
     return visit.render(
         "jobs.html",
-        jobs=control.list_jobs(chosen, limit=_MOST),
-        most=_MOST,
+        jobs=found.documents,
+        next=visit.cursor(found.next, state),
         is_paused=control.is_paused(),
         crons=visit.backend.crons.statuses(),
         states=[(each, _NAMES.get(each, each)) for each in STATES],

@@ -25,8 +25,8 @@ LIFETIMES: dict[str, float | None] = {
 }
 #: How long the old key may stay valid, in milliseconds.
 OVERLAPS: dict[str, float] = {"no time": 0, "1 hour": _HOUR, "1 day": _DAY, "7 days": 7 * _DAY}
-#: Keys of a kind that are listed. Those of one owner can be asked for.
-_MOST = 200
+#: Keys of a kind on one page.
+_KEYS = 50
 _LONGEST = 200
 
 Name = Literal["key", "token"]
@@ -41,6 +41,7 @@ class _Kind(NamedTuple):
         owner: The field that says whose they are.
         owner_label: The label of that field.
         header: The header that clients send them in.
+        cursor: The name of the cursor of its list.
     """
 
     name: Name
@@ -48,19 +49,20 @@ class _Kind(NamedTuple):
     owner: str
     owner_label: str
     header: str
+    cursor: str
 
 
 KINDS = (
-    _Kind("key", "API key", "owner", "Owner (subject of its identity)", "X-API-Key"),
-    _Kind("token", "Access token", "subject", "Subject (such as the id of a user)", "Authorization: Bearer"),
+    _Kind("key", "API key", "owner", "Owner (subject of its identity)", "X-API-Key", "keys"),
+    _Kind("token", "Access token", "subject", "Subject (such as the id of a user)", "Authorization: Bearer", "tokens"),
 )
 
 
 @page.get()
 def index(visit: Visit) -> Response:
-    """List the newest keys of each kind."""
+    """List the keys of each kind, the newest first."""
     owner = visit.text("owner") or None
-    kinds = [(kind, *_newest(visit, kind, owner)) for kind in KINDS]
+    kinds = [(kind, *_page(visit, kind, owner)) for kind in KINDS]
     admin_keys = list(reversed(visit.backend.admin_keys.all()))
     return visit.render(
         "keys.html", kinds=kinds, owner=owner or "", admin_keys=admin_keys, lifetimes=LIFETIMES, overlaps=OVERLAPS
@@ -114,11 +116,11 @@ def revoke_admin(visit: Visit) -> Response:
     return visit.redirect("keys_index", done=f"Revoked the admin key {hint}….")
 
 
-def _newest(visit: Visit, kind: _Kind, owner: str | None) -> tuple[list[tuple[Any, str]], int]:
-    """Return the newest keys with their states, and the number of all."""
-    store = _store(visit, kind)
-    found = store.all(owner)
-    return [(stored, store.status(stored)) for stored in reversed(found[-_MOST:])], len(found)
+def _page(visit: Visit, kind: _Kind, owner: str | None) -> tuple[list[tuple[Any, str]], str | None]:
+    """Return a page of the keys with their states, the newest first, and the cursor of the next page."""
+    store, of = _store(visit, kind), f"{kind.name} {owner}"
+    found = store.newest(_KEYS, visit.place(of, kind.cursor), owner=owner)
+    return [(stored, store.status(stored)) for stored in found.documents], visit.cursor(found.next, of)
 
 
 def _show(visit: Visit, kind: _Kind, text: str, stored: Any, replaced: Any = None) -> Response:
