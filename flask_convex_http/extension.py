@@ -33,6 +33,7 @@ from flask_convex_http.web.request_ids import request_id
 from flask_convex_http.web.responses import encode_documents
 from flask_convex_http.web.shell import shell_context
 from flask_convex_http.web.state import EXTENSION, WORKER, current_backend, site_of, webhooks_of
+from flask_convex_http.web.url_adapters import use_fast_adapters
 from flask_convex_http.worker import BackgroundWorker
 
 logger = logger_of("database")
@@ -151,6 +152,7 @@ class ConvexHTTP:
 
             serve_dashboard(app, backend)
         encode_documents(app)
+        use_fast_adapters(app)
         app.shell_context_processor(partial(shell_context, self, backend))
         app.cli.add_command(convex_commands)
 

@@ -31,13 +31,13 @@ from flask_convex_http.log import EVENT, logger_of
 from flask_convex_http.web.challenges import BEARER, WEBHOOK_SIGNATURE
 from flask_convex_http.web.descriptors import out_of_descriptors
 from flask_convex_http.web.file_responses import with_ranges
+from flask_convex_http.web.json_responses import JSON, JsonResponse
 from flask_convex_http.web.observed import note_error
 from flask_convex_http.web.request_ids import request_id
 from flask_convex_http.web.state import raises_unexpected
 
 logger = logger_of()
 
-_JSON = "application/json"
 #: Marks the error handler of `json_errors`.
 _IS_JSON = "convex_json_errors"
 _ENCODED = (dict, list, msgspec.Struct)
@@ -74,7 +74,10 @@ def json_response(data: Any, status: int = 200, headers: HeaderValues | None = N
 
 
 def _json(app: Flask, data: Any, status: int) -> Response:
-    return app.response_class(_encoder.encode(data), status, content_type=_JSON)
+    body = _encoder.encode(data)
+    if app.response_class is Response:
+        return JsonResponse.of(body, status)
+    return app.response_class(body, status, content_type=JSON)
 
 
 def encode_documents(app: Flask) -> None:
@@ -235,7 +238,7 @@ def content_type_of_http_errors(app: Flask) -> str | None:
     handler = app.error_handler_spec[None][None].get(HTTPException)
     if handler is None:
         return "text/html"
-    return _JSON if hasattr(handler, _IS_JSON) else None
+    return JSON if hasattr(handler, _IS_JSON) else None
 
 
 def _outer_handler(error: Exception) -> Any:
