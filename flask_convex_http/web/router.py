@@ -7,26 +7,24 @@ Routes are real Werkzeug rules, so that `url_for`, `flask routes`, converters an
 
 from __future__ import annotations
 
-import itertools
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import timedelta
-from typing import Annotated, Any, Concatenate, TypeVar, Unpack, overload
+from typing import Annotated, Any, Unpack, overload
 
-from flask import Blueprint, Flask, Request, Response
+from flask import Flask, Request, Response
 
 from flask_convex_http.errors import RegistrationError
 from flask_convex_http.functions.function import QueryFunction
 from flask_convex_http.inbox.registry import Dedupe, Mode, Options, OrderBy
 from flask_convex_http.retry import Retry
-from flask_convex_http.runtime import ActionCtx, MutationCtx
+from flask_convex_http.runtime import ActionCtx
 from flask_convex_http.schema.documents import Document
 from flask_convex_http.web.auth import require_api_key
 from flask_convex_http.web.changes import ChangeStreams
-from flask_convex_http.web.cors import CorsOption, Policy, cors_policy
+from flask_convex_http.web.cors import CorsOption, cors_policy
 from flask_convex_http.web.flask_cors_checks import refuse_cors_of_router, refuse_cross_origin
 from flask_convex_http.web.handlers import uniform
+from flask_convex_http.web.http_methods import H, HttpMethods, M
 from flask_convex_http.web.idempotent import (
     REQUEST_HEADERS,
     RESPONSE_HEADERS,
@@ -36,31 +34,27 @@ from flask_convex_http.web.idempotent import (
 )
 from flask_convex_http.web.limits import Limits
 from flask_convex_http.web.live import EVENTS, handler_of, streaming
-from flask_convex_http.web.matching import CORS, prepare, rule_of
+from flask_convex_http.web.matching import prepare
 from flask_convex_http.web.operations import Operation
 from flask_convex_http.web.rate_limit_headers import LIMIT_HEADERS
 from flask_convex_http.web.requests import checked_content_types
 from flask_convex_http.web.responses import handle_error
 from flask_convex_http.web.route_checks import (
     LIMITED,
-    REGISTERED,
     checked_methods,
     checked_path,
     mark,
 )
+from flask_convex_http.web.route_table import RouteTable
 from flask_convex_http.web.routes import IdempotentOptions, Route, RouteOptions, RuleOptions
 from flask_convex_http.web.state import EXTENSION
-from flask_convex_http.web.views import apply_cors, cors_applier, handler_view, preflight_view, webhook_view
+from flask_convex_http.web.views import apply_cors, handler_view, webhook_view
 from flask_convex_http.web.webhook_handlers import WebhookHandlers
 from flask_convex_http.web.webhooks import WebhookRoute
 from flask_convex_http.webhooks.base import Provider
 
-H = TypeVar("H", bound=Callable[..., Any])
-#: A handler that runs as one mutation.
-M = TypeVar("M", bound=Callable[Concatenate[MutationCtx, ...], Any])
 
-
-class HttpRouter(Blueprint):
+class HttpRouter(HttpMethods):
     """A blueprint whose handlers take `(ctx, request, ...)`.
 
     A handler may also take `body`, `query` or `form`, and the variables of its path. Each is converted to its
@@ -94,10 +88,9 @@ class HttpRouter(Blueprint):
         **options: Any,
     ) -> None:
         super().__init__(name, import_name, **options)
-        self.routes: list[Route] = []
+        self._table = RouteTable(self)
+        self.routes = self._table.routes
         self._webhooks: list[WebhookHandlers] = []
-        self._endpoints: set[str] = set()
-        self._taken: dict[tuple[str, str], str] = {}
         self._cors = cors_policy(cors, None)
         self._limits = Limits.of(max_body_bytes, max_json_bytes, max_form_bytes, max_form_fields)
         self._preflights_added = False
@@ -197,65 +190,18 @@ class HttpRouter(Blueprint):
             )
             if policy is None:
                 refuse_cross_origin(handler, path)
-            name = self._endpoint(handler, endpoint)
-            self._refuse_twice(path, chosen)
+            name = self._table.endpoint(handler, endpoint)
+            self._table.check_free(path, chosen)
             runs = call if idempotency is None else idempotency.wrap(call, operation.status)
             view = handler_view(runs, operation, limits)
             takes = () if idempotency is None else REQUEST_HEADERS
             sends = (RESPONSE_HEADERS if idempotency else ()) + (LIMIT_HEADERS if hasattr(call, LIMITED) else ())
-            self._add(path, name, view, chosen, policy, dict(options), operation, takes, sends)
+            route = Route(path, chosen, name, policy, operation=operation, takes=takes, sends=sends)
+            self._table.add(route, view, dict(options))
             mark(handler)
             return handler
 
         return decorate
-
-    def get(self, rule: str | None = None, **options: Unpack[RouteOptions]) -> Callable[[H], H]:  # type: ignore[override]
-        """Register a handler for GET (and HEAD); see `route`."""
-        return self.route(rule, method="GET", **options)
-
-    @overload  # type: ignore[override]
-    def post(self, rule: str | None = None, **options: Unpack[RouteOptions]) -> Callable[[H], H]: ...
-    @overload
-    def post(
-        self, rule: str | None = None, *, idempotent: OneMutation, **options: Unpack[IdempotentOptions]
-    ) -> Callable[[M], M]: ...
-    def post(self, rule: str | None = None, **options: Any) -> Callable[[H], H]:
-        """Register a handler for POST; see `route`."""
-        return self.route(rule, method="POST", **options)
-
-    @overload  # type: ignore[override]
-    def put(self, rule: str | None = None, **options: Unpack[RouteOptions]) -> Callable[[H], H]: ...
-    @overload
-    def put(
-        self, rule: str | None = None, *, idempotent: OneMutation, **options: Unpack[IdempotentOptions]
-    ) -> Callable[[M], M]: ...
-    def put(self, rule: str | None = None, **options: Any) -> Callable[[H], H]:
-        """Register a handler for PUT; see `route`."""
-        return self.route(rule, method="PUT", **options)
-
-    @overload  # type: ignore[override]
-    def patch(self, rule: str | None = None, **options: Unpack[RouteOptions]) -> Callable[[H], H]: ...
-    @overload
-    def patch(
-        self, rule: str | None = None, *, idempotent: OneMutation, **options: Unpack[IdempotentOptions]
-    ) -> Callable[[M], M]: ...
-    def patch(self, rule: str | None = None, **options: Any) -> Callable[[H], H]:
-        """Register a handler for PATCH; see `route`."""
-        return self.route(rule, method="PATCH", **options)
-
-    @overload  # type: ignore[override]
-    def delete(self, rule: str | None = None, **options: Unpack[RouteOptions]) -> Callable[[H], H]: ...
-    @overload
-    def delete(
-        self, rule: str | None = None, *, idempotent: OneMutation, **options: Unpack[IdempotentOptions]
-    ) -> Callable[[M], M]: ...
-    def delete(self, rule: str | None = None, **options: Any) -> Callable[[H], H]:
-        """Register a handler for DELETE; see `route`."""
-        return self.route(rule, method="DELETE", **options)
-
-    def options(self, rule: str | None = None, **options: Unpack[RouteOptions]) -> Callable[[H], H]:
-        """Register a handler for OPTIONS, which replaces the preflight of `cors=`; see `route`."""
-        return self.route(rule, method="OPTIONS", **options)
 
     @overload
     def live(self, rule: str, function: QueryFunction[..., Any], /, **options: Unpack[RouteOptions]) -> None: ...
@@ -403,10 +349,10 @@ class HttpRouter(Blueprint):
 
         def add_route(handler: Callable[..., Any] | None) -> None:
             methods = ("POST", *provider.handshake_methods)
-            self._refuse_twice(path, methods)
-            name = self._endpoint(handler, endpoint) if handler else self._endpoint_of_path(path, endpoint)
-            self._add(path, name, webhook_view(webhook, wanted, name, handler), methods, None, {})
-            self.routes[-1] = replace(self.routes[-1], webhook=webhook)
+            self._table.check_free(path, methods)
+            name = self._table.endpoint(handler, endpoint) if handler else self._table.endpoint_of_path(path, endpoint)
+            route = Route(path, methods, name, None, webhook=webhook)
+            self._table.add(route, webhook_view(webhook, wanted, name, handler), {})
 
         handlers = WebhookHandlers(rule, webhook, add_route, lambda: self._got_registered_once)
         self._webhooks.append(handlers)
@@ -420,7 +366,7 @@ class HttpRouter(Blueprint):
         if not self._preflights_added:
             self._preflights_added = True
             refuse_cors_of_router(self.after_request_funcs.get(None, ()), self.routes)
-            self._add_preflights()
+            self._table.add_preflights()
             if any(route.cors is not None for route in self.routes):
                 self.after_request(apply_cors)
         super().register(app, options)
@@ -431,69 +377,3 @@ class HttpRouter(Blueprint):
                 route.operation.bind(backend.schema)
             if route.webhook is not None:
                 route.webhook.register(app, f"{name}.{route.endpoint}", route.path)
-
-    # --- registering ---------------------------------------------------------------------------------------------
-
-    def _add(
-        self,
-        path: str,
-        endpoint: str,
-        view: Callable[..., Any],
-        methods: tuple[str, ...],
-        cors: Policy,
-        options: dict[str, Any],
-        operation: Operation | None = None,
-        takes: tuple[str, ...] = (),
-        sends: tuple[str, ...] = (),
-    ) -> None:
-        if cors is not None:
-            view.__dict__[CORS] = cors_applier(cors, methods, takes=takes, sends=sends)
-        rule, defaults = rule_of(path)
-        self.add_url_rule(
-            rule,
-            endpoint,
-            view,
-            methods=methods,
-            provide_automatic_options=False,
-            merge_slashes=False,
-            strict_slashes=True,
-            **({"defaults": defaults | options.pop("defaults", {})} if defaults else {}),
-            **options,
-        )
-        self.routes.append(Route(path, methods, endpoint, cors, operation=operation, takes=takes, sends=sends))
-        self._endpoints.add(endpoint)
-        self._taken.update({(path, method): endpoint for method in methods})
-
-    def _endpoint(self, handler: Callable[..., Any] | None, endpoint: str | None) -> str:
-        name = str(endpoint or getattr(handler, "__name__", "handler"))
-        if name not in self._endpoints:
-            return name
-        if endpoint is None and hasattr(handler, REGISTERED):
-            return next(more for number in itertools.count(2) if (more := f"{name}_{number}") not in self._endpoints)
-        raise RegistrationError(
-            f"The endpoint {name!r} of {self.name!r} is taken; rename the function or pass endpoint="
-        )
-
-    def _endpoint_of_path(self, path: str, endpoint: str | None) -> str:
-        """Return the endpoint of a webhook with handlers for types, whose names say nothing about all of them."""
-        name = endpoint or re.sub(r"\W+", "_", path).strip("_") or "webhook"
-        if name not in self._endpoints or endpoint is not None:
-            return self._endpoint(None, name)
-        return next(more for number in itertools.count(2) if (more := f"{name}_{number}") not in self._endpoints)
-
-    def _refuse_twice(self, path: str, methods: tuple[str, ...]) -> None:
-        for method in methods:
-            taken = self._taken.get((path, method))
-            if taken is not None:
-                raise RegistrationError(
-                    f"{method} {path} is registered already, for {taken!r}; a path has one handler for a method"
-                )
-
-    def _add_preflights(self) -> None:
-        """Add a route for preflights to each path that has a CORS policy and no OPTIONS handler."""
-        by_path: dict[str, list[Route]] = {}
-        for route in self.routes:
-            by_path.setdefault(route.path, []).append(route)
-        for number, (path, routes) in enumerate(by_path.items()):
-            if any(route.cors for route in routes) and not any("OPTIONS" in route.methods for route in routes):
-                self._add(path, f"cors_preflight_{number}", preflight_view(routes), ("OPTIONS",), None, {})
