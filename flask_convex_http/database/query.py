@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar, overload
+from typing import Any, Generic, Literal, Protocol, TypeVar, overload
 
 import msgspec
 
@@ -354,31 +354,6 @@ class Query(msgspec.Struct, Generic[D], frozen=True, eq=False):  # a dataclass t
 
 
 explain_missing(Query, "ctx.db.query(...)", _HINTS)
-
-
-class Listing(NamedTuple, Generic[D]):
-    """One page of a list for people who look through a table.
-
-    Attributes:
-        documents: The documents.
-        next: The place behind which the next page begins; None at the end.
-    """
-
-    documents: list[D]
-    next: list[Any] | None
-
-
-def list_documents(query: Query[D], limit: int, after: Sequence[Any] | None = None) -> Listing[D]:
-    """Return a page of a query of the package's own, whose places are not sealed as those of `paginate` are.
-
-    Args:
-        query: The query.
-        limit: The largest number of documents.
-        after: The place behind which the page begins: the stored values of the index's fields, the creation time and
-            the id of a document, which need not exist any more. None for the first page.
-    """
-    found = list(islice(query._stream(after), limit + 1))
-    return Listing(found[:limit], query._place(found[limit - 1]) if len(found) > limit else None)
 
 
 def _check_count(count: object, call: str, least: int) -> None:

@@ -114,9 +114,18 @@ def with_changes(reader: HistoryReader, commits: Sequence[Commit]) -> list[Commi
     """Return commits with their changes. They are in the order of their numbers, with none between them left out."""
     if not commits:
         return []
-    first, last = commits[0].number, commits[-1].number
-    logged = list(reader.changes_of(first, last))
-    past = _rows_after(reader, {change.document_id for change in logged}, last)
+    return _with_logged(reader, commits, list(reader.changes_of(commits[0].number, commits[-1].number)))
+
+
+def with_some_changes(reader: HistoryReader, commit: Commit, first: int, limit: int) -> tuple[Commit, int]:
+    """Return a commit with some of its changes, from the first one on, and the number of all of them."""
+    logged = list(reader.changes_of(commit.number, commit.number))
+    [found] = _with_logged(reader, [commit], logged[first : first + limit])
+    return found, len(logged)
+
+
+def _with_logged(reader: HistoryReader, commits: Sequence[Commit], logged: list[LoggedChange]) -> list[Commit]:
+    past = _rows_after(reader, {change.document_id for change in logged}, commits[-1].number)
     changes: dict[int, list[Change[Any]]] = {}
     for change in reversed(logged):
         row = past.get(change.document_id)

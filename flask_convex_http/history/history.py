@@ -11,14 +11,14 @@ from flask_convex_http.engines import Engine, Transaction
 from flask_convex_http.errors import ArgumentRangeError
 from flask_convex_http.history.commit_keys import index_commits, is_indexed
 from flask_convex_http.history.coverage import newest_commit
-from flask_convex_http.history.feed import CommitFeed, only, with_changes
-from flask_convex_http.history.listing import CommitPage, list_commits
+from flask_convex_http.history.feed import CommitFeed, only, with_changes, with_some_changes
+from flask_convex_http.history.listing import CommitPage, ListedCommit, RevisionPage, list_commits, list_revisions
 from flask_convex_http.history.purge import erase, purge
 from flask_convex_http.history.reader import HistoryReader
 from flask_convex_http.history.revisions import revisions
 from flask_convex_http.history.rows import Commit, Revision
 from flask_convex_http.ids import table_of
-from flask_convex_http.schema.documents import Schema
+from flask_convex_http.schema.documents import Schema, Table
 
 #: Commits from which one transaction erases.
 _ERASED = 200
@@ -55,7 +55,7 @@ class History:
         with self._engine.snapshot() as snapshot:
             reader = HistoryReader(snapshot, self._schema)
             found: list[Commit] = []
-            for commit in reader.all_commits():
+            for commit, _ in reader.all_commits():
                 if cause is not None and not commit.has_cause(cause):
                     continue
                 [full] = with_changes(reader, [commit])
@@ -65,12 +65,32 @@ class History:
         return found
 
     def page(
-        self, *, limit: int, older_than: int | None = None, table: str | None = None, cause: str | None = None
+        self,
+        *,
+        limit: int,
+        changes: int,
+        older_than: int | None = None,
+        table: str | None = None,
+        cause: str | None = None,
     ) -> CommitPage:
         """Return a page of commits, newest first; see `list_commits`."""
+        names = None if table is None else self._schema.tables[table].id_prefixes
         with self._engine.snapshot() as snapshot:
             reader = HistoryReader(snapshot, self._schema)
-            return list_commits(reader, limit=limit, older_than=older_than, table=table, cause=cause)
+            return list_commits(reader, limit=limit, changes=changes, older_than=older_than, tables=names, cause=cause)
+
+    def commit_page(self, number: int, *, first: int, limit: int) -> ListedCommit | None:
+        """Return a commit with some of its changes, or None if the log does not have it.
+
+        Args:
+            number: The number of the commit.
+            first: The number of changes before the first one.
+            limit: The largest number of changes.
+        """
+        with self._engine.snapshot() as snapshot:
+            reader = HistoryReader(snapshot, self._schema)
+            found = reader.commit(number)
+            return None if found is None else ListedCommit(*with_some_changes(reader, found, first, limit))
 
     def commit(self, number: int) -> Commit | None:
         """Return a commit with its changes, or None if the log does not have it."""
@@ -85,11 +105,26 @@ class History:
         Raises:
             ArgumentRangeError: The value is no id of a document of the application.
         """
+        table = self._table_of(document_id)
+        with self._engine.snapshot() as snapshot:
+            return revisions(HistoryReader(snapshot, self._schema), table, document_id, limit=limit)
+
+    def revision_page(self, document_id: str, *, limit: int, older_than: int | None = None) -> RevisionPage:
+        """Return a page of the changes of a document, newest first; see `list_revisions`.
+
+        Raises:
+            ArgumentRangeError: The value is no id of a document of the application.
+        """
+        table = self._table_of(document_id)
+        with self._engine.snapshot() as snapshot:
+            reader = HistoryReader(snapshot, self._schema)
+            return list_revisions(reader, table, document_id, limit=limit, older_than=older_than)
+
+    def _table_of(self, document_id: str) -> Table[Any]:
         table = self._schema.likely_table_of(document_id)
         if table_of(document_id) is None or table is None or table.system:
             raise ArgumentRangeError(f"{document_id!r} is not the id of a document of this app", "Expected a valid id")
-        with self._engine.snapshot() as snapshot:
-            return revisions(HistoryReader(snapshot, self._schema), table, document_id, limit=limit)
+        return table
 
     def erase(self, document_id: str) -> int:
         """Erase the history of a document, in several transactions, and return the number of erased changes.

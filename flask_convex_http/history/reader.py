@@ -94,12 +94,15 @@ class HistoryReader:
         rows = self.snapshot.select(self.commits_table, segment, descending=descending, limit=limit)
         return [_commit(row) for row in rows]
 
-    def all_commits(self, after: int = 0) -> Iterator[Commit]:
-        """Yield all commits after a number, newest first, in pages."""
-        until: int | None = None
-        while page := self.commits(after, until, limit=_PAGE, descending=True):
-            yield from page
-            until = page[-1].number - 1
+    def all_commits(self, until: int | None = None) -> Iterator[tuple[Commit, Row]]:
+        """Yield all commits without their changes, each with its row, newest first, as they are fetched.
+
+        Args:
+            until: The highest number; None for all.
+        """
+        segment = between_ids(None, None if until is None else commit_id(until + 1))
+        for row in self.snapshot.stream(self.commits_table, segment, descending=True):
+            yield _commit(row), row
 
     def changes_of(self, first: int, last: int) -> Iterator[LoggedChange]:
         """Yield the changes of the commits with the numbers from `first` to `last`, in their order."""
@@ -114,11 +117,25 @@ class HistoryReader:
             yield from reversed(_changes(row))
 
     def changes_of_document(
-        self, document_id: str, after: int, *, limit: int | None = None, budget: ReadBudget | None = None
+        self,
+        document_id: str,
+        after: int,
+        *,
+        until: int | None = None,
+        limit: int | None = None,
+        budget: ReadBudget | None = None,
     ) -> list[LoggedChange]:
-        """Return the changes of a document after a commit, newest first."""
+        """Return the changes of a document after a commit, newest first.
+
+        Args:
+            document_id: The id of the document.
+            after: Only changes of commits with higher numbers.
+            until: The highest number; None for all.
+            limit: The largest number of changes to return.
+            budget: Counts the bytes of the changes that are read.
+        """
         found: list[LoggedChange] = []
-        for row in self._rows_of_key(document_id, after, budget):
+        for row in self._rows_of_key(document_id, after, budget, until):
             if document_id in row[3]:  # a search of the text takes a fraction of the time of parsing it
                 found += [change for change in _changes(row) if change.document_id == document_id]
             if limit is not None and len(found) >= limit:
@@ -212,18 +229,21 @@ class HistoryReader:
                 low = middle
         return low
 
-    def _rows_since(self, number: int, budget: ReadBudget | None) -> Iterator[Row]:
-        """Yield the rows of the commits after a commit, newest first."""
-        end: int | None = None
+    def _rows_since(self, number: int, budget: ReadBudget | None, until: int | None = None) -> Iterator[Row]:
+        """Yield the rows of the commits after a commit and up to another one, newest first."""
+        end = None if until is None else until + 1
         while rows := self._page(number + 1, end, descending=True, budget=budget):
             yield from rows
             end = rows[-1][2]
 
-    def _rows_of_key(self, key: str, after: int, budget: ReadBudget | None = None) -> Iterator[Row]:
+    def _rows_of_key(
+        self, key: str, after: int, budget: ReadBudget | None = None, until: int | None = None
+    ) -> Iterator[Row]:
         """Yield the rows of commits after a commit, newest first: those that may have a key, and some others."""
         indexed = self.coverage.indexed
-        yield from self._rows_since(max(after, indexed), budget)
-        for numbers in indexed_numbers(self.snapshot, self.schema, key, after, indexed):
+        yield from self._rows_since(max(after, indexed), budget, until)
+        last = indexed if until is None else min(indexed, until)
+        for numbers in indexed_numbers(self.snapshot, self.schema, key, after, last):
             yield from self._rows(numbers, budget)
 
     def _rows_of_keys(self, keys: Collection[str], after: int) -> Iterator[Row]:

@@ -14,7 +14,8 @@ from typing import Any
 
 from flask_convex_http.database.creation_times import CreationTimes
 from flask_convex_http.database.insertion import insert
-from flask_convex_http.database.query import Listing, Query, list_documents
+from flask_convex_http.database.listings import Listing, list_documents
+from flask_convex_http.database.query import Query
 from flask_convex_http.engines import Engine, Snapshot, Transaction
 from flask_convex_http.errors import (
     BlobNotFoundError,

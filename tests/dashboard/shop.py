@@ -78,6 +78,18 @@ def add_order(ctx: MutationCtx, *, customer: Id[Customer], amount: int) -> Id[Or
 
 
 @internal_mutation
+def add_customers(ctx: MutationCtx, *, count: int) -> list[Id[Customer]]:
+    """Add customers in one transaction."""
+    return [ctx.db.insert(Customer(email=f"{number}@many.example", name=f"{number}")) for number in range(count)]
+
+
+@internal_mutation
+def rename(ctx: MutationCtx, *, customer: Id[Customer], name: str) -> None:
+    """Rename a customer."""
+    ctx.db.patch(customer, name=name)
+
+
+@internal_mutation
 def fail(ctx: MutationCtx, *, text: str = "No more lamps") -> None:
     """Fail in any case."""
     raise ConvexError(text)
@@ -101,7 +113,7 @@ def remove_customer(ctx: MutationCtx, *, customer: Id[Customer]) -> None:
     ctx.db.delete(customer)
 
 
-FUNCTIONS = (list_customers, remove_customer, list_orders, add_customer, add_order, fail, greet)
+FUNCTIONS = (list_customers, remove_customer, list_orders, add_customer, add_customers, add_order, rename, fail, greet)
 
 crons = Crons()
 crons.interval("sweep", timedelta(hours=1), add_customer, email="cron@shop.example", name="Cron")

@@ -3,9 +3,10 @@
 import pytest
 from flask import Flask
 
-from flask_convex_http.history.rows import Commit
+from flask_convex_http.history import listing
+from flask_convex_http.history.listing import ListedCommit
 from tests.dashboard.shop import backend_of
-from tests.dashboard.visitors import Visitor, text_of
+from tests.dashboard.visitors import Visitor, next_page, text_of
 from tests.databases import EACH_ENGINE
 
 pytestmark = EACH_ENGINE
@@ -80,7 +81,7 @@ def test_pages(app: Flask, visitor: Visitor) -> None:
     for number in range(60):
         backend_of(app).ctx().run_mutation("shop:add_customer", email=f"{number}@shop.example", name="A")
     first = visitor.get("/history").text
-    oldest = backend_of(app).history.page(limit=50).older_than
+    oldest = backend_of(app).history.page(limit=50, changes=3).older_than
     assert f"older={oldest}" in first
     second = visitor.get(f"/history?older={oldest}").text
     assert second.count("shop:add_customer</a>") == 10 and "First page" in second
@@ -93,10 +94,54 @@ def test_each_commit_is_on_one_page(app: Flask) -> None:
         backend.run("shop:add_customer", {"email": f"{number}@shop.example", "name": "Ada"})
     choices: list[dict[str, str]] = [{}, {"cause": "shop:add_customer"}, {"table": "customers"}]
     for chosen in choices:
-        found: list[Commit] = []
+        found: list[ListedCommit] = []
         older: int | None = None
         for _ in range(3):
-            page = backend.history.page(limit=2, older_than=older, **chosen)
+            page = backend.history.page(limit=2, changes=3, older_than=older, **chosen)
             found, older = found + page.commits, page.older_than
-        assert [commit.number for commit in found] == [5, 4, 3, 2, 1] and older is None
-        assert all(len(commit.changes) == 1 for commit in found)
+        assert [listed.commit.number for listed in found] == [5, 4, 3, 2, 1] and older is None
+        assert all((len(listed.commit.changes), listed.count) == (1, 1) for listed in found)
+    assert backend.history.page(limit=2, changes=3, table="orders").commits == []
+
+
+def test_a_commit_with_many_changes(app: Flask, visitor: Visitor) -> None:
+    """The list shows the first changes of a commit and the number of the others, and its own page has them in pages."""
+    added = backend_of(app).ctx().run_mutation("shop:add_customers", count=120)
+    for query in ("", "?table=customers"):
+        listed = visitor.get(f"/history{query}").text
+        assert [customer in listed for customer in added[:4]] == [True, True, True, False] and "117 more" in listed
+    pages = [visitor.get("/history/1").text]
+    while 'rel="next"' in pages[-1]:
+        pages.append(visitor.client.get(next_page(pages[-1])).text)
+    assert [page.count("<h2") for page in pages] == [50, 50, 20]
+    assert "Changes 101 to 120 of 120." in pages[2] and added[119] in pages[2] and "119@many.example" in pages[2]
+    for first in ("121", "9" * 15):
+        assert "no further changes" in visitor.get(f"/history/1?first={first}").text
+    assert visitor.get("/history/1?first=0").status_code == 400
+
+
+@pytest.mark.parametrize("is_indexed", [True, False])
+def test_a_document_with_many_changes(app: Flask, visitor: Visitor, customer: str, is_indexed: bool) -> None:
+    """The changes of a document are read in pages."""
+    backend = backend_of(app)
+    for number in range(60):
+        backend.ctx().run_mutation("shop:rename", customer=customer, name=f"name {number}")
+        backend.ctx().run_mutation("shop:add_customer", email=f"{number}@shop.example", name="Another")
+    while is_indexed and backend.history.index():
+        pass
+    first = visitor.get(f"/history/document?id={customer}").text
+    second = visitor.client.get(next_page(first)).text
+    assert (first.count("<td>update</td>"), second.count("<td>update</td>")) == (50, 10)
+    assert second.count("<td>insert</td>") == 1 and "name 58" in first and "name 0" in second
+
+
+def test_a_page_is_read_in_parts(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page ends after so many characters of changes, and the next one continues there."""
+    backend = backend_of(app)
+    backend.ctx().run_mutation("shop:add_customers", count=30)
+    for number in range(3):
+        backend.run("shop:add_customer", {"email": f"{number}@shop.example", "name": "Ada"})
+    monkeypatch.setattr(listing, "_MOST_CHARACTERS", 1000)
+    page = backend.history.page(limit=50, changes=3)
+    assert [listed.commit.number for listed in page.commits] == [4, 3, 2, 1] and page.older_than == 1
+    assert backend.history.page(limit=50, changes=3, older_than=1).commits == []

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from flask import Response
 from werkzeug.exceptions import Forbidden, NotFound
 
 from flask_convex_http.dashboard.page import Page
 from flask_convex_http.dashboard.visit import Visit
 from flask_convex_http.errors import ArgumentRangeError, UndoRefusedError
-from flask_convex_http.history.rows import Commit, Revision
+from flask_convex_http.history.rows import Commit
 
 page = Page("history", "History")
 
-_COMMITS, _REVISIONS = 50, 100
+_COMMITS, _CHANGES, _REVISIONS = 50, 50, 50
+#: The changes of each commit in the list of commits.
+_SHOWN = 3
 _HIGHEST = 10**15
 
 
@@ -23,9 +23,10 @@ def index(visit: Visit) -> Response:
     """List commits, the newest first."""
     tables = sorted(table.name for table in visit.backend.schema.tables.values() if not table.system)
     table, cause = visit.choice("table", tables), visit.text("cause")
-    older_than = visit.older()
-    found = visit.backend.history.page(limit=_COMMITS, older_than=older_than, table=table or None, cause=cause or None)
-    rows = [(commit, causes_of(commit)) for commit in found.commits]
+    found = visit.backend.history.page(
+        limit=_COMMITS, changes=_SHOWN, older_than=visit.older(), table=table or None, cause=cause or None
+    )
+    rows = [(listed, causes_of(listed.commit)) for listed in found.commits]
     is_on = visit.backend.settings.history != "off"
     return visit.render(
         "history.html", rows=rows, next=found.older_than, tables=tables, table=table, cause=cause, is_on=is_on
@@ -35,10 +36,20 @@ def index(visit: Visit) -> Response:
 @page.get("/<int:number>")
 def commit(visit: Visit, number: int) -> Response:
     """Show the changes of a commit, with the values before and after it."""
-    found = visit.backend.history.commit(number) if number < _HIGHEST else None
+    first = visit.number("first", 1, _HIGHEST) - 1
+    found = visit.backend.history.commit_page(number, first=first, limit=_CHANGES) if number < _HIGHEST else None
     if found is None:
         raise NotFound
-    return visit.render("history_commit.html", commit=found, causes=causes_of(found))
+    last = first + len(found.commit.changes)
+    return visit.render(
+        "history_commit.html",
+        commit=found.commit,
+        causes=causes_of(found.commit),
+        count=found.count,
+        first=first + 1,
+        last=last,
+        next=last + 1 if first < last < found.count else None,
+    )
 
 
 @page.get("/document")
@@ -46,11 +57,11 @@ def document(visit: Visit) -> Response:
     """Show who changed a document, the newest change first."""
     document_id = visit.text("id")
     try:
-        found = visit.backend.history.revisions(document_id, _REVISIONS)
+        found = visit.backend.history.revision_page(document_id, limit=_REVISIONS, older_than=visit.older())
     except ArgumentRangeError as error:
         return visit.redirect("history_index", failed=str(error))
-    rows: list[tuple[Revision[Any], list[tuple[str, str]]]] = [(each, causes_of(each.commit)) for each in found]
-    return visit.render("history_document.html", id=document_id, rows=rows, most=_REVISIONS)
+    rows = [(each, causes_of(each.commit)) for each in found.revisions]
+    return visit.render("history_document.html", id=document_id, rows=rows, next=found.older_than)
 
 
 @page.get("/undo")
