@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import wait
 from contextlib import AbstractContextManager, closing, contextmanager
+from functools import partial
 from pathlib import Path
 from threading import Event
 
@@ -21,8 +22,8 @@ from tests.engines.model import Gate
 from tests.sqlite.crews import PATIENCE, Work, adding, crew, keys, raising
 from tests.sqlite.holders import hold_lock, hold_mutation, in_the_way, leave
 
-#: Seconds for which a write waits in these tests, and within which it must fail.
-TIMEOUT, MARGIN = 0.3, 3.0
+#: Seconds for which a write waits in these tests, and within which it must fail: less than the ten of the default.
+TIMEOUT, MARGIN = 0.3, 8.0
 
 
 @pytest.fixture(name="impatient")
@@ -60,11 +61,11 @@ def test_waiting_too_long(engine: SQLiteEngine, impatient: SQLiteEngine) -> None
     with crew(impatient) as members:
         held = members.hold()
         start = time.monotonic()
-        late = members.queue(adding("late1"), adding("late2"))
+        late = [members.submit(partial(impatient.write, adding(key))) for key in ("late1", "late2")]
         wait(late)
         assert time.monotonic() - start < MARGIN
         assert [type(future.exception()) for future in late] == [OverloadedError] * 2
-        [patient] = members.queue(adding("patient"))
+        [patient] = members.queue_calls(partial(impatient.write, adding("patient"), timeout=PATIENCE))
         members.let_go()
         assert (held.result(), patient.result()) == ("held", "patient")
     assert impatient.write(adding("next")) == "next"
@@ -141,7 +142,7 @@ def test_a_process_that_goes_on_is_not_disturbed(engine: SQLiteEngine, impatient
 
 def test_waiting_too_long_to_be_run_again(engine: SQLiteEngine, open_engine: Callable[..., SQLiteEngine]) -> None:
     """A write that is retried after a full disk waits no longer than its timeout for another program."""
-    impatient, running, end = open_engine(writer_timeout=TIMEOUT), Event(), Event()
+    impatient, running, end = open_engine(writer_timeout=2 * TIMEOUT), Event(), Event()
 
     def fill(transaction: SQLiteTransaction) -> None:
         running.set()
@@ -151,11 +152,13 @@ def test_waiting_too_long_to_be_run_again(engine: SQLiteEngine, open_engine: Cal
 
     with crew(impatient) as members, closing(ProcessLock(engine.path)) as other:
         members.hold()
-        first, full = members.queue(adding("first"), fill)
+        first, full = members.queue_calls(
+            partial(impatient.write, adding("first")), partial(impatient.write, fill, timeout=PATIENCE)
+        )
         members.let_go()
         assert running.wait(PATIENCE)
         next_turn = members.submit(other.acquire)
-        time.sleep(TIMEOUT * 2)  # until the first one's timeout has passed, in the middle of the group
+        time.sleep(TIMEOUT * 3)  # until the first one's timeout has passed, in the middle of the group
         end.set()
         assert isinstance(full.exception(PATIENCE), UnavailableError)
         next_turn.result(PATIENCE)
