@@ -47,6 +47,7 @@ class Issuer:
         requests: The paths that were requested.
         is_down: Whether it responds with 503.
         delay: Seconds before each response.
+        may_respond: An event without which it does not respond.
         padding: Bytes that are added to the JWKS.
         discovery: Changes of the discovery document.
         content_type: The content type of its responses.
@@ -58,6 +59,8 @@ class Issuer:
         self.requests: list[str] = []
         self.is_down = False
         self.delay = 0.0
+        self.may_respond = threading.Event()
+        self.may_respond.set()
         self.padding = 0
         self.discovery: dict[str, Any] = {}
         self.content_type = "application/json"
@@ -97,6 +100,7 @@ def issuing() -> Iterator[Issuer]:
         def do_GET(self) -> None:
             issuer.requests.append(self.path)
             time.sleep(issuer.delay)
+            issuer.may_respond.wait(30)
             body = issuer.body(self.path)
             self.send_response(503 if issuer.is_down else 200)
             self.send_header("Content-Type", issuer.content_type)

@@ -34,6 +34,7 @@ def dripping(start: bytes) -> Iterator[str]:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}/jwks.json"
         finally:
             ended.set()
+            socket.create_connection(listener.getsockname()).close()  # where the deadline has come before the request
             thread.join()
 
 
