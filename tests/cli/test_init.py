@@ -30,7 +30,7 @@ def run(folder: Path, *command: str) -> str:
         env=os.environ | paths,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=250,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -17,7 +17,7 @@ from tests.identities.issuer import Issuer
 from tests.lengths import LONG
 from tests.sync.processes import chat_server
 
-pytestmark = [EACH_ENGINE, LONG]
+pytestmark = [EACH_ENGINE, LONG, pytest.mark.timeout(600)]  # the first run installs the packages
 
 _SCRIPT = Path(__file__).with_name("convex_client.cjs")
 _PYTHON_SCRIPT = Path(__file__).with_name("python_client.py")

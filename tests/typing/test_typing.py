@@ -79,6 +79,6 @@ def test_pyright(user_code: Path) -> None:
 
 def _run(command: list[str], folder: Path, **environment: str) -> str:
     done = subprocess.run(
-        command, cwd=folder, env=os.environ | environment, capture_output=True, text=True, timeout=110
+        command, cwd=folder, env=os.environ | environment, capture_output=True, text=True, timeout=250
     )
     return done.stdout or done.stderr

@@ -50,7 +50,7 @@ def schedule(backend: Backend, count: int, function: Function[..., None] = task)
 
 
 @SAMPLED
-@pytest.mark.timeout(0 if BACKLOG > 20_000 else 120)
+@pytest.mark.timeout(0 if BACKLOG > 20_000 else 300)
 def test_the_last_take_no_longer_than_the_first(tmp_path: Path) -> None:
     """While a backlog is drained, the time of a job depends neither on the ended jobs nor on the pending ones."""
     ends: list[float] = []
