@@ -108,7 +108,7 @@ def test_a_server_that_is_stopped_lets_actions_end(kind: str, tmp_path: Path) ->
     deployment.migrate()
     with serving(kind, deployment) as server:
         schedule(server, "long", takes=1.5)
-        server.wait(lambda: len(deployment.notes) == 1, "begin the action")
+        server.wait(lambda: deployment.notes, "begin the action")
     assert [note.rpartition(" ")[0] for note in deployment.notes] == ["long begun", "long ended"]
     assert [job.state for job in deployment.jobs] == ["success"]
 
@@ -178,12 +178,15 @@ def test_a_forked_process_has_its_own_worker(tmp_path: Path) -> None:
     deployment.migrate()
     program = (
         "import os, sys, time\n"
-        "from tests.worker.app import create_app\n"
+        "from tests.worker.app import create_app, notes\n"
         "app = create_app()\n"
         "backend = app.extensions['convex_http']\n"
         "def post(text):\n"
         "    assert app.test_client().post('/jobs', json={'text': text}).status_code == 201\n"
-        "    time.sleep(1)\n"
+        "    end = time.monotonic() + 30\n"
+        "    while f'{text} {os.getpid()}' not in backend.ctx().run_query(notes):\n"
+        "        assert time.monotonic() < end\n"
+        "        time.sleep(0.01)\n"
         "post('parent')\n"
         "read_end, write_end = os.pipe()\n"
         "child = os.fork()\n"

@@ -1,6 +1,5 @@
 """Cleanup: ended jobs are kept for the configured days and then deleted in small batches. Others stay."""
 
-import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -88,7 +87,7 @@ def test_batches(tmp_path: Path) -> None:
         assert cleaner.purge() is False
 
 
-def test_a_worker_deletes_all_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_deletes_all_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_polling: None) -> None:
     """A worker deletes all batches at once if it has no other work."""
     monkeypatch.setattr("flask_convex_http.worker.worker.random.uniform", lambda low, high: low)
     clock = Clock()
@@ -96,10 +95,8 @@ def test_a_worker_deletes_all_batches(tmp_path: Path, monkeypatch: pytest.Monkey
         backend.ctx().run_mutation(schedule_many, count=200)
         run_scheduled(backend)
         clock.advance(8 * DAY)
-        start = time.monotonic()
         with running_worker(backend):
             wait_until(lambda: all_jobs(backend) == [])
-        assert time.monotonic() - start < 4
 
 
 def test_a_worker_cleans_up_at_an_interval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,11 @@ from tests.worker.workers import all_jobs
 pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES, SAMPLED]
 
 KILLS = repetitions("WORKER_KILLS", sample=6, whole=30)
+#: An action with a retry that runs when all processes are killed, and one without that can still succeed.
+_NEEDED = (
+    "SELECT count(*) FROM _scheduled_functions WHERE name LIKE '%:act_with_retry' AND state = 'inProgress'",
+    "SELECT count(*) FROM _scheduled_functions WHERE name LIKE '%:act_once' AND state IN ('pending', 'success')",
+)
 #: Seconds until all jobs have ended after the last kill.
 TIMEOUT = 60.0
 
@@ -42,9 +47,13 @@ def running_processes(nursery: job_processes.JobProcesses, folder: Path) -> Iter
 
 
 def kill_processes(nursery: job_processes.JobProcesses, folder: Path, random: Random) -> None:
-    """Kill processes one by one or all at once, and replace them, until enough jobs were scheduled."""
+    """Kill processes one by one or all at once, and replace them, until enough jobs were scheduled and one was lost."""
     killed = 0
-    while killed < KILLS or scalar(folder, "SELECT count(*) FROM batches") <= KILLS:
+    while (
+        killed < KILLS
+        or scalar(folder, "SELECT count(*) FROM batches") <= KILLS
+        or not all(scalar(folder, sql) for sql in _NEEDED)
+    ):
         with running_processes(nursery, folder) as processes:
             for _ in range(random.randint(1, 6)):
                 time.sleep(random.choice((0.6, 0.1)) * random.random())

@@ -33,9 +33,6 @@ from tests.worker.workers import (
 
 pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
-#: Seconds. A wake-up takes far less, polling about five.
-SOON = 2.0
-
 # --- stopped ---------------------------------------------------------------------------------------------------------
 
 
@@ -102,7 +99,7 @@ def test_a_mutation_that_never_returns(tmp_path: Path) -> None:
         "app = create_app()\n"
         "app.test_client().get('/health')\n"
         "app.extensions['convex_http'].ctx().scheduler.run_after(0, stick)\n"
-        "assert begun.wait(20)\n"
+        "assert begun.wait(30)\n"
     )
     done = deployment.program(program)
     assert (done.returncode, " ERROR " in done.stderr, "Traceback" in done.stderr) == (0, False, False), done.stderr
@@ -179,7 +176,7 @@ class InterruptedListener:
         return getattr(self._engine, name)
 
 
-def test_jobs_after_an_interrupted_worker(tmp_path: Path) -> None:
+def test_jobs_after_an_interrupted_worker(tmp_path: Path, no_polling: None) -> None:
     """After a worker was interrupted, jobs of its process wake the workers of other processes at once."""
     with open_backend(tmp_path) as backend, open_backend(tmp_path) as other, running_worker(other):
         engine = backend.engine
@@ -188,7 +185,5 @@ def test_jobs_after_an_interrupted_worker(tmp_path: Path) -> None:
             Worker(backend).run()
         backend.engine = engine
         time.sleep(0.3)  # until the other worker sleeps
-        start = time.monotonic()
         backend.ctx().scheduler.run_after(0, write_note, text="a")
         wait_until(lambda: written_notes(backend) == ["a"])
-        assert time.monotonic() - start < SOON

@@ -21,30 +21,27 @@ from tests.worker.workers import open_backend, running_worker, write_note, writt
 
 pytestmark = [EACH_ENGINE, SLOW_ON_POSTGRES]
 
-#: A wake-up takes far less than the first, polling takes five seconds. The second is enough to fall asleep.
-SOON_SECONDS = 2.0
+#: Enough to fall asleep.
 ASLEEP_SECONDS = 0.3
 
 
-def seconds_until_run(backend: Backend, text: str) -> float:
-    """Return the seconds from scheduling a job to its end."""
-    start = time.monotonic()
+def run_and_wait(backend: Backend, text: str) -> None:
+    """Schedule a job, and wait until it has run."""
     backend.ctx().scheduler.run_after(0, write_note, text=text)
     wait_until(lambda: text in written_notes(backend))
-    return time.monotonic() - start
 
 
 # --- clocks and forks ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("hours", [1, -1], ids=["forward", "backward"])
-def test_after_the_clock_was_set(hours: int, tmp_path: Path) -> None:
+def test_after_the_clock_was_set(hours: int, tmp_path: Path, no_polling: None) -> None:
     """A due job wakes the worker of its process after the clock was set forward or back."""
     clock = Clock()
     with open_backend(tmp_path, clock=clock) as backend, running_worker(backend):
         time.sleep(ASLEEP_SECONDS)
         clock.advance(timedelta(hours=hours))
-        assert seconds_until_run(backend, "a") < SOON_SECONDS
+        run_and_wait(backend, "a")
 
 
 def test_in_a_child_without_a_worker(tmp_path: Path) -> None:
@@ -53,7 +50,10 @@ def test_in_a_child_without_a_worker(tmp_path: Path) -> None:
     deployment.migrate()
     program = (
         "import os, time\n"
+        "from flask_convex_http.worker import worker\n"
         "from tests.worker.app import create_app, notes, write, write_lateness\n"
+        "worker.POLL_SECONDS = worker._CLEANUP_INTERVAL = 36_000\n"  # no round unless it is woken
+        "worker.heartbeat_interval = lambda backend: 36_000\n"
         "app = create_app()\n"
         "app.test_client().get('/health')\n"
         "backend = app.extensions['convex_http']\n"
@@ -65,7 +65,7 @@ def test_in_a_child_without_a_worker(tmp_path: Path) -> None:
         "    backend.ctx().scheduler.run_after(0.2, write_lateness, due=(time.time() + 0.2) * 1000)\n"
         "    os._exit(0)\n"
         "os.waitpid(child, 0)\n"
-        "end = time.monotonic() + 20\n"
+        "end = time.monotonic() + 30\n"
         "while len(backend.ctx().run_query(notes)) < 2:\n"
         "    assert time.monotonic() < end\n"
         "    time.sleep(0.01)\n"
@@ -74,7 +74,7 @@ def test_in_a_child_without_a_worker(tmp_path: Path) -> None:
     done = deployment.program(program)
     assert (done.returncode, " ERROR " in done.stderr, "Traceback" in done.stderr) == (0, False, False), done.stderr
     _, lateness = deployment.notes
-    assert 0 <= float(lateness) < SOON_SECONDS * 1000
+    assert float(lateness) >= 0
 
 
 # --- pipes -----------------------------------------------------------------------------------------------------------
@@ -82,7 +82,7 @@ def test_in_a_child_without_a_worker(tmp_path: Path) -> None:
 
 @SQLITE_ONLY
 def test_where_there_can_be_no_pipes(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, no_polling: None
 ) -> None:
     """Without a pipe a worker warns once, and jobs of its own process wake it.
 
@@ -91,11 +91,11 @@ def test_where_there_can_be_no_pipes(
     folder_of(tmp_path / "convex.db").write_text("in the way")
     with open_backend(tmp_path) as backend, open_backend(tmp_path) as other, running_worker(backend):
         time.sleep(ASLEEP_SECONDS)
-        assert seconds_until_run(backend, "own") < SOON_SECONDS
-        assert seconds_until_run(backend, "again") < SOON_SECONDS
+        run_and_wait(backend, "own")
+        run_and_wait(backend, "again")
         monkeypatch.setattr("flask_convex_http.worker.worker.POLL_SECONDS", 0.5)
-        assert seconds_until_run(backend, "once more") < SOON_SECONDS
-        assert seconds_until_run(other, "of another process") < PATIENCE
+        run_and_wait(backend, "once more")
+        run_and_wait(other, "of another process")
     assert caplog.text.count("Other processes cannot wake this worker") == 1
 
 
@@ -119,5 +119,5 @@ def test_pipes_that_were_removed(tmp_path: Path) -> None:
         threading.Timer(0.05, notify, [path]).start()
         start = time.monotonic()
         listener.wait(PATIENCE)
-        assert time.monotonic() - start < SOON_SECONDS
+        assert time.monotonic() - start < PATIENCE
     assert list(folder_of(path).iterdir()) == []
