@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from werkzeug.serving import make_server
 
 from flask_convex_http.dashboard.access import Access, Role
@@ -44,6 +44,7 @@ def chromium() -> Iterator[Browser]:
     if program is None or shutil.which("npm") is None:
         assert not os.environ.get("CI"), "chromium or npm is not installed"
         pytest.skip("chromium or npm is not installed")
+    expect.set_options(timeout=TIMEOUT)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=_FLAGS, timeout=TIMEOUT)
         yield browser

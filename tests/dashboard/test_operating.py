@@ -105,7 +105,7 @@ def test_upload_a_file(browser_page: Browsing, tmp_path: Path) -> None:
     page.get_by_label("File").set_input_files(picture)
     page.get_by_role("button", name="Upload").click()
     expect(page.get_by_role("status")).to_contain_text("Stored the file.")
-    assert page.get_by_role("img").evaluate("image => image.complete && image.naturalWidth") == 1
+    expect(page.get_by_role("img")).to_have_js_property("naturalWidth", 1)
     browser_page.inspect("file")
     page.get_by_role("link", name="Files").first.click()
     browser_page.inspect("files")
