@@ -46,7 +46,7 @@ def test_requests_come_through_a_proxy(name: str, tmp_path: Path) -> None:
                 assert seen["X-Forwarded-Host"] == seen["Host"] == "shop.example"
                 assert re.fullmatch(r"[0-9a-f-]{32,36}", seen["X-Request-Id"])
         if proxy.plain is not None:
-            with closing(http.client.HTTPConnection("127.0.0.1", proxy.plain, timeout=10)) as connection:
+            with closing(http.client.HTTPConnection("127.0.0.1", proxy.plain, timeout=30)) as connection:
                 connection.request("GET", "/a?b=1", headers={"Host": "shop.example"})
                 response = connection.getresponse()
                 assert (response.status, response.getheader("Location")) == (301, "https://shop.example/a?b=1")

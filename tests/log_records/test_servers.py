@@ -33,6 +33,13 @@ def _ask(server: Server, first: int, last: int) -> list[str]:
     return ids
 
 
+def _logged(server: Server) -> list[str]:
+    """Return the ids of the requests that have a line so far."""
+    lines = [json.loads(line) for line in server.output.splitlines(keepends=True) if line[0] + line[-1] == "{\n"]
+    logged = [line["request_id"] for line in lines if line["logger"] == "flask_convex_http.requests"]
+    return [each for each in logged if each.startswith("request-")]
+
+
 @pytest.mark.parametrize("kind", ["flask", "gunicorn", "granian"])
 def test_each_request_of_each_worker_is_one_record(tmp_path: Path, kind: str) -> None:
     """Each request is one record in the store and one JSON line, whichever worker has served it."""
@@ -45,9 +52,8 @@ def test_each_request_of_each_worker_is_one_record(tmp_path: Path, kind: str) ->
             return set(ids) <= set(found) and all(found.count(each) == 1 for each in ids)
 
         server.wait(are_stored, "store each record once")
-        lines = [json.loads(line) for line in server.output.splitlines() if line.startswith("{")]
-        logged = [line["request_id"] for line in lines if line["logger"] == "flask_convex_http.requests"]
-        assert sorted(each for each in logged if each.startswith("request-")) == sorted(ids)
+        server.wait(lambda: len(_logged(server)) >= len(ids), "log each request")
+        assert sorted(_logged(server)) == sorted(ids)
         assert '"GET /health HTTP/1.1" 200' not in server.output.replace("Served by", "")
 
 

@@ -21,9 +21,13 @@ def test_each_worker_is_pinned_to_its_own_processor(tmp_path: Path) -> None:
     deployment.migrate()
     with serving("gunicorn", deployment) as server:
         server.wait(lambda: len(server.workers) == 2, "start two workers")
+
+        def are_pinned() -> bool:  # which a worker is a moment after it has logged its id
+            return all(len(os.sched_getaffinity(worker)) == 1 for worker in server.workers)
+
+        server.wait(are_pinned, "pin both workers")
         processors = [os.sched_getaffinity(worker) for worker in server.workers]
         process_cpus = os.sched_getaffinity(os.getpid())
-        assert [len(own) for own in processors] == [1, 1]
         assert processors[0] != processors[1]
         assert set.union(*processors) <= process_cpus
 

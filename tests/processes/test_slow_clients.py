@@ -121,8 +121,10 @@ def test_clients_that_do_not_read_are_closed(impatient: Server) -> None:
     """Clients that take nothing of their responses hold all threads only until the timeout for sending."""
     stored = impatient.request("POST", "/api/upload", bytes(20_000_000), {"Content-Type": "video/mp4"})
     url = urlsplit(impatient.request("GET", f"/files/{stored.json['storageId']}").headers["location"])
+    began = time.monotonic()
     with clients(impatient, *[f"GET {url.path}?{url.query} HTTP/1.1\r\nHost: a\r\n\r\n".encode()] * 4):
-        assert seconds_for_health(impatient) > 0.3
+        seconds_for_health(impatient)
+        assert time.monotonic() - began > 0.9  # a thread is free when the timeout of a second has passed
         assert is_below(0.5, lambda: seconds_for_health(impatient))
 
 
@@ -146,7 +148,7 @@ def test_a_unix_socket_is_served(tmp_path: Path) -> None:
     options = ("--bind", "127.0.0.1:0", "--bind", f"unix:{path}")
     with serving(tmp_path, "tests.processes.impatient", *options), socket.socket(socket.AF_UNIX) as client:
         client.connect(path)
-        client.settimeout(10)
+        client.settimeout(30)
         for piece in (GET, b"X-A: b\r\n", b"\r\n"):
             client.sendall(piece)
             time.sleep(0.1)
