@@ -84,7 +84,8 @@ class ProviderContract:
 
     def test_genuine_delivery_is_accepted(self) -> None:
         """A genuine delivery is an event with an id, which a retry has too."""
-        event, again = self._accepted(), self._accepted()
+        now = self._time()
+        event, again = self._accepted(now), self._accepted(now)
         assert event.id
         assert event.id == again.id
         assert event.body == self.body
@@ -266,8 +267,8 @@ class ProviderContract:
         unsigned = {name.lower() for name in self.unsigned_headers}
         return [name for name in request.headers if name.lower() in wanted - unsigned]
 
-    def _accepted(self) -> WebhookEvent:
-        now = self._time()
+    def _accepted(self, at: float | None = None) -> WebhookEvent:
+        now = self._time() if at is None else at
         result = _verdict(self.provider(self.secret), self.request(self.secret, self.body, now), now)
         assert isinstance(result, WebhookEvent), f"A genuine delivery is rejected: {result}"
         return result
