@@ -142,7 +142,7 @@ def test_a_job_that_is_canceled_on_the_way(backend: Backend) -> None:
 
 def test_an_endless_chain(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     """A function that schedules itself at once without end is an error that says so."""
-    monkeypatch.setattr("flask_convex_http.testing._MAX_RUNS", 100)
+    monkeypatch.setattr("flask_convex_http.testing.scheduled._MAX_RUNS", 100)
     backend.ctx().scheduler.run_after(0, tick, every=0)
     with pytest.raises(RuntimeError, match="does one schedule itself without a delay"):
         run_scheduled(backend)
