@@ -106,19 +106,7 @@ class ConvexHTTP:
 
         if EXTENSION in app.extensions:
             raise ConfigurationError("ConvexHTTP is set up for this app already; call init_app once")
-        folder = Path(app.instance_path)
-        settings = Settings.from_mapping(with_environment(app.config, os.environ), folder)
-        backend = Backend(
-            settings,
-            self.schema,
-            self.functions,
-            crons=self.crons,
-            webhooks=webhooks_of(app),
-            auth_providers=self.auth_providers,
-            keeps_logs=(self.dashboard or self.function_api is not None) and not app.testing,
-            folder=folder,
-            clock=self.clock if clock is None else clock,
-        )
+        backend = self._backend_for(app, self.clock if clock is None else clock)
         app.extensions[EXTENSION] = backend
         background = BackgroundWorker(backend, app.app_context, partial(_runs_jobs, app, backend))
         app.extensions[WORKER] = background
@@ -126,6 +114,35 @@ class ConvexHTTP:
         if self.health is not None:
             checks = HealthChecks(app, backend, background, self.health)
             app.wsgi_app = checks  # type: ignore[method-assign]  # as below
+        self._observe(app, backend, background)
+        app.wsgi_app = Middleware(app, background, backend.telemetry)  # type: ignore[method-assign]  # as Flask's docs have middleware added
+        app.register_blueprint(files)
+        app.extensions[OPEN_STREAM] = partial(_open_stream, app, backend)
+        app.extensions[OPEN_CHANGES] = partial(_open_changes, app, backend)
+        self._serve_features(app, backend)
+        encode_documents(app)
+        use_fast_adapters(app)
+        app.shell_context_processor(partial(shell_context, self, backend))
+        app.cli.add_command(convex_commands)
+
+    def _backend_for(self, app: Flask, clock: Callable[[], float]) -> Backend:
+        folder = Path(app.instance_path)
+        return Backend(
+            Settings.from_mapping(with_environment(app.config, os.environ), folder),
+            self.schema,
+            self.functions,
+            crons=self.crons,
+            webhooks=webhooks_of(app),
+            auth_providers=self.auth_providers,
+            keeps_logs=(self.dashboard or self.function_api is not None) and not app.testing,
+            folder=folder,
+            clock=clock,
+        )
+
+    # The modules of a feature are imported where it is on.
+
+    def _observe(self, app: Flask, backend: Backend, background: BackgroundWorker) -> None:
+        """Turn on what observes the events of the backend."""
         if self.metrics:
             from flask_convex_http.metrics import serve as serve_metrics
 
@@ -134,10 +151,9 @@ class ConvexHTTP:
             from flask_convex_http.tracing import trace
 
             trace(backend)
-        app.wsgi_app = Middleware(app, background, backend.telemetry)  # type: ignore[method-assign]  # as Flask's docs have middleware added
-        app.register_blueprint(files)
-        app.extensions[OPEN_STREAM] = partial(_open_stream, app, backend)
-        app.extensions[OPEN_CHANGES] = partial(_open_changes, app, backend)
+
+    def _serve_features(self, app: Flask, backend: Backend) -> None:
+        """Add the routes of the features that are on."""
         if self.openapi is not None:
             from flask_convex_http.web.openapi.serving import serve
 
@@ -151,10 +167,6 @@ class ConvexHTTP:
             from flask_convex_http.dashboard.serving import serve as serve_dashboard
 
             serve_dashboard(app, backend)
-        encode_documents(app)
-        use_fast_adapters(app)
-        app.shell_context_processor(partial(shell_context, self, backend))
-        app.cli.add_command(convex_commands)
 
     @property
     def backend(self) -> Backend:

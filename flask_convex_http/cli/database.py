@@ -114,12 +114,16 @@ def data(table: str | None, limit: int, order: Literal["asc", "desc"], as_json: 
         return
     found = tables.read(table, order=order, limit=limit)
     if found is None:
-        for other in tables.undescribed():
-            if other.name == table:
-                raise click.ClickException(f"{other}.")
-        names = ", ".join(count.name for count in tables.counts())
-        raise click.ClickException(f"There is no table {table!r}; there are {names}")
+        raise _no_table(tables, table)
     _print_rows(table, found, as_json)
+
+
+def _no_table(tables: TableReader, name: str) -> click.ClickException:
+    undescribed = next((other for other in tables.undescribed() if other.name == name), None)
+    if undescribed is not None:
+        return click.ClickException(f"{undescribed}.")
+    names = ", ".join(count.name for count in tables.counts())
+    return click.ClickException(f"There is no table {name!r}; there are {names}")
 
 
 def _print_tables(tables: TableReader, as_json: bool) -> None:

@@ -328,9 +328,8 @@ def _report(results: list[tuple[JobResult, str]], as_json: bool) -> None:
     failures = [sentence for result, sentence in results if result.outcome in ("refused", "unknown")]
     if as_json:
         print_json([_ResultOutput(result.job_id, result.outcome, sentence) for result, sentence in results])
-    else:
-        for _, sentence in results:
-            if sentence not in failures:
-                click.echo(f"{sentence}.")
+    successes = [] if as_json else [sentence for _, sentence in results if sentence not in failures]
+    for sentence in successes:
+        click.echo(f"{sentence}.")
     if failures:
         raise click.ClickException(printable("\n".join(failures)))

@@ -39,9 +39,8 @@ class Registry:
         package = _common_package([module.__name__ for module in modules])
         for module in modules:
             path = module.__name__.removeprefix(package).lstrip(".").replace(".", "/")
-            for function in vars(module).values():
-                if isinstance(function, Function) and function.__module__ == module.__name__:
-                    self._add(f"{path}:{function.__name__}", function)
+            for defined in _defined_in(module):
+                self._add(f"{path}:{defined.__name__}", defined)
         known = set(self._functions.values())
         for function in sources:
             if isinstance(function, Function) and function not in known:
@@ -113,6 +112,11 @@ class Registry:
         if other is not function:
             raise RegistrationError(f"Two functions are called {name}; rename one")
         function.name = name
+
+
+def _defined_in(module: types.ModuleType) -> list[Function[Any, Any]]:
+    found = (value for value in vars(module).values() if isinstance(value, Function))
+    return [function for function in found if function.__module__ == module.__name__]
 
 
 def _module(source: str | types.ModuleType) -> types.ModuleType:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from itertools import chain
 from typing import Any
 
 from flask_convex_http.engines import Row, Snapshot
@@ -54,10 +55,9 @@ class UnattachedFiles:
         with self._files.engine.snapshot() as snapshot:
             meter = Meter(progress, snapshot.count(stored) + sum(map(snapshot.count, others)))
             found = {row[0]: row for row in _rows(snapshot, stored, meter) if row[1] < limit}
-            for table in others:
-                for row in _rows(snapshot, table, meter):
-                    for file_id in _file_ids(row):
-                        found.pop(file_id, None)
+            for row in chain.from_iterable(_rows(snapshot, table, meter) for table in others):
+                for file_id in _file_ids(row):
+                    found.pop(file_id, None)
         files = [stored.read(row) for row in found.values()]
         return sorted(files, key=lambda file: (file.creation_time, file.id))
 

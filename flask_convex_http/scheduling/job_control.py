@@ -191,21 +191,28 @@ class JobControl:
             The number of canceled jobs, the number of jobs that are still pending, and whether a worker will cancel
             these, because the database is busy. Otherwise they were scheduled faster than canceled.
         """
-        count, pending = 0, self.pending(function)
-        for _ in range(_MAX_PASSES):
-            for start in range(0, len(pending), _BATCH):
-                ids = pending[start : start + _BATCH]
-                try:
-                    count += self.engine.write(partial(self._cancel_batch, ids), timeout=_TIMEOUT)
-                except OverloadedError:
-                    self.requests.add([JobRequest(kind="cancel_all", time=self.clock(), function=function)])
-                    return CancelResult(count, len(self.pending(function)), is_requested=True)
-            pending = self.pending(function)
-            if not pending:
-                break
+        count, passes = 0, 0
+        while (pending := self.pending(function)) and passes < _MAX_PASSES:
+            passes += 1
+            canceled, is_overloaded = self._cancel_batches(pending)
+            count += canceled
+            if is_overloaded:
+                self.requests.add([JobRequest(kind="cancel_all", time=self.clock(), function=function)])
+                return CancelResult(count, len(self.pending(function)), is_requested=True)
         if count:
             self.jobs.announce(self.clock())
         return CancelResult(count, len(pending), is_requested=False)
+
+    def _cancel_batches(self, job_ids: list[str]) -> tuple[int, bool]:
+        """Cancel pending jobs, and return their number and whether the database was too busy for the rest."""
+        count = 0
+        for start in range(0, len(job_ids), _BATCH):
+            batch = job_ids[start : start + _BATCH]
+            try:
+                count += self.engine.write(partial(self._cancel_batch, batch), timeout=_TIMEOUT)
+            except OverloadedError:
+                return count, True
+        return count, False
 
     def retry(self, job_ids: Iterable[str]) -> list[JobResult]:
         """Make failed and canceled jobs pending again, in one transaction. They keep their ids.

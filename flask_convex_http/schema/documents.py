@@ -257,16 +257,15 @@ class Schema:
         Raises:
             RegistrationError: A reference points to a class that is not in the schema.
         """
-        names = self.id_prefixes
-        for table in self.tables.values():
-            for column in _resolved(table).values():
-                unknown = [name for name in column.validator.bind(names) if name not in _SYSTEM_NAMES]
-                if unknown:
-                    raise RegistrationError(
-                        f"{table.document.__name__}.{column.name} refers to Id[{unknown[0]}], which is not in the "
-                        f"schema: add {unknown[0]} to Schema(...) (if two classes share that name, write the class "
-                        "itself instead of its name)"
-                    )
+        columns = [(table, column) for table in self.tables.values() for column in _resolved(table).values()]
+        for table, column in columns:
+            unknown = [name for name in column.validator.bind(self.id_prefixes) if name not in _SYSTEM_NAMES]
+            if unknown:
+                raise RegistrationError(
+                    f"{table.document.__name__}.{column.name} refers to Id[{unknown[0]}], which is not in the schema: "
+                    f"add {unknown[0]} to Schema(...) (if two classes share that name, write the class itself instead "
+                    "of its name)"
+                )
 
     def _add(self, document: type[Document]) -> None:
         table: Table[Any] | None = getattr(document, "__convex_table__", None)

@@ -229,15 +229,18 @@ class Table(Generic[D]):
         defaults = {field.name: field for field in msgspec.structs.fields(self.document)}  # type: ignore[arg-type]
         columns = {name: self._column(name, hints[name], defaults[name]) for name in self.fields}
         self._check_old_names(columns)
-        for index in self.indexes.values():
-            for field in index.fields:
-                if columns[field].type.kind == "json":
-                    raise RegistrationError(
-                        f"{self.document.__name__}: index {index.name!r} names {field!r}, which is stored as JSON and "
-                        "has no order; index a str, int, float, bool, bytes, datetime, date, UUID, Decimal, Enum, "
-                        "Literal or Id field"
-                    )
+        self._check_indexes(columns)
         return columns
+
+    def _check_indexes(self, columns: Mapping[str, Column]) -> None:
+        for index in self.indexes.values():
+            field = next((field for field in index.fields if columns[field].type.kind == "json"), None)
+            if field is not None:
+                raise RegistrationError(
+                    f"{self.document.__name__}: index {index.name!r} names {field!r}, which is stored as JSON and has "
+                    "no order; index a str, int, float, bool, bytes, datetime, date, UUID, Decimal, Enum, Literal or "
+                    "Id field"
+                )
 
     def _check_old_names(self, columns: Mapping[str, Column]) -> None:
         taken = dict.fromkeys(columns, "is a field of the class")

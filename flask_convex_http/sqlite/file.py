@@ -155,15 +155,7 @@ class SQLiteFile:
                 self.connections.generation += 1  # its tables have to be looked at again
             raise self.translate(error) from error
         try:
-            connection.execute("PRAGMA wal_autocheckpoint = 0")  # see checkpoints
-            connection.execute(f"PRAGMA page_size = {self._page_bytes}")
-            if self._can_shrink:
-                connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-            self._write_ahead(connection)
-            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
-            connection.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
-            connection.execute("PRAGMA temp_store = MEMORY")  # a savepoint must not need a file of its own
-            connection.execute("PRAGMA schema_version").fetchone()  # opens the log
+            self._configure(connection)
             connection.files, connection.late_rows = OpenFiles(self.path), LateRows()
             if connection.files.database != found:
                 raise sqlite3.OperationalError(REPLACED)
@@ -173,6 +165,17 @@ class SQLiteFile:
                 raise self.translate(error) from error
             raise
         return connection
+
+    def _configure(self, connection: Connection) -> None:
+        connection.execute("PRAGMA wal_autocheckpoint = 0")  # see checkpoints
+        connection.execute(f"PRAGMA page_size = {self._page_bytes}")
+        if self._can_shrink:
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        self._write_ahead(connection)
+        connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+        connection.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
+        connection.execute("PRAGMA temp_store = MEMORY")  # a savepoint must not need a file of its own
+        connection.execute("PRAGMA schema_version").fetchone()  # opens the log
 
     def _replaced(self, connection: Connection | None) -> ConvexHTTPError:
         """Retire the connections if the files of this one are not in place, and return the error to raise.

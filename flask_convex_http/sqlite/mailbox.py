@@ -60,10 +60,9 @@ class Mailbox:
         except OSError:  # nothing was ever added
             return {}
         found = {}
-        for name in sorted(names):
+        for name in sorted(name for name in names if not name.endswith(_NEW)):
             with contextlib.suppress(OSError):  # another process has removed it
-                if not name.endswith(_NEW):
-                    found[name] = Path(self._folder, name).read_text(errors="replace")
+                found[name] = Path(self._folder, name).read_text(errors="replace")
         return found
 
     def remove(self, name: str) -> None:

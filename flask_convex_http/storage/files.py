@@ -265,10 +265,11 @@ class Files:
         keys = [key for key, _ in self.blobs.keys(older_than=limit)]
         orphans = []
         for number, key in enumerate(keys, 1):
-            if self.metadata(key) is None:
+            is_orphan = self.metadata(key) is None
+            if is_orphan:
                 orphans.append(key)
-                if not dry_run:
-                    self.blobs.delete(key)
+            if is_orphan and not dry_run:
+                self.blobs.delete(key)
             if progress is not None:
                 progress(number, len(keys))
         return SweepReport(len(keys), orphans)

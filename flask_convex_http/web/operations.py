@@ -271,6 +271,19 @@ class Operation:
         Raises:
             RegistrationError: They do not fit.
         """
+        self._check_body()
+        signature, name = self.signature, self.signature.name
+        if signature.is_wrapped:
+            return  # a decorator may pass and take away arguments
+        self._check_unknown()
+        missing = [variable for variable in needed if variable not in signature.named]
+        if missing and not signature.takes_any:
+            raise RegistrationError(
+                f"{name} does not take {missing[0]}, a variable of the path {self.path}; write "
+                f"{signature.suggestion(*missing)}"
+            )
+
+    def _check_body(self) -> None:
         signature, name = self.signature, self.signature.name
         read = [parameter for parameter in signature.read if self._place(parameter) == parameter]
         if BODY in read and FORM in read:
@@ -294,15 +307,6 @@ class Operation:
             )
         if self.described_body and without:
             raise RegistrationError(f"{name} has openapi_body=, and {without} requests have no body; drop it")
-        if signature.is_wrapped:
-            return  # a decorator may pass and take away arguments
-        self._check_unknown()
-        missing = [variable for variable in needed if variable not in signature.named]
-        if missing and not signature.takes_any:
-            raise RegistrationError(
-                f"{name} does not take {missing[0]}, a variable of the path {self.path}; write "
-                f"{signature.suggestion(*missing)}"
-            )
 
     def _check_unknown(self) -> None:
         for parameter in self.signature.named.values():

@@ -163,14 +163,15 @@ class MutationRunner:
                 if time.monotonic() > end and batch.results:
                     return
                 if self._lost.is_suspect(job):
-                    if not batch.results:  # otherwise it is the first of the next batch
-                        self._start_suspect(calls, batch, job)
+                    self._start_suspect(calls, batch, job)
                     return
                 self._run_one(job, calls, batch)
             size *= 2
 
     def _start_suspect(self, calls: MutationCalls, batch: _Batch, job: ScheduledFunction) -> None:
         """Commit the start of a job that must run alone. If its last start had no end, record that instead."""
+        if batch.results:  # it is the first of the next batch
+            return
         if is_open(job):
             self._end_lost(calls, batch, job)
         else:

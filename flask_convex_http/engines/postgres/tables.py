@@ -208,15 +208,15 @@ def check_names(schema: Schema) -> None:
             system column.
     """
     for table in schema.tables.values():
-        for name in (table.name, *table.fields):
-            if len(name) > _MAX_NAME:
-                raise RegistrationError(
-                    f"{table.document.__name__}: the name {name!r} is longer than the {_MAX_NAME} characters that "
-                    "PostgreSQL takes; shorten it"
-                )
-        for name in table.fields:
-            if name in _SYSTEM_COLUMNS:
-                raise RegistrationError(f"{table.document.__name__}.{name} is taken by PostgreSQL; choose another name")
+        long = next((name for name in (table.name, *table.fields) if len(name) > _MAX_NAME), None)
+        if long is not None:
+            raise RegistrationError(
+                f"{table.document.__name__}: the name {long!r} is longer than the {_MAX_NAME} characters that "
+                "PostgreSQL takes; shorten it"
+            )
+        taken = next((name for name in table.fields if name in _SYSTEM_COLUMNS), None)
+        if taken is not None:
+            raise RegistrationError(f"{table.document.__name__}.{taken} is taken by PostgreSQL; choose another name")
 
 
 def index_name(table: str, name: str) -> str:

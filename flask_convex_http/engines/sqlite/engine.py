@@ -188,10 +188,13 @@ class SQLiteEngine:
                 migration.finish(steps, dry_run=dry_run)
             return steps
 
+        if dry_run and not self.path.exists():  # a dry run must not create the file
+            with (
+                self._file.translated(),
+                contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as empty,
+            ):
+                return run(empty)
         with self._file.translated():
-            if dry_run and not self.path.exists():  # a dry run must not create the file
-                with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as empty:
-                    return run(empty)
             self._create_file()
             steps = self._file.write(run, alone=True)
         if not dry_run:

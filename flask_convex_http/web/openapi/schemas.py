@@ -168,17 +168,21 @@ def _references(schema: Any) -> Iterator[str]:
             yield from _references(part)
 
 
+def _records_in(record: Any, seen: set[Any]) -> Iterator[Any]:
+    if record.cls in seen:
+        return
+    seen.add(record.cls)
+    if isinstance(record, mi.StructType | mi.DataclassType):
+        yield record
+    yield from _records([field.type for field in record.fields], seen)
+
+
 def _records(types: Any, seen: set[Any] | None = None) -> Iterator[Any]:
     """Yield the descriptions of all structs and dataclasses in types, each once."""
     seen = set() if seen is None else seen
     for described_type in types:
         if isinstance(described_type, mi.StructType | mi.DataclassType | mi.TypedDictType | mi.NamedTupleType):
-            if described_type.cls in seen:
-                continue
-            seen.add(described_type.cls)
-            if isinstance(described_type, mi.StructType | mi.DataclassType):
-                yield described_type
-            yield from _records([field.type for field in described_type.fields], seen)
+            yield from _records_in(described_type, seen)
             continue
         for name in ("type", "item_type", "key_type", "value_type"):
             yield from _records([part for part in (getattr(described_type, name, None),) if part is not None], seen)

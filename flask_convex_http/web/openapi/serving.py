@@ -66,16 +66,20 @@ class Documents:
         """Respond with the page; a view."""
         return self._respond("page", "text/html; charset=utf-8", self._page)
 
-    def _respond(self, kind: str, content_type: str, make: Callable[[str], tuple[bytes, str]]) -> Response:
-        root = request.root_path
+    def _made(self, kind: str, root: str, make: Callable[[str], tuple[bytes, str]]) -> tuple[bytes, str, str]:
+        """Return a body, its policy and its digest, which are kept for the first few roots."""
         found = self._served.get((kind, root))
-        if found is None:
-            body, policy = make(root)
-            found = body, policy, hashlib.sha256(body).hexdigest()[:32]
-            with self._mutex:
-                if len(self._served) < _KEPT:
-                    self._served[kind, root] = found
-        body, policy, digest = found
+        if found is not None:
+            return found
+        body, policy = make(root)
+        found = body, policy, hashlib.sha256(body).hexdigest()[:32]
+        with self._mutex:
+            if len(self._served) < _KEPT:
+                self._served[kind, root] = found
+        return found
+
+    def _respond(self, kind: str, content_type: str, make: Callable[[str], tuple[bytes, str]]) -> Response:
+        body, policy, digest = self._made(kind, request.root_path, make)
         response = self._app.response_class(body, headers=_HEADERS, content_type=content_type)
         if policy:
             response.headers["Content-Security-Policy"] = policy
