@@ -19,10 +19,10 @@ from flask_convex_http.storage.blobs.base import Method, Served
 from flask_convex_http.storage.direct_uploads import DirectTerms, DirectUploads
 from flask_convex_http.storage.files import PATH
 from flask_convex_http.storage.headers import policy, served, shown
+from flask_convex_http.web.body_streams import limit_body
 from flask_convex_http.web.byte_ranges import ByteRange, RangeNotSatisfiable, parse
 from flask_convex_http.web.cors import Cors
 from flask_convex_http.web.file_responses import range_applies
-from flask_convex_http.web.requests import limit_body
 from flask_convex_http.web.responses import error_response, json_response
 from flask_convex_http.web.router import HttpRouter
 from flask_convex_http.web.state import current_backend

@@ -13,8 +13,9 @@ from flask import Flask, Request
 
 from flask_convex_http.config import Settings
 from flask_convex_http.errors import RegistrationError
+from flask_convex_http.web.body_streams import limit_body
 from flask_convex_http.web.forms import FormParser
-from flask_convex_http.web.requests import LimitedJson, limit_body
+from flask_convex_http.web.requests import LimitedJson
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +54,13 @@ class Limits:
             self.body or other.body, self.json or other.json, self.form or other.form, self.fields or other.fields
         )
 
+    def body_bytes(self, app: Flask, settings: Settings) -> int:
+        """Return the largest number of bytes of a body."""
+        return self.body or app.config["MAX_CONTENT_LENGTH"] or settings.max_body_bytes
+
     def apply(self, request: Request, app: Flask, settings: Settings) -> None:
         """Limit the body of a request, which no code has read yet."""
-        config = app.config
-        limit_body(request, self.body or config["MAX_CONTENT_LENGTH"] or settings.max_body_bytes)
+        limit_body(request, self.body_bytes(app, settings))
         json_bytes = self.json or settings.max_json_bytes
         request.json_module = LimitedJson(json_bytes, request.json_module, request.environ)
         if "form" in request.environ.get("CONTENT_TYPE", "").lower():

@@ -9,10 +9,9 @@ import dataclasses
 import logging
 from collections.abc import Mapping
 from typing import Any, cast
-from weakref import WeakKeyDictionary
 
 import msgspec
-from flask import Flask, Response, current_app, request
+from flask import Flask, Request, Response, current_app, request
 from flask.signals import got_request_exception
 from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import Headers
@@ -46,8 +45,8 @@ _LONGEST_TEXT = 2000
 #: Statuses of responses that have no body.
 WITHOUT_CONTENT = (204, 205, 304)
 HeaderValues = Mapping[str, str]
-#: Whether an app handles a class of errors itself, by the endpoint.
-_handled: WeakKeyDictionary[Flask, dict[tuple[str | None, type[Exception]], bool]] = WeakKeyDictionary()
+#: Where an app has whether it handles a class of errors itself, by the endpoint.
+_HANDLED = "convex_http_handled_errors"
 
 
 def _encode_other(value: object) -> Any:
@@ -183,22 +182,21 @@ def public_error(error: ConvexHTTPError, *, is_logged: bool = True) -> Response:
     return json_response(body, error.status, headers)
 
 
-def has_own_handler(error: ConvexHTTPError) -> bool:
+def has_own_handler(app: Flask, request: Request, error: ConvexHTTPError) -> bool:
     """Return whether the application has an error handler for an error that a client can act on.
 
     Without one, a view may return `public_error(error)`. To raise the error costs a fifth of a whole rejected request.
     Flask takes no handler after the first request, so each endpoint is looked at once for each class of errors.
     """
-    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # of the proxy
-    known = _handled.setdefault(app, {})
+    known: dict[Any, bool] = app.extensions.setdefault(_HANDLED, {})
     key = request.endpoint, type(error)
     has_one = known.get(key)
     if has_one is None:
-        has_one = known[key] = _finds_handler(app, error)
+        has_one = known[key] = _finds_handler(app, request, error)
     return has_one
 
 
-def _finds_handler(app: Flask, error: ConvexHTTPError) -> bool:
+def _finds_handler(app: Flask, request: Request, error: ConvexHTTPError) -> bool:
     spec = app.error_handler_spec
     names: list[str | None] = [*request.blueprints, None]
     if spec[names[0]][None].get(Exception) is not handle_error:  # replaced on the router itself

@@ -92,8 +92,7 @@ def webhook_view(
         current: Request = request._get_current_object()  # type: ignore[attr-defined]
         if current.environ["PATH_INFO"].startswith("//"):
             restore_leading_slashes(current, values)
-        limits.apply(current, app, backend_of(app).settings)
-        return to_response(app, webhook.receive(None, current))
+        return webhook.receive(app, current, limits)
 
     view.__name__ = getattr(handler, "__name__", name)
     view.__doc__ = None if handler is None else handler.__doc__

@@ -30,29 +30,26 @@ from flask_convex_http.functions.function import QueryFunction
 from flask_convex_http.inbox.batches import receive_batch
 from flask_convex_http.inbox.inbox import plain_response
 from flask_convex_http.inbox.registry import Options, Webhook
-from flask_convex_http.inbox.rejections import Rejection
 from flask_convex_http.inbox.tenants import webhook_of_tenant
-from flask_convex_http.log import logger_of
 from flask_convex_http.runtime import Caller, MutationCtx
 from flask_convex_http.schema.system_tables import StoredResponse
-from flask_convex_http.telemetry import DeliveryRejected
+from flask_convex_http.web.body_streams import read_body
 from flask_convex_http.web.event_handlers import EventHandler, EventHandlers
 from flask_convex_http.web.handshakes import handshake_response
+from flask_convex_http.web.limits import Limits
 from flask_convex_http.web.matching import path_of, variables_of
+from flask_convex_http.web.rejected_deliveries import greeted, record, rejected, unread
 from flask_convex_http.web.request_ids import request_id
 from flask_convex_http.web.requests import refuse_compressed
-from flask_convex_http.web.responses import has_own_handler, public_error, to_response
+from flask_convex_http.web.responses import to_response
 from flask_convex_http.web.state import EXTENSION, backend_of, site_of, webhooks_of
 from flask_convex_http.web.stored_responses import as_response, stored
 from flask_convex_http.webhooks.base import Provider
-from flask_convex_http.webhooks.events import Delivery, HandshakeReply, WebhookEvent
-from flask_convex_http.webhooks.headers import METHOD, URL, WsgiHeaders, url_of
+from flask_convex_http.webhooks.events import Delivery, WebhookEvent
+from flask_convex_http.webhooks.headers import WsgiHeaders
 from flask_convex_http.webhooks.profiles import Profile
 from flask_convex_http.webhooks.tenant_secrets import TenantSecrets
-
-logger = logger_of("webhooks")
-
-_MASK = "(not kept)"
+from flask_convex_http.webhooks.verification import judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,41 +107,53 @@ class WebhookRoute:
         run = _run(self.handlers, self.provider)
         return Webhook.of(path, self.provider, self.handlers.name_for, run, self.options)
 
-    def receive(self, ctx: object, request: Request) -> Response:
-        """Receive a delivery; the view."""
-        app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # of the proxy
+    def receive(self, app: Flask, request: Request, limits: Limits) -> Response:
+        """Receive a delivery; the view.
+
+        Args:
+            app: The app.
+            request: The request.
+            limits: The limits of the body.
+        """
         backend = backend_of(app)
         webhook = webhooks_of(app).at(request.endpoint or "")
         if webhook.provider.tenants is not None:
             webhook = _of_tenant(backend, webhook, request, webhook.provider.tenants)
         refuse_compressed(request.environ)
         if request.method != "POST":
-            return _greeted(backend, webhook, request)
-        body = b""
+            return greeted(app, backend, webhook, request)
+        provider, body = webhook.provider, b""
         try:
-            webhook.provider.require_secret()  # before the body is read: without a secret nothing can be verified
-            body = _body(request)
-            event = webhook.provider.verdict(WsgiHeaders(request.environ), body, now=backend.clock())
+            keys = provider.current_keys()  # before the body is read: without a secret nothing can be verified
+            body = read_body(request, limits.body_bytes(app, backend.settings))
+            event = judge(provider, keys, Delivery(WsgiHeaders(request.environ), body, backend.clock()))
         except (MissingSecretError, PayloadTooLargeError) as error:
-            return _unread(error, is_logged=_record(backend, webhook, request, body, error))
+            return unread(app, request, error, is_logged=record(backend, webhook, request, body, error))
         except VerificationUnavailableError as error:
-            return _unread(error, is_logged=backend.rejections.admit(webhook.source, "unavailable") is not None)
+            is_logged = backend.rejections.admit(webhook.source, "unavailable") is not None
+            return unread(app, request, error, is_logged=is_logged)
         if isinstance(event, VerificationError):
-            return _rejected(backend, webhook, request, body, event)
-        greeting = webhook.provider.handshake(event)
-        if greeting is not None:
-            return handshake_response(app, greeting)
-        try:
-            events = webhook.provider.split(event)
-        except VerificationError as error:  # of an element
-            return _rejected(backend, webhook, request, body, error)
-        try:
-            answer = _run_events(backend, webhook, request, event, events)
-        except ConvexHTTPError as error:
-            if error.status < 500 and not isinstance(error, ConvexError | RateLimitedError):
-                raise WebhookFailedError("A webhook's handler failed") from error  # the delivery itself is valid
-            raise
-        return as_response(app, answer)
+            return rejected(app, backend, webhook, request, body, event)
+        limits.apply(request, app, backend.settings)  # for a handler that reads the request itself
+        return _accepted(app, backend, webhook, request, event)
+
+
+def _accepted(app: Flask, backend: Backend, webhook: Webhook, request: Request, event: WebhookEvent) -> Response:
+    """Return the response to a verified delivery."""
+    greeting = webhook.provider.handshake(event)
+    if greeting is not None:
+        return handshake_response(app, greeting)
+    try:
+        events = webhook.provider.split(event)
+    except VerificationError as error:  # of an element
+        return rejected(app, backend, webhook, request, event.body, error)
+    try:
+        answer = _run_events(backend, webhook, request, event, events)
+    except ConvexHTTPError as error:
+        if error.status < 500 and not isinstance(error, ConvexError | RateLimitedError):
+            raise WebhookFailedError("A webhook's handler failed") from error  # the delivery itself is valid
+        raise
+    return to_response(app, as_response(app, answer))
 
 
 def _check_variables(path: str, provider: Provider, *, is_whole: bool = True) -> None:
@@ -205,14 +214,6 @@ def _of_tenant(backend: Backend, webhook: Webhook, request: Request, tenants: Te
     return found
 
 
-def _body(request: Request) -> bytes:
-    """Return the body as `request.get_data()` does, and at half the cost if its length is announced."""
-    if request.content_length is not None and "stream" not in request.__dict__:
-        # Werkzeug would bound it, which `limit_body` has done.
-        request.stream = request.environ["wsgi.input"]
-    return request.get_data()
-
-
 def _run_events(
     backend: Backend, webhook: Webhook, request: Request, event: WebhookEvent, events: Sequence[WebhookEvent]
 ) -> StoredResponse:
@@ -224,115 +225,6 @@ def _run_events(
     if len(events) == 1 and events[0] is event:
         return backend.inbox.receive(webhook, event, caller(), request_id(request))
     return receive_batch(backend.inbox, webhook, events, caller, request_id(request))
-
-
-def _greeted(backend: Backend, webhook: Webhook, request: Request) -> Response:
-    """Return the response to a sender that verifies the URL with another method than POST."""
-    reply = _unsigned_handshake(backend, webhook, request, b"")
-    if reply is not None:
-        return handshake_response(current_app, reply)
-    error = VerificationError(
-        "no-match", "This request does not verify the URL", webhook.provider.profile.rejected_status
-    )
-    return _rejected(backend, webhook, request, b"", error)
-
-
-def _unsigned_handshake(backend: Backend, webhook: Webhook, request: Request, body: bytes) -> HandshakeReply:
-    """Return the reply to a request that verifies the URL without a signature. Nothing that it contains is an error."""
-    provider = webhook.provider
-    try:
-        return provider.unsigned_handshake(Delivery(WsgiHeaders(request.environ), body, backend.clock()))
-    except (MissingSecretError, VerificationUnavailableError):
-        raise
-    except Exception:  # as in `Provider.verdict`: anyone may have sent it
-        logger.debug("Webhook %s: a request that is no handshake", webhook.source, exc_info=True)
-        return None
-
-
-def _rejected(backend: Backend, webhook: Webhook, request: Request, body: bytes, error: VerificationError) -> Response:
-    """Record a delivery whose signature does not verify, unless a sender checks its URL, and return the response.
-
-    Raises:
-        VerificationError: The application has an error handler for it.
-    """
-    may_greet = webhook.provider.greets and request.method == "POST"
-    reply = _unsigned_handshake(backend, webhook, request, body) if may_greet else None
-    if reply is not None:
-        return handshake_response(current_app, reply)
-    _record(backend, webhook, request, body, error)
-    if has_own_handler(error):
-        raise error
-    return public_error(error)
-
-
-def _unread(error: ConvexHTTPError, *, is_logged: bool) -> Response:
-    """Return the response to a delivery that cannot be verified.
-
-    Raises:
-        ConvexHTTPError: The error, which is logged where it is handled. Too many of them are not logged, unless the
-            application handles them itself.
-    """
-    if is_logged or has_own_handler(error):
-        raise error
-    return public_error(error, is_logged=False)
-
-
-def _record(backend: Backend, webhook: Webhook, request: Request, body: bytes, error: ConvexHTTPError) -> bool:
-    """Record and log a rejected delivery, or only count it if there were too many just now.
-
-    Returns:
-        Whether it was recorded.
-    """
-    reason = _reason(error)
-    if backend.telemetry.is_on:
-        provider = webhook.provider.name
-        backend.telemetry.publish(DeliveryRejected(webhook.source, provider, reason, request_id(request)))
-    others = backend.rejections.admit(webhook.source, reason)
-    if others is None:
-        return False
-    identity = request_id(request)
-    backend.rejections.add(
-        Rejection(
-            request_id=identity,
-            received_at=backend.clock(),
-            source=webhook.source,
-            path=request.path,
-            reason=reason,
-            message=str(error),
-            headers=_masked(request, webhook, backend.webhooks.kept_headers),
-            body=body,
-            size=len(body),
-            others=others,
-        )
-    )
-    more = f"; {others} more like it were not logged" if others else ""
-    name = webhook.provider.name
-    if isinstance(error, MissingSecretError):  # a 503, which is logged as any other
-        if others:
-            logger.error("Webhook %s: %s%s", webhook.source, error, more)
-        return True
-    logger.info(
-        "Webhook %s: a delivery of %s was rejected: %s: %s%s [request %s]",
-        *(webhook.source, name, reason, error, more, identity),
-    )
-    return True
-
-
-def _masked(request: Request, webhook: Webhook, kept: frozenset[str]) -> dict[str, str]:
-    """Return headers with the values of those hidden that no sender of the app needs: they may hold credentials.
-
-    A sender that signs the URL needs it and the method as well.
-    """
-    headers = {name: value if name.lower() in kept else _MASK for name, value in request.headers.items()}
-    if URL in kept and URL in webhook.provider.kept_headers:
-        headers |= {METHOD: request.method, URL: url_of(request.environ)}
-    return headers
-
-
-def _reason(error: ConvexHTTPError) -> str:
-    if isinstance(error, VerificationError):
-        return error.reason
-    return "missing-secret" if isinstance(error, MissingSecretError) else "too-large"
 
 
 def _run(handlers: EventHandlers, provider: Provider) -> Callable[[MutationCtx, WebhookEvent], StoredResponse]:

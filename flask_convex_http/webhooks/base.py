@@ -1,16 +1,14 @@
-"""The base class of webhook providers, with the order of the checks.
+"""The base class of webhook providers.
 
 Rules of this folder:
 
 * Headers and a body enter, a `WebhookEvent` or one typed error leaves. No web framework, no SQL. No I/O either, except
   that a provider whose sender publishes its keys on the network fetches them, before any transaction begins.
 * `verify()` raises `VerificationError`, `MissingSecretError` or `VerificationUnavailableError` and nothing else, for
-  any input. What the methods of a provider raise besides, such as a `UnicodeDecodeError`, is translated here, in one
-  place.
+  any input. `verification` has the order of the checks.
 * Anyone can send forgeries, so a rejection must be cheap: no library of a vendor, no copy of the headers, no parsed
   body, no event, and for a signature that does not match no exception either. `verdict()` returns the rejection.
-* The order is: secrets, required headers, timestamp, signature. Only then is the body parsed. Secrets come first, so
-  that an unset variable shows at the first request of any kind.
+* Secrets come first, so that an unset variable shows at the first request of any kind.
 * A provider is a small file: a subclass of `Provider` with the headers it needs and the check of a signature. It
   computes with `hmac` and `hashlib`. Where the vendor has a library, a test compares the verdicts.
 * The time is the argument `now`, so that a delivery can be verified as of the moment it was received.
@@ -25,11 +23,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Any, ClassVar
 
-from flask_convex_http.errors import (
-    MissingSecretError,
-    VerificationError,
-    VerificationUnavailableError,
-)
+from flask_convex_http.errors import VerificationError
 from flask_convex_http.webhooks import batches
 from flask_convex_http.webhooks.digests import digest
 from flask_convex_http.webhooks.events import (
@@ -39,16 +33,13 @@ from flask_convex_http.webhooks.events import (
     HandshakeReply,
     SignedRequest,
     WebhookEvent,
-    check_texts,
 )
 from flask_convex_http.webhooks.headers import ELEMENT, METHOD, URL, lower_case
-from flask_convex_http.webhooks.keys import Keys
 from flask_convex_http.webhooks.profiles import Profile
 from flask_convex_http.webhooks.provider_secrets import ProviderSecrets
-from flask_convex_http.webhooks.secrets import (
-    Secrets,
-)
+from flask_convex_http.webhooks.secrets import Secrets
 from flask_convex_http.webhooks.tolerance import DEFAULT_TOLERANCE, Tolerance
+from flask_convex_http.webhooks.verification import authenticate, event_of, judge
 
 
 class Provider(ProviderSecrets, ABC):
@@ -145,13 +136,7 @@ class Provider(ProviderSecrets, ABC):
             MissingSecretError: No secret is available, or no secret matches and one is malformed.
             VerificationUnavailableError: The sender's public keys cannot be fetched.
         """
-        authentic = self._authenticated(lower_case(headers, method, url), body, now)
-        if isinstance(authentic, VerificationError):
-            return authentic
-        try:
-            return self._event(*authentic)
-        except VerificationError as error:
-            return error.with_traceback(None)
+        return judge(self, self.current_keys(), _delivery(lower_case(headers, method, url), body, now))
 
     def verify_signature(
         self,
@@ -179,10 +164,11 @@ class Provider(ProviderSecrets, ABC):
             MissingSecretError: No secret is available, or no secret matches and one is malformed.
             VerificationUnavailableError: The sender's public keys cannot be fetched.
         """
-        authentic = self._authenticated(lower_case(headers, method, url), body, now)
-        if isinstance(authentic, VerificationError):
-            raise authentic
-        return authentic[1]
+        delivery = _delivery(lower_case(headers, method, url), body, now)
+        label = authenticate(self, self.current_keys(), delivery)
+        if isinstance(label, VerificationError):
+            raise label
+        return label
 
     def event(
         self, headers: Mapping[str, str], body: bytes, *, received_at: float, secret_label: str = ""
@@ -198,7 +184,7 @@ class Provider(ProviderSecrets, ABC):
         Raises:
             VerificationError: The body contains no event.
         """
-        return self._event(Delivery(lower_case(headers), body, float(received_at)), secret_label)
+        return event_of(self, _delivery(lower_case(headers), body, received_at), secret_label)
 
     def split(self, event: WebhookEvent) -> Sequence[WebhookEvent]:
         """Return the events of a verified delivery: itself, or one for each element if its body is a batch.
@@ -338,67 +324,6 @@ class Provider(ProviderSecrets, ABC):
         headers = self.sign(request.body, secret=secret, event_id=event_id, event_type=event_type, now=now)
         return request.with_headers(headers)
 
-    # --- the order of the checks -------------------------------------------------------------------------
 
-    def _authenticated(
-        self, headers: Mapping[str, str], body: bytes, now: float | None
-    ) -> tuple[Delivery, str] | VerificationError:
-        """Return a delivery and the label of the secret that signed it, or the error for which it is rejected."""
-        try:
-            keys = self.current_keys()
-            delivery = Delivery(headers, body, time.time() * 1000 if now is None else float(now))
-            label = self._label(keys, delivery)
-        except (MissingSecretError, VerificationUnavailableError):
-            raise
-        except VerificationError as error:
-            error.status = self.profile.rejected_status  # type: ignore[misc]  # see VerificationError
-            return error.with_traceback(None)
-        except Exception as error:
-            rejection = VerificationError("malformed", "Webhook is malformed", self.profile.rejected_status)
-            rejection.__cause__ = error
-            return rejection
-        if label is not None:
-            return delivery, label
-        # Only now: a malformed secret must not reject a delivery that another secret verifies.
-        if keys.problem is not None:
-            raise keys.problem.error()
-        return VerificationError("no-match", "Webhook signature does not match", self.profile.rejected_status)
-
-    def _label(self, keys: Keys, delivery: Delivery) -> str | None:
-        for names in self.required_headers:
-            delivery.header(*names)
-        timestamp = self.timestamp(delivery)
-        if timestamp is not None:
-            self._tolerance.check(timestamp, delivery.now)
-        for label, key in keys.usable:
-            if self.matches(delivery, key):
-                return label
-        return None
-
-    def _event(self, delivery: Delivery, label: str) -> WebhookEvent:
-        try:
-            content = batches.read(self, delivery) if self.batches else self.read(delivery)
-        except (VerificationError, MissingSecretError):
-            raise
-        except Exception as error:
-            raise VerificationError("malformed", "Webhook is malformed") from error
-        check_texts(content)
-        return WebhookEvent(
-            id=content.id,
-            type=content.type,
-            data=content.data,
-            payload=content.payload,
-            body=delivery.body,
-            headers=self._kept(delivery),
-            provider=self.name,
-            received_at=delivery.now,
-            secret_label=label,
-        )
-
-    def _kept(self, delivery: Delivery) -> dict[str, str]:
-        """Return the headers that are stored, with the method and the URL for a sender that signs them."""
-        kept = self.kept_headers
-        headers = {name: value for name, value in delivery.headers.items() if name in kept}
-        if URL in kept:
-            headers |= {METHOD: delivery.method, URL: delivery.url}
-        return headers
+def _delivery(headers: Mapping[str, str], body: bytes, now: float | None) -> Delivery:
+    return Delivery(headers, body, time.time() * 1000 if now is None else float(now))

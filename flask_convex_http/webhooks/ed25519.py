@@ -6,13 +6,14 @@ Rules: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/sta
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from flask_convex_http.errors import MissingSecretError
 from flask_convex_http.webhooks.encodings import decode_key
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 PUBLIC_PREFIX = "whpk_"
 PRIVATE_PREFIX = "whsk_"
@@ -46,13 +47,19 @@ def public_key(secret: str) -> PublicKey:
 def verifies(key: PublicKey, message: bytes, signature: bytes) -> bool:
     """Return whether a signature of the message was made with the private key of this public key."""
     from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     try:
-        Ed25519PublicKey.from_public_bytes(bytes(key)).verify(signature, message)
+        _loaded(key).verify(signature, message)
     except InvalidSignature:
         return False
     return True
+
+
+@functools.lru_cache(maxsize=64)  # to load a key takes half as long as to verify a signature
+def _loaded(key: PublicKey) -> Ed25519PublicKey:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    return Ed25519PublicKey.from_public_bytes(bytes(key))
 
 
 def sign(secret: str, message: bytes) -> bytes:

@@ -41,9 +41,9 @@ def decode_base64(text: str) -> bytes:
     Raises:
         ValueError: The text is not such base64.
     """
-    decoded = base64.b64decode(text, validate=True)
-    # validate=True decodes "QR==" like "QQ==", so one signature would have many spellings.
-    if base64.b64encode(decoded) != text.encode():
+    decoded = binascii.a2b_base64(text)
+    # That skips characters, and decodes "QR==" like "QQ==", so one signature would have many spellings.
+    if binascii.b2a_base64(decoded, newline=False) != text.encode():
         raise ValueError("not the base64 that an encoder writes")
     return decoded
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+import msgspec
+
 from flask_convex_http.errors import VerificationError
 from flask_convex_http.webhooks.headers import METHOD, URL, WsgiHeaders, lower_case
 
@@ -56,8 +58,7 @@ class WebhookEvent:
     secret_label: str
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(msgspec.Struct, frozen=True):  # made for each forgery, in a fifth of a dataclass's time
     """A received delivery.
 
     Attributes:
@@ -66,9 +67,12 @@ class Delivery:
         now: When it was received, in milliseconds since the epoch.
     """
 
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes = field(repr=False)
+    headers: Mapping[str, str]
+    body: bytes
     now: float
+
+    def __repr__(self) -> str:
+        return f"Delivery(now={self.now})"
 
     @property
     def method(self) -> str:
@@ -87,7 +91,10 @@ class Delivery:
     @property
     def query(self) -> dict[str, str]:
         """The parameters of the URL's query string. A repeated one has its first value."""
-        pairs = parse_qsl(urlsplit(self.url).query, keep_blank_values=True, max_num_fields=_MOST_PARAMETERS)
+        url = self.url
+        if "?" not in url:
+            return {}
+        pairs = parse_qsl(urlsplit(url).query, keep_blank_values=True, max_num_fields=_MOST_PARAMETERS)
         return dict(reversed(pairs))
 
     def header(self, *names: str) -> str:
@@ -99,9 +106,10 @@ class Delivery:
         Raises:
             VerificationError: All are missing, or the first present one is empty.
         """
-        value = self.headers.get(names[0].lower())
-        for name in names[1:]:
-            value = self.headers.get(name.lower()) if value is None else value
+        for name in names:
+            value = self.headers.get(name.lower())
+            if value is not None:
+                break
         if value is None or not value.strip():
             raise VerificationError("missing-header", f"Missing {names[0]} header")
         return value

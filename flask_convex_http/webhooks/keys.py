@@ -51,10 +51,10 @@ class Keys:
         for secret in secrets:
             try:
                 usable.append((secret.label, key(secret.value)))
-            except ValueError:
-                problems.append(_malformed(secret, mistake(secret.value)))
             except MissingSecretError as error:
                 problems.append(Problem(str(error), error.client_message or ""))
+            except Exception:  # a ValueError, or whatever else the provider of an application raises
+                problems.append(_malformed(secret, mistake(secret.value)))
         # These come last: a secret without a key is certainly wrong, an odd one only probably.
         problems += [_malformed(secret, shown) for secret in secrets if (shown := mistake(secret.value))]
         return cls(tuple(usable), problems[0] if problems else None)

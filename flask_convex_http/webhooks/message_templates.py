@@ -9,7 +9,7 @@ from typing import TypeAlias
 from flask_convex_http.errors import RegistrationError
 
 #: Literal text, and the field after it.
-Template: TypeAlias = list[tuple[str, str]]
+Template: TypeAlias = list[tuple[bytes, str]]
 
 #: The prefix of a field of the payload, `{payload.signature.token}`.
 PAYLOAD = "payload."
@@ -45,7 +45,7 @@ def parse_template(signed: str, *, timestamp: str | None, id_header: str | None,
     _check_place(signed, fields, "timestamp", timestamp)
     _check_place(signed, fields, "id", id_header)
     _check_separated(signed, parsed)
-    return [(literal, field or "") for literal, field, _, _ in parsed]
+    return [(literal.encode(), field or "") for literal, field, _, _ in parsed]
 
 
 def _is_field(field: str) -> bool:

@@ -9,7 +9,9 @@ from flask_convex_http.errors import MissingSecretError, RegistrationError
 from flask_convex_http.webhooks.keys import Keys
 from flask_convex_http.webhooks.secret_mistakes import SecretForm, visible_mistake
 from flask_convex_http.webhooks.secrets import (
+    EnvironmentSecret,
     LabelledSecret,
+    Secret,
     Secrets,
     available,
     checked_secrets,
@@ -39,21 +41,15 @@ class ProviderSecrets:
     secret_form: ClassVar[SecretForm | None] = None
     #: Whether deliveries are verified with secrets. False for a sender whose public keys are fetched.
     has_secrets: ClassVar[bool] = True
+    _secrets: tuple[Secret, ...]
+    #: Whether no secret is in a variable, which may change.
+    _is_constant: bool
     #: The values of the secrets when they were last read, and their keys.
-    _keys: tuple[tuple[str, ...], Keys] | None = None
+    _keys: tuple[tuple[str, ...], Keys] | None
 
     def __init__(self, secret: Secrets | None) -> None:
         is_keyless = secret is None and not self.has_secrets
-        self._secrets = () if is_keyless else checked_secrets(cast(Secrets, secret))
-
-    def require_secret(self) -> None:
-        """Check that a secret is available, before a delivery is read.
-
-        Raises:
-            MissingSecretError: No secret is available. The message has the names of the variables.
-        """
-        if self._secrets and (self._keys is None or self._keys[0] != current_values(self._secrets)):
-            available(self._secrets)
+        self._set_secrets(() if is_keyless else checked_secrets(cast(Secrets, secret)))
 
     def check_secrets(self, *, start: bool) -> None:
         """Check that each secret can be one of this sender.
@@ -90,21 +86,28 @@ class ProviderSecrets:
             RegistrationError: A secret is invalid.
         """
         other = copy.copy(self)
-        other._secrets = checked_secrets(secrets)
-        other._keys = None
+        other._set_secrets(checked_secrets(secrets))
         return other
+
+    def _set_secrets(self, secrets: tuple[Secret, ...]) -> None:
+        self._secrets = secrets
+        self._is_constant = not any(isinstance(secret, EnvironmentSecret) for secret in secrets)
+        self._keys = None
 
     def current_keys(self) -> Keys:
         """Return the keys of the secrets as they are set now, for a handshake that is signed with one.
 
         Raises:
-            MissingSecretError: No secret is set.
+            MissingSecretError: No secret is set. The message has the names of the variables.
         """
+        known = self._keys
+        if known is not None and self._is_constant:
+            return known[1]
         values = current_values(self._secrets)
-        if self._keys is None or self._keys[0] != values:
+        if known is None or known[0] != values:
             secrets = set_secrets(self._secrets, values) if self._secrets else [LabelledSecret(self.name, "")]
-            self._keys = values, Keys.of(secrets, self.key, self.mistake)
-        return self._keys[1]
+            known = self._keys = values, Keys.of(secrets, self.key, self.mistake)
+        return known[1]
 
     def key(self, secret: str) -> bytes:
         """Return the key that a secret stands for.

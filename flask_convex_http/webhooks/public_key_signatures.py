@@ -136,21 +136,23 @@ class EcdsaSignature(_PublicKeySignature):
         from cryptography.exceptions import InvalidSignature
 
         try:
-            _loaded(key).verify(signature, message, self._scheme())
+            _loaded(key).verify(signature, message, _scheme(self._digest))
         except InvalidSignature:
             return False
         return True
 
     def sign_message(self, message: bytes, secret: str) -> bytes:
         """Sign with a private key."""
-        signature: bytes = _private(secret).sign(message, self._scheme())
+        signature: bytes = _private(secret).sign(message, _scheme(self._digest))
         return signature
 
-    def _scheme(self) -> Any:
-        from cryptography.hazmat.primitives import hashes
-        from cryptography.hazmat.primitives.asymmetric import ec
 
-        return ec.ECDSA(getattr(hashes, self._digest.upper())())
+@functools.cache
+def _scheme(digest: Digest) -> Any:
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    return ec.ECDSA(getattr(hashes, digest.upper())())
 
 
 @functools.lru_cache(maxsize=64)

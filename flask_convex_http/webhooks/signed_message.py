@@ -18,6 +18,7 @@ The signature is in a header, in one item of a header such as `t=1700000000,v1=.
 from __future__ import annotations
 
 import base64
+import functools
 from abc import abstractmethod
 from datetime import timedelta
 from typing import Any, Unpack
@@ -144,7 +145,8 @@ class SignedMessage(ConfiguredProvider):
     def matches(self, delivery: Delivery, key: bytes) -> bool:
         """Return whether a signature of the delivery is that of the filled template."""
         message = self._message(delivery)
-        return any(self.verify_message(message, signature, key) for signature in self._signatures(delivery))
+        matched = [self.verify_message(message, signature, key) for signature in self._signatures(delivery)]
+        return any(matched)
 
     def signed_content(self, delivery: Delivery) -> bytes:
         """Return the body, a form's fields in order, or the message of a sender that signs some fields only."""
@@ -163,8 +165,8 @@ class SignedMessage(ConfiguredProvider):
 
     def _items(self, delivery: Delivery, name: str) -> list[str]:
         """Return the values of the items with a name in the header, such as `v1=...`."""
-        pairs = [item.strip().partition("=") for item in delivery.header(self._header or "").split(self._separator)]
-        found = [value for item, _, value in pairs if item == name]
+        pairs = _items_of(delivery.header(self._header or ""), self._separator)
+        found = [value for item, value in pairs if item == name]
         if not found:
             raise VerificationError("malformed", f"{self._header} header has no {name}=")
         return found
@@ -180,7 +182,7 @@ class SignedMessage(ConfiguredProvider):
         return found[0]
 
     def _message(self, delivery: Delivery) -> bytes:
-        return b"".join([literal.encode() + self._value(name, delivery) for literal, name in self._template])
+        return b"".join([literal + self._value(name, delivery) for literal, name in self._template])
 
     def _value(self, name: str, delivery: Delivery) -> bytes:
         if name == "body":
@@ -240,6 +242,13 @@ class SignedMessage(ConfiguredProvider):
         text = self._prefix + (signature.hex() if self._encoding == "hex" else base64.b64encode(signature).decode())
         named = [f"{self._signature_name}={text}"] if self._signature_name else [text]
         return request.with_headers({**headers, self._header: self._separator.join((*items, *named))})
+
+
+@functools.lru_cache(maxsize=16)  # each delivery asks several times
+def _items_of(header: str, separator: str) -> tuple[tuple[str, str], ...]:
+    """Return the names and values in a header such as `t=1700000000,v1=...`."""
+    pairs = [item.strip().partition("=") for item in header.split(separator)]
+    return tuple([(name, value) for name, _, value in pairs])
 
 
 def _sorted_form(body: bytes) -> bytes:

@@ -191,7 +191,7 @@ def test_unset_variable_is_a_missing_secret(sender: Sender, monkeypatch: pytest.
 
 
 def test_unset_variable_is_reported_first(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An unset variable is reported for any delivery, and by `require_secret` without one."""
+    """An unset variable is reported for any delivery, and by `current_keys` without one."""
     monkeypatch.delenv(VARIABLE, raising=False)
     provider = sender.provider(from_env(VARIABLE))
     for headers, body in (({}, b""), ({"X": "y"}, b"{"), (sender.headers(at=1), BODY)):
@@ -199,9 +199,9 @@ def test_unset_variable_is_reported_first(sender: Sender, monkeypatch: pytest.Mo
             with pytest.raises(MissingSecretError, match=VARIABLE):
                 verify(headers, body, now=NOW * 1000)
     with pytest.raises(MissingSecretError, match=VARIABLE):
-        provider.require_secret()
+        provider.current_keys()
     monkeypatch.setenv(VARIABLE, sender.secret)
-    provider.require_secret()
+    provider.current_keys()
 
 
 def test_malformed_secret_is_named_but_not_shown(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ of the body, or at another time. Every other finding is only likely.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import msgspec
 
@@ -97,7 +97,7 @@ class _Case:
 
     def matches(self, secret: str, body: bytes | None = None) -> bool:
         """Return whether a secret made the signature, regardless of its time."""
-        delivery = self.delivery if body is None else replace(self.delivery, body=body)
+        delivery = self.delivery if body is None else msgspec.structs.replace(self.delivery, body=body)
         try:
             return self.provider.matches(delivery, self.provider.key(secret))
         except Exception:  # a vendor's library may raise anything on a malformed header or key

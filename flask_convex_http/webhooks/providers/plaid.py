@@ -11,6 +11,7 @@ is a digest of the signed time and the body. A retry that Plaid signs anew is an
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 import re
@@ -158,7 +159,12 @@ class PublicKey:
 
 def _token(delivery: Delivery) -> Jws:
     """Return the token, which anyone may have written."""
-    return Jws.of(checked_token(delivery.header(_HEADER)))
+    return _parsed(delivery.header(_HEADER))
+
+
+@functools.lru_cache(maxsize=16)  # each delivery asks several times
+def _parsed(token: str) -> Jws:
+    return Jws.of(checked_token(token))
 
 
 def _issued_at(claims: dict[str, Any]) -> float:
