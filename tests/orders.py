@@ -32,6 +32,7 @@ from flask_convex_http import (
 )
 from flask_convex_http.backend import Backend, Functions
 from flask_convex_http.database.db import DatabaseReader
+from flask_convex_http.inbox.purges import Purges
 from flask_convex_http.inbox.replay import Replays
 from flask_convex_http.schema.system_tables import ScheduledFunction, WebhookDelivery
 from flask_convex_http.testing import Clock, Responses, deliver, run_scheduled
@@ -175,6 +176,11 @@ class Shop:
     @property
     def replays(self) -> Replays:
         return Replays(self.backend.inbox)
+
+    @property
+    def purges(self) -> Purges:
+        """The purges of its deliveries."""
+        return Purges(self.backend.inbox)
 
     def convex(self, *arguments: str, stdin: str = "") -> Outcome:
         """Run `flask convex ...`."""

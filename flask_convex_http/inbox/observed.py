@@ -64,6 +64,20 @@ def observe_attempt(
             calls.after_commit(lambda: _publish_attempt(telemetry, scope, delivery, webhook, seconds))
 
 
+def observe_rerun(
+    telemetry: Telemetry, delivery: WebhookDelivery, webhook: Webhook | None, rerun: Callable[[], T]
+) -> T:
+    """Run a delivery again for a person, and publish its end, unless nothing was run."""
+    handler = None if webhook is None else webhook.handler_name(delivery.type)
+    scope = telemetry.enter("delivery", delivery.source, subject=delivery.event_id, function=handler)
+    try:
+        return rerun()
+    finally:
+        seconds = telemetry.leave(scope)
+        if scope.outcome is not None:
+            _publish_attempt(telemetry, scope, delivery, webhook, seconds)
+
+
 def _publish_attempt(
     telemetry: Telemetry, scope: Scope, delivery: WebhookDelivery, webhook: Webhook | None, seconds: float
 ) -> None:

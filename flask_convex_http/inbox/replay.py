@@ -1,8 +1,7 @@
-"""Reruns and purges of deliveries, for the command line and for tests.
+"""Reruns of deliveries, for the command line, the dashboard and tests.
 
     replay      run a handler again; effects that exist happen a second time
     retry       run a failed, dead or stuck delivery; a done one is refused
-    purge       delete deliveries, or only their headers and bodies
 
 Servers and senders continue concurrently. Every decision is therefore made inside the transaction that acts on it, and
 the handler's effects and the attempt are one commit. A failed run leaves no effects, and a second transaction records
@@ -11,25 +10,33 @@ it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-import msgspec
-
 from flask_convex_http.engines import Snapshot, Transaction
-from flask_convex_http.error_texts import plain, text_of
+from flask_convex_http.error_texts import text_of
 from flask_convex_http.errors import MissingSecretError, NoRetry, VerificationError, is_engine_failure
 from flask_convex_http.inbox.deliveries import Deliveries
 from flask_convex_http.inbox.inbox import Inbox, plain_response, stop_response
+from flask_convex_http.inbox.observed import note_outcome, observe_rerun
 from flask_convex_http.inbox.queue import DeliveryQueue
 from flask_convex_http.inbox.registry import DeclinedError, Webhook
+from flask_convex_http.inbox.rerun_results import (
+    Preview,
+    RefusedError,
+    RerunResult,
+    failed,
+    named,
+    refused,
+    unknown,
+    without_body,
+)
 from flask_convex_http.inbox.tenants import webhook_of_tenant
 from flask_convex_http.log import logger_of
 from flask_convex_http.runtime import MutationCalls, Runtime
 from flask_convex_http.runtime.dry_run import dry_run
-from flask_convex_http.runtime.row_changes import RowChange, SystemChange
 from flask_convex_http.schema.system_tables import WebhookAttempt, WebhookDelivery
 from flask_convex_http.webhooks.base import Provider
 from flask_convex_http.webhooks.events import WebhookEvent
@@ -38,46 +45,6 @@ from flask_convex_http.webhooks.headers import ELEMENT
 logger = logger_of("webhooks")
 
 By = Literal["retry", "replay"]
-#: The result of a command for one delivery.
-Result = Literal["done", "failed", "dead", "queued", "forgotten", "refused", "unknown"]
-
-
-class RerunResult(msgspec.Struct, frozen=True):
-    """The result for one delivery.
-
-    Attributes:
-        id: The given id.
-        outcome: "done" if its handler has run, "queued" if a worker will run it, "refused" if nothing was changed.
-        sentence: The same for people. It may contain the sender's words.
-    """
-
-    id: str = msgspec.field(name="_id")
-    outcome: Result
-    sentence: str
-
-
-class Preview(msgspec.Struct, frozen=True):
-    """The effects that a replay would have.
-
-    Attributes:
-        id: The delivery.
-        source: The name of its webhook.
-        event_id: The sender's id.
-        type: The sender's type of the event.
-        status: The status of the response, None if the handler would fail.
-        error: The error of the handler.
-        rows: The rows of the application that would change.
-        system: Other effects, such as scheduled functions.
-    """
-
-    id: str = msgspec.field(name="_id")
-    source: str
-    event_id: str
-    type: str
-    status: int | None
-    error: str | None
-    rows: list[RowChange]
-    system: list[SystemChange]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +72,8 @@ class Replays:
         """Return the effects that a replay would have, or a step if nothing can be run."""
         try:
             return self._preview(delivery_id, self._provider_of(delivery_id))
-        except _RefusedError as refused:
-            return refused.step
+        except RefusedError as error:
+            return error.step
 
     def retry(self, delivery_id: str) -> RerunResult:
         """Run a delivery whose effects have not happened, at once or by a worker, as its webhook is configured.
@@ -122,47 +89,45 @@ class Replays:
             self._runtime.jobs.announce(self._runtime.clock())
         return step
 
-    def purge(self, delivery_ids: Sequence[str], *, bodies_only: bool, pending: bool) -> list[RerunResult]:
-        """Delete deliveries, all in one transaction.
-
-        Args:
-            delivery_ids: The deliveries.
-            bodies_only: Whether to delete only their headers and bodies, and to keep recognising duplicates.
-            pending: Whether to delete also those that a worker has not run yet.
-        """
-        delete = self._delete_request if bodies_only else self._delete
-
-        def work(calls: MutationCalls) -> list[RerunResult]:
-            return [self._purge(calls, delivery_id, delete, pending) for delivery_id in delivery_ids]
-
-        return self._runtime.write(work, self._runtime.caller())
-
     # --- running ---------------------------------------------------------------------------------------------------
 
     def _run(self, delivery_id: str, by: By, body: Callable[[MutationCalls, str, float], RerunResult]) -> RerunResult:
+        telemetry = self._runtime.telemetry
+        delivery = self._stored(delivery_id) if telemetry.is_on else None
+        if delivery is None:
+            return self._attempt(delivery_id, by, body)
+        webhook = self.inbox.webhooks.get(delivery.source)
+        return observe_rerun(telemetry, delivery, webhook, lambda: self._attempt(delivery_id, by, body))
+
+    def _attempt(
+        self, delivery_id: str, by: By, body: Callable[[MutationCalls, str, float], RerunResult]
+    ) -> RerunResult:
         runtime, started = self._runtime, self._runtime.clock()
         try:
-            return runtime.write(lambda calls: body(calls, delivery_id, started), runtime.caller())
-        except _RefusedError as refused:
-            return refused.step
+            result = runtime.write(lambda calls: body(calls, delivery_id, started), runtime.caller())
+        except RefusedError as error:
+            return error.step
         except (Exception, SystemExit) as error:
             if is_engine_failure(error):
                 raise
             attempt = self._failure(started, by, error)
             self._runtime.engine.write(lambda transaction: self._record_attempt(transaction, delivery_id, attempt))
-            return _failed(delivery_id, attempt)
+            note_outcome("dead" if attempt.outcome == "dead" else "failed", attempt.error)
+            return failed(delivery_id, attempt)
+        note_outcome("accepted" if result.outcome == "queued" else "done")
+        return result
 
     def _replay(self, provider: Provider | None, calls: MutationCalls, delivery_id: str, started: float) -> RerunResult:
         delivery, webhook = self._found(calls.transaction, delivery_id)
         if delivery.state == "pending":
-            raise _refused(delivery, "it has not run yet, and a worker is to run it; `retry` has that done now")
+            raise refused(delivery, "it has not run yet, and a worker is to run it; `retry` has that done now")
         event = self._verified(calls.transaction, webhook, delivery, provider)
         return self._handle(calls, webhook, delivery, event, "replay", started)
 
     def _retry(self, calls: MutationCalls, delivery_id: str, started: float) -> RerunResult:
         delivery, webhook = self._found(calls.transaction, delivery_id)
         if delivery.state == "done":
-            raise _refused(delivery, "its effects are there; `replay` has them happen again")
+            raise refused(delivery, "its effects are there; `replay` has them happen again")
         if delivery.state == "pending":
             return self._run_soon(calls, delivery)
         event = self._event(calls.transaction, webhook, delivery)
@@ -191,7 +156,7 @@ class Replays:
             self._deliveries.record(
                 calls.transaction, delivery, now, "done", attempt=attempt, answer=kept, webhook=webhook
             )
-        return RerunResult(delivery.id, "done", f"{_name(delivery)}: {webhook.handler_name(event.type)} has run")
+        return RerunResult(delivery.id, "done", f"{named(delivery)}: {webhook.handler_name(event.type)} has run")
 
     def _failure(self, started: float, by: By, error: BaseException) -> WebhookAttempt:
         outcome: Literal["failed", "dead"] = "dead" if isinstance(error, NoRetry) else "failed"
@@ -227,14 +192,14 @@ class Replays:
     ) -> RerunResult:
         lane = webhook.lane(event)
         self._queue.schedule_or_queue(calls, delivery.id, delivery.source, lane, is_new=False)
-        return RerunResult(delivery.id, "queued", f"{_name(delivery)} waits for a worker")
+        return RerunResult(delivery.id, "queued", f"{named(delivery)} waits for a worker")
 
     def _run_soon(self, calls: MutationCalls, delivery: WebhookDelivery) -> RerunResult:
         """Make a waiting delivery run now. Schedule it again if its job was canceled or is missing."""
         transaction, lane = calls.transaction, delivery.lane
         first = None if lane is None else self._deliveries.first_of_lane(transaction, delivery.source, lane)
         if first is not None and first != delivery.id:
-            raise _refused(delivery, f"it waits for its turn behind {first}")
+            raise refused(delivery, f"it waits for its turn behind {first}")
         jobs = self._runtime.jobs
         job = None if delivery.job is None else jobs.get(transaction, delivery.job)
         if job is not None and job.state == "pending":
@@ -243,7 +208,7 @@ class Replays:
             self._queue.start_next(calls, delivery.source, lane)
         else:
             self._queue.schedule_or_queue(calls, delivery.id, delivery.source, lane, is_new=True)
-        return RerunResult(delivery.id, "queued", f"{_name(delivery)} is due now, and waits for a worker")
+        return RerunResult(delivery.id, "queued", f"{named(delivery)} is due now, and waits for a worker")
 
     # --- a dry run -------------------------------------------------------------------------------------------------
 
@@ -275,37 +240,6 @@ class Replays:
                 raise
             return None, self._failure(calls.now, "replay", error).error
 
-    # --- forgetting ------------------------------------------------------------------------------------------------
-
-    def _purge(
-        self,
-        calls: MutationCalls,
-        delivery_id: str,
-        delete: Callable[[MutationCalls, WebhookDelivery], RerunResult],
-        pending: bool,
-    ) -> RerunResult:
-        delivery = self._deliveries.get(calls.transaction, delivery_id)
-        if delivery is None:
-            return unknown(delivery_id)
-        if delivery.state == "pending" and not pending:
-            return _refused(delivery, "a worker is to run it; name it by its id if that is no longer wanted").step
-        return delete(calls, delivery)
-
-    def _delete(self, calls: MutationCalls, delivery: WebhookDelivery) -> RerunResult:
-        rows, transaction, lane = self._deliveries, calls.transaction, delivery.lane
-        has_turn = lane is not None and rows.first_of_lane(transaction, delivery.source, lane) == delivery.id
-        rows.delete(transaction, delivery.id)
-        if delivery.state == "pending" and delivery.job is not None:
-            calls.jobs.cancel(delivery.job)
-        if lane is not None and has_turn:  # otherwise the deliveries behind it would wait forever
-            self._queue.start_next(calls, delivery.source, lane)
-        return RerunResult(delivery.id, "forgotten", f"{_name(delivery)} is purged")
-
-    def _delete_request(self, calls: MutationCalls, delivery: WebhookDelivery) -> RerunResult:
-        was_there = self._deliveries.delete_request(calls.transaction, delivery.id)
-        sentence = "are purged" if was_there else "were purged before"
-        return RerunResult(delivery.id, "forgotten", f"The headers and the body of {_name(delivery)} {sentence}")
-
     # --- shared steps -------------------------------------------------------------------------------------------------
 
     @property
@@ -320,10 +254,13 @@ class Replays:
     def _queue(self) -> DeliveryQueue:
         return self.inbox.queue
 
+    def _stored(self, delivery_id: str) -> WebhookDelivery | None:
+        with self._runtime.engine.snapshot() as snapshot:
+            return self._deliveries.get(snapshot, delivery_id)
+
     def _provider_of(self, delivery_id: str) -> Provider | None:
         """Return the provider of a tenant's delivery, with the tenant's secrets. Otherwise None."""
-        with self._runtime.engine.snapshot() as snapshot:
-            delivery = self._deliveries.get(snapshot, delivery_id)
+        delivery = self._stored(delivery_id)
         webhook = None if delivery is None else self.inbox.webhooks.get(delivery.source)
         if webhook is None or webhook.tenant is None:
             return None
@@ -333,23 +270,23 @@ class Replays:
     def _found(self, snapshot: Snapshot, delivery_id: str) -> tuple[WebhookDelivery, Webhook]:
         delivery = self._deliveries.get(snapshot, delivery_id)
         if delivery is None:
-            raise _RefusedError(unknown(delivery_id))
+            raise RefusedError(unknown(delivery_id))
         webhook = self.inbox.webhooks.get(delivery.source)
         if webhook is None:
             reason = f"this app has no webhook with the source {delivery.source!r}"
-            raise _refused(delivery, f"{reason}; if one was renamed, give it source={delivery.source!r}")
+            raise refused(delivery, f"{reason}; if one was renamed, give it source={delivery.source!r}")
         return delivery, webhook
 
     def _event(self, snapshot: Snapshot, webhook: Webhook, delivery: WebhookDelivery) -> WebhookEvent:
         """Return the event as it was received. There is a handler for it."""
         if not webhook.handles(delivery.type):
-            raise _refused(delivery, f"there is no handler for its type; write one: .on({delivery.type!r})")
+            raise refused(delivery, f"there is no handler for its type; write one: .on({delivery.type!r})")
         try:
             return self._queue.event_of(snapshot, webhook, delivery)
         except NoRetry as error:
-            raise _refused(delivery, _without_body(delivery)) from error
+            raise refused(delivery, without_body(delivery)) from error
         except VerificationError as error:
-            raise _refused(delivery, f"{webhook.provider.name} finds no event in it any more: {error}") from error
+            raise refused(delivery, f"{webhook.provider.name} finds no event in it any more: {error}") from error
 
     def _verified(
         self, snapshot: Snapshot, webhook: Webhook, delivery: WebhookDelivery, provider: Provider | None
@@ -370,43 +307,7 @@ class Replays:
                 f"{delivery.secret_label}; if that was replaced since, give the webhook the old secret beside the new "
                 "one until this is done"
             )
-            raise _refused(delivery, reason) from error
+            raise refused(delivery, reason) from error
         except MissingSecretError as error:
-            raise _refused(delivery, f"it cannot be verified: {error}") from error
+            raise refused(delivery, f"it cannot be verified: {error}") from error
         return event
-
-
-class _RefusedError(Exception):
-    """A rerun is refused; it ends a transaction in which nothing was written."""
-
-    def __init__(self, step: RerunResult) -> None:
-        super().__init__(step.sentence)
-        self.step = step
-
-
-def unknown(name: str) -> RerunResult:
-    """Return the error for an unknown delivery."""
-    sentence = f"There is no delivery {name!r}; `flask convex webhooks list` lists them"
-    return RerunResult(plain(name), "unknown", sentence)
-
-
-def _refused(delivery: WebhookDelivery, reason: str) -> _RefusedError:
-    return _RefusedError(RerunResult(delivery.id, "refused", f"{_name(delivery)} is left as it is: {reason}"))
-
-
-def _without_body(delivery: WebhookDelivery) -> str:
-    if delivery.state == "failed":
-        return "its body was purged; have the sender send it again"
-    return (
-        f"its body was purged, and a duplicate of a {delivery.state} delivery runs nothing. To have its effects happen "
-        f"again, run `purge {delivery.id}` and have the sender send it again"
-    )
-
-
-def _failed(delivery_id: str, attempt: WebhookAttempt) -> RerunResult:
-    outcome: Result = "dead" if attempt.outcome == "dead" else "failed"
-    return RerunResult(delivery_id, outcome, f"{delivery_id} has failed, and left no effects: {attempt.error}")
-
-
-def _name(delivery: WebhookDelivery) -> str:
-    return f"{delivery.source} {delivery.event_id} ({delivery.id})"

@@ -194,9 +194,10 @@ class ActionRunner:
         except Exception:
             logger.exception("The end of the scheduled action %s (%s) could not be recorded yet", job.name, job.id)
             return job.id not in self._running
-        if not is_held:
+        if not is_held:  # who has ended the attempt has published it
             logger.warning("The scheduled action %s (%s) ended after its lease had expired", job.name, job.id)
-        elif result.error is None:
+            return True
+        if result.error is None:
             log_success(job)
         publish(self._backend.telemetry, [result], retry_of(function))
         return True

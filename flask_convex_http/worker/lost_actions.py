@@ -20,6 +20,7 @@ from flask_convex_http.runtime import AppContext, MutationCalls
 from flask_convex_http.scheduling.jobs import POLL_SECONDS, count_attempts
 from flask_convex_http.schema.system_tables import ScheduledFunction
 from flask_convex_http.worker.final_failures import fail_action
+from flask_convex_http.worker.observed import publish_interrupted
 
 logger = logger_of("jobs")
 
@@ -121,7 +122,9 @@ def end_interrupted_attempt(
     """
     retry, now, error = retry_of(backend.functions.get(job.name)), backend.clock(), _ERRORS[outcome]
     count = count_attempts(job) - (outcome == "stopped")
-    if retry is None or count >= retry.max_attempts:
+    is_final = retry is None or count >= retry.max_attempts
+    publish_interrupted(backend.telemetry, calls, job, now, error, is_final=is_final)
+    if retry is None or is_final:
         fail_action(backend, app_context, calls, job, error, outcome, as_job=outcome == "lost")
         return
     delay = retry.delay(max(count, 1))

@@ -23,6 +23,7 @@ from flask_convex_http.log import logger_of
 from flask_convex_http.retry import Retry
 from flask_convex_http.runtime import MutationCalls
 from flask_convex_http.schema.system_tables import Attempt, ScheduledFunction
+from flask_convex_http.worker.observed import publish_interrupted
 
 logger = logger_of("jobs")
 
@@ -119,6 +120,7 @@ class LostMutations:
         started = job if is_open(job) else with_attempt(job, now)
         count = sum(attempt.outcome in ("lost", "running") for attempt in started.attempts)
         delay = self._delay(calls, job, count)
+        publish_interrupted(self._backend.telemetry, calls, started, now, _ERROR, is_final=delay is None)
         if delay is None:
             logger.error("The process that ran the scheduled mutation %s (%s) died; it is dead", job.name, job.id)
             jobs.fail(calls.transaction, started, now, f"{_ERROR}, in attempt {count}", "lost")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable, Sequence
 
 from flask_convex_http.backend import Backend
 from flask_convex_http.retry import Retry
+from flask_convex_http.runtime import MutationCalls
 from flask_convex_http.schema.system_tables import ScheduledFunction
-from flask_convex_http.telemetry import JobFinished, JobOutcome, Telemetry
+from flask_convex_http.telemetry import JobFinished, JobOutcome, Scope, Telemetry
 from flask_convex_http.worker.results import AttemptResult, Run, is_final
 
 
@@ -38,3 +40,32 @@ def publish(telemetry: Telemetry, results: Sequence[AttemptResult], retry: Retry
         telemetry.publish(
             JobFinished(run.scope, job.id, job.name, job.kind, number, outcome, run.seconds, run.lag, error)
         )
+
+
+class InterruptedAttemptError(Exception):
+    """An attempt has no end, because its worker died or was stopped."""
+
+
+def publish_interrupted(
+    telemetry: Telemetry, calls: MutationCalls, job: ScheduledFunction, now: float, error: str, *, is_final: bool
+) -> None:
+    """Publish an attempt after the commit that records its interruption.
+
+    Args:
+        telemetry: The telemetry of the deployment.
+        calls: The calls of the transaction.
+        job: The row of the job, with the attempt.
+        now: When the interruption was found, in milliseconds since the epoch.
+        error: The interruption, for people.
+        is_final: Whether the job has failed with it.
+    """
+    if not telemetry.is_on:
+        return
+    started = job.attempts[-1].started if job.attempts else now
+    seconds = max(now - started, 0.0) / 1000
+    began = time.perf_counter() - seconds
+    scope = Scope(telemetry, "job", job.name, None, None, started / 1000, began, None, job.id, job.name)
+    outcome: JobOutcome = "failed" if is_final else "retry"
+    number, failure = max(len(job.attempts), 1), InterruptedAttemptError(error)
+    event = JobFinished(scope, job.id, job.name, job.kind, number, outcome, seconds, None, failure)
+    calls.after_commit(lambda: telemetry.publish(event))

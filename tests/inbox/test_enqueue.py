@@ -23,6 +23,7 @@ from flask_convex_http import (
     error_response,
     internal_mutation,
 )
+from flask_convex_http.inbox.purges import Purges
 from flask_convex_http.inbox.replay import Replays
 from flask_convex_http.schema.system_tables import ScheduledFunction, WebhookRequest
 from flask_convex_http.testing import Clock
@@ -282,7 +283,7 @@ def test_a_duplicate_brings_its_body(kept: bool, tmp_path: Path) -> None:
     options: dict[str, Any] = {} if kept else {"keep_bodies": timedelta(0)}
     with receiving(tmp_path, failing(Boom()), is_kept=True, **options) as receiver:
         assert receiver.deliver().status_code == 500
-        Replays(receiver.backend.inbox).purge([receiver.delivery.id], bodies_only=True, pending=False)
+        Purges(receiver.backend.inbox).purge([receiver.delivery.id], bodies_only=True, pending=False)
         assert receiver.bodies == []
     with enqueueing(tmp_path, is_kept=True) as receiver:
         assert [receiver.deliver().status_code for _ in range(2)] == [202, 202]

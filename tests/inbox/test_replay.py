@@ -11,7 +11,7 @@ import pytest
 
 from flask_convex_http import OverloadedError
 from flask_convex_http.inbox.inbox import stop_response
-from flask_convex_http.inbox.replay import RerunResult
+from flask_convex_http.inbox.rerun_results import RerunResult
 from flask_convex_http.testing import run_scheduled
 from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES, rows
 from tests.orders import NEW_SECRET, SECRET, VARIABLE, Shop, dead_letter_error, remind, shop
@@ -158,7 +158,7 @@ def test_what_a_duplicate_would_not_run_is_not_to_be_sent_again(orders: Shop, tm
         assert f"a duplicate of a {state} delivery runs nothing" in sentence
         assert f"`purge {delivery_id}`" in sentence
     assert orders.replays.replay(failed).sentence.endswith("its body was purged; have the sender send it again")
-    orders.replays.purge([done], bodies_only=False, pending=False)
+    orders.purges.purge([done], bodies_only=False, pending=False)
     for event_id in ("e1", "e2", "e3"):
         orders.send(event_id)
     assert orders.numbers() == ["e1", "e1", "e3"]
@@ -309,13 +309,13 @@ def test_a_busy_database_is_no_failure_of_the_handler(orders: Shop, monkeypatch:
 def test_what_is_purged_comes_as_new(orders: Shop, tmp_path: Path) -> None:
     """A duplicate of a purged delivery runs again, and no row of the first one is left."""
     delivery_id = orders.receive("e1")
-    (step,) = orders.replays.purge([delivery_id], bodies_only=False, pending=False)
+    (step,) = orders.purges.purge([delivery_id], bodies_only=False, pending=False)
     assert step.outcome == "forgotten"
     for table in ("_webhooks", "_webhook_requests", "_webhook_turns"):
         assert rows(tmp_path, f"SELECT count(*) FROM {table}") == [(0,)]
     orders.send("e1")
     assert orders.numbers() == ["e1", "e1"]
-    assert [step.outcome for step in orders.replays.purge([NOBODY, "?"], bodies_only=False, pending=True)] == [
+    assert [step.outcome for step in orders.purges.purge([NOBODY, "?"], bodies_only=False, pending=True)] == [
         "unknown",
         "unknown",
     ]
@@ -324,7 +324,7 @@ def test_what_is_purged_comes_as_new(orders: Shop, tmp_path: Path) -> None:
 def test_bodies_go_and_ids_stay(orders: Shop, tmp_path: Path) -> None:
     """Without headers and body a delivery still recognises duplicates, and cannot be replayed."""
     delivery_id = orders.receive("e1")
-    (step,) = orders.replays.purge([delivery_id], bodies_only=True, pending=False)
+    (step,) = orders.purges.purge([delivery_id], bodies_only=True, pending=False)
     assert step.outcome == "forgotten"
     assert rows(tmp_path, "SELECT count(*) FROM _webhook_requests") == [(0,)]
     assert orders.send("e1").text == "taken: e1"
@@ -337,12 +337,12 @@ def test_what_waits_is_purged_only_on_purpose(orders: Shop) -> None:
     first = orders.receive("e1", "stock", item="lamp")
     orders.send("e2", "stock", item="lamp")
     orders.send("e3", "stock", item="lamp")
-    (kept,) = orders.replays.purge([first], bodies_only=False, pending=False)
+    (kept,) = orders.purges.purge([first], bodies_only=False, pending=False)
     assert kept.outcome == "refused"
     job = orders.job("e1").id
     second = orders.delivery("e2", "stock").id
     for delivery_id in (second, first):  # one that waits for its turn, and the first of the lane
-        (gone,) = orders.replays.purge([delivery_id], bodies_only=False, pending=True)
+        (gone,) = orders.purges.purge([delivery_id], bodies_only=False, pending=True)
         assert gone.outcome == "forgotten"
     ran = run_scheduled(orders.backend)
     assert orders.numbers() == ["e3"]

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from flask_convex_http import HttpRouter, Schema
-from flask_convex_http.inbox.replay import Preview, Replays, RerunResult
+from flask_convex_http.inbox.replay import Replays
+from flask_convex_http.inbox.rerun_results import Preview, RerunResult
 from tests.inbox.receiving import Boom, Effect, Receiver, record, stripe
 from tests.web.apps import deployed
 

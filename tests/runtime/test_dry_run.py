@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from flask_convex_http import ConvexError
-from flask_convex_http.inbox.replay import Preview
+from flask_convex_http.inbox.rerun_results import Preview
 from flask_convex_http.runtime.row_changes import FieldChange
 from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES, database_digest
 from tests.orders import SECRET, VARIABLE, Shop, dead_letter_error, remind, shop, store

@@ -22,6 +22,7 @@ from flask_convex_http import (
     mutation,
     query,
 )
+from flask_convex_http.inbox.replay import Replays
 from flask_convex_http.telemetry import (
     DeliveryFinished,
     DeliveryRejected,
@@ -217,6 +218,30 @@ def test_a_delivery_of_a_worker(tmp_path: Path) -> None:
         (done,) = _of(DeliveryFinished, events)
         assert (done.state, done.event_id) == ("done", accepted.event_id)
         assert done.scope.request_id == accepted.scope.request_id
+
+
+def test_reruns_of_deliveries(tmp_path: Path) -> None:
+    """A retry and a replay are events with their outcomes, and a refused rerun is none."""
+    with _observed(tmp_path) as (app, events), app.app_context():
+        for kind in ("push", "issues"):
+            deliver(app.test_client(), "github", kind, path="/hooks/github")
+        inbox = backend_of(app).inbox
+        pushed, failed = (inbox.ids_named(event.event_id)[0] for event in _of(DeliveryFinished, events))
+        events.clear()
+        replays = Replays(inbox)
+        assert replays.retry(pushed).outcome == "refused"
+        assert _of(DeliveryFinished, events) == []
+        replays.replay(pushed)
+        replays.retry(failed)
+        done, again = _of(DeliveryFinished, events)
+        assert [done.state, again.state] == ["done", "failed"]
+        assert (done.type, done.scope.function) == ("push", "pushed")
+        assert "no issues" in str(again.error)
+        events.clear()
+        deliver(app.test_client(), "/hooks/queued", "push")
+        [waiting] = inbox.ids_named(_of(DeliveryFinished, events)[0].event_id)
+        assert replays.retry(waiting).outcome == "queued"
+        assert [event.state for event in _of(DeliveryFinished, events)] == ["accepted", "accepted"]
 
 
 def test_a_subscriber_that_fails_breaks_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -13,6 +13,7 @@ import pytest
 from flask_convex_http import ActionCtx, Retry, internal_action
 from flask_convex_http.backend import Backend
 from flask_convex_http.engines import Engine, Transaction
+from flask_convex_http.telemetry import Event, JobFinished
 from flask_convex_http.testing import Clock
 from flask_convex_http.worker import ActionRunner
 from flask_convex_http.worker.lost_actions import LeaseMonitor
@@ -108,7 +109,8 @@ def test_an_action_whose_worker_died(retry: Retry | None, tmp_path: Path) -> Non
 
 
 def test_lost_attempts_count(tmp_path: Path) -> None:
-    """Lost attempts count towards `max_attempts`."""
+    """Lost attempts count towards `max_attempts`, and are events as other attempts are."""
+    events: list[Event] = []
     tokens: list[str] = []
     end = threading.Event()
 
@@ -118,6 +120,7 @@ def test_lost_attempts_count(tmp_path: Path) -> None:
         assert end.wait(PATIENCE)
 
     with open_backend(tmp_path, [task], worker_lease=LEASE) as backend:
+        backend.telemetry.subscribe(events.append)
         job_id = backend.ctx().scheduler.run_after(0, task)
         abandoned = [ActionRunner(backend, nullcontext, lambda: None) for _ in range(2)]
         leases = LeaseMonitor(backend)
@@ -130,6 +133,13 @@ def test_lost_attempts_count(tmp_path: Path) -> None:
         assert get_job(backend, job_id) == job
     assert (job.state, [attempt.outcome for attempt in job.attempts]) == ("failed", ["lost", "lost"])
     assert tokens == [job_id, job_id]
+    found = [event for event in events if isinstance(event, JobFinished)]
+    assert [(event.id, event.outcome, event.attempt) for event in found] == [
+        (job_id, "retry", 1),
+        (job_id, "failed", 2),
+    ]
+    assert {str(event.error) for event in found} == {"The worker that ran it died"}
+    assert all(event.seconds >= LEASE for event in found)
 
 
 def test_a_canceled_action_whose_worker_died(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from flask_convex_http.cli import options
 from flask_convex_http.cli.output import printable
 from flask_convex_http.inbox.deliveries import State
 from flask_convex_http.inbox.reader import InboxReader
-from flask_convex_http.inbox.replay import RerunResult, unknown
+from flask_convex_http.inbox.rerun_results import RerunResult, unknown
 from flask_convex_http.inbox.search import DeliveryFilter
 
 if TYPE_CHECKING:

@@ -35,7 +35,7 @@ from flask_convex_http.inbox.deliveries import NEVER, STATES
 from flask_convex_http.inbox.reader import DeliveryDetails, InboxReader
 from flask_convex_http.inbox.registry import Webhook
 from flask_convex_http.inbox.rejections import Rejection
-from flask_convex_http.inbox.replay import RerunResult
+from flask_convex_http.inbox.rerun_results import RerunResult
 from flask_convex_http.web.state import current_backend
 
 if TYPE_CHECKING:

@@ -25,8 +25,10 @@ from flask_convex_http.cli.webhooks.filters import (
     type_option,
 )
 from flask_convex_http.inbox.deliveries import State
+from flask_convex_http.inbox.purges import Purges
 from flask_convex_http.inbox.reader import InboxReader
-from flask_convex_http.inbox.replay import Preview, Replays, RerunResult
+from flask_convex_http.inbox.replay import Replays
+from flask_convex_http.inbox.rerun_results import Preview, RerunResult
 from flask_convex_http.runtime.row_changes import FieldChange, RowChange, SystemChange
 from flask_convex_http.web.state import current_backend
 
@@ -221,9 +223,9 @@ def purge(
         warning = "" if bodies_only else " A purged delivery that is sent again runs again."
         note(f"{what}{counted_deliveries(len(ids))} will be purged.{warning}")
         click.confirm("Continue?", abort=True, err=True)
-    replays = Replays(backend.inbox)
+    purges = Purges(backend.inbox)
     batches = (ids[start : start + _BATCH] for start in range(0, len(ids), _BATCH))
-    purged = (replays.purge(batch, bodies_only=bodies_only, pending=bool(names)) for batch in batches)
+    purged = (purges.purge(batch, bodies_only=bodies_only, pending=bool(names)) for batch in batches)
     results = chain.from_iterable(purged)
     if names:
         _report(results, problems, as_json)

@@ -13,7 +13,8 @@ from flask_convex_http.dashboard.visit import Visit
 from flask_convex_http.inbox.deliveries import STATES, State
 from flask_convex_http.inbox.explanations import claimed_event, explain_rejection
 from flask_convex_http.inbox.reader import InboxReader
-from flask_convex_http.inbox.replay import Replays, RerunResult
+from flask_convex_http.inbox.replay import Replays
+from flask_convex_http.inbox.rerun_results import RerunResult
 from flask_convex_http.inbox.search import DeliveryFilter
 from flask_convex_http.schema.system_tables import WebhookDelivery
 
