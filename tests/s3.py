@@ -19,8 +19,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from tests import ceph
+from tests.child_processes import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 BUCKET = "convex"
 #: The timeout for a server to start, in seconds.
 _START_TIMEOUT = 90.0

@@ -11,13 +11,13 @@ import pytest
 from flask_convex_http import Document, Schema
 from flask_convex_http.engines.postgres.engine import PostgresEngine
 from flask_convex_http.engines.sqlite.engine import SQLiteEngine
+from tests.child_processes import ROOT
 from tests.databases import EACH_ENGINE, SQLITE_ONLY, database_digest, folder_config, memory_backend, rows, write_marker
 from tests.deployment import deployed
 from tests.lengths import LONG
 
 pytestmark = EACH_ENGINE
 
-ROOT = Path(__file__).parents[1]
 #: Seconds to wait for a process to end.
 TIMEOUT = 60.0
 

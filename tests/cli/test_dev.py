@@ -22,11 +22,11 @@ from flask_convex_http.cli import convex_commands
 from flask_convex_http.cli.dev.migrating import migrate
 from flask_convex_http.cli.dev.startup import FIRST_START, load
 from flask_convex_http.cli.init.project import SENDERS, make_files, write_files
+from tests.child_processes import child_environment
 from tests.deployment import Deployment
 from tests.lengths import LONG
 from tests.versions import create_with, thing
 
-ROOT = Path(__file__).parents[2]
 #: The timeout of every wait, in seconds. A busy machine is slow.
 TIMEOUT = 60.0
 FULL = thing(name=str, note=str)
@@ -83,13 +83,12 @@ class Server:
 @contextmanager
 def dev(folder: Path) -> Iterator[Server]:
     """Run `flask convex dev` on a free port."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("FLASK_", "WERKZEUG_"))}
     log = folder.parent / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "flask", "convex", "dev", "--port", "0"],
             cwd=folder,
-            env=inherited | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+            env=child_environment() | {"PYTHONUNBUFFERED": "1"},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

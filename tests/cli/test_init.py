@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from flask_convex_http.cli import convex_commands
+from tests.child_processes import ROOT
 from tests.lengths import LONG
 
-ROOT = Path(__file__).parents[2]
 WEBHOOKS = ("stripe", "github", "none")
 
 

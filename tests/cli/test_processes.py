@@ -6,9 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.child_processes import ROOT
 from tests.lengths import LONG
-
-ROOT = Path(__file__).parents[2]
 
 
 def convex(folder: Path, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:

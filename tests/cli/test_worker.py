@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.child_processes import ROOT
 from tests.cli.errands import Errands, create_app_with_a_cron, errands, make_app
 from tests.lengths import LONG
 from tests.timing import is_below
 
-ROOT = Path(__file__).parents[2]
 #: Seconds that each wait of these tests may take. None needs a tenth of it.
 TIMEOUT = 60.0
 

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from tests.clients.app import ISSUER
 from tests.environments import node_commands_of
 from tests.identities.issuer import Issuer, issuing
 from tests.processes import servers
-from tests.processes.servers import KEEP_ALIVE, Kind, Server
+from tests.processes.servers import KEEP_ALIVE, Kind, Server, running
 
 APP = "tests.clients.app:create_app()"
 KINDS = {
@@ -103,14 +103,6 @@ def deployed(folder: Path) -> Iterator[tuple[Deployment, Issuer]]:
         yield deployment, issuer
 
 
-@contextmanager
-def serving(kind: str, deployment: Deployment) -> Iterator[Server]:
-    """Yield a server of the app, and stop it at the end."""
-    server = Server(deployment, KINDS[kind])
-    try:
-        server.start()
-        yield server
-        server.stop()
-    except BaseException:
-        server.kill()
-        raise
+def serving(kind: str, deployment: Deployment) -> AbstractContextManager[Server]:
+    """Run a server of the app."""
+    return running(Server(deployment, KINDS[kind]))

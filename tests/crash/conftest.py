@@ -9,6 +9,7 @@ from random import Random
 
 import pytest
 
+from tests.child_processes import child_environment
 from tests.crash.nursery import Nursery
 from tests.crash.programs import compiled
 from tests.killing import seeded_random, short_folder
@@ -23,7 +24,7 @@ def _shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(name="nursery", scope="session")
 def _nursery(shim: Path) -> Iterator[Nursery]:
     """Return a nursery whose workers keep what they sync."""
-    nursery = Nursery(shim)
+    nursery = Nursery(environment=child_environment() | {"LD_PRELOAD": str(shim)})
     yield nursery
     nursery.close()
 

@@ -14,8 +14,9 @@ from random import Random
 from typing import Protocol
 
 from flask_convex_http.sqlite.checkpoints import CHECKPOINT_BYTES
+from tests.child_processes import ROOT, child_environment
 from tests.crash.clients import PATIENCE, Clients, Connection, ask
-from tests.crash.nursery import ROOT, Nursery, Worker
+from tests.crash.nursery import Nursery, Worker
 
 #: Bytes between two checkpoints: the package's own number, or so few that many checkpoints are interrupted.
 _CHECKPOINT_BYTES = (CHECKPOINT_BYTES, 2**16)
@@ -133,13 +134,12 @@ class Gunicorn:
             # gunicorn closes an idle connection after this time, also a new one, and a busy machine is slow
             "--keep-alive 60"
         )
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("FLASK_", "GUNICORN_"))}
         read_end, write_end = os.pipe()
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", *command.split()],
                 cwd=ROOT,
-                env=inherited | {"PYTHONPATH": str(ROOT), "LEDGER_FOLDER": str(folder)} | (environment or {}),
+                env=child_environment() | {"LEDGER_FOLDER": str(folder)} | (environment or {}),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

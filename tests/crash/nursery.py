@@ -10,39 +10,54 @@ import signal
 import subprocess
 import sys
 import traceback
+from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from tests.child_processes import ROOT, child_environment
 from tests.crash.workers import TASKS
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 class Nursery:
     """Starts worker processes.
 
     Args:
-        preload: A library that they preload.
+        program: The module that they are forked from, whose `main` forks a child for each order.
+        arguments: Arguments of the program.
+        environment: Their environment, by default that of this process.
+        log: The file for their errors. By default they have those of this process.
     """
 
-    def __init__(self, preload: Path | None = None) -> None:
-        more = {"LD_PRELOAD": str(preload)} if preload else {}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__],
-            cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": str(ROOT)} | more,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+    def __init__(
+        self,
+        program: str = __name__,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+        log: Path | None = None,
+    ) -> None:
+        with nullcontext() if log is None else log.open("ab") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", program, *arguments],
+                cwd=ROOT,
+                env=child_environment() if environment is None else environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
 
     def start(self, task: str, environment: dict[str, str] | None = None, **arguments: Any) -> "Worker":
         """Start a process for a task."""
+        return Worker(self.fork(task, environment, **arguments))
+
+    def fork(self, task: str, environment: dict[str, str] | None = None, **arguments: Any) -> int:
+        """Start a process for a task, and return its id."""
         assert self._process.stdin and self._process.stdout
         order = {"task": task, "environment": environment or {}, "arguments": arguments}
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
-        return Worker(int(self._process.stdout.readline()))
+        return int(self._process.stdout.readline())
 
     def close(self) -> None:
         """End the nursery. Its children live on."""

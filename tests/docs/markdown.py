@@ -9,7 +9,8 @@ from pathlib import Path
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.child_processes import ROOT
+
 DOCS = ROOT / "docs"
 NEW_FOLDER = "<!-- new folder -->"
 

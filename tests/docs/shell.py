@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.docs.markdown import ROOT
+from tests.child_processes import ROOT
 from tests.docs.services import Services
 from tests.ports import free_port
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.markdown import ROOT, Block, pages
+from tests.child_processes import ROOT
+from tests.docs.markdown import Block, pages
 from tests.docs.workspace import Workspace
 from tests.lengths import LONG
 

@@ -19,8 +19,9 @@ import yaml  # type: ignore[import-untyped]  # its stubs are a package of their 
 
 from flask_convex_http import gunicorn
 from flask_convex_http.config import Settings
+from tests.child_processes import ROOT, child_environment
 from tests.docs.commands import parse
-from tests.docs.markdown import DOCS, ROOT, page
+from tests.docs.markdown import DOCS, page
 from tests.tools import tool
 
 DEPLOY = DOCS / "deploy"
@@ -97,10 +98,8 @@ def shop(folder: Path) -> dict[str, str]:
     """Write the app of the page on Docker, and return the environment that starts it there."""
     [code] = [block.code for block in page("deploying/docker").blocks() if block.code.startswith("# shop.py")]
     (folder / "shop.py").write_text(code, encoding="utf-8")
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("FLASK_", "GUNICORN_"))}
-    return inherited | {
+    return child_environment() | {
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT),
         "FLASK_APP": "shop:create_app",
         "FLASK_CONVEX_DATABASE_URL": f"sqlite:///{folder}/convex.db",
         "FLASK_CONVEX_STORAGE_URL": f"sqlite:///{folder}/files.db",

@@ -8,7 +8,8 @@ import pytest
 
 import flask_convex_http
 from flask_convex_http import ConvexHTTPError
-from tests.docs.markdown import ROOT, page, spans, table_rows
+from tests.child_processes import ROOT
+from tests.docs.markdown import page, spans, table_rows
 
 ERRORS = page("errors")
 _QUOTE = re.compile(r"(`+) ?(.+?) ?\1")

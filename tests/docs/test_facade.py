@@ -5,7 +5,8 @@ import types
 
 import flask_convex_http
 import flask_convex_http.testing
-from tests.docs.markdown import DOCS, ROOT, pages
+from tests.child_processes import ROOT
+from tests.docs.markdown import DOCS, pages
 
 _DIRECTIVE = re.compile(
     r"^\.\. auto(?:class|decorator|exception|function):: flask_convex_http\.((?:testing\.)?\w+)", flags=re.MULTILINE
@@ -20,8 +21,9 @@ def exported(module: types.ModuleType) -> set[str]:
 
 
 def defined(module: types.ModuleType) -> set[str]:
-    """Return the public names that a module itself defines, without aliases."""
-    own = {name: value for name, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__}
+    """Return the public names that a package or a module in it defines, without aliases."""
+    found = vars(module).items()
+    own = {name: value for name, value in found if getattr(value, "__module__", "").startswith(module.__name__)}
     return {name for name in exported(module) & own.keys() if getattr(own[name], "__name__", name) == name}
 
 

@@ -11,8 +11,9 @@ from flask import Flask
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests.child_processes import ROOT
 from tests.docs import commands
-from tests.docs.markdown import README, ROOT, spans
+from tests.docs.markdown import README, spans
 
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 INDEX = (ROOT / "example_app" / "templates" / "index.html").read_text(encoding="utf-8")

@@ -6,10 +6,7 @@ Run as a program this module is a warm interpreter that forks them in millisecon
 from __future__ import annotations
 
 import itertools
-import os
 import random
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -80,16 +77,7 @@ class Writers(nursery.Nursery):
     """
 
     def __init__(self, log: Path) -> None:
-        with log.open("wb") as errors:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__],
-                cwd=nursery.ROOT,
-                env=os.environ | {"PYTHONPATH": str(nursery.ROOT)},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-            )
+        super().__init__(__name__, log=log)
 
 
 def main() -> None:

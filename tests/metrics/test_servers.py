@@ -3,8 +3,7 @@
 import operator
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from flask_convex_http.backend import Backend
 from flask_convex_http.config import Settings
 from tests.lengths import LONG
 from tests.metrics.shop import FUNCTIONS, PATH, TOKEN, Order, samples_of
-from tests.processes.servers import Deployment, Kind, Server
+from tests.processes.servers import Deployment, Kind, Server, running
 
 _APP = "tests.metrics.shop:create_app()"
 _KINDS = {
@@ -28,21 +27,13 @@ _PLACED = 'convex_function_calls_total{function="shop:place",kind="mutation",out
 _ORDERS = 'convex_http_requests_total{method="POST",route="/orders/<text>",status="200"}'
 
 
-@contextmanager
-def _serving(kind: str, folder: Path) -> Iterator[Server]:
+def _serving(kind: str, folder: Path) -> AbstractContextManager[Server]:
     deployment = Deployment(folder)
     deployment.settings["CONVEX_METRICS_TOKEN"] = TOKEN
     backend = Backend(Settings.from_mapping(deployment.settings), Schema(Order), FUNCTIONS, folder=folder)
     backend.migrate()
     backend.close()
-    server = Server(deployment, _KINDS[kind])
-    try:
-        server.start()
-        yield server
-        server.stop()
-    except BaseException:
-        server.kill()
-        raise
+    return running(Server(deployment, _KINDS[kind]))
 
 
 def _scrape(server: Server) -> dict[str, float]:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +22,7 @@ from example_app.schema import schema
 from flask_convex_http import Document
 from flask_convex_http.backend import Backend
 from flask_convex_http.config import Settings
+from tests.child_processes import child_environment
 from tests.databases import folder_config
 from tests.example.application import rows
 from tests.example.deliveries import SECRETS, Delivery
@@ -29,7 +30,6 @@ from tests.lengths import LONG
 
 D = TypeVar("D", bound=Document)
 
-ROOT = Path(__file__).resolve().parents[2]
 #: The timeout of every wait in these tests, in seconds.
 TIMEOUT = 60.0
 _ADDRESS = re.compile(r"(?:Listening at:|Running on) http://([\d.]+):(\d+)")
@@ -83,9 +83,8 @@ class Deployment:
     @property
     def environment(self) -> dict[str, str]:
         """The environment of every process of the deployment."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("FLASK_", "GUNICORN_"))}
         settings = {f"FLASK_{name}": value for name, value in self.settings.items()}
-        return inherited | {"PYTHONPATH": str(ROOT)} | settings | SECRETS
+        return child_environment() | settings | SECRETS
 
     @contextmanager
     def backend(self) -> Iterator[Backend]:
@@ -249,16 +248,25 @@ class Response:
 
 
 @contextmanager
-def serving(kind: str, deployment: Deployment) -> Iterator[Server]:
-    """Yield a server that responds, and stop it at the end."""
-    server = Server(deployment, KINDS[kind])
+def running(server: Server, start: Callable[[], object] | None = None) -> Iterator[Server]:
+    """Yield a server that responds, and stop it at the end. It is killed after an error.
+
+    Args:
+        server: The server.
+        start: Waits until it has started, by default until it responds.
+    """
     try:
-        server.start()
+        (start or server.start)()
         yield server
         server.stop()
     except BaseException:
         server.kill()
         raise
+
+
+def serving(kind: str, deployment: Deployment) -> AbstractContextManager[Server]:
+    """Run a server of the example application."""
+    return running(Server(deployment, KINDS[kind]))
 
 
 def send_request(

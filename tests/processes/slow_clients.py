@@ -3,10 +3,10 @@
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
-from tests.processes.servers import Deployment, Kind, Server
+from tests.processes.servers import Deployment, Kind, Server, running
 
 HEAD = b"POST /api/items HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
 CHUNKS = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -24,21 +24,13 @@ EXPECTING = HEAD + b"Content-Length: 10000\r\nExpect: 100-continue\r\n\r\n"
 PARTS = [b"", b"GET /hea", GET, GET + b"\r", *BODIES]
 
 
-@contextmanager
-def serving(folder: Path, settings: str = "tests.processes.impatient", *options: str) -> Iterator[Server]:
-    """Yield a server with these settings; the default has one worker with four threads."""
+def serving(folder: Path, settings: str = "tests.processes.impatient", *options: str) -> AbstractContextManager[Server]:
+    """Run a server with these settings; the default has one worker with four threads."""
     deployment = Deployment(folder)
     deployment.migrate()
     deployment.settings["CONVEX_WORKER"] = "off"
     command = ("gunicorn", "-c", f"python:{settings}", *options, "example_app:create_app()")
-    server = Server(deployment, Kind(command, (0,)))
-    try:
-        server.start()
-        yield server
-        server.stop()
-    except BaseException:
-        server.kill()
-        raise
+    return running(Server(deployment, Kind(command, (0,))))
 
 
 @contextmanager

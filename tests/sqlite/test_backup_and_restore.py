@@ -17,9 +17,9 @@ from flask_convex_http.engines.sqlite.engine import SQLiteEngine
 from flask_convex_http.errors import EngineError, OverloadedError
 from flask_convex_http.sqlite.connections import sqlite3
 from flask_convex_http.sqlite.process_lock import ProcessLock
+from tests.child_processes import ROOT, child_environment
 from tests.engines.members import ITEMS, SCHEMA, increment, insert, migrate, price, price_of, set_price
 
-ROOT = Path(__file__).parents[2]
 #: More than one step copies, so that a backup can be interrupted in its middle.
 LARGE = 5 * 2**20
 
@@ -88,7 +88,7 @@ def _copy(engine: SQLiteEngine, tmp_path: Path) -> Path:
 def start(code: str, *arguments: Path) -> subprocess.Popen[str]:
     """Run a program until it has printed a line."""
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    environment = child_environment()
     pipe = subprocess.PIPE
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=pipe, stdout=pipe, text=True)
     assert process.stdout is not None

@@ -1,6 +1,5 @@
 """Servers of the chat in their own processes, on a port that stays the same over restarts."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -14,11 +13,11 @@ from pathlib import Path
 from flask_convex_http import Schema
 from flask_convex_http.backend import Backend
 from flask_convex_http.config import Settings
+from tests.child_processes import child_environment
 from tests.databases import folder_config
 from tests.ports import free_port
 from tests.sync.chat import FUNCTIONS, Message
 
-_ROOT = Path(__file__).resolve().parents[2]
 _TIMEOUT = 60.0
 _COMMANDS = {
     "flask": "flask --app tests.sync.chat run --port {port}",
@@ -44,9 +43,8 @@ class ChatServer:
             "CONVEX_STORAGE_URL": f"sqlite:///{folder / 'files.db'}",
             **folder_config(folder),
         }
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("FLASK_", "GUNICORN_"))}
         settings = {f"FLASK_{name}": value for name, value in self.settings.items()}
-        self._environment = inherited | settings | {"PYTHONPATH": str(_ROOT)} | environment
+        self._environment = child_environment() | settings | environment
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -21,6 +20,7 @@ from flask_convex_http.sync.changes import Changes
 from flask_convex_http.sync.live_queries import LiveQueries
 from flask_convex_http.sync.read_sets import RecordingSnapshot
 from flask_convex_http.sync.submissions import Call, Outcome, Ran, Round, Submission
+from tests.child_processes import ROOT
 from tests.databases import EACH_ENGINE
 from tests.deployment import Deployment, deployed
 from tests.lengths import LONG, SAMPLED, repetitions
@@ -29,7 +29,6 @@ pytestmark = EACH_ENGINE
 
 _TIMEOUT = 30.0
 _VALUES = 40
-_ROOT = Path(__file__).resolve().parents[2]
 
 
 class Score(Document, table="scores", indexes={"by_team": ["team", "points"], "by_points": ["points"]}):
@@ -244,7 +243,7 @@ def test_commits_of_other_processes_are_not_missed(deployment: Deployment) -> No
     engine: Any = deployment.backend.engine
     location = f"sqlite:///{engine.path}" if isinstance(engine, SQLiteEngine) else settings.database_url
     writers = [
-        subprocess.Popen([sys.executable, "-m", "tests.sync.writer", location, str(seed)], cwd=_ROOT)
+        subprocess.Popen([sys.executable, "-m", "tests.sync.writer", location, str(seed)], cwd=ROOT)
         for seed in range(3)
     ]
     assert [writer.wait(120) for writer in writers] == [0, 0, 0]

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.child_processes import ROOT
 from tests.lengths import LONG
 
 USER_CODE = Path(__file__).with_name("user_code.py")
-ROOT = Path(__file__).parents[2]
 #: Messages by line number.
 Found = dict[int, list[str]]
 

@@ -6,8 +6,6 @@ Run as a program this module is a warm interpreter that forks them in millisecon
 import fcntl
 import os
 import random
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -16,6 +14,7 @@ from pathlib import Path
 from flask_convex_http import ActionCtx, Document, MutationCtx, Retry, Schema, internal_action, internal_mutation
 from flask_convex_http.backend import Backend, Functions
 from flask_convex_http.worker import Worker
+from tests.child_processes import child_environment
 from tests.crash import nursery
 from tests.crash.workers import TASKS
 from tests.databases import settings_in
@@ -152,16 +151,7 @@ class JobProcesses(nursery.Nursery):
     """
 
     def __init__(self, folder: Path) -> None:
-        with (folder / "log").open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__],
-                cwd=nursery.ROOT,
-                env=os.environ | {"PYTHONPATH": str(nursery.ROOT), _FOLDER: str(folder)},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
+        super().__init__(__name__, environment=child_environment() | {_FOLDER: str(folder)}, log=folder / "log")
 
 
 def main() -> None:

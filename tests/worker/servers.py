@@ -5,7 +5,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from flask_convex_http.schema.system_tables import ScheduledFunction
 from tests.databases import folder_config
 from tests.lengths import LONG
 from tests.processes import servers
-from tests.processes.servers import KEEP_ALIVE, TIMEOUT, Kind, Server
+from tests.processes.servers import KEEP_ALIVE, TIMEOUT, Kind, Server, running
 from tests.sqlite.crews import wait_until
 from tests.worker.app import functions
 from tests.worker.workers import SCHEMA, all_jobs, written_notes
@@ -93,8 +94,7 @@ class Deployment(servers.Deployment):
         )
 
 
-@contextmanager
-def serving(kind: str, deployment: Deployment, *, sends_requests: bool = True) -> Iterator[Server]:
+def serving(kind: str, deployment: Deployment, *, sends_requests: bool = True) -> AbstractContextManager[Server]:
     """Run a server, and stop it in the ordinary way.
 
     Args:
@@ -103,16 +103,8 @@ def serving(kind: str, deployment: Deployment, *, sends_requests: bool = True) -
         sends_requests: Whether to send requests until one succeeds. Without, only its workers are started.
     """
     server = Server(deployment, KINDS[kind])
-    try:
-        if sends_requests:
-            server.start()
-        else:
-            server.wait(lambda: len(server.workers) == 2, "start its workers")
-        yield server
-        server.stop()
-    except BaseException:
-        server.kill()
-        raise
+    start = partial(server.wait, lambda: len(server.workers) == 2, "start its workers")
+    return running(server, None if sends_requests else start)
 
 
 @contextmanager

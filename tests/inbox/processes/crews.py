@@ -5,11 +5,9 @@ start within milliseconds, so many can be killed.
 """
 
 import importlib
-import json
 import os
 import runpy
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -49,24 +47,11 @@ class Nursery(nursery.Nursery):
 
     def __init__(self, environment: dict[str, str], log: Path, app: str = _SHOP) -> None:
         self.app = app
-        with log.open("ab") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__, app],
-                cwd=nursery.ROOT,
-                env=environment,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=output,
-                text=True,
-            )
+        super().__init__(__name__, app, environment=environment, log=log)
 
     def begin(self, command: str) -> "Group":
         """Start a server."""
-        order = {"task": "serve", "environment": {}, "arguments": {"command": command}}
-        assert self._process.stdin and self._process.stdout
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
-        return Group(int(self._process.stdout.readline()))
+        return Group(self.fork("serve", command=command))
 
 
 class Group(nursery.Worker):
