@@ -6,7 +6,6 @@ The load is 64 connections on two workers. A slower disk is this disk with each 
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
 
 from benchmarks import servers, slow_sync
 from benchmarks.bursts import SECONDS, Target, alternate, parser, print_comparison, print_head
@@ -17,25 +16,14 @@ from benchmarks.writes import new_folders, prepare
 TARGET = Target(0.93)
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A line of the table.
-
-    Attributes:
-        name: The work.
-        delay: Seconds by which each sync is delayed.
-    """
-
-    name: str
-    delay: float
+LINES = (slow_sync.Line("POST /api/items, this disk", 0), slow_sync.Line("POST /api/items, syncs of 1 ms", 0.001))
 
 
-LINES = (Line("POST /api/items, this disk", 0), Line("POST /api/items, syncs of 1 ms", 0.001))
-
-
-def print_line(line: Line, rounds: int, seconds: float) -> None:
+def print_line(line: slow_sync.Line, rounds: int, seconds: float) -> None:
     """Measure and print one line."""
-    environment = slow_sync.environment(line.delay)
+    environment = slow_sync.environment_or_note(line.name, line.delay)
+    if environment is None:
+        return
     with new_folders("with", "without") as folders, contextlib.ExitStack() as stack:
         sides = []
         for name, history, folder in zip(("with", "without"), ("7d", "off"), folders, strict=True):

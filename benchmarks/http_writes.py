@@ -63,10 +63,8 @@ def print_lines(
 
 def _print_line(line: Line, durability: str, rounds: int, seconds: float, threads: int) -> None:
     work = f"{line.name}, {servers.WORKERS} x {threads} threads"
-    try:
-        environment = slow_sync.environment(line.delay)
-    except slow_sync.NoCompilerError as error:
-        print(f"  {work}: left out, {error}")
+    environment = slow_sync.environment_or_note(work, line.delay)
+    if environment is None:
         return
     targets = _targets(line) if durability == "full" else {BY_HAND: Target()}
     names = ("ours", *targets)

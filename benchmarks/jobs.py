@@ -15,7 +15,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import scheduling, slow_sync
@@ -41,20 +40,7 @@ _IDLE = 0.05
 _TIMES = 40
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A line of the table.
-
-    Attributes:
-        name: The work.
-        delay: Seconds by which each sync is delayed.
-    """
-
-    name: str
-    delay: float
-
-
-LINES = (Line("jobs drained, this disk", 0), Line("jobs drained, syncs of 1 ms", 0.001))
+LINES = (slow_sync.Line("jobs drained, this disk", 0), slow_sync.Line("jobs drained, syncs of 1 ms", 0.001))
 
 
 class StuckError(Exception):
@@ -144,11 +130,9 @@ def print_lines(only: str = "", rounds: int = 3, jobs: int = JOBS, threads: Sequ
 # --- jobs a second ---------------------------------------------------------------------------------------------------
 
 
-def _print_line(line: Line, rounds: int, jobs: int, threads: Sequence[int]) -> None:
-    try:
-        environment = slow_sync.environment(line.delay)
-    except slow_sync.NoCompilerError as error:
-        print(f"  {line.name}: left out, {error}")
+def _print_line(line: slow_sync.Line, rounds: int, jobs: int, threads: Sequence[int]) -> None:
+    environment = slow_sync.environment_or_note(line.name, line.delay)
+    if environment is None:
         return
     kinds = {"ours": ("ours", 1)} | {f"huey, {_threads(count)}": ("huey", count) for count in threads}
     with new_folders(*(name.replace(",", "") for name in kinds)) as folders, contextlib.ExitStack() as stack:

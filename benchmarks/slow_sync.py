@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 #: The folder of benchmark data, on the disk of the checkout: a temporary folder may be in memory, where a sync is free.
@@ -34,6 +35,19 @@ class NoCompilerError(Exception):
     """There is no C compiler for the library, or no strace."""
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of a table that is measured on this disk, and with delayed syncs.
+
+    Attributes:
+        name: The work.
+        delay: Seconds by which each sync is delayed.
+    """
+
+    name: str
+    delay: float
+
+
 def environment(delay: float) -> dict[str, str]:
     """Return the environment of a process whose syncs are delayed.
 
@@ -44,6 +58,20 @@ def environment(delay: float) -> dict[str, str]:
         return dict(os.environ)
     preload = " ".join(filter(None, [str(_library()), os.environ.get("LD_PRELOAD")]))
     return {**os.environ, "LD_PRELOAD": preload, "SYNC_DELAY_US": str(round(delay * 1e6))}
+
+
+def environment_or_note(name: str, delay: float) -> dict[str, str] | None:
+    """Return `environment`, or print that a line of a table is left out and return None.
+
+    Args:
+        name: The name of the line.
+        delay: Seconds by which each sync is delayed.
+    """
+    try:
+        return environment(delay)
+    except NoCompilerError as error:
+        print(f"  {name}: left out, {error}")
+        return None
 
 
 def traced(command: Sequence[str], delay: float) -> list[str]:

@@ -189,10 +189,8 @@ def print_lines(
 
 
 def _print_line(line: Line, durability: str, rounds: int, seconds: float) -> None:
-    try:
-        environment = slow_sync.environment(line.delay)
-    except slow_sync.NoCompilerError as error:
-        print(f"  {line.name}: left out, {error}")
+    environment = slow_sync.environment_or_note(line.name, line.delay)
+    if environment is None:
         return
     with new_folders(OURS, BY_HAND) as folders, contextlib.ExitStack() as stack:
         sides = [

@@ -147,10 +147,8 @@ def print_lines(
 
 
 def _print_line(line: Line, durability: str, rounds: int, seconds: float) -> None:
-    try:
-        environment = slow_sync.environment(line.delay)
-    except slow_sync.NoCompilerError as error:
-        print(f"  {line.name}: left out, {error}")
+    environment = slow_sync.environment_or_note(line.name, line.delay)
+    if environment is None:
         return
     sides = ("ours", "by hand")
     with new_folders(*sides) as folders, contextlib.ExitStack() as stack:
