@@ -1,4 +1,4 @@
-"""Helpers for tests that kill processes: a short path for sockets, and random choices that can be repeated."""
+"""Helpers for tests that kill processes: short paths, repeatable random choices, and a check of what is left."""
 
 import os
 import shutil
@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random, SystemRandom
+
+from flask import Flask
 
 
 @contextmanager
@@ -23,3 +25,11 @@ def seeded_random() -> Random:
     seed = os.environ.get("CRASH_SEED") or str(SystemRandom().randrange(10**9))
     print(f"CRASH_SEED={seed}")
     return Random(seed)
+
+
+def problems_of(app: Flask) -> list[str]:
+    """Return the problems that `flask convex check` reports of an app, and close its backend."""
+    result = app.test_cli_runner().invoke(args=["convex", "check", "--files"])
+    with app.app_context():
+        app.extensions["convex_http"].close()
+    return [] if result.exit_code == 0 else [f"flask convex check: {result.output} {result.exception or ''}"]

@@ -11,6 +11,7 @@ from flask_convex_http.backend import Backend
 from flask_convex_http.sqlite.connections import sqlite3
 from tests.crash.app import create_app
 from tests.crash.ledger import DATABASE, FILES, is_torn, open_ledger, post
+from tests.killing import problems_of
 
 #: Selects of rows that must never exist.
 _CONTRADICTIONS = {
@@ -45,7 +46,7 @@ def faults(folder: Path) -> list[str]:
     with closing(open_ledger(folder)) as backend:
         backend.migrate()  # a crash may have come before the tables
         found = _without_receipts(backend, folder) + _not_served(backend)
-    return found + _broken(folder) + _complaints(folder)
+    return found + _broken(folder) + problems_of(create_app(folder))
 
 
 def lost(folder: Path, acknowledged: Iterable[str]) -> set[str]:
@@ -96,12 +97,3 @@ def _not_served(backend: Backend) -> list[str]:
     account = f"after-{uuid4()}"
     backend.ctx().run_mutation(post, key=account, account=account, amount=1)
     return ["a new posting is torn"] if backend.ctx().run_query(is_torn, account=account) else []
-
-
-def _complaints(folder: Path) -> list[str]:
-    """Return the problems that `flask convex check` reports."""
-    app = create_app(folder)
-    result = app.test_cli_runner().invoke(args=["convex", "check", "--files"])
-    with app.app_context():
-        app.extensions["convex_http"].close()
-    return [] if result.exit_code == 0 else [f"flask convex check: {result.output} {result.exception or ''}"]

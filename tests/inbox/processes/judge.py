@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tests.databases import rows
 from tests.inbox.processes.shop import create_app
+from tests.killing import problems_of
 
 _SCHEDULED = "SELECT args ->> 'event' FROM _scheduled_functions WHERE args ->> 'event' IS NOT NULL"
 #: Selects of rows that must never exist.
@@ -57,7 +58,7 @@ _UNFINISHED = {
 
 def faults(folder: Path) -> list[str]:
     """Return the faults that are visible before all work has ended, and after."""
-    return _found(folder, _CONTRADICTIONS) + _complaints(folder)
+    return _found(folder, _CONTRADICTIONS) + problems_of(create_app(folder))
 
 
 def unfinished(folder: Path) -> list[str]:
@@ -86,12 +87,3 @@ def cut_short(folder: Path) -> int:
 
 def _found(folder: Path, contradictions: dict[str, str]) -> list[str]:
     return [f"{what}: {row}" for what, sql in contradictions.items() for row in rows(folder, sql)]
-
-
-def _complaints(folder: Path) -> list[str]:
-    """Return the problems that `flask convex check` reports."""
-    app = create_app(folder)
-    result = app.test_cli_runner().invoke(args=["convex", "check", "--files"])
-    with app.app_context():
-        app.extensions["convex_http"].close()
-    return [] if result.exit_code == 0 else [f"flask convex check: {result.output} {result.exception or ''}"]
