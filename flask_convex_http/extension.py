@@ -22,18 +22,18 @@ from flask_convex_http.runtime import ActionCtx
 from flask_convex_http.scheduling import Crons
 from flask_convex_http.schema.documents import Document, Schema
 from flask_convex_http.schema.migrations import MigrationStep
-from flask_convex_http.web.changes import OPEN_CHANGES, FeedRequest
 from flask_convex_http.web.files import files
 from flask_convex_http.web.health import Health, HealthChecks
-from flask_convex_http.web.live import OPEN_STREAM, LiveQuery
 from flask_convex_http.web.middleware import Middleware
 from flask_convex_http.web.openapi.options import OpenAPI
 from flask_convex_http.web.options import checked_options, checked_switch
-from flask_convex_http.web.request_ids import request_id
-from flask_convex_http.web.responses import encode_documents
+from flask_convex_http.web.requests.request_ids import request_id
+from flask_convex_http.web.responses.responses import encode_documents
+from flask_convex_http.web.routing.url_adapters import use_fast_adapters
 from flask_convex_http.web.shell import shell_context
 from flask_convex_http.web.state import EXTENSION, WORKER, current_backend, site_of, webhooks_of
-from flask_convex_http.web.url_adapters import use_fast_adapters
+from flask_convex_http.web.streams.changes import OPEN_CHANGES, FeedRequest
+from flask_convex_http.web.streams.live import OPEN_STREAM, LiveQuery
 from flask_convex_http.worker import BackgroundWorker
 
 logger = logger_of("database")

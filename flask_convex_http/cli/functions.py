@@ -17,8 +17,8 @@ from flask_convex_http.cli.output import json_option, print_json, print_table
 from flask_convex_http.functions.description import ArgumentDescription
 from flask_convex_http.web.cors import Cors
 from flask_convex_http.web.matching import path_of
-from flask_convex_http.web.router import HttpRouter
-from flask_convex_http.web.routes import Route
+from flask_convex_http.web.routing.router import HttpRouter
+from flask_convex_http.web.routing.routes import Route
 from flask_convex_http.web.state import current_backend
 
 

@@ -15,7 +15,7 @@ from flask_convex_http.dashboard.access import SESSION_LIFETIME, Access
 from flask_convex_http.dashboard.visit import Visit
 from flask_convex_http.errors import RateLimitedError
 from flask_convex_http.log import logger_of
-from flask_convex_http.web.rate_limit import client_network
+from flask_convex_http.web.guards.rate_limit import client_network
 
 logger = logger_of("dashboard")
 

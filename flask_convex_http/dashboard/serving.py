@@ -18,7 +18,7 @@ from flask_convex_http.dashboard.failures import respond_to
 from flask_convex_http.dashboard.page import Page, Route
 from flask_convex_http.dashboard.pages import PAGES
 from flask_convex_http.dashboard.visit import Visit
-from flask_convex_http.web.limits import Limits
+from flask_convex_http.web.requests.limits import Limits
 from flask_convex_http.web.state import DASHBOARD
 
 PREFIX = "/_convex"

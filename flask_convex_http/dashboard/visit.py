@@ -22,7 +22,7 @@ from flask_convex_http.dashboard.rendering import environment
 from flask_convex_http.errors import InvalidCursorError
 from flask_convex_http.identities import UserIdentity
 from flask_convex_http.runtime import ActionCtx, Caller
-from flask_convex_http.web.request_ids import request_id
+from flask_convex_http.web.requests.request_ids import request_id
 from flask_convex_http.web.state import DASHBOARD, site_of
 
 _MESSAGE_COOKIE = "convex_dashboard_message"

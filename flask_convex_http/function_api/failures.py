@@ -24,7 +24,7 @@ from flask_convex_http.errors import (
     RateLimitedError,
 )
 from flask_convex_http.log import logger_of
-from flask_convex_http.web.descriptors import out_of_descriptors
+from flask_convex_http.web.responses.descriptors import out_of_descriptors
 
 logger = logger_of()
 

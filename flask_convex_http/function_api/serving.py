@@ -25,7 +25,7 @@ from flask_convex_http.function_api.surface import Surface
 from flask_convex_http.function_api.views import KINDS, Body, Views, respond
 from flask_convex_http.web.cors import Cors, allow_everyone, cors_policy
 from flask_convex_http.web.matching import CORS, END, RestConverter, prepare
-from flask_convex_http.web.views import cors_applier
+from flask_convex_http.web.routing.views import cors_applier
 
 #: The app's `Surface`, in its extensions.
 SURFACE = "convex_http_function_api"

@@ -22,10 +22,10 @@ from flask_convex_http.function_api.failures import ProtocolError, protocol_erro
 from flask_convex_http.function_api.identity import ANONYMOUS, Client, client_of
 from flask_convex_http.functions.function import Kind
 from flask_convex_http.nesting import MAX_NESTING, TOO_DEEP, exceeds, may_exceed
-from flask_convex_http.web.limits import Limits
-from flask_convex_http.web.request_identity import api_key_header, identify_key, identify_token
-from flask_convex_http.web.request_ids import request_id
-from flask_convex_http.web.requests import is_json, refuse_compressed
+from flask_convex_http.web.guards.request_identity import api_key_header, identify_key, identify_token
+from flask_convex_http.web.requests.limits import Limits
+from flask_convex_http.web.requests.request_ids import request_id
+from flask_convex_http.web.requests.requests import is_json, refuse_compressed
 from flask_convex_http.web.state import site_of
 
 #: The levels of a request around the arguments of its calls.

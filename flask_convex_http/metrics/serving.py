@@ -24,8 +24,8 @@ from flask_convex_http.metrics.meter import Meter
 from flask_convex_http.metrics.recorder import Recorder
 from flask_convex_http.metrics.totals import Totals
 from flask_convex_http.sync.service import SERVICE, SyncService
-from flask_convex_http.web.challenges import BEARER
 from flask_convex_http.web.observed import ROUTE_KEY
+from flask_convex_http.web.responses.challenges import BEARER
 from flask_convex_http.worker import BackgroundWorker
 
 logger = logger_of()

@@ -15,7 +15,7 @@ from flask_convex_http.engines import Engine
 from flask_convex_http.errors import ConvexHTTPError
 from flask_convex_http.history.feed import CommitFeed
 from flask_convex_http.log import logger_of
-from flask_convex_http.web.changes import encoded_commits
+from flask_convex_http.web.streams.changes import encoded_commits
 
 logger = logger_of("live")
 

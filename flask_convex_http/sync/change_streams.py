@@ -16,8 +16,8 @@ from flask_convex_http.sync.execution import SyncIdentity
 from flask_convex_http.sync.handover import can_hand_over
 from flask_convex_http.sync.server_sent_events import EventConnection, EventResponse, with_stream_headers
 from flask_convex_http.sync.service import SyncService, service_of
-from flask_convex_http.web.changes import FeedRequest, beginning
-from flask_convex_http.web.request_ids import request_id
+from flask_convex_http.web.requests.request_ids import request_id
+from flask_convex_http.web.streams.changes import FeedRequest, beginning
 
 if TYPE_CHECKING:
     from flask_convex_http.sync.change_follower import ChangeFollower

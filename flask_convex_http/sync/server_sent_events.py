@@ -15,7 +15,7 @@ from flask import Response
 
 from flask_convex_http.sync.handed_over import HandedOver
 from flask_convex_http.sync.handover import Environ
-from flask_convex_http.web.request_ids import HEADER
+from flask_convex_http.web.requests.request_ids import HEADER
 
 if TYPE_CHECKING:
     from flask_convex_http.sync.service import SyncService

@@ -24,7 +24,7 @@ from flask_convex_http.sync.handshake import is_upgrade, request_head
 from flask_convex_http.sync.messages import Authenticate
 from flask_convex_http.sync.service import SyncService, service_of
 from flask_convex_http.web.cors import Policy
-from flask_convex_http.web.request_identity import identify_token
+from flask_convex_http.web.guards.request_identity import identify_token
 from flask_convex_http.web.state import site_of
 
 logger = logger_of("live")

@@ -21,10 +21,10 @@ from flask_convex_http.sync.read_sets import RecordingSnapshot
 from flask_convex_http.sync.server_sent_events import MEDIA_TYPE, EventResponse, with_stream_headers
 from flask_convex_http.sync.service import service_of
 from flask_convex_http.sync.submissions import Call, Outcome, Ran
-from flask_convex_http.web.live import LiveQuery
-from flask_convex_http.web.request_ids import request_id
-from flask_convex_http.web.responses import error_response, json_response
+from flask_convex_http.web.requests.request_ids import request_id
+from flask_convex_http.web.responses.responses import error_response, json_response
 from flask_convex_http.web.state import site_of
+from flask_convex_http.web.streams.live import LiveQuery
 
 logger = logger_of("live")
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from flask import Flask
 
 from flask_convex_http.web.files import files
-from flask_convex_http.web.router import HttpRouter
-from flask_convex_http.web.routes import Route
+from flask_convex_http.web.routing.router import HttpRouter
+from flask_convex_http.web.routing.routes import Route
 
 
 def app_routes(app: Flask) -> Iterator[tuple[str, Route]]:

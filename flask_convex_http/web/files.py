@@ -19,14 +19,14 @@ from flask_convex_http.storage.blobs.base import Method, Served
 from flask_convex_http.storage.direct_uploads import DirectTerms, DirectUploads
 from flask_convex_http.storage.files import PATH
 from flask_convex_http.storage.headers import policy, served, shown
-from flask_convex_http.web.body_streams import limit_body
-from flask_convex_http.web.byte_ranges import ByteRange, RangeNotSatisfiable, parse
 from flask_convex_http.web.cors import Cors
-from flask_convex_http.web.file_responses import range_applies
-from flask_convex_http.web.responses import error_response, json_response
-from flask_convex_http.web.router import HttpRouter
+from flask_convex_http.web.requests.body_streams import limit_body
+from flask_convex_http.web.requests.uploads import upload_of
+from flask_convex_http.web.responses.byte_ranges import ByteRange, RangeNotSatisfiable, parse
+from flask_convex_http.web.responses.file_responses import range_applies
+from flask_convex_http.web.responses.responses import error_response, json_response
+from flask_convex_http.web.routing.router import HttpRouter
 from flask_convex_http.web.state import current_backend
-from flask_convex_http.web.uploads import upload_of
 
 # The signature in the URL authenticates, and no cookie is involved, so every origin may use it.
 _EXPOSED = ["Accept-Ranges", "Content-Disposition", "Content-Length", "Content-Range", "ETag"]

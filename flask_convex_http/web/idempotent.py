@@ -20,14 +20,14 @@ from flask_convex_http.errors import FunctionCallError, FunctionLimitError, Regi
 from flask_convex_http.idempotency.keyed_request import HEADER, RequestContent, keyed_request, parse_key
 from flask_convex_http.runtime import ActionCtx, Caller, MutationCtx, caller_of, fresh_arguments
 from flask_convex_http.schema.system_tables import StoredResponse
-from flask_convex_http.web.handlers import read_parameters, readers_of
-from flask_convex_http.web.innermost import put_around
-from flask_convex_http.web.request_ids import request_id
-from flask_convex_http.web.requests import is_json
-from flask_convex_http.web.responses import to_response
+from flask_convex_http.web.handlers.handlers import read_parameters, readers_of
+from flask_convex_http.web.handlers.innermost import put_around
+from flask_convex_http.web.requests.request_ids import request_id
+from flask_convex_http.web.requests.requests import is_json
+from flask_convex_http.web.requests.whole_bodies import read_whole_body, rewind
+from flask_convex_http.web.responses.responses import to_response
+from flask_convex_http.web.responses.stored_responses import as_response, stored
 from flask_convex_http.web.state import backend_of
-from flask_convex_http.web.stored_responses import as_response, stored
-from flask_convex_http.web.whole_bodies import read_whole_body, rewind
 
 #: The values of `idempotent=` with which a handler runs as one mutation.
 OneMutation = Literal[True, "optional"]

@@ -18,10 +18,10 @@ from flask.logging import default_handler
 
 from flask_convex_http.log import formats_all_lines, show_unless_configured
 from flask_convex_http.telemetry import Telemetry
-from flask_convex_http.web.body_streams import ChunkedStream
 from flask_convex_http.web.matching import cors_headers_of_405, preflight_headers
 from flask_convex_http.web.observed import note_start, observe
-from flask_convex_http.web.request_ids import HEADER, id_of
+from flask_convex_http.web.requests.body_streams import ChunkedStream
+from flask_convex_http.web.requests.request_ids import HEADER, id_of
 from flask_convex_http.worker import BackgroundWorker
 
 _ASCII = bytes(range(128))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from flask_convex_http.telemetry import RequestFinished, Telemetry
-from flask_convex_http.web.request_ids import id_of
+from flask_convex_http.web.requests.request_ids import id_of
 
 Environ = dict[str, Any]
 WsgiApp = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]

@@ -10,7 +10,7 @@ from flask import Flask, Request
 
 from flask_convex_http import ActionCtx, HttpRouter
 from flask_convex_http.testing import Clock
-from flask_convex_http.web.rate_limit import rate_limit
+from flask_convex_http.web.guards.rate_limit import rate_limit
 from tests.web.apps import deployed, send
 
 MINUTE = timedelta(minutes=1)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from flask_convex_http.web.byte_ranges import ByteRange, RangeNotSatisfiable, parse
+from flask_convex_http.web.responses.byte_ranges import ByteRange, RangeNotSatisfiable, parse
 
 SIZE = 10
 HUGE = "9" * 5000

@@ -17,7 +17,7 @@ from werkzeug.serving import DechunkedInput
 from werkzeug.test import TestResponse, run_wsgi_app
 
 from flask_convex_http import ActionCtx, HmacSignature, HttpRouter, read_json
-from flask_convex_http.web.body_streams import ChunkedStream
+from flask_convex_http.web.requests.body_streams import ChunkedStream
 from tests.web.apps import deployed
 
 SECRET = "a secret of the sender, long enough"

@@ -21,7 +21,7 @@ from flask_convex_http import (
     require_api_key,
 )
 from flask_convex_http.testing import deliver, run_scheduled
-from flask_convex_http.web.event_handlers import EventHandler, EventHandlers
+from flask_convex_http.web.webhooks.event_handlers import EventHandler, EventHandlers
 from flask_convex_http.webhooks import Provider
 from flask_convex_http.webhooks.events import Content, Delivery
 from flask_convex_http.webhooks.profiles import Profile

@@ -11,7 +11,7 @@ from flask import request as current
 from werkzeug.test import EnvironBuilder, TestResponse
 
 from flask_convex_http import HttpRouter, MutationCtx
-from flask_convex_http.web.whole_bodies import read_whole_body, rewind
+from flask_convex_http.web.requests.whole_bodies import read_whole_body, rewind
 from tests.idempotency.shop import Order, app_of, orders, router
 
 

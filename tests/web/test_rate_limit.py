@@ -27,7 +27,7 @@ from flask_convex_http import (
     require_api_key,
 )
 from flask_convex_http.testing import Clock
-from flask_convex_http.web.rate_limit import rate_limit
+from flask_convex_http.web.guards.rate_limit import rate_limit
 from tests.web.apps import deployed, send
 from tests.web.limits import MINUTE, count_allowed, limited_app, new_handler, status
 

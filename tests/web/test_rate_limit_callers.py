@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from flask_convex_http import ActionCtx, HttpRouter, require_api_key
 from flask_convex_http.testing import Clock
-from flask_convex_http.web.rate_limit import rate_limit
+from flask_convex_http.web.guards.rate_limit import rate_limit
 from tests.lengths import SAMPLED, examples
 from tests.web.apps import backend_of, deployed
 from tests.web.limits import MINUTE, count_allowed, from_address, limited_app, new_handler, status

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from flask_convex_http import Cors, HttpRouter, rate_limit
 from flask_convex_http.testing import Clock
-from flask_convex_http.web.rate_limit_headers import _string
+from flask_convex_http.web.guards.rate_limit_headers import _string
 from tests.idempotency.shop import app_of, handler, post, router
 from tests.web.apps import deployed, send
 from tests.web.limits import limited_app, new_handler

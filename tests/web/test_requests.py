@@ -16,7 +16,7 @@ from werkzeug.exceptions import ClientDisconnected
 from werkzeug.test import TestResponse
 
 from flask_convex_http import ActionCtx, HttpRouter, PayloadTooLargeError, read_json
-from flask_convex_http.web.body_streams import BoundedStream
+from flask_convex_http.web.requests.body_streams import BoundedStream
 from tests.lengths import SAMPLED, examples
 from tests.web.apps import deployed, send, send_chunked
 

@@ -11,7 +11,7 @@ from werkzeug.routing import MapAdapter, RequestRedirect
 from werkzeug.test import EnvironBuilder
 
 from flask_convex_http import ConvexHTTP, HttpRouter
-from flask_convex_http.web.url_adapters import RequestAdapter
+from flask_convex_http.web.routing.url_adapters import RequestAdapter
 from tests.lengths import examples
 
 _RULES = ("/", "/items", "/items/<id>", "/items/<int:number>/parts", "/slash/", "/slash/<path:rest>", "/pages/1")

@@ -17,7 +17,6 @@ from flask import Flask
 
 from flask_convex_http.backend import Backend
 from flask_convex_http.web.app_routes import app_routes
-from flask_convex_http.web.event_handlers import ANY
 from flask_convex_http.web.matching import END, REST
 from flask_convex_http.web.openapi.events import webhook_object
 from flask_convex_http.web.openapi.operations import operation_object
@@ -26,9 +25,10 @@ from flask_convex_http.web.openapi.responses import Responses
 from flask_convex_http.web.openapi.schemas import Schemas
 from flask_convex_http.web.openapi.security import bearer_names, schemes
 from flask_convex_http.web.openapi.texts import described
-from flask_convex_http.web.responses import content_type_of_http_errors
-from flask_convex_http.web.routes import Route
-from flask_convex_http.web.webhooks import WebhookRoute
+from flask_convex_http.web.responses.responses import content_type_of_http_errors
+from flask_convex_http.web.routing.routes import Route
+from flask_convex_http.web.webhooks.event_handlers import ANY
+from flask_convex_http.web.webhooks.webhooks import WebhookRoute
 
 Document = dict[str, Any]
 #: A variable's name in the document, its name in the rule, its converter and the converter's arguments.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask_convex_http.web.event_handlers import ANY, EventHandler
 from flask_convex_http.web.openapi.responses import Responses
 from flask_convex_http.web.openapi.schemas import JsonSchema, Schemas
 from flask_convex_http.web.openapi.texts import summary_and_description
-from flask_convex_http.web.webhooks import WebhookRoute
+from flask_convex_http.web.webhooks.event_handlers import ANY, EventHandler
+from flask_convex_http.web.webhooks.webhooks import WebhookRoute
 
 
 def webhook_object(

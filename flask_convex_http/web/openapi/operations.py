@@ -7,12 +7,12 @@ from typing import Any
 from werkzeug.routing.rules import parse_converter_args
 
 from flask_convex_http.idempotency.keyed_request import HEADER
-from flask_convex_http.web.forms import FORM_TYPES
+from flask_convex_http.web.handlers.operations import Operation, Parameter
 from flask_convex_http.web.openapi.responses import Responses, reads_request
 from flask_convex_http.web.openapi.schemas import JsonSchema, Schemas, schema_of
 from flask_convex_http.web.openapi.security import requirements
 from flask_convex_http.web.openapi.texts import summary_and_description
-from flask_convex_http.web.operations import Operation, Parameter
+from flask_convex_http.web.requests.forms import FORM_TYPES
 
 _TYPES: dict[str, JsonSchema] = {
     "int": {"type": "integer", "minimum": 0},

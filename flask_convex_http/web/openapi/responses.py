@@ -11,11 +11,11 @@ import msgspec
 from werkzeug.wrappers import Response
 
 from flask_convex_http.validation.annotations import MAPPINGS, UNIONS, NoneType, split_annotated
+from flask_convex_http.web.handlers.operations import Operation
 from flask_convex_http.web.idempotent import REPLAYED
-from flask_convex_http.web.live import EVENTS, LiveQuery
 from flask_convex_http.web.openapi.schemas import JsonSchema, Schemas
-from flask_convex_http.web.operations import Operation
-from flask_convex_http.web.responses import WITHOUT_CONTENT
+from flask_convex_http.web.responses.responses import WITHOUT_CONTENT
+from flask_convex_http.web.streams.live import EVENTS, LiveQuery
 
 _JSON, _HTML = "application/json", "text/html"
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})

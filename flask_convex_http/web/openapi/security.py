@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from flask_convex_http.identities import OIDC, AuthProvider
-from flask_convex_http.web.operations import Guard
+from flask_convex_http.web.handlers.operations import Guard
 
 API_KEY, BEARER = "apiKey", "bearer"
 

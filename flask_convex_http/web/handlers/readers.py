@@ -16,9 +16,9 @@ from flask_convex_http.errors import RegistrationError, RequestError
 from flask_convex_http.validation.annotations import split_annotated
 from flask_convex_http.validation.texts import TextConverter, TextRecordConverter
 from flask_convex_http.validation.validator import InvalidValueError, Validator
-from flask_convex_http.web.forms import FORM_TYPES
-from flask_convex_http.web.requests import decode_json
-from flask_convex_http.web.signatures import BODY, QUERY
+from flask_convex_http.web.handlers.signatures import BODY, QUERY
+from flask_convex_http.web.requests.forms import FORM_TYPES
+from flask_convex_http.web.requests.requests import decode_json
 
 #: The key of the WSGI environment with the further content types of a route's `body`.
 CONTENT_TYPES = "convex_http.content_types"

@@ -17,8 +17,8 @@ from flask_convex_http.functions.function import Function
 from flask_convex_http.runtime import MutationCtx
 from flask_convex_http.schema.documents import Schema
 from flask_convex_http.validation.validator import InvalidValueError, Validator
-from flask_convex_http.web.route_checks import GUARDED
-from flask_convex_http.web.signatures import resolve_hint
+from flask_convex_http.web.handlers.route_checks import GUARDED
+from flask_convex_http.web.handlers.signatures import resolve_hint
 from flask_convex_http.webhooks.base import Provider
 from flask_convex_http.webhooks.events import WebhookEvent
 

@@ -16,9 +16,9 @@ from typing import Any, Protocol
 from flask import Request, current_app
 
 from flask_convex_http.errors import FunctionCallError
-from flask_convex_http.web.handlers import read_parameters
-from flask_convex_http.web.route_checks import GUARDED, LIMITED
-from flask_convex_http.web.whole_bodies import read_whole_body
+from flask_convex_http.web.handlers.handlers import read_parameters
+from flask_convex_http.web.handlers.route_checks import GUARDED, LIMITED
+from flask_convex_http.web.requests.whole_bodies import read_whole_body
 
 #: The key of the WSGI environment.
 _AROUND = "convex_http.around"

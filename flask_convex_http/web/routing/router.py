@@ -19,12 +19,17 @@ from flask_convex_http.inbox.registry import Dedupe, Mode, Options, OrderBy
 from flask_convex_http.retry import Retry
 from flask_convex_http.runtime import ActionCtx
 from flask_convex_http.schema.documents import Document
-from flask_convex_http.web.auth import require_api_key
-from flask_convex_http.web.changes import ChangeStreams
 from flask_convex_http.web.cors import CorsOption, cors_policy
-from flask_convex_http.web.flask_cors_checks import refuse_cors_of_router, refuse_cross_origin
-from flask_convex_http.web.handlers import uniform
-from flask_convex_http.web.http_methods import H, HttpMethods, M
+from flask_convex_http.web.guards.auth import require_api_key
+from flask_convex_http.web.guards.rate_limit_headers import LIMIT_HEADERS
+from flask_convex_http.web.handlers.handlers import uniform
+from flask_convex_http.web.handlers.operations import Operation
+from flask_convex_http.web.handlers.route_checks import (
+    LIMITED,
+    checked_methods,
+    checked_path,
+    mark,
+)
 from flask_convex_http.web.idempotent import (
     REQUEST_HEADERS,
     RESPONSE_HEADERS,
@@ -32,25 +37,20 @@ from flask_convex_http.web.idempotent import (
     IdempotentOption,
     OneMutation,
 )
-from flask_convex_http.web.limits import Limits
-from flask_convex_http.web.live import EVENTS, handler_of, streaming
 from flask_convex_http.web.matching import prepare
-from flask_convex_http.web.operations import Operation
-from flask_convex_http.web.rate_limit_headers import LIMIT_HEADERS
-from flask_convex_http.web.requests import checked_content_types
-from flask_convex_http.web.responses import handle_error
-from flask_convex_http.web.route_checks import (
-    LIMITED,
-    checked_methods,
-    checked_path,
-    mark,
-)
-from flask_convex_http.web.route_table import RouteTable
-from flask_convex_http.web.routes import IdempotentOptions, Route, RouteOptions, RuleOptions
+from flask_convex_http.web.requests.limits import Limits
+from flask_convex_http.web.requests.requests import checked_content_types
+from flask_convex_http.web.responses.responses import handle_error
+from flask_convex_http.web.routing.flask_cors_checks import refuse_cors_of_router, refuse_cross_origin
+from flask_convex_http.web.routing.http_methods import H, HttpMethods, M
+from flask_convex_http.web.routing.route_table import RouteTable
+from flask_convex_http.web.routing.routes import IdempotentOptions, Route, RouteOptions, RuleOptions
+from flask_convex_http.web.routing.views import apply_cors, handler_view, webhook_view
 from flask_convex_http.web.state import EXTENSION
-from flask_convex_http.web.views import apply_cors, handler_view, webhook_view
-from flask_convex_http.web.webhook_handlers import WebhookHandlers
-from flask_convex_http.web.webhooks import WebhookRoute
+from flask_convex_http.web.streams.changes import ChangeStreams
+from flask_convex_http.web.streams.live import EVENTS, handler_of, streaming
+from flask_convex_http.web.webhooks.webhook_handlers import WebhookHandlers
+from flask_convex_http.web.webhooks.webhooks import WebhookRoute
 from flask_convex_http.webhooks.base import Provider
 
 

@@ -15,7 +15,7 @@ from werkzeug.http import parse_options_header
 
 from flask_convex_http.errors import PayloadTooLargeError, RequestError
 from flask_convex_http.storage.media_types import sendable
-from flask_convex_http.web.body_streams import limit_body
+from flask_convex_http.web.requests.body_streams import limit_body
 
 _FORM = "multipart/form-data"
 #: Bytes that a form may have beside its file: boundaries, headers, and short fields such as a CSRF token.

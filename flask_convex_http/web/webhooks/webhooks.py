@@ -33,17 +33,17 @@ from flask_convex_http.inbox.registry import Options, Webhook
 from flask_convex_http.inbox.tenants import webhook_of_tenant
 from flask_convex_http.runtime import Caller, MutationCtx
 from flask_convex_http.schema.system_tables import StoredResponse
-from flask_convex_http.web.body_streams import read_body
-from flask_convex_http.web.event_handlers import EventHandler, EventHandlers
-from flask_convex_http.web.handshakes import handshake_response
-from flask_convex_http.web.limits import Limits
 from flask_convex_http.web.matching import path_of, variables_of
-from flask_convex_http.web.rejected_deliveries import greeted, record, rejected, unread
-from flask_convex_http.web.request_ids import request_id
-from flask_convex_http.web.requests import refuse_compressed
-from flask_convex_http.web.responses import to_response
+from flask_convex_http.web.requests.body_streams import read_body
+from flask_convex_http.web.requests.limits import Limits
+from flask_convex_http.web.requests.request_ids import request_id
+from flask_convex_http.web.requests.requests import refuse_compressed
+from flask_convex_http.web.responses.responses import to_response
+from flask_convex_http.web.responses.stored_responses import as_response, stored
 from flask_convex_http.web.state import EXTENSION, backend_of, site_of, webhooks_of
-from flask_convex_http.web.stored_responses import as_response, stored
+from flask_convex_http.web.webhooks.event_handlers import EventHandler, EventHandlers
+from flask_convex_http.web.webhooks.handshakes import handshake_response
+from flask_convex_http.web.webhooks.rejected_deliveries import greeted, record, rejected, unread
 from flask_convex_http.webhooks.base import Provider
 from flask_convex_http.webhooks.events import Delivery, WebhookEvent
 from flask_convex_http.webhooks.headers import WsgiHeaders

@@ -15,7 +15,7 @@ import msgspec
 from flask import Request
 
 from flask_convex_http.errors import FunctionCallError
-from flask_convex_http.web.forms import FORM_TYPES
+from flask_convex_http.web.requests.forms import FORM_TYPES
 
 _PIECE = 64 * 1024
 

@@ -13,9 +13,9 @@ from flask import Flask, Request
 
 from flask_convex_http.config import Settings
 from flask_convex_http.errors import RegistrationError
-from flask_convex_http.web.body_streams import limit_body
-from flask_convex_http.web.forms import FormParser
-from flask_convex_http.web.requests import LimitedJson
+from flask_convex_http.web.requests.body_streams import limit_body
+from flask_convex_http.web.requests.forms import FormParser
+from flask_convex_http.web.requests.requests import LimitedJson
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,17 +11,17 @@ from flask import Flask, Request, Response, current_app, request
 
 from flask_convex_http.backend import Backend
 from flask_convex_http.web.cors import Cors, Policy, without_cors
-from flask_convex_http.web.limits import Limits
+from flask_convex_http.web.guards.request_identity import request_auth
+from flask_convex_http.web.handlers.operations import Operation
+from flask_convex_http.web.handlers.readers import CONTENT_TYPES, read_variables
 from flask_convex_http.web.matching import CORS, END, restore_leading_slashes
-from flask_convex_http.web.operations import Operation
-from flask_convex_http.web.readers import CONTENT_TYPES, read_variables
-from flask_convex_http.web.request_identity import request_auth
-from flask_convex_http.web.request_ids import request_id
-from flask_convex_http.web.requests import has_body
-from flask_convex_http.web.responses import to_response
-from flask_convex_http.web.routes import Route
+from flask_convex_http.web.requests.limits import Limits
+from flask_convex_http.web.requests.request_ids import request_id
+from flask_convex_http.web.requests.requests import has_body
+from flask_convex_http.web.responses.responses import to_response
+from flask_convex_http.web.routing.routes import Route
 from flask_convex_http.web.state import backend_of, site_of
-from flask_convex_http.web.webhooks import WebhookRoute
+from flask_convex_http.web.webhooks.webhooks import WebhookRoute
 
 Applier = Callable[[Response], Response]
 

@@ -17,7 +17,7 @@ from werkzeug.formparser import FormDataParser, MultiPartParser
 from werkzeug.sansio.multipart import Data, Epilogue, Event, Field, File, MultipartDecoder, NeedData
 
 from flask_convex_http.errors import PayloadTooLargeError, RequestError
-from flask_convex_http.web.requests import compressed_error, is_compressed
+from flask_convex_http.web.requests.requests import compressed_error, is_compressed
 
 Form = tuple[IO[bytes], MultiDict[str, str], MultiDict[str, FileStorage]]
 

@@ -19,10 +19,10 @@ from flask_convex_http.errors import RegistrationError
 from flask_convex_http.schema.documents import Schema
 from flask_convex_http.validation.texts import TextConverter
 from flask_convex_http.validation.validator import Validator
-from flask_convex_http.web.handlers import Readers, readers_of, signature_of
-from flask_convex_http.web.readers import Binds, reader_of, variable_reader, with_default
-from flask_convex_http.web.route_checks import GUARDED, LIMITED
-from flask_convex_http.web.signatures import BODY, FORM, HandlerSignature
+from flask_convex_http.web.handlers.handlers import Readers, readers_of, signature_of
+from flask_convex_http.web.handlers.readers import Binds, reader_of, variable_reader, with_default
+from flask_convex_http.web.handlers.route_checks import GUARDED, LIMITED
+from flask_convex_http.web.handlers.signatures import BODY, FORM, HandlerSignature
 
 Place = Literal["path", "query", "body", "form"]
 

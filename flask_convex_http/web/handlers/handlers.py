@@ -14,8 +14,8 @@ from typing import Any
 
 from flask import Request
 
-from flask_convex_http.web.readers import Read
-from flask_convex_http.web.signatures import HandlerSignature, own_wrapper
+from flask_convex_http.web.handlers.readers import Read
+from flask_convex_http.web.handlers.signatures import HandlerSignature, own_wrapper
 
 #: The attributes of an adapter. `functools.wraps` copies them to the decorators outside of it.
 _SIGNATURE = "__convex_handler_signature__"

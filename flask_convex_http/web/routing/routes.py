@@ -8,8 +8,8 @@ from datetime import timedelta
 from typing import Any, TypedDict
 
 from flask_convex_http.web.cors import CorsOption, Policy
-from flask_convex_http.web.operations import Operation
-from flask_convex_http.web.webhooks import WebhookRoute
+from flask_convex_http.web.handlers.operations import Operation
+from flask_convex_http.web.webhooks.webhooks import WebhookRoute
 
 
 class RuleOptions(TypedDict, total=False):

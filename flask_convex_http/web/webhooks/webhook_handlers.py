@@ -7,9 +7,9 @@ from typing import Any, TypeVar
 
 from flask_convex_http.errors import RegistrationError
 from flask_convex_http.runtime import MutationCtx
-from flask_convex_http.web.event_handlers import ANY, EventHandler, checked_pattern, name_of
-from flask_convex_http.web.route_checks import LIMITED, mark
-from flask_convex_http.web.webhooks import WebhookRoute
+from flask_convex_http.web.handlers.route_checks import LIMITED, mark
+from flask_convex_http.web.webhooks.event_handlers import ANY, EventHandler, checked_pattern, name_of
+from flask_convex_http.web.webhooks.webhooks import WebhookRoute
 from flask_convex_http.webhooks.events import WebhookEvent
 
 #: A handler of every event.

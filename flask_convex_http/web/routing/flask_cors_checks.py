@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from flask_convex_http.errors import RegistrationError
-from flask_convex_http.web.routes import Route
+from flask_convex_http.web.routing.routes import Route
 
 
 def refuse_cross_origin(handler: Callable[..., Any], path: str) -> None:

@@ -27,12 +27,12 @@ from flask_convex_http.errors import (
     VerificationError,
 )
 from flask_convex_http.log import EVENT, logger_of
-from flask_convex_http.web.challenges import BEARER, WEBHOOK_SIGNATURE
-from flask_convex_http.web.descriptors import out_of_descriptors
-from flask_convex_http.web.file_responses import with_ranges
-from flask_convex_http.web.json_responses import JSON, JsonResponse
 from flask_convex_http.web.observed import note_error
-from flask_convex_http.web.request_ids import request_id
+from flask_convex_http.web.requests.request_ids import request_id
+from flask_convex_http.web.responses.challenges import BEARER, WEBHOOK_SIGNATURE
+from flask_convex_http.web.responses.descriptors import out_of_descriptors
+from flask_convex_http.web.responses.file_responses import with_ranges
+from flask_convex_http.web.responses.json_responses import JSON, JsonResponse
 from flask_convex_http.web.state import raises_unexpected
 
 logger = logger_of()

@@ -19,11 +19,11 @@ from flask_convex_http.errors import RegistrationError
 from flask_convex_http.functions.function import Function
 from flask_convex_http.rate_limits import Limit
 from flask_convex_http.runtime import ActionCtx, MutationCtx, take_token
-from flask_convex_http.web.handlers import uniform
-from flask_convex_http.web.innermost import inner_call
-from flask_convex_http.web.rate_limit_headers import limit_headers
-from flask_convex_http.web.route_checks import LIMITED, refuse_above_route
-from flask_convex_http.web.signatures import HandlerSignature, own_wrapper
+from flask_convex_http.web.guards.rate_limit_headers import limit_headers
+from flask_convex_http.web.handlers.handlers import uniform
+from flask_convex_http.web.handlers.innermost import inner_call
+from flask_convex_http.web.handlers.route_checks import LIMITED, refuse_above_route
+from flask_convex_http.web.handlers.signatures import HandlerSignature, own_wrapper
 
 H = TypeVar("H", bound=Callable[..., Any])
 

@@ -10,7 +10,7 @@ from flask import Request, Response, request
 from werkzeug.http import parse_date
 
 from flask_convex_http.storage.blobs.streams import StoredBytesReader
-from flask_convex_http.web.byte_ranges import RangeNotSatisfiable, parse
+from flask_convex_http.web.responses.byte_ranges import RangeNotSatisfiable, parse
 
 
 def range_applies(request: Request, etag: str | None) -> bool:

@@ -19,11 +19,7 @@ from flask_convex_http.functions.function import QueryFunction
 from flask_convex_http.identities import UserIdentity
 from flask_convex_http.runtime import ActionCtx
 from flask_convex_http.schema.documents import Document
-from flask_convex_http.web.challenges import ANY, API_KEY, BEARER, Challenge
-from flask_convex_http.web.handlers import uniform
-from flask_convex_http.web.innermost import inner_call
-from flask_convex_http.web.operations import Guard
-from flask_convex_http.web.request_identity import (
+from flask_convex_http.web.guards.request_identity import (
     Identify,
     api_key_header,
     bearer_token,
@@ -31,10 +27,14 @@ from flask_convex_http.web.request_identity import (
     by_api_key,
     by_bearer,
 )
-from flask_convex_http.web.request_ids import request_id
-from flask_convex_http.web.responses import error_response
-from flask_convex_http.web.route_checks import GUARDED, refuse_above_route
-from flask_convex_http.web.signatures import own_wrapper
+from flask_convex_http.web.handlers.handlers import uniform
+from flask_convex_http.web.handlers.innermost import inner_call
+from flask_convex_http.web.handlers.operations import Guard
+from flask_convex_http.web.handlers.route_checks import GUARDED, refuse_above_route
+from flask_convex_http.web.handlers.signatures import own_wrapper
+from flask_convex_http.web.requests.request_ids import request_id
+from flask_convex_http.web.responses.challenges import ANY, API_KEY, BEARER, Challenge
+from flask_convex_http.web.responses.responses import error_response
 from flask_convex_http.web.state import current_backend, site_of
 
 P = ParamSpec("P")

@@ -22,11 +22,11 @@ from flask_convex_http.inbox.registry import Webhook
 from flask_convex_http.inbox.rejections import Rejection
 from flask_convex_http.log import logger_of
 from flask_convex_http.telemetry import DeliveryRejected
-from flask_convex_http.web.challenges import WEBHOOK_SIGNATURE
-from flask_convex_http.web.handshakes import handshake_response
 from flask_convex_http.web.observed import note_error
-from flask_convex_http.web.request_ids import request_id
-from flask_convex_http.web.responses import has_own_handler, public_error
+from flask_convex_http.web.requests.request_ids import request_id
+from flask_convex_http.web.responses.challenges import WEBHOOK_SIGNATURE
+from flask_convex_http.web.responses.responses import has_own_handler, public_error
+from flask_convex_http.web.webhooks.handshakes import handshake_response
 from flask_convex_http.webhooks.events import Delivery, HandshakeReply
 from flask_convex_http.webhooks.headers import METHOD, URL, WsgiHeaders, url_of
 

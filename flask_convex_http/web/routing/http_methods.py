@@ -9,7 +9,7 @@ from flask import Blueprint
 
 from flask_convex_http.runtime import MutationCtx
 from flask_convex_http.web.idempotent import OneMutation
-from flask_convex_http.web.routes import IdempotentOptions, RouteOptions
+from flask_convex_http.web.routing.routes import IdempotentOptions, RouteOptions
 
 H = TypeVar("H", bound=Callable[..., Any])
 #: A handler that runs as one mutation.

@@ -10,10 +10,10 @@ from typing import Any
 from flask import Blueprint
 
 from flask_convex_http.errors import RegistrationError
+from flask_convex_http.web.handlers.route_checks import REGISTERED
 from flask_convex_http.web.matching import CORS, rule_of
-from flask_convex_http.web.route_checks import REGISTERED
-from flask_convex_http.web.routes import Route
-from flask_convex_http.web.views import cors_applier, preflight_view
+from flask_convex_http.web.routing.routes import Route
+from flask_convex_http.web.routing.views import cors_applier, preflight_view
 
 
 class RouteTable:

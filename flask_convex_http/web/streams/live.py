@@ -11,7 +11,7 @@ from flask import Request, current_app
 from flask_convex_http.errors import RegistrationError
 from flask_convex_http.functions.function import Function, QueryFunction
 from flask_convex_http.runtime import ActionCtx
-from flask_convex_http.web.handlers import uniform
+from flask_convex_http.web.handlers.handlers import uniform
 
 P = ParamSpec("P")
 R = TypeVar("R")

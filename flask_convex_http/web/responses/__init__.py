@@ -1,0 +1,1 @@
+"""Responses: values become JSON, errors become statuses, and stored files become ranges."""

@@ -1,0 +1,1 @@
+"""Webhooks over HTTP: the view of a route for webhooks, and the functions that handle its events."""
