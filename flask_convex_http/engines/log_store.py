@@ -1,16 +1,49 @@
-"""The port of a log store: where the last log records and the counters of each minute are."""
+"""The port of a log store: where the last log records and the counters of each minute are.
+
+Records are stored in segments: the records that a process has had at one time, encoded as one value. A row for each
+record would cost a busy process far more.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
 
-import msgspec
+from flask_convex_http.telemetry.records import CounterKey
 
-from flask_convex_http.telemetry.records import CounterKey, LogFilter, LogRecord, level_name
 
-#: The columns of a record without its number, in the order of a row.
-COLUMNS = ("time", "level", "kind", "logger", "message", "request_id", "function", "data")
+class Segment(NamedTuple):
+    """Some records, encoded.
+
+    Attributes:
+        last: The number of its last record, by which readers continue. 0 until it is stored.
+        size: The number of its records, whose numbers follow each other.
+        level: The highest level of them, as a number.
+        content: The records; see `logs.segments`.
+    """
+
+    last: int
+    size: int
+    level: int
+    content: bytes
+
+
+class SegmentFilter(NamedTuple):
+    """Which segments to read.
+
+    Attributes:
+        after: Only those with a record of a larger number: the first ones. None for the last ones.
+        before: Only those with a record of a smaller number; None for all.
+        level: Only those with a record of this level or a higher one, as a number.
+        texts: Only those whose content has all of these texts.
+        limit: The largest number of segments.
+    """
+
+    after: int | None
+    before: int | None
+    level: int
+    texts: tuple[str, ...]
+    limit: int
 
 
 class LogStore(Protocol):
@@ -19,20 +52,18 @@ class LogStore(Protocol):
     def create(self) -> None:
         """Create the store unless it exists."""
 
-    def append(
-        self, rows: Sequence[Sequence[Any]], counters: Mapping[CounterKey, float], *, keep: int, since: int
-    ) -> None:
+    def append(self, segment: Segment | None, counters: Mapping[CounterKey, float], *, keep: int, since: int) -> None:
         """Add records and counts, and delete old ones.
 
         Args:
-            rows: The records as rows.
+            segment: The records.
             counters: What to add to the counters of each minute.
-            keep: How many of the last records stay.
+            keep: How many of the last records stay at least.
             since: The first minute whose counters stay.
         """
 
-    def read(self, wanted: LogFilter) -> list[LogRecord]:
-        """Return records in the order of their numbers."""
+    def read(self, wanted: SegmentFilter) -> list[Segment]:
+        """Return segments: in the order of their numbers if `after` is given, or else the last one first."""
 
     def newest(self) -> int:
         """Return the number of the last record, 0 without one."""
@@ -44,62 +75,23 @@ class LogStore(Protocol):
         """Close what is open."""
 
 
-def row_of(record: LogRecord, level: int) -> tuple[Any, ...]:
-    """Return a record as a row without its number."""
-    return (
-        record.time,
-        level,
-        record.kind,
-        record.logger,
-        record.message,
-        record.request_id,
-        record.function,
-        msgspec.json.encode(record.data).decode(),
-    )
-
-
-def record_of(row: Sequence[Any]) -> LogRecord:
-    """Return the record of a row that begins with its number."""
-    number, time, level, kind, logger, message, request_id, function, data = row
-    return LogRecord(
-        number=number,
-        time=time,
-        level=level_name(level),
-        kind=kind,
-        logger=logger,
-        message=message,
-        request_id=request_id,
-        function=function,
-        data=msgspec.json.decode(data),
-    )
-
-
-def select(table: str, wanted: LogFilter, mark: str, contains: str) -> tuple[str, list[Any]]:
-    """Return the SQL that reads records, newest first if `after` is not given, and its values.
+def select(table: str, wanted: SegmentFilter, mark: str, contains: str) -> tuple[str, list[object]]:
+    """Return the SQL that reads segments, and its values.
 
     Args:
         table: The table.
-        wanted: Which records to read.
+        wanted: Which segments to read.
         mark: The mark of a value.
-        contains: The expression that is true if the message has a text, with one mark.
+        contains: The expression that is true if the content has some bytes, with one mark.
     """
-    conditions: dict[str, Any] = {
-        f"number > {mark}": wanted.after,
-        f"number < {mark}": wanted.before,
-        f"request_id = {mark}": wanted.request_id,
-        f"function = {mark}": wanted.function,
-        f"kind = {mark}": wanted.kind,
-        f"level >= {mark}": wanted.level or None,
-        contains: wanted.text or None,
-    }
-    given = {condition: value for condition, value in conditions.items() if value is not None}
-    where = f" WHERE {' AND '.join(given)}" if given else ""
+    given: list[tuple[str, object]] = [(contains, text.encode()) for text in wanted.texts]
+    if wanted.after is not None:
+        given.append((f"last > {mark}", wanted.after))
+    if wanted.before is not None:
+        given.append((f"last - size + 1 < {mark}", wanted.before))
+    if wanted.level:
+        given.append((f"level >= {mark}", wanted.level))
+    where = f" WHERE {' AND '.join(condition for condition, _ in given)}" if given else ""
     order = "DESC" if wanted.after is None else "ASC"
-    sql = f"SELECT number, {', '.join(COLUMNS)} FROM {table}{where} ORDER BY number {order} LIMIT {mark}"
-    return sql, [*given.values(), wanted.limit]
-
-
-def in_order(rows: Sequence[Sequence[Any]], wanted: LogFilter) -> list[LogRecord]:
-    """Return the records of the rows that `select` has found, in the order of their numbers."""
-    records = [record_of(row) for row in rows]
-    return records[::-1] if wanted.after is None else records
+    sql = f"SELECT last, size, level, content FROM {table}{where} ORDER BY last {order} LIMIT {mark}"
+    return sql, [*(value for _, value in given), wanted.limit]

@@ -12,6 +12,7 @@ from flask_convex_http.log import logger_of
 from flask_convex_http.logs.emit import emit, prepare
 from flask_convex_http.logs.lines import collect
 from flask_convex_http.logs.queue import LogQueue
+from flask_convex_http.logs.reading import read
 from flask_convex_http.logs.records import is_kept, record_of
 from flask_convex_http.logs.statistics import Minute, minutes
 from flask_convex_http.logs.tallies import Tally, counts_of, minute_of
@@ -44,16 +45,17 @@ class Logs:
     def __init__(self, store: LogStore | None, keep: int, telemetry: Telemetry, style: str = "text") -> None:
         self.is_on = store is not None
         self._store = store
+        self._keep = keep
         self._written = threading.Condition()
         self._queue: LogQueue | None = None
         self._emit = None if style == "text" else emit
         if self._emit is not None:
             prepare(style)
-        if self._emit is not None or store is not None:
-            telemetry.subscribe(self._on_event)
         if store is not None:
-            self._queue = LogQueue(store, keep, lambda: _minute() - _MINUTES, self._notify)
+            self._queue = LogQueue(store, keep, lambda: _minute() - _MINUTES, telemetry.collect, self._notify)
             self._end_lines = collect(telemetry, self._queue.put)
+        if self._emit is not None or store is not None:
+            telemetry.subscribe(self._on_event, groups=self._queue if self._emit is None else None)
 
     def read(
         self,
@@ -85,18 +87,17 @@ class Logs:
         self.flush()
         if after is not None and after > self._store.newest():
             after = 0
-        return self._store.read(
-            LogFilter(
-                after=after,
-                before=before,
-                limit=limit,
-                request_id=request_id,
-                function=function,
-                kind=kind,
-                level=LEVELS[level],
-                text=text,
-            )
+        wanted = LogFilter(
+            after=after,
+            before=before,
+            limit=limit,
+            request_id=request_id,
+            function=function,
+            kind=kind,
+            level=LEVELS[level],
+            text=text,
         )
+        return read(self._store, wanted, self._keep)
 
     def newest(self) -> int:
         """Return the number of the last record, from which on `read` continues; 0 without records."""

@@ -14,14 +14,15 @@ import socket
 import threading
 import weakref
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
-from flask_convex_http.engines.log_store import LogStore, row_of
+from flask_convex_http.engines.log_store import LogStore
 from flask_convex_http.log import logger_of
-from flask_convex_http.logs.records import is_kept, record_of
-from flask_convex_http.logs.tallies import Tally, add, counts_of, minute_of
-from flask_convex_http.telemetry import Event
-from flask_convex_http.telemetry.records import LEVELS, CounterKey, LogRecord
+from flask_convex_http.logs.records import is_kept, record_of, request_level
+from flask_convex_http.logs.segments import segment_of
+from flask_convex_http.logs.tallies import Tally, add, add_requests, counts_of, minute_of
+from flask_convex_http.telemetry import Event, RequestGroup
+from flask_convex_http.telemetry.records import CounterKey, LogRecord
 
 logger = logger_of()
 
@@ -42,17 +43,25 @@ class LogQueue:
         store: The store.
         keep: How many of the last records stay.
         since: Returns the first minute whose counters stay.
+        collect: Passes the requests that wait in groups to `take`.
         on_write: Called after each write.
     """
 
     def __init__(
-        self, store: LogStore, keep: int, since: Callable[[], int], on_write: Callable[[], None] = lambda: None
+        self,
+        store: LogStore,
+        keep: int,
+        since: Callable[[], int],
+        collect: Callable[[], None],
+        on_write: Callable[[], None],
     ) -> None:
         self._store = store
         self._keep = keep
         self._since = since
+        self._collect = collect
         self._on_write = on_write
         self._items: deque[Item] = deque()
+        self._requests: deque[RequestGroup] = deque()
         self._dropped = 0
         self._has_items = threading.Event()
         self._is_ending = threading.Event()
@@ -68,19 +77,39 @@ class LogQueue:
             self._dropped += 1
             return
         self._items.append(item)
+        self.wake()
+
+    def take(self, groups: Sequence[RequestGroup]) -> None:
+        """Add requests without an exception. Never wait."""
+        waiting = sum(len(group.timings) for group in self._requests)
+        for group in groups:
+            if waiting >= _LONGEST:
+                self._dropped += len(group.timings)
+            else:
+                self._requests.append(group)
+        self.wake()
+
+    def wake(self) -> None:
+        """Let the thread write what has come."""
         if not self._has_items.is_set():
             self._has_items.set()
             if self._thread is None:
                 self._start()
 
     def flush(self) -> None:
-        """Write all items that are there now."""
+        """Write all requests and items that are there now."""
         with self._writing:
+            self._collect()
+            requests = [self._requests.popleft() for _ in range(len(self._requests))]
             left = len(self._items)
+            for batch in _batches(requests):
+                count = min(left, _BATCH)
+                left -= count
+                self._write(batch, [self._items.popleft() for _ in range(count)])
             while left > 0:
                 count = min(left, _BATCH)
-                self._write([self._items.popleft() for _ in range(count)])
                 left -= count
+                self._write([], [self._items.popleft() for _ in range(count)])
 
     def close(self) -> None:
         """Write all items, and stop the thread."""
@@ -89,22 +118,25 @@ class LogQueue:
 
     # --- writing -----------------------------------------------------------------------------------------------------
 
-    def _write(self, items: list[Item]) -> None:
+    def _write(self, requests: list[RequestGroup], items: list[Item]) -> None:
         counters: Counter[CounterKey] = Counter()
-        process, rows = _process(), []
+        for group in requests:
+            add_requests(counters, group)
+        records = []
         for item in items:
             if isinstance(item, Tally):
                 add(counters, item)
                 continue
             record = item if isinstance(item, LogRecord) else _record(item, counters)
             if record is not None:
-                record.data["process"] = process
-                rows.append(row_of(record, LEVELS[record.level]))
+                records.append(record)
         if self._dropped and counters:
             dropped, self._dropped = self._dropped, 0
             counters[next(iter(counters))[0], "dropped", ""] = dropped
         try:
-            self._store.append(rows, counters, keep=self._keep, since=self._since())
+            kept = [group for group in requests if request_level(group) != "DEBUG"]
+            segment = segment_of(_process(), kept, records)
+            self._store.append(segment, counters, keep=self._keep, since=self._since())
         except Exception as error:
             if not self._has_warned:
                 self._has_warned = True
@@ -164,9 +196,26 @@ class LogQueue:
     def start_in_child(self) -> None:
         """Start without items and without a thread in a child of fork()."""
         self._items.clear()
+        self._requests.clear()
         self._starting, self._writing = threading.Lock(), threading.Lock()
         self._thread = None
         self._has_items.clear()
+
+
+def _batches(groups: list[RequestGroup]) -> Iterator[list[RequestGroup]]:
+    """Yield requests in batches of a bounded number."""
+    batch: list[RequestGroup] = []
+    size = 0
+    for group in groups:
+        for start in range(0, len(group.timings), _BATCH):
+            part = group._replace(timings=group.timings[start : start + _BATCH])
+            if size + len(part.timings) > _BATCH:
+                yield batch
+                batch, size = [], 0
+            batch.append(part)
+            size += len(part.timings)
+    if batch:
+        yield batch
 
 
 def _record(event: Event, counters: Counter[CounterKey]) -> LogRecord | None:

@@ -17,9 +17,18 @@ from typing import Any
 
 from flask_convex_http.error_texts import escape, text_of
 from flask_convex_http.errors import ConvexHTTPError
-from flask_convex_http.log import traceback_of
-from flask_convex_http.telemetry import DeliveryFinished, Event, FunctionFinished, JobFinished, RequestFinished, Scope
+from flask_convex_http.log import NAME, traceback_of
+from flask_convex_http.telemetry import (
+    DeliveryFinished,
+    Event,
+    FunctionFinished,
+    JobFinished,
+    RequestFinished,
+    RequestGroup,
+    Scope,
+)
 from flask_convex_http.telemetry.records import Level, LogRecord
+from flask_convex_http.telemetry.requests import Timing
 
 #: Characters of a name that a sender chooses.
 _LONGEST_NAME = 200
@@ -51,11 +60,34 @@ def is_kept(record: LogRecord) -> bool:
 
 def of_request(event: RequestFinished) -> LogRecord:
     """Return the record of a request."""
-    ms = _ms(event.seconds)
-    data = {"method": event.method, "route": event.route, "status": event.status, "ms": ms}
-    message = f"{event.method} {event.route or '(no route)'} {event.status} in {ms} ms"
-    level: Level = "ERROR" if event.status >= 500 else "DEBUG" if event.is_of_operators else "INFO"
-    return _record(event.scope, "request", "requests", level, message, data, event.error)
+    timing = event.scope.started, event.seconds, event.scope.request_id
+    group = RequestGroup(event.method, event.route, event.status, event.is_of_operators, [timing])
+    record = record_of_request(group, timing)
+    if event.error is not None:
+        _add_exception(record, event.error)
+    return record
+
+
+def record_of_request(group: RequestGroup, timing: Timing) -> LogRecord:
+    """Return the record of one request of a group."""
+    started, seconds, request_id = timing
+    ms = _ms(seconds)
+    return LogRecord(
+        time=started * 1000 + ms,
+        level=request_level(group),
+        kind="request",
+        logger=f"{NAME}.requests",
+        message=f"{group.method} {group.route or '(no route)'} {group.status} in {ms} ms",
+        request_id=request_id,
+        data={"method": group.method, "route": group.route, "status": group.status, "ms": ms},
+    )
+
+
+def request_level(group: RequestGroup) -> Level:
+    """Return the level of the records of requests."""
+    if group.status >= 500:
+        return "ERROR"
+    return "DEBUG" if group.is_of_operators else "INFO"
 
 
 def of_function(event: FunctionFinished) -> LogRecord:
@@ -130,17 +162,21 @@ def _record(
         time=(scope.started * 1000) + data["ms"],
         level=level,
         kind=kind,
-        logger=f"flask_convex_http.{part}",
+        logger=f"{NAME}.{part}",
         message=message,
         request_id=scope.request_id,
         function=function or scope.function,
         data=data,
     )
     if error is not None:
-        _add_error(record, error_text(error))
-        if not is_expected(error) and not data.get("nested"):
-            data["traceback"] = traceback_of(error)
+        _add_exception(record, error)
     return record
+
+
+def _add_exception(record: LogRecord, error: BaseException) -> None:
+    _add_error(record, error_text(error))
+    if not is_expected(error) and not record.data.get("nested"):
+        record.data["traceback"] = traceback_of(error)
 
 
 def _add_error(record: LogRecord, text: str) -> None:

@@ -9,6 +9,7 @@ import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from flask_convex_http.telemetry import (
@@ -19,6 +20,7 @@ from flask_convex_http.telemetry import (
     GroupCommitted,
     JobFinished,
     RequestFinished,
+    RequestGroup,
     TransactionFinished,
 )
 from flask_convex_http.telemetry.records import CounterKey
@@ -26,6 +28,8 @@ from flask_convex_http.telemetry.records import CounterKey
 #: The upper bounds of the buckets of all histograms, in seconds. One more bucket has no bound.
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _LABELS = tuple(map(str, range(len(BOUNDS) + 1)))
+
+_place_of = partial(bisect_left, BOUNDS)
 
 Counts = tuple[tuple[str, str, float], ...]
 
@@ -42,6 +46,20 @@ def add(counters: Counter[CounterKey], tally: Tally) -> None:
     minute, counts = tally
     for name, label, value in counts:
         counters[minute, name, label] += value  # type: ignore[assignment]  # a sum of seconds is no whole number
+
+
+def add_requests(counters: Counter[CounterKey], group: RequestGroup) -> None:
+    """Add the counts of requests to counters."""
+    if group.is_of_operators:
+        return
+    by_minute: dict[int, list[float]] = {}
+    for started, seconds, _ in group.timings:
+        by_minute.setdefault(int((started + seconds) // 60), []).append(seconds)
+    for minute, durations in by_minute.items():
+        counters[minute, "requests", f"{group.status // 100}xx"] += len(durations)
+        counters[minute, "request_seconds", "sum"] += sum(durations)  # type: ignore[assignment]  # as above
+        for place, number in Counter(map(_place_of, durations)).items():
+            counters[minute, "request_seconds", _LABELS[place]] += number
 
 
 def minute_of(event: Event) -> int:

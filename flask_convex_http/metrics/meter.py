@@ -32,9 +32,16 @@ class Meter:
     Args:
         folder: The folder that the processes share, or None if there is only one.
         gauges: Returns the current values of this process, by name.
+        collect: Called before numbers are added up. It notes those that others have collected until now.
     """
 
-    def __init__(self, folder: Path | None, gauges: Callable[[], dict[str, float]]) -> None:
+    def __init__(
+        self,
+        folder: Path | None,
+        gauges: Callable[[], dict[str, float]],
+        collect: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._collect = collect
         self._gauges = gauges
         self._shared = SharedTotals(folder)
         self._totals = Totals()
@@ -50,12 +57,13 @@ class Meter:
         Args:
             add: Adds numbers with the same labels to the totals.
         """
-        made = Samples(self._ensure_thread)
+        made = Samples(self.ensure_thread)
         self._samples.append((made, add))
         return made
 
     def collect(self) -> tuple[Totals, dict[str, float], int]:
         """Return the totals and the gauges of all processes, and the number of processes."""
+        self._collect()
         with self._lock:
             self._add_up()
             return self._shared.collect(self._totals, self._gauges())
@@ -72,7 +80,10 @@ class Meter:
 
     # --- the thread --------------------------------------------------------------------------------------------------
 
-    def _ensure_thread(self) -> None:
+    def ensure_thread(self) -> None:
+        """Start the thread, unless it runs."""
+        if self._thread is not None:
+            return
         with self._lock:
             if self._thread is not None:
                 return
@@ -88,6 +99,7 @@ class Meter:
 
     def _share(self) -> None:
         try:
+            self._collect()
             with self._lock:
                 self._add_up()
                 self._shared.publish(self._totals, self._gauges())

@@ -5,7 +5,7 @@ It only notes numbers with their labels; the meter adds them up elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -36,6 +36,7 @@ from flask_convex_http.telemetry import (
     GroupCommitted,
     JobFinished,
     RequestFinished,
+    RequestGroup,
     TransactionFinished,
 )
 
@@ -52,6 +53,7 @@ class Recorder:
     """
 
     def __init__(self, meter: Meter, webhooks: Webhooks) -> None:
+        self._meter = meter
         self._webhooks = webhooks
         self._requests = meter.samples(partial(_count_and_observe, REQUESTS, REQUEST_SECONDS))
         self._calls = meter.samples(partial(_count_and_observe, CALLS, CALL_SECONDS))
@@ -77,6 +79,16 @@ class Recorder:
     def note(self, event: Event) -> None:
         """Note an event. Thread-safe."""
         self._by_type[type(event)](event)
+
+    def wake(self) -> None:
+        """Let the thread of the meter collect requests."""
+        self._meter.ensure_thread()
+
+    def take(self, groups: Sequence[RequestGroup]) -> None:
+        """Note requests."""
+        for group in groups:
+            key = group.method, group.route or UNMATCHED, group.status
+            self._requests.note_all(key, [seconds for _, seconds, _ in group.timings])
 
     def _note_request(self, event: RequestFinished) -> None:
         self._requests.note((event.method, event.route or UNMATCHED, event.status), event.seconds)

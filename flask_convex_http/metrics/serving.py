@@ -24,7 +24,7 @@ from flask_convex_http.metrics.meter import Meter
 from flask_convex_http.metrics.recorder import Recorder
 from flask_convex_http.metrics.totals import Totals
 from flask_convex_http.sync.service import SERVICE, SyncService
-from flask_convex_http.web.observed import ROUTE_KEY
+from flask_convex_http.web.observed import note_route
 from flask_convex_http.web.responses.challenges import BEARER
 from flask_convex_http.worker import BackgroundWorker
 
@@ -50,16 +50,17 @@ class Metrics:
         self._wsgi_app = app.wsgi_app
         self._backend = backend
         self._background = background
-        self.meter = Meter(_folder(app, backend), self._of_process)
+        self.meter = Meter(_folder(app, backend), self._of_process, backend.telemetry.collect)
         backend.before_close.append(self.meter.stop)
-        backend.telemetry.subscribe(Recorder(self.meter, backend.webhooks).note)
+        recorder = Recorder(self.meter, backend.webhooks)
+        backend.telemetry.subscribe(recorder.note, groups=recorder)
         self._exposition = exposition(Collector(self._collect))
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Handle one request."""
         if environ.get("PATH_INFO") != PATH or environ["REQUEST_METHOD"] != "GET":
             return self._wsgi_app(environ, start_response)
-        environ[ROUTE_KEY] = PATH
+        note_route(environ, PATH)
         try:
             refusal = self._refusal(environ)
         except ConvexHTTPError as error:  # the database that has the admin keys does not respond

@@ -97,6 +97,11 @@ class Samples:
             self._noted.setdefault(key, []).append(value)
             self._on_new()
 
+    def note_all(self, key: Key, values: list[float]) -> None:
+        """Note several numbers."""
+        self.note(key, values[0])
+        self._noted[key].extend(values[1:])
+
     def take(self) -> Iterator[tuple[Labels, list[float]]]:
         """Yield the labels with the numbers that were noted since the last call."""
         for key, noted in list(self._noted.items()):

@@ -16,6 +16,8 @@ from flask_convex_http.telemetry.events import JobFinished as JobFinished
 from flask_convex_http.telemetry.events import JobOutcome as JobOutcome
 from flask_convex_http.telemetry.events import RequestFinished as RequestFinished
 from flask_convex_http.telemetry.events import TransactionFinished as TransactionFinished
+from flask_convex_http.telemetry.requests import RequestGroup as RequestGroup
+from flask_convex_http.telemetry.requests import RequestScope as RequestScope
 from flask_convex_http.telemetry.scope import DeliveryState as DeliveryState
 from flask_convex_http.telemetry.scope import Scope as Scope
 from flask_convex_http.telemetry.scope import current_scope as current_scope

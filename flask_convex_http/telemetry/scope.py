@@ -74,6 +74,5 @@ def current_scope() -> Scope | None:
     return _current.get()
 
 
-def set_current(scope: Scope | None) -> None:
-    """Set the scope of what runs from now on in this thread."""
-    _current.set(scope)
+#: Get and set the scope of what runs in this thread. They are called for each request.
+get_current, set_current = _current.get, _current.set

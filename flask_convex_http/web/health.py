@@ -22,7 +22,7 @@ from flask_convex_http.errors import MigrationRequiredError, RegistrationError
 from flask_convex_http.inbox.silence import SilenceWatch
 from flask_convex_http.log import logger_of
 from flask_convex_http.schema.system_tables import Setting
-from flask_convex_http.web.observed import note_health_check
+from flask_convex_http.web.observed import note_route
 from flask_convex_http.worker import BackgroundWorker
 
 logger = logger_of()
@@ -88,7 +88,7 @@ class HealthChecks:
         check = self._checks.get(path)
         if check is None or method not in ("GET", "HEAD") or self._is_route(path):
             return self._wsgi_app(environ, start_response)
-        note_health_check(environ, path)
+        note_route(environ, path, is_health_check=True)
         status, content = check()
         body = json.dumps(content).encode()
         headers = [

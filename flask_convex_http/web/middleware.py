@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import quote_from_bytes
 
-from flask import Flask
+from flask import Flask, has_request_context
 from flask.logging import default_handler
 
 from flask_convex_http.log import formats_all_lines, show_unless_configured
-from flask_convex_http.telemetry import Telemetry
+from flask_convex_http.telemetry import RequestScope, Telemetry
 from flask_convex_http.web.matching import cors_headers_of_405, preflight_headers
 from flask_convex_http.web.observed import note_start, observe
 from flask_convex_http.web.requests.body_streams import ChunkedStream
@@ -50,12 +50,14 @@ class Middleware:
             if not self._app.testing:
                 _show_lines(self._app)  # by now the application has configured logging, if it ever does
             self._background.ensure()
-        if self._telemetry.is_on:
-            return observe(self._telemetry, self._handle, environ, start_response)
-        return self._handle(environ, start_response)
-
-    def _handle(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         identity = id_of(environ)
+        if self._telemetry.is_on:
+            return observe(self._telemetry, self._handle, environ, start_response, identity)
+        return self._handle(environ, start_response, identity)
+
+    def _handle(
+        self, environ: Environ, start_response: Callable[..., Any], identity: str, scope: RequestScope | None = None
+    ) -> Iterable[bytes]:
         query = environ.get("QUERY_STRING", "")
         if not query.isascii():  # Werkzeug fails on bytes that are not UTF-8 unless they are escaped
             environ["QUERY_STRING"] = quote_from_bytes(query.encode("latin-1"), safe=_ASCII)
@@ -66,14 +68,14 @@ class Middleware:
 
         def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
             nonlocal is_preflight
-            if status.startswith("405"):
+            if status.startswith("405") and has_request_context():  # else it is of a WSGI application before Flask
                 headers = cors_headers_of_405(self._app, headers)
                 allowed = preflight_headers(headers)
                 if allowed is not None:
                     is_preflight, status, headers = True, "204 NO CONTENT", allowed
             headers.append((HEADER, identity))
-            if self._telemetry.is_on:
-                note_start(environ, status)
+            if scope is not None:
+                note_start(scope, environ, status)
             return start_response(status, headers, *more)
 
         body = self._wsgi_app(environ, start)

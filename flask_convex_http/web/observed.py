@@ -5,85 +5,83 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from flask_convex_http.telemetry import RequestFinished, Telemetry
-from flask_convex_http.web.requests.request_ids import id_of
+from flask_convex_http.telemetry import RequestFinished, RequestScope, Telemetry
+from flask_convex_http.telemetry.requests import status_of
 
 Environ = dict[str, Any]
-WsgiApp = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
+StartResponse = Callable[..., Any]
+Handle = Callable[[Environ, StartResponse, str, RequestScope], Iterable[bytes]]
 
-#: The exception that the response of a request stands for. The key is there while the request is observed.
-_ERROR_KEY = "flask_convex_http.error"
-#: Where the dashboard and the metrics are.
-_OPERATORS_PREFIX = "/_convex"
-#: Is there for a health check.
-_OPERATORS_KEY = "flask_convex_http.of_operators"
-#: The status line of its response.
-_STATUS_KEY = "flask_convex_http.status"
-#: The rule of a request's route.
-ROUTE_KEY = "flask_convex_http.route"
-#: Is there when the connection has left the server.
-_HANDED_OVER_KEY = "flask_convex_http.handed_over"
+#: The scope of a request that is observed.
+_SCOPE_KEY = "flask_convex_http.scope"
 #: Where Flask's request is until the request context ends.
 _REQUEST_KEY = "werkzeug.request"
 _METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
 
 
 def observe(
-    telemetry: Telemetry, app: WsgiApp, environ: Environ, start_response: Callable[..., Any]
+    telemetry: Telemetry, handle: Handle, environ: Environ, start_response: StartResponse, request_id: str
 ) -> Iterable[bytes]:
-    """Pass a request to a WSGI application, and publish its end."""
-    scope = telemetry.enter("request", _method(environ), id_of(environ), carrier=environ)
-    error = None
-    environ[_ERROR_KEY] = environ[_STATUS_KEY] = None
+    """Handle a request, and publish its end.
+
+    Args:
+        telemetry: Receives the end.
+        handle: Handles the request, and passes the start of its response to `note_start`.
+        environ: The WSGI environment.
+        start_response: As in WSGI.
+        request_id: The id of the request.
+    """
+    method = environ["REQUEST_METHOD"]
+    scope = telemetry.enter_request(method if method in _METHODS else "_OTHER", request_id, environ)
+    environ[_SCOPE_KEY] = scope
     try:
-        return app(environ, start_response)
-    except BaseException as raised:
-        error = raised
+        return handle(environ, start_response, request_id, scope)
+    except BaseException as error:
+        scope.error = error
         raise
     finally:
-        seconds = telemetry.leave(scope)
-        line = environ.pop(_STATUS_KEY, None)
-        status = int(line[:3]) if line else 0
-        if _HANDED_OVER_KEY in environ:
-            status, error = 101, None
-        noted = environ.pop(_ERROR_KEY, None)
-        error = noted if error is None else error
-        status = status or (200 if error is None else 500)
-        route = environ.get(ROUTE_KEY)
-        is_of_operators = _OPERATORS_KEY in environ or (route is not None and route.startswith(_OPERATORS_PREFIX))
-        telemetry.publish(RequestFinished(scope, scope.name, route, status, seconds, error, is_of_operators))
-        error = noted = None  # its traceback has this frame
+        seconds, groups = telemetry.leave(scope), telemetry.groups
+        if groups is not None and scope.error is None and scope.status is not None:
+            groups.add(scope, seconds)
+        else:
+            _publish(telemetry, scope, seconds)
 
 
-def note_start(environ: Environ, line: str) -> None:
+def note_start(scope: RequestScope, environ: Environ, line: str) -> None:
     """Note the status line of the response, and the route while Flask has the request."""
-    environ[_STATUS_KEY] = line
-    _note_route(environ)
+    scope.status = line
+    rule = getattr(environ.get(_REQUEST_KEY), "url_rule", None)  # a test client leaves a request without one there
+    if rule is not None:
+        scope.route = rule.rule
 
 
-def note_health_check(environ: Environ, path: str) -> None:
-    """Note that a request is a health check, which Flask does not route."""
-    environ[ROUTE_KEY], environ[_OPERATORS_KEY] = path, True
+def note_route(environ: Environ, route: str, *, is_health_check: bool = False) -> None:
+    """Note the route of a request that Flask does not route, if the request is observed."""
+    scope: RequestScope | None = environ.get(_SCOPE_KEY)
+    if scope is not None:
+        scope.route, scope.is_health_check = route, is_health_check
 
 
 def note_error(environ: Environ, error: BaseException) -> None:
     """Note the exception that the response of a request stands for, if the request is observed."""
-    if _ERROR_KEY in environ:
-        environ[_ERROR_KEY] = error
+    scope: RequestScope | None = environ.get(_SCOPE_KEY)
+    if scope is not None:
+        scope.error = error
 
 
 def note_handover(environ: Environ) -> None:
     """Note that the connection of a request has left the server, which then gets an exception and no response."""
-    environ[_HANDED_OVER_KEY] = True
-    _note_route(environ)
+    scope: RequestScope | None = environ.get(_SCOPE_KEY)
+    if scope is not None:
+        note_start(scope, environ, "101")
+        scope.is_handed_over = True
 
 
-def _method(environ: Environ) -> str:
-    method: str = environ["REQUEST_METHOD"]
-    return method if method in _METHODS else "_OTHER"
-
-
-def _note_route(environ: Environ) -> None:
-    rule = getattr(environ.get(_REQUEST_KEY), "url_rule", None)  # a test client leaves a request without one there
-    if rule is not None:
-        environ[ROUTE_KEY] = rule.rule
+def _publish(telemetry: Telemetry, scope: RequestScope, seconds: float) -> None:
+    error, scope.error = scope.error, None  # its traceback has frames with the scope
+    status = 0 if scope.status is None else status_of(scope.status)
+    status = status or (200 if error is None else 500)
+    if scope.is_handed_over:
+        error = None
+    event = RequestFinished(scope, scope.name, scope.route, status, seconds, error, scope.is_of_operators)
+    telemetry.publish(event)

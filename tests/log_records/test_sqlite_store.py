@@ -54,7 +54,7 @@ def _damage(path: Path, damage: str) -> None:
         path.unlink()
     else:
         with closing(sqlite3.connect(path)) as connection:
-            connection.executescript("DROP TABLE records; CREATE TABLE records (x); PRAGMA user_version = 99")
+            connection.executescript("DROP TABLE segments; CREATE TABLE segments (x); PRAGMA user_version = 99")
 
 
 def test_a_store_that_cannot_be_written_breaks_no_request(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

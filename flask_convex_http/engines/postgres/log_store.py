@@ -10,9 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import msgspec
-
-from flask_convex_http.engines.log_store import COLUMNS, in_order, select
+from flask_convex_http.engines.log_store import Segment, SegmentFilter, select
 from flask_convex_http.engines.postgres.connections import (
     PooledConnection,
     PostgresConnections,
@@ -20,30 +18,25 @@ from flask_convex_http.engines.postgres.connections import (
     execute,
 )
 from flask_convex_http.engines.postgres.errors import DRIVER_ERRORS, translate
-from flask_convex_http.telemetry.records import CounterKey, LogFilter, LogRecord
+from flask_convex_http.telemetry.records import CounterKey
 
 #: The number that is locked while records are added. It comes from nothing but must differ from others'.
 _LOCK = 7_223_405_102_311
 #: The commit does not wait for the disk.
 _BEGIN = f"BEGIN; SET LOCAL synchronous_commit = off; SELECT pg_advisory_xact_lock({_LOCK})".encode()
 _CREATE = (
-    'CREATE UNLOGGED TABLE IF NOT EXISTS "_log_records" (number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, time'
-    " double precision NOT NULL, level integer NOT NULL, kind text NOT NULL, logger text NOT NULL, message text NOT"
-    " NULL, request_id text, function text, data text NOT NULL)",
+    'CREATE UNLOGGED TABLE IF NOT EXISTS "_log_segments" (last bigint PRIMARY KEY, size integer NOT NULL, level integer'
+    " NOT NULL, content bytea NOT NULL)",
     'CREATE UNLOGGED TABLE IF NOT EXISTS "_log_counters" (minute bigint NOT NULL, name text NOT NULL, label text NOT'
     " NULL, value double precision NOT NULL, PRIMARY KEY (minute, name, label))",
+    'DROP TABLE IF EXISTS "_log_records"',  # of an earlier release
 )
-_TYPES = {0: "double precision", 1: "integer"}
-_VALUES = ", ".join(f"(value ->> {place})::{_TYPES.get(place, 'text')}" for place in range(len(COLUMNS)))
-_INSERT = (
-    f'INSERT INTO "_log_records" ({", ".join(COLUMNS)}) SELECT {_VALUES}'
-    " FROM json_array_elements(%s::json) WITH ORDINALITY AS rows (value, place) ORDER BY place"
-)
+_NEWEST = 'SELECT coalesce(max(last), 0) FROM "_log_segments"'
+_INSERT = f'INSERT INTO "_log_segments" (last, size, level, content) VALUES (({_NEWEST}) + %s, %s, %s, %s)'
 _COUNT = (
     'INSERT INTO "_log_counters" AS known (minute, name, label, value) VALUES (%s, %s, %s, %s)'
     " ON CONFLICT (minute, name, label) DO UPDATE SET value = known.value + excluded.value"
 )
-_NEWEST = 'SELECT coalesce(max(number), 0) FROM "_log_records"'
 
 
 class PostgresLogStore:
@@ -64,22 +57,21 @@ class PostgresLogStore:
                 connection.execute(statement)
         self._exists = True
 
-    def append(
-        self, rows: Sequence[Sequence[Any]], counters: Mapping[CounterKey, float], *, keep: int, since: int
-    ) -> None:
+    def append(self, segment: Segment | None, counters: Mapping[CounterKey, float], *, keep: int, since: int) -> None:
         """See `LogStore`."""
         if not self._has_tables():
             self.create()
         with self._transaction() as connection, connection.cursor() as cursor:
-            cursor.execute(_INSERT, (msgspec.json.encode(rows).decode(),))  # a statement for each row takes far longer
+            if segment is not None:
+                cursor.execute(_INSERT, (segment.size, *segment[1:]))
+                cursor.execute(f'DELETE FROM "_log_segments" WHERE last <= ({_NEWEST}) - %s', (keep,))
             cursor.executemany(_COUNT, [(*key, value) for key, value in sorted(counters.items())])
-            cursor.execute(f'DELETE FROM "_log_records" WHERE number <= ({_NEWEST}) - %s', (keep,))
             cursor.execute('DELETE FROM "_log_counters" WHERE minute < %s', (since,))
 
-    def read(self, wanted: LogFilter) -> list[LogRecord]:
+    def read(self, wanted: SegmentFilter) -> list[Segment]:
         """See `LogStore`."""
-        sql, values = select('"_log_records"', wanted, "%s", "strpos(lower(message), lower(%s)) > 0")
-        return in_order(self._read(sql, values), wanted)
+        sql, values = select('"_log_segments"', wanted, "%s", "position(%s in content) > 0")
+        return [Segment(*row) for row in self._read(sql, values)]
 
     def newest(self) -> int:
         """See `LogStore`."""
@@ -99,7 +91,7 @@ class PostgresLogStore:
     def _has_tables(self) -> bool:
         if not self._exists:
             with self._connections.borrow() as connection:
-                found = connection.execute("SELECT to_regclass('\"_log_counters\"')").fetchone()
+                found = connection.execute("SELECT to_regclass('\"_log_segments\"')").fetchone()
             self._exists = found is not None and found[0] is not None
         return self._exists
 

@@ -15,34 +15,30 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from flask_convex_http.engines.log_store import COLUMNS, in_order, select
+from flask_convex_http.engines.log_store import Segment, SegmentFilter, select
 from flask_convex_http.errors import ConvexHTTPError, EngineError, OverloadedError
 from flask_convex_http.log import logger_of
 from flask_convex_http.sqlite.connections import is_damage, sqlite3
 from flask_convex_http.sqlite.file import SQLiteFile
-from flask_convex_http.telemetry.records import CounterKey, LogFilter, LogRecord
+from flask_convex_http.telemetry.records import CounterKey
 
 logger = logger_of("database")
 
 #: The version of the tables. A file of another version is replaced.
-_VERSION = 1
+_VERSION = 2
 _CREATE = (
-    "CREATE TABLE IF NOT EXISTS records (number INTEGER PRIMARY KEY AUTOINCREMENT, time REAL NOT NULL, level INTEGER"
-    " NOT NULL, kind TEXT NOT NULL, logger TEXT NOT NULL, message TEXT NOT NULL, request_id TEXT, function TEXT, data"
-    " TEXT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS segments (last INTEGER PRIMARY KEY, size INTEGER NOT NULL, level INTEGER NOT NULL,"
+    " content BLOB NOT NULL)",
     "CREATE TABLE IF NOT EXISTS counters (minute INTEGER NOT NULL, name TEXT NOT NULL, label TEXT NOT NULL, value REAL"
     " NOT NULL, PRIMARY KEY (minute, name, label)) WITHOUT ROWID",
     f"PRAGMA user_version = {_VERSION}",
 )
-_INSERT = f"INSERT INTO records ({', '.join(COLUMNS)}) VALUES "
-_ROW = f"({', '.join('?' for _ in COLUMNS)})"
-#: Rows of one statement. A statement for each would release and acquire Python's lock, for which requests wait.
+_NEWEST = "SELECT coalesce(max(last), 0) FROM segments"
+_INSERT = f"INSERT INTO segments (last, size, level, content) VALUES (({_NEWEST}) + ?, ?, ?, ?)"
+#: Counters of one statement. A statement for each would release and acquire Python's lock, for which requests wait.
 _CHUNK = 100
-_COUNT = (
-    "INSERT INTO counters (minute, name, label, value) VALUES (?, ?, ?, ?)"
-    " ON CONFLICT (minute, name, label) DO UPDATE SET value = value + excluded.value"
-)
-_NEWEST = "SELECT coalesce(max(number), 0) FROM records"
+_COUNT = "INSERT INTO counters (minute, name, label, value) VALUES "
+_ADD = " ON CONFLICT (minute, name, label) DO UPDATE SET value = value + excluded.value"
 
 
 class _DamagedError(EngineError):
@@ -73,18 +69,14 @@ class SQLiteLogStore:
             file.write(_create_tables)
         self._ready = file.connections.generation
 
-    def append(
-        self, rows: Sequence[Sequence[Any]], counters: Mapping[CounterKey, float], *, keep: int, since: int
-    ) -> None:
+    def append(self, segment: Segment | None, counters: Mapping[CounterKey, float], *, keep: int, since: int) -> None:
         """See `LogStore`."""
 
         def work(connection: Any) -> None:
-            for start in range(0, len(rows), _CHUNK):
-                chunk = rows[start : start + _CHUNK]
-                sql = _INSERT + ", ".join([_ROW] * len(chunk))
-                connection.execute(sql, list(chain.from_iterable(chunk)))
-            connection.executemany(_COUNT, [(*key, value) for key, value in counters.items()])
-            connection.execute(f"DELETE FROM records WHERE number <= ({_NEWEST}) - ?", (keep,))
+            if segment is not None:
+                connection.execute(_INSERT, (segment.size, *segment[1:]))
+                connection.execute(f"DELETE FROM segments WHERE last <= ({_NEWEST}) - ?", (keep,))
+            _count(connection, counters)
             connection.execute("DELETE FROM counters WHERE minute < ?", (since,))
 
         try:
@@ -94,10 +86,10 @@ class SQLiteLogStore:
             self._start_over()
             self._write(work)
 
-    def read(self, wanted: LogFilter) -> list[LogRecord]:
+    def read(self, wanted: SegmentFilter) -> list[Segment]:
         """See `LogStore`."""
-        sql, values = select("records", wanted, "?", "instr(lower(message), lower(?)) > 0")
-        return in_order(self._read(sql, values), wanted)
+        sql, values = select("segments", wanted, "?", "instr(content, ?) > 0")
+        return [Segment(*row) for row in self._read(sql, values)]
 
     def newest(self) -> int:
         """See `LogStore`."""
@@ -159,6 +151,14 @@ def _create_tables(connection: Any) -> None:
         raise _DamagedError("The log store has the tables of another release")
     for statement in _CREATE:
         connection.execute(statement)
+
+
+def _count(connection: Any, counters: Mapping[CounterKey, float]) -> None:
+    rows = [(*key, value) for key, value in counters.items()]
+    for start in range(0, len(rows), _CHUNK):
+        chunk = rows[start : start + _CHUNK]
+        sql = _COUNT + ", ".join(["(?, ?, ?, ?)"] * len(chunk)) + _ADD
+        connection.execute(sql, list(chain.from_iterable(chunk)))
 
 
 def _translate(error: Exception) -> ConvexHTTPError:
