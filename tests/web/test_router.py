@@ -10,8 +10,10 @@ from flask.cli import FlaskGroup
 from werkzeug.exceptions import HTTPException
 
 from flask_convex_http import ActionCtx, ConvexHTTP, HttpRouter, RegistrationError, require_api_key
+from flask_convex_http.web.middleware import Middleware
+from flask_convex_http.web.state import WORKER
 from tests.lengths import LONG
-from tests.web.apps import deployed, send
+from tests.web.apps import backend_of, deployed, send
 
 Handler = Callable[..., Any]
 
@@ -373,3 +375,18 @@ def test_many_routes_match(count: int) -> None:
         assert adapter.match(f"/r{number}/x/y", "POST") == (f"http.p{number}", {"suffix": "x/y"})
         with pytest.raises(HTTPException):
             adapter.match(f"/r{number + 1}", "GET")
+
+
+def test_a_405_of_another_wsgi_application(tmp_path: Path) -> None:
+    """A WSGI application in front of Flask may respond with 405, which is passed on as it is."""
+    with deployed(tmp_path, HttpRouter("http", __name__)) as app:
+        background, telemetry = app.extensions[WORKER], backend_of(app).telemetry
+        app.wsgi_app = _refuse  # type: ignore[method-assign]  # as Flask's docs have middleware added
+        app.wsgi_app = Middleware(app, background, telemetry)  # type: ignore[method-assign]  # as above
+        response = app.test_client().post("/metrics")
+        assert (response.status_code, response.headers["Allow"]) == (405, "GET")
+
+
+def _refuse(environ: object, start_response: Any) -> list[bytes]:
+    start_response("405 METHOD NOT ALLOWED", [("Allow", "GET")])
+    return []
