@@ -144,7 +144,7 @@ def table_of(value: object) -> str | None:
 
 
 def _prefixes_of(target: Any, id_prefixes: Mapping[str, tuple[str, ...]]) -> list[tuple[str, tuple[str, ...]]]:
-    """Return the class names of a target, each with what its ids begin with, which is nothing if it is unknown.
+    """Return each class name of a target with the names that its ids begin with, none for an unknown class.
 
     A class is resolved by its own table and not by its name, which a class of another module may share.
     """

@@ -1,7 +1,7 @@
-"""How deep values are nested, and the limit.
+"""The nesting of values, and its limit.
 
-The stack of the interpreter would bound it otherwise: a value that one function can store, another one, which is called
-by more functions, could not read.
+Without a limit the stack of the interpreter would be the bound. A function could then store a value that another one
+could not read, because it is called through more functions.
 """
 
 from __future__ import annotations

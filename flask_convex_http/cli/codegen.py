@@ -1,4 +1,4 @@
-"""`flask convex codegen`: write typed clients, or compare those that are there with the app."""
+"""`flask convex codegen`: write typed clients, or check that existing ones match the app."""
 
 from __future__ import annotations
 

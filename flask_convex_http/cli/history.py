@@ -92,7 +92,7 @@ def undo(what: str, dry_run: bool, as_json: bool) -> None:
     """Give the documents back the values that they had before a commit, a request or a webhook delivery.
 
     It is refused where a later commit has touched the same fields. Jobs, files and calls to other services are not
-    undone. A delivery is marked as undone, and its sender's next copy does not run it again.
+    undone. A delivery is marked as undone, and a later duplicate of it runs nothing.
 
     \b
     Examples:

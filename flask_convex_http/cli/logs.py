@@ -1,4 +1,4 @@
-"""`flask convex logs`: the last log records, and those that come."""
+"""`flask convex logs`: print the last log records, and follow new ones."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _print(record: LogRecord, *, as_json: bool, in_full: bool) -> None:
 
 
 def _source(record: LogRecord) -> str | None:
-    """Return the logger and the function of a line. Other records name what they are about."""
+    """Return the logger and the function of a line, or None for other records, whose message names their source."""
     if record.kind != "line":
         return None
     return f"{record.logger} ({record.function}):" if record.function else f"{record.logger}:"

@@ -86,8 +86,8 @@ class _ResultOutput(msgspec.Struct):
 def list_scheduled(state: JobState | None, limit: int, as_json: bool) -> None:
     """List jobs, the newest first.
 
-    With --state, pending and running jobs come in the order of their time, and ended jobs come last ended first. Times
-    are in UTC.
+    With --state, pending and running jobs are sorted by their time, and ended jobs by their end, the last one first.
+    Times are in UTC.
 
     \b
     Examples:

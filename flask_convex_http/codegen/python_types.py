@@ -52,7 +52,7 @@ _STORED_FILE = {"_storage": "StoredFileId"}
 
 
 class Types:
-    """Writes types.
+    """Writes the types of an app as annotations.
 
     Args:
         api: The app.
@@ -60,8 +60,8 @@ class Types:
         members: The names of all fields and methods.
 
     Attributes:
-        ids: The names of the types of ids by table, as far as they were needed.
-        modules: The modules that were needed under another name.
+        ids: The name of the type of ids of each table that was needed.
+        modules: The modules that have to be imported under another name.
     """
 
     def __init__(self, api: Api, taken: set[str], members: Iterable[str]) -> None:

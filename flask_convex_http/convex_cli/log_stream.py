@@ -30,7 +30,7 @@ _MOST_WAITING = 4
 _PAGE = 1000
 #: The largest cursor.
 _LARGEST = 2**53
-#: A part of the rules of the function API itself, whose calls are records of their own.
+#: In the URL rules of the function API. Its requests are left out, since each call has a record of its own.
 _OWN_RULE = "<convex_endpoint("
 _LEVELS = {"WARNING": "WARN", "CRITICAL": "ERROR"}
 
@@ -57,7 +57,7 @@ class LogStream:
         self._places = threading.BoundedSemaphore(_MOST_WAITING)
 
     def respond(self, current: Request) -> dict[str, Any]:
-        """Return the records after the cursor of a request, after the first of them has come.
+        """Wait for records after the cursor of a request, and return them.
 
         Raises:
             ProtocolError: The cursor is malformed (400), or the deployment keeps no records (403).
@@ -76,10 +76,10 @@ class LogStream:
             self._places.release()
 
     def _wait(self, cursor: int) -> dict[str, Any]:
-        """Return the entries after a cursor.
+        """Return the entries after a cursor, as soon as there are any.
 
-        The first response, without a cursor, comes at once, since the command line takes it for what was there before.
-        The later requests are records themselves, but not entries, so they end no wait.
+        Without a cursor the response does not wait, since the command line expects the existing entries first. The
+        requests of the command line make records too, but no entries, so a wait goes on after them.
         """
         end = time.monotonic() + (_WAIT if cursor else 0)
         while True:
@@ -94,7 +94,7 @@ class LogStream:
 
 
 class Entries:
-    """Writes records as entries of Convex's command line.
+    """Converts log records to the entries that `npx convex logs` prints.
 
     Args:
         backend: The deployment.

@@ -39,7 +39,7 @@ def validator_of(kind: Type, inside: tuple[Record, ...] = ()) -> Validator:
 
     Args:
         kind: The type.
-        inside: The records around it. A record within itself is any value, since no validator refers to another.
+        inside: The records that contain it. A record inside itself becomes `any`, since validators have no references.
     """
     match kind:
         case Scalar(name):

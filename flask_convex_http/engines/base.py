@@ -178,10 +178,10 @@ class Engine(Protocol):
         """
 
     def ordered_by_time(self) -> frozenset[str]:
-        """Return the names of the tables whose rows are ordered by creation time, since their ids sort otherwise.
+        """Return the names of the tables whose rows are ordered by creation time, since their ids do not sort by it.
 
-        All other tables are ordered by id, which has the creation time. Which it is does not change while a table is in
-        use, except that a migration may find the ids in order.
+        All other tables are ordered by id, which begins with the creation time. The order of a table does not change
+        while it is in use, except that a migration may find that its ids are in order.
 
         Raises:
             MigrationRequiredError: The tables of the schema do not exist.

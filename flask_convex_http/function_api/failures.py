@@ -1,8 +1,8 @@
 """Describe errors to clients: failures of functions, and failures of the protocol.
 
-A function that fails has a response with status 200, so that clients tell its failure from one of the way to it. The
-message has the id of the request, which the log has too. It names an error that a client can act on. It names others in
-debug mode only.
+The response to a function that failed has status 200, so that clients can tell its failure from one of the connection
+or the server. The message contains the request id, with which the error is found in the log. It describes the error if
+the client can act on it. All other errors are described in debug mode only.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def failure_of(error: Exception, *, name: str, request_id: str, debug: bool) -> 
         error: The error.
         name: The function as the client named it.
         request_id: The id of the request.
-        debug: Whether the client is the developer.
+        debug: Whether the app is in debug mode, in which the client is the developer.
 
     Raises:
         ProtocolError: The deployment could not run the function: it is overloaded, or its database is away.

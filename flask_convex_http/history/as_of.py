@@ -84,7 +84,7 @@ class PastRow:
 
 
 class AsOfSnapshot:
-    """The rows as they were after a commit. The methods are those of `engines.base.Snapshot`.
+    """The rows as they were after a commit. The methods are those of `engines.transaction.Snapshot`.
 
     Args:
         reader: Reads the log.

@@ -1,7 +1,7 @@
 """Undo the changes of a commit, a request or a webhook delivery, as one mutation.
 
 The documents get their previous values back. What else it did stays: scheduled jobs, stored files and calls to other
-services. A delivery keeps its row in the inbox, so that the sender's next copy runs nothing.
+services. A delivery keeps its row in the inbox, so that a later duplicate runs nothing.
 """
 
 from __future__ import annotations

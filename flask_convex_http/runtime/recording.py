@@ -34,7 +34,7 @@ class RecordedChange(NamedTuple):
 class RecordingTransaction:
     """A transaction that passes every call on, and records the rows it writes to.
 
-    The methods are those of `engines.base.Transaction`.
+    The methods are those of `engines.transaction.Transaction`.
 
     Args:
         transaction: The transaction of the engine.
@@ -124,7 +124,7 @@ class RecordingTransaction:
             self.delete(table, document_id)
 
     def delete_before(self, table: Table[Any], document_id: str, limit: int) -> int:
-        """See `Transaction`. The rows are not recorded: only the log has its old rows deleted in this way."""
+        """See `Transaction`. The rows are not recorded: only old rows of the commit log are deleted in this way."""
         return self._transaction.delete_before(table, document_id, limit)
 
     def append_commit(self, now: float, values: Row) -> None:

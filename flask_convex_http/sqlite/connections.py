@@ -54,13 +54,13 @@ _pid = os.getpid()
 def is_damage(error: Exception) -> bool:
     """Return whether a driver's error means that the file is damaged (SQLITE_CORRUPT) or no database (SQLITE_NOTADB).
 
-    It is no subclass of the other errors.
+    The driver raises its base class for these two, and a subclass for all others.
     """
     return type(error) is sqlite3.DatabaseError
 
 
 def this_process() -> int:
-    """Return the id of this process without a system call, of which a request would make five."""
+    """Return the id of this process without a system call. A request asks for it five times."""
     return _pid
 
 
@@ -171,7 +171,7 @@ class Connections:
 
     Attributes:
         generation: The number of retirements so far.
-        replaced: The function of this name.
+        replaced: The argument of this name.
     """
 
     def __init__(
@@ -230,7 +230,7 @@ class Connections:
         raise error
 
     def retire(self, connection: Connection) -> bool:
-        """Close all connections that are as old as this one, and return whether that is new."""
+        """Retire the connections of the generation of this one, and return False if they were retired before."""
         if connection.generation != self.generation:
             return False
         self.generation += 1

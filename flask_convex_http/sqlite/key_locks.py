@@ -29,7 +29,7 @@ class KeyLocks:
     """The locks of one database.
 
     Args:
-        path: The database file. The locks are on the file of `ProcessLock` beside it, which the writers lock otherwise.
+        path: The database file. The locks are on the file beside it that `ProcessLock` uses for writers.
     """
 
     def __init__(self, path: Path) -> None:

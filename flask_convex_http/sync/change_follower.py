@@ -1,8 +1,8 @@
-"""Follows the commits of a database for all clients of `http.changes` in a process, in one thread.
+"""Follow the commits of a database for all clients of `http.changes` in a process, in one thread.
 
-The clients that have all commits so far share each read, and the bytes of each event. A client that is behind, as after
-it has connected again, is read for by itself until it has caught up. Nothing is read for a client whose connection
-takes no more.
+The clients that have all commits so far share each read, and the bytes of each event. For a client that is behind, such
+as one that has connected again, commits are read separately until it has caught up. Nothing is read for a client whose
+connection is full.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The rows that have changed between two snapshots, from the commit log.
 
 The log is read in the later snapshot itself, so it agrees with the queries that read there. On PostgreSQL a commit
-with a lower number may become visible after one with a higher number. So the numbers above the settled one that an
-earlier snapshot had are remembered, and the later snapshot is asked for all others.
+with a lower number may become visible after one with a higher number. The position of a snapshot is therefore its
+settled number and the numbers above it that were visible. A later snapshot is asked for all commits but these.
 """
 
 from __future__ import annotations

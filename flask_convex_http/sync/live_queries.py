@@ -1,4 +1,4 @@
-"""Live queries: runs the queries of all clients of a process, and runs them again when their results may have changed.
+"""Run the live queries of all clients of a process, and run them again when their results may have changed.
 
 One thread works in rounds. A round opens a snapshot, reads in it which rows have changed since the last round, and runs
 in it the queries that have read such rows, and those that clients have added. So all results are as of one commit.
@@ -186,7 +186,7 @@ class LiveQueries:
         return new.newest
 
     def _mark_unlogged(self, *, is_changed: bool) -> None:
-        """Let the queries run that have read tables without a log, after any commit but not often."""
+        """After a commit, mark the queries that have read tables without a log, at most once in an interval."""
         self._has_unlogged_news |= is_changed and bool(self._subscriptions.unlogged)
         if self._has_unlogged_news and time.monotonic() >= self._next_unlogged:
             self._has_unlogged_news = False

@@ -1,4 +1,4 @@
-"""Finds the queries that a changed row concerns, among what thousands of them have read.
+"""Find the queries that a changed row concerns, among thousands.
 
 The ranges of a table are grouped by the columns that they fix. In each group, a hash of the fixed values leads to the
 ranges that a row can belong to. So the time for a row depends on the number of groups, and not on that of queries.
@@ -34,7 +34,7 @@ class _Ranges(Generic[W]):
 
 
 class _Group(Generic[W]):
-    """The ranges that fix the same columns, by their values of these.
+    """The ranges that fix the same columns, by the values of these columns.
 
     Args:
         places: The places of the columns in a row.
@@ -48,7 +48,7 @@ class _Group(Generic[W]):
 
 
 class RangeIndex(Generic[W]):
-    """The read sets of watchers. It belongs to one thread."""
+    """The read sets of watchers. It is not thread-safe."""
 
     def __init__(self) -> None:
         self._documents: dict[str, set[W]] = {}

@@ -91,7 +91,7 @@ class ReadSet(msgspec.Struct):
 class RecordingSnapshot:
     """A snapshot that passes every read on, and records it.
 
-    The methods are those of `engines.base.Snapshot`.
+    The methods are those of `engines.transaction.Snapshot`.
 
     Args:
         snapshot: The snapshot of the engine.

@@ -88,7 +88,7 @@ class CursorStream:
         return page
 
     def _first_page(self) -> list[Row]:
-        """Fetch the first page. Only now: most segments of a query lie behind the last row that it needs."""
+        """Fetch the first page, when its first row is needed: most segments of a query are never read."""
         page = self._fetch(f"{self._sql} LIMIT {self._first_page_rows}", self._values)
         self._has_first_page, self._is_complete = True, len(page) < self._first_page_rows
         self._page_rows = _rows_per_page(page)

@@ -53,7 +53,7 @@ class PreparedStatements:
 
     Args:
         connection: The connection.
-        limit: Maximum number of statements. One more, and all are dropped.
+        limit: The largest number of statements. When it is exceeded, all are dropped.
     """
 
     def __init__(self, connection: psycopg.Connection[Any], limit: int) -> None:
@@ -69,7 +69,7 @@ class PreparedStatements:
         Args:
             sql: The statement, with `%s` for each value.
             values: The values.
-            once: Whether to run it without preparing it, because it does not come again.
+            once: Whether to run it without preparing it, because it will not be run again.
         """
         result = self._execute_unprepared(sql, values) if once else self._execute(sql, values)
         if not result.nfields:

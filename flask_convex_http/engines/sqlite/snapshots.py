@@ -18,9 +18,9 @@ from flask_convex_http.sqlite.connections import DRIVER_ERRORS, Connections, sql
 class SQLiteSnapshot(SQLiteReader):
     """A read transaction: one consistent view, taken at the first read.
 
-    SQLite keeps a view for as long as a statement is active, so a first `get` simply stays active. That saves the many
-    queries of one `get` the statements that begin and end a transaction, at each of which Python may switch to another
-    thread.
+    SQLite keeps a view for as long as a statement is active, so the statement of a first `get` is kept active. Many
+    queries are one `get`: they need no statements that begin and end a transaction, at each of which Python may switch
+    to another thread.
 
     Args:
         connections: The connections to the file.

@@ -115,7 +115,7 @@ class Responses:
 
 
 class Error(msgspec.Struct, omit_defaults=True):
-    """An error."""
+    """The body of an error response."""
 
     error: str
     data: Any = None
