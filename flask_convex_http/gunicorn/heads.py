@@ -12,6 +12,8 @@ from typing import Any
 
 from gunicorn.http.message import Request  # type: ignore[import-untyped]
 
+from flask_convex_http.gunicorn.bodies import arrived_body
+
 #: The quantifiers are possessive: a head that is not plain is found out in one pass.
 _PLAIN = re.compile(
     rb"(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (/[!-\"$->@-~]*+)(?:\?([!-\"$-~]*+))? HTTP/1\.1"
@@ -42,6 +44,13 @@ class PlainRequest(Request):  # type: ignore[misc]
         self.version = (1, 1)
         self.headers = self._fields_of(fields)
         return bytes(data[head.end() :])
+
+    body: Any
+
+    def set_body_reader(self) -> None:
+        """Check the fields that frame the body, as gunicorn does, and take a body that has arrived."""
+        super().set_body_reader()
+        self.body = arrived_body(self.body, self.unreader)
 
     def _is_within_limits(self, head: re.Match[bytes]) -> bool:
         """Return whether gunicorn's limits hold for each line of the head, by limits of the whole."""

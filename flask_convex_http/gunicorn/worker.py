@@ -33,12 +33,12 @@ from datetime import datetime
 from typing import Any
 
 from gunicorn.http import RequestParser, wsgi  # type: ignore[import-untyped]
-from gunicorn.http.body import LengthReader  # type: ignore[import-untyped]
 from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
 from gunicorn.util import close_graceful  # type: ignore[import-untyped]
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker  # type: ignore[import-untyped]
 
 from flask_convex_http.gunicorn.arrival import AWAITED, awaited_bytes
+from flask_convex_http.gunicorn.bodies import is_read
 from flask_convex_http.gunicorn.heads import PlainRequest
 from flask_convex_http.gunicorn.idle import IdleConnections
 from flask_convex_http.gunicorn.responses import WholeResponse
@@ -168,7 +168,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def _keepalive_after(self, conn: Any, keepalive: bool) -> bool:
         """Return whether a connection can be used again. gunicorn would respond to an error in an unread body again."""
         try:
-            if not keepalive or not _is_read(conn.parser.mesg.body):
+            if not keepalive or not is_read(conn.parser.mesg.body):
                 return bool(super()._keepalive_after(conn, keepalive))
         except ParseException:
             return False
@@ -369,8 +369,3 @@ def _init(conn: Any) -> None:
     conn.init()
     if isinstance(conn.parser, RequestParser):
         conn.parser.mesg_class = PlainRequest
-
-
-def _is_read(body: Any) -> bool:
-    """Return whether a body has been read to its end, without looking at the connection."""
-    return not body.failed and isinstance(body.reader, LengthReader) and not body.reader.length

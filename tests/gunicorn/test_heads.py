@@ -5,12 +5,14 @@ from typing import Any
 import pytest
 from gunicorn.config import Config  # type: ignore[import-untyped]
 from gunicorn.http import RequestParser  # type: ignore[import-untyped]
+from gunicorn.http.body import LengthReader  # type: ignore[import-untyped]
 from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
 from gunicorn.http.message import Request  # type: ignore[import-untyped]
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flask_convex_http.gunicorn import heads
+from flask_convex_http.gunicorn.bodies import ArrivedBody, is_read
 from flask_convex_http.gunicorn.heads import PlainRequest
 from tests.lengths import SAMPLED, examples
 
@@ -60,7 +62,8 @@ def parsed(kind: type[Request], data: bytes, **settings: Any) -> Any:
         return type(error), str(error)
     names = ("method", "uri", "path", "query", "fragment", "version", "headers", "scheme", "must_close")
     kept = [getattr(request, name) for name in names]
-    return [*kept, request._expected_100_continue, type(request.body.reader), _body_of(request)]
+    framing = LengthReader if isinstance(request.body, ArrivedBody) else type(request.body.reader)
+    return [*kept, request._expected_100_continue, framing, _body_of(request)]
 
 
 def _body_of(request: Any) -> Any:
@@ -108,3 +111,21 @@ def test_a_usual_head_is_plain() -> None:
         b'GET / HTTP/1.1\r\nHost: a:1\r\nsec-ch-ua: "A";v="1"\r\nCookie: a=b; c="d"\r\nAccept-Language: de\r\n\r\n',
     ):
         assert heads._PLAIN.match(data)
+
+
+@pytest.mark.parametrize("is_taken", [True, False], ids=["read", "not read"])
+def test_a_body_that_has_arrived_is_taken_from_its_connection(is_taken: bool) -> None:
+    """A body in the packets of its head is in memory, and the next request begins behind it."""
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n"
+    parser = RequestParser(Config(), [head + b"abc" + head + b"de", b"f"], CLIENT)
+    parser.mesg_class = PlainRequest
+    first = next(parser)
+    assert isinstance(first.body, ArrivedBody)
+    assert is_read(first.body)
+    if is_taken:
+        assert (first.body.read(2), first.body.read(), first.body.read()) == (b"ab", b"c", b"")
+    second = next(parser)
+    assert not isinstance(second.body, ArrivedBody)
+    assert not is_read(second.body)
+    assert second.body.read() == b"def"
+    assert is_read(second.body)

@@ -22,21 +22,24 @@ class JsonResponse(Response):
     """A response with JSON, which `of` makes."""
 
     _length = 0
+    _further: tuple[tuple[str, str], ...] = ()
     _used_headers: Headers | None = None
     _closers: list[Callable[[], Any]] | None = None
 
     @classmethod
-    def of(cls, body: bytes, status: int) -> JsonResponse:
+    def of(cls, body: bytes, status: int, further: tuple[tuple[str, str], ...] = ()) -> JsonResponse:
         """Return a response.
 
         Args:
             body: The JSON.
             status: The HTTP status.
+            further: Further headers.
         """
         response = cls.__new__(cls)
         response.__dict__.update(_attributes(status))
         response.response = [body]
         response._length = len(body)
+        response._further = further
         return response
 
     @property
@@ -73,7 +76,7 @@ class JsonResponse(Response):
         return () if environ["REQUEST_METHOD"] == "HEAD" else body
 
     def _own_headers(self) -> list[tuple[str, str]]:
-        return [("Content-Type", JSON), ("Content-Length", str(self._length))]
+        return [("Content-Type", JSON), ("Content-Length", str(self._length)), *self._further]
 
 
 @functools.lru_cache

@@ -73,10 +73,14 @@ def json_response(data: Any, status: int = 200, headers: HeaderValues | None = N
 
 
 def _json(app: Flask, data: Any, status: int) -> Response:
-    body = _encoder.encode(data)
+    return encoded_response(app, _encoder.encode(data), status)
+
+
+def encoded_response(app: Flask, body: bytes, status: int, further: tuple[tuple[str, str], ...] = ()) -> Response:
+    """Return a response of JSON that is encoded already, with further headers."""
     if app.response_class is Response:
-        return JsonResponse.of(body, status)
-    return app.response_class(body, status, content_type=JSON)
+        return JsonResponse.of(body, status, further)
+    return app.response_class(body, status, headers=list(further), content_type=JSON)
 
 
 def encode_documents(app: Flask) -> None:

@@ -25,7 +25,7 @@ from flask_convex_http.telemetry import DeliveryRejected
 from flask_convex_http.web.observed import note_error
 from flask_convex_http.web.requests.request_ids import request_id
 from flask_convex_http.web.responses.challenges import WEBHOOK_SIGNATURE
-from flask_convex_http.web.responses.responses import has_own_handler, public_error
+from flask_convex_http.web.responses.responses import encoded_response, has_own_handler, public_error
 from flask_convex_http.web.webhooks.handshakes import handshake_response
 from flask_convex_http.webhooks.events import Delivery, HandshakeReply
 from flask_convex_http.webhooks.headers import METHOD, URL, WsgiHeaders, url_of
@@ -33,6 +33,8 @@ from flask_convex_http.webhooks.headers import METHOD, URL, WsgiHeaders, url_of
 logger = logger_of("webhooks")
 
 _MASK = "(not kept)"
+#: RFC 9110, 15.5.2: a response with 401 has a challenge.
+_CHALLENGES = (("WWW-Authenticate", WEBHOOK_SIGNATURE),)
 
 
 def greeted(app: Flask, backend: Backend, webhook: Webhook, request: Request) -> Response:
@@ -64,10 +66,7 @@ def rejected(
     if type(error) is not VerificationError:  # a class of the application, which may have headers
         return public_error(error)
     note_error(request.environ, error)
-    response = app.response_class(_body_of(str(error)), error.status, content_type="application/json")
-    if error.status == 401:
-        response.headers["WWW-Authenticate"] = WEBHOOK_SIGNATURE
-    return response
+    return encoded_response(app, _body_of(str(error)), error.status, _CHALLENGES if error.status == 401 else ())
 
 
 def unread(app: Flask, request: Request, error: ConvexHTTPError, *, is_logged: bool) -> Response:
