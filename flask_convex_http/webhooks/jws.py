@@ -51,6 +51,10 @@ class Jws:
         """The claims."""
         return _object(self.signed.partition(b".")[2])
 
+    def names(self, algorithm: str) -> bool:
+        """Return whether the header names an algorithm, and no extension that must be understood (RFC 7515, 4.1.11)."""
+        return self.header.get("alg") == algorithm and "crit" not in self.header
+
     def is_signed(self, algorithm: str, key: Any) -> bool:
         """Return whether a key made the signature.
 
@@ -58,7 +62,7 @@ class Jws:
             algorithm: The algorithm, which the receiver chooses. The caller compares it with the header.
             key: The public key, as an object of the cryptography package.
         """
-        if self.header.get("alg") != algorithm or "crit" in self.header:
+        if not self.names(algorithm):
             return False
         jwt = require_pyjwt()
         method = jwt.get_algorithm_by_name(algorithm)

@@ -67,7 +67,7 @@ class AppStore(Provider):
         signed=(),
         id_from="body.signedPayload.notificationUUID",
         id_is_signed=True,
-        # Apple publishes no timeout.
+        # Apple does not publish its timeout.
         timeout=timedelta(seconds=10),
         # In production. A sandbox does not retry.
         retries=tuple(timedelta(hours=hours) for hours in (1, 12, 24, 48, 72)),
@@ -99,7 +99,7 @@ class AppStore(Provider):
     def matches(self, delivery: Delivery, key: bytes) -> bool:
         """Verify the chain of certificates and the JWS, and compare the app."""
         jws = Jws.of(_token(delivery))
-        if jws.header.get("alg") != _ALGORITHM or "crit" in jws.header:
+        if not jws.names(_ALGORITHM):
             raise VerificationError("malformed", "Webhook payload is not signed as the App Store signs")
         key = self._chains.signer_key(_chain(jws.header), delivery.now)
         if key is None or not jws.is_signed(_ALGORITHM, key):

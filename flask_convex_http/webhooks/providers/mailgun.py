@@ -49,7 +49,7 @@ class Mailgun(Provider):
         signed=(),
         id_from="body.event-data.id",
         id_is_signed=False,
-        # Mailgun publishes no timeout.
+        # Mailgun does not publish its timeout.
         timeout=timedelta(seconds=15),
         retries=_RETRIES,
         # Mailgun does not retry after 406, so that a delivery with a wrong signature is not sent again and again.

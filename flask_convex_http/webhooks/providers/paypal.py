@@ -57,7 +57,7 @@ class PayPal(Provider):
         signed=("body", _ID, _TIME),
         id_from="body.id",
         id_is_signed=True,
-        # PayPal publishes no timeout.
+        # PayPal does not publish its timeout.
         timeout=timedelta(seconds=30),
         # PayPal publishes 25 retries within three days, but not the waits.
         retries=(timedelta(minutes=172.8),) * 25,

@@ -107,15 +107,14 @@ class Plaid(Provider):
     def matches(self, delivery: Delivery, key: bytes) -> bool:
         """Verify the digest of the body, and the token with the key that it names. This may fetch the key."""
         token = _token(delivery)
-        header, claims = token.header, token.claims
-        key_id = header.get("kid")
-        if header.get("alg") != _ALGORITHM or "crit" in header or not _KEY_ID.fullmatch(str(key_id)):
+        key_id = str(token.header.get("kid"))
+        if not token.names(_ALGORITHM) or not _KEY_ID.fullmatch(key_id):
             raise VerificationError("malformed", f"{_HEADER} header is not a token of Plaid")
         digest = hashlib.sha256(delivery.body).hexdigest()
-        claimed = str(claims.get("request_body_sha256")).encode("utf-8", "replace")
+        claimed = str(token.claims.get("request_body_sha256")).encode("utf-8", "replace")
         if not hmac.compare_digest(claimed, digest.encode()):
             return False
-        public = self._public_keys.get(str(key_id))
+        public = self._public_keys.get(key_id)
         return not public.is_expired and token.is_signed(_ALGORITHM, public.key)
 
     def read(self, delivery: Delivery) -> Content:

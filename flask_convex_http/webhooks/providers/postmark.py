@@ -40,6 +40,8 @@ class Postmark(SharedSecret):
         timeout=timedelta(seconds=30),
         # Of bounces and inbound messages; other events are sent again after 1, 5 and 15 minutes.
         retries=tuple(timedelta(minutes=minutes) for minutes in _WAITS),
+        # People can send a failed inbound message again. Postmark does not say for how long.
+        redelivery=timedelta(days=30),
         # Postmark does not retry after 403, so a wrong password of ours would lose events.
         rejected_status=401,
         source="https://postmarkapp.com/developer/webhooks/webhooks-overview",

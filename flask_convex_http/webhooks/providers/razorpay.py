@@ -37,6 +37,8 @@ class Razorpay(HmacSender):
         timeout=timedelta(seconds=5),
         # Razorpay publishes 24 hours with exponential backoff, but not the waits.
         retries=tuple(timedelta(hours=hours) for hours in (1, 2, 3, 6, 12)),
+        # Razorpay's support replays an event of the last 15 days, https://razorpay.com/docs/webhooks/faqs/
+        redelivery=timedelta(days=15),
         headers=(_ID,),
         source="https://razorpay.com/docs/webhooks/best-practices/",
     )
