@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -19,13 +19,14 @@ from flask_convex_http.errors import (
     UniqueConstraintError,
     UnstorableValueError,
 )
-from flask_convex_http.schema.columns import TEXT_KINDS, ColumnType, Kind, column_type
+from flask_convex_http.schema.columns import ColumnType, column_type
 from flask_convex_http.schema.indexes import ID_COLUMN as ID_COLUMN
 from flask_convex_http.schema.indexes import TIME_COLUMN as TIME_COLUMN
 from flask_convex_http.schema.indexes import TIME_INDEX as TIME_INDEX
 from flask_convex_http.schema.indexes import Index as Index
 from flask_convex_http.schema.indexes import Unique as Unique
 from flask_convex_http.schema.renames import has_old_names_inside, old_names_of_field, without_old_names
+from flask_convex_http.schema.row_functions import constructor, size_function
 from flask_convex_http.validation.records import NotStorableError
 from flask_convex_http.validation.validator import InvalidValueError, Validator
 
@@ -37,8 +38,6 @@ D = TypeVar("D", bound="Document")
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}", re.ASCII)
 #: Fields of every document, which a class must not declare again.
 _RESERVED_FIELDS = {"id": str | UnsetType, "creation_time": float | UnsetType}
-#: About the bytes of an id.
-_ID_BYTES = 40
 _RESERVED_INDEXES = {"by_id", TIME_INDEX}
 #: Tables of the package whose ids are made before their documents. The id of a file is that of its upload.
 _EARLY_IDS = frozenset({"_storage"})
@@ -278,9 +277,9 @@ class Table(Generic[D]):
     def _prepare(self) -> None:
         columns = self._columns or {}
         names = ("id", "creation_time", *columns)
-        self._make = _constructor(self.document, names)
+        self._make = constructor(self.document, names)
         self.nullable = frozenset(name for name, column in columns.items() if column.nullable)
-        self.size = _size_function([column.type.kind for column in columns.values()])
+        self.size = size_function([column.type.kind for column in columns.values()])
         self.nested_columns = [
             (place, column.name, column.validator.levels)
             for place, column in enumerate(columns.values(), start=2)
@@ -344,24 +343,6 @@ class Table(Generic[D]):
                 f"{self.name}.{name} of {row[0]} holds something that does not match the schema: {error}"
             ) from None
         return self._make(values)
-
-
-def _constructor(document: type[D], names: Sequence[str]) -> Callable[[Sequence[Any]], D]:
-    """Return `lambda row: document(id=row[0], ...)`, which is five times as fast as keyword arguments from a dict.
-
-    It is compiled from source, as dataclasses and named tuples are. The names were checked to be identifiers.
-    """
-    arguments = ", ".join(f"{name}=row[{place}]" for place, name in enumerate(names))
-    make = eval(f"lambda row: document({arguments})", {"document": document})
-    return typing.cast("Callable[[Sequence[Any]], D]", make)
-
-
-def _size_function(kinds: Sequence[Kind]) -> Callable[[Sequence[Any]], int]:
-    """Return a function of a row, compiled for the same reason as `_constructor`: each row that is read is counted."""
-    long = [place for place, kind in enumerate(kinds, start=2) if kind in TEXT_KINDS or kind == "blob"]
-    others = _ID_BYTES + 8 * (len(kinds) - len(long) + 1)
-    terms = " + ".join([str(others), *(f"len(row[{place}] or '')" for place in long)])
-    return typing.cast("Callable[[Sequence[Any]], int]", eval(f"lambda row: {terms}"))
 
 
 def _accepts(validator: Validator, value: Any) -> bool:
