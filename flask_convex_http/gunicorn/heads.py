@@ -22,6 +22,9 @@ _PLAIN = re.compile(
 #: Fields on which gunicorn's policy acts, besides those of its settings.
 _WITH_POLICY = frozenset({"HOST", "CONTENT-TYPE", "EXPECT"})
 
+#: The attribute of a connection with what its client may set.
+_FIELDS = "convex_fields_of_proxies"
+
 
 class PlainRequest(Request):  # type: ignore[misc]
     """A request of gunicorn that parses plain heads faster, with the same result."""
@@ -63,7 +66,7 @@ class PlainRequest(Request):  # type: ignore[misc]
 
     def _fields_of(self, fields: bytes) -> list[tuple[str, str]]:
         with_policy = _WITH_POLICY
-        secure, forwarders = self._peer_trusted_for_forwarded()
+        secure, forwarders = self._fields_of_proxies()
         scheme: list[bool] = [False]
         seen: set[str] = set()
         kept = []
@@ -74,3 +77,11 @@ class PlainRequest(Request):  # type: ignore[misc]
                 field = self._apply_header_policy(*field, scheme, seen, secure, forwarders)
             kept.append(field)
         return kept
+
+    def _fields_of_proxies(self) -> tuple[dict[str, str], list[str]]:
+        """Return the fields that only a trusted proxy may set, which are the same for all requests of a connection."""
+        unreader = self.unreader
+        if not hasattr(unreader, _FIELDS):  # gunicorn parses the address of the client each time
+            setattr(unreader, _FIELDS, self._peer_trusted_for_forwarded())
+        fields: tuple[dict[str, str], list[str]] = getattr(unreader, _FIELDS)
+        return fields
