@@ -205,7 +205,8 @@ class Backend:
                 Without both a URL of a file is an error.
             request_id: The id of the HTTP request, for the commit log.
         """
-        return self.runtime.action_ctx(self.caller(identity, site, request_id))
+        runtime = self.runtime
+        return runtime.action_ctx(runtime.caller(identity, site, request_id))
 
     def caller(
         self,

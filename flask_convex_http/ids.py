@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 Document_co = TypeVar("Document_co", covariant=True)
 
 _ENDING = re.compile(r"_[0-9a-f]{32}\Z")
+#: The characters of an id after the name of its table.
+_LENGTH = 33
 #: The character after the underscore between a table and the digits.
 _AFTER = chr(ord("_") + 1)
 #: The maximum length of an id in characters. The name of a table has at most 64.
@@ -63,8 +65,10 @@ class IdOf:
 
     def accepts(self, value: str) -> bool:
         """Return whether a value is an id of one of the tables. Before `bind`, the ids of all tables are accepted."""
-        table = table_of(value)
-        return table is not None and (not self.tables or table in self.tables)
+        if not self.tables or not isinstance(value, str):
+            return table_of(value) is not None
+        # What comes before the digits is one of the names, so it needs no further look.
+        return value[:-_LENGTH] in self.tables and _ENDING.match(value, len(value) - _LENGTH) is not None
 
     def __repr__(self) -> str:
         return f"Id[{' | '.join(name for target in self.targets for name in _class_names(target))}]"

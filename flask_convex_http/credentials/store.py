@@ -34,7 +34,8 @@ logger = logger_of()
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _RANDOM = 43  # characters for 256 bits
-_BODY = re.compile(r"[0-9A-Za-z]{43}[0-9a-f]{8}", re.ASCII)
+_CHECKSUM = 8
+_BODY = re.compile(rf"[0-9A-Za-z]{{{_RANDOM}}}[0-9a-f]{{{_CHECKSUM}}}", re.ASCII)
 #: Milliseconds between two records of the use of a key.
 LAST_USED_INTERVAL = 60_000
 #: Milliseconds that a key is still listed after it has expired or was revoked. The worker's cleanup deletes it then.
@@ -84,6 +85,7 @@ class Credentials(Generic[C]):
         clock: Callable[[], float],
     ) -> None:
         self.prefix = prefix
+        self._length = len(f"{prefix}_") + _RANDOM + _CHECKSUM
         self._document: Callable[..., C] = document
         self._table: Table[C] = schema.table_for(document)
         self._engine = engine
@@ -173,27 +175,30 @@ class Credentials(Generic[C]):
 
     def status(self, stored: C) -> Literal["valid", "expired", "revoked"]:
         """Return whether a key is valid now."""
-        now = self._clock()
-        if stored.revoked_at is not None and stored.revoked_at <= now:
-            return "revoked"
-        return "expired" if stored.expires_at is not None and stored.expires_at <= now else "valid"
+        return _status(stored, self._clock())
 
     def verify(self, key: str) -> C | None:
         """Return the stored document of a key that is valid now, or None."""
-        if not is_credential(self.prefix, key):
+        if len(key) != self._length or not key.isascii():
             return None
-        found = self._find(self._hash(key))
+        found = self._find(key)
         if found is None:
             return None
-        if self.status(found) != "valid":
+        now = self._clock()
+        if _status(found, now) != "valid":
             return None
-        self._used[found.id] = self._clock()  # without the lock: a use that is lost in a swap was a moment ago
+        self._used[found.id] = now  # without the lock: a use that is lost in a swap was a moment ago
         return found
 
-    def _find(self, digest: str) -> C | None:
+    def _find(self, key: str) -> C | None:
         """Return the stored document of a key, from memory if nothing was committed since it was read."""
-        version = self._engine.version()
+        if not self._known and not is_credential(self.prefix, key):
+            return None
+        digest = self._hash(key)
         known = self._known.get(digest)
+        if known is None and not is_credential(self.prefix, key):
+            return None
+        version = self._engine.version()
         if known is not None and version is not None and known[0] == version:
             return known[1]
         row = self._engine.lookup(self._table, {"hash": digest})
@@ -298,6 +303,12 @@ class Credentials(Generic[C]):
         if row is None:
             raise DocumentNotFoundError(f"There is no {document_id}")
         return self._table.read(row)
+
+
+def _status(stored: ApiKey | AccessToken, now: float) -> Literal["valid", "expired", "revoked"]:
+    if stored.revoked_at is not None and stored.revoked_at <= now:
+        return "revoked"
+    return "expired" if stored.expires_at is not None and stored.expires_at <= now else "valid"
 
 
 def _checksum(prefix: str, body: str) -> str:

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import UNSET
 
 from flask_convex_http.errors import RegistrationError
+from flask_convex_http.functions.plain_arguments import PlainArguments
 from flask_convex_http.schema.columns import kind_of
 from flask_convex_http.validation.conversion import Conversion
 from flask_convex_http.validation.validator import InvalidValueError, Validator
@@ -54,6 +55,7 @@ class Arguments:
         checks = [(name, validator.nesting_check, validator.remaining) for name, validator in validators.items()]
         self._remaining = [(name, check) for name, *both in checks for check in both if check is not None]
         self._validators = list(validators.values())
+        self._plain = PlainArguments({name: hints[name] for name in parameters})
 
     def bind(self, id_prefixes: Mapping[str, tuple[str, ...]]) -> list[str]:
         """Resolve the tables of all ids, and return the class names that are not in the schema."""
@@ -61,7 +63,8 @@ class Arguments:
 
     def check(self, values: Any) -> dict[str, Any]:
         """Validate arguments that Python code passed, and return them by name with the defaults of the others."""
-        return self._check_rest(self._conversion.python(values), True)
+        plain = self._plain.take(values)
+        return self._check_rest(self._conversion.python(values), True) if plain is None else plain
 
     def encode(self, values: Mapping[str, Any]) -> bytes | None:
         """Validate arguments that Python code passed and return them as JSON, or None where `check` is needed.

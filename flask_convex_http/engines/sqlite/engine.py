@@ -107,7 +107,9 @@ class SQLiteEngine:
 
     def read(self, query: Callable[[SQLiteSnapshot], T]) -> T:
         """Run a query on one snapshot and return its result."""
-        snapshot = self.snapshot().__enter__()
+        if self._ready != self._connections.generation:
+            self._check_ready()
+        snapshot = SQLiteSnapshot(self._connections, self._statements, self._translate).__enter__()
         try:  # a with statement would take longer
             return query(snapshot)
         finally:

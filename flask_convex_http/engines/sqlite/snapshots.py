@@ -31,7 +31,10 @@ class SQLiteSnapshot(SQLiteReader):
     __slots__ = ("_connections", "_first", "_own", "_process")
 
     def __init__(self, connections: Connections, statements: SQLiteStatements, translate: Translate) -> None:
-        super().__init__(ENDED, statements, translate)
+        self._connection = ENDED  # super().__init__() would take longer
+        self._statements = statements
+        self._translate = translate
+        self._streams = None
         self._connections = connections
         #: The cursor that keeps the view: of the first `get`, or of BEGIN.
         self._first: Any = None
@@ -50,8 +53,13 @@ class SQLiteSnapshot(SQLiteReader):
         """End the snapshot, and give the connection back."""
         self._connection = ENDED
         if self._process.pid == this_process():  # not in a child that was forked inside: the connection is the parent's
-            try:  # noqa: SIM105  # contextlib.suppress() would take longer
-                self._end_view()
+            try:
+                if self._streams is not None:
+                    self.end()
+                if self._first is not None:
+                    self._first.close()
+                if self._own.in_transaction:
+                    self._own.execute("ROLLBACK")
             except sqlite3.Error:  # a read has nothing to lose
                 pass
         self._connections.give(self._process, self._own)
@@ -97,11 +105,3 @@ class SQLiteSnapshot(SQLiteReader):
             self._first = self._connection.execute("BEGIN")
         except DRIVER_ERRORS as error:
             raise self._translate(error) from error
-
-    def _end_view(self) -> None:
-        if self._streams is not None:
-            self.end()
-        if self._first is not None:
-            self._first.close()
-        if self._own.in_transaction:
-            self._own.execute("ROLLBACK")

@@ -32,7 +32,7 @@ from flask_convex_http.web.handlers.innermost import inner_call
 from flask_convex_http.web.handlers.operations import Guard
 from flask_convex_http.web.handlers.route_checks import GUARDED, refuse_above_route
 from flask_convex_http.web.handlers.signatures import own_wrapper
-from flask_convex_http.web.requests.request_ids import request_id
+from flask_convex_http.web.requests.request_ids import id_of
 from flask_convex_http.web.responses.challenges import ANY, API_KEY, BEARER, Challenge
 from flask_convex_http.web.responses.responses import error_response
 from flask_convex_http.web.state import current_backend, site_of
@@ -42,6 +42,8 @@ R = TypeVar("R")
 Validate = QueryFunction[..., Any] | str
 #: The status of the response to an invalid credential.
 InvalidStatus = Literal[401, 403]
+#: The attribute of a guarded handler for `run_of`.
+_RUN = "__convex_guarded_run__"
 
 
 @overload
@@ -145,6 +147,15 @@ def require_identity(
     return guard if handler is None else guard(handler)
 
 
+def run_of(handler: Callable[..., Any]) -> Callable[..., Any] | None:
+    """Return the function behind a handler with a guard around it, or None.
+
+    It takes the backend in place of the ctx, since a guard makes the ctx itself, with the identity that it has found.
+    """
+    guarded, run = getattr(handler, _RUN, (None, None))
+    return run if guarded is handler else None  # another decorator has copied the attribute
+
+
 @dataclass(frozen=True, slots=True)
 class _Guard:
     """The decorator behind the three above.
@@ -175,19 +186,23 @@ class _Guard:
         handler = uniform(handler)
         call, admit, scopes = inner_call(handler), self._admit, frozenset(self.scopes)
 
-        @functools.wraps(handler)
-        def guarded(ctx: ActionCtx, request: Request, *args: Any, **kwargs: Any) -> Any:
-            backend = current_backend()
+        def run(backend: Backend, request: Request, *args: Any, **kwargs: Any) -> Any:
             identity = admit(backend, request)
             if isinstance(identity, Response):
                 return identity
             if not scopes.issubset(identity.scopes):
                 return self._reject("Insufficient scope", 403, "insufficient_scope")
-            known = backend.ctx(identity, site=lambda: site_of(request), request_id=request_id(request))
-            return call(request.environ, known, request, *args, **kwargs)
+            environ = request.environ
+            known = backend.ctx(identity, site=lambda: site_of(request), request_id=id_of(environ))
+            return call(environ, known, request, *args, **kwargs)
+
+        @functools.wraps(handler)
+        def guarded(ctx: ActionCtx, request: Request, *args: Any, **kwargs: Any) -> Any:
+            return run(current_backend(), request, *args, **kwargs)
 
         guard = Guard(self.scheme, tuple(sorted(scopes)))
         setattr(guarded, GUARDED, (*getattr(handler, GUARDED, ()), guard))
+        setattr(guarded, _RUN, (guarded, run))
         own_wrapper(guarded)
         return guarded
 

@@ -24,6 +24,8 @@ _REFUSED = -1
 _LIMITS = "max_body_bytes= of the route, MAX_CONTENT_LENGTH or CONVEX_MAX_BODY_BYTES"
 #: Digits of a length that are read here. Werkzeug reads any other.
 _LONGEST_LENGTH = 18
+#: Attributes of a request of which something has read the body, or begun to.
+_READ = frozenset({"stream", "_cached_data", "form", "files"})
 
 
 def limit_body(request: Request, limit: int, options: str = _LIMITS) -> None:
@@ -35,7 +37,10 @@ def limit_body(request: Request, limit: int, options: str = _LIMITS) -> None:
         options: The options and settings that may have set the limit, for the message.
     """
     environ = request.environ
-    environ["wsgi.input"] = BoundedStream(_unbounded(environ), limit, request.content_length, options)
+    length = announced_length(environ)
+    if length is None:
+        length = request.content_length
+    environ["wsgi.input"] = BoundedStream(_unbounded(environ), limit, length, options)
     request.max_content_length = sys.maxsize
 
 
@@ -58,6 +63,18 @@ def read_body(request: Request, limit: int) -> bytes:
     body = BoundedStream(_unbounded(environ), limit, length, _LIMITS).read()
     environ["wsgi.input"] = BytesIO(body)
     request.max_content_length = sys.maxsize
+    return body
+
+
+def read_data(request: Request) -> bytes:
+    """Return the body of a request whose limit is set, as `request.get_data()` does in twice the time."""
+    known, stream = vars(request), request.environ["wsgi.input"]
+    if not isinstance(stream, BoundedStream) or not stream.is_announced or not known.keys().isdisjoint(_READ):
+        return request.get_data()
+    if type(request).get_data is not Request.get_data:
+        return request.get_data()
+    body = stream.read()
+    known["stream"] = BytesIO(body)  # for others, who read the body from the start
     return body
 
 
@@ -165,13 +182,17 @@ class BoundedStream:
         limit: The largest number of bytes.
         length: The announced number of bytes, or None for a chunked body.
         options: The options and settings that may have set the limit.
+
+    Attributes:
+        source: The server's stream.
+        is_announced: Whether the length is known.
     """
 
     def __init__(self, stream: Any, limit: int, length: int | None, options: str) -> None:
         self.source = stream
         self._options = options
         self._limit = limit
-        self._announced = length is not None
+        self.is_announced = length is not None
         self._left = limit if length is None else length if length <= limit else _REFUSED
 
     def read(self, size: int | None = -1) -> bytes:
@@ -187,7 +208,7 @@ class BoundedStream:
 
     def _read_all(self) -> bytes:
         first = self._take(self.source.read, _CHUNK)
-        if self._announced and not self._left:
+        if self.is_announced and not self._left:
             return first
         return first + b"".join(iter(lambda: self.read(_CHUNK), b""))
 
@@ -217,11 +238,11 @@ class BoundedStream:
     def _take(self, read: Callable[[int], bytes], size: int) -> bytes:
         if self._left < 0:  # raised before: a second read must not return the rest as a whole body
             raise self._too_large()
-        most = min(size, self._left if self._announced else self._left + 1)
+        most = min(size, self._left if self.is_announced else self._left + 1)
         if most == 0:
             return b""
         data = _read(read, most)
-        if not data and self._announced:
+        if not data and self.is_announced:
             raise ClientDisconnected()
         self._left -= len(data)
         if self._left < 0:

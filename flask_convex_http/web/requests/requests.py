@@ -13,6 +13,7 @@ from flask import Request
 from flask_convex_http.errors import PayloadTooLargeError, RegistrationError, RequestError
 from flask_convex_http.nesting import MAX_NESTING, TOO_DEEP, exceeds, may_exceed
 from flask_convex_http.validation.validator import InvalidValueError, Validator
+from flask_convex_http.web.requests.body_streams import read_data
 
 T = TypeVar("T")
 
@@ -48,11 +49,13 @@ def read_json(request: Request, type: Any = Any, *, content_types: Sequence[str]
 
 def decode_json(request: Request, checks: Validator, content_types: Collection[str]) -> Any:
     """Parse a JSON body and validate it; see `read_json`."""
-    mimetype = request.mimetype
-    if not is_json(mimetype) and mimetype not in content_types:
-        raise RequestError("Content-Type must be application/json", 415)
-    refuse_compressed(request.environ)
-    body = request.get_data()
+    environ = request.environ
+    if environ.get("CONTENT_TYPE") != "application/json":  # a tenth of the time of request.mimetype
+        mimetype = request.mimetype
+        if not is_json(mimetype) and mimetype not in content_types:
+            raise RequestError("Content-Type must be application/json", 415)
+    refuse_compressed(environ)
+    body = read_data(request)
     if isinstance(request.json_module, LimitedJson):
         request.json_module.check(body)
     try:

@@ -11,12 +11,13 @@ from flask import Flask, Request, Response, current_app, request
 
 from flask_convex_http.backend import Backend
 from flask_convex_http.web.cors import Cors, Policy, without_cors
+from flask_convex_http.web.guards.auth import run_of
 from flask_convex_http.web.guards.request_identity import request_auth
 from flask_convex_http.web.handlers.operations import Operation
 from flask_convex_http.web.handlers.readers import CONTENT_TYPES, read_variables
 from flask_convex_http.web.matching import CORS, END, restore_leading_slashes
 from flask_convex_http.web.requests.limits import Limits
-from flask_convex_http.web.requests.request_ids import request_id
+from flask_convex_http.web.requests.request_ids import id_of
 from flask_convex_http.web.requests.requests import has_body
 from flask_convex_http.web.responses.responses import to_response
 from flask_convex_http.web.routing.routes import Route
@@ -39,6 +40,7 @@ def handler_view(handler: Callable[..., Any], operation: Operation, limits: Limi
     is_async = inspect.iscoroutinefunction(handler)
     has_end = operation.path.endswith("/")
     status, content_types = operation.status, operation.content_types
+    guarded = run_of(handler)
     prepare = partial(_prepare, operation) if operation.needs_schema else None
 
     def view(**values: Any) -> Response:
@@ -60,7 +62,10 @@ def handler_view(handler: Callable[..., Any], operation: Operation, limits: Limi
             limits.apply(current, app, backend.settings)
             if content_types:
                 current.environ[CONTENT_TYPES] = content_types
-        ctx = backend.ctx(request_auth(backend, current), site=lambda: site_of(current), request_id=request_id(current))
+        if guarded is not None:
+            return to_response(app, guarded(backend, current, **values), status)
+        auth = request_auth(backend, current)
+        ctx = backend.ctx(auth, site=lambda: site_of(current), request_id=id_of(current.environ))
         call = app.ensure_sync(handler) if is_async else handler
         return to_response(app, call(ctx, current, **values), status)
 
