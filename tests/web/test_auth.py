@@ -1,168 +1,48 @@
-"""API keys and access tokens over HTTP: statuses, identities, and the recorded last use."""
+"""API keys and access tokens over HTTP: statuses, challenges and identities."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Flask, Request
+from flask import Flask
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from werkzeug.test import TestResponse
 
 from flask_convex_http import (
-    ActionCtx,
     ConvexHTTP,
-    Document,
     HttpRouter,
-    QueryCtx,
     RegistrationError,
     Schema,
-    UserIdentity,
-    internal_mutation,
-    internal_query,
     rate_limit,
     require_api_key,
     require_bearer,
     require_identity,
-    unique,
 )
 from flask_convex_http.credentials import make_credential
-from flask_convex_http.runtime import MutationCtx
 from flask_convex_http.testing import Clock
 from tests.lengths import SAMPLED, examples
 from tests.web.apps import backend_of, deployed, send
-
-MISSING_KEY = (401, {"error": "Missing API key"})
-INVALID_KEY = (403, {"error": "Invalid API key"})
-MISSING_TOKEN = (401, {"error": "Missing or invalid Authorization header"})
-INVALID_TOKEN = (403, {"error": "Invalid token"})
-SCOPE = (403, {"error": "Insufficient scope"})
-
-
-class Person(Document, table="people", indexes={"by_token": unique("token")}):
-    """A person with a token that the application checks itself."""
-
-    token: str
-    name: str
-
-
-@internal_mutation
-def add_person(ctx: MutationCtx, *, token: str) -> None:
-    """Add a person."""
-    ctx.db.insert(Person(token=token, name="Ada"))
-
-
-@internal_query
-def who(ctx: QueryCtx) -> str | None:
-    """Return the caller's token identifier, or None."""
-    identity = ctx.auth.get_user_identity()
-    return None if identity is None else identity.token_identifier
-
-
-@internal_query
-def whoever(ctx: QueryCtx) -> str:
-    """Return the caller's subject."""
-    return ctx.identity.subject
-
-
-@internal_mutation
-def sign(ctx: MutationCtx) -> str:
-    """Return the caller's subject, from a transaction."""
-    return ctx.identity.subject
-
-
-@internal_query
-def count_people(ctx: QueryCtx) -> int:
-    """Return the number of people, without asking for the caller."""
-    return len(ctx.db.query(Person).collect())
-
-
-@internal_query
-def as_identity(ctx: QueryCtx, *, token: str) -> UserIdentity | None:
-    """Return an identity for one token, and None for all others."""
-    return UserIdentity(subject="ada", issuer="me", scopes=("read",)) if token == "good" else None
-
-
-@internal_query
-def as_document(ctx: QueryCtx, *, token: str) -> Person | None:
-    """Return the person with this token, or None."""
-    return ctx.db.query(Person).with_index("by_token", token=token).unique()
-
-
-@internal_query
-def as_dict(ctx: QueryCtx, *, token: str) -> dict[str, Any] | None:
-    """Return a dict for one token, and a dict without a subject for another."""
-    known: dict[str, dict[str, Any]] = {
-        "good": {"subject": "ada", "scopes": ["read"], "plan": "free"},
-        "odd": {"name": "no subject"},
-    }
-    return known.get(token)
-
-
-@internal_query
-def takes_nothing(ctx: QueryCtx) -> None:
-    """Return nothing; a query without parameters cannot check a token."""
-
-
-FUNCTIONS: list[Any] = [add_person, count_people, who, as_identity, as_document, as_dict, takes_nothing]
-
-
-def new_handler() -> Callable[[ActionCtx, Request], dict[str, Any]]:
-    """Return a new handler that returns the identity, its own and that of a query which it runs."""
-
-    def whoami(ctx: ActionCtx, request: Request) -> dict[str, Any]:
-        return {"identity": ctx.auth.get_user_identity(), "query": ctx.run_query(who)}
-
-    return whoami
-
-
-@contextmanager
-def guarded(folder: Path, clock: Clock | None = None) -> Iterator[Flask]:
-    """Yield an app with one route for each kind of check."""
-    http = HttpRouter("http", __name__)
-    http.get("/open", endpoint="open")(new_handler())
-    http.get("/key", endpoint="key")(require_api_key(new_handler()))
-    http.get("/key/read", endpoint="key_read")(require_api_key(scopes=["read"])(new_handler()))
-    http.get("/key/both", endpoint="key_both")(require_api_key(scopes=["read", "write"])(new_handler()))
-    http.get("/token", endpoint="token")(require_bearer(new_handler()))
-    http.get("/token/read", endpoint="token_read")(require_bearer(scopes=["read"])(new_handler()))
-    for name, query in {"identity": as_identity, "document": as_document, "dict": as_dict}.items():
-        http.get(f"/own/{name}", endpoint=name)(require_bearer(validate=query)(new_handler()))
-        http.get(f"/own/{name}/key", endpoint=name + "_key")(require_api_key(validate=query)(new_handler()))
-    http.get("/own/name", endpoint="name")(require_bearer(validate="as_identity", scopes=["read"])(new_handler()))
-    http.get("/own/nothing", endpoint="nothing")(require_bearer(validate=takes_nothing)(new_handler()))
-    with deployed(folder, http, schema=Schema(Person), functions=FUNCTIONS, clock=clock) as app:
-        yield app
-
-
-def new_key(app: Flask, *scopes: str, **fields: Any) -> str:
-    """Create an API key with these scopes and return its text."""
-    keys = backend_of(app).api_keys
-    return keys.create(name="me", scopes=scopes, **fields)[0]
-
-
-def new_token(app: Flask, *scopes: str) -> str:
-    """Create an access token with these scopes and return its text."""
-    tokens = backend_of(app).tokens
-    return tokens.create(subject="ada", scopes=scopes)[0]
-
-
-def get_with_key(app: Flask, path: str, key: str | None) -> tuple[int, Any]:
-    """Send a GET with an API key and return the status and the JSON."""
-    return status_and_json(send(app, "GET", path, **({} if key is None else {"HTTP_X_API_KEY": key})))
-
-
-def get_with_authorization(app: Flask, path: str, header: str | None) -> tuple[int, Any]:
-    """Send a GET with an Authorization header and return the status and the JSON."""
-    return status_and_json(send(app, "GET", path, **({} if header is None else {"HTTP_AUTHORIZATION": header})))
-
-
-def status_and_json(response: TestResponse) -> tuple[int, Any]:
-    """Return the status and the JSON of a response."""
-    return response.status_code, response.json
+from tests.web.guarded import (
+    FUNCTIONS,
+    INVALID_KEY,
+    INVALID_TOKEN,
+    MISSING_KEY,
+    MISSING_TOKEN,
+    SCOPE,
+    Person,
+    count_people,
+    get_with_authorization,
+    get_with_key,
+    guarded,
+    new_handler,
+    new_key,
+    new_token,
+    sign,
+    status_and_json,
+    who,
+    whoever,
+)
 
 
 def test_api_key_statuses(tmp_path: Path) -> None:
@@ -388,87 +268,11 @@ def test_no_credential_causes_a_server_error(tmp_path: Path) -> None:
         check()
 
 
-@pytest.mark.parametrize("kind", ["identity", "dict"])
-def test_validate_query_returns_an_identity(tmp_path: Path, kind: str) -> None:
-    """A validate= query returns an identity, or a dict with a subject, or None to reject the credential."""
-    with guarded(tmp_path) as app:
-        status, body = get_with_authorization(app, f"/own/{kind}", "Bearer good")
-        assert (status, body["identity"]["subject"]) == (200, "ada")
-        assert get_with_key(app, f"/own/{kind}/key", "good")[0] == 200
-        assert get_with_authorization(app, f"/own/{kind}", "Bearer bad") == INVALID_TOKEN
-        assert get_with_key(app, f"/own/{kind}/key", "bad") == INVALID_KEY
-        assert get_with_authorization(app, f"/own/{kind}", None) == MISSING_TOKEN
-
-
-def test_validate_query_returns_a_document(tmp_path: Path) -> None:
-    """A document from a validate= query becomes the identity: its id is the subject, its fields are the claims."""
-    with guarded(tmp_path) as app:
-        backend_of(app).ctx().run_mutation(add_person, token="good")
-        status, body = get_with_authorization(app, "/own/document", "Bearer good")
-        assert get_with_authorization(app, "/own/document", "Bearer bad") == INVALID_TOKEN
-    identity = body["identity"]
-    assert (status, identity["name"], identity["issuer"]) == (200, "Ada", "app")
-    assert identity["subject"] == identity["claims"]["_id"]
-    assert identity["subject"].startswith("people_")
-
-
-def test_validate_query_by_name(tmp_path: Path) -> None:
-    """validate= takes the name of a query, and the scopes of the identity that it returns are checked."""
-    with guarded(tmp_path) as app:
-        name = next(function.name for function in backend_of(app).functions if function is as_identity)
-        http = HttpRouter("named", __name__)
-        http.get("/named", endpoint="a")(require_bearer(validate=name, scopes=["read"])(new_handler()))
-        http.get("/scope", endpoint="b")(require_bearer(validate=name, scopes=["admin"])(new_handler()))
-        app.register_blueprint(http)
-        assert get_with_authorization(app, "/named", "Bearer good")[0] == 200
-        assert get_with_authorization(app, "/scope", "Bearer good") == SCOPE
-
-
-def test_unusable_validate_query_is_a_500(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A validate= query that takes no credential or returns no identity is a 500, and the log says why."""
-    with guarded(tmp_path) as app:
-        assert get_with_authorization(app, "/own/nothing", "Bearer good")[0] == 500
-        assert get_with_authorization(app, "/own/dict", "Bearer odd")[0] == 500
-    assert "must take the credential" in caplog.text
-    assert "must return a UserIdentity" in caplog.text
-
-
 def test_scopes_must_be_a_list() -> None:
     """A text as scopes= raises RegistrationError, because its letters would be the scopes."""
     for check in (require_api_key, require_bearer):
         with pytest.raises(RegistrationError, match=r"write scopes=\['read'\]"):
             check(scopes="read")(new_handler())
-
-
-def last_used(app: Flask) -> float | None:
-    """Return when the app's one key was last used, or None."""
-    (key,) = backend_of(app).api_keys.all()
-    return key.last_used_at
-
-
-def test_use_is_recorded_after_the_response_once_a_minute(tmp_path: Path) -> None:
-    """The last use of a key is recorded after the response, and at most once a minute."""
-    clock = Clock()
-    with guarded(tmp_path, clock) as app:
-        key, start = new_key(app), clock()
-        response = app.test_client().get("/key", headers={"X-API-Key": key})
-        assert last_used(app) is None
-        response.close()
-        assert last_used(app) == start
-        clock.advance(timedelta(seconds=59))
-        get_with_key(app, "/key", key)
-        assert last_used(app) == start
-        clock.advance(timedelta(seconds=1))
-        get_with_key(app, "/key", key)
-        assert last_used(app) == start + 60_000
-
-
-def test_rejected_key_is_not_recorded(tmp_path: Path) -> None:
-    """A rejected key does not count as used."""
-    with guarded(tmp_path) as app:
-        key = new_key(app, revoked_at=1.0)
-        assert get_with_key(app, "/key", key) == INVALID_KEY
-        assert last_used(app) is None
 
 
 def test_malformed_key_does_not_touch_the_database(tmp_path: Path) -> None:
