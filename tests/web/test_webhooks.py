@@ -1,99 +1,39 @@
 """Webhooks on a router: verification, the handler's transaction, and the responses to senders."""
 
 import gzip
-import hashlib
-import hmac
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flask import Flask, Response
 from werkzeug.exceptions import NotFound, ServiceUnavailable, TooManyRequests
-from werkzeug.test import TestResponse
 
 from flask_convex_http import (
     ConvexError,
-    Delivery,
-    Document,
     DocumentNotFoundError,
     GitHub,
     HmacSignature,
     HttpRouter,
     MutationCtx,
     OverloadedError,
-    QueryCtx,
     RegistrationError,
     Schema,
     UniqueConstraintError,
     WebhookEvent,
     error_response,
     from_env,
-    internal_query,
 )
-from flask_convex_http.errors import ConvexHTTPError, VerificationError, VerificationUnavailableError
-from flask_convex_http.inbox.rejections import Rejections
-from flask_convex_http.webhooks import Secrets, Shopify
+from flask_convex_http.errors import ConvexHTTPError, VerificationError
+from flask_convex_http.webhooks import Shopify
 from tests.web.apps import backend_of, deployed, send, send_chunked
-
-SECRET, VARIABLE = "a secret of the tests", "WEB_TEST_WEBHOOK_SECRET"
-BODY = b'{"id": "evt_1", "type": "order.paid", "total": 3}'
-
-
-class Order(Document, table="orders"):
-    """An order that a webhook inserts."""
-
-    event: str
-
-
-@internal_query
-def orders(ctx: QueryCtx) -> list[str]:
-    """Return the event ids of all orders."""
-    return [order.event for order in ctx.db.query(Order).order("asc").collect()]
-
-
-def sign(body: bytes = BODY, secret: str = SECRET) -> str:
-    """Return the provider's signature of a body."""
-    return hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
-
-
-def provider(secret: Secrets = SECRET) -> HmacSignature:
-    """Return a provider with this secret."""
-    return HmacSignature(secret=secret, header="X-Signature", id_field="id", type_field="type")
-
-
-@contextmanager
-def receiving(
-    folder: Path, handler: Callable[[MutationCtx, WebhookEvent], Any], secret: Secrets = SECRET, **options: Any
-) -> Iterator[Flask]:
-    """Yield an app with one webhook."""
-    http = HttpRouter("http", __name__)
-    http.webhook("/hook", provider(secret), **options)(handler)
-    with deployed(folder, http, schema=Schema(Order), functions=[orders]) as app:
-        yield app
-
-
-def deliver(app: Flask, body: bytes = BODY, signature: str | None = None, **environ: Any) -> TestResponse:
-    """Send a delivery, signed unless a signature is given."""
-    signed = {
-        "HTTP_X_SIGNATURE": sign(body) if signature is None else signature,
-        "CONTENT_TYPE": "application/json",
-        "CONTENT_LENGTH": str(len(body)),
-    }
-    return send(app, "POST", "/hook", body, **(signed | environ))
+from tests.web.orders_webhook import BODY, SECRET, VARIABLE, Order, deliver, orders, provider, receiving, sign, store
 
 
 def stored_events(app: Flask) -> list[str]:
     """Return the event ids of all orders in the database."""
     return backend_of(app).ctx().run_query(orders)
-
-
-def store(ctx: MutationCtx, event: WebhookEvent) -> None:
-    """Insert an order with the event's id."""
-    ctx.db.insert(Order(event=event.id))
 
 
 def test_handler_gets_a_transaction_and_the_event(tmp_path: Path) -> None:
@@ -340,80 +280,6 @@ def test_async_webhook_is_rejected() -> None:
 
     with pytest.raises(RegistrationError, match="write def"):
         HttpRouter("http", __name__).webhook("/hook", provider())(handler)
-
-
-# --- the log ---------------------------------------------------------------------------------------------------------
-
-
-def test_each_delivery_is_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Accepted, repeated and rejected deliveries are lines at INFO with the request id, and without the payload."""
-    caplog.set_level(logging.INFO, logger="flask_convex_http.webhooks")
-    with receiving(tmp_path, lambda ctx, event: None) as app:
-        ids = [
-            deliver(app, signature=signature).headers["X-Request-Id"]
-            for signature in (None, None, sign(secret="other"))
-        ]
-    lines = [record.getMessage() for record in caplog.records]
-    assert lines == [
-        f"Webhook /hook: hmac delivery evt_1 (order.paid) was accepted with 200 [request {ids[0]}]",
-        f"Webhook /hook: hmac delivery evt_1 (order.paid) is a duplicate, ran nothing and got 200 [request {ids[1]}]",
-        "Webhook /hook: a delivery of hmac was rejected: no-match: Webhook signature does not match "
-        f"[request {ids[2]}]",
-    ]
-    assert {record.levelname for record in caplog.records} == {"INFO"}
-
-
-def test_a_flood_of_forgeries_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Of many forgeries at once twenty are logged; a later line has the number of the others."""
-    caplog.set_level(logging.INFO, logger="flask_convex_http.webhooks")
-    seconds = 0.0
-    with receiving(tmp_path, lambda ctx, event: None) as app:
-        ring = backend_of(app).rejections = Rejections(tmp_path / "rejected", timer=lambda: seconds)
-        for _ in range(25):
-            assert deliver(app, signature=sign(secret="other")).status_code == 400
-        assert len(caplog.records) == 20
-        seconds += 1
-        deliver(app, signature=sign(secret="other"))
-    assert "does not match; 5 more like it were not logged [request " in caplog.records[-1].getMessage()
-    assert ring.recent()[0].others == 5
-
-
-def test_a_flood_without_a_secret_is_bounded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """While the secret is unset, twenty errors are logged at once, then one a second with the number of others."""
-    monkeypatch.delenv(VARIABLE, raising=False)
-    seconds = 0.0
-    with receiving(tmp_path, store, from_env(VARIABLE)) as app:
-        backend_of(app).rejections = Rejections(tmp_path / "rejected", timer=lambda: seconds)
-        caplog.set_level(logging.ERROR, logger="flask_convex_http")
-        for _ in range(25):
-            assert deliver(app).status_code == 503
-        assert len(caplog.records) == 20
-        seconds += 1
-        assert deliver(app).json == {"error": "The signing secret is not set"}
-    assert caplog.records[-2].getMessage().endswith("is not set; 5 more like it were not logged")
-    assert len(caplog.records) == 22
-
-
-def test_a_flood_without_keys_is_bounded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """While a sender's keys cannot be fetched, twenty errors are logged at once."""
-
-    class Unreachable(HmacSignature):
-        def matches(self, delivery: Delivery, key: bytes) -> bool:
-            raise VerificationUnavailableError("The keys cannot be fetched")
-
-    http = HttpRouter("http", __name__)
-    http.webhook("/hook", Unreachable(secret=SECRET, header="X-Signature"))(lambda ctx, event: None)
-    with deployed(tmp_path, http) as app:
-        backend_of(app).rejections = Rejections(tmp_path / "rejected", timer=lambda: 0.0)
-        caplog.set_level(logging.ERROR, logger="flask_convex_http")
-        assert {deliver(app).status_code for _ in range(25)} == {503}
-        assert len(caplog.records) == 20
-        assert backend_of(app).rejections.recent() == []
-
-
-# --- error handlers --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
