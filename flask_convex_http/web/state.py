@@ -22,8 +22,8 @@ class MissingExtensionError(RuntimeError):
 
 def webhooks_of(app: Flask) -> Webhooks:
     """Return the webhooks of an app. Routers and the extension may be registered in any order."""
-    webhooks: Webhooks = app.extensions.setdefault(WEBHOOKS, Webhooks())
-    return webhooks
+    known: Webhooks | None = app.extensions.get(WEBHOOKS)  # each delivery asks
+    return app.extensions.setdefault(WEBHOOKS, Webhooks()) if known is None else known
 
 
 def current_backend() -> Backend:

@@ -60,7 +60,10 @@ def read_body(request: Request, limit: int) -> bytes:
     if length is None or "stream" in vars(request):  # chunked, none at all, or something has read it before
         limit_body(request, limit)
         return request.get_data()
-    body = BoundedStream(_unbounded(environ), limit, length, _LIMITS).read()
+    stream = _unbounded(environ)
+    body = _read(stream.read, length) if length <= limit else b""
+    if len(body) != length:  # too large, or in pieces: what is read stays read
+        body += BoundedStream(stream, limit - len(body), length - len(body), _LIMITS).read()
     environ["wsgi.input"] = BytesIO(body)
     request.max_content_length = sys.maxsize
     return body
