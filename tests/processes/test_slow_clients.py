@@ -184,7 +184,7 @@ def test_trickling_clients_are_cut_off(tmp_path: Path) -> None:
 
 @LONG
 def test_many_slow_clients_of_the_recommended_settings(tmp_path: Path) -> None:
-    """144 half-sent requests and 64 unfinished bodies leave /health responding, and are closed within 30 seconds."""
+    """144 half-sent requests and 64 unfinished bodies leave /health responding, and are closed within a minute."""
     with (
         serving(tmp_path, "flask_convex_http.gunicorn", "--bind", "127.0.0.1:0") as server,
         clients(server, *PARTS * 16, *[CHUNKED] * 64) as slow,
@@ -192,7 +192,7 @@ def test_many_slow_clients_of_the_recommended_settings(tmp_path: Path) -> None:
         began = time.monotonic()
         assert max(seconds_for_health(server) for _ in range(10)) < 8
         assert all(answer(client)[:12] in (b"", b"HTTP/1.1 408") for client in slow)
-        assert time.monotonic() - began < 30
+        assert time.monotonic() - began < 60  # 21 on an idle machine
 
 
 @LONG

@@ -11,6 +11,7 @@ import pytest
 from tests.docs.proxies import PROXIES, Proxy, connect
 from tests.lengths import LONG
 from tests.processes.slow_clients import CHUNKED, LARGE, PARTS, serving
+from tests.timing import is_below
 
 CLIENTS = 500
 
@@ -28,9 +29,13 @@ def test_slow_clients_of_a_proxy_do_not_slow_the_app(name: str, tmp_path: Path) 
         for number in range(CLIENTS):
             client = stack.enter_context(connect(proxy))
             client.sendall(sent[number % len(sent)].replace(b"Host: a", b"Host: shop.example"))
-        times = [seconds_through(proxy) for _ in range(30)]
-        assert statistics.median(times) < 0.1, times
-        assert max(times) < 1, times
+
+        def seconds() -> float:
+            """Return the median of some requests, or a tenth of the longest one if that is more."""
+            times = [seconds_through(proxy) for _ in range(30)]
+            return max(statistics.median(times), max(times) / 10)
+
+        assert is_below(0.1, seconds)
 
 
 def seconds_through(proxy: Proxy) -> float:
