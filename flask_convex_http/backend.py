@@ -32,8 +32,7 @@ from flask_convex_http.inbox.check import check_webhooks
 from flask_convex_http.inbox.inbox import Inbox
 from flask_convex_http.inbox.queue import PROCESS
 from flask_convex_http.inbox.registry import Webhooks
-from flask_convex_http.inbox.rejections import Rejections, folder_of
-from flask_convex_http.log import logger_of
+from flask_convex_http.inbox.rejections import Rejections, rejections_folder
 from flask_convex_http.logs import Logs
 from flask_convex_http.once import OnceCalls
 from flask_convex_http.operations import (
@@ -45,7 +44,7 @@ from flask_convex_http.operations import (
     UnattachedFiles,
     Undo,
     describe_exposed,
-    plan_with_progress,
+    migrate,
 )
 from flask_convex_http.operations.calls import run_function, try_mutation
 from flask_convex_http.operations.move import Move, Side, open_move
@@ -61,15 +60,12 @@ from flask_convex_http.scheduling import (
     Jobs,
 )
 from flask_convex_http.schema.documents import Schema
-from flask_convex_http.schema.lossless import plan_lossless
-from flask_convex_http.schema.migrations import Migration, MigrationStep
+from flask_convex_http.schema.migrations import MigrationStep
 from flask_convex_http.schema.system_tables import DOCUMENTS, AccessToken, ApiKey
 from flask_convex_http.signing import Signing
 from flask_convex_http.storage.blobs import BlobStore, open_blobs
 from flask_convex_http.storage.files import Files, Site, unknown_site
 from flask_convex_http.telemetry import Telemetry
-
-logger = logger_of("database")
 
 #: How many log records are kept by default where something reads them.
 _LOG_ROWS = 10_000
@@ -176,7 +172,7 @@ class Backend:
             Limits.of(settings),
             telemetry=self.telemetry,
         )
-        self.rejections = Rejections(_rejections_folder(settings, folder))
+        self.rejections = Rejections(rejections_folder(self.location, settings.storage(folder), folder))
         self.webhooks = Webhooks() if webhooks is None else webhooks
         self.inbox = Inbox(self.runtime, self.webhooks)
         self.idempotency = IdempotentRequests(self.runtime)
@@ -278,16 +274,17 @@ class Backend:
         Raises:
             MigrationRefusedError: Data would be lost or does not fit. Nothing was changed.
         """
-
-        def plan_steps(migration: Migration) -> list[MigrationStep]:
-            if keep_dropped:
-                return plan_lossless(self.schema, migration)
-            return plan_with_progress(self.schema, migration, allow_destructive=allow_destructive, progress=progress)
-
-        steps = self.engine.migrate(plan_steps, dry_run=dry_run)
+        steps = migrate(
+            self.engine,
+            self.schema,
+            self.location,
+            dry_run=dry_run,
+            allow_destructive=allow_destructive,
+            keep_dropped=keep_dropped,
+            progress=progress,
+        )
         if not dry_run:
             self._secret.create()
-            self._log([step for step in steps if not step.keeps])
             self.logs.create()
         return steps
 
@@ -361,12 +358,6 @@ class Backend:
         if due < self.clock() + POLL_SECONDS * 1000:
             self.engine.notifications.notify()
 
-    def _log(self, steps: list[MigrationStep]) -> None:
-        if steps:
-            logger.info("Migrated the database %s: %d steps", self.location, len(steps))
-        for step in steps:
-            logger.debug("Migrated the database %s: %s", self.location, step)
-
     def _finish_restore(self) -> list[str]:
         """Return the steps of the migration that restored tables need; without any, register the crons.
 
@@ -384,14 +375,6 @@ class Backend:
         return Credentials(
             document, prefix, engine=self.engine, schema=self.schema, signing=self.signing, clock=self.clock
         )
-
-
-def _rejections_folder(settings: Settings, folder: Path) -> Path | None:
-    """Return the folder beside the SQLite database, or the one of this machine with PostgreSQL."""
-    location = settings.database(folder)
-    if not location.is_sqlite:
-        return None if settings.storage(folder).is_temporary else folder_of(folder / "convex")
-    return None if location.path is None else folder_of(location.path)
 
 
 def _site(settings: Settings) -> Site | None:

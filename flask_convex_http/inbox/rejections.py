@@ -23,6 +23,7 @@ from pathlib import Path
 
 import msgspec
 
+from flask_convex_http.config import Location
 from flask_convex_http.log import logger_of
 from flask_convex_http.sqlite.durable_files import make_folder
 from flask_convex_http.webhooks.events import CREDENTIAL_HEADERS
@@ -83,6 +84,19 @@ class Rejection(msgspec.Struct, frozen=True, kw_only=True):
 def folder_of(path: Path) -> Path:
     """Return the folder of the rejections of a database file: `convex.db.refused` beside `convex.db`."""
     return path.with_name(path.name + ".refused")
+
+
+def rejections_folder(database: Location, storage: Location, folder: Path) -> Path | None:
+    """Return the folder of a deployment's rejections, or None to keep them in memory.
+
+    Args:
+        database: The database. The folder is beside its file, if it is SQLite.
+        storage: The blob store. With a temporary one, nothing is kept on this machine.
+        folder: The folder on this machine for a database on a server.
+    """
+    if not database.is_sqlite:
+        return None if storage.is_temporary else folder_of(folder / "convex")
+    return None if database.path is None else folder_of(database.path)
 
 
 class Rejections:

@@ -9,7 +9,7 @@ from flask_convex_http.operations.backups import DeploymentBackups as Deployment
 from flask_convex_http.operations.backups import DeploymentRestore as DeploymentRestore
 from flask_convex_http.operations.check import Check as Check
 from flask_convex_http.operations.check import Findings as Findings
-from flask_convex_http.operations.migration import plan_with_progress as plan_with_progress
+from flask_convex_http.operations.migration import migrate as migrate
 from flask_convex_http.operations.progress import Progress as Progress
 from flask_convex_http.operations.rights import describe_exposed as describe_exposed
 from flask_convex_http.operations.tables import TableCount as TableCount
