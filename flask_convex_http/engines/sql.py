@@ -22,7 +22,8 @@ class StatementCache:
     Two calls share a text if they differ in their values only.
 
     In most tables the ids sort in the order of creation. Their statements order by the id where a segment orders by
-    creation time and id, and bound the id where it bounds the creation time.
+    creation time and id, and bound the id where it bounds the creation time. Where ids are keys, all rows are sorted by
+    creation time for that.
 
     Attributes:
         by_time: The names of the other tables.
@@ -146,6 +147,8 @@ class StatementCache:
     def _order_terms(self, table: Table[Any], segment: Segment, descending: bool) -> list[str]:
         """Return the terms of the ORDER BY of a segment. The primary key is in the order that SQL has by default."""
         names, by_id = self.ordered(segment), table.name not in self.by_time
+        if table.former_key is not None and names[:1] == (TIME_COLUMN,):
+            by_id = False
         return [
             StatementCache.order_term(self, qualified(table, name), descending)
             if by_id and name == ID_COLUMN
@@ -156,7 +159,7 @@ class StatementCache:
 
     def _bounds_ids(self, table: Table[Any], segment: Segment) -> bool:
         """Return whether the creation times of a segment are bounded, and with them the ids."""
-        if table.name in self.by_time:
+        if table.name in self.by_time or table.former_key is not None:
             return False
         return segment.column == TIME_COLUMN or any(name == TIME_COLUMN for name, _ in segment.equal)
 

@@ -72,6 +72,17 @@ class Transaction(Snapshot, Protocol):
             UniqueConstraintError: Another row has the same values in a unique index. Some rows may be inserted.
         """
 
+    def insert_late(self, table: Table[Any], row: Row) -> None:
+        """Insert a row whose id no other row has, perhaps together with those of other transactions before the commit.
+
+        Args:
+            table: One of the package's own tables.
+            row: The row. A lookup of its id has found none.
+
+        Raises:
+            UniqueConstraintError: Another row has the id by now.
+        """
+
     def update(self, table: Table[Any], document_id: str, changes: Mapping[str, Any]) -> bool:
         """Set columns of a row and return whether it exists.
 

@@ -11,11 +11,12 @@ run, one commits. The other is rolled back, and then finds the key.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
-from flask_convex_http.engines import Transaction
 from flask_convex_http.errors import (
     ConvexHTTPError,
     KeyInUseError,
@@ -23,7 +24,7 @@ from flask_convex_http.errors import (
     is_engine_failure,
 )
 from flask_convex_http.idempotency.keyed_request import HEADER, KeyedRequest
-from flask_convex_http.idempotency.stored_keys import StoredKeys
+from flask_convex_http.idempotency.stored_keys import ALL, StoredKeys, expired_by, with_key
 from flask_convex_http.log import logger_of
 from flask_convex_http.runtime import Caller, MutationCalls, MutationCtx, Runtime
 from flask_convex_http.schema.system_tables import IdempotencyKey, StoredResponse
@@ -33,11 +34,11 @@ logger = logger_of()
 #: Statuses below 500 that ask the client to send the request again.
 _TRY_AGAIN = (408, 425, 429)
 
-#: Rows that one transaction of a command deletes.
-_BATCH = 50
+#: Rows that one transaction of a command deletes, and that it finds at a time.
+_BATCH, _FOUND = 50, 10_000
 
 Handle = Callable[[MutationCtx], StoredResponse]
-#: The process and the digest of a request that runs.
+#: The process of a request that runs, and the id of its row.
 _Place = tuple[int, str]
 
 
@@ -107,10 +108,6 @@ class IdempotentRequests:
         except NotStoredError as error:
             return error.response
 
-    def purge(self, transaction: Transaction, now: float, limit: int) -> int:
-        """Delete expired keys, at most `limit`, and return their number."""
-        return self.keys.purge(transaction, now, limit)
-
     def list_keys(self, key: str | None, limit: int) -> list[IdempotencyKey]:
         """Return keys, newest first.
 
@@ -118,9 +115,7 @@ class IdempotentRequests:
             key: Only this key, of any caller; None for all.
             limit: The maximum number to return.
         """
-        with self.runtime.engine.snapshot() as snapshot:
-            query = self.keys.newest(snapshot)
-            return (query if key is None else query.filter(lambda row: row.key == key)).take(limit)
+        return self.keys.newest(self.runtime.engine, key, limit)
 
     def delete_keys(self, *, key: str | None, is_all: bool) -> int:
         """Delete keys, in several transactions, and return their number.
@@ -129,19 +124,14 @@ class IdempotentRequests:
             key: Delete this key of every caller.
             is_all: Delete all keys. Without it and without a key only expired ones are deleted.
         """
-        count = 0
-        while True:
-            deleted = self.runtime.engine.write(lambda transaction: self._delete_some(transaction, key, is_all))
-            count += deleted
-            if deleted < _BATCH:
-                return count
-
-    def _delete_some(self, transaction: Transaction, key: str | None, is_all: bool) -> int:
-        if key is None and not is_all:
-            return self.purge(transaction, self.runtime.clock(), _BATCH)
-        query = self.keys.newest(transaction)
-        rows = (query if key is None else query.filter(lambda row: row.key == key)).take(_BATCH)
-        return self.keys.delete(transaction, rows)
+        engine, now, count = self.runtime.engine, self.runtime.clock(), 0
+        which = with_key(key) if key is not None else ALL if is_all else expired_by(now)
+        until = now if key is None and not is_all else math.inf
+        while found := self.keys.ids(engine, which, _FOUND):
+            for start in range(0, len(found), _BATCH):
+                delete = partial(self.keys.delete, ids=found[start : start + _BATCH], now=until)
+                count += engine.write(delete)
+        return count
 
     def _run(
         self, request: KeyedRequest, caller: Caller, handle: Handle, name: str, *, was_known: bool
@@ -157,7 +147,7 @@ class IdempotentRequests:
                 return known
             response = _handled(calls, handle)
             if known is not None:
-                self.keys.delete(transaction, [known])
+                self.keys.delete(transaction, [known.id])
             self.keys.add(transaction, self.runtime.times, self.runtime.clock(), request, response)
             return response
 
@@ -212,7 +202,7 @@ class IdempotentRequests:
         Raises:
             KeyInUseError: Another one runs.
         """
-        place, mine = (os.getpid(), request.digest), object()
+        place, mine = (os.getpid(), request.row_id), object()
         if self._running.setdefault(place, mine) is not mine:
             raise _in_use()
         locks = self.runtime.engine.key_locks

@@ -40,7 +40,7 @@ class KeyedRequest(msgspec.Struct, frozen=True):  # one is made for each request
         method: The method.
         path: The path.
         request_id: The id of the request.
-        digest: A keyed digest of the caller and the key.
+        row_id: The id of its row, with a keyed digest of the caller and the key.
         fingerprint: A keyed digest of what a retry must have in common with the request.
         keep: How long the key is kept, in milliseconds.
         number: A digest of 64 bits, signed, for locks.
@@ -51,7 +51,7 @@ class KeyedRequest(msgspec.Struct, frozen=True):  # one is made for each request
     method: str
     path: str
     request_id: str
-    digest: str
+    row_id: str
     fingerprint: str
     keep: float
     number: int
@@ -127,7 +127,7 @@ def keyed_request(
         method=content.method,
         path=plain(content.path),
         request_id=request_id,
-        digest=digest.hex(),
+        row_id=f"_idempotency_keys_{digest.hex()}",
         fingerprint=_digest(secret, content.method.encode(), path, query, body).hex(),
         keep=keep,
         number=int.from_bytes(digest[:8], "big", signed=True),

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 
 from flask_convex_http.database.creation_times import CreationTimes
-from flask_convex_http.database.query import Query
-from flask_convex_http.engines import Engine, Row, Snapshot, Transaction
+from flask_convex_http.engines import Engine, Row, Transaction
 from flask_convex_http.idempotency.keyed_request import KeyedRequest
-from flask_convex_http.ids import new_id
 from flask_convex_http.schema.documents import ID_COLUMN, TIME_COLUMN, Schema, Table
-from flask_convex_http.schema.index_ranges import lte
+from flask_convex_http.schema.index_ranges import Bound, Segment
 from flask_convex_http.schema.system_tables import IdempotencyKey, StoredResponse
+
+ALL = Segment(())
+
+
+def expired_by(now: float) -> Segment:
+    """Return the rows that have expired by a time."""
+    return Segment((), column="expires", upper=Bound(now, True))
+
+
+def with_key(key: str) -> Segment:
+    """Return the rows of a key of all callers."""
+    return Segment(("key",), (("key", key),))
 
 
 @dataclass(slots=True)
@@ -27,23 +39,21 @@ class StoredKeys:
 
     schema: Schema
     table: Table[IdempotencyKey] = field(init=False)
-    _columns: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         self.table = self.schema.table_for(IdempotencyKey)
-        self._columns = (ID_COLUMN, TIME_COLUMN, *self.table.columns)
 
     def lookup(self, engine: Engine, request: KeyedRequest) -> IdempotencyKey | None:
         """Return the row of a request's key, or None, read outside a transaction. It may have expired."""
-        return self._read(engine.lookup(self.table, {"digest": request.digest}))
+        return self._read(engine.lookup(self.table, {ID_COLUMN: request.row_id}))
 
     def find_again(self, transaction: Transaction, request: KeyedRequest) -> IdempotencyKey | None:
         """Return the row of a key that `lookup` did not find, or None; see `Transaction.lookup_again`."""
-        return self._read(transaction.lookup_again(self.table, {"digest": request.digest}))
+        return self._read(transaction.lookup_again(self.table, {ID_COLUMN: request.row_id}))
 
     def find(self, transaction: Transaction, request: KeyedRequest) -> IdempotencyKey | None:
         """Return the row of a key, or None, inside a transaction."""
-        return self._start(transaction).with_index("by_digest", digest=request.digest).unique()
+        return self._read(transaction.get(self.table, request.row_id))
 
     def add(
         self,
@@ -58,38 +68,49 @@ class StoredKeys:
         Raises:
             UniqueConstraintError: The key has a row.
         """
-        time = times.take()
-        values = {  # as a stored row, since validating it takes longer than writing it
-            ID_COLUMN: new_id(self.table.name, time),
-            TIME_COLUMN: time,
-            "digest": request.digest,
-            "fingerprint": request.fingerprint,
-            "key": request.key,
-            "identity": request.identity,
-            "method": request.method,
-            "path": request.path,
-            "request_id": request.request_id,
-            "expires": now + request.keep,
-            "status": response.status,
-            "headers": msgspec.json.encode(response.headers).decode(),
-            "body": response.body,
-        }
-        transaction.insert(self.table, [values[name] for name in self._columns])
+        row = (  # a stored row, since validating a document takes longer than writing it
+            request.row_id,
+            times.take(),
+            request.fingerprint,
+            request.key,
+            request.identity,
+            request.method,
+            request.path,
+            request.request_id,
+            now + request.keep,
+            response.status,
+            msgspec.json.encode(response.headers).decode(),
+            response.body,
+        )
+        transaction.insert_late(self.table, row)
 
-    def delete(self, transaction: Transaction, rows: Sequence[IdempotencyKey]) -> int:
-        """Delete rows, and return how many existed."""
-        return sum(transaction.delete(self.table, row.id) for row in rows)
+    def newest(self, engine: Engine, key: str | None, limit: int) -> list[IdempotencyKey]:
+        """Return rows, newest first, after a look at all of them.
 
-    def purge(self, transaction: Transaction, now: float, limit: int) -> int:
-        """Delete expired rows, at most `limit`, and return their number."""
-        return self.delete(transaction, self._start(transaction).with_index("by_expiry", expires=lte(now)).take(limit))
+        Args:
+            engine: The database.
+            key: Only those of this key, None for all.
+            limit: The maximum number to return.
+        """
+        equal = () if key is None else (("key", key),)
+        segment = Segment((*[name for name, _ in equal], TIME_COLUMN, ID_COLUMN), equal)
+        with engine.snapshot() as snapshot:
+            rows = snapshot.select(self.table, segment, descending=True, limit=limit)
+        return [self.table.read(row) for row in rows]
 
-    def newest(self, snapshot: Snapshot) -> Query[IdempotencyKey]:
-        """Return the rows, newest first."""
-        return self._start(snapshot).order("desc")
+    def ids(self, engine: Engine, which: Segment, limit: int) -> list[str]:
+        """Return the ids of some rows, at most `limit`, after a look at all rows."""
+        with engine.snapshot() as snapshot:
+            rows = snapshot.stream(self.table, which, descending=False)
+            return [row[0] for row in itertools.islice(rows, limit)]
+
+    def delete(self, transaction: Transaction, ids: Sequence[str], now: float = math.inf) -> int:
+        """Delete the rows with these ids that have expired by a time, and return their number."""
+        return sum(self._delete(transaction, each, now) for each in ids)
+
+    def _delete(self, transaction: Transaction, row_id: str, now: float) -> bool:
+        row = self._read(transaction.get(self.table, row_id))
+        return row is not None and row.expires <= now and transaction.delete(self.table, row_id)
 
     def _read(self, row: Row | None) -> IdempotencyKey | None:
         return None if row is None else self.table.read(row)
-
-    def _start(self, snapshot: Snapshot) -> Query[IdempotencyKey]:
-        return Query(snapshot, self.table, self.table.indexes["by_creation_time"])

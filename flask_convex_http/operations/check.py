@@ -122,7 +122,8 @@ class Check:
     def _check_table(self, snapshot: Snapshot, table: Table[Any]) -> None:
         mismatches, dangling = _Sentences(self._findings.problems), _Sentences(self._findings.notes)
         beyond, misplaced = _Sentences(self._findings.notes), _Sentences(self._findings.notes)
-        by_time = table.name in CLUSTERED or table.name in self._files.engine.ordered_by_time()
+        has_keys = table.name in CLUSTERED or table.former_key is not None
+        by_time = has_keys or table.name in self._files.engine.ordered_by_time()
         references = [column for column in table.columns.values() if column.validator.id_markers]
         for row in snapshot.stream(table, Segment(()), descending=False):  # without an index: it may be damaged
             self._findings.rows += 1

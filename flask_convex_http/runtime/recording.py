@@ -93,6 +93,10 @@ class RecordingTransaction:
         self._record(table, row[0])
         self._transaction.insert(table, row)
 
+    def insert_late(self, table: Table[Any], row: Row) -> None:
+        """See `Transaction`."""
+        self.insert(table, row)
+
     def insert_all(self, table: Table[Any], rows: Sequence[Row]) -> None:
         """See `Transaction`."""
         for row in rows:

@@ -220,6 +220,20 @@ class KeepColumn(MigrationStep):
 
 
 @dataclass(frozen=True, slots=True)
+class UseAsIds(MigrationStep):
+    """Makes the values of a column the ids of the rows, after the name of the table, and drops the column.
+
+    Attributes:
+        column: The column. Its values differ, and each has the digits of an id.
+    """
+
+    column: str
+
+    def __str__(self) -> str:
+        return f"use column {self.table.name}.{self.column} as the ids of its rows"
+
+
+@dataclass(frozen=True, slots=True)
 class CreateIndex(MigrationStep):
     """Creates an index.
 

@@ -40,6 +40,7 @@ from flask_convex_http.schema.migration_steps import RenameColumn as RenameColum
 from flask_convex_http.schema.migration_steps import RenameTable as RenameTable
 from flask_convex_http.schema.migration_steps import Shape as Shape
 from flask_convex_http.schema.migration_steps import TableShape as TableShape
+from flask_convex_http.schema.migration_steps import UseAsIds as UseAsIds
 from flask_convex_http.schema.migration_steps import described
 from flask_convex_http.validation.validator import InvalidValueError
 
@@ -258,6 +259,9 @@ def _change(table: Table[Any], name: str, shape: TableShape, migration: Migratio
     gone = [name for name in shape.columns if name not in table.columns]
     yield from (RenameColumn(table, old, table.columns[new]) for new, old in renamed.items())
     yield from (DropIndex(table, name) for name in sorted(changed))
+    if table.former_key in gone:
+        gone.remove(table.former_key)
+        yield UseAsIds(table, table.former_key)
     for name, column in table.columns.items():
         if name not in shape.columns:
             yield _add_column(source, column, gone)

@@ -41,6 +41,9 @@ _RESERVED_FIELDS = {"id": str | UnsetType, "creation_time": float | UnsetType}
 _RESERVED_INDEXES = {"by_id", TIME_INDEX}
 #: Tables of the package whose ids are made before their documents. The id of a file is that of its upload.
 _EARLY_IDS = frozenset({"_storage"})
+IDEMPOTENCY_KEYS = "_idempotency_keys"
+#: Tables of the package whose ids are the keys of their rows, and the column that had the key in earlier releases.
+_KEYED_IDS = {IDEMPOTENCY_KEYS: "digest"}
 
 
 @dataclass(slots=True)
@@ -86,6 +89,8 @@ class Table(Generic[D]):
         system: Whether it is one of the package's own tables.
         has_history: Whether the commit log has the changes of its documents. Those of the package's own are not logged.
         has_early_ids: Whether ids are made before their documents, so that they do not sort in the order of creation.
+        former_key: The column of earlier releases whose values the ids have now, so that they do not sort in the order
+            of creation. None if ids have the creation time.
         id_prefixes: The names that ids of its documents begin with: its name and its old names.
         fields: The names of the fields, without id and creation time.
         indexes: The indexes by name, "by_creation_time" included.
@@ -115,6 +120,7 @@ class Table(Generic[D]):
         self.fields = tuple(field for field in _struct_fields(document) if field not in _RESERVED_FIELDS)
         self.has_history = history and not self.system
         self.has_early_ids = self.system and name in _EARLY_IDS
+        self.former_key = _KEYED_IDS.get(name) if self.system else None
         self._columns: dict[str, Column] | None = None
         if max_bytes is not None and (type(max_bytes) is not int or max_bytes < 1):
             raise RegistrationError(

@@ -1,6 +1,6 @@
-"""Rows that the members of a group commit leave to be written in one statement before its COMMIT.
+"""Rows that the members of a group commit leave to be written in few statements before its COMMIT.
 
-A member that is rolled back takes its rows with it. They may have been written by then, since a member that reads the
+A member that is rolled back takes its rows with it. They may have been written by then, since a member that reads their
 table has all rows written first. So a mark holds the number of rows and the number of written ones, and a rollback to a
 savepoint restores both.
 """
@@ -19,33 +19,36 @@ class LateRows:
 
     Attributes:
         waits: Whether some rows are not written yet.
+        ids: The ids of rows that may not be written yet, where an id says what a row is.
     """
 
-    __slots__ = ("_rows", "_write", "_written", "waits")
+    __slots__ = ("_rows", "_written", "ids", "waits")
 
     def __init__(self) -> None:
         self.waits = False
-        self._rows: list[Any] = []
+        self.ids: set[str] = set()
+        self._rows: list[tuple[WriteRows, Any]] = []
         self._written = 0
-        self._write: WriteRows | None = None
 
     def add(self, row: Any, write: WriteRows) -> None:
         """Add a row.
 
         Args:
             row: The row.
-            write: Writes rows. It is the same for all rows of a transaction.
+            write: Writes rows. It is the same for all rows of a table.
         """
-        self._rows.append(row)
-        self._write = write
+        self._rows.append((write, row))
         self.waits = True
 
     def write(self, connection: Any) -> None:
-        """Write the rows that are not written yet."""
-        if self.waits and self._write is not None:
-            self._write(connection, self._rows[self._written :])
-            self._written = len(self._rows)
-            self.waits = False
+        """Write the rows that are not written yet, those of one table after those of another."""
+        by_table: dict[WriteRows, list[Any]] = {}
+        for write, row in self._rows[self._written :]:
+            by_table.setdefault(write, []).append(row)
+        for write, rows in by_table.items():
+            write(connection, rows)
+        self._written = len(self._rows)
+        self.waits = False
 
     def mark(self) -> tuple[int, int]:
         """Return the present state, for `roll_back`."""
@@ -60,4 +63,5 @@ class LateRows:
     def clear(self) -> None:
         """Drop all rows, because the transaction has ended."""
         self._rows.clear()
+        self.ids.clear()
         self._written, self.waits = 0, False

@@ -12,6 +12,7 @@ import time
 
 from flask_convex_http.backend import Backend
 from flask_convex_http.engines import Transaction
+from flask_convex_http.idempotency.expired_keys import ExpiredKeys
 
 #: The maximum number of rows of each kind that one transaction deletes. Deleting a job reads its row, which may be
 #: large.
@@ -31,12 +32,15 @@ class Cleaner:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
+        self._expired_keys = ExpiredKeys(backend.idempotency.keys, backend.engine)
         self._next_search = 0.0
 
     def purge(self) -> bool:
         """Delete one batch of expired rows of each kind and index one of new commits; whether there may be more."""
         has_commits = self._backend.history.index()
-        return max(self._backend.engine.write(self._purge_batch)) >= _BATCH_SIZE or has_commits
+        keys = self._expired_keys.take(self._backend.clock(), _BATCH_SIZE)
+        counts = self._backend.engine.write(lambda transaction: self._purge_batch(transaction, keys))
+        return max(counts) >= _BATCH_SIZE or has_commits
 
     def remove_unfinished(self) -> None:
         """Remove the parts of backups and uploads whose processes were killed, if the last search was an hour ago."""
@@ -46,7 +50,7 @@ class Cleaner:
             self._backend.backups.remove_unfinished()
             self._backend.blobs.remove_unfinished(self._backend.clock() / 1000 - _LONGEST_UPLOAD)
 
-    def _purge_batch(self, transaction: Transaction) -> list[int]:
+    def _purge_batch(self, transaction: Transaction, keys: list[str]) -> list[int]:
         backend, now = self._backend, self._backend.clock()
         before = now - backend.settings.scheduled_retention_days * _DAY
         return [
@@ -56,7 +60,7 @@ class Cleaner:
             backend.rate_limits.purge(transaction, now, _BATCH_SIZE),
             backend.files.upload_urls.purge(transaction, now, _BATCH_SIZE),
             backend.inbox.purge(transaction, now, _BATCH_SIZE),
-            backend.idempotency.purge(transaction, now, _BATCH_SIZE),
+            backend.idempotency.keys.delete(transaction, keys, now),
             backend.api_keys.purge(transaction, now, _BATCH_SIZE),
             backend.tokens.purge(transaction, now, _BATCH_SIZE),
             _BATCH_SIZE if backend.history.purge(transaction) else 0,

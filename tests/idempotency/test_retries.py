@@ -10,11 +10,13 @@ from flask import abort
 
 from flask_convex_http import (
     ConvexError,
+    HttpRouter,
     MutationCtx,
     require_api_key,
 )
 from flask_convex_http.schema.system_tables import IdempotencyKey, ScheduledFunction
 from flask_convex_http.testing import Clock
+from flask_convex_http.worker.cleanup import Cleaner
 from tests.databases import EACH_ENGINE
 from tests.idempotency.shop import Order, app_of, count, handler, orders, post, router
 from tests.web.apps import backend_of
@@ -51,9 +53,24 @@ def test_keys_expire(tmp_path: Path) -> None:
         assert post(app).data != first.data
         assert (orders(app), count(app, IdempotencyKey)) == (2, 1)
         clock.advance(timedelta(hours=2))
-        backend = backend_of(app)
-        assert backend.engine.write(lambda transaction: backend.idempotency.purge(transaction, clock(), 50)) == 1
+        assert not Cleaner(backend_of(app)).purge()
         assert count(app, IdempotencyKey) == 0
+
+
+def test_purge_of_many_keys(tmp_path: Path) -> None:
+    """Expired keys are purged in batches, and those that are kept for longer stay, though they are older."""
+    clock, long = Clock(), HttpRouter("long", __name__)
+    long.post("/long", idempotent=True, keep=timedelta(days=9))(handler())
+    with app_of(tmp_path, router(), long, clock=clock) as app:
+        post(app, "kept", path="/long")
+        for number in range(51):
+            post(app, f"k{number}")
+        clock.advance(timedelta(days=2))
+        cleaner, left = Cleaner(backend_of(app)), []
+        while cleaner.purge():
+            left.append(count(app, IdempotencyKey))
+        assert left == [2]
+        assert [stored.key for stored in backend_of(app).idempotency.list_keys(None, 9)] == ["kept"]
 
 
 def test_keys_belong_to_a_caller(tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ from flask_convex_http.schema.migrations import (
     RenameTable,
     Shape,
     TableShape,
+    UseAsIds,
     shape_after,
     with_new_names,
 )
@@ -145,6 +146,7 @@ class PostgresMigration(PostgresTables):
             KeepColumn: self._keep_column,
             CreateIndex: self._create_index,
             DropIndex: self._drop_index,
+            UseAsIds: self._use_as_ids,
             OrderById: self._order_by_id,
             OrderByTime: self._order_by_time,
         }
@@ -251,6 +253,11 @@ class PostgresMigration(PostgresTables):
     def _drop_column(self, step: DropColumn) -> None:
         self._keep_foreign_indexes(step, step.name)
         self._run(f'ALTER TABLE "{step.table.name}" DROP COLUMN "{step.name}"')
+
+    def _use_as_ids(self, step: UseAsIds) -> None:
+        name = step.table.name
+        self._run(f'UPDATE "{name}" SET "_id" = %s || "{step.column}"', f"{name}_")
+        self._run(f'ALTER TABLE "{name}" DROP COLUMN "{step.column}"')
 
     def _keep_column(self, step: KeepColumn) -> None:
         self._run(f'ALTER TABLE "{step.table.name}" ALTER COLUMN "{step.name}" DROP NOT NULL')

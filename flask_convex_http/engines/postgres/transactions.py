@@ -76,6 +76,10 @@ class PostgresTransaction(PostgresReader):
         if cursor.rowcount < len(rows):
             raise unique_violation(table, table.name, ("_id",))
 
+    def insert_late(self, table: Table[Any], row: Row) -> None:
+        """Insert a row whose id no other row has."""
+        self.insert(table, row)
+
     def update(self, table: Table[Any], document_id: str, changes: Mapping[str, Any]) -> bool:
         """Set columns of a row and return whether it exists."""
         check_index_sizes(table, changes, tuple(changes.values()))

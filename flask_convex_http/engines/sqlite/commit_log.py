@@ -29,14 +29,14 @@ CREATE_VIEW = (
 )
 
 
-def check_texts(values: Iterable[str | None]) -> None:
-    """Check that a commit can be written, since an error would come to all members of its group.
+def check_texts(values: Iterable[object]) -> None:
+    """Check that a late row can be written, since an error would come to all members of its group.
 
     Raises:
         UnicodeEncodeError: A text, such as the subject of an identity, has a lone surrogate.
     """
     for value in values:
-        if value is not None and not value.isascii():
+        if isinstance(value, str) and not value.isascii():
             value.encode()
 
 

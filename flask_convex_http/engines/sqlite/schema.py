@@ -29,13 +29,11 @@ from flask_convex_http.schema.migrations import (
     RenameColumn,
     RenameTable,
     Shape,
+    UseAsIds,
     shape_after,
 )
 from flask_convex_http.sqlite.connections import sqlite3
 
-#: The tables that are trees of their ids. A second tree of the ids would cost each commit one page more. A table that
-#: an earlier release has created keeps it.
-_CLUSTERED = CLUSTERED | {"_idempotency_keys"}
 #: The name of a table between an old and a new name that differ in case only. No table of a schema starts with this.
 _BETWEEN = "_renamed"
 
@@ -85,6 +83,7 @@ class SQLiteMigration(SQLiteTables):
             KeepColumn: self._keep_column,
             CreateIndex: self._create_index,
             DropIndex: self._drop_index,
+            UseAsIds: self._use_as_ids,
             OrderById: self._order_by_id,
             OrderByTime: self._order_by_time,
         }
@@ -114,7 +113,7 @@ class SQLiteMigration(SQLiteTables):
             },
             strict=True,
         ).rstrip(";\n ")
-        if table.name not in _CLUSTERED:
+        if table.name not in CLUSTERED:
             self._connection.execute(statement)
             return
         self._connection.execute(f"{statement}, WITHOUT ROWID")
@@ -194,6 +193,27 @@ class SQLiteMigration(SQLiteTables):
             self._connection.execute(f'ALTER TABLE "{step.table.name}" DROP COLUMN "{step.name}"')
         except sqlite3.OperationalError as error:  # a foreign index, view or trigger uses it
             raise MigrationRefusedError(f"Could not {step}: {error}") from error
+
+    def _use_as_ids(self, step: UseAsIds) -> None:
+        name = step.table.name
+        (create,), *others = self._connection.execute(
+            "SELECT sql FROM sqlite_master WHERE tbl_name = ? AND sql NOT NULL ORDER BY type = 'table' DESC", (name,)
+        ).fetchall()
+        # Earlier releases made the table a tree of its ids. New ids are in a random order, and would split its pages.
+        create = create.replace(f'"{name}"', f'"{_BETWEEN}"', 1).removesuffix(", WITHOUT ROWID")
+        columns = [column.name for column in self._database.table(name).columns if column.name != ID_COLUMN]
+        names = quoted_names(columns)
+        self._connection.execute(create)
+        self._connection.execute(
+            f'INSERT INTO "{_BETWEEN}" ("_id", {names}) '
+            f'SELECT ? || "{step.column}", {names} FROM "{name}" ORDER BY "{TIME_COLUMN}"',
+            (f"{name}_",),
+        )
+        self._connection.execute(f'DROP TABLE "{name}"')
+        self._connection.execute(f'ALTER TABLE "{_BETWEEN}" RENAME TO "{name}"')
+        for (sql,) in others:
+            self._connection.execute(sql)
+        self._connection.execute(f'ALTER TABLE "{name}" DROP COLUMN "{step.column}"')
 
     def _keep_column(self, step: KeepColumn) -> None:
         columns = self._database.table(step.table.name).columns

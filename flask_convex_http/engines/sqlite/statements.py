@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+from itertools import chain
 from typing import Any
 
 from flask_convex_http.engines.sql import StatementCache, qualified, quoted_columns
+from flask_convex_http.engines.transaction import Row
 from flask_convex_http.schema.tables import Table
+from flask_convex_http.sqlite.late_rows import WriteRows
+
+#: The largest number of late rows that one statement inserts. There is a statement for each number.
+_AT_ONCE = 16
 
 
 class SQLiteStatements(StatementCache):
@@ -16,6 +24,7 @@ class SQLiteStatements(StatementCache):
 
     def __init__(self) -> None:
         super().__init__()
+        self._writers: dict[Table[Any], WriteRows] = {}
         self._staying: dict[Table[Any], str] = {}
 
     def values(self, table: Table[Any], names: tuple[str, ...]) -> str:
@@ -33,6 +42,27 @@ class SQLiteStatements(StatementCache):
         text = self._texts.get(key)
         if text is None:
             text = self._texts[key] = f"{self.delete(table)} RETURNING {quoted_columns(table)}"
+        return text
+
+    def writer(self, table: Table[Any]) -> WriteRows:
+        """Return what writes late rows to a table, the same one at each call."""
+        found = self._writers.get(table)
+        if found is None:
+            found = self._writers[table] = partial(self._write_rows, table)
+        return found
+
+    def _write_rows(self, table: Table[Any], connection: Any, rows: Sequence[Row]) -> None:
+        for start in range(0, len(rows), _AT_ONCE):
+            part = rows[start : start + _AT_ONCE]
+            connection.execute(self._insert_many(table, len(part)), tuple(chain.from_iterable(part)))
+
+    def _insert_many(self, table: Table[Any], count: int) -> str:
+        key = (table, "insert", count)
+        text = self._texts.get(key)
+        if text is None:
+            first = self.insert(table)
+            values = first.partition(" VALUES ")[2]
+            text = self._texts[key] = first + f", {values}" * (count - 1)
         return text
 
     def get_and_stay(self, table: Table[Any]) -> str:

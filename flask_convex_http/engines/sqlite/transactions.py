@@ -15,10 +15,13 @@ from flask_convex_http.engines.sqlite.statements import SQLiteStatements
 from flask_convex_http.engines.transaction import Row
 from flask_convex_http.schema.history_tables import COMMITS
 from flask_convex_http.schema.index_ranges import Segment
-from flask_convex_http.schema.tables import Table
+from flask_convex_http.schema.tables import IDEMPOTENCY_KEYS, Table
 from flask_convex_http.sqlite.connections import DRIVER_ERRORS
+from flask_convex_http.sqlite.late_rows import WriteRows
 
-#: The characters of changes from which on a commit is written at once. Its transaction may have none of them in memory.
+#: The tables whose rows may be written late.
+_LATE = (COMMITS, IDEMPOTENCY_KEYS)
+#: The characters from which on a late row is written at once. Its transaction may have none of them in memory.
 _LARGE = 1_000_000
 
 
@@ -35,8 +38,8 @@ class SQLiteTransaction(SQLiteReader):
 
     def get(self, table: Table[Any], document_id: str) -> Row | None:
         """Return the row with this id, or None."""
-        if self._late_rows.waits and table.name == COMMITS:
-            self._write_commits()
+        if self._late_rows.waits and table.name in _LATE:
+            self._write_late_rows()
         return super().get(table, document_id)
 
     def select(
@@ -49,25 +52,31 @@ class SQLiteTransaction(SQLiteReader):
         budget: ReadBudget | None = None,
     ) -> list[Row]:
         """Return the rows of a segment, in its order."""
-        if self._late_rows.waits and table.name == COMMITS:
-            self._write_commits()
+        if self._late_rows.waits and table.name in _LATE:
+            self._write_late_rows()
         return super().select(table, segment, descending=descending, limit=limit, budget=budget)
 
     def count(self, table: Table[Any]) -> int:
         """Return the number of rows in a table."""
-        if self._late_rows.waits and table.name == COMMITS:
-            self._write_commits()
+        if self._late_rows.waits and table.name in _LATE:
+            self._write_late_rows()
         return super().count(table)
 
     def stream(self, table: Table[Any], segment: Segment, *, descending: bool) -> Iterator[Row]:
         """Yield the rows of a segment, in its order, as they are fetched."""
-        if self._late_rows.waits and table.name == COMMITS:
-            self._write_commits()
+        if self._late_rows.waits and table.name in _LATE:
+            self._write_late_rows()
         return super().stream(table, segment, descending=descending)
 
     def insert(self, table: Table[Any], row: Row) -> None:
         """Insert a row."""
         self._write(self._statements.insert(table), row)
+
+    def insert_late(self, table: Table[Any], row: Row) -> None:
+        """Insert a row whose id no other row has, together with those of the other members of a group commit."""
+        self._add_late_row(row, self._statements.writer(table), str(row[0]))
+        if sum(len(value) for value in row if isinstance(value, (str, bytes))) > _LARGE:
+            self._write_late_rows()
 
     def insert_all(self, table: Table[Any], rows: Sequence[Row]) -> None:
         """Insert rows."""
@@ -112,20 +121,17 @@ class SQLiteTransaction(SQLiteReader):
 
     def append_commit(self, now: float, values: Row) -> None:
         """Write a commit to the log, together with those of the other members of a group commit."""
-        self._close_if_rolled_back()
-        try:
-            check_texts(values)
-        except UnicodeEncodeError as error:
-            raise self._translate(error) from error
-        self._late_rows.add((now, *values), write_commits)
+        self._add_late_row((now, *values), write_commits)
         if len(values[0]) > _LARGE:
-            self._write_commits()
+            self._write_late_rows()
 
     def resume_commit_numbers(self) -> None:
         """Do nothing, since the next number always follows the newest commit."""
 
     def lookup_again(self, table: Table[Any], values: Mapping[str, Any]) -> Row | None:
         """Return the row that has these values in a unique index, or None."""
+        if not self._late_rows.ids.isdisjoint(values.values()):
+            self._write_late_rows()
         return self._fetch_one(self._statements.lookup(table, tuple(values)), tuple(values.values()))
 
     def claim(self, table: Table[Any], segment: Segment, *, limit: int) -> list[Row]:
@@ -179,8 +185,18 @@ class SQLiteTransaction(SQLiteReader):
         count: int = self._execute(sql, values).rowcount
         return count
 
-    def _write_commits(self) -> None:
-        """Write the commits that are left for the end, before the log is read."""
+    def _add_late_row(self, row: Row, write: WriteRows, row_id: str | None = None) -> None:
+        self._close_if_rolled_back()
+        try:
+            check_texts(row)
+        except UnicodeEncodeError as error:
+            raise self._translate(error) from error
+        self._late_rows.add(row, write)
+        if row_id is not None:
+            self._late_rows.ids.add(row_id)
+
+    def _write_late_rows(self) -> None:
+        """Write the rows that are left for the end, before their table is read."""
         self._begin_savepoints()
         try:
             for stream in self._streams or ():

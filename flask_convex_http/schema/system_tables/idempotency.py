@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from flask_convex_http.schema.documents import Document, unique
+from flask_convex_http.schema.documents import Document
 
 
-class IdempotencyKey(
-    Document, table="_idempotency_keys", indexes={"by_digest": unique("digest"), "by_expiry": ["expires"]}
-):
+class IdempotencyKey(Document, table="_idempotency_keys"):
     """The key of an idempotent request, with the response that its handler has returned.
 
+    Its id has a keyed digest of the caller and the key, by which a retry is recognised. The table has no other index,
+    since each one would cost a request a page more of writing.
+
     Attributes:
-        digest: A keyed digest of the caller and the key, by which a retry is recognised.
         fingerprint: A keyed digest of method, path, query string and body, which a retry must have too.
         key: The key, as the client sent it.
         identity: The caller, None for an anonymous one.
@@ -24,7 +24,6 @@ class IdempotencyKey(
         body: Its body.
     """
 
-    digest: str
     fingerprint: str
     key: str
     identity: str | None

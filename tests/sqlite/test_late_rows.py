@@ -1,0 +1,95 @@
+"""Rows of idempotency keys in a group commit, which are written together before its COMMIT."""
+
+from concurrent.futures import wait
+from typing import Any
+
+import pytest
+
+from flask_convex_http.engines import Row
+from flask_convex_http.engines.sqlite.engine import SQLiteEngine
+from flask_convex_http.engines.sqlite.transactions import SQLiteTransaction
+from flask_convex_http.schema.index_ranges import Segment
+from flask_convex_http.schema.system_tables import IdempotencyKey
+from tests.engines.members import SCHEMA, insert
+from tests.sqlite.crews import Work, adding, keys, tell_statements, together
+
+KEYS = SCHEMA.table_for(IdempotencyKey)
+
+
+def key_row(name: str, size: int = 2) -> Row:
+    """Return the row of a key."""
+    return (name, 1.0, "f", name, None, "POST", "/", "r", 2.0, 201, "[]", b"x" * size)
+
+
+def adding_key(name: str, size: int = 2, *, fails: bool = False) -> Work:
+    """Return work that adds an item and the row of a key, and then may raise."""
+
+    def work(transaction: SQLiteTransaction) -> None:
+        insert(transaction, name)
+        transaction.insert_late(KEYS, key_row(name, size))
+        if fails:
+            raise ValueError(name)
+
+    return work
+
+
+def names(engine: SQLiteEngine) -> list[str]:
+    """Return the ids of all keys, sorted."""
+    with engine.snapshot() as snapshot:
+        return sorted(row[0] for row in snapshot.select(KEYS, Segment(()), descending=False, limit=None))
+
+
+def test_a_group_writes_its_keys_together(engine: SQLiteEngine) -> None:
+    """Twenty members of a group write their keys in two statements, and each of them has its key after the commit."""
+    statements: list[str] = []
+    tell_statements(engine, statements.append)
+    wanted = [f"k{number:02}" for number in range(20)]
+    for future in together(engine, *map(adding_key, wanted)):
+        future.result()
+    assert len([text for text in statements if 'INTO "_idempotency_keys"' in text]) == 2
+    assert names(engine) == keys(engine) == wanted
+
+
+@pytest.mark.parametrize("failures", [{0}, {1}, {15, 16}, {0, 4, 19}, set(range(20))])
+def test_a_member_that_raises_leaves_no_key(engine: SQLiteEngine, failures: set[int]) -> None:
+    """A member that raises takes its key with it, and none of the others."""
+    wanted = [f"k{number:02}" for number in range(20)]
+    works = [adding_key(name, fails=number in failures) for number, name in enumerate(wanted)]
+    wait(together(engine, *works))
+    assert names(engine) == keys(engine) == [name for number, name in enumerate(wanted) if number not in failures]
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda transaction: transaction.lookup_again(KEYS, {"_id": "k1"}) is not None,
+        lambda transaction: transaction.get(KEYS, "k1") is not None,
+        lambda transaction: transaction.select(KEYS, Segment(()), descending=False, limit=1) != [],
+        lambda transaction: list(transaction.stream(KEYS, Segment(()), descending=False)) != [],
+        lambda transaction: transaction.count(KEYS) == 1,
+    ],
+)
+def test_a_member_sees_the_keys_of_earlier_members(engine: SQLiteEngine, read: Any) -> None:
+    """Every read of the table sees a key of the same group, which stays when the reader fails afterwards."""
+
+    def check(transaction: SQLiteTransaction) -> None:
+        assert read(transaction)
+        raise ValueError
+
+    futures = together(engine, adding_key("k1"), adding("a"), check, adding_key("k2"))
+    wait(futures)
+    assert isinstance(futures[2].exception(), ValueError)
+    assert (names(engine), keys(engine)) == (["k1", "k2"], ["a", "k1", "k2"])
+
+
+def test_a_savepoint_rolls_back_its_keys(engine: SQLiteEngine) -> None:
+    """A key that was added inside of a savepoint goes with it, whether or not it was written by then."""
+
+    def work(transaction: SQLiteTransaction) -> None:
+        transaction.insert_late(KEYS, key_row("before"))
+        for name, size in (("small", 2), ("large", 2_000_000)):  # a large one is written at once
+            with pytest.raises(ValueError), transaction.savepoint():
+                adding_key(name, size, fails=True)(transaction)
+
+    engine.write(work)
+    assert names(engine) == ["before"]
