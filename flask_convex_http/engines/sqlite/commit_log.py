@@ -47,12 +47,17 @@ def write_commits(connection: Any, commits: Sequence[tuple[Any, ...]]) -> None:
         connection: The connection, in a transaction.
         commits: The time of each commit and the values of its columns after the number.
     """
+    if len(commits) == 1:  # half of the time of the way below
+        values = commits[0]
+        used = tuple([value is not None for value in values])
+        connection.execute(_insert(used, 1), [value for value in values if value is not None])
+        return
     for start in range(0, len(commits), _AT_ONCE):
         part = commits[start : start + _AT_ONCE]
         columns = tuple(zip(*part, strict=True))
         used = tuple(column.count(None) < len(part) for column in columns)
-        values = chain.from_iterable(zip(*compress(columns, used), strict=True))
-        connection.execute(_insert(used, len(part)), tuple(values))
+        given = chain.from_iterable(zip(*compress(columns, used), strict=True))
+        connection.execute(_insert(used, len(part)), tuple(given))
 
 
 @cache
