@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import functools
 import json
+import re
 from typing import Any
 
 import msgspec
@@ -15,6 +16,8 @@ from flask_convex_http.operations.tables import MOST_COUNTED
 
 _UNITS = ("bytes", "KB", "MB", "GB", "TB")
 _LONGEST = 200
+_SECONDS = re.compile(r"every (\d+(?:\.\d+)?) s")
+_ID = re.compile(r"(\w+)_[0-9a-f]{24}([0-9a-f]{8})")
 
 
 @functools.cache
@@ -33,6 +36,8 @@ def environment() -> Environment:
         "number": number,
         "count": counted,
         "duration": duration,
+        "schedule": schedule,
+        "brief": brief,
         "json": as_json,
         "short": shortened,
     }
@@ -89,7 +94,21 @@ def duration(milliseconds: float | None) -> str:
     minutes, days = int(milliseconds // 60_000), int(milliseconds // 86_400_000)
     if days >= 2:
         return f"{days} days"
-    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
+    if minutes < 60:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min" if minutes % 60 else f"{minutes // 60} h"
+
+
+def schedule(text: str) -> str:
+    """Return the schedule of a cron for people: "every 3600.0 s" is "every 1 h"."""
+    found = _SECONDS.fullmatch(text)
+    return text if found is None else f"every {duration(float(found[1]) * 1000)}"
+
+
+def brief(name: str) -> str:
+    """Return the end of an id with its table, or the beginning of any other text."""
+    found = _ID.fullmatch(name)
+    return f"{found[1]}_…{found[2]}" if found else shortened(name, 60)
 
 
 def as_json(value: Any, indent: int | None = 2) -> str:

@@ -43,10 +43,10 @@ def test_life_of_a_file(app: Flask, visitor: Visitor) -> None:
 
 def test_preview(app: Flask, visitor: Visitor) -> None:
     """Images that run nothing are shown, and an SVG image is text."""
-    assert "<img" in upload(visitor, PNG, "a.png", "image/png").text
+    assert 'class="preview"' in upload(visitor, PNG, "a.png", "image/png").text
     shown = visitor.get(f"/files/file/{newest(app)}/content")
     assert (shown.content_type, shown.data) == ("image/png", PNG)
-    assert "<img" not in upload(visitor, b"<svg onload='alert(1)'/>", "a.svg", "image/svg+xml").text
+    assert 'class="preview"' not in upload(visitor, b"<svg onload='alert(1)'/>", "a.svg", "image/svg+xml").text
     assert visitor.get(f"/files/file/{newest(app)}/content").content_type == "application/octet-stream"
 
 

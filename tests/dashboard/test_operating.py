@@ -24,7 +24,7 @@ def test_run_a_function_and_undo_it(browser_page: Browsing) -> None:
     page = browser_page.page
     page.get_by_role("link", name="Functions").click()
     browser_page.inspect("functions")
-    page.get_by_role("link", name="add_customer").click()
+    page.get_by_role("link", name="add_customer", exact=True).click()
     page.get_by_label("email").fill("ada@shop.example")
     page.get_by_label("name str").fill(HOSTILE)
     page.get_by_role("button", name="Show what it would change").click()

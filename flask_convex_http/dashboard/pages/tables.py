@@ -123,7 +123,7 @@ def document(visit: Visit, name: str, document_id: str) -> Response:
         time=found.creation_time,
         values={field: values[field] for field in table.columns},
         types={field: type_of(table, field) for field in table.columns},
-        references=references_in(visit, [values[field] for field in table.columns]),
+        references=references_in(visit, [each for each in map(values.get, table.columns) if not isinstance(each, str)]),
     )
 
 

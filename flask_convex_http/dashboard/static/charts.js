@@ -7,6 +7,13 @@ function numbersOf(table) {
   return [...table.tHead.rows[0].cells].map((_, column) => rows.map((row) => value(row.cells[column])));
 }
 
+// A value without neighbors has no line, so it gets a point.
+function alone(plot, line) {
+  const values = plot.data[line];
+  const has = (place) => values[place] !== null && values[place] !== undefined;
+  return [...values.keys()].filter((place) => has(place) && !has(place - 1) && !has(place + 1));
+}
+
 function draw(figure) {
   const place = figure.querySelector("div.plot");
   if (!place) return;
@@ -15,13 +22,16 @@ function draw(figure) {
   const color = (name) => style.getPropertyValue(name).trim();
   const lines = [...table.tHead.rows[0].cells].slice(1).map((cell) => cell.textContent.trim());
   const grid = { stroke: color("--line"), width: 1 };
+  const number = new Intl.NumberFormat(undefined, { maximumFractionDigits: 2 });
+  const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+  const shown = (plot, value) => (value === null || value === undefined ? "–" : number.format(value));
   const axis = { stroke: color("--quiet"), grid, ticks: grid };
-  const series = lines.map((label, index) => ({ label, stroke: color(`--chart-${index + 1}`), width: 2, points: { show: true, size: 4 } }));
+  const series = lines.map((label, index) => ({ label, stroke: color(`--chart-${index + 1}`), width: 2, points: { size: 5, filter: alone }, value: shown }));
   const options = {
     width: place.clientWidth,
     height: 180,
-    series: [{}, ...series],
-    axes: [axis, { ...axis, size: 60 }],
+    series: [{ label: "Time", value: (plot, value) => (value ? clock.format(value * 1000) : "–") }, ...series],
+    axes: [{ ...axis, values: (plot, times) => times.map((time) => clock.format(time * 1000)) }, { ...axis, size: 60 }],
     scales: { y: { range: (plot, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
     cursor: { y: false },
   };

@@ -1,12 +1,34 @@
 "use strict";
-// What pages need of a script: times in the viewer's zone, dialogs, live parts, and the log-in with a link.
+// What pages need of a script: times in the viewer's zone, tables on a phone, dialogs, live parts, and the log-in with a link.
 
-const zone = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+const parts = { month: "short", day: "numeric", hour: "numeric", minute: "2-digit", second: "2-digit" };
+const thisYear = new Intl.DateTimeFormat(undefined, parts);
+const anyYear = new Intl.DateTimeFormat(undefined, { ...parts, year: "numeric" });
 
-function showTimes(root) {
-  for (const element of root.querySelectorAll("time[datetime]")) {
+function showTimes() {
+  const year = new Date().getFullYear();
+  for (const element of document.querySelectorAll("time[datetime]")) {
     const moment = new Date(element.dateTime);
-    if (!Number.isNaN(moment.getTime())) element.textContent = zone.format(moment);
+    if (Number.isNaN(moment.getTime())) continue;
+    element.textContent = (moment.getFullYear() === year ? thisYear : anyYear).format(moment);
+  }
+}
+
+// On a phone the rows of a table become blocks of lines, each with its heading. The roles stay those of a table.
+function stackTables() {
+  for (const table of document.querySelectorAll(".scroll:not(.wide, .stacked) > table")) {
+    const headings = [...table.tHead.rows[0].cells].map((cell) => cell.textContent.trim());
+    table.setAttribute("role", "table");
+    for (const group of [table.tHead, ...table.tBodies]) group.setAttribute("role", "rowgroup");
+    for (const row of table.rows) {
+      row.setAttribute("role", "row");
+      [...row.cells].forEach((cell, column) => {
+        cell.setAttribute("role", { col: "columnheader", row: "rowheader" }[cell.scope] ?? "cell");
+        cell.dataset.label = headings[column];
+        cell.classList.toggle("blank", !cell.textContent.trim());
+      });
+    }
+    table.parentElement.classList.add("stacked");
   }
 }
 
@@ -62,9 +84,14 @@ function showCurrentPage() {
   if (list) list.scrollLeft = link.offsetLeft - (list.clientWidth - link.offsetWidth) / 2;
 }
 
-showTimes(document);
+function arrange() {
+  showTimes();
+  stackTables();
+}
+
+arrange();
 showCurrentPage();
-document.addEventListener("htmx:after:swap", () => showTimes(document));
+document.addEventListener("htmx:after:swap", arrange);
 document.addEventListener("click", openDialogs);
 document.addEventListener("click", copyField);
 addEventListener("hashchange", useLink);
