@@ -10,7 +10,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from flask import Request
@@ -30,8 +30,6 @@ _MOST_WAITING = 4
 _PAGE = 1000
 #: The largest cursor.
 _LARGEST = 2**53
-#: In the URL rules of the function API. Its requests are left out, since each call has a record of its own.
-_OWN_RULE = "<convex_endpoint("
 _LEVELS = {"WARNING": "WARN", "CRITICAL": "ERROR"}
 
 _HEAD = "Traceback (most recent call last):"
@@ -49,11 +47,12 @@ class LogStream:
     Args:
         backend: The deployment.
         casing: The casing of names for clients.
+        own_routes: Returns the routes whose requests are not shown, since the calls in them are.
     """
 
-    def __init__(self, backend: Backend, casing: Casing) -> None:
+    def __init__(self, backend: Backend, casing: Casing, own_routes: Callable[[], Collection[str]]) -> None:
         self._logs = backend.logs
-        self._entries = Entries(backend, casing)
+        self._entries = Entries(backend, casing, own_routes)
         self._places = threading.BoundedSemaphore(_MOST_WAITING)
 
     def respond(self, current: Request) -> dict[str, Any]:
@@ -99,9 +98,11 @@ class Entries:
     Args:
         backend: The deployment.
         casing: The casing of names for clients.
+        own_routes: See `LogStream`.
     """
 
-    def __init__(self, backend: Backend, casing: Casing) -> None:
+    def __init__(self, backend: Backend, casing: Casing, own_routes: Callable[[], Collection[str]]) -> None:
+        self._own_routes = own_routes
         self._functions = backend.functions
         self._casing = casing
         self._writers: dict[str, Callable[[LogRecord], Entry | None]] = {
@@ -124,7 +125,7 @@ class Entries:
 
     def _request(self, record: LogRecord) -> Entry | None:
         route = record.data.get("route")
-        if not route or _OWN_RULE in route:
+        if not route or route in self._own_routes():
             return None
         entry = _completion(record, "HttpAction", f"{record.data['method']} {route}")
         return entry | {"success": {"status": str(record.data["status"])}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from flask import Flask, Request
@@ -14,6 +15,7 @@ from flask_convex_http.function_api.failures import ProtocolError
 from flask_convex_http.function_api.serving import Served, View
 from flask_convex_http.functions.function import QueryFunction
 from flask_convex_http.runtime import QueryCtx, caller_of
+from flask_convex_http.web.route_names import is_of_package, route_name
 
 
 def serve(app: Flask, backend: Backend, api: Served) -> None:
@@ -30,11 +32,17 @@ def serve(app: Flask, backend: Backend, api: Served) -> None:
         query.name = name
         query.bind(backend.schema)
     api.surface.add_system(queries.values(), refusal_of)
-    logs = LogStream(backend, api.surface.casing)
+    logs = LogStream(backend, api.surface.casing, functools.cache(lambda: _own_routes(app)))
     api.routes.add_below("stream_function_logs", {"GET": _administrative(api, logs.respond)})
     for name, text in ENDPOINTS.items():
         view = _refusing(api, text)
         api.routes.add_below(name, {"GET": view, "POST": view})
+
+
+def _own_routes(app: Flask) -> frozenset[str]:
+    """Return the routes of the function API that no route of the application hides."""
+    rules = {rule.rule for rule in app.url_map.iter_rules()}
+    return frozenset(route_name(rule) for rule in rules if is_of_package(rule)) - rules
 
 
 def _description_queries(app: Flask, backend: Backend, api: Served) -> dict[str, QueryFunction[..., Any]]:

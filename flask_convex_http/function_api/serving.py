@@ -24,12 +24,11 @@ from flask_convex_http.function_api.options import FunctionApi
 from flask_convex_http.function_api.surface import Surface
 from flask_convex_http.function_api.views import KINDS, Body, Views, respond
 from flask_convex_http.web.cors import Cors, allow_everyone, cors_policy
-from flask_convex_http.web.matching import CORS, END, RestConverter, prepare
+from flask_convex_http.web.matching import CORS, END, NAMED, RestConverter, prepare
 from flask_convex_http.web.routing.views import cors_applier
 
 #: The app's `Surface`, in its extensions.
 SURFACE = "convex_http_function_api"
-_NAMED = "convex_endpoint"
 View = Callable[[Request], Body]
 _RUN = "run/"
 
@@ -79,7 +78,7 @@ def serve(app: Flask, backend: Backend, options: FunctionApi) -> Served:
         RegistrationError: Two names are one on the wire.
     """
     prepare(app)
-    app.url_map.converters.setdefault(_NAMED, _NamedEndpoint)
+    app.url_map.converters.setdefault(NAMED, _NamedEndpoint)
     surface = Surface(backend.functions, options.casing)
     for table in backend.schema.tables.values():
         if not table.system:
@@ -122,7 +121,7 @@ class Routes:
             name: Its name. After a slash at its end, anything follows.
             methods: Its views by method.
         """
-        self._add(f"/api/<{_NAMED}({name!r}):{END}>", name.strip("/"), methods)
+        self._add(f"/api/<{NAMED}({name!r}):{END}>", name.strip("/"), methods)
 
     def add_sync(self, app: Flask, backend: Backend, calls: Calls) -> None:
         """Add the sync protocol, unless its package is missing."""
@@ -134,7 +133,7 @@ class Routes:
         places = itertools.product(("/api", "/api/<version>"), (True, False))
         for path, is_websocket in places:  # Werkzeug tells the requests that ask for one from others
             app.add_url_rule(
-                f"{self._prefix}{path}/<{_NAMED}('sync'):{END}>",
+                f"{self._prefix}{path}/<{NAMED}('sync'):{END}>",
                 "convex_sync",
                 views.sync,
                 methods=["GET"],

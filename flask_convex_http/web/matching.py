@@ -15,8 +15,10 @@ from werkzeug.routing import BaseConverter, Rule
 from werkzeug.wsgi import get_path_info
 
 from flask_convex_http.web.cors import without_cors
+from flask_convex_http.web.route_names import END as END
+from flask_convex_http.web.route_names import NAMED as NAMED
+from flask_convex_http.web.route_names import REST as REST
 
-END, REST = "convex_end", "convex_rest"
 #: The attribute of a view with the function that adds its CORS headers to a response.
 CORS = "convex_cors"
 Headers = list[tuple[str, str]]

@@ -7,6 +7,7 @@ from typing import Any
 
 from flask_convex_http.telemetry import RequestFinished, RequestScope, Telemetry
 from flask_convex_http.telemetry.requests import status_of
+from flask_convex_http.web.route_names import route_name
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -52,7 +53,7 @@ def note_start(scope: RequestScope, environ: Environ, line: str) -> None:
     scope.status = line
     rule = getattr(environ.get(_REQUEST_KEY), "url_rule", None)  # a test client leaves a request without one there
     if rule is not None:
-        scope.route = rule.rule
+        scope.route = route_name(rule.rule)
 
 
 def note_route(environ: Environ, route: str, *, is_health_check: bool = False) -> None:
