@@ -18,7 +18,7 @@ from flask_convex_http.operations.pages import pages
 from flask_convex_http.schema.documents import Table
 
 #: Spreadsheets run a cell that begins like this as a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 MEDIA_TYPES = {"csv": "text/csv; charset=utf-8", "json": "application/json"}
 
 
