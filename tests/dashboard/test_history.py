@@ -124,6 +124,13 @@ def test_a_commit_with_many_changes(app: Flask, visitor: Visitor) -> None:
     assert visitor.get("/history/1?first=0").status_code == 400
 
 
+def test_undo_of_many_changes(app: Flask, visitor: Visitor) -> None:
+    """The preview of an undo shows the first rows and the number of all."""
+    backend_of(app).ctx().run_mutation("shop:add_customers", count=250)
+    preview = text_of(visitor.get("/history/undo?what=1"))
+    assert "These are the first 200 of 250 rows." in preview
+
+
 @pytest.mark.parametrize("is_indexed", [True, False])
 def test_a_document_with_many_changes(app: Flask, visitor: Visitor, customer: str, is_indexed: bool) -> None:
     """The changes of a document are read in pages."""
