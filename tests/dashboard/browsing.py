@@ -101,12 +101,15 @@ class Browsing:
         self.page.goto(f"{self.url}/_convex{path}")
         return self.page
 
-    def inspect(self, name: str) -> None:
+    def inspect(self, name: str, heading: str = "") -> None:
         """Check the current page in light, in dark and on a phone: no violation of axe-core, no sideways scrolling.
 
         Args:
             name: The name of its pictures.
+            heading: The heading to wait for, after a click on a link, which does not wait for the page.
         """
+        if heading:
+            expect(self.page.get_by_role("heading", name=heading, exact=True, level=1)).to_be_visible()
         for look, scheme, size in _LOOKS:
             self.page.set_viewport_size(size)  # type: ignore[arg-type]  # a TypedDict
             self.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # a Literal

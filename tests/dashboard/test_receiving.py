@@ -15,12 +15,13 @@ def test_replay_a_test_delivery(browser_page: Browsing) -> None:
     """An operator sends a test delivery, removes its effect, and replays it after a look at the changes."""
     page = browser_page.page
     page.get_by_role("link", name="Webhooks").click()
-    browser_page.inspect("webhooks-empty")
+    browser_page.inspect("webhooks-empty", "Webhooks")
     page.get_by_role("link", name="Send a test delivery").click()
-    browser_page.inspect("webhook-test")
+    browser_page.inspect("webhook-test", "Send a test delivery")
     page.get_by_role("button", name="Send").click()
     expect(page.get_by_role("heading", name="Response")).to_be_visible()
     page.get_by_role("region", name="Response").get_by_role("link").click()
+    expect(page.get_by_role("heading", name="Payload")).to_be_visible()
     browser_page.inspect("delivery")
     page.get_by_role("link", name="Replay…").click()
     expect(page.get_by_role("alert")).to_contain_text("The handler would fail")
@@ -34,7 +35,7 @@ def test_replay_a_test_delivery(browser_page: Browsing) -> None:
     expect(page.get_by_role("status")).to_contain_text("has run")
     assert len(backend_of(browser_page.app).run("shop:list_customers", {})) == 1
     page.get_by_role("link", name="Webhooks").first.click()
-    browser_page.inspect("webhooks")
+    browser_page.inspect("webhooks", "Webhooks")
 
 
 def test_why_a_delivery_was_rejected(browser_page: Browsing) -> None:
@@ -45,4 +46,4 @@ def test_why_a_delivery_was_rejected(browser_page: Browsing) -> None:
     expect(page.get_by_text("Webhook signature does not match")).to_be_visible()
     browser_page.inspect("rejection")
     page.get_by_role("link", name="Rejected").click()
-    browser_page.inspect("rejections")
+    browser_page.inspect("rejections", "Rejected deliveries")
