@@ -115,7 +115,7 @@ class IdempotentRequests:
             key: Only this key, of any caller; None for all.
             limit: The maximum number to return.
         """
-        return self.keys.newest(self.runtime.engine, key, limit)
+        return [] if _is_impossible(key) else self.keys.newest(self.runtime.engine, key, limit)
 
     def delete_keys(self, *, key: str | None, is_all: bool) -> int:
         """Delete keys, in several transactions, and return their number.
@@ -124,6 +124,8 @@ class IdempotentRequests:
             key: Delete this key of every caller.
             is_all: Delete all keys. Without it and without a key only expired ones are deleted.
         """
+        if _is_impossible(key):
+            return 0
         engine, now, count = self.runtime.engine, self.runtime.clock(), 0
         which = with_key(key) if key is not None else ALL if is_all else expired_by(now)
         until = now if key is None and not is_all else math.inf
@@ -245,6 +247,11 @@ def _repeat(known: IdempotencyKey, request: KeyedRequest) -> StoredResponse:
         request.request_id,
     )
     return StoredResponse(known.status, known.headers, known.body)
+
+
+def _is_impossible(key: str | None) -> bool:
+    """Return whether no request has a key. A database may not even take it as a value to compare with."""
+    return key is not None and not (key.isascii() and key.isprintable())
 
 
 def _names(known: IdempotencyKey) -> tuple[str, str]:

@@ -21,6 +21,8 @@ from pathlib import Path
 from flask_convex_http.sqlite.rights import open_beside
 
 _COMMAND = fcntl.F_OFD_SETLK if sys.platform == "linux" else None
+#: Makes the argument of the command: `struct flock`.
+_pack_flock = struct.Struct("hhqqi").pack
 #: Positions in a file are signed.
 _POSITIONS = 2**62
 
@@ -66,7 +68,7 @@ class KeyLocks:
         if _COMMAND is None:
             return True
         try:
-            fcntl.fcntl(self._open(), _COMMAND, struct.pack("hhqqi", kind, os.SEEK_SET, position, 1, 0))
+            fcntl.fcntl(self._open(), _COMMAND, _pack_flock(kind, os.SEEK_SET, position, 1, 0))
         except BlockingIOError:
             return False
         except OSError:

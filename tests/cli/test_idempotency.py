@@ -45,7 +45,9 @@ def test_list(app: Flask) -> None:
     [found] = json.loads(convex(app, "list", "--key", "k1", "--json"))
     assert (found["key"], found["identity"], found["status"]) == ("k1", None, 201)
     assert "body" not in found
-    assert convex(app, "list", "--key", "k3") == "There is no such key.\n"
+    for unknown in ("k3", "\udcff", "k\x00"):
+        assert convex(app, "list", "--key", unknown) == "There is no such key.\n"
+        assert convex(app, "purge", "--key", unknown) == "Deleted 0 keys.\n"
 
 
 def test_purge(app: Flask, clock: Clock) -> None:

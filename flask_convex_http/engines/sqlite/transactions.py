@@ -75,7 +75,7 @@ class SQLiteTransaction(SQLiteReader):
     def insert_late(self, table: Table[Any], row: Row) -> None:
         """Insert a row whose id no other row has, together with those of the other members of a group commit."""
         self._add_late_row(row, self._statements.writer(table), str(row[0]))
-        if sum(len(value) for value in row if isinstance(value, (str, bytes))) > _LARGE:
+        if table.size(row) > _LARGE:
             self._write_late_rows()
 
     def insert_all(self, table: Table[Any], rows: Sequence[Row]) -> None:
