@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import statistics
+import time
 import timeit
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -55,6 +56,7 @@ def alternate(
     theirs: Callable[[], object],
     rounds: int = 9,
     number: int | None = None,
+    timer: Callable[[], float] = time.perf_counter,
 ) -> Ratio:
     """Time two functions in turns.
 
@@ -63,6 +65,7 @@ def alternate(
         theirs: The peer.
         rounds: The number of rounds.
         number: The number of calls of each in a round. By default as many as take `ROUND` seconds.
+        timer: Returns seconds. That of the processor does not count the waits for a disk and for other programs.
     """
     calls_of_ours = number or _calls(ours)
     calls_of_theirs = number or _calls(theirs)
@@ -71,8 +74,8 @@ def alternate(
         gc.collect()
         pairs.append(
             (
-                timeit.timeit(ours, number=calls_of_ours) / calls_of_ours,
-                timeit.timeit(theirs, number=calls_of_theirs) / calls_of_theirs,
+                timeit.timeit(ours, timer=timer, number=calls_of_ours) / calls_of_ours,
+                timeit.timeit(theirs, timer=timer, number=calls_of_theirs) / calls_of_theirs,
             )
         )
     return Ratio(
