@@ -9,6 +9,7 @@ from flask import Flask, Response, after_this_request
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from flask_convex_http import json_response
+from flask_convex_http.web.responses.responses import encoded_response
 
 _BODY = b'{"a":"\xc3\xa4"}'
 Change = Callable[[Response], Any]
@@ -71,6 +72,18 @@ def test_json_responses_equal_those_of_flask(change: Change) -> None:
                 Response(_BODY, status, content_type="application/json"),
             )
         assert _sent(ours, change, method) == _sent(flasks, change, method)
+
+
+@pytest.mark.parametrize("change", _CHANGES)
+def test_encoded_responses_have_further_headers(change: Change) -> None:
+    """A response of encoded JSON has the headers that it was given, as one of Flask's has."""
+    app, further = Flask(__name__), (("WWW-Authenticate", "Own"),)
+    for method in ("HEAD", "POST"):
+        with app.app_context():
+            ours = encoded_response(app, _BODY, 401, further)
+            flasks = Response(_BODY, 401, headers=[*further], content_type="application/json")
+        (body, line, headers), expected = _sent(ours, change, method), _sent(flasks, change, method)
+        assert (body, line, sorted(headers)) == (*expected[:2], sorted(expected[2]))
 
 
 def _sent(response: Response, change: Change, method: str) -> tuple[bytes, str, list[tuple[str, str]]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Flask, Response
+from flask import Flask, Response, request
 from werkzeug.exceptions import NotFound, ServiceUnavailable, TooManyRequests
 
 from flask_convex_http import (
@@ -293,12 +293,16 @@ def test_async_webhook_is_rejected() -> None:
     ],
 )
 def test_own_error_handler_responds_to_a_forgery(tmp_path: Path, place: str, kind: type[Exception]) -> None:
-    """An error handler of the app or the router for VerificationError or its base classes makes the response."""
+    """An error handler of the app or the router for VerificationError or its base classes makes the response.
+
+    It can read the body, which was read before.
+    """
     http = HttpRouter("http", __name__)
     http.webhook("/hook", provider())(lambda ctx, event: None)
 
     def respond(error: Exception) -> tuple[str, int]:
         assert isinstance(error, VerificationError)
+        assert len(request.get_data()) == int(request.headers["Content-Length"]) > 0
         return error.reason, 418
 
     if place == "router":
