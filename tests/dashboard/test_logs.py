@@ -3,8 +3,9 @@
 import pytest
 from flask import Flask
 
+from flask_convex_http.dashboard.pages import logs
 from tests.dashboard.shop import backend_of
-from tests.dashboard.visitors import Visitor, text_of
+from tests.dashboard.visitors import Visitor, next_page, text_of
 from tests.databases import EACH_ENGINE
 
 pytestmark = EACH_ENGINE
@@ -42,3 +43,25 @@ def test_pages(app: Flask, visitor: Visitor) -> None:
     second = visitor.get(f"/logs?function=shop:list_orders&level=DEBUG&older={older}").text
     assert (first.count("<tr>"), second.count("<tr>")) == (101, 21)
     assert "data-live" in first and "data-live" not in second
+
+
+def test_search_in_parts(app: Flask, visitor: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page searches some records for a text, and the next one continues with older ones."""
+    monkeypatch.setattr(logs, "_SEARCHED", 40)
+    backend_of(app).run("shop:greet", {"name": "Ada"})
+    for _ in range(100):
+        backend_of(app).run("shop:list_orders", {})
+    page, count = visitor.get("/logs?text=GREET&level=DEBUG").text, 1
+    assert "None of the newest records matches." in page
+    while "shop:greet succeeded" not in page:
+        page, count = visitor.client.get(next_page(page)).text, count + 1
+    assert count == 3
+
+
+def test_pages_of_a_search(app: Flask, visitor: Visitor) -> None:
+    """The records that have a text are read in pages."""
+    for _ in range(120):
+        backend_of(app).run("shop:list_orders", {})
+    first = visitor.get("/logs?text=list_orders&level=DEBUG").text
+    second = visitor.client.get(next_page(first)).text
+    assert (first.count("<tr>"), second.count("<tr>")) == (101, 21)
