@@ -34,7 +34,7 @@ from flask_convex_http.inbox.rerun_results import (
     without_body,
 )
 from flask_convex_http.inbox.tenants import webhook_of_tenant
-from flask_convex_http.log import logger_of
+from flask_convex_http.log import EVENT, logger_of
 from flask_convex_http.runtime import MutationCalls, Runtime
 from flask_convex_http.runtime.dry_run import dry_run
 from flask_convex_http.schema.system_tables import WebhookAttempt, WebhookDelivery
@@ -168,7 +168,9 @@ class Replays:
         delivery = self._deliveries.get(transaction, delivery_id)
         if delivery is None:  # it was purged concurrently
             return
-        logger.warning("Webhook %s: delivery %s failed again: %s", delivery.source, delivery.event_id, attempt.error)
+        logger.warning(
+            "Webhook %s: delivery %s failed again: %s", delivery.source, delivery.event_id, attempt.error, extra=EVENT
+        )
         webhook = self.inbox.webhooks.get(delivery.source)
         if delivery.state not in ("failed", "dead") or webhook is None:
             self._deliveries.add_attempt(transaction, delivery, attempt)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from flask_convex_http.backend import Backend
 from flask_convex_http.functions.function import ActionFunction, Function
-from flask_convex_http.log import logger_of
+from flask_convex_http.log import EVENT, logger_of
 from flask_convex_http.retry import Retry
 from flask_convex_http.runtime import AppContext, MutationCalls
 from flask_convex_http.scheduling.jobs import POLL_SECONDS, count_attempts
@@ -99,7 +99,7 @@ class LeaseMonitor:
         for job in lost:
             current = self._backend.jobs.get(calls.transaction, job.id)
             if current is not None and current.completed_time is None and current.due == job.due:
-                logger.error("The worker that ran the scheduled action %s (%s) died", job.name, job.id)
+                logger.error("The worker that ran the scheduled action %s (%s) died", job.name, job.id, extra=EVENT)
                 end_interrupted_attempt(self._backend, self._app_context, calls, current, "lost")
 
 

@@ -19,7 +19,7 @@ from flask_convex_http.backend import Backend
 from flask_convex_http.engines import Transaction
 from flask_convex_http.errors import EngineError, UnavailableError
 from flask_convex_http.functions.function import MutationFunction
-from flask_convex_http.log import logger_of
+from flask_convex_http.log import EVENT, logger_of
 from flask_convex_http.retry import Retry
 from flask_convex_http.runtime import MutationCalls
 from flask_convex_http.schema.system_tables import Attempt, ScheduledFunction
@@ -122,7 +122,9 @@ class LostMutations:
         delay = self._delay(calls, job, count)
         publish_interrupted(self._backend.telemetry, calls, started, now, _ERROR, is_final=delay is None)
         if delay is None:
-            logger.error("The process that ran the scheduled mutation %s (%s) died; it is dead", job.name, job.id)
+            logger.error(
+                "The process that ran the scheduled mutation %s (%s) died; it is dead", job.name, job.id, extra=EVENT
+            )
             jobs.fail(calls.transaction, started, now, f"{_ERROR}, in attempt {count}", "lost")
             return
         logger.error(
@@ -131,6 +133,7 @@ class LostMutations:
             job.id,
             count,
             delay / 1000,
+            extra=EVENT,
         )
         jobs.schedule_retry(calls.transaction, started, now, now + delay, _ERROR, "lost")
 
