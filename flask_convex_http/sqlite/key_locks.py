@@ -10,6 +10,8 @@ or no descriptor is left, every lock is free.
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import fcntl
 import os
 import struct
@@ -21,8 +23,12 @@ from pathlib import Path
 from flask_convex_http.sqlite.rights import open_beside
 
 _COMMAND = fcntl.F_OFD_SETLK if sys.platform == "linux" else None
-#: Makes the argument of the command: `struct flock`.
-_pack_flock = struct.Struct("hhqqi").pack
+#: The system call, which never blocks. `fcntl.fcntl` would let another thread have the interpreter, and each request
+#: with a key would wait for it twice.
+_fcntl = ctypes.PyDLL(None, use_errno=True).fcntl
+_fcntl.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_char_p)
+#: Makes the argument of the command: `struct flock`, whole, since the kernel reads all of it.
+_pack_flock = struct.Struct("hhqqi4x").pack
 #: Positions in a file are signed.
 _POSITIONS = 2**62
 
@@ -68,12 +74,11 @@ class KeyLocks:
         if _COMMAND is None:
             return True
         try:
-            fcntl.fcntl(self._open(), _COMMAND, _pack_flock(kind, os.SEEK_SET, position, 1, 0))
-        except BlockingIOError:
-            return False
+            descriptor = self._open()
         except OSError:
             return True
-        return True
+        failed = _fcntl(descriptor, _COMMAND, _pack_flock(kind, os.SEEK_SET, position, 1, 0))
+        return not failed or ctypes.get_errno() not in (errno.EAGAIN, errno.EACCES)
 
     def _open(self) -> int:
         descriptor = self._descriptor
