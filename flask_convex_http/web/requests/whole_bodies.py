@@ -15,6 +15,7 @@ import msgspec
 from flask import Request
 
 from flask_convex_http.errors import FunctionCallError
+from flask_convex_http.web.requests.body_streams import read_data
 from flask_convex_http.web.requests.forms import FORM_TYPES
 
 _PIECE = 64 * 1024
@@ -28,12 +29,13 @@ def read_whole_body(request: Request) -> bytes:
     """
     if _is_parsed(request):
         return _describe(request)
-    body = request.get_data()
+    body = read_data(request)
     if not body and request.content_length:
         raise FunctionCallError(
             "The body of a request with idempotent= was read from request.stream before its handler, so it cannot be "
             "compared with that of a retry; write request.get_data() there"
         )
+    vars(request).setdefault("_cached_data", body)  # as get_data() keeps it
     _rewind_stream(request, body)
     return body
 
