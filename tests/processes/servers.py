@@ -188,7 +188,8 @@ class Server:
     def terminate(self) -> None:
         """Stop the server, and check its exit status only."""
         assert self._process.poll() is None or self._is_told, f"The server has ended by itself:\n{self.output}"
-        self._process.terminate()
+        if not self._is_told:  # a second SIGTERM may arrive after the server has restored the default handler
+            self._process.terminate()
         code = self._process.wait(TIMEOUT)
         self._reserved.close()
         assert code in self._kind.exit_codes, f"The server ended with {code}:\n{self.output}"
