@@ -34,8 +34,7 @@ logger = logger_of()
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _RANDOM = 43  # characters for 256 bits
-_CHECKSUM = 8
-_BODY = re.compile(rf"[0-9A-Za-z]{{{_RANDOM}}}[0-9a-f]{{{_CHECKSUM}}}", re.ASCII)
+_BODY = re.compile(r"[0-9A-Za-z]{43}[0-9a-f]{8}", re.ASCII)
 #: Milliseconds between two records of the use of a key.
 LAST_USED_INTERVAL = 60_000
 #: Milliseconds that a key is still listed after it has expired or was revoked. The worker's cleanup deletes it then.
@@ -85,7 +84,6 @@ class Credentials(Generic[C]):
         clock: Callable[[], float],
     ) -> None:
         self.prefix = prefix
-        self._length = len(f"{prefix}_") + _RANDOM + _CHECKSUM
         self._document: Callable[..., C] = document
         self._table: Table[C] = schema.table_for(document)
         self._engine = engine
@@ -179,9 +177,9 @@ class Credentials(Generic[C]):
 
     def verify(self, key: str) -> C | None:
         """Return the stored document of a key that is valid now, or None."""
-        if len(key) != self._length or not key.isascii():
+        if not is_credential(self.prefix, key):
             return None
-        found = self._find(key)
+        found = self._find(self._hash(key))
         if found is None:
             return None
         now = self._clock()
@@ -190,15 +188,10 @@ class Credentials(Generic[C]):
         self._used[found.id] = now  # without the lock: a use that is lost in a swap was a moment ago
         return found
 
-    def _find(self, key: str) -> C | None:
+    def _find(self, digest: str) -> C | None:
         """Return the stored document of a key, from memory if nothing was committed since it was read."""
-        if not self._known and not is_credential(self.prefix, key):
-            return None
-        digest = self._hash(key)
-        known = self._known.get(digest)
-        if known is None and not is_credential(self.prefix, key):
-            return None
         version = self._engine.version()
+        known = self._known.get(digest)
         if known is not None and version is not None and known[0] == version:
             return known[1]
         row = self._engine.lookup(self._table, {"hash": digest})
