@@ -16,6 +16,8 @@ from flask_convex_http.operations.tables import MOST_COUNTED
 
 _UNITS = ("bytes", "KB", "MB", "GB", "TB")
 _LONGEST = 200
+#: The states of jobs that people call otherwise.
+_STATE_NAMES = {"inProgress": "running", "success": "done"}
 _SECONDS = re.compile(r"every (\d+(?:\.\d+)?) s")
 _ID = re.compile(r"(\w+)_[0-9a-f]{24}([0-9a-f]{8})")
 
@@ -37,6 +39,7 @@ def environment() -> Environment:
         "count": counted,
         "duration": duration,
         "schedule": schedule,
+        "state": state_name,
         "brief": brief,
         "json": as_json,
         "short": shortened,
@@ -103,6 +106,11 @@ def schedule(text: str) -> str:
     """Return the schedule of a cron for people: "every 3600.0 s" is "every 1 h"."""
     found = _SECONDS.fullmatch(text)
     return text if found is None else f"every {duration(float(found[1]) * 1000)}"
+
+
+def state_name(state: str) -> str:
+    """Return a state for people."""
+    return _STATE_NAMES.get(state, state)
 
 
 def brief(name: str) -> str:

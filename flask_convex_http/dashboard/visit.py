@@ -29,7 +29,7 @@ _MESSAGE_COOKIE = "convex_dashboard_message"
 _MESSAGES = "dashboard messages"
 _LONGEST_MESSAGE = 600
 #: The largest number that a query string may have.
-_HIGHEST = 10**15
+HIGHEST = 10**15
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -135,7 +135,7 @@ class Visit:
         Raises:
             BadRequest: It is no whole number.
         """
-        return self.number("older", 0, _HIGHEST) or None
+        return self.number("older", 0, HIGHEST) or None
 
     def decimal(self, name: str) -> float | None:
         """Return a number of the query string that may have a fraction, or None.
@@ -158,7 +158,7 @@ class Visit:
         """Return the place in a list behind which a page begins, or None for the first page.
 
         Args:
-            of: What the list is of, beside the page that shows it.
+            of: A name for the list, if its page has several. A place belongs to one list.
             name: The name of the value in the query string.
 
         Raises:

@@ -6,7 +6,7 @@ from flask import Response
 from werkzeug.exceptions import Forbidden, NotFound
 
 from flask_convex_http.dashboard.page import Page
-from flask_convex_http.dashboard.visit import Visit
+from flask_convex_http.dashboard.visit import HIGHEST, Visit
 from flask_convex_http.errors import ArgumentRangeError, UndoRefusedError
 from flask_convex_http.history.rows import Commit
 
@@ -15,7 +15,6 @@ page = Page("history", "History")
 _COMMITS, _CHANGES, _REVISIONS = 50, 50, 50
 #: The changes of each commit in the list of commits.
 _SHOWN = 3
-_HIGHEST = 10**15
 
 
 @page.get()
@@ -36,8 +35,8 @@ def index(visit: Visit) -> Response:
 @page.get("/<int:number>")
 def commit(visit: Visit, number: int) -> Response:
     """Show the changes of a commit, with the values before and after it."""
-    first = visit.number("first", 1, _HIGHEST) - 1
-    found = visit.backend.history.commit_page(number, first=first, limit=_CHANGES) if number < _HIGHEST else None
+    first = visit.number("first", 1, HIGHEST) - 1
+    found = visit.backend.history.commit_page(number, first=first, limit=_CHANGES) if number < HIGHEST else None
     if found is None:
         raise NotFound
     last = first + len(found.commit.changes)

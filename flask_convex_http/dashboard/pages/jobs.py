@@ -8,6 +8,7 @@ from flask import Response
 from werkzeug.exceptions import NotFound
 
 from flask_convex_http.dashboard.page import Page
+from flask_convex_http.dashboard.rendering import state_name
 from flask_convex_http.dashboard.visit import Visit
 from flask_convex_http.scheduling import JobOutcome, JobResult, JobState
 
@@ -15,7 +16,6 @@ page = Page("jobs", "Jobs and crons")
 
 _JOBS = 50
 STATES: tuple[JobState, ...] = get_args(JobState)
-_NAMES: dict[JobState, str] = {"inProgress": "running", "success": "done"}
 #: The sentence for the outcome of an operation on one job.
 _DONE: dict[JobOutcome, str] = {
     "canceled": "is canceled.",
@@ -38,7 +38,7 @@ def index(visit: Visit) -> Response:
         next=visit.cursor(found.next, state),
         is_paused=control.is_paused(),
         crons=visit.backend.crons.statuses(),
-        states=[(each, _NAMES.get(each, each)) for each in STATES],
+        states=[(each, state_name(each)) for each in STATES],
         state=state,
     )
 
@@ -100,6 +100,6 @@ def _respond(visit: Visit, result: JobResult) -> Response:
         raise NotFound
     done = _DONE.get(result.outcome)
     if done is None:
-        state = _NAMES.get(result.job.state, result.job.state)
+        state = state_name(result.job.state)
         return visit.redirect("jobs_job", job=result.job_id, failed=f"{result.job.name} is {state}: nothing was done.")
     return visit.redirect("jobs_job", job=result.job_id, done=f"{result.job.name} {done}")

@@ -41,7 +41,6 @@ class _Kind(NamedTuple):
         owner: The field that says whose they are.
         owner_label: The label of that field.
         header: The header that clients send them in.
-        cursor: The name of the cursor of its list.
     """
 
     name: Name
@@ -49,12 +48,16 @@ class _Kind(NamedTuple):
     owner: str
     owner_label: str
     header: str
-    cursor: str
+
+    @property
+    def cursor(self) -> str:
+        """The name of the cursor of its list."""
+        return f"{self.name}s"
 
 
 KINDS = (
-    _Kind("key", "API key", "owner", "Owner (subject of its identity)", "X-API-Key", "keys"),
-    _Kind("token", "Access token", "subject", "Subject (such as the id of a user)", "Authorization: Bearer", "tokens"),
+    _Kind("key", "API key", "owner", "Owner (subject of its identity)", "X-API-Key"),
+    _Kind("token", "Access token", "subject", "Subject (such as the id of a user)", "Authorization: Bearer"),
 )
 
 

@@ -52,7 +52,9 @@ def _search(
     logs: Logs, before: int | None, text: str, conditions: dict[str, Any]
 ) -> tuple[list[LogRecord], int | None]:
     """Return the newest matching records among some thousand, and where the next page begins."""
-    end = min(before or logs.newest() + 1, logs.newest() + 1)
+    end = logs.newest() + 1
+    if before is not None:
+        end = min(end, before)
     start = max(end - 1 - _SEARCHED, 0)
     found = logs.read(after=start, before=end, limit=_SEARCHED, text=text, **conditions)
     records = found[-_RECORDS:]
