@@ -172,7 +172,7 @@ class Logs:
             emit(record)
         if queue is not None:
             queue.put(Tally(minute_of(event), counts_of(event)))
-            if record is not None and is_kept(record):
+            if record is not None and is_kept(record.level):
                 queue.put(record)
 
     def _notify(self) -> None:

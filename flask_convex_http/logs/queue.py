@@ -102,14 +102,11 @@ class LogQueue:
             self._collect()
             requests = [self._requests.popleft() for _ in range(len(self._requests))]
             left = len(self._items)
-            for batch in _batches(requests):
+            batches = _batches(requests)
+            while (batch := next(batches, [])) or left > 0:
                 count = min(left, _BATCH)
                 left -= count
                 self._write(batch, [self._items.popleft() for _ in range(count)])
-            while left > 0:
-                count = min(left, _BATCH)
-                left -= count
-                self._write([], [self._items.popleft() for _ in range(count)])
 
     def close(self) -> None:
         """Write all items, and stop the thread."""
@@ -134,7 +131,7 @@ class LogQueue:
             dropped, self._dropped = self._dropped, 0
             counters[next(iter(counters))[0], "dropped", ""] = dropped
         try:
-            kept = [group for group in requests if request_level(group) != "DEBUG"]
+            kept = [group for group in requests if is_kept(request_level(group))]
             segment = segment_of(_process(), kept, records)
             self._store.append(segment, counters, keep=self._keep, since=self._since())
         except Exception as error:
@@ -222,7 +219,7 @@ def _record(event: Event, counters: Counter[CounterKey]) -> LogRecord | None:
     """Count an event, and return its record if it is kept."""
     add(counters, Tally(minute_of(event), counts_of(event)))
     record = record_of(event)
-    return record if record is not None and is_kept(record) else None
+    return record if record is not None and is_kept(record.level) else None
 
 
 def _process() -> str:

@@ -50,12 +50,12 @@ def record_of(event: Event) -> LogRecord | None:
     return None if make is None else make(event)
 
 
-def is_kept(record: LogRecord) -> bool:
-    """Return whether the record of an event is stored.
+def is_kept(level: Level) -> bool:
+    """Return whether records of a level are stored.
 
     Details of the package are not, nor are pages of the dashboard, which ask again and again.
     """
-    return record.level != "DEBUG"
+    return level != "DEBUG"
 
 
 def of_request(event: RequestFinished) -> LogRecord:
