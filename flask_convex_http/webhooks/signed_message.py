@@ -145,8 +145,7 @@ class SignedMessage(ConfiguredProvider):
     def matches(self, delivery: Delivery, key: bytes) -> bool:
         """Return whether a signature of the delivery is that of the filled template."""
         message = self._message(delivery)
-        matched = [self.verify_message(message, signature, key) for signature in self._signatures(delivery)]
-        return any(matched)
+        return any(self.verify_message(message, signature, key) for signature in self._signatures(delivery))
 
     def signed_content(self, delivery: Delivery) -> bytes:
         """Return the body, a form's fields in order, or the message of a sender that signs some fields only."""
