@@ -14,7 +14,8 @@ from flask_convex_http.log import logger_of
 
 logger = logger_of()
 
-_POSTGRES = ("postgresql://", "postgres://")
+_POSTGRES = re.compile(r"postgres(?:ql)?://.*", re.DOTALL)
+_BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^?#]*)?")
 #: The blob store beside the default database, and that of every database in earlier versions.
 DEFAULT_STORAGE = "sqlite:///convex-files.db"
 _TIMEOUT_IN_URL = re.compile(r"(sqlite:///[^?]+)\?timeout=(\d+(?:\.\d*)?)", re.ASCII)
@@ -38,11 +39,7 @@ def parse_database_url(key: str, value: Any) -> str:
     Raises:
         ConfigurationError: The value is no URL of a SQLite file or a PostgreSQL database.
     """
-    url = text(key, value)
-    _refuse_options(key, url)
-    if not _names_a_file(url) and not url.startswith(_POSTGRES):
-        raise _wrong_url(key, url, "postgresql://user@host/database")
-    return url
+    return _parse(key, value, _POSTGRES, "postgresql://user@host/database")
 
 
 def parse_storage_url(key: str, value: Any) -> str:
@@ -58,11 +55,7 @@ def parse_storage_url(key: str, value: Any) -> str:
     Raises:
         ConfigurationError: The value is no URL of a SQLite file or an S3 bucket.
     """
-    url = text(key, value)
-    _refuse_options(key, url)
-    if not _names_a_file(url) and not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^?#]*)?", url):
-        raise _wrong_url(key, url, "s3://bucket/prefix")
-    return url
+    return _parse(key, value, _BUCKET, "s3://bucket/prefix")
 
 
 def timeout_as_setting(config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -97,6 +90,15 @@ def storage_beside(database_url: str, folder: Path | None) -> str:
         old.absolute(),
     )
     return DEFAULT_STORAGE
+
+
+def _parse(key: str, value: Any, other: re.Pattern[str], example: str) -> str:
+    """Check a URL of a SQLite file or of another form, for which an example is given."""
+    url = text(key, value)
+    _refuse_options(key, url)
+    if not _names_a_file(url) and not other.fullmatch(url):
+        raise _wrong_url(key, url, example)
+    return url
 
 
 def _refuse_options(key: str, url: str) -> None:
