@@ -1,7 +1,7 @@
 """A worker of gunicorn in this process: one connection, whose requests are served in turn.
 
 The processor time of a thread does not depend on what else the machine does, and the best of many short rounds hardly
-depends on what others leave of its caches. A whole server cannot be measured like this.
+depends on other programs' use of its caches. A whole server cannot be measured like this.
 """
 
 from __future__ import annotations

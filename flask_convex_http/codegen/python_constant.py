@@ -18,7 +18,7 @@ _MODULES = {
     "transport": "HTTP",
     "client": "the client",
 }
-#: What the classes of an app use beside what the constant part does.
+#: The imports of the classes of an app, beside those of the constant part.
 _IMPORTS_OF_APP = "from dataclasses import dataclass\nfrom typing import Any, ClassVar, Literal, NewType"
 _LINE = 120
 

@@ -2,7 +2,7 @@
 
 Rules:
 
-* Rows are tuples of neutral values (see `transaction`). An engine only expresses what they mean in its own SQL.
+* Rows are tuples of neutral values (see `transaction`). Only the SQL of an engine is its own.
 * An engine decides by itself whether transactions run one after another or side by side, and when work runs again.
 * Errors of the driver become errors of the package. None leaves an engine untranslated.
 * An optional capability is an attribute of the engine, which is None where the engine lacks it (see `capabilities`).

@@ -1,4 +1,4 @@
-"""What an engine can do beside reads and writes. All but notifications are optional."""
+"""The capabilities of an engine beside reads and writes. All but notifications are optional."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from flask_convex_http.errors.base import ConvexHTTPError
 
 
 class RequestError(ConvexHTTPError):
-    """A request does not match what the endpoint accepts.
+    """The endpoint does not accept a request.
 
     Args:
         message: The mismatch.

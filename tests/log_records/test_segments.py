@@ -34,7 +34,7 @@ def _store(folder: Path) -> Iterator[LogStore]:
 
 def _queue(store: LogStore, keep: int = _KEEP) -> LogQueue:
     queue = LogQueue(store, keep, lambda: 0, lambda: None, lambda: None)
-    queue._is_ending.set()  # starts no thread, which would write a part of what a test puts together
+    queue._is_ending.set()  # starts no thread, which would divide the groups of a test
     return queue
 
 
@@ -82,7 +82,7 @@ def _is_wanted(record: LogRecord, wanted: LogFilter) -> bool:
 
 
 def test_filters_find_what_reading_everything_finds(tmp_path: Path) -> None:
-    """Whatever a reader asks for, it gets the matching records of all segments in their order, up to its limit."""
+    """A reader with any filter gets the matching records of all segments in their order, up to its limit."""
     with _store(tmp_path) as store:
         everything = _fill(store)
         assert len(everything) == sum(_SIZES) + sum((size + 1) // 2 for size in _SIZES)

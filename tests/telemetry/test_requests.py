@@ -1,4 +1,4 @@
-"""Requests in groups: each is collected once, whatever its method, its status and the threads."""
+"""Requests in groups: each is collected once, with any method and status, and from any thread."""
 
 import threading
 from collections import Counter
@@ -99,7 +99,7 @@ def test_a_subscriber_without_groups_gets_each_request(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("line", ["99999 Many", "²²² Squares", "none at all", "0"])
 def test_a_status_that_is_no_number_breaks_nothing(tmp_path: Path, line: str) -> None:
-    """Whatever a view gives as its status, its requests are collected."""
+    """The requests of a view are collected with any status line."""
     with _grouped(tmp_path) as (app, _, groups):
         telemetry = backend_of(app).telemetry
         scope = telemetry.enter_request("GET", "one", {})

@@ -62,7 +62,7 @@ def read_body(request: Request, limit: int) -> bytes:
         return request.get_data()
     stream = _unbounded(environ)
     body = _read(stream.read, length) if length <= limit else b""
-    if len(body) != length:  # too large, or in pieces: what is read stays read
+    if len(body) != length:  # too large, or in pieces: the first one is kept
         body += BoundedStream(stream, limit - len(body), length - len(body), _LIMITS).read()
     environ["wsgi.input"] = BytesIO(body)
     request.max_content_length = sys.maxsize
@@ -77,7 +77,7 @@ def read_data(request: Request) -> bytes:
     if type(request).get_data is not Request.get_data:
         return request.get_data()
     body = stream.read()
-    known["stream"] = BytesIO(body)  # for others, who read the body from the start
+    known["stream"] = BytesIO(body)  # another reader gets the body from its start
     return body
 
 
