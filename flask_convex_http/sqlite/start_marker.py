@@ -19,7 +19,9 @@ _LENGTH = 128
 
 
 class StartMarker:
-    """The marker of one database file. Use it only inside of a write transaction.
+    """The marker of one database file. Use it inside of a write transaction.
+
+    Outside of one it may be read as well, but the job that is marked then may still run.
 
     Without a file, such as when no descriptor is left, nothing is marked and nothing is found.
 

@@ -62,6 +62,11 @@ class LostMutations:
             return True
         return self._marker is None and self._suspects_left > 0 and job.due < self._suspect_before
 
+    @property
+    def is_marked(self) -> bool:
+        """Whether a job is marked: one that runs in another process, or one whose process died."""
+        return self._marker is not None and self._marker.read() is not None
+
     def find(self, transaction: Transaction) -> ScheduledFunction | None:
         """Return the job that ran when its process died, as the marker says, or None."""
         marked = None if self._marker is None else self._marker.read()

@@ -76,6 +76,11 @@ class MutationRunner:
         """Run jobs alone that were due before this time, since one of them may have killed its process."""
         self._lost.suspect(before)
 
+    def end_lost(self) -> None:
+        """End the mutation that ran when its process died, if there is a mark. Nothing is written without one."""
+        if self._lost.is_marked:
+            self.run()
+
     def run(self, limit: int = _BATCH_SIZE) -> list[AttemptResult]:
         """Run one batch of due mutations, in the order of their time.
 

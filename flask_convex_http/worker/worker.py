@@ -69,6 +69,7 @@ class Worker:
         self._is_stopping = False  # not an Event: a signal handler may interrupt the wait for one
         self._skips_grace = False
         self._has_registered_crons = False
+        self._has_ended_lost = False
         self._is_paused = False
         self._next_round = math.inf
         self._next_heartbeat = self._next_cleanup = self._last_look = 0.0
@@ -126,6 +127,7 @@ class Worker:
         self._send_heartbeat()  # first: a failure pauses until the next heartbeat, which must not be due yet
         self._waiter.open()
         self._register_crons()
+        self._end_lost_mutation()
         self._clean_up()
         self._next_round = math.inf  # a job that is announced from now on may be too late for this round
         backend, now = self._backend, self._backend.clock()
@@ -188,6 +190,12 @@ class Worker:
         if not self._has_registered_crons:
             self._backend.crons.register()
             self._has_registered_crons = True
+
+    def _end_lost_mutation(self) -> None:
+        """End the mutation that killed the process before this one, whose lease would last for a while."""
+        if not self._has_ended_lost:
+            self._mutations.end_lost()
+            self._has_ended_lost = True
 
     def _send_heartbeat(self) -> None:
         now = time.monotonic()

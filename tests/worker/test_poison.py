@@ -113,11 +113,11 @@ def is_locked(deployment: Poisoned) -> bool:
         return False
 
 
-def wait_until(condition: Callable[[], Any]) -> None:
+def wait_until(condition: Callable[[], Any], seconds: float = TIMEOUT) -> None:
     """Wait until a condition holds."""
-    end = time.monotonic() + TIMEOUT
+    end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, f"It took more than {TIMEOUT} s"
+        assert time.monotonic() < end, f"It took more than {seconds} s"
         time.sleep(0.2)
 
 
@@ -150,6 +150,15 @@ def test_poison_does_not_restart_workers_in_a_loop(tmp_path: Path) -> None:
         assert len(server.workers) <= 2 + deaths + (0 if is_sqlite else 4), server.output
         assert sorted(deployment.notes) == sorted(expected)  # each once, and nothing of the poison
         assert post(server, "/notes/last").status == 201
+
+
+@SQLITE_ONLY
+def test_the_next_process_finds_the_job_that_killed_the_last(tmp_path: Path) -> None:
+    """A death is recorded by the process that replaces the dead one, and not at the end of a long lease."""
+    deployment = Poisoned(tmp_path, worker_lease=3600)
+    with serving(deployment):
+        poison = deployment.schedule(poison_app.die)
+        wait_until(lambda: [each.outcome for each in deployment.job(poison).attempts][:3] == ["lost"] * 3)
 
 
 @SQLITE_ONLY

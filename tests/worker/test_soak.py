@@ -27,8 +27,10 @@ SECONDS = float(os.environ.get("SOAK_SECONDS", "120"))
 SEED = os.environ.get("SOAK_SEED") or str(random.SystemRandom().randrange(10**9))
 P99 = float(os.environ.get("SOAK_P99", "10"))
 WORKERS, CLIENTS, SLOW_CLIENTS = 4, 4, 10
+#: The longest time in seconds until all jobs and deliveries have ended: five attempts, and leases of killed processes.
+SETTLED = 200.0
 
-pytestmark = [LONG, pytest.mark.timeout(SECONDS + 300)]
+pytestmark = [LONG, pytest.mark.timeout(SECONDS + 2 * SETTLED + 100)]
 
 #: Seconds between two faults of a kind: poison jobs, poison deliveries, endless jobs and kills.
 _EVERY = {"die": 30.0, "deliver": 60.0, "loop": 45.0, "kill": 20.0}
@@ -150,9 +152,10 @@ def test_faults_do_not_stop_the_service(tmp_path: Path) -> None:
     with serving(deployment, kind) as server:
         soak = Soak(server, deployment, random.Random(SEED), time.monotonic() + SECONDS)
         run(soak)
-        wait_until(lambda: all(deployment.job(job).state == "failed" for job in soak.poison + soak.endless))
+        jobs = soak.poison + soak.endless
+        wait_until(lambda: all(deployment.job(job).state == "failed" for job in jobs), SETTLED)
         expected = {event: "dead" if kind == "die" else "done" for event, kind in soak.events.items()}
-        wait_until(lambda: states(deployment) == expected)
+        wait_until(lambda: states(deployment) == expected, SETTLED)
         notes = deployment.notes
         good = [event for event, kind in soak.events.items() if kind == "good"]
         assert sorted(set(notes)) == sorted(soak.written + good)
