@@ -19,7 +19,7 @@ WRONG = [
     ("StandardWebhooks", "whpk_AAAA", "starts with whpk_ or whsk_ and is no such key"),
     ("Slack", "xoxb-1-2-abc", "is not the signing secret of the app"),
     ("Shopify", "shpat_0123456789abcdef", "is not the client secret of the app"),
-    ("Polar", "polar_oat_abc", r"is not the secret of a webhook endpoint \(polar_whs_"),
+    ("Polar", "polar_oat_abc", r"is not the secret of a webhook endpoint \(whsec_"),
     ("Paddle", "pdl_live_apikey_01gkpjp8", r"is not the secret key of a notification destination \(pdl_ntfset_"),
     ("Paystack", "pk_live_abc", r"is not the secret key \(sk_"),
     ("Linear", "lin_api_abc", r"is not the signing secret of the webhook \(lin_wh_"),

@@ -30,13 +30,13 @@ class Bitbucket(HmacSender):
         id_from="X-Request-UUID",
         id_is_signed=False,
         timeout=timedelta(seconds=10),
-        # Bitbucket publishes two retries after a timeout or a status of 5xx, but not the waits.
-        retries=(timedelta(minutes=1), timedelta(minutes=5)),
+        # Bitbucket publishes two retries after a status of 5xx, but not the waits. Users found that there are none.
+        retries=(timedelta(0), timedelta(0)),
         # The page of the webhook's requests sends one again. It lists the last ones, up to 30 days.
         redelivery=timedelta(days=30),
         max_body_bytes=256 * 1024,
         headers=("X-Request-UUID", "X-Hook-UUID", "X-Attempt-Number"),
-        source="https://support.atlassian.com/bitbucket-cloud/docs/event-payloads/",
+        source="https://support.atlassian.com/bitbucket-cloud/docs/troubleshoot-webhooks/",
     )
 
     def __init__(self, *, secret: Secrets) -> None:

@@ -33,7 +33,7 @@ class CalCom(HmacSender):
         signed=("body",),
         id_from="body",
         id_is_signed=True,
-        # Cal.com publishes neither its timeout nor whether it retries.
+        # Cal.com documents neither its timeout nor whether it retries. Its source sends once.
         timeout=timedelta(seconds=10),
         redelivery=timedelta(days=1),
         headers=("X-Cal-Webhook-Version",),

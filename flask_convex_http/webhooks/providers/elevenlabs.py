@@ -40,8 +40,8 @@ class ElevenLabs(TimedHmacSender):
         id_is_signed=True,
         # ElevenLabs does not publish its timeout.
         timeout=timedelta(seconds=10),
-        # Retries are an option of the webhook. ElevenLabs does not publish the waits.
-        redelivery=timedelta(days=1),
+        # An option of the webhook, for post_call_transcription only.
+        retries=tuple(timedelta(seconds=seconds) for seconds in (0, 30, 120, 480, 1800)),
         source="https://elevenlabs.io/docs/eleven-api/resources/webhooks",
     )
     signature: ClassVar[SignatureOptions] = {

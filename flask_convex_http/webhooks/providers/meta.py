@@ -42,6 +42,7 @@ class Meta(HmacSender):
         signed=("body",),
         id_from="body",
         id_is_signed=True,
+        # Meta publishes no timeout. An older page of Messenger says 20 seconds.
         timeout=timedelta(seconds=5),
         # WhatsApp retries for seven days, the other products for 36 hours. Meta does not publish the waits.
         redelivery=timedelta(days=7),

@@ -35,7 +35,6 @@ class Mux(TimedHmacSender):
         signed=("body", _HEADER),  # the t= in it
         id_from="body.id",
         id_is_signed=True,
-        # Mux does not publish its timeout.
         timeout=timedelta(seconds=5),
         # Mux publishes 24 hours with increasing waits, but not the waits.
         retries=tuple(timedelta(hours=hours) for hours in (1, 2, 3, 6, 12)),

@@ -32,6 +32,7 @@ class Paystack(HmacSender):
         signed=("body",),
         id_from="body",
         id_is_signed=True,
+        # Published for test mode.
         timeout=timedelta(seconds=30),
         # In live mode four times every 3 minutes, then every hour for 72 hours.
         retries=(*[timedelta(minutes=3)] * 4, *[timedelta(hours=1)] * 72),

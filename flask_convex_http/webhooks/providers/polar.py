@@ -1,6 +1,7 @@
-"""Polar's webhooks: Standard Webhooks, with the text of the secret as the key.
+"""Polar's webhooks: Standard Webhooks, with one of two keys.
 
-A Standard Webhooks library decodes the secret from base64. Polar signs with the bytes of `polar_whs_...` as they are.
+A Standard Webhooks library decodes the secret from base64, and so does Polar for secrets of September 2026 and later.
+For older ones it signs with the bytes of the text, such as `polar_whs_...`, as they are.
 Rules: https://polar.sh/docs/integrate/webhooks/delivery, and `polar/webhooks.py` of the `polar-sdk` package
 
 Stricter than the package: a timestamp has only digits, an id has no full stop, and an event has any type but must be an
@@ -22,7 +23,7 @@ class Polar(StandardScheme):
     """Webhooks of Polar.
 
     Args:
-        secret: The endpoint's secret as Polar shows it (`polar_whs_...`), `from_env(...)`, or a list of these.
+        secret: The endpoint's secret as Polar shows it (`whsec_...`), `from_env(...)`, or a list of these.
         tolerance: How far the signed timestamp may be from now, in the past and in the future.
         future_tolerance: How far it may be in the future, if that differs.
 
@@ -32,7 +33,7 @@ class Polar(StandardScheme):
 
     name = "polar"
     secret_form = SecretForm.of(
-        r"(?!polar_[op]at_).+", "the secret of a webhook endpoint (polar_whs_...), but an access token"
+        r"(?!polar_[op]at_).+", "the secret of a webhook endpoint (whsec_... or polar_whs_...), but an access token"
     )
     profile = Profile(
         signed=("webhook-id", "webhook-timestamp", "body"),

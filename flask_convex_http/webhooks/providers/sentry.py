@@ -38,8 +38,8 @@ class Sentry(HmacSender):
         id_from="body",
         id_is_signed=True,
         timeout=timedelta(seconds=1),
-        # Sentry does not publish retries. Its source has three for statuses of an overloaded server.
-        retries=(timedelta(minutes=1), timedelta(minutes=2), timedelta(minutes=3)),
+        # Sentry does not publish retries. Its source has three after a timeout or an error of the connection or server.
+        retries=(timedelta(minutes=5),) * 3,
         headers=("Request-ID", "Sentry-Hook-Timestamp", _RESOURCE),
         source="https://docs.sentry.io/organization/integrations/integration-platform/webhooks/",
     )

@@ -39,8 +39,10 @@ class Telegram(SharedSecret):
         id_is_signed=False,
         # Telegram does not publish its timeout.
         timeout=timedelta(seconds=10),
-        # Telegram publishes "a reasonable amount of attempts", and keeps an update for 24 hours.
+        # Telegram publishes "a reasonable amount of attempts", and keeps an update for 24 hours. Its server's source
+        # retries until then, at least every two minutes.
         redelivery=timedelta(hours=24),
+        honours_retry_after=True,
         source="https://core.telegram.org/bots/api#getting-updates",
     )
 

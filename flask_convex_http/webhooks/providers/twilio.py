@@ -62,8 +62,8 @@ class Twilio(HmacSignature):
         id_from=_TOKEN,
         id_is_signed=False,
         timeout=timedelta(seconds=15),
-        # Twilio retries only what a fragment of the URL (#rc=) asks for: five times within the timeout. Event Streams
-        # retries for four hours.
+        # Twilio repeats a connection that could not be made, and what a fragment of the URL (#rc=) asks for: five times
+        # within the timeout. Event Streams retries for four hours.
         redelivery=timedelta(hours=4),
         rejected_status=403,
         headers=(_TOKEN, _SETTINGS),
