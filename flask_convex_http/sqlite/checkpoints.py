@@ -19,6 +19,9 @@ logger = logger_of("database")
 
 #: Bytes of log that make a checkpoint due. It waits for the disk twice. SQLite's own default is about the same.
 CHECKPOINT_BYTES = 4 * 2**20
+#: Bytes after a checkpoint that make the next one due if the log has not restarted. It restarts at the first write
+#: after a checkpoint that moved all frames, unless a reader that began before still reads from the log.
+RETRY_BYTES = CHECKPOINT_BYTES // 4
 #: The size the log's file is cut to when it restarts after a long reader has made it grow. It is never cut to
 #: nothing, since overwriting a file is faster than growing it.
 LOG_BYTES = 2 * CHECKPOINT_BYTES
@@ -55,7 +58,12 @@ class Checkpoints:
     def __init__(self, path: Path) -> None:
         self._log = f"{path}-wal"
         self._salt = b""
-        self._bytes_at_last = 0
+        self._due_at = CHECKPOINT_BYTES  # bytes of the log
+
+    @property
+    def await_restart(self) -> bool:
+        """Whether a checkpoint was made, and the log has not been seen to restart since."""
+        return self._due_at > CHECKPOINT_BYTES
 
     def are_due(self) -> bool:
         """Return whether a checkpoint is due. Call it after a commit, with the lock held.
@@ -76,9 +84,9 @@ class Checkpoints:
         header = os.pread(descriptor, _HEADER_BYTES, 0)
         salt = header[_SALT]
         if salt != self._salt:  # the log has restarted
-            self._salt, self._bytes_at_last = salt, 0
+            self._salt, self._due_at = salt, CHECKPOINT_BYTES
         frame_bytes = int.from_bytes(header[_PAGE_SIZE]) + _FRAME_HEADER_BYTES
-        frames = (self._bytes_at_last + CHECKPOINT_BYTES) // frame_bytes
+        frames = self._due_at // frame_bytes
         return os.pread(descriptor, len(salt), _HEADER_BYTES + frames * frame_bytes + _SALT_IN_FRAME) == salt != b""
 
     def make(self, guard: Any, connection: Any) -> None:
@@ -95,7 +103,7 @@ class Checkpoints:
             finally:
                 guard.execute("ROLLBACK")
             (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
-            self._bytes_at_last = frames * (page_bytes + _FRAME_HEADER_BYTES)
+            self._due_at = frames * (page_bytes + _FRAME_HEADER_BYTES) + RETRY_BYTES
         except sqlite3.Error as error:  # the commits are safe in the log, and the next checkpoint catches up
             logger.warning("The write-ahead log %s could not be folded into its database: %s", self._log, error)
-            self._bytes_at_last += CHECKPOINT_BYTES
+            self._due_at += CHECKPOINT_BYTES

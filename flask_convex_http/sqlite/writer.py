@@ -37,7 +37,8 @@ T = TypeVar("T")
 
 #: Seconds after which a batch accepts no more writes, since its members wait for the last one.
 _BATCH_SECONDS = 0.01
-#: Commits between two checks of the log's length. A check takes a tenth of the time of a small commit.
+#: Commits between two checks of the log's length. A check takes a tenth of the time of a small commit. After a
+#: checkpoint each commit checks, until the log has restarted.
 _LOOK_EVERY = 8
 #: Seconds for which the idle writer thread stays alive.
 _LINGER_SECONDS = 1.0
@@ -365,7 +366,7 @@ class Writer:
     def _checkpoint_if_due(self, connection: Any, batch: list[WaitingWrite] | None = None, *, look: bool) -> None:
         """Make a checkpoint if one is due, after the batch has its results: the commits are safe."""
         self._commits += 1
-        if not look and self._commits % _LOOK_EVERY:
+        if self._commits % _LOOK_EVERY and not (look or self._checkpoints.await_restart):
             return
         if self.pid != this_process() or self._connections.here().is_paused:
             return

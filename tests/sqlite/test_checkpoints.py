@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from flask_convex_http.engines.sqlite.engine import SQLiteEngine
-from flask_convex_http.sqlite.checkpoints import CHECKPOINT_BYTES, LOG_BYTES, Checkpoints
+from flask_convex_http.sqlite.checkpoints import CHECKPOINT_BYTES, LOG_BYTES, RETRY_BYTES, Checkpoints
 from flask_convex_http.sqlite.connections import sqlite3
 from flask_convex_http.sqlite.process_lock import ProcessLock
 from tests.sqlite.crews import adding, crew, keys, tell_statements, together, wait_until
@@ -89,18 +89,20 @@ def test_due_when_much_was_written(path: Path, connect: Callable[[], Any]) -> No
 
 
 def test_due_again_while_a_reader_keeps_the_log(path: Path, connect: Callable[[], Any]) -> None:
-    """While a snapshot keeps the log from restarting, the next checkpoint is due only after many more writes."""
+    """While a snapshot keeps the log from restarting, the next checkpoint is due after some more writes."""
     checkpoints = Checkpoints(path)
     writer, other, reader = connect(), connect(), connect()
     reader.execute("BEGIN")
     assert reader.execute("SELECT count(*) FROM notes").fetchone() == (0,)
+    write(writer, MUCH)
     for _ in range(3):
-        write(writer, MUCH)
         assert checkpoints.are_due()
         checkpoints.make(writer, other)
+        assert not checkpoints.are_due() and checkpoints.await_restart
+        write(writer, RETRY_BYTES // 2)
         assert not checkpoints.are_due()
-        write(writer, MIB)
-        assert not checkpoints.are_due()
+        write(writer, RETRY_BYTES)
+        assert checkpoints.are_due()
     assert reader.execute("SELECT count(*) FROM notes").fetchone() == (0,)
 
 
