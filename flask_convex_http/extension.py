@@ -34,6 +34,7 @@ from flask_convex_http.web.shell import shell_context
 from flask_convex_http.web.state import EXTENSION, WORKER, current_backend, site_of, webhooks_of
 from flask_convex_http.web.streams.changes import OPEN_CHANGES, FeedRequest
 from flask_convex_http.web.streams.live import OPEN_STREAM, LiveQuery
+from flask_convex_http.web.webhooks.floods import open_gate
 from flask_convex_http.worker import BackgroundWorker
 
 logger = logger_of("database")
@@ -111,6 +112,7 @@ class ConvexHTTP:
         background = BackgroundWorker(backend, app.app_context, partial(_runs_jobs, app, backend))
         app.extensions[WORKER] = background
         backend.before_close.append(background.close)
+        open_gate(app)
         if self.health is not None:
             checks = HealthChecks(app, backend, background, self.health)
             app.wsgi_app = checks  # type: ignore[method-assign]  # as below

@@ -141,6 +141,21 @@ class Rejections:
             self._unwritten[source, reason] += 1
             return None
 
+    def is_flooded(self, source: str) -> bool:
+        """Return whether the next rejection of a webhook would only be counted."""
+        allowance = self._allowances.get(source)
+        return allowance is not None and allowance.is_used_up(self._timer())
+
+    def count(self, source: str, reason: str) -> None:
+        """Count a rejection that is not recorded.
+
+        Args:
+            source: The webhook's name.
+            reason: The machine-readable reason.
+        """
+        with self._lock:
+            self._unwritten[source, reason] += 1
+
     def add(self, rejection: Rejection) -> None:
         """Record a rejected delivery that `admit` has let through. Raise no exception.
 
@@ -211,6 +226,10 @@ class _Allowance:
             return False
         self._tokens -= 1
         return True
+
+    def is_used_up(self, now: float) -> bool:
+        """Return whether no file may be written now."""
+        return self._tokens + now - self._refilled_at < 1
 
 
 def _names(folder: Path) -> list[str]:

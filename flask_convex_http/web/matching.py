@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from flask import Flask, Request, Response, abort, request
+from flask import Flask, Request, Response, abort, current_app, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import BaseConverter, Rule
 from werkzeug.wsgi import get_path_info
@@ -87,6 +87,12 @@ def restore_leading_slashes(request: Request, values: dict[str, Any]) -> None:
     if request.url_rule is None or request.url_rule.rule != _ROOT_PREFIX:
         abort(404)
     values["suffix"] = get_path_info(request.environ)[1:]
+
+
+def apply_cors(response: Response) -> Response:
+    """Add the CORS headers of the route to a response, errors included."""
+    apply = getattr(current_app.view_functions.get(request.endpoint or ""), CORS, None)
+    return response if apply is None else apply(response)
 
 
 def cors_headers_of_405(app: Flask, headers: Headers) -> Headers:

@@ -63,6 +63,7 @@ class JwtSignature(ConfiguredProvider):
 
     name = "jwt"
     has_secrets = False
+    fetches_keys = True
 
     def __init__(
         self,

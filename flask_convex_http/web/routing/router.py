@@ -37,7 +37,7 @@ from flask_convex_http.web.idempotent import (
     IdempotentOption,
     OneMutation,
 )
-from flask_convex_http.web.matching import prepare
+from flask_convex_http.web.matching import apply_cors, prepare
 from flask_convex_http.web.requests.limits import Limits
 from flask_convex_http.web.requests.requests import checked_content_types
 from flask_convex_http.web.responses.responses import handle_error
@@ -45,7 +45,7 @@ from flask_convex_http.web.routing.flask_cors_checks import refuse_cors_of_route
 from flask_convex_http.web.routing.http_methods import H, HttpMethods, M
 from flask_convex_http.web.routing.route_table import RouteTable
 from flask_convex_http.web.routing.routes import IdempotentOptions, Route, RouteOptions, RuleOptions
-from flask_convex_http.web.routing.views import apply_cors, handler_view, webhook_view
+from flask_convex_http.web.routing.views import handler_view, webhook_view
 from flask_convex_http.web.state import EXTENSION
 from flask_convex_http.web.streams.changes import ChangeStreams
 from flask_convex_http.web.streams.live import EVENTS, handler_of, streaming

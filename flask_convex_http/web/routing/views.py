@@ -15,22 +15,17 @@ from flask_convex_http.web.guards.auth import run_of
 from flask_convex_http.web.guards.request_identity import request_auth
 from flask_convex_http.web.handlers.operations import Operation
 from flask_convex_http.web.handlers.readers import CONTENT_TYPES, read_variables
-from flask_convex_http.web.matching import CORS, END, restore_leading_slashes
+from flask_convex_http.web.matching import END, restore_leading_slashes
 from flask_convex_http.web.requests.limits import Limits
 from flask_convex_http.web.requests.request_ids import id_of
 from flask_convex_http.web.requests.requests import has_body
 from flask_convex_http.web.responses.responses import to_response
 from flask_convex_http.web.routing.routes import Route
 from flask_convex_http.web.state import backend_of, site_of
+from flask_convex_http.web.webhooks.own_code import VIEW
 from flask_convex_http.web.webhooks.webhooks import WebhookRoute
 
 Applier = Callable[[Response], Response]
-
-
-def apply_cors(response: Response) -> Response:
-    """Add the CORS headers of the route to a response, errors included."""
-    apply = getattr(current_app.view_functions.get(request.endpoint or ""), CORS, None)
-    return response if apply is None else apply(response)
 
 
 def handler_view(handler: Callable[..., Any], operation: Operation, limits: Limits) -> Callable[..., Response]:
@@ -99,6 +94,7 @@ def webhook_view(
             restore_leading_slashes(current, values)
         return webhook.receive(app, current, limits)
 
+    view.__dict__[VIEW] = view
     view.__name__ = getattr(handler, "__name__", name)
     view.__doc__ = None if handler is None else handler.__doc__
     return view

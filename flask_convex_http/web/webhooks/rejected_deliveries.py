@@ -7,6 +7,7 @@ exception is raised, and all but a few each second are only counted.
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import msgspec
 from flask import Flask, Request, Response
@@ -65,7 +66,12 @@ def rejected(
         raise error
     if type(error) is not VerificationError:  # a class of the application, which may have headers
         return public_error(error)
-    note_error(request.environ, error)
+    return rejection_response(app, request.environ, error)
+
+
+def rejection_response(app: Flask, environ: dict[str, Any], error: VerificationError) -> Response:
+    """Return the response to a rejected delivery, made of prepared bytes."""
+    note_error(environ, error)
     return encoded_response(app, _body_of(str(error)), error.status, _CHALLENGES if error.status == 401 else ())
 
 

@@ -42,6 +42,7 @@ from flask_convex_http.web.responses.responses import to_response
 from flask_convex_http.web.responses.stored_responses import as_response, stored
 from flask_convex_http.web.state import EXTENSION, backend_of, site_of, webhooks_of
 from flask_convex_http.web.webhooks.event_handlers import EventHandler, EventHandlers
+from flask_convex_http.web.webhooks.floods import note_rejection
 from flask_convex_http.web.webhooks.handshakes import handshake_response
 from flask_convex_http.web.webhooks.rejected_deliveries import greeted, record, rejected, unread
 from flask_convex_http.webhooks.base import Provider
@@ -125,7 +126,8 @@ class WebhookRoute:
         provider, body = webhook.provider, b""
         try:
             keys = provider.current_keys()  # before the body is read: without a secret nothing can be verified
-            body = read_body(request, limits.body_bytes(app, backend.settings))
+            most_bytes = limits.body_bytes(app, backend.settings)
+            body = read_body(request, most_bytes)
             event = judge(provider, keys, Delivery(WsgiHeaders(request.environ), body, backend.clock()))
         except (MissingSecretError, PayloadTooLargeError) as error:
             return unread(app, request, error, is_logged=record(backend, webhook, request, body, error))
@@ -133,7 +135,9 @@ class WebhookRoute:
             is_logged = backend.rejections.admit(webhook.source, "unavailable") is not None
             return unread(app, request, error, is_logged=is_logged)
         if isinstance(event, VerificationError):
-            return rejected(app, backend, webhook, request, body, event)
+            response = rejected(app, backend, webhook, request, body, event)
+            note_rejection(app, webhook, request, most_bytes)
+            return response
         limits.apply(request, app, backend.settings)  # for a handler that reads the request itself
         return _accepted(app, backend, webhook, request, event)
 

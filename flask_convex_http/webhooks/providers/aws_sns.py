@@ -59,6 +59,7 @@ class AwsSns(Provider):
     name = "aws_sns"
     issues_secrets = False
     has_secrets = False
+    fetches_keys = True
     profile = Profile(
         # Fields of the body, not its bytes.
         signed=(),

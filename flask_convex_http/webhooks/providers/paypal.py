@@ -51,6 +51,7 @@ class PayPal(Provider):
     """
 
     name = "paypal"
+    fetches_keys = True
     issues_secrets = False
     required_headers = ((_ID,), (_TIME,), (_SIGNATURE,), (_URL,), (_ALGORITHM,))
     profile = Profile(

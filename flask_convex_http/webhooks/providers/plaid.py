@@ -60,6 +60,7 @@ class Plaid(Provider):
     """
 
     name = "plaid"
+    fetches_keys = True
     object_field = ""
     required_headers = ((_HEADER,),)
     profile = Profile(

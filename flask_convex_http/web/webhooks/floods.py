@@ -1,0 +1,183 @@
+"""Forgeries of a flood are rejected before Flask.
+
+In a flood the rejections of a webhook are only counted, but for one each second (`inbox.rejections`). A counted one
+leaves nothing but its response. Flask's own work on it takes longer than the check of its signature, so the check comes
+first here. Everything that could make a difference to the application or the client goes through Flask as ever: a
+delivery that verifies, an app with code of its own for each request (`own_code`), a provider of the application, a
+request with a cookie, a body that has not arrived with its head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import Any
+
+from flask import Flask, Request, Response
+
+from flask_convex_http.backend import Backend
+from flask_convex_http.errors import VerificationError
+from flask_convex_http.inbox.registry import Webhook
+from flask_convex_http.telemetry import DeliveryRejected
+from flask_convex_http.web.observed import note_route
+from flask_convex_http.web.requests.body_streams import announced_length
+from flask_convex_http.web.requests.request_ids import id_of
+from flask_convex_http.web.responses.responses import has_own_handler
+from flask_convex_http.web.route_names import route_name
+from flask_convex_http.web.state import backend_of
+from flask_convex_http.web.webhooks.own_code import has_receivers, runs_own_code
+from flask_convex_http.web.webhooks.rejected_deliveries import rejection_response
+from flask_convex_http.webhooks.base import Provider
+from flask_convex_http.webhooks.events import Delivery
+from flask_convex_http.webhooks.headers import WsgiHeaders
+from flask_convex_http.webhooks.verification import authenticate
+
+Environ = dict[str, Any]
+
+#: The app's `FloodGate`. An app with other WSGI middleware below the package's has none.
+_FLOODS = "convex_http_floods"
+_PACKAGE = __name__.partition(".")[0] + "."
+#: What makes Flask, the view or the test client do more.
+_UNUSUAL = ("HTTP_COOKIE", "HTTP_CONTENT_ENCODING", "HTTP_UPGRADE", "werkzeug.debug.preserve_context")
+#: On what the route of a request depends, besides its path.
+_PLACE = ("SCRIPT_NAME", "wsgi.url_scheme", "HTTP_HOST", "SERVER_NAME", "SERVER_PORT")
+_MOST_PLACES = 200
+
+
+@dataclass(frozen=True, slots=True)
+class _Flood:
+    """A webhook with a flood.
+
+    Attributes:
+        webhook: The webhook.
+        route: The name of its route.
+        most_bytes: The limit of its body.
+        places: The hosts, schemes and so on with which Flask has routed its path to it.
+    """
+
+    webhook: Webhook
+    route: str
+    most_bytes: int
+    places: set[tuple[Any, ...]] = field(default_factory=set)
+
+
+class FloodGate:
+    """A WSGI application directly around Flask's own, which rejects the forgeries of a flood.
+
+    Args:
+        app: The Flask app.
+    """
+
+    def __init__(self, app: Flask) -> None:
+        self._app = app
+        self._wsgi_app = app.wsgi_app
+        self._floods: dict[str, _Flood] = {}
+        self._passes: dict[str, bool] = {}
+
+    def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Handle one request."""
+        flood = self._floods.get(environ.get("PATH_INFO", ""))
+        if flood is not None and environ["REQUEST_METHOD"] == "POST":
+            response = self._rejection(flood, environ)
+            if response is not None:
+                return response(environ, start_response)
+        return self._wsgi_app(environ, start_response)
+
+    def note(self, webhook: Webhook, request: Request, most_bytes: int) -> None:
+        """Note a rejection that Flask has routed, after which further ones may be only counted."""
+        endpoint = request.endpoint or ""
+        passes = self._passes.get(endpoint)
+        if passes is None:
+            passes = self._passes[endpoint] = self._must_pass(endpoint, webhook, request)
+        if passes or not backend_of(self._app).rejections.is_flooded(webhook.source):
+            return
+        route = "" if request.url_rule is None else route_name(request.url_rule.rule)
+        flood = self._floods.setdefault(request.environ["PATH_INFO"], _Flood(webhook, route, most_bytes))
+        if flood.webhook is not webhook:  # another host has another webhook at this path
+            return
+        if len(flood.places) >= _MOST_PLACES:  # a client may send any host
+            flood.places.clear()
+        flood.places.add(_place_of(request.environ))
+
+    def _must_pass(self, endpoint: str, webhook: Webhook, request: Request) -> bool:
+        """Return whether Flask must see each delivery of a webhook."""
+        provider = webhook.provider
+        if webhook.tenant is not None or provider.fetches_keys or not type(provider).__module__.startswith(_PACKAGE):
+            return True
+        error = VerificationError("no-match", "")
+        return has_own_handler(self._app, request, error) or runs_own_code(self._app, endpoint)
+
+    def _rejection(self, flood: _Flood, environ: Environ) -> Response | None:
+        """Return the response to a forgery, or None for a request that Flask must see."""
+        backend, webhook = backend_of(self._app), flood.webhook
+        if not backend.rejections.is_flooded(webhook.source) or has_receivers():
+            return None
+        body = _body_of(environ, flood.most_bytes)
+        if body is None or _place_of(environ) not in flood.places:
+            return None
+        delivery = Delivery(WsgiHeaders(environ), body, backend.clock())
+        try:
+            error = _forgery(webhook.provider, delivery)
+        except Exception:  # it is raised again in the view
+            return None
+        if error is None:
+            return None
+        backend.rejections.count(webhook.source, error.reason)
+        _observe(backend, flood, environ, error)
+        return rejection_response(self._app, environ, error)
+
+
+def open_gate(app: Flask) -> None:
+    """Put the gate around Flask's own WSGI application, unless there is another one already."""
+    if "wsgi_app" not in vars(app):
+        app.extensions[_FLOODS] = app.wsgi_app = FloodGate(app)  # type: ignore[method-assign]
+
+
+def note_rejection(app: Flask, webhook: Webhook, request: Request, most_bytes: int) -> None:
+    """Note a rejected delivery, whose error the application does not handle itself.
+
+    Args:
+        app: The app.
+        webhook: The webhook.
+        request: The request.
+        most_bytes: The limit of its body.
+    """
+    gate: FloodGate | None = app.extensions.get(_FLOODS)
+    if gate is not None:
+        gate.note(webhook, request, most_bytes)
+
+
+def _place_of(environ: Environ) -> tuple[Any, ...]:
+    return tuple([environ.get(name) for name in _PLACE])
+
+
+def _body_of(environ: Environ, most_bytes: int) -> bytes | None:
+    """Return the body of a plain request, which stays to be read, or None."""
+    stream = environ["wsgi.input"]
+    if not isinstance(stream, BytesIO) or stream.tell():
+        return None
+    for name in _UNUSUAL:
+        if name in environ:
+            return None
+    body = stream.getvalue()
+    return body if announced_length(environ) == len(body) <= most_bytes else None
+
+
+def _forgery(provider: Provider, delivery: Delivery) -> VerificationError | None:
+    """Return why a delivery is rejected, or None if it is not, or perhaps not."""
+    error = authenticate(provider, provider.current_keys(), delivery)
+    if type(error) is not VerificationError:
+        return None
+    if not provider.greets:
+        return error
+    # A provider looks for its handshake in a request without a signature, and may then do more than to respond.
+    return error if error.reason == "no-match" and provider.unsigned_handshake(delivery) is None else None
+
+
+def _observe(backend: Backend, flood: _Flood, environ: Environ, error: VerificationError) -> None:
+    if not backend.telemetry.is_on:
+        return
+    note_route(environ, flood.route)
+    webhook = flood.webhook
+    backend.telemetry.publish(DeliveryRejected(webhook.source, webhook.provider.name, error.reason, id_of(environ)))

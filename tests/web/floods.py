@@ -1,0 +1,50 @@
+"""An app with a flood of forged deliveries, and whether Flask sees a request."""
+
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from flask import Flask
+from werkzeug.test import EnvironBuilder
+
+from flask_convex_http.inbox.rejections import Rejections
+from tests.web.apps import backend_of
+from tests.web.orders_webhook import BODY, sign
+
+#: Rejections after which further ones are only counted.
+BURST = 20
+FORGED = {"HTTP_X_SIGNATURE": sign(secret="another"), "HTTP_X_REQUEST_ID": "of-the-test"}
+
+
+class Reply(NamedTuple):
+    """A response, and whether Flask has seen the request."""
+
+    status: str
+    headers: list[tuple[str, str]]
+    body: bytes
+    is_seen: bool
+
+
+def post(app: Flask, environ: Mapping[str, Any], path: str = "/hook", body: bytes = BODY) -> Reply:
+    """Send a POST with a body that has arrived with its head."""
+    sent = EnvironBuilder(path, method="POST", content_type="application/json").get_environ()
+    sent |= {"CONTENT_LENGTH": str(len(body)), "wsgi.input": BytesIO(body), **environ}
+    started: list[Any] = []
+    content = b"".join(app(sent, lambda *start: started.extend(start)))  # type: ignore[arg-type]
+    return Reply(started[0], started[1], content, is_seen="werkzeug.request" in sent)
+
+
+def flood(
+    app: Flask, folder: Path, path: str = "/hook", body: bytes = BODY, headers: Mapping[str, str] = FORGED
+) -> Rejections:
+    """Send forgeries until further ones are only counted. No second passes."""
+    rejections = backend_of(app).rejections = Rejections(folder / "rejected", timer=lambda: 0.0)
+    use_up(app, path, body, headers)
+    return rejections
+
+
+def use_up(app: Flask, path: str, body: bytes, headers: Mapping[str, str]) -> None:
+    """Send forgeries to a webhook until further ones are only counted."""
+    for _ in range(BURST):
+        assert post(app, headers, path, body).is_seen
