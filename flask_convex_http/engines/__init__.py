@@ -7,6 +7,7 @@ one engine. A new engine is a folder, a branch in `factory` and a line in the me
 from flask_convex_http.engines.base import DatabaseSize as DatabaseSize
 from flask_convex_http.engines.base import Engine as Engine
 from flask_convex_http.engines.capabilities import Backups as Backups
+from flask_convex_http.engines.capabilities import KeyLocks as KeyLocks
 from flask_convex_http.engines.capabilities import Listener as Listener
 from flask_convex_http.engines.capabilities import Mailbox as Mailbox
 from flask_convex_http.engines.capabilities import PreparedRestore as PreparedRestore

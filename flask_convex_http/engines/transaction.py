@@ -77,7 +77,8 @@ class Transaction(Snapshot, Protocol):
 
         Args:
             table: One of the package's own tables.
-            row: The row. A lookup of its id has found none.
+            row: The row. A lookup of its id has found none, its texts have no lone surrogates, and it is small enough
+                for a group of commits to have many in memory.
 
         Raises:
             UniqueConstraintError: Another row has the id by now.

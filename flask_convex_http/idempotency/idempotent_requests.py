@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
+from flask_convex_http.engines import KeyLocks
 from flask_convex_http.errors import (
     ConvexHTTPError,
     KeyInUseError,
@@ -65,10 +66,12 @@ class IdempotentRequests:
 
     runtime: Runtime
     keys: StoredKeys = field(init=False)
-    _running: dict[_Place, object] = field(default_factory=dict, init=False)
+    _locks: KeyLocks | None = field(init=False)
+    _running: dict[_Place, KeyedRequest] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self.keys = StoredKeys(self.runtime.schema)
+        self._locks = self.runtime.engine.key_locks
 
     def run(self, request: KeyedRequest, caller: Caller, handle: Handle, name: str) -> tuple[StoredResponse, bool]:
         """Return the stored response to a request, or run its handler and store the response.
@@ -89,7 +92,7 @@ class IdempotentRequests:
         """
         # Where processes lock keys, transactions run one after another. A look in the transaction then conflicts with
         # nothing, and takes a third of the time of a look before it.
-        known = self._lookup(request) if self.runtime.engine.key_locks is None else None
+        known = self._lookup(request) if self._locks is None else None
         if known is not None and not self._has_expired(known):
             return _repeat(known, request), True
         try:
@@ -150,7 +153,7 @@ class IdempotentRequests:
             response = _handled(calls, handle)
             if known is not None:
                 self.keys.delete(transaction, [known.id])
-            self.keys.add(transaction, self.runtime.times, self.runtime.clock(), request, response)
+            self.keys.add(transaction, self.runtime.times, calls.now, request, response)
             return response
 
         try:
@@ -179,7 +182,7 @@ class IdempotentRequests:
             return None
         if not is_engine_failure(error):
             return self._lookup(request)
-        if self.runtime.engine.key_locks is None:  # it was looked up before the transaction
+        if self._locks is None:  # it was looked up before the transaction
             return None
         try:
             return self._lookup(request)
@@ -204,19 +207,17 @@ class IdempotentRequests:
         Raises:
             KeyInUseError: Another one runs.
         """
-        place, mine = (os.getpid(), request.row_id), object()
-        if self._running.setdefault(place, mine) is not mine:
+        place = (os.getpid(), request.row_id)
+        if self._running.setdefault(place, request) is not request:
             raise _in_use()
-        locks = self.runtime.engine.key_locks
-        if locks is not None and not locks.acquire(request.number):
+        if self._locks is not None and not self._locks.acquire(request.number):
             del self._running[place]
             raise _in_use()
         return place
 
     def _release(self, request: KeyedRequest, place: _Place) -> None:
-        locks = self.runtime.engine.key_locks
-        if locks is not None:
-            locks.release(request.number)
+        if self._locks is not None:
+            self._locks.release(request.number)
         del self._running[place]
 
     def _has_expired(self, known: IdempotencyKey) -> bool:

@@ -23,15 +23,17 @@ _STRING = re.compile(
     r'"((?:[ !#-\[\]-~]|\\["\\])*)"(?: *; *[a-z*][a-z0-9_.*-]*(?:=(?:"(?:[ !#-\[\]-~]|\\["\\])*"|[!#-+\--:<-~]+))?)*'
 )
 #: Visible ASCII. A comma would be two headers, which servers join, and a quotation mark a string that does not end.
-_BARE = re.compile(r"[!#-+\--~]+")
+_BARE = re.compile(rf"[!#-+\--~]{{1,{MAX_KEY_LENGTH}}}")
 _PURPOSE = "idempotency"
+#: What is before the key in the text of a digest. Each text has its length before it, so that none can look like two.
+_ANONYMOUS = b"0:0:0:"
 
 #: Numbers keep their digits, so that bodies with different numbers are never equal.
 _decoder = msgspec.json.Decoder(float_hook=Decimal)
 _encoder = msgspec.json.Encoder(order="sorted", decimal_format="number")
 
 
-class KeyedRequest(msgspec.Struct, frozen=True):  # one is made for each request, and a dataclass takes longer
+class KeyedRequest(msgspec.Struct, frozen=True, gc=False):  # one for each request, and a dataclass takes longer
     """A request with an idempotency key.
 
     Attributes:
@@ -57,7 +59,7 @@ class KeyedRequest(msgspec.Struct, frozen=True):  # one is made for each request
     number: int
 
 
-class RequestContent(msgspec.Struct, frozen=True):
+class RequestContent(msgspec.Struct, frozen=True, gc=False):
     """What a retry must have in common with its first request.
 
     Attributes:
@@ -88,13 +90,10 @@ def parse_key(value: str | None) -> str | None:
     if value is None:
         return None
     value = value.strip(" \t")
+    if _BARE.fullmatch(value):
+        return value
     string = _STRING.fullmatch(value) if len(value) <= 4 * MAX_KEY_LENGTH else None
-    if string is not None:
-        key = re.sub(r"\\(.)", r"\1", string[1])
-    elif _BARE.fullmatch(value, endpos=MAX_KEY_LENGTH + 1):
-        key = value
-    else:
-        key = ""
+    key = "" if string is None else re.sub(r"\\(.)", r"\1", string[1])
     if not 1 <= len(key) <= MAX_KEY_LENGTH:
         raise RequestError(f"{HEADER} must be one string of 1 to {MAX_KEY_LENGTH} printable ASCII characters", 400)
     return key
@@ -115,30 +114,34 @@ def keyed_request(
     """
     secret = signing.key(_PURPOSE)
     if identity is None:
-        digest = _digest(secret, b"", b"", b"", key.encode())
+        caller = _ANONYMOUS
     else:
         identity = plain(identity)
-        digest = _digest(secret, b"", identity.encode(), b"known", key.encode())
-    path, query = content.path.encode("utf-8", "surrogatepass"), content.query.encode("utf-8", "surrogatepass")
-    body = _canonical(content.body) if content.is_json else content.body
+        known = identity.encode()
+        caller = b"0:%d:%b5:known" % (len(known), known)
+    one = key.encode()
+    digest = hashlib.blake2b(b"%b%d:%b" % (caller, len(one), one), key=secret, digest_size=16).digest()
+    method, path = content.method, content.path
     return KeyedRequest(
-        key=key,
-        identity=identity,
-        method=content.method,
-        path=plain(content.path),
-        request_id=request_id,
-        row_id=f"_idempotency_keys_{digest.hex()}",
-        fingerprint=_digest(secret, content.method.encode(), path, query, body).hex(),
-        keep=keep,
-        number=int.from_bytes(digest[:8], "big", signed=True),
+        key,
+        identity,
+        method,
+        path if path.isascii() else plain(path),
+        request_id,
+        f"_idempotency_keys_{digest.hex()}",
+        hashlib.blake2b(_described(content), key=secret, digest_size=16).hexdigest(),
+        keep,
+        int.from_bytes(digest[:8], "big", signed=True),
     )
 
 
-def _digest(secret: bytes, one: bytes, two: bytes, three: bytes, four: bytes) -> bytes:
-    """Return a keyed digest of four texts. Each has its length before it, so that none can look like two."""
+def _described(content: RequestContent) -> bytes:
+    """Return a request as one text. Each of its texts has its length before it, so that none can look like two."""
+    method = content.method.encode()
+    path, query = content.path.encode("utf-8", "surrogatepass"), content.query.encode("utf-8", "surrogatepass")
+    body = _canonical(content.body) if content.is_json else content.body
     # One text and one call of the hash: a third of the time of a loop.
-    text = b"%d:%b%d:%b%d:%b%d:%b" % (len(one), one, len(two), two, len(three), three, len(four), four)
-    return hashlib.blake2b(text, key=secret, digest_size=16).digest()
+    return b"%d:%b%d:%b%d:%b%d:%b" % (len(method), method, len(path), path, len(query), query, len(body), body)
 
 
 def _canonical(body: bytes) -> bytes:

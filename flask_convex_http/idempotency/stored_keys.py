@@ -17,6 +17,8 @@ from flask_convex_http.schema.index_ranges import Bound, Segment
 from flask_convex_http.schema.system_tables import IdempotencyKey, StoredResponse
 
 ALL = Segment(())
+#: The bytes from which on a response is written at once, so that a group of commits never has many of them in memory.
+_LARGE = 250_000
 
 
 def expired_by(now: float) -> Segment:
@@ -65,9 +67,17 @@ class StoredKeys:
     ) -> None:
         """Insert the row of a key.
 
+        Args:
+            transaction: The transaction.
+            times: Assigns the creation time of the row.
+            now: The time of the transaction.
+            request: The request with the key.
+            response: The response to it.
+
         Raises:
             UniqueConstraintError: The key has a row.
         """
+        headers = msgspec.json.encode(response.headers).decode()
         row = (  # a stored row, since validating a document takes longer than writing it
             request.row_id,
             times.take(),
@@ -79,10 +89,13 @@ class StoredKeys:
             request.request_id,
             now + request.keep,
             response.status,
-            msgspec.json.encode(response.headers).decode(),
+            headers,
             response.body,
         )
-        transaction.insert_late(self.table, row)
+        if len(headers) + len(response.body) <= _LARGE:
+            transaction.insert_late(self.table, row)
+        else:
+            transaction.insert(self.table, row)
 
     def newest(self, engine: Engine, key: str | None, limit: int) -> list[IdempotencyKey]:
         """Return rows, newest first, after a look at all of them.

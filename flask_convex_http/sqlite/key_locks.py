@@ -29,6 +29,7 @@ _fcntl = ctypes.PyDLL(None, use_errno=True).fcntl
 _fcntl.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_char_p)
 #: Makes the argument of the command: `struct flock`, whole, since the kernel reads all of it.
 _pack_flock = struct.Struct("hhqqi4x").pack
+_LOCKED, _FREE, _FROM_START = fcntl.F_WRLCK, fcntl.F_UNLCK, os.SEEK_SET
 #: Positions in a file are signed.
 _POSITIONS = 2**62
 
@@ -53,11 +54,11 @@ class KeyLocks:
         Args:
             number: The number of the key, such as a digest. Within a process, one thread at a time may use it.
         """
-        return self._set(fcntl.F_WRLCK, number % _POSITIONS)
+        return self._set(_LOCKED, number % _POSITIONS)
 
     def release(self, number: int) -> None:
         """Release the lock of a key that this process has acquired."""
-        self._set(fcntl.F_UNLCK, number % _POSITIONS)
+        self._set(_FREE, number % _POSITIONS)
 
     def close(self) -> None:
         """Close the file, which releases all locks."""
@@ -73,21 +74,22 @@ class KeyLocks:
     def _set(self, kind: int, position: int) -> bool:
         if _COMMAND is None:
             return True
-        try:
-            descriptor = self._open()
-        except OSError:
-            return True
-        failed = _fcntl(descriptor, _COMMAND, _pack_flock(kind, os.SEEK_SET, position, 1, 0))
-        return not failed or ctypes.get_errno() not in (errno.EAGAIN, errno.EACCES)
-
-    def _open(self) -> int:
         descriptor = self._descriptor
         if descriptor is None:
-            with self._opening:  # a lock on a second descriptor would never be released
-                descriptor = self._descriptor
-                if descriptor is None:
-                    descriptor = self._descriptor = open_beside(self._path, self._database, os.O_RDWR)
-        return descriptor
+            try:
+                descriptor = self._open()
+            except OSError:
+                return True
+        if not _fcntl(descriptor, _COMMAND, _pack_flock(kind, _FROM_START, position, 1, 0)):
+            return True
+        return ctypes.get_errno() not in (errno.EAGAIN, errno.EACCES)
+
+    def _open(self) -> int:
+        with self._opening:  # a lock on a second descriptor would never be released
+            descriptor = self._descriptor
+            if descriptor is None:
+                descriptor = self._descriptor = open_beside(self._path, self._database, os.O_RDWR)
+            return descriptor
 
     def __del__(self) -> None:
         self.close()

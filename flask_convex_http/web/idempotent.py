@@ -131,9 +131,12 @@ class Idempotent:
 
 
 def _content(request: Request) -> RequestContent:
-    path, query = request.root_path + request.path, request.environ.get("QUERY_STRING", "")
+    environ = request.environ
     body = read_whole_body(request)  # read already, before the handler's parameters
-    return RequestContent(request.method, path, query, body, is_json(request.mimetype))
+    # request.mimetype takes ten times as long as a comparison
+    is_like_json = environ.get("CONTENT_TYPE") == "application/json" or is_json(request.mimetype)
+    path = request.root_path + request.path
+    return RequestContent(request.method, path, environ.get("QUERY_STRING", ""), body, is_like_json)
 
 
 class _Handle:

@@ -85,7 +85,7 @@ def test_replays_need_no_free_key(tmp_path: Path) -> None:
     with app_of(tmp_path, router()) as app:
         first = post(app)
         idempotency = backend_of(app).idempotency
-        holder: dict[Any, object] = idempotency._running
+        holder: dict[Any, Any] = idempotency._running
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(type(idempotency), "_release", lambda *_: None)  # the retry that goes on holding the key
             assert post(app).json == first.json

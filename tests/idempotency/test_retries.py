@@ -35,6 +35,18 @@ def test_retry_gets_the_stored_response(tmp_path: Path) -> None:
         assert (orders(app), count(app, ScheduledFunction)) == (1, 1)
 
 
+def test_large_response_is_stored(tmp_path: Path) -> None:
+    """A retry gets a response of nearly 1 MiB too, which is not kept in memory until the commit."""
+
+    def run(ctx: MutationCtx, request: Any) -> Any:
+        return {"id": ctx.db.insert(Order(item="Lamp")), "text": "x" * 2**19}
+
+    with app_of(tmp_path, router(run)) as app:
+        first, retry = post(app), post(app)
+        assert len(first.data) > 2**19
+        assert (retry.status_code, retry.data, orders(app)) == (first.status_code, first.data, 1)
+
+
 def test_other_key_runs_again(tmp_path: Path) -> None:
     """The same request with another key is another request."""
     with app_of(tmp_path, router()) as app:

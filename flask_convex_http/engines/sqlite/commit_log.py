@@ -30,7 +30,7 @@ CREATE_VIEW = (
 
 
 def check_texts(values: Iterable[object]) -> None:
-    """Check that a late row can be written, since an error would come to all members of its group.
+    """Check that a commit can be written late, since an error would come to all members of its group.
 
     Raises:
         UnicodeEncodeError: A text, such as the subject of an identity, has a lone surrogate.

@@ -17,11 +17,10 @@ from flask_convex_http.schema.history_tables import COMMITS
 from flask_convex_http.schema.index_ranges import Segment
 from flask_convex_http.schema.tables import IDEMPOTENCY_KEYS, Table
 from flask_convex_http.sqlite.connections import DRIVER_ERRORS
-from flask_convex_http.sqlite.late_rows import WriteRows
 
 #: The tables whose rows may be written late.
 _LATE = (COMMITS, IDEMPOTENCY_KEYS)
-#: The characters from which on a late row is written at once. Its transaction may have none of them in memory.
+#: The characters from which on a commit is written at once. Its transaction may have none of them in memory.
 _LARGE = 1_000_000
 
 
@@ -74,9 +73,10 @@ class SQLiteTransaction(SQLiteReader):
 
     def insert_late(self, table: Table[Any], row: Row) -> None:
         """Insert a row whose id no other row has, together with those of the other members of a group commit."""
-        self._add_late_row(row, self._statements.writer(table), str(row[0]))
-        if table.size(row) > _LARGE:
-            self._write_late_rows()
+        self._close_if_rolled_back()
+        late_rows = self._late_rows
+        late_rows.add(row, self._statements.writer(table))
+        late_rows.ids.add(row[0])
 
     def insert_all(self, table: Table[Any], rows: Sequence[Row]) -> None:
         """Insert rows."""
@@ -121,7 +121,13 @@ class SQLiteTransaction(SQLiteReader):
 
     def append_commit(self, now: float, values: Row) -> None:
         """Write a commit to the log, together with those of the other members of a group commit."""
-        self._add_late_row((now, *values), write_commits)
+        self._close_if_rolled_back()
+        row = (now, *values)
+        try:
+            check_texts(row)
+        except UnicodeEncodeError as error:
+            raise self._translate(error) from error
+        self._late_rows.add(row, write_commits)
         if len(values[0]) > _LARGE:
             self._write_late_rows()
 
@@ -132,7 +138,12 @@ class SQLiteTransaction(SQLiteReader):
         """Return the row that has these values in a unique index, or None."""
         if not self._late_rows.ids.isdisjoint(values.values()):
             self._write_late_rows()
-        return self._fetch_one(self._statements.lookup(table, tuple(values)), tuple(values.values()))
+        sql = self._statements.lookup(table, tuple(values))
+        try:
+            row: Row | None = self._connection.execute(sql, tuple(values.values())).fetchone()
+        except DRIVER_ERRORS as error:
+            raise self._translate(error) from error
+        return row
 
     def claim(self, table: Table[Any], segment: Segment, *, limit: int) -> list[Row]:
         """Return the first rows of a segment. There is one writer at a time, so all of them are unclaimed."""
@@ -184,16 +195,6 @@ class SQLiteTransaction(SQLiteReader):
         self._begin_savepoints()
         count: int = self._execute(sql, values).rowcount
         return count
-
-    def _add_late_row(self, row: Row, write: WriteRows, row_id: str | None = None) -> None:
-        self._close_if_rolled_back()
-        try:
-            check_texts(row)
-        except UnicodeEncodeError as error:
-            raise self._translate(error) from error
-        self._late_rows.add(row, write)
-        if row_id is not None:
-            self._late_rows.ids.add(row_id)
 
     def _write_late_rows(self) -> None:
         """Write the rows that are left for the end, before their table is read."""

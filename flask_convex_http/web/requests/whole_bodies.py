@@ -29,13 +29,14 @@ def read_whole_body(request: Request) -> bytes:
     """
     if _is_parsed(request):
         return _describe(request)
-    body = read_data(request)
+    known = vars(request)
+    body = known.get("_cached_data") or read_data(request)
     if not body and request.content_length:
         raise FunctionCallError(
             "The body of a request with idempotent= was read from request.stream before its handler, so it cannot be "
             "compared with that of a retry; write request.get_data() there"
         )
-    vars(request).setdefault("_cached_data", body)  # as get_data() keeps it
+    known.setdefault("_cached_data", body)  # as get_data() keeps it
     _rewind_stream(request, body)
     return body
 
