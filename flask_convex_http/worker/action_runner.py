@@ -42,10 +42,10 @@ _START_AGAIN = 1000.0
 
 
 class _Claim(NamedTuple):
-    """A due job that this worker has claimed. The function is None if the job cannot run in this process."""
+    """A due job that this worker has claimed, with its function, or with the result if it cannot run here."""
 
     job: ScheduledFunction
-    function: Function[Any, Any] | None
+    resolved: Function[Any, Any] | AttemptResult
 
 
 class ActionRunner:
@@ -78,16 +78,16 @@ class ActionRunner:
     def start_due(self) -> int:
         """Start due actions, up to the free slots, and return the number of jobs that were claimed."""
         claims = self._claim_due(self.free_slots)
-        for job, function in claims:
-            if function is not None:
-                self._start(job, function)
+        for job, resolved in claims:
+            if isinstance(resolved, Function):
+                self._start(job, resolved)
         return len(claims)
 
     def run_one(self) -> list[AttemptResult]:
         """Run one due action in this thread, and return its result, or an empty list if none is due."""
         return [
-            AttemptResult(job, was_run=False) if function is None else self._run(job, function)
-            for job, function in self._claim_due(1)
+            self._run(job, resolved) if isinstance(resolved, Function) else resolved
+            for job, resolved in self._claim_due(1)
         ]
 
     def renew_leases(self) -> None:
@@ -117,7 +117,9 @@ class ActionRunner:
     # --- starting ----------------------------------------------------------------------------------------------------
 
     def _claim_due(self, limit: int) -> list[_Claim]:
-        return self._backend.engine.write(lambda transaction: self._claim_in(transaction, limit))
+        claims = self._backend.engine.write(lambda transaction: self._claim_in(transaction, limit))
+        publish(self._backend.telemetry, [each for _, each in claims if isinstance(each, AttemptResult)])
+        return claims
 
     def _claim_in(self, transaction: Transaction, limit: int) -> list[_Claim]:
         now = self._backend.clock()
@@ -129,8 +131,7 @@ class ActionRunner:
         function = resolve(job, self._backend.functions, now)
         if isinstance(function, Function):
             return _Claim(jobs.start(transaction, job, now, self._worker, self._lease_end()), function)
-        record(function, job, jobs, transaction, now)
-        return _Claim(job, None)
+        return _Claim(job, record(function, job, self._backend, transaction))
 
     def _lease_end(self) -> float:
         return self._backend.clock() + self._backend.settings.worker_lease * 1000

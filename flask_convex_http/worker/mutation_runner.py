@@ -214,8 +214,7 @@ class MutationRunner:
         jobs, clock = self._backend.jobs, self._backend.clock
         function = resolve(job, self._backend.functions, clock())
         if not isinstance(function, Function):
-            record(function, job, jobs, calls.transaction, clock())
-            return AttemptResult(job, was_run=False)
+            return record(function, job, self._backend, calls.transaction)
         result = self._call(job, function, calls)
         if result.error is None:
             jobs.succeed(calls.transaction, job, clock())

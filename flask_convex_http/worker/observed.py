@@ -36,10 +36,8 @@ def publish(telemetry: Telemetry, results: Sequence[AttemptResult], retry: Retry
         outcome: JobOutcome = "success"
         if error is not None:
             outcome = "failed" if is_final(job, error, retry) else "retry"
-        number = max(len(job.attempts), 1)
-        telemetry.publish(
-            JobFinished(run.scope, job.id, job.name, job.kind, number, outcome, run.seconds, run.lag, error)
-        )
+        number, lag = max(len(job.attempts), 1), run.lag if result.was_run else None
+        telemetry.publish(JobFinished(run.scope, job.id, job.name, job.kind, number, outcome, run.seconds, lag, error))
 
 
 class InterruptedAttemptError(Exception):

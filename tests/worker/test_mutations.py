@@ -22,6 +22,7 @@ from flask_convex_http import (
 from flask_convex_http.backend import Backend
 from flask_convex_http.scheduling.job_writer import MAX_JOBS
 from flask_convex_http.schema.system_tables import ScheduledFunction
+from flask_convex_http.telemetry import Event, JobFinished
 from flask_convex_http.testing import Clock, run_scheduled
 from flask_convex_http.worker.results import log_successes
 from tests.databases import EACH_ENGINE, SLOW_ON_POSTGRES
@@ -357,13 +358,20 @@ def test_a_function_that_is_not_known_yet(kind: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [internal_mutation, internal_action], ids=["mutation", "action"])
-def test_a_function_that_is_gone(kind: Any, tmp_path: Path) -> None:
-    """A job whose function is unknown for a minute fails, and the error names the function."""
+def test_a_function_that_is_gone(kind: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A job whose function is unknown for a minute fails, and the error names the function. It is one event."""
+    events: list[Event] = []
     with upgraded(tmp_path, version(kind)) as backend:
+        backend.telemetry.subscribe(events.append)
         run_scheduled(backend, advance=timedelta(minutes=2))
         [job] = all_jobs(backend)
         assert job.state == "failed"
         assert "test_mutations:task" in str(job.error)
+    [ended] = [event for event in events if isinstance(event, JobFinished)]
+    assert (ended.id, ended.outcome, str(ended.error), ended.lag) == (job.id, "failed", job.error, None)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [
+        f"The scheduled {job.kind} {job.name} ({job.id}) failed: {job.error}"
+    ]
 
 
 @pytest.mark.parametrize("kind", [internal_mutation, internal_action], ids=["mutation", "action"])
