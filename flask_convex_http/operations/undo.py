@@ -73,7 +73,7 @@ class Undo:
         if only_show:
             report: UndoReport = dry_run(self._runtime, body).result
             return report
-        return self._runtime.write(body, caller or self._runtime.caller(), label="An undo")
+        return self._runtime.write(body, caller or self._runtime.caller(), label="undo")
 
     def _undo(self, calls: MutationCalls, what: str, deliveries: frozenset[str]) -> UndoReport:
         reader = HistoryReader(calls.transaction, self._runtime.schema)

@@ -52,21 +52,23 @@ class ObservedTransaction:
 
     Args:
         telemetry: Receives the event.
-        name: The function, or what runs.
+        name: The function, or None for no function.
+        label: What runs, if it is no function.
         request_id: The id of the request that has caused it, or None.
     """
 
-    __slots__ = ("_attempts", "_name", "_request_id", "_scope", "_telemetry", "_wait")
+    __slots__ = ("_attempts", "_function", "_name", "_request_id", "_scope", "_telemetry", "_wait")
 
-    def __init__(self, telemetry: Telemetry, name: str, request_id: str | None) -> None:
+    def __init__(self, telemetry: Telemetry, name: str | None, label: str, request_id: str | None) -> None:
         self._telemetry = telemetry
-        self._name = name
+        self._function = name
+        self._name = name or label
         self._request_id = request_id
         self._attempts = 0
         self._wait: float | None = None
 
     def __enter__(self) -> ObservedTransaction:
-        self._scope = self._telemetry.enter("transaction", self._name, self._request_id)
+        self._scope = self._telemetry.enter("transaction", self._name, self._request_id, function=self._function)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

@@ -284,7 +284,7 @@ class Runtime:
         *,
         timeout: float | None = None,
         name: str | None = None,
-        label: str = "A mutation",
+        label: str = "mutation",
     ) -> T:
         """Call a Python function in a new transaction, commit, and run the commit hooks.
 
@@ -292,15 +292,16 @@ class Runtime:
             body: Called with the calls of the transaction. The engine may retry it from the start.
             caller: The caller of the functions that the body runs.
             timeout: See `Engine.write`.
-            name: The function, for the commit log and for the log line if it runs for too long. None for no function.
-            label: What runs, for that log line, if it is no function.
+            name: The function, for the commit log, telemetry and the log line if it runs for too long. None for no
+                function.
+            label: What runs, for telemetry and that log line, if it is no function.
 
         Raises:
             OverloadedError: The writer was busy for too long.
             MutationTimeoutError: The body ran for too long.
         """
         if self.telemetry.is_on:
-            with ObservedTransaction(self.telemetry, name or label, caller.request_id) as observed:
+            with ObservedTransaction(self.telemetry, name, label, caller.request_id) as observed:
                 return self._write(observed.counted(body), caller, timeout, name, label)
         return self._write(body, caller, timeout, name, label)
 
@@ -317,7 +318,7 @@ class Runtime:
             now = times.begin(self.clock())
             log = CommitLog(self.cause(caller, name)) if self.logs.is_on else None
             db = self.writer(transaction, times, log)
-            limit = TimeLimit(self.mutation_timeout, name or label, transaction.interrupt)
+            limit = TimeLimit(self.mutation_timeout, name or f"The {label}", transaction.interrupt)
             try:
                 with limit:
                     result = body(MutationCalls(self, transaction, now, caller, transaction, db, hooks, limit, log))

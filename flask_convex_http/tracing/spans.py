@@ -220,7 +220,9 @@ def _name_of(scope: Scope) -> str:
     """Return the name of a span, which has few different values."""
     if scope.kind == "request":
         return _method(scope.name)
-    verbs = {"transaction": "transaction", "delivery": "process", "job": "run"}
+    if scope.kind == "transaction":
+        return f"transaction {scope.name}" if scope.own_function else scope.name
+    verbs = {"delivery": "process", "job": "run"}
     return f"{verbs[scope.kind]} {scope.name}" if scope.kind in verbs else scope.name
 
 

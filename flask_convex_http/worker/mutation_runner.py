@@ -113,7 +113,7 @@ class MutationRunner:
     def _write(self, batch: _Batch, body: Callable[[MutationCalls], None]) -> None:
         """Run a batch, and commit it."""
         try:
-            self._backend.runtime.write(body, self._backend.caller(), label="A batch of jobs")
+            self._backend.runtime.write(body, self._backend.caller(), label="batch of jobs")
         except MutationTimeoutError as error:
             if batch.running is None:
                 raise

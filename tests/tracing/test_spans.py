@@ -213,13 +213,15 @@ def test_errors(tmp_path: Path) -> None:
 
 
 def test_a_job_is_linked_to_what_has_scheduled_it(tmp_path: Path) -> None:
-    """A job begins a trace of its own, with a link to the transaction that has scheduled it."""
+    """A job begins a trace of its own, with a link to the transaction that has scheduled it. Its batch is a span."""
     with _traced(tmp_path) as app:
         app.test_client().post("/later", headers=_INCOMING)
         scheduling = _spans()
         with app.app_context():
             run_scheduled(app)
-        job = _spans()["run test_spans:write"]
+        spans = _spans()
+        assert "batch of jobs" in spans
+        job = spans["run test_spans:write"]
         assert job.kind is SpanKind.CONSUMER
         assert (job.parent, job.context.trace_id == int(_TRACE, 16)) == (None, False)
         assert [link.context.trace_id for link in job.links] == [int(_TRACE, 16)]
