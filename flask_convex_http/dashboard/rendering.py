@@ -15,10 +15,11 @@ from markupsafe import Markup
 from flask_convex_http.operations.tables import MOST_COUNTED
 
 _UNITS = ("bytes", "KB", "MB", "GB", "TB")
+#: A unit, its milliseconds, and how many of it an interval has at least.
+_INTERVALS = (("days", 86_400_000, 2), ("h", 3_600_000, 1), ("min", 60_000, 1))
 _LONGEST = 200
 #: The states of jobs that people call otherwise.
 _STATE_NAMES = {"inProgress": "running", "success": "done"}
-_SECONDS = re.compile(r"every (\d+(?:\.\d+)?) s")
 _ID = re.compile(r"(\w+)_[0-9a-f]{24}([0-9a-f]{8})")
 
 
@@ -38,7 +39,7 @@ def environment() -> Environment:
         "number": number,
         "count": counted,
         "duration": duration,
-        "schedule": schedule,
+        "interval": interval,
         "state": state_name,
         "brief": brief,
         "json": as_json,
@@ -102,10 +103,12 @@ def duration(milliseconds: float | None) -> str:
     return f"{minutes // 60} h {minutes % 60} min" if minutes % 60 else f"{minutes // 60} h"
 
 
-def schedule(text: str) -> str:
-    """Return the schedule of a cron for people: "every 3600.0 s" is "every 1 h"."""
-    found = _SECONDS.fullmatch(text)
-    return text if found is None else f"every {duration(float(found[1]) * 1000)}"
+def interval(milliseconds: int) -> str:
+    """Return the exact interval of a cron for people, such as "every 90 min"."""
+    for unit, length, least in _INTERVALS:
+        if milliseconds % length == 0 and milliseconds >= least * length:
+            return f"every {milliseconds // length} {unit}"
+    return f"every {str(milliseconds / 1000).removesuffix('.0')} s"
 
 
 def state_name(state: str) -> str:

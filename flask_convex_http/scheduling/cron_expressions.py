@@ -24,6 +24,7 @@ from flask_convex_http.errors import RegistrationError
 MAX_COUNTED_TICKS = 1000
 _LONGEST = timedelta(days=365.25 * 5)
 _ZONE_PREFIX = "CRON_TZ="
+_INTERVAL = re.compile(r"every (\d+(?:\.\d+)?) s")
 _LONE_STEP = re.compile(r"(?:^|,)\w+/")
 _FIELDS = "minute 0-59, hour 0-23, day of month 1-31, month 1-12 and day of week 0-7 (0 and 7 are Sunday)"
 
@@ -64,6 +65,12 @@ class Interval:
         if not 0.001 <= seconds <= _LONGEST.total_seconds():
             raise RegistrationError(f"the interval must be from a millisecond to five years, not {every!r}")
         return cls(round(seconds * 1000))
+
+    @classmethod
+    def stored(cls, text: str) -> Interval | None:
+        """Return the interval that a stored schedule is, or None for an expression."""
+        found = _INTERVAL.fullmatch(text)
+        return None if found is None else cls(round(float(found[1]) * 1000))
 
     def __str__(self) -> str:
         return f"every {str(self.milliseconds / 1000).removesuffix('.0')} s"

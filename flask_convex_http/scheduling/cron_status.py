@@ -8,11 +8,14 @@ import msgspec
 
 from flask_convex_http.database.query import Query
 from flask_convex_http.engines import Snapshot
+from flask_convex_http.scheduling.cron_expressions import Interval
 from flask_convex_http.scheduling.cron_registration import CronRegistration
 from flask_convex_http.scheduling.crons import Crons
 from flask_convex_http.scheduling.jobs import Jobs
 from flask_convex_http.schema.documents import Schema
 from flask_convex_http.schema.system_tables import CronJob, CronRun
+
+CronState = Literal["active", "new", "changed", "removed"]
 
 
 class LastRun(msgspec.Struct):
@@ -42,16 +45,18 @@ class CronStatus(msgspec.Struct):
         function: The name of its function.
         next_tick: When it runs next; None if it is not in the database.
         last_run: Its last run.
+        interval_ms: The milliseconds between two ticks of an interval; None for an expression.
         status: "active" if code and database agree; "new" if it is only in the code, "removed" if it is only in the
             database, "changed" if they differ.
     """
 
     name: str
     schedule: str
+    interval_ms: int | None
     function: str
     next_tick: float | None
     last_run: LastRun | None
-    status: Literal["active", "new", "changed", "removed"]
+    status: CronState
 
 
 def cron_statuses(
@@ -66,15 +71,22 @@ def cron_statuses(
         row = rows.pop(cron.name, None)
         run = _last_run(snapshot, schema, jobs, cron.name)
         if row is None:
-            function = submissions[cron.name].name
-            found.append(CronStatus(cron.name, str(cron.schedule), function, None, run, "new"))
+            schedule, function = str(cron.schedule), submissions[cron.name].name
+            found.append(CronStatus(cron.name, schedule, _interval_ms(schedule), function, None, run, "new"))
         else:
-            status: Literal["active", "changed"] = "active" if registration.matches(row) else "changed"
-            found.append(CronStatus(row.name, row.schedule, row.function, row.next_tick, run, status))
-    for row in rows.values():
-        run = _last_run(snapshot, schema, jobs, row.name)
-        found.append(CronStatus(row.name, row.schedule, row.function, row.next_tick, run, "removed"))
+            found.append(_stored(row, run, "active" if registration.matches(row) else "changed"))
+    found.extend(_stored(row, _last_run(snapshot, schema, jobs, row.name), "removed") for row in rows.values())
     return found
+
+
+def _stored(row: CronJob, run: LastRun | None, status: CronState) -> CronStatus:
+    interval_ms = _interval_ms(row.schedule)
+    return CronStatus(row.name, row.schedule, interval_ms, row.function, row.next_tick, run, status)
+
+
+def _interval_ms(schedule: str) -> int | None:
+    interval = Interval.stored(schedule)
+    return None if interval is None else interval.milliseconds
 
 
 def _last_run(snapshot: Snapshot, schema: Schema, jobs: Jobs, name: str) -> LastRun | None:

@@ -121,6 +121,7 @@ def test_a_changed_cron_has_a_note_until_a_worker_starts(shop: Errands, tmp_path
         with shop_with(tmp_path, changed, clock) as newer:
             sweep = newer.convex("crons", "--json").json[0]
             assert (sweep["schedule"], sweep["function"], sweep["status"]) == ("every 300 s", "errands:note", "changed")
+            assert sweep["interval_ms"] == 300_000
             assert "restart" in newer.convex("crons").out
     with shop_with(tmp_path, changed, clock) as newer:
         run_scheduled(newer.app)

@@ -29,6 +29,7 @@ def test_empty(visitor: Visitor) -> None:
     """Without jobs the page shows the crons and says how to schedule one."""
     page = text_of(visitor.get("/jobs"))
     assert "sweep" in page and "There are no jobs." in page and "ctx.scheduler.run_after" in page
+    assert "every 1 h" in page
 
 
 def test_run_now_and_retry(app: Flask, visitor: Visitor) -> None:

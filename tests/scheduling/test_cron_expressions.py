@@ -263,8 +263,9 @@ def test_expression_stops_counting() -> None:
     ],
 )
 def test_schedule_as_a_line(schedule: Schedule, line: str) -> None:
-    """The string of a schedule has its fields and its zone in a normal form."""
+    """The string of a schedule has its fields and its zone in a normal form, and tells an interval."""
     assert str(schedule) == line
+    assert Interval.stored(line) == (schedule if isinstance(schedule, Interval) else None)
 
 
 # --- invalid schedules -----------------------------------------------------------------------------------------------
