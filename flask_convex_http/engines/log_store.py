@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 from flask_convex_http.telemetry.records import CounterKey
 
 
-class Segment(NamedTuple):
+class LogSegment(NamedTuple):
     """Some records, encoded.
 
     Attributes:
@@ -28,7 +28,7 @@ class Segment(NamedTuple):
     content: bytes
 
 
-class SegmentFilter(NamedTuple):
+class LogSegmentFilter(NamedTuple):
     """Which segments to read.
 
     Attributes:
@@ -52,7 +52,9 @@ class LogStore(Protocol):
     def create(self) -> None:
         """Create the store unless it exists."""
 
-    def append(self, segment: Segment | None, counters: Mapping[CounterKey, float], *, keep: int, since: int) -> None:
+    def append(
+        self, segment: LogSegment | None, counters: Mapping[CounterKey, float], *, keep: int, since: int
+    ) -> None:
         """Add records and counts, and delete old ones.
 
         Args:
@@ -62,7 +64,7 @@ class LogStore(Protocol):
             since: The first minute whose counters stay.
         """
 
-    def read(self, wanted: SegmentFilter) -> list[Segment]:
+    def read(self, wanted: LogSegmentFilter) -> list[LogSegment]:
         """Return segments: in the order of their numbers if `after` is given, or else the last one first."""
 
     def newest(self) -> int:
@@ -75,7 +77,7 @@ class LogStore(Protocol):
         """Close what is open."""
 
 
-def select(table: str, wanted: SegmentFilter, mark: str, contains: str) -> tuple[str, list[object]]:
+def select(table: str, wanted: LogSegmentFilter, mark: str, contains: str) -> tuple[str, list[object]]:
     """Return the SQL that reads segments, and its values.
 
     Args:

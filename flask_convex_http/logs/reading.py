@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from flask_convex_http.engines.log_store import LogStore, Segment, SegmentFilter
+from flask_convex_http.engines.log_store import LogSegment, LogSegmentFilter, LogStore
 from flask_convex_http.logs.segments import records_of
 from flask_convex_http.telemetry.records import LEVELS, LogFilter, LogRecord
 
@@ -34,12 +34,12 @@ def read(store: LogStore, wanted: LogFilter, keep: int) -> list[LogRecord]:
     return found if is_forward else found[::-1]
 
 
-def _segments(store: LogStore, wanted: LogFilter, after: int | None) -> Iterator[Segment]:
+def _segments(store: LogStore, wanted: LogFilter, after: int | None) -> Iterator[LogSegment]:
     """Yield the segments that may have such records: forward if `after` is given, or else backward."""
     texts = tuple(filter(None, (wanted.request_id, wanted.function)))
     before = wanted.before
     while True:
-        page = store.read(SegmentFilter(after, before, wanted.level, texts, _PAGE))
+        page = store.read(LogSegmentFilter(after, before, wanted.level, texts, _PAGE))
         yield from page
         if len(page) < _PAGE:
             return

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from flask_convex_http.engines.log_store import Segment
+from flask_convex_http.engines.log_store import LogSegment
 from flask_convex_http.logs.records import record_of_request, request_level
 from flask_convex_http.telemetry import RequestGroup
 from flask_convex_http.telemetry.records import LEVELS, LogRecord, level_name
@@ -41,7 +41,7 @@ _decoder = msgspec.msgpack.Decoder(_Content)
 _time = attrgetter("time")
 
 
-def segment_of(process: str, requests: Sequence[RequestGroup], records: Sequence[LogRecord]) -> Segment | None:
+def segment_of(process: str, requests: Sequence[RequestGroup], records: Sequence[LogRecord]) -> LogSegment | None:
     """Return a segment, or None without records.
 
     Args:
@@ -54,10 +54,10 @@ def segment_of(process: str, requests: Sequence[RequestGroup], records: Sequence
         return None
     rows = [_row_of(record) for record in records]
     levels = [row[1] for row in rows] + [LEVELS[request_level(group)] for group in requests]
-    return Segment(0, size, max(levels), _encoder.encode(_Content(process, requests, rows)))
+    return LogSegment(0, size, max(levels), _encoder.encode(_Content(process, requests, rows)))
 
 
-def records_of(segment: Segment) -> list[LogRecord]:
+def records_of(segment: LogSegment) -> list[LogRecord]:
     """Return the records of a segment in the order of their times and numbers."""
     content = _decoder.decode(segment.content)
     requests = sorted(_requests_of(content.requests), key=_time)

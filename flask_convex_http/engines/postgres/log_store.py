@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from flask_convex_http.engines.log_store import Segment, SegmentFilter, select
+from flask_convex_http.engines.log_store import LogSegment, LogSegmentFilter, select
 from flask_convex_http.engines.postgres.connections import (
     PooledConnection,
     PostgresConnections,
@@ -57,7 +57,9 @@ class PostgresLogStore:
                 connection.execute(statement)
         self._exists = True
 
-    def append(self, segment: Segment | None, counters: Mapping[CounterKey, float], *, keep: int, since: int) -> None:
+    def append(
+        self, segment: LogSegment | None, counters: Mapping[CounterKey, float], *, keep: int, since: int
+    ) -> None:
         """See `LogStore`."""
         if not self._has_tables():
             self.create()
@@ -68,10 +70,10 @@ class PostgresLogStore:
             cursor.executemany(_COUNT, [(*key, value) for key, value in sorted(counters.items())])
             cursor.execute('DELETE FROM "_log_counters" WHERE minute < %s', (since,))
 
-    def read(self, wanted: SegmentFilter) -> list[Segment]:
+    def read(self, wanted: LogSegmentFilter) -> list[LogSegment]:
         """See `LogStore`."""
         sql, values = select('"_log_segments"', wanted, "%s", "position(%s in content) > 0")
-        return [Segment(*row) for row in self._read(sql, values)]
+        return [LogSegment(*row) for row in self._read(sql, values)]
 
     def newest(self) -> int:
         """See `LogStore`."""

@@ -15,7 +15,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from flask_convex_http.engines.log_store import Segment, SegmentFilter, select
+from flask_convex_http.engines.log_store import LogSegment, LogSegmentFilter, select
 from flask_convex_http.errors import ConvexHTTPError, EngineError, OverloadedError
 from flask_convex_http.log import logger_of
 from flask_convex_http.sqlite.connections import is_damage, sqlite3
@@ -69,7 +69,9 @@ class SQLiteLogStore:
             file.write(_create_tables)
         self._ready = file.connections.generation
 
-    def append(self, segment: Segment | None, counters: Mapping[CounterKey, float], *, keep: int, since: int) -> None:
+    def append(
+        self, segment: LogSegment | None, counters: Mapping[CounterKey, float], *, keep: int, since: int
+    ) -> None:
         """See `LogStore`."""
 
         def work(connection: Any) -> None:
@@ -86,10 +88,10 @@ class SQLiteLogStore:
             self._start_over()
             self._write(work)
 
-    def read(self, wanted: SegmentFilter) -> list[Segment]:
+    def read(self, wanted: LogSegmentFilter) -> list[LogSegment]:
         """See `LogStore`."""
         sql, values = select("segments", wanted, "?", "instr(content, ?) > 0")
-        return [Segment(*row) for row in self._read(sql, values)]
+        return [LogSegment(*row) for row in self._read(sql, values)]
 
     def newest(self) -> int:
         """See `LogStore`."""
