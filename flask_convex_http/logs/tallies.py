@@ -56,10 +56,7 @@ def add_requests(counters: Counter[CounterKey], group: RequestGroup) -> None:
     for started, seconds, _ in group.timings:
         by_minute.setdefault(int((started + seconds) // 60), []).append(seconds)
     for minute, durations in by_minute.items():
-        counters[minute, "requests", f"{group.status // 100}xx"] += len(durations)
-        counters[minute, "request_seconds", "sum"] += sum(durations)  # type: ignore[assignment]  # as above
-        for place, number in Counter(map(_place_of, durations)).items():
-            counters[minute, "request_seconds", _LABELS[place]] += number
+        add(counters, Tally(minute, _of_requests(group.status, durations)))
 
 
 def minute_of(event: Event) -> int:
@@ -75,18 +72,21 @@ def counts_of(event: Any) -> Counts:
 
 
 def _of_request(event: RequestFinished) -> Counts:
-    if event.is_of_operators:
-        return ()
-    return (("requests", f"{event.status // 100}xx", 1), *_histogram("request_seconds", event.seconds))
+    return () if event.is_of_operators else _of_requests(event.status, [event.seconds])
+
+
+def _of_requests(status: int, durations: list[float]) -> Counts:
+    """Return the counts of requests with one status, by their seconds."""
+    return (("requests", f"{status // 100}xx", len(durations)), *_histogram("request_seconds", durations))
 
 
 def _of_function(event: FunctionFinished) -> Counts:
-    counts = (("functions", event.name, 1.0), *_histogram("function_seconds", event.seconds))
+    counts = (("functions", event.name, 1.0), *_histogram("function_seconds", [event.seconds]))
     return counts if event.error is None else (*counts, ("function_errors", event.name, 1))
 
 
 def _of_transaction(event: TransactionFinished) -> Counts:
-    counts = (("transactions", "", 1.0), *_histogram("write_wait", event.wait))
+    counts = (("transactions", "", 1.0), *_histogram("write_wait", [event.wait]))
     return counts if event.attempts == 1 else (*counts, ("retries", "", event.attempts - 1))
 
 
@@ -106,8 +106,11 @@ def _of_job(event: JobFinished) -> Counts:
     return (("jobs", event.outcome, 1),)
 
 
-def _histogram(name: str, seconds: float) -> Counts:
-    return (name, _LABELS[bisect_left(BOUNDS, seconds)], 1), (name, "sum", seconds)
+def _histogram(name: str, durations: list[float]) -> Counts:
+    if len(durations) == 1:  # a counter takes longer than all else that counts the call of a function
+        return (name, _LABELS[_place_of(durations[0])], 1), (name, "sum", durations[0])
+    places = Counter(map(_place_of, durations))
+    return ((name, "sum", sum(durations)), *((name, _LABELS[place], number) for place, number in places.items()))
 
 
 _COUNTS: dict[type, Callable[[Any], Counts]] = {
