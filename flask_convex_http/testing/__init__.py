@@ -25,6 +25,3 @@ from flask_convex_http.testing.deliveries import Responses as Responses
 from flask_convex_http.testing.deliveries import deliver as deliver
 from flask_convex_http.testing.scheduled import ScheduledRun as ScheduledRun
 from flask_convex_http.testing.scheduled import run_scheduled as run_scheduled
-
-#: The former name of `Responses`.
-Answers = Responses
