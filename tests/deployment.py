@@ -1,7 +1,7 @@
 """A database without an app, for tests that read and write documents."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +14,10 @@ from tests.databases import settings_in, temporary_config
 T = TypeVar("T")
 
 MEMORY = Settings(database_url="sqlite:///:memory:", storage_url="sqlite:///:memory:")
+
+
+class _Undo(Exception):
+    """Ends a transaction without a commit."""
 
 
 class Deployment:
@@ -31,6 +35,16 @@ class Deployment:
     def write(self, body: Callable[[DatabaseWriter], T]) -> T:
         """Run a function of ctx.db in one transaction."""
         return self.backend.runtime.transact(lambda ctx: body(ctx.db), self.backend.caller())
+
+    def undone(self, body: Callable[[DatabaseWriter], None]) -> None:
+        """Run a function of ctx.db in a transaction that is rolled back."""
+
+        def work(db: DatabaseWriter) -> None:
+            body(db)
+            raise _Undo
+
+        with suppress(_Undo):
+            self.write(work)
 
     def read(self, body: Callable[[DatabaseReader], T]) -> T:
         """Run a function of a query's ctx.db."""

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from flask_convex_http import (
     Document,
-    EngineError,
     Id,
     NotUniqueError,
     QueryError,
@@ -70,25 +69,10 @@ class Named(Document, table="named", indexes={"by_name": unique("name"), "by_sel
     size: Literal["s", "m"] = "s"
 
 
-class Undo(Exception):
-    """Ends a transaction without a commit."""
-
-
 @pytest.fixture(name="app", scope="module")
 def _app(each_engine: str) -> Iterator[Deployment]:
     with deployed(Value, Pair, Named) as app:
         yield app
-
-
-def undone(app: Deployment, body: Callable[[DatabaseWriter], None]) -> None:
-    """Run a body in a transaction that is rolled back."""
-
-    def work(db: DatabaseWriter) -> None:
-        body(db)
-        raise Undo
-
-    with pytest.raises(Undo):
-        app.write(work)
 
 
 zones = st.integers(-23 * 60, 23 * 60).map(lambda minutes: datetime.timezone(datetime.timedelta(minutes=minutes)))
@@ -157,7 +141,7 @@ def test_an_index_orders_and_bounds_like_a_list(app: Deployment, case: Any, desc
         equal = query.with_index(f"by_{field}", **{field: low}).collect()
         assert [value.id for value in equal] == [key for key, value in in_order if rank(value) == rank(low)]
 
-    undone(app, look)
+    app.undone(look)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +176,7 @@ def test_ranges_over_two_fields(app: Deployment, fields: dict[str, Any], count: 
         for order in ("asc", "desc"):
             assert len(db.query(Pair).with_index("by_a_b", **fields).order(order).collect()) == count
 
-    undone(app, look)
+    app.undone(look)
 
 
 def test_without_an_index_the_order_is_that_of_creation(app: Deployment) -> None:
@@ -207,7 +191,7 @@ def test_without_an_index_the_order_is_that_of_creation(app: Deployment) -> None
         assert [pair.id for pair in later] == ids[1:]
         assert [pair.id for pair in db.query(Pair).with_index("by_creation_time", creation_time=times[1])] == ids[1:2]
 
-    undone(app, look)
+    app.undone(look)
 
 
 def test_terminal_methods(app: Deployment) -> None:
@@ -228,7 +212,7 @@ def test_terminal_methods(app: Deployment) -> None:
         assert done.take(0) == []
         assert done.filter(lambda pair: pair.b == 3).unique() is None
 
-    undone(app, look)
+    app.undone(look)
 
 
 def test_unique_refuses_two(app: Deployment) -> None:
@@ -239,7 +223,7 @@ def test_unique_refuses_two(app: Deployment) -> None:
         with pytest.raises(NotUniqueError, match=f"more than one document in pairs.*{one} and {two}"):
             db.query(Pair).with_index("by_a_b", a=1).unique()
 
-    undone(app, look)
+    app.undone(look)
 
 
 def test_queries_are_values(app: Deployment) -> None:
@@ -251,7 +235,7 @@ def test_queries_are_values(app: Deployment) -> None:
         query.order("desc").filter(lambda pair: False)
         assert len(query.collect()) == len(query.collect()) == len(query.order("asc").collect()) == 1
 
-    undone(app, look)
+    app.undone(look)
 
 
 def test_fields_may_have_any_name(app: Deployment) -> None:
@@ -262,7 +246,7 @@ def test_fields_may_have_any_name(app: Deployment) -> None:
         assert db.query(Named).with_index("by_name", name="Lamp").unique() == db.get(named)
         assert db.query(Named).with_index("by_self", self=5, index=7).unique() == db.get(named)
 
-    undone(app, look)
+    app.undone(look)
 
 
 def test_a_range_may_end_where_no_value_can_be(app: Deployment) -> None:
@@ -276,7 +260,7 @@ def test_a_range_may_end_where_no_value_can_be(app: Deployment) -> None:
             found = db.query(Value).with_index("by_level", level=bound).unique()
             assert found and found.level is Level.HIGH
 
-    undone(app, look)
+    app.undone(look)
 
 
 @pytest.mark.parametrize(
@@ -364,75 +348,3 @@ def test_a_value_of_another_type_is_the_applications(app: Deployment, ask: Calla
     with pytest.raises(QueryError) as raised:
         app.read(ask)
     assert raised.value.status == 500
-
-
-# --- reading while writing ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("order", ["asc", "desc"])
-def test_moving_documents_while_reading_them(app: Deployment, order: Literal["asc", "desc"]) -> None:
-    """Documents whose indexed field changes during the read, also from None to a value, appear once each."""
-
-    def look(db: DatabaseWriter) -> None:
-        ids = [db.insert(Pair(a=1, b=b)) for b in (None, None, None, 1, 2, 3)]
-        seen = []
-        for pair in db.query(Pair).with_index("by_a_b", a=1, b=lte(50)).order(order):
-            seen.append(pair.id)
-            db.patch(pair.id, b=None if pair.b else 40)
-            db.insert(Pair(a=1, b=2))
-        assert seen == ids[:: 1 if order == "asc" else -1]
-
-    undone(app, look)
-
-
-def test_deleting_everything_while_reading(app: Deployment) -> None:
-    """A loop that deletes each document it reads deletes all of them."""
-
-    def look(db: DatabaseWriter) -> None:
-        for number in range(50):
-            db.insert(Pair(a=number, b=None if number % 2 else number))
-        for pair in db.query(Pair).with_index("by_a_b", a=gte(0)):
-            db.delete(pair.id)
-        assert db.query(Pair).first() is None
-
-    undone(app, look)
-
-
-def test_a_filter_may_write(app: Deployment) -> None:
-    """A predicate that changes the documents does not change the result of the query."""
-
-    def look(db: DatabaseWriter) -> None:
-        for number in range(5):
-            db.insert(Pair(a=number))
-
-        def mark(pair: Pair) -> bool:
-            db.patch(pair.id, a=pair.a + 100)
-            return pair.a % 2 == 0
-
-        assert [pair.a for pair in db.query(Pair).with_index("by_a_b").filter(mark).collect()] == [0, 2, 4]
-        assert [pair.a for pair in db.query(Pair).with_index("by_a_b")] == [100, 101, 102, 103, 104]
-
-    undone(app, look)
-
-
-def test_an_error_in_a_filter_comes_out(app: Deployment) -> None:
-    """An exception of a predicate reaches the caller, and the transaction can continue."""
-
-    def look(db: DatabaseWriter) -> None:
-        db.insert(Pair(a=0))
-        with pytest.raises(ZeroDivisionError):
-            db.query(Pair).filter(lambda pair: 1 / pair.a > 0).first()
-        assert len(db.query(Pair).collect()) == 1
-
-    undone(app, look)
-
-
-def test_a_query_kept_for_later_raises(app: Deployment) -> None:
-    """A query that is run or read further after its function has ended raises an error that says so."""
-    with deployed(Pair) as own:
-        own.add(Pair(a=1), Pair(a=2), Pair(a=3))
-        query = own.read(lambda db: db.query(Pair))
-        begun = own.read(lambda db: (rows := iter(db.query(Pair)), next(rows))[0])
-        for use in (query.collect, query.first, lambda: next(iter(query)), lambda: next(begun)):
-            with pytest.raises(EngineError, match="after its function had ended"):
-                use()

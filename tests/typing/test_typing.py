@@ -1,4 +1,4 @@
-"""mypy and pyright report the wrong lines of `user_code.py`, and no others."""
+"""mypy and pyright report the wrong lines of `user_code`, and no others."""
 
 import json
 import os
@@ -12,52 +12,57 @@ import pytest
 from tests.child_processes import ROOT
 from tests.lengths import LONG
 
-USER_CODE = Path(__file__).with_name("user_code.py")
-#: Messages by line number.
-Found = dict[int, list[str]]
+USER_CODE = Path(__file__).with_name("user_code")
+#: The name of a file and the number of a line.
+Place = tuple[str, int]
+#: Messages by place.
+Found = dict[Place, list[str]]
 
 
-def expected(checker: str) -> dict[int, str]:
-    """Return the expected message of a checker by line, which follows its name or `E:`."""
-    marks: dict[int, str] = {}
-    for number, line in enumerate(USER_CODE.read_text().splitlines(), start=1):
-        for name, text in re.findall(r"# (E|mypy|pyright): (.*?)(?= # |$)", line):
-            if name in ("E", checker):
-                marks[number] = text
+def expected(checker: str) -> dict[Place, str]:
+    """Return the expected message of a checker by place, which follows its name or `E:`."""
+    marks: dict[Place, str] = {}
+    for path in USER_CODE.glob("*.py"):
+        for number, line in enumerate(path.read_text().splitlines(), start=1):
+            for name, text in re.findall(r"# (E|mypy|pyright): (.*?)(?= # |$)", line):
+                if name in ("E", checker):
+                    marks[path.name, number] = text
     return marks
 
 
 def compare(checker: str, found: Found) -> None:
     """Check that every marked line has its message, and that no other line has one."""
     marks = expected(checker)
-    problems = [f"line {number}: not found: {text}" for number, text in marks.items() if number not in found]
-    for number, messages in found.items():
-        if marks.get(number) is None:
-            problems.append(f"line {number}: not expected: {messages}")
-        elif not any(marks[number] in message for message in messages):
-            problems.append(f"line {number}: got {messages} instead of: {marks[number]}")
+    problems = [f"{place}: not found: {text}" for place, text in marks.items() if place not in found]
+    for place, messages in found.items():
+        if marks.get(place) is None:
+            problems.append(f"{place}: not expected: {messages}")
+        elif not any(marks[place] in message for message in messages):
+            problems.append(f"{place}: got {messages} instead of: {marks[place]}")
     assert not problems, "\n".join(sorted(problems))
 
 
 @pytest.fixture
 def user_code(tmp_path: Path) -> Path:
-    """Return a copy of the code without the comment that excludes it from type checks."""
-    first, rest = USER_CODE.read_text().split("\n", 1)
-    assert first.startswith("# type: ignore")
-    path = tmp_path / "user_code.py"
-    path.write_text("\n" + rest)
-    return path
+    """Return a copy of the code without the comments that exclude it from type checks."""
+    folder = tmp_path / "user_code"
+    folder.mkdir()
+    for path in USER_CODE.glob("*.py"):
+        first, rest = path.read_text().split("\n", 1)
+        assert path.name == "__init__.py" or first.startswith("# type: ignore")
+        (folder / path.name).write_text("\n" + rest if path.name != "__init__.py" else "")
+    return folder
 
 
 @LONG
 def test_mypy(user_code: Path) -> None:
     """`mypy --strict` reports each wrong line and no right one."""
     command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--no-error-summary", "--no-pretty"]
-    command += ["--follow-imports=silent", f"--cache-dir={user_code.parent / 'cache'}", str(user_code)]
+    command += ["--follow-imports=silent", f"--cache-dir={user_code.parent / 'cache'}", user_code.name]
     output = _run(command, user_code.parent, MYPYPATH=str(ROOT))
     found: Found = {}
-    for number, message in re.findall(r"^user_code\.py:(\d+): error: (.*)$", output, re.MULTILINE):
-        found.setdefault(int(number), []).append(message)
+    for name, number, message in re.findall(r"^user_code/(\w+\.py):(\d+): error: (.*)$", output, re.MULTILINE):
+        found.setdefault((name, int(number)), []).append(message)
     assert found, output
     compare("mypy", found)
 
@@ -73,7 +78,8 @@ def test_pyright(user_code: Path) -> None:
     found: Found = {}
     for diagnostic in json.loads(output)["generalDiagnostics"]:
         if diagnostic["severity"] == "error":
-            found.setdefault(diagnostic["range"]["start"]["line"] + 1, []).append(diagnostic["message"])
+            place = Path(diagnostic["file"]).name, diagnostic["range"]["start"]["line"] + 1
+            found.setdefault(place, []).append(diagnostic["message"])
     compare("pyright", found)
 
 
