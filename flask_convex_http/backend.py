@@ -154,24 +154,7 @@ class Backend:
         self.tokens: Credentials[AccessToken] = self._credentials(AccessToken, settings.api_key_prefix + _TOKEN_MARK)
         self.admin_keys = AdminKeys(self.engine, self.schema, self.signing, clock)
         self.history = History(self.engine, self.schema, settings.history_retention, clock)
-        self.runtime = Runtime(
-            self.schema,
-            self.functions,
-            self.engine,
-            self.files,
-            self.jobs,
-            self.rate_limits,
-            self.once,
-            self.api_keys,
-            self.tokens,
-            PageCursors(self.signing),
-            CommitLogs(self.schema, is_on=settings.history != "off", timeout=settings.write_timeout),
-            clock,
-            _site(settings),
-            settings.mutation_timeout,
-            Limits.of(settings),
-            telemetry=self.telemetry,
-        )
+        self.runtime = self._runtime()
         self.rejections = Rejections(rejections_folder(self.location, settings.storage(folder), folder))
         self.webhooks = Webhooks() if webhooks is None else webhooks
         self.inbox = Inbox(self.runtime, self.webhooks)
@@ -370,6 +353,26 @@ class Backend:
         if not steps:
             self.crons.register()
         return steps
+
+    def _runtime(self) -> Runtime:
+        return Runtime(
+            self.schema,
+            self.functions,
+            self.engine,
+            self.files,
+            self.jobs,
+            self.rate_limits,
+            self.once,
+            self.api_keys,
+            self.tokens,
+            PageCursors(self.signing),
+            CommitLogs(self.schema, is_on=self.settings.history != "off", timeout=self.settings.write_timeout),
+            self.clock,
+            _site(self.settings),
+            self.settings.mutation_timeout,
+            Limits.of(self.settings),
+            telemetry=self.telemetry,
+        )
 
     def _credentials(self, document: Any, prefix: str) -> Credentials[Any]:
         return Credentials(

@@ -76,10 +76,8 @@ class CommitFeed:
         end, seen = time.monotonic() + seconds, None
         while True:
             version = self._engine.version()
-            if version is None or version != seen:
-                commits = self.read(since, limit)
-                if commits:
-                    return commits
+            if (version is None or version != seen) and (commits := self.read(since, limit)):
+                return commits
             seen, left = version, end - time.monotonic()
             if left <= 0:
                 return []

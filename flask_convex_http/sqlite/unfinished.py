@@ -50,14 +50,18 @@ def remove_unfinished(folder: Path) -> None:
     with contextlib.suppress(OSError):
         for name in filter(_NAME.fullmatch, os.listdir(folder)):
             path = folder / name
-            if not path.is_symlink():
+            if path.is_symlink():
+                _remove_link(path)
+            else:
                 _remove(path)
-                continue
-            target = Path(os.readlink(path))
-            if _NAME.fullmatch(target.name):
-                _remove(target)
-            if not target.exists():
-                path.unlink(missing_ok=True)
+
+
+def _remove_link(link: Path) -> None:
+    target = Path(os.readlink(link))
+    if _NAME.fullmatch(target.name):
+        _remove(target)
+    if not target.exists():
+        link.unlink(missing_ok=True)
 
 
 def _remove(folder: Path) -> None:

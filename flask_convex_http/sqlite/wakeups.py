@@ -52,15 +52,19 @@ def _write(pipe: str) -> None:
     try:
         descriptor = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
     except OSError as error:
-        if error.errno == errno.ENXIO:  # a dead process left it
-            with contextlib.suppress(OSError):
-                os.unlink(pipe)
+        if error.errno == errno.ENXIO:
+            _delete(pipe)  # a dead process left it
         return
     try:
         with contextlib.suppress(OSError):  # full: the worker is awake, or will be
             os.write(descriptor, _BYTE)
     finally:
         os.close(descriptor)
+
+
+def _delete(pipe: str) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(pipe)
 
 
 class PipeListener:

@@ -109,10 +109,7 @@ class ChangeFollower:
                 self._end(list(self._clients), error)
                 continue
             for since, clients in groups.items():
-                try:
-                    self._read(since, clients)
-                except Exception as error:
-                    self._end(clients, error)
+                self._read_or_end(since, clients)
 
     def _due_groups(self) -> dict[int, list[ChangeClient]]:
         """Return the clients that take events, by their last commit, if there may be commits for them."""
@@ -125,6 +122,12 @@ class ChangeFollower:
             for client in self._ready:
                 groups.setdefault(client.since, []).append(client)
             return groups
+
+    def _read_or_end(self, since: int, clients: list[ChangeClient]) -> None:
+        try:
+            self._read(since, clients)
+        except Exception as error:
+            self._end(clients, error)
 
     def _read(self, since: int, clients: list[ChangeClient]) -> None:
         commits = self._feed.read(since)

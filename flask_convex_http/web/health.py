@@ -158,10 +158,9 @@ class _DatabaseCheck:
     def _start(self) -> _Look:
         """Start a look at the database, or return the one that runs."""
         with self._mutex:
-            if self._running is not None:
-                pid, look = self._running
-                if pid == os.getpid() and not look.done.is_set():
-                    return look
+            pid, look = self._running or (None, None)
+            if look is not None and pid == os.getpid() and not look.done.is_set():
+                return look
             look = _Look(self._backend, self._silence)
             threading.Thread(target=look.run, name="convex-health", daemon=True).start()
             self._running = os.getpid(), look

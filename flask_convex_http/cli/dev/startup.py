@@ -50,9 +50,9 @@ def _start(app: Flask, info: ScriptInfo, host: str) -> None:
     backend = backend_of(app)
     with app.app_context():
         migrate(backend, _flask(info))
-        if _is_first_start():
-            for label, url in addresses(app, backend, host):
-                note(f"{label + ':':<10} {url}")
+        urls = addresses(app, backend, host) if _is_first_start() else ()
+        for label, url in urls:
+            note(f"{label + ':':<10} {url}")
 
 
 def _flask(info: ScriptInfo) -> str:

@@ -97,13 +97,16 @@ class TableCopy:
             raise
         except (DocumentValidationError, EngineError, UniqueConstraintError) as error:
             if len(batch) > 1:
-                for difference in batch:
-                    self._apply([difference])
+                self._apply_one_by_one(batch)
             elif isinstance(error, UniqueConstraintError):
                 self._has_conflicts = True
                 self._write([RowDifference(batch[0].old, None)])
             else:
                 raise self._not_stored(batch[0], error) from error
+
+    def _apply_one_by_one(self, batch: list[RowDifference]) -> None:
+        for difference in batch:
+            self._apply([difference])
 
     def _write(self, batch: list[RowDifference]) -> None:
         removed = [difference.old for difference in batch if difference.old is not None]

@@ -71,12 +71,16 @@ def _prepared() -> tuple[Any, Markup, str]:
 def _groups(document: dict[str, Any]) -> list[tuple[str, list[dict[str, Any]]]]:
     """Return the operations and webhooks of a document by tag, each with its method, path and anchor."""
     groups: dict[str, list[dict[str, Any]]] = {tag["name"]: [] for tag in document.get("tags", ())}
-    for is_webhook, items in ((False, document["paths"]), (True, document.get("webhooks", {}))):
-        for path, item in items.items():
-            for method, operation in item.items():
-                entry = {"method": "webhook" if is_webhook else method, "path": path, **operation}
-                groups.setdefault(operation["tags"][0], []).append(entry)
+    for entry in _entries(document):
+        groups.setdefault(entry["tags"][0], []).append(entry)
     return [(name, entries) for name, entries in groups.items() if entries]
+
+
+def _entries(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for path, item in document["paths"].items():
+        yield from ({"method": method, "path": path, **operation} for method, operation in item.items())
+    for name, item in document.get("webhooks", {}).items():
+        yield from ({"method": "webhook", "path": name, **operation} for operation in item.values())
 
 
 def _resolved(document: dict[str, Any], value: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from itertools import product
 from typing import Any
 
 #: Bytes of the longest body that is written again.
@@ -32,14 +34,13 @@ def other_spellings(body: bytes) -> Iterator[tuple[str, bytes]]:
     for spelling in (body.strip(), body + b"\n", body.replace(b"\r\n", b"\n")):
         if spelling != body:
             yield "its line breaks or the white space around it were changed", spelling
-    try:
+    with suppress(ValueError, RecursionError):  # not JSON, or text that UTF-8 cannot encode
         document = json.loads(body)
-        for layout in _LAYOUTS:
-            for is_ascii in (False, True):
-                spelling = json.dumps(document, ensure_ascii=is_ascii, **layout).encode()
-                yield "its JSON was parsed and written again", spelling
-    except (ValueError, RecursionError):  # not JSON, or text that UTF-8 cannot encode
-        return
+        for layout, is_ascii in product(_LAYOUTS, (False, True)):
+            yield (
+                "its JSON was parsed and written again",
+                json.dumps(document, ensure_ascii=is_ascii, **layout).encode(),
+            )
 
 
 def visible_change(headers: Mapping[str, str], body: bytes) -> str:

@@ -155,15 +155,15 @@ def _secret_findings(case: _Case) -> Iterator[Finding]:
             yield Finding("pasted-secret", sentence, True)
         elif visible := case.provider.mistake(secret.value) or visible_mistake(secret.value):
             yield Finding("pasted-secret", f"{secret.label} {visible}. Set it again.")
-    for name, other in case.others:
-        for secret in _available(other):
-            if case.matches(secret.value):
-                yield Finding(
-                    "other-secret",
-                    f"It was signed with {secret.label} of {name}, not with {case.labels} of this webhook: correct the "
-                    "URL in the sender's settings, or exchange the two secrets.",
-                    True,
-                )
+    others = ((name, secret) for name, other in case.others for secret in _available(other))
+    for name, secret in others:
+        if case.matches(secret.value):
+            yield Finding(
+                "other-secret",
+                f"It was signed with {secret.label} of {name}, not with {case.labels} of this webhook: correct the "
+                "URL in the sender's settings, or exchange the two secrets.",
+                True,
+            )
 
 
 def _test_mode(case: _Case) -> Iterator[Finding]:
