@@ -6,17 +6,20 @@ import click
 from flask import current_app
 from flask.cli import with_appcontext
 
+from flask_convex_http.cli.local_url import DEFAULT_URL, local_url
 from flask_convex_http.cli.output import json_option, note, print_json
 from flask_convex_http.web.state import DASHBOARD, current_backend
 
 _LONGEST_NAME = 100
-_LOCAL = "http://127.0.0.1:5000"
+_URL_HELP = (
+    f"Where the app is, by default CONVEX_SITE_URL, or else where FLASK_RUN_HOST and FLASK_RUN_PORT say: {DEFAULT_URL}."
+)
 
 
 @click.command()
 @click.option("--name", default="", help="A name for people, such as its user's, which the commit log shows.")
 @click.option("--read-only", is_flag=True, help="Print a link to a session that changes nothing.")
-@click.option("--url", metavar="URL", help=f"Where the app is, by default CONVEX_SITE_URL or {_LOCAL}.")
+@click.option("--url", metavar="URL", help=_URL_HELP)
 @click.option("--end-sessions", is_flag=True, help="End every session and withdraw every link instead.")
 @json_option
 @with_appcontext
@@ -42,7 +45,7 @@ def dashboard(name: str, read_only: bool, url: str | None, end_sessions: bool, a
         return
     if DASHBOARD not in current_app.blueprints:
         raise click.ClickException("This app has no dashboard: write ConvexHTTP(..., dashboard=True).")
-    site = _checked(url) if url else current_backend().settings.site_url or _LOCAL
+    site = _checked(url) if url else current_backend().settings.site_url or local_url()
     expires = current_backend().clock() + LINK_LIFETIME
     role: Role = "read-only" if read_only else "full"
     link = f"{site}/_convex/login#{access.create_link(role, name.strip()[:_LONGEST_NAME])}"

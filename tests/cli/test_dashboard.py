@@ -35,9 +35,12 @@ def test_link(app: Flask) -> None:
     assert "a one-time link (anna)" in text_of(visitor.get("/"))
 
 
-def test_place_of_the_app(app: Flask) -> None:
+def test_place_of_the_app(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without --url the link begins with the app's URL in the settings, or with that of flask run."""
     assert run(app)[1].startswith("http://127.0.0.1:5000/_convex/login#dashboard_")
+    monkeypatch.setenv("FLASK_RUN_HOST", "::")
+    monkeypatch.setenv("FLASK_RUN_PORT", "5052")
+    assert run(app)[1].startswith("http://[::1]:5052/_convex/login#dashboard_")
     assert run(app, "--url", "shop.example")[0] == 2
 
 

@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from flask import Flask
 
 from flask_convex_http.backend import Backend
+from flask_convex_http.cli.local_url import url_of
 from flask_convex_http.errors import ConvexHTTPError
 from flask_convex_http.web.openapi.serving import DOCUMENTS
 from flask_convex_http.web.state import DASHBOARD
-
-_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 def addresses(app: Flask, backend: Backend, host: str) -> Iterator[tuple[str, str]]:
@@ -47,7 +46,5 @@ def _log_in(backend: Backend) -> str:
 
 def _root(host: str) -> str:
     """Return the URL of the server, whose socket Werkzeug passes on."""
-    name = _EVERYWHERE.get(host, host)
     with socket.socket(fileno=os.dup(int(os.environ["WERKZEUG_SERVER_FD"]))) as server:
-        port = server.getsockname()[1]
-    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
+        return url_of(host, server.getsockname()[1])

@@ -7,10 +7,9 @@ machine.
 from __future__ import annotations
 
 import http.client
-import os
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from threading import Barrier
@@ -21,8 +20,9 @@ import click
 import msgspec
 from flask.cli import with_appcontext
 
+from flask_convex_http.cli.local_url import DEFAULT_URL, local_url
 from flask_convex_http.cli.options import duration
-from flask_convex_http.cli.output import json_option, print_json, print_table, printable, shortened
+from flask_convex_http.cli.output import counted, json_option, print_json, print_table, printable, shortened
 from flask_convex_http.inbox.registry import Webhook
 from flask_convex_http.inbox.search import find_webhook, sender_of
 from flask_convex_http.inbox.tenants import with_secrets
@@ -31,7 +31,6 @@ from flask_convex_http.webhooks.samples import SENDERS, Faults, SignedDelivery, 
 from flask_convex_http.webhooks.samples.events import event_types
 from flask_convex_http.webhooks.samples.signed_deliveries import Verdict
 
-_BASE = "http://127.0.0.1:5000"
 #: The maximum number of duplicates that are sent at once. Each needs a thread and a connection.
 _MOST = 200
 #: The maximum number of bytes that are read of a response.
@@ -84,8 +83,8 @@ class _Attempt(msgspec.Struct):
 @click.option("--data", metavar="JSON", help="Changes of the sample events, merged deeply.")
 @click.option(
     "--url",
-    default=lambda: _base_url(os.environ),
-    show_default=f"{_BASE}, or where FLASK_RUN_HOST and FLASK_RUN_PORT say",
+    default=local_url,
+    show_default=f"{DEFAULT_URL}, or where FLASK_RUN_HOST and FLASK_RUN_PORT say",
     help="The URL of the app, or the whole URL of the webhook.",
 )
 @click.option("--id", "event_id", metavar="ID", help="The id of the event, if it is only one. By default it is new.")
@@ -192,14 +191,6 @@ def _deliveries(
         raise click.ClickException(printable(str(error))) from error
 
 
-def _base_url(environ: Mapping[str, str]) -> str:
-    """Return the URL at which `flask run` serves the app on this machine."""
-    host, port = environ.get("FLASK_RUN_HOST") or "127.0.0.1", environ.get("FLASK_RUN_PORT") or "5000"
-    if host in ("0.0.0.0", "::"):  # every address of the machine
-        host = "127.0.0.1"
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
-
-
 def _address(url: str, path: str) -> SplitResult:
     """Return the URL to send to.
 
@@ -213,7 +204,7 @@ def _address(url: str, path: str) -> SplitResult:
     except ValueError:  # the port is not a number
         is_usable = False
     if not is_usable:
-        raise click.BadParameter(f"{url!r} is not a URL such as {_BASE}.", param_hint="'--url'")
+        raise click.BadParameter(f"{url!r} is not a URL such as {DEFAULT_URL}.", param_hint="'--url'")
     base = address.path.rstrip("/")
     return address if address.path.endswith(path) else address._replace(path=base + path)
 
@@ -310,8 +301,9 @@ def _report(attempts: list[_Attempt], address: SplitResult, as_json: bool) -> No
         print_table(("TYPE", "ID", "STATUS", "TIME", "RESPONSE", "MEANING"), list(map(_row, attempts)))
     unexpected = [attempt for attempt in attempts if not attempt.as_expected]
     if unexpected:
-        sentence = f"{len(unexpected)} of {len(attempts)} responses from {address.geturl()} are not as expected"
-        raise click.ClickException(printable(sentence + _hint(attempts, unexpected)))
+        verb = "is" if len(unexpected) == 1 else "are"
+        responses = f"{len(unexpected)} of {counted(len(attempts), 'response')} from {address.geturl()}"
+        raise click.ClickException(printable(f"{responses} {verb} not as expected{_hint(attempts, unexpected)}"))
 
 
 def _row(attempt: _Attempt) -> tuple[str, ...]:
@@ -329,9 +321,12 @@ def _hint(attempts: list[_Attempt], unexpected: list[_Attempt]) -> str:
     if not any(attempt.connected for attempt in attempts):
         return ". Is the app running? `flask run` starts it; --url says where it is"
     rejected = next((attempt for attempt in unexpected if attempt.is_rejected and attempt.request_id), None)
-    if rejected is None:
-        return ""
-    return f". Where the app runs, `flask convex webhooks doctor {shlex.quote(rejected.request_id)}` explains why"
+    if rejected is not None:
+        return f". Where the app runs, `flask convex webhooks doctor {shlex.quote(rejected.request_id)}` explains why"
+    failed = next((attempt for attempt in unexpected if attempt.status == 500), None)
+    if failed is not None:
+        return f". Where the app runs, `flask convex webhooks show {shlex.quote(failed.id)}` has the error"
+    return ""
 
 
 def _error_in(line: str) -> str:

@@ -1,6 +1,7 @@
 """`flask convex webhooks send`: signed deliveries over HTTP to a running app, and the verdict on its responses."""
 
 import json
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -190,13 +191,15 @@ def test_a_forgery_that_is_accepted_is_a_failure(tmp_path: Path) -> None:
             outcome = command(careless)("github", "push", "--tamper", "--url", base)
     assert outcome.status == 1
     assert "ACCEPTED, and it should be rejected" in outcome.out
-    assert "1 of 1 responses" in outcome.err
+    assert "1 of 1 response from" in outcome.err and "is not as expected" in outcome.err
 
 
 def test_a_genuine_delivery_that_fails_is_a_failure(run: Send, base: str, app: Flask) -> None:
-    """If the handler fails for a genuine delivery the exit status is 1."""
+    """If the handler fails for a genuine delivery the exit status is 1, and a command says where the error is."""
     outcome = run("hmac", "order.paid", "--data", '{"fail": true}', "--url", base)
     assert outcome.status == 1
+    [shown] = re.findall(r"`flask convex (webhooks show \S+)` has the error", outcome.err)
+    assert "error" in app.test_cli_runner().invoke(args=["convex", *shown.split()]).stdout
     assert " 500 " in outcome.out
     assert "the sender would retry" in outcome.out
     assert done(app) == []
