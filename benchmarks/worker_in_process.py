@@ -22,7 +22,7 @@ from flask_convex_http.gunicorn import keepalive, threads
 from flask_convex_http.gunicorn.arrival import awaited_bytes
 from flask_convex_http.gunicorn.idle import IdleConnections
 from flask_convex_http.gunicorn.sockets import TimedSocket
-from flask_convex_http.gunicorn.worker import Worker, _init
+from flask_convex_http.gunicorn.worker import Worker, _init, keep_settings
 
 _ANSWER = 64 * 1024
 
@@ -38,6 +38,7 @@ class WorkerInProcess:
         config = Config()
         for name, value in {"threads": threads, "keepalive": keepalive, "loglevel": "warning"}.items():
             config.set(name, value)
+        keep_settings(config)
         self._worker: Any = Worker(1, os.getppid(), [], app, 30, config, Logger(config))
         self._worker.wsgi, self._worker.max_keepalived = app, threads
         self._stack = ExitStack()

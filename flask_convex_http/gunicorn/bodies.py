@@ -6,10 +6,14 @@ usually in the same packets as the head, so its bytes are in memory before the a
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from io import BytesIO
 from typing import Any
 
-from gunicorn.http.body import Body, LengthReader  # type: ignore[import-untyped]
+from gunicorn.http.body import LengthReader  # type: ignore[import-untyped]
+
+#: Digits of a length that are read here.
+_LONGEST_LENGTH = 18
 
 
 class ArrivedBody(BytesIO):
@@ -19,18 +23,37 @@ class ArrivedBody(BytesIO):
     failed = False
 
 
-def arrived_body(body: Any, unreader: Any) -> Any:
-    """Return a body in memory if all of it has arrived, or else the body as it is.
+def announced_length(fields: Iterable[tuple[str, str]]) -> int | None:
+    """Return the length of a body, or None if gunicorn is to read the fields that frame it, and to reject some.
 
     Args:
-        body: The body, from which nothing was read.
+        fields: The fields of the head, with upper-case names.
+    """
+    lengths = []
+    for name, value in fields:
+        if name == "TRANSFER-ENCODING":
+            return None
+        if name == "CONTENT-LENGTH":
+            lengths.append(value)
+    if not lengths:
+        return 0
+    length = lengths[0]
+    is_usual = len(lengths) == 1 and length.isascii() and length.isdecimal() and len(length) <= _LONGEST_LENGTH
+    return int(length) if is_usual else None
+
+
+def arrived_body(length: int, unreader: Any) -> ArrivedBody | None:
+    """Return a body in memory if all of it has arrived, or else None.
+
+    Args:
+        length: The length of the body.
         unreader: The bytes behind the head, from which the body is then taken.
     """
-    if type(body) is not Body or type(body.reader) is not LengthReader:
-        return body
-    held, length = unreader.buf.getvalue(), body.reader.length
-    if not 0 < length <= len(held):
-        return body
+    if not length:
+        return ArrivedBody()
+    held = unreader.buf.getvalue()
+    if length > len(held):
+        return None
     unreader.buf = BytesIO()
     unreader.buf.write(held[length:])  # of the next request
     return ArrivedBody(held[:length])

@@ -12,7 +12,7 @@ from typing import Any
 
 from gunicorn.http.message import Request  # type: ignore[import-untyped]
 
-from flask_convex_http.gunicorn.bodies import arrived_body
+from flask_convex_http.gunicorn.bodies import announced_length, arrived_body
 
 #: The quantifiers are possessive: a head that is not plain is found out in one pass.
 _PLAIN = re.compile(
@@ -28,6 +28,9 @@ _FIELDS = "convex_fields_of_proxies"
 
 class PlainRequest(Request):  # type: ignore[misc]
     """A request of gunicorn that parses plain heads faster, with the same result."""
+
+    #: Whether the head was plain.
+    is_plain = False
 
     def parse(self, unreader: Any) -> bytes:
         """Parse the head, and return the bytes behind it."""
@@ -46,14 +49,19 @@ class PlainRequest(Request):  # type: ignore[misc]
         self.fragment = ""
         self.version = (1, 1)
         self.headers = self._fields_of(fields)
+        self.is_plain = True
         return bytes(data[head.end() :])
 
     body: Any
 
     def set_body_reader(self) -> None:
-        """Check the fields that frame the body, as gunicorn does, and take a body that has arrived."""
-        super().set_body_reader()
-        self.body = arrived_body(self.body, self.unreader)
+        """Take a body that has arrived, or read it as gunicorn does."""
+        length = announced_length(self.headers)
+        body = None if length is None else arrived_body(length, self.unreader)
+        if body is None:
+            super().set_body_reader()
+        else:
+            self.body = body
 
     def _is_within_limits(self, head: re.Match[bytes]) -> bool:
         """Return whether gunicorn's limits hold for each line of the head, by limits of the whole."""

@@ -32,16 +32,16 @@ import time
 from datetime import datetime
 from typing import Any
 
-from gunicorn.http import RequestParser, wsgi  # type: ignore[import-untyped]
+from gunicorn.http import RequestParser  # type: ignore[import-untyped]
 from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
 from gunicorn.util import close_graceful  # type: ignore[import-untyped]
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker  # type: ignore[import-untyped]
 
 from flask_convex_http.gunicorn.arrival import AWAITED, awaited_bytes
 from flask_convex_http.gunicorn.bodies import is_read
+from flask_convex_http.gunicorn.environs import Environs
 from flask_convex_http.gunicorn.heads import PlainRequest
 from flask_convex_http.gunicorn.idle import IdleConnections
-from flask_convex_http.gunicorn.responses import WholeResponse
 from flask_convex_http.gunicorn.sockets import TimedSocket
 from flask_convex_http.gunicorn.threads import Threads
 
@@ -80,6 +80,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self._lingering: dict[TimedSocket, float] = {}
         self._next_look = self._next_complaint = self._next_notice = 0.0
         self._idle: IdleConnections | None = None
+        self._environs = Environs(self.cfg)
 
     # --- gunicorn's own methods, called in its event loop ------------------------------------------------------------
 
@@ -187,9 +188,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         try:
             self.cfg.pre_request(self, req)
             began = datetime.now()
-            resp, environ = wsgi.create(
-                req, conn.sock, conn.client, conn.server, self.cfg, response_class=WholeResponse
-            )
+            resp, environ = self._environs.create(req, conn)
             environ["wsgi.multithread"] = True
             if self._is_last(req):
                 resp.force_close()

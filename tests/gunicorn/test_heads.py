@@ -49,15 +49,29 @@ requests = st.builds(
 ).map(lambda text: text.encode("latin-1"))
 
 
-def parsed(kind: type[Request], data: bytes, **settings: Any) -> Any:
-    """Return all that a request holds, or the error."""
+def config_of(**settings: Any) -> Any:
+    """Return gunicorn's settings."""
     config = Config()
     for name, value in settings.items():
         config.set(name, value)
+    return config
+
+
+def parse(kind: type[Request], data: bytes, config: Any) -> Any:
+    """Return the request in some bytes.
+
+    Raises:
+        Exception: An error of gunicorn's parser.
+    """
     parser = RequestParser(config, [data], CLIENT)
     parser.mesg_class = kind
+    return next(parser)
+
+
+def parsed(kind: type[Request], data: bytes, **settings: Any) -> Any:
+    """Return all that a request holds, or the error."""
     try:
-        request = next(parser)
+        request = parse(kind, data, config_of(**settings))
     except (Exception, StopIteration) as error:
         return type(error), str(error)
     names = ("method", "uri", "path", "query", "fragment", "version", "headers", "scheme", "must_close")

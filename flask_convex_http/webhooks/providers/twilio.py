@@ -91,7 +91,7 @@ class Twilio(HmacSignature):
         digest = delivery.query.get(_DIGEST)
         if digest is not None and not hmac.compare_digest(_sha256(delivery.body), digest.encode()):
             return False
-        form = self.signed_content(delivery) if digest is None else b""
+        form = super().signed_content(delivery) if digest is None else b""
         urls = [url.encode("utf-8", "surrogateescape") for url in _spellings(self._signed_url(delivery))]
         return any(hmac.compare_digest(hmac.digest(key, url + form, algorithm), received) for url in urls)
 
