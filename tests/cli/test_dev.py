@@ -19,6 +19,7 @@ from flask.cli import ScriptInfo
 
 from flask_convex_http import ConvexHTTP, RegistrationError
 from flask_convex_http.cli import convex_commands
+from flask_convex_http.cli.dev.command import dev as command
 from flask_convex_http.cli.dev.migrating import migrate
 from flask_convex_http.cli.dev.startup import FIRST_START, load
 from flask_convex_http.cli.init.project import SENDERS, make_files, write_files
@@ -170,6 +171,14 @@ def test_a_folder_without_an_app_ends_the_command(tmp_path: Path, monkeypatch: p
     assert refused.exit_code == 1
     assert "flask --app shop convex dev" in refused.stderr
     assert "flask convex init" in refused.stderr
+
+
+def test_the_place_of_flask_run_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command listens where FLASK_RUN_HOST and FLASK_RUN_PORT say, unless an option says otherwise."""
+    monkeypatch.setenv("FLASK_RUN_HOST", "::1")
+    monkeypatch.setenv("FLASK_RUN_PORT", "5053")
+    assert command.make_context("dev", []).params == {"host": "::1", "port": 5053}
+    assert command.make_context("dev", ["--port", "0"]).params == {"host": "::1", "port": 0}
 
 
 def test_an_app_that_cannot_be_loaded_raises_its_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,12 +22,21 @@ _DEBUG = "FLASK_DEBUG"
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    envvar="FLASK_RUN_HOST",
+    show_envvar=True,
+    help="The address to listen on.",
+)
 @click.option(
     "--port",
     type=click.IntRange(min=0, max=65_535),
     default=5000,
     show_default=True,
+    envvar="FLASK_RUN_PORT",
+    show_envvar=True,
     help="The port to listen on; 0 for a free one.",
 )
 @pass_script_info
