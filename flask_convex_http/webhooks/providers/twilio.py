@@ -9,6 +9,7 @@ Stricter than the package: a signature is padded base64, and a digest in the URL
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import hmac
 from dataclasses import replace
@@ -88,12 +89,13 @@ class Twilio(HmacSignature):
         """Compare the signature with those of the URL with and without its port, as Twilio's package does."""
         received = decode_signature(delivery.header(_SIGNATURE), "", "base64")
         algorithm = _algorithm(delivery)
-        digest = delivery.query.get(_DIGEST)
+        url = self._signed_url(delivery)
+        digest = delivery.query.get(_DIGEST) if "?" in url else None
         if digest is not None and not hmac.compare_digest(_sha256(delivery.body), digest.encode()):
             return False
         form = super().signed_content(delivery) if digest is None else b""
-        urls = [url.encode("utf-8", "surrogateescape") for url in _spellings(self._signed_url(delivery))]
-        return any(hmac.compare_digest(hmac.digest(key, url + form, algorithm), received) for url in urls)
+        expected = [hmac.digest(key, spelling + form, algorithm) for spelling in _spellings(url)]
+        return any(hmac.compare_digest(signature, received) for signature in expected)
 
     def signed_content(self, delivery: Delivery) -> bytes:
         """Return a form's fields in order, or the body of another kind."""
@@ -138,13 +140,15 @@ def _algorithm(delivery: Delivery) -> str:
     return "sha256" if "algorithm=hmac_sha256" in settings.lower() else "sha1"
 
 
-def _spellings(url: str) -> set[str]:
-    """Return a URL without and with its port. Twilio signs one or the other."""
+@functools.lru_cache(maxsize=64)  # a webhook has one URL
+def _spellings(url: str) -> frozenset[bytes]:
+    """Return the bytes of a URL without and with its port. Twilio signs one or the other."""
     parts = urlsplit(url)
     port = parts.port or _PORTS.get(parts.scheme)
     host = parts.netloc.removesuffix(f":{port}")
     rest = url.removeprefix(f"{parts.scheme}://{parts.netloc}")
-    return {url, f"{parts.scheme}://{host}{rest}", f"{parts.scheme}://{host}:{port}{rest}"}
+    spellings = url, f"{parts.scheme}://{host}{rest}", f"{parts.scheme}://{host}:{port}{rest}"
+    return frozenset([spelling.encode("utf-8", "surrogateescape") for spelling in spellings])
 
 
 def _type(fields: dict[str, Any]) -> str:
