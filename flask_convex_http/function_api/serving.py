@@ -20,6 +20,7 @@ from werkzeug.routing import BaseConverter, Map
 
 from flask_convex_http.backend import Backend
 from flask_convex_http.function_api.calls import Calls
+from flask_convex_http.function_api.missing_sync import MissingSync
 from flask_convex_http.function_api.options import FunctionApi
 from flask_convex_http.function_api.surface import Surface
 from flask_convex_http.function_api.views import KINDS, Body, Views, respond
@@ -124,24 +125,27 @@ class Routes:
         self._add(f"/api/<{NAMED}({name!r}):{END}>", name.strip("/"), methods)
 
     def add_sync(self, app: Flask, backend: Backend, calls: Calls) -> None:
-        """Add the sync protocol, unless its package is missing."""
-        if importlib.util.find_spec("websockets") is None:
-            return
-        from flask_convex_http.sync.serving import sync_views
-
-        views = sync_views(app, backend, calls, self._cors)
+        """Add the sync protocol, or refusals if its package is missing."""
+        view = self._sync_view(app, backend, calls)
         places = itertools.product(("/api", "/api/<version>"), (True, False))
         for path, is_websocket in places:  # Werkzeug tells the requests that ask for one from others
             app.add_url_rule(
                 f"{self._prefix}{path}/<{NAMED}('sync'):{END}>",
                 "convex_sync",
-                views.sync,
+                view,
                 methods=["GET"],
                 provide_automatic_options=False,
                 websocket=is_websocket,
                 merge_slashes=False,
                 strict_slashes=True,
             )
+
+    def _sync_view(self, app: Flask, backend: Backend, calls: Calls) -> Callable[..., Response]:
+        if importlib.util.find_spec("websockets") is None:
+            return MissingSync(app).sync
+        from flask_convex_http.sync.serving import sync_views
+
+        return sync_views(app, backend, calls, self._cors).sync
 
     def _add(self, path: str, endpoint: str, methods: dict[str, View]) -> None:
         app, applier = self._app, cors_applier(self._cors, list(methods)) if self._cors is not None else None

@@ -21,7 +21,23 @@ INDEX = (ROOT / "example_app" / "templates" / "index.html").read_text(encoding="
 
 #: A lock of requirements/ and the extras of setup.cfg that it covers.
 LOCKS = {
-    "dev": ("dev", "webhooks", "stripe", "svix", "ed25519", "jwt", "serve", "postgres", "s3", "metrics", "tracing"),
+    "dev": (
+        *(
+            "dev",
+            "webhooks",
+            "stripe",
+            "svix",
+            "ed25519",
+            "jwt",
+            "serve",
+            "granian",
+            "postgres",
+            "s3",
+            "live",
+            "metrics",
+        ),
+        "tracing",
+    ),
     "run": ("webhooks", "stripe", "svix", "ed25519", "serve"),
 }
 
