@@ -8,7 +8,14 @@ from typing import NamedTuple
 from flask_convex_http.errors import MigrationRefusedError, MigrationRequiredError
 from flask_convex_http.schema.columns import Kind
 from flask_convex_http.schema.documents import Schema
-from flask_convex_http.schema.migrations import Migration, is_described, ordered_by_time, plan, shape_of
+from flask_convex_http.schema.migrations import (
+    Migration,
+    has_long_ids,
+    is_described,
+    ordered_by_time,
+    plan,
+    shape_of,
+)
 
 _HOW_TO_MIGRATE = "run `flask convex migrate` (with your app's --app) to bring it up to date"
 
@@ -86,7 +93,7 @@ def check_tables(tables: Migration | None, schema: Schema, path: Path | None = N
         raise MigrationRequiredError(f"There is no database{f' {path}' if path else ''} yet; {_HOW_TO_MIGRATE}")
     stored = tables.stored_shape()
     by_time = ordered_by_time(stored)
-    if stored.items() >= shape_of(schema, by_time).items():
+    if stored.items() >= shape_of(schema, by_time).items() and not _have_long_ids(tables, schema):
         return by_time
     try:
         missing = [step for step in plan(schema, tables, allow_destructive=True) if step.required]
@@ -95,6 +102,10 @@ def check_tables(tables: Migration | None, schema: Schema, path: Path | None = N
     if missing:
         raise MigrationRequiredError(f"The database is not migrated ({missing[0]}, ...); {_HOW_TO_MIGRATE}")
     return ordered_by_time(tables.describe())
+
+
+def _have_long_ids(tables: Migration, schema: Schema) -> bool:
+    return any(has_long_ids(table, table.name, tables) for table in schema.tables.values())
 
 
 def pending_steps(tables: Migration, schema: Schema) -> list[str]:

@@ -42,7 +42,8 @@ class KeyedRequest(msgspec.Struct, frozen=True, gc=False):  # one for each reque
         method: The method.
         path: The path.
         request_id: The id of the request.
-        row_id: The id of its row, with a keyed digest of the caller and the key.
+        row_id: The id of its row: the first 16 digits of a keyed digest of the caller and the key. One pair of keys in
+            2**64 has the same one. Every character of an id takes room in the index.
         fingerprint: A keyed digest of what a retry must have in common with the request.
         keep: How long the key is kept, in milliseconds.
         number: A digest of 64 bits, signed, for locks.
@@ -128,7 +129,7 @@ def keyed_request(
         method,
         path if path.isascii() else plain(path),
         request_id,
-        f"_idempotency_keys_{digest.hex()}",
+        digest[:8].hex(),
         hashlib.blake2b(_described(content), key=secret, digest_size=16).hexdigest(),
         keep,
         int.from_bytes(digest[:8], "big", signed=True),

@@ -249,7 +249,7 @@ def _read_document(table: Table[Any], row: Row, mismatches: _Sentences) -> Docum
     except (EngineError, DocumentValidationError) as error:
         mismatches.add(f"The document {row[0]} does not match its class: {error}; replace or delete it")
         return None
-    if table_of(row[0]) not in table.id_prefixes:
+    if table.former_key is None and table_of(row[0]) not in table.id_prefixes:
         mismatches.add(f"The row {row[0]!r} of {table.name} does not have an id of its table; insert it again")
         return None
     return document

@@ -52,6 +52,9 @@ class TableShape(msgspec.Struct, frozen=True):
 
 Shape = dict[str, TableShape]
 
+#: The digits of a digest that an id has.
+ID_DIGITS = 16
+
 
 class Migration(Protocol):
     """The view of a database that `plan` decides on."""
@@ -221,16 +224,24 @@ class KeepColumn(MigrationStep):
 
 @dataclass(frozen=True, slots=True)
 class UseAsIds(MigrationStep):
-    """Makes the values of a column the ids of the rows, after the name of the table, and drops the column.
+    """Makes the first digits of the values of a column the ids of the rows, and drops the column.
 
     Attributes:
-        column: The column. Its values differ, and each has the digits of an id.
+        column: The column. Its values are digests, of which the first digits differ.
     """
 
     column: str
 
     def __str__(self) -> str:
         return f"use column {self.table.name}.{self.column} as the ids of its rows"
+
+
+@dataclass(frozen=True, slots=True)
+class ShortenIds(MigrationStep):
+    """Leaves of each id, which has the name of the table and a digest, the first digits of the digest."""
+
+    def __str__(self) -> str:
+        return f"shorten the ids of {self.table.name}"
 
 
 @dataclass(frozen=True, slots=True)

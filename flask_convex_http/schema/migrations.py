@@ -23,6 +23,7 @@ from flask_convex_http.schema import decimals
 from flask_convex_http.schema.columns import Kind, fingerprint
 from flask_convex_http.schema.creation_order import Advance, ids_are_in_order
 from flask_convex_http.schema.documents import TIME_INDEX, Column, Index, Schema, Table
+from flask_convex_http.schema.migration_steps import ID_DIGITS as ID_DIGITS
 from flask_convex_http.schema.migration_steps import AddColumn as AddColumn
 from flask_convex_http.schema.migration_steps import ChangeColumn as ChangeColumn
 from flask_convex_http.schema.migration_steps import ColumnShape as ColumnShape
@@ -39,6 +40,7 @@ from flask_convex_http.schema.migration_steps import OrderByTime as OrderByTime
 from flask_convex_http.schema.migration_steps import RenameColumn as RenameColumn
 from flask_convex_http.schema.migration_steps import RenameTable as RenameTable
 from flask_convex_http.schema.migration_steps import Shape as Shape
+from flask_convex_http.schema.migration_steps import ShortenIds as ShortenIds
 from flask_convex_http.schema.migration_steps import TableShape as TableShape
 from flask_convex_http.schema.migration_steps import UseAsIds as UseAsIds
 from flask_convex_http.schema.migration_steps import described
@@ -61,6 +63,17 @@ def shape_of(schema: Schema, by_time: Collection[str]) -> Shape:
         )
         for table in schema.tables.values()
     }
+
+
+def has_long_ids(table: Table[Any], name: str, migration: Migration) -> bool:
+    """Return whether ids that are keys have the name of their table before the digits, as in an earlier release.
+
+    Args:
+        table: The table.
+        name: The name that it has in the database.
+        migration: The database.
+    """
+    return table.former_key is not None and migration.any_row(name, table.name) is not None
 
 
 def ordered_by_time(shape: Shape) -> frozenset[str]:
@@ -262,6 +275,8 @@ def _change(table: Table[Any], name: str, shape: TableShape, migration: Migratio
     if table.former_key in gone:
         gone.remove(table.former_key)
         yield UseAsIds(table, table.former_key)
+    elif has_long_ids(table, name, migration):
+        yield ShortenIds(table)
     for name, column in table.columns.items():
         if name not in shape.columns:
             yield _add_column(source, column, gone)

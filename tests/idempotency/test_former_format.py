@@ -1,13 +1,16 @@
-"""The keys of earlier releases, whose table had indexes of digests and of expiry."""
+"""The keys of earlier releases: with indexes of digests and of expiry, and later with the whole digest as the id."""
 
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
 import pytest
+from flask import Flask
 
+from flask_convex_http import ConvexHTTP, MigrationRequiredError, Schema
 from flask_convex_http.schema.system_tables import IdempotencyKey
-from tests.databases import EACH_ENGINE, rows
-from tests.idempotency.shop import app_of, count, orders, post, router
+from tests.databases import EACH_ENGINE, folder_config, rows
+from tests.idempotency.shop import Order, app_of, count, orders, post, router
 from tests.web.apps import backend_of
 
 pytestmark = EACH_ENGINE
@@ -37,7 +40,7 @@ CREATE = {
     ),
 }
 COPY = """
-INSERT INTO "former" SELECT '_idempotency_keys_01a19467e800' || substr("_id", 31), "_creation_time", substr("_id", 19),
+INSERT INTO "former" SELECT '_idempotency_keys_01a19467e800' || "_id", "_creation_time", "_id" || '0123456789abcdef',
 "fingerprint", "key", "identity", "method", "path", "request_id", "expires", "status", "headers", "body"
 FROM "_idempotency_keys" """
 INDEXES = {"by_digest": 'UNIQUE INDEX {} ("digest")', "by_expiry": 'INDEX {} ("expires", "_id")'}
@@ -68,7 +71,25 @@ def test_migrate(tmp_path: Path, each_engine: str, knows_shape: bool) -> None:
     restore_format(tmp_path, each_engine)
     if not knows_shape:
         rows(tmp_path, "DELETE FROM _settings WHERE key = 'shape'")
+    check_migrated(tmp_path, first)
+
+
+def test_migrate_long_ids(tmp_path: Path) -> None:
+    """A migration shortens the ids of keys. Before it no request is served, since a retry would run again."""
     with app_of(tmp_path, router(), is_kept=True) as app:
+        first = [post(app, key).data for key in ("k1", "k2")]
+    rows(tmp_path, """UPDATE "_idempotency_keys" SET "_id" = '_idempotency_keys_' || "_id" || '0123456789abcdef'""")
+    app = Flask("test_app", instance_path=str(tmp_path))
+    app.config.update({"CONVEX_WORKER": "off"} | folder_config(tmp_path))
+    ConvexHTTP(app, schema=Schema(Order))
+    with closing(backend_of(app)), pytest.raises(MigrationRequiredError, match="shorten the ids of _idempotency_keys"):
+        backend_of(app).idempotency.list_keys(None, 9)
+    check_migrated(tmp_path, first)
+
+
+def check_migrated(folder: Path, first: list[bytes]) -> None:
+    """Check that a retry with one of the keys k1 and k2 gets its stored response, and that no step is left."""
+    with app_of(folder, router(), is_kept=True) as app:
         assert [post(app, key).data for key in ("k1", "k2")] == first
         assert post(app, "k1", "Chair").status_code == 422
         assert post(app, "k3").status_code == 201

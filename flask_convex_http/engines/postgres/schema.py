@@ -28,6 +28,7 @@ from flask_convex_http.schema.columns import TEXT_KINDS
 from flask_convex_http.schema.documents import ID_COLUMN, TIME_COLUMN, TIME_INDEX, Column, Index, Schema, Table
 from flask_convex_http.schema.history_tables import COMMITS
 from flask_convex_http.schema.migrations import (
+    ID_DIGITS,
     AddColumn,
     ChangeColumn,
     CreateIndex,
@@ -43,6 +44,7 @@ from flask_convex_http.schema.migrations import (
     RenameColumn,
     RenameTable,
     Shape,
+    ShortenIds,
     TableShape,
     UseAsIds,
     shape_after,
@@ -147,6 +149,7 @@ class PostgresMigration(PostgresTables):
             CreateIndex: self._create_index,
             DropIndex: self._drop_index,
             UseAsIds: self._use_as_ids,
+            ShortenIds: self._shorten_ids,
             OrderById: self._order_by_id,
             OrderByTime: self._order_by_time,
         }
@@ -256,8 +259,16 @@ class PostgresMigration(PostgresTables):
 
     def _use_as_ids(self, step: UseAsIds) -> None:
         name = step.table.name
-        self._run(f'UPDATE "{name}" SET "_id" = %s || "{step.column}"', f"{name}_")
+        self._run(f'UPDATE "{name}" SET "_id" = left("{step.column}", {ID_DIGITS})')
         self._run(f'ALTER TABLE "{name}" DROP COLUMN "{step.column}"')
+
+    def _shorten_ids(self, step: ShortenIds) -> None:
+        prefix = f"{step.table.name}_"
+        self._run(
+            f'UPDATE "{step.table.name}" SET "_id" = substr("_id", {len(prefix) + 1}, {ID_DIGITS}) '
+            'WHERE starts_with("_id", %s)',
+            prefix,
+        )
 
     def _keep_column(self, step: KeepColumn) -> None:
         self._run(f'ALTER TABLE "{step.table.name}" ALTER COLUMN "{step.name}" DROP NOT NULL')

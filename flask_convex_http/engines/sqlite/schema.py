@@ -16,6 +16,7 @@ from flask_convex_http.ids import new_id
 from flask_convex_http.schema.documents import ID_COLUMN, TIME_COLUMN, TIME_INDEX, Column, Index, Schema, Table
 from flask_convex_http.schema.history_tables import CLUSTERED, COMMITS
 from flask_convex_http.schema.migrations import (
+    ID_DIGITS,
     AddColumn,
     ChangeColumn,
     CreateIndex,
@@ -29,6 +30,7 @@ from flask_convex_http.schema.migrations import (
     RenameColumn,
     RenameTable,
     Shape,
+    ShortenIds,
     UseAsIds,
     shape_after,
 )
@@ -84,6 +86,7 @@ class SQLiteMigration(SQLiteTables):
             CreateIndex: self._create_index,
             DropIndex: self._drop_index,
             UseAsIds: self._use_as_ids,
+            ShortenIds: self._shorten_ids,
             OrderById: self._order_by_id,
             OrderByTime: self._order_by_time,
         }
@@ -206,14 +209,20 @@ class SQLiteMigration(SQLiteTables):
         self._connection.execute(create)
         self._connection.execute(
             f'INSERT INTO "{_BETWEEN}" ("_id", {names}) '
-            f'SELECT ? || "{step.column}", {names} FROM "{name}" ORDER BY "{TIME_COLUMN}"',
-            (f"{name}_",),
+            f'SELECT substr("{step.column}", 1, {ID_DIGITS}), {names} FROM "{name}" ORDER BY "{TIME_COLUMN}"'
         )
         self._connection.execute(f'DROP TABLE "{name}"')
         self._connection.execute(f'ALTER TABLE "{_BETWEEN}" RENAME TO "{name}"')
         for (sql,) in others:
             self._connection.execute(sql)
         self._connection.execute(f'ALTER TABLE "{name}" DROP COLUMN "{step.column}"')
+
+    def _shorten_ids(self, step: ShortenIds) -> None:
+        prefix = f"{step.table.name}_"
+        self._connection.execute(
+            f'UPDATE "{step.table.name}" SET "_id" = substr("_id", ?, {ID_DIGITS}) WHERE substr("_id", 1, ?) = ?',
+            (len(prefix) + 1, len(prefix), prefix),
+        )
 
     def _keep_column(self, step: KeepColumn) -> None:
         columns = self._database.table(step.table.name).columns

@@ -8,7 +8,7 @@ from flask_convex_http.schema.documents import Document
 class IdempotencyKey(Document, table="_idempotency_keys"):
     """The key of an idempotent request, with the response that its handler has returned.
 
-    Its id has a keyed digest of the caller and the key, by which a retry is recognised. The table has no other index,
+    Its id is a part of a keyed digest of the caller and the key, by which a retry is recognised. It has no other index,
     since each one would cost a request a page more of writing.
 
     Attributes:
