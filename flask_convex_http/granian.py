@@ -17,6 +17,7 @@ from typing import Any
 
 from flask.cli import ScriptInfo
 
+from flask_convex_http import collector
 from flask_convex_http.log import show_unless_configured
 from flask_convex_http.runtime.time_limit import end_stuck_process
 
@@ -63,6 +64,7 @@ def load() -> Any:
         background.ensure()
         # A forked process of multiprocessing runs no functions of atexit before Python 3.13.
         Finalize(None, background.stop, exitpriority=10)
+    collector.settle()
     return app
 
 

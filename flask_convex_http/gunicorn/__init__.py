@@ -12,7 +12,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from flask_convex_http import log as _log  # not for `import *`
+from flask_convex_http import collector as _collector  # not for `import *`
+from flask_convex_http import log as _log
 
 #: Threads wait for the disk, and do not block each other. SQLite's calls would block gevent. This one is gunicorn's
 #: gthread, with limits on the time that a request takes to arrive.
@@ -55,7 +56,7 @@ def post_worker_init(worker: Any) -> None:
     """Start the app's background worker, so that due jobs do not wait for the first request.
 
     Unless the app has configured logging, the package's lines go where gunicorn's go, with the same time and level.
-    With CONVEX_LOG=json they are JSON, on stderr.
+    With CONVEX_LOG=json they are JSON, on stderr. Garbage is collected less often (`collector`).
     """
     if _log.is_styled():
         _log.show_unless_configured()
@@ -66,3 +67,4 @@ def post_worker_init(worker: Any) -> None:
     background = getattr(worker.wsgi, "extensions", {}).get("convex_http_worker")
     if background is not None:
         background.ensure()
+    _collector.settle()
