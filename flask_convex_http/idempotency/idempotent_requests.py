@@ -237,7 +237,8 @@ def _repeat(known: IdempotencyKey, request: KeyedRequest) -> StoredResponse:
     Raises:
         RequestError: The key belongs to another request.
     """
-    if known.fingerprint != request.fingerprint:
+    # Two keys have one id once in 2**64 pairs.
+    if known.fingerprint != request.fingerprint or (known.key, known.identity) != (request.key, request.identity):
         logger.info("A key of %s %s was sent with another request [request %s]", *_names(known), request.request_id)
         raise RequestError(f"This {HEADER} was used for another request; send a new key", 422)
     logger.info(

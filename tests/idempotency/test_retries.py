@@ -17,7 +17,7 @@ from flask_convex_http import (
 from flask_convex_http.schema.system_tables import IdempotencyKey, ScheduledFunction
 from flask_convex_http.testing import Clock
 from flask_convex_http.worker.cleanup import Cleaner
-from tests.databases import EACH_ENGINE
+from tests.databases import EACH_ENGINE, rows
 from tests.idempotency.shop import Order, app_of, count, handler, orders, post, router
 from tests.web.apps import backend_of
 
@@ -45,6 +45,17 @@ def test_large_response_is_stored(tmp_path: Path) -> None:
         first, retry = post(app), post(app)
         assert len(first.data) > 2**19
         assert (retry.status_code, retry.data, orders(app)) == (first.status_code, first.data, 1)
+
+
+def test_key_with_the_id_of_another(tmp_path: Path) -> None:
+    """A key whose digest begins as that of another key never gets the other one's response."""
+    with app_of(tmp_path, router(), is_kept=True) as app:
+        assert post(app).status_code == 201
+        rows(tmp_path, """UPDATE "_idempotency_keys" SET "key" = 'k2'""")
+        assert post(app).status_code == 422
+        rows(tmp_path, """UPDATE "_idempotency_keys" SET "key" = 'k1', "identity" = 'somebody'""")
+        assert post(app).status_code == 422
+        assert orders(app) == 1
 
 
 def test_other_key_runs_again(tmp_path: Path) -> None:
