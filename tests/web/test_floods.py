@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from flask import Blueprint, Flask, Request, Response, request_started
-from flask.sessions import SecureCookieSessionInterface
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.routing import Map, UnicodeConverter
 
 from flask_convex_http import ConvexHTTP, HmacSignature, HttpRouter, Notion, Slack, WebhookEvent
 from flask_convex_http.errors import ConvexHTTPError, VerificationError
@@ -204,6 +205,14 @@ class _OwnSessions(SecureCookieSessionInterface):
     pass
 
 
+class _OwnSession(SecureCookieSession):
+    pass
+
+
+class _OwnMap(Map):
+    pass
+
+
 class _OwnProvider(HmacSignature):
     pass
 
@@ -211,6 +220,15 @@ class _OwnProvider(HmacSignature):
 def _decorate(app: Flask) -> None:
     view: Any = app.view_functions["http.hook"]
     app.view_functions["http.hook"] = functools.wraps(view)(lambda **values: view(**values))
+
+
+def _map(app: Flask) -> None:
+    app.url_map.__class__ = _OwnMap
+
+
+def _change_sessions(app: Flask, name: str, value: Any) -> None:
+    app.session_interface = SecureCookieSessionInterface()  # all apps share Flask's
+    setattr(app.session_interface, name, value)
 
 
 def _replace(app: Flask) -> None:
@@ -229,6 +247,9 @@ _CHANGES: dict[str, Callable[[Flask], Any]] = {
     "request_class": lambda app: setattr(app, "request_class", _OwnRequest),
     "response_class": lambda app: setattr(app, "response_class", _OwnResponse),
     "session_interface": lambda app: setattr(app, "session_interface", _OwnSessions()),
+    "class of sessions": lambda app: _change_sessions(app, "session_class", _OwnSession),
+    "replaced method of sessions": lambda app: _change_sessions(app, "open_session", _nothing),
+    "class of the map": _map,
     "decorated view": _decorate,
     "replaced method": _replace,
 }
@@ -276,6 +297,45 @@ def test_a_wrapped_method_of_flask_runs_for_each_forgery(tmp_path: Path, monkeyp
     with deployed(tmp_path, _router()) as app:
         flood(app, tmp_path)
         assert post(app, FORGED).is_seen
+
+
+def test_a_converter_runs_for_each_forgery(tmp_path: Path) -> None:
+    """With a variable in the host, which a converter of the application may read, Flask routes all forgeries."""
+    hosts: list[str] = []
+
+    class Noted(UnicodeConverter):
+        def to_python(self, value: str) -> str:
+            hosts.append(value)
+            return value
+
+    http = HttpRouter("http", __name__, subdomain="<noted:tenant>")
+    http.webhook("/hook", provider(), endpoint="hook")(lambda ctx, event: None)
+    app = Flask("hosts", instance_path=str(tmp_path), subdomain_matching=True)
+    app.config |= {"CONVEX_WORKER": "off", "SERVER_NAME": "example.com"}
+    app.url_map.converters["noted"] = Noted
+    ConvexHTTP(app)
+    app.register_blueprint(http)
+    forged = FORGED | {"HTTP_HOST": "acme.example.com"}
+    try:
+        flood(app, tmp_path, headers=forged)
+        hosts.clear()
+        assert post(app, forged).is_seen
+    finally:
+        backend_of(app).close()
+    assert hosts == ["acme"]
+
+
+def test_a_failing_clock_is_an_error_of_a_view(tmp_path: Path) -> None:
+    """If the clock of the application raises during a flood, Flask responds with 500 and the id of the request."""
+
+    def fail() -> float:
+        raise OSError("no clock")
+
+    with deployed(tmp_path, _router()) as app:
+        flood(app, tmp_path)
+        backend_of(app).clock.source = fail
+        reply = post(app, FORGED)
+    assert (reply.status[:3], reply.body.count(b"of-the-test")) == ("500", 1)
 
 
 def test_a_provider_of_the_application_runs_inside_flask(tmp_path: Path) -> None:

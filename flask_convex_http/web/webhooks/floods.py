@@ -24,7 +24,7 @@ from flask_convex_http.web.observed import note_route
 from flask_convex_http.web.requests.body_streams import announced_length
 from flask_convex_http.web.requests.request_ids import id_of
 from flask_convex_http.web.responses.responses import has_own_handler
-from flask_convex_http.web.route_names import route_name
+from flask_convex_http.web.route_names import END, route_name
 from flask_convex_http.web.state import backend_of
 from flask_convex_http.web.webhooks.own_code import has_receivers, runs_own_code
 from flask_convex_http.web.webhooks.rejected_deliveries import rejection_response
@@ -105,6 +105,8 @@ class FloodGate:
         provider = webhook.provider
         if webhook.tenant is not None or provider.fetches_keys or not type(provider).__module__.startswith(_PACKAGE):
             return True
+        if not (request.view_args or {}).keys() <= {END}:  # of the host, which a converter of the application may read
+            return True
         error = VerificationError("no-match", "")
         return has_own_handler(self._app, request, error) or runs_own_code(self._app, endpoint)
 
@@ -116,9 +118,8 @@ class FloodGate:
         body = _body_of(environ, flood.most_bytes)
         if body is None or _place_of(environ) not in flood.places:
             return None
-        delivery = Delivery(WsgiHeaders(environ), body, backend.clock())
         try:
-            error = _forgery(webhook.provider, delivery)
+            error = _forgery(webhook.provider, Delivery(WsgiHeaders(environ), body, backend.clock()))
         except Exception:  # it is raised again in the view
             return None
         if error is None:

@@ -11,7 +11,8 @@ from types import FunctionType
 from typing import Any
 
 from flask import Flask, Request, Response, signals
-from flask.sessions import SecureCookieSessionInterface
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
+from werkzeug.routing import Map
 
 from flask_convex_http.web.matching import apply_cors
 
@@ -23,6 +24,7 @@ _METHODS = (
     *("dispatch_request", "ensure_sync", "make_response", "finalize_request", "process_response"),
     *("do_teardown_request", "do_teardown_appcontext"),
 )
+_SESSION_METHODS = ("open_session", "make_null_session", "is_null_session", "save_session")
 _PACKAGE = __name__.partition(".")[0] + "."
 _SIGNALS = (
     *(signals.appcontext_pushed, signals.request_started, signals.request_finished, signals.request_tearing_down),
@@ -45,12 +47,20 @@ def runs_own_code(app: Flask, endpoint: str) -> bool:
 
 
 def _has_own_parts(app: Flask) -> bool:
-    classes = type(app), app.request_class, app.response_class, type(app.session_interface), app.app_ctx_globals_class
-    if classes != (Flask, Request, Response, SecureCookieSessionInterface, Flask.app_ctx_globals_class):
+    classes = type(app), app.request_class, app.response_class, type(app.url_map), app.app_ctx_globals_class
+    if classes != (Flask, Request, Response, Map, Flask.app_ctx_globals_class) or _has_own_sessions(app):
         return True
     replaced = [vars(app)[name] for name in _METHODS if name in vars(app)]
     methods = [getattr(Flask, name) for name in ("wsgi_app", *_METHODS)]
     return not all(map(_is_of_package, replaced)) or not all(map(_is_flasks, methods))
+
+
+def _has_own_sessions(app: Flask) -> bool:
+    sessions = app.session_interface
+    if type(sessions) is not SecureCookieSessionInterface or vars(sessions):
+        return True
+    methods = [getattr(SecureCookieSessionInterface, name) for name in _SESSION_METHODS]
+    return sessions.session_class is not SecureCookieSession or not all(map(_is_flasks, methods))
 
 
 def _is_of_package(method: object) -> bool:
