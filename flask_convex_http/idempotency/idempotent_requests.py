@@ -11,6 +11,7 @@ run, one commits. The other is rolled back, and then finds the key.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from collections.abc import Callable
@@ -104,12 +105,25 @@ class IdempotentRequests:
         finally:
             self._release(request, place)
 
-    def run_once(self, caller: Caller, handle: Handle, name: str) -> StoredResponse:
-        """Run a handler for a request without a key, in the same way."""
-        try:
-            return self.runtime.write(lambda calls: _handled(calls, handle), caller, name=name)
-        except NotStoredError as error:
-            return error.response
+    def run_once(self, caller: Caller, handle: Callable[[MutationCtx], int], name: str) -> None:
+        """Run a handler for a request without a key, and store no response.
+
+        Args:
+            caller: The caller that the handler runs for.
+            handle: Runs the handler, and returns the status of its response. The engine may call it again.
+            name: The handler, for log lines.
+
+        Raises:
+            Exception: Any exception of the handler. Its effects are rolled back.
+        """
+
+        def work(calls: MutationCalls) -> None:
+            status = handle(calls.ctx())
+            if _asks_to_retry(status):
+                raise NotStoredError(StoredResponse(status))
+
+        with contextlib.suppress(NotStoredError):
+            self.runtime.write(work, caller, name=name)
 
     def list_keys(self, key: str | None, limit: int) -> list[IdempotencyKey]:
         """Return keys, newest first.
@@ -226,9 +240,13 @@ class IdempotentRequests:
 
 def _handled(calls: MutationCalls, handle: Handle) -> StoredResponse:
     response = handle(calls.ctx())
-    if response.status >= 500 or response.status in _TRY_AGAIN:
+    if _asks_to_retry(response.status):
         raise NotStoredError(response)
     return response
+
+
+def _asks_to_retry(status: int) -> bool:
+    return status >= 500 or status in _TRY_AGAIN
 
 
 def _repeat(known: IdempotencyKey, request: KeyedRequest) -> StoredResponse:

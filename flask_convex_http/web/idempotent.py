@@ -25,8 +25,9 @@ from flask_convex_http.web.handlers.innermost import put_around
 from flask_convex_http.web.requests.request_ids import request_id
 from flask_convex_http.web.requests.requests import is_json
 from flask_convex_http.web.requests.whole_bodies import read_whole_body, rewind
+from flask_convex_http.web.responses.json_responses import fields_of
 from flask_convex_http.web.responses.responses import to_response
-from flask_convex_http.web.responses.stored_responses import as_response, stored
+from flask_convex_http.web.responses.stored_responses import as_response
 from flask_convex_http.web.state import backend_of
 
 #: The values of `idempotent=` with which a handler runs as one mutation.
@@ -44,8 +45,8 @@ _LONGEST_KEEP = timedelta(days=365)
 #: Bytes of the largest response that is stored, body and headers.
 MAX_RESPONSE_BYTES = 2**20
 _METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
-#: Headers that belong to one connection or to one moment.
-_NOT_STORED = frozenset({"connection", "date", "keep-alive", "transfer-encoding", "upgrade"})
+#: Headers that belong to one connection or to one moment, and the length, which the body has.
+_NOT_STORED = frozenset({"connection", "content-length", "date", "keep-alive", "transfer-encoding", "upgrade"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,7 @@ class Idempotent:
         idempotency = backend_of(app).idempotency
         caller, identity = _caller(ctx)
         if key is None:
-            idempotency.run_once(caller, handle, handle.name)
+            idempotency.run_once(caller, handle.run_alone, handle.name)
             return handle.response
         signing = backend_of(app).signing
         keyed = keyed_request(signing, key, identity, _content(request), request_id(request), self.keep)
@@ -174,6 +175,15 @@ class _Handle:
         self.name = str(getattr(handler, "__name__", "handler"))
 
     def __call__(self, ctx: MutationCtx) -> StoredResponse:
+        return _stored(self._run(ctx), self.name)
+
+    def run_alone(self, ctx: MutationCtx) -> int:
+        """Run the handler for a request without a key, and return the status of the response, which is not stored."""
+        response = self._run(ctx)
+        _check_size(len(_body(response, self.name)), self.name)
+        return response.status_code
+
+    def _run(self, ctx: MutationCtx) -> Response:
         values = next(self._others)
         if next(self._runs):
             rewind(self._request)
@@ -183,7 +193,7 @@ class _Handle:
             values = self._values
         value = self._handler(ctx, self._request, *self._args, **values)
         self.response = to_response(current_app, value, self._status)
-        return _stored(self.response, self.name)
+        return self.response
 
 
 def _not_read(handler: Callable[..., Any], request: Request, values: dict[str, Any]) -> dict[str, Any]:
@@ -211,19 +221,31 @@ def _stored(response: Response, name: str) -> StoredResponse:
         FunctionCallError: The response is a stream.
         FunctionLimitError: The response is too large.
     """
+    body = _body(response, name)
+    headers = tuple([field for field in fields_of(response) if field[0].lower() not in _NOT_STORED])
+    _check_size(len(body) + sum(map(len, itertools.chain.from_iterable(headers))), name)
+    return StoredResponse(response.status_code, headers, body)
+
+
+def _body(response: Response, name: str) -> bytes:
+    """Return the body of a response. A route without a key must not accept one that is an error with a key.
+
+    Raises:
+        FunctionCallError: The response is a stream.
+    """
     if response.is_streamed:
         raise FunctionCallError(
             f"{name} has idempotent=, and its response is a stream, which cannot be stored; return the whole body"
         )
-    whole = stored(response)
-    headers = tuple((field, value) for field, value in whole.headers if field.lower() not in _NOT_STORED)
-    size = len(whole.body) + sum(len(field) + len(value) for field, value in headers)
+    return response.get_data()
+
+
+def _check_size(size: int, name: str) -> None:
     if size > MAX_RESPONSE_BYTES:
         raise FunctionLimitError(
             f"{name} has idempotent=, and its response of {size} bytes is larger than {MAX_RESPONSE_BYTES}, the most "
             "that is stored; return less, such as an id to read the rest with"
         )
-    return StoredResponse(whole.status, headers, whole.body)
 
 
 def _check_handler(handler: Callable[..., Any]) -> None:

@@ -53,6 +53,10 @@ class JsonResponse(Response):
     def headers(self, headers: Headers) -> None:
         self._used_headers = headers
 
+    def fields(self) -> list[tuple[str, str]]:
+        """Return the names and values of the headers, in order, without making a `Headers`."""
+        return self._own_headers() if self._used_headers is None else list(self._used_headers)
+
     def call_on_close(self, func: Callable[[], Any]) -> Callable[[], Any]:
         """Call a function when the response is closed. Returns the function."""
         self._closers = [*(self._closers or ()), func]
@@ -77,6 +81,11 @@ class JsonResponse(Response):
 
     def _own_headers(self) -> list[tuple[str, str]]:
         return [("Content-Type", JSON), ("Content-Length", str(self._length)), *self._further]
+
+
+def fields_of(response: Response) -> list[tuple[str, str]]:
+    """Return the names and values of the headers of any response, in order."""
+    return response.fields() if isinstance(response, JsonResponse) else list(response.headers)
 
 
 @functools.lru_cache
