@@ -33,6 +33,7 @@ class Burst:
         acknowledged: All acknowledged writes, which must be in the database.
         waits: The seconds of each write, failed ones included.
         errors: The errors with their numbers.
+        processor: The seconds of processor time that the server took, where that is measured.
     """
 
     seconds: float
@@ -40,6 +41,7 @@ class Burst:
     acknowledged: int = 0
     waits: list[float] = field(default_factory=list)
     errors: Counter[str] = field(default_factory=Counter)
+    processor: float = 0.0
 
     def add(self, other: Burst) -> None:
         """Add another burst to this one."""
@@ -47,6 +49,7 @@ class Burst:
         self.acknowledged += other.acknowledged
         self.waits += other.waits
         self.errors.update(other.errors)
+        self.processor += other.processor
 
 
 class Side(Protocol):
@@ -101,11 +104,17 @@ class Measured:
     rates: list[float]
     waits: list[float]
     errors: Counter[str]
+    processor: float = 0.0
 
     @property
     def rate(self) -> float:
         """The median rate of the rounds, in acknowledged writes per second."""
         return statistics.median(self.rates)
+
+    @property
+    def processor_per_request(self) -> float:
+        """The seconds of processor time of the server for each request."""
+        return self.processor / max(len(self.waits), 1)
 
     @property
     def longest(self) -> float:
@@ -193,7 +202,8 @@ def _measured(name: str, bursts: Sequence[Burst]) -> Measured:
     for burst in bursts:
         errors.update(burst.errors)
     waits = sorted(wait for burst in bursts for wait in burst.waits)
-    return Measured(name, [burst.in_time / burst.seconds for burst in bursts], waits, errors)
+    rates = [burst.in_time / burst.seconds for burst in bursts]
+    return Measured(name, rates, waits, errors, sum(burst.processor for burst in bursts))
 
 
 def _ratio(ours: Measured, other: Measured) -> float:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import itertools
 import json
+import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -63,6 +64,10 @@ class Server:
     def pid(self) -> int:
         """The id of the process."""
         return self._process.pid
+
+    def processor_time(self) -> float:
+        """Return the seconds of processor time that the process and those below it have taken."""
+        return sum(map(_processor_time, _family(self._process.pid)))
 
     def __enter__(self) -> Self:
         end = time.monotonic() + _START
@@ -162,6 +167,19 @@ def install_fastify() -> None:
 def _fastify_works() -> bool:
     command = ["node", "-e", "require('fastify'); new (require('better-sqlite3'))(':memory:')"]
     return subprocess.run(command, cwd=_FASTIFY, capture_output=True, check=False).returncode == 0
+
+
+def _family(pid: int) -> Iterator[int]:
+    """Yield a process and all that it has started, and they."""
+    yield pid
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in children.read_text().split():
+            yield from _family(int(child))
+
+
+def _processor_time(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # utime and stime (proc_pid_stat(5))
 
 
 def _free_port() -> int:

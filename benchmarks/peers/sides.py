@@ -61,14 +61,16 @@ class Contender:
     def __init__(self, name: str, ready: Ready, server: Server, work: Work) -> None:
         self.name = name
         self._ready = ready
-        self._port = server.port
+        self._server = server
         self._requests = work.requests(ready.api, server.port, ready.ids)
         self._before = items_in(ready.database)
 
     def run(self, seconds: float) -> Burst:
         """Send requests for some seconds."""
         checker = Checker(self._ready.api)
-        burst = load(self._port, self._requests, servers.CONNECTIONS, seconds, check=checker)
+        before = self._server.processor_time()
+        burst = load(self._server.port, self._requests, servers.CONNECTIONS, seconds, check=checker)
+        burst.processor = self._server.processor_time() - before
         burst.acknowledged = checker.writes
         return burst
 

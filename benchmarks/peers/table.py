@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from benchmarks.bursts import Measured
 from benchmarks.peers.sides import Side
 
-_HEADS = ("Server", "Durability", "Requests/s", "Ratio", "p50", "p99", "Longest", "Errors")
+_HEADS = ("Server", "Durability", "Requests/s", "Ratio", "Processor", "p50", "p99", "Longest", "Errors")
 _LEFT = 2
 
 
@@ -37,7 +37,16 @@ def print_work(title: str, measured: Sequence[tuple[Side, Measured]]) -> None:
 def _row(side: Side, result: Measured, ratio: float) -> tuple[str, ...]:
     waits = (result.quantile(0.5), result.quantile(0.99), result.longest)
     rate, errors = f"{result.rate:,.0f}", f"{result.errors.total():,}"
-    return (side.name, side.durability, rate, f"{ratio:.2f}", *(f"{wait * 1e3:,.1f} ms" for wait in waits), errors)
+    processor = f"{result.processor_per_request * 1e6:,.0f} µs"
+    return (
+        side.name,
+        side.durability,
+        rate,
+        f"{ratio:.2f}",
+        processor,
+        *(f"{wait * 1e3:,.1f} ms" for wait in waits),
+        errors,
+    )
 
 
 def _ratio(ours: Measured, other: Measured) -> float:
