@@ -43,7 +43,7 @@ class Connection(NamedTuple):
 
 
 def _environ(data: bytes, config: Any, conn: Connection, *, is_own: bool) -> Any:
-    """Return the environment of a request and what was sent for it, or the error."""
+    """Return the environment of a request and the bytes sent for it, or the error."""
     try:
         request = parse(PlainRequest if is_own else Request, data, config)
     except (Exception, StopIteration) as error:

@@ -1,4 +1,4 @@
-"""What a handler may do, and what is left of a handler that fails: nothing outside of its transaction."""
+"""The limits of a handler, and the traces of a failed one: none outside of its transaction."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Health checks: what they look at, and what a failure of each part responds."""
+"""Health checks: their parts, and the response to a failure of each."""
 
 import os
 import threading

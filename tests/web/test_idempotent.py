@@ -1,4 +1,4 @@
-"""Idempotent routes over HTTP: keys, the requests that they belong to, and what is refused at registration."""
+"""Idempotent routes over HTTP: keys, their requests, and the options refused at registration."""
 
 import json
 from datetime import timedelta

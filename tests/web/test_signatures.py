@@ -1,4 +1,4 @@
-"""The signatures of handlers: what they may take, in which order, and what is rejected when a route is registered."""
+"""The signatures of handlers: parameters, their order, and those rejected when a route is registered."""
 
 import functools
 from collections.abc import Callable
