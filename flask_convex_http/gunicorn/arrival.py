@@ -42,6 +42,14 @@ def awaited_bytes(conn: Any) -> int | None:
     return awaited
 
 
+def has_head(conn: Any) -> bool:
+    """Return whether the head of a request has arrived on a connection that no thread reads."""
+    try:
+        return b"\r\n\r\n" in socket.socket.recv(conn.sock, AWAITED, _PEEK)
+    except OSError:
+        return False
+
+
 def _length_of_request(data: bytes) -> int | None:
     """Return the number of bytes to await of a request that begins with these, or None if they suffice."""
     end = data.find(b"\r\n\r\n")

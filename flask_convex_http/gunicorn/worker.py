@@ -37,7 +37,7 @@ from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
 from gunicorn.util import close_graceful  # type: ignore[import-untyped]
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker  # type: ignore[import-untyped]
 
-from flask_convex_http.gunicorn.arrival import AWAITED, awaited_bytes
+from flask_convex_http.gunicorn.arrival import AWAITED, awaited_bytes, has_head
 from flask_convex_http.gunicorn.bodies import is_read
 from flask_convex_http.gunicorn.environs import Environs
 from flask_convex_http.gunicorn.heads import PlainRequest
@@ -340,7 +340,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         sock.close()
 
     def _close_late(self, now: float) -> None:
-        for conn in [conn for conn, end in self._arriving.items() if end <= now or not self.alive]:
+        """Close connections whose request is late. A worker that stops awaits only requests whose head has arrived."""
+        for conn in [conn for conn, end in self._arriving.items() if end <= now or not (self.alive or has_head(conn))]:
             self._forget(conn)
             self.nr_conns -= 1
             conn.close()

@@ -2,6 +2,7 @@
 
 import re
 import resource
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -193,6 +194,21 @@ def test_many_slow_clients_of_the_recommended_settings(tmp_path: Path) -> None:
         assert max(seconds_for_health(server) for _ in range(10)) < 8
         assert all(answer(client)[:12] in (b"", b"HTTP/1.1 408") for client in slow)
         assert time.monotonic() - began < 60  # 21 on an idle machine
+
+
+@LONG
+def test_a_worker_that_stops_awaits_bodies(tmp_path: Path) -> None:
+    """A request whose head has arrived when its worker stops gets its response; half a head is not awaited."""
+    body = HEAD + b"Content-Length: 500\r\n\r\n" + b" " * 400
+    with (
+        serving(tmp_path, "flask_convex_http.gunicorn", "--bind", "127.0.0.1:0", "--workers", "1") as server,
+        clients(server, body, GET) as (client, other),
+    ):
+        seconds_for_health(server)  # the worker has accepted both before
+        server.signal(signal.SIGTERM)
+        assert answer(other) == b""
+        client.sendall(b" " * 100)
+        assert answer(client).startswith(b"HTTP/1.1 400")  # it is no JSON
 
 
 @LONG
