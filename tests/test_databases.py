@@ -91,13 +91,15 @@ def test_a_server_ends_with_its_process() -> None:
         "from tests.databases import PostgresServer\n"
         "server = PostgresServer()\n"
         "server.start()\n"
-        "print(server.folder, server.run('SELECT pg_backend_pid()')[0][0], flush=True)\n"
+        "print(server.folder, flush=True)\n"
         "input()\n"
     )
     command = [sys.executable, "-W", "ignore", "-c", program]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        folder, pid = process.stdout.readline().split()
+        folder = process.stdout.readline().strip()
+        lock = Path(folder, "data", "postmaster.pid")  # its main process removes it last
+        pid = int(lock.read_text().split()[0])
         assert Path(f"/proc/{pid}").exists()
         process.send_signal(signal.SIGKILL)
     end = time.monotonic() + TIMEOUT

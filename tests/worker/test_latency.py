@@ -113,9 +113,10 @@ def test_an_idle_worker_sleeps(tmp_path: Path) -> None:
     with deployment.backend() as backend:
         backend.ctx().scheduler.run_after(3600, served.write, text="later")
     with worker_process(deployment) as pid:
-        # A worker that polls does so in each of the measurements. The cleanup of each minute falls into one of them.
+        # A worker that polls does so in each of the measurements. The heartbeat of each ten seconds falls into every
+        # second one, and the cleanup of each minute into one.
         used = [usage_when_idle(pid)]
-        while not is_asleep(used[-1]) and len(used) < 3:
+        while not is_asleep(used[-1]) and len(used) < 6:
             used.append(usage_when_idle(pid))
     assert is_asleep(used[-1]), used
     assert deployment.notes == []
