@@ -16,7 +16,7 @@ _DEFAULT = gc.get_threshold()
 
 
 def settle() -> None:
-    """Collect less often, and never look again at what the app has made at its start.
+    """Collect less often, and never look again at the objects of the app's start.
 
     Call it in a worker process once its app is loaded. An app that has set the collector up by itself is left alone.
     """

@@ -13,7 +13,7 @@ logger = logger_of("live")
 
 
 class MissingSync:
-    """Responds to WebSocket clients with 501, and tells the operator once what is missing."""
+    """Responds to WebSocket clients with 501, and names the missing package once in the log."""
 
     def __init__(self, app: Flask) -> None:
         self._app = app

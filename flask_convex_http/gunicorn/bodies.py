@@ -24,7 +24,7 @@ class ArrivedBody(BytesIO):
 
 
 def announced_length(fields: Iterable[tuple[str, str]]) -> int | None:
-    """Return the length of a body, or None if gunicorn is to read the fields that frame it, and to reject some.
+    """Return the length of a body, or None if gunicorn must read the fields that frame it, and may reject them.
 
     Args:
         fields: The fields of the head, with upper-case names.

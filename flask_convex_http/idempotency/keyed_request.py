@@ -25,7 +25,7 @@ _STRING = re.compile(
 #: Visible ASCII. A comma would be two headers, which servers join, and a quotation mark a string that does not end.
 _BARE = re.compile(rf"[!#-+\--~]{{1,{MAX_KEY_LENGTH}}}")
 _PURPOSE = "idempotency"
-#: What is before the key in the text of a digest. Each text has its length before it, so that none can look like two.
+#: The start of the text of a digest, before the key. Each text has its length before it, so that no two look alike.
 _ANONYMOUS = b"0:0:0:"
 
 #: Numbers keep their digits, so that bodies with different numbers are never equal.

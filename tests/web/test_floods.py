@@ -111,7 +111,7 @@ def test_a_genuine_delivery_is_handled_during_a_flood(tmp_path: Path) -> None:
 
 
 def test_rejections_before_flask_are_counted(tmp_path: Path) -> None:
-    """The next rejection that is recorded has the number of those before it, whoever has rejected them."""
+    """The next rejection that is recorded has the number of those before it, rejected by Flask or before it."""
     seconds = 0.0
     with deployed(tmp_path, _router()) as app:
         rejections = flood(app, tmp_path)
@@ -123,7 +123,7 @@ def test_rejections_before_flask_are_counted(tmp_path: Path) -> None:
 
 
 def test_a_forgery_before_flask_is_published(tmp_path: Path) -> None:
-    """Telemetry gets the same events for a forgery, whoever has rejected it."""
+    """Telemetry gets the same events for a forgery, rejected by Flask or before it."""
     events: list[Any] = []
     with deployed(tmp_path, _router()) as app:
         backend_of(app).telemetry.subscribe(events.append)

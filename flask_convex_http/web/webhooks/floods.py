@@ -38,9 +38,9 @@ Environ = dict[str, Any]
 #: The app's `FloodGate`. An app with other WSGI middleware below the package's has none.
 _FLOODS = "convex_http_floods"
 _PACKAGE = __name__.partition(".")[0] + "."
-#: What makes Flask, the view or the test client do more.
+#: The variables of requests for which Flask, the view or the test client does more.
 _UNUSUAL = ("HTTP_COOKIE", "HTTP_CONTENT_ENCODING", "HTTP_UPGRADE", "werkzeug.debug.preserve_context")
-#: On what the route of a request depends, besides its path.
+#: The variables on which the route of a request depends, besides its path.
 _PLACE = ("SCRIPT_NAME", "wsgi.url_scheme", "HTTP_HOST", "SERVER_NAME", "SERVER_PORT")
 _MOST_PLACES = 200
 
