@@ -129,8 +129,28 @@ class KeyCache:
             keys = self.current()
             found = keys.find(kid, algorithm)
         if found is None:
-            raise AuthenticationError(f"{self._name} has no {algorithm} key with the id of the token, {kid[:100]!r}")
+            raise self._unknown(kid, algorithm)
         return found, keys
+
+    def known(self, kid: str, algorithm: str) -> Any:
+        """Return the key with an id as `find` does, if that causes no fetch.
+
+        Raises:
+            AuthenticationError: The issuer has no such key.
+            AuthProviderError: `find` would cause a fetch.
+        """
+        keys = self._keys
+        if keys is None or self._age(self._fetched) >= REFRESH_MS:
+            raise AuthProviderError(f"The keys of {self._name} must be fetched first")
+        found = keys.find(kid, algorithm)
+        if found is None and (self._running is not None or self._is_due()):
+            raise AuthProviderError(f"The keys of {self._name} must be fetched again first")
+        if found is None:
+            raise self._unknown(kid, algorithm)
+        return found
+
+    def _unknown(self, kid: str, algorithm: str) -> AuthenticationError:
+        return AuthenticationError(f"{self._name} has no {algorithm} key with the id of the token, {kid[:100]!r}")
 
     def _age(self, moment: float) -> float:
         """Return the milliseconds since a moment. After the clock was set back, that is a long time."""
@@ -141,10 +161,14 @@ class KeyCache:
         with self._lock:
             if self._running is not None:
                 return True  # waits for the fetch that another thread has started
-            if self._age(self._asked) < UNKNOWN_MS or self._age(self._failed) < RETRY_MS:
+            if not self._is_due():
                 return False
             self._asked = self._clock()
             return True
+
+    def _is_due(self) -> bool:
+        """Return whether an unknown key id may cause a refresh now."""
+        return self._age(self._asked) >= UNKNOWN_MS and self._age(self._failed) >= RETRY_MS
 
     def _start(self) -> _Fetch:
         """Start a fetch unless one runs, and return it."""

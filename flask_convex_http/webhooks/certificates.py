@@ -8,15 +8,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence, Set
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flask_convex_http.errors import MissingSecretError, RegistrationError
 from flask_convex_http.identities.fetch import FetchError, fetch, url_problem
+from flask_convex_http.webhooks.signature_checks import Digest, rsa_matches
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
-Digest = Literal["sha1", "sha256"]
 #: Chains that are remembered. A sender has one or two at a time.
 _MOST_CHAINS = 16
 
@@ -47,21 +47,9 @@ def is_valid(certificate: Certificate, moment: datetime) -> bool:
     return certificate.not_valid_before_utc <= moment <= certificate.not_valid_after_utc
 
 
-def rsa_matches(certificate: Certificate, message: bytes, signature: bytes, digest: Digest) -> bool:
+def certificate_matches(certificate: Certificate, message: bytes, signature: bytes, digest: Digest) -> bool:
     """Return whether the RSA key of a certificate made a signature of a message, with PKCS #1 v1.5 padding."""
-    from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import padding, rsa
-
-    key = certificate.public_key()
-    if not isinstance(key, rsa.RSAPublicKey):
-        return False
-    algorithm = hashes.SHA256() if digest == "sha256" else hashes.SHA1()
-    try:
-        key.verify(signature, message, padding.PKCS1v15(), algorithm)
-    except InvalidSignature:
-        return False
-    return True
+    return rsa_matches(certificate.public_key(), message, signature, digest)
 
 
 def load_certificate(content: bytes) -> bytes:

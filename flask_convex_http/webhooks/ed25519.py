@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from flask_convex_http.errors import MissingSecretError
 from flask_convex_http.webhooks.encodings import decode_key
+from flask_convex_http.webhooks.signature_checks import ed25519_matches
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -46,13 +47,7 @@ def public_key(secret: str) -> PublicKey:
 
 def verifies(key: PublicKey, message: bytes, signature: bytes) -> bool:
     """Return whether a signature of the message was made with the private key of this public key."""
-    from cryptography.exceptions import InvalidSignature
-
-    try:
-        _loaded(key).verify(signature, message)
-    except InvalidSignature:
-        return False
-    return True
+    return ed25519_matches(_loaded(key), message, signature)
 
 
 @functools.lru_cache(maxsize=64)  # to load a key takes half as long as to verify a signature

@@ -65,11 +65,14 @@ class Delivery(msgspec.Struct, frozen=True):  # made for each forgery, in a fift
         headers: The headers, with lower-case names.
         body: The raw body.
         now: When it was received, in milliseconds since the epoch.
+        may_fetch: Whether a key of the sender may be fetched for it. If not, `VerificationUnavailableError` is raised
+            where one would be.
     """
 
     headers: Mapping[str, str]
     body: bytes
     now: float
+    may_fetch: bool = True
 
     def __repr__(self) -> str:
         return f"Delivery(now={self.now})"

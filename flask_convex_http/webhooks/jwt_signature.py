@@ -63,7 +63,6 @@ class JwtSignature(ConfiguredProvider):
 
     name = "jwt"
     has_secrets = False
-    fetches_keys = True
 
     def __init__(
         self,
@@ -106,7 +105,7 @@ class JwtSignature(ConfiguredProvider):
         token = delivery.header(self._token_header)
         if not token.startswith(self._prefix):
             raise VerificationError("malformed", f"{self._token_header} header is malformed")
-        claims = self._verified(checked_token(token.removeprefix(self._prefix)), delivery.now)
+        claims = self._verified(checked_token(token.removeprefix(self._prefix)), delivery)
         if claims is None or any(claims.get(name) != value for name, value in self._claims.items()):
             return False
         if self._body_claim is None:
@@ -114,21 +113,25 @@ class JwtSignature(ConfiguredProvider):
         digest = hashlib.sha256(delivery.body).hexdigest()
         return hmac.compare_digest(str(claims.get(self._body_claim)).encode("utf-8", "replace"), digest.encode())
 
-    def _verified(self, token: str, now: float) -> dict[str, Any] | None:
+    def _verified(self, token: str, delivery: Delivery) -> dict[str, Any] | None:
         """Return the claims of a token, or None if it is not valid."""
         jws = Jws.of(token)
         key_id = jws.header.get("kid")
         if not jws.names(self._algorithm) or not isinstance(key_id, str):
             return None
         # Before the network: an old token, or one for another receiver, is not worth a fetch.
-        self._check(jws.claims, now)
+        self._check(jws.claims, delivery.now)
         try:
-            key, _ = self._cache.find(key_id, self._algorithm)
+            key = self._key(key_id, may_fetch=delivery.may_fetch)
         except AuthenticationError:
             return None
         except AuthProviderError as error:
             raise VerificationUnavailableError(str(error)) from error
-        return self._decoded(token, key, now) if jws.is_signed(self._algorithm, key) else None
+        return self._decoded(token, key, delivery.now) if jws.is_signed(self._algorithm, key) else None
+
+    def _key(self, key_id: str, *, may_fetch: bool) -> Any:
+        cache = self._cache
+        return cache.find(key_id, self._algorithm)[0] if may_fetch else cache.known(key_id, self._algorithm)
 
     def _check(self, claims: Mapping[str, Any], now: float) -> None:
         """Check claims that anyone may have written.

@@ -41,8 +41,6 @@ class ProviderSecrets:
     secret_form: ClassVar[SecretForm | None] = None
     #: Whether deliveries are verified with secrets. False for a sender whose public keys are fetched.
     has_secrets: ClassVar[bool] = True
-    #: Whether a delivery may be verified with a key that is fetched only then.
-    fetches_keys: ClassVar[bool] = False
     _secrets: tuple[Secret, ...]
     #: Whether no secret is in a variable, which may change.
     _is_constant: bool

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from flask_convex_http.errors import MissingSecretError, RegistrationError
 from flask_convex_http.webhooks.encodings import Encoding, decode_key
+from flask_convex_http.webhooks.signature_checks import ecdsa_matches, ecdsa_scheme, ed25519_matches
 from flask_convex_http.webhooks.signed_message import MessageOptions, SignedMessage
 
 if TYPE_CHECKING:
@@ -79,13 +80,7 @@ class Ed25519Signature(_PublicKeySignature):
 
     def verify_message(self, message: bytes, signature: bytes, key: bytes) -> bool:
         """Return whether the private key of a public key made a signature."""
-        from cryptography.exceptions import InvalidSignature
-
-        try:
-            _loaded(key).verify(signature, message)
-        except InvalidSignature:
-            return False
-        return True
+        return ed25519_matches(_loaded(key), message, signature)
 
     def sign_message(self, message: bytes, secret: str) -> bytes:
         """Sign with a private key."""
@@ -133,26 +128,12 @@ class EcdsaSignature(_PublicKeySignature):
 
     def verify_message(self, message: bytes, signature: bytes, key: bytes) -> bool:
         """Return whether the private key of a public key made a signature, which is in DER."""
-        from cryptography.exceptions import InvalidSignature
-
-        try:
-            _loaded(key).verify(signature, message, _scheme(self._digest))
-        except InvalidSignature:
-            return False
-        return True
+        return ecdsa_matches(_loaded(key), message, signature, self._digest)
 
     def sign_message(self, message: bytes, secret: str) -> bytes:
         """Sign with a private key."""
-        signature: bytes = _private(secret).sign(message, _scheme(self._digest))
+        signature: bytes = _private(secret).sign(message, ecdsa_scheme(self._digest))
         return signature
-
-
-@functools.cache
-def _scheme(digest: Digest) -> Any:
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    return ec.ECDSA(getattr(hashes, digest.upper())())
 
 
 @functools.lru_cache(maxsize=64)

@@ -45,15 +45,21 @@ class RemoteDocuments(Generic[Document]):
         self._known: dict[str, tuple[Document, float]] = {}
         self._fetches: deque[float] = deque(maxlen=MOST_FETCHES)
 
-    def get(self, name: str) -> Document:
+    def get(self, name: str, *, may_fetch: bool = True) -> Document:
         """Return a document, and fetch it if it is not known. A known one is used for longer if its fetch fails.
 
+        Args:
+            name: The name.
+            may_fetch: Whether it may be fetched.
+
         Raises:
-            VerificationUnavailableError: It cannot be fetched now.
+            VerificationUnavailableError: It must be fetched, and cannot or may not be fetched now.
         """
         document = self._fresh(name)
         if document is not None:
             return document
+        if not may_fetch:
+            raise VerificationUnavailableError(f"A key of {self._sender} is not known yet")
         if not self._lock.acquire(timeout=_WAIT):
             raise VerificationUnavailableError(f"The keys of {self._sender} are being fetched for other deliveries")
         try:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from flask_convex_http import OIDC, AuthProviderError, RegistrationError
+from flask_convex_http import OIDC, AuthenticationError, AuthProviderError, RegistrationError
 from flask_convex_http.identities import key_cache
 from flask_convex_http.testing import Clock
 from tests.identities.checks import Checks, custom
@@ -85,6 +85,29 @@ def test_unknown_keys_cause_few_requests(issuer: Issuer, oidc: Checks, clock: Cl
     clock.advance(COOLDOWN)
     assert not oidc.accepts(issuer.token(kid="unknown"))
     assert len(issuer.requests) == 6
+
+
+def test_known_keys_cause_no_fetch(issuer: Issuer, clock: Clock) -> None:
+    """A key that is known is returned without a fetch. Where `find` would fetch, there is none."""
+    fetched: list[dict[str, Any]] = []
+
+    def load() -> dict[str, Any]:
+        fetched.append({"keys": issuer.keys})
+        return fetched[-1]
+
+    cache = key_cache.KeyCache("lamps", load, clock)
+    with pytest.raises(AuthProviderError, match="must be fetched first"):
+        cache.known("key_1", "ES256")
+    assert cache.find("key_1", "ES256")[0] == cache.known("key_1", "ES256")
+    with pytest.raises(AuthProviderError, match="must be fetched again first"):
+        cache.known("key_2", "ES256")
+    for find in (cache.find, cache.known):  # after the fetch that it causes
+        with pytest.raises(AuthenticationError, match="no ES256 key"):
+            find("key_2", "ES256")
+    clock.advance(REFRESH)
+    with pytest.raises(AuthProviderError, match="must be fetched first"):
+        cache.known("key_1", "ES256")
+    assert len(fetched) == 2
 
 
 def test_an_issuer_that_is_down(issuer: Issuer, oidc: Checks, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:

@@ -37,7 +37,7 @@ Forged = tuple[dict[str, str], bytes]
 
 
 def _senders() -> dict[str, tuple[Provider, Forged]]:
-    """Return the senders whose keys are known, each with a delivery that another secret has signed."""
+    """Return all senders, each with a delivery that another secret has signed."""
     found: dict[str, tuple[Provider, Forged]] = {}
     for name, sender in SENDERS.items():
         headers = sender.headers(secret=sender.other_secret, at=int(time.time()))
@@ -46,7 +46,7 @@ def _senders() -> dict[str, tuple[Provider, Forged]]:
         now = time.time() * 1000 if contract.now is None else contract.now
         request = contract.request(contract.other_secret, contract.body, now)
         found[name] = contract.provider(contract.secret), (_as_environ(request.headers), request.body)
-    return {name: sender for name, sender in found.items() if not sender[0].fetches_keys}
+    return found
 
 
 def _as_environ(headers: Mapping[str, str]) -> dict[str, str]:
@@ -95,7 +95,7 @@ def test_the_response_is_the_same_as_that_of_flask(tmp_path: Path) -> None:
                 reply, by_flask = (post(app, sent, f"/{name}", body) for app in (plain, other))
                 assert by_flask.is_seen
                 assert reply[:3] == by_flask[:3], (name, headers, body)
-                assert reply.status < "5"
+                assert reply.status < "5" or b"cannot be verified at the moment" in reply.body
 
 
 def test_a_genuine_delivery_is_handled_during_a_flood(tmp_path: Path) -> None:

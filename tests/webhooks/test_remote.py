@@ -44,3 +44,19 @@ def test_old_document_stays_in_use_while_the_host_is_down(monkeypatch: pytest.Mo
     assert [documents.get("a") for _ in range(3)] == ["one", "two", "two"]
     with pytest.raises(VerificationUnavailableError, match="Lamps cannot be fetched: down"):
         documents.get("b")
+
+
+def test_known_document_needs_no_fetch() -> None:
+    """Where a fetch is not allowed, a known document is returned, and another one is unavailable."""
+    fetched: list[str] = []
+
+    def load(name: str) -> str:
+        fetched.append(name)
+        return name
+
+    documents = RemoteDocuments("Lamps", load)
+    documents.get("a")
+    assert documents.get("a", may_fetch=False) == "a"
+    with pytest.raises(VerificationUnavailableError, match="Lamps is not known yet"):
+        documents.get("b", may_fetch=False)
+    assert fetched == ["a"]

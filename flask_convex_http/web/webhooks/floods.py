@@ -3,8 +3,8 @@
 In a flood the rejections of a webhook are only counted, but for one each second (`inbox.rejections`). A counted one
 leaves nothing but its response. Flask's own work on it takes longer than the check of its signature, so the check comes
 first here. Everything that could make a difference to the application or the client goes through Flask as ever: a
-delivery that verifies, an app with code of its own for each request (`own_code`), a provider of the application, a
-request with a cookie, a body that has not arrived with its head.
+delivery that verifies, or whose key must be fetched first, an app with code of its own for each request (`own_code`), a
+provider of the application, a request with a cookie, a body that has not arrived with its head.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class FloodGate:
     def _must_pass(self, endpoint: str, webhook: Webhook, request: Request) -> bool:
         """Return whether Flask must see each delivery of a webhook."""
         provider = webhook.provider
-        if webhook.tenant is not None or provider.fetches_keys or not type(provider).__module__.startswith(_PACKAGE):
+        if webhook.tenant is not None or not type(provider).__module__.startswith(_PACKAGE):
             return True
         if not (request.view_args or {}).keys() <= {END}:  # of the host, which a converter of the application may read
             return True
@@ -119,8 +119,9 @@ class FloodGate:
         if body is None or _place_of(environ) not in flood.places:
             return None
         try:
-            error = _forgery(webhook.provider, Delivery(WsgiHeaders(environ), body, backend.clock()))
-        except Exception:  # it is raised again in the view
+            delivery = Delivery(WsgiHeaders(environ), body, backend.clock(), may_fetch=False)
+            error = _forgery(webhook.provider, delivery)
+        except Exception:  # it is raised again in the view, or the view fetches a key
             return None
         if error is None:
             return None

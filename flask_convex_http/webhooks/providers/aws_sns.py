@@ -20,12 +20,13 @@ from urllib.parse import urlsplit
 from flask_convex_http.errors import RegistrationError, VerificationError, VerificationUnavailableError
 from flask_convex_http.identities.fetch import FetchError, fetch
 from flask_convex_http.webhooks.base import Provider
-from flask_convex_http.webhooks.certificates import Digest, checked_prefixes, fetch_certificate, rsa_matches
+from flask_convex_http.webhooks.certificates import certificate_matches, checked_prefixes, fetch_certificate
 from flask_convex_http.webhooks.encodings import decode_base64
 from flask_convex_http.webhooks.events import Content, Delivery, WebhookEvent
 from flask_convex_http.webhooks.parsing import parse_json, parse_object, text_field
 from flask_convex_http.webhooks.profiles import Profile
 from flask_convex_http.webhooks.remote import RemoteDocuments
+from flask_convex_http.webhooks.signature_checks import Digest
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -59,7 +60,6 @@ class AwsSns(Provider):
     name = "aws_sns"
     issues_secrets = False
     has_secrets = False
-    fetches_keys = True
     profile = Profile(
         # Fields of the body, not its bytes.
         signed=(),
@@ -92,7 +92,8 @@ class AwsSns(Provider):
         url = text_field(payload, "SigningCertURL")
         if not self._is_trusted(url, _CERTIFICATE):
             raise VerificationError("no-match", "Webhook message names a certificate that is not of AWS")
-        return rsa_matches(self._certificates.get(url), message, signature, digest)
+        certificate = self._certificates.get(url, may_fetch=delivery.may_fetch)
+        return certificate_matches(certificate, message, signature, digest)
 
     def read(self, delivery: Delivery) -> Content:
         """Read a message. Its data is the JSON in it, or its text."""

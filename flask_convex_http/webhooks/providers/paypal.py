@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from flask_convex_http.errors import VerificationError
 from flask_convex_http.webhooks.base import Provider
-from flask_convex_http.webhooks.certificates import checked_prefixes, fetch_certificate, rsa_matches
+from flask_convex_http.webhooks.certificates import certificate_matches, checked_prefixes, fetch_certificate
 from flask_convex_http.webhooks.encodings import decode_base64
 from flask_convex_http.webhooks.events import Content, Delivery
 from flask_convex_http.webhooks.parsing import parse_object, text_field
@@ -51,7 +51,6 @@ class PayPal(Provider):
     """
 
     name = "paypal"
-    fetches_keys = True
     issues_secrets = False
     required_headers = ((_ID,), (_TIME,), (_SIGNATURE,), (_URL,), (_ALGORITHM,))
     profile = Profile(
@@ -95,7 +94,8 @@ class PayPal(Provider):
             raise VerificationError("malformed", f"{_ALGORITHM} header is not SHA256withRSA")
         signature = decode_base64(delivery.header(_SIGNATURE))
         message = signed_message(delivery.token(_ID), delivery.token(_TIME), key, delivery.body)
-        return rsa_matches(self._certificates.get(url), message, signature, "sha256")
+        certificate = self._certificates.get(url, may_fetch=delivery.may_fetch)
+        return certificate_matches(certificate, message, signature, "sha256")
 
     def read(self, delivery: Delivery) -> Content:
         """Read an event. Its data is the resource."""

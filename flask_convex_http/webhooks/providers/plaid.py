@@ -60,7 +60,6 @@ class Plaid(Provider):
     """
 
     name = "plaid"
-    fetches_keys = True
     object_field = ""
     required_headers = ((_HEADER,),)
     profile = Profile(
@@ -115,7 +114,7 @@ class Plaid(Provider):
         claimed = str(token.claims.get("request_body_sha256")).encode("utf-8", "replace")
         if not hmac.compare_digest(claimed, digest.encode()):
             return False
-        public = self._public_keys.get(key_id)
+        public = self._public_keys.get(key_id, may_fetch=delivery.may_fetch)
         return not public.is_expired and token.is_signed(_ALGORITHM, public.key)
 
     def read(self, delivery: Delivery) -> Content:

@@ -13,7 +13,6 @@ import pytest
 
 from flask_convex_http import (
     Plaid,
-    Provider,
     RegistrationError,
     VerificationError,
     VerificationUnavailableError,
@@ -22,6 +21,7 @@ from flask_convex_http import (
 from flask_convex_http.testing.provider_suite import ProviderContract
 from flask_convex_http.webhooks.events import SignedRequest
 from flask_convex_http.webhooks.providers.plaid import PublicKey
+from flask_convex_http.webhooks.remote import RemoteDocuments
 from tests.identities.issuer import jwk_of, private_key
 from tests.lengths import examples
 
@@ -100,11 +100,11 @@ def headers(
     return {"Plaid-Verification": token}
 
 
-class Known(Plaid):
-    """Plaid with one key that was fetched before."""
-
-    def _fetched_key(self, key_id: str) -> PublicKey:
-        return PublicKey({"key": jwk_of("ES256", private_key("ES256", 0), KID)})
+def known(given: Plaid) -> Plaid:
+    """Return a provider with one key that was fetched before."""
+    key = PublicKey({"key": jwk_of("ES256", private_key("ES256", 0), KID)})
+    given._public_keys = RemoteDocuments("Plaid", lambda key_id: key)
+    return given
 
 
 class TestPlaid(ProviderContract):
@@ -114,9 +114,9 @@ class TestPlaid(ProviderContract):
     secret, other_secret = SECRET, "another"
     most_random = examples(100, sample=5)
 
-    def provider(self, secret: str) -> Provider:
+    def provider(self, secret: str) -> Plaid:
         """Return the provider."""
-        return Known(client_id=CLIENT, secret=secret)
+        return known(Plaid(client_id=CLIENT, secret=secret))
 
     def request(self, secret: str, body: bytes, now: float) -> SignedRequest:
         """Sign with Plaid's key, or with that of a forger."""
@@ -133,7 +133,7 @@ class TestPlaid(ProviderContract):
 
     def test_rotated_secrets_are_both_accepted(self) -> None:
         """Each secret fetches the key that verifies."""
-        provider = self.provider("x").with_secrets(["another", SECRET])
+        provider = known(self.provider("x").with_secrets(["another", SECRET]))
         assert provider.verify(headers(), BODY).secret_label == "secret 1"
 
 
