@@ -36,12 +36,15 @@ from flask_convex_http.cli.output import escape_unprintable, printable
 from flask_convex_http.cli.scheduled import scheduled
 from flask_convex_http.cli.webhooks import webhooks
 from flask_convex_http.cli.worker import worker
-from flask_convex_http.errors import ConvexHTTPError
+from flask_convex_http.errors import ConfigurationError, ConvexHTTPError
 from flask_convex_http.web.state import MissingExtensionError
 
 
 class _ConvexGroup(AppGroup):
-    """Prints errors of the package in one line and exits with 1. Other errors keep their traceback."""
+    """Prints errors of the package in one line. Other errors keep their traceback.
+
+    The exit status is 2 for a setting that is wrong, and 1 for other errors.
+    """
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
@@ -53,10 +56,28 @@ class _ConvexGroup(AppGroup):
         try:
             return super().invoke(ctx)
         except (ConvexHTTPError, MissingExtensionError) as error:
-            if _is_from_loading(error):
-                raise  # its traceback has the line of the app
-            detail = getattr(error, "detail", "")
-            raise click.ClickException(printable(f"{error}: {detail}" if detail else str(error))) from error
+            raise _one_line(error) from error
+
+
+class _WrongSetting(click.ClickException):
+    """A setting is wrong, and its name begins the message."""
+
+    exit_code = click.UsageError.exit_code
+
+
+def _one_line(error: Exception) -> click.ClickException:
+    """Return an error as the sentence that a command prints.
+
+    Raises:
+        Exception: The error itself, if its traceback has the line of the app that is wrong.
+    """
+    detail = getattr(error, "detail", "")
+    sentence = printable(f"{error}: {detail}" if detail else str(error))
+    if not _is_from_loading(error):
+        return click.ClickException(sentence)
+    if isinstance(error, ConfigurationError):
+        return _WrongSetting(sentence)
+    raise error
 
 
 def _is_from_loading(error: Exception) -> bool:

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from flask import Flask
 from flask.cli import ScriptInfo
 
-from flask_convex_http import RegistrationError
+from flask_convex_http import ConvexHTTP, RegistrationError, Schema
 from flask_convex_http.cli import convex_commands
 from tests.lengths import LONG
 
@@ -41,6 +41,21 @@ def test_an_error_of_loading_keeps_its_traceback() -> None:
 
     failed = CliRunner().invoke(convex_commands, ["migrate"], obj=ScriptInfo(create_app=create_app))
     assert isinstance(failed.exception, RegistrationError)
+
+
+def test_a_wrong_setting_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command whose app has a wrong setting prints what is wrong with it and exits with 2, as for a wrong option."""
+    monkeypatch.setenv("FLASK_CONVEX_DURABILITY", "maybe")
+
+    def create_app() -> Flask:
+        app = Flask(__name__)
+        app.config.from_prefixed_env()
+        ConvexHTTP(schema=Schema()).init_app(app)
+        return app
+
+    refused = CliRunner().invoke(convex_commands, ["migrate"], obj=ScriptInfo(create_app=create_app))
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert refused.stderr == 'Error: CONVEX_DURABILITY must be "full" or "normal"\n'
 
 
 def test_an_app_without_the_extension_is_refused() -> None:
