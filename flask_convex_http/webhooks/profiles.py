@@ -28,7 +28,6 @@ class Profile:
         max_body_bytes: The largest body of this sender in bytes, or None if it publishes none.
         headers: Headers that are kept with a delivery beside the signed and the required ones.
         shows_answers: Whether people see the text of the response, as in a chat.
-        honours_retry_after: Whether the sender waits as long as `Retry-After` tells it to.
         source: The page that documents these figures.
     """
 
@@ -44,7 +43,6 @@ class Profile:
     max_body_bytes: int | None = None
     headers: tuple[str, ...] = ()
     shows_answers: bool = False
-    honours_retry_after: bool = False
     source: str = ""
 
     @property

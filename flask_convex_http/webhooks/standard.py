@@ -209,7 +209,6 @@ class StandardWebhooks(StandardScheme):
             timedelta(minutes=30),
             *(timedelta(hours=hours) for hours in (2, 5, 10, 14, 20, 24)),
         ),
-        honours_retry_after=True,
         source="https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md",
     )
     id_headers = ("webhook-id",)

@@ -56,7 +56,6 @@ class HubSpot(HmacSignature):
         timeout=timedelta(seconds=5),
         # HubSpot publishes ten retries within 24 hours, but not the waits.
         retries=tuple(timedelta(minutes=minutes) for minutes in (1, 3, 10, 30, 60, 120, 200, 250, 300, 400)),
-        honours_retry_after=True,
         source="https://developers.hubspot.com/docs/api-reference/webhooks-webhooks-v3/guide",
     )
 

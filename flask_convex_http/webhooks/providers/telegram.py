@@ -42,7 +42,6 @@ class Telegram(SharedSecret):
         # Telegram publishes "a reasonable amount of attempts", and keeps an update for 24 hours. Its server's source
         # retries until then, at least every two minutes.
         redelivery=timedelta(hours=24),
-        honours_retry_after=True,
         source="https://core.telegram.org/bots/api#getting-updates",
     )
 
