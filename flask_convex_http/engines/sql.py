@@ -116,7 +116,8 @@ class StatementCache:
     def _scan(self, table: Table[Any], segment: Segment, descending: bool, limit: int | None) -> str:
         mark = self.placeholder
         where = [
-            f"{qualified(table, name)} {'IS NULL' if value is None else f'= {mark}'}" for name, value in segment.equal
+            self.equality(f"{qualified(table, name)} {'IS NULL' if value is None else f'= {mark}'}")
+            for name, value in segment.equal
         ]
         column = qualified(table, segment.column) if segment.column is not None else ""
         if segment.lower is not None:
@@ -139,6 +140,10 @@ class StatementCache:
     def ordered(self, segment: Segment) -> Sequence[str]:
         """Return the columns in the ORDER BY of a segment. Those that equal one value are left out."""
         return segment.order[len(segment.equal) :]
+
+    def equality(self, condition: str) -> str:
+        """Return the condition that a column of a segment equals one value, which is given as SQL."""
+        return condition
 
     def order_term(self, column: str, descending: bool) -> str:
         """Return the term of an ORDER BY for one column, which is given as SQL."""

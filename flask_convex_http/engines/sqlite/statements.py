@@ -27,6 +27,14 @@ class SQLiteStatements(StatementCache):
         self._writers: dict[Table[Any], WriteRows] = {}
         self._staying: dict[Table[Any], str] = {}
 
+    def equality(self, condition: str) -> str:
+        """Return an equality that makes SQLite prefer an index that has more of the segment's equalities.
+
+        Where a range of ids follows, SQLite 3.53 otherwise prefers an index that has only the last one, and reads the
+        rows of all other values too. The probability is for the choice of the index alone.
+        """
+        return f"likelihood({condition}, 0.25)"
+
     def values(self, table: Table[Any], names: tuple[str, ...]) -> str:
         """Return the SELECT of these columns of one row."""
         key = (table, "values", names)
