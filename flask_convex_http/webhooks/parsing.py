@@ -26,6 +26,7 @@ _LONGEST_TIMESTAMP = 12
 _ESCAPE = re.compile(rb"\\(?:u(?i:d[89ab][0-9a-f]{2})\\u(?i:d[c-f][0-9a-f]{2})|u((?i:d[89a-f][0-9a-f]{2}))|.)")
 _REPLACEMENT = rb"\ufffd"
 _MOST_FIELDS = 1000
+_OBJECTS = (dict, Mapping)  # the usual one first: an abstract class takes longer
 _TOO_DEEP = f"Webhook body has more than {MAX_NESTING} levels of lists and objects"
 
 
@@ -177,11 +178,11 @@ def _listed(value: Any) -> list[Any]:
 
 def field_at(payload: Any, path: str) -> Any:
     """Return a field of the payload by its name or a path such as `data.id`, or None if it is missing."""
-    if isinstance(payload, Mapping) and path in payload:
+    if isinstance(payload, _OBJECTS) and path in payload:
         return payload[path]
     value = payload
     for name in path.split("."):
-        value = value.get(name) if isinstance(value, Mapping) else None
+        value = value.get(name) if isinstance(value, _OBJECTS) else None
     return value
 
 

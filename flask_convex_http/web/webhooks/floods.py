@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
 
-from flask import Flask, Request, Response
+from flask import Flask, Request
 
 from flask_convex_http.backend import Backend
 from flask_convex_http.errors import VerificationError
@@ -27,7 +27,7 @@ from flask_convex_http.web.responses.responses import has_own_handler
 from flask_convex_http.web.route_names import END, route_name
 from flask_convex_http.web.state import backend_of
 from flask_convex_http.web.webhooks.own_code import has_receivers, runs_own_code
-from flask_convex_http.web.webhooks.rejected_deliveries import rejection_response
+from flask_convex_http.web.webhooks.rejected_deliveries import send_rejection
 from flask_convex_http.webhooks.base import Provider
 from flask_convex_http.webhooks.events import Delivery
 from flask_convex_http.webhooks.headers import WsgiHeaders
@@ -79,9 +79,9 @@ class FloodGate:
         """Handle one request."""
         flood = self._floods.get(environ.get("PATH_INFO", ""))
         if flood is not None and environ["REQUEST_METHOD"] == "POST":
-            response = self._rejection(flood, environ)
-            if response is not None:
-                return response(environ, start_response)
+            error = self._forgery(flood, environ)
+            if error is not None:
+                return send_rejection(environ, start_response, error)
         return self._wsgi_app(environ, start_response)
 
     def note(self, webhook: Webhook, request: Request, most_bytes: int) -> None:
@@ -110,8 +110,8 @@ class FloodGate:
         error = VerificationError("no-match", "")
         return has_own_handler(self._app, request, error) or runs_own_code(self._app, endpoint)
 
-    def _rejection(self, flood: _Flood, environ: Environ) -> Response | None:
-        """Return the response to a forgery, or None for a request that Flask must see."""
+    def _forgery(self, flood: _Flood, environ: Environ) -> VerificationError | None:
+        """Count a forgery and return why it is one, or return None for a request that Flask must see."""
         backend, webhook = backend_of(self._app), flood.webhook
         if not backend.rejections.is_flooded(webhook.source) or has_receivers():
             return None
@@ -126,8 +126,9 @@ class FloodGate:
         if error is None:
             return None
         backend.rejections.count(webhook.source, error.reason)
-        _observe(backend, flood, environ, error)
-        return rejection_response(self._app, environ, error)
+        if backend.telemetry.is_on:
+            _observe(backend, flood, environ, error)
+        return error
 
 
 def open_gate(app: Flask) -> None:
@@ -178,8 +179,6 @@ def _forgery(provider: Provider, delivery: Delivery) -> VerificationError | None
 
 
 def _observe(backend: Backend, flood: _Flood, environ: Environ, error: VerificationError) -> None:
-    if not backend.telemetry.is_on:
-        return
     note_route(environ, flood.route)
     webhook = flood.webhook
     backend.telemetry.publish(DeliveryRejected(webhook.source, webhook.provider.name, error.reason, id_of(environ)))

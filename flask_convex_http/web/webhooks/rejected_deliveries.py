@@ -7,6 +7,7 @@ exception is raised, and all but a few each second are only counted.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -26,6 +27,7 @@ from flask_convex_http.telemetry import DeliveryRejected
 from flask_convex_http.web.observed import note_error
 from flask_convex_http.web.requests.request_ids import request_id
 from flask_convex_http.web.responses.challenges import WEBHOOK_SIGNATURE
+from flask_convex_http.web.responses.json_responses import JsonResponse
 from flask_convex_http.web.responses.responses import encoded_response, has_own_handler, public_error
 from flask_convex_http.web.webhooks.handshakes import handshake_response
 from flask_convex_http.webhooks.events import Delivery, HandshakeReply
@@ -66,13 +68,18 @@ def rejected(
         raise error
     if type(error) is not VerificationError:  # a class of the application, which may have headers
         return public_error(error)
-    return rejection_response(app, request.environ, error)
+    note_error(request.environ, error)
+    return encoded_response(app, _body_of(str(error)), error.status, _challenges(error.status))
 
 
-def rejection_response(app: Flask, environ: dict[str, Any], error: VerificationError) -> Response:
-    """Return the response to a rejected delivery, made of prepared bytes."""
+def send_rejection(
+    environ: dict[str, Any], start_response: Callable[..., Any], error: VerificationError
+) -> list[bytes]:
+    """Send the response to a rejected delivery, as Flask sends that of `rejected`."""
     note_error(environ, error)
-    return encoded_response(app, _body_of(str(error)), error.status, _CHALLENGES if error.status == 401 else ())
+    status, headers, body = _prepared(str(error), error.status)
+    start_response(status, list(headers))
+    return [body]
 
 
 def unread(app: Flask, request: Request, error: ConvexHTTPError, *, is_logged: bool) -> Response:
@@ -128,6 +135,18 @@ def _log(webhook: Webhook, request: Request, error: ConvexHTTPError, reason: str
         )
     elif others:  # a 503, which is logged as any other
         logger.error("Webhook %s: %s%s", webhook.source, error, more)
+
+
+def _challenges(status: int) -> tuple[tuple[str, str], ...]:
+    return _CHALLENGES if status == 401 else ()
+
+
+@functools.lru_cache(maxsize=64)
+def _prepared(message: str, status: int) -> tuple[str, tuple[tuple[str, str], ...], bytes]:
+    """Return the status line, the headers and the body of the response to a rejected delivery."""
+    body = _body_of(message)
+    response = JsonResponse.of(body, status, _challenges(status))
+    return response.status, tuple(response.fields()), body
 
 
 @functools.lru_cache(maxsize=64)

@@ -76,7 +76,7 @@ class AwsSns(Provider):
 
     def __init__(self, *, topics: Sequence[str], certificate_urls: Sequence[str] = ()) -> None:
         super().__init__(secret=None)
-        self._topics = _checked_topics(topics)
+        self._topics = tuple([topic.encode() for topic in _checked_topics(topics)])
         self._prefixes = checked_prefixes(certificate_urls)
         self._certificates: RemoteDocuments[Certificate] = RemoteDocuments("Amazon SNS", fetch_certificate)
 
@@ -123,7 +123,8 @@ class AwsSns(Provider):
         return ""
 
     def _is_topic(self, topic: str) -> bool:
-        found = [hmac.compare_digest(topic.encode("utf-8", "surrogatepass"), known.encode()) for known in self._topics]
+        given = topic.encode("utf-8", "surrogatepass")
+        found = [hmac.compare_digest(given, known) for known in self._topics]
         return any(found)
 
     def _is_trusted(self, url: str, path: re.Pattern[str] | None) -> bool:
