@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flask_convex_http.errors import MissingSecretError, RegistrationError
 from flask_convex_http.identities.fetch import FetchError, fetch, url_problem
+from flask_convex_http.webhooks.encodings import decode_base64
 from flask_convex_http.webhooks.signature_checks import Digest, rsa_matches
 
 if TYPE_CHECKING:
@@ -84,36 +85,36 @@ class CertificateChains:
 
     def __init__(self, roots: Set[bytes], marks: tuple[str, str]) -> None:
         self._roots, self._marks = roots, marks
-        self._trusted: dict[tuple[bytes, ...], _Chain] = {}
+        self._trusted: dict[tuple[str, ...], _Chain] = {}
 
-    def signer_key(self, chain: Sequence[bytes], now: float) -> Any:
+    def signer_key(self, chain: tuple[str, ...], now: float) -> Any:
         """Return the public key of the signer, or None if no trusted root vouches for it now.
 
         Args:
-            chain: The three certificates as DER.
+            chain: The three certificates as base64 of DER.
             now: When all of them must be valid, in milliseconds since the epoch.
 
         Raises:
             ValueError: The chain is malformed.
             MissingSecretError: The cryptography package is not installed.
         """
-        name = tuple(hashlib.sha256(der).digest() for der in chain)
-        if len(name) != 3 or name[2] not in self._roots:  # before anything is parsed
-            return None
-        found = self._trusted.get(name) or self._verified(chain, name)
+        found = self._trusted.get(chain) or self._verified(chain)
         return found.key if found and found.start <= now / 1000 <= found.end else None
 
-    def _verified(self, chain: Sequence[bytes], name: tuple[bytes, ...]) -> _Chain | None:
+    def _verified(self, chain: tuple[str, ...]) -> _Chain | None:
         """Return and remember a chain if each certificate was issued by the next one, at any time."""
+        decoded = [decode_base64(certificate) for certificate in chain]
+        if len(decoded) != 3 or hashlib.sha256(decoded[2]).digest() not in self._roots:  # before anything is parsed
+            return None
         x509 = require_x509()
-        leaf, issuer, root = (x509.load_der_x509_certificate(der) for der in chain)
+        leaf, issuer, root = (x509.load_der_x509_certificate(der) for der in decoded)
         if not (_has(leaf, self._marks[0]) and _has(issuer, self._marks[1]) and _is_authority(issuer)):
             return None
         if not (_has_issued(issuer, leaf) and _has_issued(root, issuer)):
             return None
         if len(self._trusted) >= _MOST_CHAINS:
             self._trusted.clear()
-        trusted = self._trusted[name] = _Chain.of((leaf, issuer, root))
+        trusted = self._trusted[chain] = _Chain.of((leaf, issuer, root))
         return trusted
 
 

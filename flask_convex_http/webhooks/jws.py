@@ -7,6 +7,8 @@ by character, which takes ten times as long as the signature of a token with cer
 from __future__ import annotations
 
 import binascii
+import functools
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -15,6 +17,8 @@ from flask_convex_http.errors import MissingSecretError, VerificationError
 from flask_convex_http.webhooks.parsing import parse_object
 from flask_convex_http.webhooks.signature_checks import jws_matches
 
+#: Bytes of an encoded header that is kept. One with three certificates has six thousand.
+_LONGEST_KEPT = 16 * 1024
 _FROM_URL_SAFE, _TO_URL_SAFE = bytes.maketrans(b"-_", b"+/"), bytes.maketrans(b"+/", b"-_")
 
 
@@ -43,9 +47,10 @@ class Jws:
         return cls(signed.encode(), _decoded(signature))
 
     @cached_property
-    def header(self) -> dict[str, Any]:
+    def header(self) -> Mapping[str, Any]:
         """The header."""
-        return _object(self.signed.partition(b".")[0])
+        part = self.signed.partition(b".")[0]
+        return _kept_object(part) if len(part) <= _LONGEST_KEPT else _object(part)
 
     @cached_property
     def claims(self) -> dict[str, Any]:
@@ -81,6 +86,12 @@ def require_pyjwt() -> Any:
             client_message="The webhook needs a package that is not installed",
         ) from error
     return jwt
+
+
+@functools.lru_cache(maxsize=64)
+def _kept_object(part: bytes) -> Mapping[str, Any]:
+    """Return the header of tokens. A sender's has its key and the like, so that all of its tokens have the same."""
+    return _object(part)
 
 
 def _object(part: bytes) -> dict[str, Any]:

@@ -22,7 +22,6 @@ from typing import Any, Literal
 from flask_convex_http.errors import RegistrationError, VerificationError
 from flask_convex_http.webhooks.base import Provider
 from flask_convex_http.webhooks.certificates import CertificateChains, load_certificate
-from flask_convex_http.webhooks.encodings import decode_base64
 from flask_convex_http.webhooks.events import Content, Delivery
 from flask_convex_http.webhooks.jws import Jws
 from flask_convex_http.webhooks.parsing import parse_object, text_field
@@ -147,12 +146,12 @@ def _token(delivery: Delivery) -> str:
     return text_field(parse_object(delivery.body), "signedPayload")
 
 
-def _chain(header: Mapping[str, Any]) -> list[bytes]:
+def _chain(header: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the certificates in the header of a JWS: of the signer, of its issuer, and the root."""
     chain = header.get("x5c")
     if not isinstance(chain, list) or len(chain) != 3:
         raise VerificationError("malformed", "Webhook payload has no chain of three certificates")
-    return [decode_base64(certificate) for certificate in chain]
+    return tuple(chain)
 
 
 def _digests(certificates: Sequence[bytes]) -> frozenset[bytes]:
