@@ -162,7 +162,7 @@ def test_other_places_are_routed_by_flask(tmp_path: Path) -> None:
     ids=lambda environ: " ".join(environ),
 )
 def test_unusual_requests_are_seen_by_flask(tmp_path: Path, environ: dict[str, Any]) -> None:
-    """A cookie, an encoding, an upgrade, and a body that is not in memory as announced are left to Flask."""
+    """A cookie, an encoding, an upgrade, and a body that is not as long as announced are left to Flask."""
     with deployed(tmp_path, _router()) as app:
         flood(app, tmp_path)
         assert post(app, FORGED | environ).is_seen

@@ -4,14 +4,13 @@ In a flood the rejections of a webhook are only counted, but for one each second
 leaves nothing but its response. Flask's own work on it takes longer than the check of its signature, so the check comes
 first here. Everything that could make a difference to the application or the client goes through Flask as ever: a
 delivery that verifies, or whose key must be fetched first, an app with code of its own for each request (`own_code`), a
-provider of the application, a request with a cookie, a body that has not arrived with its head.
+provider of the application, a request with a cookie, a chunked body.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from io import BytesIO
 from typing import Any
 
 from flask import Flask, Request
@@ -21,11 +20,11 @@ from flask_convex_http.errors import VerificationError
 from flask_convex_http.inbox.registry import Webhook
 from flask_convex_http.telemetry import DeliveryRejected
 from flask_convex_http.web.observed import note_route
-from flask_convex_http.web.requests.body_streams import announced_length
 from flask_convex_http.web.requests.request_ids import id_of
 from flask_convex_http.web.responses.responses import has_own_handler
 from flask_convex_http.web.route_names import END, route_name
 from flask_convex_http.web.state import backend_of
+from flask_convex_http.web.webhooks.early_bodies import early_body
 from flask_convex_http.web.webhooks.own_code import has_receivers, runs_own_code
 from flask_convex_http.web.webhooks.rejected_deliveries import send_rejection
 from flask_convex_http.webhooks.base import Provider
@@ -115,8 +114,10 @@ class FloodGate:
         backend, webhook = backend_of(self._app), flood.webhook
         if not backend.rejections.is_flooded(webhook.source) or has_receivers():
             return None
-        body = _body_of(environ, flood.most_bytes)
-        if body is None or _place_of(environ) not in flood.places:
+        if _place_of(environ) not in flood.places or any(map(environ.__contains__, _UNUSUAL)):
+            return None
+        body = early_body(environ, flood.most_bytes)
+        if body is None:
             return None
         try:
             delivery = Delivery(WsgiHeaders(environ), body, backend.clock(), may_fetch=False)
@@ -153,18 +154,6 @@ def note_rejection(app: Flask, webhook: Webhook, request: Request, most_bytes: i
 
 def _place_of(environ: Environ) -> tuple[Any, ...]:
     return tuple([environ.get(name) for name in _PLACE])
-
-
-def _body_of(environ: Environ, most_bytes: int) -> bytes | None:
-    """Return the body of a plain request, which stays to be read, or None."""
-    stream = environ["wsgi.input"]
-    if not isinstance(stream, BytesIO) or stream.tell():
-        return None
-    for name in _UNUSUAL:
-        if name in environ:
-            return None
-    body = stream.getvalue()
-    return body if announced_length(environ) == len(body) <= most_bytes else None
 
 
 def _forgery(provider: Provider, delivery: Delivery) -> VerificationError | None:
