@@ -170,16 +170,13 @@ def test_the_cause_of_a_delivery(app: Flask) -> None:
     for source in ("hook", "queue"):
         assert deliver(client, source, {"id": f"of-{source}", "type": "t"})[0].status_code < 300
     run_scheduled(app)
-    deliveries = {each.source: each for each in backend_of(app).inbox.deliveries.of_state(_snapshot(app), "done")}
+    with backend_of(app).engine.snapshot() as snapshot:
+        deliveries = {each.source: each for each in backend_of(app).inbox.deliveries.of_state(snapshot, "done")}
     found = {commit.changes[0].document.name: commit for commit in log(app)}  # type: ignore[union-attr]  # inserts
     for source in ("hook", "queue"):
         commit, delivery = found[f"of-{source}"], deliveries[source]
         assert (commit.delivery, commit.request_id) == (delivery.id, delivery.request_id)
         assert commit.function == f"on_{source}"
-
-
-def _snapshot(app: Flask) -> Any:
-    return backend_of(app).engine.snapshot().__enter__()
 
 
 def test_undo_of_a_delivery(app: Flask) -> None:
