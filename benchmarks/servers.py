@@ -112,16 +112,17 @@ class ItemsServer(Server):
         return items_in(self._database)
 
 
-def gunicorn(app: str, threads: int, workers: int = WORKERS) -> list[str]:
+def gunicorn(app: str, threads: int, workers: int = WORKERS, python: str = sys.executable) -> list[str]:
     """Return the command that serves an app with gunicorn, as `make serve` does.
 
     Args:
         app: The factory, such as `module:create_app('argument')`.
         threads: The threads of each worker.
         workers: The number of workers.
+        python: The interpreter, of an environment that has the package.
     """
     return [
-        *(sys.executable, "-m", "gunicorn", "-c", "python:flask_convex_http.gunicorn"),
+        *(python, "-m", "gunicorn", "-c", "python:flask_convex_http.gunicorn"),
         *("--bind", "127.0.0.1:{port}", "--workers", str(workers), "--threads", str(threads), "--log-level", "warning"),
         app,
     ]

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from benchmarks import servers, slow_sync
 from benchmarks.bursts import alternate
-from benchmarks.peers.sides import OURS, SIDES, Contender, Ready, Side
+from benchmarks.peers.sides import OURS, SIDES, Contender, OursWithPython, Ready, Side
 from benchmarks.peers.table import print_work
 from benchmarks.peers.work import WORKS, Work
 from benchmarks.servers import PeerMissingError, Server
@@ -61,6 +61,7 @@ def main() -> None:
     given = _options().parse_args()
     works = [work for work in WORKS if given.work in work.name]
     sides = [side for side in SIDES if side is OURS or any(text in side.name for text in given.server or [""])]
+    sides[1:1] = [OursWithPython.of(python) for python in given.python or ()]
     turns = f"{given.rounds} rounds of {given.seconds:g} s"
     print(f"{servers.CONNECTIONS} connections, {turns}, {slow_sync.describe_syncs()}\n")
     for delay in given.delay or (0, 1, 4):
@@ -77,6 +78,9 @@ def _options() -> argparse.ArgumentParser:
     )
     options.add_argument("--work", default="", metavar="TEXT", help="only the work whose name has this in it")
     options.add_argument("--server", action="append", metavar="TEXT", help="only the peers whose name has this in it")
+    options.add_argument(
+        "--python", action="append", metavar="PATH", help="compare also with this Python, which has the package"
+    )
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--seconds", type=float, default=4.0, help="the duration of a server's turn in a round")
     return options

@@ -134,6 +134,27 @@ class OursWithGranian(Ours):
         return servers.granian(app, THREADS)
 
 
+@dataclass(frozen=True, slots=True)
+class OursWithPython(Ours):
+    """This package with another Python.
+
+    Attributes:
+        python: The interpreter.
+    """
+
+    python: str
+
+    @classmethod
+    def of(cls, python: str) -> OursWithPython:
+        """Return the server with an interpreter, whose version is its name."""
+        asked = subprocess.run([python, "-V"], check=True, capture_output=True, text=True)
+        return cls(f"with {asked.stdout.strip()}", "full", python)
+
+    def command(self, app: str) -> list[str]:
+        """Return the command that serves an app."""
+        return servers.gunicorn(app, THREADS, python=self.python)
+
+
 class ByHand(Side):
     """Frameworks with `sqlite3` or better-sqlite3 by hand, on the same table."""
 
