@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from flask_convex_http.engines import KeyLocks
+from flask_convex_http.engines import KeyLocks, Transaction
 from flask_convex_http.errors import (
     ConvexHTTPError,
     KeyInUseError,
@@ -69,6 +69,8 @@ class IdempotentRequests:
     keys: StoredKeys = field(init=False)
     _locks: KeyLocks | None = field(init=False)
     _running: dict[_Place, KeyedRequest] = field(default_factory=dict, init=False)
+    #: The running requests whose keys are not looked up yet. Those of a group commit are looked up together.
+    _unknown: set[_Place] = field(default_factory=set, init=False)
 
     def __post_init__(self) -> None:
         self.keys = StoredKeys(self.runtime.schema)
@@ -101,7 +103,7 @@ class IdempotentRequests:
         except KeyInUseError:
             return self._repeat_stored(request), True
         try:
-            return self._run(request, caller, handle, name, was_known=known is not None)
+            return self._run(request, place, caller, handle, name, was_known=known is not None)
         finally:
             self._release(request, place)
 
@@ -153,9 +155,9 @@ class IdempotentRequests:
         return count
 
     def _run(
-        self, request: KeyedRequest, caller: Caller, handle: Handle, name: str, *, was_known: bool
+        self, request: KeyedRequest, place: _Place, caller: Caller, handle: Handle, name: str, *, was_known: bool
     ) -> tuple[StoredResponse, bool]:
-        find = self.keys.find if was_known else self.keys.find_again
+        find = self.keys.find if was_known else partial(self._find_again, place=place)
 
         def work(calls: MutationCalls) -> StoredResponse | IdempotencyKey:
             transaction = calls.transaction
@@ -182,6 +184,11 @@ class IdempotentRequests:
         if isinstance(result, StoredResponse):
             return result, False
         return _repeat(result, request), True
+
+    def _find_again(self, transaction: Transaction, request: KeyedRequest, place: _Place) -> IdempotencyKey | None:
+        self._unknown.discard(place)
+        others = (row_id for process, row_id in self._unknown.copy() if process == place[0])
+        return self.keys.find_again(transaction, request, others)
 
     def _lookup(self, request: KeyedRequest) -> IdempotencyKey | None:
         return self.keys.lookup(self.runtime.engine, request)
@@ -227,11 +234,13 @@ class IdempotentRequests:
         if self._locks is not None and not self._locks.acquire(request.number):
             del self._running[place]
             raise _in_use()
+        self._unknown.add(place)
         return place
 
     def _release(self, request: KeyedRequest, place: _Place) -> None:
         if self._locks is not None:
             self._locks.release(request.number)
+        self._unknown.discard(place)
         del self._running[place]
 
     def _has_expired(self, known: IdempotencyKey) -> bool:

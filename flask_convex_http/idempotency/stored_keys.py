@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -49,9 +49,11 @@ class StoredKeys:
         """Return the row of a request's key, or None, read outside a transaction. It may have expired."""
         return self._read(engine.lookup(self.table, {ID_COLUMN: request.row_id}))
 
-    def find_again(self, transaction: Transaction, request: KeyedRequest) -> IdempotencyKey | None:
-        """Return the row of a key that `lookup` did not find, or None; see `Transaction.lookup_again`."""
-        return self._read(transaction.lookup_again(self.table, {ID_COLUMN: request.row_id}))
+    def find_again(
+        self, transaction: Transaction, request: KeyedRequest, others: Iterable[str]
+    ) -> IdempotencyKey | None:
+        """Return the row of a key that `lookup` did not find, or None; see `Transaction.get_again`."""
+        return self._read(transaction.get_again(self.table, request.row_id, others))
 
     def find(self, transaction: Transaction, request: KeyedRequest) -> IdempotencyKey | None:
         """Return the row of a key, or None, inside a transaction."""

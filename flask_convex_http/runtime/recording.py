@@ -6,7 +6,7 @@ transaction that was rolled back to its savepoint does not appear.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
@@ -79,6 +79,10 @@ class RecordingTransaction:
     def lookup_again(self, table: Table[Any], values: Mapping[str, Any]) -> Row | None:
         """See `Transaction`."""
         return self._transaction.lookup_again(table, values)
+
+    def get_again(self, table: Table[Any], document_id: str, others: Iterable[str]) -> Row | None:
+        """See `Transaction`."""
+        return self._transaction.get_again(table, document_id, others)
 
     def try_lock(self, number: int) -> bool:
         """See `Transaction`."""

@@ -228,6 +228,23 @@ def test_lookup_again_prevents_duplicates(engine: Engine) -> None:
     assert price(engine, "c") is None
 
 
+def test_get_again_prevents_duplicates(engine: Engine) -> None:
+    """A row that was inserted after a lookup is found by its id in the transaction, or a second insert is rejected."""
+
+    def work(transaction: Transaction) -> str:
+        row = transaction.get_again(ITEMS, "b", ["a", "c"])
+        if row is None:
+            insert(transaction, "b")
+        return "inserted" if row is None else str(row[0])
+
+    assert engine.lookup(ITEMS, {"_id": "b"}) is None
+    engine.write(lambda transaction: insert(transaction, "b"))
+    count = engine.write(lambda transaction: transaction.count(ITEMS))
+    with suppress(UniqueConstraintError):
+        assert engine.write(work) == "b"
+    assert engine.write(lambda transaction: transaction.count(ITEMS)) == count
+
+
 # --- capabilities ----------------------------------------------------------------------------------------------
 
 

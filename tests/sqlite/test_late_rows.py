@@ -62,7 +62,7 @@ def test_a_member_that_raises_leaves_no_key(engine: SQLiteEngine, failures: set[
 @pytest.mark.parametrize(
     "read",
     [
-        lambda transaction: transaction.lookup_again(KEYS, {"_id": "k1"}) is not None,
+        lambda transaction: transaction.get_again(KEYS, "k1", ["k2"]) is not None,
         lambda transaction: transaction.get(KEYS, "k1") is not None,
         lambda transaction: transaction.select(KEYS, Segment(()), descending=False, limit=1) != [],
         lambda transaction: list(transaction.stream(KEYS, Segment(()), descending=False)) != [],
@@ -80,6 +80,47 @@ def test_a_member_sees_the_keys_of_earlier_members(engine: SQLiteEngine, read: A
     wait(futures)
     assert isinstance(futures[2].exception(), ValueError)
     assert (names(engine), keys(engine)) == (["k1", "k2"], ["a", "k1", "k2"])
+
+
+def test_members_look_their_keys_up_together(engine: SQLiteEngine) -> None:
+    """Members look their keys up in one statement for sixteen, and see those of earlier members all the same."""
+    statements: list[str] = []
+    engine.write(lambda transaction: transaction.insert(KEYS, key_row("k07")))
+    wanted = [f"k{number:02}" for number in range(20)]
+
+    def looking_up(name: str) -> Work:
+        def work(transaction: SQLiteTransaction) -> Any:
+            if transaction.get_again(KEYS, name, wanted) is None:
+                transaction.insert_late(KEYS, key_row(name))
+            return transaction.get_again(KEYS, name, ())
+
+        return work
+
+    tell_statements(engine, statements.append)
+    rows = [future.result() for future in together(engine, *map(looking_up, wanted))]
+    assert [row[0] for row in rows] == wanted
+    assert len([text for text in statements if 'FROM "_idempotency_keys"' in text and " IN (" in text]) == 2
+    assert names(engine) == wanted
+
+
+def test_a_key_is_looked_up_again_in_the_next_transaction(engine: SQLiteEngine) -> None:
+    """What one transaction has found is not what the next one finds, whether the first was committed or rolled back."""
+
+    def look(transaction: SQLiteTransaction) -> bool:
+        return transaction.get_again(KEYS, "k1", ["k2"]) is not None
+
+    def fail(transaction: SQLiteTransaction) -> None:
+        look(transaction)
+        raise ValueError
+
+    assert engine.write(look) is False
+    engine.write(lambda transaction: transaction.insert(KEYS, key_row("k1")))
+    assert engine.write(look) is True
+    engine.write(lambda transaction: transaction.delete(KEYS, "k1"))
+    with pytest.raises(ValueError):
+        engine.write(fail)
+    engine.write(lambda transaction: transaction.insert(KEYS, key_row("k1")))
+    assert engine.write(look) is True
 
 
 def test_a_savepoint_rolls_back_its_keys(engine: SQLiteEngine) -> None:

@@ -7,13 +7,13 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-from flask_convex_http.engines.sql import StatementCache, qualified, quoted_columns
+from flask_convex_http.engines.sql import StatementCache, qualified, quoted_columns, selected_columns
 from flask_convex_http.engines.transaction import Row
 from flask_convex_http.schema.tables import Table
 from flask_convex_http.sqlite.late_rows import WriteRows
 
-#: The largest number of late rows that one statement inserts. There is a statement for each number.
-_AT_ONCE = 16
+#: The largest number of rows that one statement reads by their ids, or inserts late. There is one for each number.
+ROWS_AT_ONCE = 16
 
 
 class SQLiteStatements(StatementCache):
@@ -44,6 +44,17 @@ class SQLiteStatements(StatementCache):
             text = self._texts[key] = f'SELECT {columns} FROM "{table.name}" WHERE "_id" = ?'
         return text
 
+    def get_many(self, table: Table[Any], count: int) -> str:
+        """Return the SELECT of the rows with some ids, at most `ROWS_AT_ONCE`."""
+        key = (table, "get", count)
+        text = self._texts.get(key)
+        if text is None:
+            marks = ", ".join("?" * count)
+            text = self._texts[key] = (
+                f'SELECT {selected_columns(table)} FROM "{table.name}" WHERE {qualified(table, "_id")} IN ({marks})'
+            )
+        return text
+
     def take(self, table: Table[Any]) -> str:
         """Return the DELETE of one row that returns the row."""
         key = (table, "take")
@@ -60,8 +71,8 @@ class SQLiteStatements(StatementCache):
         return found
 
     def _write_rows(self, table: Table[Any], connection: Any, rows: Sequence[Row]) -> None:
-        for start in range(0, len(rows), _AT_ONCE):
-            part = rows[start : start + _AT_ONCE]
+        for start in range(0, len(rows), ROWS_AT_ONCE):
+            part = rows[start : start + ROWS_AT_ONCE]
             connection.execute(self._insert_many(table, len(part)), tuple(chain.from_iterable(part)))
 
     def _insert_many(self, table: Table[Any], count: int) -> str:

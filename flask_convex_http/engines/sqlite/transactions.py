@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from types import TracebackType
 from typing import Any
 
@@ -11,7 +12,7 @@ import msgspec
 from flask_convex_http.engines.read_budget import ReadBudget
 from flask_convex_http.engines.sqlite.commit_log import check_texts, write_commits
 from flask_convex_http.engines.sqlite.readers import ClosedConnection, SQLiteReader, Translate
-from flask_convex_http.engines.sqlite.statements import SQLiteStatements
+from flask_convex_http.engines.sqlite.statements import ROWS_AT_ONCE, SQLiteStatements
 from flask_convex_http.engines.transaction import Row
 from flask_convex_http.schema.history_tables import COMMITS
 from flask_convex_http.schema.index_ranges import Segment
@@ -136,13 +137,23 @@ class SQLiteTransaction(SQLiteReader):
 
     def lookup_again(self, table: Table[Any], values: Mapping[str, Any]) -> Row | None:
         """Return the row that has these values in a unique index, or None."""
-        if not self._late_rows.ids.isdisjoint(values.values()):
-            self._write_late_rows()
         sql = self._statements.lookup(table, tuple(values))
         try:
             row: Row | None = self._connection.execute(sql, tuple(values.values())).fetchone()
         except DRIVER_ERRORS as error:
             raise self._translate(error) from error
+        return row
+
+    def get_again(self, table: Table[Any], document_id: str, others: Iterable[str]) -> Row | None:
+        """Return the row with this id, or None, and read those of other members of a group commit with it."""
+        late_rows = self._late_rows
+        if document_id in late_rows.ids:
+            return self.get(table, document_id)
+        found = late_rows.found
+        if document_id not in found:
+            unknown = (each for each in others if each not in found and each != document_id)
+            self._read_ahead(table, [document_id, *islice(unknown, ROWS_AT_ONCE - 1)])
+        row: Row | None = found[document_id]
         return row
 
     def claim(self, table: Table[Any], segment: Segment, *, limit: int) -> list[Row]:
@@ -195,6 +206,15 @@ class SQLiteTransaction(SQLiteReader):
         self._begin_savepoints()
         count: int = self._execute(sql, values).rowcount
         return count
+
+    def _read_ahead(self, table: Table[Any], ids: Sequence[str]) -> None:
+        try:
+            rows = self._connection.execute(self._statements.get_many(table, len(ids)), ids).fetchall()
+        except DRIVER_ERRORS as error:
+            raise self._translate(error) from error
+        found = self._late_rows.found
+        found.update(dict.fromkeys(ids))
+        found.update((row[0], row) for row in rows)
 
     def _write_late_rows(self) -> None:
         """Write the rows that are left for the end, before their table is read."""
