@@ -10,10 +10,10 @@ import functools
 import os
 import socket
 import time
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from typing import Any, Self
 
-from flask import Flask
 from gunicorn.config import Config  # type: ignore[import-untyped]
 from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 from gunicorn.workers.gthread import TConn  # type: ignore[import-untyped]
@@ -31,10 +31,10 @@ class WorkerInProcess:
     """Serves an app over one connection, with all that the package's worker does for a request.
 
     Args:
-        app: The app.
+        app: The app, or another WSGI application.
     """
 
-    def __init__(self, app: Flask) -> None:
+    def __init__(self, app: Callable[..., Iterable[bytes]]) -> None:
         config = Config()
         for name, value in {"threads": threads, "keepalive": keepalive, "loglevel": "warning"}.items():
             config.set(name, value)
