@@ -153,7 +153,7 @@ def note_rejection(app: Flask, webhook: Webhook, request: Request, most_bytes: i
 
 
 def _place_of(environ: Environ) -> tuple[Any, ...]:
-    return tuple([environ.get(name) for name in _PLACE])
+    return tuple(map(environ.get, _PLACE))
 
 
 def _forgery(provider: Provider, delivery: Delivery) -> VerificationError | None:

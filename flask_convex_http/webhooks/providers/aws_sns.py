@@ -149,13 +149,12 @@ def signed_message(payload: Mapping[str, Any]) -> bytes:
         raise VerificationError("malformed", "Webhook message has an unknown Type")
     lines: list[str] = []
     for name in names:
-        if name == "Subject" and payload.get(name) is None:
-            continue
         value = payload.get(name)
-        if not isinstance(value, str) or ("\n" in value and name != "Message"):
+        if isinstance(value, str) and ("\n" not in value or name == "Message"):
+            lines += (name, value)
+        elif value is not None or name != "Subject":
             raise VerificationError("malformed", f"Webhook message has no {name} that can be signed")
-        lines += (name, value)
-    return "".join(f"{line}\n" for line in lines).encode()
+    return ("\n".join(lines) + "\n").encode()
 
 
 def _data(message: Any) -> Any:
