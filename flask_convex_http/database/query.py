@@ -293,11 +293,12 @@ class Query(msgspec.Struct, Generic[D], frozen=True, eq=False):  # a dataclass t
                 raise QueryError(
                     f"{where} must be used in order: after {place} fields comes {names[place]!r}, not {name!r}"
                 )
-            if isinstance(value, Range):
-                if place < len(fields) - 1:
-                    raise QueryError(f"{where}: the range of {name!r} must be the last; equalities come first")
-                return tuple(equal), self._stored_range(where, name, value)
-            equal.append(self._stored(where, name, value, self._stored_value))
+            if not isinstance(value, Range):
+                equal.append(self._stored(where, name, value, self._stored_value))
+                continue
+            if place < len(fields) - 1:
+                raise QueryError(f"{where}: the range of {name!r} must be the last; equalities come first")
+            return tuple(equal), self._stored_range(where, name, value)
         return tuple(equal), None
 
     def _stored_range(self, where: str, name: str, bounds: Range) -> Range:

@@ -251,14 +251,16 @@ def _refine(schema: JsonSchema, annotation: Any) -> None:
 
 def _inline(schema: Any, definitions: dict[str, JsonSchema]) -> None:
     """Replace references to definitions, such as an Enum's, in the schema of a field of texts."""
-    if isinstance(schema, list):
-        for part in schema:
-            _inline(part, definitions)
-    elif isinstance(schema, dict):
-        name = str(schema.get("$ref", "")).removeprefix("#/$defs/")
-        if name in definitions:
-            del schema["$ref"]
-            for key, value in definitions[name].items():
-                schema.setdefault(key, value)
-        for part in list(schema.values()):
-            _inline(part, definitions)
+    if isinstance(schema, dict):
+        _inline_own(schema, definitions)
+        schema = list(schema.values())
+    for part in schema if isinstance(schema, list) else ():
+        _inline(part, definitions)
+
+
+def _inline_own(schema: dict[str, Any], definitions: dict[str, JsonSchema]) -> None:
+    name = str(schema.get("$ref", "")).removeprefix("#/$defs/")
+    if name in definitions:
+        del schema["$ref"]
+        for key, value in definitions[name].items():
+            schema.setdefault(key, value)

@@ -6,6 +6,7 @@ msgspec encodes the JSON, several times faster than Flask's own provider, which 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
 from collections.abc import Mapping
 from typing import Any, cast
@@ -270,11 +271,10 @@ def _kind_handled(error: Exception, handlers: Mapping[type[Exception], Any]) -> 
 
 
 def _handler_of_500() -> Any:
-    for name in (*request.blueprints, None):
+    for name, kind in itertools.product((*request.blueprints, None), InternalServerError.__mro__):
         handlers = current_app.error_handler_spec.get(name, {}).get(500, {})
-        for kind in InternalServerError.__mro__:
-            if kind in handlers:
-                return handlers[kind]
+        if kind in handlers:
+            return handlers[kind]
     return None
 
 
