@@ -117,7 +117,6 @@ def test_a_read_that_fails_may_undo_everything(engine: SQLiteEngine) -> None:
     assert keys(engine) in (["large"], ["after", "before", "large"])
 
 
-@pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")  # since Python 3.13
 def test_an_engine_that_nobody_has_any_more_keeps_no_files(tmp_path: Path) -> None:
     """An engine that was never closed closes its files when it is collected, and the log's index when one is opened."""
     engine = SQLiteEngine(tmp_path / "dropped.db", SCHEMA)
