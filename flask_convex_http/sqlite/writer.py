@@ -214,11 +214,12 @@ class Writer:
         self._execute("BEGIN IMMEDIATE", connection)
         try:
             result = work(connection)
+            if self.pid == this_process():
+                check_transaction(connection)
         except BaseException:
             self._roll_back(connection)
             raise
         if self.pid == this_process():
-            check_transaction(connection)
             self._commit(connection)
         return result
 

@@ -8,6 +8,7 @@ import pytest
 from flask_convex_http.engines import Row
 from flask_convex_http.engines.sqlite.engine import SQLiteEngine
 from flask_convex_http.engines.sqlite.transactions import SQLiteTransaction
+from flask_convex_http.errors import EngineError
 from flask_convex_http.schema.index_ranges import Segment
 from flask_convex_http.schema.system_tables import IdempotencyKey
 from tests.engines.members import SCHEMA, insert
@@ -121,6 +122,21 @@ def test_a_key_is_looked_up_again_in_the_next_transaction(engine: SQLiteEngine) 
         engine.write(fail)
     engine.write(lambda transaction: transaction.insert(KEYS, key_row("k1")))
     assert engine.write(look) is True
+
+
+def test_a_key_is_looked_up_again_after_a_rollback_of_sqlite_itself(engine: SQLiteEngine) -> None:
+    """What a transaction has found ends with it, also where SQLite rolls it back and its function says nothing."""
+
+    def lose(transaction: SQLiteTransaction) -> None:
+        assert transaction.get_again(KEYS, "k1", ()) is None
+        transaction.insert_late(KEYS, key_row("k2"))
+        transaction._connection.execute("ROLLBACK")
+
+    with pytest.raises(EngineError, match="rolled back the whole transaction"):
+        engine.write(lose)
+    engine.write(lambda transaction: transaction.insert(KEYS, key_row("k1")))
+    assert engine.write(lambda transaction: transaction.get_again(KEYS, "k1", ())) is not None
+    assert names(engine) == ["k1"]
 
 
 def test_a_savepoint_rolls_back_its_keys(engine: SQLiteEngine) -> None:
