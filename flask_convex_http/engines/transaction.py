@@ -153,7 +153,7 @@ class Transaction(Snapshot, Protocol):
             table: One of the package's own tables.
             document_id: The id.
             others: Ids that other transactions of this process ask for next. None of their rows is inserted before
-                that. The engine may read them now, for transactions of the same group commit.
+                that. The engine may look for them now, for transactions of the same group commit.
         """
 
     def claim(self, table: Table[Any], segment: Segment, *, limit: int) -> list[Row]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -70,7 +70,8 @@ class IdempotentRequests:
     _locks: KeyLocks | None = field(init=False)
     _running: dict[_Place, KeyedRequest] = field(default_factory=dict, init=False)
     #: The running requests whose keys are not looked up yet. Those of a group commit are looked up together.
-    _unknown: set[_Place] = field(default_factory=set, init=False)
+    #: A dict, since the first ones to run are the first ones to be written.
+    _unknown: dict[_Place, None] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self.keys = StoredKeys(self.runtime.schema)
@@ -186,9 +187,14 @@ class IdempotentRequests:
         return _repeat(result, request), True
 
     def _find_again(self, transaction: Transaction, request: KeyedRequest, place: _Place) -> IdempotencyKey | None:
-        self._unknown.discard(place)
-        others = (row_id for process, row_id in self._unknown.copy() if process == place[0])
-        return self.keys.find_again(transaction, request, others)
+        self._unknown.pop(place, None)
+        return self.keys.find_again(transaction, request, self._others(place))
+
+    def _others(self, place: _Place) -> Iterator[str]:
+        """Yield the ids of other keys of this process that are not looked up yet. They are copied for the first one."""
+        for process, row_id in self._unknown.copy():
+            if process == place[0]:
+                yield row_id
 
     def _lookup(self, request: KeyedRequest) -> IdempotencyKey | None:
         return self.keys.lookup(self.runtime.engine, request)
@@ -234,13 +240,13 @@ class IdempotentRequests:
         if self._locks is not None and not self._locks.acquire(request.number):
             del self._running[place]
             raise _in_use()
-        self._unknown.add(place)
+        self._unknown[place] = None
         return place
 
     def _release(self, request: KeyedRequest, place: _Place) -> None:
         if self._locks is not None:
             self._locks.release(request.number)
-        self._unknown.discard(place)
+        self._unknown.pop(place, None)
         del self._running[place]
 
     def _has_expired(self, known: IdempotencyKey) -> bool:

@@ -1,6 +1,6 @@
-"""Rows that the members of a group commit write and read together, in few statements.
+"""Rows that the members of a group commit write and look for together, in few statements.
 
-Some rows are written before its COMMIT, and some are read ahead, for the members that ask for them later.
+Some rows are written before its COMMIT, and some are looked for ahead, for the members that ask for them later.
 
 A member that is rolled back takes its rows with it. They may have been written by then, since a member that reads their
 table has all rows written first. So a mark holds the number of rows and the number of written ones, and a rollback to a
@@ -22,15 +22,15 @@ class LateRows:
     Attributes:
         waits: Whether some rows are not written yet.
         ids: The ids of rows that may not be written yet, where an id says what a row is.
-        found: The rows that were read by their ids, None for an absent one.
+        are_there: Whether there is a row with an id, for ids that were looked for ahead.
     """
 
-    __slots__ = ("_rows", "_written", "found", "ids", "waits")
+    __slots__ = ("_rows", "_written", "are_there", "ids", "waits")
 
     def __init__(self) -> None:
         self.waits = False
         self.ids: set[str] = set()
-        self.found: dict[str, Any] = {}
+        self.are_there: dict[str, bool] = {}
         self._rows: list[tuple[WriteRows, Any]] = []
         self._written = 0
 
@@ -68,5 +68,5 @@ class LateRows:
         """Drop all rows, because the transaction has ended."""
         self._rows.clear()
         self.ids.clear()
-        self.found.clear()
+        self.are_there.clear()
         self._written, self.waits = 0, False

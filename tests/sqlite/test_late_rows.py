@@ -84,16 +84,16 @@ def test_a_member_sees_the_keys_of_earlier_members(engine: SQLiteEngine, read: A
 
 
 def test_members_look_their_keys_up_together(engine: SQLiteEngine) -> None:
-    """Members look their keys up in one statement for sixteen, and see those of earlier members all the same."""
+    """Members look for their keys in one statement for sixteen, and see those of earlier members all the same."""
     statements: list[str] = []
     engine.write(lambda transaction: transaction.insert(KEYS, key_row("k07")))
     wanted = [f"k{number:02}" for number in range(20)]
 
     def looking_up(name: str) -> Work:
         def work(transaction: SQLiteTransaction) -> Any:
-            if transaction.get_again(KEYS, name, wanted) is None:
+            if transaction.get_again(KEYS, name, wanted[wanted.index(name) :]) is None:
                 transaction.insert_late(KEYS, key_row(name))
-            return transaction.get_again(KEYS, name, ())
+            return transaction.get(KEYS, name)
 
         return work
 
@@ -102,6 +102,42 @@ def test_members_look_their_keys_up_together(engine: SQLiteEngine) -> None:
     assert [row[0] for row in rows] == wanted
     assert len([text for text in statements if 'FROM "_idempotency_keys"' in text and " IN (" in text]) == 2
     assert names(engine) == wanted
+
+
+def test_a_member_sees_what_earlier_members_have_changed_since_it_was_looked_for(engine: SQLiteEngine) -> None:
+    """A key that was looked for ahead is found if another member has inserted it since, and not if one deleted it."""
+    engine.write(lambda transaction: transaction.insert(KEYS, key_row("k3")))
+
+    def look(name: str) -> Work:
+        return lambda transaction: transaction.get_again(KEYS, name, ["k1", "k2", "k3"]) is not None
+
+    def add(transaction: SQLiteTransaction) -> Any:
+        is_there = look("k2")(transaction)
+        transaction.insert(KEYS, key_row("k2"))
+        return is_there
+
+    def purge(transaction: SQLiteTransaction) -> bool:
+        return transaction.delete(KEYS, "k3")
+
+    seen = [future.result() for future in together(engine, look("k1"), add, look("k2"), purge, look("k3"))]
+    assert seen == [False, False, True, True, False]
+
+
+def test_a_member_does_not_read_the_keys_of_others(engine: SQLiteEngine) -> None:
+    """A row that cannot be read fails the member that asks for it, not those that looked for it ahead."""
+
+    def damage(transaction: SQLiteTransaction) -> None:
+        transaction.insert(KEYS, key_row("k2"))
+        transaction._connection.execute("UPDATE _idempotency_keys SET path = CAST(X'FF' AS TEXT)")
+
+    def look(name: str) -> Work:
+        return lambda transaction: transaction.get_again(KEYS, name, ["k1", "k2"])
+
+    engine.write(damage)
+    first, second, third = together(engine, look("k1"), look("k2"), look("k3"))
+    assert first.result() is third.result() is None
+    with pytest.raises(EngineError, match="UTF-8"):
+        second.result()
 
 
 def test_a_key_is_looked_up_again_in_the_next_transaction(engine: SQLiteEngine) -> None:

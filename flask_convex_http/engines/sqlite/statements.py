@@ -7,12 +7,12 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-from flask_convex_http.engines.sql import StatementCache, qualified, quoted_columns, selected_columns
+from flask_convex_http.engines.sql import StatementCache, qualified, quoted_columns
 from flask_convex_http.engines.transaction import Row
 from flask_convex_http.schema.tables import Table
 from flask_convex_http.sqlite.late_rows import WriteRows
 
-#: The largest number of rows that one statement reads by their ids, or inserts late. There is one for each number.
+#: The largest number of rows that one statement looks for, or inserts late. There is one for each number.
 ROWS_AT_ONCE = 16
 
 
@@ -44,15 +44,13 @@ class SQLiteStatements(StatementCache):
             text = self._texts[key] = f'SELECT {columns} FROM "{table.name}" WHERE "_id" = ?'
         return text
 
-    def get_many(self, table: Table[Any], count: int) -> str:
-        """Return the SELECT of the rows with some ids, at most `ROWS_AT_ONCE`."""
-        key = (table, "get", count)
+    def present(self, table: Table[Any], count: int) -> str:
+        """Return the SELECT of those of some ids, at most `ROWS_AT_ONCE`, that have a row."""
+        key = (table, "present", count)
         text = self._texts.get(key)
         if text is None:
             marks = ", ".join("?" * count)
-            text = self._texts[key] = (
-                f'SELECT {selected_columns(table)} FROM "{table.name}" WHERE {qualified(table, "_id")} IN ({marks})'
-            )
+            text = self._texts[key] = f'SELECT "_id" FROM "{table.name}" WHERE "_id" IN ({marks})'
         return text
 
     def take(self, table: Table[Any]) -> str:

@@ -145,16 +145,16 @@ class SQLiteTransaction(SQLiteReader):
         return row
 
     def get_again(self, table: Table[Any], document_id: str, others: Iterable[str]) -> Row | None:
-        """Return the row with this id, or None, and read those of other members of a group commit with it."""
+        """Return the row with this id, or None, and see which rows other members of a group commit will find."""
         late_rows = self._late_rows
         if document_id in late_rows.ids:
             return self.get(table, document_id)
-        found = late_rows.found
-        if document_id not in found:
-            unknown = (each for each in others if each not in found and each != document_id)
-            self._read_ahead(table, [document_id, *islice(unknown, ROWS_AT_ONCE - 1)])
-        row: Row | None = found[document_id]
-        return row
+        are_there = late_rows.are_there
+        if document_id not in are_there:
+            unknown = (each for each in others if each not in are_there and each != document_id)
+            self._look_ahead(table, [document_id, *islice(unknown, ROWS_AT_ONCE - 1)])
+        # What is seen serves once, since the member may insert or delete the row now.
+        return super().get(table, document_id) if are_there.pop(document_id) else None
 
     def claim(self, table: Table[Any], segment: Segment, *, limit: int) -> list[Row]:
         """Return the first rows of a segment. There is one writer at a time, so all of them are unclaimed."""
@@ -207,14 +207,14 @@ class SQLiteTransaction(SQLiteReader):
         count: int = self._execute(sql, values).rowcount
         return count
 
-    def _read_ahead(self, table: Table[Any], ids: Sequence[str]) -> None:
+    def _look_ahead(self, table: Table[Any], ids: Sequence[str]) -> None:
+        """See which rows there are, without their values: a group may end before their members ask for them."""
         try:
-            rows = self._connection.execute(self._statements.get_many(table, len(ids)), ids).fetchall()
+            rows = self._connection.execute(self._statements.present(table, len(ids)), ids).fetchall()
         except DRIVER_ERRORS as error:
             raise self._translate(error) from error
-        found = self._late_rows.found
-        found.update(dict.fromkeys(ids))
-        found.update((row[0], row) for row in rows)
+        present = {row_id for (row_id,) in rows}
+        self._late_rows.are_there.update({row_id: row_id in present for row_id in ids})  # all of them or none
 
     def _write_late_rows(self) -> None:
         """Write the rows that are left for the end, before their table is read."""
