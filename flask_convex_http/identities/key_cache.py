@@ -124,9 +124,8 @@ class KeyCache:
         """
         keys = self.current()
         found = keys.find(kid, algorithm)
-        if found is None and self._may_ask():
-            self._wait(self._start())
-            keys = self.current()
+        if found is None:
+            keys = self._asked_again()
             found = keys.find(kid, algorithm)
         if found is None:
             raise self._unknown(kid, algorithm)
@@ -143,7 +142,7 @@ class KeyCache:
         if keys is None or self._age(self._fetched) >= REFRESH_MS:
             raise AuthProviderError(f"The keys of {self._name} must be fetched first")
         found = keys.find(kid, algorithm)
-        if found is None and (self._running is not None or self._is_due()):
+        if found is None and self._may_change(keys):
             raise AuthProviderError(f"The keys of {self._name} must be fetched again first")
         if found is None:
             raise self._unknown(kid, algorithm)
@@ -157,14 +156,29 @@ class KeyCache:
         age = self._clock() - moment
         return age if age >= 0 else STALE_MS
 
-    def _may_ask(self) -> bool:
+    def _asked_again(self) -> KeySet:
+        """Return the keys after an unknown key id, fetched again unless that was just now."""
+        fetch = self._fetch_for_unknown()
+        if fetch is not None:
+            self._wait(fetch)
+        return self.current()  # another thread may have fetched newer ones since the id was looked up
+
+    def _fetch_for_unknown(self) -> _Fetch | None:
+        """Return the fetch that runs, or start one if an unknown key id may cause it, or return None.
+
+        The time and the fetch are noted under one lock, so that another thread with the same id waits for this fetch.
+        """
         with self._lock:
-            if self._running is not None:
-                return True  # waits for the fetch that another thread has started
-            if not self._is_due():
-                return False
-            self._asked = self._clock()
-            return True
+            if self._running is None:
+                if not self._is_due():
+                    return None
+                self._asked = self._clock()
+            return self._started()
+
+    def _may_change(self, keys: KeySet) -> bool:
+        """Return whether an id that is not in these keys may be in newer ones."""
+        with self._lock:
+            return self._keys is not keys or self._running is not None or self._is_due()
 
     def _is_due(self) -> bool:
         """Return whether an unknown key id may cause a refresh now."""
@@ -173,10 +187,14 @@ class KeyCache:
     def _start(self) -> _Fetch:
         """Start a fetch unless one runs, and return it."""
         with self._lock:
-            if self._running is None or self._running.age > _ABANDONED:
-                self._running = _Fetch(self._work)
-                self._running.start()
-            return self._running
+            return self._started()
+
+    def _started(self) -> _Fetch:
+        """Do what `_start` does. The caller holds the lock."""
+        if self._running is None or self._running.age > _ABANDONED:
+            self._running = _Fetch(self._work)
+            self._running.start()
+        return self._running
 
     def _wait(self, fetch: _Fetch) -> None:
         if not fetch.done.wait(max(0.0, WAIT - fetch.age)):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -108,6 +110,69 @@ def test_known_keys_cause_no_fetch(issuer: Issuer, clock: Clock) -> None:
     with pytest.raises(AuthProviderError, match="must be fetched first"):
         cache.known("key_1", "ES256")
     assert len(fetched) == 2
+
+
+def _rotated(issuer: Issuer, clock: Clock) -> key_cache.KeyCache:
+    """Return a cache with the keys of an issuer that has had a new key, `key_2`, since then."""
+    cache = key_cache.KeyCache("lamps", lambda: {"keys": list(issuer.keys)}, clock)
+    assert cache.find("key_1", "ES256")
+    issuer.add_key("ES256", "key_2", 1)
+    return cache
+
+
+def _in_another_thread(call: Callable[[], Any]) -> Any:
+    """Return the result of a call in another thread, or the error that it raises."""
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(call)
+        return future.exception() or future.result()
+
+
+def test_a_new_key_is_found_while_another_thread_fetches_it(
+    issuer: Issuer, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread that has looked for a new key just before another one has fetched it looks again."""
+    look_up = key_cache.KeySet.find
+    for find_first in ("find", "known"):
+        cache, waiting = _rotated(issuer, clock), ["key_2"]
+
+        def find(keys: key_cache.KeySet, kid: str, algorithm: str, cache: Any = cache, waiting: Any = waiting) -> Any:
+            found = look_up(keys, kid, algorithm)
+            if kid in waiting:
+                waiting.clear()
+                assert _in_another_thread(lambda: cache.find(kid, algorithm)[0])
+            return found
+
+        monkeypatch.setattr(key_cache.KeySet, "find", find)
+        if find_first == "find":
+            assert cache.find("key_2", "ES256")[0]
+        else:
+            with pytest.raises(AuthProviderError, match="must be fetched again first"):
+                cache.known("key_2", "ES256")
+        monkeypatch.setattr(key_cache.KeySet, "find", look_up)
+        issuer.keys.pop()
+
+
+def test_a_new_key_is_found_while_another_thread_is_about_to_fetch_it(issuer: Issuer, clock: Clock) -> None:
+    """A thread that looks for a new key waits for the fetch of another one from the moment that it is decided on."""
+    cache, results = _rotated(issuer, clock), list[Any]()
+
+    class Interrupted:
+        """A lock. After its first release another thread looks for the key."""
+
+        def __enter__(self) -> None:
+            lock.acquire()
+
+        def __exit__(self, *error: object) -> None:
+            lock.release()
+            if not is_interrupted.is_set():
+                is_interrupted.set()
+                results.append(_in_another_thread(lambda: cache.find("key_2", "ES256")[0]))
+
+    lock, is_interrupted = cache._lock, threading.Event()
+    cache._lock = Interrupted()  # type: ignore[assignment]
+    results.append(cache.find("key_2", "ES256")[0])
+    assert not any(isinstance(result, Exception) for result in results)
+    assert len(results) == 2
 
 
 def test_an_issuer_that_is_down(issuer: Issuer, oidc: Checks, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
