@@ -178,6 +178,16 @@ def test_a_large_body_is_seen_by_flask(tmp_path: Path) -> None:
     assert (reply.status[:3], reply.is_seen) == ("413", True)
 
 
+def test_a_limit_that_is_lowered_during_a_flood_holds(tmp_path: Path) -> None:
+    """A body over a limit that the application lowers during a flood gets its 413 from Flask."""
+    with deployed(tmp_path, _router()) as app:
+        flood(app, tmp_path)
+        assert not post(app, FORGED).is_seen
+        app.config["MAX_CONTENT_LENGTH"] = len(BODY) - 1
+        reply = post(app, FORGED)
+    assert (reply.status[:3], reply.is_seen) == ("413", True)
+
+
 # --- code of the application -----------------------------------------------------------------------------------------
 
 

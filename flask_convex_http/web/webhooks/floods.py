@@ -20,6 +20,7 @@ from flask_convex_http.errors import VerificationError
 from flask_convex_http.inbox.registry import Webhook
 from flask_convex_http.telemetry import DeliveryRejected
 from flask_convex_http.web.observed import note_route
+from flask_convex_http.web.requests.limits import Limits
 from flask_convex_http.web.requests.request_ids import id_of
 from flask_convex_http.web.responses.responses import has_own_handler
 from flask_convex_http.web.route_names import END, route_name
@@ -51,13 +52,13 @@ class _Flood:
     Attributes:
         webhook: The webhook.
         route: The name of its route.
-        most_bytes: The limit of its body.
+        limits: The limits of its body.
         places: The hosts, schemes and so on with which Flask has routed its path to it.
     """
 
     webhook: Webhook
     route: str
-    most_bytes: int
+    limits: Limits
     places: set[tuple[Any, ...]] = field(default_factory=set)
 
 
@@ -83,7 +84,7 @@ class FloodGate:
                 return send_rejection(environ, start_response, error)
         return self._wsgi_app(environ, start_response)
 
-    def note(self, webhook: Webhook, request: Request, most_bytes: int) -> None:
+    def note(self, webhook: Webhook, request: Request, limits: Limits) -> None:
         """Note a rejection that Flask has routed, after which further ones may be only counted."""
         endpoint = request.endpoint or ""
         passes = self._passes.get(endpoint)
@@ -92,7 +93,7 @@ class FloodGate:
         if passes or not backend_of(self._app).rejections.is_flooded(webhook.source):
             return
         route = "" if request.url_rule is None else route_name(request.url_rule.rule)
-        flood = self._floods.setdefault(request.environ["PATH_INFO"], _Flood(webhook, route, most_bytes))
+        flood = self._floods.setdefault(request.environ["PATH_INFO"], _Flood(webhook, route, limits))
         if flood.webhook is not webhook:  # another host has another webhook at this path
             return
         if len(flood.places) >= _MOST_PLACES:  # a client may send any host
@@ -116,7 +117,7 @@ class FloodGate:
             return None
         if _place_of(environ) not in flood.places or any(map(environ.__contains__, _UNUSUAL)):
             return None
-        body = early_body(environ, flood.most_bytes)
+        body = early_body(environ, flood.limits.body_bytes(self._app, backend.settings))  # of now: they may change
         if body is None:
             return None
         try:
@@ -138,18 +139,18 @@ def open_gate(app: Flask) -> None:
         app.extensions[_FLOODS] = app.wsgi_app = FloodGate(app)  # type: ignore[method-assign]
 
 
-def note_rejection(app: Flask, webhook: Webhook, request: Request, most_bytes: int) -> None:
+def note_rejection(app: Flask, webhook: Webhook, request: Request, limits: Limits) -> None:
     """Note a rejected delivery, whose error the application does not handle itself.
 
     Args:
         app: The app.
         webhook: The webhook.
         request: The request.
-        most_bytes: The limit of its body.
+        limits: The limits of its body.
     """
     gate: FloodGate | None = app.extensions.get(_FLOODS)
     if gate is not None:
-        gate.note(webhook, request, most_bytes)
+        gate.note(webhook, request, limits)
 
 
 def _place_of(environ: Environ) -> tuple[Any, ...]:

@@ -136,7 +136,7 @@ class WebhookRoute:
             return unread(app, request, error, is_logged=is_logged)
         if isinstance(event, VerificationError):
             response = rejected(app, backend, webhook, request, body, event)
-            note_rejection(app, webhook, request, most_bytes)
+            note_rejection(app, webhook, request, limits)
             return response
         limits.apply(request, app, backend.settings)  # for a handler that reads the request itself
         return _accepted(app, backend, webhook, request, event)
