@@ -17,8 +17,9 @@ from flask_convex_http.errors import MissingSecretError, VerificationError
 from flask_convex_http.webhooks.parsing import parse_object
 from flask_convex_http.webhooks.signature_checks import jws_matches
 
-#: Bytes of an encoded header that is kept. One with three certificates has six thousand.
-_LONGEST_KEPT = 16 * 1024
+#: Headers that are kept, and bytes of an encoded one. One with three certificates has six thousand. Anyone can send
+#: headers of many small objects, which take twenty times as much memory as their bytes.
+_MOST_KEPT, _LONGEST_KEPT = 16, 8 * 1024
 _FROM_URL_SAFE, _TO_URL_SAFE = bytes.maketrans(b"-_", b"+/"), bytes.maketrans(b"+/", b"-_")
 
 
@@ -88,7 +89,7 @@ def require_pyjwt() -> Any:
     return jwt
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(_MOST_KEPT)
 def _kept_object(part: bytes) -> Mapping[str, Any]:
     """Return the header of tokens. A sender's has its key and the like, so that all of its tokens have the same."""
     return _object(part)

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import tracemalloc
 from typing import Any
 
 import jwt
@@ -64,3 +65,17 @@ def test_garbage_is_malformed(text: str) -> None:
     with pytest.raises(VerificationError) as caught:
         _ = (lambda found: (found.header, found.claims))(Jws.of(text))
     assert caught.value.reason == "malformed"
+
+
+def test_headers_of_forgeries_take_little_memory() -> None:
+    """Forged tokens whose headers have thousands of objects leave at most 4 MiB behind."""
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for number in range(100):
+            for count in (1400, 2900):
+                header = part({"number": number, "x": [{}] * count})
+                assert len(Jws.of(f"{header}.e30.AAAA").header["x"]) == count
+        assert tracemalloc.get_traced_memory()[0] - before < 4 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
