@@ -1,14 +1,15 @@
 """The threads of a worker: as many as requests come at the same time, up to a limit.
 
 `ThreadPoolExecutor` makes a future with a lock for each piece of work. A connection needs none: the thread that has
-served it decides what becomes of it.
+served it decides what becomes of it. Since Python 3.13 `queue.SimpleQueue` hands each connection to a thread that
+waits, although a running one would take it soon, and so switches threads for each request.
 """
 
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
-from queue import SimpleQueue
 from typing import Any
 
 
@@ -23,14 +24,19 @@ class Threads:
     def __init__(self, number: int, serve: Callable[[Any], None]) -> None:
         self._number = number
         self._serve = serve
-        self._queue: SimpleQueue[Any] = SimpleQueue()
-        self._idle = threading.Semaphore(0)
+        self._changes = threading.Condition(threading.Lock())
+        self._queue: deque[Any] = deque()
+        self._idle = 0  # the threads that wait, and are not woken
+        self._is_waking = False  # whether a thread is woken, and has not looked at the queue yet
         self._threads: list[threading.Thread] = []
 
     def put(self, connection: Any) -> None:
         """Let a thread serve a connection."""
-        self._queue.put(connection)
-        if len(self._threads) < self._number and not self._idle.acquire(blocking=False):
+        with self._changes:
+            self._queue.append(connection)
+            is_short = len(self._queue) > self._idle + self._is_waking
+            self._wake_one()
+        if is_short and len(self._threads) < self._number:
             self._start()
 
     def shutdown(self, wait: bool = True) -> None:
@@ -39,8 +45,9 @@ class Threads:
         Args:
             wait: Whether to wait until they have ended.
         """
-        for _ in self._threads:
-            self._queue.put(None)
+        with self._changes:
+            self._queue.extend([None] * len(self._threads))
+            self._wake_one()
         if wait:
             for thread in self._threads:
                 thread.join()
@@ -56,7 +63,23 @@ class Threads:
             self._threads.append(thread)
 
     def _run(self) -> None:
-        while (connection := self._queue.get()) is not None:
+        while (connection := self._take()) is not None:
             self._serve(connection)
-            if len(self._threads) < self._number:
-                self._idle.release()
+
+    def _take(self) -> Any:
+        """Return the next connection, as soon as there is one."""
+        with self._changes:
+            while not self._queue:
+                self._idle += 1
+                self._changes.wait()
+                self._is_waking = False
+            connection = self._queue.popleft()
+            self._wake_one()
+            return connection
+
+    def _wake_one(self) -> None:
+        """Wake a thread for the queue, unless one is waking: it wakes the next, or finds that none is needed."""
+        if self._queue and self._idle and not self._is_waking:
+            self._is_waking = True
+            self._idle -= 1
+            self._changes.notify()
