@@ -1,6 +1,6 @@
 """Check signatures with public keys of the cryptography package.
 
-Anyone can send forgeries, and the check is most of what one costs. So the schemes are made once, and nothing is
+Anyone can send forgeries, and most of the time of one is its check. So the schemes are made once, and nothing is
 imported for each check.
 """
 
@@ -71,7 +71,7 @@ def _holds(verify: Callable[..., None], *arguments: Any) -> bool:
 
 
 class _Kinds(NamedTuple):
-    """What is imported with the first key: the kinds of keys, an error, and the encoder of a signature."""
+    """The imports of the first check: the kinds of keys, an error, and the encoder of a signature."""
 
     elliptic: type[Any]
     rsa: type[Any]

@@ -44,7 +44,7 @@ def test_an_error_of_loading_keeps_its_traceback() -> None:
 
 
 def test_a_wrong_setting_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A command whose app has a wrong setting prints what is wrong with it and exits with 2, as for a wrong option."""
+    """A command whose app has a wrong setting prints the fault in one line, and exits with 2 as for a wrong option."""
     monkeypatch.setenv("FLASK_CONVEX_DURABILITY", "maybe")
 
     def create_app() -> Flask:

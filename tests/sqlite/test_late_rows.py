@@ -141,7 +141,7 @@ def test_a_member_does_not_read_the_keys_of_others(engine: SQLiteEngine) -> None
 
 
 def test_a_key_is_looked_up_again_in_the_next_transaction(engine: SQLiteEngine) -> None:
-    """What one transaction has found is not what the next one finds, whether the first was committed or rolled back."""
+    """A transaction looks again for a key that the last one looked for, whether that was committed or rolled back."""
 
     def look(transaction: SQLiteTransaction) -> bool:
         return transaction.get_again(KEYS, "k1", ["k2"]) is not None
@@ -161,7 +161,7 @@ def test_a_key_is_looked_up_again_in_the_next_transaction(engine: SQLiteEngine) 
 
 
 def test_a_key_is_looked_up_again_after_a_rollback_of_sqlite_itself(engine: SQLiteEngine) -> None:
-    """What a transaction has found ends with it, also where SQLite rolls it back and its function says nothing."""
+    """A transaction looks again also after one that SQLite has rolled back by itself, unseen by its function."""
 
     def lose(transaction: SQLiteTransaction) -> None:
         assert transaction.get_again(KEYS, "k1", ()) is None

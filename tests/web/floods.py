@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 from flask import Flask
 from werkzeug.test import EnvironBuilder
 
+from flask_convex_http import HttpRouter, WebhookEvent
 from flask_convex_http.inbox.rejections import Rejections
+from flask_convex_http.webhooks import Provider
 from tests.web.apps import backend_of
-from tests.web.orders_webhook import BODY, sign
+from tests.web.orders_webhook import BODY, provider, sign
 
 #: Rejections after which further ones are only counted.
 BURST = 20
@@ -24,6 +26,13 @@ class Reply(NamedTuple):
     headers: list[tuple[str, str]]
     body: bytes
     is_seen: bool
+
+
+def hook_router(given: Provider | None = None, *, seen: list[WebhookEvent] | None = None) -> HttpRouter:
+    """Return a router with a webhook at /hook, which adds its events to a list."""
+    http, events = HttpRouter("http", __name__), [] if seen is None else seen
+    http.webhook("/hook", given or provider(), endpoint="hook")(lambda ctx, event: events.append(event))
+    return http
 
 
 def post(app: Flask, environ: Mapping[str, Any], path: str = "/hook", body: bytes = BODY) -> Reply:

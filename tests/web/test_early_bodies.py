@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from werkzeug.exceptions import RequestTimeout
 
-from flask_convex_http import HttpRouter, WebhookEvent
+from flask_convex_http import WebhookEvent
 from flask_convex_http.web.webhooks.early_bodies import early_body
 from tests.web.apps import deployed
-from tests.web.floods import FORGED, flood, post
-from tests.web.orders_webhook import BODY, provider, sign
+from tests.web.floods import FORGED, flood, hook_router, post
+from tests.web.orders_webhook import BODY, sign
 
 _SIGNED = {"HTTP_X_SIGNATURE": sign()}
 
@@ -46,9 +46,7 @@ def test_a_forgery_whose_body_arrives_later_is_rejected_before_flask(
     tmp_path: Path, pieces: list[bytes], error: Exception | None, status: str, is_seen: bool
 ) -> None:
     """A forgery with a whole body is rejected before Flask. One with a part of it gets the response of Flask."""
-    http = HttpRouter("http", __name__)
-    http.webhook("/hook", provider())(lambda ctx, event: None)
-    with deployed(tmp_path, http) as app:
+    with deployed(tmp_path, hook_router()) as app:
         by_flask = post(app, FORGED | {"wsgi.input": Pieces(pieces, error)})
         flood(app, tmp_path)
         reply = post(app, FORGED | {"wsgi.input": Pieces(pieces, error)})
@@ -59,9 +57,7 @@ def test_a_forgery_whose_body_arrives_later_is_rejected_before_flask(
 def test_a_genuine_body_that_arrives_later_is_handled(tmp_path: Path) -> None:
     """A delivery that verifies reaches its handler with the whole body."""
     events: list[WebhookEvent] = []
-    http = HttpRouter("http", __name__)
-    http.webhook("/hook", provider())(lambda ctx, event: events.append(event))
-    with deployed(tmp_path, http) as app:
+    with deployed(tmp_path, hook_router(seen=events)) as app:
         flood(app, tmp_path)
         assert post(app, _SIGNED | {"wsgi.input": Pieces([BODY[:5], BODY[5:]])}).status[:3] == "200"
     assert [event.body for event in events] == [BODY]

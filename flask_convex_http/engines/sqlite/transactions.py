@@ -153,7 +153,7 @@ class SQLiteTransaction(SQLiteReader):
         if document_id not in are_there:
             unknown = (each for each in others if each not in are_there and each != document_id)
             self._look_ahead(table, [document_id, *islice(unknown, ROWS_AT_ONCE - 1)])
-        # What is seen serves once, since the member may insert or delete the row now.
+        # Each answer serves once, since the member may insert or delete the row now.
         return super().get(table, document_id) if are_there.pop(document_id) else None
 
     def claim(self, table: Table[Any], segment: Segment, *, limit: int) -> list[Row]:

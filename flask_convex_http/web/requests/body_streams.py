@@ -63,7 +63,7 @@ def read_body(request: Request, limit: int) -> bytes:
     stream = _unbounded(environ)
     body = _read(stream.read, length) if length <= limit else b""
     if len(body) != length:  # too large, or in pieces: the first one is kept
-        body += BoundedStream(stream, limit - len(body), length - len(body), _LIMITS).read()
+        body += BoundedStream(stream, limit - len(body), length - len(body)).read()
     environ["wsgi.input"] = BytesIO(body)
     request.max_content_length = sys.maxsize
     return body
@@ -184,14 +184,14 @@ class BoundedStream:
         stream: The server's stream.
         limit: The largest number of bytes.
         length: The announced number of bytes, or None for a chunked body.
-        options: The options and settings that may have set the limit.
+        options: The options and settings that may have set the limit, for the message.
 
     Attributes:
         source: The server's stream.
         is_announced: Whether the length is known.
     """
 
-    def __init__(self, stream: Any, limit: int, length: int | None, options: str) -> None:
+    def __init__(self, stream: Any, limit: int, length: int | None, options: str = _LIMITS) -> None:
         self.source = stream
         self._options = options
         self._limit = limit

@@ -5,7 +5,9 @@ from __future__ import annotations
 from io import BytesIO
 from typing import Any
 
-from flask_convex_http.web.requests.body_streams import announced_length
+from werkzeug.exceptions import HTTPException
+
+from flask_convex_http.web.requests.body_streams import BoundedStream, announced_length
 
 
 def early_body(environ: dict[str, Any], most_bytes: int) -> bytes | None:
@@ -27,20 +29,16 @@ def early_body(environ: dict[str, Any], most_bytes: int) -> bytes | None:
 
 
 def _read(stream: Any, length: int) -> BytesIO | _Failed:
-    pieces: list[bytes] = []
     try:
-        while length > 0 and (piece := stream.read(length)):
-            pieces.append(piece)
-            length -= len(piece)
-    except Exception as error:
+        return BytesIO(BoundedStream(stream, length, length).read())
+    except HTTPException as error:
         return _Failed(error)
-    return BytesIO(b"".join(pieces))
 
 
 class _Failed:
-    """A stream that could not be read. The view gets the error that the server has raised."""
+    """A stream that could not be read. The view gets the same error."""
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: HTTPException) -> None:
         self._error = error
 
     def read(self, size: int = -1) -> bytes:
