@@ -35,14 +35,14 @@ class Ready:
 
     Attributes:
         command: Its command, in which `{port}` stands for the port.
-        database: Its SQLite file.
+        database: Its SQLite file, None for a server that stores nothing.
         ids: The ids of the items in it.
         environment: Its environment variables.
         api: Its API.
     """
 
     command: Sequence[str]
-    database: Path
+    database: Path | None
     ids: Sequence[str]
     environment: Mapping[str, str]
     api: Api = Api()  # noqa: RUF009 - immutable
@@ -63,7 +63,8 @@ class Contender:
         self._ready = ready
         self._server = server
         self._requests = work.requests(ready.api, server.port, ready.ids)
-        self._before = items_in(ready.database)
+        self._acknowledged = 0
+        self._before = 0 if ready.database is None else items_in(ready.database)
 
     def run(self, seconds: float) -> Burst:
         """Send requests for some seconds."""
@@ -72,10 +73,13 @@ class Contender:
         burst = load(self._server.port, self._requests, servers.CONNECTIONS, seconds, check=checker)
         burst.processor = self._server.processor_time() - before
         burst.acknowledged = checker.writes
+        self._acknowledged += checker.writes
         return burst
 
     def stored(self) -> int:
-        """Return the number of items that were stored since the start."""
+        """Return the number of items that were stored since the start, where the server stores any."""
+        if self._ready.database is None:
+            return self._acknowledged
         return items_in(self._ready.database) - self._before
 
 
@@ -175,6 +179,18 @@ class ByHand(Side):
         return servers.gunicorn(f"benchmarks.peers.by_hand:create_app({str(folder)!r}, {self.durability!r})", THREADS)
 
 
+class WithoutDatabase(Side):
+    """Flask views that parse the request and return an item, and store nothing: what a request costs at least."""
+
+    __slots__ = ()
+
+    def prepare(self, folder: Path, delay: float) -> Ready:
+        """Return the server, whose items are made for each request."""
+        command = servers.gunicorn("benchmarks.peers.without_database:create_app()", THREADS)
+        ids = [f"{number:015}" for number in range(ITEMS)]
+        return Ready(command, None, ids, slow_sync.environment(delay))
+
+
 class Asgi(ByHand):
     """An app under uvicorn."""
 
@@ -231,6 +247,7 @@ SIDES: tuple[Side, ...] = (
     Ours("flask_convex_http at NORMAL", "normal"),
     PocketBase("PocketBase", "normal"),
     ByHand("Flask", "full"),
+    WithoutDatabase("Flask without a database", "none"),
     Asgi("FastAPI", "full"),
     Asgi("Starlette", "full"),
     Fastify("Fastify", "full"),
