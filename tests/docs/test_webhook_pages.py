@@ -1,4 +1,4 @@
-"""The handlers of the guide to webhooks work as documented, with real bodies of the senders."""
+"""The handlers of the guides to webhooks work as documented, with real bodies of the senders."""
 
 import hashlib
 import hmac
@@ -23,17 +23,18 @@ from flask_convex_http import ConvexHTTP, Document, QueryCtx, Schema, internal_q
 from flask_convex_http.testing import deliver, run_scheduled
 from tests.docs.markdown import page
 
-SENDERS = page("how-to/webhooks").folders()[1]
+SENDERS = ("svix", "standard-webhooks", "github", "shopify", "slack", "hmac")
+PAGES = (*(f"how-to/senders/{name}" for name in SENDERS), "how-to/webhook-secrets", "how-to/webhook-inbox")
 _FILE = re.compile(r"# (\w+)\.py\n")
 _SVIX = "whsec_" + "c2VjcmV0" * 4
 
 
 @pytest.fixture
 def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, ModuleType]]:
-    """Return the modules of the page's section on senders."""
+    """Return the modules of the pages on senders, secrets and the inbox."""
     sources: dict[str, str] = {}
     name = ""
-    for block in SENDERS:
+    for block in (block for name in PAGES for block in page(name).folders()[0] if block.language == "python"):
         found = _FILE.match(block.code)
         name = found[1] if found else name
         sources[name] = sources.get(name, "") + block.code
@@ -52,7 +53,7 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[st
 
 
 class Inbox:
-    """An app with every sender of the page.
+    """An app with every sender of the pages.
 
     Attributes:
         client: Its test client.
@@ -102,7 +103,7 @@ def _of_type(modules: dict[str, ModuleType], test: Any) -> list[Any]:
 
 @pytest.fixture
 def inbox(modules: dict[str, ModuleType]) -> Iterator[Inbox]:
-    """Yield an app with every sender of the page."""
+    """Yield an app with every sender of the pages."""
     made = Inbox(modules)
     with made.client.application.app_context():
         backend = made.client.application.extensions["convex_http"]
