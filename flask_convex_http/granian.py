@@ -42,8 +42,15 @@ _APP = "_CONVEX_HTTP_GRANIAN_APP"
 
 
 def main() -> None:
-    """Run granian's command."""
-    from granian.cli import cli
+    """Run granian's command.
+
+    Raises:
+        SystemExit: granian is not installed.
+    """
+    try:
+        from granian.cli import cli
+    except ImportError as error:
+        sys.exit(f"granian cannot be imported ({error}); run pip install 'granian>=2.8.9'")
 
     with cli.make_context("granian", sys.argv[1:], default_map=SETTINGS, auto_envvar_prefix="GRANIAN") as context:
         os.environ[_APP] = context.params["app"]

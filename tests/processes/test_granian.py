@@ -3,16 +3,24 @@
 import os
 import signal
 import socket
+import sys
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from flask_convex_http.granian import choose
+from flask_convex_http.granian import choose, main
 from tests.lengths import LONG
 from tests.processes.servers import Deployment, each_production_kind, serving
 from tests.processes.slow_clients import PARTS, answer, clients, seconds_for_health
+
+
+def test_a_missing_granian_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without granian the command ends with the line that installs it."""
+    monkeypatch.setitem(sys.modules, "granian.cli", None)
+    with pytest.raises(SystemExit, match=r"^granian cannot be imported .*; run pip install 'granian>="):
+        main()
 
 
 @pytest.mark.parametrize(
