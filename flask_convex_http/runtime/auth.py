@@ -11,6 +11,11 @@ from collections.abc import Callable
 from flask_convex_http.errors import AuthenticationError
 from flask_convex_http.identities import UserIdentity
 
+_ANONYMOUS = (
+    "The call is anonymous, and ctx.identity needs a caller. Commands, jobs and webhooks have none; "
+    "ctx.auth.get_user_identity() returns None there"
+)
+
 
 class Auth:
     """`ctx.auth`: the identity of the caller."""
@@ -34,7 +39,7 @@ class Auth:
         """The caller's identity; without one it raises `AuthenticationError`, as `ctx.identity` does."""
         identity = self.get_user_identity()
         if identity is None:
-            raise AuthenticationError("The call is anonymous", "Missing credentials", error=None)
+            raise AuthenticationError(_ANONYMOUS, "Missing credentials", error=None)
         return identity
 
     @property

@@ -7,6 +7,7 @@ import pytest
 
 from flask_convex_http import (
     ActionCtx,
+    AuthenticationError,
     ConvexError,
     Document,
     FunctionCallError,
@@ -175,6 +176,21 @@ def test_identity_is_passed_on() -> None:
         assert backend.ctx(ADA).run_action(everyone) == [ADA] * 4
         assert backend.ctx().run_action(everyone) == [None] * 4
         assert backend.run("test_runtime_calls:who", {}, identity=ADA) == ADA
+
+
+def test_an_anonymous_call_that_needs_an_identity() -> None:
+    """The error of `ctx.identity` without a caller says who has none, and what to read instead."""
+
+    @internal_query
+    def who(ctx: QueryCtx) -> str:
+        return ctx.identity.subject
+
+    with (
+        memory_backend(SCHEMA, [who]) as backend,
+        pytest.raises(AuthenticationError, match=r"Commands, jobs .* returns None there") as caught,
+    ):
+        backend.ctx().run_query(who)
+    assert caught.value.client_message == "Missing credentials"
 
 
 def test_application_errors() -> None:
