@@ -13,7 +13,8 @@ A page is followed from top to bottom in an empty folder, with one shell, as a r
 `<!-- new folder -->` starts again in another empty folder. A test that cannot run a block fails.
 
 **Python** blocks are files. The first line names the file: `# shop.py`, `# shop/schema.py`. A block without a name
-continues the file before it, and a block with a known name continues that file. `# shop.py (new version)` replaces it.
+continues the file before it. `# shop.py (continued)` continues a file of the page, and `# shop.py (new version)`
+replaces it.
 At the end of a folder each module must import, and `test_*.py` must pass under pytest, both with warnings as errors.
 `test_code` checks them with mypy: strictly where a function annotates its `ctx`, but tests may lack annotations.
 

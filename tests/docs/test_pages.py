@@ -56,6 +56,13 @@ def test_a_block_that_is_wrong_or_not_run_fails(language: str, code: str, messag
         Workspace(tmp_path / "folder").follow([Block(language, code, 1)])
 
 
+@pytest.mark.parametrize("names", [("shop.py", "shop.py"), ("shop.py (continued)",)])
+def test_a_file_without_the_mark_that_a_reader_needs_fails(names: tuple[str, ...], tmp_path: Path) -> None:
+    """A block with the name of an earlier file says whether it continues or replaces the file."""
+    with pytest.raises(AssertionError, match="after a known name"):
+        Workspace(tmp_path / "folder").follow([Block("python", f"# {name}\n", 1) for name in names])
+
+
 def test_a_page_is_followed_as_a_reader_would(tmp_path: Path) -> None:
     """Files continue or are replaced, variables persist, output and requests are compared, and servers start."""
     app = "# shop.py\nfrom flask import Flask\n\napp = Flask(__name__)\n"
@@ -64,7 +71,8 @@ def test_a_page_is_followed_as_a_reader_would(tmp_path: Path) -> None:
         [
             Block("python", "# shop.py\nraise SystemExit\n", 1),
             Block("python", app.replace("shop.py", "shop.py (new version)"), 2),
-            Block("python", view, 3),
+            Block("python", "# other.py\n", 3),
+            Block("python", "# shop.py (continued)\n" + view, 3),
             Block("sh", "NAME=shop\nmkdir -p deep && cd deep\ncd ..\nflask --app $NAME run\n", 4),
             Block("text", "Running on http://127.0.0.1:5000\n", 5),
             Block("console", "$ curl localhost:5000\none ... three\n$ curl localhost:5000/x  # 404 Not Found\n", 6),

@@ -10,7 +10,7 @@ from tests.docs.markdown import Block
 from tests.docs.services import Services
 from tests.docs.shell import Shell, commands
 
-_FILE = re.compile(r"(?:#|//|;|--|<!--) (?P<name>[\w./-]*\w)(?P<new> \(new version\))?(?: -->)?\n")
+_FILE = re.compile(r"(?:#|//|;|--|<!--) (?P<name>[\w./-]*\w)(?: \((?P<mark>new version|continued)\))?(?: -->)?\n")
 
 
 class Workspace:
@@ -64,8 +64,11 @@ class Workspace:
         if named:
             self._file = self.folder / named["name"]
         assert self._file, "The first Python block names its file: # shop.py"
-        if named and named["new"]:
-            self._known.discard(self._file)
+        if named:
+            expected = ("new version", "continued") if self._file in self._known else (None, "new version")
+            assert named["mark"] in expected, f"Write (continued) or (new version) after a known name: {named['name']}"
+            if named["mark"] == "new version":
+                self._known.discard(self._file)
         self._file.parent.mkdir(parents=True, exist_ok=True)
         # Python compares seconds and sizes: it would run the old code of a file that is replaced at once.
         shutil.rmtree(self._file.parent / "__pycache__", ignore_errors=True)
