@@ -6,7 +6,7 @@ Rows are tuples of neutral values: the id, the creation time, then the columns i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -146,14 +146,14 @@ class Transaction(Snapshot, Protocol):
             values: The value of each field of the unique index.
         """
 
-    def get_again(self, table: Table[Any], document_id: str, others: Iterable[str]) -> Row | None:
+    def get_again(self, table: Table[Any], document_id: str, others: Callable[[], Sequence[str]]) -> Row | None:
         """Return the row with this id, or None, as `lookup_again` does.
 
         Args:
             table: One of the package's own tables.
             document_id: The id.
-            others: Ids that other transactions of this process ask for next. None of their rows is inserted before
-                that. The engine may look for them now, for transactions of the same group commit.
+            others: Returns ids that other transactions of this process ask for next. None of their rows is inserted
+                before that. The engine may look for them now, for transactions of the same group commit.
         """
 
     def claim(self, table: Table[Any], segment: Segment, *, limit: int) -> list[Row]:

@@ -14,11 +14,11 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from flask_convex_http.engines import KeyLocks, Transaction
+from flask_convex_http.engines import KeyLocks
 from flask_convex_http.errors import (
     ConvexHTTPError,
     KeyInUseError,
@@ -158,16 +158,20 @@ class IdempotentRequests:
     def _run(
         self, request: KeyedRequest, place: _Place, caller: Caller, handle: Handle, name: str, *, was_known: bool
     ) -> tuple[StoredResponse, bool]:
-        find = self.keys.find if was_known else partial(self._find_again, place=place)
-
         def work(calls: MutationCalls) -> StoredResponse | IdempotencyKey:
             transaction = calls.transaction
-            if not transaction.try_lock(request.number):
+            if self._locks is None and not transaction.try_lock(request.number):
                 raise _in_use()
-            known = find(transaction, request)
+            if was_known:
+                known = self.keys.find(transaction, request)
+            else:
+                self._unknown.pop(place, None)
+                known = self.keys.find_again(transaction, request, self._others)
             if known is not None and not self._has_expired(known):
                 return known
-            response = _handled(calls, handle)
+            response = handle(calls.ctx())
+            if _asks_to_retry(response.status):
+                raise NotStoredError(response)
             if known is not None:
                 self.keys.delete(transaction, [known.id])
             self.keys.add(transaction, self.runtime.times, calls.now, request, response)
@@ -186,15 +190,10 @@ class IdempotentRequests:
             return result, False
         return _repeat(result, request), True
 
-    def _find_again(self, transaction: Transaction, request: KeyedRequest, place: _Place) -> IdempotencyKey | None:
-        self._unknown.pop(place, None)
-        return self.keys.find_again(transaction, request, self._others(place))
-
-    def _others(self, place: _Place) -> Iterator[str]:
-        """Yield the ids of other keys of this process that are not looked up yet. They are copied for the first one."""
-        for process, row_id in self._unknown.copy():
-            if process == place[0]:
-                yield row_id
+    def _others(self) -> list[str]:
+        """Return the ids of the keys of this process that are not looked up yet."""
+        this = os.getpid()
+        return [row_id for process, row_id in self._unknown.copy() if process == this]
 
     def _lookup(self, request: KeyedRequest) -> IdempotencyKey | None:
         return self.keys.lookup(self.runtime.engine, request)
@@ -251,13 +250,6 @@ class IdempotentRequests:
 
     def _has_expired(self, known: IdempotencyKey) -> bool:
         return known.expires <= self.runtime.clock()
-
-
-def _handled(calls: MutationCalls, handle: Handle) -> StoredResponse:
-    response = handle(calls.ctx())
-    if _asks_to_retry(response.status):
-        raise NotStoredError(response)
-    return response
 
 
 def _asks_to_retry(status: int) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -50,7 +50,7 @@ class StoredKeys:
         return self._read(engine.lookup(self.table, {ID_COLUMN: request.row_id}))
 
     def find_again(
-        self, transaction: Transaction, request: KeyedRequest, others: Iterable[str]
+        self, transaction: Transaction, request: KeyedRequest, others: Callable[[], Sequence[str]]
     ) -> IdempotencyKey | None:
         """Return the row of a key that `lookup` did not find, or None; see `Transaction.get_again`."""
         return self._read(transaction.get_again(self.table, request.row_id, others))

@@ -6,7 +6,7 @@ transaction that was rolled back to its savepoint does not appear.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
@@ -80,7 +80,7 @@ class RecordingTransaction:
         """See `Transaction`."""
         return self._transaction.lookup_again(table, values)
 
-    def get_again(self, table: Table[Any], document_id: str, others: Iterable[str]) -> Row | None:
+    def get_again(self, table: Table[Any], document_id: str, others: Callable[[], Sequence[str]]) -> Row | None:
         """See `Transaction`."""
         return self._transaction.get_again(table, document_id, others)
 

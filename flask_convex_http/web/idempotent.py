@@ -25,7 +25,7 @@ from flask_convex_http.web.handlers.innermost import put_around
 from flask_convex_http.web.requests.request_ids import request_id
 from flask_convex_http.web.requests.requests import is_json
 from flask_convex_http.web.requests.whole_bodies import read_whole_body, rewind
-from flask_convex_http.web.responses.json_responses import fields_of
+from flask_convex_http.web.responses.json_responses import JSON, JsonResponse, fields_of
 from flask_convex_http.web.responses.responses import to_response
 from flask_convex_http.web.responses.stored_responses import as_response
 from flask_convex_http.web.state import backend_of
@@ -47,6 +47,9 @@ MAX_RESPONSE_BYTES = 2**20
 _METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 #: Headers that belong to one connection or to one moment, and the length, which the body has.
 _NOT_STORED = frozenset({"connection", "content-length", "date", "keep-alive", "transfer-encoding", "upgrade"})
+#: The stored headers of a plain JSON response, and their characters.
+_PLAIN: tuple[tuple[str, str], ...] = (("Content-Type", JSON),)
+_PLAIN_SIZE = len("Content-Type") + len(JSON)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,14 +119,13 @@ class Idempotent:
         key = parse_key(request.environ.get("HTTP_IDEMPOTENCY_KEY"))
         if key is None and self.is_required:
             raise RequestError(f"{HEADER} is missing; send a text of your own, such as a UUID, for each request", 400)
-        idempotency = backend_of(app).idempotency
+        backend = backend_of(app)
         caller, identity = _caller(ctx)
         if key is None:
-            idempotency.run_once(caller, handle.run_alone, handle.name)
+            backend.idempotency.run_once(caller, handle.run_alone, handle.name)
             return handle.response
-        signing = backend_of(app).signing
-        keyed = keyed_request(signing, key, identity, _content(request), request_id(request), self.keep)
-        answer, is_replay = idempotency.run(keyed, caller, handle, handle.name)
+        keyed = keyed_request(backend.signing, key, identity, _content(request), request_id(request), self.keep)
+        answer, is_replay = backend.idempotency.run(keyed, caller, handle, handle.name)
         if not is_replay:
             return handle.response
         response = as_response(app, answer)
@@ -222,8 +224,12 @@ def _stored(response: Response, name: str) -> StoredResponse:
         FunctionLimitError: The response is too large.
     """
     body = _body(response, name)
-    headers = tuple([field for field in fields_of(response) if field[0].lower() not in _NOT_STORED])
-    _check_size(len(body) + sum(map(len, itertools.chain.from_iterable(headers))), name)
+    if type(response) is JsonResponse and response.is_plain:
+        headers, size = _PLAIN, _PLAIN_SIZE
+    else:
+        headers = tuple([field for field in fields_of(response) if field[0].lower() not in _NOT_STORED])
+        size = sum(map(len, itertools.chain.from_iterable(headers)))
+    _check_size(len(body) + size, name)
     return StoredResponse(response.status_code, headers, body)
 
 

@@ -232,7 +232,7 @@ def test_get_again_prevents_duplicates(engine: Engine) -> None:
     """A row that was inserted after a lookup is found by its id in the transaction, or a second insert is rejected."""
 
     def work(transaction: Transaction) -> str:
-        row = transaction.get_again(ITEMS, "b", ["a", "c"])
+        row = transaction.get_again(ITEMS, "b", lambda: ["a", "c"])
         if row is None:
             insert(transaction, "b")
         return "inserted" if row is None else str(row[0])

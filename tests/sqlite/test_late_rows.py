@@ -63,7 +63,7 @@ def test_a_member_that_raises_leaves_no_key(engine: SQLiteEngine, failures: set[
 @pytest.mark.parametrize(
     "read",
     [
-        lambda transaction: transaction.get_again(KEYS, "k1", ["k2"]) is not None,
+        lambda transaction: transaction.get_again(KEYS, "k1", lambda: ["k2"]) is not None,
         lambda transaction: transaction.get(KEYS, "k1") is not None,
         lambda transaction: transaction.select(KEYS, Segment(()), descending=False, limit=1) != [],
         lambda transaction: list(transaction.stream(KEYS, Segment(()), descending=False)) != [],
@@ -91,7 +91,7 @@ def test_members_look_their_keys_up_together(engine: SQLiteEngine) -> None:
 
     def looking_up(name: str) -> Work:
         def work(transaction: SQLiteTransaction) -> Any:
-            if transaction.get_again(KEYS, name, wanted[wanted.index(name) :]) is None:
+            if transaction.get_again(KEYS, name, lambda: wanted[wanted.index(name) :]) is None:
                 transaction.insert_late(KEYS, key_row(name))
             return transaction.get(KEYS, name)
 
@@ -109,7 +109,7 @@ def test_a_member_sees_what_earlier_members_have_changed_since_it_was_looked_for
     engine.write(lambda transaction: transaction.insert(KEYS, key_row("k3")))
 
     def look(name: str) -> Work:
-        return lambda transaction: transaction.get_again(KEYS, name, ["k1", "k2", "k3"]) is not None
+        return lambda transaction: transaction.get_again(KEYS, name, lambda: ["k1", "k2", "k3"]) is not None
 
     def add(transaction: SQLiteTransaction) -> Any:
         is_there = look("k2")(transaction)
@@ -131,7 +131,7 @@ def test_a_member_does_not_read_the_keys_of_others(engine: SQLiteEngine) -> None
         transaction._connection.execute("UPDATE _idempotency_keys SET path = CAST(X'FF' AS TEXT)")
 
     def look(name: str) -> Work:
-        return lambda transaction: transaction.get_again(KEYS, name, ["k1", "k2"])
+        return lambda transaction: transaction.get_again(KEYS, name, lambda: ["k1", "k2"])
 
     engine.write(damage)
     first, second, third = together(engine, look("k1"), look("k2"), look("k3"))
@@ -144,7 +144,7 @@ def test_a_key_is_looked_up_again_in_the_next_transaction(engine: SQLiteEngine) 
     """A transaction looks again for a key that the last one looked for, whether that was committed or rolled back."""
 
     def look(transaction: SQLiteTransaction) -> bool:
-        return transaction.get_again(KEYS, "k1", ["k2"]) is not None
+        return transaction.get_again(KEYS, "k1", lambda: ["k2"]) is not None
 
     def fail(transaction: SQLiteTransaction) -> None:
         look(transaction)
@@ -164,14 +164,14 @@ def test_a_key_is_looked_up_again_after_a_rollback_of_sqlite_itself(engine: SQLi
     """A transaction looks again also after one that SQLite has rolled back by itself, unseen by its function."""
 
     def lose(transaction: SQLiteTransaction) -> None:
-        assert transaction.get_again(KEYS, "k1", ()) is None
+        assert transaction.get_again(KEYS, "k1", list) is None
         transaction.insert_late(KEYS, key_row("k2"))
         transaction._connection.execute("ROLLBACK")
 
     with pytest.raises(EngineError, match="rolled back the whole transaction"):
         engine.write(lose)
     engine.write(lambda transaction: transaction.insert(KEYS, key_row("k1")))
-    assert engine.write(lambda transaction: transaction.get_again(KEYS, "k1", ())) is not None
+    assert engine.write(lambda transaction: transaction.get_again(KEYS, "k1", list)) is not None
     assert names(engine) == ["k1"]
 
 

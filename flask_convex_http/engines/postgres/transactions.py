@@ -7,7 +7,7 @@ if its function has caught the error, and `conflict` says that it may run again.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from flask_convex_http.engines.postgres.commit_log import INSERT_COMMIT, RESUME
@@ -148,7 +148,7 @@ class PostgresTransaction(PostgresReader):
         rows = self._fetch(table, self._statements.lookup(table, tuple(values)), tuple(values.values()))
         return rows[0] if rows else None
 
-    def get_again(self, table: Table[Any], document_id: str, others: Iterable[str]) -> Row | None:
+    def get_again(self, table: Table[Any], document_id: str, others: Callable[[], Sequence[str]]) -> Row | None:
         """Return the row with this id, or None, as `lookup_again` does."""
         return self.lookup_again(table, {"_id": document_id})
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -144,15 +143,15 @@ class SQLiteTransaction(SQLiteReader):
             raise self._translate(error) from error
         return row
 
-    def get_again(self, table: Table[Any], document_id: str, others: Iterable[str]) -> Row | None:
+    def get_again(self, table: Table[Any], document_id: str, others: Callable[[], Sequence[str]]) -> Row | None:
         """Return the row with this id, or None, and see which rows other members of a group commit will find."""
         late_rows = self._late_rows
         if document_id in late_rows.ids:
             return self.get(table, document_id)
         are_there = late_rows.are_there
         if document_id not in are_there:
-            unknown = (each for each in others if each not in are_there and each != document_id)
-            self._look_ahead(table, [document_id, *islice(unknown, ROWS_AT_ONCE - 1)])
+            unknown = [each for each in others() if each not in are_there and each != document_id]
+            self._look_ahead(table, [document_id, *unknown[: ROWS_AT_ONCE - 1]])
         # Each answer serves once, since the member may insert or delete the row now.
         return super().get(table, document_id) if are_there.pop(document_id) else None
 

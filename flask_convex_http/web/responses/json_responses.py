@@ -53,6 +53,11 @@ class JsonResponse(Response):
     def headers(self, headers: Headers) -> None:
         self._used_headers = headers
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it has no headers but the type and the length of its JSON."""
+        return self._used_headers is None and not self._further
+
     def fields(self) -> list[tuple[str, str]]:
         """Return the names and values of the headers, in order, without making a `Headers`."""
         return self._own_headers() if self._used_headers is None else list(self._used_headers)
