@@ -7,16 +7,11 @@ it apart again.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, get_args, get_origin
+from typing import Any
 
-from flask_convex_http.ids import IdOf
-from flask_convex_http.validation.annotations import UNIONS, NoneType, split_annotated, split_union
+from flask_convex_http.validation.annotations import plain_types
 
-#: Types whose values msgspec returns as they are.
-_EXACT = (str, bool)
 _ABSENT = object()
-#: The types of an argument, and the marker of an id or None.
-_Kind = tuple[frozenset[type], IdOf | None]
 
 
 class PlainArguments:
@@ -29,7 +24,7 @@ class PlainArguments:
     __slots__ = ("_kinds",)
 
     def __init__(self, hints: Mapping[str, Any]) -> None:
-        kinds = {name: _kind_of(hint) for name, hint in hints.items()}
+        kinds = {name: plain_types(hint) for name, hint in hints.items()}
         self._kinds = [(name, *kind) for name, kind in kinds.items() if kind is not None]
         if len(self._kinds) < len(kinds):
             self._kinds = []
@@ -45,15 +40,3 @@ class PlainArguments:
                 return None
             taken[name] = value
         return taken
-
-
-def _kind_of(hint: Any) -> _Kind | None:
-    """Return the types of an argument and its marker, or None if its values need a closer look."""
-    base, metadata = split_annotated(hint)
-    if get_origin(base) in UNIONS and not metadata:
-        values, absent = split_union(get_args(base))
-        inner = _kind_of(values[0]) if len(values) == 1 and absent == [NoneType] else None
-        return None if inner is None else (inner[0] | {NoneType}, inner[1])
-    if base is str and len(metadata) == 1 and isinstance(metadata[0], IdOf):
-        return frozenset({str}), metadata[0]
-    return (frozenset({base}), None) if base in _EXACT and not metadata else None

@@ -65,22 +65,16 @@ class Cause(msgspec.Struct):  # one is made for each mutation, and a dataclass t
         return changes, self.request_id, self.function, self.identity, self.delivery, self.job, self.cron, undoes
 
 
-class CommitLog:
+class CommitLog(msgspec.Struct, eq=False):  # made for each mutation
     """The log of one transaction.
 
-    Args:
-        cause: The cause of the commit, which may be completed until the end.
-
     Attributes:
-        cause: The cause of the commit.
+        cause: The cause of the commit, which may be completed until the end.
         noted: The changes, oldest first.
     """
 
-    __slots__ = ("cause", "noted")
-
-    def __init__(self, cause: Cause) -> None:
-        self.cause = cause
-        self.noted: list[NotedChange] = []
+    cause: Cause
+    noted: list[NotedChange] = []
 
     def mark(self) -> int:
         """Return the current state, for `roll_back`."""
@@ -103,7 +97,7 @@ class CommitLog:
             transaction.append_commit(now, self.cause.values(_encode([_stored(change) for change in changes]).decode()))
 
 
-class LoggedWrites:
+class LoggedWrites(msgspec.Struct, eq=False):  # made for each mutation
     """Writes rows of the application in a transaction, and notes the changes in its log.
 
     Args:
@@ -111,18 +105,14 @@ class LoggedWrites:
         log: The log.
     """
 
-    __slots__ = ("_noted", "_transaction", "log")
-
-    def __init__(self, transaction: Transaction, log: CommitLog) -> None:
-        self._transaction = transaction
-        self._noted = log.noted
-        self.log = log
+    _transaction: Transaction
+    log: CommitLog
 
     def insert(self, table: Table[Any], row: Row) -> None:
         """See `Transaction`."""
         self._transaction.insert(table, row)
         if table.has_history:
-            self._noted.append(NotedChange(table, row[0], "insert", {}))
+            self.log.noted.append(NotedChange(table, row[0], "insert", {}))
 
     def update(self, table: Table[Any], document_id: str, changes: Mapping[str, Any]) -> bool:
         """See `Transaction`."""
@@ -134,7 +124,7 @@ class LoggedWrites:
         pairs = zip(changes.items(), previous, strict=True)
         before = {name: old for (name, new), old in pairs if old != new}
         if before:
-            self._noted.append(NotedChange(table, document_id, "update", before))
+            self.log.noted.append(NotedChange(table, document_id, "update", before))
         return True
 
     def delete(self, table: Table[Any], document_id: str) -> bool:
@@ -144,7 +134,7 @@ class LoggedWrites:
         row = self._transaction.take_row(table, document_id)
         if row is None:
             return False
-        self._noted.append(NotedChange(table, document_id, "delete", values_of(table, row)))
+        self.log.noted.append(NotedChange(table, document_id, "delete", values_of(table, row)))
         return True
 
 

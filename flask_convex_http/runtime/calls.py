@@ -163,7 +163,7 @@ class MutationCalls(QueryCalls):
         and no identity. If it raises, its writes are rolled back.
         """
         mark, now = self._hooks.mark(), self._runtime.clock()
-        hooks, caller = CommitHooks(self._hooks), Caller(Auth(), self._caller.site, 1, job)
+        hooks, caller = self._hooks.inside(), Caller(Auth(), self._caller.site, 1, job)
         log = None if self.log is None else CommitLog(self._runtime.cause(caller, function.name))
         db = self._runtime.writer(self.transaction, self._times, log)  # it counts what it reads apart from other jobs
         inner = self._inside(db, caller, now, hooks, log)
@@ -216,7 +216,7 @@ class MutationCalls(QueryCalls):
             self._limit.restart(name)
 
 
-class ActionCalls:
+class ActionCalls(msgspec.Struct, eq=False):  # made for each request
     """The calls of an action, each with a snapshot or transaction of its own.
 
     Args:
@@ -224,12 +224,9 @@ class ActionCalls:
         caller: The caller of the action.
     """
 
-    __slots__ = ("_caller", "_job", "_runtime")
-
-    def __init__(self, runtime: Runtime, caller: Caller) -> None:
-        self._runtime = runtime
-        self._caller = caller
-        self._job = caller.job
+    _runtime: Runtime
+    _caller: Caller
+    _job: RunningJob | None = None
 
     def storage(self) -> StorageActions:
         """Return `ctx.storage`."""
@@ -256,6 +253,7 @@ class ActionCalls:
 
     def job(self) -> RunningJob:
         """Return the job that runs the action, or a placeholder with a new token if it was called directly."""
+        self._job = self._job or self._caller.job
         if self._job is None:
             token = new_id("_scheduled_functions", self._runtime.clock())
             self._job = RunningJob(token, token)

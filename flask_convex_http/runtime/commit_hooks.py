@@ -9,6 +9,8 @@ import math
 from collections.abc import Callable
 from functools import partial
 
+import msgspec
+
 from flask_convex_http.log import logger_of
 from flask_convex_http.scheduling.job_writer import CountsMark, JobCounts
 from flask_convex_http.storage.files import Files
@@ -20,24 +22,22 @@ HooksMark = tuple[int, CountsMark, int]
 logger = logger_of()
 
 
-class CommitHooks:
+class CommitHooks(msgspec.Struct, eq=False):  # made for each mutation
     """Collects the steps after the commit of one transaction.
 
-    Args:
-        outer: The steps of the transaction, if these are those of one scheduled mutation in it.
-
     Attributes:
-        job_counts: Counts the jobs that the transaction has scheduled.
         files: The files that the transaction stores, or None. Their bytes are written before the commit.
+        job_counts: Counts the jobs that the transaction has scheduled.
     """
 
-    __slots__ = ("_callbacks", "_outer", "files", "job_counts")
+    _outer: CommitHooks | None = None
+    files: NewFiles | None = None
+    job_counts: JobCounts = msgspec.field(default_factory=JobCounts)
+    _callbacks: list[Callback] = []
 
-    def __init__(self, outer: CommitHooks | None = None) -> None:
-        self._callbacks: list[Callback] = []
-        self._outer = outer
-        self.files: NewFiles | None = None if outer is None else outer.files
-        self.job_counts = JobCounts()
+    def inside(self) -> CommitHooks:
+        """Return the steps of one scheduled mutation that runs as a part of the transaction."""
+        return CommitHooks(self, self.files)
 
     def new_files(self, files: Files) -> NewFiles:
         """Return the files that the transaction stores, of which there are none at first."""
@@ -48,8 +48,9 @@ class CommitHooks:
     def clear(self) -> None:
         """Remove all steps, because the transaction is retried from its start."""
         self._callbacks.clear()
-        self.job_counts.clear()
-        self._roll_back_files(0)
+        self.job_counts = JobCounts()
+        if self.files is not None:
+            self.files.roll_back(0)
 
     def add(self, callback: Callback) -> None:
         """Call a function after the commit."""
@@ -64,7 +65,8 @@ class CommitHooks:
         count, counts, files = mark
         del self._callbacks[count:]
         self.job_counts.roll_back(counts)
-        self._roll_back_files(files)
+        if self.files is not None:
+            self.files.roll_back(files)
 
     def merge(self, part: CommitHooks) -> None:
         """Add the steps of a scheduled mutation that ran as a part of the transaction.
@@ -90,7 +92,3 @@ class CommitHooks:
                 callback()
             except Exception:
                 logger.exception("A callback after a commit failed; the commit stands")
-
-    def _roll_back_files(self, mark: int) -> None:
-        if self.files is not None:
-            self.files.roll_back(mark)

@@ -23,6 +23,8 @@ import traceback
 from collections.abc import Callable
 from types import TracebackType
 
+import msgspec
+
 from flask_convex_http.errors import MutationInterruptedError, MutationTimeoutError
 from flask_convex_http.log import Lines, logger_of
 
@@ -53,7 +55,7 @@ _ends_process = False
 _longest = 0.0
 
 
-class TimeLimit:
+class TimeLimit(msgspec.Struct, eq=False):  # made for each mutation
     """The time limit of one transaction, as a context manager around its functions.
 
     Args:
@@ -65,17 +67,16 @@ class TimeLimit:
         MutationTimeoutError: The functions did not end in time.
     """
 
-    __slots__ = ("_interrupt", "_seconds", "_thread", "deadline", "interrupted_at", "name")
-
-    def __init__(self, seconds: float, name: str, interrupt: Callable[[], None]) -> None:
-        self._seconds = seconds
-        self._interrupt = interrupt
-        self._thread = threading.get_ident()
-        self.name = name
-        self.deadline = time.monotonic() + seconds
-        self.interrupted_at: float | None = None
+    seconds: float
+    name: str
+    _interrupt: Callable[[], None]
+    _thread: int = 0
+    deadline: float = 0.0
+    interrupted_at: float | None = None
 
     def __enter__(self) -> TimeLimit:
+        self._thread = threading.get_ident()
+        self.deadline = time.monotonic() + self.seconds
         _running.add(self)
         if _thread is None:
             _start()
@@ -86,15 +87,10 @@ class TimeLimit:
         if self.interrupted_at is not None:
             raise self.settle() from error
 
-    @property
-    def seconds(self) -> float:
-        """The limit."""
-        return self._seconds
-
     def restart(self, name: str) -> None:
         """Give the next function of the transaction the whole limit."""
         self.name = name
-        self.deadline = time.monotonic() + self._seconds
+        self.deadline = time.monotonic() + self.seconds
 
     def settle(self) -> MutationTimeoutError:
         """Take an interrupt that was not raised yet, in the mutation's own thread, and return the error for the caller.
@@ -111,13 +107,13 @@ class TimeLimit:
         except MutationInterruptedError:
             pass
         return MutationTimeoutError(
-            f"The write ran longer than {self._seconds:g} s (CONVEX_MUTATION_TIMEOUT) and was rolled back"
+            f"The write ran longer than {self.seconds:g} s (CONVEX_MUTATION_TIMEOUT) and was rolled back"
         )
 
     def look(self, now: float) -> None:
         """Interrupt the mutation if its time is over."""
         if _is_debugged(self._thread):
-            self.deadline = now + self._seconds  # the time at a breakpoint does not count
+            self.deadline = now + self.seconds  # the time at a breakpoint does not count
             return
         if now < self.deadline:
             return
@@ -126,7 +122,7 @@ class TimeLimit:
             logger.error(
                 "%s runs longer than %g s (CONVEX_MUTATION_TIMEOUT) and is interrupted. Its stack:\n%s",
                 self.name,
-                self._seconds,
+                self.seconds,
                 _stack_of(self._thread),
             )
         elif now > (self.interrupted_at or now) + _GRACE:

@@ -7,7 +7,8 @@ earliest time.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+
+import msgspec
 
 from flask_convex_http.database.creation_times import CreationTimes
 from flask_convex_http.engines import Transaction
@@ -24,8 +25,7 @@ MAX_ARGUMENT_BYTES = 16 * 2**20
 CountsMark = tuple[int, int, float]
 
 
-@dataclass(slots=True)
-class JobCounts:
+class JobCounts(msgspec.Struct):
     """The jobs that one mutation has scheduled.
 
     Attributes:
@@ -60,10 +60,6 @@ class JobCounts:
         """Announce a time after the commit, without counting a job."""
         if due < self.earliest:
             self.earliest = due
-
-    def clear(self) -> None:
-        """Reset the counts, because the transaction is retried from its start."""
-        self.roll_back((0, 0, math.inf))
 
     def mark(self) -> CountsMark:
         """Return the current counts, for `roll_back`."""

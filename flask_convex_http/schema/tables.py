@@ -285,6 +285,7 @@ class Table(Generic[D]):
         names = ("id", "creation_time", *columns)
         self._make = constructor(self.document, names)
         self.nullable = frozenset(name for name, column in columns.items() if column.nullable)
+        self._stores = [(name, column.type.store) for name, column in columns.items()]
         self.size = size_function([column.type.kind for column in columns.values()])
         self.nested_columns = [
             (place, column.name, column.validator.levels)
@@ -306,7 +307,7 @@ class Table(Generic[D]):
             DocumentValidationError: A value does not match its field.
         """
         try:
-            return [column.type.store(getattr(document, name)) for name, column in self.columns.items()]
+            return [store(getattr(document, name)) for name, store in self._stores]
         except InvalidValueError:  # store() names the field
             return [self.store(name, getattr(document, name)) for name in self.columns]
 

@@ -171,6 +171,7 @@ class Connections:
 
     Attributes:
         generation: The number of retirements so far.
+        process: The connections of this process.
         replaced: The argument of this name.
     """
 
@@ -184,18 +185,14 @@ class Connections:
         self._connect = connect
         self._lock = lock
         self.replaced = replaced
-        self._process = Process()
+        self.process = Process()
         self._abandoned: list[Any] = []
         with _forking:
             _ALL.add(self)
 
-    def here(self) -> Process:
-        """Return the connections of this process."""
-        return self._process
-
     def version(self) -> tuple[int, bytes] | None:
         """Return a value that differs after each commit of any process, or None if a read has to be made."""
-        process = self._process
+        process = self.process
         index = None if process.shared_lock is None else process.shared_lock.log_index
         if index is None or time.monotonic() > process.next_look:  # a read looks whether the files are in place
             return None
@@ -204,9 +201,9 @@ class Connections:
 
     def start_in_child(self) -> None:
         """Start with no connections in a child of fork()."""
-        parent = self._process
+        parent = self.process
         self._abandoned.append(parent)  # closing a connection here would disturb the parent
-        self._process = Process(forked_in_use=parent.lent > 0)
+        self.process = Process(forked_in_use=parent.lent > 0)
         parent.drop_shared_lock()  # the parent's own descriptor keeps it locked
 
     def take(self, process: Process) -> Any:
@@ -234,7 +231,7 @@ class Connections:
         if connection.generation != self.generation:
             return False
         self.generation += 1
-        self._process.close_idle()
+        self.process.close_idle()
         return True
 
     def _new(self, process: Process) -> Any:
@@ -288,7 +285,7 @@ class Connections:
     @contextlib.contextmanager
     def lend(self) -> Iterator[Any]:
         """Lend a connection to a with statement."""
-        process = self.here()
+        process = self.process
         connection = self.take(process)
         try:
             yield connection
@@ -297,7 +294,7 @@ class Connections:
 
     def close(self) -> None:
         """Close the idle connections of this process."""
-        self.here().close_idle()
+        self.process.close_idle()
 
 
 # --- forks -------------------------------------------------------------------------------------------------------
@@ -310,7 +307,7 @@ _paused: list[Process] = []
 
 def _before_fork() -> None:
     _forking.acquire()
-    _paused.extend(connections.here() for connections in _ALL)
+    _paused.extend(connections.process for connections in _ALL)
     for process in _paused:
         process.pause()
 

@@ -203,7 +203,7 @@ class SQLiteFile:
 
     def _report_other_content(self) -> None:
         """Log once that the content of the file was replaced. A restart is needed, so the connections stay."""
-        if self._has_reported or not self.connections.here().has_other_content():
+        if self._has_reported or not self.connections.process.has_other_content():
             return
         self._has_reported = True
         logger.error(

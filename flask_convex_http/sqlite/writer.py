@@ -195,7 +195,7 @@ class Writer:
         """Write in this thread, which holds the writer and the lock."""
         self._here.is_writing = True
         try:
-            process = self._connections.here()
+            process = self._connections.process
             connection = self._connections.take(process)
             try:  # lend() and a with statement would take longer
                 self._check_files(connection)
@@ -329,7 +329,7 @@ class Writer:
 
     def _check_files(self, connection: Any) -> None:
         """Refuse a write, or do not acknowledge a commit, if the open files are not those at the path."""
-        if not self._connections.here().is_in_place(connection) and self.pid == this_process():
+        if not self._connections.process.is_in_place(connection) and self.pid == this_process():
             raise self._connections.replaced(connection)
 
     def _execute(self, statement: str, connection: Any) -> None:
@@ -369,7 +369,7 @@ class Writer:
         self._commits += 1
         if self._commits % _LOOK_EVERY and not (look or self._checkpoints.await_restart):
             return
-        if self.pid != this_process() or self._connections.here().is_paused:
+        if self.pid != this_process() or self._connections.process.is_paused:
             return
         try:
             if self._checkpoints.are_due():

@@ -38,6 +38,8 @@ PLAIN_TYPES = frozenset(
         decimal.Decimal,
     }
 )
+#: Types whose values msgspec returns as they are.
+_EXACT = (str, bool)
 #: Members of a union that mean an absent value.
 ABSENT = (NoneType, msgspec.UnsetType)
 
@@ -75,6 +77,21 @@ def id_markers(annotation: Any) -> Iterator[IdOf]:
     yield from (meta for meta in metadata if isinstance(meta, IdOf))
     for part in get_args(base):
         yield from id_markers(part)
+
+
+def plain_types(annotation: Any) -> tuple[frozenset[type], IdOf | None] | None:
+    """Return the types of the values of an annotation and the marker of its ids, or None if they need a closer look.
+
+    A value of exactly one of the types matches if the marker, where there is one, accepts it or it is None.
+    """
+    base, metadata = split_annotated(annotation)
+    if get_origin(base) in UNIONS and not metadata:
+        values, absent = split_union(get_args(base))
+        inner = plain_types(values[0]) if len(values) == 1 and absent == [NoneType] else None
+        return None if inner is None else (inner[0] | {NoneType}, inner[1])
+    if base is str and len(metadata) == 1 and isinstance(metadata[0], IdOf):
+        return frozenset({str}), metadata[0]
+    return (frozenset({base}), None) if base in _EXACT and not metadata else None
 
 
 def msgspec_takes(annotation: Any) -> bool:

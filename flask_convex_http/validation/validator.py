@@ -26,6 +26,7 @@ from flask_convex_http.validation.annotations import (
     is_document,
     key_types,
     msgspec_takes,
+    plain_types,
     split_annotated,
     split_union,
 )
@@ -70,6 +71,7 @@ class Validator:
             self.levels, self.nesting_check = levels_of(described), nesting_check(described)
             self.remaining = make_check(annotation, self._record_check)
             self._document: Any = _document_in(annotation)
+            self._plain, self._id_marker = plain_types(annotation) or (frozenset(), None)
         except RegistrationError:
             raise
         except RecursionError:
@@ -102,6 +104,10 @@ class Validator:
         """
         if type(value) is self._document and trusting and value.id is not UNSET:
             return value  # most results are documents that were read by id
+        if type(value) in self._plain:
+            marker = self._id_marker
+            if marker is None or value is None or marker.accepts(value):
+                return value
         try:
             checked = self._conversion.python((value,)).value
             if self.remaining is not None:

@@ -99,7 +99,7 @@ def test_threads_of_a_child_share_its_connections(engine: SQLiteEngine) -> None:
 
         def first() -> int:
             barrier.wait()
-            return id(engine._connections.here())
+            return id(engine._connections.process)
 
         with ThreadPoolExecutor(8) as pool:
             return len({future.result() for future in [pool.submit(first) for _ in range(8)]})

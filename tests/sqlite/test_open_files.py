@@ -300,7 +300,7 @@ def test_the_last_connection_removes_the_log(engine: SQLiteEngine, path: Path) -
 def test_a_process_that_only_reads_finds_the_new_database(engine: SQLiteEngine, path: Path) -> None:
     """A process without writes looks at the files every second, and reads the new database after one refusal."""
     begin_anew(path)
-    engine._connections.here().next_look = 0.0
+    engine._connections.process.next_look = 0.0
     with pytest.raises(UnavailableError):
         price(engine)
     assert price(engine) == 5

@@ -124,7 +124,7 @@ class SQLiteEngine:
     def lookup(self, table: Table[Any], values: Mapping[str, Any], *, timeout: float | None = None) -> Row | None:
         """Return the row that has these values in a unique index, or None. A read never waits, so no timeout ends."""
         self._check_ready()
-        process = self._connections.here()
+        process = self._connections.process
         connection = self._connections.take(process)
         try:
             row: Row | None = connection.execute(

@@ -40,7 +40,7 @@ class SQLiteSnapshot(SQLiteReader):
         self._first: Any = None
 
     def __enter__(self) -> SQLiteSnapshot:
-        self._process = self._connections.here()
+        self._process = self._connections.process
         self._own = self._connection = self._connections.take(self._process)
         return self
 

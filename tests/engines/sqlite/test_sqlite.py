@@ -243,17 +243,17 @@ def test_connections_are_reused(engine: SQLiteEngine) -> None:
     for _ in range(5):
         increment(engine, "a")
         prices(engine)
-    assert len(engine._connections.here().idle) == 1
+    assert len(engine._connections.process.idle) == 1
     with engine.snapshot(), engine.snapshot():
         pass
-    assert len(engine._connections.here().idle) == 2
+    assert len(engine._connections.process.idle) == 2
 
 
 def test_fork_closes_idle_connections(engine: SQLiteEngine) -> None:
     """No idle connection survives a fork(), so that the child does not release locks of the parent."""
     prices(engine)
-    assert in_child(lambda: len(engine._connections._process.idle)) == 0
-    assert os.getpid() == engine._connections.here().pid
+    assert in_child(lambda: len(engine._connections.process.idle)) == 0
+    assert os.getpid() == engine._connections.process.pid
     assert prices(engine) == {}
 
 
