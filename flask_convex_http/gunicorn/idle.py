@@ -64,8 +64,8 @@ class IdleConnections:
             connection.timeout = min(connection.timeout, deadline)
 
     def forget(self, sock: Any) -> None:
-        """Release a socket that is about to be closed or handed over."""
-        if sock.is_watched:
+        """Release a socket that is about to be closed or handed over. One that is closed already is released."""
+        if sock.is_watched and sock.fileno() >= 0:
             sock.is_watched = False
             try:
                 self._poll.unregister(sock)

@@ -25,9 +25,10 @@ class SlowClientError(RequestTimeout, ConnectionResetError):
 class TimedSocket(socket.socket):
     """A socket that knows how long its thread has waited for the bytes of a request."""
 
-    __slots__ = ("awaited", "is_continued", "is_cut", "is_watched", "received", "waited", "waits_since")
+    __slots__ = ("awaited", "is_continued", "is_cut", "is_watched", "received", "send_timeout", "waited", "waits_since")
 
     awaited: int
+    send_timeout: float
     is_continued: bool
     is_watched: bool
 
@@ -44,6 +45,7 @@ class TimedSocket(socket.socket):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(send_timeout), 0))
         socket.socket.setblocking(sock, True)  # a new object assumes it
         sock.is_continued = sock.is_watched = False
+        sock.send_timeout = send_timeout
         return sock
 
     def setblocking(self, flag: bool) -> None:
@@ -88,6 +90,20 @@ class TimedSocket(socket.socket):
             super().sendall(data, flags)
         except BlockingIOError:
             raise ConnectionResetError(errno.ECONNRESET, "The client does not take the response") from None
+
+    def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
+        """Send a file, and return the number of its bytes.
+
+        Raises:
+            ConnectionResetError: The client has taken none of them for `send_timeout` seconds.
+        """
+        self.settimeout(self.send_timeout)  # after the kernel's timeout, `sendfile` would wait without a limit
+        try:
+            return super().sendfile(file, offset, count)
+        except TimeoutError:
+            raise ConnectionResetError(errno.ECONNRESET, "The client does not take the response") from None
+        finally:
+            self.settimeout(None)
 
     def recv(self, size: int, flags: int = 0) -> bytes:
         """Receive some bytes.

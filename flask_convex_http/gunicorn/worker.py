@@ -101,7 +101,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             super().run()
             return
         self.poller.register(self._idle, selectors.EVENT_READ, self._on_idle)
-        super().run()
+        try:
+            super().run()
+        finally:  # also of a worker that ends by an error or a signal, which waits for its threads
+            self.tpool.shutdown(wait=False)
         self._idle.close()
 
     def notify(self) -> None:

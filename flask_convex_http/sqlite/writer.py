@@ -211,7 +211,7 @@ class Writer:
                 self._lock.release()
 
     def _commit_one(self, work: Work[T], connection: Any) -> T:
-        self._execute("BEGIN IMMEDIATE", connection)
+        self._begin(connection)
         try:
             result = work(connection)
             if self.pid == this_process():
@@ -279,7 +279,7 @@ class Writer:
 
     def _write_group(self, connection: Any, batch: list[WaitingWrite]) -> None:
         try:
-            self._execute("BEGIN IMMEDIATE", connection)
+            self._begin(connection)
         except OverloadedError:  # another program writes: each write waits on, within its own timeout
             return
         self._run_group(connection, batch)
@@ -331,6 +331,10 @@ class Writer:
         """Refuse a write, or do not acknowledge a commit, if the open files are not those at the path."""
         if not self._connections.process.is_in_place(connection) and self.pid == this_process():
             raise self._connections.replaced(connection)
+
+    def _begin(self, connection: Any) -> None:
+        connection.late_rows.clear()  # Ctrl-C right after a COMMIT may have left them
+        self._execute("BEGIN IMMEDIATE", connection)
 
     def _execute(self, statement: str, connection: Any) -> None:
         try:

@@ -52,6 +52,18 @@ def test_each_request_is_reported_once(pair: tuple[Any, socket.socket]) -> None:
     idle.close()
 
 
+def test_a_closed_socket_is_released(pair: tuple[Any, socket.socket]) -> None:
+    """A response that failed has closed the socket of a connection before the worker releases it."""
+    connection, client = pair
+    idle = IdleConnections()
+    idle.add(connection)
+    client.sendall(b"a")
+    assert list(idle.ready()) == [connection]
+    connection.sock.close()
+    idle.forget(connection.sock)
+    idle.close()
+
+
 def test_another_thread_may_serve_a_connection_before_it_was_added_wholly(pair: tuple[Any, socket.socket]) -> None:
     """The next request may arrive, be served and be followed by another one while a thread still adds a connection."""
     connection, client = pair

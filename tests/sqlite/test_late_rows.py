@@ -11,6 +11,7 @@ from flask_convex_http.engines.sqlite.transactions import SQLiteTransaction
 from flask_convex_http.errors import EngineError
 from flask_convex_http.schema.index_ranges import Segment
 from flask_convex_http.schema.system_tables import IdempotencyKey
+from flask_convex_http.sqlite.late_rows import LateRows
 from tests.engines.members import SCHEMA, insert
 from tests.sqlite.crews import Work, adding, keys, tell_statements, together
 
@@ -173,6 +174,27 @@ def test_a_key_is_looked_up_again_after_a_rollback_of_sqlite_itself(engine: SQLi
     engine.write(lambda transaction: transaction.insert(KEYS, key_row("k1")))
     assert engine.write(lambda transaction: transaction.get_again(KEYS, "k1", list)) is not None
     assert names(engine) == ["k1"]
+
+
+def test_the_keys_of_an_interrupted_commit_are_forgotten(
+    engine: SQLiteEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C between COMMIT and what follows it leaves nothing to the next transaction."""
+    engine.write(adding_key("k0"))
+    clear = LateRows.clear
+
+    def interrupted(late_rows: LateRows) -> None:
+        if late_rows.mark() == (0, 0):
+            return clear(late_rows)
+        monkeypatch.setattr(LateRows, "clear", clear)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LateRows, "clear", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        engine.write(adding_key("k1"))
+    assert engine.write(lambda transaction: transaction._late_rows.mark()) == (0, 0)
+    engine.write(adding_key("k2"))
+    assert names(engine) == keys(engine) == ["k0", "k1", "k2"]
 
 
 def test_a_savepoint_rolls_back_its_keys(engine: SQLiteEngine) -> None:
