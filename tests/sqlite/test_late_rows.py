@@ -176,9 +176,7 @@ def test_a_key_is_looked_up_again_after_a_rollback_of_sqlite_itself(engine: SQLi
     assert names(engine) == ["k1"]
 
 
-def test_the_keys_of_an_interrupted_commit_are_forgotten(
-    engine: SQLiteEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_keys_of_an_interrupted_commit_are_forgotten(engine: SQLiteEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C between COMMIT and what follows it leaves nothing to the next transaction."""
     engine.write(adding_key("k0"))
     clear = LateRows.clear
