@@ -180,7 +180,7 @@ class ByHand(Side):
 
 
 class WithoutDatabase(Side):
-    """Flask views that parse the request and return an item, and store nothing: what a request costs at least."""
+    """Flask views that parse the request, return an item and store nothing. They show the least cost of a request."""
 
     __slots__ = ()
 

@@ -179,7 +179,7 @@ def test_identity_is_passed_on() -> None:
 
 
 def test_an_anonymous_call_that_needs_an_identity() -> None:
-    """The error of `ctx.identity` without a caller says who has none, and what to read instead."""
+    """The error of `ctx.identity` without a caller says who has none, and names the attribute to read instead."""
 
     @internal_query
     def who(ctx: QueryCtx) -> str:
