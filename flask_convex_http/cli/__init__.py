@@ -9,11 +9,10 @@ Rules:
 
 from __future__ import annotations
 
-import traceback
 from typing import Any
 
 import click
-from flask.cli import AppGroup, ScriptInfo
+from flask.cli import AppGroup
 
 from flask_convex_http.cli.admin_keys import admin_key
 from flask_convex_http.cli.backups import backup, restore
@@ -29,6 +28,7 @@ from flask_convex_http.cli.functions import functions, routes, run
 from flask_convex_http.cli.history import erase, log, undo, why
 from flask_convex_http.cli.idempotency import idempotency
 from flask_convex_http.cli.init import init
+from flask_convex_http.cli.loading import is_from_loading, place_of
 from flask_convex_http.cli.logs import logs
 from flask_convex_http.cli.moves import move
 from flask_convex_http.cli.openapi import openapi
@@ -66,23 +66,14 @@ class _WrongSetting(click.ClickException):
 
 
 def _one_line(error: Exception) -> click.ClickException:
-    """Return an error as the sentence that a command prints.
-
-    Raises:
-        Exception: The error itself, if its traceback has the line of the app that is wrong.
-    """
+    """Return an error as the sentence that a command prints. One of loading the app begins with the line of the app."""
     detail = getattr(error, "detail", "")
     sentence = printable(f"{error}: {detail}" if detail else str(error))
-    if not _is_from_loading(error):
+    if not is_from_loading(error):
         return click.ClickException(sentence)
     if isinstance(error, ConfigurationError):
         return _WrongSetting(sentence)
-    raise error
-
-
-def _is_from_loading(error: Exception) -> bool:
-    """Return whether an app raised an error while it was loaded."""
-    return any(frame.f_code is ScriptInfo.load_app.__code__ for frame, _ in traceback.walk_tb(error.__traceback__))
+    return click.ClickException(place_of(error) + sentence)
 
 
 convex_commands = _ConvexGroup(

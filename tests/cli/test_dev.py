@@ -182,18 +182,29 @@ def test_the_place_of_flask_run_is_the_default(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_an_app_that_cannot_be_loaded_raises_its_error(capsys: pytest.CaptureFixture[str]) -> None:
-    """The error of an app is printed with the app's own frames, and raised again by each request."""
+    """The error of an app is printed in one line with the app's own line, and raised again by each request."""
 
     def create_app() -> Flask:
         raise RegistrationError("Thing has no such field")
 
     app = load(ScriptInfo(create_app=create_app), "127.0.0.1")
-    printed = capsys.readouterr().err
-    assert "RegistrationError: Thing has no such field" in printed
-    assert "in create_app" in printed
-    assert "in load_app" not in printed
+    line = create_app.__code__.co_firstlineno + 1
+    assert f"test_dev.py:{line}: Thing has no such field\n" in capsys.readouterr().err
     with pytest.raises(RegistrationError):
         app({}, lambda *response: lambda data: None)
+
+
+def test_a_bug_of_the_app_is_printed_with_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    """Any other exception is printed with its traceback, without the frames that load the app."""
+
+    def create_app() -> Flask:
+        raise KeyError("lamp")
+
+    load(ScriptInfo(create_app=create_app), "127.0.0.1")
+    printed = capsys.readouterr().err
+    assert "in create_app" in printed
+    assert "KeyError: 'lamp'" in printed
+    assert "in load_app" not in printed
 
 
 def test_an_app_without_the_extension_is_told_so(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import sys
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from flask.cli import ScriptInfo
 
 from flask_convex_http.cli.dev.addresses import addresses
 from flask_convex_http.cli.dev.migrating import migrate
+from flask_convex_http.cli.loading import is_installed, place_of
 from flask_convex_http.cli.output import note
 from flask_convex_http.errors import ConvexHTTPError
 from flask_convex_http.web.state import MissingExtensionError, backend_of
@@ -73,30 +73,21 @@ def _is_first_start() -> bool:
 
 
 def _show(error: Exception) -> None:
-    """Print an error: a sentence of Flask or this package as it is, others with the frames of the app's own code."""
+    """Print an error: a sentence of Flask or this package in one line, others with their traceback."""
     if isinstance(error, click.ClickException):
         note(f"Error: {error.format_message()}")
-    elif isinstance(error, MissingExtensionError):
-        note(f"Error: {error}")
+    elif isinstance(error, ConvexHTTPError | MissingExtensionError):
+        note(f"Error: {place_of(error)}{error}")
     else:
         note(_own_traceback(error))
 
 
 def _own_traceback(error: Exception) -> str:
-    """Return the traceback of an error, without the frames that load the app.
-
-    The message of an error of this package says enough, so that all frames but the app's own are left out.
-    """
+    """Return the traceback of an error, without the frames that load the app."""
     shown = traceback.TracebackException.from_exception(error)
-    frames = list(itertools.dropwhile(_is_installed, shown.stack))
-    if isinstance(error, ConvexHTTPError):
-        frames = list(itertools.filterfalse(_is_installed, frames))
-    shown.stack = traceback.StackSummary.from_list(frames)
+    frames = itertools.dropwhile(lambda frame: is_installed(frame.filename), shown.stack)
+    shown.stack = traceback.StackSummary.from_list(list(frames))
     return "".join(shown.format()).rstrip()
-
-
-def _is_installed(frame: traceback.FrameSummary) -> bool:
-    return frame.filename.startswith(("<frozen", sys.prefix, sys.base_prefix, str(Path(__file__).parents[2])))
 
 
 def _failing(error: Exception) -> WSGIApplication:
