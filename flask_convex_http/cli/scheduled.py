@@ -272,6 +272,8 @@ def retry(job_ids: Sequence[str], as_json: bool) -> None:
 
 def _cancel_all(backend: Backend, function: str | None, yes: bool, as_json: bool) -> None:
     count = len(backend.job_control.pending(function))
+    if not count and function is not None:
+        backend.functions.find(function)  # raises; jobs of a function that was removed can be canceled
     if count and not yes:
         note(f"{counted(count, 'pending job')} will be canceled.")
         click.confirm("Continue?", abort=True, err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import itertools
 import types
@@ -15,6 +16,9 @@ from flask_convex_http.validation.records import shorten
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+#: The similarity of a misspelt name, for difflib. Less would let two functions of one module be similar.
+_SIMILAR = 0.85
 
 
 class Registry:
@@ -94,13 +98,18 @@ class Registry:
         """
         function = self.get(name)
         if function is None:
-            near = [each for each in self._functions if each.partition(":")[2] == name.rpartition(":")[2]]
-            hint = f"did you mean {near[0]}? " if len(near) == 1 else ""
+            near = self._near(name)
+            hint = f"did you mean {' or '.join(near)}? " if near else ""
             raise FunctionNotFoundError(
                 f"Could not find function {shorten(name)!r}; {hint}"
                 "`flask convex functions` lists those that functions= of ConvexHTTP names"
             )
         return function
+
+    def _near(self, name: str) -> list[str]:
+        """Return the names that a misspelt one may mean: the one of the same function elsewhere, or similar ones."""
+        elsewhere = [each for each in self._functions if each.partition(":")[2] == name.rpartition(":")[2]]
+        return elsewhere if len(elsewhere) == 1 else difflib.get_close_matches(name, self._functions, cutoff=_SIMILAR)
 
     def add_own(self, name: str, function: Function[Any, Any]) -> None:
         """Register a function of the package itself, which iteration leaves out."""

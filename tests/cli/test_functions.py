@@ -83,6 +83,11 @@ def test_a_function_without_its_module_is_named(convex: Convex, name: str) -> No
     assert "did you mean shop:lamps?" in convex("run", name).err
 
 
+def test_similar_functions_are_named(convex: Convex) -> None:
+    """A misspelt function is an error that has the similar names."""
+    assert "did you mean shop:lamps?" in convex("run", "shop:lampss").err
+
+
 def test_functions_are_listed_with_their_types(unmigrated: Convex) -> None:
     """Functions are listed with kind, visibility, arguments and result, without a database."""
     listed = {function["name"]: function for function in unmigrated("functions", "--json").json}

@@ -241,6 +241,24 @@ def test_all_jobs_of_one_function_are_canceled(shop: Errands) -> None:
     assert states(shop, note, wait) == ["pending", "canceled"]
 
 
+def test_canceling_the_jobs_of_an_unknown_function_is_an_error(shop: Errands) -> None:
+    """A misspelt name is an error that has similar names. A function without jobs has 0 of them."""
+    unknown = shop.convex("scheduled", "cancel", "--all", "--function", "errands:waitt", "--yes", "--json")
+    assert (unknown.status, unknown.out) == (1, "")
+    assert "Could not find function 'errands:waitt'; did you mean errands:wait?" in unknown.err
+    known = shop.convex("scheduled", "cancel", "--all", "--function", "errands:wait", "--yes")
+    assert (known.status, known.out) == (0, "0 jobs canceled.\n")
+
+
+def test_the_jobs_of_a_removed_function_are_canceled(shop: Errands, tmp_path: Path) -> None:
+    """Jobs whose function the app no longer has are canceled by its name."""
+    removed = shop.schedule("note", text="")
+    rows(tmp_path, "update _scheduled_functions set name = 'errands:gone'")
+    canceled = shop.convex("scheduled", "cancel", "--all", "--function", "errands:gone", "--yes")
+    assert (canceled.status, canceled.out) == (0, "1 job canceled.\n")
+    assert states(shop, removed) == ["canceled"]
+
+
 def test_canceling_all_asks_for_confirmation(shop: Errands) -> None:
     """--all without --yes says how many jobs there are and asks; after a no nothing is changed."""
     job_id = shop.schedule("note", text="")
