@@ -9,6 +9,7 @@ import click
 import msgspec
 from flask.cli import with_appcontext
 
+from flask_convex_http.cli.options import LISTED
 from flask_convex_http.cli.output import (
     counted,
     json_option,
@@ -87,7 +88,7 @@ def step_lines(steps: Sequence[MigrationStep], *, verbose: bool = False) -> list
 
 @click.command()
 @click.argument("table", required=False)
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many rows to list.")
+@click.option("--limit", type=LISTED, default=20, show_default=True, help="How many rows to list.")
 @click.option(
     "--order",
     type=click.Choice(["asc", "desc"]),

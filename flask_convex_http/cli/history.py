@@ -9,6 +9,7 @@ import click
 import msgspec
 from flask.cli import with_appcontext
 
+from flask_convex_http.cli.options import LISTED
 from flask_convex_http.cli.output import (
     counted,
     json_option,
@@ -32,7 +33,7 @@ _HEADINGS = ("COMMIT", "TIME", "CAUSE")
 @click.command()
 @click.argument("cause", required=False)
 @click.option("--table", help="Only commits that changed documents of this table.")
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many commits to list.")
+@click.option("--limit", type=LISTED, default=20, show_default=True, help="How many commits to list.")
 @json_option
 @with_appcontext
 def log(cause: str | None, table: str | None, limit: int, as_json: bool) -> None:
@@ -59,7 +60,7 @@ def log(cause: str | None, table: str | None, limit: int, as_json: bool) -> None
 
 @click.command()
 @click.argument("document", metavar="ID")
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many changes to list.")
+@click.option("--limit", type=LISTED, default=20, show_default=True, help="How many changes to list.")
 @json_option
 @with_appcontext
 def why(document: str, limit: int, as_json: bool) -> None:

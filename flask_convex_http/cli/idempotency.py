@@ -8,6 +8,7 @@ import click
 import msgspec
 from flask.cli import AppGroup
 
+from flask_convex_http.cli.options import LISTED
 from flask_convex_http.cli.output import counted, json_option, moment, print_json, print_table, shortened
 from flask_convex_http.web.state import current_backend
 
@@ -72,7 +73,7 @@ class _KeyOutput(msgspec.Struct):
 
 @idempotency.command("list")
 @click.option("--key", help="Only this key, of any caller.")
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many keys to list.")
+@click.option("--limit", type=LISTED, default=20, show_default=True, help="How many keys to list.")
 @json_option
 def list_keys(key: str | None, limit: int, as_json: bool) -> None:
     """List the keys of idempotent requests, the newest first. Times are in UTC.

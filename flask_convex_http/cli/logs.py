@@ -10,6 +10,7 @@ import click
 import msgspec
 from flask.cli import with_appcontext
 
+from flask_convex_http.cli.options import WholeNumber
 from flask_convex_http.cli.output import json_option, note, print_json, printable
 from flask_convex_http.web.state import current_backend
 
@@ -33,9 +34,7 @@ _WAIT = 5.0
     help="Only records of this level or a higher one.",
 )
 @click.option("--text", metavar="TEXT", help="Only records whose message has this text.")
-@click.option(
-    "--limit", type=click.IntRange(0, 100_000), default=50, show_default=True, help="How many to print first."
-)
+@click.option("--limit", type=WholeNumber(0, 100_000), default=50, show_default=True, help="How many to print first.")
 @json_option
 @with_appcontext
 def logs(follow: bool, as_json: bool, limit: int, request_id: str | None, level: str, **selected: Any) -> None:

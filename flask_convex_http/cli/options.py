@@ -1,9 +1,10 @@
-"""Types of options, as functions for click: durations such as `30d`, and times such as `30d` or `2027-01-01`."""
+"""Types of options: whole numbers, durations such as `30d`, and times such as `30d` or `2027-01-01`."""
 
 from __future__ import annotations
 
 import datetime
 import re
+from typing import Any
 
 import click
 
@@ -11,6 +12,23 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks
 _DURATION = re.compile(r"([0-9]{1,9})([smhdw])", re.ASCII)
 _LONGEST = datetime.timedelta(days=36525)
 _FORM = "a number and s, m, h, d or w, such as 90s, 12h or 30d"
+#: The largest number of rows that a command lists. More need a query.
+_MOST_LISTED = 1_000_000
+
+
+class WholeNumber(click.IntRange):
+    """A whole number from `min` to `max`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse the number; the message of an error says what to write."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"{value!r} is not a whole number from {self.min} to {self.max}.", param, ctx)
+
+
+#: The number of rows to list.
+LISTED = WholeNumber(1, _MOST_LISTED)
 
 
 def duration(text: str) -> datetime.timedelta:
@@ -27,7 +45,7 @@ def duration(text: str) -> datetime.timedelta:
     except OverflowError:
         length = datetime.timedelta.max
     if length > _LONGEST:
-        raise click.BadParameter(f"{text!r} is longer than 100 years.")
+        raise click.BadParameter(f"{text!r} is longer than 100 years, {_LONGEST.days}d.")
     return length
 
 
@@ -41,9 +59,9 @@ def time(text: str) -> datetime.timedelta | datetime.datetime:
         return duration(text)
     try:
         moment = datetime.datetime.fromisoformat(text)
-    except ValueError:
+        return (moment.replace(tzinfo=datetime.UTC) if moment.tzinfo is None else moment).astimezone(datetime.UTC)
+    except (ValueError, OverflowError):
         raise click.BadParameter(f"{text!r} is not a time: write {_FORM}, or a date such as 2027-01-01.") from None
-    return moment.replace(tzinfo=datetime.UTC) if moment.tzinfo is None else moment
 
 
 def expires_at(expiry: datetime.timedelta | datetime.datetime | None, now: float) -> float | None:

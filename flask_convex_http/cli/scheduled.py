@@ -10,6 +10,7 @@ import msgspec
 from flask.cli import AppGroup
 
 from flask_convex_http.backend import Backend
+from flask_convex_http.cli.options import LISTED
 from flask_convex_http.cli.output import (
     counted,
     json_option,
@@ -81,7 +82,7 @@ class _ResultOutput(msgspec.Struct):
 
 @scheduled.command("list")
 @click.option("--state", type=click.Choice(get_args(JobState)), help="Only jobs in this state.")
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many jobs to list.")
+@click.option("--limit", type=LISTED, default=20, show_default=True, help="How many jobs to list.")
 @json_option
 def list_scheduled(state: JobState | None, limit: int, as_json: bool) -> None:
     """List jobs, the newest first.

@@ -10,6 +10,7 @@ import click
 from flask import Flask, current_app
 from flask.cli import with_appcontext
 
+from flask_convex_http.cli.options import WholeNumber
 from flask_convex_http.cli.output import json_option, note, print_json
 from flask_convex_http.log import configure_process
 from flask_convex_http.runtime.time_limit import end_stuck_process
@@ -23,7 +24,7 @@ _LAST_SECONDS = 5.0
 @click.command()
 @click.option(
     "--grace",
-    type=click.IntRange(min=0, max=86_400),
+    type=WholeNumber(0, 86_400),
     default=30,
     show_default=True,
     help="Seconds that running actions have to end after the first signal.",

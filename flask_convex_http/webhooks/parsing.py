@@ -41,7 +41,7 @@ def parse_timestamp(text: str) -> int:
         VerificationError: The text is not such a timestamp.
     """
     if not (text.isdecimal() and text.isascii() and len(text) <= _LONGEST_TIMESTAMP):
-        raise VerificationError("malformed", "Webhook timestamp is not a whole number of seconds")
+        raise VerificationError("malformed", "Webhook timestamp is not 1 to 12 digits, the seconds since 1970")
     return int(text)
 
 
@@ -62,7 +62,7 @@ def parse_time(text: str, time_format: TimeFormat) -> float:
         return parse_timestamp(text)
     if time_format == "milliseconds":
         if not _MILLISECONDS.fullmatch(text):
-            raise VerificationError("malformed", "Webhook timestamp is not a whole number of milliseconds")
+            raise VerificationError("malformed", "Webhook timestamp is not 1 to 15 digits, the milliseconds since 1970")
         return int(text) / 1000
     try:
         if not _RFC3339.fullmatch(text):

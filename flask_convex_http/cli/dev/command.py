@@ -12,6 +12,7 @@ from flask.cli import ScriptInfo, pass_script_info
 from werkzeug.serving import is_running_from_reloader, run_simple
 
 from flask_convex_http.cli.dev.startup import FIRST_START, load
+from flask_convex_http.cli.options import WholeNumber
 from flask_convex_http.cli.output import note
 from flask_convex_http.identities.fetch import is_loopback
 
@@ -32,7 +33,7 @@ _DEBUG = "FLASK_DEBUG"
 )
 @click.option(
     "--port",
-    type=click.IntRange(min=0, max=65_535),
+    type=WholeNumber(0, 65_535),
     default=5000,
     show_default=True,
     envvar="FLASK_RUN_PORT",

@@ -8,6 +8,7 @@ import click
 from flask.cli import with_appcontext
 
 from flask_convex_http.backend import Backend
+from flask_convex_http.cli.options import WholeNumber
 from flask_convex_http.cli.output import (
     counted,
     json_option,
@@ -55,7 +56,7 @@ _LONGEST_ID = 72
 @status_option(*STATES, _REJECTED)
 @type_option
 @click.option("--unhandled", is_flag=True, help="Only those without a handler for their type.")
-@click.option("--limit", type=click.IntRange(1, 100_000), default=20, show_default=True, help="The maximum number.")
+@click.option("--limit", type=WholeNumber(1, 100_000), default=20, show_default=True, help="The maximum number.")
 @json_option
 @with_appcontext
 def list_deliveries(

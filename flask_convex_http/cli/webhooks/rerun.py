@@ -12,7 +12,7 @@ import msgspec
 from flask.cli import with_appcontext
 
 from flask_convex_http.backend import Backend
-from flask_convex_http.cli.options import duration
+from flask_convex_http.cli.options import LISTED, duration
 from flask_convex_http.cli.output import json_option, moment, note, print_json, printable, shortened
 from flask_convex_http.cli.webhooks.filters import (
     Selection,
@@ -42,7 +42,7 @@ _BATCH = 500
 _WIDTH = 200
 
 _ids_argument = click.argument("names", metavar="[ID]...", nargs=-1)
-_limit_option = click.option("--limit", type=click.IntRange(min=1), help="With filters: at most so many, oldest first.")
+_limit_option = click.option("--limit", type=LISTED, help="With filters: at most so many, oldest first.")
 
 
 # --- replay ----------------------------------------------------------------------------------------------------------

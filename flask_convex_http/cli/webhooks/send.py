@@ -21,7 +21,7 @@ import msgspec
 from flask.cli import with_appcontext
 
 from flask_convex_http.cli.local_url import DEFAULT_URL, local_url
-from flask_convex_http.cli.options import duration
+from flask_convex_http.cli.options import WholeNumber, duration
 from flask_convex_http.cli.output import counted, json_option, print_json, print_table, printable, shortened
 from flask_convex_http.inbox.registry import Webhook
 from flask_convex_http.inbox.search import find_webhook, sender_of
@@ -89,7 +89,7 @@ class _Attempt(msgspec.Struct):
 )
 @click.option("--id", "event_id", metavar="ID", help="The id of the event, if it is only one. By default it is new.")
 @click.option("--source", metavar="SOURCE", help="The webhook's source or path, if several have the provider.")
-@click.option("--duplicate", type=click.IntRange(1, _MOST), default=1, metavar="N", help="Send it N times at once.")
+@click.option("--duplicate", type=WholeNumber(1, _MOST), default=1, metavar="N", help="Send it N times at once.")
 @click.option("--reorder", is_flag=True, help="Send several events in another order than they happened.")
 @click.option("--seed", type=int, help="With --reorder: chooses the order.")
 @click.option("--late", type=duration, metavar="DURATION", help="Make and sign the event as of that long ago.")
