@@ -13,8 +13,8 @@ from typing import Any
 from flask_convex_http.engines import Engine, Row, Snapshot
 from flask_convex_http.errors import HistoryError
 from flask_convex_http.history.reader import HistoryReader, LoggedChange
-from flask_convex_http.history.values import decode_values, row_of
-from flask_convex_http.schema.documents import TIME_COLUMN, Schema, Table
+from flask_convex_http.history.values import decode_values, row_of, values_of
+from flask_convex_http.schema.documents import Schema, Table
 from flask_convex_http.sync.positions import ChangedRow, Position
 
 #: Commits after which running all queries again is less work than reading what changed.
@@ -88,31 +88,34 @@ class Changes:
             table = self._schema.likely_table_of(document_id)
             if table is not None and watched(table.name, document_id):
                 after = snapshot.get(table, document_id)
-                yield ChangedRow(table.name, document_id, row_before(table, document_id, after, own), after)
+                yield ChangedRow(table.name, document_id, row_before(table, after, own), after)
 
 
-def row_before(table: Table[Any], document_id: str, after: Row | None, changes: list[LoggedChange]) -> Row | None:
+def row_before(table: Table[Any], after: Row | None, changes: list[LoggedChange]) -> Row | None:
     """Return a row as it was before its changes.
 
     Args:
         table: The table of the row.
-        document_id: The id of the row.
         after: The row as it is now.
         changes: Its changes, oldest first.
 
     Raises:
         HistoryError: A change cannot be read.
     """
-    places = {name: place for place, name in enumerate((TIME_COLUMN, *table.columns), 1)}
-    row = None if after is None else list(after)
+    row = after
     for change in reversed(changes):
-        if change.operation == "insert":
-            row = None
-        elif change.before is None:
-            raise HistoryError(f"The history of {document_id} was erased")
-        elif change.operation == "delete":
-            row = row_of(table, document_id, decode_values(table, change.before))
-        elif row is not None:
-            for name, value in decode_values(table, change.before).items():
-                row[places[name]] = value
+        row = _row_before_change(table, row, change)
     return row
+
+
+def _row_before_change(table: Table[Any], row: Row | None, change: LoggedChange) -> Row | None:
+    if change.operation == "insert":
+        return None
+    if change.before is None:
+        raise HistoryError(f"The history of {change.document_id} was erased")
+    if change.operation == "delete":
+        return row_of(table, change.document_id, decode_values(table, change.before))
+    if row is None:
+        return None
+    values = values_of(table, row) | decode_values(table, change.before)
+    return [row[0], *values.values()]

@@ -7,6 +7,7 @@ ranges that a row can belong to. So the time for a row depends on the number of 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from itertools import product
 from operator import itemgetter
 from typing import Any, Generic, TypeVar
 
@@ -86,20 +87,13 @@ class RangeIndex(Generic[W]):
             before: The row before the change, None for a new one.
             after: The row after the change, None for a deleted one.
         """
-        found: set[W] = set()
-        watchers = self._documents.get(document_id)
-        if watchers is not None:
-            found |= watchers
-        groups = self._tables.get(table)
-        if groups is None:
-            return found
-        for row in (before, after):
-            if row is None:
-                continue
-            for group in groups.values():
-                ranges = group.values.get(group.key(row))
-                if ranges is not None:
-                    ranges.collect(row, found)
+        found = set(self._documents.get(document_id, ()))
+        groups = self._tables.get(table, {}).values()
+        rows = [row for row in (before, after) if row is not None]
+        for row, group in product(rows, groups):
+            ranges = group.values.get(group.key(row))
+            if ranges is not None:
+                ranges.collect(row, found)
         return found
 
     def _remove_range(self, watcher: W, read: ReadRange) -> None:
