@@ -98,11 +98,9 @@ class CommitFeed:
         """
         names = None if tables is None else {name for each in tables for name in self._names(each)}
         while commits := self.poll(since, wait):
-            for commit in commits:
-                since = commit.number
-                found = commit if names is None else only(commit, names)
-                if found.changes:
-                    yield found
+            shown = commits if names is None else [only(commit, names) for commit in commits]
+            yield from (commit for commit in shown if commit.changes)
+            since = commits[-1].number
 
     def _names(self, document: type[Document]) -> tuple[str, ...]:
         return self._schema.table_for(document).id_prefixes

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from flask_convex_http.engines import Engine, Transaction
@@ -54,15 +55,7 @@ class History:
         """
         with self._engine.snapshot() as snapshot:
             reader = HistoryReader(snapshot, self._schema)
-            found: list[Commit] = []
-            for commit, _ in reader.all_commits():
-                if cause is not None and not commit.has_cause(cause):
-                    continue
-                [full] = with_changes(reader, [commit])
-                found += _of_table(full, table)
-                if len(found) >= limit:
-                    break
-        return found
+            return list(islice(_logged(reader, table, cause), limit))
 
     def page(
         self,
@@ -163,6 +156,13 @@ def _erase(schema: Schema, document_id: str, numbers: list[int], transaction: Tr
 
 def _index(schema: Schema, now: float, settled: int | None, transaction: Transaction) -> bool:
     return index_commits(transaction, schema, now, settled)
+
+
+def _logged(reader: HistoryReader, table: str | None, cause: str | None) -> Iterator[Commit]:
+    for commit, _ in reader.all_commits():
+        if cause is None or commit.has_cause(cause):
+            [full] = with_changes(reader, [commit])
+            yield from _of_table(full, table)
 
 
 def _of_table(commit: Commit, table: str | None) -> Iterable[Commit]:
