@@ -55,9 +55,9 @@ class UnattachedFiles:
         with self._files.engine.snapshot() as snapshot:
             meter = Meter(progress, snapshot.count(stored) + sum(map(snapshot.count, others)))
             found = {row[0]: row for row in _rows(snapshot, stored, meter) if row[1] < limit}
-            for row in chain.from_iterable(_rows(snapshot, table, meter) for table in others):
-                for file_id in _file_ids(row):
-                    found.pop(file_id, None)
+            rows = chain.from_iterable(_rows(snapshot, table, meter) for table in others)
+            for file_id in chain.from_iterable(map(_file_ids, rows)):
+                found.pop(file_id, None)
         files = [stored.read(row) for row in found.values()]
         return sorted(files, key=lambda file: (file.creation_time, file.id))
 
