@@ -249,12 +249,11 @@ class Table(Generic[D]):
 
     def _check_old_names(self, columns: Mapping[str, Column]) -> None:
         taken = dict.fromkeys(columns, "is a field of the class")
-        for name, column in columns.items():
-            for old in column.old_names:
-                if not isinstance(old, str) or old in taken:
-                    why = taken.get(old, "is no name of a field")
-                    raise RegistrationError(f"{self.document.__name__}.{name} is renamed_from({old!r}), which {why}")
-                taken[old] = f"is an old name of {name!r} already"
+        for name, old in ((name, old) for name, column in columns.items() for old in column.old_names):
+            if not isinstance(old, str) or old in taken:
+                why = taken.get(old, "is no name of a field")
+                raise RegistrationError(f"{self.document.__name__}.{name} is renamed_from({old!r}), which {why}")
+            taken[old] = f"is an old name of {name!r} already"
 
     def _hints(self) -> dict[str, Any]:
         try:
