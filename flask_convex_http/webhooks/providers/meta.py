@@ -69,14 +69,15 @@ class Meta(HmacSender):
         return query.get("hub.challenge", "") if is_known and query.get("hub.mode") == "subscribe" else None
 
 
+def _objects(values: Any) -> list[dict[str, Any]]:
+    """Return the JSON objects in a list, and none of anything else."""
+    return [value for value in values if isinstance(value, dict)] if isinstance(values, list) else []
+
+
 def _kinds(entries: Any) -> Iterator[str]:
     """Yield the fields of the changes in entries, and `messaging` for an entry of Messenger."""
-    for entry in entries if isinstance(entries, list) else ():
-        if not isinstance(entry, dict):
-            continue
-        changes = entry.get("changes")
-        for change in changes if isinstance(changes, list) else ():
-            if isinstance(change, dict) and isinstance(change.get("field"), str):
-                yield change["field"]
+    for entry in _objects(entries):
+        fields = (change.get("field") for change in _objects(entry.get("changes")))
+        yield from (field for field in fields if isinstance(field, str))
         if "messaging" in entry:
             yield "messaging"
