@@ -169,10 +169,11 @@ class KeyCache:
         The time and the fetch are noted under one lock, so that another thread with the same id waits for this fetch.
         """
         with self._lock:
-            if self._running is None:
-                if not self._is_due():
-                    return None
-                self._asked = self._clock()
+            if self._running is not None:
+                return self._started()
+            if not self._is_due():
+                return None
+            self._asked = self._clock()
             return self._started()
 
     def _may_change(self, keys: KeySet) -> bool:

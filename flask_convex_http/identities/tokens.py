@@ -106,9 +106,9 @@ class Tokens:
 
     def _remember(self, digest: bytes, known: _Known) -> None:
         with self._lock:
-            if len(self._known) >= _MAX_KNOWN:
-                for old in list(islice(self._known, _MAX_KNOWN // 2)):
-                    del self._known[old]
+            excess = _MAX_KNOWN // 2 if len(self._known) >= _MAX_KNOWN else 0
+            for old in list(islice(self._known, excess)):
+                del self._known[old]
             self._known[digest] = known
 
 
