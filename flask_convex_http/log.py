@@ -189,9 +189,8 @@ def _related(error: BaseException, seen: set[int]) -> Iterator[BaseException]:
     while current is not None and id(current) not in seen:
         seen.add(id(current))
         yield current
-        if isinstance(current, BaseExceptionGroup):
-            for member in current.exceptions:
-                yield from _related(member, seen)
+        for member in current.exceptions if isinstance(current, BaseExceptionGroup) else ():
+            yield from _related(member, seen)
         hidden = current.__suppress_context__
         current = current.__cause__ or (None if hidden else current.__context__)
 
