@@ -9,6 +9,10 @@ import re
 import socket
 from typing import Any
 
+from gunicorn.http.unreader import IterUnreader  # type: ignore[import-untyped]
+
+from flask_convex_http.gunicorn.heads import PlainRequest
+
 #: Pollers ignore SO_RCVLOWAT on Unix sockets, which proxies use.
 _INTERNET = frozenset({socket.AF_INET, socket.AF_INET6})
 _PEEK = socket.MSG_PEEK | socket.MSG_DONTWAIT
@@ -37,7 +41,14 @@ def awaited_bytes(conn: Any) -> int | None:
     except OSError:
         return None  # the thread finds the same error
     awaited = _length_of_request(data) if data else None
-    if awaited is not None and _EXPECT.search(data, 0, data.find(b"\r\n\r\n") + 2):
+    if awaited is None or conn.sock.is_continued or not _EXPECT.search(data, 0, data.find(b"\r\n\r\n") + 2):
+        return awaited
+    number = 1 if conn.parser is None else conn.parser.req_count + 1
+    try:
+        request = PlainRequest(conn.cfg, IterUnreader([data]), conn.client, number)
+    except Exception:  # the thread rejects it with the same error
+        return None
+    if request._expected_100_continue:  # not by a client of HTTP/1.0
         conn.sock.send_continue()
     return awaited
 

@@ -11,6 +11,21 @@ from collections.abc import Iterator
 from typing import Any
 
 
+class _Wait:
+    """The wait of a connection for its next request.
+
+    Attributes:
+        connection: The connection.
+        is_armed: Whether its thread is done with the connection, so that the event loop may close it.
+    """
+
+    __slots__ = ("connection", "is_armed")
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+        self.is_armed = False
+
+
 class IdleConnections:
     """The idle connections of a worker.
 
@@ -20,10 +35,10 @@ class IdleConnections:
     def __init__(self) -> None:
         self._poll = select.epoll()
         self._once = select.EPOLLIN | select.EPOLLONESHOT
-        self._connections: dict[int, Any] = {}
+        self._waits: dict[int, _Wait] = {}
 
     def __len__(self) -> int:
-        return len(self._connections)
+        return len(self._waits)
 
     def fileno(self) -> int:
         """Return the descriptor that is readable when a connection is."""
@@ -33,7 +48,7 @@ class IdleConnections:
         """Await the next request of a connection."""
         sock = connection.sock
         number = sock.fileno()
-        self._connections[number] = connection  # before it is armed: its event may come at once
+        self._waits[number] = wait = _Wait(connection)  # before it is armed: its event may come at once
         try:
             if sock.is_watched:
                 self._poll.modify(number, self._once)
@@ -41,27 +56,22 @@ class IdleConnections:
                 sock.is_watched = True  # before it is armed too: another thread may serve the event, and come here
                 self._poll.register(number, self._once)
         except BaseException:
-            self._connections.pop(number, None)
+            self._waits.pop(number, None)
             raise
+        wait.is_armed = True
 
     def ready(self) -> Iterator[Any]:
         """Yield the connections whose next request, or end, has arrived. They are idle no more."""
         for number, _ in self._poll.poll(0):
-            connection = self._connections.pop(number, None)
-            if connection is not None:
-                yield connection
+            wait = self._waits.pop(number, None)
+            if wait is not None:
+                yield wait.connection
 
     def expired(self, now: float) -> list[Any]:
         """Remove and return the connections whose time is over."""
-        over = [connection for connection in list(self._connections.values()) if connection.timeout <= now]
-        for connection in over:
-            del self._connections[connection.sock.fileno()]
-        return over
-
-    def cap(self, deadline: float) -> None:
-        """Let no connection stay after a time."""
-        for connection in list(self._connections.values()):
-            connection.timeout = min(connection.timeout, deadline)
+        waits = list(self._waits.items())
+        over = [number for number, wait in waits if wait.is_armed and wait.connection.timeout <= now]
+        return [self._waits.pop(number).connection for number in over]
 
     def forget(self, sock: Any) -> None:
         """Release a socket that is about to be closed or handed over. One that is closed already is released."""

@@ -14,7 +14,8 @@ many half-sent requests as there are threads stop a worker. Here five rules hold
 * The connection of a client that takes nothing of its response for `send_timeout` seconds is closed.
 
 It also takes less time for each request than `gthread`: plain heads are parsed at once (`heads`), head and body of a
-response leave together (`responses`), and the thread of a request awaits the next one itself (`threads`, `idle`).
+response leave together (`responses`), and the thread of a request awaits the next one itself (`request_threads`,
+`idle`).
 
 A proxy that collects requests before it passes them on is better: it needs no thread for a large body either.
 """
@@ -35,15 +36,15 @@ from typing import Any
 from gunicorn.http import RequestParser  # type: ignore[import-untyped]
 from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
 from gunicorn.util import close_graceful  # type: ignore[import-untyped]
-from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker  # type: ignore[import-untyped]
+from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
 
 from flask_convex_http.gunicorn.arrival import AWAITED, awaited_bytes, has_head
 from flask_convex_http.gunicorn.bodies import is_read
 from flask_convex_http.gunicorn.environs import Environs
 from flask_convex_http.gunicorn.heads import PlainRequest
 from flask_convex_http.gunicorn.idle import IdleConnections
+from flask_convex_http.gunicorn.request_threads import Threads
 from flask_convex_http.gunicorn.sockets import TimedSocket
-from flask_convex_http.gunicorn.threads import Threads
 
 _NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
 #: Seconds between two looks at the threads that read, and between two log lines about descriptors.
@@ -79,6 +80,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self._reading: set[Any] = set()
         self._lingering: dict[TimedSocket, float] = {}
         self._next_look = self._next_complaint = self._next_notice = 0.0
+        self._stops_at = math.inf  # when connections that have sent no request end
         self._idle: IdleConnections | None = None
         self._environs = Environs(self.cfg)
 
@@ -94,6 +96,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def get_thread_pool(self) -> Any:
         """Return the threads that serve requests."""
         return super().get_thread_pool() if self._idle is None else Threads(self.cfg.threads, self._serve)
+
+    def handle_quit(self, sig: int, frame: Any) -> None:
+        """End at once. `run` ends the threads: the event loop may hold their lock when the signal interrupts it."""
+        super(ThreadWorker, self).handle_quit(sig, frame)
 
     def run(self) -> None:
         """Serve until the worker stops."""
@@ -162,9 +168,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if now < self._next_look and not is_full and not force and self.alive:
             return
         self._next_look = now + _PERIOD
-        self._close_idle(math.inf if force or is_full else now)
-        self._close_lingering(now)
-        self._close_late(now + self.arrival_timeout - 1 if is_full else now)
+        self._close_idle(math.inf if force or is_full or now >= self._stops_at else now)
+        self._close_lingering(math.inf if force else now + _LINGER / 2 if is_full else now)
+        self._close_late(now, now + self.arrival_timeout - 1 if is_full else now)
         if not self.cfg.is_ssl:
             self._cut_slow(now)
 
@@ -199,9 +205,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             return not resp.should_close()
         except OSError:
             raise
-        except (Exception, SystemExit):
+        except BaseException as error:
             if resp is None or not resp.headers_sent:
-                raise
+                if isinstance(error, Exception):
+                    raise
+                # gunicorn lets SystemExit end the worker, and then all of them. As another error it is a 500.
+                raise RuntimeError(f"The app raised {type(error).__name__}") from error
             self.log.exception("Error handling request")  # the client would read a 500 as a part of the response
             close_graceful(conn.sock)
             raise StopIteration from None
@@ -253,7 +262,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if conn.parser.unreader.buf.getvalue():  # the client has sent the next request already
             self.method_queue.defer(self.enqueue_req, conn)
             return
-        conn.timeout = time.monotonic() + (self.cfg.keepalive if self.alive else STOP_KEEPALIVE_LINGER)
+        conn.timeout = time.monotonic() + self.cfg.keepalive
         assert self._idle is not None
         self._idle.add(conn)
 
@@ -277,10 +286,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             conn.close()
 
     def _cap_keepalive(self, deadline: float) -> None:
-        """Let idle connections of a worker that stops end at a time."""
+        """Let the connections without a request of a worker that stops end at a time."""
         super()._cap_keepalive(deadline)
-        if self._idle is not None:
-            self._idle.cap(deadline)
+        self._stops_at = deadline
 
     # --- the rules ---------------------------------------------------------------------------------------------------
 
@@ -308,7 +316,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self.poller.unregister(conn.sock)
 
     def _close(self, conn: Any, graceful: bool = False) -> None:
-        """Close a connection. After a response, let the client close it first, so that it receives all of it."""
+        """Close a connection. After a response, let the client close it first, so that it receives all of it.
+
+        Until then it counts as a connection of the worker.
+        """
         del conn.close  # gunicorn's own again, without a cycle of references
         sock: TimedSocket = conn.sock
         if self._idle is not None:
@@ -321,6 +332,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             sock.setblocking(False)
             self._lingering[sock] = time.monotonic() + _LINGER
             self.poller.register(sock, selectors.EVENT_READ, self._on_lingering)
+            self.nr_conns += 1
         except OSError:  # the client is gone
             self._lingering.pop(sock, None)
             conn.close()
@@ -339,12 +351,20 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def _end_lingering(self, sock: TimedSocket) -> None:
         del self._lingering[sock]
+        self.nr_conns -= 1
         self.poller.unregister(sock)
         sock.close()
 
-    def _close_late(self, now: float) -> None:
-        """Close connections whose request is late. A worker that stops awaits only requests whose head has arrived."""
-        for conn in [conn for conn, end in self._arriving.items() if end <= now or not (self.alive or has_head(conn))]:
+    def _close_late(self, now: float, latest: float) -> None:
+        """Close connections whose request is late. A worker that stops soon awaits only those whose head has arrived.
+
+        Args:
+            now: The time.
+            latest: The deadline up to which a request is late.
+        """
+        is_over = now >= self._stops_at
+        late = [conn for conn, end in self._arriving.items() if end <= latest or (is_over and not has_head(conn))]
+        for conn in late:
             self._forget(conn)
             self.nr_conns -= 1
             conn.close()

@@ -1,7 +1,10 @@
 """A worker keeps the settings of gunicorn as attributes."""
 
+from types import ModuleType
+
 from gunicorn.config import Config  # type: ignore[import-untyped]
 
+from flask_convex_http import gunicorn
 from flask_convex_http.gunicorn.worker import keep_settings
 
 
@@ -30,3 +33,10 @@ def test_hooks_are_called_with_their_own_arguments() -> None:
     keep_settings(config)
     config.pre_request("worker", "request")
     assert seen == [("worker", "request")]
+
+
+def test_no_module_of_the_worker_replaces_a_setting() -> None:
+    """A module with the name of a setting would be the setting's value when gunicorn reads the settings again."""
+    found = {name: value for name, value in vars(gunicorn).items() if name in Config().settings}
+    assert found["threads"] == 32
+    assert not [name for name, value in found.items() if isinstance(value, ModuleType)]

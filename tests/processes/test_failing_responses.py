@@ -26,6 +26,10 @@ def app(environ, start_response):
 
 def respond(path, start_response):
     body = str(os.getpid()).encode()
+    if path == "/exit":
+        raise SystemExit(3)
+    if path == "/interrupt":
+        raise KeyboardInterrupt
     start_response("200 OK", [("Content-Length", str(2 * len(body) if path == "/broken" else len(body)))])
     yield body
     if path == "/broken":
@@ -79,6 +83,17 @@ def test_a_response_that_fails_does_not_end_the_worker(server: tuple[int, subpro
             client.request("GET", "/broken")
             with pytest.raises(http.client.IncompleteRead):
                 client.getresponse().read()
+    assert _worker(port) == worker
+
+
+def test_an_app_that_exits_gets_500(server: tuple[int, subprocess.Popen[str]]) -> None:
+    """SystemExit and KeyboardInterrupt of the app are errors of one request, and end neither worker nor server."""
+    port, _ = server
+    worker = _worker(port)
+    for path in ("/exit", "/interrupt"):
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)) as client:
+            client.request("GET", path)
+            assert client.getresponse().status == 500
     assert _worker(port) == worker
 
 

@@ -84,6 +84,23 @@ def test_requests_in_several_packets_are_served(impatient: Server) -> None:
         assert statuses(client, 3) == [b"200"] * 3
 
 
+def test_no_100_where_it_is_wrong(impatient: Server) -> None:
+    """A client of HTTP/1.0 does not know 100, and one whose head is rejected must not send the body."""
+    body = b'{"name": "Lamp"}'
+    expecting = b"Content-Length: %d\r\nExpect: 100-continue\r\n" % len(body)
+    old = HEAD.replace(b"HTTP/1.1", b"HTTP/1.0") + b"Connection: keep-alive\r\n"
+    with clients(impatient, old + expecting + b"\r\n") as [client]:
+        client.sendall(body)
+        assert re.match(rb"HTTP/1.[01] 201", answer(client))
+        client.sendall(HEAD + expecting + b"\r\n")  # the connection's next request has its own 100
+        assert answer(client) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        client.sendall(body)
+        assert statuses(client, 1) == [b"201"]
+    for rejected in (b"Bad Name: a\r\n", b"Content-Length: 1\r\n", b"Transfer-Encoding: chunked\r\n"):
+        with clients(impatient, HEAD + rejected + expecting + b"\r\n") as [client]:
+            assert answer(client).startswith(b"HTTP/1.1 400")
+
+
 def test_clients_that_end_within_a_request_are_not_awaited(impatient: Server) -> None:
     """A client that ends its side within a request gets 400 or is closed at once, instead of waking the worker."""
 

@@ -24,7 +24,8 @@ class Threads:
     def __init__(self, number: int, serve: Callable[[Any], None]) -> None:
         self._number = number
         self._serve = serve
-        self._changes = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._changes = threading.Condition(self._lock)
         self._queue: deque[Any] = deque()
         self._idle = 0  # the threads that wait, and are not woken
         self._is_waking = False  # whether a thread is woken, and has not looked at the queue yet
@@ -32,7 +33,7 @@ class Threads:
 
     def put(self, connection: Any) -> None:
         """Let a thread serve a connection."""
-        with self._changes:
+        with self._lock:
             self._queue.append(connection)
             is_short = len(self._queue) > self._idle + self._is_waking
             self._wake_one()
@@ -45,9 +46,9 @@ class Threads:
         Args:
             wait: Whether to wait until they have ended.
         """
-        with self._changes:
+        with self._lock:
             self._queue.extend([None] * len(self._threads))
-            self._wake_one()
+            self._changes.notify_all()  # a signal may have ended `put` before it woke a thread
         if wait:
             for thread in self._threads:
                 thread.join()
@@ -68,7 +69,7 @@ class Threads:
 
     def _take(self) -> Any:
         """Return the next connection, as soon as there is one."""
-        with self._changes:
+        with self._lock:
             while not self._queue:
                 self._idle += 1
                 self._changes.wait()

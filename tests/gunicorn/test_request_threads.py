@@ -3,7 +3,7 @@
 import threading
 from queue import SimpleQueue
 
-from flask_convex_http.gunicorn.threads import Threads
+from flask_convex_http.gunicorn.request_threads import Threads
 from tests.sqlite.limits import no_more_threads
 
 
