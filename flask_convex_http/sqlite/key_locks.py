@@ -1,19 +1,22 @@
 """Locks on keys among the processes of one machine, held while a request with the key is processed.
 
-Each key is one byte of the range of a file beside the database, at the position that its digest says. A lock belongs to
-the open file ("open file description lock" of Linux), and the kernel releases it when the process dies. Two keys with
-one position exclude each other, which one in 2**62 pairs does. Nothing is written to the file.
+The locks are a table in a file beside the database, which each process has in its memory: to acquire or release one is
+no system call. A key has the slot that its digest says. The slot has the key, and the owner that holds it.
 
-The locks are best effort: the unique index of the keys decides what is a duplicate. Where a system has no such locks,
-or no descriptor is left, every lock is free.
+An owner is a number that a process has drawn, and holds a lock on the byte of the file at that position. This lock
+belongs to the open file ("open file description lock" of Linux), and the kernel releases it when the process dies. A
+slot of a dead owner is free.
+
+The locks are best effort: the unique index of the keys decides what is a duplicate. A key takes the slot of another
+one, which is then free. Where a system has no such locks, or no descriptor is left, every lock is free.
 """
 
 from __future__ import annotations
 
-import ctypes
-import errno
 import fcntl
+import mmap
 import os
+import secrets
 import struct
 import sys
 import threading
@@ -22,14 +25,14 @@ from pathlib import Path
 
 from flask_convex_http.sqlite.rights import open_beside
 
-_COMMAND = fcntl.F_OFD_SETLK if sys.platform == "linux" else None
-#: The system call, which never blocks. `fcntl.fcntl` would let another thread have the interpreter, and each request
-#: with a key would wait for it twice. It has no `argtypes`: integers and bytes are passed as they are, and a declared
-#: conversion of the three takes a third of the time of a call.
-_fcntl = ctypes.PyDLL(None, use_errno=True).fcntl
-#: Makes the argument of the command: `struct flock`, whole, since the kernel reads all of it.
-_pack_flock = struct.Struct("hhqqi4x").pack
-_LOCKED, _FREE, _FROM_START = fcntl.F_WRLCK, fcntl.F_UNLCK, os.SEEK_SET
+_HAS_LOCKS = sys.platform == "linux"
+#: The number of slots. Keys that are processed at one moment seldom meet in one.
+_SLOTS = 4096
+#: A slot: the number of the key, and its owner, which is 0 in a free slot.
+_slot = struct.Struct("=qq")
+_SIZE = _SLOTS * _slot.size
+#: `struct flock`, whole, since the kernel reads all of it.
+_flock = struct.Struct("hhqqi4x")
 #: Positions in a file are signed.
 _POSITIONS = 2**62
 
@@ -38,61 +41,94 @@ class KeyLocks:
     """The locks of one database.
 
     Args:
-        path: The database file. The locks are on the file beside it that `ProcessLock` uses for writers.
+        path: The database file. The table is in the file beside it that `ProcessLock` uses for writers.
     """
 
     def __init__(self, path: Path) -> None:
         self._database = path
         self._path = path.with_name(f"{path.name}.lock")
-        self._descriptor: int | None = None
         self._opening = threading.Lock()
+        self._descriptor: int | None = None
+        self._table: mmap.mmap | None = None
+        self._owner = 0
         _ALL.add(self)
 
     def acquire(self, number: int) -> bool:
         """Acquire the lock of a key without a wait, and return whether no other process holds it.
 
         Args:
-            number: The number of the key, such as a digest. Within a process, one thread at a time may use it.
+            number: The number of the key, such as a digest, a signed integer of 64 bits. Within a process, one thread
+                at a time may use it.
         """
-        return self._set(_LOCKED, number % _POSITIONS)
+        table = self._table or self._open()
+        if table is None:
+            return True
+        at = number % _SLOTS * _slot.size
+        key, owner = _slot.unpack_from(table, at)
+        if key == number and owner and owner != self._owner and self._lives(owner):
+            return False
+        _slot.pack_into(table, at, number, self._owner)
+        return True
 
     def release(self, number: int) -> None:
         """Release the lock of a key that this process has acquired."""
-        self._set(_FREE, number % _POSITIONS)
+        table = self._table
+        if table is None:
+            return
+        at = number % _SLOTS * _slot.size
+        if _slot.unpack_from(table, at) == (number, self._owner):
+            _slot.pack_into(table, at, 0, 0)
 
     def close(self) -> None:
         """Close the file, which releases all locks."""
+        self._table = None  # not closed, since a thread may use it
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
     def after_fork(self) -> None:
-        """Close the file in a child, which shares the locks of its parent otherwise."""
+        """Close the file in a child, which is another owner."""
         self._opening = threading.Lock()
         self.close()
 
-    def _set(self, kind: int, position: int) -> bool:
-        if _COMMAND is None:
-            return True
-        descriptor = self._descriptor
-        if descriptor is None:
+    def _open(self) -> mmap.mmap | None:
+        """Open the table as a new owner. Return None if this system or the state of the process does not permit it."""
+        with self._opening:
+            if self._table is not None or not _HAS_LOCKS:
+                return self._table
             try:
-                descriptor = self._open()
+                if self._descriptor is None:
+                    self._descriptor = open_beside(self._path, self._database, os.O_RDWR)
+                self._table = self._join(self._descriptor)
             except OSError:
-                return True
-        if not _fcntl(descriptor, _COMMAND, _pack_flock(kind, _FROM_START, position, 1, 0)):
-            return True
-        return ctypes.get_errno() not in (errno.EAGAIN, errno.EACCES)
+                return None
+            return self._table
 
-    def _open(self) -> int:
-        with self._opening:  # a lock on a second descriptor would never be released
-            descriptor = self._descriptor
-            if descriptor is None:
-                descriptor = self._descriptor = open_beside(self._path, self._database, os.O_RDWR)
-            return descriptor
+    def _join(self, descriptor: int) -> mmap.mmap:
+        if os.fstat(descriptor).st_size < _SIZE:
+            os.posix_fallocate(descriptor, 0, _SIZE)  # without its disk space a write to the memory ends the process
+        owner = secrets.randbelow(_POSITIONS - 1) + 1
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _byte(owner))
+        self._owner = owner
+        return mmap.mmap(descriptor, _SIZE)
+
+    def _lives(self, owner: int) -> bool:
+        """Return whether the process of an owner lives."""
+        if self._descriptor is None:
+            return False
+        try:
+            found = fcntl.fcntl(self._descriptor, fcntl.F_OFD_GETLK, _byte(owner))
+        except OSError:
+            return False
+        return bool(_flock.unpack(found)[0] != fcntl.F_UNLCK)
 
     def __del__(self) -> None:
         self.close()
+
+
+def _byte(position: int) -> bytes:
+    """Return the argument that locks the byte at a position, or looks for its lock."""
+    return _flock.pack(fcntl.F_WRLCK, os.SEEK_SET, position, 1, 0)
 
 
 _ALL: weakref.WeakSet[KeyLocks] = weakref.WeakSet()

@@ -15,6 +15,7 @@ from typing import Any
 from flask_convex_http import ConvexHTTPError
 from flask_convex_http.engines.sqlite.engine import SQLiteEngine
 from flask_convex_http.engines.sqlite.transactions import SQLiteTransaction
+from flask_convex_http.sqlite.key_locks import KeyLocks
 from flask_convex_http.sqlite.process_lock import ProcessLock
 from tests.engines.members import SCHEMA, insert, price_of
 from tests.sqlite.crews import PATIENCE, wait_until
@@ -105,3 +106,12 @@ def write_after_a_failed_read(path: Path) -> None:
         engine.write(lambda transaction: transaction._connection.execute("PRAGMA hard_heap_limit = 8000000"))
         with contextlib.suppress(ConvexHTTPError, MemoryError):
             engine.write(work)
+
+
+def hold_key(path: Path, begun: Path, gone: Path) -> None:
+    """Hold the lock of the key 7."""
+    with closing(KeyLocks(path)) as locks:
+        assert locks.acquire(7)
+        _hold(begun, gone)
+        locks.release(7)
+        _hold(begun.with_name("released"), gone.with_name("end"))
