@@ -110,9 +110,8 @@ class Deliveries:
         rows = _rows(transaction, self.table, "by_event", source, arrival.event_id)
         if not rows and arrival.fingerprint is not None:
             contents = _rows(transaction, self.contents, "by_fingerprint", source, arrival.fingerprint)
-            for content in contents:
-                if self._is_recent(content, arrival):
-                    rows = _rows(transaction, self.table, "by_event", source, self.contents.read(content).event_id)
+            if contents and self._is_recent(contents[0], arrival):
+                rows = _rows(transaction, self.table, "by_event", source, self.contents.read(contents[0]).event_id)
         return self.table.read(rows[0]) if rows else None
 
     def is_content_of(self, transaction: Transaction, arrival: Arrival, known: WebhookDelivery) -> bool:
