@@ -15,6 +15,7 @@ import threading
 import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 
 from flask_convex_http.engines.log_store import LogStore
 from flask_convex_http.log import logger_of
@@ -199,18 +200,22 @@ class LogQueue:
         self._has_items.clear()
 
 
+def _parts(group: RequestGroup) -> Iterator[RequestGroup]:
+    """Yield the requests of a group in groups of at most one batch."""
+    for start in range(0, len(group.timings), _BATCH):
+        yield group._replace(timings=group.timings[start : start + _BATCH])
+
+
 def _batches(groups: list[RequestGroup]) -> Iterator[list[RequestGroup]]:
     """Yield requests in batches of a bounded number."""
     batch: list[RequestGroup] = []
     size = 0
-    for group in groups:
-        for start in range(0, len(group.timings), _BATCH):
-            part = group._replace(timings=group.timings[start : start + _BATCH])
-            if size + len(part.timings) > _BATCH:
-                yield batch
-                batch, size = [], 0
-            batch.append(part)
-            size += len(part.timings)
+    for part in chain.from_iterable(map(_parts, groups)):
+        if size + len(part.timings) > _BATCH:
+            yield batch
+            batch, size = [], 0
+        batch.append(part)
+        size += len(part.timings)
     if batch:
         yield batch
 
