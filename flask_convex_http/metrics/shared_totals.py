@@ -142,16 +142,21 @@ class SharedTotals:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    descriptor = os.open(folder / _LOCK, os.O_RDONLY | os.O_CREAT, 0o600)
+    path = folder / _LOCK
+    descriptor = os.open(path, os.O_RDONLY | os.O_CREAT, 0o600)
     try:
-        deadline = time.monotonic() + _TIMEOUT
-        while not _acquire(descriptor):
-            if time.monotonic() > deadline:
-                raise OSError(f"{folder / _LOCK} is held by another process")
-            time.sleep(0.002)
+        _wait_for(descriptor, path)
         yield
     finally:
         os.close(descriptor)
+
+
+def _wait_for(descriptor: int, path: Path) -> None:
+    deadline = time.monotonic() + _TIMEOUT
+    while not _acquire(descriptor):
+        if time.monotonic() > deadline:
+            raise OSError(f"{path} is held by another process")
+        time.sleep(0.002)
 
 
 def _open_lock(path: Path) -> int:
