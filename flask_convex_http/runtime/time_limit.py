@@ -210,13 +210,17 @@ def _watch() -> None:
         now = time.monotonic()
         for limit in list(_running):
             last_seen = now
-            try:
-                limit.look(now)
-            except Exception:  # such as a handler of the application's log
-                logger.exception("A mutation over its time limit could not be interrupted")
+            _look(limit, now)
         _guard()
         if now > last_seen + _LINGER and _ends():
             return
+
+
+def _look(limit: TimeLimit, now: float) -> None:
+    try:
+        limit.look(now)
+    except Exception:  # such as a handler of the application's log
+        logger.exception("A mutation over its time limit could not be interrupted")
 
 
 def _ends() -> bool:
