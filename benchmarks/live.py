@@ -124,12 +124,12 @@ def memory(server: Server) -> float:
     """Return the megabytes that the workers of a server hold, without what they share."""
     pid = server.pid
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    total = 0
-    for child in children:
-        for line in Path(f"/proc/{child}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                total += int(line.split()[1])
-    return total / 1024
+    return sum(map(_kilobytes, children)) / 1024
+
+
+def _kilobytes(pid: str) -> int:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
 
 
 def print_lines() -> None:

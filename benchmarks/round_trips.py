@@ -60,26 +60,32 @@ class Counter:
     def _forward(self, client: socket.socket) -> None:
         with client, socket.socket(socket.AF_UNIX) as server, contextlib.suppress(OSError):
             server.connect(self._server)
-            waits = False
-            while True:
-                ready, _, _ = select.select([client, server], [], [])
-                if server in ready:
-                    response = server.recv(_CHUNK)
-                    time.sleep(_DELAY)
-                    if not response or not _forward_pending(client, server):
-                        return
-                    client.sendall(response)
-                    waits = False
-                    continue
-                if not waits:
-                    self._count()
-                    waits = True
-                if not _forward_pending(client, server):
-                    return
+            self._exchange(client, server)
+
+    def _exchange(self, client: socket.socket, server: socket.socket) -> None:
+        is_open, waits = True, False
+        while is_open:
+            ready, _, _ = select.select([client, server], [], [])
+            if server in ready:
+                is_open, waits = _forward_response(client, server), False
+                continue
+            if not waits:
+                self._count()
+            is_open, waits = _forward_pending(client, server), True
 
     def _count(self) -> None:
         with self._lock:
             self.trips += 1
+
+
+def _forward_response(client: socket.socket, server: socket.socket) -> bool:
+    """Forward the bytes that a server has sent, and return whether both sides are still connected."""
+    response = server.recv(_CHUNK)
+    time.sleep(_DELAY)
+    if not response or not _forward_pending(client, server):
+        return False
+    client.sendall(response)
+    return True
 
 
 def _forward_pending(client: socket.socket, server: socket.socket) -> bool:
