@@ -134,6 +134,18 @@ def test_other_places_are_routed_by_flask(tmp_path: Path) -> None:
         assert not post(app, FORGED | {"HTTP_HOST": "other.example"}).is_seen
 
 
+def test_paths_with_a_variable_are_not_noted(tmp_path: Path) -> None:
+    """A second rule of a webhook, which matches any path, does not let clients fill the memory with their paths."""
+    with deployed(tmp_path, hook_router()) as app:
+        [endpoint] = [rule.endpoint for rule in app.url_map.iter_rules() if rule.rule == "/hook"]
+        app.add_url_rule("/hook/<path:any>", endpoint=endpoint, methods=["POST"])
+        flood(app, tmp_path)
+        assert not post(app, FORGED).is_seen
+        for name in ("a", "b"):
+            assert post(app, FORGED, f"/hook/{name}").status == "400 BAD REQUEST"
+            assert post(app, FORGED, f"/hook/{name}").is_seen
+
+
 @pytest.mark.parametrize(
     "environ",
     [

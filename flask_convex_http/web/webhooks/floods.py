@@ -86,6 +86,8 @@ class FloodGate:
 
     def note(self, webhook: Webhook, request: Request, limits: Limits) -> None:
         """Note a rejection that Flask has routed, after which further ones may be only counted."""
+        if not (request.view_args or {}).keys() <= {END}:
+            return  # each of its paths would be noted, and a converter of the application may read its variables
         endpoint = request.endpoint or ""
         passes = self._passes.get(endpoint)
         if passes is None:
@@ -104,8 +106,6 @@ class FloodGate:
         """Return whether Flask must see each delivery of a webhook."""
         provider = webhook.provider
         if webhook.tenant is not None or not type(provider).__module__.startswith(_PACKAGE):
-            return True
-        if not (request.view_args or {}).keys() <= {END}:  # of the host, which a converter of the application may read
             return True
         error = VerificationError("no-match", "")
         return has_own_handler(self._app, request, error) or runs_own_code(self._app, endpoint)
