@@ -156,28 +156,8 @@ def test_invalid_json_is_400(tmp_path: Path, body: bytes) -> None:
     """A body that is not JSON in UTF-8 is 400."""
     with deployed(tmp_path, json_router()) as app:
         response = post(app, "/any", body, "application/json; charset=utf-16")
-        assert response.status_code == 400
-        assert (response.json or {})["error"].startswith("Invalid JSON body")
+        assert (response.status_code, response.json) == (400, {"error": "Invalid JSON body"})
         assert post(app, "/item", body).status_code == 400
-
-
-@pytest.mark.parametrize(
-    ("body", "says"),
-    [
-        (b'{"password":\n"s3cret",}', "(byte 22)"),
-        (b'["s3cret" 1]', "(byte 10)"),
-        (b"{s3cret: 1}", "(byte 1)"),
-        (b"", "it is empty"),
-        (b'{"password": "s3cret"', "Invalid JSON body"),
-    ],
-)
-def test_the_message_for_invalid_json_has_the_position(tmp_path: Path, body: bytes, says: str) -> None:
-    """The message has the byte at which parsing ended, where the parser knows it, and nothing of the body."""
-    with deployed(tmp_path, json_router()) as app:
-        message = (post(app, "/any", body).json or {})["error"]
-    assert message.startswith("Invalid JSON body")
-    assert message.endswith(says)
-    assert "s3cret" not in message and "password" not in message
 
 
 @pytest.mark.parametrize("body", [b"[" * 100_000, b'{"a":' * 100_000, b"9" * 5000, b"1e999", b"[" * 900 + b"]" * 900])

@@ -19,8 +19,6 @@ T = TypeVar("T")
 
 _COMPRESSION = re.compile(r"\b(?:x-)?(?:gzip|compress|deflate|br|zstd)\b", re.IGNORECASE)
 _MIMETYPE = re.compile(r"[a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+")
-#: Begins the errors of msgspec that have a position. The others say that the data is truncated or no UTF-8.
-_MALFORMED = "JSON is malformed: "
 _encoder = msgspec.json.Encoder(enc_hook=lambda value: None)
 _WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -67,14 +65,8 @@ def decode_json(request: Request, checks: Validator, content_types: Collection[s
         return value
     except InvalidValueError as error:
         raise RequestError(error.client_message, 400) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RequestError(_invalid_json(body, error), 400) from None
-
-
-def _invalid_json(body: bytes, error: Exception) -> str:
-    """Return the message for a body that is not JSON. The reasons of msgspec have the byte, and nothing of the body."""
-    reason = str(error).partition(_MALFORMED)[2] if body else "it is empty"
-    return f"Invalid JSON body: {reason}" if reason else "Invalid JSON body"
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise RequestError("Invalid JSON body", 400) from None
 
 
 def checked_content_types(content_types: Sequence[str]) -> tuple[str, ...]:
