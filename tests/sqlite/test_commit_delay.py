@@ -43,7 +43,8 @@ def test_those_who_come_back_are_committed_together(engine: SQLiteEngine, monkey
         for future in [members.submit(write_often) for _ in range(THREADS)]:
             future.result()
     assert price(engine) == THREADS * TIMES
-    assert TIMES <= len(commits) <= TIMES + 4, len(commits)
+    # Two halves need twice as many. A busy machine keeps a thread away for longer than the delay now and then.
+    assert TIMES <= len(commits) <= TIMES * 3 // 2, len(commits)
 
 
 def test_nobody_waits_long_for_those_who_do_not_come_back(engine: SQLiteEngine) -> None:
