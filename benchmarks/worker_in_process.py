@@ -21,8 +21,9 @@ from gunicorn.workers.gthread import TConn  # type: ignore[import-untyped]
 from flask_convex_http.gunicorn import keepalive, threads
 from flask_convex_http.gunicorn.arrival import awaited_bytes
 from flask_convex_http.gunicorn.idle import IdleConnections
+from flask_convex_http.gunicorn.kept_settings import keep_settings
 from flask_convex_http.gunicorn.sockets import TimedSocket
-from flask_convex_http.gunicorn.worker import Worker, _init, keep_settings
+from flask_convex_http.gunicorn.worker import Worker, _init
 
 _ANSWER = 64 * 1024
 

@@ -20,7 +20,7 @@ class WholeNumber(click.IntRange):
     """A whole number from `min` to `max`."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Parse the number; the message of an error says what to write."""
+        """Parse the number. An error has the accepted range in its message."""
         try:
             return super().convert(value, param, ctx)
         except click.BadParameter:

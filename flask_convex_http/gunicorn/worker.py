@@ -43,6 +43,7 @@ from flask_convex_http.gunicorn.bodies import is_read
 from flask_convex_http.gunicorn.environs import Environs
 from flask_convex_http.gunicorn.heads import PlainRequest
 from flask_convex_http.gunicorn.idle import IdleConnections
+from flask_convex_http.gunicorn.kept_settings import keep_settings
 from flask_convex_http.gunicorn.request_threads import Threads
 from flask_convex_http.gunicorn.sockets import TimedSocket
 
@@ -385,16 +386,6 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             sock.cut()
         if late:
             self.log.info("Cut off %d requests whose bodies do not arrive", len(late))
-
-
-def keep_settings(cfg: Any) -> None:
-    """Keep the values of the settings as attributes. A worker looks up seventeen for each request.
-
-    gunicorn finds each in a method that Python calls for absent attributes. It took a quarter of a request without the
-    app. A worker's settings do not change: gunicorn starts other workers for new ones.
-    """
-    values = {name: setting.get() for name, setting in cfg.settings.items()}
-    vars(cfg).update((name, value) for name, value in values.items() if not hasattr(type(cfg), name))
 
 
 def _init(conn: Any) -> None:

@@ -7,8 +7,8 @@ An owner is a number that a process has drawn, and holds a lock on the byte of t
 belongs to the open file ("open file description lock" of Linux), and the kernel releases it when the process dies. A
 slot of a dead owner is free.
 
-The locks are best effort: the unique index of the keys decides what is a duplicate. A key takes the slot of another
-one, which is then free. Where a system has no such locks, or no descriptor is left, every lock is free.
+The locks are best effort: the unique index of the keys tells duplicates apart from other requests. A key takes the slot
+of another one, which is then free. Where a system has no such locks, or no descriptor is left, every lock is free.
 """
 
 from __future__ import annotations

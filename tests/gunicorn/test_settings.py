@@ -5,7 +5,7 @@ from types import ModuleType
 from gunicorn.config import Config  # type: ignore[import-untyped]
 
 from flask_convex_http import gunicorn
-from flask_convex_http.gunicorn.worker import keep_settings
+from flask_convex_http.gunicorn.kept_settings import keep_settings
 
 
 def test_settings_have_the_same_values_afterwards() -> None:

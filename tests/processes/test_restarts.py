@@ -78,7 +78,7 @@ def sockets_of(process: int) -> int:
     """Return the number of sockets of a process."""
     found = 0
     for link in Path(f"/proc/{process}/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # it is closed meanwhile
+        with contextlib.suppress(FileNotFoundError):  # it has been closed since the listing
             found += str(link.readlink()).startswith("socket:")
     return found
 

@@ -113,7 +113,7 @@ def test_beside_the_lock_of_writers(tmp_path: Path, new_locks: Callable[[], KeyL
 )
 @settings(max_examples=examples(100), deadline=None)
 def test_any_content(tmp_path_factory: pytest.TempPathFactory, content: bytes, at: int, key: int) -> None:
-    """Whatever the file contains, each key is free, since no process lives that holds it."""
+    """Any content of the file leaves each key free, since no living process holds it."""
     path = tmp_path_factory.mktemp("locks") / "some.db"
     file = path.with_name("some.db.lock")
     file.write_bytes(bytes(16 * at) + content)
